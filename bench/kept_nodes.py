@@ -1,12 +1,12 @@
 """Jobs on kept nodes of the real SkyPilot of tests/rig, beside the local engine.
 
-    python bench/kept_nodes.py [--rounds 5] [--nodes 4] [--cpus 8] [--folder-mib 1024] [--idle-s 60] [--check]
+    python bench/kept_nodes.py [--bare] [--cold-only] [--rounds 5] [--nodes 4] [--cpus 8] [--folder-mib 1024] ...
 
-Powers up NODES with one order (timed, as the first job on cold nodes), then measures with all nodes up: time from
-submit to the script's first line here, beside the local engine; srun and salloc on two nodes; an array of `sleep 1` and
-one of `true`; a second job from an unchanged folder; requests to the API server while the nodes are idle, counted by a
-proxy. `--check` fails when a goal of the table is missed. Uses a private SLURMSKY_HOME, and powers the nodes down at
-the end.
+Powers up NODES with one order (timed, as the first job on cold nodes; with `--bare` beside `sky launch` of the same
+shape), then measures with all nodes up: time from submit to the script's first line here, beside the local engine; srun
+and salloc on two nodes; an array of `sleep 1` and one of `true`; a second job from an unchanged folder; requests to the
+API server while the nodes are idle, counted by a proxy. `--check` fails when a goal of the table is missed. Uses a
+private SLURMSKY_HOME, and powers the nodes down at the end.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common import BIN, Sandbox, side_by_side
-from skypilot import INFRA, Gate
+from skypilot import INFRA, SKY, Gate
 
 SITE = """[[partition]]
 name = "kept"
@@ -103,6 +103,19 @@ def measure(kept: Cluster, local: Cluster, gate: Gate, args: argparse.Namespace)
     return rows
 
 
+def bare_launch(nodes: int, cpus: int) -> float:
+    """Seconds of `sky launch` of a cluster of the same shape, until its job has ended."""
+    name = f"bare-{os.getpid()}"
+    shape = ["--infra", INFRA, "--cpus", str(cpus), "--memory", "3", "--num-nodes", str(nodes)]
+    env = {**os.environ, "PATH": f"{Path(SKY).parent}:{os.environ['PATH']}"}
+    start = time.perf_counter()
+    try:
+        subprocess.run([SKY, "launch", "-y", "-c", name, *shape, "true"], check=True, capture_output=True, env=env)
+        return time.perf_counter() - start
+    finally:
+        subprocess.run([SKY, "down", "-y", name], check=False, capture_output=True, env=env)
+
+
 def main() -> int:
     """Print the table; return 1 if --check finds a missed goal."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -111,6 +124,8 @@ def main() -> int:
     parser.add_argument("--cpus", type=int, default=8)
     parser.add_argument("--folder-mib", type=int, default=1024)
     parser.add_argument("--idle-s", type=float, default=60)
+    parser.add_argument("--bare", action="store_true", help="measure sky launch beside the first job")
+    parser.add_argument("--cold-only", action="store_true")
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     gate = Gate()
@@ -122,7 +137,13 @@ def main() -> int:
     local = Cluster(root / "local", LOCAL.format(nodes=args.nodes, cpus=args.cpus))
     try:
         cold = kept.seconds("srun", f"-N{args.nodes}", "true")
-        rows = [(f"first job on {args.nodes} cold nodes, s", cold, None), *measure(kept, local, gate, args)]
+        rows: list[Row] = [(f"first job on {args.nodes} cold nodes, s", cold, None)]
+        if args.bare:
+            kept.output("scontrol", "update", f"NodeName=k[1-{args.nodes}]", "State=POWER_DOWN_FORCE")
+            bare = bare_launch(args.nodes, args.cpus)
+            rows += [("... sky launch of the same shape, s", bare, None), ("... times sky launch", cold / bare, 1.1)]
+        if not args.cold_only:
+            rows += measure(kept, local, gate, args)
     finally:
         names = kept.output("sinfo", "-h", "-o", "%N").strip()
         kept.output("scontrol", "update", f"NodeName={names}", "State=POWER_DOWN_FORCE")

@@ -46,8 +46,12 @@ NOW = "date +%s.%N"
 PATIENCE_S = 1800
 
 
+#: the first line of a request
+_REQUEST = re.compile(rb"(?:GET|POST|HEAD) \S+ HTTP/1\.1\r\n")
+
+
 class Gate(threading.Thread):
-    """Proxy before the API server that counts connections: our client opens one connection per request."""
+    """Proxy before the API server that counts requests."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -65,7 +69,6 @@ class Gate(threading.Thread):
         """Serve until the process ends."""
         while True:
             caller, _ = self.socket.accept()
-            self.requests += 1
             there = socket.create_connection(self.server)
             for source, target in ((caller, there), (there, caller)):
                 threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
@@ -73,6 +76,7 @@ class Gate(threading.Thread):
     def _pump(self, source: socket.socket, target: socket.socket) -> None:
         try:
             while data := source.recv(1 << 16):
+                self.requests += len(_REQUEST.findall(data))  # a connection carries several
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
         except OSError:

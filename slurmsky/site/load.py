@@ -231,6 +231,9 @@ class _Reader:
                     raise self.fault("partition", index, "nodes", "kept nodes and others do not mix in a partition")
                 if member not in warm and member not in names and names:
                     raise self.fault("partition", index, "nodes", f"there is no node {member}")
+                if member not in warm and not names and mine.get("infra"):
+                    text = "nodes needs the shape of the nodes: shape = { cpus = ..., memory = ... }"
+                    raise self.fault("partition", index, "nodes", text)
             if members and set(members) <= warm:
                 fields["engine"] = "nodes"
             partitions[name] = PartitionConfig(nodes=tuple(members), **fields)

@@ -17,8 +17,9 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import ssh_stand_in
 from cloud import Cloud
-from local_engine import LocalEngine, local_engine
+from local_engine import BIN, LocalEngine, local_engine
 from sky_server import ManagedJob, SkyServer
 
 SITE = """engine = "sky"
@@ -78,12 +79,15 @@ class Machines(Cloud):
 class KeptWorld:
     """A user's folder, a server with machines, and the commands."""
 
-    def __init__(self, tmp_path: Path, site: str = SITE, hide: bool = False) -> None:
+    def __init__(self, tmp_path: Path, site: str = SITE, hide: bool = False, tunnel: bool = False) -> None:
         self.user = tmp_path / "user"
         self.project = self.user / "project"
         self.project.mkdir(parents=True)
         self.site = tmp_path / "site.toml"
-        self.site.write_text(site)
+        self.site.write_text(site + ('[sky]\nreach = "ssh"\n' if tunnel else ""))
+        self.tools = tmp_path / "tools" if tunnel else None
+        if self.tools is not None:
+            ssh_stand_in.install(self.tools)
         self.server = SkyServer()
         self.machines = Machines(tmp_path / "cloud", self.user if hide else None)
         self.engine: LocalEngine
@@ -124,13 +128,11 @@ class KeptWorld:
 
     def kill_agents(self) -> None:
         """Every node's agent dies; its pilot starts another."""
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            with contextlib.suppress(OSError):
-                words = path.read_bytes().split(b"\0")
-                if b"slurmsky.agent" in words and any(
-                    str(self.machines.tmp).encode() in word for word in words
-                ):
-                    os.kill(int(path.parent.name), signal.SIGKILL)
+        _kill("slurmsky.agent", self.machines.tmp)
+
+    def kill_tunnels(self) -> None:
+        """Every ssh process dies."""
+        _kill(ssh_stand_in.__file__, self.engine.home)
 
     def lose(self, number: int) -> None:
         """A cluster's machines vanish."""
@@ -162,8 +164,10 @@ class KeptWorld:
         async def run() -> None:
             async with self.server:
                 serving = asyncio.ensure_future(self._serve())
-                endpoint = {"SKYPILOT_API_SERVER_ENDPOINT": self.server.endpoint}
-                with local_engine(self.site, **endpoint) as self.engine:
+                env = {"SKYPILOT_API_SERVER_ENDPOINT": self.server.endpoint}
+                if self.tools is not None:
+                    env["PATH"] = f"{self.tools}:{BIN}:/usr/local/bin:/usr/bin:/bin"
+                with local_engine(self.site, **env) as self.engine:
                     try:
                         await what(self)
                     finally:
@@ -172,6 +176,15 @@ class KeptWorld:
                             await serving
 
         asyncio.run(run())
+
+
+def _kill(program: str, folder: Path) -> None:
+    """Kill the processes of a program that name a folder in their command line."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().decode(errors="replace").split("\0")
+            if program in words and any(str(folder) in word for word in words):
+                os.kill(int(path.parent.name), signal.SIGKILL)
 
 
 def namespaces_work() -> bool:

@@ -38,10 +38,12 @@ def test_no_job_is_lost_or_runs_twice_whatever_is_killed(tmp_path, hide):
 
     async def what(world):
         async def kill() -> None:
-            kind = dice.choice(["controller", "controller", "agents", "server"])
+            kind = dice.choice(["controller", "controller", "agents", "server", "tunnels"])
             if kind == "controller":
                 with contextlib.suppress(ProcessLookupError):  # no command has started the next one yet
                     os.kill(await world.controller_pid(), signal.SIGKILL)
+            elif kind == "tunnels":
+                world.kill_tunnels()
             elif kind == "agents" and dice.random() < 0.3:
                 world.kill_agents()
             elif kind == "server":
@@ -85,4 +87,4 @@ def test_no_job_is_lost_or_runs_twice_whatever_is_killed(tmp_path, hide):
         await world.out("scontrol", "update", "NodeName=k[1-4]", "State=POWER_DOWN_FORCE")
         await world.until(lambda: world.clusters == [])
 
-    KeptWorld(tmp_path, SITE, hide=hide).play(what)
+    KeptWorld(tmp_path, SITE, hide=hide, tunnel=hide).play(what)

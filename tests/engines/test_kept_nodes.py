@@ -217,15 +217,18 @@ def test_a_folder_that_nodes_do_not_share_travels_by_content_and_comes_back(tmp_
         (world.project / "sub" / "data").write_bytes(bytes(range(256)) * 10000)
         (world.project / "link").symlink_to("sub/data")
         script = """echo live
-while [ ! -e /tmp/go-%d ]; do sleep 0.05; done
+srun -o step.out sh -c 'echo step; while [ ! -e /tmp/go-%d ]; do sleep 0.05; done; echo over'; sort -o step.out step.out
 md5sum <link >sum; cp sub/data copy; printf 'tail without newline' """ % os.getpid()
         job = await world.batch(script, "-o", "live.out")
         live = world.project / "live.out"
         await world.until(lambda: live.exists() and live.read_text() == "live\n")
+        step = world.project / "step.out"
+        await world.until(lambda: step.exists() and step.read_text() == "step\n")
         go = Path("/tmp/go-%d" % os.getpid())
         go.touch()
         await world.until(lambda: _over(world, job, "COMPLETED"))
         assert live.read_text() == "live\ntail without newline"
+        assert step.read_text() == "over\nstep\n"
         assert (world.project / "copy").read_bytes() == (world.project / "sub" / "data").read_bytes()
         wanted = hashlib.md5((world.project / "link").read_bytes()).hexdigest()
         assert (world.project / "sum").read_text().split()[0] == wanted
@@ -234,10 +237,9 @@ md5sum <link >sum; cp sub/data copy; printf 'tail without newline' """ % os.getp
         (world.project / "sum").unlink()
         await world.batch("cat link; ls", "-o", "second.out", "--wait")
         shown = (world.project / "second.out").read_text().split()
-        assert shown == ["newcopy", "job.sh", "link", "live.out", "second.out", "sub"]
+        assert shown == ["newcopy", "job.sh", "link", "live.out", "second.out", "step.out", "sub"]
         out = await world.out("srun", "bash", "-c", "cat link; echo $PWD; echo made >made")
         assert out == f"new{world.project}\n"
-        await world.until(lambda: (world.project / "made").exists())
         assert (world.project / "made").read_text() == "made\n"
 
     KeptWorld(tmp_path, hide=True).play(what)
@@ -352,7 +354,9 @@ def test_a_power_down_request_outlives_the_controller_and_waits_for_all_nodes_of
         job = await world.batch("sleep 600\n", "-w", "k1")
         await world.until(lambda: _running(world, job))
         await world.out("scontrol", "update", "NodeName=k2", "State=POWER_DOWN")
-        os.kill(await world.controller_pid(), signal.SIGKILL)
+        pid = await world.controller_pid()
+        os.kill(pid, signal.SIGKILL)
+        await world.until(lambda: not Path(f"/proc/{pid}").exists())
         await world.until(lambda: _state_of(world, "k2", "idle!"))
         assert len(world.clusters) == 1
         await world.out("scancel", job)
@@ -369,7 +373,7 @@ def test_a_node_with_an_outdated_agent_is_replaced(tmp_path):
         def older(job, home):
             bring(job, home)
             if job.job_id == 1:
-                for path in home.glob(".slurmsky/*.pyz"):
+                for path in home.glob(".slurmsky/*/*.pyz"):
                     _replace(path, "slurmsky/agent/job/version.py", b"NUMBER = ", b"NUMBER = 1")
 
         world.machines.bring = older

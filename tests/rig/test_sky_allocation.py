@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from on_skypilot import BIN, PATIENCE_S, SITE, SKY_BIN, LocalEngine, asked, commands
+from on_skypilot import BIN, NODES, PATIENCE_S, SITE, SKY_BIN, LocalEngine, asked, commands
 
 from slurmsky.engines.sky import api_server
 from slurmsky.site import load
@@ -32,8 +32,10 @@ def clusters() -> set[str]:
     return {row["name"] for row in asked(client, client.call("/status", body)) or ()}
 
 
-def until_gone(engine: LocalEngine) -> None:
-    """Wait until none of the engine's clusters is there."""
+def until_gone(engine: LocalEngine, nodes: str) -> None:
+    """Wait until none of the engine's clusters is there; kept nodes stay up after their job."""
+    if nodes == "kept":
+        return
     comments = engine.run(["sacct", "-nXPD", "-o", "systemcomment"], limit_s=120).stdout.split()
     mine = {word for word in comments if "-s" in word}
     assert mine
@@ -43,26 +45,26 @@ def until_gone(engine: LocalEngine) -> None:
         time.sleep(5)
 
 
-def salloc_with_a_command(work: Path, folder: Path) -> None:
-    with commands(folder) as engine:
+def salloc_with_a_command(work: Path, folder: Path, nodes: str) -> None:
+    with commands(folder, nodes=nodes) as engine:
         done = engine.run(["salloc", "-N2", "-n2", "bash", "inside.sh"], cwd=work, limit_s=PATIENCE_S)
         assert done.stdout.splitlines() == ["2 2", "0: abc", "0: hi", "1: abc", "1: hi", "code 7"], done.stderr
         assert done.returncode == 3 and "salloc: Relinquishing job allocation 1" in done.stderr
         assert (work / "made.1").read_text() == "1\n"
-        until_gone(engine)
+        until_gone(engine, nodes)
 
 
-def srun_outside_a_job(work: Path, folder: Path) -> None:
-    with commands(folder) as engine:
+def srun_outside_a_job(work: Path, folder: Path, nodes: str) -> None:
+    with commands(folder, nodes=nodes) as engine:
         command = ["srun", "-N1", "sh", "-c", "cat; echo err >&2; exit 5"]
         done = engine.run(command, cwd=work, stdin="typed\n", limit_s=PATIENCE_S)
         assert done.stdout == "typed\n" and "err\n" in done.stderr and done.returncode == 5, done.stderr
-        until_gone(engine)
+        until_gone(engine, nodes)
 
 
-def no_shell_through_ssh(work: Path, folder: Path) -> None:
+def no_shell_through_ssh(work: Path, folder: Path, nodes: str) -> None:
     path = f"{BIN}:{SKY_BIN}:/usr/local/bin:/usr/bin:/bin"
-    with commands(folder, '[sky]\nreach = "ssh"\nstart_server = false\n', PATH=path) as engine:
+    with commands(folder, '[sky]\nreach = "ssh"\nstart_server = false\n', nodes, PATH=path) as engine:
         done = engine.run(["salloc", "--no-shell", "-N1"], cwd=work, limit_s=PATIENCE_S)
         assert done.returncode == 0 and "salloc: Granted job allocation 1" in done.stderr, done.stderr
         step = engine.run(["srun", "--jobid=1", "cat", "data.txt"], cwd=work, limit_s=PATIENCE_S)
@@ -71,19 +73,20 @@ def no_shell_through_ssh(work: Path, folder: Path) -> None:
                            env={"SLURM_JOB_ID": "1"}, limit_s=PATIENCE_S)  # fmt: skip
         assert (again.stdout, again.returncode) == ("1\n", 4), again.stderr
         assert engine.run(["scancel", "1"]).returncode == 0
-        until_gone(engine)
+        until_gone(engine, nodes)
 
 
-def test_allocations(rig: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("nodes", NODES)
+def test_allocations(rig: Path, tmp_path: Path, nodes: str) -> None:
     with ThreadPoolExecutor() as pool:
         running: list[Future[None]] = []
         for use in (salloc_with_a_command, srun_outside_a_job, no_shell_through_ssh):
             # One for each: jobs of one submit folder that share a node would see each other's files.
-            work, folder = rig / use.__name__, tmp_path / use.__name__
+            work, folder = rig / f"{use.__name__}-{nodes}", tmp_path / use.__name__
             work.mkdir()
             folder.mkdir()
             (work / "data.txt").write_text("hi\n")
             (work / "inside.sh").write_text(INSIDE)
-            running.append(pool.submit(use, work, folder))
+            running.append(pool.submit(use, work, folder, nodes))
         for one in running:
             one.result()

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from lateness import Lateness
-from on_skypilot import PATIENCE_S, SITE, SKY_BIN, LocalEngine, answers, commands, wait
+from lateness import STAMP, Lateness
+from on_skypilot import NODES, PATIENCE_S, SITE, SKY_BIN, LocalEngine, answers, cluster_of, commands, wait
 
 from slurmsky.site import load
 
@@ -30,6 +30,16 @@ DAY_S = 1800  # six launches on a machine that has other things to do
 REAL = {"PATH": "/usr/bin:/bin"}  # Slurm's own commands, which end SkyPilot's allocation as an administrator would
 REAL_QUEUE = ("squeue", "-h", "-o", "%j|%i")
 REAL_HISTORY = ("sacct", "-nXP", "-S", "now-3hours", "-o", "jobname,jobid")
+
+#: a kept node that other jobs do not share: it is taken
+APART = """
+[[partition]]
+name = "apart"
+infra = "slurm/oracle/debug"
+nodes = "t1"
+shape = { cpus = 4, memory = 2 }
+resume_timeout = "20:00"
+"""
 
 SCRIPTS = {
     # Its last element stays until the nodes are taken.
@@ -119,12 +129,14 @@ def submission(job_id: str) -> str:
 class Day:
     """The folder that the jobs were submitted from, their ids, and what was seen of them."""
 
+    nodes: str  # managed or kept
     folder: Path  # in it one for each script: jobs of one folder that share a node see each other's files
     engine: LocalEngine
     ids: dict[str, str] = field(default_factory=dict)
     rows: list[list[str]] = field(default_factory=list)  # of sacct, at the end
     earlier: set[str] = field(default_factory=lambda: {job_id for _, job_id in real_jobs(REAL_HISTORY)})
     recorded: int = 0  # lines of the job that saw the server die, before that
+    clusters: dict[str, str] = field(default_factory=dict)  # of kept nodes, by submission
     late_s: list[float] = field(default_factory=list)  # after SkyPilot's own stream, lines of that job came here
 
     def submit(self, name: str, script: str, *options: str) -> None:
@@ -167,8 +179,16 @@ class Day:
 
     def allocations(self, name: str, command: Sequence[str]) -> list[str]:
         """Ids of the real Slurm's jobs under a submission, in what a command lists; those of earlier days left out."""
+        start = f"{name}-s{self.ids[name]}" if self.nodes == "managed" else self.clusters[name]
         return [job_id for job, job_id in real_jobs(command)
-                if job.startswith(f"{name}-s{self.ids[name]}-") and job_id not in self.earlier]  # fmt: skip
+                if job.startswith(f"{start}-") and job_id not in self.earlier]  # fmt: skip
+
+    def note_cluster(self, name: str) -> None:
+        """Record the cluster of the kept nodes that a submission's running job is on."""
+        shown = self.engine.run(["squeue", "-h", "-t", "R", "-j", self.ids[name], "-o", "%N"]).stdout.split()
+        if self.nodes == "kept" and shown:
+            first = self.engine.run(["scontrol", "show", "hostnames", shown[0]]).stdout.split()[0]
+            self.clusters[name] = cluster_of(self.engine, first)
 
 
 def real_jobs(command: Sequence[str]) -> list[list[str]]:
@@ -179,6 +199,7 @@ def real_jobs(command: Sequence[str]) -> list[list[str]]:
 
 def take_nodes(day: Day) -> None:
     """End the real Slurm's jobs under the array's nodes: to SkyPilot, a preemption."""
+    day.note_cluster("array")
     under = day.allocations("array", REAL_QUEUE)
     assert under, day.ids
     subprocess.run(["scancel", *under], env=REAL, check=True)
@@ -217,6 +238,7 @@ def live_on(day: Day) -> None:
 def go_through(day: Day) -> None:
     """The server is killed while a job runs, which must be heard of afterwards, and be within reach."""
     grown(day, 0)
+    day.note_cluster("steps")
     day.late_s = sorted(lateness(day))
     kill_server()
     day.recorded = len(day.numbers())
@@ -229,6 +251,8 @@ def go_through(day: Day) -> None:
 
 def lateness(day: Day) -> list[float]:
     """Read SkyPilot's stream of that job's log beside its output file, for ten seconds or so of both."""
+    if day.nodes == "kept":
+        return arrivals(day)
     (record,) = day.engine.home.glob(f"sky/{day.ids['steps']}/run*/record.json")
     managed_job_id = json.loads(record.read_text())["managed_job_id"]
     both = Lateness(managed_job_id, day.folder / "steps" / "steps.out", os.environ, load(SITE, "site.toml"))
@@ -241,6 +265,20 @@ def lateness(day: Day) -> list[float]:
     return both.late_s
 
 
+def arrivals(day: Day) -> list[float]:
+    """How long after they were printed 20 lines of that job came here from its kept node."""
+    late: list[float] = []
+    deadline = time.monotonic() + PATIENCE_S
+    seen = len(STAMP.findall(day.text("steps", "steps.out").encode()))
+    while len(late) < 20:
+        assert time.monotonic() < deadline, late
+        stamps = STAMP.findall(day.text("steps", "steps.out").encode())
+        late += [time.time() - float(stamp) for stamp in stamps[seen:]]
+        seen = len(stamps)
+        time.sleep(0.02)
+    return late
+
+
 def grown(day: Day, lines: int) -> None:
     """Wait until the job that goes through it all has counted further than that."""
     deadline = time.monotonic() + PATIENCE_S
@@ -249,12 +287,14 @@ def grown(day: Day, lines: int) -> None:
         time.sleep(1)
 
 
-@pytest.fixture(scope="module")
-def day(rig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
-    with commands(tmp_path_factory.mktemp("site")) as engine:
-        day = Day(rig / "days", engine)
+@pytest.fixture(scope="module", params=NODES)
+def day(request: pytest.FixtureRequest, rig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
+    nodes = request.param
+    apart = {"array": ("-p", "apart")} if nodes == "kept" else {}
+    with commands(tmp_path_factory.mktemp("site"), APART if apart else "", nodes) as engine:
+        day = Day(nodes, rig / f"days-{nodes}", engine)
         for name, script in SCRIPTS.items():
-            day.submit(name, script)
+            day.submit(name, script, *apart.get(name, ()))
         day.submit("never", WAITS)
         assert engine.run(["scancel", day.ids["never"]]).returncode == 0
         live_on(day)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from on_skypilot import PATIENCE_S, SITE, asked, commands, wait
+from on_skypilot import NODES, PATIENCE_S, SITE, asked, commands, wait
 
 from slurmsky.engines.sky import api_server
 from slurmsky.engines.sky.api_client import Client
@@ -22,13 +22,14 @@ hourly = 0.001
 """
 
 
-def test_a_job_that_sbatch_did_not_launch(rig: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("nodes", NODES)
+def test_a_job_that_sbatch_did_not_launch(rig: Path, tmp_path: Path, nodes: str) -> None:
     client: Client = api_server.connect(os.environ, load(SITE + BUDGET, "site.toml"), "root")
-    name = f"elsewhere-{os.getpid()}"
+    name = f"elsewhere-{nodes}-{os.getpid()}"
     task = {"name": name, "resources": {"infra": "slurm/oracle/debug", "cpus": "1+"}, "run": "sleep 900"}
     (managed,) = asked(client, client.launch(json.dumps(task), name))
     try:
-        with commands(tmp_path, BUDGET) as engine:
+        with commands(tmp_path, BUDGET, nodes) as engine:
             job = str(60_000_000 + managed)
             # Held before anything is launched: the optimizer says that an hour costs more.
             held = engine.run(["sbatch", "--parsable", "-A", "poor", "-t", "10", "--wrap", "true"], cwd=rig)

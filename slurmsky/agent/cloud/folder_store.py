@@ -17,6 +17,7 @@ import struct
 from typing import Any, Callable, Optional
 
 from ...protocol import wire
+from ..job import output_files
 from ..net.channel import Channel
 from ..net.event_loop import Loop
 from . import submit_folder
@@ -83,6 +84,13 @@ class FolderStore:
         self._home = os.path.join(home, "folders")
         os.makedirs(self._home, mode=0o700, exist_ok=True)
         self._copies: dict[str, Copy] = {}
+        #: the file in which this agent notes the output files that it opens
+        self.note = os.path.join(home, output_files.NOTE)
+
+    def holding(self, path: str) -> Optional[Copy]:
+        """The copy that a path lies in; None for a path outside of all copies."""
+        found = [copy for copy in self._copies.values() if path.startswith(copy.at.rstrip("/") + "/")]
+        return max(found, key=lambda copy: len(copy.at), default=None)
 
     def copy(self, folder: str) -> Copy:
         """The copy of a folder, empty at first."""
@@ -115,6 +123,7 @@ class _Session:
         self._copy: Optional[Copy] = None
         self._digest = ""
         self._tails: dict[int, _Tail] = {}
+        self._noted = os.path.getsize(store.note) if os.path.exists(store.note) else 0
         self._asked = False
         channel.on_frame = self._frame
         channel.on_close = self._tails.clear
@@ -132,6 +141,7 @@ class _Session:
     # --- filling a copy
     def _folder(self, message: dict[str, Any]) -> None:
         """Report whether a folder's list equals the controller's, by its digest."""
+        output_files.note_in(self._store.note)  # files of steps are tailed as they are opened
         copy = self._store.copy(message["path"])
         for extra in message["folders"]:
             submit_folder.make_folder(extra)
@@ -265,9 +275,27 @@ class _Session:
     def _look(self) -> None:
         self._asked = False
         if not self._channel.full:
+            self._opened()
             for tail in self._tails.values():
                 tail.send(self._channel)
         self._look_soon()
+
+    def _opened(self) -> None:
+        """Report the output files that were opened since the last call, with their size then."""
+        try:
+            with open(self._store.note, "rb") as file:
+                file.seek(self._noted)
+                data = file.read()
+        except OSError:
+            return
+        end = data.rfind(b"\n") + 1
+        self._noted += end
+        for path, size in map(json.loads, data[:end].splitlines()):
+            copy = self._store.holding(path)
+            if copy is not None:
+                relative = os.path.relpath(path, copy.at)
+                event = {"ev": "opened", "folder": copy.folder, "path": relative, "there": path, "from": size}
+                self._channel.send_json(event)
 
     # --- files that jobs changed
     def _changes(self, message: dict[str, Any]) -> None:

@@ -210,7 +210,7 @@ async def await_returned_files(ctx: CommandContext, job: Job) -> None:
 
     A signal ends the wait.
     """
-    if ctx.queue.engine.places_in(job.partition):
+    if job.engine == "local":
         return
     over = asyncio.ensure_future(ctx.queue.life.wait(job, lambda one: JobFlag.COMPLETING not in one.flags))
     try:

@@ -117,6 +117,12 @@ class Tail:
         finally:
             os.close(fd)
 
+    def begin(self, start: int) -> None:
+        """Prepare the local file for a file that was opened on the node with ``start`` bytes in it. Raises OSError."""
+        os.close(self.open(0 if start else os.O_TRUNC))
+        self.base = os.stat(self.path).st_size if start else 0
+        self.start = start
+
     def open(self, flags: int) -> int:
         """Open the file; create it with the job's umask. Raises OSError."""
         folder, name = os.path.split(self.path)
@@ -126,8 +132,11 @@ class Tail:
 class FolderSync:
     """Synchronises the files of jobs on one node over one connection."""
 
-    def __init__(self, streams: Streams, listing: Listing) -> None:
+    def __init__(
+        self, streams: Streams, listing: Listing, on_opened: Callable[[FolderSync, dict[str, Any]], None]
+    ) -> None:
         self._reader, self._writer = streams
+        self._on_opened = on_opened  # receives the output files that steps open
         self._listing = listing
         self._frames = wire.FrameReader()
         self._lock = asyncio.Lock()  # one folder at a time
@@ -181,6 +190,8 @@ class FolderSync:
             if tail is not None:
                 tail.start = int(message["from"]) if tail.start is None else tail.start
                 tail.begun.set()
+        elif kind == "opened":
+            self._on_opened(self, message)
         elif kind == "finished":
             finished = self._tails.pop(message["id"], None)
             if finished is not None:

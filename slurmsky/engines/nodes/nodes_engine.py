@@ -3,44 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import dataclasses
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...agent.cloud import submit_folder
-from ...agent.cloud.remote_commands import TOLD
 from ...agent.job.version import VERSION
 from ...model.allocation import Launch
 from ...model.job import Job
-from ...model.spec import JobSpec
 from ...model.states import JobFlag
-from ...protocol import wire
 from ...site.record import KeptNodes
-from ...translate import credentials
 from ..base import EngineError, Event, NodeUnavailable, OnEvent, background
 from ..local.local_engine import OUTDATED, AgentLink, LocalEngine, _Placed
 from ..powered import Order
-from ..sky.proxy_socket import export_of
-from .adapt import Environments, Scripts, adapted
+from .agent_requests import ANSWER_S, AgentRequests
 from .command_doors import CommandDoors
 from .fleet import Fleet
 from .neighbourhoods import Neighbourhoods
 from .node_lines import Lines, Streams
-from .provider import Passing, Provider
+from .node_setup import NodeSetup
+from .provider import Provider
+from .reconnecting import Reconnecting
 from .remote_files import RemoteFiles
 
 log = logging.getLogger("slurmsky.nodes")
 
 #: seconds of silence after which a connection to an agent counts as broken
 PING_S = 10.0
-#: SlurmdTimeout: a node that has not answered for this long is lost
-SILENCE_S = 300.0
-RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-ANSWER_S = 20.0
+AGAIN_S = 0.2
 
 
 class NodesEngine(LocalEngine):
@@ -65,28 +56,22 @@ class NodesEngine(LocalEngine):
         super().__init__(home, on_event, None, {})
         self.folder = home / "kept"
         self.fleet = Fleet(self.folder, kept, provider, self._power, prepare)
-        self._provider = provider
         self._lines = Lines(provider, reach)
         self.fleet.on_over = self._lines.leave
-        self._allowed = allowed  # patterns of credential variables that may be sent
 
         async def connect(node: str) -> Streams:
             return await self._streams(node, "files")
 
         self._files = RemoteFiles(self.folder / "jobs", home, upload_mib << 20, connect)
-        self._facts: dict[str, dict[str, Any]] = {}  # of each node's agent
+        self._requests = AgentRequests()
+        self._setup = NodeSetup(self._files, self._requests, self.fleet.address, allowed)
         self._pids: dict[str, int] = {}  # of each node's agent; a new pid means that the agent was killed
         self._early: dict[str, Event] = {}  # job lists that arrived before their connection was ready
         self._heard: dict[str, float] = {}  # loop time of each agent's last message
-        self._answers: dict[tuple[str, str, str], asyncio.Future[Any]] = {}
-        self._same: dict[tuple[str, str], bool] = {}  # (node, folder): whether the folder is a shared mount
-        self._sent: dict[str, set[str]] = {}  # digests of scripts that a node has
-        self._resolved: dict[str, dict[str, str]] = {}  # by node: the names that resolve there, and their addresses
-        self._scripts = Scripts()
-        self._environments: dict[str, Environments] = {}
-        self._doors = CommandDoors(self.folder / "doors", home / "controller.sock", self._streams, self._request_there)
-        self._watching: dict[str, asyncio.Task[None]] = {}
-        self._not_sent: set[int] = set()  # jobs whose launch has not been sent yet
+        adapt = self._setup.request_there
+        self._doors = CommandDoors(self.folder / "doors", home / "controller.sock", self._streams, adapt)
+        self._reconnecting = Reconnecting(self.fleet, provider, self.link, self._show, self.lose)
+        self._not_sent: dict[int, int] = {}  # jobs whose launch has not been sent yet, with their run
         self._pinging: asyncio.Task[None] | None = None
         self._near = Neighbourhoods(self.fleet, self._reach)
 
@@ -106,6 +91,9 @@ class NodesEngine(LocalEngine):
             self._near.prune()
         self._on_event({"ev": "power", "node": node, "state": state, "why": why})
 
+    def _show(self, node: str, state: str) -> None:
+        self._on_event({"ev": "power", "node": node, "state": state, "why": ""})
+
     def _dismiss(self, node: str) -> None:
         """Make the agent of a node that stays exit, so that its next order starts another."""
         link = self._links.get(node)
@@ -114,20 +102,14 @@ class NodesEngine(LocalEngine):
 
     def _drop(self, node: str) -> None:
         """Close the connection to a node that is lost or being powered down."""
-        watching = self._watching.pop(node, None)
-        if watching is not None:
-            watching.cancel()
+        self._reconnecting.drop(node)
         self._doors.drop(node)
         link = self._links.pop(node, None)
         if link is not None:
             link.close()
         self._files.drop(node)
-        self._facts.pop(node, None)
+        self._setup.drop(node)
         self._pids.pop(node, None)
-        self._sent.pop(node, None)
-        self._resolved.pop(node, None)
-        for key in [key for key in self._same if key[0] == node]:
-            del self._same[key]
 
     def ready_in(self, nodes: Iterable[str]) -> float:
         return self.fleet.ready_in(nodes)
@@ -138,14 +120,14 @@ class NodesEngine(LocalEngine):
 
     async def _meet(self, order: Order) -> None:
         await self._near.meet(order)
-        self._on_event({"ev": "power", "node": order.nodes[0], "state": "met", "why": ""})
+        self._show(order.nodes[0], "met")
 
     async def _reach(self, order: Order, other: Order) -> bool:
         peers = {node: other.address(node) for node in other.nodes}
         for node in order.nodes:
             link = await self._linked(node)
             about = ",".join(sorted(peers))
-            if set(await self._ask(link, "reached", about, {"op": "reach", "peers": peers})) != set(peers):
+            if set(await self._requests.ask(link, "reached", about, {"op": "reach", "peers": peers})) != set(peers):
                 return False
         return True
 
@@ -162,7 +144,7 @@ class NodesEngine(LocalEngine):
         if order is None:
             raise EngineError(f"node {node} is not up")
         link = AgentLink(node, self._event, self._lost)
-        facts = self._question(node, "facts")
+        facts = self._requests.expect(node, "facts")
         await self._lines.protocol(order, node, lambda: link)
         link.send({"op": "hello", "role": "controller", "version": VERSION})
         try:
@@ -171,7 +153,7 @@ class NodesEngine(LocalEngine):
             link.abort()
             raise
         known = self._pids.get(node)
-        self._facts[node], self._pids[node] = now, now["pid"]
+        self._setup.facts[node], self._pids[node] = now, now["pid"]
         if known is not None and known != now["pid"]:
             self._restarted(node)
         return link
@@ -211,19 +193,7 @@ class NodesEngine(LocalEngine):
                 if not self.fleet.is_up(node):
                     raise
             self._watch(node)
-            await asyncio.sleep(RETRY_S[0])
-
-    def _request_there(self, node: str, request: wire.CommandRequest) -> wire.CommandRequest:
-        """Rewrite a command's request for a node that does not share its working directory."""
-        facts = self._facts.get(node)
-        if facts is None or self._same.get((node, request.cwd), True):
-            return request
-        spec = JobSpec(export=export_of(request.args) or request.env.get("SLURM_EXPORT_ENV"))
-        kept = {*credentials.left_out(request.env, spec, self._allowed)}
-        kept |= {name for name in request.env if name.startswith("SLURMSKY_") and name not in TOLD}
-        mine = {name: text for name, text in request.env.items() if name not in kept}
-        here = Environments().adapted(mine, facts, same=False)
-        return dataclasses.replace(request, env={**here, "PWD": request.cwd} if "PWD" in mine else here)
+            await asyncio.sleep(AGAIN_S)
 
     async def _streams(self, node: str, role: str) -> Streams:
         order = self.fleet.order_of(node)
@@ -245,40 +215,14 @@ class NodesEngine(LocalEngine):
                 elif link.alive:
                     link.send({"op": "ping"})
 
-    # --- requests to agents
-
-    def _question(self, node: str, kind: str, about: str = "") -> asyncio.Future[Any]:
-        key = (node, kind, about)
-        known = self._answers.get(key)
-        if known is None or known.done():
-            known = self._answers[key] = asyncio.get_running_loop().create_future()
-        return known
-
-    async def _ask(self, link: AgentLink, kind: str, about: str, message: dict[str, Any]) -> Any:
-        answer = self._question(link.node, kind, about)
-        link.send(message)
-        try:
-            return await asyncio.wait_for(asyncio.shield(answer), ANSWER_S)
-        except asyncio.TimeoutError:
-            raise EngineError(f"node {link.node} does not answer") from None
-
-    def _answer(self, node: str, kind: str, about: str, value: Any) -> None:
-        waiting = self._answers.pop((node, kind, about), None)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(value)
+    # --- events
 
     def _event(self, node: str, event: Event) -> None:
         self._heard[node] = asyncio.get_running_loop().time()
         kind = event.get("ev")
-        if kind == "facts":
-            self._answer(node, "facts", "", event)
-        elif kind == "same":
-            self._answer(node, "same", event["path"], event["same"])
-        elif kind == "hosts":
-            self._answer(node, "hosts", ",".join(event["names"]), event["resolve"])
-        elif kind == "reached":
-            self._answer(node, "reached", ",".join(event["peers"]), event["reached"])
-        elif kind == "ended" and self._files.has(int(event["job_id"]), int(event.get("run", 0))):
+        if self._requests.take(node, event):
+            return
+        if kind == "ended" and self._files.has(int(event["job_id"]), int(event.get("run", 0))):
             background(self._bring_back(node, event))
         elif kind == "jobs" and node not in self._links:
             self._early[node] = event  # compared with the launches sent, which are not known yet
@@ -309,41 +253,8 @@ class NodesEngine(LocalEngine):
             self._watch(node)
 
     def _watch(self, node: str) -> None:
-        task = self._watching.get(node)
-        if (task is None or task.done()) and not self._closing:
-            self._watching[node] = asyncio.ensure_future(self._reconnect(node))
-
-    async def _reconnect(self, node: str) -> None:
-        loop = asyncio.get_running_loop()
-        began, told, checked = loop.time(), False, 0.0
-        for attempt in range(1 << 30):
-            order = self.fleet.order_of(node)
-            if order is None or order.phase != "up":
-                return
-            try:
-                known = self._links.get(node)
-                if known is None or not known.alive:
-                    await self.link(node)
-                if told:
-                    self._on_event({"ev": "power", "node": node, "state": "up", "why": ""})
-                return
-            except (EngineError, OSError, asyncio.TimeoutError) as error:
-                log.info("node %s: %s", node, error)
-            silent = loop.time() - began
-            if not told:
-                told = True
-                self._on_event({"ev": "power", "node": node, "state": "silent", "why": ""})
-            if loop.time() - checked > min(30.0, 2.0 + silent / 4):
-                checked = loop.time()
-                try:
-                    alive = await self._provider.alive(order)
-                except Passing as error:
-                    log.info("node %s: %s", node, error)
-                    alive, began = True, max(began, loop.time() - SILENCE_S / 2)  # the fault may be on this machine
-                if not alive or silent > SILENCE_S:
-                    self.lose(order, "Not responding" if alive else "SkyPilot has lost the node")
-                    return
-            await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+        if not self._closing:
+            self._reconnecting.begin(node)
 
     def lose(self, order: Order, why: str) -> None:
         """Handle the loss of an order's nodes: their jobs end or are requeued."""
@@ -378,10 +289,10 @@ class NodesEngine(LocalEngine):
         placed = self._placed.get(launch.job_id)
         if placed is None or placed.run != run:
             placed = self._placed[launch.job_id] = _Placed(run, nodes)
-        if launch.job_id in self._not_sent:
+        if self._not_sent.get(launch.job_id) == run:
             return  # an earlier call already waits for the nodes
         waits = not all(self.fleet.is_up(node) for node in nodes)
-        self._not_sent.add(launch.job_id)
+        self._not_sent[launch.job_id] = run
         try:
             await self.fleet.up(nodes, lambda text: self._waiting_for(launch, text))
             links = [await self._linked(node) for node in nodes]
@@ -389,17 +300,23 @@ class NodesEngine(LocalEngine):
                 raise NodeUnavailable(OUTDATED)
             for share in shares:
                 share.address = self.fleet.address(share.name)
-            there = await self._there(launch, links)
-        except (EngineError, OSError) as error:
-            self._not_sent.discard(launch.job_id)
             if self._placed.get(launch.job_id) is not placed:
-                return  # the job ended meanwhile
+                return  # the job has ended while its nodes came up
+            there = await self._setup.prepared(launch, links)
+        except (EngineError, OSError) as error:
+            if self._placed.get(launch.job_id) is not placed:
+                return
             del self._placed[launch.job_id]
             raise NodeUnavailable(str(error)) from error
-        self._not_sent.discard(launch.job_id)
-        # The job may have ended or been launched again while its nodes came up: launch only if this run is current.
+        finally:
+            if self._not_sent.get(launch.job_id) == run:  # else a later run waits
+                del self._not_sent[launch.job_id]
+        # The job may have ended or been launched again meanwhile: launch only if this run is current.
         key = (launch.job_id, run)
-        if self._placed.get(launch.job_id) is not placed or placed.ready:
+        if self._placed.get(launch.job_id) is not placed:
+            self._files.forget(launch.job_id, run)
+            return
+        if placed.ready:
             return
         if not links[0].alive or key in links[0].launched:
             return  # the next connection's job list shows whether it arrived
@@ -411,59 +328,6 @@ class NodesEngine(LocalEngine):
 
     def _waiting_for(self, launch: Launch, text: str) -> None:
         self._on_event({"ev": "waiting", "job_id": launch.job_id, "run": launch.restart_count, "comment": text})
-
-    async def _there(self, launch: Launch, links: Sequence[AgentLink]) -> Launch:
-        """Adapt the launch to its first node, after that node has received all files that it names."""
-        link = links[0]
-        facts = self._facts[link.node]
-        same = True
-        for each in links:
-            same = await self._shared(each, launch.submit_dir) and same
-        places: dict[str, str] = {}
-        if not same:
-            names = credentials.left_out(launch.environment, launch.spec, self._allowed)
-            if names:
-                launch.environment = {name: text for name, text in launch.environment.items() if name not in names}
-            places = await self._files.prepare(launch, [each.node for each in links])
-        digest = ""
-        if launch.script is not None:
-            digest, data = self._scripts.read(launch.script)
-            sent = self._sent.setdefault(link.node, set())
-            if digest not in sent:
-                link.send({"op": "script", "data": base64.b64encode(data).decode()})
-                sent.add(digest)
-        environments = self._environments.setdefault(link.node, Environments())
-        addresses = tuple(self._host(each.node) for each in links)
-        for each in links:
-            await self._named(each, links, addresses)
-        environment = environments.adapted(launch.environment, facts, same, addresses)
-        moved = (launch.submit_dir, places.get(link.node, launch.submit_dir))
-        there = adapted(launch, facts, digest, environment, moved)
-        if not same:
-            await self._files.follow(launch, there)
-        return there
-
-    def _host(self, node: str) -> str:
-        return self.fleet.address(node).rpartition(":")[0]
-
-    async def _named(self, link: AgentLink, links: Sequence[AgentLink], addresses: Sequence[str]) -> None:
-        """Make the names of a job's nodes resolve on a node, unless they do already."""
-        known = self._resolved.setdefault(link.node, {})
-        pairs = zip((each.node for each in links), addresses, strict=True)
-        new = {node: host for node, host in pairs if known.get(node) != host}
-        if new:
-            message = {"op": "hosts", "names": list(new), "addresses": list(new.values())}
-            if not await self._ask(link, "hosts", ",".join(new), message):
-                log.warning("node %s: %s cannot be resolved there", link.node, ", ".join(new))
-            known.update(new)
-
-    async def _shared(self, link: AgentLink, folder: str) -> bool:
-        """Whether a folder of this machine is a shared mount on the node."""
-        key = (link.node, folder)
-        if key not in self._same:
-            message = {"op": "same", "path": folder, "identity": submit_folder.identity(folder)}
-            self._same[key] = await self._ask(link, "same", folder, message)
-        return self._same[key]
 
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
         placed = self._placed.get(job_id)
@@ -491,7 +355,7 @@ class NodesEngine(LocalEngine):
         self._files.load((job_id, placed.run) for job_id, placed in self._placed.items())
         up = [node for order in self.fleet.orders.values() if order.phase == "up" for node in order.nodes]
         if up:  # agents that answer at once are ready for the first command
-            watching = [self._watching[node] for node in up if node in self._watching]
+            watching = self._reconnecting.running()
             await asyncio.wait(watching, timeout=2.0) if watching else None
 
     def _all_up(self, placed: _Placed) -> bool:
@@ -525,7 +389,7 @@ class NodesEngine(LocalEngine):
         self.fleet.close()
         if self._pinging is not None:
             self._pinging.cancel()
-        tasks = [*self._watching.values(), *self._doors.close(), *self._starting.values()]
+        tasks = [*self._reconnecting.running(), *self._doors.close(), *self._starting.values()]
         for task in tasks:
             task.cancel()
         for link in list(self._links.values()):

@@ -8,11 +8,12 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ...model.allocation import Launch
-from ..base import EngineError
+from ..base import EngineError, background
 from ..sky.output_sync import OutputSync
 from .folder_sync import FolderSync, Listing, Tail, outputs
 from .node_lines import Streams
@@ -20,6 +21,8 @@ from .node_lines import Streams
 log = logging.getLogger("slurmsky.nodes")
 
 AGAIN_S = 0.5
+#: files of steps that are followed for a job; further files arrive at its end
+STEP_FILES = 512
 Key = tuple[int, int]  # job and run
 
 
@@ -40,6 +43,8 @@ class RemoteJob:
     numbers: list[int] = field(default_factory=list)  # of the followed files, on ``followed``
     followed: FolderSync | None = None  # the connection over which they are followed
     ending: bool = False
+    #: output files of steps, by node and path, with the connection and number under which they are followed
+    steps: dict[tuple[str, str], tuple[FolderSync, int]] = field(default_factory=dict)
 
 
 class RemoteFiles:
@@ -65,7 +70,8 @@ class RemoteFiles:
             known = self._syncs.get(node)
             if known is None or not known.alive:
                 try:
-                    known = self._syncs[node] = FolderSync(await self._connect(node), self._listing)
+                    streams = await self._connect(node)
+                    known = self._syncs[node] = FolderSync(streams, self._listing, partial(self._opened, node))
                 except OSError as error:
                     raise EngineError(str(error)) from error
             return known
@@ -88,7 +94,8 @@ class RemoteFiles:
 
     def _written(self) -> set[str]:
         """Output files of running jobs: they grow on a node, so the local copy must not replace them."""
-        return {tail.path for job in self._jobs.values() for tail in job.tails}
+        batch = {tail.path for job in self._jobs.values() for tail in job.tails}
+        return batch | {path for job in self._jobs.values() for _, path in job.steps}
 
     async def follow(self, launch: Launch, there: Launch) -> None:
         """Follow the job's output on its first node; call before the job is sent. Raises EngineError."""
@@ -116,6 +123,37 @@ class RemoteFiles:
                 except (EngineError, OSError) as error:
                     log.info("job %d: %s", job.job_id, error)
 
+    def _opened(self, node: str, sync: FolderSync, message: dict[str, Any]) -> None:
+        """Follow an output file that a step has opened (``srun -o``), so that it grows here, too."""
+        folder, path = message["folder"], os.path.join(message["folder"], message["path"])
+        jobs = [job for job in self._jobs.values() if job.submit_dir == folder and node in job.nodes and not job.ending]
+        if jobs and not any(tail.path == path for job in self._jobs.values() for tail in job.tails):
+            newest = max(jobs, key=lambda job: job.job_id)
+            background(self._follow_step(newest, node, sync, path, message["there"], int(message["from"])))
+
+    async def _follow_step(
+        self, job: RemoteJob, node: str, sync: FolderSync, path: str, there: str, start: int
+    ) -> None:
+        earlier = job.steps.get((node, path))
+        if earlier is not None and start and earlier[0] is sync:
+            return  # a further step appends to it
+        if earlier is None and len(job.steps) >= STEP_FILES:
+            return  # it arrives at the job's end
+        tail = Tail(path, there, bool(start), job.umask)
+        try:
+            if earlier is not None:
+                await earlier[0].finish(earlier[1])
+            tail.begin(start)
+            job.steps[node, path] = (sync, await sync.follow(tail))
+        except (EngineError, OSError) as error:
+            log.info("job %d: %s: %s", job.job_id, path, error)
+
+    async def _finish_steps(self, job: RemoteJob) -> None:
+        """Stop following the steps' files. They are brought back as all files are: the job may have replaced them."""
+        for sync, number in job.steps.values():
+            if sync.alive:
+                await sync.finish(number)
+
     async def bring_back(self, job_id: int, run: int, there: Callable[[], bool]) -> str:
         """Bring back all output and changed files; return the messages about them.
 
@@ -126,12 +164,14 @@ class RemoteFiles:
             return ""
         job.ending = True
         target = OutputSync(self._folder / "in", job.submit_dir, dict(job.given), job_id, job.umask, {})
+        target.ours = {path for _, path in job.steps}
         skip = [tail.there for tail in job.tails]
         while there():
             try:
                 await self._follow(job)
                 for number in job.numbers:
                     await (await self._sync(job.nodes[0])).finish(number)
+                await self._finish_steps(job)
                 for node in job.nodes:
                     await (await self._sync(node)).bring_back(job.submit_dir, skip, target)
                 break

@@ -69,6 +69,7 @@ class OutputSync:
         self.job_id = job_id
         self.umask = umask
         self.outputs = outputs or {}
+        self.ours: set[str] = set()  # further paths that only we change here
         self.streams: dict[str, Stream] = {
             key: Stream(**value) for key, value in state.get("streams", {}).items()
         }
@@ -244,7 +245,7 @@ class OutputSync:
         if self.manifest.get(path) == (facts.st_size, facts.st_mtime_ns):
             return False
         target = os.path.join(self.submit_dir, path)
-        if any(stream.path == target for stream in self.streams.values()):
+        if target in self.ours or any(stream.path == target for stream in self.streams.values()):
             return False  # the change is ours: a step's output was written there
         if not stat.S_ISREG(facts.st_mode):
             return True

@@ -37,7 +37,9 @@ AUTODOWN_MINUTES = 1
 _MARKED = re.compile(re.escape(MARK) + r"(\{.*\})")
 _ENDED = ("SUCCEEDED", "FAILED", "FAILED_DRIVER", "FAILED_SETUP", "CANCELLED")
 _CERTIFICATE_DAYS = 180
-START = shipment.START.replace('" cloud "$folder"', '" pilot "$folder"')
+START = shipment.START.replace('$folder/../AGENT" cloud "$folder"', '$folder/AGENT" pilot "$folder"')
+#: seconds that a bring-up waits for its description after its agents have answered
+DESCRIBE_S = 2.0
 
 
 def task_fields(kept: KeptNodes, order: Order, site: Site) -> dict[str, Any]:
@@ -99,19 +101,22 @@ class Pilots:
         settings = {
             "order": order.folder.name,
             "nodes": order.nodes,
-            "agent": f"../{program.name}",
+            "agent": program.name,
             "idle_s": self._site.sky.idle_minutes * 60 or 365 * 86400,
         }
         _private(ship / "settings.json", json.dumps(settings))
         _private(ship / "start.sh", START.replace("AGENT", program.name))
+        copy = ship / program.name  # SkyPilot copies one file mount after the other: all of it is one
+        if not copy.exists():
+            shutil.copyfile(program, copy)
+            copy.chmod(0o600)
         remote = f"{shipment.REMOTE}/{order.folder.name}"
         fields = task_fields(kept, order, self._site)
-        fields["file_mounts"] = {f"{shipment.REMOTE}/{program.name}": str(program), remote: str(ship)}
+        fields["file_mounts"] = {remote: str(ship)}
         fields["run"] = f"sh {remote}/start.sh\n"
         if not self._client.access.local:
-            moved = shipment.Shipment(ship, program, {}, {})
-            order.notes["blob"] = shipment.zip_for_upload(moved, order.folder / "ship.zip")
-            fields["file_mounts_mapping"] = {str(path): str(path) for path in moved.local_paths()}
+            order.notes["blob"] = shipment.zip_folder(ship, order.folder / "ship.zip")
+            fields["file_mounts_mapping"] = {str(ship): str(ship)}
         _private(order.folder / "task.yaml", json.dumps(fields))  # JSON is YAML
 
     def _certificates(self) -> Path:
@@ -126,11 +131,22 @@ class Pilots:
     # --- Provider
 
     async def up(self, order: Order, say: Say) -> None:
+        pricing = asyncio.ensure_future(self._price(order))
+        try:
+            await self._up(order, say, pricing)
+        finally:
+            pricing.cancel()
+
+    async def _up(self, order: Order, say: Say, pricing: asyncio.Future[None]) -> None:
         for attempt in range(1 << 30):
             try:
                 job_id = await self._launched(order)
-                await self._listen(order, job_id)
-                await self._describe(order)
+                placing = asyncio.ensure_future(self._place(order))
+                try:
+                    await self._listen(order, job_id)
+                    await asyncio.wait({pricing, placing}, timeout=DESCRIBE_S)
+                finally:
+                    placing.cancel()
                 return
             except SkyError as error:
                 if not error.passing:
@@ -205,13 +221,19 @@ class Pilots:
             raise BringUpFailed(f"the agents of cluster {order.name} ended at once ({status}): sky logs {order.name}")
         raise Interrupted(f"the log of cluster {order.name} was cut off")
 
-    async def _describe(self, order: Order) -> None:
-        """Record where SkyPilot placed the nodes and what they cost, as far as it reports that."""
+    async def _price(self, order: Order) -> None:
+        """Record what a node costs, as far as SkyPilot knows that; beside the launch, which takes longer."""
         try:
-            row = await self._row(order)
             fields = json.loads((order.folder / "task.yaml").read_text())
             price = await prices.hourly_price(self._client, prices.question(fields))
             order.price = round((price or 0.0) / len(order.nodes), 6)
+        except (SkyError, OSError) as error:
+            log.info("cluster %s: %s", order.name, error)
+
+    async def _place(self, order: Order) -> None:
+        """Record where SkyPilot placed the nodes."""
+        try:
+            row = await self._row(order)
         except SkyError as error:
             log.info("cluster %s: %s", order.name, error)
             return

@@ -320,6 +320,11 @@ def zip_for_upload(shipment: Shipment, target: Path) -> str:
     return _zip(shipment.local_paths(), target)
 
 
+def zip_folder(folder: Path, target: Path) -> str:
+    """Zip one folder in the same way."""
+    return _zip([folder], target)
+
+
 def _zip(tops: Sequence[Path], target: Path) -> str:
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as out:
         for top in tops:

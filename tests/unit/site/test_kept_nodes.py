@@ -46,6 +46,7 @@ def test_a_second_partition_may_name_kept_nodes():
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
+        ('infra = "aws"\nnodes = "n[1-2]"', "4:1: nodes needs the shape of the nodes"),
         ('nodes = "n[1-2]"\nsuspend_time = 3', "4:1: suspend_time needs the shape of the nodes"),
         ('nodes = "n[1-2]"\nkeep_up = 1', "4:1: keep_up needs the shape of the nodes"),
         ('nodes = "n1"\nshape = { cpus = 1 }', "4:1: shape: memory is missing"),

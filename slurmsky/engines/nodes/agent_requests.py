@@ -1,0 +1,54 @@
+"""Requests to agents of kept nodes, whose answers arrive as events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from ..base import EngineError, Event
+from ..local.local_engine import AgentLink
+
+ANSWER_S = 20.0
+#: kind of answer -> what it is about, and its value
+_ANSWERS: dict[str, Callable[[Event], tuple[str, Any]]] = {
+    "facts": lambda event: ("", event),
+    "same": lambda event: (event["path"], event["same"]),
+    "hosts": lambda event: (",".join(event["names"]), event["resolve"]),
+    "reached": lambda event: (",".join(event["peers"]), event["reached"]),
+}
+
+
+class AgentRequests:
+    """The requests without an answer, by node, kind and subject; equal requests share one answer."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, str, str], asyncio.Future[Any]] = {}
+
+    def expect(self, node: str, kind: str, about: str = "") -> asyncio.Future[Any]:
+        """The future answer of a node."""
+        key = (node, kind, about)
+        known = self._open.get(key)
+        if known is None or known.done():
+            known = self._open[key] = asyncio.get_running_loop().create_future()
+        return known
+
+    async def ask(self, link: AgentLink, kind: str, about: str, message: dict[str, Any]) -> Any:
+        """Send a message and wait for its answer. Raises EngineError when the node does not answer."""
+        answer = self.expect(link.node, kind, about)
+        link.send(message)
+        try:
+            return await asyncio.wait_for(asyncio.shield(answer), ANSWER_S)
+        except asyncio.TimeoutError:
+            raise EngineError(f"node {link.node} does not answer") from None
+
+    def take(self, node: str, event: Event) -> bool:
+        """Resolve the request that an event answers; False for other events."""
+        kind = str(event.get("ev"))
+        if kind not in _ANSWERS:
+            return False
+        about, value = _ANSWERS[kind](event)
+        waiting = self._open.pop((node, kind, about), None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(value)
+        return True

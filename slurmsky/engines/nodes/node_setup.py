@@ -1,0 +1,116 @@
+"""Prepares kept nodes for a launch: script, submit folder, names of the nodes, environment."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...agent.cloud import submit_folder
+from ...agent.cloud.remote_commands import TOLD
+from ...model.allocation import Launch
+from ...model.spec import JobSpec
+from ...protocol import wire
+from ...translate import credentials
+from ..local.local_engine import AgentLink
+from ..sky.proxy_socket import export_of
+from .adapt import Environments, Scripts, adapted
+from .agent_requests import AgentRequests
+from .remote_files import RemoteFiles
+
+log = logging.getLogger("slurmsky.nodes")
+
+
+class NodeSetup:
+    """Knows what each node has already, and sends what is missing.
+
+    ``address``: host:port of a node's agent. ``allowed``: patterns of credential variables that may be sent.
+    """
+
+    def __init__(
+        self, files: RemoteFiles, requests: AgentRequests, address: Callable[[str], str], allowed: Sequence[str]
+    ) -> None:
+        self._files = files
+        self._requests = requests
+        self._address = address
+        self._allowed = allowed
+        self.facts: dict[str, dict[str, Any]] = {}  # of each node's agent
+        self._same: dict[tuple[str, str], bool] = {}  # (node, folder): whether the folder is a shared mount
+        self._sent: dict[str, set[str]] = {}  # digests of scripts that a node has
+        self._resolved: dict[str, dict[str, str]] = {}  # by node: the names that resolve there, and their addresses
+        self._scripts = Scripts()
+        self._environments: dict[str, Environments] = {}
+
+    def drop(self, node: str) -> None:
+        """Forget a node that is lost or being powered down."""
+        for known in (self.facts, self._sent, self._resolved, self._environments):
+            known.pop(node, None)
+        for key in [key for key in self._same if key[0] == node]:
+            del self._same[key]
+
+    async def prepared(self, launch: Launch, links: Sequence[AgentLink]) -> Launch:
+        """Adapt the launch to its first node, after the nodes have received all files that it names.
+
+        Raises EngineError, OSError.
+        """
+        link = links[0]
+        facts = self.facts[link.node]
+        same = True
+        for each in links:
+            same = await self._shared(each, launch.submit_dir) and same
+        places: dict[str, str] = {}
+        if not same:
+            names = credentials.left_out(launch.environment, launch.spec, self._allowed)
+            if names:
+                launch.environment = {name: text for name, text in launch.environment.items() if name not in names}
+            places = await self._files.prepare(launch, [each.node for each in links])
+        digest = ""
+        if launch.script is not None:
+            digest, data = self._scripts.read(launch.script)
+            sent = self._sent.setdefault(link.node, set())
+            if digest not in sent:
+                link.send({"op": "script", "data": base64.b64encode(data).decode()})
+                sent.add(digest)
+        addresses = tuple(self._address(each.node).rpartition(":")[0] for each in links)
+        for each in links:
+            await self._named(each, links, addresses)
+        environments = self._environments.setdefault(link.node, Environments())
+        environment = environments.adapted(launch.environment, facts, same, addresses)
+        moved = (launch.submit_dir, places.get(link.node, launch.submit_dir))
+        there = adapted(launch, facts, digest, environment, moved)
+        if not same:
+            await self._files.follow(launch, there)
+        return there
+
+    async def _named(self, link: AgentLink, links: Sequence[AgentLink], addresses: Sequence[str]) -> None:
+        """Make the names of a job's nodes resolve on a node, unless they do already."""
+        known = self._resolved.setdefault(link.node, {})
+        pairs = zip((each.node for each in links), addresses, strict=True)
+        new = {node: host for node, host in pairs if known.get(node) != host}
+        if new:
+            message = {"op": "hosts", "names": list(new), "addresses": list(new.values())}
+            if not await self._requests.ask(link, "hosts", ",".join(new), message):
+                log.warning("node %s: %s cannot be resolved there", link.node, ", ".join(new))
+            known.update(new)
+
+    async def _shared(self, link: AgentLink, folder: str) -> bool:
+        """Whether a folder of this machine is a shared mount on the node."""
+        key = (link.node, folder)
+        if key not in self._same:
+            message = {"op": "same", "path": folder, "identity": submit_folder.identity(folder)}
+            self._same[key] = await self._requests.ask(link, "same", folder, message)
+        return self._same[key]
+
+    def request_there(self, node: str, request: wire.CommandRequest) -> wire.CommandRequest:
+        """Rewrite a command's request for a node that does not share its working directory."""
+        facts = self.facts.get(node)
+        if facts is None or self._same.get((node, request.cwd), True):
+            return request
+        spec = JobSpec(export=export_of(request.args) or request.env.get("SLURM_EXPORT_ENV"))
+        kept = {*credentials.left_out(request.env, spec, self._allowed)}
+        kept |= {name for name in request.env if name.startswith("SLURMSKY_") and name not in TOLD}
+        mine = {name: text for name, text in request.env.items() if name not in kept}
+        here = Environments().adapted(mine, facts, same=False)
+        return dataclasses.replace(request, env={**here, "PWD": request.cwd} if "PWD" in mine else here)
