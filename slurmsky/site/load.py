@@ -60,7 +60,7 @@ def load(text: str, name: str, machine: MachineFacts | None = None) -> Site:
 
 def default_site(machine: MachineFacts) -> Site:
     """The Site of a machine without a site file: one node in one partition ``debug`` without limits."""
-    return load("", "(no site file)", machine)
+    return load("", "", machine)
 
 
 def machine_node(machine: MachineFacts) -> NodeConfig:

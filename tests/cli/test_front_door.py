@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from local_engine import BIN, LocalEngine
+from local_engine import BIN, REPOSITORY, LocalEngine
 
 
 def call(tmp_path: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -48,14 +49,25 @@ def test_doctor_without_a_controller_that_can_start(tmp_path: Path) -> None:
 
 
 def test_doctor_of_a_good_installation(engine: LocalEngine) -> None:
-    done = engine.run(["slurmsky", "doctor"])
+    done = engine.run(["slurmsky", "doctor"], env={"HOME": str(engine.root)})  # whose user has no SkyPilot
     assert done.returncode == 0, done.stdout
     assert "ok    controller:   pid" in done.stdout and "LOOK" not in done.stdout
 
 
 def test_status_as_json(engine: LocalEngine) -> None:
     found = json.loads(engine.run(["slurmsky", "status", "--json"]).stdout)
+    assert found["site"] == engine.env["SLURMSKY_SITE"]
     assert found["engine"]["name"] == "local" and found["problem"] is None and found["controller"]["pid"] > 1
+
+
+def test_the_guide_lists_the_keys_of_both_documents(engine: LocalEngine) -> None:
+    text = (REPOSITORY / "docs" / "guide.md").read_text().partition("`slurmsky status --json` prints")[2]
+    rows = re.findall(r"(?m)^\| (`.*?`) \|", text.partition("`slurmsky doctor --json` prints")[0])
+    listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert listed == set(json.loads(engine.run(["slurmsky", "status", "--json"]).stdout))
+    finding = json.loads(engine.run(["slurmsky", "doctor", "--json"]).stdout)["findings"][0]
+    words = re.findall(r"`(\w+)`", text.partition("`slurmsky doctor --json` prints")[2].partition("The exit code")[0])
+    assert {"ok", "findings", *finding} <= set(words)
 
 
 def test_a_script_that_is_not_there(engine: LocalEngine) -> None:

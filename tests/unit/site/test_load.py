@@ -34,6 +34,7 @@ def test_the_oracles_site():
 
 def test_a_machine_without_a_site_file_is_one_node_in_debug():
     site = default_site(MACHINE)
+    assert site.source == ""
     (node,) = site.cluster.nodes
     assert (node.name, node.host_name, node.cpus, node.cores, node.threads) == (
         "box",
