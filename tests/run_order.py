@@ -10,8 +10,14 @@ from pathlib import Path
 
 import pytest
 
-#: groups that take more than about 20 s, the longest first; the name of a group, or a module's path below tests/
-LONGEST = ("rig",)
+#: groups that take longest, in this order; the name of a group, or a module's path below tests/
+LONGEST = (
+    *("rig", "oracle-fleet", "oracle-show", "option_behaviour", "oracle-srun", "oracle-steps", "oracle-updates"),
+    *("agent/test_srun.py", "oracle-requests", "oracle-env", "bad_inputs", "property/test_languages.py"),
+    *("unit/test_packaging.py", "unit/test_launcher.py", "page", "oracle-query", "agent/test_survival.py"),
+    *("mpi/test_mpirun.py", "accepted_inputs", "people", "unit/modules/test_real_systems.py", "examples"),
+    *("oracle-reservation", "family/test_documents.py"),
+)
 UNIT = ("unit", "property")  # their tests are too short to be given out one by one
 
 

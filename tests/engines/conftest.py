@@ -21,4 +21,5 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(intervals, "RUNNING_POLL_S", 0.5)
     monkeypatch.setattr(intervals, "RETRY_S", (0.05, 0.1))
     monkeypatch.setattr(intervals, "LOG_FETCH_S", (0, 0.5, 1, 5))
+    monkeypatch.setattr(intervals, "LOG_END_S", 10.0)
     return World(tmp_path)

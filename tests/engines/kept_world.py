@@ -17,6 +17,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import quick_controller
 import ssh_stand_in
 from cloud import Cloud
 from local_engine import BIN, LocalEngine, local_engine
@@ -168,6 +169,7 @@ class KeptWorld:
                 if self.tools is not None:
                     env["PATH"] = f"{self.tools}:{BIN}:/usr/local/bin:/usr/bin:/bin"
                 with local_engine(self.site, **env) as self.engine:
+                    await quick_controller.start(self.engine)
                     try:
                         await what(self)
                     finally:

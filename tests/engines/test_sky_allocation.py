@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+import quick_controller
 from cloud import Cloud, namespaces_work
 from local_engine import LocalEngine, local_engine
 from sky_server import ManagedJob, SkyServer
@@ -74,6 +75,7 @@ class World:
                 nodes = asyncio.ensure_future(self._give_nodes())
                 endpoint = {"SKYPILOT_API_SERVER_ENDPOINT": self.server.endpoint}
                 with local_engine(self.site, **endpoint) as self.engine:
+                    await quick_controller.start(self.engine)
                     try:
                         await what(self)
                     finally:

@@ -3,6 +3,7 @@ stand-in for the API server."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -24,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(not namespaces_work(), reason="needs mount namespaces"),
 ]
 
-WAIT_S = 150  # a running job is asked about every 30 s
+WAIT_S = 100
 
 SITE = """
 engine = "sky"
@@ -100,6 +101,7 @@ async def wait_for(world: World, *wanted: str, shown: Callable[[list[str]], str]
         # A controller that was just killed answers nobody.
         if done.returncode == 0 and tuple(map(shown, rows(done))) == wanted:
             return
+        await asyncio.sleep(0.1)
     raise AssertionError(await listed(world, "-t", "all"))
 
 

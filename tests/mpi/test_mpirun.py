@@ -9,8 +9,12 @@ from local_engine import LocalEngine
 
 pytestmark = pytest.mark.mpi
 PROGRAMS = Path(__file__).parent / "programs"
-#: Open MPI's mpirun starts nothing for root unless told twice
-_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+#: Open MPI's mpirun starts nothing for root without both; waiting tasks that spin would take the CPUs of all others
+_ROOT = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_mpi_yield_when_idle": "1",
+}
 #: a virtual node has more CPUs than this machine may have cores, which Open MPI would bind to
 _UNBOUND = {"openmpi": "--bind-to none", "mpich": ""}
 

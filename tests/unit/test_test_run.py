@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import run_order
+
 TESTS = Path(__file__).parents[1]
 
 CONFTEST = """
@@ -52,3 +54,7 @@ def test_a_run_names_failures_at_once_and_sets_up_a_failed_fixture_once(tmp_path
     assert "INTERRUPTED test_cases.py::test_hangs" in before
     assert "1 failed, 2 errors, 3 rerun in" in summary
     assert (tmp_path / "setups").read_text() == "x"
+
+
+def test_modules_that_start_first_exist() -> None:
+    assert [name for name in run_order.LONGEST if name.endswith(".py") and not (TESTS / name).exists()] == []
