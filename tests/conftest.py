@@ -54,6 +54,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             pytest.exit(f"this pytest and this pytest-xdist do not keep groups together: {lost[0]}", 3)
 
 
+def pytest_runtest_teardown() -> None:
+    """A program that ran in this process may end on SIGPIPE; the next broken pipe would end this worker."""
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+
 class Result(NamedTuple):
     """What a command gave back."""
 
