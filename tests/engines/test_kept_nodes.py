@@ -235,9 +235,17 @@ md5sum <link >sum; cp sub/data copy; printf 'tail without newline' """ % os.getp
         go.unlink()
         (world.project / "sub" / "data").write_text("new")
         (world.project / "sum").unlink()
+        live.unlink()
         await world.batch("cat link; ls", "-o", "second.out", "--wait")
         shown = (world.project / "second.out").read_text().split()
-        assert shown == ["newcopy", "job.sh", "link", "live.out", "second.out", "step.out", "sub"]
+        assert shown == ["newcopy", "job.sh", "link", "second.out", "step.out", "sub"]
+        await world.batch("echo a; sleep 0.$SLURM_ARRAY_TASK_ID; echo b\n", "-a", "1-4", "-o", "e%a.out", "--wait")
+        made = {path.name: path.read_text() for path in world.project.glob("*.out*")}
+        assert made == {
+            "second.out": "newcopy\njob.sh\nlink\nsecond.out\nstep.out\nsub\n",
+            "step.out": "over\nstep\n",
+            **{f"e{index}.out": "a\nb\n" for index in range(1, 5)},
+        }
         out = await world.out("srun", "bash", "-c", "cat link; echo $PWD; echo made >made")
         assert out == f"new{world.project}\n"
         assert (world.project / "made").read_text() == "made\n"

@@ -62,6 +62,17 @@ class Copy:
             json.dump(data, file)
         os.replace(self._index + ".part", self._index)
 
+    def note_sent(self, path: str) -> None:
+        """Record a tailed file as one that the controller has, and removes here once its own copy is removed."""
+        relative = os.path.relpath(path, self.at)
+        try:
+            facts = os.lstat(path)
+        except OSError:
+            return
+        if not relative.startswith("..") and stat.S_ISREG(facts.st_mode):
+            self.known[relative] = (facts.st_size, facts.st_mtime_ns)
+            self.entries[relative] = ["f", stat.S_IMODE(facts.st_mode), facts.st_size, facts.st_mtime_ns, ""]
+
     def holds(self, relative: str, entry: Entry) -> bool:
         """Whether the entry's file is present and unchanged since it was received."""
         mine = self.entries.get(relative)
@@ -299,8 +310,13 @@ class _Session:
 
     # --- files that jobs changed
     def _changes(self, message: dict[str, Any]) -> None:
-        """Send each file that is new or changed since it was received or sent. ``skip``: paths that are tailed."""
+        """Send each file that is new or changed since it was received or sent.
+
+        ``skip``: paths that are tailed; ``over``: those whose content was sent completely.
+        """
         copy = self._store.copy(message["path"])
+        for path in message.get("over", ()):
+            copy.note_sent(path)
         skip = frozenset(os.path.relpath(path, copy.at) for path in message["skip"])
         for change in submit_folder.changes(copy.known, copy.at, skip):
             path = os.path.join(copy.at, change.path)

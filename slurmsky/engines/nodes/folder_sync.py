@@ -291,14 +291,14 @@ class FolderSync:
 
     # --- bringing back
 
-    async def bring_back(self, folder: str, skip: list[str], target: OutputSync) -> None:
+    async def bring_back(self, folder: str, skip: list[str], over: list[str], target: OutputSync) -> None:
         """Bring back files that jobs created or changed on the node; ``target`` stores each file.
 
-        Raises EngineError.
+        ``skip``: files there that are followed; ``over``: those whose content has arrived. Raises EngineError.
         """
         async with self._lock:
             self._target = target
-            self._send({"op": "changes", "path": folder, "skip": skip})
+            self._send({"op": "changes", "path": folder, "skip": skip, "over": over})
             while (await self._next_message())["ev"] != "unchanged":
                 continue
 

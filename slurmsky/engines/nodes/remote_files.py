@@ -165,7 +165,7 @@ class RemoteFiles:
         job.ending = True
         target = OutputSync(self._folder / "in", job.submit_dir, dict(job.given), job_id, job.umask, {})
         target.ours = {path for _, path in job.steps}
-        skip = [tail.there for tail in job.tails]
+        over = [tail.there for tail in job.tails]
         while there():
             try:
                 await self._follow(job)
@@ -173,7 +173,8 @@ class RemoteFiles:
                     await (await self._sync(job.nodes[0])).finish(number)
                 await self._finish_steps(job)
                 for node in job.nodes:
-                    await (await self._sync(node)).bring_back(job.submit_dir, skip, target)
+                    skip = [tail.there for one in self._jobs.values() for tail in one.tails]
+                    await (await self._sync(node)).bring_back(job.submit_dir, skip, over, target)
                 break
             except (EngineError, OSError) as error:
                 log.info("job %d: %s", job_id, error)
