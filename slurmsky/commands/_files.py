@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import stat
-from collections.abc import Sequence
-from typing import NamedTuple
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
+from ..agent.job.file_opening import on_network
 from ..controller.command_context import CommandContext
+
+Answer = TypeVar("Answer")
+
+#: seconds that a network file system may take for an answer, and threads that may wait for one that hangs
+PATIENCE_S, MOST_WAITING = 2.0, 8
+_waiting: set[threading.Thread] = set()
 
 
 class Found(NamedTuple):
@@ -30,6 +39,43 @@ async def read(ctx: CommandContext, paths: Sequence[str], limit: int) -> Found:
     if number:
         raise OSError(number, os.strerror(number), paths[0])
     return Found(paths[index], data)
+
+
+async def check(work: Callable[[], Answer], paths: Iterable[str], otherwise: Answer) -> Answer:
+    """The result of ``work``, which accesses these files of the caller; ``otherwise`` where their server hangs.
+
+    Files of a network file system are accessed in a thread of their own: one that hangs keeps its thread for ever, and
+    would stop the controller.
+    """
+    if not any(map(on_network, paths)):
+        return work()
+    _waiting.difference_update([thread for thread in _waiting if not thread.is_alive()])
+    if len(_waiting) >= MOST_WAITING:
+        return otherwise
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[Answer] = loop.create_future()
+
+    def settle(answer: Answer) -> None:
+        if not result.done():
+            result.set_result(answer)
+
+    def run() -> None:
+        try:
+            answer = work()
+        except OSError:
+            answer = otherwise
+        try:
+            loop.call_soon_threadsafe(settle, answer)
+        except RuntimeError:
+            return  # the controller has ended
+
+    thread = threading.Thread(target=run, daemon=True)
+    _waiting.add(thread)
+    thread.start()
+    try:
+        return await asyncio.wait_for(result, PATIENCE_S)
+    except asyncio.TimeoutError:
+        return otherwise
 
 
 def opener(path: str, flags: int, mode: int = 0o666) -> int:

@@ -8,9 +8,17 @@ from ..agent.cloud import private
 from ..controller.command_context import CommandContext
 from ..model.job import Job
 from ..report.fields import derived
+from . import _files
 
 
-def warnings(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
+async def warnings(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
+    """``_faults``; no warning where a network file system with the job's files hangs."""
+    names = [derived.expand_path(pattern, job) for pattern in (job.stdout, job.stderr, job.stdin)]
+    names += [os.path.join(folder, "x") for folder in (job.work_dir, job.submit_dir)]
+    return await _files.check(lambda: _faults(ctx, job, script), [*names, _interpreter(script)], [])
+
+
+def _faults(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
     """The faults that would end the job if it started now, for jobs that use this machine's files.
 
     A missing folder may still be created before the job starts, so each fault is a warning only. A folder whose name

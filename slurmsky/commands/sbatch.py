@@ -68,7 +68,7 @@ async def main(ctx: CommandContext) -> int:
     environment.update(modulecommand.job_variables(queue.site, data, environment))
     payload = Payload(
         data,
-        _command(ctx, choice, path, specs[0]),
+        await _command(ctx, choice, path, specs[0]),
         request.argv,
         environment,
         ctx.request.umask,
@@ -83,7 +83,7 @@ async def main(ctx: CommandContext) -> int:
         return refused(ctx, error, WHAT)
     queue.kick()
     if not flags.quiet:
-        for warning in foresee(ctx, job, data):
+        for warning in await foresee(ctx, job, data):
             ctx.err(f"sbatch: warning: {warning}")
         problem = await queue.engine.problem(job.partition)
         if problem:
@@ -122,11 +122,13 @@ async def _script(ctx: CommandContext, choice: options.ScriptChoice) -> tuple[op
     return options.ScriptText(choice.path, found.data), found.path
 
 
-def _command(ctx: CommandContext, choice: options.ScriptChoice, path: str, spec: JobSpec) -> str:
+async def _command(ctx: CommandContext, choice: options.ScriptChoice, path: str, spec: JobSpec) -> str:
     """The script's path as scontrol shows it: resolved from --chdir, or as typed when no such file exists."""
     if not path or choice.path is None or spec.chdir in (None, ctx.cwd):
         return path
-    return find_file(ctx, choice.path, spec.chdir or "") or choice.path
+    name, folder = choice.path, spec.chdir or ""
+    places = [os.path.join(ctx.cwd, folder, name), *_along_path(ctx, name)]
+    return await _files.check(lambda: find_file(ctx, name, folder), places, None) or name
 
 
 def find_file(ctx: CommandContext, name: str, folder: str = "") -> str | None:
