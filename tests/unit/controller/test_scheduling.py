@@ -10,11 +10,16 @@ from typing import Any
 import pytest
 
 from slurmsky.controller.jobs.job_table import JobTable
+from slurmsky.controller.jobs.launch_builder import LaunchBuilder
+from slurmsky.controller.jobs.lifecycle import LifeCycle
 from slurmsky.controller.jobs.plan import Applied, apply
 from slurmsky.controller.jobs.submitter import Payload, Submitter, admit
+from slurmsky.controller.rules.demand import Demand
 from slurmsky.controller.schedule.scheduler import Scheduler
+from slurmsky.controller.services.mailer import Mailer
 from slurmsky.controller.slurm_errors import SlurmError
 from slurmsky.controller.store.database import Store
+from slurmsky.engines.router import Router
 from slurmsky.model.job import Job
 from slurmsky.model.spec import INFINITE, JobSpec
 from slurmsky.model.states import JobState, NodeFlag
@@ -486,3 +491,31 @@ def test_a_job_that_breaks_the_scheduler_leaves_the_others_alone(world: World) -
     done = world.pass_()
     assert done.started == [healthy]
     assert [job for job, _ in done.broken] == [broken]
+
+
+def test_a_job_that_an_internal_error_holds_starts_after_its_release(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, other = world.submit(comment="bad"), world.submit()
+    demand = world.scheduler.demand
+
+    def fails(spec: JobSpec) -> Demand:
+        if spec.comment == "bad":
+            raise KeyError("node")
+        return demand(spec)
+
+    life = LifeCycle(world.book, Router({}, str), LaunchBuilder(world.book, world.folder, "host"), lambda: None,
+                     Mailer(world.book, "", {}))  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(world.scheduler, "demand", fails)
+        patch.setattr(world.scheduler, "fit", lambda spec: fails(spec) and Scheduler.fit(world.scheduler, spec))
+        ((broken, problem),) = world.pass_().broken
+        assert broken is job and other.state is JobState.RUNNING, "the pass goes on with the others"
+        life.set_aside(job, problem)
+        assert not world.pass_().broken, "a held job is not tried again"
+    world.restart()
+    job = world.book.jobs[job.job_id]
+    assert world.pass_().started == [] and job.reason == "SystemFailure"
+    life.book = world.book
+    life.release(job)
+    assert world.pass_().started == [job] and job.state is JobState.RUNNING
