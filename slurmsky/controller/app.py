@@ -12,11 +12,12 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ..agent.process import processes
 from ..engines import registry
-from ..engines.base import Choice, Engine, Event, Unable, background
+from ..engines.base import Choice, Engine, Event, OnEvent, Unable, background
 from ..engines.cloud import CloudEngine, PriceQuestion
 from ..engines.foreign import FOREIGN, ForeignJobs
 from ..engines.router import Router
@@ -79,6 +80,8 @@ class Controller:
         environment: dict[str, str],
         clock: Callable[[], float],
         ledger: Ledger | None = None,
+        store: Store | None = None,
+        local: Callable[[OnEvent], Engine] | None = None,
     ) -> None:
         self._site = site
         self.paths = paths
@@ -96,15 +99,16 @@ class Controller:
         self._launches: list[Job] = []  # jobs that have begun; launched once their start is committed
         self._reading: asyncio.Task[None] | None = None
         self.store_problem: str | None = None
-        self.store = Store(paths.database)
+        self.store = store if store is not None else Store(paths.database)
         self.pages = AccountingCache(self.store, site.cluster)
         self.idle_time = IdleTime(self.store)
         self.book = JobTable(site.cluster, self.store, clock, site.accounts, self._judge, self._touched)
         # As FirstJobId: the counter continues from this id and never decreases.
         self.book.next_job_id = max(self.book.next_job_id, site.first_job_id)
-        claim = ledger.path if ledger is not None else ""
-        local = registry.local_engine(paths.home, self._event, bin_dir, environment, claim)
-        self.engines: dict[str, Engine] = {"local": local}
+        if local is None:
+            claim = ledger.path if ledger is not None else ""
+            local = partial(registry.local_engine, paths.home, bin_dir, environment, claim)
+        self.engines: dict[str, Engine] = {"local": local(self._event)}
         #: SkyPilot's engines; None until ``choose_engine``
         self._cloud: registry.Cloud | None = None
         self._cloud_engine: CloudEngine | None = None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def local_engine(
-    home: Path, on_event: OnEvent, bin_dir: Path | None, environment: dict[str, str], claim: str = ""
+    home: Path, bin_dir: Path | None, environment: dict[str, str], claim: str, on_event: OnEvent
 ) -> LocalEngine:
     """The engine of this machine. ``claim``: the file whose lock the agents keep while jobs run."""
     return LocalEngine(home, on_event, bin_dir, environment, claim)

@@ -61,13 +61,13 @@ class Run(NamedTuple):
 class Store:
     """The database of jobs, steps and accounting."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, ids: IdReserve | None = None) -> None:
         self.path = path
         self._spec_ids: dict[JobSpec, int] = {}
         self._specs: dict[int, JobSpec] = {}
         self._editions: Counter[int] = Counter()
         self.commits = 0  # counts commits
-        self._ids = IdReserve(path)
+        self._ids = ids or IdReserve(path)
         if path.exists() and not path.stat().st_size and any(path.with_name("jobs").glob("[0-9]*")):
             # SQLite would create a new database, which would give ids again that were given before.
             raise StoreError(f"{path}: the database is empty, but there are jobs in {path.with_name('jobs')}")
@@ -105,7 +105,12 @@ class Store:
         self._settle_ids(fresh=True)
 
     def _open(self) -> None:
-        self._db = sqlite3.connect(self.path, isolation_level=None)
+        self._connect(str(self.path))
+        self.path.chmod(0o600)
+        self._inode = self.path.stat().st_ino
+
+    def _connect(self, where: str) -> None:
+        self._db = sqlite3.connect(where, isolation_level=None)
         self._db.text_factory = TEXT
         self.damage = Damage(self._db)
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -113,8 +118,6 @@ class Store:
         self._db.execute("PRAGMA cache_size=-4000")
         for name, function in accounting_index.FUNCTIONS.items():
             self._db.create_function(name, 2, function, deterministic=True)
-        self.path.chmod(0o600)
-        self._inode = self.path.stat().st_ino
 
     def _keep_file(self) -> None:
         """Write the database anew when its file was removed while it was open. Raises StoreError.

@@ -1,0 +1,325 @@
+"""The middle of the controller on the in-memory engine and store, in virtual time: commands in, states out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from slurmsky.commands import find
+from slurmsky.controller.app import Controller
+from slurmsky.controller.command_context import CommandContext
+from slurmsky.controller.store.memory_store import MemoryStore
+from slurmsky.engines.base import OnEvent
+from slurmsky.engines.memory import MemoryEngine, Work
+from slurmsky.engines.memory.virtual_time import VirtualTimeLoop, run
+from slurmsky.model.allocation import Launch
+from slurmsky.model.job import Job
+from slurmsky.model.states import JobState
+from slurmsky.paths import StatePaths
+from slurmsky.protocol import wire
+from slurmsky.site import load
+
+SITE = """
+[[node]]
+names = "n[1-2]"
+cpus = 4
+memory_mib = 4000
+[[partition]]
+name = "debug"
+default = true
+nodes = "n[1-2]"
+"""
+BEGIN = 1_700_000_000.0
+
+
+class Peer:
+    """A caller that keeps what it receives."""
+
+    def __init__(self) -> None:
+        self.received = {wire.STDOUT: "", wire.STDERR: ""}
+
+    def send(self, kind: bytes, payload: bytes = b"") -> None:
+        if kind in self.received:
+            self.received[kind] += payload.decode()
+
+    async def drain(self) -> None:
+        pass
+
+
+def work_of(launch: Launch) -> Work:
+    """A job named ``30`` runs for 30 seconds, one named ``30x2`` then exits with 2."""
+    seconds, _, code = launch.name.partition("x")
+    return Work(float(seconds), int(code or 0))
+
+
+class World:
+    """A controller whose jobs, records and time are in memory."""
+
+    def __init__(self, folder: Path, loop: VirtualTimeLoop) -> None:
+        self.loop = loop
+        self.folder = folder
+        (folder / "jobs").mkdir()
+        self.store = MemoryStore()
+        self.queue = self.controller(self._new_engine)
+
+    def now(self) -> float:
+        return BEGIN + self.loop.time()
+
+    def _new_engine(self, on_event: OnEvent) -> MemoryEngine:
+        self.engine = MemoryEngine(on_event, self.now, work_of)
+        return self.engine
+
+    def controller(self, engine: Callable[[OnEvent], MemoryEngine]) -> Controller:
+        environment = {"HOME": str(self.folder), "PATH": os.environ["PATH"]}
+        site = load(SITE, "site.toml")
+        return Controller(site, StatePaths(self.folder), None, environment, self.now, store=self.store, local=engine)
+
+    async def run(self, *words: str) -> tuple[int, str, str]:
+        peer = Peer()
+        request = wire.CommandRequest(words[0], words[1:], str(self.folder), 0o022, (False,) * 3, None, os.getpid(), {})
+        main = find(words[0])
+        assert main is not None
+        code = main(CommandContext(request, self.queue, peer))
+        if not isinstance(code, int):
+            code = await code
+        self.queue.flush()
+        return code, peer.received[wire.STDOUT], peer.received[wire.STDERR]
+
+    async def out(self, *words: str) -> str:
+        code, out, err = await self.run(*words)
+        assert (code, err) == (0, ""), (words, err)
+        return out
+
+    async def sbatch(self, name: str, *options: str) -> int:
+        return int(await self.out("sbatch", "--parsable", "-J", name, *options, "--wrap=true"))
+
+    async def until(self, seconds: float) -> None:
+        """Run until this second after the beginning."""
+        await asyncio.sleep(seconds - self.loop.time())
+
+    def job(self, job_id: int) -> Job:
+        return self.queue.book.jobs[job_id]
+
+    async def past(self, job_id: int, fields: str = "state,exitcode,elapsedraw") -> list[str]:
+        lines = await self.out("sacct", "-nXPD", "-j", str(job_id), "-o", fields)
+        return lines.split()
+
+
+Story = Callable[[World], Awaitable[None]]
+Play = Callable[[Story], None]
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    def play(story: Story) -> None:
+        async def whole(loop: VirtualTimeLoop) -> None:
+            world = World(tmp_path, loop)
+            await story(world)
+            assert world.queue.book.licenses_used == {}
+            await world.queue.close()
+
+        run(whole)
+
+    return play
+
+
+def test_a_job_runs_and_its_record_says_so(play: Play) -> None:
+    async def story(world: World) -> None:
+        good, bad = await world.sbatch("90"), await world.sbatch("30x3")
+        await world.until(10)
+        rows = await world.out("squeue", "-h", "-o", "%i %T %M %N")
+        assert sorted(rows.splitlines()) == [f"{good} RUNNING 0:10 n1", f"{bad} RUNNING 0:10 n1"]
+        await world.until(100)
+        assert await world.past(good) == ["COMPLETED|0:0|90"]
+        assert await world.past(bad) == ["FAILED|3:0|30"]
+        assert not any(use.jobs for use in world.queue.book.uses.values())
+
+    play(story)
+
+
+def test_an_array_holds_its_limit_and_ends_after_all_elements(play: Play) -> None:
+    async def story(world: World) -> None:
+        base = await world.sbatch("60", "--array=1-10%4")
+        for minute in range(3):
+            await world.until(minute * 60 + 30)
+            assert world.queue.book.running_elements(base) == (4 if minute < 2 else 2)
+        await world.until(200)
+        assert await world.past(base, "state") == ["COMPLETED"] * 10
+
+    play(story)
+
+
+def test_dependencies_start_cancel_and_wait(play: Play) -> None:
+    async def story(world: World) -> None:
+        good, bad = await world.sbatch("60"), await world.sbatch("60x1")
+        after_good = await world.sbatch("10", f"-dafterok:{good}")
+        after_bad = await world.sbatch("10", f"-dafternotok:{bad}")
+        never = await world.sbatch("10", f"-dafterok:{bad}")
+        cancelled = await world.sbatch("10", f"-dafterok:{bad}", "--kill-on-invalid-dep=yes")
+        begun = await world.sbatch("10", f"-dafter:{good}")
+        await world.until(1)
+        assert world.job(begun).state is JobState.RUNNING
+        assert world.job(after_good).reason == "Dependency"
+        await world.until(65)
+        assert world.job(after_good).state is world.job(after_bad).state is JobState.RUNNING
+        assert world.job(never).reason == "DependencyNeverSatisfied"
+        assert world.job(cancelled).state is JobState.CANCELLED
+        assert (await world.run("scancel", str(never)))[0] == 0
+
+    play(story)
+
+
+def test_a_time_limit_ends_a_job_to_the_second(play: Play) -> None:
+    async def story(world: World) -> None:
+        job_id = await world.sbatch("600", "-t2")
+        await world.until(30)
+        await world.out("scontrol", "update", f"job={job_id}", "timelimit=3")
+        await world.until(400)
+        assert await world.past(job_id) == ["TIMEOUT|0:0|180"]
+
+    play(story)
+
+
+def test_a_suspended_job_ends_later_by_as_much(play: Play) -> None:
+    async def story(world: World) -> None:
+        job_id = await world.sbatch("100")
+        await world.until(20)
+        await world.out("scontrol", "suspend", str(job_id))
+        await world.until(70)
+        assert world.job(job_id).state is JobState.SUSPENDED
+        await world.out("scontrol", "resume", str(job_id))
+        await world.until(149)
+        assert world.job(job_id).state is JobState.RUNNING
+        await world.until(152)
+        assert world.job(job_id).state is JobState.COMPLETED
+
+    play(story)
+
+
+def test_a_requeued_job_runs_again_from_its_beginning(play: Play) -> None:
+    async def story(world: World) -> None:
+        job_id = await world.sbatch("100")
+        await world.until(50)
+        await world.out("scontrol", "requeue", str(job_id))
+        await world.until(60)
+        assert (world.job(job_id).state, world.job(job_id).restarts) == (JobState.RUNNING, 1)
+        await world.until(200)
+        assert [line.split("|")[0] for line in await world.past(job_id)] == ["REQUEUED", "COMPLETED"]
+
+    play(story)
+
+
+def test_a_lost_node_requeues_its_jobs_elsewhere(play: Play) -> None:
+    async def story(world: World) -> None:
+        job_id = await world.sbatch("100", "--exclusive")
+        stays = await world.sbatch("100", "--exclusive", "--no-requeue")
+        await world.until(50)
+        lost = world.job(stays).nodes[0]
+        world.engine.fail_node(lost)
+        await world.until(55)
+        assert world.job(stays).state is JobState.NODE_FAIL and world.job(job_id).state is JobState.RUNNING
+        other = world.job(job_id).nodes[0]
+        world.engine.fail_node(other)
+        world.engine.restore_node(lost)
+        await world.until(70)
+        assert (world.job(job_id).nodes, world.job(job_id).restarts) == ((lost,), 1)
+
+    play(story)
+
+
+def test_a_short_job_is_backfilled_and_a_long_one_is_not(play: Play) -> None:
+    async def story(world: World) -> None:
+        first = await world.sbatch("600", "-t10", "-n6")
+        large = await world.sbatch("60", "-t10", "-N2", "--exclusive")
+        long, short = await world.sbatch("900", "-t20"), await world.sbatch("60", "-t5")
+        await world.until(10)
+        states = [world.job(number).state.name for number in (first, large, long, short)]
+        assert states == ["RUNNING", "PENDING", "PENDING", "RUNNING"]
+        assert (world.job(large).reason, world.job(long).reason) == ("Resources", "Priority")
+        await world.until(605)
+        assert world.job(large).state is JobState.RUNNING
+
+    play(story)
+
+
+def test_components_of_a_het_job_start_and_end_together(play: Play) -> None:
+    async def story(world: World) -> None:
+        holder = await world.sbatch("50", "-N2", "--exclusive")
+        job_id = int(await world.out("sbatch", "--parsable", "-J30", "-n2", "--wrap=true", ":", "-n4"))
+        await world.until(10)
+        assert [world.job(number).state.name for number in (job_id, job_id + 1)] == ["PENDING"] * 2
+        await world.until(55)
+        assert world.job(holder).state is JobState.COMPLETED
+        assert [world.job(number).state.name for number in (job_id, job_id + 1)] == ["RUNNING"] * 2
+        await world.until(90)
+        assert [world.job(number).state.name for number in (job_id, job_id + 1)] == ["COMPLETED"] * 2
+
+    play(story)
+
+
+def test_holds_begin_times_and_cancels(play: Play) -> None:
+    async def story(world: World) -> None:
+        held, later = await world.sbatch("30", "-H"), await world.sbatch("30", "--begin=now+300")
+        running = await world.sbatch("1000")
+        await world.until(100)
+        assert (world.job(held).reason, world.job(later).reason) == ("JobHeldUser", "BeginTime")
+        await world.out("scontrol", "release", str(held))
+        await world.out("scancel", str(running))
+        await world.until(102)
+        assert world.job(held).state is JobState.RUNNING
+        assert (await world.past(running))[0] == "CANCELLED"
+        await world.until(299)
+        assert world.job(later).state is JobState.PENDING
+        await world.until(303)
+        assert world.job(later).state is JobState.RUNNING
+
+    play(story)
+
+
+def test_the_next_controller_takes_the_jobs_over(play: Play) -> None:
+    async def story(world: World) -> None:
+        running, waiting = await world.sbatch("100", "-n8"), await world.sbatch("50", "-n8")
+        await world.until(20)
+        world.queue.flush()
+
+        def same(on_event: OnEvent) -> MemoryEngine:
+            world.engine.serve(on_event)
+            return world.engine
+
+        world.queue = world.controller(same)
+        await world.queue.recover()
+        await world.until(120)
+        assert (world.job(running).state, world.job(waiting).state) == (JobState.COMPLETED, JobState.RUNNING)
+        await world.until(200)
+        assert await world.past(waiting) == ["COMPLETED|0:0|50"]
+
+    play(story)
+
+
+def test_ended_jobs_leave_memory_and_stay_in_sacct(play: Play) -> None:
+    async def story(world: World) -> None:
+        job_id = await world.sbatch("10")
+        await world.until(200)
+        assert job_id in world.queue.book.jobs
+        await world.until(500)
+        assert job_id not in world.queue.book.jobs
+        assert await world.past(job_id) == ["COMPLETED|0:0|10"]
+
+    play(story)
+
+
+def test_a_full_day_of_jobs_leaves_nothing_behind(play: Play) -> None:
+    async def story(world: World) -> None:
+        for number in range(60):
+            await world.sbatch(f"{30 + number % 7 * 60}x{number % 5 == 4:d}", f"-n{1 + number % 4}")
+        await world.until(86400)
+        ended = (await world.out("sacct", "-nXP", "-S", "2020-01-01", "-o", "state")).split()
+        assert (ended.count("COMPLETED"), ended.count("FAILED")) == (48, 12)
+        book = world.queue.book
+        assert not book.pending and not book.active and not any(use.jobs for use in book.uses.values())
+
+    play(story)
