@@ -74,6 +74,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(next(place.glob("*.whl")))
 
 
+@pytest.mark.slow
 def test_grammars_and_data_travel_in_the_wheel(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
     assert {f"slurmsky/grammar/{path.name}" for path in (ROOT / "grammar").iterdir()} <= names
@@ -82,6 +83,7 @@ def test_grammars_and_data_travel_in_the_wheel(wheel: zipfile.ZipFile) -> None:
     assert {path.as_posix() for path in sources if not set(path.parts) & set(made)} <= names
 
 
+@pytest.mark.slow
 def test_launchers_travel_in_the_wheel_as_programs(wheel: zipfile.ZipFile) -> None:
     script = (BIN / "slurmsky").read_bytes()
     for path in BIN.iterdir():
@@ -90,6 +92,7 @@ def test_launchers_travel_in_the_wheel_as_programs(wheel: zipfile.ZipFile) -> No
         assert entry.external_attr >> 16 & 0o111 == 0o111
 
 
+@pytest.mark.slow
 def test_installed_commands_are_in_the_wheel(wheel: zipfile.ZipFile) -> None:
     script = (BIN / "slurmsky").read_bytes()
     (folder,) = {name.rpartition("/")[0] for name in wheel.namelist() if name.endswith(".data/scripts/sbatch")}
@@ -98,6 +101,7 @@ def test_installed_commands_are_in_the_wheel(wheel: zipfile.ZipFile) -> None:
     assert f"{folder.rpartition('/')[0]}/data/share/man/man1/sbatch.1" in wheel.namelist()
 
 
+@pytest.mark.slow
 def test_an_installed_command_runs(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     """As pip lays a wheel out: PREFIX/bin beside PREFIX/lib/python3.N/site-packages."""
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
@@ -117,6 +121,7 @@ def test_an_installed_command_runs(wheel: zipfile.ZipFile, tmp_path: Path) -> No
         assert done.returncode == 1 and done.stderr.splitlines()[-1] == told.replace("srun:", f"{name}:"), done
 
 
+@pytest.mark.slow
 def test_the_long_description_links_nowhere_in_the_repository(wheel: zipfile.ZipFile) -> None:
     (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     text = wheel.read(name).decode()
