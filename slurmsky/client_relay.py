@@ -139,9 +139,9 @@ class Relay:
 
     def _handle(self, channel: Channel, kind: bytes, payload: memoryview) -> None:
         if kind == STDOUT:
-            write(1, payload)
+            self._write(1, payload)
         elif kind == STDERR:
-            write(2, payload)
+            self._write(2, payload)
         elif kind == EXIT:
             self._ended(channel, int(payload))
         elif kind == GRANT:
@@ -172,6 +172,14 @@ class Relay:
         else:
             complain(self._command, f"the controller speaks another protocol (frame {kind!r})")
             self._code = 1
+
+    def _write(self, fd: int, data: memoryview) -> None:
+        try:
+            write(fd, data)
+        except OSError as error:
+            # The terminal was hung up: the server must still receive the SIGHUP, which decides how the job ends.
+            if error.errno != errno.EIO or not self._reporting:
+                raise
 
     # Sessions
 

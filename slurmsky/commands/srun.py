@@ -55,7 +55,10 @@ async def main(ctx: CommandContext) -> int:
     except CallerGone:
         let_go(ctx, job, JobState.CANCELLED)
         raise
-    let_go(ctx, job, JobState.COMPLETED if code == 0 else JobState.FAILED, code)
+    # The job's record has the signal that ended the step, where srun exits with 128 + signal.
+    number = max((step.exit_signal for step in job.steps.values()), default=0)
+    status = (0, number) if number and code == 128 + number else (code, 0)
+    let_go(ctx, job, JobState.COMPLETED if code == 0 else JobState.FAILED, *status)
     await await_returned_files(ctx, job)
     return code
 

@@ -30,6 +30,7 @@ class Errno(enum.Enum):
     NOT_SUPPORTED = (2041, "Requested operation not supported on this system")
     DISABLED = (2037, "Requested operation is presently disabled")
     INVALID_TIME_LIMIT = (2051, "Requested time limit is invalid (missing or exceeds some limit)")
+    ACTIVE_NOT_SUBSET = (2031, "Active features not subset of available features")
     INVALID_FEATURE = (2047, "Invalid feature specification")
     INVALID_PREFER = (2129, "Invalid preferred feature specification")
     INVALID_LICENSES = (2048, "Invalid license specification")

@@ -70,6 +70,9 @@ class Engine(Protocol):
     async def resume(self, job_id: int) -> None:
         """Continue all processes of the job."""
 
+    async def shrink(self, job_id: int, nodes: Sequence[str]) -> None:
+        """Give up all nodes of a running job but these. Only engines that place jobs on nodes can."""
+
     async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
         """Set the time limit of the job, or of one of its steps, to an epoch second; None: no limit."""
 

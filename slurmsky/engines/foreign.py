@@ -62,6 +62,9 @@ class ForeignJobs:
     async def resume(self, job_id: int) -> None:
         raise EngineError("SkyPilot does not suspend managed jobs")
 
+    async def shrink(self, job_id: int, nodes: Sequence[str]) -> None:
+        raise EngineError("the nodes of a job cannot be given back one by one")
+
     async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
         raise EngineError("SkyPilot's managed jobs have no time limit")
 

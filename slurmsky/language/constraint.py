@@ -5,7 +5,7 @@ Source: slurm src/slurmctld/job_mgr.c and node_scheduler.c (build_feature_list),
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Optional, Union
 
@@ -55,24 +55,68 @@ class Group:
         close = {"": "", "(": ")", "[": "]"}[self.kind]
         return self.kind + text + close + (f"*{self.count}" if self.count else "")
 
-    @property
-    def counted(self) -> bool:
-        """Whether a term applies to a number of nodes only, so that a node needs one of the terms, not all."""
-        return any(term.count or (isinstance(term, Group) and term.counted) for term in self.terms)
-
     def matches(self, features: Collection[str]) -> bool:
-        """Whether a node with these features can be allocated to the job."""
-        either = self.counted
+        """Whether a node with these features satisfies the expression, without its counts."""
         result = self.terms[0].matches(features)
         for operator, term in zip(self.operators, self.terms[1:]):
             also = term.matches(features)
-            result = result or also if operator == "|" or either else result and also
+            result = result or also if operator == "|" else result and also
         return result
+
+    def choices(self) -> list[Choice]:
+        """The ways to satisfy the expression, in the order in which they are tried."""
+        if self.kind == "(" and self.count:
+            return [Choice((), (self,))]
+        if self.kind == "(" or not any(_apart(term) for term in self.terms):
+            if self.kind == "[" and "|" in self.operators:
+                return [Choice((term,)) for term in self.terms]
+            return [Choice((self,))]
+        found = _choices(self.terms[0])
+        for operator, term in zip(self.operators, self.terms[1:]):
+            also = _choices(term)
+            found = found + also if operator == "|" else [one + other for one in found for other in also]
+        return found
 
     def names(self) -> Iterator[str]:
         """The names of all features in the expression."""
         for term in self.terms:
             yield from term.names()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to satisfy an expression: terms that hold for every node, and terms that hold for ``count`` nodes."""
+
+    every: tuple[Union[Feature, Group], ...]
+    some: tuple[Union[Feature, Group], ...] = ()
+
+    def __add__(self, other: Choice) -> Choice:
+        return Choice(self.every + other.every, self.some + other.some)
+
+    def matches(self, features: Collection[str]) -> bool:
+        """Whether a node with these features can be one of the job's nodes."""
+        return all(term.matches(features) for term in self.every)
+
+    def pick(self, nodes: Sequence[tuple[str, Collection[str]]]) -> Optional[list[str]]:
+        """The nodes that make up the counts, of (name, features) in the order of preference; None: too few."""
+        picked: list[str] = []
+        for term in sorted(self.some, key=lambda term: sum(term.matches(features) for _, features in nodes)):
+            able = [name for name, features in nodes if name not in picked and term.matches(features)]
+            if len(able) < term.count:
+                return None
+            picked += able[: term.count]
+        return picked
+
+
+def _apart(term: Union[Feature, Group]) -> bool:
+    """Whether a term does not hold for each node by itself: it has a count, or is a list of alternatives."""
+    return bool(term.count) or (isinstance(term, Group) and (term.kind == "[" or any(map(_apart, term.terms))))
+
+
+def _choices(term: Union[Feature, Group]) -> list[Choice]:
+    if isinstance(term, Group):
+        return term.choices()
+    return [Choice((), (term,)) if term.count else Choice((term,))]
 
 
 class _Build:
@@ -116,7 +160,10 @@ def parse(text: str) -> Group:
     >>> wish = parse("intel&(gpu|fpga)")
     >>> wish.matches({"intel", "gpu"}), wish.matches({"amd", "gpu"}), list(wish.names()), str(wish)
     (True, False, ['intel', 'gpu', 'fpga'], 'intel&(gpu|fpga)')
-    >>> parse("rack1*2&rack2*1").matches({"rack2"})
-    True
+    >>> [choice] = parse("rack1*2&rack2*1").choices()
+    >>> choice.pick([("n1", {"rack2"}), ("n2", {"rack1"}), ("n3", {"rack1", "rack2"})])
+    ['n2', 'n3', 'n1']
+    >>> [str(choice.every[0]) for choice in parse("[rack1|rack2]").choices()]
+    ['rack1', 'rack2']
     """
     return _GRAMMAR.parse(text)

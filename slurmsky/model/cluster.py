@@ -31,6 +31,12 @@ class NodeConfig:
     reason: str = ""
     arch: str = ""
     os: str = ""
+    features_active: Optional[tuple[str, ...]] = None  # set by scontrol update; None: all features
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """The features that jobs can have now (ActiveFeatures)."""
+        return self.features if self.features_active is None else self.features_active
 
 
 @dataclass(frozen=True)

@@ -212,6 +212,7 @@ class Node:
     last_busy_time: float = 0.0
     version: str = ""
     comment: str = ""
+    extra: str = ""
     partitions: tuple[str, ...] = ()
     reservation: str = ""  # names of the reservations that hold the node now
     instance_id: str = ""  # SkyPilot cluster of a kept node

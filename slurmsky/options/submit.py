@@ -271,7 +271,9 @@ def _components(argv: Sequence[str], first: Component, table: Table) -> tuple[li
         words = split(table, rest)
         answer_early(table, words)
         part.put_words(words, COMMAND_LINE)
-        colon = words.rest.index(":") if ":" in words.rest else None
+        # salloc hands the words after a program to it, a ":" among them; srun's program ends at the ":".
+        searched = words.rest[:1] if first.command == "salloc" else words.rest
+        colon = words.rest.index(":") if ":" in searched else None
         commands.append(words.rest[:colon])
         rest = None if colon is None else words.rest[colon + 1 :]
         parts.append(part)

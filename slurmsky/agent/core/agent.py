@@ -79,7 +79,7 @@ class Agent:
         self._spare = SpareDescriptor("the agent of node %s" % node)
         self._leave_by = 0.0
         self._head_due = 0.0  # monotonic: wait until then for the head agent of a job on this node to connect
-        self._holds: dict[int, list[Channel]] = {}
+        self._holds: dict[int, dict[str, Channel]] = {}  # of jobs, by the address of the other node
         self.journal = Journal(os.path.join(self.folder, "journal"))
         self._launches = LaunchReader()
         self._foreign = ""  # the controller's version where it differs from this agent's
@@ -323,7 +323,7 @@ class Agent:
             channel.send_json({"op": "hello", "role": "holder"})
             if local:
                 channel.on_close = job.node_lost
-            self._holds.setdefault(job.job_id, []).append(channel)
+            self._holds.setdefault(job.job_id, {})[address] = channel
 
     # --- events
     def changed(self, job: HeadJob, soon: bool = True) -> None:
@@ -379,10 +379,17 @@ class Agent:
 
     def job_ended(self, job: HeadJob) -> None:
         """Forget the job's processes; its events stay until they are acknowledged."""
-        for channel in self._holds.pop(job.job_id, ()):
+        for address in list(self._holds.get(job.job_id, ())):
+            self.release(job.job_id, address)
+        self._holds.pop(job.job_id, None)
+        self.orphans.forget(job.job_id)
+
+    def release(self, job_id: int, address: str) -> None:
+        """Close the connection that keeps another node's agent running for the job."""
+        channel = self._holds.get(job_id, {}).pop(address, None)
+        if channel is not None:
             channel.on_close = lambda: None
             channel.close()
-        self.orphans.forget(job.job_id)
 
     def hosting(self, job_id: int, head: str) -> None:
         """Record that this node hosts a step of a job whose head is another node."""

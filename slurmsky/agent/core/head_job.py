@@ -210,6 +210,16 @@ class HeadJob:
     def _shell(self) -> list[int]:
         return self.batch.shell() if self.batch is not None else []
 
+    def shrink(self, nodes: list[str]) -> None:
+        """Give up all nodes but these: tasks there are killed, later steps run on what is left."""
+        gone = [share for share in self.launch.shares if share.name not in nodes]
+        self.launch.shares = [share for share in self.launch.shares if share.name in nodes]
+        for share in gone:
+            for step in list(self.steps.values()):
+                step.leave_node(share.name)
+            self.agent.release(self.job_id, share.address)
+        self._wake_waiting()
+
     # --- end
     def batch_over(self) -> None:
         """End the job after its batch script."""
@@ -294,5 +304,6 @@ ORDERS: dict[str, Callable[[HeadJob, dict[str, Any]], None]] = {
     "suspend": lambda job, _order: job.suspend(),
     "resume": lambda job, _order: job.resume(),
     "limit": lambda job, order: job.set_end_time(order["end_time"], order.get("step", "")),
+    "shrink": lambda job, order: job.shrink(order["nodes"]),
     "node_lost": lambda job, _order: job.node_lost(),
 }

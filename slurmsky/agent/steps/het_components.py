@@ -80,6 +80,12 @@ def _apart(launch: Launch, step: StepSpec, before: list[step_allocation.Shape]) 
             % (wanted, len(launch.shares), len(taken)),
             plain=True,
         )
+    if step.job.nodelist and taken:
+        from ...language.hostlist import compress, expand
+
+        if taken.intersection(expand(step.job.nodelist)):
+            overlap = "Requested nodelist %s overlaps with excluded %s." % (step.job.nodelist, compress(taken))
+            raise step_allocation.StepRefused("Job not submitted.", (overlap,), plain=True)
     return dataclasses.replace(launch, shares=left)
 
 

@@ -327,6 +327,13 @@ class StepRun:
             if not part.ended:
                 part.signal(number)
 
+    def leave_node(self, name: str) -> None:
+        """Kill the step's tasks on a node that the job gives up."""
+        for part in self.parts:
+            if part.name == name and not part.ended:
+                part.resume()
+                part.signal(signal.SIGKILL)
+
     def kill(self) -> None:
         """Send SIGKILL to all processes of the step."""
         self.resume_all()

@@ -273,6 +273,7 @@ def reconfigure(ctx: CommandContext) -> int:
         ctx.error(str(error))
         return 1
     ctx.queue.triggers.reconfigured()
+    changed = ctx.queue.book.forget_node_configuration() or changed
     if not changed:
         return 0
     if ctx.queue.book.counters.threads > 1:

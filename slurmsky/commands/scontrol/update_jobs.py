@@ -15,7 +15,7 @@ from ...language import jobids
 from ...model.job import Job
 from ...model.spec import INFINITE
 from ..common import job_targets
-from . import admin_verbs, reservation_verbs, update_nodes, update_partitions, update_steps
+from . import admin_verbs, reservation_verbs, resize_script, update_nodes, update_partitions, update_steps
 from .job_keys import BARE, NO_CHANGE, SIGNED, Unreadable, error, find_key, fits, strtoll
 from .job_verbs import each, report
 
@@ -87,7 +87,8 @@ def update_job(ctx: CommandContext, words: Words) -> int:
             ids = _named(ctx, wanted["name"], user)
         if ids is None:
             raise error("No job ID specified")
-        if not wanted.keys().isdisjoint(("min_nodes", "req_nodes")):
+        resized = not wanted.keys().isdisjoint(("min_nodes", "req_nodes"))
+        if resized:
             _single(ctx, ids)
     except Unreadable as problem:
         for line in problem.lines:
@@ -101,7 +102,10 @@ def update_job(ctx: CommandContext, words: Words) -> int:
     code = 0
     for text in texts:
         outcome = each(ctx, text, lambda job: change(book, life, job, wanted), "throttle" in wanted)
-        code = max(code, report(ctx, text, outcome, quiet_success=True))
+        failed = report(ctx, text, outcome, quiet_success=True)
+        if resized and not failed and "SLURM_JOBID" in ctx.env:
+            resize_script.write(ctx, text)
+        code = max(code, failed)
     ctx.queue.kick()
     return code
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any
 
 from ...controller.command_context import CommandContext
 from ...controller.slurm_errors import Errno
 from ...language import hostlist
 from ...language.syntax_errors import LanguageError
+from ...model.cluster import NodeConfig
 from ...model.states import NodeFlag, NodeState
 from ..common.caller_settings import user_name
 from .job_keys import fits, unsigned
@@ -25,8 +27,8 @@ _KEYS = (
     ("NodeAddr", 5, "addr"), ("NodeHostName", 5, "host"), ("NodeName", 1, "names"),
     ("ActiveFeatures", 3, "features_act"),
     ("CertToken", 1, "cert"), ("CpuBind", 7, "cpu_bind"), ("Extra", 1, "extra"), ("Features", 1, "features"),
-    ("AvailableFeatures", 3, "features"), ("Gres", 1, "gres"), ("InstanceId", 9, "instance"),
-    ("InstanceType", 9, "instance"), ("Weight", 1, "weight"), ("Comment", 2, "comment"), ("Reason", 1, "reason"),
+    ("AvailableFeatures", 3, "features"), ("Gres", 1, "gres"), ("InstanceId", 9, "instance_id"),
+    ("InstanceType", 9, "instance_type"), ("Weight", 1, "weight"), ("Comment", 2, "comment"), ("Reason", 1, "reason"),
     ("ResumeAfter", 1, "resume_after"), ("State", 1, "state"), ("Topology", 4, "topology"),
 )  # fmt: skip
 #: states that an update may set, with the length of their shortest accepted prefix
@@ -37,8 +39,11 @@ _STATES = (
     ("UNKNOWN", 3), ("DOWN", 3), ("IDLE", 3), ("ALLOCATED", 3), ("ERROR", 3), ("MIXED", 3), ("FUTURE", 3),
 )  # fmt: skip
 _SHOWN = "NoResp DRAIN FAIL FUTURE RESUME POWER_DOWN POWER_UP UNDRAIN"
+_INSTANCES = ("instance_id", "instance_type")
 #: keys that are applied; the other keys belong to plugins and to power saving
-_KNOWN = frozenset({"names", "weight", "comment", "reason", "state"})
+_KNOWN = frozenset(
+    ("names", "weight", "comment", "extra", "reason", "state", "features", "features_act", *_INSTANCES)
+)
 
 
 @dataclass
@@ -111,13 +116,18 @@ def _change(ctx: CommandContext, asked: _Asked) -> Errno | None:
     # Changes of values that belong to the site file or to a plugin are refused; all other changes are applied.
     refused = bool(asked.values.keys() - _KNOWN) or asked.state == "FUTURE"
     problem = Errno.NOT_SUPPORTED if refused else None
+    texts = [_one_each(asked.values[key], len(names)) for key in _INSTANCES if asked.values.get(key)]
+    if None in texts:
+        return Errno.INVALID_NODE_NAME
+    changes = {}
+    for place, name in enumerate(names):
+        found, problem = _values(book.nodes[name].config, asked.values, place, len(names), problem)
+        if found:
+            changes[name] = found
+    if changes:
+        book.change_nodes(changes)
     for name in names:
         node = book.nodes[name]
-        if "comment" in asked.values:
-            node.comment = asked.values["comment"]
-        if "weight" in asked.values:
-            node.config = replace(node.config, weight=unsigned(asked.values["weight"], _MOST) or 0)
-            book.uses[name].config = node.config
         state = "" if refused else asked.state
         if state.startswith("POWER_") and _set_power(ctx, name, state):
             state = ""
@@ -125,6 +135,44 @@ def _change(ctx: CommandContext, asked: _Asked) -> Errno | None:
             problem, state = Errno.NODE_STATE_TRANSITION, ""
         ctx.queue.life.node_state(name, state, asked.values.get("reason", ""), user_name(os.geteuid()))
     return problem
+
+
+def _one_each(text: str, count: int) -> list[str] | None:
+    """The values of a host list for ``count`` nodes: one for all, or one for each; else None."""
+    try:
+        found = hostlist.expand(text)
+    except LanguageError:
+        return None
+    return found * count if len(found) == 1 else found if len(found) == count else None
+
+
+def _values(
+    config: NodeConfig, asked: dict[str, str], place: int, count: int, problem: Errno | None
+) -> tuple[dict[str, Any], Errno | None]:
+    """The changed fields of one node, and the error so far. Source: update_node, _valid_features_act.
+
+    A feature that is active and not available is an error, after which no later node's features change.
+    """
+    found: dict[str, Any] = {key: asked[key] for key in ("comment", "extra") if key in asked}
+    if "weight" in asked:
+        found["weight"] = unsigned(asked["weight"], _MOST) or 0
+    for key in _INSTANCES:
+        if key in asked:
+            found[key] = (_one_each(asked[key], count) or [""] * count)[place]
+    if not {"features", "features_act"} & asked.keys() or problem is Errno.ACTIVE_NOT_SUBSET:
+        return found, problem
+    features = _words(asked["features"]) if "features" in asked else config.features
+    # Without ActiveFeatures= all available features become active.
+    active = _words(asked["features_act"]) if "features_act" in asked else config.active
+    if not set(active) <= set(features):
+        return found, Errno.ACTIVE_NOT_SUBSET
+    found["features"] = features
+    found["features_active"] = active if "features_act" in asked else None
+    return found, problem
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
 
 
 def _set_power(ctx: CommandContext, name: str, state: str) -> bool:

@@ -25,7 +25,7 @@ from ..rules.dependencies import Targets
 from ..rules.limit_policy import Policy
 from ..rules.resources import NodeUse, partition_nodes
 from ..rules.virtual_nodes import VirtualNodes, cluster_of
-from ..store import account_overrides, partition_overrides
+from ..store import account_overrides, node_overrides, partition_overrides
 from ..store.database import Store
 from . import transitions
 
@@ -47,7 +47,9 @@ class JobTable:
     ) -> None:
         #: the accounting entities of the site file, and those that sacctmgr put in their place
         self._site, self.overrides = (cluster, accounts), account_overrides.load(store)
-        self.cluster = cluster = self.overrides.applied(partition_overrides.applied(store, cluster))
+        self.node_changes = node_overrides.load(store)
+        cluster = node_overrides.applied(partition_overrides.applied(store, cluster), self.node_changes)
+        self.cluster = cluster = self.overrides.applied(cluster)
         self.virtual = VirtualNodes(cluster)
         self.accounts = self._account_names()
         self.store = store
@@ -80,6 +82,7 @@ class JobTable:
             self._apply_configured_state(node)
         self._have_partitions(cluster)
         self._restore_states()
+        self._apply_node_changes()
         for job in store.current(clock() - cluster.min_job_age_s):
             self._index(job)
             if job.state.finished and not holds_allocation(job):
@@ -179,6 +182,33 @@ class JobTable:
         if state:
             self.partition_states[config.name] = state
             self.keep_states()
+
+    def change_nodes(self, changes: node_overrides.Changes) -> None:
+        """Apply changes of nodes, by name, and keep them. Raises StoreError."""
+        for name, values in changes.items():
+            self.node_changes.setdefault(name, {}).update(values)
+        node_overrides.keep(self.store, self.node_changes)
+        self._have_partitions(node_overrides.applied(self.cluster, self.node_changes))
+        self._apply_node_changes()
+
+    def _apply_node_changes(self) -> None:
+        for config in self.cluster.nodes:
+            for field, value in self.node_changes.get(config.name, {}).items():
+                node, use = self.nodes[config.name], self.uses[config.name]
+                if field in node_overrides.CONFIGURED:
+                    node.config = use.config = replace(node.config, **{field: value})
+                else:
+                    setattr(node, field, value)
+
+    def forget_node_configuration(self) -> bool:
+        """Drop what the next controller shall read from the site file: weight and features. Raises StoreError."""
+        changed = [values for values in self.node_changes.values() if node_overrides.CONFIGURED & values.keys()]
+        for values in changed:
+            for field in node_overrides.CONFIGURED:
+                values.pop(field, None)
+        if changed:
+            node_overrides.keep(self.store, self.node_changes)
+        return bool(changed)
 
     def delete_partition(self, name: str) -> None:
         """Remove a partition. Raises StoreError."""
@@ -373,6 +403,13 @@ class JobTable:
                 self.refresh_node(node)
         for name, count in job_licenses(job):
             self.licenses_used[name] = max(0, self.licenses_used.get(name, 0) - count)
+
+    def shrink(self, job: Job, nodes: frozenset[str]) -> None:
+        """Release all nodes of a running job but these; its licences stay."""
+        self.free_shares(job)
+        transitions.shrink(job, nodes, self.clock())
+        self.book_shares(job)
+        self.touch(job)
 
     def mark_reserved(self) -> None:
         """Flag the nodes that are reserved now."""

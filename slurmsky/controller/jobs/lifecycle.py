@@ -405,6 +405,17 @@ class LifeCycle:
         if self.leader(job) is not job:
             raise SlurmError(Errno.NOT_WHOLE_HET_JOB)
 
+    def shrink(self, job: Job, nodes: frozenset[str]) -> None:
+        """Give up all nodes of a running job but these."""
+        if job.het_job_id or not self.engine.places_in(job.partition):
+            raise SlurmError(Errno.NOT_SUPPORTED)
+        self._ours(job)
+        self._in_reach(job)
+        self.book.shrink(job, nodes)
+        self._to_engine(job, self.engine.shrink(job.job_id, [share.name for share in job.shares]))
+        self.changed(job)
+        self.kick()
+
     def set_time_limit(self, job: Job, minutes: int) -> None:
         """Set the time limit of a pending or running job."""
         self._ours(job)

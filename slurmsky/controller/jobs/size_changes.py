@@ -181,8 +181,8 @@ class Sizes:
             count = self.wanted["min_nodes"]
             if not count:
                 raise SlurmError(Errno.INVALID_NODE_COUNT)
-            if count != len(self.job.nodes):
-                raise SlurmError(Errno.NOT_SUPPORTED)  # as above: disable_job_shrink
+            if count < len(self.job.nodes):  # the first node runs the script
+                self.life.shrink(self.job, frozenset(self.job.nodes[:count]))
 
     def tasks_of_node(self) -> None:
         self.still_pending()
@@ -217,12 +217,11 @@ class Sizes:
         if (spec.distribution or "").startswith("arbitrary"):
             raise SlurmError(Errno.NOT_SUPPORTED)
         if self.running:
-            # A running job keeps its nodes (SchedulerParameters=disable_job_shrink).
-            names = self.known_nodes(text) if text else []
-            if not set(names) <= set(job.nodes) or job.nodes[0] not in names:  # the script stays on its node
+            names = frozenset(self.known_nodes(text) if text else ())
+            if not names <= set(job.nodes) or job.nodes[0] not in names:  # the script stays on its node
                 raise SlurmError(Errno.INVALID_NODE_NAME)
-            if set(names) != set(job.nodes):
-                raise SlurmError(Errno.NOT_SUPPORTED)
+            if len(names) < len(job.nodes):
+                self.life.shrink(job, names)
             return
         self.still_pending()
         if text:

@@ -152,14 +152,23 @@ def _check_nodes(cluster: ClusterConfig, spec: JobSpec) -> None:
         raise SlurmError(Errno.INVALID_NODE_NAME) from error
     if any(name not in known for name in wanted + excluded) or set(wanted) & set(excluded):
         raise SlurmError(Errno.INVALID_NODE_NAME)
-    features = {feature for node in cluster.nodes for feature in node.features}
-    for text in (spec.constraint, spec.batch_features):
-        try:
-            if text and not set(constraint.parse(text).names()) <= features:
-                raise SlurmError(Errno.INVALID_FEATURE)
-        except LanguageError as error:
-            raise SlurmError(Errno.INVALID_FEATURE) from error
+    _check_features(spec, {feature for node in cluster.nodes for feature in node.features})
     _check_gres_names(cluster, spec)
+
+
+def _check_features(spec: JobSpec, known: set[str] | None) -> None:
+    """Validate --constraint, --batch and --prefer. ``known``: the nodes' features; None: any name is accepted."""
+    for text, errno in (
+        (spec.constraint, Errno.INVALID_FEATURE),
+        (spec.prefer, Errno.INVALID_PREFER),
+        (spec.batch_features, Errno.INVALID_FEATURE),
+    ):
+        try:
+            names = set(constraint.parse(text).names()) if text else set()
+        except LanguageError as error:
+            raise SlurmError(errno) from error
+        if known is not None and not names <= known:
+            raise SlurmError(errno)
 
 
 def _check_words(spec: JobSpec) -> None:
@@ -171,11 +180,7 @@ def _check_words(spec: JobSpec) -> None:
         raise SlurmError(Errno.INVALID_NODE_NAME) from error
     if not all(map(assumed.node_name, wanted)) or set(wanted) & set(excluded):
         raise SlurmError(Errno.INVALID_NODE_NAME)
-    for text in filter(None, (spec.constraint, spec.batch_features)):
-        try:
-            constraint.parse(text)
-        except LanguageError as error:
-            raise SlurmError(Errno.INVALID_FEATURE) from error
+    _check_features(spec, None)
     try:
         gres_names(spec)
     except LanguageError as error:

@@ -120,7 +120,7 @@ class Reservations:
             if chosen is None:
                 raise SlurmError(Errno.INVALID_PARTITION)
             suited = [node.name for node in self.cluster.nodes
-                      if node.name in chosen.nodes and features.issubset(node.features)]  # fmt: skip
+                      if node.name in chosen.nodes and features.issubset(node.active)]  # fmt: skip
             if cores is not None:
                 return self._parted(replace(wanted, partition=chosen.name), suited, count, cores, jobs)
             free = [name for name in suited if self._conflict(replace(wanted, nodes=(name,)), jobs) is None]

@@ -34,6 +34,8 @@ class Demand:
     required: tuple[str, ...]
     excluded: frozenset[str]
     features: str
+    prefer: str
+    batch_features: str
     sockets: int
     cores: int
     threads: int
@@ -127,6 +129,8 @@ def demand_of(spec: JobSpec) -> Demand:
         required=required,
         excluded=frozenset(hostlist.expand(spec.exclude)) if spec.exclude else frozenset(),
         features=spec.constraint or "",
+        prefer=spec.prefer or "",
+        batch_features=spec.batch_features or "",
         sockets=spec.sockets_per_node or 0,
         cores=spec.cores_asked or 0,
         threads=spec.threads_asked or 0,

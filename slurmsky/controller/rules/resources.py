@@ -186,9 +186,9 @@ def fits_shape(config: NodeConfig, demand: Demand) -> bool:
     )
 
 
-def has_features(config: NodeConfig, demand: Demand) -> bool:
-    """Whether the node satisfies --constraint."""
-    return not demand.features or constraint.parse(demand.features).matches(set(config.features))
+def _choices(text: str) -> list[constraint.Choice]:
+    """The ways to satisfy --constraint, in the order in which they are tried."""
+    return constraint.parse(text).choices() if text else [constraint.Choice(())]
 
 
 #: the signature of ``place``
@@ -212,20 +212,33 @@ def place(demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True)
     usable = [
         use
         for use in nodes
-        if use.available
-        and use.config.name not in demand.excluded
-        and fits_shape(use.config, demand)
-        and has_features(use.config, demand)
+        if use.available and use.config.name not in demand.excluded and fits_shape(use.config, demand)
     ]
-    by_name = {use.config.name: use for use in usable}
-    if any(name not in by_name for name in demand.required):
-        return None
     offers = [
         offer for use in sorted(usable, key=lambda u: u.config.weight) if (offer := _offer(use, demand, consume_memory))
     ]
+    for text in filter(None, (demand.prefer, demand.features)):
+        for choice in _choices(text):
+            shares = _place(demand, choice, offers, nodes, consume_memory)
+            if shares is not None:
+                return shares
+    return None if demand.features else _place(demand, constraint.Choice(()), offers, nodes, consume_memory)
+
+
+def _place(
+    demand: Demand, choice: constraint.Choice, able: list[_Offer], nodes: Sequence[NodeUse], consume_memory: bool
+) -> list[NodeShare] | None:
+    offers = [offer for offer in able if choice.matches(offer.use.config.active)]
     offered = {offer.use.config.name: offer for offer in offers}
     if any(name not in offered for name in demand.required):
         return None
+    if choice.some:
+        # The required nodes count first.
+        first = sorted(offered, key=lambda name: name not in demand.required)
+        counted = choice.pick([(name, offered[name].use.config.active) for name in first])
+        if counted is None:
+            return None
+        demand = replace(demand, required=tuple(dict.fromkeys((*demand.required, *counted))))
     if demand.arbitrary:
         return _place_arbitrary(demand, offered, consume_memory)
     required = [offered[name] for name in demand.required]
@@ -238,7 +251,10 @@ def place(demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True)
     if chosen is None:
         return None
     order = {use.config.name: index for index, use in enumerate(nodes)}
-    chosen.sort(key=lambda pair: order[pair[0].use.config.name])
+    batch = constraint.parse(demand.batch_features) if demand.batch_features else None
+    # The script runs on the first node that has the features of --batch.
+    host = next((pair[0] for pair in chosen if batch and batch.matches(pair[0].use.config.active)), None)
+    chosen.sort(key=lambda pair: (pair[0] is not host, order[pair[0].use.config.name]))
     return _shares(demand, chosen, consume_memory)
 
 
@@ -359,7 +375,19 @@ def impossible(demand: Demand, nodes: Sequence[NodeConfig], consume_memory: bool
     checked = {node.name: _lacking(node, demand) for node in usable}
     if checked and all(checked.values()):
         return Impossible([text for text in checked.values() if text][-1])
-    fit = [node for node in usable if not checked[node.name] and has_features(node, demand)]
+    refusals = [
+        _impossible(demand, choice, [node for node in usable if not checked[node.name]], nodes, consume_memory)
+        for choice in _choices(demand.features)
+    ]
+    return None if None in refusals else refusals[0]
+
+
+def _impossible(
+    demand: Demand, choice: constraint.Choice, able: list[NodeConfig], nodes: Sequence[NodeConfig], consume_memory: bool
+) -> Impossible | None:
+    fit = [node for node in able if choice.matches(node.active)]
+    if choice.pick([(node.name, node.active) for node in fit]) is None:
+        return Impossible("")
     names = {node.name for node in fit}
     if any(name not in names for name in demand.required):
         return Impossible("")

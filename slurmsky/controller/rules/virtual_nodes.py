@@ -108,6 +108,8 @@ class VirtualNodes:
         return replace(
             demand,
             features="",
+            prefer="",
+            batch_features="",
             gres_node=known(demand.gres_node),
             gpus_total=known(demand.gpus_total),
             gpus_task=known(demand.gpus_task),
@@ -319,7 +321,7 @@ def _virtual_shares(demand: Demand, machine: NodeConfig) -> list[NodeShare]:
         gres=tuple((name, kind, number) for (name, kind), number in gres.items()),
         features=(),
     )
-    plain = replace(demand, features="")
+    plain = replace(demand, features="", prefer="", batch_features="")
     uses = [NodeUse(replace(like, name=name)) for name in names]
     shares = place(plain, uses)
     if shares is None:  # sizes that contradict each other: the same shares as on nodes made to order

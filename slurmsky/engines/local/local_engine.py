@@ -448,6 +448,12 @@ class LocalEngine:
     async def resume(self, job_id: int) -> None:
         self._tell(job_id, {"op": "resume", "job_id": job_id})
 
+    async def shrink(self, job_id: int, nodes: Sequence[str]) -> None:
+        placed = self._placed.get(job_id)
+        if placed is not None:
+            placed.nodes = tuple(node for node in placed.nodes if node in nodes)
+        self._tell(job_id, {"op": "shrink", "job_id": job_id, "nodes": list(nodes)})
+
     async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
         self._tell(job_id, {"op": "limit", "job_id": job_id, "end_time": end_time, "step": step_id})
 

@@ -189,6 +189,10 @@ class SkyEngine:
     async def resume(self, job_id: int) -> None:
         await self._command(job_id, {"op": "resume", "job_id": job_id})
 
+    async def shrink(self, job_id: int, nodes: Sequence[str]) -> None:
+        """Refuse: SkyPilot gives nodes back only when the job has ended."""
+        raise EngineError("the nodes of a job cannot be given back one by one")
+
     async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
         await self._command(job_id, {"op": "limit", "job_id": job_id, "end_time": end_time, "step": step_id})
 

@@ -93,7 +93,7 @@ MATCHES: dict[str, tuple[str, ...]] = {
     "defaulttime": ("default_time",),
     "disk": ("disk",),
     "features": ("features",),
-    "features_act": ("features",),
+    "features_act": ("features_act",),
     "freemem": ("free_mem",),
     "gres": ("gres",),
     "gresused": ("gres_used",),
@@ -218,7 +218,6 @@ def _values(context: ReportContext) -> dict[str, Value]:
         return node.reason_user if uid is None else "%s(%d)" % (node.reason_user, uid)
 
     sockets, cores, threads = (_range(_config(name), count) for name in ("sockets", "cores", "threads"))
-    features = _first(lambda node: null_if_empty(",".join(node.config.features)))
 
     def shared(row: NodeRow) -> str:
         return oversubscribe(row.partition)
@@ -235,9 +234,9 @@ def _values(context: ReportContext) -> dict[str, Value]:
         "cpusstate": cpus_aiot,
         "defaulttime": lambda row: _minutes(row.partition.default_time_min, "n/a"),
         "disk": _range(_config("tmp_mib"), whole),
-        "extra": lambda row: "(null)",
-        "features": features,
-        "features_act": features,
+        "extra": _first(lambda node: null_if_empty(node.extra)),
+        "features": _first(lambda node: null_if_empty(",".join(node.config.features))),
+        "features_act": _first(lambda node: null_if_empty(",".join(node.config.active))),
         "freemem": _range(lambda node: node.free_mib, whole, "-"),
         "gres": _first(gres_text),
         "gresused": _first(gres_used_text),

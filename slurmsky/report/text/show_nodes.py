@@ -38,9 +38,8 @@ def _node_lines(node: Node, context: ReportContext, detail: bool) -> Iterator[st
         config.cpus,
         node.load,
     )
-    features = null_if_empty(",".join(config.features))
-    yield "AvailableFeatures=" + features
-    yield "ActiveFeatures=" + features
+    yield "AvailableFeatures=" + null_if_empty(",".join(config.features))
+    yield "ActiveFeatures=" + null_if_empty(",".join(config.active))
     yield "Gres=" + gres_text(node)
     if detail and config.gres:
         yield "GresDrain=N/A"
@@ -83,6 +82,8 @@ def _node_lines(node: Node, context: ReportContext, detail: bool) -> Iterator[st
         yield from _reason(node, context)
     if node.comment:
         yield "Comment=" + node.comment
+    if node.extra:
+        yield "Extra=" + node.extra
     if node.instance_id or node.instance_type:
         yield "InstanceId=%s InstanceType=%s " % (node.instance_id, node.instance_type)
 

@@ -73,6 +73,7 @@ _NODE_MATCH: dict[str, Callable[[Node], Any]] = {
     "hostnames": lambda node: node.config.host_name or node.config.name,
     "node_addr": lambda node: node.config.address,
     "features": lambda node: node.config.features,
+    "features_act": lambda node: node.config.active,
     "gres": gres_text,
     "gres_used": gres_used_text,
     "comment": lambda node: node.comment,
@@ -193,7 +194,7 @@ def _sort_keys() -> dict[str, Callable[[NodeRow], Any]]:
     keys: dict[str, Callable[[NodeRow], Any]] = {
         "a": lambda row: ups.get(row.partition.state, 0),
         "A": lambda row: row.count_allocated,
-        "b": first(lambda node: ",".join(node.config.features)),
+        "b": first(lambda node: ",".join(node.config.active)),
         "c": least(lambda node: node.config.cpus),
         "d": least(lambda node: node.config.tmp_mib),
         "D": lambda row: len(row.nodes),
@@ -223,7 +224,8 @@ def _sort_keys() -> dict[str, Callable[[NodeRow], Any]]:
         "Z": least(lambda node: node.config.threads),
         "z": least(lambda node: (node.config.sockets, node.config.cores, node.config.threads)),
     }
-    keys.update({"f": keys["b"], "F": keys["A"], "R": keys["P"], "#R": keys["#P"], "T": keys["t"], "U": keys["u"]})
+    keys["f"] = first(lambda node: ",".join(node.config.features))
+    keys.update({"F": keys["A"], "R": keys["P"], "#R": keys["#P"], "T": keys["t"], "U": keys["u"]})
     return keys
 
 

@@ -338,12 +338,35 @@ def test_what_a_gres_is_for() -> None:
         ("a&(b|c)", {"a", "c"}, True),
         ("a&(b|c)", {"b", "c"}, False),
         ("[a|b]", {"b"}, True),
-        ("a*2&b*4", {"b"}, True),  # counted: each node needs one of them
-        ("[(a&b)*2&c*1]", {"a"}, False),
     ],
 )
 def test_constraints_choose_nodes(wish: str, features: set[str], answer: bool) -> None:
     assert constraint.parse(wish).matches(features) is answer
+
+
+NODES = {"n1": {"a"}, "n2": {"b"}, "n3": {"a", "c", "d"}, "n4": {"a", "c", "e"}}
+
+
+@pytest.mark.parametrize(
+    ("wish", "allowed"),
+    [
+        ("c*2", [("n1 n2 n3 n4", "n3 n4")]),
+        ("c*3", [("n1 n2 n3 n4", None)]),
+        ("[(a&c)*2&b*1]", [("n1 n2 n3 n4", "n2 n3 n4")]),
+        ("[(a&e)*2&b*2]", [("n1 n2 n3 n4", None)]),
+        ("[a|b]", [("n1 n3 n4", ""), ("n2", "")]),
+        ("a|b", [("n1 n2 n3 n4", "")]),
+        ("c&[b|a]", [("", ""), ("n3 n4", "")]),
+        ("a&d*1", [("n1 n3 n4", "n3")]),
+    ],
+)
+def test_counts_and_alternatives_choose_nodes(wish: str, allowed: list[tuple[str, str | None]]) -> None:
+    found = []
+    for choice in constraint.parse(wish).choices():
+        picked = choice.pick(list(NODES.items()))
+        every = [name for name, features in NODES.items() if choice.matches(features)]
+        found.append((" ".join(every), None if picked is None else " ".join(sorted(picked))))
+    assert found == allowed
 
 
 def test_memory_units() -> None:
