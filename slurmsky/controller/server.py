@@ -82,6 +82,9 @@ class Session(asyncio.Protocol):
                 self._transport.close()  # a stream is unreadable after a malformed frame
 
     def _begin(self, request: wire.CommandRequest) -> None:
+        if self._service.leaving:
+            self.send(wire.AGAIN)  # the next controller answers
+            return
         if not installed():
             log.error("%s: this installation was removed or replaced: leaving to a new controller", sys.executable)
             self.send(wire.AGAIN)
@@ -203,6 +206,7 @@ class Service:
         self._sessions: set[Session] = set()
         self._last_use = 0.0
         self.stopped = asyncio.Event()
+        self.leaving = False  # the database is being closed
         self._listener: socket.socket | None = None
         self._spare = SpareDescriptor("the controller")
 
@@ -251,6 +255,7 @@ class Service:
             except FileNotFoundError:
                 log.info("the socket was removed by somebody else")
             await self._let_print()
+            self.leaving = True
             await self.queue.close()
 
     async def _let_print(self) -> None:
