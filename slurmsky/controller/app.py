@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..agent.process import processes
 from ..engines import registry
-from ..engines.base import Choice, Engine, Event, OnEvent, Unable, background
+from ..engines.base import Choice, Engine, OnEvent, Unable, background
 from ..engines.cloud import CloudEngine, PriceQuestion
 from ..engines.foreign import FOREIGN, ForeignJobs
 from ..engines.router import Router
@@ -27,6 +27,7 @@ from ..model.job import Job
 from ..model.spec import JobSpec
 from ..model.states import JobState
 from ..paths import ENGINE, StatePaths
+from ..protocol.messages import Event, JobEvent, Power, Started
 from ..site.record import Site
 from .jobs import transitions
 from .jobs.job_events import Events
@@ -433,12 +434,12 @@ class Controller:
         return job
 
     def _event(self, event: Event) -> None:
-        if "seq" in event and "job_id" in event and (event["ev"] != "started" or event.get("nodes")):
-            key = (str(event.get("node", "")), int(event["job_id"]), int(event.get("run", 0)))
-            self._seen[key] = max(self._seen.get(key, 0), int(event["seq"]))
+        if isinstance(event, JobEvent) and event.seq and (not isinstance(event, Started) or event.nodes):
+            key = (event.node, event.job_id, event.run)
+            self._seen[key] = max(self._seen.get(key, 0), event.seq)
             if not self._flushing:
                 self._touched()
-        if event["ev"] == "power":
+        if isinstance(event, Power):
             if self.power is not None:
                 self.power.take(event)
             return

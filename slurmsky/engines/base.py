@@ -1,7 +1,7 @@
 """The engine interface, and the errors an engine may raise.
 
-An engine receives a Launch (model.allocation), has agents run it, and passes the agents' event dicts to its callback
-``on_event(event)`` (docs/design.md, "Wire"). Every coroutine returns when the request has been handed over, not when it
+An engine receives a Launch (model.allocation), has agents run it, and passes the agents' events (protocol.messages)
+to its callback ``on_event(event)``. Every coroutine returns when the request has been handed over, not when it
 has taken effect.
 """
 
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Protocol
 from ..model.allocation import Launch
 from ..model.job import Job
 from ..model.spec import JobSpec
+from ..protocol.messages import Event
 
-Event = dict[str, Any]
 OnEvent = Callable[[Event], None]
 
 
@@ -94,7 +94,7 @@ class Engine(Protocol):
     async def recover(self, jobs: Iterable[Job]) -> None:
         """Find running jobs again after a restart of the controller; their missed events follow.
 
-        A job that never reached its node is reported as ``{"ev":"missing"}``; the controller must launch it again.
+        A job that never reached its node is reported as Missing; the controller must launch it again.
         """
 
     def agent_address(self, job_id: int) -> str | None:

@@ -81,6 +81,15 @@ def step_to_dict(step: Step) -> dict[str, Any]:
     return data
 
 
+def step_to_message(step: Step) -> dict[str, Any]:
+    """JSON-ready dict of a step for events, which carry the state's name and the usage series."""
+    data = step_to_dict(step)
+    data["state"] = step.state.name
+    if step.usage.series:
+        data["usage"]["series"] = step.usage.series
+    return data
+
+
 def step_from_dict(data: dict[str, Any]) -> Step:
     """Inverse of step_to_dict; a state may be its number or its name."""
     usage = object.__new__(Usage)

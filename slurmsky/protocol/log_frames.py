@@ -69,7 +69,7 @@ class Output(NamedTuple):
     data: bytes
 
 
-class Event(NamedTuple):
+class LogEvent(NamedTuple):
     """One event of a node."""
 
     session: int
@@ -78,7 +78,7 @@ class Event(NamedTuple):
     body: Dict[str, Any]
 
 
-Item = Union[Output, Event]
+Item = Union[Output, LogEvent]
 
 
 def log_key(secret: bytes) -> bytes:
@@ -344,7 +344,7 @@ class Decoder:
         if seq >= state.position:
             state.early[seq] = json.loads(text)
         while state.position in state.early:
-            items.append(Event(*key, state.position, state.early.pop(state.position)))
+            items.append(LogEvent(*key, state.position, state.early.pop(state.position)))
             state.position += 1
 
 

@@ -21,7 +21,7 @@ from slurmsky.agent.cloud import ssh_names
 from slurmsky.engines.sky import shipment
 from slurmsky.model.allocation import Launch, NodeShare
 from slurmsky.model.spec import JobSpec
-from slurmsky.protocol.log_frames import Decoder, Event, Output, log_key
+from slurmsky.protocol.log_frames import Decoder, LogEvent, Output, log_key
 
 from .apart import _WORLD, _Space, possible
 
@@ -154,7 +154,7 @@ def streams_of(log: bytes, start: str) -> dict[str, str]:
     key = log_key(bytes.fromhex(settings["letters"]["key"]))
     names, found = {}, {}
     for item in Decoder(key).feed(log):
-        if isinstance(item, Event) and item.body["ev"] == "stream":
+        if isinstance(item, LogEvent) and item.body["ev"] == "stream":
             names[item.stream if isinstance(item, Output) else item.body["stream"]] = Path(item.body["path"]).name
         elif isinstance(item, Output) and item.rank == 0:
             found[item.stream] = found.get(item.stream, b"") + item.data

@@ -19,6 +19,7 @@ from slurmsky.model.codec import job_to_json
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
+from slurmsky.protocol.messages import Event, JobEvent
 from slurmsky.site import load
 
 SITE = load('[[partition]]\nname="debug"\ndefault=true\ninfra="kubernetes/x"', "site.toml")
@@ -41,10 +42,10 @@ class World:
         access = Access(self.server.endpoint, user_id="00000000", user="me")
         self.engine = SkyEngine(self.home, self._event, SITE, Client(access))
 
-    def _event(self, event: dict) -> None:
-        self.told.append(event)
-        if event.get("seq"):
-            self.engine.acks("", [(event["job_id"], event["run"], event["seq"])])
+    def _event(self, event: Event) -> None:
+        self.told.append(event.encode())
+        if isinstance(event, JobEvent) and event.seq:
+            self.engine.acks("", [(event.job_id, event.run, event.seq)])
 
     def launch(self, script: str, nodes: int = 1, job_id: int = 7, **more) -> Launch:
         spool = self.home / "jobs" / str(job_id)

@@ -30,6 +30,7 @@ from slurmsky.engines.sky.relay_client import keep_parked
 from slurmsky.model.allocation import Launch, NodeShare
 from slurmsky.model.spec import JobSpec
 from slurmsky.protocol.log_frames import Output
+from slurmsky.protocol.messages import FileBegun, StreamOpened
 from slurmsky.site import load
 from slurmsky.translate.task import plan
 
@@ -214,14 +215,8 @@ def test_lines_that_are_left_with_the_loop_are_closed(tmp_path):
 
 
 def returned(returns: OutputSync, path: str, data: bytes, key: str = "1.0.9") -> None:
-    event = {
-        "path": path,
-        "size": len(data),
-        "mode": 0o644,
-        "mtime": 1e9,
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
-    returns.begin_file(key, event)
+    digest = hashlib.sha256(data).hexdigest()
+    returns.begin_file(key, FileBegun(stream=9, path=path, size=len(data), mode=0o644, mtime=1e9, sha256=digest))
     returns.output(key, Output(1, 0, 9, 0, data))
     returns.end_file(key)
 
@@ -241,7 +236,7 @@ def test_appended_output_goes_behind_what_was_there(tmp_path):
     out.write_text("before\n")
     returns = OutputSync(tmp_path / "in", str(tmp_path), {}, 7, 0o022, {})
     for _ in range(2):  # a replay changes nothing
-        returns.open_stream("1.0.0", {"path": str(out), "append": True})
+        returns.open_stream("1.0.0", StreamOpened(stream=0, path=str(out), append=True))
         returns.output("1.0.0", Output(1, 0, 0, 0, b"one\n"))
         returns.output("1.0.0", Output(1, 0, 0, 4, b"two\n"))
     assert out.read_text() == "before\none\ntwo\n"

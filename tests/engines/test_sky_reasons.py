@@ -22,6 +22,7 @@ from slurmsky.controller.command_context import CommandContext
 from slurmsky.engines.sky import api_server, intervals
 from slurmsky.engines.sky.inbox import FIRST_ID
 from slurmsky.protocol import wire
+from slurmsky.protocol.messages import JobNode, Started
 
 SITE = 'engine = "sky"\n[[partition]]\nname = "debug"\ndefault = true\ninfra = "kubernetes/x"\n'
 
@@ -186,8 +187,7 @@ def test_how_far_the_launch_was_is_history_once_it_runs(tmp_path: Path) -> None:
         await shown(world, "SkyPilot managed job 1")
         server.jobs[0].become("STARTING", "Launching")
         await shown(world, "SystemComment=Launching")
-        event = {"ev": "started", "job_id": 1, "run": 0, "node": "", "nodes": [{"name": "c1"}], "seq": 1}
-        world.queue.events.take(event)
+        world.queue.events.take(Started(job_id=1, run=0, nodes=(JobNode("c1"),), seq=1))
         await shown(world, "JobState=RUNNING", "SystemComment=SkyPilot managed job 1")
 
     play(tmp_path, story, server)

@@ -16,10 +16,23 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ...model.allocation import Launch
-from ...model.codec import job_from_dict, step_from_dict
+from ...model.codec import job_from_dict
 from ...model.job import Job
 from ...model.job import Node as NodeRecord
 from ...model.states import JobFlag, JobState
+from ...protocol.messages import (
+    Done,
+    Ended,
+    Event,
+    JobEvent,
+    JobNode,
+    Note,
+    Refused,
+    Session,
+    Started,
+    StepChanged,
+    StreamOpened,
+)
 from ..job import output_files
 from ..job.environment import VISIBLE, gpu_indices
 from ..net import endpoints
@@ -32,7 +45,7 @@ from .command_relay import CommandRelay
 from .job_log import JobLogWriter, Tail, send_back
 from .outbox import Outbox
 from .remote_commands import RemoteCommands
-from .run_guard import RunGuard, exit_code
+from .run_guard import RunGuard
 from .step_file_sync import StepFiles
 
 TAIL_S = 0.2  # interval between reads of the output files
@@ -110,11 +123,9 @@ class HeadNode:
         node = self.node
         server, _client = node.contexts()
         self.log.event(
-            ev="session",
-            session=node.session,
-            restart=node.launch.restart_count,
-            control=self.control,
-            ranks=node.count,
+            Session(
+                session=node.session, restart=node.launch.restart_count, control=self.control, ranks=node.count
+            )
         )
         mine = node.facts()
         self.others = rendezvous.accept_all(self.listener, server, node.count - 1, node.given)
@@ -167,7 +178,7 @@ class HeadNode:
         self.channel.on_close = self._agent_lost
         self.channel.send_json({"op": "hello", "role": "controller", "jobs": []})
         if self.node.note:
-            self.log.event(ev="note", text=self.node.note)
+            self.log.event(Note(text=self.node.note))
 
     # --- jobs of this run
     def add(self, element: dict[str, Any]) -> None:
@@ -231,12 +242,13 @@ class HeadNode:
                 tail.position = start_afresh(tail.path, launch.spec.open_mode == "append")
             member.tails.append(tail)
             self.log.event(
-                ev="stream",
-                stream=tail.stream,
-                path=output_files.expand_node(target, node.name),
-                same=node.same_files,
-                append=launch.spec.open_mode == "append",
-                job_id=launch.job_id,
+                StreamOpened(
+                    stream=tail.stream,
+                    path=output_files.expand_node(target, node.name),
+                    same=node.same_files,
+                    append=launch.spec.open_mode == "append",
+                    job_id=launch.job_id,
+                )
             )
 
     def runs(self, job_id: int) -> bool:
@@ -270,7 +282,7 @@ class HeadNode:
         self.streams += 1
         return self.streams - 1
 
-    def _ended(self, member: WorkerNode, event: dict[str, Any]) -> None:
+    def _ended(self, member: WorkerNode, event: Ended) -> None:
         """Finish a job that has ended: send its remaining output, its files, then its end event."""
         member.ended = True
         for tail in member.tails:
@@ -280,16 +292,16 @@ class HeadNode:
             self._send_files()
         if last:
             self._finish_others()
-        event["by_signal"] = self.terminated
+        event = event.but(by_signal=self.terminated)
         for job in member.jobs:
             # REQUEUED is no job state: here the job has ended, and the controller starts the next run.
-            job.state = JobState.__members__.get(str(event["state"]), JobState.CANCELLED)
+            job.state = JobState.__members__.get(event.state, JobState.CANCELLED)
             job.end_time = time.time()
-            job.exit_code, job.exit_signal = int(event.get("exit_code", 0)), int(event.get("exit_signal", 0))
-            job.reason = str(event.get("reason", "None"))
-        self.log.write(self.log.encoder.event(event))
+            job.exit_code, job.exit_signal = event.exit_code, event.exit_signal
+            job.reason = event.reason or "None"
+        self.log.event(event)
         if not self.packed:
-            self.exit_code = exit_code(event)
+            self.exit_code = event.process_exit_code
         if member.slot >= 0:
             self.free.append(member.slot)
         if last:
@@ -307,43 +319,32 @@ class HeadNode:
 
     # --- the agent
     def _from_agent(self, kind: bytes, payload: bytes) -> None:
-        event = json.loads(payload)
-        member = self.members.get(int(event.get("job_id", -1)))
-        if member is None or member.ended or member.failed:
+        event = Event.decode(json.loads(payload))
+        member = self.members.get(event.job_id) if isinstance(event, JobEvent) else None
+        if member is None or member.ended or member.failed or not isinstance(event, JobEvent):
             return
-        if event.get("ev") == "refused":
-            event = end_event(member.launch.job_id, "FAILED", "JobLaunchFailure")
-        if event.get("ev") == "started":
-            event["nodes"] = [
-                {
-                    "name": share.name,
-                    "address": str(fact["address"]),
-                    "cpus": fact["cpus"],
-                    "memory_mib": fact["memory_mib"],
-                    "arch": fact["arch"],
-                    "os": fact["os"],
-                    "gres": {kind: list(ids) for kind, ids in share.gres.items()},
-                }
-                for share, fact in zip(member.launch.every_share, self.node_facts)
-            ]
-        if event.get("step"):
-            step = step_from_dict(dict(event["step"]))
+        if isinstance(event, (Started, StepChanged, Ended)) and event.step is not None:
             for job in member.jobs:
-                if step.job_id == job.job_id:
-                    job.steps[step.step_id] = step
-        if event.get("ev") == "ended":
+                if event.step.job_id == job.job_id:
+                    job.steps[event.step.step_id] = event.step
+        if isinstance(event, Refused):
+            self._over(member, end_event(member.launch.job_id, "FAILED", "JobLaunchFailure"))
+        elif isinstance(event, Ended):
             self._over(member, event)
+        elif isinstance(event, Started):
+            shares = zip(member.launch.every_share, self.node_facts)
+            self.log.event(event.but(nodes=tuple(JobNode(share.name, str(fact["address"])) for share, fact in shares)))
         else:
-            self.log.write(self.log.encoder.event(event))
-        if "seq" in event:
-            self.channel.send_json({"op": "ack", "job_id": event["job_id"], "seq": event["seq"]})
+            self.log.event(event)
+        if event.seq:
+            self.channel.send_json({"op": "ack", "job_id": event.job_id, "seq": event.seq})
 
-    def _over(self, member: WorkerNode, event: dict[str, Any]) -> None:
+    def _over(self, member: WorkerNode, event: Ended) -> None:
         """Delay the end of a failed script by TAKEN_WITHIN_S: a teardown of the node may have killed it.
 
         A teardown signals all processes of the node, and the script may receive its signal before this process does.
         """
-        if self.terminated or not (event.get("exit_code") or event.get("exit_signal")):
+        if self.terminated or not (event.exit_code or event.exit_signal):
             self._ended(member, event)
         else:
             member.failed = True
@@ -461,7 +462,7 @@ class HeadNode:
         limit = int(self.node.settings.get("alone_s", 0))
         if limit and time.monotonic() - self.seen_someone > limit and not self.alone:
             self.alone = True
-            self.log.event(ev="note", text="nobody was to be seen for %d minutes: the nodes are let go" % (limit // 60))
+            self.log.event(Note(text="no client connected for %d minutes: the nodes are released" % (limit // 60)))
             for job_id, member in self.members.items():
                 message = {"op": "terminate", "job_id": job_id, "state": "TIMEOUT", "signal": signal.SIGTERM}
                 self.channel.send_json({**message, "kill_wait_s": member.launch.kill_wait_s})
@@ -477,7 +478,7 @@ class HeadNode:
             done.wait(300)
 
     def _finish(self, agent: subprocess.Popen[bytes]) -> int:
-        self.log.event(ev="done", ranks=sorted(self.told_all), by_signal=self.terminated)
+        self.log.event(Done(ranks=tuple(sorted(self.told_all)), by_signal=self.terminated))
         self.once.note(code=self.exit_code, by_signal=self.terminated)
         if not self.terminated:
             self.node.note_ended(dict.fromkeys(self.members, self.exit_code))
@@ -516,15 +517,6 @@ def start_afresh(path: str, append: bool) -> int:
     return 0
 
 
-def end_event(job_id: int, state: str, reason: str) -> dict[str, Any]:
+def end_event(job_id: int, state: str, reason: str) -> Ended:
     """The end event of a job for which no agent sends one."""
-    return {
-        "ev": "ended",
-        "job_id": job_id,
-        "time": time.time(),
-        "state": state,
-        "exit_code": 0,
-        "exit_signal": 0,
-        "reason": reason,
-        "seq": 1 << 30,
-    }
+    return Ended(job_id=job_id, time=time.time(), state=state, reason=reason, seq=1 << 30)

@@ -6,9 +6,10 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Optional
 
 from ...protocol.log_frames import MAX_FRAME, Encoder
+from ...protocol.messages import Event, FileBegun, FileEnded, FileKept
 from . import submit_folder
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ class JobLogWriter:
             except OSError:
                 self.closed = True
 
-    def event(self, **body: Any) -> None:
+    def event(self, event: Event) -> None:
         """Write an event frame."""
-        self.write(self.encoder.event(body))
+        self.write(self.encoder.event(event.encode()))
 
 
 class Tail:
@@ -88,22 +89,23 @@ def send_back(node: CloudNode, log: JobLogWriter, skip: frozenset[str], new_stre
         path = os.path.join(node.submit_dir, file.path)
         total = submit_folder.digest(path)
         if file.size > node.return_left or total is None:
-            log.event(ev="kept", path=file.path, size=file.size, at=node.keep(path, file.path))
+            log.event(FileKept(path=file.path, size=file.size, at=node.keep(path, file.path)))
             continue
         node.return_left -= file.size
         stream = new_stream()
         log.event(
-            ev="file",
-            stream=stream,
-            path=file.path,
-            size=file.size,
-            mode=file.mode,
-            mtime=file.mtime_ns / 1e9,
-            sha256=total,
-            folders=submit_folder.modes(node.submit_dir, file.path),
+            FileBegun(
+                stream=stream,
+                path=file.path,
+                size=file.size,
+                mode=file.mode,
+                mtime=file.mtime_ns / 1e9,
+                sha256=total,
+                folders=tuple(submit_folder.modes(node.submit_dir, file.path)),
+            )
         )
         for piece in submit_folder.pieces(path, file.size):
             for start in range(0, len(piece), MAX_FRAME):
                 log.write(log.encoder.data(stream, piece[start : start + MAX_FRAME]))
         log.write(log.encoder.flush(stream))
-        log.event(ev="file-end", stream=stream)
+        log.event(FileEnded(stream=stream))

@@ -17,6 +17,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Callable
 
 from ...protocol import wire
+from ...protocol.messages import Event, HostsAdded, NodeEnvironment, Pong, Reached, SameFolder
 from ..net import endpoints
 from ..net.channel import Channel
 from . import cloud_environment, rendezvous, submit_folder
@@ -48,24 +49,23 @@ class Service:
         agent.greetings.append(self._facts)
         signal.signal(signal.SIGTERM, lambda *_: agent.loop.soon(self._taken))
 
-    def _facts(self) -> dict[str, Any]:
+    def _facts(self) -> NodeEnvironment:
         """Properties of the node that the controller needs to adapt launches: its environment and folders."""
         account = pwd.getpwuid(os.geteuid())
-        return {
-            "ev": "facts",
-            "pid": os.getpid(),
-            "home": self._agent.home,
-            "environment": cloud_environment.node_environment(os.environ, account.pw_dir),
-            "shells": [path for path in _shells() if os.path.exists(path)],
-        }
+        return NodeEnvironment(
+            pid=os.getpid(),
+            home=self._agent.home,
+            environment=cloud_environment.node_environment(os.environ, account.pw_dir),
+            shells=tuple(path for path in _shells() if os.path.exists(path)),
+        )
 
     def _ping(self, channel: Channel, message: dict[str, Any]) -> None:
-        channel.send_json({"ev": "pong"})
+        channel.send_json(Pong().encode())
 
     def _same(self, channel: Channel, message: dict[str, Any]) -> None:
         """Report whether a folder is the same one as on the controller's machine: a shared mount."""
         same = submit_folder.same_folder(message["path"], message["identity"])
-        channel.send_json({"ev": "same", "path": message["path"], "same": same})
+        channel.send_json(SameFolder(path=message["path"], same=same).encode())
 
     def _script(self, channel: Channel, message: dict[str, Any]) -> None:
         """Store a script under its digest; batch.py runs it in place as ``slurm_script``."""
@@ -84,30 +84,30 @@ class Service:
     def _reach(self, channel: Channel, message: dict[str, Any]) -> None:
         """Try to connect to other nodes; reply with the names of those that answered."""
 
-        def work() -> dict[str, Any]:
+        def work() -> Event:
             reached = []
             for name, address in message["peers"].items():
                 if _name_at(address, self._agent.tls_client) == name:
                     reached.append(name)
-            return {"ev": "reached", "peers": sorted(message["peers"]), "reached": reached}
+            return Reached(peers=tuple(sorted(message["peers"])), reached=tuple(reached))
 
         self._aside(channel, work)
 
     def _hosts(self, channel: Channel, message: dict[str, Any]) -> None:
         """Make the names of a job's nodes resolve to their addresses, as scripts expect of Slurm's node names."""
 
-        def work() -> dict[str, Any]:
+        def work() -> Event:
             names, addresses = message["names"], message["addresses"]
             done = rendezvous.resolves(names, addresses) or rendezvous.add_hosts(names, addresses)
-            return {"ev": "hosts", "names": names, "resolve": done}
+            return HostsAdded(names=tuple(names), resolve=done)
 
         self._aside(channel, work)
 
-    def _aside(self, channel: Channel, work: Callable[[], dict[str, Any]]) -> None:
+    def _aside(self, channel: Channel, work: Callable[[], Event]) -> None:
         """Send what ``work`` returns; it runs in a thread because it waits for the network."""
 
         def run() -> None:
-            answer = work()
+            answer = work().encode()
             self._agent.loop.soon(lambda: channel.send_json(answer))
             os.kill(os.getpid(), signal.SIGCHLD)  # wakes the loop
 

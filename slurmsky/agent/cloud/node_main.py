@@ -22,6 +22,7 @@ import threading
 import time
 from typing import Optional
 
+from ...protocol.messages import Broken, Done, LastRecord
 from ..net.channel import Channel
 from ..net.event_loop import Loop
 from ..net.tls_channel import TlsChannel
@@ -98,8 +99,8 @@ def fresh_session(session: int, before: int) -> int:
 def refuse(log: JobLogWriter, jobs: list[int]) -> None:
     """Log the end of interrupted jobs that must not run again, in the session that they ran in."""
     for job_id in jobs:
-        log.event(**end_event(job_id, "NODE_FAIL", "NodeDown"))
-    log.event(ev="done", ranks=[0])
+        log.event(end_event(job_id, "NODE_FAIL", "NodeDown"))
+    log.event(Done(ranks=(0,)))
 
 
 def meet(node: CloudNode, once: RunGuard, client: ssl.SSLContext) -> Optional[tuple[rendezvous.Line, list[str], int]]:
@@ -180,7 +181,7 @@ def serve_other(node: CloudNode) -> int:
     try:
         step_files.look(final=True)
         send_back(node, log, step_files.whole(), new_stream)
-        log.event(ev="last")
+        log.event(LastRecord())
         line.send({"done": True})
     except OSError:
         pass  # the first node has failed, and the job with it
@@ -218,7 +219,7 @@ def main(argv: list[str]) -> int:
     except (rendezvous.RendezvousError, OSError, ValueError) as error:
         # A separate rank: its events have their own sequence numbers.
         log = JobLogWriter(node.session, 4000 + node.rank, node.log_key)
-        log.event(ev="broken", text="node %d: %s" % (node.rank, error))
+        log.event(Broken(text="node %d: %s" % (node.rank, error)))
         return 70
 
 

@@ -19,6 +19,7 @@ from typing import Any, Optional
 from ... import paths
 from ...protocol import wire
 from ...protocol.log_frames import MAX_FRAME
+from ...protocol.messages import LetterBegun, LetterEnded
 from ...protocol.seal import seal
 from ..core.client_requests import leave, parse_context
 from ..net.channel import Channel
@@ -123,11 +124,11 @@ class Outbox:
         stream = self.new_stream()
         place = "%d.%d.%d" % (self.log.encoder.session, self.log.encoder.rank, stream)
         letter = seal(self.key, zlib.compress(request.to_payload()), place)
-        self.log.event(ev="letter", stream=stream, size=len(letter))
+        self.log.event(LetterBegun(stream=stream, size=len(letter)))
         for start in range(0, len(letter), MAX_FRAME):
             self.log.write(self.log.encoder.data(stream, letter[start : start + MAX_FRAME]))
         self.log.write(self.log.encoder.flush(stream))
-        self.log.event(ev="letter-end", stream=stream)
+        self.log.event(LetterEnded(stream=stream))
 
     # --- sbatch
 

@@ -27,7 +27,8 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any, Callable, Optional
 
-from ...protocol.log_frames import EVENT, Decoder, Event
+from ...protocol.log_frames import EVENT, Decoder, LogEvent
+from ...protocol.messages import Ended, Event, Session
 from ..job.journal import Journal
 from ..job.recovery import kill_jobs, leaders
 from ..process import processes
@@ -86,20 +87,14 @@ class Replay:
 
     session: int = -1
     seq: int = 0
-    ends: dict[int, dict[str, Any]] = field(default_factory=dict)
+    ends: dict[int, Ended] = field(default_factory=dict)
 
     def code(self, jobs: Iterable[int]) -> int:
         """The exit code of the run when all ``jobs`` have ended; -1 while any job has not."""
         ids = list(jobs)
         if not all(job_id in self.ends for job_id in ids):
             return -1
-        return 0 if len(ids) > 1 else exit_code(self.ends[ids[0]])
-
-
-def exit_code(end: dict[str, Any]) -> int:
-    """Convert a job's end event to a process exit code."""
-    number, code = int(end.get("exit_signal", 0)), int(end.get("exit_code", 0))
-    return 128 + number if number else code or int(end.get("state") != "COMPLETED")
+        return 0 if len(ids) > 1 else self.ends[ids[0]].process_exit_code
 
 
 class RunGuard:
@@ -247,7 +242,7 @@ class RunGuard:
             with open(self._path("frames"), "rb") as file:
                 while chunk := file.read(1 << 20):
                     for item in decoder.feed(chunk):
-                        if isinstance(item, Event):
+                        if isinstance(item, LogEvent):
                             _take(found, item)
         except FileNotFoundError:
             pass  # the run wrote no frames
@@ -277,12 +272,12 @@ class RunGuard:
                 continue  # already removed, or another user's
 
 
-def _take(found: Replay, item: Event) -> None:
-    body = item.body
-    if body.get("ev") == "session":
+def _take(found: Replay, item: LogEvent) -> None:
+    event = Event.decode(item.body)
+    if isinstance(event, Session):
         found.session = item.session
-    elif body.get("ev") == "ended" and not body.get("by_signal"):
-        found.ends[int(body["job_id"])] = body
+    elif isinstance(event, Ended) and not event.by_signal:
+        found.ends[event.job_id] = event
     if item.session == found.session and item.rank == 0:
         found.seq = item.seq + 1
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ...protocol.messages import StreamOpened
 from ..job import output_files
 from . import submit_folder
 from .job_log import JobLogWriter, Tail
@@ -79,11 +80,5 @@ class StepFiles:
         tail = self._tails[path] = Tail(self._log, self._new_stream(), path, digest=not start)
         tail.position = start
         # The submit host has the earlier content already when the file was shipped and then appended to.
-        self._log.event(
-            ev="stream",
-            stream=tail.stream,
-            path=os.path.join(self._node.settings["launch"]["submit_dir"], relative),
-            same=False,
-            append=bool(start),
-            step=True,
-        )
+        path = os.path.join(self._node.settings["launch"]["submit_dir"], relative)
+        self._log.event(StreamOpened(stream=tail.stream, path=path, append=bool(start)))

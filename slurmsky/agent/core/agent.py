@@ -15,6 +15,7 @@ from typing import Any, Callable, Iterator, Optional
 
 from ...model.allocation import Launch
 from ...protocol import wire
+from ...protocol.messages import Ended, Event, JobList, NodeFacts, Refused
 from ..job.journal import JobLog, Journal, Key
 from ..job.launch_codec import LaunchReader
 from ..job.version import VERSION
@@ -101,7 +102,7 @@ class Agent:
         #: handlers of controller messages, by their op
         self.services: dict[str, Callable[[Channel, dict[str, Any]], None]] = {}
         #: builders of the messages that a newly connected controller is sent
-        self.greetings: list[Callable[[], dict[str, Any]]] = []
+        self.greetings: list[Callable[[], Event]] = []
         loop.on_orphans = self._orphans_reaped
 
     # --- listening
@@ -182,15 +183,15 @@ class Agent:
         self._launches = LaunchReader()
         channel.on_frame = self._from_controller
         channel.on_close = lambda: self._controller_left(channel)
-        channel.send_json(self._node_facts())
+        channel.send_json(self._node_facts().encode())
         for greeting in self.greetings:
-            channel.send_json(greeting())
+            channel.send_json(greeting().encode())
         known = [log for log in self.journal.logs.values() if log.head]
         for log in known:
             for _, line in log.unacked:
                 channel.send(wire.JSON, line)
         # A job missing from this list is not on this node: the controller may send its launch again.
-        channel.send_json({"ev": "jobs", "node": self.node, "jobs": [list(log.key) for log in known]})
+        channel.send_json(JobList(node=self.node, jobs=tuple(log.key for log in known)).encode())
 
     def _controller_left(self, channel: Channel) -> None:
         if self._controller is channel:
@@ -219,10 +220,10 @@ class Agent:
             launch = self._launches.launch(message)
         except Exception as error:
             self.loop.report()
-            job_id = (message.get("launch") or {}).get("job_id")
-            refusal = {"ev": "refused", "job_id": job_id, "comment": "%s: %s" % (type(error).__name__, error)}
+            job_id = (message.get("launch") or {}).get("job_id", 0)
+            refusal = Refused(job_id=job_id, comment="%s: %s" % (type(error).__name__, error))
             if self._controller is not None:
-                self._controller.send_json(refusal)
+                self._controller.send_json(refusal.encode())
             return
         self.launch(launch)
 
@@ -282,24 +283,14 @@ class Agent:
         except OSError as error:
             print("job %d: %s" % (job.job_id, error), file=sys.stderr, flush=True)
             job.ended = True
-            job.emit(
-                {
-                    "ev": "ended",
-                    "time": time.time(),
-                    "state": "NODE_FAIL",
-                    "exit_code": 0,
-                    "exit_signal": 0,
-                    "reason": "NodeDown",
-                    "comment": "the node's agent could not start it: %s" % error,
-                }
-            )
+            why = "the node's agent could not start it: %s" % error
+            job.emit(Ended(time=time.time(), state="NODE_FAIL", reason="NodeDown", comment=why))
             self.job_ended(job)
         except Exception:
             # A bug in the agent, which another attempt would meet again: FAILED, so that the job is not requeued.
             self.loop.report()
             job.ended = True
-            job.emit({"ev": "ended", "time": time.time(), "state": "FAILED", "exit_code": 1, "exit_signal": 0,
-                      "reason": "JobLaunchFailure"})  # fmt: skip
+            job.emit(Ended(time=time.time(), state="FAILED", exit_code=1, reason="JobLaunchFailure"))
             self.job_ended(job)
 
     def _hold(self, job: HeadJob) -> None:
@@ -404,7 +395,7 @@ class Agent:
         if log is not None and not any(job_id == key[0] for job_id, _ in self.hosted):
             self._forget(log)
 
-    def _node_facts(self) -> dict[str, Any]:
+    def _node_facts(self) -> NodeFacts:
         self._facts_due = time.monotonic() + NODE_FACTS_S
         free = 0
         try:
@@ -415,16 +406,7 @@ class Agent:
                         break
         except OSError:
             free = 0
-        return {
-            "ev": "node",
-            "node": self.node,
-            "version": VERSION,
-            "cpus": os.cpu_count() or 1,
-            "load": round(os.getloadavg()[0], 2),
-            "free_mib": free,
-            "pid": os.getpid(),
-            "time": time.time(),
-        }
+        return NodeFacts(node=self.node, version=VERSION, load=round(os.getloadavg()[0], 2), free_mib=free)
 
     # --- processes
     def _owners(self) -> Iterator[tuple[Owner, float]]:
@@ -496,7 +478,7 @@ class Agent:
             for job in [job for job in self.jobs.values() if job.batch is None and not job.ended]:
                 job.terminate("CANCELLED", signal.SIGTERM)
         if self._controller is not None and self.jobs and time.monotonic() >= self._facts_due:
-            self._controller.send_json(self._node_facts())
+            self._controller.send_json(self._node_facts().encode())
         self._leave_if_idle()
 
     def _leave_if_idle(self) -> None:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Callable, Iterator, Optional
 
 from ...model.job import Step
 from ...model.states import JobState
+from ...protocol.messages import Started
 from ..job import file_opening, output_files
 from ..job.end_messages import SETUP_FAILED
 from ..job.environment import gpu_indices
-from ..job.journal import step_to_dict
 from ..process import processes, startup_files
 from ..process.usage_series import UsageSeries, keep
 
@@ -189,7 +189,7 @@ class BatchScript:
 
     def _tell_started(self) -> None:
         step = self.step
-        self._job.emit({"ev": "started", "time": step.start_time, "pid": self.pid, "step": step_to_dict(step)})
+        self._job.emit(Started(time=step.start_time, pid=self.pid, step=step))
 
     def _folder_missing(self, error: OSError) -> bool:
         """Whether an output file could not be opened because its folder does not exist."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ...model.allocation import Launch
 from ...model.job import Step
+from ...protocol.messages import JobEvent, Started, StepChanged
 from ..job.end_messages import cancel_line, verdict
-from ..job.journal import Event, JobLog, step_to_dict
+from ..job.journal import JobLog
 from ..net.event_loop import Timer
 from ..process import processes
 from .batch import BatchScript
@@ -76,20 +77,20 @@ class HeadJob:
             self.end_time = (launch.start_time or now) + launch.time_limit_s
         self._arm()
         if launch.script is None:
-            self.emit({"ev": "started", "time": now, "pid": 0})
+            self.emit(Started(time=now))
             return
         self.batch = BatchScript(self, now)
         self.batch.start()
 
     # --- events
-    def emit(self, event: Event) -> None:
+    def emit(self, event: JobEvent) -> None:
         """Number, journal and send an event of this job."""
         self.log.add(event)
-        self.agent.changed(self, soon=event["ev"] != "started")
+        self.agent.changed(self, soon=not isinstance(event, Started))
 
     def emit_step(self, step: Step) -> None:
         """Send an event with a step's present state."""
-        self.emit({"ev": "step", "step": step_to_dict(step)})
+        self.emit(StepChanged(step=step))
 
     # --- time
     def set_end_time(self, end_time: Optional[float], step_id: str = "") -> None:
@@ -275,12 +276,10 @@ class HeadJob:
         for timer in self._timers:
             timer.cancel()
         batch = self.batch.step if self.batch is not None else None
-        last: Event = {"ev": "ended", "time": time.time(), **verdict(self.cause, batch, self.derived_exit)}
-        if self.batch is not None and batch is not None:
-            last["step"] = step_to_dict(batch)
-            if self.batch.fault:
-                last["comment"], last["began"] = self.batch.fault, False
-        self.emit(last)
+        end = verdict(self.cause, batch, self.derived_exit).but(time=time.time(), step=batch)
+        if self.batch is not None and self.batch.fault:
+            end = end.but(comment=self.batch.fault, began=False)
+        self.emit(end)
         self.agent.job_ended(self)
 
     def abandon(self) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 import time
-from typing import Any, Optional
+from typing import Optional
 
 from ...model.job import Step
+from ...protocol.messages import Ended
 
 #: exit_signal of a job whose files could not be opened. Source: the oracle, "0:53".
 SETUP_FAILED = 53
@@ -33,8 +34,8 @@ def cancel_line(node: str, what: str, cause: str, now: float) -> str:
     )
 
 
-def verdict(cause: str, batch: Optional[Step], derived_exit: int) -> dict[str, Any]:
-    """State, exit code and reason of an ended job. Source: the oracle, exit_and_output_rules "End states".
+def verdict(cause: str, batch: Optional[Step], derived_exit: int) -> Ended:
+    """The end of a job: state, exit code and reason. Source: the oracle, exit_and_output_rules "End states".
 
     ``cause``: the state in which the job was terminated, "" when its script ended without termination.
     """
@@ -48,10 +49,4 @@ def verdict(cause: str, batch: Optional[Step], derived_exit: int) -> dict[str, A
             code, number = 1, 0
         if code or number:
             state, reason = "FAILED", "JobLaunchFailure" if number == signal.SIGKILL else "NonZeroExitCode"
-    return {
-        "state": state,
-        "exit_code": code,
-        "exit_signal": number,
-        "reason": reason,
-        "derived_exit_code": derived_exit,
-    }
+    return Ended(state=state, exit_code=code, exit_signal=number, reason=reason, derived_exit_code=derived_exit)

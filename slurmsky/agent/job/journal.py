@@ -14,39 +14,14 @@ import os
 from typing import Any, Optional
 
 from ... import paths
-from ...model.job import Step, Usage
+from ...protocol.messages import Ended, Event, JobEvent
 
-Event = dict[str, Any]
 Key = tuple[int, int]  # job id, run
 
 #: a longer journal is rewritten without the lines of jobs that are gone
 COMPACT_BYTES = 4 << 20
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
-
-_NOTHING = object()
-_USAGE_DEFAULTS = Usage().__dict__
-_STEP_DEFAULTS: dict[str, Any] = {
-    name: value for name, value in Step(job_id=-1, step_id="", name="").__dict__.items() if name != "usage"
-}
-
-
-def step_to_dict(step: Step) -> dict[str, Any]:
-    """A step as JSON for events, without the fields that have their default value."""
-    data = _differing(step, _STEP_DEFAULTS)
-    data["state"] = step.state.name
-    data["usage"] = _differing(step.usage, _USAGE_DEFAULTS)
-    return data
-
-
-def _differing(record: Any, defaults: dict[str, Any]) -> dict[str, Any]:
-    """The fields that differ from their defaults; most are the default itself, which "is" finds fastest."""
-    default = defaults.get
-    return {
-        name: value
-        for name, value in record.__dict__.items()
-        if value is not default(name, _NOTHING) and value != default(name, _NOTHING)
-    }
 
 
 class JobLog:
@@ -64,14 +39,14 @@ class JobLog:
         self.unacked: list[tuple[int, bytes]] = []
         self._journal = journal
 
-    def add(self, event: Event) -> None:
+    def add(self, event: JobEvent) -> None:
         """Number and store an event; the journal's next ``flush`` writes it, then ``take_unsent`` returns it."""
         self.seq += 1
-        event["job_id"], event["run"] = self.key
-        event["seq"] = self.seq
-        if event["ev"] == "ended":
-            self.ended = True
-        line = _encode(event).encode()
+        body = event.encode()
+        body["job_id"], body["run"] = self.key
+        body["seq"] = self.seq
+        self.ended = self.ended or isinstance(event, Ended)
+        line = _encode(body).encode()
         self.unacked.append((self.seq, line))
         self.unsent.append(line)
         self._journal.append(line)
@@ -92,7 +67,7 @@ class JobLog:
 
     def events(self) -> list[Event]:
         """The events that are not acknowledged, in order."""
-        return [json.loads(line) for _, line in self.unacked]
+        return [Event.decode(json.loads(line)) for _, line in self.unacked]
 
     def come_line(self) -> bytes:
         """The "come" line of this run."""
@@ -205,12 +180,12 @@ class Journal:
                 if log is not None:
                     log.seq = int(record["seq"])
                     log.unacked.append((log.seq, line))
-                    log.ended = log.ended or record["ev"] == "ended"
+                    log.ended = log.ended or record["ev"] == Ended.kind
         self._torn = bool(lines[-1])
         return list(self.logs.values())
 
 
-def _record(line: bytes) -> Optional[Event]:
+def _record(line: bytes) -> Optional[dict[str, Any]]:
     """A line's object; None for a line that a crash or a full disk cut off."""
     try:
         record = json.loads(line)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import time
 from typing import Iterable
 
+from ...model.job import Step
+from ...model.states import JobState
+from ...protocol.messages import Ended, Started, StepChanged
 from ..process import processes
 from .journal import JobLog
 
@@ -19,30 +23,24 @@ def close(log: JobLog, node: str) -> None:
     if log.ended:
         return
     now = time.time()
-    open_steps: dict[tuple[int, str], dict[str, object]] = {}  # a het step has one entry for each component
+    open_steps: dict[tuple[int, str], Step] = {}  # a het step has one entry for each component
     for event in log.events():
-        step = event.get("step")
+        step = event.step if isinstance(event, (Started, StepChanged, Ended)) else None
         if step is not None:
-            key = (step["job_id"], step["step_id"])
-            if step["state"] == "RUNNING":
+            key = (step.job_id, step.step_id)
+            if step.state is JobState.RUNNING:
                 open_steps[key] = step
             else:
                 open_steps.pop(key, None)
     batch = open_steps.pop((log.key[0], "batch"), None)
     for step in open_steps.values():
-        log.add({"ev": "step", "step": {**step, "state": "NODE_FAIL", "end_time": now}})
-    last = {
-        "ev": "ended",
-        "time": now,
-        "state": "NODE_FAIL",
-        "exit_code": 0,
-        "exit_signal": 0,
-        "reason": "NodeDown",
-        "node": node,
-    }
-    if batch is not None:
-        last["step"] = {**batch, "state": "NODE_FAIL", "end_time": now}
-    log.add(last)
+        log.add(StepChanged(step=_lost(step, now)))
+    ended = Ended(time=now, state="NODE_FAIL", reason="NodeDown", node=node)
+    log.add(ended if batch is None else ended.but(step=_lost(batch, now)))
+
+
+def _lost(step: Step, now: float) -> Step:
+    return dataclasses.replace(step, state=JobState.NODE_FAIL, end_time=now)
 
 
 def leaders(logs: Iterable[JobLog]) -> dict[int, float]:
@@ -50,8 +48,8 @@ def leaders(logs: Iterable[JobLog]) -> dict[int, float]:
     found = {}
     for log in logs:
         for event in log.events():
-            if event.get("ev") == "started" and event.get("pid"):
-                found[int(event["pid"])] = log.began
+            if isinstance(event, Started) and event.pid:
+                found[event.pid] = log.began
     return found
 
 

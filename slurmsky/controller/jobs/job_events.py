@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from ...engines.base import Event, background
-from ...model.job import Job
+from ...engines.base import background
+from ...model.job import Job, Step
 from ...model.states import JobFlag, JobState
-from ..store.record_codec import step_from_dict
+from ...protocol.messages import (
+    PRESENT_RUN,
+    Configured,
+    Ended,
+    EngineState,
+    Event,
+    Here,
+    JobEvent,
+    Managed,
+    Missing,
+    NodeDown,
+    NodeDrain,
+    NodeFacts,
+    NodeUp,
+    Started,
+    StepChanged,
+    Waiting,
+)
 from . import transitions
 from .job_table import JobTable
 from .lifecycle import LifeCycle
@@ -27,51 +45,45 @@ class Events:
 
     def take(self, event: Event) -> None:
         """Apply one event of an agent or an engine; events of ended runs are ignored."""
-        kind = str(event.get("ev"))
-        if kind == "node":
+        if isinstance(event, JobEvent):
+            job = self.book.jobs.get(event.job_id)
+            if job is not None and event.run in (job.restarts, PRESENT_RUN):  # else of a run whose end is known
+                handler = _HANDLERS.get(type(event))
+                if handler is not None:
+                    handler(self, job, event)
+        elif isinstance(event, NodeFacts):
             self._node_facts(event)
-            return
-        if kind == "node_down":
-            self.health.down(str(event["node"]), str(event["reason"]))
-            return
-        if kind == "node_drain":
-            self.health.drain(str(event["node"]), str(event["reason"]))
-            return
-        if kind == "node_up":
-            self.health.up(str(event["node"]))
-            return
-        job = self.book.jobs.get(int(event.get("job_id", 0)))
-        if job is None or event.get("run", job.restarts) != job.restarts:
-            return  # of a run whose end is already known
-        handler = _HANDLERS.get(kind)
-        if handler is not None:
-            handler(self, job, event)
+        elif isinstance(event, NodeDown):
+            self.health.down(event.node, event.reason)
+        elif isinstance(event, NodeDrain):
+            self.health.drain(event.node, event.reason)
+        elif isinstance(event, NodeUp):
+            self.health.up(event.node)
 
-    def _here(self, job: Job, event: Event) -> None:
+    def _here(self, job: Job, event: Here) -> None:
         self.life.changed(job)
 
-    def _started(self, job: Job, event: Event) -> None:
-        if event.get("nodes"):
+    def _started(self, job: Job, event: Started) -> None:
+        if event.nodes:
             self._real_nodes(job, event)
         if job.launched:
-            self._running(job, float(event.get("time") or self.book.clock()))
+            self._running(job, event.time or self.book.clock())
         elif JobFlag.CONFIGURING in job.flags:
             self._configured(job, event)
-        if event.get("step"):
+        if event.step is not None:
             # Kept in memory only where nothing else has to be committed: the event is not acknowledged before the
             # job's next event, with which the step is committed.
-            step = step_from_dict(event["step"])
-            job.steps.setdefault(step.step_id, step)
-            if event.get("nodes"):
-                self.book.touch_step(job, step)
+            job.steps.setdefault(event.step.step_id, event.step)
+            if event.nodes:
+                self.book.touch_step(job, event.step)
             else:
                 self._told.add(job.job_id)
 
-    def _configured(self, job: Job, event: Event) -> None:
+    def _configured(self, job: Job, event: Configured | Started) -> None:
         """The nodes of a CONFIGURING job are up: its run time starts now."""
         if JobFlag.CONFIGURING not in job.flags:
             return
-        since = float(event.get("time") or self.book.clock())
+        since = event.time or self.book.clock()
         for part in self.book.components(job):
             transitions.nodes_ready(part, since)
             part.system_comment = ""
@@ -79,26 +91,25 @@ class Events:
             self.life.changed(part)
         self.life.mailer.watch_limit(job)
 
-    def _waiting(self, job: Job, event: Event) -> None:
+    def _waiting(self, job: Job, event: Waiting) -> None:
         """Record what delays the nodes of a job."""
-        comment = str(event["comment"])
-        if JobFlag.CONFIGURING in job.flags and job.system_comment != comment:
-            job.system_comment = comment
+        if JobFlag.CONFIGURING in job.flags and job.system_comment != event.comment:
+            job.system_comment = event.comment
             self.book.touch(job)
 
-    def _managed(self, job: Job, event: Event) -> None:
+    def _managed(self, job: Job, event: Managed) -> None:
         for part in self.book.components(job):
-            part.managed_job_id = int(event["managed_job_id"])
-            said = f"{_MANAGED} {part.managed_job_id} ({event['name']})"
-            part.system_comment = "; ".join(filter(None, (said, str(event.get("note") or ""))))
+            part.managed_job_id = event.managed_job_id
+            said = f"{_MANAGED} {part.managed_job_id} ({event.name})"
+            part.system_comment = "; ".join(filter(None, (said, event.note)))
             self.book.touch(part)
 
-    def _missing(self, job: Job, event: Event) -> None:
+    def _missing(self, job: Job, event: Missing) -> None:
         """The job's node does not know the job: the launch was lost with its sender or its receiver."""
         if job.state.active or job.launched:
             background(self.life.launch(job))
         elif JobFlag.COMPLETING in job.flags:
-            self._ended(job, {"state": job.state.name})  # cancelled before it arrived
+            self._ended(job, Ended(job_id=job.job_id, state=job.state.name))  # cancelled before it arrived
 
     def _running(self, job: Job, since: float) -> None:
         """The nodes of a launched job are up and its script has begun."""
@@ -111,26 +122,25 @@ class Events:
         self.life.mailer.watch_limit(job)
         self.life.mailer.tell("BEGIN", job)
 
-    def _engine_state(self, job: Job, event: Event) -> None:
+    def _engine_state(self, job: Job, event: EngineState) -> None:
         """An engine that makes nodes on demand reports its progress."""
         if job.state.finished:
             return
         for part in self.book.components(job):
             self._engine_state_of(part, event)
-        if event.get("state") == "REQUEUED":
+        if event.state == "REQUEUED":
             self.life.mailer.tell("REQUEUE", job)
 
-    def _engine_state_of(self, job: Job, event: Event) -> None:
-        word = str(event.get("state", "PENDING"))
-        job.system_comment = str(event.get("comment") or job.system_comment)
-        if event.get("managed_job_id"):
-            job.managed_job_id = int(event["managed_job_id"])
-        if word == "REQUEUED":
-            self._started_over(job, int(event.get("restarts", job.restarts + 1)), str(event.get("reason", "NodeDown")))
-        elif word == "CONFIGURING" and job.launched:
+    def _engine_state_of(self, job: Job, event: EngineState) -> None:
+        job.system_comment = event.comment or job.system_comment
+        job.managed_job_id = event.managed_job_id or job.managed_job_id
+        if event.state == "REQUEUED":
+            restarts = job.restarts + 1 if event.restarts is None else event.restarts
+            self._started_over(job, restarts, event.reason or "NodeDown")
+        elif event.state == "CONFIGURING" and job.launched:
             transitions.configure(job, self.book.clock())
         elif job.launched:
-            transitions.back_to_pending(job, str(event.get("reason", "Resources")), str(event.get("desc", "")))
+            transitions.back_to_pending(job, event.reason or "Resources", event.desc)
         self.book.touch(job)
         self.life.changed(job)
 
@@ -139,18 +149,20 @@ class Events:
         self.book.supersede(transitions.lost_run(job, self.book.clock()))
         transitions.start_over(job, restarts, reason)
 
-    def _real_nodes(self, job: Job, event: Event) -> None:
+    def _real_nodes(self, job: Job, event: Started) -> None:
         """An engine without fixed nodes reports the nodes of a job."""
         parts = self.book.components(job)
         shares = [share for part in parts for share in part.shares]
-        for share, node in zip(shares, event["nodes"], strict=False):
-            share.name, share.address = node["name"], node.get("address", "")
+        for share, node in zip(shares, event.nodes, strict=False):
+            share.name, share.address = node
         for part in parts:
             part.batch_host = part.shares[0].name
             self.book.touch(part)
 
-    def _step(self, job: Job, event: Event) -> None:
-        step = step_from_dict(event["step"])
+    def _step_changed(self, job: Job, event: StepChanged) -> None:
+        self._step(job, event.step)
+
+    def _step(self, job: Job, step: Step) -> None:
         if job.job_id in self._told:
             self._told.discard(job.job_id)
             for begun in job.steps.values():
@@ -164,47 +176,40 @@ class Events:
         self.book.touch(job)
         self.life.changed(job)
 
-    def _node_facts(self, event: Event) -> None:
-        node = self.book.nodes.get(str(event.get("node", "")))
+    def _node_facts(self, event: NodeFacts) -> None:
+        node = self.book.nodes.get(event.node)
         if node is not None:
-            node.load = float(event.get("load", node.load))
-            node.free_mib = int(event.get("free_mib", node.free_mib))
-            node.boot_time = float(event.get("boot_time", node.boot_time))
-            node.agent_start_time = float(event.get("start_time", node.agent_start_time))
+            node.load = node.load if event.load is None else event.load
+            node.free_mib = node.free_mib if event.free_mib is None else event.free_mib
 
-    def _ended(self, job: Job, event: Event) -> None:
+    def _ended(self, job: Job, event: Ended) -> None:
         if not (job.state.active or job.launched or JobFlag.COMPLETING in job.flags):
             return  # a repeated report: only the first counts
         self._told.discard(job.job_id)
-        if event.get("step"):
-            self._step(job, event)
-        state = str(event.get("state", "FAILED"))
-        exit_code, exit_signal = int(event.get("exit_code", 0)), int(event.get("exit_signal", 0))
-        reason = event.get("reason")
+        if event.step is not None:
+            self._step(job, event.step)
+        state, exit_code, exit_signal = event.state, event.exit_code, event.exit_signal
         if (state == "REQUEUED" or job.flags & transitions.REQUEUE_REQUESTED) and job.state is not JobState.CANCELLED:
             self.life.run_again(job, job.state)
             return
         if state == "NODE_FAIL" and job.spec.requeue and not job.state.finished:
-            transitions.fail_node(job, str(event.get("node", "")))
+            transitions.fail_node(job, event.node)
             self.life.run_again(job, JobState.NODE_FAIL)
             return
         final = job.state if job.state.finished else JobState[state]
         if final is JobState.FAILED and not job.is_batch and not exit_code:
             exit_code, exit_signal = job.exit_code, job.exit_signal  # recorded when salloc or srun released the nodes
-        comment, began = str(event.get("comment") or ""), bool(event.get("began", True))
-        self.life.end(
-            job, final, exit_code, exit_signal, reason=reason, at=event.get("time"), comment=comment, began=began
-        )
+        self.life.end(job, final, exit_code, exit_signal, event.reason, event.time, event.comment, event.began)
 
 
-_HANDLERS: dict[str, Callable[[Events, Job, Event], None]] = {
-    "missing": Events._missing,
-    "here": Events._here,
-    "configured": Events._configured,
-    "waiting": Events._waiting,
-    "step": Events._step,
-    "started": Events._started,
-    "state": Events._engine_state,
-    "managed": Events._managed,
-    "ended": Events._ended,
+_HANDLERS: dict[type[JobEvent], Callable[[Events, Job, Any], None]] = {
+    Missing: Events._missing,
+    Here: Events._here,
+    Configured: Events._configured,
+    Waiting: Events._waiting,
+    StepChanged: Events._step_changed,
+    Started: Events._started,
+    EngineState: Events._engine_state,
+    Managed: Events._managed,
+    Ended: Events._ended,
 }

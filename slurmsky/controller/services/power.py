@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...engines.base import EngineError, Event
+from ...engines.base import EngineError
 from ...engines.powered import Order, PoweredEngine
 from ...language import hostlist
 from ...model.allocation import NodeShare
 from ...model.job import Job, Node
 from ...model.states import NodeFlag, NodeState
+from ...protocol.messages import Power
 from ...site.record import KeptNodes
 from ..jobs.job_table import JobTable
 from ..rules.demand import Demand
@@ -72,12 +73,12 @@ class PowerSaving:
 
     # --- what the engine reports
 
-    def take(self, event: Event) -> None:
+    def take(self, event: Power) -> None:
         """Apply a changed power state of a node."""
-        node = self.book.nodes.get(str(event["node"]))
+        node = self.book.nodes.get(event.node)
         if node is None:
             return
-        state, why = str(event["state"]), str(event.get("why", ""))
+        state, why = event.state, event.why
         if state == "met":  # jobs of several nodes may have waited for this
             self._kick()
             return

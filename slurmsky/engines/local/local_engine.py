@@ -25,7 +25,21 @@ from ...model.codec import compact
 from ...model.job import Job
 from ...model.spec import JobSpec
 from ...protocol import wire
-from ..base import EngineError, Event, NodeUnavailable, OnEvent, background
+from ...protocol.messages import (
+    PRESENT_RUN,
+    Ended,
+    Event,
+    Here,
+    JobEvent,
+    JobList,
+    Missing,
+    NodeDown,
+    NodeDrain,
+    NodeFacts,
+    NodeUp,
+    Refused,
+)
+from ..base import EngineError, NodeUnavailable, OnEvent, background
 
 log = logging.getLogger("slurmsky.controller")
 
@@ -72,9 +86,9 @@ class AgentLink(asyncio.Protocol):
             if frame.kind != wire.JSON:
                 continue
             try:
-                event = json.loads(frame.payload)
+                event = Event.decode(json.loads(frame.payload))
                 if not self.greeted.done():
-                    self._version = str(event.get("version", ""))
+                    self._version = event.version if isinstance(event, NodeFacts) else ""
                     self.greeted.set_result(None)
                 self._on_event(self.node, event)
             except Exception:  # an event of one job failed; other jobs' events share this connection
@@ -209,10 +223,10 @@ class LocalEngine:
             return link
         if node in self._outdated:
             self._outdated.discard(node)
-            self._on_event({"ev": "node_up", "node": node})
+            self._on_event(NodeUp(node=node))
         if node in self._down:
             self._down.discard(node)
-            self._on_event({"ev": "node_up", "node": node})
+            self._on_event(NodeUp(node=node))
         return link
 
     async def _replace(self, node: str, link: AgentLink) -> AgentLink:
@@ -230,7 +244,7 @@ class LocalEngine:
             raise ConnectionError
         if node not in self._outdated:
             self._outdated.add(node)
-            self._on_event({"ev": "node_drain", "node": node, "reason": OUTDATED})
+            self._on_event(NodeDrain(node=node, reason=OUTDATED))
         return link
 
     async def _start_agent(self, node: str) -> AgentLink:
@@ -248,7 +262,7 @@ class LocalEngine:
             if node not in self._down:
                 self._down.add(node)
                 background(self._revive(node))
-            self._on_event({"ev": "node_down", "node": node, "reason": problem})
+            self._on_event(NodeDown(node=node, reason=problem))
         raise NodeUnavailable(problem)
 
     async def _revive(self, node: str) -> None:
@@ -299,22 +313,19 @@ class LocalEngine:
         raise EngineError(f"agent does not answer within {START_TIMEOUT_S:.0f} s")
 
     def _event(self, node: str, event: Event) -> None:
-        event.setdefault("node", node)
-        kind = event.get("ev")
-        if kind == "jobs":
-            self._listed(node, {(int(job_id), int(run)) for job_id, run in event["jobs"]})
+        if isinstance(event, JobList):
+            self._listed(node, set(event.jobs))
             return
-        if kind == "refused":
+        if isinstance(event, Refused):
             # The agent did not understand the launch; a retry would fail in the same way.
-            log.error("node %s refused the launch of job %s: %s", node, event.get("job_id"), event.get("comment"))
-            event = {**event, "ev": "ended", "state": "FAILED", "exit_code": 1, "exit_signal": 0, "time": None,
-                     "reason": "JobLaunchFailure"}  # fmt: skip
-            kind = "ended"
-        if kind == "ended":
-            job_id = int(event["job_id"])
-            placed = self._placed.get(job_id)
-            if placed is not None and placed.run == event.get("run", placed.run):
-                del self._placed[job_id]
+            log.error("node %s refused the launch of job %s: %s", node, event.job_id, event.comment)
+            event = Ended(job_id=event.job_id, exit_code=1, reason="JobLaunchFailure", comment=event.comment)
+        if isinstance(event, JobEvent) and not event.node:
+            event = event.but(node=node)
+        if isinstance(event, Ended):
+            placed = self._placed.get(event.job_id)
+            if placed is not None and event.run in (placed.run, PRESENT_RUN):
+                del self._placed[event.job_id]
         self._on_event(event)
 
     def _listed(self, node: str, here: set[tuple[int, int]]) -> None:
@@ -327,7 +338,7 @@ class LocalEngine:
             if key in here:
                 self._has_it(job_id, placed)
             elif link is not None and key not in link.launched and not placed.starting:
-                self._on_event({"ev": "missing", "job_id": job_id, "run": placed.run, "node": node})
+                self._on_event(Missing(job_id=job_id, run=placed.run, node=node))
         launched = {job_id for job_id, _ in link.launched} if link is not None else set()
         for job_id in {job_id for job_id, _ in here} - self._placed.keys() - launched:
             # Job of another database, or ended. As slurmctld, which aborts jobs that it does not know.
@@ -339,7 +350,7 @@ class LocalEngine:
         for message in placed.waiting:
             self._to_head(job_id, message)
         placed.waiting.clear()
-        self._on_event({"ev": "here", "job_id": job_id, "run": placed.run})
+        self._on_event(Here(job_id=job_id, run=placed.run))
 
     def _lost(self, node: str) -> None:
         """An agent's connection is lost. If it served jobs, a new agent starts and reports what remains of them."""
@@ -363,20 +374,9 @@ class LocalEngine:
         except EngineError as error:
             for job_id, placed in list(self._placed.items()):
                 if placed.nodes[0] == node:
-                    self._event(
-                        node,
-                        {
-                            "ev": "ended",
-                            "job_id": job_id,
-                            "run": placed.run,
-                            "state": "NODE_FAIL",
-                            "exit_code": 0,
-                            "exit_signal": 0,
-                            "time": None,
-                            "reason": "NodeDown",
-                            "comment": f"its node's agent is gone and no other can be started: {error}",
-                        },
-                    )
+                    why = f"its node's agent is gone and no other can be started: {error}"
+                    lost = Ended(job_id=job_id, run=placed.run, state="NODE_FAIL", reason="NodeDown", comment=why)
+                    self._event(node, lost)
 
     # --- Engine
 
@@ -474,7 +474,7 @@ class LocalEngine:
         """Connect to the agents of these jobs.
 
         Each agent repeats its unacknowledged events and lists its jobs. Jobs missing from the list are reported as
-        ``{"ev":"missing"}``; the controller may launch those again.
+        Missing; the controller may launch those again.
         """
         nodes: dict[str, None] = {}
         for job in jobs:

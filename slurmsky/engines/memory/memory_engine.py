@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import signal as signals
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from ...agent.job.end_messages import verdict
 from ...model.allocation import Launch
-from ...model.codec import step_to_dict
 from ...model.job import Job, Step
 from ...model.spec import JobSpec
 from ...model.states import JobState
+from ...protocol.messages import JobEvent, JobNode, Missing, NodeDown, NodeUp, Started
 from ..base import EngineError, NodeUnavailable, OnEvent
 
 
@@ -82,8 +81,8 @@ class MemoryEngine:
         nodes = tuple(share.name for share in launch.shares)
         step = Step(launch.job_id, "batch", "batch", nodes=nodes[:1], start_time=now)
         run = self._runs[launch.job_id] = _Run(launch, work.exit_code, work.seconds, now, step)
-        made: dict[str, Any] = {} if self.places else {"nodes": [{"name": name, "address": ""} for name in nodes]}
-        self._emit(run, "started", time=now, step=step_to_dict(step), **made)
+        made = () if self.places else tuple(map(JobNode, nodes))
+        self._emit(run, Started(time=now, step=replace(step), nodes=made))
         self._schedule(run)
         if launch.time_limit_s is not None:
             self._set_limit(run, now + launch.time_limit_s)
@@ -134,7 +133,7 @@ class MemoryEngine:
         """Report the jobs that have no timer as missing."""
         for job in jobs:
             if job.job_id not in self._runs:
-                self._on_event({"ev": "missing", "job_id": job.job_id, "run": job.restarts})
+                self._on_event(Missing(job_id=job.job_id, run=job.restarts))
 
     def agent_address(self, job_id: int) -> str | None:
         """None: there is no agent."""
@@ -171,12 +170,12 @@ class MemoryEngine:
         for run in list(self._runs.values()):
             if any(share.name == node for share in run.launch.shares):
                 self._finish(run, "NODE_FAIL", 0, 0, node)
-        self._on_event({"ev": "node_down", "node": node, "reason": "Not responding"})
+        self._on_event(NodeDown(node=node, reason="Not responding"))
 
     def restore_node(self, node: str) -> None:
         """Start the agent of a lost node again."""
         self.unavailable.discard(node)
-        self._on_event({"ev": "node_up", "node": node})
+        self._on_event(NodeUp(node=node))
 
     def serve(self, on_event: OnEvent) -> None:
         """Send events to another controller from now on."""
@@ -188,11 +187,11 @@ class MemoryEngine:
             raise EngineError(f"job {job_id} does not run")
         return run
 
-    def _emit(self, run: _Run, kind: str, node: str = "", **fields: Any) -> None:
+    def _emit(self, run: _Run, event: JobEvent, node: str = "") -> None:
         run.seq += 1
         launch = run.launch
-        at = {"node": node or launch.shares[0].name, "run": launch.restart_count, "seq": run.seq}
-        self._on_event({"ev": kind, "job_id": launch.job_id, **at, **fields})
+        node = node or launch.shares[0].name
+        self._on_event(event.but(job_id=launch.job_id, run=launch.restart_count, seq=run.seq, node=node))
 
     def _schedule(self, run: _Run) -> None:
         run.end = self._call_in(run.left_s, lambda: self._finish(run, "", run.exit_code, 0))
@@ -215,7 +214,7 @@ class MemoryEngine:
         clean = not (cause or exit_code or exit_signal)
         step.state = JobState.COMPLETED if clean else JobState.CANCELLED if cause else JobState.FAILED
         last = verdict(cause, step, exit_code)
-        self._emit(run, "ended", node, time=self._clock(), step=step_to_dict(step), **last)
+        self._emit(run, last.but(time=self._clock(), step=replace(step)), node)
 
     @staticmethod
     def _cancel(timer: asyncio.TimerHandle | None) -> None:

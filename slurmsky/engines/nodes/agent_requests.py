@@ -6,16 +6,17 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from ..base import EngineError, Event
+from ...protocol.messages import Event, HostsAdded, NodeEnvironment, Reached, SameFolder
+from ..base import EngineError
 from ..local.local_engine import AgentLink
 
 ANSWER_S = 20.0
 #: kind of answer -> what it is about, and its value
-_ANSWERS: dict[str, Callable[[Event], tuple[str, Any]]] = {
-    "facts": lambda event: ("", event),
-    "same": lambda event: (event["path"], event["same"]),
-    "hosts": lambda event: (",".join(event["names"]), event["resolve"]),
-    "reached": lambda event: (",".join(event["peers"]), event["reached"]),
+_ANSWERS: dict[type[Event], Callable[[Any], tuple[str, Any]]] = {
+    NodeEnvironment: lambda event: ("", event),
+    SameFolder: lambda event: (event.path, event.same),
+    HostsAdded: lambda event: (",".join(event.names), event.resolve),
+    Reached: lambda event: (",".join(event.peers), event.reached),
 }
 
 
@@ -44,11 +45,10 @@ class AgentRequests:
 
     def take(self, node: str, event: Event) -> bool:
         """Resolve the request that an event answers; False for other events."""
-        kind = str(event.get("ev"))
-        if kind not in _ANSWERS:
+        if type(event) not in _ANSWERS:
             return False
-        about, value = _ANSWERS[kind](event)
-        waiting = self._open.pop((node, kind, about), None)
+        about, value = _ANSWERS[type(event)](event)
+        waiting = self._open.pop((node, event.kind, about), None)
         if waiting is not None and not waiting.done():
             waiting.set_result(value)
         return True

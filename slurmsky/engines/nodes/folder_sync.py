@@ -22,6 +22,7 @@ from typing import Any
 from ...agent.cloud import private
 from ...model.allocation import Launch
 from ...protocol import wire
+from ...protocol.messages import FileBegun
 from ..base import EngineError
 from ..sky import beneath
 from ..sky.output_sync import OutputSync
@@ -304,8 +305,9 @@ class FolderSync:
 
     def _begin_file(self, message: dict[str, Any]) -> None:
         _, mode, size, mtime_ns, digest = message["entry"]
-        event = {"path": message["path"], "size": size, "mode": mode, "mtime": mtime_ns / 1e9, "sha256": digest}
-        self._target.begin_file(_KEY, event)
+        path = message["path"]
+        begun = FileBegun(stream=0, path=path, size=size, mode=mode, mtime=mtime_ns / 1e9, sha256=digest)
+        self._target.begin_file(_KEY, begun)
         self._file = (self._target.folder / f"in-{_KEY}").open("wb")
 
     def _end_file(self) -> None:

@@ -6,13 +6,13 @@ import base64
 import dataclasses
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from ...agent.cloud import submit_folder
 from ...agent.cloud.remote_commands import TOLD
 from ...model.allocation import Launch
 from ...model.spec import JobSpec
 from ...protocol import wire
+from ...protocol.messages import NodeEnvironment
 from ...translate import credentials
 from ..local.local_engine import AgentLink
 from ..sky.proxy_socket import export_of
@@ -36,7 +36,7 @@ class NodeSetup:
         self._requests = requests
         self._address = address
         self._allowed = allowed
-        self.facts: dict[str, dict[str, Any]] = {}  # of each node's agent
+        self.facts: dict[str, NodeEnvironment] = {}  # of each node's agent
         self._same: dict[tuple[str, str], bool] = {}  # (node, folder): whether the folder is a shared mount
         self._sent: dict[str, set[str]] = {}  # digests of scripts that a node has
         self._resolved: dict[str, dict[str, str]] = {}  # by node: the names that resolve there, and their addresses

@@ -13,8 +13,9 @@ from ...agent.job.version import VERSION
 from ...model.allocation import Launch
 from ...model.job import Job
 from ...model.states import JobFlag
+from ...protocol.messages import Configured, Ended, Event, JobList, Missing, Pong, Power, Waiting
 from ...site.record import KeptNodes
-from ..base import EngineError, Event, NodeUnavailable, OnEvent, background
+from ..base import EngineError, NodeUnavailable, OnEvent, background
 from ..local.local_engine import OUTDATED, AgentLink, LocalEngine, _Placed
 from ..powered import Order
 from .agent_requests import ANSWER_S, AgentRequests
@@ -89,10 +90,10 @@ class NodesEngine(LocalEngine):
             self._watch(node)
         if state in ("off", "failed"):
             self._near.prune()
-        self._on_event({"ev": "power", "node": node, "state": state, "why": why})
+        self._on_event(Power(node=node, state=state, why=why))
 
     def _show(self, node: str, state: str) -> None:
-        self._on_event({"ev": "power", "node": node, "state": state, "why": ""})
+        self._on_event(Power(node=node, state=state))
 
     def _dismiss(self, node: str) -> None:
         """Make the agent of a node that stays exit, so that its next order starts another."""
@@ -153,8 +154,8 @@ class NodesEngine(LocalEngine):
             link.abort()
             raise
         known = self._pids.get(node)
-        self._setup.facts[node], self._pids[node] = now, now["pid"]
-        if known is not None and known != now["pid"]:
+        self._setup.facts[node], self._pids[node] = now, now.pid
+        if known is not None and known != now.pid:
             self._restarted(node)
         return link
 
@@ -176,7 +177,7 @@ class NodesEngine(LocalEngine):
         await self._doors.open(node)
         await self._files.resume(node)
         if link.outdated:
-            self._on_event({"ev": "power", "node": node, "state": "outdated", "why": OUTDATED})
+            self._on_event(Power(node=node, state="outdated", why=OUTDATED))
         early = self._early.pop(node, None)
         if early is not None:
             super()._event(node, early)
@@ -219,24 +220,23 @@ class NodesEngine(LocalEngine):
 
     def _event(self, node: str, event: Event) -> None:
         self._heard[node] = asyncio.get_running_loop().time()
-        kind = event.get("ev")
         if self._requests.take(node, event):
             return
-        if kind == "ended" and self._files.has(int(event["job_id"]), int(event.get("run", 0))):
+        if isinstance(event, Ended) and self._files.has(event.job_id, event.run):
             background(self._bring_back(node, event))
-        elif kind == "jobs" and node not in self._links:
+        elif isinstance(event, JobList) and node not in self._links:
             self._early[node] = event  # compared with the launches sent, which are not known yet
-        elif kind != "pong":
+        elif not isinstance(event, Pong):
             super()._event(node, event)
 
-    async def _bring_back(self, node: str, event: Event) -> None:
+    async def _bring_back(self, node: str, event: Ended) -> None:
         """Report a job's end once its output and files have arrived."""
-        job_id, run = int(event["job_id"]), int(event.get("run", 0))
+        job_id, run = event.job_id, event.run
         said = await self._files.bring_back(job_id, run, lambda: self.fleet.is_up(node) and not self._closing)
         if self._files.has(job_id, run) or self._closing:
             return  # an earlier call is doing it, or the next controller will
         if said:
-            event["comment"] = "; ".join(filter(None, (event.get("comment"), said)))
+            event = event.but(comment="; ".join(filter(None, (event.comment, said))))
         super()._event(node, event)
 
     # --- lost nodes
@@ -277,8 +277,7 @@ class NodesEngine(LocalEngine):
         if placed is None:
             return
         self._files.forget(job_id, placed.run)
-        event = {"job_id": job_id, "run": placed.run, "state": state, "exit_code": 0, "exit_signal": 0}
-        super()._event(node, {"ev": "ended", **event, "time": None, "reason": reason, "comment": comment})
+        super()._event(node, Ended(job_id=job_id, run=placed.run, state=state, reason=reason, comment=comment))
 
     # --- Engine
 
@@ -322,12 +321,12 @@ class NodesEngine(LocalEngine):
             return  # the next connection's job list shows whether it arrived
         if waits:
             there.start_time = time.time()
-        self._on_event({"ev": "configured", "job_id": launch.job_id, "run": run, "time": there.start_time})
+        self._on_event(Configured(job_id=launch.job_id, run=run, time=there.start_time))
         links[0].launch(there)
         self._has_it(launch.job_id, placed)
 
     def _waiting_for(self, launch: Launch, text: str) -> None:
-        self._on_event({"ev": "waiting", "job_id": launch.job_id, "run": launch.restart_count, "comment": text})
+        self._on_event(Waiting(job_id=launch.job_id, run=launch.restart_count, comment=text))
 
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
         placed = self._placed.get(job_id)
@@ -362,7 +361,7 @@ class NodesEngine(LocalEngine):
         return all(self.fleet.is_up(node) for node in placed.nodes)
 
     async def _again(self, job_id: int, placed: _Placed) -> None:
-        self._on_event({"ev": "missing", "job_id": job_id, "run": placed.run, "node": placed.nodes[0]})
+        self._on_event(Missing(job_id=job_id, run=placed.run, node=placed.nodes[0]))
 
     async def _gone(self, job_id: int, placed: _Placed) -> None:
         self._fail(job_id, placed.nodes[0], "the node was gone when the controller started")

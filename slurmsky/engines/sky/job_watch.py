@@ -12,14 +12,28 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...protocol.log_frames import Decoder, Event, Output, log_key
+from ...protocol.log_frames import Decoder, LogEvent, Output, log_key
+from ...protocol.messages import (
+    Broken,
+    Done,
+    Ended,
+    Event,
+    FileBegun,
+    FileEnded,
+    FileKept,
+    JobEvent,
+    LastRecord,
+    LetterEnded,
+    Note,
+    Session,
+    Started,
+    StreamOpened,
+    StreamRecord,
+)
 from .inbox import Inbox
 from .output_sync import OutputSync
 
 log = logging.getLogger("slurmsky.sky")
-
-#: events of the agent that the controller receives, with their sequence number
-AGENT_EVENTS = frozenset(("started", "step", "ended"))
 
 
 @dataclass
@@ -30,7 +44,7 @@ class Member:
     ended: bool = False  # the controller has received its end
     cancel: str = ""  # the state requested by terminate(), "" = none
     acked: int = 0  # agent's sequence number that the controller has committed
-    end: dict[str, Any] = field(default_factory=dict)  # the event that reported the end
+    end: dict[str, Any] = field(default_factory=dict)  # the event that reported the end, encoded
     outputs: dict[str, str] = field(default_factory=dict)  # output files: name in the job -> resolved path
 
 
@@ -97,9 +111,9 @@ class Record:
         return all(member.cancel for member in self.members.values() if not member.ended)
 
 
-def _holds(body: dict[str, Any]) -> bool:
+def _holds(event: Event) -> bool:
     """True for an end that the job caused: such an end is final, whatever run follows."""
-    return body["ev"] == "ended" and not body.get("by_signal")
+    return isinstance(event, Ended) and not event.by_signal
 
 
 class JobWatch:
@@ -110,7 +124,7 @@ class JobWatch:
         folder: Path,
         record: Record,
         manifest: dict[str, tuple[int, int]],
-        tell: Callable[[dict[str, Any]], None],
+        tell: Callable[[JobEvent], None],
     ) -> None:
         self.folder = folder
         self.record = record
@@ -142,10 +156,10 @@ class JobWatch:
         self._last_words: set[tuple[int, int]] = set()  # (session, rank)
         self._expected: set[tuple[int, int]] | None = None
         self._taken = False  # the log ended because SkyPilot took the nodes
-        self._held: list[dict[str, Any]] = []
+        self._held: list[Ended] = []
 
     @classmethod
-    def load(cls, folder: Path, tell: Callable[[dict[str, Any]], None]) -> JobWatch:
+    def load(cls, folder: Path, tell: Callable[[JobEvent], None]) -> JobWatch:
         """Load a watch from disk."""
         data = json.loads((folder / "record.json").read_text())
         data["members"] = {job_id: Member(**member) for job_id, member in data["members"].items()}
@@ -194,7 +208,7 @@ class JobWatch:
         """Process the end of the log, or its present end."""
         self._take(self.decoder.finish())
 
-    def _take(self, items: list[Event | Output]) -> None:
+    def _take(self, items: list[LogEvent | Output]) -> None:
         for item in items:
             if isinstance(item, Output):
                 key = f"{item.session}.{item.rank}.{item.stream}"
@@ -202,18 +216,16 @@ class JobWatch:
                     self._early.append((key, item))
             else:
                 try:
-                    self._event(item)
+                    self._event(item, Event.decode(item.body))
                 except (KeyError, TypeError, ValueError) as error:  # written by another slurmsky version
                     log.warning("job %d: an event of its nodes was put aside: %r", self.record.job_id, error)
         if items:
             self.last_news, self.silent_reads = time.monotonic(), 0
             self.save_soon()
 
-    def _event(self, item: Event) -> None:
-        body, record = dict(item.body), self.record
-        kind = body.get("ev")
-        key = f"{item.session}.{item.rank}.{body.get('stream')}"
-        if kind == "session":
+    def _event(self, item: LogEvent, event: Event) -> None:
+        record = self.record
+        if isinstance(event, Session):
             if item.session in record.sessions and item.session != record.session:
                 return  # a duplicate launch replays an earlier session; ignore it
             if item.session != record.session:
@@ -227,52 +239,59 @@ class JobWatch:
                 for member in record.members.values():
                     if not member.ended:
                         member.acked, member.started = 0, False
-            record.session, record.control = item.session, str(body.get("control", ""))
-            self._ranks = int(body.get("ranks", 1))
+            record.session, record.control = item.session, event.control
+            self._ranks = event.ranks
             self._held.clear()
             self.save()  # at once: a restarted controller must recognise the next session as another run
-        elif kind == "stream":
-            self.returns.open_stream(key, body)
-            self._bring_early()
-        elif kind == "file":
-            self.returns.begin_file(key, body)
-            self._bring_early()
-        elif kind == "file-end":
+        elif isinstance(event, StreamRecord):
+            self._stream(f"{item.session}.{item.rank}.{event.stream}", event)
+        elif isinstance(event, FileKept):
+            self.returns.kept(event)
+        elif isinstance(event, Note):
+            self.returns.say(event.text)
+        elif isinstance(event, Broken):
+            self.broken.append(event.text)
+        elif isinstance(event, LastRecord):
+            self._last_words.add((item.session, item.rank))
+            self._check_done()
+        elif isinstance(event, Done):
+            self._last_words.add((item.session, item.rank))
+            if item.session == record.session:
+                self._expected = {(item.session, rank) for rank in event.ranks}
+                # SkyPilot took the nodes for another reason: another run may follow.
+                self._taken = event.by_signal and not record.unwanted
+                self._check_done()
+        elif isinstance(event, JobEvent) and (item.session == record.session or _holds(event)):
+            self._job_event(event)
+
+    def _stream(self, key: str, event: StreamRecord) -> None:
+        """Process the begin or the end of a stream: output, a file, or a request."""
+        if isinstance(event, FileEnded):
             self.returns.end_file(key)
-        elif kind == "letter":
-            self.inbox.begin(key)
-            self._bring_early()
-        elif kind == "letter-end":
+        elif isinstance(event, LetterEnded):
             letter = self.inbox.end(key)
             if letter is not None:
                 self.post(letter, key)
-        elif kind == "kept":
-            self.returns.kept(body)
-        elif kind == "note":
-            self.returns.say(str(body.get("text")))
-        elif kind == "broken":
-            self.broken.append(str(body.get("text")))
-        elif kind == "last":
-            self._last_words.add((item.session, item.rank))
-            self._check_done()
-        elif kind == "done":
-            self._last_words.add((item.session, item.rank))
-            if item.session == record.session:
-                self._expected = {(item.session, int(rank)) for rank in body.get("ranks", ())}
-                # SkyPilot took the nodes for another reason: another run may follow.
-                self._taken = bool(body.get("by_signal")) and not record.unwanted
-                self._check_done()
-        elif kind in AGENT_EVENTS and (item.session == record.session or _holds(body)):
-            known = record.members.get(str(body.get("job_id")))
-            # An end of a member that is still open was never processed, even if it was acknowledged.
-            heard = 0 if known is None or (kind == "ended" and not known.ended) else known.acked
-            if known is not None and body.get("seq", 0) > heard:
-                if kind == "started":
-                    known.started = True
-                if kind == "ended" and self._ranks > 1:
-                    self._held.append(body)
-                else:
-                    self.tell(body)
+        else:
+            if isinstance(event, StreamOpened):
+                self.returns.open_stream(key, event)
+            elif isinstance(event, FileBegun):
+                self.returns.begin_file(key, event)
+            else:
+                self.inbox.begin(key)
+            self._bring_early()
+
+    def _job_event(self, event: JobEvent) -> None:
+        known = self.record.members.get(str(event.job_id))
+        # An end of a member that is still open was never processed, even if it was acknowledged.
+        heard = 0 if known is None or (isinstance(event, Ended) and not known.ended) else known.acked
+        if known is not None and event.seq > heard:
+            if isinstance(event, Started):
+                known.started = True
+            if isinstance(event, Ended) and self._ranks > 1:
+                self._held.append(event)
+            else:
+                self.tell(event)
 
     def _check_done(self) -> None:
         if self._expected is not None and self._expected <= self._last_words:
@@ -282,8 +301,8 @@ class JobWatch:
     def release(self) -> bool:
         """Report the ends that were held back until the log was complete. True when there were any."""
         held, self._held = self._held, []
-        for body in held:
-            self.tell(body)
+        for event in held:
+            self.tell(event)
         return bool(held)
 
     def _goes(self, key: str, item: Output) -> bool:

@@ -21,6 +21,7 @@ from typing import Any
 from ...agent.cloud import private
 from ...agent.cloud.private import Private
 from ...protocol.log_frames import Output
+from ...protocol.messages import FileBegun, FileKept, StreamOpened
 from . import beneath
 
 Manifest = dict[str, tuple[int, int]]
@@ -45,7 +46,7 @@ class Stream:
 class Incoming:
     """A file in transfer."""
 
-    event: dict[str, Any]
+    event: FileBegun
     partial: Path
     received: int = 0
 
@@ -87,28 +88,27 @@ class OutputSync:
 
     # --- output streams
 
-    def open_stream(self, key: str, event: dict[str, Any]) -> None:
+    def open_stream(self, key: str, event: StreamOpened) -> None:
         """Open the file of a new stream; a stream seen before (a replay) is ignored."""
         if key in self.streams:
             return
-        path = str(event["path"])
-        stream = self.streams[key] = Stream(path, same=bool(event.get("same")))
+        path = event.path
+        stream = self.streams[key] = Stream(path, same=event.same)
         if stream.same:
             return
-        append = bool(event.get("append"))
         try:
             stream.root, stream.name = self._place(path)
             if not stream.name:
                 stream.same = True
                 return
-            descriptor = self._open(stream, 0 if append else os.O_TRUNC)
+            descriptor = self._open(stream, 0 if event.append else os.O_TRUNC)
         except Refused:
             stream.same = True
             self.say(f"{path} is no file of this job and was not written")
         except OSError as error:
             self._give_up(stream, error)
         else:
-            stream.base = os.fstat(descriptor).st_size if append else 0
+            stream.base = os.fstat(descriptor).st_size if event.append else 0
             os.close(descriptor)
 
     def _place(self, path: str) -> tuple[str, str]:
@@ -132,7 +132,7 @@ class OutputSync:
         """Write bytes of a stream; False for an unknown stream."""
         if key in self._incoming:
             incoming = self._incoming[key]
-            if incoming is not None and incoming.received + len(item.data) <= int(incoming.event["size"]):
+            if incoming is not None and incoming.received + len(item.data) <= incoming.event.size:
                 with incoming.partial.open("ab") as file:
                     file.write(item.data)
                 incoming.received += len(item.data)
@@ -180,9 +180,9 @@ class OutputSync:
 
     # --- files
 
-    def begin_file(self, key: str, event: dict[str, Any]) -> None:
+    def begin_file(self, key: str, event: FileBegun) -> None:
         """Start receiving a changed file."""
-        if self.returned.get(os.path.normpath(str(event["path"]))) == event["sha256"]:
+        if self.returned.get(os.path.normpath(event.path)) == event.sha256:
             self._incoming[key] = None
             return
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -196,10 +196,10 @@ class OutputSync:
         if incoming is None:
             return
         event, partial = incoming.event, incoming.partial
-        path = os.path.normpath(str(event["path"]))
+        path = os.path.normpath(event.path)
         digest = _digest(os.open(partial, os.O_RDONLY | os.O_CLOEXEC))
-        if digest != event["sha256"]:
-            self.say(f"{event['path']} did not come back whole")
+        if digest != event.sha256:
+            self.say(f"{event.path} did not come back whole")
         else:
             try:
                 self._settle(path, partial, digest, event)
@@ -209,11 +209,11 @@ class OutputSync:
                 self.say(f"{path} was not brought back: {why}")
         partial.unlink(missing_ok=True)
 
-    def _settle(self, path: str, partial: Path, digest: str, event: dict[str, Any]) -> None:
+    def _settle(self, path: str, partial: Path, digest: str, event: FileBegun) -> None:
         """Move a received file into place. Raises OSError."""
-        os.chmod(partial, int(event["mode"]) & 0o777)
-        os.utime(partial, (event["mtime"], event["mtime"]))
-        modes = [int(mode) for mode in event.get("folders", ())]
+        os.chmod(partial, event.mode & 0o777)
+        os.utime(partial, (event.mtime, event.mtime))
+        modes = event.folders
         with beneath.folder_of(self.submit_dir, path, True, self._private, modes) as (folder, name):
             if self._changed_here(path, folder, name, digest):
                 kept = f"{name}.slurm-{self.job_id}"
@@ -227,8 +227,8 @@ class OutputSync:
                 try:
                     with partial.open("rb") as source, os.fdopen(descriptor, "wb") as target:
                         shutil.copyfileobj(source, target)
-                        os.fchmod(target.fileno(), int(event["mode"]) & 0o777)
-                    os.utime(beside, (event["mtime"], event["mtime"]), dir_fd=folder)
+                        os.fchmod(target.fileno(), event.mode & 0o777)
+                    os.utime(beside, (event.mtime, event.mtime), dir_fd=folder)
                     os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
                 except BaseException:
                     os.unlink(beside, dir_fd=folder)
@@ -252,10 +252,10 @@ class OutputSync:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         return _digest(os.open(name, flags, dir_fd=folder)) != digest
 
-    def kept(self, event: dict[str, Any]) -> None:
+    def kept(self, event: FileKept) -> None:
         """Record a file that was too large to be sent back."""
-        place = f"it is at {event['at']}" if event.get("at") else "[sky] bucket of the site file would keep it"
-        self.say(f"{event['path']} ({event['size']} bytes) was not brought back: more than [sky] return_mib; {place}")
+        place = f"it is at {event.at}" if event.at else "[sky] bucket of the site file would keep it"
+        self.say(f"{event.path} ({event.size} bytes) was not brought back: more than [sky] return_mib; {place}")
 
     def say(self, text: str) -> None:
         """Add a line for the end of the job's output."""

@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...agent.cloud.run_guard import exit_code
 from ...model.allocation import Launch
 from ...model.job import Job, Node
 from ...model.spec import JobSpec
 from ...model.states import JobFlag, JobState
+from ...protocol.messages import Ended, EngineState, Event, Here, JobEvent, Managed, Missing, Started
 from ...site import Site
 from ...translate.credentials import redacted
 from ...translate.notes import NODE_CONFIG, Refused
 from ...translate.sky_components import plan_all
 from ...translate.task import SkyTask, plan
-from ..base import EngineError, Event, OnEvent, Unable
+from ..base import EngineError, OnEvent, Unable
 from ..cloud import CloudAccount, PriceQuestion
 from ..offers import Inventory
 from . import array_packs, error_file, feasibility, head_connection, inbox, intervals, prices, reached, shipment
@@ -215,7 +215,7 @@ class SkyEngine:
             elif watch.record.phase == "new":
                 watch.record.phase = "over"
         if not member.started:
-            self._end(watch, job_id, state, 0, 0, "None")
+            self._end(watch, Ended(job_id=job_id, state=state, reason="None", time=time.time()))
         elif not watch.record.unwanted:
             raise EngineError(f"the nodes of job {job_id} cannot be reached, and other elements run on them")
 
@@ -268,7 +268,7 @@ class SkyEngine:
             if pointers and job.job_id not in self._watches:
                 self._find_again(Path(pointers[-1].read_text()))
             elif not pointers:
-                self._on_event({"ev": "missing", "job_id": job.job_id, "run": job.restarts})
+                self._on_event(Missing(job_id=job.job_id, run=job.restarts))
             if job.job_id in self._watches:
                 self._repeat_end(self._watches[job.job_id].record.member(job.job_id))
         for folder in self._ended.remembered():
@@ -277,7 +277,7 @@ class SkyEngine:
     def _repeat_end(self, member: Member) -> None:
         """Report a member's end again: the controller may have died before it committed the first report."""
         if member.end:
-            self._on_event(dict(member.end))
+            self._on_event(Event.decode(member.end))
         else:
             member.ended = False  # reported by a version that did not store it: read it from the log again
 
@@ -371,31 +371,32 @@ class SkyEngine:
 
     # --- events to the controller
 
-    def _tell(self, event: Event) -> None:
-        job_id = int(event["job_id"])
+    def _tell(self, event: JobEvent) -> None:
+        job_id = event.job_id
         watch = self._watches[job_id]
         member = watch.record.member(job_id)
         if member.ended:
             return
-        if event.get("ev") == "ended":
+        if isinstance(event, Ended):
             self._spawn(self._judge_end(watch, event))
             return
-        if event.get("ev") == "started":
+        if isinstance(event, Started):
             self._open_contact(watch)
             if not watch.record.slots_taken:
                 watch.record.slots_taken = True
-                self._state(watch.record, "PENDING", "JobArrayTaskLimit", watch.record.said)
+                waits = EngineState(reason="JobArrayTaskLimit", comment=watch.record.said)
+                self._state(watch.record, waits)
             if member.cancel:
                 self._spawn(self.terminate(job_id, member.cancel, 15, 30))
         # The restart count is ours: SkyPilot cannot update the shipment at a remote server after a restart.
-        self._on_event({**event, "run": watch.record.restart, "node": ""})
+        self._on_event(event.but(run=watch.record.restart, node=""))
 
     def _open_contact(self, watch: JobWatch) -> None:
         record = watch.record
 
         def here() -> None:
             for job_id in record.open:
-                self._on_event({"ev": "here", "job_id": job_id, "run": record.restart})
+                self._on_event(Here(job_id=job_id, run=record.restart))
 
         if record.control:
             self._contact(watch).open(record.control, record.name if record.cluster else "", here)
@@ -432,31 +433,27 @@ class SkyEngine:
         watch.record.letters.append(key)
         watch.save()
 
-    def _state(self, record: Record, state: str, reason: str, comment: str = "", **more: Any) -> None:
+    def _state(self, record: Record, state: EngineState) -> None:
         """Report a state for all members that have not started."""
         for job_id in record.open:
             if not record.member(job_id).started:
-                facts = {"state": state, "reason": reason, "comment": comment, **more}
-                self._on_event({"ev": "state", "job_id": job_id, **facts})
+                self._on_event(state.but(job_id=job_id))
 
-    def _end(
-        self, watch: JobWatch, job_id: int, state: str, code: int, exit_signal: int, reason: str, **more: Any
-    ) -> None:
+    def _end(self, watch: JobWatch, event: Ended) -> None:
         """Report a member's end, once."""
+        job_id = event.job_id
         member = watch.record.member(job_id)
         if member.ended:
             return
-        facts = {"state": state, "exit_code": code, "exit_signal": exit_signal, "reason": reason}
-        facts["run"], facts["node"] = watch.record.restart, ""
-        event = {"ev": "ended", "time": time.time(), "seq": 0, **more, "job_id": job_id, **facts}
-        member.ended, member.end = True, event
+        event = event.but(run=watch.record.restart, node="")
+        member.ended, member.end = True, event.encode()
         try:
-            shipment.note_end(watch.folder / "ship", job_id, exit_code(event))
+            shipment.note_end(watch.folder / "ship", job_id, event.process_exit_code)
         except OSError as error:
             log.warning("job %d: its end is not in what a relaunch reads: %s", job_id, error)
         watch.save()
-        if not member.started and state != "CANCELLED" and more.get("comment"):
-            error_file.explain_run(watch, job_id, str(more["comment"]))
+        if not member.started and event.state != "CANCELLED" and event.comment:
+            error_file.explain_run(watch, job_id, event.comment)
         if not watch.record.open:
             self._leave(watch)
             for message in watch.returns.messages:
@@ -466,20 +463,21 @@ class SkyEngine:
     def _end_all(self, watch: JobWatch, state: str, exit_code: int, reason: str, comment: str = "") -> None:
         """Report the end of all members that have not ended."""
         for job_id in watch.record.open:
-            asked = watch.record.member(job_id).cancel
-            self._end(watch, job_id, asked or state, exit_code, 0, reason, comment=comment)
+            state_of = watch.record.member(job_id).cancel or state
+            end = Ended(job_id=job_id, state=state_of, exit_code=exit_code, reason=reason, comment=comment)
+            self._end(watch, end.but(time=time.time()))
 
-    async def _judge_end(self, watch: JobWatch, event: Event) -> None:
+    async def _judge_end(self, watch: JobWatch, event: Ended) -> None:
         """Process a job's end as the agent reports it.
 
         A SIGTERM that no client requested means that SkyPilot lost or took the nodes: SkyPilot's next status shows
         which.
         """
-        record, job_id = watch.record, int(event["job_id"])
+        record, job_id = watch.record, event.job_id
         if watch.mail is not None:
             await watch.mail  # an in-job request may explain the end
         asked = record.member(job_id).cancel
-        if event.get("by_signal") and not asked:
+        if event.by_signal and not asked:
             session = record.session
             for _ in range(24):
                 await self._states.ask(watch)
@@ -490,21 +488,9 @@ class SkyEngine:
                 await asyncio.sleep(intervals.POLL_S)
             if record.status == "RECOVERING":
                 return  # _heard has processed it
-            event["state"] = "CANCELLED"
-        self._end(
-            watch,
-            job_id,
-            asked if asked and event.get("by_signal") else str(event["state"]),
-            int(event.get("exit_code", 0)),
-            int(event.get("exit_signal", 0)),
-            str(event.get("reason", "None")),
-            time=event.get("time"),
-            seq=event.get("seq", 0),
-            derived_exit_code=event.get("derived_exit_code", 0),
-            step=event.get("step"),
-            comment=event.get("comment", ""),
-            began=event.get("began", True),
-        )
+        if event.by_signal:
+            event = event.but(state=asked or "CANCELLED")
+        self._end(watch, event)
 
     # --- life of a job
 
@@ -538,7 +524,7 @@ class SkyEngine:
 
         def say(text: str, error: SkyError | None) -> None:
             if error is None:
-                self._state(record, "PENDING", "Resources", text)
+                self._state(record, EngineState(reason="Resources", comment=text))
             else:
                 self._heard_nothing(watch, error)
 
@@ -565,11 +551,11 @@ class SkyEngine:
         if record.cluster:
             record.status = "RUNNING"  # no later status reports it
             said = filter(None, (f"SkyPilot cluster {record.name}", record.note))
-            self._state(record, "CONFIGURING", "None", "; ".join(said))
+            self._state(record, EngineState(state="CONFIGURING", reason="None", comment="; ".join(said)))
             return
         for job_id in record.open:
-            facts = {"managed_job_id": record.managed_job_id, "name": record.name, "note": record.note}
-            self._on_event({"ev": "managed", "job_id": job_id, **facts})
+            managed = Managed(job_id=job_id, managed_job_id=record.managed_job_id, name=record.name, note=record.note)
+            self._on_event(managed)
 
     async def _last_look(self, watch: JobWatch) -> None:
         """Report the end of a job that SkyPilot reports as ended although the followed log has no end.
@@ -598,7 +584,8 @@ class SkyEngine:
         seen = answer.seen
         if not seen.state.finished and not record.started:
             coming = JobFlag.CONFIGURING in seen.flags or seen.state is JobState.RUNNING
-            self._state(record, "CONFIGURING" if coming else "PENDING", seen.reason, record.said)
+            state = "CONFIGURING" if coming else "PENDING"
+            self._state(record, EngineState(state=state, reason=seen.reason, comment=record.said))
 
     def _heard_late(self, watch: JobWatch, answer: Answer) -> None:
         self._spawn(self._ended.heard(watch, answer))
@@ -606,7 +593,8 @@ class SkyEngine:
     def _heard_nothing(self, watch: JobWatch, error: SkyError) -> None:
         """SkyPilot does not answer: report that the job waits for the server, not for nodes."""
         desc = f"{_NOT_AVAILABLE}, {error.waits_for}"
-        self._state(watch.record, "PENDING", _NOT_AVAILABLE, f"waiting for SkyPilot: {error}", desc=desc)
+        waits = EngineState(reason=_NOT_AVAILABLE, comment=f"waiting for SkyPilot: {error}", desc=desc)
+        self._state(watch.record, waits)
 
     def _lost(self, watch: JobWatch) -> None:
         """SkyPilot lost the nodes and restarts the job: requeue it, or end it if it must not be requeued."""
@@ -660,7 +648,8 @@ class SkyEngine:
             member.started, member.acked = False, 0
         watch.save()
         shipment.prepare_restart(watch.folder / "ship", record.restart, record.open, record.rank)
-        self._state(record, "REQUEUED", "NodeDown", "SkyPilot lost the nodes", restarts=record.restart)
+        again = EngineState(state="REQUEUED", reason="NodeDown", comment="SkyPilot lost the nodes")
+        self._state(record, again.but(restarts=record.restart))
 
     # --- helpers
 

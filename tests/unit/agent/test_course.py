@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from slurmsky.agent.job.journal import step_to_dict
 from slurmsky.agent.net.event_loop import Loop
 from slurmsky.agent.process.gpu_watch import GpuWatch
 from slurmsky.agent.process.usage_series import MOST, PARTS, UsageSeries, keep, merge
+from slurmsky.model.codec import step_to_message
 from slurmsky.model.job import Step, Usage
 
 MIB = 1 << 20
@@ -64,7 +64,7 @@ def test_gpus_that_were_idle_all_the_time_are_known() -> None:
     usage = Usage()
     keep(usage, [course.record(60.0)])
     assert (usage.gpu_s, set(usage.series["gpu"])) == (0.0, {0.0})
-    assert step_to_dict(Step(1, "0", "x", usage=usage))["usage"]["gpu_s"] == 0.0
+    assert step_to_message(Step(1, "0", "x", usage=usage))["usage"]["gpu_s"] == 0.0
     none = Usage()
     keep(none, [ran(60).record(1060.0)])
     assert none.gpu_s is None and "gpu" not in none.series

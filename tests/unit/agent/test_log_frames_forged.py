@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from slurmsky.protocol.log_frames import Decoder, Encoder, Event, Output, log_key
+from slurmsky.protocol.log_frames import Decoder, Encoder, LogEvent, Output, log_key
 
 KEY = log_key(b"this job's secret")
 OTHER = log_key(b"another job's secret")
@@ -33,14 +33,14 @@ def job_log(key: bytes = KEY, session: int = 17, rank: int = 0) -> list[bytes]:
     return log.splitlines(keepends=True)
 
 
-def all_of(items: list[Output | Event]) -> tuple[dict[int, bytes], list[object]]:
+def all_of(items: list[Output | LogEvent]) -> tuple[dict[int, bytes], list[object]]:
     """Bytes by stream, and the events."""
     streams: dict[int, bytes] = {}
     for item in items:
         if isinstance(item, Output):
             assert item.offset == len(streams.get(item.stream, b""))
             streams[item.stream] = streams.get(item.stream, b"") + item.data
-    return streams, [item.body for item in items if isinstance(item, Event)]
+    return streams, [item.body for item in items if isinstance(item, LogEvent)]
 
 
 def altered(rng: random.Random, line: bytes) -> bytes:

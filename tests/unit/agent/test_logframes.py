@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slurmsky.protocol.log_frames import Decoder, Encoder, Event, Output, log_key
+from slurmsky.protocol.log_frames import Decoder, Encoder, LogEvent, Output, log_key
 
 KEY = log_key(b"the job's secret")
 PREFIXES = [b"\x1b[36m(e2, pid=15909)\x1b[0m ", b"\x1b[36m(worker1, rank=1, pid=7, ip=10.0.0.2)\x1b[0m ", b""]
@@ -109,7 +109,7 @@ def test_bytes_survive_skypilots_log(writes, prefix, chunk, data):
     items += decoder.finish()
     for stream, expected in wanted.items():
         assert joined(items, session=17, rank=3, stream=stream) == expected
-    assert [item.body for item in items if isinstance(item, Event)] == said
+    assert [item.body for item in items if isinstance(item, LogEvent)] == said
     assert not decoder.gaps
 
 
@@ -118,7 +118,7 @@ def test_bytes_survive_skypilots_log(writes, prefix, chunk, data):
 def test_any_log_can_be_fed(noise, times):
     decoder = Decoder(KEY)
     found = [item for _ in range(times) for item in decoder.feed(noise)] + decoder.finish()
-    assert not any(isinstance(item, Event) for item in found)
+    assert not any(isinstance(item, LogEvent) for item in found)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=30), min_size=1), st.randoms())
@@ -139,7 +139,7 @@ def test_a_later_decoder_goes_on_where_an_earlier_one_was():
     decoder = Decoder(KEY)
     decoder.feed(first)
     later = Decoder(KEY, decoder.positions)
-    assert later.feed(first + second) == [Output(5, 0, 0, 4, b"two\n"), Event(5, 0, 1, {"ev": "b"})]
+    assert later.feed(first + second) == [Output(5, 0, 0, 4, b"two\n"), LogEvent(5, 0, 1, {"ev": "b"})]
 
 
 def test_sessions_and_ranks_do_not_mix():

@@ -15,6 +15,7 @@ from slurmsky.agent.cloud import run_guard as module
 from slurmsky.agent.cloud.job_log import JobLogWriter
 from slurmsky.agent.cloud.run_guard import Earlier, RunGuard, Verdict, judge
 from slurmsky.protocol.log_frames import Decoder, Output
+from slurmsky.protocol.messages import Ended, Event
 
 KEY = b"key"
 NOBODY = (1, 0)
@@ -54,12 +55,13 @@ HOLDER = """
 import sys, time
 from slurmsky.agent.cloud.job_log import JobLogWriter
 from slurmsky.agent.cloud.run_guard import RunGuard
+from slurmsky.protocol.messages import Session
 once = RunGuard(sys.argv[1], b'key')
 assert once.take()
 once.begin(0)
 once.note(begun=True)
 log = JobLogWriter(4, 0, b'key', once.keep)
-log.event(ev="session")
+log.event(Session())
 log.write(log.encoder.data(0, b"one\\n"))
 once.keep(b"torn")
 print("ready", flush=True)
@@ -98,7 +100,7 @@ def test_what_the_frames_say(home):
         {"ev": "ended", "job_id": 7, "state": "FAILED", "exit_code": 3},
         {"ev": "ended", "job_id": 8, "state": "CANCELLED", "by_signal": True},
     ):
-        log.event(**body)
+        log.event(Event.decode(body))
     told = once.told()
     assert (told.session, told.seq, set(told.ends)) == (4, 3, {7})
     assert told.code([7]) == 3 and told.code([7, 8]) == -1
@@ -113,7 +115,7 @@ def test_a_log_that_is_too_long_to_keep_does_not_stop_the_job(home, monkeypatch,
     for number in range(100):
         log.write(log.encoder.data(0, b"line %d\n" % number))
     assert once.earlier().cut and os.path.getsize(Path(once.folder) / "frames") <= 1000
-    log.event(ev="ended", job_id=7, state="FAILED", exit_code=3)
+    log.event(Ended(job_id=7, state="FAILED", exit_code=3))
     assert once.told().code([7]) == 3
     assert b"line 99" in capfdbinary.readouterr().out
 

@@ -67,7 +67,7 @@ def play(home: Path, scene: Callable[[LocalEngine, list[dict]], object]) -> None
     async def run() -> None:
         told: list[dict] = []
         home.mkdir()
-        engine = LocalEngine(home, told.append, None, {"PATH": "/usr/bin:/bin"})
+        engine = LocalEngine(home, lambda event: told.append(event.encode()), None, {"PATH": "/usr/bin:/bin"})
         try:
             await scene(engine, told)
         finally:

@@ -11,6 +11,7 @@ import pytest
 from slurmsky.engines.sky.job_watch import JobWatch, Member, Record
 from slurmsky.engines.sky.output_sync import OutputSync, matched, resolved
 from slurmsky.protocol.log_frames import Encoder, Output, log_key
+from slurmsky.protocol.messages import FileBegun, JobEvent, StreamOpened
 
 
 @pytest.fixture
@@ -25,14 +26,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def writes(returns: OutputSync, path: Path | str, data: bytes = b"theirs\n", **event: object) -> bool:
     """Whether a node that names this path for a stream can write there."""
-    returns.open_stream("1.0.0", {"path": str(path), **event})
+    returns.open_stream("1.0.0", StreamOpened(stream=0, path=str(path), **event))
     returns.output("1.0.0", Output(1, 0, 0, 0, data))
     return Path(path).is_file() and Path(path).read_bytes() == data
 
 
 def brings_back(returns: OutputSync, path: str, data: bytes = b"theirs\n", mode: int = 0o644) -> None:
     digest = hashlib.sha256(data).hexdigest()
-    returns.begin_file("1.0.9", {"path": path, "size": len(data), "mode": mode, "mtime": 1e9, "sha256": digest})
+    begun = FileBegun(stream=9, path=path, size=len(data), mode=mode, mtime=1e9, sha256=digest)
+    returns.begin_file("1.0.9", begun)
     returns.output("1.0.9", Output(1, 0, 9, 0, data))
     returns.end_file("1.0.9")
 
@@ -117,7 +119,7 @@ def test_no_set_uid_file_comes_back(tmp_path, home):
 
 def test_what_is_longer_than_announced_is_dropped(tmp_path, home):
     returns = of_job(tmp_path, tmp_path)
-    returns.begin_file("1.0.9", {"path": "x", "size": 3, "mode": 0o600, "mtime": 0, "sha256": ""})
+    returns.begin_file("1.0.9", FileBegun(stream=9, path="x", size=3, mode=0o600, mtime=0, sha256=""))
     returns.output("1.0.9", Output(1, 0, 9, 0, b"x" * 10))
     assert not (tmp_path / "in" / "in-1.0.9").read_bytes()
 
@@ -139,7 +141,7 @@ def test_a_forged_end_is_not_told(tmp_path, home):
     secret = os.urandom(32)
     record = Record(7, "job-s7-0", submit_dir=str(tmp_path / "project"), secret=secret.hex(), members={"7": Member()})
     record.write(tmp_path / "run")
-    told: list[dict] = []
+    told: list[JobEvent] = []
     watch = JobWatch.load(tmp_path / "run", told.append)
     watch.save_soon = lambda: None
     begin = {"ev": "session", "session": 17, "ranks": 1}
@@ -151,5 +153,5 @@ def test_a_forged_end_is_not_told(tmp_path, home):
     assert told == [] and record.session == -1
     node = Encoder(17, 0, log_key(secret))
     watch.feed(node.event(begin) + node.event(stream) + node.data(0, b"mine now\n") + node.event(end))
-    assert [event["state"] for event in told] == ["COMPLETED"]
+    assert [event.encode()["state"] for event in told] == ["COMPLETED"]
     assert (home / ".ssh" / "authorized_keys").read_text() == "mine\n"

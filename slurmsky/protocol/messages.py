@@ -1,0 +1,309 @@
+"""The messages between controller, engines and agents, a class for each kind; ``message_codec`` encodes them.
+
+Decoded once, where bytes arrive; past that edge code reads attributes. Runs on Python 3.9 with the standard library.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, NamedTuple, Optional, Tuple
+
+from ..model.codec import step_from_dict, step_to_message
+from ..model.job import Step
+from .message_codec import Message, reads
+
+#: a job event of the present run, whichever that is: engines that make nodes on demand send such events
+PRESENT_RUN = -1
+
+
+class JobNode(NamedTuple):
+    """A node that an engine without fixed nodes gave to a job."""
+
+    name: str
+    address: str = ""
+
+
+reads("Step", step_from_dict, step_to_message)
+reads(
+    "Optional[Step]",
+    lambda value: step_from_dict(value) if value else None,
+    step_to_message,
+)
+reads(
+    "Tuple[JobNode, ...]",
+    lambda value: tuple(JobNode(str(node["name"]), str(node.get("address", ""))) for node in value),
+    lambda nodes: [node._asdict() for node in nodes],
+)
+reads(
+    "Tuple[Tuple[int, int], ...]",
+    lambda value: tuple((int(job_id), int(run)) for job_id, run in value),
+    list,
+)
+
+
+class Event(Message, family="ev"):
+    """What an agent or an engine reports to the controller."""
+
+
+# --- of a run of a job
+
+
+class JobEvent(Event):
+    """An event of a run of a job. Agents number the events of a run (``agent/job/journal.py``); 0: not numbered."""
+
+    job_id: int = 0
+    run: int = PRESENT_RUN
+    seq: int = 0
+    node: str = ""
+
+
+class Started(JobEvent, kind="started"):
+    """The nodes are up and the batch script has begun. ``pid``: of its shell, 0 without script."""
+
+    time: Optional[float] = None
+    pid: int = 0
+    step: Optional[Step] = None
+    nodes: Tuple[JobNode, ...] = ()
+
+
+class StepChanged(JobEvent, kind="step"):
+    """A step has begun or ended."""
+
+    step: Step
+
+
+class Ended(JobEvent, kind="ended"):
+    """No process of the run is left. ``state``: a JobState's name, or REQUEUED.
+
+    ``began`` False: the script was never started. ``by_signal``: the node was being taken down.
+    """
+
+    state: str = "FAILED"
+    exit_code: int = 0
+    exit_signal: int = 0
+    reason: Optional[str] = None
+    time: Optional[float] = None
+    derived_exit_code: int = 0
+    step: Optional[Step] = None
+    comment: str = ""
+    began: bool = True
+    by_signal: bool = False
+
+    @property
+    def process_exit_code(self) -> int:
+        """The end as the exit code of a process."""
+        return 128 + self.exit_signal if self.exit_signal else self.exit_code or int(self.state != "COMPLETED")
+
+
+class Refused(JobEvent, kind="refused"):
+    """The agent did not understand the launch."""
+
+    comment: str = ""
+
+
+class Missing(JobEvent, kind="missing"):
+    """The job's node does not know the job: the launch was lost with its sender or its receiver."""
+
+
+class Here(JobEvent, kind="here"):
+    """The job's agents can be reached."""
+
+
+class Configured(JobEvent, kind="configured"):
+    """The nodes of a CONFIGURING job are up."""
+
+    time: Optional[float] = None
+
+
+class Waiting(JobEvent, kind="waiting"):
+    """What delays the nodes of a job."""
+
+    comment: str
+
+
+class EngineState(JobEvent, kind="state"):
+    """Progress of an engine that makes nodes on demand. ``state``: PENDING, CONFIGURING or REQUEUED."""
+
+    state: str = "PENDING"
+    reason: Optional[str] = None
+    desc: str = ""
+    comment: str = ""
+    managed_job_id: int = 0
+    restarts: Optional[int] = None
+
+
+class Managed(JobEvent, kind="managed"):
+    """SkyPilot has accepted the job under this id and name."""
+
+    managed_job_id: int
+    name: str
+    note: str = ""
+
+
+# --- of a node
+
+
+class NodeEvent(Event):
+    """An event of a node."""
+
+    node: str = ""
+
+
+class NodeFacts(NodeEvent, kind="node"):
+    """An agent's first message, and its load from time to time."""
+
+    version: str = ""
+    load: Optional[float] = None
+    free_mib: Optional[int] = None
+
+
+class JobList(NodeEvent, kind="jobs"):
+    """The runs of which an agent is the head, as (job, run): an agent sends it once to each controller."""
+
+    jobs: Tuple[Tuple[int, int], ...]
+
+
+class NodeDown(NodeEvent, kind="node_down"):
+    """No agent can be started on the node."""
+
+    reason: str
+
+
+class NodeDrain(NodeEvent, kind="node_drain"):
+    """The node's agent accepts no launch."""
+
+    reason: str
+
+
+class NodeUp(NodeEvent, kind="node_up"):
+    """The node's agent answers."""
+
+
+class Power(NodeEvent, kind="power"):
+    """A kept node's power state; "met": nodes of several orders have shown that they reach each other."""
+
+    state: str
+    why: str = ""
+
+
+# --- answers of a kept node's agent
+
+
+class NodeEnvironment(NodeEvent, kind="facts"):
+    """What the engine needs to adapt launches to the node: its environment, folders and shells."""
+
+    pid: int
+    home: str
+    environment: Dict[str, str]
+    shells: Tuple[str, ...] = ()
+
+
+class Pong(NodeEvent, kind="pong"):
+    """The answer to a ping."""
+
+
+class SameFolder(NodeEvent, kind="same"):
+    """Whether a folder is the same one as on the controller's machine."""
+
+    path: str
+    same: bool
+
+
+class HostsAdded(NodeEvent, kind="hosts"):
+    """Whether the names of a job's nodes resolve on this node."""
+
+    names: Tuple[str, ...]
+    resolve: bool
+
+
+class Reached(NodeEvent, kind="reached"):
+    """The nodes, of those asked about, that this node reaches."""
+
+    peers: Tuple[str, ...]
+    reached: Tuple[str, ...]
+
+
+# --- in the log of a job at SkyPilot, beside the agents' events
+
+
+class LogRecord(Event):
+    """What a cloud node writes into the job's log."""
+
+
+class StreamRecord(LogRecord):
+    """The begin or the end of a stream of the log."""
+
+    stream: int
+
+
+class Session(LogRecord, kind="session"):
+    """The job begins on its nodes: its restart count, number of nodes, and the first node's address."""
+
+    session: int = 0
+    restart: int = 0
+    control: str = ""
+    ranks: int = 1
+
+
+class StreamOpened(StreamRecord, kind="stream"):
+    """A stream is the output file ``path``. ``same``: the node writes the file itself, on a shared mount."""
+
+    path: str
+    same: bool = False
+    append: bool = False
+    job_id: int = 0
+
+
+class FileBegun(StreamRecord, kind="file"):
+    """A stream is a file that the job made or changed; ``folders``: the modes of its parent folders."""
+
+    path: str
+    size: int
+    mode: int
+    mtime: float
+    sha256: str
+    folders: Tuple[int, ...] = ()
+
+
+class FileEnded(StreamRecord, kind="file-end"):
+    """A file's stream is complete."""
+
+
+class FileKept(LogRecord, kind="kept"):
+    """A file was too large to be sent. ``at``: the address of its copy in a bucket."""
+
+    path: str
+    size: int
+    at: str = ""
+
+
+class LetterBegun(StreamRecord, kind="letter"):
+    """A stream is a sealed request of an in-job command."""
+
+    size: int = 0
+
+
+class LetterEnded(StreamRecord, kind="letter-end"):
+    """A sealed request's stream is complete."""
+
+
+class Note(LogRecord, kind="note"):
+    """A line for the end of the job's output."""
+
+    text: str = ""
+
+
+class Broken(LogRecord, kind="broken"):
+    """A node could not run its part."""
+
+    text: str = ""
+
+
+class LastRecord(LogRecord, kind="last"):
+    """A node other than the first writes no more."""
+
+
+class Done(LogRecord, kind="done"):
+    """The first node writes no more. ``ranks``: the nodes whose records are complete."""
+
+    ranks: Tuple[int, ...] = ()
+    by_signal: bool = False
