@@ -20,7 +20,6 @@ from .notes import FEATURE, NODE_CONFIG, Note, Refused
 from .preparation import preparation
 from .wants import Wants
 from .wordsets import words
-from .yaml_text import dump
 
 TIME_MARGIN_MIN = 15  # a Slurm infra's allocation outlasts the job by this margin: the agent enforces the limit
 
@@ -38,6 +37,8 @@ class SkyTask:
 
     def yaml(self, **more: Any) -> str:
         """The task as YAML for users to store and read; ``more`` are further fields."""
+        from .yaml_text import dump  # PyYAML takes the controller 20 ms to import
+
         return dump({**self.fields, **more})
 
 

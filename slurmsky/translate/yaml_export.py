@@ -226,6 +226,8 @@ class _Draft:
 
     def _head(self, document: Document) -> None:
         document.comment(f"{one_line(self.file)} as SkyPilot runs it:  sky jobs launch {self._yaml_name()}")
+        if re.search("[\ud800-\udfff]", self.source):
+            document.comment("Bytes of the script that are not UTF-8 are \ufffd here: YAML has no place for them.")
         self.left_out += self.reading.dropped
         self.left_out += left_out(self.spec, {note.option for note in self.task.notes if note.fate == "recorded"})
         if re.search(r"(^|\s)-(l|-login)\b", interpreter(self.source)[1]):

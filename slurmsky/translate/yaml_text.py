@@ -1,46 +1,57 @@
-"""Converts plain values to readable YAML. (SkyPilot itself receives JSON, which is YAML, too.)"""
+"""Writes values as YAML for people, with PyYAML. (SkyPilot itself receives JSON, which is YAML, too.)
+
+Strings are quoted where YAML 1.1 or 1.2 reads another type: SkyPilot reads YAML by PyYAML (1.1), other tools by 1.2.
+"""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-_WORD = re.compile(r"[A-Za-z_./][\w./+:@*-]*(?<!:)")
-_RESERVED = {"true", "false", "yes", "no", "on", "off", "null", "y", "n", "."}
+import yaml
+
+_WORD = re.compile(r"[A-Za-z_./][\w./+:@*-]*(?<!:)|\d+\+", re.ASCII)
+#: words that YAML 1.1 or 1.2 reads as another type, beyond those that PyYAML quotes by itself
+_NOT_TEXT = re.compile(r"[yYnN.]|\.\d+([eE][+-]?\d+)?")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Indents lists below their keys, and repeats a value instead of naming it by an anchor."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # Bytes of a script that are not UTF-8 have no place in YAML, which is Unicode.
+    text = _SURROGATE.sub("\ufffd", text)
+    style: str | None = '"'
+    if "\n" in text and _blockable(text):
+        style = "|"
+    elif _WORD.fullmatch(text) and not _NOT_TEXT.fullmatch(text) and _resolves_to_text(dumper, text):
+        style = None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+def _resolves_to_text(dumper: _Dumper, text: str) -> bool:
+    tag: str = dumper.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+    return tag == "tag:yaml.org,2002:str"
+
+
+_Dumper.add_representer(str, _text)
+_Dumper.add_representer(tuple, yaml.SafeDumper.represent_list)
 
 
 def dump(value: Mapping[str, Any]) -> str:
     """Block-style YAML; long text as ``|`` blocks; keys in the given order."""
-    return "".join(f"{line}\n" for line in _mapping(value, ""))
-
-
-def _mapping(value: Mapping[str, Any], indent: str) -> Iterator[str]:
-    for key, item in value.items():
-        yield from _entry(f"{indent}{_scalar(str(key))}:", item, indent)
-
-
-def _entry(head: str, item: Any, indent: str) -> Iterator[str]:
-    deeper = indent + "  "
-    if isinstance(item, Mapping) and item:
-        yield head
-        yield from _mapping(item, deeper)
-    elif isinstance(item, (list, tuple)) and item:
-        yield head
-        for part in item:
-            if isinstance(part, Mapping) and part:
-                first, *rest = _mapping(part, deeper + "  ")
-                yield f"{deeper}- {first.lstrip()}"
-                yield from rest
-            else:
-                yield f"{deeper}- {_scalar(part)}"
-    elif isinstance(item, str) and "\n" in item and _blockable(item):
-        yield f"{head} |" + ("" if item.endswith("\n") else "-")
-        for line in item.removesuffix("\n").split("\n"):
-            yield f"{deeper}{line}" if line else ""
-    else:
-        yield f"{head} {_scalar(item)}"
+    return yaml.dump(
+        dict(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf"), default_flow_style=False
+    )
 
 
 def _blockable(text: str) -> bool:
@@ -49,11 +60,3 @@ def _blockable(text: str) -> bool:
         and not text.endswith("\n\n")
         and text.replace("\n", "").replace("\t", "").isprintable()  # no other line breaks, no control characters
     )
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, str) and _WORD.fullmatch(value) and value.lower() not in _RESERVED:
-        return value
-    if isinstance(value, str) and re.fullmatch(r"\d+\+", value):
-        return value
-    return json.dumps(value)
