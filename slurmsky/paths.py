@@ -1,8 +1,8 @@
-"""Paths and environment variables of slurmsky, and the check of a state folder's permissions.
+"""Declares every environment variable and file of slurmsky, and checks a state folder's permissions.
 
-The option table declares Slurm's input variables (`SBATCH_*`, `SQUEUE_*`...).
-`slurmsky/client.py` repeats the few names that it needs, because it must not import other modules; a test compares
-the two.
+The option table declares Slurm's input variables (`SBATCH_*`, `SQUEUE_*`...). Modules that must not import this one
+(the client's, and those of the pure rooms) repeat the few names that they need; `tests/unit/test_paths.py` lists these
+modules, and fails on a name that is not declared here.
 """
 
 from __future__ import annotations
@@ -30,6 +30,29 @@ GIVEN_ID = "SLURMSKY_GIVEN_ID"
 #: A client sets it in a repeated request, never in a job: the job for which ``salloc`` or ``srun`` already waits.
 WAITING_JOB = "SLURMSKY_WAITING_JOB"
 
+#: The folder of the launchers, which agents prepend to the PATH of jobs.
+BIN = "SLURMSKY_BIN"
+#: Set by ``srun`` for its own allocation, and removed from the environment of its tasks.
+ALLOCATED = "SLURMSKY_ALLOCATED"
+#: Set in a request that the controller hands to an agent: the job that the request is about.
+JOB_ID = "SLURMSKY_JOB_ID"
+#: Set in a request that ``sstat`` hands to an agent: the step that it reports.
+ONE_STEP = "SLURMSKY_ONE_STEP"
+#: Resource limits of the submit host, from the controller to the agent's tasks.
+RLIMITS = "SLURMSKY_RLIMITS"
+#: The caller's BASH_ENV, which the agent's own file for BASH_ENV sources.
+BASH_ENV = "SLURMSKY_BASH_ENV"
+#: Marks processes that hold a part of this machine for a job of another user.
+CLAIM = "SLURMSKY_CLAIM"
+#: Environment block of the caller, from the launcher to the client.
+ENVIRON = "SLURMSKY_ENVIRON"
+#: Set by the client that has repaired the private environment: it tries once.
+REPAIRED = "SLURMSKY_REPAIRED"
+#: The site's table of modules, for the ``module`` function of jobs.
+MODULES = "SLURMSKY_MODULES"
+#: What the ``module`` function does with a name that no table has.
+UNKNOWN_MODULES = "SLURMSKY_UNKNOWN_MODULES"
+
 XDG_STATE_HOME = "XDG_STATE_HOME"
 XDG_CONFIG_HOME = "XDG_CONFIG_HOME"
 XDG_CACHE_HOME = "XDG_CACHE_HOME"
@@ -37,8 +60,21 @@ XDG_CACHE_HOME = "XDG_CACHE_HOME"
 SOCKET_NAME = "controller.sock"
 LOCK_NAME = "controller.lock"
 LOG_NAME = "controller.log"
+DATABASE_NAME = "queue.db"
+AGENT_SOCKET = "agent.sock"
+AGENT_LOCK = "agent.lock"
+AGENT_LOG = "agent.log"
 
 SYSTEM_SITE = Path("/etc/slurmsky/slurmsky.toml")
+#: The NVIDIA driver's files for containers, unpacked once on each node.
+NVIDIA_DRIVER = "/run/slurmsky-nvidia"
+
+#: folders and files of the system that slurmsky reads or writes, beside those below /proc, /sys and /dev
+OF_THE_SYSTEM = (
+    "/bin/sh", "/bin/true", "/etc/hostname", "/etc/hosts", "/etc/localtime", "/etc/resolv.conf", "/etc/shells",
+    "/etc/ssh", "/run/lock", "/tmp",
+    "/usr/bin", "/usr/local/bin", "/usr/local/sbin", "/usr/sbin", "/var/lib/systemd/linger",
+)  # fmt: skip
 
 #: flags with which a file in a state folder is opened: never through a link
 OPEN_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC
@@ -82,7 +118,7 @@ class StatePaths:
     @property
     def database(self) -> Path:
         """The database of queue and accounting (controller/store/database.py)."""
-        return self.home / "queue.db"
+        return self.home / DATABASE_NAME
 
     @property
     def jobs(self) -> Path:
@@ -100,7 +136,7 @@ class StatePaths:
 
     def agent_socket(self, node: str) -> Path:
         """The socket of a node's agent."""
-        return self.nodes / node / "agent.sock"
+        return self.nodes / node / AGENT_SOCKET
 
 
 def state(env: Mapping[str, str]) -> StatePaths:

@@ -81,9 +81,9 @@ def _serve(options: dict[str, str]) -> int:
         print("agent: %s" % error.strerror, file=sys.stderr)
         return 1
     os.umask(0o077)
-    address = options["--address"] or endpoints.UNIX + os.path.join(folder, "agent.sock")
-    controller = options["--controller"] or endpoints.UNIX + os.path.join(home, "controller.sock")
-    if not daemonize.lock(os.path.join(folder, "agent.lock")):
+    address = options["--address"] or endpoints.UNIX + os.path.join(folder, paths.AGENT_SOCKET)
+    controller = options["--controller"] or endpoints.UNIX + os.path.join(home, paths.SOCKET_NAME)
+    if not daemonize.lock(os.path.join(folder, paths.AGENT_LOCK)):
         print("agent: another agent of node %s runs in %s" % (options["--node"], folder), file=sys.stderr)
         return 1
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):

@@ -26,7 +26,7 @@ from ..model.allocation import NodeShare
 from ..model.job import Job
 from ..model.spec import JobSpec
 from ..model.states import JobState
-from ..paths import ENGINE, StatePaths
+from ..paths import AGENT, ENGINE, HOME, StatePaths
 from ..protocol.messages import Event, JobEvent, Power, Started
 from ..site.record import Site
 from .jobs import transitions
@@ -416,10 +416,10 @@ class Controller:
 
     def job_variables(self, job: Job) -> dict[str, str]:
         """Variables with which a command inside the allocation finds its agent and this controller."""
-        found = {"SLURMSKY_HOME": str(self.paths.home)}
+        found = {HOME: str(self.paths.home)}
         address = self.engine.agent_address(job.job_id)
         if address is not None:
-            found["SLURMSKY_AGENT"] = address
+            found[AGENT] = address
         return found
 
     def find_job(self, wanted: JobId) -> Job | None:

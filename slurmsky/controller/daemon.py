@@ -110,9 +110,9 @@ async def _serve(
     site: Site, home: paths.StatePaths, env: dict[str, str], find: FindCommand,
     in_idle_time: Callable[[Controller], AsyncGenerator[None, None]], idle_exit_s: float,
 ) -> int:  # fmt: skip
-    for name in ("SLURMSKY_AGENT", "SLURM_JOB_ID", "SLURM_JOBID"):
+    for name in (paths.AGENT, "SLURM_JOB_ID", "SLURM_JOBID"):
         env.pop(name, None)
-    bin_dir = Path(env["SLURMSKY_BIN"]) if env.get("SLURMSKY_BIN") else _bin_dir()
+    bin_dir = Path(env[paths.BIN]) if env.get(paths.BIN) else _bin_dir()
     queue = Controller(site, home, bin_dir, env, time.time, machine_ledger.ledger(str(home.home)))
     service = Service(queue, find, idle_exit_s)
     loop = asyncio.get_running_loop()

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ... import paths
 from ...model.allocation import Launch
 from ...protocol.log_frames import log_key
 from ..job import output_files
@@ -204,7 +205,7 @@ class CloudNode:
     # --- the agent
     def start_agent(self) -> subprocess.Popen[bytes]:
         """Start this node's agent and wait until it listens."""
-        self.socket = os.path.join(self.home, "agent.sock")
+        self.socket = os.path.join(self.home, paths.AGENT_SOCKET)
         environment = {**self.environment, "PYTHONPATH": self.library}
         command = [
             sys.executable,
@@ -224,7 +225,7 @@ class CloudNode:
             command += ["--listen", "%s:%d" % (self.addresses[self.rank], self.port)]
             for option, name in (("--cert", "node.crt"), ("--key", "node.key"), ("--ca", "ca.crt")):
                 command += [option, os.path.join(self.tls, name)]
-        log = os.path.join(self.home, "agent.log")
+        log = os.path.join(self.home, paths.AGENT_LOG)
         process = daemonize.start(command, environment, log)
         deadline = time.monotonic() + 60
         while not endpoints.answers(self.socket):

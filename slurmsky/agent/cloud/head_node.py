@@ -15,6 +15,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from ... import paths
 from ...model.allocation import Launch
 from ...model.codec import job_from_dict
 from ...model.job import Job
@@ -150,7 +151,7 @@ class HeadNode:
         signal.signal(signal.SIGTERM, lambda *_: self.loop.soon(self._told_to_end))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        self.desk = CommandRelay(self.loop, os.path.join(node.home, "controller.sock"), node.settings.get("reach", ""))
+        self.desk = CommandRelay(self.loop, os.path.join(node.home, paths.SOCKET_NAME), node.settings.get("reach", ""))
         self.desk.own_view = own_view.OwnView(self._records, self._nodes, node.launch.cluster)
         self.visitors = RemoteCommands(self.loop, node)
         self.seen_someone = time.monotonic()

@@ -16,6 +16,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any, Callable
 
+from ... import paths
 from ...protocol import wire
 from ...protocol.messages import Event, HostsAdded, NodeEnvironment, Pong, Reached, SameFolder
 from ..net import endpoints
@@ -40,7 +41,7 @@ class Service:
         self._agent = agent
         self._scripts = os.path.join(agent.home, "scripts")
         agent.idle_s = idle_s
-        desk = CommandRelay(agent.loop, os.path.join(agent.home, "controller.sock"))
+        desk = CommandRelay(agent.loop, os.path.join(agent.home, paths.SOCKET_NAME))
         agent.roles["desk"] = desk.park
         agent.roles["name"] = lambda channel: channel.send_json({"name": agent.node})
         agent.roles["files"] = FolderStore(agent.loop, agent.home).serve

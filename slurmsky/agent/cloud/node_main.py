@@ -22,6 +22,7 @@ import threading
 import time
 from typing import Optional
 
+from ... import paths
 from ...protocol.messages import Broken, Done, LastRecord
 from ..net.channel import Channel
 from ..net.event_loop import Loop
@@ -166,7 +167,7 @@ def serve_other(node: CloudNode) -> int:
             return None
         return TlsChannel(loop, up.sock)
 
-    CommandRelay(loop, os.path.join(node.home, "controller.sock"), upstream=upstream)
+    CommandRelay(loop, os.path.join(node.home, paths.SOCKET_NAME), upstream=upstream)
     log, new_stream = JobLogWriter(node.session, node.rank, node.log_key, once.keep), itertools.count().__next__
     step_files = StepFiles(node, log, new_stream)
 

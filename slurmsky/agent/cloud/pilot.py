@@ -21,6 +21,7 @@ import sys
 import time
 from typing import Any, Optional
 
+from ... import paths
 from ..process import daemonize
 from . import cloud_environment
 from .program_install import install
@@ -125,7 +126,7 @@ class Pilot:
         for option, name in (("--cert", "node.crt"), ("--key", "node.key"), ("--ca", "ca.crt")):
             command += [option, os.path.join(self.folder, "tls", name)]
         environment = {**cloud_environment.node_environment(os.environ, account.pw_dir), "PYTHONPATH": library}
-        return daemonize.start(command, environment, os.path.join(self.home, "agent.log"))
+        return daemonize.start(command, environment, os.path.join(self.home, paths.AGENT_LOG))
 
 
 def main(argv: list[str]) -> int:

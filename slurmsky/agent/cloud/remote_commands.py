@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from ... import paths
 from ...model.spec import ALLOCATED_VARIABLE
 from ...protocol import wire
 from ..core.client_requests import join, leave
@@ -19,7 +20,7 @@ from ..srun.step_stats import ONE_STEP
 from .cloud_node import CloudNode
 
 #: slurmsky's own variables that the agent needs for the command
-TOLD = frozenset((ALLOCATED_VARIABLE, "SLURMSKY_JOB_ID", ONE_STEP))
+TOLD = frozenset((ALLOCATED_VARIABLE, paths.JOB_ID, ONE_STEP))
 
 
 class RemoteCommands:

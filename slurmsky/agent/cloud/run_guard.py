@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any, Callable, Optional
 
+from ... import paths
 from ...protocol.log_frames import EVENT, Decoder, LogEvent
 from ...protocol.messages import Ended, Event, Session
 from ..job.journal import Journal
@@ -256,7 +257,7 @@ class RunGuard:
             _signal(earlier.agent, signal.SIGKILL)
         for path in glob.glob(os.path.join(glob.escape(self.home), "nodes", "*", "journal")):
             logs = Journal(path).recover()
-            kill_jobs({log.key[0] for log in logs}, os.path.join(self.home, "agent.sock"), leaders(logs))
+            kill_jobs({log.key[0] for log in logs}, os.path.join(self.home, paths.AGENT_SOCKET), leaders(logs))
 
     def forget_others(self) -> None:
         """Remove the folders of other runs, unchanged for FORGET_S."""

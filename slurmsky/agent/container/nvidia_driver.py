@@ -7,9 +7,11 @@ import re
 import shutil
 import subprocess
 
+from ... import paths
+
 _LIBRARIES = re.compile(r"^\s*lib(?:cuda|nvidia-|nvcuvid|nvoptix)\S*\.so\S* .*=> (/\S+)$", re.MULTILINE)
 _PROGRAMS = ("nvidia-smi", "nvidia-debugdump", "nvidia-cuda-mps-control", "nvidia-cuda-mps-server")
-_FOLDER = "/run/slurmsky-nvidia"
+_FOLDER = paths.NVIDIA_DRIVER
 
 
 def files() -> list[tuple[str, str]]:

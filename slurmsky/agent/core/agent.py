@@ -13,6 +13,7 @@ import sys
 import time
 from typing import Any, Callable, Iterator, Optional
 
+from ... import paths
 from ...model.allocation import Launch
 from ...protocol import wire
 from ...protocol.messages import Ended, Event, JobList, NodeFacts, Refused
@@ -39,11 +40,11 @@ NODE_FACTS_S = 60.0
 #: run number in the journal for a job whose head is another node
 _HOSTED = -1
 #: variables through which the commands inside a job find this agent
-AGENT_VARIABLE = "SLURMSKY_AGENT"
+AGENT_VARIABLE = paths.AGENT
 NODE_RANK = "SKYPILOT_NODE_RANK"  # SkyPilot sets it on each node
 NODE_IPS = "SKYPILOT_NODE_IPS"
-HOME_VARIABLE = "SLURMSKY_HOME"
-BIN_VARIABLE = "SLURMSKY_BIN"
+HOME_VARIABLE = paths.HOME
+BIN_VARIABLE = paths.BIN
 
 
 class Agent:

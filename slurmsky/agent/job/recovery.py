@@ -8,6 +8,7 @@ import signal
 import time
 from typing import Iterable
 
+from ... import paths
 from ...model.job import Step
 from ...model.states import JobState
 from ...protocol.messages import Ended, Started, StepChanged
@@ -80,7 +81,7 @@ def kill_jobs(jobs: Iterable[int], agent_socket: str, sessions: dict[int, float]
             if fields is None or fields.state == "Z":
                 continue
             env = processes.environment_of(pid)
-            if env.get(b"SLURMSKY_AGENT") == token and env.get(b"SLURM_JOB_ID") in ids:
+            if env.get(paths.AGENT.encode()) == token and env.get(b"SLURM_JOB_ID") in ids:
                 known.add(fields.session)
                 roots.append(pid)
             elif fields.session in known:

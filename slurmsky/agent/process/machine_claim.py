@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 
+from ... import paths
+
 #: names the entry, in an agent's environment
-CLAIM = "SLURMSKY_CLAIM"
+CLAIM = paths.CLAIM
 
 
 def keep_alive() -> None:

@@ -10,13 +10,14 @@ import dataclasses
 import json
 from typing import Dict, Mapping, Optional, Tuple
 
+from ... import paths
 from ...protocol import wire
 from ..net import endpoints
 from ..net.channel import Channel
 
 Limits = Dict[str, Tuple[int, int]]
 #: variable with the limits of an srun relayed by another agent or the controller, as JSON; removed for tasks
-VARIABLE = "SLURMSKY_RLIMITS"
+VARIABLE = paths.RLIMITS
 
 _ROWS = {
     "Max cpu time": "CPU",

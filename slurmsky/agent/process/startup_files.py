@@ -12,12 +12,13 @@ import os
 import shlex
 from typing import Optional, Sequence
 
+from ... import paths
 from .processes import shebang
 
 #: name of the file for BASH_ENV, in the agent's folder
 BASH_ENV_FILE = "slurmsky_bash_env"
 #: variable that keeps the caller's BASH_ENV
-CALLERS_BASH_ENV = "SLURMSKY_BASH_ENV"
+CALLERS_BASH_ENV = paths.BASH_ENV
 _SHIMS = "/site/shims"  # ``module`` for shells that import no functions from the environment
 
 _BASH = """\

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Callable
 
+from ... import paths
 from ...protocol import wire
 from ..core.client_requests import elsewhere, leave, parse_context, relay
 from ..net.channel import Channel
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ..core.head_job import HeadJob
 
 #: set where the controller requests one of several jobs or steps: the header is already printed
-ONE_STEP = "SLURMSKY_ONE_STEP"
+ONE_STEP = paths.ONE_STEP
 #: how long another node may take to answer
 _PATIENCE_S = 5.0
 

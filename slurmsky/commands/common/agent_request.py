@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from ... import paths
 from ...controller.command_context import CommandContext
 from ...options.query import JobId
 from ...protocol import wire
@@ -23,7 +24,7 @@ async def hand_over(ctx: CommandContext, wanted: JobId, env: Mapping[str, str] =
     if job is None or address is None:
         return None
     # The agent knows jobs by single ids, not by array or het notation.
-    ctx.redirect(address, {"SLURMSKY_JOB_ID": str(job.job_id), **env})
+    ctx.redirect(address, {paths.JOB_ID: str(job.job_id), **env})
     while True:
         frame = await ctx.frame()
         if frame.kind == wire.SESSION_EXIT:

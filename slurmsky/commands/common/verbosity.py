@@ -29,7 +29,7 @@ def debug(ctx: CommandContext, verbose: int, *lines: str) -> None:
     """Print the lines of -vv on stderr: the controller that answers, then ``lines``."""
     if verbose < 2:
         return
-    socket = ctx.queue.paths.home / "controller.sock"
+    socket = ctx.queue.paths.socket
     for line in (f"answered by the controller of {ctx.queue.host}, pid {os.getpid()}, at {socket}", *lines):
         ctx.say(f"debug:  {line}")
 

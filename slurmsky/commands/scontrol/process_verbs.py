@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 
+from ... import paths
 from ...controller.command_context import CommandContext
 from ...controller.slurm_errors import Errno, SlurmError
 from ...options.query import ScontrolQuery
@@ -73,7 +74,7 @@ def pidinfo(ctx: CommandContext, words: Words) -> int:
 def _job_processes(ctx: CommandContext) -> list[tuple[int, dict[str, str]]]:
     """Processes of this queue's jobs on this machine, each with its environment."""
     found = []
-    mark = b"SLURMSKY_AGENT=" + os.fsencode(ctx.queue.paths.home) + b"/"  # not another queue's
+    mark = os.fsencode(f"{paths.AGENT}={ctx.queue.paths.home}/")  # not another queue's
     for name in os.listdir("/proc"):
         if not name.isdecimal():
             continue

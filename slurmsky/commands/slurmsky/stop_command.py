@@ -6,7 +6,7 @@ import os
 
 import click
 
-from ... import client, client_start
+from ... import client, client_start, paths
 from ...top.controller_client import ControllerClient, NoController
 from ._base import Command, Forward, failed
 
@@ -24,7 +24,7 @@ def command() -> int:
 
         asyncio.get_running_loop().call_later(0.02, ctx.queue.stop)
         return 0
-    if os.environ.get("SLURMSKY_AGENT"):
+    if os.environ.get(paths.AGENT):
         raise Forward
     return stop()
 

@@ -22,7 +22,7 @@ _PATIENCE_S = 20.0
 
 def _of_this_state(home: Path) -> list[int]:
     """Processes of a state folder: the controller, the agents and their child processes."""
-    mark = b"SLURMSKY_HOME=" + os.fsencode(home)
+    mark = os.fsencode(f"{paths.HOME}={home}")
     found = []
     for entry in os.listdir("/proc"):
         if not entry.isdecimal() or int(entry) in (os.getpid(), os.getppid()):
@@ -74,7 +74,7 @@ def command(cancel_jobs: bool, keep_history: bool, yes: bool) -> int:
     """
     home, cache = paths.state(os.environ).home, paths.cache(os.environ)
     controller = ControllerClient()
-    if controller.running() or (home / "queue.db").exists():
+    if controller.running() or (home / paths.DATABASE_NAME).exists():
         try:
             controller.start()
             waiting = controller.ask("squeue", "-h", "-a", "-o", "%i").out.split()

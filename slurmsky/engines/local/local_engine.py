@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ... import paths
 from ...agent.job.launch_codec import LaunchWriter
 from ...agent.job.version import VERSION
 from ...agent.net.endpoints import peer_uid
@@ -178,7 +179,7 @@ class LocalEngine:
     # --- agents
 
     def _socket(self, node: str) -> Path:
-        return self._home / "nodes" / node / "agent.sock"
+        return self._home / "nodes" / node / paths.AGENT_SOCKET
 
     async def _connect(self, node: str) -> AgentLink:
         link = AgentLink(node, self._event, self._lost)
@@ -280,21 +281,21 @@ class LocalEngine:
         folder = self._socket(node).parent
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._processes = [process for process in self._processes if process.poll() is None]
-        paths = [entry for entry in sys.path if entry and not entry.endswith(".zip")]
+        modules = [entry for entry in sys.path if entry and not entry.endswith(".zip")]
         environment = {
             **self._environment,
-            "PYTHONPATH": os.pathsep.join(paths),
-            "SLURMSKY_HOME": str(self._home),
+            "PYTHONPATH": os.pathsep.join(modules),
+            paths.HOME: str(self._home),
         }
         if self._claim:
             environment[CLAIM] = self._claim
         if self._bin is not None:
-            environment["SLURMSKY_BIN"] = str(self._bin)
+            environment[paths.BIN] = str(self._bin)
         program = [sys.executable, "-S", "-m", "slurmsky.agent"]
         command = [*program, "--node", node, "--home", str(self._home)]
-        command += ["--controller", f"unix:{self._home / 'controller.sock'}", "--root", str(_ROOT)]
-        before = (folder / "agent.log").stat().st_size if (folder / "agent.log").exists() else 0
-        process = daemonize.start(command, environment, str(folder / "agent.log"))
+        command += ["--controller", f"unix:{self._home / paths.SOCKET_NAME}", "--root", str(_ROOT)]
+        before = (folder / paths.AGENT_LOG).stat().st_size if (folder / paths.AGENT_LOG).exists() else 0
+        process = daemonize.start(command, environment, str(folder / paths.AGENT_LOG))
         self._processes.append(process)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + START_TIMEOUT_S
@@ -307,7 +308,7 @@ class LocalEngine:
             except OSError:
                 code = process.poll()
                 if code is not None:
-                    how = f"signal {-code}" if code < 0 else _last_line(folder / "agent.log", before)
+                    how = f"signal {-code}" if code < 0 else _last_line(folder / paths.AGENT_LOG, before)
                     raise EngineError(f"agent ended while starting: {how}") from None
         process.kill()  # otherwise it could still take the node's lock later
         raise EngineError(f"agent does not answer within {START_TIMEOUT_S:.0f} s")
@@ -482,7 +483,7 @@ class LocalEngine:
                 self._placed[job.job_id] = _Placed(job.restarts, job.nodes)
                 nodes.update(dict.fromkeys(job.nodes))
         await asyncio.gather(*(self._settle(node) for node in nodes))
-        for path in self._home.glob("nodes/*/agent.sock"):
+        for path in self._home.glob(f"nodes/*/{paths.AGENT_SOCKET}"):
             if path.parent.name not in nodes:
                 await self._greet(path.parent.name)
 

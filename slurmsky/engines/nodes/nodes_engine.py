@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ... import paths
 from ...agent.job.version import VERSION
 from ...model.allocation import Launch
 from ...model.job import Job
@@ -70,7 +71,7 @@ class NodesEngine(LocalEngine):
         self._early: dict[str, Event] = {}  # job lists that arrived before their connection was ready
         self._heard: dict[str, float] = {}  # loop time of each agent's last message
         adapt = self._setup.request_there
-        self._doors = CommandDoors(self.folder / "doors", home / "controller.sock", self._streams, adapt)
+        self._doors = CommandDoors(self.folder / "doors", home / paths.SOCKET_NAME, self._streams, adapt)
         self._reconnecting = Reconnecting(self.fleet, provider, self.link, self._show, self.lose)
         self._not_sent: dict[int, int] = {}  # jobs whose launch has not been sent yet, with their run
         self._pinging: asyncio.Task[None] | None = None

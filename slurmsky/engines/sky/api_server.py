@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ... import paths
 from ...site import Site
 from ..base import Choice
 from . import http_transport
@@ -63,7 +64,7 @@ async def choose(
     if word == "sky" or (word != "local" and is_set_up(environment, site)):
         await asyncio.to_thread(http_transport.preload)
     if word in ("sky", "local"):
-        return Choice(word, "SLURMSKY_ENGINE" if wanted else "the site file")
+        return Choice(word, paths.ENGINE if wanted else "the site file")
     if not is_set_up(environment, site):
         return Choice("local", "SkyPilot is not set up")
     try:

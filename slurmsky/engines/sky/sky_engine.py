@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ... import paths
 from ...model.allocation import Launch
 from ...model.job import Job, Node
 from ...model.spec import JobSpec
@@ -66,7 +67,7 @@ class SkyEngine:
         inventory: Callable[[], Inventory] = Inventory,
     ) -> None:
         self.folder = home / "sky"
-        self.socket = home / "controller.sock"
+        self.socket = home / paths.SOCKET_NAME
         self.site = site
         self.client = client
         self._on_event = on_event
