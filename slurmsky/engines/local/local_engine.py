@@ -320,7 +320,8 @@ class LocalEngine:
         if isinstance(event, Refused):
             # The agent did not understand the launch; a retry would fail in the same way.
             log.error("node %s refused the launch of job %s: %s", node, event.job_id, event.comment)
-            event = Ended(job_id=event.job_id, exit_code=1, reason="JobLaunchFailure", comment=event.comment)
+            ended = Ended(state="FAILED", exit_code=1, reason="JobLaunchFailure", comment=event.comment)
+            event = ended.but(job_id=event.job_id, run=event.run)
         if isinstance(event, JobEvent) and not event.node:
             event = event.but(node=node)
         if isinstance(event, Ended):
