@@ -163,7 +163,7 @@ def test_a_launch_that_is_not_understood_is_answered(fresh: Cluster) -> None:
         node.send({"op": "launch", "launch": launch})
     node.send({"op": "launch", "like": 99, "launch": {"job_id": 702}})
     node.send({"op": "acks", "acks": "none"})
-    for job_id in (700, 701, None, 702):
+    for job_id in (700, 701, 0, 702):
         assert node.wait(lambda event, job_id=job_id: event["ev"] == "refused" and event["job_id"] == job_id)["comment"]
     launch = fresh.start(fresh.prepare("#!/bin/sh\nexit 3\n"))
     assert fresh.finish(launch)["exit_code"] == 3
