@@ -34,6 +34,8 @@ log = logging.getLogger("slurmsky.nodes")
 #: seconds of silence after which a connection to an agent counts as broken
 PING_S = 10.0
 AGAIN_S = 0.2
+#: how many times [sky] upload_mib a submit folder may hold: a kept node receives a file only once
+UPLOADS = 4
 
 
 class NodesEngine(LocalEngine):
@@ -64,7 +66,7 @@ class NodesEngine(LocalEngine):
         async def connect(node: str) -> Streams:
             return await self._streams(node, "files")
 
-        self._files = RemoteFiles(self.folder / "jobs", home, upload_mib << 20, connect)
+        self._files = RemoteFiles(self.folder / "jobs", home, UPLOADS * upload_mib << 20, connect)
         self._requests = AgentRequests()
         self._setup = NodeSetup(self._files, self._requests, self.fleet.address, allowed)
         self._pids: dict[str, int] = {}  # of each node's agent; a new pid means that the agent was killed
