@@ -248,7 +248,7 @@ class Controller:
             if not job.is_batch and not job.state.finished and job.alloc_pid:
                 background(self._let_go_of(job))
         if self.managed is not None:
-            self._reading = asyncio.ensure_future(self.managed.run())
+            self._reading = background(self.managed.run())
         if self.power is not None:
             self.power.begin()
         self._loop.call_later(OLD_FILES_LOOK_S, self.job_files.look)

@@ -8,6 +8,7 @@ has taken effect.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -19,14 +20,26 @@ from ..protocol.messages import Event
 OnEvent = Callable[[Event], None]
 
 
+log = logging.getLogger("slurmsky.background")
+
 _BACKGROUND: set[asyncio.Task[None]] = set()
 
 
-def background(work: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine in the background and keep a reference to it, which the event loop itself does not."""
+def background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Run a coroutine that no other one awaits; an exception is logged.
+
+    The registry keeps a reference to the task, which the event loop itself does not.
+    """
     task = asyncio.ensure_future(work)
     _BACKGROUND.add(task)
-    task.add_done_callback(_BACKGROUND.discard)
+    task.add_done_callback(_over)
+    return task
+
+
+def _over(task: asyncio.Task[None]) -> None:
+    _BACKGROUND.discard(task)
+    if not task.cancelled() and task.exception() is not None:
+        log.error("%s failed", getattr(task.get_coro(), "__qualname__", "a task"), exc_info=task.exception())
 
 
 class EngineError(Exception):

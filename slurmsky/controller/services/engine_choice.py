@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from ...engines.base import Choice
+from ...engines.base import Choice, background
 
 log = logging.getLogger("slurmsky.controller")
 
@@ -42,7 +42,7 @@ class EngineChoice:
     def begin(self, ask: Callable[[], Awaitable[Choice]], decided: Callable[[], None]) -> None:
         """Repeat the query until the answer is certain."""
         if self.open:
-            self._task = asyncio.ensure_future(self._settle(ask, decided))
+            self._task = background(self._settle(ask, decided))
 
     async def _settle(self, ask: Callable[[], Awaitable[Choice]], decided: Callable[[], None]) -> None:
         pause = FIRST_PAUSE_S

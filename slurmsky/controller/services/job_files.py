@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from ...engines.base import background
 from ...model.job import Job
 from ..jobs.job_table import JobTable
 from ..jobs.launch_builder import spool_id
@@ -104,7 +105,7 @@ class JobFiles:
             self._size -= len(self._environments.pop(spool))
         if self._loop.time() >= self._due and (self._cleaning is None or self._cleaning.done()):
             self._due = self._loop.time() + (_PAUSE_S if self._keep_s else _SHORT_PAUSE_S)
-            self._cleaning = asyncio.ensure_future(self._clean())
+            self._cleaning = background(self._clean())
 
     async def _clean(self) -> None:
         horizon = self._clock() - self._keep_s

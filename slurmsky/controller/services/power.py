@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...engines.base import EngineError
+from ...engines.base import EngineError, background
 from ...engines.powered import Order, PoweredEngine
 from ...language import hostlist
 from ...model.allocation import NodeShare
@@ -173,7 +173,7 @@ class PowerSaving:
         for name in self.requests.names:  # requests of an earlier controller whose node is off by now
             if self.engine.fleet.order_of(name) is None:
                 self._carried_out(self.book.nodes[name])
-        self._task = asyncio.ensure_future(self._run())
+        self._task = background(self._run())
 
     async def _run(self) -> None:
         while True:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
+from typing import Any
 
+from ...engines.base import background
 from ...language import hostlist
 from ...language.syntax_errors import LanguageError
 from ...model.job import Job
@@ -27,7 +29,7 @@ _NOTE = "triggers"
 JOB_TYPES = ("fini", "time")
 NODE_TYPES = ("down", "drained", "draining", "fail", "idle", "up", "resume")
 
-Run = Callable[[list[str]], Awaitable[None]]
+Run = Callable[[list[str]], Coroutine[Any, Any, None]]
 
 
 class Refused(Exception):
@@ -173,7 +175,7 @@ class Triggers:
                 continue
             pulled.add(one.number)
             one.due, one.by = 0.0, ""
-            task = asyncio.ensure_future(self._run([*one.program.split(), by]))
+            task = background(self._run([*one.program.split(), by]))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         kept = [one for one in self.triggers if one.number not in pulled or (one.permanent and one.type not in

@@ -25,6 +25,7 @@ from functools import cache
 from itertools import accumulate
 from pathlib import Path
 
+from ...engines.base import background
 from ...report.text.print_fields import Same
 from .database import Run, Store, StoreError
 
@@ -206,7 +207,7 @@ class IdleTime:
     def look(self) -> None:
         """Start the work if a change was committed since its last run."""
         if self.work is not None and self._task is None and self._store.commits != self._done:
-            self._task = asyncio.ensure_future(self._run(self.work))
+            self._task = background(self._run(self.work))
 
     async def _run(self, work: Work) -> None:
         try:

@@ -185,7 +185,7 @@ class NodesEngine(LocalEngine):
         if early is not None:
             super()._event(node, early)
         if self._pinging is None:
-            self._pinging = asyncio.ensure_future(self._ping())
+            self._pinging = background(self._ping())
         return link
 
     async def _linked(self, node: str) -> AgentLink:

@@ -21,7 +21,7 @@ from ...translate.credentials import redacted
 from ...translate.notes import NODE_CONFIG, Refused
 from ...translate.sky_components import plan_all
 from ...translate.task import SkyTask, plan
-from ..base import EngineError, OnEvent, Unable
+from ..base import EngineError, OnEvent, Unable, background
 from ..cloud import CloudAccount, PriceQuestion
 from ..offers import Inventory
 from . import array_packs, error_file, feasibility, head_connection, inbox, intervals, prices, reached, shipment
@@ -672,12 +672,6 @@ class SkyEngine:
             raise EngineError(f"the nodes of job {job_id} cannot be reached from here: {error}") from error
 
     def _spawn(self, coroutine: Any) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(coroutine)
+        task = background(coroutine)
         self._tasks.add(task)
-
-        def over(done: asyncio.Task[None]) -> None:
-            self._tasks.discard(done)
-            if not done.cancelled() and done.exception() is not None:
-                log.error("SkyPilot engine", exc_info=done.exception())
-
-        task.add_done_callback(over)
+        task.add_done_callback(self._tasks.discard)
