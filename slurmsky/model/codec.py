@@ -33,7 +33,7 @@ def _said(record: Any, defaults: dict[str, Any], *apart: str) -> dict[str, Any]:
     return {
         name: value
         for name, value in record.__dict__.items()
-        if value is not default(name, _UNKNOWN) and value != default(name, _UNKNOWN) and name not in apart
+        if value is not (known := default(name, _UNKNOWN)) and value != known and name not in apart
     }
 
 

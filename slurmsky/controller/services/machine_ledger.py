@@ -20,6 +20,7 @@ import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 log = logging.getLogger("slurmsky.controller")
 
@@ -71,6 +72,12 @@ class Held:
 
 
 NOTHING = Held()
+
+
+@lru_cache(maxsize=256)
+def _parsed(data: bytes) -> Held:
+    """``Held.load``; between two passes most entries stay as they are."""
+    return Held.load(data)
 
 
 @dataclass
@@ -198,7 +205,7 @@ class Ledger:
                 if not stat.S_ISREG(facts.st_mode) or facts.st_uid != int(name.partition("-")[0]):
                     continue
                 if _is_held(descriptor):
-                    yield name, Held.load(os.pread(descriptor, _MOST_BYTES, 0))
+                    yield name, _parsed(os.pread(descriptor, _MOST_BYTES, 0))
                 elif facts.st_nlink == 0:
                     os.close(self._files.pop(name))  # the file was removed and created again
             except (OSError, ValueError):
