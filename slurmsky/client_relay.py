@@ -137,7 +137,7 @@ class Relay:
             if self._code is not None or channel not in self._open:
                 return
 
-    def _handle(self, channel: Channel, kind: bytes, payload: memoryview) -> None:
+    def _handle(self, channel: Channel, kind: bytes, payload: memoryview) -> None:  # noqa: C901
         if kind == STDOUT:
             self._write(1, payload)
         elif kind == STDERR:

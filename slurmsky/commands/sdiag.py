@@ -8,7 +8,7 @@ import time
 from ..controller.command_context import CommandContext
 from ..options.family import parse
 from ..report.json.manager_records import statistics_record
-from ..report.text.sdiag import Counters, sdiag_text
+from ..report.text.controller_statistics import Counters, sdiag_text
 from ..report.text.units import Clock
 from .common.caller_settings import surroundings, user_name
 from .common.command_errors import command

@@ -7,6 +7,7 @@ import pwd
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..controller.command_context import CommandContext
 from ..controller.services.budget_policy import month_of
@@ -150,46 +151,8 @@ def _report(ctx: CommandContext, request: FamilyRequest, kind: str, words: Seque
         start, end = int(month_of(now)[0]), int(now) + 1
     query = utilization.Query(kind, name, start, end, tres=tres, tres_given="tres" in request.values,
                               time=mood.time, look=mood.look, proper={user: _proper(user)})  # fmt: skip
-    code = 0
-    sort = _asked_by(kind, name)
     clusters = request.get("clusters", "").split(",") if request.get("clusters") else []
-    for word in words[1:]:
-        key, equals, value = word.partition("=")
-        value = value.strip("\"'")
-        flag = None if equals else name_matching.choose(word, _FLAGS.get(sort, (_EVERY,)))
-        if flag is not None:
-            query = replace(query, **{flag: True}) if flag else query  # type: ignore[arg-type]
-            continue
-        field = name_matching.choose(key.rstrip("+-"), _CONDITIONS[sort]) if equals else _CONDITIONS[sort][0][2]
-        value = value if equals else word
-        if field is None:
-            hint = "" if sort == "wckey" else "\nUse keyword set to modify value"
-            ctx.err(f" Unknown condition: {word}{hint}")
-            code = 1
-        elif field in ("start", "end"):
-            try:
-                query = replace(query, **{field: timespec.parse(value, now, past=True, tz=zone)})  # type: ignore[arg-type]
-            except LanguageError as error:
-                ctx.err(str(error))
-        elif field == "clusters":
-            clusters += value.split(",")
-        elif field == "top":
-            if not value[:1].isdecimal() and value:
-                ctx.error(f"Invalid value for TopCount ({value})")
-                code = 1
-            else:
-                query = replace(query, top=leading_int(value))
-        elif field == "grouping":
-            if value[:1].lower() == "i":
-                query = replace(query, individual=True)
-            else:
-                query = replace(query, grouping=tuple(leading_int(part) for part in value.split(",") if part))
-        elif field == "jobs":
-            query = replace(query, jobs=tuple(int(part) for part in value.split(",") if part.isdecimal()))
-        elif field == "format":
-            query = replace(query, format=",".join(filter(None, (query.format, value))))
-        elif field:
-            query = replace(query, **{field: tuple(value.split(","))})  # type: ignore[arg-type]
+    query, code = _with_conditions(ctx, query, words[1:], clusters)
     query = replace(query, end=query.end if query.end > query.start else query.start + 3600)
     queue.flush()
     chosen = (among("account", query.accounts) & among("user", query.users) & among("partition", query.partitions)
@@ -205,6 +168,54 @@ def _report(ctx: CommandContext, request: FamilyRequest, kind: str, words: Seque
         ctx.err(f" Unknown field '{field}'")
     ctx.out(text)
     return 1 if unknown else code
+
+
+def _with_conditions(
+    ctx: CommandContext, query: utilization.Query, words: Sequence[str], clusters: list[str]
+) -> tuple[utilization.Query, int]:
+    """The query with its flags and its KEY=VALUE conditions, and the exit code; adds to ``clusters``."""
+    code = 0
+    sort = _asked_by(query.kind, query.name)
+    for word in words:
+        key, equals, value = word.partition("=")
+        flag = None if equals else name_matching.choose(word, _FLAGS.get(sort, (_EVERY,)))
+        if flag is not None:
+            query = replace(query, **{flag: True}) if flag else query  # type: ignore[arg-type]
+            continue
+        field = name_matching.choose(key.rstrip("+-"), _CONDITIONS[sort]) if equals else _CONDITIONS[sort][0][2]
+        value = value.strip("\"'") if equals else word
+        if field is None:
+            hint = "" if sort == "wckey" else "\nUse keyword set to modify value"
+            ctx.err(f" Unknown condition: {word}{hint}")
+            code = 1
+        elif field == "clusters":
+            clusters += value.split(",")
+        elif field == "top" and value and not value[:1].isdecimal():
+            ctx.error(f"Invalid value for TopCount ({value})")
+            code = 1
+        elif field:
+            try:
+                query = replace(query, **_condition(ctx, query, field, value))
+            except LanguageError as error:
+                ctx.err(str(error))
+    return query, code
+
+
+def _condition(ctx: CommandContext, query: utilization.Query, field: str, value: str) -> dict[str, Any]:
+    """The fields of a query that one condition sets. Raises LanguageError for a time that cannot be read."""
+    if field in ("start", "end"):
+        return {field: timespec.parse(value, ctx.queue.clock(), past=True, tz=caller_zone(ctx))}
+    if field == "top":
+        return {"top": leading_int(value)}
+    if field == "grouping":
+        if value[:1].lower() == "i":
+            return {"individual": True}
+        return {"grouping": tuple(leading_int(part) for part in value.split(",") if part)}
+    if field == "jobs":
+        return {"jobs": tuple(int(part) for part in value.split(",") if part.isdecimal())}
+    if field == "format":
+        return {"format": ",".join(filter(None, (query.format, value)))}
+    return {field: tuple(value.split(","))}
 
 
 def _charges(ctx: CommandContext, start: float, end: float, chosen: Where) -> list[Charge]:

@@ -15,7 +15,7 @@ from typing import Optional, Sequence
 
 from ..language.timelimit import format_minutes
 from ..model.spec import INFINITE, JobSpec, StepSpec
-from . import checks, programs
+from . import checks, multiprog_file
 from . import script as reading
 from .component_options import COMMAND_LINE, SCRIPT, Component, answer_early, switched_on
 from .getopt import Words, split
@@ -250,7 +250,7 @@ def parse_srun(argv: Sequence[str], context: ReadContext, table: Optional[Table]
             if not command:
                 raise failure("srun", "No command given to execute.", level="fatal")
             if part.get("multi_prog"):
-                programs.verify(part, command[0])
+                multiprog_file.verify(part, command[0])
             checks.verify(part)
             _relative(part)
             told += checks.inside_a_job(part)

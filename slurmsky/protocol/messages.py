@@ -94,7 +94,7 @@ class Ended(JobEvent, kind="ended"):
         return 128 + self.exit_signal if self.exit_signal else self.exit_code or int(self.state != "COMPLETED")
 
 
-class Refused(JobEvent, kind="refused"):
+class LaunchRefused(JobEvent, kind="refused"):
     """The agent did not understand the launch."""
 
     comment: str = ""
@@ -104,7 +104,7 @@ class Missing(JobEvent, kind="missing"):
     """The job's node does not know the job: the launch was lost with its sender or its receiver."""
 
 
-class Here(JobEvent, kind="here"):
+class JobReachable(JobEvent, kind="here"):
     """The job's agents can be reached."""
 
 
@@ -131,7 +131,7 @@ class EngineState(JobEvent, kind="state"):
     restarts: Optional[int] = None
 
 
-class Managed(JobEvent, kind="managed"):
+class ManagedJobNamed(JobEvent, kind="managed"):
     """SkyPilot has accepted the job under this id and name."""
 
     managed_job_id: int
@@ -235,7 +235,7 @@ class StreamRecord(LogRecord):
     stream: int
 
 
-class Session(LogRecord, kind="session"):
+class SessionBegun(LogRecord, kind="session"):
     """The job begins on its nodes: its restart count, number of nodes, and the first node's address."""
 
     session: int = 0
@@ -286,13 +286,13 @@ class LetterEnded(StreamRecord, kind="letter-end"):
     """A sealed request's stream is complete."""
 
 
-class Note(LogRecord, kind="note"):
+class OutputNote(LogRecord, kind="note"):
     """A line for the end of the job's output."""
 
     text: str = ""
 
 
-class Broken(LogRecord, kind="broken"):
+class NodeBroken(LogRecord, kind="broken"):
     """A node could not run its part."""
 
     text: str = ""

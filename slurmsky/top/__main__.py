@@ -24,7 +24,7 @@ def main() -> int:
     """Show the view until the caller quits it."""
     if "NO_COLOR" not in os.environ and _without_colours():
         os.environ["NO_COLOR"] = "1"
-    from slurmsky.top.app import Top
+    from slurmsky.top.screen import Top
 
     return Top(float(sys.argv[1])).show()
 

@@ -13,7 +13,7 @@ from .explainview import View
 from .finding import CHANGED, DECISION, KEPT, MISSING, NOTHING, Finding
 from .idiom import one_line
 from .launched import Launched, launched
-from .preparation import environment_packages
+from .node_setup import environment_packages
 from .programs import Source
 from .programs import find as find_program
 from .shellcommands import Command
@@ -163,16 +163,20 @@ class Body:
             return self._machine(finding, reason)
         if provider:
             return finding(KEPT, f"from {provider}")
+        return self._installed(finding, name, source)
+
+    def _installed(self, finding: Callable[..., Finding], name: str, source: Source) -> Finding:
+        """A program that a package or an image brings, or that the user must bring."""
+        fields = self.view.fields
         if source.install:
             return finding(CHANGED, f"setup installs {source.package} ({source.kind}) where the node lacks it")
-        if source.kind == "image":
-            if "image_id" in view.fields and str(view.fields["image_id"]) != source.package:
-                settle = f'[programs]\n"{toml(name)}" = "COMMAND THAT INSTALLS IT"'
-                return finding(DECISION, f"not in {view.fields['image_id']}", settle)
-            return finding(CHANGED, f"image {source.package}")
-        if source.kind == "reports" and not _ERREXIT.search(view.source):
-            return finding(NOTHING, "only reports on the old cluster; the script prints an error and goes on")
         settle = f'[programs]\n"{toml(name)}" = "COMMAND THAT INSTALLS IT"'
+        if source.kind == "image":
+            if "image_id" in fields and str(fields["image_id"]) != source.package:
+                return finding(DECISION, f"not in {fields['image_id']}", settle)
+            return finding(CHANGED, f"image {source.package}")
+        if source.kind == "reports" and not _ERREXIT.search(self.view.source):
+            return finding(NOTHING, "only reports on the old cluster; the script prints an error and goes on")
         why = "licensed software: bring an image that holds it" if source.kind == "licensed" else "of the old cluster"
         return finding(DECISION, why, settle)
 

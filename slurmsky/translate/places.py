@@ -51,6 +51,11 @@ _MAKERS = words(
     mkdir git python python3 virtualenv conda cp rsync wget curl tar
     """
 )
+_READERS = words(
+    """
+    cd pushd ls find du df cat head tail wc sort
+    """
+)
 _MOVERS = words(
     """
     cp mv rsync ln scp dcp
@@ -190,9 +195,7 @@ def _of_variable(name: str, value: Word, scope: Scope) -> Iterator[Place]:
 
 def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
     name, words = found.name, found.words
-    if not words:
-        return
-    if name in _SPEAKERS or name in scope.functions:
+    if not words or name in _SPEAKERS or name in scope.functions:
         return
     if name in ("source", ".") and len(words) > 1:
         text = scope.expand(words[1])
@@ -215,21 +218,8 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
     if words[0].variables and " " in scope.expand(words[0]).strip():
         yield from _command_line(words[0], scope)
     yield from _paths(words[0], scope, RUN)
-    arguments = words[1:]
-    if name in _WRITERS:
-        roles = [WRITTEN] * len(arguments)
-    elif name in _MOVERS:
-        roles = [READ] * (len(arguments) - 1) + [WRITTEN] if len(arguments) > 1 else [READ]
-    elif name == "git" and arguments and arguments[0].text == "clone":
-        roles = [READ] * (len(arguments) - 1) + [WRITTEN]
-    elif name in ("virtualenv",) or [word.text for word in arguments[:2]] == ["-m", "venv"]:
-        roles = [WRITTEN] * len(arguments)
-    elif name in ("cd", "pushd", "ls", "find", "du", "df", "cat", "head", "tail", "wc", "sort"):
-        roles = [READ] * len(arguments)
-    else:
-        roles = [""] * len(arguments)
     named = ""
-    for word, role in zip(arguments, roles, strict=True):
+    for word, role in zip(words[1:], _roles(name, words[1:]), strict=True):
         raw = word.shown
         if word.variables and not role and raw == word.raw and not raw.startswith(("'", "-")):
             held = scope.expand(word)
@@ -261,6 +251,17 @@ def _command_line(word: Word, scope: Scope) -> Iterator[Place]:
         if _is_path(path):
             yield Place(word.line, _home(path), _by_option(before))
         named = ""
+
+
+def _roles(name: str, arguments: Sequence[Word]) -> list[str]:
+    """The role of each argument of a program; "": its option decides."""
+    if name in _WRITERS or name == "virtualenv" or [word.text for word in arguments[:2]] == ["-m", "venv"]:
+        return [WRITTEN] * len(arguments)
+    if name == "git" and arguments and arguments[0].text == "clone":
+        return [READ] * (len(arguments) - 1) + [WRITTEN]
+    if name in _MOVERS:
+        return [READ] * (len(arguments) - 1) + [WRITTEN] if len(arguments) > 1 else [READ] * len(arguments)
+    return [READ if name in _READERS else ""] * len(arguments)
 
 
 def _by_option(option: str) -> str:

@@ -60,7 +60,7 @@ class Scope:
             scope.given.add(match[1])
         return scope
 
-    def _command(self, command: Command) -> None:
+    def _command(self, command: Command) -> None:  # noqa: C901
         for given in command.assignments:
             if "--container-" in given.value.raw:
                 self.containers.add(given.name)

@@ -21,9 +21,9 @@ from .geometry import Geometry, geometry
 from .idiom import Dropped, Reading, one_line
 from .idiomtables import LAUNCHERS
 from .idiomvars import Facts
+from .node_setup import preparation
 from .notes import Note, Refused
 from .omitted_options import left_out
-from .preparation import preparation
 from .programs import setup_lines
 from .scope import Scope
 from .scriptfiles import leaves_files, names_files_beside, serve_port, takes_arguments

@@ -16,12 +16,12 @@ from rich.cells import cell_len
 
 from slurmsky.commands.slurmsky import top_command
 from slurmsky.top import rows
-from slurmsky.top.app import Top
 from slurmsky.top.bars import head
 from slurmsky.top.controller_client import Answer, ControllerClient, NoController
 from slurmsky.top.job_details import JobDetails, detail_lines, efficiency_lines, why_lines
 from slurmsky.top.keys import KEYS, hints
 from slurmsky.top.plain_text import output_line, plain
+from slurmsky.top.screen import Top
 from slurmsky.top.tail import MOST_BYTES, MOST_LINES, Tail
 
 # --- what stands above all

@@ -27,9 +27,9 @@ from ...protocol.messages import (
     Event,
     JobEvent,
     JobNode,
-    Note,
-    Refused,
-    Session,
+    LaunchRefused,
+    OutputNote,
+    SessionBegun,
     Started,
     StepChanged,
     StreamOpened,
@@ -124,7 +124,7 @@ class HeadNode:
         node = self.node
         server, _client = node.contexts()
         self.log.event(
-            Session(
+            SessionBegun(
                 session=node.session, restart=node.launch.restart_count, control=self.control, ranks=node.count
             )
         )
@@ -179,7 +179,7 @@ class HeadNode:
         self.channel.on_close = self._agent_lost
         self.channel.send_json({"op": "hello", "role": "controller", "jobs": []})
         if self.node.note:
-            self.log.event(Note(text=self.node.note))
+            self.log.event(OutputNote(text=self.node.note))
 
     # --- jobs of this run
     def add(self, element: dict[str, Any]) -> None:
@@ -328,7 +328,7 @@ class HeadNode:
             for job in member.jobs:
                 if event.step.job_id == job.job_id:
                     job.steps[event.step.step_id] = event.step
-        if isinstance(event, Refused):
+        if isinstance(event, LaunchRefused):
             self._over(member, end_event(member.launch.job_id, "FAILED", "JobLaunchFailure"))
         elif isinstance(event, Ended):
             self._over(member, event)
@@ -463,7 +463,8 @@ class HeadNode:
         limit = int(self.node.settings.get("alone_s", 0))
         if limit and time.monotonic() - self.seen_someone > limit and not self.alone:
             self.alone = True
-            self.log.event(Note(text="no client connected for %d minutes: the nodes are released" % (limit // 60)))
+            text = "no client connected for %d minutes: the nodes are released" % (limit // 60)
+            self.log.event(OutputNote(text=text))
             for job_id, member in self.members.items():
                 message = {"op": "terminate", "job_id": job_id, "state": "TIMEOUT", "signal": signal.SIGTERM}
                 self.channel.send_json({**message, "kill_wait_s": member.launch.kill_wait_s})

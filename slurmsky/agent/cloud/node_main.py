@@ -23,7 +23,7 @@ import time
 from typing import Optional
 
 from ... import paths
-from ...protocol.messages import Broken, Done, LastRecord
+from ...protocol.messages import Done, LastRecord, NodeBroken
 from ..net.channel import Channel
 from ..net.event_loop import Loop
 from ..net.tls_channel import TlsChannel
@@ -220,7 +220,7 @@ def main(argv: list[str]) -> int:
     except (rendezvous.RendezvousError, OSError, ValueError) as error:
         # A separate rank: its events have their own sequence numbers.
         log = JobLogWriter(node.session, 4000 + node.rank, node.log_key)
-        log.event(Broken(text="node %d: %s" % (node.rank, error)))
+        log.event(NodeBroken(text="node %d: %s" % (node.rank, error)))
         return 70
 
 

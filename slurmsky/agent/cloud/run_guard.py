@@ -29,7 +29,7 @@ from typing import Any, Callable, Optional
 
 from ... import paths
 from ...protocol.log_frames import EVENT, Decoder, LogEvent
-from ...protocol.messages import Ended, Event, Session
+from ...protocol.messages import Ended, Event, SessionBegun
 from ..job.journal import Journal
 from ..job.recovery import kill_jobs, leaders
 from ..process import processes
@@ -275,7 +275,7 @@ class RunGuard:
 
 def _take(found: Replay, item: LogEvent) -> None:
     event = Event.decode(item.body)
-    if isinstance(event, Session):
+    if isinstance(event, SessionBegun):
         found.session = item.session
     elif isinstance(event, Ended) and not event.by_signal:
         found.ends[event.job_id] = event

@@ -16,7 +16,7 @@ from typing import Any, Callable, Iterator, Optional
 from ... import paths
 from ...model.allocation import Launch
 from ...protocol import wire
-from ...protocol.messages import Ended, Event, JobList, NodeFacts, Refused
+from ...protocol.messages import Ended, Event, JobList, LaunchRefused, NodeFacts
 from ..job.journal import JobLog, Journal, Key
 from ..job.launch_codec import LaunchReader
 from ..job.version import VERSION
@@ -222,7 +222,7 @@ class Agent:
         except Exception as error:
             self.loop.report()
             job_id = (message.get("launch") or {}).get("job_id", 0)
-            refusal = Refused(job_id=job_id, comment="%s: %s" % (type(error).__name__, error))
+            refusal = LaunchRefused(job_id=job_id, comment="%s: %s" % (type(error).__name__, error))
             if self._controller is not None:
                 self._controller.send_json(refusal.encode())
             return

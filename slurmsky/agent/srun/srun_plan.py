@@ -210,18 +210,23 @@ class Planner:
         if self.terminal and request.winsize:
             env["SLURM_PTY_WIN_ROW"], env["SLURM_PTY_WIN_COL"] = map(str, request.winsize)
         env.update(task_binding.environment(spec.job))
-        for name in ("SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"):
-            env.pop(name, None)
-        if not any(shape.gpus):
-            for name in VISIBLE:
-                if any(gpu_indices(share.gres) for share in shape.shares):
-                    env.pop(name, None)  # lists the job's GPUs, which the step did not get
-                elif self.job.launch.het and name in env:
-                    env[name] = ""  # GPUs of another component
+        self._hide_gpus(env)
         mpi = spec.mpi or spec.job.mpi
         if mpi:
             env["SLURM_MPI_TYPE"] = mpi
         return env
+
+    def _hide_gpus(self, env: dict[str, str]) -> None:
+        """Remove the variables that list the job's GPUs; each task gets those of its own."""
+        for name in ("SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"):
+            env.pop(name, None)
+        if any(self.shape.gpus):
+            return
+        for name in VISIBLE:
+            if any(gpu_indices(share.gres) for share in self.shape.shares):
+                env.pop(name, None)  # lists the job's GPUs, which the step did not get
+            elif self.job.launch.het and name in env:
+                env[name] = ""  # GPUs of another component
 
     def _plan(self, index: int, common: dict[str, str], outputs: Outputs, source: Input) -> Plan:
         shape = self.shape

@@ -84,6 +84,13 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
         ctx.resume_with("")
         if not quiet:
             ctx.say(f"job {job.job_id} has been allocated resources")
+    await _until_ready(ctx, job, quiet)
+    return job
+
+
+async def _until_ready(ctx: CommandContext, job: Job, quiet: bool) -> None:
+    """Wait for the nodes of a job that has started, which may have to boot first."""
+    queue = ctx.queue
     booting = JobFlag.CONFIGURING in job.flags
     if not booting:
         await _until(ctx, job, quiet, lambda one: one.state is not JobState.PENDING and queue.ready(one))
@@ -97,7 +104,6 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
         await _until(ctx, job, quiet, lambda one: one.state is JobState.RUNNING and queue.ready(one))
         if told:
             ctx.say(f"Nodes {hostlist.compress(job.nodes)} are ready for job")
-    return job
 
 
 def _requested(ctx: CommandContext, specs: Sequence[JobSpec], immediate_s: int | None) -> Job:

@@ -14,9 +14,9 @@ from ...protocol.messages import (
     Ended,
     EngineState,
     Event,
-    Here,
     JobEvent,
-    Managed,
+    JobReachable,
+    ManagedJobNamed,
     Missing,
     NodeDown,
     NodeDrain,
@@ -60,7 +60,7 @@ class Events:
         elif isinstance(event, NodeUp):
             self.health.up(event.node)
 
-    def _here(self, job: Job, event: Here) -> None:
+    def _here(self, job: Job, event: JobReachable) -> None:
         self.life.changed(job)
 
     def _started(self, job: Job, event: Started) -> None:
@@ -97,7 +97,7 @@ class Events:
             job.system_comment = event.comment
             self.book.touch(job)
 
-    def _managed(self, job: Job, event: Managed) -> None:
+    def _managed(self, job: Job, event: ManagedJobNamed) -> None:
         for part in self.book.components(job):
             part.managed_job_id = event.managed_job_id
             said = f"{_MANAGED} {part.managed_job_id} ({event.name})"
@@ -204,12 +204,12 @@ class Events:
 
 _HANDLERS: dict[type[JobEvent], Callable[[Events, Job, Any], None]] = {
     Missing: Events._missing,
-    Here: Events._here,
+    JobReachable: Events._here,
     Configured: Events._configured,
     Waiting: Events._waiting,
     StepChanged: Events._step_changed,
     Started: Events._started,
     EngineState: Events._engine_state,
-    Managed: Events._managed,
+    ManagedJobNamed: Events._managed,
     Ended: Events._ended,
 }

@@ -18,7 +18,7 @@ from ...model.cluster import ClusterConfig, PartitionConfig
 from ...model.job import Job, Node, Step
 from ...model.spec import JobSpec
 from ...model.states import JobFlag, JobState, NodeFlag, NodeState
-from ...report.text.sdiag import Counters
+from ...report.text.controller_statistics import Counters
 from ...site import assumed
 from ..rules.advance_reservations import Reservations
 from ..rules.dependencies import Targets

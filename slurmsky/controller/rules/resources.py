@@ -118,7 +118,7 @@ class _Offer:
     max_tasks: int
 
 
-def _offer(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer | None:
+def _offer(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer | None:  # noqa: C901
     """A node's offer, or None when it cannot take one task of the job."""
     config = use.config
     if use.exclusive or (demand.exclusive and use.jobs):

@@ -30,15 +30,15 @@ from ...protocol.messages import (
     PRESENT_RUN,
     Ended,
     Event,
-    Here,
     JobEvent,
     JobList,
+    JobReachable,
+    LaunchRefused,
     Missing,
     NodeDown,
     NodeDrain,
     NodeFacts,
     NodeUp,
-    Refused,
 )
 from ..base import EngineError, NodeUnavailable, OnEvent, background
 
@@ -317,7 +317,7 @@ class LocalEngine:
         if isinstance(event, JobList):
             self._listed(node, set(event.jobs))
             return
-        if isinstance(event, Refused):
+        if isinstance(event, LaunchRefused):
             # The agent did not understand the launch; a retry would fail in the same way.
             log.error("node %s refused the launch of job %s: %s", node, event.job_id, event.comment)
             ended = Ended(state="FAILED", exit_code=1, reason="JobLaunchFailure", comment=event.comment)
@@ -352,7 +352,7 @@ class LocalEngine:
         for message in placed.waiting:
             self._to_head(job_id, message)
         placed.waiting.clear()
-        self._on_event(Here(job_id=job_id, run=placed.run))
+        self._on_event(JobReachable(job_id=job_id, run=placed.run))
 
     def _lost(self, node: str) -> None:
         """An agent's connection is lost. If it served jobs, a new agent starts and reports what remains of them."""

@@ -14,7 +14,6 @@ from typing import Any
 
 from ...protocol.log_frames import Decoder, LogEvent, Output, log_key
 from ...protocol.messages import (
-    Broken,
     Done,
     Ended,
     Event,
@@ -24,8 +23,9 @@ from ...protocol.messages import (
     JobEvent,
     LastRecord,
     LetterEnded,
-    Note,
-    Session,
+    NodeBroken,
+    OutputNote,
+    SessionBegun,
     Started,
     StreamOpened,
     StreamRecord,
@@ -225,7 +225,7 @@ class JobWatch:
 
     def _event(self, item: LogEvent, event: Event) -> None:
         record = self.record
-        if isinstance(event, Session):
+        if isinstance(event, SessionBegun):
             if item.session in record.sessions and item.session != record.session:
                 return  # a duplicate launch replays an earlier session; ignore it
             if item.session != record.session:
@@ -247,9 +247,9 @@ class JobWatch:
             self._stream(f"{item.session}.{item.rank}.{event.stream}", event)
         elif isinstance(event, FileKept):
             self.returns.kept(event)
-        elif isinstance(event, Note):
+        elif isinstance(event, OutputNote):
             self.returns.say(event.text)
-        elif isinstance(event, Broken):
+        elif isinstance(event, NodeBroken):
             self.broken.append(event.text)
         elif isinstance(event, LastRecord):
             self._last_words.add((item.session, item.rank))

@@ -15,7 +15,7 @@ from ...model.allocation import Launch
 from ...model.job import Job, Node
 from ...model.spec import JobSpec
 from ...model.states import JobFlag, JobState
-from ...protocol.messages import Ended, EngineState, Event, Here, JobEvent, Managed, Missing, Started
+from ...protocol.messages import Ended, EngineState, Event, JobEvent, JobReachable, ManagedJobNamed, Missing, Started
 from ...site import Site
 from ...translate.credentials import redacted
 from ...translate.notes import NODE_CONFIG, Refused
@@ -397,7 +397,7 @@ class SkyEngine:
 
         def here() -> None:
             for job_id in record.open:
-                self._on_event(Here(job_id=job_id, run=record.restart))
+                self._on_event(JobReachable(job_id=job_id, run=record.restart))
 
         if record.control:
             self._contact(watch).open(record.control, record.name if record.cluster else "", here)
@@ -555,8 +555,8 @@ class SkyEngine:
             self._state(record, EngineState(state="CONFIGURING", reason="None", comment="; ".join(said)))
             return
         for job_id in record.open:
-            managed = Managed(job_id=job_id, managed_job_id=record.managed_job_id, name=record.name, note=record.note)
-            self._on_event(managed)
+            named = ManagedJobNamed(job_id=job_id, managed_job_id=record.managed_job_id, name=record.name)
+            self._on_event(named.but(note=record.note))
 
     async def _last_look(self, watch: JobWatch) -> None:
         """Report the end of a job that SkyPilot reports as ended although the followed log has no end.

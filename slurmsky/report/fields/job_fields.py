@@ -215,6 +215,19 @@ def core_spec(row: JobRow) -> str:
     return "N/A" if spec.core_spec is None else str(spec.core_spec)
 
 
+def _batch_host(row: JobRow) -> str:
+    job = row.job
+    return (job.batch_host if job.is_batch else job.alloc_node) or "n/a"
+
+
+def _oversubscribe(row: JobRow) -> str:
+    return derived.share_word(row.job.spec)
+
+
+def _cpus_per_task(row: JobRow) -> str:
+    return str(row.job.spec.cpus_per_task or 1)
+
+
 def _job_values(context: ReportContext) -> dict[str, JobValue]:
     clock, now, scale = context.clock, context.now, context.scale
 
@@ -255,16 +268,6 @@ def _job_values(context: ReportContext) -> dict[str, JobValue]:
     def stamp(name: str) -> JobValue:
         return lambda row: clock.or_na(getattr(row.job, name) or 0)
 
-    def batch_host(row: JobRow) -> str:
-        job = row.job
-        return (job.batch_host if job.is_batch else job.alloc_node) or "n/a"
-
-    def oversubscribe(row: JobRow) -> str:
-        return derived.share_word(row.job.spec)
-
-    def cpus_per_task(row: JobRow) -> str:
-        return str(row.job.spec.cpus_per_task or 1)
-
     tres_per_node = _per("TresPerNode")
     het_id = het(lambda job: str(job.het_job_id))
     het_set = het(lambda job: derived.index_list(job.het_ids))
@@ -286,7 +289,7 @@ def _job_values(context: ReportContext) -> dict[str, JobValue]:
         ),
         "associd": _always("0"),
         "batchflag": lambda row: "1" if row.job.is_batch else "0",
-        "batchhost": batch_host,
+        "batchhost": _batch_host,
         "boardspernode": _always("0"),
         "burstbuffer": _always("(null)"),
         "burstbufferstate": _always("(null)"),
@@ -299,8 +302,8 @@ def _job_values(context: ReportContext) -> dict[str, JobValue]:
         "contiguous": _flag("contiguous"),
         "cores": cores,
         "corespec": core_spec,
-        "cpuspertask": cpus_per_task,
-        "cpus-per-task": cpus_per_task,
+        "cpuspertask": _cpus_per_task,
+        "cpus-per-task": _cpus_per_task,
         "cpus-per-tres": _per("CpusPerTres"),
         "cronjob": lambda row: "Yes" if row.job.cron else "No",
         "deadline": lambda row: clock.or_na(row.job.spec.deadline or 0),
@@ -344,7 +347,7 @@ def _job_values(context: ReportContext) -> dict[str, JobValue]:
         "numtasks": lambda row: str(row.job.num_tasks),
         "origin": _always("NA"),
         "originraw": _always("NA"),
-        "oversubscribe": oversubscribe,
+        "oversubscribe": _oversubscribe,
         "packjobid": het_id,
         "packjobidset": het_set,
         "packjoboffset": het_offset,
@@ -372,7 +375,7 @@ def _job_values(context: ReportContext) -> dict[str, JobValue]:
         "siblingsactiveraw": _always("NA"),
         "siblingsviable": _always("NA"),
         "siblingsviableraw": _always("NA"),
-        "shared": oversubscribe,
+        "shared": _oversubscribe,
         "sluid": _always(""),
         "sockets": sockets,
         "sperboard": _always("0"),

@@ -39,7 +39,7 @@ class _Sizes(dict[float, str]):
         return text
 
 
-def usage_fields(scale: Scale, sacct: bool) -> dict[str, Field[Any]]:
+def usage_fields(scale: Scale, sacct: bool) -> dict[str, Field[Any]]:  # noqa: C901
     """Usage fields by name in lower case, for rows with an attribute ``usage``."""
     sizes = _Sizes(scale)
 

@@ -9,8 +9,8 @@ from slurmsky.language.hostlist import compress_sorted
 from slurmsky.model.policy import NORMAL, AccountConfig, Limits, QosConfig
 
 from ..fields import limit_cells as cells
+from ..text.controller_statistics import Counters
 from ..text.sacctmgr_tables import ENTITIES, RPC_VERSION, TRES, Association, Records, associations, tres_count
-from ..text.sdiag import Counters
 from .job_records import ENDLESS, ENDLESS_REAL, UNSET, Record, number, real, stamp
 
 _ENTITY = {one.name: one for one in ENTITIES}

@@ -29,8 +29,8 @@ from slurmsky.report.json.job_records import (
 from slurmsky.report.json.node_records import node_record, partition_record
 from slurmsky.report.json.other_records import license_record, ping_records, reservation_record, step_record
 from slurmsky.report.report_context import ReportContext
+from slurmsky.report.text.controller_statistics import Calls, Counters
 from slurmsky.report.text.sacctmgr_tables import Records, associations
-from slurmsky.report.text.sdiag import Calls, Counters
 
 ABOUT = report.meta("squeue", ["--json"], "oracle")
 

@@ -9,7 +9,7 @@ import pytest
 from slurmsky.model.spec import JobSpec
 from slurmsky.site import load
 from slurmsky.translate import wants
-from slurmsky.translate.preparation import preparation
+from slurmsky.translate.node_setup import preparation
 from slurmsky.translate.pythonpackages import packages
 from slurmsky.translate.task import SkyTask, plan
 
