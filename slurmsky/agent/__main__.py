@@ -105,9 +105,9 @@ def _serve(options: dict[str, str]) -> int:
         agent.controller_start = ControllerStart(loop, options["--root"], home, agent.needs_controller, group.step_out)
         agent.controller_start.soon()  # the controller may have died while this agent started
     if options["--kept"]:
-        from .cloud.kept_node import Service
+        from .cloud.kept_node import KeptNodeService
 
-        Service(agent, float(options["--kept"]))
+        KeptNodeService(agent, float(options["--kept"]))
     agent.recover()
     agent.listen()
     os.chdir("/")

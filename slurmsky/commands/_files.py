@@ -20,14 +20,14 @@ PATIENCE_S, MOST_WAITING = 2.0, 8
 _waiting: set[threading.Thread] = set()
 
 
-class Found(NamedTuple):
+class FoundFile(NamedTuple):
     """The result of a read in the caller's process: path of the opened file, and its bytes."""
 
     path: str
     data: bytes
 
 
-async def read(ctx: CommandContext, paths: Sequence[str], limit: int) -> Found:
+async def read(ctx: CommandContext, paths: Sequence[str], limit: int) -> FoundFile:
     """Read the first of these files that the caller can open, at most ``limit`` bytes.
 
     The caller's own process reads the file. A file that blocks, such as a FIFO, therefore holds up that process alone,
@@ -38,7 +38,7 @@ async def read(ctx: CommandContext, paths: Sequence[str], limit: int) -> Found:
     index, number, data = await ctx.read_file(names, limit)
     if number:
         raise OSError(number, os.strerror(number), paths[0])
-    return Found(paths[index], data)
+    return FoundFile(paths[index], data)
 
 
 async def check(work: Callable[[], Answer], paths: Iterable[str], otherwise: Answer) -> Answer:

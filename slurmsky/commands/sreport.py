@@ -149,7 +149,7 @@ def _report(ctx: CommandContext, request: FamilyRequest, kind: str, words: Seque
     start, end = today - _DAY, today
     if kind == "cost":  # our extension: the current month until now
         start, end = int(month_of(now)[0]), int(now) + 1
-    query = utilization.Query(kind, name, start, end, tres=tres, tres_given="tres" in request.values,
+    query = utilization.UsageQuery(kind, name, start, end, tres=tres, tres_given="tres" in request.values,
                               time=mood.time, look=mood.look, proper={user: _proper(user)})  # fmt: skip
     clusters = request.get("clusters", "").split(",") if request.get("clusters") else []
     query, code = _with_conditions(ctx, query, words[1:], clusters)
@@ -171,8 +171,8 @@ def _report(ctx: CommandContext, request: FamilyRequest, kind: str, words: Seque
 
 
 def _with_conditions(
-    ctx: CommandContext, query: utilization.Query, words: Sequence[str], clusters: list[str]
-) -> tuple[utilization.Query, int]:
+    ctx: CommandContext, query: utilization.UsageQuery, words: Sequence[str], clusters: list[str]
+) -> tuple[utilization.UsageQuery, int]:
     """The query with its flags and its KEY=VALUE conditions, and the exit code; adds to ``clusters``."""
     code = 0
     sort = _asked_by(query.kind, query.name)
@@ -201,7 +201,7 @@ def _with_conditions(
     return query, code
 
 
-def _condition(ctx: CommandContext, query: utilization.Query, field: str, value: str) -> dict[str, Any]:
+def _condition(ctx: CommandContext, query: utilization.UsageQuery, field: str, value: str) -> dict[str, Any]:
     """The fields of a query that one condition sets. Raises LanguageError for a time that cannot be read."""
     if field in ("start", "end"):
         return {field: timespec.parse(value, ctx.queue.clock(), past=True, tz=caller_zone(ctx))}

@@ -6,7 +6,7 @@ import os
 import stat
 
 from ..controller.command_context import CommandContext
-from ..controller.services.triggers import Refused, Trigger
+from ..controller.services.triggers import Trigger, TriggerRefused
 from ..options.family import FamilyRequest, parse
 from ..options.usage_errors import failure
 from ..options.values import leading_int
@@ -56,7 +56,7 @@ def main(ctx: CommandContext) -> int:
             ctx.queue.triggers.clear(
                 lambda one: (not number or one.number == number) and (uid is None or one.uid == uid)
                 and (not job or (one.resource == "job" and one.name == str(job))))  # fmt: skip
-    except Refused as error:
+    except TriggerRefused as error:
         if request.get("quiet") and request.get("clear"):
             return 0
         ctx.err(f"slurm_{'set' if request.get('set') else 'clear'}_trigger: {error}")

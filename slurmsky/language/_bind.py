@@ -15,7 +15,7 @@ _DECIMAL = re.compile("[0-9]+(\\*[0-9]+)?")
 
 
 @dataclass(frozen=True)
-class Item:
+class BindItem:
     """One word of a binding; `values` is None where it has no list."""
 
     word: str
@@ -23,17 +23,17 @@ class Item:
 
 
 class _Build:
-    def word(self, word: str) -> Item:
-        return Item(str(word))
+    def word(self, word: str) -> BindItem:
+        return BindItem(str(word))
 
-    def listed(self, word: str, values: Optional[str]) -> Item:
-        return Item(str(word), tuple(values.split(",")) if values else ())
+    def listed(self, word: str, values: Optional[str]) -> BindItem:
+        return BindItem(str(word), tuple(values.split(",")) if values else ())
 
-    def start(self, *items: Item) -> tuple[Item, ...]:
+    def start(self, *items: BindItem) -> tuple[BindItem, ...]:
         return items
 
 
-ITEMS: Grammar[tuple[Item, ...]] = Grammar("bind", _Build(), BindError)
+ITEMS: Grammar[tuple[BindItem, ...]] = Grammar("bind", _Build(), BindError)
 
 
 @dataclass(frozen=True)

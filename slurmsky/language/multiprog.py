@@ -16,7 +16,7 @@ Piece = str  # RANK, OFFSET, or text after a "="
 
 
 @dataclass(frozen=True)
-class Entry:
+class ProgramEntry:
     """One line: its tasks, and the words of their command, each a tuple of pieces.
 
     A piece is RANK, OFFSET, or literal text with a leading "=".
@@ -47,7 +47,7 @@ class MultiProg:
     (['echo', '1-1', 'a b'], ['sleep', '1'], None)
     """
 
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[ProgramEntry, ...] = ()
 
     def argv(self, rank: int) -> Optional[list[str]]:
         """The command of one task; None if no line names it."""
@@ -112,7 +112,7 @@ class _Build:
         return None
 
     def start(self, *lines: object) -> MultiProg:
-        entries: list[Entry] = []
+        entries: list[ProgramEntry] = []
         for line in lines:
             if not isinstance(line, tuple):
                 continue
@@ -120,7 +120,7 @@ class _Build:
             number_: int = ranks.line
             if entries and entries[-1].ranks is None:
                 raise Fault(number_, "Task range specification with asterisk must be last")
-            entries.append(Entry(_ranks(ranks, number_), words, number_))
+            entries.append(ProgramEntry(_ranks(ranks, number_), words, number_))
         return MultiProg(tuple(entries))
 
 

@@ -23,7 +23,7 @@ from .data_table import Table
 from .keys import ACTIONS, help_text
 from .plain_text import plain
 from .rows import Job, Node
-from .scroll_text import Lines
+from .scroll_text import TextLines
 from .selection import Chosen
 from .table_columns import JOBS, NODES
 from .watcher import Acted, Broken, JobSeen, Lost, NodeSeen, OutputSeen, TablesSeen, Watcher
@@ -58,7 +58,7 @@ class Top(App[None]):
         self._job_table: Table[Job] = Table(JOBS, "asking the controller...", id="queue")
         self._node_table: Table[Node] = Table(NODES, "asking the controller...", id="nodes")
         self._table: Table[Any] = self._job_table
-        self._pane: Table[Any] | Lines = self._job_table
+        self._pane: Table[Any] | TextLines = self._job_table
         self._typing: str | None = None  # a filter that is being typed
         self._box: Callable[[], None] | None = None  # the action of y while a box is open
         self._tab = "output"
@@ -102,8 +102,8 @@ class Top(App[None]):
         with Vertical(id="lower"):
             yield Static(id="tabs", classes="bar")
             with Horizontal():
-                yield Lines(id="main")
-                yield Lines(id="side")
+                yield TextLines(id="main")
+                yield TextLines(id="side")
         yield Static(id="foot", classes="bar")
         yield Static(id="box")
 
@@ -128,8 +128,8 @@ class Top(App[None]):
         return self.size.width >= WIDE
 
     @property
-    def _lower(self) -> tuple[Lines, Lines]:
-        return self.query_one("#main", Lines), self.query_one("#side", Lines)
+    def _lower(self) -> tuple[TextLines, TextLines]:
+        return self.query_one("#main", TextLines), self.query_one("#side", TextLines)
 
     def on_resize(self) -> None:
         """Redraw for the new size, which may change the layout."""
@@ -334,7 +334,7 @@ class Top(App[None]):
         box.display = True
         self._box = then
 
-    def _go(self, pane: Table[Any] | Lines) -> None:
+    def _go(self, pane: Table[Any] | TextLines) -> None:
         """Give this pane the keys for moving."""
         for one in (self._job_table, self._node_table, *self._lower):
             one.active = one is pane

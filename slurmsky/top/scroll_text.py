@@ -13,7 +13,7 @@ from textual.widget import Widget
 from .job_details import Line
 
 
-class Lines(Widget):
+class TextLines(Widget):
     """The text widget. Its lines are already safe to show: strings, or pieces with a style each."""
 
     DEFAULT_CSS = "Lines { height: 1fr; }"

@@ -13,9 +13,9 @@ from .explainview import View
 from .finding import CHANGED, DECISION, KEPT, MISSING, NOTHING, Finding
 from .idiom import one_line
 from .launched import Launched, launched
-from .node_setup import environment_packages
 from .programs import Source
 from .programs import find as find_program
+from .setup_commands import environment_packages
 from .shellcommands import Command
 from .site_suggestions import toml
 

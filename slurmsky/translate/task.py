@@ -16,8 +16,8 @@ from ..site.record import PartitionSky, PathMap, Route, Site
 from . import gputypes, option_support, programs
 from .geometry import Geometry, geometry, gres_items
 from .mountpoints import is_mounted
-from .node_setup import preparation
 from .notes import FEATURE, NODE_CONFIG, Note, Refused
+from .setup_commands import preparation
 from .wants import Wants
 from .wordsets import words
 

@@ -10,7 +10,7 @@ from .yaml_text import dump
 _WIDTH = 100
 
 
-class Document:
+class YamlDocument:
     """Fields in order, with comments above them or beside their keys."""
 
     def __init__(self) -> None:

@@ -21,17 +21,17 @@ from .geometry import Geometry, geometry
 from .idiom import Dropped, Reading, one_line
 from .idiomtables import LAUNCHERS
 from .idiomvars import Facts
-from .node_setup import preparation
 from .notes import Note, Refused
 from .omitted_options import left_out
 from .programs import setup_lines
 from .scope import Scope
 from .scriptfiles import leaves_files, names_files_beside, serve_port, takes_arguments
+from .setup_commands import preparation
 from .shell import Script, parse
 from .sky_components import plan_all
 from .task import SkyTask, docker_image, label, sky_name
 from .wants import Wants
-from .yaml_document import Document
+from .yaml_document import YamlDocument
 
 DEFAULT_GPU = "H100"
 NAME_LENGTH = 60
@@ -206,7 +206,7 @@ class _Draft:
     # --- plain SkyPilot
 
     def plain_yaml(self) -> tuple[str, dict[str, Any]]:
-        document = Document()
+        document = YamlDocument()
         image = self._image()
         self._head(document)
         document.put("name", self.task.name)
@@ -224,7 +224,7 @@ class _Draft:
         document.put("run", self._run() + "\n", comments=self._run_comments())
         return document.text(), document.fields
 
-    def _head(self, document: Document) -> None:
+    def _head(self, document: YamlDocument) -> None:
         document.comment(f"{one_line(self.file)} as SkyPilot runs it:  sky jobs launch {self._yaml_name()}")
         if re.search("[\ud800-\udfff]", self.source):
             document.comment("Bytes of the script that are not UTF-8 are \ufffd here: YAML has no place for them.")
@@ -259,7 +259,7 @@ class _Draft:
     def _yaml_name(self) -> str:
         return f"{self.task.name}.yaml"
 
-    def _array(self, document: Document) -> None:
+    def _array(self, document: YamlDocument) -> None:
         """--array: one launch for each index."""
         indices = self.facts.array
         step = indices[1] - indices[0] if len(indices) > 1 else 1
@@ -285,7 +285,7 @@ class _Draft:
             return True
         return self.reading.workdir or names_files_beside(self.script)
 
-    def _resources(self, document: Document, image: tuple[str, str] | None) -> None:
+    def _resources(self, document: YamlDocument, image: tuple[str, str] | None) -> None:
         wanted = {key: item for key, item in self.task.fields["resources"].items() if key != "labels"}
         notes: dict[str, str] = {}
         if wanted.get("cpus") == "1+" and ("accelerators" in wanted or self.spec.exclusive is not None):
@@ -351,7 +351,7 @@ class _Draft:
         given = self.task.fields["resources"].get("image_id")
         return (given, "the site file") if given else None
 
-    def _variables(self, document: Document) -> None:
+    def _variables(self, document: YamlDocument) -> None:
         envs: dict[str, str | None] = {}
         if self.facts.array:
             envs["TASK_ID"] = str(self.facts.array[0])
@@ -372,7 +372,7 @@ class _Draft:
                 inline={name: f"pass with --secret {name}" for name in self.reading.secrets},
             )
 
-    def _mounts(self, document: Document, own: Mapping[str, str] | None = None) -> None:
+    def _mounts(self, document: YamlDocument, own: Mapping[str, str] | None = None) -> None:
         used = [path for _, path in self.reading.paths] + self.reading.checkpoints
         source = self.source
         mounts: dict[str, Any] = dict(own or {})
@@ -455,7 +455,7 @@ class _Draft:
     # --- with slurmsky on the nodes
 
     def agent_yaml(self) -> tuple[str, dict[str, Any]]:
-        document = Document()
+        document = YamlDocument()
         document.comment(
             f"{one_line(self.file)} needs Slurm's own ways on the nodes, so slurmsky runs it there as it is:"
         )

@@ -28,7 +28,7 @@ PIECE = 1 << 17
 Entry = list[Any]
 
 
-class Copy:
+class FolderCopy:
     """Copy of a folder of the controller's machine. ``entries``: the entries received, by path in the folder."""
 
     def __init__(self, index: str, folder: str, fallback: str) -> None:
@@ -94,22 +94,22 @@ class FolderStore:
         self._loop = loop
         self._home = os.path.join(home, "folders")
         os.makedirs(self._home, mode=0o700, exist_ok=True)
-        self._copies: dict[str, Copy] = {}
+        self._copies: dict[str, FolderCopy] = {}
         #: the file in which this agent notes the output files that it opens
         self.note = os.path.join(home, output_files.NOTE)
 
-    def holding(self, path: str) -> Optional[Copy]:
+    def holding(self, path: str) -> Optional[FolderCopy]:
         """The copy that a path lies in; None for a path outside of all copies."""
         found = [copy for copy in self._copies.values() if path.startswith(copy.at.rstrip("/") + "/")]
         return max(found, key=lambda copy: len(copy.at), default=None)
 
-    def copy(self, folder: str) -> Copy:
+    def copy(self, folder: str) -> FolderCopy:
         """The copy of a folder, empty at first."""
         known = self._copies.get(folder)
         if known is None:
             name = hashlib.sha256(folder.encode("utf-8", "surrogateescape")).hexdigest()[:32]
             base = os.path.join(self._home, name)
-            known = self._copies[folder] = Copy(base + ".json", folder, base)
+            known = self._copies[folder] = FolderCopy(base + ".json", folder, base)
         return known
 
     def content(self, digest: str) -> str:
@@ -131,7 +131,7 @@ class _Session:
         self._incoming: Optional[tuple[Any, Any, list[str]]] = None  # file, digest so far, target paths
         self._wanted: dict[str, list[str]] = {}  # content to receive: digest -> entries
         self._list: dict[str, Entry] = {}
-        self._copy: Optional[Copy] = None
+        self._copy: Optional[FolderCopy] = None
         self._digest = ""
         self._tails: dict[int, _Tail] = {}
         self._noted = os.path.getsize(store.note) if os.path.exists(store.note) else 0

@@ -34,7 +34,7 @@ REACH_S = 5.0
 NOTICE_S = 20
 
 
-class Service:
+class KeptNodeService:
     """Adds the services of a kept node to an agent, which exits after ``idle_s`` without job and controller."""
 
     def __init__(self, agent: Agent, idle_s: float) -> None:

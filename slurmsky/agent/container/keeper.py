@@ -11,7 +11,7 @@ from typing import Any, Callable, Mapping, NoReturn
 
 from ...protocol import wire
 from . import namespaces, nvidia_driver
-from .rootfs import ImageError, Store, remove_tree
+from .rootfs import ImageError, ImageStore, remove_tree
 
 _PR_SET_PDEATHSIG = 1
 
@@ -26,7 +26,7 @@ def keep(sock: socket.socket, asked: dict[str, Any], store: str, env: Mapping[st
     Messages to the agent: ``say`` (a line for the user), ``failed`` (lines with the reason; the keeper ends), or
     ``holder`` (the pid whose namespaces tasks join) with the image's environment, entry point and folder.
     """
-    images = Store(store, env, asked["cwd"], lambda text: _tell(sock, {"say": text}))
+    images = ImageStore(store, env, asked["cwd"], lambda text: _tell(sock, {"say": text}))
     box, holder = "", 0
     try:
         try:
@@ -85,7 +85,7 @@ def _hold(write: int, make: Callable[[], None]) -> NoReturn:
         os.close(write)
         while True:
             signal.pause()
-    except (OSError, namespaces.ContainerError) as error:
+    except (OSError, namespaces.NamespaceError) as error:
         os.write(write, str(error).encode(errors="replace"))
     finally:
         os._exit(1)

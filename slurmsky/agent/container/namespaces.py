@@ -27,7 +27,7 @@ _SYSTEM = ("/proc", "/sys", "/dev", "/tmp")
 _SYSTEM_FILES = ("/etc/hosts", "/etc/resolv.conf", "/etc/hostname", "/etc/localtime")
 
 
-class ContainerError(Exception):
+class NamespaceError(Exception):
     """The container cannot be started; the text is the reason."""
 
 
@@ -85,7 +85,7 @@ def make(asked: dict[str, Any], image: Image, box: str, env: Mapping[str, str], 
     os.chdir(root)
     number = {"x86_64": 155, "aarch64": 41}.get(os.uname().machine)
     if number is None:
-        raise ContainerError("no containers on %s" % os.uname().machine)
+        raise NamespaceError("no containers on %s" % os.uname().machine)
     _check(libc().syscall(number, b".", b"."), "pivot_root")
     _check(libc().umount2(b".", _MNT_DETACH), "umount of the old root")
     os.chdir("/")
@@ -96,7 +96,7 @@ def _own_namespaces(as_root: bool) -> None:
     uid, gid = os.geteuid(), os.getegid()
     flags = _CLONE_NEWNS if uid == 0 else _CLONE_NEWNS | _CLONE_NEWUSER
     if libc().unshare(flags) != 0:
-        raise ContainerError(
+        raise NamespaceError(
             "this node lets %s make no namespaces (%s)%s"
             % (
                 "root" if uid == 0 else "users",
@@ -135,7 +135,7 @@ def _overlay(image: str, root: str, box: str) -> None:
             return
         except OSError as error:
             reason = error
-    raise ContainerError("no overlay of the image's files: %s; --container-name keeps a copy instead" % reason)
+    raise NamespaceError("no overlay of the image's files: %s; --container-name keeps a copy instead" % reason)
 
 
 def _within(root: str, path: str) -> str:
@@ -151,7 +151,7 @@ def _within(root: str, path: str) -> str:
         if os.path.islink(step):
             links += 1
             if links > 40:
-                raise ContainerError("too many links in %s" % path)
+                raise NamespaceError("too many links in %s" % path)
             target = os.readlink(step)
             here = root if target.startswith("/") else here
             parts[:0] = [word for word in target.split("/") if word not in ("", ".")]
@@ -175,7 +175,7 @@ def _point(root: str, path: str, folder: bool) -> str:
 
 def _bind(source: str, root: str, target: str, flags: Iterable[str]) -> None:
     if not os.path.exists(source):
-        raise ContainerError("failed to mount: %s: No such file or directory" % source)
+        raise NamespaceError("failed to mount: %s: No such file or directory" % source)
     place = _point(root, target, folder=os.path.isdir(source))
     words = {flag for flag in flags if not flag.startswith("x-")}
     deep = 0 if "bind" in words else _MS_REC
@@ -194,7 +194,7 @@ def _bind(source: str, root: str, target: str, flags: Iterable[str]) -> None:
         _mount("none", place, flags=_MS_REMOUNT | _MS_BIND | asked | kept)
     unknown = words - set(_MS) - set(_PROPAGATION) - {"r" + word for word in _PROPAGATION} - {"rw", "bind", "rbind"}
     if unknown:
-        raise ContainerError("failed to mount: %s: unknown flag %s" % (target, sorted(unknown)[0]))
+        raise NamespaceError("failed to mount: %s: unknown flag %s" % (target, sorted(unknown)[0]))
 
 
 def _mount_options(place: str) -> list[str]:

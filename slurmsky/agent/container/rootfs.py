@@ -38,7 +38,7 @@ class Image:
     entrypoint: list[str] = field(default_factory=list)
 
 
-class Store:
+class ImageStore:
     """Images of one user on one node. ``environment``: the environment of the tools that import images."""
 
     def __init__(self, folder: str, environment: Mapping[str, str], cwd: str, say: Say) -> None:

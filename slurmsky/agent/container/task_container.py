@@ -18,7 +18,7 @@ from ...language import image_names as language
 from ..process import startup_files
 from ..process.helper_process import Helper
 from .keeper import keep
-from .namespaces import ContainerError, join
+from .namespaces import NamespaceError, join
 from .rootfs import Image
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Container:
             try:
                 os.chdir(self._directory)
             except OSError as error:
-                raise ContainerError("couldn't chdir to %s: %s" % (self._directory, error.strerror)) from None
+                raise NamespaceError("couldn't chdir to %s: %s" % (self._directory, error.strerror)) from None
             environment["PWD"] = self._directory
 
     def close(self) -> None:

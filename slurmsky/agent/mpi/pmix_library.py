@@ -112,7 +112,7 @@ Log = CFUNCTYPE(c_int, POINTER(Proc), POINTER(Info), c_size_t, c_void_p, c_size_
 DirectModex = CFUNCTYPE(c_int, POINTER(Proc), c_void_p, c_size_t, c_void_p, c_void_p)
 
 
-class Module(Structure):
+class PmixModule(Structure):
     """pmix_server_module_t: the supported callbacks; all others are NULL, which means "not supported"."""
 
     _fields_ = (
@@ -161,7 +161,7 @@ def find(env: Mapping[str, str]) -> Optional[str]:
 def load(path: str) -> Any:
     """Load the library and declare the types of its calls. Raises OSError, AttributeError."""
     library = ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
-    library.PMIx_server_init.argtypes = (POINTER(Module), c_void_p, c_size_t)
+    library.PMIx_server_init.argtypes = (POINTER(PmixModule), c_void_p, c_size_t)
     library.PMIx_server_register_nspace.argtypes = (c_char_p, c_int, c_void_p, c_size_t, OpDone, c_void_p)
     library.PMIx_server_register_client.argtypes = (POINTER(Proc), c_uint32, c_uint32, c_void_p, OpDone, c_void_p)
     library.PMIx_server_setup_fork.argtypes = (POINTER(Proc), POINTER(POINTER(c_char_p)))

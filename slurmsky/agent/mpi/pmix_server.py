@@ -44,7 +44,7 @@ class PmixServer:
         self._alive: dict[int, Any] = {}  # buffers that the library still reads
         self._library = pmix.load(path)
         # The library has pointers to these callbacks, so the attributes keep them alive.
-        self._module = pmix.Module(
+        self._module = pmix.PmixModule(
             abort=pmix.Abort(self._abort),
             fence_nb=pmix.Fence(self._fence),
             direct_modex=pmix.DirectModex(self._direct_modex),

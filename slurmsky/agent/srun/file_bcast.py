@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
 from ...protocol import wire
 from ..net import endpoints
 from ..net.channel import Channel
-from ..steps.file_writer import Writer
+from ..steps.file_writer import FileWriter
 from ..steps.step_plan import TASK_INPUT
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BLOCK = 1 << 18
 
 
-class Copy:
+class FileCopy:
     """Copies one file to all nodes.
 
     ``say`` is called with lines without the command's name, ``done`` with the last errno, 0 for success.
@@ -43,7 +43,7 @@ class Copy:
         self._say = say
         self._tell_done: Optional[Callable[[int], None]] = done
         self._fd = -1
-        self._local: dict[str, tuple[Writer, list[str]]] = {}  # path -> writer, virtual nodes of this machine
+        self._local: dict[str, tuple[FileWriter, list[str]]] = {}  # path -> writer, virtual nodes of this machine
         self._peers: list[Channel] = []
 
     def start(self, source: str, target: Callable[[str], str], force: bool, preserve: bool, folder: bool) -> None:
@@ -63,7 +63,7 @@ class Copy:
             if share.name == self.agent.node or share.address.startswith(endpoints.UNIX):
                 # Virtual nodes of this machine share its files.
                 if path not in self._local:
-                    self._local[path] = Writer(path, mode, force, times, folder), []
+                    self._local[path] = FileWriter(path, mode, force, times, folder), []
                 self._local[path][1].append(share.name)
                 continue
             try:
@@ -174,14 +174,14 @@ def copy_all(
             return
         name = left.pop(0)
         try:
-            Copy(agent, shares, say, go_on).start(
+            FileCopy(agent, shares, say, go_on).start(
                 name, lambda node: "%s_libs/%s" % (target(node), os.path.basename(name)), True, True, True
             )
         except OSError as error:
             say("error: Can't open `%s`: %s\n" % (name, error.strerror))
             done(error.errno or errno.EIO)
 
-    Copy(agent, shares, say, go_on).start(source, target, True, True, False)
+    FileCopy(agent, shares, say, go_on).start(source, target, True, True, False)
 
 
 def serve_sbcast(agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes) -> None:
@@ -257,7 +257,7 @@ def _serve(agent: Agent, channel: Channel, job: HeadJob, request: wire.CommandRe
             os.close(os.open(path, os.O_RDONLY))
             find_libraries(agent, path, query.exclude, found)
             return
-        Copy(agent, shares, say, finish).start(path, lambda node: target, query.force, query.preserve, False)
+        FileCopy(agent, shares, say, finish).start(path, lambda node: target, query.force, query.preserve, False)
     except OSError as error:
         say("error: Can't open `%s`: %s\n" % (query.source, error.strerror))
         finish(255)

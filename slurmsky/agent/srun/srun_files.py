@@ -15,7 +15,7 @@ from ..steps.step_allocation import BadRequest
 from ..steps.step_plan import OUT
 
 
-class Stream:
+class TaskStream:
     """Target of the tasks' stdout or stderr on srun's side: the terminal, a file, or none."""
 
     def __init__(self, target: str, kind: bytes) -> None:
@@ -41,10 +41,10 @@ class Files:
     """Output targets of the tasks of one component of the command line."""
 
     def __init__(self, spec: StepSpec) -> None:
-        self.stdout = Stream(spec.job.output or "", wire.STDOUT)
-        self.stderr = Stream(spec.job.error or "", wire.STDERR) if spec.job.error else None
+        self.stdout = TaskStream(spec.job.output or "", wire.STDOUT)
+        self.stderr = TaskStream(spec.job.error or "", wire.STDERR) if spec.job.error else None
 
-    def target(self, stream: int) -> Stream:
+    def target(self, stream: int) -> TaskStream:
         """The target of OUT or ERR. With -o and no -e, stderr is written to stdout's target."""
         out = self.stdout
         if stream == OUT or (self.stderr is None and (out.path or out.null or out.rank is not None)):
@@ -62,7 +62,7 @@ class Files:
 
 
 _NOT_OPENED = "Could not open %s file: %s"
-_TERMINAL_ERROR = Stream("", wire.STDERR)
+_TERMINAL_ERROR = TaskStream("", wire.STDERR)
 
 
 class Late(NamedTuple):
@@ -150,7 +150,7 @@ class Outputs:
 
     def open(self, folder: str, umask: int, mode: Optional[str], facts: output_files.NameFacts) -> list[Late]:
         """Open the files that srun itself opens, each name once; returns those that may block. Raises BadRequest."""
-        opened: dict[str, list[Stream]] = {}
+        opened: dict[str, list[TaskStream]] = {}
         late: list[Late] = []
         for stream in self._streams():
             if not stream.path:
@@ -174,7 +174,7 @@ class Outputs:
                 os.umask(previous)
         return late
 
-    def _taker(self, streams: list[Stream]) -> Callable[[int], None]:
+    def _taker(self, streams: list[TaskStream]) -> Callable[[int], None]:
         def take(fd: int) -> None:
             if stat.S_ISFIFO(os.fstat(fd).st_mode):
                 os.set_blocking(fd, False)
@@ -232,7 +232,7 @@ class Outputs:
         for stream in self._streams():
             stream.fd = -1
 
-    def _streams(self) -> list[Stream]:
+    def _streams(self) -> list[TaskStream]:
         pairs = [(files.stdout, files.stderr) for files in self._files]
         return [stream for pair in pairs for stream in pair if stream is not None]
 

@@ -26,7 +26,7 @@ from ..net import endpoints
 from ..process import resource_limits, topology
 from ..process.task_prolog import SITE, USER
 from ..steps import task_binding, task_devices
-from ..steps.het_components import Chosen
+from ..steps.het_components import ChosenComponents
 from ..steps.step_allocation import BadRequest
 from ..steps.step_plan import Plan
 from .srun_files import Input, Outputs
@@ -50,7 +50,7 @@ class Planner:
         job: HeadJob,
         request: wire.CommandRequest,
         spec: StepSpec,
-        chosen: Chosen,
+        chosen: ChosenComponents,
         own_limits: Optional[resource_limits.Limits],
         say: Callable[[str], None],
     ) -> None:

@@ -179,7 +179,7 @@ class Srun:
                 % (job.job_id, job.next_step - 1, error.strerror or error)
             )
 
-    def _start(self, chosen: components.Chosen) -> None:
+    def _start(self, chosen: components.ChosenComponents) -> None:
         job, spec, request = self.job, self.spec, self.request
         planner = Planner(job, request, spec, chosen, self._limits, self._say)
         self.ntasks, self.terminal = planner.ntasks, planner.terminal

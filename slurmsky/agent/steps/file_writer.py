@@ -10,7 +10,7 @@ from ..net.channel import Channel
 from .step_plan import TASK_INPUT
 
 
-class Writer:
+class FileWriter:
     """Writes a copy to a temporary file next to its target and renames it when complete."""
 
     def __init__(self, path: str, mode: int, force: bool, times: Optional[list[float]], folder: bool = False) -> None:
@@ -53,7 +53,7 @@ class Writer:
 
 def serve_file(channel: Channel, message: dict[str, Any]) -> None:
     """Receive a file from the head agent; replies with the errno, 0 for success."""
-    writer = Writer(message["path"], message["mode"], message["force"], message["times"], message["folder"])
+    writer = FileWriter(message["path"], message["mode"], message["force"], message["times"], message["folder"])
 
     def received(kind: bytes, payload: bytes) -> None:
         if kind == TASK_INPUT:

@@ -26,7 +26,7 @@ _PER_COMPONENT = (
 
 
 @dataclass
-class Chosen:
+class ChosenComponents:
     """The resources of a step, and its owners in the job."""
 
     shape: step_allocation.Shape
@@ -35,7 +35,7 @@ class Chosen:
     owners: list[tuple[int, int]]  # (job id, nodes) by component of a het job, in step order; else one entry
 
 
-def choose(job: HeadJob, components: Sequence[StepSpec]) -> Chosen:
+def choose(job: HeadJob, components: Sequence[StepSpec]) -> ChosenComponents:
     """Choose the nodes, CPUs and tasks of every component. Raises StepRefused, StepBusy."""
     many = len(components) > 1
     shapes: list[step_allocation.Shape] = []
@@ -66,7 +66,7 @@ def choose(job: HeadJob, components: Sequence[StepSpec]) -> Chosen:
         shown = dataclasses.replace(shown, shares=[share for part in launches for share in part.shares])
     if not job.launch.het:
         owners = [(job.job_id, sum(nodes for _, nodes in owners))]
-    return Chosen(step_allocation.merge(shapes), programs, shown, owners)
+    return ChosenComponents(step_allocation.merge(shapes), programs, shown, owners)
 
 
 def _apart(launch: Launch, step: StepSpec, before: list[step_allocation.Shape]) -> Launch:

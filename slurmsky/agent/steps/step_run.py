@@ -36,7 +36,7 @@ _TERM = int(signal.SIGTERM)
 # --- the parts of a step
 
 
-class Watcher(Protocol):
+class HostWatcher(Protocol):
     """A client of a step that receives its output: its srun, or an sattach."""
 
     def output(self, rank: int, stream: int, data: bytes) -> None:
@@ -193,7 +193,7 @@ class StepRun:
         record = self.record = records[0][0]
         self.spec = spec
         self.shape = shape
-        self.watchers: list[Watcher] = []
+        self.watchers: list[HostWatcher] = []
         #: the last output, for clients that attach later: at most RECENT pieces, each of at most RECENT_SIZE bytes
         self.recent: deque[tuple[int, int, bytes]] = deque(maxlen=RECENT)
         self.parts: list[Any] = []

@@ -31,7 +31,7 @@ from . import run_selection as accounted
 
 
 @dataclass(frozen=True)
-class Form:
+class RowForm:
     """Query, columns and report context: how jobs are printed."""
 
     query: SacctQuery
@@ -58,11 +58,11 @@ class Form:
         return report.sacct_pieces(jobs, self.columns, self.context, look, query.allocations, query.array, only_steps)
 
 
-def form(ctx: CommandContext, query: SacctQuery) -> Form:
+def form(ctx: CommandContext, query: SacctQuery) -> RowForm:
     """Build the form that the query requests. Raises InvalidField."""
     context = report_context(ctx, query, _scale(query), query.expand_patterns)
     text = query.format or (report.BRIEF if query.brief else report.LONG if query.long else report.DEFAULT)
-    return Form(query, report.sacct_columns(text, context), context)
+    return RowForm(query, report.sacct_columns(text, context), context)
 
 
 def _scale(query: SacctQuery) -> Scale:
@@ -142,7 +142,7 @@ def _documents(ctx: CommandContext) -> _Kind:
 _DOCUMENT = "document"
 
 
-def lines(ctx: CommandContext, query: SacctQuery, form: Form) -> Iterator[str]:
+def lines(ctx: CommandContext, query: SacctQuery, form: RowForm) -> Iterator[str]:
     """Lines of the jobs in the query's window, from cached pages where possible."""
     kinds = None if query.time_format == "relative" else _kinds(ctx, query, form.context)
     names = [column.name.lower() for column in form.columns]

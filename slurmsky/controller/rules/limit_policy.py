@@ -77,7 +77,7 @@ _EVER = ("grp_tres", "max_tres_mins", "max_tres", "max_tres_per_node", "min_tres
 
 
 @dataclass(frozen=True)
-class Source:
+class LimitSource:
     """A QOS or an account that sets limits. ``open``: the fields that no earlier QOS has set."""
 
     kind: str  # qos | account
@@ -99,7 +99,7 @@ class Over:
     """A limit that keeps a job waiting: Slurm's reason, the limit's source, its value, and the value with this job."""
 
     reason: str
-    source: Source
+    source: LimitSource
     field: str
     resource: str  # "" for numbers of jobs and for time
     allowed: int
@@ -155,7 +155,7 @@ class Policy:
         self.active = bool(self.qos or self.accounts)
         self._used: dict[_Key, _Used] | None = None
         self._planned: list[tuple[Job, list[NodeShare]]] = []  # jobs that count as running in a trial
-        self._sources: dict[tuple[str, str, str], list[Source]] = {}
+        self._sources: dict[tuple[str, str, str], list[LimitSource]] = {}
 
     # --- the QOS and the account of a job
 
@@ -190,7 +190,7 @@ class Policy:
         walls = [one.limits.max_wall_min for one in self.sources(qos, account, partition) if one.has("max_wall_min")]
         return min((wall for wall in walls if wall is not None), default=INFINITE)
 
-    def sources(self, qos: str, account: str, partition: PartitionConfig) -> list[Source]:
+    def sources(self, qos: str, account: str, partition: PartitionConfig) -> list[LimitSource]:
         """The sources whose limits apply to a job, in the order of the checks."""
         key = (qos, account, partition.name)
         if key not in self._sources:
@@ -199,7 +199,7 @@ class Policy:
             self._sources[key] = self._find_sources(qos, account, partition)
         return self._sources[key]
 
-    def _find_sources(self, qos: str, account: str, partition: PartitionConfig) -> list[Source]:
+    def _find_sources(self, qos: str, account: str, partition: PartitionConfig) -> list[LimitSource]:
         both = [self.qos.get(partition.qos), self.qos.get(qos)]
         found = list(dict.fromkeys(one for one in both if one is not None))
         if len(found) == 2 and "OverPartQOS" in found[1].flags:
@@ -207,10 +207,10 @@ class Policy:
         left = frozenset(_FIELDS)
         sources = []
         for one in found:
-            sources.append(Source("qos", one.name, one.limits, "DenyOnLimit" in one.flags, left))
+            sources.append(LimitSource("qos", one.name, one.limits, "DenyOnLimit" in one.flags, left))
             left = frozenset(name for name in left if getattr(one.limits, name) in (None, ()))
         if account in self.accounts:
-            sources.append(Source("account", account, self.accounts[account].limits, open=frozenset(_FIELDS)))
+            sources.append(LimitSource("account", account, self.accounts[account].limits, open=frozenset(_FIELDS)))
         return sources
 
     # --- at submit
@@ -230,7 +230,7 @@ class Policy:
                 if reason:
                     raise SlurmError(Errno.JOB_LIMIT, reason)
 
-    def _too_many(self, source: Source, job: Job, present: Collection[Job], coming: Sequence[Job]) -> str:
+    def _too_many(self, source: LimitSource, job: Job, present: Collection[Job], coming: Sequence[Job]) -> str:
         for name, (whose, *words) in SUBMITTED.items():
             if source.has(name):
                 # A refused job counts along with the other jobs of its submission.
@@ -240,7 +240,7 @@ class Policy:
                     return source.word(words)
         return ""
 
-    def _counts(self, source: Source, whose: str, one: Job, job: Job) -> bool:
+    def _counts(self, source: LimitSource, whose: str, one: Job, job: Job) -> bool:
         if whose and getattr(one, whose) != getattr(job, whose):
             return False
         return source.name == one.account if source.kind == "account" else source.name in self._qos_of(one)
@@ -311,7 +311,7 @@ class Policy:
         found = next(filter(None, (self._never(source, job, use, shares) for source in sources)), None)
         return found.reason if found else ""
 
-    def _numbers(self, source: Source, job: Job) -> Over | None:
+    def _numbers(self, source: LimitSource, job: Job) -> Over | None:
         for name, (whose, *words) in RUNNING.items():
             if source.has(name):
                 running, most = self._use(source, whose, job).jobs, getattr(source.limits, name)
@@ -319,7 +319,7 @@ class Policy:
                     return Over(source.word(words), source, name, "", most, running + 1)
         return _too_long(source, job)
 
-    def _sizes(self, source: Source, job: Job, use: Counter[str], shares: Sequence[NodeShare]) -> Over | None:
+    def _sizes(self, source: LimitSource, job: Job, use: Counter[str], shares: Sequence[NodeShare]) -> Over | None:
         for name in SIZES:
             if source.has(name):
                 others = self._use(source, _SHARED[name], job).tres if name in _SHARED else Counter[str]()
@@ -328,14 +328,14 @@ class Policy:
                     return found
         return None
 
-    def _never(self, source: Source, job: Job, use: Counter[str], shares: Sequence[NodeShare]) -> Over | None:
+    def _never(self, source: LimitSource, job: Job, use: Counter[str], shares: Sequence[NodeShare]) -> Over | None:
         found = _too_long(source, job)
         for name in _EVER:
             if not found and source.has(name):
                 found = _over(source, name, use, Counter(), job, shares)
         return found
 
-    def _use(self, source: Source, whose: str, job: Job) -> _Used:
+    def _use(self, source: LimitSource, whose: str, job: Job) -> _Used:
         if self._used is None:
             self._used = {}
             for one in self.running():
@@ -360,7 +360,7 @@ def _records(job: Job) -> int:
     return job.pending_count or 1
 
 
-def _too_long(source: Source, job: Job) -> Over | None:
+def _too_long(source: LimitSource, job: Job) -> Over | None:
     limit = source.limits.max_wall_min
     if not source.has("max_wall_min") or limit is None:
         return None
@@ -369,7 +369,7 @@ def _too_long(source: Source, job: Job) -> Over | None:
 
 
 def _over(
-    source: Source, name: str, use: Counter[str], others: Mapping[str, int], job: Job, shares: Sequence[NodeShare]
+    source: LimitSource, name: str, use: Counter[str], others: Mapping[str, int], job: Job, shares: Sequence[NodeShare]
 ) -> Over | None:
     """The first resource of which the job has more than a limit allows (for a minimum: less)."""
     limits: Tres = getattr(source.limits, name)

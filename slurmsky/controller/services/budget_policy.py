@@ -53,7 +53,7 @@ class _Price:
 
 
 @dataclass(frozen=True)
-class Use:
+class BudgetUse:
     """The use of a budget: dollars of this calendar month, dollars that running jobs may still cost until their time
     limits, and dollars an hour of all running jobs.
     """
@@ -171,7 +171,7 @@ class BudgetTrial:
 
     def __init__(self, policy: BudgetPolicy) -> None:
         self._policy = policy
-        self._uses: dict[Budget, Use] = {}  # summed once per pass and start, not for each pending job
+        self._uses: dict[Budget, BudgetUse] = {}  # summed once per pass and start, not for each pending job
         self._planned: list[Job] = []
         #: job id -> the job, and dollars an hour that it would cost
         self.prices: dict[int, tuple[Job, float]] = {}
@@ -185,14 +185,14 @@ class BudgetTrial:
             self._planned.append(job)
             self._uses.clear()
 
-    def use(self, budget: Budget) -> Use:
+    def use(self, budget: Budget) -> BudgetUse:
         """The use of a budget, with the planned jobs."""
         known = self._uses.get(budget)
         if known is None:
             paid = [(job, job.hourly_cost) for job in self._policy.running()]
             paid += [self.prices[job.job_id] for job in self._planned]
             mine = [(job, hourly) for job, hourly in paid if covers(budget, job)]
-            known = self._uses[budget] = Use(
+            known = self._uses[budget] = BudgetUse(
                 self._policy.spent(budget),
                 sum(max(0.0, estimate(job, hourly) - job.cost) for job, hourly in mine if _bounded(job)),
                 sum(hourly for _, hourly in mine),

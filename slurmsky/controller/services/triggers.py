@@ -32,7 +32,7 @@ NODE_TYPES = ("down", "drained", "draining", "fail", "idle", "up", "resume")
 Run = Callable[[list[str]], Coroutine[Any, Any, None]]
 
 
-class Refused(Exception):
+class TriggerRefused(Exception):
     """slurm_set_trigger's or slurm_clear_trigger's error; the text is Slurm's."""
 
 
@@ -78,21 +78,21 @@ class Triggers:
         if resource == "job":
             job = self._book.jobs.get(int(name))
             if job is None:
-                raise Refused("Invalid job id specified")
+                raise TriggerRefused("Invalid job id specified")
             if job.state.finished:
-                raise Refused("Job/step already completing or completed")
+                raise TriggerRefused("Job/step already completing or completed")
         elif resource == "node" and name != "*":
             try:
                 known = all(node in self._book.nodes for node in hostlist.expand(name))
             except LanguageError:
                 known = False
             if not known:
-                raise Refused("Invalid node name specified")
+                raise TriggerRefused("Invalid node name specified")
         for type_ in types:
             fresh = Trigger(self._next, resource, name, type_, offset_s, program, permanent, uid, user)
             if any((one.resource, one.name, one.type, one.offset_s, one.program, one.uid)
                    == (resource, name, type_, offset_s, program, uid) for one in self.triggers):  # fmt: skip
-                raise Refused("Duplicate event trigger")
+                raise TriggerRefused("Duplicate event trigger")
             self._next += 1
             self.triggers.append(fresh)
         self._keep()
@@ -102,7 +102,7 @@ class Triggers:
         """Delete triggers. Raises Refused when there is none of them."""
         left = [one for one in self.triggers if not wanted(one)]
         if len(left) == len(self.triggers):
-            raise Refused("No such process")
+            raise TriggerRefused("No such process")
         self.triggers = left
         self._keep()
 

@@ -27,7 +27,7 @@ from . import beneath
 Manifest = dict[str, tuple[int, int]]
 
 
-class Refused(Exception):
+class OutputRefused(Exception):
     """A path that is not a file of the job; holds the path."""
 
 
@@ -102,7 +102,7 @@ class OutputSync:
                 stream.same = True
                 return
             descriptor = self._open(stream, 0 if event.append else os.O_TRUNC)
-        except Refused:
+        except OutputRefused:
             stream.same = True
             self.say(f"{path} is no file of this job and was not written")
         except OSError as error:
@@ -121,7 +121,7 @@ class OutputSync:
             return "/", target.lstrip("/")
         inside = path.removeprefix(self.submit_dir.rstrip("/") + "/")
         if not path.startswith("/") or inside == path or ".." in inside.split("/"):
-            raise Refused(path)
+            raise OutputRefused(path)
         return self.submit_dir, inside
 
     @cached_property

@@ -32,14 +32,14 @@ def choose(word: str, names: Iterable[tuple[str, int, Value]]) -> Optional[Value
 
 
 @dataclass(frozen=True)
-class Words:
+class NameWords:
     """Conditions of a request: ``name=value`` pairs, and words without ``=``."""
 
     pairs: tuple[tuple[str, str], ...]
     bare: tuple[str, ...]
 
 
-def conditions(words: Iterable[str]) -> Words:
+def conditions(words: Iterable[str]) -> NameWords:
     """Split words into conditions, dropping "where" and "set" and the quotes around values."""
     pairs: list[tuple[str, str]] = []
     bare: list[str] = []
@@ -49,7 +49,7 @@ def conditions(words: Iterable[str]) -> Words:
             pairs.append((name.rstrip("+-"), value.strip("\"'")))
         elif word.lower() not in ("where", "set"):
             bare.append(word)
-    return Words(tuple(pairs), tuple(bare))
+    return NameWords(tuple(pairs), tuple(bare))
 
 
 def columns(

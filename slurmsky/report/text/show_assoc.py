@@ -30,7 +30,7 @@ class BadWord(ValueError):
 
 
 @dataclass(frozen=True)
-class Choice:
+class AssocChoice:
     """Selection: sections, and names in each section (empty: all)."""
 
     sections: frozenset[str] = frozenset(SECTIONS)
@@ -39,7 +39,7 @@ class Choice:
     qos: frozenset[str] = frozenset()
 
 
-def choice(words: Sequence[str]) -> Choice:
+def choice(words: Sequence[str]) -> AssocChoice:
     """Parse words such as ``users=ada flags=assoc``. Raises BadWord."""
     given: dict[str, frozenset[str]] = {}
     for word in words:
@@ -57,7 +57,7 @@ def choice(words: Sequence[str]) -> Choice:
         if section is None:
             raise BadWord("invalid flag '%s', valid options are 'Assoc, QOS, and/or Users'" % flag)
         found.add(section)
-    return Choice(frozenset(found), **given)
+    return AssocChoice(frozenset(found), **given)
 
 
 @dataclass
@@ -92,7 +92,7 @@ def show(
     user: str,
     uid: int,
     accounts: Sequence[str],
-    chosen: Choice,
+    chosen: AssocChoice,
     oneliner: bool = False,
     jobs: Iterable[Job] = (),
 ) -> str:

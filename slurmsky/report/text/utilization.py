@@ -59,7 +59,7 @@ def time_format(word: str) -> Optional[TimeFormat]:
 
 
 @dataclass(frozen=True)
-class Query:
+class UsageQuery:
     """Parameters of a report: ``kind`` is cluster, job, user or reservation, ``name`` a name in REPORTS[kind]."""
 
     kind: str
@@ -132,7 +132,7 @@ def capacity(cluster: ClusterConfig) -> dict[str, float]:
             "billing": cpus}  # fmt: skip
 
 
-def text(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, list[str]]:
+def text(query: UsageQuery, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, list[str]]:
     """Build the report; also return the unknown fields of its format."""
     make = {"cluster": _cluster, "cost": _cost, "job": _sizes, "reservation": _reservations,
             "user": _cluster}[query.kind]  # fmt: skip
@@ -141,7 +141,7 @@ def text(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> tupl
     return heading + table_text(columns, rows, query.look), unknown
 
 
-def _columns(query: Query, text: str) -> tuple[list[Column[Cells]], list[str]]:
+def _columns(query: UsageQuery, text: str) -> tuple[list[Column[Cells]], list[str]]:
     kind = "cluster" if query.kind == "reservation" else query.kind
     known = [row for row in table("sreport_fields") if row["report"] == kind]
     if query.kind == "reservation":
@@ -160,22 +160,22 @@ def _get(header: str):  # type: ignore[no-untyped-def]
     return lambda cells: cells.get(header)
 
 
-def _period(query: Query, clock: Clock, seconds: bool) -> str:
+def _period(query: UsageQuery, clock: Clock, seconds: bool) -> str:
     span = f"{clock.text(query.start)} - {clock.text(query.end - 1)}"
     return f"{span} ({query.end - query.start} secs)" if seconds else span
 
 
-def _heading(query: Query, title: str, unit: str) -> str:
+def _heading(query: UsageQuery, title: str, unit: str) -> str:
     return f"{RULE}\n{title}\n{unit}\n{RULE}\n" if query.look.header else ""
 
 
-def _reported_in(query: Query) -> str:
+def _reported_in(query: UsageQuery) -> str:
     name = "TRES" if query.tres_given else "CPU"
     heading = query.time.heading
     return f"Usage reported in {heading}" if not query.time.divisor else f"Usage reported in {name} {heading}"
 
 
-def _cluster(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, str, list[Cells]]:
+def _cluster(query: UsageQuery, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, str, list[Cells]]:
     """Usage reports by account, user or QOS, or of the whole cluster."""
     name = query.name
     tres_name = "TresName," if query.tres_given else ""
@@ -198,7 +198,7 @@ def _cluster(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> 
     return heading, default, _by_association(query, cluster, past.uses)
 
 
-def _utilization(query: Query, cluster: ClusterConfig, uses: Sequence[Use], clock: Clock) -> list[Cells]:
+def _utilization(query: UsageQuery, cluster: ClusterConfig, uses: Sequence[Use], clock: Clock) -> list[Cells]:
     """One row per TRES; all time since the first known job counts as reported."""
     began = min((use.submitted for use in uses), default=clock.now)
     seconds = max(0.0, min(query.end, clock.now) - max(query.start, began))
@@ -223,7 +223,7 @@ def _utilization(query: Query, cluster: ClusterConfig, uses: Sequence[Use], cloc
     return rows
 
 
-def _by_association(query: Query, cluster: ClusterConfig, uses: Sequence[Use]) -> list[Cells]:
+def _by_association(query: UsageQuery, cluster: ClusterConfig, uses: Sequence[Use]) -> list[Cells]:
     sums: dict[tuple[str, str, str], dict[str, float]] = {}
     for use in uses:
         if not use.ran:
@@ -255,7 +255,7 @@ def _by_association(query: Query, cluster: ClusterConfig, uses: Sequence[Use]) -
     return rows
 
 
-def _groups(query: Query) -> list[str]:
+def _groups(query: UsageQuery) -> list[str]:
     """Headers of the size groups: 0-49 CPUs, 50-249 CPUs, ..., >= 1000 CPUs."""
     last, found = 0, []
     what = "TRES" if query.tres_given and query.tres != ("cpu",) else "CPUs"
@@ -267,7 +267,7 @@ def _groups(query: Query) -> list[str]:
     return [*found, f">= {last} {what}"] if last else found
 
 
-def _sizes(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, str, list[Cells]]:
+def _sizes(query: UsageQuery, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, str, list[Cells]]:
     """Jobs grouped by their number of CPUs."""
     title = "Job Sizes " + ("by Wckey " if query.name == "SizesByWcKey" else "") + _period(query, clock, True)
     unit = "Units are in number of jobs ran" if query.count_jobs else f"Time reported in {query.time.heading}"
@@ -298,7 +298,7 @@ def _sizes(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> tu
     return _heading(query, title, unit), default, rows
 
 
-def _cost(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, str, list[Cells]]:
+def _cost(query: UsageQuery, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, str, list[Cells]]:
     """Dollars spent on jobs on SkyPilot; a report that Slurm lacks."""
     by = next(fields for name, _, fields in spending.REPORTS if name == query.name)
     heading = _heading(query, f"Cost {query.name} " + _period(query, clock, True), "Cost reported in US dollars")
@@ -314,7 +314,7 @@ _RESERVATION = (
     ("Idle:1", "Idle", "20", "", "text"))  # fmt: skip
 
 
-def _reservations(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, str, list[Cells]]:
+def _reservations(query: UsageQuery, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, str, list[Cells]]:
     """An empty report, since the accounting has no reservations."""
     unit = query.time.heading if not query.time.divisor else f"TRES {query.time.heading}"
     heading = _heading(query, "Reservation Utilization " + _period(query, clock, False), f"Usage reported in {unit}")

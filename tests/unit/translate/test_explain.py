@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-from slurmsky.translate.preparation import environment_setup
 
 from slurmsky.options.table import load as options
 from slurmsky.site import load
 from slurmsky.translate import option_support, wants
 from slurmsky.translate.explain import FATES, Finding, Page, read_prices, sentences, with_prices
 from slurmsky.translate.explainprint import page_text, table_text, to_html, to_json, verdict
+from slurmsky.translate.setup_commands import environment_setup
 
 _PATH = Path(__file__).resolve().parents[2] / "scripts" / "moving.py"
 _SPEC = importlib.util.spec_from_file_location("moving", _PATH)

@@ -9,8 +9,8 @@ import pytest
 from slurmsky.model.spec import JobSpec
 from slurmsky.site import load
 from slurmsky.translate import wants
-from slurmsky.translate.node_setup import preparation
 from slurmsky.translate.pythonpackages import packages
+from slurmsky.translate.setup_commands import preparation
 from slurmsky.translate.task import SkyTask, plan
 
 OPEN = load("", "none")
