@@ -141,7 +141,7 @@ class Controller:
         self.life = LifeCycle(
             self.book, self.engine, self.launches, self.kick, self.mailer, self.job_files.restore
         )
-        self.life.listeners.append(self.job_files.heard)
+        self.life.listeners.append(self.job_files.on_job_event)
         self.events = Events(self.book, self.life)
         #: sends the text of scontrol notify to the salloc or srun that holds a job, by job id
         self.notices: dict[int, Callable[[str], None]] = {}
@@ -211,7 +211,7 @@ class Controller:
         if self.site.kept and wanted != "local":
             fleet = self.engines["nodes"] = cloud.kept_engine()
             self.power = PowerSaving(self.book, dict(self.site.kept), fleet, self.kick, self.budget.note)
-            self.life.listeners.append(self.power.heard)
+            self.life.listeners.append(self.power.on_job_event)
 
     def _managed_id(self, job_id: int) -> int | None:
         return self.managed.managed_id(job_id) if self.managed is not None else None
@@ -254,7 +254,7 @@ class Controller:
         self._loop.call_later(OLD_FILES_LOOK_S, self.job_files.look)
         self.kick()
 
-    def looked(self) -> None:
+    def command_called(self) -> None:
         """A client called a command: refresh in the background what SkyPilot reports, if that is due."""
         self.usual.wanted()
         if self.managed is not None:

@@ -97,7 +97,7 @@ class Session(asyncio.Protocol):
             self.finish(1)
             return
         self._began = time.perf_counter()
-        self._service.queue.looked()
+        self._service.queue.command_called()
         self._service.queue.book.counters.threads += 1
         self._caller = Caller(request.env.get("SLURM_JOB_ID", ""))
         token = CALLER.set(self._caller)

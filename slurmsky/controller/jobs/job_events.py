@@ -41,7 +41,7 @@ class Events:
         self.book = book
         self.life = life
         self.health = NodeHealth(book, life.node_changed)
-        self._told: set[int] = set()  # jobs whose first step is in memory only
+        self._uncommitted: set[int] = set()  # jobs whose first step is in memory only
 
     def take(self, event: Event) -> None:
         """Apply one event of an agent or an engine; events of ended runs are ignored."""
@@ -77,7 +77,7 @@ class Events:
             if event.nodes:
                 self.book.touch_step(job, event.step)
             else:
-                self._told.add(job.job_id)
+                self._uncommitted.add(job.job_id)
 
     def _configured(self, job: Job, event: Configured | Started) -> None:
         """The nodes of a CONFIGURING job are up: its run time starts now."""
@@ -163,8 +163,8 @@ class Events:
         self._step(job, event.step)
 
     def _step(self, job: Job, step: Step) -> None:
-        if job.job_id in self._told:
-            self._told.discard(job.job_id)
+        if job.job_id in self._uncommitted:
+            self._uncommitted.discard(job.job_id)
             for begun in job.steps.values():
                 self.book.touch_step(job, begun)
         # The agent of a het job's leader reports the steps of all components.
@@ -185,7 +185,7 @@ class Events:
     def _ended(self, job: Job, event: Ended) -> None:
         if not (job.state.active or job.launched or JobFlag.COMPLETING in job.flags):
             return  # a repeated report: only the first counts
-        self._told.discard(job.job_id)
+        self._uncommitted.discard(job.job_id)
         if event.step is not None:
             self._step(job, event.step)
         state, exit_code, exit_signal = event.state, event.exit_code, event.exit_signal

@@ -221,7 +221,7 @@ class Policy:
             return
         for job in jobs:
             partition = self.cluster.partition(job.partition.partition(",")[0])
-            assert partition is not None, "admission has looked"
+            assert partition is not None, "admission checks the partition"
             for source in self.sources(job.qos, job.account, partition):
                 reason = self._too_many(source, job, present, jobs)
                 if not reason and source.deny:

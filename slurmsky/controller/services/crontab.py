@@ -50,7 +50,7 @@ class Crontab:
             lambda kept: (kept["text"], tuple(Entry(*row) for row in kept["entries"]), frozenset(kept["disabled"])),
         )
         self.text, self.entries, self.disabled = kept or (None, (), frozenset())
-        life.listeners.append(self._told)
+        life.listeners.append(self._on_job_event)
 
     def shown(self) -> str | None:
         """The table as scrontab -l prints it; None when there is none."""
@@ -88,7 +88,7 @@ class Crontab:
             if job.state is JobState.PENDING:
                 self._life.cancel(job, job.uid)
 
-    def _told(self, event: str, job: Job) -> None:
+    def _on_job_event(self, event: str, job: Job) -> None:
         if event != "ended" or not job.cron:
             return
         entry = next((entry for entry in self.entries if entry.job_id == job.job_id), None)

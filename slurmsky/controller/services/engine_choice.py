@@ -24,7 +24,7 @@ class EngineChoice:
 
     def __init__(self) -> None:
         self.engine = "local"
-        self.reason = "nothing else was looked for yet"
+        self.reason = "SkyPilot was not queried yet"
         self.open = False
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None

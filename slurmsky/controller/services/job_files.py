@@ -52,7 +52,7 @@ class JobFiles:
         self._due = self._loop.time() + (60.0 if keep_days else 0.0)
         self._cleaning: asyncio.Task[None] | None = None
 
-    def heard(self, event: str, job: Job) -> None:
+    def on_job_event(self, event: str, job: Job) -> None:
         """Note a job that has ended (LifeCycle.listeners)."""
         if event == "ended":
             if not self._ended:

@@ -84,7 +84,7 @@ class ManagedJobs:
         self._taken = book.store.managed_ids()
         self._live: dict[int, list[Job]] = {}
         self._asked = asyncio.Event()
-        self._looked = time.monotonic()
+        self._shown_at = time.monotonic()
         self._billed: dict[int, float] = {}  # managed job id -> when its cost was read
         self.problem = ""  # why the last read failed
         self.read_at = 0.0  # epoch second of the last read that did not
@@ -99,7 +99,7 @@ class ManagedJobs:
 
     def wanted(self) -> None:
         """A command shows the queue: read again soon, unless the last read is recent."""
-        self._looked = time.monotonic()
+        self._shown_at = time.monotonic()
         self._asked.set()
 
     async def run(self) -> None:
@@ -126,9 +126,9 @@ class ManagedJobs:
 
     def _gap(self) -> float:
         """Seconds to wait beyond the least gap while no command shows the queue."""
-        looked = time.monotonic() - self._looked < LOOKED_S
+        shown_lately = time.monotonic() - self._shown_at < LOOKED_S
         unsettled = any(not row.settled for row in self.rows.values())
-        return max(0.0, self.site.sky.queue_poll_s - LEAST_GAP_S) if looked and unsettled else IDLE_GAP_S
+        return max(0.0, self.site.sky.queue_poll_s - LEAST_GAP_S) if shown_lately and unsettled else IDLE_GAP_S
 
     async def read(self) -> None:
         """Read the queue once, and the costs that are due. Raises EngineError, StoreError."""
@@ -297,10 +297,10 @@ class ManagedJobs:
         job.num_nodes = job.num_tasks = sighting.nodes
         job.num_cpus = sighting.nodes * sighting.cpus
         transitions.seen_times(job, sighting.submit_time, sighting.start_time)
-        told = [sighting.details] if sighting.details else []
+        details = [sighting.details] if sighting.details else []
         if sighting.recoveries:
-            told.append(f"{sighting.recoveries} recoveries")
-        job.system_comment = "; ".join([f"SkyPilot managed job {sighting.managed_job_id}, not from sbatch", *told])
+            details.append(f"{sighting.recoveries} recoveries")
+        job.system_comment = "; ".join([f"SkyPilot managed job {sighting.managed_job_id}, not from sbatch", *details])
         if sighting.over and job.shares:
             return  # SkyPilot forgets the names of terminated nodes
         names = [f"sky-{name}" if name in self.book.uses else name for name in sighting.node_names]

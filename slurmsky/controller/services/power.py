@@ -240,7 +240,7 @@ class PowerSaving:
             self.book.refresh_node(node)
             self._kick()
 
-    def heard(self, event: str, job: Job) -> None:
+    def on_job_event(self, event: str, job: Job) -> None:
         """A job has ended: record its final cost."""
         if event == "ended" and job.engine == self.engine.name:
             self.hours.charge(job)

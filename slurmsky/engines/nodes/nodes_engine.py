@@ -71,7 +71,7 @@ class NodesEngine(LocalEngine):
         self._setup = NodeSetup(self._files, self._requests, self.fleet.address, allowed)
         self._pids: dict[str, int] = {}  # of each node's agent; a new pid means that the agent was killed
         self._early: dict[str, Event] = {}  # job lists that arrived before their connection was ready
-        self._heard: dict[str, float] = {}  # loop time of each agent's last message
+        self._last_message: dict[str, float] = {}  # loop time of each agent's last message
         adapt = self._setup.request_there
         self._doors = CommandDoors(self.folder / "doors", home / paths.SOCKET_NAME, self._streams, adapt)
         self._reconnecting = Reconnecting(self.fleet, provider, self.link, self._show, self.lose)
@@ -176,7 +176,7 @@ class NodesEngine(LocalEngine):
         except (OSError, asyncio.TimeoutError) as error:
             raise EngineError(f"the agent of node {node} does not answer: {error}") from None
         self._links[node] = link
-        self._heard[node] = loop.time()
+        self._last_message[node] = loop.time()
         await self._doors.open(node)
         await self._files.resume(node)
         if link.outdated:
@@ -214,7 +214,7 @@ class NodesEngine(LocalEngine):
         while True:
             await asyncio.sleep(PING_S)
             for node, link in list(self._links.items()):
-                if loop.time() - self._heard.get(node, 0.0) > 3 * PING_S:
+                if loop.time() - self._last_message.get(node, 0.0) > 3 * PING_S:
                     link.abort()
                 elif link.alive:
                     link.send({"op": "ping"})
@@ -222,7 +222,7 @@ class NodesEngine(LocalEngine):
     # --- events
 
     def _event(self, node: str, event: Event) -> None:
-        self._heard[node] = asyncio.get_running_loop().time()
+        self._last_message[node] = asyncio.get_running_loop().time()
         if self._requests.take(node, event):
             return
         if isinstance(event, Ended) and self._files.has(event.job_id, event.run):

@@ -58,21 +58,21 @@ class Reconnecting:
 
     async def _run(self, node: str) -> None:
         loop = asyncio.get_running_loop()
-        began, told, checked = loop.time(), False, 0.0
+        began, reported, checked = loop.time(), False, 0.0
         for attempt in range(1 << 30):
             order = self._fleet.order_of(node)
             if order is None or order.phase != "up":
                 return
             try:
                 await self._connect(node)
-                if told:
+                if reported:
                     self._tell(node, "up")
                 return
             except (EngineError, OSError, asyncio.TimeoutError) as error:
                 log.info("node %s: %s", node, error)
             silent = loop.time() - began
-            if not told:
-                told = True
+            if not reported:
+                reported = True
                 self._tell(node, "silent")
             if loop.time() - checked > min(30.0, 2.0 + silent / 4):
                 checked = loop.time()

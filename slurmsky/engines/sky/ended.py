@@ -61,7 +61,7 @@ class EndedRuns:
                 found.append(folder)
         return found
 
-    async def heard(self, watch: JobWatch, answer: Answer) -> None:
+    async def status_changed(self, watch: JobWatch, answer: Answer) -> None:
         """Process a status of an ended run; cancel the managed job when SkyPilot starts it again.
 
         Raises EngineError when SkyPilot refuses to cancel.

@@ -27,7 +27,7 @@ async def open_line(address: str, certificates: Path, hello: dict[str, Any]) -> 
     ``address``: host:port, or unix:/path of a tunnel to the node. Raises NoControl.
     """
     if not address:
-        raise NoControl("the node has told no address")
+        raise NoControl("the node has reported no address")
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(certificates / "ca.crt"))
     context.check_hostname = False  # a node has whatever address the cloud assigned
     context.load_cert_chain(certificates / "node.crt", certificates / "node.key")

@@ -20,13 +20,13 @@ class HeadNodeSession:
     """A session with the first node of one job, across all its runs.
 
     ``folder``: the folder of the job's run, with its certificates. ``controller``: our controller's socket. ``how``,
-    ``told``: as in NodeAccess. ``allowed``: credential variables that may be sent to nodes.
+    ``on_attempt``: as in NodeAccess. ``allowed``: credential variables that may be sent to nodes.
     """
 
     def __init__(
-        self, folder: Path, controller: Path, how: str, told: Callable[[bool], None], allowed: Sequence[str] = ()
+        self, folder: Path, controller: Path, how: str, on_attempt: Callable[[bool], None], allowed: Sequence[str] = ()
     ) -> None:
-        self._told = told
+        self._on_attempt = on_attempt
         self._allowed = allowed
         self._folder = folder
         self._controller = controller
@@ -80,7 +80,7 @@ class HeadNodeSession:
         """The access to the first node's current address."""
         if self._reach is None or self._reach.address != address:
             self._leave()
-            self._reach = NodeAccess(address, self._folder, cluster, self._how, self._told)
+            self._reach = NodeAccess(address, self._folder, cluster, self._how, self._on_attempt)
         return self._reach
 
     def _leave(self) -> None:

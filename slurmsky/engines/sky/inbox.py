@@ -60,22 +60,22 @@ class Inbox:
 
     def output(self, key: str, item: Output) -> bool:
         """Add bytes to a request; False when the stream carries something else."""
-        letter = self._coming.get(key)
-        if letter is None:
+        message = self._coming.get(key)
+        if message is None:
             return False
-        if len(letter) + len(item.data) <= MAX_LETTER:
-            letter += item.data
+        if len(message) + len(item.data) <= MAX_LETTER:
+            message += item.data
         return True
 
     def end(self, key: str) -> bytes | None:
         """Complete and decrypt a request. None: it is not authentic for this job, or was delivered before."""
-        letter = self._coming.pop(key, None)
-        if letter is None or key in self.done:
+        message = self._coming.pop(key, None)
+        if message is None or key in self.done:
             return None
         try:
-            return zlib.decompress(unseal(self._secret, bytes(letter), key))
+            return zlib.decompress(unseal(self._secret, bytes(message), key))
         except (BrokenSeal, zlib.error) as error:
-            log.warning("a letter in a job's log was put aside: %s", error)
+            log.warning("a message in a job's log was set aside: %s", error)
             return None
 
 

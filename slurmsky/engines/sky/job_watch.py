@@ -138,7 +138,7 @@ class JobWatch:
         #: set by the engine; called when the log shows a recovery that no status has shown
         self.recovered: Callable[[], object] = lambda: None
         #: set by the engine; runs an in-job request as a local command
-        self.post: Callable[[bytes, str], None] = lambda letter, key: None
+        self.post: Callable[[bytes, str], None] = lambda message, key: None
         # Events are replayed from the start (they rebuild what is not stored); bytes continue at their stored offsets.
         #: monotonic time of the log's last new item, and how often the log was read again since without any
         self.last_news, self.silent_reads = 0.0, 0
@@ -269,9 +269,9 @@ class JobWatch:
         if isinstance(event, FileEnded):
             self.returns.end_file(key)
         elif isinstance(event, LetterEnded):
-            letter = self.inbox.end(key)
-            if letter is not None:
-                self.post(letter, key)
+            message = self.inbox.end(key)
+            if message is not None:
+                self.post(message, key)
         else:
             if isinstance(event, StreamOpened):
                 self.returns.open_stream(key, event)
@@ -284,8 +284,8 @@ class JobWatch:
     def _job_event(self, event: JobEvent) -> None:
         known = self.record.members.get(str(event.job_id))
         # An end of a member that is still open was never processed, even if it was acknowledged.
-        heard = 0 if known is None or (isinstance(event, Ended) and not known.ended) else known.acked
-        if known is not None and event.seq > heard:
+        committed = 0 if known is None or (isinstance(event, Ended) and not known.ended) else known.acked
+        if known is not None and event.seq > committed:
             if isinstance(event, Started):
                 known.started = True
             if isinstance(event, Ended) and self._ranks > 1:

@@ -51,10 +51,10 @@ class NodeAccess:
         folder: Path,
         cluster: str,
         how: str = "auto",
-        told: Callable[[bool], None] = lambda success: None,
+        on_attempt: Callable[[bool], None] = lambda success: None,
     ) -> None:
         self.address = address
-        self._told = told  # receives the success of each attempt
+        self._on_attempt = on_attempt  # receives the success of each attempt
         self._certificates = folder / "ship" / "tls"
         self._tunnel = Tunnel(cluster, address, folder) if cluster and how != "direct" else None
         self._direct = how != "ssh" or self._tunnel is None
@@ -66,10 +66,10 @@ class NodeAccess:
             line = await self._line(hello)
         except NoControl as error:
             self.problem = str(error)
-            self._told(False)
+            self._on_attempt(False)
             raise
         self.problem = ""
-        self._told(True)
+        self._on_attempt(True)
         return line
 
     async def _line(self, hello: dict[str, Any]) -> Line:

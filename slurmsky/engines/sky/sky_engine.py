@@ -85,7 +85,7 @@ class SkyEngine:
         self._ended = EndedRuns(self.folder / "ended", self._launcher.cancel)
         self._states = StatePoller(
             client, site.sky.queue_poll_s, lambda: [*self._watches.values(), *self._ended], self._carrier,
-            self._heard, self._heard_nothing, self._heard_late, self._ended.gone,
+            self._status_changed, self._server_unavailable, self._status_after_end, self._ended.gone,
         )  # fmt: skip
         self._followers = Followers(self._carrier, self._states)
 
@@ -165,9 +165,9 @@ class SkyEngine:
         watches = []
         for folder, members in runs:
             watch = JobWatch.load(folder, self._tell)
-            self._take_letters(watch)
+            self._take_requests(watch)
             if problem is not None:
-                self._heard_nothing(watch, problem)
+                self._server_unavailable(watch, problem)
             for member in members:
                 pointer = self._pointer(member.job_id, member.restart_count)
                 pointer.parent.mkdir(parents=True, exist_ok=True)
@@ -284,7 +284,7 @@ class SkyEngine:
 
     def _find_again(self, folder: Path) -> None:
         watch = JobWatch.load(folder, self._tell)
-        self._take_letters(watch)
+        self._take_requests(watch)
         for job_id in watch.record.members:
             self._watches[int(job_id)] = watch
         if watch.record.phase == "ending":
@@ -406,8 +406,8 @@ class SkyEngine:
         """The session with the first node of a job's run."""
         contact = self._contacts.get(watch.folder)
         if contact is None:
-            told = functools.partial(reached.note, self.folder, watch.record.kind)
-            contact = HeadNodeSession(watch.folder, self.socket, self.site.sky.reach, told, self.site.sky.credentials)
+            sky, on_attempt = self.site.sky, functools.partial(reached.note, self.folder, watch.record.kind)
+            contact = HeadNodeSession(watch.folder, self.socket, sky.reach, on_attempt, sky.credentials)
             self._contacts[watch.folder] = contact
         return contact
 
@@ -416,19 +416,19 @@ class SkyEngine:
         if contact is not None:
             contact.close()
 
-    def _take_letters(self, watch: JobWatch) -> None:
+    def _take_requests(self, watch: JobWatch) -> None:
         """Run the requests in the job's log, one after the other."""
 
-        def post(letter: bytes, key: str) -> None:
-            watch.mail = asyncio.ensure_future(self._deliver(watch, letter, key, watch.mail))
+        def post(request: bytes, key: str) -> None:
+            watch.mail = asyncio.ensure_future(self._deliver(watch, request, key, watch.mail))
 
         watch.post = post
         watch.recovered = lambda: self._recovered(watch)
 
-    async def _deliver(self, watch: JobWatch, letter: bytes, key: str, earlier: asyncio.Task[None] | None) -> None:
+    async def _deliver(self, watch: JobWatch, request: bytes, key: str, earlier: asyncio.Task[None] | None) -> None:
         if earlier is not None:
             await earlier
-        code, said = await inbox.deliver(self.socket, letter)
+        code, said = await inbox.deliver(self.socket, request)
         if code:
             watch.returns.say(f"what the job asked for was refused: {said}")
         watch.record.letters.append(key)
@@ -488,7 +488,7 @@ class SkyEngine:
                     break
                 await asyncio.sleep(intervals.POLL_S)
             if record.status == "RECOVERING":
-                return  # _heard has processed it
+                return  # _status_changed has processed it
         if event.by_signal:
             event = event.but(state=asked or "CANCELLED")
         self._end(watch, event)
@@ -527,7 +527,7 @@ class SkyEngine:
             if error is None:
                 self._state(record, EngineState(reason="Resources", comment=text))
             else:
-                self._heard_nothing(watch, error)
+                self._server_unavailable(watch, error)
 
         try:
             launched = await self._launcher.launch(watch, say)
@@ -575,7 +575,7 @@ class SkyEngine:
 
     # --- states
 
-    def _heard(self, watch: JobWatch, answer: Answer, moved: bool) -> None:
+    def _status_changed(self, watch: JobWatch, answer: Answer, moved: bool) -> None:
         """Process a new status of a job from SkyPilot."""
         record = watch.record
         if answer.status == "RECOVERING":
@@ -588,10 +588,10 @@ class SkyEngine:
             state = "CONFIGURING" if coming else "PENDING"
             self._state(record, EngineState(state=state, reason=seen.reason, comment=record.said))
 
-    def _heard_late(self, watch: JobWatch, answer: Answer) -> None:
-        self._spawn(self._ended.heard(watch, answer))
+    def _status_after_end(self, watch: JobWatch, answer: Answer) -> None:
+        self._spawn(self._ended.status_changed(watch, answer))
 
-    def _heard_nothing(self, watch: JobWatch, error: SkyError) -> None:
+    def _server_unavailable(self, watch: JobWatch, error: SkyError) -> None:
         """SkyPilot does not answer: report that the job waits for the server, not for nodes."""
         desc = f"{_NOT_AVAILABLE}, {error.waits_for}"
         waits = EngineState(reason=_NOT_AVAILABLE, comment=f"waiting for SkyPilot: {error}", desc=desc)
