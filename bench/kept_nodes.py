@@ -150,7 +150,7 @@ def main() -> int:
         while "idle~" not in kept.output("sinfo", "-h", "-o", "%t"):
             time.sleep(1)
         for cluster in (kept, local):
-            subprocess.run([cluster.env["SLURMSKY_PYTHON"], "-m", "slurmsky", "stop"], env=cluster.env, check=False)
+            subprocess.run([BIN / "slurmsky", "stop"], env=cluster.env, check=False)
     missed = 0
     print(f"load {os.getloadavg()[0]:.1f}")
     for what, value, goal in rows:

@@ -43,9 +43,13 @@ def read_site(env: dict[str, str]) -> Site:
     except UnicodeDecodeError as error:
         raise SiteError(str(file), error.object[: error.start].count(b"\n") + 1, 1, "not UTF-8") from error
     site = load(text, str(file), facts)
-    # Nodes of the site file get this machine's properties wherever the file gives none.
+    # Nodes of the site file get this machine's properties wherever the file gives none; those of kept nodes are known
+    # once the nodes are up.
+    kept = {name for _, one in site.kept for name in one.names}
     nodes = tuple(
-        replace(
+        node
+        if node.name in kept
+        else replace(
             node,
             arch=node.arch or facts.arch,
             os=node.os or facts.os,

@@ -26,6 +26,8 @@ pytestmark = [
 def test_a_job_brings_its_node_up_and_the_next_one_finds_it(tmp_path):
     async def what(world):
         assert await world.out("sinfo", "-h", "-o", "%t %N") == "idle~ k[1-4]\n"
+        shown = await world.out("scontrol", "show", "node", "k1")
+        assert "NodeName=k1 CoresPerSocket=8 \n" in shown and "OS=" not in shown and "Version=" not in shown
         code = await world.run("sbatch", "--test-only", "--wrap", "true")
         assert "on nodes k1 in partition kept\n" in code.stderr
         assert "Kept nodes k1: they must be powered up, which takes about 120 s" in code.stderr
@@ -37,6 +39,8 @@ def test_a_job_brings_its_node_up_and_the_next_one_finds_it(tmp_path):
         await world.batch("echo second\n", "-o", "second.out", "--wait")
         assert (world.project / "second.out").read_text() == "second\n"
         assert len(world.server.jobs) == 1
+        shown = await world.out("scontrol", "show", "node", "k1")
+        assert " Arch=" in shown and "OS=Linux " in shown and "Version=" in shown
 
     KeptWorld(tmp_path).play(what)
 

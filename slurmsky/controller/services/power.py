@@ -16,7 +16,7 @@ from ...model.job import Job, Node
 from ...model.states import NodeFlag, NodeState
 from ...protocol.messages import Power
 from ...site.record import KeptNodes
-from ..jobs.job_table import JobTable
+from ..jobs.job_table import RELEASE, JobTable
 from ..rules.demand import Demand
 from ..rules.resources import NodeUse, place
 from .node_hours import NodeHours
@@ -67,6 +67,7 @@ class PowerSaving:
         for name in self._kept_of:
             node = book.nodes[name]
             node.flags |= NodeFlag.CLOUD | NodeFlag.POWERED_DOWN
+            node.version = ""  # no agent has registered yet
             if node.state is NodeState.DOWN and node.reason_user == "slurm":
                 self._failed[name] = 0.0
             book.refresh_node(node)
@@ -126,6 +127,7 @@ class PowerSaving:
         order = self.engine.fleet.order_of(node.config.name)
         if order is not None and not node.boot_time:
             node.boot_time = node.agent_start_time = order.up_at or now
+            node.version = RELEASE
             node.last_busy_time = max(node.last_busy_time, order.up_at)
             facts = order.facts.get(node.config.name, {})
             known = {name: facts[name] for name in ("address", "arch", "os") if facts.get(name)}
