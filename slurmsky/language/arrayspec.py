@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Optional, Union
 
 from slurmsky.language._grammar import Grammar, number
@@ -106,6 +107,7 @@ class _Build:
 _GRAMMAR: Grammar[tuple[_Item, ...]] = Grammar("arrayspec", _Build(), ArraySpecError)
 
 
+@lru_cache(maxsize=256)  # client, controller and translator parse the same text
 def parse(text: str, max_size: int = 1001) -> Optional[ArraySpec]:
     """The array of --array; None for an empty text, which makes no array.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Optional, Union
 
 from slurmsky.language._grammar import Fault, Grammar, number
@@ -170,6 +171,7 @@ class _Build:
 _GRAMMAR: Grammar[Dependency] = Grammar("dependency", _Build(), DependencyError)
 
 
+@lru_cache(maxsize=1024)  # a submission asks three times, and each scheduling pass for each waiting job
 def parse(text: str) -> Dependency:
     """The conditions of --dependency; an empty text or `0` has none.
 

@@ -102,11 +102,6 @@ class Submission:
     #: given options of the first component, with their texts: listed by -v
     given: tuple[tuple[str, str], ...] = ()
 
-    @property
-    def script_args(self) -> tuple[str, ...]:
-        """Arguments of the script."""
-        return self.argv
-
 
 @dataclass(frozen=True)
 class StepRequest:

@@ -26,8 +26,7 @@ from ..net.spare import SpareDescriptor
 from .outbox import UNREACHABLE, Outbox, with_script
 from .own_view import OwnView, Reply
 
-LETTER_S = 15.0  # how long a client waits for a parked connection, if a sealed request is possible
-AWAY_S = 1.0  # ... otherwise, since the controller was last connected
+AWAY_S = 1.0  # how long a client waits for a parked connection, since the controller was last connected
 #: seconds after the job's start in which the controller may connect for the first time, by ``reach``: the controller
 #: learns the nodes' addresses from the job's log
 FIRST_S = {"yes": 60.0, "": 10.0, "no": 0.0}

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Callable, Iterable, Mapping, Optional, Sequence
 
 from ...model.allocation import HetComponent, Launch, NodeShare
-from ...model.spec import INFINITE, JobSpec
+from ...model.spec import JobSpec
 
 Environment = dict[str, str]
 
@@ -352,11 +352,6 @@ def batch_environment(launch: Launch) -> Environment:
     if launch.restart_count:
         env["SLURM_RESTART_COUNT"] = str(launch.restart_count)
     return env
-
-
-def limit_minutes(spec: JobSpec) -> Optional[int]:
-    """The time limit of a step in minutes, None when the step has no limit."""
-    return spec.time_limit_min if spec.time_limit_min not in (None, 0, INFINITE) else None
 
 
 def share_of(launch: Launch, node: str) -> NodeShare:

@@ -22,7 +22,6 @@ from ctypes import (
     c_void_p,
 )
 from typing import Any, Mapping, Optional, Sequence
-from typing import Union as Either
 
 NAME = "libpmix.so.2"
 SUCCESS = 0
@@ -71,10 +70,6 @@ class Rank(int):
 
 class Short(int):
     """A value of type uint16_t."""
-
-
-#: value of an info; a list is an array of infos (pmix_data_array_t)
-Setting = Either[str, bool, int, "list[tuple[str, Any]]"]
 
 
 def infos(settings: Sequence[tuple[str, Any]]) -> Any:

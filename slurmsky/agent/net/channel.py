@@ -67,14 +67,6 @@ class Channel:
         """Queue a J frame."""
         self.send(wire.JSON, json.dumps(message, separators=(",", ":")).encode())
 
-    def send_raw(self, data: bytes) -> None:
-        """Queue bytes that are already frames, as in a relay."""
-        if self.closed or self._closing or self._broken:
-            return
-        self._out.append(data)
-        self._unsent += len(data)
-        self._flush()
-
     def _flush_soon(self) -> None:
         self._flushing = False
         self._flush()

@@ -25,9 +25,6 @@ from ..store.database import Store
 log = logging.getLogger("slurmsky.controller")
 
 _NOTE = "triggers"
-#: Events of jobs; triggers for daemons that fail are stored, but such events never happen here.
-JOB_TYPES = ("fini", "time")
-NODE_TYPES = ("down", "drained", "draining", "fail", "idle", "up", "resume")
 
 Run = Callable[[list[str]], Coroutine[Any, Any, None]]
 
