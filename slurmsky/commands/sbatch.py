@@ -54,6 +54,8 @@ async def main(ctx: CommandContext) -> int:
     flags = request.flags
     specs = request.components
     queue = ctx.queue
+    for name in (value for spec in specs for option, value in spec.recorded if option == "bbf"):
+        data = options.with_burst_buffer(data, around.read_file(os.path.join(ctx.cwd, name)))
     if flags.verbose:
         verbosity.defined_options(ctx, options.describe(request))
         verbosity.debug(ctx, flags.verbose, *verbosity.propagated(ctx))

@@ -36,6 +36,7 @@ __all__ = [
     "parse_salloc",
     "parse_sbatch",
     "parse_srun",
+    "with_burst_buffer",
     "wrap_script",
 ]
 
@@ -123,6 +124,19 @@ class StepRequest:
 def wrap_script(command: str) -> bytes:
     """The batch script that --wrap creates for ``command``."""
     return f"#!/bin/sh\n# This script was created by sbatch --wrap.\n\n{command}\n".encode("utf-8", "surrogateescape")
+
+
+def with_burst_buffer(script: bytes, lines: bytes) -> bytes:
+    """The script with the content of --bbf after its first line. Source: run_command.c run_command_add_to_script.
+
+    >>> with_burst_buffer(b"#!/bin/sh\\ntrue\\n", b"#BB x")
+    b'#!/bin/sh\\n#BB x\\ntrue\\n'
+    """
+    if not lines:
+        return script
+    first, _, rest = script.partition(b"\n") if script.startswith(b"#") else (b"", b"", script)
+    head = first + b"\n" if first else b""
+    return head + lines + (b"" if lines.endswith(b"\n") else b"\n") + rest
 
 
 # ---------------------------------------------------------------- sbatch

@@ -28,6 +28,7 @@ ELSEWHERE = {
     "immediate": "a deadline for the start: tests/unit/options", "quiet": "the probe has nothing to say",
     "external-launcher": "steps beside others: tests/agent", "chdir": "the folder of salloc is its caller's",
     "epilog": "tests/agent", "prolog": "tests/agent", "task-epilog": "tests/agent", "task-prolog": "tests/agent",
+    "bbf": "the script: tests/unit/options/test_submit.py",
     "batch": "features of nodes: tests/family/test_resize.py", "prefer": "likewise",
     "error": "a file: tests/agent", "output": "a file: tests/agent", "open-mode": "a file: tests/agent",
     "exact": "CPUs of a step beside others: tests/oracle (steps)", "overlap": "likewise", "whole": "likewise",

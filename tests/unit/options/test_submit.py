@@ -541,3 +541,17 @@ def test_any_script_is_a_request_or_a_refusal(data: bytes) -> None:
             submit.parse_sbatch(["s"], ScriptText("s", script), HERE)
         except CommandError as fault:
             assert fault.lines or isinstance(fault, Printed)
+
+
+@pytest.mark.parametrize(
+    ("script", "lines", "whole"),
+    [
+        (b"#!/bin/sh -e\n#SBATCH -N1\necho me\n", b"echo bbf\nexit 0\n",
+         b"#!/bin/sh -e\necho bbf\nexit 0\n#SBATCH -N1\necho me\n"),
+        (b"#!/bin/sh", b"echo bbf", b"#!/bin/sh\necho bbf\n"),
+        (b"echo me\n", b"echo bbf", b"echo bbf\necho me\n"),
+        (b"#!/bin/sh\necho me\n", b"", b"#!/bin/sh\necho me\n"),
+    ],
+)  # fmt: skip
+def test_bbf_puts_its_lines_behind_the_first_line(script: bytes, lines: bytes, whole: bytes) -> None:
+    assert submit.with_burst_buffer(script, lines) == whole

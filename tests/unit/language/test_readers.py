@@ -1,0 +1,45 @@
+"""Every field that a language parses has a reader: a word that is parsed and read by no code would be ignored."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[3] / "slurmsky"
+LANGUAGES = sorted((PACKAGE / "language").glob("*.py"))
+
+
+def fields(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Class and name of each public field of a record."""
+    for cls in ast.walk(tree):
+        if isinstance(cls, ast.ClassDef):
+            for line in cls.body:
+                if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+                    if not line.target.id.startswith("_"):
+                        yield cls.name, line.target.id
+
+
+def attributes(tree: ast.AST) -> set[str]:
+    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}
+
+
+@pytest.fixture(scope="module")
+def read() -> dict[Path, set[str]]:
+    return {path: attributes(ast.parse(path.read_text())) for path in PACKAGE.rglob("*.py")}
+
+
+def own_methods(tree: ast.AST) -> set[str]:
+    """Fields that methods and functions of the module itself read, other than those that only print the record."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name != "__str__"]
+    return {name for function in functions for name in attributes(function)}
+
+
+@pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
+def test_every_parsed_field_is_read(path: Path, read: dict[Path, set[str]]) -> None:
+    tree = ast.parse(path.read_text())
+    elsewhere = set().union(*(names for other, names in read.items() if other != path))
+    unread = [f"{cls}.{name}" for cls, name in fields(tree) if name not in elsewhere | own_methods(tree)]
+    assert unread == []
