@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Optional, Sequence
 
+from ..language import exportspec
 from ..language.timelimit import format_minutes
 from ..model.spec import INFINITE, JobSpec, StepSpec
 from . import checks, multiprog_file
@@ -170,6 +171,7 @@ def parse_sbatch(
     told = list(directives.warnings)
     with behind(told):
         parts = _sbatch_components(argv, script, directives, Component("sbatch", context, told), table)
+    told += _unclosed(parts)
     default = os.path.basename(script.path) or "sbatch" if script else "wrap"
     jobs = tuple(_job(part, context, default) for part in parts)
     flags = _flags(parts[0], parsable=any(part.get("parsable") for part in parts))
@@ -266,6 +268,7 @@ def parse_srun(argv: Sequence[str], context: ReadContext, table: Optional[Table]
             if not part.get("jobid"):
                 checks.submission(part, het=len(parts) > 1)
             steps.append(_step(part, context, command))
+        told += _unclosed(parts)
     return StepRequest(tuple(steps), _flags(parts[0]), tuple(told), _idle(parts), _given(parts))
 
 
@@ -287,6 +290,12 @@ def _components(argv: Sequence[str], first: Component, table: Table) -> tuple[li
         rest = None if colon is None else words.rest[colon + 1 :]
         parts.append(part)
     return parts, commands
+
+
+def _unclosed(parts: Sequence[Component]) -> list[str]:
+    """Slurm's lines on items of --export whose quote is not closed; the items are used as they are."""
+    items = [exportspec.parse(part.get("export")).unclosed for part in parts if part.get("export")]
+    return [f"{parts[0].command}: error: Improperly formed environment variable ({item})" for item in items if item]
 
 
 def _groups(parts: Sequence[Component]) -> None:

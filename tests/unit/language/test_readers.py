@@ -9,17 +9,21 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[3] / "slurmsky"
+#: fields without a reader, and why
+UNREAD = {
+    "FilenameValues.sluid": "jobs have no SLUID here: %S is empty, as where Slurm has none",
+    "JobId.step_het": "a step on components of a het job is one step here, which every +N names",
+    "LanguageError.language": "the name of the error's language, for its own message",
+}
 LANGUAGES = sorted((PACKAGE / "language").glob("*.py"))
 
 
 def fields(tree: ast.AST) -> Iterator[tuple[str, str]]:
     """Class and name of each public field of a record."""
     for cls in ast.walk(tree):
-        if isinstance(cls, ast.ClassDef):
-            for line in cls.body:
-                if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
-                    if not line.target.id.startswith("_"):
-                        yield cls.name, line.target.id
+        for line in cls.body if isinstance(cls, ast.ClassDef) else ():
+            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.target.id[0] != "_":
+                yield cls.name, line.target.id
 
 
 def attributes(tree: ast.AST) -> set[str]:
@@ -42,4 +46,4 @@ def test_every_parsed_field_is_read(path: Path, read: dict[Path, set[str]]) -> N
     tree = ast.parse(path.read_text())
     elsewhere = set().union(*(names for other, names in read.items() if other != path))
     unread = [f"{cls}.{name}" for cls, name in fields(tree) if name not in elsewhere | own_methods(tree)]
-    assert unread == []
+    assert [name for name in unread if name not in UNREAD] == []

@@ -555,3 +555,11 @@ def test_any_script_is_a_request_or_a_refusal(data: bytes) -> None:
 )  # fmt: skip
 def test_bbf_puts_its_lines_behind_the_first_line(script: bytes, lines: bytes, whole: bytes) -> None:
     assert submit.with_burst_buffer(script, lines) == whole
+
+
+def test_an_item_of_export_without_its_closing_quote_is_named() -> None:
+    context = ReadContext()
+    line = "error: Improperly formed environment variable (A='x,B=2)"
+    step = submit.parse_srun(["--export=A='x,B=2", "true"], context)
+    job = submit.parse_sbatch(["--export=A='x,B=2", "--wrap=true"], None, context)
+    assert (step.warnings, job.warnings) == ((f"srun: {line}",), (f"sbatch: {line}",))
