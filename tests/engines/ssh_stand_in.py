@@ -35,8 +35,10 @@ async def forward(path: str, host: str, port: int) -> None:
             return
         await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
 
-    server = await asyncio.start_unix_server(serve, path)
-    await server.serve_forever()
+    parent = os.getppid()
+    async with await asyncio.start_unix_server(serve, path):
+        while os.getppid() == parent:  # else the controller was killed
+            await asyncio.sleep(0.5)
 
 
 if __name__ == "__main__":
