@@ -16,6 +16,7 @@ from ..report.fields.node_state import matches
 from ..report.text import sinfo_rows as report
 from ..report.text.show_reservations import reservations_text
 from ..report.text.units import Scale
+from ..site.assumed import with_partitions
 from .common import verbosity
 from .common.caller_settings import surroundings
 from .common.command_errors import streaming
@@ -61,6 +62,8 @@ async def main(ctx: CommandContext) -> int:
 def _print(ctx: CommandContext, query: SinfoQuery) -> int:
     context = report_context(ctx, query, Scale(None, not query.noconvert))
     everything, cluster = nodes_and_cluster(ctx)
+    if cluster.open:  # any name is a partition there, whether a job has used it or not
+        cluster = with_partitions(cluster, query.partitions or ())
     partitions = partition_views(ctx, cluster)
     nodes = [node for node in everything.values() if _wanted(query, node)]
     if query.json is not None or query.yaml is not None:

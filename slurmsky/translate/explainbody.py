@@ -26,6 +26,8 @@ _TOOLCHAINS = re.compile(r"(?i)^(gcc|gnu|cuda|cudnn|nccl|python|anaconda|minicon
                          r"prgenv|foss|slurm|rhel|stdenv|cray)")  # fmt: skip
 #: the script ends at the first command that fails
 _ERREXIT = re.compile(r"(?m)^\s*set\s+(-\w+\s+)*-\w*e|^\s*set\s+-o\s+errexit|\A#!.*\s-\w*e")
+#: builtins of ksh and zsh that bash lacks
+_KSH = frozenset(("integer", "float", "print", "whence", "setopt", "unsetopt", "autoload", "zmodload", "emulate"))
 #: uses of a folder that need nothing of its content; each is reported apart
 _USES = {places.WRITTEN: "made", places.CACHE: "made", places.BOUND: "made", places.ENTRY: "entry"} | (
     dict.fromkeys((places.MODULES, places.CONDA, places.SHELL, places.VENV), "start")
@@ -142,6 +144,8 @@ class Body:
             return finding(KEPT, where) if beside else None
         reason = view.sentence("command", name)
         source = find_program(name)
+        if source is None and name in _KSH and re.match(r"#!.*\b(?:ksh|zsh|mksh)", view.source):
+            source = Source("base")
         if not view.sky:
             return self._local_program(finding, name, source, reason)
         if name in dict(view.site.programs):

@@ -13,6 +13,7 @@ from ..language import directives
 from ..options.getopt import split
 from ..options.table import Table
 from .idiom import one_line
+from .programs import find
 from .wordsets import words
 
 #: fates as in explain
@@ -90,6 +91,9 @@ def _interpreter(line: str, sky: bool) -> tuple[str, str]:
     if name == "env" and len(words) > 1:
         name = words[1]
     if sky and name not in _SHELLS:
+        source = find(name)
+        if source is not None and source.install:
+            return CHANGED, f"runs the script as it is; setup installs {source.package} where the node lacks it"
         return CHANGED, f"runs the script as it is: {one_line(name, 30) or 'it'} must be in the image at that path"
     return KEPT, "runs the script as it is, with all that the shell does itself"
 

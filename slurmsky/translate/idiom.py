@@ -25,6 +25,11 @@ def read(script: Script, facts: Facts, site: Site) -> Reading:
     return _Reader(script, facts, site).read()
 
 
+_DIRNAME = re.compile(
+    r"""\$\(\s*dirname\s+(?:--\s+)?["']?\$\{?(?:0|BASH_SOURCE(?:\[0\])?)\}?["']?\s*\)|`\s*dirname\s+["']?\$\{?0\}?["']?\s*`"""
+)
+
+
 class _Reader(Steps):
     """Reads whole statements, and idioms of several commands."""
 
@@ -35,10 +40,20 @@ class _Reader(Steps):
             if not self._is_gone(statement):
                 self._statement(statement)
         self._leftovers()
+        self._own_folder()
         idiomvars.rename(script, self.facts, self.found, self.removed)
         if self.facts.nodes > 1 and not self.found.needs:
             self._head_only()
         return self.found
+
+    def _own_folder(self) -> None:
+        """``$(dirname "$0")``: the folder that was submitted from, which SkyPilot has as ~/sky_workdir."""
+        for match in _DIRNAME.finditer(self.script.source):
+            self.found.edit(match.start(), match.end(), "$HOME/sky_workdir")
+            self.found.workdir = True
+        if self.facts.nodes > 1:
+            for match in re.finditer(r"(rdzv[_-]id[= ]\s*)\$\{?RANDOM\}?", self.script.source):
+                self.found.edit(match.end(1), match.end(), "101")  # all nodes need the same
 
     def _statement(self, statement: Statement) -> None:
         if self._node_loop(statement):

@@ -136,13 +136,18 @@ class Lines(Base):
         given = command.assignments[0] if command.assignments else None
         if given is None or len(command.assignments) > 1 or not re.search("PORT", given.name, re.IGNORECASE):
             return False
-        if not re.search(r"SLURM_JOB_?ID", given.value.raw) and "comm" not in given.value.raw:
+        if not self._own_port(given.value.raw):
             return False
         self.removed.append((given.value.start, given.value.end))
         self.found.edit(given.value.start, given.value.end, "29500")
         self.values[given.name] = "29500"
         self.found.drop(command.line, self.script.text(command), "the nodes are the job's own, so a fixed port is free")
         return False
+
+    def _own_port(self, text: str) -> bool:
+        """Whether a script makes a port of the job's id, or at random: random ones differ between nodes."""
+        random = self.facts.nodes > 1 and re.search(r"RANDOM|\bshuf\b", text)
+        return bool(random or re.search(r"SLURM_JOB_?ID|\bcomm\b", text))
 
     def _export(self, statement: Statement, command: Command) -> bool:
         """``export NAME=value``: known values become envs, secrets become secrets."""
@@ -159,7 +164,7 @@ class Lines(Base):
             self.found.drop(command.line, self.script.text(command), why)
             return True
         for name, value in pairs:
-            if len(pairs) == 1 and re.search("PORT", name) and re.search(r"SLURM_JOB_?ID", value.raw):
+            if len(pairs) == 1 and re.search("PORT", name) and self._own_port(value.raw):
                 known: str | None = "29500"
                 self.found.drop(
                     command.line, self.script.text(command), "the nodes are the job's own, so a fixed port is free"
@@ -237,10 +242,11 @@ class Lines(Base):
             return
         self.found.modules.append(module)
         self.found.envs.update(module.environment)
-        if module.setup and module.setup not in self.found.setup:
-            self.found.setup.append(module.setup)
         if module.activate and module.activate not in self.found.activate:
             self.found.activate.append(module.activate)
+            self.found.setup[:0] = [module.setup, module.activate]  # what setup installs after it belongs there
+        elif module.setup and module.setup not in self.found.setup:
+            self.found.setup.append(module.setup)
 
     def _installs(self, command: Command) -> bool:
         texts = command.texts

@@ -13,6 +13,8 @@ from .idiomtables import CLIENTS, EACH_NODE, LAUNCHERS, WRAPPERS, one_line, quot
 from .shell import script_in
 from .shellcommands import FILLER, Command, Statement, Word
 
+#: prints the address of the first node
+HEAD_ADDRESS = 'echo "$SKYPILOT_NODE_IPS" | head -n 1'
 #: how scripts name the submit folder as a mount's source
 _SUBMIT_FOLDER = re.compile(r"(\.|\$PWD|\$\{PWD\}|\$\(pwd\)|`pwd`|\$\{?SLURM_SUBMIT_DIR\}?)(?=/|$)")
 
@@ -40,6 +42,12 @@ class Steps(Lines):
         elif name in ("jupyter", "jupyter-lab", "jupyter-notebook"):
             self.found.notes.append("a server to look at: sky launch -c NAME, then ssh -L PORT:localhost:PORT NAME")
         self._paths(command.words[self._program(command) :])
+
+    def _hostname(self, statement: Statement, command: Command) -> None:
+        """MASTER_ADDR=$(hostname): Slurm runs the script on the first node, SkyPilot runs it on each."""
+        if self.facts.nodes > 1 and command.depth and statement.commands[0].name in ("", "export"):
+            self.found.edit(command.start, command.words[-1].end, HEAD_ADDRESS)
+            self.removed.append((command.start, command.words[-1].end))
 
     def _scontrol(self, statement: Statement, command: Command) -> None:
         words = [word.lower() for word in command.texts[1:3]]
@@ -122,7 +130,7 @@ class Steps(Lines):
             return False
         if not re.search(r"head|master|first|main|\[0\]|rank_?0|leader", said["nodelist"] or "", re.IGNORECASE):
             return False
-        self.found.edit(command.start, command.words[-1].end, 'echo "$SKYPILOT_NODE_IPS" | head -n 1')
+        self.found.edit(command.start, command.words[-1].end, HEAD_ADDRESS)
         self.removed.append((command.start, command.words[-1].end))
         return True
 
@@ -226,6 +234,7 @@ class Steps(Lines):
 
 _IDIOMS: dict[str, Callable[[Steps, Statement, Command], None]] = {
     "scontrol": Steps._scontrol,
+    "hostname": Steps._hostname,
     "srun": Steps._srun,
     "module": Steps._module_command,
     "ml": Steps._module_command,

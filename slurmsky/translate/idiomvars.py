@@ -228,7 +228,7 @@ def _unseen(script: Script, match: re.Match[str], facts: Facts, found: Reading) 
     source, at, name = script.source, match.start(), match[0]
     line = source.count("\n", 0, at) + 1
     text = source[source.rfind("\n", 0, at) + 1 : source.find("\n", at) if source.find("\n", at) >= 0 else len(source)]
-    if source[match.end() : match.end() + 1] == "=" or re.search(r"\b(unset|export)\b[^;\n]*%s" % name, text):
+    if source[match.end() : match.end() + 1] == "=" or re.search(r"\b(unset|export)\s+(\w+\s+)*%s\b" % name, text):
         return  # the script sets the variable
     new = replacement(name, facts)
     if new is not None and (source[at - 1 : at] == "$" or source[at - 2 : at] == "${"):

@@ -36,7 +36,7 @@ class Place:
 
 _SPEAKERS = words(
     """
-    echo printf awk gawk mawk sed grep egrep fgrep perl test [ [[ trap alias expr tr cut jq xmllint wait kill
+    echo print printf awk gawk mawk sed grep egrep fgrep perl test [ [[ trap alias expr tr cut jq xmllint wait kill
     pkill unset shopt ulimit hostname logger date sleep true false : read case seq basename dirname getopts exit
     return setfacl unalias type which command hash let declare local readonly typeset getopts
     """
@@ -81,6 +81,7 @@ _SITE_START = re.compile(
 )
 _CONDA_START = re.compile(r"(/etc/profile\.d/(conda|mamba)\.sh|(conda|forge|mamba)[\w.-]*/(\w+/)*bin/activate)$")
 _SHELL_START = re.compile(r"/\.(bashrc|bash_profile|profile|zshrc|bash_login|kshrc)$")
+_BINDS = ("-B", "--bind", "--volume", "--mount", "--container-mounts")
 _FILE_TESTS = ("-f", "-d", "-e", "-r", "-s", "-x", "-L", "-h")
 _PATTERN = re.compile(r"[\s<>{}|;\\()\"'`,*?]|^//|^/[^\w.$~-]|[^:]//$")
 _SHAPE = re.compile(r"^(?:/[\w.$-]|~(?:[\w-]*)(?:/|$)|\$HOME(?:/|$))")
@@ -193,20 +194,22 @@ def _of_variable(name: str, value: Word, scope: Scope) -> Iterator[Place]:
     yield from _paths(value, scope, role, lists=True)
 
 
+def _sourced(text: str, arguments: bool) -> str:
+    """The role of a file that the script sources."""
+    for role, pattern in ((CONDA, _CONDA_START), (MODULES, _SITE_START), (SHELL, _SHELL_START)):
+        if pattern.search(text):
+            return role
+    if text.endswith("/bin/activate"):
+        return VENV
+    return CONDA if arguments and text.endswith("/activate") else READ
+
+
 def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
     name, words = found.name, found.words
     if not words or name in _SPEAKERS or name in scope.functions:
         return
     if name in ("source", ".") and len(words) > 1:
-        text = scope.expand(words[1])
-        role = CONDA if _CONDA_START.search(text) else MODULES if _SITE_START.search(text) else READ
-        if role == READ and text.endswith("/bin/activate"):
-            role = VENV
-        if role == READ and _SHELL_START.search(text):
-            role = SHELL
-        if role == READ and len(words) > 2 and text.endswith("/activate"):
-            role = CONDA
-        yield from _paths(words[1], scope, role)
+        yield from _paths(words[1], scope, _sourced(scope.expand(words[1]), len(words) > 2))
         return
     if name in ("conda", "mamba", "micromamba", "module", "ml", "spack"):
         if name in ("module", "ml", "spack") or (len(words) > 1 and words[1].text == "activate"):
@@ -231,7 +234,9 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
         if raw.startswith("-") and not sign:
             named = raw
             continue
-        if sign and option.startswith("-"):
+        if named in _BINDS:  # of a container program that a variable names
+            yield from _mounts(word, scope)
+        elif sign and option.startswith("-"):
             value = Word(word.raw[word.raw.index("=") + 1 :], word.start + word.raw.index("=") + 1, word.line)
             yield from _paths(value, scope, role or _by_option(option))
         else:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from .shell import Script
 from .shellcommands import FILLER, Command, Word
 
-_DECLARES = frozenset(("export", "declare", "local", "readonly", "typeset"))
+_DECLARES = frozenset(("export", "declare", "local", "readonly", "typeset", "integer", "float"))
 _READS = frozenset(("read", "mapfile", "readarray", "getopts", "printf", "unset", "let", "setenv", "set"))
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 #: variables with which clusters name their file systems

@@ -34,6 +34,9 @@ def names_files_beside(script: Script) -> bool:
             made.update(word.text or "" for word in found.arguments)
             continue
         named = [*command.words, *found.words, *(word for operator, word in command.redirects if "<" in operator)]
+        listed = found.arguments if found.name in _READERS and not found.inside else ()
+        if any(re.match(r"[A-Za-z][\w./-]*$", text := word.text or "") and text not in made for word in listed):
+            return True
         for word in named:
             text = word.text or ""
             if text.partition("/")[0] in made or text in made:
@@ -43,6 +46,8 @@ def names_files_beside(script: Script) -> bool:
     return False
 
 
+#: programs whose plain arguments are files
+_READERS = frozenset(("ls", "cd", "pushd", "source", ".", "wc", "du", "cat", "cp", "rsync", "tar", "unzip", "gunzip"))
 _SERVERS = re.compile(
     r"(vllm serve|vllm\.entrypoints|sglang\.launch_server|text-generation-launcher|ollama serve|tritonserver|"
     r"trtllm-serve|uvicorn|gunicorn|llama-server|lmdeploy serve)"

@@ -60,7 +60,7 @@ def preparation(site: Site, wants: Wants, image: str = "") -> tuple[str, list[st
     if site.shipped_modules and wants.packages and not wants.environments:
         setup.append(f"pip install {' '.join(shlex.quote(name) for name in wants.packages)}")
     if site.shipped_modules:
-        setup += _places(site, wants)
+        setup += folders_setup(site, wants)
         if wants.pmix:
             setup.append(PMIX)
     if chosen and _COMPILES & set(wants.programs):
@@ -109,7 +109,7 @@ def environment_setup(site: Site, name: str, wants: Wants) -> Iterator[str]:
         yield f"{folder}/bin/pip install {listed}"
 
 
-def _places(site: Site, wants: Wants) -> Iterator[str]:
+def folders_setup(site: Site, wants: Wants) -> Iterator[str]:
     """Commands that create folders for the script's output, and stubs for start files of the old cluster."""
     mounted = [path.path for path in site.paths]
     made = (*wants.folders, *(folder for _, folder in wants.stores))

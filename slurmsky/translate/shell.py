@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 from ..language import shellwords
+from .csh import to_shell
 from .shellcommands import FILLER, Assignment, Block, Command, Statement, Word
 from .shellparser import Parser
 
@@ -20,7 +21,7 @@ from .shellparser import Parser
 MAX_DEPTH = 6
 SHELLS = frozenset(("bash", "sh", "zsh", "dash", "ksh"))
 
-#: interpreters whose scripts consist of commands; csh's variables and loops are read as far as they look alike
+#: interpreters whose scripts consist of commands
 _SHELL_LIKE = SHELLS | frozenset(("ash", "busybox", "csh", "tcsh", "fish", "rbash", "mksh", "pdksh", "rc"))
 _INTERPRETER = re.compile(r"#!\s*(?:\S*/env\s+(?:-\S+\s+)*(?:\w+=\S*\s+)*)?(?:\S*/)?([\w.+-]+)", re.ASCII)
 
@@ -62,10 +63,18 @@ def parse(source: str, base: int = 0, first_line: int = 1, depth: int = 0) -> Sc
     A file for another interpreter than a shell (``#!/usr/bin/env python3``) has no commands.
     Cached: explain, the images of steps and the packages of Python files parse the same text one after the other.
     """
-    first = _INTERPRETER.match(source)
-    if first is not None and first[1] not in _SHELL_LIKE:
+    program = interpreter_of(source) or "bash"
+    if program not in _SHELL_LIKE:
         return Script(source, (), (), ())
+    if program in ("csh", "tcsh"):
+        source = to_shell(source)
     return Script(source, *Parser(source, base, first_line, depth).run())
+
+
+def interpreter_of(source: str) -> str:
+    """The program's name in a script's first line, "" without one."""
+    found = _INTERPRETER.match(source)
+    return found[1] if found else ""
 
 
 def descend(command: Command) -> Iterator[Command]:

@@ -18,7 +18,7 @@ from .images import of_steps
 from .launched import launched
 from .programs import find as find_program
 from .scope import Scope
-from .shell import Script, parse
+from .shell import Script, interpreter_of, parse
 
 _LOADS = ("load", "try-load", "load-any", "swap")
 _AMD = re.compile(r"(?<![A-Za-z])(rocm|hipcc|hip|gfx9\w\w|MI[123]\d\d[AX]?|amdgpu|rocprof\w*|HIP_VISIBLE_DEVICES|"
@@ -57,7 +57,7 @@ def of(source: str) -> Wants:
     return Wants(
         modules=tuple(dict.fromkeys(loaded(source))),
         images=of_steps(source),
-        programs=tuple(dict.fromkeys(_programs(script, scope))),
+        programs=tuple(dict.fromkeys((*_interpreter(source), *_programs(script, scope)))),
         folders=tuple(dict.fromkeys(_folders(used))),
         mounts=tuple(dict.fromkeys(_mounts(used))),
         starts=tuple(
@@ -134,6 +134,14 @@ def following(texts: list[str], names: tuple[str, ...]) -> Iterator[str]:
     for index, text in enumerate(texts[:-1]):
         if text in names:
             yield texts[index + 1]
+
+
+def _interpreter(source: str) -> Iterator[str]:
+    """The program of the first line, where setup can install it (tcsh, zsh, Rscript)."""
+    name = interpreter_of(source)
+    found = find_program(name) if name else None
+    if found is not None and found.install:
+        yield name
 
 
 def _programs(script: Script, scope: Scope) -> Iterator[str]:

@@ -26,7 +26,7 @@ from .omitted_options import left_out
 from .programs import setup_lines
 from .scope import Scope
 from .scriptfiles import leaves_files, names_files_beside, serve_port, takes_arguments
-from .setup_commands import preparation
+from .setup_commands import folders_setup, preparation
 from .shell import Script, parse
 from .sky_components import plan_all
 from .task import SkyTask, docker_image, label, sky_name
@@ -92,6 +92,11 @@ def keep(
             names.append("mpicc")  # of the package that provides mpirun
         installed = setup_lines(tuple(names))
         reading.setup[:0] = [line for line in installed if line not in reading.setup]
+    given = {*reading.envs, *_REQUIRED.findall(source)}
+    reading.envs.update((name, folder) for name, folder in asked.stores if name not in given)
+    reading.setup += folders_setup(site, asked)
+    if not reading.needs and (interpreter(source)[0] in _BASH or not interpreter(source)[0]):
+        _commands_in_texts(source, reading)
     if len(specs) > 1:
         reading.need(1, "hetjob", "components of different shape, which SkyPilot's nodes of one task do not know of")
     draft = _Draft(source, script, spec, site, partition, file, task, facts, reading, tuple(arguments), guessed)
@@ -126,6 +131,20 @@ def _facts(spec: JobSpec, task: SkyTask, size: Geometry, partition: str, file: s
         partition=partition,
         array=indices,
     )
+
+
+_CALLS = re.compile(
+    r"(?:^|[=\"'`;|&({]|\beval|\bexec|\btime)\s*(srun|sbatch|salloc|ibrun|scontrol|squeue|sbcast|scancel)(?=[\s\"']|$)"
+)
+
+
+def _commands_in_texts(source: str, reading: Reading) -> None:
+    """Slurm's commands in variables and here-documents, which the idioms do not rewrite: RUN="srun -n 4"."""
+    for text in run_text(source, reading).splitlines():
+        bare = re.sub(r"(^|\s)#.*", "", text)
+        called = None if re.match(r"\s*(echo|printf)\b", bare) else _CALLS.search(bare)
+        if called:
+            reading.need(0, text.strip(), f"{called[1]} in a text that the script runs later")
 
 
 def interpreter(source: str) -> tuple[str, str]:
@@ -384,8 +403,7 @@ class _Draft:
             if path in source or path in dict(self.site.sky_partition(self.partition).volumes):
                 volumes[path] = item
         notes: dict[str, str] = {}
-        if self.reading.needs:
-            used += self._places()
+        used += self._places()
         for path in dict.fromkeys(map(_checkpoint_folder, self.reading.checkpoints)):
             if not _below(path, [*mounts, *volumes]):
                 bucket = self.site.sky.bucket.rstrip("/")
@@ -396,7 +414,9 @@ class _Draft:
                     else {"name": self._bucket(sky_name(place, 30)), "mode": "MOUNT"}
                 )
                 notes[path] = "outlives the nodes: a bucket" + ("" if bucket else " of this name is made")
-        missing = sorted({_top(path.split("$", 1)[0]) for path in used if not _below(path, [*mounts, *volumes])})
+        known = (*mounts, *volumes)
+        tops = {_top(path.split("$", 1)[0]) for path in used if "," not in path and not _below(path, known)}
+        missing = sorted(top for top in tops if len(top) > 1)
         if mounts:
             document.put("file_mounts", mounts, inline=notes)
         if volumes:
@@ -404,10 +424,9 @@ class _Draft:
         if missing:
             document.blank()
         for path in missing:
-            document.comment(f"{one_line(path)} is on the old cluster: put it into a bucket and add")
-            document.comment(
-                f"  file_mounts: {{{one_line(path)}: {{source: s3://BUCKET{one_line(path)}, mode: MOUNT}}}}"
-            )
+            place = one_line(path)
+            document.comment(f"{place} is on the old cluster: put it into a bucket and add")
+            document.comment(f"  file_mounts: {{{place}: {{source: s3://BUCKET/{place.strip('~/')}, mode: MOUNT}}}}")
 
     def _places(self) -> list[str]:
         """Paths of the old cluster that the script reads when it runs unchanged."""
@@ -416,7 +435,7 @@ class _Draft:
         return [
             place.text
             for place in found
-            if place.role in roles and place.text.startswith("/") and not mountpoints.on_every_node(place.text)
+            if place.role in roles and place.text[:1] in "/~" and not mountpoints.on_every_node(place.text)
         ]
 
     def _bucket(self, place: str) -> str:
@@ -512,5 +531,7 @@ def _checkpoint_folder(path: str) -> str:
 
 def _top(path: str) -> str:
     """The first two folders of a path, which are its mount point."""
+    if path.startswith("~"):
+        return mountpoints.mount_of(path)
     parts = path.strip("/").split("/")
     return "/" + "/".join(parts[:2] if len(parts) > 2 else parts[:1])

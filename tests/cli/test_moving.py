@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 @pytest.mark.parametrize(
     ("line", "code", "out", "err"),
     [
-        ("slurmsky explain", 1, "Usage: slurmsky explain", ""),
+        ("slurmsky explain", 2, "Usage: slurmsky explain", ""),
         ("slurmsky explain --engine=x a.sh", 1, "", "--engine is local or sky, not x"),
         ("slurmsky explain nosuch.sh", 1, "", "slurmsky: explain: nosuch.sh: No such file or directory"),
         ("slurmsky explain -p nowhere a.sh", 0, "sbatch: error: invalid partition specified: nowhere", ""),
@@ -27,12 +27,12 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
         ("slurmsky explain --engine=sky --no-prices a.sh", 0, "cpus: 2+", ""),
         ("X_TOKEN=x slurmsky explain --engine=sky --no-prices a.sh", 0, "not sent to the cloud: X_TOKEN (", ""),
         ("HOME=$PWD slurmsky explain --engine=sky --no-prices a.sh", 0, "submitted from your home folder: all", ""),
-        ("slurmsky translate", 1, "Usage: slurmsky translate", ""),
+        ("slurmsky translate", 2, "Usage: slurmsky translate", ""),
         ("slurmsky translate nosuch.sh", 1, "", "slurmsky: translate: nosuch.sh: "),
         ("slurmsky translate a.sh", 0, "run: |\n  python train.py\n", ""),
         ("slurmsky translate bad.txt", 1, "", "sbatch: error: This does not look like a batch script."),
         ("slurmsky translate -o out.yaml a.sh && cat out.yaml", 0, "name: moved", ""),
-        ("slurmsky site", 1, "Usage: slurmsky site", ""),
+        ("slurmsky site", 2, "Usage: slurmsky site", ""),
         ("slurmsky site check nosuch.toml", 1, "", "nosuch.toml: No such file"),
         ("slurmsky site check bad.toml", 1, "", "bad.toml:2:1: enginee is not known here; is engine meant?"),
         ("slurmsky site check laptop.toml", 0, "ok    all partitions are on this machine", ""),
@@ -65,6 +65,24 @@ def test_a_script_for_the_agent_gets_its_folder(engine: LocalEngine, tmp_path: P
     assert (folder / "job" / "script").read_text() == (tmp_path / "t.sh").read_text()
     assert (folder.stat().st_mode & 0o077, (folder / "job" / "settings.json").stat().st_mode & 0o077) == (0, 0)
     assert engine.run("slurmsky translate -o ranks.yaml t.sh", cwd=tmp_path).returncode == 0  # again
+
+
+def test_a_folder_gives_a_yaml_for_each_script(engine: LocalEngine, tmp_path: Path) -> None:
+    scripts = tmp_path / "scripts" / "sub"
+    scripts.mkdir(parents=True)
+    (scripts.parent / "a.sh").write_text("#!/bin/bash\n#SBATCH -J same\npython train.py\n")
+    (scripts / "b.sh").write_text("#!/bin/bash\n#SBATCH -J same -n2\nsrun hostname\n")
+    (scripts / "c.sh").write_text("#!/bin/bash\n#SBATCH --nosuch\nhostname\n")
+    done = engine.run("slurmsky translate scripts -o out", cwd=tmp_path)
+    assert done.returncode == 1, done
+    assert done.stdout.splitlines() == [
+        "a.sh: out/a.sh.yaml: plain SkyPilot",
+        "sub/b.sh: out/sub/b.sh.yaml: slurmsky runs the script on the nodes",
+        "sub/c.sh: no YAML: sbatch: unrecognized option '--nosuch'",
+    ]
+    assert "./b-sh.slurmsky/job" in (tmp_path / "out" / "sub" / "b.sh.yaml").read_text()
+    assert (tmp_path / "out" / "sub" / "b-sh.slurmsky" / "job" / "settings.json").exists()
+    assert "-o names the folder" in engine.run("slurmsky translate scripts", cwd=tmp_path).stderr
 
 
 def test_module_in_a_job_and_its_steps(engine: LocalEngine, tmp_path: Path) -> None:

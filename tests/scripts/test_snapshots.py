@@ -42,7 +42,7 @@ def test_translated(script: Path) -> None:
 
 def test_no_snapshot_is_left_over() -> None:
     names = {f"{script.name}.{kind}" for script in SCRIPTS for kind in ("explain.txt", "yaml")}
-    assert {path.name for path in SNAPSHOTS.iterdir()} - names == {"README.md", "site.toml"}
+    assert {path.name for path in SNAPSHOTS.iterdir()} - names == {"README.md", "site.toml", "people"}
 
 
 @pytest.mark.rig

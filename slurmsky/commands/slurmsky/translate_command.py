@@ -24,53 +24,106 @@ from ...options import submit as options
 from ...options.usage_errors import CommandError
 from ...site.record import Site
 from ...translate.notes import Refused
+from ...translate.task import sky_name
 from ...translate.yaml_export import REMOTE, Kept, keep
 from ..common.caller_settings import submitter, surroundings
 from ..common.command_errors import absolute, answer
 from ..common.site_options import table
 from ..sbatch import job_environment
 from ._base import PassingCommand, in_controller
-from .explain_command import read_script, write
+from .explain_command import read_script, scripts_in, write
 
 
 @click.command(cls=PassingCommand, example="slurmsky translate --check -o train.yaml job.sh", page="going-to-yaml")
-@click.option("-o", "output", metavar="FILE.yaml", default="", help="Write there, and the folder that the YAML names.")
+@click.option("-o", "output", metavar="FILE.yaml|DIR", default="",
+              help="Write there, and the folder that the YAML names.")  # fmt: skip
 @click.option("--check", is_flag=True, help="Have SkyPilot's API server validate it.")
-@click.argument("words", nargs=-1, required=True, metavar="[SBATCH OPTIONS] SCRIPT [ARGUMENTS]")
+@click.argument("words", nargs=-1, required=True, metavar="[SBATCH OPTIONS] SCRIPT|FOLDER [ARGUMENTS]")
 @in_controller
 async def command(ctx: CommandContext, words: tuple[str, ...], output: str, check: bool) -> int:
     """The YAML that a SkyPilot user would write for the same work.
 
     A script that needs Slurm's own ways on its nodes is handed to slurmsky there as it is: -o then also makes the
     folder that the YAML names. Exit code 1 where there is none, or SkyPilot refuses it.
+
+    A folder gives one YAML for each of its batch scripts, below the folder of -o.
     """
+    if not output and words[-2:-1] == ("-o",) and os.path.isdir(absolute(ctx, words[-3] if words[2:] else "")):
+        words, output = words[:-2], words[-1]  # a folder has no arguments
+    folder = absolute(ctx, words[-1])
+    if os.path.isdir(folder):
+        return await _folder(ctx, words, folder, output, check)
+    try:
+        yaml = await _translated(ctx, words, output)
+    except _NotTranslated as error:
+        return answer(ctx, error.command) if error.command is not None else _failed(ctx, str(error))
+    code = write(ctx, yaml, output)
+    return code or (await _check(ctx, yaml) if check else 0)
+
+
+class _NotTranslated(Exception):
+    """There is no YAML for a script. ``command``: sbatch's own refusal of it."""
+
+    def __init__(self, text: str, command: CommandError | None = None) -> None:
+        super().__init__(text)
+        self.command = command
+
+
+def _failed(ctx: CommandContext, text: str) -> int:
+    ctx.err(f"slurmsky: translate: {text}")
+    return 1
+
+
+async def _translated(ctx: CommandContext, words: Sequence[str], target: str, beside: str = "") -> str:
+    """The YAML for an sbatch command line. ``beside``: the name of the folder that it names, where it needs one."""
     try:
         script = read_script(ctx, words)
         request = options.parse_sbatch(words, script, surroundings(ctx), table(ctx, "sbatch"))
     except CommandError as error:
-        return answer(ctx, error)
+        raise _NotTranslated(error.lines[0] if error.lines else "refused", error) from error
     except OSError as error:
-        ctx.err(f"slurmsky: translate: {error.filename or words[-1]}: {error.strerror or 'cannot be read'}")
-        return 1
+        raise _NotTranslated(f"{error.filename or words[-1]}: {error.strerror or 'cannot be read'}") from error
     site, specs = ctx.queue.site, request.components
     partition = _partition(site, specs[0])
     text = script.data.decode("utf-8", "surrogateescape").replace("\0", "")
+    file = os.path.basename(script.path or "script")
     try:
-        kept = await asyncio.to_thread(
-            keep, text, specs, site, partition, file=os.path.basename(script.path or "script"), arguments=request.argv
-        )
+        kept = await asyncio.to_thread(keep, text, specs, site, partition, file=file, arguments=request.argv)
+        if not (kept.needs and target):
+            return kept.yaml
+        return await asyncio.to_thread(_pack, ctx, kept, specs, script, request.argv, target, beside)
     except Refused as error:
-        ctx.err(f"slurmsky: translate: {error} ({error.hint})")
-        return 1
-    yaml, target = kept.yaml, output
-    if kept.needs and target:
+        raise _NotTranslated(f"{error} ({error.hint})") from error
+    except (EngineError, OSError) as error:
+        raise _NotTranslated(str(error)) from error
+
+
+async def _folder(ctx: CommandContext, words: Sequence[str], folder: str, output: str, check: bool) -> int:
+    """Translate each batch script of a folder to a file of the same place below ``output``; 1 where one has none."""
+    if not output:
+        return _failed(ctx, f"{words[-1]} is a folder: -o names the folder for its YAMLs")
+    files = await asyncio.to_thread(scripts_in, folder)
+    if not files:
+        return _failed(ctx, f"no batch scripts in {words[-1]}")
+    code, base, names = 0, absolute(ctx, output), set[tuple[str, str]]()
+    for file in files:
+        place = os.path.relpath(file, folder)
+        target, beside = os.path.join(base, f"{place}.yaml"), sky_name(os.path.basename(file), 50)
+        while (os.path.dirname(target), beside) in names:
+            beside += "-2"
+        names.add((os.path.dirname(target), beside))
         try:
-            yaml = await asyncio.to_thread(_pack, ctx, kept, specs, script, request.argv, target)
-        except (EngineError, OSError) as error:
-            ctx.err(f"slurmsky: translate: {error}")
-            return 1
-    code = write(ctx, yaml, target)
-    return code or (await _check(ctx, yaml) if check else 0)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            yaml = await _translated(ctx, (*words[:-1], file), target, f"{beside}.slurmsky")
+        except (_NotTranslated, OSError) as error:
+            ctx.out(f"{place}: no YAML: {error}\n")
+            code = 1
+            continue
+        failed = write(ctx, yaml, target) or (await _check(ctx, yaml) if check else 0)
+        ways = "slurmsky runs the script on the nodes" if f"{REMOTE}/agent" in yaml else "plain SkyPilot"
+        ctx.out(f"{place}: {os.path.relpath(target, ctx.cwd)}: {ways}\n")
+        code = code or failed
+    return code
 
 
 def _partition(site: Site, spec: JobSpec) -> str:
@@ -101,9 +154,11 @@ def _pack(
     script: options.ScriptText,
     argv: Sequence[str],
     target: str,
+    folder: str = "",
 ) -> str:
-    """Create the folder beside the YAML; return the YAML with the agent archive's actual name."""
-    beside = Path(os.path.dirname(absolute(ctx, target))) / f"{kept.name}.slurmsky"
+    """Create the folder beside the YAML; return the YAML with the actual names of folder and agent archive."""
+    folder = folder or f"{kept.name}.slurmsky"
+    beside = Path(os.path.dirname(absolute(ctx, target))) / folder
     if beside.exists() and not (beside / "job" / "settings.json").exists():
         raise EngineError(f"{beside} exists and is not slurmsky's")
     shutil.rmtree(beside, ignore_errors=True)
@@ -124,8 +179,9 @@ def _pack(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     name = shipped.program.name
-    return kept.yaml.replace(f"{REMOTE}/agent.pyz", f"{REMOTE}/{name}").replace(
-        f"./{kept.name}.slurmsky/agent.pyz", f"./{kept.name}.slurmsky/{name}"
+    yaml = kept.yaml.replace(f"{REMOTE}/agent.pyz", f"{REMOTE}/{name}").replace("/agent.pyz\n", f"/{name}\n")
+    return yaml.replace(f"./{kept.name}.slurmsky/", f"./{folder}/").replace(
+        f"folder {kept.name}.slurmsky\n", f"folder {folder}\n"
     )
 
 

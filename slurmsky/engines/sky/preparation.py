@@ -138,7 +138,7 @@ async def _make(
         return_mib=site.sky.return_mib,
         alone_min=site.sky.idle_minutes if launch.script is None else 0,
         bucket="" if task.pool else site.sky.bucket,  # SkyPilot mounts no bucket for a job in a pool
-        environment={**(dict(_wants(launch).stores) if site.cluster.open else {}), **dict(site.environment)},
+        environment=environment_of(launch, site),
         letter_ids=inbox.set_aside(home, len(about.get("ranks", "1"))),
         reach=reached.known(home, reached.kind(launch)),
         **about,
@@ -205,6 +205,11 @@ def _record(launch: Launch, name: str, task: SkyTask) -> Record:
 def unique_name(job_name: str, job_id: int) -> str:
     """A name that no other managed job has: a restarted controller finds the job by it."""
     return f"{sky_name(job_name)}-s{job_id}-{uuid.uuid4().hex[:8]}"
+
+
+def environment_of(launch: Launch, site: Site) -> dict[str, str]:
+    """Variables that the site, or an old cluster's names of its file systems, set for a job."""
+    return {**(dict(_wants(launch).stores) if site.cluster.open else {}), **dict(site.environment)}
 
 
 def _wants(launch: Launch) -> Wants:

@@ -14,7 +14,7 @@ from ..powered import Order
 from . import api_server, shipment
 from .api_client import Rejected
 from .pilot_provider import task_fields
-from .preparation import leave_credentials
+from .preparation import environment_of, leave_credentials
 
 
 class SkyService:
@@ -67,7 +67,7 @@ class SkyService:
             folder,
             upload_mib=sky.upload_mib,
             return_mib=sky.return_mib,
-            environment=dict(site.environment),
+            environment=environment_of(launch, site),
         )
         return Packed(packed.folder, packed.program, withheld)
 

@@ -429,3 +429,50 @@ def test_labels_of_the_site_and_a_translated_constraint_stay_out_of_what_is_left
 def test_a_guessed_gpu_is_told() -> None:
     yaml = keep(script("./run", "--gpus=2"), site=load("", "none")).yaml
     assert "accelerators: H100:2  # the script names no type: choose one" in yaml
+
+
+# --- what runs once under Slurm and on every node under SkyPilot; texts that hold commands
+
+
+@pytest.mark.parametrize(
+    "line, becomes",
+    [
+        ("HOST=$(hostname)", 'HOST=$(echo "$SKYPILOT_NODE_IPS" | head -n 1)'),
+        ("export MASTER_ADDR=$(hostname -s)", 'MASTER_ADDR=$(echo "$SKYPILOT_NODE_IPS" | head -n 1)'),
+        ("PORT=$((RANDOM % 1000 + 20000))", "PORT=29500"),
+    ],
+)
+def test_values_of_the_first_node_are_the_same_on_all(line: str, becomes: str) -> None:
+    body = f"{line}\nsrun torchrun --rdzv_id=$RANDOM --rdzv_endpoint=$HOST:$PORT x.py"
+    found = keep(script(body, TWO))
+    assert becomes in found.yaml and "--rdzv_id=101" in found.yaml and not found.needs
+    assert line.partition("$(")[2] in keep(script(body, "-n1")).yaml
+
+
+def test_the_scripts_own_folder_is_the_submit_folder() -> None:
+    found = keep(script('here=$(dirname "$0")\npython ${here}/x.py'))
+    assert "here=$HOME/sky_workdir" in found.yaml and found.fields["workdir"] == "."
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['run="srun -n 4 ./x"\neval $run', "cat > run.sh <<E\nsrun ./x\nE\nbash run.sh",
+     "cat > bind <<E\nexport CUDA_VISIBLE_DEVICES=\\$SLURM_LOCALID\nE\nbash bind"],
+)  # fmt: skip
+def test_slurms_words_in_a_text_need_the_agent(body: str) -> None:
+    assert keep(script(body, "-n4")).needs
+
+
+def test_a_text_that_only_mentions_a_command_needs_no_agent() -> None:
+    assert not keep(script('echo "submit with sbatch x.sh"\ncat <<E\nto end it: scancel 1\nE')).needs
+
+
+def test_every_place_of_the_old_cluster_is_named_and_its_stores_are_set() -> None:
+    found = keep(script("CMD='x.py --data /gpfs/in'\npython $CMD $HOME/soft/a $SCRATCH/b"), site=load("", "none"))
+    assert "# /gpfs is on" in found.yaml.replace("/gpfs/in", "/gpfs") and "# ~/soft is on" in found.yaml
+    assert found.fields["envs"]["SCRATCH"] == "/scratch"
+
+
+def test_packages_go_into_the_environment_that_run_activates() -> None:
+    setup = keep(script("module load gcc python/3.11\npip install x")).fields["setup"].splitlines()
+    assert setup.index("conda activate job") < setup.index("pip install x")

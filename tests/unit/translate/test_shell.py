@@ -110,3 +110,10 @@ def test_any_text_is_read(text: str) -> None:
 def test_a_file_for_another_interpreter_has_no_commands(first: str) -> None:
     assert not parse(f"#!{first}\nfrom os import path\n").commands
     assert parse("#!/usr/bin/env -S bash -l\nhostname\n").commands and parse("#!/bin/tcsh\nhostname\n").commands
+
+
+def test_csh_is_read_as_the_shell() -> None:
+    text = "#!/bin/tcsh\nsetenv A x\nforeach i (1 2)\n  if ($i == 1) then\n    prog $i\n  endif\nend\nif ($?B) other\n"
+    names = [command.name for command in parse(text).commands]
+    assert [name for name in names if name not in ("", ":", "export", "true")] == ["prog", "other"]
+    assert [command.line for command in parse(text).commands if command.name == "other"] == [8]
