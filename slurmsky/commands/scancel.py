@@ -91,8 +91,7 @@ def _singly(wanted: tuple[JobId, ...]) -> list[JobId]:
 
 
 def _is_named(one: JobId, job: Job) -> bool:
-    """Whether an id selects this record: a job, its array, or an element, which may still be part of a common record.
-    """
+    """Whether an id selects this record: a job, its array, or an element, which may still be part of a shared one."""
     if one.task is None:
         return one.job_id == job.job_id or (one.job_id == job.array_job_id and one.step is None)
     if one.job_id != job.array_job_id:

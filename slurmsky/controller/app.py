@@ -138,9 +138,7 @@ class Controller:
         self.launches = LaunchBuilder(self.book, paths.jobs, self.host)
         self.mailer = Mailer(self.book, site.cluster.mail_program, self.environment)
         self.job_files = JobFiles(self.book, self.store, paths.jobs, site.cluster.job_files_days, clock)
-        self.life = LifeCycle(
-            self.book, self.engine, self.launches, self.kick, self.mailer, self.job_files.restore
-        )
+        self.life = LifeCycle(self.book, self.engine, self.launches, self.kick, self.mailer, self.job_files.restore)
         self.life.listeners.append(self.job_files.on_job_event)
         self.events = Events(self.book, self.life)
         #: sends the text of scontrol notify to the salloc or srun that holds a job, by job id

@@ -143,5 +143,3 @@ class Packed:
     folder: Path
     program: Path
     withheld: str = ""
-
-

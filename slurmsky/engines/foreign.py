@@ -86,7 +86,7 @@ class ForeignJobs:
         return None
 
     def out_of_reach(self, job_id: int) -> str:
-        """"" always: these jobs receive no messages."""
+        """Always empty: these jobs receive no messages."""
         return ""
 
     async def problem(self) -> str:

@@ -201,9 +201,7 @@ def usage_text(table: Table) -> str:
         # Slurm omits its options with values: the line is read with the flags alone.
         return f"{head}[--exclude] [-{letters}] [--send-libs] {USAGE_OPERANDS['sbcast']}\n"
     words.append(USAGE_OPERANDS.get(table.command, "").replace(" ", "\x00"))
-    wrapped = textwrap.wrap(
-        " ".join(words).strip(), _WIDTH - len(head), break_long_words=False, break_on_hyphens=False
-    )
+    wrapped = textwrap.wrap(" ".join(words).strip(), _WIDTH - len(head), break_long_words=False, break_on_hyphens=False)
     return head + ("\n" + " " * len(head)).join(wrapped).replace("\x00", " ") + "\n"
 
 

@@ -99,9 +99,7 @@ class Mux:
             return
         await self._carry(connection, *found)
 
-    async def _carry(
-        self, connection: Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _carry(self, connection: Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await asyncio.gather(self._inwards(connection, reader), self._outwards(connection, writer))
         except (OSError, asyncio.CancelledError):

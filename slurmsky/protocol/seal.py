@@ -49,8 +49,6 @@ def unseal(key: bytes, message: bytes, place: str = "") -> bytes:
     """The inverse of seal. Raises BrokenSeal."""
     stream, tag = _keys(key)
     body, found = message[:-TAG], message[-TAG:]
-    if len(message) < NONCE + TAG or not hmac.compare_digest(
-        found, hmac.digest(tag, body + place.encode(), "sha256")
-    ):
+    if len(message) < NONCE + TAG or not hmac.compare_digest(found, hmac.digest(tag, body + place.encode(), "sha256")):
         raise BrokenSeal("not a message of this job")
     return _mixed(stream, body[:NONCE], body[NONCE:])

@@ -95,8 +95,10 @@ def find(site: Site, name: str) -> Module | None:
 def _shipped_row(name: str) -> tuple[Mapping[str, Any] | None, str]:
     """The shipped row for a name without leading categories (lang/Python/3.11), and the version."""
     parts = [part for part in name.split("/") if part]
-    while len(parts) > 1 and parts[0].lower() in _categories() and (
-        not _is_version(parts[1]) or (len(parts) > 2 and parts[1].lower() in _categories())
+    while (
+        len(parts) > 1
+        and parts[0].lower() in _categories()
+        and (not _is_version(parts[1]) or (len(parts) > 2 and parts[1].lower() in _categories()))
     ):
         del parts[0]
     if not parts:

@@ -37,7 +37,7 @@ def _pill(word: str, kind: str) -> str:
 
 
 def _section(title: str, *body: str, name: str = "") -> str:
-    return f'<section{f" id={name}" if name else ""}><h2>{_text(title)}</h2>{"".join(body)}</section>'
+    return f"<section{f' id={name}' if name else ''}><h2>{_text(title)}</h2>{''.join(body)}</section>"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> str:
@@ -101,7 +101,7 @@ def _overview(pages: Sequence[Page], verdicts: Sequence[str]) -> str:
 def _verdict(verdict: str, page: Page) -> str:
     """The start of the verdict as a pill, followed by its conditions."""
     word, _, rest = verdict.partition("; ") if "; " in verdict else verdict.partition(", given ")
-    return _pill(word, _kind(page)) + (f" <small>{_text(verdict[len(word):].strip(',; '))}</small>" if rest else "")
+    return _pill(word, _kind(page)) + (f" <small>{_text(verdict[len(word) :].strip(',; '))}</small>" if rest else "")
 
 
 def _script(page: Page, verdict: str, prices: Sequence[str], number: int, several: bool) -> str:

@@ -273,8 +273,12 @@ class _Reader(Steps):
         self._guard(run)
 
     def _for_the_head(self, statement: Statement) -> bool:
-        if any(command.name in ("cd", "pushd", "export", "source", ".") and not command.depth
-               and not any(block.kind == "subshell" for block in command.blocks) for command in statement.commands):
+        if any(
+            command.name in ("cd", "pushd", "export", "source", ".")
+            and not command.depth
+            and not any(block.kind == "subshell" for block in command.blocks)
+            for command in statement.commands
+        ):
             return False  # the commands after it need it on all nodes
         return any(
             command.depth == 0 and command.name not in ANYWHERE and command.words and not _on_all_nodes(command)

@@ -50,7 +50,7 @@ _PROGRAM = (
 _LINES = {
     # Held: nothing depends on when it starts.
     "sbatch": "J=$(timeout 20 sbatch --parsable -H {option} --wrap true); echo submitted $J | sed 's/[0-9]//g'; "
-    "[ -z \"$J\" ] || { scontrol show job ${J%;*}; scancel ${J%;*}; }",
+    '[ -z "$J" ] || { scontrol show job ${J%;*}; scancel ${J%;*}; }',
     "salloc": "timeout 20 salloc {option} bash -c " + shlex.quote(_PROGRAM),
     "srun": "timeout 20 srun {option} bash -c " + shlex.quote(_PROGRAM),
 }
@@ -118,4 +118,3 @@ if __name__ == "__main__":
     }  # fmt: skip
     GOLDEN.parent.mkdir(exist_ok=True)
     GOLDEN.write_text(json.dumps(seen(_real, wanted), indent=1, sort_keys=True) + "\n")
-

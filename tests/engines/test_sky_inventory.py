@@ -174,6 +174,7 @@ def test_without_skypilot_nothing_changes(tmp_path: Path) -> None:
 
     world(tmp_path, story, SITE)
 
+
 NOT_AVAILABLE = "sbatch: error: Batch job submission failed: Requested node configuration is not available"
 
 

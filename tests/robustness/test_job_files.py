@@ -19,9 +19,7 @@ def limits(request: pytest.FixtureRequest) -> str:
     return str(getattr(request, "param", ""))
 
 
-def test_the_environment_goes_at_the_end_and_comes_back_for_a_requeue(
-    engine: Engine, run: Run, tmp_path: Path
-) -> None:
+def test_the_environment_goes_at_the_end_and_comes_back_for_a_requeue(engine: Engine, run: Run, tmp_path: Path) -> None:
     job = submit(run, "-oout", "--wait", "--export=ALL,SECRET=x", "--wrap", "echo $SECRET $SLURM_RESTART_COUNT")
     folder = engine.home / "jobs" / job
     wait_for(lambda: not (folder / "environment").exists())

@@ -17,7 +17,7 @@ OF_BYTES = {"agent/process/orphans.py", "agent/mpi/pmi_wire.py", "agent/process/
 
 
 def test_no_text_is_asked_whether_it_is_digits() -> None:
-    """"²".isdigit() is true, and int("²") raises."""
+    """The method "²".isdigit() is true, and int("²") raises."""
     found = {
         str(path.relative_to(ROOT))
         for path in ROOT.rglob("*.py")

@@ -219,8 +219,10 @@ def _delete_accounts(change: _Change) -> None:
         return
     busy = [job for job in change.book.jobs.values() if job.account in names and not job.state.finished]
     if busy:
-        raise Refused(" Error with request: Job(s) active, cancel job(s) before remove",
-                      *(f"  JobID = {job.job_id:<10d} C = {change.cluster:<10.10} A = {job.account}" for job in busy))
+        raise Refused(
+            " Error with request: Job(s) active, cancel job(s) before remove",
+            *(f"  JobID = {job.job_id:<10d} C = {change.cluster:<10.10} A = {job.account}" for job in busy),
+        )
     overrides = change.overrides()
     for name in names:
         overrides.accounts.pop(name, None)

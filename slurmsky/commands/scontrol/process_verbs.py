@@ -90,8 +90,7 @@ def _job_processes(ctx: CommandContext) -> list[tuple[int, dict[str, str]]]:
 
 
 def notify(ctx: CommandContext, words: Words) -> int:
-    """notify JOBID TEXT: print a line on stderr of the job's script, or of the salloc or srun that waits for the job.
-    """
+    """notify JOBID TEXT: print a line on stderr of the job's script, or of the salloc or srun that waits for it."""
     if strtoll(words[0])[0] <= 0:
         ctx.err(f"Invalid job_id {words[0]}")
         ctx.err("job notify failure: No error")

@@ -41,9 +41,7 @@ _STATES = (
 _SHOWN = "NoResp DRAIN FAIL FUTURE RESUME POWER_DOWN POWER_UP UNDRAIN"
 _INSTANCES = ("instance_id", "instance_type")
 #: keys that are applied; the other keys belong to plugins and to power saving
-_KNOWN = frozenset(
-    ("names", "weight", "comment", "extra", "reason", "state", "features", "features_act", *_INSTANCES)
-)
+_KNOWN = frozenset(("names", "weight", "comment", "extra", "reason", "state", "features", "features_act", *_INSTANCES))
 
 
 @dataclass

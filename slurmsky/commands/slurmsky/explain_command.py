@@ -144,9 +144,7 @@ def read_script(ctx: CommandContext, words: Sequence[str]) -> options.ScriptText
         return options.ScriptText(choice.path or "", file.read(MAX_BYTES + 1))
 
 
-def page_of(
-    ctx: CommandContext, words: Sequence[str], name: str, engine: str, site: Site | None = None
-) -> pages.Page:
+def page_of(ctx: CommandContext, words: Sequence[str], name: str, engine: str, site: Site | None = None) -> pages.Page:
     """Build the page for an sbatch command line; ``site`` replaces the controller's site."""
     around, sbatch = surroundings(ctx), table(ctx, "sbatch")
     site = site or ctx.queue.site

@@ -37,9 +37,7 @@ _ENVIRONMENT = "environment"
 class JobFiles:
     """The folders below ``folder``; ``keep_days``: how long the folders of finished jobs are kept."""
 
-    def __init__(
-        self, book: JobTable, store: Store, folder: Path, keep_days: int, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, book: JobTable, store: Store, folder: Path, keep_days: int, clock: Callable[[], float]) -> None:
         self._book = book
         self._store = store
         self._folder = folder

@@ -61,9 +61,7 @@ class Triggers:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._running: set[asyncio.Future[None]] = set()
-        kept = store.damage.note(
-            _NOTE, lambda kept: (int(kept["next"]), [Trigger(**row) for row in kept["triggers"]])
-        )
+        kept = store.damage.note(_NOTE, lambda kept: (int(kept["next"]), [Trigger(**row) for row in kept["triggers"]]))
         self._next, self.triggers = kept or (1, [])
         life.listeners.append(self._job)
         life.node_listeners.append(self._node)

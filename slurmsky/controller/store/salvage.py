@@ -60,9 +60,7 @@ def copy(source: Path, target: sqlite3.Connection) -> int:
     return copied
 
 
-def _copy_rows(
-    old: sqlite3.Connection, target: sqlite3.Connection, table: str, order: str, seen: set[object]
-) -> bool:
+def _copy_rows(old: sqlite3.Connection, target: sqlite3.Connection, table: str, order: str, seen: set[object]) -> bool:
     """Copy a table's rows in this order; True where damage ended the copy."""
     try:
         rows = old.execute(f"SELECT * FROM {table} ORDER BY {order}")

@@ -140,11 +140,11 @@ class MemoryEngine:
         return None
 
     def out_of_reach(self, job_id: int) -> str:
-        """"" always."""
+        """Always empty."""
         return ""
 
     async def problem(self) -> str:
-        """"" always."""
+        """Always empty."""
         return ""
 
     async def describe(self) -> list[tuple[bool, str]]:

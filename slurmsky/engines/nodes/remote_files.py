@@ -50,9 +50,7 @@ class RemoteJob:
 class RemoteFiles:
     """``folder`` keeps records of jobs across a restart; ``connect`` opens a file connection to a node."""
 
-    def __init__(
-        self, folder: Path, home: Path, limit: int, connect: Callable[[str], Awaitable[Streams]]
-    ) -> None:
+    def __init__(self, folder: Path, home: Path, limit: int, connect: Callable[[str], Awaitable[Streams]]) -> None:
         self._folder = folder
         self._listing = Listing(home, limit)
         self._connect = connect

@@ -71,9 +71,7 @@ class OutputSync:
         self.umask = umask
         self.outputs = outputs or {}
         self.ours: set[str] = set()  # further paths that only we change here
-        self.streams: dict[str, Stream] = {
-            key: Stream(**value) for key, value in state.get("streams", {}).items()
-        }
+        self.streams: dict[str, Stream] = {key: Stream(**value) for key, value in state.get("streams", {}).items()}
         self.returned: dict[str, str] = dict(state.get("returned", {}))  # path -> sha256
         self.messages: list[str] = list(state.get("messages", []))
         self._incoming: dict[str, Incoming | None] = {}  # None: received before, in an earlier replay

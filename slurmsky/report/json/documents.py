@@ -1,7 +1,7 @@
 """--json and --yaml: complete documents in the layout of Slurm 25.11's data parser v0.0.44.
 
-    about = meta("squeue", ["--json"], "oracle")
-    text = dump(jobs_document(jobs, about, now, cluster))
+about = meta("squeue", ["--json"], "oracle")
+text = dump(jobs_document(jobs, about, now, cluster))
 """
 
 from __future__ import annotations

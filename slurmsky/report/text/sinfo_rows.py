@@ -1,6 +1,6 @@
 """sinfo: nodes grouped into lines by the shown fields, and the text.
 
-    text, unknown = sinfo_text(nodes, partitions, Options(), context)
+text, unknown = sinfo_text(nodes, partitions, Options(), context)
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """squeue: rows from job records, their order, and the text.
 
-    rows = job_rows(jobs, context)
-    layout, unknown = job_layout(context, names=DEFAULT)
-    text = squeue_text(rows, layout, context)
+rows = job_rows(jobs, context)
+layout, unknown = job_layout(context, names=DEFAULT)
+text = squeue_text(rows, layout, context)
 """
 
 from __future__ import annotations
@@ -347,8 +347,7 @@ def squeue_lines(
     sort: str = JOB_SORT,
     each: bool = False,
 ) -> Iterator[str]:
-    """The lines of ``squeue_text`` without newlines, lazily: an array may have a million elements. Raises InvalidSort.
-    """
+    """The lines of ``squeue_text`` without newlines, lazily: an array may have 10^6 elements. Raises InvalidSort."""
     ordered = sort_jobs(rows, context, sort)
     return _lines(ordered, layout, context, header, date_line, each)
 

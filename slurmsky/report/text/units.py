@@ -168,10 +168,10 @@ def raw_status(code: int, signal: int) -> str:
 
 
 def or_null(value: Optional[str]) -> str:
-    """"(null)" for an empty text, as C's printf prints a missing string."""
+    """Print "(null)" for an empty text, as C's printf prints a missing string."""
     return "(null)" if value is None else value
 
 
 def null_if_empty(value: str) -> str:
-    """"(null)" for "", in fields where "" in the record means "not given"."""
+    """Print "(null)" for "", in fields where "" in the record means "not given"."""
     return value or "(null)"

@@ -51,7 +51,7 @@ def test_a_damaged_job_is_set_aside(tmp_path: Path, value: str) -> None:
 def test_a_damaged_step_leaves_its_job(tmp_path: Path) -> None:
     path = tmp_path / "queue.db"
     fill(path)
-    spoil(path, "UPDATE steps SET record='{\"state\":\"NONSENSE\"}' WHERE job_id=2")
+    spoil(path, 'UPDATE steps SET record=\'{"state":"NONSENSE"}\' WHERE job_id=2')
     store = Store(path)
     assert [len(job.steps) for job in store.current(0)] == [1, 0, 1]
     assert [(one.source, one.key) for one in store.damage.found()] == [("steps", "2.0.0")]

@@ -173,5 +173,3 @@ def test_what_our_jobs_hold() -> None:
     use.memory_mib = 300
     use.gres["gpu:h100"] = {1}
     assert share.held() == Held(2, 300, frozenset({1}), frozenset({1, 2}))
-
-

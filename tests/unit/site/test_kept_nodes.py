@@ -54,7 +54,7 @@ def test_a_second_partition_may_name_kept_nodes():
         ('nodes = "n1"\nshape = { cpus = "many", memory = 1 }', "4:1: shape: cpus: a number such as 8 or"),
         ('nodes = "n1"\nshape = { cpus = 1, memory = 1, gpus = "H100:" }', "4:1: shape: gpus: an accelerator and its"),
         ('nodes = "n1"\nshape = "large"', "4:1: shape: a table is expected"),
-        ('shape = { cpus = 1, memory = 1 }', '3:1: kept nodes need names: nodes = "gpu-[1-8]"'),
+        ("shape = { cpus = 1, memory = 1 }", '3:1: kept nodes need names: nodes = "gpu-[1-8]"'),
         ('nodes = "n[1-2]"\nshape = { cpus = 1, memory = 1 }\nkeep_up = 3', "5:1: keep_up = 3 is more than the"),
         ('nodes = "n1"\nshape = { cpus = 1, memory = 1 }\nresume_timeout = 0', "5:1: resume_timeout: a Slurm"),
         ('nodes = "n1"\nshape = { cpus = 1, memory = 1 }\nsuspend_time = "soon"', "5:1: suspend_time: a Slurm"),

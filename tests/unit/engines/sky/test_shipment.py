@@ -29,9 +29,7 @@ def travels(folder: Path, home: Path, tmp_path: Path) -> dict[str, bytes]:
     """Name -> content of what is in the archive."""
     shipment.archive(folder, tmp_path / "a.tar", 1 << 20, home, tmp_path / "state")
     with tarfile.open(tmp_path / "a.tar") as tar:
-        return {
-            member.name: tar.extractfile(member).read() if member.isreg() else b"" for member in tar.getmembers()
-        }
+        return {member.name: tar.extractfile(member).read() if member.isreg() else b"" for member in tar.getmembers()}
 
 
 def names_of(content: dict[str, bytes]) -> set[str]:
