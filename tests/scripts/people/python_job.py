@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-# SBATCH --job-name=pyjob
-# SBATCH --ntasks=1
-# SBATCH --cpus-per-task=3
-# SBATCH --output=pyjob.out
+#SBATCH --job-name=pyjob
+#SBATCH --ntasks=1
+#SBATCH --cpus-per-task=3
+#SBATCH --output=pyjob.out
 import os
 import subprocess
 
