@@ -160,6 +160,8 @@ def _room(queue: Controller, partition: PartitionConfig) -> str:
     cpus = sum(use.config.cpus for use in up)
     taken = sum(len(use.cpu_ids) for use in up)
     text = f"{taken} of the {cpus} CPUs of partition {partition.name} are in use"
+    theirs = taken - sum(len(queue.book.uses[use.config.name].cpu_ids) for use in up)
+    text += f", {theirs} of them by other users of this machine" if theirs > 0 else ""
     down = [use.config.name for use in uses if not use.available]
     return text + (f"; its nodes {derived.node_list(tuple(down))} are down or drained" if down else "")
 

@@ -1,0 +1,24 @@
+"""What slurmsky why says about the CPUs of a partition."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from slurmsky.commands.slurmsky.why_command import _room
+from slurmsky.controller.rules.resources import NodeUse
+from slurmsky.model.cluster import NodeConfig
+
+
+def test_cpus_that_other_users_hold_are_named() -> None:
+    own = NodeUse(NodeConfig(name="n1", cpus=4))
+    own.cpu_ids |= {0}
+    seen = own.copy()
+    seen.cpu_ids |= {2, 3}
+    partition: Any = SimpleNamespace(name="main")
+    scheduler = SimpleNamespace(uses=lambda name: [seen])
+    queue: Any = SimpleNamespace(scheduler=scheduler, book=SimpleNamespace(uses={"n1": own}))
+    text = "3 of the 4 CPUs of partition main are in use"
+    assert _room(queue, partition) == f"{text}, 2 of them by other users of this machine"
+    queue.book.uses["n1"] = seen
+    assert _room(queue, partition) == text
