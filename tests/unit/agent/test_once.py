@@ -55,13 +55,13 @@ HOLDER = """
 import sys, time
 from slurmsky.agent.cloud.job_log import JobLogWriter
 from slurmsky.agent.cloud.run_guard import RunGuard
-from slurmsky.protocol.messages import Session
+from slurmsky.protocol.messages import SessionBegun
 once = RunGuard(sys.argv[1], b'key')
 assert once.take()
 once.begin(0)
 once.note(begun=True)
 log = JobLogWriter(4, 0, b'key', once.keep)
-log.event(Session())
+log.event(SessionBegun())
 log.write(log.encoder.data(0, b"one\\n"))
 once.keep(b"torn")
 print("ready", flush=True)
@@ -71,8 +71,7 @@ time.sleep(600)
 
 def test_one_has_the_node_until_it_dies(home):
     with subprocess.Popen([sys.executable, "-c", HOLDER, home], stdout=subprocess.PIPE) as holder:
-        while holder.stdout.readline() != b"ready\n":  # what it tells of its own log comes first
-            continue
+        assert b"ready\n" in iter(holder.stdout.readline, b"")  # lines of its own log come first
         later, out = RunGuard(home, KEY), []
         assert not later.take() and later.earlier().begun
         later.pour(out.append)
