@@ -43,7 +43,7 @@ class World:
         self.engine = SkyEngine(self.home, self._event, SITE, Client(access))
 
     def _event(self, event: Event) -> None:
-        self.told.append(event.encode())
+        self.told.append({**{name: getattr(event, name) for name in event._readers}, **event.encode()})  # defaults, too
         if isinstance(event, JobEvent) and event.seq:
             self.engine.acks("", [(event.job_id, event.run, event.seq)])
 
