@@ -8,7 +8,7 @@
 #   docker run -d --init --name queue -v "$PWD:/work" slurmsky
 #   docker exec queue sbatch job.sh
 #   docker exec queue squeue
-ARG BASE=docker.io/library/python:3.12-slim
+ARG BASE=python:3.12-slim
 FROM ${BASE}
 ARG EXTRAS=top PIP_NO_CACHE_DIR=1
 COPY . /usr/src/slurmsky

@@ -6,6 +6,8 @@ not use this module. Source: src/srun/srun.c, allocate.c.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Mapping
 
 from ..agent.job.environment import srun_environment
@@ -26,6 +28,7 @@ from .common.site_options import table
 from .sbatch import test_only
 
 WHAT = "Unable to allocate resources"
+_STEP_END_S = 5.0  # how long a job waits for the record of a step that srun has seen end
 
 
 @streaming
@@ -55,12 +58,23 @@ async def main(ctx: CommandContext) -> int:
     except CallerGone:
         let_go(ctx, job, JobState.CANCELLED)
         raise
-    # The job's record has the signal that ended the step, where srun exits with 128 + signal.
-    number = max((step.exit_signal for step in job.steps.values()), default=0)
-    status = (0, number) if number and code == 128 + number else (code, 0)
-    let_go(ctx, job, JobState.COMPLETED if code == 0 else JobState.FAILED, *status)
+    let_go(ctx, job, JobState.COMPLETED if code == 0 else JobState.FAILED, *await _exit_status(ctx, job, code))
     await await_returned_files(ctx, job)
     return code
+
+
+async def _exit_status(ctx: CommandContext, job: Job, code: int) -> tuple[int, int]:
+    """Exit code and signal of a job whose srun exits with ``code``.
+
+    The step's record has the signal that ended it, where srun exits with 128 + signal. The node reports the step's end
+    to the controller while srun reports its exit code through the client, so either may arrive first.
+    """
+    if code > 128:
+        with contextlib.suppress(asyncio.TimeoutError):
+            over = ctx.queue.life.wait(job, lambda one: all(step.state.finished for step in one.steps.values()))
+            await asyncio.wait_for(over, _STEP_END_S)
+    number = max((step.exit_signal for step in job.steps.values()), default=0)
+    return (0, number) if number and code == 128 + number else (code, 0)
 
 
 def _allocation_spec(step: options.StepSpec) -> JobSpec:
