@@ -18,6 +18,7 @@ from slurmsky.site import Site
 #: what `date +%s.%N` prints; in the log a mark of ours follows, or the end of the line
 STAMP = re.compile(rb"(?<!\d)\d{10}\.\d{9}(?=\x1b\[|\n)")
 CATCH_UP_S = 60.0  # for so long a stream may show what was printed before it began
+SILENT_S = 20.0  # SkyPilot's server may stop feeding a stream and keep it open: one without news is begun anew
 
 
 class Lateness(threading.Thread):
@@ -45,16 +46,20 @@ class Lateness(threading.Thread):
         await client.close()
 
     async def _read(self, client: Client) -> None:
-        rest = b""
-        async for chunk in client.logs(self._job, follow=True):
+        rest, news = b"", time.time()
+        chunks = aiter(client.logs(self._job, follow=True))
+        while not self._over and time.time() - news < SILENT_S:
+            try:
+                chunk = await asyncio.wait_for(anext(chunks), SILENT_S)
+            except (StopAsyncIteration, asyncio.TimeoutError):
+                return
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 for stamp in STAMP.findall(line + b"\n"):
-                    self.shown.setdefault(stamp, time.time())
+                    if stamp not in self.shown:
+                        self.shown[stamp] = news = time.time()
                     if time.time() - float(stamp) < 2 or time.time() - min(self.shown.values()) > CATCH_UP_S:
                         self._live = min(self._live, float(stamp))
-            if self._over:
-                return
 
     async def _watch(self) -> None:
         position, rest = 0, b""
