@@ -109,7 +109,11 @@ def test_the_image_builds_and_runs_jobs(tmp_path: Path) -> None:
     script.write_text(steps(PIP_NO_CACHE_DIR="0"))
     layers = tmp_path / "layers"
     layers.mkdir()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH", "XDG_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SLURM", "SBATCH", "SKYPILOT_", "XDG_"))
+    }
     env = {**kept, "HOME": "/root/image-home", "PIP_CACHE_DIR": os.path.expanduser("~/.cache/pip")}
     done = subprocess.run(
         ["unshare", "-m", "-p", "-f", "--kill-child", "sh", "-c", _BUILD, "sh", layers, context(tmp_path), script],
