@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..agent.process import processes
 from ..engines import registry
-from ..engines.base import Choice, Engine, OnEvent, Unable, background
+from ..engines.base import Choice, Engine, OnEvent, Unable, background, cancel_all
 from ..engines.cloud import CloudEngine, PriceQuestion
 from ..engines.foreign import FOREIGN, ForeignJobs
 from ..engines.router import Router
@@ -472,10 +472,8 @@ class Controller:
         self.usual.close()
         self.job_files.close()
         await self.idle_time.close()
-        while self._reading is not None and not self._reading.done():
-            # Until Python 3.12 a wait_for that ends at the same moment swallows a cancellation (bpo-37658).
-            self._reading.cancel()
-            await asyncio.wait({self._reading}, timeout=0.2)
+        if self._reading is not None:
+            await cancel_all([self._reading])
         if self.power is not None:
             await self.power.close()
         await self.engine.close()

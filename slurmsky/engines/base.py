@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -22,6 +23,7 @@ OnEvent = Callable[[Event], None]
 
 log = logging.getLogger("slurmsky.background")
 
+CANCEL_S = 5.0  # how long a shutdown waits for cancelled tasks
 _BACKGROUND: set[asyncio.Task[None]] = set()
 
 
@@ -40,6 +42,23 @@ def _over(task: asyncio.Task[None]) -> None:
     _BACKGROUND.discard(task)
     if not task.cancelled() and task.exception() is not None:
         log.error("%s failed", getattr(task.get_coro(), "__qualname__", "a task"), exc_info=task.exception())
+
+
+async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel these tasks and wait for their ends, at most CANCEL_S.
+
+    The cancellation is repeated: until Python 3.12 a wait_for that ends at the same moment swallows it (bpo-37658).
+    """
+    tasks = set(tasks)
+    left = {task for task in tasks if not task.done()}
+    deadline = time.monotonic() + CANCEL_S
+    while left and time.monotonic() < deadline:
+        for task in left:
+            task.cancel()
+        left = (await asyncio.wait(left, timeout=0.1))[1]
+    for task in left:
+        log.error("%s does not end", getattr(task.get_coro(), "__qualname__", "a task"))
+    await asyncio.gather(*tasks - left, return_exceptions=True)  # their exceptions count as read
 
 
 class EngineError(Exception):

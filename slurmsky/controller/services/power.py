@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...engines.base import EngineError, background
+from ...engines.base import EngineError, background, cancel_all
 from ...engines.powered import Order, PoweredEngine
 from ...language import hostlist
 from ...model.allocation import NodeShare
@@ -322,8 +322,7 @@ class PowerSaving:
     async def close(self) -> None:
         """Stop the evaluation; nodes keep their power state."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task}, timeout=1.0)
+            await cancel_all([self._task])
 
 
 def _size(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from functools import cache
 from itertools import accumulate
 from pathlib import Path
 
-from ...engines.base import background
+from ...engines.base import background, cancel_all
 from ...report.text.print_fields import Same
 from .database import Run, Store, StoreError
 
@@ -232,5 +232,4 @@ class IdleTime:
         """Cancel the work."""
         self.work = None
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+            await cancel_all([self._task])

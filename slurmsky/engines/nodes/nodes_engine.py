@@ -16,7 +16,7 @@ from ...model.job import Job
 from ...model.states import JobFlag
 from ...protocol.messages import Configured, Ended, Event, JobList, Missing, Pong, Power, Waiting
 from ...site.record import KeptNodes
-from ..base import EngineError, NodeUnavailable, OnEvent, background
+from ..base import EngineError, NodeUnavailable, OnEvent, background, cancel_all
 from ..local.local_engine import OUTDATED, AgentLink, LocalEngine, _Placed
 from ..powered import Order
 from .agent_requests import ANSWER_S, AgentRequests
@@ -392,10 +392,8 @@ class NodesEngine(LocalEngine):
         if self._pinging is not None:
             self._pinging.cancel()
         tasks = [*self._reconnecting.running(), *self._doors.close(), *self._starting.values()]
-        for task in tasks:
-            task.cancel()
         for link in list(self._links.values()):
             link.close()
         self._files.close()
         self._lines.close()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_all(tasks)

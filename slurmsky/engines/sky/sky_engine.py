@@ -21,7 +21,7 @@ from ...translate.credentials import redacted
 from ...translate.notes import NODE_CONFIG, Refused
 from ...translate.sky_components import plan_all
 from ...translate.task import SkyTask, plan
-from ..base import EngineError, OnEvent, Unable, background
+from ..base import EngineError, OnEvent, Unable, background, cancel_all
 from ..cloud import CloudAccount, PriceQuestion
 from ..offers import Inventory
 from . import array_packs, error_file, feasibility, head_connection, inbox, intervals, prices, reached, shipment
@@ -361,11 +361,9 @@ class SkyEngine:
     async def close(self) -> None:
         """Close the engine; jobs keep running."""
         await self._states.close()
-        for task in self._tasks:
-            task.cancel()
         for watch in self._watches.values():
             self._leave(watch)
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel_all(self._tasks)
         for watch in self._watches.values():
             watch.close()
         await self.client.close()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...translate import status as sky_status
+from ..base import cancel_all
 from . import intervals
 from .api_client import Client, SkyError
 from .job_watch import JobWatch, Record
@@ -103,8 +104,7 @@ class StatePoller:
     async def close(self) -> None:
         """Stop polling."""
         if self._poller is not None:
-            self._poller.cancel()
-            await asyncio.gather(self._poller, return_exceptions=True)
+            await cancel_all([self._poller])
 
     def verdict(self, record: Record) -> sky_status.Seen:
         """The final state of a job that SkyPilot reports as ended."""

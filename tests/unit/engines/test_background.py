@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from slurmsky.engines.base import background
+from slurmsky.engines.base import background, cancel_all
 
 
 def test_a_failed_background_task_is_logged_and_a_cancelled_one_is_not(caplog: pytest.LogCaptureFixture) -> None:
@@ -26,3 +26,24 @@ def test_a_failed_background_task_is_logged_and_a_cancelled_one_is_not(caplog: p
     asyncio.run(story())
     (record,) = caplog.records
     assert "reads_the_queue failed" in record.getMessage() and "unexpected answer" in (record.exc_text or "")
+
+
+def test_a_shutdown_repeats_a_cancellation_that_a_task_swallows(caplog: pytest.LogCaptureFixture) -> None:
+    async def swallows(times: int) -> None:
+        while times:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                times -= 1
+
+    async def fails() -> None:
+        raise ValueError("read by nobody else")
+
+    async def story() -> None:
+        tasks = [background(swallows(2)), asyncio.ensure_future(fails())]
+        await asyncio.sleep(0)
+        await cancel_all(tasks)
+        assert all(task.done() for task in tasks)
+
+    asyncio.run(story())
+    assert not caplog.records
