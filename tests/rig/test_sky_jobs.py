@@ -18,8 +18,6 @@ from on_skypilot import NODES, PATIENCE_S, LocalEngine, commands
 
 pytestmark = [pytest.mark.rig, pytest.mark.timeout(1500)]
 LIMITS = "[limits]\nkill_wait_s = 2\n"
-#: both kinds where the variable names none: this module is the short part that always runs on kept nodes
-KINDS = NODES if "SLURMSKY_RIG_NODES" in os.environ else ["managed", "kept"]
 LIVE = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING"}
 
 OUTPUT = r"""#!/bin/bash
@@ -114,11 +112,11 @@ def run_all(home: Path, site: Path, nodes: str) -> dict[str, Ran]:
 def both(rig, tmp_path_factory):
     sites = tmp_path_factory.mktemp("sites")
     with ThreadPoolExecutor() as pool:
-        running = {kind: pool.submit(run_all, rig / kind, sites / kind, kind) for kind in KINDS}
+        running = {kind: pool.submit(run_all, rig / kind, sites / kind, kind) for kind in NODES}
         return {kind: jobs.result() for kind, jobs in running.items()}
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=NODES)
 def ran(both, request):
     return both[request.param]
 
