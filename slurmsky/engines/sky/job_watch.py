@@ -142,6 +142,7 @@ class JobWatch:
         # Events are replayed from the start (they rebuild what is not stored); bytes continue at their stored offsets.
         #: monotonic time of the log's last new item, and how often the log was read again since without any
         self.last_news, self.silent_reads = 0.0, 0
+        self.status_since = 0.0  # monotonic time of SkyPilot's latest change of status
         self.decoder = Decoder(log_key(secret), {"streams": record.positions.get("streams", {})})
         self.done = False  # the log is complete
         self.following = False

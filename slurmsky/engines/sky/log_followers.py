@@ -15,6 +15,8 @@ from .state_poller import TERMINAL, StatePoller
 
 log = logging.getLogger("slurmsky.sky")
 
+_NO_NODES = ("STARTING", "RECOVERING")  # statuses of a job that waits for nodes
+
 
 class Followers:
     """All tasks that follow logs. ``carrier``: returns the backend that provides a job's log."""
@@ -58,7 +60,8 @@ class Followers:
         """Read the log from its beginning until it ends, breaks, falls silent, or another job's turn begins.
 
         SkyPilot's server sends keep-alive bytes on a stream that it no longer feeds, as after its restart. A silent log
-        is therefore read again, after twice the time whenever a read brings nothing new.
+        is therefore read again, after twice the time whenever a read brings nothing new. A log without nodes is empty,
+        however long SkyPilot takes: each read costs its server a process.
         """
         watch.decoder.reconnect()
         watch.following = True
@@ -67,7 +70,8 @@ class Followers:
             async for chunk in self._carrier(watch.record).logs(watch.record, follow=True):
                 watch.feed(chunk)
                 silent = min(intervals.SILENT_S * 2**watch.silent_reads, intervals.SILENT_MOST_S)
-                if not watch.done and time.monotonic() - max(began, watch.last_news) > silent:
+                since = max(began, watch.last_news, watch.status_since)
+                if not watch.done and watch.record.status not in _NO_NODES and time.monotonic() - since > silent:
                     watch.silent_reads = min(watch.silent_reads + 1, 10)
                     log.info("job %d: log: no news for %.0f s, reading it again", watch.record.job_id, silent)
                     break

@@ -179,6 +179,8 @@ class StatePoller:
             return
         moved = answer.status != record.status
         record.status, record.said = answer.status, answer.said
+        if moved:
+            watch.status_since = time.monotonic()
         if answer.status in TERMINAL:
             record.failure = answer.failure
             if watch.reading is not None:

@@ -39,6 +39,7 @@ class Watch:
         self.lines: list[bytes] = []
         self.done = self.following = False
         self.last_news, self.silent_reads = 0.0, 0
+        self.status_since = 0.0
         self.reading: Any = None
 
     def feed(self, chunk: bytes) -> None:
@@ -51,15 +52,21 @@ class Watch:
         self.following = False
 
 
-def test_a_stalled_stream_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intervals, "SILENT_S", 0.05)
     monkeypatch.setattr(intervals, "RETRY_S", (0.01,))
+
+
+async def ask(watch: Any) -> None:
+    assert not watch.done
+
+
+states: Any = SimpleNamespace(ask=ask)
+
+
+def test_a_stalled_stream_is_read_again() -> None:
     stream, watch = Stream(), Watch()
-
-    async def ask(_watch: Any) -> None:
-        assert not watch.done
-
-    states: Any = SimpleNamespace(ask=ask)
 
     async def follow() -> bool:
         followers = Followers(lambda record: stream, states)  # type: ignore[arg-type,return-value]
@@ -67,3 +74,19 @@ def test_a_stalled_stream_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None
 
     assert asyncio.run(follow()) and stream.reads == 2
     assert watch.lines == [b"one\n", b"two\n"]
+
+
+def test_a_job_without_nodes_has_an_empty_log() -> None:
+    stream, watch = Stream(), Watch()
+    watch.record.status = "STARTING"
+
+    async def follow() -> None:
+        followers = Followers(lambda record: stream, states)  # type: ignore[arg-type,return-value]
+        following = asyncio.ensure_future(followers.follow(watch))  # type: ignore[arg-type]
+        await asyncio.sleep(0.2)
+        assert stream.reads == 1
+        watch.record.status, watch.status_since = "RUNNING", time.monotonic()
+        assert await asyncio.wait_for(following, 30)
+
+    asyncio.run(follow())
+    assert stream.reads == 2
