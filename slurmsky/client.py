@@ -43,7 +43,7 @@ class NoAnswer(Exception):
     """A controller accepted the request, but sent nothing for ANSWER_S."""
 
 
-class Channel:
+class ControllerConnection:
     """A connection and the frames that arrive on it.
 
     Payloads of O and E frames are returned in the pieces in which they arrive, because they are only
@@ -306,7 +306,7 @@ def output_failed(command: str, error: OSError) -> NoReturn:
     posix._exit(1)
 
 
-def converse(command: str, channel: Channel, again: bytes) -> int:
+def converse(command: str, channel: ControllerConnection, again: bytes) -> int:
     """Print the reply and return its exit code.
 
     `again` is the request, for a relay that has to send the request to another server.
@@ -373,7 +373,7 @@ def run(root: str, command: str, args: list[str]) -> NoReturn:
     except BlockingIOError:
         no_answer(command, args, path)
     try:
-        code = converse(command, Channel(sock), payload)
+        code = converse(command, ControllerConnection(sock), payload)
     except NoAnswer:
         no_answer(command, args, path)
     except OSError as error:

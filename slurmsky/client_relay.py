@@ -30,7 +30,7 @@ from slurmsky.client import (
 from slurmsky.client_terminal import Child, Terminal, become
 
 if TYPE_CHECKING:
-    from slurmsky.client import Channel
+    from slurmsky.client import ControllerConnection
 
 STDIN = b"i"
 STDIN_EOF = b"e"
@@ -76,7 +76,7 @@ def request_elsewhere(request: bytes, extra: list[bytes]) -> bytes:
 class Relay:
     """Serves a session's requests to the caller's side until the session sends its exit code."""
 
-    def __init__(self, command: str, channel: Channel, request: bytes) -> None:
+    def __init__(self, command: str, channel: ControllerConnection, request: bytes) -> None:
         self._command = command
         self._request = request
         self._first = channel
@@ -90,7 +90,7 @@ class Relay:
         self._code: int | None = None
         self._resume_with = b""  # variable with which the request is repeated where its controller dies
         self._sending = False
-        self._unsent: list[tuple[Channel, bytes]] = []
+        self._unsent: list[tuple[ControllerConnection, bytes]] = []
         # Without the pipe, a signal just before poll() would be handled only after the next other event.
         self._wake, wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
@@ -131,13 +131,13 @@ class Relay:
             complain(self._command, "lost connection to the controller")
             self._code = 1
 
-    def _take_frames(self, channel: Channel) -> None:
+    def _take_frames(self, channel: ControllerConnection) -> None:
         for kind, payload in channel.frames():
             self._handle(channel, kind, payload)
             if self._code is not None or channel not in self._open:
                 return
 
-    def _handle(self, channel: Channel, kind: bytes, payload: memoryview) -> None:  # noqa: C901
+    def _handle(self, channel: ControllerConnection, kind: bytes, payload: memoryview) -> None:  # noqa: C901
         if kind == STDOUT:
             self._write(1, payload)
         elif kind == STDERR:
@@ -184,10 +184,10 @@ class Relay:
     # Sessions
 
     def _redirect(self, fields: list[bytes]) -> None:
-        from slurmsky.client import Channel
+        from slurmsky.client import ControllerConnection
 
         try:
-            channel = Channel(connect(fields[0]))
+            channel = ControllerConnection(connect(fields[0]))
         except OSError:
             self._send(self._first, frame(SESSION_EXIT, b"%d" % SESSION_LOST))
             return
@@ -211,11 +211,11 @@ class Relay:
             fields = unpack(memoryview(self._request)[5:])
             args = [os.fsdecode(word) for word in fields[8 : 8 + int(fields[7])]]
             sock = client_start.connect_anyway(root, self._command, args, path, bool(agent), error)
-        self._first = client.Channel(sock)
+        self._first = client.ControllerConnection(sock)
         self._open.insert(0, self._first)
         self._send(self._first, self._request)
 
-    def _ended(self, channel: Channel, code: int) -> None:
+    def _ended(self, channel: ControllerConnection, code: int) -> None:
         if channel is not self._first and self._first in self._open:
             self._close(channel)
             self._send(self._first, frame(SESSION_EXIT, b"%d" % code))
@@ -223,7 +223,7 @@ class Relay:
             # The first session decides the exit code; if that session is lost (the controller died), the other does.
             self._code = code
 
-    def _lost(self, channel: Channel) -> None:
+    def _lost(self, channel: ControllerConnection) -> None:
         if channel is not self._first and self._first in self._open:
             self._ended(channel, SESSION_LOST)
         elif channel is self._first and self._resume_with:
@@ -233,12 +233,12 @@ class Relay:
         else:
             self._close(channel)
 
-    def _close(self, channel: Channel) -> None:
+    def _close(self, channel: ControllerConnection) -> None:
         self._open.remove(channel)
         self._granted = 0
         channel.sock.close()
 
-    def _send(self, channel: Channel, data: bytes) -> None:
+    def _send(self, channel: ControllerConnection, data: bytes) -> None:
         """Queue a frame and send it; a signal handler must not send in the middle of another frame."""
         self._unsent.append((channel, data))
         if not self._sending:

@@ -17,7 +17,7 @@ from ..options.family import FamilyRequest, parse
 from ..report.json.manager_records import MANAGED, database_pings
 from ..report.text import name_matching
 from ..report.text import sacctmgr_tables as report
-from ..report.text.print_fields import Look
+from ..report.text.print_fields import TableStyle
 from .accounting import entity_changes
 from .accounting.account_view import records
 from .common.caller_settings import surroundings
@@ -46,7 +46,7 @@ _VERBS = (
 class _Mood:
     """Output settings that options and verbs have changed so far."""
 
-    look: Look
+    look: TableStyle
     associations: bool
     readonly: bool
 
@@ -55,7 +55,7 @@ class _Mood:
 async def main(ctx: CommandContext) -> int:
     """Run one verb, or each line of stdin."""
     request = parse("sacctmgr", ctx.args, surroundings(ctx))
-    mood = _Mood(Look(parsable=request.parsable, header=not request.get("noheader")),
+    mood = _Mood(TableStyle(parsable=request.parsable, header=not request.get("noheader")),
                  bool(request.get("associations")), bool(request.get("readonly")))  # fmt: skip
     check_style(ctx, request.get("json"), request.get("yaml"))
     if request.words:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from ..controller.command_context import CommandContext
 from ..controller.jobs.submitter import Payload, admit, check
-from ..controller.services.crontab import Entry
+from ..controller.services.crontab import CrontabEntry
 from ..controller.slurm_errors import SlurmError
 from ..controller.store.database import StoreError
 from ..language import cronspec
@@ -196,7 +196,7 @@ def _replace(ctx: CommandContext, text: str) -> int:
             raise _Bad(job.lines, *(f"scrontab: error: {line}" for line in error.details),
                        f"There was an issue with the job submission on lines {job.lines[0]}-{job.lines[-1]}",
                        f"The error message was: {error.text}") from error  # fmt: skip
-    entries: list[Entry] = []
+    entries: list[CrontabEntry] = []
     environment = job_environment(ctx, "NONE")
     environment.pop("SLURM_EXPORT_ENV", None)
     who = replace(submitter(ctx), cwd=pwd.getpwuid(os.geteuid()).pw_dir)
@@ -209,7 +209,7 @@ def _replace(ctx: CommandContext, text: str) -> int:
             record = admit(queue.book, [spec], payload, who, queue.paths.jobs)
             record.cron = job.when.text
             queue.book.touch(record)
-            entries.append(Entry(record.job_id, job.lines[0], job.lines[-1]))
+            entries.append(CrontabEntry(record.job_id, job.lines[0], job.lines[-1]))
         queue.flush()
         queue.crontab.replace(text, entries)
     except (OSError, StoreError) as error:

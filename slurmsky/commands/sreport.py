@@ -19,7 +19,7 @@ from ..options.family import FamilyRequest, parse
 from ..options.usage_errors import failure
 from ..options.values import leading_int
 from ..report.text import name_matching, utilization
-from ..report.text.print_fields import Look
+from ..report.text.print_fields import TableStyle
 from ..report.text.spending import Charge
 from ..report.text.units import Clock
 from .common.caller_settings import surroundings, user_name
@@ -76,7 +76,7 @@ def _asked_by(kind: str, name: str) -> str:
 
 @dataclass
 class _Mood:
-    look: Look
+    look: TableStyle
     time: utilization.TimeFormat
 
 
@@ -86,7 +86,7 @@ async def main(ctx: CommandContext) -> int:
     request = parse("sreport", ctx.args, surroundings(ctx))
     if not utilization.known_tres(request.get("tres", ())) and request.get("tres") is not None:
         raise failure("sreport", "No valid TRES given", level="fatal")
-    mood = _Mood(Look(parsable=request.parsable, header=not request.get("noheader")), utilization.MINUTES)
+    mood = _Mood(TableStyle(parsable=request.parsable, header=not request.get("noheader")), utilization.MINUTES)
     if request.get("time_format"):
         _set_time(ctx, mood, request.get("time_format"))
     if request.words:

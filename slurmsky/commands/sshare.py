@@ -7,7 +7,7 @@ from ..options import help as helps
 from ..options.family import parse
 from ..report.json.manager_records import shares_record
 from ..report.text import sshare_rows as report
-from ..report.text.print_fields import InvalidField, Look
+from ..report.text.print_fields import InvalidField, TableStyle
 from ..report.text.sacctmgr_tables import associations
 from .accounting.account_view import records
 from .common.caller_settings import surroundings, user_name
@@ -53,5 +53,7 @@ def main(ctx: CommandContext) -> int:
         return document(ctx, request, "shares", shares_record(rows))
     if request.get("clusters"):
         ctx.out(f"CLUSTER: {known.cluster.name}\n")
-    ctx.out(report.sshare_text(rows, columns, Look(parsable=request.parsable, header=not request.get("noheader"))))
+    ctx.out(
+        report.sshare_text(rows, columns, TableStyle(parsable=request.parsable, header=not request.get("noheader")))
+    )
     return 0

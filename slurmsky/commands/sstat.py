@@ -8,7 +8,7 @@ from ..options import help as helps
 from ..options.query import JobId, parse_sstat
 from ..report.fields.field_tables import table as facts
 from ..report.text import sstat_rows as report
-from ..report.text.print_fields import InvalidField, Look
+from ..report.text.print_fields import InvalidField, TableStyle
 from .common.agent_request import hand_over
 from .common.caller_settings import surroundings
 from .common.command_errors import streaming
@@ -32,7 +32,7 @@ async def main(ctx: CommandContext) -> int:
         ctx.error(str(error))
         return 1
     parsable = 2 if query.parsable2 else 1 if query.parsable else 0
-    ctx.out(report.sstat_text([], columns, Look(parsable=parsable, header=not query.noheader)))
+    ctx.out(report.sstat_text([], columns, TableStyle(parsable=parsable, header=not query.noheader)))
     for named in query.jobs:
         # The id selects one job: array elements and het components are ignored.
         wanted = JobId(named.job_id, step=named.step)

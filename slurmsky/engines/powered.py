@@ -50,7 +50,7 @@ class Order:
         return cls(**json.loads((folder / "order.json").read_text()), folder=folder)
 
 
-class Fleet(Protocol):
+class NodeFleet(Protocol):
     """The nodes that are up or coming, by order."""
 
     @property
@@ -77,7 +77,7 @@ class PoweredEngine(Engine, Protocol):
     """An engine whose nodes are powered up on demand and stay warm."""
 
     @property
-    def fleet(self) -> Fleet:
+    def fleet(self) -> NodeFleet:
         """The nodes that are up or coming."""
 
     def neighbourhood(self, node: str) -> int:

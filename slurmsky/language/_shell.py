@@ -32,14 +32,14 @@ _INNER = re.compile(r"""\\.|'[^']*'|"(?:[^"\\]|\\.)*"|[()]""", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Command:
+class SimpleCommand:
     """One simple command: its words, unquoted and unexpanded, without redirections."""
 
     words: tuple[str, ...]
     line: int  # of its first word, from 1
 
 
-def commands(script: str) -> Iterator[Command]:
+def commands(script: str) -> Iterator[SimpleCommand]:
     """The simple commands in order, including those in blocks, functions and lists."""
     return _Scanner(script).commands()
 
@@ -56,7 +56,7 @@ class _Scanner:
         self.target = ""  # a redirection operator whose word follows
         self.pending: list[tuple[str, bool]] = []  # here-documents to skip at the next new line
 
-    def commands(self) -> Iterator[Command]:
+    def commands(self) -> Iterator[SimpleCommand]:
         end = len(self.script)
         while self.at < end:
             match = _TOKEN.match(self.script, self.at)
@@ -129,9 +129,9 @@ class _Scanner:
             self.words.append(word)
         self.target = ""
 
-    def _end_command(self) -> Iterator[Command]:
+    def _end_command(self) -> Iterator[SimpleCommand]:
         if self.words:
-            yield Command(tuple(self.words), self.first_line)
+            yield SimpleCommand(tuple(self.words), self.first_line)
         self.words, self.target = [], ""
 
     def _skip_here_documents(self) -> None:

@@ -33,14 +33,14 @@ class Feature:
 
 
 @dataclass(frozen=True)
-class Group:
+class TermGroup:
     """Terms with the operators between them, evaluated from left to right.
 
     `kind` is "" for the whole expression, "(" for a group, "[" for alternatives of which all nodes of a job must have
     the same one.
     """
 
-    terms: tuple[Union[Feature, Group], ...]
+    terms: tuple[Union[Feature, TermGroup], ...]
     operators: tuple[str, ...] = ()
     kind: str = ""
     count: int = 0
@@ -63,14 +63,14 @@ class Group:
             result = result or also if operator == "|" else result and also
         return result
 
-    def choices(self) -> list[Choice]:
+    def choices(self) -> list[Alternative]:
         """The ways to satisfy the expression, in the order in which they are tried."""
         if self.kind == "(" and self.count:
-            return [Choice((), (self,))]
+            return [Alternative((), (self,))]
         if self.kind == "(" or not any(_apart(term) for term in self.terms):
             if self.kind == "[" and "|" in self.operators:
-                return [Choice((term,)) for term in self.terms]
-            return [Choice((self,))]
+                return [Alternative((term,)) for term in self.terms]
+            return [Alternative((self,))]
         found = _choices(self.terms[0])
         for operator, term in zip(self.operators, self.terms[1:]):
             also = _choices(term)
@@ -84,14 +84,14 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Alternative:
     """One way to satisfy an expression: terms that hold for every node, and terms that hold for ``count`` nodes."""
 
-    every: tuple[Union[Feature, Group], ...]
-    some: tuple[Union[Feature, Group], ...] = ()
+    every: tuple[Union[Feature, TermGroup], ...]
+    some: tuple[Union[Feature, TermGroup], ...] = ()
 
-    def __add__(self, other: Choice) -> Choice:
-        return Choice(self.every + other.every, self.some + other.some)
+    def __add__(self, other: Alternative) -> Alternative:
+        return Alternative(self.every + other.every, self.some + other.some)
 
     def matches(self, features: Collection[str]) -> bool:
         """Whether a node with these features can be one of the job's nodes."""
@@ -108,25 +108,25 @@ class Choice:
         return picked
 
 
-def _apart(term: Union[Feature, Group]) -> bool:
+def _apart(term: Union[Feature, TermGroup]) -> bool:
     """Whether a term does not hold for each node by itself: it has a count, or is a list of alternatives."""
-    return bool(term.count) or (isinstance(term, Group) and (term.kind == "[" or any(map(_apart, term.terms))))
+    return bool(term.count) or (isinstance(term, TermGroup) and (term.kind == "[" or any(map(_apart, term.terms))))
 
 
-def _choices(term: Union[Feature, Group]) -> list[Choice]:
-    if isinstance(term, Group):
+def _choices(term: Union[Feature, TermGroup]) -> list[Alternative]:
+    if isinstance(term, TermGroup):
         return term.choices()
-    return [Choice((), (term,)) if term.count else Choice((term,))]
+    return [Alternative((), (term,)) if term.count else Alternative((term,))]
 
 
 class _Build:
     def feature(self, name: str, count: Optional[str]) -> Feature:
         return Feature(str(name), _count(count))
 
-    def group(self, *parts: object) -> Group:
+    def group(self, *parts: object) -> TermGroup:
         return _group("(", parts)
 
-    def bracket(self, *parts: object) -> Group:
+    def bracket(self, *parts: object) -> TermGroup:
         return _group("[", parts)
 
     def term(self, part: object) -> object:
@@ -134,7 +134,7 @@ class _Build:
 
     inner = term
 
-    def start(self, *parts: object) -> Group:
+    def start(self, *parts: object) -> TermGroup:
         return _group("", (*parts, None))
 
 
@@ -145,16 +145,16 @@ def _count(count: Optional[str]) -> int:
     return value
 
 
-def _group(kind: str, parts: tuple[object, ...]) -> Group:
+def _group(kind: str, parts: tuple[object, ...]) -> TermGroup:
     *items, count = parts
     operators = tuple("|" if op == "|" else "&" for op in items[1::2])  # a comma is an AND
-    return Group(tuple(items[::2]), operators, kind, _count(count))  # type: ignore[arg-type]
+    return TermGroup(tuple(items[::2]), operators, kind, _count(count))  # type: ignore[arg-type]
 
 
-_GRAMMAR: Grammar[Group] = Grammar("constraint", _Build(), ConstraintError)
+_GRAMMAR: Grammar[TermGroup] = Grammar("constraint", _Build(), ConstraintError)
 
 
-def parse(text: str) -> Group:
+def parse(text: str) -> TermGroup:
     """The expression of --constraint or --prefer.  Raises ConstraintError.
 
     >>> wish = parse("intel&(gpu|fpga)")

@@ -86,7 +86,7 @@ class BadLine(ScriptError):
 
 
 @dataclass(frozen=True)
-class Word:
+class DirectiveWord:
     """One word of the directives, and the number of its line, from 1."""
 
     text: str
@@ -97,10 +97,10 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Directives:
+class DirectiveWords:
     """The words of each het component (one component for an ordinary job), as getopt gets them."""
 
-    components: tuple[tuple[Word, ...], ...] = ((),)
+    components: tuple[tuple[DirectiveWord, ...], ...] = ((),)
     errors: tuple[str, ...] = ()  # printed after `sbatch: error: `; submission continues
     warnings: tuple[str, ...] = ()  # printed after `sbatch: Warning: `
 
@@ -208,7 +208,7 @@ def _words(text: str, name: str, line: int) -> tuple[list[str], str]:
 _SPECIAL = re.compile(r"""[\\'"#\x00-\x08\x0e-\x1f\x80-\U0010ffff]|(?:^|\s)(?::|packjob|hetjob)""", re.IGNORECASE)
 
 
-def parse(script: bytes, name: str = "") -> Directives:
+def parse(script: bytes, name: str = "") -> DirectiveWords:
     """The #SBATCH (and #SLURM) words of a script up to its first command; messages contain `name`.
 
     `hetjob` or `packjob` as the first word starts the next component.  The rest of its line is dropped, as in Slurm.
@@ -217,7 +217,7 @@ def parse(script: bytes, name: str = "") -> Directives:
     >>> [str(word) for word in parse(b"#!/bin/sh\\n#SBATCH -n2 -J x # y\\n:\\n#SBATCH -N9\\n").components[0]]
     ['-n2', '-J', 'x']
     """
-    components: list[list[Word]] = [[]]
+    components: list[list[DirectiveWord]] = [[]]
     errors: list[str] = []
     warnings: list[str] = []
     for number, line in lines(script):
@@ -235,5 +235,5 @@ def parse(script: bytes, name: str = "") -> Directives:
         words, end = _words(text, name, number)
         if end == "packjob" and not warnings:
             warnings.append(_PACKJOB)
-        components[-1].extend(Word(word, number) for word in words)
-    return Directives(tuple(map(tuple, components)), tuple(errors), tuple(warnings))
+        components[-1].extend(DirectiveWord(word, number) for word in words)
+    return DirectiveWords(tuple(map(tuple, components)), tuple(errors), tuple(warnings))

@@ -33,23 +33,23 @@ class FilenameValues:
 
 
 @dataclass(frozen=True)
-class Field:
+class PatternField:
     """One letter with its width (0: as long as the value is)."""
 
     letter: str
     width: int = 0
 
 
-Part = Union[str, Field]
+Part = Union[str, PatternField]
 
 
 class _Build:
-    def field(self, token: str) -> Field:
+    def field(self, token: str) -> PatternField:
         width = min(number(token[1:-1] or "0"), 10)  # 10 and more all count as 10
-        return Field(token[-1], width)
+        return PatternField(token[-1], width)
 
     def start(self, *parts: Part) -> tuple[Part, ...]:
-        return tuple("%" if part == "%%" else part if isinstance(part, Field) else str(part) for part in parts)
+        return tuple("%" if part == "%%" else part if isinstance(part, PatternField) else str(part) for part in parts)
 
 
 _GRAMMAR: Grammar[tuple[Part, ...]] = Grammar("filename", _Build(), FilenameError)
@@ -60,7 +60,7 @@ def parse(pattern: str) -> tuple[Part, ...]:
     """Literal text and fields of a pattern, in order.
 
     >>> parse("a-%4j%%")
-    ('a-', Field(letter='j', width=4), '%')
+    ('a-', PatternField(letter='j', width=4), '%')
     """
     if "\\" in pattern:
         literal = _unescaped(pattern)
@@ -88,7 +88,7 @@ def expand(pattern: str, values: FilenameValues) -> str:
     return "".join(part if isinstance(part, str) else _value(part, values) for part in parse(pattern))
 
 
-def _value(field: Field, values: FilenameValues) -> str:
+def _value(field: PatternField, values: FilenameValues) -> str:
     letter = field.letter
     if letter in _WORDS:
         return str(getattr(values, _WORDS[letter]))  # words ignore a width
@@ -132,7 +132,7 @@ def is_per_node(pattern: str) -> bool:
 
 
 def _uses(pattern: str, letters: str) -> bool:
-    return any(isinstance(part, Field) and part.letter in letters for part in parse(pattern))
+    return any(isinstance(part, PatternField) and part.letter in letters for part in parse(pattern))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ _MAX_WIDTH = 65536  # a real squeue crashes with much larger widths
 
 
 @dataclass(frozen=True)
-class Field:
+class FormatField:
     """One column.
 
     `name` is the letter of -o ("" if there is none), else the name as written.  `width` 0 means as wide as needed (-o,
@@ -40,33 +40,33 @@ _WIDTH = re.compile(r"%\s*([+-]?)([0-9]*)")
 
 
 class _Build:
-    def short_field(self, token: str) -> Field:
+    def short_field(self, token: str) -> FormatField:
         text = token.lstrip("%")  # several % count as one
         dot, digits, letter, rest = _SHORT.fullmatch(text).groups()  # type: ignore[union-attr]  # matches all
-        return Field(letter, _width(digits), bool(dot), rest, "%" + text)
+        return FormatField(letter, _width(digits), bool(dot), rest, "%" + text)
 
-    def short(self, prefix: Optional[str], *fields: Field) -> list[Union[str, Field]]:
+    def short(self, prefix: Optional[str], *fields: FormatField) -> list[Union[str, FormatField]]:
         return [*([str(prefix)] if prefix else []), *fields]
 
-    def long_field(self, name: str, size: Optional[str]) -> Field:
+    def long_field(self, name: str, size: Optional[str]) -> FormatField:
         if size is None:
-            return Field(str(name), DEFAULT_LONG_WIDTH, text=str(name))
+            return FormatField(str(name), DEFAULT_LONG_WIDTH, text=str(name))
         dot, digits, suffix = _SIZE.fullmatch(size).groups()  # type: ignore[union-attr]
-        return Field(str(name), _width(digits), bool(dot), suffix, str(name))
+        return FormatField(str(name), _width(digits), bool(dot), suffix, str(name))
 
-    def nameless(self, size: str) -> Field:
+    def nameless(self, size: str) -> FormatField:
         return self.long_field("", size)
 
-    def sacct_field(self, name: str, width: Optional[str]) -> Field:
+    def sacct_field(self, name: str, width: Optional[str]) -> FormatField:
         if width is None:
-            return Field(name.strip(), None, None, text=str(name))
+            return FormatField(name.strip(), None, None, text=str(name))
         sign, digits = _WIDTH.match(width).groups()  # type: ignore[union-attr]
-        return Field(name.strip(), _width(digits), sign != "-", text=str(name))
+        return FormatField(name.strip(), _width(digits), sign != "-", text=str(name))
 
-    def nameless_field(self, width: str) -> Field:
+    def nameless_field(self, width: str) -> FormatField:
         return self.sacct_field("", width)
 
-    def long(self, *fields: Field) -> list[Field]:
+    def long(self, *fields: FormatField) -> list[FormatField]:
         return list(fields)
 
     sacct = long
@@ -77,12 +77,12 @@ def _width(digits: str) -> int:
 
 
 _BUILD = _Build()
-_SHORT_FORMAT: Grammar[list[Union[str, Field]]] = Grammar("formats", _BUILD, FormatError, start="short")
-_LONG_FORMAT: Grammar[list[Field]] = Grammar("formats", _BUILD, FormatError, start="long")
-_SACCT_FORMAT: Grammar[list[Field]] = Grammar("formats", _BUILD, FormatError, start="sacct")
+_SHORT_FORMAT: Grammar[list[Union[str, FormatField]]] = Grammar("formats", _BUILD, FormatError, start="short")
+_LONG_FORMAT: Grammar[list[FormatField]] = Grammar("formats", _BUILD, FormatError, start="long")
+_SACCT_FORMAT: Grammar[list[FormatField]] = Grammar("formats", _BUILD, FormatError, start="sacct")
 
 
-def parse_short(text: str) -> list[Union[str, Field]]:
+def parse_short(text: str) -> list[Union[str, FormatField]]:
     """The columns of squeue or sinfo -o; only the first item can be text (all later text is a suffix).
 
     >>> parse_short("a %.18i %9P|")[0], parse_short("%.18i|")[0].width
@@ -91,7 +91,7 @@ def parse_short(text: str) -> list[Union[str, Field]]:
     return _SHORT_FORMAT.parse(text)
 
 
-def parse_long(text: str) -> list[Field]:
+def parse_long(text: str) -> list[FormatField]:
     """The columns of squeue or sinfo -O: `name[:[.][width][suffix]]`, width 20 without a colon.
 
     >>> [(f.name, f.width, f.right, f.suffix) for f in parse_long("jobid:.10,name:6x,state")]
@@ -100,7 +100,7 @@ def parse_long(text: str) -> list[Field]:
     return _LONG_FORMAT.parse(text)
 
 
-def parse_sacct(text: str) -> list[Field]:
+def parse_sacct(text: str) -> list[FormatField]:
     """The columns of sacct or sstat --format: `name[%[-]width]`, a minus for left.
 
     >>> [(f.name, f.width, f.right) for f in parse_sacct("JobID%20,State%-10,Elapsed")]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Union
 
 from slurmsky.language._grammar import Grammar
-from slurmsky.language._shell import Command, commands
+from slurmsky.language._shell import SimpleCommand, commands
 from slurmsky.language.syntax_errors import ModuleLineError as ModuleLineError
 
 # Synonyms -> the word that `action` has.
@@ -112,7 +112,7 @@ def parse(script: Union[str, bytes]) -> tuple[ModuleLine, ...]:
     return tuple(found)
 
 
-def _read(command: Command) -> list[ModuleLine]:
+def _read(command: SimpleCommand) -> list[ModuleLine]:
     words = list(command.words)
     while words and (words[0] in _LEADING or _ASSIGNMENT.match(words[0])):
         del words[0]

@@ -7,7 +7,7 @@ from typing import Any, Iterable, Optional
 from ..language.mailtype import EVENTS
 from . import container_options, path_readers, readers  # noqa: F401  (they register the readers of submit options)
 from .getopt import Words
-from .table import Option, Table
+from .table import Option, OptionTable
 from .usage_errors import CommandError, Printed, failure
 from .values import ReadContext, read
 
@@ -44,7 +44,7 @@ class Component:
         #: typed options without effect, by name: reported by a dry run or -v
         self.idle: dict[str, Option] = {}
 
-    def next(self, table: Table) -> Component:
+    def next(self, table: OptionTable) -> Component:
         """The next het component: inherits the values that are not reset for each component."""
         following = Component(self.command, self.context, self.warnings)
         reset = {field for option in table.options if option.resets for field in option.field.split(",")}
@@ -98,7 +98,7 @@ class Component:
         if words.fault is not None:
             raise words.fault
 
-    def put_environment(self, table: Table) -> None:
+    def put_environment(self, table: OptionTable) -> None:
         """Set options from input variables, row by row.
 
         A flag is set by "", "yes" or a number other than 0, and reset by any other value; an empty value of an option
@@ -158,7 +158,7 @@ def switched_on(text: str) -> bool:
     return digits.isdecimal() and digits.strip("0") != ""
 
 
-def answer_early(table: Table, words: Words) -> None:
+def answer_early(table: OptionTable, words: Words) -> None:
     """Process options that only print, in their order on the command line. Raises Printed."""
     from . import help as texts
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Optional, Sequence
 
 from .query import gather
-from .table import Table
+from .table import OptionTable
 from .values import ReadContext
 
 #: Commands of this module.
@@ -38,7 +38,9 @@ class FamilyRequest:
         return 2 if self.get("parsable2") else 1 if self.get("parsable") else 0
 
 
-def parse(command: str, argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> FamilyRequest:
+def parse(
+    command: str, argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None
+) -> FamilyRequest:
     """Parse the command line of one of FAMILY. Raises CommandError (Printed for --help and similar)."""
     part, words = gather(command, argv, context, table)
     return FamilyRequest(dict(part.values), words, context.env.get("SLURM_TIME_FORMAT", ""))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Optional, Sequence
 
-from .table import SUBMIT, Option, Table
+from .table import SUBMIT, Option, OptionTable
 from .usage_errors import USAGE, CommandError
 
 #: Commands that print no "Try" line after getopt errors.
@@ -36,7 +36,7 @@ class Words(NamedTuple):
     fault: Optional[CommandError] = None
 
 
-def split(table: Table, words: Sequence[str], permute: bool = False) -> Words:
+def split(table: OptionTable, words: Sequence[str], permute: bool = False) -> Words:
     """Options and operands of ``words`` (without the command's name)."""
     found: list[Found] = []
     operands: list[str] = []
@@ -61,7 +61,7 @@ def split(table: Table, words: Sequence[str], permute: bool = False) -> Words:
     return Words(tuple(found), (*operands, *words[at:]))
 
 
-def _long(table: Table, words: Sequence[str], at: int, found: list[Found]) -> int:
+def _long(table: OptionTable, words: Sequence[str], at: int, found: list[Found]) -> int:
     name, equals, value = words[at][2:].partition("=")
     option = _unique(table, name, words[at])
     text: Optional[str] = value if equals else None
@@ -76,7 +76,7 @@ def _long(table: Table, words: Sequence[str], at: int, found: list[Found]) -> in
     return at + 1
 
 
-def _unique(table: Table, name: str, word: str) -> Option:
+def _unique(table: OptionTable, name: str, word: str) -> Option:
     """The option with this name: an exact match, else the only option (or aliases of one) with this prefix."""
     exact = table.longs.get(name)
     if exact is not None:
@@ -91,7 +91,7 @@ def _unique(table: Table, name: str, word: str) -> Option:
     return first
 
 
-def _bundle(table: Table, words: Sequence[str], at: int, found: list[Found]) -> int:
+def _bundle(table: OptionTable, words: Sequence[str], at: int, found: list[Found]) -> int:
     word = words[at]
     for place, letter in enumerate(word[1:], start=1):
         option = table.shorts.get(letter)
@@ -111,7 +111,7 @@ def _bundle(table: Table, words: Sequence[str], at: int, found: list[Found]) -> 
     return at + 1
 
 
-def _error(table: Table, message: str) -> CommandError:
+def _error(table: OptionTable, message: str) -> CommandError:
     lines = [f"{table.command}: {message}"]
     if table.command not in _NO_TRY:
         lines.append(f'Try "{table.command} --help" for more information')

@@ -14,7 +14,7 @@ from typing import Iterable, Mapping, Optional, Sequence, Union
 from . import manual_words
 from .filters import NODE_STATES, STATE_NAMES
 from .requests import SinfoQuery, SqueueQuery
-from .table import COMMANDS, SUBMIT, Option, Table, every, load
+from .table import COMMANDS, SUBMIT, Option, OptionTable, every, load
 
 VERSION = "25.11.0"
 
@@ -80,7 +80,7 @@ def version_text() -> str:
     return f"slurm {VERSION}\n"
 
 
-def help_text(table: Table) -> str:
+def help_text(table: OptionTable) -> str:
     """Text of --help: Slurm's sections and spellings of the options, with the table's descriptions."""
     if table.command in _MANUALS:
         return _manual(table)
@@ -130,7 +130,7 @@ def _entry(option: Option, spelling: str) -> list[str]:
     return [left.ljust(_COLUMN) + wrapped[0], *(" " * _COLUMN + line for line in wrapped[1:])]
 
 
-def _manual(table: Table) -> str:
+def _manual(table: OptionTable) -> str:
     """Help of a command that describes its options and operands one below the other."""
     words = manual_words.WORDS.get(table.command)
     lines = [f"{table.command} [<OPTION>]" + (" [<COMMAND>]" if words else ""), "    Valid <OPTION> values are:"]
@@ -177,7 +177,7 @@ Usage: squeue [-A account] [--clusters names] [-i seconds] [--job jobid]
 }
 
 
-def usage_text(table: Table) -> str:
+def usage_text(table: OptionTable) -> str:
     """Text of --usage: every option once, in brackets; all flags' letters in one pair of brackets."""
     if table.command in _USAGES:
         return _USAGES[table.command]
@@ -226,7 +226,7 @@ def field_help(query: Union[SqueueQuery, SinfoQuery], fields: Iterable[Mapping[s
     return in_columns(list(dict.fromkeys(row["name"] for row in shown)))
 
 
-def completions(table: Table, prefix: str) -> str:
+def completions(table: OptionTable, prefix: str) -> str:
     """Text of --autocomplete=PREFIX: matching long options, or after ``--name=`` the option's words."""
     name, equals, begun = prefix.lstrip("-").partition("=")
     option = table.longs.get(name)

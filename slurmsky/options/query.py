@@ -29,7 +29,7 @@ from .requests import (
     SqueueQuery,
     SstatQuery,
 )
-from .table import Table, load
+from .table import OptionTable, load
 from .usage_errors import CommandError, failure
 from .values import ReadContext, leading_int
 
@@ -60,7 +60,7 @@ Record = TypeVar("Record", bound=Query)
 
 
 def gather(
-    command: str, argv: Sequence[str], context: ReadContext, table: Optional[Table]
+    command: str, argv: Sequence[str], context: ReadContext, table: Optional[OptionTable]
 ) -> tuple[Component, tuple[str, ...]]:
     """Set options from environment and command line; also returns the operands."""
     table = table or load(command)
@@ -75,7 +75,7 @@ def gather(
     return part, words.rest
 
 
-def _environment(part: Component, table: Table, given: Container[str]) -> None:
+def _environment(part: Component, table: OptionTable, given: Container[str]) -> None:
     """Set options from variables.
 
     A flag's variable sets the flag whatever its value, except that scancel requires true or false. ``given``: fields
@@ -148,7 +148,7 @@ _EXCLUSIVE = "Options -o(--format) and -l(--long) are mutually exclusive. Please
 # ---------------------------------------------------------------- the commands
 
 
-def parse_squeue(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> SqueueQuery:
+def parse_squeue(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> SqueueQuery:
     """Parse squeue's command line. --jobs and --steps may have their list in the next word."""
     part, rest = gather("squeue", argv, context, table)
     for first, second, said in (
@@ -176,7 +176,7 @@ def parse_squeue(argv: Sequence[str], context: ReadContext, table: Optional[Tabl
     return _record(SqueueQuery, part, **_formats(part, "SQUEUE"), **more)
 
 
-def parse_scancel(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> ScancelQuery:
+def parse_scancel(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> ScancelQuery:
     """Parse scancel's command line: ids and filters, at least one of them."""
     part, rest = gather("scancel", argv, context, table)
     query = _record(ScancelQuery, part, jobs=scancel_jobs(rest))
@@ -199,7 +199,7 @@ def parse_scancel(argv: Sequence[str], context: ReadContext, table: Optional[Tab
     return query
 
 
-def parse_sinfo(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> SinfoQuery:
+def parse_sinfo(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> SinfoQuery:
     """Parse sinfo's command line; operands are ignored."""
     part, _ = gather("sinfo", argv, context, table)
     if part.get("long") and (part.get("format") is not None or part.get("format2") is not None):
@@ -215,7 +215,7 @@ def parse_sinfo(argv: Sequence[str], context: ReadContext, table: Optional[Table
     return _record(SinfoQuery, part, **_formats(part, "SINFO"))
 
 
-def parse_sacct(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> SacctQuery:
+def parse_sacct(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> SacctQuery:
     """Parse sacct's command line; the command sets the time window's defaults, which depend on the user."""
     part, rest = gather("sacct", argv, context, table)
     if rest:
@@ -248,7 +248,7 @@ def in_order(start: int, end: int, zone: Optional[datetime.tzinfo]) -> None:
         raise failure("sacct", f"Start time ({shown[0]}) requested is after end time ({shown[1]}).")
 
 
-def parse_sstat(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> SstatQuery:
+def parse_sstat(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> SstatQuery:
     """Parse sstat's command line; operands are further job ids."""
     part, rest = gather("sstat", argv, context, table)
     if part.get("helpformat"):
@@ -259,7 +259,7 @@ def parse_sstat(argv: Sequence[str], context: ReadContext, table: Optional[Table
     return _record(SstatQuery, part, jobs=jobs)
 
 
-def parse_scontrol(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> ScontrolQuery:
+def parse_scontrol(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> ScontrolQuery:
     """Parse scontrol's options and request words; the command interprets the words."""
     # Words after "setdebugflags" are not options: "-NAME" removes a flag.
     end = next((at for at, word in enumerate(argv) if word.lower().startswith("setdebug") and len(word) > 8), len(argv))
@@ -267,7 +267,7 @@ def parse_scontrol(argv: Sequence[str], context: ReadContext, table: Optional[Ta
     return _record(ScontrolQuery, part, words=(*rest, *argv[end:]))
 
 
-def parse_sattach(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> SattachQuery:
+def parse_sattach(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> SattachQuery:
     """Parse sattach's command line: one step."""
     part, rest = gather("sattach", argv, context, table)
     usage = help.usage_text(load("sattach"))
@@ -280,7 +280,7 @@ def parse_sattach(argv: Sequence[str], context: ReadContext, table: Optional[Tab
     return _record(SattachQuery, part, step=steps[0] if steps else JobId(0xFFFFFFFE, step=0))
 
 
-def parse_sbcast(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> SbcastQuery:
+def parse_sbcast(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> SbcastQuery:
     """Parse sbcast's command line: source file and destination."""
     part, rest = gather("sbcast", argv, context, table)
     if len(rest) != 2:

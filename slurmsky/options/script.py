@@ -15,14 +15,14 @@ from .values import ReadContext
 
 
 @dataclass(frozen=True)
-class Directives:
+class ScriptOptions:
     """Words of the script's option lines, one tuple per het component, and lines to print."""
 
     components: tuple[tuple[str, ...], ...] = ((),)
     warnings: tuple[str, ...] = ()
 
 
-def read(data: bytes, path: str, context: ReadContext) -> Directives:
+def read(data: bytes, path: str, context: ReadContext) -> ScriptOptions:
     """The options in the script ``path``. Raises CommandError for a file that is no batch script."""
     try:
         directives.check(data)
@@ -34,7 +34,7 @@ def read(data: bytes, path: str, context: ReadContext) -> Directives:
         raise failure("sbatch", *fault.lines, exit_code=context.error_exit) from None
     told = [f"sbatch: error: {line}" for line in found.errors]
     told += [f"sbatch: Warning: {line}" for line in found.warnings]
-    return Directives(tuple(tuple(map(str, words)) for words in found.components), tuple(told))
+    return ScriptOptions(tuple(tuple(map(str, words)) for words in found.components), tuple(told))
 
 
 def foreign(data: bytes, path: str, context: ReadContext) -> tuple[str, ...]:

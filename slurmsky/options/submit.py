@@ -20,7 +20,7 @@ from . import checks, multiprog_file
 from . import script as reading
 from .component_options import COMMAND_LINE, SCRIPT, Component, answer_early, switched_on
 from .getopt import Words, split
-from .table import Option, Table, load
+from .table import Option, OptionTable, load
 from .usage_errors import behind, failure
 from .values import ReadContext
 
@@ -143,7 +143,7 @@ def with_burst_buffer(script: bytes, lines: bytes) -> bytes:
 # ---------------------------------------------------------------- sbatch
 
 
-def find_script(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> ScriptChoice:
+def find_script(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> ScriptChoice:
     """First phase: find the script. Processes --help and similar. ``argv`` excludes the command's name.
 
     A lone ":" separates components here, too, and is never passed to the script. Raises CommandError.
@@ -161,13 +161,13 @@ def find_script(argv: Sequence[str], context: ReadContext, table: Optional[Table
 
 
 def parse_sbatch(
-    argv: Sequence[str], script: Optional[ScriptText], context: ReadContext, table: Optional[Table] = None
+    argv: Sequence[str], script: Optional[ScriptText], context: ReadContext, table: Optional[OptionTable] = None
 ) -> Submission:
     """Second phase: parse the whole request. ``script`` None: --wrap. Raises CommandError."""
     table = table or load("sbatch")
     choice = find_script(argv, context, table)
     # The script of --wrap is not scanned for options.
-    directives = reading.Directives() if script is None else reading.read(script.data, script.path, context)
+    directives = reading.ScriptOptions() if script is None else reading.read(script.data, script.path, context)
     told = list(directives.warnings)
     with behind(told):
         parts = _sbatch_components(argv, script, directives, Component("sbatch", context, told), table)
@@ -181,9 +181,9 @@ def parse_sbatch(
 def _sbatch_components(
     argv: Sequence[str],
     script: Optional[ScriptText],
-    directives: reading.Directives,
+    directives: reading.ScriptOptions,
     first: Component,
-    table: Table,
+    table: OptionTable,
 ) -> list[Component]:
     """All components: each combines its part of the script, the environment, and its part of the command line."""
     parts: list[Component] = []
@@ -208,7 +208,7 @@ def _sbatch_components(
     return parts
 
 
-def _put_directives(part: Component, table: Table, words: Sequence[str]) -> None:
+def _put_directives(part: Component, table: OptionTable, words: Sequence[str]) -> None:
     found = split(table, words)
     late = tuple(entry for entry in found.found if not entry.option.early)
     part.put_words(Words(late, found.rest, found.fault), SCRIPT)
@@ -216,7 +216,7 @@ def _put_directives(part: Component, table: Table, words: Sequence[str]) -> None
         raise failure("sbatch", f"Invalid directive found in batch script: {found.rest[0]}", exit_code=255)
 
 
-def _ignores_pbs(part: Component, argv: Sequence[str], table: Table) -> bool:
+def _ignores_pbs(part: Component, argv: Sequence[str], table: OptionTable) -> bool:
     """Whether the script, the environment or the command line says --ignore-pbs."""
     text = part.context.env.get("SBATCH_IGNORE_PBS")
     return (
@@ -229,7 +229,7 @@ def _ignores_pbs(part: Component, argv: Sequence[str], table: Table) -> bool:
 # ---------------------------------------------------------------- salloc, srun
 
 
-def parse_salloc(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> Submission:
+def parse_salloc(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> Submission:
     """Parse salloc's command line: the allocation, and the command to run in it.
 
     Raises CommandError.
@@ -247,7 +247,7 @@ def parse_salloc(argv: Sequence[str], context: ReadContext, table: Optional[Tabl
     return Submission(jobs, command, None, None, _flags(parts[0]), tuple(told), _idle(parts), _given(parts))
 
 
-def parse_srun(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> StepRequest:
+def parse_srun(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> StepRequest:
     """Parse srun's command line (``argv`` without "srun"): one step, or one per component. Raises CommandError."""
     table = table or load("srun")
     told: list[str] = []
@@ -272,7 +272,9 @@ def parse_srun(argv: Sequence[str], context: ReadContext, table: Optional[Table]
     return StepRequest(tuple(steps), _flags(parts[0]), tuple(told), _idle(parts), _given(parts))
 
 
-def _components(argv: Sequence[str], first: Component, table: Table) -> tuple[list[Component], list[tuple[str, ...]]]:
+def _components(
+    argv: Sequence[str], first: Component, table: OptionTable
+) -> tuple[list[Component], list[tuple[str, ...]]]:
     """Split components at lone ":" words; each has its options set and the command after them."""
     parts: list[Component] = []
     commands: list[tuple[str, ...]] = []

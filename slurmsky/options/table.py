@@ -90,7 +90,7 @@ class Option:
 
 
 @dataclass(frozen=True)
-class SiteOption:
+class DeclaredOption:
     """An option that a site declares, as a SPANK plugin would.
 
     With ``field`` "", the text is stored in ``site_options``.
@@ -104,7 +104,7 @@ class SiteOption:
     field: str = ""
 
 
-class Table:
+class OptionTable:
     """The options of one command, in table order."""
 
     def __init__(self, command: str, options: Iterable[Option]) -> None:
@@ -124,7 +124,7 @@ class Table:
         bare = word.lstrip("-")
         return self.longs.get(bare) or self.shorts.get(bare)
 
-    def with_site_options(self, declared: Iterable[SiteOption]) -> Table:
+    def with_site_options(self, declared: Iterable[DeclaredOption]) -> OptionTable:
         """This table with the site's options added; a name that Slurm uses keeps Slurm's meaning."""
         extra = [
             Option(
@@ -148,7 +148,7 @@ class Table:
             for site in declared
             if self.command in site.commands and site.name not in self.longs
         ]
-        return Table(self.command, self.options + tuple(extra)) if extra else self
+        return OptionTable(self.command, self.options + tuple(extra)) if extra else self
 
 
 def _rows() -> list[str]:
@@ -167,12 +167,12 @@ def every(command: str) -> tuple[Option, ...]:
 
 
 @cache
-def load(command: str) -> Table:
+def load(command: str) -> OptionTable:
     """The options that ``command`` accepts; KeyError for a command that is not in the table."""
     options = every(command)
     if not options:
         raise KeyError(command)
-    return Table(command, [option for option in options if not option.later])
+    return OptionTable(command, [option for option in options if not option.later])
 
 
 def _option(row: dict[str, str]) -> Option:

@@ -12,7 +12,7 @@ from .usage_curves import Curve
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """One curve: its name, values and class; filled below unless it is an edge."""
 
     name: str
@@ -21,7 +21,7 @@ class Line:
     edge: bool = False
 
 
-def chart(period: Period, lines: Sequence[Line], unit: str, limit: float = 0.0, limit_name: str = "") -> Html:
+def chart(period: Period, lines: Sequence[ChartLine], unit: str, limit: float = 0.0, limit_name: str = "") -> Html:
     """Curves from zero, with a label for the highest value and a line for the limit."""
     top = max([limit, *(line.curve.peak for line in lines)]) or 1.0
     height = top * 1.08

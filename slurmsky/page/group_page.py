@@ -200,21 +200,24 @@ def _load(lives: Sequence[Life], context: ReportContext, period: Period, whole: 
     found = [
         charts.chart(
             period,
-            [charts.Line("CPUs held", held, "held"), charts.Line("CPUs busy", used, "used")],
+            [charts.ChartLine("CPUs held", held, "held"), charts.ChartLine("CPUs busy", used, "used")],
             "CPUs",
             limit,
             "the cluster has",
         ),
         charts.chart(
             period,
-            [charts.Line("jobs waiting", waiting, "wait"), charts.Line("jobs running", running, "live", edge=True)],
+            [
+                charts.ChartLine("jobs waiting", waiting, "wait"),
+                charts.ChartLine("jobs running", running, "live", edge=True),
+            ],
             "jobs",
         ),
     ]
     if gpus.peak:
-        lines = [charts.Line("GPUs held", gpus, "held")]
+        lines = [charts.ChartLine("GPUs held", gpus, "held")]
         if any(one.gpu_s is not None for one in lives):
-            lines.append(charts.Line("GPUs busy", usage_curves.used_gpus(curve(), lives, context.now), "gpu"))
+            lines.append(charts.ChartLine("GPUs busy", usage_curves.used_gpus(curve(), lives, context.now), "gpu"))
         found.append(charts.chart(period, lines, "GPUs"))
     return section("Load", found, id="load")
 

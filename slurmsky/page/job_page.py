@@ -10,7 +10,7 @@ from ..model.states import JobState
 from ..report.fields import derived
 from ..report.report_context import ReportContext
 from ..report.text.units import format_minutes
-from ..report.text.why import Answer
+from ..report.text.why import Explanation
 from . import charts, page_frame, quantities, usage_curves
 from .html import Html, el, join
 from .job_summary import Life, ended_with, kind_of, life, step_end, steps_of
@@ -22,7 +22,7 @@ MOST_STEPS = 150
 PARTS = 240
 
 
-def job_page(runs: Sequence[Job], context: ReportContext, why: Answer | None = None) -> str:
+def job_page(runs: Sequence[Job], context: ReportContext, why: Explanation | None = None) -> str:
     """The page of one job. ``runs``: its runs, of which all but the last were requeued; ``why``: why the job waits, or
     how it ended.
     """
@@ -80,7 +80,7 @@ def _tiles(one: Life, context: ReportContext) -> Html:
     )
 
 
-def _why(answer: Answer) -> Html:
+def _why(answer: Explanation) -> Html:
     """The sentences of ``slurmsky why``."""
     return section(
         "Why",
@@ -236,14 +236,14 @@ def _curves(one: Life, context: ReportContext) -> Html | None:
     def curve() -> usage_curves.Curve:
         return usage_curves.Curve(start, end, PARTS)
 
-    cpu = charts.Line("CPUs busy", usage_curves.used_cpus(curve(), [one], context.now), "used")
-    memory = charts.Line("memory in use", usage_curves.used_memory(curve(), [one], context.now), "mem")
+    cpu = charts.ChartLine("CPUs busy", usage_curves.used_cpus(curve(), [one], context.now), "used")
+    memory = charts.ChartLine("memory in use", usage_curves.used_memory(curve(), [one], context.now), "mem")
     found = [
         charts.chart(period, [cpu], "CPUs", one.cpus, "held"),
         charts.chart(period, [memory], "MiB", round(one.memory_held_mib), "held"),
     ]
     if one.gpus and one.gpu_s is not None:
-        gpu = charts.Line("GPUs busy", usage_curves.used_gpus(curve(), [one], context.now), "gpu")
+        gpu = charts.ChartLine("GPUs busy", usage_curves.used_gpus(curve(), [one], context.now), "gpu")
         found.append(charts.chart(period, [gpu], "GPUs", one.gpus, "held"))
     return join(found)
 

@@ -287,7 +287,7 @@ def render(old: Old, *, infra: Sequence[str] = (), gpu: str = "", engine: str = 
     return "\n".join(lines)
 
 
-def _keys(texts: Mapping[str, str], keys: Mapping[str, schema.Key]) -> list[str]:
+def _keys(texts: Mapping[str, str], keys: Mapping[str, schema.SiteKey]) -> list[str]:
     """Lines of a table; values that the key does not accept become comments."""
     lines = []
     for key, text in texts.items():

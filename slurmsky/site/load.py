@@ -333,7 +333,9 @@ class _Reader:
             raise self.fault("", 0, word, f"{word} must be written as [[{word}]]")
         return value
 
-    def table(self, word: str, index: int, given: Mapping[str, Any], keys: Mapping[str, schema.Key]) -> dict[str, Any]:
+    def table(
+        self, word: str, index: int, given: Mapping[str, Any], keys: Mapping[str, schema.SiteKey]
+    ) -> dict[str, Any]:
         found = {}
         for name, value in self.mapping(word, given).items():
             if name not in keys:
@@ -372,7 +374,7 @@ class _Reader:
 
 def _taken(table: dict[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
     """Remove the values of some keys from a table and return them."""
-    fields = {key.field or name if isinstance(key, schema.Key) else name for name, key in keys.items()}
+    fields = {key.field or name if isinstance(key, schema.SiteKey) else name for name, key in keys.items()}
     return {field: table.pop(field) for field in fields if field in table}
 
 

@@ -221,7 +221,7 @@ def oversubscribe(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Key:
+class SiteKey:
     """One key: the reader of its value, and the record field that it fills ("" = the key's own name)."""
 
     read: Callable[[Any], Any]
@@ -234,180 +234,189 @@ REACH = one_of("auto", "direct", "ssh")
 ENGINE = one_of("auto", "sky", "local")
 
 NODE = {
-    "names": Key(hosts, required=True),
-    "address": Key(text),
-    "cpus": Key(positive),
-    "boards": Key(positive),
-    "sockets": Key(positive),
-    "cores": Key(positive),
-    "threads": Key(positive),
-    "memory_mib": Key(positive),
-    "tmp_mib": Key(count),
-    "weight": Key(count),
-    "gres": Key(gres),
-    "features": Key(texts),
-    "state": Key(one_of("UNKNOWN", "IDLE", "DOWN", "DRAIN", "FAIL", "FUTURE")),
-    "reason": Key(text),
-    "arch": Key(text),
-    "os": Key(text),
+    "names": SiteKey(hosts, required=True),
+    "address": SiteKey(text),
+    "cpus": SiteKey(positive),
+    "boards": SiteKey(positive),
+    "sockets": SiteKey(positive),
+    "cores": SiteKey(positive),
+    "threads": SiteKey(positive),
+    "memory_mib": SiteKey(positive),
+    "tmp_mib": SiteKey(count),
+    "weight": SiteKey(count),
+    "gres": SiteKey(gres),
+    "features": SiteKey(texts),
+    "state": SiteKey(one_of("UNKNOWN", "IDLE", "DOWN", "DRAIN", "FAIL", "FUTURE")),
+    "reason": SiteKey(text),
+    "arch": SiteKey(text),
+    "os": SiteKey(text),
 }
 
 # PartitionConfig's fields, then PartitionSky's.
 PARTITION = {
-    "name": Key(text, required=True),
-    "nodes": Key(text, "nodes_text"),
-    "default": Key(flag),
-    "max_time": Key(minutes, "max_time_min"),
-    "default_time": Key(minutes, "default_time_min"),
-    "max_nodes": Key(limit),
-    "min_nodes": Key(count),
-    "max_cpus_per_node": Key(limit),
-    "state": Key(one_of("UP", "DOWN", "DRAIN", "INACTIVE")),
-    "priority_tier": Key(count),
-    "priority_job_factor": Key(only(1, "jobs have no priority factors here: priority_tier, or the priority of a QOS")),
-    "oversubscribe": Key(oversubscribe),
-    "hidden": Key(flag),
-    "root_only": Key(flag),
-    "grace_time_s": Key(only(0, "no job is preempted here")),
-    "def_mem_per_node_mib": Key(count),
-    "def_mem_per_cpu_mib": Key(count),
-    "max_mem_per_node_mib": Key(count),
-    "max_mem_per_cpu_mib": Key(only(0, "not followed: max_mem_per_node_mib, or max_tres_per_node of a [[qos]]")),
-    "over_time_limit": Key(limit, "over_time_limit_min"),
-    "preempt_mode": Key(only("OFF", "no job is preempted here")),
-    "qos": Key(text),
-    "allow_accounts": Key(texts),
-    "allow_qos": Key(texts),
-    "allow_groups": Key(texts),
-    "engine": Key(ENGINE),
+    "name": SiteKey(text, required=True),
+    "nodes": SiteKey(text, "nodes_text"),
+    "default": SiteKey(flag),
+    "max_time": SiteKey(minutes, "max_time_min"),
+    "default_time": SiteKey(minutes, "default_time_min"),
+    "max_nodes": SiteKey(limit),
+    "min_nodes": SiteKey(count),
+    "max_cpus_per_node": SiteKey(limit),
+    "state": SiteKey(one_of("UP", "DOWN", "DRAIN", "INACTIVE")),
+    "priority_tier": SiteKey(count),
+    "priority_job_factor": SiteKey(
+        only(1, "jobs have no priority factors here: priority_tier, or the priority of a QOS")
+    ),
+    "oversubscribe": SiteKey(oversubscribe),
+    "hidden": SiteKey(flag),
+    "root_only": SiteKey(flag),
+    "grace_time_s": SiteKey(only(0, "no job is preempted here")),
+    "def_mem_per_node_mib": SiteKey(count),
+    "def_mem_per_cpu_mib": SiteKey(count),
+    "max_mem_per_node_mib": SiteKey(count),
+    "max_mem_per_cpu_mib": SiteKey(only(0, "not followed: max_mem_per_node_mib, or max_tres_per_node of a [[qos]]")),
+    "over_time_limit": SiteKey(limit, "over_time_limit_min"),
+    "preempt_mode": SiteKey(only("OFF", "no job is preempted here")),
+    "qos": SiteKey(text),
+    "allow_accounts": SiteKey(texts),
+    "allow_qos": SiteKey(texts),
+    "allow_groups": SiteKey(texts),
+    "engine": SiteKey(ENGINE),
 }
 PARTITION_SKY = {
-    "infra": Key(texts),
-    "spot": Key(flag),
-    "gpu": Key(text),
-    "instance_type": Key(text),
-    "image": Key(text),
-    "pool": Key(text),
-    "volumes": Key(pairs),
-    "price_ceiling": Key(dollars),
-    "max_hourly_cost": Key(dollars),
-    "array_nodes": Key(positive),
-    "arrays": Key(ARRAYS),
-    "kueue_queue": Key(text),
-    "priority_class": Key(text),
-    "labels": Key(pairs),
-    "features": Key(pairs),
+    "infra": SiteKey(texts),
+    "spot": SiteKey(flag),
+    "gpu": SiteKey(text),
+    "instance_type": SiteKey(text),
+    "image": SiteKey(text),
+    "pool": SiteKey(text),
+    "volumes": SiteKey(pairs),
+    "price_ceiling": SiteKey(dollars),
+    "max_hourly_cost": SiteKey(dollars),
+    "array_nodes": SiteKey(positive),
+    "arrays": SiteKey(ARRAYS),
+    "kueue_queue": SiteKey(text),
+    "priority_class": SiteKey(text),
+    "labels": SiteKey(pairs),
+    "features": SiteKey(pairs),
 }
 #: KeptNodes' fields; PARTITION's ``nodes`` names them
 PARTITION_KEPT = {
-    "shape": Key(shape),
-    "suspend_time": Key(seconds, "suspend_time_s"),
-    "keep_up": Key(count),
-    "resume_timeout": Key(patience, "resume_timeout_s"),
-    "cluster": Key(text),
+    "shape": SiteKey(shape),
+    "suspend_time": SiteKey(seconds, "suspend_time_s"),
+    "keep_up": SiteKey(count),
+    "resume_timeout": SiteKey(patience, "resume_timeout_s"),
+    "cluster": SiteKey(text),
 }
 SHAPE = {
-    "cpus": Key(size, required=True),
-    "memory": Key(size, required=True),
-    "gpus": Key(devices),
-    "disk": Key(positive),
-    "image": Key(text),
-    "spot": Key(flag),
-    "instance_type": Key(text),
+    "cpus": SiteKey(size, required=True),
+    "memory": SiteKey(size, required=True),
+    "gpus": SiteKey(devices),
+    "disk": SiteKey(positive),
+    "image": SiteKey(text),
+    "spot": SiteKey(flag),
+    "instance_type": SiteKey(text),
 }
 
 # ClusterConfig's fields; first_job_id is Site's.
 LIMITS = {
-    "max_array_size": Key(positive),
-    "max_job_count": Key(only(200_000, "nothing here follows it: max_submit_jobs of a [[qos]] does")),
-    "min_job_age_s": Key(count),
-    "job_files_days": Key(count),
-    "kill_wait_s": Key(count),
-    "over_time_limit_min": Key(limit),
-    "idle_exit_s": Key(count),
-    "inactive_limit_s": Key(only(0, "an allocation ends with its salloc or srun; on SkyPilot also after idle_minutes")),
-    "max_script_size": Key(positive),
-    "batch_requeue": Key(flag),
-    "enforce_part_limits": Key(one_of("NO", "ANY", "ALL")),
-    "first_job_id": Key(positive),
+    "max_array_size": SiteKey(positive),
+    "max_job_count": SiteKey(only(200_000, "nothing here follows it: max_submit_jobs of a [[qos]] does")),
+    "min_job_age_s": SiteKey(count),
+    "job_files_days": SiteKey(count),
+    "kill_wait_s": SiteKey(count),
+    "over_time_limit_min": SiteKey(limit),
+    "idle_exit_s": SiteKey(count),
+    "inactive_limit_s": SiteKey(
+        only(0, "an allocation ends with its salloc or srun; on SkyPilot also after idle_minutes")
+    ),
+    "max_script_size": SiteKey(positive),
+    "batch_requeue": SiteKey(flag),
+    "enforce_part_limits": SiteKey(one_of("NO", "ANY", "ALL")),
+    "first_job_id": SiteKey(positive),
 }
-HOOKS = {"prolog": Key(not_run), "epilog": Key(not_run), "task_prolog": Key(text), "task_epilog": Key(text)}
+HOOKS = {
+    "prolog": SiteKey(not_run),
+    "epilog": SiteKey(not_run),
+    "task_prolog": SiteKey(text),
+    "task_epilog": SiteKey(text),
+}
 SKY = {
-    "endpoint": Key(text),
-    "workspace": Key(text),
-    "infra": Key(texts),
-    "spot": Key(flag),
-    "image": Key(text),
-    "arrays": Key(ARRAYS),
-    "price_ceiling": Key(dollars),
-    "max_hourly_cost": Key(dollars),
-    "budget": Key(dollars),
-    "upload_mib": Key(count),
-    "return_mib": Key(count),
-    "bucket": Key(text),
-    "queue_poll_s": Key(positive),
-    "reach": Key(REACH),
-    "idle_minutes": Key(count),
-    "start_server": Key(flag),
-    "foreign": Key(flag),
-    "credentials": Key(texts),
+    "endpoint": SiteKey(text),
+    "workspace": SiteKey(text),
+    "infra": SiteKey(texts),
+    "spot": SiteKey(flag),
+    "image": SiteKey(text),
+    "arrays": SiteKey(ARRAYS),
+    "price_ceiling": SiteKey(dollars),
+    "max_hourly_cost": SiteKey(dollars),
+    "budget": SiteKey(dollars),
+    "upload_mib": SiteKey(count),
+    "return_mib": SiteKey(count),
+    "bucket": SiteKey(text),
+    "queue_poll_s": SiteKey(positive),
+    "reach": SiteKey(REACH),
+    "idle_minutes": SiteKey(count),
+    "start_server": SiteKey(flag),
+    "foreign": SiteKey(flag),
+    "credentials": SiteKey(texts),
 }
 # Limits' fields; for an account, the fields of an association.
-_GROUP = {"grp_jobs": Key(count), "grp_submit_jobs": Key(count), "grp_tres": Key(tres)}
-_JOB = {"max_wall": Key(minutes, "max_wall_min"), "max_tres": Key(tres), "max_tres_per_node": Key(tres),
-        "max_tres_mins": Key(tres)}  # fmt: skip
+_GROUP = {"grp_jobs": SiteKey(count), "grp_submit_jobs": SiteKey(count), "grp_tres": SiteKey(tres)}
+_JOB = {"max_wall": SiteKey(minutes, "max_wall_min"), "max_tres": SiteKey(tres), "max_tres_per_node": SiteKey(tres),
+        "max_tres_mins": SiteKey(tres)}  # fmt: skip
 QOS_LIMITS = {
     **_GROUP,
     **_JOB,
-    "max_jobs_per_user": Key(count),
-    "max_jobs_per_account": Key(count),
-    "max_submit_jobs_per_user": Key(count),
-    "max_submit_jobs_per_account": Key(count),
-    "max_tres_per_user": Key(tres),
-    "max_tres_per_account": Key(tres),
-    "min_tres": Key(tres),
+    "max_jobs_per_user": SiteKey(count),
+    "max_jobs_per_account": SiteKey(count),
+    "max_submit_jobs_per_user": SiteKey(count),
+    "max_submit_jobs_per_account": SiteKey(count),
+    "max_tres_per_user": SiteKey(tres),
+    "max_tres_per_account": SiteKey(tres),
+    "min_tres": SiteKey(tres),
 }
 ACCOUNT_LIMITS = {
     **_GROUP,
     **_JOB,
-    "max_jobs": Key(count, "max_jobs_per_user"),
-    "max_submit_jobs": Key(count, "max_submit_jobs_per_user"),
+    "max_jobs": SiteKey(count, "max_jobs_per_user"),
+    "max_submit_jobs": SiteKey(count, "max_submit_jobs_per_user"),
 }
 #: settings of a SkyPilot task by QOS and account: Route's fields
-ROUTE = {"kueue_queue": Key(text), "priority_class": Key(text), "labels": Key(pairs)}
+ROUTE = {"kueue_queue": SiteKey(text), "priority_class": SiteKey(text), "labels": SiteKey(pairs)}
 QOS = {
-    "name": Key(text, required=True),
-    "description": Key(text),
-    "priority": Key(count),
-    "flags": Key(flags),
-    "max_hourly_cost": Key(dollars),
+    "name": SiteKey(text, required=True),
+    "description": SiteKey(text),
+    "priority": SiteKey(count),
+    "flags": SiteKey(flags),
+    "max_hourly_cost": SiteKey(dollars),
 }
 ACCOUNT = {
-    "name": Key(text, required=True),
-    "description": Key(text),
-    "default": Key(flag),
-    "qos": Key(texts),
-    "default_qos": Key(text),
+    "name": SiteKey(text, required=True),
+    "description": SiteKey(text),
+    "default": SiteKey(flag),
+    "qos": SiteKey(texts),
+    "default_qos": SiteKey(text),
 }
-GPUS = {"default": Key(text), "names": Key(pairs)}
-MODULE = {"image": Key(text), "setup": Key(text), "environment": Key(pairs)}
+GPUS = {"default": SiteKey(text), "names": SiteKey(pairs)}
+MODULE = {"image": SiteKey(text), "setup": SiteKey(text), "environment": SiteKey(pairs)}
 OPTION = {
-    "name": Key(text, required=True),
-    "argument": Key(one_of("none", "required", "optional")),
-    "policy": Key(one_of("recorded", "environment", "refused")),
-    "help": Key(text),
-    "environment": Key(text),
-    "placeholder": Key(text),
+    "name": SiteKey(text, required=True),
+    "argument": SiteKey(one_of("none", "required", "optional")),
+    "policy": SiteKey(one_of("recorded", "environment", "refused")),
+    "help": SiteKey(text),
+    "environment": SiteKey(text),
+    "placeholder": SiteKey(text),
 }
 BUDGET = {
-    "account": Key(text),
-    "user": Key(text),
-    "qos": Key(text),
-    "month": Key(dollars),
-    "hourly": Key(dollars),
+    "account": SiteKey(text),
+    "user": SiteKey(text),
+    "qos": SiteKey(text),
+    "month": SiteKey(dollars),
+    "hourly": SiteKey(dollars),
 }
-MAIL = {"program": Key(text, "mail_program")}
-LOCAL = {"strict": Key(flag)}
+MAIL = {"program": SiteKey(text, "mail_program")}
+LOCAL = {"strict": SiteKey(flag)}
 
 
 def unknown_names(value: Any) -> tuple[tuple[str, str], ...]:
@@ -415,8 +424,8 @@ def unknown_names(value: Any) -> tuple[tuple[str, str], ...]:
     return pairs(value) if isinstance(value, Mapping) else (("*", text(value)),)
 
 
-TOP = {"cluster": Key(text, "name"), "engine": Key(ENGINE), "accounts": Key(texts),
-       "unknown_partition": Key(unknown_names)}  # fmt: skip
+TOP = {"cluster": SiteKey(text, "name"), "engine": SiteKey(ENGINE), "accounts": SiteKey(texts),
+       "unknown_partition": SiteKey(unknown_names)}  # fmt: skip
 
 #: table -> its keys
 TABLES = {"limits": LIMITS, "local": LOCAL, "hooks": HOOKS, "sky": SKY, "gpus": GPUS, "mail": MAIL}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .plain_text import plain
-from .rows import Job
+from .rows import JobLine
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Action:
     question: str = ""
 
 
-def _describe(job: Job) -> str:
+def _describe(job: JobLine) -> str:
     name = plain(job.name)
     name = name if len(name) <= 40 else name[:39] + "…"
     what = "the waiting elements of array" if job.is_rest else "job"
@@ -26,24 +26,29 @@ def _describe(job: Job) -> str:
     return f"{what} {job.name_for_commands} ({name}, {job.state_name.lower()}{since})"
 
 
-def _cancel(job: Job) -> Action:
+def _cancel(job: JobLine) -> Action:
     name = job.name_for_commands
     # The line of an array's pending elements does not include the running ones.
     states = ("-t", "PENDING") if job.is_rest else ()
     return Action(("scancel", *states, name), f"cancelled {name}", f"Cancel {_describe(job)}?")
 
 
-def _requeue(job: Job) -> Action:
+def _requeue(job: JobLine) -> Action:
     name = job.name_for_commands
     return Action(("scontrol", "requeue", name), f"requeued {name}", f"Stop and requeue {_describe(job)}?")
 
 
-def _hold(job: Job) -> Action:
+def _hold(job: JobLine) -> Action:
     return Action(("scontrol", "hold", job.name_for_commands), f"held {job.name_for_commands}")
 
 
-def _release(job: Job) -> Action:
+def _release(job: JobLine) -> Action:
     return Action(("scontrol", "release", job.name_for_commands), f"released {job.name_for_commands}")
 
 
-DEEDS: dict[str, Callable[[Job], Action]] = {"cancel": _cancel, "requeue": _requeue, "hold": _hold, "release": _release}
+DEEDS: dict[str, Callable[[JobLine], Action]] = {
+    "cancel": _cancel,
+    "requeue": _requeue,
+    "hold": _hold,
+    "release": _release,
+}

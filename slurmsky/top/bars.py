@@ -11,7 +11,7 @@ from rich.text import Text
 
 from .keys import hints
 from .plain_text import plain
-from .rows import Job, Node
+from .rows import JobLine, NodeLine
 
 
 def rule(env: Mapping[str, str]) -> str:
@@ -20,7 +20,7 @@ def rule(env: Mapping[str, str]) -> str:
     return "─" if "utf" in name.lower() else "-"
 
 
-def head(width: int, jobs: Sequence[Job], nodes: Sequence[Node], problem: str, alarming: bool) -> Text:
+def head(width: int, jobs: Sequence[JobLine], nodes: Sequence[NodeLine], problem: str, alarming: bool) -> Text:
     """The first line: numbers of jobs and nodes, or the problem; and the time."""
     states = Counter(job.state for job in jobs)
     states["PD"] = sum(job.waiting for job in jobs if job.state == "PD")

@@ -20,7 +20,7 @@ class NoController(Exception):
     """No controller answers; the text is the cause, as one line."""
 
 
-class Answer(NamedTuple):
+class CommandOutput(NamedTuple):
     """The output of a command and its exit code."""
 
     code: int
@@ -55,7 +55,7 @@ class ControllerClient:
             return False
         return True
 
-    def ask(self, command: str, *args: str, **extra: str) -> Answer:
+    def ask(self, command: str, *args: str, **extra: str) -> CommandOutput:
         """Run a command with these additions to the environment. Raises NoController."""
         env = self._env + [f"{name}={value}".encode() for name, value in extra.items()]
         return _asked(self._path, _without_terminal(client.request(command, list(args), env)))
@@ -68,7 +68,7 @@ def _without_terminal(request: bytes) -> bytes:
     return client.frame(client.REQUEST, client.pack(fields))
 
 
-def _asked(path: bytes, request: bytes) -> Answer:
+def _asked(path: bytes, request: bytes) -> CommandOutput:
     try:
         sock = client.connect(path)
     except OSError as error:
@@ -83,14 +83,14 @@ def _asked(path: bytes, request: bytes) -> Answer:
         sock.close()
 
 
-def _listen(sock: _socket.socket, request: bytes) -> Answer:
-    channel = client.Channel(sock)
+def _listen(sock: _socket.socket, request: bytes) -> CommandOutput:
+    channel = client.ControllerConnection(sock)
     printed = {client.STDOUT: bytearray(), client.STDERR: bytearray()}
     while channel.fill():
         for kind, payload in channel.frames():
             if kind == client.EXIT:
                 out, err = (text.decode("utf-8", "surrogateescape") for text in printed.values())
-                return Answer(int(payload), out, err)
+                return CommandOutput(int(payload), out, err)
             if kind == client_relay.REDIRECT:
                 # A job's agent answers (sstat); the controller waits for the exit code.
                 fields = client.unpack(payload)

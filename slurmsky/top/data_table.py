@@ -31,7 +31,7 @@ Row = TypeVar("Row", bound=Keyed)
 
 
 @dataclass(frozen=True)
-class Column(Generic[Row]):
+class ViewColumn(Generic[Row]):
     """The text, width and sort key of a column."""
 
     title: str
@@ -58,7 +58,7 @@ class Table(Widget, Generic[Row]):
             super().__init__()
             self.table = table
 
-    def __init__(self, columns: Sequence[Column[Row]], empty: str, **options: Any) -> None:
+    def __init__(self, columns: Sequence[ViewColumn[Row]], empty: str, **options: Any) -> None:
         super().__init__(**options)
         self._columns = columns
         self._empty = empty

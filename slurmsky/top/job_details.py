@@ -12,7 +12,7 @@ from typing import Any
 
 from .controller_client import ControllerClient, NoController
 from .plain_text import plain
-from .rows import Job, seconds
+from .rows import JobLine, seconds
 
 #: a line as pieces of text, each with its style (in rich's syntax)
 Line = tuple[tuple[str, str], ...]
@@ -59,7 +59,7 @@ class JobDetails:
         return self.state.startswith("PENDING")
 
 
-def look(controller: ControllerClient, job: Job) -> JobDetails:
+def look(controller: ControllerClient, job: JobLine) -> JobDetails:
     """Query the current state of a job. Raises NoController."""
     # An array's base id names all elements; a line of pending elements needs only those.
     states = "PENDING" if job.is_rest else "all"
@@ -72,7 +72,7 @@ def look(controller: ControllerClient, job: Job) -> JobDetails:
     return JobDetails(job.key, record, efficiency, why=_why(controller, job, record))
 
 
-def _why(controller: ControllerClient, job: Job, record: Mapping[str, Any]) -> str:
+def _why(controller: ControllerClient, job: JobLine, record: Mapping[str, Any]) -> str:
     """``slurmsky why`` for pending and failed jobs only; for others it adds nothing to the screen."""
     states = set(record.get("job_state") or [])
     if not record or states & {"RUNNING", "COMPLETED", "SUSPENDED"}:
@@ -94,7 +94,7 @@ def why_lines(details: JobDetails, width: int) -> list[Line]:
     return lines
 
 
-def measure(controller: ControllerClient, job: Job, details: JobDetails) -> JobDetails:
+def measure(controller: ControllerClient, job: JobLine, details: JobDetails) -> JobDetails:
     """Add the usage of the job's running steps; this queries the job's nodes, which may take longer."""
     if "RUNNING" not in details.state.split():
         return details

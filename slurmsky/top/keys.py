@@ -7,7 +7,7 @@ from typing import NamedTuple
 from rich.cells import cell_len
 
 
-class Key(NamedTuple):
+class KeyBinding(NamedTuple):
     """One action. ``keys``: Textual's names; ``hint``: the word in the bottom line, "" for none."""
 
     keys: str
@@ -18,28 +18,28 @@ class Key(NamedTuple):
 
 
 KEYS = (
-    Key("c", "c", "job:cancel", "Cancel", "cancel the job; asks first"),
-    Key("h", "h", "job:hold", "Hold", "keep a waiting job from starting"),
-    Key("u", "u", "job:release", "Release", "let a held job start"),
-    Key("r", "r", "job:requeue", "Requeue", "stop the job and put it back into the queue; asks first"),
-    Key("slash", "/", "filter", "Filter", "show rows with all of these words; an empty line shows all"),
-    Key("s", "s", "sort", "Sort", "sort by the next column, at last as squeue does"),
-    Key("S", "S", "turn", "", "sort the other way round"),
-    Key("a", "a", "ended", "", "show also jobs that have ended lately, or not"),
-    Key("1", "1", "view:queue", "", "the queue"),
-    Key("2", "2", "view:nodes", "", "the nodes"),
-    Key("o", "o", "tab:output", "", "the job's output, live"),
-    Key("E", "E", "errors", "", "its standard error, or its output again"),
-    Key("w", "w", "tab:why", "Why", "why it waits, or how it ended, and what to do"),
-    Key("d", "d", "tab:details", "", "its details"),
-    Key("e", "e", "tab:efficiency", "", "its efficiency"),
-    Key("tab", "Tab", "pane", "Pane", "go to the next pane; arrows and PgUp, PgDn, Home, End scroll there"),
-    Key("enter z", "Enter", "zoom", "Zoom", "the lower pane alone; again, or Esc: both"),
-    Key("ctrl+l f5", "Ctrl-L", "again", "", "ask now; starts a controller where none is running"),
-    Key("question_mark f1", "?", "help", "Help", "this page"),
-    Key("q ctrl+c ctrl+q", "q", "quit", "Quit", "leave; jobs go on"),
-    Key("ctrl+z", "Ctrl-Z", "suspend", "", "back to the shell; fg comes back"),
-    Key("escape", "Esc", "leave", "", "out of the lower pane, out of a filter"),
+    KeyBinding("c", "c", "job:cancel", "Cancel", "cancel the job; asks first"),
+    KeyBinding("h", "h", "job:hold", "Hold", "keep a waiting job from starting"),
+    KeyBinding("u", "u", "job:release", "Release", "let a held job start"),
+    KeyBinding("r", "r", "job:requeue", "Requeue", "stop the job and put it back into the queue; asks first"),
+    KeyBinding("slash", "/", "filter", "Filter", "show rows with all of these words; an empty line shows all"),
+    KeyBinding("s", "s", "sort", "Sort", "sort by the next column, at last as squeue does"),
+    KeyBinding("S", "S", "turn", "", "sort the other way round"),
+    KeyBinding("a", "a", "ended", "", "show also jobs that have ended lately, or not"),
+    KeyBinding("1", "1", "view:queue", "", "the queue"),
+    KeyBinding("2", "2", "view:nodes", "", "the nodes"),
+    KeyBinding("o", "o", "tab:output", "", "the job's output, live"),
+    KeyBinding("E", "E", "errors", "", "its standard error, or its output again"),
+    KeyBinding("w", "w", "tab:why", "Why", "why it waits, or how it ended, and what to do"),
+    KeyBinding("d", "d", "tab:details", "", "its details"),
+    KeyBinding("e", "e", "tab:efficiency", "", "its efficiency"),
+    KeyBinding("tab", "Tab", "pane", "Pane", "go to the next pane; arrows and PgUp, PgDn, Home, End scroll there"),
+    KeyBinding("enter z", "Enter", "zoom", "Zoom", "the lower pane alone; again, or Esc: both"),
+    KeyBinding("ctrl+l f5", "Ctrl-L", "again", "", "ask now; starts a controller where none is running"),
+    KeyBinding("question_mark f1", "?", "help", "Help", "this page"),
+    KeyBinding("q ctrl+c ctrl+q", "q", "quit", "Quit", "leave; jobs go on"),
+    KeyBinding("ctrl+z", "Ctrl-Z", "suspend", "", "back to the shell; fg comes back"),
+    KeyBinding("escape", "Esc", "leave", "", "out of the lower pane, out of a filter"),
 )
 
 #: key of the keyboard -> action

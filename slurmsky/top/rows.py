@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from .controller_client import Answer, ControllerClient
+from .controller_client import CommandOutput, ControllerClient
 
 # Names of jobs may contain any character: separate records and fields by control characters, with the name last.
 _RECORD, _FIELD = "\x1e", "\x1f"
@@ -18,7 +18,7 @@ _NODE_FIELDS = ("NodeList", "Partition", "StateLong", "CPUsState", "Memory", "Al
 _INDICES = re.compile(r"(\d+)(?:-(\d+))?(?::(\d+))?")
 
 
-class Job(NamedTuple):
+class JobLine(NamedTuple):
     """A line of squeue."""
 
     id: str  # as shown: 12, 12_3, 12_[4-9%2], 12+1
@@ -64,7 +64,7 @@ class Job(NamedTuple):
         return str(self.number) if self.is_rest else self.id
 
 
-class Node(NamedTuple):
+class NodeLine(NamedTuple):
     """A node with all its partitions."""
 
     name: str
@@ -85,30 +85,30 @@ class Node(NamedTuple):
         return self.name
 
 
-def ask_jobs(controller: ControllerClient, ended: bool) -> Answer:
+def ask_jobs(controller: ControllerClient, ended: bool) -> CommandOutput:
     """The output of squeue; with ``ended`` also of ended jobs within MinJobAge."""
     return controller.ask("squeue", "-h", *(["-t", "all"] if ended else []), "-o", _JOB_FORMAT)
 
 
-def ask_nodes(controller: ControllerClient) -> Answer:
+def ask_nodes(controller: ControllerClient) -> CommandOutput:
     """The output of sinfo, a line per node and partition."""
     fields = ",".join(f"{name}:0{_FIELD}" for name in _NODE_FIELDS)
     return controller.ask("sinfo", "-N", "-h", "-O", fields)
 
 
-def jobs(text: str) -> list[Job]:
+def jobs(text: str) -> list[JobLine]:
     """Parse squeue's output, in its order."""
     found = []
     for record in text.removesuffix("\n").split("\n" + _RECORD):
         fields = record.removeprefix(_RECORD).split(_FIELD, 9)
         if len(fields) == 10 and fields[1].isdecimal():
-            found.append(Job(fields[0], int(fields[1]), *fields[2:]))
+            found.append(JobLine(fields[0], int(fields[1]), *fields[2:]))
     return found
 
 
-def nodes(text: str) -> list[Node]:
+def nodes(text: str) -> list[NodeLine]:
     """Parse sinfo's output into one record per node."""
-    found: dict[str, Node] = {}
+    found: dict[str, NodeLine] = {}
     for line in text.split("\n"):  # not splitlines: a reason may contain other line separators
         fields = line.split(_FIELD)
         if len(fields) <= len(_NODE_FIELDS) or fields[3].count("/") != 3:
@@ -119,7 +119,7 @@ def nodes(text: str) -> list[Node]:
             found[name] = before._replace(partitions=f"{before.partitions},{partition}")
             continue
         counts = cpus.split("/")
-        found[name] = Node(
+        found[name] = NodeLine(
             name, partition, state, _number(counts[0]), _number(counts[3]), _number(memory), _number(allocated), load,
             _gpus(used), _gpus(gres), _gpu_type(gres), "" if reason == "none" else reason,
         )  # fmt: skip

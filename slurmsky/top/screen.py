@@ -22,7 +22,7 @@ from .controller_client import ControllerClient
 from .data_table import Table
 from .keys import ACTIONS, help_text
 from .plain_text import plain
-from .rows import Job, Node
+from .rows import JobLine, NodeLine
 from .scroll_text import TextLines
 from .selection import Chosen
 from .table_columns import JOBS, NODES
@@ -55,8 +55,8 @@ class Top(App[None]):
         self.animation_level = "none"
         self._controller = controller or ControllerClient()
         self._watch = Watcher(self._controller, self, interval_s)
-        self._job_table: Table[Job] = Table(JOBS, "asking the controller...", id="queue")
-        self._node_table: Table[Node] = Table(NODES, "asking the controller...", id="nodes")
+        self._job_table: Table[JobLine] = Table(JOBS, "asking the controller...", id="queue")
+        self._node_table: Table[NodeLine] = Table(NODES, "asking the controller...", id="nodes")
         self._table: Table[Any] = self._job_table
         self._pane: Table[Any] | TextLines = self._job_table
         self._typing: str | None = None  # a filter that is being typed
@@ -223,9 +223,11 @@ class Top(App[None]):
         focused = any(lines.active for lines in self._lower)
         row = self._table.current
         if self._table is self._node_table:
-            return bars.ruled(self.size.width, self._line, [(f"Node {row.name}" if row else "Node", True)], (), focused)
+            return bars.ruled(
+                self.size.width, self._line, [(f"Node {row.name}" if row else "NodeLine", True)], (), focused
+            )
         if row is None:
-            return bars.ruled(self.size.width, self._line, [("Job", True)], (), focused)
+            return bars.ruled(self.size.width, self._line, [("JobLine", True)], (), focused)
         title = f"Job {row.id if len(row.id) < 20 else row.number}"
         output = " ".join(("o", "Errors" if self._chosen.errors else "Output"))
         if self._wide:
@@ -437,7 +439,7 @@ class Top(App[None]):
 
     # --- actions on a job
 
-    def _job(self) -> Job | None:
+    def _job(self) -> JobLine | None:
         row = self._table.current
         if self._table is not self._job_table or row is None:
             self._say("choose a job first (1: the queue)", True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .job_details import JobDetails, Line, detail_lines, efficiency_lines, why_lines
 from .plain_text import plain
-from .tail import Look
+from .tail import TailView
 from .watcher import NodeSeen
 
 
@@ -17,7 +17,7 @@ class Chosen:
         self.details: JobDetails | None = None
         self.node: NodeSeen | None = None
         self.errors = False  # show standard error instead of output
-        self._output: tuple[str, Look] | None = None
+        self._output: tuple[str, TailView] | None = None
 
     def forget(self) -> None:
         """Clear the state for another job, or none."""
@@ -33,7 +33,7 @@ class Chosen:
         else:
             self.details = seen
 
-    def output_seen(self, path: str, look: Look) -> None:
+    def output_seen(self, path: str, look: TailView) -> None:
         """Store new content of the job's output file."""
         self._output = path, look
 

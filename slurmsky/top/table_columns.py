@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from .data_table import Column
-from .rows import Job, Node, natural, seconds
+from .data_table import ViewColumn
+from .rows import JobLine, NodeLine, natural, seconds
 
 _STATES = {"R": "green", "CG": "cyan", "CF": "cyan", "PD": "yellow", "S": "magenta", "CD": "dim", "CA": "dim"}
 
 
-def _job_style(job: Job) -> str:
+def _job_style(job: JobLine) -> str:
     # All other states are failures.
     return _STATES.get(job.state, "red")
 
 
-def _node_style(node: Node) -> str:
+def _node_style(node: NodeLine) -> str:
     state = node.state.rstrip("*~#!%$@^-+")
     if state.startswith(("down", "drain", "fail", "unk")):
         return "red"
@@ -30,29 +30,29 @@ def gigabytes(mib: int) -> str:
     return f"{size:.1f}G" if size < 100 else f"{size:.0f}G"
 
 
-JOBS: tuple[Column[Job], ...] = (
-    Column("JOBID", lambda job: job.id, 16, lambda job: natural(job.id), right=True, least=6),
-    Column("PARTITION", lambda job: job.partition, 9, lambda job: job.partition),
-    Column("NAME", lambda job: job.name, 60, lambda job: job.name, grows=True, least=8),
-    Column("USER", lambda job: job.user, 8, lambda job: job.user),
-    Column("ST", lambda job: job.state, 2, lambda job: job.state, style=_job_style),
-    Column("TIME", lambda job: job.time, 11, lambda job: seconds(job.time), right=True, least=7),
-    Column("NODES", lambda job: job.nodes, 5, lambda job: natural(job.nodes), right=True),
-    Column("NODELIST(REASON)", lambda job: job.where, 200, lambda job: natural(job.where), grows=True, least=8),
+JOBS: tuple[ViewColumn[JobLine], ...] = (
+    ViewColumn("JOBID", lambda job: job.id, 16, lambda job: natural(job.id), right=True, least=6),
+    ViewColumn("PARTITION", lambda job: job.partition, 9, lambda job: job.partition),
+    ViewColumn("NAME", lambda job: job.name, 60, lambda job: job.name, grows=True, least=8),
+    ViewColumn("USER", lambda job: job.user, 8, lambda job: job.user),
+    ViewColumn("ST", lambda job: job.state, 2, lambda job: job.state, style=_job_style),
+    ViewColumn("TIME", lambda job: job.time, 11, lambda job: seconds(job.time), right=True, least=7),
+    ViewColumn("NODES", lambda job: job.nodes, 5, lambda job: natural(job.nodes), right=True),
+    ViewColumn("NODELIST(REASON)", lambda job: job.where, 200, lambda job: natural(job.where), grows=True, least=8),
 )
 
-NODES: tuple[Column[Node], ...] = (
-    Column("NODELIST", lambda node: node.name, 24, lambda node: natural(node.name)),
-    Column("PARTITION", lambda node: node.partitions, 14, lambda node: node.partitions),
-    Column("STATE", lambda node: node.state, 11, lambda node: node.state, style=_node_style),
-    Column("CPUS", lambda node: f"{node.cpus_used}/{node.cpus}", 9, lambda node: -node.cpus_used, right=True),
-    Column("LOAD", lambda node: node.load, 6, lambda node: -_float(node.load), right=True),
-    Column("MEMORY", lambda node: f"{gigabytes(node.memory_used_mib)}/{gigabytes(node.memory_mib)}", 13,
+NODES: tuple[ViewColumn[NodeLine], ...] = (
+    ViewColumn("NODELIST", lambda node: node.name, 24, lambda node: natural(node.name)),
+    ViewColumn("PARTITION", lambda node: node.partitions, 14, lambda node: node.partitions),
+    ViewColumn("STATE", lambda node: node.state, 11, lambda node: node.state, style=_node_style),
+    ViewColumn("CPUS", lambda node: f"{node.cpus_used}/{node.cpus}", 9, lambda node: -node.cpus_used, right=True),
+    ViewColumn("LOAD", lambda node: node.load, 6, lambda node: -_float(node.load), right=True),
+    ViewColumn("MEMORY", lambda node: f"{gigabytes(node.memory_used_mib)}/{gigabytes(node.memory_mib)}", 13,
            lambda node: -node.memory_used_mib, right=True),
-    Column("GPUS", lambda node: f"{node.gpus_used}/{node.gpus}" if node.gpus else "-", 7,
+    ViewColumn("GPUS", lambda node: f"{node.gpus_used}/{node.gpus}" if node.gpus else "-", 7,
            lambda node: -node.gpus_used, right=True),
-    Column("TYPE", lambda node: node.gpu_type, 10, lambda node: node.gpu_type),
-    Column("REASON", lambda node: node.reason, 200, lambda node: node.reason, grows=True, least=6),
+    ViewColumn("TYPE", lambda node: node.gpu_type, 10, lambda node: node.gpu_type),
+    ViewColumn("REASON", lambda node: node.reason, 200, lambda node: node.reason, grows=True, least=6),
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ _PIECE = 1 << 16
 
 
 @dataclass(frozen=True)
-class Look:
+class TailView:
     """The last lines, ready to be shown, or the reason for their absence."""
 
     lines: tuple[str, ...] = ()
@@ -29,9 +29,9 @@ class Tail:
     def __init__(self, path: str) -> None:
         self.path = path
         self._known: tuple[int, ...] = ()
-        self._last = Look()
+        self._last = TailView()
 
-    def look(self) -> Look:
+    def look(self) -> TailView:
         """Read the end of the file; returns the same object as before when the file has not changed."""
         try:
             # Do not block on a FIFO, and do not acquire a terminal as the controlling terminal.
@@ -46,7 +46,9 @@ class Tail:
                 return self._problem("not a regular file")
             known = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
             if known != self._known:
-                self._last = Look(_lines(_end(fd, status.st_size), status.st_size > MOST_BYTES), size=status.st_size)
+                self._last = TailView(
+                    _lines(_end(fd, status.st_size), status.st_size > MOST_BYTES), size=status.st_size
+                )
                 self._known = known
             return self._last
         except OSError as error:
@@ -54,10 +56,10 @@ class Tail:
         finally:
             os.close(fd)
 
-    def _problem(self, text: str) -> Look:
+    def _problem(self, text: str) -> TailView:
         self._known = ()
         if self._last.problem != text:
-            self._last = Look(problem=text)
+            self._last = TailView(problem=text)
         return self._last
 
 

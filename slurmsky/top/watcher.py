@@ -10,11 +10,11 @@ from textual.message import Message
 from textual.message_pump import MessagePump
 
 from . import rows
-from .controller_client import Answer, ControllerClient, NoController
+from .controller_client import CommandOutput, ControllerClient, NoController
 from .job_details import JobDetails, look, measure
 from .poller import Poller
-from .rows import Job, Node
-from .tail import Look, Tail
+from .rows import JobLine, NodeLine
+from .tail import Tail, TailView
 
 #: output is read more often than the queue: it changes more often, and a stat() is cheap
 OUTPUT_S = 1.0
@@ -23,7 +23,7 @@ OUTPUT_S = 1.0
 class TablesSeen(Message):
     """New contents of the queue and of the nodes; None: unchanged."""
 
-    def __init__(self, jobs: Sequence[Job] | None, nodes: Sequence[Node] | None, problem: str) -> None:
+    def __init__(self, jobs: Sequence[JobLine] | None, nodes: Sequence[NodeLine] | None, problem: str) -> None:
         super().__init__()
         self.jobs, self.nodes, self.problem = jobs, nodes, problem
 
@@ -55,7 +55,7 @@ class NodeSeen(Message):
 class OutputSeen(Message):
     """New content of the end of a file."""
 
-    def __init__(self, path: str, look: Look) -> None:
+    def __init__(self, path: str, look: TailView) -> None:
         super().__init__()
         self.path, self.look = path, look
 
@@ -82,11 +82,11 @@ class Watcher:
     def __init__(self, controller: ControllerClient, listener: MessagePump, interval_s: float) -> None:
         self._controller = controller
         self._listener = listener
-        self._last = [Answer(0, "", ""), Answer(0, "", "")]
-        self._chosen: Job | Node | None = None
+        self._last = [CommandOutput(0, "", ""), CommandOutput(0, "", "")]
+        self._chosen: JobLine | NodeLine | None = None
         self._measured = JobDetails("", {})
         self._tail: Tail | None = None
-        self._seen: Look | None = None
+        self._seen: TailView | None = None
         self.ended = False  # whether ended jobs are queried, too
         self._tables = Poller(self._guarded(self._look_at_tables), interval_s)
         self._choice = Poller(self._guarded(self._look_at_choice), interval_s)
@@ -102,7 +102,7 @@ class Watcher:
         for poller in (self._tables, self._choice, self._output):
             poller.wake()
 
-    def choose(self, row: Job | Node | None) -> None:
+    def choose(self, row: JobLine | NodeLine | None) -> None:
         """Set the row that the lower pane shows."""
         self._chosen = row
         self._choice.wake()
@@ -168,7 +168,7 @@ class Watcher:
         if row is None:
             return
         try:
-            if isinstance(row, Job):
+            if isinstance(row, JobLine):
                 details = look(self._controller, row)
                 if details.key == self._measured.key:
                     details = replace(details, running=self._measured.running)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from ..language import arrayspec
 from ..language.syntax_errors import LanguageError
 from ..model.spec import JobSpec
-from ..options.table import Table
+from ..options.table import OptionTable
 from ..site.record import Site
 from . import explainforms, wants
 from .explainbody import Body
@@ -77,7 +77,7 @@ def explain(
     source: bytes,
     specs: Sequence[JobSpec],
     site: Site,
-    table: Table,
+    table: OptionTable,
     *,
     file: str,
     engine: str,

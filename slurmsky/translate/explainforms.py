@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..language import directives
 from ..options.getopt import split
-from ..options.table import Table
+from ..options.table import OptionTable
 from .idiom import one_line
 from .programs import find
 from .wordsets import words
@@ -45,12 +45,12 @@ class Form:
     reason: str
 
 
-def forms(source: bytes, table: Table, sky: bool, component: tuple[str, str] = NEXT_COMPONENT) -> Iterator[Form]:
+def forms(source: bytes, table: OptionTable, sky: bool, component: tuple[str, str] = NEXT_COMPONENT) -> Iterator[Form]:
     """Findings about a script beyond its options, in no order. None for a script that sbatch cannot read.
 
     ``component``: fate and reason of a line that starts the next component of a het job.
     """
-    components: Sequence[Sequence[directives.Word]]
+    components: Sequence[Sequence[directives.DirectiveWord]]
     try:
         components = directives.parse(source).components
     except directives.ScriptError:
@@ -106,7 +106,7 @@ def _foreign(line: str, has_own: bool) -> tuple[str, str]:
     return NOTHING, "another scheduler's: sbatch does not read it"
 
 
-def _values(given_words: Sequence[directives.Word], table: Table) -> Iterator[Form]:
+def _values(given_words: Sequence[directives.DirectiveWord], table: OptionTable) -> Iterator[Form]:
     """Options that are repeated, and values that are not expanded as they seem to be."""
     lines: dict[int, list[str]] = {}
     for word in given_words:

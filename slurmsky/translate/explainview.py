@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from ..model.spec import JobSpec
-from ..options.table import Table
+from ..options.table import OptionTable
 from ..site.record import Site
 from .finding import Here
 from .notes import Note, Refused
@@ -33,7 +33,7 @@ class View:
     """One script to be explained."""
 
     site: Site
-    table: Table
+    table: OptionTable
     engine: str  # local | sky
     partition: str
     spec: JobSpec

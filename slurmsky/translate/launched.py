@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from ..options.getopt import split
-from ..options.table import Table, load
+from ..options.table import OptionTable, load
 from .shellcommands import Command, Word
 from .wordsets import words
 
@@ -57,7 +57,7 @@ class Launched:
 
 
 @cache
-def _srun() -> Table:
+def _srun() -> OptionTable:
     return load("srun")
 
 

@@ -110,7 +110,7 @@ def test_masks(spec: JobSpec, tasks: int, expected: list[str]) -> None:
 @pytest.mark.parametrize("text", ["map_cpu:5", "mask_cpu:10", "mask_cpu:0", "map_ldom:1"])
 def test_outside_of_the_step(text: str) -> None:
     with pytest.raises(
-        task_binding.BindError, match="CPU binding outside of job step allocation, allocated CPUs are: 0xF"
+        task_binding.BindingRefused, match="CPU binding outside of job step allocation, allocated CPUs are: 0xF"
     ):
         masks(JobSpec(cpu_bind=text), 1, range(4))
 

@@ -78,17 +78,21 @@ def test_picked_nodes_hold_the_tasks(room: list[int], tasks: int, least: int) ->
         # A range is filled.
         ([placement.NodeOffer(2)] * 3, placement.StepDemand(2, 3, cpus=2), [0, 1, 2]),
         # What other steps hold is waited for, what the job does not have is not.
-        ([placement.NodeOffer(2, used=2, idle=False)], placement.StepDemand(1, 1, cpus=2), placement.Verdict.BUSY),
-        ([placement.NodeOffer(2)], placement.StepDemand(1, 1, cpus=3), placement.Verdict.TOO_MANY),
+        (
+            [placement.NodeOffer(2, used=2, idle=False)],
+            placement.StepDemand(1, 1, cpus=2),
+            placement.PlacementVerdict.BUSY,
+        ),
+        ([placement.NodeOffer(2)], placement.StepDemand(1, 1, cpus=3), placement.PlacementVerdict.TOO_MANY),
         (
             [placement.NodeOffer(2, gpus=1, gpus_free=0)],
             placement.StepDemand(1, 1, cpus=1, gpus_here=1),
-            placement.Verdict.BUSY,
+            placement.PlacementVerdict.BUSY,
         ),
         (
             [placement.NodeOffer(2, gpus=1, gpus_free=1)],
             placement.StepDemand(1, 1, cpus=3, gpus_here=2),
-            placement.Verdict.BAD_GRES,
+            placement.PlacementVerdict.BAD_GRES,
         ),
     ],
 )

@@ -327,9 +327,9 @@ INVERSES: dict[str, tuple[Callable[[str], Any], st.SearchStrategy[Any]]] = {
     "constraint": (
         constraint.parse,
         st.lists(st.tuples(NAME, st.integers(0, 9), st.sampled_from("&|")), min_size=1, max_size=5).map(
-            lambda found: constraint.Group(
+            lambda found: constraint.TermGroup(
                 (
-                    constraint.Group(
+                    constraint.TermGroup(
                         tuple(constraint.Feature(name, count) for name, count, _ in found),
                         tuple(operator for _, _, operator in found[1:]),
                         "(",

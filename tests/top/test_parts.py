@@ -17,7 +17,7 @@ from rich.cells import cell_len
 from slurmsky.commands.slurmsky import top_command
 from slurmsky.top import rows
 from slurmsky.top.bars import head
-from slurmsky.top.controller_client import Answer, ControllerClient, NoController
+from slurmsky.top.controller_client import CommandOutput, ControllerClient, NoController
 from slurmsky.top.job_details import JobDetails, detail_lines, efficiency_lines, why_lines
 from slurmsky.top.keys import KEYS, hints
 from slurmsky.top.plain_text import output_line, plain
@@ -34,12 +34,12 @@ from slurmsky.top.tail import MOST_BYTES, MOST_LINES, Tail
      (68, " 2 running  13 waiting  1 other  CPUs 10/128  GPUs 3/16 "), (40, " 2 running  13 waiting ")],
 )  # fmt: skip
 def test_head(width: int, start: str) -> None:
-    def job(name: str, state: str) -> rows.Job:
-        return rows.Job(name, 7, "p", "u", state, "", "0:00", "1", "n1", "x")
+    def job(name: str, state: str) -> rows.JobLine:
+        return rows.JobLine(name, 7, "p", "u", state, "", "0:00", "1", "n1", "x")
 
     pairs = ("5", "R"), ("7_1", "R"), ("7_[2-20:2,22%3]", "PD"), ("8+0", "PD"), ("8+1", "PD"), ("9", "S")
     jobs = [job(*pair) for pair in pairs]
-    node = rows.Node("n1", "p", "mixed", 5, 64, 1, 1, "1.0", 3, 16, "h100", "")
+    node = rows.NodeLine("n1", "p", "mixed", 5, 64, 1, 1, "1.0", 3, 16, "h100", "")
     text = head(width, jobs, [node, node._replace(gpus_used=0, gpus=0)], "", False).plain
     assert text.startswith(start.rstrip()) and cell_len(text) == width
     cut = head(80, [job("7_[2-20,40-...%3]", "PD")], [], "", False).plain
@@ -196,7 +196,7 @@ def test_nodes_of_several_partitions_are_one() -> None:
     fields = ("n1", "{}", "mixed", "3/5/0/8", "4000", "100", "0.50", "gpu:a100:4", "gpu:a100:1(IDX:0)", "none", "")
     line = "\x1f".join(fields)
     (node,) = rows.nodes(f"{line.format('debug*')}\n{line.format('gpu')}\n\n")
-    assert node == rows.Node("n1", "debug*,gpu", "mixed", 3, 8, 4000, 100, "0.50", 1, 4, "a100", "")
+    assert node == rows.NodeLine("n1", "debug*,gpu", "mixed", 3, 8, 4000, 100, "0.50", 1, 4, "a100", "")
 
 
 @pytest.mark.parametrize(
@@ -315,18 +315,20 @@ class Thousands(ControllerClient):
     def start(self) -> None:
         self.gone = False
 
-    def ask(self, command: str, *args: str, **extra: str) -> Answer:
+    def ask(self, command: str, *args: str, **extra: str) -> CommandOutput:
         self.asked.append((command, *args))
         if self.gone:
             raise NoController("no controller is running")
         if command == "squeue" and "-o" in args:
-            return Answer(0, job_text(*(
+            return CommandOutput(0, job_text(*(
                 (str(n), str(n), "debug", "someone", "R" if n < 100 else "PD", "RUNNING" if n < 100 else "PENDING",
                  f"{len(self.asked) % 60}:00", "1", "n1" if n < 100 else "(Resources)", f"job {n} ü")
                 for n in range(1, self.count + 1))), "")  # fmt: skip
         if command == "squeue" and "--json" in args:
-            return Answer(0, f'{{"jobs": [{{"job_id": {args[-1]}, "job_state": ["PENDING"], "name": "x"}}]}}', "")
-        return Answer(0, "", "")
+            return CommandOutput(
+                0, f'{{"jobs": [{{"job_id": {args[-1]}, "job_state": ["PENDING"], "name": "x"}}]}}', ""
+            )
+        return CommandOutput(0, "", "")
 
 
 @pytest.mark.timeout(300)

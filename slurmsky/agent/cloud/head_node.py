@@ -43,7 +43,7 @@ from ..net.tls_channel import TlsChannel
 from . import own_view, rendezvous
 from .cloud_node import CloudNode
 from .command_relay import CommandRelay
-from .job_log import JobLogWriter, Tail, send_back
+from .job_log import JobLogWriter, LogTail, send_back
 from .outbox import Outbox
 from .remote_commands import RemoteCommands
 from .run_guard import RunGuard
@@ -87,7 +87,7 @@ class WorkerNode:
     launch: Launch
     shown: Launch  # with the paths of the submit host
     slot: int = -1  # -1: waiting for a slot
-    tails: list[Tail] = field(default_factory=list)
+    tails: list[LogTail] = field(default_factory=list)
     ended: bool = False
     failed: bool = False  # its end is held back: a teardown may have caused the failure
     jobs: list[Job] = field(default_factory=list)  # the job's record, or the records of a het job's components
@@ -237,7 +237,7 @@ class HeadNode:
         for number, (path, target) in enumerate(pairs):
             if not path or (number and path == launch.stdout):
                 continue
-            tail = Tail(self.log, self.new_stream(), output_files.expand_node(path, node.name))
+            tail = LogTail(self.log, self.new_stream(), output_files.expand_node(path, node.name))
             if not node.same_files:
                 # An earlier job's file, shipped with the submit folder: none of its bytes belong to this job.
                 tail.position = start_afresh(tail.path, launch.spec.open_mode == "append")

@@ -48,7 +48,7 @@ class JobLogWriter:
         self.write(self.encoder.event(event.encode()))
 
 
-class Tail:
+class LogTail:
     """A growing file of the job, sent as a stream. ``stream``: its number; an earlier event maps it to the path."""
 
     def __init__(self, log: JobLogWriter, stream: int, path: str, digest: bool = False) -> None:

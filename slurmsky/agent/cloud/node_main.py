@@ -33,7 +33,7 @@ from .command_relay import CommandRelay
 from .duplicate_run_barrier import PATIENCE_S, DuplicateRunBarrier
 from .head_node import TAIL_S, HeadNode, end_event, poke
 from .job_log import JobLogWriter, send_back
-from .run_guard import LOOK_S, RunGuard, Verdict, judge
+from .run_guard import LOOK_S, RunDecision, RunGuard, judge
 from .step_file_sync import StepFiles
 
 
@@ -68,8 +68,8 @@ def serve_first(node: CloudNode) -> int:
     may_run = node.launch.script is not None and node.launch.spec.requeue is not False
     verdict, restart = judge(earlier, code >= 0, shipped, may_run)
     if told_to_end.is_set():
-        verdict = Verdict.REPEAT  # SkyPilot takes the nodes down; our controller learns the reason from SkyPilot
-    if verdict is Verdict.RUN:
+        verdict = RunDecision.REPEAT  # SkyPilot takes the nodes down; our controller learns the reason from SkyPilot
+    if verdict is RunDecision.RUN:
         if company is not None:
             company.dismiss("again")
         once.clear()
@@ -77,7 +77,7 @@ def serve_first(node: CloudNode) -> int:
         node.session = fresh_session(node.session, told.session)
         once.begin(restart)
         return HeadNode(node, once, listener, ended).run()
-    if verdict is Verdict.REFUSE:
+    if verdict is RunDecision.REFUSE:
         once.clear()
         once.begin(restart)
         once.note(begun=True)

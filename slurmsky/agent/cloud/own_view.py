@@ -150,7 +150,7 @@ class OwnView:
     def _sacct(self, request: wire.CommandRequest) -> Reply:
         from ...options.query import parse_sacct
         from ...report.text import sacct_rows as report
-        from ...report.text.print_fields import InvalidField, Look
+        from ...report.text.print_fields import InvalidField, TableStyle
 
         query = parse_sacct(request.args, parse_context(request))
         if query.batch_script or query.env_vars or query.helpformat or query.helpstate or query.helpreason:
@@ -171,7 +171,7 @@ class OwnView:
         for job in jobs:
             if job.job_id in only:
                 job.steps = {name: step for name, step in job.steps.items() if (job.job_id, name) in steps}
-        look = Look(2 if query.parsable2 else 1 if query.parsable else 0,
+        look = TableStyle(2 if query.parsable2 else 1 if query.parsable else 0,
                     "|" if query.delimiter is None else query.delimiter, header=not query.noheader)  # fmt: skip
         try:
             columns = report.sacct_columns(text, context)

@@ -40,7 +40,7 @@ LEAVE_S = 40.0  # time for a displaced process to exit: the longest KillWait at 
 LOOK_S = 0.2
 
 
-class Verdict(Enum):
+class RunDecision(Enum):
     """The decision on a run that SkyPilot launches."""
 
     RUN = "it runs"
@@ -61,21 +61,21 @@ class Earlier:
     cut: bool = False  # some of its output frames were not stored
 
 
-def judge(earlier: Optional[Earlier], over: bool, shipped: int, requeue: bool) -> tuple[Verdict, int]:
+def judge(earlier: Optional[Earlier], over: bool, shipped: int, requeue: bool) -> tuple[RunDecision, int]:
     """Decide whether a launch runs, repeats an earlier run's result, or is refused.
 
     ``earlier``: the earlier run, whose process is dead; ``over``: that run logged the end of all its jobs; ``shipped``:
     the restart count of this launch; ``requeue``: the jobs may run again. Returns the decision and the restart count.
     """
     if earlier is None or not earlier.begun:
-        return Verdict.RUN, shipped
+        return RunDecision.RUN, shipped
     if over:
-        return Verdict.REPEAT, earlier.restart
+        return RunDecision.REPEAT, earlier.restart
     if shipped > earlier.restart:
-        return Verdict.RUN, shipped  # a recovery that our controller has counted
+        return RunDecision.RUN, shipped  # a recovery that our controller has counted
     if earlier.code >= 0 and not earlier.by_signal:
-        return Verdict.REPEAT, earlier.restart
-    return (Verdict.RUN, earlier.restart + 1) if requeue else (Verdict.REFUSE, earlier.restart)
+        return RunDecision.REPEAT, earlier.restart
+    return (RunDecision.RUN, earlier.restart + 1) if requeue else (RunDecision.REFUSE, earlier.restart)
 
 
 @dataclass

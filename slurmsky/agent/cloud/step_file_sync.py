@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ...protocol.messages import StreamOpened
 from ..job import output_files
 from . import submit_folder
-from .job_log import JobLogWriter, Tail
+from .job_log import JobLogWriter, LogTail
 
 if TYPE_CHECKING:
     from .cloud_node import CloudNode
@@ -34,7 +34,7 @@ class StepFiles:
         self._node, self._log, self._new_stream, self._theirs = node, log, new_stream, theirs
         self._note = os.path.join(node.home, output_files.NOTE)
         self._read = 0
-        self._tails: dict[str, Tail] = {}
+        self._tails: dict[str, LogTail] = {}
         self._count = 0
 
     def look(self, final: bool = False) -> None:
@@ -77,7 +77,7 @@ class StepFiles:
                 return
             known.look(final=True)
         self._count += 1
-        tail = self._tails[path] = Tail(self._log, self._new_stream(), path, digest=not start)
+        tail = self._tails[path] = LogTail(self._log, self._new_stream(), path, digest=not start)
         tail.position = start
         # The submit host has the earlier content already when the file was shipped and then appended to.
         path = os.path.join(self._node.settings["launch"]["submit_dir"], relative)

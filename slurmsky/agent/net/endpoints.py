@@ -15,7 +15,7 @@ UNIX = "unix:"
 _SUN_PATH_MAX = 107
 
 
-class TransportError(OSError):
+class EndpointError(OSError):
     """The address cannot be used; the text is the reason in one line."""
 
 
@@ -33,7 +33,7 @@ def listen(address: str) -> socket.socket:
         return sock
     path = address[len(UNIX) :]
     if answers(path):
-        raise TransportError("another agent answers at %s" % path)
+        raise EndpointError("another agent answers at %s" % path)
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -111,7 +111,7 @@ def connect(address: str, tls: Optional[Any] = None, timeout: float = 10.0) -> s
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if tls is None:
         plain.close()
-        raise TransportError("no certificate for %s" % address)
+        raise EndpointError("no certificate for %s" % address)
     return tls.wrap_socket(plain, server_hostname=host)  # type: ignore[no-any-return]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Callable
 
 from ...protocol import wire
 from ..process import processes
-from ..steps.step_plan import Plan
+from ..steps.step_plan import StepPlan
 from . import file_bcast
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def broadcast(
     agent: Agent,
     run: StepRun,
-    plans: list[Plan],
+    plans: list[StepPlan],
     request: wire.CommandRequest,
     say: Callable[[str], None],
     done: Callable[[], None],

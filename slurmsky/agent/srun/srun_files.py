@@ -11,7 +11,7 @@ from ...protocol import wire
 from ..job import file_opening, output_files
 from ..net.channel import Channel
 from ..net.event_loop import READ, WRITE, Loop
-from ..steps.step_allocation import BadRequest
+from ..steps.step_allocation import InvalidStep
 from ..steps.step_plan import OUT
 
 
@@ -169,7 +169,7 @@ class Outputs:
             try:
                 stream.fd = output_files.open_output(name, mode)
             except OSError as error:
-                raise BadRequest(_NOT_OPENED % (what, error.strerror)) from None
+                raise InvalidStep(_NOT_OPENED % (what, error.strerror)) from None
             finally:
                 os.umask(previous)
         return late
@@ -269,7 +269,7 @@ class Input:
             try:
                 self.fd = output_files.open_input(name)
             except OSError as error:
-                raise BadRequest(_NOT_OPENED % ("stdin", error.strerror)) from None
+                raise InvalidStep(_NOT_OPENED % ("stdin", error.strerror)) from None
 
     def _take(self, fd: int) -> None:
         if stat.S_ISFIFO(os.fstat(fd).st_mode):

@@ -27,8 +27,8 @@ from ..process import resource_limits, topology
 from ..process.task_prolog import SITE, USER
 from ..steps import task_binding, task_devices
 from ..steps.het_components import ChosenComponents
-from ..steps.step_allocation import BadRequest
-from ..steps.step_plan import Plan
+from ..steps.step_allocation import InvalidStep
+from ..steps.step_plan import StepPlan
 from .srun_files import Input, Outputs
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Planner:
         self.argvs = [argv for step, count in chosen.programs for argv in self._argvs(step, count)]
         if spec.job.resv_ports:
             # MpiParams configures no ports. Source: the oracle; step_mgr.c, port_mgr.c.
-            raise BadRequest("Unable to create step for job %d: Requires more ports than can be reserved" % job.job_id)
+            raise InvalidStep("Unable to create step for job %d: Requires more ports than can be reserved" % job.job_id)
         self._check_mpi()
         # MPI libraries name shared memory by job and step; other engines on this machine reuse the same ids.
         self._world = os.urandom(4).hex()
@@ -105,7 +105,7 @@ class Planner:
         """The common environment of the tasks, by component."""
         return [self._common_environment(step.job.export) for step, _ in self.programs]
 
-    def plans(self, commons: list[dict[str, str]], outputs: Outputs, source: Input) -> list[Plan]:
+    def plans(self, commons: list[dict[str, str]], outputs: Outputs, source: Input) -> list[StepPlan]:
         """The plans, one per node."""
         return [
             self._plan(index, commons[self.component[ranks[0]]], outputs, source)
@@ -228,7 +228,7 @@ class Planner:
             elif self.job.launch.het and name in env:
                 env[name] = ""  # GPUs of another component
 
-    def _plan(self, index: int, common: dict[str, str], outputs: Outputs, source: Input) -> Plan:
+    def _plan(self, index: int, common: dict[str, str], outputs: Outputs, source: Input) -> StepPlan:
         shape = self.shape
         spec, launch = self.spec, self.job.launch
         share, ranks = shape.shares[index], shape.ranks[index]
@@ -248,7 +248,7 @@ class Planner:
         stdout, stderr = outputs.of(ranks[0]).on_nodes(self.request.cwd)
         prologs = [[SITE, launch.task_prolog or ""], [USER, spec.task_prolog or ""]]
         epilogs = [[USER, spec.task_epilog or ""], [SITE, launch.task_epilog or ""]]
-        return Plan(
+        return StepPlan(
             job_id=self.job.job_id,
             step_id=self.step_id,
             node=share.name,
@@ -310,9 +310,9 @@ class Planner:
                 continue  # only that machine knows its CPUs
             try:
                 task_binding.lay_out(ask, topology.node(ask["count"]), ask["cpus"], len(shape.ranks[index]))
-            except task_binding.BindError as error:
+            except task_binding.BindingRefused as error:
                 cannot = "Unable to satisfy cpu bind request"
-                raise BadRequest(
+                raise InvalidStep(
                     str(error),
                     "Task launch for StepId=%d.%s failed on node %s: %s"
                     % (self.job.job_id, self.step_id, share.name, cannot),
@@ -329,7 +329,7 @@ class Planner:
                 % (mpi, pmix_library.NAME)
             )
         elif self._without_pmix:
-            raise BadRequest(
+            raise InvalidStep(
                 " mpi/%s: init: can not load PMIx library" % mpi,
                 "Couldn't load specified plugin name for mpi/%s: Plugin init() callback failed" % mpi,
                 "MPI: Cannot create context for mpi/%s" % mpi,
@@ -360,15 +360,15 @@ class Planner:
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
                 text = file.read()
         except OSError:
-            raise BadRequest("Could not open multi_prog config file %s" % argv[0]) from None
+            raise InvalidStep("Could not open multi_prog config file %s" % argv[0]) from None
         from ...language import multiprog
 
         try:
             programs = multiprog.parse(text)
         except multiprog.MultiProgError as error:
             line = "Line %d of configuration file %s invalid" % (error.pos, argv[0])
-            raise BadRequest(*([error.message] if error.message else []), line) from None
+            raise InvalidStep(*([error.message] if error.message else []), line) from None
         missing = programs.missing(ntasks)
         if missing is not None:
-            raise BadRequest("Configuration file %s invalid, no record for task id %d" % (argv[0], missing))
+            raise InvalidStep("Configuration file %s invalid, no record for task id %d" % (argv[0], missing))
         return [programs.argv(rank) or [] for rank in range(ntasks)]

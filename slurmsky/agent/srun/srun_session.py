@@ -18,8 +18,8 @@ from ..net.channel import Channel
 from ..process import resource_limits
 from ..steps import het_components as components
 from ..steps import step_allocation, step_run
-from ..steps.step_allocation import BadRequest
-from ..steps.step_plan import Plan
+from ..steps.step_allocation import InvalidStep
+from ..steps.step_plan import StepPlan
 from . import program_bcast, srun_prolog, srun_verbose
 from .srun_files import Input, Late, Outputs
 from .srun_plan import Planner
@@ -171,7 +171,7 @@ class Srun:
             self._say("srun: Step created for job %d\n" % job.job_id)
         try:
             self._start(chosen)
-        except BadRequest as error:
+        except InvalidStep as error:
             self._fail("".join("srun: error: %s\n" % line for line in error.args))
         except OSError as error:
             self._fail(
@@ -268,7 +268,7 @@ class Srun:
         if not self._over:
             self._fail("")
 
-    def _launch(self, run: step_run.StepRun, plans: list[Plan]) -> None:
+    def _launch(self, run: step_run.StepRun, plans: list[StepPlan]) -> None:
         """Start the tasks on all nodes."""
         if not self._may_start():
             self._never_started()

@@ -134,7 +134,7 @@ class _Sstat:
         self._done = True
         from ...model.job import Job as Record
         from ...report.report_context import ReportContext
-        from ...report.text.print_fields import InvalidField, Look
+        from ...report.text.print_fields import InvalidField, TableStyle
         from ...report.text.sstat_rows import DEFAULT, PIDS, RunningStep, sstat_columns, sstat_text
         from ...report.text.units import Clock, Scale
 
@@ -166,5 +166,5 @@ class _Sstat:
                 lines += [RunningStep(record, step, tuple(here), (node,)) for node, here in pids]
             else:
                 lines.append(RunningStep(record, step, tuple(pid for _, here in pids for pid in here)))
-        look = Look(parsable=2 if query.parsable2 else 1 if query.parsable else 0, header=not query.noheader)
+        look = TableStyle(parsable=2 if query.parsable2 else 1 if query.parsable else 0, header=not query.noheader)
         leave(self.channel, 0, "".join(self.errors), sstat_text(lines, columns, look))

@@ -29,7 +29,7 @@ _PER_COMPONENT = (
 class ChosenComponents:
     """The resources of a step, and its owners in the job."""
 
-    shape: step_allocation.Shape
+    shape: step_allocation.StepShape
     programs: list[tuple[StepSpec, int]]  # each component and its number of tasks
     shown: Launch  # the job as the tasks' environment shows it
     owners: list[tuple[int, int]]  # (job id, nodes) by component of a het job, in step order; else one entry
@@ -38,7 +38,7 @@ class ChosenComponents:
 def choose(job: HeadJob, components: Sequence[StepSpec]) -> ChosenComponents:
     """Choose the nodes, CPUs and tasks of every component. Raises StepRefused, StepBusy."""
     many = len(components) > 1
-    shapes: list[step_allocation.Shape] = []
+    shapes: list[step_allocation.StepShape] = []
     programs: list[tuple[StepSpec, int]] = []
     owners: list[tuple[int, int]] = []
     apart = many and not job.launch.het
@@ -69,7 +69,7 @@ def choose(job: HeadJob, components: Sequence[StepSpec]) -> ChosenComponents:
     return ChosenComponents(step_allocation.merge(shapes), programs, shown, owners)
 
 
-def _apart(launch: Launch, step: StepSpec, before: list[step_allocation.Shape]) -> Launch:
+def _apart(launch: Launch, step: StepSpec, before: list[step_allocation.StepShape]) -> Launch:
     """The nodes of a plain job that earlier components of the command line do not use."""
     taken = {share.name for shape in before for share in shape.shares}
     left = [share for share in launch.shares if share.name not in taken]

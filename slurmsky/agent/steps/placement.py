@@ -7,7 +7,7 @@ from enum import Enum
 from typing import AbstractSet, Iterable, Optional, Sequence, Union
 
 
-class Verdict(Enum):
+class PlacementVerdict(Enum):
     """Why a step gets no nodes, with Slurm's messages."""
 
     BUSY = "Requested nodes are busy"  # the only temporary one
@@ -45,7 +45,7 @@ class StepDemand:
     gpus_in_all: int = 0
 
 
-def pick(rooms: Sequence[NodeOffer], allowed: Iterable[int], wish: StepDemand) -> Union[list[int], Verdict]:
+def pick(rooms: Sequence[NodeOffer], allowed: Iterable[int], wish: StepDemand) -> Union[list[int], PlacementVerdict]:
     """Choose the indices of the step's nodes, in order. ``allowed``: nodes that -x does not exclude.
 
     >>> wide = StepDemand(1, 1, cpus=3)
@@ -70,7 +70,7 @@ class _Search:
         self.blocked_cpus = self.blocked_nodes = 0
         self.short_cpus = self.short_nodes = 0  # unusable because other steps hold their GPUs
 
-    def look_at_nodes(self, allowed: Iterable[int]) -> Optional[Verdict]:
+    def look_at_nodes(self, allowed: Iterable[int]) -> Optional[PlacementVerdict]:
         """Compute the CPUs that the step can use on each node."""
         wish, hopeless = self.wish, 0
         for index in allowed:
@@ -89,24 +89,24 @@ class _Search:
                 self.short_cpus += ever - now
                 if not now:
                     if wish.least == len(self.rooms):
-                        return Verdict.BUSY if ever else Verdict.BAD_GRES
+                        return PlacementVerdict.BUSY if ever else PlacementVerdict.BAD_GRES
                     self.short_nodes += 1
                     continue
             self.usable[index] = usable
             self.free.append(index)
-        return Verdict.BAD_GRES if hopeless > len(self.rooms) - wish.least else None
+        return PlacementVerdict.BAD_GRES if hopeless > len(self.rooms) - wish.least else None
 
-    def settle_names(self) -> Optional[Verdict]:
+    def settle_names(self) -> Optional[PlacementVerdict]:
         """Apply -w and -r: choose the named nodes first, or among them where they exceed the need; -r skips nodes."""
         wish = self.wish
         if wish.named:
             if not wish.named <= set(self.free):
                 waits = self.blocked_nodes or self.short_nodes
-                return Verdict.BUSY if waits else Verdict.TOO_MUCH_MEMORY
+                return PlacementVerdict.BUSY if waits else PlacementVerdict.TOO_MUCH_MEMORY
             if wish.arbitrary:
                 self.least = len(wish.named)
             if len(wish.named) > self.most:
-                return Verdict.UNAVAILABLE
+                return PlacementVerdict.UNAVAILABLE
             if len(wish.named) > self.least:
                 self.free = sorted(wish.named)
             else:
@@ -138,7 +138,7 @@ class _Search:
                     return
             limit = fewer
 
-    def choose(self) -> Union[list[int], Verdict]:
+    def choose(self) -> Union[list[int], PlacementVerdict]:
         """Choose from the idle nodes if they suffice, else from all free nodes."""
         wish = self.wish
         sizes = {room.cpus for room in self.rooms}
@@ -147,9 +147,9 @@ class _Search:
             if wish.pack:
                 self.most = self.least
             if self.most < self.least:
-                return Verdict.TOO_MANY
+                return PlacementVerdict.TOO_MANY
         if len(self.free) + len(self.picked) < self.least:
-            return Verdict.BUSY
+            return PlacementVerdict.BUSY
         # With -r, Slurm does not prefer idle nodes.
         idle = [] if wish.relative else [index for index in self.free if self.rooms[index].idle]
         needed = self.least - len(self.picked)
@@ -169,14 +169,14 @@ class _Search:
         self._take(found)
         return True
 
-    def _missing(self, nodes: int) -> Verdict:
+    def _missing(self, nodes: int) -> PlacementVerdict:
         if self.most <= nodes and not self.short_cpus and not self.blocked_cpus:
-            return Verdict.TOO_MANY
+            return PlacementVerdict.TOO_MANY
         if self.short_cpus or self.least <= nodes + self.short_nodes + self.blocked_nodes:
-            return Verdict.BUSY
-        return Verdict.UNAVAILABLE
+            return PlacementVerdict.BUSY
+        return PlacementVerdict.UNAVAILABLE
 
-    def _add_cpus(self) -> Union[list[int], Verdict]:
+    def _add_cpus(self) -> Union[list[int], PlacementVerdict]:
         """Add nodes until the step has enough CPUs."""
         wanted = self.wish.cpus
         have = sum(self.usable[index] for index in self.picked)
@@ -185,7 +185,7 @@ class _Search:
             self._take(self.free[:1])
         if wanted > have:
             waits = wanted <= have + self.short_cpus + self.blocked_cpus
-            return Verdict.BUSY if waits else Verdict.UNAVAILABLE
+            return PlacementVerdict.BUSY if waits else PlacementVerdict.UNAVAILABLE
         return sorted(self.picked)
 
     def _take(self, nodes: Sequence[int]) -> None:

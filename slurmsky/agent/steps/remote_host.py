@@ -13,7 +13,7 @@ from ...protocol import wire
 from ..net.channel import Channel
 from .file_writer import serve_file
 from .step_host import StepHost
-from .step_plan import TASK_INPUT, TASK_OUTPUT, Plan
+from .step_plan import TASK_INPUT, TASK_OUTPUT, StepPlan
 
 if TYPE_CHECKING:
     from ..core.agent import Agent
@@ -64,7 +64,7 @@ def serve_agent(agent: Agent, channel: Channel) -> None:
         message = json.loads(payload)
         operation = message["op"]
         if operation == "step":
-            plan = Plan(**message["plan"])
+            plan = StepPlan(**message["plan"])
             host = sink.host = StepHost(agent, plan, sink)
             agent.hosting(plan.job_id, plan.head)
             channel.on_drain = host.resume

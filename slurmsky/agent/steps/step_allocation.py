@@ -28,7 +28,7 @@ class StepRefused(Exception):
         self.plain = plain
 
 
-class BadRequest(Exception):
+class InvalidStep(Exception):
     """The step cannot be started as requested; the arguments are Slurm's lines."""
 
 
@@ -39,7 +39,7 @@ class StepBusy(Exception):
 
 
 @dataclass
-class Shape:
+class StepShape:
     """The resources and task layout of a step."""
 
     shares: list[NodeShare]  # the job's shares it runs on, in step order
@@ -169,7 +169,7 @@ def het_launches(launch: Launch, text: Optional[str], many: bool = False) -> lis
     ]
 
 
-def merge(shapes: Sequence[Shape]) -> Shape:
+def merge(shapes: Sequence[StepShape]) -> StepShape:
     """Merge components into one step: ranks continue from one component to the next."""
     if len(shapes) == 1:
         return shapes[0]
@@ -177,7 +177,7 @@ def merge(shapes: Sequence[Shape]) -> Shape:
     for shape in shapes:
         first = sum(map(len, ranks))
         ranks += [[first + rank for rank in here] for here in shape.ranks]
-    return Shape(
+    return StepShape(
         [share for shape in shapes for share in shape.shares],
         [cpus for shape in shapes for cpus in shape.cpus],
         [memory for shape in shapes for memory in shape.memory_mib],
@@ -189,7 +189,7 @@ def merge(shapes: Sequence[Shape]) -> Shape:
     )
 
 
-def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> Shape:
+def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> StepShape:
     """Choose nodes, CPUs, memory and layout of a step. Raises StepRefused, StepBusy.
 
     Without --exact (which -c implies) a step has all CPUs of its nodes; without --overlap it does not share
@@ -210,9 +210,9 @@ def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> Sha
     use = _in_use(job)
     rooms = [_room(share, use[share.name]) for share in shares]
     if step_gpus.unknown(spec.gres, shares):
-        raise StepRefused(placement.Verdict.BAD_GRES.value, asked.notes, plain=True)
+        raise StepRefused(placement.PlacementVerdict.BAD_GRES.value, asked.notes, plain=True)
     if step_gpus.other_type(spec, shares):
-        raise StepRefused(placement.Verdict.BAD_GRES.value, asked.notes)
+        raise StepRefused(placement.PlacementVerdict.BAD_GRES.value, asked.notes)
     gpus = step_gpus.wish(step, launch)
     ntasks = _task_count(step, rooms, asked, gpus, overlap)
     distribution, plane_size, pack = _distribution(spec, ntasks, asked.least)
@@ -235,14 +235,16 @@ def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> Sha
     devices: list[tuple[int, ...]] = []
     counts = step_gpus.counts(gpus, picked, ranks)
     if counts is None:
-        raise StepRefused(placement.Verdict.BAD_GRES.value, asked.notes)
+        raise StepRefused(placement.PlacementVerdict.BAD_GRES.value, asked.notes)
     for share, ids, here, count in zip(picked, free, ranks, counts):
         held = use[share.name]
         size = max(1, len(here) * per_task, count * (spec.cpus_per_gpu or 0))
         cpus.append(ids[:size] if exact else ids)
         memory.append(_memory(launch, spec, share, len(cpus[-1]), exact, overlap, held))
         devices.append(_choose_gpus(share, count, set() if overlap else held.gpus))
-    return Shape(picked, cpus, memory, devices, ranks, distribution, per_task, overlap, plane_size, tuple(asked.notes))
+    return StepShape(
+        picked, cpus, memory, devices, ranks, distribution, per_task, overlap, plane_size, tuple(asked.notes)
+    )
 
 
 def _room(share: NodeShare, held: _Use) -> placement.NodeOffer:
@@ -282,7 +284,7 @@ def _task_count(
         return max(1, asked.most) * (spec.ntasks_per_node or 1)
     sizes = [rooms[index].cpus for index in asked.allowed if overlap or rooms[index].idle]
     if len(sizes) < asked.least:
-        raise StepBusy(placement.Verdict.BUSY.value)
+        raise StepBusy(placement.PlacementVerdict.BUSY.value)
     return sum(size // spec.cpus_per_task for size in sorted(sizes, reverse=True)[: asked.most])
 
 
@@ -309,7 +311,7 @@ def _pick(
         cpus = 0  # steps share the real CPUs, as with --overcommit
     places = {share.name: index for index, share in enumerate(shares)}
     if not places.keys() >= set(asked.named):
-        raise StepRefused(placement.Verdict.UNAVAILABLE.value, asked.notes)
+        raise StepRefused(placement.PlacementVerdict.UNAVAILABLE.value, asked.notes)
     wish = placement.StepDemand(
         least=asked.least,
         most=asked.most,
@@ -324,12 +326,12 @@ def _pick(
         gpus_in_all=gpus.in_all,
     )
     found = placement.pick(rooms, asked.allowed, wish)
-    if found is placement.Verdict.BUSY:
+    if found is placement.PlacementVerdict.BUSY:
         raise StepBusy(found.value)
-    if isinstance(found, placement.Verdict):
+    if isinstance(found, placement.PlacementVerdict):
         raise StepRefused(found.value, asked.notes)
     if not ntasks:
-        raise StepRefused(placement.Verdict.TOO_MANY.value, asked.notes)
+        raise StepRefused(placement.PlacementVerdict.TOO_MANY.value, asked.notes)
     return [shares[index] for index in found]
 
 
@@ -339,9 +341,9 @@ def _memory(launch: Launch, spec: JobSpec, share: NodeShare, cpus: int, exact: b
     if not amount and exact:
         amount = (launch.spec.mem_per_cpu_mib or 0) * cpus
     if share.memory_mib and amount > share.memory_mib:
-        raise StepRefused(placement.Verdict.TOO_MUCH_MEMORY.value)
+        raise StepRefused(placement.PlacementVerdict.TOO_MUCH_MEMORY.value)
     if share.memory_mib and not overlap and amount and held.memory_mib + amount > share.memory_mib:
-        raise StepBusy(placement.Verdict.BUSY.value)
+        raise StepBusy(placement.PlacementVerdict.BUSY.value)
     return amount
 
 
@@ -351,7 +353,7 @@ def _choose_gpus(share: NodeShare, count: int, taken: set[int]) -> tuple[int, ..
         raise StepRefused("Insufficient GRES available in allocation")
     free = tuple(index for index in have if index not in taken)
     if count > len(free):
-        raise StepBusy(placement.Verdict.BUSY.value)
+        raise StepBusy(placement.PlacementVerdict.BUSY.value)
     return free[:count]
 
 

@@ -11,8 +11,8 @@ from ..process import processes, topology
 from ..process.task_prolog import run_task_prolog, start_task_epilog
 from ..process.usage_series import UsageSeries
 from . import task_binding
-from .step_plan import ERR, Plan, Sink
-from .task_binding import BindError, Binding
+from .step_plan import ERR, Sink, StepPlan
+from .task_binding import Binding, BindingRefused
 from .task_streams import Streams, Task
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _LINGER_S = 3.0
 class StepHost:
     """Runs a Plan on this node."""
 
-    def __init__(self, agent: Agent, plan: Plan, sink: Sink) -> None:
+    def __init__(self, agent: Agent, plan: StepPlan, sink: Sink) -> None:
         self.agent = agent
         self.plan = plan
         self.sink = sink
@@ -64,7 +64,7 @@ class StepHost:
         }
         return sorted(int(word) for word in found if word.isdecimal())
 
-    def _mpi_server(self, plan: Plan) -> Optional[NodeServer]:
+    def _mpi_server(self, plan: StepPlan) -> Optional[NodeServer]:
         if plan.mpi is None:
             return None
         if plan.mpi["type"] == "pmix":
@@ -151,7 +151,7 @@ class StepHost:
         self._started = True
         try:
             self._bindings = self._bind()
-        except BindError as error:
+        except BindingRefused as error:
             self._complain(self.tasks[0], str(error))
             self._give_up(1 << 8)
             return

@@ -34,7 +34,7 @@ class Sink(Protocol):
 
 
 @dataclass
-class Plan:
+class StepPlan:
     """One node's part of a step; JSON-ready."""
 
     job_id: int

@@ -21,9 +21,9 @@ from ..net import endpoints
 from ..net.channel import Channel
 from ..process.process_usage import TaskUsage, combine
 from ..process.usage_series import keep
-from .step_allocation import Shape
+from .step_allocation import StepShape
 from .step_host import StepHost
-from .step_plan import TASK_INPUT, TASK_OUTPUT, Plan
+from .step_plan import TASK_INPUT, TASK_OUTPUT, StepPlan
 
 if TYPE_CHECKING:
     from ..core.agent import Agent
@@ -86,7 +86,7 @@ class _Part:
 class _Local(_Part):
     """The part of a step on this node."""
 
-    def __init__(self, run: StepRun, index: int, share: NodeShare, plan: Plan) -> None:
+    def __init__(self, run: StepRun, index: int, share: NodeShare, plan: StepPlan) -> None:
         super().__init__(run, index, share)
         self.host = StepHost(run.job.agent, plan, self)
         self.start = self.host.start
@@ -105,7 +105,7 @@ class _Local(_Part):
 class _Remote(_Part):
     """The part of a step on another node, over a separate connection: a full connection blocks its tasks."""
 
-    def __init__(self, run: StepRun, index: int, share: NodeShare, plan: Plan) -> None:
+    def __init__(self, run: StepRun, index: int, share: NodeShare, plan: StepPlan) -> None:
         super().__init__(run, index, share)
         self.plan = plan
         self.left = set(plan.ranks)
@@ -187,7 +187,7 @@ RECENT_SIZE = 1024
 class StepRun:
     """A running step on its head agent."""
 
-    def __init__(self, job: HeadJob, records: list[tuple[Step, list[int]]], spec: StepSpec, shape: Shape) -> None:
+    def __init__(self, job: HeadJob, records: list[tuple[Step, list[int]]], spec: StepSpec, shape: StepShape) -> None:
         self.job = job
         self._records = records  # with their ranks; several for a step on components of a het job
         record = self.record = records[0][0]
@@ -219,7 +219,7 @@ class StepRun:
         """The step id as text."""
         return self.record.step_id
 
-    def start(self, plans: list[Plan]) -> None:
+    def start(self, plans: list[StepPlan]) -> None:
         """Start the tasks on all nodes, other nodes first. Raises OSError when a connection to a node fails."""
         for index, (share, plan) in enumerate(zip(self.shape.shares, plans)):
             here = share.name == self.job.node

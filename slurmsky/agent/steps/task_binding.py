@@ -39,7 +39,7 @@ _MPOL_PREFERRED, _MPOL_BIND, _MPOL_LOCAL = 1, 2, 4
 _INFINITE16 = 65535
 
 
-class BindError(Exception):
+class BindingRefused(Exception):
     """The tasks cannot be bound as requested; the text is Slurm's."""
 
 
@@ -141,7 +141,7 @@ def lay_out(ask: dict[str, Any], cpus: Sequence[Cpu], allocated: Sequence[int], 
     if how in ("map_cpu", "mask_cpu"):
         wanted = [{int(text, 0)} if how == "map_cpu" else _bits(text) for text in ask["values"]]
         if any(not mask or not mask <= whole for mask in wanted):
-            raise BindError(
+            raise BindingRefused(
                 "CPU binding outside of job step allocation, allocated CPUs are: %s." % ("0x%X" % _mask(whole))
             )
         return [frozenset(wanted[local % len(wanted)]) for local in range(tasks)]
@@ -183,7 +183,7 @@ def _memory_domains(ask: dict[str, Any], cpus: Sequence[Cpu], mine: Sequence[Cpu
             wanted = {domains[index % len(domains)]}
         masks.append(frozenset(cpu.number for cpu in mine if cpu.ldom in wanted))
     if not all(masks):
-        raise BindError(
+        raise BindingRefused(
             "CPU binding outside of job step allocation, allocated CPUs are: 0x%X."
             % _mask(frozenset(cpu.number for cpu in mine))
         )

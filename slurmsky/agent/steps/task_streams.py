@@ -11,7 +11,7 @@ from typing import Callable, Optional
 
 from ..job import file_opening, output_files
 from ..net.event_loop import READ, WRITE, Loop
-from .step_plan import ERR, OUT, Plan, Sink
+from .step_plan import ERR, OUT, Sink, StepPlan
 
 #: bytes of a task's incomplete line that are buffered before they are passed on
 LINE_LIMIT = 1 << 16
@@ -38,7 +38,7 @@ class Task:
 class Streams:
     """Our ends of the tasks' streams. ``ended`` is called whenever a stream has ended."""
 
-    def __init__(self, loop: Loop, plan: Plan, tasks: list[Task], sink: Sink, ended: Callable[[], None]) -> None:
+    def __init__(self, loop: Loop, plan: StepPlan, tasks: list[Task], sink: Sink, ended: Callable[[], None]) -> None:
         self._loop = loop
         self._plan = plan
         self._tasks = tasks

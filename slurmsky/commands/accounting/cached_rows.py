@@ -21,7 +21,7 @@ from ...options.query import SacctQuery, parse_sacct
 from ...protocol.wire import CommandRequest
 from ...report.report_context import ReportContext as Report
 from ...report.text import sacct_rows as report
-from ...report.text.print_fields import Column, Look, Same, Writer, values_of
+from ...report.text.print_fields import Column, Same, TableStyle, Writer, values_of
 from ...report.text.units import KILO, Scale
 from ..common.caller_settings import surroundings
 from ..common.report_settings import caller_zone
@@ -35,7 +35,7 @@ class RowForm:
     """Query, columns and report context: how jobs are printed."""
 
     query: SacctQuery
-    columns: Sequence[Column[report.Record]]
+    columns: Sequence[Column[report.SacctRow]]
     context: Report
 
     @property
@@ -44,11 +44,11 @@ class RowForm:
         return not self.query.allocations or any(one.name.lower() in report.STEP_SUMS for one in self.columns)
 
     @property
-    def look(self) -> Look:
+    def look(self) -> TableStyle:
         """Delimiter and layout of the lines."""
         query = self.query
         delimiter = "|" if query.delimiter is None else query.delimiter
-        return Look(2 if query.parsable2 else 1 if query.parsable else 0, delimiter, header=False)
+        return TableStyle(2 if query.parsable2 else 1 if query.parsable else 0, delimiter, header=False)
 
     def lines(self, jobs: Iterable[Job], only_steps: frozenset[int] = frozenset(), header: bool = False
               ) -> Iterator[str]:  # fmt: skip
@@ -103,7 +103,7 @@ def _kinds(ctx: CommandContext, query: SacctQuery, context: Report) -> tuple[_Ki
     asked = (query.units, query.noconvert, query.time_format, query.bitstr_len, query.expand_patterns, query.array,
              str(caller_zone(ctx)))  # fmt: skip
 
-    def rows_of(read: Callable[[Job], Iterable[report.Record]]) -> Make:
+    def rows_of(read: Callable[[Job], Iterable[report.SacctRow]]) -> Make:
         def make(jobs: Sequence[Job], names: Iterable[str]) -> Rows:
             groups = [list(read(job)) for job in jobs]
             rows = [row for group in groups for row in group]
@@ -148,7 +148,7 @@ def lines(ctx: CommandContext, query: SacctQuery, form: RowForm) -> Iterator[str
     names = [column.name.lower() for column in form.columns]
     writers, kept = [Writer(form.columns, form.look) for _ in range(2)], _Pages(ctx, form.with_steps)
 
-    def written(page: CachePage, writer: Writer[report.Record], runs: Sequence[Run]) -> tuple[list[int], list[str]]:
+    def written(page: CachePage, writer: Writer[report.SacctRow], runs: Sequence[Run]) -> tuple[list[int], list[str]]:
         counts, rows = page.rows(runs)
         return counts, writer.lines([page.cells(name, rows) for name in names], sum(counts))
 

@@ -41,7 +41,7 @@ _IDLE = ("cluster", "clusters", "fairshare", "share", "organization", "parent", 
          "defaultaccounts", "partition", "partitions", "rawusage", "usagefactor", "format")  # fmt: skip
 
 
-class Refused(Exception):
+class ChangeRefused(Exception):
     """Lines that sacctmgr prints before it rejects a request."""
 
 
@@ -56,7 +56,7 @@ def run(ctx: CommandContext, verb: str, what: str, words: Sequence[str]) -> int:
     change = _Change(ctx, words)
     try:
         table[verb, what](change)
-    except Refused as refusal:
+    except ChangeRefused as refusal:
         for line in refusal.args:
             ctx.err(line)
         return 1
@@ -108,7 +108,7 @@ class _Change:
         self.book.put_accounting()
 
 
-def _limits(words: dict[str, str], keys: dict[str, str], table: dict[str, schema.Key], old: Limits) -> Limits:
+def _limits(words: dict[str, str], keys: dict[str, str], table: dict[str, schema.SiteKey], old: Limits) -> Limits:
     """Merge the requested limits into the current ones; -1 removes a limit. Raises Refused."""
     found: dict[str, Any] = {}
     for name, text in words.items():
@@ -122,7 +122,7 @@ def _limits(words: dict[str, str], keys: dict[str, str], table: dict[str, schema
         try:
             found[limit] = table[key].read(int(text) if text.isdecimal() and key != "max_wall" else text)
         except schema.Bad:
-            raise Refused(f" Bad {name} value: {text}") from None
+            raise ChangeRefused(f" Bad {name} value: {text}") from None
     assert found.keys() <= _FIELDS
     return replace(old, **found)
 
@@ -131,7 +131,7 @@ def _known(words: dict[str, str], *more: str) -> None:
     """Raise Refused for a word that is no option of the entity."""
     for name in words:
         if name.rstrip("+-") not in (*more, *_IDLE):
-            raise Refused(f" Unknown option: {name}={words[name]}", " Use keyword 'where' to modify condition")
+            raise ChangeRefused(f" Unknown option: {name}={words[name]}", " Use keyword 'where' to modify condition")
 
 
 _DESCRIBED = ("description", "descriptions", "qos", "qoslevel", "defaultqos", "flags", "priority", "withassoc")
@@ -155,7 +155,7 @@ def _qos(one: QosConfig, words: dict[str, str]) -> QosConfig:
     try:
         read = schema.flags(flags) if flags else one.flags
     except schema.Bad as bad:
-        raise Refused(f" Bad flags value: {flags}: {bad}") from None
+        raise ChangeRefused(f" Bad flags value: {flags}: {bad}") from None
     priority = words.get("priority", str(one.priority))
     return replace(
         one,
@@ -175,13 +175,15 @@ def _add_accounts(change: _Change) -> None:
     known = _accounts(change)
     new = [name for name in change.names if name not in known]
     if not change.names:
-        raise Refused(" Need name of account to add.")
+        raise ChangeRefused(" Need name of account to add.")
     if not new:
         change.lines, change.code = ["Nothing new added."], 1
         return
     parent = change.where.get("parent", "root")
     if parent not in known:
-        raise Refused(f" This account '{parent}' doesn't exist.", "        Contact your admin to add this account.")
+        raise ChangeRefused(
+            f" This account '{parent}' doesn't exist.", "        Contact your admin to add this account."
+        )
     words = {**change.where, **change.set}
     overrides = change.overrides()
     for name in new:
@@ -200,7 +202,7 @@ def _modify_accounts(change: _Change) -> None:
     names = [name for name in change.names or known if name in known]
     missing = [name for name in change.names if name not in known]
     if missing or not change.set:
-        raise Refused(*(f" This account '{name}' doesn't exist." for name in missing), " Nothing modified")
+        raise ChangeRefused(*(f" This account '{name}' doesn't exist." for name in missing), " Nothing modified")
     overrides = change.overrides()
     for name in names:
         overrides.accounts[name] = _account(known[name], change.set)
@@ -219,7 +221,7 @@ def _delete_accounts(change: _Change) -> None:
         return
     busy = [job for job in change.book.jobs.values() if job.account in names and not job.state.finished]
     if busy:
-        raise Refused(
+        raise ChangeRefused(
             " Error with request: Job(s) active, cancel job(s) before remove",
             *(f"  JobID = {job.job_id:<10d} C = {change.cluster:<10.10} A = {job.account}" for job in busy),
         )
@@ -259,7 +261,7 @@ def _modify_qos(change: _Change) -> None:
     known = _all_qos(change)
     names = [name for name in change.names or known if name in known]
     if not names or not change.set:
-        raise Refused(" Nothing modified")
+        raise ChangeRefused(" Nothing modified")
     overrides = change.overrides()
     for name in names:
         overrides.qos[name] = _qos(known[name], change.set)
@@ -288,10 +290,11 @@ def _asked_accounts(change: _Change) -> list[str]:
 def _add_users(change: _Change) -> None:
     wanted, known = _asked_accounts(change), _accounts(change)
     if not wanted:
-        raise Refused(" Need name of account(s) to add the user to.")
+        raise ChangeRefused(" Need name of account(s) to add the user to.")
     for name in wanted:
         if name not in known:
-            raise Refused(f" This account '{name}' doesn't exist.", "        Contact your admin to add this account.",
+            raise ChangeRefused(f" This account '{name}' doesn't exist.",
+                                "        Contact your admin to add this account.",
                           " No associations or wckeys created.")  # fmt: skip
     overrides, added = change.overrides(), []
     for user in change.names:
@@ -311,17 +314,17 @@ def _add_users(change: _Change) -> None:
 
 def _modify_users(change: _Change) -> None:
     if not change.names or not change.set:
-        raise Refused(" Nothing modified")
+        raise ChangeRefused(" Nothing modified")
     default = change.set.get("defaultaccount")
     overrides = change.overrides()
     for user in change.names:
         have = overrides.users.setdefault(user, [])
         if default is not None:
             if default not in _accounts(change):
-                raise Refused(f" This account '{default}' doesn't exist.")
+                raise ChangeRefused(f" This account '{default}' doesn't exist.")
             overrides.users[user] = [default, *(name for name in have if name != default)]
     if change.set.keys() - set(_IDLE):
-        raise Refused(" Limits are of accounts and QOS here: a queue has one user.")
+        raise ChangeRefused(" Limits are of accounts and QOS here: a queue has one user.")
     change.commit()
     change.lines = ["Modified users...", *(f" {user}" for user in change.names)]
 
@@ -348,11 +351,11 @@ def _modify_jobs(change: _Change) -> None:
     texts = {"comment": "comment", "admincomment": "admin_comment", "systemcomment": "system_comment"}
     for name in change.set:
         if name not in (*texts, "derivedexitcode", "derivedes", "extra", "newwckey", "wckey"):
-            raise Refused(f" Unknown option: {name}={change.set[name]}")
+            raise ChangeRefused(f" Unknown option: {name}={change.set[name]}")
     ids = {int(name) for name in change.names if name.isdecimal()}
     jobs = change.book.recall(ids)
     if not jobs or not change.set:
-        raise Refused(" Nothing modified")
+        raise ChangeRefused(" Nothing modified")
     clock = Clock(change.ctx.queue.clock(), caller_zone(change.ctx), "standard")
     change.lines = ["Modified jobs..."]
     for job in jobs:
@@ -361,7 +364,7 @@ def _modify_jobs(change: _Change) -> None:
                 setattr(job, texts[name], text)
             elif name == "derivedexitcode":
                 if not text.isdecimal():
-                    raise Refused(f" Bad DerivedExitCode value: {text}")
+                    raise ChangeRefused(f" Bad DerivedExitCode value: {text}")
                 # A bare number is a wait status, as in slurmdbd: 22 means 0:22.
                 correct_derived_exit(job, int(text))
             elif name == "derivedes":

@@ -10,7 +10,7 @@ from ...controller.command_context import CommandContext
 from ...options.family import FamilyRequest
 from ...options.usage_errors import failure
 from ...report.json import data_parser
-from ...report.json.data_parser import BadForm, Form
+from ...report.json.data_parser import BadForm, OutputForm
 from .caller_settings import group_name, user_name
 
 #: makes the document from the document module and the meta block
@@ -40,7 +40,7 @@ def _style(ctx: CommandContext, name: str) -> str:
         raise failure(ctx.command, message, level="fatal") from None
 
 
-def _form(ctx: CommandContext, json: str | None, yaml: str | None) -> Form:
+def _form(ctx: CommandContext, json: str | None, yaml: str | None) -> OutputForm:
     """The form of --json or --yaml; when both are given, the last one wins."""
     if json is not None and yaml is not None:
         last = [word[:3] for word in ctx.args if word.startswith(("--j", "--y"))][-1:]

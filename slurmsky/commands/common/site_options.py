@@ -6,13 +6,13 @@ from ...controller.command_context import CommandContext
 from ...options import table as tables
 
 
-def table(ctx: CommandContext, command: str) -> tables.Table:
+def table(ctx: CommandContext, command: str) -> tables.OptionTable:
     """The table that parses this command at this site."""
     own = ctx.queue.site.options
     base = tables.load(command)
     if not own:
         return base
     return base.with_site_options(
-        tables.SiteOption(name=option.name, argument=option.argument, help=option.help, policy=option.policy)
+        tables.DeclaredOption(name=option.name, argument=option.argument, help=option.help, policy=option.policy)
         for option in own
     )

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import click
 
 from ...options.usage_errors import CommandError
-from ._base import HELP, Forward, Group
+from ._base import HELP, Forward, SlurmskyGroup
 
 #: exit code of usage errors, as in every click application
 USAGE_ERROR = 2
@@ -54,7 +54,7 @@ ENTRIES = (
 _BY_NAME = {entry.name: entry for entry in ENTRIES}
 
 
-class Application(Group):
+class Application(SlurmskyGroup):
     """Loads each command on first use from this package's module NAME_command."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -66,7 +66,7 @@ class Documented:
             formatter.write(f"\nMore: {documentation(self.page)}\n")
 
 
-class Command(Documented, click.Command):
+class SlurmskyCommand(Documented, click.Command):
     """A click command with an example and a documentation page."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -82,10 +82,10 @@ class Command(Documented, click.Command):
         self.example, self.page = example, page
 
 
-class Group(Documented, click.Group):
+class SlurmskyGroup(Documented, click.Group):
     """A click group: a command with subcommands."""
 
-    command_class = Command
+    command_class = SlurmskyCommand
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse as click does; without arguments print the help and fail."""
@@ -100,7 +100,7 @@ class Group(Documented, click.Group):
         self.example, self.page = example, page
 
 
-class PassingCommand(Command):
+class PassingCommand(SlurmskyCommand):
     """A command that precedes an sbatch command line; its flags may also come at the end."""
 
     helps = True

@@ -16,7 +16,7 @@ import click
 
 from ... import paths
 from ...top.controller_client import ControllerClient, NoController
-from ._base import Command
+from ._base import SlurmskyCommand
 
 _DAY_S = 86400.0
 _DEFAULT_DAYS = 30
@@ -119,7 +119,9 @@ def _live() -> set[int]:
     return {int(word) for word in answer.out.split() if word.isdecimal()}
 
 
-@click.command(cls=Command, example="slurmsky clean --dry-run\nslurmsky clean --days 7", page="guide#this-installation")
+@click.command(
+    cls=SlurmskyCommand, example="slurmsky clean --dry-run\nslurmsky clean --days 7", page="guide#this-installation"
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be removed.")
 @click.option("--days", type=click.FloatRange(min=0), default=_DEFAULT_DAYS, show_default=True,
               help="Remove files of jobs that have been over for so long.")  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ._base import Command
+from ._base import SlurmskyCommand
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -29,7 +29,7 @@ def own_words() -> dict[str, tuple[str, ...]]:
     return found
 
 
-@click.command(cls=Command, example='eval "$(slurmsky completion bash)"      in ~/.bashrc\n'
+@click.command(cls=SlurmskyCommand, example='eval "$(slurmsky completion bash)"      in ~/.bashrc\n'
                'eval "$(slurmsky completion zsh)"       in ~/.zshrc, behind compinit\n'
                "slurmsky completion fish | source       in ~/.config/fish/config.fish", page="guide")  # fmt: skip
 @click.argument("shell", type=click.Choice(SHELLS))

@@ -21,7 +21,7 @@ import click
 
 from ... import client, paths
 from ...top.controller_client import ControllerClient, NoController
-from ._base import Command
+from ._base import SlurmskyCommand
 
 if TYPE_CHECKING:
     from ...site.record import Site
@@ -34,7 +34,7 @@ _OLDEST_SKY = (0, 14, 1)
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """Result of a check: ``level`` is ok, note (works, with a limitation) or LOOK (broken); ``do`` is the remedy to
     type.
     """
@@ -45,9 +45,9 @@ class Finding:
     do: str = ""
 
 
-def _environment() -> Iterator[Finding]:
+def _environment() -> Iterator[CheckResult]:
     here = f"Python {sys.version.split()[0]} at {sys.executable}"
-    yield Finding("environment", GOOD, here)  # a Python that is too old never gets this far
+    yield CheckResult("environment", GOOD, here)  # a Python that is too old never gets this far
     missing = []
     for name in _DEPENDENCIES:
         try:
@@ -55,7 +55,9 @@ def _environment() -> Iterator[Finding]:
         except PackageNotFoundError:
             missing.append(name)
     if missing:
-        yield Finding("environment", BAD, f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}")
+        yield CheckResult(
+            "environment", BAD, f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}"
+        )
 
 
 def _bin() -> Path | None:
@@ -65,7 +67,7 @@ def _bin() -> Path | None:
     return next((place for place in places if (place / "sbatch").exists()), None)
 
 
-def _path() -> Iterator[Finding]:
+def _path() -> Iterator[CheckResult]:
     ours = _bin()
     first = shutil.which("sbatch")
     here = ours is not None and first is not None
@@ -74,10 +76,10 @@ def _path() -> Iterator[Finding]:
         or b"slurmsky" in _start_of(first or "")
     )
     if same:
-        yield Finding("PATH", GOOD, f"sbatch is {first}")
+        yield CheckResult("PATH", GOOD, f"sbatch is {first}")
     else:
         other = f"sbatch is {first}, another Slurm's" if first else "sbatch is not on PATH"
-        yield Finding("PATH", BAD, other, f'export PATH="{ours}:$PATH"' if ours else "install the package again")
+        yield CheckResult("PATH", BAD, other, f'export PATH="{ours}:$PATH"' if ours else "install the package again")
 
 
 def _start_of(path: str) -> bytes:
@@ -88,24 +90,24 @@ def _start_of(path: str) -> bytes:
         return b""
 
 
-def _state() -> Iterator[Finding]:
+def _state() -> Iterator[CheckResult]:
     home = paths.state(os.environ).home
     place = home
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free >> 20
     if not os.access(place, os.W_OK | os.X_OK):
-        yield Finding("state folder", BAD, f"{home} cannot be written", "export SLURMSKY_HOME=/a/folder/of/yours")
+        yield CheckResult("state folder", BAD, f"{home} cannot be written", "export SLURMSKY_HOME=/a/folder/of/yours")
     elif free < _LEAST_FREE_MIB:
-        yield Finding("state folder", BAD, f"{free} MiB free for {home}", "slurmsky clean; or set SLURMSKY_HOME")
+        yield CheckResult("state folder", BAD, f"{free} MiB free for {home}", "slurmsky clean; or set SLURMSKY_HOME")
     else:
-        yield Finding("state folder", GOOD, f"{home}, {free >> 10} GiB free")
+        yield CheckResult("state folder", GOOD, f"{home}, {free >> 10} GiB free")
     if home.exists() and home.stat().st_mode & 0o077:
         mode = home.stat().st_mode & 0o777
-        yield Finding("state folder", BAD, f"{home} has mode {mode:04o}: others can read it", f"chmod 700 {home}")
+        yield CheckResult("state folder", BAD, f"{home} has mode {mode:04o}: others can read it", f"chmod 700 {home}")
     kind = _file_system(str(place))
     if kind in ("nfs", "nfs4", "cifs", "fuse.sshfs", "lustre"):
-        yield Finding("state folder", NOTE, f"{home} is on {kind}: its database wants a local disk",
+        yield CheckResult("state folder", NOTE, f"{home} is on {kind}: its database wants a local disk",
                       "export SLURMSKY_HOME=/local/folder")  # fmt: skip
 
 
@@ -124,10 +126,10 @@ def _file_system(path: str) -> str:
     return kind
 
 
-def _site() -> Iterator[Finding]:
+def _site() -> Iterator[CheckResult]:
     file = paths.site_file(os.environ)
     if file is None:
-        yield Finding("site file", GOOD, "none: any partition, account and feature is accepted")
+        yield CheckResult("site file", GOOD, "none: any partition, account and feature is accepted")
         return
     from ...engines import machine_facts
     from ...site.load import load
@@ -137,15 +139,15 @@ def _site() -> Iterator[Finding]:
         site = load(file.read_text("utf-8"), str(file), machine_facts.facts())
     except OSError as error:
         do = f"unset {paths.SITE}; or slurmsky site init -o {file}"
-        yield Finding("site file", BAD, f"{file}: {error.strerror}", do)
+        yield CheckResult("site file", BAD, f"{file}: {error.strerror}", do)
     except (SiteError, UnicodeDecodeError) as error:
-        yield Finding("site file", BAD, str(error).splitlines()[0], f"slurmsky site check {file}")
+        yield CheckResult("site file", BAD, str(error).splitlines()[0], f"slurmsky site check {file}")
     else:
         names = ", ".join(part.name for part in site.cluster.partitions)
-        yield Finding("site file", GOOD, f"{file}: partitions {names}")
+        yield CheckResult("site file", GOOD, f"{file}: partitions {names}")
 
 
-def _controller() -> Iterator[Finding]:
+def _controller() -> Iterator[CheckResult]:
     controller = ControllerClient()
     log = paths.state(os.environ).log
     try:
@@ -154,34 +156,36 @@ def _controller() -> Iterator[Finding]:
         answer = controller.ask("slurmsky", "status", "--json")
         found = json.loads(answer.out)
     except NoController as error:
-        yield Finding("controller", BAD, str(error), f"less {log}")
+        yield CheckResult("controller", BAD, str(error), f"less {log}")
         return
     except ValueError:
-        yield Finding("controller", BAD, "it runs another version of slurmsky", "slurmsky stop")
+        yield CheckResult("controller", BAD, "it runs another version of slurmsky", "slurmsky stop")
         return
     engine = found["engine"]
-    yield Finding("controller", GOOD, f"pid {found['controller']['pid']}{started}; engine {engine['name']} "
+    yield CheckResult("controller", GOOD, f"pid {found['controller']['pid']}{started}; engine {engine['name']} "
                   f"({engine['reason']})")  # fmt: skip
     for one in found.get("engines", ()):
-        yield Finding("controller", GOOD if one["ok"] else BAD, one["text"], "" if one["ok"] else "sky api info")
+        yield CheckResult("controller", GOOD if one["ok"] else BAD, one["text"], "" if one["ok"] else "sky api info")
     if found["problem"]:
-        yield Finding("controller", BAD, found["problem"], f"free space under {found['state_folder']}")
+        yield CheckResult("controller", BAD, found["problem"], f"free space under {found['state_folder']}")
     damaged = found["damaged_records"]
     if damaged:
         names = ", ".join(damaged[:5]) + (", ..." if len(damaged) > 5 else "")
         text = f"{len(damaged)} damaged records of the database were set aside: {names}"
-        yield Finding("database", BAD, text, f"keep a copy of {found['state_folder']}; see the log {log}")
+        yield CheckResult("database", BAD, text, f"keep a copy of {found['state_folder']}; see the log {log}")
     if found["nodes_down"]:
         down = ",".join(found["nodes_down"])
-        yield Finding("nodes", BAD, f"down or drained: {down}", f"scontrol show node {down}; scontrol update "
+        yield CheckResult("nodes", BAD, f"down or drained: {down}", f"scontrol show node {down}; scontrol update "
                       f"NodeName={down} State=RESUME")  # fmt: skip
     else:
-        yield Finding("nodes", GOOD, f"all {found['nodes']['all']} are up")
+        yield CheckResult("nodes", GOOD, f"all {found['nodes']['all']} are up")
     if not (found["mail_program"] or shutil.which("mail")):
-        yield Finding("mail", NOTE, "no mail program: --mail-type sends nothing", "install mailx, or set mail_program")
+        yield CheckResult(
+            "mail", NOTE, "no mail program: --mail-type sends nothing", "install mailx, or set mail_program"
+        )
 
 
-def _sky() -> Iterator[Finding]:
+def _sky() -> Iterator[CheckResult]:
     program = shutil.which("sky")
     from ...engines import registry
     from ...engines.base import EngineError
@@ -195,10 +199,10 @@ def _sky() -> Iterator[Finding]:
     if not service.configured:
         text = f"installed ({installed or program}) and never used" if installed or program else "not installed"
         do = "sky check" if installed or program else "pip install 'skypilot[kubernetes,aws]'; sky check"
-        yield Finding("SkyPilot", NOTE, f"{text}: jobs run on this machine", do)
+        yield CheckResult("SkyPilot", NOTE, f"{text}: jobs run on this machine", do)
         return
     if installed and _numbers(installed) < _OLDEST_SKY:
-        yield Finding("SkyPilot", BAD, f"version {installed} is older than 0.14.1", "pip install -U skypilot")
+        yield CheckResult("SkyPilot", BAD, f"version {installed} is older than 0.14.1", "pip install -U skypilot")
     where = service.endpoint
 
     async def ask() -> tuple[str, list[str]]:
@@ -210,17 +214,17 @@ def _sky() -> Iterator[Finding]:
     try:
         server, infra = asyncio.run(asyncio.wait_for(ask(), _SKY_PATIENCE_S))
     except LoginRequired:
-        yield Finding("SkyPilot", BAD, f"{where} wants a login", f"sky api login -e {where}")
+        yield CheckResult("SkyPilot", BAD, f"{where} wants a login", f"sky api login -e {where}")
     except asyncio.TimeoutError:
-        yield Finding("SkyPilot", BAD, f"{where} does not answer in {_SKY_PATIENCE_S:.0f} s", "sky api status")
+        yield CheckResult("SkyPilot", BAD, f"{where} does not answer in {_SKY_PATIENCE_S:.0f} s", "sky api status")
     except EngineError as error:
-        yield Finding("SkyPilot", BAD, f"{where}: {error}", "sky api start" if service.local else "sky api info")
+        yield CheckResult("SkyPilot", BAD, f"{where}: {error}", "sky api start" if service.local else "sky api info")
     else:
-        yield Finding("SkyPilot", GOOD, f"server {where}" + (f", version {server}" if server else ""))
+        yield CheckResult("SkyPilot", GOOD, f"server {where}" + (f", version {server}" if server else ""))
         if infra:
-            yield Finding("SkyPilot", GOOD, f"enabled: {', '.join(infra)}")
+            yield CheckResult("SkyPilot", GOOD, f"enabled: {', '.join(infra)}")
         else:
-            yield Finding("SkyPilot", BAD, "no infra is enabled: jobs run on this machine", "sky check")
+            yield CheckResult("SkyPilot", BAD, "no infra is enabled: jobs run on this machine", "sky check")
 
 
 def _loaded_site() -> Site:
@@ -239,30 +243,30 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split("+")[0].split(".")[:3] if part.isdecimal())
 
 
-def _gpus() -> Iterator[Finding]:
+def _gpus() -> Iterator[CheckResult]:
     devices = [name for name in os.listdir("/dev") if name.startswith("nvidia") and name[6:].isdecimal()]
     program = shutil.which("nvidia-smi")
     if not devices and not program:
-        yield Finding("GPUs", GOOD, "none on this machine")
+        yield CheckResult("GPUs", GOOD, "none on this machine")
         return
     if program is None:
-        yield Finding(
+        yield CheckResult(
             "GPUs", BAD, f"{len(devices)} devices, but no nvidia-smi on PATH", "install NVIDIA's driver tools"
         )
         return
     try:
         done = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.TimeoutExpired) as error:
-        yield Finding("GPUs", BAD, f"nvidia-smi: {error}", "nvidia-smi")
+        yield CheckResult("GPUs", BAD, f"nvidia-smi: {error}", "nvidia-smi")
         return
     found = [line.split("(UUID")[0].strip() for line in done.stdout.splitlines() if line.startswith("GPU ")]
     if done.returncode or not found:
-        yield Finding("GPUs", BAD, "nvidia-smi finds none", "nvidia-smi")
+        yield CheckResult("GPUs", BAD, "nvidia-smi finds none", "nvidia-smi")
     else:
-        yield Finding("GPUs", GOOD, "; ".join(found))
+        yield CheckResult("GPUs", GOOD, "; ".join(found))
 
 
-def _cgroups() -> Iterator[Finding]:
+def _cgroups() -> Iterator[CheckResult]:
     """Check whether memory limits of jobs can be enforced."""
     own = ""
     try:
@@ -272,46 +276,46 @@ def _cgroups() -> Iterator[Finding]:
         pass
     folder = Path("/sys/fs/cgroup" + own)
     if not (folder / "cgroup.controllers").exists():
-        yield Finding("cgroups", NOTE, "no cgroup v2: jobs are not held to the memory they ask for",
+        yield CheckResult("cgroups", NOTE, "no cgroup v2: jobs are not held to the memory they ask for",
                       "boot with systemd.unified_cgroup_hierarchy=1")  # fmt: skip
         return
     controllers = (folder / "cgroup.controllers").read_text().split()
     if "memory" in controllers and os.access(folder, os.W_OK):
-        yield Finding("cgroups", GOOD, "v2, writable, with the memory controller")
+        yield CheckResult("cgroups", GOOD, "v2, writable, with the memory controller")
     else:
-        yield Finding("cgroups", NOTE, "not delegated to you: jobs are not held to the memory they ask for",
+        yield CheckResult("cgroups", NOTE, "not delegated to you: jobs are not held to the memory they ask for",
                       "slurmsky service install (its unit has Delegate=yes)")  # fmt: skip
 
 
-def _boot() -> Iterator[Finding]:
+def _boot() -> Iterator[CheckResult]:
     """Check whether pending jobs resume after a reboot."""
     from .service_command import installed, lingering
 
     if not installed():
         text = "after a reboot the queue continues with your next command"
-        yield Finding("boot", NOTE, text, "slurmsky service install")
+        yield CheckResult("boot", NOTE, text, "slurmsky service install")
     elif not lingering():
-        yield Finding("boot", NOTE, "the service starts when you log in, not at boot", "loginctl enable-linger")
+        yield CheckResult("boot", NOTE, "the service starts when you log in, not at boot", "loginctl enable-linger")
     else:
-        yield Finding("boot", GOOD, "the controller starts with the machine")
+        yield CheckResult("boot", GOOD, "the controller starts with the machine")
 
 
-CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[], Iterator[CheckResult]], ...] = (
     _environment, _path, _state, _site, _controller, _sky, _gpus, _cgroups, _boot,
 )  # fmt: skip
 
 
-def findings() -> Iterator[Finding]:
+def findings() -> Iterator[CheckResult]:
     """Run all checks in order; a check that raises is itself a finding."""
     for check in CHECKS:
         try:
             yield from check()
         except Exception as error:
             name = check.__name__.strip("_")
-            yield Finding(name, BAD, f"the check failed: {type(error).__name__}: {error}", "report this as a bug")
+            yield CheckResult(name, BAD, f"the check failed: {type(error).__name__}: {error}", "report this as a bug")
 
 
-@click.command(cls=Command, example="slurmsky doctor --json | jq '.findings[] | select(.level != \"ok\")'",
+@click.command(cls=SlurmskyCommand, example="slurmsky doctor --json | jq '.findings[] | select(.level != \"ok\")'",
                page="troubleshooting")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 def command(as_json: bool) -> int:

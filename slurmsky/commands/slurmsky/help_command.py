@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from ._base import Command
+from ._base import SlurmskyCommand
 
 
-@click.command(cls=Command, example="slurmsky help why")
+@click.command(cls=SlurmskyCommand, example="slurmsky help why")
 @click.argument("words", nargs=-1, metavar="[COMMAND]...")
 def command(words: tuple[str, ...]) -> int:
     """The list of commands, or the help of one."""

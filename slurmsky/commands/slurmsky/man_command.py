@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from ._base import Command
+from ._base import SlurmskyCommand
 
 
-@click.command(cls=Command, example="slurmsky man sbatch | man -l -", page="guide")
+@click.command(cls=SlurmskyCommand, example="slurmsky man sbatch | man -l -", page="guide")
 @click.argument("name", metavar="COMMAND")
 def command(name: str) -> int:
     """Print the manual page of a command, for man -l -.

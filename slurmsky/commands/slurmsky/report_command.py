@@ -20,14 +20,14 @@ from ...page.job_page import job_page
 from ...page.timeline import Period
 from ...report.report_context import ReportContext as Report
 from ...report.text.units import Clock
-from ...report.text.why import Answer
+from ...report.text.why import Explanation
 from .._files import opener
 from ..common.caller_settings import surroundings
 from ..common.command_errors import absolute
 from ..common.report_settings import caller_zone
 from ..common.site_options import table
 from ..sacct import check_window, select, unknown
-from ._base import Command, failed, in_controller
+from ._base import SlurmskyCommand, failed, in_controller
 from .why_command import answers
 
 #: with more jobs than this, a curve of their averages would not change visibly
@@ -43,7 +43,9 @@ class Call:
     jobs: list[str]
 
 
-@click.command(cls=Command, example="slurmsky report 42\nslurmsky report --since midnight -o today.html", page="guide")
+@click.command(
+    cls=SlurmskyCommand, example="slurmsky report 42\nslurmsky report --since midnight -o today.html", page="guide"
+)
 @click.option("-S", "--since", metavar="WHEN", help="Jobs that waited or ran since then: now-2hours, midnight, "
               "2026-11-20, 14:30, as sacct's -S.")  # fmt: skip
 @click.option("-E", "--until", metavar="WHEN", help="And up to then (default: now).")
@@ -119,7 +121,7 @@ def _query(ctx: CommandContext, call: Call) -> SacctQuery:
     return query
 
 
-def _page(jobs: list[Job], query: SacctQuery, context: Report, call: Call, why: Answer | None) -> str:
+def _page(jobs: list[Job], query: SacctQuery, context: Report, call: Call, why: Explanation | None) -> str:
     zone = context.clock.zone
     if call.jobs:
         if len({job.job_id for job in jobs}) == 1:

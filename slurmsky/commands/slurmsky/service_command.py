@@ -14,7 +14,7 @@ import click
 
 from ... import client, paths
 from ...options.usage_errors import CommandError
-from ._base import Group, failed
+from ._base import SlurmskyGroup, failed
 
 UNIT = "slurmsky.service"
 _TEXT = """# Written by: slurmsky service install
@@ -85,7 +85,7 @@ def _systemctl(*words: str) -> None:
         raise failed(f"slurmsky: service: systemctl --user {shlex.join(words)}: {said[-1]}")
 
 
-@click.group(cls=Group, example="slurmsky service install && loginctl enable-linger", page="guide")
+@click.group(cls=SlurmskyGroup, example="slurmsky service install && loginctl enable-linger", page="guide")
 def command() -> None:
     """The controller as a systemd user unit: it starts with the machine, so that waiting jobs go on after a reboot.
 

@@ -33,14 +33,14 @@ from ...translate.notes import Refused
 from ...translate.task import plan
 from .._files import opener
 from ..common.command_errors import absolute
-from ._base import Group, failed, in_controller
+from ._base import SlurmskyGroup, failed, in_controller
 from .explain_command import write
 from .site_from_folder import init_from
 
 PATIENCE_S = 60.0
 
 
-@click.group(cls=Group, example="slurmsky site init -o ~/.config/slurmsky/slurmsky.toml --sinfo=sinfo.txt\n"
+@click.group(cls=SlurmskyGroup, example="slurmsky site init -o ~/.config/slurmsky/slurmsky.toml --sinfo=sinfo.txt\n"
              "slurmsky site check", page="admins")  # fmt: skip
 def command() -> None:
     """Validate or create the site file, which says what partitions, accounts and limits mean."""

@@ -12,7 +12,7 @@ import click
 from ...controller.command_context import CommandContext
 from ...language import timelimit
 from ...model.states import JobState
-from ._base import Command, in_controller
+from ._base import SlurmskyCommand, in_controller
 
 
 def record(ctx: CommandContext) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     return rows + ([("problem", found["problem"])] if found["problem"] else [])
 
 
-@click.command(cls=Command, example="slurmsky status --json | jq .jobs", page="troubleshooting")
+@click.command(cls=SlurmskyCommand, example="slurmsky status --json | jq .jobs", page="troubleshooting")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 @in_controller
 async def command(ctx: CommandContext, as_json: bool) -> int:

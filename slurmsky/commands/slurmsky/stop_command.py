@@ -8,10 +8,10 @@ import click
 
 from ... import client, client_start, paths
 from ...top.controller_client import ControllerClient, NoController
-from ._base import Command, Forward, failed
+from ._base import Forward, SlurmskyCommand, failed
 
 
-@click.command(cls=Command, example="slurmsky stop", page="guide")
+@click.command(cls=SlurmskyCommand, example="slurmsky stop", page="guide")
 def command() -> int:
     """End the controller and wait until it has left.
 

@@ -12,7 +12,7 @@ import click
 
 from ... import top
 from ...controller.command_context import CommandContext
-from ._base import Command, failed, in_controller
+from ._base import SlurmskyCommand, failed, in_controller
 
 #: the oldest version of textual that the view supports
 OLDEST = (8,)
@@ -20,7 +20,7 @@ _USUAL_S = 2.0
 _QUICKEST_S = 0.5
 
 
-@click.command(cls=Command, example="slurmsky top -i 5", page="guide")
+@click.command(cls=SlurmskyCommand, example="slurmsky top -i 5", page="guide")
 @click.option("-i", "--iterate", metavar="SECONDS", default=str(_USUAL_S), show_default=True,
               help="How often to ask; less often where answers take long.")  # fmt: skip
 @in_controller

@@ -22,7 +22,7 @@ import click
 from ... import client
 from ...protocol import port_mux
 from ...top.controller_client import ControllerClient, NoController
-from ._base import Command, failed
+from ._base import SlurmskyCommand, failed
 
 _POLL_S = 2.0
 _READY_S = 120.0
@@ -74,7 +74,8 @@ def wait_for(job: str, controller: ControllerClient) -> None:
         time.sleep(_POLL_S)
 
 
-@click.command(cls=Command, example="slurmsky tunnel 42 8888             http://localhost:8888 is the job's Jupyter\n"
+@click.command(cls=SlurmskyCommand,
+               example="slurmsky tunnel 42 8888             http://localhost:8888 is the job's Jupyter\n"
                "slurmsky tunnel --node n2 42 9006:6006", page="notebooks")  # fmt: skip
 @click.option("-w", "--node", metavar="NAME", default="", help="The node (default: the job's first).")
 @click.option("--bind", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Where to listen.")

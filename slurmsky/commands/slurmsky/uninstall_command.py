@@ -14,7 +14,7 @@ import click
 from ... import client, paths
 from ...top.controller_client import ControllerClient, NoController
 from . import service_command as service
-from ._base import Command, failed
+from ._base import SlurmskyCommand, failed
 from .stop_command import stop
 
 _PATIENCE_S = 20.0
@@ -61,7 +61,7 @@ def _zombie(pid: int) -> bool:
         return True
 
 
-@click.command(cls=Command, example="slurmsky uninstall --cancel-jobs\npip uninstall slurmsky",
+@click.command(cls=SlurmskyCommand, example="slurmsky uninstall --cancel-jobs\npip uninstall slurmsky",
                page="guide#this-installation")  # fmt: skip
 @click.option("--cancel-jobs", is_flag=True, help="Cancel the jobs that wait and run first.")
 @click.option("--keep-history", is_flag=True, help="Keep the state folder with the queue's database.")

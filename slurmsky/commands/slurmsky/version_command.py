@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from ... import __version__
-from ._base import Command
+from ._base import SlurmskyCommand
 
 
-@click.command(cls=Command, page="guide")
+@click.command(cls=SlurmskyCommand, page="guide")
 def command() -> int:
     """The version, in one line."""
     click.echo(f"slurmsky {__version__}")

@@ -25,7 +25,7 @@ from ...report.text import why
 from ...report.text.units import Clock
 from ...top.tail import Tail
 from ..common.report_settings import caller_zone
-from ._base import Command, failed, in_controller
+from ._base import SlurmskyCommand, failed, in_controller
 
 #: maximum number of output lines shown, and of jobs named
 _TAIL, _NAMED = 10, 5
@@ -72,7 +72,7 @@ def _named(one: JobId, job: Job) -> bool:
     return one.job_id in (job.job_id, job.array_job_id)
 
 
-async def answers(ctx: CommandContext, jobs: list[Job]) -> list[why.Answer]:
+async def answers(ctx: CommandContext, jobs: list[Job]) -> list[why.Explanation]:
     """An answer for each job, up to a maximum number."""
     found = []
     report = Report(clock=Clock(ctx.queue.clock(), caller_zone(ctx)), cluster=ctx.queue.book.cluster)
@@ -82,7 +82,9 @@ async def answers(ctx: CommandContext, jobs: list[Job]) -> list[why.Answer]:
     return found
 
 
-@click.command(cls=Command, example="slurmsky why\nslurmsky why 42\nslurmsky why 42_7 43", page="troubleshooting")
+@click.command(
+    cls=SlurmskyCommand, example="slurmsky why\nslurmsky why 42\nslurmsky why 42_7 43", page="troubleshooting"
+)
 @click.argument("words", nargs=-1, metavar="[JOB]...")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 @in_controller
@@ -110,12 +112,12 @@ async def command(ctx: CommandContext, words: tuple[str, ...], as_json: bool) ->
 # --- pending jobs
 
 
-def waiting(queue: Controller, job: Job) -> why.Facts:
+def waiting(queue: Controller, job: Job) -> why.JobFacts:
     """Facts about a pending job: jobs ahead of it, what it waits for, its estimated start."""
     partition = queue.book.cluster.partition(job.partition.partition(",")[0])
     awaited = tuple(_awaited(queue, job)) if job.dependency else ()
     if partition is None:
-        return why.Facts(awaited=awaited)
+        return why.JobFacts(awaited=awaited)
     before: list[Job] = []
     starts, after = (job.start_time, "") if job.reason == "BeginTime" else (0.0, "")
     room = ""
@@ -125,7 +127,7 @@ def waiting(queue: Controller, job: Job) -> why.Facts:
             room = _room(queue, partition)
             starts, after = _start(queue, job, partition, bool(before))
     names = tuple(derived.job_id_text(one, 64) for one in before[:_NAMED])
-    return why.Facts(
+    return why.JobFacts(
         before=names,
         before_count=len(before),
         room=room,
@@ -219,10 +221,10 @@ def _awaited(queue: Controller, job: Job) -> list[str]:
 # --- jobs that have started
 
 
-async def output(job: Job) -> why.Facts:
+async def output(job: Job) -> why.JobFacts:
     """The last lines of the job's error file, else of its output file."""
     if not job.is_batch or not job.start_time:
-        return why.Facts()
+        return why.JobFacts()
     names = [derived.expand_path(name, job) for name in (job.stderr, job.stdout) if name]
     problem = ""
     for path in dict.fromkeys(names):
@@ -232,7 +234,7 @@ async def output(job: Job) -> why.Facts:
         look = await asyncio.to_thread(Tail(path).look)
         lines = [line for line in look.lines if line.strip()]
         if lines:
-            return why.Facts(output=path, tail=tuple(lines[-_TAIL:]))
+            return why.JobFacts(output=path, tail=tuple(lines[-_TAIL:]))
         missing = "does not exist" if "no such file" in look.problem else look.problem or "is empty"
         problem = f"Its output file {path} {missing}."
-    return why.Facts(output=names[-1] if names else "", no_output=problem)
+    return why.JobFacts(output=names[-1] if names else "", no_output=problem)

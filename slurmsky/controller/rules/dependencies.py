@@ -20,7 +20,7 @@ Lookup = Callable[[int, int | str | None], list[Job]]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DependencyVerdict:
     """``state`` is "met", "wait" or "never"; ``rest`` what is still unfulfilled or failed, ``shown`` with marks."""
 
     state: str
@@ -95,10 +95,10 @@ def _whole(target: dependency.JobRef, lookup: Lookup) -> dependency.JobRef:
     return replace(target, task="*") if records and records[0].array_job_id else target
 
 
-def evaluate(text: str, own: Job, lookup: Lookup, singletons: Iterable[Job], now: float) -> Verdict:
+def evaluate(text: str, own: Job, lookup: Lookup, singletons: Iterable[Job], now: float) -> DependencyVerdict:
     """Evaluate a whole dependency text; ``singletons`` are the other jobs of the same name and user."""
     if not text:
-        return Verdict("met")
+        return DependencyVerdict("met")
     parsed = dependency.parse(text)
     rest: list[str] = []
     shown: list[str] = []
@@ -128,9 +128,9 @@ def evaluate(text: str, own: Job, lookup: Lookup, singletons: Iterable[Job], now
     separator = "?" if parsed.any else ","
     done = met > 0 if parsed.any else met == total
     if done:
-        return Verdict("met")
+        return DependencyVerdict("met")
     hopeless = never == total if parsed.any else never > 0
-    return Verdict("never" if hopeless else "wait", separator.join(rest), separator.join(shown), recheck)
+    return DependencyVerdict("never" if hopeless else "wait", separator.join(rest), separator.join(shown), recheck)
 
 
 @lru_cache(maxsize=1024)

@@ -186,9 +186,9 @@ def fits_shape(config: NodeConfig, demand: Demand) -> bool:
     )
 
 
-def _choices(text: str) -> list[constraint.Choice]:
+def _choices(text: str) -> list[constraint.Alternative]:
     """The ways to satisfy --constraint, in the order in which they are tried."""
-    return constraint.parse(text).choices() if text else [constraint.Choice(())]
+    return constraint.parse(text).choices() if text else [constraint.Alternative(())]
 
 
 #: the signature of ``place``
@@ -222,11 +222,11 @@ def place(demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True)
             shares = _place(demand, choice, offers, nodes, consume_memory)
             if shares is not None:
                 return shares
-    return None if demand.features else _place(demand, constraint.Choice(()), offers, nodes, consume_memory)
+    return None if demand.features else _place(demand, constraint.Alternative(()), offers, nodes, consume_memory)
 
 
 def _place(
-    demand: Demand, choice: constraint.Choice, able: list[_Offer], nodes: Sequence[NodeUse], consume_memory: bool
+    demand: Demand, choice: constraint.Alternative, able: list[_Offer], nodes: Sequence[NodeUse], consume_memory: bool
 ) -> list[NodeShare] | None:
     offers = [offer for offer in able if choice.matches(offer.use.config.active)]
     offered = {offer.use.config.name: offer for offer in offers}
@@ -383,7 +383,11 @@ def impossible(demand: Demand, nodes: Sequence[NodeConfig], consume_memory: bool
 
 
 def _impossible(
-    demand: Demand, choice: constraint.Choice, able: list[NodeConfig], nodes: Sequence[NodeConfig], consume_memory: bool
+    demand: Demand,
+    choice: constraint.Alternative,
+    able: list[NodeConfig],
+    nodes: Sequence[NodeConfig],
+    consume_memory: bool,
 ) -> Impossible | None:
     fit = [node for node in able if choice.matches(node.active)]
     if choice.pick([(node.name, node.active) for node in fit]) is None:

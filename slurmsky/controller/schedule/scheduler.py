@@ -25,7 +25,7 @@ from ..rules.virtual_nodes import Fit
 from .scheduling_pass import SchedulingPass
 
 
-class Budget(Protocol):
+class PassBudget(Protocol):
     """The budgets during one pass, which count the jobs that the pass plans to start."""
 
     prices: dict[int, tuple[Job, float]]
@@ -64,7 +64,7 @@ class Scheduler:
         places_in: Callable[[str], bool] = lambda partition: True,
         packs: Callable[[JobSpec, str], bool] = lambda spec, partition: False,
         *,
-        budget: Callable[[], Budget] = NoBudget,
+        budget: Callable[[], PassBudget] = NoBudget,
         undecided: Callable[[str], str] = lambda partition: "",
         shared: Callable[[str, list[NodeUse]], list[NodeUse]] = lambda partition, uses: uses,
         ready_in: Callable[[Sequence[str], str], float] = lambda names, partition: 0.0,

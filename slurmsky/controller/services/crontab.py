@@ -26,7 +26,7 @@ _NOTE = "crontab"
 
 
 @dataclass(frozen=True)
-class Entry:
+class CrontabEntry:
     """A job of the table. Lines count from 1; the first line is that of the entry's options."""
 
     job_id: int
@@ -43,11 +43,15 @@ class Crontab:
         self._life = life
         self._clock = clock
         self.text: str | None
-        self.entries: tuple[Entry, ...]
+        self.entries: tuple[CrontabEntry, ...]
         self.disabled: frozenset[int]  # lines of entries whose job was cancelled
         kept = store.damage.note(
             _NOTE,
-            lambda kept: (kept["text"], tuple(Entry(*row) for row in kept["entries"]), frozenset(kept["disabled"])),
+            lambda kept: (
+                kept["text"],
+                tuple(CrontabEntry(*row) for row in kept["entries"]),
+                frozenset(kept["disabled"]),
+            ),
         )
         self.text, self.entries, self.disabled = kept or (None, (), frozenset())
         life.listeners.append(self._on_job_event)
@@ -60,7 +64,7 @@ class Crontab:
         return "".join(("#DISABLED: " if number in self.disabled else "") + line + "\n"
                        for number, line in enumerate(lines, 1))  # fmt: skip
 
-    def replace(self, text: str, entries: Sequence[Entry]) -> None:
+    def replace(self, text: str, entries: Sequence[CrontabEntry]) -> None:
         """Replace the table; waiting jobs of the old table are cancelled. Raises StoreError."""
         old = self.entries
         self.text, self.entries, self.disabled = text, tuple(entries), frozenset()
@@ -78,7 +82,7 @@ class Crontab:
         due = cronspec.parse(f"{job.cron} x").after(datetime.fromtimestamp(self._clock()))
         return None if due is None else int(due.timestamp())
 
-    def _end(self, entries: Sequence[Entry]) -> None:
+    def _end(self, entries: Sequence[CrontabEntry]) -> None:
         for entry in entries:
             job = self._book.jobs.get(entry.job_id)
             if job is None:

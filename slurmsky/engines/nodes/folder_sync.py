@@ -94,7 +94,7 @@ def digest_of(entries: dict[str, Entry]) -> str:
 
 
 @dataclass
-class Tail:
+class OutputTail:
     """An output file that grows on the node. ``base``: its local size when the job began."""
 
     path: str
@@ -142,7 +142,7 @@ class FolderSync:
         self._frames = wire.FrameReader()
         self._lock = asyncio.Lock()  # one folder at a time
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._tails: dict[int, Tail] = {}
+        self._tails: dict[int, OutputTail] = {}
         self._next = 0
         self._file: Any = None  # the file that receives content
         self._over = False
@@ -255,7 +255,7 @@ class FolderSync:
 
     # --- while the job runs
 
-    async def follow(self, tail: Tail) -> int:
+    async def follow(self, tail: OutputTail) -> int:
         """Follow an output file of a job, and return its number.
 
         A file that was followed before continues at its offset.
@@ -317,11 +317,11 @@ class FolderSync:
             self._target.end_file(_KEY)
 
 
-def outputs(launch: Launch, there: Launch) -> Iterator[Tail]:
+def outputs(launch: Launch, there: Launch) -> Iterator[OutputTail]:
     """The output files of a batch job that must be followed."""
     if launch.script is None:
         return
     append = launch.spec.open_mode == "append"
     for path, remote in {launch.stdout: there.stdout, launch.stderr: there.stderr}.items():
         if path and path != "/dev/null":
-            yield Tail(path, remote, append, launch.umask)
+            yield OutputTail(path, remote, append, launch.umask)

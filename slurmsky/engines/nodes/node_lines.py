@@ -19,11 +19,11 @@ TUNNEL_S = 20.0
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class Unreachable(EngineError):
+class NodeUnreachable(EngineError):
     """The agent does not answer at any of its addresses."""
 
 
-class Lines:
+class NodeConnections:
     """Opens connections; remembers how each order's nodes were reached. ``how``: auto, direct or ssh."""
 
     def __init__(self, provider: Provider, how: str) -> None:
@@ -70,11 +70,11 @@ class Lines:
                 problem = f"{host}:{port}: {error or 'no answer'}"
         tunnel = self._tunnel(order, node) if self._how != "direct" else None
         if tunnel is None:
-            raise Unreachable(problem)
+            raise NodeUnreachable(problem)
         try:
             found = await asyncio.wait_for(through(await tunnel.path(), context), TUNNEL_S)
         except (OSError, asyncio.TimeoutError, EngineError) as error:
-            raise Unreachable(f"{problem}; {error or 'no answer'}") from error
+            raise NodeUnreachable(f"{problem}; {error or 'no answer'}") from error
         self._tunnelled.add(order.name)
         return found
 

@@ -23,7 +23,7 @@ from .agent_requests import ANSWER_S, AgentRequests
 from .command_doors import CommandDoors
 from .fleet import Fleet
 from .neighbourhoods import Neighbourhoods
-from .node_lines import Lines, Streams
+from .node_lines import NodeConnections, Streams
 from .node_setup import NodeSetup
 from .provider import Provider
 from .reconnecting import Reconnecting
@@ -60,7 +60,7 @@ class NodesEngine(LocalEngine):
         super().__init__(home, on_event, None, {})
         self.folder = home / "kept"
         self.fleet = Fleet(self.folder, kept, provider, self._power, prepare)
-        self._lines = Lines(provider, reach)
+        self._lines = NodeConnections(provider, reach)
         self.fleet.on_over = self._lines.leave
 
         async def connect(node: str) -> Streams:

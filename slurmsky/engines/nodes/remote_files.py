@@ -15,7 +15,7 @@ from typing import Any
 from ...model.allocation import Launch
 from ..base import EngineError, background
 from ..sky.output_sync import OutputSync
-from .folder_sync import FolderSync, Listing, Tail, outputs
+from .folder_sync import FolderSync, Listing, OutputTail, outputs
 from .node_lines import Streams
 
 log = logging.getLogger("slurmsky.nodes")
@@ -39,7 +39,7 @@ class RemoteJob:
     umask: int
     nodes: list[str]
     given: dict[str, tuple[int, int]]
-    tails: list[Tail] = field(default_factory=list)
+    tails: list[OutputTail] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)  # of the followed files, on ``followed``
     followed: FolderSync | None = None  # the connection over which they are followed
     ending: bool = False
@@ -137,7 +137,7 @@ class RemoteFiles:
             return  # a further step appends to it
         if earlier is None and len(job.steps) >= STEP_FILES:
             return  # it arrives at the job's end
-        tail = Tail(path, there, bool(start), job.umask)
+        tail = OutputTail(path, there, bool(start), job.umask)
         try:
             if earlier is not None:
                 await earlier[0].finish(earlier[1])
@@ -214,7 +214,7 @@ class RemoteFiles:
             given = {path: (int(size), int(mtime)) for path, (size, mtime) in data["given"].items()}
             job = RemoteJob(job_id, run, data["submit_dir"], data["umask"], data["nodes"], given)
             for path, there, append, umask, base, start in data["tails"]:
-                tail = Tail(path, there, append, umask, base, 0, start)
+                tail = OutputTail(path, there, append, umask, base, 0, start)
                 try:
                     tail.received = max(0, os.stat(path).st_size - base)
                 except OSError:

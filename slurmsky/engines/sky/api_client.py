@@ -30,7 +30,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 from ...translate.credentials import redacted
 from ..base import EngineError
 from ..cloud import LoginRequired, RequestRefused
-from .http_transport import Answer, Transport, TransportError
+from .http_transport import HttpAnswer, Transport, TransportError
 from .user_config import ConfigError, UserConfig
 
 API_VERSION = 62  # the version this client was written for
@@ -349,7 +349,7 @@ class Client:
 
     async def _send(
         self, method: str, target: str, body: dict[str, Any] | bytes | None = None, head_s: float = 60.0
-    ) -> Answer:
+    ) -> HttpAnswer:
         if not self._health and target != "/api/health":
             await self.health()
         try:
@@ -362,7 +362,7 @@ class Client:
         self.answered_at = time.time()
         if target != "/api/health" or not isinstance(self.problem, LoginExpired):  # which needs no login
             self.problem = None
-        return Answer(answer.status, answer.headers, data)
+        return HttpAnswer(answer.status, answer.headers, data)
 
     def _unreachable(self, error: TransportError) -> Unreachable:
         done = self.absent() if error.refused else ""
@@ -455,7 +455,7 @@ class Client:
             raise Interrupted(message)
         raise Rejected(kind or f"HTTP {status}", message or f"HTTP {status}")
 
-    def _json(self, answer: Answer) -> dict[str, Any]:
+    def _json(self, answer: HttpAnswer) -> dict[str, Any]:
         try:
             value = json.loads(answer.body or b"null")
         except ValueError as error:

@@ -23,7 +23,7 @@ from pathlib import Path
 from . import intervals
 from .api_client import Client, Rejected, SkyError
 from .job_watch import Record
-from .launch_backends import ManagedJobs
+from .launch_backends import ManagedJobBackend
 
 log = logging.getLogger("slurmsky.sky")
 
@@ -62,10 +62,10 @@ def _given_up(run: Path) -> bool:
     return not record["managed_job_id"] and all(member["cancel"] for member in record["members"].values())
 
 
-class BatchLaunch(ManagedJobs):
+class BatchLaunch(ManagedJobBackend):
     """Launches jobs that share a request: the first job to launch sends the request for all of them."""
 
-    def __init__(self, client: Client, lone: ManagedJobs) -> None:
+    def __init__(self, client: Client, lone: ManagedJobBackend) -> None:
         super().__init__(client)
         self.cancelled = lone.cancelled  # one batch of cancellations for both backends
         self._locks: dict[str, asyncio.Lock] = {}

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from . import intervals
 from .job_watch import JobWatch
-from .state_poller import TERMINAL, Answer
+from .state_poller import TERMINAL, StatusAnswer
 
 log = logging.getLogger("slurmsky.sky")
 
@@ -61,7 +61,7 @@ class EndedRuns:
                 found.append(folder)
         return found
 
-    async def status_changed(self, watch: JobWatch, answer: Answer) -> None:
+    async def status_changed(self, watch: JobWatch, answer: StatusAnswer) -> None:
         """Process a status of an ended run; cancel the managed job when SkyPilot starts it again.
 
         Raises EngineError when SkyPilot refuses to cancel.

@@ -40,7 +40,7 @@ class TransportError(Exception):
 
 
 @dataclass
-class Answer:
+class HttpAnswer:
     """An HTTP answer: status, headers (names in any case), and the whole body."""
 
     status: int

@@ -63,7 +63,7 @@ class LaunchBackend(Protocol):
         """
 
 
-class ManagedJobs:
+class ManagedJobBackend:
     """Backend of batch jobs."""
 
     def __init__(self, client: Client) -> None:

@@ -56,7 +56,7 @@ class NodeAccess:
         self.address = address
         self._on_attempt = on_attempt  # receives the success of each attempt
         self._certificates = folder / "ship" / "tls"
-        self._tunnel = Tunnel(cluster, address, folder) if cluster and how != "direct" else None
+        self._tunnel = SshTunnel(cluster, address, folder) if cluster and how != "direct" else None
         self._direct = how != "ssh" or self._tunnel is None
         self.problem = ""  # why the last attempt failed
 
@@ -95,7 +95,7 @@ class NodeAccess:
             self._tunnel.close()
 
 
-class Tunnel:
+class SshTunnel:
     """A local unix socket that ssh forwards to ``address``, as the cluster's first node resolves it."""
 
     def __init__(self, cluster: str, address: str, folder: Path) -> None:

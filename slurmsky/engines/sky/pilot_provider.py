@@ -27,7 +27,7 @@ from ..powered import Order
 from . import certificates, intervals, node_program, prices, shipment
 from .api_client import Client, Interrupted, Rejected, SkyError
 from .head_connection import NoControl
-from .node_access import Tunnel as SshTunnel
+from .node_access import SshTunnel as SshTunnel
 
 log = logging.getLogger("slurmsky.sky")
 

@@ -33,11 +33,11 @@ from .batching import Batcher
 from .ended import EndedRuns
 from .head_session import HeadNodeSession
 from .job_watch import JobWatch, Member, Record
-from .launch_backends import Clusters, LaunchBackend, ManagedJobs
+from .launch_backends import Clusters, LaunchBackend, ManagedJobBackend
 from .launcher import Launcher, NotLaunched
 from .log_followers import Followers
 from .preparation import prepare, prepare_together, task_of
-from .state_poller import TERMINAL, Answer, StatePoller
+from .state_poller import TERMINAL, StatePoller, StatusAnswer
 from .user_config import ConfigError
 
 log = logging.getLogger("slurmsky.sky")
@@ -74,7 +74,7 @@ class SkyEngine:
         #: the infras' nodes as sinfo lists them, while the inventory is recent enough for decisions
         self.inventory = inventory
         self.account: CloudAccount = SkyAccount(client)
-        self._managed_jobs, self._clusters = ManagedJobs(client), Clusters(client)
+        self._managed_jobs, self._clusters = ManagedJobBackend(client), Clusters(client)
         self._together = BatchLaunch(client, self._managed_jobs)
         self._watches: dict[int, JobWatch] = {}
         self._contacts: dict[Path, HeadNodeSession] = {}  # by the run's folder
@@ -573,7 +573,7 @@ class SkyEngine:
 
     # --- states
 
-    def _status_changed(self, watch: JobWatch, answer: Answer, moved: bool) -> None:
+    def _status_changed(self, watch: JobWatch, answer: StatusAnswer, moved: bool) -> None:
         """Process a new status of a job from SkyPilot."""
         record = watch.record
         if answer.status == "RECOVERING":
@@ -586,7 +586,7 @@ class SkyEngine:
             state = "CONFIGURING" if coming else "PENDING"
             self._state(record, EngineState(state=state, reason=seen.reason, comment=record.said))
 
-    def _status_after_end(self, watch: JobWatch, answer: Answer) -> None:
+    def _status_after_end(self, watch: JobWatch, answer: StatusAnswer) -> None:
         self._spawn(self._ended.status_changed(watch, answer))
 
     def _server_unavailable(self, watch: JobWatch, error: SkyError) -> None:

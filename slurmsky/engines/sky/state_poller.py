@@ -46,7 +46,7 @@ TERMINAL = frozenset(
 _AT_SKYPILOT = ("launched", "ending")  # phases in which SkyPilot has the run
 
 
-class Answer(NamedTuple):
+class StatusAnswer(NamedTuple):
     """SkyPilot's status of a job."""
 
     status: str  # "": no change
@@ -81,9 +81,9 @@ class StatePoller:
         queue_poll_s: float,
         watches: Callable[[], Iterable[JobWatch]],
         carrier: Callable[[Record], LaunchBackend],
-        on_news: Callable[[JobWatch, Answer, bool], None],
+        on_news: Callable[[JobWatch, StatusAnswer, bool], None],
         on_silence: Callable[[JobWatch, SkyError], None],
-        on_late: Callable[[JobWatch, Answer], None],
+        on_late: Callable[[JobWatch, StatusAnswer], None],
         on_gone: Callable[[JobWatch], None],
     ) -> None:
         self._client = client
@@ -156,7 +156,7 @@ class StatePoller:
             return
         found = await self._carrier(record).status(record, not watch.following)
         if record.phase in _AT_SKYPILOT and record.managed_job_id == asked:
-            self._take(watch, Answer(*found))
+            self._take(watch, StatusAnswer(*found))
 
     async def _ask_all(self, active: Sequence[JobWatch]) -> None:
         records = await self._client.queue([watch.record.managed_job_id for watch in active], fields=QUEUE_FIELDS)
@@ -165,11 +165,11 @@ class StatePoller:
             found = by_id.get(watch.record.managed_job_id)
             if found and watch.record.phase in _AT_SKYPILOT:
                 words = (found.get(name) for name in ("status", "failure_reason", "details", "schedule_state"))
-                self._take(watch, Answer(*(str(word or "") for word in words)))
+                self._take(watch, StatusAnswer(*(str(word or "") for word in words)))
             if watch.record.phase == "ending" and _nothing_left(watch.record, found):
                 self._on_gone(watch)
 
-    def _take(self, watch: JobWatch, answer: Answer) -> None:
+    def _take(self, watch: JobWatch, answer: StatusAnswer) -> None:
         """Store an answer. The first terminal status is final: SkyPilot may show FAILED_CONTROLLER after a success."""
         record = watch.record
         if not answer.status or record.status in TERMINAL:

@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional
 
 from slurmsky.model.job import Step, Usage
 
-from ..text.print_fields import NUMBER, TEXT, Field
+from ..text.print_fields import NUMBER, TEXT, PrintField
 from ..text.units import MEGA, Scale, amount, cpu_duration, format_seconds
 
 _NAMES = [field.name for field in fields(Usage)]
@@ -39,11 +39,13 @@ class _Sizes(dict[float, str]):
         return text
 
 
-def usage_fields(scale: Scale, sacct: bool) -> dict[str, Field[Any]]:  # noqa: C901
+def usage_fields(scale: Scale, sacct: bool) -> dict[str, PrintField[Any]]:  # noqa: C901
     """Usage fields by name in lower case, for rows with an attribute ``usage``."""
     sizes = _Sizes(scale)
 
-    def text(reads: str, form: Callable[..., str], unmeasured: Optional[str] = None, kind: str = TEXT) -> Field[Any]:
+    def text(
+        reads: str, form: Callable[..., str], unmeasured: Optional[str] = None, kind: str = TEXT
+    ) -> PrintField[Any]:
         names = tuple(reads.split())
         read, several = attrgetter(*names), len(names) > 1
 
@@ -55,24 +57,24 @@ def usage_fields(scale: Scale, sacct: bool) -> dict[str, Field[Any]]:  # noqa: C
                 return unmeasured
             return (form(*values) if several else form(values)) or None
 
-        return Field(kind, lambda row: made(read(row.usage)), reads=names, form=made)
+        return PrintField(kind, lambda row: made(read(row.usage)), reads=names, form=made)
 
-    def number(reads: str) -> Field[Any]:
+    def number(reads: str) -> PrintField[Any]:
         return text(reads, str, kind=NUMBER)
 
-    def name(reads: str) -> Field[Any]:
+    def name(reads: str) -> PrintField[Any]:
         return text(reads, str)
 
-    def size(reads: str) -> Field[Any]:
+    def size(reads: str) -> PrintField[Any]:
         return text(reads, sizes.__getitem__)
 
-    def pages(reads: str) -> Field[Any]:
+    def pages(reads: str) -> PrintField[Any]:
         return text(reads, lambda count: amount(count, 0, scale))
 
-    def seconds(reads: str) -> Field[Any]:
+    def seconds(reads: str) -> PrintField[Any]:
         return text(reads, lambda time: cpu_duration(int(time)))
 
-    def disk(reads: str) -> Field[Any]:
+    def disk(reads: str) -> PrintField[Any]:
         def form(count: float, tasks: int = 1) -> str:
             count = count / tasks
             count, unit = (count / (1 << 20), MEGA) if sacct else (count, 0)
@@ -111,7 +113,7 @@ def usage_fields(scale: Scale, sacct: bool) -> dict[str, Field[Any]]:  # noqa: C
     return {
         "avecpu": seconds("ave_cpu_s"),
         # CPU frequency is not measured
-        "avecpufreq": Field(TEXT, lambda row: "0" if row.step is not None else None, shared=True),
+        "avecpufreq": PrintField(TEXT, lambda row: "0" if row.step is not None else None, shared=True),
         "avediskread": disk("disk_read tasks"),
         "avediskwrite": disk("disk_write tasks"),
         "avepages": pages("ave_pages"),

@@ -9,7 +9,7 @@ from slurmsky.model.job import Job, Step, Usage
 
 from ..fields import derived
 from ..report_context import ReportContext
-from ..text.sacct_rows import KILLED, Record, elapsed, planned_seconds, started
+from ..text.sacct_rows import KILLED, SacctRow, elapsed, planned_seconds, started
 from .job_records import Record as Object
 from .job_records import exit_code, number, stamp, states
 
@@ -74,7 +74,7 @@ def accounting_record(job: Job, context: ReportContext) -> Object:
         "container": spec.container or "",
         "derived_exit_code": exit_code(job.derived_exit_code, job.derived_exit_signal),
         "time": {
-            "elapsed": elapsed(Record(job), context.now),
+            "elapsed": elapsed(SacctRow(job), context.now),
             "eligible": int(job.eligible_time),
             "end": int(ended),
             "planned": number(planned_seconds(job, context.now)),
@@ -146,10 +146,10 @@ def _user(job: Job, context: ReportContext) -> str:
     return names.get(job.cancelled_by or 0, str(job.cancelled_by))
 
 
-def _steps(job: Job) -> Iterable[Record]:
+def _steps(job: Job) -> Iterable[SacctRow]:
     order = {"batch": -3, "extern": -2, "interactive": -1}
     steps = sorted(job.steps.values(), key=lambda step: order.get(step.step_id) or int(step.step_id))
-    return [Record(job, step) for step in steps]
+    return [SacctRow(job, step) for step in steps]
 
 
 def _step_record(job: Job, step: Step, context: ReportContext) -> Object:
@@ -170,7 +170,7 @@ def _step_record(job: Job, step: Step, context: ReportContext) -> Object:
     outgoing: list[tuple[str, float]] = [] if usage is None else [("energy", 0), ("fs/disk", usage.disk_write / tasks)]
     return {
         "time": {
-            "elapsed": elapsed(Record(job, step), context.now),
+            "elapsed": elapsed(SacctRow(job, step), context.now),
             "end": stamp(step.end_time),
             "start": stamp(step.start_time),
             "suspended": int(step.suspended_s),

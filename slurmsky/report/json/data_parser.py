@@ -36,7 +36,7 @@ class BadForm(Exception):
 
 
 @dataclass(frozen=True)
-class Form:
+class OutputForm:
     """The output form that --json or --yaml requests."""
 
     yaml: bool = False
@@ -71,10 +71,10 @@ class Form:
         return _plain(value) if self.complex else value
 
 
-USUAL = Form()
+USUAL = OutputForm()
 
 
-def chosen(text: str, yaml: bool = False, style: str = "") -> Form:
+def chosen(text: str, yaml: bool = False, style: str = "") -> OutputForm:
     """Parse the argument of --json or --yaml. Raises BadForm."""
     unsupported = f"application/{'x-yaml' if yaml else 'json'} output not supported by {NEWEST}"
     parts = [part for part in text.split(",") if part]
@@ -97,7 +97,7 @@ def chosen(text: str, yaml: bool = False, style: str = "") -> Form:
             else f"warning: {_PREFIX}{known} ignoring unknown flag {word}"
             for word in words if word.upper() not in _FLAGS]  # fmt: skip
     is_complex = any(word.upper() == "COMPLEX" for word in words)
-    return Form(yaml, known, plus + flags, is_complex, style, tuple(said))
+    return OutputForm(yaml, known, plus + flags, is_complex, style, tuple(said))
 
 
 def style(text: Optional[str]) -> str:

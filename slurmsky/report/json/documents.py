@@ -21,7 +21,7 @@ from ..text.sacct_rows import accounting_order
 from ..text.sinfo_rows import Options, node_rows, sort_nodes
 from ..text.units import Clock
 from .accounting_records import accounting_record
-from .data_parser import USUAL, Form
+from .data_parser import USUAL, OutputForm
 from .job_records import Constant, JobRecords, Number, Record, own_values, stamp
 from .node_records import node_record, partition_record, sinfo_record
 from .other_records import license_record, ping_records, reservation_record, state_records, step_record
@@ -187,7 +187,7 @@ def json_record(record: Record) -> str:
     return _Alike(_json_entry, "{", ", ", "}", _encode)(record)
 
 
-def dump(document: Document, form: Form = USUAL) -> Iterator[str]:
+def dump(document: Document, form: OutputForm = USUAL) -> Iterator[str]:
     """Encode a document in pieces, since that of ten thousand jobs is fifty megabytes."""
     first, *others = document.items()
     records = document.written if document.written is not None and form.usual else first[1]

@@ -20,7 +20,7 @@ Row = TypeVar("Row")
 _CONVERSIONS = re.compile(r"(%%|%-?[0-9]*(?:\.[0-9]+)?s)")
 
 
-class Item(NamedTuple):
+class FormatItem(NamedTuple):
     """A part of a parsed ``-o`` or ``-O`` text.
 
     ``name`` is the letter or long name, "" for plain text, which is in ``suffix``. ``source`` is the original text,
@@ -54,7 +54,7 @@ class Field(Generic[Row]):
 
 
 @dataclass(frozen=True)
-class Column(Generic[Row]):
+class FormatColumn(Generic[Row]):
     """A field with the printf conversions of its values and its header."""
 
     field: Field[Row]
@@ -66,7 +66,7 @@ class Column(Generic[Row]):
 class Layout(Generic[Row]):
     """A compiled format: the columns, and the plain text between them."""
 
-    def __init__(self, columns: Sequence[Column[Row]], template: str, header_template: str) -> None:
+    def __init__(self, columns: Sequence[FormatColumn[Row]], template: str, header_template: str) -> None:
         self.columns = columns
         self.template = template
         self.header_template = header_template
@@ -167,13 +167,13 @@ def _blank(value: Callable[[Row], str]) -> Callable[[Row], str]:
     return cell
 
 
-def compile_layout(items: Iterable[Item], fields: Mapping[str, Field[Row]]) -> tuple[Layout[Row], list[str]]:
+def compile_layout(items: Iterable[FormatItem], fields: Mapping[str, Field[Row]]) -> tuple[Layout[Row], list[str]]:
     """Compile parsed items to a layout; also return unknown names, in order, for the caller's messages.
 
     ``fields`` maps letters as they are and long names in lower case. An unknown letter leaves its source text in the
     line, an unknown long name only its suffix.
     """
-    columns: list[Column[Row]] = []
+    columns: list[FormatColumn[Row]] = []
     templates = ["", ""]
     unknown: list[str] = []
     for item in items:
@@ -187,7 +187,7 @@ def compile_layout(items: Iterable[Item], fields: Mapping[str, Field[Row]]) -> t
             value = field.sized(item.width) if field.sized else field.value
             if 0 < item.width < len(_NULL) and not item.right:
                 value = _blank(value)
-            column = Column(
+            column = FormatColumn(
                 field,
                 value,
                 _conversion(item.width, item.right, field.cut),
@@ -200,17 +200,17 @@ def compile_layout(items: Iterable[Item], fields: Mapping[str, Field[Row]]) -> t
     return Layout(columns, templates[0], templates[1]), unknown
 
 
-def items_of_letters(text: str) -> list[Item]:
+def items_of_letters(text: str) -> list[FormatItem]:
     """Parse a ``-o`` text such as ``%.18i|%8j``; a ``%`` without a letter is the unknown field ``\\0``."""
     return list(_items_of_letters(text))
 
 
 @lru_cache(maxsize=64)
-def _items_of_letters(text: str) -> tuple[Item, ...]:
+def _items_of_letters(text: str) -> tuple[FormatItem, ...]:
     return tuple(
-        Item("", suffix=part)
+        FormatItem("", suffix=part)
         if isinstance(part, str)
-        else Item(part.name or "\0", part.width or 0, bool(part.right), part.suffix, part.text)
+        else FormatItem(part.name or "\0", part.width or 0, bool(part.right), part.suffix, part.text)
         for part in formats.parse_short(text)
     )
 
@@ -235,7 +235,7 @@ def layout_of(
 
 def items_of(
     fields: Mapping[str, Field[Row]], letters: Optional[str], names: str, after_capital: str = ""
-) -> list[Item]:
+) -> list[FormatItem]:
     """Items of a ``-o`` text, or of a ``-O`` text if that is None."""
     if letters is None:
         named = items_of_names(names)
@@ -247,21 +247,21 @@ def items_of(
     return items_of_letters(all_letters(fields, after_capital) if letters.lower() == "%all" else letters)
 
 
-def items_of_names(text: str) -> list[Item]:
+def items_of_names(text: str) -> list[FormatItem]:
     """Parse a ``-O`` text such as ``jobid:.18 ,name:8|``; the default width is 20 columns."""
     return list(_items_of_names(text))
 
 
 @lru_cache(maxsize=64)
-def _items_of_names(text: str) -> tuple[Item, ...]:
+def _items_of_names(text: str) -> tuple[FormatItem, ...]:
     # cached, because nearly every call uses the default, whose parsing took half the time of an squeue
     return tuple(
-        _negative(Item(part.name, part.width or 0, bool(part.right), part.suffix, part.text))
+        _negative(FormatItem(part.name, part.width or 0, bool(part.right), part.suffix, part.text))
         for part in formats.parse_long(text)
     )
 
 
-def _negative(item: Item) -> Item:
+def _negative(item: FormatItem) -> FormatItem:
     # "name:-4": Slurm parses the number with strtol and keeps its sign
     found = _MINUS.match(item.suffix) if item.width == 0 else None
     return item._replace(width=-int(found[1]), suffix=item.suffix[found.end() :]) if found else item

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Optional, TypeVar
 
-from .print_fields import Column, Field
+from .print_fields import Column, PrintField
 
 Value = TypeVar("Value")
 #: A row of a table: cells by header.
@@ -80,7 +80,7 @@ def columns(
         match = re.match("[-+]?[0-9]+", digits)
         number = int(match[0]) if match else 0
         shown = number or int(row.get(width) or row["width"])
-        found.append(Column(header, shown, Field(row["kind"], _cell(header))))
+        found.append(Column(header, shown, PrintField(row["kind"], _cell(header))))
     return found, unknown
 
 

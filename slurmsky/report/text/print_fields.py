@@ -31,7 +31,7 @@ class InvalidField(ValueError):
 
 
 @dataclass(frozen=True)
-class Field(Generic[Row]):
+class PrintField(Generic[Row]):
     """A field; ``kind`` decides how cells are cut, and a value of None is an empty cell.
 
     ``shared``: rows of one record class (``kinds``) have the same value. ``reads``: attributes of the row's ``usage``
@@ -51,11 +51,11 @@ class Column(Generic[Row]):
 
     name: str
     width: int
-    field: Field[Row]
+    field: PrintField[Row]
 
 
 @dataclass(frozen=True)
-class Look:
+class TableStyle:
     """Style of a table: ``parsable`` is 0 for columns, 1 for -p (a delimiter ends the line), 2 for -P."""
 
     parsable: int = 0
@@ -63,7 +63,9 @@ class Look:
     header: bool = True
 
 
-def columns_of(text: str, table_name: str, fields: Mapping[str, Field[Row]], zero: bool = False) -> list[Column[Row]]:
+def columns_of(
+    text: str, table_name: str, fields: Mapping[str, PrintField[Row]], zero: bool = False
+) -> list[Column[Row]]:
     """Columns of a --format text such as ``jobid%20,state``; the first name with this prefix wins.
 
     ``fields`` is keyed by name in lower case. The last width given for a field applies to all its columns. ``zero``:
@@ -107,7 +109,7 @@ Forms = tuple[Form, Callable[[Sequence[Optional[str]]], Iterable[str]]]
 
 
 def table_text(
-    columns: Sequence[Column[Row]], rows: Iterable[Row], look: Look, alike: Optional[Alike[Row]] = None
+    columns: Sequence[Column[Row]], rows: Iterable[Row], look: TableStyle, alike: Optional[Alike[Row]] = None
 ) -> str:
     """Header and rows, each with its newline.
 
@@ -117,7 +119,7 @@ def table_text(
 
 
 def table_pieces(
-    columns: Sequence[Column[Row]], rows: Iterable[Row], look: Look, alike: Optional[Alike[Row]] = None
+    columns: Sequence[Column[Row]], rows: Iterable[Row], look: TableStyle, alike: Optional[Alike[Row]] = None
 ) -> Iterator[str]:
     """The lines of ``table_text``, one by one."""
     if look.parsable:
@@ -188,7 +190,7 @@ def _shared(run: Sequence[tuple[Column[Row], Forms]], glue: str) -> Place[Row]:
     return place
 
 
-def _own(field: Field[Row], forms: Forms) -> Place[Row]:
+def _own(field: PrintField[Row], forms: Forms) -> Place[Row]:
     made_of, value, names = field.form, field.value, field.reads
     form, cells = forms
     if made_of is None:
@@ -201,7 +203,7 @@ def _own(field: Field[Row], forms: Forms) -> Place[Row]:
 
 
 def values_of(
-    fields: Mapping[str, Field[Row]], rows: Sequence[Row], alike: Alike[Row]
+    fields: Mapping[str, PrintField[Row]], rows: Sequence[Row], alike: Alike[Row]
 ) -> dict[str, list[Optional[str]]]:
     """The values of fields, by name, for a batch of rows."""
     shared = {name: field.value for name, field in fields.items() if field.shared}
@@ -227,7 +229,7 @@ class Same(NamedTuple):
 class Writer(Generic[Row]):
     """Formats rows from values that are already computed."""
 
-    def __init__(self, columns: Sequence[Column[Row]], look: Look) -> None:
+    def __init__(self, columns: Sequence[Column[Row]], look: TableStyle) -> None:
         self._glue = look.delimiter if look.parsable else ""
         self._end = (look.delimiter if look.parsable == 1 else "") + "\n"
         self._wide = not look.parsable

@@ -19,7 +19,7 @@ from ..fields import derived as facts
 from ..fields import limit_cells
 from ..fields.step_usage import NO_USAGE, shown_usage, usage_fields
 from ..report_context import ReportContext
-from .print_fields import DATE, NUMBER, TEXT, Column, Field, Look, columns_of, default_format, table_pieces
+from .print_fields import DATE, NUMBER, TEXT, Column, PrintField, TableStyle, columns_of, default_format, table_pieces
 from .spending import cost_text
 from .units import MEGA, Clock, amount, cpu_duration, exit_pair, format_minutes, format_seconds
 
@@ -28,7 +28,7 @@ BRIEF = default_format("sacct_fields", "brief")
 LONG = default_format("sacct_fields", "long")
 
 
-class Record(NamedTuple):
+class SacctRow(NamedTuple):
     """A row of sacct: a job or a step; ``task_id`` is an element of an array's pending rest (--array)."""
 
     job: Job
@@ -53,7 +53,7 @@ def accounting_order(jobs: Iterable[Job]) -> list[Job]:
 
 def records(
     jobs: Iterable[Job], allocations: bool = False, each: bool = False, only_steps: Container[int] = ()
-) -> Iterator[Record]:
+) -> Iterator[SacctRow]:
     """Rows of the jobs, each followed by its steps, .batch and .extern first, unless ``allocations`` (-X).
 
     ``only_steps``: ids of jobs that get rows for their steps only.
@@ -61,14 +61,14 @@ def records(
     for job in accounting_order(jobs):
         if each and job.pending_tasks and job.array_task_id is None:
             for part in job.pending_tasks:
-                yield from (Record(job, None, index) for index in part)
+                yield from (SacctRow(job, None, index) for index in part)
             continue
         if job.job_id not in only_steps:
-            yield Record(job)
+            yield SacctRow(job)
         if not allocations:
             steps = sorted(job.steps.values(), key=lambda step: _STEP_ORDER.get(step.step_id) or int(step.step_id))
             for step in steps:
-                yield Record(job, step, None, shown_usage(step) if step.state.finished else NO_USAGE)
+                yield SacctRow(job, step, None, shown_usage(step) if step.state.finished else NO_USAGE)
 
 
 #: ended by a signal that is the exit code of the batch step but not of the job
@@ -78,7 +78,7 @@ ASSOCIATION = "0"
 _STEP_ORDER = {"batch": -3, "extern": -2, "interactive": -1}
 
 
-def sacct_columns(text: str, context: ReportContext) -> list[Column[Record]]:
+def sacct_columns(text: str, context: ReportContext) -> list[Column[SacctRow]]:
     """Columns of a --format text; BRIEF, DEFAULT and LONG are the formats of -b, of no option, and of -l.
 
     Raises InvalidField.
@@ -88,9 +88,9 @@ def sacct_columns(text: str, context: ReportContext) -> list[Column[Record]]:
 
 def sacct_pieces(
     jobs: Iterable[Job],
-    columns: Sequence[Column[Record]],
+    columns: Sequence[Column[SacctRow]],
     context: ReportContext,
-    look: Look,
+    look: TableStyle,
     allocations: bool = False,
     each: bool = False,
     only_steps: Container[int] = (),
@@ -99,11 +99,11 @@ def sacct_pieces(
     return table_pieces(columns, records(jobs, allocations, each, only_steps), look, alike(context))
 
 
-def alike(context: ReportContext) -> Callable[[Record], Hashable]:
+def alike(context: ReportContext) -> Callable[[SacctRow], Hashable]:
     """A key function: rows with equal keys have equal values in shared fields."""
     kinds = context.kinds
 
-    def kind(record: Record) -> Hashable:
+    def kind(record: SacctRow) -> Hashable:
         return kinds.of(record.job) if record.step is None else kinds.of_step(record.job, record.step)
 
     return kind
@@ -111,9 +111,9 @@ def alike(context: ReportContext) -> Callable[[Record], Hashable]:
 
 def sacct_text(
     jobs: Iterable[Job],
-    columns: Sequence[Column[Record]],
+    columns: Sequence[Column[SacctRow]],
     context: ReportContext,
-    look: Look,
+    look: TableStyle,
     allocations: bool = False,
     each: bool = False,
     only_steps: Container[int] = (),
@@ -125,7 +125,7 @@ def sacct_text(
 # --- values ----------------------------------------------------------------------------------------------
 
 
-def job_id(record: Record) -> str:
+def job_id(record: SacctRow) -> str:
     """JobID."""
     job = record.job
     if record.task_id is not None:
@@ -140,7 +140,7 @@ def started(job: Job) -> bool:
     return bool(job.shares) and job.state is not JobState.PENDING
 
 
-def elapsed(record: Record, now: float) -> int:
+def elapsed(record: SacctRow, now: float) -> int:
     """Seconds of run time without suspension."""
     step, job = record.step, record.job
     if step is not None:
@@ -149,17 +149,17 @@ def elapsed(record: Record, now: float) -> int:
     return facts.run_seconds(job, now) if started(job) else 0
 
 
-def cpus(record: Record) -> int:
+def cpus(record: SacctRow) -> int:
     """Allocated CPUs; for a job that never started, the requested CPUs."""
     return record.step.cpus if record.step else record.job.num_cpus
 
 
-def held_cpus(record: Record) -> int:
+def held_cpus(record: SacctRow) -> int:
     """CPUs that CPU time is multiplied by."""
     return cpus(record) if record.step or started(record.job) else 0
 
 
-def state(record: Record) -> str:
+def state(record: SacctRow) -> str:
     """State; for a cancelled job with the user who cancelled it."""
     shown = record.step or record.job
     # slurmdbd stores the base state, and of the flags only that a run was requeued.
@@ -182,7 +182,7 @@ def _scaled(parts: list[tuple[str, str]], memory_mib: int, context: ReportContex
     return [(name, amount(memory_mib, MEGA, context.scale) if name == "mem" else value) for name, value in parts]
 
 
-def _time_limit(record: Record, form: Callable[[int], str]) -> Optional[str]:
+def _time_limit(record: SacctRow, form: Callable[[int], str]) -> Optional[str]:
     if record.step is not None:
         limit = record.step.time_limit_min
         return None if limit is None or limit == INFINITE else form(limit)
@@ -195,7 +195,7 @@ def _time_limit(record: Record, form: Callable[[int], str]) -> Optional[str]:
     return "UNLIMITED" if limit == INFINITE else form(limit)
 
 
-def _flags(record: Record) -> Optional[str]:
+def _flags(record: SacctRow) -> Optional[str]:
     if record.step is not None:
         return None
     scheduled = ["SchedMain" if record.job.sched_main else "SchedBackfill"] if started(record.job) else []
@@ -216,20 +216,20 @@ def planned_seconds(job: Job, now: float) -> int:
     return int(end) - int(job.eligible_time)
 
 
-def _of_job(value: Callable[[Job], Optional[str]]) -> Callable[[Record], Optional[str]]:
+def _of_job(value: Callable[[Job], Optional[str]]) -> Callable[[SacctRow], Optional[str]]:
     return lambda record: (value(record.job) or None) if record.step is None else None
 
 
-def _spec(name: str) -> Callable[[Record], Optional[str]]:
+def _spec(name: str) -> Callable[[SacctRow], Optional[str]]:
     return _of_job(lambda job: getattr(job.spec, name))
 
 
-def _nothing(record: Record) -> None:
+def _nothing(record: SacctRow) -> None:
     return None
 
 
-def _cpu(value: Callable[[Step], float]) -> Callable[[Record], Optional[str]]:
-    def text(record: Record) -> Optional[str]:
+def _cpu(value: Callable[[Step], float]) -> Callable[[SacctRow], Optional[str]]:
+    def text(record: SacctRow) -> Optional[str]:
         steps = [record.step] if record.step else list(record.job.steps.values())
         # sstat shows the usage of a running step; the accounting has none yet.
         return cpu_duration(sum(value(step) for step in steps if step.state.finished))
@@ -237,7 +237,7 @@ def _cpu(value: Callable[[Step], float]) -> Callable[[Record], Optional[str]]:
     return text
 
 
-def _step_path(record: Record, pattern: Callable[[Job], str], context: ReportContext) -> Optional[str]:
+def _step_path(record: SacctRow, pattern: Callable[[Job], str], context: ReportContext) -> Optional[str]:
     if record.step is not None:
         return None
     text = pattern(record.job)
@@ -257,16 +257,16 @@ OWN_FIELDS = frozenset((
 STEP_SUMS = frozenset(("systemcpu", "totalcpu", "usercpu"))
 
 
-def sacct_fields(context: ReportContext) -> dict[str, Field[Record]]:
+def sacct_fields(context: ReportContext) -> dict[str, PrintField[SacctRow]]:
     """Fields of sacct by name in lower case."""
-    fields: dict[str, Field[Record]] = {}
+    fields: dict[str, PrintField[SacctRow]] = {}
     for kind, values in ((TEXT, _texts(context)), (NUMBER, _numbers(context)), (DATE, _dates(context.clock))):
-        fields.update({name: Field(kind, value, name not in OWN_FIELDS) for name, value in values.items()})
+        fields.update({name: PrintField(kind, value, name not in OWN_FIELDS) for name, value in values.items()})
     fields.update(usage_fields(context.scale, sacct=True))
     return fields
 
 
-Values = dict[str, Callable[[Record], Optional[str]]]
+Values = dict[str, Callable[[SacctRow], Optional[str]]]
 
 
 def _dates(clock: Clock) -> Values:
@@ -285,22 +285,22 @@ def _numbers(context: ReportContext) -> Values:
     now = context.now
     count = {"alloccpus": lambda record: str(cpus(record))}
 
-    def time_of(seconds: Callable[[Record], int]) -> Callable[[Record], str]:
+    def time_of(seconds: Callable[[SacctRow], int]) -> Callable[[SacctRow], str]:
         return lambda record: format_seconds(seconds(record))
 
-    def cpu_seconds(record: Record) -> int:
+    def cpu_seconds(record: SacctRow) -> int:
         return elapsed(record, now) * held_cpus(record)
 
-    def waited(form: Callable[[int], str], times_cpus: bool) -> Callable[[Record], Optional[str]]:
+    def waited(form: Callable[[int], str], times_cpus: bool) -> Callable[[SacctRow], Optional[str]]:
         return _of_job(lambda job: form(planned_seconds(job, now) * (facts.requested_cpus(job) if times_cpus else 1)))
 
-    def nodes(record: Record) -> str:
+    def nodes(record: SacctRow) -> str:
         if record.step is not None:
             return str(len(record.step.nodes))
         job = record.job
         return str(len(job.shares) if started(job) else facts.min_nodes_asked(job.spec))
 
-    def suspended(record: Record) -> int:
+    def suspended(record: SacctRow) -> int:
         job = record.job
         running = int(now - job.suspend_time) if job.state is JobState.SUSPENDED else 0
         return int(record.step.suspended_s if record.step else job.suspended_s) + running
@@ -336,7 +336,7 @@ def _numbers(context: ReportContext) -> Values:
 
 
 def _texts(context: ReportContext) -> Values:
-    def alloc_tres(record: Record) -> Optional[str]:
+    def alloc_tres(record: SacctRow) -> Optional[str]:
         if record.step is not None:
             memory = record.step.memory_mib if context.consumes_memory else 0
             return _tres_sorted(_scaled(facts.step_tres(record.step, context), memory, context))
@@ -345,20 +345,20 @@ def _texts(context: ReportContext) -> Values:
         memory = sum(share.memory_mib for share in record.job.shares)
         return _tres_sorted(_scaled(facts.allocated(record.job, context), memory, context))
 
-    def node_names(record: Record) -> str:
+    def node_names(record: SacctRow) -> str:
         names = record.step.nodes if record.step else record.job.nodes
         return facts.node_list(names) or "None assigned"
 
-    def nodes_asked(record: Record) -> str:
+    def nodes_asked(record: SacctRow) -> str:
         return amount(len(record.step.nodes) if record.step else facts.min_nodes_asked(record.job.spec))
 
     def req_tres(job: Job) -> Optional[str]:
         return _tres_sorted(_scaled(facts.requested(job, context), facts.requested_memory_mib(job, context), context))
 
-    def frequency(record: Record) -> str:
+    def frequency(record: SacctRow) -> str:
         return "0" if record.step and record.step.step_id in _STEP_ORDER else "Unknown"
 
-    def exit_code(record: Record) -> str:
+    def exit_code(record: SacctRow) -> str:
         shown = record.step or record.job
         # The signal of scancel or of the time limit is the exit code of the batch step, not of the job.
         if record.step is None and record.job.state in KILLED:
@@ -370,7 +370,7 @@ def _texts(context: ReportContext) -> Values:
             return exit_pair(job.derived_exit_code, 0)
         return exit_pair(job.derived_exit_code, job.derived_exit_signal)
 
-    def raw_id(record: Record) -> str:
+    def raw_id(record: SacctRow) -> str:
         return "%d.%s" % (record.job.job_id, record.step.step_id) if record.step else str(record.job.job_id)
 
     return {

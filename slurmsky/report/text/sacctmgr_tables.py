@@ -19,7 +19,7 @@ from ..fields import limit_cells
 from ..fields.field_tables import table
 from . import name_matching
 from .name_matching import Cells
-from .print_fields import Column, Look, table_text
+from .print_fields import Column, TableStyle, table_text
 from .units import Clock
 
 #: Slurm's protocol version of the emulated release (SLURM_25_11_PROTOCOL_VERSION)
@@ -262,7 +262,7 @@ def meant(records: Records, wanted: Entity, words: Sequence[str]) -> list[bool]:
     return [_passes(row, tests) for row in records.rows(wanted, False)]
 
 
-def show(records: Records, wanted: Entity, words: Sequence[str], look: Look) -> str:
+def show(records: Records, wanted: Entity, words: Sequence[str], look: TableStyle) -> str:
     """The table of an entity. Raises BadRequest for an invalid word."""
     text, with_associations, tests = _asked(wanted, words)
     text = text.strip(",") or ",".join(

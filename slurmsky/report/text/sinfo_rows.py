@@ -16,7 +16,7 @@ from slurmsky.model.states import NodeFlag, NodeState
 from ..fields.node_fields import MATCHES, NodeRow, gres_text, gres_used_text, node_fields
 from ..fields.node_state import complete_state, state_number, state_words
 from ..report_context import ReportContext
-from .columns import Item, compile_layout, items_of
+from .columns import FormatItem, compile_layout, items_of
 from .squeue_rows import host_key, sort_keys
 
 DEFAULT = "partition:9 ,available:.5 ,time:.10 ,nodes:.6 ,statecompact:.6 ,nodelist:0"
@@ -155,7 +155,7 @@ class _Lines:
 
 
 def node_rows(
-    nodes: Iterable[Node], partitions: Sequence[PartitionConfig], items: Iterable[Item], options: Options
+    nodes: Iterable[Node], partitions: Sequence[PartitionConfig], items: Iterable[FormatItem], options: Options
 ) -> list[NodeRow]:
     """The lines of sinfo, unsorted; a format that names partitions includes those without nodes."""
     shown = {
@@ -266,7 +266,7 @@ def sinfo_text(
     return first + layout.text(rows, options.header), unknown
 
 
-def _grown(items: list[Item], rows: list[NodeRow], options: Options) -> list[Item]:
+def _grown(items: list[FormatItem], rows: list[NodeRow], options: Options) -> list[FormatItem]:
     """Widen PARTITION, and with -N NODELIST, to their contents, in sinfo's default formats."""
     if options.reasons and not options.by_node and not options.summarize:
         return items

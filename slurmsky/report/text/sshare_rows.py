@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ..fields.field_tables import table
-from .print_fields import Column, Field, InvalidField, Look, table_text
+from .print_fields import Column, InvalidField, PrintField, TableStyle, table_text
 from .sacctmgr_tables import Association
 
 _DEFAULT = "Account,User,RawShares,NormShares,RawUsage,EffectvUsage,FairShare"
@@ -41,11 +41,11 @@ def columns(text: str) -> list[Column[Association]]:
         if row is None:
             raise InvalidField(name)
         width = (int(size) if size.lstrip("-").isdecimal() else 0) or int(row["width"])  # %0 means the default width
-        found.append(Column(row["name"], width, Field(row["kind"], _VALUES[row["name"]])))
+        found.append(Column(row["name"], width, PrintField(row["kind"], _VALUES[row["name"]])))
     return found
 
 
-def sshare_text(rows: Iterable[Association], chosen: Sequence[Column[Association]], look: Look) -> str:
+def sshare_text(rows: Iterable[Association], chosen: Sequence[Column[Association]], look: TableStyle) -> str:
     """The table; accounts are indented below their parents, if these are shown."""
     listed = list(rows)
     above = {row.account for row in listed if not row.user}

@@ -10,7 +10,7 @@ from slurmsky.model.job import Job, Step
 from ..fields import derived
 from ..fields.step_usage import shown_usage, usage_fields
 from ..report_context import ReportContext
-from .print_fields import NUMBER, TEXT, Column, Field, Look, columns_of, default_format, table_text
+from .print_fields import NUMBER, TEXT, Column, PrintField, TableStyle, columns_of, default_format, table_text
 
 DEFAULT = default_format("sstat_fields", "default")
 PIDS = default_format("sstat_fields", "pid")
@@ -35,29 +35,33 @@ def sstat_columns(text: str, context: ReportContext) -> list[Column[RunningStep]
     return columns_of(text, "sstat_fields", sstat_fields(context))
 
 
-def sstat_text(steps: Iterable[RunningStep], columns: Sequence[Column[RunningStep]], look: Look) -> str:
+def sstat_text(steps: Iterable[RunningStep], columns: Sequence[Column[RunningStep]], look: TableStyle) -> str:
     """Text that sstat prints for these steps."""
     return table_text(columns, steps, look)
 
 
-def sstat_fields(context: ReportContext) -> dict[str, Field[RunningStep]]:
+def sstat_fields(context: ReportContext) -> dict[str, PrintField[RunningStep]]:
     """Fields of sstat by name in lower case."""
 
     def frequency(row: RunningStep) -> str:
         return "0" if row.step.step_id in ("batch", "extern", "interactive") else "Unknown"
 
-    fields: dict[str, Field[RunningStep]] = usage_fields(context.scale, sacct=False)
+    fields: dict[str, PrintField[RunningStep]] = usage_fields(context.scale, sacct=False)
     fields.update(
         {
-            "alloctres": Field(TEXT, lambda row: derived.tres(sorted(derived.step_tres(row.step, context))) or None),
-            "consumedenergy": Field(TEXT, lambda row: "0"),
-            "consumedenergyraw": Field(NUMBER, lambda row: "0"),
-            "jobid": Field(TEXT, lambda row: "%d.%s" % (row.step.job_id, row.step.step_id)),
-            "nodelist": Field(TEXT, lambda row: derived.node_list(row.step.nodes if row.nodes is None else row.nodes)),
-            "ntasks": Field(NUMBER, lambda row: str(row.step.ntasks)),
-            "pids": Field(TEXT, lambda row: ",".join(map(str, row.pids)) or None),
+            "alloctres": PrintField(
+                TEXT, lambda row: derived.tres(sorted(derived.step_tres(row.step, context))) or None
+            ),
+            "consumedenergy": PrintField(TEXT, lambda row: "0"),
+            "consumedenergyraw": PrintField(NUMBER, lambda row: "0"),
+            "jobid": PrintField(TEXT, lambda row: "%d.%s" % (row.step.job_id, row.step.step_id)),
+            "nodelist": PrintField(
+                TEXT, lambda row: derived.node_list(row.step.nodes if row.nodes is None else row.nodes)
+            ),
+            "ntasks": PrintField(NUMBER, lambda row: str(row.step.ntasks)),
+            "pids": PrintField(TEXT, lambda row: ",".join(map(str, row.pids)) or None),
             **{
-                name: Field(TEXT, frequency)
+                name: PrintField(TEXT, frequency)
                 for name in ("reqcpufreq", "reqcpufreqmin", "reqcpufreqmax", "reqcpufreqgov")
             },
         }

@@ -15,7 +15,7 @@ from slurmsky.model.cluster import ClusterConfig
 from ..fields.field_tables import table
 from . import name_matching, spending
 from .name_matching import Cells
-from .print_fields import Column, Field, Look, table_text
+from .print_fields import Column, PrintField, TableStyle, table_text
 from .units import Clock
 
 RULE = "-" * 80
@@ -70,7 +70,7 @@ class UsageQuery:
     tres: tuple[str, ...] = ("cpu",)
     tres_given: bool = False
     time: TimeFormat = MINUTES
-    look: Look = field(default_factory=Look)
+    look: TableStyle = field(default_factory=TableStyle)
     top: int = 10
     grouping: tuple[int, ...] = (50, 250, 500, 1000)
     individual: bool = False  # one group per job size
@@ -150,9 +150,9 @@ def _columns(query: UsageQuery, text: str) -> tuple[list[Column[Cells]], list[st
     if query.tree:
         columns = [replace(column, width=-20) if column.name == "Account" else column for column in columns]
     if query.kind == "job":
-        columns += [Column(header, 20 if query.time.wide else 13, Field("text", _get(header)))
+        columns += [Column(header, 20 if query.time.wide else 13, PrintField("text", _get(header)))
                     for header in _groups(query)]  # fmt: skip
-        columns.append(Column("% of cluster", 12, Field("text", _get("% of cluster"))))
+        columns.append(Column("% of cluster", 12, PrintField("text", _get("% of cluster"))))
     return columns, unknown
 
 

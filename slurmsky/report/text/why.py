@@ -1,7 +1,7 @@
 """Explains why a job waits or how it ended, with remedies; for ``slurmsky why``, top and report.
 
-``sentences`` and ``advice`` come from the record, from ``Facts`` (what the queue and the files know beyond the record)
-and from ``data/reason_help.csv``, which has a row for each reason that can be printed.
+``sentences`` and ``advice`` come from the record, from ``JobFacts`` (facts of the queue and of files) and from
+``data/reason_help.csv``, which has a row for each reason that can be printed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _KILLED, _ABORTED, _SEGMENT, _BUS = 9, 6, 11, 7
 
 
 @dataclass(frozen=True)
-class Facts:
+class JobFacts:
     """Facts about a job beyond its record; each is optional."""
 
     before: tuple[str, ...] = ()  # ids of the first pending jobs with a higher priority
@@ -46,7 +46,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Explanation:
     """A headline, sentences of explanation, the last lines of output, and commands or advice."""
 
     headline: str
@@ -91,9 +91,9 @@ def help_of(job: Job, reason: str) -> tuple[str, tuple[str, ...]]:
     return fill(row["why"]), tuple(part.strip() for part in fill(row["advice"]).split("; ") if part.strip())
 
 
-def explain(job: Job, context: ReportContext, known: Optional[Facts] = None) -> Answer:
+def explain(job: Job, context: ReportContext, known: Optional[JobFacts] = None) -> Explanation:
     """Build the answer for one job."""
-    known = known or Facts()
+    known = known or JobFacts()
     if job.state is JobState.PENDING:
         return _waiting(job, context, known)
     if not job.state.finished:
@@ -133,7 +133,7 @@ def _duration(seconds: float) -> str:
 # --- pending jobs
 
 
-def _waiting(job: Job, context: ReportContext, known: Facts) -> Answer:
+def _waiting(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
     reason = job.reason
     why, advice = help_of(job, reason)
     lines = []
@@ -160,7 +160,7 @@ def _waiting(job: Job, context: ReportContext, known: Facts) -> Answer:
         lines.append(f"It has been requeued {_plural(job.restarts, 'time')}.")
     waited = f" since {_moment(context, since)}" if since and since <= context.now else ""
     shown = "" if reason == "None" else f" ({reason})"
-    return Answer(f"{_name(job)} waits{waited}: {why or reason}{shown}.", tuple(lines), advice=advice)
+    return Explanation(f"{_name(job)} waits{waited}: {why or reason}{shown}.", tuple(lines), advice=advice)
 
 
 def _asked(job: Job, context: ReportContext) -> str:
@@ -182,7 +182,7 @@ def _asked(job: Job, context: ReportContext) -> str:
 # --- running jobs
 
 
-def _running(job: Job, context: ReportContext, known: Facts) -> Answer:
+def _running(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
     lines = []
     shown = derived.state_words(job)[0]
     if JobFlag.COMPLETING in job.flags:
@@ -196,7 +196,7 @@ def _running(job: Job, context: ReportContext, known: Facts) -> Answer:
         lines.append(f"It reaches its time limit ({format_minutes(limit)}) at {_moment(context, job.end_time)}.")
     ran = _duration(derived.run_seconds(job, context.now))
     where = derived.node_list(job.nodes)
-    return Answer(
+    return Explanation(
         f"{_name(job)} is {shown}" + (f" on {where}, for {ran} so far." if where else "."),
         (*lines, *([known.no_output] if known.no_output else [])),
         known.output,
@@ -207,7 +207,7 @@ def _running(job: Job, context: ReportContext, known: Facts) -> Answer:
 # --- ended jobs
 
 
-def _ended(job: Job, context: ReportContext, known: Facts) -> Answer:
+def _ended(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
     cause = derived.cause(job)
     ran = derived.run_seconds(job, context.now)
     where = derived.node_list(job.nodes)
@@ -245,7 +245,7 @@ def _ended(job: Job, context: ReportContext, known: Facts) -> Answer:
     if job.state is JobState.COMPLETED or job.state is JobState.CANCELLED:
         advice = ()
     shown = () if job.state is JobState.COMPLETED else known.tail
-    return Answer(headline, tuple(lines), known.output, shown, tuple(dict.fromkeys(advice)))
+    return Explanation(headline, tuple(lines), known.output, shown, tuple(dict.fromkeys(advice)))
 
 
 #: reasons that add nothing to the headline

@@ -13,7 +13,7 @@ import pytest
 
 from slurmsky.agent.cloud import run_guard as module
 from slurmsky.agent.cloud.job_log import JobLogWriter
-from slurmsky.agent.cloud.run_guard import Earlier, RunGuard, Verdict, judge
+from slurmsky.agent.cloud.run_guard import Earlier, RunDecision, RunGuard, judge
 from slurmsky.protocol.log_frames import Decoder, Output
 from slurmsky.protocol.messages import Ended, Event
 
@@ -27,19 +27,19 @@ TAKEN = Earlier(2, NOBODY, begun=True, code=143, by_signal=True)
 @pytest.mark.parametrize(
     "earlier, over, shipped, requeue, verdict, restart",
     [
-        (None, False, 0, True, Verdict.RUN, 0),
-        (None, False, 3, False, Verdict.RUN, 3),
-        (Earlier(2, NOBODY), False, 2, False, Verdict.RUN, 2),  # it did not come as far as the script
-        (CUT_OFF, False, 2, True, Verdict.RUN, 3),
-        (CUT_OFF, False, 0, True, Verdict.RUN, 3),  # counted here, and not yet by our controller
-        (CUT_OFF, False, 2, False, Verdict.REFUSE, 2),
-        (CUT_OFF, False, 3, False, Verdict.RUN, 3),  # the controller says so
-        (CUT_OFF, True, 2, True, Verdict.REPEAT, 2),  # killed between its last word and its note
-        (ENDED, True, 2, False, Verdict.REPEAT, 2),
-        (ENDED, False, 2, True, Verdict.REPEAT, 2),  # it could not begin, and said so
-        (TAKEN, False, 2, True, Verdict.RUN, 3),
-        (TAKEN, False, 2, False, Verdict.REFUSE, 2),
-        (TAKEN, True, 2, True, Verdict.REPEAT, 2),
+        (None, False, 0, True, RunDecision.RUN, 0),
+        (None, False, 3, False, RunDecision.RUN, 3),
+        (Earlier(2, NOBODY), False, 2, False, RunDecision.RUN, 2),  # it did not come as far as the script
+        (CUT_OFF, False, 2, True, RunDecision.RUN, 3),
+        (CUT_OFF, False, 0, True, RunDecision.RUN, 3),  # counted here, and not yet by our controller
+        (CUT_OFF, False, 2, False, RunDecision.REFUSE, 2),
+        (CUT_OFF, False, 3, False, RunDecision.RUN, 3),  # the controller says so
+        (CUT_OFF, True, 2, True, RunDecision.REPEAT, 2),  # killed between its last word and its note
+        (ENDED, True, 2, False, RunDecision.REPEAT, 2),
+        (ENDED, False, 2, True, RunDecision.REPEAT, 2),  # it could not begin, and said so
+        (TAKEN, False, 2, True, RunDecision.RUN, 3),
+        (TAKEN, False, 2, False, RunDecision.REFUSE, 2),
+        (TAKEN, True, 2, True, RunDecision.REPEAT, 2),
     ],
 )
 def test_judge(earlier, over, shipped, requeue, verdict, restart):

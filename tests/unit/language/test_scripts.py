@@ -99,7 +99,7 @@ def test_where_directives_are_looked_for() -> None:
     )
     assert words_of(script) == [["-n1", "-n6", "X"]]
     assert words_of("#!/bin/sh\n#SBATCH -n1") == [["-n1"]]
-    assert directives.parse(b"#!/bin/sh\n#\n#SBATCH -n1 -N2").components[0][1] == directives.Word("-N2", 3)
+    assert directives.parse(b"#!/bin/sh\n#\n#SBATCH -n1 -N2").components[0][1] == directives.DirectiveWord("-N2", 3)
 
 
 def test_het_components() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from slurmsky.options import table
 from slurmsky.options.getopt import split
-from slurmsky.options.table import SiteOption
+from slurmsky.options.table import DeclaredOption
 
 SBATCH = table.load("sbatch")
 Pairs = list[tuple[str, str | None]]
@@ -109,7 +109,7 @@ def test_what_stands_before_a_fault_is_kept() -> None:
 
 
 def test_site_options_are_options() -> None:
-    mine = SBATCH.with_site_options([SiteOption("my-tool", "optional"), SiteOption("mem", "none")])
+    mine = SBATCH.with_site_options([DeclaredOption("my-tool", "optional"), DeclaredOption("mem", "none")])
     assert mine.longs["my-tool"].field == "site_options"
     assert mine.longs["mem"].argument == "required"  # Slurm's names stay Slurm's
     assert split(mine, ["--my-t=5"]).found[0].text == "5"

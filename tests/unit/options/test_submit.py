@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from slurmsky.model.spec import INFINITE, JobSpec
 from slurmsky.options import query, submit, table
 from slurmsky.options.submit import ScriptText, StepRequest, Submission
-from slurmsky.options.table import SiteOption
+from slurmsky.options.table import DeclaredOption
 from slurmsky.options.usage_errors import CommandError, Printed
 from slurmsky.options.values import ReadContext
 
@@ -371,7 +371,7 @@ def test_idle_options_are_told() -> None:
 
 
 def test_site_options() -> None:
-    mine = table.load("sbatch").with_site_options([SiteOption("my-tool", "optional"), SiteOption("my-flag")])
+    mine = table.load("sbatch").with_site_options([DeclaredOption("my-tool", "optional"), DeclaredOption("my-flag")])
     text = ScriptText("s", b"#!/bin/sh\n#SBATCH --my-tool=5\n")
     request = submit.parse_sbatch(["--my-flag", "s"], text, HERE, mine)
     assert request.components[0].site_options == (("my-tool", "5"), ("my-flag", ""))

@@ -9,7 +9,7 @@ import pytest
 
 from slurmsky.model.job import Job, Usage
 from slurmsky.report.text import sacct_rows, sstat_rows
-from slurmsky.report.text.print_fields import InvalidField, Look
+from slurmsky.report.text.print_fields import InvalidField, TableStyle
 from slurmsky.report.text.sacct_rows import BRIEF, DEFAULT, LONG
 from slurmsky.report.text.units import GIGA, KILO, Scale
 
@@ -19,21 +19,21 @@ SMALL = (
 )
 SHORT = "jobid%20,jobname%-5,state%6,reqmem,alloctres%40,elapsed,cputimeraw,nodelist,timelimit,start,end"
 TEXTS = [
-    ("finished", "sacct", DEFAULT, Look(), {}),
-    ("finished", "sacct-X", DEFAULT, Look(), {"allocations": True}),
-    ("finished", "sacct-b", BRIEF, Look(), {}),
-    ("finished", "sacct-P", DEFAULT, Look(parsable=2), {}),
-    ("finished", "sacct-p", DEFAULT, Look(parsable=1, delimiter=";", header=False), {}),
-    ("finished", "sacct-f", SMALL, Look(), {}),
-    ("running", "sacct", DEFAULT, Look(), {}),
-    ("running", "sacct-f", SHORT, Look(), {}),
+    ("finished", "sacct", DEFAULT, TableStyle(), {}),
+    ("finished", "sacct-X", DEFAULT, TableStyle(), {"allocations": True}),
+    ("finished", "sacct-b", BRIEF, TableStyle(), {}),
+    ("finished", "sacct-P", DEFAULT, TableStyle(parsable=2), {}),
+    ("finished", "sacct-p", DEFAULT, TableStyle(parsable=1, delimiter=";", header=False), {}),
+    ("finished", "sacct-f", SMALL, TableStyle(), {}),
+    ("running", "sacct", DEFAULT, TableStyle(), {}),
+    ("running", "sacct-f", SHORT, TableStyle(), {}),
 ]
 
 
-COLUMNS = Look()
+COLUMNS = TableStyle()
 
 
-def text_of(jobs: list[Job], context: Any, form: str, look: Look = COLUMNS, **how: Any) -> str:
+def text_of(jobs: list[Job], context: Any, form: str, look: TableStyle = COLUMNS, **how: Any) -> str:
     return sacct_rows.sacct_text(jobs, sacct_rows.sacct_columns(form, context), context, look, **how)
 
 
@@ -42,7 +42,7 @@ def test_sacct_prints_what_slurm_prints(
     moment: str,
     name: str,
     form: str,
-    look: Look,
+    look: TableStyle,
     how: dict[str, Any],
     golden: Any,
     request: pytest.FixtureRequest,
@@ -82,7 +82,9 @@ def test_every_field(moment: str, golden: Any, request: pytest.FixtureRequest) -
     recorded = golden(moment, "sacct-all")
     header, *theirs = (line.split("|") for line in recorded.text.splitlines())
     names = [name for name in header if name not in OTHER]
-    ours = text_of(request.getfixturevalue(moment), recorded.context, ",".join(names), Look(parsable=2, header=False))
+    ours = text_of(
+        request.getfixturevalue(moment), recorded.context, ",".join(names), TableStyle(parsable=2, header=False)
+    )
     mine = [dict(zip(names, line.split("|"), strict=False)) for line in ours.splitlines()]
     if moment == "finished":
         # -D shows the run before the requeue too
@@ -102,7 +104,7 @@ def test_every_field(moment: str, golden: Any, request: pytest.FixtureRequest) -
 
 def test_long_format(golden: Any, finished: list[Job]) -> None:
     recorded = golden("finished", "sacct-l")
-    ours = text_of(finished, recorded.context, LONG, Look(parsable=2)).splitlines()
+    ours = text_of(finished, recorded.context, LONG, TableStyle(parsable=2)).splitlines()
     assert ours[0] == recorded.text.splitlines()[0]
     assert len(ours) == len(recorded.text.splitlines())
 
@@ -110,11 +112,11 @@ def test_long_format(golden: Any, finished: list[Job]) -> None:
 def test_exit_codes_above_128_are_shown_whole(golden: Any, finished: list[Job]) -> None:
     # until 25.05 sacct took 128 off them
     job = dataclasses.replace(finished[8], exit_code=137, steps={})
-    assert text_of([job], golden("finished", "sacct").context, "exitcode", Look(2, header=False)) == "137:0\n"
+    assert text_of([job], golden("finished", "sacct").context, "exitcode", TableStyle(2, header=False)) == "137:0\n"
 
 
 def test_elements_of_a_waiting_rest(golden: Any, finished: list[Job]) -> None:
-    lines = text_of(finished[1:2], golden("finished", "sacct").context, "jobid", Look(2, header=False), each=True)
+    lines = text_of(finished[1:2], golden("finished", "sacct").context, "jobid", TableStyle(2, header=False), each=True)
     assert lines.split() == ["70066_1", "70066_2", "70066_3", "70066_4", "70066_5"]
 
 
@@ -129,7 +131,7 @@ def test_elements_of_a_waiting_rest(golden: Any, finished: list[Job]) -> None:
 )
 def test_units(scale: Scale, reqmem: str, rss: str, golden: Any, finished: list[Job]) -> None:
     context = dataclasses.replace(golden("finished", "sacct").context, scale=scale)
-    lines = text_of(finished[2:3], context, "reqmem,maxrss", Look(2, header=False)).splitlines()
+    lines = text_of(finished[2:3], context, "reqmem,maxrss", TableStyle(2, header=False)).splitlines()
     assert (lines[0], lines[1]) == (reqmem + "|", "|" + rss)
 
 
@@ -155,12 +157,12 @@ def test_a_name_may_be_cut_short_and_the_first_that_fits_counts(golden: Any) -> 
     ],
 )
 def test_widths(width: str, cell: str, golden: Any, finished: list[Job]) -> None:
-    text = text_of(finished[:1], golden("finished", "sacct").context, "jobname" + width, Look(header=False))
+    text = text_of(finished[:1], golden("finished", "sacct").context, "jobname" + width, TableStyle(header=False))
     assert text == cell + "\n"
 
 
 def test_numbers_are_never_cut(golden: Any, finished: list[Job]) -> None:
-    text = text_of(finished[2:3], golden("finished", "sacct").context, "priority%3,elapsed%2", Look(header=False))
+    text = text_of(finished[2:3], golden("finished", "sacct").context, "priority%3,elapsed%2", TableStyle(header=False))
     assert text.splitlines()[0] == "4294901754 00:00:39 "
 
 
@@ -208,7 +210,7 @@ def test_sstat(golden: Any, running: list[Job]) -> None:
     names = [name for name in header.split("|") if name != "AveCPUFreq" and "Min" not in name.replace("MinCPU", "")]
     columns = sstat_rows.sstat_columns(",".join(names), recorded.context)
     ours = sstat_rows.sstat_text(
-        [sstat_rows.RunningStep(running[0], step) for step in steps], columns, Look(2, header=False)
+        [sstat_rows.RunningStep(running[0], step) for step in steps], columns, TableStyle(2, header=False)
     )
     for one, two in zip(ours.splitlines(), theirs, strict=False):
         pairs = dict(zip(header.split("|"), two.split("|"), strict=False))
@@ -222,5 +224,5 @@ def test_sstat(golden: Any, running: list[Job]) -> None:
 
 def test_sstat_default_has_alloctres_since_25_05(golden: Any) -> None:
     recorded = golden("running", "sstat")
-    header = sstat_rows.sstat_text([], sstat_rows.sstat_columns(sstat_rows.DEFAULT, recorded.context), Look(2))
+    header = sstat_rows.sstat_text([], sstat_rows.sstat_columns(sstat_rows.DEFAULT, recorded.context), TableStyle(2))
     assert header.replace("JobID|AllocTRES|", "JobID|").strip() == recorded.text.splitlines()[0]

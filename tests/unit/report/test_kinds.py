@@ -15,7 +15,7 @@ from slurmsky.report.fields.job_fields import job_fields
 from slurmsky.report.json import documents, job_records
 from slurmsky.report.report_context import ReportContext
 from slurmsky.report.text import sacct_rows, show_job, squeue_rows
-from slurmsky.report.text.print_fields import Look, table_text
+from slurmsky.report.text.print_fields import TableStyle, table_text
 
 
 def _twins(job: Job, number: int) -> dict[str, Step]:
@@ -58,7 +58,7 @@ def test_twins_are_alike(fleet: list[Job], context: ReportContext) -> None:
 @pytest.mark.parametrize("parsable", [0, 2])
 @pytest.mark.parametrize("form", ["all", sacct_rows.LONG, sacct_rows.DEFAULT])
 def test_sacct(form: str, parsable: int, fleet: list[Job], context: ReportContext) -> None:
-    columns, look = sacct_rows.sacct_columns(form, context), Look(parsable=parsable)
+    columns, look = sacct_rows.sacct_columns(form, context), TableStyle(parsable=parsable)
     each = table_text(columns, list(sacct_rows.records(fleet)), look)
     assert sacct_rows.sacct_text(fleet, columns, context, look) == each
 
@@ -103,7 +103,7 @@ def watched(job: Job, seen: set[str]) -> Job:
 def test_shared_values_read_nothing_of_a_jobs_own(fleet: list[Job], context: ReportContext) -> None:
     for job in fleet:
         seen: set[str] = set()
-        record = sacct_rows.Record(watched(job, seen))
+        record = sacct_rows.SacctRow(watched(job, seen))
         for name, field in sacct_rows.sacct_fields(context).items():
             seen.clear()
             field.value(record)
