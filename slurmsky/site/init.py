@@ -324,7 +324,8 @@ def _partition_lines(part: OldPartition, old: Old) -> list[str]:
     more = dict(part.more)
     known = {"normal", *old.qos} if old.qos else None
     for key in ("qos", "allow_qos"):
-        words = more.get(key, "").split(",")
+        text = more.get(key, "")
+        words = [text] if key == "qos" else schema.texts(text)  # as the site file's reader splits them
         if known is not None and any(word not in known for word in words if word):
             lines.append(f"# {key} was {_clean(more.pop(key))}")
     lines += _keys(more, schema.PARTITION)

@@ -91,6 +91,7 @@ def test_what_is_written_can_be_read() -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.text(max_size=80))
 @example("\x1bp")
+@example(',"')
 def test_strange_names_cannot_break_the_file(name: str) -> None:
     found = Old(cluster=name, mail_program=name, modules=[name], features=[name])
     read_sinfo(f"{name}* up infinite 1 idle {name}", found)
