@@ -27,6 +27,10 @@ _FIELDS = {
 _GPU_OPTIONS = frozenset(("gpus", "gres", "gpus-per-node", "gpus-per-task", "gpus-per-socket"))
 
 
+def _asks_gpus(name: str, value: str) -> bool:
+    return name in _GPU_OPTIONS and (name != "gres" or "gpu" in value)
+
+
 @dataclass
 class Directives:
     """Finds the effects of one script's directives."""
@@ -126,6 +130,9 @@ class Directives:
             return DECISION, f"there is no QOS {one_line(value)} here", f'[[qos]]\nname = "{toml(value)}"'
         if name in ("output", "error") and value.startswith("/"):
             return self._log(value)
+        if not view.sky and site.cluster.open and view.here is not None and _asks_gpus(name, value):
+            if not view.here.program("nvidia-smi"):  # as the local engine counts GPUs
+                return KEPT, "this machine has no GPU: the job runs without, CUDA_VISIBLE_DEVICES is empty"
         if view.refused is not None and name in _GPU_OPTIONS and "GPU type" in view.refused.hint:
             why = "SkyPilot needs a GPU type and the script names none"
             return DECISION, why, '[gpus]\ndefault = "H100"'
@@ -141,7 +148,7 @@ class Directives:
             lines = f'[[partition]]\nname = "{toml(missing[0])}"{infra}'
             return DECISION, f"there is no partition {one_line(missing[0])} here", lines
         first = value.split(",")[0]
-        if cluster.partition(first) is None:
+        if cluster.partition(first) is None or cluster.open:
             found = partition_for(cluster, first)
             like = "any name is accepted" if found is None or found.name == first else f"stands for {found.name}"
             if view.sky and not view.infra:
