@@ -113,6 +113,11 @@ class Directives:
         )
         return finding(CHANGED if changed else KEPT, reason or "as in Slurm")
 
+    @property
+    def _no_gpu_here(self) -> bool:
+        """Whether the local engine counts no GPU: it asks nvidia-smi."""
+        return self.view.here is not None and not self.view.here.program("nvidia-smi")
+
     def _is_gpu(self, name: str) -> bool:
         return name in _GPU_OPTIONS and "accelerators" in self.view.fields
 
@@ -130,9 +135,8 @@ class Directives:
             return DECISION, f"there is no QOS {one_line(value)} here", f'[[qos]]\nname = "{toml(value)}"'
         if name in ("output", "error") and value.startswith("/"):
             return self._log(value)
-        if not view.sky and site.cluster.open and view.here is not None and _asks_gpus(name, value):
-            if not view.here.program("nvidia-smi"):  # as the local engine counts GPUs
-                return KEPT, "this machine has no GPU: the job runs without, CUDA_VISIBLE_DEVICES is empty"
+        if not view.sky and site.cluster.open and _asks_gpus(name, value) and self._no_gpu_here:
+            return KEPT, "this machine has no GPU: the job runs without, CUDA_VISIBLE_DEVICES is empty"
         if view.refused is not None and name in _GPU_OPTIONS and "GPU type" in view.refused.hint:
             why = "SkyPilot needs a GPU type and the script names none"
             return DECISION, why, '[gpus]\ndefault = "H100"'
