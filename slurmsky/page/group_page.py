@@ -14,6 +14,7 @@ from ..report.report_context import ReportContext
 from ..report.text.sacct_rows import accounting_order
 from ..report.text.utilization import capacity
 from . import charts, page_frame, quantities, usage_curves
+from .explanations import Alike, section_of_many
 from .html import Html, el
 from .job_page import running_bar, waiting_bars
 from .job_summary import Life, life
@@ -114,8 +115,19 @@ def span_of(jobs: Sequence[Job], now: float, zone: tzinfo | None) -> Period:
     return Period(start, max(end, start + 1), zone)
 
 
-def group_page(jobs: Sequence[Job], context: ReportContext, title: str, period: Period, whole: bool = True) -> str:
-    """The page of a period's jobs. ``whole``: these are all jobs of the cluster in it, so show the cluster's size."""
+def group_page(
+    jobs: Sequence[Job],
+    context: ReportContext,
+    title: str,
+    period: Period,
+    whole: bool = True,
+    why: Sequence[Alike] = (),
+    omitted: int = 0,
+) -> str:
+    """The page of a period's jobs. ``whole``: these are all jobs of the cluster in it, so show the cluster's size.
+
+    ``why`` explains failed and waiting jobs, and ``omitted`` kinds of them are not explained.
+    """
     lives = [life(job, context) for job in accounting_order(jobs)]
     total = sum_of(lives)
     when = f"{quantities.moment(period.start, period.zone)} to {quantities.moment(period.end, period.zone)}"
@@ -133,6 +145,7 @@ def group_page(jobs: Sequence[Job], context: ReportContext, title: str, period: 
         period = _lived_in(period, lives)
         body += [
             _tiles(total),
+            section_of_many(why, omitted),
             _load(lives, context, period, whole),
             _nodes(lives, context, period),
             _jobs_timeline(lives, period),

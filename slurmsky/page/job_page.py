@@ -12,6 +12,7 @@ from ..report.report_context import ReportContext
 from ..report.text.units import format_minutes
 from ..report.text.why import Explanation
 from . import charts, page_frame, quantities, usage_curves
+from .explanations import section_of_one
 from .html import Html, el, join
 from .job_summary import Life, ended_with, kind_of, life, step_end, steps_of
 from .page_frame import pairs, pill, section, table, tile, tiles
@@ -44,7 +45,7 @@ def job_page(runs: Sequence[Job], context: ReportContext, why: Explanation | Non
             el("p", " · ".join(who), cls="note"),
         ),
         _tiles(last, context),
-        _why(why) if why is not None else None,
+        section_of_one(why) if why is not None else None,
         _standing_out(last, context),
         section("Timeline", _timeline(lives, period), keys, id="timeline"),
         _nodes(last, context) if len(job.shares) > 1 and last.start else None,
@@ -77,19 +78,6 @@ def _tiles(one: Life, context: ReportContext) -> Html:
         tile("Memory", *used(one.memory_share, f"of {quantities.memory(one.memory_held_mib)}")) if one.start else None,
         gpu if one.start else None,
         cost,
-    )
-
-
-def _why(answer: Explanation) -> Html:
-    """The sentences of ``slurmsky why``."""
-    return section(
-        "Why",
-        el("p", answer.headline),
-        el("ul", (el("li", line) for line in answer.sentences)) if answer.sentences else None,
-        el("p", f"The last lines of {answer.output}:", cls="note") if answer.tail else None,
-        el("pre", "\n".join(answer.tail), cls="tail") if answer.tail else None,
-        el("p", "What to do: ", (el("code", line) for line in answer.advice), cls="do") if answer.advice else None,
-        id="why",
     )
 
 

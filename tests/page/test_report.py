@@ -71,6 +71,8 @@ def test_an_array_and_a_window(pages: dict[str, str], jobs: dict[str, int]) -> N
         for task in range(5):
             assert f">{jobs['array']}_{task} sweep<" in page
         assert "exit 1" in page
+        assert f"Job {jobs['array']}_3 (sweep) is FAILED: exit code 1" in page
+    assert f"Job {jobs['held']} (later) waits" in pages["all"] and f"scontrol release {jobs['held']}" in pages["all"]
     assert "JobHeldUser" in pages["all"] and "signal 9 (KILL)" in pages["all"]
 
 

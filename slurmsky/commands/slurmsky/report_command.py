@@ -12,15 +12,14 @@ import click
 
 from ...controller.command_context import CommandContext
 from ...model.job import Job
-from ...model.states import JobState
 from ...options.query import SacctQuery, parse_sacct
 from ...options.usage_errors import CommandError
+from ...page import explanations
 from ...page.group_page import group_page, span_of
 from ...page.job_page import job_page
 from ...page.timeline import Period
 from ...report.report_context import ReportContext as Report
 from ...report.text.units import Clock
-from ...report.text.why import Explanation
 from .._files import opener
 from ..common.caller_settings import surroundings
 from ..common.command_errors import absolute
@@ -83,16 +82,12 @@ async def _report(ctx: CommandContext, call: Call, query: SacctQuery) -> int:
     clock = Clock(ctx.queue.clock(), caller_zone(ctx))
     context = Report(clock=clock, cluster=ctx.queue.book.cluster)
     # All records are read; a thread computes the page, so that no other command is blocked.
-    last = max(jobs, key=lambda job: job.restarts, default=None)
-    explained = call.jobs and len({job.job_id for job in jobs}) == 1 and last is not None and _needs_words(last)
-    answer = (await answers(ctx, [last]))[0] if explained and last is not None else None
-    page = await asyncio.to_thread(_page, jobs, query, context, call, answer)
+    some = explanations.kinds(jobs)
+    told = some[: explanations.MOST_KINDS]
+    answered = await answers(ctx, [alike[0] for alike in told])
+    why = [explanations.Alike(*pair) for pair in zip(told, answered, strict=True)]
+    page = await asyncio.to_thread(_page, jobs, query, context, call, why, len(some) - len(told))
     return _write(ctx, page, call)
-
-
-def _needs_words(job: Job) -> bool:
-    """Whether the page explains the job: it is pending, or failed."""
-    return job.state is JobState.PENDING or (job.state.finished and job.state is not JobState.COMPLETED)
 
 
 def _copied(job: Job) -> Job:
@@ -121,21 +116,25 @@ def _query(ctx: CommandContext, call: Call) -> SacctQuery:
     return query
 
 
-def _page(jobs: list[Job], query: SacctQuery, context: Report, call: Call, why: Explanation | None) -> str:
+def _page(
+    jobs: list[Job], query: SacctQuery, context: Report, call: Call, why: list[explanations.Alike], omitted: int
+) -> str:
     zone = context.clock.zone
     if call.jobs:
         if len({job.job_id for job in jobs}) == 1:
-            return job_page(sorted(jobs, key=lambda job: job.restarts), context, why)
+            runs = sorted(jobs, key=lambda job: job.restarts)
+            return job_page(runs, context, why[0].answer if why else None)
         arrays = {job.array_job_id or job.het_job_id for job in jobs}
         one = f"Job {arrays.pop()}" if len(arrays) == 1 and 0 not in arrays else f"{len(jobs)} jobs"
         named = {job.name for job in jobs}
         title = f"{one}: {named.pop()}" if len(named) == 1 else one
-        return group_page(jobs, context, title, span_of(jobs, context.now, zone), whole=False)
+        return group_page(jobs, context, title, span_of(jobs, context.now, zone), False, why, omitted)
     end = min(query.endtime if query.endtime is not None else context.now, context.now)
     start = query.starttime or 0
     everybody = query.allusers or (os.geteuid() == 0 and not query.users)
     whose = "" if everybody else " of " + ", ".join(sorted({job.user for job in jobs})) if jobs else ""
-    return group_page(jobs, context, "Jobs" + whose, Period(start, max(end, start + 1), zone), whole=True)
+    period = Period(start, max(end, start + 1), zone)
+    return group_page(jobs, context, "Jobs" + whose, period, True, why, omitted)
 
 
 def _write(ctx: CommandContext, page: str, call: Call) -> int:

@@ -18,6 +18,7 @@ from slurmsky.model.job import Job, Step, Usage
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
 from slurmsky.page import charts, page_frame, quantities
+from slurmsky.page.explanations import Alike, kinds
 from slurmsky.page.group_page import group_page, sum_of
 from slurmsky.page.html import Html, el, join, text
 from slurmsky.page.job_page import job_page
@@ -25,13 +26,14 @@ from slurmsky.page.job_summary import life, outcome
 from slurmsky.page.timeline import Bar, Lane, Period, lanes, pack, strips
 from slurmsky.page.usage_curves import Curve
 from slurmsky.report.report_context import ReportContext
+from slurmsky.report.text.why import explain
 
 NOW = 1795262400.0
 MakeJob = Callable[..., Job]
 
 TAGS = frozenset(re.findall(r"\w+", """
     html head meta title style body main header footer section h1 h2 h3 p ul li div span strong small b i a bdi svg path
-    line rect figure figcaption table thead tbody tr th td dl dt dd"""))  # fmt: skip
+    line rect figure figcaption table thead tbody tr th td dl dt dd code pre"""))  # fmt: skip
 ATTRIBUTES = frozenset(re.findall(r"[\w-]+", """
     class style title href id lang charset http-equiv content name role aria-label aria-hidden scope data-h viewbox
     preserveaspectratio d x y x1 x2 y1 y2 width height opacity"""))  # fmt: skip
@@ -283,6 +285,21 @@ def test_the_page_of_a_period(make_job: MakeJob, context: ReportContext) -> None
     read = check(group_page(jobs, context, "Jobs", Period(NOW - 86400, NOW, timezone.utc)))
     for words_ in ("Jobs 3 1 completed, 1 failed, 1 waiting", "Failed 1 33 % of all", "the cluster has: 16 CPUs",
                    "Why jobs wait now Resources 1", "By user", "All jobs"):  # fmt: skip
+        assert words_ in read.text, words_
+
+
+def test_kinds_of_failed_and_waiting_jobs_are_explained(make_job: MakeJob, context: ReportContext) -> None:
+    failed = {"state": JobState.FAILED, "exit_code": 1, "reason": "NonZeroExitCode", "array_job_id": 20}
+    waiting = {"state": JobState.PENDING, "start_time": 0.0, "end_time": 0.0, "shares": [], "steps": {}}
+    jobs = [make_job(), *(make_job(20 + task, array_task_id=task, **failed) for task in range(3)),
+            make_job(8, state=JobState.FAILED, restarts=0), make_job(8, restarts=1),
+            make_job(9, reason="Resources", **waiting)]  # fmt: skip
+    found = kinds(jobs)
+    assert [[job.job_id for job in some] for some in found] == [[20, 21, 22], [9]]
+    why = [Alike(some, explain(some[0], context)) for some in found]
+    read = check(group_page(jobs, context, "Jobs", Period(NOW - 86400, NOW, timezone.utc), why=why, omitted=2))
+    for words_ in ("Job 20_0 (train) is FAILED: exit code 1", "The same holds for 3 jobs: 20_0, 20_1, 20_2.",
+                   "Job 9 (train) waits since", "2 more kinds; slurmsky why JOB explains each job."):  # fmt: skip
         assert words_ in read.text, words_
 
 
