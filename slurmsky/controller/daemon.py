@@ -123,7 +123,7 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stopped.set)
     loop.set_exception_handler(lambda loop, context: _report(service, context))
-    queue.stop = service.stopped.set
+    queue.stop = service.leave
     await queue.choose_engine()
     await queue.recover()
     queue.idle_time.work = lambda: in_idle_time(queue)

@@ -206,7 +206,7 @@ class Service:
         self._sessions: set[Session] = set()
         self._last_use = 0.0
         self.stopped = asyncio.Event()
-        self.leaving = False  # the database is being closed
+        self.leaving = False  # new requests belong to the next controller
         self._listener: socket.socket | None = None
         self._spare = SpareDescriptor("the controller")
 
@@ -218,6 +218,11 @@ class Service:
         """Remove a client that has disconnected."""
         self._sessions.discard(session)
         self._last_use = asyncio.get_running_loop().time()
+
+    def leave(self) -> None:
+        """Shut down after the current command; every later request is left to the next controller."""
+        self.leaving = True
+        self.stopped.set()
 
     def refuse(self) -> None:
         """Refuse all connections that wait to be accepted: no descriptor is left for them."""

@@ -77,15 +77,19 @@ def test_clean_removes_files_of_jobs_long_over(call: Call, tmp_path: Path) -> No
     before = {path.name for path in jobs.iterdir()}
     assert {"1", "2", held} <= before
     long_ago = time.time() - 60 * 86400
-    told = ""
-    for _ in range(40):  # the node may still tidy up behind a job that has just ended
-        for path in (*(jobs / "1").rglob("*"), jobs / "1", *(jobs / held).rglob("*"), jobs / held):
-            os.utime(path, (long_ago, long_ago), follow_symlinks=False)
-        told = call("slurmsky", "clean", "--dry-run").stdout
-        if "nothing" not in told:
-            break
-    assert f"would remove {jobs / '1'} (" in told and {path.name for path in jobs.iterdir()} == before
-    done = call("slurmsky", "clean")
+
+    def clean(*options: str) -> subprocess.CompletedProcess[str]:
+        for _ in range(40):  # the node may still remove files of a job that has just ended, which renews its folder
+            for path in (*(jobs / "1").rglob("*"), jobs / "1", *(jobs / held).rglob("*"), jobs / held):
+                os.utime(path, (long_ago, long_ago), follow_symlinks=False)
+            done = call("slurmsky", "clean", *options)
+            if "nothing" not in done.stdout:
+                break
+        return done
+
+    assert f"would remove {jobs / '1'} (" in clean("--dry-run").stdout
+    assert {path.name for path in jobs.iterdir()} == before
+    done = clean()
     assert done.returncode == 0 and f"removed {jobs / '1'} (" in done.stdout
     assert {path.name for path in jobs.iterdir()} == before - {"1"}  # the held job is old, and waits
     assert call("sacct", "-XnP", "-j", "1", "-o", "state").stdout == "COMPLETED\n"

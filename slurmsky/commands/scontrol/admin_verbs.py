@@ -280,7 +280,7 @@ def reconfigure(ctx: CommandContext) -> int:
         ctx.err("slurm_reconfigure error:Resource temporarily unavailable")
         ctx.error("srun, salloc or another command waits for the controller: try again when it has its answer")
         return 1
-    asyncio.get_running_loop().call_later(0.02, ctx.queue.stop)
+    ctx.queue.stop()
     return 0
 
 

@@ -20,9 +20,7 @@ def command() -> int:
     """
     ctx = click.get_current_context().find_root().obj
     if ctx is not None:  # already in the controller's process
-        import asyncio
-
-        asyncio.get_running_loop().call_later(0.02, ctx.queue.stop)
+        ctx.queue.stop()
         return 0
     if os.environ.get(paths.AGENT):
         raise Forward
