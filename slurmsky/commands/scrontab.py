@@ -14,7 +14,7 @@ from ..controller.command_context import CommandContext
 from ..controller.jobs.submitter import Payload, admit, check
 from ..controller.services.crontab import CrontabEntry
 from ..controller.slurm_errors import SlurmError
-from ..controller.store.database import StoreError
+from ..controller.store.database_file import StoreError
 from ..language import cronspec
 from ..model.spec import JobSpec
 from ..options import submit as options

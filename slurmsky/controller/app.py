@@ -53,7 +53,8 @@ from .services.power import PowerSaving
 from .services.triggers import Triggers
 from .slurm_errors import Errno, SlurmError
 from .store.accounting_cache import AccountingCache, IdleTime
-from .store.database import Store, StoreError
+from .store.database import Store
+from .store.database_file import StoreError
 
 log = logging.getLogger("slurmsky.controller")
 

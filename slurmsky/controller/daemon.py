@@ -24,7 +24,7 @@ from ..translate.credentials import redacted
 from .app import Controller
 from .server import FindCommand, Service
 from .services import machine_ledger
-from .store.database import StoreError
+from .store.database_file import StoreError
 
 #: how long a controller that shuts down waits for its threads
 _THREADS_S = 2.0

@@ -19,7 +19,7 @@ from ..protocol import wire
 from .app import Controller
 from .command_context import CallerGone, CommandContext
 from .jobs.deferred_termination import CALLER, Caller
-from .store.database import DATABASE_ERRORS
+from .store.database_file import DATABASE_ERRORS
 
 log = logging.getLogger("slurmsky.controller")
 

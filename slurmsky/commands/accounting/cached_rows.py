@@ -15,7 +15,8 @@ from ...controller.app import Controller
 from ...controller.command_context import CommandContext, Nobody
 from ...controller.store.accounting_cache import CachePage, Cell
 from ...controller.store.accounting_index import could_run
-from ...controller.store.database import Run, Store
+from ...controller.store.cache_pages import page_of
+from ...controller.store.database import Run
 from ...model.job import Job
 from ...options.query import SacctQuery, parse_sacct
 from ...protocol.wire import CommandRequest
@@ -198,7 +199,7 @@ def _leaves(ctx: CommandContext, query: SacctQuery) -> Iterator[tuple[list[Run],
     def place(run: Run) -> tuple[int, bool]:
         # --truncate changes runs that cross the border of the window.
         past = run.finish > 0 and run.finish <= until and not 0 < run.start < since
-        return Store.page_of(run.job_id) if past else -1, past
+        return page_of(run.job_id) if past else -1, past
 
     for (_, past), group in groupby(queue.store.runs(start, end, query.duplicates, where), place):
         yield list(group), past
@@ -227,11 +228,11 @@ class _Pages:
 
         None when the page is missing and few of its runs are needed, or when a job of its ids is still active.
         """
-        queue, number = self._ctx.queue, Store.page_of(runs[0].job_id)
+        queue, number = self._ctx.queue, page_of(runs[0].job_id)
         page = queue.pages.get(number, kind.words)
         if page is not None and page.has(names):
             return page
-        if len(runs) < _MANY or not queue.store.settled(number):
+        if len(runs) < _MANY or not queue.store.pages.complete(number):
             return None
         jobs = self._of_page(number)
         counts, cells = kind.make(jobs, names)
@@ -263,14 +264,14 @@ async def prepare(queue: Controller) -> AsyncGenerator[None, None]:
     query = parse_sacct((), surroundings(ctx), table(ctx, "sacct"))
     context = form(ctx, query).context
     kinds = (*_kinds(ctx, query, context), _documents(ctx))
-    known = {kind.words: store.printed(kind.words) for kind in kinds}
+    known = {kind.words: store.pages.stored(kind.words) for kind in kinds}
     yield
-    for number in range(store.page_of(queue.book.next_job_id) - 1, -1, -1):
-        if all(number in there for there in known.values()) or not store.settled(number):
+    for number in range(page_of(queue.book.next_job_id) - 1, -1, -1):
+        if all(number in there for there in known.values()) or not store.pages.complete(number):
             continue
         if queue.pages.full:
             return
-        edition, runs = store.edition(number), store.runs_on(number)
+        edition, runs = store.pages.edition(number), store.runs_on(number)
         parts: dict[bytes, list[Rows]] = {kind.words: [] for kind in kinds}
         for first in range(0, len(runs), _FEW):
             yield
@@ -285,6 +286,6 @@ async def prepare(queue: Controller) -> AsyncGenerator[None, None]:
             yield
             page = CachePage.of([run[:2] for run in runs], counts, cells)
             # A commit between two yields may have changed the runs; the page would then be stale.
-            if store.edition(number) != edition:
+            if store.pages.edition(number) != edition:
                 break
             queue.pages.put(number, kind.words, page)

@@ -17,7 +17,7 @@ from ...model.spec import INFINITE
 from ...model.states import JobFlag, JobState, NodeFlag, NodeState
 from ..rules.advance_reservations import names_of, running_in
 from ..slurm_errors import Errno, SlurmError
-from ..store.database import StoreError
+from ..store.database_file import StoreError
 from . import transitions
 from .deferred_termination import hear_out
 from .job_table import JobTable, holds_allocation

@@ -29,7 +29,7 @@ from ..jobs import transitions
 from ..jobs.job_table import JobTable
 from ..jobs.lifecycle import LifeCycle
 from ..jobs.submitter import Submitter
-from ..store.database import StoreError
+from ..store.database_file import StoreError
 from ..store.record_codec import Managed
 from .infra_cache import Infra
 

@@ -1,10 +1,10 @@
 """On-disk cache of rendered sacct columns for finished jobs, whose accounting no longer changes.
 
 A cache page has the cells of some rows (a job, or a step of a job) of all runs of neighbouring job ids
-(``Store.page_of``). Each column is compressed separately, so that any choice of columns and of runs is printed from the
-page. The store finds a page by a digest of all that its cells depend on, also for the next controller; the transaction
-that commits a change of a job with one of its ids deletes it. All pages have a bounded total size; the oldest are
-deleted first.
+(``cache_pages.page_of``). Each column is compressed separately, so that any choice of columns and of runs is printed
+from the page. The store finds a page by a digest of all that its cells depend on, also for the next controller; the
+transaction that commits a change of a job with one of its ids deletes it. All pages have a bounded total size; the
+oldest are deleted first.
 
 The controller fills pages in its idle time (``commands/accounting/cached_rows.py``) once all of their jobs have ended,
 so that a first query is as fast as later queries.
@@ -27,7 +27,8 @@ from pathlib import Path
 
 from ...engines.base import background, cancel_all
 from ...report.text.print_fields import Same
-from .database import Run, Store, StoreError
+from .database import Run, Store
+from .database_file import StoreError
 
 log = logging.getLogger("slurmsky.controller")
 
@@ -145,24 +146,24 @@ class AccountingCache:
 
     def get(self, number: int, words: bytes) -> CachePage | None:
         """The page with this key, or None."""
-        found = self._store.page(number, words)
+        found = self._store.pages.get(number, words)
         return None if found is None else CachePage.read(found)
 
     def put(self, number: int, words: bytes, page: CachePage) -> None:
         """Store a page."""
         try:
-            self._store.put_page(number, words, page.written())
+            self._store.pages.put(number, words, page.written())
             self._uncounted += 1
             if self._uncounted >= _UNCOUNTED:
                 self._uncounted = 0
-                self._store.trim_pages(self._room, _OVERHEAD)
+                self._store.pages.trim(self._room, _OVERHEAD)
         except StoreError as error:
             log.warning("%s", error)
 
     @property
     def full(self) -> bool:
         """Whether a page made in idle time would displace other pages."""
-        return self._store.size_of_pages(_OVERHEAD) >= min(_ENOUGH, self._room)
+        return self._store.pages.size(_OVERHEAD) >= min(_ENOUGH, self._room)
 
 
 def digest(value: object) -> bytes:

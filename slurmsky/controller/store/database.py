@@ -1,19 +1,11 @@
-"""The queue's database: SQLite in WAL mode, numbered migrations, short transactions.
-
-A commit survives the death of any process (synchronous=NORMAL: the last commits may be lost only when the machine
-itself loses power). Only the controller that holds the lock file opens the store.
-"""
+"""The queue's database: records of jobs and steps, the accounting index, SkyPilot's managed jobs."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import os
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,29 +14,15 @@ from ...model.spec import JobSpec
 from ...model.states import JobState
 from ...report.text.spending import Charge
 from ...report.text.utilization import Use
-from . import accounting_index, salvage
-from .damage import TEXT, UNREADABLE, Damage
+from . import accounting_index
+from .cache_pages import CachePages, ids_of
+from .damage import UNREADABLE
+from .database_file import DatabaseFile, StoreError
 from .id_reserve import IdReserve
 from .record_codec import Managed, compact, job_from_dict, job_to_json, step_from_dict, step_to_dict
 
-
-class StoreError(Exception):
-    """The database cannot be opened or written; the text names the file and the cause."""
-
-
-log = logging.getLogger("slurmsky.controller")
-
-#: errors of reading and writing; the text of the first lacks the file's name
-DATABASE_ERRORS = (sqlite3.Error, StoreError)
-#: ids from here on are those of foreign managed jobs (services.managed_jobs)
-_FOREIGN_IDS = 60_000_000
-#: the value in the first migration
-_FIRST_PRIORITY = 4294901760
 #: version of the index columns; after a change, the index rows of all jobs are computed anew
 _FACTS = "3"
-#: job ids per cache page, as a power of two
-_PAGE_BITS = 8
-_NO_PAGE = "DELETE FROM pages WHERE number=?"
 #: records whose specs are read in one query
 _BATCH = 500
 
@@ -58,116 +36,17 @@ class Run(NamedTuple):
     start: float = 0.0
 
 
-class Store:
+class Store(DatabaseFile):
     """The database of jobs, steps and accounting."""
 
     def __init__(self, path: Path, ids: IdReserve | None = None) -> None:
-        self.path = path
         self._spec_ids: dict[JobSpec, int] = {}
         self._specs: dict[int, JobSpec] = {}
-        self._editions: Counter[int] = Counter()
         self.commits = 0  # counts commits
-        self._ids = ids or IdReserve(path)
-        if path.exists() and not path.stat().st_size and any(path.with_name("jobs").glob("[0-9]*")):
-            # SQLite would create a new database, which would give ids again that were given before.
-            raise StoreError(f"{path}: the database is empty, but there are jobs in {path.with_name('jobs')}")
-        fresh = not path.exists()
-        try:
-            try:
-                self._begin(fresh)
-            except sqlite3.DatabaseError as error:
-                if not salvage.is_damage(error):
-                    raise
-                self._begin_anew(str(error))
-        except sqlite3.Error as error:
-            raise StoreError(f"{path}: {error}") from error
+        self.pages = CachePages(self)
+        super().__init__(path, ids)
 
-    def _begin(self, fresh: bool) -> None:
-        self._open()
-        self._check()
-        self._migrate()
-        self._fill_facts()
-        self._settle_ids(fresh)
-
-    def _begin_anew(self, problem: str) -> None:
-        """Replace a database with damaged pages by a new one with all that is readable. Raises StoreError."""
-        self._db.close()
-        try:
-            damaged = salvage.move_away(self.path)
-        except OSError as error:
-            raise StoreError(f"{self.path}: the damaged database cannot be moved: {error.strerror}") from error
-        self._open()
-        self._migrate()
-        count = salvage.copy(damaged, self._db)
-        log.error("%s is damaged (%s): it is kept as %s; %d rows were read", self.path, problem, damaged.name, count)
-        salvage.record(self._db, damaged, problem)
-        self._fill_facts()
-        self._settle_ids(fresh=True)
-
-    def _open(self) -> None:
-        self._connect(str(self.path))
-        self.path.chmod(0o600)
-        self._inode = self.path.stat().st_ino
-
-    def _connect(self, where: str) -> None:
-        self._db = sqlite3.connect(where, isolation_level=None)
-        self._db.text_factory = TEXT
-        self.damage = Damage(self._db)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute("PRAGMA cache_size=-4000")
-        for name, function in accounting_index.FUNCTIONS.items():
-            self._db.create_function(name, 2, function, deterministic=True)
-
-    def _keep_file(self) -> None:
-        """Write the database anew when its file was removed while it was open. Raises StoreError.
-
-        The open database still has all that was committed; the next controller would begin without it.
-        """
-        try:
-            if self.path.stat().st_ino == self._inode:
-                return
-        except FileNotFoundError:
-            fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-            fresh.unlink(missing_ok=True)
-            try:
-                self._db.execute("VACUUM INTO ?", (str(fresh),))
-                self._db.close()
-                for suffix in ("-wal", "-shm"):
-                    self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-                fresh.rename(self.path)
-            finally:
-                self._open()
-            log.error("%s was removed: it is written anew", self.path)
-            return
-        raise StoreError(f"{self.path}: another file took the database's place: slurmsky stop")
-
-    def _settle_ids(self, fresh: bool) -> None:
-        """Continue with ids that were never given, even where the database that gave the earlier ids is lost."""
-        stored = self.counter("next_job_id")
-        known = int(self.note("id_bound") or 0)
-        first = self._ids.first_of_new() if fresh else self._ids.first(stored, known)
-        if first != stored:
-            log.warning("%s does not know of all jobs: ids go on with %d", self.path, first)
-            self._db.execute("UPDATE meta SET value=? WHERE name='next_job_id'", (str(first),))
-
-    def _check(self) -> None:
-        (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict.splitlines()[0])
-
-    def _migrate(self) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        folder = resources.files(__package__) / "migrations"
-        scripts = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-        if version > len(scripts):
-            raise StoreError(f"{self.path}: written by a newer version (schema {version})")
-        for number, name in enumerate(scripts, 1):
-            if number > version:
-                text = (folder / name).read_text("utf-8")
-                self._db.executescript(f"BEGIN;\n{text}\nPRAGMA user_version={number};\nCOMMIT;")
-
-    def _fill_facts(self) -> None:
+    def _fill_derived(self) -> None:
         """Compute the index rows of jobs that were committed before the index or its columns existed."""
         if self.note("facts") == _FACTS:
             return
@@ -180,41 +59,6 @@ class Store:
             )
         self._db.execute("INSERT OR REPLACE INTO meta VALUES ('facts',?)", (_FACTS,))
         self._db.execute("COMMIT")
-
-    def close(self) -> None:
-        """Checkpoint the write-ahead log into the database and close it."""
-        self._db.close()
-
-    # --- counters
-
-    @property
-    def empty(self) -> bool:
-        """True for a database without any job."""
-        return self._db.execute("SELECT 1 FROM jobs LIMIT 1").fetchone() is None
-
-    def counter(self, name: str) -> int:
-        """The stored value of a counter."""
-        row = self._db.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
-        try:
-            return int(row[0])
-        except UNREADABLE:
-            # Damaged, or moved to ``damaged``: no two jobs may get the same id.
-            (last,) = self._db.execute("SELECT max(job_id) FROM jobs WHERE job_id<?", (_FOREIGN_IDS,)).fetchone()
-            value = max(int(last or 0) + 1, self._ids.bound) if name == "next_job_id" else _FIRST_PRIORITY
-            self.put_note(name, str(value))
-            return value
-
-    def note(self, name: str) -> str | None:
-        """The text stored under a name (put_note), or None."""
-        row = self._db.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
-        return None if row is None else str(row[0])
-
-    def put_note(self, name: str, text: str) -> None:
-        """Store a small text under a name. Raises StoreError."""
-        try:
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (name, text))
-        except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}") from error
 
     # --- writing
 
@@ -232,12 +76,11 @@ class Store:
             covered = self._ids.cover(counters.get("next_job_id", 0))
         except OSError as error:
             raise StoreError(f"{error.filename}: {error.strerror}") from error
-        numbers = {self.page_of(job.job_id) for job in (*jobs, *superseded, *(job for job, _ in steps))}
-        self._editions.update(numbers)
+        no_pages = self.pages.changed(job.job_id for job in (*jobs, *superseded, *(job for job, _ in steps)))
         self.commits += 1
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(_NO_PAGE, [(number,) for number in numbers])
+            self._db.executemany(*no_pages)
             self._db.executemany(
                 "UPDATE meta SET value=? WHERE name=?",
                 [(str(value), name) for name, value in counters.items()],
@@ -400,61 +243,9 @@ class Store:
         """All values of a text column of the index."""
         return {str(value) for (value,) in self._db.execute(f"SELECT DISTINCT {column} FROM facts")}
 
-    # --- cache pages of ended jobs
-
-    @staticmethod
-    def page_of(job_id: int) -> int:
-        """The number of a job id's cache page."""
-        return job_id >> _PAGE_BITS
-
-    @staticmethod
-    def ids_of(page: int) -> accounting_index.Where:
-        """The condition that selects the runs of a page."""
-        return accounting_index.Where(("job_id BETWEEN ? AND ?",), (page << _PAGE_BITS, ((page + 1) << _PAGE_BITS) - 1))
-
-    def edition(self, page: int) -> int:
-        """A number that changes when a job of this page is committed."""
-        return self._editions[page]
-
-    def page(self, number: int, words: bytes) -> bytes | None:
-        """The packed page that ``put_page`` stored under this key, or None."""
-        found = self._db.execute("SELECT packed FROM pages WHERE number=? AND words=?", (number, words)).fetchone()
-        return None if found is None else bytes(found[0])
-
-    def put_page(self, number: int, words: bytes, packed: bytes) -> None:
-        """Store a page until a job of the page is committed. Raises StoreError."""
-        self._commit(("INSERT OR REPLACE INTO pages VALUES (?,?,?)", [(number, words, packed)]))
-
-    def size_of_pages(self, overhead: int) -> int:
-        """Total size of all pages in bytes."""
-        (size,) = self._db.execute("SELECT total(length(packed)+?) FROM pages", (overhead,)).fetchone()
-        return int(size)
-
-    def trim_pages(self, room: int, overhead: int) -> None:
-        """Delete the oldest pages beyond so many bytes in all. Raises StoreError."""
-        kept = ("SELECT rowid FROM (SELECT rowid, sum(length(packed)+?) OVER (ORDER BY rowid DESC) AS size FROM pages)"
-                " WHERE size>?")  # fmt: skip
-        if self.size_of_pages(overhead) > room:
-            self._commit((f"DELETE FROM pages WHERE rowid IN ({kept})", [(overhead, room)]))
-
-    def settled(self, number: int) -> bool:
-        """Whether all runs of a page have ended and no new run can be added."""
-        (last,) = self._db.execute("SELECT max(job_id) FROM facts").fetchone()
-        if last is None or number >= self.page_of(last):
-            return False
-        here = self.ids_of(number)
-        (over,) = self._db.execute(
-            f"SELECT min(superseded OR finish>0) FROM facts WHERE {here.text}", here.values
-        ).fetchone()
-        return bool(over)
-
-    def printed(self, words: bytes) -> set[int]:
-        """Numbers of the pages that are stored under this key."""
-        return {number for (number,) in self._db.execute("SELECT number FROM pages WHERE words=?", (words,))}
-
-    def runs_on(self, number: int) -> list[Run]:
-        """All runs of a page, in sacct's order."""
-        return self.runs(0, float("inf"), duplicates=True, where=self.ids_of(number))
+    def runs_on(self, page: int) -> list[Run]:
+        """All runs of a cache page, in sacct's order."""
+        return self.runs(0, float("inf"), duplicates=True, where=ids_of(page))
 
     def runs(
         self, since: float, until: float, duplicates: bool = False, where: accounting_index.Where = accounting_index.ANY
@@ -494,12 +285,11 @@ class Store:
     def charge(self, costs: Iterable[tuple[int, int, float]]) -> None:
         """Commit (job id, restarts, dollars) of runs that may have left memory. Raises StoreError."""
         costs = list(costs)
-        numbers = {self.page_of(job_id) for job_id, _, _ in costs}
-        self._editions.update(numbers)
+        no_pages = self.pages.changed(job_id for job_id, _, _ in costs)
         self.commits += 1
         rows = [(dollars, job_id, restarts) for job_id, restarts, dollars in costs]
         update = "UPDATE %s SET cost=? WHERE job_id=? AND restarts=?"
-        self._commit((_NO_PAGE, [(number,) for number in numbers]), (update % "jobs", rows), (update % "facts", rows))
+        self.commit(no_pages, (update % "jobs", rows), (update % "facts", rows))
 
     def managed(self, server: str) -> dict[int, Managed]:
         """SkyPilot's managed jobs of a server as of the last read, by SkyPilot's id."""
@@ -512,29 +302,13 @@ class Store:
 
     def put_managed(self, server: str, rows: Iterable[Managed]) -> None:
         """Commit the rows that were read. Raises StoreError."""
-        self._many("INSERT OR REPLACE INTO managed VALUES (?,?,?,?,?,?,?,?,?,?)",
-                   [(server, row.managed_job_id, row.job_id, row.name, row.status, row.over,
-                     json.dumps(row.clusters), row.cost, row.hourly, int(row.settled)) for row in rows])  # fmt: skip
+        self.commit(("INSERT OR REPLACE INTO managed VALUES (?,?,?,?,?,?,?,?,?,?)",
+                    [(server, row.managed_job_id, row.job_id, row.name, row.status, row.over,
+                      json.dumps(row.clusters), row.cost, row.hourly, int(row.settled)) for row in rows]))  # fmt: skip
 
     def managed_ids(self) -> set[int]:
         """Job ids under which managed jobs of any server are shown."""
         return {row[0] for row in self._db.execute("SELECT job_id FROM managed WHERE job_id>0")}
-
-    def _many(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
-        if rows:
-            self._commit((statement, rows))
-
-    def _commit(self, *parts: tuple[str, Sequence[tuple[object, ...]]]) -> None:
-        """Commit statements, each of them with each of its rows. Raises StoreError."""
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            for statement, rows in parts:
-                self._db.executemany(statement, rows)
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise StoreError(f"{self.path}: {error}") from error
 
     def needed_since(self, ids: Sequence[int], horizon: float) -> set[int]:
         """Which of these jobs, or arrays by their base ids, had not ended at an epoch second."""

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from slurmsky.controller.store.database import Store, StoreError
+from slurmsky.controller.store.database import Store
+from slurmsky.controller.store.database_file import StoreError
 from slurmsky.model.job import Job, Step
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState

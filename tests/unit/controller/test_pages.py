@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from slurmsky.controller.store.accounting_cache import AccountingCache, CachePage, IdleTime, digest, program
+from slurmsky.controller.store.cache_pages import page_of
 from slurmsky.controller.store.database import Run, Store
 from slurmsky.model.job import Job, Step
 from slurmsky.model.spec import JobSpec
@@ -79,12 +80,12 @@ def test_a_page_goes_with_what_is_committed(tmp_path: Path, how: str) -> None:
     store = Store(path)
     job, neighbour, other = made(7, 1.0), made(9, 1.0), made(600, 1.0)
     store.write([job, neighbour, other], (), (), {})
-    words, numbers = digest("words"), [Store.page_of(one.job_id) for one in (job, other)]
+    words, numbers = digest("words"), [page_of(one.job_id) for one in (job, other)]
     for number in numbers:
         AccountingCache(store, "").put(number, words, paged("name"))
     store = Store(path)  # the other one was never closed, as after SIGKILL
-    pages, edition = AccountingCache(store, ""), store.edition(numbers[0])
-    assert store.printed(words) == set(numbers) and pages.get(numbers[0], words) is not None
+    pages, edition = AccountingCache(store, ""), store.pages.edition(numbers[0])
+    assert store.pages.stored(words) == set(numbers) and pages.get(numbers[0], words) is not None
     if how == "job":
         store.write([neighbour], (), (), {})
     elif how == "step":
@@ -93,17 +94,17 @@ def test_a_page_goes_with_what_is_committed(tmp_path: Path, how: str) -> None:
         store.write((), (), [job], {})
     else:
         store.charge([(7, 0, 1.5)])
-    assert store.edition(numbers[0]) != edition
+    assert store.pages.edition(numbers[0]) != edition
     assert pages.get(numbers[0], words) is None and pages.get(numbers[1], words) is not None
-    assert Store(path).printed(words) == {numbers[1]}
+    assert Store(path).pages.stored(words) == {numbers[1]}
 
 
 def test_a_page_is_settled_when_all_are_over_and_no_more_come(tmp_path: Path) -> None:
     store = Store(tmp_path / "queue.db")
-    assert not store.settled(0)
+    assert not store.pages.complete(0)
     runs = replace(made(900, 1.0), state=JobState.RUNNING)
     store.write([made(number, 1.0) for number in (1, 300, 600, 901, 1100)] + [runs], (), [made(2, 1.0)], {})
-    assert [store.settled(number) for number in range(6)] == [True, True, True, False, False, False]
+    assert [store.pages.complete(number) for number in range(6)] == [True, True, True, False, False, False]
     assert [run[:2] for run in store.runs_on(0)] == [(1, 0), (2, 0)]
 
 
