@@ -9,8 +9,10 @@ import re
 from .. import paths
 from ..agent.process import resource_limits
 from ..controller.command_context import CommandContext
-from ..controller.jobs.submitter import Payload, draft, partitions_of
+from ..controller.jobs.job_spool import Payload
+from ..controller.jobs.submitter import draft
 from ..controller.rules.provisional_shares import ordered_shares
+from ..controller.rules.submit_checks import partitions_of
 from ..controller.schedule.backfill import predict_start
 from ..controller.slurm_errors import Errno, SlurmError
 from ..language import exportspec, hostlist, timespec

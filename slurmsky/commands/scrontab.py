@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..controller.command_context import CommandContext
-from ..controller.jobs.submitter import Payload, admit, check
+from ..controller.jobs.job_spool import Payload
+from ..controller.jobs.submitter import admit
+from ..controller.rules.submit_checks import check
 from ..controller.services.crontab import CrontabEntry
 from ..controller.slurm_errors import SlurmError
 from ..controller.store.database_file import StoreError

@@ -31,13 +31,15 @@ from ..protocol.messages import Event, JobEvent, Power, Started
 from ..site.record import Site
 from .jobs import transitions
 from .jobs.job_events import Events
+from .jobs.job_spool import Payload
 from .jobs.job_table import JobTable
 from .jobs.launch_builder import LaunchBuilder
 from .jobs.lifecycle import LifeCycle
 from .jobs.plan import apply
-from .jobs.submitter import Payload, Submitter, admit, partitions_of, withdraw
+from .jobs.submitter import Submitter, admit, withdraw
 from .rules.demand import Demand
 from .rules.resources import NodeUse, place
+from .rules.submit_checks import partitions_of
 from .schedule.scheduler import Scheduler
 from .services.budget_policy import BudgetPolicy
 from .services.crontab import Crontab

@@ -10,7 +10,7 @@ from ... import paths
 from ...agent.process import resource_limits
 from ...controller.command_context import CallerGone, CommandContext
 from ...controller.jobs import transitions
-from ...controller.jobs.submitter import Payload
+from ...controller.jobs.job_spool import Payload
 from ...controller.slurm_errors import Errno, SlurmError
 from ...language import hostlist
 from ...model.job import Job

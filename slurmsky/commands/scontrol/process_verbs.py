@@ -102,7 +102,7 @@ def notify(ctx: CommandContext, words: Words) -> int:
     except SlurmError as error:
         ctx.err(f"job notify failure: {error.text}")
         return 1
-    from ...controller.jobs.submitter import file_path
+    from ...controller.jobs.job_spool import file_path
 
     text = " ".join(words[1:])
     waiting = ctx.queue.notices.get(job.het_job_id or job.job_id)

@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 
 from ...controller.command_context import CommandContext
-from ...controller.jobs.submitter import account_of, check, outgrown
+from ...controller.jobs.submitter import account_of
+from ...controller.rules.submit_checks import check, outgrown
 from ...controller.slurm_errors import SlurmError
 from ...engines import registry
 from ...engines.base import EngineError

@@ -15,12 +15,12 @@ from ...model.job import Job
 from ...model.spec import INFINITE, JobSpec
 from ...model.states import JobState
 from ...report.fields.derived import NOT_SHARED
+from ..rules.submit_checks import check_dependency, check_licenses, partitions_of
 from ..slurm_errors import Errno, SlurmError
 from . import transitions
 from .job_table import JobTable
 from .lifecycle import LifeCycle
 from .size_changes import TRES, Sizes, Wanted
-from .submitter import check_dependency, check_licenses, partitions_of
 
 #: seconds until a job may start whose hold was ended by another nice value
 UNHELD_S = 10

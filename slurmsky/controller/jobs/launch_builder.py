@@ -10,8 +10,8 @@ from ...model.allocation import HetComponent, Launch
 from ...model.codec import job_to_json
 from ...model.job import Job
 from ...model.spec import INFINITE
+from .job_spool import Surroundings, file_path, read_surroundings
 from .job_table import JobTable
-from .submitter import Surroundings, file_path, read_surroundings
 
 #: how many jobs' surroundings stay in memory
 _KEPT = 64

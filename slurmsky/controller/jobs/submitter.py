@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...language import arrayspec, constraint, dependency, filename, hostlist, licenses
+from ...language import arrayspec, dependency, hostlist
 from ...language.syntax_errors import LanguageError
 from ...model.cluster import ClusterConfig, PartitionConfig
 from ...model.job import Job
 from ...model.spec import INFINITE, JobSpec
-from ...site import assumed
-from ..rules import deadlines
-from ..rules.demand import demand_of, gres_names
+from ..rules.demand import demand_of
 from ..rules.partition_access import check_caller
 from ..rules.provisional_shares import cloud_shares
-from ..rules.resources import NodeUse, consumes_memory, impossible, partition_nodes, place, too_big
+from ..rules.resources import NodeUse, consumes_memory, partition_nodes, place
+from ..rules.submit_checks import check, partitions_of
 from ..slurm_errors import Errno, SlurmError
+from .job_spool import Payload, spool
 from .job_table import JobTable
 
 
@@ -39,204 +37,6 @@ class Submitter:
     sid: int
     submit_line: str
     groups: frozenset[str] = frozenset()  # names of all groups of the user
-
-
-@dataclass(frozen=True)
-class Payload:
-    """The files spooled with a job: the script, its arguments and the environment after --export."""
-
-    script: bytes | None
-    script_path: str  # as in scontrol's Command=; "" for none
-    argv: tuple[str, ...]
-    environment: Mapping[str, str]
-    umask: int
-    rlimits: Mapping[str, tuple[int, int]]
-
-
-def partitions_of(cluster: ClusterConfig, spec: JobSpec) -> list[PartitionConfig]:
-    """The partitions a job may run in, in the order given."""
-    if spec.partition is None:
-        default = cluster.default_partition
-        if default is None:
-            raise SlurmError(Errno.INVALID_PARTITION)
-        return [default]
-    found = []
-    for name in spec.partition.split(","):
-        partition = assumed.partition_for(cluster, name)
-        if partition is None:
-            raise SlurmError(Errno.INVALID_PARTITION, f"invalid partition specified: {name or '(null)'}")
-        found.append(partition)
-    return found
-
-
-#: validates a spec in a partition whose nodes are made to order: True where they can be made, False where the
-#: partition has its own nodes; raises SlurmError
-Judge = Callable[[JobSpec, str], bool]
-
-
-def check(cluster: ClusterConfig, spec: JobSpec, now: float, judge: Judge = lambda spec, name: False) -> None:
-    """Raise SlurmError where slurmctld would refuse the job at submit."""
-    parts = partitions_of(cluster, spec)
-    _check_request(cluster, spec, now)
-    _check_limits(cluster, spec, parts, now)
-    for partition in parts:
-        if judge(spec, partition.name):
-            return
-    if cluster.open:
-        _check_words(spec)
-        return
-    _check_nodes(cluster, spec)
-    if spec.hold:
-        return
-    if outgrown(cluster, spec):
-        return
-    demand = demand_of(spec)
-    problem = None
-    for partition in parts:
-        nodes = partition_nodes(cluster, partition)
-        problem = impossible(demand.within(partition), nodes, consumes_memory(cluster))
-        if problem is None:
-            return
-    assert problem is not None
-    raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE, *([problem.detail] if problem.detail else []))
-
-
-def _check_limits(cluster: ClusterConfig, spec: JobSpec, parts: Sequence[PartitionConfig], now: float) -> None:
-    """Raise SlurmError for limits that contradict each other, or for which EnforcePartLimits refuses the job.
-
-    ALL: every partition of the list must admit the job; ANY: one of them. Source: job_mgr.c _valid_job_part.
-    """
-    enforce = cluster.enforce_part_limits.upper()
-    faults = []
-    for partition in parts:
-        try:
-            deadlines.check(spec, partition, now, enforce in ("ALL", "ANY", "YES"))
-            if enforce in ("ALL", "ANY", "YES"):
-                _check_size(cluster, spec, partition)
-        except SlurmError as fault:
-            faults.append(fault)
-    if faults and (enforce in ("ALL", "YES") or len(faults) == len(parts)):
-        raise faults[0]
-
-
-def _check_size(cluster: ClusterConfig, spec: JobSpec, partition: PartitionConfig) -> None:
-    """Raise SlurmError where the partition has too few nodes or CPUs for the job."""
-    demand = demand_of(spec)
-    nodes = partition_nodes(cluster, partition)
-    reason = too_big(demand, partition, nodes, len(cluster.nodes))
-    if reason == "PartitionNodeLimit" or (reason and demand.min_nodes > len(nodes)):
-        raise SlurmError(Errno.INVALID_NODE_COUNT)
-    if reason:
-        raise SlurmError(Errno.TOO_MANY_NODES)
-
-
-def outgrown(cluster: ClusterConfig, spec: JobSpec) -> str:
-    """The reason to wait of a job that is accepted and waits for a partition to grow, or ""."""
-    if cluster.open:
-        return ""
-    demand = demand_of(spec)
-    reasons = [
-        too_big(demand, partition, partition_nodes(cluster, partition), len(cluster.nodes))
-        for partition in partitions_of(cluster, spec)
-    ]
-    return next(filter(None, reasons), "")
-
-
-def _check_nodes(cluster: ClusterConfig, spec: JobSpec) -> None:
-    """Validate names of nodes, features and devices against the cluster's nodes."""
-    known = {node.name for node in cluster.nodes}
-    try:
-        wanted = hostlist.expand(spec.nodelist) if spec.nodelist else []
-        excluded = hostlist.expand(spec.exclude) if spec.exclude else []
-    except LanguageError as error:
-        raise SlurmError(Errno.INVALID_NODE_NAME) from error
-    if any(name not in known for name in wanted + excluded) or set(wanted) & set(excluded):
-        raise SlurmError(Errno.INVALID_NODE_NAME)
-    _check_features(spec, {feature for node in cluster.nodes for feature in node.features})
-    _check_gres_names(cluster, spec)
-
-
-def _check_features(spec: JobSpec, known: set[str] | None) -> None:
-    """Validate --constraint, --batch and --prefer. ``known``: the nodes' features; None: any name is accepted."""
-    for text, errno in (
-        (spec.constraint, Errno.INVALID_FEATURE),
-        (spec.prefer, Errno.INVALID_PREFER),
-        (spec.batch_features, Errno.INVALID_FEATURE),
-    ):
-        try:
-            names = set(constraint.parse(text).names()) if text else set()
-        except LanguageError as error:
-            raise SlurmError(errno) from error
-        if known is not None and not names <= known:
-            raise SlurmError(errno)
-
-
-def _check_words(spec: JobSpec) -> None:
-    """Validate the syntax of names of nodes, features and devices, where any name is accepted."""
-    try:
-        wanted = hostlist.expand(spec.nodelist) if spec.nodelist else []
-        excluded = hostlist.expand(spec.exclude) if spec.exclude else []
-    except LanguageError as error:
-        raise SlurmError(Errno.INVALID_NODE_NAME) from error
-    if not all(map(assumed.node_name, wanted)) or set(wanted) & set(excluded):
-        raise SlurmError(Errno.INVALID_NODE_NAME)
-    _check_features(spec, None)
-    try:
-        gres_names(spec)
-    except LanguageError as error:
-        if not spec.hold:
-            raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE) from error
-
-
-def _check_request(cluster: ClusterConfig, spec: JobSpec, now: float) -> None:
-    """Validate the parts of a request that do not depend on nodes."""
-    if spec.nodes_min == 0 and not spec.hold:
-        raise SlurmError(Errno.INVALID_NODE_COUNT)
-    check_licenses(cluster, spec)
-    check_dependency(spec)
-    if spec.nice is not None and spec.nice < 0 and os.geteuid() != 0:
-        raise SlurmError(Errno.INVALID_NICE)
-
-
-def check_licenses(cluster: ClusterConfig, spec: JobSpec) -> None:
-    """Raise SlurmError where the cluster lacks these licences, or as many."""
-    if not spec.licenses:
-        return
-    total = dict(cluster.licenses)
-    try:
-        wanted = licenses.parse(spec.licenses)
-    except LanguageError as error:
-        raise SlurmError(Errno.INVALID_LICENSES) from error
-    if cluster.open and not total:
-        return
-    if any(name not in total for name, _ in wanted.counts) or wanted.taken(lambda name: total[name]) is None:
-        raise SlurmError(Errno.INVALID_LICENSES)
-
-
-def _check_gres_names(cluster: ClusterConfig, spec: JobSpec) -> None:
-    known = {name for node in cluster.nodes for name, _, _ in node.gres}
-    try:
-        names = gres_names(spec)
-    except LanguageError as error:
-        # A count that is no number names a type that no node has; slurmctld accepts that for a held job.
-        if spec.hold:
-            return
-        raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE) from error
-    if names - known - {"gpu"} or ("gpu" in names and "gpu" not in known and not spec.hold and not known):
-        raise SlurmError(Errno.INVALID_GRES)
-
-
-def check_dependency(spec: JobSpec) -> None:
-    """Raise SlurmError for a dependency that cannot be parsed, or that has the unsupported type expand."""
-    if not spec.dependency:
-        return
-    try:
-        parsed = dependency.parse(spec.dependency)
-    except LanguageError as error:
-        raise SlurmError(Errno.DEPENDENCY) from error
-    kinds = {condition.type for condition in parsed.conditions}
-    if "expand" in kinds:
-        raise SlurmError(Errno.NOT_SUPPORTED)
 
 
 def time_limit(spec: JobSpec, partition: PartitionConfig) -> int | None:
@@ -473,79 +273,11 @@ def _expand_files(job: Job, spec: JobSpec) -> None:
     job.stdin = spec.input or "/dev/null"
 
 
-def file_path(job: Job, pattern: str, node: str = "") -> str:
-    """A batch job's file pattern as an absolute path. Source: common/fname handling of slurmstepd."""
-    values = filename.FilenameValues(
-        job_id=job.job_id,
-        array_job_id=job.array_job_id or job.job_id,
-        array_task_id=job.array_task_id,
-        user=job.user,
-        job_name=job.name,
-        node=node,
-        restart_count=job.restarts,
-    )
-    name = filename.expand(pattern, values)
-    return os.path.join(job.work_dir, name)
-
-
-def spool(folder: Path, payload: Payload) -> None:
-    """Write script and environment to the job's folder, readable by the owner alone.
-
-    Raises OSError (full disk, no permission): the job does not exist then.
-    """
-    if folder.exists():
-        shutil.rmtree(folder)  # of a submission that failed before its commit; no client got its id
-    folder.mkdir(mode=0o700, parents=True)
-    if payload.script is not None:
-        # Two links to one file: the job runs one and may delete it; the other remains.
-        write_file(folder / "script", payload.script, 0o700)
-        os.link(folder / "script", folder / "slurm_script")
-    text = b"\0".join(os.fsencode(f"{key}={value}") for key, value in payload.environment.items())
-    write_file(folder / "environment", text, 0o600)
-    limits = {"umask": payload.umask, "rlimits": dict(payload.rlimits)}
-    write_file(folder / "limits", json.dumps(limits).encode(), 0o600)
-
-
 def withdraw(book: JobTable, job: Job, jobs_dir: Path) -> None:
     """Undo an ``admit`` whose commit failed: the client got an error, so the job must not start later."""
     for part in book.components(job):
         book.unadmit(part)
     shutil.rmtree(jobs_dir / str(job.job_id), ignore_errors=True)
-
-
-def write_file(path: Path, data: bytes, mode: int) -> None:
-    """Write a file with this mode in place. Raises OSError."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    try:
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(handle, view) :]
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        os.close(handle)
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What a job's processes inherit from its submitter besides the script."""
-
-    environment: dict[str, str]
-    umask: int
-    rlimits: dict[str, tuple[int, int]]
-
-
-def read_surroundings(folder: Path) -> Surroundings:
-    """Read what ``spool`` wrote."""
-    data = (folder / "environment").read_bytes()
-    pairs = (os.fsdecode(item).partition("=") for item in data.split(b"\0") if item)
-    limits = json.loads((folder / "limits").read_bytes())
-    return Surroundings(
-        {key: value for key, _, value in pairs},
-        limits["umask"],
-        {name: (pair[0], pair[1]) for name, pair in limits["rlimits"].items()},
-    )
 
 
 def split_element(book: JobTable, base: Job, task: int) -> Job:

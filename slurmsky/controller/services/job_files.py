@@ -16,9 +16,9 @@ from pathlib import Path
 
 from ...engines.base import background
 from ...model.job import Job
+from ..jobs.job_spool import write_file
 from ..jobs.job_table import JobTable
 from ..jobs.launch_builder import spool_id
-from ..jobs.submitter import write_file
 from ..store.database import Store
 
 log = logging.getLogger("slurmsky.controller")

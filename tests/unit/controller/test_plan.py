@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from slurmsky.controller.jobs.job_spool import Payload
 from slurmsky.controller.jobs.job_table import JobTable
 from slurmsky.controller.jobs.plan import apply
-from slurmsky.controller.jobs.submitter import Payload, Submitter, admit
+from slurmsky.controller.jobs.submitter import Submitter, admit
 from slurmsky.controller.schedule.scheduler import Scheduler
 from slurmsky.controller.store.database import Store
 from slurmsky.model.job import Job

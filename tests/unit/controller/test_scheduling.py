@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from slurmsky.controller.jobs.job_spool import Payload
 from slurmsky.controller.jobs.job_table import JobTable
 from slurmsky.controller.jobs.launch_builder import LaunchBuilder
 from slurmsky.controller.jobs.lifecycle import LifeCycle
 from slurmsky.controller.jobs.plan import Applied, apply
-from slurmsky.controller.jobs.submitter import Payload, Submitter, admit
+from slurmsky.controller.jobs.submitter import Submitter, admit
 from slurmsky.controller.rules.demand import Demand
 from slurmsky.controller.schedule.scheduler import Scheduler
 from slurmsky.controller.services.mailer import Mailer

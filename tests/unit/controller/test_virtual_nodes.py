@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from slurmsky.controller.jobs.job_spool import Payload
 from slurmsky.controller.jobs.job_table import JobTable
 from slurmsky.controller.jobs.plan import apply
-from slurmsky.controller.jobs.submitter import Payload, Submitter, admit
+from slurmsky.controller.jobs.submitter import Submitter, admit
 from slurmsky.controller.rules import virtual_nodes
 from slurmsky.controller.schedule.scheduler import Scheduler
 from slurmsky.controller.slurm_errors import SlurmError

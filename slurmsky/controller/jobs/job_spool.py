@@ -1,0 +1,93 @@
+"""The folder of a job: script, environment and limits, as submitted."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...language import filename
+from ...model.job import Job
+
+
+@dataclass(frozen=True)
+class Payload:
+    """The files spooled with a job: the script, its arguments and the environment after --export."""
+
+    script: bytes | None
+    script_path: str  # as in scontrol's Command=; "" for none
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    umask: int
+    rlimits: Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a job's processes inherit from its submitter besides the script."""
+
+    environment: dict[str, str]
+    umask: int
+    rlimits: dict[str, tuple[int, int]]
+
+
+def read_surroundings(folder: Path) -> Surroundings:
+    """Read what ``spool`` wrote."""
+    data = (folder / "environment").read_bytes()
+    pairs = (os.fsdecode(item).partition("=") for item in data.split(b"\0") if item)
+    limits = json.loads((folder / "limits").read_bytes())
+    return Surroundings(
+        {key: value for key, _, value in pairs},
+        limits["umask"],
+        {name: (pair[0], pair[1]) for name, pair in limits["rlimits"].items()},
+    )
+
+
+def spool(folder: Path, payload: Payload) -> None:
+    """Write script and environment to the job's folder, readable by the owner alone.
+
+    Raises OSError (full disk, no permission): the job does not exist then.
+    """
+    if folder.exists():
+        shutil.rmtree(folder)  # of a submission that failed before its commit; no client got its id
+    folder.mkdir(mode=0o700, parents=True)
+    if payload.script is not None:
+        # Two links to one file: the job runs one and may delete it; the other remains.
+        write_file(folder / "script", payload.script, 0o700)
+        os.link(folder / "script", folder / "slurm_script")
+    text = b"\0".join(os.fsencode(f"{key}={value}") for key, value in payload.environment.items())
+    write_file(folder / "environment", text, 0o600)
+    limits = {"umask": payload.umask, "rlimits": dict(payload.rlimits)}
+    write_file(folder / "limits", json.dumps(limits).encode(), 0o600)
+
+
+def file_path(job: Job, pattern: str, node: str = "") -> str:
+    """A batch job's file pattern as an absolute path. Source: common/fname handling of slurmstepd."""
+    values = filename.FilenameValues(
+        job_id=job.job_id,
+        array_job_id=job.array_job_id or job.job_id,
+        array_task_id=job.array_task_id,
+        user=job.user,
+        job_name=job.name,
+        node=node,
+        restart_count=job.restarts,
+    )
+    name = filename.expand(pattern, values)
+    return os.path.join(job.work_dir, name)
+
+
+def write_file(path: Path, data: bytes, mode: int) -> None:
+    """Write a file with this mode in place. Raises OSError."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(handle, view) :]
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        os.close(handle)
