@@ -37,7 +37,7 @@ def _imported(module: str, name: str) -> Callable[[], Handler]:
 
 #: commands that the agent runs; it relays all others to the controller
 COMMANDS = {
-    "srun": _imported("srun.srun_session", "serve_srun"),
+    "srun": _imported("srun.srun_request", "serve_srun"),
     "sbcast": _imported("srun.file_bcast", "serve_sbcast"),
     "sattach": _imported("srun.attach_session", "serve_sattach"),
     "sstat": _imported("srun.step_stats", "serve_sstat"),

@@ -68,7 +68,7 @@ def test_the_program_is_the_same_file_for_the_same_content(tmp_path, monkeypatch
 def test_the_program_needs_nothing_but_the_standard_library(tmp_path):
     program = node_program.build(tmp_path)
     check = f"import sys; sys.path[:] = [{str(program)!r}] + [p for p in sys.path if 'site-packages' not in p]; "
-    check += "import slurmsky.agent.cloud.node_main, slurmsky.agent.__main__, slurmsky.agent.srun.srun_session; "
+    check += "import slurmsky.agent.cloud.node_main, slurmsky.agent.__main__, slurmsky.agent.srun.srun_request; "
     check += "import slurmsky.report"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", check], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

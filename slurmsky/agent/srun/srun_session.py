@@ -5,14 +5,11 @@ It runs in the head agent of the job; its client relays the terminal.
 
 from __future__ import annotations
 
-import dataclasses
 import signal
-import time
 from typing import TYPE_CHECKING, Callable, Optional
 
-from ...model.spec import ALLOCATED_VARIABLE, INFINITE, StepSpec
+from ...model.spec import StepSpec
 from ...protocol import wire
-from ..core.client_requests import elsewhere, leave, parse_context, relay
 from ..job import file_opening
 from ..net.channel import Channel
 from ..process import resource_limits
@@ -23,63 +20,15 @@ from ..steps.step_plan import StepPlan
 from . import program_bcast, srun_prolog, srun_verbose
 from .srun_files import Input, Late, Outputs
 from .srun_plan import Planner
-from .task_exits import GATHER_S, Exits, states
+from .srun_termination import Termination
+from .task_exits import Exits
 
 if TYPE_CHECKING:
     from ..core.agent import Agent
     from ..core.head_job import HeadJob
-    from ..net.event_loop import Timer
 
 #: bytes of stdin that the client may send ahead of the tasks' reads
 STDIN_WINDOW = 1 << 18
-#: how long srun waits for tasks after a cancel: KillWait and two seconds
-_ABORT_MARGIN_S = 2
-#: signals that srun forwards to the tasks (srun_job.c, sig_array)
-_FORWARDED = frozenset({signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPIPE, signal.SIGCONT})
-
-
-def serve_srun(agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes) -> None:
-    """Run the step, or forward the request: to the job's head agent, or to the controller for a new allocation."""
-    from ...options.submit import parse_srun
-    from ...options.usage_errors import CommandError
-
-    try:
-        parsed = parse_srun(request.args, parse_context(request))
-    except CommandError as error:
-        leave(channel, error.exit_code, "".join(line + "\n" for line in error.lines), error.stdout)
-        return
-    step = parsed.step
-    if step.test_only:
-        relay(agent, channel, payload, agent.controller_address, "srun")
-        return
-    text = str(step.jobid or request.env.get("SLURM_JOB_ID") or request.env.get("SLURM_JOBID") or "")
-    job = agent.jobs.get(int(text)) if text.isdecimal() else None
-    if job is None or job.ended:
-        address = elsewhere(agent, int(text) if text.isdecimal() else 0)
-        if text and not address:
-            leave(
-                channel,
-                1,
-                "srun: error: Unable to confirm allocation for job %s: Invalid job id specified\n"
-                "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job %s\n" % (text, text),
-            )
-            return
-        relay(agent, channel, resource_limits.passed_on(channel, request), address or agent.controller_address, "srun")
-        return
-    # Outside a job the controller made the allocation and printed the warnings about options.
-    told = request.env.get(ALLOCATED_VARIABLE) == "1"
-    if told:
-        # --exclusive then requested whole nodes; the step uses them all unless it sets its number of tasks.
-        counted = step.job.ntasks is not None or step.job.cpus_per_task is not None
-        step = dataclasses.replace(step, exclusive=step.exclusive and counted)
-    # An external launcher gets all of the allocation and shares it with other steps.
-    components = tuple(
-        dataclasses.replace(part, overlap=True) if part.external else part for part in (step, *parsed.components[1:])
-    )
-    srun = Srun(agent, job, channel, request, components, () if told else tuple(parsed.warnings))
-    if step.verbose:
-        srun.note(*srun_verbose.options(parsed.given), srun_verbose.job(job.job_id, job.launch.shares))
-    srun.begin()
 
 
 class Srun:
@@ -101,18 +50,11 @@ class Srun:
         self.spec = components[0]  # its options apply to the step as a whole
         self.components = components
         self.run: Optional[step_run.StepRun] = None
+        self._termination: Optional[Termination] = None  # with ``run``
         self._waiting = False
         self._opening: Optional[file_opening.Opening] = None  # of files that may block
         self._told_busy = False
-        self._first_exit = 0.0
-        self._terminating = False
-        self._bad_exit = self._bad_exit_told = False
-        self._killed_by_wait = False
-        self._signalled = False
-        self._interrupted_at = 0.0
         self._forced_code: Optional[int] = None
-        self._timers: list[Timer] = []
-        self._limit_timer: Optional[Timer] = None
         self._raw = False
         self._over = False
         self._stdin_open = True
@@ -196,6 +138,7 @@ class Srun:
         run.watchers.append(self)
         job.steps[run.step_id] = run
         self._exits = Exits(self.agent.loop, self._step_name, self._say, self.note)
+        self._termination = Termination(job, run, spec, self.ntasks, self._exits, self.agent.loop, self._say)
         commons = planner.environments()
         plans = planner.plans(commons, outputs, source)
         self.channel.on_drain = lambda: run.resume(self)
@@ -288,19 +231,8 @@ class Srun:
             self.channel.send(wire.TTY, b"1")
         if self._input is not None and self._input.source == "stream":
             self._grant(STDIN_WINDOW)
-        run.on_limit = self._limit
-        limit = self.spec.job.time_limit_min
-        if limit is not None and limit not in (0, INFINITE):
-            self._limit(time.time() + limit * 60)
-
-    def _limit(self, end_time: Optional[float]) -> None:
-        """Set the time, in epoch seconds, at which the step is ended; None: never."""
-        if self._limit_timer is not None:
-            self._limit_timer.cancel()
-            self._limit_timer = None
-        if end_time is not None:
-            self._limit_timer = self.agent.loop.after(max(0.0, end_time - time.time()), self._out_of_time)
-            self._timers.append(self._limit_timer)
+        assert self._termination is not None
+        self._termination.watch_limit()
 
     # --- from the client
     def _from_client(self, kind: bytes, payload: bytes) -> None:
@@ -336,6 +268,8 @@ class Srun:
     def _client_gone(self) -> None:
         """srun was killed: kill its tasks, as Slurm does."""
         self._over = True
+        if self._termination is not None:
+            self._termination.detach()
         if self._opening is not None:
             self._opening.cancel()
         if self.run is not None:
@@ -348,50 +282,14 @@ class Srun:
         self._close_files()
 
     def _signal(self, number: int) -> None:
-        run = self.run
-        if run is None:
-            if number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
-                self._forced_code = 128 + number
-                self._fail(
-                    "srun: Cancelled pending job step with signal %d\nsrun: error: Unable to create step for "
-                    "job %d: Job/step already completing or completed\n" % (number, self.job.job_id)
-                )
-            return
-        if number == signal.SIGINT:
-            self._interrupt(run)
-        elif number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-            self._say("srun: forcing job termination\n")
-            self._abort(run)
-        elif number in _FORWARDED:
-            run.signal(number)
-        else:
-            run.signal(number)
-
-    def _interrupt(self, run: step_run.StepRun) -> None:
-        now = time.monotonic()
-        name = "StepId=" + self._step_name
-        if self.spec.quit_on_interrupt or (self._interrupted_at and now - self._interrupted_at <= 1.0):
-            if not self._terminating:
-                self._say("srun: sending Ctrl-C to %s\n" % name)
-                run.signal(signal.SIGINT)
-                self._say("srun: forcing job termination\n")
-                self._abort(run)
-            return
-        self._interrupted_at = now
-        if self.spec.disable_status:
-            self._say("srun: sending Ctrl-C to %s\n" % name)
-            run.signal(signal.SIGINT)
-            return
-        self._say("srun: interrupt (one more within 1 sec to abort)\n")
-        self._tell_states(run)
-
-    def _tell_states(self, run: step_run.StepRun) -> None:
-        for line in states(self._step_name, self.ntasks, run.statuses):
-            self._say(line)
-
-    def _abort(self, run: step_run.StepRun) -> None:
-        run.cancel("CANCELLED", time.time(), signal.SIGKILL)
-        self._terminating = True
+        if self._termination is not None:
+            self._termination.signal(number)
+        elif number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+            self._forced_code = 128 + number
+            self._fail(
+                "srun: Cancelled pending job step with signal %d\nsrun: error: Unable to create step for "
+                "job %d: Job/step already completing or completed\n" % (number, self.job.job_id)
+            )
 
     # --- from the step
     def output(self, rank: int, stream: int, data: bytes) -> None:
@@ -404,86 +302,29 @@ class Srun:
         if self.run is not None and not self.run.parts:
             self._aside.signal(signal.SIGTERM)
             self.agent.loop.soon(self._give_up_opening)
-        if not self._terminating and not self._signalled:
-            self._signalled = True
-            self._say(
-                "srun: Job step aborted: Waiting up to %d seconds for job step to finish.\n"
-                % (self.job.launch.kill_wait_s + _ABORT_MARGIN_S)
-            )
+        if self._termination is not None:
+            self._termination.cancelled()
         self._say(line)
 
     def exited(self, node: str, rank: int, status: int) -> None:
-        """A task has ended: report a failure, and apply -K and -W."""
-        run = self.run
-        if run is None:
-            return
-        if status or self.spec.verbose:
-            self._exits.add(node, rank, status)
-            ended = self._terminating and not self._killed_by_wait
-            if status and self._kills_on_bad_exit() and not (ended or self._bad_exit):
-                # Tasks that end at the same time are reported in one message, and none of them is killed.
-                self._bad_exit = True
-                self._timers.append(self.agent.loop.after(GATHER_S, self._end_on_bad_exit))
-        if not self._first_exit and len(run.statuses) < self.ntasks:
-            self._first_exit = time.monotonic()
-            wait = self.spec.wait_s
-            if wait:
-                self._timers.append(self.agent.loop.after(wait, self._waited))
-
-    def _kills_on_bad_exit(self) -> bool:
-        value = self.spec.kill_on_bad_exit
-        if value is None:
-            value = self.spec.job.kill_on_bad_exit
-        return bool(value)
-
-    def _end_on_bad_exit(self) -> None:
-        """Apply -K: end the running tasks. The message is printed even if no task is left."""
-        run = self.run
-        if run is None or self._over or self._bad_exit_told or (self._terminating and not self._killed_by_wait):
-            return
-        self._exits.tell()
-        self._terminating = self._bad_exit_told = True
-        self._say("srun: Terminating StepId=%s\n" % self._step_name)
-        if len(run.statuses) >= self.ntasks:
-            return
-        run.cancel("CANCELLED", time.time())
-        self._timers.append(self.agent.loop.after(self.job.launch.kill_wait_s, run.kill))
-
-    def _waited(self) -> None:
-        run = self.run
-        if run is None or self._over or len(run.statuses) >= self.ntasks:
-            return
-        self._say("srun: First task exited %ds ago\n" % (self.spec.wait_s or 0))
-        self._tell_states(run)
-        self._terminating = self._killed_by_wait = True
-        self._say("srun: Terminating StepId=%s\n" % self._step_name)
-        run.cancel("CANCELLED", time.time(), signal.SIGKILL)
-        self._say(
-            "srun: Job step aborted: Waiting up to %d seconds for job step to finish.\n"
-            % (self.job.launch.kill_wait_s + _ABORT_MARGIN_S)
-        )
-
-    def _out_of_time(self) -> None:
-        if self.run is not None:
-            self._terminating = True  # srun waits for its own limit: no message about an abort
-            self.run.cancel("TIMEOUT", time.time())
-            self._timers.append(self.agent.loop.after(self.job.launch.kill_wait_s, self.run.kill))
+        """A task has ended."""
+        if self._termination is not None:
+            self._termination.exited(node, rank, status)
 
     def over(self) -> None:
         """The step has ended on all nodes."""
         if self._over:
             return
-        if self._bad_exit:
-            self._end_on_bad_exit()
+        run, termination = self.run, self._termination
+        assert run is not None and termination is not None
+        termination.over()
         self._over = True
         self._exits.tell()
-        run = self.run
-        assert run is not None
         code, number = step_run.worst(run.statuses.values())
         for name in run.failed_nodes:
             self._say("srun: error: Node failure on %s\n" % name)
         forced = number in (signal.SIGKILL, signal.SIGTERM)  # the signals with which Slurm itself ends steps
-        if forced and not run.failed_nodes and not self._killed_by_wait and not self._signalled:
+        if forced and not run.failed_nodes and not termination.reported:
             self._say("srun: Force Terminated StepId=%d.%s\n" % (self.job.job_id, run.step_id))
         final = 128 + number if number else code
         if self.spec.epilog is None:
@@ -519,8 +360,8 @@ class Srun:
         self._end(self._forced_code or int(self.request.env.get("SLURM_EXIT_ERROR") or 1))
 
     def _end(self, code: int) -> None:
-        for timer in self._timers:
-            timer.cancel()
+        if self._termination is not None:
+            self._termination.cancel_timers()
         if self._waiting and self._try in self.job.waiting:
             self.job.waiting.remove(self._try)
         self._close_files()

@@ -1,0 +1,61 @@
+"""A request of srun: runs the step on this agent, or forwards the request."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from ...model.spec import ALLOCATED_VARIABLE
+from ...protocol import wire
+from ..core.client_requests import elsewhere, leave, parse_context, relay
+from ..net.channel import Channel
+from ..process import resource_limits
+from . import srun_verbose
+from .srun_session import Srun
+
+if TYPE_CHECKING:
+    from ..core.agent import Agent
+
+
+def serve_srun(agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes) -> None:
+    """Run the step, or forward the request: to the job's head agent, or to the controller for a new allocation."""
+    from ...options.submit import parse_srun
+    from ...options.usage_errors import CommandError
+
+    try:
+        parsed = parse_srun(request.args, parse_context(request))
+    except CommandError as error:
+        leave(channel, error.exit_code, "".join(line + "\n" for line in error.lines), error.stdout)
+        return
+    step = parsed.step
+    if step.test_only:
+        relay(agent, channel, payload, agent.controller_address, "srun")
+        return
+    text = str(step.jobid or request.env.get("SLURM_JOB_ID") or request.env.get("SLURM_JOBID") or "")
+    job = agent.jobs.get(int(text)) if text.isdecimal() else None
+    if job is None or job.ended:
+        address = elsewhere(agent, int(text) if text.isdecimal() else 0)
+        if text and not address:
+            leave(
+                channel,
+                1,
+                "srun: error: Unable to confirm allocation for job %s: Invalid job id specified\n"
+                "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job %s\n" % (text, text),
+            )
+            return
+        relay(agent, channel, resource_limits.passed_on(channel, request), address or agent.controller_address, "srun")
+        return
+    # Outside a job the controller made the allocation and printed the warnings about options.
+    allocated = request.env.get(ALLOCATED_VARIABLE) == "1"
+    if allocated:
+        # --exclusive then requested whole nodes; the step uses them all unless it sets its number of tasks.
+        counted = step.job.ntasks is not None or step.job.cpus_per_task is not None
+        step = dataclasses.replace(step, exclusive=step.exclusive and counted)
+    # An external launcher gets all of the allocation and shares it with other steps.
+    components = tuple(
+        dataclasses.replace(part, overlap=True) if part.external else part for part in (step, *parsed.components[1:])
+    )
+    srun = Srun(agent, job, channel, request, components, () if allocated else tuple(parsed.warnings))
+    if step.verbose:
+        srun.note(*srun_verbose.options(parsed.given), srun_verbose.job(job.job_id, job.launch.shares))
+    srun.begin()
