@@ -70,6 +70,14 @@ def shipped() -> Mapping[str, Mapping[str, Any]]:
     return found
 
 
+#: a name as Spack writes it: package, version, compiler, the compiler's version, hash
+_BUILT = re.compile(r"([a-z][\w+-]*?)-(\d[\w.]*)-(?:gcc|intel|clang|oneapi|aocc|nvhpc|pgi|cce)-\d[\w.]*"
+                    r"(?:-[a-z0-9]{7})?")  # fmt: skip
+
+#: a year's tree of software: 2019, 2022r2, 2021a
+_STAGE = re.compile(r"20\d\d([a-z]\d?)?")
+
+
 @cache
 def _categories() -> frozenset[str]:
     return frozenset(_tables()["categories"]["names"].split())
@@ -105,12 +113,23 @@ def _shipped_row(name: str) -> tuple[Mapping[str, Any] | None, str]:
         return None, ""
     rows = shipped()
     first = parts[0].lower()
+    built = _BUILT.fullmatch(first)
+    if built:
+        first, parts = built[1], [built[1], built[2], *parts[1:]]
+    if len(parts) == 1 and (_STAGE.fullmatch(first) or (first in _categories() and first not in rows)):
+        return {"kind": "site", "note": "a software tree of the old cluster; nothing is needed here"}, ""
     unversioned = re.sub(r"[-_]?v?\d[\d.]*$", "", first)
-    for wanted in (first, unversioned, re.sub(r"[-_](gpu|cuda|mpi|omp|gcc|intel|serial)$", "", first)):
+    unbuilt = re.sub(r"[-_](gpu|cuda|mpi|omp|gcc|intel|serial|x86_64|ib)$", "", first)
+    stem = re.sub(r"(?<=\w\w\w)[-_]?v?\d[\d.]*[-_].*$", "", first)
+    for wanted in (first, unversioned, unbuilt, stem):
         if wanted in rows:
-            glued = re.search(r"\d[\d.]*$", first) if wanted != first else None
-            version = next((part for part in parts[1:] if _is_version(part)), glued[0] if glued else "")
+            glued = re.match(r"[-_]?v?(\d[\d.]*)", first[len(wanted) :])
+            versions = [*parts[1:2], *(glued.groups() if glued else ()), *parts[2:]]
+            version = next((text for text in versions if _is_version(text)), "")
             return rows[wanted], version
+    if first.startswith("py-"):
+        package = rows.get(first[3:], {"setup": f"pip install {first[3:]}"})
+        return package, next((part for part in parts[1:] if _is_version(part)), "")
     return None, ""
 
 
@@ -136,7 +155,8 @@ def _of_row(row: Mapping[str, Any], name: str, version: str) -> Module:
     elif image and short and versions:
         # An image of another version is another program: the site file must name a suitable image.
         return Module(name, "shipped", note=f"no image is known for version {short}", kind="unknown version")
-    pinned = "=" + ".".join(short.split(".")[:2]) if short and row.get("versioned", True) else ""
+    pins = short and row.get("versioned", True) and not _STAGE.match(short)
+    pinned = "=" + ".".join(short.split(".")[:2]) if pins else ""
     setup = str(row.get("setup", "")).replace("{version}", pinned)
     gives = tuple(str(row.get("gives", "")).split())
     activate, path = str(row.get("activate", "")), str(row.get("path", ""))

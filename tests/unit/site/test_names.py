@@ -30,6 +30,11 @@ def test_gpu_names(word: str, gpu: str) -> None:
         ("lang/Python/3.11", "python=3.11"), ("toolchain/foss", "libopenmpi-dev"), ("cde/v3/gcc/10.3.0", "gfortran"),
         ("cuda/12.9", "12.9.1"), ("cuda/10.1", "cuda10.1"), ("nvhpc", "nvhpc:24"),
         ("PrgEnv-amd", "rocm"), ("anaconda3", "numpy"), ("GROMACS/2021", "gromacs"), ("openmpi4/4.1", "openmpi"),
+        ("cuda-10.2-gcc-8.3.0-nxzzh52", "cuda10.2"), ("py-torchvision/0.15", "torchvision"),
+        ("pytorch/v1.5.0-gpu", "1.5.1"),
+        ("py-requests", "requests"), ("mpi/openmpi-x86_64", "openmpi"), ("cuda11.2-cudnn8.1.0", "11.2.2"),
+        ("openmind/cuda/9.1", "cuda9"), ("rocm-5.4.2/ucx-1.13.1/ompi/4.1.4", "5.4.2"), ("gompi/2020", "openmpi"),
+        ("any/python/3.8.3-conda", "python=3.8"), ("python/2019", "python"),
     ],
 )  # fmt: skip
 def test_modules_and_what_stands_for_them(name: str, part: str) -> None:
@@ -43,10 +48,16 @@ def test_licensed_modules_are_known_as_such(name: str) -> None:
     assert module is not None and module.kind == "licensed" and not module.settled
 
 
-@pytest.mark.parametrize("name", ["cuda/8.0", "pytorch/1.2"])
+@pytest.mark.parametrize("name", ["cuda/8.0", "pytorch/0.2"])
 def test_a_version_without_an_image_is_no_other_version(name: str) -> None:
     module = find(SITE, name)
     assert module is not None and not module.image and not module.settled
+
+
+@pytest.mark.parametrize("name", ["2019", "2022r2", "eth_proxy", "cpuarch/amd", "rhel8/default-icl", "system"])
+def test_a_software_tree_of_the_old_cluster_needs_nothing(name: str) -> None:
+    module = find(SITE, name)
+    assert module is not None and module.settled and not (module.image or module.setup)
 
 
 def test_a_category_alone_says_nothing() -> None:
