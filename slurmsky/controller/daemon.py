@@ -121,7 +121,7 @@ async def _serve(
     service = Service(queue, find, idle_exit_s)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, service.stopped.set)
+        loop.add_signal_handler(number, service.leave)
     loop.set_exception_handler(lambda loop, context: _report(service, context))
     queue.stop = service.leave
     await queue.choose_engine()

@@ -51,6 +51,7 @@ class Session(asyncio.Protocol):
         self._context: CommandContext | None = None
         self._task: asyncio.Task[None] | None = None
         self._caller: Caller | None = None
+        self._handed_over = False
         self._began = 0.0  # when the command was called; 0.0: it has answered
         self._writable = asyncio.Event()
         self._writable.set()
@@ -83,12 +84,12 @@ class Session(asyncio.Protocol):
 
     def _begin(self, request: wire.CommandRequest) -> None:
         if self._service.leaving:
-            self.send(wire.AGAIN)  # the next controller answers
+            self.hand_over()
             return
         if not installed():
             log.error("%s: this installation was removed or replaced: leaving to a new controller", sys.executable)
-            self.send(wire.AGAIN)
-            self._service.stopped.set()
+            self._service.leave()
+            self.hand_over()
             return
         self._context = CommandContext(request, self._service.queue, self)
         command = self._service.find(request.command)
@@ -137,7 +138,7 @@ class Session(asyncio.Protocol):
             log.error("%s", line, exc_info=error)
             if isinstance(error, ImportError) and private_environment.give_up():
                 self._context.error("the private environment is damaged; the next command makes it anew")
-                self._service.stopped.set()
+                self._service.leave()
             else:
                 self._context.error(f"internal error, see {queue.paths.log}")
         self.finish(1)
@@ -153,6 +154,12 @@ class Session(asyncio.Protocol):
         """Close the connection and cancel the command that runs for the client."""
         if self._task is not None:
             self._task.cancel()
+
+    def hand_over(self) -> None:
+        """Make the client repeat its request, once: the next controller answers."""
+        if self._context is None and not self._handed_over:
+            self._handed_over = True
+            self.send(wire.AGAIN)
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
         """Send one frame to the client, if it is still connected."""
@@ -253,15 +260,17 @@ class Service:
             await self.stopped.wait()
         finally:
             watch.cancel()
-            server.close()
             try:
                 if os.stat(path).st_ino == mine:
                     path.unlink()
             except FileNotFoundError:
                 log.info("the socket was removed by somebody else")
             await self._let_print()
-            self.leaving = True
             await self.queue.close()
+            # Clients that connected before the socket was removed, and whose request has not arrived.
+            for session in self._sessions:
+                session.hand_over()
+            server.close()
 
     async def _let_print(self) -> None:
         """Wait until the answers that have begun are read, unless their readers are too slow."""
@@ -280,5 +289,5 @@ class Service:
                 await asyncio.sleep(max(left, min(self._idle_exit_s, 30.0)))
                 continue
             log.info("idle for %.0f s: leaving", self._idle_exit_s)
-            self.stopped.set()
+            self.leave()
             return
