@@ -135,6 +135,10 @@ class KeptWorld:
         """Every ssh process dies."""
         _kill(ssh_stand_in.__file__, self.engine.home)
 
+    def tunnels(self) -> list[int]:
+        """The ssh processes."""
+        return _processes(ssh_stand_in.__file__, self.engine.home)
+
     def lose(self, number: int) -> None:
         """A cluster's machines vanish."""
         job = self.server.jobs[number - 1]
@@ -182,11 +186,20 @@ class KeptWorld:
 
 def _kill(program: str, folder: Path) -> None:
     """Kill the processes of a program that name a folder in their command line."""
+    for pid in _processes(program, folder):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _processes(program: str, folder: Path) -> list[int]:
+    """The processes of a program that name a folder in their command line."""
+    found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             words = path.read_bytes().decode(errors="replace").split("\0")
             if program in words and any(str(folder) in word for word in words):
-                os.kill(int(path.parent.name), signal.SIGKILL)
+                found.append(int(path.parent.name))
+    return found
 
 
 def namespaces_work() -> bool:

@@ -35,10 +35,8 @@ async def forward(path: str, host: str, port: int) -> None:
             return
         await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
 
-    parent = os.getppid()
-    async with await asyncio.start_unix_server(serve, path):
-        while os.getppid() == parent:  # else the controller was killed
-            await asyncio.sleep(0.5)
+    async with await asyncio.start_unix_server(serve, path) as server:
+        await server.serve_forever()
 
 
 if __name__ == "__main__":

@@ -86,5 +86,6 @@ def test_no_job_is_lost_or_runs_twice_whatever_is_killed(tmp_path, hide):
             assert text == whole if state == "COMPLETED" else whole.startswith(text.split("slurmstepd")[0]), (job, text)
         await world.out("scontrol", "update", "NodeName=k[1-4]", "State=POWER_DOWN_FORCE")
         await world.until(lambda: world.clusters == [])
+        await world.until(lambda: world.tunnels() == [])  # also those of killed controllers
 
     KeptWorld(tmp_path, SITE, hide=hide, tunnel=hide).play(what)

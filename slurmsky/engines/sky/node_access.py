@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,21 @@ SSH_OPTIONS = (
     "ServerAliveInterval=15",
     "StreamLocalBindUnlink=yes",
 )
+
+#: Sends SIGTERM to the program once this process has ended, also by SIGKILL. exec keeps the setting, and a helper
+#: process avoids Python code between fork and exec of a process with threads.
+_TIE = """import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)
+os.getppid() == int(sys.argv[1]) and os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def tied(command: list[str]) -> list[str]:
+    """A command line that runs ``command`` (with its whole path) and ends it when the calling process ends.
+
+    Call from the main thread: the kernel counts the end of the thread that starts the process.
+    """
+    return [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid()), *command]
 
 
 class NodeAccess:
@@ -124,12 +140,7 @@ class SshTunnel:
             self._socket.unlink()
         options = [word for option in SSH_OPTIONS for word in ("-o", option)]
         self._process = process = await asyncio.create_subprocess_exec(
-            ssh,
-            "-N",
-            *options,
-            "-L",
-            f"{self._socket}:{self._address}",
-            self._cluster,
+            *tied([ssh, "-N", *options, "-L", f"{self._socket}:{self._address}", self._cluster]),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
@@ -153,9 +164,7 @@ class SshTunnel:
         if sky is None:
             raise NoControl("its nodes are reached through SkyPilot's ssh only, and there is no sky command here")
         process = await asyncio.create_subprocess_exec(
-            sky,
-            "status",
-            self._cluster,
+            *tied([sky, "status", self._cluster]),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
