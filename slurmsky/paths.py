@@ -50,6 +50,8 @@ ENVIRON = "SLURMSKY_ENVIRON"
 REPAIRED = "SLURMSKY_REPAIRED"
 #: The site's table of modules, for the ``module`` function of jobs.
 MODULES = "SLURMSKY_MODULES"
+#: Address (host, or host:port) of a spot machine's metadata service. Default: that of the clouds, 169.254.169.254.
+METADATA = "SLURMSKY_METADATA"
 #: What the ``module`` function does with a name that no table has.
 UNKNOWN_MODULES = "SLURMSKY_UNKNOWN_MODULES"
 

@@ -185,6 +185,13 @@ class Power(NodeEvent, kind="power"):
     why: str = ""
 
 
+class SpotTaken(NodeEvent, kind="taken"):
+    """The cloud takes the node's machine back at ``at`` (epoch second)."""
+
+    at: float
+    why: str = ""
+
+
 # --- answers of a kept node's agent
 
 

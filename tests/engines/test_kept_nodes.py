@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import signal
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from kept_world import SITE, KeptWorld, namespaces_work
+from metadata_service import MetadataService
 from sky_server import ManagedJob
 
 pytestmark = [
@@ -408,3 +411,30 @@ def _replace(archive, member, old, new):
         with zipfile.ZipFile(raw, "w") as file:
             for name, data in members.items():
                 file.writestr(name, data)
+
+
+def test_jobs_of_a_spot_node_get_the_notice_and_are_requeued_elsewhere(tmp_path):
+    def when(seconds: float) -> str:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
+
+    async def what(world):
+        with MetadataService({"/latest/meta-data/instance-id": "i-1"}) as service:
+            world.machines.extra = {"SLURMSKY_METADATA": service.address}
+            job = await world.batch(
+                "[ -n \"$SLURM_RESTART_COUNT\" ] && exec hostname\ntrap 'echo saved >>saved; exit 0' TERM\n"
+                "touch begun\nwhile :; do sleep 0.05; done\n",
+                "--requeue",
+            )
+            await world.until(lambda: (world.project / "begun").exists())
+            world.machines.extra = {}
+            service.answers["/latest/meta-data/spot/instance-action"] = json.dumps(
+                {"action": "terminate", "time": when(120)}
+            )
+            await world.until(lambda: (world.project / "saved").exists())
+            await world.until(lambda: _over(world, job, "COMPLETED"))
+            assert "NODE_FAIL" in await world.out("sacct", "-nXD", "-j", job, "-o", "State%20")
+            assert "AWS ends the spot machine at" in (world.engine.home / "controller.log").read_text()
+            await world.until(lambda: len(world.clusters) == 1)
+            assert len(world.server.jobs) == 2  # the requeued job did not start on the node that ends
+
+    KeptWorld(tmp_path, SITE.replace("memory = 16 }", "memory = 16, spot = true }")).play(what)

@@ -14,14 +14,15 @@ import os
 import pwd
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Callable
 
 from ... import paths
 from ...protocol import wire
-from ...protocol.messages import Event, HostsAdded, NodeEnvironment, Pong, Reached, SameFolder
+from ...protocol.messages import Event, HostsAdded, NodeEnvironment, Pong, Reached, SameFolder, SpotTaken
 from ..net import endpoints
 from ..net.channel import Channel
-from . import cloud_environment, rendezvous, submit_folder
+from . import cloud_environment, rendezvous, spot_notice, submit_folder
 from .command_relay import CommandRelay
 from .folder_store import FolderStore
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 REACH_S = 5.0
 #: longest time, in seconds, that jobs have after SIGTERM when the node is taken down
 NOTICE_S = 20
+#: seconds before a spot machine's end at which its jobs get SIGKILL, so that their files arrive
+SPOT_MARGIN_S = 5.0
 
 
 class KeptNodeService:
@@ -41,6 +44,7 @@ class KeptNodeService:
         self._agent = agent
         self._scripts = os.path.join(agent.home, "scripts")
         agent.idle_s = idle_s
+        self._spot = False  # a spot notice has arrived
         desk = CommandRelay(agent.loop, os.path.join(agent.home, paths.SOCKET_NAME))
         agent.roles["desk"] = desk.park
         agent.roles["name"] = lambda channel: channel.send_json({"name": agent.node})
@@ -115,11 +119,30 @@ class KeptNodeService:
         threading.Thread(target=run, daemon=True).start()
 
     def _taken(self) -> None:
-        """On SIGTERM the node is being taken down: send jobs SIGTERM, wait for the rest of the notice, then exit."""
+        """On SIGTERM the node is being taken down: send jobs SIGTERM, wait for the rest of the notice, then exit.
+
+        Where a spot notice has arrived, the agent runs on until the machine ends.
+        """
+        notice = spot_notice.Notice.read(os.path.join(self._agent.home, spot_notice.FILE))
+        if notice is not None and notice.at > time.time() and not self._spot:
+            self._spot_taken(notice)
+            return
         jobs = [job for job in self._agent.jobs.values() if not job.ended]
         for job in jobs:
             job.terminate("NODE_FAIL", signal.SIGTERM, min(job.launch.kill_wait_s, NOTICE_S))
         self._wait_for(jobs, NOTICE_S * 20 + 100)
+
+    def _spot_taken(self, notice: spot_notice.Notice) -> None:
+        """Report the notice, and give the jobs the time that it leaves."""
+        self._spot = True
+        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(notice.at))
+        why = "%s ends the spot machine at %s" % (notice.cloud, when)
+        event = SpotTaken(node=self._agent.node, at=notice.at, why=why)
+        self._agent.greet_with(lambda: event)
+        left = max(1, int(notice.at - time.time() - SPOT_MARGIN_S))
+        for job in list(self._agent.jobs.values()):
+            if not job.ended:
+                job.terminate("NODE_FAIL", signal.SIGTERM, left)
 
     def _wait_for(self, jobs: list[Any], rounds: int) -> None:
         if rounds and any(not job.ended for job in jobs):

@@ -4,7 +4,7 @@
 
 FOLDER holds settings.json and tls/. The pilot starts the node's agent, prints the agent's address, and restarts the
 agent when it dies. The pilot exits when the agent exits normally (idle, and no controller); SkyPilot's autodown then
-ends the cluster.
+ends the cluster. On a spot machine the pilot hands the cloud's notice to the agent.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from typing import Any, Optional
 
 from ... import paths
 from ..process import daemonize
-from . import cloud_environment
+from . import cloud_environment, spot_notice
 from .program_install import install
 
 #: prefix of the line in which a node prints its agent's address
@@ -60,6 +61,8 @@ class Pilot:
         library, launchers = install(self.home, os.path.join(self.folder, self.settings["agent"]))
         signal.signal(signal.SIGTERM, self._end)
         port = self._port()
+        if self.settings.get("spot"):
+            threading.Thread(target=self._watch_spot, daemon=True).start()
         told = False
         while not self._told_to_end:
             self._agent = self._start(library, launchers, port)
@@ -77,6 +80,15 @@ class Pilot:
         self._told_to_end = True
         if self._agent is not None:
             self._agent.terminate()
+
+    def _watch_spot(self) -> None:
+        """Hand the cloud's notice to the agent, whose SIGTERM handler reads it."""
+        address = os.environ.get(paths.METADATA) or spot_notice.ADDRESS
+        notice = spot_notice.wait(spot_notice.Metadata(address))
+        if notice is not None:
+            notice.write(os.path.join(self.home, spot_notice.FILE))
+            if self._agent is not None:
+                self._agent.terminate()
 
     def _port(self) -> int:
         """A free port, the same one after a restart: the controller has stored it."""

@@ -194,6 +194,12 @@ class Agent:
         # A job missing from this list is not on this node: the controller may send its launch again.
         channel.send_json(JobList(node=self.node, jobs=tuple(log.key for log in known)).encode())
 
+    def greet_with(self, build: Callable[[], Event]) -> None:
+        """Send a message to the controller now, and to each one that connects later."""
+        self.greetings.append(build)
+        if self._controller is not None:
+            self._controller.send_json(build().encode())
+
     def _controller_left(self, channel: Channel) -> None:
         if self._controller is channel:
             self._controller = None

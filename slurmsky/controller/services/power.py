@@ -83,7 +83,7 @@ class PowerSaving:
         if state == "met":  # jobs of several nodes may have waited for this
             self._kick()
             return
-        if state == "outdated":  # replaced as soon as its jobs have ended
+        if state in ("outdated", "taken"):  # released as soon as its jobs have ended
             if node.config.name not in self.requests:
                 log.warning("node %s: %s", node.config.name, why)
                 self._leave_once_idle(node.config.name, NodeFlag.POWER_DOWN, asap=True, down=False)

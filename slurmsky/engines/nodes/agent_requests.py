@@ -9,6 +9,7 @@ from typing import Any
 from ...protocol.messages import Event, HostsAdded, NodeEnvironment, Reached, SameFolder
 from ..base import EngineError
 from ..local.local_engine import AgentLink
+from ..powered import Order
 
 ANSWER_S = 20.0
 #: kind of answer -> what it is about, and its value
@@ -42,6 +43,12 @@ class AgentRequests:
             return await asyncio.wait_for(asyncio.shield(answer), ANSWER_S)
         except asyncio.TimeoutError:
             raise EngineError(f"node {link.node} does not answer") from None
+
+    async def reaches(self, link: AgentLink, order: Order) -> bool:
+        """Whether a node can connect to the agents of all nodes of another order. Raises EngineError."""
+        peers = {node: order.address(node) for node in order.nodes}
+        answer = await self.ask(link, "reached", ",".join(sorted(peers)), {"op": "reach", "peers": peers})
+        return set(answer) == set(peers)
 
     def take(self, node: str, event: Event) -> bool:
         """Resolve the request that an event answers; False for other events."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from ...agent.job.version import VERSION
 from ...model.allocation import Launch
 from ...model.job import Job
 from ...model.states import JobFlag
-from ...protocol.messages import Configured, Ended, Event, JobList, Missing, Pong, Power, Waiting
+from ...protocol.messages import Configured, Ended, Event, JobList, Missing, Pong, Power, SpotTaken, Waiting
 from ...site.record import KeptNodes
 from ..base import EngineError, NodeUnavailable, OnEvent, background, cancel_all
 from ..local.local_engine import OUTDATED, AgentLink, LocalEngine, _Placed
@@ -127,11 +128,8 @@ class NodesEngine(LocalEngine):
         self._show(order.nodes[0], "met")
 
     async def _reach(self, order: Order, other: Order) -> bool:
-        peers = {node: other.address(node) for node in other.nodes}
         for node in order.nodes:
-            link = await self._linked(node)
-            about = ",".join(sorted(peers))
-            if set(await self._requests.ask(link, "reached", about, {"op": "reach", "peers": peers})) != set(peers):
+            if not await self._requests.reaches(await self._linked(node), other):
                 return False
         return True
 
@@ -229,6 +227,8 @@ class NodesEngine(LocalEngine):
             background(self._bring_back(node, event))
         elif isinstance(event, JobList) and node not in self._links:
             self._early[node] = event  # compared with the launches sent, which are not known yet
+        elif isinstance(event, SpotTaken):
+            self._spot_taken(node, event)
         elif not isinstance(event, Pong):
             super()._event(node, event)
 
@@ -243,6 +243,14 @@ class NodesEngine(LocalEngine):
         super()._event(node, event)
 
     # --- lost nodes
+
+    def _spot_taken(self, node: str, event: SpotTaken) -> None:
+        """The cloud takes a node back: no job starts there, and those with other heads get the notice, too."""
+        self._on_event(Power(node=node, state="taken", why=event.why))
+        left = max(1, int(event.at - time.time()))
+        for job_id, placed in self._placed.items():
+            if node in placed.nodes[1:] and job_id not in self._not_sent:
+                background(self.terminate(job_id, "NODE_FAIL", signal.SIGTERM, left))
 
     def _lost(self, node: str) -> None:
         """A connection broke. The agent and its jobs may be well: reconnect until the node is known to be lost."""
