@@ -33,7 +33,7 @@ Parse = Callable[[str, str], Optional[float]]
 
 
 @dataclass(frozen=True)
-class Service:
+class MetadataService:
     """A cloud's metadata service. ``identity``: a path that only this cloud answers; ``notice``: the path to poll."""
 
     cloud: str
@@ -53,20 +53,20 @@ def _google(text: str, identity: str) -> Optional[float]:
 
 
 def _azure(text: str, identity: str) -> Optional[float]:
-    for event in json.loads(text).get("Events", ()):
-        if event.get("EventType") == "Preempt" and identity.strip() in event.get("Resources", ()):
-            parts = parsedate_tz(event.get("NotBefore") or "")
+    for row in json.loads(text).get("Events", ()):
+        if row.get("EventType") == "Preempt" and identity.strip() in row.get("Resources", ()):
+            parts = parsedate_tz(row.get("NotBefore") or "")
             return calendar.timegm((*parts[:6], 0, 0, 0)) if parts else time.time()
     return None
 
 
 _AWS_TOKEN = "X-aws-ec2-metadata-token"
 SERVICES = (
-    Service("AWS", "/latest/meta-data/instance-id", "/latest/meta-data/spot/instance-action", {}, _aws,
+    MetadataService("AWS", "/latest/meta-data/instance-id", "/latest/meta-data/spot/instance-action", {}, _aws,
             "/latest/api/token"),
-    Service("Google Cloud", "/computeMetadata/v1/instance/id", "/computeMetadata/v1/instance/preempted",
+    MetadataService("Google Cloud", "/computeMetadata/v1/instance/id", "/computeMetadata/v1/instance/preempted",
             {"Metadata-Flavor": "Google"}, _google),
-    Service("Azure", "/metadata/instance/compute/name?api-version=2021-02-01&format=text",
+    MetadataService("Azure", "/metadata/instance/compute/name?api-version=2021-02-01&format=text",
             "/metadata/scheduledevents?api-version=2020-07-01", {"Metadata": "true"}, _azure),
 )  # fmt: skip
 
@@ -116,7 +116,7 @@ class Metadata:
                 return lambda service=service, identity=identity: self._notice(service, identity)  # type: ignore[misc]
         return None
 
-    def _notice(self, service: Service, identity: str) -> Optional[Notice]:
+    def _notice(self, service: MetadataService, identity: str) -> Optional[Notice]:
         text = self._get(service, service.notice, ANSWER_S)
         try:
             at = service.parse(text, identity) if text else None
@@ -127,7 +127,7 @@ class Metadata:
     def _connection(self, timeout: float) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(self._address, timeout=timeout)  # no proxy: the address is link-local
 
-    def _get(self, service: Service, path: str, timeout: float) -> str:
+    def _get(self, service: MetadataService, path: str, timeout: float) -> str:
         """The body of a response with status 200, else ""."""
         headers = dict(service.headers)
         if service.token:
