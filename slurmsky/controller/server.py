@@ -27,6 +27,8 @@ Command = Callable[[CommandContext], int | Awaitable[int]]
 FindCommand = Callable[[str], "Command | None"]
 
 
+#: epoch second at which this process imported the server
+_STARTED = time.time()
 #: how long a controller that shuts down waits for clients that still read an answer
 _PATIENCE_S = 5.0
 #: commands whose caller waits for jobs
@@ -39,6 +41,14 @@ def installed() -> bool:
     Later imports, and the start of an agent, would fail then.
     """
     return os.path.exists(sys.executable) and os.path.exists(__file__)
+
+
+def updated() -> bool:
+    """Whether a module of the package is newer than this process: ``git pull`` in a clone that runs.
+
+    Modules that this process has not imported yet may not match those that it has.
+    """
+    return any(path.stat().st_mtime > _STARTED for path in Path(__file__).parents[1].rglob("*.py"))
 
 
 class Session(asyncio.Protocol):
@@ -92,7 +102,16 @@ class Session(asyncio.Protocol):
             self.hand_over()
             return
         self._context = CommandContext(request, self._service.queue, self)
-        command = self._service.find(request.command)
+        try:
+            command = self._service.find(request.command)
+        except ImportError as error:
+            if updated():
+                log.info("%s: slurmsky was updated: leaving to a new controller", request.command)
+                self.send(wire.AGAIN)
+                self._service.stopped.set()
+            else:
+                self._failed(error)
+            return
         if command is None:
             self._context.err(f"slurmsky: no such command: {request.command}")
             self.finish(1)

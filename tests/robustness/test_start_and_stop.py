@@ -254,3 +254,21 @@ def test_a_site_file_may_be_named_from_where_its_user_is(engine: Engine, run: Ru
     assert run("sinfo", "-h", "-o", "%R", env={"SLURMSKY_SITE": "mine.toml"})[:2] == (0, "mine\n")
     code, out, _ = run("slurmsky", "site", "check", env={"SLURMSKY_SITE": "mine.toml"})
     assert "mine.toml" in out and code == 0, out
+
+
+def test_a_clone_is_updated_under_its_controller(engine: Engine, environment: dict[str, str], tmp_path: Path) -> None:
+    """A module that the controller has not imported yet needs a name that its imported modules lack."""
+    source = Path(__file__).resolve().parents[2]
+    for folder in ("slurmsky", "bin", "grammar"):
+        shutil.copytree(source / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    env = {**environment, "SLURMSKY_PYTHON": sys.executable}
+    assert subprocess.run([tmp_path / "bin" / "squeue", "-h"], env=env).returncode == 0
+    before = engine.controller()
+    with (tmp_path / "slurmsky" / "options" / "table.py").open("a") as file:
+        file.write("\nLATER = 1\n")
+    scontrol = tmp_path / "slurmsky" / "commands" / "scontrol" / "__init__.py"
+    first = "from __future__ import annotations\n"
+    scontrol.write_text(scontrol.read_text().replace(first, f"{first}from ...options.table import LATER\n", 1))
+    said = subprocess.run([tmp_path / "bin" / "scontrol", "ping"], env=env, capture_output=True, text=True)
+    assert said.returncode == 0 and " is UP" in said.stdout, said
+    assert engine.controller() != before
