@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ..agent.process import processes
+from ..agent.process import process_tree
 from ..engines import registry
 from ..engines.base import Choice, Engine, OnEvent, Unable, background, cancel_all
 from ..engines.cloud import CloudEngine, PriceQuestion
@@ -263,9 +263,9 @@ class Controller:
 
     async def _let_go_of(self, job: Job) -> None:
         """Release what a salloc or srun requested that lost its controller, once that process and its steps end."""
-        owner = processes.stat(job.alloc_pid) if job.alloc_pid else None
+        owner = process_tree.stat(job.alloc_pid) if job.alloc_pid else None
         while not job.state.finished:
-            now = processes.stat(job.alloc_pid) if owner is not None else None
+            now = process_tree.stat(job.alloc_pid) if owner is not None else None
             gone = now is None or owner is None or now.start_ticks != owner.start_ticks
             if gone and job.state is JobState.PENDING:
                 self.life.cancel(job, job.uid)

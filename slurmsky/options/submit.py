@@ -16,7 +16,7 @@ from typing import Optional, Sequence
 from ..language import exportspec
 from ..language.timelimit import format_minutes
 from ..model.spec import INFINITE, JobSpec, StepSpec
-from . import checks, multiprog_file
+from . import checks, multiprog_file, submission_checks
 from . import script as reading
 from .component_options import COMMAND_LINE, SCRIPT, Component, answer_early, switched_on
 from .getopt import Words, split
@@ -204,7 +204,7 @@ def _sbatch_components(
         checks.verify(part)
         parts.append(part)
     for part in parts:
-        checks.submission(part, het=len(parts) > 1)
+        submission_checks.submission(part, het=len(parts) > 1)
     return parts
 
 
@@ -240,7 +240,7 @@ def parse_salloc(argv: Sequence[str], context: ReadContext, table: Optional[Opti
         parts, commands = _components(argv, Component("salloc", context, told), table)
         for part in parts:
             checks.verify(part)
-            checks.submission(part, het=len(parts) > 1)
+            submission_checks.submission(part, het=len(parts) > 1)
     command = next((words for words in commands if words), ())
     default = "no-shell" if parts[0].get("no_shell") else "interactive"
     jobs = tuple(_job(part, context, default) for part in parts)
@@ -266,7 +266,7 @@ def parse_srun(argv: Sequence[str], context: ReadContext, table: Optional[Option
             _relative(part)
             told += checks.inside_a_job(part)
             if not part.get("jobid"):
-                checks.submission(part, het=len(parts) > 1)
+                submission_checks.submission(part, het=len(parts) > 1)
             steps.append(_step(part, context, command))
         told += _unclosed(parts)
     return StepRequest(tuple(steps), _flags(parts[0]), tuple(told), _idle(parts), _given(parts))

@@ -16,7 +16,7 @@ from cloud import Cloud, namespaces_work, skypilots_log
 from sky_server import ManagedJob
 from sky_world import World
 
-from slurmsky.agent.process import processes
+from slurmsky.agent.process import process_tree
 from slurmsky.model.spec import JobSpec
 from slurmsky.site import load
 
@@ -165,7 +165,7 @@ class Twice:
     @property
     def first_lives(self) -> bool:
         """The shell of the first beginning is there, and not just nobody's to wait for."""
-        fields = processes.stat(int(Path(f"{self.seen}.pid0").read_text()))
+        fields = process_tree.stat(int(Path(f"{self.seen}.pid0").read_text()))
         return fields is not None and fields.state != "Z"
 
     async def follow(self) -> None:

@@ -14,7 +14,7 @@ PACKAGE = Path(slurmsky.__file__).parent
 #: (ruff reports its mark as unused then); add none.
 COMPLEX = {
     "client_relay.py:_handle",
-    "controller/rules/resources.py:_offer",
+    "controller/rules/resources.py:offer_of",
     "report/fields/step_usage.py:usage_fields",
     "translate/scope.py:_command",
 }

@@ -32,7 +32,7 @@ from ...protocol.log_frames import EVENT, Decoder, LogEvent
 from ...protocol.messages import Ended, Event, SessionBegun
 from ..job.journal import Journal
 from ..job.recovery import kill_jobs, leaders
-from ..process import processes
+from ..process import process_tree
 
 MOST_KEPT = 256 << 20  # bytes of frames; output beyond this limit is only in SkyPilot's log of that launch
 FORGET_S = 86400.0  # a later job on the node removes the folder of an ended run after this time
@@ -284,11 +284,11 @@ def _take(found: Replay, item: LogEvent) -> None:
 
 
 def _identity(pid: int) -> tuple[int, int]:
-    fields = processes.stat(pid)
+    fields = process_tree.stat(pid)
     return pid, fields.start_ticks if fields is not None else 0
 
 
 def _signal(process: tuple[int, int], number: int) -> None:
     """Send a signal to the process unless its pid was reused."""
     if process[1] and _identity(process[0]) == process:
-        processes.send([process[0]], number)
+        process_tree.send([process[0]], number)

@@ -24,7 +24,7 @@ from ..net import endpoints
 from ..net.channel import Channel
 from ..net.event_loop import READ, Loop, Timer
 from ..net.spare import SpareDescriptor
-from ..process import processes, startup_files
+from ..process import process_tree, startup_files
 from ..process.orphans import Orphans, Owner
 from ..process.process_usage import Sampler
 from .controller_start import ControllerStart
@@ -272,7 +272,7 @@ class Agent:
             self._forget(known.log)
         for log in [log for log in self.remains.values() if log.key[0] == launch.job_id]:
             self._forget(log)
-        job = HeadJob(self, launch, self.journal.come(*key, processes.now_boot()))
+        job = HeadJob(self, launch, self.journal.come(*key, process_tree.now_boot()))
         self.jobs[launch.job_id] = job
         self._arrived.append(job)
         self._flush_soon()
@@ -392,7 +392,7 @@ class Agent:
     def hosting(self, job_id: int, head: str) -> None:
         """Record that this node hosts a step of a job whose head is another node."""
         self.heads[job_id] = head
-        self.journal.come(job_id, _HOSTED, processes.now_boot(), head=False)
+        self.journal.come(job_id, _HOSTED, process_tree.now_boot(), head=False)
         self._flush()
 
     def hosted_no_more(self, key: tuple[int, str]) -> None:
@@ -509,5 +509,5 @@ class Agent:
         for job in self.jobs.values():
             if not job.ended:
                 job.terminate("NODE_FAIL", signal.SIGKILL)
-        processes.send(processes.tree(processes.children(os.getpid())), signal.SIGKILL)
+        process_tree.send(process_tree.tree(process_tree.children(os.getpid())), signal.SIGKILL)
         self.loop.stop()

@@ -12,7 +12,7 @@ from ...protocol.messages import JobEvent, Started, StepChanged
 from ..job.end_messages import cancel_line, verdict
 from ..job.journal import JobLog
 from ..net.event_loop import Timer
-from ..process import processes
+from ..process import process_tree
 from .batch import BatchScript
 
 if TYPE_CHECKING:
@@ -125,14 +125,14 @@ class HeadJob:
     def signal(self, number: int, target: str) -> None:
         """Signal a part of the job. ``target``: "steps", "batch" (only the shell), "full" (all), or a step's id."""
         if target == "batch":
-            processes.send(self._shell(), number)
+            process_tree.send(self._shell(), number)
         elif target == "steps":
             for step in list(self.steps.values()):
                 step.signal(number)
         elif target == "full":
             for step in list(self.steps.values()):
                 step.signal(number)
-            processes.send(processes.tree(self._shell()), number)
+            process_tree.send(process_tree.tree(self._shell()), number)
         elif target in self.steps:
             if number == signal.SIGKILL:
                 self.steps[target].cancel("CANCELLED", time.time(), number)  # scancel JOB.STEP
@@ -161,8 +161,8 @@ class HeadJob:
         for step in list(self.steps.values()):
             step.cancel(state, now)
         members = self.members()
-        processes.send(members, number)
-        processes.send(members, signal.SIGCONT)
+        process_tree.send(members, number)
+        process_tree.send(members, signal.SIGCONT)
         self.suspended = False
         if number == signal.SIGKILL or wait <= 0:
             self._kill()
@@ -187,7 +187,7 @@ class HeadJob:
         self._killing = True
         for step in list(self.steps.values()):
             step.kill()
-        processes.send(self.members(), signal.SIGKILL)
+        process_tree.send(self.members(), signal.SIGKILL)
         self._finish_soon()
 
     def suspend(self) -> None:
@@ -195,18 +195,18 @@ class HeadJob:
         self.suspended = True
         for step in list(self.steps.values()):
             step.signal(signal.SIGSTOP)
-        processes.send(self.members(), signal.SIGSTOP)
+        process_tree.send(self.members(), signal.SIGSTOP)
 
     def resume(self) -> None:
         """Continue all processes of the job with SIGCONT."""
         self.suspended = False
         for step in list(self.steps.values()):
             step.signal(signal.SIGCONT)
-        processes.send(self.members(), signal.SIGCONT)
+        process_tree.send(self.members(), signal.SIGCONT)
 
     def members(self) -> list[int]:
         """Processes of this job on this node, except the tasks of running steps."""
-        return processes.tree(self._shell() + self.agent.orphans.of(self.job_id))
+        return process_tree.tree(self._shell() + self.agent.orphans.of(self.job_id))
 
     def _shell(self) -> list[int]:
         return self.batch.shell() if self.batch is not None else []
@@ -255,7 +255,7 @@ class HeadJob:
         if self._killing or (self.batch is not None and time.monotonic() >= self._grace_until):
             for step in list(self.steps.values()):
                 step.kill()
-            processes.send(processes.tree(left), signal.SIGKILL)
+            process_tree.send(process_tree.tree(left), signal.SIGKILL)
         if self.steps or left:
             if self._sweeping is None:
                 self._sweeping = self.agent.loop.after(_SWEEP_S, self._sweep)
@@ -290,7 +290,7 @@ class HeadJob:
             timer.cancel()
         for step in list(self.steps.values()):
             step.kill()
-        processes.send(self.members(), signal.SIGKILL)
+        process_tree.send(self.members(), signal.SIGKILL)
         self.agent.job_ended(self)
 
 

@@ -19,7 +19,7 @@ import time
 from typing import Any, Callable, NoReturn, Sequence, Union
 
 from ..net.event_loop import READ, Loop
-from ..process import processes
+from ..process import process_tree, processes
 
 #: opens one file and returns its descriptor, or raises OSError
 Opener = Callable[[], int]
@@ -163,7 +163,7 @@ class Opening:
         """Kill the child; ``done`` is not called afterwards."""
         if self._open:
             self._close()
-            processes.send([self._pid], signal.SIGKILL)
+            process_tree.send([self._pid], signal.SIGKILL)
             close(self._results)
             self._results.clear()
 

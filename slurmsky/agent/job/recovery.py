@@ -12,7 +12,7 @@ from ... import paths
 from ...model.job import Step
 from ...model.states import JobState
 from ...protocol.messages import Ended, Started, StepChanged
-from ..process import processes
+from ..process import process_tree
 from .journal import JobLog
 
 #: seconds after a job's launch within which its batch shell is started
@@ -56,8 +56,8 @@ def leaders(logs: Iterable[JobLog]) -> dict[int, float]:
 
 def _is_still(pid: int, began: float) -> bool:
     """False when the pid now belongs to a process with another start time."""
-    fields = processes.stat(pid)
-    return fields is None or -0.1 <= processes.start_time(fields) - began <= _START_S
+    fields = process_tree.stat(pid)
+    return fields is None or -0.1 <= process_tree.start_time(fields) - began <= _START_S
 
 
 def kill_jobs(jobs: Iterable[int], agent_socket: str, sessions: dict[int, float], patience_s: float = 5.0) -> int:
@@ -74,13 +74,13 @@ def kill_jobs(jobs: Iterable[int], agent_socket: str, sessions: dict[int, float]
     known = {pid for pid, began in sessions.items() if _is_still(pid, began)}
     while time.monotonic() < deadline:
         roots = []
-        for pid in processes.all_pids():
+        for pid in process_tree.all_pids():
             if pid == os.getpid():
                 continue
-            fields = processes.stat(pid)
+            fields = process_tree.stat(pid)
             if fields is None or fields.state == "Z":
                 continue
-            env = processes.environment_of(pid)
+            env = process_tree.environment_of(pid)
             if env.get(paths.AGENT.encode()) == token and env.get(b"SLURM_JOB_ID") in ids:
                 known.add(fields.session)
                 roots.append(pid)
@@ -88,6 +88,6 @@ def kill_jobs(jobs: Iterable[int], agent_socket: str, sessions: dict[int, float]
                 roots.append(pid)
         if not roots:
             break
-        count += processes.send(processes.tree(roots), signal.SIGKILL)
+        count += process_tree.send(process_tree.tree(roots), signal.SIGKILL)
         time.sleep(0.02)
     return count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Callable, Iterable, Optional
 
-from . import processes
+from . import process_tree
 
 Owner = tuple[int, str]  # job, step
 #: seconds by which a process may seem older than its job: start times have the resolution of clock ticks
@@ -40,10 +40,10 @@ class Orphans:
     def of(self, job_id: int, step_id: Optional[str] = None) -> list[int]:
         """The orphans of a job, or with ``step_id`` only those of that step."""
         found = []
-        for pid in processes.own_children():
+        for pid in process_tree.own_children():
             if self._is_child(pid):
                 continue
-            fields = processes.stat(pid)
+            fields = process_tree.stat(pid)
             if fields is None or fields.state == "Z":
                 continue
             owner = self._owner(pid, fields)
@@ -51,14 +51,14 @@ class Orphans:
                 found.append(pid)
         return found
 
-    def _owner(self, pid: int, fields: processes.Stat) -> Optional[Owner]:
+    def _owner(self, pid: int, fields: process_tree.Stat) -> Optional[Owner]:
         owner = self._sessions.get(fields.session)
         if owner is not None:
             return owner
-        env = processes.environment_of(pid)
+        env = process_tree.environment_of(pid)
         if env.get(b"SLURM_JOB_ID", b"").isdigit():
             return int(env[b"SLURM_JOB_ID"]), env.get(b"SLURM_STEP_ID", b"batch").decode(errors="replace")
         # Neither session nor environment shows the owner: take the job that ran at its start, if only one ran.
-        started = processes.start_time(fields)
+        started = process_tree.start_time(fields)
         here = {owner for owner, began in self._here() if began <= started + _CLOCK_SLACK_S}
         return here.pop() if len({job_id for job_id, _ in here}) == 1 else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Iterable, Optional, Sequence
 
 from ...model.job import Usage
-from . import processes
+from . import process_tree
 from .gpu_watch import GpuWatch
 from .usage_series import UsageSeries
 
@@ -59,8 +59,8 @@ def sample(pid: int) -> Optional[TaskUsage]:
     """Sample a task's process tree; None when the task has ended."""
     total = TaskUsage()
     found = False
-    for member in processes.tree([pid]):
-        fields = processes.stat(member)
+    for member in process_tree.tree([pid]):
+        fields = process_tree.stat(member)
         if fields is None or fields.state == "Z":
             continue
         found = True

@@ -10,11 +10,9 @@ from ...model.job import Step
 from ...model.spec import ALLOCATED_VARIABLE, JobSpec, StepSpec
 from ...protocol import wire
 from ..job import output_files
-from ..job.environment import (
-    VISIBLE,
+from ..job.environment import VISIBLE, gpu_environment, gpu_indices
+from ..job.task_environment import (
     exported,
-    gpu_environment,
-    gpu_indices,
     job_of_task_environment,
     launch_address,
     step_environment,

@@ -11,7 +11,7 @@ from ... import paths
 from ...protocol import wire
 from ..core.client_requests import elsewhere, leave, parse_context, relay
 from ..net.channel import Channel
-from ..process import processes
+from ..process import process_tree
 from ..process.process_usage import TaskUsage, combine
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class _Sstat:
             usage = copy.copy(self.agent.sampler.look(job.batch.pid))
             step = copy.copy(job.batch.step)
             step.usage = combine([(0, job.node, usage)])
-            self.rows[place] = (job, step, [(job.node, processes.tree([job.batch.pid]))])
+            self.rows[place] = (job, step, [(job.node, process_tree.tree([job.batch.pid]))])
             return
         run = job.steps[name]
         found: list[tuple[int, str, TaskUsage]] = list(run.usage)

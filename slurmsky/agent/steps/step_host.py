@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING, Any, Optional
 
 from ..job import file_opening, output_files
-from ..process import processes, topology
+from ..process import process_tree, processes, topology
 from ..process.task_prolog import run_task_prolog, start_task_epilog
 from ..process.usage_series import UsageSeries
 from . import task_binding
@@ -78,7 +78,7 @@ class StepHost:
     # --- start
     def start(self) -> None:
         """Start all tasks. Files that cannot be opened end the step as slurmstepd ends it."""
-        self.agent.hosted[self.key] = processes.now_boot()
+        self.agent.hosted[self.key] = process_tree.now_boot()
         self._course = self.agent.sampler.course(self._devices())
         if self.plan.container is None:
             self._prepare_mpi()
@@ -286,7 +286,7 @@ class StepHost:
                 self._started = True
                 self._give_up(number)
             return
-        processes.send(self.members(), number)
+        process_tree.send(self.members(), number)
 
     def kill(self) -> None:
         """Send SIGKILL to all processes of the step on this node."""
@@ -295,7 +295,7 @@ class StepHost:
     def members(self) -> list[int]:
         """Processes of the step on this node."""
         roots = [task.pid for task in self.tasks if task.pid and task.status is None]
-        return processes.tree(roots + self.agent.orphans.of(*self.key))
+        return process_tree.tree(roots + self.agent.orphans.of(*self.key))
 
     # --- end
     def _exited(self, task: Task, status: int, usage: resource.struct_rusage) -> None:
@@ -332,12 +332,12 @@ class StepHost:
     def _check_over(self) -> None:
         if self._over or self._epilogs or any(task.status is None for task in self.tasks):
             return
-        left = processes.tree(self.agent.orphans.of(*self.key))
+        left = process_tree.tree(self.agent.orphans.of(*self.key))
         if left:
-            processes.send(left, signal.SIGKILL)
+            process_tree.send(left, signal.SIGKILL)
         reading = self._streams.reading
         if left or reading:
-            now = processes.now_boot()
+            now = process_tree.now_boot()
             if left or not self._swept_at:
                 self._swept_at = now
             if reading and not left and not self._streams.paused and now - self._swept_at > _LINGER_S:

@@ -118,7 +118,7 @@ class _Offer:
     max_tasks: int
 
 
-def _offer(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer | None:  # noqa: C901
+def offer_of(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer | None:  # noqa: C901
     """A node's offer, or None when it cannot take one task of the job."""
     config = use.config
     if use.exclusive or (demand.exclusive and use.jobs):
@@ -165,7 +165,7 @@ def _offer(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer 
     return _Offer(use, cores, tasks) if tasks > 0 else None
 
 
-def _gpus_here(offer: _Offer, demand: Demand, name: str, kind: str) -> int:
+def gpus_here(offer: _Offer, demand: Demand, name: str, kind: str) -> int:
     """GPUs that a node can give along with the CPUs and the memory that each GPU requires."""
     free = len(_free_devices(offer.use, name, kind))
     if demand.cpus_per_gpu:
@@ -186,7 +186,7 @@ def fits_shape(config: NodeConfig, demand: Demand) -> bool:
     )
 
 
-def _choices(text: str) -> list[constraint.Alternative]:
+def feature_choices(text: str) -> list[constraint.Alternative]:
     """The ways to satisfy --constraint, in the order in which they are tried."""
     return constraint.parse(text).choices() if text else [constraint.Alternative(())]
 
@@ -215,10 +215,12 @@ def place(demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True)
         if use.available and use.config.name not in demand.excluded and fits_shape(use.config, demand)
     ]
     offers = [
-        offer for use in sorted(usable, key=lambda u: u.config.weight) if (offer := _offer(use, demand, consume_memory))
+        offer
+        for use in sorted(usable, key=lambda u: u.config.weight)
+        if (offer := offer_of(use, demand, consume_memory))
     ]
     for text in filter(None, (demand.prefer, demand.features)):
-        for choice in _choices(text):
+        for choice in feature_choices(text):
             shares = _place(demand, choice, offers, nodes, consume_memory)
             if shares is not None:
                 return shares
@@ -275,7 +277,7 @@ def _spread(demand: Demand, required: list[_Offer], others: list[_Offer]) -> lis
             take = min(demand.tasks_per_node, offer.max_tasks)
         chosen.append((offer, max(take, 0)))
         tasks -= take
-        gpus -= sum(_gpus_here(offer, demand, name, kind) for name, kind, _ in demand.gpus_total)
+        gpus -= sum(gpus_here(offer, demand, name, kind) for name, kind, _ in demand.gpus_total)
         if tasks <= 0 and len(chosen) >= nodes_needed and gpus <= 0:
             break
     if tasks > 0 or len(chosen) < nodes_needed or gpus > 0:
@@ -305,7 +307,7 @@ def _shares(demand: Demand, chosen: list[tuple[_Offer, int]], consume_memory: bo
                 return None
         for (name, kind), left in wanted_total.items():
             later = len(chosen) - position - 1
-            count = min(_gpus_here(offer, demand, name, kind), max(1, left - later)) if left > 0 else 0
+            count = min(gpus_here(offer, demand, name, kind), max(1, left - later)) if left > 0 else 0
             if not devices.grab(name, kind, count):
                 return None
             wanted_total[name, kind] = left - count
@@ -339,88 +341,6 @@ def _memory(demand: Demand, config: NodeConfig, cpus: int, gpus: int) -> int:
     if demand.mem_node_mib:
         return demand.mem_node_mib
     return demand.mem_cpu_mib * cpus + demand.mem_gpu_mib * gpus
-
-
-# --- checks at submit
-
-
-@dataclass(frozen=True)
-class Impossible:
-    """Why no node could ever run the job: Slurm's detail line (may be empty) and its error text."""
-
-    detail: str
-    text: str = "Requested node configuration is not available"
-
-
-def too_big(demand: Demand, partition: PartitionConfig, nodes: Sequence[NodeConfig], all_nodes: int) -> str:
-    """The reason to wait for a partition with too few nodes or CPUs for the job; "" where it has enough.
-
-    Source: job_mgr.c _part_access_check, by job_limits_check.
-    """
-    least = max(demand.min_nodes, partition.min_nodes)
-    if least > min(partition.max_nodes, INFINITE):
-        return "PartitionNodeLimit"
-    cpus = min(sum(node.cpus for node in nodes), partition.max_cpus_per_node * len(nodes))
-    if demand.num_cpus > cpus or (least > len(nodes) and demand.min_nodes > all_nodes):
-        return "PartitionConfig"
-    return "PartitionNodeLimit" if least > len(nodes) else ""
-
-
-def impossible(demand: Demand, nodes: Sequence[NodeConfig], consume_memory: bool = True) -> Impossible | None:
-    """The reason why even these nodes, idle, could not run the job, or None; for jobs that are not ``too_big``.
-
-    Source: node_scheduler.c _build_node_list and _set_err_msg: the detail is that of the last node.
-    """
-    usable = [node for node in nodes if node.name not in demand.excluded]
-    checked = {node.name: _lacking(node, demand) for node in usable}
-    if checked and all(checked.values()):
-        return Impossible([text for text in checked.values() if text][-1])
-    refusals = [
-        _impossible(demand, choice, [node for node in usable if not checked[node.name]], nodes, consume_memory)
-        for choice in _choices(demand.features)
-    ]
-    return None if None in refusals else refusals[0]
-
-
-def _impossible(
-    demand: Demand,
-    choice: constraint.Alternative,
-    able: list[NodeConfig],
-    nodes: Sequence[NodeConfig],
-    consume_memory: bool,
-) -> Impossible | None:
-    fit = [node for node in able if choice.matches(node.active)]
-    if choice.pick([(node.name, node.active) for node in fit]) is None:
-        return Impossible("")
-    names = {node.name for node in fit}
-    if any(name not in names for name in demand.required):
-        return Impossible("")
-    idle = [NodeUse(node) for node in fit]
-    most = sorted((offer.max_tasks for use in idle if (offer := _offer(use, demand, consume_memory))), reverse=True)
-    # slurmctld counts CPUs alone here: where the tasks of several CPUs do not fit the nodes, the job waits.
-    tasks = demand.ntasks if demand.ntasks <= sum(node.cpus // demand.cpus_per_task for node in nodes) else 0
-    if len(most) < max(1, demand.min_nodes) or sum(most[: demand.max_nodes]) < tasks:
-        return Impossible("")
-    for name, kind, count in demand.gpus_total:
-        offers = [offer for use in idle if (offer := _offer(use, demand, consume_memory))]
-        devices = sorted((_gpus_here(offer, demand, name, kind) for offer in offers), reverse=True)
-        if sum(devices[: demand.max_nodes]) < count:
-            return Impossible("")
-    return None
-
-
-def _lacking(node: NodeConfig, demand: Demand) -> str:
-    """The property of the node's configuration that does not suffice, in Slurm's words."""
-    cpus = node.cpus
-    if demand.tasks_per_core:
-        cpus = max(cpus, node.sockets * node.boards * node.cores * demand.tasks_per_core * demand.cpus_per_task)
-    if demand.least_cpus > cpus:
-        return "CPU count per node can not be satisfied"
-    if max(demand.mem_node_mib, demand.mem_cpu_mib) > node.memory_mib:
-        return "Memory specification can not be satisfied"
-    if demand.tmp_mib > node.tmp_mib:
-        return "Temporary disk specification can not be satisfied"
-    return "" if fits_shape(node, demand) else "Socket, core and/or thread specification can not be satisfied"
 
 
 def consumes_memory(cluster: ClusterConfig) -> bool:

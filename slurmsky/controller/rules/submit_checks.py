@@ -13,7 +13,8 @@ from ...site import assumed
 from ..slurm_errors import Errno, SlurmError
 from . import deadlines
 from .demand import demand_of, gres_names
-from .resources import consumes_memory, impossible, partition_nodes, too_big
+from .feasibility import impossible, too_big
+from .resources import consumes_memory, partition_nodes
 
 
 def partitions_of(cluster: ClusterConfig, spec: JobSpec) -> list[PartitionConfig]:

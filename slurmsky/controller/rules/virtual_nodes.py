@@ -16,8 +16,9 @@ from ...model.job import Job, Node
 from ...model.spec import INFINITE, JobSpec
 from ...model.states import NodeState
 from .demand import Demand, demand_of
+from .feasibility import impossible
 from .provisional_shares import cloud_shares
-from .resources import NodeUse, consumes_memory, impossible, place
+from .resources import NodeUse, consumes_memory, place
 
 GPU = "gpu"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slurmsky.agent.job.environment import launch_address, step_environment
+from slurmsky.agent.job.task_environment import launch_address, step_environment
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,61 @@
+"""What slurmctld refuses by the request alone."""
+
+from __future__ import annotations
+
+from ..language.syntax_errors import ArraySpecError, DependencyError
+from . import device_counts, per_task
+from .component_options import Component
+from .usage_errors import CommandError, rejected
+
+
+def submission(part: Component, het: bool = False) -> None:
+    """Apply the refusals of slurmctld that depend only on the request.
+
+    Also converts dependency and array to canonical text.
+    """
+    device_counts.check(part)
+    per_task.check(part)
+    _array(part, het)
+    _dependency(part)
+    now = part.context.now
+    if part.get("deadline") is not None and part.get("deadline") < now:
+        raise _refuse(part, "Requested time limit is invalid (missing or exceeds some limit)")
+    least, limit = part.get("time_min_min"), part.get("time_limit_min")
+    if least is not None and limit is not None and least > limit:
+        raise _refuse(part, "Invalid time-min specification (exceeds job's time or other limits)")
+
+
+def _refuse(part: Component, reason: str) -> CommandError:
+    return rejected(part.command, reason, exit_code=part.context.error_exit)
+
+
+def _array(part: Component, het: bool) -> None:
+    from ..language import arrayspec
+
+    if not part.get("array"):
+        part.unset("array")
+        return
+    try:
+        spec = arrayspec.parse(part.get("array"), part.context.max_array_size)
+    except ArraySpecError:
+        raise _refuse(part, "Invalid job array specification") from None
+    if het:
+        raise _refuse(part, "Invalid job array specification")
+    if spec is None:
+        part.unset("array")
+
+
+def _dependency(part: Component) -> None:
+    from ..language import dependency
+
+    text = part.get("dependency")
+    if not text:
+        part.unset("dependency")
+        return
+    try:
+        wanted = str(dependency.parse(text))
+    except DependencyError as fault:
+        raise _refuse(part, fault.message or "Job dependency problem") from None
+    if "expand:" in wanted:
+        raise _refuse(part, "Requested operation not supported on this system")
+    part.values["dependency"] = wanted or None
