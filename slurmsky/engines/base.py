@@ -151,6 +151,30 @@ class Engine(Protocol):
         """Close the engine; jobs keep running."""
 
 
+class EngineDefaults:
+    """Answers of an engine whose nodes are always within reach and which depends on no service."""
+
+    def out_of_reach(self, job_id: int) -> str:
+        """Always empty."""
+        return ""
+
+    async def problem(self) -> str:
+        """Always empty."""
+        return ""
+
+    async def describe(self) -> list[tuple[bool, str]]:
+        """No lines."""
+        return []
+
+    def lingers(self) -> bool:
+        """False: an ended job leaves nothing that needs the engine."""
+        return False
+
+    def ready_in(self, nodes: Iterable[str]) -> float:
+        """0.0: no job waits for a node that is off."""
+        return 0.0
+
+
 class Choice(NamedTuple):
     """An engine, "sky" or "local", and the reason; ``sure`` is False while a configured API server does not answer."""
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ..model.job import Job
 from ..model.spec import JobSpec
-from .base import EngineError
+from .base import EngineDefaults, EngineError
 from .cloud import CloudAccount
 
 #: the name of the engine of jobs that slurmsky did not launch
 FOREIGN = "foreign"
 
 
-class ForeignJobs:
+class ForeignJobs(EngineDefaults):
     """Implements engines.base.Engine for foreign jobs: ``terminate`` cancels them in the ``account``.
 
     ``managed_id`` returns a job's id in the cloud. ``retry`` sends again a cancellation that could not be sent.
@@ -84,24 +84,6 @@ class ForeignJobs:
     def agent_address(self, job_id: int) -> str | None:
         """None: there is no agent."""
         return None
-
-    def out_of_reach(self, job_id: int) -> str:
-        """Always empty: these jobs receive no messages."""
-        return ""
-
-    async def problem(self) -> str:
-        return ""
-
-    async def describe(self) -> list[tuple[bool, str]]:
-        return []
-
-    def lingers(self) -> bool:
-        """False: SkyPilot manages its jobs without this engine."""
-        return False
-
-    def ready_in(self, nodes: Iterable[str]) -> float:
-        """0.0: nodes are created with their jobs, so no job waits for a node that is off."""
-        return 0.0
 
     async def close(self) -> None:
         """Do nothing; jobs keep running."""

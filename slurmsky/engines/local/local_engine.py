@@ -40,7 +40,7 @@ from ...protocol.messages import (
     NodeFacts,
     NodeUp,
 )
-from ..base import EngineError, NodeUnavailable, OnEvent, background
+from ..base import EngineDefaults, EngineError, NodeUnavailable, OnEvent, background
 
 log = logging.getLogger("slurmsky.controller")
 
@@ -154,7 +154,7 @@ class _Placed:
     waiting: list[dict[str, Any]] = field(default_factory=list)
 
 
-class LocalEngine:
+class LocalEngine(EngineDefaults):
     """Implements engines.base.Engine with agents on this machine."""
 
     name = "local"
@@ -501,24 +501,6 @@ class LocalEngine:
     def agent_address(self, job_id: int) -> str | None:
         placed = self._placed.get(job_id)
         return str(self._socket(placed.nodes[0])) if placed is not None and placed.ready else None
-
-    def ready_in(self, nodes: Iterable[str]) -> float:
-        """0.0: an agent is started when a job needs it."""
-        return 0.0
-
-    def out_of_reach(self, job_id: int) -> str:
-        """Always "": agents on this machine are reachable, or are started when needed."""
-        return ""
-
-    async def problem(self) -> str:
-        return ""
-
-    async def describe(self) -> list[tuple[bool, str]]:
-        return []
-
-    def lingers(self) -> bool:
-        """False: an agent cleans up after a job before it reports the job's end."""
-        return False
 
     async def close(self) -> None:
         """Close the connections: each agent exits as soon as it has no job."""

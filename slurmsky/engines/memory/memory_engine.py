@@ -18,7 +18,7 @@ from ...model.job import Job, Step
 from ...model.spec import JobSpec
 from ...model.states import JobState
 from ...protocol.messages import JobEvent, JobNode, Missing, NodeDown, NodeUp, Started
-from ..base import EngineError, NodeUnavailable, OnEvent
+from ..base import EngineDefaults, EngineError, NodeUnavailable, OnEvent
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class _Run:
     limit: asyncio.TimerHandle | None = None
 
 
-class MemoryEngine:
+class MemoryEngine(EngineDefaults):
     """Runs jobs as timers. ``work`` gives a launch its duration; ``clock`` returns epoch seconds."""
 
     def __init__(
@@ -139,25 +139,9 @@ class MemoryEngine:
         """None: there is no agent."""
         return None
 
-    def out_of_reach(self, job_id: int) -> str:
-        """Always empty."""
-        return ""
-
-    async def problem(self) -> str:
-        """Always empty."""
-        return ""
-
     async def describe(self) -> list[tuple[bool, str]]:
         """One line."""
         return [(True, f"{len(self._runs)} jobs in memory")]
-
-    def lingers(self) -> bool:
-        """False: an ended job leaves nothing."""
-        return False
-
-    def ready_in(self, nodes: Iterable[str]) -> float:
-        """0.0: the nodes are up."""
-        return 0.0
 
     async def close(self) -> None:
         """Keep the timers: jobs outlive a controller."""
