@@ -13,7 +13,7 @@ from ...site import assumed
 from ..slurm_errors import Errno, SlurmError
 from . import deadlines
 from .demand import demand_of, gres_names
-from .feasibility import impossible, too_big
+from .job_feasibility import impossible, too_big
 from .resources import consumes_memory, partition_nodes
 
 

@@ -16,7 +16,7 @@ from ...model.job import Job, Node
 from ...model.spec import INFINITE, JobSpec
 from ...model.states import NodeState
 from .demand import Demand, demand_of
-from .feasibility import impossible
+from .job_feasibility import impossible
 from .provisional_shares import cloud_shares
 from .resources import NodeUse, consumes_memory, place
 

@@ -18,7 +18,7 @@ from ..jobs.job_table import JobTable
 from ..jobs.plan import Plan
 from ..rules import dependencies, partition_access
 from ..rules.demand import Demand, demand_of
-from ..rules.feasibility import too_big
+from ..rules.job_feasibility import too_big
 from ..rules.limit_policy import Over
 from ..rules.provisional_shares import cloud_shares, ordered_shares
 from ..rules.resources import NodeUse, Place, consumes_memory, place
