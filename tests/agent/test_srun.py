@@ -239,6 +239,12 @@ def test_input_and_output_files(spread: Allocation, tmp_path: Path) -> None:
     assert (tmp_path / "err").read_text() == "e\n" * 4
 
 
+@pytest.mark.parametrize("program", ["true", "exec <&-; sleep 0.3", "head -c 1000000 | wc -c", "sleep 0.1"])
+def test_an_endless_input_file_ends_with_the_tasks(spread: Allocation, program: str) -> None:
+    out, err, code = run(spread, "-i", "/dev/zero", "bash", "-c", program)
+    assert (out.split(), err, code) == (["1000000"] * 4 if "head" in program else [], "", 0)
+
+
 def test_multi_prog(spread: Allocation, tmp_path: Path) -> None:
     (tmp_path / "mp").write_text("# a comment\n0 echo zero %t %o\n1-2 echo more %t %o\n* bash -c 'echo rest'\n")
     assert sorted(run(spread, "--multi-prog", str(tmp_path / "mp"))[0].splitlines()) == [

@@ -142,7 +142,7 @@ class Srun:
         commons = planner.environments()
         plans = planner.plans(commons, outputs, source)
         self.channel.on_drain = lambda: run.resume(self)
-        run.on_stdin = self._grant
+        run.on_stdin = self._stdin_read
         self._aside = srun_prolog.Aside(self.channel, self._say, commons[0], [spec.argv[0], *spec.argv[1:]])
 
         def begin_tasks() -> None:
@@ -251,10 +251,24 @@ class Srun:
         elif kind == wire.CHILD_STATUS:
             self._aside.ended(payload)
 
+    def _stdin_read(self, count: int) -> None:
+        """The tasks have read ``count`` bytes."""
+        if self._input is not None and self._input.fd >= 0:
+            # Later: a task that reads at once, or no more, answers before write_stdin returns.
+            self.agent.loop.after(0, lambda: self._grant(count))
+        else:
+            self._grant(count)
+
     def _grant(self, count: int) -> None:
-        """The tasks have read ``count`` bytes: send more, from the file of -i or from the client."""
+        """Send ``count`` bytes more, from the file of -i, or let the client send them."""
+        if self._over:
+            return
         if self._input is not None and self._input.fd >= 0:
             assert self.run is not None
+            if not self.run.reads_stdin:  # the file may be endless
+                self._input.close()
+                self._stdin_open = False
+                return
             data = self._input.read(count, self.agent.loop, lambda: self._grant(count))
             if data is None:
                 return

@@ -34,8 +34,8 @@ class _Wired:
         if self.channel.full and self.host is not None:
             self.host.pause()
 
-    def consumed(self, count: int) -> None:
-        self.channel.send_json({"ev": "consumed", "count": count})
+    def consumed(self, count: int, last: bool) -> None:
+        self.channel.send_json({"ev": "consumed", "count": count, "last": last})
 
     def exited(self, rank: int, status: int, usage: list[float]) -> None:
         self.channel.send_json({"ev": "exit", "rank": rank, "status": status, "usage": usage})

@@ -20,8 +20,8 @@ class Sink(Protocol):
     def output(self, rank: int, stream: int, data: bytes) -> None:
         """A task wrote to its OUT or ERR."""
 
-    def consumed(self, count: int) -> None:
-        """The tasks have read ``count`` bytes of stdin; as many may follow."""
+    def consumed(self, count: int, last: bool) -> None:
+        """The tasks have read ``count`` bytes of stdin; as many may follow. ``last``: no task reads stdin any more."""
 
     def exited(self, rank: int, status: int, usage: list[float]) -> None:
         """A task has ended, with a wait status and a TaskUsage as a list."""

@@ -68,8 +68,8 @@ class _Part:
     def output(self, rank: int, stream: int, data: bytes) -> None:
         self.run.output(rank, stream, data)
 
-    def consumed(self, count: int) -> None:
-        self.run.consumed(self.index, count)
+    def consumed(self, count: int, last: bool) -> None:
+        self.run.consumed(self.index, count, last)
 
     def exited(self, rank: int, status: int, usage: list[float]) -> None:
         self.run.task_exited(self, rank, status, usage)
@@ -158,7 +158,7 @@ class _Remote(_Part):
         elif event == "started":
             self.started({int(rank): pid for rank, pid in message["pids"].items()})
         elif event == "consumed":
-            self.consumed(message["count"])
+            self.consumed(message["count"], message["last"])
         elif event == "mpi":
             self.mpi(message["message"])
         elif event == "look" and self._on_look is not None:
@@ -210,6 +210,7 @@ class StepRun:
         self._given = 0
         self._consumed: list[int] = []
         self._told = 0
+        self._unread: set[int] = set()  # parts whose tasks read stdin no more
         self._paused: set[object] = set()
         self._exchange = Exchange(len(shape.shares), self._tell_mpi)
         self._over = False
@@ -248,9 +249,11 @@ class StepRun:
         for watcher in list(self.watchers):
             watcher.output(rank, stream, data)
 
-    def consumed(self, part: int, count: int) -> None:
+    def consumed(self, part: int, count: int, last: bool) -> None:
         """A node's tasks have read ``count`` bytes of stdin; the slowest node limits the flow."""
         self._consumed[part] += count
+        if last:
+            self._unread.add(part)
         self._tell_consumed()
 
     def _tell_consumed(self) -> None:
@@ -320,6 +323,11 @@ class StepRun:
             if not part.ended:
                 part.write_stdin(data)
         self._tell_consumed()
+
+    @property
+    def reads_stdin(self) -> bool:
+        """False once no task of any node reads stdin any more."""
+        return any(not part.ended and part.index not in self._unread for part in self.parts)
 
     def signal(self, number: int) -> None:
         """Send a signal to all processes of the step."""

@@ -309,7 +309,7 @@ class Streams:
         done = min(readers) if readers else self._given
         if done > self._told:
             count, self._told = done - self._told, done
-            self._sink.consumed(count)
+            self._sink.consumed(count, not readers)
 
     def set_size(self, rows: int, columns: int) -> None:
         """Apply the new size of the caller's terminal."""
