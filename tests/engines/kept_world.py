@@ -21,6 +21,7 @@ import quick_controller
 import ssh_stand_in
 from cloud import Cloud
 from local_engine import BIN, LocalEngine, local_engine
+from polling import Poll
 from sky_server import ManagedJob, SkyServer
 
 SITE = """engine = "sky"
@@ -114,13 +115,13 @@ class KeptWorld:
         return (await self.out("sbatch", "--parsable", *options, "job.sh")).strip()
 
     async def until(self, condition: Callable[[], Awaitable[bool] | bool], patience: float = PATIENCE_S) -> None:
-        deadline = time.monotonic() + patience
+        deadline, poll = time.monotonic() + patience, Poll()
         while True:
             found = condition()
             if found if isinstance(found, bool) else await found:
                 return
             assert time.monotonic() < deadline
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(poll.pause_s())
 
     async def states(self) -> dict[str, str]:
         """Each node's state as sinfo shows it."""

@@ -17,6 +17,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from cloud import namespaces_work
+from polling import Poll
 from test_sky_allocation import World
 
 pytestmark = [
@@ -95,13 +96,13 @@ def state(row: list[str]) -> str:
 
 async def wait_for(world: World, *wanted: str, shown: Callable[[list[str]], str] = state) -> None:
     """Until squeue shows that of the components."""
-    deadline = time.monotonic() + WAIT_S
+    deadline, poll = time.monotonic() + WAIT_S, Poll()
     while time.monotonic() < deadline:
         done = await world.run("squeue", "-h", "-o", "%i|%T|%D|%N|%r", "-t", "all")
         # A controller that was just killed answers nobody.
         if done.returncode == 0 and tuple(map(shown, rows(done))) == wanted:
             return
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(poll.pause_s())
     raise AssertionError(await listed(world, "-t", "all"))
 
 

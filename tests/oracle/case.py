@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from polling import Poll
+
 HERE = Path(__file__).resolve().parent
 SLEEPER = "#!/bin/sh\nsleep 100\n"
 
@@ -174,21 +176,21 @@ class Side:
                 env[f"J{len(jobs)}"] = job
 
     def _wait(self, wait: Wait, folder: Path, env: Mapping[str, str]) -> None:
-        end = time.monotonic() + wait.limit_s
+        end, poll = time.monotonic() + wait.limit_s, Poll()
         seen = ""
         while time.monotonic() < end:
             seen = self.shell(f"squeue -t all -j {wait.job} -h -o '%T %r'", folder, env).stdout.strip()
             if re.search(wait.state, seen):
                 return
-            time.sleep(0.1)
+            poll.wait()
         raise NeverHappened(f"{wait.job} should match {wait.state!r} and is {seen!r}")
 
     def _until(self, until: Until, folder: Path, env: Mapping[str, str]) -> None:
-        end = time.monotonic() + until.limit_s
+        end, poll = time.monotonic() + until.limit_s, Poll()
         while time.monotonic() < end:
             if self.shell(until.line, folder, env).code == 0:
                 return
-            time.sleep(0.1)
+            poll.wait()
         raise NeverHappened(f"never true: {until.line}")
 
     def _inside(self, inside: Inside, folder: Path, env: dict[str, str], jobs: list[str]) -> list[Answer]:
@@ -216,12 +218,12 @@ class Side:
         mine = {row.split(" ", 1)[0] for row in listed if row.endswith(str(folder))} | set(jobs)
         if mine:
             self.shell("scancel " + " ".join(sorted(mine)), folder, env)
-        end = time.monotonic() + 40
+        end, poll = time.monotonic() + 40, Poll()
         while time.monotonic() < end:
             left = set(self.shell("squeue -h -o %A", folder, env).stdout.split())
             if not left & mine:
                 return
-            time.sleep(0.1)
+            poll.wait()
         raise NeverHappened(f"jobs do not end: {sorted(left & mine)}")
 
 

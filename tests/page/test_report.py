@@ -20,9 +20,9 @@ HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 SCRIPT = """#!/bin/bash
 #SBATCH -J train -N2 -n4 --mem=800 -t 10 --gpus-per-node=2 -o /dev/null
 srun -n4 python3 -c '
-import time
+import os, time
 block, end = bytearray(30 << 20), time.monotonic() + 7
-while time.monotonic() < end: sum(range(20000))'
+while time.monotonic() < end: sum(range(20000)) if os.environ["SLURM_LOCALID"] == "0" else time.sleep(0.1)'
 srun -n1 -N1 false
 exit 3
 """

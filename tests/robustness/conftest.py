@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from polling import Poll
 
 SITE = """
 cluster = "robust"
@@ -34,11 +35,11 @@ kill_wait_s = 2
 
 def wait_for(what: Callable[[], object], timeout_s: float = 30.0, why: str = "") -> object:
     """Return what is true, as soon as it is."""
-    deadline = time.monotonic() + timeout_s
+    deadline, poll = time.monotonic() + timeout_s, Poll()
     while not (found := what()):
         if time.monotonic() > deadline:
             pytest.fail(f"still not so after {timeout_s} s: {why or what}")
-        time.sleep(0.03)
+        poll.wait()
     return found
 
 

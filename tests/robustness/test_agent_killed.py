@@ -161,24 +161,21 @@ def test_not_even_a_hidden_process_survives_its_agent(engine: Engine, run: Run, 
 
 
 @pytest.mark.parametrize(
-    "options, end",
-    [((), "sleep 0.2"), (("--signal=KILL@60", "-t1"), "sleep {0}"), ((), "cancel")],
+    "end, wanted",
+    [("sleep 0.2", "COMPLETED"), ("limit", "TIMEOUT"), ("cancel", "CANCELLED")],
     ids=["normal", "timeout", "cancel"],
 )
 def test_a_daemonised_grandchild_dies_with_its_job(
-    engine: Engine, run: Run, sleeper: str, options: tuple[str, ...], end: str
+    engine: Engine, run: Run, sleeper: str, end: str, wanted: str
 ) -> None:
     hidden = f"(setsid nohup sleep {sleeper} >/dev/null 2>&1 &); (env -i setsid sleep {sleeper} &); sleep 0.3; "
-    body = hidden + (f"sleep {sleeper}" if end == "cancel" else end.format(sleeper))
-    job = submit(run, *[word for word in options if word != "--signal=KILL@60"], "--wrap", body)
+    job = submit(run, "--wrap", hidden + (end if wanted == "COMPLETED" else f"sleep {sleeper}"))
+    if wanted != "COMPLETED":
+        wait_for(lambda: len(pids_with("sleep", sleeper)) == 3)
     if end == "cancel":
-        wait_for(lambda: len(pids_with("sleep", sleeper)) == 3)
         run("scancel", job)
-    elif options:
-        wait_for(lambda: len(pids_with("sleep", sleeper)) == 3)
-        # A limit in the past, as an operator would set it: nobody waits a minute here.
-        assert run("scontrol", "update", f"JobId={job}", "TimeLimit=0:01")[0] == 0
-    wanted = {"sleep 0.2": "COMPLETED", "sleep {0}": "TIMEOUT", "cancel": "CANCELLED"}[end]
+    elif end == "limit":  # to the second, where a new TimeLimit would be a minute at least
+        assert run("scontrol", "update", f"JobId={job}", "EndTime=now+2")[0] == 0
     wait_for(lambda: state(run, job) == wanted and not run("squeue", "-h")[1], 75, f"{wanted}, not {state(run, job)}")
     assert pids_with("sleep", sleeper) == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import slurmsky
@@ -20,7 +21,13 @@ _FILE = re.compile(r"(?:controller|agent)\.(?:sock|lock|log)|queue\.db")
 _OF_SYSTEM = re.compile(r"/tmp|/(?:bin|etc|home|opt|run|sbin|tmp|usr|var)(?:/[\w.-]+)+")
 
 
-def constants() -> Iterator[tuple[str, int, str]]:
+@cache
+def constants() -> list[tuple[str, int, str]]:
+    """The strings of the package that may be a path or a variable; found by a test, not by each worker at its start."""
+    return [found for found in _strings() if "/" in found[2] or "SLURMSKY" in found[2] or "." in found[2]]
+
+
+def _strings() -> Iterator[tuple[str, int, str]]:
     """(module, line, text) of each string in the package that is no docstring."""
     for path in sorted(PACKAGE.rglob("*.py")):
         name = str(path.relative_to(PACKAGE))
@@ -32,23 +39,22 @@ def constants() -> Iterator[tuple[str, int, str]]:
                 yield name, node.lineno, text
 
 
-CONSTANTS = [found for found in constants() if "/" in found[2] or "SLURMSKY" in found[2] or "." in found[2]]
 DECLARED = {value for value in vars(paths).values() if isinstance(value, str)}
 
 
 def test_every_variable_is_declared() -> None:
-    found = {(name, word) for name, _, text in CONSTANTS for word in _VARIABLE.findall(text)}
+    found = {(name, word) for name, _, text in constants() for word in _VARIABLE.findall(text)}
     assert len(found) > 20 and {word for _, word in found} <= DECLARED
 
 
 def test_a_variable_is_written_out_in_stand_alone_modules_only() -> None:
     # A text for people or for a shell may name a variable among other words.
-    twice = {f"{name}:{line}" for name, line, text in CONSTANTS if _VARIABLE.fullmatch(text) and name != "paths.py"}
+    twice = {f"{name}:{line}" for name, line, text in constants() if _VARIABLE.fullmatch(text) and name != "paths.py"}
     assert {place.partition(":")[0] for place in twice} <= STAND_ALONE, sorted(twice)
 
 
 def test_a_file_of_the_state_folder_is_named_by_its_constant() -> None:
-    found = {f"{name}:{line}" for name, line, text in CONSTANTS if _FILE.fullmatch(text)}
+    found = {f"{name}:{line}" for name, line, text in constants() if _FILE.fullmatch(text)}
     assert {place.partition(":")[0] for place in found} <= {"paths.py", "client.py"}, sorted(found)
 
 
@@ -56,7 +62,7 @@ def test_every_path_of_the_system_is_declared() -> None:
     declared = DECLARED | set(paths.OF_THE_SYSTEM) | {str(paths.SYSTEM_SITE)}
     missing = {
         f"{name}:{line} {text}"
-        for name, line, text in CONSTANTS
+        for name, line, text in constants()
         if _OF_SYSTEM.fullmatch(text.rstrip("/"))
         and name != "paths.py"
         and not name.startswith(ABOUT_SCRIPTS)

@@ -58,7 +58,7 @@ BODIES = [
     "module load $(x)", "module load 'a\nb'", "srun --container-image=$(x) a",
     "srun --container-image='x\nrun: y' --container-mounts=../..:/etc a",
     'srun --container-mounts="/a b:/c;d" --container-image=u a', "cd '/x\ny'", "ulimit $(", '"', "'", "`", "${", "$((",
-    "<<EOF\n", "cat <<'EOF'\nx: {{y}}\n---\n- a\n", "\t- : [", "y" * 1_000_000, "$(" * 5000, "(" * 5000, "{" * 3000,
+    "<<EOF\n", "cat <<'EOF'\nx: {{y}}\n---\n- a\n", "\t- : [", "y" * 100_000, "$(" * 5000, "(" * 5000, "{" * 3000,
     "if " * 3000, "\\" * 9999, '"' + "$(" * 300, 'a="' + "${b:-" * 200, " \u00a0", "---\nrun: x\n...\n",
     'conda activate "$(x"', 'pip install "a;b"', "#SBATCH -n1\r", "\x7f\x01\x02", "\udcff\udcfe $(",
 ]  # fmt: skip

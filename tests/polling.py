@@ -1,0 +1,23 @@
+"""How often a test asks a command for a state: less often where the answer costs much or is long in coming."""
+
+from __future__ import annotations
+
+import time
+
+
+class Poll:
+    """``pause_s`` is the time until the next question; asking takes at most a quarter of the time."""
+
+    def __init__(self) -> None:
+        self._begun = self._asked = time.monotonic()
+
+    def pause_s(self) -> float:
+        """Between 20 ms and half a second, after a question that was asked when the last pause ended."""
+        now = time.monotonic()
+        pause = min(max(0.02, 3 * (now - self._asked), 0.02 * (now - self._begun)), 0.5)
+        self._asked = now + pause
+        return pause
+
+    def wait(self) -> None:
+        """Sleep until the next question."""
+        time.sleep(self.pause_s())
