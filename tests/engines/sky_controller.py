@@ -9,13 +9,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from controller_in_process import ControllerInProcess
 from sky_server import ManagedJob, SkyServer
 
-from slurmsky.commands import find
 from slurmsky.controller.app import Controller
-from slurmsky.controller.command_context import CommandContext
 from slurmsky.paths import StatePaths
-from slurmsky.protocol import wire
 from slurmsky.site import MachineFacts, load
 
 SITE = """engine = "sky"
@@ -26,21 +24,7 @@ infra = "slurm/oracle/debug"
 """
 
 
-class Peer:
-    """A caller that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.said = {wire.STDOUT: "", wire.STDERR: ""}
-
-    def send(self, kind: bytes, payload: bytes = b"") -> None:
-        if kind in self.said:
-            self.said[kind] += payload.decode()
-
-    async def drain(self) -> None:
-        pass
-
-
-class World:
+class World(ControllerInProcess):
     """A controller on an API server; ``run`` is a user's command line."""
 
     def __init__(self, folder: Path, server: SkyServer, site: str) -> None:
@@ -62,22 +46,6 @@ class World:
 
     async def __aexit__(self, *_: object) -> None:
         await self.queue.close()
-
-    async def run(self, *words: str) -> tuple[int, str, str]:
-        peer = Peer()
-        request = wire.CommandRequest(words[0], words[1:], str(self.work), 0o022, (False,) * 3, None, os.getpid(), {})
-        main = find(words[0])
-        assert main is not None
-        code = main(CommandContext(request, self.queue, peer))
-        if not isinstance(code, int):
-            code = await code
-        self.queue.flush()
-        return code, peer.said[wire.STDOUT], peer.said[wire.STDERR]
-
-    async def out(self, *words: str) -> str:
-        code, out, err = await self.run(*words)
-        assert (code, err) == (0, ""), (words, err)
-        return out
 
     def launch(self, name: str, status: str, **record: Any) -> ManagedJob:
         """Somebody launches a managed job, not through us."""

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from sky_controller import Peer, World
+from controller_in_process import Peer
+from sky_controller import World
 from sky_server import SkyServer
 
 from slurmsky import paths
@@ -107,11 +108,11 @@ def test_an_allocation_says_what_it_waits_for(tmp_path: Path, command: str) -> N
         ctx = CommandContext(request, world.queue, peer)
         running = asyncio.ensure_future(main(ctx))  # type: ignore[arg-type]
         waits = f"{command}: waiting for SkyPilot: the SkyPilot API server is busy: restarting\n"
-        while waits not in peer.said[wire.STDERR]:
-            assert not running.done(), (running, peer.said)
+        while waits not in peer.received[wire.STDERR]:
+            assert not running.done(), (running, peer.received)
             await asyncio.sleep(0.02)
         await asyncio.sleep(0.5)
-        assert peer.said[wire.STDERR].count(waits) == 1
+        assert peer.received[wire.STDERR].count(waits) == 1
         ctx.feed(None)
         await asyncio.wait([running])
 
@@ -233,7 +234,7 @@ def test_a_letter_becomes_the_job_that_was_promised(tmp_path: Path) -> None:
         for turn in (request, request, replace(request, env={**env, paths.GIVEN_ID: str(FIRST_ID + 1)})):
             peer = Peer()
             main = find("sbatch")
-            assert main is not None and await main(CommandContext(turn, world.queue, peer)) == 0, peer.said
+            assert main is not None and await main(CommandContext(turn, world.queue, peer)) == 0, peer.received
         assert await world.out("squeue", "-h", "-o", "%i %j %o") == "".join(
             f"{FIRST_ID + number} later {world.work}/there.sh 1\n" for number in (1, 0)
         )

@@ -177,7 +177,8 @@ class OwnView:
             columns = report.sacct_columns(text, context)
         except InvalidField as error:
             return Reply(1, "", "sacct: error: %s\n" % error)
-        return Reply(0, report.sacct_text(jobs, columns, context, look, query.allocations, query.array, only), note)
+        pieces = report.sacct_pieces(jobs, columns, context, look, query.allocations, query.array, only)
+        return Reply(0, "".join(pieces), note)
 
     def _sinfo(self, request: wire.CommandRequest) -> Reply:
         from ...options.query import parse_sinfo

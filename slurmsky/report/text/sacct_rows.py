@@ -1,7 +1,7 @@
 """sacct: rows of jobs and their steps, fields, and text.
 
     columns = sacct_columns("jobid,state", context)
-    text = sacct_text(jobs, columns, context, Look(parsable=2))
+    text = "".join(sacct_pieces(jobs, columns, context, TableStyle(parsable=2)))
 
 Source of every rule: print.c of sacct. A field of jobs only, or of steps only, is None in the other's row.
 """
@@ -107,19 +107,6 @@ def alike(context: ReportContext) -> Callable[[SacctRow], Hashable]:
         return kinds.of(record.job) if record.step is None else kinds.of_step(record.job, record.step)
 
     return kind
-
-
-def sacct_text(
-    jobs: Iterable[Job],
-    columns: Sequence[Column[SacctRow]],
-    context: ReportContext,
-    look: TableStyle,
-    allocations: bool = False,
-    each: bool = False,
-    only_steps: Container[int] = (),
-) -> str:
-    """Text that sacct prints for these jobs."""
-    return "".join(sacct_pieces(jobs, columns, context, look, allocations, each, only_steps))
 
 
 # --- values ----------------------------------------------------------------------------------------------

@@ -8,10 +8,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from controller_in_process import ControllerInProcess
 
-from slurmsky.commands import find
 from slurmsky.controller.app import Controller
-from slurmsky.controller.command_context import CommandContext
 from slurmsky.controller.store.memory_store import MemoryStore
 from slurmsky.engines.base import OnEvent
 from slurmsky.engines.memory import MemoryEngine, Work
@@ -20,7 +19,6 @@ from slurmsky.model.allocation import Launch
 from slurmsky.model.job import Job
 from slurmsky.model.states import JobState
 from slurmsky.paths import StatePaths
-from slurmsky.protocol import wire
 from slurmsky.site import load
 
 SITE = """
@@ -36,32 +34,18 @@ nodes = "n[1-2]"
 BEGIN = 1_700_000_000.0
 
 
-class Peer:
-    """A caller that keeps what it receives."""
-
-    def __init__(self) -> None:
-        self.received = {wire.STDOUT: "", wire.STDERR: ""}
-
-    def send(self, kind: bytes, payload: bytes = b"") -> None:
-        if kind in self.received:
-            self.received[kind] += payload.decode()
-
-    async def drain(self) -> None:
-        pass
-
-
 def work_of(launch: Launch) -> Work:
     """A job named ``30`` runs for 30 seconds, one named ``30x2`` then exits with 2."""
     seconds, _, code = launch.name.partition("x")
     return Work(float(seconds), int(code or 0))
 
 
-class World:
+class World(ControllerInProcess):
     """A controller whose jobs, records and time are in memory."""
 
     def __init__(self, folder: Path, loop: VirtualTimeLoop) -> None:
         self.loop = loop
-        self.folder = folder
+        self.work = folder
         (folder / "jobs").mkdir()
         self.store = MemoryStore()
         self.queue = self.controller(self._new_engine)
@@ -74,25 +58,9 @@ class World:
         return self.engine
 
     def controller(self, engine: Callable[[OnEvent], MemoryEngine]) -> Controller:
-        environment = {"HOME": str(self.folder), "PATH": os.environ["PATH"]}
+        environment = {"HOME": str(self.work), "PATH": os.environ["PATH"]}
         site = load(SITE, "site.toml")
-        return Controller(site, StatePaths(self.folder), None, environment, self.now, store=self.store, local=engine)
-
-    async def run(self, *words: str) -> tuple[int, str, str]:
-        peer = Peer()
-        request = wire.CommandRequest(words[0], words[1:], str(self.folder), 0o022, (False,) * 3, None, os.getpid(), {})
-        main = find(words[0])
-        assert main is not None
-        code = main(CommandContext(request, self.queue, peer))
-        if not isinstance(code, int):
-            code = await code
-        self.queue.flush()
-        return code, peer.received[wire.STDOUT], peer.received[wire.STDERR]
-
-    async def out(self, *words: str) -> str:
-        code, out, err = await self.run(*words)
-        assert (code, err) == (0, ""), (words, err)
-        return out
+        return Controller(site, StatePaths(self.work), None, environment, self.now, store=self.store, local=engine)
 
     async def sbatch(self, name: str, *options: str) -> int:
         return int(await self.out("sbatch", "--parsable", "-J", name, *options, "--wrap=true"))

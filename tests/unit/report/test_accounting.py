@@ -34,7 +34,7 @@ COLUMNS = TableStyle()
 
 
 def text_of(jobs: list[Job], context: Any, form: str, look: TableStyle = COLUMNS, **how: Any) -> str:
-    return sacct_rows.sacct_text(jobs, sacct_rows.sacct_columns(form, context), context, look, **how)
+    return "".join(sacct_rows.sacct_pieces(jobs, sacct_rows.sacct_columns(form, context), context, look, **how))
 
 
 @pytest.mark.parametrize("moment, name, form, look, how", TEXTS, ids=[f"{a}-{b}" for a, b, *_ in TEXTS])

@@ -60,7 +60,7 @@ def test_twins_are_alike(fleet: list[Job], context: ReportContext) -> None:
 def test_sacct(form: str, parsable: int, fleet: list[Job], context: ReportContext) -> None:
     columns, look = sacct_rows.sacct_columns(form, context), TableStyle(parsable=parsable)
     each = table_text(columns, list(sacct_rows.records(fleet)), look)
-    assert sacct_rows.sacct_text(fleet, columns, context, look) == each
+    assert "".join(sacct_rows.sacct_pieces(fleet, columns, context, look)) == each
 
 
 def test_squeue(fleet: list[Job], context: ReportContext) -> None:
