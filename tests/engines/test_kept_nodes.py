@@ -253,6 +253,7 @@ md5sum <link >sum; cp sub/data copy; printf 'tail without newline' """ % os.getp
             "step.out": "over\nstep\n",
             **{f"e{index}.out": "a\nb\n" for index in range(1, 5)},
         }
+        os.kill(await world.controller_pid(), signal.SIGKILL)
         out = await world.out("srun", "bash", "-c", "cat link; echo $PWD; echo made >made")
         assert out == f"new{world.project}\n"
         assert (world.project / "made").read_text() == "made\n"

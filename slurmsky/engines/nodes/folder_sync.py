@@ -8,89 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import logging
 import os
-import stat
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from ...agent.cloud import private
 from ...model.allocation import Launch
 from ...protocol import wire
 from ...protocol.messages import FileBegun
 from ..base import EngineError
 from ..sky import beneath
 from ..sky.output_sync import OutputSync
-from ..sky.shipment import MAX_FILES, walk
+from .folder_listing import Entry, FolderListing, digest_of
 from .node_lines import Streams
 
 log = logging.getLogger("slurmsky.nodes")
 
-PIECE = 1 << 18
+PIECE = 1 << 20
 _KEY = "file"  # one file at a time
-Entry = list[Any]
-
-
-class Listing:
-    """Lists folders; recomputes digests only for files whose size, mtime or inode changed."""
-
-    def __init__(self, home: Path, limit: int) -> None:
-        self._home = home
-        self._limit = limit
-        self._digests: dict[str, tuple[tuple[int, int, int], str]] = {}
-
-    def entries(self, folder: str) -> dict[str, Entry]:
-        """The entries of a folder by path: kind, mode, size, mtime and digest.
-
-        Raises EngineError for a folder that is too large.
-        """
-        found: dict[str, Entry] = {}
-        total = 0
-        guard = private.Private(private.homes(), [str(self._home)])
-        kept_in = guard.around(folder)
-        if kept_in:
-            raise EngineError(f"the submit folder {folder} holds credentials ({kept_in}) and does not travel")
-        for path, facts in walk(Path(folder), guard):
-            name, mode = os.path.relpath(path, folder), stat.S_IMODE(facts.st_mode)
-            if stat.S_ISDIR(facts.st_mode):
-                found[name] = ["d", mode, 0, 0, ""]
-            elif stat.S_ISLNK(facts.st_mode):
-                found[name] = ["l", 0o777, 0, 0, os.readlink(path)]
-            else:
-                digest = self._digest(str(path), facts)
-                if digest:
-                    found[name] = ["f", mode, facts.st_size, facts.st_mtime_ns, digest]
-                    total += facts.st_size
-            if total > self._limit or len(found) > MAX_FILES:
-                raise EngineError(
-                    f"the submit folder {folder} holds more than {self._limit >> 20} MiB or {MAX_FILES} files: "
-                    f"name what a job does not need in {folder}/.skyignore, or mount it on the nodes"
-                )
-        return found
-
-    def _digest(self, path: str, facts: os.stat_result) -> str:
-        key = (facts.st_size, facts.st_mtime_ns, facts.st_ino)
-        known = self._digests.get(path)
-        if known is None or known[0] != key:
-            try:
-                with open(path, "rb") as file:
-                    digest = hashlib.sha256()
-                    while piece := file.read(1 << 20):
-                        digest.update(piece)
-            except OSError:
-                return ""  # the file vanished, or its owner may not read it
-            known = self._digests[path] = (key, digest.hexdigest())
-        return known[1]
-
-
-def digest_of(entries: dict[str, Entry]) -> str:
-    """One digest for a whole listing."""
-    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass
@@ -134,7 +72,7 @@ class FolderSync:
     """Synchronises the files of jobs on one node over one connection."""
 
     def __init__(
-        self, streams: Streams, listing: Listing, on_opened: Callable[[FolderSync, dict[str, Any]], None]
+        self, streams: Streams, listing: FolderListing, on_opened: Callable[[FolderSync, dict[str, Any]], None]
     ) -> None:
         self._reader, self._writer = streams
         self._on_opened = on_opened  # receives the output files that steps open
@@ -246,9 +184,10 @@ class FolderSync:
     async def _send_file(self, path: str, entry: Entry) -> None:
         self._send({"op": "content", "digest": entry[4], "size": entry[2]})
         left = entry[2]
-        with open(path, "rb") as file:
+        with await asyncio.to_thread(open, path, "rb") as file:
             while left:
-                piece = file.read(min(left, PIECE)) or bytes(min(left, PIECE))  # it shrank: the node detects it
+                read = await asyncio.to_thread(file.read, min(left, PIECE))  # a hung mount holds up this folder only
+                piece = read or bytes(min(left, PIECE))  # it shrank: the node detects it
                 self._writer.write(wire.encode(wire.STDOUT, piece))
                 left -= len(piece)
                 await self._writer.drain()

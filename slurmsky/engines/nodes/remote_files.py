@@ -15,7 +15,8 @@ from typing import Any
 from ...model.allocation import Launch
 from ..base import EngineError, background
 from ..sky.output_sync import OutputSync
-from .folder_sync import FolderSync, Listing, OutputTail, outputs
+from .folder_listing import FolderListing
+from .folder_sync import FolderSync, OutputTail, outputs
 from .node_lines import Streams
 
 log = logging.getLogger("slurmsky.nodes")
@@ -52,7 +53,7 @@ class RemoteFiles:
 
     def __init__(self, folder: Path, home: Path, limit: int, connect: Callable[[str], Awaitable[Streams]]) -> None:
         self._folder = folder
-        self._listing = Listing(home, limit)
+        self._listing = FolderListing(folder.parent / "digests", home, limit)
         self._connect = connect
         self._jobs: dict[Key, RemoteJob] = {}
         self._syncs: dict[str, FolderSync] = {}

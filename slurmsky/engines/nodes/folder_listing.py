@@ -1,0 +1,127 @@
+"""Lists submit folders with the digest of each file; digests of unchanged files outlive the controller."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import stat
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from ...agent.cloud import private
+from ..base import EngineError
+from ..sky.shipment import MAX_FILES, walk
+
+#: kind, mode, size, mtime in nanoseconds, and digest (of a link: its target)
+Entry = list[Any]
+#: by path below a folder: size, mtime, inode and digest
+_Digests = dict[str, list[Any]]
+#: how many folders have their digests on disk
+_FOLDERS = 64
+#: a file this young may change again without another mtime
+_YOUNG_NS = 2_000_000_000
+
+
+class FolderListing:
+    """Lists folders; computes digests only of files whose size, mtime or inode changed.
+
+    ``store`` keeps a file of digests for each folder. Methods may run in several threads.
+    """
+
+    def __init__(self, store: Path, home: Path, limit: int) -> None:
+        self._store = store
+        self._home = home
+        self._limit = limit
+        self._known: dict[str, _Digests] = {}
+        self._stored: dict[str, _Digests] = {}
+        self._lock = threading.Lock()
+
+    def entries(self, folder: str) -> dict[str, Entry]:
+        """The entries of a folder by path.
+
+        Raises EngineError for a folder that is too large.
+        """
+        guard = private.Private(private.homes(), [str(self._home)])
+        kept_in = guard.around(folder)
+        if kept_in:
+            raise EngineError(f"the submit folder {folder} holds credentials ({kept_in}) and does not travel")
+        found: dict[str, Entry] = {}
+        total = 0
+        known, digests = self._digests(folder), _Digests()
+        for path, facts in walk(Path(folder), guard):
+            name, mode = os.path.relpath(path, folder), stat.S_IMODE(facts.st_mode)
+            if stat.S_ISDIR(facts.st_mode):
+                found[name] = ["d", mode, 0, 0, ""]
+            elif stat.S_ISLNK(facts.st_mode):
+                found[name] = ["l", 0o777, 0, 0, os.readlink(path)]
+            else:
+                row = _row(path, facts, known.get(name))
+                if row is not None:
+                    digests[name] = row
+                    found[name] = ["f", mode, facts.st_size, facts.st_mtime_ns, row[3]]
+                    total += facts.st_size
+            if total > self._limit or len(found) > MAX_FILES:
+                raise EngineError(
+                    f"the submit folder {folder} holds more than {self._limit >> 20} MiB or {MAX_FILES} files: "
+                    f"name what a job does not need in {folder}/.skyignore, or mount it on the nodes"
+                )
+        self._keep(folder, digests)
+        return found
+
+    def _file(self, folder: str) -> Path:
+        return self._store / (hashlib.sha256(os.fsencode(folder)).hexdigest()[:32] + ".json")
+
+    def _digests(self, folder: str) -> _Digests:
+        with self._lock:
+            known = self._known.get(folder)
+            if known is None:
+                try:
+                    known = {name: list(row) for name, row in json.loads(self._file(folder).read_text()).items()}
+                except (OSError, ValueError, TypeError, AttributeError):
+                    known = {}
+                self._known[folder] = self._stored[folder] = known
+            return known
+
+    def _keep(self, folder: str, digests: _Digests) -> None:
+        young = time.time_ns() - _YOUNG_NS
+        rows = {name: row for name, row in digests.items() if row[1] < young}
+        with self._lock:
+            self._known[folder] = digests
+            if rows == self._stored.get(folder):
+                return
+            self._stored[folder] = rows
+            with contextlib.suppress(OSError):  # a full disk: a later controller computes them again
+                self._store.mkdir(mode=0o700, parents=True, exist_ok=True)
+                path = self._file(folder)
+                partial = path.with_suffix(".new")
+                descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+                with os.fdopen(descriptor, "w") as file:
+                    json.dump(rows, file)
+                partial.replace(path)
+                by_age = sorted(self._store.glob("*.json"), key=lambda one: one.stat().st_mtime)
+                for old in by_age[:-_FOLDERS]:
+                    old.unlink()
+
+
+def _row(path: str | Path, facts: os.stat_result, known: list[Any] | None) -> list[Any] | None:
+    """Size, mtime, inode and digest of a file; None where it vanished, or its owner may not read it."""
+    key = [facts.st_size, facts.st_mtime_ns, facts.st_ino]
+    if known is not None and known[:3] == key and len(known) == 4:
+        return known
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.sha256()
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    except OSError:
+        return None
+    return [*key, digest.hexdigest()]
+
+
+def digest_of(entries: dict[str, Entry]) -> str:
+    """One digest for a whole listing."""
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
