@@ -267,6 +267,8 @@ def test_scrontab_edits_in_the_terminal(engine: LocalEngine, table: str, tmp_pat
         ("sacctmgr show cluster format=cluster,Usa", 1, "Unknown field 'usa'\n"),
         ("sacctmgr show user format=", 1, "Unknown field ''\n"),
         ("sacctmgr -nP show qos format=name,prio,name", 0, "0|normal\n"),
+        ("sacctmgr -i modify account nosuch set maxjobs=3", 1, " Nothing modified\n"),
+        ("sacctmgr -i modify qos normal", 1, " You didn't give me anything to set\n"),
         ("sshare -u 99999 -o nosuch", 1, "Invalid user id: 99999\n"),
         ("sshare -nP -u nosuchuser -o account", 0, "root\n"),
         ("sshare -nP -A nosuch -A root -o account,user%0", 0, "root|\n root|root\n"),

@@ -5,44 +5,16 @@ The store keeps these changes, which override the site file. Source: src/sacctmg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
 
 from ...controller.command_context import CommandContext
 from ...controller.jobs.transitions import correct_derived_exit
 from ...controller.store.account_overrides import Overrides
-from ...model.policy import AccountConfig, Limits, QosConfig
+from ...model.policy import AccountConfig, QosConfig
 from ...report.text.units import Clock
-from ...site import schema
 from ..common.caller_settings import find_user
 from ..common.report_settings import caller_zone
-
-#: sacctmgr's names of limits in lower case, and the matching keys of the site file
-_COMMON = {
-    "grpjobs": "grp_jobs", "grpsubmitjobs": "grp_submit_jobs", "grpsubmitjob": "grp_submit_jobs", "grptres": "grp_tres",
-    "maxwall": "max_wall", "maxwalldurationperjob": "max_wall", "maxwallpj": "max_wall", "maxtres": "max_tres",
-    "maxtresperjob": "max_tres", "maxtrespj": "max_tres", "maxtrespernode": "max_tres_per_node",
-    "maxtrespn": "max_tres_per_node", "maxtresmins": "max_tres_mins", "maxtresminsperjob": "max_tres_mins",
-}  # fmt: skip
-_ACCOUNT = {**_COMMON, "maxjobs": "max_jobs", "maxsubmitjobs": "max_submit_jobs", "maxsubmitjob": "max_submit_jobs"}
-_QOS = {
-    **_COMMON, "maxjobs": "max_jobs_per_user", "maxjobsperuser": "max_jobs_per_user", "maxjobspu": "max_jobs_per_user",
-    "maxjobsperaccount": "max_jobs_per_account", "maxjobspa": "max_jobs_per_account",
-    "maxsubmitjobs": "max_submit_jobs_per_user", "maxsubmitjobsperuser": "max_submit_jobs_per_user",
-    "maxsubmitjobspu": "max_submit_jobs_per_user", "maxsubmitjobsperaccount": "max_submit_jobs_per_account",
-    "maxtresperuser": "max_tres_per_user", "maxtrespu": "max_tres_per_user",
-    "maxtresperaccount": "max_tres_per_account", "maxtrespa": "max_tres_per_account",
-    "mintres": "min_tres", "mintresperjob": "min_tres",
-}  # fmt: skip
-_FIELDS = {one.name for one in fields(Limits)}
-#: options that are accepted without effect: there is one cluster, and no fair share
-_IDLE = ("cluster", "clusters", "fairshare", "share", "organization", "parent", "adminlevel", "defaultaccount",
-         "defaultaccounts", "partition", "partitions", "rawusage", "usagefactor", "format")  # fmt: skip
-
-
-class ChangeRefused(Exception):
-    """Lines that sacctmgr prints before it rejects a request."""
+from .entity_options import IDLE, ChangeOptions, ChangeRefused, account, qos
 
 
 def run(ctx: CommandContext, verb: str, what: str, words: Sequence[str]) -> int:
@@ -78,8 +50,7 @@ class _Change:
         self.book = ctx.queue.book
         self.lines: list[str] = []
         self.code = 0
-        self.where: dict[str, str] = {}
-        self.set: dict[str, str] = {}
+        self.where, self.set = ChangeOptions(), ChangeOptions()
         self.names: list[str] = []
         setting = False
         for word in words:
@@ -95,7 +66,7 @@ class _Change:
             ):
                 self.names += value.strip("\"'").split(",")
             else:
-                (self.set if setting else self.where)[name.lower()] = value.strip("\"'")
+                (self.set if setting else self.where).add(name, value.strip("\"'"), word)
 
     @property
     def cluster(self) -> str:
@@ -106,64 +77,6 @@ class _Change:
 
     def commit(self) -> None:
         self.book.put_accounting()
-
-
-def _limits(words: dict[str, str], keys: dict[str, str], table: dict[str, schema.SiteKey], old: Limits) -> Limits:
-    """Merge the requested limits into the current ones; -1 removes a limit. Raises Refused."""
-    found: dict[str, Any] = {}
-    for name, text in words.items():
-        key = keys.get(name)
-        if key is None:
-            continue
-        limit = table[key].field or key
-        if text in ("-1", ""):
-            found[limit] = () if isinstance(getattr(old, limit), tuple) else None
-            continue
-        try:
-            found[limit] = table[key].read(int(text) if text.isdecimal() and key != "max_wall" else text)
-        except schema.Bad:
-            raise ChangeRefused(f" Bad {name} value: {text}") from None
-    assert found.keys() <= _FIELDS
-    return replace(old, **found)
-
-
-def _known(words: dict[str, str], *more: str) -> None:
-    """Raise Refused for a word that is no option of the entity."""
-    for name in words:
-        if name.rstrip("+-") not in (*more, *_IDLE):
-            raise ChangeRefused(f" Unknown option: {name}={words[name]}", " Use keyword 'where' to modify condition")
-
-
-_DESCRIBED = ("description", "descriptions", "qos", "qoslevel", "defaultqos", "flags", "priority", "withassoc")
-
-
-def _account(one: AccountConfig, words: dict[str, str]) -> AccountConfig:
-    _known(words, *_ACCOUNT, *_DESCRIBED)
-    qos = words.get("qos", words.get("qoslevel"))
-    return replace(
-        one,
-        description=words.get("description", one.description),
-        qos=tuple(filter(None, qos.split(","))) if qos is not None else one.qos,
-        default_qos=words.get("defaultqos", one.default_qos),
-        limits=_limits(words, _ACCOUNT, schema.ACCOUNT_LIMITS, one.limits),
-    )
-
-
-def _qos(one: QosConfig, words: dict[str, str]) -> QosConfig:
-    _known(words, *_QOS, *_DESCRIBED, "preempt", "preemptmode", "gracetime")
-    flags = words.get("flags")
-    try:
-        read = schema.flags(flags) if flags else one.flags
-    except schema.Bad as bad:
-        raise ChangeRefused(f" Bad flags value: {flags}: {bad}") from None
-    priority = words.get("priority", str(one.priority))
-    return replace(
-        one,
-        description=words.get("description", one.description),
-        priority=int(priority) if priority.isdecimal() else 0,
-        flags=read,
-        limits=_limits(words, _QOS, schema.QOS_LIMITS, one.limits),
-    )
 
 
 def _accounts(change: _Change) -> dict[str, AccountConfig]:
@@ -184,10 +97,10 @@ def _add_accounts(change: _Change) -> None:
         raise ChangeRefused(
             f" This account '{parent}' doesn't exist.", "        Contact your admin to add this account."
         )
-    words = {**change.where, **change.set}
+    words = change.where.joined(change.set)
     overrides = change.overrides()
     for name in new:
-        overrides.accounts[name] = _account(AccountConfig(name), words)
+        overrides.accounts[name] = account(AccountConfig(name), words, _all_qos(change))
         overrides.deleted_accounts.discard(name)
     change.commit()
     change.lines = ["Adding Account(s)", *(f" {name}" for name in new), "Settings",
@@ -199,18 +112,26 @@ def _add_accounts(change: _Change) -> None:
 
 def _modify_accounts(change: _Change) -> None:
     known = _accounts(change)
-    names = [name for name in change.names or known if name in known]
-    missing = [name for name in change.names if name not in known]
-    if missing or not change.set:
-        raise ChangeRefused(*(f" This account '{name}' doesn't exist." for name in missing), " Nothing modified")
-    overrides = change.overrides()
-    for name in names:
-        overrides.accounts[name] = _account(known[name], change.set)
+    names = _names_to_modify(change, known)
+    changed = {name: account(known[name], change.set, _all_qos(change)) for name in names}
+    change.overrides().accounts.update(changed)
     change.commit()
-    change.lines = ["Modified account associations...",
-                    *(f" C = {change.cluster:<10.10} A = {name} of root" for name in names)]  # fmt: skip
-    if change.set.keys() & {"description", "organization"}:
-        change.lines = ["Modified accounts...", *(f" {name}" for name in names), *change.lines]
+    own = change.set.keys() & {"description", "organization"}
+    if own:
+        change.lines = ["Modified accounts...", *(f" {name}" for name in names)]
+    if change.set.keys() - own:
+        change.lines += ["Modified account associations...",
+                         *(f" C = {change.cluster:<10.10} A = {name} of root" for name in names)]  # fmt: skip
+
+
+def _names_to_modify(change: _Change, known: Collection[str]) -> list[str]:
+    """The known entities that a request names, or all of them where it names none. Raises ChangeRefused."""
+    if not change.set:
+        raise ChangeRefused(" You didn't give me anything to set")
+    names = [name for name in change.names or known if name in known]
+    if not names:
+        raise ChangeRefused(" Nothing modified")
+    return names
 
 
 def _delete_accounts(change: _Change) -> None:
@@ -246,10 +167,10 @@ def _add_qos(change: _Change) -> None:
     if not new:
         change.lines, change.code = ["Nothing new added."], 1
         return
-    words = {**change.where, **change.set}
+    words = change.where.joined(change.set)
     overrides = change.overrides()
     for name in new:
-        overrides.qos[name] = _qos(QosConfig(name, name), words)
+        overrides.qos[name] = qos(QosConfig(name, name), words)
         overrides.deleted_qos.discard(name)
     change.commit()
     settings = [f" {key:<14} = {value}" for key, value in words.items()]
@@ -259,12 +180,8 @@ def _add_qos(change: _Change) -> None:
 
 def _modify_qos(change: _Change) -> None:
     known = _all_qos(change)
-    names = [name for name in change.names or known if name in known]
-    if not names or not change.set:
-        raise ChangeRefused(" Nothing modified")
-    overrides = change.overrides()
-    for name in names:
-        overrides.qos[name] = _qos(known[name], change.set)
+    names = _names_to_modify(change, known)
+    change.overrides().qos.update({name: qos(known[name], change.set) for name in names})
     change.commit()
     change.lines = ["Modified qos...", *(f" {name}" for name in names)]
 
@@ -323,7 +240,7 @@ def _modify_users(change: _Change) -> None:
             if default not in _accounts(change):
                 raise ChangeRefused(f" This account '{default}' doesn't exist.")
             overrides.users[user] = [default, *(name for name in have if name != default)]
-    if change.set.keys() - set(_IDLE):
+    if change.set.keys() - set(IDLE):
         raise ChangeRefused(" Limits are of accounts and QOS here: a queue has one user.")
     change.commit()
     change.lines = ["Modified users...", *(f" {user}" for user in change.names)]

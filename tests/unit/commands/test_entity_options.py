@@ -1,0 +1,103 @@
+"""Options of sacctmgr add and modify; the answers are those of the real sacctmgr."""
+
+from __future__ import annotations
+
+import pytest
+
+from slurmsky.commands.accounting.entity_options import ChangeOptions, ChangeRefused, account, qos
+from slurmsky.model.policy import AccountConfig, Limits, QosConfig
+
+QOS = ("normal", "zq1", "zq2", "zq3")
+
+
+def options(line: str) -> ChangeOptions:
+    read = ChangeOptions()
+    for word in line.split():
+        name, _, value = word.partition("=")
+        read.add(name, value, word)
+    return read
+
+
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        ("qos=zq1", "zq1"),
+        ("qos=,zq1", "zq1"),
+        ("qos+=zq2", "normal,zq1,zq2"),
+        ("qos=+zq2", "normal,zq1,zq2"),
+        ("qos-=zq1", "normal"),
+        ("qos=-zq1", "normal"),
+        ("qos+=zq2 qos-=normal", "zq1,zq2"),
+        ("qos-=zq1,zq2", "normal"),
+    ],
+)
+def test_lists_grow_and_shrink(line: str, left: str) -> None:
+    changed = account(AccountConfig("lab", qos=("normal", "zq1")), options(line), QOS)
+    assert ",".join(changed.qos) == left
+
+
+def test_an_account_of_all_qos_loses_one() -> None:
+    assert account(AccountConfig("lab"), options("qos-=zq1"), QOS).qos == ("normal", "zq2", "zq3")
+    assert account(AccountConfig("lab", qos=QOS[1:]), options("qos+=normal"), QOS).qos == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        ("flags=denyonlimit", ("DenyOnLimit",)),
+        ("flags+=DenyOnLimit", ("OverPartQOS", "DenyOnLimit")),
+        ("flags-=OverPartQOS", ()),
+        ("flags=-1", ()),
+    ],
+)
+def test_flags_grow_and_shrink(line: str, left: tuple[str, ...]) -> None:
+    assert qos(QosConfig("zq1", flags=("OverPartQOS",)), options(line)).flags == left
+
+
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        ("GrpTRES=cpu=-1", {"node": 3}),
+        ("GrpTRES+=mem=3", {"cpu": 5, "mem": 3, "node": 3}),
+        ("GrpTRES=cpu=7,node=-1", {"cpu": 7}),
+        ("GrpTRES=-1", {}),
+    ],
+)
+def test_a_limit_of_one_resource_leaves_the_others(line: str, left: dict[str, int]) -> None:
+    old = QosConfig("zq1", limits=Limits(grp_tres=(("cpu", 5), ("node", 3))))
+    assert dict(qos(old, options(line)).limits.grp_tres) == left
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("qos+=nosuch", "sacctmgr: error: You gave a bad qos 'nosuch'. Valid QOS's are normal,zq1,zq2,zq3\n"
+         " Unknown option: qos+=nosuch\n Use keyword 'where' to modify condition"),
+        ("defaultqos=nosuch", "You gave a bad default qos 'nosuch'.  Use 'list qos' to get complete list."),
+        ("maxjobs=x", "sacctmgr: error: Invalid value for MaxJobs (x)\n Unknown option: maxjobs=x\n"
+         " Use keyword 'where' to modify condition"),
+        ("maxwall=x", " Bad MaxWall time format: maxwall=x\n Unknown option: maxwall=x\n"
+         " Use keyword 'where' to modify condition"),
+        ("GrpTRES=nosuch=3", "sacctmgr: error: slurmdb_format_tres_str: no TRES known by type nosuch\n"
+         " Unknown option: GrpTRES=nosuch=3\n Use keyword 'where' to modify condition"),
+        ("flags=DenyOnLimit", " Unknown option: flags=DenyOnLimit\n Use keyword 'where' to modify condition"),
+    ],
+)  # fmt: skip
+def test_refusals_of_accounts(line: str, said: str) -> None:
+    with pytest.raises(ChangeRefused) as refused:
+        account(AccountConfig("lab"), options(line), QOS)
+    assert "\n".join(refused.value.args) == said
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("flags=nosuch", " Unknown QOS flag used in:\n  'nosuch'\n Valid QOS flags are\n  'DenyOnLimit,OverPartQOS'"),
+        ("priority=x", "sacctmgr: error: Invalid value for Priority (x)\n You didn't give me anything to set"),
+        ("qos=normal", " Unknown option: qos=normal\n Use keyword 'where' to modify condition"),
+    ],
+)
+def test_refusals_of_qos(line: str, said: str) -> None:
+    with pytest.raises(ChangeRefused) as refused:
+        qos(QosConfig("zq1"), options(line))
+    assert "\n".join(refused.value.args) == said
