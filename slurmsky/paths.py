@@ -34,7 +34,7 @@ WAITING_JOB = "SLURMSKY_WAITING_JOB"
 BIN = "SLURMSKY_BIN"
 #: Set by ``srun`` for its own allocation, and removed from the environment of its tasks.
 ALLOCATED = "SLURMSKY_ALLOCATED"
-#: Set in a request that the controller hands to an agent: the job that the request is about.
+#: Set in a request that the controller forwards to an agent: the job that the request concerns.
 JOB_ID = "SLURMSKY_JOB_ID"
 #: Set in a request that ``sstat`` hands to an agent: the step that it reports.
 ONE_STEP = "SLURMSKY_ONE_STEP"

@@ -1,4 +1,4 @@
-"""The private environment of a clone: whether it is whole, and how it is given up to be made anew.
+"""The private environment of a clone: checks that it is complete, and marks it for rebuilding.
 
 client_setup.py makes it, in a folder ``venv-...`` beside the file ``python`` by which launchers find it.
 """
@@ -32,7 +32,7 @@ def missing() -> str:
 
 
 def give_up() -> bool:
-    """Let the next command make the private environment anew; False where this process runs in another Python."""
+    """Let the next command rebuild the private environment; False where this process runs in another Python."""
     folder = _folder()
     if folder is None:
         return False

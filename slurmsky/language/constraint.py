@@ -109,7 +109,7 @@ class Alternative:
 
 
 def _apart(term: Union[Feature, TermGroup]) -> bool:
-    """Whether a term does not hold for each node by itself: it has a count, or is a list of alternatives."""
+    """Whether a term cannot be decided for one node alone: it has a count, or is a list of alternatives."""
     return bool(term.count) or (isinstance(term, TermGroup) and (term.kind == "[" or any(map(_apart, term.terms))))
 
 

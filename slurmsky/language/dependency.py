@@ -171,7 +171,7 @@ class _Build:
 _GRAMMAR: Grammar[Dependency] = Grammar("dependency", _Build(), DependencyError)
 
 
-@lru_cache(maxsize=1024)  # a submission asks three times, and each scheduling pass for each waiting job
+@lru_cache(maxsize=1024)  # a submission parses it three times, and each scheduling pass once per waiting job
 def parse(text: str) -> Dependency:
     """The conditions of --dependency; an empty text or `0` has none.
 

@@ -53,7 +53,7 @@ class Message:
     """A message. Subclasses with ``family`` are the roots of families, those with ``kind`` are their messages."""
 
     kind: ClassVar[str] = ""
-    #: key of a JSON object under which the kind stands
+    #: key of the kind in a JSON object
     tag: ClassVar[str] = "ev"
     kinds: ClassVar[Dict[str, Type[Message]]] = {}
     _readers: ClassVar[Dict[str, Callable[[Any], Any]]] = {}

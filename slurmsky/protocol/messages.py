@@ -223,7 +223,7 @@ class HostsAdded(NodeEvent, kind="hosts"):
 
 
 class Reached(NodeEvent, kind="reached"):
-    """The nodes, of those asked about, that this node reaches."""
+    """The nodes of the request that this node reaches."""
 
     peers: Tuple[str, ...]
     reached: Tuple[str, ...]

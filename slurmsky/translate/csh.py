@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _NAME = r"([A-Za-z_]\w*)"
-#: csh -> what says the same to the shell grammar; conditions are commands' results, which nothing here evaluates
+#: csh -> its equivalent in the shell grammar; conditions are commands' results, which nothing here evaluates
 _LINES = (
     (re.compile(rf"^(\s*)foreach\s+{_NAME}\s*\((.*)\)\s*$"), r"\1for \2 in \3; do"),
     (re.compile(r"^(\s*)while\s*\(.*\)\s*$"), r"\1while true; do"),

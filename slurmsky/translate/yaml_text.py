@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 _WORD = re.compile(r"[A-Za-z_./][\w./+:@*-]*(?<!:)|\d+\+", re.ASCII)
-#: words that YAML 1.1 or 1.2 reads as another type, beyond those that PyYAML quotes by itself
+#: words that YAML 1.1 or 1.2 reads as another type, beyond those that PyYAML quotes automatically
 _NOT_TEXT = re.compile(r"[yYnN.]|\.\d+([eE][+-]?\d+)?")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

@@ -121,7 +121,7 @@ def test_sattach_shows_what_the_tasks_write(job: Job, tmp_path: Path) -> None:
     assert lines == [["1:", "line", "1", str(first + index)] for index in range(3)]
 
 
-def test_sstat_tells_what_is_used(job: Job) -> None:
+def test_sstat_prints_the_use_of_resources(job: Job) -> None:
     out, _, code = run(job, "sstat", "-n", "-P", "-o", "MaxRSS,MaxRSSTask,MinCPUNode", "J.0")
     rss, task, node = out.strip().split("|")
     assert code == 0 and node == "n1" and task in ("0", "1")

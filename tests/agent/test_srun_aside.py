@@ -203,7 +203,7 @@ def test_no_nodes_are_left_for_a_component(job: tuple[Cluster, Launch]) -> None:
     )
 
 
-def test_verbose_tells_of_the_steps_life(job: tuple[Cluster, Launch]) -> None:
+def test_verbose_prints_the_steps_life(job: tuple[Cluster, Launch]) -> None:
     out, err, code = run(job, "-v", "-N2", "-n3", "bash", "-c", "exit $SLURM_NODEID")
     lines = [re.sub(r"jobid \d+:", "jobid J:", line) for line in err.splitlines()]
     assert lines[0] == "srun: defined options" and "srun: verbose             : 1" in lines

@@ -83,7 +83,7 @@ def test_an_agent_whose_folder_was_removed_leaves(fresh: Cluster) -> None:
         output.unlink(missing_ok=True)
 
 
-def test_an_agent_that_is_told_to_leave_hears_who_came_before(fresh: Cluster) -> None:
+def test_an_agent_that_must_leave_reads_earlier_connections(fresh: Cluster) -> None:
     """The head agent of a job that has just begun: it was there first, though its word was not read yet."""
     node = fresh.nodes[0]
     os.kill(node.agent_pid, signal.SIGSTOP)

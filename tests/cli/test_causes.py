@@ -39,7 +39,7 @@ def test_a_missing_interpreter(engine: LocalEngine) -> None:
     _holds(engine, submitted.stdout.split()[-1], "2:0", cause)
 
 
-def test_a_script_that_fails_by_itself_has_no_cause(engine: LocalEngine) -> None:
+def test_a_script_that_fails_alone_has_no_cause(engine: LocalEngine) -> None:
     job = engine.run(["sbatch", "--wait", "-o/dev/null", "--wrap=exit 2"]).stdout.split()[-1]
     assert engine.run(["sacct", "-XnP", "-j", job, "-o", "reason,systemcomment"]).stdout == "None|\n"
     assert "Cause:" not in engine.run(["seff", job]).stdout

@@ -39,7 +39,7 @@ def test_stdin_and_exit_code(engine: LocalEngine, rootfs: Path) -> None:
     assert "srun: error: n1: task 0: Exited with exit code 7" in done.stderr
 
 
-def test_a_signal_is_told_as_ever(engine: LocalEngine, rootfs: Path) -> None:
+def test_a_signal_is_reported_as_without_a_container(engine: LocalEngine, rootfs: Path) -> None:
     done = srun(engine, rootfs, "kill -SEGV $$")
     assert done.returncode == 139
     assert "task 0: Segmentation fault" in done.stderr
@@ -90,7 +90,7 @@ def test_a_link_of_the_image_does_not_lead_out_of_it(engine: LocalEngine, tmp_pa
     outside.rmdir()  # which works for empty folders only
 
 
-def test_what_the_image_says_wins_unless_told(engine: LocalEngine, rootfs: Path) -> None:
+def test_the_images_settings_win_unless_overridden(engine: LocalEngine, rootfs: Path) -> None:
     ask = "echo $SHARED $MINE"
     own = {"SHARED": "mine", "MINE": "mine"}
     assert engine.run(["srun", f"--container-image={rootfs}", "bash", "-c", ask], env=own).stdout == "image mine\n"
@@ -231,7 +231,7 @@ def test_what_pyxis_refuses(engine: LocalEngine, options: list[str], lines: list
         assert done.stderr.splitlines() == [f"{command[0]}: error: {line}" for line in lines]
 
 
-def test_options_without_a_container_are_told(engine: LocalEngine) -> None:
+def test_options_without_a_container_are_reported(engine: LocalEngine) -> None:
     done = engine.run(["srun", "--container-mounts=/a:/b", "echo", "ran"])
     assert (done.returncode, done.stdout) == (0, "ran\n")
     assert done.stderr == (

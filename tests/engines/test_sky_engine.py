@@ -476,7 +476,7 @@ exit 0
     assert {event["state"] for event in ends(world).values()} == {"COMPLETED"}
 
 
-def test_a_server_that_goes_away_while_a_job_runs(world):
+def test_a_server_that_stops_while_a_job_runs(world):
     async def what(world):
         await world.engine.start(world.launch("#!/bin/bash\necho one; sleep 3; echo two\n"))
         await world.until(lambda: (world.project / "slurm-7.out").exists() and b"one" in world.out)

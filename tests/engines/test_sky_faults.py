@@ -60,7 +60,7 @@ def test_lost_nodes_under_a_remote_server(world: World, monkeypatch: pytest.Monk
     assert world.out == b"run 1\n" and "REQUEUED" in states(world)
 
 
-def test_a_recovery_that_nobody_saw(world: World) -> None:
+def test_a_recovery_between_two_polls(world: World) -> None:
     """The machine was asleep: nodes were lost and replaced meanwhile, which the log's new session tells."""
 
     async def what(world: World) -> None:

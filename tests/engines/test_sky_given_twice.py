@@ -284,7 +284,7 @@ def test_a_job_that_does_not_want_a_requeue(world: World, how: int) -> None:
     assert not twice.first_lives
 
 
-def test_the_second_is_told_to_end(world: World) -> None:
+def test_the_second_launch_is_ended(world: World) -> None:
     """On a pool's worker SkyPilot cancels the job that it gave last, and means both."""
     twice = Twice(world)
 

@@ -117,7 +117,7 @@ def test_a_server_of_another_age(health, words):
     ask(server, what)
 
 
-def test_nobody_there():
+def test_no_server_at_the_endpoint():
     async def run():
         with pytest.raises(Unreachable, match="cannot connect"):
             await Client(Access("http://127.0.0.1:1")).health()
@@ -125,7 +125,7 @@ def test_nobody_there():
     asyncio.run(run())
 
 
-def test_a_log_that_is_cut_is_told_as_such():
+def test_a_truncated_log_is_reported():
     server = SkyServer()
 
     async def what(client):
@@ -209,7 +209,7 @@ def test_skypilots_configuration_goes_with_each_request(tmp_path):
 @pytest.mark.parametrize(
     "text, words", [("a: [", "is not YAML"), ("- a", "is not a mapping"), (None, "does not exist")]
 )
-def test_a_configuration_that_cannot_be_read_is_told(tmp_path, text, words):
+def test_an_unreadable_configuration_is_reported(tmp_path, text, words):
     """With each request, and the job waits: it may be corrected."""
     path = tmp_path / "config.yaml"
     if text is not None:
@@ -219,7 +219,7 @@ def test_a_configuration_that_cannot_be_read_is_told(tmp_path, text, words):
     assert caught.value.passing and str(path) in str(caught.value)
 
 
-def test_every_answer_tells_the_servers_version():
+def test_every_answer_has_the_servers_version():
     """A server that was replaced by an older one since it was asked for its health."""
     server = SkyServer()
 

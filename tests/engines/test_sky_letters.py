@@ -103,7 +103,7 @@ def test_a_job_ends_itself(world: World, asks: str, state: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not namespaces_work(), reason="needs mount namespaces")
-def test_a_letter_that_is_refused_is_told_in_the_jobs_output(world: World) -> None:
+def test_a_refused_request_is_reported_in_the_jobs_output(world: World) -> None:
     office = Office(1, b"sbatch: error: Batch job submission failed: Invalid qos specification\n")
     play(world, "#!/bin/bash\nsbatch -q none --wrap true\n", office)
     assert world.out.decode().splitlines()[0] == f"Submitted batch job {inbox.FIRST_ID}"

@@ -350,7 +350,7 @@ def test_which_engine(tmp_path, wanted, engine, used_before, enabled, answer):
     assert asyncio.run(ask())[0] == answer
 
 
-def test_a_door_that_is_given_up_while_it_opens_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_proxy_socket_that_is_closed_while_it_opens_leaves_nothing_behind(tmp_path: Path) -> None:
     """A socket closed behind the loop's back would take the next connection with its number along."""
 
     async def open_one(_hello: dict[str, object]) -> Line:

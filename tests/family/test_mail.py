@@ -71,7 +71,7 @@ def test_failed_only(post: tuple[LocalEngine, Path]) -> None:
     assert "State: FAILED (exit code 3)\n" in body
 
 
-def test_arrays_are_told_of_as_one_or_each(post: tuple[LocalEngine, Path]) -> None:
+def test_mail_about_arrays_is_one_or_one_for_each_element(post: tuple[LocalEngine, Path]) -> None:
     engine, log = post
     line = "sbatch -W --parsable -o /dev/null --array=1-3 -J sweep --mail-user=%s@x.example"
     each = engine.run(line % "eve" + " --mail-type=END,ARRAY_TASKS --wrap true").stdout.strip()

@@ -39,7 +39,7 @@ def test_all_tasks_of_the_allocation(
 
 
 @pytest.mark.parametrize(("mpi", "start"), [("openmpi", "mpirun"), ("mpich", "mpiexec")])
-def test_a_bad_exit_is_told(engine: LocalEngine, request: pytest.FixtureRequest, mpi: str, start: str) -> None:
+def test_a_bad_exit_is_reported(engine: LocalEngine, request: pytest.FixtureRequest, mpi: str, start: str) -> None:
     folder: Path = request.getfixturevalue(mpi)
     script = f"PATH={folder}:$PATH; {start} {_UNBOUND[mpi]} python {PROGRAMS}/check.py 7"
     done = engine.run(["salloc", "-N2", "--ntasks-per-node=2", "bash", "-c", script], env=_ROOT, limit_s=100)

@@ -116,7 +116,7 @@ class TestIdle:
         wait_for(lambda: not engine.agents(), 5, "and its agents")
         assert (state(run, done), state(run, held)) == ("COMPLETED", "PENDING")
 
-    def test_stays_for_a_job_that_will_start_by_itself(self, engine: Engine, run: Run, tmp_path: Path) -> None:
+    def test_stays_for_a_job_that_will_start_automatically(self, engine: Engine, run: Run, tmp_path: Path) -> None:
         mark = tmp_path / "mark"
         submit(run, "--begin=now+4", "--wrap", f"touch {mark}; sleep 2")
         first = engine.controller()

@@ -190,7 +190,7 @@ def test_requeue(queue: Any, top: Top) -> None:
     wait_until(lambda: record(queue, job)["restart_cnt"] == 1)
 
 
-def test_what_is_refused_is_told_in_slurms_words(queue: Any, top: Top) -> None:
+def test_a_refusal_is_printed_in_slurms_words(queue: Any, top: Top) -> None:
     submit(queue, "--no-requeue", "-H", "-J", "stay", "--wrap", "sleep 600")
     view = top()
     view.until("stay")

@@ -134,7 +134,7 @@ def test_a_failed_setup_is_one_line_and_leaves_nothing(clone: Clone) -> None:
     assert ran(clone.call())
 
 
-def test_what_a_killed_setup_left_is_built_anew(clone: Clone) -> None:
+def test_the_remains_of_a_killed_setup_are_rebuilt(clone: Clone) -> None:
     clone.call(UV_FAILS="x")
     folder = next(clone.cache.iterdir())
     assert ran(clone.call())
@@ -174,7 +174,7 @@ def test_a_changed_project_gets_a_new_environment(clone: Clone) -> None:
     assert clone.installs() == 2
 
 
-def test_a_changed_client_is_compiled_anew(clone: Clone) -> None:
+def test_a_changed_client_is_recompiled(clone: Clone) -> None:
     clone.call()
     with open(clone.root / "slurmsky" / "client.py", "a") as file:
         file.write("\n")  # and of the same length or not, it is newer
@@ -314,7 +314,7 @@ sys.exit("it has all its parts")
 
 
 @pytest.mark.parametrize(("damaged", "installs"), [(1, 2), (9, 2)])
-def test_a_damaged_environment_is_made_anew_once(clone: Clone, damaged: int, installs: int) -> None:
+def test_a_damaged_environment_is_rebuilt_once(clone: Clone, damaged: int, installs: int) -> None:
     (clone.tools / "uv").write_text(REPAIRABLE_UV)
     (clone.root / "slurmsky" / "__main__.py").write_text(DAMAGED)
     del clone.env["SLURMSKY_AGENT"]

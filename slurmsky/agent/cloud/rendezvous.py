@@ -160,7 +160,7 @@ def hosts_with(text: str, names: list[str], addresses: list[str]) -> str:
 def add_hosts(names: list[str], addresses: list[str]) -> bool:
     """Write names to /etc/hosts, as root or through sudo without a password; True when the names then resolve.
 
-    Lines that an earlier call wrote for one of the names are removed: the name's node has come up at another address.
+    Lines that an earlier call wrote for one of the names are removed: the name's node now has another address.
     """
     try:
         with open("/etc/hosts", "r+" if os.access("/etc/hosts", os.W_OK) else "r") as file:

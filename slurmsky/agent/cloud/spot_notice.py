@@ -21,7 +21,7 @@ from typing import Callable, Mapping, Optional
 ADDRESS = "169.254.169.254"
 #: the notice of a node, in the agent's home
 FILE = "spot_notice.json"
-#: AWS asks for an interval of at least five seconds
+#: AWS recommends an interval of at least five seconds
 POLL_S = 5.0
 CONNECT_S = 2.0
 #: Azure's first answer about scheduled events may take that long

@@ -75,7 +75,7 @@ def document(ctx: CommandContext, request: FamilyRequest, name: str, records: An
 
 
 def is_list(json: str | None, yaml: str | None) -> bool:
-    """Whether the call asks for the list of data parsers, which interactive commands print without a prompt."""
+    """Whether the call requests the list of data parsers, which interactive commands print without a prompt."""
     return "list" in (json, yaml)
 
 

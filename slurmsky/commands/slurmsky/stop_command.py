@@ -16,7 +16,7 @@ def command() -> int:
     """End the controller and wait until it has left.
 
     Jobs that run go on; the next command of Slurm starts a controller again, which finds them. Inside a job the
-    controller of the job's owner is meant.
+    command ends the controller of the job's owner.
     """
     ctx = click.get_current_context().find_root().obj
     if ctx is not None:  # already in the controller's process

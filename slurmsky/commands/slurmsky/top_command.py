@@ -37,7 +37,7 @@ def command(ctx: CommandContext, iterate: str) -> int:
         ctx.err(f"slurmsky: top {problem}")
         return 1
     program = os.path.join(os.path.dirname(top.__file__), "__main__.py")
-    # -E, because PYTHONPATH and similar variables are meant for the caller's own Python
+    # -E, because PYTHONPATH and similar variables belong to the caller's own Python
     ctx.become([sys.executable, "-E", "-X", "utf8", program, str(max(interval_s, _QUICKEST_S))], ctx.env)
     return 0
 

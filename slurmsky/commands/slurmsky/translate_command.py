@@ -1,4 +1,4 @@
-"""slurmsky translate: writes a SkyPilot YAML that replaces a script for good."""
+"""slurmsky translate: writes a SkyPilot YAML that replaces a script."""
 
 from __future__ import annotations
 

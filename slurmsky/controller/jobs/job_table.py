@@ -119,7 +119,7 @@ class JobTable:
     def keep_states(self) -> None:
         """Commit the states of nodes and partitions that users set. Raises StoreError.
 
-        Each controller determines anew whether a node responds.
+        Each controller determines itself whether a node responds.
         """
         nodes = {
             name: [node.state is NodeState.DOWN, flags.value, node.reason, node.reason_time, node.reason_user]

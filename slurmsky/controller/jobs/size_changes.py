@@ -62,7 +62,7 @@ class Sizes:
             wanted["tasks_changed"] = True
 
     def devices(self) -> None:
-        """Generic resources by node, job, socket or task; a new count of tasks requests them anew."""
+        """Generic resources by node, job, socket or task; a new count of tasks changes their total."""
         wanted = self.wanted
         if wanted.keys().isdisjoint(TRES) and not wanted.get("tasks_changed"):
             return

@@ -11,7 +11,7 @@ from .demand import Demand
 
 
 def ordered_shares(demand: Demand, spec: JobSpec, partition: PartitionConfig | None, job_id: int) -> list[NodeShare]:
-    """``cloud_shares`` on as many nodes as SkyPilot is asked for; that number depends on the sizes that it offers."""
+    """``cloud_shares`` on the number of nodes in the request to SkyPilot, which depends on the sizes that it offers."""
     try:
         return cloud_shares(demand, job_id, geometry(spec, partition).nodes)
     except Refused:  # changed since it was validated: the launch will report the error

@@ -19,7 +19,7 @@ MOST_NODES = 64
 class MachineShare:
     """Reads and writes the machine-wide ledger around each pass; the machine has so many CPUs and devices.
 
-    Several controllers of one user are meant for tests: they do not count against each other, except for devices that
+    Several controllers of one user occur in tests only: they do not count against each other, except for devices that
     exist.
     """
 

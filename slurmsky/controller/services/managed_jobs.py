@@ -44,7 +44,7 @@ IDLE_GAP_S = 600.0  # ... while no command shows the queue
 LOOKED_S = 600.0  # how long after such a command reads stay frequent
 RUNNING_BILL_S = 120.0  # how often the cost of running jobs is read
 ENDED_BILL_S = 45.0  # ... of ended jobs that still have their cluster
-NO_BILL_S = 600.0  # a job that ended so long ago and has no bill cost nothing
+NO_BILL_S = 600.0  # a job that ended earlier than this and has no bill cost nothing
 
 #: how SkyEngine names what it launches: the id of our job, eight hex digits, and a suffix for later attempts
 _OURS = re.compile(r"-s(\d+)-[0-9a-f]{8}(?:_\d+)*$")

@@ -27,7 +27,7 @@ log = logging.getLogger("slurmsky.nodes")
 LOOK_S = 1.0
 #: how often the cost of running jobs is stored
 CHARGE_S = 60.0
-#: seconds until a node that did not come up is tried again
+#: seconds until a node that failed to start is retried
 FAILED_S = 300.0
 POWER_FLAGS = NodeFlag.POWERED_DOWN | NodeFlag.POWERING_UP | NodeFlag.POWERING_DOWN | NodeFlag.NOT_RESPONDING
 #: the engine's word for a node's power -> the flags that show it

@@ -186,9 +186,9 @@ def program() -> tuple[tuple[str, int, int], ...]:
 
 #: makes an iterator over small pieces of work
 Work = Callable[[], AsyncGenerator[None, None]]
-#: work begins when nothing was committed for so long
+#: work begins after this time without a commit
 _REST_S = 3.0
-#: in a queue that is never left alone, work begins after so many such waits
+#: in a queue with constant commits, work begins after this number of waits
 _PATIENCE = 20
 #: a piece of work is followed by a pause of so many times its length
 _PAUSE = 4

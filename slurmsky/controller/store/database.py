@@ -21,7 +21,7 @@ from .database_file import DatabaseFile, StoreError
 from .id_reserve import IdReserve
 from .record_codec import Managed, compact, job_from_dict, job_to_json, step_from_dict, step_to_dict
 
-#: version of the index columns; after a change, the index rows of all jobs are computed anew
+#: version of the index columns; after a change, the index rows of all jobs are recomputed
 _FACTS = "3"
 #: records whose specs are read in one query
 _BATCH = 500

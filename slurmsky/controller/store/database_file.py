@@ -90,7 +90,7 @@ class DatabaseFile:
             self._db.create_function(name, 2, function, deterministic=True)
 
     def _keep_file(self) -> None:
-        """Write the database anew when its file was removed while it was open. Raises StoreError.
+        """Rewrite the database when its file was removed while it was open. Raises StoreError.
 
         The open database still has all that was committed; the next controller would begin without it.
         """
@@ -108,7 +108,7 @@ class DatabaseFile:
                 fresh.rename(self.path)
             finally:
                 self._open()
-            log.error("%s was removed: it is written anew", self.path)
+            log.error("%s was removed: it is written again", self.path)
             return
         raise StoreError(f"{self.path}: another file took the database's place: slurmsky stop")
 

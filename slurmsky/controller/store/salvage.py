@@ -15,7 +15,7 @@ from .damage import TEXT
 
 log = logging.getLogger("slurmsky.controller")
 
-#: tables and the order of their keys; the accounting index and the cache are computed anew
+#: tables and the order of their keys; the accounting index and the cache are recomputed
 _TABLES = {
     "meta": "rowid",
     "specs": "spec_id",

@@ -506,7 +506,7 @@ class LocalEngine(EngineDefaults):
         """Close the connections: each agent exits as soon as it has no job."""
         self._closing = True
         if self._starting:
-            await asyncio.wait(list(self._starting.values()), timeout=5.0)  # else it waits in vain
+            await asyncio.wait(list(self._starting.values()), timeout=5.0)  # its agent would wait for a connection
         expected = {node for placed in self._placed.values() for node in placed.nodes[1:]}
         for link in list(self._links.values()):
             if link.alive:

@@ -138,7 +138,7 @@ class BatchLaunch(ManagedJobBackend):
         return request.ids[record.rank] if request.ids else 0
 
     async def release(self, record: Record) -> None:
-        """Cancel a job that was given up before its id was known, if the shared request has given it an id since."""
+        """Cancel a job that ended here before its id was known, if the shared request has created it since."""
         if not record.managed_job_id:
             async with self._lock(record):
                 number = self._own(record, LaunchRequest.read(Path(record.together)))

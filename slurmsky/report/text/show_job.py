@@ -54,7 +54,7 @@ Lines = Callable[[Job, ReportContext], Iterable[str]]
 
 
 def _job_groups(detail: bool, indent: str) -> tuple[tuple[bool, Lines], ...]:
-    """Lines of a job in order, in groups; the flag says whether a group differs within a record class."""
+    """Lines of a job in order, in groups; the flag is True for a group that differs within a record class."""
     details = ((False, lambda job, context: _allocation(job, indent)),) if detail else ()
     return (
         (True, _identity),

@@ -29,7 +29,7 @@ def ran(seconds: int, every: int = 5, gpus: tuple[int, ...] = ()) -> UsageSeries
 
 
 @pytest.mark.parametrize("seconds", [60, 600, 3600, 90000])
-def test_a_series_tells_the_course(seconds: int) -> None:
+def test_a_series_holds_the_use_over_time(seconds: int) -> None:
     series = merge([ran(seconds).record(1000.0 + seconds)])
     count = len(series["cpu"])
     assert 10 <= count <= PARTS and set(series) == {"cpu", "mem"} and len(series["mem"]) == count

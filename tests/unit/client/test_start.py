@@ -181,7 +181,7 @@ def test_lament(line: str, expected: str) -> None:
     assert client_start.lament(command, args) == expected
 
 
-def test_a_controller_that_never_answers_is_given_up(clone: Path, tmp_path: Path) -> None:
+def test_a_controller_that_never_answers_ends_the_wait(clone: Path, tmp_path: Path) -> None:
     client = clone / "slurmsky" / "client.py"
     client.write_text(client.read_text().replace("ANSWER_S = 100\n", "ANSWER_S = 1\n"))
     home = tmp_path / "home"

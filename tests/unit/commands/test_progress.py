@@ -91,7 +91,7 @@ def test_a_slow_start_of_the_controller_is_waited_for(tmp_path: Path) -> None:
     assert len(began) == 12
 
 
-def test_a_slow_start_is_told_on_a_terminal() -> None:
+def test_a_slow_start_is_printed_on_a_terminal() -> None:
     ours, theirs = pty.openpty()
     program = (
         "import os, time; from slurmsky import client_start as c; b = time.monotonic() - 5; "

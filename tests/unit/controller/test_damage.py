@@ -112,7 +112,7 @@ def test_job_folders_tell_of_ids_too(tmp_path: Path) -> None:
     assert Store(tmp_path / "queue.db").counter("next_job_id") == 18
 
 
-def test_a_database_that_is_removed_while_open_is_written_anew(tmp_path: Path) -> None:
+def test_a_database_that_is_removed_while_open_is_rewritten(tmp_path: Path) -> None:
     path = tmp_path / "queue.db"
     fill(path)
     store = Store(path)

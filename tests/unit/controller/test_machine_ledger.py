@@ -90,7 +90,7 @@ def test_an_agent_keeps_the_entry_of_a_dead_controller(
     assert mine.others() == (NOTHING, NOTHING)
 
 
-def test_further_controllers_of_one_user_are_told_apart(folder: str, mine: Ledger) -> None:
+def test_further_controllers_of_one_user_are_distinguished(folder: str, mine: Ledger) -> None:
     second = Ledger("/home/me/second", folder)
     second.open()
     second.leave(SOME)
@@ -103,7 +103,7 @@ def test_further_controllers_of_one_user_are_told_apart(folder: str, mine: Ledge
 @pytest.mark.parametrize(
     "data", [b"", b"x", b"[]", b"{}", b'{"cpus":"a"}', b'{"cpus":1,"memory_mib":0,"gpus":5}', b"[" * 99999, b"\xff"]
 )
-def test_what_a_stranger_wrote_harms_nobody(folder: str, mine: Ledger, data: bytes) -> None:
+def test_records_of_other_users_do_no_harm(folder: str, mine: Ledger, data: bytes) -> None:
     with another(folder, SOME) as pid:
         (entry,) = [name for name in os.listdir(folder) if name.startswith(f"{STRANGER}-")]
         Path(folder, entry).write_bytes(data)

@@ -99,7 +99,7 @@ def test_a_page_goes_with_what_is_committed(tmp_path: Path, how: str) -> None:
     assert Store(path).pages.stored(words) == {numbers[1]}
 
 
-def test_a_page_is_settled_when_all_are_over_and_no_more_come(tmp_path: Path) -> None:
+def test_a_page_is_complete_when_its_runs_have_ended_and_no_new_one_can_come(tmp_path: Path) -> None:
     store = Store(tmp_path / "queue.db")
     assert not store.pages.complete(0)
     runs = replace(made(900, 1.0), state=JobState.RUNNING)

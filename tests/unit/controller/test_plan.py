@@ -91,7 +91,7 @@ def test_a_plan_changes_nothing_and_is_the_same_again(world: World) -> None:
     assert [job.job_id for job in done.started] == [start.job_id for start in first.starts]
 
 
-def test_elements_components_and_plain_jobs_start_alike(world: World) -> None:
+def test_elements_components_and_plain_jobs_start_by_one_path(world: World) -> None:
     world.submit(array="1-2")
     world.submit(JobSpec(), JobSpec())
     world.submit()

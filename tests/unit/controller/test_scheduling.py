@@ -173,7 +173,7 @@ def test_memory_is_consumed(world: World) -> None:
     assert waits.reason == "Resources"
 
 
-def test_backfill_starts_what_delays_nobody(world: World) -> None:
+def test_backfill_starts_jobs_that_delay_no_other(world: World) -> None:
     long = world.submit(nodes_min=3, nodes_max=3, exclusive="", time_limit_min=60)
     world.pass_()
     first = world.submit(nodes_min=4, nodes_max=4, exclusive="", time_limit_min=10)

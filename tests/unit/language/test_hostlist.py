@@ -103,7 +103,7 @@ def test_compress(names: str, plain: str, in_order: str) -> None:
     assert compress_sorted(names.split(",")) == in_order
 
 
-def test_nobody_can_ask_for_more_names_than_there_is_memory() -> None:
+def test_a_list_of_more_names_than_fit_in_memory_is_refused() -> None:
     with pytest.raises(HostlistError):
         expand("n[1-60000][1-60000][1-60000]")
     with pytest.raises(HostlistError):

@@ -101,7 +101,7 @@ def test_versions_become_conda_pins() -> None:
     assert module is not None and module.setup.endswith("bioconda samtools=1.17")
 
 
-def test_no_name_stands_for_two_things() -> None:
+def test_a_name_has_one_meaning() -> None:
     listed = [name.lower() for row in {id(row): row for row in shipped().values()}.values() for name in row["names"]]
     assert len({*listed}) == len({*map(str.lower, names(EMPTY))})
     for name in set(listed):
@@ -166,7 +166,7 @@ def test_module_in_a_job(script: str, out: str) -> None:
         ("module frob", "module: unknown command frob\n"),
     ],
 )
-def test_what_module_tells(script: str, told: str) -> None:
+def test_the_output_of_module(script: str, told: str) -> None:
     assert job(script).stderr == told
 
 
@@ -177,7 +177,7 @@ def test_a_site_may_make_unknown_modules_fatal() -> None:
 
 
 @pytest.mark.parametrize("shell", ["sh", "zsh", "tcsh"])
-def test_other_shells_are_told(shell: str) -> None:
+def test_other_shells_are_reported(shell: str) -> None:
     if not shutil.which(shell, path="/usr/bin:/bin"):
         pytest.skip(f"no {shell} here")
     done = job("module load gcc && echo on", shell=shell, SLURM_JOB_ID=f"test-{shell}-{id(shell)}")

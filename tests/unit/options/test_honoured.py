@@ -87,7 +87,7 @@ def _name(option: Option) -> str:
 
 
 @pytest.mark.parametrize("option", HONOURED, ids=lambda option: option.long or option.env[0])
-def test_somebody_reads_it(option: Option) -> None:
+def test_an_honoured_option_has_a_reader(option: Option) -> None:
     if _name(option) in _BY_THE_PARSER:
         return
     fields = option.field.split(",")
@@ -109,7 +109,7 @@ def test_what_shapes_a_step_is_read_on_the_nodes(option: Option) -> None:
         assert any(place.startswith("agent/") for place in readers()[field]), f"no agent reads {field}"
 
 
-def test_the_proof_fails_for_an_option_that_nobody_reads() -> None:
+def test_an_option_without_a_reader_is_found() -> None:
     assert not readers()["slurmd_debug"] and not readers()["msg_timeout_s"]  # policy none: really nobody
 
 

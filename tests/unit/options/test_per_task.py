@@ -36,7 +36,7 @@ def step_of(*argv: str, **env: str) -> Any:
         (("-n2",), None, None, None),
     ],
 )
-def test_one_is_told_by_the_other(argv: tuple[str, ...], tres: str, cpus: int, gpus: str) -> None:
+def test_one_number_determines_the_other(argv: tuple[str, ...], tres: str, cpus: int, gpus: str) -> None:
     spec = spec_of("-n2", *argv)
     assert (spec.tres_of_task, spec.cpus_per_task, spec.gpus_per_task) == (tres, cpus, gpus)
 

@@ -366,7 +366,7 @@ def test_node_files() -> None:
     )
 
 
-def test_idle_options_are_told() -> None:
+def test_options_without_effect_are_reported() -> None:
     assert [option.long for option in sbatch("--reboot", "-A", "x", "--wckey=w").idle] == ["reboot", "wckey"]
 
 

@@ -49,7 +49,7 @@ def context(golden: Any) -> ReportContext:
     return found
 
 
-def test_twins_are_alike(fleet: list[Job], context: ReportContext) -> None:
+def test_jobs_of_one_class_have_equal_fields(fleet: list[Job], context: ReportContext) -> None:
     found = [context.kinds.of(job) for job in fleet]
     assert all(found[at] == found[at + 1] == found[at + 2] for at in range(0, len(fleet), 3))
     assert 5 < len(set(found)) <= len(fleet) // 3

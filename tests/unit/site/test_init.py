@@ -106,7 +106,7 @@ def test_strange_names_cannot_break_the_file(name: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "NodeName=", "PartitionName=x Nodes=]", "Licenses=:", "MaxArraySize=x", "NodeName=a CPUs=x"]
 )
-def test_broken_configurations_are_told(text: str) -> None:
+def test_broken_configurations_are_reported(text: str) -> None:
     found = Old()
     read_slurm_conf(text, found)
     assert load(render(found), "new.toml").cluster.name

@@ -86,7 +86,7 @@ def test_one_component_is_a_job_as_ever() -> None:
         ((JobSpec(gpus_per_node="32"), JobSpec()), "no cloud has nodes with 32 GPUs"),
     ],
 )
-def test_components_that_are_not_alike_are_refused(specs, hint) -> None:
+def test_components_that_differ_are_refused(specs, hint) -> None:
     with pytest.raises(Refused, match="Requested node configuration is not available") as refused:
         whole(*specs)
     assert refused.value.hint.endswith(hint)

@@ -164,7 +164,7 @@ def test_an_untyped_gpu_is_a_decision_of_a_site_that_describes_itself() -> None:
         "module load 'odd\"name'\ncp $SCRATCH/x /gpfs/y /lustre/z",
     ],
 )
-def test_lines_that_settle_are_a_site_file(script: str) -> None:
+def test_suggested_lines_are_a_site_file(script: str) -> None:
     page = explain(f"#!/bin/bash\n{script}\n", site=BARE)
     text = "\n".join(page.settle)
     assert load(text, "settled").options[0].name == "environment"
@@ -294,13 +294,13 @@ def test_several_images_are_fetched_by_the_nodes() -> None:
 @pytest.mark.parametrize(
     ("card", "fate"), [("ib0", "decision"), ("^docker0,lo", "kept"), ("eth0", "kept"), ("hsn", "decision")]
 )
-def test_a_network_card_of_the_old_cluster_is_told(card: str, fate: str) -> None:
+def test_a_network_card_of_the_old_cluster_is_reported(card: str, fate: str) -> None:
     page = explain(f"#!/bin/bash\nexport NCCL_SOCKET_IFNAME={card}\npython a.py\n")
     (found,) = [entry for entry in page.findings if entry.text == "NCCL_SOCKET_IFNAME"]
     assert found.fate == fate
 
 
-def test_a_folder_begins_with_what_to_settle() -> None:
+def test_a_folder_begins_with_the_suggested_lines() -> None:
     pages = [explain("#!/bin/bash\ncat /gpfs/x\n"), explain("#!/bin/bash\ncat /gpfs/y\nmodule load matlab\n")]
     text = table_text(pages)
     assert text.index("scripts run unchanged") < text.index("What keeps scripts") < text.index("verdict")

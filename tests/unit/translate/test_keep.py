@@ -193,7 +193,7 @@ def test_torchrun_gets_skypilots_names() -> None:
     )
 
 
-def test_mpirun_is_told_the_nodes() -> None:
+def test_mpirun_gets_the_nodes() -> None:
     found = keep(script("mpirun ./a.out", "-N2 --ntasks-per-node=4"))
     assert "-H $(echo \"$SKYPILOT_NODE_IPS\" | sed 's/$/:4/' | paste -sd, -) -np 8 ./a.out" in found.fields["run"]
 
@@ -335,7 +335,7 @@ def test_names_that_only_sound_secret(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["NCCL_SOCKET_IFNAME", "OMPI_MCA_btl", "NCCL_IB_HCA", "UCX_NET_DEVICES"])
-def test_network_cards_of_the_old_cluster_are_left_out_and_told(name: str) -> None:
+def test_network_cards_of_the_old_cluster_are_left_out_and_reported(name: str) -> None:
     found = keep(script(f"export {name}=ib0\npython a.py"))
     assert "envs" not in found.fields and f"export {name}=ib0" in found.yaml.split("name:")[0]
 
@@ -426,7 +426,7 @@ def test_labels_of_the_site_and_a_translated_constraint_stay_out_of_what_is_left
     assert not any("constraint" in entry.text for entry in kept.dropped) and "--constraint" not in kept.yaml
 
 
-def test_a_guessed_gpu_is_told() -> None:
+def test_a_guessed_gpu_is_reported() -> None:
     yaml = keep(script("./run", "--gpus=2"), site=load("", "none")).yaml
     assert "accelerators: H100:2  # the script names no type: choose one" in yaml
 

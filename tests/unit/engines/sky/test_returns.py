@@ -135,7 +135,7 @@ def test_one_node_in_all_places_of_a_name():
     assert not matched("/a/../b-..", "/a/%N/b-%N", "/real/%N/b-%N")
 
 
-def test_a_forged_end_is_not_told(tmp_path, home):
+def test_a_forged_end_is_not_reported(tmp_path, home):
     """What another process writes into the log of a job, with every key but the job's."""
     (tmp_path / "project").mkdir()
     secret = os.urandom(32)
