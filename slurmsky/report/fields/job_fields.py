@@ -1,6 +1,8 @@
 """The fields of squeue, for jobs and for steps: how each value is read from a record.
 
 Source of every rule: print.c of squeue; each of its functions is an entry in the tables below.
+
+The module exceeds 400 lines because the values of all fields are one table.
 """
 
 from __future__ import annotations
