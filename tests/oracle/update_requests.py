@@ -72,7 +72,9 @@ FILES = {
     "if (waits && $i ~ /^(StartTime|EndTime|EligibleTime)=/ && $i !~ /=203/) continue\n"
     'if ($i ~ /^Reason=/ && ($i !~ /Held/ || $0 !~ / Priority=0 /)) $i = "Reason=other"\nprint $1, $i } }\' | LC_ALL=C sort > now\n'
     "LC_ALL=C comm -13 seen now\nmv now seen\n",
-    "array.sh": "#!/bin/sh\n[ $SLURM_ARRAY_TASK_ID -lt 2 ] || exec sleep 300\n",
+    # Element 1 ends once 2 runs on the nodes that 0 gave back: so each has the same nodes in every run.
+    "array.sh": "#!/bin/sh\ncase $SLURM_ARRAY_TASK_ID in\n0) ;;\n1) until [ -e two ]; do sleep 0.1; done ;;\n"
+    "2) touch two; exec sleep 300 ;;\n*) exec sleep 300 ;;\nesac\n",
     "job.sh": "#!/bin/sh\nexec sleep 300\n",
     "end.sh": "#!/bin/sh\n:\n",
 }
