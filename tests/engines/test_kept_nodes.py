@@ -210,6 +210,18 @@ def test_scontrol_powers_nodes_up_and_down_and_reboots_them(tmp_path):
         await world.until(lambda: len(world.server.jobs) == 5)
         await world.until(lambda: _state_of(world, "k3", "idle"))
         await world.until(lambda: len(world.clusters) == 2)
+        job = await world.batch("sleep 600\n", "-w", "k3")
+        await world.until(lambda: _running(world, job))
+        await world.out("scontrol", "reboot", "k3")
+        assert (await world.states())["k3"] == "mix@"
+        await world.out("scontrol", "cancel_reboot", "k3")
+        assert (await world.states())["k3"] == "mix"
+        await world.out("scontrol", "reboot", "ASAP", "nextstate=DOWN", "k3")
+        assert (await world.states())["k3"] == "drng@"
+        await world.out("scancel", job)
+        await world.until(lambda: _state_of(world, "k3", "down~"))
+        await update("k3", "RESUME")
+        assert (await world.states())["k3"] == "idle~"
         await world.out("scontrol", "update", "NodeName=k1", "State=DRAIN", "Reason=test")
         assert (await world.states())["k1"] == "drain"
         await update("k1", "RESUME")

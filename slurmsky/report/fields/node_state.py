@@ -23,18 +23,25 @@ _FLAGS = (
     (NodeFlag.COMPLETING, 1 << 10, "COMPLETING"),
     (NodeFlag.DRAIN, 1 << 9, "DRAIN"),
     (NodeFlag.FAIL, 1 << 13, "FAIL"),
-    (NodeFlag.MAINT, 1 << 8, "MAINTENANCE"),
+    (NodeFlag.MAINT, 1 << 15, "MAINTENANCE"),
+    (NodeFlag.POWER_DOWN, 1 << 23, "POWER_DOWN"),
+    (NodeFlag.POWERED_DOWN, 1 << 12, "POWERED_DOWN"),
+    (NodeFlag.REBOOT, 1 << 16, "REBOOT_REQUESTED"),
     (NodeFlag.RESERVED, 1 << 5, "RESERVED"),
     (NodeFlag.NOT_RESPONDING, 1 << 11, "NOT_RESPONDING"),
-    (NodeFlag.POWERED_DOWN, 1 << 12, "POWERED_DOWN"),
     (NodeFlag.POWERING_UP, 1 << 14, "POWERING_UP"),
     (NodeFlag.POWERING_DOWN, 1 << 18, "POWERING_DOWN"),
-    (NodeFlag.POWER_DOWN, 1 << 23, "POWER_DOWN"),
-    (NodeFlag.REBOOT, 1 << 16, "REBOOT_REQUESTED"),
 )
-_POWER_SIGNS = (
-    (NodeFlag.POWER_DOWN, "!"), (NodeFlag.POWERING_UP, "#"), (NodeFlag.POWERING_DOWN, "%"), (NodeFlag.REBOOT, "@"),
-)  # fmt: skip
+# The suffix of a word: that of the first of these flags.
+_SIGNS = (
+    (NodeFlag.MAINT, "$"),
+    (NodeFlag.REBOOT, "@"),
+    (NodeFlag.POWERING_UP, "#"),
+    (NodeFlag.POWERING_DOWN, "%"),
+    (NodeFlag.POWERED_DOWN, "~"),
+    (NodeFlag.POWER_DOWN, "!"),
+    (NodeFlag.NOT_RESPONDING, "*"),
+)
 _IN_USE = (NodeState.ALLOCATED, NodeState.MIXED)
 
 
@@ -50,27 +57,30 @@ def complete_state(node: Node) -> str:
 
 def state_words(node: Node) -> tuple[str, str]:
     """Long and compact word, in capitals, with the suffix for a flag."""
-    flags, used = node.flags, node.state in _IN_USE or NodeFlag.COMPLETING in node.flags
-    suffix = "*" if NodeFlag.NOT_RESPONDING in flags else "~" if NodeFlag.POWERED_DOWN in flags else ""
-    powered = next((sign for flag, sign in _POWER_SIGNS if flag in flags), suffix)
+    flags, state = node.flags, node.state
+    used = state in _IN_USE or NodeFlag.COMPLETING in flags
+    sign = next((sign for flag, sign in _SIGNS if flag in flags), "")
+    silent = "*" if NodeFlag.NOT_RESPONDING in flags else ""
+    if NodeFlag.MAINT in flags and NodeFlag.DRAIN not in flags and state not in (*_IN_USE, NodeState.DOWN):
+        return "MAINT" + silent, "MAINT" + silent
+    if NodeFlag.REBOOT in flags and state not in _IN_USE:
+        return "REBOOT" + silent, "BOOT" + silent
     if NodeFlag.DRAIN in flags:
         long, compact = ("DRAINING", "DRNG") if used else ("DRAINED", "DRAIN")
-        return long + powered, compact + powered
+        return long + sign, compact + sign
     if NodeFlag.FAIL in flags:
         long, compact = ("FAILING", "FAILG") if used else ("FAIL", "FAIL")
-        return long + suffix, compact + suffix
-    if NodeFlag.MAINT in flags and node.state is NodeState.IDLE:
-        return "MAINT" + suffix, "MAINT" + suffix
-    long, compact = node.state.name, _BASE[node.state][1]
-    if node.state is NodeState.UNKNOWN:
-        return long + suffix, compact + suffix
-    if node.state is NodeState.ALLOCATED and NodeFlag.COMPLETING in flags:
-        return long + (powered or "+"), compact + (powered or "+")
-    if NodeFlag.COMPLETING in flags and node.state is not NodeState.DOWN:
-        return "COMPLETING" + powered, "COMP" + powered
-    if node.state is NodeState.IDLE and NodeFlag.RESERVED in flags and not powered:
+        return long + silent, compact + silent
+    if NodeFlag.COMPLETING in flags and state not in (NodeState.DOWN, NodeState.ALLOCATED):
+        return "COMPLETING" + sign, "COMP" + sign
+    long, compact = state.name, _BASE[state][1]
+    if state is NodeState.UNKNOWN:
+        sign = silent
+    if state is NodeState.ALLOCATED and NodeFlag.COMPLETING in flags:
+        sign = sign or "+"
+    if state is NodeState.IDLE and NodeFlag.RESERVED in flags and not sign:
         return "RESERVED", "RESV"
-    return long + powered, compact + powered
+    return long + sign, compact + sign
 
 
 def matches(node: Node, word: str) -> bool:
