@@ -30,7 +30,7 @@ from .site_suggestions import merged
 from .sky_components import plan_all
 from .task import SkyTask
 
-__all__ = ["DECISION", "FATES", "Finding", "Here", "Page", "explain", "read_prices", "sentences", "with_prices"]
+__all__ = ["DECISION", "FATES", "REFUSED", "Finding", "Here", "Page", "explain", "read_prices", "sentences", "with_prices"]
 
 #: Longer scripts are not explained line by line; sbatch itself accepts 4 MiB.
 MAX_SOURCE = 1 << 20
@@ -45,6 +45,7 @@ class Page:
     engine: str  # local | sky
     partition: str = ""
     refusal: str = ""  # sbatch's error, where it refuses the script
+    exit_code: int = 0  # of sbatch, where it refuses the script
     task_yaml: str = ""  # the SkyPilot task as slurmsky launches it
     infra: tuple[str, ...] = ()
     nodes: int = 0

@@ -60,7 +60,8 @@ async def command(
     """What each directive, module line, variable, program, environment and path of a script becomes here: kept,
     changed, no effect, not here, to decide, refused.
 
-    A folder gives one table with the share of scripts that run unchanged. Nothing is run and nothing is submitted.
+    A folder gives one table with the share of scripts that run unchanged. Nothing is run and nothing is submitted. For
+    a script that sbatch refuses, the exit code is sbatch's.
     """
     if engine not in ("", "local", "sky"):
         raise failed(f"slurmsky: explain: --engine is local or sky, not {engine}")
@@ -84,7 +85,7 @@ async def command(
         page = await _prices(ctx, page)
     power = ctx.queue.power
     kept = power.summary(page.partition) if power is not None and form is _text and not engine else ""
-    return write(ctx, form([page], False) + (f"\n{kept}\n" if kept else ""), output_file or "")
+    return write(ctx, form([page], False) + (f"\n{kept}\n" if kept else ""), output_file or "") or page.exit_code
 
 
 def _html(found: list[pages.Page], folder: bool) -> str:
@@ -149,7 +150,7 @@ def page_of(ctx: CommandContext, words: Sequence[str], name: str, engine: str, s
     """Build the page for an sbatch command line; ``site`` replaces the controller's site."""
     around, sbatch = surroundings(ctx), table(ctx, "sbatch")
     site = site or ctx.queue.site
-    refusal, data, path = "", b"", ""
+    refusal, exit_code, data, path = "", 0, b"", ""
     specs: tuple[JobSpec, ...] = ()
     try:
         script = read_script(ctx, words)
@@ -157,9 +158,10 @@ def page_of(ctx: CommandContext, words: Sequence[str], name: str, engine: str, s
         request = options.parse_sbatch(words, script, around, sbatch)
         specs = request.components
     except CommandError as error:
-        refusal = "\n".join(error.lines)
+        refusal, exit_code = "\n".join(error.lines), error.exit_code
     except OSError as error:
         refusal = f"sbatch: error: Unable to open file {name}: {error.strerror or ''}".rstrip(": ")
+        exit_code = 1
     partition = (specs[0].partition if specs else None) or ""
     default = site.cluster.default_partition
     chosen = engine or ctx.queue.engine.engine_name(partition.split(",")[0] or (default.name if default else ""))
@@ -172,7 +174,11 @@ def page_of(ctx: CommandContext, words: Sequence[str], name: str, engine: str, s
     if chosen == "sky" and specs:
         stays = credentials.line(credentials.left_out(ctx.env, specs[0], site.sky.credentials))
         page = replace(page, remarks=(*filter(None, (stays,)), *remarks(ctx, specs[0].chdir or ctx.cwd)))
-    return replace(page, refusal=_objection(ctx, specs)) if page.unchanged and chosen == "local" else page
+    if page.unchanged and chosen == "local":
+        refusal, exit_code = _objection(ctx, specs)
+        return replace(page, refusal=refusal, exit_code=exit_code)
+    rejects = any(found.kind == "directive" and found.fate == pages.REFUSED for found in page.findings)
+    return replace(page, exit_code=exit_code or int(rejects))
 
 
 def _packages(data: bytes, folder: str, path: str) -> tuple[str, ...]:
@@ -182,8 +188,11 @@ def _packages(data: bytes, folder: str, path: str) -> tuple[str, ...]:
     return packages(text, Path(folder)) or (packages(text, Path(own)) if own != folder else ())
 
 
-def _objection(ctx: CommandContext, specs: Sequence[JobSpec]) -> str:
-    """sbatch's error for a job that this machine's nodes could not run; "" for none."""
+def _objection(ctx: CommandContext, specs: Sequence[JobSpec]) -> tuple[str, int]:
+    """sbatch's error and exit code for a job that this machine's nodes could not run; ("", 0) for none.
+
+    A job that would wait for ever is accepted by sbatch.
+    """
     who = submitter(ctx)
     try:
         for spec in specs:
@@ -192,11 +201,11 @@ def _objection(ctx: CommandContext, specs: Sequence[JobSpec]) -> str:
             check(ctx.queue.book.cluster, spec, ctx.queue.clock())
             reason = outgrown(ctx.queue.book.cluster, spec)
             if reason:
-                return f"would wait for ever ({reason}): its partition has fewer nodes or CPUs than it asks for"
+                return f"would wait for ever ({reason}): its partition has fewer nodes or CPUs than it asks for", 0
     except SlurmError as error:
         lines = [*error.details, f"{WHAT}: {error.text}"]
-        return "\n".join(f"sbatch: error: {line}" for line in lines)
-    return ""
+        return "\n".join(f"sbatch: error: {line}" for line in lines), 1
+    return "", 0
 
 
 async def _prices(ctx: CommandContext, page: pages.Page) -> pages.Page:
