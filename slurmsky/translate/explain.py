@@ -24,13 +24,15 @@ from .explainview import View, sentences
 from .finding import DECISION, FATES, KINDS, MISSING, REFUSED, Finding, Here
 from .idiom import one_line
 from .notes import Refused
+from .project import Project
 from .scope import Scope
 from .shell import parse
 from .site_suggestions import merged
 from .sky_components import plan_all
 from .task import SkyTask
 
-__all__ = ["DECISION", "FATES", "REFUSED", "Finding", "Here", "Page", "explain", "read_prices", "sentences", "with_prices"]
+__all__ = ["DECISION", "FATES", "REFUSED", "Finding", "Here", "Page", "Project", "explain", "read_prices", "sentences",
+           "with_prices"]  # fmt: skip
 
 #: Longer scripts are not explained line by line; sbatch itself accepts 4 MiB.
 MAX_SOURCE = 1 << 20
@@ -85,12 +87,12 @@ def explain(
     refusal: str = "",
     here: Here | None = None,
     packages: tuple[str, ...] = (),
-    folder: str = "",
+    project: Project | None = None,
 ) -> Page:
     """Explain a script.
 
     ``specs`` is empty where sbatch refuses the script with ``refusal``. ``here``: queries about this machine, where
-    allowed. ``packages``: Python packages that the files beside the script need. ``folder``: the submit folder.
+    allowed. ``packages``: Python packages that the files beside the script need. ``project``: the submit folder.
     """
     text = source[:MAX_SOURCE].decode("utf-8", "surrogateescape").replace("\0", "\ufffd")
     spec = specs[0] if specs else JobSpec()
@@ -99,8 +101,8 @@ def explain(
     script = parse(text)
     scope = Scope.of(script, dict(site.environment))
     wanted = replace(wants.of(text), packages=packages)
-    wanted = wants.beside(wanted, folder) if folder else wanted
-    view = View(site, table, engine, partition, spec, text, script, scope, wanted, here)
+    wanted = wants.beside(wanted, project) if project else wanted
+    view = View(site, table, engine, partition, spec, text, script, scope, wanted, project, here)
     if engine == "sky" and specs:
         try:
             view.task = plan_all([(part, (part.partition or partition).split(",")[0]) for part in specs], site,

@@ -231,14 +231,28 @@ class Body:
         for place in places.places(view.script, view.scope):
             if mountpoints.on_every_node(place.text) and place.role != places.MODULES:
                 continue
-            top = mountpoints.mount_of(place.text)
+            own = self._own_folder(place.text)
+            top = own or mountpoints.mount_of(place.text)
             key = (top, _USES.get(place.role, "needed"))
             if key in seen or (top, "needed") in seen:
                 continue
             seen.add(key)
-            finding = self._path(place, top)
+            finding = self._in_project(place, own) if own else self._path(place, top)
             if finding is not None:
                 yield finding
+
+    def _own_folder(self, path: str) -> str:
+        """The submit folder as a path names it; "" for paths outside it."""
+        project = self.view.project
+        if project is None or not self.view.sky or mountpoints.is_mounted(path, self.view.mounted):
+            return ""
+        return project.folder if project.holds(path) else project.former(path)
+
+    def _in_project(self, place: places.Place, folder: str) -> Finding:
+        fate, reason = KEPT, "in the submit folder, which travels"
+        if folder in self.view.wants.links:
+            fate, reason = CHANGED, f"the submit folder as another machine names it: {folder} is a link to it"
+        return Finding(place.line, "path", one_line(place.text, 60), fate, reason)
 
     def _path(self, place: places.Place, top: str) -> Finding | None:
         view, shown = self.view, one_line(place.text, 60)

@@ -13,6 +13,7 @@ from ..options.table import OptionTable
 from ..site.record import Site
 from .finding import Here
 from .notes import Note, Refused
+from .project import Project
 from .scope import Scope
 from .shell import Script
 from .task import SkyTask
@@ -41,6 +42,7 @@ class View:
     script: Script
     scope: Scope
     wants: Wants
+    project: Project | None = None
     here: Here | None = None
     task: SkyTask | None = None
     refused: Refused | None = None

@@ -17,6 +17,7 @@ from . import mountpoints, places
 from .images import of_steps
 from .launched import launched
 from .programs import find as find_program
+from .project import Project
 from .scope import Scope
 from .shell import Script, interpreter_of, parse
 
@@ -38,6 +39,8 @@ class Wants:
     programs: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     mounts: tuple[str, ...] = ()  # folders of the old cluster that the script names, as mount points
+    paths: tuple[str, ...] = ()  # all paths that the script names
+    links: tuple[str, ...] = ()  # paths by which the script names the submit folder
     starts: tuple[tuple[str, str], ...] = ()  # (start file of the old cluster, "modules", "conda" or "shell")
     environments: tuple[str, ...] = ()  # names of conda environments, folders of virtual environments
     cpus: int = 0  # of its largest step on one node
@@ -60,6 +63,7 @@ def of(source: str) -> Wants:
         programs=tuple(dict.fromkeys((*_interpreter(source), *_programs(script, scope)))),
         folders=tuple(dict.fromkeys(_folders(used))),
         mounts=tuple(dict.fromkeys(_mounts(used))),
+        paths=tuple(dict.fromkeys(place.text for place in used)),
         starts=tuple(
             dict.fromkeys(
                 (place.text, place.role)
@@ -76,10 +80,19 @@ def of(source: str) -> Wants:
     )
 
 
-def beside(wants: Wants, folder: str) -> Wants:
-    """The requirements of a job in this submit folder: virtual environments in it get their whole paths."""
-    names = (os.path.normpath(os.path.join(folder, name)) if name[:1] == "." else name for name in wants.environments)
-    return replace(wants, environments=tuple(dict.fromkeys(names)))
+def beside(wants: Wants, project: Project) -> Wants:
+    """The requirements of a job in this submit folder.
+
+    Virtual environments in the folder get their whole paths, former paths of the folder become links, and setup makes
+    no folder below either.
+    """
+    base = project.work_dir or project.folder
+    names = (os.path.normpath(os.path.join(base, name)) if name[:1] == "." else name for name in wants.environments)
+    links = dict.fromkeys(link for path in wants.paths if not project.holds(path) and (link := project.former(path)))
+    made = (name for name in wants.folders if not (project.holds(name) or mountpoints.is_mounted(name, tuple(links))))
+    return replace(
+        wants, environments=tuple(dict.fromkeys(names)), links=tuple(links), folders=tuple(dict.fromkeys(made))
+    )
 
 
 def loaded(text: str) -> Iterator[str]:

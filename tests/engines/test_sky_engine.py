@@ -70,6 +70,18 @@ def test_standard_error_apart(world):
     assert world.out == b"one\nthree\n" and (world.project / "100%x.err").read_bytes() == b"two\nx\ry"
 
 
+def test_a_script_reaches_the_submit_folder_by_the_path_of_another_machine(world):
+    async def what(world):
+        (world.project / "sub").mkdir()
+        (world.project / "sub" / "data.txt").write_text("hi\n")
+        script = "#!/bin/bash\ncd ~/repos/project/sub && cat data.txt && echo new > made.txt\n"
+        await world.engine.start(world.launch(script))
+        await world.until(world.ended)
+
+    world.play(what)
+    assert world.out == b"hi\n" and (world.project / "sub" / "made.txt").read_text() == "new\n"
+
+
 def test_nodes_that_see_the_submit_folder_use_it_in_place(world):
     """As on a cluster with its file system: nothing is copied there or brought back."""
     world.cloud.hidden = world.cloud.folder / "hidden"

@@ -116,6 +116,8 @@ class CloudNode:
         if not home or not (self.same_files or submit_folder.make_folder(home)):
             home = self.environment["HOME"]
         self.user_home = home
+        for path in () if self.same_files else given.get("links", ()):
+            submit_folder.link(home + path[1:] if path.startswith("~/") else path, self.submit_dir)
         env = self.environment_here(self.launch.environment)
         if "PWD" in self.launch.environment:
             env["PWD"] = self.launch.work_dir

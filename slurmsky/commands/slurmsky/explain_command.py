@@ -74,7 +74,8 @@ async def command(
         found = []
         for file in files:
             line = (*words[:-1], file)
-            found.append(await asyncio.to_thread(page_of, ctx, line, os.path.relpath(file, folder), engine))
+            name = os.path.relpath(file, folder)
+            found.append(await asyncio.to_thread(page_of, ctx, line, name, engine, submit_folder=folder))
         return write(ctx, form(found, True), output_file or "")
     try:
         script = read_script(ctx, words)
@@ -146,8 +147,18 @@ def read_script(ctx: CommandContext, words: Sequence[str]) -> options.ScriptText
         return options.ScriptText(choice.path or "", file.read(MAX_BYTES + 1))
 
 
-def page_of(ctx: CommandContext, words: Sequence[str], name: str, engine: str, site: Site | None = None) -> pages.Page:
-    """Build the page for an sbatch command line; ``site`` replaces the controller's site."""
+def page_of(
+    ctx: CommandContext,
+    words: Sequence[str],
+    name: str,
+    engine: str,
+    site: Site | None = None,
+    submit_folder: str = "",
+) -> pages.Page:
+    """Build the page for an sbatch command line.
+
+    ``site`` replaces the controller's site, ``submit_folder`` the caller's working directory.
+    """
     around, sbatch = surroundings(ctx), table(ctx, "sbatch")
     site = site or ctx.queue.site
     refusal, exit_code, data, path = "", 0, b"", ""
@@ -165,11 +176,11 @@ def page_of(ctx: CommandContext, words: Sequence[str], name: str, engine: str, s
     partition = (specs[0].partition if specs else None) or ""
     default = site.cluster.default_partition
     chosen = engine or ctx.queue.engine.engine_name(partition.split(",")[0] or (default.name if default else ""))
-    folder = (specs[0].chdir if specs else None) or ctx.cwd
+    folder = (specs[0].chdir if specs else None) or submit_folder or ctx.cwd
     page = pages.explain(
         data, specs, site, sbatch, file=name, engine=chosen, refusal=refusal,
         here=here(ctx.env, folder), packages=_packages(data, folder, path) if chosen == "sky" else (),
-        folder=folder,
+        project=pages.Project(submit_folder or ctx.cwd, ctx.env.get("HOME", ""), folder),
     )  # fmt: skip
     if chosen == "sky" and specs:
         stays = credentials.line(credentials.left_out(ctx.env, specs[0], site.sky.credentials))

@@ -16,6 +16,7 @@ from ...protocol import seal
 from ...site import Site
 from ...translate import credentials
 from ...translate.notes import Refused
+from ...translate.project import Project
 from ...translate.pythonpackages import packages
 from ...translate.sky_components import plan_all
 from ...translate.task import SkyTask, sky_name
@@ -139,6 +140,7 @@ async def _make(
         alone_min=site.sky.idle_minutes if launch.script is None else 0,
         bucket="" if task.pool else site.sky.bucket,  # SkyPilot mounts no bucket for a job in a pool
         environment=environment_of(launch, site),
+        links=links_of(launch),
         letter_ids=inbox.set_aside(home, len(about.get("ranks", "1"))),
         reach=reached.known(home, reached.kind(launch)),
         **about,
@@ -221,4 +223,10 @@ def _wants(launch: Launch) -> Wants:
     if not data:
         return Wants()
     text = data.decode("utf-8", "replace")
-    return beside(replace(of(text), packages=packages(text, Path(launch.submit_dir))), launch.work_dir)
+    found = replace(of(text), packages=packages(text, Path(launch.submit_dir)))
+    return beside(found, Project(launch.submit_dir, launch.environment.get("HOME", ""), launch.work_dir))
+
+
+def links_of(launch: Launch) -> tuple[str, ...]:
+    """Paths by which the job's script names the submit folder, as another machine had it."""
+    return _wants(launch).links

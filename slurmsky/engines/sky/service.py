@@ -14,7 +14,7 @@ from ..powered import Order
 from . import api_server, shipment
 from .api_client import Rejected
 from .pilot_provider import task_fields
-from .preparation import environment_of, leave_credentials
+from .preparation import environment_of, leave_credentials, links_of
 
 
 class SkyService:
@@ -68,6 +68,7 @@ class SkyService:
             upload_mib=sky.upload_mib,
             return_mib=sky.return_mib,
             environment=environment_of(launch, site),
+            links=links_of(launch),
         )
         return Packed(packed.folder, packed.program, withheld)
 

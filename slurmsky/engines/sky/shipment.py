@@ -97,12 +97,14 @@ def pack(
     bucket: str = "",
     letter_ids: tuple[int, int] = (0, 0),
     reach: str = "",
+    links: Sequence[str] = (),
 ) -> Shipment:
     """Create the shipment of a job, or of array elements.
 
     ``elements``: elements of a pack, ``slots`` of which run concurrently; ``ranks``: elements that are one managed job
     each. ``alone_min``: the nodes end the job after so many minutes without a controller's connection; 0: never.
-    ``bucket``: destination of files that are too large to come back through the log; "": none.
+    ``bucket``: destination of files that are too large to come back through the log; "": none. ``links``: further paths
+    of the submit folder on the nodes.
 
     Raises EngineError when the submit folder is too large to be sent.
     """
@@ -132,6 +134,7 @@ def pack(
         "files": {
             "identity": submit_folder.identity(launch.submit_dir),
             "archive": "submit_folder.tar",
+            "links": list(links),
             "return_bytes": return_mib << 20,
             "folders": _folders(launch),
             "bucket": f"{bucket.rstrip('/')}/{name}" if bucket else "",

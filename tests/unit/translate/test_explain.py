@@ -15,6 +15,7 @@ from slurmsky.site import load
 from slurmsky.translate import option_support, wants
 from slurmsky.translate.explain import FATES, Finding, Page, read_prices, sentences, with_prices
 from slurmsky.translate.explainprint import page_text, table_text, to_html, to_json, verdict
+from slurmsky.translate.project import Project
 from slurmsky.translate.setup_commands import environment_setup
 
 _PATH = Path(__file__).resolve().parents[2] / "scripts" / "moving.py"
@@ -320,7 +321,7 @@ def test_a_virtual_environment_beside_the_script_is_made_in_the_submit_folder() 
     task = explain("#!/bin/bash\nsource venv/bin/activate\npython -c pass\n", site=BARE)
     assert [found.fate for found in task.findings if found.kind == "environment"] == ["changed"]
     assert "conda create" not in task.task_yaml
-    wanted = wants.beside(wants.of("source ../venv/bin/activate\n"), "/work/job")
+    wanted = wants.beside(wants.of("source ../venv/bin/activate\n"), Project("/work/job"))
     assert wanted.environments == ("/work/venv",)
     assert any("python3 -m venv /work/venv" in line for line in environment_setup(BARE, "/work/venv", wanted))
 
