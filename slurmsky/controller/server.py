@@ -14,8 +14,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from .. import private_environment
+from ..agent.job import version
 from ..agent.net.spare import SpareDescriptor
-from ..protocol import wire
+from ..model import allocation, spec
+from ..protocol import messages, wire
 from .app import Controller
 from .command_context import CallerGone, CommandContext
 from .jobs.deferred_termination import CALLER, Caller
@@ -35,12 +37,26 @@ _PATIENCE_S = 5.0
 _WAITING = frozenset({"salloc", "sattach", "srun", "swait"})
 
 
-def installed() -> bool:
-    """False when the interpreter or the package of this process is no longer on disk.
+#: the modules whose classes are the messages to agents: agents that start later read them from disk
+_MESSAGES = tuple(str(module.__file__) for module in (allocation, spec, messages, version))
 
-    Later imports, and the start of an agent, would fail then.
+
+def _stamps() -> list[tuple[int, int]]:
+    return [(facts.st_mtime_ns, facts.st_size) for facts in map(os.stat, _MESSAGES)]
+
+
+_STAMPS = _stamps()
+
+
+def installed() -> bool:
+    """False when the interpreter of this process is no longer on disk, or the package was removed or replaced.
+
+    Later imports, and the start of an agent, would fail then; agents of another version would refuse each job.
     """
-    return os.path.exists(sys.executable) and os.path.exists(__file__)
+    try:
+        return os.path.exists(sys.executable) and _stamps() == _STAMPS
+    except OSError:
+        return False
 
 
 def updated() -> bool:
@@ -107,8 +123,8 @@ class Session(asyncio.Protocol):
         except ImportError as error:
             if updated():
                 log.info("%s: slurmsky was updated: leaving to a new controller", request.command)
+                self._service.leave()
                 self.send(wire.AGAIN)
-                self._service.stopped.set()
             else:
                 self._failed(error)
             return
