@@ -270,14 +270,18 @@ def _nodes_and_tasks(part: Component) -> None:
 
 
 def _tasks_of_sockets(part: Component) -> None:
-    """Derive the number of tasks from -B, or from -N: one for each thread, core or socket requested."""
+    """Derive the number of tasks from -B, or from -N: one for each thread, core or socket requested.
+
+    srun counts only where all three are requested (src/srun/opt.c), sbatch and salloc count each.
+    """
     if part.get("ntasks") is not None or part.get("ntasks_per_node"):
         return
     if not part.typed("extra-node-info") and part.get("nodes_min") is None:
         return
     least, most = part.get("nodes_min", 1), part.get("nodes_max", 0)
     counts = [part.get(name) for name in ("sockets_per_node", "cores_per_socket", "threads_per_core")]
-    if (most and least != most) or not any(counts):
+    enough = all(counts) if part.command == "srun" else any(counts)
+    if (most and least != most) or not enough:
         return
     part.values["ntasks"] = math.prod(filter(None, counts), start=least)
 

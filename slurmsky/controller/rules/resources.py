@@ -132,7 +132,7 @@ def offer_of(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offe
         cores = cores[: max(0, demand.cpus_of_partition - use.partitions.get(demand.partition, 0)) // threads]
     usable = min(threads, demand.threads) if demand.threads else threads
     cpus = len(cores) * usable
-    if cpus == 0 or cpus < demand.min_cpus_node:
+    if cpus == 0 or cpus < (demand.least_cpus if demand.overcommit else demand.min_cpus_node):
         return None
     free_mib = config.memory_mib - use.memory_mib
     if demand.mem_node_mib == -1 and use.memory_mib:
@@ -270,7 +270,9 @@ def _spread(demand: Demand, required: list[_Offer], others: list[_Offer]) -> lis
         if len(chosen) >= demand.max_nodes:
             break
         later = max(0, nodes_needed - len(chosen) - 1)
-        take = min(offer.max_tasks, max(1, tasks - later)) if tasks > 0 else 0
+        # Nodes without a limit, those of overcommitted tasks, get equal numbers.
+        share = tasks - later if offer.max_tasks < INFINITE else -(-tasks // (later + 1))
+        take = min(offer.max_tasks, max(1, share)) if tasks > 0 else 0
         if take <= 0 and len(chosen) >= nodes_needed and gpus <= 0:
             break
         if demand.tasks_per_node and demand.ntasks_given is False:
@@ -319,8 +321,8 @@ def _shares(demand: Demand, chosen: list[tuple[_Offer, int]], consume_memory: bo
         threads = min(config.threads, demand.threads) if demand.threads else config.threads
         if demand.exclusive:
             cpus = config.cpus
-        elif demand.overcommit:
-            cpus = 1
+        elif demand.overcommit:  # however many tasks share them
+            cpus = demand.cpus_per_task
         else:
             cpus = max(tasks * demand.cpus_per_task, demand.min_cpus_node, devices.gpus * demand.cpus_per_gpu, 1)
         cores = -(-cpus // threads)

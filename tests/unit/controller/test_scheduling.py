@@ -128,6 +128,16 @@ def world(tmp_path: Path) -> Iterator[World]:
         ({"nodes_min": 1, "nodes_max": 3, "ntasks_per_node": 2}, [("n1", 2, 2), ("n2", 2, 2)]),
         ({"gpus": "8", "gpus_per_node": "4"}, [("n1", 1, 1), ("n2", 1, 1)]),
         ({"ntasks": 4, "ntasks_per_gpu": 2}, [("n1", 4, 4)]),
+        # Overcommitted tasks share the CPUs of one.
+        ({"overcommit": True, "ntasks": 5, "cpus_per_task": 3, "nodes_min": 1, "nodes_max": 1}, [("n1", 5, 3)]),
+        (
+            {"overcommit": True, "ntasks": 5, "cpus_per_task": 3, "nodes_min": 2, "nodes_max": 2},
+            [("n1", 3, 3), ("n2", 2, 3)],
+        ),
+        (
+            {"overcommit": True, "ntasks": 20, "nodes_min": 3, "nodes_max": 3},
+            [("n1", 7, 1), ("n2", 7, 1), ("n3", 6, 1)],
+        ),
     ],
 )
 def test_nodes_and_cpus(world: World, fields: dict[str, Any], shares: list[tuple[str, int, int]]) -> None:

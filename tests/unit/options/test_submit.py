@@ -406,6 +406,19 @@ def test_step_smaller_than_its_job() -> None:
 
 
 @pytest.mark.parametrize(
+    ("argv", "tasks"),
+    [
+        (("--cores-per-socket=4",), None),
+        (("--sockets-per-node=2", "--cores-per-socket=2"), None),
+        (("--sockets-per-node=2", "--cores-per-socket=2", "--threads-per-core=1"), 8),
+    ],
+)
+def test_srun_counts_tasks_where_sockets_cores_and_threads_are_given(argv: tuple[str, ...], tasks: int | None) -> None:
+    assert srun("-N2", *argv).step.job.ntasks == tasks
+    assert sbatch("-N2", *argv).components[0].ntasks == 8
+
+
+@pytest.mark.parametrize(
     ("nodes", "tasks", "per_node", "kept"),
     [
         ("2", 4, 1, False),
