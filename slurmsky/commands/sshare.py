@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ..controller.command_context import CommandContext
 from ..options import help as helps
 from ..options.family import parse
@@ -38,11 +40,15 @@ def main(ctx: CommandContext) -> int:
             ctx.out(f"CLUSTER: {ctx.queue.book.cluster.name}\n")
         ctx.error(str(error))
         return 1
+    accounts = request.get("accounts", ())
+    if request.get("verbose"):
+        everyone = ["all"] if request.get("all") else users or [user_name(os.geteuid())]
+        ctx.err("\n\t: ".join(("Users requested:", *everyone)))
+        ctx.err("\n\t: ".join(("Accounts requested:", *(accounts or ["all"]))))
     if not known_cluster(ctx, request.get("clusters")):
         return 1
     known = records(ctx)
     rows = associations(known.cluster.name, known.accounts, known.user)
-    accounts = request.get("accounts", ())
     if accounts:
         rows = [row for row in rows if row.account in accounts]
     if users:

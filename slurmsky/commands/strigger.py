@@ -50,17 +50,23 @@ def main(ctx: CommandContext) -> int:
     try:
         if request.get("set"):
             _set(ctx, request, types, job, offset)
+            done = "trigger set"
         elif request.get("get"):
+            done = f"Read {len(ctx.queue.triggers.triggers)} trigger records"
             _get(ctx, request, types, job, number, uid)
         else:
             ctx.queue.triggers.clear(
                 lambda one: (not number or one.number == number) and (uid is None or one.uid == uid)
                 and (not job or (one.resource == "job" and one.name == str(job))))  # fmt: skip
+            of_user = f"triggers for user {uid}" if uid is not None else f"trigger {number}"
+            done = f"{f'triggers for job {job}' if job else of_user} cleared"
     except TriggerRefused as error:
         if request.get("quiet") and request.get("clear"):
             return 0
         ctx.err(f"slurm_{'set' if request.get('set') else 'clear'}_trigger: {error}")
         return 1
+    if request.get("verbose"):
+        ctx.say(done)
     return 0
 
 

@@ -193,6 +193,7 @@ class SstatQuery(Query):
     """sstat."""
 
     jobs: tuple[JobId, ...] = ()
+    verbose: int = 0
     allsteps: bool = False
     helpformat: bool = False
     noheader: bool = False

@@ -297,3 +297,19 @@ def test_a_trigger_of_reconfigure(engine: LocalEngine, tmp_path: Path) -> None:
     assert engine.run("scontrol reconfigure").returncode == 0
     _wait(log, "done reconfig\n")
     assert engine.run("strigger --get").stdout == ""
+
+
+def test_verbose(engine: LocalEngine) -> None:
+    """The words of the real commands at -v and -vv."""
+    assert engine.run("strigger -v --set --up --node n1 -p /bin/true").stderr == "strigger: trigger set\n"
+    listed = engine.run("strigger -v --get -N")
+    assert listed.stderr.endswith("trigger records\n")
+    number = listed.stdout.split()[0]
+    assert engine.run(f"strigger -v --clear --id {number}").stderr == f"strigger: trigger {number} cleared\n"
+    assert (
+        engine.run("sshare -v -u root,x -A a").stderr
+        == "Users requested:\n\t: root\n\t: x\nAccounts requested:\n\t: a\n"
+    )
+    assert engine.run("sshare -v").stderr.endswith("Accounts requested:\n\t: all\n")
+    asked = "sstat: debug:  Jobs requested:\n\nsstat: debug:  \t: All steps for job 99999\n\n"
+    assert engine.run("sstat -vv 99999").stderr.startswith(asked)
