@@ -211,7 +211,10 @@ LONG = [
 
 @pytest.mark.parametrize("name", PARSERS)
 def test_long_texts_take_linear_time(name: str) -> None:
-    """15 kB of the same piece over and over: half a second is what a linear reader may need."""
+    """15 kB of the same piece over and over: a linear reader needs half a second idle, a quadratic one many seconds.
+
+    The CPU seconds of a busy machine are up to four times as long.
+    """
     parse = PARSERS[name]
     for piece in LONG:
         text = piece * (15_000 // len(piece))
@@ -221,7 +224,7 @@ def test_long_texts_take_linear_time(name: str) -> None:
         except LanguageError:
             pass  # an answer too; what counts here is when it comes
         took = time.process_time() - started
-        assert took < 1, f"{name} took {took:.1f} s for {piece!r} over and over"
+        assert took < 4, f"{name} took {took:.1f} s for {piece!r} over and over"
 
 
 # ---------------------------------------------------------------------------- what is printed is read

@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 import pytest
 from lateness import STAMP, Lateness
-from on_skypilot import NODES, PATIENCE_S, SITE, SKY_BIN, LocalEngine, answers, cluster_of, commands, wait
+from on_skypilot import NODES, PATIENCE_S, SITE, SKY_BIN, LocalEngine, answers, cluster_of, commands
 
 from slurmsky.site import load
 
@@ -172,6 +172,11 @@ class Day:
         """What the job that goes through it all has counted by now."""
         return [line for line in self.text("steps", "steps.out").splitlines() if line.isdigit()]
 
+    def over(self, name: str) -> bool:
+        """Whether the jobs of a submission and all their steps have ended."""
+        rows = self.engine.run(["sacct", "-nPj", self.ids[name], "-o", "state"]).stdout.splitlines()
+        return bool(rows) and {row.split(" ")[0] for row in rows} <= ENDED
+
     def open(self) -> set[str]:
         """What of ours is in the queue, by what sbatch said: SkyPilot's other managed jobs have higher ids."""
         listed = self.engine.run(["squeue", "-h", "-o", "%i"]).stdout.split()
@@ -246,7 +251,10 @@ def go_through(day: Day) -> None:
     grown(day, day.recorded)
     told = day.engine.run(["scancel", "-b", "-s", "USR1", day.ids["steps"]])
     assert told.returncode == 0, told.stderr
-    wait(day.engine, ["sacct", "-nXPj", day.ids["steps"], "-o", "state"], ENDED)
+    deadline = time.monotonic() + PATIENCE_S
+    while not day.over("steps"):
+        assert time.monotonic() < deadline, day.engine.run(["sacct", "-j", day.ids["steps"]]).stdout
+        time.sleep(2)
 
 
 def lateness(day: Day) -> list[float]:
