@@ -13,6 +13,9 @@ from datetime import tzinfo
 from .html import Html, el, join
 from .quantities import ticks
 
+#: per cent of an axis in which a centred label would extend beyond it, on a telephone
+_EDGE = 12
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -74,14 +77,19 @@ def axis(period: Period) -> Html:
     return el(
         "div",
         (
-            el("span", label, cls="t" + (" odd" if number % 2 else ""), style=_left(period, at))
+            el("span", label, cls=_place(period, at) + (" odd" if number % 2 else ""), style=_left(period, at))
             for number, (at, label) in enumerate(marks)
-            # A label near the edge would extend beyond the axis.
             if 3 <= period.percent(at) <= 97
         ),
         cls="axis",
         aria_hidden="true",
     )
+
+
+def _place(period: Period, at: float) -> str:
+    """Classes of a label: centred on its time, or beside it near an edge."""
+    percent = period.percent(at)
+    return "t first" if percent < _EDGE else "t last" if percent > 100 - _EDGE else "t"
 
 
 def grid(period: Period) -> Html:

@@ -52,7 +52,7 @@ def pick(rooms: Sequence[NodeOffer], allowed: Iterable[int], wish: StepDemand) -
     >>> pick([NodeOffer(3), NodeOffer(1)], range(2), wide), pick([NodeOffer(1), NodeOffer(3)], range(2), wide)
     ([0], [1])
     >>> pick([NodeOffer(2), NodeOffer(2)], range(2), wide)
-    <Verdict.TOO_MANY: 'More processors requested than permitted'>
+    <PlacementVerdict.TOO_MANY: 'More processors requested than permitted'>
     """
     search = _Search(rooms, wish)
     return search.look_at_nodes(allowed) or search.settle_names() or search.choose()
