@@ -20,6 +20,7 @@ from ..model.spec import ALLOCATED_VARIABLE, JobSpec
 from ..model.states import JobState
 from ..options import submit as options
 from ..protocol import wire
+from .common.agent_request import reach
 from .common.caller_settings import surroundings
 from .common.command_errors import error_exit, refused, streaming
 from .common.job_allocation import Revoked, allocate, await_returned_files, let_go, notified
@@ -103,7 +104,7 @@ async def _attach(ctx: CommandContext, text: str) -> int:
 async def _session(ctx: CommandContext, job: Job, variables: Mapping[str, str]) -> int:
     """Connect the caller, with these variables, to the agent of the job's first node; return the step's exit code."""
     queue = ctx.queue
-    address = queue.engine.agent_address(job.job_id)
+    address = await reach(ctx, job)
     if address is None:
         ctx.error(f"Unable to confirm allocation for job {job.job_id}: Invalid job id specified")
         return error_exit(ctx)

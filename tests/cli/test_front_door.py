@@ -101,8 +101,10 @@ def test_tunnel_to_a_job(engine: LocalEngine, served: tuple[str, int]) -> None:
         ["slurmsky", "tunnel", "--json", job, f"0:{port}"], env=dict(engine.env), cwd=engine.root,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as tunnel:  # fmt: skip
-        assert tunnel.stdout is not None
-        told = json.loads(tunnel.stdout.readline())
+        assert tunnel.stdout is not None and tunnel.stderr is not None
+        line = tunnel.stdout.readline()
+        assert line, tunnel.stderr.read()
+        told = json.loads(line)
         assert (told["job"], told["port"]) == (job, port) and told["local_port"] != port
         for _ in range(3):
             with contextlib.closing(urllib.request.urlopen(f"http://127.0.0.1:{told['local_port']}/")) as page:

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from ... import paths
 from ...controller.command_context import CommandContext
+from ...model.job import Job
 from ...options.query import JobId
 from ...protocol import wire
+
+#: an agent that starts for a job's first launch on its node needs about a second
+_REACH_S = 10.0
+
+
+async def reach(ctx: CommandContext, job: Job) -> str | None:
+    """The socket of the agent of a running job's first node; None when it cannot be reached.
+
+    A job runs from its allocation on: its agent may not have received it yet, and is waited for.
+    """
+    queue = ctx.queue
+    if not queue.ready(job) and not queue.engine.out_of_reach(job.job_id):
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(queue.life.wait(job, queue.ready), _REACH_S)
+    return queue.engine.agent_address(job.job_id)
 
 
 async def hand_over(ctx: CommandContext, wanted: JobId, env: Mapping[str, str] = MappingProxyType({})) -> int | None:
@@ -20,7 +38,7 @@ async def hand_over(ctx: CommandContext, wanted: JobId, env: Mapping[str, str] =
     job = queue.find_job(wanted)
     if job is not None:
         job = queue.life.leader(job)  # agents run a het job under its leader's id
-    address = queue.engine.agent_address(job.job_id) if job is not None and job.state.active else None
+    address = await reach(ctx, job) if job is not None and job.state.active else None
     if job is None or address is None:
         return None
     # The agent knows jobs by single ids, not by array or het notation.
