@@ -27,6 +27,7 @@ def test_export_file(engine: LocalEngine, tmp_path: Path) -> None:
 
 
 def test_propagate(engine: LocalEngine, tmp_path: Path) -> None:
+    engine.run("srun true")  # the controller and the agent start with limits of their own
     line = "ulimit -S -n 333; sbatch -W --propagate={} -o out --wrap 'ulimit -S -n'"
     for word, same in (("ALL", True), ("NOFILE", True), ("NONE", False), ("CPU", False)):
         engine.run(line.format(word), cwd=tmp_path)
