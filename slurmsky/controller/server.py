@@ -113,21 +113,18 @@ class Session(asyncio.Protocol):
             self.hand_over()
             return
         if not installed():
-            log.error("%s: this installation was removed or replaced: leaving to a new controller", sys.executable)
-            self._service.leave()
-            self.hand_over()
+            self._leave(f"{sys.executable}: this installation was removed or replaced")
             return
-        self._context = CommandContext(request, self._service.queue, self)
         try:
             command = self._service.find(request.command)
         except ImportError as error:
             if updated():
-                log.info("%s: slurmsky was updated: leaving to a new controller", request.command)
-                self._service.leave()
-                self.send(wire.AGAIN)
-            else:
-                self._failed(error)
+                self._leave(f"{request.command}: slurmsky was updated")
+                return
+            self._context = CommandContext(request, self._service.queue, self)
+            self._failed(error)
             return
+        self._context = CommandContext(request, self._service.queue, self)
         if command is None:
             self._context.err(f"slurmsky: no such command: {request.command}")
             self.finish(1)
@@ -149,6 +146,12 @@ class Session(asyncio.Protocol):
             CALLER.reset(token)
         if not inspect.isawaitable(answer):
             self.finish(answer)
+
+    def _leave(self, why: str) -> None:
+        """Shut down before a request is served; a new controller serves it."""
+        log.error("%s: leaving to a new controller", why)
+        self._service.leave()
+        self.hand_over()
 
     async def _wait(self, answer: Awaitable[int]) -> None:
         try:

@@ -29,7 +29,7 @@ class Project:
     work_dir: str = ""
 
     def holds(self, path: str) -> bool:
-        """Whether a path lies in the submit folder."""
+        """Whether a path is in the submit folder."""
         whole = self.home + path[1:] if self.home and (path == "~" or path.startswith("~/")) else path
         return bool(self.folder.strip("/")) and (whole == self.folder or whole.startswith(self.folder + "/"))
 

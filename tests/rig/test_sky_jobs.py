@@ -177,3 +177,5 @@ def test_states_on_the_way(ran):
     """
     seen = ran["cancel"].seen
     assert seen[0] in ("PENDING", "CONFIGURING") and seen.count("RUNNING") == 1 and seen[-1] == "CANCELLED"
+    seen = ran["limit"].seen
+    assert seen[0] in ("PENDING", "CONFIGURING") and seen.count("RUNNING") <= 1 and seen[-1] == "TIMEOUT"

@@ -15,6 +15,7 @@ import os
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_tz
+from functools import partial
 from typing import Callable, Mapping, Optional
 
 #: the link-local address of the metadata service in each of these clouds
@@ -113,7 +114,7 @@ class Metadata:
         for service in SERVICES:
             identity = self._get(service, service.identity, CONNECT_S)
             if identity:
-                return lambda service=service, identity=identity: self._notice(service, identity)  # type: ignore[misc]
+                return partial(self._notice, service, identity)
         return None
 
     def _notice(self, service: MetadataService, identity: str) -> Optional[Notice]:
