@@ -28,16 +28,16 @@ def forecast(ctx: CommandContext, job: Job, script: str = "") -> None:
     job that merely shares CPUs gets the line on a terminal only; a job that runs without its GPUs always gets it.
     """
     queue = ctx.queue
-    parts = queue.book.components(job)
+    parts = queue.job_table.components(job)
     for part in parts if script else ():
         reason = queue.scheduler.stuck(part)
         if reason:
             why = next(text for start, text in _REMEDIES if reason.startswith(start))
             ctx.say(f"job {job.job_id} waits without an end: {why} ({reason}). See: slurmsky explain {script}")
             return
-    machine = queue.book.virtual.machine
+    machine = queue.job_table.virtual.machine
     if machine is None or not all(queue.engine.places_in(part.partition) for part in parts):
         return
-    fits = queue.book.virtual.together([queue.scheduler.demand(part.spec) for part in parts])
+    fits = queue.job_table.virtual.together([queue.scheduler.demand(part.spec) for part in parts])
     if fits and (ctx.request.ttys[2] or any(fit.gpus_absent for fit in fits)):
         ctx.say(virtual_nodes.note(fits, machine, job.job_id))

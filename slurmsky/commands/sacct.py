@@ -81,7 +81,7 @@ def check_window(ctx: CommandContext, query: SacctQuery) -> None:
 
 def _document(ctx: CommandContext, query: SacctQuery, form: Any, about: Any) -> Any:
     """The answer of --json; for a time window, records of ended jobs are cached text."""
-    document = form.accounting_document(select(ctx, query), about, ctx.queue.clock(), ctx.queue.book.cluster)
+    document = form.accounting_document(select(ctx, query), about, ctx.queue.clock(), ctx.queue.job_table.cluster)
     if not query.jobs:
         document.written = past.documents(ctx, query)
     return document
@@ -94,7 +94,7 @@ def unknown(ctx: CommandContext, query: SacctQuery) -> tuple[str, ...]:
             if find(name) is None:
                 return (f"sacct: error: Invalid {kind} id: {name}",)
     if query.qos:
-        known = {"normal", *ctx.queue.book.policy.qos, *ctx.queue.store.known("qos")}
+        known = {"normal", *ctx.queue.job_table.policy.qos, *ctx.queue.store.known("qos")}
         for name in query.qos:
             if name not in known:
                 return (

@@ -150,7 +150,7 @@ def _show(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], moo
 def _parameters(ctx: CommandContext) -> list[tuple[str, str]]:
     from ..report.fields.field_tables import table
 
-    given = dict(ctx.queue.book.cluster.parameters)
+    given = dict(ctx.queue.job_table.cluster.parameters)
     return [(row["key"], given.get(row["key"], row["value"])) for row in table("config")]
 
 

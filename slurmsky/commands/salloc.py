@@ -53,7 +53,7 @@ async def main(ctx: CommandContext) -> int:
         ctx.ring()
     if request.flags.no_shell:
         job.alloc_pid = 0  # no process whose end would end the allocation
-        ctx.queue.book.touch(job)
+        ctx.queue.job_table.touch(job)
         return 0
     if request.flags.verbose >= 2:
         ctx.say(f"debug:  {verbosity.layout(job)}")

@@ -79,7 +79,7 @@ async def main(ctx: CommandContext) -> int:
         resource_limits.of_process(ctx.request.pid),
     )
     given_id = int(ctx.env.get(paths.GIVEN_ID) or 0)
-    if given_id in queue.book.jobs:
+    if given_id in queue.job_table.jobs:
         return 0  # a repeated delivery of the same relayed request
     try:
         job = queue.submit(specs, payload, submitter(ctx), first_id=given_id)
@@ -185,8 +185,8 @@ def test_only(ctx: CommandContext, spec: JobSpec) -> int:
     who = submitter(ctx)
     try:
         nothing = Payload(None, "", (), {}, 0, {})
-        probe = draft(queue.book, [spec.evolve(array=None)], nothing, who)[0]
-        spec, partition = probe.spec, partitions_of(queue.book.cluster, spec)[0]
+        probe = draft(queue.job_table, [spec.evolve(array=None)], nothing, who)[0]
+        spec, partition = probe.spec, partitions_of(queue.job_table.cluster, spec)[0]
     except SlurmError as error:
         for detail in error.details:
             if error.errno is not Errno.NODE_CONFIG_UNAVAILABLE:
@@ -223,7 +223,7 @@ async def _wait(ctx: CommandContext, job: Job) -> int:
         done.cancel()
         return 1
     if job.array_job_id:
-        return max((end_code(one) for one in queue.book.array(job.array_job_id)), default=1)
+        return max((end_code(one) for one in queue.job_table.array(job.array_job_id)), default=1)
     return end_code(job)
 
 
@@ -231,7 +231,7 @@ async def ended(ctx: CommandContext, job: Job) -> None:
     """Wait until a job, or every element of its array, has ended."""
     queue = ctx.queue
     while True:
-        records = list(queue.book.array(job.array_job_id)) if job.array_job_id else [job]
+        records = list(queue.job_table.array(job.array_job_id)) if job.array_job_id else [job]
         waiting = [one for one in records if not one.state.finished]
         if not waiting:
             return

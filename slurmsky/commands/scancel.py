@@ -45,8 +45,8 @@ async def _looked_at(ctx: CommandContext, query: ScancelQuery) -> int:
 
     Source: scancel.c _verify_job_ids, _filter_job_records, _cancel_jobs.
     """
-    book = ctx.queue.book
-    jobs = [job for job in sorted(book.jobs.values(), key=lambda job: job.job_id) if not job.state.finished]
+    job_table = ctx.queue.job_table
+    jobs = [job for job in sorted(job_table.jobs.values(), key=lambda job: job.job_id) if not job.state.finished]
     code = 0
     wanted: list[JobId] = []
     for one in _singly(query.jobs):

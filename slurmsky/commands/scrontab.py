@@ -193,7 +193,7 @@ def _replace(ctx: CommandContext, text: str) -> int:
     now = queue.clock()
     for job in jobs:
         try:
-            check(queue.book.cluster, job.spec, now, queue.book.judge)
+            check(queue.job_table.cluster, job.spec, now, queue.job_table.judge)
         except SlurmError as error:
             raise _Bad(job.lines, *(f"scrontab: error: {line}" for line in error.details),
                        f"There was an issue with the job submission on lines {job.lines[0]}-{job.lines[-1]}",
@@ -208,9 +208,9 @@ def _replace(ctx: CommandContext, text: str) -> int:
             assert start is not None  # validation ensured that the entry has a next time
             spec = job.spec.evolve(begin=int(start.timestamp()))
             payload = Payload(job.script.encode("utf-8", "surrogateescape"), "", (), environment, 0o022, {})
-            record = admit(queue.book, [spec], payload, who, queue.paths.jobs)
+            record = admit(queue.job_table, [spec], payload, who, queue.paths.jobs)
             record.cron = job.when.text
-            queue.book.touch(record)
+            queue.job_table.touch(record)
             entries.append(CrontabEntry(record.job_id, job.lines[0], job.lines[-1]))
         queue.flush()
         queue.crontab.replace(text, entries)

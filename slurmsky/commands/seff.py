@@ -48,7 +48,7 @@ def main(ctx: CommandContext) -> int:
         if one.task is None and job.array_job_id and one.job_id not in (job.job_id, job.array_job_id):
             continue
         clock = Clock(queue.clock(), caller_zone(ctx))
-        ctx.out(seff_text(job, Report(clock=clock, cluster=queue.book.cluster), bool(request.get("debug"))))
+        ctx.out(seff_text(job, Report(clock=clock, cluster=queue.job_table.cluster), bool(request.get("debug"))))
         return 0
     ctx.err("Job not found.")
     return 2

@@ -39,7 +39,7 @@ async def main(ctx: CommandContext) -> int:
     if not known_cluster(ctx, query.clusters):
         return 1
     if query.reservation:
-        known = ctx.queue.book.reservations.all
+        known = ctx.queue.job_table.reservations.all
         ctx.out(
             reservations_text(known.values(), report_context(ctx, query), header=not query.noheader)
             if known
@@ -74,7 +74,7 @@ def _print(ctx: CommandContext, query: SinfoQuery) -> int:
             lambda form, about: form.sinfo_document(nodes, partitions, about, ctx.queue.clock()),
         )
     if query.clusters and not query.noheader:
-        ctx.out(f"CLUSTER: {ctx.queue.book.cluster.name}\n")
+        ctx.out(f"CLUSTER: {ctx.queue.job_table.cluster.name}\n")
     options = report.Options(
         letters=query.format,
         names=query.format2,
@@ -100,7 +100,7 @@ def _print(ctx: CommandContext, query: SinfoQuery) -> int:
 
 def partition_views(ctx: CommandContext, cluster: ClusterConfig) -> list[PartitionConfig]:
     """Partitions with the states set by scontrol update."""
-    states = ctx.queue.book.partition_states
+    states = ctx.queue.job_table.partition_states
     return [replace(part, state=states.get(part.name, part.state)) for part in cluster.partitions]
 
 

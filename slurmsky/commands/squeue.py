@@ -76,7 +76,7 @@ async def _print(ctx: CommandContext, query: SqueueQuery) -> int:
     if query.verbose:
         ctx.out(f"last_update_time={int(queue.clock())} records={len(found)}\n")
     if query.clusters and not query.noheader:
-        ctx.out(f"CLUSTER: {queue.book.cluster.name}\n")
+        ctx.out(f"CLUSTER: {queue.job_table.cluster.name}\n")
     try:
         if query.steps is not None:
             return _steps(ctx, query, jobs, users)
@@ -147,7 +147,7 @@ def _is_of(job: Job, wanted: JobId) -> bool:
 
 def _document(ctx: CommandContext, query: SqueueQuery, jobs: list[Job], users: Sequence[Test]) -> Make:
     """The answer of --json: jobs, job states, or running steps."""
-    now, cluster = ctx.queue.clock(), ctx.queue.book.cluster
+    now, cluster = ctx.queue.clock(), ctx.queue.job_table.cluster
     if query.steps is not None:
         wanted = _step_filter(query, users)
         steps = [(row.job, row.step) for row in report.step_rows(jobs) if not row.step.state.finished and wanted(row)]
@@ -159,27 +159,29 @@ def _document(ctx: CommandContext, query: SqueueQuery, jobs: list[Job], users: S
 
 def _chosen(ctx: CommandContext, query: SqueueQuery) -> tuple[list[Job], str | None]:
     """The records that --jobs selects, or all records; a single unknown id is an error."""
-    book = ctx.queue.book
-    # The book may hold thousands of pending and recently ended jobs; most calls need few of them.
+    job_table = ctx.queue.job_table
+    # The job table may hold thousands of pending and recently ended jobs; most calls need few of them.
     live = None
     if query.steps is not None or {*(query.states or ("all",))} <= _HOLDING:
-        live = book.active
+        live = job_table.active
     elif _of_the_living(query):
-        live = book.pending | book.active
+        live = job_table.pending | job_table.active
     if not query.jobs:
-        return [book.jobs[job_id] for job_id in sorted(book.jobs if live is None else live)], None
+        return [job_table.jobs[job_id] for job_id in sorted(job_table.jobs if live is None else live)], None
     ids = dict.fromkeys(wanted.job_id for wanted in query.jobs)
     candidates: set[int] = set()
     for job_id in ids:
-        candidates |= book.members.get(job_id, set())
-        job = book.jobs.get(job_id)
+        candidates |= job_table.members.get(job_id, set())
+        job = job_table.jobs.get(job_id)
         if job is not None:
-            candidates.update(part.job_id for part in (book.components(job) if job.het_job_id == job_id else [job]))
+            candidates.update(
+                part.job_id for part in (job_table.components(job) if job.het_job_id == job_id else [job])
+            )
     if not candidates and len(query.jobs) == 1 and query.steps is None:
         return [], "slurm_load_jobs error: Invalid job id specified"
     if live is not None:
         candidates &= live
-    found = (_named(book.jobs[job_id], query.jobs) for job_id in sorted(candidates))
+    found = (_named(job_table.jobs[job_id], query.jobs) for job_id in sorted(candidates))
     return [job for job in found if job is not None], None
 
 

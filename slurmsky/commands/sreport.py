@@ -157,13 +157,13 @@ def _report(ctx: CommandContext, request: FamilyRequest, kind: str, words: Seque
     queue.flush()
     chosen = (among("account", query.accounts) & among("user", query.users) & among("partition", query.partitions)
               & among("job_id", query.jobs) & among("wckey", query.wckeys))  # fmt: skip
-    if clusters and queue.book.cluster.name not in clusters:
+    if clusters and queue.job_table.cluster.name not in clusters:
         chosen = Where(("0",))
     store = queue.store
     past = utilization.Past(() if kind == "cost" else store.uses(query.start, query.end, now, chosen),
                             lambda start, end: _charges(ctx, start, end, chosen))  # fmt: skip
     clock = Clock(now, zone, request.time_format or "standard")
-    text, unknown = utilization.text(query, queue.book.cluster, past, clock)
+    text, unknown = utilization.text(query, queue.job_table.cluster, past, clock)
     for field in unknown:
         ctx.err(f" Unknown field '{field}'")
     ctx.out(text)

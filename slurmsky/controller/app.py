@@ -106,9 +106,9 @@ class Controller:
         self.store = store if store is not None else Store(paths.database)
         self.pages = AccountingCache(self.store, site.cluster)
         self.idle_time = IdleTime(self.store)
-        self.book = JobTable(site.cluster, self.store, clock, site.accounts, self._judge, self._touched)
+        self.job_table = JobTable(site.cluster, self.store, clock, site.accounts, self._judge, self._touched)
         # As FirstJobId: the counter continues from this id and never decreases.
-        self.book.next_job_id = max(self.book.next_job_id, site.first_job_id)
+        self.job_table.next_job_id = max(self.job_table.next_job_id, site.first_job_id)
         if local is None:
             claim = ledger.path if ledger is not None else ""
             local = partial(registry.local_engine, paths.home, bin_dir, environment, claim)
@@ -125,11 +125,11 @@ class Controller:
         #: the engine of partitions that name no engine
         self.usual = EngineChoice()
         self.engine = Router(self.engines, self._engine_of)
-        self.budget = BudgetPolicy(self.book, site, self.kick, self._price_question)
+        self.budget = BudgetPolicy(self.job_table, site, self.kick, self._price_question)
         gpus = len(glob.glob("/dev/nvidia[0-9]*")) if ledger is not None else 0
-        self.machine = MachineShare(self.book, ledger, len(os.sched_getaffinity(0)), gpus)
+        self.machine = MachineShare(self.job_table, ledger, len(os.sched_getaffinity(0)), gpus)
         self.scheduler = Scheduler(
-            self.book,
+            self.job_table,
             self.engine.places_in,
             self.engine.packs,
             budget=self.budget.trial,
@@ -138,25 +138,27 @@ class Controller:
             ready_in=self.engine.ready_in,
             place=self._place,
         )
-        self.launches = LaunchBuilder(self.book, paths.jobs, self.host)
-        self.mailer = Mailer(self.book, site.cluster.mail_program, self.environment)
-        self.job_files = JobFiles(self.book, self.store, paths.jobs, site.cluster.job_files_days, clock)
-        self.life = LifeCycle(self.book, self.engine, self.launches, self.kick, self.mailer, self.job_files.restore)
+        self.launches = LaunchBuilder(self.job_table, paths.jobs, self.host)
+        self.mailer = Mailer(self.job_table, site.cluster.mail_program, self.environment)
+        self.job_files = JobFiles(self.job_table, self.store, paths.jobs, site.cluster.job_files_days, clock)
+        self.life = LifeCycle(
+            self.job_table, self.engine, self.launches, self.kick, self.mailer, self.job_files.restore
+        )
         self.life.listeners.append(self.job_files.on_job_event)
-        self.events = Events(self.book, self.life)
+        self.events = Events(self.job_table, self.life)
         #: sends the text of scontrol notify to the salloc or srun that holds a job, by job id
         self.notices: dict[int, Callable[[str], None]] = {}
         self.started_at = clock()
-        self.crontab = Crontab(self.store, self.book, self.life, clock)
-        self.triggers = Triggers(self.store, self.book, self.life, clock, self._run_program)
+        self.crontab = Crontab(self.store, self.job_table, self.life, clock)
+        self.triggers = Triggers(self.store, self.job_table, self.life, clock, self._run_program)
         #: stops the controller (slurmsky stop)
         self.stop: Callable[[], None] = lambda: None
 
     @property
     def site(self) -> Site:
         """The site file with the partitions as scontrol changed them."""
-        if self._site.cluster is not self.book.cluster:
-            self._site = replace(self._site, cluster=self.book.cluster)
+        if self._site.cluster is not self.job_table.cluster:
+            self._site = replace(self._site, cluster=self.job_table.cluster)
         return self._site
 
     def _engine_of(self, partition: str) -> str:
@@ -198,20 +200,20 @@ class Controller:
 
         self.usual.take(await ask())
         self.usual.begin(ask, self.kick)
-        before = {self.book.jobs[job_id].engine for job_id in self.book.active}  # jobs stay with their engine
+        before = {self.job_table.jobs[job_id].engine for job_id in self.job_table.active}  # jobs stay with their engine
         named = {self.usual.engine, *(part.engine for part in self.site.cluster.partitions), *before}
         on_cloud = "sky" in named or self.usual.open
         foreign = self.engines[FOREIGN] = ForeignJobs(self._managed_id, cloud.account if on_cloud else None)
         if on_cloud:
-            infra = self.infra = Infra(self.book, self.site, cloud.account, self._on_cloud)
+            infra = self.infra = Infra(self.job_table, self.site, cloud.account, self._on_cloud)
             engine = self.engines["sky"] = self._cloud_engine = cloud.jobs_engine(infra.known)
             self.managed = ManagedJobs(
-                self.book, self.life, self.site, engine, foreign, caller(cloud.account.user), self.flush_or_retry,
+                self.job_table, self.life, self.site, engine, foreign, caller(cloud.account.user), self.flush_or_retry,
                 lambda job_id: self.engine.adopt(job_id, FOREIGN), infra, self.budget.note, self.budget.look_again,
             )  # fmt: skip
         if self.site.kept and wanted != "local":
             fleet = self.engines["nodes"] = cloud.kept_engine()
-            self.power = PowerSaving(self.book, dict(self.site.kept), fleet, self.kick, self.budget.note)
+            self.power = PowerSaving(self.job_table, dict(self.site.kept), fleet, self.kick, self.budget.note)
             self.life.listeners.append(self.power.on_job_event)
 
     def _managed_id(self, job_id: int) -> int | None:
@@ -224,7 +226,7 @@ class Controller:
         """How the price of a job is requested; None where its nodes cost nothing."""
         if self._cloud_engine is None:
             return None
-        parts = self.book.components(job)
+        parts = self.job_table.components(job)
         return self._cloud_engine.price_question(
             [(part.spec, partition if part is job else part.partition) for part in parts]
         )
@@ -236,16 +238,16 @@ class Controller:
 
     async def recover(self) -> None:
         """Reconnect to the running jobs after a start of the controller."""
-        running = [self.book.jobs[job_id] for job_id in sorted(self.book.active)]
+        running = [self.job_table.jobs[job_id] for job_id in sorted(self.job_table.active)]
         heads = [job for job in running if not (job.het_job_id and job.het_offset)]
         # The agents report the events that were missed and the jobs that never reached them; those are launched again.
         await self.engine.recover(heads)
         for job in heads:
-            if job.job_id in self.book.active:
+            if job.job_id in self.job_table.active:
                 self.life.repeat_wishes(job)
                 self.mailer.watch_limit(job)
-        for job_id in [*self.book.pending, *self.book.active]:
-            job = self.book.jobs[job_id]
+        for job_id in [*self.job_table.pending, *self.job_table.active]:
+            job = self.job_table.jobs[job_id]
             if not job.is_batch and not job.state.finished and job.alloc_pid:
                 background(self._let_go_of(job))
         if self.managed is not None:
@@ -310,21 +312,21 @@ class Controller:
         """
         if len(specs) > 1:
             # All components at once: each component alone is validated as any job is.
-            self._can_run([(spec, partitions_of(self.book.cluster, spec)[0].name) for spec in specs])
+            self._can_run([(spec, partitions_of(self.job_table.cluster, spec)[0].name) for spec in specs])
         try:
-            job = admit(self.book, specs, payload, who, self.paths.jobs, interactive, first_id=first_id)
+            job = admit(self.job_table, specs, payload, who, self.paths.jobs, interactive, first_id=first_id)
         except OSError as error:
             raise SlurmError(Errno.WRITING_TO_FILE, f"{error.filename}: {error.strerror}") from error
         try:
             self.flush()
         except StoreError as error:
-            withdraw(self.book, job, self.paths.jobs)
+            withdraw(self.job_table, job, self.paths.jobs)
             raise SlurmError(Errno.WRITING_TO_FILE, str(error)) from error
         return job
 
     def flush(self) -> None:
         """Commit now. Raises StoreError; the changes stay in memory and the commit is retried."""
-        self.book.flush()
+        self.job_table.flush()
         self.store_problem = None
         self.idle_time.look()
         if self._seen:
@@ -338,11 +340,13 @@ class Controller:
         for job in launches:
             background(self.life.launch(job))
         if self._forget is None:
-            self._forget = self._loop.call_later(min(60.0, self.book.cluster.min_job_age_s + 1.0), self._forget_old)
+            self._forget = self._loop.call_later(
+                min(60.0, self.job_table.cluster.min_job_age_s + 1.0), self._forget_old
+            )
 
     def _forget_old(self) -> None:
         self._forget = None
-        due = self.book.forget_old()
+        due = self.job_table.forget_old()
         self.job_files.look()
         if due is not None:
             self._forget = self._loop.call_later(max(1.0, due - self.clock() + 1.0), self._forget_old)
@@ -360,14 +364,14 @@ class Controller:
         if self._wake is not None:
             self._wake.cancel()
             self._wake = None
-        for over in self.book.reservations.advance(self.clock()):
+        for over in self.job_table.reservations.advance(self.clock()):
             self.life.reservation_over(over)
         self.machine.begin(self.engine.engine_name)
         try:
             wake = self._schedule()
         finally:
             self.machine.end()
-        if self.machine.contended and self.book.pending:
+        if self.machine.contended and self.job_table.pending:
             wake = min(wake, self.clock() + AGAIN_S)
         if not self.machine.settled:
             wake = min(wake, self.clock() + SETTLE_S)
@@ -381,13 +385,13 @@ class Controller:
 
     def _schedule(self) -> float:
         """Run one pass of the scheduler and carry out its plan; the epoch second of the next pass, or infinity."""
-        waiting, before = len(self.book.pending), time.perf_counter()
-        self.book.mark_reserved()
+        waiting, before = len(self.job_table.pending), time.perf_counter()
+        self.job_table.mark_reserved()
         plan = self.scheduler.plan()
-        done = apply(plan, self.book, self.engine.engine_name, self.engine.ready_in)
+        done = apply(plan, self.job_table, self.engine.engine_name, self.engine.ready_in)
         took = time.perf_counter() - before
         self._next_pass = self._loop.time() + (took * _PASS_PAUSE if took > _SHORT_PASS_S else 0.0)
-        self.book.counters.cycles.add(int(took * 1e6), waiting)
+        self.job_table.counters.cycles.add(int(took * 1e6), waiting)
         self.budget.passed(plan.unpriced, plan.over_budget)
         for job, problem in done.broken:
             self.life.set_aside(job, problem)
@@ -425,12 +429,12 @@ class Controller:
 
     def find_job(self, wanted: JobId) -> Job | None:
         """The record in memory that ``N``, ``N_T`` or ``N+H`` means, or None."""
-        book = self.book
+        job_table = self.job_table
         if isinstance(wanted.task, int):
-            return book.element(wanted.job_id, wanted.task)
-        job = book.jobs.get(wanted.job_id)
+            return job_table.element(wanted.job_id, wanted.task)
+        job = job_table.jobs.get(wanted.job_id)
         if job is not None and wanted.het_offset is not None:
-            parts = book.components(job)
+            parts = job_table.components(job)
             return parts[wanted.het_offset] if wanted.het_offset < len(parts) else None
         return job
 
@@ -451,13 +455,13 @@ class Controller:
     @property
     def busy(self) -> bool:
         """True while the queue may change without a command: a running job, or a pending job that may start."""
-        book = self.book
+        job_table = self.job_table
         # Jobs that others launched do not keep the controller running: the next controller reads their final state.
-        if any(book.jobs[job_id].engine != FOREIGN for job_id in book.active):
+        if any(job_table.jobs[job_id].engine != FOREIGN for job_id in job_table.active):
             return True
         return self.engine.lingers() or any(
             job.priority and job.reason != "DependencyNeverSatisfied" and job.engine != FOREIGN
-            for job in (book.jobs[job_id] for job_id in book.pending)
+            for job in (job_table.jobs[job_id] for job_id in job_table.pending)
         )
 
     async def _run_program(self, argv: list[str]) -> None:

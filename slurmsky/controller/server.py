@@ -131,7 +131,7 @@ class Session(asyncio.Protocol):
             return
         self._began = time.perf_counter()
         self._service.queue.command_called()
-        self._service.queue.book.counters.threads += 1
+        self._service.queue.job_table.counters.threads += 1
         self._caller = Caller(request.env.get("SLURM_JOB_ID", ""))
         token = CALLER.set(self._caller)
         try:
@@ -224,7 +224,7 @@ class Session(asyncio.Protocol):
         """Count the command for sdiag; commands whose caller waits for jobs are counted without their time."""
         if self._context is None or not self._began:
             return
-        counters = self._service.queue.book.counters
+        counters = self._service.queue.job_table.counters
         counters.threads -= 1
         waits = self._context.command in _WAITING
         counters.called(self._context.command, 0 if waits else int((time.perf_counter() - self._began) * 1e6))

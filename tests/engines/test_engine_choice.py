@@ -66,7 +66,7 @@ def test_jobs_wait_until_the_server_has_answered(tmp_path: Path, enabled: list[s
         # More than this machine has: it is not judged by it.
         assert (await world.run("sbatch", "-c8" if engine == "sky" else "-c1", "--wrap=true"))[0] == 0
         assert (await world.run("sbatch", "-phere", "--wrap=true"))[0] == 0
-        job, here = queue.book.jobs[1], queue.book.jobs[2]
+        job, here = queue.job_table.jobs[1], queue.job_table.jobs[2]
         await until(lambda: here.state.name != "PENDING")
         assert job.reason == "ReqNodeNotAvail" and "restarting" in job.reason_desc and not job.launched
         world.server.fault = lambda path: None

@@ -260,9 +260,9 @@ def test_ours_are_not_shown_twice_and_elements_of_a_pack_share_its_cost(tmp_path
                                  "managed_job_id": 1, "engine": "sky"}  # fmt: skip
         for task, seconds in enumerate((10, 30)):
             job = Job(job_id=7 + task, array_task_id=task, start_time=now - 60, end_time=now - 60 + seconds, **facts)
-            queue.book.touch(job)
+            queue.job_table.touch(job)
             if task:
-                queue.book.drop(job)  # it has left memory
+                queue.job_table.drop(job)  # it has left memory
         queue.flush()
         world.launch(name, "SUCCEEDED", start_at=now - 60, end_at=now)
         world.launch("a-s9-0123abcd", "RUNNING", start_at=now)  # another slurmsky's
@@ -293,9 +293,9 @@ def test_components_of_a_het_job_share_its_cost_by_their_nodes(tmp_path: Path) -
             for offset, nodes in enumerate((1, 3)):
                 ids = {"het_job_id": base, "het_ids": (base, base + 1), "managed_job_id": number}
                 job = Job(job_id=base + offset, het_offset=offset, num_nodes=nodes, **{**facts, **ids})
-                queue.book.touch(job)
+                queue.job_table.touch(job)
                 if gone:
-                    queue.book.drop(job)
+                    queue.job_table.drop(job)
             world.launch(f"a-s{base}-0123abcd", "SUCCEEDED", start_at=now - 60, end_at=now)
             bills.append({"name": f"a-s{base}-0123abcd-{number}", "total_cost": 4.0, "duration": 60,
                           "usage_intervals": [[1, 2]]})  # fmt: skip
@@ -315,7 +315,7 @@ def test_the_cluster_of_an_allocation_costs_too(tmp_path: Path) -> None:
                                  "account": "me", "partition": "debug", "spec": JobSpec(), "submit_time": now - 90,
                                  "eligible_time": now - 90, "start_time": now - 60, "engine": "sky"}  # fmt: skip
         job = Job(job_id=7, state=JobState.RUNNING, **facts)
-        queue.book.touch(job)
+        queue.job_table.touch(job)
         queue.flush()
         world.managed.cloud.clusters = lambda: {7: "a-s7-0123abcd"}
         bill = {"name": "a-s7-0123abcd", "total_cost": 0.5, "duration": 900, "usage_intervals": [[1, None]]}
@@ -323,8 +323,8 @@ def test_the_cluster_of_an_allocation_costs_too(tmp_path: Path) -> None:
         await world.managed.read()
         assert (job.cost, job.hourly_cost) == (0.5, 2.0)
         job.state, job.end_time = JobState.COMPLETED, now
-        queue.book.touch(job)
-        queue.book.drop(job)
+        queue.job_table.touch(job)
+        queue.job_table.drop(job)
         queue.flush()
         bill.update(total_cost=0.75, usage_intervals=[[1, 2]])
         await world.managed.read()

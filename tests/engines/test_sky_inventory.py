@@ -161,7 +161,7 @@ def test_the_next_controller_shows_what_was_read_before(tmp_path: Path) -> None:
         assert infra is not None
         infra.wanted()
         await infra.refresh()
-        again = type(infra)(world.queue.book, world.queue.site, infra.account, infra.on_sky)
+        again = type(infra)(world.queue.job_table, world.queue.site, infra.account, infra.on_sky)
         assert again.offers == infra.offers and again.read_at == infra.read_at
 
     world(tmp_path, story, SITE)

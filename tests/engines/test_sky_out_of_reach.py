@@ -42,7 +42,7 @@ def test_what_the_user_hears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wo
             spec=JobSpec(time_limit_min=10), state=JobState.RUNNING, submit_time=now - 90, start_time=now - 60,
             time_limit_min=10, engine="sky",
         )  # fmt: skip
-        queue.book.touch(job)
+        queue.job_table.touch(job)
         monkeypatch.setattr(queue.engine, "out_of_reach", lambda job_id: WHY if job_id == 7 else "")
         assert await world.run(*words.split()) == (1, "", said)
         assert job.state is JobState.RUNNING and job.time_limit_min == job.spec.time_limit_min == 10

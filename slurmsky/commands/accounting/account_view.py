@@ -13,14 +13,14 @@ from ..common.report_settings import caller_zone
 
 def records(ctx: CommandContext, style: str = "") -> Records:
     """The accounting records of this cluster."""
-    book = ctx.queue.book
+    job_table = ctx.queue.job_table
     user = user_name(os.geteuid())
     return Records(
-        cluster=book.cluster,
+        cluster=job_table.cluster,
         host=ctx.queue.host,
         user=user,
         # A job is charged to the user's default account unless it names an account that the site lists.
-        accounts=tuple(dict.fromkeys((user, *book.accounts))),
-        nodes=tuple(book.nodes.values()),
+        accounts=tuple(dict.fromkeys((user, *job_table.accounts))),
+        nodes=tuple(job_table.nodes.values()),
         clock=Clock(ctx.queue.clock(), caller_zone(ctx), style or "standard"),
     )

@@ -134,7 +134,7 @@ def _documents(ctx: CommandContext) -> _Kind:
     queue = ctx.queue
 
     def make(jobs: Sequence[Job], names: Iterable[str]) -> Rows:
-        written = structured.accounting_records(jobs, queue.clock(), queue.book.cluster)
+        written = structured.accounting_records(jobs, queue.clock(), queue.job_table.cluster)
         return [1] * len(jobs), {_DOCUMENT: list(map(structured.json_record, written))}
 
     return _Kind(queue.pages.words("documents"), make, (_DOCUMENT,))
@@ -180,7 +180,7 @@ def documents(ctx: CommandContext, query: SacctQuery) -> Iterator[object]:
         page = kept.page(kind, kind.names, runs) if past else None
         if page is None:
             jobs = _found(ctx, query, runs, True)
-            yield from structured.accounting_records(jobs, ctx.queue.clock(), ctx.queue.book.cluster)
+            yield from structured.accounting_records(jobs, ctx.queue.clock(), ctx.queue.job_table.cluster)
         else:
             cells = page.cells(_DOCUMENT, page.rows(runs)[1])
             yield from map(structured.Written, list(cells) * len(runs) if isinstance(cells, Same) else cells)
@@ -266,7 +266,7 @@ async def prepare(queue: Controller) -> AsyncGenerator[None, None]:
     kinds = (*_kinds(ctx, query, context), _documents(ctx))
     known = {kind.words: store.pages.stored(kind.words) for kind in kinds}
     yield
-    for number in range(page_of(queue.book.next_job_id) - 1, -1, -1):
+    for number in range(page_of(queue.job_table.next_job_id) - 1, -1, -1):
         if all(number in there for there in known.values()) or not store.pages.complete(number):
             continue
         if queue.pages.full:

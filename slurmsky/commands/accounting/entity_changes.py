@@ -47,7 +47,7 @@ class _Change:
 
     def __init__(self, ctx: CommandContext, words: Sequence[str]) -> None:
         self.ctx = ctx
-        self.book = ctx.queue.book
+        self.job_table = ctx.queue.job_table
         self.lines: list[str] = []
         self.code = 0
         self.where, self.set = ChangeOptions(), ChangeOptions()
@@ -70,18 +70,18 @@ class _Change:
 
     @property
     def cluster(self) -> str:
-        return self.book.cluster.name
+        return self.job_table.cluster.name
 
     def overrides(self) -> Overrides:
-        return self.book.overrides
+        return self.job_table.overrides
 
     def commit(self) -> None:
-        self.book.put_accounting()
+        self.job_table.put_accounting()
 
 
 def _accounts(change: _Change) -> dict[str, AccountConfig]:
-    known = {one.name: one for one in change.book.cluster.accounts}
-    return {**{name: AccountConfig(name) for name in ("root", *change.book.accounts)}, **known}
+    known = {one.name: one for one in change.job_table.cluster.accounts}
+    return {**{name: AccountConfig(name) for name in ("root", *change.job_table.accounts)}, **known}
 
 
 def _add_accounts(change: _Change) -> None:
@@ -140,7 +140,7 @@ def _delete_accounts(change: _Change) -> None:
     if not names:
         change.lines = ["Nothing deleted"]
         return
-    busy = [job for job in change.book.jobs.values() if job.account in names and not job.state.finished]
+    busy = [job for job in change.job_table.jobs.values() if job.account in names and not job.state.finished]
     if busy:
         raise ChangeRefused(
             " Error with request: Job(s) active, cancel job(s) before remove",
@@ -158,7 +158,10 @@ def _delete_accounts(change: _Change) -> None:
 
 
 def _all_qos(change: _Change) -> dict[str, QosConfig]:
-    return {"normal": QosConfig("normal", "Normal QOS default"), **{one.name: one for one in change.book.cluster.qos}}
+    return {
+        "normal": QosConfig("normal", "Normal QOS default"),
+        **{one.name: one for one in change.job_table.cluster.qos},
+    }
 
 
 def _add_qos(change: _Change) -> None:
@@ -270,7 +273,7 @@ def _modify_jobs(change: _Change) -> None:
         if name not in (*texts, "derivedexitcode", "derivedes", "extra", "newwckey", "wckey"):
             raise ChangeRefused(f" Unknown option: {name}={change.set[name]}")
     ids = {int(name) for name in change.names if name.isdecimal()}
-    jobs = change.book.recall(ids)
+    jobs = change.job_table.recall(ids)
     if not jobs or not change.set:
         raise ChangeRefused(" Nothing modified")
     clock = Clock(change.ctx.queue.clock(), caller_zone(change.ctx), "standard")
@@ -290,6 +293,6 @@ def _modify_jobs(change: _Change) -> None:
                 job.spec = job.spec.evolve(extra=text)
             else:
                 job.spec = job.spec.evolve(wckey=text)
-        change.book.touch(job)
+        change.job_table.touch(job)
         change.lines.append(f" {job.job_id} submitted at {clock.text(job.submit_time)}")
     change.ctx.queue.flush()

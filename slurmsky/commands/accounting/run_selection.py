@@ -37,7 +37,7 @@ from ..common.report_settings import midnight
 
 def meant(ctx: CommandContext, query: SacctQuery) -> bool:
     """Whether -M selects this cluster."""
-    return not query.clusters or bool({ctx.queue.book.cluster.name, "all", "-1"} & set(query.clusters.split(",")))
+    return not query.clusters or bool({ctx.queue.job_table.cluster.name, "all", "-1"} & set(query.clusters.split(",")))
 
 
 def window(query: SacctQuery, now: float) -> tuple[int, int]:
@@ -193,7 +193,7 @@ def truncated(job: Job, query: SacctQuery, now: float) -> Job:
 
 def take_live_steps(ctx: CommandContext, job: Job) -> None:
     """Take the steps of an active job from memory."""
-    live = ctx.queue.book.jobs.get(job.job_id)
+    live = ctx.queue.job_table.jobs.get(job.job_id)
     if live is not None and live.restarts == job.restarts:
         job.steps = dict(live.steps)  # the store lacks a running batch step
 
@@ -202,7 +202,7 @@ def recall(ctx: CommandContext, runs: Sequence[Run], with_steps: bool) -> list[J
     """Load the jobs of these runs in order: active jobs from memory, others from the store."""
     found: dict[tuple[int, int], Job] = {}
     for run in runs:
-        live = ctx.queue.book.jobs.get(run.job_id)
+        live = ctx.queue.job_table.jobs.get(run.job_id)
         if live is not None and live.state is JobState.PENDING and live.restarts == run.restarts:
             found[run.job_id, run.restarts] = live
     stored = [run for run in runs if run[:2] not in found]

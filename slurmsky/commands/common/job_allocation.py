@@ -119,7 +119,7 @@ def _requested(ctx: CommandContext, specs: Sequence[JobSpec], immediate_s: int |
             raise SlurmError(Errno.PART_CONFIG_UNAVAILABLE) from error
         raise
     job.alloc_pid = ctx.request.pid
-    queue.book.touch(job)
+    queue.job_table.touch(job)
     return job
 
 
@@ -127,7 +127,7 @@ def _waited_for(ctx: CommandContext) -> Job | None:
     """The job for which this caller waited when the former controller died."""
     text = ctx.env.get(paths.WAITING_JOB, "")
     ctx.env = {name: value for name, value in ctx.env.items() if name != paths.WAITING_JOB}
-    job = ctx.queue.book.jobs.get(int(text)) if text.isdecimal() else None
+    job = ctx.queue.job_table.jobs.get(int(text)) if text.isdecimal() else None
     return job if job is not None and not job.is_batch and job.alloc_pid == ctx.request.pid else None
 
 

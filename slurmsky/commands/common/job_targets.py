@@ -29,15 +29,15 @@ def records(queue: Controller, wanted: jobids.JobId, split: bool) -> list[Job]:
     ``split``: give named pending elements their own records, because the request is about to change them alone. Raises
     SlurmError(INVALID_JOB_ID) when no record matches.
     """
-    book = queue.book
+    job_table = queue.job_table
     task = wanted.task
     if task is not None and task != "*":
         tasks: tuple[object, ...] = (task,) if isinstance(task, int) else tuple(task)
-        base = book.jobs.get(wanted.job_id)
+        base = job_table.jobs.get(wanted.job_id)
         found = []
         for index in tasks:
             assert isinstance(index, int)
-            job = book.element(wanted.job_id, index)
+            job = job_table.element(wanted.job_id, index)
             if job is None and base is not None and any(index in part for part in base.pending_tasks):
                 job = queue.life.element(base, index) if split else base
             if job is not None and job not in found:
@@ -45,16 +45,16 @@ def records(queue: Controller, wanted: jobids.JobId, split: bool) -> list[Job]:
         if not found:
             raise SlurmError(Errno.INVALID_JOB_ID)
         return found
-    job = book.jobs.get(wanted.job_id)
-    if wanted.job_id in book.members and (job is None or job.array_job_id == wanted.job_id):
-        return list(book.array(wanted.job_id))
+    job = job_table.jobs.get(wanted.job_id)
+    if wanted.job_id in job_table.members and (job is None or job.array_job_id == wanted.job_id):
+        return list(job_table.array(wanted.job_id))
     if job is None:
         raise SlurmError(Errno.INVALID_JOB_ID)
     if wanted.het_offset is not None:
-        parts = book.components(job)
+        parts = job_table.components(job)
         if wanted.het_offset >= len(parts):
             raise SlurmError(Errno.INVALID_JOB_ID)
         return [parts[wanted.het_offset]]
     if job.het_job_id == job.job_id:
-        return book.components(job)
+        return job_table.components(job)
     return [job]

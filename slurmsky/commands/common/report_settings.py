@@ -20,7 +20,7 @@ def report(ctx: CommandContext, query: Query, scale: Scale = EXACT, expand_patte
     clock = Clock(ctx.queue.clock(), zone, query.time_format or "standard")
     return Report(
         clock=clock,
-        cluster=ctx.queue.book.cluster,
+        cluster=ctx.queue.job_table.cluster,
         scale=scale,
         bitstr_len=query.bitstr_len,
         expand_patterns=expand_patterns,
@@ -50,7 +50,7 @@ def nodes_and_cluster(ctx: CommandContext) -> tuple[Mapping[str, Node], ClusterC
     """All nodes, and the cluster that contains them; on SkyPilot, nodes as last read from its infras."""
     infra = ctx.queue.infra
     if infra is None:
-        return ctx.queue.book.shown()
+        return ctx.queue.job_table.shown()
     infra.wanted()
     return infra.nodes(), infra.cluster()
 
@@ -59,7 +59,7 @@ def known_cluster(ctx: CommandContext, clusters: str | None) -> bool:
     """-M: accept this cluster or ``all``; print Slurm's errors for any other name."""
     if not clusters:
         return True
-    name = ctx.queue.book.cluster.name
+    name = ctx.queue.job_table.cluster.name
     for word in clusters.split(","):
         if word not in (name, "all"):
             ctx.error(f"No cluster '{word}' known by database.")

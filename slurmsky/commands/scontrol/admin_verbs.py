@@ -122,16 +122,16 @@ def shutdown(ctx: CommandContext, words: Words) -> int:
 
 def getaddrs(ctx: CommandContext, words: Words) -> int:
     """getaddrs NODES: addresses of nodes; no output for a list with an unknown node."""
-    book = ctx.queue.book
+    job_table = ctx.queue.job_table
     for name in update_nodes.expand(ctx, words[0]) or ():
-        config = book.nodes[name].config
+        config = job_table.nodes[name].config
         ctx.out(f"{name}: {config.address}:{config.port or _PORT}\n")
     return 0
 
 
 def _steps_on(ctx: CommandContext, node: str | None) -> list[tuple[Job, Step]]:
-    found = [(ctx.queue.book.jobs[job_id], step) for job_id in sorted(ctx.queue.book.active)
-             for step in ctx.queue.book.jobs[job_id].steps.values()]  # fmt: skip
+    found = [(ctx.queue.job_table.jobs[job_id], step) for job_id in sorted(ctx.queue.job_table.active)
+             for step in ctx.queue.job_table.jobs[job_id].steps.values()]  # fmt: skip
     return [(job, step) for job, step in found if not step.state.finished and node in (None, *step.nodes)]
 
 
@@ -156,8 +156,8 @@ def gethost(ctx: CommandContext, words: Words) -> int:
         ctx.err("No steps found on this node")
     for job, step in steps:
         ctx.out(f"JobId={job.job_id}.{step.step_id}:\nHost:\n")
-        if words[1] in job.nodes and words[1] in ctx.queue.book.nodes:
-            ctx.out(f"{ctx.queue.book.nodes[words[1]].config.address:<15} {words[1]}\n")
+        if words[1] in job.nodes and words[1] in ctx.queue.job_table.nodes:
+            ctx.out(f"{ctx.queue.job_table.nodes[words[1]].config.address:<15} {words[1]}\n")
         ctx.out("\n")
     return 0
 
@@ -239,7 +239,7 @@ def _not_addresses(words: Words) -> str:
 def running(ctx: CommandContext, words: Words) -> list[tuple[str, str]]:
     """Job id and step id of each step that runs on this machine, or on the named node."""
     node = words[0] if words else None
-    jobs = [ctx.queue.book.jobs[job_id] for job_id in sorted(ctx.queue.book.active)]
+    jobs = [ctx.queue.job_table.jobs[job_id] for job_id in sorted(ctx.queue.job_table.active)]
     return [
         (str(job.job_id), step.step_id)
         for job in jobs
@@ -273,10 +273,10 @@ def reconfigure(ctx: CommandContext) -> int:
         ctx.error(str(error))
         return 1
     ctx.queue.triggers.reconfigured()
-    changed = ctx.queue.book.forget_node_configuration() or changed
+    changed = ctx.queue.job_table.forget_node_configuration() or changed
     if not changed:
         return 0
-    if ctx.queue.book.counters.threads > 1:
+    if ctx.queue.job_table.counters.threads > 1:
         ctx.err("slurm_reconfigure error:Resource temporarily unavailable")
         ctx.error("srun, salloc or another command waits for the controller: try again when it has its answer")
         return 1
@@ -304,7 +304,7 @@ def write_config(ctx: CommandContext, words: Words) -> int:
 def _slurm_conf(ctx: CommandContext, clock: Clock) -> Iterator[str]:
     head = f"#  Configuration file for Slurm - {clock.text(clock.now)}  #"
     yield from ("#" * len(head), head, "#" * len(head), "#")
-    cluster = ctx.queue.book.cluster
+    cluster = ctx.queue.job_table.cluster
     facts = {"SlurmctldHost[0]": ctx.queue.host, "StateSaveLocation": str(ctx.queue.paths.home)}
     for key, value in report_config.config_pairs(Report(clock, cluster), facts).items():
         if key in ("BOOT_TIME", "NEXT_JOB_ID", "HASH_VAL", "SLURM_CONF", "SLURM_VERSION"):

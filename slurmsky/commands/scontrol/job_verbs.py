@@ -69,12 +69,12 @@ def _read(queue: Controller, text: str) -> jobids.JobId:
     base, under, tasks = text.partition("_")
     if not under:
         wanted = job_targets.parse(text)
-        job = queue.book.jobs.get(wanted.job_id)
+        job = queue.job_table.jobs.get(wanted.job_id)
         if wanted.het_offset is not None and (job is None or job.het_job_id != job.job_id):
             raise SlurmError(Errno.INVALID_JOB_ID)
         return wanted
     try:
-        found = arrayspec.parse(tasks, queue.book.cluster.max_array_size)
+        found = arrayspec.parse(tasks, queue.job_table.cluster.max_array_size)
     except LanguageError:
         found = None
     if found is None:
@@ -88,7 +88,7 @@ def _elements(queue: Controller, wanted: jobids.JobId, act: Act, throttle: bool,
     If all pending elements are named, the change applies to their common record. Otherwise ``split`` gives each named
     pending element a record, and without ``split`` the change applies to the common record.
     """
-    base = queue.book.jobs.get(wanted.job_id)
+    base = queue.job_table.jobs.get(wanted.job_id)
     waiting = {task for part in base.pending_tasks for task in part} if base is not None else set()
     task = wanted.task
     assert isinstance(task, arrayspec.ArraySpec)
@@ -102,7 +102,7 @@ def _elements(queue: Controller, wanted: jobids.JobId, act: Act, throttle: bool,
         if one in waiting and base is not None:
             job = queue.life.element(base, one) if split else base
         else:
-            job = queue.book.element(wanted.job_id, one)
+            job = queue.job_table.element(wanted.job_id, one)
         problem = SlurmError(Errno.INVALID_JOB_ID) if job is None else refused or _try(act, job)
         records.append(((one,), problem))
     return Outcome(records=tuple(records), array_id=wanted.job_id)
@@ -196,7 +196,7 @@ def release(ctx: CommandContext, words: Sequence[str]) -> int:
 
 def _priority(ctx: CommandContext, words: Sequence[str], wanted: Wanted) -> int:
     """Hold or release by setting the priority. Source: src/scontrol/update_job.c scontrol_hold."""
-    book, life = ctx.queue.book, ctx.queue.life
+    job_table, life = ctx.queue.job_table, ctx.queue.life
     code = 0
     for word in map(_without_key, words):
         texts = jobids.update_list(word)
@@ -209,7 +209,7 @@ def _priority(ctx: CommandContext, words: Sequence[str], wanted: Wanted) -> int:
             else:
                 texts, problem = _of_name(ctx, name)
         for text in texts or ():
-            outcome = each(ctx, text, lambda job: change(book, life, job, wanted))
+            outcome = each(ctx, text, lambda job: change(job_table, life, job, wanted))
             code = max(code, report(ctx, text, outcome))
             problem = outcome.error.errno if outcome.error is not None else problem
         if problem is not None:
@@ -222,7 +222,7 @@ def _of_name(ctx: CommandContext, name: str) -> tuple[list[str], Errno | None]:
     """Ids of the jobs of a name. Running elements are skipped; each other running job is reported."""
     found = []
     problem = None
-    for job in list(ctx.queue.book.jobs.values()):
+    for job in list(ctx.queue.job_table.jobs.values()):
         if job.name != name:
             continue
         if job.state is not JobState.PENDING:
@@ -269,12 +269,12 @@ def resume(ctx: CommandContext, words: Sequence[str]) -> int:
 def top(ctx: CommandContext, ids: str) -> int:
     """top: move jobs ahead of all other pending jobs of the user."""
     ids = _without_key(ids)
-    book = ctx.queue.book
+    job_table = ctx.queue.job_table
     try:
         wanted = [job for text in jobids.split(ids)
                   for job in job_targets.records(ctx.queue, job_targets.parse(text), split=True)]  # fmt: skip
-        for job in to_top(wanted, list(book.jobs.values())):
-            book.touch(job)
+        for job in to_top(wanted, list(job_table.jobs.values())):
+            job_table.touch(job)
     except SlurmError as error:
         ctx.err(f"{error.text} for job {ids}")
         return 1
@@ -288,7 +288,7 @@ async def wait_job(ctx: CommandContext, text: str) -> int:
     if number <= 0:
         ctx.err(f"Invalid job_id {text}")
         return 1
-    job = ctx.queue.book.jobs.get(number)
+    job = ctx.queue.job_table.jobs.get(number)
     if job is None:
         ctx.say(f"Problem running job {number}")
         return 1

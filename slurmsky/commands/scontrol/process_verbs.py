@@ -59,7 +59,7 @@ def pidinfo(ctx: CommandContext, words: Words) -> int:
     """pidinfo PID."""
     for pid, env in _job_processes(ctx):
         if str(pid) == words[0]:
-            job = ctx.queue.book.jobs.get(int(env.get("SLURM_JOB_ID", "0") or 0))
+            job = ctx.queue.job_table.jobs.get(int(env.get("SLURM_JOB_ID", "0") or 0))
             if job is None:
                 continue
             end = job.end_time or job.start_time + _YEAR_S

@@ -156,7 +156,7 @@ def _parse(ctx: CommandContext, words: Sequence[str]) -> dict[str, Any]:
     if "node" in asked:
         wanted["count"] = asked["node"]
     if "cpu" in asked:
-        threads = max([node.threads for node in ctx.queue.book.cluster.nodes], default=1)
+        threads = max([node.threads for node in ctx.queue.job_table.cluster.nodes], default=1)
         wanted["cores"] = -(-asked["cpu"] // threads)
     return wanted
 
@@ -169,7 +169,7 @@ def _told(ctx: CommandContext, bad: _Bad, what: str) -> None:
 
 def _nodes(ctx: CommandContext, names: Sequence[str], partition: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Node names, and the flags that record how the request named them."""
-    cluster = ctx.queue.book.cluster
+    cluster = ctx.queue.job_table.cluster
     text = ",".join(names)
     if text.upper() == "ALL":
         part = cluster.partition(partition) if partition else None
@@ -182,12 +182,12 @@ def _nodes(ctx: CommandContext, names: Sequence[str], partition: str) -> tuple[t
 
 def _check_names(ctx: CommandContext, one: Reservation) -> None:
     """Validate that users, groups and accounts exist. Raises SlurmError."""
-    book = ctx.queue.book
+    job_table = ctx.queue.job_table
     own = submitter(ctx).account
     rules: tuple[tuple[tuple[str, ...], Callable[[str], bool], Errno], ...] = (
         (one.users, lambda name: find_user(name) is not None, Errno.INVALID_USER),
         (one.groups, lambda name: find_group(name) is not None, Errno.INVALID_GROUP),
-        (one.accounts, lambda name: name in (*book.accounts, own), Errno.INVALID_ACCOUNT),
+        (one.accounts, lambda name: name in (*job_table.accounts, own), Errno.INVALID_ACCOUNT),
     )
     for names, known, errno in rules:
         if not all(known(name.lstrip("-")) for name in names):
@@ -205,11 +205,11 @@ def create(ctx: CommandContext, words: Sequence[str]) -> int:
     start = wanted["start"]
     end = wanted["end"] if "end" in wanted else start + wanted["duration"][1]
     one = Reservation(wanted.get("name", ""), start, end, ())
-    book = ctx.queue.book
+    job_table = ctx.queue.job_table
     try:
         one, count = _changed(ctx, one, wanted)
         _check_names(ctx, one)
-        made = book.reservations.create(one, count, book.jobs.values(), wanted.get("cores"))
+        made = job_table.reservations.create(one, count, job_table.jobs.values(), wanted.get("cores"))
     except SlurmError as error:
         ctx.err(f"Error creating the reservation: {error.text}")
         if error.errno is Errno.NODES_BUSY:
@@ -239,7 +239,7 @@ def _complete(wanted: dict[str, Any]) -> None:
 
 def _changed(ctx: CommandContext, one: Reservation, wanted: dict[str, Any]) -> tuple[Reservation, int]:
     """Apply the requested changes; return the reservation and the number of nodes to choose. Raises SlurmError."""
-    if "licenses" in wanted and wanted["licenses"].partition(":")[0] not in dict(ctx.queue.book.cluster.licenses):
+    if "licenses" in wanted and wanted["licenses"].partition(":")[0] not in dict(ctx.queue.job_table.cluster.licenses):
         raise SlurmError(Errno.INVALID_LICENSES)
     if {"licenses", "burst"} & wanted.keys():
         raise SlurmError(Errno.NOT_SUPPORTED)  # only nodes and cores can be reserved
@@ -285,8 +285,8 @@ def update(ctx: CommandContext, words: Sequence[str]) -> int:
     except _Bad as bad:
         _told(ctx, bad, "No reservation update")
         return 1
-    book = ctx.queue.book
-    one = book.reservations.all.get(wanted["name"])
+    job_table = ctx.queue.job_table
+    one = job_table.reservations.all.get(wanted["name"])
     try:
         if one is None:
             raise SlurmError(Errno.INVALID_RESERVATION)
@@ -295,7 +295,7 @@ def update(ctx: CommandContext, words: Sequence[str]) -> int:
         changed, count = _changed(ctx, one, wanted)
         changed = _moved(changed, wanted)
         _check_names(ctx, changed)
-        book.reservations.update(changed, count, book.jobs.values())
+        job_table.reservations.update(changed, count, job_table.jobs.values())
     except SlurmError as error:
         ctx.err(f"Error updating the reservation: {error.text}")
         ctx.err(f"slurm_update error: {error.text}")
@@ -316,9 +316,9 @@ def _moved(one: Reservation, wanted: dict[str, Any]) -> Reservation:
 
 def delete(ctx: CommandContext, word: str, name: str) -> int:
     """``delete ReservationName=NAME``."""
-    book = ctx.queue.book
+    job_table = ctx.queue.job_table
     try:
-        book.reservations.delete(name, book.jobs.values())
+        job_table.reservations.delete(name, job_table.jobs.values())
     except SlurmError as error:
         ctx.err(f"delete_reservation {word}: {error.text}")
         return 1

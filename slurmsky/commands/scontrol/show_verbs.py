@@ -81,9 +81,9 @@ def _updated(ctx: CommandContext, query: ScontrolQuery, records: int) -> None:
 
 
 def _jobs(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
-    book = ctx.queue.book
+    job_table = ctx.queue.job_table
     if value is None:
-        jobs = [book.jobs[job_id] for job_id in sorted(book.jobs)]
+        jobs = [job_table.jobs[job_id] for job_id in sorted(job_table.jobs)]
         if not jobs and not as_data(query):
             if not query.quiet:
                 ctx.out("No jobs in the system\n")
@@ -104,7 +104,7 @@ def _jobs(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
                 ctx.out(f"Job {value} not found\n")
             return 1
     if as_data(query):
-        return answer(ctx, query, lambda form, about, now: form.jobs_document(jobs, about, now, book.cluster))
+        return answer(ctx, query, lambda form, about, now: form.jobs_document(jobs, about, now, job_table.cluster))
     _updated(ctx, query, len(jobs))
     context = report_context(ctx, query)
     shown = report.show_jobs(jobs, context, detail=query.details, oneliner=query.oneliner)
@@ -123,7 +123,7 @@ def _named_jobs(ctx: CommandContext, text: str) -> list[Job]:
     if match is None or not 0 <= int(match[1] or 0) < NO_VAL:
         raise SlurmError(Errno.INVALID_JOB_ID)
     number, index = int(match[1] or 0), int(match[3] or 0)
-    found = sorted(ctx.queue.book.jobs.values(), key=lambda job: job.job_id)
+    found = sorted(ctx.queue.job_table.jobs.values(), key=lambda job: job.job_id)
     if number:
         found = _newest_first(job_targets.records(ctx.queue, jobids.JobId(number), split=False))
     if match[2] == "+":
@@ -153,7 +153,7 @@ def _newest_first(jobs: list[Job]) -> list[Job]:
 
 
 def _steps(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
-    book = ctx.queue.book
+    job_table = ctx.queue.job_table
     wanted = None
     if value is not None and value[:1].isdecimal():
         try:
@@ -165,7 +165,7 @@ def _steps(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
                 return 1
             records = []
     else:
-        records = [book.jobs[job_id] for job_id in sorted(book.jobs)]
+        records = [job_table.jobs[job_id] for job_id in sorted(job_table.jobs)]
     found: list[tuple[Job, Step]] = [
         (job, step)
         for job in records
@@ -173,7 +173,7 @@ def _steps(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
         if not step.state.finished and (wanted is None or wanted.step is None or str(wanted.step) == step.step_id)
     ]
     if as_data(query):
-        return answer(ctx, query, lambda form, about, now: form.steps_document(found, about, now, book.cluster))
+        return answer(ctx, query, lambda form, about, now: form.steps_document(found, about, now, job_table.cluster))
     context = report_context(ctx, query)
     if wanted is not None and wanted.step is not None and not found:
         ctx.out(f"Job step {value} not found\n")
@@ -188,7 +188,7 @@ def completing(ctx: CommandContext, query: ScontrolQuery) -> None:
     """Print jobs in state COMPLETING, with their nodes."""
     context = report_context(ctx, query)
     now = ctx.queue.clock()
-    for job in ctx.queue.book.jobs.values():
+    for job in ctx.queue.job_table.jobs.values():
         if JobFlag.COMPLETING in job.flags:
             took = timelimit.format_seconds(max(0, int(now - job.end_time)))
             ctx.out(
@@ -233,14 +233,14 @@ def _nodes(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
 
 
 def _partitions(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
-    book = ctx.queue.book
+    job_table = ctx.queue.job_table
     _, cluster = nodes_and_cluster(ctx)
     context = replace(report_context(ctx, query), cluster=cluster)
     found = [part for part in cluster.partitions if value is None or part.name == value]
     if value is not None and not found and not as_data(query):
         ctx.out(f"Partition {value} not found\n")
         return 1
-    shown = [replace(part, state=book.partition_states.get(part.name, part.state)) for part in found]
+    shown = [replace(part, state=job_table.partition_states.get(part.name, part.state)) for part in found]
     if as_data(query):
         return answer(ctx, query, lambda form, about, now: form.partitions_document(shown, about, now, cluster))
     _updated(ctx, query, len(cluster.partitions))
@@ -258,7 +258,7 @@ def _config(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int
         "StateSaveLocation": str(queue.paths.home),
         "SlurmctldHost[0]": queue.host,
         "BOOT_TIME": context.clock.text(queue.started_at),
-        "NEXT_JOB_ID": str(queue.book.next_job_id),
+        "NEXT_JOB_ID": str(queue.job_table.next_job_id),
         "SlurmctldLogFile": str(queue.paths.log),
     }
     ctx.out(report_config.show_config(context, facts, queue.host))
@@ -320,34 +320,36 @@ def _encode(compress: Callable[[list[str]], str]) -> Callable[[CommandContext, S
 
 
 def _licenses(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
-    book = ctx.queue.book
+    job_table = ctx.queue.job_table
     if as_data(query):
-        rows = [(name, total, book.licenses_used.get(name, 0)) for name, total in book.cluster.licenses
+        rows = [(name, total, job_table.licenses_used.get(name, 0)) for name, total in job_table.cluster.licenses
                 if value in (None, name)]  # fmt: skip
         return answer(ctx, query, lambda form, about, now: form.licenses_document(rows, about, now))
-    if not book.cluster.licenses:
+    if not job_table.cluster.licenses:
         ctx.out("No licenses configured in Slurm.\n")
         return 0
-    found = [(name, total) for name, total in book.cluster.licenses if value in (None, name)]
+    found = [(name, total) for name, total in job_table.cluster.licenses if value in (None, name)]
     if not found:
         ctx.out(f"License {value} not found\n")
         return 1
     separator = " " if query.oneliner else "\n    "
     for name, total in found:
-        used = book.licenses_used.get(name, 0)
+        used = job_table.licenses_used.get(name, 0)
         ctx.out(f"LicenseName={name}{separator}Total={total} Used={used} Free={total - used} Reserved=0 Remote=no\n")
     return 0
 
 
 def _reservations(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
-    known = ctx.queue.book.reservations.all
+    known = ctx.queue.job_table.reservations.all
     if value is not None and value not in known and not as_data(query):
         ctx.out(f"Reservation {value} not found\n")
         return 1
     shown = [one for name, one in known.items() if value in (None, name)]
     if as_data(query):
         return answer(
-            ctx, query, lambda form, about, now: form.reservations_document(shown, about, now, ctx.queue.book.cluster)
+            ctx,
+            query,
+            lambda form, about, now: form.reservations_document(shown, about, now, ctx.queue.job_table.cluster),
         )
     _updated(ctx, query, len(known))
     if not known:
@@ -360,12 +362,12 @@ def _reservations(ctx: CommandContext, query: ScontrolQuery, value: str | None) 
 
 def _slurmd(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
     """The agent of the named node; by default of the job's node (SLURMD_NODENAME) where scontrol runs."""
-    node = ctx.queue.book.nodes.get(value or ctx.env.get("SLURMD_NODENAME", ""))
+    node = ctx.queue.job_table.nodes.get(value or ctx.env.get("SLURMD_NODENAME", ""))
     if node is None:
         ctx.err("scontrol: error: slurm_slurmd_info: Connection refused\nslurm_load_slurmd_status:Connection refused")
         return 1
     config, context = node.config, report_context(ctx, query)
-    steps = [f"{job.job_id}.{step.step_id}" for job in ctx.queue.book.jobs.values() if job.state.active
+    steps = [f"{job.job_id}.{step.step_id}" for job in ctx.queue.job_table.jobs.values() if job.state.active
              for step in job.steps.values() if not step.state.finished and config.name in step.nodes]  # fmt: skip
     rows = {
         "Active Steps": ",".join(steps) or "NONE",
@@ -406,19 +408,21 @@ def _assoc(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
         ctx.err(str(problem))
         return problem.code
     known = records(ctx)
-    jobs = ctx.queue.book.jobs.values()
+    jobs = ctx.queue.job_table.jobs.values()
     ctx.out(show_assoc.show(known.cluster, known.user, os.geteuid(), known.accounts, chosen, query.oneliner, jobs))
     return 0
 
 
 def _aliases(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
     """Names of the nodes on this host, or on the named host."""
-    book = ctx.queue.book
+    job_table = ctx.queue.job_table
     here = {ctx.queue.host, ctx.queue.host.partition(".")[0], "localhost"}
     if value is None or value in here:
-        found = [node.name for node in book.cluster.nodes if not node.host_name or node.host_name in here | {node.name}]
+        found = [
+            node.name for node in job_table.cluster.nodes if not node.host_name or node.host_name in here | {node.name}
+        ]
     else:
-        found = [node.name for node in book.cluster.nodes if node.host_name == value != node.name]
+        found = [node.name for node in job_table.cluster.nodes if node.host_name == value != node.name]
     ctx.out(" ".join(found) + "\n" if found else "")
     return 0
 
@@ -428,11 +432,11 @@ def _resources(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> 
     if value is None:
         ctx.err("missing JobId: Success")
         return 0
-    book = ctx.queue.book
+    job_table = ctx.queue.job_table
     number = leading_int(value)
-    job = book.jobs.get(number)
+    job = job_table.jobs.get(number)
     if as_data(query):
-        records = resource_records(job, book.cluster) if job is not None else []
+        records = resource_records(job, job_table.cluster) if job is not None else []
         return answer(ctx, query, lambda form, about, now: form.managed_document("nodes", records, about))
     if job is None or not job.shares or job.state.finished:
         ctx.error(f"JobId={number} lookup failed: {Errno.INVALID_JOB_ID.text}" if job is None

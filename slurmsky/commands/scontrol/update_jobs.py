@@ -98,10 +98,10 @@ def update_job(ctx: CommandContext, words: Words) -> int:
     if texts is None:
         ctx.err(f"{Errno.INVALID_JOB_ID.text} for job {ids}")
         return 1
-    book, life = ctx.queue.book, ctx.queue.life
+    job_table, life = ctx.queue.job_table, ctx.queue.life
     code = 0
     for text in texts:
-        outcome = each(ctx, text, lambda job: change(book, life, job, wanted), "throttle" in wanted)
+        outcome = each(ctx, text, lambda job: change(job_table, life, job, wanted), "throttle" in wanted)
         failed = report(ctx, text, outcome, quiet_success=True)
         if resized and not failed and "SLURM_JOBID" in ctx.env:
             resize_script.write(ctx, text)
@@ -188,7 +188,7 @@ def _named(ctx: CommandContext, name: str, user: int | None) -> str:
     """Ids of the jobs named by JobName=, for a request without JobId=."""
     found = [
         str(job.job_id) if job.array_task_id is None else f"{job.array_job_id}_{job.array_task_id}"
-        for job in ctx.queue.book.jobs.values()
+        for job in ctx.queue.job_table.jobs.values()
         if job.name == name and user in (None, job.uid)
     ]
     if not found:

@@ -100,14 +100,14 @@ def _refusal(asked: _Asked) -> str:
 def expand(ctx: CommandContext, text: str) -> list[str] | None:
     """Expand a node list; None when it names a node outside the cluster."""
     try:
-        names = list(ctx.queue.book.nodes) if text.upper() == "ALL" else hostlist.expand(text)
+        names = list(ctx.queue.job_table.nodes) if text.upper() == "ALL" else hostlist.expand(text)
     except LanguageError:
         return None
-    return names if names and all(name in ctx.queue.book.nodes for name in names) else None
+    return names if names and all(name in ctx.queue.job_table.nodes for name in names) else None
 
 
 def _change(ctx: CommandContext, asked: _Asked) -> Errno | None:
-    book = ctx.queue.book
+    job_table = ctx.queue.job_table
     names = expand(ctx, asked.values.get("names", ""))
     if names is None:
         return Errno.INVALID_NODE_NAME
@@ -119,13 +119,13 @@ def _change(ctx: CommandContext, asked: _Asked) -> Errno | None:
         return Errno.INVALID_NODE_NAME
     changes = {}
     for place, name in enumerate(names):
-        found, problem = _values(book.nodes[name].config, asked.values, place, len(names), problem)
+        found, problem = _values(job_table.nodes[name].config, asked.values, place, len(names), problem)
         if found:
             changes[name] = found
     if changes:
-        book.change_nodes(changes)
+        job_table.change_nodes(changes)
     for name in names:
-        node = book.nodes[name]
+        node = job_table.nodes[name]
         state = "" if refused else asked.state
         if state.startswith("POWER_") and _set_power(ctx, name, state):
             state = ""

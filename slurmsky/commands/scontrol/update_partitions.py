@@ -239,7 +239,7 @@ def _answer(
         return problem.code
     name = wanted["name"]
     try:
-        _apply(ctx, base(ctx.queue.book.cluster.partition(name), name), wanted)
+        _apply(ctx, base(ctx.queue.job_table.cluster.partition(name), name), wanted)
     except SlurmError as problem:
         ctx.err(f"{refusal}: {problem.text}")
         return 1
@@ -248,16 +248,16 @@ def _answer(
 
 def delete(ctx: CommandContext, word: str, name: str) -> int:
     """delete PartitionName=NAME."""
-    book = ctx.queue.book
+    job_table = ctx.queue.job_table
     problem = None
-    if book.cluster.partition(name) is None:
+    if job_table.cluster.partition(name) is None:
         problem = Errno.INVALID_PARTITION
-    elif any(name in job.partition.split(",") and not job.state.finished for job in book.jobs.values()):
+    elif any(name in job.partition.split(",") and not job.state.finished for job in job_table.jobs.values()):
         problem = Errno.PARTITION_IN_USE
     if problem is not None:
         ctx.err(f"delete_partition {word}: {problem.text}")
         return 1
-    book.delete_partition(name)
+    job_table.delete_partition(name)
     ctx.queue.kick()
     return 0
 
@@ -279,5 +279,5 @@ def _apply(ctx: CommandContext, config: PartitionConfig, wanted: Found) -> None:
             named = [*kept, *named] if sign == "+" else kept
             text = ""
         changes["nodes"], changes["nodes_text"] = tuple(named), text
-    ctx.queue.book.put_partition(replace(config, **changes), wanted.get("state", ""))
+    ctx.queue.job_table.put_partition(replace(config, **changes), wanted.get("state", ""))
     ctx.queue.kick()

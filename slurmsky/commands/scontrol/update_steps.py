@@ -41,7 +41,7 @@ def _update(ctx: CommandContext, words: Sequence[str]) -> int:
             raise Unreadable(f"Update of this parameter is not supported: {word}", "Request aborted")
     if minutes is None:
         raise Unreadable("No changes specified")
-    job = ctx.queue.book.jobs.get(job_id)
+    job = ctx.queue.job_table.jobs.get(job_id)
     if job is None:
         raise Unreadable(f"slurm_update error: {Errno.INVALID_JOB_ID.text}")
     if job.state is JobState.PENDING:
@@ -67,7 +67,7 @@ def _limit(ctx: CommandContext, job_id: int, step_id: str, text: str) -> int:
         raise error("Invalid TimeLimit value") from None
     if not sign:
         return minutes
-    job = ctx.queue.book.jobs.get(job_id)
+    job = ctx.queue.job_table.jobs.get(job_id)
     step = job.steps.get(step_id) if job is not None else None
     if step is None:
         raise Unreadable()

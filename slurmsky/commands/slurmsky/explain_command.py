@@ -209,10 +209,10 @@ def _objection(ctx: CommandContext, specs: Sequence[JobSpec]) -> tuple[str, int]
     who = submitter(ctx)
     try:
         for spec in specs:
-            account = account_of(ctx.queue.book, spec, who)
-            ctx.queue.book.policy.qos_of(spec.qos, account)
-            check(ctx.queue.book.cluster, spec, ctx.queue.clock())
-            reason = outgrown(ctx.queue.book.cluster, spec)
+            account = account_of(ctx.queue.job_table, spec, who)
+            ctx.queue.job_table.policy.qos_of(spec.qos, account)
+            check(ctx.queue.job_table.cluster, spec, ctx.queue.clock())
+            reason = outgrown(ctx.queue.job_table.cluster, spec)
             if reason:
                 return f"would wait for ever ({reason}): its partition has fewer nodes or CPUs than it asks for", 0
     except SlurmError as error:

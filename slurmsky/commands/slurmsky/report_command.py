@@ -80,7 +80,7 @@ async def _report(ctx: CommandContext, call: Call, query: SacctQuery) -> int:
     if len(jobs) <= MOST_WITH_SERIES:
         ctx.queue.store.add_series(jobs)
     clock = Clock(ctx.queue.clock(), caller_zone(ctx))
-    context = Report(clock=clock, cluster=ctx.queue.book.cluster)
+    context = Report(clock=clock, cluster=ctx.queue.job_table.cluster)
     # All records are read; a thread computes the page, so that no other command is blocked.
     some = explanations.kinds(jobs)
     told = some[: explanations.MOST_KINDS]

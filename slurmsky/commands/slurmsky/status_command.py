@@ -18,8 +18,8 @@ from ._base import SlurmskyCommand, in_controller
 def record(ctx: CommandContext) -> dict[str, Any]:
     """The status as a record of values."""
     queue = ctx.queue
-    book = queue.book
-    jobs = [book.jobs[job_id] for job_id in book.active | book.pending]
+    job_table = queue.job_table
+    jobs = [job_table.jobs[job_id] for job_id in job_table.active | job_table.pending]
     running = sum(job.state is not JobState.PENDING for job in jobs)
     pending = sum(job.pending_count or 1 for job in jobs if job.state is JobState.PENDING)  # an array's tasks each
     return {
@@ -28,8 +28,8 @@ def record(ctx: CommandContext) -> dict[str, Any]:
         "site": queue.site.source or None,
         "cluster": queue.site.cluster.name,
         "engine": {"name": queue.usual.shown, "reason": queue.usual.reason},
-        "nodes": {"up": sum(use.available for use in book.uses.values()), "all": len(book.nodes)},
-        "nodes_down": [name for name, use in book.uses.items() if not use.available],
+        "nodes": {"up": sum(use.available for use in job_table.uses.values()), "all": len(job_table.nodes)},
+        "nodes_down": [name for name, use in job_table.uses.items() if not use.available],
         "jobs": {"running": running, "pending": pending, "known": queue.store.count()},
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "mail_program": queue.site.cluster.mail_program or None,

@@ -40,7 +40,7 @@ def find(queue: Controller, word: str) -> list[Job]:
     """
     base, bracket, _ = word.partition("_[")
     if bracket and base.isdecimal():
-        rest = queue.book.jobs.get(int(base))
+        rest = queue.job_table.jobs.get(int(base))
         if rest is not None and rest.pending_tasks:
             return [rest]
     try:
@@ -49,7 +49,7 @@ def find(queue: Controller, word: str) -> list[Job]:
         wanted = ()
     queue.flush()
     found = list(queue.store.history(0, queue.clock(), {one.job_id for one in wanted})) if wanted else []
-    chosen = [queue.book.jobs.get(job.job_id, job) for job in found if any(_named(one, job) for one in wanted)]
+    chosen = [queue.job_table.jobs.get(job.job_id, job) for job in found if any(_named(one, job) for one in wanted)]
     if not chosen:
         raise failed(f"slurmsky: why: there is no job {word or repr(word)}", "squeue lists active jobs, sacct all")
     return chosen
@@ -57,7 +57,7 @@ def find(queue: Controller, word: str) -> list[Job]:
 
 def newest(ctx: CommandContext) -> str:
     """The id of the caller's last submission. Raises CommandError."""
-    own = [job for job in ctx.queue.book.jobs.values() if job.uid == os.geteuid()]
+    own = [job for job in ctx.queue.job_table.jobs.values() if job.uid == os.geteuid()]
     if not own:
         raise failed("slurmsky: why: no job of yours waits, runs or ended lately", "sacct lists all jobs")
     last = max(own, key=lambda job: (job.submit_time, job.job_id))
@@ -75,7 +75,7 @@ def _named(one: JobId, job: Job) -> bool:
 async def answers(ctx: CommandContext, jobs: list[Job]) -> list[why.Explanation]:
     """An answer for each job, up to a maximum number."""
     found = []
-    report = Report(clock=Clock(ctx.queue.clock(), caller_zone(ctx)), cluster=ctx.queue.book.cluster)
+    report = Report(clock=Clock(ctx.queue.clock(), caller_zone(ctx)), cluster=ctx.queue.job_table.cluster)
     for job in jobs[:_MOST]:
         known = waiting(ctx.queue, job) if job.state is JobState.PENDING else await output(job)
         found.append(why.explain(job, report, known))
@@ -114,7 +114,7 @@ async def command(ctx: CommandContext, words: tuple[str, ...], as_json: bool) ->
 
 def waiting(queue: Controller, job: Job) -> why.JobFacts:
     """Facts about a pending job: jobs ahead of it, what it waits for, its estimated start."""
-    partition = queue.book.cluster.partition(job.partition.partition(",")[0])
+    partition = queue.job_table.cluster.partition(job.partition.partition(",")[0])
     awaited = tuple(_awaited(queue, job)) if job.dependency else ()
     if partition is None:
         return why.JobFacts(awaited=awaited)
@@ -141,7 +141,7 @@ def waiting(queue: Controller, job: Job) -> why.JobFacts:
 def _before(queue: Controller, job: Job) -> list[Job]:
     """Pending jobs that the scheduler tries first and that could take the same nodes."""
     rank, partitions = queue.scheduler.rank(job), set(job.partition.split(","))
-    others = (queue.book.jobs[job_id] for job_id in queue.book.pending)
+    others = (queue.job_table.jobs[job_id] for job_id in queue.job_table.pending)
     found = [
         one
         for one in others
@@ -162,7 +162,7 @@ def _room(queue: Controller, partition: PartitionConfig) -> str:
     cpus = sum(use.config.cpus for use in up)
     taken = sum(len(use.cpu_ids) for use in up)
     text = f"{taken} of the {cpus} CPUs of partition {partition.name} are in use"
-    theirs = taken - sum(len(queue.book.uses[use.config.name].cpu_ids) for use in up)
+    theirs = taken - sum(len(queue.job_table.uses[use.config.name].cpu_ids) for use in up)
     text += f", {theirs} of them by other users of this machine" if theirs > 0 else ""
     down = [use.config.name for use in uses if not use.available]
     return text + (f"; its nodes {derived.node_list(tuple(down))} are down or drained" if down else "")
@@ -176,7 +176,7 @@ def _start(queue: Controller, job: Job, partition: PartitionConfig, others: bool
     when = job.start_time or (found[0] if found else 0.0)
     if not queue.clock() < when < queue.clock() + 300 * 86400:
         return 0.0, ""
-    running = (queue.book.jobs[job_id] for job_id in queue.book.active)
+    running = (queue.job_table.jobs[job_id] for job_id in queue.job_table.active)
     last = next((one for one in running if one.end_time and abs(one.end_time - when) < 2), None)
     return when, derived.job_id_text(last) if last is not None else ""
 
@@ -184,7 +184,7 @@ def _start(queue: Controller, job: Job, partition: PartitionConfig, others: bool
 def _limit(queue: Controller, job: Job, partition: PartitionConfig) -> str:
     """The limit that delays the job, with its number."""
     if job.reason == "JobArrayTaskLimit":
-        running = queue.book.running_elements(job.array_job_id)
+        running = queue.job_table.running_elements(job.array_job_id)
         run = "runs" if running == 1 else "run"
         return f"{running} of its elements {run}, and at most {job.array_max_running} may at once"
     if job.reason == "PartitionTimeLimit":
@@ -193,10 +193,10 @@ def _limit(queue: Controller, job: Job, partition: PartitionConfig) -> str:
     if job.reason == "PartitionNodeLimit":
         return f"partition {partition.name} has {len(queue.scheduler.uses(partition.name))} nodes"
     if job.reason == "Licenses":
-        total = dict(queue.book.cluster.licenses)
-        used = (f"{queue.book.licenses_used.get(name, 0)} of {most} {name}" for name, most in total.items())
+        total = dict(queue.job_table.cluster.licenses)
+        used = (f"{queue.job_table.licenses_used.get(name, 0)} of {most} {name}" for name, most in total.items())
         return f"it asks for {job.spec.licenses}; in use are {', '.join(used)}"
-    queue.book.policy.begin_pass()  # running jobs may have ended since the last scheduler pass
+    queue.job_table.policy.begin_pass()  # running jobs may have ended since the last scheduler pass
     over = queue.scheduler.over(job, partition)
     return str(over) if over is not None and over.reason == job.reason else ""
 

@@ -29,9 +29,9 @@ _LONGEST = 1024
 _LONGEST_OF = {"std_err": 4096, "std_in": 4096, "std_out": 4096, "dependency": 1024 * 128, "burst_buffer": 1024 * 8}
 
 
-def change(book: JobTable, life: LifeCycle, job: Job, wanted: Wanted) -> None:
+def change(job_table: JobTable, life: LifeCycle, job: Job, wanted: Wanted) -> None:
     """Apply the requested changes. Raises SlurmError; fields that were changed before the error stay changed."""
-    _Change(book, life, job, wanted).run()
+    _Change(job_table, life, job, wanted).run()
 
 
 class _Change(Sizes):
@@ -65,16 +65,16 @@ class _Change(Sizes):
                 job.num_nodes = shown  # what the scheduler found is shown until a change succeeds (node_cnt_wag)
             raise
         finally:
-            self.book.touch(job)
+            self.job_table.touch(job)
 
     # --- helpers
 
     # --- in slurmctld's order
 
     def _throttle(self, count: int) -> None:
-        for member in self.book.array(self.job.array_job_id):
+        for member in self.job_table.array(self.job.array_job_id):
             member.array_max_running = count or None
-            self.book.touch(member)
+            self.job_table.touch(member)
 
     def _partition(self) -> None:
         name = self.wanted["partition"]
@@ -83,10 +83,10 @@ class _Change(Sizes):
         self.still_pending()
         wished = self.job.spec.evolve(partition=name or None)
         try:
-            parts = partitions_of(self.book.cluster, wished)
+            parts = partitions_of(self.job_table.cluster, wished)
         except SlurmError as error:
             raise SlurmError(error.errno) from None  # only sbatch prints which partition was wrong
-        state = self.book.partition_states.get(parts[0].name, parts[0].state)
+        state = self.job_table.partition_states.get(parts[0].name, parts[0].state)
         if state.upper() in ("DRAIN", "INACTIVE"):
             raise SlurmError(Errno.PARTITION_DOWN)
 
@@ -98,10 +98,10 @@ class _Change(Sizes):
 
     def _account(self) -> None:
         self.still_pending()
-        name, policy, job = self.wanted["account"], self.book.policy, self.job
+        name, policy, job = self.wanted["account"], self.job_table.policy, self.job
         if policy.accounts:
             account = policy.account_of(name or None, job.user)
-        elif name and (not self.book.accounts or name in self.book.accounts):
+        elif name and (not self.job_table.accounts or name in self.job_table.accounts):
             account = name
         else:
             return  # accounts are not enforced: the user's default account is charged
@@ -114,9 +114,9 @@ class _Change(Sizes):
 
     def _qos(self) -> None:
         name = self.wanted["qos"]
-        if name and not self.book.policy.qos and name != self.job.qos:
+        if name and not self.job_table.policy.qos and name != self.job.qos:
             return  # no QOS is enforced: that is none
-        qos = self.book.policy.qos_of(name or None, self.job.account)
+        qos = self.job_table.policy.qos_of(name or None, self.job.account)
         if qos == self.job.qos:
             return
         self.still_pending()
@@ -130,7 +130,7 @@ class _Change(Sizes):
     def _reset_accrue(self) -> None:
         self.still_pending()
         if self.job.accrue_time:
-            transitions.accrue(self.job, self.book.clock())
+            transitions.accrue(self.job, self.job_table.clock())
 
     def _reservation(self) -> None:
         name, spec = self.wanted["reservation"], self.job.spec
@@ -139,14 +139,14 @@ class _Change(Sizes):
         if self.job.state not in (JobState.PENDING, JobState.RUNNING):
             raise SlurmError(Errno.NOT_PENDING_NOR_RUNNING)
         wished = spec.evolve(reservation=name or None)
-        checked = self.book.reservations.check(wished, self.job.user, self.job.account)
+        checked = self.job_table.reservations.check(wished, self.job.user, self.job.account)
         if self.job.reason == "ReservationDeleted":
             self.life.release(self.job)
         self.later.append(lambda: self.evolve(reservation=checked.reservation))
 
     def _licenses(self) -> None:
         self.wanted["licenses"] = text = self.wanted["licenses"]
-        check_licenses(self.book.cluster, JobSpec(licenses=text or None))
+        check_licenses(self.job_table.cluster, JobSpec(licenses=text or None))
 
     def _free_texts(self) -> None:
         job, wanted = self.job, self.wanted
@@ -196,7 +196,7 @@ class _Change(Sizes):
             return  # a time that could not be parsed
         if job.state is not JobState.RUNNING:
             raise SlurmError(Errno.IS_NOT_RUNNING)
-        if when < self.book.clock():
+        if when < self.job_table.clock():
             raise SlurmError(Errno.INVALID_TIME)
         self.life.set_end_time(job, when)
         self.evolve(time_limit_min=job.time_limit_min)
@@ -204,7 +204,7 @@ class _Change(Sizes):
     def _deadline(self) -> None:
         if self.job.state is JobState.RUNNING:
             return
-        if self.wanted["deadline"] < self.book.clock():
+        if self.wanted["deadline"] < self.job_table.clock():
             raise SlurmError(Errno.INVALID_TIME)
         self.evolve(deadline=self.wanted["deadline"])
 
@@ -227,7 +227,7 @@ class _Change(Sizes):
         elif value == INFINITE:
             # Released before: an administrator's request gives the job the next priority and removes its nice value.
             if self.privileged:
-                job.priority, job.nice = self.book.take_priority(), 0
+                job.priority, job.nice = self.job_table.take_priority(), 0
                 self.evolve(nice=None, priority=None)
         elif not value:
             self.life.hold(job, by_user=held_by == "JobHeldUser")
@@ -243,7 +243,7 @@ class _Change(Sizes):
             raise SlurmError(Errno.ACCESS_DENIED)
         if not job.priority and self.pending:
             # This ends a hold, too, but slurmctld does not evaluate the job at once.
-            transitions.eligible_from(job, self.book.clock() + UNHELD_S)
+            transitions.eligible_from(job, self.job_table.clock() + UNHELD_S)
         job.priority = max(2, job.priority + job.nice - value)
         job.nice = value
         self.evolve(nice=value)
@@ -277,7 +277,7 @@ class _Change(Sizes):
             return
         self.still_pending()
         if text:
-            known = {feature for node in self.book.cluster.nodes for feature in node.features}
+            known = {feature for node in self.job_table.cluster.nodes for feature in node.features}
             try:
                 if not set(constraint.parse(text).names()) <= known:
                     raise SlurmError(errno)
@@ -317,7 +317,7 @@ class _Change(Sizes):
 
     def _begin(self) -> None:
         self.still_pending()
-        when = max(self.wanted["begin_time"], int(self.book.clock()))
+        when = max(self.wanted["begin_time"], int(self.job_table.clock()))
         self.evolve(begin=when)
         transitions.not_before(self.job, when)
 
@@ -327,7 +327,7 @@ class _Change(Sizes):
         if self.pending:
             self.evolve(licenses=self.wanted["licenses"] or None)
         elif self.wanted["licenses"] != (self.job.spec.licenses or ""):
-            self.book.change_licenses(self.job, self.wanted["licenses"])
+            self.job_table.change_licenses(self.job, self.wanted["licenses"])
 
     def _reboot(self) -> None:
         self.still_pending()

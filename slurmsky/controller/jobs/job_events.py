@@ -37,16 +37,16 @@ _MANAGED = "SkyPilot managed job"
 class Events:
     """The receiver of events."""
 
-    def __init__(self, book: JobTable, life: LifeCycle) -> None:
-        self.book = book
+    def __init__(self, job_table: JobTable, life: LifeCycle) -> None:
+        self.job_table = job_table
         self.life = life
-        self.health = NodeHealth(book, life.node_changed)
+        self.health = NodeHealth(job_table, life.node_changed)
         self._uncommitted: set[int] = set()  # jobs whose first step is in memory only
 
     def take(self, event: Event) -> None:
         """Apply one event of an agent or an engine; events of ended runs are ignored."""
         if isinstance(event, JobEvent):
-            job = self.book.jobs.get(event.job_id)
+            job = self.job_table.jobs.get(event.job_id)
             if job is not None and event.run in (job.restarts, PRESENT_RUN):  # else of a run whose end is known
                 handler = _HANDLERS.get(type(event))
                 if handler is not None:
@@ -67,7 +67,7 @@ class Events:
         if event.nodes:
             self._real_nodes(job, event)
         if job.launched:
-            self._running(job, event.time or self.book.clock())
+            self._running(job, event.time or self.job_table.clock())
         elif JobFlag.CONFIGURING in job.flags:
             self._configured(job, event)
         if event.step is not None:
@@ -75,7 +75,7 @@ class Events:
             # job's next event, with which the step is committed.
             job.steps.setdefault(event.step.step_id, event.step)
             if event.nodes:
-                self.book.touch_step(job, event.step)
+                self.job_table.touch_step(job, event.step)
             else:
                 self._uncommitted.add(job.job_id)
 
@@ -83,11 +83,11 @@ class Events:
         """The nodes of a CONFIGURING job are up: its run time starts now."""
         if JobFlag.CONFIGURING not in job.flags:
             return
-        since = event.time or self.book.clock()
-        for part in self.book.components(job):
+        since = event.time or self.job_table.clock()
+        for part in self.job_table.components(job):
             transitions.nodes_ready(part, since)
             part.system_comment = ""
-            self.book.touch(part)
+            self.job_table.touch(part)
             self.life.changed(part)
         self.life.mailer.watch_limit(job)
 
@@ -95,14 +95,14 @@ class Events:
         """Record what delays the nodes of a job."""
         if JobFlag.CONFIGURING in job.flags and job.system_comment != event.comment:
             job.system_comment = event.comment
-            self.book.touch(job)
+            self.job_table.touch(job)
 
     def _managed(self, job: Job, event: ManagedJobNamed) -> None:
-        for part in self.book.components(job):
+        for part in self.job_table.components(job):
             part.managed_job_id = event.managed_job_id
             said = f"{_MANAGED} {part.managed_job_id} ({event.name})"
             part.system_comment = "; ".join(filter(None, (said, event.note)))
-            self.book.touch(part)
+            self.job_table.touch(part)
 
     def _missing(self, job: Job, event: Missing) -> None:
         """The job's node does not know the job: the launch was lost with its sender or its receiver."""
@@ -113,11 +113,11 @@ class Events:
 
     def _running(self, job: Job, since: float) -> None:
         """The nodes of a launched job are up and its script has begun."""
-        for part in self.book.components(job):
+        for part in self.job_table.components(job):
             transitions.run(part, since)
             if part.managed_job_id and not part.system_comment.startswith(_MANAGED):
                 part.system_comment = f"{_MANAGED} {part.managed_job_id}"  # its launch is complete
-            self.book.touch(part)
+            self.job_table.touch(part)
             self.life.changed(part)
         self.life.mailer.watch_limit(job)
         self.life.mailer.tell("BEGIN", job)
@@ -126,7 +126,7 @@ class Events:
         """An engine that makes nodes on demand reports its progress."""
         if job.state.finished:
             return
-        for part in self.book.components(job):
+        for part in self.job_table.components(job):
             self._engine_state_of(part, event)
         if event.state == "REQUEUED":
             self.life.mailer.tell("REQUEUE", job)
@@ -138,26 +138,26 @@ class Events:
             restarts = job.restarts + 1 if event.restarts is None else event.restarts
             self._started_over(job, restarts, event.reason or "NodeDown")
         elif event.state == "CONFIGURING" and job.launched:
-            transitions.configure(job, self.book.clock())
+            transitions.configure(job, self.job_table.clock())
         elif job.launched:
             transitions.back_to_pending(job, event.reason or "Resources", event.desc)
-        self.book.touch(job)
+        self.job_table.touch(job)
         self.life.changed(job)
 
     def _started_over(self, job: Job, restarts: int, reason: str) -> None:
         """The engine lost the nodes and starts the job again automatically."""
-        self.book.supersede(transitions.lost_run(job, self.book.clock()))
+        self.job_table.supersede(transitions.lost_run(job, self.job_table.clock()))
         transitions.start_over(job, restarts, reason)
 
     def _real_nodes(self, job: Job, event: Started) -> None:
         """An engine without fixed nodes reports the nodes of a job."""
-        parts = self.book.components(job)
+        parts = self.job_table.components(job)
         shares = [share for part in parts for share in part.shares]
         for share, node in zip(shares, event.nodes, strict=False):
             share.name, share.address = node
         for part in parts:
             part.batch_host = part.shares[0].name
-            self.book.touch(part)
+            self.job_table.touch(part)
 
     def _step_changed(self, job: Job, event: StepChanged) -> None:
         self._step(job, event.step)
@@ -166,18 +166,18 @@ class Events:
         if job.job_id in self._uncommitted:
             self._uncommitted.discard(job.job_id)
             for begun in job.steps.values():
-                self.book.touch_step(job, begun)
+                self.job_table.touch_step(job, begun)
         # The agent of a het job's leader reports the steps of all components.
-        job = self.book.jobs.get(step.job_id, job) if job.het_job_id else job
+        job = self.job_table.jobs.get(step.job_id, job) if job.het_job_id else job
         job.steps[step.step_id] = step
         if step.state.finished and step.step_id not in ("batch", "extern"):
             transitions.note_step_end(job, step.exit_code)
-        self.book.touch_step(job, step)
-        self.book.touch(job)
+        self.job_table.touch_step(job, step)
+        self.job_table.touch(job)
         self.life.changed(job)
 
     def _node_facts(self, event: NodeFacts) -> None:
-        node = self.book.nodes.get(event.node)
+        node = self.job_table.nodes.get(event.node)
         if node is not None:
             node.load = node.load if event.load is None else event.load
             node.free_mib = node.free_mib if event.free_mib is None else event.free_mib

@@ -25,8 +25,8 @@ def spool_id(job: Job) -> int:
 class LaunchBuilder:
     """Builds launches; caches what the elements of an array share."""
 
-    def __init__(self, book: JobTable, jobs_dir: Path, host: str) -> None:
-        self.book = book
+    def __init__(self, job_table: JobTable, jobs_dir: Path, host: str) -> None:
+        self.job_table = job_table
         self.jobs_dir = jobs_dir
         self.host = host
         self._jobs = str(jobs_dir)
@@ -44,15 +44,15 @@ class LaunchBuilder:
 
     def launch_of(self, job: Job) -> Launch:
         """The launch that is sent to the agents."""
-        book = self.book
+        job_table = self.job_table
         # The first time limit that expires ends all components.
-        spans = [part.time_limit_min for part in book.components(job) if part.time_limit_min is not None]
+        spans = [part.time_limit_min for part in job_table.components(job) if part.time_limit_min is not None]
         limit = min(spans, default=None)
         over = self.over_time_limit_min(job)
         node = job.nodes[0] if job.nodes else ""
         stdout = file_path(job, job.stdout, node) if job.is_batch else ""
         stderr = file_path(job, job.stderr, node) if job.is_batch and job.stderr else ""
-        components = book.components(job) if job.het_job_id else []
+        components = job_table.components(job) if job.het_job_id else []
         around = self.surroundings(job)
         return Launch(
             job_id=job.job_id,
@@ -83,7 +83,7 @@ class LaunchBuilder:
             rlimits=resource_limits.propagated(around.rlimits, job.spec.propagate),
             start_time=job.start_time,
             time_limit_s=None if limit is None or limit >= INFINITE else (limit + over) * 60,
-            kill_wait_s=book.cluster.kill_wait_s,
+            kill_wait_s=job_table.cluster.kill_wait_s,
             restart_count=job.restarts,
             array_job_id=job.array_job_id,
             array_task_id=job.array_task_id,
@@ -97,16 +97,16 @@ class LaunchBuilder:
                 HetComponent(part.job_id, part.name, part.account, part.partition, part.qos, part.spec, part.shares)
                 for part in components
             ],
-            task_prolog=book.cluster.task_prolog,
-            task_epilog=book.cluster.task_epilog,
+            task_prolog=job_table.cluster.task_prolog,
+            task_epilog=job_table.cluster.task_epilog,
             exclusive=job.spec.whole_nodes,
-            elastic=book.cluster.open and job.engine == "local",
+            elastic=job_table.cluster.open and job.engine == "local",
             record=[json.loads(job_to_json(part)) for part in components or [job]] if job.launched else [],
         )
 
     def over_time_limit_min(self, job: Job) -> int:
         """Minutes beyond its limit that a job's partition, or the cluster, lets it run (OverTimeLimit)."""
-        partition = self.book.cluster.partition(job.partition)
+        partition = self.job_table.cluster.partition(job.partition)
         if partition is not None and partition.over_time_limit_min is not None:
             return partition.over_time_limit_min
-        return self.book.cluster.over_time_limit_min
+        return self.job_table.cluster.over_time_limit_min

@@ -37,14 +37,14 @@ class LifeCycle:
 
     def __init__(
         self,
-        book: JobTable,
+        job_table: JobTable,
         engine: Router,
         launches: LaunchBuilder,
         kick: Callable[[], None],
         mailer: Mailer,
         restore: Callable[[Job], bool] = lambda job: True,
     ) -> None:
-        self.book = book
+        self.job_table = job_table
         self.engine = engine
         self.launches = launches
         self.kick = kick
@@ -129,17 +129,17 @@ class LifeCycle:
     ) -> None:
         """End the job: free its nodes, complete its record. ``began``: its script or a step of it ran."""
         if holds_allocation(job):
-            self.book.free_shares(job)
-        transitions.end(job, state, exit_code, exit_signal, self.book.clock(), reason, at, comment, began)
-        self.book.touch(job)
-        self.book.finished(job)
+            self.job_table.free_shares(job)
+        transitions.end(job, state, exit_code, exit_signal, self.job_table.clock(), reason, at, comment, began)
+        self.job_table.touch(job)
+        self.job_table.finished(job)
         self.changed(job)
         if job.het_job_id and not job.het_offset:
-            for part in self.book.components(job):
+            for part in self.job_table.components(job):
                 if part is not job and (not part.state.finished or JobFlag.COMPLETING in part.flags):
                     self.end(part, state, exit_code, exit_signal, reason, at, comment, began)
         self.mailer.tell_end(job)
-        self.book.counters.job_over(state)
+        self.job_table.counters.job_over(state)
         self._tell("ended", job)
         self.kick()
 
@@ -160,7 +160,7 @@ class LifeCycle:
             self.terminate(job, JobState.CANCELLED)
             return
         if job.state is JobState.PENDING:
-            for part in self.book.components(job) if job.het_job_id else [job]:
+            for part in self.job_table.components(job) if job.het_job_id else [job]:
                 if part.state is JobState.PENDING:
                     transitions.cancelled_by(part, uid)
                     transitions.never_started(part)
@@ -169,31 +169,31 @@ class LifeCycle:
                     transitions.keep_reason(part, reason)
                     if part.array_task_id is not None and not part.restarts:
                         # slurmctld only clears the element's bit: it never had a record in memory
-                        self.book.drop(part)
+                        self.job_table.drop(part)
             return
         self.terminate(job, JobState.CANCELLED)
 
     def terminate(self, job: Job, state: JobState, kill_wait_s: int | None = None) -> None:
         """End a running job; it shows ``state`` at once and is COMPLETING until its agent reports the end."""
-        wait = self.book.cluster.kill_wait_s if kill_wait_s is None else kill_wait_s
-        transitions.complete(job, state, self.book.clock())
-        self.book.touch(job)
+        wait = self.job_table.cluster.kill_wait_s if kill_wait_s is None else kill_wait_s
+        transitions.complete(job, state, self.job_table.clock())
+        self.job_table.touch(job)
         self.changed(job)
         self._to_engine(job, self.engine.terminate(job.job_id, state.name, signals.SIGTERM, wait))
         if job.het_job_id and not job.het_offset:
-            for part in self.book.components(job):
+            for part in self.job_table.components(job):
                 if part is not job and (part.state.active or part.launched):
                     transitions.complete(part, state, job.end_time)
                     transitions.cancelled_by(part, job.cancelled_by)
-                    self.book.touch(part)
+                    self.job_table.touch(part)
 
     def leader(self, job: Job) -> Job:
         """The job whose agents run this job: of a het job's component the leader, else the job itself."""
-        return self.book.jobs.get(job.het_job_id, job) if job.het_job_id else job
+        return self.job_table.jobs.get(job.het_job_id, job) if job.het_job_id else job
 
     def _end_of_all(self, job: Job) -> float | None:
         """The epoch second at which the first time limit of its components expires; None: no limit."""
-        return min((part.end_time for part in self.book.components(job) if part.end_time), default=None)
+        return min((part.end_time for part in self.job_table.components(job) if part.end_time), default=None)
 
     def _to_engine(self, job: Job, request: Any) -> None:
         async def send() -> None:
@@ -203,7 +203,7 @@ class LifeCycle:
             except EngineError as error:
                 log.warning("job %d: %s", job.job_id, error)
                 job.system_comment = str(error)
-                self.book.touch(job)
+                self.job_table.touch(job)
 
         background(send())
 
@@ -239,9 +239,9 @@ class LifeCycle:
 
     def _show_stopped(self, job: Job, stopped: bool) -> None:
         """Show a running job as STOPPED from SIGSTOP to SIGCONT. Source: slurmctld's agent.c."""
-        for part in self.book.components(job):
+        for part in self.job_table.components(job):
             transitions.show_stopped(part, stopped)
-            self.book.touch(part)
+            self.job_table.touch(part)
 
     def set_aside(self, job: Job, problem: Exception) -> None:
         """Hold a job that an internal error keeps from starting, so that all other jobs start as usual.
@@ -249,26 +249,26 @@ class LifeCycle:
         The log has the traceback; after ``scontrol release`` the job is tried again.
         """
         log.error("job %d is held, its scheduling failed: %s", job.job_id, problem, exc_info=problem)
-        for part in self.book.components(job):
+        for part in self.job_table.components(job):
             if part.shares:
-                self.book.free_shares(part)
+                self.job_table.free_shares(part)
             transitions.set_aside(part, "internal error, see the controller's log")
-            self.book.touch(part)
+            self.job_table.touch(part)
         self.changed(job)
 
     def reservation_over(self, one: Reservation) -> None:
         """End the jobs that run in an expired reservation (ResvOverRun=0); hold those that wait for it alone."""
-        for job in running_in(one, self.book.jobs.values()):
+        for job in running_in(one, self.job_table.jobs.values()):
             self.terminate(job, JobState.TIMEOUT)
-        if one.name in self.book.reservations.all:
+        if one.name in self.job_table.reservations.all:
             return  # it recurs
-        for job in [self.book.jobs[job_id] for job_id in self.book.pending]:
+        for job in [self.job_table.jobs[job_id] for job_id in self.job_table.pending]:
             if names_of(job.spec) == (one.name,):
                 if "NO_HOLD_JOBS_AFTER_END" in one.flags:
                     job.spec = job.spec.evolve(reservation=None)
                 else:
                     transitions.hold(job, "ReservationDeleted")
-                self.book.touch(job)
+                self.job_table.touch(job)
 
     def hold(self, job: Job, by_user: bool) -> None:
         """scontrol hold/uhold. Raises SlurmError for a finished job; a running job keeps running."""
@@ -276,7 +276,7 @@ class LifeCycle:
         if job.state.finished:
             raise SlurmError(Errno.JOB_FINISHED)
         transitions.hold(job, "JobHeldUser" if by_user else "JobHeldAdmin")
-        self.book.touch(job)
+        self.job_table.touch(job)
         self.kick()
 
     def release(self, job: Job) -> None:
@@ -284,9 +284,9 @@ class LifeCycle:
         self._ours(job)
         if job.state.finished:
             raise SlurmError(Errno.JOB_FINISHED)
-        for part in self.book.components(job) if job.het_job_id else [job]:
-            transitions.release(part, self.book.take_priority(), self.book.clock())
-            self.book.touch(part)
+        for part in self.job_table.components(job) if job.het_job_id else [job]:
+            transitions.release(part, self.job_table.take_priority(), self.job_table.clock())
+            self.job_table.touch(part)
         self.kick()
 
     def requeue(self, job: Job, how: str = "requeue") -> None:
@@ -308,9 +308,9 @@ class LifeCycle:
                     raise SlurmError(Errno.DISABLED)
                 self.run_again(job, job.state)
             return
-        for part in self.book.components(job):
+        for part in self.job_table.components(job):
             transitions.completing(part)
-            self.book.touch(part)
+            self.job_table.touch(part)
         self._end_run(job)
 
     def _end_run(self, job: Job) -> None:
@@ -320,7 +320,7 @@ class LifeCycle:
                 job.job_id,
                 "REQUEUED" if job.state.active else job.state.name,
                 signals.SIGTERM,
-                self.book.cluster.kill_wait_s,
+                self.job_table.cluster.kill_wait_s,
             ),
         )
 
@@ -338,23 +338,23 @@ class LifeCycle:
     def run_again(self, job: Job, old_state: JobState = JobState.PENDING) -> None:
         """End this run and queue the job with all its components again; the ended run's record is a duplicate."""
         try:
-            self.book.flush()  # steps that were reported so far belong to the run that ends here
+            self.job_table.flush()  # steps that were reported so far belong to the run that ends here
         except StoreError as error:
             log.warning("%s", error)
         requested = job.flags & transitions.REQUEUE_REQUESTED
-        for part in self.book.components(job):
+        for part in self.job_table.components(job):
             transitions.requeue_like(part, requested)
             self._run_again(part, old_state)
         self.mailer.tell("REQUEUE", job)
         self.kick()
 
     def _run_again(self, job: Job, old_state: JobState) -> None:
-        now = self.book.clock()
+        now = self.job_table.clock()
         if holds_allocation(job):
-            self.book.free_shares(job)
-        self.book.supersede(transitions.ended_run(job, old_state, now))
-        transitions.requeue(job, now, 0 if job.priority else self.book.take_priority())
-        self.book.touch(job)
+            self.job_table.free_shares(job)
+        self.job_table.supersede(transitions.ended_run(job, old_state, now))
+        transitions.requeue(job, now, 0 if job.priority else self.job_table.take_priority())
+        self.job_table.touch(job)
         self.changed(job)
 
     def again_at(self, job: Job, start: int) -> None:
@@ -362,7 +362,7 @@ class LifeCycle:
         self.run_again(job, job.state)
         job.spec = job.spec.evolve(begin=start)
         transitions.not_before(job, start)
-        self.book.touch(job)
+        self.job_table.touch(job)
 
     def _tell(self, event: str, job: Job) -> None:
         for listener in tuple(self.listeners):
@@ -377,10 +377,10 @@ class LifeCycle:
         if job.state is not JobState.RUNNING:
             raise SlurmError(Errno.ALREADY_DONE if job.state.finished else Errno.NOT_SUPPORTED)
         self._in_reach(job)
-        now = self.book.clock()
-        for part in self.book.components(job):
+        now = self.job_table.clock()
+        for part in self.job_table.components(job):
             transitions.suspend(part, now)
-            self.book.touch(part)
+            self.job_table.touch(part)
         self._to_engine(job, self.engine.suspend(job.job_id))
 
     def resume(self, job: Job) -> None:
@@ -391,11 +391,11 @@ class LifeCycle:
                 raise SlurmError(Errno.JOB_FINISHED)
             raise SlurmError(Errno.JOB_PENDING if job.state is JobState.PENDING else Errno.NOT_SUSPENDED)
         self._in_reach(job)
-        now = self.book.clock()
+        now = self.job_table.clock()
         gap = now - job.suspend_time
-        for part in self.book.components(job):
-            transitions.resume(part, self.book.take_priority(), now, gap)
-            self.book.touch(part)
+        for part in self.job_table.components(job):
+            transitions.resume(part, self.job_table.take_priority(), now, gap)
+            self.job_table.touch(part)
         if job.time_limit_min is not None and job.time_limit_min < INFINITE:
             self._to_engine(job, self.engine.limit(job.job_id, self._end_of_all(job)))
         self._to_engine(job, self.engine.resume(job.job_id))
@@ -411,7 +411,7 @@ class LifeCycle:
             raise SlurmError(Errno.NOT_SUPPORTED)
         self._ours(job)
         self._in_reach(job)
-        self.book.shrink(job, nodes)
+        self.job_table.shrink(job, nodes)
         self._to_engine(job, self.engine.shrink(job.job_id, [share.name for share in job.shares]))
         self.changed(job)
         self.kick()
@@ -423,7 +423,7 @@ class LifeCycle:
         transitions.set_time_limit(job, minutes)
         if job.state.active:
             self._to_engine(job, self.engine.limit(self.leader(job).job_id, self._end_of_all(job)))
-        self.book.touch(job)
+        self.job_table.touch(job)
         self.kick()
 
     def set_step_limit(self, job: Job, step: Step, minutes: int) -> None:
@@ -432,7 +432,7 @@ class LifeCycle:
         step.time_limit_min = minutes
         end = step.start_time + minutes * 60 if minutes < INFINITE else None
         self._to_engine(job, self.engine.limit(self.leader(job).job_id, end, step.step_id))
-        self.book.touch(job)
+        self.job_table.touch(job)
 
     def set_end_time(self, job: Job, when: float) -> None:
         """Set the end of a running job, to the second; its time limit follows from the end, in minutes."""
@@ -444,17 +444,17 @@ class LifeCycle:
 
     def element(self, base: Job, task: int) -> Job | None:
         """The record of an array's element, split off from the pending rest where it must differ from the rest."""
-        found = self.book.element(base.array_job_id, task)
+        found = self.job_table.element(base.array_job_id, task)
         if found is not None:
             return found
         if any(task in part for part in base.pending_tasks):
-            return split_element(self.book, base, task)
+            return split_element(self.job_table, base, task)
         return None
 
     def evict(self, name: str) -> None:
         """End the jobs of a removed node: requeue those that may run again. Source: kill_running_job_by_node_name."""
-        for job_id in tuple(self.book.nodes[name].jobs):
-            job = self.book.jobs[job_id]
+        for job_id in tuple(self.job_table.nodes[name].jobs):
+            job = self.job_table.jobs[job_id]
             if job.state.active:
                 transitions.fail_node(job, name)
                 if job.spec.requeue and job.is_batch:
@@ -464,7 +464,7 @@ class LifeCycle:
 
     def node_state(self, name: str, word: str, reason: str, user: str) -> None:
         """scontrol update NodeName State=."""
-        node = self.book.nodes[name]
+        node = self.job_table.nodes[name]
         if word in ("DRAIN", "DRAINING", "DRAINED"):
             node.flags |= NodeFlag.DRAIN
         elif word in ("RESUME", "UNDRAIN", "IDLE"):
@@ -476,9 +476,9 @@ class LifeCycle:
             node.state = NodeState.DOWN
             self.evict(name)
         if reason:
-            node.reason, node.reason_user, node.reason_time = reason, user, self.book.clock()
-        self.book.refresh_node(node)
-        self.book.keep_states()
+            node.reason, node.reason_user, node.reason_time = reason, user, self.job_table.clock()
+        self.job_table.refresh_node(node)
+        self.job_table.keep_states()
         self.node_changed(name, word)
 
     def node_changed(self, name: str, word: str) -> None:

@@ -20,58 +20,58 @@ _USER = "slurm"
 class NodeHealth:
     """Applies what an engine reports about its nodes; ``changed(name, word)`` runs after each change."""
 
-    def __init__(self, book: JobTable, changed: Callable[[str, str], None]) -> None:
-        self._book = book
+    def __init__(self, job_table: JobTable, changed: Callable[[str, str], None]) -> None:
+        self._job_table = job_table
         self._changed = changed
         self._drained: set[str] = set()  # nodes that an engine drained
 
     def down(self, name: str, reason: str) -> None:
         """Set a node DOWN; a node that is already down keeps its reason, also where a user set it down."""
-        node = self._book.nodes.get(name)
+        node = self._job_table.nodes.get(name)
         if node is None or node.state is NodeState.DOWN:
             return
         log.error("node %s is down: %s", name, reason)
         node.state = NodeState.DOWN
         node.flags |= NodeFlag.NOT_RESPONDING
         if not node.flags & NodeFlag.DRAIN or not node.reason:
-            node.reason, node.reason_user, node.reason_time = reason, _USER, self._book.clock()
-        self._book.refresh_node(node)
+            node.reason, node.reason_user, node.reason_time = reason, _USER, self._job_table.clock()
+        self._job_table.refresh_node(node)
         self._changed(name, "DOWN")
 
     def drain(self, name: str, reason: str) -> None:
         """Give a node no further jobs until an engine reports it as up; a node that a user drained stays drained."""
-        node = self._book.nodes.get(name)
+        node = self._job_table.nodes.get(name)
         if node is None or node.flags & NodeFlag.DRAIN:
             return
         log.info("node %s is drained: %s", name, reason)
         self._drained.add(name)
         node.flags |= NodeFlag.DRAIN
-        node.reason, node.reason_user, node.reason_time = reason, _USER, self._book.clock()
-        self._book.refresh_node(node)
+        node.reason, node.reason_user, node.reason_time = reason, _USER, self._job_table.clock()
+        self._job_table.refresh_node(node)
         self._changed(name, "DRAINED")
 
     def _undrain(self, name: str) -> None:
-        node = self._book.nodes.get(name)
+        node = self._job_table.nodes.get(name)
         self._drained.discard(name)
         if node is None or node.reason_user != _USER:
             return  # a user drained it meanwhile
         node.flags &= ~NodeFlag.DRAIN
         node.reason, node.reason_user, node.reason_time = "", "", 0.0
-        self._book.refresh_node(node)
+        self._job_table.refresh_node(node)
         self._changed(name, "UP")
 
     def up(self, name: str) -> None:
         """An agent answers: the node returns to service, unless ReturnToService=0 leaves that to the administrator."""
-        node = self._book.nodes.get(name)
+        node = self._job_table.nodes.get(name)
         if name in self._drained:
             self._undrain(name)
         if node is None or not node.flags & NodeFlag.NOT_RESPONDING:
             return
         node.flags &= ~NodeFlag.NOT_RESPONDING
-        if node.state is NodeState.DOWN and dict(self._book.cluster.parameters).get("ReturnToService", "2") != "0":
+        if node.state is NodeState.DOWN and dict(self._job_table.cluster.parameters).get("ReturnToService", "2") != "0":
             log.info("node %s responds again", name)
             node.state = NodeState.IDLE
             if not node.flags & NodeFlag.DRAIN:
                 node.reason, node.reason_user, node.reason_time = "", "", 0.0
-        self._book.refresh_node(node)
+        self._job_table.refresh_node(node)
         self._changed(name, "UP")

@@ -77,36 +77,36 @@ class Applied:
 
 def apply(
     plan: Plan,
-    book: JobTable,
+    job_table: JobTable,
     engine_of: Callable[[str], str] = lambda partition: "local",
     ready_in: Callable[[Sequence[str], str], float] = lambda names, partition: 0.0,
 ) -> Applied:
     """Carry out a plan in the job table. A start that raises concerns its own job alone."""
-    now, done = book.clock(), Applied(broken=list(plan.broken))
+    now, done = job_table.clock(), Applied(broken=list(plan.broken))
     for job, dollars in plan.prices:
         job.hourly_cost = dollars
     for job in plan.dependency_met:
         transitions.dependency_met(job, now)
-        book.touch(job)
+        job_table.touch(job)
     for job in plan.eligible:
         transitions.make_eligible(job, now)
     for start in plan.starts:
         job = start.job
         try:
             if start.task is not None:
-                job = split_element(book, start.job, start.task)
-            _begin(job, start, book, engine_of(start.partition), ready_in, now)
+                job = split_element(job_table, start.job, start.task)
+            _begin(job, start, job_table, engine_of(start.partition), ready_in, now)
         except Exception as problem:
             done.broken.append((job, problem))
         else:
             done.started.append(job)
-            done.awaited = done.awaited or book.has_dependents(job)
+            done.awaited = done.awaited or job_table.has_dependents(job)
     for wait in plan.waits:
-        _wait(wait, book, now)
+        _wait(wait, job_table, now)
     return done
 
 
-def _wait(wait: Wait, book: JobTable, now: float) -> None:
+def _wait(wait: Wait, job_table: JobTable, now: float) -> None:
     job, changed = wait.job, False
     if wait.start is not None:
         transitions.plan_start(job, wait.start)
@@ -118,13 +118,13 @@ def _wait(wait: Wait, book: JobTable, now: float) -> None:
         transitions.dependency_unmet(job, *wait.dependency)
         changed = True
     if transitions.wait(job, wait.reason, wait.desc, now) or changed:
-        book.touch(job)
+        job_table.touch(job)
 
 
 def _begin(
     job: Job,
     start: Start,
-    book: JobTable,
+    job_table: JobTable,
     engine: str,
     ready_in: Callable[[Sequence[str], str], float],
     now: float,
@@ -139,6 +139,6 @@ def _begin(
         transitions.await_nodes(job, start.shares, engine)
     else:
         transitions.begin(job, start.shares, engine, now, wait)
-        book.counters.started += 1
-    book.book_shares(job)
-    book.touch(job)
+        job_table.counters.started += 1
+    job_table.book_shares(job)
+    job_table.touch(job)

@@ -28,8 +28,8 @@ Wanted = Mapping[str, Any]
 class Sizes:
     """A job to be changed, and the steps that change its size."""
 
-    def __init__(self, book: JobTable, life: LifeCycle, job: Job, wanted: Wanted) -> None:
-        self.book = book
+    def __init__(self, job_table: JobTable, life: LifeCycle, job: Job, wanted: Wanted) -> None:
+        self.job_table = job_table
         self.life = life
         self.job = job
         self.wanted = dict(wanted)
@@ -76,7 +76,7 @@ class Sizes:
         wished = self.job.spec.evolve(**changes)
         if changes.get("gres"):  # validated along with what the job requested before
             _one_kind(f"{self.job.spec.gres or ''},{changes['gres']}")
-        known = {name for node in self.book.cluster.nodes for name, _, _ in node.gres} | {"gpu"}
+        known = {name for node in self.job_table.cluster.nodes for name, _, _ in node.gres} | {"gpu"}
         try:
             if gres_names(wished) - known:
                 raise SlurmError(Errno.INVALID_GRES)
@@ -200,11 +200,11 @@ class Sizes:
         if not self.pending:
             return
         names = job.partition.split(",")
-        first = self.book.cluster.partition(names[0])
+        first = self.job_table.cluster.partition(names[0])
         if first is None:
             return
-        room = sum(node.cpus for node in partition_nodes(self.book.cluster, first))
-        inactive = self.book.partition_states.get(first.name, first.state).upper() == "INACTIVE"
+        room = sum(node.cpus for node in partition_nodes(self.job_table.cluster, first))
+        inactive = self.job_table.partition_states.get(first.name, first.state).upper() == "INACTIVE"
         if inactive or 0 < room < job.num_cpus:
             raise SlurmError(Errno.PART_CONFIG_UNAVAILABLE)
         if not (job.reason.startswith("JobHeld") or job.reason == "ReservationDeleted"):
@@ -242,7 +242,7 @@ class Sizes:
             names = hostlist.expand(text)
         except LanguageError as error:
             raise SlurmError(Errno.INVALID_NODE_NAME) from error
-        if not set(names) <= {node.name for node in self.book.cluster.nodes}:
+        if not set(names) <= {node.name for node in self.job_table.cluster.nodes}:
             raise SlurmError(Errno.INVALID_NODE_NAME)
         return names
 

@@ -53,17 +53,17 @@ def time_limit(spec: JobSpec, partition: PartitionConfig) -> int | None:
     return partition.max_time_min
 
 
-def limit_in(book: JobTable, job: Job, partition: PartitionConfig) -> int | None:
+def limit_in(job_table: JobTable, job: Job, partition: PartitionConfig) -> int | None:
     """The effective limit of a job in a partition: a job that requests none gets at most its QOS's limit."""
     limit = time_limit(job.spec, partition)
     if job.spec.time_limit_min is not None:
         return limit
-    wall = book.policy.wall(job.qos, job.account, partition)
+    wall = job_table.policy.wall(job.qos, job.account, partition)
     return wall if limit is None else min(limit, wall)
 
 
 def admit(
-    book: JobTable,
+    job_table: JobTable,
     specs: Sequence[JobSpec],
     payload: Payload,
     who: Submitter,
@@ -75,7 +75,7 @@ def admit(
 
     Raises SlurmError; nothing is created then.
     """
-    jobs = draft(book, specs, payload, who, interactive, first_id)
+    jobs = draft(job_table, specs, payload, who, interactive, first_id)
     first_id = jobs[0].job_id
     try:
         spool(jobs_dir / str(first_id), payload)
@@ -83,13 +83,13 @@ def admit(
         shutil.rmtree(jobs_dir / str(first_id), ignore_errors=True)
         raise
     for job in jobs:
-        book.touch(job)
-    book.counters.submitted += len(jobs)
+        job_table.touch(job)
+    job_table.counters.submitted += len(jobs)
     return jobs[0]
 
 
 def draft(
-    book: JobTable,
+    job_table: JobTable,
     specs: Sequence[JobSpec],
     payload: Payload,
     who: Submitter,
@@ -97,10 +97,10 @@ def draft(
     first_id: int = 0,
 ) -> list[Job]:
     """The records of a submission, with new ids. Raises SlurmError where the submission is refused."""
-    now = book.clock()
-    cluster = book.cluster
+    now = job_table.clock()
+    cluster = job_table.cluster
     array: arrayspec.ArraySpec | None = None
-    specs = [book.reservations.check(spec, who.user, account_of(book, spec, who)) for spec in specs]
+    specs = [job_table.reservations.check(spec, who.user, account_of(job_table, spec, who)) for spec in specs]
     specs = [_with_memory(cluster, _alone(cluster, spec)) for spec in specs]
     for spec in specs:
         if spec.array:
@@ -110,18 +110,18 @@ def draft(
                 raise SlurmError(Errno.INVALID_ARRAY) from error
             if len(specs) > 1:
                 raise SlurmError(Errno.INVALID_ARRAY)
-        book.policy.qos_of(spec.qos, account_of(book, spec, who))
+        job_table.policy.qos_of(spec.qos, account_of(job_table, spec, who))
         for partition in partitions_of(cluster, spec):
             check_caller(partition, who.uid, who.groups)
-        check(cluster, spec, now, book.judge)
-    book.assume(part.name for spec in specs for part in partitions_of(cluster, spec))
+        check(cluster, spec, now, job_table.judge)
+    job_table.assume(part.name for spec in specs for part in partitions_of(cluster, spec))
     jobs: list[Job] = []
     promised = bool(first_id)
-    first_id = first_id or book.next_job_id
+    first_id = first_id or job_table.next_job_id
     ids = tuple(first_id + offset for offset in range(len(specs)))
     for offset, spec in enumerate(specs):
-        job_id = first_id + offset if promised else book.take_job_id()
-        job = _record(book, job_id, spec, payload, who, now, interactive)
+        job_id = first_id + offset if promised else job_table.take_job_id()
+        job = _record(job_table, job_id, spec, payload, who, now, interactive)
         if len(specs) > 1:
             job = replace(job, het_job_id=first_id, het_offset=offset, het_ids=ids)
         if array is not None and len(array):
@@ -138,9 +138,11 @@ def draft(
         _expand_files(job, spec)
         jobs.append(job)
     try:
-        book.policy.refuse(jobs, book.jobs.values(), lambda job: cloud_shares(demand_of(job.spec), job.job_id))
+        job_table.policy.refuse(
+            jobs, job_table.jobs.values(), lambda job: cloud_shares(demand_of(job.spec), job.job_id)
+        )
     except SlurmError:
-        book.next_job_id = min(book.next_job_id, first_id) if not promised else book.next_job_id
+        job_table.next_job_id = min(job_table.next_job_id, first_id) if not promised else job_table.next_job_id
         raise
     return jobs
 
@@ -171,19 +173,19 @@ def _with_memory(cluster: ClusterConfig, spec: JobSpec) -> JobSpec:
 
 
 def _record(
-    book: JobTable, job_id: int, spec: JobSpec, payload: Payload, who: Submitter, now: float, interactive: bool
+    job_table: JobTable, job_id: int, spec: JobSpec, payload: Payload, who: Submitter, now: float, interactive: bool
 ) -> Job:
-    cluster = book.cluster
+    cluster = job_table.cluster
     parts = partitions_of(cluster, spec)
     demand = demand_of(spec)
-    priority = book.take_priority()
+    priority = job_table.take_priority()
     held = spec.hold or spec.priority == 0
     if spec.priority is not None and spec.priority > 0:
         priority = spec.priority
     elif spec.nice:
         priority = max(1, priority - spec.nice)
     requeue = spec.requeue if spec.requeue is not None else cluster.batch_requeue
-    fit = book.virtual.fit(demand)
+    fit = job_table.virtual.fit(demand)
     largest = max((node.cpus for node in partition_nodes(cluster, parts[0])), default=1)
     spec = _canonical(spec)
     limited = spec.time_limit_min is not None or parts[0].default_time_min is not None
@@ -198,8 +200,8 @@ def _record(
         # slurmctld tests such a job on idle nodes and shows what it would get. Source: select_nodes, node_cnt_wag.
         idle = [NodeUse(node) for node in partition_nodes(cluster, parts[0])]
         shares = place(demand.within(parts[0]), idle, consumes_memory(cluster))
-    account = account_of(book, spec, who)
-    qos = book.policy.qos_of(spec.qos, account)
+    account = account_of(job_table, spec, who)
+    qos = job_table.policy.qos_of(spec.qos, account)
     job = Job(
         job_id=job_id,
         spec=replace(spec, requeue=requeue and not interactive),
@@ -237,18 +239,18 @@ def _record(
         comment=spec.comment or "",
         admin_comment=spec.admin_comment or "",
     )
-    job.time_limit_min = limit_in(book, job, parts[0])
+    job.time_limit_min = limit_in(job_table, job, parts[0])
     return job
 
 
-def account_of(book: JobTable, spec: JobSpec, who: Submitter) -> str:
+def account_of(job_table: JobTable, spec: JobSpec, who: Submitter) -> str:
     """The account charged: the requested one, or, where the site's list lacks it, the default (not enforced).
 
     Raises SlurmError where the site describes its accounts and the requested account is none of them.
     """
-    if book.policy.accounts:
-        return book.policy.account_of(spec.account, who.account)
-    if spec.account and (not book.accounts or spec.account in book.accounts):
+    if job_table.policy.accounts:
+        return job_table.policy.account_of(spec.account, who.account)
+    if spec.account and (not job_table.accounts or spec.account in job_table.accounts):
         return spec.account
     return who.account
 
@@ -273,25 +275,25 @@ def _expand_files(job: Job, spec: JobSpec) -> None:
     job.stdin = spec.input or "/dev/null"
 
 
-def withdraw(book: JobTable, job: Job, jobs_dir: Path) -> None:
+def withdraw(job_table: JobTable, job: Job, jobs_dir: Path) -> None:
     """Undo an ``admit`` whose commit failed: the client got an error, so the job must not start later."""
-    for part in book.components(job):
-        book.unadmit(part)
+    for part in job_table.components(job):
+        job_table.unadmit(part)
     shutil.rmtree(jobs_dir / str(job.job_id), ignore_errors=True)
 
 
-def split_element(book: JobTable, base: Job, task: int) -> Job:
+def split_element(job_table: JobTable, base: Job, task: int) -> Job:
     """Move one pending element of an array to its own record; the last element takes the base record."""
     left = tuple(part for whole in base.pending_tasks for part in _without(whole, task))
     if not left:
         base.pending_tasks = ()
         base.array_task_id = task
-        book.touch(base)
+        job_table.touch(base)
         return base
-    element = base.copy(job_id=book.take_job_id(), array_task_id=task, pending_tasks=(), shares=[], steps={})
+    element = base.copy(job_id=job_table.take_job_id(), array_task_id=task, pending_tasks=(), shares=[], steps={})
     base.pending_tasks = left
-    book.touch(base)
-    book.touch(element)
+    job_table.touch(base)
+    job_table.touch(element)
     return element
 
 

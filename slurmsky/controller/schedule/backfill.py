@@ -42,13 +42,13 @@ class _End:
 
 
 def _ends(
-    book: JobTable, now: float, names: Collection[str], planned: Sequence[tuple[Start, list[NodeShare]]]
+    job_table: JobTable, now: float, names: Collection[str], planned: Sequence[tuple[Start, list[NodeShare]]]
 ) -> list[_End]:
     """The ends of the jobs that hold any of these nodes, the first one first."""
     found = []
-    for job_id in book.active:
-        job = book.jobs[job_id]
-        held = book.virtual.held(job)
+    for job_id in job_table.active:
+        job = job_table.jobs[job_id]
+        held = job_table.virtual.held(job)
         if any(share.name in names for share in held):
             ends = now if JobFlag.COMPLETING in job.flags else _end(job.start_time or now, job.time_limit_min, now)
             found.append(_End(ends, job_id, job.partition, held))
@@ -64,7 +64,7 @@ def _end(since: float, limit_min: int | None, now: float) -> float:
 
 
 def earliest(
-    book: JobTable,
+    job_table: JobTable,
     demand: Demand,
     nodes: Sequence[NodeUse],
     now: float,
@@ -76,7 +76,7 @@ def earliest(
     None: no running job explains the wait (a node is down).
     """
     future = {use.config.name: use.copy() for use in nodes}
-    for end in _ends(book, now, future.keys(), planned):
+    for end in _ends(job_table, now, future.keys(), planned):
         for share in end.held:
             if share.name in future:
                 future[share.name].give(end.job_id, share, end.partition)
@@ -119,12 +119,12 @@ def predict_start(
     scheduler: Scheduler, job_like: Job, partition: PartitionConfig, clock: Callable[[], float]
 ) -> tuple[float, list[NodeShare]] | None:
     """When and where a job would start (--test-only): now if it fits, else at the end of enough running jobs."""
-    fit, book, now = scheduler.fit(job_like.spec), scheduler.book, clock()
+    fit, job_table, now = scheduler.fit(job_like.spec), scheduler.job_table, clock()
     demand = fit.demand.within(partition)
     nodes = scheduler.uses(partition.name)
     shares = scheduler.place(demand, nodes, scheduler.consume_memory)
     if shares is not None:
         ready = scheduler.ready_in([share.name for share in shares], partition.name)
-        return now + ready, book.virtual.placed(fit, shares)
-    found = earliest(book, demand, nodes, now, scheduler.consume_memory)
-    return None if found is None else (found[0], book.virtual.placed(fit, found[1]))
+        return now + ready, job_table.virtual.placed(fit, shares)
+    found = earliest(job_table, demand, nodes, now, scheduler.consume_memory)
+    return None if found is None else (found[0], job_table.virtual.placed(fit, found[1]))

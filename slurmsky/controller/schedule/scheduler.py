@@ -61,7 +61,7 @@ class Scheduler:
 
     def __init__(
         self,
-        book: JobTable,
+        job_table: JobTable,
         places_in: Callable[[str], bool] = lambda partition: True,
         packs: Callable[[JobSpec, str], bool] = lambda spec, partition: False,
         *,
@@ -71,7 +71,7 @@ class Scheduler:
         ready_in: Callable[[Sequence[str], str], float] = lambda names, partition: 0.0,
         place: Place = place,
     ) -> None:
-        self.book = book
+        self.job_table = job_table
         self.places_in = places_in
         #: the budgets for one pass
         self.budget = budget
@@ -86,7 +86,7 @@ class Scheduler:
         self.packs = packs  # an array's engine applies its %N itself, and receives all elements
         self._demands: dict[int, tuple[JobSpec, Demand]] = {}
         self._fits: dict[int, tuple[JobSpec, Fit]] = {}
-        self.consume_memory = consumes_memory(book.cluster)
+        self.consume_memory = consumes_memory(job_table.cluster)
 
     def demand(self, spec: JobSpec) -> Demand:
         """The demand of a spec, remembered while the spec lives."""
@@ -103,30 +103,34 @@ class Scheduler:
         if known is None or known[0] is not spec:
             if len(self._fits) > 5000:
                 self._fits.clear()
-            known = self._fits[id(spec)] = (spec, self.book.virtual.fit(self.demand(spec)))
+            known = self._fits[id(spec)] = (spec, self.job_table.virtual.fit(self.demand(spec)))
         return known[1]
 
     def uses(self, partition: str) -> list[NodeUse]:
         """The partition's nodes with their present use."""
-        return self.shared(partition, [self.book.uses[node.name] for node in self.book.partition_nodes[partition]])
+        return self.shared(
+            partition, [self.job_table.uses[node.name] for node in self.job_table.partition_nodes[partition]]
+        )
 
     def plan(self) -> Plan:
         """Evaluate all pending jobs once. Reads the job table and changes nothing; ``jobs.plan.apply`` does."""
-        return SchedulingPass(self, self.book.clock()).plan()
+        return SchedulingPass(self, self.job_table.clock()).plan()
 
     @property
     def order(self) -> Callable[[Job], tuple[float, ...]]:
         """The sort key of pending jobs in a pass."""
-        return self.rank if self.book.ranked else _age
+        return self.rank if self.job_table.ranked else _age
 
     def rank(self, job: Job) -> tuple[float, ...]:
         """The sort key of pending jobs: the tier of the partition, the QOS, the job's priority, its age."""
-        tiers = [part.priority_tier for name in job.partition.split(",") if (part := self.book.cluster.partition(name))]
-        return (-max(tiers, default=1), -self.book.policy.priority(job), *_age(job))
+        tiers = [
+            part.priority_tier for name in job.partition.split(",") if (part := self.job_table.cluster.partition(name))
+        ]
+        return (-max(tiers, default=1), -self.job_table.policy.priority(job), *_age(job))
 
     def lasting_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
         """What keeps the job out of the partition until a user changes the job or the partition."""
-        state = self.book.partition_states.get(partition.name, partition.state).upper()
+        state = self.job_table.partition_states.get(partition.name, partition.state).upper()
         if state == "DOWN":
             return ("PartitionDown", "")
         if state == "INACTIVE":
@@ -136,8 +140,8 @@ class Scheduler:
             return refused
         if not self.places_in(partition.name):
             return self._cloud_limit(job, partition) or self._time_limit(job, partition)
-        fitted, nodes = self.fit(job.spec).demand, self.book.partition_nodes[partition.name]
-        reason = too_big(fitted, partition, nodes, len(self.book.cluster.nodes))
+        fitted, nodes = self.fit(job.spec).demand, self.job_table.partition_nodes[partition.name]
+        reason = too_big(fitted, partition, nodes, len(self.job_table.cluster.nodes))
         if reason:
             return (reason, "")
         return self._time_limit(job, partition)
@@ -147,23 +151,25 @@ class Scheduler:
         if job.state is not JobState.PENDING or job.priority == 0:
             return ""
         if job.dependency:
-            verdict = dependencies.evaluate(job.dependency, job, self.lookup, self.singletons(job), self.book.clock())
+            verdict = dependencies.evaluate(
+                job.dependency, job, self.lookup, self.singletons(job), self.job_table.clock()
+            )
             if verdict.state == "never":
                 return "DependencyNeverSatisfied"
         reason = ""
         for name in job.partition.split(","):
-            partition = self.book.cluster.partition(name)
+            partition = self.job_table.cluster.partition(name)
             if partition is None:
                 continue
             limit = self.lasting_limit(job, partition)
-            reason = limit[0] if limit else self.book.policy.never(job, partition, self.asked(job, partition))
+            reason = limit[0] if limit else self.job_table.policy.never(job, partition, self.asked(job, partition))
             if not reason:
                 return ""
         return reason
 
     def over(self, job: Job, partition: PartitionConfig) -> Over | None:
         """The limit of its QOS or account that the job as requested would exceed now."""
-        return self.book.policy.over(job, partition, self.asked(job, partition))
+        return self.job_table.policy.over(job, partition, self.asked(job, partition))
 
     def asked(self, job: Job, partition: PartitionConfig) -> Callable[[], list[NodeShare]]:
         demand = self.demand(job.spec)
@@ -190,8 +196,8 @@ class Scheduler:
         gone = [
             name
             for name in demand.required
-            if (node := self.book.nodes.get(name)) is not None
-            and not self.book.uses[name].available
+            if (node := self.job_table.nodes.get(name)) is not None
+            and not self.job_table.uses[name].available
             and (node.flags & NodeFlag.DRAIN or node.state.value == "down")
         ]
         return f"ReqNodeNotAvail, UnavailableNodes:{hostlist.compress(gone)}" if gone else ""
@@ -200,9 +206,9 @@ class Scheduler:
 
     def lookup(self, job_id: int, task: int | str | None) -> list[Job]:
         """The records in memory that a dependency target means; empty when the job is unknown."""
-        book = self.book
-        if job_id in book.members:
-            records = list(book.array(job_id))
+        job_table = self.job_table
+        if job_id in job_table.members:
+            records = list(job_table.array(job_id))
             if isinstance(task, int):
                 return [
                     job
@@ -210,17 +216,17 @@ class Scheduler:
                     if job.array_task_id == task or any(task in part for part in job.pending_tasks)
                 ]
             return records
-        job = book.jobs.get(job_id)
+        job = job_table.jobs.get(job_id)
         if job is None:
             return []
-        return book.components(job) if job.het_job_id == job_id else [job]
+        return job_table.components(job) if job.het_job_id == job_id else [job]
 
     def singletons(self, job: Job) -> list[Job]:
         if "singleton" not in job.dependency:
             return []
         return [
             other
-            for other in self.book.jobs.values()
+            for other in self.job_table.jobs.values()
             if other.name == job.name
             and other.user == job.user
             and other.job_id != job.job_id

@@ -61,17 +61,17 @@ class SchedulingPass:
 
     def __init__(self, rules: Scheduler, now: float) -> None:
         self._rules = rules
-        self._book = rules.book
+        self._job_table = rules.job_table
         self._now = now
-        self._trial = Trial(rules.book, rules.shared)
-        self._limits = rules.book.policy.trial()
+        self._trial = Trial(rules.job_table, rules.shared)
+        self._limits = rules.job_table.policy.trial()
         self._budget = rules.budget()
         self._blocked: dict[str, Blocked] = {}
         self._failed: set[tuple[int, str]] = set()  # (id of a spec, partition) that found no room
         self._planned_het: set[int] = set()
         self._elements: dict[int, _Elements] = {}
         self._running: dict[int, int] = {}  # elements that run, by array
-        self._next_id = rules.book.next_job_id
+        self._next_id = rules.job_table.next_job_id
         self._met: set[int] = set()
         self._waits: list[Wait] = []
         self._eligible: list[Job] = []
@@ -79,12 +79,12 @@ class SchedulingPass:
         self._hopeless: list[Job] = []
         self._expired: list[Job] = []
         self._broken: list[tuple[Job, Exception]] = []
-        self._wake: float | None = rules.book.reservations.next_change(now)
+        self._wake: float | None = rules.job_table.reservations.next_change(now)
 
     def plan(self) -> Plan:
         """Evaluate all pending jobs."""
-        book = self._book
-        pending = [job for job_id in book.pending if not (job := book.jobs[job_id]).launched]
+        job_table = self._job_table
+        pending = [job for job_id in job_table.pending if not (job := job_table.jobs[job_id]).launched]
         pending.sort(key=self._rules.order)
         for job in pending:
             if job.state is not JobState.PENDING:
@@ -131,7 +131,7 @@ class SchedulingPass:
         wait = Wait(job, "Resources")
         planned: tuple[float | None, tuple[str, ...] | None] = None, None
         for name in job.partition.split(","):
-            partition = self._book.cluster.partition(name)
+            partition = self._job_table.cluster.partition(name)
             if partition is None:
                 continue
             reason = self._partition_limit(job, partition)
@@ -167,14 +167,14 @@ class SchedulingPass:
         fit = rules.fit(job.spec)
         demand = fit.demand.within(partition)
         every = self._trial.uses(name)
-        nodes = self._book.reservations.open_to(job, every, self._now)
+        nodes = self._job_table.reservations.open_to(job, every, self._now)
         shares = rules.place(demand, nodes, rules.consume_memory)
         if shares is None:
             if nodes != every and rules.place(demand, every, rules.consume_memory) is not None:
                 return Wait(job, RESERVED)
             self._failed.add((id(job.spec), name))
             return self._no_room(job, demand, nodes, name)
-        placed = self._book.virtual.placed(fit, shares)
+        placed = self._job_table.virtual.placed(fit, shares)
         objection = self._limits.objection(job, partition, lambda: placed)
         if objection:
             return Wait(job, objection)
@@ -187,7 +187,7 @@ class SchedulingPass:
         if element is None:
             return Wait(job, "Dependency")
         task, job_id = element
-        limit = shorter or (job.time_limit_min if job.partition == name else limit_in(self._book, job, partition))
+        limit = shorter or (job.time_limit_min if job.partition == name else limit_in(self._job_table, job, partition))
         if job.spec.time_min_min and limit is not None:
             limit = min(limit, partition.max_time_min)
         self._start(job, job_id, task, name, placed, limit, main=name not in self._blocked)
@@ -199,7 +199,7 @@ class SchedulingPass:
             return Wait(job, "ReqNodeNotAvail", missing)
         if name in self._blocked:
             return Wait(job, "Priority")
-        found = earliest(self._book, demand, nodes, self._now, self._rules.consume_memory, self._trial.starts)
+        found = earliest(self._job_table, demand, nodes, self._now, self._rules.consume_memory, self._trial.starts)
         if found is None:
             return Wait(job, "Resources")  # the job then delays no other job
         start, shares, future = found
@@ -271,7 +271,7 @@ class SchedulingPass:
 
     def _het(self, leader: Job) -> None:
         """Plan to start all components of a het job, or none."""
-        components = self._book.components(leader)
+        components = self._job_table.components(leader)
         if any(part.state is not JobState.PENDING or part.priority == 0 for part in components):
             return
         fork, counted = self._trial.fork(), self._limits.planned
@@ -286,20 +286,20 @@ class SchedulingPass:
         """Plan the starts of all components in a trial of their own; the reason why one of them cannot start."""
         if not self._rules.places_in(components[0].partition):
             return self._het_on_made_nodes(components, fork)
-        together = self._book.virtual.together([self._rules.demand(part.spec) for part in components])
+        together = self._job_table.virtual.together([self._rules.demand(part.spec) for part in components])
         if together is not None:
             return self._het_on_virtual_nodes(components, together, fork)
         # Components get separate nodes (backfill.c _het_job_start_now), where the cluster has that many at all.
-        apart = sum(self._rules.demand(part.spec).min_nodes for part in components) <= len(self._book.nodes)
+        apart = sum(self._rules.demand(part.spec).min_nodes for part in components) <= len(self._job_table.nodes)
         for part in components:
             name = part.partition.split(",")[0]
             reason, _ = self._component_limit(part, fork)
             if reason is not None:
                 return reason
             used = {share.name for start, _ in fork.starts for share in start.shares} if apart else set()
-            free = self._book.reservations.open_to(part, fork.uses(name), self._now)
+            free = self._job_table.reservations.open_to(part, fork.uses(name), self._now)
             uses = [use for use in free if use.config.name not in used]
-            partition = self._book.cluster.partition(name)
+            partition = self._job_table.cluster.partition(name)
             assert partition is not None
             demand = self._rules.fit(part.spec).demand.within(partition)
             shares = self._rules.place(demand, uses, self._rules.consume_memory)
@@ -315,11 +315,11 @@ class SchedulingPass:
             if reason is not None:
                 return reason
         leader = components[0]
-        nodes = self._book.reservations.open_to(leader, fork.uses(leader.partition.split(",")[0]), self._now)
+        nodes = self._job_table.reservations.open_to(leader, fork.uses(leader.partition.split(",")[0]), self._now)
         if place(fits[0].demand, nodes, self._rules.consume_memory) is None:
             return ("Resources", "")
         for part, fit in zip(components, fits, strict=True):
-            self._start_component(part, part.partition.split(",")[0], self._book.virtual.placed(fit, []), fork)
+            self._start_component(part, part.partition.split(",")[0], self._job_table.virtual.placed(fit, []), fork)
         return None
 
     def _het_on_made_nodes(self, components: Sequence[Job], fork: Trial) -> _Reason | None:
@@ -335,7 +335,7 @@ class SchedulingPass:
     def _component_limit(
         self, part: Job, fork: Trial, licenses: bool = True
     ) -> tuple[_Reason | None, PartitionConfig | None]:
-        partition = self._book.cluster.partition(part.partition.split(",")[0])
+        partition = self._job_table.cluster.partition(part.partition.split(",")[0])
         if partition is None:
             return ("Resources", ""), None
         reason = self._partition_limit(part, partition)
@@ -371,7 +371,7 @@ class SchedulingPass:
             unmet = self._dependency(job)
             if unmet is not None:
                 return unmet
-        reserved = self._book.reservations.waits(job, now)
+        reserved = self._job_table.reservations.waits(job, now)
         if reserved is not None:
             return Wait(job, reserved[0])
         begin = max(job.spec.begin or 0, job.eligible_time)
@@ -414,7 +414,7 @@ class SchedulingPass:
         """How many elements of the job's array run or are planned to start."""
         known = self._running.get(job.array_job_id)
         if known is None:
-            known = self._running[job.array_job_id] = self._book.running_elements(job.array_job_id)
+            known = self._running[job.array_job_id] = self._job_table.running_elements(job.array_job_id)
         return known
 
     def _partition_limit(self, job: Job, partition: PartitionConfig) -> _Reason | None:

@@ -19,9 +19,9 @@ class Trial:
     """
 
     def __init__(
-        self, book: JobTable, shared: Callable[[str, list[NodeUse]], list[NodeUse]], parent: Trial | None = None
+        self, job_table: JobTable, shared: Callable[[str, list[NodeUse]], list[NodeUse]], parent: Trial | None = None
     ) -> None:
-        self._book = book
+        self._job_table = job_table
         self._shared = shared
         self._parent = parent
         self._uses: dict[str, NodeUse] = {}
@@ -32,7 +32,7 @@ class Trial:
 
     def fork(self) -> Trial:
         """A trial on top of this one; ``merge`` makes its starts part of this one."""
-        return Trial(self._book, self._shared, self)
+        return Trial(self._job_table, self._shared, self)
 
     def merge(self, fork: Trial) -> None:
         """Take over the starts of a fork."""
@@ -47,34 +47,36 @@ class Trial:
         found = self._uses.get(name)
         if found is not None:
             return found
-        return self._book.uses[name] if self._parent is None else self._parent.use(name)
+        return self._job_table.uses[name] if self._parent is None else self._parent.use(name)
 
     def uses(self, partition: str) -> list[NodeUse]:
         """The partition's nodes, without what other users of the machine hold."""
         found = self._lists.get(partition)
         if found is None:
-            found = self._lists[partition] = [self.use(node.name) for node in self._book.partition_nodes[partition]]
+            found = self._lists[partition] = [
+                self.use(node.name) for node in self._job_table.partition_nodes[partition]
+            ]
         return self._shared(partition, found)
 
     def lacks_license(self, text: str) -> bool:
         """Whether the licences that a job requests are not free."""
-        total = dict(self._book.cluster.licenses)
-        if self._book.cluster.open and not total:
+        total = dict(self._job_table.cluster.licenses)
+        if self._job_table.cluster.open and not total:
             return False
         return licenses.parse(text).taken(self._free_licenses) is None
 
     def _free_licenses(self, name: str) -> int:
-        below = self._book.free_licenses if self._parent is None else self._parent._free_licenses
+        below = self._job_table.free_licenses if self._parent is None else self._parent._free_licenses
         return below(name) - self._licenses.get(name, 0)
 
     def add(self, start: Start) -> None:
         """Hold the nodes and licences of a start."""
-        book, job = self._book, start.job
-        machine = book.virtual.machine
-        held = start.shares if machine is None else book.virtual.holding(start.shares, self.use(machine.name))
+        job_table, job = self._job_table, start.job
+        machine = job_table.virtual.machine
+        held = start.shares if machine is None else job_table.virtual.holding(start.shares, self.use(machine.name))
         exclusive = job.spec.whole_nodes
         for share in held:
-            if share.name in book.uses:
+            if share.name in job_table.uses:
                 self._own(share.name).take(start.job_id, share, exclusive, start.partition)
         if job.spec.licenses:
             self._take_licenses(job)

@@ -66,8 +66,8 @@ class BudgetUse:
 class BudgetPolicy:
     """Keeps this month's spending and the prices."""
 
-    def __init__(self, book: JobTable, site: Site, kick: Callable[[], None], ask: Ask) -> None:
-        self.book = book
+    def __init__(self, job_table: JobTable, site: Site, kick: Callable[[], None], ask: Ask) -> None:
+        self.job_table = job_table
         self.site = site
         self.kick = kick
         self.ask = ask
@@ -82,7 +82,7 @@ class BudgetPolicy:
 
     def note(self, job: Job) -> None:
         """Record the changed cost of a job."""
-        now = self.book.clock()
+        now = self.job_table.clock()
         self._turn_page(now)
         self._charges[job.job_id, job.restarts] = (job, job.cost * part_in(job, *self._month, now))
 
@@ -103,7 +103,7 @@ class BudgetPolicy:
 
     def spent(self, budget: Budget) -> float:
         """Dollars of this month that a budget has paid."""
-        self._turn_page(self.book.clock())
+        self._turn_page(self.job_table.clock())
         return sum(dollars for job, dollars in self._charges.values() if covers(budget, job))
 
     def _turn_page(self, now: float) -> None:
@@ -111,14 +111,14 @@ class BudgetPolicy:
             return
         self._month = month_of(now)
         self._charges.clear()
-        for job in self.book.store.charged(self._month[0]):
-            live = self.book.jobs.get(job.job_id)
+        for job in self.job_table.store.charged(self._month[0]):
+            live = self.job_table.jobs.get(job.job_id)
             kept = live if live is not None and live.restarts == job.restarts else job
             self._charges[job.job_id, job.restarts] = (kept, job.cost * part_in(job, *self._month, now))
 
     def running(self) -> Iterable[Job]:
         """Jobs whose nodes are paid for; jobs on this machine cost nothing."""
-        found = (self.book.jobs[job_id] for job_id in self.book.active)
+        found = (self.job_table.jobs[job_id] for job_id in self.job_table.active)
         return (job for job in found if (job.launched or job.engine != "local") and not job.state.finished)
 
     # --- prices
@@ -126,7 +126,7 @@ class BudgetPolicy:
     def _question(self, job: Job, partition: str) -> PriceQuestion | None:
         if len(self._questions) > 5000:
             self._questions.clear()
-        case = (tuple(part.spec for part in self.book.components(job)), partition)
+        case = (tuple(part.spec for part in self.job_table.components(job)), partition)
         if case not in self._questions:
             self._questions[case] = self.ask(job, partition)
         return self._questions[case]
@@ -226,7 +226,7 @@ class BudgetTrial:
             self.unpriced.append((job, partition))
         if hourly is None:
             return "None"
-        for part, share in divided(self._policy.book.components(job)):
+        for part, share in divided(self._policy.job_table.components(job)):
             self.prices[part.job_id] = (part, hourly * share)
         whole = estimate(job, hourly)
         if ceiling is not None and hourly > ceiling:

@@ -37,9 +37,9 @@ class CrontabEntry:
 class Crontab:
     """The scrontab table of this user."""
 
-    def __init__(self, store: Store, book: JobTable, life: LifeCycle, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, job_table: JobTable, life: LifeCycle, clock: Callable[[], float]) -> None:
         self._store = store
-        self._book = book
+        self._job_table = job_table
         self._life = life
         self._clock = clock
         self.text: str | None
@@ -84,11 +84,11 @@ class Crontab:
 
     def _end(self, entries: Sequence[CrontabEntry]) -> None:
         for entry in entries:
-            job = self._book.jobs.get(entry.job_id)
+            job = self._job_table.jobs.get(entry.job_id)
             if job is None:
                 continue
             job.cron = ""
-            self._book.touch(job)
+            self._job_table.touch(job)
             if job.state is JobState.PENDING:
                 self._life.cancel(job, job.uid)
 

@@ -25,8 +25,8 @@ _NOTE = "inventory"
 class Infra:
     """The inventory and the time of its last read; ``on_sky``: whether a partition runs on SkyPilot."""
 
-    def __init__(self, book: JobTable, site: Site, account: CloudAccount, on_sky: Callable[[str], bool]) -> None:
-        self.book = book
+    def __init__(self, job_table: JobTable, site: Site, account: CloudAccount, on_sky: Callable[[str], bool]) -> None:
+        self.job_table = job_table
         self.site = site
         self.account = account
         self.on_sky = on_sky
@@ -34,7 +34,7 @@ class Infra:
         self.read_at = 0.0  # epoch second
         self.offers: Sequence[offers.Offer] = []
         self.unlisted: Sequence[str] = []  # enabled infras without nodes
-        kept = book.store.damage.note(
+        kept = job_table.store.damage.note(
             _NOTE,
             lambda kept: (
                 kept["endpoint"], float(kept["time"]), offers.from_data(kept["offers"]), kept.get("unlisted", [])
@@ -50,14 +50,14 @@ class Infra:
 
     def known(self) -> offers.Inventory:
         """The nodes, if their last read is recent; requests a read that is due."""
-        age = self.book.clock() - self.read_at
+        age = self.job_table.clock() - self.read_at
         if age > FRESH_S:
             self.wanted()
         return offers.Inventory(self.offers if age < STALE_S else (), self.unlisted)
 
     async def refresh(self) -> None:
         """Read the inventory if a command needs it and the last read is old. Raises EngineError, StoreError."""
-        now = self.book.clock()
+        now = self.job_table.clock()
         if not self._wanted or now - self.read_at < FRESH_S:
             return
         self._wanted = False
@@ -65,14 +65,14 @@ class Infra:
         self.read_at = now
         data = {"endpoint": self.account.endpoint, "time": now, "offers": offers.to_data(self.offers),
                 "unlisted": list(self.unlisted)}  # fmt: skip
-        self.book.store.put_note(_NOTE, json.dumps(data))
+        self.job_table.store.put_note(_NOTE, json.dumps(data))
 
     def nodes(self) -> dict[str, Node]:
         """This machine's nodes that partitions of this machine have, and the nodes of the infras."""
-        cluster = self.book.cluster
+        cluster = self.job_table.cluster
         here = [part for part in cluster.partitions if not self.on_sky(part.name)]
         found = {}
-        for name, node in self.book.nodes.items():
+        for name, node in self.job_table.nodes.items():
             mine = tuple(part.name for part in here if name in part.nodes)
             if mine:
                 found[name] = node if mine == node.partitions else replace(node, partitions=mine)
@@ -84,7 +84,7 @@ class Infra:
 
     def cluster(self) -> ClusterConfig:
         """The cluster including these nodes."""
-        nodes, cluster = self.nodes(), self.book.cluster
+        nodes, cluster = self.nodes(), self.job_table.cluster
         members: dict[str, list[str]] = {}
         for name, node in nodes.items():
             for part in node.partitions:

@@ -37,8 +37,10 @@ _ENVIRONMENT = "environment"
 class JobFiles:
     """The folders below ``folder``; ``keep_days``: how long the folders of finished jobs are kept."""
 
-    def __init__(self, book: JobTable, store: Store, folder: Path, keep_days: int, clock: Callable[[], float]) -> None:
-        self._book = book
+    def __init__(
+        self, job_table: JobTable, store: Store, folder: Path, keep_days: int, clock: Callable[[], float]
+    ) -> None:
+        self._job_table = job_table
         self._store = store
         self._folder = folder
         self._keep_s = keep_days * 86400.0
@@ -61,11 +63,13 @@ class JobFiles:
 
     def _runs_again(self, spool: int) -> bool:
         """Whether a job with this folder has not ended."""
-        first = self._book.jobs.get(spool)
+        first = self._job_table.jobs.get(spool)
         if first is not None and not first.state.finished:
             return True
-        members = self._book.members.get(spool) or (first.het_ids if first is not None else ())
-        return any(job_id in self._book.jobs and not self._book.jobs[job_id].state.finished for job_id in members)
+        members = self._job_table.members.get(spool) or (first.het_ids if first is not None else ())
+        return any(
+            job_id in self._job_table.jobs and not self._job_table.jobs[job_id].state.finished for job_id in members
+        )
 
     def _strip(self) -> None:
         ended, self._ended = self._ended, {}
@@ -78,7 +82,7 @@ class JobFiles:
                 path.unlink()
             except OSError:
                 continue  # the job had none, or it is already removed
-            if spool in self._book.jobs and self._size + len(data) <= _MEMORY:
+            if spool in self._job_table.jobs and self._size + len(data) <= _MEMORY:
                 self._environments[spool] = data
                 self._size += len(data)
 
@@ -99,7 +103,7 @@ class JobFiles:
 
     def look(self) -> None:
         """Forget the environments of jobs that left memory, and at intervals remove old folders."""
-        for spool in [spool for spool in self._environments if spool not in self._book.jobs]:
+        for spool in [spool for spool in self._environments if spool not in self._job_table.jobs]:
             self._size -= len(self._environments.pop(spool))
         if self._loop.time() >= self._due and (self._cleaning is None or self._cleaning.done()):
             self._due = self._loop.time() + (_PAUSE_S if self._keep_s else _SHORT_PAUSE_S)
@@ -116,7 +120,7 @@ class JobFiles:
             some = found[start : start + _TOGETHER]
             kept = self._store.needed_since(some, horizon)
             for number in some:
-                if number not in kept and number not in self._book.jobs:
+                if number not in kept and number not in self._job_table.jobs:
                     await asyncio.to_thread(shutil.rmtree, self._folder / str(number), ignore_errors=True)
 
     def _unchanged_since(self, horizon: float) -> list[int]:

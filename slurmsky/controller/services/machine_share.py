@@ -23,8 +23,10 @@ class MachineShare:
     exist.
     """
 
-    def __init__(self, book: JobTable, ledger: Ledger | None = None, cpus: int = 0, physical_gpus: int = 0) -> None:
-        self._book = book
+    def __init__(
+        self, job_table: JobTable, ledger: Ledger | None = None, cpus: int = 0, physical_gpus: int = 0
+    ) -> None:
+        self._job_table = job_table
         self._ledger = ledger
         self._cpus, self._physical_gpus = cpus, physical_gpus
         self._others = NOTHING
@@ -40,9 +42,9 @@ class MachineShare:
         """Begin a pass: read the others' entries, which are locked until the pass ends."""
         if self._ledger is None:
             return
-        parts = [name for name in self._book.partition_nodes if engine_of(name) == "local"]
-        names = dict.fromkeys(node.name for part in parts for node in self._book.partition_nodes[part])
-        self._nodes = [self._book.uses[name] for name in names] if len(names) <= MOST_NODES else []
+        parts = [name for name in self._job_table.partition_nodes if engine_of(name) == "local"]
+        names = dict.fromkeys(node.name for part in parts for node in self._job_table.partition_nodes[part])
+        self._nodes = [self._job_table.uses[name] for name in names] if len(names) <= MOST_NODES else []
         self._ledger.enter()
         theirs, ours = self._ledger.others()
         gpus = frozenset(index for index in ours.gpus if index < self._physical_gpus)

@@ -27,31 +27,31 @@ _LONGEST_SLEEP_S = 86400.0
 class Mailer:
     """Mails users their jobs' events, by the site's mail ``program`` (or "mail" on PATH)."""
 
-    def __init__(self, book: JobTable, program: str, environment: Mapping[str, str]) -> None:
-        self._book = book
+    def __init__(self, job_table: JobTable, program: str, environment: Mapping[str, str]) -> None:
+        self._job_table = job_table
         self._program = shlex.split(program) if program else []
         self._environment = dict(environment)
 
     def tell(self, event: str, job: Job) -> None:
         """Send the mail of an event (see ``mail_events.EVENTS``), where the job requests it."""
-        self._send(mail_for(event, job, self._book.clock()))
+        self._send(mail_for(event, job, self._job_table.clock()))
 
     def tell_end(self, job: Job) -> None:
         """Send the mail of an ended job; an array that gets one mail gets it with its last element."""
         if not (asks_for("END", job) or asks_for("FAIL", job)):
             return
-        now, book = self._book.clock(), self._book
+        now, job_table = self._job_table.clock(), self._job_table
         elements: list[Job] = []
         if is_told_as_one(job):
-            live = {one.job_id: one for one in book.array(job.array_job_id)}
+            live = {one.job_id: one for one in job_table.array(job.array_job_id)}
             if not all(one.state.finished for one in live.values()):
                 return
-            gone = {one.job_id: one for one in book.store.history(0, now, {job.array_job_id})}
+            gone = {one.job_id: one for one in job_table.store.history(0, now, {job.array_job_id})}
             elements = list({**gone, **live}.values())
         failed = any(one.state is not JobState.COMPLETED for one in elements or [job])
-        mail = mail_for("END", job, now, book.cluster, elements)
+        mail = mail_for("END", job, now, job_table.cluster, elements)
         if mail is None and failed:
-            mail = mail_for("FAIL", job, now, book.cluster, elements)
+            mail = mail_for("FAIL", job, now, job_table.cluster, elements)
         self._send(mail)
 
     def watch_limit(self, job: Job) -> None:
@@ -59,7 +59,7 @@ class Mailer:
         asked = [(part, event) for part, event in _LIMIT_MAILS if event in job.spec.mail_type]
         if not asked or not job.end_time or job.state is not JobState.RUNNING:
             return
-        now, run = self._book.clock(), job.restarts
+        now, run = self._job_table.clock(), job.restarts
         span = job.end_time - job.start_time
         coming = [(job.start_time + span * part, event) for part, event in asked]
         due, event = min((pair for pair in coming if pair[0] > now), default=(0.0, ""))
@@ -68,7 +68,7 @@ class Mailer:
 
         def look() -> None:
             if job.state is JobState.RUNNING and job.restarts == run:
-                if self._book.clock() >= due - 1:
+                if self._job_table.clock() >= due - 1:
                     self.tell(event, job)
                 self.watch_limit(job)
 

@@ -55,7 +55,7 @@ class ManagedJobs:
 
     def __init__(
         self,
-        book: JobTable,
+        job_table: JobTable,
         life: LifeCycle,
         site: Site,
         cloud: CloudEngine,
@@ -67,7 +67,7 @@ class ManagedJobs:
         on_cost: Callable[[Job], None],
         on_round: Callable[[], None],
     ) -> None:
-        self.book = book
+        self.job_table = job_table
         self.life = life
         self.site = site
         self.cloud = cloud
@@ -80,8 +80,8 @@ class ManagedJobs:
         self._on_round = on_round  # called after each round
         self._infra = infra  # read in the same round
         self.server = self.account.key
-        self.rows = book.store.managed(self.server)
-        self._taken = book.store.managed_ids()
+        self.rows = job_table.store.managed(self.server)
+        self._taken = job_table.store.managed_ids()
         self._live: dict[int, list[Job]] = {}
         self._asked = asyncio.Event()
         self._shown_at = time.monotonic()
@@ -94,7 +94,7 @@ class ManagedJobs:
 
     def managed_id(self, job_id: int) -> int | None:
         """SkyPilot's id of a foreign job."""
-        job = self.book.jobs.get(job_id)
+        job = self.job_table.jobs.get(job_id)
         return job.managed_job_id if job is not None and job.engine == FOREIGN else None
 
     def wanted(self) -> None:
@@ -149,8 +149,8 @@ class ManagedJobs:
             changed.append(self._forgotten(self.rows[number]))
         changed += self._clusters()
         self._commit()
-        self.book.store.put_managed(self.server, changed)
-        self.read_at = self.book.clock()
+        self.job_table.store.put_managed(self.server, changed)
+        self.read_at = self.job_table.clock()
         await self._read_costs()
 
     # --- from managed jobs to records
@@ -170,7 +170,7 @@ class ManagedJobs:
             before = replace(row)
         row.status = sighting.status
         if sighting.over:
-            row.over = sighting.end_time or self.book.clock()
+            row.over = sighting.end_time or self.job_table.clock()
             self._billed.pop(number, None)
         if row.job_id:
             self._mirror(row, sighting)
@@ -187,8 +187,8 @@ class ManagedJobs:
         """Our jobs that ran as one managed job: a job, the components of a het job, or the packed elements of the array
         ``base``."""
         if managed_job_id < 0:  # a cluster, not a managed job
-            live = self.book.jobs.get(-managed_job_id)
-            return self.book.components(live) if live else self._history(-managed_job_id)
+            live = self.job_table.jobs.get(-managed_job_id)
+            return self.job_table.components(live) if live else self._history(-managed_job_id)
         found = {
             (job.job_id, job.restarts): job for job in self._history(base, True) if job.managed_job_id == managed_job_id
         }
@@ -198,7 +198,7 @@ class ManagedJobs:
 
     def _history(self, base: int, duplicates: bool = False) -> list[Job]:
         """A job that has left memory, with the elements of its array or its other components."""
-        store, now = self.book.store, self.book.clock()
+        store, now = self.job_table.store, self.job_table.clock()
         found = list(store.history(0, now, {base}, duplicates))
         others = {job_id for job in found for job_id in job.het_ids} - {base}
         return [*found, *store.history(0, now, others, duplicates)] if others else found
@@ -206,7 +206,7 @@ class ManagedJobs:
     def _find_live(self) -> None:
         """Index our jobs in memory by SkyPilot's id, once per round, because there may be very many."""
         self._live.clear()
-        for job in self.book.jobs.values():
+        for job in self.job_table.jobs.values():
             if job.managed_job_id is not None and job.engine != FOREIGN:
                 self._live.setdefault(job.managed_job_id, []).append(job)
 
@@ -219,8 +219,8 @@ class ManagedJobs:
 
     def _mirror(self, row: Managed, sighting: Sighting) -> None:
         """Update the job's record to what was read."""
-        known = self.book.jobs.get(row.job_id)
-        job = known or next(iter(self.book.store.history(0, self.book.clock(), {row.job_id})), None)
+        known = self.job_table.jobs.get(row.job_id)
+        job = known or next(iter(self.job_table.store.history(0, self.job_table.clock(), {row.job_id})), None)
         if job is None:
             job = self._record(row.job_id, sighting)
         elif job.state.finished and JobFlag.COMPLETING not in job.flags:
@@ -237,25 +237,25 @@ class ManagedJobs:
                 self.life.end(job, seen.state, code, 0, reason=seen.reason, at=at, comment=job.system_comment)
                 return
             transitions.seen_over(job, seen.state, code, seen.reason, at)
-            self.book.touch(job)
-            self.book.drop(job)  # history: for sacct, not for squeue
+            self.job_table.touch(job)
+            self.job_table.drop(job)  # history: for sacct, not for squeue
             return
         if JobFlag.COMPLETING in job.flags and job.state.finished:
             pass  # we cancelled it, and it has not ended yet
         elif seen.state is JobState.CANCELLED:
-            transitions.seen_cancelled(job, self.book.clock())
+            transitions.seen_cancelled(job, self.job_table.clock())
         elif seen.state is JobState.RUNNING or JobFlag.CONFIGURING in seen.flags:
-            since = sighting.start_time or job.start_time or self.book.clock()
+            since = sighting.start_time or job.start_time or self.job_table.clock()
             transitions.seen_running(job, seen.flags, since)
         else:
             transitions.seen_pending(job, seen.reason)
         if job != before:
-            self.book.touch(job)
+            self.job_table.touch(job)
             self.life.changed(job)
 
     def _record(self, job_id: int, sighting: Sighting) -> Job:
         who = self.who
-        submitted = sighting.submit_time or sighting.end_time or self.book.clock()
+        submitted = sighting.submit_time or sighting.end_time or self.job_table.clock()
         return Job(
             job_id=job_id,
             spec=JobSpec(),
@@ -266,7 +266,7 @@ class ManagedJobs:
             group=who.group,
             account=sighting.workspace if sighting.workspace not in ("", "default") else who.account,
             partition="sky",
-            cluster=self.book.cluster.name,
+            cluster=self.job_table.cluster.name,
             priority=1,
             submit_time=submitted,
             eligible_time=submitted,
@@ -280,7 +280,7 @@ class ManagedJobs:
         """Add what may be known only later: the nodes of the job and its size."""
         choices = [
             (part.name, self.site.sky_partition(part.name).infra)
-            for part in self.book.cluster.partitions
+            for part in self.job_table.cluster.partitions
             if self.site.engine_of(part.name) != "local"
         ]
         if sighting.infra or job.partition == "sky":
@@ -303,7 +303,7 @@ class ManagedJobs:
         job.system_comment = "; ".join([f"SkyPilot managed job {sighting.managed_job_id}, not from sbatch", *details])
         if sighting.over and job.shares:
             return  # SkyPilot forgets the names of terminated nodes
-        names = [f"sky-{name}" if name in self.book.uses else name for name in sighting.node_names]
+        names = [f"sky-{name}" if name in self.job_table.uses else name for name in sighting.node_names]
         if len(names) != sighting.nodes:
             names = [f"sky-{job.job_id}-{rank}" for rank in range(sighting.nodes)]
         devices = {
@@ -318,8 +318,8 @@ class ManagedJobs:
 
     def _forgotten(self, row: Managed) -> Managed:
         """End a job that had not ended when SkyPilot stopped listing it."""
-        row.status, row.over, row.settled = "FAILED_CONTROLLER", self.book.clock(), True
-        job = self.book.jobs.get(row.job_id)
+        row.status, row.over, row.settled = "FAILED_CONTROLLER", self.job_table.clock(), True
+        job = self.job_table.jobs.get(row.job_id)
         if job is not None and row.job_id and (not job.state.finished or JobFlag.COMPLETING in job.flags):
             self.life.end(job, JobState.NODE_FAIL, 0, 0, reason="SystemFailure",
                           comment=f"SkyPilot does not know managed job {row.managed_job_id} any more")  # fmt: skip
@@ -336,7 +336,7 @@ class ManagedJobs:
             if number < 0 and not row.over:
                 job = next(iter(self._members(-number, number)), None)
                 if job is None or (job.state.finished and JobFlag.COMPLETING not in job.flags):
-                    row.over, row.status = (job.end_time if job else 0.0) or self.book.clock(), "SUCCEEDED"
+                    row.over, row.status = (job.end_time if job else 0.0) or self.job_table.clock(), "SUCCEEDED"
                     self._billed.pop(number, None)
                     changed.append(row)
         return changed
@@ -366,31 +366,31 @@ class ManagedJobs:
             row.hourly = sum(bill.hourly for bill in mine if bill.open)
             if row.over:
                 gone = bool(mine) and not any(bill.open for bill in mine)
-                row.settled = gone or not row.clusters or (not mine and self.book.clock() - row.over > NO_BILL_S)
+                row.settled = gone or not row.clusters or (not mine and self.job_table.clock() - row.over > NO_BILL_S)
             if row != before:
                 changed.append(row)
                 self._charge(row)
         self._commit()
-        self.book.store.put_managed(self.server, changed)
+        self.job_table.store.put_managed(self.server, changed)
 
     def _charge(self, row: Managed) -> None:
         """Write the cost of a managed job to its jobs; the elements of a pack share it by their time."""
         if row.job_id:
-            live = self.book.jobs.get(row.job_id)
-            jobs = [live] if live else list(self.book.store.history(0, self.book.clock(), {row.job_id}))
+            live = self.job_table.jobs.get(row.job_id)
+            jobs = [live] if live else list(self.job_table.store.history(0, self.job_table.clock(), {row.job_id}))
         else:
             named = _OURS.search(row.name)
             base = int(named[1]) if named else 0
             jobs = self._members(base, row.managed_job_id) if base or row.managed_job_id < 0 else []
         away = []
-        for job, part in shares(jobs, self.book.clock()):
+        for job, part in shares(jobs, self.job_table.clock()):
             job.cost, job.hourly_cost = round(row.cost * part, 6), round(row.hourly * part, 6)
             self._on_cost(job)
-            if self.book.jobs.get(job.job_id) is job:
-                self.book.touch(job)
+            if self.job_table.jobs.get(job.job_id) is job:
+                self.job_table.touch(job)
             else:
                 away.append((job.job_id, job.restarts, job.cost))
-        self.book.store.charge(away)
+        self.job_table.store.charge(away)
 
 
 def shares(jobs: Iterable[Job], now: float) -> list[tuple[Job, float]]:

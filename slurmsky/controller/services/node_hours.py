@@ -31,10 +31,10 @@ class Span:
 class NodeHours:
     """Keeps the spans in the store, and charges jobs on kept nodes."""
 
-    def __init__(self, book: JobTable, on_cost: Callable[[Job], None]) -> None:
-        self._book = book
+    def __init__(self, job_table: JobTable, on_cost: Callable[[Job], None]) -> None:
+        self._job_table = job_table
         self._on_cost = on_cost  # called with each job whose cost has changed
-        self.spans = [Span(*row) for row in json.loads(book.store.note(_NOTE) or "[]")]
+        self.spans = [Span(*row) for row in json.loads(job_table.store.note(_NOTE) or "[]")]
 
     def came_up(self, partition: str, node: str, price: float, since: float) -> None:
         """Begin a span: the node is up, perhaps since an earlier controller's time."""
@@ -44,35 +44,35 @@ class NodeHours:
 
     def went(self, node: str) -> None:
         """End the span of a node that is no longer up."""
-        now = self._book.clock()
+        now = self._job_table.clock()
         for span in self.spans:
             if span.node == node and not span.end:
                 span.end = now
                 self._save()
 
     def _save(self) -> None:
-        oldest = self._book.clock() - _KEPT_S
+        oldest = self._job_table.clock() - _KEPT_S
         self.spans = [span for span in self.spans if not span.end or span.end > oldest]
-        self._book.store.put_note(_NOTE, json.dumps([list(span.__dict__.values()) for span in self.spans]))
+        self._job_table.store.put_note(_NOTE, json.dumps([list(span.__dict__.values()) for span in self.spans]))
 
     def charge(self, job: Job) -> None:
         """Write a job's cost so far into its record: its share of its nodes' price since its start."""
         if not job.start_time or JobFlag.CONFIGURING in job.flags:
             return
-        now = self._book.clock()
+        now = self._job_table.clock()
         hourly = self.hourly(job.shares, job.end_time if job.state.finished else now)
         hours = max(0.0, (job.end_time if job.state.finished and job.end_time else now) - job.start_time) / 3600
         cost = round(hourly * hours, 6)
         if cost != job.cost or hourly != job.hourly_cost:
             job.cost, job.hourly_cost = cost, round(hourly, 6)
-            self._book.touch(job)
+            self._job_table.touch(job)
             self._on_cost(job)
 
     def hourly(self, shares: Sequence[NodeShare], when: float) -> float:
         """Dollars an hour of these shares of nodes; of CPUs and devices the larger fraction counts."""
         total = 0.0
         for share in shares:
-            node = self._book.nodes.get(share.name)
+            node = self._job_table.nodes.get(share.name)
             price = self._price(share.name, when)
             if node is not None and price:
                 total += price * _part(share, node.config.cpus, sum(count for _, _, count in node.config.gres))

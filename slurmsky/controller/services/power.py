@@ -48,35 +48,35 @@ class PowerSaving:
 
     def __init__(
         self,
-        book: JobTable,
+        job_table: JobTable,
         kept: Mapping[str, KeptNodes],
         engine: PoweredEngine,
         kick: Callable[[], None],
         on_cost: Callable[[Job], None],
     ) -> None:
-        self.book = book
+        self.job_table = job_table
         self.kept = kept
         self.engine = engine
         self._kick = kick
         self._kept_of = {name: one for one in kept.values() for name in one.names}
         self._failed: dict[str, float] = {}  # node -> when it is tried again
-        self.hours = NodeHours(book, on_cost)
+        self.hours = NodeHours(job_table, on_cost)
         self._charged_at = 0.0
-        self.requests = PowerRequests(book, self._kept_of)
+        self.requests = PowerRequests(job_table, self._kept_of)
         self._task: asyncio.Task[None] | None = None
         for name in self._kept_of:
-            node = book.nodes[name]
+            node = job_table.nodes[name]
             node.flags |= NodeFlag.CLOUD | NodeFlag.POWERED_DOWN
             node.version = ""  # no agent has registered yet
             if node.state is NodeState.DOWN and node.reason_user == "slurm":
                 self._failed[name] = 0.0
-            book.refresh_node(node)
+            job_table.refresh_node(node)
 
     # --- what the engine reports
 
     def take(self, event: Power) -> None:
         """Apply a changed power state of a node."""
-        node = self.book.nodes.get(event.node)
+        node = self.job_table.nodes.get(event.node)
         if node is None:
             return
         state, why = event.state, event.why
@@ -90,7 +90,7 @@ class PowerSaving:
             return
         gone = state in ("off", "failed", "leaving")
         node.flags = node.flags & ~(POWER_FLAGS | (NodeFlag.POWER_DOWN if gone else NodeFlag.NONE)) | _FLAGS[state]
-        now = self.book.clock()
+        now = self.job_table.clock()
         if state in ("off", "failed"):
             self.hours.went(node.config.name)
         if state == "up":
@@ -105,7 +105,7 @@ class PowerSaving:
                 log.warning("node %s: %s", node.config.name, why)
         if state in ("off", "failed"):
             self._carried_out(node)
-        self.book.refresh_node(node)
+        self.job_table.refresh_node(node)
         self._kick()
 
     def _carried_out(self, node: Node) -> None:
@@ -118,8 +118,8 @@ class PowerSaving:
         """Complete a reboot once the node is off: power it up again, or set it DOWN."""
         if down:
             node.state, node.reason, node.reason_user = NodeState.DOWN, "reboot complete", "root"
-            node.reason_time = self.book.clock()
-            self.book.refresh_node(node)
+            node.reason_time = self.job_table.clock()
+            self.job_table.refresh_node(node)
         elif self.engine.fleet.order_of(node.config.name) is None:
             self.engine.fleet.order([node.config.name])
 
@@ -134,8 +134,8 @@ class PowerSaving:
             if order.existing:  # nodes of an existing cluster keep their real size
                 known |= _size(facts)
             node.config = replace(node.config, host_name=facts.get("host") or node.config.host_name, **known)
-            self.book.uses[node.config.name].config = node.config
-            for configs in self.book.partition_nodes.values():
+            self.job_table.uses[node.config.name].config = node.config
+            for configs in self.job_table.partition_nodes.values():
                 configs[:] = [node.config if one.name == node.config.name else one for one in configs]
             node.instance_id, node.instance_type = order.name, description(order)
             self.hours.came_up(order.partition, node.config.name, order.price, order.up_at or now)
@@ -174,7 +174,7 @@ class PowerSaving:
         """Evaluate the nodes at intervals, until closed."""
         for name in self.requests.names:  # requests of an earlier controller whose node is off by now
             if self.engine.fleet.order_of(name) is None:
-                self._carried_out(self.book.nodes[name])
+                self._carried_out(self.job_table.nodes[name])
         self._task = background(self._run())
 
     async def _run(self) -> None:
@@ -187,10 +187,10 @@ class PowerSaving:
 
     def look(self) -> None:
         """Power down nodes that were idle for SuspendTime or are requested to, and power up those that must stay up."""
-        now = self.book.clock()
+        now = self.job_table.clock()
         if now - self._charged_at > CHARGE_S:
             self._charged_at = now
-            for job in [self.book.jobs[job_id] for job_id in self.book.active]:
+            for job in [self.job_table.jobs[job_id] for job_id in self.job_table.active]:
                 if job.engine == self.engine.name:
                     self.hours.charge(job)
         for name, due in list(self._failed.items()):
@@ -203,7 +203,7 @@ class PowerSaving:
                 if order.phase == "leaving" or self._in_use(order):
                     continue
                 # SkyPilot releases a cluster as a whole: one node's request is carried out once all of them are idle.
-                asked = any(self.book.nodes[node].flags & _LEAVES for node in order.nodes)
+                asked = any(self.job_table.nodes[node].flags & _LEAVES for node in order.nodes)
                 spare = not order.existing and order.phase == "up" and staying - len(order.nodes) >= kept.keep_up
                 idle = spare and self._idle_s(order, now) >= _limit(kept)
                 if asked or idle:
@@ -212,20 +212,20 @@ class PowerSaving:
             self._hold_up(kept, max(0, (len(kept.names) if kept.cluster else kept.keep_up) - staying))
 
     def _in_use(self, order: Order) -> bool:
-        return any(self.book.uses[node].jobs for node in order.nodes)
+        return any(self.job_table.uses[node].jobs for node in order.nodes)
 
     def _idle_s(self, order: Order, now: float) -> float:
-        return now - max(order.up_at, *(self.book.nodes[node].last_busy_time for node in order.nodes))
+        return now - max(order.up_at, *(self.job_table.nodes[node].last_busy_time for node in order.nodes))
 
     def _hold_up(self, kept: KeptNodes, count: int) -> None:
         if kept.cluster:
-            nodes = [self.book.nodes[name] for name in kept.names]
+            nodes = [self.job_table.nodes[name] for name in kept.names]
             if count and all(node.state is not NodeState.DOWN for node in nodes) and kept.cluster not in self._orders():
                 self.engine.fleet.order(list(kept.names))
             return
         blocked = NodeFlag.DRAIN | NodeFlag.FAIL | NodeFlag.POWER_DOWN
         for name in kept.names:
-            node = self.book.nodes[name]
+            node = self.job_table.nodes[name]
             off = self.engine.fleet.order_of(name) is None
             if count and off and not node.flags & blocked and node.state is not NodeState.DOWN:
                 self.engine.fleet.order([name])
@@ -236,10 +236,10 @@ class PowerSaving:
 
     def _revive(self, name: str) -> None:
         del self._failed[name]
-        node = self.book.nodes[name]
+        node = self.job_table.nodes[name]
         if node.state is NodeState.DOWN and node.reason_user == "slurm":
             node.state, node.reason, node.reason_time, node.reason_user = NodeState.IDLE, "", 0.0, ""
-            self.book.refresh_node(node)
+            self.job_table.refresh_node(node)
             self._kick()
 
     def on_job_event(self, event: str, job: Job) -> None:
@@ -256,7 +256,7 @@ class PowerSaving:
             return ""
         wait = self.engine.ready_in(names)
         what = f"they must be powered up, which takes about {wait:.0f} s" if wait else "they are up: it starts at once"
-        hourly = self.hours.hourly(shares, self.book.clock())
+        hourly = self.hours.hourly(shares, self.job_table.clock())
         return f"Kept nodes {hostlist.compress(names)}: {what}{f'; ${hourly:.2f} an hour' if hourly else ''}"
 
     def summary(self, partition: str) -> str:
@@ -265,7 +265,7 @@ class PowerSaving:
         if kept is None:
             return ""
         up = [name for name in kept.names if self.engine.fleet.is_up(name)]
-        free = sum(1 for name in up if not self.book.uses[name].jobs)
+        free = sum(1 for name in up if not self.job_table.uses[name].jobs)
         usual = self.engine.fleet.usual_s(partition)
         price = max((span.price for span in self.hours.spans if span.partition == partition), default=0.0)
         return (
@@ -282,15 +282,15 @@ class PowerSaving:
 
     def power_up(self, name: str) -> None:
         """POWER_UP; no effect where the node is up, or powering up."""
-        node = self.book.nodes[name]
+        node = self.job_table.nodes[name]
         if not self.requests.is_reboot(name):
             self.requests.remove(name)
         if self.engine.fleet.order_of(name) is None:
             if node.state is NodeState.DOWN:
                 node.state, node.reason = NodeState.IDLE, ""
-            node.last_busy_time = self.book.clock()
+            node.last_busy_time = self.job_table.clock()
             self.engine.fleet.order([name])
-        self.book.refresh_node(node)
+        self.job_table.refresh_node(node)
 
     def power_down(self, name: str, asap: bool = False) -> None:
         """POWER_DOWN, once no job runs there; ``asap`` drains the node until then. No effect where it is off."""
@@ -308,7 +308,7 @@ class PowerSaving:
 
     def _leave_once_idle(self, name: str, flag: NodeFlag, asap: bool, down: bool) -> None:
         self.requests.add(name, flag, asap, down)
-        self.book.refresh_node(self.book.nodes[name])
+        self.job_table.refresh_node(self.job_table.nodes[name])
         self.look()
 
     def cancel_reboot(self, name: str) -> bool:
@@ -316,7 +316,7 @@ class PowerSaving:
         if not self.requests.is_reboot(name):
             return False
         self.requests.remove(name)
-        self.book.refresh_node(self.book.nodes[name])
+        self.job_table.refresh_node(self.job_table.nodes[name])
         return True
 
     async def close(self) -> None:

@@ -24,9 +24,9 @@ class PowerRequest:
 class PowerRequests:
     """The open requests by node, shown as flags of the nodes."""
 
-    def __init__(self, book: JobTable, nodes: Collection[str]) -> None:
-        self._book = book
-        rows = json.loads(book.store.note(_NOTE) or "{}")
+    def __init__(self, job_table: JobTable, nodes: Collection[str]) -> None:
+        self._job_table = job_table
+        rows = json.loads(job_table.store.note(_NOTE) or "{}")
         self._of = {name: PowerRequest(**row) for name, row in rows.items() if name in nodes}
         for name, request in self._of.items():
             self._show(name, request)
@@ -46,7 +46,7 @@ class PowerRequests:
     def add(self, name: str, flag: NodeFlag, drain: bool, down: bool = False) -> None:
         """Record a request; ``drain``: no job starts on the node before."""
         self.remove(name)
-        drained = drain and not self._book.nodes[name].flags & NodeFlag.DRAIN
+        drained = drain and not self._job_table.nodes[name].flags & NodeFlag.DRAIN
         self._of[name] = PowerRequest(str(flag.name), drained, down)
         self._show(name, self._of[name])
         self._save()
@@ -55,16 +55,16 @@ class PowerRequests:
         """Remove a request that is carried out or cancelled, with its flags; None for a node without one."""
         request = self._of.pop(name, None)
         if request is not None:
-            node = self._book.nodes[name]
+            node = self._job_table.nodes[name]
             node.flags &= ~(NodeFlag[request.flag] | (NodeFlag.DRAIN if request.drained else NodeFlag.NONE))
             self._save()
-            self._book.keep_states()  # which may have stored the drain
+            self._job_table.keep_states()  # which may have stored the drain
         return request
 
     def _show(self, name: str, request: PowerRequest) -> None:
-        node = self._book.nodes[name]
+        node = self._job_table.nodes[name]
         node.flags |= NodeFlag[request.flag] | (NodeFlag.DRAIN if request.drained else NodeFlag.NONE)
 
     def _save(self) -> None:
         rows = {name: asdict(request) for name, request in self._of.items()}
-        self._book.store.put_note(_NOTE, json.dumps(rows))
+        self._job_table.store.put_note(_NOTE, json.dumps(rows))

@@ -53,9 +53,11 @@ class Trigger:
 class Triggers:
     """All triggers of this cluster."""
 
-    def __init__(self, store: Store, book: JobTable, life: LifeCycle, clock: Callable[[], float], run: Run) -> None:
+    def __init__(
+        self, store: Store, job_table: JobTable, life: LifeCycle, clock: Callable[[], float], run: Run
+    ) -> None:
         self._store = store
-        self._book = book
+        self._job_table = job_table
         self._clock = clock
         self._run = run
         self._loop = asyncio.get_running_loop()
@@ -71,14 +73,14 @@ class Triggers:
             uid: int, user: str) -> None:  # fmt: skip
         """Create triggers, one per type. Raises Refused, StoreError."""
         if resource == "job":
-            job = self._book.jobs.get(int(name))
+            job = self._job_table.jobs.get(int(name))
             if job is None:
                 raise TriggerRefused("Invalid job id specified")
             if job.state.finished:
                 raise TriggerRefused("Job/step already completing or completed")
         elif resource == "node" and name != "*":
             try:
-                known = all(node in self._book.nodes for node in hostlist.expand(name))
+                known = all(node in self._job_table.nodes for node in hostlist.expand(name))
             except LanguageError:
                 known = False
             if not known:
@@ -113,7 +115,7 @@ class Triggers:
     def _node(self, name: str, word: str) -> None:
         types = {"DOWN": ("down",), "FAIL": ("fail",), "DRAIN": ("draining", "drained"), "RESUME": ("resume", "up"),
                  "IDLE": ("up",), "UNDRAIN": ("resume",)}.get(word, ())  # fmt: skip
-        busy = bool(self._book.nodes[name].jobs)
+        busy = bool(self._job_table.nodes[name].jobs)
         for one in self.triggers:
             if one.resource != "node" or one.type not in types or not self._means(one, name):
                 continue
@@ -140,11 +142,11 @@ class Triggers:
             if one.due:
                 found.append((one.due, one.by, one))
             elif one.resource == "job" and one.type == "time":
-                job = self._book.jobs.get(int(one.name))
+                job = self._job_table.jobs.get(int(one.name))
                 if job is not None and job.state.active and job.end_time:
                     found.append((job.end_time + min(one.offset_s, 0), one.name, one))
             elif one.resource == "node" and one.type in ("idle", "drained"):
-                for name, node in self._book.nodes.items():
+                for name, node in self._job_table.nodes.items():
                     if not self._means(one, name) or node.jobs:
                         continue
                     if one.type == "idle" and node.state is NodeState.IDLE and not node.flags & NodeFlag.DRAIN:

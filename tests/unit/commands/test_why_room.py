@@ -17,8 +17,8 @@ def test_cpus_that_other_users_hold_are_named() -> None:
     seen.cpu_ids |= {2, 3}
     partition: Any = SimpleNamespace(name="main")
     scheduler = SimpleNamespace(uses=lambda name: [seen])
-    queue: Any = SimpleNamespace(scheduler=scheduler, book=SimpleNamespace(uses={"n1": own}))
+    queue: Any = SimpleNamespace(scheduler=scheduler, job_table=SimpleNamespace(uses={"n1": own}))
     text = "3 of the 4 CPUs of partition main are in use"
     assert _room(queue, partition) == f"{text}, 2 of them by other users of this machine"
-    queue.book.uses["n1"] = seen
+    queue.job_table.uses["n1"] = seen
     assert _room(queue, partition) == text

@@ -46,20 +46,20 @@ def test_accounts_and_qos_outlive_the_controller(tmp_path: Path) -> None:
 
 
 def test_an_account_of_the_site_file_can_be_taken_away(tmp_path: Path) -> None:
-    book = table(tmp_path)
-    book.overrides.deleted_accounts.add("lab")
-    book.put_accounting()
-    assert book.accounts == ()
+    job_table = table(tmp_path)
+    job_table.overrides.deleted_accounts.add("lab")
+    job_table.put_accounting()
+    assert job_table.accounts == ()
 
 
 def test_an_unknown_account_is_refused_only_where_associations_are_enforced(tmp_path: Path) -> None:
     for name, site in (("free", SITE), ("strict", SITE + ENFORCED)):
         (tmp_path / name).mkdir()
-        book = table(tmp_path / name, site)
-        book.overrides.accounts["new"] = AccountConfig("new")
-        book.put_accounting()
+        job_table = table(tmp_path / name, site)
+        job_table.overrides.accounts["new"] = AccountConfig("new")
+        job_table.put_accounting()
         if name == "free":
-            assert book.policy.account_of("nosuch", "own") == "own"
+            assert job_table.policy.account_of("nosuch", "own") == "own"
         else:
             with pytest.raises(SlurmError):
-                book.policy.account_of("nosuch", "own")
+                job_table.policy.account_of("nosuch", "own")

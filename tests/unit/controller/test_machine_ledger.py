@@ -135,9 +135,9 @@ def share_of(
     config: NodeConfig, others: Held, same_user: Held = NOTHING, gpus: int = 0
 ) -> tuple[MachineShare, NodeUse]:
     use = NodeUse(config)
-    book = SimpleNamespace(partition_nodes={"debug": [config]}, uses={config.name: use})
+    job_table = SimpleNamespace(partition_nodes={"debug": [config]}, uses={config.name: use})
     entries = SimpleNamespace(enter=lambda: None, others=lambda: (others, same_user))
-    share = MachineShare(book, entries, config.cpus, gpus)
+    share = MachineShare(job_table, entries, config.cpus, gpus)
     share.begin(lambda partition: "local")
     return share, use
 

@@ -70,7 +70,7 @@ class World(ControllerInProcess):
         await asyncio.sleep(seconds - self.loop.time())
 
     def job(self, job_id: int) -> Job:
-        return self.queue.book.jobs[job_id]
+        return self.queue.job_table.jobs[job_id]
 
     async def past(self, job_id: int, fields: str = "state,exitcode,elapsedraw") -> list[str]:
         lines = await self.out("sacct", "-nXPD", "-j", str(job_id), "-o", fields)
@@ -87,7 +87,7 @@ def play(tmp_path: Path) -> Play:
         async def whole(loop: VirtualTimeLoop) -> None:
             world = World(tmp_path, loop)
             await story(world)
-            assert world.queue.book.licenses_used == {}
+            assert world.queue.job_table.licenses_used == {}
             await world.queue.close()
 
         run(whole)
@@ -104,7 +104,7 @@ def test_a_job_runs_and_its_record_says_so(play: Play) -> None:
         await world.until(100)
         assert await world.past(good) == ["COMPLETED|0:0|90"]
         assert await world.past(bad) == ["FAILED|3:0|30"]
-        assert not any(use.jobs for use in world.queue.book.uses.values())
+        assert not any(use.jobs for use in world.queue.job_table.uses.values())
 
     play(story)
 
@@ -114,7 +114,7 @@ def test_an_array_holds_its_limit_and_ends_after_all_elements(play: Play) -> Non
         base = await world.sbatch("60", "--array=1-10%4")
         for minute in range(3):
             await world.until(minute * 60 + 30)
-            assert world.queue.book.running_elements(base) == (4 if minute < 2 else 2)
+            assert world.queue.job_table.running_elements(base) == (4 if minute < 2 else 2)
         await world.until(200)
         assert await world.past(base, "state") == ["COMPLETED"] * 10
 
@@ -272,9 +272,9 @@ def test_ended_jobs_leave_memory_and_stay_in_sacct(play: Play) -> None:
     async def story(world: World) -> None:
         job_id = await world.sbatch("10")
         await world.until(200)
-        assert job_id in world.queue.book.jobs
+        assert job_id in world.queue.job_table.jobs
         await world.until(500)
-        assert job_id not in world.queue.book.jobs
+        assert job_id not in world.queue.job_table.jobs
         assert await world.past(job_id) == ["COMPLETED|0:0|10"]
 
     play(story)
@@ -287,7 +287,7 @@ def test_a_full_day_of_jobs_leaves_nothing_behind(play: Play) -> None:
         await world.until(86400)
         ended = (await world.out("sacct", "-nXP", "-S", "2020-01-01", "-o", "state")).split()
         assert (ended.count("COMPLETED"), ended.count("FAILED")) == (48, 12)
-        book = world.queue.book
-        assert not book.pending and not book.active and not any(use.jobs for use in book.uses.values())
+        job_table = world.queue.job_table
+        assert not job_table.pending and not job_table.active and not any(use.jobs for use in job_table.uses.values())
 
     play(story)

@@ -44,21 +44,21 @@ NOW = 1_000_000.0
 class World:
     def __init__(self, folder: Path) -> None:
         self.store = Store(folder / "queue.db")
-        self.book = JobTable(load(SITE, "site.toml").cluster, self.store, lambda: NOW)
-        self.scheduler = Scheduler(self.book, lambda partition: partition != "cloud")
+        self.job_table = JobTable(load(SITE, "site.toml").cluster, self.store, lambda: NOW)
+        self.scheduler = Scheduler(self.job_table, lambda partition: partition != "cloud")
         self._folder = folder / "jobs"
 
     def submit(self, *specs: JobSpec, **fields: Any) -> Job:
         payload = Payload(b"#!/bin/sh\n", "x", (), {}, 0o022, {})
         wanted = [replace(spec, job_name="x") for spec in specs or (JobSpec(**fields),)]
-        return admit(self.book, wanted, payload, WHO, self._folder)
+        return admit(self.job_table, wanted, payload, WHO, self._folder)
 
     def state(self) -> Any:
         """All that a pass may read."""
-        book = self.book
+        table = self.job_table
         return deepcopy((
-            book.jobs, book.pending, book.active, book.members, book.uses, book.nodes, book.licenses_used,
-            book.next_job_id, book.next_priority, book.partition_states, book.virtual._held, book._touched,
+            table.jobs, table.pending, table.active, table.members, table.uses, table.nodes, table.licenses_used,
+            table.next_job_id, table.next_priority, table.partition_states, table.virtual._held, table._touched,
         ))  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def test_a_plan_changes_nothing_and_is_the_same_again(world: World) -> None:
     running = world.submit(ntasks=3)
-    apply(world.scheduler.plan(), world.book)
+    apply(world.scheduler.plan(), world.job_table)
     assert running.state is JobState.RUNNING
     world.submit(array="1-9%4", time_limit_min=5)
     world.submit(JobSpec(ntasks=2), JobSpec(ntasks=1, partition="debug"))
@@ -86,7 +86,7 @@ def test_a_plan_changes_nothing_and_is_the_same_again(world: World) -> None:
     first, second = world.scheduler.plan(), world.scheduler.plan()
     assert first == second and first.starts and first.waits and not first.broken
     assert world.state() == before
-    done = apply(first, world.book)
+    done = apply(first, world.job_table)
     assert not done.broken and len(done.started) == len(first.starts)
     assert [job.job_id for job in done.started] == [start.job_id for start in first.starts]
 
@@ -96,39 +96,39 @@ def test_elements_components_and_plain_jobs_start_by_one_path(world: World) -> N
     world.submit(JobSpec(), JobSpec())
     world.submit()
     plan = world.scheduler.plan()
-    done = apply(plan, world.book)
+    done = apply(plan, world.job_table)
     assert [start.task for start in plan.starts] == [1, 2, None, None, None]
     for job in done.started:
         assert (job.state, job.reason, job.start_time, job.engine) == (JobState.RUNNING, "None", NOW, "local")
-        assert world.book.uses[job.batch_host].jobs >= {job.job_id}
-    assert world.book.counters.started == 5
+        assert world.job_table.uses[job.batch_host].jobs >= {job.job_id}
+    assert world.job_table.counters.started == 5
 
 
 def test_components_that_do_not_all_fit_hold_nothing(world: World) -> None:
     parts = JobSpec(nodes_min=2, exclusive="exclusive", licenses="matlab"), JobSpec(nodes_min=2, exclusive="exclusive")
     waiting, small = world.submit(*parts), world.submit(nodes_min=3, exclusive="exclusive", licenses="matlab:2")
-    done = apply(world.scheduler.plan(), world.book)
+    done = apply(world.scheduler.plan(), world.job_table)
     assert done.started == [small] and waiting.reason == "Resources"
-    assert world.book.licenses_used == {"matlab": 2}
+    assert world.job_table.licenses_used == {"matlab": 2}
 
 
 def test_a_start_that_others_depend_on_asks_for_another_pass(world: World) -> None:
     first = world.submit()
     dependent = world.submit(dependency=f"after:{first.job_id}")
-    assert apply(world.scheduler.plan(), world.book).awaited and dependent.state is JobState.PENDING
-    assert not apply(world.scheduler.plan(), world.book).awaited
+    assert apply(world.scheduler.plan(), world.job_table).awaited and dependent.state is JobState.PENDING
+    assert not apply(world.scheduler.plan(), world.job_table).awaited
     assert dependent.state is JobState.RUNNING
 
 
 def test_a_start_that_raises_concerns_its_job_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     faulty, healthy = world.submit(), world.submit()
-    book_shares = world.book.book_shares
+    book_shares = world.job_table.book_shares
 
     def raise_for_one(job: Job) -> None:
         if job is faulty:
             raise RuntimeError("damaged")
         book_shares(job)
 
-    monkeypatch.setattr(world.book, "book_shares", raise_for_one)
-    done = apply(world.scheduler.plan(), world.book)
+    monkeypatch.setattr(world.job_table, "book_shares", raise_for_one)
+    done = apply(world.scheduler.plan(), world.job_table)
     assert done.started == [healthy] and [job for job, _ in done.broken] == [faulty]

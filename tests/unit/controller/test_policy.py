@@ -126,21 +126,21 @@ POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and/
 
 
 class World:
-    """A book whose clock stands; ``submit`` admits and ``reasons`` says why what was submitted waits."""
+    """A job table whose clock stands; ``submit`` admits and ``reasons`` says why what was submitted waits."""
 
     def __init__(self, folder: Path, site: str = SITE) -> None:
         self.folder = folder
         self.store = Store(folder / "queue.db")
-        self.book = JobTable(load(site, "site.toml").cluster, self.store, lambda: 1_000_000.0)
-        self.scheduler = Scheduler(self.book)
+        self.job_table = JobTable(load(site, "site.toml").cluster, self.store, lambda: 1_000_000.0)
+        self.scheduler = Scheduler(self.job_table)
 
     def submit(self, uid: int = 1000, user: str = "ada", groups: str = "ada", **fields: Any) -> Job:
         who = Submitter(user, uid, user, uid, user, "/home", "host", 1, "sbatch x", frozenset(groups.split(",")))
         payload = Payload(b"#!/bin/sh\n", "x", (), {}, 0o022, {})
-        return admit(self.book, [JobSpec(job_name="x", **fields)], payload, who, self.folder / "jobs")
+        return admit(self.job_table, [JobSpec(job_name="x", **fields)], payload, who, self.folder / "jobs")
 
     def pass_(self) -> None:
-        apply(self.scheduler.plan(), self.book)
+        apply(self.scheduler.plan(), self.job_table)
 
 
 @pytest.fixture
@@ -212,11 +212,11 @@ def test_why_a_job_waits(world: World, jobs: list[dict[str, Any]], reason: str) 
 def test_what_is_refused(world: World, jobs: list[dict[str, Any]], text: str, detail: tuple[str, ...]) -> None:
     for fields in jobs[:-1]:
         world.submit(**fields)
-    before = world.book.next_job_id
+    before = world.job_table.next_job_id
     with pytest.raises(SlurmError) as caught:
         world.submit(**jobs[-1])
     assert (caught.value.text, caught.value.details) == (text, detail)
-    assert world.book.next_job_id == before, "a refused job has no id"
+    assert world.job_table.next_job_id == before, "a refused job has no id"
 
 
 def test_who_may_use_a_partition(world: World) -> None:
@@ -235,9 +235,9 @@ def test_the_account_and_qos_of_a_job_that_names_none(world: World) -> None:
 def test_a_limit_is_free_again_when_a_job_ends(world: World) -> None:
     first, second = world.submit(qos="jobs1"), world.submit(qos="jobs1")
     world.pass_()
-    world.book.free_shares(first)
+    world.job_table.free_shares(first)
     first.state, first.shares = JobState.COMPLETED, []
-    world.book.touch(first)
+    world.job_table.touch(first)
     world.pass_()
     assert second.state is JobState.RUNNING
 
@@ -245,7 +245,7 @@ def test_a_limit_is_free_again_when_a_job_ends(world: World) -> None:
 def test_an_array_starts_as_many_elements_as_its_qos_has_room_for(world: World) -> None:
     job = world.submit(qos="jobs1", array="1-3")
     world.pass_()
-    assert (len(world.book.active), job.pending_count, job.reason) == (1, 2, "QOSMaxJobsPerUserLimit")
+    assert (len(world.job_table.active), job.pending_count, job.reason) == (1, 2, "QOSMaxJobsPerUserLimit")
 
 
 def test_tier_then_qos_then_age_decide_who_is_first(world: World) -> None:
@@ -253,9 +253,9 @@ def test_tier_then_qos_then_age_decide_who_is_first(world: World) -> None:
     quick = world.submit(ntasks=16, qos="long")
     world.pass_()
     assert (old.state, quick.state) == (JobState.PENDING, JobState.RUNNING)
-    world.book.free_shares(quick)
+    world.job_table.free_shares(quick)
     quick.state, quick.shares = JobState.COMPLETED, []
-    world.book.touch(quick)
+    world.job_table.touch(quick)
     tier = world.submit(ntasks=16, partition="first")
     world.pass_()
     assert (old.state, tier.state) == (JobState.PENDING, JobState.RUNNING)

@@ -56,20 +56,20 @@ WHO = Submitter("ada", 1000, "ada", 1000, "ada", "/home/ada", "host", 1, "sbatch
 
 
 class World:
-    """A book with a clock of its own; ``submit`` admits, ``pass_`` schedules and begins what may start."""
+    """A job table with a clock of its own; ``submit`` admits, ``pass_`` schedules and begins what may start."""
 
     def __init__(self, folder: Path) -> None:
         self.now = 1_000_000.0
         self.folder = folder
         self.store = Store(folder / "queue.db")
-        self.book = JobTable(load(SITE, "site.toml").cluster, self.store, lambda: self.now)
-        self.scheduler = Scheduler(self.book)
+        self.job_table = JobTable(load(SITE, "site.toml").cluster, self.store, lambda: self.now)
+        self.scheduler = Scheduler(self.job_table)
 
     def submit(self, *specs: JobSpec, **fields: Any) -> Job:
         wanted = specs or (JobSpec(**fields),)
         payload = Payload(b"#!/bin/sh\n", "x", (), {}, 0o022, {})
         return admit(
-            self.book,
+            self.job_table,
             [replace(spec, job_name=spec.job_name or "x") for spec in wanted],
             payload,
             WHO,
@@ -77,28 +77,28 @@ class World:
         )
 
     def pass_(self) -> Applied:
-        self.book.mark_reserved()
-        return apply(self.scheduler.plan(), self.book)
+        self.job_table.mark_reserved()
+        return apply(self.scheduler.plan(), self.job_table)
 
     def end(self, job: Job, state: JobState = JobState.COMPLETED) -> None:
-        self.book.free_shares(job)
+        self.job_table.free_shares(job)
         job.state, job.end_time = state, self.now
-        self.book.touch(job)
-        self.book.finished(job)
+        self.job_table.touch(job)
+        self.job_table.finished(job)
 
     def later(self, seconds: float) -> None:
-        """Time passes, and the book forgets what is older than MinJobAge."""
-        self.book.flush()
+        """Time passes, and the job table forgets what is older than MinJobAge."""
+        self.job_table.flush()
         self.now += seconds
-        self.book.forget_old()
+        self.job_table.forget_old()
 
     def restart(self) -> None:
         """Another controller takes over."""
-        self.book.flush()
+        self.job_table.flush()
         self.store.close()
         self.store = Store(self.folder / "queue.db")
-        self.book = JobTable(self.book.cluster, self.store, lambda: self.now)
-        self.scheduler = Scheduler(self.book)
+        self.job_table = JobTable(self.job_table.cluster, self.store, lambda: self.now)
+        self.scheduler = Scheduler(self.job_table)
 
 
 @pytest.fixture
@@ -219,8 +219,8 @@ def test_time_min_lets_a_job_in(world: World) -> None:
 )
 def test_why_a_job_waits(world: World, fields: dict[str, Any], reason: str) -> None:
     first = world.submit(licenses="matlab:1")
-    world.book.nodes["n4"].flags |= NodeFlag.DRAIN
-    world.book.refresh_node(world.book.nodes["n4"])
+    world.job_table.nodes["n4"].flags |= NodeFlag.DRAIN
+    world.job_table.refresh_node(world.job_table.nodes["n4"])
     world.pass_()
     text = {
         name: value.format(first=first.job_id) if isinstance(value, str) else value for name, value in fields.items()
@@ -272,16 +272,16 @@ def test_a_failed_dependency_outlives_min_job_age(world: World, evaluated: bool,
     if evaluated:
         world.pass_()
     if restarted:
-        world.book.flush()
+        world.job_table.flush()
         world.now += 360
         world.restart()
     world.later(360)
-    job = world.book.jobs[job.job_id]
+    job = world.job_table.jobs[job.job_id]
     world.pass_()
     assert (job.reason, job.dependency_shown) == ("DependencyNeverSatisfied", f"afterok:{first.job_id}(failed)")
     world.later(360)
     world.pass_()
-    assert first.job_id not in world.book.jobs  # its end is recorded with the job that depends on it
+    assert first.job_id not in world.job_table.jobs  # its end is recorded with the job that depends on it
     assert job.reason == "DependencyNeverSatisfied"
 
 
@@ -289,7 +289,7 @@ def test_an_array_is_kept_whole_while_a_job_depends_on_it(world: World) -> None:
     """The first element fails and ends long before the last one."""
     base = world.submit(array="1-2")
     world.pass_()
-    failed, last = sorted(world.book.array(base.job_id), key=lambda job: job.array_task_id or 0)
+    failed, last = sorted(world.job_table.array(base.job_id), key=lambda job: job.array_task_id or 0)
     job = world.submit(dependency=f"afterok:{base.job_id}")
     any_end = world.submit(dependency=f"afterany:{base.job_id}")
     world.end(failed, JobState.FAILED)
@@ -299,19 +299,19 @@ def test_an_array_is_kept_whole_while_a_job_depends_on_it(world: World) -> None:
     world.pass_()
     assert (job.reason, any_end.state) == ("DependencyNeverSatisfied", JobState.RUNNING)
     world.later(3600)
-    assert set(world.book.jobs) == {job.job_id, any_end.job_id}
+    assert set(world.job_table.jobs) == {job.job_id, any_end.job_id}
 
 
 def test_a_corresponding_element_is_kept(world: World) -> None:
     base = world.submit(array="1-2")
     world.pass_()
-    elements = {job.array_task_id: job for job in world.book.array(base.job_id)}
+    elements = {job.array_task_id: job for job in world.job_table.array(base.job_id)}
     job = world.submit(array="1-2", dependency=f"aftercorr:{base.job_id}")
     world.end(elements[1], JobState.FAILED)
     world.end(elements[2])
     world.later(3600)
     world.pass_()
-    assert [(one.array_task_id, one.state) for one in world.book.array(job.job_id) if one.array_task_id] == [
+    assert [(one.array_task_id, one.state) for one in world.job_table.array(job.job_id) if one.array_task_id] == [
         (2, JobState.RUNNING)
     ]
     world.later(3600)
@@ -343,7 +343,7 @@ def test_a_recorded_failure_stands_though_the_job_runs_again(world: World) -> No
 def test_array_limit_and_ids(world: World) -> None:
     base = world.submit(array="1-4%2")
     world.pass_()
-    members = list(world.book.array(base.job_id))
+    members = list(world.job_table.array(base.job_id))
     assert [(job.job_id - base.job_id, job.array_task_id) for job in members] == [(0, None), (1, 1), (2, 2)]
     assert (base.reason, base.pending_count) == ("JobArrayTaskLimit", 2)
     for job in members[1:]:
@@ -355,8 +355,8 @@ def test_array_limit_and_ids(world: World) -> None:
 
 def test_a_large_array_is_one_row(world: World) -> None:
     world.submit(array="0-99999", hold=True)
-    world.book.flush()
-    assert world.book.store.count() == 1
+    world.job_table.flush()
+    assert world.job_table.store.count() == 1
 
 
 def test_het_components_start_together_or_not(world: World) -> None:
@@ -364,9 +364,9 @@ def test_het_components_start_together_or_not(world: World) -> None:
     world.pass_()
     leader = world.submit(JobSpec(exclusive=""), JobSpec(exclusive=""))
     world.pass_()
-    parts = world.book.components(leader)
+    parts = world.job_table.components(leader)
     assert [part.state for part in parts] == [JobState.PENDING, JobState.PENDING]
-    assert world.book.uses["n4"].jobs == set()
+    assert world.job_table.uses["n4"].jobs == set()
 
 
 def test_priority_and_nice(world: World) -> None:
@@ -375,7 +375,7 @@ def test_priority_and_nice(world: World) -> None:
     nicer = world.submit(exclusive="", nodelist="n1", nice=10)
     later = world.submit(exclusive="", nodelist="n1")
     assert later.priority > nicer.priority
-    for job in list(world.book.jobs.values()):
+    for job in list(world.job_table.jobs.values()):
         if job.state is JobState.RUNNING:
             world.end(job)
     world.pass_()
@@ -383,7 +383,7 @@ def test_priority_and_nice(world: World) -> None:
 
 
 def test_one_of_two_licences_suffices(world: World) -> None:
-    world.book.cluster = replace(world.book.cluster, licenses=(("matlab", 1), ("octave", 1)))
+    world.job_table.cluster = replace(world.job_table.cluster, licenses=(("matlab", 1), ("octave", 1)))
     jobs = [world.submit(licenses="matlab|octave") for _ in range(3)]
     world.pass_()
     assert [job.licenses_alloc for job in jobs] == ["matlab:1", "octave:1", ""]
@@ -455,7 +455,7 @@ def test_refused_at_submit(world: World, fields: dict[str, Any], text: str) -> N
     with pytest.raises(SlurmError) as caught:
         world.submit(**fields)
     assert caught.value.text == text
-    assert world.book.jobs == {}
+    assert world.job_table.jobs == {}
 
 
 @pytest.mark.parametrize(
@@ -473,15 +473,15 @@ def test_waits_though_it_asks_for_more_than_there_is(world: World, fields: dict[
 
 
 def test_partitions_made_later_are_scheduled_like_the_others(world: World) -> None:
-    cluster = world.book.cluster
-    world.book.put_partition(replace(cluster.partitions[0], name="late", default=False, nodes=("n2",)))
+    cluster = world.job_table.cluster
+    world.job_table.put_partition(replace(cluster.partitions[0], name="late", default=False, nodes=("n2",)))
     late, usual = world.submit(partition="late"), world.submit()
     assert world.pass_().started == [late, usual]
     assert late.nodes == ("n2",)
 
 
 def test_a_partition_that_moves_starts_jobs_on_its_new_nodes(world: World) -> None:
-    world.book.put_partition(replace(world.book.cluster.partitions[1], nodes=("n1",)))
+    world.job_table.put_partition(replace(world.job_table.cluster.partitions[1], nodes=("n1",)))
     moved, too_large = world.submit(partition="short"), world.submit(partition="short", nodes_min=2)
     world.pass_()
     assert moved.nodes == ("n1",)
@@ -491,7 +491,7 @@ def test_a_partition_that_moves_starts_jobs_on_its_new_nodes(world: World) -> No
 def test_a_tier_given_later_counts(world: World) -> None:
     first = world.submit(nodes_min=4, exclusive="exclusive")
     second = world.submit(nodes_min=2, exclusive="exclusive", partition="short")
-    world.book.put_partition(replace(world.book.cluster.partitions[1], priority_tier=9))
+    world.job_table.put_partition(replace(world.job_table.cluster.partitions[1], priority_tier=9))
     world.pass_()
     assert second.state is JobState.RUNNING and first.state is JobState.PENDING
 
@@ -515,8 +515,9 @@ def test_a_job_that_an_internal_error_holds_starts_after_its_release(
             raise KeyError("node")
         return demand(spec)
 
-    life = LifeCycle(world.book, Router({}, str), LaunchBuilder(world.book, world.folder, "host"), lambda: None,
-                     Mailer(world.book, "", {}))  # fmt: skip
+    builder = LaunchBuilder(world.job_table, world.folder, "host")
+    mailer = Mailer(world.job_table, "", {})
+    life = LifeCycle(world.job_table, Router({}, str), builder, lambda: None, mailer)
     with monkeypatch.context() as patch:
         patch.setattr(world.scheduler, "demand", fails)
         patch.setattr(world.scheduler, "fit", lambda spec: fails(spec) and Scheduler.fit(world.scheduler, spec))
@@ -525,8 +526,8 @@ def test_a_job_that_an_internal_error_holds_starts_after_its_release(
         life.set_aside(job, problem)
         assert not world.pass_().broken, "a held job is not tried again"
     world.restart()
-    job = world.book.jobs[job.job_id]
+    job = world.job_table.jobs[job.job_id]
     assert world.pass_().started == [] and job.reason == "SystemFailure"
-    life.book = world.book
+    life.job_table = world.job_table
     life.release(job)
     assert world.pass_().started == [job] and job.state is JobState.RUNNING

@@ -35,20 +35,20 @@ class World:
 
     def start(self) -> None:
         """A new controller over the same store."""
-        self.book = JobTable(self.site.cluster, Store(self.folder / "queue.db"), lambda: self.now)
-        self.scheduler = Scheduler(self.book)
+        self.job_table = JobTable(self.site.cluster, Store(self.folder / "queue.db"), lambda: self.now)
+        self.scheduler = Scheduler(self.job_table)
 
     def submit(self, *specs: JobSpec, **fields: Any) -> Job:
         wanted = [replace(spec, job_name="x") for spec in specs or (JobSpec(**fields),)]
-        return admit(self.book, wanted, Payload(b"#!/bin/sh\n", "x", (), {}, 0o022, {}), WHO, self.folder / "jobs")
+        return admit(self.job_table, wanted, Payload(b"#!/bin/sh\n", "x", (), {}, 0o022, {}), WHO, self.folder / "jobs")
 
     def starts(self) -> list[int]:
-        return [job.job_id for job in apply(self.scheduler.plan(), self.book).started]
+        return [job.job_id for job in apply(self.scheduler.plan(), self.job_table).started]
 
     def finish(self, job: Job) -> None:
-        self.book.free_shares(job)
+        self.job_table.free_shares(job)
         job.state = JobState.COMPLETED
-        self.book.touch(job)
+        self.job_table.touch(job)
 
 
 @pytest.fixture
@@ -76,13 +76,13 @@ def test_a_header_of_a_large_cluster_runs_on_two_virtual_nodes(world: World) -> 
 def test_nodes_and_partitions_are_shown_while_they_are_used(world: World) -> None:
     job = world.submit(HEADER)
     world.starts()
-    nodes, cluster = world.book.shown()
+    nodes, cluster = world.job_table.shown()
     assert [(name, node.config.cpus, node.alloc_cpus, node.state) for name, node in nodes.items()] == [
         ("laptop", 32, 32, NodeState.ALLOCATED), ("laptop-2", 32, 32, NodeState.ALLOCATED)]  # fmt: skip
     assert [(part.name, part.nodes) for part in cluster.partitions] == [
         ("debug", ("laptop", "laptop-2")), ("gpu", ("laptop", "laptop-2"))]  # fmt: skip
     world.finish(job)
-    nodes, cluster = world.book.shown()
+    nodes, cluster = world.job_table.shown()
     assert [(name, node.config.cpus, node.alloc_cpus, node.state) for name, node in nodes.items()] == [
         ("laptop", 2, 0, NodeState.IDLE)]  # fmt: skip
     assert [part.name for part in cluster.partitions] == ["debug", "gpu"]
@@ -116,11 +116,11 @@ def test_a_restarted_controller_knows_what_virtual_nodes_hold(world: World) -> N
     large = world.submit(HEADER)
     waiting = world.submit(ntasks=1, partition="long")
     world.starts()
-    world.book.flush()
+    world.job_table.flush()
     world.start()
     assert world.starts() == []
-    assert sorted(world.book.shown()[0]) == ["laptop", "laptop-2"]
-    world.finish(world.book.jobs[large.job_id])
+    assert sorted(world.job_table.shown()[0]) == ["laptop", "laptop-2"]
+    world.finish(world.job_table.jobs[large.job_id])
     assert world.starts() == [waiting.job_id]
 
 
@@ -143,11 +143,11 @@ def test_devices_are_real_where_the_machine_has_as_many(tmp_path: Path) -> None:
 def test_components_of_one_job_get_nodes_of_their_own(world: World) -> None:
     leader = world.submit(JobSpec(ntasks=2), JobSpec(nodes_min=2, nodes_max=2, partition="gpu"))
     world.starts()
-    parts = world.book.components(leader)
+    parts = world.job_table.components(leader)
     assert [[share.name for share in part.shares] for part in parts] == [["laptop"], ["laptop-2", "laptop-3"]]
     for part in parts:
         world.finish(part)
-    assert world.book.uses["laptop"].cpu_ids == set()
+    assert world.job_table.uses["laptop"].cpu_ids == set()
 
 
 @pytest.mark.parametrize(
