@@ -129,7 +129,7 @@ def home(tmp_path: Path, environment: dict[str, str]) -> Iterator[Path]:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
-                pass  # it ended by itself
+                pass  # it has ended
     assert not names, "processes left after scancel and `slurmsky stop`"
 
 

@@ -1,7 +1,7 @@
 """The order of a run: what takes longest first, so that no worker is left with it at the end.
 
-pytest-xdist gives out groups of tests in the order of collection (``--no-loadscope-reorder``), a test without a group
-by itself.
+pytest-xdist gives out groups of tests in the order of collection (``--no-loadscope-reorder``), a test
+without a group alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ UNIT = ("unit", "property")  # their tests are too short to be given out one by 
 
 
 def group_of(item: pytest.Item) -> str:
-    """The tests that run in one worker together with this one; "" for a test by itself."""
+    """The tests that run in one worker together with this one; "" for a test without a group."""
     marker = item.get_closest_marker("xdist_group")
     if marker:
         return str(marker.args[0] if marker.args else marker.kwargs["name"])

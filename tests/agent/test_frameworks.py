@@ -1,6 +1,6 @@
 """What torch, Lightning, JAX and accelerate read of their surroundings comes out as under Slurm.
 
-The table says which variables each framework looks at (from its sources) and what it takes them for; nothing of it is
+The table says which variables each framework reads (from its sources) and what it takes them for; nothing of it is
 installed. Two nodes of two tasks, on one machine and on nodes that share nothing.
 """
 
@@ -40,7 +40,7 @@ def _all(*names: str) -> Callable[[Environment], bool]:
 
 
 def _lightning(env: Environment) -> bool:
-    """An srun, and not one of an interactive session, which it knows by its name; sizes told per node."""
+    """An srun outside an interactive session, which Lightning recognises by its name; sizes are given per node."""
     used = "SLURM_NTASKS" in env and env.get("SLURM_JOB_NAME") not in ("bash", "interactive")
     return used and "SLURM_NTASKS_PER_NODE" in env
 
@@ -120,7 +120,7 @@ def test_ranks_sizes_and_the_first_node(seen: tuple[Environment, list[Environmen
 def test_a_batch_script_is_no_rank_of_a_step(seen: tuple[Environment, list[Environment]]) -> None:
     """JAX and accelerate take a program that runs without srun for a single process.
 
-    Lightning does not: where --ntasks-per-node was given Slurm tells batch scripts SLURM_NTASKS, too.
+    Lightning does not: with --ntasks-per-node Slurm sets SLURM_NTASKS in batch scripts, too.
     """
     batch, _ = seen
     assert [framework.name for framework in FRAMEWORKS if framework.detects(batch)] == ["lightning", "torch"]

@@ -63,7 +63,7 @@ def test_a_flood_of_output_does_not_fill_the_memory(fresh: Cluster) -> None:
         stdin=subprocess.DEVNULL,
     ) as srun:
         assert srun.stdout is not None
-        time.sleep(0.5)  # nobody reads: the tasks have to wait
+        time.sleep(0.5)  # no reader: the tasks have to wait
         count = sum(map(len, iter(lambda: srun.stdout.read(1 << 20), b"")))  # type: ignore[union-attr]
     assert (count, srun.returncode) == (FLOOD_MB * 1_000_000, 0)
     agent = fresh.head(launch).process

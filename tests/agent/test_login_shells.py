@@ -10,7 +10,7 @@ import pytest
 
 from .driver import BIN, Cluster
 
-#: every startup file of every shell sets PATH anew
+#: every startup file of every shell resets PATH
 STARTUP = {
     ".profile": "export PATH=/usr/bin:/bin",
     ".bash_profile": "export PATH=/usr/bin:/bin",

@@ -350,7 +350,7 @@ def test_output_is_complete_and_memory_bounded(four: Allocation, tmp_path: Path)
         stdout=subprocess.PIPE,
     )
     assert client.stdout is not None
-    time.sleep(1)  # nobody reads: everything must come to rest
+    time.sleep(1)  # no reader: client, agent and tasks must become idle
     pages = int(Path("/proc/%d/statm" % cluster.nodes[0].agent_pid).read_text().split()[1])
     resident = pages * os.sysconf("SC_PAGE_SIZE")
     assert resident < 80_000_000

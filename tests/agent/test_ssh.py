@@ -137,7 +137,7 @@ def ship(base: Path) -> str:
         stdout=str(project / "out"), stderr=str(project / "err"),
         environment={"PATH": "/usr/sbin:/usr/bin:/bin", "HOME": str(base / "user")},
     )  # fmt: skip
-    name = f"ssh-{uuid.uuid4().hex[:12]}"  # a run of the same name would be told of, and not begin again
+    name = f"ssh-{uuid.uuid4().hex[:12]}"  # a second run of the same name would be replayed, not started
     state = base / "state" / "7"
     made = shipment.pack(
         launch, name, state / "ship", base / "programs", upload_mib=10, return_mib=10, environment={}, letter_ids=(1, 1)

@@ -1,4 +1,4 @@
-"""What happens when somebody dies: the controller, the agent, an srun."""
+"""The death of a controller, an agent or an srun, and what survives it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_second_launch_of_a_running_job_changes_nothing(fresh: Cluster) -> Non
 
 
 def test_an_agent_whose_folder_was_removed_leaves(fresh: Cluster) -> None:
-    """A batch script runs to its end; an allocation without one ends, as nobody is left who would end it."""
+    """A batch script runs to its end; an allocation without one ends, as no client is left to end it."""
     node = fresh.nodes[0]
     if fresh.outside(node, fresh.home) != fresh.home:
         pytest.skip("the folder is a mount there, which does not go")

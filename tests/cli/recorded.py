@@ -144,7 +144,7 @@ def _answer(engine: LocalEngine, row: Row, with_fields: bool) -> Answer:
 
 @cache
 def _for_others(root: Path) -> dict[str, str]:
-    """Variables with which another user can run the launchers, whoever owns this clone and its Python.
+    """Variables with which another user can run the launchers, independent of the owner of this clone and its Python.
 
     A system interpreter of the same release can be executed by anybody; the packages are copied to where
     anybody can read them.

@@ -1,6 +1,6 @@
 """Requests that cannot be kept at once: what salloc and srun say of them, word for word as a real Slurm.
 
-Recorded by hand from Slurm 22.05.8 on nodes of the same shape. What srun says there when it is given up is one of its
+Recorded by hand from Slurm 22.05.8 on nodes of the same shape. What a cancelled srun prints there is one of its
 two lines or both, by a race; here it is both.
 """
 

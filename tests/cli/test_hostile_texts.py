@@ -1,4 +1,4 @@
-"""Texts and bytes that are made to harm whoever reads them: a terminal, a mail program, the controller's socket."""
+"""Hostile texts and bytes for a terminal, a mail program and the controller's socket."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ COMMANDS = [
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """An API server that answers some things, with the URL that it was asked by, and wants a login for the others."""
+    """An API server that answers some requests with their URL and requires a login for the others."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 MIB = 1 << 20
-# Task 1 allocates 200 MB, writes 50 MB and reads them back; task 0 does little. Each has itself looked at once, as a
+# Task 1 allocates 200 MB, writes 50 MB and reads them back; task 0 does little. Each is sampled once, as a
 # step that runs for long is, then uses the processor for half a second.
 PROGRAM = """
 import os, subprocess, time

@@ -263,4 +263,4 @@ def test_an_image_of_podman(engine: LocalEngine, podman_image: str) -> None:
     done = engine.run(
         ["srun", f"--container-image=docker://{podman_image}", "--container-entrypoint", "bash", "-c", line]
     )
-    assert (done.stdout, done.stderr) == ("this is the image\n/etc\nyesyes\n", "")  # kept: nothing is told again
+    assert (done.stdout, done.stderr) == ("this is the image\n/etc\nyesyes\n", "")  # kept: no progress is printed again

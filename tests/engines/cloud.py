@@ -79,7 +79,7 @@ class Cloud:
         readers = [self._read(job, node, rank) for rank, node in enumerate(nodes)]
         codes = await asyncio.gather(*readers)
         if job.status != "RUNNING" or not codes or self.unseen:
-            return  # the test has said what became of it, or is over
+            return  # the test has set its state, or is over
         bad = max(codes)
         job.log += b"\x1b[0m\x1b[32m\xe2\x9c\x93 Job finished.\x1b[0m\n"
         if job.cancelled:
@@ -167,7 +167,7 @@ def crash(leader: int) -> None:
         try:
             return os.readlink(f"/proc/{pid}/ns/mnt")
         except OSError:
-            return ""  # it is gone, or somebody else's
+            return ""  # it has ended, or belongs to another user
 
     node = namespace(leader)
     if node and node != namespace("self"):

@@ -48,7 +48,7 @@ class World(ControllerInProcess):
         await self.queue.close()
 
     def launch(self, name: str, status: str, **record: Any) -> ManagedJob:
-        """Somebody launches a managed job, not through us."""
+        """Launch a managed job with SkyPilot's own client."""
         facts = {"resources": "2x[CPU:1+]", "cloud": "-", "submitted_at": time.time() - 100, **record}
         job = ManagedJob(len(self.server.jobs) + 1, name, {}, record=facts)
         job.become(status)

@@ -28,7 +28,7 @@ class ManagedJob:
     pool: str = ""
     rank: int = 0  # among those of one request
     num_jobs: int = 1
-    record: dict[str, Any] = field(default_factory=dict)  # what the queue tells of it besides name and status
+    record: dict[str, Any] = field(default_factory=dict)  # its fields in the queue besides name and status
     cluster: bool = False  # launched as a cluster: its one job has number 1 there
     up: bool = True  # the cluster has not been taken down
 
@@ -205,7 +205,7 @@ class SkyServer:
             ids.append(job.job_id)
         if len(ids) < count:
             for job in self.jobs[-len(ids) :]:
-                job.record["schedule_state"] = "INACTIVE"  # nobody has told its scheduler
+                job.record["schedule_state"] = "INACTIVE"  # its scheduler was not notified
         return {"job_id": ids, "handle": "pickle"}
 
     def _launched_late(self, body: dict[str, Any]) -> None:

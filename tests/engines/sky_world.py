@@ -26,7 +26,7 @@ SITE = load('[[partition]]\nname="debug"\ndefault=true\ninfra="kubernetes/x"', "
 
 
 class World:
-    """A user's folder, an API server with nodes, and an engine with what it told."""
+    """A user's folder, an API server with nodes, and an engine with the events that it sent."""
 
     def __init__(self, tmp_path: Path) -> None:
         self.user = tmp_path / "user"

@@ -310,7 +310,7 @@ def test_lost_nodes_are_a_requeue(world):
 
 
 def test_a_script_that_hears_first_that_its_node_is_taken(world):
-    """All processes of a node are told to end; that the script fails of it is not its own end."""
+    """All processes of a node are signalled; a script that fails because of it has not ended by its own fault."""
 
     async def what(world):
         await world.engine.start(world.launch("#!/bin/bash\necho $$ runs\nexec sleep 1000"))

@@ -61,7 +61,7 @@ def test_lost_nodes_under_a_remote_server(world: World, monkeypatch: pytest.Monk
 
 
 def test_a_recovery_between_two_polls(world: World) -> None:
-    """The machine was asleep: nodes were lost and replaced meanwhile, which the log's new session tells."""
+    """The machine was asleep: nodes were lost and replaced meanwhile, which the log's new session records."""
 
     async def what(world: World) -> None:
         await begun(world, "#!/bin/bash\necho run; [ -e $GO ] || sleep 300\n", environment=GO | {"GO": str(go)})

@@ -164,12 +164,12 @@ class Twice:
 
     @property
     def first_lives(self) -> bool:
-        """The shell of the first beginning is there, and not just nobody's to wait for."""
+        """The shell of the first beginning runs, and is no zombie without a parent."""
         fields = process_tree.stat(int(Path(f"{self.seen}.pid0").read_text()))
         return fields is not None and fields.state != "Z"
 
     async def follow(self) -> None:
-        """The first runs, and the second tells what it tells."""
+        """The first runs, and the second replays its log."""
         await self.begin()
         await self.nodes.give(self.job)
         await self.world.until(lambda: b"run" in self.job.log)
@@ -194,7 +194,7 @@ class Twice:
         assert [codes[0] for _, codes in sorted(self.nodes.codes.items())] == [5] * len(self.nodes.given)
 
     def check_again(self) -> None:
-        """Two beginnings, the second told as a restart, and nothing left of the first."""
+        """Two beginnings, the second recorded as a restart, and no process left of the first."""
         assert self.beginnings == ["0", "1"] and self.requeues() == 1
         end = self.world.ended()
         assert (end["state"], end["exit_code"], end["run"]) == ("COMPLETED", 0, 1)

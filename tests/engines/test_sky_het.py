@@ -99,7 +99,7 @@ async def wait_for(world: World, *wanted: str, shown: Callable[[list[str]], str]
     deadline, poll = time.monotonic() + WAIT_S, Poll()
     while time.monotonic() < deadline:
         done = await world.run("squeue", "-h", "-o", "%i|%T|%D|%N|%r", "-t", "all")
-        # A controller that was just killed answers nobody.
+        # A controller that was just killed does not answer.
         if done.returncode == 0 and tuple(map(shown, rows(done))) == wanted:
             return
         await asyncio.sleep(poll.pause_s())

@@ -1,4 +1,4 @@
-"""What people are told when they move from Slurm to SkyPilot holds inside a job: SkyPilot's variables beside Slurm's on
+"""The advice for a migration from Slurm to SkyPilot holds inside a job: SkyPilot's variables beside Slurm's on
 every node, and the patterns of distributed jobs written for either.
 """
 

@@ -131,7 +131,7 @@ def test_a_server_of_this_machine_that_is_not_there_is_started_once(
 
     async def go() -> None:
         server = SkyServer()
-        with socket.socket() as bound:  # nobody listens there yet
+        with socket.socket() as bound:  # no server listens there yet
             bound.bind(("127.0.0.1", 0))
             server.port = bound.getsockname()[1]
             monkeypatch.setattr(api_server, "DEFAULT_ENDPOINT", server.endpoint)

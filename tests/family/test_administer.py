@@ -130,7 +130,7 @@ def test_changes_as_newer_releases_make_them(engine: LocalEngine) -> None:
     assert update("arraytaskthrottle=2") == (
         1, "scontrol: error: Update of ArrayTaskThrottle is only allowed on ArrayJobId\n"
            f"Requested operation not supported on this system for job {job}\n")  # fmt: skip
-    # The first fault is told, and what came before it stays.
+    # The first fault is reported, and the updates before it stay.
     assert update("features=nosuch", "comment=kept", "name=never") == (
         1, f"Invalid feature specification for job {job}\n")  # fmt: skip
     assert (shown("Comment"), shown("JobName")) == ("kept", "wrap")

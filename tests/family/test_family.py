@@ -251,7 +251,7 @@ def test_scrontab_edits_in_the_terminal(engine: LocalEngine, table: str, tmp_pat
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [
-        # Each entity has conditions of its own; all that are none are told, some with a hint.
+        # Each entity has conditions of its own; every other word is refused, some with a hint.
         ("sacctmgr show user where description=x", 1,
          " Unknown condition: description=x\n Use keyword 'set' to modify value\n"),
         ("sacctmgr show qos start=1 name=normal", 1,

@@ -19,7 +19,7 @@ def _command(request: str) -> str:
 
 
 def _expand(mapping: str) -> str:
-    """A mapping with one block per rank's run: blocks may be told in more than one way."""
+    """A mapping with one block per rank's run: blocks may be written in more than one way."""
     blocks = [tuple(map(int, block.split(","))) for block in mapping.strip("();").split("(", 1)[1].split("),(")]
     return repr([first + node for first, count, each in blocks for node in range(count) for _ in range(each)])
 
@@ -28,7 +28,7 @@ def _comparable(request: str, answer: str) -> str:
     if "PMI_process_mapping" in request:
         start, _, mapping = answer.partition("value=")
         return start + _expand(mapping)
-    # The thread that asked is told in our answers, as PMI-2 wants it; Slurm leaves it out.
+    # Our answers name the thread of the request, as PMI-2 requires; Slurm leaves it out.
     return answer.replace("thrid=7;", "")
 
 

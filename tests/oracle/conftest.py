@@ -20,13 +20,13 @@ def engine() -> Iterator[LocalEngine]:
 
 @pytest.fixture(scope="session")
 def empty_engine() -> Iterator[LocalEngine]:
-    """One that nobody else uses: questions about all jobs that there are, also those that have ended."""
+    """An engine of its own: queries over all jobs that exist, ended jobs included."""
     yield from _started()
 
 
 def _started() -> Iterator[LocalEngine]:
     with local_engine(Path(__file__).with_name("site.toml")) as started:
-        # A job without its submitter's environment finds our own, which its first user would be told about.
+        # A job without its submitter's environment finds our own, and its first user would see the set-up's message.
         ready = started.run(["env", "-u", "SLURMSKY_PYTHON", "squeue", "--version"], limit_s=600)
         assert ready.returncode == 0, ready.stderr
         yield started

@@ -148,7 +148,7 @@ NOT_HERE = {"SLURM_CONF": "there is no slurm.conf"}
 
 #: Lines that 22.05 adds to a refusal; later releases do not.
 _NO_MORE = re.compile("srun: error: Step requested ")
-#: scontrol update of 22.05 tells of elements of an array that went well beside others that did not, and of no error.
+#: scontrol update of 22.05 also lists the array elements without an error ("No error") beside those with one.
 _NO_SUCCESS = re.compile(r"\S+_\S+: No error$|slurm_update error: No error$")
 
 #: of a job: what 25.11 adds for -c, and our own cause of an end before the script began

@@ -319,7 +319,7 @@ _TIMES = (
     "now-3600",
     "now-3600seconds",
 )
-# Of some fields the database of 22.05 tells another story, or none.
+# The database of 22.05 has another value for some fields, or none.
 _ACCOUNTED = tuple(name for name in ACCT_NAMES if name not in ("SubmitLine", "WorkDir", "Reason"))
 
 

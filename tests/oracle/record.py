@@ -36,7 +36,7 @@ def queue(extra: str = "") -> list[tuple[int, str]]:
 
 
 def wait_for_quiet() -> None:
-    """Nobody's job may share the nodes with a case."""
+    """No other job may share the nodes with a case."""
     end = time.monotonic() + 600
     while queue():
         if time.monotonic() > end:

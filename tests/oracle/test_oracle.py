@@ -97,7 +97,7 @@ _ENDED = re.compile(r"(srun: error: \S+: )tasks ([\d,-]+)(: .*)")
 
 
 def _one_by_one(rows: list[str]) -> list[str]:
-    """Which tasks of a node are told of together is a matter of the moment."""
+    """Which tasks of a node share one message depends on timing."""
     found = []
     for row in rows:
         match = _ENDED.fullmatch(row)

@@ -28,7 +28,7 @@ const all = []; addEventListener('message', event => { all.push(event.data);
 
 @dataclass
 class Look:
-    """How one page looks at one width: faults of its layout, and the text that can be read."""
+    """Layout of one page at one width: its faults, and the visible text."""
 
     wide: int
     dark: bool

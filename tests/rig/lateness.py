@@ -18,7 +18,7 @@ from slurmsky.site import Site
 #: what `date +%s.%N` prints; in the log a mark of ours follows, or the end of the line
 STAMP = re.compile(rb"(?<!\d)\d{10}\.\d{9}(?=\x1b\[|\n)")
 CATCH_UP_S = 60.0  # for so long a stream may show what was printed before it began
-SILENT_S = 20.0  # SkyPilot's server may stop feeding a stream and keep it open: one without news is begun anew
+SILENT_S = 20.0  # SkyPilot's server may stop feeding a stream and keep it open: one without news is reopened
 
 
 class Lateness(threading.Thread):
@@ -39,7 +39,7 @@ class Lateness(threading.Thread):
         client = api_server.connect(self._environ, self._site, "root")
         watching = asyncio.ensure_future(self._watch())
         while not self._over:
-            with contextlib.suppress(SkyError):  # a stream that breaks off is begun anew, as by any reader
+            with contextlib.suppress(SkyError):  # a stream that breaks off is reopened, as any reader does
                 await self._read(client)
             await asyncio.sleep(1)
         await watching

@@ -26,7 +26,7 @@ from on_skypilot import NODES, PATIENCE_S, SITE, SKY_BIN, LocalEngine, answers, 
 from slurmsky.site import load
 
 pytestmark = [pytest.mark.rig, pytest.mark.timeout(3000)]
-DAY_S = 1800  # six launches on a machine that has other things to do
+DAY_S = 1800  # six launches on a machine with other work
 REAL = {"PATH": "/usr/bin:/bin"}  # Slurm's own commands, which end SkyPilot's allocation as an administrator would
 REAL_QUEUE = ("squeue", "-h", "-o", "%j|%i")
 REAL_HISTORY = ("sacct", "-nXP", "-S", "now-3hours", "-o", "jobname,jobid")
@@ -61,7 +61,7 @@ export MAKER=$SLURM_JOB_ID
 sbatch --parsable -J made -o made.out -d afterok:$SLURM_JOB_ID made.sh
 for i in $(seq 600); do sleep 0.5; done
 """,
-    # Two components. Each line tells one thing: "NAME what came out"; then the job waits to be told.
+    # Two components. Each line is one result: "NAME output"; then the job waits for its cancellation.
     "steps": r"""#!/bin/bash
 #SBATCH -N2 -n2 -t 60 -J steps -o steps.out
 #SBATCH hetjob
@@ -319,7 +319,7 @@ def test_an_array_keeps_to_its_throttle(day: Day) -> None:
     for index in range(8):
         first, begin, end = day.own_lines("array", f"array-{index}.out")[-3:]
         assert first == f"{base} {index} of 8 run {int(index == 7)}"
-        if index < 7:  # the last one has run anew, alone
+        if index < 7:  # the last one ran again, alone
             moments += [(float(begin), 1), (float(end), -1)]
     running = most = 0
     for _, change in sorted(moments):
@@ -373,7 +373,7 @@ def test_a_job_goes_on_while_the_server_is_killed_and_started_again(day: Day) ->
 
 
 def test_lines_come_as_soon_as_skypilot_shows_them(day: Day) -> None:
-    """In the user's file within 2 s; a machine that has other things to do may hold up a single one."""
+    """In the user's file within 2 s; other work on the machine may delay a single one."""
     late = day.late_s
     median, most = statistics.median(late), late[len(late) * 9 // 10]
     print(f"{len(late)} lines: median {median:.2f} s, 90% {most:.2f} s, last {late[-1]:.2f} s after SkyPilot")

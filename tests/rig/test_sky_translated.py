@@ -25,7 +25,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "sbatch"
 
 @dataclass(frozen=True)
 class Run:
-    """One example: what translate and launch are told, how it ends at SkyPilot, and what its log has."""
+    """One example: options of translate and launch, its final status at SkyPilot, and lines of its log."""
 
     script: str
     translate: tuple[str, ...] = ()

@@ -150,7 +150,7 @@ def test_requeue_asked_for_and_the_controller_dies(engine: Engine, run: Run, sle
 
 
 def test_not_even_a_hidden_process_survives_its_agent(engine: Engine, run: Run, sleeper: str) -> None:
-    """Own session, no environment, no parent: only its cgroup tells whose it is."""
+    """Own session, no environment, no parent: only its cgroup names its job."""
     if own_group() is None:
         pytest.skip("no cgroup v2 that this user may write")
     job = submit(run, "-wn1", "--no-requeue", "--wrap", f"(env -i setsid sleep {sleeper} &); sleep {sleeper}")

@@ -1,4 +1,4 @@
-"""Whoever submits from a file that blocks waits alone, and nothing of it is left behind."""
+"""A submission from a file that blocks delays no other client and leaves nothing behind."""
 
 from __future__ import annotations
 

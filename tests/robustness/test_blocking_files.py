@@ -1,4 +1,4 @@
-"""A file that blocks whoever opens it holds up its own job alone."""
+"""A file that blocks its readers delays its own job alone."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ exit "$3"
 
 
 class Submitter(threading.Thread):
-    """Submits jobs while the controller dies again and again; remembers what it was told."""
+    """Submits jobs while the controller dies again and again; remembers the ids that it received."""
 
     def __init__(self, run: Any, marks: Path, pause_s: float) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ def test_controller_killed(engine: Engine, run: Any, tmp_path: Path) -> None:
     assert engine.faults() == []
     print(f"{kills} kills, {len(submitter.told)} jobs, {len(submitter.untold)} unanswered submissions")
 
-    # Every mark file tells of exactly one run, whoever was told about it.
+    # Every mark file records exactly one run, also where the client received no answer.
     twice = {}
     for mark in marks.iterdir():
         words = Counter(line.split()[0] for line in mark.read_text().splitlines())
@@ -144,7 +144,7 @@ def test_controller_killed(engine: Engine, run: Any, tmp_path: Path) -> None:
 
 
 def test_srun_and_salloc_outlive_it(engine: Engine, run: Any, tmp_path: Path) -> None:
-    """Their programs go on; the allocations end with them, though nobody tells the next controller."""
+    """Their programs go on; the allocations end with them, though no client notifies the next controller."""
     go = tmp_path / "go"
     until = f"until [ -e {go} ]; do sleep 0.1; done;"
     work = {
@@ -174,7 +174,7 @@ def test_a_dead_controller_comes_back_while_jobs_run(engine: Engine, run: Any, t
     wait_for((tmp_path / "began").exists)
     old = engine.controller()
     engine.kill_controller()
-    # Nobody types a command from here on.
+    # No command runs from here on.
     wait_for(lambda: engine.controller() not in (0, old), 60)
     wait_for((tmp_path / "later").exists, 60)
     engine.kill_controller()

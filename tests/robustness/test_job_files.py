@@ -1,4 +1,4 @@
-"""What jobs leave in the state folder goes when nobody can need it."""
+"""Files of jobs in the state folder are removed once no command can need them."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def wait_until(what: Callable[[], object]) -> None:
 
 
 def record(queue: Any, job: str) -> dict[str, Any]:
-    """The job as squeue --json tells it."""
+    """The job's record in squeue --json."""
     return json.loads(queue.run(["squeue", "--json", "-t", "all", "-j", job]).stdout)["jobs"][-1]
 
 

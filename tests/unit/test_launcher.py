@@ -43,7 +43,7 @@ pip) [ -z "$UV_FAILS" ] || { echo "resolving"; echo "error: $UV_FAILS" >&2; exit
 esac
 """
 
-# The client reaches nobody: what it says then shows that it ran, and with what command.
+# The client reaches no agent: its message shows that it ran, and with what command.
 ANSWER = "srun: error: the node's agent does not answer at /nowhere: No such file or directory"
 
 

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CODE = sorted(path for folder in ("slurmsky", "bench") for path in (ROOT / folder).rglob("*.py"))
-PAGES = [path for path in (*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md"))) if path.name not in
-         ("style.md", "CHANGELOG.md")]  # fmt: skip
+CODE = sorted(path for folder in ("slurmsky", "bench", "tests") for path in (ROOT / folder).rglob("*.py"))
+PAGES = sorted(
+    path
+    for path in (*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md"), *(ROOT / "tests").rglob("README.md"))
+    if path.name not in ("style.md", "CHANGELOG.md")
+)
 LISTED = re.compile(
     r"\b(?:(?:is|are|was|be|been) told|tells|told|looked at|looks at|whoever|somebody|nobody|what became of|settles?|"
     r"heeds?|heeded|has the say|goes away|of its own accord|things|moved by|are alike|"

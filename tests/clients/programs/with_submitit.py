@@ -24,7 +24,7 @@ def fail() -> None:
 
 
 class Life:
-    """Told to stop in its first life, it saves itself for a second."""
+    """Checkpoints itself when its first run is stopped, for a second run."""
 
     def __init__(self, diary: str, number: int = 1) -> None:
         self.diary = diary

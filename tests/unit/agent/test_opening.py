@@ -1,4 +1,4 @@
-"""Which files may block whoever opens them, and how a child opens those."""
+"""Files whose opening may block, and how a child process opens them."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def test_a_socket_of_another_user_gets_no_request(home: Path) -> None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(home / "controller.sock"))
     os.chmod(home / "controller.sock", 0o666)
-    # The kernel keeps the credentials of whoever calls listen().
+    # The kernel keeps the credentials of the process that calls listen().
     os.seteuid(STRANGER)
     try:
         listener.listen()

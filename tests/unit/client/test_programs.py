@@ -82,7 +82,7 @@ def test_a_signal_for_the_spawned_program_and_its_group(serve: Callable[..., Ser
 def test_the_client_becomes_a_program(
     serve: Callable[..., Server], started: Callable[..., subprocess.Popen[bytes]], ending: str
 ) -> None:
-    """Same process, and nobody is missed who was there before."""
+    """Same process, and no earlier process is missing."""
     got: list[int] = []
 
     def play(peer: Peer) -> None:

@@ -238,7 +238,7 @@ def test_a_signal_is_reported_while_output_is_stuck(
     def play(peer: Peer) -> None:
         pid = peer.request().pid
         peer.send(wire.HANDLE_SIGNALS)
-        peer.send(wire.STDOUT, b"x" * 150_000)  # nobody reads: the pipe holds 65536
+        peer.send(wire.STDOUT, b"x" * 150_000)  # no reader: the pipe holds 65536
         until(lambda: catches(pid, signal.SIGINT))
         os.kill(pid, signal.SIGINT)
         assert int(peer.expect(wire.SIGNAL)) == signal.SIGINT

@@ -58,7 +58,7 @@ def test_pages_are_bounded(tmp_path: Path) -> None:
     for number in range(200):
         pages.put(number, words, paged("name"))
     kept = [number for number in range(200) if pages.get(number, words) is not None]
-    # The size of all is looked at now and then: those made first have gone, the last ones never.
+    # The cache checks its total size now and then: it removes the oldest pages, never the last ones.
     assert kept == list(range(200))[-len(kept) :] and 4 <= len(kept) < 100
     assert pages.full
     page = pages.get(199, words)

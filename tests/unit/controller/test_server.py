@@ -1,4 +1,4 @@
-"""When a controller leaves to one that reads the package anew."""
+"""When a controller exits in favour of one that imports the package again."""
 
 from __future__ import annotations
 

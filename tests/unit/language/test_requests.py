@@ -370,7 +370,7 @@ def test_counts_and_alternatives_choose_nodes(wish: str, allowed: list[tuple[str
 
 
 def test_memory_units() -> None:
-    """slurm_protocol_api.c convert_num_unit2: halves are exact, unless told otherwise numbers go up."""
+    """slurm_protocol_api.c convert_num_unit2: halves are exact, other numbers are rounded up by default."""
     assert memory.convert_num_unit(1536, "M") == memory.format_mib(1536) == "1.50G"
     assert memory.convert_num_unit(1000, "M") == "1000M"
     assert memory.convert_num_unit(4000, "M") == "3.91G"

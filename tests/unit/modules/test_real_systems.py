@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 SITE = load('cluster = "c"\n[modules]\n"solver" = "docker:team/solver"\n', "site.toml")
 MODULES = "environment-modules tcl tcl8.6 libtcl8.6"
 LMOD = "lmod lua5.3 liblua5.3-0 lua-posix lua-filesystem lua-term lua-json lua-lpeg lua-bit32"
-# Each by itself, and as scripts find them: without a login shell that would have prepared the way.
+# Each alone, and as scripts find them: without a login shell that would have set them up.
 MODULEFILE = {
     "modules": "#%Module1.0\nsetenv TOOL_HOME /opt/tool\nprepend-path PATH /opt/tool/bin\n",
     "lmod": 'setenv("TOOL_HOME", "/opt/tool")\nprepend_path("PATH", "/opt/tool/bin")\n',

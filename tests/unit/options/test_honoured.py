@@ -1,7 +1,7 @@
 """Each srun option with an honoured policy (mapped, agent) is read by the code that should honour it.
 
-The table's promise is held against the syntax trees of the package: somebody outside of the option parser must read
-the option's field of a spec. A field that nobody reads is an option that is accepted and ignored.
+The table's promise is held against the syntax trees of the package: code outside of the option parser must read
+the option's field of a spec. A field without a reader is an option that is accepted and ignored.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def test_what_shapes_a_step_is_read_on_the_nodes(option: Option) -> None:
 
 
 def test_an_option_without_a_reader_is_found() -> None:
-    assert not readers()["slurmd_debug"] and not readers()["msg_timeout_s"]  # policy none: really nobody
+    assert not readers()["slurmd_debug"] and not readers()["msg_timeout_s"]  # policy none: really no reader
 
 
 def test_every_exception_is_an_option() -> None:

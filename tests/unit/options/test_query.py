@@ -40,7 +40,7 @@ def said(request: Query) -> dict[str, Any]:
     ("command", "argv", "env", "expected"),
     [
         ("squeue", (), {}, {}),
-        ("squeue", ("-j", "1,2_3,4+1"), {}, {"jobs": (JobId(1), JobId(2, 3), JobId(4))}),  # offsets are not looked at
+        ("squeue", ("-j", "1,2_3,4+1"), {}, {"jobs": (JobId(1), JobId(2, 3), JobId(4))}),  # offsets are ignored
         ("squeue", ("-j",), {}, {"jobs": ()}),
         ("squeue", ("-j", "77", "-h"), {}, {"jobs": (JobId(77),), "noheader": True}),
         ("squeue", ("-j", "-h", "77"), {}, {"jobs": (JobId(77),), "noheader": True}),

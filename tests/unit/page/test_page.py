@@ -1,4 +1,4 @@
-"""The page of a report, from records: what it says, and that nobody's words become more than words."""
+"""The page of a report, from records: its content, and that texts of users stay text."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def shown(name: str) -> str:
 
 
 def check(page: str) -> Reader:
-    """Nothing but what this package writes is in a page, and it asks nobody for anything."""
+    """A page holds nothing but what this package writes, and loads nothing."""
     read = Reader(page)
     assert read.tags <= TAGS
     assert {name for name, _ in read.attributes} <= ATTRIBUTES

@@ -156,7 +156,7 @@ def test_yaml_text(records: dict[str, Any]) -> None:
 
 
 def test_records_written_one_by_one(running: list[Job], golden: Any) -> None:
-    # A value that stays is not written anew: what comes out is the same as of each record alone.
+    # An unchanged value is not serialised again: the output equals that of each record alone.
     context = golden("running", "one").context
     jobs = [*running, *(dataclasses.replace(running[0], job_id=9, exit_code=code) for code in (1, 0, 2, 2))]
     several = [job_record(job, context) for job in jobs]

@@ -1,4 +1,4 @@
-"""What reports write once for squeue_rows that are alike is what they would have written for each."""
+"""A row that a report writes once for equal jobs equals the row of each job."""
 
 from __future__ import annotations
 

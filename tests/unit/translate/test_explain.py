@@ -1,4 +1,4 @@
-"""Each directive, module, variable, command and path, and what a person is told of it."""
+"""Each directive, module, variable, command and path, and the finding about it."""
 
 from __future__ import annotations
 

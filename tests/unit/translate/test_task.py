@@ -1,6 +1,4 @@
-"""sbatch options -> SkyPilot task. The rows of what people are told when they move from Slurm to SkyPilot,
-and more.
-"""
+"""sbatch options -> SkyPilot task: the rows of the migration advice, and more."""
 
 from __future__ import annotations
 
