@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..model.job import Job, Step
 from ..model.spec import INFINITE
 from ..model.states import JobState
-from ..report.fields import derived
+from ..report.fields import derived, tres_texts
 from ..report.report_context import ReportContext
 from ..report.text.units import format_minutes
 from ..report.text.why import Explanation
@@ -277,8 +277,8 @@ def _step_row(step: Step, one: Life, gpus: bool) -> list[object]:
 
 def _details(one: Life, context: ReportContext) -> list[tuple[str, object]]:
     job, zone = one.job, context.clock.zone
-    asked = ", ".join(f"{name}={value}" for name, value in derived.requested(job, context))
-    got = ", ".join(f"{name}={value}" for name, value in derived.allocated(job, context))
+    asked = ", ".join(f"{name}={value}" for name, value in tres_texts.requested(job, context))
+    got = ", ".join(f"{name}={value}" for name, value in tres_texts.allocated(job, context))
     array = f"{job.array_job_id}, element {job.array_task_id}" if job.array_task_id is not None else ""
     limit = context.time_limit(job)
     return [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..language import signalspec
 from ..model.job import Job, Step
 from ..model.states import JobFlag, JobState
-from ..report.fields import derived
+from ..report.fields import derived, tres_texts
 from ..report.report_context import ReportContext
 from ..report.text import sacct_rows
 from ..report.text.seff_report import measure
@@ -95,7 +95,7 @@ def life(job: Job, context: ReportContext) -> Life:
     found = measure(job, context)
     measured = [step for step in job.steps.values() if step.usage.tasks]
     # Where memory is not allocated, compare the use with the requested memory.
-    memory = sum(share.memory_mib for share in job.shares) or derived.requested_memory_mib(job, context)
+    memory = sum(share.memory_mib for share in job.shares) or tres_texts.requested_memory_mib(job, context)
     gpus = sum(len(ids) for share in job.shares for name, ids in share.gres.items() if name.partition(":")[0] == "gpu")
     return Life(
         job=job,
@@ -111,7 +111,7 @@ def life(job: Job, context: ReportContext) -> Life:
         cpu_s=sum(step.usage.user_s + step.usage.system_s for step in measured) if measured else None,
         memory_mib=found.memory_kib / 1024 if measured else None,
         memory_held_mib=memory if ran else 0.0,
-        gpus=gpus if ran else derived.gpu_count(job),
+        gpus=gpus if ran else tres_texts.gpu_count(job),
         gpu_s=_gpu_seconds(job),
         cost=cost.dollars(job),
         outcome=outcome(job),

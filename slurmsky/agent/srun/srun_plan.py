@@ -152,11 +152,11 @@ class Planner:
         asked = spec.gpus or spec.gpus_per_node or spec.gpus_per_socket or spec.gpus_per_task or spec.gres
         if not (asked or any(self.shape.gpus) or spec.cpus_per_gpu or spec.mem_per_gpu_mib or spec.gpu_freq):
             return ""
-        from ...report.fields import derived
+        from ...report.fields import tres_texts
 
-        found = derived.tres_per(spec)
+        found = tres_texts.tres_per(spec)
         if not asked:
-            found = {**derived.tres_per(job), **found}
+            found = {**tres_texts.tres_per(job), **found}
         found.pop("TresBind", None)
         bind = task_devices.bind_text(spec)
         if bind:

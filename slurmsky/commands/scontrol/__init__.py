@@ -22,6 +22,8 @@ from . import (
     job_verbs,
     process_verbs,
     reservation_verbs,
+    show_jobs,
+    show_output,
     show_verbs,
     update_jobs,
     update_nodes,
@@ -58,14 +60,14 @@ class Verb:
 
 
 def _ping(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
-    if show_verbs.as_data(query):
-        return show_verbs.answer(ctx, query, lambda form, about, now: form.ping_document(ctx.queue.host, about))
+    if show_output.as_data(query):
+        return show_output.answer(ctx, query, lambda form, about, now: form.ping_document(ctx.queue.host, about))
     ctx.out(f"Slurmctld(primary) at {ctx.queue.host} is UP\n")
     return 0
 
 
 def _completing(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
-    show_verbs.completing(ctx, query)
+    show_jobs.completing(ctx, query)
     return 0
 
 
@@ -75,9 +77,9 @@ def _listpids(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
 
 def _listed(what: str) -> Run:
     def run(ctx: CommandContext, query: ScontrolQuery, words: Words) -> Answer:
-        if show_verbs.as_data(query):
+        if show_output.as_data(query):
             records = running_records(admin_verbs.running(ctx, words))[what]
-            return show_verbs.answer(ctx, query, lambda form, about, now: form.managed_document(what, records, about))
+            return show_output.answer(ctx, query, lambda form, about, now: form.managed_document(what, records, about))
         return admin_verbs.listjobs(ctx, words, steps=what == "steps")
 
     return run
@@ -254,7 +256,7 @@ async def main(ctx: CommandContext) -> int:
     if query.words:
         return await request(ctx, query, query.words)
     if is_list(query.json, query.yaml):
-        return show_verbs.answer(ctx, query, lambda form, about, now: form.ping_document(ctx.queue.host, about))
+        return show_output.answer(ctx, query, lambda form, about, now: form.ping_document(ctx.queue.host, about))
     return await _interactive(ctx, query)
 
 

@@ -13,7 +13,7 @@ from ...options.query import ScontrolQuery
 from ...report.json.other_records import process_record
 from .._files import opener
 from ..common import job_targets
-from . import show_verbs
+from . import show_output
 from .job_keys import strtoll
 
 Words = Sequence[str]
@@ -22,9 +22,9 @@ Words = Sequence[str]
 def listpids(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
     """listpids [JOBID[.STEP]]: processes of a job, found by the job's marker in their environment."""
     wanted = words[0] if words else None
-    if show_verbs.as_data(query):
+    if show_output.as_data(query):
         found = [process_record(*row) for row in _processes(ctx, wanted)]
-        return show_verbs.answer(ctx, query, lambda form, about, now: form.managed_document("pids", found, about))
+        return show_output.answer(ctx, query, lambda form, about, now: form.managed_document("pids", found, about))
     head = f"{'PID':<8} {'JOBID':<8} {'STEPID':<8} {'LOCALID':<7} {'GLOBALID':<8}\n"
     rows = list(_processes(ctx, wanted))
     if wanted is not None:

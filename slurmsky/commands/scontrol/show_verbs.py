@@ -6,19 +6,15 @@ Source: src/scontrol/info_job.c, info_node.c, info_part.c, scontrol.c _show_it.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import islice
-from typing import Any
 
 from ...controller.command_context import CommandContext
-from ...controller.slurm_errors import Errno, SlurmError
-from ...language import hostlist, jobids, timelimit
-from ...language.syntax_errors import HostlistError, LanguageError
-from ...model.job import Job, Node, Step
-from ...model.spec import NO_VAL
-from ...model.states import JobFlag, NodeState
+from ...controller.slurm_errors import Errno
+from ...language import hostlist
+from ...language.syntax_errors import HostlistError
+from ...model.job import Node
+from ...model.states import NodeState
 from ...options.help import VERSION, help_text
 from ...options.query import ScontrolQuery
 from ...options.table import load
@@ -29,11 +25,11 @@ from ...report.text import show_job as report
 from ...report.text import show_nodes as report_nodes
 from ...report.text import show_reservations as report_reservations
 from .._files import opener
-from ..common import job_targets
-from ..common.data_output import write
 from ..common.report_settings import nodes_and_cluster
 from ..common.report_settings import report as report_context
+from . import show_jobs
 from .job_keys import fits
+from .show_output import answer, as_data, updated
 
 Words = Sequence[str]
 
@@ -55,146 +51,6 @@ def show(ctx: CommandContext, query: ScontrolQuery, words: Words, verb: str = "s
             return run(ctx, query, value)
     ctx.err(f"invalid entity:{words[0]} for keyword:{verb} ")
     return 1
-
-
-# --- --json and --yaml
-
-
-def as_data(query: ScontrolQuery) -> bool:
-    """Whether --json or --yaml was given."""
-    return query.json is not None or query.yaml is not None
-
-
-def answer(ctx: CommandContext, query: ScontrolQuery, document: Callable[[Any, Any, float], Any]) -> int:
-    """Print one JSON or YAML answer; ``document`` receives the document module, the meta block and the time."""
-    return write(ctx, query.json, query.yaml, lambda form, about: document(form, about, ctx.queue.clock()))
-
-
-def _updated(ctx: CommandContext, query: ScontrolQuery, records: int) -> None:
-    """The line that scontrol -v prints before the records."""
-    if query.verbose and not query.quiet:
-        clock = report_context(ctx, query).clock
-        ctx.out(f"last_update_time={clock.text(ctx.queue.clock())}, records={records}\n")
-
-
-# --- jobs and steps
-
-
-def _jobs(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
-    job_table = ctx.queue.job_table
-    if value is None:
-        jobs = [job_table.jobs[job_id] for job_id in sorted(job_table.jobs)]
-        if not jobs and not as_data(query):
-            if not query.quiet:
-                ctx.out("No jobs in the system\n")
-            return 0
-    else:
-        try:
-            jobs = _named_jobs(ctx, value)
-        except SlurmError as error:
-            # The client reports a malformed id, slurmctld an unknown one; a document then has no records.
-            known = _ONE_JOB.fullmatch(value) is not None
-            if not (as_data(query) and known):
-                if not query.quiet:
-                    ctx.err(f"{'slurm_load_jobs' if known else 'scontrol_print_job'} error: {error.text}")
-                return 1
-            jobs = []
-        if not jobs and not as_data(query):
-            if not query.quiet:
-                ctx.out(f"Job {value} not found\n")
-            return 1
-    if as_data(query):
-        return answer(ctx, query, lambda form, about, now: form.jobs_document(jobs, about, now, job_table.cluster))
-    _updated(ctx, query, len(jobs))
-    context = report_context(ctx, query)
-    shown = report.show_jobs(jobs, context, detail=query.details, oneliner=query.oneliner)
-    while text := "".join(islice(shown, _TOGETHER)):
-        ctx.out(text)  # the caller reads this text while the next records are formatted
-    return 0
-
-
-#: a job id, array element or het component; anything after it is ignored
-_ONE_JOB = re.compile("([0-9]*)(?:([_+])([0-9]*)[0-9_+]*)?")
-
-
-def _named_jobs(ctx: CommandContext, text: str) -> list[Job]:
-    """Records for the id of ``show job``. Raises SlurmError. Source: scontrol_print_job."""
-    match = _ONE_JOB.fullmatch(text)
-    if match is None or not 0 <= int(match[1] or 0) < NO_VAL:
-        raise SlurmError(Errno.INVALID_JOB_ID)
-    number, index = int(match[1] or 0), int(match[3] or 0)
-    found = sorted(ctx.queue.job_table.jobs.values(), key=lambda job: job.job_id)
-    if number:
-        found = _newest_first(job_targets.records(ctx.queue, jobids.JobId(number), split=False))
-    if match[2] == "+":
-        return [job for job in found if job.het_job_id and job.het_offset == index]
-    if match[2] == "_":
-        alone = (_alone(job, index) for job in found if job.array_job_id)
-        return [job for job in alone if job.array_task_id == index]
-    return found
-
-
-#: number of jobs whose text is sent in one write
-_TOGETHER = 200
-
-
-def _alone(job: Job, task: int) -> Job:
-    """A pending element requested by number: the array's record, reduced to that element."""
-    waits = any(task in part for part in job.pending_tasks)
-    return replace(job, array_task_id=task, pending_tasks=()) if waits else job
-
-
-def _newest_first(jobs: list[Job]) -> list[Job]:
-    """Order of slurmctld's chain of array records: the base record, then the most recently split-off element."""
-    if len(jobs) < 2 or not jobs[0].array_job_id:
-        return jobs
-    base = [job for job in jobs if job.job_id == job.array_job_id]
-    return base + sorted((job for job in jobs if job.job_id != job.array_job_id), key=lambda job: -job.job_id)
-
-
-def _steps(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
-    job_table = ctx.queue.job_table
-    wanted = None
-    if value is not None and value[:1].isdecimal():
-        try:
-            wanted = replace(jobids.parse(value), het_offset=None)  # Slurm ignores the offset
-            records = job_targets.records(ctx.queue, wanted, split=False)
-        except (SlurmError, LanguageError):
-            if not as_data(query):
-                ctx.err("slurm_get_job_steps error: Invalid job id specified")
-                return 1
-            records = []
-    else:
-        records = [job_table.jobs[job_id] for job_id in sorted(job_table.jobs)]
-    found: list[tuple[Job, Step]] = [
-        (job, step)
-        for job in records
-        for step in job.steps.values()
-        if not step.state.finished and (wanted is None or wanted.step is None or str(wanted.step) == step.step_id)
-    ]
-    if as_data(query):
-        return answer(ctx, query, lambda form, about, now: form.steps_document(found, about, now, job_table.cluster))
-    context = report_context(ctx, query)
-    if wanted is not None and wanted.step is not None and not found:
-        ctx.out(f"Job step {value} not found\n")
-        return 1
-    if not found and wanted is None:
-        ctx.out("No job steps in the system\n")
-    ctx.out("".join(report.show_step(job, step, context, oneliner=query.oneliner) for job, step in found))
-    return 0
-
-
-def completing(ctx: CommandContext, query: ScontrolQuery) -> None:
-    """Print jobs in state COMPLETING, with their nodes."""
-    context = report_context(ctx, query)
-    now = ctx.queue.clock()
-    for job in ctx.queue.job_table.jobs.values():
-        if JobFlag.COMPLETING in job.flags:
-            took = timelimit.format_seconds(max(0, int(now - job.end_time)))
-            ctx.out(
-                f"JobId={job.job_id} EndTime={context.clock.text(job.end_time)} CompletingTime={took} "
-                f"Nodes(COMPLETING)={hostlist.compress(job.nodes)} \n"
-            )
 
 
 # --- nodes, partitions, configuration
@@ -221,7 +77,7 @@ def _nodes(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
             missing.append(name)
     if as_data(query):
         return answer(ctx, query, lambda form, about, now: form.nodes_document(shown, about, now, cluster))
-    _updated(ctx, query, len(shown))
+    updated(ctx, query, len(shown))
     context = report_context(ctx, query)
     known = {node.config.name: node for node in shown}
     for name in names:
@@ -243,7 +99,7 @@ def _partitions(ctx: CommandContext, query: ScontrolQuery, value: str | None) ->
     shown = [replace(part, state=job_table.partition_states.get(part.name, part.state)) for part in found]
     if as_data(query):
         return answer(ctx, query, lambda form, about, now: form.partitions_document(shown, about, now, cluster))
-    _updated(ctx, query, len(cluster.partitions))
+    updated(ctx, query, len(cluster.partitions))
     for part in shown:
         ctx.out(report_nodes.show_partition(part, context, oneliner=query.oneliner))
     return 0
@@ -351,7 +207,7 @@ def _reservations(ctx: CommandContext, query: ScontrolQuery, value: str | None) 
             query,
             lambda form, about, now: form.reservations_document(shown, about, now, ctx.queue.job_table.cluster),
         )
-    _updated(ctx, query, len(known))
+    updated(ctx, query, len(known))
     if not known:
         ctx.out("No reservations in the system\n")
     context = report_context(ctx, query)
@@ -459,8 +315,8 @@ ENTITIES: tuple[tuple[str, int, Callable[[CommandContext, ScontrolQuery, str | N
     ("hostnames", 5, _hostnames),
     ("hostlist", 5, _encode(lambda names: hostlist.compress(names))),
     ("hostlistsorted", 9, _encode(lambda names: hostlist.compress_sorted(names))),
-    ("jobs", 1, _jobs),
-    ("jobid", 1, _jobs),
+    ("jobs", 1, show_jobs.jobs),
+    ("jobid", 1, show_jobs.jobs),
     ("licenses", 2, _licenses),
     ("nodes", 1, _nodes),
     ("partitions", 2, _partitions),
@@ -469,7 +325,7 @@ ENTITIES: tuple[tuple[str, int, Callable[[CommandContext, ScontrolQuery, str | N
     ("reservationname", 1, _reservations),
     ("resources", 4, _resources),
     ("slurmd", 2, _slurmd),
-    ("steps", 2, _steps),
+    ("steps", 2, show_jobs.steps),
     ("topoconf", 5, _constant()),
     ("topology", 1, _constant(err="scontrol: error: No topology information available")),
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Optional
 
@@ -12,16 +11,9 @@ from slurmsky.language.arrayspec import ArraySpec, format_indices
 from slurmsky.language.hostlist import compress_sorted, expand
 from slurmsky.language.syntax_errors import TimeLimitError
 from slurmsky.language.timelimit import parse_seconds
-from slurmsky.model.allocation import NodeShare
-from slurmsky.model.job import Job, Step
+from slurmsky.model.job import Job
 from slurmsky.model.spec import INFINITE, JobSpec
 from slurmsky.model.states import JobFlag, JobState, shown_state
-
-from ..report_context import ReportContext
-from ..text.units import mebibytes, or_null
-
-#: Slurm since 23.11 writes "gres/gpu:2"; 22.05 wrote "gres:gpu:2"
-GRES_PREFIX = "gres/"
 
 
 @lru_cache(maxsize=4096)
@@ -176,189 +168,9 @@ def or_star(value: Optional[int]) -> str:
     return "*" if value is None else str(value)
 
 
-# --- TRES texts ------------------------------------------------------------------------------------------
-
-
-def tres(parts: Iterable[tuple[str, str]]) -> str:
-    """``cpu=2,mem=10M``."""
-    return ",".join("%s=%s" % part for part in parts)
-
-
-def requested(job: Job, context: ReportContext) -> list[tuple[str, str]]:
-    """ReqTRES in the order of TRES ids: cpu, mem, node, billing."""
-    spec = job.spec
-    nodes = min_nodes_asked(spec)
-    cpus = job.num_cpus if job.state is JobState.PENDING else requested_cpus(job)
-    return [
-        ("cpu", str(cpus)),
-        ("mem", mebibytes(requested_memory_mib(job, context))),
-        ("node", str(nodes)),
-        ("billing", str(cpus)),
-        *_requested_gres(job, context),
-    ]
-
-
-def requested_cpus(job: Job) -> int:
-    """Requested CPUs; num_cpus of a started job is what it was allocated."""
-    spec = job.spec
-    if job.state is JobState.PENDING or not job.shares:
-        return job.num_cpus
-    tasks = spec.ntasks or max(job.num_tasks, 1)
-    return max(tasks * (spec.cpus_per_task or 1), min_nodes_asked(spec))
-
-
-def requested_memory_mib(job: Job, context: ReportContext) -> int:
-    """Requested memory of the whole job in MiB."""
-    spec = job.spec
-    if spec.mem_per_gpu_mib is not None:
-        return spec.mem_per_gpu_mib * gpu_count(job)
-    if spec.mem_per_cpu_mib is not None:
-        return spec.mem_per_cpu_mib * requested_cpus(job)
-    return (spec.mem_mib or context.node_memory_mib(job)) * min_nodes_asked(spec)
-
-
-def gpu_count(job: Job) -> int:
-    """GPUs requested for the whole job, as far as the options determine the number."""
-    spec = job.spec
-    if spec.gpus:
-        return sum(gres_number(item) for item in spec.gpus.split(","))
-    if spec.gpus_per_node:
-        return sum(gres_number(item) for item in spec.gpus_per_node.split(",")) * min_nodes_asked(spec)
-    if spec.gpus_per_task:
-        return sum(gres_number(item) for item in spec.gpus_per_task.split(",")) * max(job.num_tasks, 1)
-    if spec.gres:
-        items = [item for item in spec.gres.split(",") if _plain_gres(item).split(":")[0] == "gpu"]
-        return sum(gres_number(item) for item in items) * min_nodes_asked(spec)
-    return max(job.num_tasks, 1) // spec.ntasks_per_gpu if spec.ntasks_per_gpu else 0
-
-
-def gres_number(item: str) -> int:
-    """The count at the end of ``gpu:h100:2``, ``h100:2`` or ``2``; 1 when there is none."""
-    last = item.rpartition(":")[2]
-    return int(last) if last.isdecimal() else 1
-
-
-def _requested_gres(job: Job, context: ReportContext) -> list[tuple[str, str]]:
-    count = gpu_count(job) if context.counts_gres else 0
-    return [("gres/gpu", str(count))] if count else []
-
-
-def allocated(job: Job, context: ReportContext) -> list[tuple[str, str]]:
-    """AllocTRES in the order of TRES ids; empty before the start. Memory is included if it is consumable."""
-    if not job.shares:
-        return []
-    memory = sum(share.memory_mib for share in job.shares)
-    parts = [("cpu", str(job.num_cpus))]
-    if memory:
-        parts.append(("mem", mebibytes(memory)))
-    parts += [("node", str(len(job.shares))), ("billing", str(job.num_cpus))]
-    return parts + (gres_tres(job.shares) if context.counts_gres else [])
-
-
-def gres_tres(shares: Sequence[NodeShare]) -> list[tuple[str, str]]:
-    """``gres/gpu=4``, and for typed devices also ``gres/gpu:h100=4``."""
-    totals: dict[str, int] = {}
-    for share in shares:
-        for name, indices in share.gres.items():
-            base = name.partition(":")[0]
-            for key in (base, name) if name != base else (base,):
-                totals[key] = totals.get(key, 0) + len(indices)
-    return [("gres/" + name, str(count)) for name, count in sorted(totals.items())]
-
-
-def step_tres(step: Step, context: ReportContext) -> list[tuple[str, str]]:
-    """TRES of a step; memory is 0 where it is not consumable."""
-    if not step.cpus:
-        return []
-    memory = step.memory_mib if context.consumes_memory else 0
-    parts = [("cpu", str(step.cpus)), ("mem", mebibytes(memory)), ("node", str(len(step.nodes)))]
-    if step.gres and context.counts_gres:
-        parts.append(("gres/gpu", str(gres_number(step.gres))))
-    return parts
-
-
-def tres_per(spec: JobSpec) -> dict[str, str]:
-    """The job's TRES requests (CpusPerTres, MemPerTres, TresBind, ...) by Slurm's key."""
-    texts = {
-        "CpusPerTres": spec.cpus_per_gpu and "%sgpu:%d" % (GRES_PREFIX, spec.cpus_per_gpu),
-        "MemPerTres": spec.mem_per_gpu_mib and "%sgpu:%d" % (GRES_PREFIX, spec.mem_per_gpu_mib),
-        "TresBind": spec.tres_bind or (spec.gpu_bind and "gres/gpu:" + spec.gpu_bind),
-        "TresFreq": spec.gpu_freq and "gpu:" + spec.gpu_freq,
-        "TresPerJob": _gres(spec.gpus and _gpus(spec.gpus)),
-        "TresPerNode": _gres(",".join(filter(None, (spec.gpus_per_node and _gpus(spec.gpus_per_node), spec.gres)))),
-        "TresPerSocket": _gres(spec.gpus_per_socket and _gpus(spec.gpus_per_socket)),
-        "TresPerTask": spec.tres_of_task,
-    }
-    return {key: text for key, text in texts.items() if text}
-
-
-def _gpus(text: str) -> str:
-    return ",".join("gpu:" + item for item in text.split(","))
-
-
-def _plain_gres(item: str) -> str:
-    return item[5:] if item.startswith(("gres:", "gres/")) else item
-
-
-def _gres(text: Optional[str]) -> str:
-    return ",".join(GRES_PREFIX + _plain_gres(item) for item in text.split(",")) if text else ""
-
-
 def licenses_held(job: Job) -> Optional[str]:
     """Licenses of a started job; None before the start."""
     return (job.licenses_alloc or job.spec.licenses) if job.shares else None
-
-
-def device_text(name: str, indices: Sequence[int]) -> str:
-    """``gpu:h100:2(IDX:0-1)``."""
-    return "%s:%d(IDX:%s)" % (name, len(indices), index_list(indices))
-
-
-def index_list(indices: Sequence[int]) -> str:
-    """Numbers as ``0-3,7``, never cut, and without strides (bitstring.c bit_fmt_full)."""
-    if not indices:
-        return ""
-    runs: list[list[int]] = []
-    for index in sorted(indices):
-        if runs and runs[-1][1] + 1 == index:
-            runs[-1][1] = index
-        else:
-            runs.append([index, index])
-    return ",".join(str(first) if first == last else "%d-%d" % (first, last) for first, last in runs)
-
-
-def total_gres(shares: Sequence[NodeShare]) -> str:
-    """JOB_GRES: devices of the whole job, "(null)" for none."""
-    totals: dict[str, int] = {}
-    for share in shares:
-        for name, indices in share.gres.items():
-            totals[name] = totals.get(name, 0) + len(indices)
-    return or_null(",".join("%s:%d" % item for item in totals.items()) or None)
-
-
-_AGENT_STEPS = ("batch", "extern", "interactive")
-
-
-def step_cpus_shown(step: Step) -> int:
-    """CPUs that squeue and scontrol show for a step; steps that the agent creates request none."""
-    return 0 if step.step_id in _AGENT_STEPS else step.cpus
-
-
-def step_asked(step: Step) -> dict[str, str]:
-    """TRES that a step's srun requested, by scontrol's key; only its GPUs when the record has no more."""
-    if not step.tres and step.gres and step.step_id not in _AGENT_STEPS:
-        return {"TresPerStep": "cpu:%d" % step.cpus, "TresPerNode": _gres(step.gres)}
-    return {key: value for key, _, value in (item.partition("=") for item in step.tres.split())}
-
-
-def step_tres_per_step(step: Step) -> str:
-    """TresPerStep: srun requests its CPUs this way when it also requests devices (launch.c)."""
-    return step_asked(step).get("TresPerStep", "(null)")
-
-
-def step_tres_per_node(step: Step) -> str:
-    """TresPerNode of a step."""
-    return step_asked(step).get("TresPerNode", "(null)")
 
 
 def switch_wait_s(spec: JobSpec) -> int:

@@ -18,7 +18,7 @@ from slurmsky.model.states import JobFlag, JobState
 from ..report_context import ReportContext
 from ..text.columns import Field
 from ..text.units import amount, null_if_empty, or_null, raw_status, short_duration
-from . import derived
+from . import derived, tres_texts
 from .field_tables import table
 
 # squeue's FORMAT_STRING_SIZE is 32, so ids are cut, for example "1976_[1-3,10-12,20,30,40,50,60,".
@@ -186,7 +186,7 @@ def _sorted_list(text: Optional[str]) -> str:
 
 
 def _per(key: str) -> JobValue:
-    return lambda row: derived.tres_per(row.job.spec).get(key, "N/A")
+    return lambda row: tres_texts.tres_per(row.job.spec).get(key, "N/A")
 
 
 def _spec(name: str) -> JobValue:
@@ -257,7 +257,7 @@ def _job_values(context: ReportContext) -> dict[str, JobValue]:
 
     def alloc_tres(row: JobRow) -> str:
         # Before the start this field shows the request.
-        return derived.tres(derived.allocated(row.job, context) or derived.requested(row.job, context))
+        return tres_texts.tres(tres_texts.allocated(row.job, context) or tres_texts.requested(row.job, context))
 
     def path(pattern: Callable[[Job], str]) -> JobValue:
         if context.expand_patterns:
@@ -272,7 +272,7 @@ def _job_values(context: ReportContext) -> dict[str, JobValue]:
 
     tres_per_node = _per("TresPerNode")
     het_id = het(lambda job: str(job.het_job_id))
-    het_set = het(lambda job: derived.index_list(job.het_ids))
+    het_set = het(lambda job: tres_texts.index_list(job.het_ids))
     het_offset = het(lambda job: str(job.het_offset))
     sockets, cores = _count("sockets_per_node", "*"), _count("cores_asked", "*")
 
@@ -439,10 +439,10 @@ def _step_values(context: ReportContext) -> dict[str, StepValue]:
     blank = _always("")
 
     def per_node(row: StepRow) -> str:
-        return derived.step_tres_per_node(row.step)
+        return tres_texts.step_tres_per_node(row.step)
 
     def per_step(row: StepRow) -> str:
-        return derived.step_tres_per_step(row.step)
+        return tres_texts.step_tres_per_step(row.step)
 
     return {
         "arrayjobid": lambda row: str(row.job.array_job_id),
@@ -457,7 +457,7 @@ def _step_values(context: ReportContext) -> dict[str, StepValue]:
         "mem-per-tres": null,
         "network": null,
         "nodes": lambda row: derived.node_list(row.step.nodes),
-        "numcpus": lambda row: str(derived.step_cpus_shown(row.step)),
+        "numcpus": lambda row: str(tres_texts.step_cpus_shown(row.step)),
         "numtasks": lambda row: str(row.step.ntasks),
         "partition": lambda row: row.job.partition,
         "resvports": null,

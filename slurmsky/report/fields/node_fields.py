@@ -14,9 +14,9 @@ from slurmsky.model.states import NodeFlag, NodeState
 from ..report_context import ReportContext
 from ..text.columns import Field
 from ..text.units import amount, null_if_empty, short_duration
-from .derived import device_text
 from .field_tables import table
 from .node_state import complete_state, state_words
+from .tres_texts import device_text
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import Optional
 
 from slurmsky.model.job import Job, Step, Usage
 
-from ..fields import derived
+from ..fields import derived, tres_texts
 from ..report_context import ReportContext
 from ..text.sacct_rows import KILLED, SacctRow, elapsed, planned_seconds, started
 from .job_records import Record as Object
@@ -48,7 +48,7 @@ def accounting_record(job: Job, context: ReportContext) -> Object:
         ("node", len(job.shares)),
         ("billing", job.num_cpus),
     ]
-    asked = derived.requested_cpus(job)
+    asked = tres_texts.requested_cpus(job)
     limit = job.time_limit_min
     ended = job.end_time if job.state.finished else 0
     return {
@@ -126,7 +126,7 @@ def accounting_record(job: Job, context: ReportContext) -> Object:
             "requested": _tres(
                 [
                     ("cpu", asked),
-                    ("mem", derived.requested_memory_mib(job, context)),
+                    ("mem", tres_texts.requested_memory_mib(job, context)),
                     ("node", derived.min_nodes_asked(spec)),
                     ("billing", asked),
                 ]

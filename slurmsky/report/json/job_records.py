@@ -14,7 +14,7 @@ from slurmsky.model.job import Job
 from slurmsky.model.spec import INFINITE, JobSpec
 from slurmsky.model.states import JobFlag, JobState
 
-from ..fields import derived
+from ..fields import derived, tres_texts
 from ..report_context import ReportContext
 from ..text.show_job import mail_types
 
@@ -144,7 +144,7 @@ def job_record(job: Job, context: ReportContext) -> Record:
 def _of_spec(spec: JobSpec) -> Record:
     kind, memory = derived.min_memory(spec)
     # scontrol's text follows the recorded answers ("gres:gpu:1"); this layout has "gres/gpu:1", as Slurm since 23.11.
-    per = {key: text.replace("gres:", "gres/") for key, text in derived.tres_per(spec).items()}
+    per = {key: text.replace("gres:", "gres/") for key, text in tres_texts.tres_per(spec).items()}
     return {
         "association_id": 0,
         "batch_features": spec.batch_features or "",
@@ -271,14 +271,14 @@ def _shared_values(job: Job, context: ReportContext) -> Record:
         "exit_code": exit_code(job.exit_code, job.exit_signal),
         "failed_node": job.failed_node,
         "gres_detail": [
-            ",".join(derived.device_text(*item) for item in share.gres.items() if item[1])
+            ",".join(tres_texts.device_text(*item) for item in share.gres.items() if item[1])
             for share in job.shares
             if share.gres
         ],
         "group_id": job.gid,
         "group_name": job.group,
         "het_job_id": number(job.het_job_id),
-        "het_job_id_set": derived.index_list(job.het_ids),
+        "het_job_id_set": tres_texts.index_list(job.het_ids),
         "het_job_offset": number(job.het_offset),
         "job_resources": _resources(job),
         "job_state": states(job),
@@ -298,8 +298,8 @@ def _shared_values(job: Job, context: ReportContext) -> Record:
         "state_description": job.reason_desc,
         "state_reason": job.reason,
         "time_limit": number(limit),
-        "tres_req_str": derived.tres(derived.requested(job, context)),
-        "tres_alloc_str": derived.tres(derived.allocated(job, context)),
+        "tres_req_str": tres_texts.tres(tres_texts.requested(job, context)),
+        "tres_alloc_str": tres_texts.tres(tres_texts.allocated(job, context)),
         "user_id": job.uid,
         "user_name": job.user,
     }

@@ -6,7 +6,7 @@ from slurmsky.language.hostlist import compress
 from slurmsky.model.cluster import PartitionConfig
 from slurmsky.model.job import Node
 
-from ..fields import derived
+from ..fields import tres_texts
 from ..fields.node_fields import NodeRow, gres_text, gres_used_text, node_usable, nodes_aiot
 from ..fields.node_state import complete_state
 from ..report_context import ReportContext
@@ -76,7 +76,7 @@ def node_record(node: Node, context: ReportContext) -> Record:
         "alloc_memory": node.alloc_memory_mib,
         "alloc_cpus": node.alloc_cpus,
         "alloc_idle_cpus": free,
-        "tres_used": derived.tres(node_tres(node, context)[1]),
+        "tres_used": tres_texts.tres(node_tres(node, context)[1]),
         "tres_weighted": 0.0,
         "slurmd_start_time": stamp(node.agent_start_time),
         "sockets": config.sockets * config.boards,
@@ -84,7 +84,7 @@ def node_record(node: Node, context: ReportContext) -> Record:
         "temporary_disk": config.tmp_mib,
         "weight": config.weight,
         "topology": "",
-        "tres": derived.tres(node_tres(node, context)[0]),
+        "tres": tres_texts.tres(node_tres(node, context)[0]),
         "version": node.version,
     }
 
@@ -101,7 +101,7 @@ def partition_record(part: PartitionConfig, context: ReportContext) -> Record:
         "groups": {"allowed": ",".join(part.allow_groups)},
         "qos": {"allowed": ",".join(part.allow_qos), "deny": "", "assigned": part.qos},
         "alternate": "",
-        "tres": {"billing_weights": "", "configured": derived.tres(partition_tres(nodes, context))},
+        "tres": {"billing_weights": "", "configured": tres_texts.tres(partition_tres(nodes, context))},
         "cluster": "",
         "select_type": [],
         "cpus": {"task_binding": 0, "total": sum(node.cpus for node in nodes)},

@@ -10,7 +10,7 @@ from slurmsky.model.job import Job, Step
 from slurmsky.model.reservation import Reservation
 from slurmsky.model.spec import INFINITE
 
-from ..fields import derived
+from ..fields import derived, tres_texts
 from ..fields.job_fields import step_id_text, step_seconds
 from ..report_context import ReportContext
 from ..text.show_reservations import core_ids
@@ -48,7 +48,7 @@ def step_record(job: Job, step: Step, context: ReportContext) -> Record:
     def text(value: str) -> str:
         return "" if value == "(null)" else value
 
-    cpus = derived.step_cpus_shown(step)
+    cpus = tres_texts.step_cpus_shown(step)
     limit = ENDLESS if step.time_limit_min in (None, INFINITE) else number(step.time_limit_min)
     return {
         "array": {"job_id": job.array_job_id, "task_id": job.array_task_id or 0},
@@ -60,12 +60,12 @@ def step_record(job: Job, step: Step, context: ReportContext) -> Record:
             "per": {
                 "cpu": "",
                 "memory": "",
-                "step": text(derived.step_tres_per_step(step)),
-                "node": text(derived.step_tres_per_node(step)),
+                "step": text(tres_texts.step_tres_per_step(step)),
+                "node": text(tres_texts.step_tres_per_node(step)),
                 "socket": "",
                 "task": "",
             },
-            "allocation": derived.tres(derived.step_tres(step, context)) if cpus else "",
+            "allocation": tres_texts.tres(tres_texts.step_tres(step, context)) if cpus else "",
             "binding": "",
             "frequency": "",
         },
@@ -167,8 +167,8 @@ def resource_records(job: Job, cluster: ClusterConfig) -> list[Record]:
         "sockets_per_node": known[share.name].sockets * known[share.name].boards if share.name in known else 1,
         "cores_per_socket": known[share.name].cores if share.name in known else len(share.cpu_ids),
         "mem_alloc": share.memory_mib,
-        "core_bitmap": derived.index_list(share.cpu_ids),
+        "core_bitmap": tres_texts.index_list(share.cpu_ids),
         "channel": UNSET,
         "gres": [{"name": name.partition(":")[0], "type": name.partition(":")[2], "count": len(indices),
-                  "index": derived.index_list(indices)} for name, indices in share.gres.items() if indices],
+                  "index": tres_texts.index_list(indices)} for name, indices in share.gres.items() if indices],
     } for share in job.shares]  # fmt: skip

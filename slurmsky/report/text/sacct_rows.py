@@ -18,7 +18,7 @@ from slurmsky.model.spec import INFINITE, NO_VAL
 from slurmsky.model.states import JobFlag, JobState
 
 from ..fields import derived as facts
-from ..fields import limit_cells
+from ..fields import limit_cells, tres_texts
 from ..fields.step_usage import NO_USAGE, shown_usage, usage_fields
 from ..report_context import ReportContext
 from .print_fields import DATE, NUMBER, TEXT, Column, PrintField, TableStyle, columns_of, default_format, table_pieces
@@ -164,7 +164,7 @@ def state(record: SacctRow) -> str:
 
 def _tres_sorted(parts: list[tuple[str, str]]) -> Optional[str]:
     # sacct sorts by TRES id, scontrol does not (slurmdb_make_tres_string_from_simple)
-    return facts.tres(sorted(parts)) or None
+    return tres_texts.tres(sorted(parts)) or None
 
 
 def _scaled(parts: list[tuple[str, str]], memory_mib: int, context: ReportContext) -> list[tuple[str, str]]:
@@ -281,7 +281,9 @@ def _numbers(context: ReportContext) -> Values:
         return elapsed(record, now) * held_cpus(record)
 
     def waited(form: Callable[[int], str], times_cpus: bool) -> Callable[[SacctRow], Optional[str]]:
-        return _of_job(lambda job: form(planned_seconds(job, now) * (facts.requested_cpus(job) if times_cpus else 1)))
+        return _of_job(
+            lambda job: form(planned_seconds(job, now) * (tres_texts.requested_cpus(job) if times_cpus else 1))
+        )
 
     def nodes(record: SacctRow) -> str:
         if record.step is not None:
@@ -313,7 +315,7 @@ def _numbers(context: ReportContext) -> Values:
         "plannedcpuraw": waited(str, True),
         "priority": _of_job(lambda job: str(job.priority)),
         "qosraw": _of_job(lambda job: str(limit_cells.number(context.cluster, job.qos))),
-        "reqcpus": lambda record: str(record.step.cpus if record.step else facts.requested_cpus(record.job)),
+        "reqcpus": lambda record: str(record.step.cpus if record.step else tres_texts.requested_cpus(record.job)),
         "reservationid": _nothing,
         "restarts": _of_job(lambda job: str(job.restarts)),
         "segmentsize": _of_job(lambda job: str(job.spec.segment) if job.spec.segment else None),
@@ -328,11 +330,11 @@ def _texts(context: ReportContext) -> Values:
     def alloc_tres(record: SacctRow) -> Optional[str]:
         if record.step is not None:
             memory = record.step.memory_mib if context.consumes_memory else 0
-            return _tres_sorted(_scaled(facts.step_tres(record.step, context), memory, context))
+            return _tres_sorted(_scaled(tres_texts.step_tres(record.step, context), memory, context))
         if not started(record.job):
             return None
         memory = sum(share.memory_mib for share in record.job.shares)
-        return _tres_sorted(_scaled(facts.allocated(record.job, context), memory, context))
+        return _tres_sorted(_scaled(tres_texts.allocated(record.job, context), memory, context))
 
     def node_names(record: SacctRow) -> str:
         names = record.step.nodes if record.step else record.job.nodes
@@ -342,7 +344,8 @@ def _texts(context: ReportContext) -> Values:
         return amount(len(record.step.nodes) if record.step else facts.min_nodes_asked(record.job.spec))
 
     def req_tres(job: Job) -> Optional[str]:
-        return _tres_sorted(_scaled(facts.requested(job, context), facts.requested_memory_mib(job, context), context))
+        memory_mib = tres_texts.requested_memory_mib(job, context)
+        return _tres_sorted(_scaled(tres_texts.requested(job, context), memory_mib, context))
 
     def frequency(record: SacctRow) -> str:
         return "0" if record.step and record.step.step_id in _STEP_ORDER else "Unknown"
@@ -397,7 +400,7 @@ def _texts(context: ReportContext) -> Values:
         "reqcpufreqgov": frequency,
         "reqcpufreqmax": frequency,
         "reqcpufreqmin": frequency,
-        "reqmem": _of_job(lambda job: amount(facts.requested_memory_mib(job, context), MEGA, context.scale)),
+        "reqmem": _of_job(lambda job: amount(tres_texts.requested_memory_mib(job, context), MEGA, context.scale)),
         "reqnodes": nodes_asked,
         "reqreservation": _spec("reservation"),
         "reqtres": _of_job(req_tres),

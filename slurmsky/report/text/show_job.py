@@ -15,7 +15,7 @@ from slurmsky.model.job import Job, Step
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
 
-from ..fields import derived
+from ..fields import derived, tres_texts
 from ..fields.job_fields import step_id_text
 from ..report_context import ReportContext
 from .spending import dollars
@@ -90,7 +90,7 @@ def _identity(job: Job, context: ReportContext) -> list[str]:
         words.append("HetJobId=%d HetJobOffset=%d" % (job.het_job_id, job.het_offset))
     lines = [" ".join([*words, "JobName=" + job.name])]
     if job.het_ids:
-        lines.append("HetJobIdSet=" + derived.index_list(job.het_ids))
+        lines.append("HetJobIdSet=" + tres_texts.index_list(job.het_ids))
     return lines
 
 
@@ -186,8 +186,8 @@ def _size(job: Job, context: ReportContext) -> Iterator[str]:
         derived.or_star(spec.cores_asked),
         derived.or_star(spec.threads_asked),
     )
-    yield "ReqTRES=" + derived.tres(derived.requested(job, context))
-    yield "AllocTRES=" + (derived.tres(derived.allocated(job, context)) or "(null)")
+    yield "ReqTRES=" + tres_texts.tres(tres_texts.requested(job, context))
+    yield "AllocTRES=" + (tres_texts.tres(tres_texts.allocated(job, context)) or "(null)")
     special = (
         "ThreadSpec=%d" % spec.thread_spec
         if spec.thread_spec is not None
@@ -207,11 +207,11 @@ def _allocation(job: Job, indent: str) -> Iterator[str]:
     """JOB_GRES, and one line per run of nodes with equal CPUs, memory and devices."""
     if not job.shares:
         return
-    yield "JOB_GRES=" + derived.total_gres(job.shares)
+    yield "JOB_GRES=" + tres_texts.total_gres(job.shares)
     runs: list[tuple[tuple[str, int, str], list[str]]] = []
     for share in job.shares:
-        devices = ",".join(derived.device_text(*item) for item in share.gres.items() if item[1])
-        got = (derived.index_list(share.cpu_ids), share.memory_mib, devices)
+        devices = ",".join(tres_texts.device_text(*item) for item in share.gres.items() if item[1])
+        got = (tres_texts.index_list(share.cpu_ids), share.memory_mib, devices)
         if not runs or runs[-1][0] != got:
             runs.append((got, []))
         runs[-1][1].append(share.name)
@@ -286,7 +286,7 @@ def _options(job: Job, context: ReportContext) -> Iterator[str]:
     yield from _if_any(iter(words))
     if spec.oom_kill_step is not None:
         yield "OOMKillStep=%d" % spec.oom_kill_step
-    yield from ("%s=%s" % pair for pair in derived.tres_per(spec).items())
+    yield from ("%s=%s" % pair for pair in tres_texts.tres_per(spec).items())
     mail = mail_types(spec)
     if mail:
         yield "MailUser=%s MailType=%s" % (spec.mail_user or job.user, mail)
@@ -338,13 +338,13 @@ def _step_lines(job: Job, step: Step, context: ReportContext) -> Iterator[str]:
         "UNLIMITED" if limit is None else minutes_text(limit),
     )
     yield "State=%s Partition=%s NodeList=%s" % (step.state.name, job.partition, derived.node_list(step.nodes))
-    cpus = derived.step_cpus_shown(step)
+    cpus = tres_texts.step_cpus_shown(step)
     yield "Nodes=%d CPUs=%d Tasks=%d Name=%s Network=(null)" % (len(step.nodes), cpus, step.ntasks, step.name)
-    yield "TRES=" + (derived.tres(derived.step_tres(step, context)) if cpus else "(null)")
+    yield "TRES=" + (tres_texts.tres(tres_texts.step_tres(step, context)) if cpus else "(null)")
     yield "ResvPorts=(null)"
     yield "CPUFreqReq=Default" + (" Dist=" + step.distribution if step.distribution else "")
     yield "SrunHost:Pid=%s:%d" % (null_if_empty(step.srun_host), step.srun_pid)
-    asked = derived.step_asked(step)
+    asked = tres_texts.step_asked(step)
     yield from ("%s=%s" % (key, asked[key]) for key in _STEP_TRES if key in asked)
     if step.container:
         yield "Container=%s ContainerID=(null)" % step.container
@@ -353,9 +353,9 @@ def _step_lines(job: Job, step: Step, context: ReportContext) -> Iterator[str]:
 def resource_lines(job: Job) -> Iterator[str]:
     """``scontrol show resources``: cores, memory and devices of each node of a job."""
     for share in job.shares:
-        yield f"Node={share.name} AbstractCores={derived.index_list(share.cpu_ids)} Memory={share.memory_mib}"
+        yield f"Node={share.name} AbstractCores={tres_texts.index_list(share.cpu_ids)} Memory={share.memory_mib}"
         for name, indices in share.gres.items():
             if indices:
                 what, _, kind = name.partition(":")
                 typed = f" Type={kind}" if kind else ""
-                yield f" Gres={what}{typed} Count={len(indices)} Index={derived.index_list(indices)}"
+                yield f" Gres={what}{typed} Count={len(indices)} Index={tres_texts.index_list(indices)}"

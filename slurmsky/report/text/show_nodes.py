@@ -14,7 +14,7 @@ from slurmsky.model.job import Node
 from slurmsky.model.spec import INFINITE
 from slurmsky.model.states import NodeState
 
-from ..fields import derived
+from ..fields import tres_texts
 from ..fields.node_fields import gres_text, gres_used_text, oversubscribe
 from ..fields.node_state import complete_state
 from ..report_context import ReportContext
@@ -75,8 +75,8 @@ def _node_lines(node: Node, context: ReportContext, detail: bool) -> Iterator[st
     )
     yield "LastBusyTime=%s ResumeAfterTime=None" % text(node.last_busy_time)
     configured, in_use = node_tres(node, context)
-    yield "CfgTRES=" + derived.tres(configured)
-    yield "AllocTRES=" + derived.tres(in_use)
+    yield "CfgTRES=" + tres_texts.tres(configured)
+    yield "AllocTRES=" + tres_texts.tres(in_use)
     yield "CurrentWatts=0 AveWatts=0"
     if node.reason:
         yield from _reason(node, context)
@@ -198,4 +198,4 @@ def _partition_lines(part: PartitionConfig, nodes: list[NodeConfig], context: Re
         _memory_limit("Def", part.def_mem_per_cpu_mib, part.def_mem_per_node_mib),
         _memory_limit("Max", part.max_mem_per_cpu_mib, part.max_mem_per_node_mib),
     )
-    yield "TRES=" + (derived.tres(partition_tres(nodes, context)) if nodes else "(null)")
+    yield "TRES=" + (tres_texts.tres(partition_tres(nodes, context)) if nodes else "(null)")

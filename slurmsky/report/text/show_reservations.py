@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from slurmsky.language.hostlist import compress_sorted
 from slurmsky.model.reservation import Reservation
 
-from ..fields.derived import index_list
+from ..fields.tres_texts import index_list
 from ..report_context import ReportContext
 from .show_job import record_text
 from .units import format_seconds, null_if_empty

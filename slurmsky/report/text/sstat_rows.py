@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Optional
 
 from slurmsky.model.job import Job, Step
 
-from ..fields import derived
+from ..fields import derived, tres_texts
 from ..fields.step_usage import shown_usage, usage_fields
 from ..report_context import ReportContext
 from .print_fields import NUMBER, TEXT, Column, PrintField, TableStyle, columns_of, default_format, table_text
@@ -50,7 +50,7 @@ def sstat_fields(context: ReportContext) -> dict[str, PrintField[RunningStep]]:
     fields.update(
         {
             "alloctres": PrintField(
-                TEXT, lambda row: derived.tres(sorted(derived.step_tres(row.step, context))) or None
+                TEXT, lambda row: tres_texts.tres(sorted(tres_texts.step_tres(row.step, context))) or None
             ),
             "consumedenergy": PrintField(TEXT, lambda row: "0"),
             "consumedenergyraw": PrintField(NUMBER, lambda row: "0"),

@@ -16,7 +16,7 @@ from slurmsky.model.job import Job
 from slurmsky.model.spec import INFINITE
 from slurmsky.model.states import JobFlag, JobState
 
-from ..fields import derived
+from ..fields import derived, tres_texts
 from ..fields.field_tables import table
 from ..report_context import ReportContext
 from .seff_report import measure, size
@@ -166,10 +166,10 @@ def _waiting(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
 def _asked(job: Job, context: ReportContext) -> str:
     nodes, cpus = max(1, job.num_nodes), max(1, job.num_cpus)
     parts = [_plural(nodes, "node"), _plural(cpus, "CPU")]
-    memory = derived.requested_memory_mib(job, context)
+    memory = tres_texts.requested_memory_mib(job, context)
     if memory and (job.spec.mem_mib or job.spec.mem_per_cpu_mib):
         parts.append(f"{size(memory * 1024.0)} of memory")
-    gpus = derived.gpu_count(job)
+    gpus = tres_texts.gpu_count(job)
     if gpus:
         parts.append(_plural(gpus, "GPU"))
     if job.spec.nodelist:
