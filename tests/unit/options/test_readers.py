@@ -18,6 +18,8 @@ ALSO = {
     "sacct": ("commands/accounting/run_selection.py", "commands/accounting/cached_rows.py"),
     "scontrol": (
         "commands/scontrol/show_verbs.py",
+        "commands/scontrol/show_jobs.py",
+        "commands/scontrol/show_output.py",
         "commands/scontrol/job_verbs.py",
         "commands/scontrol/update_jobs.py",
     ),
