@@ -100,7 +100,7 @@ def _repair(root: str, command: str, args: list[str]) -> None:
     """Replace this process by client_setup, which rebuilds the environment and then runs the command."""
     venv = os.path.dirname(os.path.dirname(sys.executable))
     setup = os.path.join(root, "slurmsky", "client_setup.py")
-    _say("slurmsky: the private environment is damaged and is made anew")
+    _say("slurmsky: the private environment is damaged and is rebuilt")
     try:
         for path in (os.path.join(venv, "slurmsky-complete"), os.path.join(os.path.dirname(venv), "python")):
             if os.path.exists(path):

@@ -175,7 +175,7 @@ class Session(asyncio.Protocol):
         else:
             log.error("%s", line, exc_info=error)
             if isinstance(error, ImportError) and private_environment.give_up():
-                self._context.error("the private environment is damaged; the next command makes it anew")
+                self._context.error("the private environment is damaged; the next command rebuilds it")
                 self._service.leave()
             else:
                 self._context.error(f"internal error, see {queue.paths.log}")
@@ -302,7 +302,7 @@ class Service:
                 if os.stat(path).st_ino == mine:
                     path.unlink()
             except FileNotFoundError:
-                log.info("the socket was removed by somebody else")
+                log.info("the socket was removed by another process")
             await self._let_print()
             await self.queue.close()
             # Clients that connected before the socket was removed, and whose request has not arrived.

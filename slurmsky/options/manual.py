@@ -27,7 +27,7 @@ _ABOUT = {
     "squeue": ("show the queue", "Lists jobs, or steps, of the queue."),
     "scancel": ("cancel or signal jobs", "Ends jobs, array elements and steps, or sends them a signal."),
     "sinfo": ("show partitions and nodes", "Lists partitions with their nodes and what state these are in."),
-    "sacct": ("show what became of jobs", "Lists jobs and steps of the past and present, from the store."),
+    "sacct": ("show past and present jobs and steps", "Lists jobs and steps of the past and present, from the store."),
     "scontrol": ("look at and change jobs, nodes and the configuration", "Carries out the request that the words "
                  "make up; without words, those on standard input."),
     "sattach": ("join a running step", "Connects the terminal to the tasks of a step."),

@@ -125,7 +125,7 @@ def _script(page: Page, verdict: str, prices: Sequence[str], number: int, severa
         parts.append(_section("Where it could run", f'<pre class="tail">{_text(chr(10).join(prices).rstrip())}</pre>'))
     if page.settle:
         lines = _text("\n".join(page.settle))
-        parts.append(_section("Lines for the site file that settle what is open", f'<pre class="tail">{lines}</pre>'))
+        parts.append(_section("Lines to add to the site file", f'<pre class="tail">{lines}</pre>'))
     return "".join(parts)
 
 

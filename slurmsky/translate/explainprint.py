@@ -35,7 +35,7 @@ def page_text(page: Page) -> str:
         lines += ["The SkyPilot task:", *(f"  {line}".rstrip() for line in page.task_yaml.splitlines()), ""]
     lines += _price_lines(page)
     if page.settle:
-        lines += ["Lines for the site file that would settle what is open:"]
+        lines += ["Lines to add to the site file for the open decisions:"]
         lines += [f"  {line}" for text in page.settle for line in text.splitlines()]
         lines.append("")
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -101,7 +101,7 @@ def table_text(pages: Sequence[Page]) -> str:
         lines.append("  ".join([f"{one_line(page.file, width):<{width}}", *counts, verdict(page)]))
     settle = merged(found.settle for page in pages for found in page.findings)
     if settle:
-        lines += ["", "Lines for the site file that would settle what is open:"]
+        lines += ["", "Lines to add to the site file for the open decisions:"]
         lines += [f"  {line}" for text in settle for line in text.splitlines()]
     return "\n".join(lines) + "\n"
 

@@ -209,7 +209,7 @@ class Lines(Base):
             self.found.drop(
                 command.line,
                 self.script.text(statement),
-                "that virtual environment is on the old cluster; requirements.txt (pip freeze) makes it anew",
+                "that virtual environment is on the old cluster; requirements.txt (pip freeze) recreates it",
             )
             return True
         return False

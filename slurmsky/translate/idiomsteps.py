@@ -112,7 +112,7 @@ class Steps(Lines):
         if nodes == self.facts.nodes:
             self.everywhere.add(statement)
         if "label" in said:
-            self.found.drop(command.line, "srun --label", "SkyPilot's log tells the nodes apart by itself")
+            self.found.drop(command.line, "srun --label", "SkyPilot's log labels each node's lines")
         for option in ("output", "error"):
             if option in said:
                 self.found.drop(command.line, f"srun --{option}={said[option]}", "all output is in sky jobs logs")

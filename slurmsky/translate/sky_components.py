@@ -118,7 +118,7 @@ def _must_be_alike(parts: Sequence[SkyTask]) -> None:
         raise Refused(
             NODE_CONFIG,
             "hetjob",
-            "the components are nodes of one SkyPilot task, which are alike; these differ in "
+            "the components are nodes of one SkyPilot task, which have the same resources; these differ in "
             + ", ".join(dict.fromkeys(differ)),
         )
 

@@ -168,7 +168,7 @@ def _read(script: Script, source: str, facts: Facts, site: Site) -> Reading:
         elif name in ("SLURM_JOB_ID", "SLURM_JOBID"):
             reading.activate.append(f"export {name}=$SKYPILOT_MANAGED_JOB_ID")
         else:
-            reading.need(1, name, f"{program} reads it, and nobody can rename it there")
+            reading.need(1, name, f"{program} reads it, and it cannot be renamed there")
     called = re.search(r"(?m)^[^#\n]*\b(srun|scontrol|sbatch|squeue|sbcast|module|ml)\s", source)
     if called:
         reading.need(1, called[1], f"{program} calls it, and no line of {program} is rewritten")

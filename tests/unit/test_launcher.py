@@ -320,7 +320,7 @@ def test_a_damaged_environment_is_rebuilt_once(clone: Clone, damaged: int, insta
     del clone.env["SLURMSKY_AGENT"]
     done = clone.call(clone.root / "bin" / "squeue", DAMAGED=str(damaged))
     assert clone.installs() == installs
-    assert done.stderr.count("the private environment is damaged and is made anew") == 1
+    assert done.stderr.count("the private environment is damaged and is rebuilt") == 1
     whole = "the controller did not start: it has all its parts"
     gone = "the controller did not start: ModuleNotFoundError: No module named 'part_that_is_gone'"
     assert done.stderr.splitlines()[-1] == f"squeue: error: {whole if damaged == 1 else gone}"

@@ -1,7 +1,8 @@
-"""Docstrings, comments and documents use the words of docs/style.md."""
+"""Docstrings, comments, messages and documents use the words of docs/style.md."""
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import tokenize
@@ -29,6 +30,8 @@ def prose(path: Path) -> str:
     """Comments and docstrings of a module, or a page; without code in backticks and quoted texts."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
+        if not LISTED.search(text):
+            return ""  # quicker than to read the tokens of every module
         tokens = tokenize.generate_tokens(io.StringIO(text).readline)
         text = "\n".join(
             token.string.strip('"')
@@ -40,9 +43,22 @@ def prose(path: Path) -> str:
     return _QUOTED.sub("", text)
 
 
+def messages(path: Path) -> list[str]:
+    """Texts of a module with a listed word, without what is quoted in them."""
+    source = path.read_text(encoding="utf-8")
+    if not LISTED.search(re.sub(r'"\s*\n\s*f?"', "", source)):
+        return []
+    texts = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
+    return [text for text in texts if isinstance(text, str) and " " in text and LISTED.search(_QUOTED.sub("", text))]
+
+
 @pytest.mark.parametrize("path", [*CODE, *PAGES], ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_word_to_replace(path: Path) -> None:
     assert LISTED.findall(prose(path)) == []
+
+
+def test_no_word_to_replace_in_messages() -> None:
+    assert [(path.name, text) for path in (ROOT / "slurmsky").rglob("*.py") for text in messages(path)] == []
 
 
 def test_no_word_to_replace_in_names_of_tests() -> None:

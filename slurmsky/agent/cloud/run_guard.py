@@ -44,7 +44,7 @@ class RunDecision(Enum):
     """The decision on a run that SkyPilot launches."""
 
     RUN = "it runs"
-    REPEAT = "it ran here to its end, which is told again"
+    REPEAT = "it ran here to its end, which is reported again"
     REFUSE = "it was cut off here, and must not run again"
 
 

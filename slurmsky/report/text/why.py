@@ -278,7 +278,7 @@ _NAMES = ("", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL",
 _MISSING_FOLDER = re.compile("there is no folder (.+)$")
 _SIGNALS = {
     _KILLED: "SIGKILL comes from scancel --signal=KILL, or from the kernel when memory runs out.",
-    _ABORTED: "SIGABRT: the program gave up by itself (abort, a failed assertion, MPI_Abort).",
+    _ABORTED: "SIGABRT: the program aborted (abort, a failed assertion, MPI_Abort).",
     _SEGMENT: "SIGSEGV: the program used memory that is not its own; ulimit -c unlimited keeps a core file.",
     _BUS: "SIGBUS: often a full /dev/shm, or a file that became shorter while it was mapped.",
 }
