@@ -15,7 +15,7 @@ LONGEST = (
     *("rig", "oracle-fleet", "oracle-show", "option_behaviour", "oracle-srun", "oracle-steps", "oracle-updates"),
     *("agent/test_srun.py", "oracle-requests", "oracle-env", "bad_inputs", "property/test_languages.py"),
     *("unit/test_packaging.py", "unit/test_launcher.py", "page", "oracle-query", "agent/test_survival.py"),
-    *("mpi/test_mpirun.py", "accepted_inputs", "people", "unit/modules/test_real_systems.py", "examples"),
+    *("mpi/test_mpirun.py", "accepted_inputs", "people", "unit/site/test_real_module_systems.py", "examples"),
     *("oracle-reservation", "family/test_documents.py"),
 )
 UNIT = ("unit", "property")  # their tests are too short to be given out one by one

@@ -97,7 +97,7 @@ def test_a_slow_start_is_printed_on_a_terminal() -> None:
         "import os, time; from slurmsky import client_start as c; b = time.monotonic() - 5; "
         "t = c._tell(b, 0); assert t == c._tell(b, t); c._clear(t)"
     )
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[4]
     read: list[bytes] = []
     reader = threading.Thread(target=lambda: read.append(os.read(ours, 4096)))
     reader.start()

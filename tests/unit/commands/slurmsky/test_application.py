@@ -13,7 +13,7 @@ from slurmsky import client_application
 from slurmsky.commands.slurmsky import _application, _base, completion_command
 from slurmsky.options.usage_errors import CommandError
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 NAMES = [entry.name for entry in _application.ENTRIES]
 
 

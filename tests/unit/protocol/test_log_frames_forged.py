@@ -1,6 +1,6 @@
 """Forged, replayed, cut and shifted lines in a job's log change nothing.
 
-`python tests/unit/node/test_log_frames_forged.py 1000000` runs the fuzz as long as one likes.
+`python tests/unit/protocol/test_log_frames_forged.py 1000000` runs the fuzz as long as one likes.
 """
 
 from __future__ import annotations
