@@ -31,7 +31,7 @@ def hinted(spec: JobSpec, partition: str, names: GpuNames, amd: str = "") -> tup
     for option, words in (
         ("constraint", features(spec.constraint)),
         ("prefer", features(spec.prefer)),
-        ("partition", [partition, *re.split(r"[,_-]", partition)]),
+        ("partition", [partition, *re.split(r"[,_-]", partition), *re.split(r"[,_-]", spec.partition or "")]),
         ("reservation", re.split(r"[,_-]", spec.reservation or "")),
         ("qos", re.split(r"[,_-]", spec.qos or "")),
     ):

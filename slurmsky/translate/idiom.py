@@ -39,6 +39,7 @@ class _Reader(Steps):
         for statement in script.statements:
             if not self._is_gone(statement):
                 self._statement(statement)
+                self.worked = self.worked or (not self._is_gone(statement) and self._works(statement))
         self._leftovers()
         self._own_folder()
         idiomvars.rename(script, self.facts, self.found, self.removed)
@@ -74,6 +75,13 @@ class _Reader(Steps):
         for command in self._commands(statement):
             if command.start not in self.taken:
                 self._command(statement, command)
+
+    def _works(self, statement: Statement) -> bool:
+        """Whether a statement runs a program that is no preparation."""
+        inner = [command for command in self._commands(statement) if command.words and not command.depth]
+        if any(block.kind == "function" for block in statement.blocks):
+            return False
+        return any(command.name not in ANYWHERE and not self._installs(command) for command in inner)
 
     def _leftovers(self) -> None:
         """Remove counters that are no longer read, and waits without background commands."""
@@ -281,7 +289,11 @@ class _Reader(Steps):
         ):
             return False  # the commands after it need it on all nodes
         return any(
-            command.depth == 0 and command.name not in ANYWHERE and command.words and not _on_all_nodes(command)
+            command.depth == 0
+            and command.name not in ANYWHERE
+            and command.words
+            and not _on_all_nodes(command)
+            and not self._installs(command)  # nodes share no file system: each installs and downloads
             for command in statement.commands
         )
 

@@ -34,6 +34,7 @@ class Base:
         self.folders: list[str] = []  # arguments of cd so far
         self.table = load("srun")
         self.scope = Scope.of(script)
+        self.worked = False  # a program that is no preparation has run
 
     def _commands(self, statement: Statement) -> list[Command]:
         return [command for command in self.script.commands if statement.start <= command.start < statement.end]
@@ -263,8 +264,8 @@ class Lines(Base):
         """Move downloads and installations to setup, unless they use what exists only in run."""
         if self.folders and command.name not in ("pip", "pip3", "conda", "mamba", "apt-get", "apt", "sudo"):
             return False  # into a folder that run creates
-        if command.before in ("&&", "||") or command.after in ("&&", "||"):
-            return False
+        if self.worked or command.before in ("&&", "||") or command.after in ("&&", "||"):
+            return False  # its place among the programs may matter: another version for the second one
         text = self.script.text(statement).strip().rstrip(";&").strip()
         for word in command.words:
             for part in word.variables:

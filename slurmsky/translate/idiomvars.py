@@ -40,6 +40,29 @@ EXPRESSIONS = {
     "SLURMD_NODENAME": "$(hostname)",
     "SLURM_SUBMIT_DIR": "$HOME/sky_workdir",
     "SLURM_TMPDIR": "/tmp",
+    "SLURM_SUBMIT_HOST": "$(hostname)",
+    "SLURM_JOB_UID": "$(id -u)",
+    "SLURM_JOB_GID": "$(id -g)",
+    "SLURM_JOB_START_TIME": "$(date +%s)",
+    "SLURM_TOPOLOGY_ADDR": "$(hostname)",
+}
+#: variables that Slurm sets only for jobs with an option: (field of the specification, option)
+ONLY_WITH = {
+    "SLURM_CPUS_PER_TASK": ("cpus_per_task", "--cpus-per-task"),
+    "SRUN_CPUS_PER_TASK": ("cpus_per_task", "--cpus-per-task"),
+    "SLURM_CPUS_PER_GPU": ("cpus_per_gpu", "--cpus-per-gpu"),
+    "SLURM_MEM_PER_NODE": ("mem_mib", "--mem"),
+    "SLURM_MEM_PER_CPU": ("mem_per_cpu_mib", "--mem-per-cpu"),
+    "SLURM_MEM_PER_GPU": ("mem_per_gpu_mib", "--mem-per-gpu"),
+    "SLURM_ARRAY_JOB_ID": ("array", "--array"),
+    "SLURM_ARRAY_TASK_COUNT": ("array", "--array"),
+    "SLURM_ARRAY_TASK_MIN": ("array", "--array"),
+    "SLURM_ARRAY_TASK_MAX": ("array", "--array"),
+    "SLURM_ARRAY_TASK_STEP": ("array", "--array"),
+    "SLURM_GPUS": ("gpus", "--gpus"),
+    "SLURM_HINT": ("hint", "--hint"),
+    "SLURM_JOB_RESERVATION": ("reservation", "--reservation"),
+    "SLURM_JOB_DEPENDENCY": ("dependency", "--dependency"),
 }
 _NAME = re.compile(r"\b(?:SLURMD?|SBATCH|SRUN)_[A-Z0-9_]+\b")
 
@@ -77,6 +100,9 @@ class Facts:
             "SLURM_JOB_PARTITION": self.partition,
             "SLURM_JOB_QOS": spec.qos,
             "SLURM_CLUSTER_NAME": "skypilot",
+            "SLURM_GPUS": self.gpus * self.nodes if spec.gpus else None,
+            "SLURM_PRIO_PROCESS": "0",
+            "SLURM_TOPOLOGY_ADDR_PATTERN": "node",
         }
         if self.array:
             known.update(
@@ -162,8 +188,6 @@ def harmless(word: Word) -> bool:
 
 def replacement(name: str, facts: Facts) -> str | None:
     """The replacement for a variable: "$NAME", an expression, or a value; None: there is none."""
-    if name == "SLURM_ARRAY_TASK_ID" and not facts.array:
-        return None
     if name == "SLURM_PROCID" and facts.tasks_per_node > 1:
         return None
     if name in ("SLURM_LOCALID",) and facts.tasks_per_node > 1:
@@ -230,6 +254,8 @@ def _unseen(script: Script, match: re.Match[str], facts: Facts, found: Reading) 
     text = source[source.rfind("\n", 0, at) + 1 : source.find("\n", at) if source.find("\n", at) >= 0 else len(source)]
     if source[match.end() : match.end() + 1] == "=" or re.search(r"\b(unset|export)\s+(\w+\s+)*%s\b" % name, text):
         return  # the script sets the variable
+    if re.match(r"\s*(echo|printf)\b", text) and source[at - 1 : at] not in ("$", "{"):
+        return  # a word of a message
     new = replacement(name, facts)
     if new is not None and (source[at - 1 : at] == "$" or source[at - 2 : at] == "${"):
         if source[at - 1 : at] == "{":
@@ -248,6 +274,10 @@ def _unseen(script: Script, match: re.Match[str], facts: Facts, found: Reading) 
 
 def _rename_one(text: str, at: int, line: int, name: str, facts: Facts, found: Reading) -> None:
     new = replacement(name, facts)
+    field, option = ONLY_WITH.get(name, ("", ""))
+    if new is None and option and not getattr(facts.spec, field):
+        found.drop(line, text, f"Slurm sets it only with {option}: empty, as it was there")
+        return
     if new is None:
         default = re.match(r"\$\{\w+:?-([^{}$`]*)\}\Z", text)
         if default and name not in ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_RESTART_COUNT"):

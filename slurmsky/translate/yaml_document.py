@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .yaml_text import dump
+from .yaml_text import blockable, dump, plain_text
 
 _WIDTH = 100
 
@@ -43,13 +43,20 @@ class YamlDocument:
                 self._lines.append(f"  {first}" + (f"  # {_plain(beside)}" if beside else ""))
                 self._lines += [f"  {line}" if line else "" for line in rest]
             return
-        first, *rest = [f"{key}: ."] if value == "." else dump({key: value}).splitlines()
+        first, *rest = [f"{key}: ."] if value == "." else _block(key, value) or dump({key: value}).splitlines()
         self._lines.append(first + (f"  # {_plain(comments[0])}" if short else ""))
         self._lines += rest
 
     def text(self) -> str:
         """The YAML."""
         return "\n".join(self._lines) + "\n"
+
+
+def _block(key: str, value: Any) -> list[str]:
+    """Lines of a text as a ``|`` block, also where PyYAML refuses one (spaces at a line's end); [] for other values."""
+    if not isinstance(value, str) or not value.endswith("\n") or not blockable(value := plain_text(value)):
+        return []
+    return [f"{key}: |", *(f"  {line}" if line else "" for line in value[:-1].split("\n"))]
 
 
 def _plain(text: str) -> str:

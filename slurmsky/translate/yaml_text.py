@@ -27,11 +27,15 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def plain_text(text: str) -> str:
+    """The text without bytes that are not UTF-8: they have no place in YAML, which is Unicode."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
 def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    # Bytes of a script that are not UTF-8 have no place in YAML, which is Unicode.
-    text = _SURROGATE.sub("\ufffd", text)
+    text = plain_text(text)
     style: str | None = '"'
-    if "\n" in text and _blockable(text):
+    if "\n" in text and blockable(text):
         style = "|"
     elif _WORD.fullmatch(text) and not _NOT_TEXT.fullmatch(text) and _resolves_to_text(dumper, text):
         style = None
@@ -54,7 +58,8 @@ def dump(value: Mapping[str, Any]) -> str:
     )
 
 
-def _blockable(text: str) -> bool:
+def blockable(text: str) -> bool:
+    """Whether a YAML block can hold the text as it is."""
     return (
         not text.startswith((" ", "\n"))
         and not text.endswith("\n\n")

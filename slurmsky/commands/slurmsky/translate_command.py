@@ -25,7 +25,8 @@ from ...options.usage_errors import CommandError
 from ...site.record import Site
 from ...translate.notes import Refused
 from ...translate.task import sky_name
-from ...translate.yaml_export import REMOTE, Kept, keep
+from ...translate.yaml_draft import REMOTE
+from ...translate.yaml_export import Kept, keep
 from ..common.caller_settings import submitter, surroundings
 from ..common.command_errors import absolute, answer
 from ..common.site_options import table
@@ -88,7 +89,9 @@ async def _translated(ctx: CommandContext, words: Sequence[str], target: str, be
     text = script.data.decode("utf-8", "surrogateescape").replace("\0", "")
     file = os.path.basename(script.path or "script")
     try:
-        kept = await asyncio.to_thread(keep, text, specs, site, partition, file=file, arguments=request.argv)
+        kept = await asyncio.to_thread(
+            keep, text, specs, site, partition, file=file, arguments=request.argv, folder=ctx.cwd
+        )
         if not (kept.needs and target):
             return kept.yaml
         return await asyncio.to_thread(_pack, ctx, kept, specs, script, request.argv, target, beside)

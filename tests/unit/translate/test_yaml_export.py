@@ -11,6 +11,7 @@ import pytest
 
 from slurmsky.site import load
 from slurmsky.translate.yaml_export import Kept
+from slurmsky.translate.yaml_export import keep as export
 
 _PATH = Path(__file__).resolve().parents[2] / "scripts" / "moving.py"
 _SPEC = importlib.util.spec_from_file_location("moving", _PATH)
@@ -476,3 +477,81 @@ def test_every_place_of_the_old_cluster_is_named_and_its_stores_are_set() -> Non
 def test_packages_go_into_the_environment_that_run_activates() -> None:
     setup = keep(script("module load gcc python/3.11\npip install x")).fields["setup"].splitlines()
     assert setup.index("conda activate job") < setup.index("pip install x")
+
+
+# --- order, folders and programs
+
+
+def test_an_install_between_programs_stays_at_its_place() -> None:
+    found = keep(script("pip install pandas==1.4\npython old.py\npip install pandas==2.1\npython new.py"))
+    assert "pandas==1.4" in found.fields["setup"] and "pandas==2.1" not in found.fields["setup"]
+    assert found.fields["run"] == "python old.py\npip install pandas==2.1\npython new.py\n"
+
+
+def test_an_install_between_programs_runs_on_every_node() -> None:
+    run = keep(script("python prepare.py\npip install x\nsrun python train.py", TWO)).fields["run"]
+    assert run.index("fi\n") < run.index("pip install x") < run.index("python train.py")
+
+
+@pytest.mark.parametrize(
+    ("body", "levels"),
+    [
+        ("python ../src/main.py", 1),
+        ("DATA=../../data\npython main.py --data=$DATA/set", 2),
+        ("cd sub\npython ../main.py", 0),
+        ("cd ..\npython main.py", 1),
+        ("(cd ..; ls)\npython ../main.py", 1),
+        ("cd /work/x\npython ../main.py", 0),
+        ("echo ../x\npython main.py", 0),
+        ("cd $SLURM_SUBMIT_DIR/..\npython main.py", 1),
+    ],
+)
+def test_the_workdir_begins_as_far_above_as_the_script_reads(body: str, levels: int) -> None:
+    data = script(body).encode()
+    asked = moving.request(data, "job.sh")
+    found = export(data.decode(), asked.components, SITE, "main", folder="/data/group/project/exp/jobs")
+    names = ["project", "exp", "jobs"][-levels:] if levels else []
+    assert found.fields["workdir"] == "/".join([".."] * levels or ["."]) if "cd /work" not in body else True
+    assert found.fields["run"].startswith(f"cd {'/'.join(names)}\n") == bool(levels)
+
+
+def test_a_folder_above_an_unknown_submit_folder_is_named_in_a_comment() -> None:
+    assert "../...: above the workdir" in keep(script("python ../main.py")).yaml
+
+
+def test_variables_that_slurm_sets_only_with_an_option_stay_empty() -> None:
+    found = keep(script('echo "SLURM_NNODES" $SLURM_CPUS_PER_TASK\n./a.out'))
+    assert not found.needs and "Slurm sets it only with --cpus-per-task" in found.yaml
+
+
+def test_a_script_that_wants_an_array_gets_its_index_by_env() -> None:
+    found = keep(script("python a.py $SLURM_ARRAY_TASK_ID"))
+    assert not found.needs and found.fields["envs"] == {"TASK_ID": None}
+
+
+def test_text_with_spaces_at_the_ends_of_lines_stays_readable() -> None:
+    found = keep(script("module purge   # none \npython a.py  \n  \nexit "))
+    assert "run: |\n" in found.yaml
+
+
+@pytest.mark.parametrize("body", ["valgrind mpirun -n 2 ./a.out", "mpirun -n 2 ./a.out"])
+def test_mpirun_is_installed_also_below_another_program(body: str) -> None:
+    assert "openmpi-bin" in keep(script(body, "-n2")).fields["setup"]
+
+
+def test_a_container_runtime_is_installed_also_beside_an_environment() -> None:
+    body = 'singularity exec /data/a.sif bash -c "\nconda activate vis\npython main.py\n"'
+    assert "apptainer" in keep(script(body)).fields["setup"]
+
+
+def test_a_python_module_does_not_hide_the_framework_of_the_image() -> None:
+    found = keep(script("module load pytorch/2.1 scipy-stack\npython a.py"), site=load("", "none"))
+    assert "pytorch" in found.fields["resources"]["image_id"] and "conda" not in found.yaml
+    assert "pip install numpy" in found.fields["setup"]
+
+
+def test_the_gpu_is_that_of_the_partition() -> None:
+    found = keep(script("python a.py", "--gpus=1;-p a100_1,v100"), site=load("", "none"))
+    assert found.fields["resources"]["accelerators"] == "A100:1"
+    noted = keep(script("nvidia-smi", "-p v100"), site=load("", "none"))
+    assert "accelerators: V100:1" in noted.yaml and "accelerators" not in noted.fields["resources"]

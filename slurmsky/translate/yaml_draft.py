@@ -1,0 +1,384 @@
+"""Writes the SkyPilot YAML of one script from what its reading found: plain, or with slurmsky on the nodes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..model.spec import JobSpec
+from ..site.record import Site
+from . import gputypes, idiom, mountpoints, places, wants
+from .idiom import Dropped, Reading, one_line
+from .idiomvars import Facts
+from .notes import Refused
+from .omitted_options import left_out
+from .run_text import BASH, interpreter, run_text
+from .scope import Scope
+from .scriptfiles import leaves_files, names_files_beside, serve_port, takes_arguments
+from .setup_commands import preparation
+from .shell import Script
+from .task import SkyTask, docker_image, label, sky_name
+from .yaml_document import YamlDocument
+
+REMOTE = "~/.slurmsky"  # where the agent's folder is mounted: engines/sky/shipment.py
+_USES_GPU = re.compile(r"(?i)nvidia-smi|cuda|--nv\b|--gpus?\b")
+#: variables that a script requires from its caller
+REQUIRED = re.compile(r"\$\{(\w+):?\?")
+
+
+@dataclass
+class Draft:
+    """One script on its way to YAML. ``begins``: the submit folder below the workdir."""
+
+    source: str
+    script: Script
+    spec: JobSpec
+    site: Site
+    partition: str
+    file: str
+    task: SkyTask
+    facts: Facts
+    reading: Reading
+    arguments: tuple[str, ...]
+    guessed: bool
+    left_out: list[Dropped] = field(default_factory=list)
+    workdir: str = "."
+    begins: str = ""
+
+    # --- plain SkyPilot
+
+    def plain_yaml(self) -> tuple[str, dict[str, Any]]:
+        document = YamlDocument()
+        image = self._image()
+        self._head(document)
+        document.put("name", self.task.name)
+        if self.task.geometry.nodes > 1:
+            document.put("num_nodes", self.task.geometry.nodes)
+        if self._needs_workdir():
+            said = f"it holds {self.begins}, where" if self.begins else "the folder that"
+            document.put("workdir", self.workdir, comments=(f"{said} sbatch was called{'' if self.begins else ' in'}",))
+        self._resources(document, image)
+        self._variables(document)
+        self._mounts(document)
+        if self.task.fields.get("config"):
+            document.put("config", self.task.fields["config"])
+        if self.reading.setup:
+            document.put("setup", self._below("\n".join(dict.fromkeys(self.reading.setup)) + "\n"))
+        document.put("run", self._below(self._run() + "\n"), comments=self._run_comments())
+        return document.text(), document.fields
+
+    def _below(self, text: str) -> str:
+        """Shell text that begins in the submit folder."""
+        if not self.begins:
+            return text
+        return f"cd {idiom.quoted(self.begins)}\n" + text.replace("/sky_workdir", f"/sky_workdir/{self.begins}")
+
+    def _head(self, document: YamlDocument) -> None:
+        document.comment(f"{one_line(self.file)} as SkyPilot runs it:  sky jobs launch {self._yaml_name()}")
+        if re.search("[\ud800-\udfff]", self.source):
+            document.comment("Bytes of the script that are not UTF-8 are \ufffd here: YAML has no place for them.")
+        self.left_out += self.reading.dropped
+        self.left_out += left_out(self.spec, {note.option for note in self.task.notes if note.fate == "recorded"})
+        if re.search(r"(^|\s)-(l|-login)\b", interpreter(self.source)[1]):
+            self.left_out.append(
+                Dropped(1, "-l of the first line", "SkyPilot's shell reads ~/.bashrc, no login profile")
+            )
+        for line, name in self.reading.unknown_modules:
+            self.left_out.append(
+                Dropped(
+                    line,
+                    f"module load {one_line(name)}",
+                    "no map knows it: install it in setup, or take an image that has it",
+                )
+            )
+        for module in self.reading.modules:
+            if module.kind or not (module.image or module.setup):
+                self.left_out.append(
+                    Dropped(0, f"module load {one_line(module.name)}", module.note or "nothing is needed")
+                )
+        if self.facts.array:
+            self._array(document)
+        if self.left_out:
+            document.comment("")
+            document.comment("Left out:")
+            for entry in self.left_out:
+                place = f" (line {entry.line})" if entry.line else ""
+                document.comment(f"  {entry.text}{place}: {entry.why}")
+
+    def _yaml_name(self) -> str:
+        return f"{self.task.name}.yaml"
+
+    def _array(self, document: YamlDocument) -> None:
+        """--array: one launch for each index."""
+        indices = self.facts.array
+        step = indices[1] - indices[0] if len(indices) > 1 else 1
+        even = list(indices) == list(range(indices[0], indices[-1] + 1, step))
+        listed = (
+            f"$(seq {indices[0]} {step} {indices[-1]})"
+            if even and len(indices) > 1
+            else " ".join(map(str, indices[:50]))
+        )
+        document.comment("")
+        document.comment(f"The array --array={one_line(self.spec.array or '')} is one launch an element:")
+        document.comment(f"  for i in {listed}; do sky jobs launch -y -d --env TASK_ID=$i {self._yaml_name()}; done")
+        if "%" in (self.spec.array or ""):
+            most = (self.spec.array or "").rpartition("%")[2]
+            document.comment(
+                f"  at most {one_line(most)} at once: a pool of so many workers (sky jobs pool apply), and --pool"
+            )
+
+    def _needs_workdir(self) -> bool:
+        """Whether the script needs the files beside it."""
+        program, _ = interpreter(self.source)
+        if program not in BASH and program:
+            return True
+        return bool(self.begins) or self.reading.workdir or names_files_beside(self.script)
+
+    def _resources(self, document: YamlDocument, image: tuple[str, str] | None) -> None:
+        wanted = {key: item for key, item in self.task.fields["resources"].items() if key != "labels"}
+        notes: dict[str, str] = {}
+        if wanted.get("cpus") == "1+" and ("accelerators" in wanted or self.spec.exclusive is not None):
+            del wanted["cpus"]  # any node with GPUs has more, as has the whole node of --exclusive
+        port = serve_port(self.script)
+        if port and not self.reading.needs:
+            wanted["ports"] = port
+            notes["ports"] = "a server runs here; `sky serve up` needs a service: section with its readiness_probe"
+        if image:
+            wanted["image_id"] = image[0]
+            notes["image_id"] = image[1]
+        if (
+            self.guessed
+            and "accelerators" in wanted
+            and self.task.geometry.gpu_type == ""
+            and any(note.option == "gpus" and note.text.endswith("the site file") for note in self.task.notes)
+        ):
+            notes["accelerators"] = "the script names no type: choose one (sky gpus list)"
+        elif "accelerators" in wanted:
+            notes["accelerators"] = "per node"
+        if self.spec.exclusive is not None and "cpus" not in wanted:
+            self._whole_node(wanted, notes)
+        if self.spec.mem_mib == 0 and wanted and self.spec.exclusive is None:
+            notes["cpus" if "cpus" in wanted else "accelerators"] = (
+                "--mem=0: the node's whole memory is the job's anyway"
+            )
+        asked = {key: item for key, item in (("account", self.spec.account), ("qos", self.spec.qos)) if item}
+        # Keep the site's labels (of its QOS, accounts and partitions); slurmsky's labels are useless without slurmsky.
+        of_site = self.task.fields["resources"].get("labels", {}).items()
+        labels = {key: label(item) for key, item in asked.items()}
+        labels.update((key, item) for key, item in of_site if not key.startswith("slurmsky-"))
+        if labels:
+            wanted["labels"] = labels
+        order = ("infra", "ordered", "accelerators", "cpus", "memory", "disk_size", "image_id", "use_spot")
+        ranked = sorted(wanted, key=lambda key: order.index(key) if key in order else len(order))
+        if wanted:
+            document.put("resources", {key: wanted[key] for key in ranked}, self._gpu_partition(wanted), inline=notes)
+
+    def _gpu_partition(self, wanted: Mapping[str, Any]) -> list[str]:
+        """A comment where a script uses the GPUs of its partition without a request for any."""
+        name, why = gputypes.hinted(self.spec, self.partition, self.site.gpus)
+        if "accelerators" in wanted or not why.startswith("--partition") or not _USES_GPU.search(self.source):
+            return []
+        return [f"{why} names GPUs, but the script requests none; if it uses one:  accelerators: {name}:1"]
+
+    def _whole_node(self, wanted: dict[str, Any], notes: dict[str, str]) -> None:
+        """Choose a size for --exclusive without a number of CPUs, and have the user check it."""
+        if "accelerators" not in wanted and "instance_type" not in wanted:
+            wanted["cpus"] = "16+"
+            notes["cpus"] = "--exclusive is a whole node of the old cluster: write its number of CPUs"
+
+    def _image(self) -> tuple[str, str] | None:
+        options = dict(self.spec.site_options)
+        # With several images, each step starts its own.
+        asked = options.get("container-image") or (self.reading.images[0] if len(self.reading.images) == 1 else "")
+        if asked:
+            try:
+                return docker_image(asked), "--container-image"
+            except Refused as error:
+                self.left_out.append(Dropped(0, f"--container-image={one_line(asked)}", error.hint))
+                return None
+        for module in self.reading.modules:
+            if module.image and module.source == "site":
+                return docker_image(module.image), f"module {one_line(module.name)}, the site file"
+        images = [module for module in self.reading.modules if module.image]
+        # A framework's image contains CUDA, too, but not vice versa.
+        images.sort(key=lambda module: "nvidia/cuda" in module.image)
+        if images:
+            return docker_image(images[0].image), f"module {one_line(images[0].name)}"
+        given = self.task.fields["resources"].get("image_id")
+        return (given, "the site file") if given else None
+
+    def _variables(self, document: YamlDocument) -> None:
+        envs: dict[str, str | None] = {}
+        indexed = bool(re.search(r"\bTASK_ID\b", self._edited())) and not self.facts.array
+        if self.facts.array or indexed:
+            envs["TASK_ID"] = str(self.facts.array[0]) if self.facts.array else None
+        envs.update(self.reading.envs)
+        for name in self.reading.secrets:
+            envs.pop(name, None)
+        required = [name for name in dict.fromkeys(REQUIRED.findall(self.source)) if name not in envs]
+        required = [name for name in required if name not in self.reading.secrets and not name.startswith("SLURM")]
+        envs.update(dict.fromkeys(required))
+        if envs:
+            notes = dict.fromkeys(required, "the script wants it: --env NAME=VALUE")
+            if indexed:
+                notes["TASK_ID"] = "the script reads SLURM_ARRAY_TASK_ID: --env TASK_ID=1 is one element"
+            notes |= {"TASK_ID": "one element; the others by --env TASK_ID=..."} if self.facts.array else {}
+            document.put("envs", envs, inline=notes)
+        if self.reading.secrets:
+            document.put(
+                "secrets",
+                dict.fromkeys(dict.fromkeys(self.reading.secrets)),
+                inline={name: f"pass with --secret {name}" for name in self.reading.secrets},
+            )
+
+    def _edited(self) -> str:
+        """What the translation wrote into the script."""
+        return " ".join([*(text for _, _, text in self.reading.edits), *self.reading.activate])
+
+    def _mounts(self, document: YamlDocument, own: Mapping[str, str] | None = None) -> None:
+        used = [path for _, path in self.reading.paths] + self.reading.checkpoints
+        source = self.source
+        mounts: dict[str, Any] = dict(own or {})
+        volumes: dict[str, Any] = {}
+        for path, item in self.task.fields.get("file_mounts", {}).items():
+            if path in source:
+                mounts[path] = item
+        for path, item in self.task.fields.get("volumes", {}).items():
+            if path in source or path in dict(self.site.sky_partition(self.partition).volumes):
+                volumes[path] = item
+        notes: dict[str, str] = {}
+        used += self._places()
+        for path in dict.fromkeys(map(_checkpoint_folder, self.reading.checkpoints)):
+            if not _below(path, [*mounts, *volumes]):
+                bucket = self.site.sky.bucket.rstrip("/")
+                place = path.strip("/").replace("/", "-")
+                mounts[path] = (
+                    {"source": f"{bucket}/{self.task.name}/{place}", "mode": "MOUNT"}
+                    if bucket
+                    else {"name": self._bucket(sky_name(place, 30)), "mode": "MOUNT"}
+                )
+                notes[path] = "outlives the nodes: a bucket" + ("" if bucket else " of this name is made")
+        known = (*mounts, *volumes)
+        tops = {_top(path.split("$", 1)[0]) for path in used if "," not in path and not _below(path, known)}
+        missing = sorted(top for top in tops if len(top) > 1)
+        if mounts:
+            document.put("file_mounts", mounts, inline=notes)
+        if volumes:
+            document.put("volumes", volumes)
+        if missing:
+            document.blank()
+        for path in missing:
+            place = one_line(path)
+            document.comment(f"{place} is on the old cluster: put it into a bucket and add")
+            document.comment(f"  file_mounts: {{{place}: {{source: s3://BUCKET/{place.strip('~/')}, mode: MOUNT}}}}")
+
+    def _places(self) -> list[str]:
+        """Paths of the old cluster that the script reads when it runs unchanged."""
+        found = places.places(self.script, Scope.of(self.script))
+        roles = (places.READ, places.RUN, places.IMAGE)
+        return [
+            place.text
+            for place in found
+            if place.role in roles and place.text[:1] in "/~" and not mountpoints.on_every_node(place.text)
+        ]
+
+    def _bucket(self, place: str) -> str:
+        """A bucket's name: bucket names are globally unique, so part of it is derived from the script's text."""
+        unique = hashlib.sha256(self.source.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        return f"{self.task.name[:20].rstrip('-')}-{place}-{unique}"[:63]
+
+    def _run_comments(self) -> list[str]:
+        found = [one_line(note) for note in self.reading.notes]
+        if self.facts.nodes > 1 and 'NODE_RANK" = 0' in "".join(text for _, _, text in self.reading.edits):
+            found.append("run starts on every node; what Slurm did on the first one only is behind NODE_RANK 0")
+        if leaves_files(self.script) or self._needs_workdir():
+            found.append("files that it writes stay on the node and go with it; to keep them, write below a bucket:")
+            found.append(f"  file_mounts: {{/results: {{name: {self._bucket('results')}, mode: MOUNT}}}}")
+        return list(dict.fromkeys(found))
+
+    def _run(self) -> str:
+        program, options = interpreter(self.source)
+        lines: list[str] = []
+        if program and program not in BASH:
+            lines += self.reading.activate
+            lines.append(" ".join([program, options, self.file, *self.arguments]).replace("  ", " "))
+            return "\n".join(lines)
+        text = run_text(self.source, self.reading)
+        flags = [word for word in options.split() if re.fullmatch(r"-[eux]+", word)]
+        if flags:
+            lines.append("set " + " ".join(flags))
+        if re.search(r"![^\s=(\"']", text.replace("$!", "")):
+            lines.append("set +H  # SkyPilot's bash is an interactive one, where ! means history")
+        if takes_arguments(self.script):
+            given = " ".join(idiom.quoted(word) for word in self.arguments)
+            lines.append(f"set -- {given}".rstrip() + "  # the arguments of the script")
+        lines += self.reading.activate
+        return "\n".join([*lines, *([text] if text else [])]) or ":"
+
+    # --- with slurmsky on the nodes
+
+    def agent_yaml(self) -> tuple[str, dict[str, Any]]:
+        document = YamlDocument()
+        document.comment(
+            f"{one_line(self.file)} needs Slurm's own ways on the nodes, so slurmsky runs it there as it is:"
+        )
+        shown: list[str] = []
+        for entry in self.reading.needs:
+            line = f"  line {entry.line}: {entry.text}: {entry.why}" if entry.line else f"  {entry.text}: {entry.why}"
+            if line not in shown:
+                shown.append(line)
+        for line in shown[:8]:
+            document.comment(line)
+        if len(shown) > 8:
+            document.comment(f"  and {len(shown) - 8} more")
+        shipped = replace(self.site, shipped_modules=True)
+        chosen, setup, _ = preparation(shipped, wants.of(self.source))
+        asked = wants.of(self.source).images
+        image = self._image()
+        if image is None and (asked[:1] if len(asked) == 1 else chosen):
+            image = docker_image(asked[0] if len(asked) == 1 else chosen), "its steps" if asked else "its modules"
+        for name in wants.of(self.source).environments:
+            document.comment(f"  {one_line(name)}: setup makes that environment of Python: add the packages it needs")
+        for number, name in self.reading.unknown_modules:
+            document.comment(f"  line {number}: module load {one_line(name)}: no map knows it")
+        for dropped in self.left_out:
+            document.comment(f"  {dropped.text}: {dropped.why}")
+        folder = f"{self.task.name}.slurmsky"
+        document.comment(
+            f"`sbatch {one_line(self.file)}` does the same and needs no file. This one needs the folder {folder}"
+        )
+        document.comment(f"beside it, which `slurmsky translate -o {self._yaml_name()} {one_line(self.file)}` makes.")
+        document.put("name", self.task.name)
+        if self.task.geometry.nodes > 1:
+            document.put("num_nodes", self.task.geometry.nodes)
+        self._resources(document, image)
+        self._mounts(
+            document, {f"{REMOTE}/{self.task.name}": f"./{folder}/job", f"{REMOTE}/agent.pyz": f"./{folder}/agent.pyz"}
+        )
+        if self.task.fields.get("config"):
+            document.put("config", self.task.fields["config"])
+        if setup:
+            document.put("setup", "\n".join(setup) + "\n", comments=["for its modules, programs and environments"])
+        document.put("run", f"sh {REMOTE}/{self.task.name}/start.sh\n")
+        return document.text(), document.fields
+
+
+def _below(path: str, tops: Sequence[str]) -> bool:
+    return any(path == top or path.startswith(top.rstrip("/") + "/") for top in tops)
+
+
+def _checkpoint_folder(path: str) -> str:
+    """The mount point of a bucket for checkpoints below a path."""
+    first = "/" + path.strip("/").split("/")[0]
+    return first if re.search("ckpt|checkpoint", first.lower()) else path.rstrip("/")
+
+
+def _top(path: str) -> str:
+    """The first two folders of a path, which are its mount point."""
+    if path.startswith("~"):
+        return mountpoints.mount_of(path)
+    parts = path.strip("/").split("/")
+    return "/" + "/".join(parts[:2] if len(parts) > 2 else parts[:1])
