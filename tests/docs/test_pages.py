@@ -1,4 +1,4 @@
-"""The pages: every ```console block is run and answers as it says; the site builds without a warning."""
+"""Each ```console block of the pages runs and prints what it says, each line of a ```sh block runs; the site builds."""
 
 from __future__ import annotations
 
@@ -77,6 +77,62 @@ def test_examples(page: Path, engine: LocalEngine) -> None:
             found = re.sub(r"[ \t]+$", "", done.stdout, flags=re.MULTILINE).replace(str(engine.root), "/home/ada")
             if not checker.check_output(wanted, found, FLAGS):
                 pytest.fail(f"{page.name}: $ {command}{wanted}--- answered:\n{found}", pytrace=False)
+
+
+#: how a command of a ```sh block begins that is not run here, and why
+NOT_RUN = {
+    "git ": "another version of the repository",
+    "scripts/test": "this run",
+    "uv ": "installs: tests/unit/test_packaging.py",
+    "pip ": "installs: tests/unit/test_packaging.py, tests/clients",
+    "docker ": "tests/packaging/test_image.py",
+    "snakemake ": "tests/clients",
+    "sky ": "needs SkyPilot: tests/rig",
+    "slurmsky translate --check": "needs SkyPilot: tests/rig",
+    "slurmsky uninstall": "tests/cli/test_moving.py",
+    "module avail": "a file of the old cluster",
+    "(sacctmgr -P show": "a file of the old cluster",
+    'eval "$(slurmsky completion zsh)"': "a line of zsh: tests/family/test_pages.py",
+    "slurmsky completion fish | source": "a line of fish: tests/family/test_pages.py",
+}
+#: an argument that needs SkyPilot, and one that does not
+_WITHOUT_SKYPILOT = {"--sky-check ": "--sky-check=sky.txt "}
+_OLD_CLUSTER = {
+    "slurm.conf": "ClusterName=lab\nNodeName=n[1-2] CPUs=8\nPartitionName=main Nodes=ALL Default=YES\n",
+    "avail.txt": "/opt/modules:\ncuda/12.1\n",
+    "acct.txt": "Name|Priority\nnormal|0\n",
+    "sky.txt": "  Kubernetes: enabled\n    Allowed contexts:\n    - lab: enabled.\n",
+}
+
+
+def shell_lines() -> Iterator[tuple[str, str]]:
+    """(page, command) of each ```sh block, without its comment; a backslash joins lines."""
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            for line in block.replace("\\\n", "").splitlines():
+                if line.strip():
+                    yield page.name, re.sub(r"\s+# .*$", "", line)
+
+
+def test_shell_lines(engine: LocalEngine) -> None:
+    shutil.copytree(ROOT / "bin", engine.root / "bin", symlinks=True)
+    (engine.root / "jobs").mkdir()
+    for name, example in {"train.sh": "hello.sh", "job.sh": "hello.sh", "jobs/a.sh": "modules.sh"}.items():
+        shutil.copy(ROOT / "examples" / "sbatch" / example, engine.root / name)
+    for name, text in _OLD_CLUSTER.items():
+        (engine.root / name).write_text(text)
+    engine.run(["sbatch", "--wait", "-a1-7", "-o/dev/null", "--wrap=true"])  # jobs 1 to 7
+    ran = set()
+    for page, line in shell_lines():
+        if not line.startswith(tuple(NOT_RUN)):
+            ran.add(page)
+            for needs, instead in _WITHOUT_SKYPILOT.items():
+                line = line.replace(needs, instead)
+            if "-o slurmsky.toml" in line:
+                (engine.root / "slurmsky.toml").unlink(missing_ok=True)  # the page shows two ways to write it
+            done = engine.run(line, env={"HOME": str(engine.root)})
+            assert done.returncode == 0 and "error" not in done.stderr, f"{page}: $ {line}\n{done.stdout}{done.stderr}"
+    assert {"README.md", "admins.md", "coming-from-slurm.md", "going-to-yaml.md", "guide.md", "install.md"} <= ran
 
 
 @pytest.mark.skipif(importlib.util.find_spec("zensical") is None, reason="needs zensical (group dev)")
