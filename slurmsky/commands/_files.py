@@ -55,7 +55,7 @@ async def check(work: Callable[[], Answer], paths: Iterable[str], otherwise: Ans
     loop = asyncio.get_running_loop()
     result: asyncio.Future[Answer] = loop.create_future()
 
-    def settle(answer: Answer) -> None:
+    def resolve(answer: Answer) -> None:
         if not result.done():
             result.set_result(answer)
 
@@ -65,7 +65,7 @@ async def check(work: Callable[[], Answer], paths: Iterable[str], otherwise: Ans
         except OSError:
             answer = otherwise
         try:
-            loop.call_soon_threadsafe(settle, answer)
+            loop.call_soon_threadsafe(resolve, answer)
         except RuntimeError:
             return  # the controller has ended
 

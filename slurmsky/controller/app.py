@@ -48,7 +48,7 @@ from .services.helper_programs import run_program
 from .services.infra_cache import Infra
 from .services.job_files import JobFiles
 from .services.machine_ledger import Ledger
-from .services.machine_share import AGAIN_S, SETTLE_S, MachineShare
+from .services.machine_share import AGAIN_S, REWRITE_S, MachineShare
 from .services.mailer import Mailer
 from .services.managed_jobs import ManagedJobs, caller
 from .services.power import PowerSaving
@@ -373,8 +373,8 @@ class Controller:
             self.machine.end()
         if self.machine.contended and self.job_table.pending:
             wake = min(wake, self.clock() + AGAIN_S)
-        if not self.machine.settled:
-            wake = min(wake, self.clock() + SETTLE_S)
+        if not self.machine.entry_current:
+            wake = min(wake, self.clock() + REWRITE_S)
         self.flush_or_retry()
         if wake < math.inf:
             self._wake = self._loop.call_later(max(0.01, wake - self.clock()), self.kick)

@@ -34,8 +34,8 @@ def verify(part: Component) -> None:
     _hint(part)
     _memory(part)
     _sharing(part)
-    per_task.settle(part)
-    per_task.settle_with_gpus(part)
+    per_task.resolve(part)
+    per_task.resolve_with_gpus(part)
     _burst_buffer(part)
     ignored = container_options.idle(part.get("site_options", ()))
     if ignored is not None:

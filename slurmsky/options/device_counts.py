@@ -1,8 +1,8 @@
 """Cross-validates GPU counts with task, node, socket and CPU counts.
 
 All requests for one device (--gpus, --gpus-per-node, --gres, ...) form one record, as in Slurm. ``check`` refuses
-contradictions; ``settled`` derives missing numbers for the selection of nodes: with four GPUs per node and two GPUs per
-task there are two tasks per node. Source: src/interfaces/gres.c, gres_job_state_validate and _test_gres_cnt.
+contradictions; ``resolved`` derives missing numbers for the selection of nodes: with four GPUs per node and two GPUs
+per task there are two tasks per node. Source: src/interfaces/gres.c, gres_job_state_validate and _test_gres_cnt.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class DeviceRequest:
         return sum(count for name, _, count in self.counts(field) if name == "gpu")
 
 
-def settled(spec: JobSpec) -> DeviceRequest:
+def resolved(spec: JobSpec) -> DeviceRequest:
     """A spec's request, with derived counts filled in. Raises GresError.
 
     An accepted spec has no contradictions; for one that was changed later, a contradiction leaves the given counts as
@@ -91,7 +91,7 @@ def settled(spec: JobSpec) -> DeviceRequest:
     """
     request = _read(lambda field: getattr(spec, field))
     try:
-        _settle(request)
+        _resolve(request)
     except Disagreement:
         return _read(lambda field: getattr(spec, field))
     return request
@@ -106,7 +106,7 @@ def check(part: Component) -> None:
     except GresError:
         return  # not a count: a type that no node has, which the controller refuses
     try:
-        warning = _settle(request)
+        warning = _resolve(request)
         if not any(record.counted for (name, _), record in request.asked.items() if name == "gpu"):
             for kind, field in (("mem", "mem_per_gpu_mib"), ("cpus", "cpus_per_gpu")):
                 if part.get(field) is not None:
@@ -154,7 +154,7 @@ def _read(get: Callable[[str], Any]) -> DeviceRequest:
     return DeviceRequest(asked, numbers)
 
 
-def _settle(request: DeviceRequest) -> str:
+def _resolve(request: DeviceRequest) -> str:
     """Fill in derived counts; returns Slurm's warning. Raises Disagreement."""
     asked, numbers = request.asked, request.numbers
     warning = ""

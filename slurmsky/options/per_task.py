@@ -21,7 +21,7 @@ _KNOWN = re.compile(r"cpu[=:]\d+|(gres|license)/[^,]+", re.IGNORECASE)
 _LICENSES = re.compile(r"(?:^|,)license/([^,=:]+)(?:[=:](\d+))?", re.IGNORECASE)
 
 
-def settle(part: Component) -> None:
+def resolve(part: Component) -> None:
     """Make the three options consistent. Raises CommandError where two of them were typed for the same resource."""
     text = part.get("tres_per_task")
     if not text:
@@ -45,7 +45,7 @@ def settle(part: Component) -> None:
         part.values["gpus_per_task"] = ",".join(gpus)
 
 
-def settle_with_gpus(part: Component) -> None:
+def resolve_with_gpus(part: Component) -> None:
     """Resolve CPUs per task against CPUs per GPU; a typed option overrides those of the environment.
 
     Source: slurm_opt.c _validate_cpus_per_tres.

@@ -35,7 +35,7 @@ class Need:
     gpus: tuple[str, ...] = ()  # SkyPilot's names of the GPU types that the script requests
     hints: tuple[tuple[str, str], ...] = ()  # (partition, GPU that its name or the script suggests)
     wants_gpus: bool = False
-    settle: tuple[str, ...] = ()
+    suggestions: tuple[str, ...] = ()
 
 
 @dataclass
@@ -71,7 +71,7 @@ def gather(needs: Iterable[Need]) -> Wanted:
         wanted.gpus.update({*need.gpus, *(gpu for _, gpu in need.hints)})
         wanted.hints.update(set(need.hints))
         keys: set[tuple[str, str, str]] = set()
-        for text in need.settle:
+        for text in need.suggestions:
             try:
                 data = tomllib.loads(text)
             except tomllib.TOMLDecodeError:

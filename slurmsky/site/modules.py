@@ -34,7 +34,7 @@ class Module:
     gives: tuple[str, ...] = ()  # programs that the module provides
 
     @property
-    def settled(self) -> bool:
+    def complete(self) -> bool:
         """Whether the replacement works without further input of the user."""
         return self.kind not in ("licensed", "unknown version")
 

@@ -11,7 +11,7 @@ SHARE = 20
 #: longest such pause, in seconds
 LONGEST_S = 30.0
 #: delay after a wake-up: a key held down wakes a poller many times a second
-SETTLE_S = 0.08
+DEBOUNCE_S = 0.08
 
 
 class Poller(threading.Thread):
@@ -38,5 +38,5 @@ class Poller(threading.Thread):
             self._look()
             pause = max(self._interval_s, min(SHARE * (time.monotonic() - began), LONGEST_S))
             if self._awake.wait(pause):
-                time.sleep(SETTLE_S)
+                time.sleep(DEBOUNCE_S)
             self._awake.clear()

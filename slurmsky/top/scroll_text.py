@@ -33,18 +33,18 @@ class TextLines(Widget):
         if fresh:
             self._top = self._left = 0
             self._at_end = at_end
-        self._settle()
+        self._clamp()
         self.refresh()
 
     @property
     def _last_top(self) -> int:
         return max(0, len(self._lines) - self.size.height)
 
-    def _settle(self) -> None:
+    def _clamp(self) -> None:
         self._top = self._last_top if self._at_end else min(self._top, self._last_top)
 
     def on_resize(self) -> None:
-        self._settle()
+        self._clamp()
 
     def press(self, key: str) -> bool:
         """Scroll by a key; False for any other key."""

@@ -71,9 +71,9 @@ class Page:
         return sum(found.fate == fate for found in self.findings)
 
     @property
-    def settle(self) -> tuple[str, ...]:
+    def suggestions(self) -> tuple[str, ...]:
         """Suggested lines of the site file, without duplicates, grouped by table."""
-        return merged(found.settle for found in self.findings)
+        return merged(found.suggestion for found in self.findings)
 
 
 def explain(

@@ -123,8 +123,8 @@ def _script(page: Page, verdict: str, prices: Sequence[str], number: int, severa
         parts.append(_section("The SkyPilot task", f'<pre class="tail">{_text(page.task_yaml)}</pre>'))
     if any(prices):
         parts.append(_section("Where it could run", f'<pre class="tail">{_text(chr(10).join(prices).rstrip())}</pre>'))
-    if page.settle:
-        lines = _text("\n".join(page.settle))
+    if page.suggestions:
+        lines = _text("\n".join(page.suggestions))
         parts.append(_section("Lines to add to the site file", f'<pre class="tail">{lines}</pre>'))
     return "".join(parts)
 

@@ -59,13 +59,13 @@ class Body:
         if "$" in name or "`" in name:
             return Finding(line, "module", shown, CHANGED, "its name is known when the job runs; then as the map says")
         module = find(view.site, name)
-        if module is None or not module.settled:
-            settle = f'[modules]\n"{toml(name)}" = "docker:IMAGE"'
+        if module is None or not module.complete:
+            suggestion = f'[modules]\n"{toml(name)}" = "docker:IMAGE"'
             why = module.note if module is not None else "no map knows it; the job is warned and goes on without it"
             fate = DECISION if view.sky else NOTHING if module is None else KEPT
             if not view.sky:
                 why = "the machine's own module, or counted as loaded with a line on stderr"
-            return Finding(line, "module", shown, fate, why, settle if view.sky else "")
+            return Finding(line, "module", shown, fate, why, suggestion if view.sky else "")
         if module.source == "site":
             what = f"image {module.image}" if module.image else "setup and variables of the site file"
             return Finding(line, "module", shown, CHANGED if view.sky else KEPT, what)
@@ -77,9 +77,9 @@ class Body:
         if view.site.shipped_modules:
             return Finding(line, "module", shown, CHANGED, f"{what}; {module.note}".rstrip("; "))
         key, text = toml(name), toml(module.image or module.setup, 200)
-        settle = f'[modules]\n"{key}" = "{text}"' if module.image else f'[modules."{key}"]\nsetup = "{text}"'
+        suggestion = f'[modules]\n"{key}" = "{text}"' if module.image else f'[modules."{key}"]\nsetup = "{text}"'
         why = f"counts as loaded, but what it stands for must be on the node; {module.note}".rstrip("; ")
-        return Finding(line, "module", shown, DECISION, why, settle)
+        return Finding(line, "module", shown, DECISION, why, suggestion)
 
     # --- Python environments
 
@@ -90,7 +90,7 @@ class Body:
             if name in seen:
                 continue
             seen.add(name)
-            shown, settle = one_line(name, 60), f'[environments]\n"{toml(name, 80)}" = "PACKAGES"'
+            shown, suggestion = one_line(name, 60), f'[environments]\n"{toml(name, 80)}" = "PACKAGES"'
             found = environment_packages(view.site, name, view.wants)
             if view.sky and found is not None and (name.startswith(("/", "~", "./", "../")) or "/" not in name):
                 what = f"with {one_line(found, 80)}" if found else "with what its Python files import"
@@ -101,7 +101,7 @@ class Body:
                 yield Finding(line, "environment", shown, KEPT, "lies on a mounted path")
             elif view.sky:
                 why = "an environment of the old cluster: name its packages, and setup makes it"
-                yield Finding(line, "environment", shown, DECISION, why, settle)
+                yield Finding(line, "environment", shown, DECISION, why, suggestion)
             elif view.here is not None and not view.here.environment(name):
                 yield Finding(line, "environment", shown, MISSING, "there is no such environment on this machine")
             else:
@@ -130,8 +130,8 @@ class Body:
         view = self.view
         shown = one_line(" ".join(word.shown for word in part.words[:3]), 50)
 
-        def finding(fate: str, reason: str, settle: str = "") -> Finding:
-            return Finding(command.line, "command", shown, fate, reason, settle)
+        def finding(fate: str, reason: str, suggestion: str = "") -> Finding:
+            return Finding(command.line, "command", shown, fate, reason, suggestion)
 
         first = part.words[0]
         if name in view.scope.functions:
@@ -159,8 +159,8 @@ class Body:
                 return finding(KEPT, "a file of the submit folder, which srun searches too")
             if self._own_path():
                 return finding(KEPT, "from a folder that the script puts into PATH")
-            settle = f'[programs]\n"{toml(name)}" = "COMMAND THAT INSTALLS IT"'
-            return finding(DECISION, "no image or package is known for it", settle)
+            suggestion = f'[programs]\n"{toml(name)}" = "COMMAND THAT INSTALLS IT"'
+            return finding(DECISION, "no image or package is known for it", suggestion)
         if source.kind in ("base", "node", "slurm"):
             return finding(KEPT, reason or "left alone; every node has it")
         if source.kind == "machine":
@@ -174,22 +174,22 @@ class Body:
         fields = self.view.fields
         if source.install:
             return finding(CHANGED, f"setup installs {source.package} ({source.kind}) where the node lacks it")
-        settle = f'[programs]\n"{toml(name)}" = "COMMAND THAT INSTALLS IT"'
+        suggestion = f'[programs]\n"{toml(name)}" = "COMMAND THAT INSTALLS IT"'
         if source.kind == "image":
             if "image_id" in fields and str(fields["image_id"]) != source.package:
-                return finding(DECISION, f"not in {fields['image_id']}", settle)
+                return finding(DECISION, f"not in {fields['image_id']}", suggestion)
             return finding(CHANGED, f"image {source.package}")
         if source.kind == "reports" and not _ERREXIT.search(self.view.source):
             return finding(NOTHING, "only reports on the old cluster; the script prints an error and goes on")
         why = "licensed software: bring an image that holds it" if source.kind == "licensed" else "of the old cluster"
-        return finding(DECISION, why, settle)
+        return finding(DECISION, why, suggestion)
 
     def _machine(self, finding: Callable[..., Finding], reason: str) -> Finding:
         """docker: on virtual machines, which are requested from SkyPilot where the site file names no infra."""
         pods = [place for place in self.view.infra if place.startswith(("kubernetes", "k8s", "slurm", "ssh"))]
         if pods and len(pods) == len(self.view.infra):
-            settle = f'[[partition]]\nname = "{toml(self.view.partition or "docker")}"\ninfra = "aws"'
-            return finding(DECISION, reason, settle)
+            suggestion = f'[[partition]]\nname = "{toml(self.view.partition or "docker")}"\ninfra = "aws"'
+            return finding(DECISION, reason, suggestion)
         return finding(CHANGED, "SkyPilot takes a virtual machine, where docker is; pods have none")
 
     def _local_program(self, finding: Callable[..., Finding], name: str, source: Source | None, reason: str) -> Finding:
@@ -257,8 +257,8 @@ class Body:
     def _path(self, place: places.Place, top: str) -> Finding | None:
         view, shown = self.view, one_line(place.text, 60)
 
-        def finding(fate: str, reason: str, settle: str = "") -> Finding:
-            return Finding(place.line, "path", shown, fate, reason, settle)
+        def finding(fate: str, reason: str, suggestion: str = "") -> Finding:
+            return Finding(place.line, "path", shown, fate, reason, suggestion)
 
         if not view.sky:
             if place.role in (places.WRITTEN, places.CACHE, places.ENTRY, places.MODULES) or view.here is None:
@@ -283,11 +283,11 @@ class Body:
             return finding(NOTHING, "a folder that is not on the nodes is skipped in a list of folders")
         if place.role in (places.WRITTEN, places.CACHE) or mountpoints.is_scratch(place.text):
             return finding(CHANGED, f"made on each node, and gone with it; [paths] of the site file can keep {top}")
-        settle = f'[paths]\n"{toml(top)}" = "s3://BUCKET/{toml(top.strip("~/"))}"'
+        suggestion = f'[paths]\n"{toml(top)}" = "s3://BUCKET/{toml(top.strip("~/"))}"'
         if top.startswith("/path"):
             return finding(DECISION, "looks like a placeholder: write what is meant")
         why = "a container in a file of the old cluster" if place.role == places.IMAGE else "lies on the old cluster"
-        return finding(DECISION, f"{why}: say where its content is now", settle)
+        return finding(DECISION, f"{why}: say where its content is now", suggestion)
 
 
 def gives(module: Module, program: str) -> bool:

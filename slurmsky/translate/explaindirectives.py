@@ -75,15 +75,15 @@ class Directives:
         name = next((text[2:].partition("=")[0] for text in texts if text.startswith("--")), "")
         shown = one_line(" ".join(texts), 60)
         if "unrecognized" in said and re.fullmatch(r"[A-Za-z][\w-]*", name, re.ASCII):
-            settle = f'[[option]]  # an option of the old site\'s own\nname = "{name}"\nargument = "required"'
-            return Finding(line, "directive", shown, DECISION, said, settle)
+            suggestion = f'[[option]]  # an option of the old site\'s own\nname = "{name}"\nargument = "required"'
+            return Finding(line, "directive", shown, DECISION, said, suggestion)
         return Finding(line, "directive", shown, REFUSED, said)
 
     def _option(self, line: int, shown: str, option: Option, text: str | None) -> Finding:
         view = self.view
 
-        def finding(fate: str, reason: str, settle: str = "") -> Finding:
-            return Finding(line, "directive", shown, fate, reason, settle)
+        def finding(fate: str, reason: str, suggestion: str = "") -> Finding:
+            return Finding(line, "directive", shown, fate, reason, suggestion)
 
         name = option.name
         if option.policy == "refused":

@@ -34,9 +34,9 @@ def page_text(page: Page) -> str:
     if page.task_yaml:
         lines += ["The SkyPilot task:", *(f"  {line}".rstrip() for line in page.task_yaml.splitlines()), ""]
     lines += _price_lines(page)
-    if page.settle:
+    if page.suggestions:
         lines += ["Lines to add to the site file for the open decisions:"]
-        lines += [f"  {line}" for text in page.settle for line in text.splitlines()]
+        lines += [f"  {line}" for text in page.suggestions for line in text.splitlines()]
         lines.append("")
     return "\n".join(lines).rstrip("\n") + "\n"
 
@@ -99,10 +99,10 @@ def table_text(pages: Sequence[Page]) -> str:
     for page in pages:
         counts = (f"{page.count(fate):>{len(head)}}" for fate, head in _HEADS.items())
         lines.append("  ".join([f"{one_line(page.file, width):<{width}}", *counts, verdict(page)]))
-    settle = merged(found.settle for page in pages for found in page.findings)
-    if settle:
+    suggestion = merged(found.suggestion for page in pages for found in page.findings)
+    if suggestion:
         lines += ["", "Lines to add to the site file for the open decisions:"]
-        lines += [f"  {line}" for text in settle for line in text.splitlines()]
+        lines += [f"  {line}" for text in suggestion for line in text.splitlines()]
     return "\n".join(lines) + "\n"
 
 
@@ -154,7 +154,7 @@ def page_record(page: Page) -> dict[str, Any]:
         "prices": [dict(row) for row in page.prices],
         "prices_note": page.prices_note,
         "remarks": list(page.remarks),
-        "settle": list(page.settle),
+        "settle": list(page.suggestions),
     }
 
 

@@ -70,8 +70,12 @@ def _image(view: View, text: str, reason: str) -> tuple[str, str] | tuple[str, s
         if not text.startswith(("/", "~", "$")) or text.startswith("./"):
             return CHANGED, "a file of the submit folder, which travels if it is small enough"
         top = mount_of(text)
-        settle = f'[paths]\n"{toml(top)}" = "s3://BUCKET/{toml(top.strip("~/"))}"'
-        return DECISION, "a container in a file of the old cluster: say where it is now, or name a registry's", settle
+        suggestion = f'[paths]\n"{toml(top)}" = "s3://BUCKET/{toml(top.strip("~/"))}"'
+        return (
+            DECISION,
+            "a container in a file of the old cluster: say where it is now, or name a registry's",
+            suggestion,
+        )
     if "$" in text:
         return KEPT, "its name is known when the job runs; podman, docker or apptainer of the node fetch it"
     return KEPT, reason

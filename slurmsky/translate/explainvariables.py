@@ -176,8 +176,8 @@ class Variables:
         view = self.view
         shown = one_line(name, 60)
 
-        def finding(fate: str, reason: str, settle: str = "") -> Finding:
-            return Finding(line, "variable", shown, fate, reason, settle)
+        def finding(fate: str, reason: str, suggestion: str = "") -> Finding:
+            return Finding(line, "variable", shown, fate, reason, suggestion)
 
         if name in dict(view.site.environment) or name in _exported_by_option(view.spec.export):
             return finding(KEPT, "the site file or --export sets it")
@@ -194,13 +194,13 @@ class Variables:
             return finding(MISSING if view.here else KEPT, "neither the script nor your environment sets it")
         store = dict(view.wants.stores).get(name)
         if store is not None:
-            settle = f'[environment]\n{name} = "{store}"'
+            suggestion = f'[environment]\n{name} = "{store}"'
             if view.site.cluster.open:
                 return finding(CHANGED, f"a storage of the old cluster: {store}, made on each node and gone with it")
-            return finding(DECISION, "a storage of the old cluster: say where it is", settle)
-        settle = f'[environment]\n{toml(name)} = "VALUE"'
+            return finding(DECISION, "a storage of the old cluster: say where it is", suggestion)
+        suggestion = f'[environment]\n{toml(name)} = "VALUE"'
         why = "nothing in the script sets it: export it before sbatch, or give it a value for all jobs"
-        return finding(DECISION, why, settle)
+        return finding(DECISION, why, suggestion)
 
 
 def _exported_by_option(export: str | None) -> set[str]:

@@ -14,14 +14,14 @@ KINDS = ("form", "directive", "module", "command", "step", "variable", "environm
 
 @dataclass(frozen=True)
 class Finding:
-    """A finding about one part of the script. ``settle``: suggested lines for the site file."""
+    """A finding about one part of the script. ``suggestion``: suggested lines for the site file."""
 
     line: int
     kind: str  # one of KINDS
     text: str
     fate: str
     reason: str
-    settle: str = ""
+    suggestion: str = ""
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def geometry(spec: JobSpec, partition: PartitionConfig | None = None) -> Geometr
     """Compute the size of a job. Raises Refused where no number of nodes can hold it."""
     gpus = _Gpus.of(spec)
     try:
-        numbers = device_counts.settled(spec).numbers
+        numbers = device_counts.resolved(spec).numbers
     except GresError as fault:
         raise Refused(GRES, "gres", f"{fault.text} is not a count of devices") from None
     cpt = spec.cpus_per_task or 1

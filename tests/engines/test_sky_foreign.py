@@ -329,7 +329,7 @@ def test_the_cluster_of_an_allocation_costs_too(tmp_path: Path) -> None:
         bill.update(total_cost=0.75, usage_intervals=[[1, 2]])
         await world.managed.read()
         assert await world.out("sacct", "-nXP", "-S", "now-1hour", "-o", "jobid,cost") == "7|0.7500\n"
-        assert world.managed.rows[-7].settled
+        assert world.managed.rows[-7].cost_final
 
     world(tmp_path, story)
 
@@ -355,7 +355,7 @@ PRICES = """Considered resources (1 node):
 """
 
 
-async def settled(world: World) -> str:
+async def printed_reason(world: World) -> str:
     """squeue's rows, once no job waits for its price."""
     deadline = time.monotonic() + 20
     while True:
@@ -386,7 +386,7 @@ def test_a_job_that_would_cost_too_much_waits(tmp_path: Path, money: str, option
     async def story(world: World) -> None:
         world.server.prices = PRICES
         assert (await world.out("sbatch", *options, "--wrap", "true")).startswith("Submitted")
-        assert (await settled(world)).split() == ["1", reason]
+        assert (await printed_reason(world)).split() == ["1", reason]
         assert not world.server.jobs
         assert "Cost=0.0000 HourlyCost=3.0000" in await world.out("scontrol", "show", "job", "1")
 
@@ -410,7 +410,7 @@ def test_the_components_of_a_het_job_have_one_price(tmp_path: Path) -> None:
         world.server.prices = PRICES
         options = ["-t10", "-N1", "--wrap", "true", ":", "-N2", "-c4"]
         assert (await world.out("sbatch", *options)).startswith("Submitted")
-        assert (await settled(world)).splitlines() == ["1+0 QOSMaxBillingPerJob", "1+1 QOSMaxBillingPerJob"]
+        assert (await printed_reason(world)).splitlines() == ["1+0 QOSMaxBillingPerJob", "1+1 QOSMaxBillingPerJob"]
         assert not world.server.jobs
         shown = await world.out("scontrol", "show", "job", "1")
         assert "HourlyCost=1.0000" in shown and "HourlyCost=2.0000" in shown

@@ -55,7 +55,7 @@ def pick(rooms: Sequence[NodeOffer], allowed: Iterable[int], wish: StepDemand) -
     <PlacementVerdict.TOO_MANY: 'More processors requested than permitted'>
     """
     search = _Search(rooms, wish)
-    return search.look_at_nodes(allowed) or search.settle_names() or search.choose()
+    return search.look_at_nodes(allowed) or search.apply_node_names() or search.choose()
 
 
 class _Search:
@@ -96,7 +96,7 @@ class _Search:
             self.free.append(index)
         return PlacementVerdict.BAD_GRES if hopeless > len(self.rooms) - wish.least else None
 
-    def settle_names(self) -> Optional[PlacementVerdict]:
+    def apply_node_names(self) -> Optional[PlacementVerdict]:
         """Apply -w and -r: choose the named nodes first, or among them where they exceed the need; -r skips nodes."""
         wish = self.wish
         if wish.named:

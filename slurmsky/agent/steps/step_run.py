@@ -292,7 +292,7 @@ class StepRun:
             return
         self._over = True
         for record, ranks in self._records:
-            self._settle(record, frozenset(ranks))
+            self._record_end(record, frozenset(ranks))
         keep(self.record.usage, self.courses)  # merged over all nodes
         self.job.derived_exit = max(self.job.derived_exit, *(record.exit_code for record, _ in self._records))
         self._tell()
@@ -300,7 +300,7 @@ class StepRun:
         for watcher in list(self.watchers):
             watcher.over()
 
-    def _settle(self, record: Step, ranks: frozenset[int]) -> None:
+    def _record_end(self, record: Step, ranks: frozenset[int]) -> None:
         record.end_time = time.time()
         code, number = worst(status for rank, status in self.statuses.items() if rank in ranks)
         record.exit_code, record.exit_signal = code, number

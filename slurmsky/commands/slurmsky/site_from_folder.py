@@ -82,7 +82,9 @@ def _need(specs: tuple[JobSpec, ...], page: pages.Page) -> Need:
         gpus=tuple(filter(None, (gputypes.sky_name(GpuNames(), kind) for kind in kinds))),
         hints=tuple((name, gpu) for spec in specs for name, gpu in _hints(spec)) if kinds else (),
         wants_gpus=bool(kinds),
-        settle=tuple(found.settle for found in page.findings if found.fate == pages.DECISION and found.settle),
+        suggestions=tuple(
+            found.suggestion for found in page.findings if found.fate == pages.DECISION and found.suggestion
+        ),
     )
 
 
@@ -97,7 +99,7 @@ def _hints(spec: JobSpec) -> Iterator[tuple[str, str]]:
 def _gpu_types(spec: JobSpec) -> Iterator[str]:
     """The GPU type of each GPU request of a script; "" for a request without a type."""
     try:
-        yield from (kind for name, kind in device_counts.settled(spec).asked if name == "gpu")
+        yield from (kind for name, kind in device_counts.resolved(spec).asked if name == "gpu")
     except LanguageError:
         return  # invalid GPU count, which sbatch refuses
 

@@ -397,7 +397,7 @@ _STEPS = (
     _step(_Change._dependency, "dependency"),
     _step(_Change._begin, "begin_time"),
     _step(_Change._licenses_made, "licenses"),
-    _step(_Change.settle, ""),
+    _step(_Change.check_partition_limits, ""),
     _step(_Change._reboot, "reboot"),
     _step(_Change.bad_devices, "bad_tres"),
     _step(_Change._mail, "mail_type mail_user"),

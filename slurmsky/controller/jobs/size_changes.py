@@ -194,7 +194,7 @@ class Sizes:
     def bad_devices(self) -> None:
         raise SlurmError(Errno.INVALID_TRES)
 
-    def settle(self) -> None:
+    def check_partition_limits(self) -> None:
         """Apply the partition's limits to the changed request. Source: job_limits_check."""
         job = self.job
         if not self.pending:

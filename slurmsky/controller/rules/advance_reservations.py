@@ -60,8 +60,8 @@ class Reservations:
         now = self._clock()
         if wanted.start < now - LATE_S:
             raise SlurmError(Errno.INVALID_TIME)
-        settled = self._settled(wanted, node_count, list(jobs), cores)
-        made, self._made = settled, self._made + 1
+        resolved = self._resolved(wanted, node_count, list(jobs), cores)
+        made, self._made = resolved, self._made + 1
         if not made.name:
             owner = (*made.accounts, *made.users, *made.groups)[0].lstrip("-")
             made = replace(made, name=f"{owner}_{self._made}")
@@ -80,7 +80,7 @@ class Reservations:
         if changed.parts:
             self._hold_parts(changed, list(jobs))
             return
-        self.all[changed.name] = self._settled(changed, node_count, list(jobs))
+        self.all[changed.name] = self._resolved(changed, node_count, list(jobs))
         self._keep()
 
     def _hold_parts(self, changed: Reservation, jobs: list[Job]) -> None:
@@ -106,7 +106,7 @@ class Reservations:
         del self.all[name]
         self._keep()
 
-    def _settled(self, wanted: Reservation, count: int, jobs: list[Job], cores: int | None = None) -> Reservation:
+    def _resolved(self, wanted: Reservation, count: int, jobs: list[Job], cores: int | None = None) -> Reservation:
         """The reservation with its nodes and cores. Raises SlurmError where these are not free during its time."""
         partition = self.cluster.partition(wanted.partition) if wanted.partition else None
         if wanted.partition and partition is None:

@@ -86,7 +86,7 @@ class Demand:
 
 def demand_of(spec: JobSpec) -> Demand:
     """The numbers behind a spec. Raises GresError."""
-    request = device_counts.settled(spec)
+    request = device_counts.resolved(spec)
     numbers = request.numbers
     named = hostlist.expand(spec.nodelist) if spec.nodelist else []
     required = tuple(dict.fromkeys(named))
@@ -144,4 +144,4 @@ def demand_of(spec: JobSpec) -> Demand:
 
 def gres_names(spec: JobSpec) -> set[str]:
     """Names of the generic resources that a spec requests. Raises GresError."""
-    return {name for (name, _), record in device_counts.settled(spec).asked.items() if record.counted}
+    return {name for (name, _), record in device_counts.resolved(spec).asked.items() if record.counted}

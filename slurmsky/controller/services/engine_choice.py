@@ -42,9 +42,9 @@ class EngineChoice:
     def begin(self, ask: Callable[[], Awaitable[Choice]], decided: Callable[[], None]) -> None:
         """Repeat the query until the answer is certain."""
         if self.open:
-            self._task = background(self._settle(ask, decided))
+            self._task = background(self._choose(ask, decided))
 
-    async def _settle(self, ask: Callable[[], Awaitable[Choice]], decided: Callable[[], None]) -> None:
+    async def _choose(self, ask: Callable[[], Awaitable[Choice]], decided: Callable[[], None]) -> None:
         pause = FIRST_PAUSE_S
         while self.open:
             self._wanted.clear()

@@ -30,7 +30,7 @@ _NAME = re.compile(r"(\d{1,10})-[0-9a-f]{12}")
 _MOST_BYTES = 1 << 16
 _PATIENCE_S = 0.02
 _GRUDGE_S = 5.0  # seconds without a further wait for a lock that was not released
-_SETTLE_S = 0.25  # shortest interval between two writes that shrink an entry
+_REWRITE_S = 0.25  # shortest interval between two writes that shrink an entry
 
 
 @dataclass(frozen=True)
@@ -154,16 +154,16 @@ class Ledger:
         Jobs that start and end many times a second need not be written each: the next job may reuse what they free.
         """
         now = time.monotonic()
-        settled = held == self._written
-        if not settled and (at_once or now - self._written_at > _SETTLE_S or not self._covers(held)):
+        current = held == self._written
+        if not current and (at_once or now - self._written_at > _REWRITE_S or not self._covers(held)):
             data = held.dump()
             os.ftruncate(self._own, 0)
             os.pwrite(self._own, data, 0)
-            self._written, self._written_at, settled = held, now, True
+            self._written, self._written_at, current = held, now, True
         if self._locked:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
             self._locked = False
-        return settled
+        return current
 
     def _covers(self, held: Held) -> bool:
         known = self._written

@@ -11,7 +11,7 @@ from .machine_ledger import NOTHING, Held, Ledger
 #: how often the entries of other controllers are read again while jobs wait for their resources
 AGAIN_S = 2.0
 #: delay until an entry that holds more than our jobs do is written again
-SETTLE_S = 0.3
+REWRITE_S = 0.3
 #: a cluster of more nodes is a simulation, not this machine
 MOST_NODES = 64
 
@@ -31,7 +31,7 @@ class MachineShare:
         self._cpus, self._physical_gpus = cpus, physical_gpus
         self._others = NOTHING
         self._nodes: list[NodeUse] = []  # those of this machine
-        self.settled = True  # False: the entry holds more than our jobs do, and a further pass is due soon
+        self.entry_current = True  # False: the entry holds more than our jobs do, and a further pass is due soon
 
     @property
     def contended(self) -> bool:
@@ -53,7 +53,7 @@ class MachineShare:
     def end(self) -> None:
         """End a pass: write what our jobs hold now."""
         if self._ledger is not None:
-            self.settled = self._ledger.leave(self.held())
+            self.entry_current = self._ledger.leave(self.held())
 
     def close(self) -> None:
         """Leave the ledger at the controller's shutdown; its jobs keep running."""

@@ -127,8 +127,8 @@ class ManagedJobs:
     def _gap(self) -> float:
         """Seconds to wait beyond the least gap while no command shows the queue."""
         shown_lately = time.monotonic() - self._shown_at < LOOKED_S
-        unsettled = any(not row.settled for row in self.rows.values())
-        return max(0.0, self.site.sky.queue_poll_s - LEAST_GAP_S) if shown_lately and unsettled else IDLE_GAP_S
+        open_costs = any(not row.cost_final for row in self.rows.values())
+        return max(0.0, self.site.sky.queue_poll_s - LEAST_GAP_S) if shown_lately and open_costs else IDLE_GAP_S
 
     async def read(self) -> None:
         """Read the queue once, and the costs that are due. Raises EngineError, StoreError."""
@@ -318,7 +318,7 @@ class ManagedJobs:
 
     def _forgotten(self, row: Managed) -> Managed:
         """End a job that had not ended when SkyPilot stopped listing it."""
-        row.status, row.over, row.settled = "FAILED_CONTROLLER", self.job_table.clock(), True
+        row.status, row.over, row.cost_final = "FAILED_CONTROLLER", self.job_table.clock(), True
         job = self.job_table.jobs.get(row.job_id)
         if job is not None and row.job_id and (not job.state.finished or JobFlag.COMPLETING in job.flags):
             self.life.end(job, JobState.NODE_FAIL, 0, 0, reason="SystemFailure",
@@ -344,7 +344,7 @@ class ManagedJobs:
     # --- costs
 
     def _due(self, row: Managed) -> bool:
-        if row.settled or row.status in ("", "PENDING", "SUBMITTED"):
+        if row.cost_final or row.status in ("", "PENDING", "SUBMITTED"):
             return False
         since = time.monotonic() - self._billed.get(row.managed_job_id, -1e9)
         return since >= (ENDED_BILL_S if row.over else RUNNING_BILL_S)
@@ -366,7 +366,9 @@ class ManagedJobs:
             row.hourly = sum(bill.hourly for bill in mine if bill.open)
             if row.over:
                 gone = bool(mine) and not any(bill.open for bill in mine)
-                row.settled = gone or not row.clusters or (not mine and self.job_table.clock() - row.over > NO_BILL_S)
+                row.cost_final = (
+                    gone or not row.clusters or (not mine and self.job_table.clock() - row.over > NO_BILL_S)
+                )
             if row != before:
                 changed.append(row)
                 self._charge(row)

@@ -296,15 +296,17 @@ class Store(DatabaseFile):
         columns = "managed_job_id, job_id, name, status, over, clusters, cost, hourly, settled"
         rows = self._db.execute(f"SELECT {columns} FROM managed WHERE server=?", (server,))
         return {
-            number: Managed(number, job_id, name, status, over, tuple(json.loads(names)), cost, hourly, bool(settled))
-            for number, job_id, name, status, over, names, cost, hourly, settled in rows
+            number: Managed(
+                number, job_id, name, status, over, tuple(json.loads(names)), cost, hourly, bool(cost_final)
+            )
+            for number, job_id, name, status, over, names, cost, hourly, cost_final in rows
         }
 
     def put_managed(self, server: str, rows: Iterable[Managed]) -> None:
         """Commit the rows that were read. Raises StoreError."""
         self.commit(("INSERT OR REPLACE INTO managed VALUES (?,?,?,?,?,?,?,?,?,?)",
-                    [(server, row.managed_job_id, row.job_id, row.name, row.status, row.over,
-                      json.dumps(row.clusters), row.cost, row.hourly, int(row.settled)) for row in rows]))  # fmt: skip
+                    [(server, row.managed_job_id, row.job_id, row.name, row.status, row.over, json.dumps(row.clusters),
+                      row.cost, row.hourly, int(row.cost_final)) for row in rows]))  # fmt: skip
 
     def managed_ids(self) -> set[int]:
         """Job ids under which managed jobs of any server are shown."""

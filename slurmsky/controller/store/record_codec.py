@@ -23,4 +23,4 @@ class Managed:
     clusters: tuple[str, ...] = ()
     cost: float = 0.0  # dollars so far
     hourly: float = 0.0  # dollars an hour while it runs
-    settled: bool = False  # the cost is final
+    cost_final: bool = False  # the cost is final

@@ -359,7 +359,7 @@ class LocalEngine(EngineDefaults):
         self._links.pop(node, None)
         here = {job_id: placed for job_id, placed in self._placed.items() if node in placed.nodes}
         if not self._closing and not here and node in self._outdated:
-            background(self._settle(node))  # it has finished its jobs: its successor accepts new jobs
+            background(self._relink(node))  # it has finished its jobs: its successor accepts new jobs
         if self._closing or not here:
             return
         for job_id, placed in here.items():
@@ -367,9 +367,9 @@ class LocalEngine(EngineDefaults):
                 placed.ready = False  # until the next agent lists the job
             else:
                 self._tell(job_id, {"op": "node_lost", "job_id": job_id, "node": node})
-        background(self._settle(node))
+        background(self._relink(node))
 
-    async def _settle(self, node: str) -> None:
+    async def _relink(self, node: str) -> None:
         """Start an agent on the node and let it list its jobs (``_listed``); if none starts, the jobs have failed."""
         try:
             await self.link(node)
@@ -483,7 +483,7 @@ class LocalEngine(EngineDefaults):
             if job.shares:
                 self._placed[job.job_id] = _Placed(job.restarts, job.nodes)
                 nodes.update(dict.fromkeys(job.nodes))
-        await asyncio.gather(*(self._settle(node) for node in nodes))
+        await asyncio.gather(*(self._relink(node) for node in nodes))
         for path in self._home.glob(f"nodes/*/{paths.AGENT_SOCKET}"):
             if path.parent.name not in nodes:
                 await self._greet(path.parent.name)

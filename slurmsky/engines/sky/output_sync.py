@@ -200,14 +200,14 @@ class OutputSync:
             self.say(f"{event.path} did not come back whole")
         else:
             try:
-                self._settle(path, partial, digest, event)
+                self._install(path, partial, digest, event)
             except OSError as error:
                 out = error.errno in beneath.LEADS_OUT
                 why = "it lies outside of the submit folder" if out else error.strerror or str(error)
                 self.say(f"{path} was not brought back: {why}")
         partial.unlink(missing_ok=True)
 
-    def _settle(self, path: str, partial: Path, digest: str, event: FileBegun) -> None:
+    def _install(self, path: str, partial: Path, digest: str, event: FileBegun) -> None:
         """Move a received file into place. Raises OSError."""
         os.chmod(partial, event.mode & 0o777)
         os.utime(partial, (event.mtime, event.mtime))

@@ -8,7 +8,7 @@ import pytest
 
 from slurmsky.controller.rules.demand import demand_of
 from slurmsky.options import submit
-from slurmsky.options.device_counts import settled
+from slurmsky.options.device_counts import resolved
 from slurmsky.options.submit import ScriptText
 from slurmsky.options.usage_errors import CommandError
 from slurmsky.options.values import ReadContext
@@ -79,7 +79,7 @@ def test_licences_of_all_tasks() -> None:
     ],
 )
 def test_counts_that_follow(argv: tuple[str, ...], tasks: int, tasks_per_node: int, least: int, most: int) -> None:
-    numbers = settled(spec_of(*argv)).numbers
+    numbers = resolved(spec_of(*argv)).numbers
     assert (numbers.tasks, numbers.tasks_per_node, numbers.least, numbers.most) == (tasks, tasks_per_node, least, most)
 
 

@@ -16,10 +16,11 @@ STORE = '[environment]\nSCRATCH = "/scratch"\n[paths]\n"/scratch" = "s3://BUCKET
 
 def test_partitions_gpus_and_paths_by_the_scripts_that_need_them() -> None:
     wanted = gather([
-        Need(("gpu",), ("A100",), wants_gpus=True, settle=(SCRATCH, SCRATCH)),
-        Need(("gpu", "long"), wants_gpus=True, settle=(STORE,)),
-        Need(("v100q",), hints=(("v100q", "V100"),), wants_gpus=True, settle=('[environments]\n"tf" = "PACKAGES"',)),
-        Need(("gpu",), settle=('[modules]\n"own/1" = "docker:IMAGE"', '[modules]\nfftw = "docker:fftw"')),
+        Need(("gpu",), ("A100",), wants_gpus=True, suggestions=(SCRATCH, SCRATCH)),
+        Need(("gpu", "long"), wants_gpus=True, suggestions=(STORE,)),
+        Need(("v100q",), hints=(("v100q", "V100"),), wants_gpus=True,
+             suggestions=('[environments]\n"tf" = "PACKAGES"',)),
+        Need(("gpu",), suggestions=('[modules]\n"own/1" = "docker:IMAGE"', '[modules]\nfftw = "docker:fftw"')),
     ])  # fmt: skip
     assert wanted.unknown("paths") == ["/scratch"]
     text = render(wanted, "jobs", bucket="s3://team/old/", gpu="A100", packages="numpy")
@@ -36,7 +37,7 @@ def test_partitions_gpus_and_paths_by_the_scripts_that_need_them() -> None:
 
 
 def test_what_recurs_least_is_left_out() -> None:
-    needs = [Need((f"p{n}",), settle=tuple(f'[paths]\n"/d{m}" = "s3://BUCKET/d{m}"' for m in range(n)))
+    needs = [Need((f"p{n}",), suggestions=tuple(f'[paths]\n"/d{m}" = "s3://BUCKET/d{m}"' for m in range(n)))
              for n in range(60)]  # fmt: skip
     text = render(gather(needs), "jobs", bucket="s3://b", gpu="T4")
     assert len(text.splitlines()) <= MAX_LINES
@@ -46,6 +47,6 @@ def test_what_recurs_least_is_left_out() -> None:
 
 @given(st.lists(st.tuples(st.text(min_size=1), st.text()), max_size=8), st.text())
 def test_any_name_gives_a_file_that_can_be_read(names: list[tuple[str, str]], folder: str) -> None:
-    needs = [Need((name,), (kind,), wants_gpus=bool(kind), settle=("[[", "not toml")) for name, kind in names]
+    needs = [Need((name,), (kind,), wants_gpus=bool(kind), suggestions=("[[", "not toml")) for name, kind in names]
     wanted = gather(needs)
     assert load(render(wanted, folder, bucket="s3://b", gpu="H100"), "slurmsky.toml", MACHINE).cluster.name

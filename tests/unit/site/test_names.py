@@ -45,19 +45,19 @@ def test_modules_and_what_stands_for_them(name: str, part: str) -> None:
 @pytest.mark.parametrize("name", ["math/Gurobi", "knitro", "sas", "IDL", "orca", "schrodinger", "tools/ArmForge"])
 def test_licensed_modules_are_known_as_such(name: str) -> None:
     module = find(SITE, name)
-    assert module is not None and module.kind == "licensed" and not module.settled
+    assert module is not None and module.kind == "licensed" and not module.complete
 
 
 @pytest.mark.parametrize("name", ["cuda/8.0", "pytorch/0.2"])
 def test_a_version_without_an_image_is_no_other_version(name: str) -> None:
     module = find(SITE, name)
-    assert module is not None and not module.image and not module.settled
+    assert module is not None and not module.image and not module.complete
 
 
 @pytest.mark.parametrize("name", ["2019", "2022r2", "eth_proxy", "cpuarch/amd", "rhel8/default-icl", "system"])
 def test_a_software_tree_of_the_old_cluster_needs_nothing(name: str) -> None:
     module = find(SITE, name)
-    assert module is not None and module.settled and not (module.image or module.setup)
+    assert module is not None and module.complete and not (module.image or module.setup)
 
 
 def test_a_category_alone_says_nothing() -> None:

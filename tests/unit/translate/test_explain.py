@@ -153,7 +153,7 @@ def test_an_untyped_gpu_is_a_decision_of_a_site_that_describes_itself() -> None:
     described = load('[[partition]]\nname = "main"\ndefault = true', "site.toml")
     page = explain("#!/bin/bash\n#SBATCH --gpus=2\n", site=described)
     assert [found.fate for found in page.findings] == ["kept", "decision"]
-    assert page.settle == ('[gpus]\ndefault = "H100"',)
+    assert page.suggestions == ('[gpus]\ndefault = "H100"',)
     assert not page.unchanged
 
 
@@ -167,7 +167,7 @@ def test_an_untyped_gpu_is_a_decision_of_a_site_that_describes_itself() -> None:
 )
 def test_suggested_lines_are_a_site_file(script: str) -> None:
     page = explain(f"#!/bin/bash\n{script}\n", site=BARE)
-    text = "\n".join(page.settle)
+    text = "\n".join(page.suggestions)
     assert load(text, "settled").options[0].name == "environment"
     assert "/gpfs" in text and "nosuch/1" in text
 
@@ -271,11 +271,11 @@ def test_two_hundred_scripts_take_less_than_five_seconds() -> None:
 
 def test_accounts_to_add_are_one_list_with_those_that_there_are() -> None:
     page = explain("#!/bin/bash\n#SBATCH -A other\n#SBATCH -A 'third one'\n")
-    (line,) = [text for text in page.settle if text.startswith("accounts")]
+    (line,) = [text for text in page.suggestions if text.startswith("accounts")]
     assert line == 'accounts = ["ml", "other", "third one"]'
     described = load('[[account]]\nname = "ml"\n', "site.toml")
     page = explain("#!/bin/bash\n#SBATCH -A other\n", site=described)
-    assert page.settle == ('[[account]]\nname = "other"',)
+    assert page.suggestions == ('[[account]]\nname = "other"',)
 
 
 def test_a_qos_that_the_site_file_does_not_describe_is_a_decision() -> None:
@@ -283,7 +283,7 @@ def test_a_qos_that_the_site_file_does_not_describe_is_a_decision() -> None:
     for asked, fate in (("long", "kept"), ("normal", "kept"), ("short", "decision")):
         assert one(f"#!/bin/bash\n#SBATCH -q {asked}\n", "directive", "local", site).fate == fate
     page = explain("#!/bin/bash\n#SBATCH -q short\n", site=site)
-    assert page.settle == ('[[qos]]\nname = "short"',)
+    assert page.suggestions == ('[[qos]]\nname = "short"',)
 
 
 def test_several_images_are_fetched_by_the_nodes() -> None:
