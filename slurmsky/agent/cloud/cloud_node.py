@@ -56,7 +56,7 @@ class CloudNode:
         self.ssh = os.path.join(account.pw_dir, ".ssh")  # ssh reads this folder, whatever HOME is
         self.environment = cloud_environment.node_environment(os.environ, account.pw_dir)
         self.name = ""
-        self._moved = ("", "")
+        self._relocation = ("", "")
         self.return_left = int(self.settings["files"].get("return_bytes", 0))
         self.port = 0
         self._bucket = str(self.settings["files"].get("bucket", ""))
@@ -137,17 +137,17 @@ class CloudNode:
 
     def path_here(self, path: str) -> str:
         """Map a path of the submit host to its path on this node."""
-        old, new = self._moved
+        old, new = self._relocation
         return new + path[len(old) :] if old and (path == old or path.startswith(old + "/")) else path
 
     def _move(self, old: str, new: str) -> None:
-        self._moved = (old, new)
-        for field, value in self.moved(self.launch.to_dict()).items():
+        self._relocation = (old, new)
+        for field, value in self.relocated(self.launch.to_dict()).items():
             if field in PATH_FIELDS:
                 setattr(self.launch, field, value)
         self.submit_dir = new
 
-    def moved(self, fields: dict[str, Any]) -> dict[str, Any]:
+    def relocated(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Fields of a launch with their paths mapped to this node."""
         return {name: self.path_here(value) if name in PATH_FIELDS else value for name, value in fields.items()}
 

@@ -108,11 +108,11 @@ class Container:
         self._keeper = Helper(
             self._loop,
             lambda sock: keep(sock, self._asked, self._store, environment),
-            self._heard,
+            self._on_message,
             lambda: self._fail(("pyxis: the container's keeper has ended",)),
         )
 
-    def _heard(self, message: dict[str, Any]) -> None:
+    def _on_message(self, message: dict[str, Any]) -> None:
         if "say" in message:
             self._say(message["say"])
         elif "failed" in message:

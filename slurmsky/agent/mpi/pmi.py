@@ -47,7 +47,7 @@ class NodeServer(Protocol):
     def open(self, rank: int) -> tuple[dict[str, str], int]:
         """Register a task; returns its variables and the descriptor that it inherits (-1: none)."""
 
-    def heard(self, message: dict[str, Any]) -> None:
+    def on_message(self, message: dict[str, Any]) -> None:
         """Handle a message from the head agent."""
 
     def close(self) -> None:
@@ -185,7 +185,7 @@ class PmiNode:
             put, self._put = self._put, {}
             self._uplink.mpi({"fence": "*", "data": put})
 
-    def heard(self, message: dict[str, Any]) -> None:
+    def on_message(self, message: dict[str, Any]) -> None:
         """Handle the end of a fence: the head agent's message has the values of all nodes."""
         for put in message["parts"]:
             self._kvs.update(put)
@@ -359,7 +359,7 @@ class Exchange:
         self._tell = tell
         self._fences: dict[str, dict[int, Any]] = {}
 
-    def heard(self, node: int, message: dict[str, Any]) -> None:
+    def on_message(self, node: int, message: dict[str, Any]) -> None:
         """Handle a message of a node's server."""
         if "to" in message:
             self._tell(message["to"], message)

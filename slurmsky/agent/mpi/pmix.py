@@ -46,7 +46,7 @@ class PmixNode:
         self._server = Helper(
             self._loop,
             lambda sock: self._serve(sock, path),
-            self._heard_server,
+            self._on_server_message,
             lambda: self._fail("mpi/pmix: the PMIx server has ended"),
         )
 
@@ -61,7 +61,7 @@ class PmixNode:
         folder = tempfile.mkdtemp(prefix="slurmsky.pmix.")
         serve(sock, self._facts, self._node_id, path, folder)
 
-    def _heard_server(self, message: dict[str, Any]) -> None:
+    def _on_server_message(self, message: dict[str, Any]) -> None:
         if "ready" in message:
             self._variables, self._folder = message["ready"], message["folder"]
             self._ready()
@@ -80,7 +80,7 @@ class PmixNode:
         """Register a task; returns its variables and -1, because it inherits no descriptor."""
         return self._variables[str(rank)], -1
 
-    def heard(self, message: dict[str, Any]) -> None:
+    def on_message(self, message: dict[str, Any]) -> None:
         """Handle a message from the head agent."""
         if self._server is not None:
             self._server.send(message)

@@ -189,7 +189,7 @@ class PmixServer:
         self.send({"to": node, "have": number, "status": status, "data": _text(data, size)})
 
     # --- messages of the agent
-    def heard(self, message: dict[str, Any]) -> None:
+    def on_message(self, message: dict[str, Any]) -> None:
         """Handle a message of the agent."""
         if "fence" in message:
             done, token = self._fences.pop(message["fence"])
@@ -253,6 +253,6 @@ def serve(sock: socket.socket, facts: dict[str, Any], node_id: int, path: str, f
             if not data:
                 return
             for _kind, payload in reader.feed(data):
-                server.heard(json.loads(payload))
+                server.on_message(json.loads(payload))
     finally:
         shutil.rmtree(folder, ignore_errors=True)

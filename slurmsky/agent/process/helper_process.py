@@ -23,13 +23,13 @@ _SOCKET = 3
 
 
 class Helper:
-    """The agent's side of a helper. ``heard`` is called with each message, ``ended`` after the helper's end."""
+    """The agent's side of a helper. ``on_message`` is called with each message, ``ended`` after the helper's end."""
 
     def __init__(
         self,
         loop: Loop,
         serve: Callable[[socket.socket], None],
-        heard: Callable[[dict[str, Any]], None],
+        on_message: Callable[[dict[str, Any]], None],
         ended: Callable[[], None],
     ) -> None:
         ours, theirs = socket.socketpair()
@@ -39,7 +39,7 @@ class Helper:
         theirs.close()
         self._ended = ended
         self._channel = Channel(loop, ours)
-        self._channel.on_frame = lambda _kind, payload: heard(json.loads(payload))
+        self._channel.on_frame = lambda _kind, payload: on_message(json.loads(payload))
         loop.child(pid, lambda _status, _usage: self._gone())
 
     def _gone(self) -> None:

@@ -76,7 +76,7 @@ def serve_agent(agent: Agent, channel: Channel) -> None:
         elif operation == "signal":
             host.signal(int(message["signal"]))
         elif operation == "mpi":
-            host.mpi_heard(message["message"])
+            host.on_mpi_message(message["message"])
         elif operation == "winsize":
             host.set_size(message["rows"], message["columns"])
         elif operation == "look":

@@ -191,10 +191,10 @@ class StepHost:
         """Send a message of the tasks' PMI server to the head agent."""
         self.sink.mpi(message)
 
-    def mpi_heard(self, message: dict[str, Any]) -> None:
+    def on_mpi_message(self, message: dict[str, Any]) -> None:
         """Pass a message of the head agent to the tasks' PMI server."""
         if self._mpi is not None:
-            self._mpi.heard(message)
+            self._mpi.on_message(message)
 
     def complain(self, rank: int, text: str) -> None:
         """Write a line of slurmstepd to a task's stderr."""

@@ -95,7 +95,7 @@ class _Local(_Part):
         self.pause = self.host.pause
         self.resume = self.host.resume
         self.set_size = self.host.set_size
-        self.mpi_heard = self.host.mpi_heard
+        self.on_mpi_message = self.host.on_mpi_message
 
     def look(self, done: Callable[[dict[int, list[float]]], None]) -> None:
         """Pass the current usage to ``done``."""
@@ -134,7 +134,7 @@ class _Remote(_Part):
         """Send the terminal's size to the node."""
         self.channel.send_json({"op": "winsize", "rows": rows, "columns": columns})
 
-    def mpi_heard(self, message: dict[str, Any]) -> None:
+    def on_mpi_message(self, message: dict[str, Any]) -> None:
         """Send a message to the PMI server of the node's tasks."""
         self.channel.send_json({"op": "mpi", "message": message})
 
@@ -268,11 +268,11 @@ class StepRun:
         if "abort" in message:
             self.cancel("CANCELLED", time.time(), signal.SIGKILL)
         else:
-            self._exchange.heard(part, message)
+            self._exchange.on_message(part, message)
 
     def _tell_mpi(self, part: int, message: dict[str, Any]) -> None:
         if not self.parts[part].ended:
-            self.parts[part].mpi_heard(message)
+            self.parts[part].on_mpi_message(message)
 
     def task_exited(self, part: Any, rank: int, status: int, usage: list[float]) -> None:
         """A task has ended."""

@@ -293,7 +293,7 @@ def update(ctx: CommandContext, words: Sequence[str]) -> int:
         if "cores" in wanted or (one.parts and {"nodes", "count"} & wanted.keys()):
             raise SlurmError(Errno.CORE_RESERVATION)
         changed, count = _changed(ctx, one, wanted)
-        changed = _moved(changed, wanted)
+        changed = _with_new_times(changed, wanted)
         _check_names(ctx, changed)
         job_table.reservations.update(changed, count, job_table.jobs.values())
     except SlurmError as error:
@@ -305,7 +305,7 @@ def update(ctx: CommandContext, words: Sequence[str]) -> int:
     return 0
 
 
-def _moved(one: Reservation, wanted: dict[str, Any]) -> Reservation:
+def _with_new_times(one: Reservation, wanted: dict[str, Any]) -> Reservation:
     """Apply new times: a plain duration counts from the start; += and -= move the end."""
     start, end = wanted.get("start", one.start), wanted.get("end", one.end)
     if "duration" in wanted:

@@ -22,7 +22,7 @@ class Caller:
 CALLER: ContextVar[Caller | None] = ContextVar("caller", default=None)
 
 
-async def hear_out(job_id: int) -> None:
+async def wait_for_reply(job_id: int) -> None:
     """Wait until the caller has its reply and exits, if it runs in this job.
 
     slurmctld replies before its agents have begun to kill; here both would happen within a millisecond.

@@ -19,7 +19,7 @@ from ..rules.advance_reservations import names_of, running_in
 from ..slurm_errors import Errno, SlurmError
 from ..store.database_file import StoreError
 from . import transitions
-from .deferred_termination import hear_out
+from .deferred_termination import wait_for_reply
 from .job_table import JobTable, holds_allocation
 from .launch_builder import LaunchBuilder
 from .submitter import split_element
@@ -197,7 +197,7 @@ class LifeCycle:
 
     def _to_engine(self, job: Job, request: Any) -> None:
         async def send() -> None:
-            await hear_out(job.job_id)
+            await wait_for_reply(job.job_id)
             try:
                 await request
             except EngineError as error:

@@ -59,11 +59,11 @@ class Environments:
 
 
 def adapted(
-    launch: Launch, facts: NodeEnvironment, digest: str, environment: dict[str, str], moved: tuple[str, str]
+    launch: Launch, facts: NodeEnvironment, digest: str, environment: dict[str, str], relocation: tuple[str, str]
 ) -> Launch:
     """Adapt a launch to the node's script and spool paths.
 
-    ``moved``: a folder of this machine, and its path on the node.
+    ``relocation``: a folder of this machine, and its path on the node.
     """
     there = copy.copy(launch)
     home = facts.home
@@ -71,7 +71,7 @@ def adapted(
     if launch.script is not None:
         there.script = f"{home}/scripts/{digest}/slurm_script"
     there.environment = environment
-    old, new = moved
+    old, new = relocation
     if old != new:
         for name in ("submit_dir", "work_dir", "stdin", "stdout", "stderr"):
             path = getattr(launch, name)

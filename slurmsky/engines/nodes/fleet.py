@@ -158,8 +158,8 @@ class Fleet:
 
     async def _bring_up(self, order: Order) -> None:
         def say(text: str) -> None:
-            for hear in tuple(self._waiting.get(order.name, ())):
-                hear(text)
+            for listener in tuple(self._waiting.get(order.name, ())):
+                listener(text)
 
         work = asyncio.ensure_future(self.provider.up(order, say))
         try:

@@ -78,8 +78,8 @@ class NodeSetup:
             await self._named(each, links, addresses)
         environments = self._environments.setdefault(link.node, Environments())
         environment = environments.adapted(launch.environment, facts, same, addresses)
-        moved = (launch.submit_dir, places.get(link.node, launch.submit_dir))
-        there = adapted(launch, facts, digest, environment, moved)
+        relocation = (launch.submit_dir, places.get(link.node, launch.submit_dir))
+        there = adapted(launch, facts, digest, environment, relocation)
         if not same:
             await self._files.follow(launch, there)
         return there

@@ -68,7 +68,7 @@ class Record:
     status: str = ""  # SkyPilot's latest status
     said: str = ""  # SkyPilot's text for that status
     failure: str = ""  # SkyPilot's reason for the end
-    heard_at: str = ""  # server time of the latest status before the job ended
+    status_time: str = ""  # server time of the latest status before the job ended
     ended_at: float = 0.0  # epoch second at which the phase "ending" began
     control: str = ""  # host:port of the first node
     together: str = ""  # folder shared with the jobs of one launch request, "" = launched alone
@@ -109,6 +109,10 @@ class Record:
     def unwanted(self) -> bool:
         """True when every member that has not ended must be ended."""
         return all(member.cancel for member in self.members.values() if not member.ended)
+
+
+#: names of fields in records that earlier versions wrote
+_FORMER_FIELDS = {"heard_at": "status_time"}
 
 
 def _holds(event: Event) -> bool:
@@ -164,7 +168,7 @@ class JobWatch:
         """Load a watch from disk."""
         data = json.loads((folder / "record.json").read_text())
         data["members"] = {job_id: Member(**member) for job_id, member in data["members"].items()}
-        record = Record(**data)
+        record = Record(**{_FORMER_FIELDS.get(name, name): value for name, value in data.items()})
         manifest_file = folder / "manifest.json"
         manifest = json.loads(manifest_file.read_text()) if manifest_file.exists() else {}
         return cls(folder, record, {path: (facts[0], facts[1]) for path, facts in manifest.items()}, tell)

@@ -215,11 +215,13 @@ def _leave(folder: Path, record: Record, fields: dict[str, Any]) -> dict[str, An
         program = Path(fields["workdir"]) / Path(settings["agent"]).name
         return {"workdir": str(_workdir(own, shared.name, program))}
 
-    def moved(path: str) -> str:
+    def relocated(path: str) -> str:
         return str(own) if Path(path).resolve() == shared else path
 
-    mounts = {there: moved(here) if isinstance(here, str) else here for there, here in fields["file_mounts"].items()}
-    paths = map(moved, fields["file_mounts_mapping"])
+    mounts = {
+        there: relocated(here) if isinstance(here, str) else here for there, here in fields["file_mounts"].items()
+    }
+    paths = map(relocated, fields["file_mounts_mapping"])
     return {"file_mounts": mounts, "file_mounts_mapping": {path: path for path in paths}}
 
 

@@ -85,7 +85,7 @@ class SkyEngine:
         self._ended = EndedRuns(self.folder / "ended", self._launcher.cancel)
         self._states = StatePoller(
             client, site.sky.queue_poll_s, lambda: [*self._watches.values(), *self._ended], self._carrier,
-            self._status_changed, self._server_unavailable, self._status_after_end, self._ended.gone,
+            self._status_reported, self._server_unavailable, self._status_after_end, self._ended.gone,
         )  # fmt: skip
         self._followers = Followers(self._carrier, self._states)
 
@@ -573,11 +573,11 @@ class SkyEngine:
 
     # --- states
 
-    def _status_changed(self, watch: JobWatch, answer: StatusAnswer, moved: bool) -> None:
+    def _status_reported(self, watch: JobWatch, answer: StatusAnswer, status_changed: bool) -> None:
         """Process a new status of a job from SkyPilot."""
         record = watch.record
         if answer.status == "RECOVERING":
-            if moved:
+            if status_changed:
                 self._lost(watch)
             return
         seen = answer.seen

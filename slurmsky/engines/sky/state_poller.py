@@ -69,8 +69,8 @@ class StatusAnswer(NamedTuple):
 class StatePoller:
     """Keeps the statuses in the records of ``watches`` up to date.
 
-    ``on_news(watch, answer, moved)`` receives each changed answer about a run that has not ended in slurmsky;
-    ``moved``: the status differs, too. ``on_late(watch, answer)`` receives each answer about a run that has ended in
+    ``on_news(watch, answer, status_changed)`` receives each changed answer about a run that has not ended in slurmsky;
+    ``status_changed``: the status differs, too. ``on_late(watch, answer)`` receives each answer about a run that has ended in
     slurmsky, ``on_gone(watch)`` is called when SkyPilot has taken its nodes down. ``on_silence(watch, error)``:
     SkyPilot does not answer.
     """
@@ -177,9 +177,9 @@ class StatePoller:
         same = (answer.status, answer.said) == (record.status, record.said)
         if same and record.open:
             return
-        moved = answer.status != record.status
+        status_changed = answer.status != record.status
         record.status, record.said = answer.status, answer.said
-        if moved:
+        if status_changed:
             watch.status_since = time.monotonic()
         if answer.status in TERMINAL:
             record.failure = answer.failure
@@ -188,7 +188,7 @@ class StatePoller:
         if not same:
             watch.save()
         if record.open:
-            self._on_news(watch, answer, moved)
+            self._on_news(watch, answer, status_changed)
         else:
             self._on_late(watch, answer)
 
