@@ -140,7 +140,14 @@ def ship(base: Path) -> str:
     name = f"ssh-{uuid.uuid4().hex[:12]}"  # a second run of the same name would be replayed, not started
     state = base / "state" / "7"
     made = shipment.pack(
-        launch, name, state / "ship", base / "programs", upload_mib=10, return_mib=10, environment={}, letter_ids=(1, 1)
+        launch,
+        name,
+        state / "ship",
+        base / "programs",
+        upload_mib=10,
+        return_mib=10,
+        environment={},
+        request_ids=(1, 1),
     )
     remote = base / "remote"
     shutil.copytree(made.folder, remote / name)

@@ -43,7 +43,7 @@ class CommandRelay:
     def __init__(self, loop: Loop, path: str, reach: str = "", upstream: Optional[Upstream] = None) -> None:
         self.loop = loop
         self.upstream = upstream
-        self.letters: Optional[Outbox] = None
+        self.outbox: Optional[Outbox] = None
         self.own_view: Optional[OwnView] = None
         self._reach = reach
         self._last_seen = time.monotonic()  # last contact with the controller; at first, the start
@@ -146,8 +146,8 @@ class CommandRelay:
     def _deadline(self, request: wire.CommandRequest, reply: Optional[Reply]) -> float:
         """Latest time, on the monotonic clock, at which the controller may connect for a request."""
         patience = AWAY_S
-        if reply is None and self._reach != "no" and self.letters is not None and self.letters.takes(request):
-            patience = self.letters.after_s
+        if reply is None and self._reach != "no" and self.outbox is not None and self.outbox.takes(request):
+            patience = self.outbox.after_s
         elif reply is None and not self._met:
             patience = max(AWAY_S, FIRST_S[self._reach])
         return self._last_seen + patience
@@ -168,8 +168,8 @@ class CommandRelay:
     def _answer_alone(self, channel: Channel, request: wire.CommandRequest, reply: Optional[Reply]) -> None:
         if reply is not None:
             leave(channel, reply.code, reply.err, reply.out)
-        elif self.letters is not None and self.letters.takes(request) and not channel.closed:
-            self.letters.take(request, channel)
+        elif self.outbox is not None and self.outbox.takes(request) and not channel.closed:
+            self.outbox.take(request, channel)
         else:
             self._refuse(channel)
 

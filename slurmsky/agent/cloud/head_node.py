@@ -158,7 +158,7 @@ class HeadNode:
         given = node.settings.get("letters")
         if given:
             key, (first, count) = bytes.fromhex(given["key"]), given["ids"]
-            self.desk.letters = Outbox(
+            self.desk.outbox = Outbox(
                 self.log, self.new_stream, key, (first, count), self.runs, self.end, float(given["after_s"])
             )
         self._watch_others()

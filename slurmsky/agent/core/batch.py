@@ -146,7 +146,7 @@ class BatchScript:
             opened,
             self._launch.umask,
             check=lambda: processes.chdir_fault(folder),
-            together=True,
+            stop_at_error=True,
         )
 
     def _descriptors(self, results: list[file_opening.Result]) -> list[int]:

@@ -132,8 +132,8 @@ class Opening:
     """A child process that opens files, one after the other.
 
     Calls ``done(results)`` with a descriptor or an OSError for each file, unless ``cancel`` was called; with
-    ``together`` the child stops at the first error. ``check`` runs in the child before it opens files; the text that
-    ``check`` returns (a working folder's fault) is stored in ``said``.
+    ``stop_at_error`` the child stops at the first error. ``check`` runs in the child before it opens files; the text
+    that ``check`` returns (a working folder's fault) is stored in ``said``.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Opening:
         done: Callable[[list[Result]], None],
         umask: int,
         check: Callable[[], str] = lambda: "",
-        together: bool = False,
+        stop_at_error: bool = False,
     ) -> None:
         self._loop = loop
         self._done = done
@@ -153,7 +153,7 @@ class Opening:
         self._ours.setblocking(False)
         self._pid = os.fork()
         if self._pid == 0:
-            _open_all(theirs, openers, umask, check, together)
+            _open_all(theirs, openers, umask, check, stop_at_error)
         theirs.close()
         self._open = True
         loop.child(self._pid, lambda status, usage: None)
@@ -218,7 +218,7 @@ def aside(loop: Loop, work: Callable[[], object], limit_s: int = 60, keep: int =
 
 
 def _open_all(
-    theirs: socket.socket, openers: Sequence[Opener], umask: int, check: Callable[[], str], together: bool
+    theirs: socket.socket, openers: Sequence[Opener], umask: int, check: Callable[[], str], stop_at_error: bool
 ) -> NoReturn:
     try:
         _be_alone(theirs.fileno())
@@ -229,7 +229,7 @@ def _open_all(
                 fd = opener()
             except OSError as error:
                 _send(theirs, {"errno": error.errno or errno.EIO, "path": str(error.filename or "")})
-                if together:
+                if stop_at_error:
                     break
                 continue
             packed = array.array("i", [fd])

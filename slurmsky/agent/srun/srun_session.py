@@ -191,7 +191,7 @@ class Srun:
                 self._never_started()
 
         self._opening = file_opening.Opening(
-            self.agent.loop, [file.opener for file in late], opened, self.request.umask, together=True
+            self.agent.loop, [file.opener for file in late], opened, self.request.umask, stop_at_error=True
         )
 
     def _give_up_opening(self) -> None:

@@ -4,7 +4,7 @@ All jobs share one task and one name. SkyPilot gives each job an id, and ranks 0
 order of the ids; the rank stays the same in later runs. With a pool the jobs run on its workers, without a pool on
 separate nodes. Each job is watched, followed and cancelled as any other.
 
-The state of such a request is stored as ``together.json`` in the folder that its jobs share.
+The state of such a request is stored as ``batch_folder.json`` in the folder that its jobs share.
 
 Source: sky/jobs/server/core.py and sky/jobs/controller.py of SkyPilot 0.14.1.
 """
@@ -72,28 +72,28 @@ class BatchLaunch(ManagedJobBackend):
         self._failed: dict[str, tuple[float, SkyError]] = {}  # time and error of the last failed attempt
 
     def _lock(self, record: Record) -> asyncio.Lock:
-        return self._locks.setdefault(record.together, asyncio.Lock())
+        return self._locks.setdefault(record.batch_folder, asyncio.Lock())
 
     async def find(self, record: Record) -> int:
         async with self._lock(record):
-            return self._own(record, await self._look(Path(record.together)))
+            return self._own(record, await self._look(Path(record.batch_folder)))
 
     async def launch(self, record: Record, folder: Path, save: Callable[[], None]) -> int:
         async with self._lock(record):
             self._not_at_once(record)
-            shared = Path(record.together)
+            shared = Path(record.batch_folder)
             try:
                 request = await self._look(shared)
                 if not request.ids:
                     await self._ask(record, shared, request)
             except SkyError as error:
-                self._failed[record.together] = time.monotonic(), error
+                self._failed[record.batch_folder] = time.monotonic(), error
                 raise
             return self._own(record, request)
 
     def _not_at_once(self, record: Record) -> None:
         """Raise the error of a recent attempt for the same request instead of sending the request again."""
-        when, error = self._failed.get(record.together, (0.0, None))
+        when, error = self._failed.get(record.batch_folder, (0.0, None))
         if error is not None and (not error.passing or time.monotonic() - when < intervals.retry_s(0)):
             raise error
 
@@ -141,6 +141,6 @@ class BatchLaunch(ManagedJobBackend):
         """Cancel a job that ended here before its id was known, if the shared request has created it since."""
         if not record.managed_job_id:
             async with self._lock(record):
-                number = self._own(record, LaunchRequest.read(Path(record.together)))
+                number = self._own(record, LaunchRequest.read(Path(record.batch_folder)))
             if number:
                 await self.client.cancel([number])

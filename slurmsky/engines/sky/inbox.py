@@ -22,7 +22,7 @@ log = logging.getLogger("slurmsky.sky")
 FIRST_ID, LAST_ID = 50_000_000, 60_000_000
 IDS = 100  # reserved for each run on nodes
 AFTER_S = 15.0  # seconds that a node waits for the controller's connection before it writes to the log
-MAX_LETTER = 64 << 20
+MAX_MESSAGE = 64 << 20
 RETRY_S = 5.0
 PATIENCE_S = 600.0
 
@@ -63,7 +63,7 @@ class Inbox:
         message = self._coming.get(key)
         if message is None:
             return False
-        if len(message) + len(item.data) <= MAX_LETTER:
+        if len(message) + len(item.data) <= MAX_MESSAGE:
             message += item.data
         return True
 

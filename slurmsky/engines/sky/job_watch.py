@@ -71,7 +71,7 @@ class Record:
     status_time: str = ""  # server time of the latest status before the job ended
     ended_at: float = 0.0  # epoch second at which the phase "ending" began
     control: str = ""  # host:port of the first node
-    together: str = ""  # folder shared with the jobs of one launch request, "" = launched alone
+    batch_folder: str = ""  # folder shared with the jobs of one launch request, "" = launched alone
     rank: int = 0  # rank in that launch request
     cluster: bool = False  # the nodes are a cluster (an allocation), not a managed job (a batch job)
     request_id: str = ""  # of the cluster's launch
@@ -80,9 +80,9 @@ class Record:
     sessions: list[int] = field(default_factory=list)  # all sessions seen: those before the current one are history
     members: dict[str, Member] = field(default_factory=dict)  # job id -> state of that member
     positions: dict[str, Any] = field(default_factory=dict)
-    returns: dict[str, Any] = field(default_factory=dict)
+    sync_state: dict[str, Any] = field(default_factory=dict)
     slots_taken: bool = False  # the first elements of a pack have started, the others wait for a slot
-    letters: list[str] = field(default_factory=list)  # keys of the delivered in-job requests
+    delivered: list[str] = field(default_factory=list)  # keys of the delivered in-job requests
 
     def member(self, job_id: int) -> Member:
         """The member with that id."""
@@ -112,7 +112,12 @@ class Record:
 
 
 #: names of fields in records that earlier versions wrote
-_FORMER_FIELDS = {"heard_at": "status_time"}
+_FORMER_FIELDS = {
+    "heard_at": "status_time",
+    "letters": "delivered",
+    "returns": "sync_state",
+    "together": "batch_folder",
+}
 
 
 def _holds(event: Event) -> bool:
@@ -134,11 +139,11 @@ class JobWatch:
         self.record = record
         self.tell = tell
         outputs = {named: real for member in record.members.values() for named, real in member.outputs.items()}
-        self.returns = OutputSync(
-            folder / "incoming", record.submit_dir, manifest, record.job_id, record.umask, record.returns, outputs
+        self.output_sync = OutputSync(
+            folder / "incoming", record.submit_dir, manifest, record.job_id, record.umask, record.sync_state, outputs
         )
         secret = bytes.fromhex(record.secret)
-        self.inbox = Inbox(secret, record.letters)
+        self.inbox = Inbox(secret, record.delivered)
         #: set by the engine; called when the log shows a recovery that no status has shown
         self.recovered: Callable[[], object] = lambda: None
         #: set by the engine; runs an in-job request as a local command
@@ -180,10 +185,10 @@ class JobWatch:
             "streams": {
                 key: position
                 for key, position in self.decoder.positions["streams"].items()
-                if key in self.returns.streams
+                if key in self.output_sync.streams
             }
         }
-        self.record.returns = self.returns.state()
+        self.record.sync_state = self.output_sync.state()
         self.record.write(self.folder)
 
     def save_soon(self) -> None:
@@ -251,9 +256,9 @@ class JobWatch:
         elif isinstance(event, StreamRecord):
             self._stream(f"{item.session}.{item.rank}.{event.stream}", event)
         elif isinstance(event, FileKept):
-            self.returns.kept(event)
+            self.output_sync.kept(event)
         elif isinstance(event, OutputNote):
-            self.returns.say(event.text)
+            self.output_sync.say(event.text)
         elif isinstance(event, NodeBroken):
             self.broken.append(event.text)
         elif isinstance(event, LastRecord):
@@ -272,16 +277,16 @@ class JobWatch:
     def _stream(self, key: str, event: StreamRecord) -> None:
         """Process the begin or the end of a stream: output, a file, or a request."""
         if isinstance(event, FileEnded):
-            self.returns.end_file(key)
+            self.output_sync.end_file(key)
         elif isinstance(event, LetterEnded):
             message = self.inbox.end(key)
             if message is not None:
                 self.post(message, key)
         else:
             if isinstance(event, StreamOpened):
-                self.returns.open_stream(key, event)
+                self.output_sync.open_stream(key, event)
             elif isinstance(event, FileBegun):
-                self.returns.begin_file(key, event)
+                self.output_sync.begin_file(key, event)
             else:
                 self.inbox.begin(key)
             self._bring_early()
@@ -311,7 +316,7 @@ class JobWatch:
         return bool(held)
 
     def _goes(self, key: str, item: Output) -> bool:
-        return self.inbox.output(key, item) or self.returns.output(key, item)
+        return self.inbox.output(key, item) or self.output_sync.output(key, item)
 
     def _bring_early(self) -> None:
         waiting, self._early = self._early, []

@@ -63,7 +63,7 @@ class Launcher:
                     raise NotLaunched(str(error), "JobLaunchFailure" if fits else "BadConstraints") from error
                 say(f"waiting for SkyPilot: {error}", error)
             await asyncio.sleep(intervals.retry_s(attempt))
-        if asked_before or record.together:
+        if asked_before or record.batch_folder:
             await self.release(watch)
         record.phase = "over"
         watch.save()

@@ -75,7 +75,7 @@ async def prepare(
     return folder
 
 
-async def prepare_together(
+async def prepare_batch(
     elements: Sequence[Launch], task: SkyTask, *, home: Path, site: Site, upload: bool
 ) -> tuple[Path, list[Path]]:
     """Prepare array elements that one request launches as one managed job each.
@@ -93,7 +93,7 @@ async def prepare_together(
         LaunchRequest([str(folder) for folder in folders], name).write(shared)
         for rank, (element, folder) in enumerate(zip(elements, folders, strict=True)):
             record = _record(element, name, task)
-            record.together, record.rank, record.blob_id = str(shared), rank, made.blob_id
+            record.batch_folder, record.rank, record.blob_id = str(shared), rank, made.blob_id
             record.note = note
             record.secret = seal.of_rank(made.secret, rank).hex()
             record.members = {str(element.job_id): Member(outputs=_outputs(element))}
@@ -141,7 +141,7 @@ async def _make(
         bucket="" if task.pool else site.sky.bucket,  # SkyPilot mounts no bucket for a job in a pool
         environment=environment_of(launch, site),
         links=links_of(launch),
-        letter_ids=inbox.set_aside(home, len(about.get("ranks", "1"))),
+        request_ids=inbox.set_aside(home, len(about.get("ranks", "1"))),
         reach=reached.known(home, reached.kind(launch)),
         **about,
     )

@@ -95,7 +95,7 @@ def pack(
     ranks: Sequence[Launch] = (),
     alone_min: int = 0,
     bucket: str = "",
-    letter_ids: tuple[int, int] = (0, 0),
+    request_ids: tuple[int, int] = (0, 0),
     reach: str = "",
     links: Sequence[str] = (),
 ) -> Shipment:
@@ -130,7 +130,7 @@ def pack(
         "environment": environment,
         "alone_s": alone_min * 60,
         "reach": reach,
-        "letters": inbox.settings(secret, letter_ids),
+        "letters": inbox.settings(secret, request_ids),
         "files": {
             "identity": submit_folder.identity(launch.submit_dir),
             "archive": "submit_folder.tar",
@@ -192,9 +192,9 @@ def note_end(folder: Path, job_id: int, code: int) -> None:
 
 def ship_again(folder: Path, record: Record) -> None:
     """Prepare a run's folder for another launch with its present content, under another name."""
-    fields = json.loads((Path(record.together or folder) / "task.yaml").read_text())
+    fields = json.loads((Path(record.batch_folder or folder) / "task.yaml").read_text())
     record.name = fields["name"] = f"{record.name.partition('_')[0]}_{record.restart}"
-    if record.together:
+    if record.batch_folder:
         # Another job of the same request may lose its nodes at the same moment.
         record.name = fields["name"] = f"{record.name}_{record.rank}"
         fields |= _leave(folder, record, fields)
@@ -210,7 +210,7 @@ def _leave(folder: Path, record: Record, fields: dict[str, Any]) -> dict[str, An
     shutil.copytree(shared, own, copy_function=os.link)
     settings = settings_of(json.loads((shared / "settings.json").read_text()), record.rank)
     _private(own / "settings.json", json.dumps(settings).encode())
-    record.together, record.rank = "", 0
+    record.batch_folder, record.rank = "", 0
     if "workdir" in fields:
         program = Path(fields["workdir"]) / Path(settings["agent"]).name
         return {"workdir": str(_workdir(own, shared.name, program))}

@@ -36,7 +36,7 @@ from .job_watch import JobWatch, Member, Record
 from .launch_backends import Clusters, LaunchBackend, ManagedJobBackend
 from .launcher import Launcher, NotLaunched
 from .log_followers import Followers
-from .preparation import prepare, prepare_together, task_of
+from .preparation import prepare, prepare_batch, task_of
 from .state_poller import TERMINAL, StatePoller, StatusAnswer
 from .user_config import ConfigError
 
@@ -75,7 +75,7 @@ class SkyEngine:
         self.inventory = inventory
         self.account: CloudAccount = SkyAccount(client)
         self._managed_jobs, self._clusters = ManagedJobBackend(client), Clusters(client)
-        self._together = BatchLaunch(client, self._managed_jobs)
+        self._batches = BatchLaunch(client, self._managed_jobs)
         self._watches: dict[int, JobWatch] = {}
         self._contacts: dict[Path, HeadNodeSession] = {}  # by the run's folder
         self._arrays: dict[int, Batcher[Launch]] = {}  # elements that start together, by array
@@ -133,7 +133,7 @@ class SkyEngine:
                 for part, slots in array_packs.split(group, task, partition, self.site):
                     await self._prepare(part[0], array_packs.sized(task, slots), part, slots)
             elif len(group) > 1:
-                await self._prepare_together(group, task)
+                await self._prepare_batch(group, task)
             else:
                 await self._prepare(group[0], task, group)
 
@@ -143,10 +143,10 @@ class SkyEngine:
         folder = await prepare(launch, task, members, slots, home=self.folder, site=self.site, upload=upload)
         await self._go(folder, [(folder, members)])
 
-    async def _prepare_together(self, elements: list[Launch], task: SkyTask) -> None:
+    async def _prepare_batch(self, elements: list[Launch], task: SkyTask) -> None:
         """Prepare and start elements that are one managed job each."""
         upload = not self.client.access.local
-        shared, folders = await prepare_together(elements, task, home=self.folder, site=self.site, upload=upload)
+        shared, folders = await prepare_batch(elements, task, home=self.folder, site=self.site, upload=upload)
         await self._go(shared, [(folder, [element]) for folder, element in zip(folders, elements, strict=True)])
 
     async def _go(self, about: Path, runs: Sequence[tuple[Path, Sequence[Launch]]]) -> None:
@@ -428,8 +428,8 @@ class SkyEngine:
             await earlier
         code, said = await inbox.deliver(self.socket, request)
         if code:
-            watch.returns.say(f"what the job asked for was refused: {said}")
-        watch.record.letters.append(key)
+            watch.output_sync.say(f"what the job asked for was refused: {said}")
+        watch.record.delivered.append(key)
         watch.save()
 
     def _state(self, record: Record, state: EngineState) -> None:
@@ -455,8 +455,8 @@ class SkyEngine:
             error_file.explain_run(watch, job_id, event.comment)
         if not watch.record.open:
             self._leave(watch)
-            for message in watch.returns.messages:
-                watch.returns.append(f"slurmsky: {message}\n")
+            for message in watch.output_sync.messages:
+                watch.output_sync.append(f"slurmsky: {message}\n")
         self._on_event(event)
 
     def _end_all(self, watch: JobWatch, state: str, exit_code: int, reason: str, comment: str = "") -> None:
@@ -543,7 +543,7 @@ class SkyEngine:
         """The backend that provides a job's nodes."""
         if record.cluster:
             return self._clusters
-        return self._together if record.together else self._managed_jobs
+        return self._batches if record.batch_folder else self._managed_jobs
 
     def _launched(self, record: Record) -> None:
         """Report the job's id and name at SkyPilot."""

@@ -70,9 +70,9 @@ class StatePoller:
     """Keeps the statuses in the records of ``watches`` up to date.
 
     ``on_news(watch, answer, status_changed)`` receives each changed answer about a run that has not ended in slurmsky;
-    ``status_changed``: the status differs, too. ``on_late(watch, answer)`` receives each answer about a run that has ended in
-    slurmsky, ``on_gone(watch)`` is called when SkyPilot has taken its nodes down. ``on_silence(watch, error)``:
-    SkyPilot does not answer.
+    ``status_changed``: the status differs, too. ``on_late(watch, answer)`` receives each answer about a run that has
+    ended in slurmsky, ``on_gone(watch)`` is called when SkyPilot has taken its nodes down.
+    ``on_silence(watch, error)``: SkyPilot does not answer.
     """
 
     def __init__(

@@ -34,8 +34,8 @@ def test_a_fifo_may_block(tmp_path: Path) -> None:
     assert not file_opening.may_block(f"{tmp_path}/file") and not file_opening.may_block(f"{tmp_path}/none")
 
 
-@pytest.mark.parametrize("together", [False, True])
-def test_a_child_passes_descriptors_and_errors_in_order(tmp_path: Path, together: bool) -> None:
+@pytest.mark.parametrize("stop_at_error", [False, True])
+def test_a_child_passes_descriptors_and_errors_in_order(tmp_path: Path, stop_at_error: bool) -> None:
     (tmp_path / "a").write_text("A")
     (tmp_path / "b").write_text("B")
     results: list[file_opening.Result] = []
@@ -47,12 +47,17 @@ def test_a_child_passes_descriptors_and_errors_in_order(tmp_path: Path, together
 
     names = [f"{tmp_path}/a", f"{tmp_path}/none", f"{tmp_path}/b"]
     child = file_opening.Opening(
-        loop, [lambda name=name: os.open(name, os.O_RDONLY) for name in names], done, 0o077, lambda: "said", together
+        loop,
+        [lambda name=name: os.open(name, os.O_RDONLY) for name in names],
+        done,
+        0o077,
+        lambda: "said",
+        stop_at_error,
     )
     loop.after(30, loop.stop)
     loop.run()
     assert child.said == "said"
-    assert [isinstance(one, int) for one in results] == [True, False, True][: 2 if together else 3]
+    assert [isinstance(one, int) for one in results] == [True, False, True][: 2 if stop_at_error else 3]
     error = results[1]
     assert isinstance(error, OSError) and error.strerror == "No such file or directory"
     assert isinstance(results[0], int) and os.read(results[0], 9) == b"A"

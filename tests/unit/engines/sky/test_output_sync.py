@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slurmsky.engines.sky.job_watch import JobWatch, Member, Record
+from slurmsky.engines.sky.job_watch import _FORMER_FIELDS, JobWatch, Member, Record
 from slurmsky.engines.sky.output_sync import OutputSync, matched, resolved
 from slurmsky.protocol.log_frames import Encoder, Output, log_key
 from slurmsky.protocol.messages import FileBegun, JobEvent, StreamOpened
@@ -24,19 +24,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def writes(returns: OutputSync, path: Path | str, data: bytes = b"theirs\n", **event: object) -> bool:
+def writes(sync: OutputSync, path: Path | str, data: bytes = b"theirs\n", **event: object) -> bool:
     """Whether a node that names this path for a stream can write there."""
-    returns.open_stream("1.0.0", StreamOpened(stream=0, path=str(path), **event))
-    returns.output("1.0.0", Output(1, 0, 0, 0, data))
+    sync.open_stream("1.0.0", StreamOpened(stream=0, path=str(path), **event))
+    sync.output("1.0.0", Output(1, 0, 0, 0, data))
     return Path(path).is_file() and Path(path).read_bytes() == data
 
 
-def brings_back(returns: OutputSync, path: str, data: bytes = b"theirs\n", mode: int = 0o644) -> None:
+def brings_back(sync: OutputSync, path: str, data: bytes = b"theirs\n", mode: int = 0o644) -> None:
     digest = hashlib.sha256(data).hexdigest()
     begun = FileBegun(stream=9, path=path, size=len(data), mode=mode, mtime=1e9, sha256=digest)
-    returns.begin_file("1.0.9", begun)
-    returns.output("1.0.9", Output(1, 0, 9, 0, data))
-    returns.end_file("1.0.9")
+    sync.begin_file("1.0.9", begun)
+    sync.output("1.0.9", Output(1, 0, 9, 0, data))
+    sync.end_file("1.0.9")
 
 
 def of_job(folder: Path, project: Path, *outputs: Path) -> OutputSync:
@@ -60,9 +60,9 @@ def test_files_that_the_job_names_are_written(tmp_path, home):
 def test_no_other_file_is_written(tmp_path, home, path):
     project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
     project.mkdir(), elsewhere.mkdir()
-    returns = of_job(tmp_path, project, elsewhere / "x.%N.log")
-    assert not writes(returns, tmp_path / path)
-    assert returns.messages and list(elsewhere.iterdir()) == []
+    sync = of_job(tmp_path, project, elsewhere / "x.%N.log")
+    assert not writes(sync, tmp_path / path)
+    assert sync.messages and list(elsewhere.iterdir()) == []
     assert (home / ".ssh" / "authorized_keys").read_text() == "mine\n"
 
 
@@ -72,13 +72,13 @@ def test_a_link_is_not_followed(tmp_path, home, name, step):
     """One that came there after the job was prepared, if it is an output file that the job names."""
     project = tmp_path / "project"
     project.mkdir()
-    returns = of_job(tmp_path, project, *([] if step else [project / name]))
+    sync = of_job(tmp_path, project, *([] if step else [project / name]))
     (project / "link").symlink_to(home / ".ssh" / "authorized_keys")
     (project / "folder").symlink_to(home / ".ssh")
-    assert not writes(returns, project / name, step=step)
-    brings_back(returns, name)
+    assert not writes(sync, project / name, step=step)
+    brings_back(sync, name)
     assert (home / ".ssh" / "authorized_keys").read_text() == "mine\n"
-    assert returns.messages
+    assert sync.messages
 
 
 def test_the_users_own_link_leads_where_it_led_at_submission(tmp_path, home):
@@ -86,10 +86,10 @@ def test_the_users_own_link_leads_where_it_led_at_submission(tmp_path, home):
     (tmp_path / "scratch").mkdir()
     (tmp_path / "project" / "logs").symlink_to(tmp_path / "scratch")
     named = tmp_path / "project" / "logs" / "out"
-    returns = of_job(tmp_path, tmp_path / "project", named)
+    sync = of_job(tmp_path, tmp_path / "project", named)
     (tmp_path / "project" / "logs").unlink()
     (tmp_path / "project" / "logs").symlink_to(home / ".ssh")
-    writes(returns, named)
+    writes(sync, named)
     assert (tmp_path / "scratch" / "out").read_bytes() == b"theirs\n"
 
 
@@ -97,18 +97,18 @@ def test_the_users_own_link_leads_where_it_led_at_submission(tmp_path, home):
 def test_private_files_do_not_come_back(tmp_path, home, path):
     (home / "sub").mkdir()
     (home / "sub" / "keys").symlink_to(home / ".ssh")
-    returns = of_job(tmp_path, home)
-    brings_back(returns, path)
-    assert not writes(returns, home / path)
+    sync = of_job(tmp_path, home)
+    brings_back(sync, path)
+    assert not writes(sync, home / path)
     assert (home / ".ssh" / "authorized_keys").read_text() == "mine\n"
     assert not (home / ".ssh" / "new").exists() and not (home / ".netrc").exists()
 
 
 def test_a_fifo_does_not_block_the_controller(tmp_path, home):
     os.mkfifo(tmp_path / "pipe")
-    returns = of_job(tmp_path, tmp_path, tmp_path / "pipe")
-    writes(returns, tmp_path / "pipe")
-    assert "could not be written" in returns.messages[0]
+    sync = of_job(tmp_path, tmp_path, tmp_path / "pipe")
+    writes(sync, tmp_path / "pipe")
+    assert "could not be written" in sync.messages[0]
 
 
 def test_no_set_uid_file_comes_back(tmp_path, home):
@@ -118,9 +118,9 @@ def test_no_set_uid_file_comes_back(tmp_path, home):
 
 
 def test_what_is_longer_than_announced_is_dropped(tmp_path, home):
-    returns = of_job(tmp_path, tmp_path)
-    returns.begin_file("1.0.9", FileBegun(stream=9, path="x", size=3, mode=0o600, mtime=0, sha256=""))
-    returns.output("1.0.9", Output(1, 0, 9, 0, b"x" * 10))
+    sync = of_job(tmp_path, tmp_path)
+    sync.begin_file("1.0.9", FileBegun(stream=9, path="x", size=3, mode=0o600, mtime=0, sha256=""))
+    sync.output("1.0.9", Output(1, 0, 9, 0, b"x" * 10))
     assert not (tmp_path / "in" / "in-1.0.9").read_bytes()
 
 
@@ -155,3 +155,15 @@ def test_a_forged_end_is_not_reported(tmp_path, home):
     watch.feed(node.event(begin) + node.event(stream) + node.data(0, b"mine now\n") + node.event(end))
     assert [event.encode()["state"] for event in told] == ["COMPLETED"]
     assert (home / ".ssh" / "authorized_keys").read_text() == "mine\n"
+
+
+def test_a_record_of_an_earlier_version_is_read(tmp_path):
+    """Its runs go on after an update, with the requests and files that were received before it."""
+    Record(7, "job-s7-0", delivered=["1.0.2"], sync_state={"files": {}}, batch_folder="/b").write(tmp_path)
+    text = (tmp_path / "record.json").read_text()
+    for former, name in _FORMER_FIELDS.items():
+        text = text.replace(f'"{name}":', f'"{former}":')
+    (tmp_path / "record.json").write_text(text)
+    assert "letters" in text
+    record = JobWatch.load(tmp_path, lambda event: None).record
+    assert (record.delivered, record.sync_state, record.batch_folder) == (["1.0.2"], {"files": {}}, "/b")
