@@ -46,7 +46,7 @@ def _release(job: JobLine) -> Action:
     return Action(("scontrol", "release", job.name_for_commands), f"released {job.name_for_commands}")
 
 
-DEEDS: dict[str, Callable[[JobLine], Action]] = {
+JOB_ACTIONS: dict[str, Callable[[JobLine], Action]] = {
     "cancel": _cancel,
     "requeue": _requeue,
     "hold": _hold,

@@ -17,7 +17,7 @@ from textual.widgets import Static
 
 from .. import paths
 from . import bars
-from .actions import DEEDS
+from .actions import JOB_ACTIONS
 from .controller_client import ControllerClient
 from .data_table import Table
 from .keys import ACTIONS, help_text
@@ -451,9 +451,9 @@ class Top(App[None]):
         job = self._job()
         if job is None:
             return
-        deed = DEEDS[name](job)
-        if not deed.question:
-            self._watch.act(deed.done, *deed.line)
+        action = JOB_ACTIONS[name](job)
+        if not action.question:
+            self._watch.act(action.done, *action.line)
             return
-        text = Text.assemble(deed.question, "\n\n", ("y", "bold"), " yes    ", ("n", "bold"), " no")
-        self._show_box(text, lambda: self._watch.act(deed.done, *deed.line))
+        text = Text.assemble(action.question, "\n\n", ("y", "bold"), " yes    ", ("n", "bold"), " no")
+        self._show_box(text, lambda: self._watch.act(action.done, *action.line))

@@ -61,7 +61,7 @@ def test_picked_nodes_hold_the_tasks(room: list[int], tasks: int, least: int) ->
 
 
 @pytest.mark.parametrize(
-    ("rooms", "wish", "found"),
+    ("rooms", "demand", "found"),
     [
         # Idle nodes come before those where a step runs; -r counts from the first one.
         ([placement.NodeOffer(2, used=1, idle=False), placement.NodeOffer(2)], placement.StepDemand(1, 1, cpus=1), [1]),
@@ -96,8 +96,8 @@ def test_picked_nodes_hold_the_tasks(room: list[int], tasks: int, least: int) ->
         ),
     ],
 )
-def test_nodes_of_a_step(rooms: list[placement.NodeOffer], wish: placement.StepDemand, found: object) -> None:
-    assert placement.pick(rooms, range(len(rooms)), wish) == found
+def test_nodes_of_a_step(rooms: list[placement.NodeOffer], demand: placement.StepDemand, found: object) -> None:
+    assert placement.pick(rooms, range(len(rooms)), demand) == found
 
 
 def test_examples_in_the_documentation() -> None:

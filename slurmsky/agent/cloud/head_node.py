@@ -151,14 +151,14 @@ class HeadNode:
         signal.signal(signal.SIGTERM, lambda *_: self.loop.soon(self._told_to_end))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        self.desk = CommandRelay(self.loop, os.path.join(node.home, paths.SOCKET_NAME), node.settings.get("reach", ""))
-        self.desk.own_view = own_view.OwnView(self._records, self._nodes, node.launch.cluster)
+        self.relay = CommandRelay(self.loop, os.path.join(node.home, paths.SOCKET_NAME), node.settings.get("reach", ""))
+        self.relay.own_view = own_view.OwnView(self._records, self._nodes, node.launch.cluster)
         self.visitors = RemoteCommands(self.loop, node)
         self.seen_someone = time.monotonic()
         given = node.settings.get("letters")
         if given:
             key, (first, count) = bytes.fromhex(given["key"]), given["ids"]
-            self.desk.outbox = Outbox(
+            self.relay.outbox = Outbox(
                 self.log, self.new_stream, key, (first, count), self.runs, self.end, float(given["after_s"])
             )
         self._watch_others()
@@ -432,7 +432,7 @@ class HeadNode:
                 return
             line.send({"welcome": True})
             if role != "controller":
-                take = {"desk": self.desk.park, "client": self.desk.client, "agent": self.visitors.admit}[role]
+                take = {"desk": self.relay.park, "client": self.relay.client, "agent": self.visitors.admit}[role]
                 tls, sock = line.sock, None
                 self.loop.soon(lambda: take(TlsChannel(self.loop, tls)))
                 poke()
@@ -454,11 +454,11 @@ class HeadNode:
             if member.slot >= 0 and not member.ended:
                 for tail in member.tails:
                     tail.look()
-        self._look_for_company()
+        self._end_if_alone()
         self.step_files.look()
         self.loop.after(TAIL_S, self._look)
 
-    def _look_for_company(self) -> None:
+    def _end_if_alone(self) -> None:
         """End an allocation after ``alone_s`` without contact: its controller's machine may be off, and nodes cost."""
         limit = int(self.node.settings.get("alone_s", 0))
         if limit and time.monotonic() - self.seen_someone > limit and not self.alone:

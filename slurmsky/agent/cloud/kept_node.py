@@ -45,8 +45,8 @@ class KeptNodeService:
         self._scripts = os.path.join(agent.home, "scripts")
         agent.idle_s = idle_s
         self._spot = False  # a spot notice has arrived
-        desk = CommandRelay(agent.loop, os.path.join(agent.home, paths.SOCKET_NAME))
-        agent.roles["desk"] = desk.park
+        relay = CommandRelay(agent.loop, os.path.join(agent.home, paths.SOCKET_NAME))
+        agent.roles["desk"] = relay.park
         agent.roles["name"] = lambda channel: channel.send_json({"name": agent.node})
         agent.roles["files"] = FolderStore(agent.loop, agent.home).serve
         services = {"ping": self._ping, "same": self._same, "script": self._script, "reach": self._reach}

@@ -41,7 +41,7 @@ def serve_first(node: CloudNode) -> int:
     """Main program of the first node: runs the job, or replays the log of an earlier run on this node."""
     once, out = RunGuard(node.home, node.log_key), JobLogWriter(0, 0, node.log_key)
     listener = rendezvous.listen(node.addresses[0], node.settings["seed"])
-    company: Optional[DuplicateRunBarrier] = None
+    barrier: Optional[DuplicateRunBarrier] = None
     shipped, told_to_end = node.launch.restart_count, threading.Event()
 
     def pass_on(*_: object) -> None:
@@ -53,9 +53,9 @@ def serve_first(node: CloudNode) -> int:
         if earlier is not None and shipped > earlier.restart:
             once.displace()  # SkyPilot lost track of the earlier run, and our controller has counted a recovery
             break
-        if company is None and earlier is not None:
+        if barrier is None and earlier is not None:
             signal.signal(signal.SIGTERM, pass_on)
-            company = DuplicateRunBarrier(node, listener)
+            barrier = DuplicateRunBarrier(node, listener)
         once.pour(out.write)
         time.sleep(LOOK_S)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -70,8 +70,8 @@ def serve_first(node: CloudNode) -> int:
     if told_to_end.is_set():
         verdict = RunDecision.REPEAT  # SkyPilot takes the nodes down; our controller learns the reason from SkyPilot
     if verdict is RunDecision.RUN:
-        if company is not None:
-            company.dismiss("again")
+        if barrier is not None:
+            barrier.dismiss("again")
         once.clear()
         node.launch.restart_count = restart
         node.session = fresh_session(node.session, told.session)
@@ -88,7 +88,7 @@ def serve_first(node: CloudNode) -> int:
     elif code < 0 and earlier is not None:
         code = earlier.code
     if node.count > 1:
-        (company or DuplicateRunBarrier(node, listener)).dismiss("finish", 0.0 if told_to_end.is_set() else PATIENCE_S)
+        (barrier or DuplicateRunBarrier(node, listener)).dismiss("finish", 0.0 if told_to_end.is_set() else PATIENCE_S)
     return code if code >= 0 else 128 + signal.SIGTERM
 
 

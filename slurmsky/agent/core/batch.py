@@ -18,7 +18,7 @@ from ..job import file_opening, output_files
 from ..job.end_messages import SETUP_FAILED
 from ..job.environment import gpu_indices
 from ..process import processes, startup_files
-from ..process.usage_series import UsageSeries, keep
+from ..process.usage_series import UsageSeries, merge_into
 
 if TYPE_CHECKING:
     import resource
@@ -76,7 +76,7 @@ class BatchScript:
         self._setup_failed = False
         self.fault = ""
         self._exec_fault = processes.ExecFault()
-        self._course: Optional[UsageSeries] = None
+        self._series: Optional[UsageSeries] = None
         self._container: Optional[Container] = None
         self._container_said: list[str] = []  # messages of the container's creation, for the script's stderr
         self._preparing = False
@@ -183,8 +183,8 @@ class BatchScript:
             return
         self._tell_started()
         self._agent.orphans.expect(self.pid, (self._job.job_id, "batch"))
-        self._course = self._agent.sampler.course(gpu_indices(self._launch.shares[0].gres))
-        self._agent.sampler.watch(self.pid, self._course)
+        self._series = self._agent.sampler.open_series(gpu_indices(self._launch.shares[0].gres))
+        self._agent.sampler.watch(self.pid, self._series)
         self._agent.loop.child(self.pid, self._ended)
 
     def _tell_started(self) -> None:
@@ -343,8 +343,8 @@ class BatchScript:
             step.state = JobState.FAILED if step.exit_code else JobState.COMPLETED
         if usage is not None:
             step.usage = self._agent.sampler.finish(self.pid, usage, self._node)
-            if self._course is not None:
-                keep(step.usage, [self._agent.sampler.close(self._course)])
+            if self._series is not None:
+                merge_into(step.usage, [self._agent.sampler.close(self._series)])
         self._job.batch_over()
 
 

@@ -112,30 +112,30 @@ class Sampler:
         self._loop = loop
         self._tasks: dict[int, TaskUsage] = {}
         self._before: dict[int, int] = {}  # peak memory of a task's process before exec, by pid
-        self._courses: dict[int, UsageSeries] = {}  # by pid of the task
+        self._series_of: dict[int, UsageSeries] = {}  # by pid of the task
         self._gpus = GpuWatch(loop, INTERVAL_S)
         self._timer: Optional[Timer] = None
 
-    def course(self, gpus: Sequence[int] = ()) -> UsageSeries:
+    def open_series(self, gpus: Sequence[int] = ()) -> UsageSeries:
         """Start the usage series of a step with these GPUs; ``close`` ends it."""
         if gpus:
             self._gpus.use()
         return UsageSeries(time.monotonic(), gpus)
 
-    def close(self, course: UsageSeries) -> dict[str, Any]:
+    def close(self, series: UsageSeries) -> dict[str, Any]:
         """End a step's usage series, and return its record (``UsageSeries.record``)."""
-        if course.gpus:
+        if series.gpus:
             self._gpus.done()
-        for pid in course.pids:
-            self._courses.pop(pid, None)
-        return course.record(time.monotonic())
+        for pid in series.pids:
+            self._series_of.pop(pid, None)
+        return series.record(time.monotonic())
 
-    def watch(self, pid: int, course: UsageSeries) -> None:
+    def watch(self, pid: int, series: UsageSeries) -> None:
         """Start sampling a task of a step."""
         self._tasks[pid] = TaskUsage()
         self._before[pid] = own_peak() + _NEAR
-        self._courses[pid] = course
-        course.pids.add(pid)
+        self._series_of[pid] = series
+        series.pids.add(pid)
         if self._timer is None:
             self._timer = self._loop.after(FIRST_S, self._tick)
 
@@ -143,14 +143,14 @@ class Sampler:
         sums: dict[UsageSeries, list[float]] = {}
         for pid in list(self._tasks):
             now = self._look(pid)
-            course = self._courses.get(pid)
-            if now is not None and course is not None:
-                held = sums.setdefault(course, [0.0, 0.0])
+            series = self._series_of.get(pid)
+            if now is not None and series is not None:
+                held = sums.setdefault(series, [0.0, 0.0])
                 held[0] += now.user_s + now.system_s
                 held[1] += now.max_rss
-        for course, (cpu_s, memory) in sums.items():
-            course.watched = course.watched or self._gpus.knows(course.gpus)
-            course.look(time.monotonic(), cpu_s, memory, *self._gpus.sum(course.gpus))
+        for series, (cpu_s, memory) in sums.items():
+            series.watched = series.watched or self._gpus.knows(series.gpus)
+            series.look(time.monotonic(), cpu_s, memory, *self._gpus.sum(series.gpus))
         self._timer = self._loop.after(INTERVAL_S, self._tick) if self._tasks else None
 
     def look(self, pid: int) -> TaskUsage:
@@ -188,9 +188,9 @@ class Sampler:
         # other value.
         kept.disk_read = max(kept.disk_read, rusage.ru_inblock * 512)
         kept.disk_write = max(kept.disk_write, rusage.ru_oublock * 512)
-        course = self._courses.pop(pid, None)
-        if course is not None:
-            course.ended_cpu_s += kept.user_s + kept.system_s
+        series = self._series_of.pop(pid, None)
+        if series is not None:
+            series.ended_cpu_s += kept.user_s + kept.system_s
         return kept
 
     def finish(self, pid: int, rusage: resource.struct_rusage, node: str) -> Usage:

@@ -108,7 +108,7 @@ def _spread(pieces: Iterable[tuple[float, float, float]], bounds: Sequence[float
     return [value / width for value in sums]
 
 
-def keep(usage: Usage, records: Sequence[dict[str, Any]]) -> None:
+def merge_into(usage: Usage, records: Sequence[dict[str, Any]]) -> None:
     """Merge the usage series of a step's nodes into the step's Usage."""
     usage.series = merge(records)
     if "gpu" in usage.series:

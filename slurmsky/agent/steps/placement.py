@@ -45,7 +45,7 @@ class StepDemand:
     gpus_in_all: int = 0
 
 
-def pick(rooms: Sequence[NodeOffer], allowed: Iterable[int], wish: StepDemand) -> Union[list[int], PlacementVerdict]:
+def pick(rooms: Sequence[NodeOffer], allowed: Iterable[int], demand: StepDemand) -> Union[list[int], PlacementVerdict]:
     """Choose the indices of the step's nodes, in order. ``allowed``: nodes that -x does not exclude.
 
     >>> wide = StepDemand(1, 1, cpus=3)
@@ -54,15 +54,15 @@ def pick(rooms: Sequence[NodeOffer], allowed: Iterable[int], wish: StepDemand) -
     >>> pick([NodeOffer(2), NodeOffer(2)], range(2), wide)
     <PlacementVerdict.TOO_MANY: 'More processors requested than permitted'>
     """
-    search = _Search(rooms, wish)
+    search = _Search(rooms, demand)
     return search.look_at_nodes(allowed) or search.apply_node_names() or search.choose()
 
 
 class _Search:
-    def __init__(self, rooms: Sequence[NodeOffer], wish: StepDemand) -> None:
+    def __init__(self, rooms: Sequence[NodeOffer], demand: StepDemand) -> None:
         self.rooms = rooms
-        self.wish = wish
-        self.least, self.most = wish.least, wish.most
+        self.demand = demand
+        self.least, self.most = demand.least, demand.most
         self.usable: dict[int, int] = {}  # CPUs of a node that the step can use
         self.free: list[int] = []  # nodes that may be chosen, in order
         self.picked: list[int] = []
@@ -72,52 +72,52 @@ class _Search:
 
     def look_at_nodes(self, allowed: Iterable[int]) -> Optional[PlacementVerdict]:
         """Compute the CPUs that the step can use on each node."""
-        wish, hopeless = self.wish, 0
+        demand, hopeless = self.demand, 0
         for index in allowed:
             room = self.rooms[index]
             usable = room.cpus
-            if not wish.overlap:
+            if not demand.overlap:
                 self.blocked_cpus += room.used
-                usable = 0 if wish.whole and room.used else max(0, room.cpus - room.used)
+                usable = 0 if demand.whole and room.used else max(0, room.cpus - room.used)
                 if not usable:
                     self.blocked_nodes += 1
                     continue
-            if wish.gpus_here:
-                ever = usable if room.gpus >= wish.gpus_here else 0
-                now = usable if (room.gpus if wish.overlap else room.gpus_free) >= wish.gpus_here else 0
+            if demand.gpus_here:
+                ever = usable if room.gpus >= demand.gpus_here else 0
+                now = usable if (room.gpus if demand.overlap else room.gpus_free) >= demand.gpus_here else 0
                 hopeless += not ever
                 self.short_cpus += ever - now
                 if not now:
-                    if wish.least == len(self.rooms):
+                    if demand.least == len(self.rooms):
                         return PlacementVerdict.BUSY if ever else PlacementVerdict.BAD_GRES
                     self.short_nodes += 1
                     continue
             self.usable[index] = usable
             self.free.append(index)
-        return PlacementVerdict.BAD_GRES if hopeless > len(self.rooms) - wish.least else None
+        return PlacementVerdict.BAD_GRES if hopeless > len(self.rooms) - demand.least else None
 
     def apply_node_names(self) -> Optional[PlacementVerdict]:
         """Apply -w and -r: choose the named nodes first, or among them where they exceed the need; -r skips nodes."""
-        wish = self.wish
-        if wish.named:
-            if not wish.named <= set(self.free):
+        demand = self.demand
+        if demand.named:
+            if not demand.named <= set(self.free):
                 waits = self.blocked_nodes or self.short_nodes
                 return PlacementVerdict.BUSY if waits else PlacementVerdict.TOO_MUCH_MEMORY
-            if wish.arbitrary:
-                self.least = len(wish.named)
-            if len(wish.named) > self.most:
+            if demand.arbitrary:
+                self.least = len(demand.named)
+            if len(demand.named) > self.most:
                 return PlacementVerdict.UNAVAILABLE
-            if len(wish.named) > self.least:
-                self.free = sorted(wish.named)
+            if len(demand.named) > self.least:
+                self.free = sorted(demand.named)
             else:
-                self._take(sorted(wish.named))
+                self._take(sorted(demand.named))
         self._only_with_gpus()
-        self.free = [index for index in self.free if index >= wish.relative]
+        self.free = [index for index in self.free if index >= demand.relative]
         return None
 
     def _only_with_gpus(self) -> None:
         """Restrict --gpus steps to nodes with GPUs: first those with an equal share, then those with fewer."""
-        left = self.wish.gpus_in_all
+        left = self.demand.gpus_in_all
         if not left:
             return
         limit = -(-left // max(1, self.least))
@@ -125,7 +125,7 @@ class _Search:
         while limit >= 0:
             fewer = -1
             for index in self.free:
-                have = self.rooms[index].gpus if self.wish.overlap else self.rooms[index].gpus_free
+                have = self.rooms[index].gpus if self.demand.overlap else self.rooms[index].gpus_free
                 if index in found:
                     continue
                 if have >= limit:
@@ -140,18 +140,18 @@ class _Search:
 
     def choose(self) -> Union[list[int], PlacementVerdict]:
         """Choose from the idle nodes if they suffice, else from all free nodes."""
-        wish = self.wish
+        demand = self.demand
         sizes = {room.cpus for room in self.rooms}
-        if wish.cpus and len(sizes) == 1:
-            self.least = max(self.least, -(-wish.cpus // max(1, *sizes, 1)))
-            if wish.pack:
+        if demand.cpus and len(sizes) == 1:
+            self.least = max(self.least, -(-demand.cpus // max(1, *sizes, 1)))
+            if demand.pack:
                 self.most = self.least
             if self.most < self.least:
                 return PlacementVerdict.TOO_MANY
         if len(self.free) + len(self.picked) < self.least:
             return PlacementVerdict.BUSY
         # With -r, Slurm does not prefer idle nodes.
-        idle = [] if wish.relative else [index for index in self.free if self.rooms[index].idle]
+        idle = [] if demand.relative else [index for index in self.free if self.rooms[index].idle]
         needed = self.least - len(self.picked)
         if needed > 0 and not (self._enough(idle, needed) or self._enough(self.free, needed)):
             return self._missing(len(self.picked) + (len(self.free) if len(self.free) >= needed else 0))
@@ -161,7 +161,7 @@ class _Search:
         """Take nodes of ``pool``, up to the step's maximum, with enough CPUs in all; False if there are too few."""
         if len(pool) < needed:
             return False
-        cpus = max(0, self.wish.cpus - sum(self.usable[index] for index in self.picked))
+        cpus = max(0, self.demand.cpus - sum(self.usable[index] for index in self.picked))
         nodes = min(max(self.most, self.least) - len(self.picked), len(pool))
         found = _by_cpus([(index, self.usable[index]) for index in pool], nodes, cpus)
         if found is None:
@@ -178,7 +178,7 @@ class _Search:
 
     def _add_cpus(self) -> Union[list[int], PlacementVerdict]:
         """Add nodes until the step has enough CPUs."""
-        wanted = self.wish.cpus
+        wanted = self.demand.cpus
         have = sum(self.usable[index] for index in self.picked)
         while wanted > have and self.free and len(self.picked) < self.most:
             have += self.usable[self.free[0]]

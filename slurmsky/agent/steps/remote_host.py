@@ -43,9 +43,9 @@ class _Wired:
     def mpi(self, message: dict[str, Any]) -> None:
         self.channel.send_json({"ev": "mpi", "message": message})
 
-    def over(self, course: dict[str, Any]) -> None:
+    def over(self, series: dict[str, Any]) -> None:
         self.channel.on_close = lambda: None
-        self.channel.send_json({"ev": "over", "course": course})
+        self.channel.send_json({"ev": "over", "series": series})
         self.channel.close()
 
 

@@ -213,7 +213,7 @@ def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> Ste
         raise StepRefused(placement.PlacementVerdict.BAD_GRES.value, asked.notes, plain=True)
     if step_gpus.other_type(spec, shares):
         raise StepRefused(placement.PlacementVerdict.BAD_GRES.value, asked.notes)
-    gpus = step_gpus.wish(step, launch)
+    gpus = step_gpus.demand(step, launch)
     ntasks = _task_count(step, rooms, asked, gpus, overlap)
     distribution, plane_size, pack = _distribution(spec, ntasks, asked.least)
     picked = _pick(shares, rooms, step, asked, gpus, ntasks, exact, overlap, pack, launch.elastic)
@@ -312,7 +312,7 @@ def _pick(
     places = {share.name: index for index, share in enumerate(shares)}
     if not places.keys() >= set(asked.named):
         raise StepRefused(placement.PlacementVerdict.UNAVAILABLE.value, asked.notes)
-    wish = placement.StepDemand(
+    demand = placement.StepDemand(
         least=asked.least,
         most=asked.most,
         cpus=cpus,
@@ -325,7 +325,7 @@ def _pick(
         gpus_here=gpus.least_here(asked.most),
         gpus_in_all=gpus.in_all,
     )
-    found = placement.pick(rooms, asked.allowed, wish)
+    found = placement.pick(rooms, asked.allowed, demand)
     if found is placement.PlacementVerdict.BUSY:
         raise StepBusy(found.value)
     if isinstance(found, placement.PlacementVerdict):

@@ -53,7 +53,7 @@ def number(text: Optional[str]) -> Optional[int]:
     return total
 
 
-def wish(step: StepSpec, launch: Launch) -> GpuDemand:
+def demand(step: StepSpec, launch: Launch) -> GpuDemand:
     """The step's GPU request, else its job's. Steps do not get GPUs added by --exclusive by default."""
     spec = step.job
     if (spec.gres or "").lower() == "none":

@@ -41,7 +41,7 @@ class StepHost:
         self.key = (plan.job_id, plan.step_id)
         self._by_rank = {task.rank: task for task in self.tasks}
         self._over = False
-        self._course: Optional[UsageSeries] = None
+        self._series: Optional[UsageSeries] = None
         self._sweeping = False
         self._swept_at = 0.0
         self._epilogs = 0
@@ -79,7 +79,7 @@ class StepHost:
     def start(self) -> None:
         """Start all tasks. Files that cannot be opened end the step as slurmstepd ends it."""
         self.agent.hosted[self.key] = process_tree.now_boot()
-        self._course = self.agent.sampler.course(self._devices())
+        self._series = self.agent.sampler.open_series(self._devices())
         if self.plan.container is None:
             self._prepare_mpi()
             return
@@ -259,8 +259,8 @@ class StepHost:
             for fd in set(theirs):
                 os.close(fd)
         self.agent.orphans.expect(task.pid, self.key)
-        if self._course is not None:
-            self.agent.sampler.watch(task.pid, self._course)
+        if self._series is not None:
+            self.agent.sampler.watch(task.pid, self._series)
         self.agent.loop.child(task.pid, lambda status, usage: self._exited(task, status, usage))
 
     # --- streams
@@ -359,7 +359,7 @@ class StepHost:
         if self._container is not None:
             self._container.close()
         self.agent.hosted_no_more(self.key)
-        self.sink.over(self.agent.sampler.close(self._course) if self._course is not None else {})
+        self.sink.over(self.agent.sampler.close(self._series) if self._series is not None else {})
 
     def _sweep(self) -> None:
         self._sweeping = False

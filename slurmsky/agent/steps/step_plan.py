@@ -29,8 +29,8 @@ class Sink(Protocol):
     def mpi(self, message: dict[str, Any]) -> None:
         """The node's PMI or PMIx server sends a message to the head agent."""
 
-    def over(self, course: dict[str, Any]) -> None:
-        """The step has ended on the node; ``course``: its usage series there."""
+    def over(self, series: dict[str, Any]) -> None:
+        """The step has ended on the node; ``series``: its usage series there."""
 
 
 @dataclass

@@ -20,7 +20,7 @@ from ..mpi.pmi import Exchange
 from ..net import endpoints
 from ..net.channel import Channel
 from ..process.process_usage import TaskUsage, combine
-from ..process.usage_series import keep
+from ..process.usage_series import merge_into
 from .step_allocation import StepShape
 from .step_host import StepHost
 from .step_plan import TASK_INPUT, TASK_OUTPUT, StepPlan
@@ -77,9 +77,9 @@ class _Part:
     def mpi(self, message: dict[str, Any]) -> None:
         self.run.mpi(self.index, message)
 
-    def over(self, course: dict[str, Any]) -> None:
+    def over(self, series: dict[str, Any]) -> None:
         self.ended = True
-        self.run.courses.append(course)
+        self.run.node_series.append(series)
         self.run.part_over()
 
 
@@ -164,12 +164,12 @@ class _Remote(_Part):
         elif event == "look" and self._on_look is not None:
             self._on_look({int(rank): usage for rank, usage in message["usage"].items()})
         elif event == "over":
-            self._finished(message.get("course", {}))
+            self._finished(message.get("series", {}))
 
-    def _finished(self, course: dict[str, Any]) -> None:
+    def _finished(self, series: dict[str, Any]) -> None:
         self.channel.on_close = lambda: None
         self.channel.close()
-        self.over(course)
+        self.over(series)
 
     def _lost(self) -> None:
         # The node's agent has failed, and its tasks with it.
@@ -203,7 +203,7 @@ class StepRun:
         #: called when the step's time limit changes to an epoch second (None: no limit)
         self.on_limit: Callable[[Optional[float]], None] = lambda end_time: None
         self.on_stdin: Callable[[int], None] = lambda count: None
-        self.courses: list[dict[str, Any]] = []  # usage series of the nodes that have ended
+        self.node_series: list[dict[str, Any]] = []  # usage series of the nodes that have ended
         self.failed_nodes: list[str] = []
         self.cause = ""
         self.argv0 = record.name  # the program of its first task, as it was named
@@ -293,7 +293,7 @@ class StepRun:
         self._over = True
         for record, ranks in self._records:
             self._record_end(record, frozenset(ranks))
-        keep(self.record.usage, self.courses)  # merged over all nodes
+        merge_into(self.record.usage, self.node_series)  # merged over all nodes
         self.job.derived_exit = max(self.job.derived_exit, *(record.exit_code for record, _ in self._records))
         self._tell()
         self.job.step_over(self.step_id)

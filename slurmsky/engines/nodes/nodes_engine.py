@@ -21,11 +21,11 @@ from ..base import EngineError, NodeUnavailable, OnEvent, background, cancel_all
 from ..local.local_engine import OUTDATED, AgentLink, LocalEngine, _Placed
 from ..powered import Order
 from .agent_requests import ANSWER_S, AgentRequests
-from .command_doors import CommandDoors
 from .fleet import Fleet
 from .neighbourhoods import Neighbourhoods
 from .node_lines import NodeConnections, Streams
 from .node_setup import NodeSetup
+from .node_sockets import NodeSockets
 from .provider import Provider
 from .reconnecting import Reconnecting
 from .remote_files import RemoteFiles
@@ -74,7 +74,7 @@ class NodesEngine(LocalEngine):
         self._early: dict[str, Event] = {}  # job lists that arrived before their connection was ready
         self._last_message: dict[str, float] = {}  # loop time of each agent's last message
         adapt = self._setup.request_there
-        self._doors = CommandDoors(self.folder / "doors", home / paths.SOCKET_NAME, self._streams, adapt)
+        self._sockets = NodeSockets(self.folder / "doors", home / paths.SOCKET_NAME, self._streams, adapt)
         self._reconnecting = Reconnecting(self.fleet, provider, self.link, self._show, self.lose)
         self._not_sent: dict[int, int] = {}  # jobs whose launch has not been sent yet, with their run
         self._pinging: asyncio.Task[None] | None = None
@@ -108,7 +108,7 @@ class NodesEngine(LocalEngine):
     def _drop(self, node: str) -> None:
         """Close the connection to a node that is lost or being powered down."""
         self._reconnecting.drop(node)
-        self._doors.drop(node)
+        self._sockets.drop(node)
         link = self._links.pop(node, None)
         if link is not None:
             link.close()
@@ -136,7 +136,7 @@ class NodesEngine(LocalEngine):
     # --- connections
 
     def _socket(self, node: str) -> Path:
-        return self._doors.path(node)
+        return self._sockets.path(node)
 
     def _address(self, node: str) -> str:
         return self.fleet.address(node)
@@ -175,7 +175,7 @@ class NodesEngine(LocalEngine):
             raise EngineError(f"the agent of node {node} does not answer: {error}") from None
         self._links[node] = link
         self._last_message[node] = loop.time()
-        await self._doors.open(node)
+        await self._sockets.open(node)
         await self._files.resume(node)
         if link.outdated:
             self._on_event(Power(node=node, state="outdated", why=OUTDATED))
@@ -379,7 +379,7 @@ class NodesEngine(LocalEngine):
 
     def agent_address(self, job_id: int) -> str | None:
         placed = self._placed.get(job_id)
-        if placed is None or not placed.ready or not self._doors.has(placed.nodes[0]):
+        if placed is None or not placed.ready or not self._sockets.has(placed.nodes[0]):
             return None
         return str(self._socket(placed.nodes[0]))
 
@@ -399,7 +399,7 @@ class NodesEngine(LocalEngine):
         self.fleet.close()
         if self._pinging is not None:
             self._pinging.cancel()
-        tasks = [*self._reconnecting.running(), *self._doors.close(), *self._starting.values()]
+        tasks = [*self._reconnecting.running(), *self._sockets.close(), *self._starting.values()]
         for link in list(self._links.values()):
             link.close()
         self._files.close()

@@ -34,7 +34,7 @@ class HeadNodeSession:
         self._reach: NodeAccess | None = None
         self._parked: asyncio.Task[None] | None = None
         self._showing: asyncio.Task[None] | None = None
-        self._door: ProxySocket | None = None
+        self._proxy: ProxySocket | None = None
         self._opening: asyncio.Task[None] | None = None
 
     def open(self, address: str, cluster: str, on_open: Callable[[], None]) -> None:
@@ -49,17 +49,17 @@ class HeadNodeSession:
             self._parked = asyncio.ensure_future(keep_parked(line, self._controller))
         if cluster and self._showing is None:
             self._showing = asyncio.ensure_future(keep_showing(line))
-        if self._door is None:
-            self._door = ProxySocket(self._folder / "door.sock", line, self._controller, self._allowed)
-            self._opening = asyncio.ensure_future(self._open_door(self._door, on_open))
+        if self._proxy is None:
+            self._proxy = ProxySocket(self._folder / "door.sock", line, self._controller, self._allowed)
+            self._opening = asyncio.ensure_future(self._open_proxy(self._proxy, on_open))
 
     @staticmethod
-    async def _open_door(door: ProxySocket, on_open: Callable[[], None]) -> None:
+    async def _open_proxy(proxy: ProxySocket, on_open: Callable[[], None]) -> None:
         try:
-            await door.open()
+            await proxy.open()
         except OSError as error:
-            log.warning("%s: %s", door.path, error)
-        if door.is_open:  # otherwise it was closed meanwhile
+            log.warning("%s: %s", proxy.path, error)
+        if proxy.is_open:  # otherwise it was closed meanwhile
             on_open()
 
     async def send(self, address: str, cluster: str, message: dict[str, Any]) -> None:
@@ -72,9 +72,9 @@ class HeadNodeSession:
         return self._reach.problem if self._reach is not None else ""
 
     @property
-    def door(self) -> str | None:
+    def address(self) -> str | None:
         """Path of the local socket that forwards to the node, once it exists."""
-        return str(self._door.path) if self._door is not None and self._door.is_open else None
+        return str(self._proxy.path) if self._proxy is not None and self._proxy.is_open else None
 
     def _way(self, address: str, cluster: str) -> NodeAccess:
         """The access to the first node's current address."""
@@ -94,7 +94,7 @@ class HeadNodeSession:
             if task is not None:
                 task.cancel()
         self._parked = self._showing = None
-        if self._door is not None:
-            self._door.close()
-            self._door = None
+        if self._proxy is not None:
+            self._proxy.close()
+            self._proxy = None
         self._leave()

@@ -26,10 +26,10 @@ class NotLaunched(EngineError):
 
 
 class Launcher:
-    """Launches, cancels and releases jobs. ``carrier``: returns the backend of a job."""
+    """Launches, cancels and releases jobs. ``backend``: returns the backend of a job."""
 
-    def __init__(self, carrier: Callable[[Record], LaunchBackend]) -> None:
-        self._carrier = carrier
+    def __init__(self, backend: Callable[[Record], LaunchBackend]) -> None:
+        self._backend = backend
 
     async def launch(self, watch: JobWatch, say: Callable[[str, SkyError | None], None]) -> bool:
         """Launch the job exactly once, whatever fails meanwhile.
@@ -37,13 +37,13 @@ class Launcher:
         ``say`` receives the progress, and the error that delays SkyPilot. Returns False when the job is no longer
         wanted. Raises NotLaunched.
         """
-        record, carrier = watch.record, self._carrier(watch.record)
+        record, backend = watch.record, self._backend(watch.record)
         asked_before = record.phase == "launching"
         for attempt in itertools.count():
             if record.phase == "over" or (record.unwanted and not asked_before):
                 break
             try:
-                found = await carrier.find(record) if asked_before else 0
+                found = await backend.find(record) if asked_before else 0
                 if not found:
                     if record.unwanted:
                         break
@@ -51,7 +51,7 @@ class Launcher:
                     watch.save()
                     if attempt == 0:
                         say(_first_words(watch), None)
-                    found = await carrier.launch(record, watch.folder, watch.save)
+                    found = await backend.launch(record, watch.folder, watch.save)
                 if found:
                     record.managed_job_id, record.phase = found, "launched"
                     watch.save()
@@ -71,13 +71,13 @@ class Launcher:
 
     async def cancel(self, watch: JobWatch) -> None:
         """Cancel the job and all that runs in it. Raises SkyError when SkyPilot refuses."""
-        await self._insist(watch, self._carrier(watch.record).cancel)
+        await self._insist(watch, self._backend(watch.record).cancel)
 
     async def release(self, watch: JobWatch) -> None:
         """Release the nodes of an ended run, with retries until the server answers. Raises SkyError."""
-        carrier = self._carrier(watch.record)
-        await self._insist(watch, carrier.release)
-        watch.record.phase = "ending" if carrier.lingers(watch.record) else "over"
+        backend = self._backend(watch.record)
+        await self._insist(watch, backend.release)
+        watch.record.phase = "ending" if backend.lingers(watch.record) else "over"
         watch.record.ended_at = time.time()
         watch.save()
 

@@ -19,10 +19,10 @@ _NO_NODES = ("STARTING", "RECOVERING")  # statuses of a job that waits for nodes
 
 
 class Followers:
-    """All tasks that follow logs. ``carrier``: returns the backend that provides a job's log."""
+    """All tasks that follow logs. ``backend``: returns the backend that provides a job's log."""
 
-    def __init__(self, carrier: Callable[[Record], LaunchBackend], states: StatePoller) -> None:
-        self._carrier = carrier
+    def __init__(self, backend: Callable[[Record], LaunchBackend], states: StatePoller) -> None:
+        self._backend = backend
         self._states = states
         self._seats = asyncio.Semaphore(intervals.FOLLOWERS)
         self._waiting = 0
@@ -67,7 +67,7 @@ class Followers:
         watch.following = True
         began = time.monotonic()
         try:
-            async for chunk in self._carrier(watch.record).logs(watch.record, follow=True):
+            async for chunk in self._backend(watch.record).logs(watch.record, follow=True):
                 watch.feed(chunk)
                 silent = min(intervals.SILENT_S * 2**watch.silent_reads, intervals.SILENT_MOST_S)
                 since = max(began, watch.last_news, watch.status_since)
@@ -92,7 +92,7 @@ class Followers:
             await asyncio.sleep(pause)
             try:
                 watch.decoder.reconnect()
-                async for chunk in self._carrier(record).logs(record, follow=False):
+                async for chunk in self._backend(record).logs(record, follow=False):
                     watch.feed(chunk)
                 watch.finish()
             except SkyError as error:

@@ -77,17 +77,17 @@ class SkyEngine:
         self._managed_jobs, self._clusters = ManagedJobBackend(client), Clusters(client)
         self._batches = BatchLaunch(client, self._managed_jobs)
         self._watches: dict[int, JobWatch] = {}
-        self._contacts: dict[Path, HeadNodeSession] = {}  # by the run's folder
+        self._head_sessions: dict[Path, HeadNodeSession] = {}  # by the run's folder
         self._arrays: dict[int, Batcher[Launch]] = {}  # elements that start together, by array
         self._starting: dict[int, asyncio.Future[None]] = {}  # jobs whose shipment is being prepared
         self._tasks: set[asyncio.Task[None]] = set()
-        self._launcher = Launcher(self._carrier)
+        self._launcher = Launcher(self._backend)
         self._ended = EndedRuns(self.folder / "ended", self._launcher.cancel)
         self._states = StatePoller(
-            client, site.sky.queue_poll_s, lambda: [*self._watches.values(), *self._ended], self._carrier,
+            client, site.sky.queue_poll_s, lambda: [*self._watches.values(), *self._ended], self._backend,
             self._status_reported, self._server_unavailable, self._status_after_end, self._ended.gone,
         )  # fmt: skip
-        self._followers = Followers(self._carrier, self._states)
+        self._followers = Followers(self._backend, self._states)
 
     # --- requests of the controller
 
@@ -297,15 +297,15 @@ class SkyEngine:
     def agent_address(self, job_id: int) -> str | None:
         """A local socket that forwards to the job's first node, once the node has reported its address."""
         watch = self._watches.get(job_id)
-        contact = self._contacts.get(watch.folder) if watch is not None else None
-        return contact.door if contact is not None else None
+        session = self._head_sessions.get(watch.folder) if watch is not None else None
+        return session.address if session is not None else None
 
     def out_of_reach(self, job_id: int) -> str:
         watch = self._watches.get(job_id)
-        contact = self._contacts.get(watch.folder) if watch is not None else None
-        if contact is None or not contact.problem:
+        session = self._head_sessions.get(watch.folder) if watch is not None else None
+        if session is None or not session.problem:
             return ""
-        return f"the nodes of job {job_id} cannot be reached from this machine ({contact.problem}): only scancel works"
+        return f"the nodes of job {job_id} cannot be reached from this machine ({session.problem}): only scancel works"
 
     def price_question(self, components: Sequence[tuple[JobSpec, str]]) -> PriceQuestion | None:
         """The key that jobs of equal price share, and a function that queries SkyPilot for it; None: infeasible."""
@@ -380,7 +380,7 @@ class SkyEngine:
             self._spawn(self._judge_end(watch, event))
             return
         if isinstance(event, Started):
-            self._open_contact(watch)
+            self._open_head_session(watch)
             if not watch.record.slots_taken:
                 watch.record.slots_taken = True
                 waits = EngineState(reason="JobArrayTaskLimit", comment=watch.record.said)
@@ -390,7 +390,7 @@ class SkyEngine:
         # The restart count is ours: SkyPilot cannot update the shipment at a remote server after a restart.
         self._on_event(event.but(run=watch.record.restart, node=""))
 
-    def _open_contact(self, watch: JobWatch) -> None:
+    def _open_head_session(self, watch: JobWatch) -> None:
         record = watch.record
 
         def here() -> None:
@@ -398,21 +398,21 @@ class SkyEngine:
                 self._on_event(JobReachable(job_id=job_id, run=record.restart))
 
         if record.control:
-            self._contact(watch).open(record.control, record.name if record.cluster else "", here)
+            self._head_session(watch).open(record.control, record.name if record.cluster else "", here)
 
-    def _contact(self, watch: JobWatch) -> HeadNodeSession:
+    def _head_session(self, watch: JobWatch) -> HeadNodeSession:
         """The session with the first node of a job's run."""
-        contact = self._contacts.get(watch.folder)
-        if contact is None:
+        session = self._head_sessions.get(watch.folder)
+        if session is None:
             sky, on_attempt = self.site.sky, functools.partial(reached.note, self.folder, watch.record.kind)
-            contact = HeadNodeSession(watch.folder, self.socket, sky.reach, on_attempt, sky.credentials)
-            self._contacts[watch.folder] = contact
-        return contact
+            session = HeadNodeSession(watch.folder, self.socket, sky.reach, on_attempt, sky.credentials)
+            self._head_sessions[watch.folder] = session
+        return session
 
     def _leave(self, watch: JobWatch) -> None:
-        contact = self._contacts.pop(watch.folder, None)
-        if contact is not None:
-            contact.close()
+        session = self._head_sessions.pop(watch.folder, None)
+        if session is not None:
+            session.close()
 
     def _take_requests(self, watch: JobWatch) -> None:
         """Run the requests in the job's log, one after the other."""
@@ -503,7 +503,7 @@ class SkyEngine:
             if record.unwanted and not record.started:
                 await self._launcher.cancel(watch)
             if record.started and record.open:
-                self._open_contact(watch)
+                self._open_head_session(watch)
             if not await self._followers.follow(watch):
                 await self._last_look(watch)
             await self._launcher.release(watch)
@@ -539,7 +539,7 @@ class SkyEngine:
             self._end_all(watch, "CANCELLED", 0, "None")
         return launched
 
-    def _carrier(self, record: Record) -> LaunchBackend:
+    def _backend(self, record: Record) -> LaunchBackend:
         """The backend that provides a job's nodes."""
         if record.cluster:
             return self._clusters
@@ -665,7 +665,7 @@ class SkyEngine:
         watch = await self._packed(job_id)
         cluster = watch.record.name if watch.record.cluster else ""
         try:
-            await self._contact(watch).send(watch.record.control, cluster, message)
+            await self._head_session(watch).send(watch.record.control, cluster, message)
         except head_connection.NoControl as error:
             raise EngineError(f"the nodes of job {job_id} cannot be reached from here: {error}") from error
 

@@ -80,7 +80,7 @@ class StatePoller:
         client: Client,
         queue_poll_s: float,
         watches: Callable[[], Iterable[JobWatch]],
-        carrier: Callable[[Record], LaunchBackend],
+        backend: Callable[[Record], LaunchBackend],
         on_news: Callable[[JobWatch, StatusAnswer, bool], None],
         on_silence: Callable[[JobWatch, SkyError], None],
         on_late: Callable[[JobWatch, StatusAnswer], None],
@@ -89,7 +89,7 @@ class StatePoller:
         self._client = client
         self._queue_poll_s = queue_poll_s
         self._watches = watches
-        self._carrier = carrier
+        self._backend = backend
         self._on_news = on_news
         self._on_silence = on_silence
         self._on_late = on_late
@@ -154,7 +154,7 @@ class StatePoller:
         asked = record.managed_job_id
         if record.phase not in _AT_SKYPILOT:
             return
-        found = await self._carrier(record).status(record, not watch.following)
+        found = await self._backend(record).status(record, not watch.following)
         if record.phase in _AT_SKYPILOT and record.managed_job_id == asked:
             self._take(watch, StatusAnswer(*found))
 

@@ -10,7 +10,7 @@ import pytest
 
 from slurmsky.agent.net.event_loop import Loop
 from slurmsky.agent.process.gpu_watch import GpuWatch
-from slurmsky.agent.process.usage_series import MOST, PARTS, UsageSeries, keep, merge
+from slurmsky.agent.process.usage_series import MOST, PARTS, UsageSeries, merge, merge_into
 from slurmsky.model.codec import step_to_message
 from slurmsky.model.job import Step, Usage
 
@@ -19,13 +19,13 @@ MIB = 1 << 20
 
 def ran(seconds: int, every: int = 5, gpus: tuple[int, ...] = ()) -> UsageSeries:
     """Two CPUs in the first half of its life and none in the second; its memory grows by a MiB a second."""
-    course = UsageSeries(1000.0, gpus)
-    course.watched = bool(gpus)
+    series = UsageSeries(1000.0, gpus)
+    series.watched = bool(gpus)
     for second in range(every, seconds, every):
         cpu = 2.0 * min(second, seconds / 2)
-        course.look(1000.0 + second, cpu, second * MIB, 1.5 if gpus else 0.0, 10 * MIB if gpus else 0.0)
-    course.ended_cpu_s = float(seconds)
-    return course
+        series.look(1000.0 + second, cpu, second * MIB, 1.5 if gpus else 0.0, 10 * MIB if gpus else 0.0)
+    series.ended_cpu_s = float(seconds)
+    return series
 
 
 @pytest.mark.parametrize("seconds", [60, 600, 3600, 90000])
@@ -41,32 +41,32 @@ def test_a_series_holds_the_use_over_time(seconds: int) -> None:
 
 
 def test_points_are_bounded_and_even() -> None:
-    course = UsageSeries(0.0)
+    series = UsageSeries(0.0)
     for second in range(5, 500000, 5):
-        course.look(float(second), second / 2, MIB)
-        assert len(course._points) <= MOST + 1
-    widths = [after[0] - before[0] for before, after in zip(course._points, course._points[1:], strict=False)]
+        series.look(float(second), second / 2, MIB)
+        assert len(series._points) <= MOST + 1
+    widths = [after[0] - before[0] for before, after in zip(series._points, series._points[1:], strict=False)]
     assert max(widths) < 4 * min(widths)
 
 
 def test_a_short_step_has_no_series() -> None:
-    course = UsageSeries(0.0)
-    assert course.record(0.1) == {}
-    course.look(0.5, 0.4, MIB)
-    assert course.record(0.7) == {} and merge([{}, {}]) == {}
+    series = UsageSeries(0.0)
+    assert series.record(0.1) == {}
+    series.look(0.5, 0.4, MIB)
+    assert series.record(0.7) == {} and merge([{}, {}]) == {}
 
 
 def test_gpus_that_were_idle_all_the_time_are_known() -> None:
-    course = UsageSeries(0.0, (0,))
-    course.watched = True
+    series = UsageSeries(0.0, (0,))
+    series.watched = True
     for second in range(5, 60, 5):
-        course.look(float(second), 1.0, MIB, 0.0, 0.0)
+        series.look(float(second), 1.0, MIB, 0.0, 0.0)
     usage = Usage()
-    keep(usage, [course.record(60.0)])
+    merge_into(usage, [series.record(60.0)])
     assert (usage.gpu_s, set(usage.series["gpu"])) == (0.0, {0.0})
     assert step_to_message(Step(1, "0", "x", usage=usage))["usage"]["gpu_s"] == 0.0
     none = Usage()
-    keep(none, [ran(60).record(1060.0)])
+    merge_into(none, [ran(60).record(1060.0)])
     assert none.gpu_s is None and "gpu" not in none.series
 
 

@@ -15,7 +15,7 @@ from .node_lines import Streams
 Adapt = Callable[[str, wire.CommandRequest], wire.CommandRequest]
 
 
-class CommandDoors:
+class NodeSockets:
     """``connect(node, role)`` opens a connection to an agent; ``adapt`` rewrites a request for the node."""
 
     def __init__(
@@ -45,7 +45,7 @@ class CommandDoors:
         async def to_agent(_hello: dict[str, Any]) -> Streams:
             return await self._connect(node, "")
 
-        async def to_desk(_hello: dict[str, Any]) -> Streams:
+        async def to_relay(_hello: dict[str, Any]) -> Streams:
             return await self._connect(node, "desk")
 
         def adapt(request: wire.CommandRequest) -> wire.CommandRequest:
@@ -53,7 +53,7 @@ class CommandDoors:
 
         socket = self._sockets[node] = ProxySocket(self.path(node), to_agent, self._controller, adapt=adapt)
         await socket.open()
-        self._parked[node] = asyncio.ensure_future(keep_parked(to_desk, self._controller))
+        self._parked[node] = asyncio.ensure_future(keep_parked(to_relay, self._controller))
 
     def drop(self, node: str) -> None:
         """Close the sockets and connections of a node that is lost or being powered down."""
