@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...controller.command_context import CommandContext
+from ...language.key_values import fits
 from ...options import help as helps
 from ...options.query import ScontrolQuery, parse_scontrol
 from ...options.table import load
@@ -29,7 +30,7 @@ from . import (
     update_nodes,
     update_partitions,
 )
-from .job_keys import fits, strtoll
+from .update_values import strtoll
 
 Words = Sequence[str]
 Answer = int | Awaitable[int]

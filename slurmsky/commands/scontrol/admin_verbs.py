@@ -22,7 +22,7 @@ from ...report.text import show_config as report_config
 from ...report.text.units import Clock, format_minutes
 from .._files import opener
 from . import update_nodes
-from .job_keys import strtoll
+from .update_values import strtoll
 
 Words = Sequence[str]
 

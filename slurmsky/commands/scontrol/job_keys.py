@@ -1,154 +1,116 @@
-"""Keys of scontrol update JobId=: shortest prefix, parser and resulting change.
+"""The table of keys of scontrol update JobId=.
 
-The keys are in lookup order, and the first key that fits wins. Source: src/scontrol/update_job.c
-scontrol_update_job, common/proc_args.c parse_uint16, get_resource_arg_range, verify_node_count.
+The keys are in lookup order, and the first key that fits wins. Source: src/scontrol/update_job.c scontrol_update_job,
+common/proc_args.c get_resource_arg_range, verify_node_count.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 from ...controller.command_context import CommandContext
+from ...controller.slurm_errors import SlurmError
 from ...language import mailtype, nodecount, timelimit, timespec
+from ...language.key_values import NOTHING, Given, Key, KeyTable, choose
 from ...language.syntax_errors import LanguageError, NodeCountError
+from ...model.job import Job
 from ...model.spec import INFINITE
+from ..common import job_targets
+from ..common.caller_settings import find_user
+from .update_values import Read, Unreadable, count, error, minutes, strtoll, texts, unsupported
 
 NICE_MOST = 2147483645
-_NO_VAL64, _NO_VAL, _NO_VAL16 = (1 << 64) - 2, (1 << 32) - 2, (1 << 16) - 2
-
-Found = Mapping[str, Any]
 
 
-class Unreadable(Exception):
-    """A value that scontrol itself refuses, with the lines it prints and its exit code."""
-
-    def __init__(self, *lines: str, code: int = 1) -> None:
-        super().__init__(*lines)
-        self.lines = lines
-        self.code = code
-
-
-def error(text: str) -> Unreadable:
-    """A line as scontrol's log prints it."""
-    return Unreadable(f"scontrol: error: {text}")
-
-
-#: parses a value; returns the wanted change of the job
-Read = Callable[[CommandContext, str], Found]
-
-
-@dataclass(frozen=True)
-class Key:
-    name: str
-    letters: int
-    read: Read
-
-
-def strtoll(text: str) -> tuple[int, str]:
-    """Like C's strtoll: the number at the start of a text (0 for none), and the rest."""
-    match = re.match(r"\s*([+-]?\d+)", text)
-    return (int(match[1]), text[match.end() :]) if match else (0, text)
-
-
-def unsigned(text: str, limit: int) -> int | None:
-    """A number below a limit: 0 for an empty text, None for any other text."""
-    value, rest = strtoll(text)
-    return value if not rest and 0 <= value < limit and abs(value) < (1 << 63) - 1 else None
-
-
-def _count(name: str, field: str, limit: int) -> Read:
-    def read(ctx: CommandContext, text: str) -> Found:
-        value = unsigned(text, limit)
-        if value is None:
-            raise error(f"Invalid {name} value: {text}")
-        return {field: value}
+def _yes_no(name: str) -> Read:
+    def read(ctx: CommandContext, given: Given) -> Any:
+        number = choose(given.value, (("yes", 1, 1), ("no", 1, 0)))
+        return count(16, name=name)(ctx, given) if number is None else number
 
     return read
 
 
-def _text(field: str) -> Read:
-    return lambda ctx, text: {field: text}
+def _memory(per_cpu: bool) -> Read:
+    return lambda ctx, given: (per_cpu, count(64)(ctx, given))
 
 
-def _yes_no(name: str, field: str) -> Read:
-    def read(ctx: CommandContext, text: str) -> Found:
-        word = text.lower()
-        for answer, value in (("yes", 1), ("no", 0)):
-            if word and answer.startswith(word):
-                return {field: value}
-        return _count(name, field, _NO_VAL16)(ctx, text)
-
-    return read
-
-
-def _memory(name: str, per_cpu: bool) -> Read:
-    def read(ctx: CommandContext, text: str) -> Found:
-        value = unsigned(text, _NO_VAL64)
-        if value is None:
-            raise error(f"Invalid {name} value: {text}")
-        return {"pn_min_memory": (per_cpu, value)}
-
-    return read
-
-
-def _minutes(name: str, field: str) -> Read:
-    def read(ctx: CommandContext, text: str) -> Found:
-        try:
-            return {field: timelimit.parse(text)}
-        except LanguageError:
-            raise error(f"Invalid {name} value") from None
-
-    return read
-
-
-def _seconds(ctx: CommandContext, text: str) -> Found:
+def _seconds(ctx: CommandContext, given: Given) -> int:
     try:
-        return {"delay_boot": timelimit.parse_seconds(text)}
+        return timelimit.parse_seconds(given.value)
     except LanguageError:
         raise error("Invalid DelayBoot value") from None
 
 
-def moment(ctx: CommandContext, text: str) -> int:
+def _moment(ctx: CommandContext, given: Given) -> int:
     """Parse a time; an invalid time is reported and becomes 0 (parse_time)."""
     try:
-        return int(timespec.parse(text, ctx.queue.clock()))
+        return int(timespec.parse(given.value, ctx.queue.clock()))
     except LanguageError:
-        ctx.err(f"Invalid time specification (pos=0): {text}")
+        ctx.err(f"Invalid time specification (pos=0): {given.value}")
         return 0
 
 
-def _moment(field: str) -> Read:
-    def read(ctx: CommandContext, text: str) -> Found:
-        when = moment(ctx, text)
-        return {field: when} if when else {}
-
-    return read
+def _valid_moment(ctx: CommandContext, given: Given) -> Any:
+    return _moment(ctx, given) or NOTHING
 
 
-def _end(ctx: CommandContext, text: str) -> Found:
-    return {"end_time": moment(ctx, text)}
-
-
-def _loose(name: str, field: str) -> Read:
+def _loose(ctx: CommandContext, given: Given) -> int:
     """Like strtoll, ignoring the rest of the text."""
-
-    def read(ctx: CommandContext, text: str) -> Found:
-        value = strtoll(text)[0]
-        if abs(value) > NICE_MOST:
-            raise error(f"{name} value out of range (+/- {NICE_MOST}). Value ignored")
-        return {field: value}
-
-    return read
+    value = strtoll(given.value)[0]
+    if abs(value) > NICE_MOST:
+        raise error(f"{given.key} value out of range (+/- {NICE_MOST}). Value ignored")
+    return value
 
 
-def _throttle(ctx: CommandContext, text: str) -> Found:
-    value = strtoll(text)[0]
+def _throttle(ctx: CommandContext, given: Given) -> int:
+    value = strtoll(given.value)[0]
     if value < 0:
         raise error("Invalid ArrayTaskThrottle value")
-    return {"throttle": value}
+    return value
+
+
+def _time_limit(ctx: CommandContext, given: Given) -> int:
+    """A time limit, or a change of the present one: TimeLimit+=5, TimeLimit=+5."""
+    sign, value = given.sign, given.value
+    if value[:1] in ("+", "-"):
+        if sign:
+            raise error("Invalid syntax, variations of +=- are not accepted.")
+        sign, value = value[0], value[1:]
+    try:
+        wanted = timelimit.parse(value)
+    except LanguageError:
+        raise error("Invalid TimeLimit value") from None
+    return _summed(ctx, given.before.get("job_id"), sign, wanted) if sign else wanted
+
+
+def _summed(ctx: CommandContext, ids: str | None, sign: str, change: int) -> int:
+    if not ids:
+        raise error("JobId must precede TimeLimit increment or decrement")
+    now = loaded(ctx, ids, "TimeLimit increment/decrement not supported for job arrays").time_limit_min
+    if now is None or now >= INFINITE:
+        raise error("Cannot increment/decrement TimeLimit when set to UNLIMITED.")
+    if sign == "+":
+        return now + change
+    if change > now:
+        raise error(f"TimeLimit decrement larger than current time limit ({change} > {now})")
+    return now - change
+
+
+def loaded(ctx: CommandContext, ids: str, refusal: str) -> Job:
+    """The job of an id that must mean a single job. Source: _get_job_time, _is_single_job."""
+    number, rest = strtoll(ids)
+    task, after = strtoll(rest[1:]) if rest[:1] == "_" else (None, rest)
+    if after:
+        raise error(f"Invalid job ID {ids}")
+    try:
+        found = job_targets.records(ctx.queue, job_targets.parse(str(number)), split=False)
+    except SlurmError as problem:
+        raise error(f"Could not load state information for job {ids}: {problem.text}") from None
+    if len(found) > 1 and task is None:
+        raise error(refusal)
+    here = (job for job in found if task == job.array_task_id or any(task in part for part in job.pending_tasks))
+    return next(here, found[0])
 
 
 def _range(text: str, what: str) -> tuple[int, int]:
@@ -172,10 +134,10 @@ def _range(text: str, what: str) -> tuple[int, int]:
     return found[0], found[1] if len(found) > 1 else 0
 
 
-def _cpus(ctx: CommandContext, text: str) -> Found:
-    bad = f"scontrol: error: Invalid NumCPUs value: {text}"
+def _cpus(ctx: CommandContext, given: Given) -> dict[str, Any]:
+    bad = f"scontrol: error: Invalid NumCPUs value: {given.value}"
     try:
-        least, most = _range(text, "NumCPUs")
+        least, most = _range(given.value, "NumCPUs")
     except Unreadable as problem:
         raise Unreadable(*problem.lines, bad) from None
     if least <= 0 or (most and most < least):
@@ -183,7 +145,8 @@ def _cpus(ctx: CommandContext, text: str) -> Found:
     return {"min_cpus": least, **({"max_cpus": most} if most else {})}
 
 
-def _nodes(ctx: CommandContext, text: str) -> Found:
+def _nodes(ctx: CommandContext, given: Given) -> dict[str, Any]:
+    text = given.value
     if text in ("", "0"):
         return {"min_nodes": 0}
     if text.upper() == "ALL":
@@ -196,9 +159,9 @@ def _nodes(ctx: CommandContext, text: str) -> Found:
     return {"min_nodes": found.min, "max_nodes": found.max, **({"job_sizes": str(found)} if found.sizes else {})}
 
 
-def _switches(ctx: CommandContext, text: str) -> Found:
-    count, rest = strtoll(text)
-    found = {"req_switch": count & 0xFFFFFFFF}
+def _switches(ctx: CommandContext, given: Given) -> dict[str, Any]:
+    switches, rest = strtoll(given.value)
+    found = {"req_switch": switches & 0xFFFFFFFF}
     if rest[:1] == "@":
         try:
             found["wait4switch"] = timelimit.parse(rest[1:]) * 60
@@ -207,111 +170,118 @@ def _switches(ctx: CommandContext, text: str) -> Found:
     return found
 
 
-def _specialized(name: str) -> Read:
-    def read(ctx: CommandContext, text: str) -> Found:
-        return {"core_spec": -1} if text in ("-1", "*") else _count(name, "core_spec", _NO_VAL16)(ctx, text)
-
-    return read
+def _specialized(ctx: CommandContext, given: Given) -> int:
+    return -1 if given.value in ("-1", "*") else int(count(16)(ctx, given))
 
 
-def _mail_types(ctx: CommandContext, text: str) -> Found:
+def _mail_types(ctx: CommandContext, given: Given) -> tuple[str, ...]:
     try:
-        if not text:
-            raise LanguageError(text)
-        return {"mail_type": tuple(str(mailtype.parse(text)).split(","))}
+        if not given.value:
+            raise LanguageError(given.value)
+        return tuple(str(mailtype.parse(given.value)).split(","))
     except LanguageError:
-        raise Unreadable(f"Invalid MailType: {text}") from None
+        raise Unreadable(f"Invalid MailType: {given.value}") from None
 
 
-def _gres(ctx: CommandContext, text: str) -> Found:
-    return {"tres_per_node": ",".join(item if item.startswith("gres") else f"gres/{item}" for item in text.split(","))
-            if text else ""}  # fmt: skip
+def _gres(ctx: CommandContext, given: Given) -> str:
+    """Devices of a node; each word adds to what earlier words of the request set."""
+    text = given.value
+    if text and given.key == "Gres":
+        text = ",".join(item if item.startswith("gres") else f"gres/{item}" for item in text.split(","))
+    return f"{given.before['tres_per_node']},{text}" if given.before.get("tres_per_node") else text
 
 
-def _user(ctx: CommandContext, text: str) -> Found:
-    from ..common.caller_settings import find_user
-
-    uid = int(text) if text.isdecimal() else find_user(text)
+def _user(ctx: CommandContext, given: Given) -> int:
+    uid = int(given.value) if given.value.isdecimal() else find_user(given.value)
     if uid is None:
-        raise Unreadable(f"Invalid UserID: {text}", "Request aborted")
-    return {"user": uid}
+        raise Unreadable(f"Invalid UserID: {given.value}", "Request aborted")
+    return uid
 
 
-def _numbers(letters: int, **fields: tuple[str, int]) -> list[Key]:
-    return [Key(name, letters, _count(name, field, limit)) for name, (field, limit) in fields.items()]
+def _next_word(word: str, rest: Iterator[str]) -> Given:
+    """The value of a word without "=" is the next word."""
+    value = next(rest, None)
+    if value is None:
+        raise Unreadable(f"Invalid input: {word}", "Request aborted")
+    return Given(value, word, value)
 
 
-def _texts(rows: str) -> list[Key]:
-    """Rows of ``name letters field``."""
-    words = rows.split()
-    return [Key(name, int(letters), _text(field))
-            for name, letters, field in zip(words[::3], words[1::3], words[2::3], strict=True)]  # fmt: skip
+def _admin_comment(ctx: CommandContext, given: Given) -> str:
+    if given.sign:
+        raise error("Invalid syntax, AdminComment can not be added/subtracted from.")
+    return given.value
 
 
-KEYS: Sequence[Key] = (
-    *_texts("JobId 3 job_id  AdminComment 6 admin_comment"),
-    Key("SiteFactor", 5, _loose("SiteFactor", "site_factor")),
-    Key("ArrayTaskThrottle", 10, _throttle),
-    *_texts("Comment 3 comment  Clusters 8 clusters  ClusterFeatures 8 cluster_features"),
-    Key("DelayBoot", 5, _seconds),
-    *_texts("Extra 3 extra"),
-    Key("TimeLimit", 5, _minutes("TimeLimit", "time_limit")),
-    Key("TimeMin", 5, _minutes("TimeMin", "time_min")),
-    Key("Priority", 2, _count("Priority", "priority", _NO_VAL)),
-    Key("Nice", 2, _loose("Nice", "nice")),
-    *_numbers(9, CPUsPerTask=("cpus_per_task", _NO_VAL16)),
-    *_texts("CpusPerTres 9 cpus_per_tres"),
-    Key("NumCPUs", 6, _cpus),
-    *_numbers(8, NumTasks=("num_tasks", _NO_VAL)),
-    Key("ReqProcs", 8, _count("NumTasks", "num_tasks", _NO_VAL)),
-    *_numbers(4, Requeue=("requeue", _NO_VAL16)),
-    Key("ReqNodes", 8, _nodes),
-    Key("NumNodes", 8, _nodes),
-    *_numbers(4, ReqSockets=("sockets_per_node", _NO_VAL16), ReqCores=("cores_per_socket", _NO_VAL16)),
-    *_numbers(2, TasksPerNode=("ntasks_per_node", _NO_VAL16)),
-    *_numbers(4, ReqThreads=("threads_per_core", _NO_VAL16), MinCPUsNode=("pn_min_cpus", _NO_VAL16)),
-    Key("MinMemoryNode", 10, _memory("MinMemoryNode", per_cpu=False)),
-    Key("MinMemoryCPU", 10, _memory("MinMemoryCPU", per_cpu=True)),
-    *_numbers(5, MinTmpDiskNode=("pn_min_tmp_disk", _NO_VAL)),
-    *_texts("Partition 2 partition  QOS 2 qos  ReservationName 3 reservation  Name 2 name  JobName 4 name"),
-    *_texts("WCKey 1 wckey  StdErr 6 std_err  StdIn 5 std_in  StdOut 6 std_out"),
-    Key("Switches", 5, _switches),
-    Key("wait-for-switch", 5, _count("wait-for-switch", "wait4switch", _NO_VAL)),
-    Key("OverSubscribe", 2, _yes_no("OverSubscribe", "shared")),
-    Key("Shared", 2, _yes_no("OverSubscribe", "shared")),
-    Key("Contiguous", 3, _yes_no("Contiguous", "contiguous")),
-    Key("CoreSpec", 4, _specialized("CoreSpec")),
-    *_texts("MemPerTres 5 mem_per_tres"),
-    Key("ThreadSpec", 4, _specialized("ThreadSpec")),
-    *_texts("TresBind 5 tres_bind  TresFreq 5 tres_freq  TresPerJob 8 tres_per_job  TresPerNode 8 tres_per_node"),
-    *_texts("TresPerSocket 8 tres_per_socket  TresPerTask 8 tres_per_task  ExcNodeList 3 exc_nodes"),
-    *_texts("NodeList 8 req_nodes  ReqNodeList 8 req_nodes  Features 1 features  Prefer 3 prefer"),
-    Key("Gres", 2, _gres),
-    *_texts("Account 1 account  BurstBuffer 1 burst_buffer  Dependency 1 dependency  Licenses 1 licenses"),
-    Key("EligibleTime", 2, _moment("begin_time")),
-    Key("StartTime", 2, _moment("begin_time")),
-    Key("EndTime", 2, _end),
-    Key("Reboot", 3, _yes_no("reboot", "reboot")),
-    Key("UserID", 3, _user),
-    Key("Deadline", 3, _moment("deadline")),
-    *_texts("WorkDir 2 work_dir"),
-    Key("MailType", 5, _mail_types),
-    *_texts("MailUser 5 mail_user  MCSLabel 4 mcs_label"),
+def _plain(key: Key[CommandContext]) -> Key[CommandContext]:
+    """A key that refuses += and -=, once its value is valid."""
+
+    def read(ctx: CommandContext, given: Given) -> Any:
+        found = key.read(ctx, given)
+        if given.sign:
+            raise error(f"Option {given.word} does not accept [+|-]= syntax")
+        return found
+
+    return Key(key.name, key.letters, key.field, read)
+
+
+_MINUTES = minutes("Invalid {key} value")
+_SIGNED = (Key("AdminComment", 6, "admin_comment", _admin_comment), Key("TimeLimit", 5, "time_limit", _time_limit))
+_PLAIN = (
+    *texts("JobId 3 job_id"),
+    Key("SiteFactor", 5, "site_factor", _loose),
+    Key("ArrayTaskThrottle", 10, "throttle", _throttle),
+    *texts("Comment 3 comment  Clusters 8 clusters  ClusterFeatures 8 cluster_features"),
+    Key("DelayBoot", 5, "delay_boot", _seconds),
+    *texts("Extra 3 extra"),
+    Key("TimeMin", 5, "time_min", _MINUTES),
+    Key("Priority", 2, "priority", count(32)),
+    Key("Nice", 2, "nice", _loose),
+    Key("CPUsPerTask", 9, "cpus_per_task", count(16)),
+    *texts("CpusPerTres 9 cpus_per_tres"),
+    Key("NumCPUs", 6, "", _cpus),
+    Key("NumTasks", 8, "num_tasks", count(32)),
+    Key("ReqProcs", 8, "num_tasks", count(32, name="NumTasks")),
+    Key("Requeue", 4, "requeue", count(16)),
+    Key("ReqNodes", 8, "", _nodes),
+    Key("NumNodes", 8, "", _nodes),
+    Key("ReqSockets", 4, "sockets_per_node", count(16)),
+    Key("ReqCores", 4, "cores_per_socket", count(16)),
+    Key("TasksPerNode", 2, "ntasks_per_node", count(16)),
+    Key("ReqThreads", 4, "threads_per_core", count(16)),
+    Key("MinCPUsNode", 4, "pn_min_cpus", count(16)),
+    Key("MinMemoryNode", 10, "pn_min_memory", _memory(per_cpu=False)),
+    Key("MinMemoryCPU", 10, "pn_min_memory", _memory(per_cpu=True)),
+    Key("MinTmpDiskNode", 5, "pn_min_tmp_disk", count(32)),
+    *texts("Partition 2 partition  QOS 2 qos  ReservationName 3 reservation  Name 2 name  JobName 4 name"),
+    *texts("WCKey 1 wckey  StdErr 6 std_err  StdIn 5 std_in  StdOut 6 std_out"),
+    Key("Switches", 5, "", _switches),
+    Key("wait-for-switch", 5, "wait4switch", count(32)),
+    Key("OverSubscribe", 2, "shared", _yes_no("OverSubscribe")),
+    Key("Shared", 2, "shared", _yes_no("OverSubscribe")),
+    Key("Contiguous", 3, "contiguous", _yes_no("Contiguous")),
+    Key("CoreSpec", 4, "core_spec", _specialized),
+    *texts("MemPerTres 5 mem_per_tres"),
+    Key("ThreadSpec", 4, "core_spec", _specialized),
+    *texts("TresBind 5 tres_bind  TresFreq 5 tres_freq  TresPerJob 8 tres_per_job"),
+    Key("TresPerNode", 8, "tres_per_node", _gres),
+    *texts("TresPerSocket 8 tres_per_socket  TresPerTask 8 tres_per_task  ExcNodeList 3 exc_nodes"),
+    *texts("NodeList 8 req_nodes  ReqNodeList 8 req_nodes  Features 1 features  Prefer 3 prefer"),
+    Key("Gres", 2, "tres_per_node", _gres),
+    *texts("Account 1 account  BurstBuffer 1 burst_buffer  Dependency 1 dependency  Licenses 1 licenses"),
+    Key("EligibleTime", 2, "begin_time", _valid_moment),
+    Key("StartTime", 2, "begin_time", _valid_moment),
+    Key("EndTime", 2, "end_time", _moment),
+    Key("Reboot", 3, "reboot", _yes_no("reboot")),
+    Key("UserID", 3, "user", _user),
+    Key("Deadline", 3, "deadline", _valid_moment),
+    *texts("WorkDir 2 work_dir"),
+    Key("MailType", 5, "mail_type", _mail_types),
+    *texts("MailUser 5 mail_user  MCSLabel 4 mcs_label"),
 )
 
-#: keys without a value: key, length of the shortest accepted prefix, change
-BARE: Sequence[tuple[str, int, Found]] = (("Nice", 2, {"nice": 100}), ("ResetAccrueTime", 3, {"reset_accrue": True}))
-#: keys that accept += and -=
-SIGNED = frozenset({"time_limit"})
-#: keys that do not change the job
-NO_CHANGE = frozenset({"job_id", "user"})
-
-
-def fits(word: str, name: str, letters: int) -> bool:
-    """Whether a word, in any case, is a name or a long enough prefix of it."""
-    return len(word) >= letters and name.lower().startswith(word.lower())
-
-
-def find_key(word: str, keys: Iterable[Key] = KEYS) -> Key | None:
-    """The first key that a word fits."""
-    return next((key for key in keys if fits(word, key.name, key.letters)), None)
+#: fields that select jobs and change none
+SELECTS = frozenset({"job_id", "user"})
+JOB_KEYS: KeyTable[CommandContext] = KeyTable(
+    (*_SIGNED, *map(_plain, _PLAIN)), _next_word, unsupported,
+    flags=(("Nice", 2, {"nice": 100}), ("ResetAccrueTime", 3, {"reset_accrue": True})),
+)  # fmt: skip

@@ -17,6 +17,7 @@ from ...controller.jobs.size_changes import Wanted
 from ...controller.rules.priority_swap import to_top
 from ...controller.slurm_errors import Errno, SlurmError
 from ...language import arrayspec, jobids
+from ...language.key_values import fits
 from ...language.syntax_errors import LanguageError
 from ...model.job import Job
 from ...model.spec import INFINITE
@@ -24,7 +25,7 @@ from ...model.states import JobState
 from .._files import opener
 from ..common import job_targets
 from .admin_verbs import write_config
-from .job_keys import fits, strtoll
+from .update_values import strtoll
 
 Act = Callable[[Job], None]
 

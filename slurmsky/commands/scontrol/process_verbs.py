@@ -14,7 +14,7 @@ from ...report.json.other_records import process_record
 from .._files import opener
 from ..common import job_targets
 from . import show_output
-from .job_keys import strtoll
+from .update_values import strtoll
 
 Words = Sequence[str]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +10,13 @@ from ...controller.command_context import CommandContext
 from ...controller.rules.advance_reservations import ordered
 from ...controller.slurm_errors import Errno, SlurmError
 from ...language import hostlist, timelimit, timespec
+from ...language.key_values import Given, Key, KeyTable, fits
 from ...language.syntax_errors import LanguageError
 from ...model.reservation import FLAGS, Reservation
 from ...model.spec import INFINITE
 from ...report.text.sacctmgr_tables import TRES
 from ..common.caller_settings import find_group, find_user, submitter
+from .update_values import texts
 
 YEAR_S = 365 * 86400
 _BUSY = (
@@ -32,32 +34,34 @@ class _Bad(Exception):
         self.whole = whole  # suppresses the line "No reservation ..."
 
 
-Read = Callable[[CommandContext, str, str, str], Any]
+Read = Callable[[CommandContext, Given], Any]
 
 
 def _moment(name: str) -> Read:
-    def read(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
+    def read(ctx: CommandContext, given: Given) -> Any:
         try:
-            return timespec.parse(text, ctx.queue.clock())
+            return timespec.parse(given.value, ctx.queue.clock())
         except LanguageError:
-            raise _Bad(f"Invalid {name} time {word}.", f"Invalid time specification (pos=0): {text}") from None
+            invalid = f"Invalid time specification (pos=0): {given.value}"
+            raise _Bad(f"Invalid {name} time {given.word}.", invalid) from None
 
     return read
 
 
-def _duration(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
+def _duration(ctx: CommandContext, given: Given) -> Any:
+    text = given.value
     if text.startswith("-") and text != "-1":
-        raise _Bad(f"Invalid duration {word}.")
+        raise _Bad(f"Invalid duration {given.word}.")
     try:
         minutes = timelimit.parse(text)
     except LanguageError:
-        raise _Bad(f"Invalid duration {word}.") from None
-    return sign, YEAR_S if minutes >= INFINITE else minutes * 60
+        raise _Bad(f"Invalid duration {given.word}.") from None
+    return given.sign, YEAR_S if minutes >= INFINITE else minutes * 60
 
 
-def _flags(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
-    names = []
-    for part in filter(None, text.split(",")):
+def _flags(ctx: CommandContext, given: Given) -> Any:
+    names, sign = [], given.sign
+    for part in filter(None, given.value.split(",")):
         plus, name = (part[0], part[1:]) if part[0] in "+-" else (sign, part)
         sign = plus
         upper = name.upper()
@@ -66,36 +70,37 @@ def _flags(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
         if not found and "STATIC_ALLOC".startswith(upper) and len(upper) > 5:
             found = [flag for flag in FLAGS if flag.name == "STATIC"]
         if not found:
-            raise _Bad(f"Error parsing flags {text}.")
+            raise _Bad(f"Error parsing flags {given.value}.")
         names.append(found[0].name)
     return sign, tuple(names)
 
 
-def _names(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
+def _names(ctx: CommandContext, given: Given) -> Any:
+    text, sign = given.value, given.sign
     if not sign and text[:1] == "+":
         sign, text = "+", ",".join(name.lstrip("+") for name in text.split(","))
     return sign, tuple(filter(None, text.split(",")))
 
 
 def _count(what: str) -> Read:
-    def read(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
-        if not text.isdecimal():
-            raise _Bad(f"Invalid {what} count {text}", whole=True)
-        return int(text)
+    def read(ctx: CommandContext, given: Given) -> Any:
+        if not given.value.isdecimal():
+            raise _Bad(f"Invalid {what} count {given.value}", whole=True)
+        return int(given.value)
 
     return read
 
 
-def _cores(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
-    if "," in text:
+def _cores(ctx: CommandContext, given: Given) -> Any:
+    if "," in given.value:
         raise _Bad("Using a comma separated array for CoreCnt is no longer valid.", whole=True)
-    return _count("core")(ctx, text, sign, word)
+    return _count("core")(ctx, given)
 
 
-def _tres(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
+def _tres(ctx: CommandContext, given: Given) -> Any:
     """Counts by TRES type, for the types that can be reserved."""
     found = {}
-    for item in text.split(","):
+    for item in given.value.split(","):
         kind, _, count = item.partition("=")
         if kind not in {"".join((name, name and detail and "/", detail)) for name, detail, _ in TRES}:
             raise _Bad(f"couldn't identify configured TRES '{kind}'", whole=True)
@@ -105,53 +110,42 @@ def _tres(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
     return found
 
 
-def _text(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
-    return text
+def _misformatted(word: str, rest: Iterator[str]) -> Given:
+    raise _Bad(f"Misformatted parameter '{word}', most options have a parameter after '='.")
 
 
-#: key, shortest accepted prefix, field, parser, whether += and -= are accepted
-_KEYS: tuple[tuple[str, int, str, Read, bool], ...] = (
-    ("reservationname", 3, "name", _text, False),
-    ("starttime", 1, "start", _moment("start"), False),
-    ("endtime", 1, "end", _moment("end"), False),
-    ("duration", 1, "duration", _duration, True),
-    ("flags", 2, "flags", _flags, True),
-    ("nodes", 5, "nodes", _names, True),
-    ("nodecnt", 5, "count", _count("node"), False),
-    ("corecnt", 5, "cores", _cores, False),
-    ("tres", 1, "tres", _tres, False),
-    ("features", 2, "features", _text, False),
-    ("partitionname", 1, "partition", _text, False),
-    ("users", 1, "users", _names, True),
-    ("groups", 1, "groups", _names, True),
-    ("accounts", 1, "accounts", _names, True),
-    ("licenses", 1, "licenses", _text, False),
-    ("burstbuffer", 2, "burst", _text, False),
-    ("maxstartdelay", 3, "delay", _duration, False),
-    ("comment", 3, "comment", _text, False),
-)
+def _unknown(ctx: CommandContext, given: Given) -> dict[str, Any]:
+    raise _Bad(f"Unknown parameter {given.word}.")
+
+
+def _unsigned(given: Given) -> _Bad:
+    return _Bad(f"The +=/-= notation is not supported when updating {given.name}.")
+
+
+_RESERVATION_KEYS = KeyTable((
+    *texts("reservationname 1 name"),
+    Key("starttime", 1, "start", _moment("start")),
+    Key("endtime", 1, "end", _moment("end")),
+    Key("duration", 1, "duration", _duration, signed=True),
+    Key("flags", 2, "flags", _flags, signed=True),
+    Key("nodes", 5, "nodes", _names, signed=True),
+    Key("nodecnt", 5, "count", _count("node")),
+    Key("corecnt", 5, "cores", _cores),
+    Key("tres", 1, "tres", _tres),
+    *texts("features 2 features  partitionname 1 partition"),
+    Key("users", 1, "users", _names, signed=True),
+    Key("groups", 1, "groups", _names, signed=True),
+    Key("accounts", 1, "accounts", _names, signed=True),
+    *texts("licenses 1 licenses  burstbuffer 2 burst"),
+    Key("maxstartdelay", 3, "delay", _duration),
+    *texts("comment 3 comment"),
+), _misformatted, _unknown, _unsigned)  # fmt: skip
 
 
 def _parse(ctx: CommandContext, words: Sequence[str]) -> dict[str, Any]:
-    wanted: dict[str, Any] = {}
-    for position, word in enumerate(words):
-        key, equals, value = word.partition("=")
-        sign = ""
-        if equals and key[-1:] in ("+", "-"):
-            key, sign = key[:-1], key[-1]
-        lower = key.lower()
-        if not equals:
-            if position == 0 and len(lower) >= 3 and "reservationname".startswith(lower):
-                continue  # the words come from "create reservation ..."
-            raise _Bad(f"Misformatted parameter '{word}', most options have a parameter after '='.")
-        for name, letters, kept, read, signed in _KEYS:
-            if name.startswith(lower) and len(lower) >= min(letters, len(name)):
-                if sign and not signed:
-                    raise _Bad(f"The +=/-= notation is not supported when updating {key}.")
-                wanted[kept] = read(ctx, value, sign, word)
-                break
-        else:
-            raise _Bad(f"Unknown parameter {word}.")
+    if words and fits(words[0], "reservationname", 3):
+        words = words[1:]  # the words come from "create reservation ..."
+    wanted = _RESERVATION_KEYS.read(ctx, words)
     asked = wanted.pop("tres", {})
     if "node" in asked:
         wanted["count"] = asked["node"]

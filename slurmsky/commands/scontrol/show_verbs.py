@@ -12,6 +12,7 @@ from dataclasses import replace
 from ...controller.command_context import CommandContext
 from ...controller.slurm_errors import Errno
 from ...language import hostlist
+from ...language.key_values import fits
 from ...language.syntax_errors import HostlistError
 from ...model.job import Node
 from ...model.states import NodeState
@@ -28,7 +29,6 @@ from .._files import opener
 from ..common.report_settings import nodes_and_cluster
 from ..common.report_settings import report as report_context
 from . import show_jobs
-from .job_keys import fits
 from .show_output import answer, as_data, updated
 
 Words = Sequence[str]

@@ -7,30 +7,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from ...controller.command_context import CommandContext
 from ...controller.slurm_errors import Errno
 from ...language import hostlist
+from ...language.key_values import Given, Key, KeyTable, choose, fits
 from ...language.syntax_errors import LanguageError
 from ...model.cluster import NodeConfig
 from ...model.states import NodeFlag, NodeState
 from ..common.caller_settings import user_name
-from .job_keys import fits, unsigned
+from .update_values import Unreadable, answered, error, misplaced, not_supported, texts, unsigned, unsupported
 
 Words = Sequence[str]
 _MOST = (1 << 32) - 2
 
-#: key, shortest accepted prefix, attribute that it changes; "" means that the controller refuses the change
-_KEYS = (
-    ("NodeAddr", 5, "addr"), ("NodeHostName", 5, "host"), ("NodeName", 1, "names"),
-    ("ActiveFeatures", 3, "features_act"),
-    ("CertToken", 1, "cert"), ("CpuBind", 7, "cpu_bind"), ("Extra", 1, "extra"), ("Features", 1, "features"),
-    ("AvailableFeatures", 3, "features"), ("Gres", 1, "gres"), ("InstanceId", 9, "instance_id"),
-    ("InstanceType", 9, "instance_type"), ("Weight", 1, "weight"), ("Comment", 2, "comment"), ("Reason", 1, "reason"),
-    ("ResumeAfter", 1, "resume_after"), ("State", 1, "state"), ("Topology", 4, "topology"),
-)  # fmt: skip
 #: states that an update may set, with the length of their shortest accepted prefix
 _STATES = (
     ("NoResp", 3), ("CANCEL_REBOOT", 3), ("DRAIN", 3), ("FAIL", 3), ("FUTURE", 3), ("RESUME", 3),
@@ -44,57 +35,62 @@ _INSTANCES = ("instance_id", "instance_type")
 _KNOWN = frozenset(("names", "weight", "comment", "extra", "reason", "state", "features", "features_act", *_INSTANCES))
 
 
-@dataclass
-class _Asked:
-    values: dict[str, str] = field(default_factory=dict)
-    state: str = ""
+def _number(ctx: CommandContext, given: Given) -> str:
+    if unsigned(given.value, _MOST) is None and given.value != "-1":
+        raise error(f"Invalid value {given.word} for {given.key}")
+    return given.value
+
+
+def _reason(ctx: CommandContext, given: Given) -> str:
+    return given.value.removeprefix('"').removesuffix('"')
+
+
+def _state(ctx: CommandContext, given: Given) -> str:
+    state = choose(given.value, ((state, letters, state) for state, letters in _STATES))
+    if state is None:
+        raise Unreadable(f"Invalid input: {given.word}", "Request aborted", f"Valid states are: {_SHOWN}",
+                         "Not all states are valid given a node's prior state")  # fmt: skip
+    return state
+
+
+#: all values are texts, which the controller parses for each node
+_NODE_KEYS = KeyTable((
+    *texts("NodeAddr 5 addr  NodeHostName 5 host  NodeName 1 names  ActiveFeatures 3 features_act  CertToken 1 cert"),
+    *texts("CpuBind 7 cpu_bind  Extra 1 extra  Features 1 features  AvailableFeatures 3 features  Gres 1 gres"),
+    *texts("InstanceId 9 instance_id  InstanceType 9 instance_type"),
+    Key("Weight", 1, "weight", _number),
+    *texts("Comment 2 comment"),
+    Key("Reason", 1, "reason", _reason),
+    Key("ResumeAfter", 1, "resume_after", _number),
+    Key("State", 1, "state", _state),
+    *texts("Topology 4 topology"),
+), misplaced, unsupported, not_supported)  # fmt: skip
 
 
 def update(ctx: CommandContext, words: Words) -> int:
     """update NodeName=LIST KEY=VALUE..."""
-    asked = _Asked()
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals:
-            ctx.error(f"Invalid input: {word}  Request aborted")
-            return 1
-        kind = next((kind for key, letters, kind in _KEYS if fits(name, key, letters)), None)
-        if kind is None:
-            ctx.err(f"Update of this parameter is not supported: {word}")
-            ctx.err("Request aborted")
-            return 1
-        if kind in ("weight", "resume_after") and unsigned(value, _MOST) is None and value != "-1":
-            ctx.error(f"Invalid value {word} for {'Weight' if kind == 'weight' else 'ResumeAfter'}")
-            return 1
-        if kind == "reason":
-            value = value.removeprefix('"').removesuffix('"')
-        if kind == "state":
-            asked.state = next((state for state, letters in _STATES if fits(value, state, letters)), "")
-            if not asked.state:
-                ctx.err(f"Invalid input: {word}")
-                ctx.err("Request aborted")
-                ctx.err(f"Valid states are: {_SHOWN}")
-                ctx.err("Not all states are valid given a node's prior state")
-                return 1
-        asked.values[kind] = value
+    return answered(ctx, lambda: _update(ctx, words))
+
+
+def _update(ctx: CommandContext, words: Words) -> int:
+    asked: dict[str, str] = _NODE_KEYS.read(ctx, words)
     refusal = _refusal(asked)
     if refusal:
-        ctx.err(refusal)
-        return 1
+        raise Unreadable(refusal)
     errno = _change(ctx, asked)
     if errno is not None:
-        ctx.err(f"slurm_update error: {errno.text}")
-        return 1
+        raise Unreadable(f"slurm_update error: {errno.text}")
     return 0
 
 
-def _refusal(asked: _Asked) -> str:
+def _refusal(asked: dict[str, str]) -> str:
     """The error that scontrol itself prints for this request; "" for none."""
-    if asked.state in ("DOWN", "DRAIN", "FAIL") and not asked.values.get("reason"):
+    state = asked.get("state")
+    if state in ("DOWN", "DRAIN", "FAIL") and not asked.get("reason"):
         return "You must specify a reason when DOWNING or DRAINING a node. Request denied"
-    if "resume_after" in asked.values and asked.state not in ("DOWN", "DRAIN"):
+    if "resume_after" in asked and state not in ("DOWN", "DRAIN"):
         return "You can only specify a resume time when DOWNING or DRAINING a node. Request denied"
-    return "" if asked.values.keys() - {"names"} else "No changes specified"
+    return "" if asked.keys() - {"names"} else "No changes specified"
 
 
 def expand(ctx: CommandContext, text: str) -> list[str] | None:
@@ -106,32 +102,32 @@ def expand(ctx: CommandContext, text: str) -> list[str] | None:
     return names if names and all(name in ctx.queue.job_table.nodes for name in names) else None
 
 
-def _change(ctx: CommandContext, asked: _Asked) -> Errno | None:
+def _change(ctx: CommandContext, asked: dict[str, str]) -> Errno | None:
     job_table = ctx.queue.job_table
-    names = expand(ctx, asked.values.get("names", ""))
+    names = expand(ctx, asked.get("names", ""))
     if names is None:
         return Errno.INVALID_NODE_NAME
     # Changes of values that belong to the site file or to a plugin are refused; all other changes are applied.
-    refused = bool(asked.values.keys() - _KNOWN) or asked.state == "FUTURE"
+    refused = bool(asked.keys() - _KNOWN) or asked.get("state", "") == "FUTURE"
     problem = Errno.NOT_SUPPORTED if refused else None
-    texts = [_one_each(asked.values[key], len(names)) for key in _INSTANCES if asked.values.get(key)]
+    texts = [_one_each(asked[key], len(names)) for key in _INSTANCES if asked.get(key)]
     if None in texts:
         return Errno.INVALID_NODE_NAME
     changes = {}
     for place, name in enumerate(names):
-        found, problem = _values(job_table.nodes[name].config, asked.values, place, len(names), problem)
+        found, problem = _values(job_table.nodes[name].config, asked, place, len(names), problem)
         if found:
             changes[name] = found
     if changes:
         job_table.change_nodes(changes)
     for name in names:
         node = job_table.nodes[name]
-        state = "" if refused else asked.state
+        state = "" if refused else asked.get("state", "")
         if state.startswith("POWER_") and _set_power(ctx, name, state):
             state = ""
         if not _may_become(node.state, node.flags, state):
             problem, state = Errno.NODE_STATE_TRANSITION, ""
-        ctx.queue.life.node_state(name, state, asked.values.get("reason", ""), user_name(os.geteuid()))
+        ctx.queue.life.node_state(name, state, asked.get("reason", ""), user_name(os.geteuid()))
     return problem
 
 

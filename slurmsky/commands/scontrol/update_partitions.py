@@ -6,167 +6,135 @@ Source: src/scontrol/update_part.c scontrol_parse_part_options; slurmctld/partit
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ...controller.command_context import CommandContext
 from ...controller.slurm_errors import Errno, SlurmError
-from ...language import timelimit
-from ...language.syntax_errors import LanguageError
+from ...language.key_values import Given, Key, KeyTable, choose
 from ...model.cluster import PartitionConfig
 from ...model.spec import INFINITE
 from . import update_nodes
-from .job_keys import Unreadable, fits, strtoll, unsigned
-from .job_keys import error as failed
+from .update_values import Read, Unreadable, answered, count, error, minutes, misplaced, strtoll, text
 
 Words = Sequence[str]
 Found = dict[str, Any]
-_LIMITS = {16: (1 << 16) - 2, 32: (1 << 32) - 2, 64: (1 << 64) - 2}
 
 
-@dataclass(frozen=True)
-class _Key:
-    name: str
-    letters: int
-    read: Callable[[CommandContext, str, str, str], Found]  # (value, sign, whole word) -> changes
+def _words(words: Sequence[str], listed: str) -> Read:
+    """One of several words, which may be abbreviated; ``listed`` shows them in the refusal of another word."""
 
-
-def _minutes(field: str) -> Callable[[CommandContext, str, str, str], Found]:
-    def read(ctx: CommandContext, text: str, sign: str, word: str) -> Found:
-        try:
-            return {field: timelimit.parse(text)}
-        except LanguageError:
-            raise failed(f"Invalid input {word}") from None
+    def read(ctx: CommandContext, given: Given) -> str:
+        found = choose(given.value, ((word, 1, word) for word in words))
+        if found is None:
+            raise Unreadable(f"scontrol: error: Invalid input: {given.word}",
+                             f"scontrol: error: Acceptable {given.key} values are {listed}")  # fmt: skip
+        return found
 
     return read
 
 
-def _count(name: str, field: str, bits: int, endless: bool = False) -> Callable[[CommandContext, str, str, str], Found]:
-    def read(ctx: CommandContext, text: str, sign: str, word: str) -> Found:
-        if endless and text.upper() in ("UNLIMITED", "INFINITE"):
-            return {field: INFINITE}
-        value = unsigned(text, _LIMITS[bits])
-        if value is None:
-            raise failed(f"Invalid {name} value: {text}")
-        return {field: value}
-
-    return read
+def _yes_no(ctx: CommandContext, given: Given) -> bool:
+    return bool(_words(("NO", "YES"), "YES and NO")(ctx, given) == "YES")
 
 
-def _yes_no(name: str, field: str) -> Callable[[CommandContext, str, str, str], Found]:
-    def read(ctx: CommandContext, text: str, sign: str, word: str) -> Found:
-        answer = next((answer for answer in ("NO", "YES") if fits(text, answer, 1)), "")
-        if not answer:
-            raise Unreadable(f"scontrol: error: Invalid input: {word}",
-                             f"scontrol: error: Acceptable {name} values are YES and NO")  # fmt: skip
-        return {field: answer == "YES"}
-
-    return read
+def _names(ctx: CommandContext, given: Given) -> tuple[str, ...]:
+    return () if given.value.upper() == "ALL" else tuple(filter(None, given.value.split(",")))
 
 
-def _names(field: str) -> Callable[[CommandContext, str, str, str], Found]:
-    return lambda ctx, text, sign, word: {field: () if text.upper() == "ALL" else tuple(filter(None, text.split(",")))}
-
-
-def _text(field: str) -> Callable[[CommandContext, str, str, str], Found]:
-    return lambda ctx, text, sign, word: {field: text}
-
-
-def _max_nodes(ctx: CommandContext, text: str, sign: str, word: str) -> Found:
-    if text.upper() in ("UNLIMITED", "INFINITE"):
-        return {"max_nodes": INFINITE}
-    value, rest = strtoll(text)
+def _max_nodes(ctx: CommandContext, given: Given) -> int:
+    if given.value.upper() in ("UNLIMITED", "INFINITE"):
+        return INFINITE
+    value, rest = strtoll(given.value)
     if rest[:1] not in ("", "-") or value < 0:
-        raise failed(f'Invalid numeric value "{text}" for MaxNodes.')
-    return {"max_nodes": value if text else 1}
+        raise error(f'Invalid numeric value "{given.value}" for MaxNodes.')
+    return value if given.value else 1
 
 
-def _min_nodes(ctx: CommandContext, text: str, sign: str, word: str) -> Found:
-    value, rest = strtoll(text)
+def _min_nodes(ctx: CommandContext, given: Given) -> int:
+    value, rest = strtoll(given.value)
     if rest:
-        ctx.error(f'"{text}" is not a valid node count')
-        return {"min_nodes": 1}
-    return {"min_nodes": value}
+        ctx.error(f'"{given.value}" is not a valid node count')
+        return 1
+    return value
 
 
-def _shared(ctx: CommandContext, text: str, sign: str, word: str) -> Found:
-    name, colon, count = text.partition(":")
-    kind = next((kind for kind in ("NO", "EXCLUSIVE", "YES", "FORCE") if fits(name, kind, 1)), "")
-    if not kind:
-        known = "NO, EXCLUSIVE, YES:#, and FORCE:#"
-        raise Unreadable(f"scontrol: error: Invalid input: {word}",
-                         f"scontrol: error: Acceptable OverSubscribe values are {known}")  # fmt: skip
-    return {"oversubscribe": kind if kind in ("NO", "EXCLUSIVE") else f"{kind}:{strtoll(count)[0] if colon else 4}"}
+def _shared(ctx: CommandContext, given: Given) -> str:
+    name, colon, shares = given.value.partition(":")
+    listed = "NO, EXCLUSIVE, YES:#, and FORCE:#"
+    named = replace(given, key="OverSubscribe", value=name)
+    kind = str(_words(("NO", "EXCLUSIVE", "YES", "FORCE"), listed)(ctx, named))
+    return kind if kind in ("NO", "EXCLUSIVE") else f"{kind}:{strtoll(shares)[0] if colon else 4}"
 
 
-def _preempt(ctx: CommandContext, text: str, sign: str, word: str) -> Found:
-    if text.upper() not in ("OFF", "CANCEL", "REQUEUE", "SUSPEND", "WITHIN"):
-        if text.upper() == "GANG":
-            raise failed("PreemptMode=GANG is a cluster-wide option and cannot be set at partition level")
-        raise failed(f"Invalid input: {word}")
-    return {"preempt_mode": text.upper()}
+def _preempt(ctx: CommandContext, given: Given) -> str:
+    mode = given.value.upper()
+    if mode == "GANG":
+        raise error("PreemptMode=GANG is a cluster-wide option and cannot be set at partition level")
+    if mode not in ("OFF", "CANCEL", "REQUEUE", "SUSPEND", "WITHIN"):
+        raise error(f"Invalid input: {given.word}")
+    return mode
 
 
-def _priority(ctx: CommandContext, text: str, sign: str, word: str) -> Found:
-    tier = _count("Priority", "priority_tier", 16)(ctx, text, sign, word)
-    return {**tier, "priority_job_factor": tier["priority_tier"]}
+def _priority(ctx: CommandContext, given: Given) -> Found:
+    priority = count(16)(ctx, given)
+    return {"priority_tier": priority, "priority_job_factor": priority}
 
 
-def _state(ctx: CommandContext, text: str, sign: str, word: str) -> Found:
-    state = next((state for state in ("INACTIVE", "DOWN", "UP", "DRAIN") if fits(text, state, 1)), "")
-    if not state:
-        raise Unreadable(f"scontrol: error: Invalid input: {word}",
-                         "scontrol: error: Acceptable State values are UP, DOWN, DRAIN and INACTIVE")  # fmt: skip
-    return {"state": state}
+def _nodes(ctx: CommandContext, given: Given) -> tuple[str, str]:
+    return given.sign, given.value
 
 
-def _nodes(ctx: CommandContext, text: str, sign: str, word: str) -> Found:
-    return {"nodes": (sign, text)}
+def _unsupported(ctx: CommandContext, given: Given) -> Found:
+    raise Unreadable(f"scontrol: error: Update of this parameter is not supported: {given.word}\n",
+                     "scontrol: error: Request aborted")  # fmt: skip
 
 
 #: keys that are parsed, but that the controller refuses
 _OTHER = "other"
-_KEYS: Sequence[_Key] = (
-    _Key("PartitionName", 2, _text("name")),
-    _Key("MaxTime", 4, _minutes("max_time_min")),
-    _Key("CpuBind", 7, _text(_OTHER)),
-    _Key("DefaultTime", 8, _minutes("default_time_min")),
-    _Key("MaxCPUsPerNode", 4, _count("MaxCPUsPerNode", "max_cpus_per_node", 32, endless=True)),
-    _Key("MaxCPUsPerSocket", 4, _count("MaxCPUsPerSocket", _OTHER, 32, endless=True)),
-    _Key("MaxNodes", 4, _max_nodes),
-    _Key("MinNodes", 2, _min_nodes),
-    _Key("Default", 7, _yes_no("Default", "default")),
-    _Key("DisableRootJobs", 1, _yes_no("DisableRootJobs", _OTHER)),
-    _Key("ExclusiveUser", 1, _yes_no("ExclusiveUser", _OTHER)),
-    _Key("ExclusiveTopo", 1, _yes_no("ExclusiveTopo", _OTHER)),
-    _Key("Hidden", 1, _yes_no("Hidden", "hidden")),
-    _Key("LLN", 1, _yes_no("LLN", _OTHER)),
-    _Key("RootOnly", 3, _yes_no("RootOnly", "root_only")),
-    _Key("ReqResv", 3, _yes_no("ReqResv", _OTHER)),
-    _Key("OverSubscribe", 5, _shared),
-    _Key("Shared", 2, _shared),
-    _Key("OverTimeLimit", 5, _count("OverTimeLimit", "over_time_limit_min", 16, endless=True)),
-    _Key("PowerDownOnIdle", 1, _yes_no("PowerDownOnIdle", _OTHER)),
-    _Key("PreemptMode", 3, _preempt),
-    _Key("Priority", 3, _priority),
-    _Key("PriorityJobFactor", 3, _count("PriorityJobFactor", "priority_job_factor", 16)),
-    _Key("PriorityTier", 3, _count("PriorityTier", "priority_tier", 16)),
-    _Key("State", 2, _state),
-    _Key("Nodes", 1, _nodes),
-    _Key("AllowGroups", 6, _names("allow_groups")),
-    _Key("AllowAccounts", 6, _names("allow_accounts")),
-    _Key("AllowQos", 6, _names("allow_qos")),
-    *(_Key(name, letters, _text(_OTHER)) for name, letters in
+_MINUTES = minutes("Invalid input {word}")
+_KEYS: tuple[Key[CommandContext], ...] = (
+    Key("PartitionName", 2, "name", text),
+    Key("MaxTime", 4, "max_time_min", _MINUTES),
+    Key("CpuBind", 7, _OTHER, text),
+    Key("DefaultTime", 8, "default_time_min", _MINUTES),
+    Key("MaxCPUsPerNode", 4, "max_cpus_per_node", count(32, endless=True)),
+    Key("MaxCPUsPerSocket", 4, _OTHER, count(32, endless=True)),
+    Key("MaxNodes", 4, "max_nodes", _max_nodes),
+    Key("MinNodes", 2, "min_nodes", _min_nodes),
+    Key("Default", 7, "default", _yes_no),
+    Key("DisableRootJobs", 1, _OTHER, _yes_no),
+    Key("ExclusiveUser", 1, _OTHER, _yes_no),
+    Key("ExclusiveTopo", 1, _OTHER, _yes_no),
+    Key("Hidden", 1, "hidden", _yes_no),
+    Key("LLN", 1, _OTHER, _yes_no),
+    Key("RootOnly", 3, "root_only", _yes_no),
+    Key("ReqResv", 3, _OTHER, _yes_no),
+    Key("OverSubscribe", 5, "oversubscribe", _shared),
+    Key("Shared", 2, "oversubscribe", _shared),
+    Key("OverTimeLimit", 5, "over_time_limit_min", count(16, endless=True)),
+    Key("PowerDownOnIdle", 1, _OTHER, _yes_no),
+    Key("PreemptMode", 3, "preempt_mode", _preempt),
+    Key("Priority", 3, "", _priority),
+    Key("PriorityJobFactor", 3, "priority_job_factor", count(16)),
+    Key("PriorityTier", 3, "priority_tier", count(16)),
+    Key("State", 2, "state", _words(("INACTIVE", "DOWN", "UP", "DRAIN"), "UP, DOWN, DRAIN and INACTIVE")),
+    Key("Nodes", 1, "nodes", _nodes),
+    Key("AllowGroups", 6, "allow_groups", _names),
+    Key("AllowAccounts", 6, "allow_accounts", _names),
+    Key("AllowQos", 6, "allow_qos", _names),
+    *(Key(name, letters, _OTHER, text) for name, letters in
       (("DenyAccounts", 5), ("DenyQos", 5), ("AllocNodes", 6), ("Alternate", 3))),
-    _Key("GraceTime", 5, _count("GraceTime", "grace_time_s", 32)),
-    _Key("DefMemPerCPU", 10, _count("DefMemPerCPU", "def_mem_per_cpu_mib", 64)),
-    _Key("DefMemPerNode", 10, _count("DefMemPerNode", "def_mem_per_node_mib", 64)),
-    _Key("MaxMemPerCPU", 10, _count("MaxMemPerCPU", "max_mem_per_cpu_mib", 64)),
-    _Key("MaxMemPerNode", 10, _count("MaxMemPerNode", "max_mem_per_node_mib", 64)),
-    _Key("QoS", 3, _text("qos")),
-    *(_Key(name, letters, _text(_OTHER)) for name, letters in
+    Key("GraceTime", 5, "grace_time_s", count(32)),
+    Key("DefMemPerCPU", 10, "def_mem_per_cpu_mib", count(64)),
+    Key("DefMemPerNode", 10, "def_mem_per_node_mib", count(64)),
+    Key("MaxMemPerCPU", 10, "max_mem_per_cpu_mib", count(64)),
+    Key("MaxMemPerNode", 10, "max_mem_per_node_mib", count(64)),
+    Key("QoS", 3, "qos", text),
+    *(Key(name, letters, _OTHER, text) for name, letters in
       (("JobDefaults", 4), ("Topology", 4), ("TresBillingWeights", 1))),
 )  # fmt: skip
+_PARTITION_KEYS = KeyTable(_KEYS, misplaced, _unsupported)
 #: for each key of an exclusive pair, the key that it clears
 _INSTEAD = {
     "def_mem_per_cpu_mib": "def_mem_per_node_mib", "def_mem_per_node_mib": "def_mem_per_cpu_mib",
@@ -174,69 +142,48 @@ _INSTEAD = {
 }  # fmt: skip
 
 
-def _parse(ctx: CommandContext, words: Words) -> tuple[Found, int]:
-    wanted: Found = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise failed(f"Invalid input: {word}  Request aborted")
-        sign = name[-1:] if name[-1:] in ("+", "-") else ""
-        name = name[:-1] if sign else name
-        key = next((key for key in _KEYS if fits(name, key.name, key.letters)), None)
-        if key is None:
-            raise Unreadable(f"scontrol: error: Update of this parameter is not supported: {word}\n",
-                             "scontrol: error: Request aborted")  # fmt: skip
-        wanted.update(key.read(ctx, value, sign, word))
-    return wanted, len(words)
-
-
 def update(ctx: CommandContext, words: Words) -> int:
     """update PartitionName=NAME KEY=VALUE..."""
 
-    def judge(wanted: dict[str, Any], count: int) -> None:
-        if count <= 1:
-            raise failed("No changes specified")
+    def judge(wanted: Found) -> None:
+        if len(words) <= 1:
+            raise error("No changes specified")
 
     def there(config: PartitionConfig | None, name: str) -> PartitionConfig:
         if config is None:
             raise SlurmError(Errno.INVALID_PARTITION)
         return config
 
-    return _answer(ctx, words, judge, there, "slurm_update error")
+    return answered(ctx, lambda: _answer(ctx, words, judge, there, "slurm_update error"))
 
 
 def create(ctx: CommandContext, words: Words) -> int:
     """create PartitionName=NAME KEY=VALUE..."""
 
-    def judge(wanted: dict[str, Any], count: int) -> None:
+    def judge(wanted: Found) -> None:
         if wanted["name"].lower() == "default":
-            raise failed('PartitionName cannot be "DEFAULT".')
+            raise error('PartitionName cannot be "DEFAULT".')
 
     def fresh(config: PartitionConfig | None, name: str) -> PartitionConfig:
         if config is not None:
             raise SlurmError(Errno.INVALID_PARTITION)
         return PartitionConfig(name=name, min_nodes=1)
 
-    return _answer(ctx, words, judge, fresh, "Error creating the partition")
+    return answered(ctx, lambda: _answer(ctx, words, judge, fresh, "Error creating the partition"))
 
 
 def _answer(
     ctx: CommandContext,
     words: Words,
-    judge: Callable[[dict[str, Any], int], None],
+    judge: Callable[[Found], None],
     base: Callable[[PartitionConfig | None, str], PartitionConfig],
     refusal: str,
 ) -> int:
     """Parse and validate as scontrol does, apply to a partition as slurmctld does; return the exit code."""
-    try:
-        wanted, count = _parse(ctx, words)
-        if "name" not in wanted:
-            raise failed("PartitionName must be given.")
-        judge(wanted, count)
-    except Unreadable as problem:
-        for line in problem.lines:
-            ctx.err(line)
-        return problem.code
+    wanted = _PARTITION_KEYS.read(ctx, words)
+    if "name" not in wanted:
+        raise error("PartitionName must be given.")
+    judge(wanted)
     name = wanted["name"]
     try:
         _apply(ctx, base(ctx.queue.job_table.cluster.partition(name), name), wanted)
