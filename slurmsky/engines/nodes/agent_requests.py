@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ...protocol.messages import Event, HostsAdded, NodeEnvironment, Reached, SameFolder
-from ..base import EngineError
 from ..local.local_engine import AgentLink
 from ..powered import Order
+from .node_lines import ConnectionLost
 
 ANSWER_S = 20.0
 #: kind of answer -> what it is about, and its value
@@ -36,19 +36,27 @@ class AgentRequests:
         return known
 
     async def ask(self, link: AgentLink, kind: str, about: str, message: dict[str, Any]) -> Any:
-        """Send a message and wait for its answer. Raises EngineError when the node does not answer."""
+        """Send a message and wait for its answer. Raises ConnectionLost when the node does not answer."""
         answer = self.expect(link.node, kind, about)
         link.send(message)
         try:
             return await asyncio.wait_for(asyncio.shield(answer), ANSWER_S)
         except asyncio.TimeoutError:
-            raise EngineError(f"node {link.node} does not answer") from None
+            raise ConnectionLost(f"node {link.node} does not answer") from None
 
     async def reaches(self, link: AgentLink, order: Order) -> bool:
         """Whether a node can connect to the agents of all nodes of another order. Raises EngineError."""
         peers = {node: order.address(node) for node in order.nodes}
         answer = await self.ask(link, "reached", ",".join(sorted(peers)), {"op": "reach", "peers": peers})
         return set(answer) == set(peers)
+
+    def fail(self, node: str) -> None:
+        """The connection to a node broke: its requests get no answer."""
+        for key in [key for key in self._open if key[0] == node]:
+            waiting = self._open.pop(key)
+            if not waiting.done():
+                waiting.set_exception(ConnectionLost(f"the connection to node {node} broke"))
+                waiting.exception()  # a request whose caller has gone is no error
 
     def take(self, node: str, event: Event) -> bool:
         """Resolve the request that an event answers; False for other events."""

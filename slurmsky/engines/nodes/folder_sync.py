@@ -23,12 +23,13 @@ from ..base import EngineError
 from ..sky import beneath
 from ..sky.output_sync import OutputSync
 from .folder_listing import Entry, FolderListing, digest_of
-from .node_lines import Streams
+from .node_lines import ConnectionLost, Streams
 
 log = logging.getLogger("slurmsky.nodes")
 
 PIECE = 1 << 20
 _KEY = "file"  # one file at a time
+_CLOSED = "the connection to the node was closed"
 
 
 @dataclass
@@ -96,6 +97,17 @@ class FolderSync:
         """Close the connection; the next one receives what is still missing."""
         self._reading.cancel()
         self._writer.close()
+        self._end()
+
+    def _end(self) -> None:
+        """The connection is over: wake all that wait for the node's messages."""
+        if self._over:
+            return  # its tails may be followed over another connection by now
+        self._over = True
+        self._messages.put_nowait({"ev": "closed"})
+        for tail in self._tails.values():
+            tail.begun.set()
+            tail.done.set()
 
     # --- the connection
 
@@ -116,11 +128,7 @@ class FolderSync:
         except (OSError, wire.WireError) as error:
             log.info("files: %s", error)
         finally:
-            self._messages.put_nowait({"ev": "closed"})
-            self._over = True
-            for tail in self._tails.values():
-                tail.begun.set()
-                tail.done.set()
+            self._end()
 
     def _message(self, message: dict[str, Any]) -> None:
         kind = message["ev"]
@@ -143,12 +151,18 @@ class FolderSync:
             self._messages.put_nowait(message)
 
     def _send(self, message: dict[str, Any]) -> None:
-        self._writer.write(wire.encode(wire.JSON, json.dumps(message, separators=(",", ":")).encode()))
+        self._write(wire.JSON, json.dumps(message, separators=(",", ":")).encode())
+
+    def _write(self, kind: bytes, payload: bytes) -> None:
+        if self._over:
+            raise ConnectionLost(_CLOSED)
+        self._writer.write(wire.encode(kind, payload))
 
     async def _next_message(self) -> dict[str, Any]:
         message = await self._messages.get()
         if message["ev"] == "closed":
-            raise EngineError("the node has closed the connection")
+            self._messages.put_nowait(message)  # for the next caller that waits for the lock
+            raise ConnectionLost(_CLOSED)
         if message["ev"] == "problem":
             raise EngineError(f"files on the node: {message['text']}")
         return message
@@ -188,7 +202,7 @@ class FolderSync:
             while left:
                 read = await asyncio.to_thread(file.read, min(left, PIECE))  # a hung mount holds up this folder only
                 piece = read or bytes(min(left, PIECE))  # it shrank: the node detects it
-                self._writer.write(wire.encode(wire.STDOUT, piece))
+                self._write(wire.STDOUT, piece)
                 left -= len(piece)
                 await self._writer.drain()
 
@@ -197,7 +211,7 @@ class FolderSync:
     async def follow(self, tail: OutputTail) -> int:
         """Follow an output file of a job, and return its number.
 
-        A file that was followed before continues at its offset.
+        A file that was followed before continues at its offset. Raises ConnectionLost, OSError.
         """
         self._next += 1
         self._tails[self._next] = tail
@@ -213,21 +227,17 @@ class FolderSync:
         self._send({"op": "tail", "id": number, "path": tail.there, "append": tail.append, "from": start})
         await tail.begun.wait()
         if not self.alive:
-            raise EngineError("the node has closed the connection")
+            raise ConnectionLost(_CLOSED)
         return number
 
     async def finish(self, number: int) -> None:
-        """Wait until all that the job wrote to a file has arrived.
-
-        Raises EngineError if the connection broke before.
-        """
+        """Wait until all that the job wrote to a file has arrived. Raises ConnectionLost if not all of it did."""
         tail = self._tails.get(number)
-        if tail is None:
-            return
-        self._send({"op": "finish", "id": number})
-        await tail.done.wait()
+        if tail is not None:
+            self._send({"op": "finish", "id": number})
+            await tail.done.wait()
         if not self.alive:
-            raise EngineError("the node has closed the connection")
+            raise ConnectionLost(_CLOSED)
 
     # --- bringing back
 

@@ -19,7 +19,11 @@ TUNNEL_S = 20.0
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class NodeUnreachable(EngineError):
+class ConnectionLost(EngineError):
+    """A connection to a node broke; the node may be well, and the same request may succeed over the next one."""
+
+
+class NodeUnreachable(ConnectionLost):
     """The agent does not answer at any of its addresses."""
 
 
@@ -34,7 +38,7 @@ class NodeConnections:
         self._tunnelled: set[str] = set()  # orders that only a tunnel reaches
 
     async def protocol(self, order: Order, node: str, factory: Callable[[], asyncio.Protocol]) -> None:
-        """Connect a protocol to a node's agent. Raises Unreachable."""
+        """Connect a protocol to a node's agent. Raises NodeUnreachable."""
         loop = asyncio.get_running_loop()
 
         async def straight(host: str, port: int, context: ssl.SSLContext) -> None:
@@ -46,7 +50,7 @@ class NodeConnections:
         await self._open(order, node, straight, through)
 
     async def streams(self, order: Order, node: str, role: str = "") -> Streams:
-        """Open a connection as streams; sends a hello with ``role`` unless that is "". Raises Unreachable."""
+        """Open a connection as streams; sends a hello with ``role`` unless that is "". Raises NodeUnreachable."""
 
         async def straight(host: str, port: int, context: ssl.SSLContext) -> Streams:
             return await asyncio.open_connection(host, port, ssl=context, server_hostname=host)

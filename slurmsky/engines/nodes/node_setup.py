@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import logging
 from collections.abc import Callable, Sequence
+from weakref import WeakKeyDictionary
 
 from ...agent.cloud import submit_folder
 from ...agent.cloud.remote_commands import TOLD
@@ -38,14 +39,15 @@ class NodeSetup:
         self._allowed = allowed
         self.facts: dict[str, NodeEnvironment] = {}  # of each node's agent
         self._same: dict[tuple[str, str], bool] = {}  # (node, folder): whether the folder is a shared mount
-        self._sent: dict[str, set[str]] = {}  # digests of scripts that a node has
+        #: digests of scripts sent; what a broken connection carried may not have arrived
+        self._sent: WeakKeyDictionary[AgentLink, set[str]] = WeakKeyDictionary()
         self._resolved: dict[str, dict[str, str]] = {}  # by node: the names that resolve there, and their addresses
         self._scripts = Scripts()
         self._environments: dict[str, Environments] = {}
 
     def drop(self, node: str) -> None:
         """Forget a node that is lost or being powered down."""
-        for known in (self.facts, self._sent, self._resolved, self._environments):
+        for known in (self.facts, self._resolved, self._environments):
             known.pop(node, None)
         for key in [key for key in self._same if key[0] == node]:
             del self._same[key]
@@ -69,7 +71,7 @@ class NodeSetup:
         digest = ""
         if launch.script is not None:
             digest, data = self._scripts.read(launch.script)
-            sent = self._sent.setdefault(link.node, set())
+            sent = self._sent.setdefault(link, set())
             if digest not in sent:
                 link.send({"op": "script", "data": base64.b64encode(data).decode()})
                 sent.add(digest)

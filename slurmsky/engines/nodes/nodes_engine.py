@@ -23,11 +23,11 @@ from ..powered import Order
 from .agent_requests import ANSWER_S, AgentRequests
 from .fleet import Fleet
 from .neighbourhoods import Neighbourhoods
-from .node_lines import NodeConnections, Streams
+from .node_lines import ConnectionLost, NodeConnections, Streams
 from .node_setup import NodeSetup
 from .node_sockets import NodeSockets
 from .provider import Provider
-from .reconnecting import Reconnecting
+from .reconnecting import RETRY_S, Reconnecting
 from .remote_files import RemoteFiles
 
 log = logging.getLogger("slurmsky.nodes")
@@ -146,6 +146,7 @@ class NodesEngine(LocalEngine):
         if order is None:
             raise EngineError(f"node {node} is not up")
         link = AgentLink(node, self._event, self._lost)
+        self._early.pop(node, None)  # of a connection that broke before it was ready
         facts = self._requests.expect(node, "facts")
         await self._lines.protocol(order, node, lambda: link)
         link.send({"op": "hello", "role": "controller", "version": VERSION})
@@ -177,6 +178,9 @@ class NodesEngine(LocalEngine):
         self._last_message[node] = loop.time()
         await self._sockets.open(node)
         await self._files.resume(node)
+        if not link.alive:
+            self._links.pop(node, None)
+            raise ConnectionLost(f"the connection to node {node} broke")
         if link.outdated:
             self._on_event(Power(node=node, state="outdated", why=OUTDATED))
         early = self._early.pop(node, None)
@@ -254,9 +258,12 @@ class NodesEngine(LocalEngine):
 
     def _lost(self, node: str) -> None:
         """A connection broke. The agent and its jobs may be well: reconnect until the node is known to be lost."""
+        known = self._links.get(node)
+        if self._closing or (known is not None and known.alive):
+            return  # this was an earlier connection
         self._links.pop(node, None)
-        if self._closing:
-            return
+        self._requests.fail(node)
+        self._files.drop(node)
         for job_id, placed in self._placed.items():
             if placed.nodes[0] == node and job_id not in self._not_sent:
                 placed.ready = False  # until the agent lists the job
@@ -275,12 +282,9 @@ class NodesEngine(LocalEngine):
             if not lost or job_id in self._not_sent:
                 continue
             if placed.nodes[0] in order.nodes:
-                self._fail(job_id, placed.nodes[0], why)
+                self._over(job_id, placed.nodes[0], "NODE_FAIL", "NodeDown", why)
             else:
                 self._tell(job_id, {"op": "node_lost", "job_id": job_id, "node": lost[0]})
-
-    def _fail(self, job_id: int, node: str, why: str) -> None:
-        self._over(job_id, node, "NODE_FAIL", "NodeDown", why)
 
     def _over(self, job_id: int, node: str, state: str, reason: str, comment: str) -> None:
         """Report a job's end that no agent reports."""
@@ -305,14 +309,7 @@ class NodesEngine(LocalEngine):
         self._not_sent[launch.job_id] = run
         try:
             await self.fleet.up(nodes, lambda text: self._waiting_for(launch, text))
-            links = [await self._linked(node) for node in nodes]
-            if any(link.outdated for link in links):
-                raise NodeUnavailable(OUTDATED)
-            for share in shares:
-                share.address = self.fleet.address(share.name)
-            if self._placed.get(launch.job_id) is not placed:
-                return  # the job has ended while its nodes came up
-            there = await self._setup.prepared(launch, links)
+            there, links = await self._prepared(launch, placed)
         except (EngineError, OSError) as error:
             if self._placed.get(launch.job_id) is not placed:
                 return
@@ -326,15 +323,36 @@ class NodesEngine(LocalEngine):
         if self._placed.get(launch.job_id) is not placed:
             self._files.forget(launch.job_id, run)
             return
-        if placed.ready:
+        if placed.ready or key in links[0].launched:
             return
-        if not links[0].alive or key in links[0].launched:
-            return  # the next connection's job list shows whether it arrived
         if waits:
             there.start_time = time.time()
         self._on_event(Configured(job_id=launch.job_id, run=run, time=there.start_time))
         links[0].launch(there)
         self._has_it(launch.job_id, placed)
+
+    async def _prepared(self, launch: Launch, placed: _Placed) -> tuple[Launch, list[AgentLink]]:
+        """Adapt a launch to nodes that are up; where a connection breaks, over the next one. Raises EngineError."""
+        problem: Exception = EngineError("its connections broke again and again")
+        for pause in (*RETRY_S, 0.0):
+            links = [await self._linked(node) for node in placed.nodes]
+            if any(link.outdated for link in links):
+                raise NodeUnavailable(OUTDATED)
+            if self._placed.get(launch.job_id) is not placed:
+                raise EngineError(f"job {launch.job_id} has no agent")  # it has ended while its nodes came up
+            for share in launch.shares + (launch.every_share if launch.het else []):
+                share.address = self.fleet.address(share.name)
+            try:
+                there = await self._setup.prepared(launch, links)
+                if links[0].alive:
+                    return there, links
+            except (EngineError, OSError) as error:
+                if not isinstance(error, (ConnectionLost, ConnectionError)) and all(link.alive for link in links):
+                    raise
+                problem = error
+                log.info("job %d: %s", launch.job_id, error)
+            await asyncio.sleep(pause)
+        raise problem
 
     def _waiting_for(self, launch: Launch, text: str) -> None:
         self._on_event(Waiting(job_id=launch.job_id, run=launch.restart_count, comment=text))
@@ -357,8 +375,9 @@ class NodesEngine(LocalEngine):
             if not job.shares:
                 continue
             placed = self._placed[job.job_id] = _Placed(job.restarts, job.nodes)
-            there = all(self.fleet.order_of(node) is not None for node in placed.nodes)
-            if JobFlag.CONFIGURING in job.flags and not (there and self._all_up(placed)):
+            orders = [self.fleet.order_of(node) for node in placed.nodes]
+            there = all(order is not None and order.phase != "leaving" for order in orders)
+            if JobFlag.CONFIGURING in job.flags and not all(map(self.fleet.is_up, placed.nodes)):
                 background(self._again(job.job_id, placed))
             elif not there:
                 background(self._gone(job.job_id, placed))
@@ -368,14 +387,12 @@ class NodesEngine(LocalEngine):
             watching = self._reconnecting.running()
             await asyncio.wait(watching, timeout=2.0) if watching else None
 
-    def _all_up(self, placed: _Placed) -> bool:
-        return all(self.fleet.is_up(node) for node in placed.nodes)
-
     async def _again(self, job_id: int, placed: _Placed) -> None:
         self._on_event(Missing(job_id=job_id, run=placed.run, node=placed.nodes[0]))
 
     async def _gone(self, job_id: int, placed: _Placed) -> None:
-        self._fail(job_id, placed.nodes[0], "the node was gone when the controller started")
+        why = "the node was gone when the controller started"
+        self._over(job_id, placed.nodes[0], "NODE_FAIL", "NodeDown", why)
 
     def agent_address(self, job_id: int) -> str | None:
         placed = self._placed.get(job_id)

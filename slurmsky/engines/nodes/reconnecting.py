@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from ..base import EngineError
+from ..local.local_engine import AgentLink
 from ..powered import Order
 from .fleet import Fleet
 from .provider import Passing, Provider
@@ -21,15 +22,15 @@ RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 class Reconnecting:
     """One task per node without a connection.
 
-    ``connect`` returns once the node is connected. ``tell`` receives the node's state: silent, then up. ``lose``
-    handles an order that is lost.
+    ``connect`` returns the connection to a node, which may be lost again by then. ``tell`` receives the node's state:
+    silent, then up. ``lose`` handles an order that is lost.
     """
 
     def __init__(
         self,
         fleet: Fleet,
         provider: Provider,
-        connect: Callable[[str], Awaitable[object]],
+        connect: Callable[[str], Awaitable[AgentLink]],
         tell: Callable[[str, str], None],
         lose: Callable[[Order, str], None],
     ) -> None:
@@ -64,10 +65,11 @@ class Reconnecting:
             if order is None or order.phase != "up":
                 return
             try:
-                await self._connect(node)
-                if reported:
-                    self._tell(node, "up")
-                return
+                link = await self._connect(node)
+                if link.alive:
+                    if reported:
+                        self._tell(node, "up")
+                    return
             except (EngineError, OSError, asyncio.TimeoutError) as error:
                 log.info("node %s: %s", node, error)
             silent = loop.time() - began

@@ -17,7 +17,7 @@ from ..base import EngineError, background
 from ..sky.output_sync import OutputSync
 from .folder_listing import FolderListing
 from .folder_sync import FolderSync, OutputTail, outputs
-from .node_lines import Streams
+from .node_lines import ConnectionLost, Streams
 
 log = logging.getLogger("slurmsky.nodes")
 
@@ -43,6 +43,7 @@ class RemoteJob:
     tails: list[OutputTail] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)  # of the followed files, on ``followed``
     followed: FolderSync | None = None  # the connection over which they are followed
+    follow_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     ending: bool = False
     #: output files of steps, by node and path, with the connection and number under which they are followed
     steps: dict[tuple[str, str], tuple[FolderSync, int]] = field(default_factory=dict)
@@ -72,7 +73,7 @@ class RemoteFiles:
                     streams = await self._connect(node)
                     known = self._syncs[node] = FolderSync(streams, self._listing, partial(self._opened, node))
                 except OSError as error:
-                    raise EngineError(str(error)) from error
+                    raise ConnectionLost(str(error)) from error
             return known
 
     # --- one job
@@ -99,19 +100,21 @@ class RemoteFiles:
     async def follow(self, launch: Launch, there: Launch) -> None:
         """Follow the job's output on its first node; call before the job is sent. Raises EngineError."""
         job = self._jobs[launch.job_id, launch.restart_count]
-        job.tails = list(outputs(launch, there))
+        job.tails, job.followed = list(outputs(launch, there)), None  # a restored connection followed none of them
         try:
             await self._follow(job)
         except OSError as error:
             log.warning("job %d: %s", launch.job_id, error)  # the job runs nevertheless, as with a full disk
         self._save(job)
 
-    async def _follow(self, job: RemoteJob) -> None:
-        """Follow a job's output over the current connection. Raises EngineError, OSError."""
-        sync = await self._sync(job.nodes[0])
-        if job.followed is not sync:
-            numbers = [await sync.follow(tail) for tail in job.tails]
-            job.followed, job.numbers = sync, numbers
+    async def _follow(self, job: RemoteJob) -> FolderSync:
+        """Follow a job's output over the current connection, and return that. Raises EngineError, OSError."""
+        async with job.follow_lock:  # the job's end and a restored connection may want this at the same time
+            sync = await self._sync(job.nodes[0])
+            if job.followed is not sync:
+                numbers = [await sync.follow(tail) for tail in job.tails]
+                job.followed, job.numbers = sync, numbers
+            return sync
 
     async def resume(self, node: str) -> None:
         """Follow the output files again after the connection to a node is restored."""
@@ -167,9 +170,9 @@ class RemoteFiles:
         over = [tail.there for tail in job.tails]
         while there():
             try:
-                await self._follow(job)
+                followed = await self._follow(job)
                 for number in job.numbers:
-                    await (await self._sync(job.nodes[0])).finish(number)
+                    await followed.finish(number)
                 await self._finish_steps(job)
                 for node in job.nodes:
                     skip = [tail.there for one in self._jobs.values() for tail in one.tails]
@@ -178,6 +181,10 @@ class RemoteFiles:
             except (EngineError, OSError) as error:
                 log.info("job %d: %s", job_id, error)
                 await asyncio.sleep(AGAIN_S)
+            except Exception as fault:  # the job ends nevertheless
+                log.exception("job %d", job_id)
+                target.messages.append(f"its files could not be brought back: {fault}")
+                break
         self.forget(job_id, run)
         return "; ".join(target.messages)
 

@@ -1,0 +1,232 @@
+"""Connections to kept nodes that break at any moment: no caller waits for ever, and no job pays for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from slurmsky.engines.nodes.agent_requests import AgentRequests
+from slurmsky.engines.nodes.folder_sync import FolderSync
+from slurmsky.engines.nodes.node_lines import ConnectionLost
+from slurmsky.engines.nodes.node_setup import NodeSetup
+from slurmsky.engines.nodes.nodes_engine import NodesEngine
+from slurmsky.engines.nodes.reconnecting import Reconnecting
+from slurmsky.engines.nodes.remote_files import RemoteFiles
+from slurmsky.engines.powered import Order
+from slurmsky.model.allocation import Launch, NodeShare
+from slurmsky.model.spec import JobSpec
+from slurmsky.protocol import wire
+from slurmsky.protocol.messages import NodeEnvironment
+
+PATIENCE_S = 10.0
+
+
+class Line:
+    """The controller's end of a connection to a node, which answers when the test says so."""
+
+    def __init__(self) -> None:
+        self.reader = asyncio.StreamReader()
+        self.sent: list[dict] = []
+        self._frames = wire.FrameReader()
+
+    def write(self, data: bytes) -> None:
+        self.sent += [json.loads(frame.payload) for frame in self._frames.feed(data) if frame.kind == wire.JSON]
+
+    def close(self) -> None:
+        pass
+
+    def answer(self, **message: object) -> None:
+        self.reader.feed_data(wire.encode(wire.JSON, json.dumps(message).encode()))
+
+
+class EmptyFolder:
+    def entries(self, folder: str) -> dict:
+        return {}
+
+
+def test_all_callers_that_wait_for_a_node_learn_that_its_connection_broke():
+    async def what() -> None:
+        line = Line()
+        sync = FolderSync((line.reader, line), EmptyFolder(), lambda *_: None)  # type: ignore[arg-type]
+        fills = [asyncio.ensure_future(sync.fill("/project", [], set)) for _ in range(3)]
+        while not line.sent:
+            await asyncio.sleep(0)
+        line.reader.feed_eof()
+        results = await asyncio.wait_for(asyncio.gather(*fills, return_exceptions=True), PATIENCE_S)
+        assert [type(result) for result in results] == [ConnectionLost] * 3 and not sync.alive
+
+    asyncio.run(what())
+
+
+def remote_job(tmp_path: Path) -> dict:
+    tail = [str(tmp_path / "out"), "/there/out", False, 0o22, 0, 0]
+    return {"submit_dir": str(tmp_path), "umask": 0o22, "nodes": ["n1"], "given": {}, "tails": [tail]}
+
+
+def test_a_job_may_end_while_a_restored_connection_follows_its_output(tmp_path):
+    async def what() -> None:
+        line = Line()
+
+        async def connect(node: str) -> tuple:
+            return line.reader, line
+
+        (tmp_path / "jobs").mkdir()
+        (tmp_path / "jobs" / "1-0.json").write_text(json.dumps(remote_job(tmp_path)))
+        files = RemoteFiles(tmp_path / "jobs", tmp_path, 1 << 20, connect)  # type: ignore[arg-type]
+        files.load([(1, 0)])
+        both = [
+            asyncio.ensure_future(files.resume("n1")),
+            asyncio.ensure_future(files.bring_back(1, 0, lambda: True)),
+        ]
+        answered = 0
+        for _ in range(1000):
+            await asyncio.sleep(0.001)
+            for message in line.sent[answered:]:
+                kind = {"tail": "tailing", "finish": "finished", "changes": "unchanged"}[message["op"]]
+                line.answer(ev=kind, **{"id": message.get("id", 0), "from": 0})
+            answered = len(line.sent)
+            if all(task.done() for task in both):
+                break
+        assert [task.done() for task in both] == [True, True], line.sent
+        assert [message["op"] for message in line.sent] == ["tail", "finish", "changes"]
+
+    asyncio.run(what())
+
+
+def test_a_connection_restored_before_a_launch_follows_its_output_all_the_same(tmp_path):
+    async def what() -> None:
+        line = Line()
+
+        async def connect(node: str) -> tuple:
+            return line.reader, line
+
+        (tmp_path / "jobs").mkdir()
+        (tmp_path / "jobs" / "1-0.json").write_text(json.dumps(remote_job(tmp_path) | {"tails": []}))
+        files = RemoteFiles(tmp_path / "jobs", tmp_path, 1 << 20, connect)  # type: ignore[arg-type]
+        files.load([(1, 0)])
+        await files.resume("n1")  # the launch has sent its folder, and not yet named its output
+        one = launch(tmp_path)
+        one.stdout = str(tmp_path / "out")
+        following = asyncio.ensure_future(files.follow(one, one))
+        while not line.sent and not following.done():
+            await asyncio.sleep(0)
+        assert [message["op"] for message in line.sent] == ["tail"]
+        line.answer(ev="tailing", id=1, **{"from": 0})
+        await asyncio.wait_for(following, PATIENCE_S)
+
+    asyncio.run(what())
+
+
+class Fleet:
+    def order_of(self, node: str) -> Order:
+        return Order("kept-x", "p", [node], phase="up")
+
+    def is_up(self, node: str) -> bool:
+        return True
+
+    def address(self, node: str) -> str:
+        return "192.0.2.1:1"
+
+    async def alive(self, order: Order) -> bool:
+        return True
+
+    async def up(self, nodes: object, say: object) -> None:
+        pass
+
+
+class Link:
+    """A connection to an agent, perhaps lost already."""
+
+    outdated = False
+
+    def __init__(self, alive: bool = True) -> None:
+        self.node, self.alive = "n1", alive
+        self.sent: list[dict] = []
+        self.launched: set[tuple[int, int]] = set()
+
+    def send(self, message: dict) -> None:
+        self.sent.append(message)
+
+    def launch(self, launch: Launch) -> None:
+        self.launched.add((launch.job_id, launch.restart_count))
+
+
+def test_a_connection_that_is_lost_before_it_is_used_is_restored_again():
+    async def what() -> None:
+        links = [Link(alive=False), Link()]
+
+        async def connect(node: str) -> Link:
+            return links.pop(0)
+
+        told: list[str] = []
+        again = Reconnecting(Fleet(), Fleet(), connect, lambda _, state: told.append(state), lambda *_: None)  # type: ignore[arg-type]
+        again.begin("n1")
+        await asyncio.wait_for(asyncio.gather(*again.running()), PATIENCE_S)
+        assert links == [] and told == ["silent", "up"]
+
+    asyncio.run(what())
+
+
+def test_requests_to_an_agent_fail_once_its_connection_is_lost():
+    async def what() -> None:
+        requests = AgentRequests()
+        asked = asyncio.ensure_future(requests.ask(Link(), "same", "/x", {"op": "same"}))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        requests.fail("n1")
+        with pytest.raises(ConnectionLost):
+            await asyncio.wait_for(asked, PATIENCE_S)
+
+    asyncio.run(what())
+
+
+def launch(tmp_path: Path) -> Launch:
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\n")
+    words = dict.fromkeys(("name", "user", "group", "account", "partition", "qos", "cluster", "submit_host"), "x")
+    folders = dict.fromkeys(("submit_dir", "work_dir", "spool"), "/")
+    numbers = {"job_id": 1, "uid": 1, "gid": 1, "ntasks": 1}
+    return Launch(**words, **folders, **numbers, spec=JobSpec(), shares=[NodeShare("n1")], script=str(script))
+
+
+def test_a_script_is_sent_again_over_a_new_connection(tmp_path):
+    class Answers(AgentRequests):
+        async def ask(self, *_: object) -> bool:
+            return True
+
+    async def what() -> None:
+        setup = NodeSetup(None, Answers(), lambda node: "192.0.2.1:1", ())  # type: ignore[arg-type]
+        setup.facts["n1"] = NodeEnvironment(pid=1, home="/h", environment={}, shells=())
+        first, second = Link(), Link()
+        for link in (first, first, second):
+            await setup.prepared(launch(tmp_path), [link])  # type: ignore[list-item]
+        assert [len(link.sent) for link in (first, second)] == [1, 1]
+
+    asyncio.run(what())
+
+
+def test_a_launch_whose_connection_breaks_is_sent_over_the_next_one(tmp_path):
+    async def what() -> None:
+        events: list[object] = []
+        engine = NodesEngine(tmp_path, events.append, {}, None, None)  # type: ignore[arg-type]
+        engine.fleet = Fleet()  # type: ignore[assignment]
+        links = [Link(), Link()]
+        used: list[Link] = []
+
+        async def linked(node: str) -> Link:
+            return links.pop(0)
+
+        async def prepared(launch: Launch, links: list[Link]) -> Launch:
+            used.append(links[0])
+            if len(used) == 1:
+                raise ConnectionLost("broke")
+            return launch
+
+        engine._linked = linked  # type: ignore[method-assign, assignment]
+        engine._setup.prepared = prepared  # type: ignore[method-assign, assignment]
+        await engine.start(launch(tmp_path))
+        assert [link.launched for link in used] == [set(), {(1, 0)}]
+
+    asyncio.run(what())
