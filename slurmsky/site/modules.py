@@ -5,7 +5,7 @@ from __future__ import annotations
 import pkgutil
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -70,6 +70,9 @@ def shipped() -> Mapping[str, Mapping[str, Any]]:
     return found
 
 
+#: languages whose packages are modules, and the command that installs a package
+_PACKAGES = dict.fromkeys(("py", "py3"), "pip install {}") | {"r": "conda install -y -n base -c conda-forge r-{}"}
+
 #: a name as Spack writes it: package, version, compiler, the compiler's version, hash
 _BUILT = re.compile(r"([a-z][\w+-]*?)-(\d[\w.]*)-(?:gcc|intel|clang|oneapi|aocc|nvhpc|pgi|cce)-\d[\w.]*"
                     r"(?:-[a-z0-9]{7})?")  # fmt: skip
@@ -111,26 +114,63 @@ def _shipped_row(name: str) -> tuple[Mapping[str, Any] | None, str]:
         del parts[0]
     if not parts:
         return None, ""
+    if len(parts) == 1 and (_STAGE.fullmatch(parts[0].lower()) or _is_tree(parts[0].lower())):
+        return {"kind": "site", "note": "a software tree of the old cluster; nothing is needed here"}, ""
+    found, version = _named(parts)
+    if (found is None or found.get("kind") == "site") and len(parts) > 1 and parts[1].lower() not in _variants():
+        inner = _shipped_row("/".join(parts[1:]))  # the first part may be a category of that site's own
+        if inner[0] is not None and inner[0].get("kind") != "site":
+            return inner
+    return found, version
+
+
+def _is_tree(name: str) -> bool:
+    return name in _categories() and name not in shipped()
+
+
+def _named(parts: list[str]) -> tuple[Mapping[str, Any] | None, str]:
+    """The row and version for the parts of a name without categories."""
     rows = shipped()
     first = parts[0].lower()
     built = _BUILT.fullmatch(first)
     if built:
         first, parts = built[1], [built[1], built[2], *parts[1:]]
-    if len(parts) == 1 and (_STAGE.fullmatch(first) or (first in _categories() and first not in rows)):
-        return {"kind": "site", "note": "a software tree of the old cluster; nothing is needed here"}, ""
-    unversioned = re.sub(r"[-_]?v?\d[\d.]*$", "", first)
-    unbuilt = re.sub(r"[-_](gpu|cuda|mpi|omp|gcc|intel|serial|x86_64|ib)$", "", first)
-    stem = re.sub(r"(?<=\w\w\w)[-_]?v?\d[\d.]*[-_].*$", "", first)
-    for wanted in (first, unversioned, unbuilt, stem):
-        if wanted in rows:
+    language = re.match(r"(py3?|python3?|r)-(?=[a-z])", first)
+    if language and first not in rows:
+        package = re.sub(r"[-_]v?\d.*$", "", first[language.end() :])
+        install = _PACKAGES.get(language[1], "")
+        known = rows.get(package, {"kind": "site"})
+        return known if known.get("kind") != "site" else {"setup": install.format(package)} if install else None, ""
+    for wanted in _spellings(first):
+        row = rows.get(wanted)
+        if row is not None and (wanted == first or row.get("kind") != "site"):
             glued = re.match(r"[-_]?v?(\d[\d.]*)", first[len(wanted) :])
-            versions = [*parts[1:2], *(glued.groups() if glued else ()), *parts[2:]]
-            version = next((text for text in versions if _is_version(text)), "")
-            return rows[wanted], version
-    if first.startswith("py-"):
-        package = rows.get(first[3:], {"setup": f"pip install {first[3:]}"})
-        return package, next((part for part in parts[1:] if _is_version(part)), "")
+            versions = [*parts[1:2], *(glued.groups() if glued else ()), *parts[2:3]]
+            return row, next((text for text in versions if _is_version(text)), "")
     return None, ""
+
+
+def _spellings(name: str) -> Iterator[str]:
+    """A name, and what is left of it without version, build and the marks of one site; the most exact one first."""
+    plain = re.sub(r"[-_]?v?\d[\d.]*$", "", name)
+    unbuilt = re.sub(r"[-_](gpu|cuda|mpi|omp|gcc|intel|serial|x86_64|ib)$", "", name)
+    yield from (name, plain, unbuilt, re.sub(r"(?<=\w\w\w)[-_]?v?\d[\d.]*[-_].*$", "", name))
+    dashed = re.sub(r"[_.]", "-", plain)
+    if not name.startswith("."):
+        yield from (dashed, dashed.replace("-", ""))
+    owner, sign, rest = dashed.partition("-")
+    if sign and owner in _tables()["owners"]["names"].split():
+        yield from _spellings(rest)
+    if (owner in _variants() or owner in _categories()) and owner not in ("openmpi", "mpich", "mvapich2"):
+        return  # gcc-..., python-... name what a program was built with
+    words = name.replace("_", "-").split("-")
+    yield from ("-".join(words[:count]) for count in range(len(words) - 1, 0, -1) if len(words[0]) > 2)
+
+
+@cache
+def _variants() -> frozenset[str]:
+    """Names of compilers, MPIs and languages: after another name they are its build."""
+    return frozenset(_tables()["variants"]["names"].split())
 
 
 def _is_version(text: str) -> bool:
@@ -144,6 +184,9 @@ def _of_site(module: Any, name: str) -> Module:
 def _of_row(row: Mapping[str, Any], name: str, version: str) -> Module:
     numbers = re.match(r"v?(\d+(?:\.\d+)*)", version)
     short = numbers[1] if numbers else ""
+    if "versions" in row:
+        # cuda/112 and cuda11.2 are one version; a year is the version of a software tree
+        short = "" if _STAGE.fullmatch(short) else re.sub(r"^([5-9]|1\d)(\d)$", r"\1.\2", short)
     image, kind = str(row.get("image", "")), str(row.get("kind", ""))
     versions = row.get("versions", {})
     cut = short

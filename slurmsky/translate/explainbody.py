@@ -30,8 +30,16 @@ _ERREXIT = re.compile(r"(?m)^\s*set\s+(-\w+\s+)*-\w*e|^\s*set\s+-o\s+errexit|\A#
 _KSH = frozenset(("integer", "float", "print", "whence", "setopt", "unsetopt", "autoload", "zmodload", "emulate"))
 #: uses of a folder that need nothing of its content; each is reported apart
 _USES = {places.WRITTEN: "made", places.CACHE: "made", places.BOUND: "made", places.ENTRY: "entry"} | (
-    dict.fromkeys((places.MODULES, places.CONDA, places.SHELL, places.VENV), "start")
+    dict.fromkeys((places.MODULES, places.CONDA, places.SHELL, places.VENV, places.CUDA), "start")
 )
+#: what a node has in place of a path of the old cluster
+_STUBS = {
+    places.MODULES: "starts the old cluster's module system; slurmsky's own is there",
+    places.CONDA: "conda's start file: that of the node's own conda stands for it",
+    places.SHELL: "the shell's start file of an old account: the node's own stands for it",
+    places.CUDA: "a link to the node's CUDA, /usr/local/cuda",
+    places.BOUND: "a file system that the container gets: an empty folder, where a node has none",
+}
 _SAME = {"pip3": "pip", "mpiexec.hydra": "mpiexec", "ml": "module", "nvidia-docker": "docker"}
 
 
@@ -244,9 +252,13 @@ class Body:
     def _own_folder(self, path: str) -> str:
         """The submit folder as a path names it; "" for paths outside it."""
         project = self.view.project
+        path = project.spelt(path) if project else path
         if project is None or not self.view.sky or mountpoints.is_mounted(path, self.view.mounted):
             return ""
-        return project.folder if project.holds(path) else project.former(path)
+        if project.holds(path):
+            return project.folder
+        links = self.view.wants.links
+        return next((link for link in links if mountpoints.is_mounted(path, (link,))), "") or project.former(path)
 
     def _in_project(self, place: places.Place, folder: str) -> Finding:
         fate, reason = KEPT, "in the submit folder, which travels"
@@ -269,14 +281,9 @@ class Body:
             return finding(MISSING, "is not on this machine")
         if mountpoints.is_mounted(place.text, view.mounted):
             return finding(KEPT, f"{top} is mounted")
-        if place.role == places.MODULES:
-            return finding(NOTHING, "starts the old cluster's module system; slurmsky's own is there")
-        if place.role == places.CONDA:
-            return finding(CHANGED, "conda's start file: that of the node's own conda stands for it")
-        if place.role == places.SHELL:
-            return finding(CHANGED, "the shell's start file of an old account: the node's own stands for it")
-        if place.role == places.BOUND:
-            return finding(CHANGED, "a file system that the container gets: an empty folder, where a node has none")
+        stub = "" if place.role == places.CUDA and not place.text.startswith("/") else _STUBS.get(place.role, "")
+        if stub:
+            return finding(NOTHING if place.role == places.MODULES else CHANGED, stub)
         if place.role == places.VENV:
             return None  # reported as an environment
         if place.role == places.ENTRY:
@@ -286,6 +293,9 @@ class Body:
         suggestion = f'[paths]\n"{toml(top)}" = "s3://BUCKET/{toml(top.strip("~/"))}"'
         if top.startswith("/path"):
             return finding(DECISION, "looks like a placeholder: write what is meant")
+        if view.project is not None and view.project.elsewhere(place.text):
+            why = "on this machine, outside the submit folder: submit from there, or say where nodes find its content"
+            return finding(DECISION, why, settle)
         why = "a container in a file of the old cluster" if place.role == places.IMAGE else "lies on the old cluster"
         return finding(DECISION, f"{why}: say where its content is now", suggestion)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from .launched import Launched, launched
+from .mountpoints import on_every_node
 from .scope import STORES, Scope
 from .shell import Script
 from .shellcommands import Command, Word
@@ -19,9 +20,9 @@ from .wordsets import words
 
 #: roles of a place: read, written, run (a program), conda (its own start file), modules (module files), venv,
 #: image (a container's file), path (an entry of PATH and the like), cache (written by libraries), shell (a shell's
-#: own start file), bound (a whole file system that a container gets)
-READ, WRITTEN, RUN, CONDA, MODULES, VENV, IMAGE, ENTRY, CACHE, SHELL, BOUND = (
-    "read", "written", "run", "conda", "modules", "venv", "image", "entry", "cache", "shell", "bound",
+#: own start file), bound (a whole file system that a container gets), cuda (the CUDA toolkit's folder)
+READ, WRITTEN, RUN, CONDA, MODULES, VENV, IMAGE, ENTRY, CACHE, SHELL, BOUND, CUDA = (
+    "read", "written", "run", "conda", "modules", "venv", "image", "entry", "cache", "shell", "bound", "cuda",
 )  # fmt: skip
 
 
@@ -64,7 +65,8 @@ _MOVERS = words(
 _OUTPUT_OPTION = re.compile(
     r"^--?(o|O|P|p|d|out|output|save|result|log|ckpt|checkpoint|tensorboard|wandb|cache|tmp|temp|scratch|prefix|dest"
     r"|report|export|run|work|exp|experiment)s?([-_]?(dir|path|file|folder|root|base|name|prefix))?s?([-_]dir)?$"
-    r"|(output|save|result|log|checkpoint|ckpt|cache)[-_](dir|path|file|folder|root)$",
+    r"|(output|save|result|log|checkpoint|ckpt|cache|dump)[-_](dir|path|file|folder|root)$"
+    r"|(conda|singularity|apptainer|shadow)-prefix$",
     re.IGNORECASE,
 )
 _LOAD = re.compile(r"load|resume|pretrain|init|from|restore|input", re.IGNORECASE)
@@ -77,10 +79,14 @@ _CACHES = re.compile(
     r"OUT|RESULT|SAVE|CHECKPOINT|CKPT|^NUMBA_|^JUPYTER_|^IPYTHON"
 )
 _SITE_START = re.compile(
-    r"(/lmod/|/modules?/|/Modules/|modules\.sh|lmod\.sh|z0\d_|/etc/profile|/init/(bash|sh|ksh|zsh)$|module_init|setup-env\.sh)"
+    r"(/lmod/|/modules?/|/Modules/|modules\.sh|lmod\.sh|z0\d_|/etc/profile|/init/(bash|sh|ksh|zsh)$|module_init|setup-env\.sh"
+    r"|/cuda[-/\d.]*/setup\.sh$)"
 )
 _CONDA_START = re.compile(r"(/etc/profile\.d/(conda|mamba)\.sh|(conda|forge|mamba)[\w.-]*/(\w+/)*bin/activate)$")
 _SHELL_START = re.compile(r"/\.(bashrc|bash_profile|profile|zshrc|bash_login|kshrc)$")
+_CUDA = re.compile(r"^(CUDA|CUDNN|CUDATOOLKIT)_?(HOME|PATH|ROOT|DIR|TOOLKIT_ROOT_DIR|INSTALL_PATH|ROOT_DIR)$")
+_PYTHON = re.compile(r"(?P<folder>.+)/bin/(?:i?python[\d.]*|pip3?)$")
+_CONTAINED = re.compile(r"(?:^|[\s/])(?:singularity|apptainer|docker|podman)\s")
 _BINDS = ("-B", "--bind", "--volume", "--mount", "--container-mounts")
 _FILE_TESTS = ("-f", "-d", "-e", "-r", "-s", "-x", "-L", "-h")
 _PATTERN = re.compile(r"[\s<>{}|;\\()\"'`,*?]|^//|^/[^\w.$~-]|[^:]//$")
@@ -139,6 +145,13 @@ def _left_to_others(script: Script, scope: Scope) -> Iterator[Place]:
                     yield from _paths(given.value, scope, READ)
 
 
+def environment_of(program: str) -> str:
+    """The folder of the Python environment that a program's path names; "" for a program of the system."""
+    found = _PYTHON.fullmatch(program)
+    known = found is not None and _SHAPE.match(program) and "$" not in program
+    return found["folder"] if found and known and not on_every_node(program) else ""
+
+
 def _below(text: str, made: Sequence[str]) -> bool:
     return any(text == folder or text.startswith(folder + "/") for folder in made)
 
@@ -185,7 +198,9 @@ def _placeholders(command: Command) -> set[int]:
 
 
 def _of_variable(name: str, value: Word, scope: Scope) -> Iterator[Place]:
-    if _ENTRIES.match(name) or name.endswith("PATH"):
+    if _CUDA.match(name):
+        role = CUDA
+    elif _ENTRIES.match(name) or name.endswith("PATH"):
         role = READ if name == "PYTHONPATH" else ENTRY
     else:
         role = CACHE if _CACHES.search(name.upper()) or STORES.match(name) else READ
@@ -220,7 +235,7 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
         return
     if words[0].variables and " " in scope.expand(words[0]).strip():
         yield from _command_line(words[0], scope)
-    yield from _paths(words[0], scope, RUN)
+    yield from _paths(words[0], scope, VENV if environment_of(scope.expand(words[0])) else RUN)
     named = ""
     for word, role in zip(words[1:], _roles(name, words[1:]), strict=True):
         raw = word.shown
@@ -246,15 +261,20 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
 
 def _command_line(word: Word, scope: Scope) -> Iterator[Place]:
     """Places in a command line that a variable holds: CMD="train.py --data /scratch/x", then srun $CMD."""
-    named = ""
-    for text in scope.expand(word).replace("\\\n", " ").split():
+    named, line = "", scope.expand(word).replace("\\\n", " ")
+    contained = _CONTAINED.search(line)
+    for text in line.split():
         option, sign, value = text.partition("=")
+        if named in _BINDS:
+            yield from _bound(text, word.line)
+            named = ""
+            continue
         if text.startswith("-") and not sign:
             named = text
             continue
         path, before = (value, option) if sign and option.startswith("-") else (text, named)
-        if _is_path(path):
-            yield Place(word.line, _home(path), _by_option(before))
+        if _is_path(path) and (not contained or path.endswith((".sif", ".simg", ".img"))):
+            yield Place(word.line, _home(path), IMAGE if contained else _by_option(before))
         named = ""
 
 
@@ -274,13 +294,18 @@ def _by_option(option: str) -> str:
 
 
 def _mounts(word: Word, scope: Scope) -> Iterator[Place]:
+    """Paths on the node that a container mounts."""
+    yield from _bound(scope.expand(word), word.line)
+
+
+def _bound(text: str, line: int) -> Iterator[Place]:
     """Paths on the node in ``SRC:DST[:FLAGS],...`` and ``type=bind,source=SRC``."""
-    for entry in scope.expand(word).split(","):
+    for entry in text.split(","):
         source = entry.partition(":")[0]
         source = source.partition("=")[2] if source.startswith(("source=", "src=")) else source
         if _is_path(source):
             source = _home(source)
-            yield Place(word.line, source, BOUND if re.fullmatch(r"/\w+/?", source) else READ)
+            yield Place(line, source, BOUND if re.fullmatch(r"/[\w-]+/?", source) else READ)
 
 
 def _paths(word: Word, scope: Scope, role: str, lists: bool = False) -> Iterator[Place]:

@@ -22,16 +22,44 @@ _COMMON = words(
 
 @dataclass(frozen=True)
 class Project:
-    """A submit folder. ``home``: the caller's home folder, which ``~`` stands for. ``work_dir``: by ``--chdir``."""
+    """A submit folder. ``home``: the caller's home folder, which ``~`` stands for. ``work_dir``: by ``--chdir``.
+
+    ``user``: the value of ``$USER``, which a job keeps on its nodes.
+    """
 
     folder: str
     home: str = ""
     work_dir: str = ""
+    user: str = ""
+
+    def spelt(self, path: str) -> str:
+        """A path of the script with the user's name in place of ``$USER``."""
+        return path.replace("$USER", self.user) if self.user else path
 
     def holds(self, path: str) -> bool:
         """Whether a path is in the submit folder."""
-        whole = self.home + path[1:] if self.home and (path == "~" or path.startswith("~/")) else path
+        whole = self._whole(path)
         return bool(self.folder.strip("/")) and (whole == self.folder or whole.startswith(self.folder + "/"))
+
+    def elsewhere(self, path: str) -> bool:
+        """Whether this machine has the path outside the submit folder."""
+        return "$" not in path and not self.holds(path) and os.path.lexists(self._whole(path))
+
+    def _whole(self, path: str) -> str:
+        return self.home + path[1:] if self.home and (path == "~" or path.startswith("~/")) else path
+
+    def stands_for(self, path: str) -> str:
+        """The path of the submit folder where a script changes into ``path`` to find its files; "" for none.
+
+        A folder of this machine stands for no other one. Where the submit folder has a subfolder of that name, the
+        script means the subfolder.
+        """
+        if not self.folder.strip("/") or self.folder == self.home or self.holds(path) or self.elsewhere(path):
+            return ""
+        parent, _, name = path.rpartition("/")
+        if name == os.path.basename(self.folder) or not os.path.isdir(os.path.join(self.folder, name)):
+            return path
+        return parent if parent.count("/") > (0 if parent.startswith("~") else 1) else ""
 
     def former(self, path: str) -> str:
         """The part of a path that names the submit folder on another machine; "" for none.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from .launched import launched
 from .shell import Script
+from .shellcommands import Command
 from .wordsets import words
 
 _BESIDE = re.compile(
@@ -23,8 +25,13 @@ _SPEAKERS = frozenset(("echo", "printf", "export", "set"))  # arguments of these
 
 def names_files_beside(script: Script) -> bool:
     """Whether the script names files beside it, or starts tools that read the working directory."""
+    return reads_files_beside(script.commands)
+
+
+def reads_files_beside(commands: Iterable[Command]) -> bool:
+    """Whether these commands name files of their working directory, or read it."""
     made: set[str] = set()
-    for command in script.commands:
+    for command in commands:
         found = launched(command)
         if found.name in _SPEAKERS and not command.redirects:
             continue

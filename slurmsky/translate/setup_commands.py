@@ -130,6 +130,8 @@ def folders_setup(site: Site, wants: Wants) -> Iterator[str]:
             command = f'$s ln -sf "$(conda info --base)/etc/profile.d/conda.sh" {name}'
         elif role == places.SHELL:
             command = f"touch ~/.bashrc; $s ln -sf ~/.bashrc {name}"
+        elif role == places.CUDA:
+            command = f"$s ln -sfn /usr/local/cuda {name}"
         else:
             continue
         yield f"s=$(command -v sudo || true); [ -e {name} ] || {{ $s mkdir -p {home} && {command}; }}"

@@ -20,6 +20,7 @@ from .programs import find as find_program
 from .project import Project
 from .scope import Scope
 from .shell import Script, interpreter_of, parse
+from .work_folder import work_folder
 
 _LOADS = ("load", "try-load", "load-any", "swap")
 _AMD = re.compile(r"(?<![A-Za-z])(rocm|hipcc|hip|gfx9\w\w|MI[123]\d\d[AX]?|amdgpu|rocprof\w*|HIP_VISIBLE_DEVICES|"
@@ -27,6 +28,8 @@ _AMD = re.compile(r"(?<![A-Za-z])(rocm|hipcc|hip|gfx9\w\w|MI[123]\d\d[AX]?|amdgp
 _AMD_MODEL = re.compile(r"(?<![A-Za-z0-9])(gfx90a|gfx908|gfx94\w|MI[123]\d\d[AX]?)(?![A-Za-z0-9])", re.IGNORECASE)
 
 
+#: roles of paths that setup creates with a content of its own
+_STARTS = (places.MODULES, places.CONDA, places.SHELL, places.CUDA)
 _PMIX = re.compile(r"(?m)^[^#\n]*(?:--mpi[= ]['\"]?pmix|SLURM_MPI_TYPE=['\"]?pmix)")
 
 
@@ -41,7 +44,8 @@ class Wants:
     mounts: tuple[str, ...] = ()  # folders of the old cluster that the script names, as mount points
     paths: tuple[str, ...] = ()  # all paths that the script names
     links: tuple[str, ...] = ()  # paths by which the script names the submit folder
-    starts: tuple[tuple[str, str], ...] = ()  # (start file of the old cluster, "modules", "conda" or "shell")
+    work_folder: str = ""  # where the script expects its own files
+    starts: tuple[tuple[str, str], ...] = ()  # (start file or CUDA folder of the old cluster, its role)
     environments: tuple[str, ...] = ()  # names of conda environments, folders of virtual environments
     cpus: int = 0  # of its largest step on one node
     unknown: tuple[str, ...] = ()  # programs that are not in the table
@@ -65,12 +69,9 @@ def of(source: str) -> Wants:
         mounts=tuple(dict.fromkeys(_mounts(used))),
         paths=tuple(dict.fromkeys(place.text for place in used)),
         starts=tuple(
-            dict.fromkeys(
-                (place.text, place.role)
-                for place in used
-                if place.role in (places.MODULES, places.CONDA, places.SHELL) and "$" not in place.text
-            )
+            dict.fromkeys((place.text, place.role) for place in used if place.role in _STARTS and "$" not in place.text)
         ),
+        work_folder=work_folder(script, scope),
         environments=tuple(dict.fromkeys(name for _, name in environments(script, scope))),
         cpus=_step_cpus(script, scope),
         unknown=tuple(dict.fromkeys(_unknown(script, scope))),
@@ -84,11 +85,23 @@ def beside(wants: Wants, project: Project) -> Wants:
     """The requirements of a job in this submit folder.
 
     Virtual environments in the folder get their whole paths, former paths of the folder become links, and setup makes
-    no folder below either.
+    no folder below either. Without a former path, the folder stands for the one where the script expects its files.
     """
     base = project.work_dir or project.folder
-    names = (os.path.normpath(os.path.join(base, name)) if name[:1] == "." else name for name in wants.environments)
-    links = dict.fromkeys(link for path in wants.paths if not project.holds(path) and (link := project.former(path)))
+    paths = [project.spelt(path) for path in wants.paths]
+    links = dict.fromkeys(link for path in paths if not project.holds(path) and (link := project.former(path)))
+    work_folder = project.spelt(wants.work_folder)
+    if not links and work_folder and "$" not in work_folder and (link := project.stands_for(work_folder)):
+        links[link] = None
+
+    def here(name: str) -> str:
+        """An environment's path in the submit folder."""
+        for link in links:
+            if name.startswith(link + "/"):
+                return project.folder + name[len(link) :]
+        return os.path.normpath(os.path.join(base, name)) if name[:1] == "." else name
+
+    names = (here(name) for name in wants.environments)
     made = (name for name in wants.folders if not (project.holds(name) or mountpoints.is_mounted(name, tuple(links))))
     return replace(
         wants, environments=tuple(dict.fromkeys(names)), links=tuple(links), folders=tuple(dict.fromkeys(made))
@@ -139,6 +152,12 @@ def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
             if not folder.startswith(("/", "~", "$", ".")):
                 folder = f"./{folder}"  # a folder beside the script, no name of conda's
             if not own and folder != "." and not re.search(r"(conda|forge|mamba)[\w.-]*$", folder):
+                yield command.line, folder
+        else:
+            found = launched(command, scope.containers)
+            program = scope.expand(found.words[0]) if found.words and not found.inside else ""
+            folder = places.environment_of(program)
+            if folder and folder not in made:
                 yield command.line, folder
 
 
@@ -201,7 +220,7 @@ def _unknown(script: Script, scope: Scope) -> Iterator[str]:
 
 def _mounts(used: tuple[places.Place, ...]) -> Iterator[str]:
     for place in used:
-        skipped = place.role in (places.ENTRY, places.MODULES, places.CONDA, places.SHELL)
+        skipped = place.role == places.ENTRY or place.role in _STARTS
         if not skipped and not mountpoints.on_every_node(place.text) and not place.text.startswith("/path/"):
             top = mountpoints.mount_of(place.text)
             if top not in ("/", "~"):

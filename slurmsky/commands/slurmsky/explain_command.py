@@ -182,7 +182,7 @@ def page_of(
     page = pages.explain(
         data, specs, site, sbatch, file=name, engine=chosen, refusal=refusal,
         here=here(ctx.env, folder), packages=_packages(data, folder, path) if chosen == "sky" else (),
-        project=pages.Project(submit_folder or ctx.cwd, ctx.env.get("HOME", ""), folder),
+        project=pages.Project(submit_folder or ctx.cwd, ctx.env.get("HOME", ""), folder, ctx.env.get("USER", "")),
     )  # fmt: skip
     if chosen == "sky" and specs:
         stays = credentials.line(credentials.left_out(ctx.env, specs[0], site.sky.credentials))

@@ -34,7 +34,7 @@ async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -
     site = load("", "(no site file)", machine_facts.facts())
 
     def judged(engine: str, site: Site) -> list[pages.Page]:
-        return [page_of(ctx, (file,), os.path.relpath(file, folder), engine, site) for file in files]
+        return [page_of(ctx, (file,), os.path.relpath(file, folder), engine, site, folder) for file in files]
 
     specs = await asyncio.to_thread(lambda: [_specs(ctx, file) for file in files])
     before = await asyncio.to_thread(judged, "sky", site)

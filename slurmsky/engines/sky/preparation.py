@@ -224,7 +224,8 @@ def _wants(launch: Launch) -> Wants:
         return Wants()
     text = data.decode("utf-8", "replace")
     found = replace(of(text), packages=packages(text, Path(launch.submit_dir)))
-    return beside(found, Project(launch.submit_dir, launch.environment.get("HOME", ""), launch.work_dir))
+    return beside(found, Project(launch.submit_dir, launch.environment.get("HOME", ""), launch.work_dir,
+                                 launch.environment.get("USER", "")))  # fmt: skip
 
 
 def links_of(launch: Launch) -> tuple[str, ...]:

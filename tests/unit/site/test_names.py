@@ -34,7 +34,12 @@ def test_gpu_names(word: str, gpu: str) -> None:
         ("pytorch/v1.5.0-gpu", "1.5.1"),
         ("py-requests", "requests"), ("mpi/openmpi-x86_64", "openmpi"), ("cuda11.2-cudnn8.1.0", "11.2.2"),
         ("openmind/cuda/9.1", "cuda9"), ("rocm-5.4.2/ucx-1.13.1/ompi/4.1.4", "5.4.2"), ("gompi/2020", "openmpi"),
-        ("any/python/3.8.3-conda", "python=3.8"), ("python/2019", "python"),
+        ("any/python/3.8.3-conda", "python=3.8"), ("python/2019", "python"), ("cuda/112", "11.2.2"),
+        ("gromacs-gcc-8.2.0-openmpi-4.0.1-cuda-10.1/2020", "gromacs"), ("stack-intel/2021.5.0", "hpckit"),
+        ("sloan/python/modules/2.7", "python=2.7"), ("quantum_espresso/7.1_nix2", "quantum-espresso"),
+        ("nlpl-transformers/4.14.1-foss-2019b", "transformers"), ("python-mpi4py-3.0.3", "mpi4py"),
+        ("UHTS/Analysis/samtools/1.8", "samtools=1.8"), ("py-netcdf4", "bioconda netcdf4"), ("r-mass/7.3", "r-mass"),
+        ("cde/v2/gcc/7.2.0/openmpi/4.0.5", "gfortran"), ("cdt-cuda", "cuda"), ("gcccuda/9.2.0_11.0.228", "11.8.0"),
     ],
 )  # fmt: skip
 def test_modules_and_what_stands_for_them(name: str, part: str) -> None:
@@ -52,6 +57,11 @@ def test_licensed_modules_are_known_as_such(name: str) -> None:
 def test_a_version_without_an_image_is_no_other_version(name: str) -> None:
     module = find(SITE, name)
     assert module is not None and not module.image and not module.complete
+
+
+@pytest.mark.parametrize("name", ["craype-dl-plugin-py3", "python-build-bundle", "nvidia-apex", "caffe/cuda", "mndo/x"])
+def test_a_word_of_a_name_does_not_stand_for_the_whole_name(name: str) -> None:
+    assert find(SITE, name) is None
 
 
 @pytest.mark.parametrize("name", ["2019", "2022r2", "eth_proxy", "cpuarch/amd", "rhel8/default-icl", "system"])

@@ -39,6 +39,42 @@ def test_a_path_names_the_folder_where_the_rest_of_it_exists(project: Project, p
     assert project.former(path) == former
 
 
+@pytest.mark.parametrize(
+    ("text", "links"),
+    [
+        ("cd /home/you/model\npython train.py", ("/home/you/model",)),
+        ("cd $HOME/model/ || exit\n./run.sh", ("~/model",)),
+        ("cd /scratch/$USER/model\npython train.py", ("/scratch/me/model",)),
+        ("cd /home/you/model\ncd src\nmake\ncd /home/you/model/x", ("/home/you/model",)),
+        ("cd /home/you/old/learning\npython train.py", ("/home/you/old",)),
+        ("cd /home/you/model\npython train.py\ncd /home/you/other\npython x.py", ()),
+        ("cd /data/reads\nfastqc *.fastq.gz", ()),
+        ("mkdir -p /work/run\ncd /work/run\npython train.py", ()),
+        ("cd /scratch\npython train.py", ()),
+        ("cd /work/$RUN/x\npython train.py", ()),
+        ("cd /usr/src/x\nmake", ()),
+    ],
+)
+def test_the_folder_stands_for_the_one_where_the_script_reads_its_files(
+    project: Project, text: str, links: tuple[str, ...]
+) -> None:
+    whole = Project(project.folder, project.home, user="me")
+    assert wants.beside(wants.of(f"#!/bin/bash\n{text}\n"), whole).links == links
+
+
+def test_another_folder_of_this_machine_keeps_its_path(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    data = b"#!/bin/bash\ncd ~/model\npython train.py\n"
+    assert not wants.beside(wants.of(data.decode()), project).links
+    page = explain(data, (JobSpec(),), load("", "none"), options("sbatch"), file="a.sh", engine="sky", project=project)
+    assert next(one.reason for one in page.findings if one.kind == "path").startswith("on this machine, outside")
+
+
+def test_an_environment_below_a_link_is_made_in_the_folder(project: Project) -> None:
+    text = "cd /home/you/model\nsource /home/you/model/venv/bin/activate\npython train.py\n"
+    assert wants.beside(wants.of(text), project).environments == (f"{project.folder}/venv",)
+
+
 def test_a_common_name_alone_identifies_no_project(tmp_path: Path) -> None:
     (tmp_path / "scripts").mkdir()
     assert Project(str(tmp_path / "scripts")).former("/work/scripts") == ""
