@@ -295,7 +295,7 @@ class Body:
             return finding(DECISION, "looks like a placeholder: write what is meant")
         if view.project is not None and view.project.elsewhere(place.text):
             why = "on this machine, outside the submit folder: submit from there, or say where nodes find its content"
-            return finding(DECISION, why, settle)
+            return finding(DECISION, why, suggestion)
         why = "a container in a file of the old cluster" if place.role == places.IMAGE else "lies on the old cluster"
         return finding(DECISION, f"{why}: say where its content is now", suggestion)
 
