@@ -39,6 +39,22 @@ def test_a_missing_interpreter(engine: LocalEngine) -> None:
     _holds(engine, submitted.stdout.split()[-1], "2:0", cause)
 
 
+def test_an_interpreter_that_cannot_be_executed(engine: LocalEngine) -> None:
+    program, script = Path(engine.root) / "program", Path(engine.root) / "unexecutable.sh"
+    program.write_text("")
+    script.write_text(f"#!{program}\ntrue\n")
+    submitted = engine.run(["sbatch", "--wait", str(script)])
+    assert submitted.stderr == f"sbatch: warning: its interpreter {program} cannot be executed\n"
+    text = engine.run(["slurmsky", "why", submitted.stdout.split()[-1]]).stdout
+    assert "edit the first line of the script, as #!/bin/bash (chmod +x the program that it names)" in text
+
+
+def test_an_output_that_is_no_file(engine: LocalEngine) -> None:
+    job = engine.run(["sbatch", "--wait", "-o", "/dev/full", "--wrap=echo x"]).stdout.split()[-1]
+    text = engine.run(["slurmsky", "why", job]).stdout
+    assert "  Its output file /dev/full cannot be read: not a regular file.\n" in text
+
+
 def test_a_script_that_fails_alone_has_no_cause(engine: LocalEngine) -> None:
     job = engine.run(["sbatch", "--wait", "-o/dev/null", "--wrap=exit 2"]).stdout.split()[-1]
     assert engine.run(["sacct", "-XnP", "-j", job, "-o", "reason,systemcomment"]).stdout == "None|\n"

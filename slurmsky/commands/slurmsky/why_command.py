@@ -235,6 +235,6 @@ async def output(job: Job) -> why.JobFacts:
         lines = [line for line in look.lines if line.strip()]
         if lines:
             return why.JobFacts(output=path, tail=tuple(lines[-_TAIL:]))
-        missing = "does not exist" if "no such file" in look.problem else look.problem or "is empty"
-        problem = f"Its output file {path} {missing}."
+        missing = "does not exist" if "no such file" in look.problem else f"cannot be read: {look.problem}"
+        problem = f"Its output file {path} {missing if look.problem else 'is empty'}."
     return why.JobFacts(output=names[-1] if names else "", no_output=problem)

@@ -157,7 +157,8 @@ def _waiting(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
     if job.system_comment:
         lines.append(f"SkyPilot: {job.system_comment}." if job.launched else f"{job.system_comment}.")
     if job.restarts:
-        lines.append(f"It has been requeued {_plural(job.restarts, 'time')}.")
+        failed = f": its node {job.failed_node} failed" if job.failed_node else ""
+        lines.append(f"It has been requeued {_plural(job.restarts, 'time')}{failed}.")
     waited = f" since {_moment(context, since)}" if since and since <= context.now else ""
     shown = "" if reason == "None" else f" ({reason})"
     return Explanation(f"{_name(job)} waits{waited}: {why or reason}{shown}.", tuple(lines), advice=advice)
@@ -215,14 +216,12 @@ def _ended(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
     headline += f" after {_duration(ran)}" if ran > 0 and derived.began(job) else ""
     headline += f" on {where}." if where else "."
     lines = [f"{cause[:1].upper()}{cause[1:]}."] if cause else []
-    reason = job.reason if job.state is not JobState.COMPLETED else "None"
-    if not derived.began(job):
-        reason = "JobLaunchFailure"
-    elif reason == "JobLaunchFailure" and job.exit_signal == _KILLED:
-        reason = "RaisedSignal"  # Slurm's reason also when the batch script was killed
+    reason = _final_reason(job)
     why, advice = help_of(job, reason)
-    if why and reason not in _SEEN_BY_ITSELF and reasons()[reason]["kind"] == "end":
-        lines.append(f"{why[:1].upper()}{why[1:]} ({reason}).")
+    if job.failed_node:
+        why = f"its node {job.failed_node} failed" if reason == "NodeDown" else why
+    if why and reason not in _IN_HEADLINE:
+        lines.append(f"{why[:1].upper()}{why[1:]}" + (f" ({reason})." if reason == job.reason else "."))
     if job.state is JobState.TIMEOUT:
         lines.append(f"Its time limit was {format_minutes(context.time_limit(job))}.")
     lines += _signal_lines(job) + _exit_lines(job) + _step_lines(job)
@@ -238,8 +237,9 @@ def _ended(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
     folder = _MISSING_FOLDER.search(cause)
     if folder:
         advice = (f"mkdir -p {shlex.quote(folder[1])}", f"scontrol requeue {job.job_id}", *advice)
-    if "bad interpreter" in cause:
-        advice = ("edit the first line of the script, as #!/bin/bash", *advice)
+    if "execve()" in cause:
+        fault = " (chmod +x the program that it names)" if cause.endswith("Permission denied") else ""
+        advice = (f"edit the first line of the script, as #!/bin/bash{fault}", *advice)
     if known.tail:
         advice = (f"less {shlex.quote(known.output)}", *advice)
     if job.state is JobState.COMPLETED or job.state is JobState.CANCELLED:
@@ -248,8 +248,28 @@ def _ended(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
     return Explanation(headline, tuple(lines), known.output, shown, tuple(dict.fromkeys(advice)))
 
 
+def _final_reason(job: Job) -> str:
+    """The row of the reason table that explains an ended job; by its state where it kept the reason of its wait."""
+    if not derived.began(job):
+        return "JobLaunchFailure"
+    row = reasons().get(job.reason)
+    killed = job.reason == "JobLaunchFailure" and job.exit_signal == _KILLED  # Slurm's reason for a killed script, too
+    if row is not None and row["kind"] == "end" and not killed:
+        return job.reason
+    if job.state is JobState.FAILED:
+        return "RaisedSignal" if job.exit_signal else "NonZeroExitCode"
+    return _STATE_REASONS.get(job.state, job.state.name.replace("_", " "))
+
+
+#: reasons of the states that imply one; PREEMPTED and BOOT_FAIL have rows of their own
+_STATE_REASONS = {
+    JobState.TIMEOUT: "TimeLimit",
+    JobState.NODE_FAIL: "NodeDown",
+    JobState.DEADLINE: "DeadLine",
+    JobState.OUT_OF_MEMORY: "OutOfMemory",
+}
 #: reasons that add nothing to the headline
-_SEEN_BY_ITSELF = ("NonZeroExitCode", "RaisedSignal", "JobLaunchFailure", "TimeLimit", "DeadLine")
+_IN_HEADLINE = ("NonZeroExitCode", "RaisedSignal", "JobLaunchFailure", "TimeLimit", "DeadLine")
 
 
 def _how(job: Job) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import slurmsky
+from slurmsky.controller.schedule import scheduling_pass
 from slurmsky.model.allocation import NodeShare
 from slurmsky.model.job import Job, Step, Usage
 from slurmsky.model.spec import JobSpec
@@ -21,7 +22,7 @@ NOW = 1_700_000_000.0
 CONTEXT = ReportContext(clock=Clock(NOW))
 DATA = Path(__file__).parents[2] / "data"
 #: folders that give reasons to jobs
-GIVERS = ("agent", "controller", "engines", "node", "translate")
+GIVERS = ("agent", "controller", "engines", "translate")
 
 
 def job(state: JobState, **more: object) -> Job:
@@ -60,7 +61,28 @@ def test_help_is_of_known_reasons_and_once() -> None:
     named = [name for row in why.table("reason_help") for name in row["reasons"].split()]
     assert len(named) == len(set(named))
     shown = {name.replace("_", " ") for name in named}
-    assert shown - known <= {"QOSMaxBillingMinutesPerUser", "May be reserved for other job"}
+    shown -= {row["reasons"].replace("_", " ") for row in why.table("reason_help") if row["kind"] == "state"}
+    free = {"job requeued in held state", "launch failed requeued held"}  # texts, not reasons, of slurmctld
+    assert shown - known - free <= {"QOSMaxBillingMinutesPerUser", "May be reserved for other job"}
+
+
+def test_reasons_that_hold_a_requeued_job_have_help() -> None:
+    assert set(why.reasons()) >= scheduling_pass._HOLD_REASONS
+
+
+@pytest.mark.parametrize("state", [state for state in JobState if state.finished and state is not JobState.CANCELLED])
+def test_a_job_that_ended_with_the_reason_of_its_wait(state: JobState) -> None:
+    """SkyPilot found no nodes: BOOT_FAIL with the reason Resources."""
+    answer = why.explain(job(state, reason="Resources"), CONTEXT)
+    assert "(Resources)" not in answer.text() and not any("squeue" in line for line in answer.advice)
+    assert bool(answer.advice) is (state is not JobState.COMPLETED)
+
+
+def test_the_node_that_failed_is_named() -> None:
+    ended = why.explain(job(JobState.NODE_FAIL, reason="NodeDown", failed_node="n1"), CONTEXT).text()
+    assert "  Its node n1 failed (NodeDown).\n" in ended
+    again = why.explain(job(JobState.PENDING, reason="BeginTime", restarts=1, failed_node="n1"), CONTEXT).text()
+    assert "  It has been requeued 1 time: its node n1 failed.\n" in again
 
 
 @pytest.mark.parametrize("reason", sorted(why.reasons()))
