@@ -7,6 +7,7 @@ does not; its output goes through what SkyPilot's runner does to a log.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import os
 import re
@@ -14,11 +15,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sky_server import ManagedJob
+
+from slurmsky.agent.cloud.program_main import unpacked
 
 HIDE = """
 mount -t tmpfs tmpfs "$HIDDEN" && cp /etc/hosts "$HOME/hosts" && mount --bind "$HOME/hosts" /etc/hosts ||
@@ -45,6 +50,24 @@ def skypilots_log(chunk: bytes, prefix: bytes) -> bytes:
     """Lines as sky/skylet/log_lib.py and executor/slurm.py leave them."""
     text = chunk.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
     return b"".join(prefix + line.encode() for line in re.split(r"(?<=\n)", text) if line)
+
+
+@cache
+def _programs() -> Path:
+    """The folder of the programs that the nodes of this process have unpacked and compiled."""
+    folder = Path(tempfile.mkdtemp(prefix="slurmsky-programs."))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _compiled_before(program: Path) -> None:
+    """Give a node the program's modules as an earlier job on it has left them."""
+    kept = _programs() / program.name
+    if not kept.exists():
+        shutil.copy(program, kept)
+    library = program.with_suffix("")
+    if not library.is_symlink():
+        library.symlink_to(unpacked(str(kept)))
 
 
 class Cloud:
@@ -108,6 +131,8 @@ class Cloud:
                 shutil.copytree(source, place, dirs_exist_ok=True)
             else:
                 shutil.copy(source, place)
+        for program in [*home.glob(".slurmsky/**/*.pyz"), *home.glob("sky_workdir/*.pyz")]:
+            _compiled_before(program)
 
     def environment(self, job: ManagedJob, home: Path, rank: int, addresses: list[str]) -> dict[str, str]:
         """What SkyPilot's runner starts a task in."""

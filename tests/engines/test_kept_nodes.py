@@ -403,6 +403,7 @@ def test_a_node_with_an_outdated_agent_is_replaced(tmp_path):
             if job.job_id == 1:
                 for path in home.glob(".slurmsky/*/*.pyz"):
                     _replace(path, "slurmsky/agent/job/version.py", b"NUMBER = ", b"NUMBER = 1")
+                    path.with_suffix("").unlink()
 
         world.machines.bring = older
         await world.batch("echo done\n", "-o", "done.out", "--wait")

@@ -18,7 +18,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from sky_server import SkyServer
 
-from slurmsky.agent.cloud import cloud_environment, submit_folder
+from slurmsky.agent.cloud import cloud_environment, program_main, submit_folder
 from slurmsky.agent.net import endpoints
 from slurmsky.engines.base import EngineError
 from slurmsky.engines.sky import api_server, array_packs, certificates, node_program, shipment
@@ -72,6 +72,18 @@ def test_the_program_needs_nothing_but_the_standard_library(tmp_path):
     check += "import slurmsky.report"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", check], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_program_is_unpacked_once_and_runs_from_its_archive_where_it_cannot_be(tmp_path):
+    program = node_program.build(tmp_path)
+    say = [sys.executable, "-c", "import sys; from slurmsky.agent.cloud.program_install import LIBRARY; print(LIBRARY)"]
+    for library in (program_main.unpacked(str(program)), str(program)):
+        env = {"PYTHONPATH": library}
+        done = subprocess.run(say, capture_output=True, text=True, check=True, env=env, cwd="/")
+        assert done.stdout == f"{library}\n"
+    assert program_main.unpacked(str(program)) == str(program.with_suffix(""))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [program.stem, program.name]
+    assert program_main.unpacked("/proc/agent.pyz") == "/proc/agent.pyz"
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from ..job.launch_codec import settings_of
 from ..net import endpoints
 from ..process import daemonize
 from . import cloud_environment, rendezvous, ssh_names, submit_folder
-from .program_install import install
+from .program_install import LIBRARY, install
 
 #: a file in the shipment's folder and in the site's bucket: a line "JOB CODE" for each job that has ended
 ENDED = "ended"
@@ -89,13 +89,13 @@ class CloudNode:
 
     # --- preparation of the node
     def prepare(self, names: Sequence[str]) -> None:
-        """Create the private folder, program, submit folder and environment. ``names``: of all nodes."""
+        """Create the private folder, launchers, submit folder and environment. ``names``: of all nodes."""
         shutil.rmtree(self.home, ignore_errors=True)
         os.makedirs(self.home, mode=0o700)
         if self.count > 1:
             ssh_names.add(self.ssh, self.home, names)
         with open(os.path.join(self.home, output_files.NOTE), "x"):
-            self._install()
+            self.bin = install(self.home)
         given = self.settings["files"]
         self.submit_dir = self.launch.submit_dir
         self.same_files = submit_folder.same_folder(self.submit_dir, given.get("identity", []))
@@ -166,14 +166,6 @@ class CloudNode:
             return ""
         return "%s/%s" % (self._bucket, name)
 
-    def _install(self) -> None:
-        """Unpack the program, and create launchers for the commands that scripts call."""
-        self.library, self.bin = install(self.home, self.settings_path("agent"))
-
-    def settings_path(self, key: str) -> str:
-        """The path of a shipped file; relative paths are in the job's folder."""
-        return os.path.join(self.folder, os.path.expanduser(self.settings[key]))
-
     def contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         """(server, client) TLS contexts of the job."""
         server, client = endpoints.tls_contexts(
@@ -208,7 +200,7 @@ class CloudNode:
     def start_agent(self) -> subprocess.Popen[bytes]:
         """Start this node's agent and wait until it listens."""
         self.socket = os.path.join(self.home, paths.AGENT_SOCKET)
-        environment = {**self.environment, "PYTHONPATH": self.library}
+        environment = {**self.environment, "PYTHONPATH": LIBRARY}
         command = [
             sys.executable,
             "-S",

@@ -25,7 +25,7 @@ from typing import Any, Optional
 from ... import paths
 from ..process import daemonize
 from . import cloud_environment, spot_notice
-from .program_install import install
+from .program_install import LIBRARY, install
 
 #: prefix of the line in which a node prints its agent's address
 MARK = "slurmsky-node "
@@ -58,14 +58,14 @@ class Pilot:
             return 1
         lock = os.open(os.path.join(self.home, "pilot.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)  # SkyPilot may start two pilots: the second waits for the first
-        library, launchers = install(self.home, os.path.join(self.folder, self.settings["agent"]))
+        launchers = install(self.home)
         signal.signal(signal.SIGTERM, self._end)
         port = self._port()
         if self.settings.get("spot"):
             threading.Thread(target=self._watch_spot, daemon=True).start()
         told = False
         while not self._told_to_end:
-            self._agent = self._start(library, launchers, port)
+            self._agent = self._start(launchers, port)
             while not told and self._agent.poll() is None:
                 told = self._listens(port)
                 if told:
@@ -130,14 +130,14 @@ class Pilot:
         }
         print(MARK + json.dumps(facts), flush=True)
 
-    def _start(self, library: str, launchers: str, port: int) -> subprocess.Popen[bytes]:
+    def _start(self, launchers: str, port: int) -> subprocess.Popen[bytes]:
         account = pwd.getpwuid(os.geteuid())
         command = [sys.executable, "-S", "-m", "slurmsky.agent", "--node", self.name, "--home", self.home]
         command += ["--bin", launchers, "--kept", str(self.settings["idle_s"])]
         command += ["--listen", "%s:%d" % (self.address, port)]
         for option, name in (("--cert", "node.crt"), ("--key", "node.key"), ("--ca", "ca.crt")):
             command += [option, os.path.join(self.folder, "tls", name)]
-        environment = {**cloud_environment.node_environment(os.environ, account.pw_dir), "PYTHONPATH": library}
+        environment = {**cloud_environment.node_environment(os.environ, account.pw_dir), "PYTHONPATH": LIBRARY}
         return daemonize.start(command, environment, os.path.join(self.home, paths.AGENT_LOG))
 
 

@@ -1,16 +1,17 @@
-"""Installs slurmsky's program and its command launchers on a cloud node."""
+"""Installs launchers of slurmsky's commands on a cloud node."""
 
 from __future__ import annotations
 
 import os
 import sys
-import zipfile
 
 COMMANDS = (
     "sacct", "sacctmgr", "salloc", "sattach", "sbatch", "sbcast", "scancel", "scontrol", "scrontab", "sdiag", "seff",
     "sinfo", "slurmsky", "sprio", "squeue", "sreport", "srun", "sshare", "sstat", "strigger", "swait",
 )  # fmt: skip
 
+#: the folder of the modules, or the archive that holds them
+LIBRARY = __file__.rsplit("/", 4)[0]
 #: the longest path that every kernel starts from a script's first line
 _SHEBANG_MAX = 120
 _DIRECT = """\
@@ -22,18 +23,16 @@ run({library!r}, {command!r}, sys.argv[1:])
 """
 
 
-def install(home: str, program: str) -> tuple[str, str]:
-    """Unpack the shipped ``program`` below ``home``; returns the library folder and the folder of launchers."""
-    library, launchers = os.path.join(home, "lib"), os.path.join(home, "bin")
-    with zipfile.ZipFile(program) as archive:
-        archive.extractall(library)
+def install(home: str) -> str:
+    """Write the launchers below ``home``; returns their folder."""
+    launchers = os.path.join(home, "bin")
     os.makedirs(launchers, exist_ok=True)
     for command in COMMANDS:
         path = os.path.join(launchers, command)
         with open(path, "w") as file:
-            file.write(launcher(sys.executable, library, command))
+            file.write(launcher(sys.executable, LIBRARY, command))
         os.chmod(path, 0o755)
-    return library, launchers
+    return launchers
 
 
 def launcher(python: str, library: str, command: str) -> str:

@@ -11,16 +11,6 @@ from pathlib import Path
 
 PACKAGES = ("agent", "language", "model", "options", "protocol", "report")
 MODULES = ("__init__.py", "client.py", "client_relay.py", "client_start.py", "client_terminal.py", "paths.py")
-MAIN = """import sys
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["cloud"]:
-        from slurmsky.agent.cloud.node_main import main
-    elif sys.argv[1:2] == ["pilot"]:
-        from slurmsky.agent.cloud.pilot import main
-    else:
-        sys.exit("usage: agent.pyz cloud|pilot FOLDER")
-    sys.exit(main(sys.argv[2:]))
-"""
 _STAMP = (2020, 1, 1, 0, 0, 0)  # fixed times: the same content gives the same file
 
 
@@ -31,14 +21,12 @@ def build(folder: Path) -> Path:
     digest = hashlib.sha256()
     for name, data in entries:
         digest.update(name.encode() + b"\0" + data + b"\0")
-    digest.update(MAIN.encode())
     target = folder / f"agent-{digest.hexdigest()[:16]}.pyz"
     if not target.exists():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Several jobs may start at once, each in its own thread.
         partial = folder / f"{target.stem}.{uuid.uuid4().hex}.part"
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-            _add(archive, "__main__.py", MAIN.encode())
             for name, data in entries:
                 _add(archive, name, data)
         partial.replace(target)
@@ -54,6 +42,7 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 
 def _entries() -> Iterator[tuple[str, Path]]:
     package = Path(__file__).parents[2]
+    yield "__main__.py", package / "agent" / "cloud" / "program_main.py"
     for module in MODULES:
         if (package / module).exists():
             yield f"slurmsky/{module}", package / module

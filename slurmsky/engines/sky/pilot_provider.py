@@ -101,7 +101,6 @@ class Pilots:
         settings = {
             "order": order.folder.name,
             "nodes": order.nodes,
-            "agent": program.name,
             "spot": kept.shape.spot or bool(kept.cluster),  # of an existing cluster that is not known
             "idle_s": self._site.sky.idle_minutes * 60 or 365 * 86400,
         }
