@@ -45,6 +45,10 @@ class Form:
     reason: str
 
 
+_BELOW = "behind the first command, where sbatch reads no directives"
+_UNREAD_FORM = "not read: a directive begins with #SBATCH, without a blank"
+
+
 def forms(source: bytes, table: OptionTable, sky: bool, component: tuple[str, str] = NEXT_COMPONENT) -> Iterator[Form]:
     """Findings about a script beyond its options, in no order. None for a script that sbatch cannot read.
 
@@ -60,6 +64,13 @@ def forms(source: bytes, table: OptionTable, sky: bool, component: tuple[str, st
         yield from _values(component_words, table)
 
 
+def unread_directives(source: str) -> Iterator[Form]:
+    """Directives that sbatch does not read although they look like ones: misspelt, or below the first command."""
+    for form in _lines(source.encode("utf-8", "surrogateescape"), True, NEXT_COMPONENT):
+        if form.reason in (_BELOW, _UNREAD_FORM):
+            yield form
+
+
 def _lines(source: bytes, sky: bool, component: tuple[str, str]) -> Iterator[Form]:
     has_own = b"#SBATCH" in source
     reading = True
@@ -70,11 +81,11 @@ def _lines(source: bytes, sky: bool, component: tuple[str, str]) -> Iterator[For
         elif _OFF.match(line):
             yield Form(number, shown, NOTHING, "switched off: a comment to sbatch")
         elif not line.startswith("#SBATCH") and _MISSPELT.match(line):
-            yield Form(number, shown, NOTHING, "not read: a directive begins with #SBATCH, without a blank")
+            yield Form(number, shown, NOTHING, _UNREAD_FORM)
         elif line.startswith("#SBATCH"):
             rest = line[7:].strip()
             if not reading:
-                yield Form(number, shown, NOTHING, "behind the first command, where sbatch reads no directives")
+                yield Form(number, shown, NOTHING, _BELOW)
             elif not rest:
                 yield Form(number, shown, NOTHING, "empty")
             elif rest.split()[0].lower() in ("hetjob", "packjob"):

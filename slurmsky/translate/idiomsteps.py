@@ -19,6 +19,11 @@ HEAD_ADDRESS = 'echo "$SKYPILOT_NODE_IPS" | head -n 1'
 _SUBMIT_FOLDER = re.compile(r"(\.|\$PWD|\$\{PWD\}|\$\(pwd\)|`pwd`|\$\{?SLURM_SUBMIT_DIR\}?)(?=/|$)")
 
 
+_RANKS = frozenset(("-n", "-np", "-c", "--np", "--n"))
+_RANKS_PER_NODE = frozenset(("-ppn", "-perhost", "-npernode", "--npernode", "-N"))
+_HYDRA = re.compile(r"-(ppn|perhost|genv|genvall|genvlist|bootstrap|rr)$")
+
+
 class Steps(Lines):
     """Reads commands anywhere in a script."""
 
@@ -223,13 +228,35 @@ class Steps(Lines):
     def _mpirun(self, statement: Statement, command: Command) -> None:
         if self.facts.nodes == 1:
             return
-        texts = command.texts
-        places = f"$(echo \"$SKYPILOT_NODE_IPS\" | sed 's/$/:{self.facts.tasks_per_node}/' | paste -sd, -)"
-        more = f"-H {places}"
-        if not any(word in ("-n", "-np", "-c", "--np", "--n") for word in texts):
-            more += f" -np {self.facts.ntasks}"
+        nodes, texts = self.facts.nodes, [self._known(word) for word in command.words]
+        ranks, each = (self._count(texts, names) for names in (_RANKS, _RANKS_PER_NODE))
+        each = each or -(-(ranks or self.facts.ntasks) // nodes)
+        if self._is_hydra(texts):
+            more, spelling = '-hosts $(echo "$SKYPILOT_NODE_IPS" | paste -sd, -)', "Intel MPI's and MPICH's"
+            more += "" if _RANKS_PER_NODE & set(texts) else f" -ppn {each}"
+        else:
+            more = f"-H $(echo \"$SKYPILOT_NODE_IPS\" | sed 's/$/:{each}/' | paste -sd, -)"
+            spelling = "Open MPI's"
+        if not _RANKS & set(texts):
+            more += f" -np {each * nodes}"
         self.found.edit(command.words[0].end, command.words[0].end, " " + more)
-        self.found.notes.append("mpirun starts the ranks from the first node over ssh, in Open MPI's spelling")
+        cpus = self.facts.tasks_per_node * (self.facts.spec.cpus_per_task or 1)
+        if each > cpus:
+            self.found.notes.append(
+                f"mpirun starts {each} ranks a node, the script requests {cpus} CPUs there: raise cpus"
+            )
+        self.found.notes.append(f"mpirun starts the ranks from the first node over ssh, in {spelling} spelling")
+
+    def _count(self, texts: list[str], names: frozenset[str]) -> int:
+        """The number after one of mpirun's options; 0 for none."""
+        given = next((texts[at + 1] for at, text in enumerate(texts[:-1]) if text in names), "")
+        return int(given) if given.isdecimal() and len(given) < 7 else 0
+
+    def _is_hydra(self, texts: list[str]) -> bool:
+        """Whether mpirun is Intel MPI's or MPICH's, whose options differ from Open MPI's."""
+        named = any(re.search(r"impi|intel-?mpi|mpich|mvapich", module.name.lower()) for module in self.found.modules)
+        image = any("hpckit" in module.image for module in self.found.modules)
+        return named or image or texts[0].endswith("hydra") or any(_HYDRA.match(text) for text in texts[1:])
 
 
 _IDIOMS: dict[str, Callable[[Steps, Statement, Command], None]] = {

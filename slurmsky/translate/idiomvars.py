@@ -204,22 +204,32 @@ def rename(script: Script, facts: Facts, found: Reading, removed: Iterable[tuple
     """Edit every variable of Slurm in the script; variables without a replacement are added to ``needs``."""
     gone = [*removed, *((at, at + len(text)) for at, text in script.comments)]
     seen: set[int] = set()
+    own = {given.name for command in script.commands for given in command.assignments}
+    own |= {
+        word.raw.partition("=")[0] for command in script.commands if command.name == "export" for word in command.words
+    }
+    own = {name for name in own if replacement(name, facts) is None}  # of the script, in spite of their first word
     for word, part in _all_variables(script):
         at = word.start + part.start
-        if at in seen or not _NAME.fullmatch(part.name) or any(start <= at < end for start, end in gone):
+        if (
+            at in seen
+            or not _NAME.fullmatch(part.name)
+            or part.name in own
+            or any(start <= at < end for start, end in gone)
+        ):
             continue
         seen.add(at)
         _rename_one(script.source[at : word.start + part.end], at, word.line, part.name, facts, found)
     for start, end, expanded in script.documents:
         for match in _VARIABLE.finditer(script.source, start, end):
-            if expanded and _NAME.fullmatch(match["name"]) and match.start() not in seen:
+            if expanded and _NAME.fullmatch(match["name"]) and match["name"] not in own and match.start() not in seen:
                 seen.add(match.start())
                 line = script.source.count("\n", 0, match.start()) + 1
                 _rename_one(match[0], match.start(), line, match["name"], facts, found)
     covered = {at + offset for at in seen for offset in (0, 1, 2)}
     for match in _NAME.finditer(script.source):
         at = match.start()
-        if at in covered or any(start <= at < end for start, end in gone):
+        if at in covered or match[0] in own or any(start <= at < end for start, end in gone):
             continue
         _unseen(script, match, facts, found)
 

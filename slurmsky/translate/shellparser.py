@@ -317,7 +317,8 @@ class Parser:
         self._end_command(operator)
         if operator in (";;", ";&", ";;&") and top is not None:
             top.pattern = True
-        if operator in ("\n", ";", "&") and not self.stack and not (operator == "\n" and self.before):
+        goes_on = operator == "\n" and (self.before or self.function)
+        if operator in ("\n", ";", "&") and not self.stack and not goes_on:
             self._end_statement()
         if operator == "\n":
             self._newline()

@@ -14,6 +14,7 @@ from ..options.table import load
 from ..site.modules import find
 from ..site.record import Site
 from . import mountpoints, places
+from .idiomtables import LAUNCHERS
 from .images import of_steps
 from .launched import launched
 from .programs import find as find_program
@@ -49,6 +50,7 @@ class Wants:
     environments: tuple[str, ...] = ()  # names of conda environments, folders of virtual environments
     cpus: int = 0  # of its largest step on one node
     unknown: tuple[str, ...] = ()  # programs that are not in the table
+    licensed: tuple[str, ...] = ()  # programs that the user must bring
     packages: tuple[str, ...] = ()  # Python packages that the files beside the script need
     stores: tuple[tuple[str, str], ...] = ()  # file-system variables of the old cluster, and folders for them
     pmix: bool = False  # a step uses --mpi=pmix
@@ -75,6 +77,7 @@ def of(source: str) -> Wants:
         environments=tuple(dict.fromkeys(name for _, name in environments(script, scope))),
         cpus=_step_cpus(script, scope),
         unknown=tuple(dict.fromkeys(_unknown(script, scope))),
+        licensed=tuple(dict.fromkeys(_licensed(script, scope))),
         stores=tuple(scope.stores.items()),
         pmix=bool(_PMIX.search(source)),
         amd=amd_of(source),
@@ -196,6 +199,9 @@ def _step_cpus(script: Script, scope: Scope) -> int:
     """CPUs on one node of the largest step whose options state its size."""
     most = 0
     for command in script.commands:
+        if command.name in LAUNCHERS:
+            texts = [scope.expand(word) for word in command.words]
+            most = max(most, *(int(text) for text in following(texts, ("-ppn", "-perhost")) if text.isdecimal()), 0)
         if command.name != "srun":
             continue
         given = {}
@@ -216,6 +222,15 @@ def _unknown(script: Script, scope: Scope) -> Iterator[str]:
         known = found.inside or found.name in scope.functions or find_program(found.name)
         if text and "/" not in text and not known and re.match(r"[A-Za-z_][\w.+-]*$", found.name):
             yield found.name
+
+
+def _licensed(script: Script, scope: Scope) -> Iterator[str]:
+    for command in script.commands:
+        found = launched(command, scope.containers)
+        name = scope.expand(found.words[0]).rpartition("/")[2] if found.words and not found.inside else ""
+        source = find_program(name) if name not in scope.functions else None
+        if source is not None and source.kind == "licensed":
+            yield name
 
 
 def _mounts(used: tuple[places.Place, ...]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from ..model.spec import JobSpec
 from ..site.record import Site
 from . import gputypes, idiom, mountpoints, places, wants
+from .explainforms import unread_directives
 from .idiom import Dropped, Reading, one_line
 from .idiomvars import Facts
 from .notes import Refused
@@ -24,7 +25,7 @@ from .task import SkyTask, docker_image, label, sky_name
 from .yaml_document import YamlDocument
 
 REMOTE = "~/.slurmsky"  # where the agent's folder is mounted: engines/sky/shipment.py
-_USES_GPU = re.compile(r"(?i)nvidia-smi|cuda|--nv\b|--gpus?\b")
+_USES_GPU = re.compile(r"(?i)nvidia-smi|cuda|--nv\b|--gpus?\b|pytorch|tensorflow")
 #: variables that a script requires from its caller
 REQUIRED = re.compile(r"\$\{(\w+):?\?")
 
@@ -82,6 +83,7 @@ class Draft:
             document.comment("Bytes of the script that are not UTF-8 are \ufffd here: YAML has no place for them.")
         self.left_out += self.reading.dropped
         self.left_out += left_out(self.spec, {note.option for note in self.task.notes if note.fate == "recorded"})
+        self.left_out += self._unread()[:6]
         if re.search(r"(^|\s)-(l|-login)\b", interpreter(self.source)[1]):
             self.left_out.append(
                 Dropped(1, "-l of the first line", "SkyPilot's shell reads ~/.bashrc, no login profile")
@@ -99,6 +101,14 @@ class Draft:
                 self.left_out.append(
                     Dropped(0, f"module load {one_line(module.name)}", module.note or "nothing is needed")
                 )
+        asked = wants.of(self.source)
+        bring = "licensed software: bring an image that holds it, and a way to its licence server"
+        self.left_out += [Dropped(0, name, bring) for name in asked.licensed]
+        if not self._image():
+            install = "no package is known for it: install it in setup, or take an image that has it"
+            loaded = {module.name.partition("/")[0].lower() for module in self.reading.modules}
+            unknown = [name for name in asked.unknown if name.lower() not in loaded]
+            self.left_out += [Dropped(0, one_line(name), install) for name in unknown[:6]]
         if self.facts.array:
             self._array(document)
         if self.left_out:
@@ -107,6 +117,16 @@ class Draft:
             for entry in self.left_out:
                 place = f" (line {entry.line})" if entry.line else ""
                 document.comment(f"  {entry.text}{place}: {entry.why}")
+
+    def _unread(self) -> list[Dropped]:
+        """Directives outside of here-documents that sbatch does not read."""
+        texts = [(start, end) for start, end, _ in self.script.documents]
+        starts = [0, *(found.end() for found in re.finditer("\n", self.source))]
+        return [
+            Dropped(form.line, form.text, form.reason)
+            for form in unread_directives(self.source)
+            if not any(start <= starts[form.line - 1] < end for start, end in texts)
+        ]
 
     def _yaml_name(self) -> str:
         return f"{self.task.name}.yaml"
@@ -157,7 +177,13 @@ class Draft:
         ):
             notes["accelerators"] = "the script names no type: choose one (sky gpus list)"
         elif "accelerators" in wanted:
-            notes["accelerators"] = "per node"
+            kind = self.task.geometry.gpu_type
+            named = (
+                not kind
+                or gputypes.sky_name(self.site.gpus, kind)
+                or gputypes.hinted(self.spec, self.partition, self.site.gpus)[0]
+            )
+            notes["accelerators"] = "per node" if named else f"{one_line(kind)} is no name of SkyPilot's: choose one"
         if self.spec.exclusive is not None and "cpus" not in wanted:
             self._whole_node(wanted, notes)
         if self.spec.mem_mib == 0 and wanted and self.spec.exclusive is None:
@@ -179,7 +205,12 @@ class Draft:
     def _gpu_partition(self, wanted: Mapping[str, Any]) -> list[str]:
         """A comment where a script uses the GPUs of its partition without a request for any."""
         name, why = gputypes.hinted(self.spec, self.partition, self.site.gpus)
-        if "accelerators" in wanted or not why.startswith("--partition") or not _USES_GPU.search(self.source):
+        if not why:
+            named = (("partition", self.spec.partition), ("constraint", self.spec.constraint))
+            why = next((f"--{option}={text}" for option, text in named if re.search(r"(?i)gpu", text or "")), "")
+            name = self.site.gpus.default
+        images = " ".join(module.image for module in self.reading.modules)
+        if "accelerators" in wanted or not why or not _USES_GPU.search(self.source + images):
             return []
         return [f"{why} names GPUs, but the script requests none; if it uses one:  accelerators: {name}:1"]
 
@@ -373,7 +404,10 @@ def _below(path: str, tops: Sequence[str]) -> bool:
 def _checkpoint_folder(path: str) -> str:
     """The mount point of a bucket for checkpoints below a path."""
     first = "/" + path.strip("/").split("/")[0]
-    return first if re.search("ckpt|checkpoint", first.lower()) else path.rstrip("/")
+    if re.search("ckpt|checkpoint", first.lower()):
+        return first
+    folder, _, name = path.rstrip("/").rpartition("/")
+    return folder if re.search(r"\.[A-Za-z][\w.]{0,8}$", name) and folder else path.rstrip("/")
 
 
 def _top(path: str) -> str:

@@ -555,3 +555,51 @@ def test_the_gpu_is_that_of_the_partition() -> None:
     assert found.fields["resources"]["accelerators"] == "A100:1"
     noted = keep(script("nvidia-smi", "-p v100"), site=load("", "none"))
     assert "accelerators: V100:1" in noted.yaml and "accelerators" not in noted.fields["resources"]
+
+
+# --- what is not there
+
+
+def test_a_function_whose_body_begins_on_the_next_line_stays_whole() -> None:
+    run = keep(script("module ()\n{\n  echo hi\n}\n./prepare\nsrun ./a.sh", TWO)).fields["run"]
+    assert "module ()\n{\n  echo hi\n}\n" in run
+
+
+@pytest.mark.parametrize(
+    ("line", "hosts"),
+    [
+        ("mpirun ./a.out", "-H $(echo \"$SKYPILOT_NODE_IPS\" | sed 's/$/:4/' | paste -sd, -) -np 8 ./a.out"),
+        ("mpirun -n 16 ./a.out", "-H $(echo \"$SKYPILOT_NODE_IPS\" | sed 's/$/:8/' | paste -sd, -) -n 16 ./a.out"),
+        ("mpirun -ppn 4 ./a.out", '-hosts $(echo "$SKYPILOT_NODE_IPS" | paste -sd, -) -np 8 -ppn 4 ./a.out'),
+        ("module load impi\nmpirun ./a", '-hosts $(echo "$SKYPILOT_NODE_IPS" | paste -sd, -) -ppn 4 -np 8 ./a'),
+    ],
+)
+def test_mpirun_gets_the_nodes_in_its_own_spelling(line: str, hosts: str) -> None:
+    found = keep(script(line, "-N2 --ntasks-per-node=4"), site=load("", "none"))
+    assert f"mpirun {hosts}" in found.fields["run"]
+    assert ("raise cpus" in found.yaml) == ("-n 16" in line)
+
+
+def test_a_bucket_is_mounted_at_the_folder_of_a_file() -> None:
+    found = keep(script("python a.py --output /project/me/out/all.vcf.gz"))
+    assert list(found.fields["file_mounts"]) == ["/project/me/out"]
+
+
+def test_directives_that_sbatch_does_not_read_are_named() -> None:
+    found = keep("#!/bin/bash\n# SBATCH --mem=4G\nset -e\n#SBATCH --nodes=2\npython a.py\n")
+    assert "num_nodes" not in found.fields and found.yaml.count("sbatch reads no directives") == 1
+    assert "without a blank" in found.yaml
+
+
+def test_a_gpu_type_that_skypilot_lacks_is_named() -> None:
+    assert "rtx is no name of SkyPilot's" in keep(script("python a.py", "--gres=gpu:rtx:1")).yaml
+
+
+def test_variables_of_the_script_may_begin_as_slurms_do() -> None:
+    found = keep(script("SLURM_INOUT_DIR=data\npython a.py $SLURM_INOUT_DIR"))
+    assert not found.needs and "python a.py $SLURM_INOUT_DIR" in found.fields["run"]
+
+
+def test_programs_that_the_user_must_bring_are_named() -> None:
+    yaml = keep(script("M=matlab\n$M -r x\nmytool --fast")).yaml
+    assert "matlab: licensed software" in yaml and "mytool: no package is known" in yaml
