@@ -245,6 +245,8 @@ def test_efficiency_adds_what_runs() -> None:
     assert not [line for line in lines if line.startswith(("WARNING", "CPU Util", "Memory Eff"))]
     nothing = SEFF.replace("5.00%", "0.00%")
     assert line_texts(efficiency_lines(JobDetails("7", {}, nothing)))[0] == "Nothing has been measured of it."
+    little = SEFF.replace("5.00%", "0.87%")
+    assert line_texts(efficiency_lines(JobDetails("7", {}, little)))[0].startswith("CPU    #...........   0.87%")
     ended = line_texts(efficiency_lines(JobDetails("7", {}, SEFF)))
     assert ended[0] == "CPU    #...........   5.00% of 00:03:20 core time"
     assert "Memory Efficiency: 0.00% of 2.00 GB (2.00 GB/node)" in ended

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ... import client, paths
+from ...agent.process.cgroup import own_group
 from ...top.controller_client import ControllerClient, NoController
 from ._base import SlurmskyCommand
 
@@ -178,7 +179,7 @@ def _controller() -> Iterator[CheckResult]:
         yield CheckResult("nodes", BAD, f"down or drained: {down}", f"scontrol show node {down}; scontrol update "
                       f"NodeName={down} State=RESUME")  # fmt: skip
     else:
-        yield CheckResult("nodes", GOOD, f"all {found['nodes']['all']} are up")
+        yield CheckResult("nodes", GOOD, f"{found['nodes']['all']} of {found['nodes']['all']} up")
     if not (found["mail_program"] or shutil.which("mail")):
         yield CheckResult(
             "mail", NOTE, "no mail program: --mail-type sends nothing", "install mailx, or set mail_program"
@@ -267,24 +268,12 @@ def _gpus() -> Iterator[CheckResult]:
 
 
 def _cgroups() -> Iterator[CheckResult]:
-    """Check whether memory limits of jobs can be enforced."""
-    own = ""
-    try:
-        with open("/proc/self/cgroup") as file:
-            own = next((line.strip()[3:] for line in file if line.startswith("0::")), "")
-    except OSError:
-        pass
-    folder = Path("/sys/fs/cgroup" + own)
-    if not (folder / "cgroup.controllers").exists():
-        yield CheckResult("cgroups", NOTE, "no cgroup v2: jobs are not held to the memory they ask for",
-                      "boot with systemd.unified_cgroup_hierarchy=1")  # fmt: skip
-        return
-    controllers = (folder / "cgroup.controllers").read_text().split()
-    if "memory" in controllers and os.access(folder, os.W_OK):
-        yield CheckResult("cgroups", GOOD, "v2, writable, with the memory controller")
+    """Check whether the processes of a dead agent can be killed as a group."""
+    if own_group() is not None:
+        yield CheckResult("cgroups", GOOD, "v2, writable: all processes of a job end with its agent")
     else:
-        yield CheckResult("cgroups", NOTE, "not delegated to you: jobs are not held to the memory they ask for",
-                      "slurmsky service install (its unit has Delegate=yes)")  # fmt: skip
+        text = "no writable cgroup v2: processes that change their session may outlive a killed agent"
+        yield CheckResult("cgroups", NOTE, text, "slurmsky service install (its unit has Delegate=yes)")
 
 
 def _boot() -> Iterator[CheckResult]:
