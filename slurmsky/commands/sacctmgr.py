@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import compress
 
 from ..controller.command_context import CommandContext
+from ..language.key_values import choose
 from ..options import help as helps
 from ..options.family import FamilyRequest, parse
 from ..report.json.manager_records import MANAGED, database_pings
-from ..report.text import name_matching
 from ..report.text import sacctmgr_tables as report
 from ..report.text.print_fields import TableStyle
 from .accounting import entity_changes
@@ -73,7 +73,7 @@ def _split(line: str) -> list[str]:
 
 
 def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], mood: _Mood) -> int:
-    verb = name_matching.choose(words[0], _VERBS)
+    verb = choose(words[0], _VERBS)
     rest = words[1:]
     if verb is None:
         ctx.err(f"invalid keyword: {words[0]}")
@@ -161,7 +161,7 @@ def _change(ctx: CommandContext, verb: str, words: Sequence[str], mood: _Mood) -
         return 1
     entities = _MODIFY if verb == "modify" else _ADD
     words = [word for word in words if word not in ("-i", "--immediate")]
-    what = name_matching.choose(words[0], ((name, 1, name) for name in entities)) if words else None
+    what = choose(words[0], ((name, 1, name) for name in entities)) if words else None
     if verb == "archive":
         ctx.error(_NO_PRIVILEGE)
         ctx.err(f" Problem dumping archive: {_DENIED}")
@@ -171,7 +171,7 @@ def _change(ctx: CommandContext, verb: str, words: Sequence[str], mood: _Mood) -
         names = [name for name in _ADD[:-1] if verb != "modify" or name != "Coordinator"]
         ctx.err("Input line must include " + ", ".join(f'"{name}"' for name in names[:-1]) + f', or "{names[-1]}"')
         return 1
-    if what == "Account" and verb == "delete" and "root" in name_matching.conditions(words[1:]).bare:
+    if what == "Account" and verb == "delete" and "root" in words[1:]:
         ctx.err(" You are not allowed to remove the root account.")
         ctx.err(" Use remove cluster instead.")
         return 1

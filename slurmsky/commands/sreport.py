@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,12 +13,13 @@ from ..controller.command_context import CommandContext
 from ..controller.services.budget_policy import month_of
 from ..controller.store.accounting_index import Where, among
 from ..language import timespec
+from ..language.key_values import Given, Key, KeyTable, choose
 from ..language.syntax_errors import LanguageError
 from ..options import help as helps
 from ..options.family import FamilyRequest, parse
 from ..options.usage_errors import failure
 from ..options.values import leading_int
-from ..report.text import name_matching, utilization
+from ..report.text import utilization
 from ..report.text.print_fields import TableStyle
 from ..report.text.spending import Charge
 from ..report.text.units import Clock
@@ -107,7 +108,7 @@ def _set_time(ctx: CommandContext, mood: _Mood, word: str) -> None:
 
 
 def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], mood: _Mood) -> int:
-    verb = name_matching.choose(words[0], _VERBS)
+    verb = choose(words[0], _VERBS)
     if verb is None:
         ctx.err(f"invalid keyword: {words[0]}")
         return 1
@@ -133,7 +134,7 @@ def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], mood
 
 
 def _report(ctx: CommandContext, request: FamilyRequest, kind: str, words: Sequence[str], mood: _Mood) -> int:
-    name = name_matching.choose(words[0], ((name, least, name) for name, least in utilization.REPORTS[kind]))
+    name = choose(words[0], ((name, least, name) for name, least in utilization.REPORTS[kind]))
     if name is None:
         ctx.err(f"Not valid report {words[0]}")
         ctx.err(f"Valid {kind} reports are, {_LISTS[kind]}")
@@ -152,7 +153,10 @@ def _report(ctx: CommandContext, request: FamilyRequest, kind: str, words: Seque
     query = utilization.UsageQuery(kind, name, start, end, tres=tres, tres_given="tres" in request.values,
                               time=mood.time, look=mood.look, proper={user: _proper(user)})  # fmt: skip
     clusters = request.get("clusters", "").split(",") if request.get("clusters") else []
-    query, code = _with_conditions(ctx, query, words[1:], clusters)
+    update = _key_table(_asked_by(kind, name)).read(ctx, words[1:])
+    code = int(update.pop("failed", False))
+    clusters += update.pop("clusters", [])
+    query = replace(query, **update)
     query = replace(query, end=query.end if query.end > query.start else query.start + 3600)
     queue.flush()
     chosen = (among("account", query.accounts) & among("user", query.users) & among("partition", query.partitions)
@@ -170,52 +174,52 @@ def _report(ctx: CommandContext, request: FamilyRequest, kind: str, words: Seque
     return 1 if unknown else code
 
 
-def _with_conditions(
-    ctx: CommandContext, query: utilization.UsageQuery, words: Sequence[str], clusters: list[str]
-) -> tuple[utilization.UsageQuery, int]:
-    """The query with its flags and its KEY=VALUE conditions, and the exit code; adds to ``clusters``."""
-    code = 0
-    sort = _asked_by(query.kind, query.name)
-    for word in words:
-        key, equals, value = word.partition("=")
-        flag = None if equals else name_matching.choose(word, _FLAGS.get(sort, (_EVERY,)))
-        if flag is not None:
-            query = replace(query, **{flag: True}) if flag else query  # type: ignore[arg-type]
-            continue
-        field = name_matching.choose(key.rstrip("+-"), _CONDITIONS[sort]) if equals else _CONDITIONS[sort][0][2]
-        value = value.strip("\"'") if equals else word
-        if field is None:
-            hint = "" if sort == "wckey" else "\nUse keyword set to modify value"
-            ctx.err(f" Unknown condition: {word}{hint}")
-            code = 1
-        elif field == "clusters":
-            clusters += value.split(",")
-        elif field == "top" and value and not value[:1].isdecimal():
-            ctx.error(f"Invalid value for TopCount ({value})")
-            code = 1
-        elif field:
+def _key_table(group: str) -> KeyTable[CommandContext]:
+    """The conditions and flags of a group of reports. A word that is no flag is a value of the first condition."""
+    rows = _CONDITIONS[group]
+    hint = "" if group == "wckey" else "\nUse keyword set to modify value"
+
+    def unknown(ctx: CommandContext, given: Given) -> dict[str, Any]:
+        ctx.err(f" Unknown condition: {given.word}{hint}")
+        return {"failed": True}
+
+    return KeyTable(
+        [Key(name, least, "", _condition(field)) for name, least, field in rows],
+        lambda word, rest: Given(word, rows[0][0], word),
+        unknown,
+        flags=[(name, least, {flag: True} if flag else {}) for name, least, flag in _FLAGS.get(group, (_EVERY,))],
+    )
+
+
+def _condition(field: str) -> Callable[[CommandContext, Given], dict[str, Any]]:
+    """The reader of a condition: the fields of the query that it sets."""
+
+    def read(ctx: CommandContext, given: Given) -> dict[str, Any]:
+        value = given.unquoted
+        if field in ("start", "end"):
             try:
-                query = replace(query, **_condition(ctx, query, field, value))
+                return {field: timespec.parse(value, ctx.queue.clock(), past=True, tz=caller_zone(ctx))}
             except LanguageError as error:
                 ctx.err(str(error))
-    return query, code
+                return {}
+        if field == "top":
+            if value and not value[:1].isdecimal():
+                ctx.error(f"Invalid value for TopCount ({value})")
+                return {"failed": True}
+            return {"top": leading_int(value)}
+        if field == "grouping":
+            if value[:1].lower() == "i":
+                return {"individual": True}
+            return {"grouping": tuple(leading_int(part) for part in value.split(",") if part)}
+        if field == "jobs":
+            return {"jobs": tuple(int(part) for part in value.split(",") if part.isdecimal())}
+        if field == "format":
+            return {"format": ",".join(filter(None, (given.before.get("format", ""), value)))}
+        if field == "clusters":
+            return {"clusters": [*given.before.get("clusters", ()), *value.split(",")]}
+        return {field: tuple(value.split(","))} if field else {}
 
-
-def _condition(ctx: CommandContext, query: utilization.UsageQuery, field: str, value: str) -> dict[str, Any]:
-    """The fields of a query that one condition sets. Raises LanguageError for a time that cannot be read."""
-    if field in ("start", "end"):
-        return {field: timespec.parse(value, ctx.queue.clock(), past=True, tz=caller_zone(ctx))}
-    if field == "top":
-        return {"top": leading_int(value)}
-    if field == "grouping":
-        if value[:1].lower() == "i":
-            return {"individual": True}
-        return {"grouping": tuple(leading_int(part) for part in value.split(",") if part)}
-    if field == "jobs":
-        return {"jobs": tuple(int(part) for part in value.split(",") if part.isdecimal())}
-    if field == "format":
-        return {"format": ",".join(filter(None, (query.format, value)))}
-    return {field: tuple(value.split(","))}
+    return read
 
 
 def _charges(ctx: CommandContext, start: float, end: float, chosen: Where) -> list[Charge]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from ...controller.command_context import CommandContext
 from ...controller.jobs.transitions import correct_derived_exit
 from ...controller.store.account_overrides import Overrides
+from ...language.key_values import parse
 from ...model.policy import AccountConfig, QosConfig
 from ...report.text.units import Clock
 from ..common.caller_settings import find_user
@@ -42,6 +43,10 @@ def changes(verb: str, what: str) -> bool:
     return what in ("Account", "QOS", "User") or (verb, what) == ("modify", "Job")
 
 
+#: keys of the entities that a request changes
+_NAMES = ("name", "names", "id", "user", "users", "job", "jobs", "jobid")
+
+
 class _Change:
     """The options of one request, with its output."""
 
@@ -54,19 +59,16 @@ class _Change:
         self.names: list[str] = []
         setting = False
         for word in words:
-            name, equals, value = word.partition("=")
-            if not equals:
-                lower = name.lower()
-                if lower in ("where", "set"):
-                    setting = lower == "set"
+            given = parse(word)
+            if given is None:
+                if word.lower() in ("where", "set"):
+                    setting = word.lower() == "set"
                 else:
-                    self.names += name.split(",")
-            elif name.lower().rstrip("+-") in ("name", "names", "id", "user", "users", "job", "jobs", "jobid") and not (
-                setting
-            ):
-                self.names += value.strip("\"'").split(",")
+                    self.names += word.split(",")
+            elif given.name.lower() in _NAMES and not setting:
+                self.names += given.unquoted.split(",")
             else:
-                (self.set if setting else self.where).add(name, value.strip("\"'"), word)
+                (self.set if setting else self.where).add(given)
 
     @property
     def cluster(self) -> str:

@@ -6,11 +6,12 @@ slurmdb_combine_tres_strings).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...language import tres
+from ...language.key_values import Given, Key, KeyTable
 from ...model.policy import QOS_FLAGS, AccountConfig, Limits, QosConfig
 from ...site import schema
 
@@ -31,17 +32,13 @@ _QOS = {
     "maxtresperaccount": "max_tres_per_account", "maxtrespa": "max_tres_per_account",
     "mintres": "min_tres", "mintresperjob": "min_tres",
 }  # fmt: skip
-_FIELDS = {one.name for one in fields(Limits)}
 #: options that are accepted without effect: there is one cluster, and no fair share
 IDLE = ("cluster", "clusters", "fairshare", "share", "organization", "parent", "adminlevel", "defaultaccount",
          "defaultaccounts", "partition", "partitions", "rawusage", "usagefactor", "format")  # fmt: skip
-#: options whose ``+=`` and ``-=`` add to a list and remove from it; for other options these mean ``=``
-_LISTS = frozenset({"qos", "qoslevel", "flags"})
 #: names of numbers in sacctmgr's messages
 _SPELLED = {
     name.lower(): name for name in ("GrpJobs", "GrpSubmitJobs", "MaxJobs", "MaxSubmitJobs", "MaxWall", "Priority")
 }
-_DESCRIBED = ("description", "descriptions", "withassoc")
 
 
 class ChangeRefused(Exception):
@@ -49,75 +46,84 @@ class ChangeRefused(Exception):
 
 
 class ChangeOptions(dict[str, str]):
-    """Values by lower-case name; a word of a list that ``+=`` or ``-=`` names has that sign in front."""
+    """The options of a request by lower-case name, and all its words as typed."""
 
     def __init__(self) -> None:
-        self.typed: dict[str, str] = {}
+        self.words: list[str] = []
 
-    def add(self, name: str, value: str, typed: str) -> None:
-        """Read one option; a repeated one adds to a list, and replaces another value."""
-        key, sign = name.lower().rstrip("+-"), name[-1:] if name[-1:] in "+-" else ""
-        if key in _LISTS and sign:
-            words = [sign + word for word in value.split(",") if word]
-            self[key] = ",".join([*filter(None, [self.get(key)]), *words])
-        else:
-            self[key] = value
-        self.typed[key] = typed
+    def add(self, given: Given) -> None:
+        """Add one option; of a repeated one the last value is kept here, and every word is read."""
+        self[given.name.lower()] = given.unquoted
+        self.words.append(given.word)
 
     def joined(self, others: ChangeOptions) -> ChangeOptions:
         """These options and others, which take precedence."""
         both = ChangeOptions()
         both.update({**self, **others})
-        both.typed = {**self.typed, **others.typed}
+        both.words = [*self.words, *others.words]
         return both
 
-    def unknown(self, name: str, *first: str) -> ChangeRefused:
-        """The refusal of an option, after the lines that say what is wrong with its value."""
-        return ChangeRefused(*first, f" Unknown option: {self.typed[name]}", " Use keyword 'where' to modify condition")
+
+@dataclass(frozen=True)
+class _Old:
+    """A record before its change, and the names of all QOS."""
+
+    record: AccountConfig | QosConfig
+    known_qos: Collection[str] = ()
 
 
 def account(one: AccountConfig, words: ChangeOptions, known_qos: Collection[str]) -> AccountConfig:
     """An account with the requested changes. Raises ChangeRefused."""
-    _check_names(words, *_ACCOUNT, *_DESCRIBED, "qos", "qoslevel", "defaultqos")
-    name = "qos" if "qos" in words else "qoslevel"
-    default = words.get("defaultqos", one.default_qos)
-    for word in (words.get(name) or "").split(","):
-        if word.lstrip("+-") not in ("", *known_qos):
-            listed = ",".join(known_qos)
-            raise words.unknown(name, f"sacctmgr: error: You gave a bad qos '{word.lstrip('+-')}'. "
-                                f"Valid QOS's are {listed}")  # fmt: skip
-    if "defaultqos" in words and default not in ("", "-1", *known_qos):
-        raise ChangeRefused(f"You gave a bad default qos '{default}'.  Use 'list qos' to get complete list.")
-    return replace(
-        one,
-        description=words.get("description", one.description),
-        qos=_edited(one.qos, words[name], known_qos) if name in words else one.qos,
-        default_qos="" if default == "-1" else default,
-        limits=_limits(words, _ACCOUNT, schema.ACCOUNT_LIMITS, one.limits),
-    )
+    return replace(one, **_ACCOUNT_KEYS.read(_Old(one, known_qos), words.words))
 
 
 def qos(one: QosConfig, words: ChangeOptions) -> QosConfig:
     """A QOS with the requested changes. Raises ChangeRefused."""
-    _check_names(words, *_QOS, *_DESCRIBED, "flags", "priority", "preempt", "preemptmode", "gracetime")
-    priority = words.get("priority", str(one.priority))
-    if not priority.isdecimal() and priority != "-1":
-        raise ChangeRefused(f"sacctmgr: error: Invalid value for Priority ({priority})",
-                      " You didn't give me anything to set")  # fmt: skip
-    return replace(
-        one,
-        description=words.get("description", one.description),
-        priority=int(priority) if priority != "-1" else 0,
-        flags=_flags(one.flags, words["flags"]) if "flags" in words else one.flags,
-        limits=_limits(words, _QOS, schema.QOS_LIMITS, one.limits),
-    )
+    return replace(one, **_QOS_KEYS.read(_Old(one), words.words))
 
 
-def _check_names(words: ChangeOptions, *more: str) -> None:
-    """Raise ChangeRefused for a word that is no option of the entity."""
-    for name in words:
-        if name not in (*more, *IDLE):
-            raise words.unknown(name)
+def _refused(given: Given, *first: str) -> ChangeRefused:
+    """The refusal of an option, after the lines that say what is wrong with its value."""
+    return ChangeRefused(*first, f" Unknown option: {given.word}", " Use keyword 'where' to modify condition")
+
+
+def _unknown(old: _Old, given: Given) -> dict[str, Any]:
+    raise _refused(given)
+
+
+def _before(old: _Old, given: Given, field: str) -> Any:
+    """The value of a field that an option changes: of an earlier word, or of the record."""
+    return given.before.get(field, getattr(old.record, field))
+
+
+def _signed(given: Given) -> str:
+    """The words of a list; += and -= are as a sign in front of each word."""
+    return ",".join(given.sign + word for word in given.unquoted.split(",") if word)
+
+
+def _qos_list(old: _Old, given: Given) -> tuple[str, ...]:
+    text = _signed(given)
+    for word in text.split(","):
+        if word.lstrip("+-") not in ("", *old.known_qos):
+            listed = ",".join(old.known_qos)
+            raise _refused(given, f"sacctmgr: error: You gave a bad qos '{word.lstrip('+-')}'. "
+                                  f"Valid QOS's are {listed}")  # fmt: skip
+    return _edited(_before(old, given, "qos"), text, old.known_qos)
+
+
+def _default_qos(old: _Old, given: Given) -> str:
+    name = given.unquoted
+    if name not in ("", "-1", *old.known_qos):
+        raise ChangeRefused(f"You gave a bad default qos '{name}'.  Use 'list qos' to get complete list.")
+    return "" if name == "-1" else name
+
+
+def _priority(old: _Old, given: Given) -> int:
+    text = given.unquoted
+    if not text.isdecimal() and text != "-1":
+        raise ChangeRefused(f"sacctmgr: error: Invalid value for Priority ({text})",
+                            " You didn't give me anything to set")  # fmt: skip
+    return max(int(text), 0)
 
 
 def _edited(old: tuple[str, ...], text: str, all_names: Collection[str] = ()) -> tuple[str, ...]:
@@ -134,8 +140,9 @@ def _edited(old: tuple[str, ...], text: str, all_names: Collection[str] = ()) ->
     return () if found.keys() == set(all_names) else tuple(found)
 
 
-def _flags(old: tuple[str, ...], text: str) -> tuple[str, ...]:
+def _flags(old: _Old, given: Given) -> tuple[str, ...]:
     """Flags of a QOS, spelled as in the list of flags; -1 removes all of them. Raises ChangeRefused."""
+    text = _signed(given)
     if text == "-1":
         return ()
     spelled = {flag.lower(): flag for flag in QOS_FLAGS}
@@ -145,27 +152,27 @@ def _flags(old: tuple[str, ...], text: str) -> tuple[str, ...]:
         listed = ",".join(QOS_FLAGS)
         raise ChangeRefused(" Unknown QOS flag used in:", f"  '{typed}'", " Valid QOS flags are", f"  '{listed}'")
     signed = (word[: len(word) - len(word.lstrip("+-"))] + spelled[word.lstrip("+-").lower()] for word in words)
-    return _edited(old, ",".join(signed))
+    return _edited(_before(old, given, "flags"), ",".join(signed))
 
 
-def _limits(words: ChangeOptions, keys: Mapping[str, str], table: Mapping[str, schema.SiteKey], old: Limits) -> Limits:
-    """Merge the requested limits into the current ones; -1 removes a limit. Raises ChangeRefused."""
-    found: dict[str, Any] = {}
-    for name in keys.keys() & words.keys():
-        key, text = table[keys[name]], words[name]
-        limit = key.field or keys[name]
-        before = getattr(old, limit)
+def _limit(site_name: str, key: schema.SiteKey) -> Callable[[_Old, Given], Limits]:
+    """The reader of a limit: the record's limits with this one changed; -1 removes it. Raises ChangeRefused."""
+    limit = key.field or site_name
+
+    def read(old: _Old, given: Given) -> Limits:
+        limits: Limits = _before(old, given, "limits")
+        text, before = given.unquoted, getattr(limits, limit)
+        value: Any = None
         try:
             if isinstance(before, tuple):
-                found[limit] = _merged(dict(before), text, key)
-            elif text in ("-1", ""):
-                found[limit] = None
-            else:
-                found[limit] = key.read(int(text) if text.isdecimal() and limit != "max_wall_min" else text)
+                value = _merged(dict(before), text, key)
+            elif text not in ("-1", ""):
+                value = key.read(int(text) if text.isdecimal() and limit != "max_wall_min" else text)
         except schema.Bad:
-            raise words.unknown(name, *_complaint(name, limit, words)) from None
-    assert found.keys() <= {one.name for one in fields(Limits)}
-    return replace(old, **found)
+            raise _refused(given, *_complaint(given, limit)) from None
+        return replace(limits, **{limit: value})
+
+    return read
 
 
 def _merged(old: dict[str, int], text: str, key: schema.SiteKey) -> tuple[tuple[str, int], ...]:
@@ -180,12 +187,34 @@ def _merged(old: dict[str, int], text: str, key: schema.SiteKey) -> tuple[tuple[
     return tuple(old.items())
 
 
-def _complaint(name: str, limit: str, words: ChangeOptions) -> list[str]:
+def _complaint(given: Given, limit: str) -> list[str]:
+    text = given.unquoted
     if limit == "max_wall_min":
-        return [f" Bad MaxWall time format: {words.typed[name]}"]
+        return [f" Bad MaxWall time format: {given.word}"]
     if "tres" in limit:
-        kind = words[name].partition("=")[0]
+        kind = text.partition("=")[0]
         if kind.partition("/")[0] in (*tres.ORDER, "gres", "license"):
-            return [f"sacctmgr: error: Invalid value in {words.typed[name]}"]
+            return [f"sacctmgr: error: Invalid value in {given.word}"]
         return [f"sacctmgr: error: slurmdb_format_tres_str: no TRES known by type {kind}"]
-    return [f"sacctmgr: error: Invalid value for {_SPELLED.get(name, name)} ({words[name]})"]
+    return [f"sacctmgr: error: Invalid value for {_SPELLED.get(given.key, given.key)} ({text})"]
+
+
+def _key_table(
+    names: Mapping[str, str], table: Mapping[str, schema.SiteKey], *more: Key[_Old], idle: Sequence[str] = ()
+) -> KeyTable[_Old]:
+    """The keys of an entity, which sacctmgr's users write in full: limits, other fields, and keys without effect."""
+    keys = [Key(name, len(name), "limits", _limit(site, table[site])) for name, site in names.items()]
+    keys += [Key("description", len("description"), "description", lambda old, given: given.unquoted), *more]
+    keys += [Key(name, len(name), "", lambda old, given: {}) for name in (*IDLE, "descriptions", "withassoc", *idle)]
+    return KeyTable(keys, lambda word, rest: Given(word, word, ""), _unknown)
+
+
+_ACCOUNT_KEYS = _key_table(
+    _ACCOUNT, schema.ACCOUNT_LIMITS,
+    Key("qos", 3, "qos", _qos_list), Key("qoslevel", 8, "qos", _qos_list),
+    Key("defaultqos", 10, "default_qos", _default_qos),
+)  # fmt: skip
+_QOS_KEYS = _key_table(
+    _QOS, schema.QOS_LIMITS, Key("flags", 5, "flags", _flags), Key("priority", 8, "priority", _priority),
+    idle=("preempt", "preemptmode", "gracetime"),
+)  # fmt: skip

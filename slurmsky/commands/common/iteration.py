@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
 from ...controller.command_context import CommandContext
-from ...report.text import name_matching
+from ...language.key_values import choose
 
 
 async def repeat(ctx: CommandContext, seconds: int | None, show: Callable[[], Awaitable[int]]) -> int:
@@ -35,7 +35,7 @@ async def dialogue(
         words = split(line)
         if not words:
             continue
-        if name_matching.choose(words[0], verbs) == "exit":
+        if choose(words[0], verbs) == "exit":
             break
         code = run(words) or code
     return code

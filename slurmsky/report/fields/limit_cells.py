@@ -9,7 +9,7 @@ from slurmsky.model.cluster import ClusterConfig
 from slurmsky.model.policy import NORMAL, AccountConfig, Limits, QosConfig
 from slurmsky.model.spec import INFINITE
 
-from ..text.name_matching import Cells
+from ..text.named_columns import Cells
 
 
 def qos(cluster: ClusterConfig) -> list[Cells]:

@@ -7,9 +7,10 @@ src/sacctmgr/*_functions.c (default formats), common.c (fields).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Optional
+from dataclasses import dataclass, field
+from typing import Any, Callable, Optional
 
+from slurmsky.language.key_values import Given, Key, KeyTable, choose
 from slurmsky.model.cluster import ClusterConfig
 from slurmsky.model.job import Node
 from slurmsky.model.policy import NORMAL
@@ -17,8 +18,8 @@ from slurmsky.model.states import NodeFlag, NodeState
 
 from ..fields import limit_cells
 from ..fields.field_tables import table
-from . import name_matching
-from .name_matching import Cells
+from . import named_columns
+from .named_columns import Cells
 from .print_fields import Column, TableStyle, table_text
 from .units import Clock
 
@@ -111,7 +112,7 @@ class BadRequest(ValueError):
 
 def entity(word: str) -> Optional[Entity]:
     """The entity that a word matches."""
-    return name_matching.choose(word, ((one.name, one.least, one) for one in ENTITIES))
+    return choose(word, ((one.name, one.least, one) for one in ENTITIES))
 
 
 def tres_count(cluster: ClusterConfig) -> str:
@@ -195,56 +196,76 @@ class Records:
 Tests = list[tuple[str, frozenset[str]]]
 
 
-Names = list[tuple[str, int, str]]
+@dataclass
+class _Conditions:
+    """What the words after an entity request: for each filtered header the accepted cells."""
+
+    wanted: Entity
+    hint: str = ""
+    format: str = ""
+    with_associations: bool = False
+    tests: Tests = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def fault(self, line: str, hint: bool = False) -> None:
+        """Add a line for an invalid word; ``hint``: followed by the advice that sacctmgr has for some entities."""
+        self.faults += [line, f" Use keyword 'set' to modify {self.hint}"] if hint and self.hint else [line]
 
 
-def _conditions(wanted: Entity) -> tuple[Names, Names, str]:
-    """Flags and conditions of an entity, and the end of the error message for an unknown condition.
+def _condition(header: str) -> Callable[[_Conditions, Given], dict[str, Any]]:
+    """The reader of a condition that filters the column with this header."""
 
-    Each condition has the header of the column that it filters.
-    """
-    row = next((row for row in table("sacctmgr_conditions") if row["entity"] == wanted.name), None)
-    if row is None:
-        return [], [], ""
-    flags = [(name, int(least), name)
-             for name, _, least in (word.partition(":") for word in row["flags"].split(";")) if name]  # fmt: skip
-    parts = (word.split(":") for word in row["conditions"].split(";"))
-    return flags, [(name, int(least), header) for name, least, header in parts], row["hint"]
-
-
-def _asked(wanted: Entity, words: Sequence[str]) -> tuple[str, bool, Tests]:
-    """Parse words: format, whether with associations, and for each filtered header the accepted cells."""
-    asked = name_matching.conditions(words)
-    flags, known, hint = _conditions(wanted)
-    text, with_associations = "", False
-    tests: Tests = []
-    faults: list[str] = []
-    for word in asked.bare:
-        flag = name_matching.choose(word, flags)
-        if flag is not None:
-            with_associations |= flag == "WithAssociations"
-        elif wanted.name == "Transactions":
-            faults.append(f"sacctmgr: error: Invalid value for Transaction ID ({word})")
-        elif wanted.name == "Events" and word.lower() not in ("cluster", "node"):
-            faults.append(f" Unknown event type: '{word}'  Valid events are Cluster and Node.")
-        elif wanted.name in ("Reservations", "Instances"):
-            faults += [f" Unknown condition: {word}", *([f" Use keyword 'set' to modify {hint}"] if hint else [])]
-        elif wanted.primary:
-            tests.append((wanted.primary, frozenset(word.lower().split(","))))
-    for name, value in asked.pairs if known else ():
-        if name_matching.choose(name, ((one, least, one) for one, least, _ in known)) == "Format":
-            text = text + "," + (value or "%")  # Slurm reads an empty list as a field without a name
-            continue
-        header = name_matching.choose(name, known)
-        if header is None:
-            faults.append(f" Unknown condition: {name}={value}")
-            if hint:
-                faults.append(f" Use keyword 'set' to modify {hint}")
+    def read(asked: _Conditions, given: Given) -> dict[str, Any]:
+        if given.key == "Format":
+            asked.format += "," + (given.unquoted or "%")  # Slurm reads an empty list as a field without a name
         elif header:
-            tests.append((header, frozenset(value.lower().split(","))))
-    if faults:
-        raise BadRequest(*faults)
-    return text, with_associations, tests
+            asked.tests.append((header, frozenset(given.unquoted.lower().split(","))))
+        return {}
+
+    return read
+
+
+def _unknown(asked: _Conditions, given: Given) -> dict[str, Any]:
+    asked.fault(f" Unknown condition: {given.name}={given.unquoted}", hint=True)
+    return {}
+
+
+def _bare(asked: _Conditions, given: Given) -> dict[str, Any]:
+    """A word without "=": for most entities a value of the first condition."""
+    wanted, word = asked.wanted, given.word
+    if wanted.name == "Transactions":
+        asked.fault(f"sacctmgr: error: Invalid value for Transaction ID ({word})")
+    elif wanted.name == "Events" and word.lower() not in ("cluster", "node"):
+        asked.fault(f" Unknown event type: '{word}'  Valid events are Cluster and Node.")
+    elif wanted.name in ("Reservations", "Instances"):
+        asked.fault(f" Unknown condition: {word}", hint=True)
+    elif wanted.primary:
+        asked.tests.append((wanted.primary, frozenset(word.lower().split(","))))
+    return {}
+
+
+#: the name of the key that a word without "=" means; no typed name is a prefix of it
+_BARE = " "
+
+
+def _asked(wanted: Entity, words: Sequence[str]) -> _Conditions:
+    """Parse the words after an entity. Raises BadRequest."""
+    row = next((row for row in table("sacctmgr_conditions") if row["entity"] == wanted.name), None)
+    flags: list[tuple[str, int, dict[str, Any]]] = []
+    keys = [Key(_BARE, 1, "", _bare)]
+    if row is not None:
+        named = (word.partition(":") for word in row["flags"].split(";"))
+        flags = [(name, int(least), {name: True}) for name, _, least in named if name]
+        parts = (word.split(":") for word in row["conditions"].split(";"))
+        keys += [Key(name, int(least), "", _condition(header)) for name, least, header in parts]
+    asked = _Conditions(wanted, row["hint"] if row is not None else "")
+    known = KeyTable(keys, lambda word, rest: Given(word, _BARE, word),
+                     _unknown if row is not None else lambda asked, given: {}, flags=flags)  # fmt: skip
+    update = known.read(asked, [word for word in words if word.lower() not in ("where", "set")])
+    asked.with_associations = "WithAssociations" in update
+    if asked.faults:
+        raise BadRequest(*asked.faults)
+    return asked
 
 
 def _passes(row: Cells, tests: Tests) -> bool:
@@ -258,28 +279,28 @@ _WCKEY_FIELDS = (("WCKeys", 1, "Name"), ("Names", 1, "Name"), ("Clusters", 1, "C
 
 def meant(records: Records, wanted: Entity, words: Sequence[str]) -> list[bool]:
     """The rows of an entity that the words select. Raises BadRequest for an invalid word."""
-    tests = _asked(wanted, words)[2]
+    tests = _asked(wanted, words).tests
     return [_passes(row, tests) for row in records.rows(wanted, False)]
 
 
 def show(records: Records, wanted: Entity, words: Sequence[str], look: TableStyle) -> str:
     """The table of an entity. Raises BadRequest for an invalid word."""
-    text, with_associations, tests = _asked(wanted, words)
-    text = text.strip(",") or ",".join(
-        part for part in (wanted.format, wanted.with_associations if with_associations else "") if part
+    asked = _asked(wanted, words)
+    text = asked.format.strip(",") or ",".join(
+        part for part in (wanted.format, wanted.with_associations if asked.with_associations else "") if part
     )
     if wanted.name == "WCKeys":
         names = [item.partition("%")[0] for item in text.split(",") if item]
-        unknown = [name for name in names if name_matching.choose(name, _WCKEY_FIELDS) is None]
+        unknown = [name for name in names if choose(name, _WCKEY_FIELDS) is None]
         if unknown:
             raise BadRequest(*(f"Unknown field '{name.lower()}'" for name in unknown))
-    columns, unknown = name_matching.columns(text, table("sacctmgr_fields"))
+    columns, unknown = named_columns.columns(text, table("sacctmgr_fields"))
     if unknown:
         raise BadRequest(*(f"Unknown field '{name}'" for name in unknown))
     if wanted.name == "WCKeys":
         columns = [Column("WCKey" if column.name == "Name" else column.name, column.width, column.field)
                    for column in columns]  # fmt: skip
-    rows = [row for row in records.rows(wanted, with_associations) if _passes(row, tests)]
+    rows = [row for row in records.rows(wanted, asked.with_associations) if _passes(row, asked.tests)]
     return table_text(columns, rows, look)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, Optional
 
 from slurmsky.model.job import Job
 
-from .name_matching import Cells
+from .named_columns import Cells
 from .units import Clock
 
 

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Optional
 
+from slurmsky.language.key_values import choose
 from slurmsky.model.cluster import ClusterConfig
 
 from ..fields.field_tables import table
-from . import name_matching, spending
-from .name_matching import Cells
+from . import named_columns, spending
+from .named_columns import Cells
 from .print_fields import Column, PrintField, TableStyle, table_text
 from .units import Clock
 
@@ -54,7 +55,7 @@ MINUTES = TimeFormat("Minutes", 60, False)
 
 def time_format(word: str) -> Optional[TimeFormat]:
     """Parse the argument of -t."""
-    return name_matching.choose(word, ((name, least, TimeFormat(heading, divisor, percent))
+    return choose(word, ((name, least, TimeFormat(heading, divisor, percent))
                                   for name, least, heading, divisor, percent in _FORMATS))  # fmt: skip
 
 
@@ -146,7 +147,7 @@ def _columns(query: UsageQuery, text: str) -> tuple[list[Column[Cells]], list[st
     known = [row for row in table("sreport_fields") if row["report"] == kind]
     if query.kind == "reservation":
         known = [dict(zip(("names", "header", "width", "wide", "kind"), row)) for row in _RESERVATION]
-    columns, unknown = name_matching.columns(text, known, "wide" if query.time.wide else "width")
+    columns, unknown = named_columns.columns(text, known, "wide" if query.time.wide else "width")
     if query.tree:
         columns = [replace(column, width=-20) if column.name == "Account" else column for column in columns]
     if query.kind == "job":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slurmsky.commands.accounting.entity_options import ChangeOptions, ChangeRefused, account, qos
+from slurmsky.language.key_values import parse
 from slurmsky.model.policy import AccountConfig, Limits, QosConfig
 
 QOS = ("normal", "zq1", "zq2", "zq3")
@@ -13,8 +14,9 @@ QOS = ("normal", "zq1", "zq2", "zq3")
 def options(line: str) -> ChangeOptions:
     read = ChangeOptions()
     for word in line.split():
-        name, _, value = word.partition("=")
-        read.add(name, value, word)
+        given = parse(word)
+        assert given is not None
+        read.add(given)
     return read
 
 
