@@ -74,12 +74,12 @@ class _Old:
 
 def account(one: AccountConfig, words: ChangeOptions, known_qos: Collection[str]) -> AccountConfig:
     """An account with the requested changes. Raises ChangeRefused."""
-    return replace(one, **_ACCOUNT_KEYS.read(_Old(one, known_qos), words.words))
+    return replace(one, **ACCOUNT_KEYS.read(_Old(one, known_qos), words.words))
 
 
 def qos(one: QosConfig, words: ChangeOptions) -> QosConfig:
     """A QOS with the requested changes. Raises ChangeRefused."""
-    return replace(one, **_QOS_KEYS.read(_Old(one), words.words))
+    return replace(one, **QOS_KEYS.read(_Old(one), words.words))
 
 
 def _refused(given: Given, *first: str) -> ChangeRefused:
@@ -209,12 +209,12 @@ def _key_table(
     return KeyTable(keys, lambda word, rest: Given(word, word, ""), _unknown)
 
 
-_ACCOUNT_KEYS = _key_table(
+ACCOUNT_KEYS = _key_table(
     _ACCOUNT, schema.ACCOUNT_LIMITS,
     Key("qos", 3, "qos", _qos_list), Key("qoslevel", 8, "qos", _qos_list),
     Key("defaultqos", 10, "default_qos", _default_qos),
 )  # fmt: skip
-_QOS_KEYS = _key_table(
+QOS_KEYS = _key_table(
     _QOS, schema.QOS_LIMITS, Key("flags", 5, "flags", _flags), Key("priority", 8, "priority", _priority),
     idle=("preempt", "preemptmode", "gracetime"),
 )  # fmt: skip

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from ...controller.app import Controller
 from ...controller.command_context import CommandContext
 from ...controller.jobs.job_changes import change
+from ...controller.jobs.job_update import JobUpdate
 from ...controller.jobs.launch_builder import spool_id
-from ...controller.jobs.size_changes import Wanted
 from ...controller.rules.priority_swap import to_top
 from ...controller.slurm_errors import Errno, SlurmError
 from ...language import arrayspec, jobids
@@ -195,7 +195,7 @@ def release(ctx: CommandContext, words: Sequence[str]) -> int:
     return _priority(ctx, words, {"priority": INFINITE})
 
 
-def _priority(ctx: CommandContext, words: Sequence[str], wanted: Wanted) -> int:
+def _priority(ctx: CommandContext, words: Sequence[str], wanted: JobUpdate) -> int:
     """Hold or release by setting the priority. Source: src/scontrol/update_job.c scontrol_hold."""
     job_table, life = ctx.queue.job_table, ctx.queue.life
     code = 0

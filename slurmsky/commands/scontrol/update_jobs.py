@@ -6,9 +6,11 @@ Source: src/scontrol/scontrol.c _update_it, update_job.c scontrol_update_job; sl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from ...controller.command_context import CommandContext
 from ...controller.jobs.job_changes import change
+from ...controller.jobs.job_update import JobUpdate
 from ...controller.slurm_errors import Errno
 from ...language import jobids
 from ...language.key_values import choose, parse
@@ -90,10 +92,10 @@ def _update_job(ctx: CommandContext, words: Words) -> int:
     if texts is None:
         ctx.err(f"{Errno.INVALID_JOB_ID.text} for job {ids}")
         return 1
-    job_table, life = ctx.queue.job_table, ctx.queue.life
+    job_table, life, update = ctx.queue.job_table, ctx.queue.life, cast(JobUpdate, wanted)
     code = 0
     for text in texts:
-        outcome = each(ctx, text, lambda job: change(job_table, life, job, wanted), "throttle" in wanted)
+        outcome = each(ctx, text, lambda job: change(job_table, life, job, update), "throttle" in update)
         failed = report(ctx, text, outcome, quiet_success=True)
         if resized and not failed and "SLURM_JOBID" in ctx.env:
             resize_script.write(ctx, text)

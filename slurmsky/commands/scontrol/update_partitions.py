@@ -91,29 +91,29 @@ def _unsupported(ctx: CommandContext, given: Given) -> Found:
 
 
 #: keys that are parsed, but that the controller refuses
-_OTHER = "other"
+REFUSED = "refused"
 _MINUTES = minutes("Invalid input {word}")
 _KEYS: tuple[Key[CommandContext], ...] = (
     Key("PartitionName", 2, "name", text),
     Key("MaxTime", 4, "max_time_min", _MINUTES),
-    Key("CpuBind", 7, _OTHER, text),
+    Key("CpuBind", 7, REFUSED, text),
     Key("DefaultTime", 8, "default_time_min", _MINUTES),
     Key("MaxCPUsPerNode", 4, "max_cpus_per_node", count(32, endless=True)),
-    Key("MaxCPUsPerSocket", 4, _OTHER, count(32, endless=True)),
+    Key("MaxCPUsPerSocket", 4, REFUSED, count(32, endless=True)),
     Key("MaxNodes", 4, "max_nodes", _max_nodes),
     Key("MinNodes", 2, "min_nodes", _min_nodes),
     Key("Default", 7, "default", _yes_no),
-    Key("DisableRootJobs", 1, _OTHER, _yes_no),
-    Key("ExclusiveUser", 1, _OTHER, _yes_no),
-    Key("ExclusiveTopo", 1, _OTHER, _yes_no),
+    Key("DisableRootJobs", 1, REFUSED, _yes_no),
+    Key("ExclusiveUser", 1, REFUSED, _yes_no),
+    Key("ExclusiveTopo", 1, REFUSED, _yes_no),
     Key("Hidden", 1, "hidden", _yes_no),
-    Key("LLN", 1, _OTHER, _yes_no),
+    Key("LLN", 1, REFUSED, _yes_no),
     Key("RootOnly", 3, "root_only", _yes_no),
-    Key("ReqResv", 3, _OTHER, _yes_no),
+    Key("ReqResv", 3, REFUSED, _yes_no),
     Key("OverSubscribe", 5, "oversubscribe", _shared),
     Key("Shared", 2, "oversubscribe", _shared),
     Key("OverTimeLimit", 5, "over_time_limit_min", count(16, endless=True)),
-    Key("PowerDownOnIdle", 1, _OTHER, _yes_no),
+    Key("PowerDownOnIdle", 1, REFUSED, _yes_no),
     Key("PreemptMode", 3, "preempt_mode", _preempt),
     Key("Priority", 3, "", _priority),
     Key("PriorityJobFactor", 3, "priority_job_factor", count(16)),
@@ -123,7 +123,7 @@ _KEYS: tuple[Key[CommandContext], ...] = (
     Key("AllowGroups", 6, "allow_groups", _names),
     Key("AllowAccounts", 6, "allow_accounts", _names),
     Key("AllowQos", 6, "allow_qos", _names),
-    *(Key(name, letters, _OTHER, text) for name, letters in
+    *(Key(name, letters, REFUSED, text) for name, letters in
       (("DenyAccounts", 5), ("DenyQos", 5), ("AllocNodes", 6), ("Alternate", 3))),
     Key("GraceTime", 5, "grace_time_s", count(32)),
     Key("DefMemPerCPU", 10, "def_mem_per_cpu_mib", count(64)),
@@ -131,10 +131,10 @@ _KEYS: tuple[Key[CommandContext], ...] = (
     Key("MaxMemPerCPU", 10, "max_mem_per_cpu_mib", count(64)),
     Key("MaxMemPerNode", 10, "max_mem_per_node_mib", count(64)),
     Key("QoS", 3, "qos", text),
-    *(Key(name, letters, _OTHER, text) for name, letters in
+    *(Key(name, letters, REFUSED, text) for name, letters in
       (("JobDefaults", 4), ("Topology", 4), ("TresBillingWeights", 1))),
 )  # fmt: skip
-_PARTITION_KEYS = KeyTable(_KEYS, misplaced, _unsupported)
+PARTITION_KEYS = KeyTable(_KEYS, misplaced, _unsupported)
 #: for each key of an exclusive pair, the key that it clears
 _INSTEAD = {
     "def_mem_per_cpu_mib": "def_mem_per_node_mib", "def_mem_per_node_mib": "def_mem_per_cpu_mib",
@@ -180,7 +180,7 @@ def _answer(
     refusal: str,
 ) -> int:
     """Parse and validate as scontrol does, apply to a partition as slurmctld does; return the exit code."""
-    wanted = _PARTITION_KEYS.read(ctx, words)
+    wanted = PARTITION_KEYS.read(ctx, words)
     if "name" not in wanted:
         raise error("PartitionName must be given.")
     judge(wanted)
@@ -210,7 +210,7 @@ def delete(ctx: CommandContext, word: str, name: str) -> int:
 
 
 def _apply(ctx: CommandContext, config: PartitionConfig, wanted: Found) -> None:
-    if _OTHER in wanted:
+    if REFUSED in wanted:
         raise SlurmError(Errno.NOT_SUPPORTED)
     changes = {key: value for key, value in wanted.items() if key not in ("name", "state", "nodes")}
     for key in tuple(changes):

@@ -19,8 +19,9 @@ from ..rules.submit_checks import check_dependency, check_licenses, partitions_o
 from ..slurm_errors import Errno, SlurmError
 from . import transitions
 from .job_table import JobTable
+from .job_update import JobUpdate
 from .lifecycle import LifeCycle
-from .size_changes import TRES, Sizes, Wanted
+from .size_changes import TRES, Sizes
 
 #: seconds until a job may start whose hold was ended by another nice value
 UNHELD_S = 10
@@ -29,7 +30,7 @@ _LONGEST = 1024
 _LONGEST_OF = {"std_err": 4096, "std_in": 4096, "std_out": 4096, "dependency": 1024 * 128, "burst_buffer": 1024 * 8}
 
 
-def change(job_table: JobTable, life: LifeCycle, job: Job, wanted: Wanted) -> None:
+def change(job_table: JobTable, life: LifeCycle, job: Job, wanted: JobUpdate) -> None:
     """Apply the requested changes. Raises SlurmError; fields that were changed before the error stay changed."""
     _Change(job_table, life, job, wanted).run()
 
@@ -145,8 +146,7 @@ class _Change(Sizes):
         self.later.append(lambda: self.evolve(reservation=checked.reservation))
 
     def _licenses(self) -> None:
-        self.wanted["licenses"] = text = self.wanted["licenses"]
-        check_licenses(self.job_table.cluster, JobSpec(licenses=text or None))
+        check_licenses(self.job_table.cluster, JobSpec(licenses=self.wanted["licenses"] or None))
 
     def _free_texts(self) -> None:
         job, wanted = self.job, self.wanted
@@ -272,7 +272,7 @@ class _Change(Sizes):
         self._wished("prefer", "prefer", Errno.INVALID_PREFER)
 
     def _wished(self, key: str, field: str, errno: Errno) -> None:
-        text = self.wanted[key]
+        text = self.text(key)
         if text and text == getattr(self.job.spec, field):
             return
         self.still_pending()
@@ -294,10 +294,11 @@ class _Change(Sizes):
 
     def _files(self) -> None:
         for key, field, given in _FILES:
-            if key in self.wanted and self.wanted[key] != getattr(self.job, field):
+            text = self.text(key)
+            if text is not None and text != getattr(self.job, field):
                 self.still_pending()
-                setattr(self.job, field, self.wanted[key])
-                self.evolve(**{given: self.wanted[key] or None})
+                setattr(self.job, field, text)
+                self.evolve(**{given: text or None})
 
     def _wckey(self) -> None:
         if self.wanted["wckey"] != (self.job.spec.wckey or ""):

@@ -6,8 +6,8 @@ Source: slurmctld/job_mgr.c _update_job, _figure_out_num_tasks, job_limits_check
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from ...language import hostlist
 from ...language.syntax_errors import LanguageError
@@ -19,20 +19,18 @@ from ..rules.resources import partition_nodes
 from ..slurm_errors import Errno, SlurmError
 from . import transitions
 from .job_table import JobTable
+from .job_update import JobUpdate
 from .lifecycle import LifeCycle
-
-#: The requested changes, by the names of Slurm's job_desc_msg_t.
-Wanted = Mapping[str, Any]
 
 
 class Sizes:
     """A job to be changed, and the steps that change its size."""
 
-    def __init__(self, job_table: JobTable, life: LifeCycle, job: Job, wanted: Wanted) -> None:
+    def __init__(self, job_table: JobTable, life: LifeCycle, job: Job, wanted: JobUpdate) -> None:
         self.job_table = job_table
         self.life = life
         self.job = job
-        self.wanted = dict(wanted)
+        self.wanted = wanted.copy()
         self.privileged = os.geteuid() == 0
         self.pending = job.state is JobState.PENDING and not job.launched
         self.running = job.state in (JobState.RUNNING, JobState.SUSPENDED) or job.launched
@@ -42,6 +40,10 @@ class Sizes:
     def still_pending(self) -> None:
         if not self.pending:
             raise SlurmError(Errno.NO_LONGER_PENDING)
+
+    def text(self, key: str) -> str | None:
+        """The requested text of a field that is named by a table; None where the field stays as it is."""
+        return cast(str | None, self.wanted.get(key))
 
     def evolve(self, **changes: Any) -> None:
         self.job.spec = self.job.spec.evolve(**changes)
@@ -69,10 +71,11 @@ class Sizes:
         self.still_pending()
         changes: dict[str, Any] = {}
         for key, read in TRES.items():
-            if wanted.get(key) and "gres" not in wanted[key]:
+            text = self.text(key)
+            if text and "gres" not in text:
                 wanted["bad_tres"] = True  # the text names no device, which is reported at the end
-            elif key in wanted:
-                changes.update(read(wanted[key]))
+            elif text is not None:
+                changes.update(read(text))
         wished = self.job.spec.evolve(**changes)
         if changes.get("gres"):  # validated along with what the job requested before
             _one_kind(f"{self.job.spec.gres or ''},{changes['gres']}")
@@ -89,8 +92,7 @@ class Sizes:
         wanted, job, spec = self.wanted, self.job, self.job.spec
         least = wanted.get("min_nodes")
         if least == INFINITE:  # NumNodes=ALL requires nothing
-            for key in ("min_nodes", "max_nodes", "job_sizes"):
-                wanted.pop(key, None)
+            del wanted["min_nodes"]
             least = None
         if least is not None:
             if least > len(job.nodes) and self.running:
