@@ -19,13 +19,13 @@ _ROOT = {
 _UNBOUND = {"openmpi": "--bind-to none", "mpich": ""}
 
 
-@pytest.mark.parametrize("shape", ["-N2 --ntasks-per-node=2", "-N4 -n16 --ntasks-per-node=4"])
+@pytest.mark.parametrize("shape", ["-N2 --ntasks-per-node=2", "-N4 -n8 --ntasks-per-node=2"])
 @pytest.mark.parametrize(("mpi", "start"), [("openmpi", "mpirun"), ("mpich", "mpiexec")])
 def test_all_tasks_of_the_allocation(
     engine: LocalEngine, request: pytest.FixtureRequest, mpi: str, start: str, shape: str
 ) -> None:
     folder: Path = request.getfixturevalue(mpi)
-    size = 16 if "16" in shape else 4
+    size = 8 if "-n8" in shape else 4
     script = (
         f'set -e; PATH={folder}:$PATH; {start} {_UNBOUND[mpi]} python {PROGRAMS}/check.py; '
         'sleep 1; sacct -n -P -j "$SLURM_JOB_ID" -o JobID,State,NNodes,NTasks'
@@ -34,7 +34,7 @@ def test_all_tasks_of_the_allocation(
     assert done.returncode == 0, done.stderr
     *rows, _job, step = [line for line in done.stdout.splitlines() if ".extern" not in line]
     assert sorted(tuple(map(int, row.split()))[:2] for row in rows) == [(rank, size) for rank in range(size)]
-    nodes = 4 if size == 16 else 2
+    nodes = size // 2
     assert step.split("|")[1:] == ["COMPLETED", str(nodes), str(nodes)]
 
 
