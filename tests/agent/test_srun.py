@@ -209,6 +209,8 @@ PLACES = [
         ["0: n1", "1: n1", "2: n2", "3: n1"],
     ),
     ((*BASH, "echo $SLURM_STEP_TASKS_PER_NODE $SLURM_TASKS_PER_NODE"), ["3,1 3,1"] * 4),
+    # One task a node: each line is printed whole, however slowly it is written.
+    (("-N2", "-n2", *BASH, "printf a$SLURM_PROCID; sleep 0.2; echo b$SLURM_PROCID"), ["a0b0", "a1b1"]),
 ]
 
 

@@ -263,7 +263,7 @@ class Planner:
             stderr=stderr,
             open_mode=spec.job.open_mode,
             terminal=list(self.request.winsize or (24, 80)) if self.terminal else None,
-            unbuffered=spec.unbuffered or self.terminal,
+            unbuffered=spec.unbuffered or self.terminal or self.ntasks == 1,  # one task's lines mix with no other's
             rlimits={name: list(pair) for name, pair in self._rlimits.items()},
             task_prologs=[script for script in prologs if script[1]],
             task_epilogs=[script for script in epilogs if script[1]],

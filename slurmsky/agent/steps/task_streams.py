@@ -50,7 +50,7 @@ class Streams:
         self.given: dict[tuple[int, str], file_opening.Result] = {}
         self._given = 0  # bytes of stdin received for all tasks
         self._told = 0  # bytes of stdin reported as consumed
-        self._whole_lines = bool(plan.label) or (not plan.unbuffered and len(plan.ranks) > 1)
+        self._whole_lines = bool(plan.label) or not plan.unbuffered
 
     @property
     def reading(self) -> bool:

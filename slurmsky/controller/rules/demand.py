@@ -104,7 +104,7 @@ def demand_of(spec: JobSpec) -> Demand:
     )
     if per_job and max_nodes < INFINITE:
         max_nodes = min(max_nodes, sum(count for _, _, count in per_job))
-    least = spec.use_min_nodes or spec.whole_nodes or bool(per_job)  # observed: they get no more nodes than they need
+    least = spec.use_min_nodes or bool(per_job)  # observed: they get no more nodes than they need
     arbitrary: tuple[str, ...] = ()
     if spec.distribution and spec.distribution.startswith("arbitrary") and spec.nodelist:
         arbitrary = tuple(named)

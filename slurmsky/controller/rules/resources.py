@@ -7,7 +7,7 @@ each node takes as many tasks as it can while one task is kept back for every fu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ...language import constraint
@@ -15,6 +15,7 @@ from ...model.allocation import NodeShare
 from ...model.cluster import ClusterConfig, NodeConfig, PartitionConfig
 from ...model.spec import INFINITE
 from .demand import Demand
+from .node_order import Candidate, node_order
 
 
 @dataclass
@@ -141,8 +142,6 @@ def offer_of(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offe
         return None
     tasks = INFINITE if demand.overcommit else cpus // demand.cpus_per_task
     if demand.tasks_per_socket and not demand.overcommit:
-        if tasks < demand.tasks_per_socket:
-            return None  # however few tasks there are: job_test.c requires a whole socket's on each node
         tasks = min(tasks, demand.tasks_per_socket * config.sockets * config.boards)
     if demand.tasks_per_core and not demand.overcommit:
         tasks = min(tasks, demand.tasks_per_core * len(cores))
@@ -158,9 +157,10 @@ def offer_of(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offe
     for name, kind, _ in demand.gpus_total:
         if not _free_devices(use, name, kind):
             return None
+    # However few tasks there are, each node must hold this many. Source: topology/common/eval_nodes.c.
+    if tasks < (demand.tasks_per_node or demand.tasks_per_socket or demand.tasks_per_core):
+        return None
     if demand.tasks_per_node:
-        if tasks < demand.tasks_per_node:
-            return None
         tasks = min(tasks, demand.tasks_per_node)
     return _Offer(use, cores, tasks) if tasks > 0 else None
 
@@ -214,11 +214,7 @@ def place(demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True)
         for use in nodes
         if use.available and use.config.name not in demand.excluded and fits_shape(use.config, demand)
     ]
-    offers = [
-        offer
-        for use in sorted(usable, key=lambda u: u.config.weight)
-        if (offer := offer_of(use, demand, consume_memory))
-    ]
+    offers = [offer for use in usable if (offer := offer_of(use, demand, consume_memory))]
     for text in filter(None, (demand.prefer, demand.features)):
         for choice in feature_choices(text):
             shares = _place(demand, choice, offers, nodes, consume_memory)
@@ -245,14 +241,14 @@ def _place(
         return _place_arbitrary(demand, offered, consume_memory)
     required = [offered[name] for name in demand.required]
     others = [offer for offer in offers if offer.use.config.name not in demand.required]
-    chosen = _spread(demand, required, others)
-    if chosen is None and demand.max_nodes < INFINITE:
-        # In configured order the nodes were too small for max_nodes: prefer those that take the most tasks.
+    order = {use.config.name: index for index, use in enumerate(nodes)}
+    chosen = _spread(demand, len(required), _in_order(demand, required, others, order))
+    if chosen is None and demand.max_nodes < INFINITE and not demand.contiguous:
+        # In that order the nodes were too small for max_nodes: prefer those that take the most tasks.
         others.sort(key=lambda offer: -offer.max_tasks)
-        chosen = _spread(demand, required, others)
+        chosen = _spread(demand, len(required), required + others)
     if chosen is None:
         return None
-    order = {use.config.name: index for index, use in enumerate(nodes)}
     batch = constraint.parse(demand.batch_features) if demand.batch_features else None
     # The script runs on the first node that has the features of --batch.
     host = next((pair[0] for pair in chosen if batch and batch.matches(pair[0].use.config.active)), None)
@@ -260,12 +256,36 @@ def _place(
     return _shares(demand, chosen, consume_memory)
 
 
-def _spread(demand: Demand, required: list[_Offer], others: list[_Offer]) -> list[tuple[_Offer, int]] | None:
-    queue = required + others
+def _in_order(demand: Demand, required: list[_Offer], others: list[_Offer], order: dict[str, int]) -> Iterable[_Offer]:
+    if len(required) + len(others) == 1:
+        return required + others
+    offers = {order[offer.use.config.name]: offer for offer in required + others}
+    gpus = sum(count for _, _, count in demand.gpus_total)
+
+    def candidate(offer: _Offer) -> Candidate:
+        config = offer.use.config
+        cpus = sum(map(len, offer.cores))
+        if offer.max_tasks < INFINITE and not demand.exclusive:
+            cpus = offer.max_tasks * demand.cpus_per_task
+        free = sum(gpus_here(offer, demand, name, kind) for name, kind, _ in demand.gpus_total)
+        return Candidate(order[config.name], config.weight, cpus, free)
+
+    found = node_order(
+        [candidate(offer) for offer in required],
+        [candidate(offer) for offer in others],
+        demand.num_cpus,
+        max(demand.min_nodes, len(required)),
+        gpus,
+        demand.contiguous,
+    )
+    return (offers[one.position] for one in found)
+
+
+def _spread(demand: Demand, required: int, queue: Iterable[_Offer]) -> list[tuple[_Offer, int]] | None:
     chosen: list[tuple[_Offer, int]] = []
     tasks = demand.ntasks
     gpus = sum(count for _, _, count in demand.gpus_total)
-    nodes_needed = max(demand.min_nodes, len(required))
+    nodes_needed = max(demand.min_nodes, required)
     for offer in queue:
         if len(chosen) >= demand.max_nodes:
             break

@@ -121,9 +121,14 @@ def world(tmp_path: Path) -> Iterator[World]:
         ({"gres": "gpu:h100:4", "nodes_min": 2, "nodes_max": 2}, [("n1", 1, 1), ("n2", 1, 1)]),
         ({"partition": "short"}, [("n3", 1, 1)]),
         ({"partition": "part", "ntasks": 6}, [("n3", 4, 4), ("n4", 2, 2)]),
-        # A range of nodes, all idle: as many as there are tasks for, but where devices or whole nodes were asked for.
+        # A range of nodes, all idle: as many as there are tasks for, but where devices were requested.
         ({"nodes_min": 1, "nodes_max": 2}, [("n1", 1, 1), ("n2", 1, 1)]),
-        ({"nodes_min": 1, "nodes_max": 2, "exclusive": ""}, [("n1", 1, 8)]),
+        ({"nodes_min": 1, "nodes_max": 2, "exclusive": ""}, [("n1", 1, 8), ("n2", 1, 8)]),
+        ({"nodes_min": 1, "nodes_max": 2, "exclusive": "", "ntasks": 1}, [("n1", 1, 8)]),
+        # Further nodes are those after the named one, then those before it.
+        ({"nodelist": "n2", "nodes_min": 2, "nodes_max": 2}, [("n2", 1, 1), ("n3", 1, 1)]),
+        ({"nodelist": "n4", "nodes_min": 2, "nodes_max": 2}, [("n3", 1, 1), ("n4", 1, 1)]),
+        ({"nodelist": "n2,n4", "nodes_min": 3, "nodes_max": 3}, [("n2", 1, 1), ("n3", 1, 1), ("n4", 1, 1)]),
         ({"nodes_min": 1, "nodes_max": 2, "gpus": "4"}, [("n1", 1, 1)]),
         ({"nodes_min": 1, "nodes_max": 3, "ntasks_per_node": 2}, [("n1", 2, 2), ("n2", 2, 2)]),
         ({"gpus": "8", "gpus_per_node": "4"}, [("n1", 1, 1), ("n2", 1, 1)]),
@@ -144,6 +149,30 @@ def test_nodes_and_cpus(world: World, fields: dict[str, Any], shares: list[tuple
     job = world.submit(**fields)
     world.pass_()
     assert [(share.name, share.tasks, share.cpus) for share in job.shares] == shares
+
+
+@pytest.mark.parametrize(
+    ("fields", "nodes"),
+    [
+        ({"ntasks": 2}, "n2"),
+        ({"ntasks": 5}, "n3"),
+        ({"ntasks": 6}, "n1"),
+        ({"nodes_min": 2, "nodes_max": 2}, "n1 n2"),
+        ({"nodes_min": 2, "nodes_max": 2, "ntasks": 16}, "n1 n4"),
+        ({"nodes_min": 2, "nodes_max": 2, "ntasks": 16, "contiguous": True}, ""),
+        ({"exclusive": "exclusive"}, "n1"),
+    ],
+)
+def test_partly_used_nodes_are_taken_where_the_job_fits_tightest(
+    world: World, fields: dict[str, Any], nodes: str
+) -> None:
+    """n2 has two free CPUs and n3 has five, of eight each. Answers of a real Slurm."""
+    world.submit(ntasks=6, nodelist="n2")
+    world.submit(ntasks=3, nodelist="n3")
+    world.pass_()
+    job = world.submit(**fields)
+    world.pass_()
+    assert " ".join(share.name for share in job.shares) == nodes
 
 
 def test_devices_are_not_given_twice(world: World) -> None:
@@ -441,6 +470,7 @@ def test_limits_that_cannot_hold_together_are_refused(world: World, fields: dict
         ({"constraint": "slow"}, "Invalid feature specification"),
         ({"licenses": "matlab:3"}, "Invalid license specification"),
         ({"cpus_per_task": 9}, NOT_AVAILABLE),
+        ({"cpus_per_task": 5, "ntasks_per_core": 2}, NOT_AVAILABLE),  # a node must hold this many tasks
         ({"mem_mib": 5000}, NOT_AVAILABLE),
         ({"gres": "gpu:a100:1"}, NOT_AVAILABLE),
         ({"ntasks": 4, "ntasks_per_socket": 1, "nodes_min": 1, "nodes_max": 1}, NOT_AVAILABLE),
