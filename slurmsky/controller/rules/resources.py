@@ -344,7 +344,7 @@ def _shares(demand: Demand, chosen: list[tuple[_Offer, int]], consume_memory: bo
         elif demand.overcommit:  # however many tasks share them
             cpus = demand.cpus_per_task
         else:
-            cpus = max(tasks * demand.cpus_per_task, demand.min_cpus_node, devices.gpus * demand.cpus_per_gpu, 1)
+            cpus = max(tasks * demand.cpus_per_task, demand.least_cpus, devices.gpus * demand.cpus_per_gpu, 1)
         cores = -(-cpus // threads)
         if cores > len(offer.cores):
             return None

@@ -125,6 +125,11 @@ def world(tmp_path: Path) -> Iterator[World]:
         ({"nodes_min": 1, "nodes_max": 2}, [("n1", 1, 1), ("n2", 1, 1)]),
         ({"nodes_min": 1, "nodes_max": 2, "exclusive": ""}, [("n1", 1, 8), ("n2", 1, 8)]),
         ({"nodes_min": 1, "nodes_max": 2, "exclusive": "", "ntasks": 1}, [("n1", 1, 8)]),
+        # With --ntasks-per-node each node has the CPUs of that many tasks.
+        (
+            {"nodes_min": 2, "nodes_max": 2, "ntasks": 4, "ntasks_per_node": 4},
+            [("n1", 3, 4), ("n2", 1, 4)],
+        ),
         # Further nodes are those after the named one, then those before it.
         ({"nodelist": "n2", "nodes_min": 2, "nodes_max": 2}, [("n2", 1, 1), ("n3", 1, 1)]),
         ({"nodelist": "n4", "nodes_min": 2, "nodes_max": 2}, [("n3", 1, 1), ("n4", 1, 1)]),
