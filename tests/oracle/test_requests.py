@@ -19,6 +19,7 @@ ROWS = json.loads((HERE / "golden" / "requests.json").read_text(encoding="utf-8"
 #: Differences that remain, by the options that show them.
 _CUT = "how many nodes a job would need that no partition has room for is a guess; 22.05 rounds it down"
 KNOWN: dict[str, str] = {
+    "-N1-2 --exclusive": "recorded while other jobs held parts of the nodes; on idle nodes the real answer is 2-2",
     "--ntasks-per-node=1 --gres=gpu:1 -n8": "newer clients ask for eight nodes, more than there are: it waits",
     "-n33 --ntasks-per-node=2 --ntasks-per-core=2": _CUT,
     "-n33 --ntasks-per-core=2": _CUT,

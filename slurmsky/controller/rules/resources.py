@@ -140,6 +140,8 @@ def offer_of(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offe
         return None
     if demand.mem_node_mib > free_mib:
         return None
+    if demand.tasks_per_socket > config.cores * threads:
+        return None
     tasks = INFINITE if demand.overcommit else cpus // demand.cpus_per_task
     if demand.tasks_per_socket and not demand.overcommit:
         tasks = min(tasks, demand.tasks_per_socket * config.sockets * config.boards)
