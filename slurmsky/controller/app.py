@@ -44,13 +44,14 @@ from .schedule.scheduler import Scheduler
 from .services.budget_policy import BudgetPolicy
 from .services.crontab import Crontab
 from .services.engine_choice import EngineChoice
+from .services.foreign_records import caller
 from .services.helper_programs import run_program
 from .services.infra_cache import Infra
 from .services.job_files import JobFiles
 from .services.machine_ledger import Ledger
 from .services.machine_share import AGAIN_S, REWRITE_S, MachineShare
 from .services.mailer import Mailer
-from .services.managed_jobs import ManagedJobs, caller
+from .services.managed_jobs import ManagedJobs
 from .services.power import PowerSaving
 from .services.triggers import Triggers
 from .slurm_errors import Errno, SlurmError

@@ -1,6 +1,7 @@
 """Changes of a job by users: one step for each field that can be changed, in slurmctld's order.
 
-The order is visible to users: of two errors the first is reported, and fields that were changed before it stay changed.
+The steps of a job's size and of its times are in size_changes and time_changes. The order is visible to users: of two
+errors the first is reported, and fields that were changed before it stay changed.
 Source: slurmctld/job_mgr.c _update_job.
 """
 
@@ -21,7 +22,8 @@ from . import transitions
 from .job_table import JobTable
 from .job_update import JobUpdate
 from .lifecycle import LifeCycle
-from .size_changes import TRES, Sizes
+from .size_changes import TRES
+from .time_changes import Times
 
 #: seconds until a job may start whose hold was ended by another nice value
 UNHELD_S = 10
@@ -35,7 +37,7 @@ def change(job_table: JobTable, life: LifeCycle, job: Job, wanted: JobUpdate) ->
     _Change(job_table, life, job, wanted).run()
 
 
-class _Change(Sizes):
+class _Change(Times):
     def run(self) -> None:
         job, wanted = self.job, self.wanted
         if job.cron:
@@ -171,46 +173,6 @@ class _Change(Sizes):
         for apply in self.later:
             apply()
 
-    def _time_limit(self) -> None:
-        job, minutes = self.job, self.wanted["time_limit"]
-        now = job.time_limit_min if job.time_limit_min is not None else INFINITE
-        if minutes == now:
-            return
-        least = self.wanted.get("time_min", job.spec.time_min_min or 0)
-        if minutes < least:
-            raise SlurmError(Errno.INVALID_TIME_MIN)
-        self.life.set_time_limit(job, minutes)
-        self.evolve(time_limit_min=minutes)
-
-    def _time_min(self) -> None:
-        if not self.pending:
-            return
-        limit = self.job.time_limit_min if self.job.time_limit_min is not None else INFINITE
-        if self.wanted["time_min"] > limit:
-            raise SlurmError(Errno.INVALID_TIME_MIN)
-        self.evolve(time_min_min=self.wanted["time_min"])
-
-    def _end_time(self) -> None:
-        job, when = self.job, self.wanted["end_time"]
-        if not when:
-            return  # a time that could not be parsed
-        if job.state is not JobState.RUNNING:
-            raise SlurmError(Errno.IS_NOT_RUNNING)
-        if when < self.job_table.clock():
-            raise SlurmError(Errno.INVALID_TIME)
-        self.life.set_end_time(job, when)
-        self.evolve(time_limit_min=job.time_limit_min)
-
-    def _deadline(self) -> None:
-        if self.job.state is JobState.RUNNING:
-            return
-        if self.wanted["deadline"] < self.job_table.clock():
-            raise SlurmError(Errno.INVALID_TIME)
-        self.evolve(deadline=self.wanted["deadline"])
-
-    def _delay_boot(self) -> None:
-        self.evolve(delay_boot_min=-(-self.wanted["delay_boot"] // 60))
-
     def _requeue(self) -> None:
         self.evolve(requeue=bool(self.wanted["requeue"]))
 
@@ -316,12 +278,6 @@ class _Change(Sizes):
         self.evolve(dependency=text or None)
         transitions.dependency_unmet(job, text, dependency.format_with_state(parsed) if parsed is not None else "")
 
-    def _begin(self) -> None:
-        self.still_pending()
-        when = max(self.wanted["begin_time"], int(self.job_table.clock()))
-        self.evolve(begin=when)
-        transitions.not_before(self.job, when)
-
     def _licenses_made(self) -> None:
         if self.job.state not in (JobState.PENDING, JobState.RUNNING):
             raise SlurmError(Errno.NOT_PENDING_NOR_RUNNING)
@@ -372,11 +328,11 @@ _STEPS = (
     _step(_Change.cpus_of_task, "cpus_per_task"),
     _step(_Change.nodes, "min_nodes"),
     _step(_Change.tasks, "num_tasks"),
-    _step(_Change._time_limit, "time_limit"),
-    _step(_Change._time_min, "time_min"),
-    _step(_Change._end_time, "end_time"),
-    _step(_Change._deadline, "deadline"),
-    _step(_Change._delay_boot, "delay_boot"),
+    _step(_Change.time_limit, "time_limit"),
+    _step(_Change.time_min, "time_min"),
+    _step(_Change.end_time, "end_time"),
+    _step(_Change.deadline, "deadline"),
+    _step(_Change.delay_boot, "delay_boot"),
     _step(_Change._requeue, "requeue"),
     _step(_Change._priority, "priority"),
     _step(_Change._nice, "nice"),
@@ -396,7 +352,7 @@ _STEPS = (
     _step(_Change.shrink, "min_nodes"),
     _step(_Change.tasks_of_node, "ntasks_per_node"),
     _step(_Change._dependency, "dependency"),
-    _step(_Change._begin, "begin_time"),
+    _step(_Change.begin_time, "begin_time"),
     _step(_Change._licenses_made, "licenses"),
     _step(_Change.check_partition_limits, ""),
     _step(_Change._reboot, "reboot"),

@@ -9,9 +9,7 @@ case for it.
 from __future__ import annotations
 
 import asyncio
-import grp
 import logging
-import os
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -19,10 +17,8 @@ from dataclasses import replace
 
 from ...engines.base import EngineError
 from ...engines.cloud import CloudEngine, Sighting
-from ...engines.foreign import FOREIGN, ForeignJobs, site_partition
-from ...model.allocation import NodeShare
+from ...engines.foreign import FOREIGN, ForeignJobs
 from ...model.job import Job
-from ...model.spec import INFINITE, JobSpec
 from ...model.states import JobFlag, JobState
 from ...site import Site
 from ..jobs import transitions
@@ -31,6 +27,7 @@ from ..jobs.lifecycle import LifeCycle
 from ..jobs.submitter import Submitter
 from ..store.database_file import StoreError
 from ..store.record_codec import Managed
+from .foreign_records import fill_in, foreign_job
 from .infra_cache import Infra
 
 log = logging.getLogger("slurmsky.managed")
@@ -222,12 +219,12 @@ class ManagedJobs:
         known = self.job_table.jobs.get(row.job_id)
         job = known or next(iter(self.job_table.store.history(0, self.job_table.clock(), {row.job_id})), None)
         if job is None:
-            job = self._record(row.job_id, sighting)
+            job = foreign_job(row.job_id, sighting, self.who, self.job_table.cluster.name, self.job_table.clock())
         elif job.state.finished and JobFlag.COMPLETING not in job.flags:
             return
         self._adopt(job.job_id)
         before = None if known is None else replace(job)
-        self._fill_in(job, sighting)
+        fill_in(job, sighting, self.job_table, self.site)
         seen = sighting.seen
         if sighting.over:
             if not job.start_time:
@@ -252,69 +249,6 @@ class ManagedJobs:
         if job != before:
             self.job_table.touch(job)
             self.life.changed(job)
-
-    def _record(self, job_id: int, sighting: Sighting) -> Job:
-        who = self.who
-        submitted = sighting.submit_time or sighting.end_time or self.job_table.clock()
-        return Job(
-            job_id=job_id,
-            spec=JobSpec(),
-            name=sighting.name,
-            user=who.user,
-            uid=who.uid,
-            gid=who.gid,
-            group=who.group,
-            account=sighting.workspace if sighting.workspace not in ("", "default") else who.account,
-            partition="sky",
-            cluster=self.job_table.cluster.name,
-            priority=1,
-            submit_time=submitted,
-            eligible_time=submitted,
-            time_limit_min=INFINITE,
-            launched=True,
-            engine=FOREIGN,
-            managed_job_id=sighting.managed_job_id,
-        )
-
-    def _fill_in(self, job: Job, sighting: Sighting) -> None:
-        """Add what may be known only later: the nodes of the job and its size."""
-        choices = [
-            (part.name, self.site.sky_partition(part.name).infra)
-            for part in self.job_table.cluster.partitions
-            if self.site.engine_of(part.name) != "local"
-        ]
-        if sighting.infra or job.partition == "sky":
-            job.partition = site_partition(sighting.infra, choices)
-        spec = JobSpec(
-            job_name=sighting.name,
-            nodes_min=sighting.nodes,
-            ntasks=sighting.nodes,
-            cpus_per_task=sighting.cpus,
-            gpus_per_node=sighting.gpus or None,
-            requeue=True,
-        )
-        job.spec = job.spec if job.spec == spec else spec
-        job.num_nodes = job.num_tasks = sighting.nodes
-        job.num_cpus = sighting.nodes * sighting.cpus
-        transitions.seen_times(job, sighting.submit_time, sighting.start_time)
-        details = [sighting.details] if sighting.details else []
-        if sighting.recoveries:
-            details.append(f"{sighting.recoveries} recoveries")
-        job.system_comment = "; ".join([f"SkyPilot managed job {sighting.managed_job_id}, not from sbatch", *details])
-        if sighting.over and job.shares:
-            return  # SkyPilot forgets the names of terminated nodes
-        names = [f"sky-{name}" if name in self.job_table.uses else name for name in sighting.node_names]
-        if len(names) != sighting.nodes:
-            names = [f"sky-{job.job_id}-{rank}" for rank in range(sighting.nodes)]
-        devices = {
-            f"gpu:{kind}": tuple(range(int(count)))
-            for kind, _, count in (item.partition(":") for item in sighting.gpus.split(",") if item)
-        }
-        cpus = tuple(range(sighting.cpus))
-        if [share.name for share in job.shares] != names:
-            job.shares = [
-                NodeShare(name, cpu_ids=cpus, gres=dict(devices), tasks=1, cpus_on_node=sighting.cpus) for name in names
-            ]
 
     def _forgotten(self, row: Managed) -> Managed:
         """End a job that had not ended when SkyPilot stopped listing it."""
@@ -405,13 +339,3 @@ def shares(jobs: Iterable[Job], now: float) -> list[tuple[Job, float]]:
         weights.append((job, seconds * max(1, job.num_nodes)))
     whole = sum(weight for _, weight in weights)
     return [(job, weight / whole) for job, weight in weights]
-
-
-def caller(user: str) -> Submitter:
-    """The user whose managed jobs these are: the user as which we run."""
-    gid = os.getegid()
-    try:
-        group = grp.getgrgid(gid).gr_name
-    except KeyError:
-        group = str(gid)
-    return Submitter(user, os.geteuid(), group, gid, user, "/", "", 0, "")
