@@ -1,4 +1,7 @@
-"""The controller without its socket: job table, scheduler, life cycle and engines, wired together."""
+"""The controller without its socket: job table, scheduler, life cycle and engines, wired together.
+
+The module exceeds 400 lines because it alone knows all parts, and gives each the functions that it needs of the others.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The screen: two tables above, the selected job or node below, and the keys."""
+"""The screen: two tables above, the selected job or node below, and the keys.
+
+The module exceeds 400 lines because Textual delivers messages and keys to methods of one class.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The life cycle of jobs: start, end, requeue, and the requests of users."""
+"""The life cycle of jobs: start, end, requeue, and the requests of users.
+
+The module exceeds 400 lines because each request takes the same few steps: transition, table, engine, event.
+"""
 
 from __future__ import annotations
 

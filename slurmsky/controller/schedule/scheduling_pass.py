@@ -5,6 +5,8 @@ start if that plan still holds with it (EASY backfill, Slurm's sched/backfill wi
 Every other reason to wait is the first in Slurm's order that is true of the job: held, dependency, begin time, array
 limit, partition, limits, licences, resources. A pass reads the job table and changes nothing: what it plans to start is
 held in a Trial.
+
+The module exceeds 400 lines because starts and reasons share the state of one pass.
 """
 
 from __future__ import annotations

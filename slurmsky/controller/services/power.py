@@ -16,7 +16,8 @@ from ...model.job import Job, Node
 from ...model.states import NodeFlag, NodeState
 from ...protocol.messages import Power
 from ...site.record import KeptNodes
-from ..jobs.job_table import RELEASE, JobTable
+from ..jobs.cluster_table import RELEASE
+from ..jobs.job_table import JobTable
 from ..rules.demand import Demand
 from ..rules.resources import NodeUse, place
 from .node_hours import NodeHours

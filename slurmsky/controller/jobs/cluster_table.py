@@ -1,0 +1,201 @@
+"""Nodes, partitions and accounting entities of the cluster: the site file's, with the changes that commands made.
+
+The store keeps the changes of scontrol and sacctmgr, which override the site file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from ...model.cluster import ClusterConfig, PartitionConfig
+from ...model.job import Job, Node
+from ...model.states import NodeFlag, NodeState
+from ...site import assumed
+from ..rules.advance_reservations import Reservations
+from ..rules.limit_policy import Policy
+from ..rules.resources import NodeUse, partition_nodes
+from ..rules.virtual_nodes import VirtualNodes, cluster_of
+from ..store import account_overrides, node_overrides, partition_overrides
+from ..store.database import Store
+
+#: the Slurm release that slurmsky emulates
+RELEASE = "25.11.0"
+
+
+_NOT_AVAILABLE = NodeFlag.DRAIN | NodeFlag.FAIL | NodeFlag.NOT_RESPONDING | NodeFlag.POWERING_DOWN | NodeFlag.POWER_DOWN
+_BY_HAND = NodeFlag.DRAIN | NodeFlag.FAIL
+
+
+class ClusterTable:
+    """The present state of the cluster: its configuration, its nodes and what jobs hold of them."""
+
+    def __init__(
+        self, cluster: ClusterConfig, store: Store, clock: Callable[[], float], accounts: tuple[str, ...]
+    ) -> None:
+        #: the accounting entities of the site file, and those that sacctmgr put in their place
+        self._site, self.overrides = (cluster, accounts), account_overrides.load(store)
+        self.node_changes = node_overrides.load(store)
+        cluster = node_overrides.applied(partition_overrides.applied(store, cluster), self.node_changes)
+        self.cluster = cluster = self.overrides.applied(cluster)
+        self.virtual = VirtualNodes(cluster)
+        self.accounts = self._account_names()
+        self.store = store
+        self.clock = clock
+        self.jobs: dict[int, Job] = {}
+        self.active: set[int] = set()  # hold an allocation (running, suspended, completing)
+        self.uses: dict[str, NodeUse] = {node.name: NodeUse(node) for node in cluster.nodes}
+        self.nodes: dict[str, Node] = {node.name: Node(node) for node in cluster.nodes}
+        self.reservations = Reservations(store, cluster, clock)
+        self.policy = Policy(cluster, lambda: [self.jobs[job_id] for job_id in self.active])
+        self.partition_states: dict[str, str] = {}
+        for node in self.nodes.values():
+            node.version = RELEASE
+            self._apply_configured_state(node)
+        self._have_partitions(cluster)
+        self._restore_states()
+        self._apply_node_changes()
+
+    def _apply_configured_state(self, node: Node) -> None:
+        word = node.config.state.upper()
+        if word in ("DOWN", "FAIL"):
+            node.state = NodeState.DOWN
+        elif word in ("DRAIN", "DRAINED"):
+            node.flags |= NodeFlag.DRAIN
+        elif word == "FUTURE":
+            node.state = NodeState.FUTURE
+        node.reason = node.config.reason
+        self.refresh_node(node)
+
+    def keep_states(self) -> None:
+        """Commit the states of nodes and partitions that users set. Raises StoreError.
+
+        Each controller determines itself whether a node responds.
+        """
+        nodes = {
+            name: [node.state is NodeState.DOWN, flags.value, node.reason, node.reason_time, node.reason_user]
+            for name, node in self.nodes.items()
+            if ((flags := node.flags & _BY_HAND) or node.state is NodeState.DOWN or node.reason)
+            and not node.flags & NodeFlag.NOT_RESPONDING
+        }
+        self.store.put_note("states", json.dumps({"nodes": nodes, "partitions": self.partition_states}))
+
+    def _have_partitions(self, cluster: ClusterConfig) -> None:
+        self.cluster = self.reservations.cluster = self.policy.cluster = cluster
+        #: the nodes of each partition, in the cluster's order
+        self.partition_nodes = {part.name: partition_nodes(cluster, part) for part in cluster.partitions}
+        # Without tiers and QOS every job ranks by its own priority alone, which sorts a long queue faster.
+        self.ranked = self.policy.active or any(part.priority_tier != 1 for part in cluster.partitions)
+        for name, node in self.nodes.items():
+            node.partitions = tuple(part.name for part in cluster.partitions if name in part.nodes)
+
+    def assume(self, names: Iterable[str]) -> None:
+        """Add partitions that jobs name and the site file does not describe, where the cluster accepts any name."""
+        cluster = assumed.with_partitions(self.cluster, names)
+        if cluster is not self.cluster:
+            self._have_partitions(cluster)
+
+    def shown(self) -> tuple[dict[str, Node], ClusterConfig]:
+        """The nodes and the cluster as users see them: with the virtual nodes of running jobs."""
+        if self.virtual.machine is None:
+            return self.nodes, self.cluster
+        names = tuple(part.name for part in self.cluster.partitions)
+        nodes = self.virtual.nodes(self.nodes, [self.jobs[job_id] for job_id in sorted(self.active)], names)
+        return nodes, cluster_of(self.cluster, nodes)
+
+    def put_accounting(self) -> None:
+        """Apply and commit sacctmgr's changes of accounts, QOS and users. Raises StoreError."""
+        account_overrides.keep(self.store, self.overrides)
+        site, _ = self._site
+        base = replace(self.cluster, accounts=site.accounts, qos=site.qos)
+        cluster = self.overrides.applied(base)
+        self.policy = Policy(cluster, lambda: [self.jobs[job_id] for job_id in self.active])
+        self.accounts = self._account_names()
+        self._have_partitions(cluster)
+
+    def _account_names(self) -> tuple[str, ...]:
+        _, named = self._site
+        gone = self.overrides.deleted_accounts
+        return tuple(dict.fromkeys(name for name in (*named, *self.overrides.accounts) if name not in gone))
+
+    def put_partition(self, config: PartitionConfig, state: str = "") -> None:
+        """Add or change a partition and its state ("": unchanged). Raises StoreError."""
+        partition_overrides.keep(self.store, config)
+        self._have_partitions(partition_overrides.with_partition(self.cluster, config))
+        if state:
+            self.partition_states[config.name] = state
+            self.keep_states()
+
+    def change_nodes(self, changes: node_overrides.Changes) -> None:
+        """Apply changes of nodes, by name, and keep them. Raises StoreError."""
+        for name, values in changes.items():
+            self.node_changes.setdefault(name, {}).update(values)
+        node_overrides.keep(self.store, self.node_changes)
+        self._have_partitions(node_overrides.applied(self.cluster, self.node_changes))
+        self._apply_node_changes()
+
+    def _apply_node_changes(self) -> None:
+        for config in self.cluster.nodes:
+            for field, value in self.node_changes.get(config.name, {}).items():
+                node, use = self.nodes[config.name], self.uses[config.name]
+                if field in node_overrides.CONFIGURED:
+                    node.config = use.config = replace(node.config, **{field: value})
+                else:
+                    setattr(node, field, value)
+
+    def forget_node_configuration(self) -> bool:
+        """Drop what the next controller shall read from the site file: weight and features. Raises StoreError."""
+        changed = [values for values in self.node_changes.values() if node_overrides.CONFIGURED & values.keys()]
+        for values in changed:
+            for field in node_overrides.CONFIGURED:
+                values.pop(field, None)
+        if changed:
+            node_overrides.keep(self.store, self.node_changes)
+        return bool(changed)
+
+    def delete_partition(self, name: str) -> None:
+        """Remove a partition. Raises StoreError."""
+        partition_overrides.keep_deleted(self.store, name)
+        self.partition_states.pop(name, None)
+        self._have_partitions(partition_overrides.without(self.cluster, name))
+        self.keep_states()
+
+    def _restore_states(self) -> None:
+        self.store.damage.note("states", self._apply_states)
+
+    def _apply_states(self, kept: Any) -> None:
+        names = {partition.name for partition in self.cluster.partitions}
+        self.partition_states.update({name: word for name, word in kept["partitions"].items() if name in names})
+        for name, (down, flags, reason, since, user) in kept["nodes"].items():
+            node = self.nodes.get(name)
+            if node is not None:
+                node.state = NodeState.DOWN if down else node.state
+                node.flags |= NodeFlag(flags)
+                node.reason, node.reason_time, node.reason_user = reason, since, user
+                self.refresh_node(node)
+
+    def mark_reserved(self) -> None:
+        """Flag the nodes that are reserved now."""
+        marks = self.reservations.marks(self.clock())
+        for name, node in self.nodes.items():
+            flags, node.reservation = marks.get(name, (NodeFlag.NONE, ""))
+            node.flags = node.flags & ~(NodeFlag.RESERVED | NodeFlag.MAINT) | flags
+
+    def refresh_node(self, node: Node) -> None:
+        """Recompute a node's shown use and state from its bookings."""
+        use = self.uses[node.config.name]
+        node.alloc_cpus = len(use.cpu_ids)
+        node.alloc_memory_mib = use.memory_mib
+        node.alloc_gres = {key: len(ids) for key, ids in use.gres.items() if ids}
+        node.alloc_gres_ids = {key: tuple(sorted(ids)) for key, ids in use.gres.items() if ids}
+        node.jobs = frozenset(use.jobs)
+        use.available = (
+            node.state is not NodeState.DOWN and node.state is not NodeState.FUTURE and not node.flags & _NOT_AVAILABLE
+        )
+        if node.state in (NodeState.IDLE, NodeState.MIXED, NodeState.ALLOCATED, NodeState.UNKNOWN):
+            if use.exclusive or node.alloc_cpus >= node.config.cpus:
+                node.state = NodeState.ALLOCATED
+            else:
+                node.state = NodeState.MIXED if node.alloc_cpus else NodeState.IDLE
