@@ -32,7 +32,7 @@ from .sky_components import plan_all
 from .task import SkyTask
 
 __all__ = ["DECISION", "FATES", "REFUSED", "Finding", "Here", "Page", "Project", "explain", "read_prices", "sentences",
-           "with_prices"]  # fmt: skip
+           "text_of", "with_prices"]  # fmt: skip
 
 #: Longer scripts are not explained line by line; sbatch itself accepts 4 MiB.
 MAX_SOURCE = 1 << 20
@@ -76,6 +76,11 @@ class Page:
         return merged(found.suggestion for found in self.findings)
 
 
+def text_of(source: bytes) -> str:
+    """The part of a script that is explained, as text."""
+    return source[:MAX_SOURCE].decode("utf-8", "surrogateescape").replace("\0", "\ufffd")
+
+
 def explain(
     source: bytes,
     specs: Sequence[JobSpec],
@@ -94,7 +99,7 @@ def explain(
     ``specs`` is empty where sbatch refuses the script with ``refusal``. ``here``: queries about this machine, where
     allowed. ``packages``: Python packages that the files beside the script need. ``project``: the submit folder.
     """
-    text = source[:MAX_SOURCE].decode("utf-8", "surrogateescape").replace("\0", "\ufffd")
+    text = text_of(source)
     spec = specs[0] if specs else JobSpec()
     default = site.cluster.default_partition
     partition = (spec.partition or (default.name if default else "")).split(",")[0]

@@ -13,6 +13,7 @@ from .explainview import View
 from .finding import CHANGED, DECISION, KEPT, MISSING, NOTHING, Finding
 from .idiom import one_line
 from .launched import Launched, launched
+from .outside import outside
 from .programs import Source
 from .programs import find as find_program
 from .setup_commands import environment_packages
@@ -38,6 +39,7 @@ _STUBS = {
     places.CONDA: "conda's start file: that of the node's own conda stands for it",
     places.SHELL: "the shell's start file of an old account: the node's own stands for it",
     places.CUDA: "a link to the node's CUDA, /usr/local/cuda",
+    places.PROGRAM: "setup installs the program and makes a link here",
     places.BOUND: "a file system that the container gets: an empty folder, where a node has none",
 }
 _SAME = {"pip3": "pip", "mpiexec.hydra": "mpiexec", "ml": "module", "nvidia-docker": "docker"}
@@ -60,6 +62,8 @@ class Body:
                 continue
             for name in asked.names[-1:] if asked.action == "swap" else asked.names:
                 yield self._module(asked.line, name)
+        for line, name in wants.spack_loads(self.view.script, self.view.scope) if self.view.sky else ():
+            yield self._module(line, name)
 
     def _module(self, line: int, name: str) -> Finding:
         view = self.view
@@ -236,6 +240,10 @@ class Body:
     def paths(self) -> Iterator[Finding]:
         """Folders outside the submit folder, each reported once for its use."""
         view, seen = self.view, set[tuple[str, str]]()
+        above = outside(view.script, view.scope) if view.sky else None
+        if above is not None:
+            why = "above the submit folder, which alone travels: submit from the folder above, with paths from there"
+            yield Finding(above[0], "path", one_line(above[1], 60), DECISION, why)
         for place in places.places(view.script, view.scope):
             if mountpoints.on_every_node(place.text) and place.role != places.MODULES:
                 continue
@@ -286,6 +294,11 @@ class Body:
             return finding(NOTHING if place.role == places.MODULES else CHANGED, stub)
         if place.role == places.VENV:
             return None  # reported as an environment
+        if place.role == places.SOFTWARE:
+            module = find(view.site, places.software_of(place.text))
+            if module is not None and module.complete and view.site.shipped_modules:
+                what = f"image {module.image}" if module.image else f"setup: {one_line(module.setup, 80)}"
+                return finding(CHANGED, f"a start file, for which module {module.name} stands: {what}")
         if place.role == places.ENTRY:
             return finding(NOTHING, "a folder that is not on the nodes is skipped in a list of folders")
         if place.role in (places.WRITTEN, places.CACHE) or mountpoints.is_scratch(place.text):

@@ -57,7 +57,7 @@ _OLD_CARD = re.compile(r"^=?(?!\^|lo$|eth|en|\$)[a-z]\w+")
 #: a script that reads at least so many variables without setting them is started by another one that exports them
 _INPUTS = 3
 #: names of inputs; modules and clusters set EBROOT*, *_ROOT and *_HOME
-_INPUT = re.compile(r"(?!EBROOT|\w*_(?:ROOT|HOME|MODULE)$)[A-Z][A-Z0-9_]*")
+_INPUT = re.compile(r"(?!EBROOT|\w*_(?:ROOT|HOME|MODULE)$)[A-Za-z]\w*")
 _LISTS = re.compile(r"^(\w*PATH|LD_PRELOAD|\w*FLAGS|\w*_OPTS|\w*OPTIONS)$")
 
 

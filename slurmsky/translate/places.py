@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from .launched import Launched, launched
 from .mountpoints import on_every_node
+from .programs import find
 from .scope import STORES, Scope
 from .shell import Script
 from .shellcommands import Command, Word
@@ -20,9 +21,11 @@ from .wordsets import words
 
 #: roles of a place: read, written, run (a program), conda (its own start file), modules (module files), venv,
 #: image (a container's file), path (an entry of PATH and the like), cache (written by libraries), shell (a shell's
-#: own start file), bound (a whole file system that a container gets), cuda (the CUDA toolkit's folder)
-READ, WRITTEN, RUN, CONDA, MODULES, VENV, IMAGE, ENTRY, CACHE, SHELL, BOUND, CUDA = (
+#: own start file), bound (a whole file system that a container gets), cuda (the CUDA toolkit's folder), program (a
+#: program that setup can install), software (a start file that a module stands for)
+READ, WRITTEN, RUN, CONDA, MODULES, VENV, IMAGE, ENTRY, CACHE, SHELL, BOUND, CUDA, PROGRAM, SOFTWARE = (
     "read", "written", "run", "conda", "modules", "venv", "image", "entry", "cache", "shell", "bound", "cuda",
+    "program", "software",
 )  # fmt: skip
 
 
@@ -76,16 +79,32 @@ _ENTRIES = re.compile(
 )
 _CACHES = re.compile(
     r"CACHE|^TMP(DIR)?$|^TEMP$|^HF_HOME$|^TORCH_HOME$|^WANDB_DIR$|^TRITON_|^MPLCONFIGDIR$|^XDG_|_TMP$|_TMPDIR$|LOG|"
-    r"OUT|RESULT|SAVE|CHECKPOINT|CKPT|^NUMBA_|^JUPYTER_|^IPYTHON"
+    r"OUT|RESULT|SAVE|CHECKPOINT|CKPT|^NUMBA_|^JUPYTER_|^IPYTHON|^PYTHONUSERBASE$"
 )
 _SITE_START = re.compile(
     r"(/lmod/|/modules?/|/Modules/|modules\.sh|lmod\.sh|z0\d_|/etc/profile|/init/(bash|sh|ksh|zsh)$|module_init|setup-env\.sh"
-    r"|/cuda[-/\d.]*/setup\.sh$)"
+    r"|/bin/jobsetup$|/flight/etc/setup\.sh$)"
 )
 _CONDA_START = re.compile(r"(/etc/profile\.d/(conda|mamba)\.sh|(conda|forge|mamba)[\w.-]*/(\w+/)*bin/activate)$")
 _SHELL_START = re.compile(r"/\.(bashrc|bash_profile|profile|zshrc|bash_login|kshrc)$")
+#: start files of software, and the module that stands for each
+_SOFTWARE = (
+    (re.compile(r"/GMXRC(?:\.\w*sh)?$"), "gromacs"),
+    (re.compile(r"/(?:mklvars|compilervars|setvars|psxevars|iccvars|ifortvars|mpivars)\.c?sh$"), "intel"),
+    (re.compile(r"/oneapi/(?:\S+/)?(?:vars|env)\.sh$"), "intel"),
+    (re.compile(r"/thisroot\.c?sh$"), "root"),
+    (re.compile(r"/geant4\.c?sh$"), "geant4"),
+    (re.compile(r"/amber\.c?sh$"), "ambertools"),
+    (re.compile(r"/OpenFOAM-[^/]+/etc/bashrc$", re.IGNORECASE), "openfoam"),
+    (re.compile(r"/cuda[-/](?P<version>\d+\.\d+)[^/]*/setup\.sh$"), "cuda/"),
+    (re.compile(r"/fsl\.c?sh$"), "fsl"),
+    (re.compile(r"/(?:SetUpFreeSurfer|FreeSurferEnv)\.c?sh$"), "freesurfer"),
+)
+#: programs of distributions that old clusters have in folders of their own
+_OWN_FOLDER = frozenset(("R", "Rscript", "java", "parallel", "ffmpeg", "cmake"))
 _CUDA = re.compile(r"^(CUDA|CUDNN|CUDATOOLKIT)_?(HOME|PATH|ROOT|DIR|TOOLKIT_ROOT_DIR|INSTALL_PATH|ROOT_DIR)$")
 _PYTHON = re.compile(r"(?P<folder>.+)/bin/(?:i?python[\d.]*|pip3?)$")
+_STARTS_PROGRAM = re.compile(r"[\"'(]\s*(?:python[\d.]*|Rscript|julia|bash|srun|mpirun)\s")
 _CONTAINED = re.compile(r"(?:^|[\s/])(?:singularity|apptainer|docker|podman)\s")
 _BINDS = ("-B", "--bind", "--volume", "--mount", "--container-mounts")
 _FILE_TESTS = ("-f", "-d", "-e", "-r", "-s", "-x", "-L", "-h")
@@ -152,6 +171,22 @@ def environment_of(program: str) -> str:
     return found["folder"] if found and known and not on_every_node(program) else ""
 
 
+def known_program(path: str) -> str:
+    """The name of the program at a path of the old cluster, where setup can install a program of that name."""
+    name = path.rpartition("/")[2]
+    source = find(name) if "$" not in path and _SHAPE.match(path) and not on_every_node(path) else None
+    return name if source is not None and (source.kind in ("conda", "pip") or name in _OWN_FOLDER) else ""
+
+
+def software_of(path: str) -> str:
+    """The module for which a start file stands; "" for other files."""
+    for pattern, module in _SOFTWARE:
+        match = pattern.search(path)
+        if match:
+            return module + match.groupdict().get("version", "")
+    return ""
+
+
 def _below(text: str, made: Sequence[str]) -> bool:
     return any(text == folder or text.startswith(folder + "/") for folder in made)
 
@@ -159,6 +194,8 @@ def _below(text: str, made: Sequence[str]) -> bool:
 def _of_command(command: Command, scope: Scope, containers: bool) -> Iterator[Place]:
     """Places in one command. ``containers``: the script starts containers, so exported paths may be inside them."""
     for given in command.assignments:
+        if given.array and _STARTS_PROGRAM.search(given.value.raw):
+            yield from _command_line(given.value, scope)
         if command.words and not given.array and not containers:
             yield from _of_variable(given.name, given.value, scope)
     if command.name in ("export", "setenv"):
@@ -211,6 +248,8 @@ def _of_variable(name: str, value: Word, scope: Scope) -> Iterator[Place]:
 
 def _sourced(text: str, arguments: bool) -> str:
     """The role of a file that the script sources."""
+    if software_of(text):
+        return SOFTWARE
     for role, pattern in ((CONDA, _CONDA_START), (MODULES, _SITE_START), (SHELL, _SHELL_START)):
         if pattern.search(text):
             return role
@@ -235,7 +274,8 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
         return
     if words[0].variables and " " in scope.expand(words[0]).strip():
         yield from _command_line(words[0], scope)
-    yield from _paths(words[0], scope, VENV if environment_of(scope.expand(words[0])) else RUN)
+    program = scope.expand(words[0])
+    yield from _paths(words[0], scope, VENV if environment_of(program) else PROGRAM if known_program(program) else RUN)
     named = ""
     for word, role in zip(words[1:], _roles(name, words[1:]), strict=True):
         raw = word.shown
@@ -261,7 +301,7 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
 
 def _command_line(word: Word, scope: Scope) -> Iterator[Place]:
     """Places in a command line that a variable holds: CMD="train.py --data /scratch/x", then srun $CMD."""
-    named, line = "", scope.expand(word).replace("\\\n", " ")
+    named, line = "", re.sub(r"\\\n|[()\"']", " ", scope.expand(word))
     contained = _CONTAINED.search(line)
     for text in line.split():
         option, sign, value = text.partition("=")
@@ -289,8 +329,13 @@ def _roles(name: str, arguments: Sequence[Word]) -> list[str]:
     return [READ if name in _READERS else ""] * len(arguments)
 
 
+def is_output_option(option: str) -> bool:
+    """Whether an option's value is a file or folder that the program writes."""
+    return bool(option and _OUTPUT_OPTION.search(option) and not _LOAD.search(option))
+
+
 def _by_option(option: str) -> str:
-    return WRITTEN if option and _OUTPUT_OPTION.search(option) and not _LOAD.search(option) else READ
+    return WRITTEN if is_output_option(option) else READ
 
 
 def _mounts(word: Word, scope: Scope) -> Iterator[Place]:
@@ -312,11 +357,15 @@ def _paths(word: Word, scope: Scope, role: str, lists: bool = False) -> Iterator
     raw = word.raw
     if not raw or ("/" not in raw and "$" not in raw and "~" not in raw):
         return
+    if raw.startswith(("<(", ">(")):
+        return  # a command, whose words are read as such
     quoted = raw.startswith(("'", '"'))
     text = scope.expand(word)
     if quoted and "~" in raw[:2]:
         return  # a ~ in quotes is not expanded
-    for piece in re.split(r"[:]", text) if lists or ":" in text else (text,):
+    if ":" in text and not lists and not re.search(r":(?=[/~$.])", text):
+        return  # "/device:cpu:0"
+    for piece in text.split(":"):
         if _is_path(piece):
             yield Place(word.line, _home(piece), role)
 

@@ -7,6 +7,7 @@ another machine: ``cd /home/me/proj/src`` in a copy of ``proj`` elsewhere. The n
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .wordsets import words
@@ -18,6 +19,10 @@ _COMMON = words(
     result output outputs out logs log examples example train training experiments models model user users
     """
 )
+
+
+#: files that a project holds beside its scripts, and that a script may name by whole paths
+_PROGRAMS = (".py", ".R", ".r", ".jl", ".sh", ".pl", ".m", ".ipynb", ".nf", ".smk", ".lua", ".do", ".sas")
 
 
 @dataclass(frozen=True)
@@ -76,4 +81,26 @@ class Project:
                 continue
             if not rest or os.path.lexists(os.path.join(self.folder, rest)):
                 return "/".join(parts[: index + 1])
+        return self._by_program(parts) if path.endswith(_PROGRAMS) and "$" not in path else ""
+
+    @classmethod
+    def of_script(cls, path: str, top: str, named: Iterable[str], home: str = "", user: str = "") -> Project:
+        """The project of a script in a folder of projects: the folder above the script that its own paths name.
+
+        ``top``: the folder of projects, which stands for scripts that name none. ``named``: paths in the script.
+        """
+        folders, folder = [], os.path.dirname(path)
+        while folder.startswith(top.rstrip("/") + "/"):
+            folders.append(folder)
+            folder = os.path.dirname(folder)
+        projects = (cls(folder, home, user=user) for folder in reversed(folders))
+        paths = list(named)
+        return next((one for one in projects if any(map(one.former, paths))), cls(top, home, user=user))
+
+    def _by_program(self, parts: list[str]) -> str:
+        """The part of a program's path before the path that the program has in the submit folder; "" for none."""
+        for index in range(2 if parts[0] == "~" else 3, len(parts)):
+            if os.path.isfile(os.path.join(self.folder, *parts[index:])):
+                former = "/".join(parts[:index])
+                return "" if self.elsewhere(former) else former
         return ""

@@ -121,10 +121,12 @@ def folders_setup(site: Site, wants: Wants) -> Iterator[str]:
             '{ $s mkdir -p "$d" && $s chmod 1777 "$d"; }; done'
         )
     for file, role in wants.starts:
-        if file.startswith("~") or is_mounted(file, mounted):
+        if is_mounted(file, mounted) or (file.startswith("~") and role != places.PROGRAM):
             continue
-        name, home = shlex.quote(file), shlex.quote(file.rpartition("/")[0])
-        if role == places.MODULES and not on_every_node(file.rpartition("/")[0]):
+        name, home = _word(file), _word(file.rpartition("/")[0])
+        if role == places.PROGRAM:
+            command = f'$s ln -s "$(command -v {shlex.quote(file.rpartition("/")[2])})" {name}'
+        elif role in (places.MODULES, places.SOFTWARE) and not on_every_node(file.rpartition("/")[0]):
             command = f"$s touch {name}"
         elif role == places.CONDA and file.endswith("conda.sh"):
             command = f'$s ln -sf "$(conda info --base)/etc/profile.d/conda.sh" {name}'
@@ -135,3 +137,8 @@ def folders_setup(site: Site, wants: Wants) -> Iterator[str]:
         else:
             continue
         yield f"s=$(command -v sudo || true); [ -e {name} ] || {{ $s mkdir -p {home} && {command}; }}"
+
+
+def _word(path: str) -> str:
+    """A path as a word of the shell, which expands a leading ~."""
+    return f"~/{shlex.quote(path[2:])}" if path.startswith("~/") else shlex.quote(path)

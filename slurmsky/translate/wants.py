@@ -30,7 +30,7 @@ _AMD_MODEL = re.compile(r"(?<![A-Za-z0-9])(gfx90a|gfx908|gfx94\w|MI[123]\d\d[AX]
 
 
 #: roles of paths that setup creates with a content of its own
-_STARTS = (places.MODULES, places.CONDA, places.SHELL, places.CUDA)
+_STARTS = (places.MODULES, places.CONDA, places.SHELL, places.CUDA, places.PROGRAM, places.SOFTWARE)
 _PMIX = re.compile(r"(?m)^[^#\n]*(?:--mpi[= ]['\"]?pmix|SLURM_MPI_TYPE=['\"]?pmix)")
 
 
@@ -63,10 +63,11 @@ def of(source: str) -> Wants:
     script = parse(source)
     scope = Scope.of(script)
     used = tuple(places.places(script, scope))
+    spacked = [name for _, name in spack_loads(script, scope)]
     return Wants(
-        modules=tuple(dict.fromkeys(loaded(source))),
+        modules=tuple(dict.fromkeys((*loaded(source), *_software(used), *spacked))),
         images=of_steps(source),
-        programs=tuple(dict.fromkeys((*_interpreter(source), *_programs(script, scope)))),
+        programs=tuple(dict.fromkeys((*_interpreter(source), *_programs(script, scope), *_by_path(used)))),
         folders=tuple(dict.fromkeys(_folders(used))),
         mounts=tuple(dict.fromkeys(_mounts(used))),
         paths=tuple(dict.fromkeys(place.text for place in used)),
@@ -118,6 +119,19 @@ def loaded(text: str) -> Iterator[str]:
             yield from asked.names[-1:] if asked.action == "swap" else asked.names
 
 
+def spack_loads(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
+    """(line, module) of each package that ``spack load`` expects in the old cluster's tree: gcc@9.3 is gcc/9.3."""
+    if re.search(r"(?m)^[^#\n]*\bspack\s+(?:-\S+\s+)*install\b", script.source):
+        return
+    for command in script.commands:
+        texts = [scope.expand(word) for word in command.words]
+        if command.name == "spack" and texts[1:2] == ["load"]:
+            for text in texts[2:]:
+                found = re.match(r"([A-Za-z][\w-]*)(?:@=?([\w.]+))?", text)
+                if found:
+                    yield command.line, f"{found[1]}/{found[2]}" if found[2] else found[1]
+
+
 def amd_of(source: str) -> str:
     """The script's word for an AMD GPU; "" where it names none."""
     code = re.sub(r"(?m)^\s*#(?!SBATCH|!).*$", "", source)
@@ -137,7 +151,7 @@ def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
         name = command.name
         if name in ("conda", "mamba", "micromamba") and "create" in texts[1:3]:
             made.update(following(texts, ("-n", "--name", "-p", "--prefix")))
-        elif "venv" in texts[:4] or name == "virtualenv":
+        elif name == "virtualenv" or {"venv", "virtualenv"} & set(texts[:4]):
             made.update(text.rstrip("/") for text in texts[1:] if not text.startswith("-"))
         elif (name in ("conda", "mamba", "micromamba") and texts[1:2] == ["activate"]) or (
             name in ("source", ".") and texts[1:2] and re.search(r"(^|/)activate$", texts[1]) and len(texts) > 2
@@ -231,6 +245,16 @@ def _licensed(script: Script, scope: Scope) -> Iterator[str]:
         source = find_program(name) if name not in scope.functions else None
         if source is not None and source.kind == "licensed":
             yield name
+
+
+def _software(used: tuple[places.Place, ...]) -> Iterator[str]:
+    """Modules that stand for start files of software."""
+    return (places.software_of(place.text) for place in used if place.role == places.SOFTWARE)
+
+
+def _by_path(used: tuple[places.Place, ...]) -> Iterator[str]:
+    """Programs that the script starts by their paths on the old cluster, where setup can install them."""
+    return (places.known_program(place.text) for place in used if place.role == places.PROGRAM)
 
 
 def _mounts(used: tuple[places.Place, ...]) -> Iterator[str]:

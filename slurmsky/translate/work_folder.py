@@ -51,7 +51,13 @@ def _plain(path: str) -> str:
 def _is_folder(path: str) -> bool:
     """Whether a path may be a project's folder: known, in a home folder or at least two folders deep."""
     shape = re.fullmatch(r"~(/[\w.+@-]+)+|(/(?:[\w.+@-]+|\$USER)){2,}", path)
-    return bool(shape) and not on_every_node(path) and not is_scratch(path) and not path.startswith("/path/")
+    return (
+        bool(shape)
+        and not path.endswith("/$USER")
+        and not on_every_node(path)
+        and not is_scratch(path)
+        and not path.startswith("/path/")
+    )
 
 
 def _below(path: str, folder: str) -> bool:

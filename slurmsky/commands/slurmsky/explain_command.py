@@ -21,7 +21,7 @@ from ...model.spec import JobSpec
 from ...options import submit as options
 from ...options.usage_errors import CommandError
 from ...site import Site
-from ...translate import credentials, explainprint
+from ...translate import credentials, explainprint, wants
 from ...translate import explain as pages
 from ...translate.pythonpackages import packages
 from .._files import opener
@@ -159,7 +159,8 @@ def page_of(
 ) -> pages.Page:
     """Build the page for an sbatch command line.
 
-    ``site`` replaces the controller's site, ``submit_folder`` the caller's working directory.
+    ``site`` replaces the controller's site. ``submit_folder`` replaces the caller's working directory; it may hold
+    several projects, and then the script's own project is its submit folder.
     """
     around, sbatch = surroundings(ctx), table(ctx, "sbatch")
     site = site or ctx.queue.site
@@ -175,6 +176,10 @@ def page_of(
     except OSError as error:
         refusal = f"sbatch: error: Unable to open file {name}: {error.strerror or ''}".rstrip(": ")
         exit_code = 1
+    home, user = ctx.env.get("HOME", ""), ctx.env.get("USER", "")
+    if submit_folder:
+        named = wants.of(pages.text_of(data)).paths
+        submit_folder = pages.Project.of_script(absolute(ctx, path), submit_folder, named, home, user).folder
     partition = (specs[0].partition if specs else None) or ""
     default = site.cluster.default_partition
     chosen = engine or ctx.queue.engine.engine_name(partition.split(",")[0] or (default.name if default else ""))
@@ -182,7 +187,7 @@ def page_of(
     page = pages.explain(
         data, specs, site, sbatch, file=name, engine=chosen, refusal=refusal,
         here=here(ctx.env, folder), packages=_packages(data, folder, path) if chosen == "sky" else (),
-        project=pages.Project(submit_folder or ctx.cwd, ctx.env.get("HOME", ""), folder, ctx.env.get("USER", "")),
+        project=pages.Project(submit_folder or ctx.cwd, home, folder, user),
     )  # fmt: skip
     if chosen == "sky" and specs:
         stays = credentials.line(credentials.left_out(ctx.env, specs[0], site.sky.credentials))

@@ -32,7 +32,10 @@ def project(tmp_path: Path) -> Project:
         ("/work/CosDefence/learning/$USER/x", "/work/CosDefence"),
         ("/work/CosDefence/elsewhere", ""),
         ("/work/$USER/CosDefence", ""),
-        ("/work/other/train.py", ""),
+        ("/work/me/other/train.py", "/work/me/other"),
+        ("/work/other/learning", ""),
+        ("/work/me/other/data.csv", ""),
+        ("/work/train.py", ""),
     ],
 )
 def test_a_path_names_the_folder_where_the_rest_of_it_exists(project: Project, path: str, former: str) -> None:
@@ -109,3 +112,12 @@ def test_a_node_gets_a_link_and_keeps_what_it_has(tmp_path: Path) -> None:
     link(f"{tmp_path}/folder", f"{tmp_path}/old")
     assert (tmp_path / "old/place").resolve() == tmp_path / "folder"
     assert not (tmp_path / "folder").is_symlink()
+
+
+def test_the_project_of_a_script_is_the_folder_above_it_that_it_names(tmp_path: Path) -> None:
+    for name in ("ripple/code/jobs", "other/code"):
+        (tmp_path / name).mkdir(parents=True)
+    script, top = str(tmp_path / "ripple/code/jobs/a.sh"), str(tmp_path)
+    assert Project.of_script(script, top, ["/data/x", "/home/you/ripple/code"]).folder == str(tmp_path / "ripple")
+    assert Project.of_script(script, top, ["/data/x", "/home/you/other"]).folder == top
+    assert Project.of_script(str(tmp_path / "a.sh"), top, ["/home/you/ripple"]).folder == top

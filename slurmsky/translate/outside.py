@@ -1,0 +1,50 @@
+"""Finds relative names above the submit folder, which alone travels to SkyPilot's nodes. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+
+from .launched import launched
+from .places import is_output_option
+from .scope import Scope
+from .shell import Script
+from .wordsets import words
+
+_UNREAD = words(
+    """
+    echo printf export set test [ [[ mkdir touch tee rm rmdir chmod cp mv ln rsync
+    """
+)
+
+
+def outside(script: Script, scope: Scope) -> tuple[int, str] | None:
+    """The line and the text of the first file above the submit folder that the script reads; None for no such file.
+
+    The search ends where the script changes into a folder that is not relative.
+    """
+    depth = 0
+    for command in script.commands:
+        found = launched(command, scope.containers)
+        if found.inside or command.depth:
+            continue
+        if found.name in ("cd", "pushd"):
+            target = scope.expand(found.arguments[0]) if found.arguments else "~"
+            parts = posixpath.normpath(target).split("/")
+            if target.startswith(("/", "~", "$", "-")) or not target:
+                return None
+            depth += sum(-1 if part == ".." else part != "." for part in parts)
+            if depth < 0:
+                return command.line, target
+            continue
+        if found.name in _UNREAD or found.name in scope.functions:
+            continue
+        before = ""
+        for word in found.words:
+            text = scope.expand(word)
+            option, sign, value = text.partition("=")
+            path = value if sign and text.startswith("-") else text
+            above = posixpath.normpath(path).split("/").count("..") if path.startswith("../") else 0
+            if above > depth and not is_output_option(option if path is value else before):
+                return word.line, path
+            before = text if text.startswith("-") else ""
+    return None
