@@ -46,7 +46,9 @@ class Option:
     kind: str  # type of the value in the table: "time", "memory", "enum:a;b" ...
     env: tuple[str, ...]  # input variables, a later one overrides
     default: str
-    notes: str
+    hidden: bool  # --help omits the option
+    resets: bool  # each het component starts from the option's default; others are inherited (slurm_opt.h)
+    early: bool  # read from the command line only, never from the script
     meaning: str
     added: str  # release, "" = before 22.05 ended
     same_as: str  # long name of the option that this is an alias of
@@ -62,31 +64,9 @@ class Option:
         return self.same_as or self.long
 
     @property
-    def hidden(self) -> bool:
-        """Whether --help omits the option."""
-        return "hidden" in self.notes or not self.long or self.reader == "autocomplete"
-
-    @property
     def later(self) -> bool:
         """Whether the option was added after the emulated release."""
         return bool(self.added) and tuple(int(part) for part in self.added.split(".")) > RELEASE
-
-    @property
-    def resets(self) -> bool:
-        """Whether every het component starts from the option's default.
-
-        Other options are inherited (slurm_opt.h reset_each_pass).
-        """
-        return "reset per hetjob component" in self.notes
-
-    @property
-    def early(self) -> bool:
-        """Whether sbatch reads the option from its command line only, never from the script."""
-        return self.reader in ("help", "usage", "version", "autocomplete") or self.long in (
-            "quiet",
-            "verbose",
-            "wrap",
-        )
 
 
 @dataclass(frozen=True)
@@ -128,22 +108,24 @@ class OptionTable:
         """This table with the site's options added; a name that Slurm uses keeps Slurm's meaning."""
         extra = [
             Option(
-                self.command,
-                site.name,
-                "",
-                site.argument,
-                "string",
-                (),
-                "",
-                "",
-                site.help,
-                "",
-                "",
-                site.field or "site_options",
-                "flag" if site.argument == "none" and site.field else "text",
-                site.policy,
-                "option of this site",
-                site.help,
+                command=self.command,
+                long=site.name,
+                short="",
+                argument=site.argument,
+                kind="string",
+                env=(),
+                default="",
+                hidden=False,
+                resets=False,
+                early=False,
+                meaning=site.help,
+                added="",
+                same_as="",
+                field=site.field or "site_options",
+                reader="flag" if site.argument == "none" and site.field else "text",
+                policy=site.policy,
+                why="option of this site",
+                help=site.help,
             )
             for site in declared
             if self.command in site.commands and site.name not in self.longs
@@ -184,7 +166,9 @@ def _option(row: dict[str, str]) -> Option:
         kind=row["type"],
         env=tuple(name for name in row["input_env"].split(";") if name),
         default=row["default"],
-        notes=row["notes"],
+        hidden=bool(row["hidden"]) or not row["long"],
+        resets=bool(row["per_component"]),
+        early=bool(row["line_only"]),
         meaning=row["meaning"],
         added=row["added"],
         same_as=row["same_as"],
