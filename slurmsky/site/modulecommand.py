@@ -15,6 +15,8 @@ from .record import Site
 #: Only scripts that call `module` or `ml` get the functions; other jobs have Slurm's environment unchanged.
 _SAYS = re.compile(rb"(?<![\w./=-])(?:module|ml)[ \t]+[\w\"'$-]")
 _FUNCTION = re.compile(r"^(module|ml)\(\) (\{\n.*?^\})$", re.DOTALL | re.MULTILINE)
+#: of SLURMSKY_MODULES: Linux starts no program with a variable of 128 KiB (MAX_ARG_STRLEN), its name included
+_MOST_BYTES = 131_000
 SHIMS = Path(__file__).with_name("shims")
 
 
@@ -29,25 +31,30 @@ def functions() -> Mapping[str, str]:
 def listing(site: Site, loaded: Iterable[str] = ()) -> str:
     """SLURMSKY_MODULES: lines NAME|replacement|VARIABLE=VALUE|PATH+=FOLDER..., the site's own names first.
 
-    ``loaded``: names that the script loads, as it spells them (``lang/Python/3.11``).
+    ``loaded``: names that the script loads, as it spells them (``lang/Python/3.11``). Rows of the shipped map that do
+    not fit into a variable are left out.
     """
     rows = []
     for config in site.modules:
         meaning = config.image or config.setup or "this site's"
         rows.append([config.name, meaning, *(f"{name}={value}" for name, value in config.environment)])
-    for row in shipped().values():
-        name = str(row["names"][0])
-        found = find(site, name)
-        if found is not None and found.source == "shipped":
-            for spelling in row["names"]:
-                rows.append([str(spelling), *_shipped(found)])
     for spelling in loaded:
         found = find(site, spelling)
         if found is not None and found.source == "shipped":
             rows.append([spelling, *_shipped(found)])
+    for row in {id(row): row for row in shipped().values()}.values():  # once each, not once for each of its names
+        found = find(site, str(row["names"][0]))
+        if found is not None and found.source == "shipped":
+            rows += [[str(spelling), *_shipped(found)] for spelling in row["names"]]
     seen: dict[str, str] = {}
+    room = _MOST_BYTES
     for fields in rows:
-        seen.setdefault(fields[0], "|".join(re.sub(r"[|\n]", " ", field) for field in fields))
+        if fields[0] not in seen:
+            line = "|".join(re.sub(r"[|\n]", " ", field) for field in fields)
+            room -= len(line.encode("utf-8", "surrogateescape")) + 1
+            if room < 0:
+                break
+            seen[fields[0]] = line
     return "\n".join(seen.values())
 
 

@@ -203,6 +203,12 @@ def test_the_listing_is_lines_of_fields() -> None:
     assert all("\n" not in value for value in rows.values())
 
 
+def test_a_large_map_of_the_site_leaves_room_for_the_job_to_start() -> None:
+    rows = "".join(f'[modules."app{number}"]\nsetup = "echo {"x" * 100}"\n' for number in range(300))
+    done = job("module load app299 && echo $LOADEDMODULES", load(rows, "site.toml"))
+    assert done.stdout == "app299\n", done.stderr
+
+
 def test_what_setup_installed_comes_first_in_path_on_a_node_of_skypilots(tmp_path: Path) -> None:
     programs = tmp_path / ".conda" / "envs" / "job" / "bin"
     programs.mkdir(parents=True)
