@@ -62,7 +62,7 @@ async def main(ctx: CommandContext) -> int:
         verbosity.defined_options(ctx, options.describe(request))
         verbosity.debug(ctx, flags.verbose, *verbosity.propagated(ctx))
     if flags.test_only:
-        return test_only(ctx, request.components[0])
+        return await test_only(ctx, request.components[0])
     if len(data) > queue.site.cluster.max_script_size:
         return refused(ctx, SlurmError(Errno.PATH_TOO_LONG), WHAT)
     environment = job_environment(ctx, specs[0].export)
@@ -179,7 +179,7 @@ async def _from_file(ctx: CommandContext, source: str) -> dict[str, str]:
     return {name: value for name, _, value in pairs if name}
 
 
-def test_only(ctx: CommandContext, spec: JobSpec) -> int:
+async def test_only(ctx: CommandContext, spec: JobSpec) -> int:
     """--test-only: print when and where the job would start."""
     queue = ctx.queue
     who = submitter(ctx)
@@ -207,7 +207,7 @@ def test_only(ctx: CommandContext, spec: JobSpec) -> int:
         f"Job {probe.job_id} to start at {timespec.format(int(start))} using {cpus} processors on nodes "
         f"{hostlist.compress(share.name for share in shares)} in partition {partition.name}"
     )
-    outlook = queue.power.outlook(shares) if queue.power is not None else ""
+    outlook = await queue.power.outlook(shares) if queue.power is not None else ""
     if outlook:
         ctx.say(outlook)
     return 0

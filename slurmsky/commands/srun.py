@@ -45,7 +45,7 @@ async def main(ctx: CommandContext) -> int:
         return error_exit(ctx)
     specs = tuple(_allocation_spec(step) for step in request.components)
     if request.step.test_only:
-        return test_only(ctx, specs[0])
+        return await test_only(ctx, specs[0])
     try:
         job = await allocate(ctx, specs, bool(request.flags.quiet), request.step.immediate_s)
     except SlurmError as error:

@@ -82,3 +82,6 @@ class PoweredEngine(Engine, Protocol):
 
     def neighbourhood(self, node: str) -> int:
         """A number shared by nodes that are known to reach each other; 0: the node is off."""
+
+    async def price(self, partition: str) -> float:
+        """Dollars an hour of a node that comes up in a partition; 0.0: unknown. Raises EngineError."""

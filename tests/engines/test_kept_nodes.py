@@ -26,6 +26,15 @@ pytestmark = [
 ]
 
 
+PRICES = """Considered resources (1 node):
+----------------------------------------------------------------------
+ INFRA             INSTANCE    vCPUs   Mem(GB)   GPUS   COST ($)   CHOSEN
+----------------------------------------------------------------------
+ AWS (us-east-1)   m6i.large   8       16        -      3600.00       \x1b[32m✔\x1b[0m
+----------------------------------------------------------------------
+"""
+
+
 def test_a_job_brings_its_node_up_and_the_next_one_finds_it(tmp_path):
     async def what(world):
         assert await world.out("sinfo", "-h", "-o", "%t %N") == "idle~ k[1-4]\n"
@@ -286,6 +295,19 @@ def test_nodes_that_came_one_by_one_are_combined_once_they_reach_each_other(tmp_
     KeptWorld(tmp_path).play(what)
 
 
+def test_idle_nodes_power_down_for_a_job_that_needs_them_beside_nodes_that_are_off(tmp_path):
+    async def what(world):
+        world.server.prices = PRICES
+        said = (await world.run("sbatch", "--test-only", "-n4", "--wrap", "true")).stderr
+        assert "; $1800.00 an hour" in said  # half of a node, as SkyPilot's optimizer prices it
+        await world.until(lambda: _state_of(world, "k1", "idle"))
+        out = await world.out("srun", "-N4", "bash", "-c", "echo $SLURMD_NODENAME")
+        assert sorted(out.split()) == ["k1", "k2", "k3", "k4"]
+        assert [job.task.get("num_nodes", 1) for job in world.server.jobs] == [1, 4]
+
+    KeptWorld(tmp_path, SITE + "keep_up = 1\n").play(what)
+
+
 def test_jobs_start_on_nodes_that_are_up_while_the_api_server_is_away(tmp_path):
     async def what(world):
         await world.batch("true\n", "--wait")
@@ -318,15 +340,6 @@ def test_a_node_that_cannot_be_had_is_down_with_the_reason(tmp_path):
         await world.until(lambda: _over(world, job, "COMPLETED"))
 
     KeptWorld(tmp_path, SITE + "resume_timeout = 15\n").play(what)
-
-
-PRICES = """Considered resources (1 node):
-----------------------------------------------------------------------
- INFRA             INSTANCE    vCPUs   Mem(GB)   GPUS   COST ($)   CHOSEN
-----------------------------------------------------------------------
- AWS (us-east-1)   m6i.large   8       16        -      3600.00       \x1b[32m✔\x1b[0m
-----------------------------------------------------------------------
-"""
 
 
 def test_jobs_cost_their_share_and_idle_time_is_the_partitions(tmp_path):

@@ -68,12 +68,19 @@ class NodeHours:
             self._job_table.touch(job)
             self._on_cost(job)
 
-    def hourly(self, shares: Sequence[NodeShare], when: float) -> float:
-        """Dollars an hour of these shares of nodes; of CPUs and devices the larger fraction counts."""
+    def last_price(self, partition: str) -> float:
+        """Dollars an hour of the node of a partition that came up last; 0.0: unknown."""
+        return next((span.price for span in reversed(self.spans) if span.partition == partition and span.price), 0.0)
+
+    def hourly(self, shares: Sequence[NodeShare], when: float, usual: float = 0.0) -> float:
+        """Dollars an hour of these shares of nodes; of CPUs and devices the larger fraction counts.
+
+        ``usual``: the price of a node that has not been up.
+        """
         total = 0.0
         for share in shares:
             node = self._job_table.nodes.get(share.name)
-            price = self._price(share.name, when)
+            price = self._price(share.name, when) or usual
             if node is not None and price:
                 total += price * _part(share, node.config.cpus, sum(count for _, _, count in node.config.gres))
         return total

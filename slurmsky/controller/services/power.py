@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from ...protocol.messages import Power
 from ...site.record import KeptNodes
 from ..jobs.cluster_table import RELEASE
 from ..jobs.job_table import JobTable
-from ..rules.demand import Demand
+from ..rules.demand import Demand, demand_of
 from ..rules.resources import NodeUse, place
 from .node_hours import NodeHours
 from .power_requests import PowerRequests
@@ -28,6 +29,8 @@ log = logging.getLogger("slurmsky.nodes")
 LOOK_S = 1.0
 #: how often the cost of running jobs is stored
 CHARGE_S = 60.0
+#: how long a query waits for a price
+PRICE_S = 3.0
 #: seconds until a node that failed to start is retried
 FAILED_S = 300.0
 POWER_FLAGS = NodeFlag.POWERED_DOWN | NodeFlag.POWERING_UP | NodeFlag.POWERING_DOWN | NodeFlag.NOT_RESPONDING
@@ -60,9 +63,11 @@ class PowerSaving:
         self.engine = engine
         self._kick = kick
         self._kept_of = {name: one for one in kept.values() for name in one.names}
+        self._partition_of = {name: partition for partition, one in kept.items() for name in one.names}
         self._failed: dict[str, float] = {}  # node -> when it is tried again
         self.hours = NodeHours(job_table, on_cost)
         self._charged_at = 0.0
+        self._meeting: set[str] = set()  # orders that are up and have not tried all others yet
         self.requests = PowerRequests(job_table, self._kept_of)
         self._task: asyncio.Task[None] | None = None
         for name in self._kept_of:
@@ -82,6 +87,8 @@ class PowerSaving:
             return
         state, why = event.state, event.why
         if state == "met":  # jobs of several nodes may have waited for this
+            order = self.engine.fleet.order_of(event.node)
+            self._meeting.discard(order.name if order is not None else "")
             self._kick()
             return
         if state in ("outdated", "taken"):  # released as soon as its jobs have ended
@@ -127,6 +134,7 @@ class PowerSaving:
     def _came_up(self, node: Node, now: float) -> None:
         order = self.engine.fleet.order_of(node.config.name)
         if order is not None and not node.boot_time:
+            self._meeting.add(order.name)
             node.boot_time = node.agent_start_time = order.up_at or now
             node.version = RELEASE
             node.last_busy_time = max(node.last_busy_time, order.up_at)
@@ -210,10 +218,46 @@ class PowerSaving:
                 if asked or idle:
                     staying -= len(order.nodes)
                     self.engine.fleet.down(order)
-            self._hold_up(kept, max(0, (len(kept.names) if kept.cluster else kept.keep_up) - staying))
+            if not self._makes_way(partition, orders):
+                self._hold_up(kept, max(0, (len(kept.names) if kept.cluster else kept.keep_up) - staying))
+
+    def _makes_way(self, partition: str, orders: Sequence[Order]) -> bool:
+        """Power down idle nodes that a waiting job needs beside nodes that are off, so that one order brings all up.
+
+        Only nodes of one order are sure to reach each other. True while nodes leave for such a job.
+        """
+        uses = [self.job_table.uses[node.name] for node in self.job_table.partition_nodes[partition]]
+        off = [use for use in uses if use.available and self.engine.fleet.order_of(use.config.name) is None]
+        idle = [order for order in orders if not order.existing and not self._in_use(order)]
+        if not idle or self._meeting.intersection(order.name for order in orders):
+            return False
+        idle.sort(key=lambda order: order.phase != "leaving")
+        free = [
+            replace(use, available=use.available or order.phase == "leaving")
+            for order in idle
+            for use in self._uses(order)
+        ]
+        for job_id in self.job_table.pending:
+            job = self.job_table.jobs[job_id]
+            if job.reason != "Resources" or partition not in job.partition.split(","):
+                continue
+            open_nodes = self.job_table.reservations.open_to(job, [*off, *free], self.job_table.clock())
+            demand = demand_of(job.spec)
+            shares = None if self.place(demand, uses) is not None else place(demand, open_nodes)
+            if shares is not None:
+                chosen = {share.name for share in shares}
+                for order in idle:
+                    if order.phase != "leaving" and chosen.intersection(order.nodes):
+                        log.info("order %s: powered down, so that job %d gets nodes of one order", order.name, job_id)
+                        self.engine.fleet.down(order)
+                return True
+        return False
+
+    def _uses(self, order: Order) -> list[NodeUse]:
+        return [self.job_table.uses[node] for node in order.nodes]
 
     def _in_use(self, order: Order) -> bool:
-        return any(self.job_table.uses[node].jobs for node in order.nodes)
+        return any(use.jobs for use in self._uses(order))
 
     def _idle_s(self, order: Order, now: float) -> float:
         return now - max(order.up_at, *(self.job_table.nodes[node].last_busy_time for node in order.nodes))
@@ -250,29 +294,40 @@ class PowerSaving:
 
     # --- the expected start and cost of a job
 
-    def outlook(self, shares: Sequence[NodeShare]) -> str:
+    async def _price(self, partition: str) -> float:
+        """Dollars an hour of a node; 0.0: unknown. SkyPilot is asked where no node of the partition has been up."""
+        known = self.hours.last_price(partition)
+        if not known:
+            with contextlib.suppress(EngineError, asyncio.TimeoutError):
+                known = await asyncio.wait_for(self.engine.price(partition), PRICE_S)
+        return known
+
+    async def outlook(self, shares: Sequence[NodeShare]) -> str:
         """Whether a job on these shares starts at once, and its cost per hour; "" where no node is kept."""
         names = [share.name for share in shares]
         if not names or any(name not in self._kept_of for name in names):
             return ""
         wait = self.engine.ready_in(names)
         what = f"they must be powered up, which takes about {wait:.0f} s" if wait else "they are up: it starts at once"
-        hourly = self.hours.hourly(shares, self.job_table.clock())
+        price = await self._price(self._partition_of[names[0]])
+        hourly = self.hours.hourly(shares, self.job_table.clock(), price)
         return f"Kept nodes {hostlist.compress(names)}: {what}{f'; ${hourly:.2f} an hour' if hourly else ''}"
 
-    def summary(self, partition: str) -> str:
+    async def summary(self, partition: str) -> str:
         """How many nodes of a partition are up, and the start time and price of the others; "" where none is kept."""
         kept = self.kept.get(partition)
         if kept is None:
             return ""
         up = [name for name in kept.names if self.engine.fleet.is_up(name)]
         free = sum(1 for name in up if not self.job_table.uses[name].jobs)
-        usual = self.engine.fleet.usual_s(partition)
-        price = max((span.price for span in self.hours.spans if span.partition == partition), default=0.0)
+        price = await self._price(partition)
+        share = f"a job bears its share{f' of ${price:.2f} an hour and node' if price else ''}"
+        usual = f"within about {self.engine.fleet.usual_s(partition):.0f} s and stay until idle for SuspendTime"
+        if not up:
+            return f"Kept nodes: none of {len(kept.names)} is up. They come up {usual}; {share}."
         return (
-            f"Kept nodes: {len(up)} of {len(kept.names)} are up, {free} of them idle: a job starts there at once, and "
-            f"bears its share{f' of ${price:.2f} an hour and node' if price else ''}. "
-            f"Others come up within about {usual:.0f} s and stay until idle for SuspendTime."
+            f"Kept nodes: {len(up)} of {len(kept.names)} are up, {free} of them idle: a job starts there at once; "
+            f"{share}. Others come up {usual}."
         )
 
     # --- scontrol

@@ -123,6 +123,9 @@ class NodesEngine(LocalEngine):
         """A number shared by nodes that are known to reach each other; 0: the node is off."""
         return self._near.of(node)
 
+    async def price(self, partition: str) -> float:
+        return await self.fleet.provider.price(partition)
+
     async def _meet(self, order: Order) -> None:
         await self._near.meet(order)
         self._show(order.nodes[0], "met")

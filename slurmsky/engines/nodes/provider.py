@@ -40,6 +40,9 @@ class Provider(Protocol):
         BringUpFailed.
         """
 
+    async def price(self, partition: str) -> float:
+        """Dollars an hour of a node; 0.0: unknown. Raises EngineError."""
+
     async def alive(self, order: Order) -> bool:
         """Whether the nodes still exist. Raises Passing when that cannot be known now."""
 

@@ -224,11 +224,16 @@ class Pilots:
     async def _price(self, order: Order) -> None:
         """Record what a node costs, as far as SkyPilot knows that; beside the launch, which takes longer."""
         try:
-            fields = json.loads((order.folder / "task.yaml").read_text())
-            price = await prices.hourly_price(self._client, prices.question(fields))
-            order.price = round((price or 0.0) / len(order.nodes), 6)
-        except (SkyError, OSError) as error:
+            order.price = await self.price(order.partition, len(order.nodes))
+        except SkyError as error:
             log.info("cluster %s: %s", order.name, error)
+
+    async def price(self, partition: str, nodes: int = 1) -> float:
+        kept = dict(self._site.kept)[partition]
+        if kept.cluster:
+            return 0.0  # of an existing cluster the task names no resources
+        fields = task_fields(kept, Order("", partition, list(kept.names[:nodes])), self._site)
+        return round((await prices.hourly_price(self._client, prices.question(fields)) or 0.0) / nodes, 6)
 
     async def _place(self, order: Order) -> None:
         """Record where SkyPilot placed the nodes."""
