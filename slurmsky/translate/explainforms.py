@@ -64,10 +64,15 @@ def forms(source: bytes, table: OptionTable, sky: bool, component: tuple[str, st
         yield from _values(component_words, table)
 
 
-def unread_directives(source: str) -> Iterator[Form]:
-    """Directives that sbatch does not read although they look like ones: misspelt, or below the first command."""
+def unread_directives(source: str, documents: Sequence[tuple[int, int]]) -> Iterator[Form]:
+    """Directives that sbatch does not read although they look like ones: misspelt, or below the first command.
+
+    ``documents``: where the source has here-documents, whose lines are no directives.
+    """
+    starts = [0, *(found.end() for found in re.finditer("\n", source))]
     for form in _lines(source.encode("utf-8", "surrogateescape"), True, NEXT_COMPONENT):
-        if form.reason in (_BELOW, _UNREAD_FORM):
+        inside = any(start <= starts[form.line - 1] < end for start, end in documents)
+        if form.reason in (_BELOW, _UNREAD_FORM) and not inside:
             yield form
 
 

@@ -9,56 +9,17 @@ from dataclasses import dataclass, field
 from .explainview import View, sentences
 from .finding import CHANGED, DECISION, KEPT, MISSING, Finding
 from .idiom import one_line
-from .idiomvars import RENAMED
-from .launched import launched
-from .shellcommands import Command, Word
+from .idiomvars import KNOWN, RENAMED
 from .site_suggestions import toml
-from .wordsets import words
+from .unset_variables import ENTERED, INPUT, INPUTS, unset_variables
 
-_KNOWN = re.compile(
-    r"SLURM_(ARRAY_(JOB_ID|TASK_(COUNT|ID|MAX|MIN|STEP))|CLUSTER_NAME|CPUS?_.*|DIST.*|GPUS?_.*|GPUS|GTIDS|HET_.*|HINT"
-    r"|JOB_.*|JOBID|LAUNCH_NODE_IPADDR|LOCALID|MEM_.*|MPI_TYPE|NETWORK|NNODES|NODEID|NODELIST|NPROCS|NTASKS.*"
-    r"|OPEN_MODE|OVERCOMMIT|PACK_.*|PRIO_PROCESS|PROCID|PROFILE|RESTART_COUNT|RLIMIT_.*|SCRIPT_CONTEXT|SRUN_.*"
-    r"|STEP.*|SUBMIT_(DIR|HOST)|TASKS_PER_NODE|TASK_PID|THREADS_PER_CORE|TMPDIR|LOGS|TOPOLOGY_.*|TRES_PER_TASK"
-    r"|UMASK|WCKEY|WORKING_CLUSTER|EXPORT_ENV|HOSTFILE|CONF|CONTAINER.*|ACCTG_FREQ|DISTRIBUTION|EXIT_.*)"
-    r"|SLURMD_NODENAME|SLURMD_.*|SBATCH_[A-Z_]+|SRUN_(CPUS_PER_TASK|DEBUG|KILL_ON_BAD_EXIT)"
-)
 _USUAL = re.compile(
     r"(?<![\w.-])(?:(?:NCCL|GLOO|UCX|FI)_[A-Z0-9_]+|MASTER_ADDR|MASTER_PORT|WORLD_SIZE|OMP_NUM_THREADS|CUDA_VISIBLE_DEVICES"
     r"|TMPDIR|HOME|USER|PWD)\b"
 )
 _SLURM = re.compile(r"\b(?:SLURMD?|SBATCH|SRUN)_\w+\b")
-#: variables set by every shell, by login or by SkyPilot
-_ALWAYS = words(
-    """
-    HOME USER LOGNAME PWD OLDPWD PATH SHELL HOSTNAME RANDOM SECONDS UID EUID PPID BASHPID LINENO FUNCNAME BASH
-    BASH_SOURCE BASH_VERSION PIPESTATUS IFS OPTARG OPTIND OPTERR REPLY OSTYPE HOSTTYPE MACHTYPE LANG LC_ALL TERM
-    EPOCHSECONDS PS1 EPOCHREALTIME SHELLOPTS TMPDIR LD_LIBRARY_PATH PYTHONPATH CUDA_VISIBLE_DEVICES MAIL EDITOR
-    DISPLAY BASH_REMATCH LIBRARY_PATH CPATH MANPATH PKG_CONFIG_PATH HOST GROUPS SHLVL ROCR_VISIBLE_DEVICES
-    HIP_VISIBLE_DEVICES COLUMNS LD_PRELOAD CLASSPATH BASH_LINENO BASH_ARGV0 DIRSTACK COMP_WORDS XDG_RUNTIME_DIR
-    SSH_CLIENT MODULEPATH argv PYTHONSTARTUP CONDA_EXE INCLUDE CPPFLAGS LDFLAGS CFLAGS CXXFLAGS FFLAGS PERL5LIB
-    DEBUG BASH_ENV PROMPT_COMMAND OMPI_COMM_WORLD_RANK OMPI_COMM_WORLD_LOCAL_RANK OMPI_COMM_WORLD_SIZE PMI_RANK
-    PMI_SIZE LOCAL_RANK RANK WORLD_SIZE PROCID PALS_RANKID PMIX_RANK MV2_COMM_WORLD_RANK MV2_COMM_WORLD_LOCAL_RANK
-    NODE_RANK
-    """
-)
-_ENTERED = words(
-    """
-    CONDA_PREFIX CONDA_DEFAULT_ENV VIRTUAL_ENV
-    """
-)
-_SAYS_ONLY = words(
-    """
-    echo printf test [ [[ : unset date logger true
-    """
-)
 #: names of network interfaces that a cloud node may lack; ^ excludes interfaces, and lo exists everywhere
 _OLD_CARD = re.compile(r"^=?(?!\^|lo$|eth|en|\$)[a-z]\w+")
-#: a script that reads at least so many variables without setting them is started by another one that exports them
-_INPUTS = 3
-#: names of inputs; modules and clusters set EBROOT*, *_ROOT and *_HOME
-_INPUT = re.compile(r"(?!EBROOT|\w*_(?:ROOT|HOME|MODULE)$)[A-Za-z]\w*")
-_LISTS = re.compile(r"^(\w*PATH|LD_PRELOAD|\w*FLAGS|\w*_OPTS|\w*OPTIONS)$")
 
 
 @dataclass
@@ -103,7 +64,7 @@ class Variables:
         view = self.view
         if re.search(r"(?m)^\s*(?:export\s+)?%s=" % name, view.source):
             return KEPT, "the script sets it itself"
-        if not _KNOWN.fullmatch(name):
+        if not KNOWN.fullmatch(name):
             return KEPT, "no variable of Slurm's; as your environment has it"
         also = RENAMED.get(name, "")
         beside = f" ({also} says the same to SkyPilot's users)" if view.sky and also and also != "TASK_ID" else ""
@@ -114,63 +75,17 @@ class Variables:
     # --- variables that nothing sets
 
     def _unset(self) -> Iterator[Finding]:
-        self.unset = dict(self._without_value())
+        self.unset = unset_variables(self.view.script, self.view.scope)
         for name, line in self.unset.items():
             yield self._missing(line, name)
-
-    def _without_value(self) -> Iterator[tuple[str, int]]:
-        """Names that nothing in the script sets, with the line of their first use."""
-        view, seen = self.view, set[str]()
-        optional = self._optional()
-        for command in view.script.commands:
-            if launched(command, self.view.scope.containers).inside and command.depth:
-                continue
-            for word in self._used(command):
-                for part in word.variables:
-                    name = part.name
-                    if name in seen or not re.match(r"[A-Za-z_]", name) or name in _ALWAYS:
-                        continue
-                    source = word.raw[part.start : part.end]
-                    if name in view.scope.given or re.match(r"\$\{[#!]?\w+(\[[^]]*\])?:?[-+=]", source):
-                        continue
-                    if _SLURM.fullmatch(name) or name.startswith(("SKYPILOT_", "SLURMSKY_")) or name in optional:
-                        continue
-                    seen.add(name)
-                    yield name, word.line
-
-    def _used(self, command: Command) -> Iterator[Word]:
-        """Words whose variables matter: not words that are only printed or tested, not entries of search paths."""
-        for given in command.assignments:
-            if not _LISTS.match(given.name):
-                yield given.value
-        if command.name in _SAYS_ONLY:
-            return
-        for word in command.words:
-            name, sign, _ = word.raw.partition("=")
-            declares = command.name in ("export", "setenv", "local", "declare", "readonly", "typeset")
-            if declares and (not sign or _LISTS.match(name)):
-                continue
-            yield word
-        for operator, word in command.redirects:
-            if operator.lstrip("0123456789") not in ("<<", "<<-", "<<<"):
-                yield word
-
-    def _optional(self) -> set[str]:
-        """Names that the script tests for being set, or reads with a default."""
-        source = self.view.source
-        found = set(re.findall(r"-[zn]\s+\"?\$\{?(\w+)", source))
-        found |= set(re.findall(r"-v\s+(\w+)", source))
-        found |= set(re.findall(r"\$\{(\w+):?[-+=]", source))
-        found |= set(re.findall(r"\[\[?\s+!?\s*\"?\$\{?(\w+)\}?\"?\s+(?:==?|!=)", source))
-        return found
 
     def _is_input(self, name: str) -> bool:
         """Whether a caller exports the variable: the script says ``${NAME:?}``, or lacks many variables."""
         declared = re.findall(r"\$\{(\w+):?\?", self.view.source)
         if name in declared:
             return True
-        written_for_a_caller = len(declared) > 1 or len(self.unset) >= _INPUTS
-        return written_for_a_caller and bool(_INPUT.fullmatch(name)) and name not in dict(self.view.wants.stores)
+        written_for_a_caller = len(declared) > 1 or len(self.unset) >= INPUTS
+        return written_for_a_caller and bool(INPUT.fullmatch(name)) and name not in dict(self.view.wants.stores)
 
     def _missing(self, line: int, name: str) -> Finding:
         view = self.view
@@ -181,7 +96,7 @@ class Variables:
 
         if name in dict(view.site.environment) or name in _exported_by_option(view.spec.export):
             return finding(KEPT, "the site file or --export sets it")
-        if name in _ENTERED and view.wants.environments:
+        if name in ENTERED and view.wants.environments:
             return finding(KEPT, "set by the environment that the script enters")
         if view.here is not None and view.here.variable(name) is not None:
             return finding(KEPT, "as your environment has it")

@@ -118,8 +118,8 @@ class Lines(Base):
             self._remove(statement)
             self.found.drop(command.line, self.script.text(statement), "SkyPilot's shell knows conda already")
             return True
-        if name == "conda" and words[1:2] == ["activate"]:
-            self._conda(command, words[2:3])
+        if name in ("conda", "mamba", "micromamba") and words[1:2] == ["activate"]:
+            self._conda(command, [self.scope.expand(word) for word in command.words[2:3]])
             return False
         if name == "cd":
             if command.words[1:] and command.words[1].variable() in ("SLURM_SUBMIT_DIR", "PBS_O_WORKDIR"):
@@ -129,6 +129,7 @@ class Lines(Base):
                 self.folders.append(self.script.text(command))
             return False
         if self._installs(command):
+            self._online(command)
             return self._to_setup(statement, command)
         return False
 
@@ -201,10 +202,10 @@ class Lines(Base):
             self.found.drop(command.line, self.script.text(statement), "SkyPilot's shell knows conda already")
             return True
         if target == "activate":
-            self._conda(command, command.texts[2:3])
+            self._conda(command, [self.scope.expand(word) for word in command.words[2:3]])
             self.found.edit(command.words[0].start, command.words[1].end, "conda activate")
             return False
-        if target.endswith("/bin/activate"):
+        if target.endswith("/bin/activate") and not self._makes(command):
             self._remove(statement)
             self.found.setup.append("pip install -r requirements.txt")
             self.found.drop(
@@ -214,6 +215,15 @@ class Lines(Base):
             )
             return True
         return False
+
+    def _makes(self, command: Command) -> bool:
+        """Whether the script itself makes the virtual environment that a command enters."""
+        folder = self.scope.expand(command.words[1]).removesuffix("/bin/activate")
+        return any(
+            folder in (self.scope.expand(word).rstrip("/") for word in other.words)
+            for other in self.script.commands
+            if other.name == "virtualenv" or "venv" in other.texts[:4]
+        )
 
     def _conda(self, command: Command, names: list[str]) -> None:
         name = names[0] if names else "base"
@@ -260,13 +270,20 @@ class Lines(Base):
         verbs = INSTALLERS[texts[0]]
         return verbs is None or any(word in verbs for word in texts[1:3])
 
+    def _online(self, command: Command) -> None:
+        """pip without ``--no-index``: the wheels of the old cluster are not there."""
+        for word in command.words:
+            if word.text == "--no-index":
+                self.found.edit(word.start, word.end + 1, "")
+                self.found.drop(command.line, "pip install --no-index", "the wheels of the old cluster are not there")
+
     def _to_setup(self, statement: Statement, command: Command) -> bool:
         """Move downloads and installations to setup, unless they use what exists only in run."""
         if self.folders and command.name not in ("pip", "pip3", "conda", "mamba", "apt-get", "apt", "sudo"):
             return False  # into a folder that run creates
         if self.worked or command.before in ("&&", "||") or command.after in ("&&", "||"):
             return False  # its place among the programs may matter: another version for the second one
-        text = self.script.text(statement).strip().rstrip(";&").strip()
+        text = self.script.text(statement).strip().rstrip(";&").strip().replace("--no-index ", "")
         for word in command.words:
             for part in word.variables:
                 if part.name not in self.values and part.name not in ("HOME", "USER", "PWD"):

@@ -64,6 +64,15 @@ ONLY_WITH = {
     "SLURM_JOB_RESERVATION": ("reservation", "--reservation"),
     "SLURM_JOB_DEPENDENCY": ("dependency", "--dependency"),
 }
+#: all variables that Slurm sets
+KNOWN = re.compile(
+    r"SLURM_(ARRAY_(JOB_ID|TASK_(COUNT|ID|MAX|MIN|STEP))|CLUSTER_NAME|CPUS?_.*|DIST.*|GPUS?_.*|GPUS|GTIDS|HET_.*|HINT"
+    r"|JOB_.*|JOBID|LAUNCH_NODE_IPADDR|LOCALID|MEM_.*|MPI_TYPE|NETWORK|NNODES|NODEID|NODELIST|NPROCS|NTASKS.*"
+    r"|OPEN_MODE|OVERCOMMIT|PACK_.*|PRIO_PROCESS|PROCID|PROFILE|RESTART_COUNT|RLIMIT_.*|SCRIPT_CONTEXT|SRUN_.*"
+    r"|STEP.*|SUBMIT_(DIR|HOST)|TASKS_PER_NODE|TASK_PID|THREADS_PER_CORE|TMPDIR|LOGS|TOPOLOGY_.*|TRES_PER_TASK"
+    r"|UMASK|WCKEY|WORKING_CLUSTER|EXPORT_ENV|HOSTFILE|CONF|CONTAINER.*|ACCTG_FREQ|DISTRIBUTION|EXIT_.*)"
+    r"|SLURMD_NODENAME|SLURMD_.*|SBATCH_[A-Z_]+|SRUN_(CPUS_PER_TASK|DEBUG|KILL_ON_BAD_EXIT)"
+)
 _NAME = re.compile(r"\b(?:SLURMD?|SBATCH|SRUN)_[A-Z0-9_]+\b")
 
 
@@ -287,6 +296,9 @@ def _rename_one(text: str, at: int, line: int, name: str, facts: Facts, found: R
     field, option = ONLY_WITH.get(name, ("", ""))
     if new is None and option and not getattr(facts.spec, field):
         found.drop(line, text, f"Slurm sets it only with {option}: empty, as it was there")
+        return
+    if new is None and not KNOWN.fullmatch(name):
+        found.drop(line, text, "no variable of Slurm's: empty, unless --env gives it a value")
         return
     if new is None:
         default = re.match(r"\$\{\w+:?-([^{}$`]*)\}\Z", text)

@@ -72,3 +72,20 @@ def mount_of(path: str) -> str:
         return "/".join(parts[:2]) if len(parts) > 1 and parts[1] else "~"
     parts = known.strip("/").split("/")
     return "/" + "/".join(parts[: 3 if parts[:2] == ["usr", "local"] else 2 if parts[0] in _DEEP else 1])
+
+
+def checkpoint_folder(path: str) -> str:
+    """The mount point of a bucket for checkpoints below a path."""
+    first = "/" + path.strip("/").split("/")[0]
+    if re.search("ckpt|checkpoint", first.lower()):
+        return first
+    folder, _, name = path.rstrip("/").rpartition("/")
+    return folder if re.search(r"\.[A-Za-z][\w.]{0,8}$", name) and folder else path.rstrip("/")
+
+
+def top_of(path: str) -> str:
+    """The first two folders of a path, which are its mount point."""
+    if path.startswith("~"):
+        return mount_of(path)
+    parts = path.strip("/").split("/")
+    return "/" + "/".join(parts[:2] if len(parts) > 2 else parts[:1])

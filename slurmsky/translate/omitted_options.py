@@ -1,4 +1,4 @@
-"""Options that a YAML cannot hold, and their replacements."""
+"""Options and programs that a YAML cannot hold, and their replacements."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ..model.spec import INFINITE, JobSpec
 from .idiom import Dropped, one_line
 from .option_support import WITHOUT_EFFECT
+from .wants import Wants
 
 
 class _Row(NamedTuple):
@@ -43,6 +44,16 @@ _ROWS = (
     _Row("constraint", "--constraint={}", "accelerators and instance_type are what can be asked for"),
     _Row("hint", "--hint={}", "nodes have their threads as the cloud sells them"),
 )
+
+
+def programs_to_bring(asked: Wants, loaded: Container[str], imaged: bool) -> list[Dropped]:
+    """Programs that neither setup nor an image brings. ``loaded``: the script's modules in lower case."""
+    licensed = "licensed software: bring an image that holds it, and a way to its licence server"
+    unknown = "no package is known for it: install it in setup, or take an image that has it"
+    missing = () if imaged else [name for name in asked.unknown if name.lower() not in loaded][:6]
+    return [Dropped(0, one_line(name), licensed) for name in asked.licensed] + [
+        Dropped(0, one_line(name), unknown) for name in missing
+    ]
 
 
 def left_out(spec: JobSpec, recorded: Container[str] = ()) -> list[Dropped]:

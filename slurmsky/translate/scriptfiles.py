@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from .launched import launched
 from .shell import Script
@@ -55,23 +56,42 @@ def reads_files_beside(commands: Iterable[Command]) -> bool:
 
 #: programs whose plain arguments are files
 _READERS = frozenset(("ls", "cd", "pushd", "source", ".", "wc", "du", "cat", "cp", "rsync", "tar", "unzip", "gunzip"))
-_SERVERS = re.compile(
-    r"(vllm serve|vllm\.entrypoints|sglang\.launch_server|text-generation-launcher|ollama serve|tritonserver|"
-    r"trtllm-serve|uvicorn|gunicorn|llama-server|lmdeploy serve)"
-)
-_PORTS = {"vllm": 8000, "sglang": 30000, "text-generation": 80, "ollama": 11434, "triton": 8000, "llama": 8080}
 
 
-def serve_port(script: Script) -> int:
-    """The port that the script's last program serves; 0 where the program is no server."""
+@dataclass(frozen=True)
+class Server:
+    """A server that a script starts: its port, and the path that answers once it is ready."""
+
+    port: int
+    probe: str
+
+
+#: words of a command line -> (usual port, path of its health check). Source: the servers' documentation.
+_SERVERS = {
+    r"vllm serve|vllm\.entrypoints": (8000, "/health"),
+    r"sglang\.launch_server": (30000, "/health"),
+    r"text-generation-launcher": (80, "/health"),
+    r"ollama serve": (11434, "/"),
+    r"tritonserver": (8000, "/v2/health/ready"),
+    r"trtllm-serve": (8000, "/health"),
+    r"lmdeploy serve": (23333, "/health"),
+    r"llama-server": (8080, "/health"),
+    r"uvicorn|gunicorn": (8000, "/"),
+    r"-m http\.server": (8000, "/"),
+}
+
+
+def server_of(script: Script) -> Server | None:
+    """The server that the script's last such command starts; None where it starts none."""
     for command in reversed(script.commands):
         line = " ".join(command.texts)
-        found = _SERVERS.search(line)
-        if found and command.name not in _SPEAKERS:
-            given = re.search(r"--port[= ](\d{2,5})", line)
-            usual = next((port for word, port in _PORTS.items() if word in found[0]), 8000)
-            return int(given[1]) if given else usual
-    return 0
+        if command.name in _SPEAKERS:
+            continue
+        for pattern, (usual, probe) in _SERVERS.items():
+            if re.search(pattern, line):
+                given = re.search(r"(?:--port[= ]|http\.server )(\d{2,5})", line)
+                return Server(int(given[1]) if given else usual, probe)
+    return None
 
 
 def takes_arguments(script: Script) -> bool:

@@ -197,6 +197,11 @@ def _programs(script: Script, scope: Scope) -> Iterator[str]:
     for command in script.commands:
         found = launched(command, scope.containers)
         name = found.name
+        if name in ("parallel", "xargs"):
+            for text in command.texts[1:]:
+                inner = find_program(text) if text not in scope.functions else None
+                if inner is not None and inner.install:
+                    yield text
         if found.inside and find_program(found.inside):
             name = found.inside
         elif found.inside:

@@ -38,7 +38,7 @@ class YamlDocument:
         if isinstance(value, Mapping) and value:
             self._lines.append(f"{key}:")
             for inner, item in value.items():
-                first, *rest = dump({inner: item}).splitlines()
+                first, *rest = _entry(inner, item)
                 beside = (inline or {}).get(inner)
                 self._lines.append(f"  {first}" + (f"  # {_plain(beside)}" if beside else ""))
                 self._lines += [f"  {line}" if line else "" for line in rest]
@@ -50,6 +50,15 @@ class YamlDocument:
     def text(self) -> str:
         """The YAML."""
         return "\n".join(self._lines) + "\n"
+
+
+def _entry(key: str, item: Any) -> list[str]:
+    """Lines of a key with its value; PyYAML writes long keys as ``? KEY``, which no person does."""
+    first, *rest = dump({key: item}).splitlines()
+    if not first.startswith("? "):
+        return [first, *rest]
+    short = dump({"k": item}).splitlines()
+    return [first[2:] + short[0][1:], *short[1:]]
 
 
 def _block(key: str, value: Any) -> list[str]:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from ..model.spec import JobSpec
 from ..site.record import Site
 from . import gputypes, idiom, mountpoints, places, wants
+from .array_launches import launches
 from .explainforms import unread_directives
 from .idiom import Dropped, Reading, one_line
 from .idiomvars import Facts
 from .notes import Refused
-from .omitted_options import left_out
+from .omitted_options import left_out, programs_to_bring
 from .run_text import BASH, interpreter, run_text
 from .scope import Scope
-from .scriptfiles import leaves_files, names_files_beside, serve_port, takes_arguments
+from .scriptfiles import leaves_files, names_files_beside, server_of, takes_arguments
 from .setup_commands import preparation
 from .shell import Script
 from .task import SkyTask, docker_image, label, sky_name
+from .unset_variables import ENTERED, INPUT, INPUTS, unset_variables
 from .yaml_document import YamlDocument
 
 REMOTE = "~/.slurmsky"  # where the agent's folder is mounted: engines/sky/shipment.py
@@ -45,6 +48,7 @@ class Draft:
     reading: Reading
     arguments: tuple[str, ...]
     guessed: bool
+    serve: bool
     left_out: list[Dropped] = field(default_factory=list)
     workdir: str = "."
     begins: str = ""
@@ -62,6 +66,11 @@ class Draft:
             said = f"it holds {self.begins}, where" if self.begins else "the folder that"
             document.put("workdir", self.workdir, comments=(f"{said} sbatch was called{'' if self.begins else ' in'}",))
         self._resources(document, image)
+        server = server_of(self.script)
+        if self.serve and server:
+            probe = {"path": server.probe, "initial_delay_seconds": 1800}
+            beside = {"readiness_probe": "the server is ready when it answers there"}
+            document.put("service", {"readiness_probe": probe, "replicas": 1}, inline=beside)
         self._variables(document)
         self._mounts(document)
         if self.task.fields.get("config"):
@@ -78,12 +87,16 @@ class Draft:
         return f"cd {idiom.quoted(self.begins)}\n" + text.replace("/sky_workdir", f"/sky_workdir/{self.begins}")
 
     def _head(self, document: YamlDocument) -> None:
-        document.comment(f"{one_line(self.file)} as SkyPilot runs it:  sky jobs launch {self._yaml_name()}")
+        launch = f"serve up -n {self.task.name}" if self.serve else "jobs launch"
+        document.comment(f"{one_line(self.file)} as SkyPilot runs it:  sky {launch} {self._yaml_name()}")
         if re.search("[\ud800-\udfff]", self.source):
             document.comment("Bytes of the script that are not UTF-8 are \ufffd here: YAML has no place for them.")
         self.left_out += self.reading.dropped
         self.left_out += left_out(self.spec, {note.option for note in self.task.notes if note.fate == "recorded"})
-        self.left_out += self._unread()[:6]
+        self.left_out += [
+            Dropped(form.line, form.text, form.reason)
+            for form in unread_directives(self.source, [(start, end) for start, end, _ in self.script.documents])
+        ][:6]
         if re.search(r"(^|\s)-(l|-login)\b", interpreter(self.source)[1]):
             self.left_out.append(
                 Dropped(1, "-l of the first line", "SkyPilot's shell reads ~/.bashrc, no login profile")
@@ -101,16 +114,14 @@ class Draft:
                 self.left_out.append(
                     Dropped(0, f"module load {one_line(module.name)}", module.note or "nothing is needed")
                 )
-        asked = wants.of(self.source)
-        bring = "licensed software: bring an image that holds it, and a way to its licence server"
-        self.left_out += [Dropped(0, name, bring) for name in asked.licensed]
-        if not self._image():
-            install = "no package is known for it: install it in setup, or take an image that has it"
-            loaded = {module.name.partition("/")[0].lower() for module in self.reading.modules}
-            unknown = [name for name in asked.unknown if name.lower() not in loaded]
-            self.left_out += [Dropped(0, one_line(name), install) for name in unknown[:6]]
+        loaded = {module.name.partition("/")[0].lower() for module in self.reading.modules}
+        self.left_out += programs_to_bring(wants.of(self.source), loaded, self._image() is not None)
+        if not self._inputs:
+            why = "nothing in the script sets it: --env NAME=VALUE, or a line below envs"
+            self.left_out += [Dropped(line, f"${name}", why) for name, line in self._unset.items()]
         if self.facts.array:
-            self._array(document)
+            for text in launches(self.spec.array or "", self.facts.array, self._yaml_name()):
+                document.comment(text)
         if self.left_out:
             document.comment("")
             document.comment("Left out:")
@@ -118,37 +129,8 @@ class Draft:
                 place = f" (line {entry.line})" if entry.line else ""
                 document.comment(f"  {entry.text}{place}: {entry.why}")
 
-    def _unread(self) -> list[Dropped]:
-        """Directives outside of here-documents that sbatch does not read."""
-        texts = [(start, end) for start, end, _ in self.script.documents]
-        starts = [0, *(found.end() for found in re.finditer("\n", self.source))]
-        return [
-            Dropped(form.line, form.text, form.reason)
-            for form in unread_directives(self.source)
-            if not any(start <= starts[form.line - 1] < end for start, end in texts)
-        ]
-
     def _yaml_name(self) -> str:
         return f"{self.task.name}.yaml"
-
-    def _array(self, document: YamlDocument) -> None:
-        """--array: one launch for each index."""
-        indices = self.facts.array
-        step = indices[1] - indices[0] if len(indices) > 1 else 1
-        even = list(indices) == list(range(indices[0], indices[-1] + 1, step))
-        listed = (
-            f"$(seq {indices[0]} {step} {indices[-1]})"
-            if even and len(indices) > 1
-            else " ".join(map(str, indices[:50]))
-        )
-        document.comment("")
-        document.comment(f"The array --array={one_line(self.spec.array or '')} is one launch an element:")
-        document.comment(f"  for i in {listed}; do sky jobs launch -y -d --env TASK_ID=$i {self._yaml_name()}; done")
-        if "%" in (self.spec.array or ""):
-            most = (self.spec.array or "").rpartition("%")[2]
-            document.comment(
-                f"  at most {one_line(most)} at once: a pool of so many workers (sky jobs pool apply), and --pool"
-            )
 
     def _needs_workdir(self) -> bool:
         """Whether the script needs the files beside it."""
@@ -162,10 +144,12 @@ class Draft:
         notes: dict[str, str] = {}
         if wanted.get("cpus") == "1+" and ("accelerators" in wanted or self.spec.exclusive is not None):
             del wanted["cpus"]  # any node with GPUs has more, as has the whole node of --exclusive
-        port = serve_port(self.script)
-        if port and not self.reading.needs:
-            wanted["ports"] = port
-            notes["ports"] = "a server runs here; `sky serve up` needs a service: section with its readiness_probe"
+        server = server_of(self.script)
+        if server and not self.reading.needs:
+            wanted["ports"] = server.port
+            notes["ports"] = (
+                "" if self.serve else "a server runs here; `slurmsky translate --serve` is for sky serve"
+            )
         if image:
             wanted["image_id"] = image[0]
             notes["image_id"] = image[1]
@@ -251,6 +235,7 @@ class Draft:
             envs.pop(name, None)
         required = [name for name in dict.fromkeys(REQUIRED.findall(self.source)) if name not in envs]
         required = [name for name in required if name not in self.reading.secrets and not name.startswith("SLURM")]
+        required += [name for name in self._inputs if name not in (*required, *envs, *self.reading.secrets)]
         envs.update(dict.fromkeys(required))
         if envs:
             notes = dict.fromkeys(required, "the script wants it: --env NAME=VALUE")
@@ -264,6 +249,21 @@ class Draft:
                 dict.fromkeys(dict.fromkeys(self.reading.secrets)),
                 inline={name: f"pass with --secret {name}" for name in self.reading.secrets},
             )
+
+    @cached_property
+    def _unset(self) -> dict[str, int]:
+        """Variables that the script takes from its caller, with the lines of their first use."""
+        scope = Scope.of(self.script)
+        files = [file for _, file in scope.sourced if not re.search(r"activate|conda|/etc/|modules|bashrc", file)]
+        entered = ENTERED if wants.of(self.source).environments else ()
+        known = {*self.reading.envs, *scope.stores, *entered, *dict(self.site.environment)}
+        found = {} if files else unset_variables(self.script, scope)  # files may set them
+        return {name: line for name, line in found.items() if name not in known and INPUT.fullmatch(name)}
+
+    @property
+    def _inputs(self) -> list[str]:
+        """Variables of a script that is written for a caller that exports them."""
+        return list(self._unset) if len(self._unset) >= INPUTS else []
 
     def _edited(self) -> str:
         """What the translation wrote into the script."""
@@ -282,8 +282,8 @@ class Draft:
                 volumes[path] = item
         notes: dict[str, str] = {}
         used += self._places()
-        for path in dict.fromkeys(map(_checkpoint_folder, self.reading.checkpoints)):
-            if not _below(path, [*mounts, *volumes]):
+        for path in dict.fromkeys(map(mountpoints.checkpoint_folder, self.reading.checkpoints)):
+            if not mountpoints.is_mounted(path, [*mounts, *volumes]):
                 bucket = self.site.sky.bucket.rstrip("/")
                 place = path.strip("/").replace("/", "-")
                 mounts[path] = (
@@ -293,7 +293,8 @@ class Draft:
                 )
                 notes[path] = "outlives the nodes: a bucket" + ("" if bucket else " of this name is made")
         known = (*mounts, *volumes)
-        tops = {_top(path.split("$", 1)[0]) for path in used if "," not in path and not _below(path, known)}
+        bare = [path for path in used if "," not in path and not mountpoints.is_mounted(path, known)]
+        tops = {mountpoints.top_of(path.split("$", 1)[0]) for path in bare}
         missing = sorted(top for top in tops if len(top) > 1)
         if mounts:
             document.put("file_mounts", mounts, inline=notes)
@@ -395,24 +396,3 @@ class Draft:
             document.put("setup", "\n".join(setup) + "\n", comments=["for its modules, programs and environments"])
         document.put("run", f"sh {REMOTE}/{self.task.name}/start.sh\n")
         return document.text(), document.fields
-
-
-def _below(path: str, tops: Sequence[str]) -> bool:
-    return any(path == top or path.startswith(top.rstrip("/") + "/") for top in tops)
-
-
-def _checkpoint_folder(path: str) -> str:
-    """The mount point of a bucket for checkpoints below a path."""
-    first = "/" + path.strip("/").split("/")[0]
-    if re.search("ckpt|checkpoint", first.lower()):
-        return first
-    folder, _, name = path.rstrip("/").rpartition("/")
-    return folder if re.search(r"\.[A-Za-z][\w.]{0,8}$", name) and folder else path.rstrip("/")
-
-
-def _top(path: str) -> str:
-    """The first two folders of a path, which are its mount point."""
-    if path.startswith("~"):
-        return mountpoints.mount_of(path)
-    parts = path.strip("/").split("/")
-    return "/" + "/".join(parts[:2] if len(parts) > 2 else parts[:1])

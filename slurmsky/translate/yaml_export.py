@@ -59,10 +59,12 @@ def keep(
     file: str = "job.sh",
     arguments: Sequence[str] = (),
     folder: str = "",
+    serve: bool = False,
 ) -> Kept:
     """Export the YAML for a script with options ``specs``.
 
     ``file``: the script's name in texts. ``folder``: the submit folder, where it is known.
+    ``serve``: for ``sky serve``, where the script starts a server.
 
     Raises Refused with Slurm's text where SkyPilot cannot provide such nodes.
     """
@@ -108,7 +110,7 @@ def keep(
     if re.search(r"\$\{?TMPDIR\b(?!:?-)", source) and not re.search(r"\bTMPDIR=", source):
         reading.envs["TMPDIR"] = "/tmp"  # Slurm's nodes set it
     _one_python(reading)
-    draft = Draft(source, script, spec, site, partition, file, task, facts, reading, tuple(arguments), guessed)
+    draft = Draft(source, script, spec, site, partition, file, task, facts, reading, tuple(arguments), guessed, serve)
     if not reading.needs:
         _upper_workdir(draft, folder)
     text, fields = draft.agent_yaml() if reading.needs else draft.plain_yaml()

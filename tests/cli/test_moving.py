@@ -35,6 +35,8 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
         ("slurmsky translate a.sh", 0, "run: |\n  python train.py\n", ""),
         ("slurmsky translate bad.txt", 1, "", "sbatch: error: This does not look like a batch script."),
         ("slurmsky translate -o out.yaml a.sh && cat out.yaml", 0, "name: moved", ""),
+        ("slurmsky translate chain.sh", 0, "name: chain\n---\n# a.sh, line 2\n", ""),
+        ("slurmsky translate --serve a.sh", 1, "", "no server that --serve knows"),
         ("slurmsky site", 2, "Usage: slurmsky site", ""),
         ("slurmsky site check nosuch.toml", 1, "", "nosuch.toml: No such file"),
         ("slurmsky site check bad.toml", 1, "", "bad.toml:2:1: enginee is not known here; is engine meant?"),
@@ -46,6 +48,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 def test_answers(line: str, code: int, out: str, err: str, engine: LocalEngine, tmp_path: Path) -> None:
     (tmp_path / "a.sh").write_text("#!/bin/bash\n#SBATCH -J moved -c2\nsrun python train.py\n")
     (tmp_path / "bad.txt").write_text("echo\n")
+    (tmp_path / "chain.sh").write_text("#!/bin/bash\na=$(sbatch --parsable a.sh)\nsbatch -d afterok:$a a.sh\n")
     (tmp_path / "bad.toml").write_text('cluster = "x"\nenginee = "sky"\n')
     (tmp_path / "laptop.toml").write_text((EXAMPLES / "site" / "laptop.toml").read_text())
     (tmp_path / "empty").mkdir()

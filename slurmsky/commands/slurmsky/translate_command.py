@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -23,7 +25,10 @@ from ...model.spec import INFINITE, JobSpec
 from ...options import submit as options
 from ...options.usage_errors import CommandError
 from ...site.record import Site
+from ...translate.chain import Stage, stages
+from ...translate.idiom import one_line
 from ...translate.notes import Refused
+from ...translate.shell import parse
 from ...translate.task import sky_name
 from ...translate.yaml_draft import REMOTE
 from ...translate.yaml_export import Kept, keep
@@ -38,14 +43,17 @@ from .explain_command import read_script, scripts_in, write
 @click.command(cls=PassingCommand, example="slurmsky translate --check -o train.yaml job.sh", page="going-to-yaml")
 @click.option("-o", "output", metavar="FILE.yaml|DIR", default="",
               help="Write there, and the folder that the YAML names.")  # fmt: skip
+@click.option("--serve", is_flag=True, help="A service of sky serve, for a script that starts a server.")
 @click.option("--check", is_flag=True, help="Have SkyPilot's API server validate it.")
 @click.argument("words", nargs=-1, required=True, metavar="[SBATCH OPTIONS] SCRIPT|FOLDER [ARGUMENTS]")
 @in_controller
-async def command(ctx: CommandContext, words: tuple[str, ...], output: str, check: bool) -> int:
+async def command(ctx: CommandContext, words: tuple[str, ...], output: str, serve: bool, check: bool) -> int:
     """The YAML that a SkyPilot user would write for the same work.
 
     A script that needs Slurm's own ways on its nodes is handed to slurmsky there as it is: -o then also makes the
     folder that the YAML names. Exit code 1 where there is none, or SkyPilot refuses it.
+
+    A script that submits others one after the other (--dependency=afterok) gives one pipeline.
 
     A folder gives one YAML for each of its batch scripts, below the folder of -o.
     """
@@ -55,7 +63,7 @@ async def command(ctx: CommandContext, words: tuple[str, ...], output: str, chec
     if os.path.isdir(folder):
         return await _folder(ctx, words, folder, output, check)
     try:
-        yaml = await _translated(ctx, words, output)
+        yaml = await _translated(ctx, words, output, serve=serve)
     except _NotTranslated as error:
         return answer(ctx, error.command) if error.command is not None else _failed(ctx, str(error))
     code = write(ctx, yaml, output)
@@ -75,8 +83,38 @@ def _failed(ctx: CommandContext, text: str) -> int:
     return 1
 
 
-async def _translated(ctx: CommandContext, words: Sequence[str], target: str, beside: str = "") -> str:
+async def _translated(
+    ctx: CommandContext, words: Sequence[str], target: str, beside: str = "", serve: bool = False
+) -> str:
     """The YAML for an sbatch command line. ``beside``: the name of the folder that it names, where it needs one."""
+    chain: list[Stage] = []
+    with suppress(CommandError, OSError):
+        script = read_script(ctx, words)
+        chain = await asyncio.to_thread(lambda: stages(parse(script.data.decode("utf-8", "surrogateescape"))))
+    if chain:
+        return await _pipeline(ctx, script.path, chain, target)
+    return await _task(ctx, words, target, beside, serve=serve)
+
+
+async def _pipeline(ctx: CommandContext, path: str, chain: Sequence[Stage], target: str) -> str:
+    """One YAML with a task for each submission of a script that submits others with ``--dependency=afterok``."""
+    file = os.path.basename(path)
+    name = sky_name(file.partition(".")[0], 50)
+    texts = [
+        f"# {one_line(file)} as one pipeline:  sky jobs launch {name}.yaml\n"
+        f"# SkyPilot starts a task when the one before it has succeeded (--dependency=afterok). The nodes of a\n"
+        f"# task go with their files: what the next one reads belongs below a bucket or a volume.\n\nname: {name}\n"
+    ]
+    for number, stage in enumerate(chain, 1):
+        text = await _task(ctx, stage.words, target, f"{name}-{number}.slurmsky", stage.line)
+        texts.append(re.sub(r" as SkyPilot runs it:.*", f", line {stage.line}", text, count=1))
+    return "---\n".join(texts)
+
+
+async def _task(
+    ctx: CommandContext, words: Sequence[str], target: str, beside: str = "", stage: int = 0, serve: bool = False
+) -> str:
+    """The YAML of one task. ``stage``: the line that submits it, in a pipeline."""
     try:
         script = read_script(ctx, words)
         request = options.parse_sbatch(words, script, surroundings(ctx), table(ctx, "sbatch"))
@@ -85,13 +123,18 @@ async def _translated(ctx: CommandContext, words: Sequence[str], target: str, be
     except OSError as error:
         raise _NotTranslated(f"{error.filename or words[-1]}: {error.strerror or 'cannot be read'}") from error
     site, specs = ctx.queue.site, request.components
+    if stage and specs[0].array:
+        why = f"line {stage} submits an array, which a task of a pipeline cannot be: translate its scripts one by one"
+        raise _NotTranslated(why)
     partition = _partition(site, specs[0])
     text = script.data.decode("utf-8", "surrogateescape").replace("\0", "")
     file = os.path.basename(script.path or "script")
     try:
         kept = await asyncio.to_thread(
-            keep, text, specs, site, partition, file=file, arguments=request.argv, folder=ctx.cwd
+            keep, text, specs, site, partition, file=file, arguments=request.argv, folder=ctx.cwd, serve=serve
         )
+        if serve and "service" not in kept.fields:
+            raise _NotTranslated("no server that --serve knows runs in the script on SkyPilot's nodes")
         if not (kept.needs and target):
             return kept.yaml
         return await asyncio.to_thread(_pack, ctx, kept, specs, script, request.argv, target, beside)

@@ -603,3 +603,59 @@ def test_variables_of_the_script_may_begin_as_slurms_do() -> None:
 def test_programs_that_the_user_must_bring_are_named() -> None:
     yaml = keep(script("M=matlab\n$M -r x\nmytool --fast")).yaml
     assert "matlab: licensed software" in yaml and "mytool: no package is known" in yaml
+
+
+# --- what the caller's environment brings
+
+
+def test_inputs_of_a_script_are_required_envs_and_single_ones_are_named() -> None:
+    many = keep(script("python a.py $LR $TARGET $SEED"))
+    assert many.fields["envs"] == {"LR": None, "TARGET": None, "SEED": None}
+    one = keep(script("python a.py $LR"))
+    assert "$LR (line 3): nothing in the script sets it" in one.yaml and "envs" not in one.fields
+
+
+def test_an_environment_that_the_script_makes_is_entered() -> None:
+    body = (
+        "virtualenv $SLURM_TMPDIR/env\nsource $SLURM_TMPDIR/env/bin/activate\npip install --no-index numpy\npython a.py"
+    )
+    found = keep(script(body))
+    assert "source /tmp/env/bin/activate\npip install numpy\npython a.py\n" in found.fields["run"]
+    assert "--no-index (line 5): the wheels" in found.yaml
+
+
+@pytest.mark.parametrize("line", ["mamba activate vis", "E=vis\nconda activate $E"])
+def test_environments_are_created_however_they_are_entered(line: str) -> None:
+    assert "conda env create -n vis" in keep(script(f"{line}\npython a.py")).fields["setup"]
+
+
+def test_programs_below_parallel_are_installed() -> None:
+    assert "apptainer" in keep(script("parallel singularity exec a.sif sh x.sh ::: 1 2")).fields["setup"]
+
+
+def test_variables_that_are_not_slurms_stay_empty() -> None:
+    found = keep(script('[ "$SLURM_JOBTMP" ] && cd $SLURM_JOBTMP\npython a.py'))
+    assert not found.needs and "no variable of Slurm's" in found.yaml
+
+
+def test_long_paths_are_plain_keys() -> None:
+    found = keep(script(f"python a.py --save /ckpts/{'x' * 130}/a/b"))
+    assert "? " not in found.yaml.partition("run:")[0]
+
+
+# --- servers and arrays
+
+
+def test_a_server_becomes_a_service_with_its_health_check() -> None:
+    asked = moving.request(script("vllm serve m --port 8123", "--gpus=1").encode(), "job.sh")
+    source = script("vllm serve m --port 8123", "--gpus=1")
+    fields = export(source, asked.components, SITE, "main", serve=True).fields
+    assert fields["service"] == {"readiness_probe": {"path": "/health", "initial_delay_seconds": 1800}, "replicas": 1}
+    assert fields["resources"]["ports"] == 8123
+    assert "slurmsky translate --serve" in export(source, asked.components, SITE, "main").yaml
+
+
+def test_all_indices_of_an_uneven_array_are_launched() -> None:
+    listed = ",".join(str(index * index) for index in range(1, 31))
+    found = keep(script("python a.py $SLURM_ARRAY_TASK_ID", f"--array={listed},950-955"))
+    assert " 900 $(seq 950 1 955); do" in found.yaml
