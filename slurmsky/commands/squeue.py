@@ -14,7 +14,7 @@ from ..model.states import JobFlag, JobState
 from ..options import help as helps
 from ..options.query import JobId, SqueueQuery, parse_squeue
 from ..report.fields import field_tables
-from ..report.fields.job_fields import StepRow
+from ..report.fields.squeue_fields import StepRow
 from ..report.text import squeue_rows as report
 from ..report.text.units import Scale
 from .common import verbosity

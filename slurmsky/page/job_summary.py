@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..language import signalspec
 from ..model.job import Job, Step
 from ..model.states import JobFlag, JobState
-from ..report.fields import derived, tres_texts
+from ..report.fields import derived, sacct_fields, tres_texts
 from ..report.report_context import ReportContext
 from ..report.text import sacct_rows
 from ..report.text.seff_report import measure
@@ -87,7 +87,7 @@ def kind_of(state: JobState) -> str:
 def life(job: Job, context: ReportContext) -> Life:
     """Summarise a job's record at the context's time."""
     now = context.now
-    ran = sacct_rows.started(job)
+    ran = sacct_fields.started(job)
     start = job.start_time if ran else 0.0
     over = job.state.finished
     # A record without an end time (its node never answered) ends at its start.
@@ -105,7 +105,7 @@ def life(job: Job, context: ReportContext) -> Life:
         eligible=job.eligible_time,
         start=start,
         end=end,
-        waited_s=max(0, sacct_rows.planned_seconds(job, now)),
+        waited_s=max(0, sacct_fields.planned_seconds(job, now)),
         ran_s=max(0.0, end - start - job.suspended_s) if ran else 0.0,
         cpus=job.num_cpus,
         cpu_s=sum(step.usage.user_s + step.usage.system_s for step in measured) if measured else None,

@@ -61,8 +61,10 @@ def test_files_that_a_page_names_exist(name: str) -> None:
 @pytest.mark.parametrize(
     ("file", "name"),
     [
-        ("slurmsky/report/fields/job_fields.py", "def _job_values("),
-        ("slurmsky/report/fields/job_fields.py", "def _step_values("),
+        ("slurmsky/report/fields/squeue_fields.py", "def _job_values("),
+        ("slurmsky/report/fields/squeue_fields.py", "def _step_values("),
+        ("slurmsky/report/fields/sacct_fields.py", "def _texts("),
+        ("slurmsky/report/fields/sacct_fields.py", "OWN_FIELDS = "),
         ("slurmsky/translate/option_support.py", "TASK = "),
         ("slurmsky/engines/base.py", "class Engine("),
         ("slurmsky/commands/sdiag.py", "def main("),

@@ -20,6 +20,8 @@ from ...controller.store.database import Run
 from ...model.job import Job
 from ...options.query import SacctQuery, parse_sacct
 from ...protocol.wire import CommandRequest
+from ...report.fields import sacct_fields
+from ...report.fields.sacct_fields import SacctRow
 from ...report.report_context import ReportContext as Report
 from ...report.text import sacct_rows as report
 from ...report.text.print_fields import Column, Same, TableStyle, Writer, values_of
@@ -36,13 +38,13 @@ class RowForm:
     """Query, columns and report context: how jobs are printed."""
 
     query: SacctQuery
-    columns: Sequence[Column[report.SacctRow]]
+    columns: Sequence[Column[SacctRow]]
     context: Report
 
     @property
     def with_steps(self) -> bool:
         """Whether any output depends on steps."""
-        return not self.query.allocations or any(one.name.lower() in report.STEP_SUMS for one in self.columns)
+        return not self.query.allocations or any(one.name.lower() in sacct_fields.STEP_SUMS for one in self.columns)
 
     @property
     def look(self) -> TableStyle:
@@ -99,12 +101,12 @@ class _Kind:
 
 def _kinds(ctx: CommandContext, query: SacctQuery, context: Report) -> tuple[_Kind, _Kind]:
     """The kinds for rows of jobs and of steps, keyed by the settings that change their text."""
-    fields = report.sacct_fields(context)
+    fields = sacct_fields.sacct_fields(context)
     alike = report.alike(context)
     asked = (query.units, query.noconvert, query.time_format, query.bitstr_len, query.expand_patterns, query.array,
              str(caller_zone(ctx)))  # fmt: skip
 
-    def rows_of(read: Callable[[Job], Iterable[report.SacctRow]]) -> Make:
+    def rows_of(read: Callable[[Job], Iterable[SacctRow]]) -> Make:
         def make(jobs: Sequence[Job], names: Iterable[str]) -> Rows:
             groups = [list(read(job)) for job in jobs]
             rows = [row for group in groups for row in group]
@@ -149,7 +151,7 @@ def lines(ctx: CommandContext, query: SacctQuery, form: RowForm) -> Iterator[str
     names = [column.name.lower() for column in form.columns]
     writers, kept = [Writer(form.columns, form.look) for _ in range(2)], _Pages(ctx, form.with_steps)
 
-    def written(page: CachePage, writer: Writer[report.SacctRow], runs: Sequence[Run]) -> tuple[list[int], list[str]]:
+    def written(page: CachePage, writer: Writer[SacctRow], runs: Sequence[Run]) -> tuple[list[int], list[str]]:
         counts, rows = page.rows(runs)
         return counts, writer.lines([page.cells(name, rows) for name in names], sum(counts))
 

@@ -29,7 +29,7 @@ from ...model.job import Job, Step
 from ...model.spec import INFINITE
 from ...model.states import JobFlag, JobState
 from ...options.query import SacctQuery
-from ...report.text import sacct_rows as report
+from ...report.fields import sacct_fields
 from ..common.caller_settings import find_group, find_user
 from ..common.job_filters import in_partition, one_of
 from ..common.report_settings import midnight
@@ -67,7 +67,7 @@ def where(query: SacctQuery, since: float, until: float) -> Where:
     ]  # fmt: skip
     if query.flags:
         conditions.append(of_the_past(one_holds([_FLAGS[flag] for flag in query.flags if flag in _FLAGS])))
-    if query.associations and report.ASSOCIATION not in query.associations:
+    if query.associations and sacct_fields.ASSOCIATION not in query.associations:
         conditions.append(NOTHING)
     if query.nodelist is not None:
         names = hostlist.expand(query.nodelist)
@@ -113,7 +113,7 @@ def test(query: SacctQuery, now: float) -> Callable[[Job], bool]:
         tests.append(lambda job: bool(flags_of(job) & set(query.flags)))
     if query.associations:
         # The one association's id is what AssocID prints for each job.
-        tests.append(lambda job: report.ASSOCIATION in query.associations)
+        tests.append(lambda job: sacct_fields.ASSOCIATION in query.associations)
     if query.reasons:
         tests.append(lambda job: job.reason in query.reasons)
     if query.nodelist is not None:
@@ -144,7 +144,7 @@ def test(query: SacctQuery, now: float) -> Callable[[Job], bool]:
 
 def flags_of(job: Job) -> set[str]:
     """-F flags: how a job was scheduled, and that its start is known."""
-    if not report.started(job):
+    if not sacct_fields.started(job):
         return {"NotSet"}
     return {"SchedMain" if job.sched_main else "SchedBackfill", "StartReceived"}
 
@@ -155,7 +155,7 @@ def in_state(job: Job, states: frozenset[str], start: float, end: float) -> bool
     Source: as_mysql_jobacct_process.c, _state_time_string; times are whole
     seconds there.
     """
-    began = int(job.start_time) if report.started(job) or JobFlag.REQUEUED in job.flags else 0
+    began = int(job.start_time) if sacct_fields.started(job) or JobFlag.REQUEUED in job.flags else 0
     over = int(job.end_time) if _over(job) else 0
     lasting = set()
     # Only eligible jobs count: a held or dependent job is not pending in this sense.

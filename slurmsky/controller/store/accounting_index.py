@@ -15,7 +15,7 @@ from typing import Any
 from ...model.job import Job
 from ...model.spec import NO_VAL
 from ...model.states import JobState
-from ...report.text.sacct_rows import started
+from ...report.fields.sacct_fields import started
 from ...report.text.spending import Charge
 from ...report.text.utilization import Use
 

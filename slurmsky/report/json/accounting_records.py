@@ -8,8 +8,8 @@ from typing import Optional
 from slurmsky.model.job import Job, Step, Usage
 
 from ..fields import derived, tres_texts
+from ..fields.sacct_fields import KILLED, SacctRow, elapsed, planned_seconds, started
 from ..report_context import ReportContext
-from ..text.sacct_rows import KILLED, SacctRow, elapsed, planned_seconds, started
 from .job_records import Record as Object
 from .job_records import exit_code, number, stamp, states
 

@@ -7,8 +7,8 @@ from slurmsky.model.cluster import PartitionConfig
 from slurmsky.model.job import Node
 
 from ..fields import tres_texts
-from ..fields.node_fields import NodeRow, gres_text, gres_used_text, node_usable, nodes_aiot
 from ..fields.node_state import complete_state
+from ..fields.sinfo_fields import NodeRow, gres_text, gres_used_text, node_usable, nodes_aiot
 from ..report_context import ReportContext
 from ..text.show_nodes import node_tres, partition_tres
 from .job_records import ENDLESS, UNSET, Record, number, stamp

@@ -11,7 +11,7 @@ from slurmsky.model.reservation import Reservation
 from slurmsky.model.spec import INFINITE
 
 from ..fields import derived, tres_texts
-from ..fields.job_fields import step_id_text, step_seconds
+from ..fields.squeue_fields import step_id_text, step_seconds
 from ..report_context import ReportContext
 from ..text.show_reservations import core_ids
 from .job_records import ENDLESS, UNSET, Record, number, stamp, states

@@ -1,43 +1,27 @@
-"""sacct: rows of jobs and their steps, fields, and text.
+"""sacct: rows of jobs and their steps, and text.
 
     columns = sacct_columns("jobid,state", context)
     text = "".join(sacct_pieces(jobs, columns, context, TableStyle(parsable=2)))
 
-Source of every rule: print.c of sacct. A field of jobs only, or of steps only, is None in the other's row.
-
-The module exceeds 400 lines because the values of all fields are one table.
+The values of the fields are in ``fields/sacct_fields.py``. Source: sacct.c and print.c of sacct.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Callable
 
-from slurmsky.model.job import Job, Step
-from slurmsky.model.spec import INFINITE, NO_VAL
-from slurmsky.model.states import JobFlag, JobState
+from slurmsky.model.job import Job
+from slurmsky.model.spec import NO_VAL
 
-from ..fields import derived as facts
-from ..fields import limit_cells, tres_texts
-from ..fields.step_usage import NO_USAGE, shown_usage, usage_fields
+from ..fields.sacct_fields import STEP_ORDER, SacctRow, sacct_fields
+from ..fields.step_usage import NO_USAGE, shown_usage
 from ..report_context import ReportContext
-from .print_fields import DATE, NUMBER, TEXT, Column, PrintField, TableStyle, columns_of, default_format, table_pieces
-from .spending import cost_text
-from .units import MEGA, Clock, amount, cpu_duration, exit_pair, format_minutes, format_seconds
+from .print_fields import Column, TableStyle, columns_of, default_format, table_pieces
 
 DEFAULT = default_format("sacct_fields", "default")
 BRIEF = default_format("sacct_fields", "brief")
 LONG = default_format("sacct_fields", "long")
-
-
-class SacctRow(NamedTuple):
-    """A row of sacct: a job or a step; ``task_id`` is an element of an array's pending rest (--array)."""
-
-    job: Job
-    step: Optional[Step] = None
-    task_id: Optional[int] = None
-    #: The usage that the row shows; sstat shows that of a running step.
-    usage: Any = NO_USAGE
 
 
 def accounting_order(jobs: Iterable[Job]) -> list[Job]:
@@ -68,16 +52,9 @@ def records(
         if job.job_id not in only_steps:
             yield SacctRow(job)
         if not allocations:
-            steps = sorted(job.steps.values(), key=lambda step: _STEP_ORDER.get(step.step_id) or int(step.step_id))
+            steps = sorted(job.steps.values(), key=lambda step: STEP_ORDER.get(step.step_id) or int(step.step_id))
             for step in steps:
                 yield SacctRow(job, step, None, shown_usage(step) if step.state.finished else NO_USAGE)
-
-
-#: ended by a signal that is the exit code of the batch step but not of the job
-KILLED = (JobState.CANCELLED, JobState.TIMEOUT)
-#: AssocID of the queue's only association, that of its user
-ASSOCIATION = "0"
-_STEP_ORDER = {"batch": -3, "extern": -2, "interactive": -1}
 
 
 def sacct_columns(text: str, context: ReportContext) -> list[Column[SacctRow]]:
@@ -109,315 +86,3 @@ def alike(context: ReportContext) -> Callable[[SacctRow], Hashable]:
         return kinds.of(record.job) if record.step is None else kinds.of_step(record.job, record.step)
 
     return kind
-
-
-# --- values ----------------------------------------------------------------------------------------------
-
-
-def job_id(record: SacctRow) -> str:
-    """JobID."""
-    job = record.job
-    if record.task_id is not None:
-        text = "%d_%d" % (job.array_job_id, record.task_id)
-    else:
-        text = facts.job_id_text(job)
-    return text + "." + record.step.step_id if record.step else text
-
-
-def started(job: Job) -> bool:
-    """Whether the job ever had nodes; a planned start does not count."""
-    return bool(job.shares) and job.state is not JobState.PENDING
-
-
-def elapsed(record: SacctRow, now: float) -> int:
-    """Seconds of run time without suspension."""
-    step, job = record.step, record.job
-    if step is not None:
-        end = step.end_time or (job.suspend_time if job.state is JobState.SUSPENDED else 0) or now
-        return max(int(end) - int(step.start_time) - int(step.suspended_s), 0) if step.start_time else 0
-    return facts.run_seconds(job, now) if started(job) else 0
-
-
-def cpus(record: SacctRow) -> int:
-    """Allocated CPUs; for a job that never started, the requested CPUs."""
-    return record.step.cpus if record.step else record.job.num_cpus
-
-
-def held_cpus(record: SacctRow) -> int:
-    """CPUs that CPU time is multiplied by."""
-    return cpus(record) if record.step or started(record.job) else 0
-
-
-def state(record: SacctRow) -> str:
-    """State; for a cancelled job with the user who cancelled it."""
-    shown = record.step or record.job
-    # slurmdbd stores the base state, and of the flags only that a run was requeued.
-    job = record.job
-    requeued = record.step is None and JobFlag.REQUEUED in job.flags
-    word = "REQUEUED" if requeued else (record.step or job).state.name
-    if shown.state is JobState.CANCELLED and shown.cancelled_by is not None:
-        return "%s by %d" % (word, shown.cancelled_by)
-    if record.step is not None and record.job.state is JobState.SUSPENDED and not record.step.state.finished:
-        return "SUSPENDED"
-    return word
-
-
-def _tres_sorted(parts: list[tuple[str, str]]) -> Optional[str]:
-    # sacct sorts by TRES id, scontrol does not (slurmdb_make_tres_string_from_simple)
-    return tres_texts.tres(sorted(parts)) or None
-
-
-def _scaled(parts: list[tuple[str, str]], memory_mib: int, context: ReportContext) -> list[tuple[str, str]]:
-    return [(name, amount(memory_mib, MEGA, context.scale) if name == "mem" else value) for name, value in parts]
-
-
-def _time_limit(record: SacctRow, form: Callable[[int], str]) -> Optional[str]:
-    if record.step is not None:
-        limit = record.step.time_limit_min
-        return None if limit is None or limit == INFINITE else form(limit)
-    job = record.job
-    limit = job.time_limit_min
-    # A held job has not yet received the partition's time limit.
-    held = job.state is JobState.PENDING and not job.priority and job.spec.time_limit_min is None
-    if limit is None or (held and limit == INFINITE):
-        return "Partition_Limit"
-    return "UNLIMITED" if limit == INFINITE else form(limit)
-
-
-def _flags(record: SacctRow) -> Optional[str]:
-    if record.step is not None:
-        return None
-    scheduled = ["SchedMain" if record.job.sched_main else "SchedBackfill"] if started(record.job) else []
-    return ",".join([*scheduled, "StartReceived"])
-
-
-def _start(job: Job, clock: Clock) -> str:
-    if started(job):
-        return clock.text(job.start_time)
-    return "None" if job.state.finished else "Unknown"
-
-
-def planned_seconds(job: Job, now: float) -> int:
-    """Seconds between eligible time and start, or until now."""
-    if not job.eligible_time:
-        return 0
-    end = job.start_time if started(job) else job.end_time if job.state.finished else now
-    return int(end) - int(job.eligible_time)
-
-
-def _of_job(value: Callable[[Job], Optional[str]]) -> Callable[[SacctRow], Optional[str]]:
-    return lambda record: (value(record.job) or None) if record.step is None else None
-
-
-def _spec(name: str) -> Callable[[SacctRow], Optional[str]]:
-    return _of_job(lambda job: getattr(job.spec, name))
-
-
-def _nothing(record: SacctRow) -> None:
-    return None
-
-
-def _cpu(value: Callable[[Step], float]) -> Callable[[SacctRow], Optional[str]]:
-    def text(record: SacctRow) -> Optional[str]:
-        steps = [record.step] if record.step else list(record.job.steps.values())
-        # sstat shows the usage of a running step; the accounting has none yet.
-        return cpu_duration(sum(value(step) for step in steps if step.state.finished))
-
-    return text
-
-
-def _step_path(record: SacctRow, pattern: Callable[[Job], str], context: ReportContext) -> Optional[str]:
-    if record.step is not None:
-        return None
-    text = pattern(record.job)
-    return facts.expand_path(text, record.job) if context.expand_patterns else text or None
-
-
-#: fields that differ between rows of one record class (``kinds``); all other fields are shared
-OWN_FIELDS = frozenset((
-    "comment", "cost", "cputime", "cputimeraw", "dbindex", "elapsed", "elapsedraw", "eligible", "end", "extra",
-    "jobid", "jobidraw", "jobname", "planned", "plannedcpu", "plannedcpuraw", "priority", "start", "stderr", "stdin",
-    "stdout", "submit", "submitline", "suspended", "systemcomment", "systemcpu", "timelimit", "timelimitraw",
-    "totalcpu", "usercpu", "workdir",
-))  # fmt: skip
-
-
-#: fields of a job that sum over its steps
-STEP_SUMS = frozenset(("systemcpu", "totalcpu", "usercpu"))
-
-
-def sacct_fields(context: ReportContext) -> dict[str, PrintField[SacctRow]]:
-    """Fields of sacct by name in lower case."""
-    fields: dict[str, PrintField[SacctRow]] = {}
-    for kind, values in ((TEXT, _texts(context)), (NUMBER, _numbers(context)), (DATE, _dates(context.clock))):
-        fields.update({name: PrintField(kind, value, name not in OWN_FIELDS) for name, value in values.items()})
-    fields.update(usage_fields(context.scale, sacct=True))
-    return fields
-
-
-Values = dict[str, Callable[[SacctRow], Optional[str]]]
-
-
-def _dates(clock: Clock) -> Values:
-    def moment(job_value: Callable[[Job], str], step_value: Callable[[Step], float]) -> Any:
-        return lambda record: clock.text(step_value(record.step)) if record.step else job_value(record.job)
-
-    return {
-        "eligible": moment(lambda job: clock.text(job.eligible_time), lambda step: step.start_time),
-        "end": moment(lambda job: clock.text(job.end_time if job.state.finished else 0), lambda step: step.end_time),
-        "start": moment(lambda job: _start(job, clock), lambda step: step.start_time),
-        "submit": moment(lambda job: clock.text(job.submit_time), lambda step: step.start_time),
-    }
-
-
-def _numbers(context: ReportContext) -> Values:
-    now = context.now
-    count = {"alloccpus": lambda record: str(cpus(record))}
-
-    def time_of(seconds: Callable[[SacctRow], int]) -> Callable[[SacctRow], str]:
-        return lambda record: format_seconds(seconds(record))
-
-    def cpu_seconds(record: SacctRow) -> int:
-        return elapsed(record, now) * held_cpus(record)
-
-    def waited(form: Callable[[int], str], times_cpus: bool) -> Callable[[SacctRow], Optional[str]]:
-        return _of_job(
-            lambda job: form(planned_seconds(job, now) * (tres_texts.requested_cpus(job) if times_cpus else 1))
-        )
-
-    def nodes(record: SacctRow) -> str:
-        if record.step is not None:
-            return str(len(record.step.nodes))
-        job = record.job
-        return str(len(job.shares) if started(job) else facts.min_nodes_asked(job.spec))
-
-    def suspended(record: SacctRow) -> int:
-        job = record.job
-        running = int(now - job.suspend_time) if job.state is JobState.SUSPENDED else 0
-        return int(record.step.suspended_s if record.step else job.suspended_s) + running
-
-    values: Values = {
-        "alloccpus": count["alloccpus"],
-        "associd": lambda record: ASSOCIATION,
-        "consumedenergyraw": lambda record: "0",
-        "cost": _of_job(cost_text),
-        "cputime": time_of(cpu_seconds),
-        "cputimeraw": lambda record: str(cpu_seconds(record)),
-        "dbindex": lambda record: str(record.job.job_id),
-        "elapsed": time_of(lambda record: elapsed(record, now)),
-        "elapsedraw": lambda record: str(elapsed(record, now)),
-        "gid": _of_job(lambda job: str(job.gid)),
-        "ncpus": count["alloccpus"],
-        "nnodes": nodes,
-        "ntasks": lambda record: str(record.step.ntasks) if record.step else None,
-        "planned": waited(format_seconds, False),
-        "plannedcpu": waited(format_seconds, True),
-        "plannedcpuraw": waited(str, True),
-        "priority": _of_job(lambda job: str(job.priority)),
-        "qosraw": _of_job(lambda job: str(limit_cells.number(context.cluster, job.qos))),
-        "reqcpus": lambda record: str(record.step.cpus if record.step else tres_texts.requested_cpus(record.job)),
-        "reservationid": _nothing,
-        "restarts": _of_job(lambda job: str(job.restarts)),
-        "segmentsize": _of_job(lambda job: str(job.spec.segment) if job.spec.segment else None),
-        "suspended": time_of(suspended),
-        "uid": _of_job(lambda job: str(job.uid)),
-        "wckeyid": _of_job(lambda job: "0"),
-    }
-    return values
-
-
-def _texts(context: ReportContext) -> Values:
-    def alloc_tres(record: SacctRow) -> Optional[str]:
-        if record.step is not None:
-            memory = record.step.memory_mib if context.consumes_memory else 0
-            return _tres_sorted(_scaled(tres_texts.step_tres(record.step, context), memory, context))
-        if not started(record.job):
-            return None
-        memory = sum(share.memory_mib for share in record.job.shares)
-        return _tres_sorted(_scaled(tres_texts.allocated(record.job, context), memory, context))
-
-    def node_names(record: SacctRow) -> str:
-        names = record.step.nodes if record.step else record.job.nodes
-        return facts.node_list(names) or "None assigned"
-
-    def nodes_asked(record: SacctRow) -> str:
-        return amount(len(record.step.nodes) if record.step else facts.min_nodes_asked(record.job.spec))
-
-    def req_tres(job: Job) -> Optional[str]:
-        memory_mib = tres_texts.requested_memory_mib(job, context)
-        return _tres_sorted(_scaled(tres_texts.requested(job, context), memory_mib, context))
-
-    def frequency(record: SacctRow) -> str:
-        return "0" if record.step and record.step.step_id in _STEP_ORDER else "Unknown"
-
-    def exit_code(record: SacctRow) -> str:
-        shown = record.step or record.job
-        # The signal of scancel or of the time limit is the exit code of the batch step, not of the job.
-        if record.step is None and record.job.state in KILLED:
-            return "0:0"
-        return exit_pair(shown.exit_code, shown.exit_signal)
-
-    def derived(job: Job) -> str:
-        if job.state is JobState.CANCELLED:
-            return exit_pair(job.derived_exit_code, 0)
-        return exit_pair(job.derived_exit_code, job.derived_exit_signal)
-
-    def raw_id(record: SacctRow) -> str:
-        return "%d.%s" % (record.job.job_id, record.step.step_id) if record.step else str(record.job.job_id)
-
-    return {
-        "account": lambda record: record.job.account or None,
-        "admincomment": _of_job(lambda job: job.admin_comment),
-        "allocnodes": lambda record: str(
-            len(record.step.nodes) if record.step else len(record.job.shares) if started(record.job) else 0
-        ),
-        "alloctres": alloc_tres,
-        "blockid": _nothing,
-        "cluster": lambda record: record.job.cluster,
-        # slurmctld sends the comment to slurmdbd when the job ends.
-        "comment": _of_job(lambda job: job.comment if job.state.finished else ""),
-        "constraints": _spec("constraint"),
-        "consumedenergy": lambda record: "0",
-        "container": lambda record: (record.step.container if record.step else record.job.spec.container) or None,
-        "derivedexitcode": _of_job(derived),
-        "exitcode": exit_code,
-        "extra": _spec("extra"),
-        "failednode": _of_job(lambda job: job.failed_node),
-        "flags": _flags,
-        "group": _of_job(lambda job: job.group),
-        "jobid": job_id,
-        "jobidraw": raw_id,
-        "jobname": lambda record: record.step.name if record.step else record.job.name,
-        "layout": lambda record: (record.step.distribution or "Unknown") if record.step else None,
-        "licenses": _spec("licenses"),
-        "mcslabel": _spec("mcs_label"),
-        "nodelist": node_names,
-        "partition": _of_job(lambda job: job.partition),
-        "qos": _of_job(lambda job: job.qos),
-        "qosreq": _spec("qos"),
-        "reason": _of_job(lambda job: job.blocked_reason or "None"),
-        "reqcpufreq": frequency,
-        "reqcpufreqgov": frequency,
-        "reqcpufreqmax": frequency,
-        "reqcpufreqmin": frequency,
-        "reqmem": _of_job(lambda job: amount(tres_texts.requested_memory_mib(job, context), MEGA, context.scale)),
-        "reqnodes": nodes_asked,
-        "reqreservation": _spec("reservation"),
-        "reqtres": _of_job(req_tres),
-        "reservation": _of_job(lambda job: job.spec.reservation if started(job) else None),
-        "sluid": _nothing,
-        "state": state,
-        "stderr": lambda record: _step_path(record, facts.stderr_pattern, context),
-        "stdin": lambda record: _step_path(record, lambda job: job.stdin, context),
-        "stdout": lambda record: _step_path(record, lambda job: job.stdout, context),
-        "submitline": lambda record: (record.step or record.job).submit_line or None,
-        "systemcomment": _of_job(lambda job: job.system_comment),
-        "systemcpu": _cpu(lambda step: step.usage.system_s),
-        "timelimit": lambda record: _time_limit(record, format_minutes),
-        "timelimitraw": lambda record: _time_limit(record, str),
-        "totalcpu": _cpu(lambda step: step.usage.user_s + step.usage.system_s),
-        "user": _of_job(lambda job: job.user),
-        "usercpu": _cpu(lambda step: step.usage.user_s),
-        "wckey": _spec("wckey"),
-        "workdir": _of_job(lambda job: job.work_dir),
-    }

@@ -16,7 +16,7 @@ from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
 
 from ..fields import derived, tres_texts
-from ..fields.job_fields import step_id_text
+from ..fields.squeue_fields import step_id_text
 from ..report_context import ReportContext
 from .spending import dollars
 from .units import exit_pair, format_seconds, mebibytes, minutes_text, null_if_empty, or_null

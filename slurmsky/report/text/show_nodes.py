@@ -15,8 +15,8 @@ from slurmsky.model.spec import INFINITE
 from slurmsky.model.states import NodeState
 
 from ..fields import tres_texts
-from ..fields.node_fields import gres_text, gres_used_text, oversubscribe
 from ..fields.node_state import complete_state
+from ..fields.sinfo_fields import gres_text, gres_used_text, oversubscribe
 from ..report_context import ReportContext
 from .show_job import record_text
 from .units import format_minutes, mebibytes, null_if_empty

@@ -13,8 +13,8 @@ from slurmsky.model.cluster import PartitionConfig
 from slurmsky.model.job import Node
 from slurmsky.model.states import NodeFlag, NodeState
 
-from ..fields.node_fields import MATCHES, NodeRow, gres_text, gres_used_text, node_fields
 from ..fields.node_state import complete_state, state_number, state_words
+from ..fields.sinfo_fields import MATCHES, NodeRow, gres_text, gres_used_text, node_fields
 from ..report_context import ReportContext
 from .columns import FormatItem, compile_layout, items_of
 from .squeue_rows import host_key, sort_keys

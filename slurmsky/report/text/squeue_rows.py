@@ -17,7 +17,7 @@ from slurmsky.model.spec import INFINITE, NO_VAL
 from slurmsky.model.states import JobState
 
 from ..fields import derived
-from ..fields.job_fields import JobRow, StepRow, job_fields, step_fields
+from ..fields.squeue_fields import JobRow, StepRow, job_fields, step_fields
 from ..report_context import ReportContext
 from .columns import Layout, layout_of
 

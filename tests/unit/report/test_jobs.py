@@ -11,7 +11,7 @@ import pytest
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
-from slurmsky.report.fields.job_fields import row_id
+from slurmsky.report.fields.squeue_fields import row_id
 from slurmsky.report.report_context import ReportContext
 from slurmsky.report.text import squeue_rows as report
 from slurmsky.report.text.units import Clock

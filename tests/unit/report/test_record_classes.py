@@ -11,7 +11,8 @@ import pytest
 from slurmsky.model.job import Job, Step
 from slurmsky.model.spec import JobSpec
 from slurmsky.report import record_classes
-from slurmsky.report.fields.job_fields import job_fields
+from slurmsky.report.fields import sacct_fields
+from slurmsky.report.fields.squeue_fields import job_fields
 from slurmsky.report.json import documents, job_records
 from slurmsky.report.report_context import ReportContext
 from slurmsky.report.text import sacct_rows, show_job, squeue_rows
@@ -103,8 +104,8 @@ def watched(job: Job, seen: set[str]) -> Job:
 def test_shared_values_read_nothing_of_a_jobs_own(fleet: list[Job], context: ReportContext) -> None:
     for job in fleet:
         seen: set[str] = set()
-        record = sacct_rows.SacctRow(watched(job, seen))
-        for name, field in sacct_rows.sacct_fields(context).items():
+        record = sacct_fields.SacctRow(watched(job, seen))
+        for name, field in sacct_fields.sacct_fields(context).items():
             seen.clear()
             field.value(record)
             assert not (field.shared and seen), f"sacct {name} reads {seen}"
