@@ -121,7 +121,7 @@ def folders_setup(site: Site, wants: Wants) -> Iterator[str]:
             '{ $s mkdir -p "$d" && $s chmod 1777 "$d"; }; done'
         )
     for file, role in wants.starts:
-        if is_mounted(file, mounted) or (file.startswith("~") and role != places.PROGRAM):
+        if is_mounted(file, mounted) or (file.startswith("~") and role not in (places.PROGRAM, places.SOFTWARE)):
             continue
         name, home = _word(file), _word(file.rpartition("/")[0])
         if role == places.PROGRAM:

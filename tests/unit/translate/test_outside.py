@@ -62,3 +62,7 @@ def test_a_program_of_another_folder_is_installed_and_linked() -> None:
     found = page("/home/me/apps/nextflow run main.nf")
     assert found.unchanged and "nextflow" in found.task_yaml
     assert 'ln -s "$(command -v nextflow)" /home/me/apps/nextflow' in found.task_yaml
+
+
+def test_a_start_file_in_the_home_folder_exists_on_the_node() -> None:
+    assert "touch ~/bin/gmx/bin/GMXRC" in page("source ~/bin/gmx/bin/GMXRC").task_yaml
