@@ -28,6 +28,7 @@ log = logging.getLogger("slurmsky.controller")
 PLACES = ("/run/lock", "/dev/shm", "/tmp")
 _NAME = re.compile(r"(\d{1,10})-[0-9a-f]{12}")
 _MOST_BYTES = 1 << 16
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PATIENCE_S = 0.02
 _GRUDGE_S = 5.0  # seconds without a further wait for a lock that was not released
 _REWRITE_S = 0.25  # shortest interval between two writes that shrink an entry
@@ -112,10 +113,31 @@ class Ledger:
         if not stat.S_ISDIR(facts.st_mode) or facts.st_mode & 0o1777 != 0o1777:
             raise OSError(errno.EPERM, "not a folder for all users", self.folder)
         self._lock = _opened(os.path.join(self.folder, "lock"), os.O_RDONLY)
-        self._own = _opened(self.path, os.O_RDWR)
-        if os.fstat(self._own).st_uid != self.uid:
-            raise OSError(errno.EPERM, "another user's", self.path)
-        fcntl.flock(self._own, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        self.enter()
+        try:
+            if self._locked:
+                self._remove_dead()
+            self._own = _opened(self.path, os.O_RDWR)
+            if os.fstat(self._own).st_uid != self.uid:
+                raise OSError(errno.EPERM, "another user's", self.path)
+            fcntl.flock(self._own, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        finally:
+            self._unlock()
+
+    def _remove_dead(self) -> None:
+        """Remove entries of this user's killed controllers, which every pass of every controller would read."""
+        for name in os.listdir(self.folder):
+            if _NAME.fullmatch(name) and name.startswith(f"{self.uid}-"):
+                path = os.path.join(self.folder, name)
+                try:
+                    descriptor = os.open(path, _READ)
+                    try:
+                        if not _is_held(descriptor):
+                            os.unlink(path)
+                    finally:
+                        os.close(descriptor)
+                except OSError:
+                    continue  # not one of our controllers
 
     def close(self, held: Held) -> None:
         """Close the ledger; ``held``: resources of jobs that keep running."""
@@ -160,10 +182,13 @@ class Ledger:
             os.ftruncate(self._own, 0)
             os.pwrite(self._own, data, 0)
             self._written, self._written_at, current = held, now, True
+        self._unlock()
+        return current
+
+    def _unlock(self) -> None:
         if self._locked:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
             self._locked = False
-        return current
 
     def _covers(self, held: Held) -> bool:
         known = self._written
@@ -178,8 +203,6 @@ class Ledger:
         """Resources that other users hold, and those that this user's other controllers hold."""
         theirs, ours = NOTHING, NOTHING
         for name, held in self._entries():
-            if held == NOTHING:
-                continue
             if name.startswith(f"{self.uid}-"):
                 ours += held
             else:
@@ -187,6 +210,7 @@ class Ledger:
         return theirs, ours
 
     def _entries(self) -> Iterator[tuple[str, Held]]:
+        """The entries that count and hold something. A lock is tried last: it costs most."""
         changed = os.stat(self.folder).st_mtime_ns
         if changed != self._listed[0]:
             own = os.path.basename(self.path)
@@ -199,15 +223,14 @@ class Ledger:
             try:
                 descriptor = self._files.get(name, -1)
                 if descriptor < 0:
-                    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-                    descriptor = self._files[name] = os.open(os.path.join(self.folder, name), flags)
+                    descriptor = self._files[name] = os.open(os.path.join(self.folder, name), _READ)
                 facts = os.fstat(descriptor)
-                if not stat.S_ISREG(facts.st_mode) or facts.st_uid != int(name.partition("-")[0]):
-                    continue
-                if _is_held(descriptor):
-                    yield name, _parsed(os.pread(descriptor, _MOST_BYTES, 0))
-                elif facts.st_nlink == 0:
+                if facts.st_nlink == 0:
                     os.close(self._files.pop(name))  # the file was removed and created again
+                elif stat.S_ISREG(facts.st_mode) and facts.st_size and facts.st_uid == int(name.partition("-")[0]):
+                    held = _parsed(os.pread(descriptor, _MOST_BYTES, 0))
+                    if held != NOTHING and _is_held(descriptor):
+                        yield name, held
             except (OSError, ValueError):
                 continue  # not one of our controllers
 

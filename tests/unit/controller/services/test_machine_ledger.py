@@ -99,6 +99,16 @@ def test_further_controllers_of_one_user_are_distinguished(folder: str, mine: Le
     assert mine.others() == (NOTHING, NOTHING)
 
 
+def test_entries_of_killed_controllers_are_removed_by_the_next_controller(folder: str, mine: Ledger) -> None:
+    with another(folder, SOME, os.geteuid(), "/home/killed"), another(folder, SOME, os.geteuid(), "/home/alive"):
+        pass
+    assert len(os.listdir(folder)) == 4
+    with another(folder, SOME, os.geteuid(), "/home/next"):
+        assert sorted(os.listdir(folder)) == sorted(["lock", *(os.path.basename(entry.path) for entry in
+                                                               (mine, Ledger("/home/next", folder)))])  # fmt: skip
+        assert mine.others() == (NOTHING, SOME)
+
+
 @as_root
 @pytest.mark.parametrize(
     "data", [b"", b"x", b"[]", b"{}", b'{"cpus":"a"}', b'{"cpus":1,"memory_mib":0,"gpus":5}', b"[" * 99999, b"\xff"]
