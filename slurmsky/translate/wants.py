@@ -11,8 +11,6 @@ from functools import lru_cache
 from ..language import modulelines
 from ..options.getopt import split
 from ..options.table import load
-from ..site.modules import find
-from ..site.record import Site
 from . import mountpoints, places
 from .idiomtables import LAUNCHERS
 from .images import of_steps
@@ -282,11 +280,3 @@ def _folders(used: tuple[places.Place, ...]) -> Iterator[str]:
         folder = known.rpartition("/")[0] or mountpoints.mount_of(place.text)
         if not folder.startswith("~") and folder not in ("", "/"):
             yield folder
-
-
-def images_of_modules(site: Site, names: tuple[str, ...]) -> Iterator[str]:
-    """Images that the module map has for a script's modules."""
-    for name in names:
-        module = find(site, name)
-        if module is not None and module.image:
-            yield module.image
