@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from .policy import AccountConfig, QosConfig
+from .policy import AccountConfig, QosConfig, UserAssociation
 from .spec import INFINITE
 
 
@@ -99,6 +99,7 @@ class ClusterConfig:
     parameters: tuple[tuple[str, str], ...] = ()  # further slurm.conf parameters shown by scontrol show config
     qos: tuple[QosConfig, ...] = ()  # () = any name is accepted and has no effect
     accounts: tuple[AccountConfig, ...] = ()  # () = accounts have no limits
+    associations: tuple[UserAssociation, ...] = ()  # those with settings of their own
     #: no configuration describes the cluster: any name is accepted, and a job gets as many and as large nodes as it
     #: requests
     open: bool = False
@@ -118,6 +119,15 @@ class ClusterConfig:
             if partition.name == name:
                 return partition
         return None
+
+    def lineage(self, account: str) -> list[AccountConfig]:
+        """The account and those above it, as far as they are described."""
+        known = {one.name: one for one in self.accounts}
+        found: list[AccountConfig] = []
+        while account in known and known[account] not in found:
+            found.append(known[account])
+            account = known[account].parent
+        return found
 
     @property
     def default_partition(self) -> Optional[PartitionConfig]:

@@ -40,6 +40,11 @@ class QosConfig:
     description: str = ""
     priority: int = 0  # jobs with a higher value are scheduled first
     flags: tuple[str, ...] = ()  # of QOS_FLAGS
+    # Shown, without effect, as under PreemptType=preempt/none and PriorityType=priority/basic.
+    preempt: tuple[str, ...] = ()
+    preempt_mode: str = "cluster"
+    grace_time_s: int = 0
+    usage_factor: float = 1.0
     limits: Limits = Limits()
 
 
@@ -52,6 +57,19 @@ class AccountConfig:
     default: bool = False  # the account of jobs that name no account
     qos: tuple[str, ...] = ()
     default_qos: str = ""
+    organization: str = ""
+    parent: str = "root"
+    fair_share: Optional[int] = 1  # shown, without effect, as under PriorityType=priority/basic; None: the parent's
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True)
+class UserAssociation:
+    """A user's association in an account. Its limits of jobs override those of the account."""
+
+    account: str
+    user: str
+    fair_share: Optional[int] = 1
     limits: Limits = Limits()
 
 

@@ -20,7 +20,9 @@ def records(ctx: CommandContext, style: str = "") -> Records:
         host=ctx.queue.host,
         user=user,
         # A job is charged to the user's default account unless it names an account that the site lists.
-        accounts=tuple(dict.fromkeys((user, *job_table.accounts))),
+        accounts=tuple(dict.fromkeys((*job_table.overrides.users.get(user, ()), user, *job_table.accounts))),
         nodes=tuple(job_table.nodes.values()),
+        users={name: tuple(names) for name, names in job_table.overrides.users.items() if name != user},
+        admin_levels=job_table.overrides.admin_levels,
         clock=Clock(ctx.queue.clock(), caller_zone(ctx), style or "standard"),
     )

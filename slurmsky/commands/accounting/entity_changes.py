@@ -11,11 +11,12 @@ from ...controller.command_context import CommandContext
 from ...controller.jobs.transitions import correct_derived_exit
 from ...controller.store.account_overrides import Overrides
 from ...language.key_values import parse
-from ...model.policy import AccountConfig, QosConfig
+from ...model.policy import AccountConfig, QosConfig, UserAssociation
 from ...report.text.units import Clock
 from ..common.caller_settings import find_user
 from ..common.report_settings import caller_zone
-from .entity_options import IDLE, ChangeOptions, ChangeRefused, account, qos
+from .account_view import records
+from .entity_options import ChangeOptions, ChangeRefused, account, association, qos
 
 
 def run(ctx: CommandContext, verb: str, what: str, words: Sequence[str]) -> int:
@@ -69,6 +70,8 @@ class _Change:
                 self.names += given.unquoted.split(",")
             else:
                 (self.set if setting else self.where).add(given)
+        asked = self.where.take("cluster", "clusters")
+        self.elsewhere = "" if asked in (None, self.cluster) else asked  # the cluster meant, if it is another one
 
     @property
     def cluster(self) -> str:
@@ -91,6 +94,7 @@ def _add_accounts(change: _Change) -> None:
     new = [name for name in change.names if name not in known]
     if not change.names:
         raise ChangeRefused(" Need name of account to add.")
+    _check_cluster(change)
     if not new:
         change.lines, change.code = ["Nothing new added."], 1
         return
@@ -115,6 +119,9 @@ def _add_accounts(change: _Change) -> None:
 def _modify_accounts(change: _Change) -> None:
     known = _accounts(change)
     names = _names_to_modify(change, known)
+    parent = change.set.get("parent", "root")
+    if parent not in known:
+        raise ChangeRefused(f" Parent Account {parent} doesn't exist.")
     changed = {name: account(known[name], change.set, _all_qos(change)) for name in names}
     change.overrides().accounts.update(changed)
     change.commit()
@@ -126,11 +133,17 @@ def _modify_accounts(change: _Change) -> None:
                          *(f" C = {change.cluster:<10.10} A = {name} of root" for name in names)]  # fmt: skip
 
 
+def _check_cluster(change: _Change) -> None:
+    if change.elsewhere:
+        raise ChangeRefused(f" This cluster '{change.elsewhere}' doesn't exist.",
+                            "        Contact your admin to add it to accounting.")  # fmt: skip
+
+
 def _names_to_modify(change: _Change, known: Collection[str]) -> list[str]:
     """The known entities that a request names, or all of them where it names none. Raises ChangeRefused."""
     if not change.set:
         raise ChangeRefused(" You didn't give me anything to set")
-    names = [name for name in change.names or known if name in known]
+    names = [name for name in change.names or known if name in known and not change.elsewhere]
     if not names:
         raise ChangeRefused(" Nothing modified")
     return names
@@ -152,6 +165,7 @@ def _delete_accounts(change: _Change) -> None:
     for name in names:
         overrides.accounts.pop(name, None)
         overrides.deleted_accounts.add(name)
+        _forget_associations(overrides, lambda one, name=name: one.account == name)  # type: ignore[misc]
         for accounts in overrides.users.values():
             if name in accounts:
                 accounts.remove(name)
@@ -175,7 +189,7 @@ def _add_qos(change: _Change) -> None:
     words = change.where.joined(change.set)
     overrides = change.overrides()
     for name in new:
-        overrides.qos[name] = qos(QosConfig(name, name), words)
+        overrides.qos[name] = qos(QosConfig(name, name), words, known)
         overrides.deleted_qos.discard(name)
     change.commit()
     settings = [f" {key:<14} = {value}" for key, value in words.items()]
@@ -186,7 +200,7 @@ def _add_qos(change: _Change) -> None:
 def _modify_qos(change: _Change) -> None:
     known = _all_qos(change)
     names = _names_to_modify(change, known)
-    change.overrides().qos.update({name: qos(known[name], change.set) for name in names})
+    change.overrides().qos.update({name: qos(known[name], change.set, known) for name in names})
     change.commit()
     change.lines = ["Modified qos...", *(f" {name}" for name in names)]
 
@@ -205,28 +219,47 @@ def _delete_qos(change: _Change) -> None:
 
 
 def _asked_accounts(change: _Change) -> list[str]:
-    text = next((change.where[key] for key in ("account", "accounts", "acct") if key in change.where), "")
-    return [name for name in text.split(",") if name]
+    text = change.where.take("account", "accounts", "acct", "acctname")
+    return [name for name in (text or "").split(",") if name]
+
+
+def _forget_associations(overrides: Overrides, meant: Callable[[UserAssociation], bool]) -> None:
+    overrides.associations = {key: one for key, one in overrides.associations.items() if not meant(one)}
+
+
+def _change_association(change: _Change, account_name: str, user: str, words: ChangeOptions) -> None:
+    """Change what an association sets for itself. Raises ChangeRefused."""
+    key = f"{account_name}/{user}"
+    known = change.overrides().associations
+    known[key] = association(known.get(key, UserAssociation(account_name, user)), words)
 
 
 def _add_users(change: _Change) -> None:
     wanted, known = _asked_accounts(change), _accounts(change)
     if not wanted:
         raise ChangeRefused(" Need name of account(s) to add the user to.")
+    _check_cluster(change)
     for name in wanted:
         if name not in known:
             raise ChangeRefused(f" This account '{name}' doesn't exist.",
                                 "        Contact your admin to add this account.",
                           " No associations or wckeys created.")  # fmt: skip
+    words = change.where.joined(change.set)
+    default, level = words.take("defaultaccount", "defaultaccounts"), _admin_level(words)
+    association(UserAssociation("", ""), words)  # refuses before anything changes
     overrides, added = change.overrides(), []
     for user in change.names:
         if find_user(user) is None:
             change.lines.append(f"There is no uid for user '{user}'")
-        have = overrides.users.setdefault(user, [])
-        for name in wanted:
+        # root has an account of its own, which remains its default.
+        have = overrides.users.setdefault(user, ["root"] if user == "root" else [])
+        for name in sorted(wanted, key=lambda name: name != default):
             if name not in have:
                 have.append(name)
+                _change_association(change, name, user, words)
                 added.append(f" U = {user:<9.9} A = {name:<10.10} C = {change.cluster:<10.10}")
+        if level:
+            overrides.admin_levels[user] = level
     if not added:
         change.lines, change.code = ["Nothing new added."], 1
         return
@@ -234,21 +267,48 @@ def _add_users(change: _Change) -> None:
     change.lines += ["Associations =", *added, "Non Default Settings"]
 
 
+def _admin_level(words: ChangeOptions) -> str:
+    """The level that AdminLevel= names; "" without the option. Raises ChangeRefused."""
+    text = words.take("adminlevel")
+    if text is None:
+        return ""
+    levels = ("None", "Operator", "Administrator")
+    found = next((level for level in levels if text and level.lower().startswith(text.lower())), "")
+    if not found:
+        raise ChangeRefused(" Nothing modified")
+    return found
+
+
 def _modify_users(change: _Change) -> None:
     if not change.names or not change.set:
         raise ChangeRefused(" Nothing modified")
-    default = change.set.get("defaultaccount")
+    default, level = change.set.take("defaultaccount", "defaultaccounts"), _admin_level(change.set)
+    if default is not None and default not in _accounts(change):
+        raise ChangeRefused(f" This account '{default}' doesn't exist.")
+    wanted, other = _asked_accounts(change), change.where.take("partition", "partitions")
+    meant = [one for one in records(change.ctx).associations() if one.user in change.names]
+    meant = [one for one in meant if not wanted or one.account in wanted]
+    if not meant or other or change.elsewhere:
+        raise ChangeRefused(" Nothing modified")
     overrides = change.overrides()
-    for user in change.names:
-        have = overrides.users.setdefault(user, [])
+    users = list(dict.fromkeys(one.user for one in meant))
+    if change.set:
+        association(UserAssociation("", ""), change.set)  # refuses before anything changes
+        for one in meant:
+            _change_association(change, one.account, one.user, change.set)
+    for user in users:
         if default is not None:
-            if default not in _accounts(change):
-                raise ChangeRefused(f" This account '{default}' doesn't exist.")
+            have = overrides.users.get(user, [])
             overrides.users[user] = [default, *(name for name in have if name != default)]
-    if change.set.keys() - set(IDLE):
-        raise ChangeRefused(" Limits are of accounts and QOS here: a queue has one user.")
+        if level:
+            overrides.admin_levels[user] = level
+    if default is not None or level:
+        change.lines = ["Modified users...", *(f" {user}" for user in users)]
+    if change.set:
+        change.lines += ["Modified user associations...",
+                         *(f" C = {change.cluster:<10.10} A = {one.account:<20.20} U = {one.user:<9.9}"
+                           for one in meant)]  # fmt: skip
     change.commit()
-    change.lines = ["Modified users...", *(f" {user}" for user in change.names)]
 
 
 def _delete_users(change: _Change) -> None:
@@ -258,6 +318,7 @@ def _delete_users(change: _Change) -> None:
         for name in list(overrides.users.get(user, ())):
             if not wanted or name in wanted:
                 overrides.users[user].remove(name)
+                _forget_associations(overrides, lambda one, at=(name, user): (one.account, one.user) == at)  # type: ignore[misc]
                 gone.append(f" C = {change.cluster:<10.10} A = {name:<10.10} U = {user:<9.9}")
         if not overrides.users.get(user):
             overrides.users.pop(user, None)

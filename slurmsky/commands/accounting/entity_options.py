@@ -6,13 +6,13 @@ slurmdb_combine_tres_strings).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ...language import tres
 from ...language.key_values import Given, Key, KeyTable
-from ...model.policy import QOS_FLAGS, AccountConfig, Limits, QosConfig
+from ...model.policy import QOS_FLAGS, AccountConfig, Limits, QosConfig, UserAssociation
 from ...site import schema
 
 #: sacctmgr's names of limits in lower case, and the matching keys of the site file
@@ -32,9 +32,7 @@ _QOS = {
     "maxtresperaccount": "max_tres_per_account", "maxtrespa": "max_tres_per_account",
     "mintres": "min_tres", "mintresperjob": "min_tres",
 }  # fmt: skip
-#: options that are accepted without effect: there is one cluster, and no fair share
-IDLE = ("cluster", "clusters", "fairshare", "share", "organization", "parent", "adminlevel", "defaultaccount",
-         "defaultaccounts", "partition", "partitions", "rawusage", "usagefactor", "format")  # fmt: skip
+_PREEMPT_MODES = ("cluster", "off", "cancel", "gang", "requeue", "suspend")
 #: names of numbers in sacctmgr's messages
 _SPELLED = {
     name.lower(): name for name in ("GrpJobs", "GrpSubmitJobs", "MaxJobs", "MaxSubmitJobs", "MaxWall", "Priority")
@@ -56,6 +54,12 @@ class ChangeOptions(dict[str, str]):
         self[given.name.lower()] = given.unquoted
         self.words.append(given.word)
 
+    def take(self, *names: str) -> str | None:
+        """Remove options, and return the value of the first of them that is given."""
+        self.words = [word for word in self.words if word.partition("=")[0].lower() not in names]
+        found = [self.pop(name) for name in names if name in self]
+        return found[0] if found else None
+
     def joined(self, others: ChangeOptions) -> ChangeOptions:
         """These options and others, which take precedence."""
         both = ChangeOptions()
@@ -68,7 +72,7 @@ class ChangeOptions(dict[str, str]):
 class _Old:
     """A record before its change, and the names of all QOS."""
 
-    record: AccountConfig | QosConfig
+    record: AccountConfig | QosConfig | UserAssociation
     known_qos: Collection[str] = ()
 
 
@@ -77,9 +81,14 @@ def account(one: AccountConfig, words: ChangeOptions, known_qos: Collection[str]
     return replace(one, **ACCOUNT_KEYS.read(_Old(one, known_qos), words.words))
 
 
-def qos(one: QosConfig, words: ChangeOptions) -> QosConfig:
+def association(one: UserAssociation, words: ChangeOptions) -> UserAssociation:
+    """A user's association with the requested changes. Raises ChangeRefused."""
+    return replace(one, **USER_KEYS.read(_Old(one), words.words))
+
+
+def qos(one: QosConfig, words: ChangeOptions, known_qos: Collection[str] = ()) -> QosConfig:
     """A QOS with the requested changes. Raises ChangeRefused."""
-    return replace(one, **QOS_KEYS.read(_Old(one), words.words))
+    return replace(one, **QOS_KEYS.read(_Old(one, known_qos), words.words))
 
 
 def _refused(given: Given, *first: str) -> ChangeRefused:
@@ -118,12 +127,52 @@ def _default_qos(old: _Old, given: Given) -> str:
     return "" if name == "-1" else name
 
 
-def _priority(old: _Old, given: Given) -> int:
-    text = given.unquoted
+def _number(name: str, none: float, kind: Callable[[str], float] = int) -> Callable[[_Old, Given], float]:
+    """The reader of a number of a QOS; -1 restores the default."""
+
+    def read(old: _Old, given: Given) -> float:
+        text = given.unquoted
+        if text == "-1":
+            return none
+        if not text.replace(".", "", 0 if kind is int else 1).isdecimal():
+            raise ChangeRefused(f"sacctmgr: error: Invalid value for {name} ({text})",
+                                " You didn't give me anything to set")  # fmt: skip
+        return kind(text)
+
+    return read
+
+
+def _fair_share(old: _Old, given: Given) -> int | None:
+    text = given.unquoted.lower()
+    if text == "parent":
+        return None
     if not text.isdecimal() and text != "-1":
-        raise ChangeRefused(f"sacctmgr: error: Invalid value for Priority ({text})",
-                            " You didn't give me anything to set")  # fmt: skip
-    return max(int(text), 0)
+        raise _refused(given, f"sacctmgr: error: Invalid value for FairShare ({given.unquoted})")
+    return abs(int(text))
+
+
+def _preempt(old: _Old, given: Given) -> tuple[str, ...]:
+    text = _signed(given)
+    for word in text.split(","):
+        if word.lstrip("+-") not in ("", *old.known_qos):
+            raise ChangeRefused(f"sacctmgr: error: You gave a bad qos '{word.lstrip('+-')}'. "
+                                f"Valid QOS's are {','.join(old.known_qos)}")  # fmt: skip
+    found = _edited(_before(old, given, "preempt"), text)
+    if getattr(old.record, "name", "") in found:
+        raise ChangeRefused("sacctmgr: error: QOS Preemption loop detected",
+                            " Error with request: QOS Preemption loop detected")  # fmt: skip
+    return found
+
+
+def _preempt_mode(old: _Old, given: Given) -> str:
+    mode = given.unquoted.lower()
+    if mode not in _PREEMPT_MODES:
+        raise ChangeRefused(f" Bad Preempt Mode given: {given.word}")
+    return mode
+
+
+def _text(old: _Old, given: Given) -> str:
+    return given.unquoted
 
 
 def _edited(old: tuple[str, ...], text: str, all_names: Collection[str] = ()) -> tuple[str, ...]:
@@ -199,22 +248,25 @@ def _complaint(given: Given, limit: str) -> list[str]:
     return [f"sacctmgr: error: Invalid value for {_SPELLED.get(given.key, given.key)} ({text})"]
 
 
-def _key_table(
-    names: Mapping[str, str], table: Mapping[str, schema.SiteKey], *more: Key[_Old], idle: Sequence[str] = ()
-) -> KeyTable[_Old]:
-    """The keys of an entity, which sacctmgr's users write in full: limits, other fields, and keys without effect."""
+def _key_table(names: Mapping[str, str], table: Mapping[str, schema.SiteKey], *more: Key[_Old]) -> KeyTable[_Old]:
+    """The keys of an entity, which sacctmgr's users write in full: limits and other fields."""
     keys = [Key(name, len(name), "limits", _limit(site, table[site])) for name, site in names.items()]
-    keys += [Key("description", len("description"), "description", lambda old, given: given.unquoted), *more]
-    keys += [Key(name, len(name), "", lambda old, given: {}) for name in (*IDLE, "descriptions", "withassoc", *idle)]
-    return KeyTable(keys, lambda word, rest: Given(word, word, ""), _unknown)
+    return KeyTable([*keys, *more], lambda word, rest: Given(word, word, ""), _unknown)
 
 
+_DESCRIPTION = (Key("description", 11, "description", _text), Key("descriptions", 12, "description", _text))
+_SHARES = (Key("fairshare", 9, "fair_share", _fair_share), Key("share", 5, "fair_share", _fair_share))
+USER_KEYS = _key_table(_ACCOUNT, schema.ACCOUNT_LIMITS, *_SHARES)
 ACCOUNT_KEYS = _key_table(
-    _ACCOUNT, schema.ACCOUNT_LIMITS,
+    _ACCOUNT, schema.ACCOUNT_LIMITS, *_DESCRIPTION, *_SHARES,
+    Key("organization", 12, "organization", _text), Key("parent", 6, "parent", _text),
     Key("qos", 3, "qos", _qos_list), Key("qoslevel", 8, "qos", _qos_list),
     Key("defaultqos", 10, "default_qos", _default_qos),
 )  # fmt: skip
 QOS_KEYS = _key_table(
-    _QOS, schema.QOS_LIMITS, Key("flags", 5, "flags", _flags), Key("priority", 8, "priority", _priority),
-    idle=("preempt", "preemptmode", "gracetime"),
+    _QOS, schema.QOS_LIMITS, *_DESCRIPTION, Key("flags", 5, "flags", _flags),
+    Key("priority", 8, "priority", _number("Priority", 0)),
+    Key("gracetime", 9, "grace_time_s", _number("GraceTime", 0)),
+    Key("usagefactor", 11, "usage_factor", _number("UsageFactor", 1.0, float)),
+    Key("preempt", 7, "preempt", _preempt), Key("preemptmode", 11, "preempt_mode", _preempt_mode),
 )  # fmt: skip

@@ -58,7 +58,7 @@ def limit_in(job_table: JobTable, job: Job, partition: PartitionConfig) -> int |
     limit = time_limit(job.spec, partition)
     if job.spec.time_limit_min is not None:
         return limit
-    wall = job_table.policy.wall(job.qos, job.account, partition)
+    wall = job_table.policy.wall(job, partition)
     return wall if limit is None else min(limit, wall)
 
 
@@ -248,11 +248,13 @@ def account_of(job_table: JobTable, spec: JobSpec, who: Submitter) -> str:
 
     Raises SlurmError where the site describes its accounts and the requested account is none of them.
     """
+    users = job_table.overrides.users.get(who.user)
+    default = users[0] if users else who.account
     if job_table.policy.accounts:
-        return job_table.policy.account_of(spec.account, who.account)
+        return job_table.policy.account_of(spec.account, default)
     if spec.account and (not job_table.accounts or spec.account in job_table.accounts):
         return spec.account
-    return who.account
+    return default
 
 
 def _canonical(spec: JobSpec) -> JobSpec:

@@ -13,82 +13,31 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from ...language import licenses, tres
+from ...language import licenses
 from ...model.allocation import NodeShare
 from ...model.cluster import ClusterConfig, PartitionConfig
 from ...model.job import Job
 from ...model.policy import NORMAL, AccountConfig, Limits, Tres
 from ...model.spec import INFINITE, JobSpec
 from ..slurm_errors import Errno, SlurmError
+from .limit_reasons import EVER, KINDS, RUNNING, SHARED, SIZES, SUBMITTED, WALL
 
 Word = TypeVar("Word")
-_KINDS = (*tres.ORDER, "gres", "license")
-
-#: limits of sizes in the order of the checks: field -> reasons for a QOS, reasons for an account; by _KINDS
-SIZES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "grp_tres": (
-        ("QOSGrpCpuLimit", "QOSGrpMemLimit", "QOSGrpNodeLimit", "QOSGrpGRES", "QOSGrpLicense"),
-        ("AssocGrpCpuLimit", "AssocGrpMemLimit", "AssocGrpNodeLimit", "AssocGrpGRES", "AssocGrpLicense"),
-    ),
-    "max_tres_mins": (
-        ("QOSMaxCpuMinutesPerJobLimit", "QOSMaxMemoryMinutesPerJob", "QOSMaxNodeMinutesPerJob",
-         "QOSMaxGRESMinutesPerJob", "QOSMaxLicenseMinutesPerJob"),
-        ("AssocMaxCpuMinutesPerJobLimit", "AssocMaxMemMinutesPerJob", "AssocMaxNodeMinutesPerJob",
-         "AssocMaxGRESMinutesPerJob", "AssocMaxLicenseMinutesPerJob"),
-    ),
-    "max_tres": (
-        ("QOSMaxCpuPerJobLimit", "QOSMaxMemoryPerJob", "QOSMaxNodePerJobLimit", "QOSMaxGRESPerJob",
-         "QOSMaxLicensePerJob"),
-        ("AssocMaxCpuPerJobLimit", "AssocMaxMemPerJob", "AssocMaxNodePerJobLimit", "AssocMaxGRESPerJob",
-         "AssocMaxLicensePerJob"),
-    ),
-    "max_tres_per_node": (
-        ("QOSMaxCpuPerNode", "QOSMaxMemoryPerNode", "", "QOSMaxGRESPerNode", ""),
-        ("AssocMaxCpuPerNode", "AssocMaxMemPerNode", "", "AssocMaxGRESPerNode", ""),
-    ),
-    "min_tres": (("QOSMinCpuNotSatisfied", "QOSMinMemory", "QOSMinNode", "QOSMinGRES", "QOSMinLicense"), ()),
-    "max_tres_per_account": (
-        ("MaxCpuPerAccount", "MaxMemoryPerAccount", "MaxNodePerAccount", "MaxGRESPerAccount", "MaxLicensePerAccount"),
-        (),
-    ),
-    "max_tres_per_user": (
-        ("QOSMaxCpuPerUserLimit", "QOSMaxMemoryPerUser", "QOSMaxNodePerUserLimit", "QOSMaxGRESPerUser",
-         "QOSMaxLicensePerUser"),
-        (),
-    ),
-}  # fmt: skip
-#: limits of numbers: field -> whose jobs are counted, reason for a QOS, for an account
-RUNNING = {
-    "grp_jobs": ("", "QOSGrpJobsLimit", "AssocGrpJobsLimit"),
-    "max_jobs_per_account": ("account", "MaxJobsPerAccount", ""),
-    "max_jobs_per_user": ("user", "QOSMaxJobsPerUserLimit", "AssocMaxJobsLimit"),
-}
-SUBMITTED = {
-    "grp_submit_jobs": ("", "QOSGrpSubmitJobsLimit", "AssocGrpSubmitJobsLimit"),
-    "max_submit_jobs_per_account": ("account", "MaxSubmitJobsPerAccount", ""),
-    "max_submit_jobs_per_user": ("user", "QOSMaxSubmitJobPerUserLimit", "AssocMaxSubmitJobLimit"),
-}
-WALL = ("QOSMaxWallDurationPerJobLimit", "AssocMaxWallDurationPerJobLimit")
-#: limits of a sum of jobs, and whose jobs are summed; the other limits concern one job
-_SHARED = {"grp_tres": "", "max_tres_per_account": "account", "max_tres_per_user": "user"}
-#: limits that a job can exceed however long it waits: DenyOnLimit checks these
-_EVER = ("grp_tres", "max_tres_mins", "max_tres", "max_tres_per_node", "min_tres", "max_tres_per_account",
-         "max_tres_per_user")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class LimitSource:
-    """A QOS or an account that sets limits. ``open``: the fields that no earlier QOS has set."""
+    """A QOS, an account or a user's association that sets limits. ``open``: the fields that no earlier one has set."""
 
-    kind: str  # qos | account
+    kind: str  # qos | account | user; the name of a user's association is "account/user"
     name: str
     limits: Limits
     deny: bool = False
     open: frozenset[str] = frozenset()
 
     def word(self, pair: Sequence[Word]) -> Word:
-        """The reason of a QOS, or that of an account."""
-        return pair[self.kind == "account"]
+        """The reason of a QOS, or that of an association."""
+        return pair[self.kind != "qos"]
 
     def has(self, name: str) -> bool:
         return name in self.open and getattr(self.limits, name) not in (None, ())
@@ -112,6 +61,7 @@ class Over:
 
 
 _FIELDS = tuple(Limits.__dataclass_fields__)
+_GROUP = frozenset(name for name in _FIELDS if name.startswith("grp_"))
 
 
 @dataclass
@@ -152,10 +102,11 @@ class Policy:
         self.running = running
         self.qos = {one.name: one for one in cluster.qos}
         self.accounts = {one.name: one for one in cluster.accounts}
-        self.active = bool(self.qos or self.accounts)
+        self.associations = {f"{one.account}/{one.user}": one for one in cluster.associations}
+        self.active = bool(self.qos or self.accounts or self.associations)
         self._used: dict[_Key, _Used] | None = None
         self._planned: list[tuple[Job, list[NodeShare]]] = []  # jobs that count as running in a trial
-        self._sources: dict[tuple[str, str, str], list[LimitSource]] = {}
+        self._sources: dict[tuple[str, str, str, str], list[LimitSource]] = {}
 
     # --- the QOS and the account of a job
 
@@ -185,21 +136,21 @@ class Policy:
         """The priority of its QOS."""
         return self.qos[job.qos].priority if job.qos in self.qos else 0
 
-    def wall(self, qos: str, account: str, partition: PartitionConfig) -> int:
+    def wall(self, job: Job, partition: PartitionConfig) -> int:
         """The longest time limit in minutes, or INFINITE; a job without a limit gets this limit."""
-        walls = [one.limits.max_wall_min for one in self.sources(qos, account, partition) if one.has("max_wall_min")]
+        walls = [one.limits.max_wall_min for one in self.sources(job, partition) if one.has("max_wall_min")]
         return min((wall for wall in walls if wall is not None), default=INFINITE)
 
-    def sources(self, qos: str, account: str, partition: PartitionConfig) -> list[LimitSource]:
+    def sources(self, job: Job, partition: PartitionConfig) -> list[LimitSource]:
         """The sources whose limits apply to a job, in the order of the checks."""
-        key = (qos, account, partition.name)
+        key = (job.qos, job.account, job.user, partition.name)
         if key not in self._sources:
             if len(self._sources) > 5000:
                 self._sources.clear()
-            self._sources[key] = self._find_sources(qos, account, partition)
+            self._sources[key] = self._find_sources(job.qos, job.account, job.user, partition)
         return self._sources[key]
 
-    def _find_sources(self, qos: str, account: str, partition: PartitionConfig) -> list[LimitSource]:
+    def _find_sources(self, qos: str, account: str, user: str, partition: PartitionConfig) -> list[LimitSource]:
         both = [self.qos.get(partition.qos), self.qos.get(qos)]
         found = list(dict.fromkeys(one for one in both if one is not None))
         if len(found) == 2 and "OverPartQOS" in found[1].flags:
@@ -208,10 +159,27 @@ class Policy:
         sources = []
         for one in found:
             sources.append(LimitSource("qos", one.name, one.limits, "DenyOnLimit" in one.flags, left))
-            left = frozenset(name for name in left if getattr(one.limits, name) in (None, ()))
-        if account in self.accounts:
-            sources.append(LimitSource("account", account, self.accounts[account].limits, open=frozenset(_FIELDS)))
+            left = _unset(left, one.limits)
+        # A limit of jobs is that of the nearest association with one; limits of groups hold in each.
+        left = frozenset(_FIELDS) - _GROUP
+        own = self.associations.get(f"{account}/{user}")
+        if own is not None:
+            sources.append(LimitSource("user", f"{account}/{user}", own.limits, open=left | _GROUP))
+            left = _unset(left, own.limits)
+        for above in self.cluster.lineage(account):
+            name, limits = above.name, above.limits
+            if name == account:
+                sources.append(LimitSource("account", account, limits, open=left | _GROUP))
+            else:
+                sources.append(LimitSource("account", name, limits, open=_GROUP))
+                sources.append(LimitSource("account", account, limits, open=left))
+            left = _unset(left, limits)
         return sources
+
+    def _associated(self, job: Job) -> list[tuple[str, str]]:
+        """The kinds and names of the associations to which a job counts."""
+        accounts = [above.name for above in self.cluster.lineage(job.account)] or [job.account]
+        return [*(("account", name) for name in accounts), ("user", f"{job.account}/{job.user}")]
 
     # --- at submit
 
@@ -222,7 +190,7 @@ class Policy:
         for job in jobs:
             partition = self.cluster.partition(job.partition.partition(",")[0])
             assert partition is not None, "admission checks the partition"
-            for source in self.sources(job.qos, job.account, partition):
+            for source in self.sources(job, partition):
                 reason = self._too_many(source, job, present, jobs)
                 if not reason and source.deny:
                     over = self._never(source, job, use_of(job.spec, shares(job)), shares(job))
@@ -243,7 +211,8 @@ class Policy:
     def _counts(self, source: LimitSource, whose: str, one: Job, job: Job) -> bool:
         if whose and getattr(one, whose) != getattr(job, whose):
             return False
-        return source.name == one.account if source.kind == "account" else source.name in self._qos_of(one)
+        return source.name in self._qos_of(one) if source.kind == "qos" else (
+            (source.kind, source.name) in self._associated(one))  # fmt: skip
 
     def _qos_of(self, job: Job) -> set[str]:
         partition = self.cluster.partition(job.partition.partition(",")[0])
@@ -288,7 +257,7 @@ class Policy:
         """The first limit that a job on these shares would exceed; None: no limit keeps it waiting."""
         if not self.active:
             return None
-        sources = self.sources(job.qos, job.account, partition)
+        sources = self.sources(job, partition)
         for source in sources:
             found = self._numbers(source, job)
             if found:
@@ -307,7 +276,7 @@ class Policy:
             return ""
         shares = find_shares()
         use = use_of(job.spec, shares)
-        sources = self.sources(job.qos, job.account, partition)
+        sources = self.sources(job, partition)
         found = next(filter(None, (self._never(source, job, use, shares) for source in sources)), None)
         return found.reason if found else ""
 
@@ -322,7 +291,7 @@ class Policy:
     def _sizes(self, source: LimitSource, job: Job, use: Counter[str], shares: Sequence[NodeShare]) -> Over | None:
         for name in SIZES:
             if source.has(name):
-                others = self._use(source, _SHARED[name], job).tres if name in _SHARED else Counter[str]()
+                others = self._use(source, SHARED[name], job).tres if name in SHARED else Counter[str]()
                 found = _over(source, name, use, others, job, shares)
                 if found:
                     return found
@@ -330,7 +299,7 @@ class Policy:
 
     def _never(self, source: LimitSource, job: Job, use: Counter[str], shares: Sequence[NodeShare]) -> Over | None:
         found = _too_long(source, job)
-        for name in _EVER:
+        for name in EVER:
             if not found and source.has(name):
                 found = _over(source, name, use, Counter(), job, shares)
         return found
@@ -347,12 +316,16 @@ class Policy:
 
     def _add(self, used: dict[_Key, _Used], job: Job, shares: Sequence[NodeShare]) -> None:
         tres_used = use_of(job.spec, shares)
-        names = [("qos", name) for name in self._qos_of(job)] + [("account", job.account)]
+        names = [*(("qos", name) for name in self._qos_of(job)), *self._associated(job)]
         for kind, name in names:
             for whose, value in (("", ""), ("user", job.user), ("account", job.account)):
                 entry = used.setdefault((kind, name, whose, value), _Used())
                 entry.jobs += 1
                 entry.tres.update(tres_used)
+
+
+def _unset(fields: frozenset[str], limits: Limits) -> frozenset[str]:
+    return frozenset(name for name in fields if getattr(limits, name) in (None, ()))
 
 
 def _records(job: Job) -> int:
@@ -381,6 +354,6 @@ def _over(
         elif name == "max_tres_per_node":
             have = max((use_of(replace(job.spec, licenses=None), [share])[resource] for share in shares), default=0)
         if have < most if name == "min_tres" else have > most:
-            reason = words[_KINDS.index(resource.partition("/")[0])]
+            reason = words[KINDS.index(resource.partition("/")[0])]
             return Over(reason, source, name, resource, most, have) if reason else None
     return None

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from ...model.cluster import ClusterConfig
-from ...model.policy import NORMAL, AccountConfig, Limits, QosConfig
+from ...model.policy import NORMAL, AccountConfig, Limits, QosConfig, UserAssociation
 from .database import Store
 
 _NOTE = "accounting"
@@ -20,6 +20,8 @@ class Overrides:
     accounts: dict[str, AccountConfig] = field(default_factory=dict)
     qos: dict[str, QosConfig] = field(default_factory=dict)
     users: dict[str, list[str]] = field(default_factory=dict)  # accounts of each user, the default first
+    admin_levels: dict[str, str] = field(default_factory=dict)  # by user
+    associations: dict[str, UserAssociation] = field(default_factory=dict)  # by "account/user"
     deleted_accounts: set[str] = field(default_factory=set)
     deleted_qos: set[str] = field(default_factory=set)
 
@@ -32,6 +34,7 @@ class Overrides:
             cluster,
             accounts=tuple({**accounts, **self.accounts}.values()),
             qos=tuple({**qos, **self.qos}.values()),
+            associations=tuple(self.associations.values()),
         )
 
 
@@ -43,6 +46,8 @@ def load(store: Store) -> Overrides:
             {name: _record(AccountConfig, row) for name, row in kept["accounts"].items()},
             {name: _record(QosConfig, row) for name, row in kept["qos"].items()},
             {name: list(accounts) for name, accounts in kept["users"].items()},
+            kept.get("admin_levels", {}),
+            {name: _record(UserAssociation, row) for name, row in kept.get("associations", {}).items()},
             set(kept["deleted_accounts"]),
             set(kept["deleted_qos"]),
         )
@@ -56,6 +61,8 @@ def keep(store: Store, overrides: Overrides) -> None:
         "accounts": {name: asdict(one) for name, one in overrides.accounts.items()},
         "qos": {name: asdict(one) for name, one in overrides.qos.items()},
         "users": overrides.users,
+        "admin_levels": overrides.admin_levels,
+        "associations": {name: asdict(one) for name, one in overrides.associations.items()},
         "deleted_accounts": sorted(overrides.deleted_accounts),
         "deleted_qos": sorted(overrides.deleted_qos),
     }

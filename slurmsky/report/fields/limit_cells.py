@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from dataclasses import replace
+from typing import Optional, Union
 
 from slurmsky.language.tres import format_tres
 from slurmsky.model.cluster import ClusterConfig
-from slurmsky.model.policy import NORMAL, AccountConfig, Limits, QosConfig
+from slurmsky.model.policy import NORMAL, AccountConfig, Limits, QosConfig, UserAssociation
 from slurmsky.model.spec import INFINITE
 
 from ..text.named_columns import Cells
@@ -26,8 +27,10 @@ def number(cluster: ClusterConfig, name: str) -> int:
 def _qos(one: QosConfig, number: int) -> Cells:
     limits = one.limits
     return {
-        "Name": one.name, "Priority": str(one.priority), "GraceTime": "00:00:00", "PreemptMode": "cluster",
-        "Flags": ",".join(one.flags), "UsageFactor": "1.000000", "ID": str(number), "Descr": one.description,
+        "Name": one.name, "Priority": str(one.priority), "GraceTime": _clock(one.grace_time_s),
+        "PreemptMode": one.preempt_mode, "Preempt": ",".join(one.preempt),
+        "Flags": ",".join(one.flags), "UsageFactor": "%f" % one.usage_factor,
+        "ID": str(number), "Descr": one.description,
         **_shared(limits),
         "MaxTRESPU": format_tres(limits.max_tres_per_user), "MaxTRESPA": format_tres(limits.max_tres_per_account),
         "MaxJobsPU": _count(limits.max_jobs_per_user), "MaxJobsPA": _count(limits.max_jobs_per_account),
@@ -36,13 +39,36 @@ def _qos(one: QosConfig, number: int) -> Cells:
     }  # fmt: skip
 
 
-def account(cluster: ClusterConfig, name: str) -> Cells:
-    """Limits of an account's association."""
-    found = next((one for one in cluster.accounts if one.name == name), AccountConfig(name))
-    names = found.qos or tuple(one.name for one in cluster.qos) or (NORMAL.name,)
-    limits = found.limits
+def nearest(cluster: ClusterConfig, name: str, user: str) -> Union[AccountConfig, UserAssociation]:
+    """The association of an account, or of a user in it, with the limits that it inherits.
+
+    A limit of jobs is that of the nearest association with one; limits of groups are not inherited.
+    """
+    lineage = cluster.lineage(name)
+    found = next((one for one in lineage if one.name == name), AccountConfig(name))
+    own = next((one for one in cluster.associations if (one.account, one.user) == (name, user)), None)
+    record = own or (UserAssociation(name, user) if user else found)
+    limits = record.limits
+    for above in lineage:
+        missing = {field for field, value in vars(limits).items() if value in (None, ()) and field[:4] != "grp_"}
+        limits = replace(limits, **{field: getattr(above.limits, field) for field in missing})
+    return replace(record, limits=limits)
+
+
+def qos_names(cluster: ClusterConfig, account: str) -> list[str]:
+    """The QOS that an account's jobs may use."""
+    found = next((one.qos for one in cluster.accounts if one.name == account), ())
+    return sorted(found or tuple(one.name for one in cluster.qos) or (NORMAL.name,))
+
+
+def association(cluster: ClusterConfig, name: str, user: str) -> Cells:
+    """Share and limits of the association of an account, or of a user in it."""
+    record = nearest(cluster, name, user)
+    default = next((one.default_qos for one in cluster.accounts if one.name == name), "")
+    limits, share = record.limits, record.fair_share
     return {
-        "QOS": ",".join(sorted(names)), "Def QOS": found.default_qos, **_shared(limits),
+        "Share": "parent" if share is None else str(share),
+        "QOS": ",".join(qos_names(cluster, name)), "Def QOS": default, **_shared(limits),
         "MaxJobs": _count(limits.max_jobs_per_user), "MaxSubmit": _count(limits.max_submit_jobs_per_user),
     }  # fmt: skip
 
@@ -54,6 +80,10 @@ def _shared(limits: Limits) -> Cells:
         "MaxTRESPerNode": format_tres(limits.max_tres_per_node), "MaxTRESMins": format_tres(limits.max_tres_mins),
         "MaxWall": _wall(limits.max_wall_min),
     }  # fmt: skip
+
+
+def _clock(seconds: int) -> str:
+    return "%02d:%02d:%02d" % (seconds // 3600, seconds // 60 % 60, seconds % 60)
 
 
 def _count(number: Optional[int]) -> str:

@@ -10,7 +10,7 @@ from slurmsky.model.policy import NORMAL, AccountConfig, Limits, QosConfig
 
 from ..fields import limit_cells as cells
 from ..text.controller_statistics import Counters
-from ..text.sacctmgr_tables import ENTITIES, RPC_VERSION, TRES, Association, Records, associations, tres_count
+from ..text.sacctmgr_tables import ENTITIES, RPC_VERSION, TRES, Association, Records, tres_count
 from .job_records import ENDLESS, ENDLESS_REAL, UNSET, Record, number, real, stamp
 
 _ENTITY = {one.name: one for one in ENTITIES}
@@ -138,7 +138,7 @@ def _short(one: Association) -> Record:
 
 
 def _known(records: Records) -> list[Association]:
-    return associations(records.cluster.name, records.accounts, records.user)
+    return records.associations()
 
 
 def account_records(records: Records) -> list[Record]:
@@ -155,7 +155,8 @@ def association_records(records: Records) -> list[Record]:
 
 def _association(one: Association, records: Records) -> Record:
     found = next((each for each in records.cluster.accounts if each.name == one.account), AccountConfig(one.account))
-    limits = found.limits
+    record = cells.nearest(records.cluster, one.account, one.user)
+    limits = record.limits
     return nested({
         "accounting": [], "account": one.account, "cluster": one.cluster, "comment": "",
         "default/qos": found.default_qos, "flags": [],
@@ -169,19 +170,20 @@ def _association(one: Association, records: Records) -> Record:
         "max/tres/per/job": _tres(limits.max_tres), "max/tres/per/node": _tres(limits.max_tres_per_node),
         "max/per/account/wall_clock": ENDLESS, "id": one.number, "is_default": bool(one.user),
         "lineage": f"/{one.account}/" + (f"0-{one.user}/" if one.user else ""), "min/priority_threshold": ENDLESS,
-        "parent_account": "" if one.user or one.root else "root", "partition": "", "priority": ENDLESS,
-        "qos": cells.account(records.cluster, one.account)["QOS"].split(","), "shares_raw": 1, "user": one.user,
+        "parent_account": "" if one.user or one.root else found.parent, "partition": "", "priority": ENDLESS,
+        "qos": cells.qos_names(records.cluster, one.account),
+        "shares_raw": 2147483647 if record.fair_share is None else record.fair_share, "user": one.user,
     })  # fmt: skip
 
 
 def user_records(records: Records) -> list[Record]:
     """USER."""
     return [nested({
-        "administrator_level": ["Administrator" if records.user == "root" else "None"],
-        "associations": [_short(one) for one in _known(records) if one.user == records.user], "coordinators": [],
-        "default/qos": 0, "default/account": records.accounts[0], "default/wckey": "", "flags": [],
-        "name": records.user, "old_name": "", "wckeys": [],
-    })]  # fmt: skip
+        "administrator_level": [row["Admin"]],
+        "associations": [_short(one) for one in _known(records) if one.user == row["User"]], "coordinators": [],
+        "default/qos": 0, "default/account": row["Def Acct"], "default/wckey": "", "flags": [],
+        "name": row["User"], "old_name": "", "wckeys": [],
+    }) for row in records.rows(_ENTITY["Users"], False)]  # fmt: skip
 
 
 def cluster_records(records: Records) -> list[Record]:
@@ -208,7 +210,7 @@ def qos_records(records: Records) -> list[Record]:
 
 def _qos(one: QosConfig, place: int, limits: Limits) -> Record:
     return nested({
-        "description": one.description, "flags": list(one.flags), "id": place, "limits/grace_time": 0,
+        "description": one.description, "flags": list(one.flags), "id": place, "limits/grace_time": one.grace_time_s,
         "limits/max/active_jobs/accruing": ENDLESS, "limits/max/active_jobs/count": _limit(limits.grp_jobs),
         "limits/max/jobs/count": _limit(limits.grp_submit_jobs),
         "limits/max/jobs/active_jobs/per/account": _limit(limits.max_jobs_per_account),
@@ -224,8 +226,9 @@ def _qos(one: QosConfig, place: int, limits: Limits) -> Record:
         "limits/max/tres/per/user": _tres(limits.max_tres_per_user), "limits/max/wall_clock/per/qos": ENDLESS,
         "limits/max/wall_clock/per/job": _limit(limits.max_wall_min), "limits/factor": real(None),
         "limits/min/priority_threshold": ENDLESS, "limits/min/tres/per/job": _tres(limits.min_tres),
-        "name": one.name, "preempt/list": [], "preempt/mode": ["DISABLED"], "preempt/exempt_time": ENDLESS,
-        "priority": number(one.priority), "usage_factor": real(1), "usage_threshold": ENDLESS_REAL,
+        "name": one.name, "preempt/list": list(one.preempt),
+        "preempt/mode": ["DISABLED"], "preempt/exempt_time": ENDLESS,
+        "priority": number(one.priority), "usage_factor": real(one.usage_factor), "usage_threshold": ENDLESS_REAL,
     })  # fmt: skip
 
 

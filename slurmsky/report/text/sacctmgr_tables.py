@@ -6,7 +6,7 @@ src/sacctmgr/*_functions.c (default formats), common.c (fields).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
@@ -133,6 +133,8 @@ class Records:
     accounts: tuple[str, ...]
     nodes: tuple[Node, ...]
     clock: Clock
+    users: Mapping[str, Sequence[str]] = field(default_factory=dict)  # the accounts of other users
+    admin_levels: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self, wanted: Entity, with_associations: bool) -> list[Cells]:
         """All rows of an entity, cells by header; none for entities that this cluster lacks."""
@@ -148,17 +150,30 @@ class Records:
         return [{**row, **cells} for row in rows for cells in self._associations()
                 if all(row.get(key, cells[key]) == cells[key] for key in ("Account", "User"))]  # fmt: skip
 
+    def associations(self) -> list[Association]:
+        """All associations: the user's, and after each account those of other users."""
+        own = associations(self.cluster.name, self.accounts, self.user)
+        others = [(account, user) for user, accounts in self.users.items() for account in accounts]
+        more = [Association(len(own) + number, self.cluster.name, account, user)
+                for number, (account, user) in enumerate(others, 1)]  # fmt: skip
+        order = {one.account: place for place, one in enumerate(own)}
+        return sorted([*own, *more], key=lambda one: order.get(one.account, len(own)))
+
     def _associations(self) -> list[Cells]:
-        return [{"Cluster": one.cluster, "Account": one.account, "User": one.user, "Partition": "", "Share": "1",
-                 "ID": str(one.number), "ParentName": "" if one.user or one.root else "root",
-                 **limit_cells.account(self.cluster, one.account)}
-                for one in associations(self.cluster.name, self.accounts, self.user)]  # fmt: skip
+        return [{"Cluster": one.cluster, "Account": one.account, "User": one.user, "Partition": "",
+                 "ID": str(one.number), "ParentName": "" if one.user or one.root else self._parent(one.account),
+                 **limit_cells.association(self.cluster, one.account, one.user)}
+                for one in self.associations()]  # fmt: skip
+
+    def _parent(self, account: str) -> str:
+        return next((one.parent for one in self.cluster.accounts if one.name == account), "root")
 
     def _accounts(self) -> list[Cells]:
         names = dict.fromkeys(cells["Account"] for cells in self._associations())
+        orgs = {one.name: one.organization for one in self.cluster.accounts}
         said = {one.name: one.description for one in self.cluster.accounts if one.description}
         return [{"Account": name, "Descr": said.get(name) or ("default root account" if name == "root" else name),
-                 "Org": "root" if name == "root" else name} for name in names]  # fmt: skip
+                 "Org": orgs.get(name) or ("root" if name == "root" else name)} for name in names]  # fmt: skip
 
     def _clusters(self) -> list[Cells]:
         return [{"Cluster": self.cluster.name, "ControlHost": self.host, "ControlPort": "6817",
@@ -166,8 +181,10 @@ class Records:
                  "TRES": tres_count(self.cluster), "NodeCount": str(len(self.cluster.nodes))}]  # fmt: skip
 
     def _users(self) -> list[Cells]:
-        return [{"User": self.user, "Def Acct": self.accounts[0], "Coord Accounts": "",
-                 "Admin": "Administrator" if self.user == "root" else "None"}]  # fmt: skip
+        users = {self.user: self.accounts, **{name: names for name, names in self.users.items() if names}}
+        return [{"User": name, "Def Acct": names[0], "Coord Accounts": "",
+                 "Admin": self.admin_levels.get(name, "Administrator" if name == "root" else "None")}
+                for name, names in sorted(users.items())]  # fmt: skip
 
     def _qos(self) -> list[Cells]:
         return limit_cells.qos(self.cluster)

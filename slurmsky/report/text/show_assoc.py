@@ -13,8 +13,9 @@ from typing import Optional
 from slurmsky.language.tres import format_tres
 from slurmsky.model.cluster import ClusterConfig
 from slurmsky.model.job import Job
-from slurmsky.model.policy import NORMAL, AccountConfig, Limits, QosConfig, Tres
+from slurmsky.model.policy import NORMAL, QosConfig, Tres
 
+from ..fields import limit_cells
 from .sacctmgr_tables import TRES, Association, associations
 
 SECTIONS = ("assoc", "qos", "users")
@@ -98,7 +99,7 @@ def show(
 ) -> str:
     """The text of the selected records; ``jobs`` are the active jobs."""
     # Without limits no usage is counted.
-    known_jobs = list(jobs) if cluster.qos or cluster.accounts else []
+    known_jobs = list(jobs) if cluster.qos or cluster.accounts or cluster.associations else []
     gap, first = ("", " ") if oneliner else ("\n", "\n    ")
     parts = ["Current Association Manager state\n"]
 
@@ -142,15 +143,14 @@ def _text(number: Optional[int]) -> str:
 def _association(one: Association, uid: int, cluster: ClusterConfig, jobs: Sequence[Job]) -> list[str]:
     user = "%s(%d)" % (one.user, uid) if one.user else ""
     use = _use(job for job in jobs if job.account == one.account)
-    limits = Limits()
-    if not one.user:
-        found = next((account for account in cluster.accounts if account.name == one.account), AccountConfig(""))
-        limits = found.limits
+    record = limit_cells.nearest(cluster, one.account, one.user)
+    limits = record.limits
     return [
         "ClusterName=%s Account=%s UserName=%s Partition= Priority=0 ID=%d"
         % (one.cluster, one.account, user, one.number),
         # priority/basic does not traverse the tree of shares.
-        "SharesRaw/Norm/Level/Factor=1/18446744073709551616.00/1/0.00",
+        "SharesRaw/Norm/Level/Factor=%d/18446744073709551616.00/1/0.00"
+        % (2147483647 if record.fair_share is None else record.fair_share),
         "UsageRaw/Norm/Efctv=0.00/1.00/0.00",
         "ParentAccount=%s Lft=%d DefAssoc=%s"
         % ("" if one.user or one.root else "root", one.number, "Yes" if one.user else "No"),

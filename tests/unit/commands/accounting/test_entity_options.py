@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from slurmsky.commands.accounting.entity_options import ChangeOptions, ChangeRefused, account, qos
+from slurmsky.commands.accounting.entity_options import ChangeOptions, ChangeRefused, account, association, qos
 from slurmsky.language.key_values import parse
-from slurmsky.model.policy import AccountConfig, Limits, QosConfig
+from slurmsky.model.policy import AccountConfig, Limits, QosConfig, UserAssociation
 
 QOS = ("normal", "zq1", "zq2", "zq3")
 
@@ -102,4 +102,39 @@ def test_refusals_of_accounts(line: str, said: str) -> None:
 def test_refusals_of_qos(line: str, said: str) -> None:
     with pytest.raises(ChangeRefused) as refused:
         qos(QosConfig("zq1"), options(line))
+    assert "\n".join(refused.value.args) == said
+
+
+def test_options_without_limits_are_stored() -> None:
+    words = options("Organization=ours Parent=top FairShare=7 Descriptions=lab")
+    assert account(AccountConfig("lab"), words, QOS) == AccountConfig(
+        "lab", "lab", organization="ours", parent="top", fair_share=7
+    )
+    words = options("Preempt=zq2,normal PreemptMode=Requeue GraceTime=30 UsageFactor=0.5")
+    changed = qos(QosConfig("zq1"), words, QOS)
+    assert changed == QosConfig(
+        "zq1", preempt=("zq2", "normal"), preempt_mode="requeue", grace_time_s=30, usage_factor=0.5
+    )
+    assert qos(changed, options("Preempt-=normal GraceTime=-1"), QOS).preempt == ("zq2",)
+    words = options("FairShare=parent MaxJobs=2 MaxWall=10")
+    assert association(UserAssociation("lab", "ada"), words) == UserAssociation(
+        "lab", "ada", None, Limits(max_jobs_per_user=2, max_wall_min=10)
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("preempt=nosuch", "sacctmgr: error: You gave a bad qos 'nosuch'. Valid QOS's are normal,zq1,zq2,zq3"),
+        ("preemptmode=bad", " Bad Preempt Mode given: preemptmode=bad"),
+        (
+            "gracetime=abc",
+            "sacctmgr: error: Invalid value for GraceTime (abc)\n You didn't give me anything to set",
+        ),
+        ("rawusage=0", " Unknown option: rawusage=0\n Use keyword 'where' to modify condition"),
+    ],
+)
+def test_no_option_of_a_qos_is_dropped(line: str, said: str) -> None:
+    with pytest.raises(ChangeRefused) as refused:
+        qos(QosConfig("zq1"), options(line), QOS)
     assert "\n".join(refused.value.args) == said

@@ -11,11 +11,12 @@ from slurmsky.controller.jobs.job_spool import Payload
 from slurmsky.controller.jobs.job_table import JobTable
 from slurmsky.controller.jobs.plan import apply
 from slurmsky.controller.jobs.submitter import Submitter, admit
-from slurmsky.controller.rules.limit_policy import RUNNING, SIZES, SUBMITTED, WALL
+from slurmsky.controller.rules.limit_reasons import RUNNING, SIZES, SUBMITTED, WALL
 from slurmsky.controller.schedule.scheduler import Scheduler
 from slurmsky.controller.slurm_errors import SlurmError
 from slurmsky.controller.store.database import Store
 from slurmsky.model.job import Job
+from slurmsky.model.policy import AccountConfig, Limits, UserAssociation
 from slurmsky.model.spec import INFINITE, JobSpec
 from slurmsky.model.states import JobState
 from slurmsky.report.fields.field_tables import table
@@ -230,6 +231,24 @@ def test_the_account_and_qos_of_a_job_that_names_none(world: World) -> None:
     assert (job.account, job.qos, job.time_limit_min) == ("root2", "normal", INFINITE)
     job = world.submit(account="language")
     assert (job.qos, job.time_limit_min) == ("long", 60), "without a limit of its own it gets its QOS' MaxWall"
+
+
+def test_limits_of_a_users_association_and_of_the_accounts_above(world: World) -> None:
+    """The nearest association with a limit of jobs decides; limits of groups hold in each."""
+    overrides = world.job_table.overrides
+    overrides.accounts["top"] = AccountConfig("top", limits=Limits(max_jobs_per_user=3, grp_tres=(("cpu", 5),)))
+    overrides.accounts["sub"] = AccountConfig("sub", parent="top")
+    world.job_table.put_accounting()
+    jobs = [world.submit(account="sub", ntasks=2) for _ in range(2)]
+    last = world.submit(account="sub", ntasks=2)
+    world.pass_()
+    assert [job.state for job in jobs] == [JobState.RUNNING] * 2
+    assert (last.state, last.reason) == (JobState.PENDING, "AssocGrpCpuLimit")
+    own = UserAssociation("sub", last.user, limits=Limits(max_jobs_per_user=2, max_wall_min=9))
+    overrides.associations[f"sub/{last.user}"] = own
+    world.job_table.put_accounting()
+    world.pass_()
+    assert last.reason == "AssocMaxJobsLimit"
 
 
 def test_a_limit_is_free_again_when_a_job_ends(world: World) -> None:

@@ -1,0 +1,60 @@
+"""The limits of QOS and associations as tables: field, whose jobs it counts, Slurm's pending reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...language import tres
+
+KINDS = (*tres.ORDER, "gres", "license")
+
+#: limits of sizes in the order of the checks: field -> reasons for a QOS, reasons for an account; by KINDS
+SIZES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "grp_tres": (
+        ("QOSGrpCpuLimit", "QOSGrpMemLimit", "QOSGrpNodeLimit", "QOSGrpGRES", "QOSGrpLicense"),
+        ("AssocGrpCpuLimit", "AssocGrpMemLimit", "AssocGrpNodeLimit", "AssocGrpGRES", "AssocGrpLicense"),
+    ),
+    "max_tres_mins": (
+        ("QOSMaxCpuMinutesPerJobLimit", "QOSMaxMemoryMinutesPerJob", "QOSMaxNodeMinutesPerJob",
+         "QOSMaxGRESMinutesPerJob", "QOSMaxLicenseMinutesPerJob"),
+        ("AssocMaxCpuMinutesPerJobLimit", "AssocMaxMemMinutesPerJob", "AssocMaxNodeMinutesPerJob",
+         "AssocMaxGRESMinutesPerJob", "AssocMaxLicenseMinutesPerJob"),
+    ),
+    "max_tres": (
+        ("QOSMaxCpuPerJobLimit", "QOSMaxMemoryPerJob", "QOSMaxNodePerJobLimit", "QOSMaxGRESPerJob",
+         "QOSMaxLicensePerJob"),
+        ("AssocMaxCpuPerJobLimit", "AssocMaxMemPerJob", "AssocMaxNodePerJobLimit", "AssocMaxGRESPerJob",
+         "AssocMaxLicensePerJob"),
+    ),
+    "max_tres_per_node": (
+        ("QOSMaxCpuPerNode", "QOSMaxMemoryPerNode", "", "QOSMaxGRESPerNode", ""),
+        ("AssocMaxCpuPerNode", "AssocMaxMemPerNode", "", "AssocMaxGRESPerNode", ""),
+    ),
+    "min_tres": (("QOSMinCpuNotSatisfied", "QOSMinMemory", "QOSMinNode", "QOSMinGRES", "QOSMinLicense"), ()),
+    "max_tres_per_account": (
+        ("MaxCpuPerAccount", "MaxMemoryPerAccount", "MaxNodePerAccount", "MaxGRESPerAccount", "MaxLicensePerAccount"),
+        (),
+    ),
+    "max_tres_per_user": (
+        ("QOSMaxCpuPerUserLimit", "QOSMaxMemoryPerUser", "QOSMaxNodePerUserLimit", "QOSMaxGRESPerUser",
+         "QOSMaxLicensePerUser"),
+        (),
+    ),
+}  # fmt: skip
+#: limits of numbers: field -> whose jobs are counted, reason for a QOS, for an account
+RUNNING = {
+    "grp_jobs": ("", "QOSGrpJobsLimit", "AssocGrpJobsLimit"),
+    "max_jobs_per_account": ("account", "MaxJobsPerAccount", ""),
+    "max_jobs_per_user": ("user", "QOSMaxJobsPerUserLimit", "AssocMaxJobsLimit"),
+}
+SUBMITTED = {
+    "grp_submit_jobs": ("", "QOSGrpSubmitJobsLimit", "AssocGrpSubmitJobsLimit"),
+    "max_submit_jobs_per_account": ("account", "MaxSubmitJobsPerAccount", ""),
+    "max_submit_jobs_per_user": ("user", "QOSMaxSubmitJobPerUserLimit", "AssocMaxSubmitJobLimit"),
+}
+WALL = ("QOSMaxWallDurationPerJobLimit", "AssocMaxWallDurationPerJobLimit")
+#: limits of a sum of jobs, and whose jobs are summed; the other limits concern one job
+SHARED = {"grp_tres": "", "max_tres_per_account": "account", "max_tres_per_user": "user"}
+#: limits that a job can exceed however long it waits: DenyOnLimit checks these
+EVER = ("grp_tres", "max_tres_mins", "max_tres", "max_tres_per_node", "min_tres", "max_tres_per_account",
+         "max_tres_per_user")  # fmt: skip
