@@ -14,7 +14,7 @@ from .notes import Note
 from .wants import Wants
 from .wordsets import words
 
-_COMPILES = words(
+COMPILERS = words(
     """
     nvcc make cmake gcc g++ gfortran nsys ncu mpicc mpicxx mpif90 hipcc cc CC ninja nvprof
     """
@@ -63,7 +63,7 @@ def preparation(site: Site, wants: Wants, image: str = "") -> tuple[str, list[st
         setup += folders_setup(site, wants)
         if wants.pmix:
             setup.append(PMIX)
-    if chosen and _COMPILES & set(wants.programs):
+    if chosen and COMPILERS & set(wants.programs):
         chosen = chosen.replace("-runtime-", "-devel-")
     return chosen, setup, notes
 

@@ -21,7 +21,7 @@ from .omitted_options import left_out, programs_to_bring
 from .run_text import BASH, interpreter, run_text
 from .scope import Scope
 from .scriptfiles import leaves_files, names_files_beside, server_of, takes_arguments
-from .setup_commands import preparation
+from .setup_commands import COMPILERS, preparation
 from .shell import Script
 from .task import SkyTask, docker_image, label, sky_name
 from .unset_variables import ENTERED, INPUT, INPUTS, unset_variables
@@ -92,6 +92,8 @@ class Draft:
         if re.search("[\ud800-\udfff]", self.source):
             document.comment("Bytes of the script that are not UTF-8 are \ufffd here: YAML has no place for them.")
         self.left_out += self.reading.dropped
+        gres = f"--gres={one_line(self.spec.gres or '')}"
+        self.left_out += [Dropped(0, gres, note.text) for note in self.task.notes if note.option == "gres"]
         self.left_out += left_out(self.spec, {note.option for note in self.task.notes if note.fate == "recorded"})
         self.left_out += [
             Dropped(form.line, form.text, form.reason)
@@ -147,9 +149,7 @@ class Draft:
         server = server_of(self.script)
         if server and not self.reading.needs:
             wanted["ports"] = server.port
-            notes["ports"] = (
-                "" if self.serve else "a server runs here; `slurmsky translate --serve` is for sky serve"
-            )
+            notes["ports"] = "" if self.serve else "a server runs here; `slurmsky translate --serve` is for sky serve"
         if image:
             wanted["image_id"] = image[0]
             notes["image_id"] = image[1]
@@ -221,7 +221,8 @@ class Draft:
         # A framework's image contains CUDA, too, but not vice versa.
         images.sort(key=lambda module: "nvidia/cuda" in module.image)
         if images:
-            return docker_image(images[0].image), f"module {one_line(images[0].name)}"
+            kind = "-devel-" if COMPILERS & set(wants.of(self.source).programs) else "-runtime-"
+            return docker_image(images[0].image).replace("-runtime-", kind), f"module {one_line(images[0].name)}"
         given = self.task.fields["resources"].get("image_id")
         return (given, "the site file") if given else None
 

@@ -19,7 +19,7 @@ from ..site.record import Site
 from . import idiom, wants
 from .folders_above import levels_above
 from .geometry import Geometry, geometry
-from .idiom import Dropped, Reading
+from .idiom import Dropped, Reading, one_line
 from .idiomtables import LAUNCHERS
 from .idiomvars import Facts
 from .notes import Note
@@ -111,7 +111,9 @@ def keep(
         reading.envs["TMPDIR"] = "/tmp"  # Slurm's nodes set it
     _one_python(reading)
     draft = Draft(source, script, spec, site, partition, file, task, facts, reading, tuple(arguments), guessed, serve)
-    if not reading.needs:
+    if not reading.needs and folder and spec.chdir and os.path.normpath(spec.chdir) != folder:
+        _work_dir(draft, os.path.normpath(spec.chdir), folder)
+    elif not reading.needs:
         _upper_workdir(draft, folder)
     text, fields = draft.agent_yaml() if reading.needs else draft.plain_yaml()
     return Kept(text, task.name, tuple(reading.needs), tuple(draft.left_out), task.notes, fields)
@@ -141,6 +143,16 @@ def _one_python(reading: Reading) -> None:
             at = reading.setup.index(module.setup)
             reading.setup[at : at + 2] = [f"pip install {' '.join(packages)}"] if packages else []
             reading.activate[:] = [line for line in reading.activate if line != module.activate]
+
+
+def _work_dir(draft: Draft, work_dir: str, folder: str) -> None:
+    """Begin in the folder of ``--chdir`` where it is below the submit folder."""
+    if not work_dir.startswith(f"{folder}/"):
+        why = "SkyPilot begins in the workdir: launch from that folder"
+        draft.left_out.append(Dropped(0, f"--chdir={one_line(work_dir)}", why))
+    else:
+        draft.reading.activate.insert(0, f"cd {idiom.quoted(os.path.relpath(work_dir, folder))}")
+    draft.reading.workdir = True
 
 
 def _upper_workdir(draft: Draft, folder: str) -> None:

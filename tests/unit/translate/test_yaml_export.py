@@ -509,7 +509,8 @@ def test_an_install_between_programs_runs_on_every_node() -> None:
 def test_the_workdir_begins_as_far_above_as_the_script_reads(body: str, levels: int) -> None:
     data = script(body).encode()
     asked = moving.request(data, "job.sh")
-    found = export(data.decode(), asked.components, SITE, "main", folder="/data/group/project/exp/jobs")
+    folder = "/data/group/project/exp/jobs"
+    found = export(data.decode(), [asked.components[0].evolve(chdir=folder)], SITE, "main", folder=folder)
     names = ["project", "exp", "jobs"][-levels:] if levels else []
     assert found.fields["workdir"] == "/".join([".."] * levels or ["."]) if "cd /work" not in body else True
     assert found.fields["run"].startswith(f"cd {'/'.join(names)}\n") == bool(levels)
@@ -659,3 +660,25 @@ def test_all_indices_of_an_uneven_array_are_launched() -> None:
     listed = ",".join(str(index * index) for index in range(1, 31))
     found = keep(script("python a.py $SLURM_ARRAY_TASK_ID", f"--array={listed},950-955"))
     assert " 900 $(seq 950 1 955); do" in found.yaml
+
+
+# --- folders and compilers
+
+
+@pytest.mark.parametrize(
+    ("option", "run", "said"),
+    [("sub/x", "cd sub/x\npython a.py\n", ""), ("/old/place", "python a.py\n", "--chdir=/old/place: SkyPilot begins")],
+)
+def test_chdir_is_where_run_begins_or_a_comment(option: str, run: str, said: str) -> None:
+    source = script("python a.py", f"--chdir={option}")
+    found = export(source, moving.request(source.encode(), "job.sh").components, SITE, "main", folder="/submit")
+    assert found.fields["run"] == run and found.fields["workdir"] == "." and said in found.yaml
+
+
+def test_devices_that_skypilot_lacks_are_named() -> None:
+    assert "--gres=dcu:4: SkyPilot has no dcu" in keep(script("./a", "--gres=dcu:4"), site=load("", "none")).yaml
+
+
+def test_an_image_for_nvcc_has_the_compiler() -> None:
+    found = keep(script("module load cuda/12.1\nnvcc a.cu && ./a.out"), site=load("", "none"))
+    assert "-devel-" in found.fields["resources"]["image_id"]
