@@ -134,6 +134,7 @@ class Store(DatabaseFile):
         except (sqlite3.Error, *UNREADABLE) as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+            self._spec_ids.clear()  # the specs that this transaction stored are not in the database
             raise StoreError(f"{self.path}: {error}") from error
 
     def _spec_id(self, spec: JobSpec) -> int:
