@@ -28,6 +28,8 @@ _MODELS: dict[str, str] = {
     "mi100": "MI100", "mi210": "MI210", "mi250": "MI250", "mi250x": "MI250", "mi300": "MI300X", "mi300a": "MI300X",
     "mi300x": "MI300X", "mi325x": "MI325X", "mi350x": "MI350X", "mi355x": "MI355X", "gfx906": "MI50",
     "gfx908": "MI100", "gfx90a": "MI250", "gfx940": "MI300X", "gfx942": "MI300X", "gfx950": "MI350X",
+    "rtx2080": "RTX2080Ti", "geforce2080ti": "RTX2080Ti", "geforce3090": "RTX3090", "quadrortx": "RTX6000",
+    "a100.40gb": "A100", "a100.80gb": "A100-80GB", "h100.80gb": "H100", "volta16gb": "V100", "volta32gb": "V100-32GB",
     # names of architectures: the most common model of each
     "kepler": "K80", "pascal": "P100", "volta": "V100", "turing": "T4", "ampere": "A100", "hopper": "H100",
     "blackwell": "B200", "lovelace": "L40S", "cdna2": "MI250", "cdna3": "MI300X", "sm70": "V100", "sm75": "T4",

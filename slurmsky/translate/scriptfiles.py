@@ -18,7 +18,7 @@ _BESIDE = re.compile(
     r"|hdf5|nc|npz|npy|pt|pth|mat|xml|do|sas|gms|mw|wls|jar|lua|tcl|lmp|data|smk|nf|mod|lp|out|x|i|k|md|rs|go|java|par|prm)$"
 )
 #: programs that read their working directory
-_IN_FOLDER = words("make cmake snakemake nextflow cargo ninja blockMesh simpleFoam docker-compose")
+_IN_FOLDER = words("make cmake snakemake nextflow cargo ninja blockMesh simpleFoam docker-compose matlab octave")
 _RESULT = re.compile(r"^--?(out|output|save|results?|log)([-_]?(dir|path|file|folder))?$")
 _ARGUMENTS = frozenset("123456789@*#")
 _SPEAKERS = frozenset(("echo", "printf", "export", "set"))  # arguments of these are text, not files

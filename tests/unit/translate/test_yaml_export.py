@@ -682,3 +682,15 @@ def test_devices_that_skypilot_lacks_are_named() -> None:
 def test_an_image_for_nvcc_has_the_compiler() -> None:
     found = keep(script("module load cuda/12.1\nnvcc a.cu && ./a.out"), site=load("", "none"))
     assert "-devel-" in found.fields["resources"]["image_id"]
+
+
+def test_matlab_reads_its_working_directory() -> None:
+    assert keep(script("matlab -batch run_all")).fields["workdir"] == "."
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [("A100.40gb", "A100"), ("rtx2080", "RTX2080Ti"), ("volta32gb", "V100-32GB")],
+)
+def test_gpu_words_of_sites_are_skypilots_names(word: str, name: str) -> None:
+    assert keep(script("python a.py", f"--gres=gpu:{word}:1")).fields["resources"]["accelerators"] == f"{name}:1"
