@@ -38,6 +38,7 @@ PRICES = """Considered resources (1 node):
 def test_a_job_brings_its_node_up_and_the_next_one_finds_it(tmp_path):
     async def what(world):
         assert await world.out("sinfo", "-h", "-o", "%t %N") == "idle~ k[1-4]\n"
+        assert await world.out("sinfo", "-h", "-p", "kept", "-o", "%P %t %N") == "kept* idle~ k[1-4]\n"
         shown = await world.out("scontrol", "show", "node", "k1")
         assert "NodeName=k1 CoresPerSocket=8 \n" in shown and "OS=" not in shown and "Version=" not in shown
         code = await world.run("sbatch", "--test-only", "--wrap", "true")
