@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -208,8 +209,13 @@ class LocalEngine(EngineDefaults):
         task = self._starting.get(node)
         if task is None:
             task = self._starting[node] = asyncio.ensure_future(self._bring_up(node))
-            task.add_done_callback(lambda _: self._starting.pop(node, None))
+            task.add_done_callback(partial(self._brought_up, node))
         return await asyncio.shield(task)
+
+    def _brought_up(self, node: str, task: asyncio.Task[AgentLink]) -> None:
+        self._starting.pop(node, None)
+        if not task.cancelled():
+            task.exception()  # all callers may have been cancelled
 
     async def _bring_up(self, node: str) -> AgentLink:
         """Connect to the node's agent, or start one. Raises NodeUnavailable after it has reported the node as down."""

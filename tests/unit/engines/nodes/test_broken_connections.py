@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from pathlib import Path
 
@@ -230,3 +231,26 @@ def test_a_launch_whose_connection_breaks_is_sent_over_the_next_one(tmp_path):
         assert [link.launched for link in used] == [set(), {(1, 0)}]
 
     asyncio.run(what())
+
+
+def test_a_bring_up_that_fails_after_its_caller_was_cancelled_logs_no_traceback(tmp_path, caplog):
+    async def what() -> None:
+        engine = NodesEngine(tmp_path, lambda event: None, {}, None, None)  # type: ignore[arg-type]
+        go = asyncio.Event()
+
+        async def bring_up(node: str) -> None:
+            await go.wait()
+            raise ConnectionLost("broke")
+
+        engine._bring_up = bring_up  # type: ignore[method-assign, assignment]
+        caller = asyncio.ensure_future(engine.link("n1"))
+        await asyncio.sleep(0)
+        caller.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        while engine._starting:
+            await asyncio.sleep(0)
+
+    asyncio.run(what())
+    gc.collect()
+    assert caplog.text == ""
