@@ -151,6 +151,8 @@ class Steps(Lines):
         words = [word for word in command.words if word.start >= program.start]
         if len(words) != 3 or words[1].text != "-c" or (words[0].text or "").rpartition("/")[2] not in ("bash", "sh"):
             return
+        if words[2].raw.startswith('"') and "'" in words[2].raw and words[2].variables:
+            return  # outside of the double quotes the single ones would keep the variables from their values
         inner = script_in(words[2], command.depth + 1)
         if inner is None or len(inner.statements) != 1 or len(inner.statements[0].commands) != 1:
             return

@@ -694,3 +694,8 @@ def test_matlab_reads_its_working_directory() -> None:
 )
 def test_gpu_words_of_sites_are_skypilots_names(word: str, name: str) -> None:
     assert keep(script("python a.py", f"--gres=gpu:{word}:1")).fields["resources"]["accelerators"] == f"{name}:1"
+
+
+def test_variables_between_single_quotes_in_double_ones_keep_their_values() -> None:
+    assert keep(script("""srun bash -c "echo '$HOME'"\n""", TWO)).fields["run"] == """bash -c "echo '$HOME'"\n"""
+    assert keep(script("""srun bash -c "echo $HOME"\n""", TWO)).fields["run"] == "echo $HOME\n"
