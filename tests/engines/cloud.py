@@ -7,7 +7,6 @@ does not; its output goes through what SkyPilot's runner does to a log.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import os
 import re
@@ -15,9 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,22 +49,14 @@ def skypilots_log(chunk: bytes, prefix: bytes) -> bytes:
     return b"".join(prefix + line.encode() for line in re.split(r"(?<=\n)", text) if line)
 
 
-@cache
-def _programs() -> Path:
-    """The folder of the programs that the nodes of this process have unpacked and compiled."""
-    folder = Path(tempfile.mkdtemp(prefix="slurmsky-programs."))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-def _compiled_before(program: Path) -> None:
-    """Give a node the program's modules as an earlier job on it has left them."""
-    kept = _programs() / program.name
-    if not kept.exists():
+def _compiled_before(program: Path, kept: Path) -> None:
+    """Give a node the program's modules as an earlier job has left them: all nodes share those in ``kept``."""
+    kept.mkdir(exist_ok=True)
+    if not (kept / program.name).exists():
         shutil.copy(program, kept)
     library = program.with_suffix("")
     if not library.is_symlink():
-        library.symlink_to(unpacked(str(kept)))
+        library.symlink_to(unpacked(str(kept / program.name)))
 
 
 class Cloud:
@@ -132,7 +121,7 @@ class Cloud:
             else:
                 shutil.copy(source, place)
         for program in [*home.glob(".slurmsky/**/*.pyz"), *home.glob("sky_workdir/*.pyz")]:
-            _compiled_before(program)
+            _compiled_before(program, self.folder.parents[1] / "programs")
 
     def environment(self, job: ManagedJob, home: Path, rank: int, addresses: list[str]) -> dict[str, str]:
         """What SkyPilot's runner starts a task in."""
