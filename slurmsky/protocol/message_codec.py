@@ -95,8 +95,8 @@ class Message:
         return type(self)(**{**self.__dict__, **changes})
 
     def encode(self) -> Dict[str, Any]:
-        """The message as a JSON object, without fields that are None: that is their default."""
-        body = {name: value for name, value in self.__dict__.items() if value is not None}
+        """The message as a JSON object, without fields that are None where None is their default."""
+        body = {name: value for name, value in self.__dict__.items() if value is not None or name in self._required}
         for name, write in self._writers.items():
             if name in body:
                 body[name] = write(body[name])

@@ -1,11 +1,12 @@
 """The messages between controller, engines and agents, a class for each kind; ``message_codec`` encodes them.
 
-Decoded once, where bytes arrive; past that edge code reads attributes. Runs on Python 3.9 with the standard library.
+The module exceeds 400 lines because all messages, and so the version of the protocol, are in one place. Messages are
+decoded once, where bytes arrive; past that edge code reads attributes. Runs on Python 3.9 with the standard library.
 """
 
 from __future__ import annotations
 
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from ..model.codec import step_from_dict, step_to_message
 from ..model.job import Step
@@ -36,6 +37,11 @@ reads(
 reads(
     "Tuple[Tuple[int, int], ...]",
     lambda value: tuple((int(job_id), int(run)) for job_id, run in value),
+    list,
+)
+reads(
+    "Tuple[Tuple[int, int, int], ...]",
+    lambda value: tuple((int(job_id), int(run), int(seq)) for job_id, run, seq in value),
     list,
 )
 
@@ -314,3 +320,129 @@ class Done(LogRecord, kind="done"):
 
     ranks: Tuple[int, ...] = ()
     by_signal: bool = False
+
+
+# --- requests of the controller
+
+
+class AgentRequest(Message, family="op"):
+    """What the controller, or another agent on its behalf, requests of an agent."""
+
+
+class Hello(AgentRequest, kind="hello"):
+    """The first message of a connection; ``role`` is that of the sender."""
+
+    role: str = ""
+    version: str = ""
+
+
+class LaunchJob(AgentRequest, kind="launch"):
+    """Start a job. ``launch``: the fields of the Launch, or those that differ from the template of an array.
+
+    ``template``: store this launch as the array's template; ``like``: the array whose template completes the launch
+    (``agent/job/launch_codec.py``).
+    """
+
+    launch: Dict[str, Any]
+    template: Optional[int] = None
+    like: Optional[int] = None
+
+
+class Acknowledge(AgentRequest, kind="acks"):
+    """The controller has stored the events up to these: (job, run, number of the event)."""
+
+    acks: Tuple[Tuple[int, int, int], ...]
+
+
+class Exit(AgentRequest, kind="exit"):
+    """Exit when idle. ``expected``: a job's head agent is about to connect to this one."""
+
+    expected: bool = False
+
+
+class SignOfLife(AgentRequest, kind="here"):
+    """The allocation has a controller."""
+
+
+# --- of a run of a job
+
+
+class JobRequest(AgentRequest):
+    """A request about a running job."""
+
+    job_id: int
+
+
+class SignalJob(JobRequest, kind="signal"):
+    """Send a signal. ``target``: "steps", "batch", "full" or a step id."""
+
+    signal: int
+    target: str
+
+
+class TerminateJob(JobRequest, kind="terminate"):
+    """Signal all processes, send SIGKILL ``kill_wait_s`` later, and end the job in ``state``."""
+
+    state: str = "CANCELLED"
+    signal: int = 15
+    kill_wait_s: Optional[int] = None
+
+
+class SuspendJob(JobRequest, kind="suspend"):
+    """Stop all processes."""
+
+
+class ResumeJob(JobRequest, kind="resume"):
+    """Continue all processes."""
+
+
+class LimitJob(JobRequest, kind="limit"):
+    """Set a new end time (epoch second, None: no limit) of the job, or of a step."""
+
+    end_time: Optional[float]
+    step: str = ""
+
+
+class ShrinkJob(JobRequest, kind="shrink"):
+    """Give back all nodes but these."""
+
+    nodes: Tuple[str, ...]
+
+
+class NodeLost(JobRequest, kind="node_lost"):
+    """A node of the job is lost."""
+
+    node: str = ""
+
+
+# --- of a kept node's agent
+
+
+class Ping(AgentRequest, kind="ping"):
+    """Answer with a Pong."""
+
+
+class CompareFolder(AgentRequest, kind="same"):
+    """Answer whether a folder is the controller's one, by its ``submit_folder.identity``."""
+
+    path: str
+    identity: Tuple[int, ...]
+
+
+class StoreScript(AgentRequest, kind="script"):
+    """Store a script (base64) under its digest, for launches that follow."""
+
+    data: str
+
+
+class ReachPeers(AgentRequest, kind="reach"):
+    """Answer which nodes are reachable. ``peers``: name -> host:port of an agent."""
+
+    peers: Dict[str, str]
+
+
+class AddHosts(AgentRequest, kind="hosts"):
+    """Make the names resolve to the addresses."""
+
+    names: Tuple[str, ...]
+    addresses: Tuple[str, ...]

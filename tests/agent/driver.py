@@ -106,7 +106,7 @@ class Node:
                 event = json.loads(frame.payload)
                 new.append(event)
                 if self.acknowledge and "seq" in event:
-                    self.send({"op": "ack", "job_id": event["job_id"], "seq": event["seq"]})
+                    self.send({"op": "acks", "acks": [[event["job_id"], event["run"], event["seq"]]]})
         self.events += new
         return new
 

@@ -49,7 +49,7 @@ def test_events_are_repeated_until_acknowledged(fresh: Cluster) -> None:
     node.connect()
     assert fresh.finish(launch) == first
     assert [event["seq"] for event in node.events if "seq" in event] == [1, 2]
-    node.send({"op": "ack", "job_id": launch.job_id, "seq": 2})
+    node.send({"op": "acks", "acks": [[launch.job_id, launch.restart_count, 2]]})
     wait_for(lambda: fresh.outside(node, fresh.home / "nodes" / node.name / "journal").stat().st_size == 0)
     node.disconnect()
     node.events.clear()

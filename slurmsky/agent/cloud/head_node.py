@@ -22,17 +22,24 @@ from ...model.job import Job
 from ...model.job import Node as NodeRecord
 from ...model.states import JobFlag, JobState
 from ...protocol.messages import (
+    Acknowledge,
+    AgentRequest,
     Done,
     Ended,
     Event,
+    Hello,
     JobEvent,
     JobNode,
+    JobRequest,
+    LaunchJob,
     LaunchRefused,
+    NodeLost,
     OutputNote,
     SessionBegun,
     Started,
     StepChanged,
     StreamOpened,
+    TerminateJob,
 )
 from ..job import output_files
 from ..job.environment import VISIBLE, gpu_indices
@@ -177,7 +184,7 @@ class HeadNode:
         self.channel = Channel(self.loop, sock)
         self.channel.on_frame = self._from_agent
         self.channel.on_close = self._agent_lost
-        self.channel.send_json({"op": "hello", "role": "controller", "jobs": []})
+        self.channel.send_json(Hello(role="controller").encode())
         if self.node.note:
             self.log.event(OutputNote(text=self.node.note))
 
@@ -229,7 +236,7 @@ class HeadNode:
         for job, part in zip(member.jobs, launch.parts):
             own_view.begin(job, part.shares, launch.start_time)
         self._open_tails(member)
-        self.channel.send_json({"op": "launch", "launch": launch.to_dict()})
+        self.channel.send_json(LaunchJob(launch=launch.to_dict()).encode())
 
     def _open_tails(self, member: WorkerNode) -> None:
         launch, node = member.launch, self.node
@@ -260,8 +267,7 @@ class HeadNode:
     def end(self, job_id: int, state: str) -> None:
         """End a running job at its own request; a sealed request in the log has informed the controller."""
         wait = self.members[job_id].launch.kill_wait_s
-        message = {"op": "terminate", "job_id": job_id, "state": state, "signal": signal.SIGTERM}
-        self.request({**message, "kill_wait_s": wait})
+        self.request(TerminateJob(job_id=job_id, state=state, kill_wait_s=wait))
 
     def _records(self) -> list[Job]:
         """The shipped records of the jobs of this run."""
@@ -338,7 +344,7 @@ class HeadNode:
         else:
             self.log.event(event)
         if event.seq:
-            self.channel.send_json({"op": "ack", "job_id": event.job_id, "seq": event.seq})
+            self.channel.send_json(Acknowledge(acks=((event.job_id, event.run, event.seq),)).encode())
 
     def _over(self, member: WorkerNode, event: Ended) -> None:
         """Delay the end of a failed script by TAKEN_WITHIN_S: a teardown of the node may have killed it.
@@ -356,20 +362,17 @@ class HeadNode:
             if not (member.ended or member.failed):
                 self._ended(member, end_event(member.launch.job_id, "NODE_FAIL", "NodeDown"))
 
-    def request(self, message: dict[str, Any]) -> None:
-        """Handle a request of the controller: add an element, or pass the request on to the agent."""
-        if message.get("op") == "launch":
-            self.add(message["element"])
-            return
+    def request(self, request: AgentRequest) -> None:
+        """Handle a request of the controller: end a job that has no slot yet, or pass the request on to the agent."""
         self.seen_someone = time.monotonic()
-        if message.get("op") == "here":
+        if not isinstance(request, JobRequest):
             return  # only a sign of life
-        member = self.members.get(int(message.get("job_id", -1)))
-        if member is not None and member.slot < 0 and message.get("op") == "terminate":
+        member = self.members.get(request.job_id)
+        if member is not None and member.slot < 0 and isinstance(request, TerminateJob):
             self.waiting.remove(member.launch.job_id)
-            self._ended(member, end_event(member.launch.job_id, str(message.get("state")), "None"))
+            self._ended(member, end_event(member.launch.job_id, request.state, "None"))
             return
-        self.channel.send_json(message)
+        self.channel.send_json(request.encode())
 
     def _told_to_end(self) -> None:
         """SIGTERM: SkyPilot takes the node down, because of a cancellation or a preemption."""
@@ -382,13 +385,8 @@ class HeadNode:
         self.waiting.clear()
         for job_id, member in list(self.members.items()):
             if not (member.ended or member.failed):
-                message = {
-                    "op": "terminate",
-                    "job_id": job_id,
-                    "state": "CANCELLED",
-                    "signal": signal.SIGTERM,
-                }
-                self.channel.send_json({**message, "kill_wait_s": min(member.launch.kill_wait_s, 20)})
+                request = TerminateJob(job_id=job_id, kill_wait_s=min(member.launch.kill_wait_s, 20))
+                self.channel.send_json(request.encode())
 
     # --- the other nodes
     def _watch_others(self) -> None:
@@ -404,12 +402,8 @@ class HeadNode:
             self.done[rank].set()
         except (OSError, ValueError):
             self.done[rank].set()
-            message = {
-                "op": "node_lost",
-                "job_id": self.node.launch.job_id,
-                "node": self.names[rank],
-            }
-            self.loop.soon(lambda: self.channel.send_json(message))
+            lost = NodeLost(job_id=self.node.launch.job_id, node=self.names[rank])
+            self.loop.soon(lambda: self.channel.send_json(lost.encode()))
             poke()
 
     def _accept_controllers(self, server: ssl.SSLContext) -> None:
@@ -439,7 +433,8 @@ class HeadNode:
                 return
             while True:
                 message = line.receive(None)
-                self.loop.soon(lambda message=message: self.request(message))  # type: ignore[misc]
+                request = AgentRequest.decode(message)
+                self.loop.soon(lambda request=request: self.request(request))  # type: ignore[misc]
                 poke()
                 line.send({"taken": message.get("id")})
         except (OSError, ValueError):
@@ -466,8 +461,8 @@ class HeadNode:
             text = "no client connected for %d minutes: the nodes are released" % (limit // 60)
             self.log.event(OutputNote(text=text))
             for job_id, member in self.members.items():
-                message = {"op": "terminate", "job_id": job_id, "state": "TIMEOUT", "signal": signal.SIGTERM}
-                self.channel.send_json({**message, "kill_wait_s": member.launch.kill_wait_s})
+                request = TerminateJob(job_id=job_id, state="TIMEOUT", kill_wait_s=member.launch.kill_wait_s)
+                self.channel.send_json(request.encode())
 
     def _finish_others(self) -> None:
         """Let the other nodes send their files before the end is logged."""

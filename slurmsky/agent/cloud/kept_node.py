@@ -19,7 +19,21 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from ... import paths
 from ...protocol import wire
-from ...protocol.messages import Event, HostsAdded, NodeEnvironment, Pong, Reached, SameFolder, SpotTaken
+from ...protocol.messages import (
+    AddHosts,
+    CompareFolder,
+    Event,
+    Hello,
+    HostsAdded,
+    NodeEnvironment,
+    Ping,
+    Pong,
+    Reached,
+    ReachPeers,
+    SameFolder,
+    SpotTaken,
+    StoreScript,
+)
 from ..net import endpoints
 from ..net.channel import Channel
 from . import cloud_environment, rendezvous, spot_notice, submit_folder
@@ -49,8 +63,10 @@ class KeptNodeService:
         agent.roles["desk"] = relay.park
         agent.roles["name"] = lambda channel: channel.send_json({"name": agent.node})
         agent.roles["files"] = FolderStore(agent.loop, agent.home).serve
-        services = {"ping": self._ping, "same": self._same, "script": self._script, "reach": self._reach}
-        agent.services.update(services, hosts=self._hosts)
+        agent.services.update({
+            Ping: self._ping, CompareFolder: self._compare, StoreScript: self._store, ReachPeers: self._reach,
+            AddHosts: self._add_hosts,
+        })  # fmt: skip
         agent.greetings.append(self._facts)
         signal.signal(signal.SIGTERM, lambda *_: agent.loop.soon(self._taken))
 
@@ -64,17 +80,17 @@ class KeptNodeService:
             shells=tuple(path for path in _shells() if os.path.exists(path)),
         )
 
-    def _ping(self, channel: Channel, message: dict[str, Any]) -> None:
+    def _ping(self, channel: Channel, _request: Ping) -> None:
         channel.send_json(Pong().encode())
 
-    def _same(self, channel: Channel, message: dict[str, Any]) -> None:
+    def _compare(self, channel: Channel, request: CompareFolder) -> None:
         """Report whether a folder is the same one as on the controller's machine: a shared mount."""
-        same = submit_folder.same_folder(message["path"], message["identity"])
-        channel.send_json(SameFolder(path=message["path"], same=same).encode())
+        same = submit_folder.same_folder(request.path, request.identity)
+        channel.send_json(SameFolder(path=request.path, same=same).encode())
 
-    def _script(self, channel: Channel, message: dict[str, Any]) -> None:
+    def _store(self, _channel: Channel, request: StoreScript) -> None:
         """Store a script under its digest; batch.py runs it in place as ``slurm_script``."""
-        data = base64.b64decode(message["data"])
+        data = base64.b64decode(request.data)
         folder = os.path.join(self._scripts, hashlib.sha256(data).hexdigest()[:32])
         if os.path.exists(os.path.join(folder, "script")):
             return
@@ -86,25 +102,25 @@ class KeptNodeService:
         os.chmod(partial, 0o700)
         os.rename(partial, os.path.join(folder, "script"))
 
-    def _reach(self, channel: Channel, message: dict[str, Any]) -> None:
+    def _reach(self, channel: Channel, request: ReachPeers) -> None:
         """Try to connect to other nodes; reply with the names of those that answered."""
 
         def work() -> Event:
             reached = []
-            for name, address in message["peers"].items():
+            for name, address in request.peers.items():
                 if _name_at(address, self._agent.tls_client) == name:
                     reached.append(name)
-            return Reached(peers=tuple(sorted(message["peers"])), reached=tuple(reached))
+            return Reached(peers=tuple(sorted(request.peers)), reached=tuple(reached))
 
         self._aside(channel, work)
 
-    def _hosts(self, channel: Channel, message: dict[str, Any]) -> None:
+    def _add_hosts(self, channel: Channel, request: AddHosts) -> None:
         """Make the names of a job's nodes resolve to their addresses, as scripts expect of Slurm's node names."""
 
         def work() -> Event:
-            names, addresses = message["names"], message["addresses"]
-            done = rendezvous.resolves(names, addresses) or rendezvous.add_hosts(names, addresses)
-            return HostsAdded(names=tuple(names), resolve=done)
+            hosts = request.names, request.addresses
+            done = rendezvous.resolves(*hosts) or rendezvous.add_hosts(*hosts)
+            return HostsAdded(names=request.names, resolve=done)
 
         self._aside(channel, work)
 
@@ -156,7 +172,7 @@ def _name_at(address: str, tls: Any) -> str:
     try:
         with endpoints.connect(address, tls, REACH_S) as sock:
             sock.settimeout(REACH_S)
-            sock.sendall(wire.encode(wire.JSON, json.dumps({"op": "hello", "role": "name"}).encode()))
+            sock.sendall(wire.encode(wire.JSON, json.dumps(Hello(role="name").encode()).encode()))
             frames = wire.FrameReader()
             while True:
                 data = sock.recv(4096)

@@ -14,7 +14,7 @@ import socket
 import ssl
 import subprocess
 import time
-from typing import Any, Optional
+from typing import Any, Optional, Sequence
 
 from ..net import endpoints
 
@@ -134,7 +134,7 @@ def join(head: str, seed: int, tls: ssl.SSLContext, facts: Facts, patience: floa
 _OURS = "# slurmsky"
 
 
-def resolves(names: list[str], addresses: list[str]) -> bool:
+def resolves(names: Sequence[str], addresses: Sequence[str]) -> bool:
     """True when each name resolves to its address on this node."""
     for name, address in zip(names, addresses):
         try:
@@ -146,7 +146,7 @@ def resolves(names: list[str], addresses: list[str]) -> bool:
     return True
 
 
-def hosts_with(text: str, names: list[str], addresses: list[str]) -> str:
+def hosts_with(text: str, names: Sequence[str], addresses: Sequence[str]) -> str:
     """The content of /etc/hosts with our lines for these names.
 
     >>> hosts_with("127.0.0.1 localhost\\n10.0.0.9 k1 # slurmsky\\n", ["k1"], ["10.0.0.7"])
@@ -157,7 +157,7 @@ def hosts_with(text: str, names: list[str], addresses: list[str]) -> str:
     return "\n".join([*lines, *("%s %s %s" % (*pair, _OURS) for pair in zip(addresses, names)), ""])
 
 
-def add_hosts(names: list[str], addresses: list[str]) -> bool:
+def add_hosts(names: Sequence[str], addresses: Sequence[str]) -> bool:
     """Write names to /etc/hosts, as root or through sudo without a password; True when the names then resolve.
 
     Lines that an earlier call wrote for one of the names are removed: the name's node now has another address.

@@ -7,7 +7,7 @@ import os
 import stat
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -63,7 +63,7 @@ def identity(path: str) -> list[int]:
     return numbers
 
 
-def same_folder(path: str, there: list[int]) -> bool:
+def same_folder(path: str, there: Sequence[int]) -> bool:
     """True when the folder is the same as the submit host's: folder and parents have the same inode numbers."""
     return bool(there) and identity(path) == list(there)
 

@@ -16,7 +16,19 @@ from typing import Any, Callable, Iterator, Optional
 from ... import paths
 from ...model.allocation import Launch
 from ...protocol import wire
-from ...protocol.messages import Ended, Event, JobList, LaunchRefused, NodeFacts
+from ...protocol.messages import (
+    Acknowledge,
+    AgentRequest,
+    Ended,
+    Event,
+    Exit,
+    Hello,
+    JobList,
+    JobRequest,
+    LaunchJob,
+    LaunchRefused,
+    NodeFacts,
+)
 from ..job.journal import JobLog, Journal, Key
 from ..job.launch_codec import LaunchReader
 from ..job.version import VERSION
@@ -28,7 +40,7 @@ from ..process import process_tree, startup_files
 from ..process.orphans import Orphans, Owner
 from ..process.process_usage import Sampler
 from .controller_start import ControllerStart
-from .head_job import ORDERS, HeadJob
+from .head_job import HeadJob
 
 #: seconds that a "started" event waits, so that a short job sends its start and end in one batch
 START_TOLD_S = 0.005
@@ -101,7 +113,7 @@ class Agent:
         #: commands that this agent runs without the controller, by name; each value imports its handler
         self.commands: dict[str, Callable[[], Any]] = {}
         #: handlers of controller messages, by their op
-        self.services: dict[str, Callable[[Channel, dict[str, Any]], None]] = {}
+        self.services: dict[type[AgentRequest], Callable[[Channel, Any], None]] = {}
         #: builders of the messages that a newly connected controller is sent
         self.greetings: list[Callable[[], Event]] = []
         loop.on_orphans = self._orphans_reaped
@@ -136,17 +148,17 @@ class Agent:
                 serve(self, channel, payload)
                 return
             try:
-                hello = json.loads(payload) if kind == wire.JSON else {}
+                hello = AgentRequest.decode(json.loads(payload)) if kind == wire.JSON else None
             except ValueError:
-                hello = {}
-            if hello.get("op") != "hello":
+                hello = None
+            if not isinstance(hello, Hello):
                 channel.close(at_once=True)
-            elif hello.get("role") == "controller":
-                self._controller_came(channel, str(hello.get("version", "")))
-            elif hello.get("role") == "holder":
+            elif hello.role == "controller":
+                self._controller_came(channel, hello.version)
+            elif hello.role == "holder":
                 held()
-            elif hello.get("role") in self.roles:
-                self.roles[hello["role"]](channel)
+            elif hello.role in self.roles:
+                self.roles[hello.role](channel)
             else:
                 from ..steps.remote_host import serve_agent
 
@@ -215,49 +227,43 @@ class Agent:
         if kind != wire.JSON:
             return
         try:
-            self._obey(json.loads(payload))
+            self._obey(AgentRequest.decode(json.loads(payload)))
         except Exception:  # must not stop the messages that follow
             self.loop.report()
 
-    def _launch(self, message: dict[str, Any]) -> None:
+    def _launch(self, request: LaunchJob) -> None:
         """Accept a launch, or refuse it: the controller would count an unanswered launch as running for ever."""
         try:
             if self._foreign:
                 raise ValueError("the controller is of version %s, this agent of %s" % (self._foreign, VERSION))
-            launch = self._launches.launch(message)
+            launch = self._launches.launch(request)
         except Exception as error:
             self.loop.report()
-            job_id = (message.get("launch") or {}).get("job_id", 0)
+            job_id = request.launch.get("job_id", 0)
             refusal = LaunchRefused(job_id=job_id, comment="%s: %s" % (type(error).__name__, error))
             if self._controller is not None:
                 self._controller.send_json(refusal.encode())
             return
         self.launch(launch)
 
-    def _obey(self, message: dict[str, Any]) -> None:
-        operation = str(message.get("op"))
-        if operation == "launch":
-            self._launch(message)
-        elif operation == "ack":
-            for log in [log for log in self.journal.logs.values() if log.key[0] == message["job_id"] and log.head]:
-                self._ack(log.key, message["seq"])
-        elif operation == "acks":
-            for job_id, run, seq in message["acks"]:
+    def _obey(self, request: AgentRequest) -> None:
+        if isinstance(request, LaunchJob):
+            self._launch(request)
+        elif isinstance(request, Acknowledge):
+            for job_id, run, seq in request.acks:
                 self._ack((job_id, run), seq)
-        elif operation == "exit":
+        elif isinstance(request, Exit):
             self._leave_when_idle = True
-            if message.get("expected") and not self._held:
+            if request.expected and not self._held:
                 # The controller has just launched a job whose head is another node: wait for that head to connect.
                 self._head_due = time.monotonic() + 2 * LEAVE_S
             self._leave_if_idle()
-        elif operation in self.services:
-            if self._controller is not None:
-                self.services[operation](self._controller, message)
-        else:
-            job = self.jobs.get(message.get("job_id", -1))
-            order = ORDERS.get(operation)
-            if job is not None and order is not None:  # else the job has ended, and its "ended" event is on the way
-                order(job, message)
+        elif isinstance(request, JobRequest):
+            job = self.jobs.get(request.job_id)
+            if job is not None:  # else the job has ended, and its "ended" event is on the way
+                job.obey(request)
+        elif type(request) in self.services and self._controller is not None:
+            self.services[type(request)](self._controller, request)
 
     def launch(self, launch: Launch) -> None:
         """Accept a job. Ignores a run that this node knows already, because the controller may repeat a launch."""
@@ -318,7 +324,7 @@ class Agent:
                     raise OSError(error.errno, "%s: %s" % (address, error.strerror or error)) from error
                 print("job %d: %s: %s" % (job.job_id, address, error), file=sys.stderr, flush=True)
                 continue
-            channel.send_json({"op": "hello", "role": "holder"})
+            channel.send_json(Hello(role="holder").encode())
             if local:
                 channel.on_close = job.node_lost
             self._holds.setdefault(job.job_id, {})[address] = channel

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import signal
 import time
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Callable, Optional, Sequence
 
 from ...model.allocation import Launch
 from ...model.job import Step
-from ...protocol.messages import JobEvent, Started, StepChanged
+from ...protocol.messages import (
+    JobEvent,
+    JobRequest,
+    LimitJob,
+    NodeLost,
+    ResumeJob,
+    ShrinkJob,
+    SignalJob,
+    Started,
+    StepChanged,
+    SuspendJob,
+    TerminateJob,
+)
 from ..job.end_messages import cancel_line, verdict
 from ..job.journal import JobLog
 from ..net.event_loop import Timer
@@ -211,7 +223,7 @@ class HeadJob:
     def _shell(self) -> list[int]:
         return self.batch.shell() if self.batch is not None else []
 
-    def shrink(self, nodes: list[str]) -> None:
+    def shrink(self, nodes: Sequence[str]) -> None:
         """Give up all nodes but these: tasks there are killed, later steps run on what is left."""
         gone = [share for share in self.launch.shares if share.name not in nodes]
         self.launch.shares = [share for share in self.launch.shares if share.name in nodes]
@@ -282,6 +294,23 @@ class HeadJob:
         self.emit(end)
         self.agent.job_ended(self)
 
+    def obey(self, request: JobRequest) -> None:
+        """Carry out a request of the controller."""
+        if isinstance(request, SignalJob):
+            self.signal(request.signal, request.target)
+        elif isinstance(request, TerminateJob):
+            self.terminate(request.state, request.signal, request.kill_wait_s)
+        elif isinstance(request, SuspendJob):
+            self.suspend()
+        elif isinstance(request, ResumeJob):
+            self.resume()
+        elif isinstance(request, LimitJob):
+            self.set_end_time(request.end_time, request.step)
+        elif isinstance(request, ShrinkJob):
+            self.shrink(request.nodes)
+        elif isinstance(request, NodeLost):
+            self.node_lost()
+
     def abandon(self) -> None:
         """End a run that the controller has replaced, without an "ended" event."""
         self.cause = self.cause or "NODE_FAIL"
@@ -292,17 +321,3 @@ class HeadJob:
             step.kill()
         process_tree.send(self.members(), signal.SIGKILL)
         self.agent.job_ended(self)
-
-
-#: the controller's operations on a running job
-ORDERS: dict[str, Callable[[HeadJob, dict[str, Any]], None]] = {
-    "signal": lambda job, order: job.signal(int(order["signal"]), str(order["target"])),
-    "terminate": lambda job, order: job.terminate(
-        order.get("state", "CANCELLED"), int(order.get("signal", signal.SIGTERM)), order.get("kill_wait_s")
-    ),
-    "suspend": lambda job, _order: job.suspend(),
-    "resume": lambda job, _order: job.resume(),
-    "limit": lambda job, order: job.set_end_time(order["end_time"], order.get("step", "")),
-    "shrink": lambda job, order: job.shrink(order["nodes"]),
-    "node_lost": lambda job, _order: job.node_lost(),
-}

@@ -13,6 +13,7 @@ from typing import Any, Callable, Optional
 from ...model.allocation import HetComponent, Launch, NodeShare, share_from_dict, share_to_dict
 from ...model.spec import JobSpec
 from ...protocol import seal
+from ...protocol.messages import LaunchJob
 from .environment import Environment, batch_environment, element_environment
 
 #: number of arrays whose templates are kept; both sides forget the oldest, so that they always agree
@@ -60,21 +61,21 @@ class LaunchWriter:
     def __init__(self) -> None:
         self._templates: dict[int, Launch] = {}
 
-    def message(self, launch: Launch) -> dict[str, Any]:
-        """The ``launch`` message, as a difference where the agent has a template."""
+    def message(self, launch: Launch) -> LaunchJob:
+        """The request, as a difference where the agent has a template."""
         key = launch.array_job_id
         if not key:
-            return {"op": "launch", "launch": launch.to_dict()}
+            return LaunchJob(launch=launch.to_dict())
         template = self._templates.get(key)
         if template is None:
             _keep(self._templates, key, launch)
-            return {"op": "launch", "as": key, "launch": launch.to_dict()}
+            return LaunchJob(launch=launch.to_dict(), template=key)
         known = template.__dict__
         changes = {}
         for name, value in launch.__dict__.items():
             if value is not known[name] and value != known[name]:
                 changes[name] = _WRITE[name](value) if name in _WRITE else value
-        return {"op": "launch", "like": key, "launch": changes}
+        return LaunchJob(launch=changes, like=key)
 
 
 class _Template:
@@ -100,15 +101,15 @@ class LaunchReader:
         self._templates: dict[int, _Template] = {}
         self._like: dict[int, tuple[_Template, frozenset[str]]] = {}
 
-    def launch(self, message: dict[str, Any]) -> Launch:
-        """Decode a ``launch`` message. Raises KeyError for a message that refers to an unknown array."""
-        data = message["launch"]
-        if "like" not in message:
+    def launch(self, request: LaunchJob) -> Launch:
+        """The requested launch. Raises KeyError for a request that refers to an unknown array."""
+        data = request.launch
+        if request.like is None:
             launch = Launch.from_dict(data)
-            if "as" in message:
-                _keep(self._templates, int(message["as"]), _Template(launch))
+            if request.template is not None:
+                _keep(self._templates, request.template, _Template(launch))
             return launch
-        template = self._templates[int(message["like"])]
+        template = self._templates[request.like]
         launch = copy.copy(template.launch)
         for name, value in data.items():
             setattr(launch, name, _READ[name](value) if name in _READ else value)

@@ -1,8 +1,8 @@
 """Version of the messages between controller and agents.
 
 Both sides send the version in their first message. The version has a number, raised by hand when messages change their
-meaning, and a checksum of the names of all fields of a launch and of the events: an agent that lacks a field would
-drop the launch.
+meaning, and a checksum of the names of all fields of a launch, of the requests and of the events: an agent that lacks
+a field would drop the launch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import zlib
 
 from ...model.allocation import HetComponent, Launch, NodeShare
 from ...model.spec import JobSpec
-from ...protocol.messages import Event
+from ...protocol.messages import AgentRequest, Event
 
 NUMBER = 2
 
@@ -20,7 +20,7 @@ NUMBER = 2
 def _fields() -> str:
     records = (Launch, HetComponent, NodeShare, JobSpec)
     names = ["%s.%s" % (record.__name__, item.name) for record in records for item in dataclasses.fields(record)]
-    return " ".join([*names, Event.signature()])
+    return " ".join([*names, Event.signature(), AgentRequest.signature()])
 
 
 VERSION = "%d.%08x" % (NUMBER, zlib.crc32(_fields().encode()))

@@ -9,6 +9,7 @@ import stat
 from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
 
 from ...protocol import wire
+from ...protocol.messages import Hello
 from ..net import endpoints
 from ..net.channel import Channel
 from ..steps.file_writer import FileWriter
@@ -76,7 +77,7 @@ class FileCopy:
             peer.on_frame = self._answer(share.name, peer)
             peer.on_close = self._lost(share.name)
             peer.on_drain = self._pump
-            peer.send_json({"op": "hello", "role": "agent"})
+            peer.send_json(Hello(role="agent").encode())
             peer.send_json({"op": "file", "path": path, "mode": mode, "force": force, "times": times, "folder": folder})
         self._pump()
 

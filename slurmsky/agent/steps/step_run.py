@@ -15,6 +15,7 @@ from ...model.job import Step
 from ...model.spec import StepSpec
 from ...model.states import JobState
 from ...protocol import wire
+from ...protocol.messages import Hello
 from ..job.end_messages import cancel_line
 from ..mpi.pmi import Exchange
 from ..net import endpoints
@@ -119,7 +120,7 @@ class _Remote(_Part):
 
     def start(self) -> None:
         """Connect to the node and send the plan."""
-        self.channel.send_json({"op": "hello", "role": "agent"})
+        self.channel.send_json(Hello(role="agent").encode())
         self.channel.send_json({"op": "step", "plan": self.plan.__dict__})
 
     def signal(self, number: int) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ... import paths
 from ...agent.job.launch_codec import LaunchWriter
@@ -29,17 +28,29 @@ from ...model.spec import JobSpec
 from ...protocol import wire
 from ...protocol.messages import (
     PRESENT_RUN,
+    Acknowledge,
+    AgentRequest,
     Ended,
     Event,
+    Exit,
+    Hello,
     JobEvent,
     JobList,
     JobReachable,
+    JobRequest,
     LaunchRefused,
+    LimitJob,
     Missing,
     NodeDown,
     NodeDrain,
     NodeFacts,
+    NodeLost,
     NodeUp,
+    ResumeJob,
+    ShrinkJob,
+    SignalJob,
+    SuspendJob,
+    TerminateJob,
 )
 from ..base import EngineDefaults, EngineError, NodeUnavailable, OnEvent, background
 
@@ -112,13 +123,13 @@ class AgentLink(asyncio.Protocol):
         """True while messages can be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def send(self, message: dict[str, Any]) -> None:
-        """Send one message. Raises EngineError when the connection is closed."""
+    def send(self, request: AgentRequest) -> None:
+        """Send one request. Raises EngineError when the connection is closed."""
         if self._transport is None or self._transport.is_closing():
             raise EngineError(f"the agent of node {self.node} is gone")
         if not self._out:
             asyncio.get_running_loop().call_soon(self._flush)  # one system call for all messages of this loop iteration
-        self._out.append(wire.encode(wire.JSON, compact(message).encode()))
+        self._out.append(wire.encode(wire.JSON, compact(request.encode()).encode()))
 
     def launch(self, launch: Launch) -> None:
         """Send a launch to the agent. Raises NodeUnavailable when the agent would not understand it."""
@@ -152,7 +163,7 @@ class _Placed:
     nodes: tuple[str, ...]
     ready: bool = False
     starting: int = 0  # calls of ``start`` that wait for the nodes' agents
-    waiting: list[dict[str, Any]] = field(default_factory=list)
+    waiting: list[JobRequest] = field(default_factory=list)
 
 
 class LocalEngine(EngineDefaults):
@@ -195,7 +206,7 @@ class LocalEngine(EngineDefaults):
         # Before the agent's first event: that event lists the agent's jobs, and jobs missing from it are launched
         # again.
         self._links[node] = link
-        link.send({"op": "hello", "role": "controller", "version": VERSION})
+        link.send(Hello(role="controller", version=VERSION))
         await asyncio.wait_for(link.greeted, START_TIMEOUT_S)
         if not link.alive:
             raise ConnectionResetError(errno.ECONNRESET, "the agent closed the connection", str(path))
@@ -243,7 +254,7 @@ class LocalEngine(EngineDefaults):
         the agent has exited.
         """
         self._links[node] = link
-        link.send({"op": "exit"})
+        link.send(Exit())
         end = asyncio.get_running_loop().time() + LEAVES_WITHIN_S
         while link.alive and asyncio.get_running_loop().time() < end:
             await asyncio.sleep(0.05)
@@ -351,7 +362,7 @@ class LocalEngine(EngineDefaults):
         for job_id in {job_id for job_id, _ in here} - self._placed.keys() - launched:
             # Job of another database, or ended. As slurmctld, which aborts jobs that it does not know.
             if link is not None and link.alive:
-                link.send({"op": "terminate", "job_id": job_id, "state": "CANCELLED", "signal": 15, "kill_wait_s": 30})
+                link.send(TerminateJob(job_id=job_id, kill_wait_s=30))
 
     def _has_it(self, job_id: int, placed: _Placed) -> None:
         placed.ready = True
@@ -372,7 +383,7 @@ class LocalEngine(EngineDefaults):
             if placed.nodes[0] == node:
                 placed.ready = False  # until the next agent lists the job
             else:
-                self._tell(job_id, {"op": "node_lost", "job_id": job_id, "node": node})
+                self._tell(job_id, NodeLost(job_id=job_id, node=node))
         background(self._relink(node))
 
     async def _relink(self, node: str) -> None:
@@ -421,7 +432,7 @@ class LocalEngine(EngineDefaults):
             links[0].launch(launch)
             self._has_it(launch.job_id, placed)
 
-    def _tell(self, job_id: int, message: dict[str, Any]) -> None:
+    def _tell(self, job_id: int, message: JobRequest) -> None:
         """Send a message to a job's head agent, as soon as that has the job.
 
         Raises EngineError for a job without nodes.
@@ -434,7 +445,7 @@ class LocalEngine(EngineDefaults):
         else:
             placed.waiting.append(message)
 
-    def _to_head(self, job_id: int, message: dict[str, Any]) -> None:
+    def _to_head(self, job_id: int, message: JobRequest) -> None:
         placed = self._placed.get(job_id)
         link = self._links.get(placed.nodes[0]) if placed is not None else None
         if placed is not None and (link is None or not link.alive):
@@ -443,27 +454,25 @@ class LocalEngine(EngineDefaults):
             link.send(message)
 
     async def signal(self, job_id: int, signal: int, target: str) -> None:
-        self._tell(job_id, {"op": "signal", "job_id": job_id, "signal": signal, "target": target})
+        self._tell(job_id, SignalJob(job_id=job_id, signal=signal, target=target))
 
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
-        self._tell(
-            job_id, {"op": "terminate", "job_id": job_id, "state": state, "signal": signal, "kill_wait_s": kill_wait_s}
-        )
+        self._tell(job_id, TerminateJob(job_id=job_id, state=state, signal=signal, kill_wait_s=kill_wait_s))
 
     async def suspend(self, job_id: int) -> None:
-        self._tell(job_id, {"op": "suspend", "job_id": job_id})
+        self._tell(job_id, SuspendJob(job_id=job_id))
 
     async def resume(self, job_id: int) -> None:
-        self._tell(job_id, {"op": "resume", "job_id": job_id})
+        self._tell(job_id, ResumeJob(job_id=job_id))
 
     async def shrink(self, job_id: int, nodes: Sequence[str]) -> None:
         placed = self._placed.get(job_id)
         if placed is not None:
             placed.nodes = tuple(node for node in placed.nodes if node in nodes)
-        self._tell(job_id, {"op": "shrink", "job_id": job_id, "nodes": list(nodes)})
+        self._tell(job_id, ShrinkJob(job_id=job_id, nodes=tuple(nodes)))
 
     async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
-        self._tell(job_id, {"op": "limit", "job_id": job_id, "end_time": end_time, "step": step_id})
+        self._tell(job_id, LimitJob(job_id=job_id, end_time=end_time, step=step_id))
 
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
         """Accept every job: any job with nodes can run on this machine."""
@@ -476,7 +485,7 @@ class LocalEngine(EngineDefaults):
         """Acknowledge (job, run, number) to the agent that sent the events; ended jobs have no head agent any more."""
         link = self._links.get(node)
         if link is not None and link.alive:
-            link.send({"op": "acks", "acks": acks})
+            link.send(Acknowledge(acks=tuple(acks)))
 
     async def recover(self, jobs: Iterable[Job]) -> None:
         """Connect to the agents of these jobs.
@@ -516,7 +525,7 @@ class LocalEngine(EngineDefaults):
         expected = {node for placed in self._placed.values() for node in placed.nodes[1:]}
         for link in list(self._links.values()):
             if link.alive:
-                link.send({"op": "exit", "expected": link.node in expected})
+                link.send(Exit(expected=link.node in expected))
             link.close()
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from ...protocol.messages import Event, HostsAdded, NodeEnvironment, Reached, SameFolder
+from ...protocol.messages import AgentRequest, Event, HostsAdded, NodeEnvironment, Reached, ReachPeers, SameFolder
 from ..local.local_engine import AgentLink
 from ..powered import Order
 from .node_lines import ConnectionLost
@@ -35,7 +35,7 @@ class AgentRequests:
             known = self._open[key] = asyncio.get_running_loop().create_future()
         return known
 
-    async def ask(self, link: AgentLink, kind: str, about: str, message: dict[str, Any]) -> Any:
+    async def ask(self, link: AgentLink, kind: str, about: str, message: AgentRequest) -> Any:
         """Send a message and wait for its answer. Raises ConnectionLost when the node does not answer."""
         answer = self.expect(link.node, kind, about)
         link.send(message)
@@ -47,7 +47,7 @@ class AgentRequests:
     async def reaches(self, link: AgentLink, order: Order) -> bool:
         """Whether a node can connect to the agents of all nodes of another order. Raises EngineError."""
         peers = {node: order.address(node) for node in order.nodes}
-        answer = await self.ask(link, "reached", ",".join(sorted(peers)), {"op": "reach", "peers": peers})
+        answer = await self.ask(link, "reached", ",".join(sorted(peers)), ReachPeers(peers=peers))
         return set(answer) == set(peers)
 
     def fail(self, node: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...protocol import wire
+from ...protocol.messages import Hello
 from ..base import EngineError
 from ..powered import Order
 from .provider import Provider, Tunnel
@@ -60,7 +61,7 @@ class NodeConnections:
 
         found: Streams = await self._open(order, node, straight, through)
         if role:
-            found[1].write(wire.encode(wire.JSON, json.dumps({"op": "hello", "role": role}).encode()))
+            found[1].write(wire.encode(wire.JSON, json.dumps(Hello(role=role).encode()).encode()))
         return found
 
     async def _open(self, order: Order, node: str, straight: Any, through: Any) -> Any:

@@ -13,7 +13,7 @@ from ...agent.cloud.remote_commands import TOLD
 from ...model.allocation import Launch
 from ...model.spec import JobSpec
 from ...protocol import wire
-from ...protocol.messages import NodeEnvironment
+from ...protocol.messages import AddHosts, CompareFolder, NodeEnvironment, StoreScript
 from ...translate import credentials
 from ..local.local_engine import AgentLink
 from ..sky.proxy_socket import export_of
@@ -73,7 +73,7 @@ class NodeSetup:
             digest, data = self._scripts.read(launch.script)
             sent = self._sent.setdefault(link, set())
             if digest not in sent:
-                link.send({"op": "script", "data": base64.b64encode(data).decode()})
+                link.send(StoreScript(data=base64.b64encode(data).decode()))
                 sent.add(digest)
         addresses = tuple(self._address(each.node).rpartition(":")[0] for each in links)
         for each in links:
@@ -92,7 +92,7 @@ class NodeSetup:
         pairs = zip((each.node for each in links), addresses, strict=True)
         new = {node: host for node, host in pairs if known.get(node) != host}
         if new:
-            message = {"op": "hosts", "names": list(new), "addresses": list(new.values())}
+            message = AddHosts(names=tuple(new), addresses=tuple(new.values()))
             if not await self._requests.ask(link, "hosts", ",".join(new), message):
                 log.warning("node %s: %s cannot be resolved there", link.node, ", ".join(new))
             known.update(new)
@@ -101,7 +101,7 @@ class NodeSetup:
         """Whether a folder of this machine is a shared mount on the node."""
         key = (link.node, folder)
         if key not in self._same:
-            message = {"op": "same", "path": folder, "identity": submit_folder.identity(folder)}
+            message = CompareFolder(path=folder, identity=tuple(submit_folder.identity(folder)))
             self._same[key] = await self._requests.ask(link, "same", folder, message)
         return self._same[key]
 

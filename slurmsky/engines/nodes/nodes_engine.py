@@ -15,7 +15,21 @@ from ...agent.job.version import VERSION
 from ...model.allocation import Launch
 from ...model.job import Job
 from ...model.states import JobFlag
-from ...protocol.messages import Configured, Ended, Event, JobList, Missing, Pong, Power, SpotTaken, Waiting
+from ...protocol.messages import (
+    Configured,
+    Ended,
+    Event,
+    Exit,
+    Hello,
+    JobList,
+    Missing,
+    NodeLost,
+    Ping,
+    Pong,
+    Power,
+    SpotTaken,
+    Waiting,
+)
 from ...site.record import KeptNodes
 from ..base import EngineError, NodeUnavailable, OnEvent, background, cancel_all
 from ..local.local_engine import OUTDATED, AgentLink, LocalEngine, _Placed
@@ -103,7 +117,7 @@ class NodesEngine(LocalEngine):
         """Make the agent of a node that stays exit, so that its next order starts another."""
         link = self._links.get(node)
         if link is not None and link.alive:
-            link.send({"op": "exit"})
+            link.send(Exit())
 
     def _drop(self, node: str) -> None:
         """Close the connection to a node that is lost or being powered down."""
@@ -152,7 +166,7 @@ class NodesEngine(LocalEngine):
         self._early.pop(node, None)  # of a connection that broke before it was ready
         facts = self._requests.expect(node, "facts")
         await self._lines.protocol(order, node, lambda: link)
-        link.send({"op": "hello", "role": "controller", "version": VERSION})
+        link.send(Hello(role="controller", version=VERSION))
         try:
             now = await asyncio.wait_for(facts, ANSWER_S)
         except asyncio.TimeoutError:
@@ -168,7 +182,7 @@ class NodesEngine(LocalEngine):
         """A new agent serves a node: what its predecessor hosted for jobs with other heads is lost."""
         for job_id, placed in list(self._placed.items()):
             if node in placed.nodes[1:] and job_id not in self._not_sent:
-                self._tell(job_id, {"op": "node_lost", "job_id": job_id, "node": node})
+                self._tell(job_id, NodeLost(job_id=job_id, node=node))
 
     async def _bring_up(self, node: str) -> AgentLink:
         """Connect to the node's agent. Raises EngineError when it does not answer now."""
@@ -222,7 +236,7 @@ class NodesEngine(LocalEngine):
                 if loop.time() - self._last_message.get(node, 0.0) > 3 * PING_S:
                     link.abort()
                 elif link.alive:
-                    link.send({"op": "ping"})
+                    link.send(Ping())
 
     # --- events
 
@@ -287,7 +301,7 @@ class NodesEngine(LocalEngine):
             if placed.nodes[0] in order.nodes:
                 self._over(job_id, placed.nodes[0], "NODE_FAIL", "NodeDown", why)
             else:
-                self._tell(job_id, {"op": "node_lost", "job_id": job_id, "node": lost[0]})
+                self._tell(job_id, NodeLost(job_id=job_id, node=lost[0]))
 
     def _over(self, job_id: int, node: str, state: str, reason: str, comment: str) -> None:
         """Report a job's end that no agent reports."""

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from ...protocol.messages import AgentRequest
+
 CONNECT_S = 5.0
 ANSWER_S = 15.0
 UNIX = "unix:"
@@ -71,10 +73,10 @@ async def exchange(line: Line, message: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-async def send(open_one: OpenLine, message: dict[str, Any]) -> None:
+async def send(open_one: OpenLine, request: AgentRequest) -> None:
     """Send one request and wait until the node has acknowledged it. Raises NoControl."""
     line = await open_one({"role": "controller"})
     try:
-        await exchange(line, message)
+        await exchange(line, request.encode())
     finally:
         hang_up(line)

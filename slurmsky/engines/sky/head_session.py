@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
+from ...protocol.messages import AgentRequest
 from . import head_connection
 from .node_access import NodeAccess
 from .proxy_socket import ProxySocket
@@ -62,9 +62,9 @@ class HeadNodeSession:
         if proxy.is_open:  # otherwise it was closed meanwhile
             on_open()
 
-    async def send(self, address: str, cluster: str, message: dict[str, Any]) -> None:
+    async def send(self, address: str, cluster: str, request: AgentRequest) -> None:
         """Send a request to the node. Raises head_connection.NoControl."""
-        await head_connection.send(self._way(address, cluster).line, message)
+        await head_connection.send(self._way(address, cluster).line, request)
 
     @property
     def problem(self) -> str:

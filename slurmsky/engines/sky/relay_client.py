@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from pathlib import Path
 
+from ...protocol.messages import SignOfLife
 from .head_connection import Line, NoControl, OpenLine, hang_up, send
 
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
@@ -45,7 +46,7 @@ async def keep_showing(open_one: OpenLine) -> None:
     """Until cancelled: show the node regularly that its allocation has a controller."""
     while True:
         with contextlib.suppress(NoControl):
-            await send(open_one, {"op": "here"})
+            await send(open_one, SignOfLife())
         await asyncio.sleep(HERE_S)
 
 

@@ -15,7 +15,22 @@ from ...model.allocation import Launch
 from ...model.job import Job, Node
 from ...model.spec import JobSpec
 from ...model.states import JobFlag, JobState
-from ...protocol.messages import Ended, EngineState, Event, JobEvent, JobReachable, ManagedJobNamed, Missing, Started
+from ...protocol.messages import (
+    Ended,
+    EngineState,
+    Event,
+    JobEvent,
+    JobReachable,
+    JobRequest,
+    LimitJob,
+    ManagedJobNamed,
+    Missing,
+    ResumeJob,
+    SignalJob,
+    Started,
+    SuspendJob,
+    TerminateJob,
+)
 from ...site import Site
 from ...translate.credentials import redacted
 from ...translate.notes import NODE_CONFIG, Refused
@@ -182,20 +197,20 @@ class SkyEngine:
         return self.folder / str(job_id) / f"where{restart}"
 
     async def signal(self, job_id: int, signal: int, target: str) -> None:
-        await self._command(job_id, {"op": "signal", "job_id": job_id, "signal": signal, "target": target})
+        await self._command(job_id, SignalJob(job_id=job_id, signal=signal, target=target))
 
     async def suspend(self, job_id: int) -> None:
-        await self._command(job_id, {"op": "suspend", "job_id": job_id})
+        await self._command(job_id, SuspendJob(job_id=job_id))
 
     async def resume(self, job_id: int) -> None:
-        await self._command(job_id, {"op": "resume", "job_id": job_id})
+        await self._command(job_id, ResumeJob(job_id=job_id))
 
     async def shrink(self, job_id: int, nodes: Sequence[str]) -> None:
         """Refuse: SkyPilot gives nodes back only when the job has ended."""
         raise EngineError("the nodes of a job cannot be given back one by one")
 
     async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
-        await self._command(job_id, {"op": "limit", "job_id": job_id, "end_time": end_time, "step": step_id})
+        await self._command(job_id, LimitJob(job_id=job_id, end_time=end_time, step=step_id))
 
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
         """End the job: through its own node where reachable, which is fast and graceful; else through SkyPilot."""
@@ -204,9 +219,9 @@ class SkyEngine:
         member.cancel = state
         watch.save()
         if watch.record.control:
-            message = {"op": "terminate", "job_id": job_id, "state": state, "signal": signal}
+            request = TerminateJob(job_id=job_id, state=state, signal=signal, kill_wait_s=kill_wait_s)
             try:
-                await self._command(job_id, {**message, "kill_wait_s": kill_wait_s})
+                await self._command(job_id, request)
                 return
             except EngineError as error:
                 log.info("job %d: %s", job_id, error)
@@ -661,11 +676,11 @@ class SkyEngine:
             raise EngineError(f"job {job_id} is not known to the SkyPilot engine")
         return watch
 
-    async def _command(self, job_id: int, message: dict[str, Any]) -> None:
+    async def _command(self, job_id: int, request: JobRequest) -> None:
         watch = await self._packed(job_id)
         cluster = watch.record.name if watch.record.cluster else ""
         try:
-            await self._head_session(watch).send(watch.record.control, cluster, message)
+            await self._head_session(watch).send(watch.record.control, cluster, request)
         except head_connection.NoControl as error:
             raise EngineError(f"the nodes of job {job_id} cannot be reached from here: {error}") from error
 

@@ -12,10 +12,30 @@ import slurmsky
 from slurmsky.model.job import Step, Usage
 from slurmsky.model.states import JobState
 from slurmsky.protocol.message_codec import BadMessage, Message
-from slurmsky.protocol.messages import Ended, Event, JobList, JobNode, NodeDown, NodeFacts, Started, StepChanged
+from slurmsky.protocol.messages import (
+    Acknowledge,
+    AgentRequest,
+    CompareFolder,
+    Ended,
+    Event,
+    Exit,
+    Hello,
+    JobList,
+    JobNode,
+    LaunchJob,
+    LimitJob,
+    NodeDown,
+    NodeFacts,
+    ReachPeers,
+    ShrinkJob,
+    Started,
+    StepChanged,
+    TerminateJob,
+)
 
 SOURCE = Path(slurmsky.__file__).parent
 _UNTYPED = re.compile(r"""\bevent(?:\["|\.get\()""")
+_REQUEST = re.compile(r"""\{"op":|\.get\("op"\)""")
 
 
 @pytest.mark.parametrize(
@@ -33,6 +53,35 @@ def test_an_event_survives_json(event: Event) -> None:
     body = json.loads(json.dumps(event.encode()))
     assert body["ev"] == event.kind
     assert Event.decode(body) == event
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Hello(role="controller", version="2.ff"),
+        LaunchJob(launch={"job_id": 7, "argv": ["a"]}, template=7),
+        LaunchJob(launch={"job_id": 8}, like=7),
+        Acknowledge(acks=((7, 0, 1), (8, 2, 3))),
+        Exit(expected=True),
+        TerminateJob(job_id=7, state="TIMEOUT", kill_wait_s=30),
+        ShrinkJob(job_id=7, nodes=("n1", "n2")),
+        CompareFolder(path="/a", identity=(3, 2)),
+        ReachPeers(peers={"n1": "10.0.0.1:7"}),
+    ],
+    ids=lambda one: one.kind,
+)
+def test_a_request_survives_json(request_: AgentRequest) -> None:
+    body = json.loads(json.dumps(request_.encode()))
+    assert body["op"] == request_.kind
+    assert AgentRequest.decode(body) == request_
+
+
+def test_an_end_time_of_none_travels_because_it_lifts_the_limit() -> None:
+    lifted = LimitJob(job_id=7, end_time=None)
+    assert lifted.encode() == {"op": "limit", "job_id": 7, "end_time": None}
+    assert AgentRequest.decode(lifted.encode()) == lifted
+    with pytest.raises(BadMessage):
+        AgentRequest.decode({"op": "limit", "job_id": 7})
 
 
 def test_fields_at_their_default_do_not_travel_and_unknown_ones_are_ignored() -> None:
@@ -64,20 +113,28 @@ def test_messages_are_frozen_and_but_makes_a_changed_copy() -> None:
     assert event.but(node="n2") == NodeDown(node="n2", reason="gone") and event.node == "n1"
 
 
-def test_every_kind_is_documented_and_no_two_classes_share_one() -> None:
-    found: list[type[Message]] = [Event]
+@pytest.mark.parametrize("family", [Event, AgentRequest])
+def test_every_kind_is_documented_and_no_two_classes_share_one(family: type[Message]) -> None:
+    found: list[type[Message]] = [family]
     for one in found:
         found += one.__subclasses__()
     with_kind = [one for one in found if "kind" in vars(one)]
-    assert len(with_kind) == len(Event.kinds) and all(one.__doc__ for one in with_kind)
+    assert len(with_kind) == len(family.kinds) and all(one.__doc__ for one in with_kind)
+
+
+def places(pattern: re.Pattern[str], *folders: str) -> set[str]:
+    """The modules with a line that matches."""
+    return {
+        path.relative_to(SOURCE).as_posix()
+        for folder in folders
+        for path in (SOURCE / folder).rglob("*.py")
+        if pattern.search(path.read_text())
+    }
 
 
 def test_no_module_reads_an_event_as_a_dictionary() -> None:
-    left = {
-        f"{path.relative_to(SOURCE)}:{number}"
-        for folder in ("agent", "controller", "engines")
-        for path in (SOURCE / folder).rglob("*.py")
-        for number, line in enumerate(path.read_text().splitlines(), 1)
-        if _UNTYPED.search(line)
-    }
-    assert {place.partition(":")[0] for place in left} <= {"engines/sky/launch_backends.py"}  # SkyPilot's own JSON
+    assert places(_UNTYPED, "agent", "controller", "engines") <= {"engines/sky/launch_backends.py"}  # SkyPilot's JSON
+
+
+def test_no_engine_writes_a_request_as_a_dictionary() -> None:
+    assert places(_REQUEST, "agent/core", "agent/cloud", "engines") <= {"engines/nodes/folder_sync.py"}  # files
