@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ..model.allocation import Launch
 from ..model.job import Job
@@ -24,22 +24,29 @@ OnEvent = Callable[[Event], None]
 log = logging.getLogger("slurmsky.background")
 
 CANCEL_S = 5.0  # how long a shutdown waits for cancelled tasks
-_BACKGROUND: set[asyncio.Task[None]] = set()
+_TASKS: set[asyncio.Task[Any]] = set()
+T = TypeVar("T")
 
 
-def background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Run a coroutine that no other one awaits; an exception is logged.
+def spawn(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Run a coroutine whose result the caller awaits.
 
     The registry keeps a reference to the task, which the event loop itself does not.
     """
     task = asyncio.ensure_future(work)
-    _BACKGROUND.add(task)
-    task.add_done_callback(_over)
+    _TASKS.add(task)
+    task.add_done_callback(_TASKS.discard)
     return task
 
 
-def _over(task: asyncio.Task[None]) -> None:
-    _BACKGROUND.discard(task)
+def background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Run a coroutine whose result is never awaited; an exception is logged."""
+    task = spawn(work)
+    task.add_done_callback(_log_failure)
+    return task
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
         log.error("%s failed", getattr(task.get_coro(), "__qualname__", "a task"), exc_info=task.exception())
 

@@ -52,7 +52,7 @@ from ...protocol.messages import (
     SuspendJob,
     TerminateJob,
 )
-from ..base import EngineDefaults, EngineError, NodeUnavailable, OnEvent, background
+from ..base import EngineDefaults, EngineError, NodeUnavailable, OnEvent, background, spawn
 
 log = logging.getLogger("slurmsky.controller")
 
@@ -219,7 +219,7 @@ class LocalEngine(EngineDefaults):
             return known
         task = self._starting.get(node)
         if task is None:
-            task = self._starting[node] = asyncio.ensure_future(self._bring_up(node))
+            task = self._starting[node] = spawn(self._bring_up(node))
             task.add_done_callback(partial(self._brought_up, node))
         return await asyncio.shield(task)
 

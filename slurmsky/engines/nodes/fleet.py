@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ...site.record import KeptNodes
-from ..base import EngineError, background
+from ..base import EngineError, background, spawn
 from ..powered import Order
 from .provider import BringUpFailed, Passing, Provider
 
@@ -145,23 +145,17 @@ class Fleet:
             self._of[node] = order
 
     def _begin(self, order: Order) -> None:
-        task = self._coming[order.name] = asyncio.ensure_future(self._bring_up(order))
+        task = self._coming[order.name] = background(self._bring_up(order))
+        task.add_done_callback(lambda _: self._coming.pop(order.name, None))
         for node in order.nodes:
             self._tell(node, "coming", "")
-
-        def over(task: asyncio.Task[None]) -> None:
-            self._coming.pop(order.name, None)
-            if not task.cancelled() and task.exception() is not None:
-                log.error("order %s: %s", order.name, task.exception())
-
-        task.add_done_callback(over)
 
     async def _bring_up(self, order: Order) -> None:
         def say(text: str) -> None:
             for listener in tuple(self._waiting.get(order.name, ())):
                 listener(text)
 
-        work = asyncio.ensure_future(self.provider.up(order, say))
+        work = spawn(self.provider.up(order, say))
         try:
             while not work.done():
                 limit = self.kept[order.partition].resume_timeout_s

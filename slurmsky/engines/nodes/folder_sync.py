@@ -19,7 +19,7 @@ from typing import Any
 from ...model.allocation import Launch
 from ...protocol import wire
 from ...protocol.messages import FileBegun
-from ..base import EngineError
+from ..base import EngineError, background
 from ..sky import beneath
 from ..sky.output_sync import OutputSync
 from .folder_listing import Entry, FolderListing, digest_of
@@ -85,7 +85,7 @@ class FolderSync:
         self._next = 0
         self._file: Any = None  # the file that receives content
         self._over = False
-        self._reading = asyncio.ensure_future(self._read())
+        self._reading = background(self._read())
         self.given: dict[str, dict[str, Entry]] = {}  # folder -> its entries when last sent
 
     @property

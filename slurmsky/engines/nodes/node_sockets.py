@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...protocol import wire
+from ..base import background
 from ..sky.proxy_socket import ProxySocket
 from ..sky.relay_client import keep_parked
 from .node_lines import Streams
@@ -53,7 +54,7 @@ class NodeSockets:
 
         socket = self._sockets[node] = ProxySocket(self.path(node), to_agent, self._controller, adapt=adapt)
         await socket.open()
-        self._parked[node] = asyncio.ensure_future(keep_parked(to_relay, self._controller))
+        self._parked[node] = background(keep_parked(to_relay, self._controller))
 
     def drop(self, node: str) -> None:
         """Close the sockets and connections of a node that is lost or being powered down."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from ..base import EngineError
+from ..base import EngineError, background
 from ..local.local_engine import AgentLink
 from ..powered import Order
 from .fleet import Fleet
@@ -45,7 +45,7 @@ class Reconnecting:
         """Connect to a node in the background, unless that is in progress."""
         task = self._tasks.get(node)
         if task is None or task.done():
-            self._tasks[node] = asyncio.ensure_future(self._run(node))
+            self._tasks[node] = background(self._run(node))
 
     def drop(self, node: str) -> None:
         """Stop: the node is lost or being powered down."""

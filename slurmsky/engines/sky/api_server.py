@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from ... import paths
 from ...site import Site
-from ..base import Choice
+from ..base import Choice, background
 from . import http_transport
 from .api_client import DEFAULT_ENDPOINT, Client, SkyError, Unreachable, find_access
 from .user_config import ConfigError, UserConfig, user_hash
@@ -128,7 +128,7 @@ class LocalServer:
             return ""
         if self._starting is None or (self._starting.done() and time.monotonic() - self._began > AGAIN_S):
             self._began, self._problem = time.monotonic(), ""
-            self._starting = asyncio.ensure_future(self._start())
+            self._starting = background(self._start())
         return self._problem if self._starting.done() else "it is being started (sky api start)"
 
     async def _start(self) -> None:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from ..base import spawn
+
 GATHER_S = 0.3  # items added within this time form one batch
 
 Thing = TypeVar("Thing")
@@ -23,7 +25,7 @@ class Batcher(Generic[Thing]):
         """Add an item; returns when its batch has been sent. Raises what ``go`` raised."""
         self._gathered.append(thing)
         if self._flush is None:
-            self._flush = asyncio.ensure_future(self._soon())
+            self._flush = spawn(self._soon())
         await asyncio.shield(self._flush)
 
     async def _soon(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...protocol.messages import AgentRequest
+from ..base import background
 from . import head_connection
 from .node_access import NodeAccess
 from .proxy_socket import ProxySocket
@@ -46,12 +47,12 @@ class HeadNodeSession:
         """
         line = self._way(address, cluster).line
         if self._parked is None or self._parked.done():
-            self._parked = asyncio.ensure_future(keep_parked(line, self._controller))
+            self._parked = background(keep_parked(line, self._controller))
         if cluster and self._showing is None:
-            self._showing = asyncio.ensure_future(keep_showing(line))
+            self._showing = background(keep_showing(line))
         if self._proxy is None:
             self._proxy = ProxySocket(self._folder / "door.sock", line, self._controller, self._allowed)
-            self._opening = asyncio.ensure_future(self._open_proxy(self._proxy, on_open))
+            self._opening = background(self._open_proxy(self._proxy, on_open))
 
     @staticmethod
     async def _open_proxy(proxy: ProxySocket, on_open: Callable[[], None]) -> None:

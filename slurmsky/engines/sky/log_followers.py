@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from ..base import spawn
 from . import intervals
 from .api_client import SkyError
 from .job_watch import JobWatch, Record
@@ -43,7 +44,7 @@ class Followers:
             self._waiting += 1
             async with self._seats:
                 self._waiting -= 1
-                watch.reading = asyncio.ensure_future(self._read(watch))
+                watch.reading = spawn(self._read(watch))
                 try:
                     await asyncio.wait([watch.reading])
                 finally:

@@ -21,7 +21,7 @@ from ...agent.cloud.pilot import MARK
 from ...site import Site
 from ...site.record import KeptNodes
 from ...translate.task import docker_image, label
-from ..base import EngineError
+from ..base import EngineError, background
 from ..nodes.provider import BringUpFailed, Passing, Say, Tunnel
 from ..powered import Order
 from . import certificates, intervals, node_program, prices, shipment
@@ -131,7 +131,7 @@ class Pilots:
     # --- Provider
 
     async def up(self, order: Order, say: Say) -> None:
-        pricing = asyncio.ensure_future(self._price(order))
+        pricing = background(self._price(order))
         try:
             await self._up(order, say, pricing)
         finally:
@@ -141,7 +141,7 @@ class Pilots:
         for attempt in range(1 << 30):
             try:
                 job_id = await self._launched(order)
-                placing = asyncio.ensure_future(self._place(order))
+                placing = background(self._place(order))
                 try:
                     await self._listen(order, job_id)
                     await asyncio.wait({pricing, placing}, timeout=DESCRIBE_S)

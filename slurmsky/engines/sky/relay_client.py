@@ -7,6 +7,7 @@ import contextlib
 from pathlib import Path
 
 from ...protocol.messages import SignOfLife
+from ..base import background
 from .head_connection import Line, NoControl, OpenLine, hang_up, send
 
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
@@ -34,7 +35,7 @@ async def keep_parked(open_one: OpenLine, socket: Path) -> None:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LAST_RETRY_S)
                 continue
-            task = asyncio.ensure_future(_serve(first, reader, writer, socket))
+            task = background(_serve(first, reader, writer, socket))
             serving.add(task)
             task.add_done_callback(serving.discard)
     finally:
@@ -63,7 +64,7 @@ async def _serve(first: bytes, reader: asyncio.StreamReader, writer: asyncio.Str
 
 async def join(one: Line, other: Line) -> None:
     """Copy bytes in both directions until either side closes; then close both."""
-    pumps = [asyncio.ensure_future(_pump(one[0], other[1])), asyncio.ensure_future(_pump(other[0], one[1]))]
+    pumps = [background(_pump(one[0], other[1])), background(_pump(other[0], one[1]))]
     try:
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
     finally:

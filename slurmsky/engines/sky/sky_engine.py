@@ -433,7 +433,7 @@ class SkyEngine:
         """Run the requests in the job's log, one after the other."""
 
         def post(request: bytes, key: str) -> None:
-            watch.mail = asyncio.ensure_future(self._deliver(watch, request, key, watch.mail))
+            watch.mail = background(self._deliver(watch, request, key, watch.mail))
 
         watch.post = post
         watch.recovered = lambda: self._recovered(watch)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...translate import status as sky_status
-from ..base import cancel_all
+from ..base import background, cancel_all
 from . import intervals
 from .api_client import Client, SkyError
 from .job_watch import JobWatch, Record
@@ -99,7 +99,7 @@ class StatePoller:
     def begin(self) -> None:
         """Start polling, until no job needs it."""
         if self._poller is None or self._poller.done():
-            self._poller = asyncio.ensure_future(self._poll())
+            self._poller = background(self._poll())
 
     async def close(self) -> None:
         """Stop polling."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+from pathlib import Path
 
 import pytest
 
+import slurmsky
 from slurmsky.engines.base import background, cancel_all
 
 
@@ -47,3 +50,16 @@ def test_a_shutdown_repeats_a_cancellation_that_a_task_swallows(caplog: pytest.L
 
     asyncio.run(story())
     assert not caplog.records
+
+
+def test_engines_and_agents_create_tasks_through_the_registry_only() -> None:
+    """A task outside of it may be collected while it runs, and its exception is lost."""
+    source = Path(slurmsky.__file__).parent
+    found = {
+        path.relative_to(source).as_posix()
+        for room in ("agent", "engines")
+        for path in (source / room).rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Attribute) and call.attr in ("ensure_future", "create_task")
+    }
+    assert found == {"engines/base.py"}
