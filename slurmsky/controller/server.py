@@ -300,7 +300,7 @@ class Service:
             watch.cancel()
             try:
                 if os.stat(path).st_ino == mine:
-                    path.unlink()
+                    os.unlink(path)
             except FileNotFoundError:
                 log.info("the socket was removed by another process")
             await self._let_print()

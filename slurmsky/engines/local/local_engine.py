@@ -499,7 +499,8 @@ class LocalEngine(EngineDefaults):
                 self._placed[job.job_id] = _Placed(job.restarts, job.nodes)
                 nodes.update(dict.fromkeys(job.nodes))
         await asyncio.gather(*(self._relink(node) for node in nodes))
-        for path in self._home.glob(f"nodes/*/{paths.AGENT_SOCKET}"):
+        sockets = await asyncio.to_thread(lambda: [*self._home.glob(f"nodes/*/{paths.AGENT_SOCKET}")])
+        for path in sockets:
             if path.parent.name not in nodes:
                 await self._greet(path.parent.name)
 

@@ -215,10 +215,10 @@ class Fleet:
             except EngineError as error:
                 log.error("order %s cannot be taken down: %s", order.name, error)
             await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+        await asyncio.to_thread(shutil.rmtree, order.folder, ignore_errors=True)
         self.orders.pop(order.name, None)
         if not why:
             self._release(order, "off", "")
-        shutil.rmtree(order.folder, ignore_errors=True)
 
     def _release(self, order: Order, state: str, why: str) -> None:
         self.on_over(order)

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +62,11 @@ class OutputTail:
         os.close(self.open(0 if start else os.O_TRUNC))
         self.base = os.stat(self.path).st_size if start else 0
         self.start = start
+
+    def create(self) -> int:
+        """Create or empty the local file of a file that is not open on the node yet; its size. Raises OSError."""
+        os.close(self.open(0 if self.append else os.O_TRUNC))
+        return os.stat(self.path).st_size if self.append else 0
 
     def open(self, flags: int) -> int:
         """Open the file; create it with the job's umask. Raises OSError."""
@@ -178,7 +183,7 @@ class FolderSync:
         """
         async with self._lock:
             entries = await asyncio.to_thread(self._listing.entries, folder)
-            skip = sorted(os.path.relpath(path, folder) for path in written())
+            skip = _below(folder, written())
             for name in skip:
                 entries.pop(name, None)
             digest = digest_of(entries)
@@ -214,16 +219,14 @@ class FolderSync:
         A file that was followed before continues at its offset. Raises ConnectionLost, OSError.
         """
         self._next += 1
-        self._tails[self._next] = tail
+        number = self._next
+        self._tails[number] = tail
+        tail.begun, tail.done = asyncio.Event(), asyncio.Event()
         start = None if tail.start is None else tail.start + tail.received
         if start is None:
-            flags = 0 if tail.append else os.O_TRUNC
-            os.close(tail.open(flags))
-            tail.base = os.stat(tail.path).st_size if tail.append else 0
+            tail.base = await asyncio.to_thread(tail.create)
         else:
             tail.base, tail.received, tail.start = tail.base + tail.received, 0, start
-        number = self._next
-        tail.begun, tail.done = asyncio.Event(), asyncio.Event()
         self._send({"op": "tail", "id": number, "path": tail.there, "append": tail.append, "from": start})
         await tail.begun.wait()
         if not self.alive:
@@ -274,3 +277,8 @@ def outputs(launch: Launch, there: Launch) -> Iterator[OutputTail]:
     for path, remote in {launch.stdout: there.stdout, launch.stderr: there.stderr}.items():
         if path and path != "/dev/null":
             yield OutputTail(path, remote, append, launch.umask)
+
+
+def _below(folder: str, paths: Iterable[str]) -> list[str]:
+    """Paths relative to the folder, in order."""
+    return sorted(os.path.relpath(path, folder) for path in paths)

@@ -81,7 +81,8 @@ class RemoteFiles:
     async def prepare(self, launch: Launch, nodes: Sequence[str]) -> dict[str, str]:
         """Copy the submit folder to nodes; return its path on each. Raises EngineError."""
         paths = {launch.work_dir, *(os.path.dirname(path) for path in (launch.stdout, launch.stderr))}
-        folders = sorted(path for path in paths if path.startswith("/") and os.path.isdir(path))
+        absolute = sorted(path for path in paths if path.startswith("/"))
+        folders = await asyncio.to_thread(lambda: [path for path in absolute if os.path.isdir(path)])
         places = {}
         for node in nodes:
             sync = await self._sync(node)

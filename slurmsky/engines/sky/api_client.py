@@ -303,12 +303,13 @@ class Client:
     async def upload(self, blob_id: str, path: Path) -> None:
         """Upload a zip of file mounts to a remote server, unless the server has it. ``blob_id``: 64 hex digits."""
         user = self.user_id
-        asked = urlencode({"user_hash": user, "blob_id": blob_id, "size_bytes": path.stat().st_size})
+        whole = (await asyncio.to_thread(path.stat)).st_size
+        asked = urlencode({"user_hash": user, "blob_id": blob_id, "size_bytes": whole})
         if self._json(await self._send("GET", f"/upload_v2/blob?{asked}")).get("exists"):
             return
         size = 95 * 1024 * 1024  # the server's proxy accepts no larger body: sky/server/constants.py
-        total = max(1, -(-path.stat().st_size // size))
-        with path.open("rb") as file:
+        total = max(1, -(-whole // size))
+        with await asyncio.to_thread(path.open, "rb") as file:
             for index in range(total):
                 target = urlencode(
                     {"user_hash": user, "upload_id": blob_id, "chunk_index": index, "total_chunks": total}

@@ -8,6 +8,7 @@ released. Sources: sky/jobs/server/server.py, sky/server/server.py and sky/core.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -80,7 +81,7 @@ class ManagedJobBackend:
         """Launch the task in the folder; returns the job ids. Raises SkyError."""
         if record.blob_id:
             await self.client.upload(record.blob_id, folder / "ship.zip")
-        yaml = (folder / "task.yaml").read_text()
+        yaml = await asyncio.to_thread((folder / "task.yaml").read_text)
         return await self.client.launch(
             yaml, record.name, num_jobs=num_jobs, pool=record.pool, blob_id=record.blob_id,
             project=Path(record.submit_dir),
@@ -144,7 +145,7 @@ class Clusters:
         return max((int(job["job_id"]) for job in jobs or () if job.get("job_id")), default=0)
 
     async def launch(self, record: Record, folder: Path, save: Callable[[], None]) -> int:
-        yaml = (folder / "task.yaml").read_text()
+        yaml = await asyncio.to_thread((folder / "task.yaml").read_text)
         body = {"task": yaml, "cluster_name": record.name, "retry_until_up": True, "quiet_optimizer": True}
         body |= self.client.overrides(Path(record.submit_dir))
         if record.blob_id:

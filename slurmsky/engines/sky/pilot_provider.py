@@ -169,7 +169,7 @@ class Pilots:
             order.notes["asked"] = True
             order.save()
             body = {
-                "task": (order.folder / "task.yaml").read_text(),
+                "task": await asyncio.to_thread((order.folder / "task.yaml").read_text),
                 "cluster_name": order.name,
                 "retry_until_up": True,
                 "quiet_optimizer": True,

@@ -156,8 +156,9 @@ async def _make(
     if upload:
         blob_id = await asyncio.to_thread(shipment.zip_for_upload, ship, folder / "ship.zip")
         fields["file_mounts_mapping"] = {str(path): str(path) for path in ship.local_paths()}
-    (folder / "task.yaml").write_text(json.dumps(fields))  # JSON is YAML
-    (folder / "manifest.json").write_text(json.dumps(ship.manifest))
+    texts = {"task.yaml": fields, "manifest.json": ship.manifest}  # JSON is YAML
+    for file, content in texts.items():
+        await asyncio.to_thread((folder / file).write_text, json.dumps(content))
     return _Made(blob_id, ship.secret)
 
 

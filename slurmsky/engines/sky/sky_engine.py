@@ -130,8 +130,9 @@ class SkyEngine:
         if known is not None and not known.record.member(launch.job_id).ended:
             return
         pointer = self._pointer(launch.job_id, launch.restart_count)
-        if pointer.exists():
-            self._find_again(Path(pointer.read_text()))
+        if pointer.exists():  # not in a thread: elements are gathered in the order of their starts
+            folder = Path(await asyncio.to_thread(pointer.read_text))
+            self._resume(await asyncio.to_thread(JobWatch.load, folder, self._tell))
             self._repeat_end(self._watches[launch.job_id].record.member(launch.job_id))
             return
         if array_packs.first_run(launch):
@@ -172,25 +173,31 @@ class SkyEngine:
         problem: SkyError | None = None
         try:
             project = Path(runs[0][1][0].submit_dir)
-            await self.client.validate((about / "task.yaml").read_text(), project)
+            await self.client.validate(await asyncio.to_thread((about / "task.yaml").read_text), project)
         except Rejected as error:
             raise EngineError(f"SkyPilot refused the job: {error}") from error
         except SkyError as error:
             problem = error
-        watches = []
-        for folder, members in runs:
-            watch = JobWatch.load(folder, self._tell)
+        watches = await asyncio.to_thread(self._begin_watches, runs)
+        for watch, (_, members) in zip(watches, runs, strict=True):
             self._take_requests(watch)
             if problem is not None:
                 self._server_unavailable(watch, problem)
             for member in members:
+                self._watches[member.job_id] = watch
+        for watch in watches:
+            self._spawn(self._live(watch))
+
+    def _begin_watches(self, runs: Sequence[tuple[Path, Sequence[Launch]]]) -> list[JobWatch]:
+        """Watches of new runs, whose folders are named in a file for each member."""
+        watches = []
+        for folder, members in runs:
+            watches.append(JobWatch.load(folder, self._tell))
+            for member in members:
                 pointer = self._pointer(member.job_id, member.restart_count)
                 pointer.parent.mkdir(parents=True, exist_ok=True)
                 pointer.write_text(str(folder))
-                self._watches[member.job_id] = watch
-            watches.append(watch)
-        for watch in watches:
-            self._spawn(self._live(watch))
+        return watches
 
     def _pointer(self, job_id: int, restart: int) -> Path:
         """The file that names the folder of a job's run, or of the run of the job's pack."""
@@ -279,16 +286,27 @@ class SkyEngine:
 
     async def recover(self, jobs: Iterable[Job]) -> None:
         """Find the jobs of an earlier controller again, from their records."""
-        for job in jobs:
-            pointers = sorted((self.folder / str(job.job_id)).glob("where*"), key=lambda path: path.stat().st_mtime)
-            if pointers and job.job_id not in self._watches:
-                self._find_again(Path(pointers[-1].read_text()))
-            elif not pointers:
+        for job, watch in await asyncio.to_thread(self._stored_watches, list(jobs)):
+            if watch is None:
                 self._on_event(Missing(job_id=job.job_id, run=job.restarts))
+            elif job.job_id not in self._watches:
+                self._resume(watch)
             if job.job_id in self._watches:
                 self._repeat_end(self._watches[job.job_id].record.member(job.job_id))
-        for folder in self._ended.remembered():
-            self._watch_ended(JobWatch.load(folder, self._tell))
+        for folder in await asyncio.to_thread(self._ended.remembered):
+            self._watch_ended(await asyncio.to_thread(JobWatch.load, folder, self._tell))
+
+    def _stored_watches(self, jobs: Iterable[Job]) -> list[tuple[Job, JobWatch | None]]:
+        """The watch of each job's latest run, one for all members of a pack; None: the run was not launched."""
+        watches: dict[str, JobWatch] = {}
+        found: list[tuple[Job, JobWatch | None]] = []
+        for job in jobs:
+            pointers = sorted((self.folder / str(job.job_id)).glob("where*"), key=lambda path: path.stat().st_mtime)
+            run = pointers[-1].read_text() if pointers else ""
+            if run and run not in watches:
+                watches[run] = JobWatch.load(Path(run), self._tell)
+            found.append((job, watches.get(run)))
+        return found
 
     def _repeat_end(self, member: Member) -> None:
         """Report a member's end again: the controller may have died before it committed the first report."""
@@ -297,8 +315,8 @@ class SkyEngine:
         else:
             member.ended = False  # reported by a version that did not store it: read it from the log again
 
-    def _find_again(self, folder: Path) -> None:
-        watch = JobWatch.load(folder, self._tell)
+    def _resume(self, watch: JobWatch) -> None:
+        """Go on with a run of an earlier controller."""
         self._take_requests(watch)
         for job_id in watch.record.members:
             self._watches[int(job_id)] = watch

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import ast
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import slurmsky
 from slurmsky.engines.base import background, cancel_all
+
+SOURCE = Path(slurmsky.__file__).parent
+_BLOCKING = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "rmtree", "copyfile", "glob", "iterdir"}
+#: coroutines of that name, and os.open of a socket's folder
+_NO_FILES = {"os.open", "socket.open", "proxy.open", "self._sockets.open"}
+
+
+def called(coroutine: ast.AST) -> Iterator[ast.expr]:
+    """The functions that a coroutine calls itself, without those of functions defined in it."""
+    for node in ast.iter_child_nodes(coroutine):
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            if isinstance(node, ast.Call):
+                yield node.func
+            yield from called(node)
 
 
 def test_a_failed_background_task_is_logged_and_a_cancelled_one_is_not(caplog: pytest.LogCaptureFixture) -> None:
@@ -54,12 +69,25 @@ def test_a_shutdown_repeats_a_cancellation_that_a_task_swallows(caplog: pytest.L
 
 def test_engines_and_agents_create_tasks_through_the_registry_only() -> None:
     """A task outside of it may be collected while it runs, and its exception is lost."""
-    source = Path(slurmsky.__file__).parent
     found = {
-        path.relative_to(source).as_posix()
+        path.relative_to(SOURCE).as_posix()
         for room in ("agent", "engines")
-        for path in (source / room).rglob("*.py")
+        for path in (SOURCE / room).rglob("*.py")
         for call in ast.walk(ast.parse(path.read_text()))
         if isinstance(call, ast.Attribute) and call.attr in ("ensure_future", "create_task")
     }
     assert found == {"engines/base.py"}
+
+
+def test_coroutines_of_engines_read_and_write_files_in_threads() -> None:
+    """A file on a mount that hangs would stop all jobs."""
+    found = [
+        f"{path.relative_to(SOURCE)}: {coroutine.name} calls {text}"
+        for path in (SOURCE / "engines").rglob("*.py")
+        for coroutine in ast.walk(ast.parse(path.read_text()))
+        if isinstance(coroutine, ast.AsyncFunctionDef)
+        for function in called(coroutine)
+        if (text := ast.unparse(function)) not in _NO_FILES
+        and (text.rpartition(".")[2] in _BLOCKING or text.startswith(("subprocess.", "sqlite3.")))
+    ]
+    assert not found
