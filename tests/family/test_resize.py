@@ -74,7 +74,8 @@ def features(engine: LocalEngine) -> Iterator[None]:
     ("request_", "nodes"),
     [
         ("-N2 -C c*2", "n[3-4]"),
-        ("-N3 -C c*2", "n[1,3-4]"),
+        ("-N3 -C c*2", "n[2-4]"),
+        ("-N2 -C b*1", "n[2-3]"),
         ("-N3 -C c*3", "Requested node configuration is not available"),
         ("-N3 -C [(a&c)*2&b*1]", "n[2-4]"),
         ("-N3 -C [b|a]", "n[1,3-4]"),
