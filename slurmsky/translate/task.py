@@ -279,7 +279,7 @@ def _other_gres(draft: _Draft) -> None:
         else:
             raise Refused("Invalid generic resource (gres) specification", "gres", f"SkyPilot has no {name}")
     if names:
-        draft.note("gres", "changed", f"SkyPilot has no {', '.join(dict.fromkeys(names))}: left out")
+        draft.note("gres", "recorded", f"SkyPilot has no {', '.join(dict.fromkeys(names))}: left out")
 
 
 def _asked_gpus(spec: JobSpec, size: Geometry) -> int:

@@ -92,9 +92,10 @@ class Draft:
         if re.search("[\ud800-\udfff]", self.source):
             document.comment("Bytes of the script that are not UTF-8 are \ufffd here: YAML has no place for them.")
         self.left_out += self.reading.dropped
-        gres = f"--gres={one_line(self.spec.gres or '')}"
-        self.left_out += [Dropped(0, gres, note.text) for note in self.task.notes if note.option == "gres"]
-        self.left_out += left_out(self.spec, {note.option for note in self.task.notes if note.fate == "recorded"})
+        recorded = {note.option: note.text for note in self.task.notes if note.fate == "recorded"}
+        if "gres" in recorded:
+            self.left_out.append(Dropped(0, f"--gres={one_line(self.spec.gres or '')}", recorded["gres"]))
+        self.left_out += left_out(self.spec, recorded)
         self.left_out += [
             Dropped(form.line, form.text, form.reason)
             for form in unread_directives(self.source, [(start, end) for start, end, _ in self.script.documents])
