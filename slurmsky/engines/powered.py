@@ -50,6 +50,23 @@ class Order:
         return cls(**json.loads((folder / "order.json").read_text()), folder=folder)
 
 
+def description(order: Order) -> str:
+    """A node's infra, region and instance type as SkyPilot names them, and its price."""
+    price = f"${order.price:.2f}/h" if order.price else ""
+    return ", ".join(filter(None, (order.place, price)))
+
+
+def detected_size(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """CPUs, memory and devices of a node as its agent detected them."""
+    cpus, gpus = int(facts.get("cpus", 1)), len(facts.get("gpus") or ())
+    return {
+        "cpus": cpus,
+        "cores": cpus,
+        "memory_mib": int(facts.get("memory_mib", 1)),
+        "gres": (("gpu", "", gpus),) if gpus else (),
+    }
+
+
 class NodeFleet(Protocol):
     """The nodes that are up or coming, by order."""
 

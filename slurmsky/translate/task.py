@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..language import image_names
 from ..model.spec import INFINITE, JobSpec
 from ..site.record import PartitionSky, PathMap, Route, Site
 from . import gputypes, option_support, programs
@@ -18,6 +17,7 @@ from .geometry import Geometry, geometry, gres_items
 from .mountpoints import is_mounted
 from .notes import FEATURE, NODE_CONFIG, Note, Refused
 from .setup_commands import preparation
+from .sky_names import docker_image, label, sky_name
 from .wants import Wants
 from .wordsets import words
 
@@ -166,17 +166,6 @@ def _nfs(draft: _Draft, path: str, server: str, folder: str) -> None:
     pods.setdefault("volumes", []).append({"name": name, "nfs": {"server": server, "path": folder}})
     containers = pods.setdefault("containers", [{"volumeMounts": []}])
     containers[0]["volumeMounts"].append({"name": name, "mountPath": path})
-
-
-def sky_name(name: str, length: int = 20) -> str:
-    """Convert a job name for SkyPilot: lower-case letters, digits and dashes, starting with a letter."""
-    clean = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    return (clean if clean[:1].isalpha() else f"j-{clean}" if clean else "job")[:length].rstrip("-")
-
-
-def label(value: str) -> str:
-    """Convert a value for every cloud's labels: at most 63 of lower-case letters, digits, dash, underscore."""
-    return re.sub(r"[^a-z0-9_-]+", "-", value.lower())[:63].strip("-_") or "none"
 
 
 def _minutes(limit: int | None) -> str:
@@ -336,13 +325,6 @@ def _image(draft: _Draft) -> None:
         draft.resources["image_id"] = docker_image(image)
     if "image_id" not in draft.resources and draft.sky.image:
         draft.resources["image_id"] = docker_image(draft.sky.image)
-
-
-def docker_image(text: str) -> str:
-    """Convert an image name of pyxis or docker to SkyPilot's image_id. Enroot separates the registry with ``#``."""
-    if text.startswith(("/", ".", "~")) or text.endswith(".sqsh"):
-        raise Refused(NODE_CONFIG, "container-image", f"SkyPilot cannot start from the image file {text}")
-    return f"docker:{image_names.reference(text)}"
 
 
 # options that a Slurm infra's sbatch accepts unchanged: (field, its sbatch option)

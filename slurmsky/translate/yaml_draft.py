@@ -23,7 +23,8 @@ from .scope import Scope
 from .scriptfiles import leaves_files, names_files_beside, server_of, takes_arguments
 from .setup_commands import COMPILERS, preparation
 from .shell import Script
-from .task import SkyTask, docker_image, label, sky_name
+from .sky_names import docker_image, label, sky_name
+from .task import SkyTask
 from .unset_variables import ENTERED, INPUT, INPUTS, unset_variables
 from .yaml_document import YamlDocument
 

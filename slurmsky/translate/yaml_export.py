@@ -30,7 +30,8 @@ from .scope import Scope
 from .setup_commands import folders_setup
 from .shell import Script, parse
 from .sky_components import plan_all
-from .task import SkyTask, sky_name
+from .sky_names import sky_name
+from .task import SkyTask
 from .wants import Wants
 from .yaml_draft import REQUIRED, Draft
 

@@ -29,7 +29,7 @@ from ...translate.chain import Stage, stages
 from ...translate.idiom import one_line
 from ...translate.notes import Refused
 from ...translate.shell import parse
-from ...translate.task import sky_name
+from ...translate.sky_names import sky_name
 from ...translate.yaml_draft import REMOTE
 from ...translate.yaml_export import Kept, keep
 from ..common.caller_settings import submitter, surroundings

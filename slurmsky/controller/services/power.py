@@ -7,10 +7,9 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from ...engines.base import EngineError, background, cancel_all
-from ...engines.powered import Order, PoweredEngine
+from ...engines.powered import Order, PoweredEngine, description, detected_size
 from ...language import hostlist
 from ...model.allocation import NodeShare
 from ...model.job import Job, Node
@@ -141,7 +140,7 @@ class PowerSaving:
             facts = order.facts.get(node.config.name, {})
             known = {name: facts[name] for name in ("address", "arch", "os") if facts.get(name)}
             if order.existing:  # nodes of an existing cluster keep their real size
-                known |= _size(facts)
+                known |= detected_size(facts)
             node.config = replace(node.config, host_name=facts.get("host") or node.config.host_name, **known)
             self.job_table.uses[node.config.name].config = node.config
             for configs in self.job_table.partition_nodes.values():
@@ -381,22 +380,5 @@ class PowerSaving:
             await cancel_all([self._task])
 
 
-def _size(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """CPUs, memory and devices of a node as its agent detected them."""
-    cpus, gpus = int(facts.get("cpus", 1)), len(facts.get("gpus") or ())
-    return {
-        "cpus": cpus,
-        "cores": cpus,
-        "memory_mib": int(facts.get("memory_mib", 1)),
-        "gres": (("gpu", "", gpus),) if gpus else (),
-    }
-
-
 def _limit(kept: KeptNodes) -> float:
     return float("inf") if kept.suspend_time_s is None else kept.suspend_time_s
-
-
-def description(order: Order) -> str:
-    """A node's infra, region and instance type as SkyPilot names them, and its price."""
-    price = f"${order.price:.2f}/h" if order.price else ""
-    return ", ".join(filter(None, (order.place, price)))

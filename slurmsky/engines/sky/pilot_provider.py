@@ -20,7 +20,7 @@ from typing import Any
 from ...agent.cloud.pilot import MARK
 from ...site import Site
 from ...site.record import KeptNodes
-from ...translate.task import docker_image, label
+from ...translate.sky_names import docker_image, label
 from ..base import EngineError, background
 from ..nodes.provider import BringUpFailed, Passing, Say, Tunnel
 from ..powered import Order

@@ -19,7 +19,8 @@ from ...translate.notes import Refused
 from ...translate.project import Project
 from ...translate.pythonpackages import packages
 from ...translate.sky_components import plan_all
-from ...translate.task import SkyTask, sky_name
+from ...translate.sky_names import sky_name
+from ...translate.task import SkyTask
 from ...translate.wants import Wants, beside, of
 from ..base import EngineError
 from . import inbox, reached, shipment

@@ -8,7 +8,7 @@ from slurmsky.language import image_names
 from slurmsky.language.image_names import ContainerError, Mount
 from slurmsky.translate.images import of_steps
 from slurmsky.translate.notes import Refused
-from slurmsky.translate.task import docker_image
+from slurmsky.translate.sky_names import docker_image
 
 
 @pytest.mark.parametrize(

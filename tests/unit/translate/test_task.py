@@ -11,7 +11,8 @@ from slurmsky.site import load
 from slurmsky.translate import option_support
 from slurmsky.translate.geometry import geometry
 from slurmsky.translate.notes import Refused
-from slurmsky.translate.task import SLURM_INFRA_FIELDS, docker_image, plan, sky_name
+from slurmsky.translate.sky_names import docker_image, sky_name
+from slurmsky.translate.task import SLURM_INFRA_FIELDS, plan
 from slurmsky.translate.wants import Wants
 
 SITE = load(

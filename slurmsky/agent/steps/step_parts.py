@@ -1,0 +1,144 @@
+"""The parts of a running step, one on each node: tasks of this node, or of another node over a connection."""
+
+from __future__ import annotations
+
+import json
+import signal
+import struct
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+from ...model.allocation import NodeShare
+from ...protocol import wire
+from ...protocol.messages import Hello
+from .step_host import StepHost
+from .step_plan import TASK_INPUT, TASK_OUTPUT, StepPlan
+
+if TYPE_CHECKING:
+    from .step_run import StepRun
+
+
+class StepPart:
+    """One node's part of a step, on this node or another."""
+
+    def __init__(self, run: StepRun, index: int, share: NodeShare) -> None:
+        self.run = run
+        self.index = index
+        self.name = share.name
+        self.ended = False
+
+    # events of the node (step_plan.Sink)
+    def started(self, pids: dict[int, int]) -> None:
+        self.run.pids.update(pids)
+
+    def output(self, rank: int, stream: int, data: bytes) -> None:
+        self.run.output(rank, stream, data)
+
+    def consumed(self, count: int, last: bool) -> None:
+        self.run.consumed(self.index, count, last)
+
+    def exited(self, rank: int, status: int, usage: list[float]) -> None:
+        self.run.task_exited(self, rank, status, usage)
+
+    def mpi(self, message: dict[str, Any]) -> None:
+        self.run.mpi(self.index, message)
+
+    def over(self, series: dict[str, Any]) -> None:
+        self.ended = True
+        self.run.node_series.append(series)
+        self.run.part_over()
+
+
+class LocalPart(StepPart):
+    """The part of a step on this node."""
+
+    def __init__(self, run: StepRun, index: int, share: NodeShare, plan: StepPlan) -> None:
+        super().__init__(run, index, share)
+        self.host = StepHost(run.job.agent, plan, self)
+        self.start = self.host.start
+        self.signal = self.host.signal
+        self.write_stdin = self.host.write_stdin
+        self.pause = self.host.pause
+        self.resume = self.host.resume
+        self.set_size = self.host.set_size
+        self.on_mpi_message = self.host.on_mpi_message
+
+    def look(self, done: Callable[[dict[int, list[float]]], None]) -> None:
+        """Pass the current usage to ``done``."""
+        done(self.host.look())
+
+
+class RemotePart(StepPart):
+    """The part of a step on another node, over a separate connection: a full connection blocks its tasks."""
+
+    def __init__(self, run: StepRun, index: int, share: NodeShare, plan: StepPlan) -> None:
+        super().__init__(run, index, share)
+        self.plan = plan
+        self.left = set(plan.ranks)
+        self._on_look: Optional[Callable[[dict[int, list[float]]], None]] = None
+        agent = run.job.agent
+        self.channel = agent.connect(share.address)
+        self.channel.on_frame = self._received
+        self.channel.on_close = self._lost
+        self.pause = self.channel.pause
+        self.resume = self.channel.resume
+
+    def start(self) -> None:
+        """Connect to the node and send the plan."""
+        self.channel.send_json(Hello(role="agent").encode())
+        self.channel.send_json({"op": "step", "plan": self.plan.__dict__})
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the node's tasks."""
+        self.channel.send_json({"op": "signal", "signal": int(number)})
+
+    def write_stdin(self, data: bytes) -> None:
+        """Send stdin to the node's tasks; empty: stdin has ended."""
+        self.channel.send(TASK_INPUT, data)
+
+    def set_size(self, rows: int, columns: int) -> None:
+        """Send the terminal's size to the node."""
+        self.channel.send_json({"op": "winsize", "rows": rows, "columns": columns})
+
+    def on_mpi_message(self, message: dict[str, Any]) -> None:
+        """Send a message to the PMI server of the node's tasks."""
+        self.channel.send_json({"op": "mpi", "message": message})
+
+    def look(self, done: Callable[[dict[int, list[float]]], None]) -> None:
+        """Request the current usage."""
+        self._on_look = done
+        self.channel.send_json({"op": "look"})
+
+    def _received(self, kind: bytes, payload: bytes) -> None:
+        if kind == TASK_OUTPUT:
+            rank, stream = struct.unpack(">IB", payload[:5])
+            self.output(rank, stream, payload[5:])
+            return
+        if kind != wire.JSON:
+            return
+        message = json.loads(payload)
+        event = message["ev"]
+        if event == "exit":
+            self.left.discard(message["rank"])
+            self.exited(message["rank"], message["status"], message["usage"])
+        elif event == "started":
+            self.started({int(rank): pid for rank, pid in message["pids"].items()})
+        elif event == "consumed":
+            self.consumed(message["count"], message["last"])
+        elif event == "mpi":
+            self.mpi(message["message"])
+        elif event == "look" and self._on_look is not None:
+            self._on_look({int(rank): usage for rank, usage in message["usage"].items()})
+        elif event == "over":
+            self._finished(message.get("series", {}))
+
+    def _finished(self, series: dict[str, Any]) -> None:
+        self.channel.on_close = lambda: None
+        self.channel.close()
+        self.over(series)
+
+    def _lost(self) -> None:
+        # The node's agent has failed, and its tasks with it.
+        self.run.node_failed(self.name)
+        for rank in sorted(self.left):
+            self.exited(rank, signal.SIGKILL, [0.0] * 7)
+        self.over({})
