@@ -4,55 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import logging
 import os
-import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 from ... import paths
-from ...agent.job.launch_codec import LaunchWriter
 from ...agent.job.version import VERSION
-from ...agent.net.endpoints import peer_uid
 from ...agent.process import daemonize
 from ...agent.process.machine_claim import CLAIM
 from ...model.allocation import Launch
-from ...model.codec import compact
 from ...model.job import Job
-from ...model.spec import JobSpec
-from ...protocol import wire
 from ...protocol.messages import (
-    PRESENT_RUN,
-    Acknowledge,
-    AgentRequest,
     Ended,
-    Event,
     Exit,
     Hello,
-    JobEvent,
-    JobList,
-    JobReachable,
-    JobRequest,
-    LaunchRefused,
-    LimitJob,
-    Missing,
     NodeDown,
     NodeDrain,
-    NodeFacts,
     NodeLost,
     NodeUp,
-    ResumeJob,
-    ShrinkJob,
-    SignalJob,
-    SuspendJob,
-    TerminateJob,
 )
-from ..base import EngineDefaults, EngineError, NodeUnavailable, OnEvent, background, spawn
+from ..base import EngineError, NodeUnavailable, OnEvent, background, spawn
+from .agent_link import OUTDATED, AgentLink
+from .placed_jobs import PlacedJob, PlacedJobs
 
 log = logging.getLogger("slurmsky.controller")
 
@@ -64,109 +41,11 @@ START_TIMEOUT_S = 120.0  # a loaded machine starts slowly; an agent that exits i
 START_ATTEMPTS = 2
 #: how long an idle agent of another version may take to exit
 LEAVES_WITHIN_S = 5.0
-OUTDATED = "its agent is of another version, finishes its jobs and is replaced then"
 #: pauses before further attempts on a node that is down: the first pause, and the upper bound of later ones
 REVIVE_FIRST_S, REVIVE_LONGEST_S = 5.0, 60.0
 
 
-class AgentLink(asyncio.Protocol):
-    """The controller's connection to one agent."""
-
-    def __init__(self, node: str, on_event: Callable[[str, Event], None], on_lost: Callable[[str], None]) -> None:
-        self.node = node
-        self._on_event = on_event
-        self._on_lost = on_lost
-        self._reader = wire.FrameReader()
-        self._transport: asyncio.Transport | None = None
-        self._out: list[bytes] = []
-        self._launches = LaunchWriter()
-        self._version = ""
-        #: resolved when the agent has sent its version, or the connection is lost
-        self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        #: (job, run) of every launch sent over this connection
-        self.launched: set[tuple[int, int]] = set()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family == socket.AF_UNIX and peer_uid(sock) not in (os.geteuid(), 0):
-            transport.abort()  # another user's process listens at this address
-            return
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        for frame in self._reader.feed(data):
-            if frame.kind != wire.JSON:
-                continue
-            try:
-                event = Event.decode(json.loads(frame.payload))
-                if not self.greeted.done():
-                    self._version = event.version if isinstance(event, NodeFacts) else ""
-                    self.greeted.set_result(None)
-                self._on_event(self.node, event)
-            except Exception:  # an event of one job failed; other jobs' events share this connection
-                log.exception("node %s: %.200r", self.node, frame.payload)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        if not self.greeted.done():
-            self.greeted.set_result(None)
-        self._on_lost(self.node)
-
-    @property
-    def outdated(self) -> bool:
-        """True for an agent of another slurmsky version, which accepts no launch of this version."""
-        return self.greeted.done() and self._version != VERSION
-
-    @property
-    def alive(self) -> bool:
-        """True while messages can be sent."""
-        return self._transport is not None and not self._transport.is_closing()
-
-    def send(self, request: AgentRequest) -> None:
-        """Send one request. Raises EngineError when the connection is closed."""
-        if self._transport is None or self._transport.is_closing():
-            raise EngineError(f"the agent of node {self.node} is gone")
-        if not self._out:
-            asyncio.get_running_loop().call_soon(self._flush)  # one system call for all messages of this loop iteration
-        self._out.append(wire.encode(wire.JSON, compact(request.encode()).encode()))
-
-    def launch(self, launch: Launch) -> None:
-        """Send a launch to the agent. Raises NodeUnavailable when the agent would not understand it."""
-        if self.outdated:
-            raise NodeUnavailable(f"node {self.node}: {OUTDATED}")
-        self.send(self._launches.message(launch))
-        self.launched.add((launch.job_id, launch.restart_count))
-
-    def _flush(self) -> None:
-        out, self._out = self._out, []
-        if self._transport is not None and out:
-            self._transport.write(b"".join(out))
-
-    def abort(self) -> None:
-        """Abort a connection whose other end does not answer."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def close(self) -> None:
-        """Close the connection; the agent keeps running."""
-        self._flush()
-        if self._transport is not None:
-            self._transport.close()
-
-
-@dataclass
-class _Placed:
-    """A job that has nodes: its nodes, its run, and messages queued for its head agent until that has the job."""
-
-    run: int
-    nodes: tuple[str, ...]
-    ready: bool = False
-    starting: int = 0  # calls of ``start`` that wait for the nodes' agents
-    waiting: list[JobRequest] = field(default_factory=list)
-
-
-class LocalEngine(EngineDefaults):
+class LocalEngine(PlacedJobs):
     """Implements engines.base.Engine with agents on this machine."""
 
     name = "local"
@@ -175,13 +54,11 @@ class LocalEngine(EngineDefaults):
     def __init__(
         self, home: Path, on_event: OnEvent, bin_dir: Path | None, environment: dict[str, str], claim: str = ""
     ) -> None:
+        super().__init__(on_event)
         self._home = home
-        self._on_event = on_event
         self._bin = bin_dir
         self._environment = environment
-        self._links: dict[str, AgentLink] = {}
         self._starting: dict[str, asyncio.Task[AgentLink]] = {}
-        self._placed: dict[int, _Placed] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
         self._closing = False
         self._claim = claim  # the ledger entry that this engine's agents keep locked
@@ -330,47 +207,6 @@ class LocalEngine(EngineDefaults):
         process.kill()  # otherwise it could still take the node's lock later
         raise EngineError(f"agent does not answer within {START_TIMEOUT_S:.0f} s")
 
-    def _event(self, node: str, event: Event) -> None:
-        if isinstance(event, JobList):
-            self._listed(node, set(event.jobs))
-            return
-        if isinstance(event, LaunchRefused):
-            # The agent did not understand the launch; a retry would fail in the same way.
-            log.error("node %s refused the launch of job %s: %s", node, event.job_id, event.comment)
-            ended = Ended(state="FAILED", exit_code=1, reason="JobLaunchFailure", comment=event.comment)
-            event = ended.but(job_id=event.job_id, run=event.run)
-        if isinstance(event, JobEvent) and not event.node:
-            event = event.but(node=node)
-        if isinstance(event, Ended):
-            placed = self._placed.get(event.job_id)
-            if placed is not None and event.run in (placed.run, PRESENT_RUN):
-                del self._placed[event.job_id]
-        self._on_event(event)
-
-    def _listed(self, node: str, here: set[tuple[int, int]]) -> None:
-        """Compare the agent's list of jobs with ours: jobs missing from it never arrived."""
-        link = self._links.get(node)
-        for job_id, placed in list(self._placed.items()):
-            key = (job_id, placed.run)
-            if placed.nodes[0] != node or placed.ready:
-                continue
-            if key in here:
-                self._has_it(job_id, placed)
-            elif link is not None and key not in link.launched and not placed.starting:
-                self._on_event(Missing(job_id=job_id, run=placed.run, node=node))
-        launched = {job_id for job_id, _ in link.launched} if link is not None else set()
-        for job_id in {job_id for job_id, _ in here} - self._placed.keys() - launched:
-            # Job of another database, or ended. As slurmctld, which aborts jobs that it does not know.
-            if link is not None and link.alive:
-                link.send(TerminateJob(job_id=job_id, kill_wait_s=30))
-
-    def _has_it(self, job_id: int, placed: _Placed) -> None:
-        placed.ready = True
-        for message in placed.waiting:
-            self._to_head(job_id, message)
-        placed.waiting.clear()
-        self._on_event(JobReachable(job_id=job_id, run=placed.run))
-
     def _lost(self, node: str) -> None:
         """An agent's connection is lost. If it served jobs, a new agent starts and reports what remains of them."""
         self._links.pop(node, None)
@@ -408,7 +244,7 @@ class LocalEngine(EngineDefaults):
         key = (launch.job_id, launch.restart_count)
         placed = self._placed.get(launch.job_id)
         if placed is None or placed.run != launch.restart_count:
-            placed = self._placed[launch.job_id] = _Placed(launch.restart_count, nodes)
+            placed = self._placed[launch.job_id] = PlacedJob(launch.restart_count, nodes)
         placed.starting += 1
         try:
             links = [await self.link(node) for node in nodes]
@@ -432,61 +268,6 @@ class LocalEngine(EngineDefaults):
             links[0].launch(launch)
             self._has_it(launch.job_id, placed)
 
-    def _tell(self, job_id: int, message: JobRequest) -> None:
-        """Send a message to a job's head agent, as soon as that has the job.
-
-        Raises EngineError for a job without nodes.
-        """
-        placed = self._placed.get(job_id)
-        if placed is None:
-            raise EngineError(f"job {job_id} has no agent")
-        if placed.ready:
-            self._to_head(job_id, message)
-        else:
-            placed.waiting.append(message)
-
-    def _to_head(self, job_id: int, message: JobRequest) -> None:
-        placed = self._placed.get(job_id)
-        link = self._links.get(placed.nodes[0]) if placed is not None else None
-        if placed is not None and (link is None or not link.alive):
-            placed.waiting.append(message)
-        elif link is not None:
-            link.send(message)
-
-    async def signal(self, job_id: int, signal: int, target: str) -> None:
-        self._tell(job_id, SignalJob(job_id=job_id, signal=signal, target=target))
-
-    async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
-        self._tell(job_id, TerminateJob(job_id=job_id, state=state, signal=signal, kill_wait_s=kill_wait_s))
-
-    async def suspend(self, job_id: int) -> None:
-        self._tell(job_id, SuspendJob(job_id=job_id))
-
-    async def resume(self, job_id: int) -> None:
-        self._tell(job_id, ResumeJob(job_id=job_id))
-
-    async def shrink(self, job_id: int, nodes: Sequence[str]) -> None:
-        placed = self._placed.get(job_id)
-        if placed is not None:
-            placed.nodes = tuple(node for node in placed.nodes if node in nodes)
-        self._tell(job_id, ShrinkJob(job_id=job_id, nodes=tuple(nodes)))
-
-    async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
-        self._tell(job_id, LimitJob(job_id=job_id, end_time=end_time, step=step_id))
-
-    def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
-        """Accept every job: any job with nodes can run on this machine."""
-
-    def packs(self, spec: JobSpec, partition: str) -> bool:
-        """False: array elements start one by one, as resources become free."""
-        return False
-
-    def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
-        """Acknowledge (job, run, number) to the agent that sent the events; ended jobs have no head agent any more."""
-        link = self._links.get(node)
-        if link is not None and link.alive:
-            link.send(Acknowledge(acks=tuple(acks)))
-
     async def recover(self, jobs: Iterable[Job]) -> None:
         """Connect to the agents of these jobs.
 
@@ -496,7 +277,7 @@ class LocalEngine(EngineDefaults):
         nodes: dict[str, None] = {}
         for job in jobs:
             if job.shares:
-                self._placed[job.job_id] = _Placed(job.restarts, job.nodes)
+                self._placed[job.job_id] = PlacedJob(job.restarts, job.nodes)
                 nodes.update(dict.fromkeys(job.nodes))
         await asyncio.gather(*(self._relink(node) for node in nodes))
         sockets = await asyncio.to_thread(lambda: [*self._home.glob(f"nodes/*/{paths.AGENT_SOCKET}")])

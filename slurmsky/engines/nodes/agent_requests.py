@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...protocol.messages import AgentRequest, Event, HostsAdded, NodeEnvironment, Reached, ReachPeers, SameFolder
-from ..local.local_engine import AgentLink
+from ..local.agent_link import AgentLink
 from ..powered import Order
 from .node_lines import ConnectionLost
 

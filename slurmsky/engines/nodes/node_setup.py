@@ -15,7 +15,7 @@ from ...model.spec import JobSpec
 from ...protocol import wire
 from ...protocol.messages import AddHosts, CompareFolder, NodeEnvironment, StoreScript
 from ...translate import credentials
-from ..local.local_engine import AgentLink
+from ..local.agent_link import AgentLink
 from ..sky.proxy_socket import export_of
 from .adapt import Environments, Scripts, adapted
 from .agent_requests import AgentRequests

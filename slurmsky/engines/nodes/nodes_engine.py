@@ -32,7 +32,9 @@ from ...protocol.messages import (
 )
 from ...site.record import KeptNodes
 from ..base import EngineError, NodeUnavailable, OnEvent, background, cancel_all
-from ..local.local_engine import OUTDATED, AgentLink, LocalEngine, _Placed
+from ..local.agent_link import OUTDATED, AgentLink
+from ..local.local_engine import LocalEngine
+from ..local.placed_jobs import PlacedJob
 from ..powered import Order
 from .agent_requests import ANSWER_S, AgentRequests
 from .fleet import Fleet
@@ -319,7 +321,7 @@ class NodesEngine(LocalEngine):
         run = launch.restart_count
         placed = self._placed.get(launch.job_id)
         if placed is None or placed.run != run:
-            placed = self._placed[launch.job_id] = _Placed(run, nodes)
+            placed = self._placed[launch.job_id] = PlacedJob(run, nodes)
         if self._not_sent.get(launch.job_id) == run:
             return  # an earlier call already waits for the nodes
         waits = not all(self.fleet.is_up(node) for node in nodes)
@@ -348,7 +350,7 @@ class NodesEngine(LocalEngine):
         links[0].launch(there)
         self._has_it(launch.job_id, placed)
 
-    async def _prepared(self, launch: Launch, placed: _Placed) -> tuple[Launch, list[AgentLink]]:
+    async def _prepared(self, launch: Launch, placed: PlacedJob) -> tuple[Launch, list[AgentLink]]:
         """Adapt a launch to nodes that are up; where a connection breaks, over the next one. Raises EngineError."""
         problem: Exception = EngineError("its connections broke again and again")
         for pause in (*RETRY_S, 0.0):
@@ -391,7 +393,7 @@ class NodesEngine(LocalEngine):
         for job in jobs:
             if not job.shares:
                 continue
-            placed = self._placed[job.job_id] = _Placed(job.restarts, job.nodes)
+            placed = self._placed[job.job_id] = PlacedJob(job.restarts, job.nodes)
             orders = [self.fleet.order_of(node) for node in placed.nodes]
             there = all(order is not None and order.phase != "leaving" for order in orders)
             if JobFlag.CONFIGURING in job.flags and not all(map(self.fleet.is_up, placed.nodes)):
@@ -404,10 +406,10 @@ class NodesEngine(LocalEngine):
             watching = self._reconnecting.running()
             await asyncio.wait(watching, timeout=2.0) if watching else None
 
-    async def _again(self, job_id: int, placed: _Placed) -> None:
+    async def _again(self, job_id: int, placed: PlacedJob) -> None:
         self._on_event(Missing(job_id=job_id, run=placed.run, node=placed.nodes[0]))
 
-    async def _gone(self, job_id: int, placed: _Placed) -> None:
+    async def _gone(self, job_id: int, placed: PlacedJob) -> None:
         why = "the node was gone when the controller started"
         self._over(job_id, placed.nodes[0], "NODE_FAIL", "NodeDown", why)
 

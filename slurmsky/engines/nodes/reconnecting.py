@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from ..base import EngineError, background
-from ..local.local_engine import AgentLink
+from ..local.agent_link import AgentLink
 from ..powered import Order
 from .fleet import Fleet
 from .provider import Passing, Provider
