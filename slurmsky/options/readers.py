@@ -3,7 +3,7 @@
 A reader converts an invalid value to a CommandError with slurm_opt.c's text for that option, so no other module needs
 these texts. Language modules are imported on use: a command needs two or three of them.
 
-The module exceeds 400 lines: it is the registry of readers, one short function for each argument language.
+The module exceeds 400 lines because it is the registry of readers, a short function for each argument language.
 """
 
 from __future__ import annotations

@@ -140,6 +140,17 @@ def places(script: Script, scope: Scope) -> Iterator[Place]:
             yield Place(place.line, text, place.role)
 
 
+def read_unchanged(script: Script) -> list[str]:
+    """Paths of the old cluster that the script reads when it runs unchanged."""
+    found = places(script, Scope.of(script))
+    roles = (READ, RUN, IMAGE)
+    return [
+        place.text
+        for place in found
+        if place.role in roles and place.text[:1] in "/~" and not on_every_node(place.text)
+    ]
+
+
 def _tested(script: Script, scope: Scope) -> Iterator[str]:
     """Paths that the script reads only where they exist: ``if [ -f PATH ]; then``, ``[ -d PATH ] &&``."""
     for command in script.commands:

@@ -284,7 +284,7 @@ class Draft:
             if path in source or path in dict(self.site.sky_partition(self.partition).volumes):
                 volumes[path] = item
         notes: dict[str, str] = {}
-        used += self._places()
+        used += places.read_unchanged(self.script)
         for path in dict.fromkeys(map(mountpoints.checkpoint_folder, self.reading.checkpoints)):
             if not mountpoints.is_mounted(path, [*mounts, *volumes]):
                 bucket = self.site.sky.bucket.rstrip("/")
@@ -309,16 +309,6 @@ class Draft:
             place = one_line(path)
             document.comment(f"{place} is on the old cluster: put it into a bucket and add")
             document.comment(f"  file_mounts: {{{place}: {{source: s3://BUCKET/{place.strip('~/')}, mode: MOUNT}}}}")
-
-    def _places(self) -> list[str]:
-        """Paths of the old cluster that the script reads when it runs unchanged."""
-        found = places.places(self.script, Scope.of(self.script))
-        roles = (places.READ, places.RUN, places.IMAGE)
-        return [
-            place.text
-            for place in found
-            if place.role in roles and place.text[:1] in "/~" and not mountpoints.on_every_node(place.text)
-        ]
 
     def _bucket(self, place: str) -> str:
         """A bucket's name: bucket names are globally unique, so part of it is derived from the script's text."""

@@ -12,7 +12,8 @@ from pathlib import Path
 from cloud import Cloud
 from sky_server import SkyServer
 
-from slurmsky.engines.sky.api_client import Access, Client
+from slurmsky.engines.sky.api_access import Access
+from slurmsky.engines.sky.api_client import Client
 from slurmsky.engines.sky.sky_engine import SkyEngine
 from slurmsky.model.allocation import Launch, NodeShare
 from slurmsky.model.codec import job_to_json

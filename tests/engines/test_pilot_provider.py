@@ -13,7 +13,9 @@ import pytest
 from slurmsky.agent.cloud.pilot import MARK
 from slurmsky.engines.nodes.provider import Passing
 from slurmsky.engines.powered import Order
-from slurmsky.engines.sky.api_client import Access, Busy, Client, Rejected
+from slurmsky.engines.sky.api_access import Access
+from slurmsky.engines.sky.api_client import Client
+from slurmsky.engines.sky.api_errors import Busy, Rejected
 from slurmsky.engines.sky.pilot_provider import Pilots, task_fields
 from slurmsky.site import load
 

@@ -14,18 +14,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sky_server import SkyServer
 
 from slurmsky.engines.sky import api_server
-from slurmsky.engines.sky.api_client import (
-    Access,
+from slurmsky.engines.sky.api_access import Access, find_access
+from slurmsky.engines.sky.api_client import Client
+from slurmsky.engines.sky.api_errors import (
     BadConfig,
     Busy,
-    Client,
     Interrupted,
     LoginExpired,
     Rejected,
     SkyError,
     Unreachable,
     WrongVersion,
-    find_access,
 )
 from slurmsky.site import load
 

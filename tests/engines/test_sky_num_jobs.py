@@ -15,7 +15,7 @@ from cloud import namespaces_work
 from sky_world import World
 
 from slurmsky.engines.sky import array_packs
-from slurmsky.engines.sky.api_client import Access
+from slurmsky.engines.sky.api_access import Access
 from slurmsky.model.allocation import Launch
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec

@@ -22,7 +22,8 @@ from slurmsky.agent.cloud import cloud_environment, program_main, submit_folder
 from slurmsky.agent.net import endpoints
 from slurmsky.engines.base import EngineError
 from slurmsky.engines.sky import api_server, array_packs, certificates, node_program, shipment
-from slurmsky.engines.sky.api_client import Access, Client
+from slurmsky.engines.sky.api_access import Access
+from slurmsky.engines.sky.api_client import Client
 from slurmsky.engines.sky.head_connection import Line, NoControl, open_line
 from slurmsky.engines.sky.output_sync import OutputSync
 from slurmsky.engines.sky.proxy_socket import ProxySocket

@@ -50,7 +50,9 @@ def test_no_snapshot_is_left_over() -> None:
 def test_skypilot_takes_the_yaml(script: Path) -> None:
     import asyncio
 
-    from slurmsky.engines.sky.api_client import Access, Client, Unreachable
+    from slurmsky.engines.sky.api_access import Access
+    from slurmsky.engines.sky.api_client import Client
+    from slurmsky.engines.sky.api_errors import Unreachable
 
     async def check() -> None:
         client = Client(Access(user_id="abcdef12", user="tests"))

@@ -18,6 +18,16 @@ COMPLEX = {
     "report/fields/step_usage.py:usage_fields",
     "translate/scope.py:_command",
 }
+#: lines of a module; a longer one gives the reason in its docstring, in a paragraph that starts with LONG
+MOST_LINES = 400
+LONG = "The module exceeds 400 lines because "
+#: longer modules without a reason. Take an entry out when the module is shorter; add none.
+TO_SPLIT = {
+    "agent/cloud/head_node.py",
+    "agent/core/agent.py",
+    "engines/nodes/nodes_engine.py",
+    "engines/sky/sky_engine.py",
+}
 
 
 def modules() -> list[Path]:
@@ -33,6 +43,15 @@ def test_no_further_function_is_above_the_complexity_limit() -> None:
     every = sum(path.read_text().count("C901") for path in modules())
     assert marked <= COMPLEX and every == len(marked)
     assert marked >= COMPLEX, "take these out of the list: they are simple now"
+
+
+def test_a_long_module_gives_its_reason() -> None:
+    texts = {str(path.relative_to(PACKAGE)): path.read_text() for path in modules()}
+    long = {name for name, text in texts.items() if text.count("\n") > MOST_LINES}
+    reasoned = {name for name, text in texts.items() if f"\n\n{LONG}" in text.split('"""')[1]}
+    assert long - reasoned <= TO_SPLIT, "split these, or give the reason"
+    assert long - reasoned >= TO_SPLIT, "take these out of the list: they are short now, or have a reason"
+    assert reasoned <= long, "take out the reason: these are short now"
 
 
 def test_a_module_name_stands_in_one_folder() -> None:

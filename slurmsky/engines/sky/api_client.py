@@ -1,16 +1,7 @@
-"""HTTP client for SkyPilot's API server: the engine's requests, and their errors.
+"""HTTP client for SkyPilot's API server: the engine's requests.
 
 Source: sky/server/server.py, sky/jobs/server/server.py and sky/server/requests/payloads.py of SkyPilot 0.14.1
 (API version 62). Every call is POSTed and answered with a request id; GET /api/get waits for its result.
-
-SkyError
-├── Unreachable        no server answers there; try again later
-├── Busy               503: restarting or overloaded; try again later
-├── LoginExpired       401, 403, a redirection or a login page
-├── WrongVersion       the server does not speak our version; it may be upgraded
-├── BadConfig          the user's own SkyPilot configuration cannot be read
-├── Interrupted        the request was lost in a restart of the server: send it again
-└── Rejected           the server understood and refused; .kind is SkyPilot's exception
 """
 
 from __future__ import annotations
@@ -18,112 +9,29 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from http.cookiejar import LoadError, MozillaCookieJar
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
-from ...translate.credentials import redacted
-from ..base import EngineError
-from ..cloud import LoginRequired, RequestRefused
+from .api_access import Access, cookies
+from .api_errors import (
+    BadConfig,
+    Busy,
+    Interrupted,
+    LoginExpired,
+    Rejected,
+    SkyError,
+    Unreachable,
+    WrongVersion,
+)
 from .http_transport import HttpAnswer, Transport, TransportError
 from .user_config import ConfigError, UserConfig
 
 API_VERSION = 62  # the version this client was written for
 OLDEST_API_VERSION = 24  # the oldest version that current servers accept (sky/server/constants.py)
-DEFAULT_ENDPOINT = "http://127.0.0.1:46580"
-
-
-class SkyError(EngineError):
-    """SkyPilot could not carry out a request; the text gives the reason in one line, without passwords of URLs."""
-
-    def __init__(self, text: str = "") -> None:
-        super().__init__(redacted(text))
-
-    #: what a job waits for until then, for squeue's reason
-    waits_for = "SkyPilot lost the request"
-
-
-class Unreachable(SkyError):
-    """No server answers at the endpoint."""
-
-    passing = True
-    waits_for = "SkyPilot server cannot be reached"
-
-
-class Busy(SkyError):
-    """The server is restarting or overloaded."""
-
-    passing = True
-    waits_for = "SkyPilot server is busy"
-
-
-class LoginExpired(SkyError, LoginRequired):
-    """The server requires a login."""
-
-    passing = True
-    waits_for = "SkyPilot login needed"
-
-
-class WrongVersion(SkyError):
-    """Server and client do not support each other's version; passes when one of them is upgraded."""
-
-    passing = True
-    waits_for = "SkyPilot server has another version"
-
-
-class BadConfig(SkyError):
-    """This user's SkyPilot configuration cannot be read; passes when the file is corrected."""
-
-    passing = True
-    waits_for = "SkyPilot configuration cannot be read"
-
-
-class Interrupted(SkyError):
-    """A restart of the server lost the request."""
-
-    passing = True
-
-
-class Rejected(SkyError, RequestRefused):
-    """The server refused; ``kind`` is the name of SkyPilot's exception."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(" ".join(message.split()) or kind)
-        self.kind = kind
-
-
-@dataclass(frozen=True)
-class Access:
-    """Address of the server, and this client's credentials.
-
-    User and password of the endpoint's URL are stored apart from the URL, which is printed, logged and stored.
-    """
-
-    endpoint: str = DEFAULT_ENDPOINT
-    user_id: str = ""  # 8 hex digits, ~/.sky/user_hash
-    user: str = ""
-    token: str = field(default="", repr=False)  # service account, "sky_..."
-    cookie_file: str = ""
-    workspace: str = ""
-    login: str = field(default="", repr=False)  # USER:PASSWORD
-
-    def __post_init__(self) -> None:
-        scheme, _, rest = self.endpoint.partition("://")
-        authority, slash, path = rest.partition("/")
-        login, _, host = authority.rpartition("@")
-        if login:
-            object.__setattr__(self, "endpoint", f"{scheme}://{host}{slash}{path}")
-            object.__setattr__(self, "login", ":".join(unquote(part) for part in (login + ":").split(":", 2)[:2]))
-
-    @property
-    def local(self) -> bool:
-        """True when the server runs on this machine and sees the same files."""
-        return (urlsplit(self.endpoint).hostname or "") in ("127.0.0.1", "localhost", "::1", "0.0.0.0")
 
 
 @dataclass
@@ -417,8 +325,8 @@ class Client:
             return {"Authorization": f"Bearer {self.access.token}"}
         if self.access.login:
             return {"Authorization": "Basic " + base64.b64encode(self.access.login.encode()).decode()}
-        cookies = _cookies(self.access.cookie_file, urlsplit(self.access.endpoint).hostname or "")
-        return {"Cookie": cookies} if cookies else {}
+        found = cookies(self.access.cookie_file, urlsplit(self.access.endpoint).hostname or "")
+        return {"Cookie": found} if found else {}
 
     def _check(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Raise the error that an unsuccessful answer stands for."""
@@ -487,51 +395,3 @@ def _detail(body: bytes) -> tuple[str, str]:
     if isinstance(detail, dict):
         return str(detail.get("type", "")), str(detail.get("message", ""))
     return "", str(detail)
-
-
-def _cookies(path: str, host: str) -> str:
-    if not path or not os.path.exists(path):
-        return ""
-    jar = MozillaCookieJar(path)
-    try:
-        jar.load(ignore_discard=True, ignore_expires=False)
-    except (LoadError, OSError):
-        return ""
-    return "; ".join(
-        f"{cookie.name}={cookie.value}"
-        for cookie in jar
-        if host == cookie.domain.lstrip(".") or host.endswith("." + cookie.domain.lstrip("."))
-    )
-
-
-def find_access(
-    environment: Mapping[str, str],
-    home: Path,
-    user: str,
-    endpoint: str = "",
-    workspace: str = "",
-    config: Mapping[str, Any] | None = None,
-) -> Access:
-    """Find endpoint and credentials as SkyPilot's client does.
-
-    Order: environment, the user's configuration (``config``), then local.
-    """
-    server = (config or {}).get("api_server")
-    server = server if isinstance(server, dict) else {}
-    id_file = home / ".sky" / "user_hash"
-    user_id = environment.get("SKYPILOT_USER_ID", "")
-    if not user_id and id_file.exists():
-        user_id = id_file.read_text("utf-8", "replace").strip()
-    return Access(
-        endpoint=(
-            environment.get("SKYPILOT_API_SERVER_ENDPOINT")
-            or endpoint
-            or str(server.get("endpoint") or "")
-            or DEFAULT_ENDPOINT
-        ).rstrip("/"),
-        user_id=user_id,
-        user=environment.get("SKYPILOT_USER") or user,
-        token=environment.get("SKYPILOT_SERVICE_ACCOUNT_TOKEN") or server.get("service_account_token") or "",
-        cookie_file=environment.get("SKYPILOT_API_COOKIE_FILE") or str(home / ".sky" / "cookies.txt"),
-        workspace=workspace,
-    )

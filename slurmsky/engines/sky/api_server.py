@@ -15,7 +15,9 @@ from ... import paths
 from ...site import Site
 from ..base import Choice, background
 from . import http_transport
-from .api_client import DEFAULT_ENDPOINT, Client, SkyError, Unreachable, find_access
+from .api_access import DEFAULT_ENDPOINT, find_access
+from .api_client import Client
+from .api_errors import SkyError, Unreachable
 from .user_config import ConfigError, UserConfig, user_hash
 
 log = logging.getLogger("slurmsky.sky")

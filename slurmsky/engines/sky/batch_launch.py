@@ -21,7 +21,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from . import intervals
-from .api_client import Client, Rejected, SkyError
+from .api_client import Client
+from .api_errors import Rejected, SkyError
 from .job_watch import Record
 from .launch_backends import ManagedJobBackend
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..offers import Inventory, Offer
-from .api_client import Client, Rejected
+from .api_client import Client
+from .api_errors import Rejected
 
 _GIB = 1024
 

@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from .api_client import Client, Interrupted, Rejected, SkyError
+from .api_client import Client
+from .api_errors import Interrupted, Rejected, SkyError
 from .batching import Batcher
 from .job_watch import Record
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from ..base import EngineError
 from . import intervals
-from .api_client import Rejected, SkyError
+from .api_errors import Rejected, SkyError
 from .job_watch import JobWatch, Record
 from .launch_backends import LaunchBackend
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ..base import spawn
 from . import intervals
-from .api_client import SkyError
+from .api_errors import SkyError
 from .job_watch import JobWatch, Record
 from .launch_backends import LaunchBackend
 from .state_poller import TERMINAL, StatePoller

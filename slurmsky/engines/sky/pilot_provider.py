@@ -25,7 +25,8 @@ from ..base import EngineError, background
 from ..nodes.provider import BringUpFailed, Passing, Say, Tunnel
 from ..powered import Order
 from . import certificates, intervals, node_program, prices, shipment
-from .api_client import Client, Interrupted, Rejected, SkyError
+from .api_client import Client
+from .api_errors import Interrupted, Rejected, SkyError
 from .head_connection import NoControl
 from .node_access import SshTunnel as SshTunnel
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from ...translate.explain import read_prices
 from ..cloud import Bill
-from .api_client import Client, Rejected
+from .api_client import Client
+from .api_errors import Rejected
 
 CLUSTERS_AT_ONCE = 100
 _LENGTH, _HASH = 25, 2  # length of a cluster's name before its job's id; length of the hash that ends a shortened name

@@ -12,7 +12,7 @@ from ...translate.credentials import redacted
 from ..cloud import Packed
 from ..powered import Order
 from . import api_server, shipment
-from .api_client import Rejected
+from .api_errors import Rejected
 from .pilot_provider import task_fields
 from .preparation import environment_of, leave_credentials, links_of
 

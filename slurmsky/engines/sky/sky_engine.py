@@ -41,7 +41,8 @@ from ..cloud import CloudAccount, PriceQuestion
 from ..offers import Inventory
 from . import array_packs, error_file, feasibility, head_connection, inbox, intervals, prices, reached, shipment
 from .account import SkyAccount
-from .api_client import Client, Rejected, SkyError
+from .api_client import Client
+from .api_errors import Rejected, SkyError
 from .api_server import enabled_infra
 from .batch_launch import BatchLaunch
 from .batching import Batcher

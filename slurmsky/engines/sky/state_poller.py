@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from ...translate import status as sky_status
 from ..base import background, cancel_all
 from . import intervals
-from .api_client import Client, SkyError
+from .api_client import Client
+from .api_errors import SkyError
 from .job_watch import JobWatch, Record
 from .launch_backends import LaunchBackend
 
