@@ -32,6 +32,7 @@ class Module:
     note: str = ""
     kind: str = ""  # "" | licensed | site | unknown version
     gives: tuple[str, ...] = ()  # programs that the module provides
+    unpinned: str = ""  # the version that the script names, where ``setup`` installs another one
 
     @property
     def complete(self) -> bool:
@@ -203,7 +204,8 @@ def _of_row(row: Mapping[str, Any], name: str, version: str) -> Module:
     setup = str(row.get("setup", "")).replace("{version}", pinned)
     gives = tuple(str(row.get("gives", "")).split())
     activate, path = str(row.get("activate", "")), str(row.get("path", ""))
-    return Module(name, "shipped", image, setup, activate, path, (), note, kind, gives)
+    unpinned = version if setup and not image and not (pinned and pinned in setup) else ""
+    return Module(name, "shipped", image, setup, activate, path, (), note, kind, gives, unpinned)
 
 
 def names(site: Site) -> list[str]:

@@ -12,7 +12,7 @@ import re
 from ..site.record import Site
 from . import idiomvars
 from .idiomsteps import Steps
-from .idiomtables import ANYWHERE, SECRET, Dropped, Reading, one_line, quoted
+from .idiomtables import ANYWHERE, FILTERS, QUERIES, SECRET, Dropped, Reading, one_line, quoted
 from .idiomvars import Facts
 from .shell import Script, parse
 from .shellcommands import Block, Command, Statement
@@ -36,6 +36,7 @@ class _Reader(Steps):
     def read(self) -> Reading:
         script = self.script
         self._ray()
+        self._queries()
         for statement in script.statements:
             if not self._is_gone(statement):
                 self._statement(statement)
@@ -46,6 +47,33 @@ class _Reader(Steps):
         if self.facts.nodes > 1 and not self.found.needs:
             self._head_only()
         return self.found
+
+    def _queries(self) -> None:
+        """Remove queries of the queue that only print to the log, beside other work."""
+        found = [statement for statement in self.script.statements if self._is_query(statement)]
+        if not any(self._works(statement) for statement in self.script.statements if statement not in found):
+            return
+        for statement in found:
+            self._remove(statement)
+            self.found.drop(
+                statement.line, self.script.text(statement), "prints Slurm's queue to the log; see `sky jobs queue`"
+            )
+
+    def _is_query(self, statement: Statement) -> bool:
+        """Whether a statement is one query whose output no other command reads."""
+        if statement.blocks or not statement.commands:
+            return False
+        first, *rest = statement.commands
+        shows = first.name == "scontrol" and bool(re.match("show (job|node|part)", " ".join(first.texts[1:])))
+        return (
+            (shows or first.name in QUERIES)
+            and all(command.name in FILTERS and command.before in ("|", "|&", "||") for command in rest)
+            and not any(
+                ">" in operator and word.text not in ("/dev/null", "/dev/stdout", "/dev/stderr", "1", "2")
+                for command in statement.commands
+                for operator, word in command.redirects
+            )
+        )
 
     def _own_folder(self) -> None:
         """``$(dirname "$0")``: the folder that was submitted from, which SkyPilot has as ~/sky_workdir."""

@@ -15,9 +15,13 @@ def _words(text: str) -> frozenset[str]:
 #: Slurm commands that only slurmsky can answer
 CLIENTS = _words(
     """
-    sbatch squeue sacct scancel sinfo salloc sattach sstat sprio sacctmgr sreport
+    sbatch squeue sacct scancel sinfo salloc sattach sstat sprio sacctmgr sreport seff sshare
     """
 )
+#: those of them, and others, that only print the queue and the accounting
+QUERIES = _words("squeue sacct sinfo sstat sprio seff sshare sreport")
+#: filters of what a query prints
+FILTERS = _words("grep egrep head tail awk sed cut tr sort uniq wc column cat true")
 #: commands that may run on every node as well as on one
 ANYWHERE = _words(
     """

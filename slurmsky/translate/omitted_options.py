@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+import re
+from collections.abc import Callable, Container, Sequence
 from typing import Any, NamedTuple
 
 from ..model.spec import INFINITE, JobSpec
+from ..site.modules import Module
 from .idiom import Dropped, one_line
 from .option_support import WITHOUT_EFFECT
 from .wants import Wants
+from .wordsets import words
 
 
 class _Row(NamedTuple):
@@ -46,14 +49,43 @@ _ROWS = (
 )
 
 
-def programs_to_bring(asked: Wants, loaded: Container[str], imaged: bool) -> list[Dropped]:
-    """Programs that neither setup nor an image brings. ``loaded``: the script's modules in lower case."""
+def programs_to_bring(asked: Wants, modules: Sequence[Module], imaged: bool) -> list[Dropped]:
+    """Programs that neither setup nor an image brings."""
+    loaded = {module.name.partition("/")[0].lower() for module in modules}
     licensed = "licensed software: bring an image that holds it, and a way to its licence server"
     unknown = "no package is known for it: install it in setup, or take an image that has it"
     missing = () if imaged else [name for name in asked.unknown if name.lower() not in loaded][:6]
     return [Dropped(0, one_line(name), licensed) for name in asked.licensed] + [
         Dropped(0, one_line(name), unknown) for name in missing
     ]
+
+
+#: programs whose scripts are written for one version, where the script's module names none
+_FRAMEWORKS = words("pytorch torch tensorflow tensorflow-gpu keras jax horovod transformers deepspeed theano")
+
+
+def module_versions(modules: Sequence[Module]) -> list[Dropped]:
+    """Modules of which the YAML has another version than the script, or the newest."""
+    other = ", ".join(dict.fromkeys(one_line(module.name) for module in modules if module.unpinned))
+    newest = [module.name for module in modules if module.name.lower() in _FRAMEWORKS and module.source == "shipped"]
+    why = "setup installs a current version, not this one"
+    found = [Dropped(0, f"module load {other}", why)] if other else []
+    why = "no version is named: choose the one that the script was written for"
+    return found + [Dropped(0, f"module load {name}", why) for name in dict.fromkeys(newest)]
+
+
+#: characters that no terminal shows, and U+00A0, which is no space to a shell
+_INVISIBLE = re.compile("[\u00a0\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+
+
+def invisible(source: str) -> list[Dropped]:
+    """Characters in commands that a person does not see, and a shell reads as part of a word."""
+    lines = enumerate(source.split("\n"), 1)
+    found = [
+        (number, match[0]) for number, line in lines if (match := _INVISIBLE.search(re.sub(r"(^|\s)#.*", "", line)))
+    ]
+    why = "an invisible character, which the shell reads as part of a word: remove it here"
+    return [Dropped(number, f"U+{ord(char):04X}", why) for number, char in found[:4]]
 
 
 def left_out(spec: JobSpec, recorded: Container[str] = ()) -> list[Dropped]:

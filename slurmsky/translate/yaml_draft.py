@@ -17,7 +17,7 @@ from .explainforms import unread_directives
 from .idiom import Dropped, Reading, one_line
 from .idiomvars import Facts
 from .notes import Refused
-from .omitted_options import left_out, programs_to_bring
+from .omitted_options import invisible, left_out, module_versions, programs_to_bring
 from .run_text import BASH, interpreter, run_text
 from .scope import Scope
 from .scriptfiles import leaves_files, names_files_beside, server_of, takes_arguments
@@ -105,21 +105,16 @@ class Draft:
             self.left_out.append(
                 Dropped(1, "-l of the first line", "SkyPilot's shell reads ~/.bashrc, no login profile")
             )
+        unknown = "no map knows it: install it in setup, or take an image that has it"
         for line, name in self.reading.unknown_modules:
-            self.left_out.append(
-                Dropped(
-                    line,
-                    f"module load {one_line(name)}",
-                    "no map knows it: install it in setup, or take an image that has it",
-                )
-            )
+            self.left_out.append(Dropped(line, f"module load {one_line(name)}", unknown))
         for module in self.reading.modules:
             if module.kind or not (module.image or module.setup):
                 self.left_out.append(
                     Dropped(0, f"module load {one_line(module.name)}", module.note or "nothing is needed")
                 )
-        loaded = {module.name.partition("/")[0].lower() for module in self.reading.modules}
-        self.left_out += programs_to_bring(wants.of(self.source), loaded, self._image() is not None)
+        self.left_out += module_versions(self.reading.modules) + invisible(self.source)
+        self.left_out += programs_to_bring(wants.of(self.source), self.reading.modules, self._image() is not None)
         if not self._inputs:
             why = "nothing in the script sets it: --env NAME=VALUE, or a line below envs"
             self.left_out += [Dropped(line, f"${name}", why) for name, line in self._unset.items()]
@@ -369,7 +364,7 @@ class Draft:
             document.comment(f"  {one_line(name)}: setup makes that environment of Python: add the packages it needs")
         for number, name in self.reading.unknown_modules:
             document.comment(f"  line {number}: module load {one_line(name)}: no map knows it")
-        for dropped in self.left_out:
+        for dropped in [*self.left_out, *module_versions(self.reading.modules)]:
             document.comment(f"  {dropped.text}: {dropped.why}")
         folder = f"{self.task.name}.slurmsky"
         document.comment(

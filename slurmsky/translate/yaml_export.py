@@ -31,6 +31,7 @@ from .setup_commands import folders_setup
 from .shell import Script, parse
 from .sky_components import plan_all
 from .sky_names import sky_name
+from .slurm_programs import slurm_use
 from .task import SkyTask
 from .wants import Wants
 from .yaml_draft import REQUIRED, Draft
@@ -104,6 +105,10 @@ def keep(
     given = {*reading.envs, *REQUIRED.findall(source)}
     reading.envs.update((name, folder) for name, folder in asked.stores if name not in given)
     reading.setup += folders_setup(site, asked)
+    for command in script.commands if interpreter(source)[0] in (*BASH, "") else ():
+        why = slurm_use(command, folder)
+        if why:
+            reading.need(command.line, script.text(command), why)
     if not reading.needs and (interpreter(source)[0] in BASH or not interpreter(source)[0]):
         _commands_in_texts(source, reading)
     if len(specs) > 1:

@@ -14,6 +14,8 @@ import yaml
 _WORD = re.compile(r"[A-Za-z_./][\w./+:@*-]*(?<!:)|\d+\+", re.ASCII)
 #: words that YAML 1.1 or 1.2 reads as another type, beyond those that PyYAML quotes automatically
 _NOT_TEXT = re.compile(r"[yYnN.]|\.\d+([eE][+-]?\d+)?")
+#: what a block cannot hold: other line breaks, and control characters. Invisible spaces are text.
+_NO_BLOCK = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -60,8 +62,4 @@ def dump(value: Mapping[str, Any]) -> str:
 
 def blockable(text: str) -> bool:
     """Whether a YAML block can hold the text as it is."""
-    return (
-        not text.startswith((" ", "\n"))
-        and not text.endswith("\n\n")
-        and text.replace("\n", "").replace("\t", "").isprintable()  # no other line breaks, no control characters
-    )
+    return not text.startswith((" ", "\n")) and not text.endswith("\n\n") and not _NO_BLOCK.search(text)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from slurmsky.site import load
 from slurmsky.translate.yaml_export import Kept
@@ -699,3 +700,83 @@ def test_gpu_words_of_sites_are_skypilots_names(word: str, name: str) -> None:
 def test_variables_between_single_quotes_in_double_ones_keep_their_values() -> None:
     assert keep(script("""srun bash -c "echo '$HOME'"\n""", TWO)).fields["run"] == """bash -c "echo '$HOME'"\n"""
     assert keep(script("""srun bash -c "echo $HOME"\n""", TWO)).fields["run"] == "echo $HOME\n"
+
+
+# --- Slurm's queue
+
+
+def test_queries_that_only_print_to_the_log_are_left_out() -> None:
+    found = keep(script("python a.py\nsqueue -u $USER | head -n 3\nsacct -j $SLURM_JOB_ID\nseff $SLURM_JOB_ID"))
+    assert found.fields["run"] == "python a.py\n" and not found.needs
+    assert all(f"{name} -" in found.yaml or f"{name} $" in found.yaml for name in ("squeue", "sacct", "seff"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "squeue -u $USER",
+        "python a.py\nsqueue > jobs.txt",
+        "python a.py\nsacct -j 5 && exit 1",
+        "python a.py\nn=$(squeue | wc -l)",
+        "python a.py\nsqueue | ./count",
+        "while squeue -j 5; do sleep 1; done\npython a.py",
+    ],
+)
+def test_queries_whose_output_or_exit_code_counts_keep_the_queue(body: str) -> None:
+    assert keep(script(body)).needs
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "snakemake --profile slurm -j 9",
+        "snakemake --profile=config/slurm",
+        "snakemake --executor slurm",
+        "snakemake --slurm",
+        'snakemake --cluster "sbatch -p {params.p}"',
+        "nextflow run main.nf -profile slurm,singularity",
+        "toil-cwl-runner --batchSystem slurm a.cwl",
+        "python train.py --launcher=slurm",
+        "python train.py hydra/launcher=submitit_slurm",
+    ],
+)
+def test_programs_that_use_slurm_themselves_get_it(line: str) -> None:
+    assert keep(script(line)).needs
+
+
+@pytest.mark.parametrize("line", ["nextflow run a.nf -profile docker", "python a.py --out slurm", "snakemake -j 4"])
+def test_programs_without_slurm_stay_plain(line: str) -> None:
+    assert not keep(script(line)).needs
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "line"),
+    [
+        ("nextflow.config", "process { executor = 'slurm' }", "nextflow run main.nf"),
+        ("prof/config.yaml", "executor: slurm\n", "snakemake --profile prof"),
+    ],
+)
+def test_configurations_in_the_submit_folder_that_submit_are_noticed(
+    tmp_path: Path, file: str, text: str, line: str
+) -> None:
+    source = script(line)
+    components = moving.request(source.encode(), "job.sh").components
+    assert not export(source, components, SITE, "main", folder=str(tmp_path)).needs
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(text)
+    assert export(source, components, SITE, "main", folder=str(tmp_path)).needs
+
+
+# --- versions and characters
+
+
+def test_modules_of_another_version_are_named() -> None:
+    found = keep(script("module load gromacs/2021.3 python/3.9.2 jax\npython a.py"), site=load("", "none")).yaml
+    assert "module load gromacs/2021.3: setup installs a current version" in found
+    assert "module load jax: no version is named" in found and "python/3.9.2:" not in found
+
+
+def test_invisible_characters_are_named_and_run_stays_a_block() -> None:
+    found = keep(script("python\u200b a.py\n# a\u00a0b"))
+    assert "U+200B (line " in found.yaml and "\nrun: |\n" in found.yaml
+    assert yaml.safe_load(found.yaml)["run"] == "python\u200b a.py\n# a\u00a0b\n"
