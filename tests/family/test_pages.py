@@ -50,7 +50,7 @@ def complete(engine: LocalEngine, line: str) -> list[str]:
     _slurmsky "${COMP_WORDS[0]}" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
     printf '%s\n' "${COMPREPLY[@]}"
     """
-    done = engine.run(["bash", "-c", program, "bash", line], stdin=completion.bash(completion_command.own_words()))
+    done = engine.run(["bash", "-c", program, "bash", line], stdin=completion.bash(completion_command.OWN_WORDS))
     assert done.returncode == 0, done
     return done.stdout.split()
 
@@ -124,7 +124,7 @@ def test_autocomplete(command: str, engine: LocalEngine) -> None:
                      if option.long.startswith("ver") and not option.hidden]  # fmt: skip
 
 
-OWN = completion_command.own_words()
+OWN = completion_command.OWN_WORDS
 
 
 @pytest.mark.parametrize(

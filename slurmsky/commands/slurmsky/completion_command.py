@@ -7,26 +7,17 @@ import click
 from ._base import SlurmskyCommand
 
 SHELLS = ("bash", "zsh", "fish")
-
-
-def own_words() -> dict[str, tuple[str, ...]]:
-    """Each subcommand with the words that may follow it: its choices, else its options."""
-    from ._application import ENTRIES, application
-
-    ctx = click.Context(application, info_name="slurmsky")
-    found = {}
-    for entry in ENTRIES:
-        command = application.get_command(ctx, entry.name)
-        assert command is not None
-        choices = command.list_commands(ctx) if isinstance(command, click.Group) else []
-        options = []
-        for param in command.get_params(ctx):
-            if isinstance(param, click.Option):
-                options += [name for name in param.opts if name.startswith("--")]
-            elif isinstance(param.type, click.Choice):
-                choices += [str(choice) for choice in param.type.choices]
-        found[entry.name] = tuple(choices or options)
-    return found
+#: Each subcommand with the words that may follow it: its choices, else its options. A shell's start runs this module,
+#: and an import of all commands would take 0.2 s; tests/unit/commands/slurmsky/test_application.py compares.
+OWN_WORDS = {name: tuple(words.split()) for name, words in (
+    ("why", "--json --help"), ("top", "--iterate --help"),
+    ("report", "--since --until --user --allusers --output --help"), ("tunnel", "--node --bind --json --help"),
+    ("explain", "--json --html --engine --no-prices --output-file --help"), ("translate", "--serve --check --help"),
+    ("site", "check init"), ("status", "--json --help"), ("stop", "--help"), ("doctor", "--json --help"),
+    ("clean", "--dry-run --days --environments --help"), ("service", "install status uninstall"),
+    ("uninstall", "--cancel-jobs --keep-history --yes --help"), ("completion", "bash zsh fish"), ("man", "--help"),
+    ("version", "--help"), ("help", "--help"),
+)}  # fmt: skip
 
 
 @click.command(cls=SlurmskyCommand, example='eval "$(slurmsky completion bash)"      in ~/.bashrc\n'
@@ -38,5 +29,5 @@ def command(shell: str) -> int:
     from ...options import completion, completion_fish, completion_zsh
 
     write = {"bash": completion.bash, "zsh": completion_zsh.zsh, "fish": completion_fish.fish}[shell]
-    click.echo(write(own_words()), nl=False)
+    click.echo(write(OWN_WORDS), nl=False)
     return 0

@@ -114,5 +114,28 @@ def test_slurms_commands_do_not_import_click() -> None:
 
 
 def test_short_help_works_after_completion_was_made(capsys: pytest.CaptureFixture[str]) -> None:
-    completion_command.own_words()
+    assert _application.main(["completion", "bash"]) == 0
     assert _application.main(["why", "-h"]) == 0 and "Usage: slurmsky why" in capsys.readouterr().out
+
+
+def test_completion_offers_the_words_of_each_command() -> None:
+    found = {}
+    for name, command in commands():
+        words = command.list_commands(click.Context(command)) if isinstance(command, click.Group) else []
+        options = []
+        for param in command.get_params(click.Context(command)):
+            if isinstance(param, click.Option):
+                options += [name for name in param.opts if name.startswith("--")]
+            elif isinstance(param.type, click.Choice):
+                words += [str(choice) for choice in param.type.choices]
+        found[name] = tuple(words or options)
+    assert {name: words for name, words in found.items() if " " not in name} == completion_command.OWN_WORDS
+
+
+def test_completion_imports_no_other_command() -> None:
+    program = (
+        "import sys; from slurmsky.commands.slurmsky import _application; _application.main(['completion', 'bash']);"
+        "sys.exit(any(name.startswith(('slurmsky.controller', 'slurmsky.translate')) for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.DEVNULL)
+    assert done.returncode == 0
