@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +17,12 @@ from local_engine import LocalEngine
 HERE = Path(__file__).parent
 
 
-def _answers() -> list[tuple[str, str, int]]:
-    text = (HERE / "answers.txt").read_text()
+def _answers(text: str) -> list[tuple[str, str, int]]:
     found = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*?)= (\d+)$", text, re.MULTILINE)
     return [(line, said, int(code)) for line, said, code in found]
+
+
+ANSWERS = _answers((HERE / "answers.txt").read_text())
 
 
 def _plain(line: str, text: str) -> list[str]:
@@ -34,10 +37,10 @@ def _plain(line: str, text: str) -> list[str]:
 
 
 def test_all_lines_have_an_answer() -> None:
-    assert [line for line, _, _ in _answers()] == (HERE / "lines.txt").read_text().splitlines()
+    assert [line for line, _, _ in ANSWERS] == (HERE / "lines.txt").read_text().splitlines()
 
 
-@pytest.mark.parametrize(("line", "said", "code"), _answers(), ids=[line for line, _, _ in _answers()])
+@pytest.mark.parametrize(("line", "said", "code"), ANSWERS, ids=[line for line, _, _ in ANSWERS])
 def test_answers_as_slurm(line: str, said: str, code: int, engine: LocalEngine) -> None:
     done = engine.run(line + " 2>&1")
     ours = done.stdout
@@ -45,6 +48,15 @@ def test_answers_as_slurm(line: str, said: str, code: int, engine: LocalEngine) 
         host = ours.splitlines()[2].split()[1]
         ours = ours.replace(f"{host:>15}", f"{'127.0.0.1':>15}").replace(f"{44 << 8:>5}", f"{38 << 8:>5}")
     assert (_plain(line, ours), done.returncode) == (_plain(line, said), code)
+
+
+def test_changes_of_accounts_answer_as_slurm(engine: LocalEngine) -> None:
+    """The lines run in order in one shell; the recorded answers are those on which 22.05 and 25.11 agree."""
+    lines = (HERE / "changes.txt").read_text().splitlines()
+    recorded = _answers((HERE / "changed.txt").read_text())
+    assert [line for line, _, _ in recorded] == lines
+    steps = (f"echo '$ '{shlex.quote(line)}; {{ {line}; }} 2>&1; echo = $?" for line in lines)
+    assert _answers(engine.run("\n".join(steps)).stdout) == recorded
 
 
 @pytest.mark.parametrize(
@@ -267,7 +279,8 @@ def test_scrontab_edits_in_the_terminal(engine: LocalEngine, table: str, tmp_pat
         ("sacctmgr show cluster format=cluster,Usa", 1, "Unknown field 'usa'\n"),
         ("sacctmgr show user format=", 1, "Unknown field ''\n"),
         ("sacctmgr -nP show qos format=name,prio,name", 0, "0|normal\n"),
-        ("sacctmgr -i modify account nosuch set maxjobs=3", 1, " Nothing modified\n"),
+        ("sacctmgr -i modify account nosuch set maxjobs=3", 1,
+         " Modified account associations...\n  Nothing modified\n"),
         ("sacctmgr -i modify qos normal", 1, " You didn't give me anything to set\n"),
         ("sshare -u 99999 -o nosuch", 1, "Invalid user id: 99999\n"),
         ("sshare -nP -u nosuchuser -o account", 0, "root\n"),

@@ -5,37 +5,41 @@ The store keeps these changes, which override the site file. Source: src/sacctmg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from ...controller.command_context import CommandContext
 from ...controller.jobs.transitions import correct_derived_exit
 from ...controller.store.account_overrides import Overrides
-from ...language.key_values import parse
 from ...model.policy import AccountConfig, QosConfig, UserAssociation
+from ...report.text.sacctmgr_tables import Association
 from ...report.text.units import Clock
-from ..common.caller_settings import find_user
 from ..common.report_settings import caller_zone
 from .account_view import records
-from .entity_options import ChangeOptions, ChangeRefused, account, association, qos
+from .change_request import ChangeRequest, all_qos
+from .entity_options import ChangeRefused
 
 
 def run(ctx: CommandContext, verb: str, what: str, words: Sequence[str]) -> int:
     """Run one change; return the exit code."""
-    table: dict[tuple[str, str], Callable[[_Change], None]] = {
+    table: dict[tuple[str, str], Callable[[ChangeRequest], None]] = {
         ("add", "Account"): _add_accounts, ("modify", "Account"): _modify_accounts,
         ("delete", "Account"): _delete_accounts, ("add", "QOS"): _add_qos, ("modify", "QOS"): _modify_qos,
         ("delete", "QOS"): _delete_qos, ("add", "User"): _add_users, ("modify", "User"): _modify_users,
         ("delete", "User"): _delete_users, ("modify", "Job"): _modify_jobs,
     }  # fmt: skip
-    change = _Change(ctx, words)
+    change = ChangeRequest(ctx, verb, what, words)
     try:
+        change.check()
         table[verb, what](change)
     except ChangeRefused as refusal:
+        change.lines, change.code = list(refusal.printed), 1
         for line in refusal.args:
             ctx.err(line)
-        return 1
+    else:
+        for line in change.options.errors:
+            ctx.err(line)
     if change.lines:
-        ctx.out("".join(f" {line}\n" for line in change.lines))
+        ctx.out("".join(f"{line}\n" for line in change.lines))
     return change.code
 
 
@@ -44,117 +48,79 @@ def changes(verb: str, what: str) -> bool:
     return what in ("Account", "QOS", "User") or (verb, what) == ("modify", "Job")
 
 
-#: keys of the entities that a request changes
-_NAMES = ("name", "names", "id", "user", "users", "job", "jobs", "jobid")
-
-
-class _Change:
-    """The options of one request, with its output."""
-
-    def __init__(self, ctx: CommandContext, words: Sequence[str]) -> None:
-        self.ctx = ctx
-        self.job_table = ctx.queue.job_table
-        self.lines: list[str] = []
-        self.code = 0
-        self.where, self.set = ChangeOptions(), ChangeOptions()
-        self.names: list[str] = []
-        setting = False
-        for word in words:
-            given = parse(word)
-            if given is None:
-                if word.lower() in ("where", "set"):
-                    setting = word.lower() == "set"
-                else:
-                    self.names += word.split(",")
-            elif given.name.lower() in _NAMES and not setting:
-                self.names += given.unquoted.split(",")
-            else:
-                (self.set if setting else self.where).add(given)
-        asked = self.where.take("cluster", "clusters")
-        self.elsewhere = "" if asked in (None, self.cluster) else asked  # the cluster meant, if it is another one
-
-    @property
-    def cluster(self) -> str:
-        return self.job_table.cluster.name
-
-    def overrides(self) -> Overrides:
-        return self.job_table.overrides
-
-    def commit(self) -> None:
-        self.job_table.put_accounting()
-
-
-def _accounts(change: _Change) -> dict[str, AccountConfig]:
+def _accounts(change: ChangeRequest) -> dict[str, AccountConfig]:
     known = {one.name: one for one in change.job_table.cluster.accounts}
     return {**{name: AccountConfig(name) for name in ("root", *change.job_table.accounts)}, **known}
 
 
-def _add_accounts(change: _Change) -> None:
-    known = _accounts(change)
-    new = [name for name in change.names if name not in known]
+def _nothing(line: str, *before: str) -> ChangeRefused:
+    """The answer to a request that changes nothing."""
+    return ChangeRefused(printed=[*before, line])
+
+
+def _add_accounts(change: ChangeRequest) -> None:
+    known, fields = _accounts(change), change.options.fields
     if not change.names:
         raise ChangeRefused(" Need name of account to add.")
-    _check_cluster(change)
+    new = [name for name in dict.fromkeys(change.names) if name not in known]
+    for cluster in change.lists.get("cluster", ()):
+        if cluster != change.cluster:
+            raise ChangeRefused(f" error: Cluster '{cluster}' has not been added yet, please contact your admin before "
+                                "adding accounts to it")  # fmt: skip
     if not new:
-        change.lines, change.code = ["Nothing new added."], 1
-        return
-    parent = change.where.get("parent", "root")
+        raise ChangeRefused(printed=[
+            f"{' ' * (not place)}Already existing account {name} on cluster {change.cluster}"
+            for place, name in enumerate(change.names)
+        ])  # fmt: skip
+    parent = fields.get("parent", "root")
     if parent not in known:
-        raise ChangeRefused(
-            f" This account '{parent}' doesn't exist.", "        Contact your admin to add this account."
-        )
-    words = change.where.joined(change.set)
+        raise ChangeRefused(f" error: No parent account '{parent}' on cluster '{change.cluster}'")
     overrides = change.overrides()
-    for name in new:
-        overrides.accounts[name] = account(AccountConfig(name), words, _all_qos(change))
-        overrides.deleted_accounts.discard(name)
+    overrides.accounts.update({name: change.change(AccountConfig(name)) for name in new})
+    overrides.deleted_accounts -= set(new)
     change.commit()
-    change.lines = ["Adding Account(s)", *(f" {name}" for name in new), "Settings",
-                    f" Description     = {words.get('description', 'Account Name')}",
-                    f" Organization    = {words.get('organization', 'Parent/Account Name')}", "Associations",
-                    *(f" A = {name:<10.10} C = {change.cluster:<10.10}" for name in new), "Settings",
-                    f" Parent        = {parent}"]  # fmt: skip
+    change.lines = [" Adding Account(s)", *(f"  {name}" for name in new), " Settings",
+                    f"  Description     = {fields.get('description', 'Account Name')}",
+                    f"  Organization    = {fields.get('organization', 'Parent/Account Name')}", " Associations =",
+                    *(f"  C = {change.cluster:<10} A = {name:<20}" for name in new)]  # fmt: skip
+    if fields:
+        change.lines += [" Settings", *(f" {line}" for line in change.options.settings())]
 
 
-def _modify_accounts(change: _Change) -> None:
-    known = _accounts(change)
-    names = _names_to_modify(change, known)
-    parent = change.set.get("parent", "root")
+def _modify_accounts(change: ChangeRequest) -> None:
+    known, fields = _accounts(change), change.options.fields
+    parent = fields.get("parent", "root")
     if parent not in known:
         raise ChangeRefused(f" Parent Account {parent} doesn't exist.")
-    changed = {name: account(known[name], change.set, _all_qos(change)) for name in names}
-    change.overrides().accounts.update(changed)
+    own = fields.keys() & {"description", "organization"}
+    heads = [" Modified accounts..."] * bool(own) + [" Modified account associations..."] * bool(fields.keys() - own)
+    names = [name for name in known if _meant(change, known[name])]
+    if not names:
+        raise ChangeRefused(printed=[line for head in heads for line in (head, "  Nothing modified")])
+    was = {name: known[name].parent for name in names}
+    change.overrides().accounts.update({name: change.change(known[name]) for name in names})
     change.commit()
-    own = change.set.keys() & {"description", "organization"}
     if own:
-        change.lines = ["Modified accounts...", *(f" {name}" for name in names)]
-    if change.set.keys() - own:
-        change.lines += ["Modified account associations...",
-                         *(f" C = {change.cluster:<10.10} A = {name} of root" for name in names)]  # fmt: skip
+        change.lines = [heads[0], *(f"  {name}" for name in names)]
+    if fields.keys() - own:
+        change.lines += [heads[-1], *(_association(change, name, was[name]) for name in names)]
 
 
-def _check_cluster(change: _Change) -> None:
-    if change.elsewhere:
-        raise ChangeRefused(f" This cluster '{change.elsewhere}' doesn't exist.",
-                            "        Contact your admin to add it to accounting.")  # fmt: skip
+def _association(change: ChangeRequest, account: str, parent: str = "") -> str:
+    return f"  C = {change.cluster:<10.10} A = {account} of {parent or 'root'}"
 
 
-def _names_to_modify(change: _Change, known: Collection[str]) -> list[str]:
-    """The known entities that a request names, or all of them where it names none. Raises ChangeRefused."""
-    if not change.set:
-        raise ChangeRefused(" You didn't give me anything to set")
-    names = [name for name in change.names or known if name in known and not change.elsewhere]
-    if not names:
-        raise ChangeRefused(" Nothing modified")
-    return names
+def _meant(change: ChangeRequest, one: AccountConfig) -> bool:
+    return (not change.names or one.name in change.names) and change.matches(
+        cluster=change.cluster, account=one.name, description=one.description, organization=one.organization,
+        parent=one.parent, default_qos=one.default_qos)  # fmt: skip
 
 
-def _delete_accounts(change: _Change) -> None:
+def _delete_accounts(change: ChangeRequest) -> None:
     known = _accounts(change)
-    names = [name for name in change.names if name in known and name != "root"]
+    names = sorted(name for name, one in known.items() if name != "root" and _meant(change, one))
     if not names:
-        change.lines = ["Nothing deleted"]
-        return
+        raise _nothing(" Nothing deleted")
     busy = [job for job in change.job_table.jobs.values() if job.account in names and not job.state.finished]
     if busy:
         raise ChangeRefused(
@@ -170,179 +136,200 @@ def _delete_accounts(change: _Change) -> None:
             if name in accounts:
                 accounts.remove(name)
     change.commit()
-    change.lines = ["Deleting accounts...", *(f" {name}" for name in sorted(names))]
+    if change.lists.keys() - {"description", "organization"}:
+        change.lines = [" Deleting account associations...",
+                        *(_association(change, name, known[name].parent) for name in names)]  # fmt: skip
+    else:
+        change.lines = [" Deleting accounts...", *(f"  {name}" for name in names)]
 
 
-def _all_qos(change: _Change) -> dict[str, QosConfig]:
-    return {
-        "normal": QosConfig("normal", "Normal QOS default"),
-        **{one.name: one for one in change.job_table.cluster.qos},
-    }
-
-
-def _add_qos(change: _Change) -> None:
-    known = _all_qos(change)
-    new = [name for name in change.names if name not in known]
+def _add_qos(change: ChangeRequest) -> None:
+    known = all_qos(change.job_table)
+    if not change.names:
+        raise ChangeRefused(" Need name of qos to add.")
+    new = [name for name in dict.fromkeys(change.names) if name not in known]
     if not new:
-        change.lines, change.code = ["Nothing new added."], 1
-        return
-    words = change.where.joined(change.set)
+        raise _nothing(" Nothing new added.")
     overrides = change.overrides()
-    for name in new:
-        overrides.qos[name] = qos(QosConfig(name, name), words, known)
-        overrides.deleted_qos.discard(name)
+    overrides.qos.update({name: change.change(QosConfig(name, name)) for name in new})
+    overrides.deleted_qos -= set(new)
     change.commit()
-    settings = [f" {key:<14} = {value}" for key, value in words.items()]
-    change.lines = ["Adding QOS(s)", *(f" {name}" for name in new), "Settings",
-                    f" Description    = {words.get('description', new[-1])}", *settings]  # fmt: skip
+    described = change.options.fields.get("description", new[-1])
+    change.lines = [" Adding QOS(s)", *(f"  {name}" for name in new), " Settings",
+                    f"  Description    = {described}",
+                    *(f" {line}" for line in change.options.settings())]  # fmt: skip
 
 
-def _modify_qos(change: _Change) -> None:
-    known = _all_qos(change)
-    names = _names_to_modify(change, known)
-    change.overrides().qos.update({name: qos(known[name], change.set, known) for name in names})
-    change.commit()
-    change.lines = ["Modified qos...", *(f" {name}" for name in names)]
+def _qos_meant(change: ChangeRequest) -> list[str]:
+    return [name for name, one in all_qos(change.job_table).items() if (not change.names or name in change.names)
+            and change.matches(description=one.description, preempt_mode=one.preempt_mode)]  # fmt: skip
 
 
-def _delete_qos(change: _Change) -> None:
-    names = [name for name in change.names if name in _all_qos(change) and name != "normal"]
+def _modify_qos(change: ChangeRequest) -> None:
+    known, names = all_qos(change.job_table), _qos_meant(change)
     if not names:
-        change.lines = ["Nothing deleted"]
-        return
+        raise _nothing("  Nothing modified")
+    change.overrides().qos.update({name: change.change(known[name]) for name in names})
+    change.commit()
+    change.lines = [" Modified qos...", *(f"  {name}" for name in names)]
+
+
+def _delete_qos(change: ChangeRequest) -> None:
+    names = sorted(name for name in _qos_meant(change) if name != "normal")
+    if not names:
+        raise _nothing("  Nothing deleted")
     overrides = change.overrides()
     for name in names:
         overrides.qos.pop(name, None)
         overrides.deleted_qos.add(name)
     change.commit()
-    change.lines = ["Deleting QOS(s)...", *(f" {name}" for name in sorted(names))]
-
-
-def _asked_accounts(change: _Change) -> list[str]:
-    text = change.where.take("account", "accounts", "acct", "acctname")
-    return [name for name in (text or "").split(",") if name]
+    change.lines = [" Deleting QOS(s)...", *(f"  {name}" for name in names)]
 
 
 def _forget_associations(overrides: Overrides, meant: Callable[[UserAssociation], bool]) -> None:
     overrides.associations = {key: one for key, one in overrides.associations.items() if not meant(one)}
 
 
-def _change_association(change: _Change, account_name: str, user: str, words: ChangeOptions) -> None:
+def _change_association(change: ChangeRequest, account_name: str, user: str) -> None:
     """Change what an association sets for itself. Raises ChangeRefused."""
     key = f"{account_name}/{user}"
     known = change.overrides().associations
-    known[key] = association(known.get(key, UserAssociation(account_name, user)), words)
+    known[key] = change.change(known.get(key, UserAssociation(account_name, user)))
 
 
-def _add_users(change: _Change) -> None:
-    wanted, known = _asked_accounts(change), _accounts(change)
+def _add_users(change: ChangeRequest) -> None:
+    known, default = _accounts(change), next(iter(change.lists.get("default_account", ())), "")
+    wanted = list(dict.fromkeys([*change.lists.get("account", ()), *filter(None, [default])]))
+    if not change.names:
+        raise ChangeRefused(" Need name of user to add.")
     if not wanted:
-        raise ChangeRefused(" Need name of account(s) to add the user to.")
-    _check_cluster(change)
-    for name in wanted:
-        if name not in known:
-            raise ChangeRefused(f" This account '{name}' doesn't exist.",
-                                "        Contact your admin to add this account.",
-                          " No associations or wckeys created.")  # fmt: skip
-    words = change.where.joined(change.set)
-    default, level = words.take("defaultaccount", "defaultaccounts"), _admin_level(words)
-    association(UserAssociation("", ""), words)  # refuses before anything changes
-    overrides, added = change.overrides(), []
-    for user in change.names:
-        if find_user(user) is None:
-            change.lines.append(f"There is no uid for user '{user}'")
-        # root has an account of its own, which remains its default.
-        have = overrides.users.setdefault(user, ["root"] if user == "root" else [])
-        for name in sorted(wanted, key=lambda name: name != default):
+        raise ChangeRefused(" Need name of account or wckey to add.")
+    clusters = change.lists.get("cluster", [change.cluster])
+    skipped = [f"No account {name} on cluster {cluster}, skipping." for name in wanted for cluster in clusters
+               if name not in known or cluster != change.cluster]  # fmt: skip
+    level = _admin_level(next(iter(change.lists.get("admin_level", ())), ""))
+    overrides, added, users = change.overrides(), [], []
+    for name in wanted if change.cluster in clusters else ():
+        for user in change.names if name in known else ():
+            if user not in overrides.users:
+                users.append(user)
+            # root has an account of its own, which remains its default.
+            have = overrides.users.setdefault(user, ["root"] if user == "root" else [])
             if name not in have:
-                have.append(name)
-                _change_association(change, name, user, words)
-                added.append(f" U = {user:<9.9} A = {name:<10.10} C = {change.cluster:<10.10}")
-        if level:
-            overrides.admin_levels[user] = level
+                have.insert(0 if name == default else len(have), name)
+                _change_association(change, name, user)
+                added.append(f"  C = {change.cluster:<10} A = {name:<20} U = {user:<9}")
     if not added:
-        change.lines, change.code = ["Nothing new added."], 1
-        return
+        missing = "" if skipped else "Request didn't affect anything"
+        raise ChangeRefused(printed=[
+            *skipped, *filter(None, [missing]),
+            "Nothing added.", "Make sure the accounts requested here have been added to the system/cluster."
+            " (sacctmgr add account...)",
+        ])  # fmt: skip
+    for user in change.names if level else ():
+        overrides.admin_levels[user] = level
     change.commit()
-    change.lines += ["Associations =", *added, "Non Default Settings"]
+    if users:
+        change.lines = [" Adding User(s)", *(f"  {user}" for user in users), " Settings"]
+        change.lines += [f"  Default Account = {default}"] * bool(default)
+        change.lines += [f"  Admin Level     = {level}"] * bool(level)
+    change.lines += [*skipped, " Associations =", *added]
+    if change.options.fields:
+        change.lines += [" Non Default Settings", *(f" {line}" for line in change.options.settings())]
 
 
-def _admin_level(words: ChangeOptions) -> str:
-    """The level that AdminLevel= names; "" without the option. Raises ChangeRefused."""
-    text = words.take("adminlevel")
-    if text is None:
-        return ""
+def _admin_level(text: str) -> str:
+    """The level that AdminLevel= names; "" for any other text."""
     levels = ("None", "Operator", "Administrator")
-    found = next((level for level in levels if text and level.lower().startswith(text.lower())), "")
-    if not found:
-        raise ChangeRefused(" Nothing modified")
+    return next((level for level in levels if text and level.lower().startswith(text.lower())), "")
+
+
+def _users(change: ChangeRequest) -> list[Association]:
+    """The associations of users that fit the conditions."""
+    overrides, found = change.overrides(), []
+    for one in records(change.ctx).associations():
+        have = overrides.users.get(one.user, [])
+        if one.user and (not change.names or one.user in change.names) and change.matches(
+            cluster=change.cluster, account=one.account, user=one.user, default_account=have[0] if have else "",
+            admin_level=overrides.admin_levels.get(one.user, "None").lower(),
+        ):  # fmt: skip
+            found.append(one)
     return found
 
 
-def _modify_users(change: _Change) -> None:
-    if not change.names or not change.set:
-        raise ChangeRefused(" Nothing modified")
-    default, level = change.set.take("defaultaccount", "defaultaccounts"), _admin_level(change.set)
-    if default is not None and default not in _accounts(change):
-        raise ChangeRefused(f" This account '{default}' doesn't exist.")
-    wanted, other = _asked_accounts(change), change.where.take("partition", "partitions")
-    meant = [one for one in records(change.ctx).associations() if one.user in change.names]
-    meant = [one for one in meant if not wanted or one.account in wanted]
-    if not meant or other or change.elsewhere:
-        raise ChangeRefused(" Nothing modified")
-    overrides = change.overrides()
+def _modify_users(change: ChangeRequest) -> None:
+    default, level = change.own.get("default_account"), _admin_level(change.own.get("admin_level", ""))
+    heads = [" Modified users..."] * bool(change.own)
+    heads += [" Modified user associations..."] * bool(change.options.fields)
+    meant, overrides = _users(change), change.overrides()
+    if not meant or (change.own and not level and default is None):
+        raise ChangeRefused(printed=[line for head in heads for line in (head, "  Nothing modified")])
     users = list(dict.fromkeys(one.user for one in meant))
-    if change.set:
-        association(UserAssociation("", ""), change.set)  # refuses before anything changes
+    if default is not None:
+        strangers = [user for user in users if default not in overrides.users.get(user, ())]
+        if strangers:
+            raise ChangeRefused(printed=[
+                *heads[:1],
+                f" Can't modify because these users aren't associated with new default account '{default}'...",
+                *(f"  U = {user} C = {change.cluster}" for user in strangers),
+            ])  # fmt: skip
+    if change.options.fields:
         for one in meant:
-            _change_association(change, one.account, one.user, change.set)
+            _change_association(change, one.account, one.user)
     for user in users:
         if default is not None:
             have = overrides.users.get(user, [])
             overrides.users[user] = [default, *(name for name in have if name != default)]
         if level:
             overrides.admin_levels[user] = level
-    if default is not None or level:
-        change.lines = ["Modified users...", *(f" {user}" for user in users)]
-    if change.set:
-        change.lines += ["Modified user associations...",
-                         *(f" C = {change.cluster:<10.10} A = {one.account:<20.20} U = {one.user:<9.9}"
+    if change.own:
+        change.lines = [heads[0], *(f"  {user}" for user in users)]
+    if change.options.fields:
+        change.lines += [heads[-1],
+                         *(f"  C = {change.cluster:<10.10} A = {one.account:<20.20} U = {one.user:<9.9}"
                            for one in meant)]  # fmt: skip
     change.commit()
 
 
-def _delete_users(change: _Change) -> None:
-    overrides, wanted = change.overrides(), _asked_accounts(change)
-    gone = []
-    for user in change.names:
-        for name in list(overrides.users.get(user, ())):
-            if not wanted or name in wanted:
-                overrides.users[user].remove(name)
-                _forget_associations(overrides, lambda one, at=(name, user): (one.account, one.user) == at)  # type: ignore[misc]
-                gone.append(f" C = {change.cluster:<10.10} A = {name:<10.10} U = {user:<9.9}")
-        if not overrides.users.get(user):
-            overrides.users.pop(user, None)
+def _delete_users(change: ChangeRequest) -> None:
+    overrides = change.overrides()
+    gone = [one for one in _users(change) if one.account in overrides.users.get(one.user, ())]
     if not gone:
-        change.lines = ["Nothing deleted"]
-        return
+        raise _nothing(" Nothing deleted")
+    for one in gone:
+        overrides.users[one.user].remove(one.account)
+    pairs = {(one.account, one.user) for one in gone}
+    _forget_associations(overrides, lambda one: (one.account, one.user) in pairs)
+    users = sorted({one.user for one in gone})
+    left = [user for user in users if not overrides.users[user]]
+    for user in left:
+        del overrides.users[user]
+        overrides.admin_levels.pop(user, None)
     change.commit()
-    change.lines = ["Deleting user associations...", *gone]
+    if not change.lists.keys() - {"admin_level", "default_account"}:
+        change.lines = [" Deleting users...", *(f"  {user}" for user in users)]
+        return
+    change.lines = [" Deleting user associations...",
+                    *(f"  C = {change.cluster:<10.10} A = {one.account:<10.10} U = {one.user:<9.9}"
+                      for one in gone)]  # fmt: skip
+    if left:
+        change.lines += [" Deleting users (No Associations)...", *(f"  {user}" for user in left)]
 
 
-def _modify_jobs(change: _Change) -> None:
+def _modify_jobs(change: ChangeRequest) -> None:
     """set DerivedExitCode=, Comment=, AdminComment=, Extra=, SystemComment= of ended jobs."""
     texts = {"comment": "comment", "admincomment": "admin_comment", "systemcomment": "system_comment"}
-    for name in change.set:
+    for name in change.own:
         if name not in (*texts, "derivedexitcode", "derivedes", "extra", "newwckey", "wckey"):
-            raise ChangeRefused(f" Unknown option: {name}={change.set[name]}")
+            raise ChangeRefused(f" Unknown option: {name}={change.own[name]}")
     ids = {int(name) for name in change.names if name.isdecimal()}
     jobs = change.job_table.recall(ids)
-    if not jobs or not change.set:
+    if not jobs or not change.own or not change.matches(cluster=change.cluster):
         raise ChangeRefused(" Nothing modified")
     clock = Clock(change.ctx.queue.clock(), caller_zone(change.ctx), "standard")
-    change.lines = ["Modified jobs..."]
+    change.lines = [" Modified jobs..."]
     for job in jobs:
-        for name, text in change.set.items():
+        for name, text in change.own.items():
             if name in texts:
                 setattr(job, texts[name], text)
             elif name == "derivedexitcode":
@@ -357,5 +344,5 @@ def _modify_jobs(change: _Change) -> None:
             else:
                 job.spec = job.spec.evolve(wckey=text)
         change.job_table.touch(job)
-        change.lines.append(f" {job.job_id} submitted at {clock.text(job.submit_time)}")
+        change.lines.append(f"  {job.job_id} submitted at {clock.text(job.submit_time)}")
     change.ctx.queue.flush()

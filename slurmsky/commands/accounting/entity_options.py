@@ -1,227 +1,327 @@
 """Options of sacctmgr add and modify -> accounts and QOS with their limits.
 
-Source: src/sacctmgr/common.c (sacctmgr_set_assoc_rec), src/common/slurmdb_defs.c (slurmdb_addto_qos_char_list,
+Source: src/sacctmgr/association_functions.c (sacctmgr_set_assoc_rec), qos_functions.c (sacctmgr_set_qos_rec), common.c
+(sacctmgr_print_assoc_limits, sacctmgr_print_qos_limits), src/common/slurmdb_defs.c (slurmdb_addto_qos_char_list,
 slurmdb_combine_tres_strings).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ...language import tres
-from ...language.key_values import Given, Key, KeyTable
+from ...language.key_values import NOTHING, Given, Key, KeyTable, fits
 from ...model.policy import QOS_FLAGS, AccountConfig, Limits, QosConfig, UserAssociation
+from ...report.fields import limit_cells
 from ...site import schema
 
-#: sacctmgr's names of limits in lower case, and the matching keys of the site file
-_COMMON = {
-    "grpjobs": "grp_jobs", "grpsubmitjobs": "grp_submit_jobs", "grpsubmitjob": "grp_submit_jobs", "grptres": "grp_tres",
-    "maxwall": "max_wall", "maxwalldurationperjob": "max_wall", "maxwallpj": "max_wall", "maxtres": "max_tres",
-    "maxtresperjob": "max_tres", "maxtrespj": "max_tres", "maxtrespernode": "max_tres_per_node",
-    "maxtrespn": "max_tres_per_node", "maxtresmins": "max_tres_mins", "maxtresminsperjob": "max_tres_mins",
-}  # fmt: skip
-_ACCOUNT = {**_COMMON, "maxjobs": "max_jobs", "maxsubmitjobs": "max_submit_jobs", "maxsubmitjob": "max_submit_jobs"}
-_QOS = {
-    **_COMMON, "maxjobs": "max_jobs_per_user", "maxjobsperuser": "max_jobs_per_user", "maxjobspu": "max_jobs_per_user",
-    "maxjobsperaccount": "max_jobs_per_account", "maxjobspa": "max_jobs_per_account",
-    "maxsubmitjobs": "max_submit_jobs_per_user", "maxsubmitjobsperuser": "max_submit_jobs_per_user",
-    "maxsubmitjobspu": "max_submit_jobs_per_user", "maxsubmitjobsperaccount": "max_submit_jobs_per_account",
-    "maxtresperuser": "max_tres_per_user", "maxtrespu": "max_tres_per_user",
-    "maxtresperaccount": "max_tres_per_account", "maxtrespa": "max_tres_per_account",
-    "mintres": "min_tres", "mintresperjob": "min_tres",
-}  # fmt: skip
+#: limits of accounts and users: name, length of the shortest prefix, key of the site file, name in messages.
+#: A key with ":" sets one resource of a limit.
+_ASSOCIATION = """
+    GrpCpus 7 grp_tres:cpu GrpCpus              GrpJobs 4 grp_jobs GrpJobs
+    GrpMemory 4 grp_tres:mem GrpMemory          GrpNodes 4 grp_tres:node GrpNodes
+    GrpSubmitJobs 4 grp_submit_jobs GrpSubmitJobs
+    GrpTRES 7 grp_tres -                        MaxCPUMinsPerJob 7 max_tres_mins:cpu MaxCPUMins
+    MaxCpusPerJob 7 max_tres:cpu MaxCPUs        MaxJobs 4 max_jobs MaxJobs
+    MaxNodesPerJob 4 max_tres:node MaxNodes     MaxSubmitJobs 4 max_submit_jobs MaxSubmitJobs
+    MaxTRES 7 max_tres -                        MaxTRESPJ 9 max_tres -
+    MaxTRESPerJob 11 max_tres -                 MaxTRESPerNode 11 max_tres_per_node -
+    MaxTRESPN 9 max_tres_per_node -             MaxTRESMinsPerJob 8 max_tres_mins -
+    MaxTRESMinsPJ 13 max_tres_mins -            MaxWallDurationPerJob 4 max_wall MaxWall"""
+_QOS = """
+    GrpCPUs 7 grp_tres:cpu GrpCPUs              GrpJobs 4 grp_jobs GrpJobs
+    GrpMemory 4 grp_tres:mem GrpMemory          GrpNodes 4 grp_tres:node GrpNodes
+    GrpSubmitJobs 4 grp_submit_jobs GrpSubmitJobs
+    GrpTRES 7 grp_tres -                        MaxCPUMinsPerJob 7 max_tres_mins:cpu MaxCPUMins
+    MaxCPUsPerJob 7 max_tres:cpu MaxCPUs        MaxCPUsPerUser 11 max_tres_per_user:cpu MaxCPUsPerUser
+    MaxCPUsPU 9 max_tres_per_user:cpu MaxCPUsPerUser
+    MaxJobsPerAccount 11 max_jobs_per_account MaxJobsPA
+    MaxJobsPA 9 max_jobs_per_account MaxJobsPA  MaxJobsPerUser 4 max_jobs_per_user MaxJobsPU
+    MaxJobsPU 4 max_jobs_per_user MaxJobsPU     MaxNodesPerJob 4 max_tres:node MaxNodesPerJob
+    MaxNodesPerUser 8 max_tres_per_user:node MaxNodesPerUser
+    MaxNodesPU 8 max_tres_per_user:node MaxNodesPerUser
+    MaxSubmitJobsPerAccount 17 max_submit_jobs_per_account MaxSubmitJobsPA
+    MaxSubmitJobsPA 15 max_submit_jobs_per_account MaxSubmitJobsPA
+    MaxSubmitJobsPerUser 4 max_submit_jobs_per_user MaxSubmitJobsPU
+    MaxSubmitJobsPU 4 max_submit_jobs_per_user MaxSubmitJobsPU
+    MaxTRESPerAccount 11 max_tres_per_account - MaxTRESPA 9 max_tres_per_account -
+    MaxTRES 7 max_tres -                        MaxTRESPJ 9 max_tres -
+    MaxTRESPerJob 11 max_tres -                 MaxTRESPerNode 11 max_tres_per_node -
+    MaxTRESPN 9 max_tres_per_node -             MaxTRESPerUser 11 max_tres_per_user -
+    MaxTRESPU 9 max_tres_per_user -             MaxTRESMinsPerJob 8 max_tres_mins -
+    MaxTRESMinsPJ 13 max_tres_mins -            MaxWallDurationPerJob 4 max_wall MaxWall
+    MinTRESPerJob 7 min_tres -"""
 _PREEMPT_MODES = ("cluster", "off", "cancel", "gang", "requeue", "suspend")
-#: names of numbers in sacctmgr's messages
-_SPELLED = {
-    name.lower(): name for name in ("GrpJobs", "GrpSubmitJobs", "MaxJobs", "MaxSubmitJobs", "MaxWall", "Priority")
-}
+LIMITS = frozenset(one.name for one in fields(Limits))
 
 
 class ChangeRefused(Exception):
-    """Lines that sacctmgr prints before it rejects a request."""
+    """Lines that sacctmgr prints before it rejects a request: to stderr, and to stdout."""
+
+    def __init__(self, *lines: str, printed: Collection[str] = ()) -> None:
+        super().__init__(*lines)
+        self.printed = printed
 
 
-class ChangeOptions(dict[str, str]):
-    """The options of a request by lower-case name, and all its words as typed."""
-
-    def __init__(self) -> None:
-        self.words: list[str] = []
-
-    def add(self, given: Given) -> None:
-        """Add one option; of a repeated one the last value is kept here, and every word is read."""
-        self[given.name.lower()] = given.unquoted
-        self.words.append(given.word)
-
-    def take(self, *names: str) -> str | None:
-        """Remove options, and return the value of the first of them that is given."""
-        self.words = [word for word in self.words if word.partition("=")[0].lower() not in names]
-        found = [self.pop(name) for name in names if name in self]
-        return found[0] if found else None
-
-    def joined(self, others: ChangeOptions) -> ChangeOptions:
-        """These options and others, which take precedence."""
-        both = ChangeOptions()
-        both.update({**self, **others})
-        both.words = [*self.words, *others.words]
-        return both
-
-
-@dataclass(frozen=True)
-class _Old:
-    """A record before its change, and the names of all QOS."""
+@dataclass
+class EntityOptions:
+    """The options of one request, read word by word: the fields that they set, and the errors of all words."""
 
     record: AccountConfig | QosConfig | UserAssociation
     known_qos: Collection[str] = ()
+    fields: dict[str, Any] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)  # to stderr
+    printed: list[str] = field(default_factory=list)  # to stdout
+    refused: bool = False
+    hint: str = " Use keyword 'where' to modify condition"
+    _names: dict[str, list[str]] = field(default_factory=dict)  # by field: the words of its lists
+    _signs: bool = False  # after an option with += every later one may have it
+
+    def add(self, given: Given) -> None:
+        """Read one option."""
+        table = _TABLES[type(self.record)]
+        self.fields.update(table.read(self, [given.word]))
+        key = table.find(given.name)
+        self._signs = self._signs or key is None or key.signed
+        self.verify(given)
+
+    def verify(self, given: Given) -> None:
+        """Refuse += and -= of an option that lacks them."""
+        if given.sign and not self._signs:
+            self.refuse(f" Invalid operator '{given.sign}=' in {given.word}")
+
+    def refuse(self, *lines: str) -> None:
+        """Reject the request after all its words."""
+        self.errors += lines
+        self.refused = True
+
+    def unknown(self, given: Given, *first: str) -> Any:
+        """Reject an option, after the lines that say what is wrong with its value."""
+        lines = [line for line in (f" Unknown option: {given.word}", self.hint) if line]
+        if isinstance(self.record, QosConfig):
+            self.errors += first
+            self.printed += lines
+            self.refused = True
+        else:
+            self.refuse(*first, *lines)
+        return NOTHING
+
+    def unset(self, given: Given, line: str) -> Any:
+        """Report the value of an option: it sets nothing for a QOS; other entities reject the option."""
+        if isinstance(self.record, QosConfig):
+            self.errors.append(line)
+            return NOTHING
+        return self.unknown(given, line)
+
+    def before(self, field: str) -> Any:
+        """The value of a field that an option changes: of an earlier word, or of the record."""
+        record = self.record.limits if field in LIMITS else self.record
+        return self.fields[field] if field in self.fields else getattr(record, field)
+
+    def names(self, given: Given, field: str) -> str:
+        """The words of a list from all its options so far; a sign of += or -= stands before each word."""
+        words = self._names.setdefault(field, [])
+        words += [given.sign + word for word in given.unquoted.split(",") if word]
+        return ",".join(words)
+
+    def check(self) -> None:
+        """Raises ChangeRefused where a word was rejected."""
+        if self.refused:
+            raise ChangeRefused(*self.errors, printed=self.printed)
+
+    def applied(self, record: Any) -> Any:
+        """A record with the changes."""
+        limits = {name: value for name, value in self.fields.items() if name in LIMITS}
+        rest = {name: value for name, value in self.fields.items() if name not in LIMITS}
+        return replace(record, **rest, limits=replace(record.limits, **limits))
+
+    def settings(self) -> list[str]:
+        """The lines of the options that sacctmgr prints after it added an entity."""
+        width, rows = _SETTINGS[isinstance(self.record, QosConfig)]
+        pairs = (row.partition(":")[::2] for row in rows.split())
+        # sacctmgr does not pad the title of MaxJobsPerUser.
+        return [f" {title:<{15 if title == 'MaxJobsPerUser' else width}}= {_shown(name, self.fields[name])}"
+                for title, name in pairs if name in self.fields]  # fmt: skip
 
 
-def account(one: AccountConfig, words: ChangeOptions, known_qos: Collection[str]) -> AccountConfig:
-    """An account with the requested changes. Raises ChangeRefused."""
-    return replace(one, **ACCOUNT_KEYS.read(_Old(one, known_qos), words.words))
+#: titles of the printed options in their order, with their fields; by whether a QOS is added
+_SETTINGS = {
+    False: (14, """Fairshare:fair_share GrpJobs:grp_jobs GrpSubmitJobs:grp_submit_jobs GrpTRES:grp_tres
+        MaxJobs:max_jobs_per_user MaxSubmitJobs:max_submit_jobs_per_user MaxTRES:max_tres
+        MaxTRESPerNode:max_tres_per_node MaxTRESMins:max_tres_mins MaxWall:max_wall_min Parent:parent QOS:qos"""),
+    True: (25, """Flags:flags GraceTime:grace_time_s GrpJobs:grp_jobs GrpSubmitJobs:grp_submit_jobs GrpTRES:grp_tres
+        MaxJobsPerAccount:max_jobs_per_account MaxJobsPerUser:max_jobs_per_user
+        MaxSubmitJobsPerAccount:max_submit_jobs_per_account MaxSubmitJobsPerUser:max_submit_jobs_per_user
+        MaxTRESPerAccount:max_tres_per_account MaxTRESPerJob:max_tres MaxTRESPerNode:max_tres_per_node
+        MaxTRESPerUser:max_tres_per_user MinTRESPerJob:min_tres MaxTRESMins:max_tres_mins MaxWall:max_wall_min
+        Preempt:preempt PreemptMode:preempt_mode Priority:priority UsageFactor:usage_factor"""),
+}  # fmt: skip
 
 
-def association(one: UserAssociation, words: ChangeOptions) -> UserAssociation:
-    """A user's association with the requested changes. Raises ChangeRefused."""
-    return replace(one, **USER_KEYS.read(_Old(one), words.words))
+def _shown(name: str, value: Any) -> str:
+    if name == "max_wall_min":
+        return limit_cells.wall(value) or "NONE"
+    if name == "fair_share":
+        return "parent" if value is None else str(value)
+    if name in ("flags", "preempt", "qos"):
+        return ",".join(value)
+    if name == "preempt_mode":
+        return str(value).upper()
+    if isinstance(value, tuple):
+        return tres.format_tres(value)
+    return "NONE" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def qos(one: QosConfig, words: ChangeOptions, known_qos: Collection[str] = ()) -> QosConfig:
-    """A QOS with the requested changes. Raises ChangeRefused."""
-    return replace(one, **QOS_KEYS.read(_Old(one, known_qos), words.words))
+def _unknown(old: EntityOptions, given: Given) -> dict[str, Any]:
+    old.unknown(given)
+    return {}
 
 
-def _refused(given: Given, *first: str) -> ChangeRefused:
-    """The refusal of an option, after the lines that say what is wrong with its value."""
-    return ChangeRefused(*first, f" Unknown option: {given.word}", " Use keyword 'where' to modify condition")
-
-
-def _unknown(old: _Old, given: Given) -> dict[str, Any]:
-    raise _refused(given)
-
-
-def _before(old: _Old, given: Given, field: str) -> Any:
-    """The value of a field that an option changes: of an earlier word, or of the record."""
-    return given.before.get(field, getattr(old.record, field))
-
-
-def _signed(given: Given) -> str:
-    """The words of a list; += and -= are as a sign in front of each word."""
-    return ",".join(given.sign + word for word in given.unquoted.split(",") if word)
-
-
-def _qos_list(old: _Old, given: Given) -> tuple[str, ...]:
-    text = _signed(given)
-    for word in text.split(","):
+def _qos_list(old: EntityOptions, given: Given) -> Any:
+    for word in given.unquoted.split(","):
         if word.lstrip("+-") not in ("", *old.known_qos):
             listed = ",".join(old.known_qos)
-            raise _refused(given, f"sacctmgr: error: You gave a bad qos '{word.lstrip('+-')}'. "
-                                  f"Valid QOS's are {listed}")  # fmt: skip
-    return _edited(_before(old, given, "qos"), text, old.known_qos)
+            return old.unknown(given, f"sacctmgr: error: You gave a bad qos '{word.lstrip('+-')}'. "
+                                      f"Valid QOS's are {listed}")  # fmt: skip
+    return _edited(getattr(old.record, "qos", ()), old.names(given, "qos"), old.known_qos)
 
 
-def _default_qos(old: _Old, given: Given) -> str:
+def _default_qos(old: EntityOptions, given: Given) -> str:
     name = given.unquoted
     if name not in ("", "-1", *old.known_qos):
-        raise ChangeRefused(f"You gave a bad default qos '{name}'.  Use 'list qos' to get complete list.")
+        old.refuse(f"You gave a bad default qos '{name}'.  Use 'list qos' to get complete list.")
     return "" if name == "-1" else name
 
 
-def _number(name: str, none: float, kind: Callable[[str], float] = int) -> Callable[[_Old, Given], float]:
+def _count(text: str) -> int | None:
+    """A number as strtol reads it: "" is 0; None where the text is not a number."""
+    found = re.fullmatch(r"\s*([+-]?\d+)?", text)
+    return int(found[1] or 0) if found else None
+
+
+def _number(name: str, none: float, kind: Callable[[str], float] = int) -> Callable[[EntityOptions, Given], Any]:
     """The reader of a number of a QOS; -1 restores the default."""
 
-    def read(old: _Old, given: Given) -> float:
+    def read(old: EntityOptions, given: Given) -> Any:
         text = given.unquoted
         if text == "-1":
             return none
         if not text.replace(".", "", 0 if kind is int else 1).isdecimal():
-            raise ChangeRefused(f"sacctmgr: error: Invalid value for {name} ({text})",
-                                " You didn't give me anything to set")  # fmt: skip
+            return old.unset(given, f"sacctmgr: error: Invalid value for {name} ({text})")
         return kind(text)
 
     return read
 
 
-def _fair_share(old: _Old, given: Given) -> int | None:
+def _fair_share(old: EntityOptions, given: Given) -> Any:
     text = given.unquoted.lower()
-    if text == "parent":
+    if text.startswith("parent"):
         return None
-    if not text.isdecimal() and text != "-1":
-        raise _refused(given, f"sacctmgr: error: Invalid value for FairShare ({given.unquoted})")
-    return abs(int(text))
+    number = _count(text)
+    if number is None:
+        return old.unset(given, f"sacctmgr: error: Invalid value for FairShare ({text})")
+    return 1 if number < 0 else number
 
 
-def _preempt(old: _Old, given: Given) -> tuple[str, ...]:
-    text = _signed(given)
-    for word in text.split(","):
+def _preempt(old: EntityOptions, given: Given) -> Any:
+    for word in given.unquoted.split(","):
         if word.lstrip("+-") not in ("", *old.known_qos):
-            raise ChangeRefused(f"sacctmgr: error: You gave a bad qos '{word.lstrip('+-')}'. "
-                                f"Valid QOS's are {','.join(old.known_qos)}")  # fmt: skip
-    found = _edited(_before(old, given, "preempt"), text)
+            old.refuse(f"sacctmgr: error: You gave a bad qos '{word.lstrip('+-')}'. "
+                       f"Valid QOS's are {','.join(old.known_qos)}")  # fmt: skip
+            return NOTHING
+    found = _edited(getattr(old.record, "preempt", ()), old.names(given, "preempt"))
     if getattr(old.record, "name", "") in found:
         raise ChangeRefused("sacctmgr: error: QOS Preemption loop detected",
                             " Error with request: QOS Preemption loop detected")  # fmt: skip
     return found
 
 
-def _preempt_mode(old: _Old, given: Given) -> str:
+def _preempt_mode(old: EntityOptions, given: Given) -> Any:
     mode = given.unquoted.lower()
-    if mode not in _PREEMPT_MODES:
-        raise ChangeRefused(f" Bad Preempt Mode given: {given.word}")
-    return mode
+    if mode in _PREEMPT_MODES:
+        return mode
+    old.refuse(f" Bad Preempt Mode given: {given.word}")
+    return NOTHING
 
 
-def _text(old: _Old, given: Given) -> str:
-    return given.unquoted
+def _text(old: EntityOptions, given: Given) -> str:
+    """A text, which sacctmgr stores in lower case."""
+    return given.unquoted.lower()
 
 
 def _edited(old: tuple[str, ...], text: str, all_names: Collection[str] = ()) -> tuple[str, ...]:
-    """A list after a text replaced it, or added its +words and removed its -words; an empty list means all names."""
+    """A list after a text replaced it, or added its +words and removed its -words; an empty list means all names.
+
+    Words without a sign take precedence over those with one.
+    """
     words = [word for word in text.split(",") if word]
-    if not any(word[0] in "+-" for word in words):
-        return tuple(dict.fromkeys(words))
+    plain = [word for word in words if word[0] not in "+-"]
+    if plain or not words:
+        return tuple(dict.fromkeys(plain))
     found = dict.fromkeys(old or all_names)
     for word in words:
         if word[0] == "-":
             found.pop(word[1:], None)
         else:
-            found[word.lstrip("+")] = None
+            found[word[1:]] = None
     return () if found.keys() == set(all_names) else tuple(found)
 
 
-def _flags(old: _Old, given: Given) -> tuple[str, ...]:
-    """Flags of a QOS, spelled as in the list of flags; -1 removes all of them. Raises ChangeRefused."""
-    text = _signed(given)
-    if text == "-1":
+def _flags(old: EntityOptions, given: Given) -> Any:
+    """Flags of a QOS, spelled as in the list of flags; -1 removes all of them."""
+    text = given.unquoted
+    if text == "-1" and not given.sign:
         return ()
-    spelled = {flag.lower(): flag for flag in QOS_FLAGS}
-    words = [word for word in text.split(",") if word]
-    if any(word.lstrip("+-").lower() not in spelled for word in words):
-        typed = ",".join(word.lstrip("+-") for word in words)
+    words = [(word[: len(word) - len(word.lstrip("+-"))], word.lstrip("+-")) for word in text.split(",") if word]
+    found = [next((flag for flag in QOS_FLAGS if fits(word, flag, 1)), "") for _, word in words]
+    if not all(found):
         listed = ",".join(QOS_FLAGS)
-        raise ChangeRefused(" Unknown QOS flag used in:", f"  '{typed}'", " Valid QOS flags are", f"  '{listed}'")
-    signed = (word[: len(word) - len(word.lstrip("+-"))] + spelled[word.lstrip("+-").lower()] for word in words)
-    return _edited(_before(old, given, "flags"), ",".join(signed))
+        old.printed += [" Unknown QOS flag used in:", f"  '{text}'", " Valid QOS flags are", f"  '{listed}'"]
+        old.refused = True
+        return NOTHING
+    signed = (given.sign + sign + flag for (sign, _), flag in zip(words, found, strict=True))
+    return _edited(getattr(old.record, "flags", ()), ",".join(signed))
 
 
-def _limit(site_name: str, key: schema.SiteKey) -> Callable[[_Old, Given], Limits]:
-    """The reader of a limit: the record's limits with this one changed; -1 removes it. Raises ChangeRefused."""
-    limit = key.field or site_name
+def _limit(limit: str, key: schema.SiteKey, resource: str, spelled: str) -> Callable[[EntityOptions, Given], Any]:
+    """The reader of a limit; -1 removes it."""
 
-    def read(old: _Old, given: Given) -> Limits:
-        limits: Limits = _before(old, given, "limits")
-        text, before = given.unquoted, getattr(limits, limit)
-        value: Any = None
+    def read(old: EntityOptions, given: Given) -> Any:
+        text, before = given.unquoted, old.before(limit)
+        if limit == "max_wall_min":
+            return _wall(old, given, key)
+        if resource or not isinstance(before, tuple):
+            number = _count(text)
+            if number is None:
+                return old.unset(given, f"sacctmgr: error: Invalid value for {spelled} ({text.lower()})")
+            if not resource:
+                return None if number < 0 else number
+            text = f"{resource}={max(number, -1)}"
         try:
-            if isinstance(before, tuple):
-                value = _merged(dict(before), text, key)
-            elif text not in ("-1", ""):
-                value = key.read(int(text) if text.isdecimal() and limit != "max_wall_min" else text)
+            return _merged(dict(before), text, key)
         except schema.Bad:
-            raise _refused(given, *_complaint(given, limit)) from None
-        return replace(limits, **{limit: value})
+            kind = text.partition("=")[0]
+            if kind.partition("/")[0] in (*tres.ORDER, "gres", "license"):
+                said = f"sacctmgr: error: Invalid value in {given.word}"
+            else:
+                said = f"sacctmgr: error: slurmdb_format_tres_str: no TRES known by type {kind}"
+            old.refused = True
+            return old.unset(given, said)
 
     return read
+
+
+def _wall(old: EntityOptions, given: Given, key: schema.SiteKey) -> Any:
+    if given.unquoted in ("-1", ""):
+        return None
+    try:
+        return key.read(given.unquoted)
+    except schema.Bad:
+        old.refused = True
+        return old.unset(given, f" Bad MaxWall time format: {given.word}")
 
 
 def _merged(old: dict[str, int], text: str, key: schema.SiteKey) -> tuple[tuple[str, int], ...]:
@@ -236,37 +336,30 @@ def _merged(old: dict[str, int], text: str, key: schema.SiteKey) -> tuple[tuple[
     return tuple(old.items())
 
 
-def _complaint(given: Given, limit: str) -> list[str]:
-    text = given.unquoted
-    if limit == "max_wall_min":
-        return [f" Bad MaxWall time format: {given.word}"]
-    if "tres" in limit:
-        kind = text.partition("=")[0]
-        if kind.partition("/")[0] in (*tres.ORDER, "gres", "license"):
-            return [f"sacctmgr: error: Invalid value in {given.word}"]
-        return [f"sacctmgr: error: slurmdb_format_tres_str: no TRES known by type {kind}"]
-    return [f"sacctmgr: error: Invalid value for {_SPELLED.get(given.key, given.key)} ({text})"]
+def _key_table(rows: str, table: dict[str, schema.SiteKey], *more: Key[EntityOptions]) -> KeyTable[EntityOptions]:
+    """The keys of an entity: limits, and other fields."""
+    words, keys = rows.split(), []
+    for name, letters, site, spelled in zip(words[::4], words[1::4], words[2::4], words[3::4], strict=True):
+        site, _, resource = site.partition(":")
+        limit = table[site].field or site
+        keys.append(Key(name, int(letters), limit, _limit(limit, table[site], resource, spelled)))
+    return KeyTable([*more, *keys], lambda word, rest: Given(word, word, ""), _unknown)
 
 
-def _key_table(names: Mapping[str, str], table: Mapping[str, schema.SiteKey], *more: Key[_Old]) -> KeyTable[_Old]:
-    """The keys of an entity, which sacctmgr's users write in full: limits and other fields."""
-    keys = [Key(name, len(name), "limits", _limit(site, table[site])) for name, site in names.items()]
-    return KeyTable([*keys, *more], lambda word, rest: Given(word, word, ""), _unknown)
-
-
-_DESCRIPTION = (Key("description", 11, "description", _text), Key("descriptions", 12, "description", _text))
-_SHARES = (Key("fairshare", 9, "fair_share", _fair_share), Key("share", 5, "fair_share", _fair_share))
-USER_KEYS = _key_table(_ACCOUNT, schema.ACCOUNT_LIMITS, *_SHARES)
+_SHARES = (Key("FairShare", 1, "fair_share", _fair_share), Key("Shares", 1, "fair_share", _fair_share))
+USER_KEYS = _key_table(_ASSOCIATION, schema.ACCOUNT_LIMITS, *_SHARES)
 ACCOUNT_KEYS = _key_table(
-    _ACCOUNT, schema.ACCOUNT_LIMITS, *_DESCRIPTION, *_SHARES,
-    Key("organization", 12, "organization", _text), Key("parent", 6, "parent", _text),
-    Key("qos", 3, "qos", _qos_list), Key("qoslevel", 8, "qos", _qos_list),
-    Key("defaultqos", 10, "default_qos", _default_qos),
+    _ASSOCIATION, schema.ACCOUNT_LIMITS, Key("Description", 1, "description", _text),
+    Key("Organization", 1, "organization", _text), Key("DefaultQOS", 8, "default_qos", _default_qos), *_SHARES,
+    Key("Parent", 2, "parent", _text), Key("QosLevel", 1, "qos", _qos_list, signed=True),
 )  # fmt: skip
 QOS_KEYS = _key_table(
-    _QOS, schema.QOS_LIMITS, *_DESCRIPTION, Key("flags", 5, "flags", _flags),
-    Key("priority", 8, "priority", _number("Priority", 0)),
-    Key("gracetime", 9, "grace_time_s", _number("GraceTime", 0)),
-    Key("usagefactor", 11, "usage_factor", _number("UsageFactor", 1.0, float)),
-    Key("preempt", 7, "preempt", _preempt), Key("preemptmode", 11, "preempt_mode", _preempt_mode),
+    _QOS, schema.QOS_LIMITS, Key("Description", 1, "description", _text),
+    Key("Flags", 2, "flags", _flags, signed=True), Key("GraceTime", 3, "grace_time_s", _number("GraceTime", 0)),
+    Key("PreemptMode", 8, "preempt_mode", _preempt_mode), Key("Preempt", 7, "preempt", _preempt, signed=True),
+    Key("Priority", 3, "priority", _number("Priority", 0)),
+    Key("UsageFactor", 6, "usage_factor", _number("UsageFactor", 1.0, float)),
 )  # fmt: skip
+_TABLES: dict[type, KeyTable[EntityOptions]] = {
+    AccountConfig: ACCOUNT_KEYS, UserAssociation: USER_KEYS, QosConfig: QOS_KEYS
+}  # fmt: skip

@@ -78,7 +78,7 @@ def _shared(limits: Limits) -> Cells:
         "GrpTRES": format_tres(limits.grp_tres), "GrpJobs": _count(limits.grp_jobs),
         "GrpSubmit": _count(limits.grp_submit_jobs), "MaxTRES": format_tres(limits.max_tres),
         "MaxTRESPerNode": format_tres(limits.max_tres_per_node), "MaxTRESMins": format_tres(limits.max_tres_mins),
-        "MaxWall": _wall(limits.max_wall_min),
+        "MaxWall": wall(limits.max_wall_min),
     }  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def _count(number: Optional[int]) -> str:
     return "" if number is None else str(number)
 
 
-def _wall(minutes: Optional[int]) -> str:
+def wall(minutes: Optional[int]) -> str:
     """Slurm: mins2time_str."""
     if minutes is None or minutes >= INFINITE:
         return ""

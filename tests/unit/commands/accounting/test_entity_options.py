@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
-from slurmsky.commands.accounting.entity_options import ChangeOptions, ChangeRefused, account, association, qos
+from slurmsky.commands.accounting.entity_options import ChangeRefused, EntityOptions
 from slurmsky.language.key_values import parse
 from slurmsky.model.policy import AccountConfig, Limits, QosConfig, UserAssociation
 
 QOS = ("normal", "zq1", "zq2", "zq3")
 
 
-def options(line: str) -> ChangeOptions:
-    read = ChangeOptions()
+def changed(record: Any, line: str, known_qos: Sequence[str] = ()) -> Any:
+    options = EntityOptions(record, known_qos)
     for word in line.split():
         given = parse(word)
         assert given is not None
-        read.add(given)
-    return read
+        options.add(given)
+    options.check()
+    return options.applied(record)
+
+
+def refusal(record: Any, line: str, known_qos: Sequence[str] = ()) -> str:
+    """All lines on stderr, then those on stdout."""
+    with pytest.raises(ChangeRefused) as refused:
+        changed(record, line, known_qos)
+    return "\n".join([*refused.value.args, *refused.value.printed])
 
 
 @pytest.mark.parametrize(
@@ -34,13 +45,12 @@ def options(line: str) -> ChangeOptions:
     ],
 )
 def test_lists_grow_and_shrink(line: str, left: str) -> None:
-    changed = account(AccountConfig("lab", qos=("normal", "zq1")), options(line), QOS)
-    assert ",".join(changed.qos) == left
+    assert ",".join(changed(AccountConfig("lab", qos=("normal", "zq1")), line, QOS).qos) == left
 
 
 def test_an_account_of_all_qos_loses_one() -> None:
-    assert account(AccountConfig("lab"), options("qos-=zq1"), QOS).qos == ("normal", "zq2", "zq3")
-    assert account(AccountConfig("lab", qos=QOS[1:]), options("qos+=normal"), QOS).qos == ()
+    assert changed(AccountConfig("lab"), "qos-=zq1", QOS).qos == ("normal", "zq2", "zq3")
+    assert changed(AccountConfig("lab", qos=QOS[1:]), "qos+=normal", QOS).qos == ()
 
 
 @pytest.mark.parametrize(
@@ -53,21 +63,21 @@ def test_an_account_of_all_qos_loses_one() -> None:
     ],
 )
 def test_flags_grow_and_shrink(line: str, left: tuple[str, ...]) -> None:
-    assert qos(QosConfig("zq1", flags=("OverPartQOS",)), options(line)).flags == left
+    assert changed(QosConfig("zq1", flags=("OverPartQOS",)), line).flags == left
 
 
 @pytest.mark.parametrize(
     ("line", "left"),
     [
         ("GrpTRES=cpu=-1", {"node": 3}),
-        ("GrpTRES+=mem=3", {"cpu": 5, "mem": 3, "node": 3}),
+        ("GrpTRES=mem=3", {"cpu": 5, "mem": 3, "node": 3}),
         ("GrpTRES=cpu=7,node=-1", {"cpu": 7}),
         ("GrpTRES=-1", {}),
     ],
 )
 def test_a_limit_of_one_resource_leaves_the_others(line: str, left: dict[str, int]) -> None:
     old = QosConfig("zq1", limits=Limits(grp_tres=(("cpu", 5), ("node", 3))))
-    assert dict(qos(old, options(line)).limits.grp_tres) == left
+    assert dict(changed(old, line).limits.grp_tres) == left
 
 
 @pytest.mark.parametrize(
@@ -86,38 +96,33 @@ def test_a_limit_of_one_resource_leaves_the_others(line: str, left: dict[str, in
     ],
 )  # fmt: skip
 def test_refusals_of_accounts(line: str, said: str) -> None:
-    with pytest.raises(ChangeRefused) as refused:
-        account(AccountConfig("lab"), options(line), QOS)
-    assert "\n".join(refused.value.args) == said
+    assert refusal(AccountConfig("lab"), line, QOS) == said
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
         ("flags=nosuch", " Unknown QOS flag used in:\n  'nosuch'\n Valid QOS flags are\n  'DenyOnLimit,OverPartQOS'"),
-        ("priority=x", "sacctmgr: error: Invalid value for Priority (x)\n You didn't give me anything to set"),
         ("qos=normal", " Unknown option: qos=normal\n Use keyword 'where' to modify condition"),
     ],
 )
 def test_refusals_of_qos(line: str, said: str) -> None:
-    with pytest.raises(ChangeRefused) as refused:
-        qos(QosConfig("zq1"), options(line))
-    assert "\n".join(refused.value.args) == said
+    assert refusal(QosConfig("zq1"), line) == said
 
 
 def test_options_without_limits_are_stored() -> None:
-    words = options("Organization=ours Parent=top FairShare=7 Descriptions=lab")
-    assert account(AccountConfig("lab"), words, QOS) == AccountConfig(
+    words = "Organization=Ours Parent=top FairShare=7 Description=lab"
+    assert changed(AccountConfig("lab"), words, QOS) == AccountConfig(
         "lab", "lab", organization="ours", parent="top", fair_share=7
     )
-    words = options("Preempt=zq2,normal PreemptMode=Requeue GraceTime=30 UsageFactor=0.5")
-    changed = qos(QosConfig("zq1"), words, QOS)
-    assert changed == QosConfig(
+    words = "Preempt=zq2,normal PreemptMode=Requeue GraceTime=30 UsageFactor=0.5"
+    updated = changed(QosConfig("zq1"), words, QOS)
+    assert updated == QosConfig(
         "zq1", preempt=("zq2", "normal"), preempt_mode="requeue", grace_time_s=30, usage_factor=0.5
     )
-    assert qos(changed, options("Preempt-=normal GraceTime=-1"), QOS).preempt == ("zq2",)
-    words = options("FairShare=parent MaxJobs=2 MaxWall=10")
-    assert association(UserAssociation("lab", "ada"), words) == UserAssociation(
+    assert changed(updated, "Preempt-=normal GraceTime=-1", QOS).preempt == ("zq2",)
+    words = "FairShare=parent MaxJobs=2 MaxWall=10"
+    assert changed(UserAssociation("lab", "ada"), words) == UserAssociation(
         "lab", "ada", None, Limits(max_jobs_per_user=2, max_wall_min=10)
     )
 
@@ -127,14 +132,25 @@ def test_options_without_limits_are_stored() -> None:
     [
         ("preempt=nosuch", "sacctmgr: error: You gave a bad qos 'nosuch'. Valid QOS's are normal,zq1,zq2,zq3"),
         ("preemptmode=bad", " Bad Preempt Mode given: preemptmode=bad"),
-        (
-            "gracetime=abc",
-            "sacctmgr: error: Invalid value for GraceTime (abc)\n You didn't give me anything to set",
-        ),
         ("rawusage=0", " Unknown option: rawusage=0\n Use keyword 'where' to modify condition"),
     ],
 )
 def test_no_option_of_a_qos_is_dropped(line: str, said: str) -> None:
-    with pytest.raises(ChangeRefused) as refused:
-        qos(QosConfig("zq1"), options(line), QOS)
-    assert "\n".join(refused.value.args) == said
+    assert refusal(QosConfig("zq1"), line, QOS) == said
+
+
+def test_the_number_of_a_qos_that_is_none_sets_nothing() -> None:
+    options = EntityOptions(QosConfig("zq1"))
+    for word in ("GrpJobs=x", "prio=7"):
+        given = parse(word)
+        assert given is not None
+        options.add(given)
+    assert (options.fields, options.refused) == ({"priority": 7}, False)
+    assert options.errors == ["sacctmgr: error: Invalid value for GrpJobs (x)"]
+
+
+def test_all_words_of_a_request_are_reported() -> None:
+    said = refusal(AccountConfig("lab"), "nosuch=1 GrpJobs=x GrpTRES+=cpu=4")
+    assert said.splitlines()[::2] == [" Unknown option: nosuch=1", "sacctmgr: error: Invalid value for GrpJobs (x)",
+                                      " Use keyword 'where' to modify condition"]  # fmt: skip
+    assert refusal(AccountConfig("lab"), "GrpTRES+=cpu=4") == " Invalid operator '+=' in GrpTRES+=cpu=4"
