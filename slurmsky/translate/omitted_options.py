@@ -74,6 +74,24 @@ def module_versions(modules: Sequence[Module]) -> list[Dropped]:
     return found + [Dropped(0, f"module load {name}", why) for name in dict.fromkeys(newest)]
 
 
+def by_contents(modules: Sequence[Module]) -> list[Module]:
+    """Modules with images: those of frameworks, which contain CUDA, then those of CUDA, then those of compilers."""
+    ranks = ("nvidia/cuda", "hpckit")
+    found = [module for module in modules if module.image]
+    return sorted(found, key=lambda module: [rank in module.image for rank in reversed(ranks)])
+
+
+def other_images(modules: Sequence[Module]) -> list[Dropped]:
+    """Modules whose image is neither that of the task nor contained in it."""
+    images = by_contents(modules)
+    why = "a task has one image, and this is not in it: install it in setup"
+    return [
+        Dropped(0, f"module load {one_line(module.name)}", why)
+        for module in images[1:]
+        if module.image != images[0].image and not ("nvidia/cuda" in module.image and "cuda" in images[0].image)
+    ]
+
+
 #: characters that no terminal shows, and U+00A0, which is no space to a shell
 _INVISIBLE = re.compile("[\u00a0\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 

@@ -19,6 +19,10 @@ _BESIDE = re.compile(
 )
 #: programs that read their working directory
 _IN_FOLDER = words("make cmake snakemake nextflow cargo ninja blockMesh simpleFoam docker-compose matlab octave")
+#: a variable's value that is most likely a file of data; programs and texts of settings are often generated
+_INPUT_FILE = re.compile(
+    r"(?:\./)?[A-Za-z_][\w./-]*\.(?:csv|tsv|txt|fa|fasta|fastq|gz|bam|vcf|bed|h5|hdf5|nc|npz|npy|sif|pdb)"
+)
 _RESULT = re.compile(r"^--?(out|output|save|results?|log)([-_]?(dir|path|file|folder))?$")
 _ARGUMENTS = frozenset("123456789@*#")
 _SPEAKERS = frozenset(("echo", "printf", "export", "set"))  # arguments of these are text, not files
@@ -45,6 +49,7 @@ def reads_files_beside(commands: Iterable[Command]) -> bool:
         listed = found.arguments if found.name in _READERS and not found.inside else ()
         if any(re.match(r"[A-Za-z][\w./-]*$", text := word.text or "") and text not in made for word in listed):
             return True
+        named += [given.value for given in command.assignments if _INPUT_FILE.fullmatch(given.value.text or "")]
         for word in named:
             text = word.text or ""
             if text.partition("/")[0] in made or text in made:

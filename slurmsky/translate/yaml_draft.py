@@ -17,7 +17,7 @@ from .explainforms import unread_directives
 from .idiom import Dropped, Reading, one_line
 from .idiomvars import Facts
 from .notes import Refused
-from .omitted_options import invisible, left_out, module_versions, programs_to_bring
+from .omitted_options import by_contents, invisible, left_out, module_versions, other_images, programs_to_bring
 from .run_text import BASH, interpreter, run_text
 from .scope import Scope
 from .scriptfiles import leaves_files, names_files_beside, server_of, takes_arguments
@@ -113,7 +113,8 @@ class Draft:
                 self.left_out.append(
                     Dropped(0, f"module load {one_line(module.name)}", module.note or "nothing is needed")
                 )
-        self.left_out += module_versions(self.reading.modules) + invisible(self.source)
+        self.left_out += module_versions(self.reading.modules) + other_images(self.reading.modules)
+        self.left_out += invisible(self.source)
         self.left_out += programs_to_bring(wants.of(self.source), self.reading.modules, self._image() is not None)
         if not self._inputs:
             why = "nothing in the script sets it: --env NAME=VALUE, or a line below envs"
@@ -191,8 +192,11 @@ class Draft:
             why = next((f"--{option}={text}" for option, text in named if re.search(r"(?i)gpu", text or "")), "")
             name = self.site.gpus.default
         images = " ".join(module.image for module in self.reading.modules)
-        if "accelerators" in wanted or not why or not _USES_GPU.search(self.source + images):
+        uses = "cuda" in images or re.search(r"(?m)^[^#\n]*\bnvidia-smi\b", self.source)
+        if "accelerators" in wanted or not (why or uses) or not _USES_GPU.search(self.source + images):
             return []
+        if not why:
+            return [f"the script uses CUDA but requests no GPU; if it needs one:  accelerators: {name}:1"]
         return [f"{why} names GPUs, but the script requests none; if it uses one:  accelerators: {name}:1"]
 
     def _whole_node(self, wanted: dict[str, Any], notes: dict[str, str]) -> None:
@@ -214,9 +218,7 @@ class Draft:
         for module in self.reading.modules:
             if module.image and module.source == "site":
                 return docker_image(module.image), f"module {one_line(module.name)}, the site file"
-        images = [module for module in self.reading.modules if module.image]
-        # A framework's image contains CUDA, too, but not vice versa.
-        images.sort(key=lambda module: "nvidia/cuda" in module.image)
+        images = by_contents(self.reading.modules)
         if images:
             kind = "-devel-" if COMPILERS & set(wants.of(self.source).programs) else "-runtime-"
             return docker_image(images[0].image).replace("-runtime-", kind), f"module {one_line(images[0].name)}"
@@ -252,7 +254,7 @@ class Draft:
     def _unset(self) -> dict[str, int]:
         """Variables that the script takes from its caller, with the lines of their first use."""
         scope = Scope.of(self.script)
-        files = [file for _, file in scope.sourced if not re.search(r"activate|conda|/etc/|modules|bashrc", file)]
+        files = [file for _, file in scope.sourced if not re.search(r"(?i)activate|conda|/etc/|modules|bashrc", file)]
         entered = ENTERED if wants.of(self.source).environments else ()
         known = {*self.reading.envs, *scope.stores, *entered, *dict(self.site.environment)}
         found = {} if files else unset_variables(self.script, scope)  # files may set them

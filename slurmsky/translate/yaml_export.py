@@ -139,8 +139,13 @@ _FRAMEWORK = re.compile(r"pytorch|tensorflow|/jax|nemo|rapids|monai|paddle|mxnet
 
 
 def _one_python(reading: Reading) -> None:
-    """Keep the Python of a framework's image: an environment of a Python module would hide the framework."""
+    """Keep the Python of a framework's image: an environment of a Python module would hide the framework.
+
+    Without one, programs are installed in that environment: base is not in PATH once another one is active.
+    """
     if not any(_FRAMEWORK.search(module.image or "") for module in reading.modules):
+        if any(module.activate for module in reading.modules):
+            reading.setup[:] = [line.replace("conda install -y -n base", "conda install -y") for line in reading.setup]
         return
     for module in reading.modules:
         if module.activate and module.setup in reading.setup:

@@ -780,3 +780,31 @@ def test_invisible_characters_are_named_and_run_stays_a_block() -> None:
     found = keep(script("python\u200b a.py\n# a\u00a0b"))
     assert "U+200B (line " in found.yaml and "\nrun: |\n" in found.yaml
     assert yaml.safe_load(found.yaml)["run"] == "python\u200b a.py\n# a\u00a0b\n"
+
+
+# --- several modules
+
+
+def test_programs_of_setup_are_in_the_environment_that_run_enters() -> None:
+    found = keep(script("module load python opencv\npython a.py"), site=load("", "none"))
+    assert "conda install -y -c conda-forge" in found.fields["setup"] and "-n base" not in found.fields["setup"]
+
+
+def test_cuda_wins_over_compilers_and_the_other_image_is_named() -> None:
+    found = keep(script("module load intel cuda/12.1\n./a.out", "--gpus=1"), site=load("", "none"))
+    assert "nvidia/cuda" in found.fields["resources"]["image_id"]
+    assert "module load intel: a task has one image" in found.yaml
+
+
+def test_cuda_without_a_request_for_gpus_is_a_comment() -> None:
+    found = keep(script("module load cuda/12.1\n./a.out"), site=load("", "none"))
+    assert "requests no GPU" in found.yaml and "accelerators" not in found.fields["resources"]
+
+
+@pytest.mark.parametrize("value", ["References/a.fa", "'fastqList.txt'"])
+def test_files_that_variables_name_need_the_workdir(value: str) -> None:
+    assert keep(script(f"ref={value}\nsome_tool in=$ref")).fields["workdir"] == "."
+
+
+def test_a_start_file_in_a_variable_is_named() -> None:
+    assert "$CONDA_ACTIVATE" in keep(script("source $CONDA_ACTIVATE env\npython a.py")).yaml
