@@ -108,6 +108,9 @@ def test_seff(engine: LocalEngine) -> None:
     assert 80 <= float(lines["Memory Utilized"].removesuffix(" MB")) < 200
     assert re.fullmatch(r"[\d.]+% of 3.91 GB \(3.91 GB/node\)", lines["Memory Efficiency"])
     assert re.fullmatch(r"[\d.]+% of 00:0\d:\d\d core-walltime", lines["CPU Efficiency"])
+    killed = engine.run("sbatch --parsable -W -o /dev/null --wrap 'kill -9 $$'").stdout.strip()
+    # Slurm's seff prints the exit code's byte alone, without the signal.
+    assert "State: FAILED (exit code 0)\n" in engine.run(["seff", killed]).stdout
     gone = engine.run("seff 99999999")
     assert (gone.returncode, gone.stderr) == (2, "Job not found.\n")
     assert engine.run("seff").returncode == 1

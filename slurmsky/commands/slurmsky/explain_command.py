@@ -80,7 +80,7 @@ async def command(
     try:
         script = read_script(ctx, words)
     except IsADirectoryError as error:  # the words after a script are its arguments
-        raise failed(f"slurmsky: explain: {error.filename}: options stand before the folder") from error
+        raise failed(f"slurmsky: explain: {error.filename}: options must precede the folder") from error
     except OSError as error:
         raise failed(f"slurmsky: explain: {error.filename or words[-1]}: {error.strerror or 'No such file'}") from error
     page = await asyncio.to_thread(page_of, ctx, words, os.path.basename(script.path or "script"), engine)

@@ -177,7 +177,7 @@ async def init(ctx: CommandContext, target: str, folder: str | None, **files: st
         return 1
     if folder is not None:
         if any(file is not None for file in files.values()):
-            raise failed("slurmsky: site init: --from stands alone with -o")
+            raise failed("slurmsky: site init: --from accepts no other option but -o")
         return await init_from(ctx, absolute(ctx, folder), folder, target)
     old = Old()
     try:
