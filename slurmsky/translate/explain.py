@@ -15,7 +15,7 @@ from ..language.syntax_errors import LanguageError
 from ..model.spec import JobSpec
 from ..options.table import OptionTable
 from ..site.record import Site
-from . import explainforms, wants
+from . import explainforms, folder_prices, wants
 from .explainbody import Body
 from .explaindirectives import Directives
 from .explainsteps import steps
@@ -54,6 +54,7 @@ class Page:
     elements: int = 1  # elements of its array
     prices: tuple[Mapping[str, str], ...] = ()
     prices_note: str = ""
+    price_question: str = ""  # the task whose price SkyPilot's optimizer can give; "" for none
     remarks: tuple[str, ...] = ()  # remarks on the job as a whole, not on a line
     time_limit_min: int | None = None
 
@@ -124,6 +125,7 @@ def explain(
     found = [Finding(one.line, "form", one.text, one.fate, one.reason) for one in forms]
     found += [*directives.findings(source), *body.modules(), *Variables(view).findings()]
     found += [*body.environments(), *body.programs(), *steps(view), *body.paths()]
+    guessed = task is not None and "GPU_TYPE" in str(task.fields["resources"].get("accelerators"))
     found.sort(key=lambda entry: (entry.line, KINDS.index(entry.kind)))
     return Page(
         file=file,
@@ -136,6 +138,8 @@ def explain(
         nodes=task.geometry.nodes if task else 0,
         elements=_elements(spec),
         time_limit_min=spec.time_limit_min,
+        prices_note="no prices: a GPU type must be chosen first" if guessed else "",
+        price_question=folder_prices.question(task.fields) if task and not guessed else "",
     )
 
 

@@ -7,13 +7,17 @@ import pkgutil
 from collections.abc import Sequence
 from functools import cache
 
+from . import folder_prices
 from .explain import FATES, Page
 from .finding import CHANGED, DECISION, KEPT, MISSING, NOTHING, REFUSED, Finding
+from .site_suggestions import merged
 
 #: classes of the style sheet by fate
 _KINDS = {KEPT: "good", CHANGED: "live", NOTHING: "gone", MISSING: "held", DECISION: "bad", REFUSED: "bad"}
 _HEADS = {KEPT: "Kept", CHANGED: "Changed", NOTHING: "No effect", MISSING: "Not here", DECISION: "To decide",
           REFUSED: "Refused"}  # fmt: skip
+_LINES = ("Line", "What", "Fate", "Why")
+_MOST = 12  # reasons shown before the fold
 #: as for reports: the page loads nothing and runs no program, whatever a script's text contains
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -61,17 +65,23 @@ def _kind(page: Page) -> str:
     return "good" if page.unchanged else "bad"
 
 
-def page_html(pages: Sequence[Page], share: str, verdicts: Sequence[str], prices: Sequence[Sequence[str]]) -> str:
-    """The page: an overview where there are several scripts, then a section for each."""
+def page_html(
+    pages: Sequence[Page],
+    share: str,
+    verdicts: Sequence[str],
+    prices: Sequence[Sequence[str]],
+    reasons: Sequence[tuple[str, int, int]] = (),
+) -> str:
+    """The page of one script; of several, a summary and a fold for each. ``reasons``: as of ``to_resolve``."""
     one = pages[0] if len(pages) == 1 else None
     title = one.file if one else f"{len(pages)} scripts"
     pill = _verdict(verdicts[0], pages[0]) if one else ""
     where = f"engine {one.engine}, partition {one.partition or '(none)'}" if one else share
     body = [f"<header><h1>{_text(title)} {pill}</h1><p class=note>slurmsky explain, {_text(where)}</p></header>"]
-    if one is None:
-        body.append(_overview(pages, verdicts))
-    for number, page in enumerate(pages):
-        body.append(_script(page, verdicts[number], prices[number], number, one is None))
+    if one:
+        body.append(_script(one, prices[0]))
+    else:
+        body += [_overview(pages, reasons), _section("Scripts", *map(_fold, pages, verdicts), name="scripts")]
     head = (
         '<meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{html.escape(_POLICY)}">'
@@ -81,21 +91,43 @@ def page_html(pages: Sequence[Page], share: str, verdicts: Sequence[str], prices
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body><main>{"".join(body)}</main></body></html>\n'
 
 
-def _overview(pages: Sequence[Page], verdicts: Sequence[str]) -> str:
+def _overview(pages: Sequence[Page], reasons: Sequence[tuple[str, int, int]]) -> str:
+    """The summary of a folder: shares, what to resolve first, prices, and lines for the site file."""
     good = sum(page.unchanged for page in pages)
     tiles = [
         _tile("Run unchanged", good, f"of {len(pages)} scripts", "good"),
         _tile("To decide", sum(page.count(DECISION) > 0 for page in pages), "scripts"),
         _tile("Refused", sum(bool(page.refusal) or page.count(REFUSED) > 0 for page in pages), "scripts"),
     ]
-    rows = [
-        [f'<a href="#s{number}">{_text(page.file)}</a>', *(str(page.count(fate) or "–") for fate in FATES),
-         _verdict(verdicts[number], page)]
-        for number, page in enumerate(pages)
-    ]  # fmt: skip
-    heads = ["Script", *(_HEADS[fate] for fate in FATES), "Verdict"]
-    numbers = frozenset(range(1, len(FATES) + 1))
-    return f'<div class="tiles">{"".join(tiles)}</div>' + _section("Scripts", _table(heads, rows, numbers))
+    parts = [f'<div class="tiles">{"".join(tiles)}</div>']
+    if reasons:
+        rows = [[f"<bdi>{_text(reason)}</bdi>", str(alone), str(named)] for reason, alone, named in reasons]
+        heads, right = ("What to resolve", "Frees alone", "Scripts with it"), frozenset((1, 2))
+        rest = _more(f"{len(rows) - _MOST} more", _table(heads, rows[_MOST:], right)) if len(rows) > _MOST else ""
+        parts.append(_section("What to resolve first", _table(heads, rows[:_MOST], right), rest, name="resolve"))
+    if lines := folder_prices.summary(pages):
+        parts.append(_section("Prices", *(f"<p>{_text(line)}</p>" for line in lines)))
+    if added := "\n".join(merged(found.suggestion for page in pages for found in page.findings)):
+        parts.append(_section("Site file", _more("Lines to add", f'<pre class="tail">{_text(added)}</pre>')))
+    return "".join(parts)
+
+
+def _more(title: str, body: str) -> str:
+    return f"<details><summary>{_text(title)}</summary>{body}</details>"
+
+
+def _fold(page: Page, verdict: str) -> str:
+    """A script as a fold. Lines that are kept as they are would fill the page of a large folder."""
+    fixed, spot, infra = folder_prices.cells(page)
+    price = f"<small>{_text(fixed)} on demand, {_text(spot)} spot, {_text(infra)}</small>" if page.prices else ""
+    counts = ", ".join(f"{page.count(fate)} {_HEADS[fate].lower()}" for fate in FATES if page.count(fate))
+    rows = [_row(found) for found in page.findings if found.fate != KEPT]
+    refused = f'<pre class="tail">{_text(page.refusal)}</pre>' if page.refusal else ""
+    remarks = "".join(f"<p>{_text(remark)}</p>" for remark in page.remarks)
+    note = f"<p class=note>{_text(counts)}; slurmsky explain {_text(page.file)} lists all lines</p>"
+    table = _table(_LINES, rows, frozenset({0})) if rows else ""
+    head = f"<bdi>{_text(page.file)}</bdi> {_verdict(verdict, page)} {price}"
+    return f"<details><summary>{head}</summary>{refused}{remarks}{note}{table}</details>"
 
 
 def _verdict(verdict: str, page: Page) -> str:
@@ -104,21 +136,17 @@ def _verdict(verdict: str, page: Page) -> str:
     return _pill(word, _kind(page)) + (f" <small>{_text(verdict[len(word) :].strip(',; '))}</small>" if rest else "")
 
 
-def _script(page: Page, verdict: str, prices: Sequence[str], number: int, several: bool) -> str:
-    parts = []
-    if several:
-        parts.append(f'<h1 id="s{number}">{_text(page.file)} {_verdict(verdict, page)}</h1>')
-    else:
-        counted = [(fate, page.count(fate)) for fate in FATES if page.count(fate)]
-        tiles = (_tile(_HEADS[fate], count, "lines", _KINDS[fate]) for fate, count in counted)
-        parts.append(f'<div class="tiles">{"".join(tiles)}</div>')
+def _script(page: Page, prices: Sequence[str]) -> str:
+    counted = [(fate, page.count(fate)) for fate in FATES if page.count(fate)]
+    tiles = (_tile(_HEADS[fate], count, "lines", _KINDS[fate]) for fate, count in counted)
+    parts = [f'<div class="tiles">{"".join(tiles)}</div>']
     if page.remarks:
         parts.append(_section("Around the job", *(f"<p>{_text(remark)}</p>" for remark in page.remarks)))
     if page.refusal:
         parts.append(_section("sbatch refuses it", f'<pre class="tail">{_text(page.refusal)}</pre>'))
     if page.findings:
         rows = [_row(found) for found in page.findings]
-        parts.append(_section("Line by line", _table(["Line", "What", "Fate", "Why"], rows, frozenset({0}))))
+        parts.append(_section("Line by line", _table(_LINES, rows, frozenset({0}))))
     if page.task_yaml:
         parts.append(_section("The SkyPilot task", f'<pre class="tail">{_text(page.task_yaml)}</pre>'))
     if any(prices):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..model.spec import INFINITE
+from . import folder_prices
 from .explain import FATES, Page
 from .explain_html import page_html
 from .finding import DECISION, REFUSED
@@ -94,11 +95,17 @@ def _price_lines(page: Page) -> list[str]:
 def table_text(pages: Sequence[Page]) -> str:
     """A table of all scripts in a folder, for a terminal."""
     width = min(60, max([len(page.file) for page in pages] or [6]))
-    lines = [share(pages), *_summary(pages), ""]
-    lines.append("  ".join([f"{'script':<{width}}", *_HEADS.values(), "verdict"]))
+    lines = [share(pages), *_summary(pages)]
+    prices = folder_prices.summary(pages)
+    lines += ["", "Prices:", *(f"  {one_line(line, 200)}" for line in prices)] if prices else []
+    priced = any(page.prices for page in pages)
+    heads = [f"{'on demand':>12}", f"{'spot':>12}", f"{'cheapest infra':<22}"] if priced else []
+    lines += ["", "  ".join([f"{'script':<{width}}", *_HEADS.values(), *heads, "verdict"])]
     for page in pages:
         counts = (f"{page.count(fate):>{len(head)}}" for fate, head in _HEADS.items())
-        lines.append("  ".join([f"{one_line(page.file, width):<{width}}", *counts, verdict(page)]))
+        fixed, spot, infra = folder_prices.cells(page)
+        cells = [f"{fixed:>12}", f"{spot:>12}", f"{one_line(infra, 22):<22}"] if priced else []
+        lines.append("  ".join([f"{one_line(page.file, width):<{width}}", *counts, *cells, verdict(page)]))
     suggestion = merged(found.suggestion for page in pages for found in page.findings)
     if suggestion:
         lines += ["", "Lines to add to the site file for the open decisions:"]
@@ -112,7 +119,19 @@ _MOST = 12
 
 
 def _summary(pages: Sequence[Page]) -> list[str]:
-    """What to resolve first: reasons by the number of scripts with no other reason, then by all scripts with it."""
+    """What to resolve first, as lines."""
+    ranked = to_resolve(pages)
+    if not ranked:
+        return []
+    lines = ["", "What keeps scripts from running unchanged (scripts it frees alone, scripts that have it):"]
+    lines += [f"  {alone:>5} {having:>5}  {one_line(reason, 100)}" for reason, alone, having in ranked[:_MOST]]
+    if len(ranked) > _MOST:
+        lines.append(f"  and {len(ranked) - _MOST} more")
+    return lines
+
+
+def to_resolve(pages: Sequence[Page]) -> list[tuple[str, int, int]]:
+    """(reason, scripts with no other reason, scripts with it): the reason that frees most scripts first."""
     alone: Counter[str] = Counter()
     named: Counter[str] = Counter()
     for page in pages:
@@ -122,14 +141,8 @@ def _summary(pages: Sequence[Page]) -> list[str]:
         named.update(reasons)
         if len(reasons) == 1:
             alone.update(reasons)
-    if not named:
-        return []
-    lines = ["", "What keeps scripts from running unchanged (scripts it frees alone, scripts that have it):"]
     ranked = sorted(named, key=lambda reason: (-alone[reason], -named[reason], reason))
-    lines += [f"  {alone[reason]:>5} {named[reason]:>5}  {one_line(reason, 100)}" for reason in ranked[:_MOST]]
-    if len(ranked) > _MOST:
-        lines.append(f"  and {len(ranked) - _MOST} more")
-    return lines
+    return [(reason, alone[reason], named[reason]) for reason in ranked]
 
 
 def share(pages: Sequence[Page]) -> str:
@@ -153,6 +166,8 @@ def page_record(page: Page) -> dict[str, Any]:
         "infra": list(page.infra),
         "prices": [dict(row) for row in page.prices],
         "prices_note": page.prices_note,
+        "elements": page.elements,
+        "time_limit_min": page.time_limit_min,
         "remarks": list(page.remarks),
         "settle": list(page.suggestions),
     }
@@ -162,7 +177,12 @@ def to_json(pages: Sequence[Page], folder: bool) -> str:
     """All pages as JSON; surrogates of undecodable bytes are escaped."""
     records = [page_record(page) for page in pages]
     value: Any = (
-        {"scripts": records, "unchanged": sum(page.unchanged for page in pages), "total": len(pages)}
+        {
+            "scripts": records,
+            "unchanged": sum(page.unchanged for page in pages),
+            "total": len(pages),
+            "prices": folder_prices.summary(pages),
+        }
         if folder
         else records[0]
     )
@@ -171,4 +191,5 @@ def to_json(pages: Sequence[Page], folder: bool) -> str:
 
 def to_html(pages: Sequence[Page]) -> str:
     """All pages as one self-contained HTML file in the style of reports."""
-    return page_html(pages, share(pages), [verdict(page) for page in pages], [_price_lines(page) for page in pages])
+    verdicts, prices = [verdict(page) for page in pages], [_price_lines(page) for page in pages]
+    return page_html(pages, share(pages), verdicts, prices, to_resolve(pages))

@@ -393,6 +393,28 @@ def test_a_job_that_would_cost_too_much_waits(tmp_path: Path, money: str, option
     world(tmp_path, story, SITE + money.replace("USER", pwd.getpwuid(os.geteuid()).pw_name))
 
 
+def test_explain_of_a_folder_prices_each_size_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from slurmsky.engines.sky import api_client
+
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    for name, options in (("a", "-t60"), ("b", "-t120 --array=1-3"), ("c", "-c4")):
+        (scripts / name).write_text(f"#!/bin/bash\n#SBATCH {options}\ntrue\n")
+
+    async def story(world: World) -> None:
+        world.server.prices = PRICES
+        monkeypatch.setattr(api_client, "DEFAULT_ENDPOINT", world.server.endpoint)  # the caller's settings name none
+        said = await world.out("slurmsky", "explain", str(scripts))
+        assert "2 scripts, arrays times their elements: $21.00 on demand" in said
+        assert "1 script, arrays times their elements: $3.00 on demand" in said and "AWS (us-east-1)" in said
+        assert len([path for path in world.server.requests if path == "/optimize"]) == 2
+        assert not world.server.jobs
+        said = await world.out("slurmsky", "explain", "--no-prices", str(scripts))
+        assert "Prices:" not in said
+
+    world(tmp_path, story, SITE)
+
+
 def test_test_only_answers_for_nodes_that_are_made_to_order(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         words = ("--test-only", "-N2", "-n8", "-c2", "--gpus-per-node=h100:4")

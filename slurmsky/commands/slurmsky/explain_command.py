@@ -15,8 +15,6 @@ from ...controller.command_context import CommandContext
 from ...controller.jobs.submitter import account_of
 from ...controller.rules.submit_checks import check, outgrown
 from ...controller.slurm_errors import SlurmError
-from ...engines import registry
-from ...engines.base import EngineError
 from ...model.spec import JobSpec
 from ...options import submit as options
 from ...options.usage_errors import CommandError
@@ -32,10 +30,10 @@ from ..common.site_options import table
 from ..sbatch import WHAT, find_file
 from ._base import PassingCommand, failed, in_controller
 from .local_lookup import here
+from .price_query import with_folder_prices, with_price
 
 MAX_SCRIPTS = 5000
 MAX_BYTES = 4 << 20
-PATIENCE_S = 3.0  # timeout of the price query; the answer is complete without prices
 _NOT_ENTERED = (".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", ".tox")
 #: files that quote the directives of other scripts
 _DOCUMENTS = (".md", ".rst", ".py", ".ipynb", ".html", ".txt", ".tex", ".adoc", ".yaml", ".yml", ".json", ".toml", ".c")
@@ -60,8 +58,8 @@ async def command(
     """What each directive, module line, variable, program, environment and path of a script becomes here: kept,
     changed, no effect, not here, to decide, refused.
 
-    A folder gives one table with the share of scripts that run unchanged. Nothing is run and nothing is submitted. For
-    a script that sbatch refuses, the exit code is sbatch's.
+    A folder gives one table with the share of scripts that run unchanged and, on SkyPilot, their prices. Nothing is run
+    and nothing is submitted. For a script that sbatch refuses, the exit code is sbatch's.
     """
     if engine not in ("", "local", "sky"):
         raise failed(f"slurmsky: explain: --engine is local or sky, not {engine}")
@@ -76,6 +74,8 @@ async def command(
             line = (*words[:-1], file)
             name = os.path.relpath(file, folder)
             found.append(await asyncio.to_thread(page_of, ctx, line, name, engine, submit_folder=folder))
+        if not no_prices:
+            found = await with_folder_prices(ctx, found)
         return write(ctx, form(found, True), output_file or "")
     try:
         script = read_script(ctx, words)
@@ -85,7 +85,7 @@ async def command(
         raise failed(f"slurmsky: explain: {error.filename or words[-1]}: {error.strerror or 'No such file'}") from error
     page = await asyncio.to_thread(page_of, ctx, words, os.path.basename(script.path or "script"), engine)
     if page.engine == "sky" and page.task_yaml and not no_prices:
-        page = await _prices(ctx, page)
+        page = await with_price(ctx, page)
     power = ctx.queue.power
     kept = await power.summary(page.partition) if power is not None and form is _text and not engine else ""
     return write(ctx, form([page], False) + (f"\n{kept}\n" if kept else ""), output_file or "") or page.exit_code
@@ -224,23 +224,3 @@ def _objection(ctx: CommandContext, specs: Sequence[JobSpec]) -> tuple[str, int]
         lines = [*error.details, f"{WHAT}: {error.text}"]
         return "\n".join(f"sbatch: error: {line}" for line in lines), 1
     return "", 0
-
-
-async def _prices(ctx: CommandContext, page: pages.Page) -> pages.Page:
-    """Add prices from SkyPilot's optimizer, if its server answers within PATIENCE_S."""
-    if "GPU_TYPE" in page.task_yaml:
-        return pages.with_prices(page, (), "no prices: a GPU type must be chosen first")
-    service = registry.cloud_service(ctx.env, ctx.queue.site, ctx.env.get("USER", ""))
-    if not service.configured:
-        return pages.with_prices(page, (), "no prices: SkyPilot is not set up for you")
-    try:
-        text = await asyncio.wait_for(service.optimize(page.task_yaml), PATIENCE_S)
-    except asyncio.TimeoutError:
-        return pages.with_prices(page, (), f"no prices: SkyPilot did not answer within {PATIENCE_S:.0f} s")
-    except EngineError as error:
-        return pages.with_prices(page, (), f"no prices: {error}")
-    finally:
-        await service.close()
-    rows = pages.read_prices(text)
-    note = "* is what SkyPilot would take" if rows else "no prices: SkyPilot showed none"
-    return pages.with_prices(page, rows, note)
