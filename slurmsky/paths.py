@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: State folder of the controller. Default: `$XDG_STATE_HOME/slurmsky`, else `~/.local/state/slurmsky`.
 HOME = "SLURMSKY_HOME"
@@ -67,7 +69,7 @@ AGENT_SOCKET = "agent.sock"
 AGENT_LOCK = "agent.lock"
 AGENT_LOG = "agent.log"
 
-SYSTEM_SITE = Path("/etc/slurmsky/slurmsky.toml")
+SYSTEM_SITE = "/etc/slurmsky/slurmsky.toml"
 #: The NVIDIA driver's files for containers, unpacked once on each node.
 NVIDIA_DRIVER = "/run/slurmsky-nvidia"
 
@@ -82,22 +84,27 @@ OF_THE_SYSTEM = (
 OPEN_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+def _path(name: str) -> Path:
+    from pathlib import Path  # not at the start of an agent, which reads only the names above
+
+    return Path(name)
+
+
 def _user_home(env: Mapping[str, str]) -> Path:
     if env.get("HOME"):
-        return Path(env["HOME"])
+        return _path(env["HOME"])
     import pwd
 
-    return Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    return _path(pwd.getpwuid(os.geteuid()).pw_dir)
 
 
 def _xdg(env: Mapping[str, str], variable: str, default: str) -> Path:
     # The XDG specification requires that a relative path in these variables is ignored.
     value = env.get(variable, "")
-    return Path(value) if value.startswith("/") else _user_home(env) / default
+    return _path(value) if value.startswith("/") else _user_home(env) / default
 
 
-@dataclass(frozen=True)
-class StatePaths:
+class StatePaths(NamedTuple):
     """Paths of the files in one state folder."""
 
     home: Path
@@ -144,7 +151,7 @@ class StatePaths:
 def state(env: Mapping[str, str]) -> StatePaths:
     """The paths of the state folder that this environment names; creates no folder."""
     if env.get(HOME):
-        return StatePaths(Path(os.path.abspath(env[HOME])))
+        return StatePaths(_path(os.path.abspath(env[HOME])))
     return StatePaths(_xdg(env, XDG_STATE_HOME, ".local/state") / "slurmsky")
 
 
@@ -154,9 +161,9 @@ def site_file(env: Mapping[str, str]) -> Path | None:
     None: there is no site file, and the defaults apply.
     """
     if env.get(SITE):
-        return Path(env[SITE])
+        return _path(env[SITE])
     usual = _xdg(env, XDG_CONFIG_HOME, ".config") / "slurmsky" / "slurmsky.toml"
-    return next((path for path in (usual, SYSTEM_SITE) if path.is_file()), None)
+    return next((path for path in (usual, _path(SYSTEM_SITE)) if path.is_file()), None)
 
 
 def cache(env: Mapping[str, str]) -> Path:

@@ -1,45 +1,27 @@
-"""Converts Job and Step to JSON and back, for the store and for the record that a job's nodes get."""
+"""Converts Job to JSON and back, for the store and for the record that a job's nodes get."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, fields
 from typing import Any
 
 from .allocation import share_from_dict, share_to_dict
-from .job import Job, Step, Usage
+from .job import Job
 from .spec import JobSpec
 from .states import JobFlag, JobState
+from .step_codec import changed_fields, plain_defaults
 
 _STATES = {state.value: state for state in JobState}
 
 
-def _plain(record: type) -> dict[str, Any]:
-    """The defaults of a record's fields, except those of a default_factory."""
-    found = {field.name: field.default for field in fields(record)}
-    return {name: value for name, value in found.items() if value is not MISSING}
-
-
-_JOB, _STEP, _USAGE = _plain(Job), _plain(Step), _plain(Usage)
-_UNKNOWN = object()
+_JOB = plain_defaults(Job)
 #: json.dumps without spaces; json.dumps itself would make an encoder for each call
 compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def _said(record: Any, defaults: dict[str, Any], *apart: str) -> dict[str, Any]:
-    """The fields that differ from their defaults, without those named in ``apart``."""
-    default = defaults.get
-    # Most fields hold the default itself: "is" sorts those out at half the cost of "!=".
-    return {
-        name: value
-        for name, value in record.__dict__.items()
-        if value is not (known := default(name, _UNKNOWN)) and value != known and name not in apart
-    }
-
-
 def job_to_json(job: Job) -> str:
     """The job as JSON, without spec and steps, which the store keeps in other tables."""
-    data = _said(job, _JOB, "spec", "steps", "shares", "flags", "pending_tasks")
+    data = changed_fields(job, _JOB, "spec", "steps", "shares", "flags", "pending_tasks")
     data["state"] = job.state.value
     if job.flags:
         data["flags"] = job.flags.value
@@ -71,36 +53,3 @@ def job_from_dict(data: dict[str, Any], spec: JobSpec) -> Job:
     job = object.__new__(Job)
     job.__dict__ = data
     return job
-
-
-def step_to_dict(step: Step) -> dict[str, Any]:
-    """JSON-ready dict of a step without usage series, which the store keeps in another table."""
-    data = _said(step, _STEP, "usage")
-    data["state"] = step.state.value
-    data["usage"] = _said(step.usage, _USAGE, "series")
-    return data
-
-
-def step_to_message(step: Step) -> dict[str, Any]:
-    """JSON-ready dict of a step for events, which carry the state's name and the usage series."""
-    data = step_to_dict(step)
-    data["state"] = step.state.name
-    if step.usage.series:
-        data["usage"]["series"] = step.usage.series
-    return data
-
-
-def step_from_dict(data: dict[str, Any]) -> Step:
-    """Inverse of step_to_dict; a state may be its number or its name."""
-    usage = object.__new__(Usage)
-    usage.__dict__ = {"series": {}, **(data.get("usage") or {})}
-    data = {**data, "usage": usage}
-    state = data["state"]
-    data["state"] = JobState[state] if isinstance(state, str) else _STATES[state]
-    data["step_id"] = str(data["step_id"])
-    for name in ("nodes", "tasks_per_node"):
-        if name in data:
-            data[name] = tuple(data[name])
-    step = object.__new__(Step)
-    step.__dict__ = data
-    return step

@@ -1,4 +1,4 @@
-"""JobSpec and StepSpec: the options of a job and of a step, one field per option.
+"""JobSpec: the options of a job, one field per option; ``step_spec`` has those of a step.
 
 A field has the option's name with its unit. Values are plain (str, int, bool, tuple of str), validated by
 the option table and in canonical text, so that a spec can be stored and sent as JSON. None means "not
@@ -193,53 +193,3 @@ def _tuples(value: Any) -> Any:
 
 
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(JobSpec)}
-
-
-@dataclass(frozen=True)
-class StepSpec:
-    """The options of one srun as a step, beyond the JobSpec fields that also apply to a step.
-
-    ``job`` holds the fields shared with a submission (nodes, ntasks, mem, distribution, ...), from this step's command
-    line and environment; None there means "inherit from the job as Slurm does".
-    """
-
-    job: JobSpec = JobSpec()
-    argv: tuple[str, ...] = ()
-    jobid: OptStr = None  # --jobid text
-    het_group: OptStr = None
-    relative: OptInt = None
-    exact: bool = False
-    overlap: bool = False
-    whole: bool = False
-    exclusive: bool = False
-    external: bool = False
-    immediate_s: OptInt = None
-    wait_s: OptInt = None
-    kill_on_bad_exit: OptInt = None
-    label: bool = False
-    unbuffered: bool = False
-    pty: OptStr = None  # None: no pty; "" task 0; or the task number
-    multi_prog: bool = False
-    preserve_env: bool = False
-    disable_status: bool = False
-    quit_on_interrupt: bool = False
-    prolog: OptStr = None
-    epilog: OptStr = None
-    task_prolog: OptStr = None
-    task_epilog: OptStr = None
-    bcast: OptStr = None
-    bcast_exclude: OptStr = None
-    send_libs: OptStr = None
-    mpi: OptStr = None
-    threads: OptInt = None
-    msg_timeout_s: OptInt = None
-    slurmd_debug: OptStr = None
-    test_only: bool = False
-    no_allocate: bool = False
-    verbose: int = 0
-    quiet: int = 0
-    #: names of JobSpec fields given on srun's command line (not by the environment)
-    typed: tuple[str, ...] = ()
-    #: names of JobSpec/StepSpec fields given by input environment variables
-    from_env: tuple[str, ...] = ()
-    site_options: tuple[tuple[str, str], ...] = ()

@@ -15,7 +15,8 @@ from typing import Optional, Sequence
 
 from ..language import exportspec
 from ..language.timelimit import format_minutes
-from ..model.spec import INFINITE, JobSpec, StepSpec
+from ..model.spec import INFINITE, JobSpec
+from ..model.step_spec import StepSpec
 from . import checks, multiprog_file, submission_checks
 from . import script as reading
 from .component_options import COMMAND_LINE, SCRIPT, Component, answer_early, switched_on

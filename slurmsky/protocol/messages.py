@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
-from ..model.codec import step_from_dict, step_to_message
-from ..model.job import Step
+from ..model.step import Step
+from ..model.step_codec import step_from_dict, step_to_message
 from .message_codec import Message, reads
 
 #: a job event of the present run, whichever that is: engines that make nodes on demand send such events

@@ -144,3 +144,11 @@ def test_the_client_needs_the_standard_library_only(name: str) -> None:
 )
 def test_process_calls_are_found(source: str, found: bool) -> None:
     assert bool(set(process_calls(ast.parse(source)))) is found
+
+
+def test_an_agent_starts_without_modules_that_only_some_jobs_need() -> None:
+    """Each node's first job waits until its agent has imported its modules."""
+    code = "import slurmsky.agent.__main__, sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    later = {f"slurmsky.model.{name}" for name in ("cluster", "codec", "job", "policy", "step_spec")}
+    assert not (later | {"hashlib", "pathlib", "shutil", "slurmsky.language"}) & set(loaded.stdout.split())

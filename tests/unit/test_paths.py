@@ -59,7 +59,7 @@ def test_a_file_of_the_state_folder_is_named_by_its_constant() -> None:
 
 
 def test_every_path_of_the_system_is_declared() -> None:
-    declared = DECLARED | set(paths.OF_THE_SYSTEM) | {str(paths.SYSTEM_SITE)}
+    declared = DECLARED | set(paths.OF_THE_SYSTEM) | {paths.SYSTEM_SITE}
     missing = {
         f"{name}:{line} {text}"
         for name, line, text in constants()

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Callable, Iterator, Optional
 
-from ...model.job import Step
 from ...model.states import JobState
+from ...model.step import Step
 from ...protocol.messages import Started
 from ..job import file_opening, output_files
 from ..job.end_messages import SETUP_FAILED
@@ -377,5 +376,6 @@ def _place_script(source: str, target: str) -> None:
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
             raise
-    shutil.copyfile(source, target)
+    with open(source, "rb") as script, open(target, "wb") as copy:
+        copy.write(script.read())
     os.chmod(target, 0o700)

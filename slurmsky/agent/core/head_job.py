@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Callable, Optional, Sequence
 
 from ...model.allocation import Launch
-from ...model.job import Step
+from ...model.step import Step
 from ...protocol.messages import (
     JobEvent,
     JobRequest,

@@ -6,7 +6,7 @@ import signal
 import time
 from typing import Optional
 
-from ...model.job import Step
+from ...model.step import Step
 from ...protocol.messages import Ended
 
 #: exit_signal of a job whose files could not be opened. Source: the oracle, "0:53".

@@ -12,7 +12,6 @@ from typing import Any, Callable, Optional
 
 from ...model.allocation import HetComponent, Launch, NodeShare, share_from_dict, share_to_dict
 from ...model.spec import JobSpec
-from ...protocol import seal
 from ...protocol.messages import LaunchJob
 from .environment import Environment, batch_environment, element_environment
 
@@ -134,6 +133,8 @@ def settings_of(settings: dict[str, Any], rank: int) -> dict[str, Any]:
 
     Each job has its own launch, name, secret, range of ports and ids for its submissions.
     """
+    from ...protocol import seal
+
     first, count = settings["letters"]["ids"]
     return {
         **{name: value for name, value in settings.items() if name != "ranks"},

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 
-@dataclass(frozen=True)
-class NameFacts:
+class NameFacts(NamedTuple):
     """Values of the ``%`` patterns. Source: slurmstepd's fname.c; see tests/data/filename_patterns.csv."""
 
     job_id: int

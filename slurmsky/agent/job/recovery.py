@@ -9,8 +9,8 @@ import time
 from typing import Iterable
 
 from ... import paths
-from ...model.job import Step
 from ...model.states import JobState
+from ...model.step import Step
 from ...protocol.messages import Ended, Started, StepChanged
 from ..process import process_tree
 from .journal import JobLog

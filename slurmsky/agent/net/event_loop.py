@@ -12,7 +12,6 @@ import select
 import signal
 import sys
 import time
-import traceback
 from collections import deque
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
@@ -160,7 +159,7 @@ class Loop:
     @staticmethod
     def report() -> None:
         """Write the exception that is being handled to the log."""
-        traceback.print_exc(file=sys.stderr)
+        sys.__excepthook__(*sys.exc_info())
         sys.stderr.flush()
 
     @classmethod

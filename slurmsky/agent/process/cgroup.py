@@ -8,7 +8,6 @@ inherit the group. Source: the kernel's admin-guide/cgroup-v2 (cgroup.procs; cgr
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import time
@@ -23,6 +22,8 @@ class Cgroup:
         self._folder: Optional[str] = None
         if self._parent is None:
             return
+        import hashlib
+
         mark = hashlib.sha256(os.fsencode(agent_socket)).hexdigest()[:12]
         folder = os.path.join(self._parent, "slurmsky-%d-%s" % (os.geteuid(), mark))
         try:

@@ -7,7 +7,6 @@ agent. Without nvidia-smi GPUs are not measured, and records have no values for 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from typing import TYPE_CHECKING, Sequence
 
@@ -55,6 +54,8 @@ class GpuWatch:
         return sum(busy for busy, _ in found), float(sum(size for _, size in found))
 
     def _start(self) -> None:
+        import shutil
+
         program = None if self._useless or self._pid else shutil.which("nvidia-smi")
         if program is None:
             return

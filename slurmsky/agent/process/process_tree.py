@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
-from typing import Iterable, Optional
+from typing import Iterable, NamedTuple, Optional
 
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -72,8 +71,7 @@ def tree(roots: Iterable[int]) -> list[int]:
     return found
 
 
-@dataclass(frozen=True)
-class Stat:
+class Stat(NamedTuple):
     """The used fields of /proc/PID/stat. Times in clock ticks, start since boot."""
 
     state: str

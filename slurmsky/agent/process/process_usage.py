@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Iterable, Optional, Sequence
 
-from ...model.job import Usage
+from ...model.step import Usage
 from . import process_tree
 from .gpu_watch import GpuWatch
 from .usage_series import UsageSeries

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Iterable, Optional, Sequence
 
 if TYPE_CHECKING:
-    from ...model.job import Usage
+    from ...model.step import Usage
 
 #: values of each kind in a record
 PARTS = 60

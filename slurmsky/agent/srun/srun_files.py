@@ -6,7 +6,7 @@ import os
 import stat
 from typing import Callable, NamedTuple, Optional, Sequence
 
-from ...model.spec import StepSpec
+from ...model.step_spec import StepSpec
 from ...protocol import wire
 from ..job import file_opening, output_files
 from ..net.channel import Channel

@@ -6,8 +6,9 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
-from ...model.job import Step
-from ...model.spec import ALLOCATED_VARIABLE, JobSpec, StepSpec
+from ...model.spec import ALLOCATED_VARIABLE, JobSpec
+from ...model.step import Step
+from ...model.step_spec import StepSpec
 from ...protocol import wire
 from ..job import output_files
 from ..job.environment import VISIBLE, gpu_environment, gpu_indices

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Callable, Optional
 
-from ...model.spec import StepSpec
+from ...model.step_spec import StepSpec
 from ...protocol import wire
 from ..job import file_opening
 from ..net.channel import Channel

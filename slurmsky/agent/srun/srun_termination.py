@@ -6,7 +6,8 @@ import signal
 import time
 from typing import TYPE_CHECKING, Callable, Optional
 
-from ...model.spec import INFINITE, StepSpec
+from ...model.spec import INFINITE
+from ...model.step_spec import StepSpec
 from .task_exits import GATHER_S, Exits, states
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Sequence
 
 from ...model.allocation import Launch
-from ...model.spec import StepSpec
+from ...model.step_spec import StepSpec
 from . import step_allocation
 
 if TYPE_CHECKING:

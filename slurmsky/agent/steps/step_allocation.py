@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Optional, Sequence
 
 from ...model.allocation import Launch, NodeShare
-from ...model.spec import JobSpec, StepSpec
+from ...model.spec import JobSpec
+from ...model.step_spec import StepSpec
 from ..job import task_layout
 from ..job.environment import gpu_indices
 from . import placement, step_gpus

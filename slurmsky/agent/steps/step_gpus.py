@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Optional, Sequence
 
 from ...model.allocation import Launch, NodeShare
-from ...model.spec import JobSpec, StepSpec
+from ...model.spec import JobSpec
+from ...model.step_spec import StepSpec
 from ..job.environment import gpu_indices
 
 

@@ -8,9 +8,9 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol
 
-from ...model.job import Step
-from ...model.spec import StepSpec
 from ...model.states import JobState
+from ...model.step import Step
+from ...model.step_spec import StepSpec
 from ..job.end_messages import cancel_line
 from ..mpi.pmi import Exchange
 from ..net import endpoints

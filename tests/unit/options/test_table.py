@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from slurmsky.model.spec import JobSpec, StepSpec
+from slurmsky.model.spec import JobSpec
+from slurmsky.model.step_spec import StepSpec
 from slurmsky.options import filters, help, query, requests, submit, table, values  # noqa: F401
 from slurmsky.options.table import Option
 

@@ -11,8 +11,8 @@ import pytest
 from slurmsky.agent.net.event_loop import Loop
 from slurmsky.agent.process.gpu_watch import GpuWatch
 from slurmsky.agent.process.usage_series import MOST, PARTS, UsageSeries, merge, merge_into
-from slurmsky.model.codec import step_to_message
 from slurmsky.model.job import Step, Usage
+from slurmsky.model.step_codec import step_to_message
 
 MIB = 1 << 20
 
