@@ -245,3 +245,19 @@ def test_connections_are_used_again_and_proxies_are_not_asked_for_this_machine(m
         await client.close()
 
     ask(server, what)
+
+
+def test_a_request_that_waits_while_the_client_closes_is_unreachable():
+    server = SkyServer()
+    server.underway["r1"] = {}
+
+    async def what(client):
+        waiting = asyncio.ensure_future(client.result("r1", 4))
+        while "/api/get" not in server.requests:
+            await asyncio.sleep(0.01)
+        await client.close()
+        server.underway.clear()
+        with pytest.raises(Unreachable):
+            await waiting
+
+    ask(server, what)

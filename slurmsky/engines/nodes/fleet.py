@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ...site.record import KeptNodes
-from ..base import EngineError, background, spawn
+from ..base import EngineError, background, cancel_all, spawn
 from ..powered import Order
 from .provider import BringUpFailed, Passing, Provider
 
@@ -53,7 +53,7 @@ class Fleet:
         self._coming: dict[str, asyncio.Task[None]] = {}  # by order
         self._waiting: dict[str, list[Callable[[str], None]]] = {}  # by order: callbacks for delays
         self._took: dict[str, deque[float]] = {}  # seconds of past bring-ups, by partition
-        self._closed = False
+        self._leaving: set[asyncio.Task[None]] = set()
         #: called when an order has ended or failed
         self.on_over: Callable[[Order], None] = lambda order: None
 
@@ -169,8 +169,7 @@ class Fleet:
             self.forget(order, str(error))
             return
         finally:
-            if not work.done():
-                work.cancel()
+            await cancel_all([work])
         order.phase, order.up_at = "up", time.time()
         order.save()
         self._took.setdefault(order.partition, deque(maxlen=_REMEMBERED)).append(order.up_at - order.asked_at)
@@ -191,21 +190,24 @@ class Fleet:
         coming = self._coming.pop(order.name, None)
         if coming is not None:
             coming.cancel()
-        background(self._take_down(order, ""))
+        self._begin_down(order, "")
 
     def forget(self, order: Order, why: str) -> None:
         """Give up an order whose nodes are lost or never started; what remains of it is powered down."""
         order.phase = "leaving"
         order.save()
-        background(self._take_down(order, why))
+        self._begin_down(order, why)
+
+    def _begin_down(self, order: Order, why: str) -> None:
+        task = background(self._take_down(order, why))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
 
     async def _take_down(self, order: Order, why: str) -> None:
         if why:
             # Lost nodes may be ordered again at once, under another order.
             self._release(order, "off" if order.up_at else "failed", why)
         for attempt in range(1 << 30):
-            if self._closed:
-                return  # the next controller resumes it
             try:
                 if not order.existing:
                     await self.provider.down(order)
@@ -253,7 +255,7 @@ class Fleet:
             if order.phase == "leaving":
                 self._adopt_leaving(order)
             order.phase = "leaving"  # or the site file no longer lists such nodes
-            background(self._take_down(order, ""))
+            self._begin_down(order, "")
 
     def _adopt_leaving(self, order: Order) -> None:
         for node in order.nodes:
@@ -265,8 +267,9 @@ class Fleet:
         data = {name: list(took) for name, took in self._took.items()}
         (self.folder / "history.json").write_text(json.dumps(data))
 
-    def close(self) -> None:
-        """Close; the nodes stay up."""
-        self._closed = True
-        for task in self._coming.values():
+    def close(self) -> list[asyncio.Task[None]]:
+        """Close; return the tasks that this cancels. The nodes stay, and the next controller resumes the orders."""
+        tasks = [*self._coming.values(), *self._leaving]
+        for task in tasks:
             task.cancel()
+        return tasks

@@ -432,10 +432,8 @@ class NodesEngine(LocalEngine):
     async def close(self) -> None:
         """Close the connections; nodes and jobs keep running."""
         self._closing = True
-        self.fleet.close()
-        if self._pinging is not None:
-            self._pinging.cancel()
-        tasks = [*self._reconnecting.running(), *self._sockets.close(), *self._starting.values()]
+        tasks = [*self.fleet.close(), *self._reconnecting.running(), *self._sockets.close(), *self._starting.values()]
+        tasks += [self._pinging] if self._pinging is not None else []
         for link in list(self._links.values()):
             link.close()
         self._files.close()

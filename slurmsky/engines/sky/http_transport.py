@@ -120,7 +120,7 @@ class Transport:
             try:
                 response = await asyncio.wait_for(client.send(request, stream=True), CONNECT_S + head_s)
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-                if method != "GET":
+                if method != "GET" or client.is_closed:
                     raise
                 response = await asyncio.wait_for(client.send(request, stream=True), CONNECT_S + head_s)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
