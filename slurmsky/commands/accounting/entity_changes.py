@@ -294,13 +294,15 @@ def _modify_users(change: ChangeRequest) -> None:
 def _delete_users(change: ChangeRequest) -> None:
     overrides = change.overrides()
     gone = [one for one in _users(change) if one.account in overrides.users.get(one.user, ())]
-    if not gone:
+    # Without conditions users who have lost their accounts are deleted, too.
+    bare = [user for user in change.names if not change.lists and overrides.users.get(user) == []]
+    if not gone and not bare:
         raise _nothing(" Nothing deleted")
     for one in gone:
         overrides.users[one.user].remove(one.account)
     pairs = {(one.account, one.user) for one in gone}
     _forget_associations(overrides, lambda one: (one.account, one.user) in pairs)
-    users = sorted({one.user for one in gone})
+    users = sorted({*bare, *(one.user for one in gone)})
     left = [user for user in users if not overrides.users[user]]
     for user in left:
         del overrides.users[user]

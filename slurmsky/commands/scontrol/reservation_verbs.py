@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from ...controller.command_context import CommandContext
 from ...controller.rules.advance_reservations import ordered
@@ -16,6 +16,7 @@ from ...model.reservation import FLAGS, Reservation
 from ...model.spec import INFINITE
 from ...report.text.sacctmgr_tables import TRES
 from ..common.caller_settings import find_group, find_user, submitter
+from .update_records import ReservationUpdate
 from .update_values import texts
 
 YEAR_S = 365 * 86400
@@ -122,7 +123,7 @@ def _unsigned(given: Given) -> _Bad:
     return _Bad(f"The +=/-= notation is not supported when updating {given.name}.")
 
 
-_RESERVATION_KEYS = KeyTable((
+RESERVATION_KEYS = KeyTable((
     *texts("reservationname 1 name"),
     Key("starttime", 1, "start", _moment("start")),
     Key("endtime", 1, "end", _moment("end")),
@@ -142,10 +143,10 @@ _RESERVATION_KEYS = KeyTable((
 ), _misformatted, _unknown, _unsigned)  # fmt: skip
 
 
-def _parse(ctx: CommandContext, words: Sequence[str]) -> dict[str, Any]:
+def _parse(ctx: CommandContext, words: Sequence[str]) -> ReservationUpdate:
     if words and fits(words[0], "reservationname", 3):
         words = words[1:]  # the words come from "create reservation ..."
-    wanted = _RESERVATION_KEYS.read(ctx, words)
+    wanted = cast(ReservationUpdate, RESERVATION_KEYS.read(ctx, words))
     asked = wanted.pop("tres", {})
     if "node" in asked:
         wanted["count"] = asked["node"]
@@ -214,7 +215,7 @@ def create(ctx: CommandContext, words: Sequence[str]) -> int:
     return 0
 
 
-def _complete(wanted: dict[str, Any]) -> None:
+def _complete(wanted: ReservationUpdate) -> None:
     """Raise _Bad for each required key that a new reservation lacks."""
     if "start" not in wanted:
         raise _Bad("A start time must be given.")
@@ -231,7 +232,7 @@ def _complete(wanted: dict[str, Any]) -> None:
         raise _Bad("Either Users/Groups and/or Accounts must be specified.")
 
 
-def _changed(ctx: CommandContext, one: Reservation, wanted: dict[str, Any]) -> tuple[Reservation, int]:
+def _changed(ctx: CommandContext, one: Reservation, wanted: ReservationUpdate) -> tuple[Reservation, int]:
     """Apply the requested changes; return the reservation and the number of nodes to choose. Raises SlurmError."""
     if "licenses" in wanted and wanted["licenses"].partition(":")[0] not in dict(ctx.queue.job_table.cluster.licenses):
         raise SlurmError(Errno.INVALID_LICENSES)
@@ -299,7 +300,7 @@ def update(ctx: CommandContext, words: Sequence[str]) -> int:
     return 0
 
 
-def _with_new_times(one: Reservation, wanted: dict[str, Any]) -> Reservation:
+def _with_new_times(one: Reservation, wanted: ReservationUpdate) -> Reservation:
     """Apply new times: a plain duration counts from the start; += and -= move the end."""
     start, end = wanted.get("start", one.start), wanted.get("end", one.end)
     if "duration" in wanted:

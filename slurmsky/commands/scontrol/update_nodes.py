@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, cast
 
 from ...controller.command_context import CommandContext
 from ...controller.slurm_errors import Errno
@@ -17,6 +17,7 @@ from ...language.syntax_errors import LanguageError
 from ...model.cluster import NodeConfig
 from ...model.states import NodeFlag, NodeState
 from ..common.caller_settings import user_name
+from .update_records import NodeUpdate
 from .update_values import Unreadable, answered, error, misplaced, not_supported, texts, unsigned, unsupported
 
 Words = Sequence[str]
@@ -30,7 +31,7 @@ _STATES = (
     ("UNKNOWN", 3), ("DOWN", 3), ("IDLE", 3), ("ALLOCATED", 3), ("ERROR", 3), ("MIXED", 3), ("FUTURE", 3),
 )  # fmt: skip
 _SHOWN = "NoResp DRAIN FAIL FUTURE RESUME POWER_DOWN POWER_UP UNDRAIN"
-_INSTANCES = ("instance_id", "instance_type")
+_INSTANCES: tuple[Literal["instance_id", "instance_type"], ...] = ("instance_id", "instance_type")
 #: keys that are applied; the other keys belong to plugins and to power saving
 _KNOWN = frozenset(("names", "weight", "comment", "extra", "reason", "state", "features", "features_act", *_INSTANCES))
 
@@ -54,7 +55,7 @@ def _state(ctx: CommandContext, given: Given) -> str:
 
 
 #: all values are texts, which the controller parses for each node
-_NODE_KEYS = KeyTable((
+NODE_KEYS = KeyTable((
     *texts("NodeAddr 5 addr  NodeHostName 5 host  NodeName 1 names  ActiveFeatures 3 features_act  CertToken 1 cert"),
     *texts("CpuBind 7 cpu_bind  Extra 1 extra  Features 1 features  AvailableFeatures 3 features  Gres 1 gres"),
     *texts("InstanceId 9 instance_id  InstanceType 9 instance_type"),
@@ -73,7 +74,7 @@ def update(ctx: CommandContext, words: Words) -> int:
 
 
 def _update(ctx: CommandContext, words: Words) -> int:
-    asked: dict[str, str] = _NODE_KEYS.read(ctx, words)
+    asked = cast(NodeUpdate, NODE_KEYS.read(ctx, words))
     refusal = _refusal(asked)
     if refusal:
         raise Unreadable(refusal)
@@ -83,7 +84,7 @@ def _update(ctx: CommandContext, words: Words) -> int:
     return 0
 
 
-def _refusal(asked: dict[str, str]) -> str:
+def _refusal(asked: NodeUpdate) -> str:
     """The error that scontrol itself prints for this request; "" for none."""
     state = asked.get("state")
     if state in ("DOWN", "DRAIN", "FAIL") and not asked.get("reason"):
@@ -102,7 +103,7 @@ def expand(ctx: CommandContext, text: str) -> list[str] | None:
     return names if names and all(name in ctx.queue.job_table.nodes for name in names) else None
 
 
-def _change(ctx: CommandContext, asked: dict[str, str]) -> Errno | None:
+def _change(ctx: CommandContext, asked: NodeUpdate) -> Errno | None:
     job_table = ctx.queue.job_table
     names = expand(ctx, asked.get("names", ""))
     if names is None:
@@ -141,7 +142,7 @@ def _one_each(text: str, count: int) -> list[str] | None:
 
 
 def _values(
-    config: NodeConfig, asked: dict[str, str], place: int, count: int, problem: Errno | None
+    config: NodeConfig, asked: NodeUpdate, place: int, count: int, problem: Errno | None
 ) -> tuple[dict[str, Any], Errno | None]:
     """The changed fields of one node, and the error so far. Source: update_node, _valid_features_act.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from ...controller.command_context import CommandContext
 from ...controller.slurm_errors import Errno
@@ -12,6 +12,7 @@ from ...language.key_values import Given, Key, KeyTable
 from ...language.syntax_errors import LanguageError
 from ...model.spec import INFINITE
 from ...model.states import JobState
+from .update_records import StepUpdate
 from .update_values import Unreadable, answered, error, not_supported, strtoll, unsupported
 
 
@@ -45,7 +46,7 @@ def _bare(word: str, rest: Iterator[str]) -> Given:
     raise Unreadable(f"Invalid input: {word}", "Request aborted")
 
 
-_STEP_KEYS: KeyTable[CommandContext] = KeyTable(
+STEP_KEYS: KeyTable[CommandContext] = KeyTable(
     (Key("StepId", 4, "", _step), Key("TimeLimit", 2, "time_limit", _time_limit)), _bare, unsupported, not_supported
 )
 
@@ -56,7 +57,7 @@ def update(ctx: CommandContext, words: Sequence[str]) -> int:
 
 
 def _update(ctx: CommandContext, words: Sequence[str]) -> int:
-    wanted = _STEP_KEYS.read(ctx, words)
+    wanted = cast(StepUpdate, STEP_KEYS.read(ctx, words))
     if "time_limit" not in wanted:
         raise Unreadable("No changes specified")
     job_id, step_id, minutes = wanted.get("job_id", 0), wanted.get("step_id", ""), wanted["time_limit"]

@@ -1,0 +1,64 @@
+"""Typed updates of nodes, steps and reservations: the fields that the words of a request set.
+
+A field that is absent stays as it is. Updates of jobs are JobUpdate; those of partitions set fields of PartitionConfig.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class NodeUpdate(TypedDict, total=False):
+    """Texts as typed, which the controller parses for each node; by the names of Slurm's update_node_msg_t."""
+
+    addr: str
+    cert: str
+    comment: str
+    cpu_bind: str
+    extra: str
+    features: str
+    features_act: str
+    gres: str
+    host: str
+    instance_id: str
+    instance_type: str
+    names: str
+    reason: str
+    resume_after: str
+    state: str
+    topology: str
+    weight: str
+
+
+class StepUpdate(TypedDict, total=False):
+    """Without ``step_id`` all numbered steps of the job."""
+
+    job_id: int
+    step_id: str
+    time_limit: int  # minutes
+
+
+Signed = tuple[str, tuple[str, ...]]  # "+" or "-" of += and -=, and the words of a list
+
+
+class ReservationUpdate(TypedDict, total=False):
+    """By the names of Slurm's resv_desc_msg_t; times in seconds since the epoch."""
+
+    accounts: Signed
+    burst: str
+    comment: str
+    cores: int
+    count: int  # of nodes
+    delay: tuple[str, int]  # seconds
+    duration: tuple[str, int]  # seconds, with the sign of += and -=
+    end: int
+    features: str
+    flags: Signed
+    groups: Signed
+    licenses: str
+    name: str
+    nodes: Signed
+    partition: str
+    start: int
+    tres: dict[str, int]  # counts that become ``count`` and ``cores``
+    users: Signed
