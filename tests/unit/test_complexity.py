@@ -26,7 +26,6 @@ TO_SPLIT = {
     "agent/cloud/head_node.py",
     "agent/core/agent.py",
     "engines/nodes/nodes_engine.py",
-    "engines/sky/sky_engine.py",
 }
 
 

@@ -3,69 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from ... import paths
 from ...model.allocation import Launch
 from ...model.job import Job, Node
 from ...model.spec import JobSpec
-from ...model.states import JobFlag, JobState
 from ...protocol.messages import (
-    Ended,
-    EngineState,
     Event,
-    JobEvent,
-    JobReachable,
-    JobRequest,
     LimitJob,
-    ManagedJobNamed,
     Missing,
     ResumeJob,
     SignalJob,
-    Started,
     SuspendJob,
-    TerminateJob,
 )
-from ...site import Site
 from ...translate.credentials import redacted
 from ...translate.notes import NODE_CONFIG, Refused
 from ...translate.sky_components import plan_all
 from ...translate.task import SkyTask, plan
-from ..base import EngineError, OnEvent, Unable, background, cancel_all
-from ..cloud import CloudAccount, PriceQuestion
-from ..offers import Inventory
-from . import array_packs, error_file, feasibility, head_connection, inbox, intervals, prices, reached, shipment
-from .account import SkyAccount
-from .api_client import Client
+from ..base import EngineError, Unable, cancel_all
+from ..cloud import PriceQuestion
+from . import array_packs, error_file, feasibility, prices
 from .api_errors import Rejected, SkyError
 from .api_server import enabled_infra
-from .batch_launch import BatchLaunch
 from .batching import Batcher
-from .ended import EndedRuns
-from .head_session import HeadNodeSession
-from .job_watch import JobWatch, Member, Record
-from .launch_backends import Clusters, LaunchBackend, ManagedJobBackend
-from .launcher import Launcher, NotLaunched
-from .log_followers import Followers
+from .job_watch import JobWatch, Member
 from .preparation import prepare, prepare_batch, task_of
-from .state_poller import TERMINAL, StatePoller, StatusAnswer
+from .runs import SkyRuns
 from .user_config import ConfigError
 
-log = logging.getLogger("slurmsky.sky")
-
-
-#: Slurm's reason for an unavailable service; programs recognise it by the comma and the text after it
-_NOT_AVAILABLE = "ReqNodeNotAvail"
 #: seconds that a command waits for the server's health
 _PROBE_S = 2.0
 
 
-class SkyEngine:
+class SkyEngine(SkyRuns):
     """Implements engines.base.Engine on an API server.
 
     ``home``: the state folder, of which the engine uses ``sky/``.
@@ -73,37 +45,6 @@ class SkyEngine:
 
     name = "sky"
     places = False
-
-    def __init__(
-        self,
-        home: Path,
-        on_event: OnEvent,
-        site: Site,
-        client: Client,
-        inventory: Callable[[], Inventory] = Inventory,
-    ) -> None:
-        self.folder = home / "sky"
-        self.socket = home / paths.SOCKET_NAME
-        self.site = site
-        self.client = client
-        self._on_event = on_event
-        #: the infras' nodes as sinfo lists them, while the inventory is recent enough for decisions
-        self.inventory = inventory
-        self.account: CloudAccount = SkyAccount(client)
-        self._managed_jobs, self._clusters = ManagedJobBackend(client), Clusters(client)
-        self._batches = BatchLaunch(client, self._managed_jobs)
-        self._watches: dict[int, JobWatch] = {}
-        self._head_sessions: dict[Path, HeadNodeSession] = {}  # by the run's folder
-        self._arrays: dict[int, Batcher[Launch]] = {}  # elements that start together, by array
-        self._starting: dict[int, asyncio.Future[None]] = {}  # jobs whose shipment is being prepared
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._launcher = Launcher(self._backend)
-        self._ended = EndedRuns(self.folder / "ended", self._launcher.cancel)
-        self._states = StatePoller(
-            client, site.sky.queue_poll_s, lambda: [*self._watches.values(), *self._ended], self._backend,
-            self._status_reported, self._server_unavailable, self._status_after_end, self._ended.gone,
-        )  # fmt: skip
-        self._followers = Followers(self._backend, self._states)
 
     # --- requests of the controller
 
@@ -220,29 +161,6 @@ class SkyEngine:
     async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
         await self._command(job_id, LimitJob(job_id=job_id, end_time=end_time, step=step_id))
 
-    async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
-        """End the job: through its own node where reachable, which is fast and graceful; else through SkyPilot."""
-        watch = await self._packed(job_id)
-        member = watch.record.member(job_id)
-        member.cancel = state
-        watch.save()
-        if watch.record.control:
-            request = TerminateJob(job_id=job_id, state=state, signal=signal, kill_wait_s=kill_wait_s)
-            try:
-                await self._command(job_id, request)
-                return
-            except EngineError as error:
-                log.info("job %d: %s", job_id, error)
-        if watch.record.unwanted:
-            if watch.record.managed_job_id or watch.record.request_id:
-                await self._launcher.cancel(watch)
-            elif watch.record.phase == "new":
-                watch.record.phase = "over"
-        if not member.started:
-            self._end(watch, Ended(job_id=job_id, state=state, reason="None", time=time.time()))
-        elif not watch.record.unwanted:
-            raise EngineError(f"the nodes of job {job_id} cannot be reached, and other elements run on them")
-
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
         """Raise Unable for a job that no SkyPilot node can run."""
         try:
@@ -331,12 +249,12 @@ class SkyEngine:
     def agent_address(self, job_id: int) -> str | None:
         """A local socket that forwards to the job's first node, once the node has reported its address."""
         watch = self._watches.get(job_id)
-        session = self._head_sessions.get(watch.folder) if watch is not None else None
+        session = self._sessions.known(watch.folder) if watch is not None else None
         return session.address if session is not None else None
 
     def out_of_reach(self, job_id: int) -> str:
         watch = self._watches.get(job_id)
-        session = self._head_sessions.get(watch.folder) if watch is not None else None
+        session = self._sessions.known(watch.folder) if watch is not None else None
         if session is None or not session.problem:
             return ""
         return f"the nodes of job {job_id} cannot be reached from this machine ({session.problem}): only scancel works"
@@ -396,314 +314,8 @@ class SkyEngine:
         """Close the engine; jobs keep running."""
         await self._states.close()
         for watch in self._watches.values():
-            self._leave(watch)
+            self._sessions.leave(watch)
         await cancel_all(self._tasks)
         for watch in self._watches.values():
             watch.close()
         await self.client.close()
-
-    # --- events to the controller
-
-    def _tell(self, event: JobEvent) -> None:
-        job_id = event.job_id
-        watch = self._watches[job_id]
-        member = watch.record.member(job_id)
-        if member.ended:
-            return
-        if isinstance(event, Ended):
-            self._spawn(self._judge_end(watch, event))
-            return
-        if isinstance(event, Started):
-            self._open_head_session(watch)
-            if not watch.record.slots_taken:
-                watch.record.slots_taken = True
-                waits = EngineState(reason="JobArrayTaskLimit", comment=watch.record.said)
-                self._state(watch.record, waits)
-            if member.cancel:
-                self._spawn(self.terminate(job_id, member.cancel, 15, 30))
-        # The restart count is ours: SkyPilot cannot update the shipment at a remote server after a restart.
-        self._on_event(event.but(run=watch.record.restart, node=""))
-
-    def _open_head_session(self, watch: JobWatch) -> None:
-        record = watch.record
-
-        def here() -> None:
-            for job_id in record.open:
-                self._on_event(JobReachable(job_id=job_id, run=record.restart))
-
-        if record.control:
-            self._head_session(watch).open(record.control, record.name if record.cluster else "", here)
-
-    def _head_session(self, watch: JobWatch) -> HeadNodeSession:
-        """The session with the first node of a job's run."""
-        session = self._head_sessions.get(watch.folder)
-        if session is None:
-            sky, on_attempt = self.site.sky, functools.partial(reached.note, self.folder, watch.record.kind)
-            session = HeadNodeSession(watch.folder, self.socket, sky.reach, on_attempt, sky.credentials)
-            self._head_sessions[watch.folder] = session
-        return session
-
-    def _leave(self, watch: JobWatch) -> None:
-        session = self._head_sessions.pop(watch.folder, None)
-        if session is not None:
-            session.close()
-
-    def _take_requests(self, watch: JobWatch) -> None:
-        """Run the requests in the job's log, one after the other."""
-
-        def post(request: bytes, key: str) -> None:
-            watch.mail = background(self._deliver(watch, request, key, watch.mail))
-
-        watch.post = post
-        watch.recovered = lambda: self._recovered(watch)
-
-    async def _deliver(self, watch: JobWatch, request: bytes, key: str, earlier: asyncio.Task[None] | None) -> None:
-        if earlier is not None:
-            await earlier
-        code, said = await inbox.deliver(self.socket, request)
-        if code:
-            watch.output_sync.say(f"what the job asked for was refused: {said}")
-        watch.record.delivered.append(key)
-        watch.save()
-
-    def _state(self, record: Record, state: EngineState) -> None:
-        """Report a state for all members that have not started."""
-        for job_id in record.open:
-            if not record.member(job_id).started:
-                self._on_event(state.but(job_id=job_id))
-
-    def _end(self, watch: JobWatch, event: Ended) -> None:
-        """Report a member's end, once."""
-        job_id = event.job_id
-        member = watch.record.member(job_id)
-        if member.ended:
-            return
-        event = event.but(run=watch.record.restart, node="")
-        member.ended, member.end = True, event.encode()
-        try:
-            shipment.note_end(watch.folder / "ship", job_id, event.process_exit_code)
-        except OSError as error:
-            log.warning("job %d: its end is not in what a relaunch reads: %s", job_id, error)
-        watch.save()
-        if not member.started and event.state != "CANCELLED" and event.comment:
-            error_file.explain_run(watch, job_id, event.comment)
-        if not watch.record.open:
-            self._leave(watch)
-            for message in watch.output_sync.messages:
-                watch.output_sync.append(f"slurmsky: {message}\n")
-        self._on_event(event)
-
-    def _end_all(self, watch: JobWatch, state: str, exit_code: int, reason: str, comment: str = "") -> None:
-        """Report the end of all members that have not ended."""
-        for job_id in watch.record.open:
-            state_of = watch.record.member(job_id).cancel or state
-            end = Ended(job_id=job_id, state=state_of, exit_code=exit_code, reason=reason, comment=comment)
-            self._end(watch, end.but(time=time.time()))
-
-    async def _judge_end(self, watch: JobWatch, event: Ended) -> None:
-        """Process a job's end as the agent reports it.
-
-        A SIGTERM that no client requested means that SkyPilot lost or took the nodes: SkyPilot's next status shows
-        which.
-        """
-        record, job_id = watch.record, event.job_id
-        if watch.mail is not None:
-            await watch.mail  # an in-job request may explain the end
-        asked = record.member(job_id).cancel
-        if event.by_signal and not asked:
-            session = record.session
-            for _ in range(24):
-                await self._states.ask(watch)
-                if record.session != session:
-                    return  # SkyPilot has launched the run again on the same nodes, without a status
-                if record.status in ("RECOVERING", "CANCELLING") or record.status in TERMINAL:
-                    break
-                await asyncio.sleep(intervals.POLL_S)
-            if record.status == "RECOVERING":
-                return  # _status_changed has processed it
-        if event.by_signal:
-            event = event.but(state=asked or "CANCELLED")
-        self._end(watch, event)
-
-    # --- life of a job
-
-    async def _live(self, watch: JobWatch) -> None:
-        """Run the job from launch to end."""
-        record = watch.record
-        try:
-            if record.phase in ("new", "launching") and not await self._launch(watch):
-                return
-            self._states.begin()
-            if record.unwanted and not record.started:
-                await self._launcher.cancel(watch)
-            if record.started and record.open:
-                self._open_head_session(watch)
-            if not await self._followers.follow(watch):
-                await self._last_look(watch)
-            await self._launcher.release(watch)
-            if record.phase == "ending":
-                self._watch_ended(watch)
-        except EngineError as error:
-            self._end_all(watch, "FAILED", 1, "JobLaunchFailure", str(error))
-
-    def _watch_ended(self, watch: JobWatch) -> None:
-        """Watch a run that has ended in slurmsky until SkyPilot has taken its nodes down."""
-        self._ended.add(watch)
-        self._states.begin()
-
-    async def _launch(self, watch: JobWatch) -> bool:
-        """Launch the job. False: the job is already over."""
-        record = watch.record
-
-        def say(text: str, error: SkyError | None) -> None:
-            if error is None:
-                self._state(record, EngineState(reason="Resources", comment=text))
-            else:
-                self._server_unavailable(watch, error)
-
-        try:
-            launched = await self._launcher.launch(watch, say)
-        except NotLaunched as error:
-            self._end_all(watch, "FAILED", 1, error.reason, str(error))
-            await self._launcher.release(watch)
-            return False
-        if launched:
-            self._launched(record)
-        else:
-            self._end_all(watch, "CANCELLED", 0, "None")
-        return launched
-
-    def _backend(self, record: Record) -> LaunchBackend:
-        """The backend that provides a job's nodes."""
-        if record.cluster:
-            return self._clusters
-        return self._batches if record.batch_folder else self._managed_jobs
-
-    def _launched(self, record: Record) -> None:
-        """Report the job's id and name at SkyPilot."""
-        if record.cluster:
-            record.status = "RUNNING"  # no later status reports it
-            said = filter(None, (f"SkyPilot cluster {record.name}", record.note))
-            self._state(record, EngineState(state="CONFIGURING", reason="None", comment="; ".join(said)))
-            return
-        for job_id in record.open:
-            named = ManagedJobNamed(job_id=job_id, managed_job_id=record.managed_job_id, name=record.name)
-            self._on_event(named.but(note=record.note))
-
-    async def _last_look(self, watch: JobWatch) -> None:
-        """Report the end of a job that SkyPilot reports as ended although the followed log has no end.
-
-        The stored log is read first.
-        """
-        if await self._followers.fetch(watch):
-            return
-        record = watch.record
-        if watch.release():
-            await asyncio.sleep(intervals.PACE_S)  # the held ends are processed by now
-        seen = self._states.verdict(record)
-        comment = "; ".join([*watch.broken, seen.comment]).strip("; ")
-        code = int(seen.state is JobState.FAILED) if seen.exit_code is None else seen.exit_code
-        self._end_all(watch, seen.state.name, code, seen.reason, comment)
-
-    # --- states
-
-    def _status_reported(self, watch: JobWatch, answer: StatusAnswer, status_changed: bool) -> None:
-        """Process a new status of a job from SkyPilot."""
-        record = watch.record
-        if answer.status == "RECOVERING":
-            if status_changed:
-                self._lost(watch)
-            return
-        seen = answer.seen
-        if not seen.state.finished and not record.started:
-            coming = JobFlag.CONFIGURING in seen.flags or seen.state is JobState.RUNNING
-            state = "CONFIGURING" if coming else "PENDING"
-            self._state(record, EngineState(state=state, reason=seen.reason, comment=record.said))
-
-    def _status_after_end(self, watch: JobWatch, answer: StatusAnswer) -> None:
-        self._spawn(self._ended.status_changed(watch, answer))
-
-    def _server_unavailable(self, watch: JobWatch, error: SkyError) -> None:
-        """SkyPilot does not answer: report that the job waits for the server, not for nodes."""
-        desc = f"{_NOT_AVAILABLE}, {error.waits_for}"
-        waits = EngineState(reason=_NOT_AVAILABLE, comment=f"waiting for SkyPilot: {error}", desc=desc)
-        self._state(watch.record, waits)
-
-    def _lost(self, watch: JobWatch) -> None:
-        """SkyPilot lost the nodes and restarts the job: requeue it, or end it if it must not be requeued."""
-        if self._recovered(watch) and not self.client.access.local and not watch.record.cluster:
-            self._spawn(self._launch_anew(watch))
-
-    def _recovered(self, watch: JobWatch) -> bool:
-        """Handle the start of another run. False: the job must not be requeued, and has ended."""
-        if watch.record.requeue:
-            self._count_restart(watch)
-            return True
-        self._spawn(self._launcher.cancel(watch))
-        self._end_all(watch, "NODE_FAIL", 0, "NodeDown")
-        return False
-
-    async def _launch_anew(self, watch: JobWatch) -> None:
-        """Launch the job's next run as a new managed job.
-
-        The shipment at a remote server cannot be changed: only a new shipment can give the nodes the restart count and
-        the remaining elements.
-        """
-        record = watch.record
-        before = record.managed_job_id
-        # The cancelled managed job's status must not be taken for the job's end.
-        record.phase, record.status = "launching", ""
-        try:
-            await self._launcher.cancel(watch)
-        except EngineError as error:
-            log.warning("job %d: %s; it goes on as SkyPilot started it", record.job_id, error)
-            record.phase = "launched"
-            return
-        await asyncio.to_thread(shipment.ship_again, watch.folder, record)
-        record.phase, record.managed_job_id = "new", 0
-        if watch.reading is not None:
-            watch.reading.cancel()
-        watch.decoder.reconnect()
-        watch.save()
-        log.info("job %d: managed job %d lost its nodes and is launched again", record.job_id, before)
-        await self._launch(watch)
-        self._states.begin()
-
-    def _count_restart(self, watch: JobWatch) -> None:
-        """Count a restart; the new run has not started yet."""
-        record = watch.record
-        record.restart += 1
-        record.slots_taken = False
-        record.control = ""
-        self._leave(watch)
-        for job_id in record.open:
-            member = record.member(job_id)
-            member.started, member.acked = False, 0
-        watch.save()
-        shipment.prepare_restart(watch.folder / "ship", record.restart, record.open, record.rank)
-        again = EngineState(state="REQUEUED", reason="NodeDown", comment="SkyPilot lost the nodes")
-        self._state(record, again.but(restarts=record.restart))
-
-    # --- helpers
-
-    async def _packed(self, job_id: int) -> JobWatch:
-        """The job's watch, once its shipment is ready: a request that arrives earlier must not be lost."""
-        if job_id in self._starting:
-            await self._starting[job_id]
-        watch = self._watches.get(job_id)
-        if watch is None:
-            raise EngineError(f"job {job_id} is not known to the SkyPilot engine")
-        return watch
-
-    async def _command(self, job_id: int, request: JobRequest) -> None:
-        watch = await self._packed(job_id)
-        cluster = watch.record.name if watch.record.cluster else ""
-        try:
-            await self._head_session(watch).send(watch.record.control, cluster, request)
-        except head_connection.NoControl as error:
-            raise EngineError(f"the nodes of job {job_id} cannot be reached from here: {error}") from error
-
-    def _spawn(self, coroutine: Any) -> None:
-        task = background(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
