@@ -23,7 +23,6 @@ MOST_LINES = 400
 LONG = "The module exceeds 400 lines because "
 #: longer modules without a reason. Take an entry out when the module is shorter; add none.
 TO_SPLIT = {
-    "agent/cloud/head_node.py",
     "agent/core/agent.py",
     "engines/nodes/nodes_engine.py",
 }

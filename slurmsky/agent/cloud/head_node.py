@@ -6,21 +6,18 @@ import json
 import os
 import signal
 import socket
-import ssl
 import subprocess
 import threading
 import time
 from collections import deque
 from collections.abc import Container
-from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 from ... import paths
 from ...model.allocation import Launch
-from ...model.codec import job_from_dict
 from ...model.job import Job
 from ...model.job import Node as NodeRecord
-from ...model.states import JobFlag, JobState
+from ...model.states import JobState
 from ...protocol.messages import (
     Acknowledge,
     AgentRequest,
@@ -42,62 +39,23 @@ from ...protocol.messages import (
     TerminateJob,
 )
 from ..job import output_files
-from ..job.environment import VISIBLE, gpu_indices
 from ..net import endpoints
 from ..net.channel import Channel
-from ..net.event_loop import Loop
-from ..net.tls_channel import TlsChannel
+from ..net.event_loop import Loop, poke
 from . import own_view, rendezvous
 from .cloud_node import CloudNode
 from .command_relay import CommandRelay
+from .controller_connections import ControllerConnections
 from .job_log import JobLogWriter, LogTail, send_back
 from .outbox import Outbox
 from .remote_commands import RemoteCommands
 from .run_guard import RunGuard
+from .run_members import WorkerNode, assign_shares, end_event, records_of, start_afresh
 from .step_file_sync import StepFiles
 
 TAIL_S = 0.2  # interval between reads of the output files
 TAKEN_WITHIN_S = 1.0  # from the first to the last signal to a node's processes at a teardown
 MANY_FILES = 2000  # with more, a packed array's folder is scanned once, at the end
-
-
-def poke() -> None:
-    """Wake the loop of the main thread."""
-    os.kill(os.getpid(), signal.SIGCHLD)
-
-
-def agree_on_names(
-    node: CloudNode, others: dict[int, tuple[rendezvous.Line, dict[str, Any]]], mine: dict[str, Any]
-) -> list[str]:
-    """Names that every node resolves to every other node; the addresses when there are none."""
-
-    def ask(message: dict[str, Any], own: bool) -> bool:
-        for line, _ in others.values():
-            line.send(message)
-        answers = [line.receive(60).get("resolves") for line, _ in others.values()]
-        return all(answers) and own
-
-    facts = [mine, *(others[rank][1] for rank in range(1, node.count))]
-    names = [str(fact["name"]) for fact in facts]
-    if len(set(names)) == node.count and ask({"check": names}, rendezvous.resolves(names, node.addresses)):
-        return names
-    names = ["%s-%d" % (node.settings["host_prefix"], rank) for rank in range(node.count)]
-    if ask({"hosts": names}, rendezvous.add_hosts(names, node.addresses)):
-        return names
-    return node.addresses
-
-
-@dataclass
-class WorkerNode:
-    """One job of this run: the job itself, or an element of a packed array."""
-
-    launch: Launch
-    shown: Launch  # with the paths of the submit host
-    slot: int = -1  # -1: waiting for a slot
-    tails: list[LogTail] = field(default_factory=list)
-    ended: bool = False
-    failed: bool = False  # its end is held back: a teardown may have caused the failure
-    jobs: list[Job] = field(default_factory=list)  # the job's record, or the records of a het job's components
 
 
 class HeadNode:
@@ -139,7 +97,7 @@ class HeadNode:
         self.others = rendezvous.accept_all(self.listener, server, node.count - 1, node.given)
         for line, _ in self.others.values():
             line.send({"welcome": True})
-        names = agree_on_names(node, self.others, mine)
+        names = rendezvous.agree_on_names(node, self.others, mine)
         node.name = names[0]
         for line, _ in self.others.values():
             line.send({"names": names, "session": node.session, "restart": node.launch.restart_count})
@@ -169,7 +127,8 @@ class HeadNode:
                 self.log, self.new_stream, key, (first, count), self.runs, self.end, float(given["after_s"])
             )
         self._watch_others()
-        threading.Thread(target=self._accept_controllers, args=(server,), daemon=True).start()
+        takers = {"desk": self.relay.park, "client": self.relay.client, "agent": self.visitors.admit}
+        ControllerConnections(self.listener, server, self.loop, self.request, takers).begin()
         self._look()
         self.loop.run()
         return self._finish(agent)
@@ -208,27 +167,7 @@ class HeadNode:
 
     def _begin(self, member: WorkerNode) -> None:
         node, launch = self.node, member.launch
-        if launch.het:
-            launch.shares = launch.het[0].shares  # a copy of the same shares: here they must be one object
-        for share, name, fact in zip(launch.every_share, self.names, self.node_facts):
-            share.name = name
-            share.address = (
-                endpoints.UNIX + node.socket if node.count == 1 else "%s:%d" % (fact["address"], fact["port"])
-            )
-            if not share.cpu_ids:
-                share.cpu_ids = tuple(range(int(fact["cpus"])))
-            elif self.packed:
-                first = member.slot * len(share.cpu_ids)
-                share.cpu_ids = tuple(range(first, first + len(share.cpu_ids)))
-            share.cpus_on_node = max(int(fact["cpus"]), len(share.cpu_ids))
-            for kind, indices in share.gres.items():
-                # A Slurm infra allocates some of a node's devices; a slot gets its part of those.
-                devices = fact["gpus"] or list(range(len(indices) * (member.slot + 1)))
-                part = devices[member.slot * len(indices) :][: len(indices)]
-                share.gres[kind] = tuple(part) if len(part) == len(indices) else indices
-        if launch.het and not gpu_indices(launch.shares[0].gres):
-            # Nodes have the GPUs of the largest component: hide them from the leader's script, which has none.
-            launch.environment.update({name: "" for name in VISIBLE if name in launch.environment})
+        assign_shares(member, node, self.names, self.node_facts, self.packed)
         launch.spool = os.path.join(node.home, "job-%d" % launch.job_id)
         if launch.script is not None:
             launch.script = os.path.join(node.folder, "script")
@@ -406,43 +345,6 @@ class HeadNode:
             self.loop.soon(lambda: self.channel.send_json(lost.encode()))
             poke()
 
-    def _accept_controllers(self, server: ssl.SSLContext) -> None:
-        """Accept TLS connections of the real controller: at any time, any number, with requests for the agent."""
-        self.listener.settimeout(None)
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve_controller, args=(sock, server), daemon=True).start()
-
-    def _serve_controller(self, sock: Optional[socket.socket], server: ssl.SSLContext) -> None:
-        assert sock is not None
-        try:
-            sock.settimeout(10)
-            line = rendezvous.Line(server.wrap_socket(sock, server_side=True))
-            role = line.receive(10).get("role")
-            if role not in ("controller", "desk", "client", "agent"):
-                return
-            line.send({"welcome": True})
-            if role != "controller":
-                take = {"desk": self.relay.park, "client": self.relay.client, "agent": self.visitors.admit}[role]
-                tls, sock = line.sock, None
-                self.loop.soon(lambda: take(TlsChannel(self.loop, tls)))
-                poke()
-                return
-            while True:
-                message = line.receive(None)
-                request = AgentRequest.decode(message)
-                self.loop.soon(lambda request=request: self.request(request))  # type: ignore[misc]
-                poke()
-                line.send({"taken": message.get("id")})
-        except (OSError, ValueError):
-            return
-        finally:
-            if sock is not None:
-                sock.close()
-
     # --- output and end
     def _look(self) -> None:
         for member in self.members.values():
@@ -489,31 +391,3 @@ class HeadNode:
             agent.kill()
         self.node.clean()
         return self.exit_code
-
-
-def records_of(launch: Launch) -> list[Job]:
-    """The records shipped with a launch. An array element gets the first element's record, with its own ids."""
-    jobs = [job_from_dict(dict(record), part.spec) for record, part in zip(launch.record, launch.parts)]
-    if jobs and not launch.het:
-        jobs[0].job_id, jobs[0].array_task_id = launch.job_id, launch.array_task_id
-        jobs[0].restarts = launch.restart_count
-    for job in jobs:
-        job.state, job.flags, job.reason = JobState.PENDING, JobFlag.NONE, "JobArrayTaskLimit"
-        job.pending_tasks, job.steps = (), {}
-    return jobs
-
-
-def start_afresh(path: str, append: bool) -> int:
-    """Offset at which the job's own bytes begin in its output file; truncates the file unless ``append``."""
-    try:
-        if append:
-            return os.stat(path).st_size
-        os.truncate(path, 0)
-    except OSError:
-        pass  # absent, or no regular file: the agent reports that where it is an error
-    return 0
-
-
-def end_event(job_id: int, state: str, reason: str) -> Ended:
-    """The end event of a job for which no agent sends one."""
-    return Ended(job_id=job_id, time=time.time(), state=state, reason=reason, seq=1 << 30)

@@ -25,15 +25,16 @@ from typing import Optional
 from ... import paths
 from ...protocol.messages import Done, LastRecord, NodeBroken
 from ..net.channel import Channel
-from ..net.event_loop import Loop
+from ..net.event_loop import Loop, poke
 from ..net.tls_channel import TlsChannel
 from . import rendezvous
 from .cloud_node import CloudNode
 from .command_relay import CommandRelay
 from .duplicate_run_barrier import PATIENCE_S, DuplicateRunBarrier
-from .head_node import TAIL_S, HeadNode, end_event, poke
+from .head_node import TAIL_S, HeadNode
 from .job_log import JobLogWriter, send_back
 from .run_guard import LOOK_S, RunDecision, RunGuard, judge
+from .run_members import end_event
 from .step_file_sync import StepFiles
 
 

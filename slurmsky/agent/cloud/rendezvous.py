@@ -14,9 +14,12 @@ import socket
 import ssl
 import subprocess
 import time
-from typing import Any, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 from ..net import endpoints
+
+if TYPE_CHECKING:
+    from .cloud_node import CloudNode
 
 PORTS = 16
 WAIT_S = 600.0
@@ -182,3 +185,22 @@ def add_hosts(names: Sequence[str], addresses: Sequence[str]) -> bool:
     except (OSError, subprocess.SubprocessError):
         return False
     return resolves(names, addresses)
+
+
+def agree_on_names(node: CloudNode, others: dict[int, tuple[Line, dict[str, Any]]], mine: dict[str, Any]) -> list[str]:
+    """Names that every node resolves to every other node; the addresses when there are none."""
+
+    def ask(message: dict[str, Any], own: bool) -> bool:
+        for line, _ in others.values():
+            line.send(message)
+        answers = [line.receive(60).get("resolves") for line, _ in others.values()]
+        return all(answers) and own
+
+    facts = [mine, *(others[rank][1] for rank in range(1, node.count))]
+    names = [str(fact["name"]) for fact in facts]
+    if len(set(names)) == node.count and ask({"check": names}, resolves(names, node.addresses)):
+        return names
+    names = ["%s-%d" % (node.settings["host_prefix"], rank) for rank in range(node.count)]
+    if ask({"hosts": names}, add_hosts(names, node.addresses)):
+        return names
+    return node.addresses

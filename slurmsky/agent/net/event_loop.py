@@ -169,3 +169,8 @@ class Loop:
             call(*args)
         except Exception:
             cls.report()
+
+
+def poke() -> None:
+    """Wake the loop of the main thread."""
+    os.kill(os.getpid(), signal.SIGCHLD)

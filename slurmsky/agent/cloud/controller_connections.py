@@ -1,0 +1,73 @@
+"""Accepts the connections of the real controller, and of commands that it passes on, at the first node of a job."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Mapping
+from typing import Callable, Optional
+
+from ...protocol.messages import AgentRequest
+from ..net.event_loop import Loop, poke
+from ..net.tls_channel import TlsChannel
+from . import rendezvous
+
+
+class ControllerConnections:
+    """Serves each connection in a thread. ``request`` and ``takers`` (by the role in the hello) run in the loop."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        server: ssl.SSLContext,
+        loop: Loop,
+        request: Callable[[AgentRequest], None],
+        takers: Mapping[str, Callable[[TlsChannel], None]],
+    ) -> None:
+        self._listener = listener
+        self._server = server
+        self._loop = loop
+        self._request = request
+        self._takers = takers
+
+    def begin(self) -> None:
+        """Accept connections in a thread."""
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        """Accept TLS connections of the real controller: at any time, any number, with requests for the agent."""
+        self._listener.settimeout(None)
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, sock: Optional[socket.socket]) -> None:
+        assert sock is not None
+        try:
+            sock.settimeout(10)
+            line = rendezvous.Line(self._server.wrap_socket(sock, server_side=True))
+            role = str(line.receive(10).get("role"))
+            if role != "controller" and role not in self._takers:
+                return
+            line.send({"welcome": True})
+            if role != "controller":
+                take = self._takers[role]
+                tls, sock = line.sock, None
+                self._loop.soon(lambda: take(TlsChannel(self._loop, tls)))
+                poke()
+                return
+            while True:
+                message = line.receive(None)
+                request = AgentRequest.decode(message)
+                self._loop.soon(lambda request=request: self._request(request))  # type: ignore[misc]
+                poke()
+                line.send({"taken": message.get("id")})
+        except (OSError, ValueError):
+            return
+        finally:
+            if sock is not None:
+                sock.close()

@@ -1,0 +1,86 @@
+"""The jobs of a run on cloud nodes: one job, or the elements of a packed array; their records, shares and ends."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...model.allocation import Launch
+from ...model.codec import job_from_dict
+from ...model.job import Job
+from ...model.states import JobFlag, JobState
+from ...protocol.messages import Ended
+from ..job.environment import VISIBLE, gpu_indices
+from ..net import endpoints
+from .cloud_node import CloudNode
+from .job_log import LogTail
+
+
+@dataclass
+class WorkerNode:
+    """One job of this run: the job itself, or an element of a packed array."""
+
+    launch: Launch
+    shown: Launch  # with the paths of the submit host
+    slot: int = -1  # -1: waiting for a slot
+    tails: list[LogTail] = field(default_factory=list)
+    ended: bool = False
+    failed: bool = False  # its end is held back: a teardown may have caused the failure
+    jobs: list[Job] = field(default_factory=list)  # the job's record, or the records of a het job's components
+
+
+def records_of(launch: Launch) -> list[Job]:
+    """The records shipped with a launch. An array element gets the first element's record, with its own ids."""
+    jobs = [job_from_dict(dict(record), part.spec) for record, part in zip(launch.record, launch.parts)]
+    if jobs and not launch.het:
+        jobs[0].job_id, jobs[0].array_task_id = launch.job_id, launch.array_task_id
+        jobs[0].restarts = launch.restart_count
+    for job in jobs:
+        job.state, job.flags, job.reason = JobState.PENDING, JobFlag.NONE, "JobArrayTaskLimit"
+        job.pending_tasks, job.steps = (), {}
+    return jobs
+
+
+def assign_shares(
+    member: WorkerNode, node: CloudNode, names: Sequence[str], node_facts: Sequence[dict[str, Any]], packed: bool
+) -> None:
+    """Assign the nodes, and the CPUs and devices of the member's slot, to its shares."""
+    launch = member.launch
+    if launch.het:
+        launch.shares = launch.het[0].shares  # a copy of the same shares: here they must be one object
+    for share, name, fact in zip(launch.every_share, names, node_facts):
+        share.name = name
+        share.address = endpoints.UNIX + node.socket if node.count == 1 else "%s:%d" % (fact["address"], fact["port"])
+        if not share.cpu_ids:
+            share.cpu_ids = tuple(range(int(fact["cpus"])))
+        elif packed:
+            first = member.slot * len(share.cpu_ids)
+            share.cpu_ids = tuple(range(first, first + len(share.cpu_ids)))
+        share.cpus_on_node = max(int(fact["cpus"]), len(share.cpu_ids))
+        for kind, indices in share.gres.items():
+            # A Slurm infra allocates some of a node's devices; a slot gets its part of those.
+            devices = fact["gpus"] or list(range(len(indices) * (member.slot + 1)))
+            part = devices[member.slot * len(indices) :][: len(indices)]
+            share.gres[kind] = tuple(part) if len(part) == len(indices) else indices
+    if launch.het and not gpu_indices(launch.shares[0].gres):
+        # Nodes have the GPUs of the largest component: hide them from the leader's script, which has none.
+        launch.environment.update({name: "" for name in VISIBLE if name in launch.environment})
+
+
+def start_afresh(path: str, append: bool) -> int:
+    """Offset at which the job's own bytes begin in its output file; truncates the file unless ``append``."""
+    try:
+        if append:
+            return os.stat(path).st_size
+        os.truncate(path, 0)
+    except OSError:
+        pass  # absent, or no regular file: the agent reports that where it is an error
+    return 0
+
+
+def end_event(job_id: int, state: str, reason: str) -> Ended:
+    """The end event of a job for which no agent sends one."""
+    return Ended(job_id=job_id, time=time.time(), state=state, reason=reason, seq=1 << 30)
