@@ -1,0 +1,305 @@
+"""The agents of kept nodes: power, connections, events, and what the loss of a node means for its jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ... import paths
+from ...agent.job.version import VERSION
+from ...protocol.messages import (
+    Ended,
+    Event,
+    Exit,
+    Hello,
+    JobList,
+    NodeLost,
+    Ping,
+    Pong,
+    Power,
+    SpotTaken,
+)
+from ...site.record import KeptNodes
+from ..base import EngineError, OnEvent, background
+from ..local.agent_link import OUTDATED, AgentLink
+from ..local.local_engine import LocalEngine
+from ..powered import Order
+from .agent_requests import ANSWER_S, AgentRequests
+from .fleet import Fleet
+from .neighbourhoods import Neighbourhoods
+from .node_lines import ConnectionLost, NodeConnections, Streams
+from .node_setup import NodeSetup
+from .node_sockets import NodeSockets
+from .provider import Provider
+from .reconnecting import Reconnecting
+from .remote_files import RemoteFiles
+
+log = logging.getLogger("slurmsky.nodes")
+
+#: seconds of silence after which a connection to an agent counts as broken
+PING_S = 10.0
+AGAIN_S = 0.2
+#: how many times [sky] upload_mib a submit folder may hold: a kept node receives a file only once
+UPLOADS = 4
+
+
+class KeptAgents(LocalEngine):
+    """The part of the engine that is connected to agents; NodesEngine starts jobs on them.
+
+    ``reach``: auto, direct or ssh; ``idle_s``: how long a node stays up without job and controller.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        on_event: OnEvent,
+        kept: Mapping[str, KeptNodes],
+        provider: Provider,
+        prepare: Any,
+        reach: str = "auto",
+        upload_mib: int = 1024,
+        allowed: Sequence[str] = ("*",),
+    ) -> None:
+        super().__init__(home, on_event, None, {})
+        self.folder = home / "kept"
+        self.fleet = Fleet(self.folder, kept, provider, self._power, prepare)
+        self._lines = NodeConnections(provider, reach)
+        self.fleet.on_over = self._lines.leave
+
+        async def connect(node: str) -> Streams:
+            return await self._streams(node, "files")
+
+        self._files = RemoteFiles(self.folder / "jobs", home, UPLOADS * upload_mib << 20, connect)
+        self._requests = AgentRequests()
+        self._setup = NodeSetup(self._files, self._requests, self.fleet.address, allowed)
+        self._pids: dict[str, int] = {}  # of each node's agent; a new pid means that the agent was killed
+        self._early: dict[str, Event] = {}  # job lists that arrived before their connection was ready
+        self._last_message: dict[str, float] = {}  # loop time of each agent's last message
+        adapt = self._setup.request_there
+        self._sockets = NodeSockets(self.folder / "doors", home / paths.SOCKET_NAME, self._streams, adapt)
+        self._reconnecting = Reconnecting(self.fleet, provider, self.link, self._show, self.lose)
+        self._not_sent: dict[int, int] = {}  # jobs whose launch has not been sent yet, with their run
+        self._pinging: asyncio.Task[None] | None = None
+        self._near = Neighbourhoods(self.fleet, self._reach)
+
+    # --- power
+
+    def _power(self, node: str, state: str, why: str) -> None:
+        order = self.fleet.order_of(node)
+        if state in ("off", "leaving", "failed"):
+            if state == "leaving" and order is not None and order.existing:
+                self._dismiss(node)
+            self._drop(node)
+        if state == "up" and order is not None:
+            if self._near.add(order):
+                background(self._meet(order))
+            self._watch(node)
+        if state in ("off", "failed"):
+            self._near.prune()
+        self._on_event(Power(node=node, state=state, why=why))
+
+    def _show(self, node: str, state: str) -> None:
+        self._on_event(Power(node=node, state=state))
+
+    def _dismiss(self, node: str) -> None:
+        """Make the agent of a node that stays exit, so that its next order starts another."""
+        link = self._links.get(node)
+        if link is not None and link.alive:
+            link.send(Exit())
+
+    def _drop(self, node: str) -> None:
+        """Close the connection to a node that is lost or being powered down."""
+        self._reconnecting.drop(node)
+        self._sockets.drop(node)
+        link = self._links.pop(node, None)
+        if link is not None:
+            link.close()
+        self._files.drop(node)
+        self._setup.drop(node)
+        self._pids.pop(node, None)
+
+    def ready_in(self, nodes: Iterable[str]) -> float:
+        return self.fleet.ready_in(nodes)
+
+    def neighbourhood(self, node: str) -> int:
+        """A number shared by nodes that are known to reach each other; 0: the node is off."""
+        return self._near.of(node)
+
+    async def price(self, partition: str) -> float:
+        return await self.fleet.provider.price(partition)
+
+    async def _meet(self, order: Order) -> None:
+        await self._near.meet(order)
+        self._show(order.nodes[0], "met")
+
+    async def _reach(self, order: Order, other: Order) -> bool:
+        for node in order.nodes:
+            if not await self._requests.reaches(await self._linked(node), other):
+                return False
+        return True
+
+    # --- connections
+
+    def _socket(self, node: str) -> Path:
+        return self._sockets.path(node)
+
+    def _address(self, node: str) -> str:
+        return self.fleet.address(node)
+
+    async def _connect(self, node: str) -> AgentLink:
+        order = self.fleet.order_of(node)
+        if order is None:
+            raise EngineError(f"node {node} is not up")
+        link = AgentLink(node, self._event, self._lost)
+        self._early.pop(node, None)  # of a connection that broke before it was ready
+        facts = self._requests.expect(node, "facts")
+        await self._lines.protocol(order, node, lambda: link)
+        link.send(Hello(role="controller", version=VERSION))
+        try:
+            now = await asyncio.wait_for(facts, ANSWER_S)
+        except asyncio.TimeoutError:
+            link.abort()
+            raise
+        known = self._pids.get(node)
+        self._setup.facts[node], self._pids[node] = now, now.pid
+        if known is not None and known != now.pid:
+            self._restarted(node)
+        return link
+
+    def _restarted(self, node: str) -> None:
+        """A new agent serves a node: what its predecessor hosted for jobs with other heads is lost."""
+        for job_id, placed in list(self._placed.items()):
+            if node in placed.nodes[1:] and job_id not in self._not_sent:
+                self._tell(job_id, NodeLost(job_id=job_id, node=node))
+
+    async def _bring_up(self, node: str) -> AgentLink:
+        """Connect to the node's agent. Raises EngineError when it does not answer now."""
+        loop = asyncio.get_running_loop()
+        try:
+            link = await self._connect(node)
+        except (OSError, asyncio.TimeoutError) as error:
+            raise EngineError(f"the agent of node {node} does not answer: {error}") from None
+        self._links[node] = link
+        self._last_message[node] = loop.time()
+        await self._sockets.open(node)
+        await self._files.resume(node)
+        if not link.alive:
+            self._links.pop(node, None)
+            raise ConnectionLost(f"the connection to node {node} broke")
+        if link.outdated:
+            self._on_event(Power(node=node, state="outdated", why=OUTDATED))
+        early = self._early.pop(node, None)
+        if early is not None:
+            super()._event(node, early)
+        if self._pinging is None:
+            self._pinging = background(self._ping())
+        return link
+
+    async def _linked(self, node: str) -> AgentLink:
+        """Wait for the connection to a node's agent. Raises EngineError once the node is lost."""
+        while True:
+            try:
+                return await self.link(node)
+            except EngineError:
+                if not self.fleet.is_up(node):
+                    raise
+            self._watch(node)
+            await asyncio.sleep(AGAIN_S)
+
+    async def _streams(self, node: str, role: str) -> Streams:
+        order = self.fleet.order_of(node)
+        if order is None:
+            raise OSError(f"node {node} is not up")
+        try:
+            return await self._lines.streams(order, node, role)
+        except EngineError as error:
+            raise OSError(str(error)) from error
+
+    async def _ping(self) -> None:
+        """Detect agents that stop answering: a machine that is switched off closes no connection."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(PING_S)
+            for node, link in list(self._links.items()):
+                if loop.time() - self._last_message.get(node, 0.0) > 3 * PING_S:
+                    link.abort()
+                elif link.alive:
+                    link.send(Ping())
+
+    # --- events
+
+    def _event(self, node: str, event: Event) -> None:
+        self._last_message[node] = asyncio.get_running_loop().time()
+        if self._requests.take(node, event):
+            return
+        if isinstance(event, Ended) and self._files.has(event.job_id, event.run):
+            background(self._bring_back(node, event))
+        elif isinstance(event, JobList) and node not in self._links:
+            self._early[node] = event  # compared with the launches sent, which are not known yet
+        elif isinstance(event, SpotTaken):
+            self._spot_taken(node, event)
+        elif not isinstance(event, Pong):
+            super()._event(node, event)
+
+    async def _bring_back(self, node: str, event: Ended) -> None:
+        """Report a job's end once its output and files have arrived."""
+        job_id, run = event.job_id, event.run
+        said = await self._files.bring_back(job_id, run, lambda: self.fleet.is_up(node) and not self._closing)
+        if self._files.has(job_id, run) or self._closing:
+            return  # an earlier call is doing it, or the next controller will
+        if said:
+            event = event.but(comment="; ".join(filter(None, (event.comment, said))))
+        super()._event(node, event)
+
+    # --- lost nodes
+
+    def _spot_taken(self, node: str, event: SpotTaken) -> None:
+        """The cloud takes a node back: no job starts there, and those with other heads get the notice, too."""
+        self._on_event(Power(node=node, state="taken", why=event.why))
+        left = max(1, int(event.at - time.time()))
+        for job_id, placed in self._placed.items():
+            if node in placed.nodes[1:] and job_id not in self._not_sent:
+                background(self.terminate(job_id, "NODE_FAIL", signal.SIGTERM, left))
+
+    def _lost(self, node: str) -> None:
+        """A connection broke. The agent and its jobs may be well: reconnect until the node is known to be lost."""
+        known = self._links.get(node)
+        if self._closing or (known is not None and known.alive):
+            return  # this was an earlier connection
+        self._links.pop(node, None)
+        self._requests.fail(node)
+        self._files.drop(node)
+        for job_id, placed in self._placed.items():
+            if placed.nodes[0] == node and job_id not in self._not_sent:
+                placed.ready = False  # until the agent lists the job
+        if self.fleet.is_up(node):
+            self._watch(node)
+
+    def _watch(self, node: str) -> None:
+        if not self._closing:
+            self._reconnecting.begin(node)
+
+    def lose(self, order: Order, why: str) -> None:
+        """Handle the loss of an order's nodes: their jobs end or are requeued."""
+        self.fleet.forget(order, why)
+        for job_id, placed in list(self._placed.items()):
+            lost = [node for node in placed.nodes if node in order.nodes]
+            if not lost or job_id in self._not_sent:
+                continue
+            if placed.nodes[0] in order.nodes:
+                self._over(job_id, placed.nodes[0], "NODE_FAIL", "NodeDown", why)
+            else:
+                self._tell(job_id, NodeLost(job_id=job_id, node=lost[0]))
+
+    def _over(self, job_id: int, node: str, state: str, reason: str, comment: str) -> None:
+        """Report a job's end that no agent reports."""
+        placed = self._placed.get(job_id)
+        if placed is None:
+            return
+        self._files.forget(job_id, placed.run)
+        super()._event(node, Ended(job_id=job_id, run=placed.run, state=state, reason=reason, comment=comment))
