@@ -297,8 +297,9 @@ def _plane(part: Component) -> None:
     plane = size.partition(",")[0]
     if kind != "plane" or not plane.isdecimal():
         return
-    least, tasks = part.get("nodes_min"), part.get("ntasks")
-    if least and tasks and tasks // int(plane) < least and (least - 1) * int(plane) >= tasks:
+    least = part.get("nodes_min")
+    tasks = part.get("ntasks") or (least or 1) * (part.get("ntasks_per_node") or 0) or 1
+    if least and int(plane) and tasks // int(plane) < least and (least - 1) * int(plane) >= tasks:
         raise _error(part, "Too few processes for the requested {plane,node} distribution")
 
 

@@ -8,6 +8,7 @@ import re
 import select
 from pathlib import Path
 
+import pytest
 from local_engine import LocalEngine
 
 
@@ -103,3 +104,19 @@ def test_sacct_filters(engine: LocalEngine, tmp_path: Path) -> None:
     end = engine.run(f"sacct -n -X -P -o end -j {job}").stdout.split()[0]
     cut = engine.run(f"sacct -n -X -P -T -S {end} -E now+1hour -o start -j {job}").stdout.split()
     assert cut == [end] * 2
+
+
+@pytest.mark.parametrize(
+    ("request_", "variables", "lines"),
+    [
+        ("--exclusive -O", "SLURM_CPUS_ON_NODE SLURM_JOB_CPUS_PER_NODE", ["1 8"]),
+        ("-N1-4 --mem=100", "SLURM_DISTRIBUTION SLURM_NNODES", ["cyclic 4"] * 4),
+        ("-N1-2 --mem=100 -n4", "SLURM_DISTRIBUTION SLURM_NNODES", ["block 2"] * 4),
+    ],
+)
+def test_srun_with_its_own_job_gives_its_step_what_the_line_requests(
+    engine: LocalEngine, request_: str, variables: str, lines: list[str]
+) -> None:
+    shown = " ".join("$" + name for name in variables.split())
+    done = engine.run(["srun", *request_.split(), "sh", "-c", f"echo {shown}"])
+    assert (sorted(done.stdout.splitlines()), done.stderr) == (lines, "")

@@ -48,9 +48,12 @@ def serve_srun(agent: Agent, channel: Channel, request: wire.CommandRequest, pay
     # Outside a job the controller made the allocation and printed the warnings about options.
     allocated = request.env.get(ALLOCATED_VARIABLE) == "1"
     if allocated:
-        # --exclusive then requested whole nodes; the step uses them all unless it sets its number of tasks.
-        counted = step.job.ntasks is not None or step.job.cpus_per_task is not None
-        step = dataclasses.replace(step, exclusive=step.exclusive and counted)
+        # --exclusive then requested whole nodes; the step uses them all unless it sets its number of CPUs.
+        spec = step.job
+        counted = spec.ntasks is not None or spec.cpus_per_task is not None or spec.overcommit
+        if spec.nodes_min and not job.launch.het:
+            spec = dataclasses.replace(spec, nodes_min=len(job.launch.shares))  # of a range, the allocated number
+        step = dataclasses.replace(step, job=spec, exclusive=step.exclusive and counted)
     # An external launcher gets all of the allocation and shares it with other steps.
     components = tuple(
         dataclasses.replace(part, overlap=True) if part.external else part for part in (step, *parsed.components[1:])

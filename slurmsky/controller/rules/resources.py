@@ -262,14 +262,16 @@ def _in_order(demand: Demand, required: list[_Offer], others: list[_Offer], orde
     if len(required) + len(others) == 1:
         return required + others
     offers = {order[offer.use.config.name]: offer for offer in required + others}
-    gpus = sum(count for _, _, count in demand.gpus_total)
+    # GPUs per task count for the whole job too. Source: gres.c gres_job_state_validate.
+    per_task = tuple((name, kind, count * demand.ntasks) for name, kind, count in demand.gpus_task)
+    gpus_of_job = demand.gpus_total or per_task
 
     def candidate(offer: _Offer) -> Candidate:
         config = offer.use.config
         cpus = sum(map(len, offer.cores))
         if offer.max_tasks < INFINITE and not demand.exclusive:
             cpus = offer.max_tasks * demand.cpus_per_task
-        free = sum(gpus_here(offer, demand, name, kind) for name, kind, _ in demand.gpus_total)
+        free = sum(gpus_here(offer, demand, name, kind) for name, kind, _ in gpus_of_job)
         return Candidate(order[config.name], config.weight, cpus, free)
 
     found = node_order(
@@ -277,7 +279,7 @@ def _in_order(demand: Demand, required: list[_Offer], others: list[_Offer], orde
         [candidate(offer) for offer in others],
         demand.num_cpus,
         max(demand.min_nodes, len(required)),
-        gpus,
+        sum(count for _, _, count in gpus_of_job),
         demand.contiguous,
     )
     return (offers[one.position] for one in found)

@@ -264,6 +264,7 @@ def test_fewer_tasks_than_nodes() -> None:
             {},
             "error: Too few processes for the requested {plane,node} distribution",
         ),
+        (("-m", "plane=2", "-N2"), {}, "error: Too few processes for the requested {plane,node} distribution"),
         (
             ("-t", "10", "--time-min=20"),
             {},
