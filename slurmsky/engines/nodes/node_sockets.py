@@ -28,6 +28,7 @@ class NodeSockets:
         self._adapt = adapt
         self._sockets: dict[str, ProxySocket] = {}
         self._parked: dict[str, asyncio.Task[None]] = {}
+        self._back: dict[str, asyncio.Event] = {}  # set when a node is connected again
 
     def path(self, node: str) -> Path:
         """Path of the socket that forwards to a node's agent."""
@@ -40,6 +41,7 @@ class NodeSockets:
     async def open(self, node: str) -> None:
         """Connect both ways: local commands reach the node's agent, and commands inside jobs reach the controller."""
         if node in self._sockets:
+            self._back[node].set()
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -52,9 +54,10 @@ class NodeSockets:
         def adapt(request: wire.CommandRequest) -> wire.CommandRequest:
             return self._adapt(node, request)
 
+        back = self._back[node] = asyncio.Event()
         socket = self._sockets[node] = ProxySocket(self.path(node), to_agent, self._controller, adapt=adapt)
         await socket.open()
-        self._parked[node] = background(keep_parked(to_relay, self._controller))
+        self._parked[node] = background(keep_parked(to_relay, self._controller, back))
 
     def drop(self, node: str) -> None:
         """Close the sockets and connections of a node that is lost or being powered down."""

@@ -7,16 +7,20 @@ import contextlib
 from pathlib import Path
 
 from ...protocol.messages import SignOfLife
-from ..base import background
+from ..base import background, spawn
 from .head_connection import Line, NoControl, OpenLine, hang_up, send
 
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
 HERE_S = 60.0
 
 
-async def keep_parked(open_one: OpenLine, socket: Path) -> None:
-    """Until cancelled: keep one idle connection at the node's relay, and serve the connections that become active."""
+async def keep_parked(open_one: OpenLine, socket: Path, back: asyncio.Event | None = None) -> None:
+    """Until cancelled: keep one idle connection at the node's relay, and serve the connections that become active.
+
+    ``back`` is set when the node answers again: the next attempt then starts at once.
+    """
     pause = FIRST_RETRY_S
+    back = back or asyncio.Event()
     serving: set[asyncio.Task[None]] = set()
     try:
         while True:
@@ -32,8 +36,8 @@ async def keep_parked(open_one: OpenLine, socket: Path) -> None:
                 if not first:
                     raise NoControl("closed")
             except (NoControl, OSError):
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LAST_RETRY_S)
+                answers = await _set_within(back, pause)
+                pause = FIRST_RETRY_S if answers else min(pause * 2, LAST_RETRY_S)
                 continue
             task = background(_serve(first, reader, writer, socket))
             serving.add(task)
@@ -41,6 +45,16 @@ async def keep_parked(open_one: OpenLine, socket: Path) -> None:
     finally:
         for task in serving:
             task.cancel()
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait until an event is set, at most so long, and clear it; whether it was set."""
+    waiting = spawn(event.wait())
+    try:
+        return bool((await asyncio.wait({waiting}, timeout=seconds))[0])
+    finally:
+        waiting.cancel()
+        event.clear()
 
 
 async def keep_showing(open_one: OpenLine) -> None:
