@@ -17,10 +17,13 @@ _UNREAD = words(
 )
 
 
+_SUBMIT_DIR = ("$SLURM_SUBMIT_DIR", "$PBS_O_WORKDIR")
+
+
 def outside(script: Script, scope: Scope) -> tuple[int, str] | None:
     """The line and the text of the first file above the submit folder that the script reads; None for no such file.
 
-    The search ends where the script changes into a folder that is not relative.
+    The search ends where the script changes into a folder that is neither relative nor the submit folder.
     """
     depth = 0
     for command in script.commands:
@@ -29,6 +32,9 @@ def outside(script: Script, scope: Scope) -> tuple[int, str] | None:
             continue
         if found.name in ("cd", "pushd"):
             target = scope.expand(found.arguments[0]) if found.arguments else "~"
+            if target in _SUBMIT_DIR:
+                depth = 0
+                continue
             parts = posixpath.normpath(target).split("/")
             if target.startswith(("/", "~", "$", "-")) or not target:
                 return None
@@ -43,8 +49,11 @@ def outside(script: Script, scope: Scope) -> tuple[int, str] | None:
             text = scope.expand(word)
             option, sign, value = text.partition("=")
             path = value if sign and text.startswith("-") else text
-            above = posixpath.normpath(path).split("/").count("..") if path.startswith("../") else 0
-            if above > depth and not is_output_option(option if path is value else before):
+            start, _, rest = path.partition("/")
+            below = 0 if start in _SUBMIT_DIR else depth
+            relative = rest if start in (*_SUBMIT_DIR, "$PWD") else path
+            above = posixpath.normpath(relative).split("/").count("..") if f"{relative}/".startswith("../") else 0
+            if above > below and not is_output_option(option if path is value else before):
                 return word.line, path
             before = text if text.startswith("-") else ""
     return None

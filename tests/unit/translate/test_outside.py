@@ -27,6 +27,9 @@ def page(text: str, engine: str = "sky") -> Page:
         ("D=../data\npython train.py --data=$D/x", "../data/x"), ("python train.py --output_dir ../out", ""),
         ("mkdir -p ../logs\necho ../x", ""), ("source ../.env", "../.env"), ("[ -f ../x ] && true", ""),
         ("cd a/b\ncd ../..\nmake", ""), ("cd $X\npython ../x.py", ""),
+        ("H=`pwd`\ncmake -S $H/.. -B $H/build", "$PWD/.."), ("cd a\npython $PWD/../x.py", ""),
+        ("cd $SLURM_SUBMIT_DIR\npython ../x.py", "../x.py"), ("cd a\npython $SLURM_SUBMIT_DIR/../x.py",
+         "$SLURM_SUBMIT_DIR/../x.py"), ("cd a\ncd $SLURM_SUBMIT_DIR\npython a/../x.py", ""),
     ],
 )  # fmt: skip
 def test_names_above_the_submit_folder(text: str, found: str) -> None:
