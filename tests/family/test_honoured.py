@@ -120,3 +120,9 @@ def test_srun_with_its_own_job_gives_its_step_what_the_line_requests(
     shown = " ".join("$" + name for name in variables.split())
     done = engine.run(["srun", *request_.split(), "sh", "-c", f"echo {shown}"])
     assert (sorted(done.stdout.splitlines()), done.stderr) == (lines, "")
+
+
+def test_steps_of_a_job_inherit_its_tres_bind(engine: LocalEngine) -> None:
+    step = ["srun", "sh", "-c", "echo $SLURM_LOCALID $CUDA_VISIBLE_DEVICES"]
+    done = engine.run(["salloc", "-Q", "-n2", "--gres=gpu:2", "--tres-bind=gres/gpu:map:1,0", *step])
+    assert (sorted(done.stdout.splitlines()), done.stderr) == (["0 1", "1 0"], "")

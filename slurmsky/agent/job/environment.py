@@ -126,6 +126,7 @@ FROM_OPTIONS: tuple[tuple[str, Callable[[JobSpec], Optional[str]]], ...] = (
     ("SLURM_OVERCOMMIT", lambda spec: "1" if spec.overcommit else None),
     ("SLURM_PROFILE", _capital("profile")),
     ("SLURM_THREADS_PER_CORE", _threads_per_core),
+    ("SLURM_TRES_BIND", _number("tres_bind")),
     ("SLURM_TRES_PER_TASK", _number("tres_of_task")),
     ("SLURM_CONTAINER", _number("container")),
     ("SLURM_CONTAINER_ID", _number("container_id")),
