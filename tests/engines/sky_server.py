@@ -64,6 +64,7 @@ class SkyServer:
         self.report: list[dict[str, Any]] = []  # of costs, a row per cluster
         self.prices = ""  # the optimizer's text
         self.answers: dict[str, Any] = {}  # path -> result of endpoints that only tell something
+        self._open: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}  # the connections, by the task that serves them
 
     async def __aenter__(self) -> SkyServer:
         await self.listen()
@@ -77,12 +78,21 @@ class SkyServer:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        # A socket that outlives the server is reported by the garbage collector, in whichever test runs then.
+        serving = list(self._open)
+        for task in serving:
+            self._open[task].transport.abort()
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[task] = writer
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             _, target, _ = head.split("\r\n")[0].split(" ")
@@ -116,6 +126,7 @@ class SkyServer:
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass  # the client left, or the test is over
         finally:
+            del self._open[task]
             writer.close()
 
     def _answer(self, path: str, target: str, body: dict[str, Any]) -> tuple[int, str, bytes]:

@@ -394,7 +394,7 @@ def test_a_job_that_would_cost_too_much_waits(tmp_path: Path, money: str, option
 
 
 def test_explain_of_a_folder_prices_each_size_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from slurmsky.engines.sky import api_client
+    from slurmsky.engines.sky import api_access
 
     scripts = tmp_path / "scripts"
     scripts.mkdir()
@@ -403,7 +403,7 @@ def test_explain_of_a_folder_prices_each_size_once(tmp_path: Path, monkeypatch: 
 
     async def story(world: World) -> None:
         world.server.prices = PRICES
-        monkeypatch.setattr(api_client, "DEFAULT_ENDPOINT", world.server.endpoint)  # the caller's settings name none
+        monkeypatch.setattr(api_access, "DEFAULT_ENDPOINT", world.server.endpoint)  # the caller's settings name none
         said = await world.out("slurmsky", "explain", str(scripts))
         assert "2 scripts, arrays times their elements: $21.00 on demand" in said
         assert "1 script, arrays times their elements: $3.00 on demand" in said and "AWS (us-east-1)" in said
