@@ -6,6 +6,8 @@ without a group alone.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,8 @@ LONGEST = (
     *("mpi/test_mpirun.py", "accepted_inputs", "people", "unit/site/test_real_module_systems.py", "examples"),
     *("oracle-reservation", "family/test_documents.py"),
 )
-UNIT = ("unit", "property")  # their tests are too short to be given out one by one
+UNIT = ("unit/", "property/")  # their tests are too short to be given out one by one
+SLOW = 20  # a test marked slow lasts as long as so many others
 
 
 def group_of(item: pytest.Item) -> str:
@@ -31,20 +34,33 @@ def group_of(item: pytest.Item) -> str:
     shares = fixtures is not None and any(
         definitions[-1].scope == "module" for definitions in fixtures.name2fixturedefs.values()
     )
-    return str(place) if shares or place.parts[0] in UNIT else ""
+    return str(place) if shares or str(place).startswith(UNIT) else ""
+
+
+def order_of(tests: Sequence[tuple[str, bool]]) -> list[int]:
+    """The numbers of the tests in the order of their run; a test is its group and whether it is marked slow.
+
+    Most tests outside ``UNIT`` wait for processes, and those inside compute: spread evenly over the time of the others,
+    they use the cores meanwhile.
+    """
+    places = {group: (rank, 0.0) for rank, group in enumerate(LONGEST)}
+    others = sorted((test for test in tests if test[0] not in places), key=lambda test: not test[1])
+    passed, total = Counter[bool](), Counter[bool]()
+    for group, slow in others:
+        total[group.startswith(UNIT)] += SLOW if slow else 1
+    for group, slow in others:
+        computes = group.startswith(UNIT)
+        places.setdefault(group, (len(LONGEST), passed[computes] / total[computes]))
+        passed[computes] += SLOW if slow else 1
+    return sorted(range(len(tests)), key=lambda number: places[tests[number][0]])
 
 
 def arrange(items: list[pytest.Item]) -> None:
     """Mark the groups: tests with a fixture of their module, which one worker sets up; and sort by duration."""
-    ranks: dict[str, int] = {}
-    keys = []
+    tests = []
     for item in items:
         group = group_of(item)
         if group and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(group))
-        key = group or item.nodeid
-        slow = len(LONGEST) if item.get_closest_marker("slow") else len(LONGEST) + 1
-        ranks[key] = min(ranks.get(key, slow), LONGEST.index(key) if key in LONGEST else slow)
-        keys.append(key)
-    order = sorted(range(len(items)), key=lambda number: ranks[keys[number]])
-    items[:] = [items[number] for number in order]
+        tests.append((group or item.nodeid, item.get_closest_marker("slow") is not None))
+    items[:] = [items[number] for number in order_of(tests)]

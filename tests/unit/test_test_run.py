@@ -58,3 +58,14 @@ def test_a_run_names_failures_at_once_and_sets_up_a_failed_fixture_once(tmp_path
 
 def test_modules_that_start_first_exist() -> None:
     assert [name for name in run_order.LONGEST if name.endswith(".py") and not (TESTS / name).exists()] == []
+
+
+def test_tests_that_compute_are_spread_among_those_that_wait() -> None:
+    waiting = [(f"tests/cli/test_a.py::test_{number}", number == 3) for number in range(4)]
+    computing = [(f"unit/test_{number // 2}.py", False) for number in range(8)]
+    tests = [*waiting, *computing, ("oracle-fleet", True), ("oracle-fleet", False)]
+    order = [tests[number][0].rpartition("/")[2] for number in run_order.order_of(tests)]
+    assert order[:3] == ["oracle-fleet", "oracle-fleet", "test_a.py::test_3"]
+    assert [name for name in order if "_a" in name] == [f"test_a.py::test_{number}" for number in (3, 0, 1, 2)]
+    assert [name for name in order if name.endswith(".py")] == [f"test_{number // 2}.py" for number in range(8)]
+    assert order.index("test_2.py") < order.index("test_a.py::test_2")
