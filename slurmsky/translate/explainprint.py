@@ -169,7 +169,7 @@ def page_record(page: Page) -> dict[str, Any]:
         "elements": page.elements,
         "time_limit_min": page.time_limit_min,
         "remarks": list(page.remarks),
-        "settle": list(page.suggestions),
+        "suggestions": list(page.suggestions),
     }
 
 

@@ -1,4 +1,4 @@
-"""The folders of tests/unit are those of slurmsky/: a test lies beside the module that it tests."""
+"""The folders of tests/unit are those of slurmsky/: each has the path of the module that it tests."""
 
 from __future__ import annotations
 

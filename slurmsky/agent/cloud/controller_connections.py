@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import ssl
 import threading
@@ -63,7 +64,7 @@ class ControllerConnections:
             while True:
                 message = line.receive(None)
                 request = AgentRequest.decode(message)
-                self._loop.soon(lambda request=request: self._request(request))  # type: ignore[misc]
+                self._loop.soon(functools.partial(self._request, request))
                 poke()
                 line.send({"taken": message.get("id")})
         except (OSError, ValueError):

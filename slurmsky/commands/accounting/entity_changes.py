@@ -131,10 +131,10 @@ def _delete_accounts(change: ChangeRequest) -> None:
     for name in names:
         overrides.accounts.pop(name, None)
         overrides.deleted_accounts.add(name)
-        _forget_associations(overrides, lambda one, name=name: one.account == name)  # type: ignore[misc]
         for accounts in overrides.users.values():
             if name in accounts:
                 accounts.remove(name)
+    _forget_associations(overrides, lambda one: one.account in names)
     change.commit()
     if change.lists.keys() - {"description", "organization"}:
         change.lines = [" Deleting account associations...",

@@ -79,7 +79,7 @@ def look(script: str, *words: str, folder: Path) -> None:
         assert json.loads(to_json([page], False))["file"] == "job.sh"
         if page.task_yaml:
             task(page.task_yaml, folder)
-        load("\n".join(page.suggestions), "settle.toml")
+        load("\n".join(page.suggestions), "suggestions.toml")
     try:
         kept = moving.kept(data, SITE, "job.sh", *words)
     except (CommandError, Refused):
