@@ -15,7 +15,7 @@ import sys
 from typing import Callable
 
 from .. import paths
-from .core.agent import BIN_VARIABLE, Agent
+from .core.agent import Agent
 from .core.client_requests import Handler
 from .core.controller_start import ControllerStart
 from .job import output_files
@@ -51,7 +51,7 @@ _OPTIONS = (
 def main(argv: list[str]) -> int:
     """Run an agent until it is ordered to exit. Returns 0, or 1 with a line on stderr."""
     known = dict.fromkeys(_OPTIONS, "")
-    options = daemonize.options(argv, {**known, "--bin": os.environ.get(BIN_VARIABLE, "")})
+    options = daemonize.options(argv, {**known, "--bin": os.environ.get(paths.BIN, "")})
     if options is None:
         return 1
     if not options["--node"] or not options["--home"]:
@@ -94,7 +94,6 @@ def _serve(options: dict[str, str]) -> int:
     group.take_over()
     loop = Loop()
     agent = Agent(loop, options["--node"], home, address, controller, options["--bin"])
-    agent.peer_address = options["--listen"]
     if options["--cert"]:
         agent.tls_server, agent.tls_client = endpoints.tls_contexts(
             options["--cert"], options["--key"], options["--ca"]
@@ -109,7 +108,7 @@ def _serve(options: dict[str, str]) -> int:
 
         KeptNodeService(agent, float(options["--kept"]))
     agent.recover()
-    agent.listen()
+    agent.listen(options["--listen"])
     os.chdir("/")
     gc.collect()
     gc.freeze()  # collections do not write to these pages, so forked children share them for longer

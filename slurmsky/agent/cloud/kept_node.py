@@ -60,9 +60,9 @@ class KeptNodeService:
         agent.idle_s = idle_s
         self._spot = False  # a spot notice has arrived
         relay = CommandRelay(agent.loop, os.path.join(agent.home, paths.SOCKET_NAME))
-        agent.roles["desk"] = relay.park
-        agent.roles["name"] = lambda channel: channel.send_json({"name": agent.node})
-        agent.roles["files"] = FolderStore(agent.loop, agent.home).serve
+        agent.connections.roles["desk"] = relay.park
+        agent.connections.roles["name"] = lambda channel: channel.send_json({"name": agent.node})
+        agent.connections.roles["files"] = FolderStore(agent.loop, agent.home).serve
         agent.services.update({
             Ping: self._ping, CompareFolder: self._compare, StoreScript: self._store, ReachPeers: self._reach,
             AddHosts: self._add_hosts,

@@ -8,12 +8,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from typing import Any, Callable, Iterator, Optional
 
-from ... import paths
 from ...model.allocation import Launch
 from ...protocol import wire
 from ...protocol.messages import (
@@ -22,25 +20,26 @@ from ...protocol.messages import (
     Ended,
     Event,
     Exit,
-    Hello,
     JobList,
     JobRequest,
     LaunchJob,
     LaunchRefused,
     NodeFacts,
 )
+from ..job.agent_variables import AgentVariables
 from ..job.journal import JobLog, Journal, Key
 from ..job.launch_codec import LaunchReader
 from ..job.version import VERSION
 from ..net import endpoints
 from ..net.channel import Channel
-from ..net.event_loop import READ, Loop, Timer
-from ..net.spare import SpareDescriptor
-from ..process import process_tree, startup_files
+from ..net.event_loop import Loop, Timer
+from ..process import process_tree
 from ..process.orphans import Orphans, Owner
 from ..process.process_usage import Sampler
+from .agent_connections import AgentConnections
 from .controller_start import ControllerStart
 from .head_job import HeadJob
+from .node_holds import NodeHolds
 
 #: seconds that a "started" event waits, so that a short job sends its start and end in one batch
 START_TOLD_S = 0.005
@@ -51,12 +50,6 @@ LEAVE_S = 5.0
 NODE_FACTS_S = 60.0
 #: run number in the journal for a job whose head is another node
 _HOSTED = -1
-#: variables through which the commands inside a job find this agent
-AGENT_VARIABLE = paths.AGENT
-NODE_RANK = "SKYPILOT_NODE_RANK"  # SkyPilot sets it on each node
-NODE_IPS = "SKYPILOT_NODE_IPS"
-HOME_VARIABLE = paths.HOME
-BIN_VARIABLE = paths.BIN
 
 
 class Agent:
@@ -71,9 +64,7 @@ class Agent:
         self.address = address
         self.controller_address = controller
         self.bin_folder = bin_folder
-        self._bash_env: Optional[str] = None  # the file for BASH_ENV; "": there is none; None: not written yet
-        #: host:port (TLS) for agents of other machines, which cannot reach a unix socket
-        self.peer_address = ""
+        self.variables = AgentVariables(address[len(endpoints.UNIX) :], home, self.folder, bin_folder)
         #: restarts the controller; None unless the controller runs on this machine
         self.controller_start: Optional[ControllerStart] = None
         self.tls_client: Optional[Any] = None
@@ -86,14 +77,10 @@ class Agent:
         self.hosted: dict[tuple[int, str], float] = {}
         #: job id -> address of its head agent, for jobs with steps here; srun called by a task is relayed there
         self.heads: dict[int, str] = {}
-        #: connections of head agents whose jobs use this node; the agent runs while there are any
-        self._held: set[Channel] = set()
-        self._unknown: set[Channel] = set()  # accepted connections that have not sent a hello
-        self._listeners: list[socket.socket] = []
-        self._spare = SpareDescriptor("the agent of node %s" % node)
+        self.connections = AgentConnections(self)
         self._leave_by = 0.0
         self._head_due = 0.0  # monotonic: wait until then for the head agent of a job on this node to connect
-        self._holds: dict[int, dict[str, Channel]] = {}  # of jobs, by the address of the other node
+        self.holds = NodeHolds(address, self.connect)
         self.journal = Journal(os.path.join(self.folder, "journal"))
         self._launches = LaunchReader()
         self._foreign = ""  # the controller's version where it differs from this agent's
@@ -107,9 +94,7 @@ class Agent:
         self._facts_due = 0.0
         #: seconds without a job and without a controller after which the agent exits
         self.idle_s = IDLE_S
-        # The next four attributes are hooks of further services (``kept_node.Service``).
-        #: handlers of connections, by the role in the hello
-        self.roles: dict[str, Callable[[Channel], None]] = {}
+        # The next three attributes and ``connections.roles`` are hooks of further services (``KeptNodeService``).
         #: commands that this agent runs without the controller, by name; each value imports its handler
         self.commands: dict[str, Callable[[], Any]] = {}
         #: handlers of controller messages, by their op
@@ -118,65 +103,14 @@ class Agent:
         self.greetings: list[Callable[[], Event]] = []
         loop.on_orphans = self._orphans_reaped
 
-    # --- listening
-    def listen(self) -> None:
-        """Open the listening sockets. Raises OSError when another agent of this node is alive."""
-        for address in (self.address, self.peer_address):
-            if address:
-                sock = endpoints.listen(address)
-                sock.setblocking(False)
-                self._listeners.append(sock)
-                self.loop.watch(sock.fileno(), READ, lambda _events, sock=sock: self._accept(sock))  # type: ignore[misc]
+    def listen(self, peer_address: str = "") -> None:
+        """Open the listening sockets. Raises OSError when another agent of this node is alive.
+
+        ``peer_address``: host:port (TLS) for agents of other machines, which cannot reach a unix socket.
+        """
+        self.variables.host = peer_address.rpartition(":")[0]
+        self.connections.listen(self.address, peer_address)
         self.loop.after(min(5.0, self.idle_s), self._tick)
-
-    def _accept(self, listener: socket.socket) -> None:
-        for sock in endpoints.accept(listener, self._spare):
-            if sock.family == socket.AF_UNIX:
-                self._greet(Channel(self.loop, sock))
-            else:
-                from ..net.tls_channel import accept
-
-                accept(self.loop, sock, self.tls_server, self._greet)
-
-    def _greet(self, channel: Channel) -> None:
-        def first(kind: bytes, payload: bytes) -> None:
-            channel.on_frame = lambda kind, payload: None
-            self._unknown.discard(channel)
-            if kind == wire.REQUEST:
-                from .client_requests import serve
-
-                serve(self, channel, payload)
-                return
-            try:
-                hello = AgentRequest.decode(json.loads(payload)) if kind == wire.JSON else None
-            except ValueError:
-                hello = None
-            if not isinstance(hello, Hello):
-                channel.close(at_once=True)
-            elif hello.role == "controller":
-                self._controller_came(channel, hello.version)
-            elif hello.role == "holder":
-                held()
-            elif hello.role in self.roles:
-                self.roles[hello.role](channel)
-            else:
-                from ..steps.remote_host import serve_agent
-
-                serve_agent(self, channel)
-
-        def held() -> None:
-            self._held.add(channel)
-            self._head_due = 0.0
-            channel.on_close = let_go
-
-        def let_go() -> None:
-            self._held.discard(channel)
-            if self._leave_when_idle:
-                self._leave_if_idle()
-
-        self._unknown.add(channel)
-        channel.on_close = lambda: self._unknown.discard(channel)
-        channel.on_frame = first
 
     def connect(self, address: str) -> Channel:
         """Open a channel to another agent. Raises OSError."""
@@ -185,7 +119,8 @@ class Agent:
         return connect(self, address)
 
     # --- the controller
-    def _controller_came(self, channel: Channel, version: str = "") -> None:
+    def controller_connected(self, channel: Channel, version: str = "") -> None:
+        """Report this node's jobs to a new controller, and apply its requests from now on."""
         self._foreign = version if version != VERSION else ""
         if self._controller is not None:
             # A successor has connected, so the former controller is dead: apply its unread messages first.
@@ -254,7 +189,7 @@ class Agent:
                 self._ack((job_id, run), seq)
         elif isinstance(request, Exit):
             self._leave_when_idle = True
-            if request.expected and not self._held:
+            if request.expected and not self.connections.held:
                 # The controller has just launched a job whose head is another node: wait for that head to connect.
                 self._head_due = time.monotonic() + 2 * LEAVE_S
             self._leave_if_idle()
@@ -285,13 +220,13 @@ class Agent:
 
     def batch_environment(self, launch: Launch) -> dict[str, str]:
         """The environment of a batch script on this node."""
-        return self._launches.environment(launch, self.add_own_variables)
+        return self._launches.environment(launch, self.variables.add_to)
 
     def _start(self, job: HeadJob) -> None:
         if job.cause or job.ended:
             return  # cancelled between launch and start
         try:
-            self._hold(job)
+            self.holds.hold(job)
             job.start()
         except OSError as error:
             print("job %d: %s" % (job.job_id, error), file=sys.stderr, flush=True)
@@ -305,29 +240,6 @@ class Agent:
             job.ended = True
             job.emit(Ended(time=time.time(), state="FAILED", exit_code=1, reason="JobLaunchFailure"))
             self.job_ended(job)
-
-    def _hold(self, job: HeadJob) -> None:
-        """Connect to the agents of the job's other nodes for as long as the job runs.
-
-        The connection keeps those agents running. Where it closes, an agent of the same machine is dead, with all
-        processes of the job on that node, and the job ends with NODE_FAIL. The head checks this, because an absent
-        controller would later find only that agent's successor. A connection to another machine may break while its
-        node is alive; SkyPilot watches those nodes. Raises OSError where an agent of this machine does not answer.
-        """
-        addresses = {share.address for share in job.launch.every_share[1:]} - {self.address}
-        for address in sorted(addresses):
-            local = address.startswith(endpoints.UNIX)
-            try:
-                channel = self.connect(address)
-            except OSError as error:
-                if local:
-                    raise OSError(error.errno, "%s: %s" % (address, error.strerror or error)) from error
-                print("job %d: %s: %s" % (job.job_id, address, error), file=sys.stderr, flush=True)
-                continue
-            channel.send_json(Hello(role="holder").encode())
-            if local:
-                channel.on_close = job.node_lost
-            self._holds.setdefault(job.job_id, {})[address] = channel
 
     # --- events
     def changed(self, job: HeadJob, soon: bool = True) -> None:
@@ -383,17 +295,8 @@ class Agent:
 
     def job_ended(self, job: HeadJob) -> None:
         """Forget the job's processes; its events stay until they are acknowledged."""
-        for address in list(self._holds.get(job.job_id, ())):
-            self.release(job.job_id, address)
-        self._holds.pop(job.job_id, None)
+        self.holds.release_all(job.job_id)
         self.orphans.forget(job.job_id)
-
-    def release(self, job_id: int, address: str) -> None:
-        """Close the connection that keeps another node's agent running for the job."""
-        channel = self._holds.get(job_id, {}).pop(address, None)
-        if channel is not None:
-            channel.on_close = lambda: None
-            channel.close()
 
     def hosting(self, job_id: int, head: str) -> None:
         """Record that this node hosts a step of a job whose head is another node."""
@@ -433,54 +336,26 @@ class Agent:
         for job in list(self.jobs.values()):
             job.orphan_reaped()
 
-    def add_own_variables(self, env: dict[str, str]) -> None:
-        """Add the variables through which a job's commands find this agent.
-
-        The launchers' folder is prepended to PATH unless PATH contains it.
-        """
-        env[AGENT_VARIABLE] = self.address[len(endpoints.UNIX) :]
-        env[HOME_VARIABLE] = self.home
-        if NODE_RANK in env:  # a step brings the batch script's environment, but this may be another node
-            env[NODE_RANK] = self._rank_in(env)
-        if self.bin_folder:
-            env[BIN_VARIABLE] = self.bin_folder
-            path = env.get("PATH")
-            # A job without PATH (--export=NIL) gets none: `srun bash` must fail there as it does under Slurm.
-            if path is not None and self.bin_folder not in path.split(":"):
-                env["PATH"] = self.bin_folder + ":" + path
-            if path is not None:
-                if self._bash_env is None:
-                    self._bash_env = startup_files.write_bash_env(self.folder, self.bin_folder)
-                if self._bash_env:
-                    startup_files.add_bash_env(env, self._bash_env)
-
-    def _rank_in(self, env: dict[str, str]) -> str:
-        """This node's rank among the job's nodes; a kept node's own rank is that of its bring-up."""
-        addresses, host = env.get(NODE_IPS, "").split(), self.peer_address.rpartition(":")[0]
-        if addresses.count(host) == 1:
-            return str(addresses.index(host))
-        return os.environ.get(NODE_RANK, env[NODE_RANK])
-
     # --- life
     def recover(self) -> None:
         """Kill the processes that a dead agent of this node left, and journal the end of its jobs."""
         logs = self.journal.recover()
         lost = [log for log in logs if not log.ended]
         if lost:
-            from ..job.recovery import close, kill_jobs, leaders
+            from ..job.recovery import end_lost
 
-            kill_jobs({log.key[0] for log in lost}, self.address[len(endpoints.UNIX) :], leaders(lost))
-            for log in lost:
-                if log.head:
-                    close(log, self.node)
-                    log.take_unsent()  # sent with all unacknowledged events when the controller connects
-                else:
-                    self.journal.gone(log)
+            end_lost(self.journal, lost, self.node, self.address[len(endpoints.UNIX) :])
         self.remains = dict(self.journal.logs)
         try:
             self.journal.flush()
         except OSError as error:
             print("%s: %s" % (self.journal.path, error.strerror), file=sys.stderr, flush=True)
+
+    def holder_left(self) -> None:
+        """Exit if the head agent that disconnected was the last reason to run."""
+        self._head_due = 0.0
+        if self._leave_when_idle:
+            self._leave_if_idle()
 
     def _tick(self) -> None:
         self.loop.after(min(5.0 if self.jobs else 15.0, self.idle_s), self._tick)
@@ -496,16 +371,15 @@ class Agent:
 
     def _leave_if_idle(self) -> None:
         # The journal keeps events without acknowledgement; the next agent of this node sends them.
-        if self.hosted or self._held or any(not job.ended for job in self.jobs.values()):
+        if self.hosted or self.connections.held or any(not job.ended for job in self.jobs.values()):
             self._idle_since = time.monotonic()
             self._leave_by = 0.0
             return
         if self._leave_when_idle or (self._controller is None and time.monotonic() - self._idle_since > self.idle_s):
             # A head agent may have connected before the order to exit, but its hello is not read yet.
-            for listener in self._listeners:
-                self._accept(listener)
+            self.connections.accept_waiting()
             self._leave_by = self._leave_by or time.monotonic() + LEAVE_S
-            if time.monotonic() < (self._leave_by if self._unknown else self._head_due):
+            if time.monotonic() < (self._leave_by if self.connections.unknown else self._head_due):
                 self.loop.after(0.05, self._leave_if_idle)
             else:
                 self.loop.stop()

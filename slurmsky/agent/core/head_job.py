@@ -230,7 +230,7 @@ class HeadJob:
         for share in gone:
             for step in list(self.steps.values()):
                 step.leave_node(share.name)
-            self.agent.release(self.job_id, share.address)
+            self.agent.holds.release(self.job_id, share.address)
         self._wake_waiting()
 
     # --- end

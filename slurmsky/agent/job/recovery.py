@@ -6,23 +6,32 @@ import dataclasses
 import os
 import signal
 import time
-from typing import Iterable
+from typing import Iterable, Sequence
 
 from ... import paths
 from ...model.states import JobState
 from ...model.step import Step
 from ...protocol.messages import Ended, Started, StepChanged
 from ..process import process_tree
-from .journal import JobLog
+from .journal import JobLog, Journal
 
 #: seconds after a job's launch within which its batch shell is started
 _START_S = 60.0
 
 
-def close(log: JobLog, node: str) -> None:
-    """Add the events of a node failure to a job whose agent died, unless the job had ended before."""
-    if log.ended:
-        return
+def end_lost(journal: Journal, lost: Sequence[JobLog], node: str, agent_socket: str) -> None:
+    """Kill what runs of the jobs of a dead agent of this node, and journal their ends."""
+    kill_jobs({log.key[0] for log in lost}, agent_socket, leaders(lost))
+    for log in lost:
+        if log.head:
+            _close(log, node)
+            log.take_unsent()  # sent with all unacknowledged events when the controller connects
+        else:
+            journal.gone(log)
+
+
+def _close(log: JobLog, node: str) -> None:
+    """Add the events of a node failure to a job whose agent died."""
     now = time.time()
     open_steps: dict[tuple[int, str], Step] = {}  # a het step has one entry for each component
     for event in log.events():

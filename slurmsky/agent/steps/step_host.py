@@ -211,7 +211,7 @@ class StepHost:
         plan = self.plan
         env = dict(plan.environment)
         env.update(plan.task_environment[local])
-        self.agent.add_own_variables(env)
+        self.agent.variables.add_to(env)
         theirs: list[int] = []
         terminal = plan.terminal is not None and task.rank == 0
         try:

@@ -1,0 +1,100 @@
+"""Listens for the connections of an agent, and dispatches each by its first frame.
+
+A client opens with its request. A controller or an agent opens with a hello that names its role.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from functools import partial
+from typing import TYPE_CHECKING, Callable
+
+from ...protocol import wire
+from ...protocol.messages import AgentRequest, Hello
+from ..net import endpoints
+from ..net.channel import Channel
+from ..net.event_loop import READ
+from ..net.spare import SpareDescriptor
+
+if TYPE_CHECKING:
+    from .agent import Agent
+
+
+class AgentConnections:
+    """The listening sockets of an agent, and the accepted connections that keep it running."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        #: connections of head agents whose jobs use this node; the agent runs while there are any
+        self.held: set[Channel] = set()
+        #: accepted connections that have not sent a hello
+        self.unknown: set[Channel] = set()
+        #: handlers of connections, by the role in the hello
+        self.roles: dict[str, Callable[[Channel], None]] = {"holder": self._hold}
+        self._listeners: list[socket.socket] = []
+        self._spare = SpareDescriptor("the agent of node %s" % agent.node)
+
+    def listen(self, *addresses: str) -> None:
+        """Open the listening sockets. Raises OSError when another agent of this node is alive."""
+        for sock in map(endpoints.listen, filter(None, addresses)):
+            sock.setblocking(False)
+            self._listeners.append(sock)
+            self._agent.loop.watch(sock.fileno(), READ, partial(self._arrived, sock))
+
+    def _arrived(self, listener: socket.socket, _events: int) -> None:
+        self._accept(listener)
+
+    def accept_waiting(self) -> None:
+        """Accept the connections that wait at the listening sockets."""
+        for listener in self._listeners:
+            self._accept(listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        for sock in endpoints.accept(listener, self._spare):
+            if sock.family == socket.AF_UNIX:
+                self._greet(Channel(self._agent.loop, sock))
+            else:
+                from ..net.tls_channel import accept
+
+                accept(self._agent.loop, sock, self._agent.tls_server, self._greet)
+
+    def _greet(self, channel: Channel) -> None:
+        """Dispatch a new connection when its first frame arrives."""
+
+        def first(kind: bytes, payload: bytes) -> None:
+            channel.on_frame = lambda kind, payload: None
+            self.unknown.discard(channel)
+            if kind == wire.REQUEST:
+                from .client_requests import serve
+
+                serve(self._agent, channel, payload)
+                return
+            try:
+                hello = AgentRequest.decode(json.loads(payload)) if kind == wire.JSON else None
+            except ValueError:
+                hello = None
+            if not isinstance(hello, Hello):
+                channel.close(at_once=True)
+            elif hello.role == "controller":
+                self._agent.controller_connected(channel, hello.version)
+            elif hello.role in self.roles:
+                self.roles[hello.role](channel)
+            else:
+                from ..steps.remote_host import serve_agent
+
+                serve_agent(self._agent, channel)
+
+        self.unknown.add(channel)
+        channel.on_close = lambda: self.unknown.discard(channel)
+        channel.on_frame = first
+
+    def _hold(self, channel: Channel) -> None:
+        """Keep this agent running until the head agent of a job closes its connection."""
+
+        def closed() -> None:
+            self.held.discard(channel)
+            self._agent.holder_left()
+
+        self.held.add(channel)
+        channel.on_close = closed
