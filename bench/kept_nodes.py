@@ -71,6 +71,13 @@ class Cluster(Sandbox):
         self.output("sbatch", "-Q", "-W", "-o", "/dev/null", "-a", f"1-{count}", "--wrap", command)
         return time.perf_counter() - start
 
+    def release(self) -> None:
+        """Power all nodes down, and wait until SkyPilot has released them."""
+        names = self.output("sinfo", "-h", "-o", "%N").strip()
+        self.output("scontrol", "update", f"NodeName={names}", "State=POWER_DOWN_FORCE")
+        while set(self.output("sinfo", "-h", "-o", "%t").split()) != {"idle~"}:
+            time.sleep(1)
+
 
 def measure(kept: Cluster, local: Cluster, gate: Gate, args: argparse.Namespace) -> list[Row]:
     """Measure all rows, with the nodes up."""
@@ -139,16 +146,13 @@ def main() -> int:
         cold = kept.seconds("srun", f"-N{args.nodes}", "true")
         rows: list[Row] = [(f"first job on {args.nodes} cold nodes, s", cold, None)]
         if args.bare:
-            kept.output("scontrol", "update", f"NodeName=k[1-{args.nodes}]", "State=POWER_DOWN_FORCE")
+            kept.release()  # the take-down must not slow the other launch
             bare = bare_launch(args.nodes, args.cpus)
             rows += [("... sky launch of the same shape, s", bare, None), ("... times sky launch", cold / bare, 1.1)]
         if not args.cold_only:
             rows += measure(kept, local, gate, args)
     finally:
-        names = kept.output("sinfo", "-h", "-o", "%N").strip()
-        kept.output("scontrol", "update", f"NodeName={names}", "State=POWER_DOWN_FORCE")
-        while "idle~" not in kept.output("sinfo", "-h", "-o", "%t"):
-            time.sleep(1)
+        kept.release()
         for cluster in (kept, local):
             subprocess.run([BIN / "slurmsky", "stop"], env=cluster.env, check=False)
     missed = 0

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sky_controller import SITE, World, world
 from sky_server import SkyServer
 
+from slurmsky.controller.services import managed_jobs
 from slurmsky.engines.cloud import Bill
 from slurmsky.engines.foreign import site_partition
 from slurmsky.engines.sky import foreign_jobs, prices
@@ -159,6 +160,25 @@ def test_a_managed_job_of_others_from_start_to_end(tmp_path: Path) -> None:
         assert "COMPLETED" in await world.out("sacct", "-nXj", "60000001", "-o", "state")
         assert "\nCost: $0.2500\n" in await world.out("seff", "60000001")
         assert (await world.out("sbatch", "--parsable", "--hold", "--wrap", "true")).strip() == "1"
+
+    world(tmp_path, story)
+
+
+def test_reads_are_frequent_only_while_a_job_of_ours_waits_for_a_foreign_one(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        launched = world.launch("train", "RUNNING", start_at=time.time())
+        await world.managed.read()
+        assert await world.out("squeue", "-h", "-o", "%j") == "train\n"  # a command: the time of frequent reads begins
+        assert world.managed._gap() == managed_jobs.QUIET_GAP_S
+        job = (await world.out("sbatch", "--parsable", "-d", "afterok:60000001", "--wrap", "true")).strip()
+        assert world.managed._gap() == world.queue.site.sky.queue_poll_s - managed_jobs.LEAST_GAP_S
+        await world.out("scancel", job)
+        assert world.managed._gap() == managed_jobs.QUIET_GAP_S
+        launched.become("SUCCEEDED")
+        launched.record.update(end_at=time.time())
+        world.server.report = [{"name": "train-1", "total_cost": 0.25, "duration": 9, "usage_intervals": [[1, 2]]}]
+        await world.managed.read()
+        assert world.managed._gap() == managed_jobs.IDLE_GAP_S
 
     world(tmp_path, story)
 

@@ -1,9 +1,9 @@
 """Shows SkyPilot's managed jobs that others launched in the queue, and reads the cost of all managed jobs.
 
-A background task reads from SkyPilot at intervals; commands answer from the last read. It reads more often while
-commands show the queue (``wanted``), and rarely otherwise. A foreign job is a Job like any other, of the engine
-"foreign" and with its own id above those of sbatch, so that squeue, sacct, scontrol and dependencies need no special
-case for it.
+A background task reads from SkyPilot at intervals; commands answer from the last read. Each command requests a read
+(``wanted``). Between commands reads are frequent only while a job of ours waits for a result. A foreign job is a Job
+like any other, of the engine "foreign" and with its own id above those of sbatch, so that squeue, sacct, scontrol and
+dependencies need no special case for it.
 """
 
 from __future__ import annotations
@@ -37,9 +37,11 @@ FIRST_ID = 60_000_000
 _SPARE_ID = 65_000_000  # first id for jobs whose own id another server's job has taken
 
 LEAST_GAP_S = 20.0  # the least time between two reads
-IDLE_GAP_S = 600.0  # ... while no command shows the queue
-LOOKED_S = 600.0  # how long after such a command reads stay frequent
-RUNNING_BILL_S = 120.0  # how often the cost of running jobs is read
+IDLE_GAP_S = 600.0  # the most time between two reads
+LOOKED_S = 600.0  # how long after a command reads stay frequent while a job of ours waits for a result
+QUIET_GAP_S = 300.0  # the gap after a command where no job of ours does
+RUNNING_BILL_S = 120.0  # how often the cost of our running jobs is read
+FOREIGN_BILL_S = 300.0  # ... of foreign running jobs
 ENDED_BILL_S = 45.0  # ... of ended jobs that still have their cluster
 NO_BILL_S = 600.0  # a job that ended earlier than this and has no bill cost nothing
 
@@ -119,13 +121,25 @@ class ManagedJobs:
             try:
                 await asyncio.wait_for(self._asked.wait(), self._gap())
             except asyncio.TimeoutError:
-                pass  # no command showed the queue: the next read is due
+                pass  # no command was called: the next read is due
 
     def _gap(self) -> float:
-        """Seconds to wait beyond the least gap while no command shows the queue."""
-        shown_lately = time.monotonic() - self._shown_at < LOOKED_S
-        open_costs = any(not row.cost_final for row in self.rows.values())
-        return max(0.0, self.site.sky.queue_poll_s - LEAST_GAP_S) if shown_lately and open_costs else IDLE_GAP_S
+        """Seconds to wait beyond the least gap while no command is called."""
+        if time.monotonic() - self._shown_at >= LOOKED_S or all(row.cost_final for row in self.rows.values()):
+            return IDLE_GAP_S
+        return max(0.0, self.site.sky.queue_poll_s - LEAST_GAP_S) if self._awaited() else QUIET_GAP_S
+
+    def _awaited(self) -> bool:
+        """Whether a job of ours needs the next read: it runs as a managed job, waits for a foreign one or for money."""
+        if any(not row.job_id and not row.cost_final for row in self.rows.values()):
+            return True
+        if self.site.budgets and self.job_table.pending:
+            return True
+        foreign = (self.job_table.jobs.get(row.job_id) for row in self.rows.values() if not row.over)
+        return any(
+            job is not None and (JobFlag.COMPLETING in job.flags or self.job_table.has_dependents(job))
+            for job in foreign
+        )
 
     async def read(self) -> None:
         """Read the queue once, and the costs that are due. Raises EngineError, StoreError."""
@@ -281,7 +295,7 @@ class ManagedJobs:
         if row.cost_final or row.status in ("", "PENDING", "SUBMITTED"):
             return False
         since = time.monotonic() - self._billed.get(row.managed_job_id, -1e9)
-        return since >= (ENDED_BILL_S if row.over else RUNNING_BILL_S)
+        return since >= (ENDED_BILL_S if row.over else FOREIGN_BILL_S if row.job_id else RUNNING_BILL_S)
 
     async def _read_costs(self) -> None:
         # One request per round: the remaining rows are due again in the next round.
