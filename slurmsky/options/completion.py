@@ -1,10 +1,12 @@
-"""Shell completion for all commands from the option table: the parts common to all shells, and bash's script.
+"""Shell completion for all commands from the option table: the words for all shells, and the scripts of bash and zsh.
 
 The script contains the words, so that a completion starts no process; only job ids, partitions and nodes are queried.
 """
 
 from __future__ import annotations
 
+import pkgutil
+import re
 from typing import Callable, Iterable, Iterator, Mapping, Sequence
 
 from .family import FAMILY
@@ -99,104 +101,6 @@ UPDATES = {
     "reservation*": "Accounts= Duration= EndTime= Flags= NodeCnt= Nodes= StartTime= Users=",
 }  # fmt: skip
 
-_HEAD = """# bash completion for the Slurm commands of slurmsky; made by: slurmsky completion bash
-# Use it:  source <(slurmsky completion bash)
-
-_slurmsky_words() { # text, words: those that go on from the text
-    COMPREPLY=($(compgen -W "$2" -- "$1"))
-}
-
-_slurmsky_list() { # text, words: the same behind the last comma
-    local before=${1%"${1##*,}"}
-    COMPREPLY=($(compgen -P "$before" -W "$2" -- "${1##*,}"))
-}
-
-_slurmsky_value() { # text, kind
-    case $2 in
-    partitions) _slurmsky_list "$1" "$(sinfo -h -o %R 2>/dev/null)" ;;
-    nodes) _slurmsky_list "$1" "$(sinfo -h -N -o %N 2>/dev/null | sort -u)" ;;
-    jobs) _slurmsky_list "$1" "$(squeue -h -o %i --me 2>/dev/null | sed 's/_\\[.*//')" ;;
-    qos) _slurmsky_list "$1" "$(sacctmgr -nP show qos format=name 2>/dev/null)" ;;
-    accounts) _slurmsky_list "$1" "$(sacctmgr -nP show account format=account 2>/dev/null)" ;;
-    features) _slurmsky_words "$1" "$(sinfo -h -o %f 2>/dev/null | tr ',' ' ' | sed 's/(null)//')" ;;
-    reservations)
-        _slurmsky_list "$1" "$(scontrol -o show reservation 2>/dev/null |
-            sed -n 's/^ReservationName=\\([^ ]*\\).*/\\1/p')"
-        ;;
-    fields) _slurmsky_list "$1" "$($command "$3" 2>/dev/null)" ;;
-    users) COMPREPLY=($(compgen -u -- "$1")) ;;
-    files) COMPREPLY=($(compgen -f -- "$1")) && compopt -o filenames 2>/dev/null ;;
-    folders) COMPREPLY=($(compgen -d -- "$1")) && compopt -o filenames 2>/dev/null ;;
-    commands) COMPREPLY=($(compgen -c -- "$1")) ;;
-    dependencies)
-        if [[ $1 == *:* ]]; then
-            COMPREPLY=($(compgen -W "$(squeue -h -o %i --me 2>/dev/null)" -- "${1##*:}"))
-        else
-            _slurmsky_words "$1" "after: afterany: afterburstbuffer: aftercorr: afternotok: afterok: singleton"
-            compopt -o nospace 2>/dev/null
-        fi
-        ;;
-    =*) _slurmsky_list "$1" "${2#=}" ;;
-    esac
-}
-
-_slurmsky() {
-    local command=${1##*/} word=$2 before=$3 options= kinds= operand= verbs= behind= helps=--helpformat option kind
-    COMPREPLY=()
-"""
-_TAIL = """    # --name=value: readline breaks the word at "="; take it together again.
-    if [[ $before == "=" && $COMP_CWORD -ge 2 ]]; then
-        before=${COMP_WORDS[COMP_CWORD - 2]}
-    elif [[ $word == "=" ]]; then
-        word=
-    elif [[ $word == --*=* ]]; then
-        before=${word%%=*} word=${word#*=}
-    fi
-    for kind in $kinds; do
-        option=${kind%%@*}
-        if [[ $before == "$option" ]]; then
-            kind=${kind#*@}
-            _slurmsky_value "$word" "${kind//+/ }" "$helps"
-            return
-        fi
-    done
-    if [[ $word == -* && $options ]]; then
-        _slurmsky_words "$word" "$options"
-        [[ ${COMPREPLY[0]-} == *= ]] && compopt -o nospace 2>/dev/null
-        return
-    fi
-    [[ $command != slurmsky || $COMP_CWORD -lt 2 ]] || before=${COMP_WORDS[1]}
-    [[ $command == slurmsky && " @OF_JOBS@ " == *" $before "* ]] && operand=jobs
-    for kind in $behind; do
-        if [[ $before == "${kind%%@*}" && ( $command != slurmsky || $word == -* || ${kind#*@} != -* ) ]]; then
-            kind=${kind#*@}
-            _slurmsky_words "$word" "${kind//+/ }"
-            return
-        fi
-    done
-    if [[ $command == scontrol ]]; then
-        case $before in
-@NAMED@
-        esac
-        if [[ ${COMP_WORDS[1]} == update && $COMP_CWORD -gt 2 ]]; then
-            case ${COMP_WORDS[2]} in
-@UPDATES@
-            esac
-            compopt -o nospace 2>/dev/null
-            return
-        fi
-    fi
-    if [[ $verbs && ( $COMP_CWORD -eq 1 || ${COMP_WORDS[COMP_CWORD - 1]} == -* ) ]]; then
-        _slurmsky_words "$word" "$verbs"
-    else
-        _slurmsky_value "$word" "$operand"
-    fi
-}
-
-complete -o default -F _slurmsky @ALL@
-"""
-
-
 #: subcommands of slurmsky with their options and choices
 Own = Mapping[str, Sequence[str]]
 
@@ -216,12 +120,39 @@ def behind_of(command: str, own: Own) -> dict[str, list[str]]:
 
 def bash(own: Own) -> str:
     """The completion script for bash 4 and later."""
-    lines = [_HEAD.rstrip("\n"), *cases(own, lambda words: f"'{' '.join(words)}'")]
-    named = (f'        {words}) _slurmsky_value "$word" {kind}; return ;;' for kind, words in NAMED.items())
-    updates = (f"            {key}) _slurmsky_words \"$word\" '{words}' ;;" for key, words in UPDATES.items())
-    tail = _TAIL.replace("@NAMED@", "\n".join(named)).replace("@UPDATES@", "\n".join(updates))
-    tail = tail.replace("@ALL@", " ".join((*ALL, "slurmsky"))).replace("@OF_JOBS@", " ".join(OF_JOBS))
-    return "\n".join(lines) + "\n" + tail
+    return _filled(
+        "bash",
+        cases(own, lambda words: f"'{' '.join(words)}'"),
+        '        {words}) _slurmsky_value "$word" {kind}; return ;;',
+        "            {key}) _slurmsky_words \"$word\" '{words}' ;;",
+    )
+
+
+def zsh(own: Own) -> str:
+    """The completion script for zsh 5 and later."""
+    return _filled(
+        "zsh",
+        cases(own, lambda words: "(" + " ".join(f"'{word}'" for word in words) + ")"),
+        "        {words}) _slurmsky_value {kind}; return ;;",
+        "            {key}) compadd -S '' - {words} ;;",
+    )
+
+
+def template(shell: str) -> str:
+    """The text of ``completion.SHELL``; ``@NAMES@`` in it stand for words of the option table."""
+    # pkgutil instead of a path, because the package also runs from a .pyz
+    return (pkgutil.get_data("slurmsky.options", f"completion.{shell}") or b"").decode()
+
+
+def _filled(shell: str, lines: Iterable[str], named: str, updated: str) -> str:
+    parts = {
+        "CASES": "\n".join(lines),
+        "NAMED": "\n".join(named.format(words=words, kind=kind) for kind, words in NAMED.items()),
+        "UPDATES": "\n".join(updated.format(key=key, words=words) for key, words in UPDATES.items()),
+        "ALL": " ".join((*ALL, "slurmsky")),
+        "OF_JOBS": " ".join(OF_JOBS),
+    }
+    return re.sub(r"@([A-Z_]+)@", lambda found: parts[found[1]], template(shell))
 
 
 def cases(own: Own, written: Callable[[Iterable[str]], str]) -> Iterator[str]:

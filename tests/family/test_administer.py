@@ -73,7 +73,6 @@ SITE = Path(__file__).resolve().parent.parent / "oracle" / "site.toml"
         ("gethost n1", 1, "two arguments required for keyword:gethost\n"),
         ("getent", 0, "No steps found on this node\n"),
         ("gethost n1 n2", 0, "No steps found on this node\n"),
-        ("hash_file /no/such", 1, "Can't open `/no/such`\n"),
         ("show resources 999999", 1, "scontrol: error: JobId=999999 lookup failed: Invalid job id specified\n"),
         ("update suspendexcnodes=n1", 1, "slurm_update error: Requested operation not supported on this system\n"),
         ("update slurmctlddebug=x", 1, "invalid debug level: x\n"),
@@ -95,7 +94,6 @@ def test_words_that_answer(engine: LocalEngine) -> None:
     assert _said(engine, "errnumstr 2017") == (0, "Invalid job id specified\n", "")
     assert _said(engine, "errnumstr 2") == (0, "No such file or directory\n", "")
     assert _said(engine, "getaddrs n[1-2]") == (0, "n1: 127.0.0.1:6818\nn2: 127.0.0.1:6818\n", "")
-    assert _said(engine, "hash abc")[1] == _said(engine, "hash abc 2")[1]
     job = engine.run("sbatch --parsable -n2 --gres=gpu:h100:1 -o /dev/null --wrap 'touch up; sleep 60';"
                      " until test -e up; do sleep 0.1; done; rm up").stdout.strip()  # fmt: skip
     assert _said(engine, f"show resources {job}")[1].splitlines() == [

@@ -11,7 +11,7 @@ import pytest
 from local_engine import LocalEngine
 
 from slurmsky.commands.slurmsky import completion_command
-from slurmsky.options import completion, completion_fish, completion_zsh, manual, table
+from slurmsky.options import completion, completion_fish, manual, table
 
 MAN = Path(__file__).resolve().parents[2] / "docs" / "man"
 
@@ -104,7 +104,7 @@ def test_job_ids_are_completed(engine: LocalEngine) -> None:
         assert number in complete(engine, line), line
     program = engine.root / "offer.zsh"
     program.write_text(_OFFER)
-    (engine.root / "completion.zsh").write_text(completion_zsh.zsh(OWN))
+    (engine.root / "completion.zsh").write_text(completion.zsh(OWN))
     shells = {
         "zsh": ["-f", str(program), "completion.zsh", "slurmsky report "],
         "fish": ["--no-config", "-c", "source -; complete -C$argv[1]", "slurmsky report "],
@@ -167,7 +167,7 @@ def test_fish_completes(engine: LocalEngine, line: str, offered: str) -> None:
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
 def test_the_zsh_script_is_read_and_defines_all_commands(engine: LocalEngine, tmp_path: Path) -> None:
     script = tmp_path / "completion.zsh"
-    script.write_text(completion_zsh.zsh(OWN))
+    script.write_text(completion.zsh(OWN))
     program = f"autoload -U compinit; compinit -u -D; source {script}; print -r -- ${{(k)_comps[(R)_slurmsky]}}"
     done = engine.run(["zsh", "-f", "-c", program])
     assert (done.returncode, done.stderr) == (0, "")
@@ -206,7 +206,7 @@ _slurmsky
 @pytest.mark.parametrize(("line", "offered"), ZSH)
 def test_zsh_completes(engine: LocalEngine, tmp_path: Path, line: str, offered: list[str]) -> None:
     script, program = tmp_path / "completion.zsh", tmp_path / "offer.zsh"
-    script.write_text(completion_zsh.zsh(OWN))
+    script.write_text(completion.zsh(OWN))
     program.write_text(_OFFER)
     done = engine.run(["zsh", "-f", str(program), str(script), line])
     assert (done.returncode, done.stderr) == (0, ""), done

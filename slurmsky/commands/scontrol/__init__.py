@@ -181,8 +181,6 @@ VERBS: tuple[Verb, ...] = (
     Verb("exit", 2, 0, 0, _mode(), goes_on=True),
     Verb("getaddrs", 8, 1, 1, _words(admin_verbs.getaddrs), _NEEDS_ONE, _NEEDS_ONE),
     Verb("gethost", 7, 2, 2, _words(admin_verbs.gethost), _NEEDS_TWO, _NEEDS_TWO),
-    Verb("hash_file", 9, 1, 2, _words(admin_verbs.hash_file), _MISSING),
-    Verb("hash", 4, 1, 2, _words(admin_verbs.hash_text), _MISSING),
     Verb("help", 2, 0, 0, _usage, goes_on=True),
     Verb("hide", 2, 0, None, _mode()),
     Verb("oneliner", 1, 0, 0, _mode(), goes_on=True),

@@ -5,7 +5,6 @@ Source: src/scontrol/scontrol.c, info_job.c, api/config_info.c slurm_write_ctl_c
 
 from __future__ import annotations
 
-import asyncio
 import grp
 import logging
 import os
@@ -160,32 +159,6 @@ def gethost(ctx: CommandContext, words: Words) -> int:
             ctx.out(f"{ctx.queue.job_table.nodes[words[1]].config.address:<15} {words[1]}\n")
         ctx.out("\n")
     return 0
-
-
-async def _digest(ctx: CommandContext, data: bytes, kind: str) -> int:
-    from ...language import kangaroo
-
-    if kind in ("0", "2"):  # K12, Slurm's default
-        ctx.out(await asyncio.to_thread(lambda: kangaroo.digest(data).hex()) + "\n")
-    else:  # the other plugins are not loaded
-        ctx.out("\n")
-    return 0
-
-
-async def hash_file(ctx: CommandContext, words: Words) -> int:
-    """hash_file FILE [TYPE]: the hash of a file as Slurm computes it."""
-    try:
-        with open(os.path.join(ctx.cwd, words[0]), "rb", opener=opener) as file:
-            data = file.read()
-    except OSError:
-        ctx.err(f"Can't open `{words[0]}`")
-        return 1
-    return await _digest(ctx, data, words[1] if len(words) > 1 else "0")
-
-
-async def hash_text(ctx: CommandContext, words: Words) -> int:
-    """hash TEXT [TYPE]: the hash of a text as Slurm computes it."""
-    return await _digest(ctx, os.fsencode(words[0]), words[1] if len(words) > 1 else "0")
 
 
 def dampening(ctx: CommandContext, words: Words) -> int:

@@ -26,8 +26,8 @@ OWN_WORDS = {name: tuple(words.split()) for name, words in (
 @click.argument("shell", type=click.Choice(SHELLS))
 def command(shell: str) -> int:
     """Print the completion script of a shell, for all commands: options, values, partitions, nodes, jobs."""
-    from ...options import completion, completion_fish, completion_zsh
+    from ...options import completion, completion_fish
 
-    write = {"bash": completion.bash, "zsh": completion_zsh.zsh, "fish": completion_fish.fish}[shell]
+    write = {"bash": completion.bash, "zsh": completion.zsh, "fish": completion_fish.fish}[shell]
     click.echo(write(OWN_WORDS), nl=False)
     return 0

@@ -1,12 +1,4 @@
-"""The completion script for zsh, with the words of ``completion``."""
-
-from __future__ import annotations
-
-from typing import Iterable
-
-from .completion import ALL, NAMED, OF_JOBS, UPDATES, Own, cases
-
-_HEAD = """#compdef @ALL@
+#compdef @ALL@
 # zsh completion for the Slurm commands of slurmsky; made by: slurmsky completion zsh
 # Use it:  eval "$(slurmsky completion zsh)"    behind compinit in ~/.zshrc
 
@@ -15,13 +7,13 @@ _slurmsky_value() { # kind
     case $1 in
     partitions) found=(${(f)"$(sinfo -h -o %R 2>/dev/null)"}); _sequence compadd - $found ;;
     nodes) found=(${(fu)"$(sinfo -h -N -o %N 2>/dev/null)"}); _sequence compadd - $found ;;
-    jobs) found=(${${(f)"$(squeue -h -o %i --me 2>/dev/null)"}%%_\\[*}); _sequence compadd - $found ;;
+    jobs) found=(${${(f)"$(squeue -h -o %i --me 2>/dev/null)"}%%_\[*}); _sequence compadd - $found ;;
     qos) found=(${(f)"$(sacctmgr -nP show qos format=name 2>/dev/null)"}); _sequence compadd - $found ;;
     accounts) found=(${(f)"$(sacctmgr -nP show account format=account 2>/dev/null)"}); _sequence compadd - $found ;;
-    features) found=(${(s:,:)${(f)"$(sinfo -h -o %f 2>/dev/null)"}:#\\(null\\)}); compadd - $found ;;
+    features) found=(${(s:,:)${(f)"$(sinfo -h -o %f 2>/dev/null)"}:#\(null\)}); compadd - $found ;;
     reservations)
         found=(${(f)"$(scontrol -o show reservation 2>/dev/null |
-            sed -n 's/^ReservationName=\\([^ ]*\\).*/\\1/p')"})
+            sed -n 's/^ReservationName=\([^ ]*\).*/\1/p')"})
         _sequence compadd - $found
         ;;
     fields) found=(${=$("$command" $helps 2>/dev/null)}); _sequence compadd - $found ;;
@@ -38,15 +30,15 @@ _slurmsky_value() { # kind
             compadd -S '' - after: afterany: afterburstbuffer: aftercorr: afternotok: afterok: singleton
         fi
         ;;
-    \\=*) found=(${(s:+:)${1#=}}); _sequence compadd - $found ;;
+    \=*) found=(${(s:+:)${1#=}}); _sequence compadd - $found ;;
     esac
 }
 
 _slurmsky() {
     local command=${words[1]:t} before=${words[CURRENT-1]} operand= helps=--helpformat entry
     local -a options kinds verbs behind
-"""
-_TAIL = """    if [[ $PREFIX == --*=* ]]; then
+@CASES@
+    if [[ $PREFIX == --*=* ]]; then
         before=${PREFIX%%=*}
         compset -P '*='
     fi
@@ -88,18 +80,3 @@ _TAIL = """    if [[ $PREFIX == --*=* ]]; then
 }
 
 compdef _slurmsky @ALL@
-"""
-
-
-def zsh(own: Own) -> str:
-    """The completion script for zsh 5 and later."""
-    names = " ".join((*ALL, "slurmsky"))
-    lines = [_HEAD.rstrip("\n"), *cases(own, _array)]
-    named = (f"        {words}) _slurmsky_value {kind}; return ;;" for kind, words in NAMED.items())
-    updates = (f"            {key}) compadd -S '' - {words} ;;" for key, words in UPDATES.items())
-    tail = _TAIL.replace("@NAMED@", "\n".join(named)).replace("@UPDATES@", "\n".join(updates))
-    return ("\n".join(lines) + "\n" + tail).replace("@ALL@", names).replace("@OF_JOBS@", " ".join(OF_JOBS))
-
-
-def _array(words: Iterable[str]) -> str:
-    return "(" + " ".join(f"'{word}'" for word in words) + ")"
