@@ -1,6 +1,7 @@
 """Copies of submit folders on a kept node: filled by content, tailed while jobs write, scanned when jobs end.
 
-One connection of the controller (role "files") carries all transfers. Messages are J frames; O frames carry content.
+One connection of the controller (role "files") carries all transfers. Messages (``protocol/file_messages.py``) are J
+frames; O frames carry content.
 The node stores, for each folder, the list of entries that it has received. The controller sends the list's digest; it
 sends the list only where the digest differs, and only the content that no copy on the node has. Files that jobs changed
 on the node are not overwritten until the controller's own copy changes.
@@ -17,6 +18,26 @@ import struct
 from typing import Any, Callable, Optional
 
 from ...protocol import wire
+from ...protocol.file_messages import (
+    ChangesSent,
+    CompareListing,
+    ContentMissing,
+    FileChanged,
+    FileReport,
+    FileRequest,
+    FinishTail,
+    FolderEntry,
+    FolderFilled,
+    ListingCompared,
+    OutputOpened,
+    ReceiveContent,
+    SendChanges,
+    TailBegun,
+    TailFile,
+    TailFinished,
+    TransferProblem,
+    UpdateListing,
+)
 from ..job import output_files
 from ..net.channel import Channel
 from ..net.event_loop import Loop
@@ -24,8 +45,6 @@ from . import submit_folder
 
 LOOK_S = 0.05
 PIECE = 1 << 17
-#: an entry of a list: kind (f, d or l), mode, size, mtime in ns, sha256 or the link's target
-Entry = list[Any]
 
 
 class FolderCopy:
@@ -35,15 +54,16 @@ class FolderCopy:
         self._index = index
         self.folder = folder
         self.at = folder
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, FolderEntry] = {}
         self.digest = ""
         self.known: submit_folder.Scan = {}  # sizes and times that need not be reported
         try:
             with open(index) as file:
                 data = json.load(file)
-            self.at, self.entries, self.digest = data["at"], data["entries"], data["digest"]
+            self.at, self.digest = data["at"], data["digest"]
+            self.entries = {path: FolderEntry(*entry) for path, entry in data["entries"].items()}
             self.known = {path: (int(size), int(mtime)) for path, (size, mtime) in data["known"].items()}
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             if not submit_folder.make_folder(folder):
                 os.makedirs(fallback, exist_ok=True)
                 self.at = fallback
@@ -71,20 +91,20 @@ class FolderCopy:
             return
         if not relative.startswith("..") and stat.S_ISREG(facts.st_mode):
             self.known[relative] = (facts.st_size, facts.st_mtime_ns)
-            self.entries[relative] = ["f", stat.S_IMODE(facts.st_mode), facts.st_size, facts.st_mtime_ns, ""]
+            self.entries[relative] = FolderEntry("f", stat.S_IMODE(facts.st_mode), facts.st_size, facts.st_mtime_ns)
 
-    def holds(self, relative: str, entry: Entry) -> bool:
+    def holds(self, relative: str, entry: FolderEntry) -> bool:
         """Whether the entry's file is present and unchanged since it was received."""
         mine = self.entries.get(relative)
-        return mine is not None and mine[4] == entry[4] and _unchanged(self.path(relative), mine)
+        return mine is not None and mine.content == entry.content and _unchanged(self.path(relative), mine)
 
 
-def _unchanged(path: str, entry: Entry) -> bool:
+def _unchanged(path: str, entry: FolderEntry) -> bool:
     try:
         facts = os.lstat(path)
     except OSError:
         return False
-    return stat.S_ISREG(facts.st_mode) and (facts.st_size, facts.st_mtime_ns) == (entry[2], entry[3])
+    return stat.S_ISREG(facts.st_mode) and (facts.st_size, facts.st_mtime_ns) == (entry.size, entry.mtime_ns)
 
 
 class FolderStore:
@@ -116,7 +136,7 @@ class FolderStore:
         """The path of a file with this content in any copy; "" if there is none."""
         for copy in self._copies.values():
             for relative, entry in copy.entries.items():
-                if entry[0] == "f" and entry[4] == digest and _unchanged(copy.path(relative), entry):
+                if entry.kind == "f" and entry.content == digest and _unchanged(copy.path(relative), entry):
                     return copy.path(relative)
         return ""
 
@@ -130,7 +150,7 @@ class _Session:
         self._store, self._loop, self._channel = store, loop, channel
         self._incoming: Optional[tuple[Any, Any, list[str]]] = None  # file, digest so far, target paths
         self._wanted: dict[str, list[str]] = {}  # content to receive: digest -> entries
-        self._list: dict[str, Entry] = {}
+        self._list: dict[str, FolderEntry] = {}
         self._copy: Optional[FolderCopy] = None
         self._digest = ""
         self._tails: dict[int, _Tail] = {}
@@ -143,45 +163,48 @@ class _Session:
         if kind == wire.STDOUT:
             self._take(payload)
             return
-        message = json.loads(payload)
+        request = FileRequest.decode(json.loads(payload))
         try:
-            _OPERATIONS[message["op"]](self, message)
+            _OPERATIONS[type(request)](self, request)
         except (OSError, ValueError) as error:
-            self._channel.send_json({"ev": "problem", "about": message["op"], "text": str(error)})
+            self._report(TransferProblem(about=request.kind, text=str(error)))
+
+    def _report(self, report: FileReport) -> None:
+        self._channel.send_json(report.encode())
 
     # --- filling a copy
-    def _folder(self, message: dict[str, Any]) -> None:
+    def _compare(self, request: CompareListing) -> None:
         """Report whether a folder's list equals the controller's, by its digest."""
         output_files.note_in(self._store.note)  # files of steps are tailed as they are opened
-        copy = self._store.copy(message["path"])
-        for extra in message["folders"]:
+        copy = self._store.copy(request.path)
+        for extra in request.folders:
             submit_folder.make_folder(extra)
-        same = bool(copy.digest) and copy.digest == message["digest"]
-        self._channel.send_json({"ev": "folder", "same": same, "at": copy.at})
+        self._report(ListingCompared(same=bool(copy.digest) and copy.digest == request.digest, at=copy.at))
 
-    def _entries(self, message: dict[str, Any]) -> None:
+    def _update(self, request: UpdateListing) -> None:
         """Store the list of a folder that differs, and reply with the digests of missing content."""
-        copy = self._copy = self._store.copy(message["path"])
-        self._list, self._digest, self._wanted = message["entries"], message["digest"], {}
-        self._skip = frozenset(message["skip"])  # files that running jobs write
+        copy = self._copy = self._store.copy(request.path)
+        self._list, self._digest, self._wanted = request.entries, request.digest, {}
+        self._skip = frozenset(request.skip)  # files that running jobs write
         for relative, entry in self._list.items():
-            if entry[0] != "f" or copy.entries.get(relative, [None] * 5)[4] == entry[4]:
+            known = copy.entries.get(relative)
+            if entry.kind != "f" or (known is not None and known.content == entry.content):
                 continue  # unchanged on the controller: keep the file on this node
-            source = self._store.content(entry[4])
+            source = self._store.content(entry.content)
             if source:
                 self._place(source, relative, entry)
             else:
-                self._wanted.setdefault(entry[4], []).append(relative)
-        self._channel.send_json({"ev": "missing", "digests": list(self._wanted)})
+                self._wanted.setdefault(entry.content, []).append(relative)
+        self._report(ContentMissing(digests=tuple(self._wanted)))
         if not self._wanted:
             self._apply()
 
-    def _content(self, message: dict[str, Any]) -> None:
+    def _content(self, request: ReceiveContent) -> None:
         """Start receiving the content of one digest: O frames with a given total of bytes."""
         assert self._copy is not None
         path = os.path.join(self._store._home, ".incoming")
-        self._incoming = (open(path, "wb"), hashlib.sha256(), [message["digest"]])  # noqa: SIM115
-        self._left = int(message["size"])
+        self._incoming = (open(path, "wb"), hashlib.sha256(), [request.digest])  # noqa: SIM115
+        self._left = request.size
         if not self._left:
             self._take(b"")
 
@@ -210,7 +233,7 @@ class _Session:
         if not self._wanted:
             self._apply()
 
-    def _place(self, source: str, relative: str, entry: Entry, move: bool = False) -> None:
+    def _place(self, source: str, relative: str, entry: FolderEntry, move: bool = False) -> None:
         assert self._copy is not None
         path = self._copy.path(relative)
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -219,10 +242,10 @@ class _Session:
             shutil.move(source, partial)  # works across file systems, too
         else:
             shutil.copyfile(source, partial)
-        os.chmod(partial, entry[1])
-        os.utime(partial, ns=(entry[3], entry[3]))
+        os.chmod(partial, entry.mode)
+        os.utime(partial, ns=(entry.mtime_ns, entry.mtime_ns))
         os.replace(partial, path)
-        self._copy.known[relative] = (entry[2], entry[3])
+        self._copy.known[relative] = (entry.size, entry.mtime_ns)
 
     def _apply(self) -> None:
         """After all content has arrived: create folders and links, set modes, remove deleted entries."""
@@ -230,53 +253,51 @@ class _Session:
         assert copy is not None
         for relative, entry in self._list.items():
             path = copy.path(relative)
-            if entry[0] == "d":
+            if entry.kind == "d":
                 os.makedirs(path, exist_ok=True)
-                os.chmod(path, entry[1] | 0o700)
-            elif entry[0] == "l" and copy.entries.get(relative) != entry:
+                os.chmod(path, entry.mode | 0o700)
+            elif entry.kind == "l" and copy.entries.get(relative) != entry:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 if os.path.lexists(path) and not os.path.isdir(path):
                     os.unlink(path)
                 if not os.path.lexists(path):
-                    os.symlink(entry[4], path)
-            elif entry[0] == "f" and copy.entries.get(relative, entry) != entry and copy.holds(relative, entry):
-                os.chmod(path, entry[1])
-                os.utime(path, ns=(entry[3], entry[3]))
-                copy.known[relative] = (entry[2], entry[3])
+                    os.symlink(entry.content, path)
+            elif entry.kind == "f" and copy.entries.get(relative, entry) != entry and copy.holds(relative, entry):
+                os.chmod(path, entry.mode)
+                os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
+                copy.known[relative] = (entry.size, entry.mtime_ns)
         for relative, entry in copy.entries.items():
-            if relative not in self._list and relative not in self._skip and entry[0] != "d":
+            if relative not in self._list and relative not in self._skip and entry.kind != "d":
                 path = copy.path(relative)
-                if (entry[0] == "l" and os.path.islink(path)) or (entry[0] == "f" and _unchanged(path, entry)):
+                if (entry.kind == "l" and os.path.islink(path)) or (entry.kind == "f" and _unchanged(path, entry)):
                     os.unlink(path)
         copy.entries, copy.digest = self._list, self._digest
         copy.save()
-        self._channel.send_json({"ev": "filled", "at": copy.at})
+        self._report(FolderFilled(at=copy.at))
 
     # --- tailing files
-    def _tail(self, message: dict[str, Any]) -> None:
-        """Send a file as it grows. ``from``: the start offset; None: the present end of the file with ``append``,
-        else 0, after the file was truncated.
-        """
-        path, start = message["path"], message["from"]
+    def _tail(self, request: TailFile) -> None:
+        """Send a file as it grows; without a start offset a file is truncated first, unless it is appended to."""
+        path, start = request.path, request.from_
         if start is None:
             start = 0
             try:
-                if message["append"]:
+                if request.append:
                     start = os.stat(path).st_size
                 else:
                     os.truncate(path, 0)
             except OSError:
                 pass  # absent, or no regular file: the agent reports that where it is an error
-        self._tails[message["id"]] = _Tail(message["id"], path, start)
-        self._channel.send_json({"ev": "tailing", "id": message["id"], "from": start})
+        self._tails[request.id] = _Tail(request.id, path, start)
+        self._report(TailBegun(id=request.id, from_=start))
         self._look_soon()
 
-    def _finish(self, message: dict[str, Any]) -> None:
+    def _finish(self, request: FinishTail) -> None:
         """The job has ended: send the rest of the file, then stop tailing it."""
-        tail = self._tails.pop(message["id"], None)
+        tail = self._tails.pop(request.id, None)
         if tail is not None:
             tail.send(self._channel, final=True)
-        self._channel.send_json({"ev": "finished", "id": message["id"]})
+        self._report(TailFinished(id=request.id))
 
     def _look_soon(self) -> None:
         if not self._asked and self._tails and not self._channel.closed:
@@ -305,26 +326,22 @@ class _Session:
             copy = self._store.holding(path)
             if copy is not None:
                 relative = os.path.relpath(path, copy.at)
-                event = {"ev": "opened", "folder": copy.folder, "path": relative, "there": path, "from": size}
-                self._channel.send_json(event)
+                self._report(OutputOpened(folder=copy.folder, path=relative, there=path, from_=size))
 
     # --- files that jobs changed
-    def _changes(self, message: dict[str, Any]) -> None:
-        """Send each file that is new or changed since it was received or sent.
-
-        ``skip``: paths that are tailed; ``over``: those whose content was sent completely.
-        """
-        copy = self._store.copy(message["path"])
-        for path in message.get("over", ()):
+    def _changes(self, request: SendChanges) -> None:
+        """Send each file that is new or changed since it was received or sent."""
+        copy = self._store.copy(request.path)
+        for path in request.over:
             copy.note_sent(path)
-        skip = frozenset(os.path.relpath(path, copy.at) for path in message["skip"])
+        skip = frozenset(os.path.relpath(path, copy.at) for path in request.skip)
         for change in submit_folder.changes(copy.known, copy.at, skip):
             path = os.path.join(copy.at, change.path)
             digest = submit_folder.digest(path)
             if digest is None:
                 continue
-            entry = ["f", change.mode, change.size, change.mtime_ns, digest]
-            self._channel.send_json({"ev": "file", "path": change.path, "entry": entry})
+            entry = FolderEntry("f", change.mode, change.size, change.mtime_ns, digest)
+            self._report(FileChanged(path=change.path, entry=entry))
             sent = 0
             for piece in submit_folder.pieces(path, change.size):
                 self._channel.send(wire.STDOUT, piece)
@@ -335,7 +352,7 @@ class _Session:
             copy.entries[change.path] = entry
         copy.digest = ""
         copy.save()
-        self._channel.send_json({"ev": "unchanged"})
+        self._report(ChangesSent())
 
 
 class _Tail:
@@ -363,11 +380,11 @@ class _Tail:
             return  # not created yet, or removed by the job
 
 
-_OPERATIONS: dict[str, Callable[[_Session, dict[str, Any]], None]] = {
-    "folder": _Session._folder,
-    "entries": _Session._entries,
-    "content": _Session._content,
-    "tail": _Session._tail,
-    "finish": _Session._finish,
-    "changes": _Session._changes,
+_OPERATIONS: dict[type[FileRequest], Callable[[_Session, Any], None]] = {
+    CompareListing: _Session._compare,
+    UpdateListing: _Session._update,
+    ReceiveContent: _Session._content,
+    TailFile: _Session._tail,
+    FinishTail: _Session._finish,
+    SendChanges: _Session._changes,
 }

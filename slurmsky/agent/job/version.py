@@ -2,7 +2,8 @@
 
 Both sides send the version in their first message. The version has a number, raised by hand when messages change their
 meaning, and a checksum of the names of all fields of a launch, of the requests and of the events: an agent that lacks
-a field would drop the launch.
+a field would drop the launch. Agents import the messages of steps and of files later; a checksum in this module
+represents them.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from ...model.spec import JobSpec
 from ...protocol.messages import AgentRequest, Event
 
 NUMBER = 2
+#: checksum of the messages of step_messages and file_messages; tests/unit/protocol/test_messages.py prints it
+LATER_MESSAGES = "7c48d5ef"
 
 
 def _fields() -> str:
     records = (Launch, HetComponent, NodeShare, JobSpec)
     names = ["%s.%s" % (record.__name__, item.name) for record in records for item in dataclasses.fields(record)]
-    return " ".join([*names, Event.signature(), AgentRequest.signature()])
+    return " ".join([*names, Event.signature(), AgentRequest.signature(), LATER_MESSAGES])
 
 
 VERSION = "%d.%08x" % (NUMBER, zlib.crc32(_fields().encode()))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
 
 from ...protocol import wire
 from ...protocol.messages import Hello
+from ...protocol.step_messages import FileWritten, ReceiveFile, StepReport
 from ..net import endpoints
 from ..net.channel import Channel
 from ..steps.file_writer import FileWriter
@@ -78,15 +79,16 @@ class FileCopy:
             peer.on_close = self._lost(share.name)
             peer.on_drain = self._pump
             peer.send_json(Hello(role="agent").encode())
-            peer.send_json({"op": "file", "path": path, "mode": mode, "force": force, "times": times, "folder": folder})
+            request = ReceiveFile(path=path, mode=mode, force=force, times=times, folder=folder)
+            peer.send_json(request.encode())
         self._pump()
 
     def _answer(self, node: str, peer: Channel) -> Callable[[bytes, bytes], None]:
         def received(_kind: bytes, payload: bytes) -> None:
-            number = int(json.loads(payload)["errno"])
+            report = StepReport.decode(json.loads(payload))
             peer.on_close = lambda: None
-            if number:
-                self._failed(node, number)
+            if isinstance(report, FileWritten) and report.errno:
+                self._failed(node, report.errno)
             self.waiting -= 1
             self._check()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any, Optional
+from typing import Optional
 
+from ...protocol.step_messages import FileWritten, ReceiveFile
 from ..net.channel import Channel
 from .step_plan import TASK_INPUT
 
@@ -51,15 +52,15 @@ class FileWriter:
         self._fd = -1
 
 
-def serve_file(channel: Channel, message: dict[str, Any]) -> None:
+def serve_file(channel: Channel, request: ReceiveFile) -> None:
     """Receive a file from the head agent; replies with the errno, 0 for success."""
-    writer = FileWriter(message["path"], message["mode"], message["force"], message["times"], message["folder"])
+    writer = FileWriter(request.path, request.mode, request.force, request.times, request.folder)
 
     def received(kind: bytes, payload: bytes) -> None:
         if kind == TASK_INPUT:
             writer.write(payload)
             if not payload:
-                channel.send_json({"ev": "file", "errno": writer.error})
+                channel.send_json(FileWritten(errno=writer.error).encode())
                 channel.close()
 
     channel.on_frame = received

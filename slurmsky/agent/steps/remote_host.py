@@ -10,6 +10,21 @@ import struct
 from typing import TYPE_CHECKING, Any, Optional
 
 from ...protocol import wire
+from ...protocol.step_messages import (
+    FromMpiServer,
+    InputConsumed,
+    ReadUsage,
+    ReceiveFile,
+    ResizeTerminal,
+    SignalTasks,
+    StartTasks,
+    StepRequest,
+    TaskExited,
+    TasksEnded,
+    TasksStarted,
+    TasksUsage,
+    ToMpiServer,
+)
 from ..net.channel import Channel
 from .file_writer import serve_file
 from .step_host import StepHost
@@ -27,7 +42,7 @@ class _Wired:
         self.host: Optional[StepHost] = None
 
     def started(self, pids: dict[int, int]) -> None:
-        self.channel.send_json({"ev": "started", "pids": {str(rank): pid for rank, pid in pids.items()}})
+        self.channel.send_json(TasksStarted(pids=pids).encode())
 
     def output(self, rank: int, stream: int, data: bytes) -> None:
         self.channel.send(TASK_OUTPUT, struct.pack(">IB", rank, stream) + data)
@@ -35,17 +50,17 @@ class _Wired:
             self.host.pause()
 
     def consumed(self, count: int, last: bool) -> None:
-        self.channel.send_json({"ev": "consumed", "count": count, "last": last})
+        self.channel.send_json(InputConsumed(count=count, last=last).encode())
 
     def exited(self, rank: int, status: int, usage: list[float]) -> None:
-        self.channel.send_json({"ev": "exit", "rank": rank, "status": status, "usage": usage})
+        self.channel.send_json(TaskExited(rank=rank, status=status, usage=usage).encode())
 
     def mpi(self, message: dict[str, Any]) -> None:
-        self.channel.send_json({"ev": "mpi", "message": message})
+        self.channel.send_json(FromMpiServer(message=message).encode())
 
     def over(self, series: dict[str, Any]) -> None:
         self.channel.on_close = lambda: None
-        self.channel.send_json({"ev": "over", "series": series})
+        self.channel.send_json(TasksEnded(series=series).encode())
         self.channel.close()
 
 
@@ -61,26 +76,25 @@ def serve_agent(agent: Agent, channel: Channel) -> None:
             return
         if kind != wire.JSON:
             return
-        message = json.loads(payload)
-        operation = message["op"]
-        if operation == "step":
-            plan = StepPlan(**message["plan"])
+        request = StepRequest.decode(json.loads(payload))
+        if isinstance(request, StartTasks):
+            plan = StepPlan(**request.plan)
             host = sink.host = StepHost(agent, plan, sink)
             agent.hosting(plan.job_id, plan.head)
             channel.on_drain = host.resume
             host.start()
-        elif operation == "file":
-            serve_file(channel, message)
+        elif isinstance(request, ReceiveFile):
+            serve_file(channel, request)
         elif host is None:
             return
-        elif operation == "signal":
-            host.signal(int(message["signal"]))
-        elif operation == "mpi":
-            host.on_mpi_message(message["message"])
-        elif operation == "winsize":
-            host.set_size(message["rows"], message["columns"])
-        elif operation == "look":
-            channel.send_json({"ev": "look", "usage": {str(rank): usage for rank, usage in host.look().items()}})
+        elif isinstance(request, SignalTasks):
+            host.signal(request.signal)
+        elif isinstance(request, ToMpiServer):
+            host.on_mpi_message(request.message)
+        elif isinstance(request, ResizeTerminal):
+            host.set_size(request.rows, request.columns)
+        elif isinstance(request, ReadUsage):
+            channel.send_json(TasksUsage(usage=host.look()).encode())
 
     def lost() -> None:
         if sink.host is not None:

@@ -10,6 +10,20 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 from ...model.allocation import NodeShare
 from ...protocol import wire
 from ...protocol.messages import Hello
+from ...protocol.step_messages import (
+    FromMpiServer,
+    InputConsumed,
+    ReadUsage,
+    ResizeTerminal,
+    SignalTasks,
+    StartTasks,
+    StepReport,
+    TaskExited,
+    TasksEnded,
+    TasksStarted,
+    TasksUsage,
+    ToMpiServer,
+)
 from .step_host import StepHost
 from .step_plan import TASK_INPUT, TASK_OUTPUT, StepPlan
 
@@ -85,11 +99,11 @@ class RemotePart(StepPart):
     def start(self) -> None:
         """Connect to the node and send the plan."""
         self.channel.send_json(Hello(role="agent").encode())
-        self.channel.send_json({"op": "step", "plan": self.plan.__dict__})
+        self.channel.send_json(StartTasks(plan=self.plan.__dict__).encode())
 
     def signal(self, number: int) -> None:
         """Send a signal to the node's tasks."""
-        self.channel.send_json({"op": "signal", "signal": int(number)})
+        self.channel.send_json(SignalTasks(signal=int(number)).encode())
 
     def write_stdin(self, data: bytes) -> None:
         """Send stdin to the node's tasks; empty: stdin has ended."""
@@ -97,16 +111,16 @@ class RemotePart(StepPart):
 
     def set_size(self, rows: int, columns: int) -> None:
         """Send the terminal's size to the node."""
-        self.channel.send_json({"op": "winsize", "rows": rows, "columns": columns})
+        self.channel.send_json(ResizeTerminal(rows=rows, columns=columns).encode())
 
     def on_mpi_message(self, message: dict[str, Any]) -> None:
         """Send a message to the PMI server of the node's tasks."""
-        self.channel.send_json({"op": "mpi", "message": message})
+        self.channel.send_json(ToMpiServer(message=message).encode())
 
     def look(self, done: Callable[[dict[int, list[float]]], None]) -> None:
         """Request the current usage."""
         self._on_look = done
-        self.channel.send_json({"op": "look"})
+        self.channel.send_json(ReadUsage().encode())
 
     def _received(self, kind: bytes, payload: bytes) -> None:
         if kind == TASK_OUTPUT:
@@ -115,21 +129,20 @@ class RemotePart(StepPart):
             return
         if kind != wire.JSON:
             return
-        message = json.loads(payload)
-        event = message["ev"]
-        if event == "exit":
-            self.left.discard(message["rank"])
-            self.exited(message["rank"], message["status"], message["usage"])
-        elif event == "started":
-            self.started({int(rank): pid for rank, pid in message["pids"].items()})
-        elif event == "consumed":
-            self.consumed(message["count"], message["last"])
-        elif event == "mpi":
-            self.mpi(message["message"])
-        elif event == "look" and self._on_look is not None:
-            self._on_look({int(rank): usage for rank, usage in message["usage"].items()})
-        elif event == "over":
-            self._finished(message.get("series", {}))
+        report = StepReport.decode(json.loads(payload))
+        if isinstance(report, TaskExited):
+            self.left.discard(report.rank)
+            self.exited(report.rank, report.status, report.usage)
+        elif isinstance(report, TasksStarted):
+            self.started(report.pids)
+        elif isinstance(report, InputConsumed):
+            self.consumed(report.count, report.last)
+        elif isinstance(report, FromMpiServer):
+            self.mpi(report.message)
+        elif isinstance(report, TasksUsage) and self._on_look is not None:
+            self._on_look(report.usage)
+        elif isinstance(report, TasksEnded):
+            self._finished(report.series)
 
     def _finished(self, series: dict[str, Any]) -> None:
         self.channel.on_close = lambda: None

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ...agent.cloud import private
+from ...protocol.file_messages import FolderEntry
 from ..base import EngineError
 from ..sky.shipment import MAX_FILES, walk
 
-#: kind, mode, size, mtime in nanoseconds, and digest (of a link: its target)
-Entry = list[Any]
 #: by path below a folder: size, mtime, inode and digest
 _Digests = dict[str, list[Any]]
 #: how many folders have their digests on disk
@@ -40,7 +39,7 @@ class FolderListing:
         self._stored: dict[str, _Digests] = {}
         self._lock = threading.Lock()
 
-    def entries(self, folder: str) -> dict[str, Entry]:
+    def entries(self, folder: str) -> dict[str, FolderEntry]:
         """The entries of a folder by path.
 
         Raises EngineError for a folder that is too large.
@@ -49,20 +48,20 @@ class FolderListing:
         kept_in = guard.around(folder)
         if kept_in:
             raise EngineError(f"the submit folder {folder} holds credentials ({kept_in}) and does not travel")
-        found: dict[str, Entry] = {}
+        found: dict[str, FolderEntry] = {}
         total = 0
         known, digests = self._digests(folder), _Digests()
         for path, facts in walk(Path(folder), guard):
             name, mode = os.path.relpath(path, folder), stat.S_IMODE(facts.st_mode)
             if stat.S_ISDIR(facts.st_mode):
-                found[name] = ["d", mode, 0, 0, ""]
+                found[name] = FolderEntry("d", mode)
             elif stat.S_ISLNK(facts.st_mode):
-                found[name] = ["l", 0o777, 0, 0, os.readlink(path)]
+                found[name] = FolderEntry("l", 0o777, content=os.readlink(path))
             else:
                 row = _row(path, facts, known.get(name))
                 if row is not None:
                     digests[name] = row
-                    found[name] = ["f", mode, facts.st_size, facts.st_mtime_ns, row[3]]
+                    found[name] = FolderEntry("f", mode, facts.st_size, facts.st_mtime_ns, row[3])
                     total += facts.st_size
             if total > self._limit or len(found) > MAX_FILES:
                 raise EngineError(
@@ -122,6 +121,6 @@ def _row(path: str | Path, facts: os.stat_result, known: list[Any] | None) -> li
     return [*key, digest.hexdigest()]
 
 
-def digest_of(entries: dict[str, Entry]) -> str:
+def digest_of(entries: dict[str, FolderEntry]) -> str:
     """One digest for a whole listing."""
     return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()

@@ -14,18 +14,41 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from ...model.allocation import Launch
 from ...protocol import wire
+from ...protocol.file_messages import (
+    ChangesSent,
+    CompareListing,
+    ContentMissing,
+    FileChanged,
+    FileReport,
+    FileRequest,
+    FinishTail,
+    FolderEntry,
+    FolderFilled,
+    ListingCompared,
+    OutputOpened,
+    ReceiveContent,
+    SendChanges,
+    TailBegun,
+    TailFile,
+    TailFinished,
+    TransferClosed,
+    TransferProblem,
+    UpdateListing,
+)
+from ...protocol.message_codec import BadMessage
 from ...protocol.messages import FileBegun
 from ..base import EngineError, background
 from ..sky import beneath
 from ..sky.output_sync import OutputSync
-from .folder_listing import Entry, FolderListing, digest_of
+from .folder_listing import FolderListing, digest_of
 from .node_lines import ConnectionLost, Streams
 
 log = logging.getLogger("slurmsky.nodes")
+R = TypeVar("R", bound=FileReport)
 
 PIECE = 1 << 20
 _KEY = "file"  # one file at a time
@@ -78,20 +101,20 @@ class FolderSync:
     """Synchronises the files of jobs on one node over one connection."""
 
     def __init__(
-        self, streams: Streams, listing: FolderListing, on_opened: Callable[[FolderSync, dict[str, Any]], None]
+        self, streams: Streams, listing: FolderListing, on_opened: Callable[[FolderSync, OutputOpened], None]
     ) -> None:
         self._reader, self._writer = streams
         self._on_opened = on_opened  # receives the output files that steps open
         self._listing = listing
         self._frames = wire.FrameReader()
         self._lock = asyncio.Lock()  # one folder at a time
-        self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._reports: asyncio.Queue[FileReport] = asyncio.Queue()
         self._tails: dict[int, OutputTail] = {}
         self._next = 0
         self._file: Any = None  # the file that receives content
         self._over = False
         self._reading = background(self._read())
-        self.given: dict[str, dict[str, Entry]] = {}  # folder -> its entries when last sent
+        self.given: dict[str, dict[str, FolderEntry]] = {}  # folder -> its entries when last sent
 
     @property
     def alive(self) -> bool:
@@ -109,7 +132,7 @@ class FolderSync:
         if self._over:
             return  # its tails may be followed over another connection by now
         self._over = True
-        self._messages.put_nowait({"ev": "closed"})
+        self._reports.put_nowait(TransferClosed())
         for tail in self._tails.values():
             tail.begun.set()
             tail.done.set()
@@ -129,48 +152,48 @@ class FolderSync:
                     elif frame.kind == wire.STDOUT and self._file is not None:
                         self._file.write(frame.payload)
                     elif frame.kind == wire.JSON:
-                        self._message(json.loads(frame.payload))
-        except (OSError, wire.WireError) as error:
+                        self._received(FileReport.decode(json.loads(frame.payload)))
+        except (OSError, wire.WireError, BadMessage) as error:
             log.info("files: %s", error)
         finally:
             self._end()
 
-    def _message(self, message: dict[str, Any]) -> None:
-        kind = message["ev"]
-        if kind == "tailing":
-            tail = self._tails.get(message["id"])
+    def _received(self, report: FileReport) -> None:
+        if isinstance(report, TailBegun):
+            tail = self._tails.get(report.id)
             if tail is not None:
-                tail.start = int(message["from"]) if tail.start is None else tail.start
+                tail.start = report.from_ if tail.start is None else tail.start
                 tail.begun.set()
-        elif kind == "opened":
-            self._on_opened(self, message)
-        elif kind == "finished":
-            finished = self._tails.pop(message["id"], None)
+        elif isinstance(report, OutputOpened):
+            self._on_opened(self, report)
+        elif isinstance(report, TailFinished):
+            finished = self._tails.pop(report.id, None)
             if finished is not None:
                 finished.done.set()
         else:
-            if kind in ("file", "unchanged"):
+            if isinstance(report, (FileChanged, ChangesSent)):
                 self._end_file()
-            if kind == "file":
-                self._begin_file(message)
-            self._messages.put_nowait(message)
+            if isinstance(report, FileChanged):
+                self._begin_file(report)
+            self._reports.put_nowait(report)
 
-    def _send(self, message: dict[str, Any]) -> None:
-        self._write(wire.JSON, json.dumps(message, separators=(",", ":")).encode())
+    def _send(self, request: FileRequest) -> None:
+        self._write(wire.JSON, json.dumps(request.encode(), separators=(",", ":")).encode())
 
     def _write(self, kind: bytes, payload: bytes) -> None:
         if self._over:
             raise ConnectionLost(_CLOSED)
         self._writer.write(wire.encode(kind, payload))
 
-    async def _next_message(self) -> dict[str, Any]:
-        message = await self._messages.get()
-        if message["ev"] == "closed":
-            self._messages.put_nowait(message)  # for the next caller that waits for the lock
-            raise ConnectionLost(_CLOSED)
-        if message["ev"] == "problem":
-            raise EngineError(f"files on the node: {message['text']}")
-        return message
+    async def _expect(self, kind: type[R]) -> R:
+        """The next report of this kind. Raises ConnectionLost, EngineError where the node reports a problem."""
+        while not isinstance(report := await self._reports.get(), kind):
+            if isinstance(report, TransferClosed):
+                self._reports.put_nowait(report)  # for the next caller that waits for the lock
+                raise ConnectionLost(_CLOSED)
+            if isinstance(report, TransferProblem):
+                raise EngineError(f"files on the node: {report.text}")
+        return report
 
     # --- sending
 
@@ -187,22 +210,22 @@ class FolderSync:
             for name in skip:
                 entries.pop(name, None)
             digest = digest_of(entries)
-            self._send({"op": "folder", "path": folder, "digest": digest, "folders": folders})
-            answer = await self._next_message()
-            if not answer["same"]:
-                self._send({"op": "entries", "path": folder, "digest": digest, "entries": entries, "skip": skip})
-                missing = set((await self._next_message())["digests"])
+            self._send(CompareListing(path=folder, digest=digest, folders=tuple(folders)))
+            answer = await self._expect(ListingCompared)
+            if not answer.same:
+                self._send(UpdateListing(path=folder, digest=digest, entries=entries, skip=tuple(skip)))
+                missing = set((await self._expect(ContentMissing)).digests)
                 for name, entry in entries.items():
-                    if entry[0] == "f" and entry[4] in missing:
-                        missing.discard(entry[4])
+                    if entry.kind == "f" and entry.content in missing:
+                        missing.discard(entry.content)
                         await self._send_file(os.path.join(folder, name), entry)
-                await self._next_message()
+                await self._expect(FolderFilled)
             self.given[folder] = entries
-            return str(answer["at"])
+            return answer.at
 
-    async def _send_file(self, path: str, entry: Entry) -> None:
-        self._send({"op": "content", "digest": entry[4], "size": entry[2]})
-        left = entry[2]
+    async def _send_file(self, path: str, entry: FolderEntry) -> None:
+        self._send(ReceiveContent(digest=entry.content, size=entry.size))
+        left = entry.size
         with await asyncio.to_thread(open, path, "rb") as file:
             while left:
                 read = await asyncio.to_thread(file.read, min(left, PIECE))  # a hung mount holds up this folder only
@@ -227,7 +250,7 @@ class FolderSync:
             tail.base = await asyncio.to_thread(tail.create)
         else:
             tail.base, tail.received, tail.start = tail.base + tail.received, 0, start
-        self._send({"op": "tail", "id": number, "path": tail.there, "append": tail.append, "from": start})
+        self._send(TailFile(id=number, path=tail.there, append=tail.append, from_=start))
         await tail.begun.wait()
         if not self.alive:
             raise ConnectionLost(_CLOSED)
@@ -237,7 +260,7 @@ class FolderSync:
         """Wait until all that the job wrote to a file has arrived. Raises ConnectionLost if not all of it did."""
         tail = self._tails.get(number)
         if tail is not None:
-            self._send({"op": "finish", "id": number})
+            self._send(FinishTail(id=number))
             await tail.done.wait()
         if not self.alive:
             raise ConnectionLost(_CLOSED)
@@ -251,14 +274,12 @@ class FolderSync:
         """
         async with self._lock:
             self._target = target
-            self._send({"op": "changes", "path": folder, "skip": skip, "over": over})
-            while (await self._next_message())["ev"] != "unchanged":
-                continue
+            self._send(SendChanges(path=folder, skip=tuple(skip), over=tuple(over)))
+            await self._expect(ChangesSent)
 
-    def _begin_file(self, message: dict[str, Any]) -> None:
-        _, mode, size, mtime_ns, digest = message["entry"]
-        path = message["path"]
-        begun = FileBegun(stream=0, path=path, size=size, mode=mode, mtime=mtime_ns / 1e9, sha256=digest)
+    def _begin_file(self, changed: FileChanged) -> None:
+        _, mode, size, mtime_ns, digest = changed.entry
+        begun = FileBegun(stream=0, path=changed.path, size=size, mode=mode, mtime=mtime_ns / 1e9, sha256=digest)
         self._target.begin_file(_KEY, begun)
         self._file = (self._target.folder / f"in-{_KEY}").open("wb")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...model.allocation import Launch
+from ...protocol.file_messages import OutputOpened
 from ..base import EngineError, background
 from ..sky.output_sync import OutputSync
 from .folder_listing import FolderListing
@@ -88,7 +89,7 @@ class RemoteFiles:
             sync = await self._sync(node)
             places[node] = await sync.fill(launch.submit_dir, folders, self._written)
         entries = sync.given[launch.submit_dir]
-        given = {path: (entry[2], entry[3]) for path, entry in entries.items() if entry[0] == "f"}
+        given = {path: (entry.size, entry.mtime_ns) for path, entry in entries.items() if entry.kind == "f"}
         run = RemoteJob(launch.job_id, launch.restart_count, launch.submit_dir, launch.umask, list(nodes), given)
         self._jobs[run.job_id, run.run] = run
         return places
@@ -126,13 +127,13 @@ class RemoteFiles:
                 except (EngineError, OSError) as error:
                     log.info("job %d: %s", job.job_id, error)
 
-    def _opened(self, node: str, sync: FolderSync, message: dict[str, Any]) -> None:
+    def _opened(self, node: str, sync: FolderSync, opened: OutputOpened) -> None:
         """Follow an output file that a step has opened (``srun -o``), so that it grows here, too."""
-        folder, path = message["folder"], os.path.join(message["folder"], message["path"])
+        folder, path = opened.folder, os.path.join(opened.folder, opened.path)
         jobs = [job for job in self._jobs.values() if job.submit_dir == folder and node in job.nodes and not job.ending]
         if jobs and not any(tail.path == path for job in self._jobs.values() for tail in job.tails):
             newest = max(jobs, key=lambda job: job.job_id)
-            background(self._follow_step(newest, node, sync, path, message["there"], int(message["from"])))
+            background(self._follow_step(newest, node, sync, path, opened.there, opened.from_))
 
     async def _follow_step(
         self, job: RemoteJob, node: str, sync: FolderSync, path: str, there: str, start: int

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from pathlib import Path
 
 import pytest
 
 import slurmsky
+from slurmsky.agent.job import version
 from slurmsky.model.job import Step, Usage
 from slurmsky.model.states import JobState
+from slurmsky.protocol.file_messages import (
+    FileChanged,
+    FileReport,
+    FileRequest,
+    FolderEntry,
+    OutputOpened,
+    TailFile,
+    UpdateListing,
+)
 from slurmsky.protocol.message_codec import BadMessage, Message
 from slurmsky.protocol.messages import (
     Acknowledge,
@@ -32,10 +43,11 @@ from slurmsky.protocol.messages import (
     StepChanged,
     TerminateJob,
 )
+from slurmsky.protocol.step_messages import StartTasks, StepReport, StepRequest, TasksStarted, TasksUsage
 
 SOURCE = Path(slurmsky.__file__).parent
 _UNTYPED = re.compile(r"""\bevent(?:\["|\.get\()""")
-_REQUEST = re.compile(r"""\{"op":|\.get\("op"\)""")
+_REQUEST = re.compile(r"""\{"(?:op|ev)":|\.get\("op"\)|\["(?:op|ev)"\]""")
 
 
 @pytest.mark.parametrize(
@@ -76,6 +88,37 @@ def test_a_request_survives_json(request_: AgentRequest) -> None:
     assert AgentRequest.decode(body) == request_
 
 
+@pytest.mark.parametrize(
+    ("family", "message", "key"),
+    [
+        (StepRequest, StartTasks(plan={"job_id": 7}), "op"),
+        (StepReport, TasksStarted(pids={0: 17, 1: 18}), "ev"),
+        (StepReport, TasksUsage(usage={3: [0.5, 1.0]}), "ev"),
+        (FileRequest, UpdateListing(path="/a", digest="d", entries={"b": FolderEntry("f", 0o644, 3, 5, "c")}), "op"),
+        (FileRequest, TailFile(id=1, path="/a", from_=7), "op"),
+        (FileReport, FileChanged(path="b", entry=FolderEntry("f", 0o644, 3, 5, "c")), "ev"),
+        (FileReport, OutputOpened(folder="/a", path="b", there="/c/b", from_=0), "ev"),
+    ],
+    ids=lambda value: getattr(value, "kind", ""),
+)
+def test_messages_of_steps_and_files_survive_json(family: type[Message], message: Message, key: str) -> None:
+    body = json.loads(json.dumps(message.encode()))
+    assert body[key] == message.kind and not any(name.endswith("_") for name in body)
+    assert family.decode(body) == message
+
+
+def test_a_file_is_followed_from_its_end_where_no_first_byte_is_named() -> None:
+    assert FileRequest.decode({"op": "tail", "id": 1, "path": "/a", "append": True, "from": None}) == TailFile(
+        id=1, path="/a", append=True
+    )
+
+
+def test_the_version_counts_messages_that_agents_import_later() -> None:
+    families = (StepRequest, StepReport, FileRequest, FileReport)
+    checksum = zlib.crc32(" ".join(family.signature() for family in families).encode())
+    assert f"{checksum:08x}" == version.LATER_MESSAGES, "write the new checksum into agent/job/version.py"
+
+
 def test_an_end_time_of_none_travels_because_it_lifts_the_limit() -> None:
     lifted = LimitJob(job_id=7, end_time=None)
     assert lifted.encode() == {"op": "limit", "job_id": 7, "end_time": None}
@@ -113,7 +156,7 @@ def test_messages_are_frozen_and_but_makes_a_changed_copy() -> None:
     assert event.but(node="n2") == NodeDown(node="n2", reason="gone") and event.node == "n1"
 
 
-@pytest.mark.parametrize("family", [Event, AgentRequest])
+@pytest.mark.parametrize("family", [Event, AgentRequest, StepRequest, StepReport, FileRequest, FileReport])
 def test_every_kind_is_documented_and_no_two_classes_share_one(family: type[Message]) -> None:
     found: list[type[Message]] = [family]
     for one in found:
@@ -136,5 +179,5 @@ def test_no_module_reads_an_event_as_a_dictionary() -> None:
     assert places(_UNTYPED, "agent", "controller", "engines") <= {"engines/sky/launch_backends.py"}  # SkyPilot's JSON
 
 
-def test_no_engine_writes_a_request_as_a_dictionary() -> None:
-    assert places(_REQUEST, "agent/core", "agent/cloud", "engines") <= {"engines/nodes/folder_sync.py"}  # files
+def test_no_agent_and_no_engine_writes_a_message_as_a_dictionary() -> None:
+    assert places(_REQUEST, "agent", "engines", "controller") == {"agent/job/journal.py"}  # the lines of its file

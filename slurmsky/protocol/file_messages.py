@@ -1,0 +1,146 @@
+"""The messages between controller and kept node about copies of submit folders, a class for each kind.
+
+Content of files is in frames of bytes beside these messages (``agent/cloud/folder_store.py``).
+"""
+
+from __future__ import annotations
+
+from typing import Dict, NamedTuple, Optional, Tuple
+
+from .message_codec import Message, reads
+
+
+class FolderEntry(NamedTuple):
+    """A file ("f"), folder ("d") or link ("l") below a folder; ``content``: its sha256, or the link's target."""
+
+    kind: str
+    mode: int
+    size: int = 0
+    mtime_ns: int = 0
+    content: str = ""
+
+
+reads("FolderEntry", lambda value: FolderEntry(*value), list)
+reads(
+    "Dict[str, FolderEntry]",
+    lambda value: {path: FolderEntry(*entry) for path, entry in value.items()},
+    dict,
+)
+
+
+class FileRequest(Message, family="op"):
+    """What the controller requests of a node."""
+
+
+class CompareListing(FileRequest, kind="folder"):
+    """Answer with a ListingCompared. ``digest``: of the listing; ``folders``: further folders to make."""
+
+    path: str
+    digest: str
+    folders: Tuple[str, ...] = ()
+
+
+class UpdateListing(FileRequest, kind="entries"):
+    """Replace a folder's listing. ``skip``: files that running jobs write, which stay as they are."""
+
+    path: str
+    digest: str
+    entries: Dict[str, FolderEntry]
+    skip: Tuple[str, ...] = ()
+
+
+class ReceiveContent(FileRequest, kind="content"):
+    """Store the content that follows, ``size`` bytes, for all entries with this digest."""
+
+    digest: str
+    size: int
+
+
+class TailFile(FileRequest, kind="tail"):
+    """Send a file as it grows. ``from_``: the first byte to send; None: the end with ``append``, else a new file."""
+
+    id: int
+    path: str
+    append: bool = False
+    from_: Optional[int] = None
+
+
+class FinishTail(FileRequest, kind="finish"):
+    """Send the rest of a file, then stop following it."""
+
+    id: int
+
+
+class SendChanges(FileRequest, kind="changes"):
+    """Send the files that jobs changed. ``skip``: followed files; ``over``: those whose content was sent whole."""
+
+    path: str
+    skip: Tuple[str, ...]
+    over: Tuple[str, ...] = ()
+
+
+class FileReport(Message, family="ev"):
+    """What a node reports about its copies."""
+
+
+class ListingCompared(FileReport, kind="folder"):
+    """Whether the node's listing has the digest, and the path of the copy on the node."""
+
+    same: bool
+    at: str
+
+
+class ContentMissing(FileReport, kind="missing"):
+    """The digests of content that no copy on the node has."""
+
+    digests: Tuple[str, ...]
+
+
+class FolderFilled(FileReport, kind="filled"):
+    """The copy equals its listing."""
+
+    at: str = ""
+
+
+class TailBegun(FileReport, kind="tailing"):
+    """A file is followed from this byte on."""
+
+    id: int
+    from_: int
+
+
+class TailFinished(FileReport, kind="finished"):
+    """All of a file has been sent."""
+
+    id: int
+
+
+class OutputOpened(FileReport, kind="opened"):
+    """A step has opened an output file in a copy. ``path``: below ``folder``; ``there``: on the node."""
+
+    folder: str
+    path: str
+    there: str
+    from_: int
+
+
+class FileChanged(FileReport, kind="file"):
+    """A file that a job made or changed; its content follows."""
+
+    path: str
+    entry: FolderEntry
+
+
+class ChangesSent(FileReport, kind="unchanged"):
+    """All changed files have been sent."""
+
+
+class TransferProblem(FileReport, kind="problem"):
+    """A request failed. ``about``: its kind."""
+
+    about: str
+    text: str
+
+
+class TransferClosed(FileReport, kind="closed"):
+    """The connection has closed: the controller's end sends it to those that wait for the node."""

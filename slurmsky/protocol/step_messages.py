@@ -1,0 +1,116 @@
+"""The messages between the head agent of a step and the agents of its other nodes, a class for each kind.
+
+Agents import this module with their first step on several nodes. Output and input of tasks are frames of bytes beside
+these messages (``agent/steps/step_plan.py``).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional
+
+from .message_codec import Message, reads
+
+reads(
+    "Dict[int, int]",
+    lambda value: {int(rank): int(pid) for rank, pid in value.items()},
+    lambda value: {str(rank): pid for rank, pid in value.items()},
+)
+reads(
+    "Dict[int, List[float]]",
+    lambda value: {int(rank): list(numbers) for rank, numbers in value.items()},
+    lambda value: {str(rank): numbers for rank, numbers in value.items()},
+)
+reads("List[float]", list, list)
+reads("Optional[List[float]]", lambda value: None if value is None else list(value), lambda value: value)
+
+
+class StepRequest(Message, family="op"):
+    """What a head agent requests of another node."""
+
+
+class StartTasks(StepRequest, kind="step"):
+    """Start this node's tasks of a step. ``plan``: the fields of its StepPlan."""
+
+    plan: Dict[str, Any]
+
+
+class SignalTasks(StepRequest, kind="signal"):
+    """Send a signal to the tasks."""
+
+    signal: int
+
+
+class ResizeTerminal(StepRequest, kind="winsize"):
+    """Set the size of the tasks' terminal."""
+
+    rows: int
+    columns: int
+
+
+class ToMpiServer(StepRequest, kind="mpi"):
+    """A message of the head agent's PMI server to that of this node."""
+
+    message: Dict[str, Any]
+
+
+class ReadUsage(StepRequest, kind="look"):
+    """Answer with a TasksUsage."""
+
+
+class ReceiveFile(StepRequest, kind="file"):
+    """Write a file whose content follows. ``times``: its atime and mtime; ``folder``: make its folder."""
+
+    path: str
+    mode: int
+    force: bool
+    times: Optional[List[float]] = None
+    folder: bool = False
+
+
+class StepReport(Message, family="ev"):
+    """What a node reports to the head agent."""
+
+
+class TasksStarted(StepReport, kind="started"):
+    """The tasks run. ``pids``: by rank."""
+
+    pids: Dict[int, int]
+
+
+class InputConsumed(StepReport, kind="consumed"):
+    """The tasks have read ``count`` bytes of stdin. ``last``: no task reads stdin any more."""
+
+    count: int
+    last: bool
+
+
+class TaskExited(StepReport, kind="exit"):
+    """A task has ended, with a wait status and a TaskUsage as a list."""
+
+    rank: int
+    status: int
+    usage: List[float]
+
+
+class FromMpiServer(StepReport, kind="mpi"):
+    """A message of this node's PMI server to the head agent's."""
+
+    message: Dict[str, Any]
+
+
+class TasksUsage(StepReport, kind="look"):
+    """The present resource use of the tasks, by rank."""
+
+    usage: Dict[int, List[float]]
+
+
+class TasksEnded(StepReport, kind="over"):
+    """All tasks of this node have ended. ``series``: the usage series of the step on this node."""
+
+    series: Dict[str, Any]
+
+
+class FileWritten(StepReport, kind="file"):
+    """A file is complete. ``errno``: 0, or why it is not."""
+
+    errno: int
