@@ -30,6 +30,8 @@ from slurmsky.client import (
 from slurmsky.client_terminal import Child, Terminal, become
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from slurmsky.client import ControllerConnection
 
 STDIN = b"i"
@@ -91,6 +93,21 @@ class Relay:
         self._resume_with = b""  # variable with which the request is repeated where its controller dies
         self._sending = False
         self._unsent: list[tuple[ControllerConnection, bytes]] = []
+        self._handlers: dict[bytes, Callable[[ControllerConnection, memoryview], None]] = {
+            STDOUT: lambda _, payload: self._write(1, payload),
+            STDERR: lambda _, payload: self._write(2, payload),
+            EXIT: lambda channel, payload: self._ended(channel, int(payload)),
+            GRANT: self._grant,
+            HANDLE_SIGNALS: lambda *_: self._report_signals(),
+            TTY: lambda _, payload: self._set_raw(bytes(payload) == b"1"),
+            SPAWN: self._spawn_for,
+            CHILD_SIGNAL: self._signal_child,
+            REDIRECT: lambda _, payload: self._redirect(unpack(payload)),
+            BECOME: lambda _, payload: self._become(unpack(payload)),
+            READ_FILE: lambda channel, payload: self._send(channel, read_file(payload)),
+            AGAIN: lambda *_: self._repeat(),
+            RESUME: self._resume,
+        }
         # Without the pipe, a signal just before poll() would be handled only after the next other event.
         self._wake, wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
@@ -137,41 +154,30 @@ class Relay:
             if self._code is not None or channel not in self._open:
                 return
 
-    def _handle(self, channel: ControllerConnection, kind: bytes, payload: memoryview) -> None:  # noqa: C901
-        if kind == STDOUT:
-            self._write(1, payload)
-        elif kind == STDERR:
-            self._write(2, payload)
-        elif kind == EXIT:
-            self._ended(channel, int(payload))
-        elif kind == GRANT:
-            if channel is self._open[-1]:
-                self._granted += int(payload)
-                if self._stdin_ended:
-                    self._send(channel, frame(STDIN_EOF))
-        elif kind == HANDLE_SIGNALS:
-            self._report_signals()
-        elif kind == TTY:
-            self._set_raw(bytes(payload) == b"1")
-        elif kind == SPAWN:
-            self._child_of = channel
-            self._spawn(unpack(payload))
-        elif kind == CHILD_SIGNAL:
-            if self._child is not None:
-                self._child.signal(int(payload))
-        elif kind == REDIRECT:
-            self._redirect(unpack(payload))
-        elif kind == BECOME:
-            self._become(unpack(payload))
-        elif kind == READ_FILE:
-            self._send(channel, read_file(payload))
-        elif kind == AGAIN:
-            self._repeat()
-        elif kind == RESUME:
-            self._resume_with = bytes(payload)
+    def _handle(self, channel: ControllerConnection, kind: bytes, payload: memoryview) -> None:
+        handler = self._handlers.get(kind)
+        if handler is not None:
+            handler(channel, payload)
         else:
             complain(self._command, f"the controller speaks another protocol (frame {kind!r})")
             self._code = 1
+
+    def _grant(self, channel: ControllerConnection, payload: memoryview) -> None:
+        if channel is self._open[-1]:
+            self._granted += int(payload)
+            if self._stdin_ended:
+                self._send(channel, frame(STDIN_EOF))
+
+    def _spawn_for(self, channel: ControllerConnection, payload: memoryview) -> None:
+        self._child_of = channel
+        self._spawn(unpack(payload))
+
+    def _signal_child(self, _channel: ControllerConnection, payload: memoryview) -> None:
+        if self._child is not None:
+            self._child.signal(int(payload))
+
+    def _resume(self, _channel: ControllerConnection, payload: memoryview) -> None:
+        self._resume_with = bytes(payload)
 
     def _write(self, fd: int, data: memoryview) -> None:
         try:

@@ -60,7 +60,7 @@ class Scope:
             scope.given.add(match[1])
         return scope
 
-    def _command(self, command: Command) -> None:  # noqa: C901
+    def _command(self, command: Command) -> None:
         for given in command.assignments:
             if "--container-" in given.value.raw:
                 self.containers.add(given.name)
@@ -70,20 +70,10 @@ class Scope:
                 self.exported.setdefault(given.name, given.value)
         name = command.name
         if name in _DECLARES:
-            for word in command.arguments:
-                key, sign, _ = word.raw.partition("=")
-                if not _NAME.fullmatch(key):
-                    continue
-                if sign:
-                    value_word = Word(word.raw[len(key) + 1 :], word.start + len(key) + 1, word.line)
-                    self._set(key, None if value_word.raw.startswith("(") else self.expand(value_word))
-                    if name == "export":
-                        self.exported.setdefault(key, value_word)
-                elif name != "export":
-                    self.given.add(key)
+            self._declare(command)
         elif name == "let":
-            self.given.update(_NAME.match(word.raw.strip("\"'"))[0] for word in command.arguments  # type: ignore[index]
-                              if _NAME.match(word.raw.strip("\"'")))  # fmt: skip
+            matches = (_NAME.match(word.raw.strip("\"'")) for word in command.arguments)
+            self.given.update(found[0] for found in matches if found)
         elif name in _READS:
             for word in command.arguments:
                 self.given.update(_NAME.findall(word.text or "") if not word.raw.startswith("-") else ())
@@ -92,6 +82,20 @@ class Scope:
         for word in command.words:
             for match in re.finditer(r"\$\{(\w+):?=([^{}]*)\}", word.raw):
                 self._set(match[1], self.expand(Word(match[2], word.start, word.line)))
+
+    def _declare(self, command: Command) -> None:
+        """Record the variables that export, declare and their like name."""
+        for word in command.arguments:
+            key, sign, _ = word.raw.partition("=")
+            if not _NAME.fullmatch(key):
+                continue
+            if sign:
+                value = Word(word.raw[len(key) + 1 :], word.start + len(key) + 1, word.line)
+                self._set(key, None if value.raw.startswith("(") else self.expand(value))
+                if command.name == "export":
+                    self.exported.setdefault(key, value)
+            elif command.name != "export":
+                self.given.add(key)
 
     def _set(self, name: str, value: str | None) -> None:
         self.given.add(name)

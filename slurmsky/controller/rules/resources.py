@@ -119,46 +119,55 @@ class _Offer:
     max_tasks: int
 
 
-def offer_of(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer | None:  # noqa: C901
-    """A node's offer, or None when it cannot take one task of the job."""
-    config = use.config
-    if use.exclusive or (demand.exclusive and use.jobs):
-        return None
-    if config.tmp_mib < demand.tmp_mib:
-        return None
-    threads = config.threads
-    every = (list(range(start, min(start + threads, config.cpus))) for start in range(0, config.cpus, threads))
+def _usable_threads(use: NodeUse, demand: Demand) -> int:
+    """The CPUs of a core that the job may use."""
+    return min(use.config.threads, demand.threads) if demand.threads else use.config.threads
+
+
+def _free_cores(use: NodeUse, demand: Demand) -> list[list[int]]:
+    """The cores of which no CPU is taken, less those beyond the partition's share of the node."""
+    threads, count = use.config.threads, use.config.cpus
+    every = (list(range(start, min(start + threads, count))) for start in range(0, count, threads))
     cores = [ids for ids in every if use.cpu_ids.isdisjoint(ids)]
     if demand.cpus_of_partition < INFINITE:
         cores = cores[: max(0, demand.cpus_of_partition - use.partitions.get(demand.partition, 0)) // threads]
-    usable = min(threads, demand.threads) if demand.threads else threads
-    cpus = len(cores) * usable
-    if cpus == 0 or cpus < (demand.least_cpus if demand.overcommit else demand.min_cpus_node):
+    return cores
+
+
+def _is_too_small(use: NodeUse, demand: Demand, cpus: int) -> bool:
+    """Whether a node with this many free CPUs lacks what the job requests of each node."""
+    config = use.config
+    return (
+        cpus == 0
+        or cpus < (demand.least_cpus if demand.overcommit else demand.min_cpus_node)
+        or (demand.mem_node_mib == -1 and use.memory_mib > 0)
+        or demand.mem_node_mib > config.memory_mib - use.memory_mib
+        or demand.tasks_per_socket > config.cores * config.threads
+        or demand.mem_cpu_mib > config.memory_mib
+        or any(len(_free_devices(use, name, kind)) < count for name, kind, count in demand.gres_node)
+        or not all(_free_devices(use, name, kind) for name, kind, _ in demand.gpus_total)
+    )
+
+
+def offer_of(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer | None:
+    """A node's offer, or None when it cannot take one task of the job."""
+    config = use.config
+    if use.exclusive or (demand.exclusive and use.jobs) or config.tmp_mib < demand.tmp_mib:
         return None
-    free_mib = config.memory_mib - use.memory_mib
-    if demand.mem_node_mib == -1 and use.memory_mib:
-        return None
-    if demand.mem_node_mib > free_mib:
-        return None
-    if demand.tasks_per_socket > config.cores * threads:
+    cores = _free_cores(use, demand)
+    cpus = len(cores) * _usable_threads(use, demand)
+    if _is_too_small(use, demand, cpus):
         return None
     tasks = INFINITE if demand.overcommit else cpus // demand.cpus_per_task
     if demand.tasks_per_socket and not demand.overcommit:
         tasks = min(tasks, demand.tasks_per_socket * config.sockets * config.boards)
     if demand.tasks_per_core and not demand.overcommit:
         tasks = min(tasks, demand.tasks_per_core * len(cores))
-    if demand.mem_cpu_mib > config.memory_mib:
-        return None
     if demand.mem_cpu_mib and consume_memory:
+        free_mib = config.memory_mib - use.memory_mib
         tasks = min(tasks, free_mib // (demand.mem_cpu_mib * demand.cpus_per_task))
-    for name, kind, count in demand.gres_node:
-        if len(_free_devices(use, name, kind)) < count:
-            return None
     for name, kind, count in demand.gpus_task:
         tasks = min(tasks, len(_free_devices(use, name, kind)) // max(1, count))
-    for name, kind, _ in demand.gpus_total:
-        if not _free_devices(use, name, kind):
-            return None
     # However few tasks there are, each node must hold this many. Source: topology/common/eval_nodes.c.
     if tasks < (demand.tasks_per_node or demand.tasks_per_socket or demand.tasks_per_core):
         return None
@@ -171,9 +180,7 @@ def gpus_here(offer: _Offer, demand: Demand, name: str, kind: str) -> int:
     """GPUs that a node can give along with the CPUs and the memory that each GPU requires."""
     free = len(_free_devices(offer.use, name, kind))
     if demand.cpus_per_gpu:
-        threads = offer.use.config.threads
-        usable = min(threads, demand.threads) if demand.threads else threads
-        free = min(free, len(offer.cores) * usable // demand.cpus_per_gpu)
+        free = min(free, len(offer.cores) * _usable_threads(offer.use, demand) // demand.cpus_per_gpu)
     if demand.mem_gpu_mib:
         free = min(free, (offer.use.config.memory_mib - offer.use.memory_mib) // demand.mem_gpu_mib)
     return free
@@ -342,7 +349,7 @@ def _shares(demand: Demand, chosen: list[tuple[_Offer, int]], consume_memory: bo
             for name in dict.fromkeys(name for name, _, _ in config.gres):
                 devices.grab(name, "", len(devices.left(name)))
         share.gres = devices.taken
-        threads = min(config.threads, demand.threads) if demand.threads else config.threads
+        threads = _usable_threads(offer.use, demand)
         if demand.exclusive:
             cpus = config.cpus
         elif demand.overcommit:  # however many tasks share them

@@ -39,123 +39,133 @@ class _Sizes(dict[float, str]):
         return text
 
 
-def usage_fields(scale: Scale, sacct: bool) -> dict[str, PrintField[Any]]:  # noqa: C901
-    """Usage fields by name in lower case, for rows with an attribute ``usage``."""
-    sizes = _Sizes(scale)
+class _Forms:
+    """The texts of usage in one scale; those of TRES are sorted by the names of their parts."""
 
-    def text(
-        reads: str, form: Callable[..., str], unmeasured: Optional[str] = None, kind: str = TEXT
-    ) -> PrintField[Any]:
-        names = tuple(reads.split())
-        read, several = attrgetter(*names), len(names) > 1
+    def __init__(self, scale: Scale, sacct: bool) -> None:
+        self._scale = scale
+        self._sacct = sacct
+        self.sizes = _Sizes(scale)
 
-        def made(values: Any) -> Optional[str]:
-            first = values[0] if several else values
-            if first is None:
-                return None
-            if first is _UNKNOWN:
-                return unmeasured
-            return (form(*values) if several else form(values)) or None
+    def disk(self, count: float, tasks: int = 1) -> str:
+        count = count / tasks
+        count, unit = (count / (1 << 20), MEGA) if self._sacct else (count, 0)
+        return amount(count, unit, self._scale) if count > 1 else "%.2fM" % count if count > 0 else "0"
 
-        return PrintField(kind, lambda row: made(read(row.usage)), reads=names, form=made)
+    def pages(self, count: float) -> str:
+        return amount(count, 0, self._scale)
 
-    def number(reads: str) -> PrintField[Any]:
-        return text(reads, str, kind=NUMBER)
-
-    def name(reads: str) -> PrintField[Any]:
-        return text(reads, str)
-
-    def size(reads: str) -> PrintField[Any]:
-        return text(reads, sizes.__getitem__)
-
-    def pages(reads: str) -> PrintField[Any]:
-        return text(reads, lambda count: amount(count, 0, scale))
-
-    def seconds(reads: str) -> PrintField[Any]:
-        return text(reads, lambda time: cpu_duration(int(time)))
-
-    def disk(reads: str) -> PrintField[Any]:
-        def form(count: float, tasks: int = 1) -> str:
-            count = count / tasks
-            count, unit = (count / (1 << 20), MEGA) if sacct else (count, 0)
-            return amount(count, unit, scale) if count > 1 else "%.2fM" % count if count > 0 else "0"
-
-        return text(reads, form)
-
-    # parts of a TRES text are sorted by name
-
-    def incoming(cpu: float, read: float, rss: float, pages: float, vmem: float) -> str:
+    def incoming(self, cpu: float, read: float, rss: float, pages: float, vmem: float) -> str:
         return "cpu=%s,energy=0,fs/disk=%s,mem=%s,pages=%s,vmem=%s" % (
             format_seconds(int(cpu)),
-            sizes[int(read)],
-            sizes[int(rss)],
-            sizes[int(pages)],
-            sizes[int(vmem)],
+            self.sizes[int(read)],
+            self.sizes[int(rss)],
+            self.sizes[int(pages)],
+            self.sizes[int(vmem)],
         )
 
-    def outgoing(written: float, tasks: int = 1) -> str:
-        return "energy=0,fs/disk=" + sizes[int(written / tasks)]
+    def outgoing(self, written: float, tasks: int = 1) -> str:
+        return "energy=0,fs/disk=" + self.sizes[int(written / tasks)]
 
-    def average(tasks: int, cpu: float, read: float, rss: float, pages: float, vmem: float) -> str:
-        return incoming(cpu, read / tasks, rss, pages, vmem)
+    def average(self, tasks: int, cpu: float, read: float, rss: float, pages: float, vmem: float) -> str:
+        return self.incoming(cpu, read / tasks, rss, pages, vmem)
 
-    def total(tasks: int, user: float, system: float, read: float, rss: float, pages: float, vmem: float) -> str:
-        return incoming(user + system, read, rss * tasks, pages * tasks, vmem * tasks)
+    def total(self, tasks: int, user: float, system: float, read: float, rss: float, pages: float, vmem: float) -> str:
+        return self.incoming(user + system, read, rss * tasks, pages * tasks, vmem * tasks)
 
-    def nodes_of_max(cpu: str, read: str, rss: str, pages: str, vmem: str) -> str:
-        return f"cpu={cpu},energy={cpu},fs/disk={read},mem={rss},pages={pages},vmem={vmem}"
-
-    def tasks_of_max(cpu: int, read: int, rss: int, pages: int, vmem: int) -> str:
-        shown = str(cpu) if sacct else format_seconds(cpu)
+    def tasks_of_max(self, cpu: int, read: int, rss: int, pages: int, vmem: int) -> str:
+        shown = str(cpu) if self._sacct else format_seconds(cpu)
         return "cpu=%s,fs/disk=%d,mem=%d,pages=%d,vmem=%d" % (shown, read, rss, pages, vmem)
 
-    nothing = text("tasks", lambda tasks: "")
+
+def _nodes_of_max(cpu: str, read: str, rss: str, pages: str, vmem: str) -> str:
+    return f"cpu={cpu},energy={cpu},fs/disk={read},mem={rss},pages={pages},vmem={vmem}"
+
+
+def _text(reads: str, form: Callable[..., str], unmeasured: Optional[str] = None, kind: str = TEXT) -> PrintField[Any]:
+    """A field made by ``form`` of the attributes of ``usage`` that ``reads`` names."""
+    names = tuple(reads.split())
+    read, several = attrgetter(*names), len(names) > 1
+
+    def made(values: Any) -> Optional[str]:
+        first = values[0] if several else values
+        if first is None:
+            return None
+        if first is _UNKNOWN:
+            return unmeasured
+        return (form(*values) if several else form(values)) or None
+
+    return PrintField(kind, lambda row: made(read(row.usage)), reads=names, form=made)
+
+
+def _number(reads: str) -> PrintField[Any]:
+    return _text(reads, str, kind=NUMBER)
+
+
+def _name(reads: str) -> PrintField[Any]:
+    return _text(reads, str)
+
+
+def _seconds(reads: str) -> PrintField[Any]:
+    return _text(reads, lambda time: cpu_duration(int(time)))
+
+
+def usage_fields(scale: Scale, sacct: bool) -> dict[str, PrintField[Any]]:
+    """Usage fields by name in lower case, for rows with an attribute ``usage``."""
+    forms = _Forms(scale, sacct)
+
+    def size(reads: str) -> PrintField[Any]:
+        return _text(reads, forms.sizes.__getitem__)
+
+    nothing = _text("tasks", lambda tasks: "")
     return {
-        "avecpu": seconds("ave_cpu_s"),
+        "avecpu": _seconds("ave_cpu_s"),
         # CPU frequency is not measured
         "avecpufreq": PrintField(TEXT, lambda row: "0" if row.step is not None else None, shared=True),
-        "avediskread": disk("disk_read tasks"),
-        "avediskwrite": disk("disk_write tasks"),
-        "avepages": pages("ave_pages"),
+        "avediskread": _text("disk_read tasks", forms.disk),
+        "avediskwrite": _text("disk_write tasks", forms.disk),
+        "avepages": _text("ave_pages", forms.pages),
         "averss": size("ave_rss"),
         "avevmsize": size("ave_vmsize"),
-        "maxdiskread": disk("max_disk_read"),
-        "maxdiskreadnode": name("max_disk_read_node"),
-        "maxdiskreadtask": number("max_disk_read_task"),
-        "maxdiskwrite": disk("max_disk_write"),
-        "maxdiskwritenode": name("max_disk_write_node"),
-        "maxdiskwritetask": number("max_disk_write_task"),
-        "maxpages": pages("max_pages"),
-        "maxpagesnode": name("max_pages_node"),
-        "maxpagestask": number("max_pages_task"),
+        "maxdiskread": _text("max_disk_read", forms.disk),
+        "maxdiskreadnode": _name("max_disk_read_node"),
+        "maxdiskreadtask": _number("max_disk_read_task"),
+        "maxdiskwrite": _text("max_disk_write", forms.disk),
+        "maxdiskwritenode": _name("max_disk_write_node"),
+        "maxdiskwritetask": _number("max_disk_write_task"),
+        "maxpages": _text("max_pages", forms.pages),
+        "maxpagesnode": _name("max_pages_node"),
+        "maxpagestask": _number("max_pages_task"),
         "maxrss": size("max_rss"),
-        "maxrssnode": name("max_rss_node"),
-        "maxrsstask": number("max_rss_task"),
+        "maxrssnode": _name("max_rss_node"),
+        "maxrsstask": _number("max_rss_task"),
         "maxvmsize": size("max_vmsize"),
-        "maxvmsizenode": name("max_vmsize_node"),
-        "maxvmsizetask": number("max_vmsize_task"),
-        "mincpu": seconds("min_cpu_s"),
-        "mincpunode": name("min_cpu_node"),
-        "mincputask": number("min_cpu_task"),
-        "tresusageinave": text("tasks ave_cpu_s disk_read ave_rss ave_pages ave_vmsize", average, "energy=0"),
-        "tresusageinmax": text("ave_cpu_s max_disk_read max_rss max_pages max_vmsize", incoming),
-        "tresusageinmaxnode": text(
-            "min_cpu_node max_disk_read_node max_rss_node max_pages_node max_vmsize_node", nodes_of_max
+        "maxvmsizenode": _name("max_vmsize_node"),
+        "maxvmsizetask": _number("max_vmsize_task"),
+        "mincpu": _seconds("min_cpu_s"),
+        "mincpunode": _name("min_cpu_node"),
+        "mincputask": _number("min_cpu_task"),
+        "tresusageinave": _text("tasks ave_cpu_s disk_read ave_rss ave_pages ave_vmsize", forms.average, "energy=0"),
+        "tresusageinmax": _text("ave_cpu_s max_disk_read max_rss max_pages max_vmsize", forms.incoming),
+        "tresusageinmaxnode": _text(
+            "min_cpu_node max_disk_read_node max_rss_node max_pages_node max_vmsize_node", _nodes_of_max
         ),
-        "tresusageinmaxtask": text(
-            "min_cpu_task max_disk_read_task max_rss_task max_pages_task max_vmsize_task", tasks_of_max
+        "tresusageinmaxtask": _text(
+            "min_cpu_task max_disk_read_task max_rss_task max_pages_task max_vmsize_task", forms.tasks_of_max
         ),
         # the record has a minimum for CPU time only
-        "tresusageinmin": text("min_cpu_s", lambda cpu: "cpu=" + format_seconds(int(cpu))),
-        "tresusageinminnode": text("min_cpu_node", lambda node: "cpu=" + node),
-        "tresusageinmintask": text("min_cpu_task", lambda task: "cpu=%d" % task),
-        "tresusageintot": text("tasks user_s system_s disk_read ave_rss ave_pages ave_vmsize", total, "energy=0"),
-        "tresusageoutave": text("disk_write tasks", outgoing, "energy=0"),
-        "tresusageoutmax": text("max_disk_write", outgoing),
-        "tresusageoutmaxnode": text("max_disk_write_node", lambda node: f"energy={node},fs/disk={node}"),
-        "tresusageoutmaxtask": text("max_disk_write_task", lambda task: "fs/disk=%d" % task),
+        "tresusageinmin": _text("min_cpu_s", lambda cpu: "cpu=" + format_seconds(int(cpu))),
+        "tresusageinminnode": _text("min_cpu_node", lambda node: "cpu=" + node),
+        "tresusageinmintask": _text("min_cpu_task", lambda task: "cpu=%d" % task),
+        "tresusageintot": _text(
+            "tasks user_s system_s disk_read ave_rss ave_pages ave_vmsize", forms.total, "energy=0"
+        ),
+        "tresusageoutave": _text("disk_write tasks", forms.outgoing, "energy=0"),
+        "tresusageoutmax": _text("max_disk_write", forms.outgoing),
+        "tresusageoutmaxnode": _text("max_disk_write_node", lambda node: f"energy={node},fs/disk={node}"),
+        "tresusageoutmaxtask": _text("max_disk_write_task", lambda task: "fs/disk=%d" % task),
         "tresusageoutmin": nothing,
         "tresusageoutminnode": nothing,
         "tresusageoutmintask": nothing,
-        "tresusageouttot": text("disk_write", outgoing, "energy=0"),
+        "tresusageouttot": _text("disk_write", forms.outgoing, "energy=0"),
     }
