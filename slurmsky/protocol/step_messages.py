@@ -24,40 +24,40 @@ reads("List[float]", list, list)
 reads("Optional[List[float]]", lambda value: None if value is None else list(value), lambda value: value)
 
 
-class StepRequest(Message, family="op"):
+class StepPartRequest(Message, family="op"):
     """What a head agent requests of another node."""
 
 
-class StartTasks(StepRequest, kind="step"):
+class StartTasks(StepPartRequest, kind="step"):
     """Start this node's tasks of a step. ``plan``: the fields of its StepPlan."""
 
     plan: Dict[str, Any]
 
 
-class SignalTasks(StepRequest, kind="signal"):
+class SignalTasks(StepPartRequest, kind="signal"):
     """Send a signal to the tasks."""
 
     signal: int
 
 
-class ResizeTerminal(StepRequest, kind="winsize"):
+class ResizeTerminal(StepPartRequest, kind="winsize"):
     """Set the size of the tasks' terminal."""
 
     rows: int
     columns: int
 
 
-class ToMpiServer(StepRequest, kind="mpi"):
+class ToMpiServer(StepPartRequest, kind="mpi"):
     """A message of the head agent's PMI server to that of this node."""
 
     message: Dict[str, Any]
 
 
-class ReadUsage(StepRequest, kind="look"):
+class ReadUsage(StepPartRequest, kind="look"):
     """Answer with a TasksUsage."""
 
 
-class ReceiveFile(StepRequest, kind="file"):
+class ReceiveFile(StepPartRequest, kind="file"):
     """Write a file whose content follows. ``times``: its atime and mtime; ``folder``: make its folder."""
 
     path: str
@@ -67,24 +67,24 @@ class ReceiveFile(StepRequest, kind="file"):
     folder: bool = False
 
 
-class StepReport(Message, family="ev"):
+class StepPartReport(Message, family="ev"):
     """What a node reports to the head agent."""
 
 
-class TasksStarted(StepReport, kind="started"):
+class TasksStarted(StepPartReport, kind="started"):
     """The tasks run. ``pids``: by rank."""
 
     pids: Dict[int, int]
 
 
-class InputConsumed(StepReport, kind="consumed"):
+class InputConsumed(StepPartReport, kind="consumed"):
     """The tasks have read ``count`` bytes of stdin. ``last``: no task reads stdin any more."""
 
     count: int
     last: bool
 
 
-class TaskExited(StepReport, kind="exit"):
+class TaskExited(StepPartReport, kind="exit"):
     """A task has ended, with a wait status and a TaskUsage as a list."""
 
     rank: int
@@ -92,25 +92,25 @@ class TaskExited(StepReport, kind="exit"):
     usage: List[float]
 
 
-class FromMpiServer(StepReport, kind="mpi"):
+class FromMpiServer(StepPartReport, kind="mpi"):
     """A message of this node's PMI server to the head agent's."""
 
     message: Dict[str, Any]
 
 
-class TasksUsage(StepReport, kind="look"):
+class TasksUsage(StepPartReport, kind="look"):
     """The present resource use of the tasks, by rank."""
 
     usage: Dict[int, List[float]]
 
 
-class TasksEnded(StepReport, kind="over"):
+class TasksEnded(StepPartReport, kind="over"):
     """All tasks of this node have ended. ``series``: the usage series of the step on this node."""
 
     series: Dict[str, Any]
 
 
-class FileWritten(StepReport, kind="file"):
+class FileWritten(StepPartReport, kind="file"):
     """A file is complete. ``errno``: 0, or why it is not."""
 
     errno: int

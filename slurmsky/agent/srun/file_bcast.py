@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
 
 from ...protocol import wire
 from ...protocol.messages import Hello
-from ...protocol.step_messages import FileWritten, ReceiveFile, StepReport
+from ...protocol.step_messages import FileWritten, ReceiveFile, StepPartReport
 from ..net import endpoints
 from ..net.channel import Channel
 from ..steps.file_writer import FileWriter
@@ -85,7 +85,7 @@ class FileCopy:
 
     def _answer(self, node: str, peer: Channel) -> Callable[[bytes, bytes], None]:
         def received(_kind: bytes, payload: bytes) -> None:
-            report = StepReport.decode(json.loads(payload))
+            report = StepPartReport.decode(json.loads(payload))
             peer.on_close = lambda: None
             if isinstance(report, FileWritten) and report.errno:
                 self._failed(node, report.errno)

@@ -18,7 +18,7 @@ from ...protocol.step_messages import (
     ResizeTerminal,
     SignalTasks,
     StartTasks,
-    StepRequest,
+    StepPartRequest,
     TaskExited,
     TasksEnded,
     TasksStarted,
@@ -76,7 +76,7 @@ def serve_agent(agent: Agent, channel: Channel) -> None:
             return
         if kind != wire.JSON:
             return
-        request = StepRequest.decode(json.loads(payload))
+        request = StepPartRequest.decode(json.loads(payload))
         if isinstance(request, StartTasks):
             plan = StepPlan(**request.plan)
             host = sink.host = StepHost(agent, plan, sink)

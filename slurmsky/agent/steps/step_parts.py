@@ -17,7 +17,7 @@ from ...protocol.step_messages import (
     ResizeTerminal,
     SignalTasks,
     StartTasks,
-    StepReport,
+    StepPartReport,
     TaskExited,
     TasksEnded,
     TasksStarted,
@@ -129,7 +129,7 @@ class RemotePart(StepPart):
             return
         if kind != wire.JSON:
             return
-        report = StepReport.decode(json.loads(payload))
+        report = StepPartReport.decode(json.loads(payload))
         if isinstance(report, TaskExited):
             self.left.discard(report.rank)
             self.exited(report.rank, report.status, report.usage)

@@ -43,7 +43,7 @@ from slurmsky.protocol.messages import (
     StepChanged,
     TerminateJob,
 )
-from slurmsky.protocol.step_messages import StartTasks, StepReport, StepRequest, TasksStarted, TasksUsage
+from slurmsky.protocol.step_messages import StartTasks, StepPartReport, StepPartRequest, TasksStarted, TasksUsage
 
 SOURCE = Path(slurmsky.__file__).parent
 _UNTYPED = re.compile(r"""\bevent(?:\["|\.get\()""")
@@ -91,9 +91,9 @@ def test_a_request_survives_json(request_: AgentRequest) -> None:
 @pytest.mark.parametrize(
     ("family", "message", "key"),
     [
-        (StepRequest, StartTasks(plan={"job_id": 7}), "op"),
-        (StepReport, TasksStarted(pids={0: 17, 1: 18}), "ev"),
-        (StepReport, TasksUsage(usage={3: [0.5, 1.0]}), "ev"),
+        (StepPartRequest, StartTasks(plan={"job_id": 7}), "op"),
+        (StepPartReport, TasksStarted(pids={0: 17, 1: 18}), "ev"),
+        (StepPartReport, TasksUsage(usage={3: [0.5, 1.0]}), "ev"),
         (FileRequest, UpdateListing(path="/a", digest="d", entries={"b": FolderEntry("f", 0o644, 3, 5, "c")}), "op"),
         (FileRequest, TailFile(id=1, path="/a", from_=7), "op"),
         (FileReport, FileChanged(path="b", entry=FolderEntry("f", 0o644, 3, 5, "c")), "ev"),
@@ -114,7 +114,7 @@ def test_a_file_is_followed_from_its_end_where_no_first_byte_is_named() -> None:
 
 
 def test_the_version_counts_messages_that_agents_import_later() -> None:
-    families = (StepRequest, StepReport, FileRequest, FileReport)
+    families = (StepPartRequest, StepPartReport, FileRequest, FileReport)
     checksum = zlib.crc32(" ".join(family.signature() for family in families).encode())
     assert f"{checksum:08x}" == version.LATER_MESSAGES, "write the new checksum into agent/job/version.py"
 
@@ -156,7 +156,7 @@ def test_messages_are_frozen_and_but_makes_a_changed_copy() -> None:
     assert event.but(node="n2") == NodeDown(node="n2", reason="gone") and event.node == "n1"
 
 
-@pytest.mark.parametrize("family", [Event, AgentRequest, StepRequest, StepReport, FileRequest, FileReport])
+@pytest.mark.parametrize("family", [Event, AgentRequest, StepPartRequest, StepPartReport, FileRequest, FileReport])
 def test_every_kind_is_documented_and_no_two_classes_share_one(family: type[Message]) -> None:
     found: list[type[Message]] = [family]
     for one in found:
