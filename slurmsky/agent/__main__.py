@@ -101,6 +101,7 @@ def _serve(options: dict[str, str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: loop.soon(agent.shut_down))
     agent.commands.update(COMMANDS)
     if options["--root"]:
+        daemonize.hold(paths.__file__.rsplit("/", 2)[0])
         agent.controller_start = ControllerStart(loop, options["--root"], home, agent.needs_controller, group.step_out)
         agent.controller_start.soon()  # the controller may have died while this agent started
     if options["--kept"]:

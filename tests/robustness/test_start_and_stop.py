@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from local_engine import BIN
 
 from .conftest import Engine, pids_with, wait_for
 from .test_agent_killed import state, submit
@@ -272,3 +273,25 @@ def test_a_clone_is_updated_under_its_controller(engine: Engine, environment: di
     said = subprocess.run([tmp_path / "bin" / "scontrol", "ping"], env=env, capture_output=True, text=True)
     assert said.returncode == 0 and " is UP" in said.stdout, said
     assert engine.controller() != before
+
+
+def test_an_update_leaves_running_jobs_unharmed(engine: Engine, run: Run, tmp_path: Path) -> None:
+    """Jobs call commands that their agent imports only then, after the package's files were replaced."""
+    clone, go = tmp_path / "clone", tmp_path / "go"
+    for part in ("bin", "grammar", "slurmsky"):
+        shutil.copytree(BIN.parent / part, clone / part, symlinks=True)
+    script = f"touch {go}.1; until [ -e {go} ]; do sleep 0.05; done; srun --exact -n2 -l echo step"
+    out = tmp_path / "out"
+    code, job, err = run(str(clone / "bin" / "sbatch"), "--parsable", "-n2", "-o", str(out), "--wrap", script,
+                         env={"XDG_CACHE_HOME": str(tmp_path / "cache")})  # fmt: skip
+    assert code == 0, err
+    wait_for(lambda: Path(f"{go}.1").exists())
+    replaced = [clone / "grammar", *(clone / "slurmsky" / room for room in ("agent", "language", "options", "report"))]
+    for part in replaced:
+        part.rename(part.with_suffix(".earlier"))
+    go.touch()
+    wait_for(lambda: out.exists() and out.read_text().count("\n") == 2)
+    for part in replaced:
+        part.with_suffix(".earlier").rename(part)
+    assert sorted(out.read_text().splitlines()) == ["0: step", "1: step"]
+    wait_for(lambda: state(run, job.strip()) == "COMPLETED")

@@ -114,3 +114,11 @@ def lock(path: str) -> bool:
                 os.close(fd)
                 return False
             time.sleep(0.01)  # the holder may be about to exit
+
+
+def hold(folder: str) -> None:
+    """Mark a folder as in use until this process ends, by a shared lock; without effect where it cannot be locked."""
+    try:
+        fcntl.flock(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        pass  # an NFS mount without locks, or an archive

@@ -28,6 +28,7 @@ from ...protocol.messages import (
     NodeUp,
 )
 from ..base import EngineError, NodeUnavailable, OnEvent, background, spawn
+from . import agent_program
 from .agent_link import OUTDATED, AgentLink
 from .placed_jobs import PlacedJob, PlacedJobs
 
@@ -144,9 +145,11 @@ class LocalEngine(PlacedJobs):
 
     async def _start_agent(self, node: str) -> AgentLink:
         problem = ""
-        for _ in range(START_ATTEMPTS):
+        for attempt in range(START_ATTEMPTS):
             try:
-                return await self._spawn(node)
+                # The second start does without the copy, which may be damaged.
+                cache = None if attempt else paths.cache(self._environment)
+                return await self._spawn(node, await asyncio.to_thread(agent_program.modules, cache))
             except OSError as error:
                 problem = f"{error.filename or node}: {error.strerror or error}"
             except EngineError as error:
@@ -171,14 +174,13 @@ class LocalEngine(PlacedJobs):
             except EngineError as error:
                 log.debug("node %s: %s", node, error)
 
-    async def _spawn(self, node: str) -> AgentLink:
+    async def _spawn(self, node: str, modules: str) -> AgentLink:
         folder = self._socket(node).parent
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._processes = [process for process in self._processes if process.poll() is None]
-        modules = [entry for entry in sys.path if entry and not entry.endswith(".zip")]
         environment = {
             **self._environment,
-            "PYTHONPATH": os.pathsep.join(modules),
+            "PYTHONPATH": modules,
             paths.HOME: str(self._home),
         }
         if self._claim:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGES = ("agent", "language", "model", "options", "protocol", "report")
-MODULES = ("__init__.py", "client.py", "client_relay.py", "client_start.py", "client_terminal.py", "paths.py")
+from .. import agent_files
+
 _STAMP = (2020, 1, 1, 0, 0, 0)  # fixed times: the same content gives the same file
 
 
@@ -41,22 +40,5 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 
 
 def _entries() -> Iterator[tuple[str, Path]]:
-    package = Path(__file__).parents[2]
-    yield "__main__.py", package / "agent" / "cloud" / "program_main.py"
-    for module in MODULES:
-        if (package / module).exists():
-            yield f"slurmsky/{module}", package / module
-    for name in PACKAGES:
-        yield from _tree(package / name, f"slurmsky/{name}")
-    grammar = package / "grammar"  # part of the package in a wheel; beside the package in a git clone
-    yield from _tree(grammar if grammar.is_dir() else package.parent / "grammar", "slurmsky/grammar")
-    spec = importlib.util.find_spec("lark")
-    if spec is None or spec.origin is None:
-        raise FileNotFoundError("the lark package")
-    yield from _tree(Path(spec.origin).parent, "lark")
-
-
-def _tree(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
-    for path in folder.rglob("*"):
-        if path.is_file() and "__pycache__" not in path.parts and "__pyinstaller" not in path.parts:
-            yield f"{name}/{path.relative_to(folder).as_posix()}", path
+    yield "__main__.py", Path(__file__).parents[2] / "agent" / "cloud" / "program_main.py"
+    yield from agent_files.entries()
