@@ -120,6 +120,25 @@ class ClusterConfig:
                 return partition
         return None
 
+    def parameter(self, name: str) -> str:
+        """A further parameter of slurm.conf; "" where the site does not set it."""
+        return dict(self.parameters).get(name, "")
+
+    @property
+    def requeue_delay_s(self) -> int:
+        """Seconds before a requeued job may start again: ``requeue_delay`` of SchedulerParameters.
+
+        slurmctld's default is the life time of a credential, 120 s; there are no credentials here.
+        """
+        options = dict(word.partition("=")[::2] for word in self.parameter("SchedulerParameters").split(","))
+        delay = options.get("requeue_delay", "")
+        return int(delay) + 1 if delay.isdecimal() else 2
+
+    def mail_address(self, user: str) -> Optional[str]:
+        """The address for a user's mails in the site's MailDomain; None where there is none."""
+        domain = self.parameter("MailDomain")
+        return f"{user}@{domain}" if domain else None
+
     def lineage(self, account: str) -> list[AccountConfig]:
         """The account and those above it, as far as they are described."""
         known = {one.name: one for one in self.accounts}

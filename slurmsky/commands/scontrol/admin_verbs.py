@@ -235,7 +235,10 @@ def listjobs(ctx: CommandContext, words: Words, steps: bool) -> int:
 
 
 def reconfigure(ctx: CommandContext) -> int:
-    """reconfigure: if the site file has changed, restart the controller to read it; running jobs continue."""
+    """reconfigure: restart the controller to read the site file where it or scontrol changed the configuration.
+
+    Running jobs continue.
+    """
     from ...controller.daemon import read_site
     from ...site.record import SiteError
 
@@ -246,13 +249,13 @@ def reconfigure(ctx: CommandContext) -> int:
         ctx.error(str(error))
         return 1
     ctx.queue.triggers.reconfigured()
-    changed = ctx.queue.job_table.forget_node_configuration() or changed
-    if not changed:
+    if not changed and not ctx.queue.job_table.reconfigurable:
         return 0
     if ctx.queue.job_table.counters.threads > 1:
         ctx.err("slurm_reconfigure error:Resource temporarily unavailable")
         ctx.error("srun, salloc or another command waits for the controller: try again when it has its answer")
         return 1
+    ctx.queue.job_table.forget_configuration()
     ctx.queue.stop()
     return 0
 

@@ -26,6 +26,7 @@ from ...report.text import show_job as report
 from ...report.text import show_nodes as report_nodes
 from ...report.text import show_reservations as report_reservations
 from .._files import opener
+from ..common.caller_settings import user_name
 from ..common.report_settings import nodes_and_cluster
 from ..common.report_settings import report as report_context
 from . import show_jobs
@@ -108,7 +109,10 @@ def _partitions(ctx: CommandContext, query: ScontrolQuery, value: str | None) ->
 def _config(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
     context = report_context(ctx, query)
     queue = ctx.queue
+    user = f"{user_name(os.geteuid())}({os.geteuid()})"
     facts = {
+        "SlurmUser": queue.site.cluster.parameter("SlurmUser") or user,
+        "SlurmdUser": queue.site.cluster.parameter("SlurmdUser") or user,
         "SLURM_CONF": queue.site.source or "(no site file)",
         "SLURM_VERSION": VERSION,
         "StateSaveLocation": str(queue.paths.home),

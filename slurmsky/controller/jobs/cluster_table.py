@@ -27,6 +27,8 @@ RELEASE = "25.11.0"
 
 _NOT_AVAILABLE = NodeFlag.DRAIN | NodeFlag.FAIL | NodeFlag.NOT_RESPONDING | NodeFlag.POWERING_DOWN | NodeFlag.POWER_DOWN
 _BY_HAND = NodeFlag.DRAIN | NodeFlag.FAIL
+#: ReconfigFlags that keep the states of partitions
+_KEEP_STATES = {"keeppartinfo", "keeppartstate"}
 
 
 class ClusterTable:
@@ -145,15 +147,34 @@ class ClusterTable:
                 else:
                     setattr(node, field, value)
 
-    def forget_node_configuration(self) -> bool:
-        """Drop what the next controller shall read from the site file: weight and features. Raises StoreError."""
-        changed = [values for values in self.node_changes.values() if node_overrides.CONFIGURED & values.keys()]
-        for values in changed:
+    @property
+    def reconfigurable(self) -> bool:
+        """Whether scontrol changed what scontrol reconfigure gives its values of the site file again."""
+        kept = self._reconfig_flags()
+        return (
+            any(node_overrides.CONFIGURED & values.keys() for values in self.node_changes.values())
+            or ("keeppartinfo" not in kept and partition_overrides.any_kept(self.store))
+            or (not kept & _KEEP_STATES and bool(self.partition_states))
+        )
+
+    def forget_configuration(self) -> None:
+        """Drop what the next controller shall read from the site file. Raises StoreError.
+
+        That is the weight and the features of nodes, and the partitions as far as ReconfigFlags does not keep them.
+        """
+        kept = self._reconfig_flags()
+        for values in self.node_changes.values():
             for field in node_overrides.CONFIGURED:
                 values.pop(field, None)
-        if changed:
-            node_overrides.keep(self.store, self.node_changes)
-        return bool(changed)
+        node_overrides.keep(self.store, self.node_changes)
+        if "keeppartinfo" not in kept:
+            partition_overrides.forget(self.store)
+        if not kept & _KEEP_STATES:
+            self.partition_states.clear()
+            self.keep_states()
+
+    def _reconfig_flags(self) -> set[str]:
+        return set(self.cluster.parameter("ReconfigFlags").lower().split(","))
 
     def delete_partition(self, name: str) -> None:
         """Remove a partition. Raises StoreError."""

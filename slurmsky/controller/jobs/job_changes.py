@@ -294,7 +294,7 @@ class _Change(Times):
         if "mail_type" in self.wanted:
             self.evolve(mail_type=self.wanted["mail_type"])
         if "mail_user" in self.wanted:
-            self.evolve(mail_user=self.wanted["mail_user"] or None)
+            self.evolve(mail_user=self.wanted["mail_user"] or self.job_table.cluster.mail_address(self.job.user))
 
 
 _FILES = (

@@ -187,7 +187,7 @@ def _record(
     requeue = spec.requeue if spec.requeue is not None else cluster.batch_requeue
     fit = job_table.virtual.fit(demand)
     largest = max((node.cpus for node in partition_nodes(cluster, parts[0])), default=1)
-    spec = _canonical(spec)
+    spec = _canonical(spec).evolve(mail_user=spec.mail_user or cluster.mail_address(who.user))
     limited = spec.time_limit_min is not None or parts[0].default_time_min is not None
     if spec.deadline and not limited and spec.time_min_min is None:
         spec = spec.evolve(time_min_min=1)  # it may be shortened to end in time. Source: job_mgr.c _job_create

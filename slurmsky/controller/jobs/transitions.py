@@ -25,8 +25,6 @@ from ...model.states import JobFlag, JobState
 #: requeue requests as ``scontrol requeue`` and ``requeuehold`` make them, and the flag that records each
 REQUEUE_FLAGS = {"requeue": JobFlag.REQUEUED, "hold": JobFlag.REQUEUE_HOLD, "special": JobFlag.SPECIAL_EXIT}
 REQUEUE_REQUESTED = JobFlag.REQUEUED | JobFlag.REQUEUE_HOLD | JobFlag.SPECIAL_EXIT
-#: seconds before a requeued job may start again (slurmctld waits for the credential to expire)
-REQUEUE_DELAY_S = 2
 #: Slurm's FAIL_SYSTEM: the reason of a job that an internal error keeps from being scheduled
 SYSTEM_FAILURE = "SystemFailure"
 #: reasons of jobs that ended without having run
@@ -382,7 +380,7 @@ def requeue_like(job: Job, requested: JobFlag) -> None:
     job.flags = job.flags & ~REQUEUE_REQUESTED | requested
 
 
-def requeue(job: Job, now: float, priority: int) -> None:
+def requeue(job: Job, now: float, priority: int, delay_s: int) -> None:
     """The job waits for another run, as its requeue request says; ``priority`` is for one that has none."""
     how = next((word for word, flag in REQUEUE_FLAGS.items() if flag in job.flags), "requeue")
     job.restarts += 1
@@ -394,7 +392,7 @@ def requeue(job: Job, now: float, priority: int) -> None:
     job.exit_code = job.exit_signal = job.derived_exit_code = 0
     job.batch_host = ""
     job.cancelled_by = None
-    job.eligible_time = job.start_time = now + REQUEUE_DELAY_S
+    job.eligible_time = job.start_time = now + delay_s
     if how == "requeue":
         job.priority = job.priority or priority
         job.reason, job.reason_desc = "BeginTime", ""

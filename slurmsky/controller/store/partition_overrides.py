@@ -1,7 +1,7 @@
 """Partitions that scontrol created, changed or deleted; they override the site file.
 
-As in slurmctld's state file, they outlive the controller. A partition that the site file describes later keeps
-scontrol's changes until it is deleted. Source: slurmctld/partition_mgr.c dump_all_part_state.
+They outlive the controller; ``scontrol reconfigure`` drops them unless ReconfigFlags has KeepPartInfo. A partition that
+the site file describes later keeps scontrol's changes until then. Source: partition_mgr.c load_all_part_state.
 """
 
 from __future__ import annotations
@@ -62,6 +62,16 @@ def keep_deleted(store: Store, name: str) -> None:
     kept["changed"].pop(name, None)
     kept["deleted"] = sorted({*kept["deleted"], name})
     store.put_note(_NOTE, json.dumps(kept))
+
+
+def any_kept(store: Store) -> bool:
+    """Whether scontrol changed partitions."""
+    return any(_kept(store).values())
+
+
+def forget(store: Store) -> None:
+    """Commit the partitions of the site file. Raises StoreError."""
+    store.put_note(_NOTE, json.dumps({"changed": {}, "deleted": []}))
 
 
 def _kept(store: Store) -> dict[str, Any]:

@@ -95,10 +95,10 @@ def test_a_requeue_by_its_request(job: Job, how: str, reason: str, priority: int
     job.state, job.exit_code, job.start_time = JobState.RUNNING, 3, 50.0
     transitions.request_requeue(job, how)
     former = transitions.ended_run(job, JobState.PENDING, 60.0)
-    transitions.requeue(job, 60.0, 9)
+    transitions.requeue(job, 60.0, 9, 2)
     assert (former.flags, former.end_time) == (JobFlag.REQUEUED, 60.0)
     assert (job.state, job.reason, job.priority, job.flags) == (JobState.PENDING, reason, priority, flags)
-    assert (job.restarts, job.exit_code, job.eligible_time) == (1, 0, 60.0 + transitions.REQUEUE_DELAY_S)
+    assert (job.restarts, job.exit_code, job.eligible_time) == (1, 0, 62.0)
 
 
 def test_a_hold_ends_with_its_release(job: Job) -> None:
