@@ -242,8 +242,13 @@ class Body:
         view, seen = self.view, set[tuple[str, str]]()
         above = outside(view.script, view.scope) if view.sky else None
         if above is not None:
+            levels, project = view.wants.above, view.project
+            top = project.above(levels) if project else "the folder above the submit folder"
+            fate = CHANGED if levels and top else DECISION
             why = "above the submit folder, which alone travels: submit from the folder above, with paths from there"
-            yield Finding(above[0], "path", one_line(above[1], 60), DECISION, why)
+            if fate == CHANGED:
+                why = f"{top} travels, as it holds this and the submit folder, up to {view.site.sky.upload_mib} MiB"
+            yield Finding(above[0], "path", one_line(above[1], 60), fate, why)
         for place in places.places(view.script, view.scope):
             if mountpoints.on_every_node(place.text) and place.role != places.MODULES:
                 continue

@@ -46,6 +46,22 @@ class Project:
         whole = self._whole(path)
         return bool(self.folder.strip("/")) and (whole == self.folder or whole.startswith(self.folder + "/"))
 
+    def above(self, levels: int) -> str:
+        """The folder, the submit folder or above, that holds what is ``levels`` above the working directory.
+
+        "" for one that does not travel: a home folder, a folder in the root folder, and the parent of a symbolic link
+        by which the submit folder is named.
+        """
+        base = self.work_dir if self.holds(self.work_dir) else self.folder
+        up = os.path.normpath(os.path.join(base, *[".."] * levels))
+        if self.holds(up):
+            return self.folder
+        if not self.folder.startswith(up + "/") or up.count("/") < 2:
+            return ""
+        there, home = os.path.join(base, *[".."] * levels), os.path.realpath(self.home or os.path.expanduser("~"))
+        own = os.path.isdir(there) and os.path.samefile(up, there)
+        return up if own and not f"{home}/".startswith(os.path.realpath(up) + "/") else ""
+
     def elsewhere(self, path: str) -> bool:
         """Whether this machine has the path outside the submit folder."""
         return "$" not in path and not self.holds(path) and os.path.lexists(self._whole(path))

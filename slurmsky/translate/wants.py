@@ -12,6 +12,7 @@ from ..language import modulelines
 from ..options.getopt import split
 from ..options.table import load
 from . import mountpoints, places
+from .folders_above import levels_above
 from .idiomtables import LAUNCHERS
 from .images import of_steps
 from .launched import launched
@@ -43,6 +44,7 @@ class Wants:
     mounts: tuple[str, ...] = ()  # folders of the old cluster that the script names, as mount points
     paths: tuple[str, ...] = ()  # all paths that the script names
     links: tuple[str, ...] = ()  # paths by which the script names the submit folder
+    above: int = 0  # how many folders above its working directory the script names files
     work_folder: str = ""  # where the script expects its own files
     starts: tuple[tuple[str, str], ...] = ()  # (start file or CUDA folder of the old cluster, its role)
     environments: tuple[str, ...] = ()  # names of conda environments, folders of virtual environments
@@ -72,6 +74,7 @@ def of(source: str) -> Wants:
         starts=tuple(
             dict.fromkeys((place.text, place.role) for place in used if place.role in _STARTS and "$" not in place.text)
         ),
+        above=levels_above(script, scope)[0],
         work_folder=work_folder(script, scope),
         environments=tuple(dict.fromkeys(name for _, name in environments(script, scope))),
         cpus=_step_cpus(script, scope),

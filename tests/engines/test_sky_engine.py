@@ -82,6 +82,30 @@ def test_a_script_reaches_the_submit_folder_by_the_path_of_another_machine(world
     assert world.out == b"hi\n" and (world.project / "sub" / "made.txt").read_text() == "new\n"
 
 
+def test_a_script_reads_and_writes_above_the_submit_folder(world):
+    """The folder that holds all of it travels in the place of the submit folder, without what either folder ignores."""
+
+    async def what(world):
+        whole = world.project
+        world.project = whole / "jobs"
+        world.project.mkdir()
+        (whole / "data.txt").write_text("hi\n")
+        (whole / ".skyignore").write_text("large\n")
+        (whole / "large").touch()
+        (world.project / ".skyignore").write_text("own.bin\n")
+        (world.project / "own.bin").touch()
+        script = "#!/bin/bash\npwd; cat ../data.txt; ls .. .\nmkdir ../made; echo new > ../made/x; echo here > y\n"
+        await world.engine.start(world.launch(script))
+        await world.until(world.ended)
+        world.project = whole
+
+    world.play(what)
+    lines = world.out.decode().splitlines() if (world.project / "slurm-7.out").exists() else []
+    lines = lines or (world.project / "jobs" / "slurm-7.out").read_text().splitlines()
+    assert lines[0] == str(world.project / "jobs") and "hi" in lines and not {"large", "own.bin"} & set(lines)
+    assert (world.project / "made" / "x").read_text() == "new\n" and (world.project / "jobs" / "y").exists()
+
+
 def test_nodes_that_see_the_submit_folder_use_it_in_place(world):
     """As on a cluster with its file system: nothing is copied there or brought back."""
     world.cloud.hidden = world.cloud.folder / "hidden"

@@ -97,27 +97,29 @@ class CloudNode:
         with open(os.path.join(self.home, output_files.NOTE), "x"):
             self.bin = install(self.home)
         given = self.settings["files"]
-        self.submit_dir = self.launch.submit_dir
-        self.same_files = submit_folder.same_folder(self.submit_dir, given.get("identity", []))
+        #: the folder that travelled: the submit folder, or a folder above it that the script names
+        self.shipped_folder = given.get("folder") or self.launch.submit_dir
+        self.same_files = submit_folder.same_folder(self.shipped_folder, given.get("identity", []))
         self.note = ""
         if not self.same_files:
-            if not submit_folder.make_folder(self.submit_dir):
+            if not submit_folder.make_folder(self.shipped_folder):
                 fallback = os.path.join(self.home, "submit")
                 os.makedirs(fallback)
                 self.note = "%s cannot be made on this node, %s stands in for it" % (
-                    self.submit_dir,
+                    self.shipped_folder,
                     fallback,
                 )
-                self._move(self.submit_dir, fallback)
+                self._move(self.shipped_folder, fallback)
             if given.get("archive"):
-                submit_folder.unpack(os.path.join(self.folder, given["archive"]), self.submit_dir)
-        self.before = {} if self.same_files else submit_folder.scan(self.submit_dir)
+                submit_folder.unpack(os.path.join(self.folder, given["archive"]), self.shipped_folder)
+            os.makedirs(self.launch.submit_dir, exist_ok=True)
+        self.before = {} if self.same_files else submit_folder.scan(self.shipped_folder)
         home = self.launch.environment.get("HOME", "")
         if not home or not (self.same_files or submit_folder.make_folder(home)):
             home = self.environment["HOME"]
         self.user_home = home
         for path in () if self.same_files else given.get("links", ()):
-            submit_folder.link(home + path[1:] if path.startswith("~/") else path, self.submit_dir)
+            submit_folder.link(home + path[1:] if path.startswith("~/") else path, self.launch.submit_dir)
         env = self.environment_here(self.launch.environment)
         if "PWD" in self.launch.environment:
             env["PWD"] = self.launch.work_dir
@@ -145,7 +147,7 @@ class CloudNode:
         for field, value in self.relocated(self.launch.to_dict()).items():
             if field in PATH_FIELDS:
                 setattr(self.launch, field, value)
-        self.submit_dir = new
+        self.shipped_folder = new
 
     def relocated(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Fields of a launch with their paths mapped to this node."""

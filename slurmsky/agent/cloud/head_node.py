@@ -260,7 +260,7 @@ class HeadNode:
 
     def _send_files(self) -> None:
         self.step_files.look(final=True)
-        skip = frozenset(os.path.relpath(path, self.node.submit_dir) for path in self._batch_files())
+        skip = frozenset(os.path.relpath(path, self.node.shipped_folder) for path in self._batch_files())
         send_back(self.node, self.log, skip | self.step_files.whole(), self.new_stream)
 
     # --- the agent

@@ -84,9 +84,9 @@ def send_back(node: CloudNode, log: JobLogWriter, skip: frozenset[str], new_stre
     """
     if node.same_files or not node.return_left:
         return
-    for file in submit_folder.changes(node.before, node.submit_dir, skip):
+    for file in submit_folder.changes(node.before, node.shipped_folder, skip):
         node.before[file.path] = (file.size, file.mtime_ns)
-        path = os.path.join(node.submit_dir, file.path)
+        path = os.path.join(node.shipped_folder, file.path)
         total = submit_folder.digest(path)
         if file.size > node.return_left or total is None:
             log.event(FileKept(path=file.path, size=file.size, at=node.keep(path, file.path)))
@@ -101,7 +101,7 @@ def send_back(node: CloudNode, log: JobLogWriter, skip: frozenset[str], new_stre
                 mode=file.mode,
                 mtime=file.mtime_ns / 1e9,
                 sha256=total,
-                folders=tuple(submit_folder.modes(node.submit_dir, file.path)),
+                folders=tuple(submit_folder.modes(node.shipped_folder, file.path)),
             )
         )
         for piece in submit_folder.pieces(path, file.size):

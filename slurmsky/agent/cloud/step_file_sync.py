@@ -49,7 +49,7 @@ class StepFiles:
     def whole(self) -> frozenset[str]:
         """Paths in the submit folder whose present content was sent completely."""
         return frozenset(
-            os.path.relpath(path, self._node.submit_dir)
+            os.path.relpath(path, self._node.shipped_folder)
             for path, tail in self._tails.items()
             if tail.digest is not None and submit_folder.digest(path) == tail.digest.hexdigest()
         )
@@ -67,7 +67,7 @@ class StepFiles:
         return [(str(path), int(size)) for path, size in map(json.loads, data[:end].splitlines())]
 
     def _begin(self, path: str, start: int) -> None:
-        relative = os.path.relpath(path, self._node.submit_dir)
+        relative = os.path.relpath(path, self._node.shipped_folder)
         if relative.startswith("..") or path in self._theirs() or self._count >= MOST or not os.path.isfile(path):
             return
         known = self._tails.pop(path, None)
@@ -80,5 +80,6 @@ class StepFiles:
         tail = self._tails[path] = LogTail(self._log, self._new_stream(), path, digest=not start)
         tail.position = start
         # The submit host has the earlier content already when the file was shipped and then appended to.
-        path = os.path.join(self._node.settings["launch"]["submit_dir"], relative)
+        there = self._node.settings["files"].get("folder") or self._node.settings["launch"]["submit_dir"]
+        path = os.path.join(there, relative)
         self._log.event(StreamOpened(stream=tail.stream, path=path, append=bool(start)))

@@ -178,8 +178,9 @@ def page_of(
         exit_code = 1
     home, user = ctx.env.get("HOME", ""), ctx.env.get("USER", "")
     if submit_folder:
-        named = wants.of(pages.text_of(data)).paths
-        submit_folder = pages.Project.of_script(absolute(ctx, path), submit_folder, named, home, user).folder
+        read, script_path = wants.of(pages.text_of(data)), absolute(ctx, path)
+        own = pages.Project.of_script(script_path, submit_folder, read.paths, home, user).folder
+        submit_folder = os.path.dirname(script_path) if read.above and own == submit_folder else own
     partition = (specs[0].partition if specs else None) or ""
     default = site.cluster.default_partition
     chosen = engine or ctx.queue.engine.engine_name(partition.split(",")[0] or (default.name if default else ""))

@@ -60,6 +60,7 @@ class Record:
     pool: str = ""
     kind: str = ""  # of its nodes, as in reached.kind
     submit_dir: str = "/"
+    shipped_folder: str = ""  # a folder above the submit folder that travelled in its place, "" for none
     umask: int = 0o022
     secret: str = ""  # shared with the job's nodes, hexadecimal: authenticates what they write into the log
     requeue: bool = True
@@ -140,8 +141,9 @@ class JobWatch:
         self.tell = tell
         outputs = {named: real for member in record.members.values() for named, real in member.outputs.items()}
         self.output_sync = OutputSync(
-            folder / "incoming", record.submit_dir, manifest, record.job_id, record.umask, record.sync_state, outputs
-        )
+            folder / "incoming", record.shipped_folder or record.submit_dir, manifest, record.job_id, record.umask,
+            record.sync_state, outputs,
+        )  # fmt: skip
         secret = bytes.fromhex(record.secret)
         self.inbox = Inbox(secret, record.delivered)
         #: set by the engine; called when the log shows a recovery that no status has shown

@@ -64,7 +64,9 @@ async def prepare(
     folder = run_folder(home, launch)
     about: dict[str, Any] = {"elements": members, "slots": slots} if slots else {}
     record = _record(launch, unique_name(task.name, base), task)
-    record.job_id, record.note = base, note
+    record.shipped_folder, stays = await asyncio.to_thread(folder_above, launch, site, home)
+    record.job_id, record.note = base, "; ".join(filter(None, (note, stays)))
+    about["travels"] = record.shipped_folder
     made = await _make(folder, launch, task, record.name, about, home=home, site=site, upload=upload)
     record.blob_id, record.secret = made.blob_id, made.secret.hex()
 
@@ -88,14 +90,16 @@ async def prepare_batch(
     folders = [run_folder(home, element) for element in elements]
     shared = folders[0] / "together"
     name = unique_name(task.name, first.array_job_id)
-    made = await _make(shared, first, task, name, {"ranks": elements}, home=home, site=site, upload=upload)
+    travels, stays = await asyncio.to_thread(folder_above, first, site, home)
+    about = {"ranks": elements, "travels": travels}
+    made = await _make(shared, first, task, name, about, home=home, site=site, upload=upload)
 
     def write() -> None:
         LaunchRequest([str(folder) for folder in folders], name).write(shared)
         for rank, (element, folder) in enumerate(zip(elements, folders, strict=True)):
             record = _record(element, name, task)
             record.batch_folder, record.rank, record.blob_id = str(shared), rank, made.blob_id
-            record.note = note
+            record.note, record.shipped_folder = "; ".join(filter(None, (note, stays))), travels
             record.secret = seal.of_rank(made.secret, rank).hex()
             record.members = {str(element.job_id): Member(outputs=_outputs(element))}
             record.write(folder)
@@ -163,6 +167,24 @@ async def _make(
     return _Made(blob_id, ship.secret)
 
 
+def folder_above(launch: Launch, site: Site, home: Path) -> tuple[str, str]:
+    """The folder above the submit folder that travels because the script names files in it; "" for none.
+
+    Second: the text that reports a folder which is named and does not travel. ``home``: the engine's state folder.
+    """
+    levels = _wants(launch).above
+    if not levels:
+        return "", ""
+    top = _project(launch).above(levels)
+    if top == launch.submit_dir:
+        return "", ""
+    limit = site.sky.upload_mib << 20
+    if top and shipment.fits(Path(top), limit, shipment.home_of(launch), home.parent, Path(launch.submit_dir)):
+        return top, ""
+    above = top or "/".join([".."] * levels)
+    return "", f"files above the submit folder did not travel: {above} is too large, shared, or a home folder"
+
+
 def leave_credentials(launches: Sequence[Launch], site: Site) -> str:
     """Remove this machine's credentials from the environments of launches; returns the text that names them.
 
@@ -226,8 +248,12 @@ def _wants(launch: Launch) -> Wants:
         return Wants()
     text = data.decode("utf-8", "replace")
     found = replace(of(text), packages=packages(text, Path(launch.submit_dir)))
-    return beside(found, Project(launch.submit_dir, launch.environment.get("HOME", ""), launch.work_dir,
-                                 launch.environment.get("USER", "")))  # fmt: skip
+    return beside(found, _project(launch))
+
+
+def _project(launch: Launch) -> Project:
+    home, user = launch.environment.get("HOME", ""), launch.environment.get("USER", "")
+    return Project(launch.submit_dir, home, launch.work_dir, user)
 
 
 def links_of(launch: Launch) -> tuple[str, ...]:

@@ -98,13 +98,14 @@ def pack(
     request_ids: tuple[int, int] = (0, 0),
     reach: str = "",
     links: Sequence[str] = (),
+    travels: str = "",
 ) -> Shipment:
     """Create the shipment of a job, or of array elements.
 
     ``elements``: elements of a pack, ``slots`` of which run concurrently; ``ranks``: elements that are one managed job
     each. ``alone_min``: the nodes end the job after so many minutes without a controller's connection; 0: never.
     ``bucket``: destination of files that are too large to come back through the log; "": none. ``links``: further paths
-    of the submit folder on the nodes.
+    of the submit folder on the nodes. ``travels``: a folder above the submit folder to send in its place; "": none.
 
     Raises EngineError when the submit folder is too large to be sent.
     """
@@ -114,11 +115,12 @@ def pack(
     if launch.script is not None:
         _private(folder / "script", Path(launch.script).read_bytes())
     manifest = archive(
-        Path(launch.submit_dir),
+        Path(travels or launch.submit_dir),
         folder / "submit_folder.tar",
         upload_mib << 20,
-        home=Path(launch.environment.get("HOME") or os.path.expanduser("~")),
+        home=home_of(launch),
         leave_out=programs.parent.parent,
+        submit_dir=Path(launch.submit_dir),
     )
     secret = os.urandom(32)
     settings = {
@@ -132,7 +134,8 @@ def pack(
         "reach": reach,
         "letters": inbox.settings(secret, request_ids),
         "files": {
-            "identity": submit_folder.identity(launch.submit_dir),
+            "folder": travels or launch.submit_dir,
+            "identity": submit_folder.identity(travels or launch.submit_dir),
             "archive": "submit_folder.tar",
             "links": list(links),
             "return_bytes": return_mib << 20,
@@ -225,10 +228,36 @@ def _leave(folder: Path, record: Record, fields: dict[str, Any]) -> dict[str, An
     return {"file_mounts": mounts, "file_mounts_mapping": {path: path for path in paths}}
 
 
-def archive(folder: Path, target: Path, limit: int, home: Path, leave_out: Path) -> dict[str, tuple[int, int]]:
+def home_of(launch: Launch) -> Path:
+    """The home folder of the job's user on this machine."""
+    return Path(launch.environment.get("HOME") or os.path.expanduser("~"))
+
+
+def fits(folder: Path, limit: int, home: Path, leave_out: Path, submit_dir: Path) -> bool:
+    """Whether a folder above the submit folder may travel: it is small enough, not private, and not shared."""
+    guard = private.Private(private.homes(str(home)), [str(leave_out)])
+    shared = folder.stat().st_mode & stat.S_ISVTX
+    if (
+        shared
+        or guard.around(str(folder))
+        or any(private.holds_home(str(folder), one) for one in private.homes(str(home)))
+    ):
+        return False
+    total = 0
+    for count, (_path, facts) in enumerate(walk(folder, guard, submit_dir)):
+        total += facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+        if total > limit or count >= MAX_FILES:
+            return False
+    return True
+
+
+def archive(
+    folder: Path, target: Path, limit: int, home: Path, leave_out: Path, submit_dir: Path | None = None
+) -> dict[str, tuple[int, int]]:
     """Tar a folder's content; returns path -> (size, mtime in ns) of every regular file in it.
 
-    Left out: what the ignore files name, the user's private files, and the folder ``leave_out``.
+    Left out: what the ignore files of the folder and of the submit folder in it name, the user's private files, and the
+    folder ``leave_out``.
 
     Raises EngineError for a folder that is too large, or is itself private.
     """
@@ -240,7 +269,7 @@ def archive(folder: Path, target: Path, limit: int, home: Path, leave_out: Path)
     total = 0
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
         os.chmod(target, 0o600)
-        for path, facts in walk(folder, guard):
+        for path, facts in walk(folder, guard, submit_dir):
             if stat.S_ISREG(facts.st_mode):
                 manifest[str(path.relative_to(folder))] = (facts.st_size, facts.st_mtime_ns)
                 total += facts.st_size
@@ -256,21 +285,22 @@ def archive(folder: Path, target: Path, limit: int, home: Path, leave_out: Path)
     return manifest
 
 
-def walk(folder: Path, guard: private.Private) -> Iterator[tuple[Path, os.stat_result]]:
+def walk(folder: Path, guard: private.Private, submit_dir: Path | None = None) -> Iterator[tuple[Path, os.stat_result]]:
     patterns = [
-        line.strip().rstrip("/")
+        (base, line.strip().rstrip("/"))
+        for base in dict.fromkeys((folder, submit_dir or folder))
         for name in IGNORE_FILES
-        if (folder / name).is_file()
-        for line in (folder / name).read_text(errors="replace").splitlines()
+        if (base / name).is_file()
+        for line in (base / name).read_text(errors="replace").splitlines()
         if line.strip() and not line.lstrip().startswith("#")
     ]
 
     def ignored(path: Path) -> bool:
-        relative = str(path.relative_to(folder))
         return any(
-            fnmatch.fnmatch(relative, pattern.lstrip("/"))
+            fnmatch.fnmatch(str(path.relative_to(base)), pattern.lstrip("/"))
             or ("/" not in pattern and fnmatch.fnmatch(path.name, pattern))
-            for pattern in patterns
+            for base, pattern in patterns
+            if path.is_relative_to(base)
         )
 
     for root, folders, names in os.walk(folder):

@@ -84,3 +84,21 @@ def test_a_private_folder_itself_is_refused(tmp_path, home, name):
     (home / name).mkdir(exist_ok=True)
     with pytest.raises(EngineError, match="holds credentials"):
         travels(home / name, home, tmp_path)
+
+
+def test_a_folder_above_travels_unless_it_is_large_shared_or_a_home_folder(tmp_path, home):
+    own = home / "project" / "jobs"
+    own.mkdir(parents=True)
+    (own.parent / "data").write_bytes(b"x" * 2000)
+
+    def fits(folder: Path, limit: int = 1 << 20) -> bool:
+        return shipment.fits(folder, limit, home, tmp_path / "state", own)
+
+    assert fits(own.parent) and not fits(own.parent, 1999)
+    assert not fits(home) and not fits(home.parent)
+    (own / ".skyignore").write_text("data\n")
+    assert not fits(own.parent, 1999)  # the submit folder's file names what is in the submit folder
+    (own.parent / ".skyignore").write_text("data\n")
+    assert fits(own.parent, 1999)
+    own.parent.chmod(0o1777)
+    assert not fits(own.parent)
