@@ -6,9 +6,9 @@ command may take, and most commands need at most two or three of these languages
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
 
 from slurmsky.language.syntax_errors import LanguageError
 
@@ -69,17 +69,22 @@ def load(name: str, transformer: object = None, start: str = "start") -> Lark:
 class Grammar(Generic[Value]):
     """One small language: its name, its builder and its error class.
 
-    `parse` gives the builder's value or raises `error`, and nothing else.
+    `parse` gives the builder's value or raises `error`, and nothing else. It remembers the values of the last
+    `remember` texts, so that a job's texts are parsed once by client, controller and scheduling passes; languages whose
+    values are mutable, or whose texts do not come again, remember none.
     """
 
-    def __init__(self, name: str, builder: object, error: type[LanguageError], start: str = "start") -> None:
+    def __init__(
+        self, name: str, builder: object, error: type[LanguageError], start: str = "start", remember: int = 1024
+    ) -> None:
         self.name = name
         self.builder = builder
         self.error = error
         self.start = start
+        #: the value of a text; raises the language's own error, which has the text and the position
+        self.parse: Callable[[str], Value] = lru_cache(maxsize=remember)(lambda text: self._parse(text))
 
-    def parse(self, text: str) -> Value:
-        """The value of the text. Raises the language's own error, which has the text and the position."""
+    def _parse(self, text: str) -> Value:
         parser = load(self.name, self.builder, self.start)
         from lark.exceptions import UnexpectedInput, UnexpectedToken
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Optional, Union
 
 from slurmsky.language._grammar import Fault, Grammar, number
@@ -171,7 +170,6 @@ class _Build:
 _GRAMMAR: Grammar[Dependency] = Grammar("dependency", _Build(), DependencyError)
 
 
-@lru_cache(maxsize=1024)  # a submission parses it three times, and each scheduling pass once per waiting job
 def parse(text: str) -> Dependency:
     """The conditions of --dependency; an empty text or `0` has none.
 

@@ -178,7 +178,7 @@ def _meant(token: str) -> str:
     return token[1:] if kind in ("ESCAPED", "DANGLING") else str(token)
 
 
-_GRAMMAR: Grammar[tuple[list[str], str]] = Grammar("directives", _Build(), DirectiveError)
+_GRAMMAR: Grammar[tuple[list[str], str]] = Grammar("directives", _Build(), DirectiveError, remember=0)
 
 
 def split(text: str, name: str = "", line: int = 0) -> list[str]:

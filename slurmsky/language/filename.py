@@ -6,7 +6,6 @@ Source: slurm src/common/print_fields.c expand_stdio_fields, src/slurmd/common/f
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Optional, Union
 
 from slurmsky.language._grammar import Grammar, number
@@ -55,7 +54,6 @@ class _Build:
 _GRAMMAR: Grammar[tuple[Part, ...]] = Grammar("filename", _Build(), FilenameError)
 
 
-@lru_cache(maxsize=1024)  # a queue of ten thousand jobs has few patterns
 def parse(pattern: str) -> tuple[Part, ...]:
     """Literal text and fields of a pattern, in order.
 

@@ -77,9 +77,11 @@ def _width(digits: str) -> int:
 
 
 _BUILD = _Build()
-_SHORT_FORMAT: Grammar[list[Union[str, FormatField]]] = Grammar("formats", _BUILD, FormatError, start="short")
-_LONG_FORMAT: Grammar[list[FormatField]] = Grammar("formats", _BUILD, FormatError, start="long")
-_SACCT_FORMAT: Grammar[list[FormatField]] = Grammar("formats", _BUILD, FormatError, start="sacct")
+_SHORT_FORMAT: Grammar[list[Union[str, FormatField]]] = Grammar(
+    "formats", _BUILD, FormatError, start="short", remember=0
+)
+_LONG_FORMAT: Grammar[list[FormatField]] = Grammar("formats", _BUILD, FormatError, start="long", remember=0)
+_SACCT_FORMAT: Grammar[list[FormatField]] = Grammar("formats", _BUILD, FormatError, start="sacct", remember=0)
 
 
 def parse_short(text: str) -> list[Union[str, FormatField]]:

@@ -90,7 +90,7 @@ def _bad_range(pos: int, text: str, what: str = "Invalid range") -> Fault:
     return Fault(pos, detail=f"_parse_single_range: {what}{colon} `{text}'")
 
 
-_GRAMMAR: Grammar[list[str]] = Grammar("hostlist", _Build(), HostlistError)
+_GRAMMAR: Grammar[list[str]] = Grammar("hostlist", _Build(), HostlistError, remember=64)
 
 
 def expand(text: str) -> list[str]:
@@ -107,7 +107,7 @@ def expand(text: str) -> list[str]:
     if "[" not in text:
         # The grammar does the same with a list without groups: separators and names.
         return [name for name in _SEPARATORS.split(text) if name]
-    return _GRAMMAR.parse(text)
+    return list(_GRAMMAR.parse(text))
 
 
 _SEPARATORS = re.compile("[, \t\r\n\f\v]+")

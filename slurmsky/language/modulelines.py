@@ -90,8 +90,8 @@ class _Build:
 
 _BUILD = _Build()
 _GRAMMARS: dict[str, Grammar[list[_Asked]]] = {
-    "module": Grammar("modulelines", _BUILD, ModuleLineError, start="module"),
-    "ml": Grammar("modulelines", _BUILD, ModuleLineError, start="ml"),
+    "module": Grammar("modulelines", _BUILD, ModuleLineError, start="module", remember=0),
+    "ml": Grammar("modulelines", _BUILD, ModuleLineError, start="ml", remember=0),
 }
 
 

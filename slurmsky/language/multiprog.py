@@ -141,7 +141,7 @@ def _ranks(text: str, line: int) -> Optional[tuple[range, ...]]:
     return tuple(spans)
 
 
-_GRAMMAR: Grammar[MultiProg] = Grammar("multiprog", _Build(), MultiProgError)
+_GRAMMAR: Grammar[MultiProg] = Grammar("multiprog", _Build(), MultiProgError, remember=0)
 
 
 def parse(text: str) -> MultiProg:

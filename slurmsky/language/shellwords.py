@@ -98,7 +98,7 @@ class _Build:
         return [part for item in items for part in item]
 
 
-_GRAMMAR: Grammar[list[Part]] = Grammar("shell", _Build(), ShellWordError)
+_GRAMMAR: Grammar[list[Part]] = Grammar("shell", _Build(), ShellWordError, remember=0)
 _SPECIAL = re.compile(r"""['"\\$`]""")
 _PIECE = re.compile(
     r"""(?P<text>[^'"\\$`]+)|(?P<single>'[^']*')|(?P<quote>")|\$(?:(?P<name>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)\})""",

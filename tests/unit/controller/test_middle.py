@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from slurmsky.controller.store.memory_store import MemoryStore
 from slurmsky.engines.base import OnEvent
 from slurmsky.engines.memory import MemoryEngine, Work
 from slurmsky.engines.memory.virtual_time import VirtualTimeLoop, run
+from slurmsky.language._grammar import Grammar
 from slurmsky.model.allocation import Launch
 from slurmsky.model.job import Job
 from slurmsky.model.states import JobState
@@ -22,10 +24,13 @@ from slurmsky.paths import StatePaths
 from slurmsky.site import load
 
 SITE = """
+[licenses]
+ansys = 4
 [[node]]
 names = "n[1-2]"
 cpus = 4
 memory_mib = 4000
+features = ["fast"]
 [[partition]]
 name = "debug"
 default = true
@@ -87,7 +92,7 @@ def play(tmp_path: Path) -> Play:
         async def whole(loop: VirtualTimeLoop) -> None:
             world = World(tmp_path, loop)
             await story(world)
-            assert world.queue.job_table.licenses_used == {}
+            assert not any(world.queue.job_table.licenses_used.values())
             await world.queue.close()
 
         run(whole)
@@ -291,3 +296,26 @@ def test_a_full_day_of_jobs_leaves_nothing_behind(play: Play) -> None:
         assert not job_table.pending and not job_table.active and not any(use.jobs for use in job_table.uses.values())
 
     play(story)
+
+
+def test_each_text_of_a_job_is_parsed_once(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: Counter[tuple[str, str, str]] = Counter()
+
+    def spy(self: Grammar[object], text: str) -> object:
+        parsed[self.name, self.start, text] += 1
+        return real(self, text)
+
+    real = Grammar._parse
+    monkeypatch.setattr(Grammar, "_parse", spy)
+
+    async def story(world: World) -> None:
+        await world.sbatch("600", "-N2", "--exclusive")
+        first = await world.sbatch("9", "-Lansys:2", "-wn[1-1]", "-xn[2-2]", "-Cfast&fast", "-t1:02:03")
+        await world.sbatch("9", f"-dafterok:{first}", "-a1-7%3", "-Lansys:3", "--mem=77M", "-C[fast*1]")
+        for minute in range(1, 20):
+            await world.sbatch("1")
+            await world.until(30 * minute)
+        await world.until(3000)
+
+    play(story)
+    assert {key: count for key, count in parsed.items() if count > 1} == {}
