@@ -318,11 +318,14 @@ def _delete_users(change: ChangeRequest) -> None:
         change.lines += [" Deleting users (No Associations)...", *(f"  {user}" for user in left)]
 
 
+#: fields of ended jobs that `sacctmgr modify job` sets to any text, by key
+JOB_TEXTS = {"comment": "comment", "admincomment": "admin_comment", "systemcomment": "system_comment"}
+
+
 def _modify_jobs(change: ChangeRequest) -> None:
     """set DerivedExitCode=, Comment=, AdminComment=, Extra=, SystemComment= of ended jobs."""
-    texts = {"comment": "comment", "admincomment": "admin_comment", "systemcomment": "system_comment"}
     for name in change.own:
-        if name not in (*texts, "derivedexitcode", "derivedes", "extra", "newwckey", "wckey"):
+        if name not in (*JOB_TEXTS, "derivedexitcode", "derivedes", "extra", "newwckey", "wckey"):
             raise ChangeRefused(f" Unknown option: {name}={change.own[name]}")
     ids = {int(name) for name in change.names if name.isdecimal()}
     jobs = change.job_table.recall(ids)
@@ -332,8 +335,8 @@ def _modify_jobs(change: ChangeRequest) -> None:
     change.lines = [" Modified jobs..."]
     for job in jobs:
         for name, text in change.own.items():
-            if name in texts:
-                setattr(job, texts[name], text)
+            if name in JOB_TEXTS:
+                setattr(job, JOB_TEXTS[name], text)
             elif name == "derivedexitcode":
                 if not text.isdecimal():
                     raise ChangeRefused(f" Bad DerivedExitCode value: {text}")

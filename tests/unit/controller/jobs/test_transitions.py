@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import slurmsky
-from slurmsky.controller.jobs import transitions
+from slurmsky.commands.accounting import entity_changes
+from slurmsky.controller.jobs import job_changes, transitions
 from slurmsky.model.allocation import NodeShare
 from slurmsky.model.job import Job
 from slurmsky.model.spec import INFINITE, JobSpec
@@ -17,39 +18,86 @@ from slurmsky.model.states import JobFlag, JobState
 PACKAGE = Path(slurmsky.__file__).parent
 MODULES = sorted(path for room in ("controller", "commands", "engines") for path in (PACKAGE / room).rglob("*.py"))
 FIELDS = {
-    *("reason_desc", "blocked_reason", "dependency", "dependency_shown", "launched", "planned_nodes", "restarts"),
+    *("state", "flags", "reason", "reason_desc", "blocked_reason", "dependency", "dependency_shown", "launched"),
     *("submit_time", "eligible_time", "accrue_time", "start_time", "end_time", "last_sched_eval", "failed_node"),
     *("suspend_time", "pre_suspend_s", "suspended_s", "exit_code", "exit_signal", "derived_exit_code", "cancelled_by"),
+    *("planned_nodes", "restarts"),
 }
-#: fields of a job that other records have, too: an assignment counts where the record is called as jobs are
-SHARED = {"state", "flags", "reason"}
-JOBS = {"job", "part", "other", "element", "leader", "component", "earlier", "pending", "running"}
+#: owners of such fields that are no jobs: records of nodes and steps, a launch on its node, an object's own attributes
+OTHERS = {"node", "step", "there", "self"}
+#: modules that set a field of a job by its name, from a table without fields of the state machine
+BY_NAME = {"controller/jobs/job_changes.py", "commands/accounting/entity_changes.py"}
+#: copies of ended jobs that sacct --truncate shows
+SHOWN = {"commands/accounting/run_selection.py"}
 
 
 def assignments(tree: ast.AST) -> list[tuple[int, str]]:
-    """Line and text of each assignment to a field of the state machine."""
+    """Line and text of each assignment to a field of the state machine, deletions and loop targets included."""
+    return [
+        (node.lineno, ast.unparse(node))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and not isinstance(node.ctx, ast.Load)
+        and node.attr in FIELDS
+        and ast.unparse(node.value) not in OTHERS
+    ]
+
+
+def detours(tree: ast.AST) -> list[tuple[int, str]]:
+    """Line and text of each call that sets fields of a record by name, or copies a job with other ones."""
     found = []
     for node in ast.walk(tree):
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        for target in targets if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign)) else ():
-            for one in target.elts if isinstance(target, ast.Tuple) else [target]:
-                if not isinstance(one, ast.Attribute):
-                    continue
-                owner = one.value.attr if isinstance(one.value, ast.Attribute) else getattr(one.value, "id", "")
-                if owner in JOBS and one.attr in FIELDS | SHARED:
-                    found.append((one.lineno, ast.unparse(one)))
+        if isinstance(node, ast.Call):
+            name, owner = ast.unparse(node.func), ast.unparse(node.args[0]) if node.args else ""
+            sets = name.endswith(("setattr", "__setattr__", "__dict__.update")) or name == "vars"
+            copies = name.endswith("replace") and {word.arg for word in node.keywords} & FIELDS and "job" in owner
+            if (sets and owner not in OTHERS) or copies:
+                found.append((node.lineno, ast.unparse(node)))
     return found
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_only_transitions_assign_the_state_of_a_job(path: Path) -> None:
     if path != Path(transitions.__file__):
-        assert assignments(ast.parse(path.read_bytes())) == []
+        tree = ast.parse(path.read_bytes())
+        assert assignments(tree) == []
+        assert path.relative_to(PACKAGE).as_posix() in BY_NAME | SHOWN or detours(tree) == []
 
 
-def test_the_check_finds_assignments() -> None:
-    source = "job.state, x = 1, 2\nself.job.reason = ''\npart.flags |= 1\nnode.state = 3\njob.shares = []"
-    assert [line for line, _ in assignments(ast.parse(source))] == [1, 2, 3]
+def test_tables_of_fields_that_are_set_by_name_name_none_of_the_state_machine() -> None:
+    assert not FIELDS & {field for _, field, _ in job_changes._FILES}
+    assert not FIELDS & set(entity_changes.JOB_TEXTS.values())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "job.state, x = 1, 2",
+        "self.job.reason = ''",
+        "part.flags |= 1",
+        "whatever.end_time: float = 2",
+        "for job.state in states: pass",
+        "del job.start_time",
+        "jobs[7].state = 1",
+    ],
+)
+def test_the_check_finds_assignments(source: str) -> None:
+    assert len(assignments(ast.parse(source))) == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["setattr(job, name, 1)", "object.__setattr__(job, 'state', 1)", "job.__dict__.update(state=1)",
+     "vars(job)['state'] = 1", "replace(job, state=1)"],
+)  # fmt: skip
+def test_the_check_finds_detours(source: str) -> None:
+    assert detours(ast.parse(source))
+
+
+@pytest.mark.parametrize("source", ["node.state = 3", "job.shares = []", "self.state = 1", "x = job.state"])
+def test_the_check_passes_what_assigns_no_state_of_a_job(source: str) -> None:
+    tree = ast.parse(source)
+    assert assignments(tree) == detours(tree) == []
 
 
 @pytest.fixture
