@@ -106,6 +106,28 @@ class NodeState(enum.Enum):
     FUTURE = "future"
 
 
+#: states of nodes that users may ask for, long and compact, in the order in which a prefix is matched.
+#: Source: sinfo/opts.c _node_state_id.
+_NODE_WORDS = (
+    ("UNKNOWN", "UNK"), ("DOWN", "DOWN"), ("IDLE", "IDLE"), ("ALLOCATED", "ALLOC"), ("MIXED", "MIX"),
+    ("FUTURE", "FUTR"), ("BLOCKED", "BLOCK"), ("INVALID_REG", "INVAL"), ("PLANNED", "PLND"), ("DRAIN", "DRAIN"),
+    ("DRAINED", "DRAINED"), ("RESERVED", "RESV"), ("DRAINING", "DRNG"), ("DYNAMIC_FUTURE", "DYNAMIC_FUTURE"),
+    ("DYNAMIC_NORM", "DYNAMIC_NORM"), ("COMPLETING", "COMP"), ("NO_RESPOND", "NO_RESPOND"), ("POWER_UP", "POW_UP"),
+    ("POWERING_DOWN", "POWRING_DN"), ("POWERED_DOWN", "POWERED_DN"), ("POWER_DOWN", "POW_DN"),
+    ("POWERING_UP", "POWERING_UP"), ("FAIL", "FAIL"), ("MAINT", "MAINT"), ("REBOOT", "BOOT"), ("CLOUD", "CLOUD"),
+    ("EXTERNAL", "EXT"),
+)  # fmt: skip
+
+
+def node_state_asked(word: str) -> str:
+    """The node state for a word or its prefix. Raises KeyError for an unknown word."""
+    start = word.upper()
+    for long, compact in _NODE_WORDS:
+        if start and (long.startswith(start) or compact.startswith(start)):
+            return long
+    raise KeyError(word)
+
+
 class NodeFlag(enum.Flag):
     """Flags in addition to a node's base state."""
 

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from ..language import userlist
 from ..language.syntax_errors import HostlistError, SignalError, TimeLimitError, TimeSpecError
-from ..model.states import JobState
+from ..model.states import JobState, node_state_asked
 from .ids import step_or_job
 from .usage_errors import CommandError, failure
 from .values import READERS, Item, leading_int, whole
@@ -49,72 +49,18 @@ _COMPACT = {
 }
 #: States that slurmdbd stores. Source: sacct/options.c _supported_state.
 _ACCOUNTED = frozenset(("REQUEUED", "RESIZING", "REVOKED", *(state.name for state in JobState)))
-#: Node states that sinfo -t accepts, with the printed forms. Source: slurm_protocol_defs.c node_state_string.
+#: node states as sinfo lists them. Source: sinfo/opts.c _node_state_list, slurm_protocol_defs.c node_state_string.
 NODE_STATES = (
-    "unknown",
-    "down",
-    "idle",
-    "allocated",
-    "?",
-    "mixed",
-    "future",
-    "drain",
-    "drained",
-    "draining",
-    "no_respond",
-    "reserved",
-    "perfctrs",
-    "cloud",
-    "completing",
-    "powering_down",
-    "powered_down",
-    "power_down",
-    "powering_up",
-    "fail",
-    "maint",
-    "reboot",
-    "reboot^",
-    "unknown",
-)
-_NODE_WORDS = {
-    **{name: name for name in NODE_STATES if name not in ("?", "reboot^")},
-    "alloc": "allocated",
-    "unk": "unknown",
-    "comp": "completing",
-    "drng": "draining",
-    "draining": "draining",
-    "drained": "drained",
-    "mix": "mixed",
-    "futr": "future",
-    "resv": "reserved",
-    "no_resp": "no_respond",
-    "power_up": "powering_up",
-    "npc": "perfctrs",
-    "plnd": "planned",
-    "planned": "planned",
-    "blocked": "blocked",
-    "boot": "reboot",
-    "power_off": "power_down",
-    "pow_dn": "power_down",
-    "pow_up": "powering_up",
-    "all": "all",
-    "reboot_issued": "reboot",
-    "reboot_requested": "reboot",
-    "invalid_reg": "invalid_reg",
-    "inval": "invalid_reg",
-    "not_responding": "no_respond",
-}
+    "unknown", "down", "idle", "allocated", "mixed", "future", "drain", "drained", "draining", "no_respond", "reserved",
+    "planned", "blocked", "cloud", "completing", "powering_down", "powered_down", "power_down", "powering_up",
+    "power_up", "inval", "fail", "maint", "reboot", "reboot^", "external", "dynamic_future", "dynamic_norm",
+)  # fmt: skip
 
 
 def state_name(word: str) -> Optional[str]:
     """The job state with this name, in full or in two letters, in any case."""
     upper = word.upper()
     return upper if upper in STATE_NAMES else _COMPACT.get(upper)
-
-
-def node_state(word: str) -> Optional[str]:
-    """The node state with this name, in full or short form, in any case."""
-    return _NODE_WORDS.get(word.lower())
 
 
 def _words(item: Item) -> tuple[str, ...]:
@@ -151,20 +97,22 @@ def _states(item: Item) -> tuple[str, ...]:
 
 
 def _node_states(item: Item) -> tuple[str, ...]:
-    """Each entry may join states with ``&`` and negate them with ``~``; the text is kept in that form."""
+    """States, negated with ``~``; in one entry, joined by ``&``, where a node must have all of them.
+
+    One ``&`` or ``+`` anywhere in the list asks for all states of the list. Source: sinfo/opts.c _build_state_list.
+    """
+    if item.value.lower() == "all":
+        return ("all",)
     found = []
-    for entry in (part.strip() for part in item.value.split(",")):
-        if not entry:
-            continue
-        names = []
-        for word in entry.split("&"):
-            negated = word[:1] in ("~", "!")
-            name = node_state(word.lstrip("~!"))
-            if name is None:
-                raise item.error(f'Bad state string: "{entry}"', f"valid states: {','.join(NODE_STATES)}", exit_code=1)
-            names.append("~" + name if negated else name)
-        found.append("&".join(names))
-    return tuple(found)
+    for entry in filter(None, re.split("[,&+]", item.value)):
+        word = entry[1:] if entry[:1] in ("~", "!") else entry
+        try:
+            state = node_state_asked(word)
+        except KeyError:
+            listed = ",".join(NODE_STATES)
+            raise item.error(f'Bad state string: "{word}"', f"valid states: {listed}", exit_code=1) from None
+        found.append("~" * (word != entry) + state.lower())
+    return ("&".join(found),) if {"&", "+"} & set(item.value) else tuple(found)
 
 
 def _state(item: Item) -> str:

@@ -131,6 +131,9 @@ REWORDED: tuple[tuple[str, str], ...] = (
     (r"^((?:srun|sbatch|salloc): )Warning: (?!can't run)", r"\1warning: "),
     (r"(tasks \d+ with the )(number of requested nodes \d+\. Ignoring)", r"\1maximum \2"),
     (r'Invalid numeric value ("\S*") for requested node count\.', r"\1 is not a valid node count"),
+    # States of nodes: PERFCTRS is gone, newer ones have come.
+    (r"(valid states: .*,allocated),\?,(mixed,.*,reserved),perfctrs,(cloud,.*),fail,maint,reboot,reboot\^,unknown",
+     r"\1,\2,planned,blocked,\3,power_up,inval,fail,maint,reboot,reboot^,external,dynamic_future,dynamic_norm"),
     # Devices are named as other TRES are, since 23.11.
     (r"\bgres:gpu", "gres/gpu"),
     # slurm_opt.c _implicitly_bind_tres_per_task of 23.11 and later names the kind of TRES too.

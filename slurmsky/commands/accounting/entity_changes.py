@@ -6,6 +6,7 @@ The store keeps these changes, which override the site file. Source: src/sacctmg
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ...controller.command_context import CommandContext
 from ...controller.jobs.transitions import correct_derived_exit
@@ -182,6 +183,16 @@ def _delete_qos(change: ChangeRequest) -> None:
     for name in names:
         overrides.qos.pop(name, None)
         overrides.deleted_qos.add(name)
+    # Accounts and other QOS forget the names, as in as_mysql_remove_qos.
+    gone = set(names)
+    for account in _accounts(change).values():
+        default = "" if account.default_qos in gone else account.default_qos
+        left = replace(account, qos=tuple(name for name in account.qos if name not in gone), default_qos=default)
+        if left != account:
+            overrides.accounts[account.name] = left
+    for qos in all_qos(change.job_table).values():
+        if qos.name not in gone and gone & set(qos.preempt):
+            overrides.qos[qos.name] = replace(qos, preempt=tuple(name for name in qos.preempt if name not in gone))
     change.commit()
     change.lines = [" Deleting QOS(s)...", *(f"  {name}" for name in names)]
 

@@ -37,6 +37,10 @@ def listpids(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
                     else f"JobId={wanted} does not exist on node {node}.")  # fmt: skip
             ctx.out(head)
             return 1
+        if not rows and "." in wanted:
+            node = words[1] if len(words) > 1 else "(null)"
+            ctx.err(f"StepId={wanted} does not exist on node {node}.")
+            return 1
     elif not rows:
         ctx.err("No job steps exist on this node.")
     ctx.out(head)

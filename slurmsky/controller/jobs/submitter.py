@@ -254,6 +254,8 @@ def account_of(job_table: JobTable, spec: JobSpec, who: Submitter) -> str:
         return job_table.policy.account_of(spec.account, default)
     if spec.account and (not job_table.accounts or spec.account in job_table.accounts):
         return spec.account
+    if spec.account and "associations" in job_table.cluster.parameter("AccountingStorageEnforce"):
+        raise SlurmError(Errno.INVALID_ACCOUNT)
     return default
 
 

@@ -28,10 +28,14 @@ def too_big(demand: Demand, partition: PartitionConfig, nodes: Sequence[NodeConf
     least = max(demand.min_nodes, partition.min_nodes)
     if least > min(partition.max_nodes, INFINITE):
         return "PartitionNodeLimit"
-    cpus = min(sum(node.cpus for node in nodes), partition.max_cpus_per_node * len(nodes))
-    if demand.num_cpus > cpus or (least > len(nodes) and demand.min_nodes > all_nodes):
+    if demand.num_cpus > usable_cpus(partition, nodes) or (least > len(nodes) and demand.min_nodes > all_nodes):
         return "PartitionConfig"
     return "PartitionNodeLimit" if least > len(nodes) else ""
+
+
+def usable_cpus(partition: PartitionConfig, nodes: Sequence[NodeConfig]) -> int:
+    """The CPUs that one job can have of these nodes in the partition."""
+    return min(sum(node.cpus for node in nodes), partition.max_cpus_per_node * len(nodes))
 
 
 def impossible(demand: Demand, nodes: Sequence[NodeConfig], consume_memory: bool = True) -> Impossible | None:

@@ -13,7 +13,7 @@ from ...site import assumed
 from ..slurm_errors import Errno, SlurmError
 from . import deadlines
 from .demand import demand_of, gres_names
-from .job_feasibility import impossible, too_big
+from .job_feasibility import impossible, too_big, usable_cpus
 from .resources import consumes_memory, partition_nodes
 
 
@@ -87,11 +87,11 @@ def _check_size(cluster: ClusterConfig, spec: JobSpec, partition: PartitionConfi
     """Raise SlurmError where the partition has too few nodes or CPUs for the job."""
     demand = demand_of(spec)
     nodes = partition_nodes(cluster, partition)
-    reason = too_big(demand, partition, nodes, len(cluster.nodes))
-    if reason == "PartitionNodeLimit" or (reason and demand.min_nodes > len(nodes)):
-        raise SlurmError(Errno.INVALID_NODE_COUNT)
-    if reason:
+    # A job has at least one CPU on each node. Source: job_mgr.c _part_access_check.
+    if max(demand.num_cpus, demand.min_nodes) > usable_cpus(partition, nodes):
         raise SlurmError(Errno.TOO_MANY_NODES)
+    if too_big(demand, partition, nodes, len(cluster.nodes)):
+        raise SlurmError(Errno.INVALID_NODE_COUNT)
 
 
 def outgrown(cluster: ClusterConfig, spec: JobSpec) -> str:

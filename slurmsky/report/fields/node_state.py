@@ -6,7 +6,7 @@ Source: slurm_protocol_defs.c node_state_string, node_state_string_compact, node
 from __future__ import annotations
 
 from slurmsky.model.job import Node
-from slurmsky.model.states import NodeFlag, NodeState
+from slurmsky.model.states import NodeFlag, NodeState, node_state_asked
 
 # Slurm's number and compact word of each base state.
 _BASE = {
@@ -86,7 +86,7 @@ def state_words(node: Node) -> tuple[str, str]:
 def matches(node: Node, word: str) -> bool:
     """Whether a word of --states selects the node's state; KeyError for an unknown word."""
     flags = node.flags
-    state = state_asked(word)
+    state = node_state_asked(word)
     if state == "DRAIN":
         return NodeFlag.DRAIN in flags
     if state in ("DRAINING", "DRAINED"):
@@ -117,42 +117,6 @@ _FLAG_WORDS = {
     "REBOOT": NodeFlag.REBOOT,
     "CLOUD": NodeFlag.CLOUD,
     "EXTERNAL": None,
-    "PERFCTRS": None,
+    "DYNAMIC_FUTURE": None,
+    "DYNAMIC_NORM": None,
 }
-_ASKED = (
-    ("UNKNOWN", "UNK"),
-    ("DOWN", "DOWN"),
-    ("IDLE", "IDLE"),
-    ("ALLOCATED", "ALLOC"),
-    ("MIXED", "MIX"),
-    ("FUTURE", "FUTR"),
-    ("BLOCKED", "BLOCK"),
-    ("INVALID_REG", "INVAL"),
-    ("PLANNED", "PLND"),
-    ("DRAIN", "DRAIN"),
-    ("DRAINED", "DRAINED"),
-    ("RESERVED", "RESV"),
-    ("DRAINING", "DRNG"),
-    ("COMPLETING", "COMP"),
-    ("NO_RESPOND", "NO_RESPOND"),
-    ("POWER_UP", "POW_UP"),
-    ("POWERING_DOWN", "POWRING_DN"),
-    ("POWERED_DOWN", "POWERED_DN"),
-    ("POWER_DOWN", "POW_DN"),
-    ("POWERING_UP", "POWERING_UP"),
-    ("FAIL", "FAIL"),
-    ("MAINT", "MAINT"),
-    ("REBOOT", "BOOT"),
-    ("CLOUD", "CLOUD"),
-    ("EXTERNAL", "EXT"),
-    ("PERFCTRS", "NPC"),
-)
-
-
-def state_asked(word: str) -> str:
-    """The state for a word or its prefix; KeyError for an unknown word."""
-    start = word.upper()
-    for long, compact in _ASKED:
-        if start and (long.startswith(start) or compact.startswith(start)):
-            return long
-    raise KeyError(word)

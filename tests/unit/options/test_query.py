@@ -106,7 +106,8 @@ def said(request: Query) -> dict[str, Any]:
             },
         ),
         ("sinfo", ("extra", "-N"), {}, {"node": True}),
-        ("sinfo", ("-t", "IDLE,drng,idle&drain"), {}, {"states": ("idle", "draining", "idle&drain")}),
+        ("sinfo", ("-t", "alloc+!drai"), {}, {"states": ("allocated&~drain",)}),
+        ("sinfo", ("-t", "IDLE,drng,~drain"), {}, {"states": ("idle", "draining", "~drain")}),
         ("sinfo", ("-p", "a,b", "-h"), {}, {"partitions": ("a", "b"), "noheader": True}),
         ("sinfo", ("-O", "nodes"), {"SINFO_FORMAT": "%n"}, {"format2": "nodes"}),
         (
