@@ -103,7 +103,7 @@ def _own_record(ctx: CommandContext, job: Job, one: JobId | None) -> Job:
     """Give a pending element its own record, because the request changes that element alone."""
     if one is None or not isinstance(one.task, int) or job.array_task_id is not None:
         return job
-    return ctx.queue.life.element(job, one.task) or job
+    return ctx.queue.life.element(job, one.task, cancels=True) or job
 
 
 def _filters(query: ScancelQuery) -> str:
@@ -125,7 +125,7 @@ def _filters(query: ScancelQuery) -> str:
 def _unseen(ctx: CommandContext, query: ScancelQuery, wanted: JobId) -> int:
     """Cancel the jobs of one id without a query first; as with slurmctld, an unknown id is no error."""
     try:
-        found = job_targets.records(ctx.queue, wanted, split=True)
+        found = job_targets.records(ctx.queue, wanted, split=True, cancels=True)
     except SlurmError as error:
         if wanted.step is not None:
             ctx.error(f"Kill job error on job step id {wanted}: {error.text}")

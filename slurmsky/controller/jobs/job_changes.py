@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...engines.foreign import FOREIGN
-from ...language import constraint, dependency
-from ...language.syntax_errors import LanguageError
+from ...language import dependency
 from ...model.job import Job
 from ...model.spec import INFINITE, JobSpec
 from ...model.states import JobState
 from ...report.fields.derived import NOT_SHARED
-from ..rules.submit_checks import check_dependency, check_licenses, partitions_of
+from ..rules.submit_checks import check_dependency, check_features, check_licenses, partitions_of
 from ..slurm_errors import Errno, SlurmError
 from . import transitions
 from .job_table import JobTable
@@ -94,6 +93,7 @@ class _Change(Times):
             raise SlurmError(Errno.PARTITION_DOWN)
 
         def apply() -> None:
+            self.job_table.assume(part.name for part in parts)
             self.job.spec = self.job.spec.evolve(partition=",".join(part.name for part in parts))
             self.job.partition = ",".join(part.name for part in parts)
 
@@ -238,13 +238,7 @@ class _Change(Times):
         if text and text == getattr(self.job.spec, field):
             return
         self.still_pending()
-        if text:
-            known = {feature for node in self.job_table.cluster.nodes for feature in node.features}
-            try:
-                if not set(constraint.parse(text).names()) <= known:
-                    raise SlurmError(errno)
-            except LanguageError as error:
-                raise SlurmError(errno) from error
+        check_features(self.job_table.cluster, text or "", errno)
         self.evolve(**{field: text or None})
 
     def _federated(self) -> None:

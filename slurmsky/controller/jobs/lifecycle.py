@@ -446,13 +446,16 @@ class LifeCycle:
         transitions.expect_end(job, when)
         self._to_engine(job, self.engine.limit(self.leader(job).job_id, self._end_of_all(job)))
 
-    def element(self, base: Job, task: int) -> Job | None:
-        """The record of an array's element, split off from the pending rest where it must differ from the rest."""
+    def element(self, base: Job, task: int, cancels: bool = False) -> Job | None:
+        """The record of an array's element, split off from the pending rest where it must differ from the rest.
+
+        ``cancels``: the caller cancels it.
+        """
         found = self.job_table.element(base.array_job_id, task)
         if found is not None:
             return found
         if any(task in part for part in base.pending_tasks):
-            return split_element(self.job_table, base, task)
+            return split_element(self.job_table, base, task, cancels)
         return None
 
     def evict(self, name: str) -> None:

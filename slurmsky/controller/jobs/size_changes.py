@@ -9,13 +9,13 @@ import os
 from collections.abc import Callable
 from typing import Any, cast
 
-from ...language import hostlist
 from ...language.syntax_errors import LanguageError
 from ...model.job import Job
 from ...model.spec import INFINITE
 from ...model.states import JobState
 from ..rules.demand import gres_names
 from ..rules.resources import partition_nodes
+from ..rules.submit_checks import node_names
 from ..slurm_errors import Errno, SlurmError
 from . import transitions
 from .job_table import JobTable
@@ -207,7 +207,8 @@ class Sizes:
             return
         room = sum(node.cpus for node in partition_nodes(self.job_table.cluster, first))
         inactive = self.job_table.partition_states.get(first.name, first.state).upper() == "INACTIVE"
-        if inactive or 0 < room < job.num_cpus:
+        too_large = 0 < room < job.num_cpus and not self.job_table.cluster.open
+        if inactive or too_large:
             raise SlurmError(Errno.PART_CONFIG_UNAVAILABLE)
         if not (job.reason.startswith("JobHeld") or job.reason == "ReservationDeleted"):
             transitions.clear_reason(job)
@@ -219,15 +220,14 @@ class Sizes:
         if (spec.distribution or "").startswith("arbitrary"):
             raise SlurmError(Errno.NOT_SUPPORTED)
         if self.running:
-            names = frozenset(self.known_nodes(text) if text else ())
+            names = frozenset(node_names(self.job_table.cluster, text))
             if not names <= set(job.nodes) or job.nodes[0] not in names:  # the script stays on its node
                 raise SlurmError(Errno.INVALID_NODE_NAME)
             if len(names) < len(job.nodes):
                 self.life.shrink(job, names)
             return
         self.still_pending()
-        if text:
-            self.known_nodes(text)
+        node_names(self.job_table.cluster, text)
         self.evolve(nodelist=text or None)
 
     def excluded(self) -> None:
@@ -235,18 +235,8 @@ class Sizes:
         if text == (self.job.spec.exclude or "") and text:
             return
         self.still_pending()
-        if text:
-            self.known_nodes(text)
+        node_names(self.job_table.cluster, text)
         self.evolve(exclude=text or None)
-
-    def known_nodes(self, text: str) -> list[str]:
-        try:
-            names = hostlist.expand(text)
-        except LanguageError as error:
-            raise SlurmError(Errno.INVALID_NODE_NAME) from error
-        if not set(names) <= {node.name for node in self.job_table.cluster.nodes}:
-            raise SlurmError(Errno.INVALID_NODE_NAME)
-        return names
 
     def devices_made(self) -> None:
         self.evolve(**self.wanted.get("devices", {}))

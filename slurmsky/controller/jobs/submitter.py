@@ -286,19 +286,28 @@ def withdraw(job_table: JobTable, job: Job, jobs_dir: Path) -> None:
     shutil.rmtree(jobs_dir / str(job.job_id), ignore_errors=True)
 
 
-def split_element(job_table: JobTable, base: Job, task: int) -> Job:
-    """Move one pending element of an array to its own record; the last element takes the base record."""
+def split_element(job_table: JobTable, base: Job, task: int, cancels: bool = False) -> Job:
+    """Move one pending element of an array to its own record; the last element takes the base record.
+
+    Slurm lists the last pending element as ``7_3``, but as ``7_[3]`` where all others were cancelled while they
+    were pending (``cancels``). Source: job_mgr.c job_array_split, job_array_post_sched.
+    """
     left = tuple(part for whole in base.pending_tasks for part in _without(whole, task))
     if not left:
-        base.pending_tasks = ()
-        base.array_task_id = task
+        _take(base, task)
         job_table.touch(base)
         return base
     element = base.copy(job_id=job_table.take_job_id(), array_task_id=task, pending_tasks=(), shares=[], steps={})
     base.pending_tasks = left
+    if base.pending_count == 1 and not cancels:
+        _take(base, left[0][0])
     job_table.touch(base)
     job_table.touch(element)
     return element
+
+
+def _take(base: Job, task: int) -> None:
+    base.pending_tasks, base.array_task_id = (), task
 
 
 def _without(whole: range, task: int) -> list[range]:

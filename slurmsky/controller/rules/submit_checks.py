@@ -46,11 +46,8 @@ def check(cluster: ClusterConfig, spec: JobSpec, now: float, judge: Judge = lamb
     for partition in parts:
         if judge(spec, partition.name):
             return
-    if cluster.open:
-        _check_words(spec)
-        return
-    _check_nodes(cluster, spec)
-    if spec.hold:
+    _check_names(cluster, spec)
+    if spec.hold or cluster.open:
         return
     if outgrown(cluster, spec):
         return
@@ -106,50 +103,44 @@ def outgrown(cluster: ClusterConfig, spec: JobSpec) -> str:
     return next(filter(None, reasons), "")
 
 
-def _check_nodes(cluster: ClusterConfig, spec: JobSpec) -> None:
-    """Validate names of nodes, features and devices against the cluster's nodes."""
-    known = {node.name for node in cluster.nodes}
-    try:
-        wanted = hostlist.expand(spec.nodelist) if spec.nodelist else []
-        excluded = hostlist.expand(spec.exclude) if spec.exclude else []
-    except LanguageError as error:
-        raise SlurmError(Errno.INVALID_NODE_NAME) from error
-    if any(name not in known for name in wanted + excluded) or set(wanted) & set(excluded):
+def _check_names(cluster: ClusterConfig, spec: JobSpec) -> None:
+    """Validate names of nodes, features and devices; an open cluster accepts any well-formed name."""
+    wanted, excluded = node_names(cluster, spec.nodelist or ""), node_names(cluster, spec.exclude or "")
+    if set(wanted) & set(excluded):
         raise SlurmError(Errno.INVALID_NODE_NAME)
-    _check_features(spec, {feature for node in cluster.nodes for feature in node.features})
-    _check_gres_names(cluster, spec)
-
-
-def _check_features(spec: JobSpec, known: set[str] | None) -> None:
-    """Validate --constraint, --batch and --prefer. ``known``: the nodes' features; None: any name is accepted."""
-    for text, errno in (
-        (spec.constraint, Errno.INVALID_FEATURE),
-        (spec.prefer, Errno.INVALID_PREFER),
-        (spec.batch_features, Errno.INVALID_FEATURE),
-    ):
-        try:
-            names = set(constraint.parse(text).names()) if text else set()
-        except LanguageError as error:
-            raise SlurmError(errno) from error
-        if known is not None and not names <= known:
-            raise SlurmError(errno)
-
-
-def _check_words(spec: JobSpec) -> None:
-    """Validate the syntax of names of nodes, features and devices, where any name is accepted."""
-    try:
-        wanted = hostlist.expand(spec.nodelist) if spec.nodelist else []
-        excluded = hostlist.expand(spec.exclude) if spec.exclude else []
-    except LanguageError as error:
-        raise SlurmError(Errno.INVALID_NODE_NAME) from error
-    if not all(map(assumed.node_name, wanted)) or set(wanted) & set(excluded):
-        raise SlurmError(Errno.INVALID_NODE_NAME)
-    _check_features(spec, None)
+    check_features(cluster, spec.constraint or "", Errno.INVALID_FEATURE)
+    check_features(cluster, spec.prefer or "", Errno.INVALID_PREFER)
+    check_features(cluster, spec.batch_features or "", Errno.INVALID_FEATURE)
+    if not cluster.open:
+        _check_gres_names(cluster, spec)
+        return
     try:
         gres_names(spec)
     except LanguageError as error:
         if not spec.hold:
             raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE) from error
+
+
+def node_names(cluster: ClusterConfig, text: str) -> list[str]:
+    """The nodes of a --nodelist or --exclude text. Raises SlurmError for malformed and unknown names."""
+    try:
+        names = hostlist.expand(text) if text else []
+    except LanguageError as error:
+        raise SlurmError(Errno.INVALID_NODE_NAME) from error
+    known = {node.name for node in cluster.nodes}
+    if not all(name in known or (cluster.open and assumed.node_name(name)) for name in names):
+        raise SlurmError(Errno.INVALID_NODE_NAME)
+    return names
+
+
+def check_features(cluster: ClusterConfig, text: str, errno: Errno) -> None:
+    """Raise SlurmError(``errno``) for a malformed constraint, and for features that no node has."""
+    try:
+        names = set(constraint.parse(text).names()) if text else set()
+    except LanguageError as error:
+        raise SlurmError(errno) from error
+    if not cluster.open and not names <= {feature for node in cluster.nodes for feature in node.features}:
+        raise SlurmError(errno)
 
 
 def _check_request(cluster: ClusterConfig, spec: JobSpec, now: float) -> None:

@@ -21,7 +21,7 @@ from slurmsky.model.allocation import Launch
 from slurmsky.model.job import Job
 from slurmsky.model.states import JobState
 from slurmsky.paths import StatePaths
-from slurmsky.site import load
+from slurmsky.site import MachineFacts, load
 
 SITE = """
 [licenses]
@@ -48,8 +48,8 @@ def work_of(launch: Launch) -> Work:
 class World(ControllerInProcess):
     """A controller whose jobs, records and time are in memory."""
 
-    def __init__(self, folder: Path, loop: VirtualTimeLoop) -> None:
-        self.loop = loop
+    def __init__(self, folder: Path, loop: VirtualTimeLoop, site: str) -> None:
+        self.loop, self.site = loop, site
         self.work = folder
         (folder / "jobs").mkdir()
         self.store = MemoryStore()
@@ -64,7 +64,7 @@ class World(ControllerInProcess):
 
     def controller(self, engine: Callable[[OnEvent], MemoryEngine]) -> Controller:
         environment = {"HOME": str(self.work), "PATH": os.environ["PATH"]}
-        site = load(SITE, "site.toml")
+        site = load(self.site, "site.toml", MachineFacts("n1", cpus=2, cores=2, memory_mib=4000))
         return Controller(site, StatePaths(self.work), None, environment, self.now, store=self.store, local=engine)
 
     async def sbatch(self, name: str, *options: str) -> int:
@@ -83,14 +83,14 @@ class World(ControllerInProcess):
 
 
 Story = Callable[[World], Awaitable[None]]
-Play = Callable[[Story], None]
+Play = Callable[..., None]
 
 
 @pytest.fixture
 def play(tmp_path: Path) -> Play:
-    def play(story: Story) -> None:
+    def play(story: Story, site: str = SITE) -> None:
         async def whole(loop: VirtualTimeLoop) -> None:
-            world = World(tmp_path, loop)
+            world = World(tmp_path, loop, site)
             await story(world)
             assert not any(world.queue.job_table.licenses_used.values())
             await world.queue.close()
@@ -122,6 +122,26 @@ def test_an_array_holds_its_limit_and_ends_after_all_elements(play: Play) -> Non
             assert world.queue.job_table.running_elements(base) == (4 if minute < 2 else 2)
         await world.until(200)
         assert await world.past(base, "state") == ["COMPLETED"] * 10
+
+    play(story)
+
+
+def test_the_last_pending_element_is_listed_as_slurm_lists_it(play: Play) -> None:
+    async def story(world: World) -> None:
+        async def pending(base: int) -> list[str]:
+            rows = await world.out("squeue", "-h", "-t", "PD", "-j", str(base), "-o", "%i %K")
+            return rows.replace(str(base), "J").splitlines()
+
+        base = await world.sbatch("60", "--array=0-5:2%2")
+        await world.until(1)
+        assert await pending(base) == ["J_4 4"]
+        cancelled = await world.sbatch("60", "-H", "--array=1-3%2")
+        await world.out("scancel", f"{cancelled}_1", f"{cancelled}_3")
+        assert await pending(cancelled) == ["J_[2%2] 2%2"]
+        released = await world.sbatch("60", "-H", "--array=1-2")
+        assert await pending(released) == ["J_[1-2] 1-2"]
+        await world.out("scontrol", "release", f"{released}_1")
+        assert "J_2 2" in await pending(released)
 
     play(story)
 
@@ -319,3 +339,17 @@ def test_each_text_of_a_job_is_parsed_once(play: Play, monkeypatch: pytest.Monke
 
     play(story)
     assert {key: count for key, count in parsed.items() if count > 1} == {}
+
+
+def test_without_a_site_file_a_request_is_updated_to_any_size_and_name(play: Play) -> None:
+    async def story(world: World) -> None:
+        job_id = await world.sbatch("10", "-H", "-N2", "-n512")
+        for change in ("NumNodes=4", "Features=a100", "ReqNodeList=gpu-[1-4]", "MinMemoryNode=90000000", "Partition=p"):
+            await world.out("scontrol", "update", f"jobid={job_id}", change)
+        refused = await world.run("scontrol", "update", f"jobid={job_id}", "ExcNodeList=a/b")
+        assert refused == (1, "", f"Invalid node name specified for job {job_id}\n")
+        await world.out("scontrol", "release", str(job_id))
+        await world.until(5)
+        assert world.job(job_id).nodes == ("gpu-1", "gpu-2", "gpu-3", "gpu-4")
+
+    play(story, "")
