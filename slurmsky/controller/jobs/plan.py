@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 from ...model.allocation import NodeShare
 from ...model.job import Job
+from ...model.states import JobState
 from . import transitions
 from .job_table import JobTable
 from .submitter import split_element
+
+#: how many elements of an array wait with their own records (SchedulerParameters correspond_after_task_cnt)
+CORRESPOND_AFTER_TASK_CNT = 10
 
 
 class Start(NamedTuple):
@@ -50,6 +55,8 @@ class Plan:
     eligible: Sequence[Job] = ()
     #: jobs whose dependencies hold
     dependency_met: Sequence[Job] = ()
+    #: arrays whose elements wait for the corresponding elements of others
+    corresponding: Sequence[Job] = ()
     #: jobs whose dependency can never hold and that requested to be cancelled then
     hopeless: Sequence[Job] = ()
     #: jobs whose deadline has passed
@@ -95,6 +102,7 @@ def apply(
         try:
             if start.task is not None:
                 job = split_element(job_table, start.job, start.task)
+                transitions.dependency_met(job, now)
             _begin(job, start, job_table, engine_of(start.partition), ready_in, now)
         except Exception as problem:
             done.broken.append((job, problem))
@@ -103,7 +111,26 @@ def apply(
             done.awaited = done.awaited or job_table.has_dependents(job)
     for wait in plan.waits:
         _wait(wait, job_table, now)
+    for base in plan.corresponding:
+        done.awaited = _split_corresponding(job_table, base) or done.awaited
     return done
+
+
+def _split_corresponding(job_table: JobTable, base: Job) -> bool:
+    """Give the array's next elements their own records, since each has its own dependency; False: none was split.
+
+    Source: job_scheduler.c _split_job_on_schedule. slurmctld also counts elements that can never start.
+    """
+    waiting = sum(
+        job.state is JobState.PENDING and not job.pending_tasks and job.reason != "DependencyNeverSatisfied"
+        for job in job_table.array(base.array_job_id)
+    )
+    tasks = (task for part in base.pending_tasks for task in part)
+    chosen = list(islice(tasks, max(0, CORRESPOND_AFTER_TASK_CNT - waiting)))
+    for task in chosen:
+        if base.pending_tasks:  # the second to last element leaves the last one with the array's record
+            split_element(job_table, base, task)
+    return bool(chosen)
 
 
 def _wait(wait: Wait, job_table: JobTable, now: float) -> None:

@@ -39,11 +39,13 @@ def _one(kind: str, target: dependency.JobRef, own: Job, lookup: Lookup, now: fl
         return "never", None  # recorded when it ended; a later run of that job changes nothing
     task: int | str | None = target.task
     if kind == "aftercorr" and own.array_job_id and task is None:
-        records = lookup(target.job_id, None)
-        if records and records[0].array_job_id:
+        whole = lookup(target.job_id, None)
+        if whole and whole[0].array_job_id:
             task = own.array_task_id
             if task is None:
                 return _corresponding(target.job_id, own, lookup), None
+            if not lookup(target.job_id, task):  # no such element, or cancelled before it had a record
+                return ("never" if all(job.state.finished for job in whole) else "wait"), None
     records = lookup(target.job_id, task)
     if not records:
         return "met", None
@@ -74,7 +76,7 @@ def _corresponding(base: int, own: Job, lookup: Lookup) -> str:
     for part in own.pending_tasks:
         for task in part:
             records = lookup(base, task)
-            if not records or all(_succeeded(job) for job in records):
+            if records and all(_succeeded(job) for job in records):
                 return "met"
     return "wait"
 
@@ -84,7 +86,8 @@ def corresponding_ready(text: str, task: int, lookup: Lookup) -> bool:
     for kind, target in dependency.parse(text):
         if kind == "aftercorr" and target is not None:
             records = lookup(target.job_id, task)
-            if records and not all(_succeeded(job) for job in records):
+            missing = not records and any(job.array_job_id for job in lookup(target.job_id, None))
+            if missing or not all(_succeeded(job) for job in records):
                 return False
     return True
 

@@ -78,6 +78,7 @@ class SchedulingPass:
         self._waits: list[Wait] = []
         self._eligible: list[Job] = []
         self._dependency_met: list[Job] = []
+        self._corresponding: list[Job] = []
         self._hopeless: list[Job] = []
         self._expired: list[Job] = []
         self._broken: list[tuple[Job, Exception]] = []
@@ -100,6 +101,7 @@ class SchedulingPass:
             self._waits,
             self._eligible,
             self._dependency_met,
+            self._corresponding,
             self._hopeless,
             self._expired,
             self._broken,
@@ -398,14 +400,18 @@ class SchedulingPass:
         if verdict.recheck is not None:
             self._wake_at(verdict.recheck)
         corresponding = "aftercorr" in job.dependency
+        if corresponding and job.pending_tasks:
+            self._corresponding.append(job)
         if verdict.state == "met":
-            if not corresponding or not job.array_job_id:
+            if not corresponding or not job.pending_tasks:
                 self._dependency_met.append(job)
                 self._met.add(job.job_id)
             return None
         changed = None
         if job.dependency_shown != verdict.shown:
-            changed = (job.dependency if corresponding else verdict.rest, verdict.shown)
+            # The elements of the other array are looked up by their own numbers until the result is known.
+            keeps = corresponding and verdict.state == "wait"
+            changed = (job.dependency if keeps else verdict.rest, verdict.shown)
         if verdict.state != "never":
             return Wait(job, "Dependency", dependency=changed)
         if job.spec.kill_on_invalid_dep:

@@ -166,6 +166,27 @@ def test_dependencies_start_cancel_and_wait(play: Play) -> None:
     play(story)
 
 
+def test_each_element_waits_for_the_corresponding_element_alone(play: Play) -> None:
+    async def story(world: World) -> None:
+        base = await world.sbatch("60", "--array=1-14", "-H")
+        waits = await world.sbatch("10", "--array=1-14", f"-daftercorr:{base}")
+        kills = await world.sbatch("10", "--array=1-14", f"-daftercorr:{base}", "--kill-on-invalid-dep=yes")
+        await world.out("scancel", f"{base}_2")
+        await world.out("scontrol", "release", str(base))
+        await world.until(5)
+        rows = await world.out("squeue", "-hr", "-j", str(waits), "-S", "i", "-o", "%K %r %E")
+        assert rows.splitlines() == [f"{task} Dependency aftercorr:{base}_*(unfulfilled)" for task in range(1, 15)]
+        records = list(world.queue.job_table.array(waits))
+        assert len(records) == 11 and sum(job.pending_count for job in records) == 4
+        await world.until(300)
+        assert Counter(await world.past(kills, "state")) == {"COMPLETED": 13, "CANCELLED": 1}
+        assert Counter(await world.past(waits, "state")) == {"COMPLETED": 13, "PENDING": 1}
+        failed = world.queue.job_table.element(waits, 2)
+        assert failed is not None and failed.reason == "DependencyNeverSatisfied"
+
+    play(story)
+
+
 def test_a_time_limit_ends_a_job_to_the_second(play: Play) -> None:
     async def story(world: World) -> None:
         job_id = await world.sbatch("600", "-t2")

@@ -349,7 +349,8 @@ def test_a_corresponding_element_is_kept(world: World) -> None:
     assert states == {1: JobState.PENDING, 2: JobState.RUNNING}
     world.later(3600)
     world.pass_()
-    assert [task for part in job.pending_tasks for task in part] == [1]
+    kept = world.job_table.element(job.array_job_id, 1)
+    assert kept is not None and (kept.state, kept.reason) == (JobState.PENDING, "DependencyNeverSatisfied")
 
 
 def test_a_job_that_was_forgotten_before_the_submit_satisfies_a_dependency(world: World) -> None:
