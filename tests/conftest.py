@@ -16,10 +16,11 @@ import fixture_failures
 import progress
 import pytest
 import run_order
+import worker
+from polling import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 BIN = ROOT / "bin"
-_STOP_TIMEOUT_S = 20
 
 # Of the caller's surroundings a test sees only this: no SLURM_*, no SLURMSKY_*, no site file.
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TERM", "TMPDIR", "VIRTUAL_ENV", "XDG_CACHE_HOME")
@@ -28,6 +29,7 @@ _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TERM", "TMPDIR", "VIRTUAL_E
 def pytest_configure(config: pytest.Config) -> None:
     """Failures are printed at once. A shell's background job ignores SIGINT, and so would commands under test."""
     config.pluginmanager.register(fixture_failures)
+    config.pluginmanager.register(worker)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(progress.Progress(config))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -52,11 +54,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         lost = [nodeid for nodeid in grouped if "@" not in nodeid]
         if lost:
             pytest.exit(f"this pytest and this pytest-xdist do not keep groups together: {lost[0]}", 3)
-
-
-def pytest_runtest_teardown() -> None:
-    """A program that ran in this process may end on SIGPIPE; the next broken pipe would end this worker."""
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 
 class Result(NamedTuple):
@@ -119,11 +116,11 @@ def home(tmp_path: Path, environment: dict[str, str]) -> Iterator[Path]:
         if processes_of(state):
             for line in (["scancel", "--user", getpass.getuser()], ["slurmsky", "stop"]):
                 subprocess.run(
-                    [BIN / line[0], *line[1:]], env=environment, cwd="/", timeout=_STOP_TIMEOUT_S,
+                    [BIN / line[0], *line[1:]], env=environment, cwd="/", timeout=PATIENCE_S,
                     stdin=subprocess.DEVNULL, capture_output=True,
                 )  # fmt: skip
     finally:
-        left = _wait_until_gone(state, 5)
+        left = _wait_until_gone(state, 60)
         names = [f"{pid}: {_describe(pid)}" for pid in left]
         for pid in left:
             try:
@@ -159,7 +156,7 @@ class Run:
         env: Mapping[str, str] | None = None,
         input: str | bytes | None = None,
         cwd: Path | None = None,
-        timeout: float = 60,
+        timeout: float = PATIENCE_S,
     ) -> Result:
         """The command's exit code, stdout and stderr; bytes that are not UTF-8 as surrogate escapes."""
         if isinstance(input, str):

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from polling import PATIENCE_S
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 BIN = REPOSITORY / "bin"
 
@@ -26,7 +28,7 @@ class LocalEngine:
 
     def run(
         self, command: list[str] | str, *, cwd: Path | None = None, env: Mapping[str, str] | None = None,
-        stdin: str | bytes = b"", limit_s: float = 60,
+        stdin: str | bytes = b"", limit_s: float = PATIENCE_S,
     ) -> subprocess.CompletedProcess[str]:  # fmt: skip
         """What a command answered; a text is a bash line. Raises subprocess.TimeoutExpired."""
         argv = ["bash", "-c", command] if isinstance(command, str) else command

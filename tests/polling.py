@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+#: A wait for an event fails after this time: a machine at a load of 40 takes some twenty times as long as an idle one.
+PATIENCE_S = 240
+
 
 class Poll:
     """``pause_s`` is the time until the next question; asking takes at most a quarter of the time."""

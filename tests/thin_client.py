@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from polling import PATIENCE_S
+
 from slurmsky import client
 from slurmsky.protocol import wire
 
 ROOT = Path(client.__file__).parents[1]
-WAIT_S = 20
+WAIT_S = PATIENCE_S
 
 
 class Peer:

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from polling import PATIENCE_S
+
 from slurmsky.agent.job.version import VERSION
 from slurmsky.model.allocation import Launch, NodeShare
 from slurmsky.model.spec import JobSpec
@@ -110,7 +112,7 @@ class Node:
         self.events += new
         return new
 
-    def wait(self, wanted: Callable[[Event], bool], timeout: float = 15.0) -> Event:
+    def wait(self, wanted: Callable[[Event], bool], timeout: float = PATIENCE_S) -> Event:
         """The first event, old or new, that is wanted."""
         deadline = time.monotonic() + timeout
         for event in self.events:
@@ -264,7 +266,7 @@ class Cluster:
         head.wait(lambda event: event["ev"] == "started" and event["job_id"] == launch.job_id)
         return launch
 
-    def finish(self, launch: Launch, timeout: float = 20.0) -> Event:
+    def finish(self, launch: Launch, timeout: float = PATIENCE_S) -> Event:
         """Wait for the job's last event."""
         return self.head(launch).wait(
             lambda event: event["ev"] == "ended" and event["job_id"] == launch.job_id, timeout
@@ -297,7 +299,7 @@ class Cluster:
             text=True,
             capture_output=True,
             cwd=self.work,
-            timeout=options.pop("timeout", 30),
+            timeout=options.pop("timeout", PATIENCE_S),
             **options,
         )
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from polling import PATIENCE_S
 
 from slurmsky.model.spec import JobSpec
 
@@ -199,7 +200,7 @@ def test_open_files_limit_is_the_callers(one: Cluster) -> None:
     assert text == "777\n0\n"
 
 
-def wait_for(condition: object, timeout: float = 10.0) -> None:
+def wait_for(condition: object, timeout: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline

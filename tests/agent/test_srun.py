@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from polling import PATIENCE_S
 
 from slurmsky.model.allocation import HetComponent, Launch, NodeShare
 from slurmsky.model.spec import JobSpec
@@ -334,7 +335,7 @@ def test_signals_are_passed_on(four: Allocation) -> None:
         assert client.stdout is not None
         assert client.stdout.readline() == "go\n"
         client.send_signal(signal.SIGUSR1)
-        assert client.communicate(timeout=10)[0] == "got\n"
+        assert client.communicate(timeout=PATIENCE_S)[0] == "got\n"
     assert client.returncode == 7
 
 
@@ -378,7 +379,7 @@ def test_many_steps_at_once(spread: Allocation) -> None:
         )
         for index in range(30)
     ]
-    assert sorted(int(client.communicate(timeout=60)[0]) for client in clients) == list(range(30))
+    assert sorted(int(client.communicate(timeout=PATIENCE_S)[0]) for client in clients) == list(range(30))
 
 
 def test_cancelled_job(two: Cluster) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from polling import PATIENCE_S
 
 from slurmsky.model.allocation import Launch
 
@@ -50,7 +51,7 @@ def run(job: tuple[Cluster, Launch], *argv: str, **env: str) -> tuple[str, str, 
         text=True,
         capture_output=True,
         cwd=cluster.work,
-        timeout=30,
+        timeout=PATIENCE_S,
         stdin=subprocess.DEVNULL,
     )
     error = re.sub(r"StepId=\d+\.\d+", "StepId=J.S", done.stderr).replace(str(cluster.work), "@")

@@ -169,7 +169,6 @@ def streams_of(log: bytes, start: str) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.skipif(not (SSHD or os.environ.get("SLURMSKY_CI")), reason="needs sshd (openssh-server)")
 @pytest.mark.skipif(os.geteuid() != 0 or not possible(), reason="needs root, and namespaces")
 @pytest.mark.parametrize("port", [22, 10022], ids=["machine", "container"])

@@ -77,7 +77,7 @@ def test_an_agent_whose_folder_was_removed_leaves(fresh: Cluster) -> None:
     node.disconnect()
     shutil.rmtree(fresh.home)
     try:
-        wait_for(lambda: node.process.poll() is not None, 60)
+        wait_for(lambda: node.process.poll() is not None)
         assert output.read_text() == "whole\n"
     finally:
         output.unlink(missing_ok=True)
@@ -95,7 +95,7 @@ def test_an_agent_that_must_leave_reads_earlier_connections(fresh: Cluster) -> N
         node.disconnect()
         with pytest.raises(subprocess.TimeoutExpired):
             node.process.wait(1)
-    wait_for(lambda: node.process.poll() is not None, 60)
+    wait_for(lambda: node.process.poll() is not None)
 
 
 def test_killed_agent(fresh: Cluster) -> None:

@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from polling import PATIENCE_S
+
 GOLDEN = Path(__file__).parent / "golden" / "option_behaviour.json"
 
 #: what stands behind an option; "" for a flag
@@ -102,8 +104,8 @@ def seen(run: Run, names: Mapping[str, list[str]]) -> dict[str, dict[str, list[s
 
 def _real(line: str, folder: Path) -> str:
     env = {"PATH": "/usr/bin:/bin", "HOME": "/root", "SHELL": "/bin/bash", "LANG": "C.UTF-8", "TERM": "dumb"}
-    done = subprocess.run(["bash", "-c", f"({line}) 2>&1"], cwd=folder, env=env, capture_output=True, timeout=60,
-                          stdin=subprocess.DEVNULL)  # fmt: skip
+    done = subprocess.run(["bash", "-c", f"({line}) 2>&1"], cwd=folder, env=env, stdin=subprocess.DEVNULL,
+                          capture_output=True, timeout=PATIENCE_S)  # fmt: skip
     return done.stdout.decode(errors="replace")
 
 

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from local_engine import REPOSITORY, LocalEngine
+from polling import PATIENCE_S
 from recorded_tables import read_table
 
 AS_OTHER = "setpriv --reuid=65534 --regid=65534 --clear-groups "
@@ -130,7 +131,7 @@ def _answer(engine: LocalEngine, row: Row, with_fields: bool) -> Answer:
     finally:
         if row.other_user and os.geteuid() == 0:
             subprocess.run(
-                [*AS_OTHER.split(), "slurmsky", "stop"], cwd=folder, env=env, capture_output=True, timeout=30
+                [*AS_OTHER.split(), "slurmsky", "stop"], cwd=folder, env=env, capture_output=True, timeout=PATIENCE_S
             )
     fields: dict[str, str] = {}
     job = re.search(r"Submitted batch job (\d+)", out)
@@ -174,7 +175,7 @@ def _run(command: list[str], folder: Path, env: dict[str, str], stdin: str, stay
         source.seek(0)
         process = subprocess.Popen(command, cwd=folder, env=env, stdin=source, stdout=out, stderr=err)
         try:
-            code = str(process.wait(STAYS_S if stays else 60))
+            code = str(process.wait(STAYS_S if stays else PATIENCE_S))
         except subprocess.TimeoutExpired:
             code = "timeout"
         # What a waiting command says about being ended is not part of the row.

@@ -9,7 +9,7 @@ import pytest
 from local_engine import LocalEngine
 from recorded import Answer, Row, answer_all, mapped, rows
 
-pytestmark = [pytest.mark.xdist_group("accepted_inputs"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.xdist_group("accepted_inputs")
 
 ROWS = rows("accepted_inputs.csv")
 

@@ -9,7 +9,7 @@ from local_engine import LocalEngine
 from recorded import Answer, Row, answer_all, mapped, rows
 
 # One worker runs all rows, at one controller.
-pytestmark = [pytest.mark.xdist_group("bad_inputs"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.xdist_group("bad_inputs")
 
 ROWS = rows("bad_inputs.csv")
 

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import pytest
 from local_engine import BIN, REPOSITORY, LocalEngine
+from polling import PATIENCE_S
 
 
 def call(tmp_path: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     """A call where no controller has ever run."""
     around = {"HOME": str(tmp_path), "PATH": f"{BIN}:{os.environ['PATH']}", "SLURMSKY_HOME": str(tmp_path / "state"),
               "SLURMSKY_PYTHON": sys.executable, "SLURMSKY_ENGINE": "local", **env}  # fmt: skip
-    return subprocess.run([BIN / "slurmsky", *words], env=around, capture_output=True, text=True, timeout=60)
+    return subprocess.run([BIN / "slurmsky", *words], env=around, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 def test_help_needs_no_controller_and_no_site_file(tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_tunnel_to_a_job(engine: LocalEngine, served: tuple[str, int]) -> None:
             with contextlib.closing(urllib.request.urlopen(f"http://127.0.0.1:{told['local_port']}/")) as page:
                 assert len(page.read()) == 3_000_000
         tunnel.send_signal(signal.SIGINT)
-        assert tunnel.wait(30) == 0
+        assert tunnel.wait(PATIENCE_S) == 0
     engine.run(["scancel", job])
     gone = engine.run(["slurmsky", "tunnel", job, str(port)])
     assert gone.returncode == 1 and f"slurmsky: tunnel: job {job} is " in gone.stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from local_engine import LocalEngine, local_engine
+from polling import PATIENCE_S
 
 NAME = "a\x1b]0;owned\x07b\x9bc\rd\u202ee"
 
@@ -30,7 +31,7 @@ def on_a_terminal(engine: LocalEngine, command: str) -> str:
             if not data:
                 break
             said += data
-        process.wait(30)
+        process.wait(PATIENCE_S)
     os.close(ours)
     return said.decode().replace("\r\n", "\n")
 
@@ -72,7 +73,7 @@ def test_an_address_that_looks_like_an_option_is_not_one(tmp_path: Path) -> None
 def test_the_controller_closes_a_connection_after_a_malformed_frame(engine: LocalEngine, first: bytes) -> None:
     engine.run(["squeue"])
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(20)
+        sock.settimeout(PATIENCE_S)
         sock.connect(str(engine.home / "controller.sock"))
         sock.sendall(first)
         answer = b""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from local_engine import BIN
+from polling import PATIENCE_S
 
 _TOOL = '#!/bin/sh\necho "$@" >>"$HOME/systemctl.log"\n'
 Call = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -28,7 +29,9 @@ def call(tmp_path: Path) -> Iterator[Call]:
 
     def run(*words: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
         around = env | more
-        return subprocess.run(words, env=around, cwd=tmp_path, capture_output=True, text=True, input=stdin, timeout=90)
+        return subprocess.run(
+            words, env=around, cwd=tmp_path, capture_output=True, text=True, input=stdin, timeout=PATIENCE_S
+        )
 
     yield run
     run("slurmsky", "uninstall", "--yes", "--cancel-jobs")
@@ -145,4 +148,4 @@ def test_the_services_command_runs_a_controller(call: Call, tmp_path: Path) -> N
             time.sleep(0.05)
         assert f"pid {service.pid}," in call("slurmsky", "status").stdout
         assert call("slurmsky", "stop").returncode == 0
-        assert service.wait(60) == 0
+        assert service.wait(PATIENCE_S) == 0

@@ -13,7 +13,7 @@ from option_probes import GOLDEN, VALUES, seen
 
 from slurmsky.options import table
 
-pytestmark = [pytest.mark.xdist_group("option_behaviour"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.xdist_group("option_behaviour")
 
 RECORDED: dict[str, dict[str, list[str]]] = json.loads(GOLDEN.read_text())
 

@@ -77,7 +77,6 @@ def everything_written(engine: LocalEngine) -> Iterator[tuple[str, bytes]]:
                 yield str(path), path.read_bytes()
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("given", ["in the site file", "in the environment"])
 @pytest.mark.parametrize("answers", [True, False])
 def test_the_servers_password_is_nowhere(tmp_path: Path, server: str, given: str, answers: bool) -> None:

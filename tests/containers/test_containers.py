@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from local_engine import LocalEngine
+from polling import PATIENCE_S
 
 
 def _namespaces() -> bool:
@@ -169,7 +170,7 @@ def _sleepers(argument: str) -> list[str]:
     return found
 
 
-def wait_for(what, timeout_s: float = 60.0) -> None:  # type: ignore[no-untyped-def]
+def wait_for(what, timeout_s: float = PATIENCE_S) -> None:  # type: ignore[no-untyped-def]
     deadline = time.monotonic() + timeout_s
     while not what():
         assert time.monotonic() < deadline
@@ -249,7 +250,7 @@ def podman_image(engine: LocalEngine, rootfs: Path) -> str:
     subprocess.run(["tar", "-C", rootfs, "-cf", archive, "."], check=True)
     changes = ["ENV=FROM_CONFIG=yes", "WORKDIR=/etc", 'ENTRYPOINT=["/bin/env","ENTERED=yes"]']
     line = ["podman", "import", *(word for change in changes for word in ("-c", change)), str(archive), name]
-    done = engine.run(line, limit_s=120)
+    done = engine.run(line, limit_s=PATIENCE_S)
     if done.returncode:
         pytest.skip(f"podman cannot keep an image here: {done.stderr[-300:]}")
     return name
@@ -257,7 +258,7 @@ def podman_image(engine: LocalEngine, rootfs: Path) -> str:
 
 def test_an_image_of_podman(engine: LocalEngine, podman_image: str) -> None:
     line = "cat /inside; pwd; echo $FROM_CONFIG$ENTERED"
-    done = engine.run(["srun", "--container-image=localhost#tiny:1", "bash", "-c", line], limit_s=120)
+    done = engine.run(["srun", "--container-image=localhost#tiny:1", "bash", "-c", line], limit_s=PATIENCE_S)
     assert done.stdout == "this is the image\n/etc\nyes\n"
     assert done.stderr == "pyxis: creating container filesystem: localhost/tiny:1\n"
     done = engine.run(

@@ -21,7 +21,7 @@ import quick_controller
 import ssh_stand_in
 from cloud import Cloud
 from local_engine import BIN, LocalEngine, local_engine
-from polling import Poll
+from polling import PATIENCE_S, Poll
 from sky_server import ManagedJob, SkyServer
 
 SITE = """engine = "sky"
@@ -39,7 +39,6 @@ suspend_time = "10:00"
 START = """cp /etc/hosts "$HOME/hosts" && mount --bind "$HOME/hosts" /etc/hosts || exit 98
 if [ -n "$HIDDEN" ]; then mount -t tmpfs tmpfs "$HIDDEN" || exit 99; fi; exec sh -c "$RUN"
 """
-PATIENCE_S = 90
 
 
 class Machines(Cloud):

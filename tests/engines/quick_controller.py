@@ -13,8 +13,7 @@ import threading
 from pathlib import Path
 
 from local_engine import REPOSITORY, LocalEngine
-
-PATIENCE_S = 60
+from polling import PATIENCE_S
 
 
 async def start(engine: LocalEngine) -> None:

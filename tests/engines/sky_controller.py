@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from controller_in_process import ControllerInProcess
+from polling import PATIENCE_S
 from sky_server import ManagedJob, SkyServer
 
 from slurmsky.controller.app import Controller
@@ -61,4 +62,4 @@ def world(tmp_path: Path, body: Callable[[World], Awaitable[None]], site: str = 
         async with SkyServer() as server, World(tmp_path / "home", server, site) as inside:
             await body(inside)
 
-    asyncio.run(asyncio.wait_for(go(), 150))
+    asyncio.run(asyncio.wait_for(go(), PATIENCE_S))

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from cloud import Cloud
+from polling import PATIENCE_S
 from sky_server import SkyServer
 
 from slurmsky.engines.sky.api_access import Access
@@ -96,7 +97,7 @@ class World:
         job.log = b""
         self.tasks_of_jobs.append(asyncio.ensure_future(self.cloud.run(job, run=1)))
 
-    async def until(self, condition, patience: float = 100) -> None:
+    async def until(self, condition, patience: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + patience
         while not condition():
             assert time.monotonic() < deadline, self.told[-5:]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from polling import PATIENCE_S
 from sky_controller import World
 from sky_server import SkyServer
 
@@ -48,9 +49,9 @@ def play(tmp_path: Path, enabled: list[str], story: Callable[[World], Awaitable[
             world.queue.kick()
             await story(world)
         for agent in world.queue.engines["local"]._processes:  # type: ignore[attr-defined]
-            agent.wait(60)  # it leaves with the controller
+            agent.wait(PATIENCE_S)  # it leaves with the controller
 
-    asyncio.run(asyncio.wait_for(go(), 100))
+    asyncio.run(asyncio.wait_for(go(), PATIENCE_S))
 
 
 async def until(true: Callable[[], bool]) -> None:

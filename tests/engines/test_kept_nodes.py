@@ -21,7 +21,6 @@ from sky_server import ManagedJob
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(400),
     pytest.mark.skipif(not namespaces_work(), reason="needs namespaces"),
 ]
 

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from polling import PATIENCE_S
 
 from slurmsky.agent.cloud.pilot import MARK
 from slurmsky.engines.nodes.provider import Passing
@@ -76,7 +77,6 @@ def test_what_travels_is_private_and_named_in_the_task(tmp_path):
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-@pytest.mark.timeout(120)
 def test_a_node_without_jobs_and_controller_ends_itself(tmp_path):
     one = order(tmp_path, "one", "o1")
     Pilots(Client(Access()), SITE, tmp_path / "kept").prepare(one)
@@ -84,7 +84,11 @@ def test_a_node_without_jobs_and_controller_ends_itself(tmp_path):
     settings.write_text(json.dumps({**json.loads(settings.read_text()), "idle_s": 0.5}))
     env = {**os.environ, "TMPDIR": str(tmp_path), "SKYPILOT_NODE_RANK": "0", "SKYPILOT_NODE_IPS": "127.0.0.1"}
     done = subprocess.run(
-        ["sh", one.folder / "ship" / "start.sh"], env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=100
+        ["sh", one.folder / "ship" / "start.sh"],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done
     line = done.stdout.decode().strip()

@@ -17,15 +17,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 import quick_controller
 from cloud import Cloud, namespaces_work
 from local_engine import LocalEngine, local_engine
+from polling import PATIENCE_S
 from sky_server import ManagedJob, SkyServer
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(400),
     pytest.mark.skipif(not namespaces_work(), reason="needs mount namespaces"),
 ]
 SITE = 'engine = "sky"\n[[partition]]\nname = "debug"\ndefault = true\ninfra = "kubernetes/x"\n'
-PATIENCE_S = 120
 
 
 class World:

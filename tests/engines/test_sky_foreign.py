@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from polling import PATIENCE_S
 from sky_controller import SITE, World, world
 from sky_server import SkyServer
 
@@ -202,7 +203,7 @@ def test_what_a_controller_read_the_next_one_knows(tmp_path: Path) -> None:
                 assert said == "60000001|CANCELLED\n60000002|NODE_FAIL\n"
                 assert not [path for path in server.requests if path == "/jobs/launch"]
 
-    asyncio.run(asyncio.wait_for(story(), 150))
+    asyncio.run(asyncio.wait_for(story(), PATIENCE_S))
 
 
 def test_scancel_by_id_or_name_and_what_cannot_be_done(tmp_path: Path) -> None:

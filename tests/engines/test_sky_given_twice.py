@@ -22,7 +22,6 @@ from slurmsky.site import load
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
     pytest.mark.skipif(not namespaces_work(), reason="needs mount namespaces"),
 ]
 

@@ -17,16 +17,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from cloud import namespaces_work
-from polling import Poll
+from polling import PATIENCE_S, Poll
 from test_sky_allocation import World
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(400),
     pytest.mark.skipif(not namespaces_work(), reason="needs mount namespaces"),
 ]
 
-WAIT_S = 100
 
 SITE = """
 engine = "sky"
@@ -96,7 +94,7 @@ def state(row: list[str]) -> str:
 
 async def wait_for(world: World, *wanted: str, shown: Callable[[list[str]], str] = state) -> None:
     """Until squeue shows that of the components."""
-    deadline, poll = time.monotonic() + WAIT_S, Poll()
+    deadline, poll = time.monotonic() + PATIENCE_S, Poll()
     while time.monotonic() < deadline:
         done = await world.run("squeue", "-h", "-o", "%i|%T|%D|%N|%r", "-t", "all")
         # A controller that was just killed does not answer.

@@ -14,6 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from controller_in_process import Peer
+from polling import PATIENCE_S
 from sky_controller import World
 from sky_server import SkyServer
 
@@ -43,7 +44,7 @@ def play(tmp_path: Path, story: Callable[[World], Awaitable[None]], server: SkyS
             world.queue.kick()
             await story(world)
 
-    asyncio.run(asyncio.wait_for(go(), 100))
+    asyncio.run(asyncio.wait_for(go(), PATIENCE_S))
 
 
 async def shown(world: World, *words: str) -> str:
@@ -151,7 +152,7 @@ def test_a_server_of_this_machine_that_is_not_there_is_started_once(
             if works:
                 await server.__aexit__()
 
-    asyncio.run(asyncio.wait_for(go(), 100))
+    asyncio.run(asyncio.wait_for(go(), PATIENCE_S))
 
 
 @pytest.mark.parametrize(

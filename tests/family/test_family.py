@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from local_engine import LocalEngine
+from polling import PATIENCE_S
 
 HERE = Path(__file__).parent
 
@@ -77,7 +78,7 @@ def test_documents_of_scontrol(words: str, name: str, count: int, engine: LocalE
     assert yaml.startswith(f"---\n{name}:") and yaml.endswith("...\n")
 
 
-def _wait(path: Path, text: str, limit_s: float = 30) -> None:
+def _wait(path: Path, text: str, limit_s: float = PATIENCE_S) -> None:
     end = time.monotonic() + limit_s
     while not path.exists() or text not in path.read_text():
         assert time.monotonic() < end, path.read_text() if path.exists() else "nothing was written"
@@ -195,7 +196,6 @@ def table(engine: LocalEngine, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_scrontab_runs_again_and_again(engine: LocalEngine, table: str, tmp_path: Path) -> None:
     assert engine.run(["scrontab", "-l"]).stdout == table
     shown = dict(row.split()[::-1] for row in engine.run("squeue -h -O JobID,Name").stdout.splitlines())

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from local_engine import BIN, LocalEngine, local_engine
+from polling import PATIENCE_S
 
 from slurmsky.controller.store.accounting_cache import CachePage
 from slurmsky.controller.store.database import Store
@@ -88,7 +89,7 @@ def test_pages_are_made_before_anybody_asks() -> None:
             return engine.run(["sacct", "-a", "-Snow-1days", "-Enow", *words]).stdout
 
         def wait_for_pages(number: int) -> None:
-            end = time.monotonic() + 60
+            end = time.monotonic() + PATIENCE_S
             while kept.execute("SELECT count(*) FROM pages WHERE number=?", (number,)).fetchone() != (3,):
                 assert time.monotonic() < end, "nobody makes them"
                 engine.run(["squeue"])

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from local_engine import LocalEngine
+from polling import PATIENCE_S
 
 SHRINK = r"""
 scontrol update jobid=$SLURM_JOB_ID NumNodes=2
@@ -138,6 +139,6 @@ def test_a_terminal_that_is_closed_ends_the_step_by_a_signal(engine: LocalEngine
         while b"up" not in said:
             said += os.read(master, 1000)
         os.close(master)
-        assert srun.wait(30) == 128 + 9
+        assert srun.wait(PATIENCE_S) == 128 + 9
     ended = engine.run("sacct -n -X -P -o state,exitcode --name=hangup").stdout
     assert ended == "FAILED|0:9\n"

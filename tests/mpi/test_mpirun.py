@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from local_engine import LocalEngine
+from polling import PATIENCE_S
 
 pytestmark = pytest.mark.mpi
 PROGRAMS = Path(__file__).parent / "programs"
@@ -30,7 +31,7 @@ def test_all_tasks_of_the_allocation(
         f'set -e; PATH={folder}:$PATH; {start} {_UNBOUND[mpi]} python {PROGRAMS}/check.py; '
         'sleep 1; sacct -n -P -j "$SLURM_JOB_ID" -o JobID,State,NNodes,NTasks'
     )  # fmt: skip
-    done = engine.run(["salloc", *shape.split(), "bash", "-c", script], env=_ROOT, limit_s=100)
+    done = engine.run(["salloc", *shape.split(), "bash", "-c", script], env=_ROOT, limit_s=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     *rows, _job, step = [line for line in done.stdout.splitlines() if ".extern" not in line]
     assert sorted(tuple(map(int, row.split()))[:2] for row in rows) == [(rank, size) for rank in range(size)]
@@ -42,5 +43,5 @@ def test_all_tasks_of_the_allocation(
 def test_a_bad_exit_is_reported(engine: LocalEngine, request: pytest.FixtureRequest, mpi: str, start: str) -> None:
     folder: Path = request.getfixturevalue(mpi)
     script = f"PATH={folder}:$PATH; {start} {_UNBOUND[mpi]} python {PROGRAMS}/check.py 7"
-    done = engine.run(["salloc", "-N2", "--ntasks-per-node=2", "bash", "-c", script], env=_ROOT, limit_s=100)
+    done = engine.run(["salloc", "-N2", "--ntasks-per-node=2", "bash", "-c", script], env=_ROOT, limit_s=PATIENCE_S)
     assert done.returncode == 7, done.stderr

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from local_engine import LocalEngine
+from polling import PATIENCE_S
 
 PROGRAM = Path(__file__).parent / "programs" / "hello.c"
 _ENVIRONMENT = {
@@ -35,6 +36,6 @@ def test_two_nodes_and_two_tasks_each(engine: LocalEngine, tmp_path: Path, mpi: 
         pytest.skip(f"needs the packages of {mpi} with its compiler (apt-get install mpich openmpi-bin libopenmpi-dev)")
     program = tmp_path / "hello"
     subprocess.run([compiler, PROGRAM, "-o", program], check=True)
-    done = engine.run(command.format(program=program), env=_ENVIRONMENT, limit_s=100)
+    done = engine.run(command.format(program=program), env=_ENVIRONMENT, limit_s=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == [f"{rank} 4 1 2" for rank in range(4)]

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from polling import Poll
+from polling import PATIENCE_S, Poll
 
 HERE = Path(__file__).resolve().parent
 SLEEPER = "#!/bin/sh\nsleep 100\n"
@@ -37,7 +37,7 @@ class Wait:
 
     job: str
     state: str
-    limit_s: float = 40.0
+    limit_s: float = PATIENCE_S
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Until:
     """Wait until a shell line succeeds; nothing is noted."""
 
     line: str
-    limit_s: float = 40.0
+    limit_s: float = PATIENCE_S
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Side:
         self.env.update(PATH=path, LANG="C.UTF-8", LC_ALL="C.UTF-8", SHELL="/bin/bash", TERM="dumb")
         self.env.update(extra or {})
 
-    def shell(self, line: str, folder: Path, env: Mapping[str, str], limit_s: float = 60.0) -> Answer:
+    def shell(self, line: str, folder: Path, env: Mapping[str, str], limit_s: float = PATIENCE_S) -> Answer:
         """What bash answers to one line. A line that never ends gives exit code 124, as timeout(1) does."""
         with (folder / ".stdout").open("w+b") as out, (folder / ".stderr").open("w+b") as err:
             # Files, not pipes: a background process that a line leaves behind must not hold us up.
@@ -197,12 +197,12 @@ class Side:
         (folder / "lines.json").write_text(json.dumps([run.line for run in inside.lines]))
         command = f"{sys.executable} -I {HERE / 'inside.py'} lines.json answers.json"
         if inside.via == "salloc":
-            result = self.shell(f"salloc {inside.alloc} {command}", folder, env, 180)
+            result = self.shell(f"salloc {inside.alloc} {command}", folder, env)
         else:
             (folder / "inside.sh").write_text(f"#!/bin/bash\n{command}\n")
             result = self.shell(f"sbatch {inside.alloc} inside.sh", folder, env)
         self._note_jobs(result, jobs, env)
-        until = Until("test -s answers.json", 120 if inside.via == "sbatch" else 1)
+        until = Until("test -s answers.json", PATIENCE_S if inside.via == "sbatch" else 1)
         try:
             self._until(until, folder, env)
         except NeverHappened as exc:
@@ -218,7 +218,7 @@ class Side:
         mine = {row.split(" ", 1)[0] for row in listed if row.endswith(str(folder))} | set(jobs)
         if mine:
             self.shell("scancel " + " ".join(sorted(mine)), folder, env)
-        end, poll = time.monotonic() + 40, Poll()
+        end, poll = time.monotonic() + PATIENCE_S, Poll()
         while time.monotonic() < end:
             left = set(self.shell("squeue -h -o %A", folder, env).stdout.split())
             if not left & mine:

@@ -103,7 +103,7 @@ SET_UP: tuple[Action, ...] = (
       for key, state in (("again", "PENDING"), ("shelved", "PENDING"), ("special", "SPECIAL_EXIT"))),
     named("scontrol update jobid={again} starttime=2031-01-02T03:04:05"), named("scontrol release {again}"),
     "sbatch -J sweep -w n3 -t 600 -a 1-9%2 --mem=10 element.sh",
-    Until(named("test \"$(squeue -h -r -j {sweep} -t R -o %K | sort | tr '\\n' ' ')\" = '3 4 '"), 60),
+    Until(named("test \"$(squeue -h -r -j {sweep} -t R -o %K | sort | tr '\\n' ' ')\" = '3 4 '")),
     Until("sleep 1.1"),
     *_submit(HELD_JOBS), *_submit(NAMED),
     Until("sleep 1.1"),

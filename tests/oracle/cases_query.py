@@ -61,7 +61,7 @@ FLEET: tuple[Action, ...] = (
     Wait("$J5", "RUNNING"),
     Until('test $(squeue -h -s -o %i | grep -c -e "^$J5[.][01]$") = 2'),
     "sbatch -J sweep -w n3 -a 1-9%2 --mem=10 element.sh",  # J6
-    Until("test \"$(squeue -h -r -j $J6 -t R -o %K | sort | tr '\\n' ' ')\" = '3 4 '", 60),
+    Until("test \"$(squeue -h -r -j $J6 -t R -o %K | sort | tr '\\n' ' ')\" = '3 4 '"),
     Wait("${J6}_1", "COMPLETED"),
     Wait("${J6}_2", "FAILED"),
     Until("sleep 1.1"),  # sacct orders by the second of submission: the same seconds on both sides

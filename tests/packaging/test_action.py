@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from local_engine import LocalEngine
+from polling import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
@@ -35,7 +36,9 @@ class Runner:
         for step in STEPS:
             own = {name: _INPUT.sub(lambda found: values[found[1]], text) for name, text in step.get("env", {}).items()}
             bash = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
-            done = subprocess.run(bash, cwd=work, env={**self.env, **own}, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(
+                bash, cwd=work, env={**self.env, **own}, capture_output=True, text=True, timeout=PATIENCE_S
+            )
             if done.returncode:
                 break
             self.env |= dict(line.split("=", 1) for line in self.files["GITHUB_ENV"].read_text().splitlines())

@@ -17,6 +17,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from polling import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 #: $1: a folder for the layers, $2: the copy of the build context, $3: the steps
@@ -102,7 +103,6 @@ def possible() -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)  # pip installs the locked packages: 10 s on an idle machine
 @pytest.mark.skipif(not possible(), reason="needs root, and overlays over the root folder")
 def test_the_image_builds_and_runs_jobs(tmp_path: Path) -> None:
     script = tmp_path / "steps"
@@ -117,7 +117,7 @@ def test_the_image_builds_and_runs_jobs(tmp_path: Path) -> None:
     env = {**kept, "HOME": "/root/image-home", "PIP_CACHE_DIR": os.path.expanduser("~/.cache/pip")}
     done = subprocess.run(
         ["unshare", "-m", "-p", "-f", "--kill-child", "sh", "-c", _BUILD, "sh", layers, context(tmp_path), script],
-        env=env, capture_output=True, text=True, timeout=280,
+        env=env, capture_output=True, text=True, timeout=2 * PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import browser
 
-pytestmark = [pytest.mark.xdist_group("page"), pytest.mark.timeout(300)]  # one engine for all
+pytestmark = pytest.mark.xdist_group("page")  # one engine for all
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 SCRIPT = """#!/bin/bash

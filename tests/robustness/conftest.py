@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from polling import Poll
+from polling import PATIENCE_S, Poll
 
 SITE = """
 cluster = "robust"
@@ -33,7 +33,7 @@ kill_wait_s = 2
 """
 
 
-def wait_for(what: Callable[[], object], timeout_s: float = 30.0, why: str = "") -> object:
+def wait_for(what: Callable[[], object], timeout_s: float = PATIENCE_S, why: str = "") -> object:
     """Return what is true, as soon as it is."""
     deadline, poll = time.monotonic() + timeout_s, Poll()
     while not (found := what()):

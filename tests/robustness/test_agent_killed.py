@@ -192,7 +192,7 @@ def test_a_node_whose_agent_cannot_start_goes_down_and_comes_back(
     assert (state(run, job), state(run, child)) == ("PENDING", "PENDING")
     assert field(run, submit(run, "-wn2", "--wait", "--wrap", "true"), "JobState") == "COMPLETED"
     lock.rmdir()
-    wait_for(lambda: state(run, child) == "COMPLETED", 60)
+    wait_for(lambda: state(run, child) == "COMPLETED")
     assert run("sinfo", "-hn", "n1", "-o%t")[1] in ("idle\n", "mix\n")
     assert run("sinfo", "-hR")[1] == ""
     assert (tmp_path / "ran").exists() and engine.faults() == []
@@ -207,7 +207,7 @@ def test_an_agent_killed_while_it_starts_costs_its_job_nothing(engine: Engine, r
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-    wait_for(lambda: not run("squeue", "-h")[1], 60)
+    wait_for(lambda: not run("squeue", "-h")[1])
     assert {state(run, job) for job in jobs} <= {"COMPLETED", "NODE_FAIL"}
     assert {state(run, submit(run, "--wait", "-wn1", "--wrap", "true"))} == {"COMPLETED"}
     assert engine.faults() == []

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from polling import PATIENCE_S
+
 from .conftest import Engine, alive, wait_for
 
 Run = Callable[..., Any]
@@ -23,7 +25,7 @@ def test_submits_from_fifos_hold_up_no_other(engine: Engine, run: Run, tmp_path:
         one.kill()
         one.wait()
     fifo.write_text("#!/bin/sh\nexit 0\n")
-    assert waiting[0].wait(30) == 0
+    assert waiting[0].wait(PATIENCE_S) == 0
     again = run.start("sbatch", fifo)  # type: ignore[attr-defined]
     controller = engine.controller()
     assert run("slurmsky", "stop")[0] == 0
@@ -50,6 +52,6 @@ def test_scripts_come_from_wherever_the_caller_reads_them(engine: Engine, run: R
     assert (tmp_path / "work" / "out").read_text() == "12\n"
     with open(tmp_path / "environment", "rb") as file:
         code = run.start("sbatch", "-oout", "--wait", f"--export-file={file.fileno()}", "--wrap", "echo $A$B",  # type: ignore[attr-defined]
-                         pass_fds=[file.fileno()]).wait(60)  # fmt: skip
+                         pass_fds=[file.fileno()]).wait(PATIENCE_S)  # fmt: skip
     assert code == 0
     assert engine.faults() == []

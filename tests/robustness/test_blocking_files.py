@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from polling import PATIENCE_S
 
 from .conftest import Engine, wait_for
 from .test_agent_killed import state, submit
@@ -52,11 +53,11 @@ def test_a_step_waits_for_its_fifo_alone(engine: Engine, run: Run, fifo: Path, t
     wait_for(lambda: run("squeue", "-htR")[1])
     assert run("srun", "-wn1", "-n1", "echo", "other")[:2] == (0, "other\n")
     assert name.read_text() == "out\n"
-    assert step.wait(30) == 0
+    assert step.wait(PATIENCE_S) == 0
     step = run.start("srun", "-wn1", "-n1", "-o", str(tmp_path / pattern), "echo", "out")
     wait_for(lambda: run("squeue", "-htR")[1])
     run("scancel", "--me")
-    assert step.wait(30) != 0
+    assert step.wait(PATIENCE_S) != 0
     wait_for(lambda: not run("squeue", "-h")[1])
     assert engine.faults() == []
 
@@ -69,4 +70,4 @@ def test_a_step_reads_a_slow_fifo(engine: Engine, run: Run, fifo: Path) -> None:
             writer.write(line)
             writer.flush()
             assert run("srun", "-wn1", "-n1", "true")[0] == 0
-    assert step.communicate(timeout=30)[0] == b"one\ntwo\n" and engine.faults() == []
+    assert step.communicate(timeout=PATIENCE_S)[0] == b"one\ntwo\n" and engine.faults() == []

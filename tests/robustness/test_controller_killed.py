@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from polling import PATIENCE_S
 
 from .conftest import Engine, wait_for
 from .test_agent_killed import state, submit
@@ -159,7 +160,7 @@ def test_srun_and_salloc_outlive_it(engine: Engine, run: Any, tmp_path: Path) ->
     engine.kill_controller()
     assert len(run("squeue", "-h")[1].splitlines()) == 2
     go.touch()
-    answers = [(process.communicate(timeout=30)[0].decode(), process.returncode) for process in started]
+    answers = [(process.communicate(timeout=PATIENCE_S)[0].decode(), process.returncode) for process in started]
     assert [(code, out) for out, code in answers] == list(work.values())
     wait_for(lambda: not run("squeue", "-h")[1])
     assert run("sacct", "-X", "-n", "-P", "-oState,ExitCode")[1].split() == ["FAILED|3:0", "COMPLETED|0:0"]
@@ -175,11 +176,11 @@ def test_a_dead_controller_comes_back_while_jobs_run(engine: Engine, run: Any, t
     old = engine.controller()
     engine.kill_controller()
     # No command runs from here on.
-    wait_for(lambda: engine.controller() not in (0, old), 60)
-    wait_for((tmp_path / "later").exists, 60)
+    wait_for(lambda: engine.controller() not in (0, old))
+    wait_for((tmp_path / "later").exists)
     engine.kill_controller()
     go.touch()  # its squeue starts a controller, too
-    wait_for((tmp_path / "chained").exists, 60)
+    wait_for((tmp_path / "chained").exists)
     assert first in (tmp_path / "seen").read_text().split()
     assert state(run, chained) == state(run, later) == state(run, first) == "COMPLETED"
     agent = engine.agents("n1")
@@ -203,7 +204,7 @@ def test_the_shell_of_salloc_outlives_the_controller(engine: Engine, run: Any, t
         assert run("slurmsky", "stop")[0] == 0
     assert run("squeue", "-ho%T")[1] == "RUNNING\n"
     go.touch()
-    out, err = salloc.communicate(timeout=60)
+    out, err = salloc.communicate(timeout=PATIENCE_S)
     assert (salloc.returncode, out.count(b"\n")) == (9, 1), err
     assert b"lost connection" not in err
     wait_for(lambda: not run("squeue", "-h")[1])
@@ -221,7 +222,7 @@ def test_a_request_that_waits_outlives_the_controller(engine: Engine, run: Any, 
     else:
         assert run("slurmsky", "stop")[0] == 0
     run("scancel", blocker)
-    out, err = waiting.communicate(timeout=60)
+    out, err = waiting.communicate(timeout=PATIENCE_S)
     assert (waiting.returncode, out) == (0, b"granted\n"), err
     assert err.count(b"queued and waiting for resources") == err.count(b"has been allocated resources") == 1, err
     wait_for(lambda: not run("squeue", "-h")[1])

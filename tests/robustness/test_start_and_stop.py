@@ -121,11 +121,11 @@ class TestIdle:
         mark = tmp_path / "mark"
         submit(run, "--begin=now+4", "--wrap", f"touch {mark}; sleep 2")
         first = engine.controller()
-        wait_for(mark.exists, 20)
+        wait_for(mark.exists)
         assert engine.controller() == first
         time.sleep(1.5)
         assert engine.controller() == first
-        wait_for(lambda: not engine.controller(), 20)
+        wait_for(lambda: not engine.controller())
 
 
 # --- states that cannot be used
@@ -237,7 +237,7 @@ def test_a_full_disk(engine: Engine, small: Path, run: Run, tmp_path: Path) -> N
         assert run("squeue", "-h")[0] == 0
         ballast.unlink()
         wait_for(lambda: state(run, first) == "FAILED")
-        second = wait_for(lambda: run("sbatch", "--parsable", "--wrap", "exit 4")[1].strip(), 10)
+        second = wait_for(lambda: run("sbatch", "--parsable", "--wrap", "exit 4")[1].strip())
         wait_for(lambda: state(run, str(second)) == "FAILED")
         engine.kill_controller()  # all of it was really written
         assert state(run, first) == "FAILED"

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from local_engine import REPOSITORY, LocalEngine
+from polling import PATIENCE_S
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,12 +21,11 @@ else:
     import tomli as tomllib
 
 # All scripts run side by side at one controller: one worker.
-pytestmark = [pytest.mark.xdist_group("examples"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.xdist_group("examples")
 
 EXAMPLES = REPOSITORY / "examples" / "sbatch"
 NOT_SCRIPTS = {"env.sh", "README.md"}  # sourced by others; about them
 OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
-LIMIT_S = 90.0
 
 
 @dataclass(frozen=True)
@@ -114,12 +114,12 @@ def _text(folder: Path, name: str) -> str:
 
 
 def _wait(what: str, ready: Any) -> None:
-    end = time.monotonic() + LIMIT_S
+    end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         if ready():
             return
         time.sleep(0.2)
-    pytest.fail(f"not in {LIMIT_S:.0f} s: {what}")
+    pytest.fail(f"not in {PATIENCE_S} s: {what}")
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.file, marks=_needs(row)) for row in EXPECTATIONS])

@@ -14,7 +14,7 @@ from local_engine import LocalEngine, local_engine
 sys.path.insert(0, str(Path(__file__).parent))
 import people_runs
 
-pytestmark = [pytest.mark.xdist_group("people"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.xdist_group("people"), pytest.mark.timeout(900)]
 GOLDEN = json.loads(people_runs.GOLDEN.read_text())
 
 

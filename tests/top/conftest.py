@@ -17,10 +17,10 @@ from pathlib import Path
 import pyte
 import pytest
 from local_engine import BIN, LocalEngine, local_engine
+from polling import PATIENCE_S
 
 HERE = Path(__file__).parent
 
-WAIT_S = 90.0
 KEYS = {
     "up": "\x1b[A", "down": "\x1b[B", "pageup": "\x1b[5~", "pagedown": "\x1b[6~", "home": "\x1b[H", "end": "\x1b[F",
     "enter": "\r", "escape": "\x1b", "tab": "\t", "ctrl-c": "\x03", "ctrl-l": "\x0c",
@@ -68,10 +68,10 @@ class Terminal:
     def until(self, seen: str | Callable[[str], object], what: str = "") -> str:
         """The screen, as soon as this is on it."""
         found = (lambda text: seen in text) if isinstance(seen, str) else seen
-        deadline = time.monotonic() + WAIT_S
+        deadline = time.monotonic() + PATIENCE_S
         while not found(self.text):
             if time.monotonic() > deadline:
-                pytest.fail(f"not on the screen after {WAIT_S:.0f} s: {what or seen}\n{self.text}")
+                pytest.fail(f"not on the screen after {PATIENCE_S} s: {what or seen}\n{self.text}")
             self.read(0.2)
         return self.text
 
@@ -86,7 +86,7 @@ class Terminal:
 
     def end(self) -> int:
         """Its exit code; everything that it wrote has been read."""
-        deadline = time.monotonic() + WAIT_S
+        deadline = time.monotonic() + PATIENCE_S
         while self.process.poll() is None:
             self.read(0.1)
             assert time.monotonic() < deadline, f"still there\n{self.text}"
@@ -131,7 +131,7 @@ def queue(engine: LocalEngine) -> Iterator[LocalEngine]:
     """The engine with an empty queue before and after."""
     yield engine
     engine.run(["scancel", "--me"])
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + PATIENCE_S
     while engine.run(["squeue", "-h"]).stdout:
         assert time.monotonic() < deadline
         time.sleep(0.2)

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from polling import PATIENCE_S
 
 Top = Callable[..., Any]
-WAIT_S = 90.0
-pytestmark = pytest.mark.timeout(300)  # several waits in each, and a busy machine
 
 
 def submit(queue: Any, *words: str) -> str:
@@ -26,9 +25,9 @@ def submit(queue: Any, *words: str) -> str:
 
 
 def wait_until(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + PATIENCE_S
     while not what():
-        assert time.monotonic() < deadline, f"not within {WAIT_S:.0f} s"
+        assert time.monotonic() < deadline, f"not within {PATIENCE_S} s"
         time.sleep(0.1)
 
 

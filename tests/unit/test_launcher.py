@@ -16,6 +16,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from polling import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +81,7 @@ class Clone:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
 
     def installs(self) -> int:
@@ -258,7 +259,7 @@ def test_variables_that_a_shell_cannot_name_reach_the_request(clone: Clone, tmp_
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(socket_path))
         listener.listen()
-        listener.settimeout(30)
+        listener.settimeout(PATIENCE_S)
         requests: list[bytes] = []
 
         def serve() -> None:

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from polling import PATIENCE_S
 
 from slurmsky.commands import NAMES
 
@@ -116,7 +117,7 @@ def test_an_installed_command_runs(wheel: zipfile.ZipFile, tmp_path: Path) -> No
     env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "SLURMSKY_AGENT": "/nowhere"}
     told = "srun: error: the node's agent does not answer at /nowhere: No such file or directory"
     for command in ([tmp_path / "bin" / "srun"], [tmp_path / "link"]):
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE_S)
         name = command[0].name
         assert done.returncode == 1 and done.stderr.splitlines()[-1] == told.replace("srun:", f"{name}:"), done
 

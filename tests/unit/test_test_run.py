@@ -12,12 +12,13 @@ import run_order
 TESTS = Path(__file__).parents[1]
 
 CONFTEST = """
-import fixture_failures, progress, pytest
+import fixture_failures, progress, pytest, worker
 
 fixture_failures.LONG_S = 0
 
 def pytest_configure(config):
     config.pluginmanager.register(fixture_failures)
+    config.pluginmanager.register(worker)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(progress.Progress(config))
 
@@ -29,7 +30,16 @@ def machines():
 """
 
 CASES = """
-import os, signal
+import os, pytest, signal, time
+
+class Slow(Exception):
+    def __str__(self):
+        time.sleep(0.3)
+        return "told slowly"
+
+@pytest.mark.timeout(0.1)
+def test_slow_report():
+    raise Slow
 
 def test_one(machines): pass
 def test_two(machines): pass
@@ -42,7 +52,7 @@ def test_a_run_names_failures_at_once_and_sets_up_a_failed_fixture_once(tmp_path
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_cases.py").write_text(CASES)
     (tmp_path / "pytest.ini").write_text(f"[pytest]\npythonpath = {TESTS}\n")
-    line = [sys.executable, "-m", "pytest", "-q", "-p", "pytest_rerunfailures", "--reruns", "1"]
+    line = [sys.executable, "-m", "pytest", "-q", "-p", "pytest_rerunfailures", "--reruns", "1", "-p", "pytest_timeout"]
     env = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     before, _, summary = done.stdout.partition("= ERRORS =")
@@ -52,7 +62,8 @@ def test_a_run_names_failures_at_once_and_sets_up_a_failed_fixture_once(tmp_path
     assert "RERUN test_cases.py::test_sum (" in before
     assert "FAILED test_cases.py::test_sum (0.0 s): assert (1 + 1) == 3" in before
     assert "INTERRUPTED test_cases.py::test_hangs" in before
-    assert "1 failed, 2 errors, 3 rerun in" in summary
+    assert "Slow: told slowly" in summary and "str() failed" not in done.stdout
+    assert "2 failed, 2 errors, 4 rerun in" in summary
     assert (tmp_path / "setups").read_text() == "x"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from polling import PATIENCE_S
 from thin_client import call
 
 from slurmsky import paths
@@ -87,7 +88,12 @@ def test_controller_and_agent_refuse(
         (home / "nodes" / "n1").mkdir(parents=True)
         argv = [sys.executable, "-m", "slurmsky.agent", "--node", "n1", "--home", str(home)]
     done = subprocess.run(
-        argv, env={**os.environ, "SLURMSKY_HOME": str(home)}, capture_output=True, text=True, timeout=60, check=False
+        argv,
+        env={**os.environ, "SLURMSKY_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
     assert done.returncode == 1 and reason in done.stderr and len(done.stderr.splitlines()) == 1
 
@@ -104,7 +110,7 @@ def test_a_socket_of_another_user_gets_no_request(home: Path) -> None:
         listener.listen()
     finally:
         os.seteuid(0)
-    listener.settimeout(20)
+    listener.settimeout(PATIENCE_S)
     done = call(home, "squeue")
     assert done.returncode == 1 and f"another user (uid {STRANGER}) listens there" in done.stderr.decode()
     peer, _ = listener.accept()

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from polling import PATIENCE_S
 
 from slurmsky.site import load
 from slurmsky.site.modulecommand import job_variables, listing
@@ -118,7 +119,9 @@ def job(script: str, site: object = SITE, shell: str = "bash", **env: str) -> su
     added = job_variables(site, text.encode(), base)  # type: ignore[arg-type]
     if "BASH_FUNC_module%%" in added and (Path("/usr/share/modules").exists() or Path("/usr/share/lmod").exists()):
         pytest.skip("this machine has a module system of its own")
-    return subprocess.run([shell, "-c", script], env={**base, **added}, capture_output=True, text=True, timeout=30)
+    return subprocess.run(
+        [shell, "-c", script], env={**base, **added}, capture_output=True, text=True, timeout=PATIENCE_S
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from polling import PATIENCE_S
 
 from slurmsky.site import load
 from slurmsky.site.modulecommand import job_variables
@@ -40,7 +41,7 @@ def system(
     (files / ("1.0.lua" if request.param == "lmod" else "1.0")).write_text(MODULEFILE[request.param])
     names = (MODULES if request.param == "modules" else LMOD).split()
     fetched = subprocess.run(
-        ["apt-get", "download", "-q", *names], cwd=folder, capture_output=True, text=True, timeout=100
+        ["apt-get", "download", "-q", *names], cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S
     )
     packages = sorted(folder.glob("*.deb"))
     if fetched.returncode or len(packages) < len(names):
@@ -63,7 +64,11 @@ def job(system: tuple[str, Path, Path], script: str) -> subprocess.CompletedProc
     env.update(job_variables(SITE, f"#!/bin/bash\n{script}\n".encode(), env))
     mount = f'mount -t overlay o -o lowerdir={root}/usr:/usr /usr && exec bash -c "$1"'
     return subprocess.run(
-        ["unshare", "-m", "bash", "-c", mount, "bash", script], env=env, capture_output=True, text=True, timeout=60
+        ["unshare", "-m", "bash", "-c", mount, "bash", script],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
 
 

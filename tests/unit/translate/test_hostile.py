@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from polling import PATIENCE_S
 
 from slurmsky.options.table import load as options
 from slurmsky.options.usage_errors import CommandError
@@ -100,7 +101,7 @@ def task(text: str, folder: Path) -> None:
         if "canary" in shell:
             surroundings = {"PATH": "/nonexistent", "HOME": str(folder), "SKYPILOT_NODE_RANK": "0"}
             subprocess.run(["/bin/bash", "-c", shell], cwd=folder, env=surroundings, stdin=subprocess.DEVNULL,
-                           capture_output=True, timeout=60)  # fmt: skip
+                           capture_output=True, timeout=PATIENCE_S)  # fmt: skip
             assert not [path for path in folder.rglob("*") if "canary" in path.name], shell
 
 

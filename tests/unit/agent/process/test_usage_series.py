@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from polling import PATIENCE_S
 
 from slurmsky.agent.net.event_loop import Loop
 from slurmsky.agent.process.gpu_watch import GpuWatch
@@ -97,7 +98,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def spin(loop: Loop, until: object, limit_s: float = 60.0) -> None:
+def spin(loop: Loop, until: object, limit_s: float = PATIENCE_S) -> None:
     """Run the loop until a condition holds."""
     end = time.monotonic() + limit_s
     held: list[bool] = []

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from polling import PATIENCE_S
 
 from slurmsky.commands.slurmsky import service_command
 
@@ -37,5 +38,5 @@ def test_systemd_accepts_the_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     unit.write_text(service_command.text())
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     line = ["systemd-analyze", "verify", "--user", "--man=no", str(unit)]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from polling import PATIENCE_S
 
 from slurmsky.controller.store.accounting_cache import AccountingCache, CachePage, IdleTime, digest, program
 from slurmsky.controller.store.cache_pages import page_of
@@ -136,7 +137,7 @@ def test_work_is_done_when_something_was_committed(tmp_path: Path) -> None:
             await asyncio.sleep(0)
         await idle.close()
 
-    asyncio.run(asyncio.wait_for(live(), 60))
+    asyncio.run(asyncio.wait_for(live(), PATIENCE_S))
     assert done == ["a", "b"] * 2, "once for each time that something was committed"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from polling import PATIENCE_S
 
 from slurmsky.agent.job.version import VERSION
 from slurmsky.engines.base import NodeUnavailable
@@ -78,7 +79,7 @@ def play(home: Path, scene: Callable[[LocalEngine, list[dict]], object]) -> None
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.01)
 

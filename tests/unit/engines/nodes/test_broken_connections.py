@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
+from polling import PATIENCE_S
 
 from slurmsky.engines.nodes.agent_requests import AgentRequests
 from slurmsky.engines.nodes.folder_sync import FolderSync
@@ -21,8 +22,6 @@ from slurmsky.model.allocation import Launch, NodeShare
 from slurmsky.model.spec import JobSpec
 from slurmsky.protocol import wire
 from slurmsky.protocol.messages import NodeEnvironment
-
-PATIENCE_S = 10.0
 
 
 class Line:

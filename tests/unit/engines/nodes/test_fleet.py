@@ -6,6 +6,7 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+from polling import PATIENCE_S
 
 from slurmsky.engines.nodes.fleet import Fleet
 from slurmsky.engines.powered import Order
@@ -42,7 +43,7 @@ def test_closing_ends_requests_to_the_provider_before_its_connections_close(tmp_
             fleet.down(order)
         while request_name not in provider.open:
             await asyncio.sleep(0)
-        await asyncio.wait(fleet.close(), timeout=10)
+        await asyncio.wait(fleet.close(), timeout=PATIENCE_S)
         assert provider.open == []
         assert Order.load(order.folder).phase == ("leaving" if request_name == "down" else "asked")
 

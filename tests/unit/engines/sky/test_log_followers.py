@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from polling import PATIENCE_S
 
 from slurmsky.engines.sky import intervals
 from slurmsky.engines.sky.log_followers import Followers
@@ -70,7 +71,7 @@ def test_a_stalled_stream_is_read_again() -> None:
 
     async def follow() -> bool:
         followers = Followers(lambda record: stream, states)  # type: ignore[arg-type,return-value]
-        return await asyncio.wait_for(followers.follow(watch), 30)  # type: ignore[arg-type]
+        return await asyncio.wait_for(followers.follow(watch), PATIENCE_S)  # type: ignore[arg-type]
 
     assert asyncio.run(follow()) and stream.reads == 2
     assert watch.lines == [b"one\n", b"two\n"]
@@ -86,7 +87,7 @@ def test_a_job_without_nodes_has_an_empty_log() -> None:
         await asyncio.sleep(0.2)
         assert stream.reads == 1
         watch.record.status, watch.status_since = "RUNNING", time.monotonic()
-        assert await asyncio.wait_for(following, 30)
+        assert await asyncio.wait_for(following, PATIENCE_S)
 
     asyncio.run(follow())
     assert stream.reads == 2
