@@ -27,8 +27,9 @@ def _faults(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
     if not ctx.queue.engine.places_in(job.partition.partition(",")[0]):
         return remarks(ctx, job.submit_dir) if goes_to_a_cloud(ctx, job.partition.partition(",")[0]) else []
     found = []
-    if not os.path.isdir(job.work_dir):
-        found.append(f"its working folder {job.work_dir} does not exist: the job would run in /tmp")
+    if not (os.path.isdir(job.work_dir) and os.access(job.work_dir, os.X_OK)):
+        fault = "cannot be entered" if os.path.exists(job.work_dir) else "does not exist"
+        found.append(f"its working folder {job.work_dir} {fault}: the job would run in /tmp")
     for use, pattern in (("output", job.stdout), ("error", job.stderr)):
         fault = _unwritable(derived.expand_path(pattern, job), pattern)
         if fault:
@@ -37,7 +38,7 @@ def _faults(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
     if "%" not in job.stdin and not os.access(name, os.R_OK):
         found.append(f"its input file {name} {'cannot be read' if os.path.exists(name) else 'does not exist'}")
     interpreter = _interpreter(script)
-    if interpreter and not os.access(interpreter, os.X_OK):
+    if interpreter and not (os.access(interpreter, os.X_OK) and os.path.isfile(interpreter)):
         fault = "cannot be executed" if os.path.exists(interpreter) else "is missing"
         found.append(f"its interpreter {interpreter} {fault}")
     return list(dict.fromkeys(found))
@@ -63,7 +64,7 @@ def _unwritable(path: str, pattern: str) -> str:
     if not path or "%" in os.path.dirname(pattern):
         return ""
     if not os.path.isdir(folder):
-        return f"there is no folder {folder}"
+        return f"{folder} is no folder" if os.path.exists(folder) else f"there is no folder {folder}"
     if os.path.isdir(path):
         return f"{path} is a folder"
     if not os.access(path if os.path.exists(path) else folder, os.W_OK):

@@ -14,8 +14,8 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
 
+from .changed_lines import ChangedLines
 from .plain_text import plain
 from .rows import matches
 
@@ -44,7 +44,7 @@ class ViewColumn(Generic[Row]):
     least: int = 2
 
 
-class Table(Widget, Generic[Row]):
+class Table(ChangedLines, Generic[Row]):
     """The table widget; it filters and sorts the rows, which are given in their default order."""
 
     DEFAULT_CSS = "Table { height: 1fr; }"
@@ -111,7 +111,7 @@ class Table(Widget, Generic[Row]):
     def say(self, empty: str) -> None:
         """Set the text that is shown when there are no rows."""
         self._empty = empty
-        self.refresh()
+        self.redraw()
 
     @property
     def order(self) -> str:
@@ -145,7 +145,7 @@ class Table(Widget, Generic[Row]):
         self._cursor = max(0, min(self._cursor, len(rows) - 1))
         self._measure()
         self._follow()
-        self.refresh()
+        self.redraw()
         if (before.key if before else None) != (self.current.key if self.current else None):
             self.post_message(self.Moved(self))
 
@@ -184,7 +184,7 @@ class Table(Widget, Generic[Row]):
         if place != self._cursor:
             self._cursor = place
             self._follow()
-            self.refresh()
+            self.redraw()
             self.post_message(self.Moved(self))
 
     def _follow(self) -> None:

@@ -72,6 +72,7 @@ class Top(App[None]):
         self._showing: tuple[object, ...] = ()
         self._message: tuple[str, bool] | None = None
         self._trace = ""
+        self._drawn_bars: dict[str, Text] = {}
         self._line = bars.rule(os.environ)
 
     def show(self) -> int:
@@ -205,10 +206,12 @@ class Top(App[None]):
             lost += ": Ctrl-L starts one"
         jobs, nodes = self._job_table.all_rows, self._node_table.all_rows
         head = bars.head(self.size.width, jobs, nodes, lost or self._problem, bool(lost))
-        self.query_one("#head", Static).update(head)
-        self.query_one("#views", Static).update(self._views())
-        self.query_one("#tabs", Static).update(self._tab_bar())
-        self.query_one("#foot", Static).update(bars.foot(self.size.width, self._typing, self._message))
+        foot = bars.foot(self.size.width, self._typing, self._message)
+        for name, text in (("head", head), ("views", self._views()), ("tabs", self._tab_bar()), ("foot", foot)):
+            drawn = self._drawn_bars.get(name)
+            if drawn is None or (drawn, drawn.style) != (text, text.style):  # Text compares without its base style
+                self._drawn_bars[name] = text
+                self.query_one(f"#{name}", Static).update(text, layout=False)
 
     def _views(self) -> Text:
         table = self._table
@@ -343,7 +346,7 @@ class Top(App[None]):
         """Give this pane the keys for moving."""
         for one in (self._job_table, self._node_table, *self._lower):
             one.active = one is pane
-            one.refresh()
+            one.redraw()
         self._pane = pane
         self._draw_bars()
 

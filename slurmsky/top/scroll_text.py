@@ -8,12 +8,12 @@ from typing import Any
 from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
-from textual.widget import Widget
 
+from .changed_lines import ChangedLines
 from .job_details import Line
 
 
-class TextLines(Widget):
+class TextLines(ChangedLines):
     """The text widget. Its lines are already safe to show: strings, or pieces with a style each."""
 
     DEFAULT_CSS = "Lines { height: 1fr; }"
@@ -34,7 +34,7 @@ class TextLines(Widget):
             self._top = self._left = 0
             self._at_end = at_end
         self._clamp()
-        self.refresh()
+        self.redraw()
 
     @property
     def _last_top(self) -> int:
@@ -60,7 +60,7 @@ class TextLines(Widget):
             self._left = max(0, self._left + right[key])
         else:
             return False
-        self.refresh()
+        self.redraw()
         return True
 
     def render_line(self, y: int) -> Strip:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from local_engine import LocalEngine
 
@@ -57,7 +58,8 @@ def test_a_partition_without_a_node_that_is_up(engine: LocalEngine) -> None:
     text = engine.run(["slurmsky", "why", job]).stdout
     engine.run("scontrol update NodeName=ALL State=RESUME")
     engine.run(["scancel", job])
-    assert "in use" not in text and "No node of partition" in text and "scontrol show node" in text
+    assert "in use" not in text and re.search("No node of partition .* is up: disk[.]", text)
+    assert re.search("  scontrol update NodeName=.* State=RESUME\n", text)
 
 
 def test_a_job_that_there_is_not(engine: LocalEngine) -> None:

@@ -120,17 +120,18 @@ def waiting(queue: Controller, job: Job) -> why.JobFacts:
         return why.JobFacts(awaited=awaited)
     before: list[Job] = []
     starts, after = (job.start_time, "") if job.reason == "BeginTime" else (0.0, "")
-    room = ""
+    room, down = "", ""
     if job.reason in ("Resources", "Priority"):
         before = _before(queue, job)
         if queue.engine.places_in(partition.name):
-            room = _room(queue, partition)
+            room, down = _room(queue, partition), _down(queue, partition)
             starts, after = _start(queue, job, partition, bool(before))
     names = tuple(derived.job_id_text(one, 64) for one in before[:_NAMED])
     return why.JobFacts(
         before=names,
         before_count=len(before),
         room=room,
+        down=down,
         limit=_limit(queue, job, partition),
         awaited=awaited,
         starts_at=starts,
@@ -158,14 +159,22 @@ def _room(queue: Controller, partition: PartitionConfig) -> str:
     uses = queue.scheduler.uses(partition.name)
     up = [use for use in uses if use.available]
     if not up:
-        return f"No node of partition {partition.name} is up: scontrol show node has the reasons"
+        notes = sorted({queue.job_table.nodes[use.config.name].reason for use in uses} - {""})
+        return f"No node of partition {partition.name} is up" + (f": {', '.join(notes)}" if notes else "")
     cpus = sum(use.config.cpus for use in up)
     taken = sum(len(use.cpu_ids) for use in up)
     text = f"{taken} of the {cpus} CPUs of partition {partition.name} are in use"
     theirs = taken - sum(len(queue.job_table.uses[use.config.name].cpu_ids) for use in up)
     text += f", {theirs} of them by other users of this machine" if theirs > 0 else ""
-    down = [use.config.name for use in uses if not use.available]
-    return text + (f"; its nodes {derived.node_list(tuple(down))} are down or drained" if down else "")
+    down = _down(queue, partition)
+    return text + (f"; its nodes {down} are down or drained" if down else "")
+
+
+def _down(queue: Controller, partition: PartitionConfig) -> str:
+    """The nodes of a partition that take no job, as a host list."""
+    return derived.node_list(
+        tuple(use.config.name for use in queue.scheduler.uses(partition.name) if not use.available)
+    )
 
 
 def _start(queue: Controller, job: Job, partition: PartitionConfig, others: bool) -> tuple[float, str]:

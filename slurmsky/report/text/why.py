@@ -36,6 +36,7 @@ class JobFacts:
     before: tuple[str, ...] = ()  # ids of the first pending jobs with a higher priority
     before_count: int = 0
     room: str = ""  # "6 of 8 CPUs are in use"
+    down: str = ""  # nodes of its partition that take no job
     limit: str = ""  # the limit that delays the job
     awaited: tuple[str, ...] = ()  # each dependency with its state
     starts_at: float = 0.0  # estimated start; 0.0: unknown
@@ -146,6 +147,8 @@ def _waiting(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
     lines += [f"It waits for {one}." for one in known.awaited]
     if known.room:
         lines.append(f"{known.room}.")
+    if known.down:
+        advice = (f"scontrol show node {known.down}", f"scontrol update NodeName={known.down} State=RESUME", *advice)
     if known.before_count:
         some = ", ".join(known.before) + (", ..." if known.before_count > len(known.before) else "")
         wait = "waits" if known.before_count == 1 else "wait"
@@ -234,18 +237,23 @@ def _ended(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
         lines.append(f"It was requeued {_plural(job.restarts, 'time')}.")
     if known.no_output and not cause and where:
         lines.append(known.no_output)
-    folder = _MISSING_FOLDER.search(cause)
-    if folder:
-        advice = (f"mkdir -p {shlex.quote(folder[1])}", f"scontrol requeue {job.job_id}", *advice)
-    if "execve()" in cause:
-        fault = " (chmod +x the program that it names)" if cause.endswith("Permission denied") else ""
-        advice = (f"edit the first line of the script, as #!/bin/bash{fault}", *advice)
+    advice = _cause_advice(job, cause) or advice
     if known.tail:
         advice = (f"less {shlex.quote(known.output)}", *advice)
     if job.state is JobState.COMPLETED or job.state is JobState.CANCELLED:
         advice = ()
     shown = () if job.state is JobState.COMPLETED else known.tail
     return Explanation(headline, tuple(lines), known.output, shown, tuple(dict.fromkeys(advice)))
+
+
+def _cause_advice(job: Job, cause: str) -> tuple[str, ...]:
+    """Commands that remove the cause, from ``data/cause_help.csv``; () for a cause without a row."""
+    for row in table("cause_help") if cause else ():
+        found = re.search(row["pattern"], cause)
+        if found:
+            words = {name: shlex.quote(text) for name, text in found.groupdict().items()}
+            return tuple(row["advice"].format(job=job.job_id, **words).split("; "))
+    return ()
 
 
 def _final_reason(job: Job) -> str:
@@ -295,7 +303,6 @@ _NAMES = ("", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL",
           "ALRM", "TERM")  # fmt: skip
 
 
-_MISSING_FOLDER = re.compile("there is no folder (.+)$")
 _SIGNALS = {
     _KILLED: "SIGKILL comes from scancel --signal=KILL, or from the kernel when memory runs out.",
     _ABORTED: "SIGABRT: the program aborted (abort, a failed assertion, MPI_Abort).",

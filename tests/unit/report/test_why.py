@@ -162,3 +162,28 @@ def test_the_outputs_end_is_shown_of_what_failed() -> None:
     failed = why.explain(job(JobState.FAILED, exit_code=1, reason="NonZeroExitCode"), CONTEXT, known).text()
     assert "  The last lines of /w/slurm-7.out:\n    | one\n    | two\n" in failed
     assert "| one" not in why.explain(job(JobState.COMPLETED), CONTEXT, known).text()
+
+
+CAUSES = [
+    ("its output file cannot be opened: there is no folder /a b", ["mkdir -p '/a b'", "scontrol requeue 7"]),
+    ("its error file cannot be opened: /a b: Is a directory", ["sbatch --error='/a b'/slurm-%j.out"]),
+    ("its output file cannot be opened: /a/b/x: Permission denied", ["ls -ld /a/b"]),
+    ("its output file cannot be opened: /a/b/x: Not a directory", ["ls -ld /a/b (a part of it is a file)"]),
+    ("its output file cannot be opened: /a/x: No space left on device", ["df -h /a/x"]),
+    ("its input file cannot be opened: /a/x: No such file or directory", ["ls -l /a/x", "or sbatch --input=FILE"]),
+    ("its input file cannot be opened: /a/x: Permission denied", ["ls -ld /a/x"]),
+    ("the script cannot be executed: execve(): bad interpreter(/no/perl -w): No such file or directory",
+     ["ls -l /no/perl", "edit the first line of the script, as #!/bin/bash"]),
+    ("the script cannot be executed: execve(): /x/slurm_script: Argument list too long",
+     ["sbatch --export=NAME,... with fewer or shorter variables"]),
+    ("its container cannot be made: failed to import docker image; /no.sqsh: No such file or directory",
+     ["ls -l /no.sqsh", "sbatch --container-image=FILE"]),
+    ("the script cannot be started: Too many open files", ["ulimit -a", "slurmsky doctor"]),
+    ("the moon is full", ["sbatch it again once the cause is gone"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("cause", "advice"), CAUSES)
+def test_a_cause_before_the_script_began_has_its_remedy(cause: str, advice: list[str]) -> None:
+    ended = why.explain(job(JobState.FAILED, reason="JobLaunchFailure", system_comment=cause), CONTEXT)
+    assert set(advice) <= set(ended.advice)
