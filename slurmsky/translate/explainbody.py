@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..language import modulelines
 from ..site.modules import Module, find
-from . import mountpoints, places, wants
+from . import mountpoints, places, start_files, wants
 from .explainview import View
 from .finding import CHANGED, DECISION, KEPT, MISSING, NOTHING, Finding
 from .idiom import one_line
@@ -300,7 +300,7 @@ class Body:
         if place.role == places.VENV:
             return None  # reported as an environment
         if place.role == places.SOFTWARE:
-            module = find(view.site, places.software_of(place.text))
+            module = find(view.site, start_files.software_of(place.text))
             if module is not None and module.complete and view.site.shipped_modules:
                 what = f"image {module.image}" if module.image else f"setup: {one_line(module.setup, 80)}"
                 return finding(CHANGED, f"a start file, for which module {module.name} stands: {what}")

@@ -25,8 +25,8 @@ _HOME = re.compile(
     r"\.jupyter|\.aws|\.netrc|\.matplotlib|miniconda3|sky_workdir)(/|$)"
 )
 #: folders that clusters provide on each node for the duration of a job
-_SCRATCH = re.compile(r"/(local_?scratch|scratch_?local|lscratch|local|ssd|nvme|raid/scratch|"
-                      r"mnt/(resource|nvme|local|ssd)|"
+_SCRATCH = re.compile(r"/(local[-_]?scratch|scratch[-_]?local|lscratch|local|ssd|nvme|raid/scratch|"
+                      r"mnt/([\w-]*[_-])?(resource|nvme|local|ssd)([_-]\w*)?|"
                       r"worker\w*|state/partition1|jobfs|tmpdir|ramdisk|shm)(/|$)")  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from .programs import find
 from .scope import STORES, Scope
 from .shell import Script
 from .shellcommands import Command, Word
+from .start_files import start_role
 from .wordsets import words
 
 #: roles of a place: read, written, run (a program), conda (its own start file), modules (module files), venv,
@@ -42,7 +43,7 @@ _SPEAKERS = words(
     """
     echo print printf awk gawk mawk sed grep egrep fgrep perl test [ [[ trap alias expr tr cut jq xmllint wait kill
     pkill unset shopt ulimit hostname logger date sleep true false : read case seq basename dirname getopts exit
-    return setfacl unalias type which command hash let declare local readonly typeset getopts
+    return setfacl unalias type which command hash let declare local readonly typeset getopts ldd file nm
     """
 )
 _WRITERS = words(
@@ -67,42 +68,24 @@ _MOVERS = words(
 )
 _OUTPUT_OPTION = re.compile(
     r"^--?(o|O|P|p|d|out|output|save|result|log|ckpt|checkpoint|tensorboard|wandb|cache|tmp|temp|scratch|prefix|dest"
-    r"|report|export|run|work|exp|experiment)s?([-_]?(dir|path|file|folder|root|base|name|prefix))?s?([-_]dir)?$"
+    r"|report|export|profile|run|work|exp|experiment)s?([-_]?(dir|path|file|folder|root|base|name|prefix))?s?([-_]dir)?$"
     r"|(output|save|result|log|checkpoint|ckpt|cache|dump)[-_](dir|path|file|folder|root)$"
     r"|(conda|singularity|apptainer|shadow)-prefix$",
     re.IGNORECASE,
 )
 _LOAD = re.compile(r"load|resume|pretrain|init|from|restore|input", re.IGNORECASE)
 _ENTRIES = re.compile(
-    r"^(PATH|LD_LIBRARY_PATH|LIBRARY_PATH|CPATH|C_INCLUDE_PATH|CPLUS_INCLUDE_PATH|MANPATH|PKG_CONFIG_PATH|INCLUDE"
+    r"^(PYTHONSTARTUP|WORKON_HOME|PATH|LD_LIBRARY_PATH|LIBRARY_PATH|CPATH|C_INCLUDE_PATH|CPLUS_INCLUDE_PATH|MANPATH|PKG_CONFIG_PATH|INCLUDE"
     r"|CMAKE_PREFIX_PATH|MODULEPATH|LD_PRELOAD|PERL5LIB|INFOPATH|XDG_DATA_DIRS|NODE_PATH|CLASSPATH|LD_RUN_PATH)$"
 )
 _CACHES = re.compile(
     r"CACHE|^TMP(DIR)?$|^TEMP$|^HF_HOME$|^TORCH_HOME$|^WANDB_DIR$|^TRITON_|^MPLCONFIGDIR$|^XDG_|_TMP$|_TMPDIR$|LOG|"
     r"OUT|RESULT|SAVE|CHECKPOINT|CKPT|^NUMBA_|^JUPYTER_|^IPYTHON|^PYTHONUSERBASE$"
 )
-_SITE_START = re.compile(
-    r"(/lmod/|/modules?/|/Modules/|modules\.sh|lmod\.sh|z0\d_|/etc/profile|/init/(bash|sh|ksh|zsh)$|module_init|setup-env\.sh"
-    r"|/bin/jobsetup$|/flight/etc/setup\.sh$)"
-)
-_CONDA_START = re.compile(r"(/etc/profile\.d/(conda|mamba)\.sh|(conda|forge|mamba)[\w.-]*/(\w+/)*bin/activate)$")
-_SHELL_START = re.compile(r"/\.(bashrc|bash_profile|profile|zshrc|bash_login|kshrc)$")
-#: start files of software, and the module that stands for each
-_SOFTWARE = (
-    (re.compile(r"/GMXRC(?:\.\w*sh)?$"), "gromacs"),
-    (re.compile(r"/(?:mklvars|compilervars|setvars|psxevars|iccvars|ifortvars|mpivars)\.c?sh$"), "intel"),
-    (re.compile(r"/oneapi/(?:\S+/)?(?:vars|env)\.sh$"), "intel"),
-    (re.compile(r"/thisroot\.c?sh$"), "root"),
-    (re.compile(r"/geant4\.c?sh$"), "geant4"),
-    (re.compile(r"/amber\.c?sh$"), "ambertools"),
-    (re.compile(r"/OpenFOAM-[^/]+/etc/bashrc$", re.IGNORECASE), "openfoam"),
-    (re.compile(r"/cuda[-/](?P<version>\d+\.\d+)[^/]*/setup\.sh$"), "cuda/"),
-    (re.compile(r"/fsl\.c?sh$"), "fsl"),
-    (re.compile(r"/(?:SetUpFreeSurfer|FreeSurferEnv)\.c?sh$"), "freesurfer"),
-)
 #: programs of distributions that old clusters have in folders of their own
 _OWN_FOLDER = frozenset(("R", "Rscript", "java", "parallel", "ffmpeg", "cmake"))
 _CUDA = re.compile(r"^(CUDA|CUDNN|CUDATOOLKIT)_?(HOME|PATH|ROOT|DIR|TOOLKIT_ROOT_DIR|INSTALL_PATH|ROOT_DIR)$")
+_SITE_PACKAGES = re.compile(r"/lib(?:64)?/python[\d.]+/(?:site|dist)-packages(?:/|$)")
 _PYTHON = re.compile(r"(?P<folder>.+)/bin/(?:i?python[\d.]*|pip3?)$")
 _STARTS_PROGRAM = re.compile(r"[\"'(]\s*(?:python[\d.]*|Rscript|julia|bash|srun|mpirun)\s")
 _CONTAINED = re.compile(r"(?:^|[\s/])(?:singularity|apptainer|docker|podman)\s")
@@ -120,6 +103,7 @@ def places(script: Script, scope: Scope) -> Iterator[Place]:
     inside = [command for command in script.commands if launched(command, scope.containers).inside]
     contained = tuple((command.start, command.end) for command in inside)
     guarded = frozenset(_tested(script, scope))
+    given = tuple(_made(script, scope))
     yield from _left_to_others(script, scope)
     for command in script.commands:
         if any(start < command.start < end for start, end in contained):
@@ -131,6 +115,8 @@ def places(script: Script, scope: Scope) -> Iterator[Place]:
             seen.add((place.line, text, place.role))
             if _below(text, made):
                 continue
+            if place.role == READ and command.name in ("", "export", "setenv") and _below(text, given):
+                place = Place(place.line, place.text, WRITTEN)  # a variable for a folder that the script makes later
             if place.role == WRITTEN and command.name in _MAKERS:
                 made.append(text)
             elif place.role == WRITTEN:
@@ -149,6 +135,16 @@ def read_unchanged(script: Script) -> list[str]:
         for place in found
         if place.role in roles and place.text[:1] in "/~" and not on_every_node(place.text)
     ]
+
+
+def _made(script: Script, scope: Scope) -> Iterator[str]:
+    """Folders that the script makes with mkdir, and new ones above them, which have the job's number in their names."""
+    for command in script.commands:
+        for word in command.arguments if command.name == "mkdir" else ():
+            text = _home(scope.expand(word)).rstrip("/")
+            while len(text) > 1 and not text.startswith("-"):
+                yield text
+                text = text.rpartition("/")[0] if "$SLURM_JOB" in text.rpartition("/")[0] else ""
 
 
 def _tested(script: Script, scope: Scope) -> Iterator[str]:
@@ -187,15 +183,6 @@ def known_program(path: str) -> str:
     name = path.rpartition("/")[2]
     source = find(name) if "$" not in path and _SHAPE.match(path) and not on_every_node(path) else None
     return name if source is not None and (source.kind in ("conda", "pip") or name in _OWN_FOLDER) else ""
-
-
-def software_of(path: str) -> str:
-    """The module for which a start file stands; "" for other files."""
-    for pattern, module in _SOFTWARE:
-        match = pattern.search(path)
-        if match:
-            return module + match.groupdict().get("version", "")
-    return ""
 
 
 def _below(text: str, made: Sequence[str]) -> bool:
@@ -257,24 +244,12 @@ def _of_variable(name: str, value: Word, scope: Scope) -> Iterator[Place]:
     yield from _paths(value, scope, role, lists=True)
 
 
-def _sourced(text: str, arguments: bool) -> str:
-    """The role of a file that the script sources."""
-    if software_of(text):
-        return SOFTWARE
-    for role, pattern in ((CONDA, _CONDA_START), (MODULES, _SITE_START), (SHELL, _SHELL_START)):
-        if pattern.search(text):
-            return role
-    if text.endswith("/bin/activate"):
-        return VENV
-    return CONDA if arguments and text.endswith("/activate") else READ
-
-
 def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
     name, words = found.name, found.words
     if not words or name in _SPEAKERS or name in scope.functions:
         return
     if name in ("source", ".") and len(words) > 1:
-        yield from _paths(words[1], scope, _sourced(scope.expand(words[1]), len(words) > 2))
+        yield from _paths(words[1], scope, start_role(scope.expand(words[1]), len(words) > 2))
         return
     if name in ("conda", "mamba", "micromamba", "module", "ml", "spack"):
         if name in ("module", "ml", "spack") or (len(words) > 1 and words[1].text == "activate"):
@@ -324,8 +299,10 @@ def _command_line(word: Word, scope: Scope) -> Iterator[Place]:
             named = text
             continue
         path, before = (value, option) if sign and option.startswith("-") else (text, named)
+        if path[:1] == "~" and path[1:2] not in ("", "/"):
+            continue  # the shell expands no ~ in a variable's value
         if _is_path(path) and (not contained or path.endswith((".sif", ".simg", ".img"))):
-            yield Place(word.line, _home(path), IMAGE if contained else _by_option(before))
+            yield Place(word.line, _home(path), IMAGE if contained else _role(path, _by_option(before)))
         named = ""
 
 
@@ -378,7 +355,14 @@ def _paths(word: Word, scope: Scope, role: str, lists: bool = False) -> Iterator
         return  # "/device:cpu:0"
     for piece in text.split(":"):
         if _is_path(piece):
-            yield Place(word.line, _home(piece), role)
+            yield Place(word.line, _home(piece), _role(piece, role))
+
+
+def _role(path: str, role: str) -> str:
+    """The role of a path, where its form says more than its place in the script."""
+    if role != READ:
+        return role
+    return VENV if environment_of(path) else ENTRY if _SITE_PACKAGES.search(path) else READ
 
 
 def _home(text: str) -> str:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from ..language import modulelines
 from ..options.getopt import split
 from ..options.table import load
-from . import mountpoints, places
+from . import mountpoints, places, start_files
 from .folders_above import levels_above
 from .idiomtables import LAUNCHERS
 from .images import of_steps
@@ -177,6 +177,10 @@ def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
             folder = places.environment_of(program)
             if folder and folder not in made:
                 yield command.line, folder
+    for place in places.places(script, scope):
+        folder = places.environment_of(place.text) if place.role == places.VENV else ""
+        if folder and folder not in made:
+            yield place.line, folder
 
 
 def following(texts: list[str], names: tuple[str, ...]) -> Iterator[str]:
@@ -255,7 +259,7 @@ def _licensed(script: Script, scope: Scope) -> Iterator[str]:
 
 def _software(used: tuple[places.Place, ...]) -> Iterator[str]:
     """Modules that stand for start files of software."""
-    return (places.software_of(place.text) for place in used if place.role == places.SOFTWARE)
+    return (start_files.software_of(place.text) for place in used if place.role == places.SOFTWARE)
 
 
 def _by_path(used: tuple[places.Place, ...]) -> Iterator[str]:

@@ -51,6 +51,14 @@ def found(text: str) -> list[tuple[str, str]]:
          [("/gpfs/in", "read"), ("/gpfs/out", "written")]),
         ("data=/gpfs/in\necho $data\nsource tests.sh", [("/gpfs/in", "read")]),
         ("[ -d /gpfs/x ] || exit\nls /gpfs/x", [("/gpfs/x", "read")]),
+        ("export D=/gpfs/$USER/$SLURM_JOB_ID\nmkdir -p $D/out\ncd $D", [("/gpfs/$USER/$SLURM_JOB_ID", "written"),
+         ("/gpfs/$USER/$SLURM_JOB_ID/out", "written")]),
+        ("export D=/gpfs/run\nmkdir -p $D\ncd $D", [("/gpfs/run", "written")] * 2),
+        ("export PYTHONPATH=/home/me/x/lib/python3.9/site-packages/:$PYTHONPATH",
+         [("/home/me/x/lib/python3.9/site-packages", "entry")]),
+        ('cmd="srun /home/me/envs/x/bin/python a.py"\neval $cmd', [("/home/me/envs/x/bin/python", "venv")]),
+        ("V='~kim +mpi'\nrun $V", []), ("ldd /home/me/x.so", []),
+        ("python x.py --tmp /mnt/storage-ssd/x", [("/mnt/storage-ssd/x", "written")]),
     ],
 )  # fmt: skip
 def test_places_and_their_roles(text: str, expected: list[tuple[str, str]]) -> None:
