@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,3 +72,21 @@ def test_a_step_reads_a_slow_fifo(engine: Engine, run: Run, fifo: Path) -> None:
             writer.flush()
             assert run("srun", "-wn1", "-n1", "true")[0] == 0
     assert step.communicate(timeout=PATIENCE_S)[0] == b"one\ntwo\n" and engine.faults() == []
+
+
+def test_a_step_waits_for_the_fifo_that_its_options_name_alone(engine: Engine, run: Run, fifo: Path) -> None:
+    job = submit(run, "-wn1", "--wrap", "sleep 60")
+    wait_for(lambda: state(run, job) == "RUNNING")
+    of_job = ["srun", f"--jobid={job}", "--overlap", "-n1"]
+    step = run.start(*of_job, "--multi-prog", str(fifo))
+    writer = os.open(fifo, os.O_WRONLY)  # returns as soon as the step's srun reads
+    assert run(*of_job, "echo", "other")[:2] == (0, "other\n")
+    os.write(writer, b"0 echo out\n")
+    os.close(writer)
+    assert step.wait(PATIENCE_S) == 0
+    assert run("/bin/bash", "-c", shlex.join([*of_job, "--multi-prog"]) + " <(echo 0 echo pipe)")[:2] == (0, "pipe\n")
+    code, _, err = run("sbcast", f"--jobid={job}", str(fifo), "copy")
+    assert (code, err) == (255, f"sbcast: error: Can't mmap file `{fifo}`, No such device.\n")
+    run("scancel", job)
+    wait_for(lambda: not run("squeue", "-h")[1])
+    assert engine.faults() == []

@@ -5,9 +5,11 @@ The agent runs srun, sattach, sbcast and sstat; it relays all other commands.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import time
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, Union
 
 from ...protocol import wire
 from ..net import endpoints
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 #: seconds that a command waits for a controller to start, and between two attempts to connect
 _START_S = 30.0
 _LOOK_S = 0.05
+#: the longest file that an option may name, as in the controller
+_MOST_BYTES = 16 << 20
 
 Handler = Callable[["Agent", Channel, wire.CommandRequest, bytes], None]
 
@@ -49,13 +53,78 @@ def serve(agent: Agent, channel: Channel, payload: bytes) -> None:
 
 def parse_context(request: wire.CommandRequest) -> Any:
     """The option parsers' context (``options.values.Context``) of a request: time, folder, environment, files."""
-    from ...options.values import ReadContext
 
     def read(path: str) -> bytes:
-        with open(os.path.join(request.cwd, path), "rb") as file:
+        # Without O_NONBLOCK a FIFO would stop this thread, and with it all jobs of the node.
+        fd = os.open(os.path.join(request.cwd, path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            if stat.S_ISFIFO(os.fstat(fd).st_mode):
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
             return file.read()
 
+    return _context(request, read)
+
+
+def _context(request: wire.CommandRequest, read: Callable[[str], bytes]) -> Any:
+    from ...options.values import ReadContext
+
     return ReadContext(now=time.time(), cwd=request.cwd, env=request.env, read_file=read, is_root=os.geteuid() == 0)
+
+
+class _NeedsFile(Exception):
+    """Parsing needs a file of the caller that has not arrived yet."""
+
+
+class CallersFiles:
+    """The files that a request's options name. The caller's process reads them: they may block, or be its descriptors.
+
+    ``work`` is called again from its beginning after each file that it needed has arrived.
+    """
+
+    def __init__(self, channel: Channel, request: wire.CommandRequest, work: Callable[[CallersFiles], None]) -> None:
+        self._channel = channel
+        self._request = request
+        self._work = work
+        self._found: dict[str, Union[bytes, OSError]] = {}
+        self._path = ""  # the file that the caller reads now
+        self._early: list[tuple[bytes, bytes]] = []  # other frames, for the step
+
+    @property
+    def context(self) -> Any:
+        """The option parsers' context."""
+        return _context(self._request, self.read)
+
+    def read(self, path: str) -> bytes:
+        """The content of a file. Raises OSError where the caller cannot read it."""
+        path = os.path.join(self._request.cwd, path)
+        found = self._found.get(path)
+        if found is None:
+            raise _NeedsFile(path)
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    def go_on(self) -> None:
+        """Call ``work``, now or as soon as the next file has arrived."""
+        try:
+            self._work(self)
+        except _NeedsFile as needed:
+            self._path = str(needed)
+            self._channel.on_frame = self._arrived
+            names = [b"%d" % _MOST_BYTES, os.fsencode(self._path)]
+            self._channel.send(wire.READ_FILE, wire.encode_list(names))
+            return
+        for kind, payload in self._early:
+            self._channel.on_frame(kind, payload)
+
+    def _arrived(self, kind: bytes, payload: bytes) -> None:
+        if kind != wire.FILE:
+            self._early.append((kind, payload))
+            return
+        _, number, data = wire.decode_list(payload)
+        code = int(number)
+        self._found[self._path] = OSError(code, os.strerror(code), self._path) if code else data
+        self.go_on()
 
 
 def leave(channel: Channel, code: int, error: str = "", out: str = "") -> None:

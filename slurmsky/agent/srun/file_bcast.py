@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from ..core.head_job import HeadJob
 
 BLOCK = 1 << 18
+#: blocks that are copied at a time: the thread serves all jobs of the node
+_BLOCKS_AT_ONCE = 64
+#: flags that open a file; a FIFO, which is refused then, would block without O_NONBLOCK
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class FileCopy:
@@ -53,7 +57,7 @@ class FileCopy:
 
         Raises OSError when the source cannot be opened, ValueError when it is no regular file.
         """
-        self._fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = os.open(source, _READ)
         facts = os.fstat(self._fd)
         if not stat.S_ISREG(facts.st_mode):
             os.close(self._fd)
@@ -107,7 +111,12 @@ class FileCopy:
         self._say("error: REQUEST_FILE_BCAST(%s): %s\n" % (node, os.strerror(number)))
 
     def _pump(self) -> None:
+        left = _BLOCKS_AT_ONCE
         while self._fd >= 0 and not any(peer.full for peer in self._peers):
+            if not left:
+                self.agent.loop.after(0.0, self._pump)
+                return
+            left -= 1
             data = os.read(self._fd, BLOCK)
             for writer, _ in self._local.values():
                 writer.write(data)
@@ -257,7 +266,7 @@ def _serve(agent: Agent, channel: Channel, job: HeadJob, request: wire.CommandRe
             def found(libraries: list[str]) -> None:
                 copy_all(agent, shares, path, lambda node: target, libraries, say, finish)
 
-            os.close(os.open(path, os.O_RDONLY))
+            os.close(os.open(path, _READ))
             find_libraries(agent, path, query.exclude, found)
             return
         FileCopy(agent, shares, say, finish).start(path, lambda node: target, query.force, query.preserve, False)

@@ -51,6 +51,7 @@ class Planner:
         spec: StepSpec,
         chosen: ChosenComponents,
         own_limits: Optional[resource_limits.Limits],
+        read: Callable[[str], bytes],
         say: Callable[[str], None],
     ) -> None:
         self.job = job
@@ -59,6 +60,7 @@ class Planner:
         self.shape = chosen.shape
         self._shown = chosen.shown
         self._owners = chosen.owners
+        self._read = read
         self._say = say
         known = job.launch.rlimits if own_limits is None else own_limits
         self._rlimits = resource_limits.propagated(known, spec.job.propagate)
@@ -354,10 +356,8 @@ class Planner:
                 # Such names are relative to the task's working folder.
                 argv[0] = "%s/%s" % (self._directory, argv[0])
             return [argv] * ntasks
-        path = os.path.join(self.request.cwd, argv[0])
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                text = file.read()
+            text = self._read(argv[0]).decode("utf-8", "surrogateescape")
         except OSError:
             raise InvalidStep("Could not open multi_prog config file %s" % argv[0]) from None
         from ...language import multiprog

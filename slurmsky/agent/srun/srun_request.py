@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...model.spec import ALLOCATED_VARIABLE
 from ...protocol import wire
-from ..core.client_requests import elsewhere, leave, parse_context, relay
+from ..core.client_requests import CallersFiles, elsewhere, leave, relay
 from ..net.channel import Channel
 from ..process import resource_limits
 from . import srun_verbose
@@ -19,11 +19,17 @@ if TYPE_CHECKING:
 
 def serve_srun(agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes) -> None:
     """Run the step, or forward the request: to the job's head agent, or to the controller for a new allocation."""
+    CallersFiles(channel, request, lambda files: _serve(agent, channel, request, payload, files)).go_on()
+
+
+def _serve(
+    agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes, files: CallersFiles
+) -> None:
     from ...options.submit import parse_srun
     from ...options.usage_errors import CommandError
 
     try:
-        parsed = parse_srun(request.args, parse_context(request))
+        parsed = parse_srun(request.args, files.context)
     except CommandError as error:
         leave(channel, error.exit_code, "".join(line + "\n" for line in error.lines), error.stdout)
         return
@@ -58,7 +64,7 @@ def serve_srun(agent: Agent, channel: Channel, request: wire.CommandRequest, pay
     components = tuple(
         dataclasses.replace(part, overlap=True) if part.external else part for part in (step, *parsed.components[1:])
     )
-    srun = Srun(agent, job, channel, request, components, () if allocated else tuple(parsed.warnings))
+    srun = Srun(agent, job, channel, request, components, files.read, () if allocated else tuple(parsed.warnings))
     if step.verbose:
         srun.note(*srun_verbose.options(parsed.given), srun_verbose.job(job.job_id, job.launch.shares))
     srun.begin()

@@ -41,6 +41,7 @@ class Srun:
         channel: Channel,
         request: wire.CommandRequest,
         components: tuple[StepSpec, ...],
+        read: Callable[[str], bytes],
         warnings: tuple[str, ...],
     ) -> None:
         self.agent = agent
@@ -49,6 +50,7 @@ class Srun:
         self.request = request
         self.spec = components[0]  # its options apply to the step as a whole
         self.components = components
+        self._read = read  # returns the content of a file that the options name
         self.run: Optional[step_run.StepRun] = None
         self._termination: Optional[Termination] = None  # with ``run``
         self._waiting = False
@@ -123,7 +125,7 @@ class Srun:
 
     def _start(self, chosen: components.ChosenComponents) -> None:
         job, spec, request = self.job, self.spec, self.request
-        planner = Planner(job, request, spec, chosen, self._limits, self._say)
+        planner = Planner(job, request, spec, chosen, self._limits, self._read, self._say)
         self.ntasks, self.terminal = planner.ntasks, planner.terminal
         # Each component of the command line has its own files and environment.
         outputs = self._outputs = Outputs(
