@@ -19,6 +19,8 @@ class Limits:
     grp_jobs: Optional[int] = None
     grp_submit_jobs: Optional[int] = None
     grp_tres: Tres = ()
+    grp_tres_mins: Tres = ()  # of all jobs, ended ones included
+    grp_wall_min: Optional[int] = None  # elapsed time of all jobs, ended ones included
     max_jobs_per_user: Optional[int] = None
     max_jobs_per_account: Optional[int] = None
     max_submit_jobs_per_user: Optional[int] = None

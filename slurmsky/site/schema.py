@@ -181,6 +181,14 @@ def tres(value: Any) -> tuple[tuple[str, int], ...]:
         raise Bad('resources are expected, such as "cpu=64,mem=256G,node=4,gres/gpu=8"') from error
 
 
+def usage_tres(value: Any) -> tuple[tuple[str, int], ...]:
+    """Read resources whose use over time is summed."""
+    found = tres(value)
+    if not {name for name, _ in found} <= set(tres_text.ORDER):
+        raise Bad(f"only {', '.join(tres_text.ORDER)} can be limited over time")
+    return found
+
+
 def flags(value: Any) -> tuple[str, ...]:
     """Read flags of a QOS; returns them as spelled in the list of flags."""
     read = one_of(*QOS_FLAGS)
@@ -365,7 +373,8 @@ SKY = {
     "credentials": SiteKey(texts),
 }
 # Limits' fields; for an account, the fields of an association.
-_GROUP = {"grp_jobs": SiteKey(count), "grp_submit_jobs": SiteKey(count), "grp_tres": SiteKey(tres)}
+_GROUP = {"grp_jobs": SiteKey(count), "grp_submit_jobs": SiteKey(count), "grp_tres": SiteKey(tres),
+          "grp_tres_mins": SiteKey(usage_tres), "grp_wall": SiteKey(minutes, "grp_wall_min")}  # fmt: skip
 _JOB = {"max_wall": SiteKey(minutes, "max_wall_min"), "max_tres": SiteKey(tres), "max_tres_per_node": SiteKey(tres),
         "max_tres_mins": SiteKey(tres)}  # fmt: skip
 QOS_LIMITS = {

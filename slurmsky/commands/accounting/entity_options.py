@@ -23,7 +23,8 @@ from ...site import schema
 _ASSOCIATION = """
     GrpCpus 7 grp_tres:cpu GrpCpus              GrpJobs 4 grp_jobs GrpJobs
     GrpMemory 4 grp_tres:mem GrpMemory          GrpNodes 4 grp_tres:node GrpNodes
-    GrpSubmitJobs 4 grp_submit_jobs GrpSubmitJobs
+    GrpCPUMins 7 grp_tres_mins:cpu GrpCPUMins   GrpTRESMins 8 grp_tres_mins -
+    GrpWall 4 grp_wall GrpWall                  GrpSubmitJobs 4 grp_submit_jobs GrpSubmitJobs
     GrpTRES 7 grp_tres -                        MaxCPUMinsPerJob 7 max_tres_mins:cpu MaxCPUMins
     MaxCpusPerJob 7 max_tres:cpu MaxCPUs        MaxJobs 4 max_jobs MaxJobs
     MaxNodesPerJob 4 max_tres:node MaxNodes     MaxSubmitJobs 4 max_submit_jobs MaxSubmitJobs
@@ -34,7 +35,8 @@ _ASSOCIATION = """
 _QOS = """
     GrpCPUs 7 grp_tres:cpu GrpCPUs              GrpJobs 4 grp_jobs GrpJobs
     GrpMemory 4 grp_tres:mem GrpMemory          GrpNodes 4 grp_tres:node GrpNodes
-    GrpSubmitJobs 4 grp_submit_jobs GrpSubmitJobs
+    GrpCPUMins 7 grp_tres_mins:cpu GrpCPUMins   GrpTRESMins 8 grp_tres_mins -
+    GrpWall 4 grp_wall GrpWall                  GrpSubmitJobs 4 grp_submit_jobs GrpSubmitJobs
     GrpTRES 7 grp_tres -                        MaxCPUMinsPerJob 7 max_tres_mins:cpu MaxCPUMins
     MaxCPUsPerJob 7 max_tres:cpu MaxCPUs        MaxCPUsPerUser 11 max_tres_per_user:cpu MaxCPUsPerUser
     MaxCPUsPU 9 max_tres_per_user:cpu MaxCPUsPerUser
@@ -150,10 +152,12 @@ class EntityOptions:
 #: titles of the printed options in their order, with their fields; by whether a QOS is added
 _SETTINGS = {
     False: (14, """Fairshare:fair_share GrpJobs:grp_jobs GrpSubmitJobs:grp_submit_jobs GrpTRES:grp_tres
-        MaxJobs:max_jobs_per_user MaxSubmitJobs:max_submit_jobs_per_user MaxTRES:max_tres
+        GrpTRESMins:grp_tres_mins GrpWall:grp_wall_min MaxJobs:max_jobs_per_user
+        MaxSubmitJobs:max_submit_jobs_per_user MaxTRES:max_tres
         MaxTRESPerNode:max_tres_per_node MaxTRESMins:max_tres_mins MaxWall:max_wall_min Parent:parent QOS:qos"""),
     True: (25, """Flags:flags GraceTime:grace_time_s GrpJobs:grp_jobs GrpSubmitJobs:grp_submit_jobs GrpTRES:grp_tres
-        MaxJobsPerAccount:max_jobs_per_account MaxJobsPerUser:max_jobs_per_user
+        GrpTRESMins:grp_tres_mins GrpWall:grp_wall_min MaxJobsPerAccount:max_jobs_per_account
+        MaxJobsPerUser:max_jobs_per_user
         MaxSubmitJobsPerAccount:max_submit_jobs_per_account MaxSubmitJobsPerUser:max_submit_jobs_per_user
         MaxTRESPerAccount:max_tres_per_account MaxTRESPerJob:max_tres MaxTRESPerNode:max_tres_per_node
         MaxTRESPerUser:max_tres_per_user MinTRESPerJob:min_tres MaxTRESMins:max_tres_mins MaxWall:max_wall_min
@@ -162,7 +166,7 @@ _SETTINGS = {
 
 
 def _shown(name: str, value: Any) -> str:
-    if name == "max_wall_min":
+    if name in ("max_wall_min", "grp_wall_min"):
         return limit_cells.wall(value) or "NONE"
     if name == "fair_share":
         return "parent" if value is None else str(value)
@@ -291,8 +295,8 @@ def _limit(limit: str, key: schema.SiteKey, resource: str, spelled: str) -> Call
 
     def read(old: EntityOptions, given: Given) -> Any:
         text, before = given.unquoted, old.before(limit)
-        if limit == "max_wall_min":
-            return _wall(old, given, key)
+        if limit in ("max_wall_min", "grp_wall_min"):
+            return _wall(old, given, key, spelled)
         if resource or not isinstance(before, tuple):
             number = _count(text)
             if number is None:
@@ -314,14 +318,14 @@ def _limit(limit: str, key: schema.SiteKey, resource: str, spelled: str) -> Call
     return read
 
 
-def _wall(old: EntityOptions, given: Given, key: schema.SiteKey) -> Any:
+def _wall(old: EntityOptions, given: Given, key: schema.SiteKey, spelled: str) -> Any:
     if given.unquoted in ("-1", ""):
         return None
     try:
         return key.read(given.unquoted)
     except schema.Bad:
         old.refused = True
-        return old.unset(given, f" Bad MaxWall time format: {given.word}")
+        return old.unset(given, f" Bad {spelled} time format: {given.word}")
 
 
 def _merged(old: dict[str, int], text: str, key: schema.SiteKey) -> tuple[tuple[str, int], ...]:

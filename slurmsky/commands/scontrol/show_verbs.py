@@ -269,7 +269,8 @@ def _assoc(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
         return problem.code
     known = records(ctx)
     jobs = ctx.queue.job_table.jobs.values()
-    ctx.out(show_assoc.show(known.cluster, known.user, os.geteuid(), known.accounts, chosen, query.oneliner, jobs))
+    ctx.out(show_assoc.show(known.cluster, known.user, os.geteuid(), known.accounts, chosen, query.oneliner, jobs,
+                            ctx.queue.job_table.usage.spent))  # fmt: skip
     return 0
 
 

@@ -13,12 +13,15 @@ from typing import Any
 from ...model.cluster import ClusterConfig, PartitionConfig
 from ...model.job import Job, Node
 from ...model.states import NodeFlag, NodeState
+from ...report.text.utilization import Use
 from ...site import assumed
 from ..rules.advance_reservations import Reservations
 from ..rules.limit_policy import Policy
 from ..rules.resources import NodeUse, partition_nodes
+from ..rules.usage_limits import UsageLimits
 from ..rules.virtual_nodes import VirtualNodes, cluster_of
 from ..store import account_overrides, node_overrides, partition_overrides
+from ..store.accounting_index import ANY
 from ..store.database import Store
 
 #: the Slurm release that slurmsky emulates
@@ -51,7 +54,7 @@ class ClusterTable:
         self.uses: dict[str, NodeUse] = {node.name: NodeUse(node) for node in cluster.nodes}
         self.nodes: dict[str, Node] = {node.name: Node(node) for node in cluster.nodes}
         self.reservations = Reservations(store, cluster, clock)
-        self.policy = Policy(cluster, lambda: [self.jobs[job_id] for job_id in self.active])
+        self.policy = self._policy(cluster)
         self.partition_states: dict[str, str] = {}
         for node in self.nodes.values():
             node.version = RELEASE
@@ -113,9 +116,16 @@ class ClusterTable:
         site, _ = self._site
         base = replace(self.cluster, accounts=site.accounts, qos=site.qos)
         cluster = self.overrides.applied(base)
-        self.policy = Policy(cluster, lambda: [self.jobs[job_id] for job_id in self.active])
+        self.policy = self._policy(cluster)
         self.accounts = self._account_names()
         self._have_partitions(cluster)
+
+    def _policy(self, cluster: ClusterConfig) -> Policy:
+        def uses() -> list[Use]:
+            return self.store.uses(0, self.clock(), self.clock(), ANY)
+
+        self.usage = UsageLimits(cluster, uses, self.clock)
+        return Policy(cluster, lambda: [self.jobs[job_id] for job_id in self.active], self.usage)
 
     def _account_names(self) -> tuple[str, ...]:
         _, named = self._site

@@ -20,7 +20,8 @@ from ...model.job import Job
 from ...model.policy import NORMAL, AccountConfig, Limits, Tres
 from ...model.spec import INFINITE, JobSpec
 from ..slurm_errors import Errno, SlurmError
-from .limit_reasons import EVER, KINDS, RUNNING, SHARED, SIZES, SUBMITTED, WALL
+from .limit_reasons import EVER, KINDS, RUNNING, SHARED, SIZES, SUBMITTED, USAGE, USAGE_WALL, WALL
+from .usage_limits import UsageLimits
 
 Word = TypeVar("Word")
 
@@ -97,8 +98,11 @@ def _all_or_first(text: str) -> Sequence[tuple[str, int]]:
 class Policy:
     """The limits of one cluster; without effect where its site file has neither QOS nor accounts."""
 
-    def __init__(self, cluster: ClusterConfig, running: Callable[[], Iterable[Job]]) -> None:
+    def __init__(
+        self, cluster: ClusterConfig, running: Callable[[], Iterable[Job]], usage: UsageLimits | None = None
+    ) -> None:
         self.cluster = cluster
+        self.usage = usage
         self.running = running
         self.qos = {one.name: one for one in cluster.qos}
         self.accounts = {one.name: one for one in cluster.accounts}
@@ -286,9 +290,20 @@ class Policy:
                 running, most = self._use(source, whose, job).jobs, getattr(source.limits, name)
                 if running >= most and source.word(words):
                     return Over(source.word(words), source, name, "", most, running + 1)
+        if self.usage and source.has("grp_wall_min"):
+            have = self.usage.wall_reached((source.kind, source.name), source.limits, job)
+            if have is not None:
+                return Over(source.word(USAGE_WALL), source, "grp_wall_min", "", source.limits.grp_wall_min or 0, have)
         return _too_long(source, job)
 
     def _sizes(self, source: LimitSource, job: Job, use: Counter[str], shares: Sequence[NodeShare]) -> Over | None:
+        if self.usage and source.has("grp_tres_mins"):
+            owner = source.kind, source.name
+            reached = self.usage.minutes_reached(owner, source.limits, job, use, self._left(source))
+            if reached:
+                resource, most, have = reached
+                reason = source.word(USAGE)[KINDS.index(resource)]
+                return Over(reason, source, "grp_tres_mins", resource, most, have)
         for name in SIZES:
             if source.has(name):
                 others = self._use(source, SHARED[name], job).tres if name in SHARED else Counter[str]()
@@ -296,6 +311,15 @@ class Policy:
                 if found:
                     return found
         return None
+
+    def _left(self, source: LimitSource) -> Counter[str]:
+        """The minutes of each resource that a source's running jobs may still use until their time limits."""
+        left: Counter[str] = Counter()
+        for job, shares in [*((job, job.shares) for job in self.running()), *self._planned]:
+            if self._counts(source, "", job, job) and self.usage:
+                minutes = self.usage.minutes_left(job)
+                left.update({resource: count * minutes for resource, count in use_of(job.spec, shares).items()})
+        return left
 
     def _never(self, source: LimitSource, job: Job, use: Counter[str], shares: Sequence[NodeShare]) -> Over | None:
         found = _too_long(source, job)

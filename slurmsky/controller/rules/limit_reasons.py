@@ -52,6 +52,12 @@ SUBMITTED = {
     "max_submit_jobs_per_account": ("account", "MaxSubmitJobsPerAccount", ""),
     "max_submit_jobs_per_user": ("user", "QOSMaxSubmitJobPerUserLimit", "AssocMaxSubmitJobLimit"),
 }
+#: GrpTRESMins and GrpWall, of a QOS and of an association; the first by KINDS
+USAGE = (
+    ("QOSGrpCPUMinutesLimit", "QOSGrpMemoryMinutes", "QOSGrpNodeMinutes"),
+    ("AssocGrpCPUMinutesLimit", "AssocGrpMemMinutes", "AssocGrpNodeMinutes"),
+)
+USAGE_WALL = ("QOSGrpWallLimit", "AssocGrpWallLimit")
 WALL = ("QOSMaxWallDurationPerJobLimit", "AssocMaxWallDurationPerJobLimit")
 #: limits of a sum of jobs, and whose jobs are summed; the other limits concern one job
 SHARED = {"grp_tres": "", "max_tres_per_account": "account", "max_tres_per_user": "user"}

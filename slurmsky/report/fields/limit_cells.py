@@ -75,7 +75,8 @@ def association(cluster: ClusterConfig, name: str, user: str) -> Cells:
 
 def _shared(limits: Limits) -> Cells:
     return {
-        "GrpTRES": format_tres(limits.grp_tres), "GrpJobs": _count(limits.grp_jobs),
+        "GrpTRES": format_tres(limits.grp_tres), "GrpTRESMins": format_tres(limits.grp_tres_mins),
+        "GrpWall": wall(limits.grp_wall_min), "GrpJobs": _count(limits.grp_jobs),
         "GrpSubmit": _count(limits.grp_submit_jobs), "MaxTRES": format_tres(limits.max_tres),
         "MaxTRESPerNode": format_tres(limits.max_tres_per_node), "MaxTRESMins": format_tres(limits.max_tres_mins),
         "MaxWall": wall(limits.max_wall_min),

@@ -6,18 +6,21 @@ scontrol's info_assoc_mgr.c.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Callable, Optional
 
 from slurmsky.language.tres import format_tres
 from slurmsky.model.cluster import ClusterConfig
 from slurmsky.model.job import Job
-from slurmsky.model.policy import NORMAL, QosConfig, Tres
+from slurmsky.model.policy import NORMAL, Limits, QosConfig, Tres
 
 from ..fields import limit_cells
 from .sacctmgr_tables import TRES, Association, associations
 
+#: the minutes of each resource, and of elapsed time ("wall"), that the jobs of a QOS or association have used
+Spent = Callable[[str, str], Mapping[str, int]]
 SECTIONS = ("assoc", "qos", "users")
 _KEYS = ("accounts", "flags", "qos", "users")
 
@@ -96,8 +99,9 @@ def show(
     chosen: AssocChoice,
     oneliner: bool = False,
     jobs: Iterable[Job] = (),
+    spent: Spent = lambda kind, name: Counter(),
 ) -> str:
-    """The text of the selected records; ``jobs`` are the active jobs."""
+    """The text of the selected records; ``jobs`` are the active jobs, ``spent`` the minutes used by kind and name."""
     # Without limits no usage is counted.
     known_jobs = list(jobs) if cluster.qos or cluster.accounts or cluster.associations else []
     gap, first = ("", " ") if oneliner else ("\n", "\n    ")
@@ -113,12 +117,14 @@ def show(
     record = "UserName=%s(%d) DefAccount=%s DefWckey= AdminLevel=%s" % (user, uid, accounts[0], level)
     section("users", "User Records", "No users currently cached in Slurm.", [record] if known else [])
     section("assoc", "Association Records", "No associations currently cached in Slurm.", (
-        first.join(_association(one, uid, cluster, known_jobs)) for one in associations(cluster.name, accounts, user)
+        first.join(_association(one, uid, cluster, known_jobs, spent))
+        for one in associations(cluster.name, accounts, user)
         if (not chosen.accounts or one.account.lower() in chosen.accounts)
         and (not chosen.users or not one.user or one.user.lower() in chosen.users)
     ))  # fmt: skip
     section("qos", "QOS Records", "No QOS currently cached in Slurm.", (
-        _qos_record(one, number, first, oneliner, _use(job for job in known_jobs if job.qos == one.name))
+        _qos_record(one, number, first, oneliner, _use(job for job in known_jobs if job.qos == one.name),
+                    spent("qos", one.name))
         for number, one in enumerate(cluster.qos or (NORMAL,), 1) if not chosen.qos or one.name.lower() in chosen.qos
     ))  # fmt: skip
     return "".join(parts)
@@ -128,23 +134,35 @@ def _count(limit: Optional[int], used: int) -> str:
     return "%s(%d)" % ("N" if limit is None else limit, used)
 
 
-def _tres(limits: Tres = (), use: Optional[_Use] = None) -> str:
+def _tres(limits: Tres = (), use: Callable[[str], int] = lambda name: 0) -> str:
     """Each TRES with its limit, or N, and its usage."""
     known = dict(limits)
     names = [("%s/%s" % (kind, name) if name else kind) for kind, name, _ in TRES]
     names += [name for name in known if name not in names]
-    return ",".join("%s=%s" % (name, _count(known.get(name), use.of(name) if use else 0)) for name in names)
+    return ",".join("%s=%s" % (name, _count(known.get(name), use(name))) for name in names)
 
 
 def _text(number: Optional[int]) -> str:
     return "" if number is None else str(number)
 
 
-def _association(one: Association, uid: int, cluster: ClusterConfig, jobs: Sequence[Job]) -> list[str]:
+def _over_time(limits: Limits, spent: Mapping[str, int]) -> str:
+    """GrpTRESMins; under priority/basic slurmctld sums no usage, here it is summed where a limit needs it."""
+    known = spent if limits.grp_tres_mins else {}
+    return _tres(limits.grp_tres_mins, lambda name: known.get(name, 0))
+
+
+def _wall(limits: Limits, spent: Mapping[str, int]) -> str:
+    most = limits.grp_wall_min
+    return "N(0.00)" if most is None else "%d(%.2f)" % (most, spent.get("wall", 0))
+
+
+def _association(one: Association, uid: int, cluster: ClusterConfig, jobs: Sequence[Job], used: Spent) -> list[str]:
     user = "%s(%d)" % (one.user, uid) if one.user else ""
     use = _use(job for job in jobs if job.account == one.account)
     record = limit_cells.nearest(cluster, one.account, one.user)
     limits = record.limits
+    spent = used("user", f"{one.account}/{one.user}") if one.user else used("account", one.account)
     return [
         "ClusterName=%s Account=%s UserName=%s Partition= Priority=0 ID=%d"
         % (one.cluster, one.account, user, one.number),
@@ -155,9 +173,10 @@ def _association(one: Association, uid: int, cluster: ClusterConfig, jobs: Seque
         "ParentAccount=%s Lft=%d DefAssoc=%s"
         % ("" if one.user or one.root else "root", one.number, "Yes" if one.user else "No"),
         "GrpJobs=%s GrpJobsAccrue=N(0)" % _count(limits.grp_jobs, use.jobs),
-        "GrpSubmitJobs=%s GrpWall=N(0.00)" % _count(limits.grp_submit_jobs, use.submitted),
-        "GrpTRES=" + _tres(limits.grp_tres, use),
-        "GrpTRESMins=" + _tres(),
+        "GrpSubmitJobs=%s GrpWall=%s"
+        % (_count(limits.grp_submit_jobs, use.submitted), _wall(limits, spent)),
+        "GrpTRES=" + _tres(limits.grp_tres, use.of),
+        "GrpTRESMins=" + _over_time(limits, spent),
         "GrpTRESRunMins=" + _tres(),
         "MaxJobs=%s MaxJobsAccrue= MaxSubmitJobs=%s MaxWallPJ=%s" % (
             _text(limits.max_jobs_per_user), _text(limits.max_submit_jobs_per_user), _text(limits.max_wall_min)),
@@ -168,16 +187,16 @@ def _association(one: Association, uid: int, cluster: ClusterConfig, jobs: Seque
     ]  # fmt: skip
 
 
-def _qos_record(one: QosConfig, number: int, first: str, oneliner: bool, use: _Use) -> str:
+def _qos_record(one: QosConfig, number: int, first: str, oneliner: bool, use: _Use, spent: Mapping[str, int]) -> str:
     none = ("=No Accounts", "=No Users") if oneliner else ("\n        No Accounts", "\n        No Users")
     limits = one.limits
     return first.join([
         "QOS=%s(%d)" % (one.name, number),
         "UsageRaw=0.000000",
-        "GrpJobs=%s GrpJobsAccrue=N(0) GrpSubmitJobs=%s GrpWall=N(0.00)"
-        % (_count(limits.grp_jobs, use.jobs), _count(limits.grp_submit_jobs, use.submitted)),
-        "GrpTRES=" + _tres(limits.grp_tres, use),
-        "GrpTRESMins=" + _tres(),
+        "GrpJobs=%s GrpJobsAccrue=N(0) GrpSubmitJobs=%s GrpWall=%s"
+        % (_count(limits.grp_jobs, use.jobs), _count(limits.grp_submit_jobs, use.submitted), _wall(limits, spent)),
+        "GrpTRES=" + _tres(limits.grp_tres, use.of),
+        "GrpTRESMins=" + _over_time(limits, spent),
         "GrpTRESRunMins=" + _tres(),
         "MaxWallPJ=" + _text(limits.max_wall_min),
         "MaxTRESPJ=" + format_tres(limits.max_tres),

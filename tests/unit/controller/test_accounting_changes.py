@@ -13,6 +13,7 @@ from controller_in_process import ControllerInProcess
 from slurmsky.controller.app import Controller
 from slurmsky.controller.store.memory_store import MemoryStore
 from slurmsky.engines.memory import MemoryEngine, Work
+from slurmsky.engines.memory.virtual_time import VirtualTimeLoop, run
 from slurmsky.paths import StatePaths
 from slurmsky.site import load
 
@@ -26,42 +27,51 @@ name = "debug"
 default = true
 nodes = "n[1-2]"
 [parameters]
-AccountingStorageEnforce = "associations,limits,qos"
+AccountingStorageEnforce = "associations,limits,qos,safe"
 EnforcePartLimits = "ALL"
 """
 
 
 class Cluster(ControllerInProcess):
-    def __init__(self, folder: Path) -> None:
+    """A controller in virtual time; a job named 600 runs for 600 seconds."""
+
+    def __init__(self, folder: Path, loop: VirtualTimeLoop) -> None:
+        def now() -> float:
+            return 1e9 + loop.time()
+
         self.work = folder
         (folder / "jobs").mkdir()
         environment = {"HOME": str(folder), "PATH": os.environ["PATH"]}
         self.queue = Controller(
-            load(SITE, "site.toml"), StatePaths(folder), None, environment, lambda: 1e9, store=MemoryStore(),
-            local=lambda on_event: MemoryEngine(on_event, lambda: 1e9, lambda launch: Work(9.0, 0)),
+            load(SITE, "site.toml"), StatePaths(folder), None, environment, now, store=MemoryStore(),
+            local=lambda on_event: MemoryEngine(on_event, now, lambda launch: Work(float(launch.name), 0)),
         )  # fmt: skip
 
     async def manage(self, line: str) -> str:
         return await self.out("sacctmgr", "-i", *line.split())
 
+    async def submit(self, *options: str) -> None:
+        await self.out("sbatch", "-J600", *options, "--wrap=true")
+
 
 Story = Callable[[Cluster], Awaitable[None]]
+Play = Callable[[Story], None]
 
 
 @pytest.fixture
-def play(tmp_path: Path) -> Callable[[Story], None]:
+def play(tmp_path: Path) -> Play:
     def play(story: Story) -> None:
-        async def whole() -> None:
-            cluster = Cluster(tmp_path)
+        async def whole(loop: VirtualTimeLoop) -> None:
+            cluster = Cluster(tmp_path, loop)
             await story(cluster)
             await cluster.queue.close()
 
-        asyncio.run(whole())
+        run(whole)
 
     return play
 
 
-def test_a_deleted_qos_leaves_accounts_and_other_qos(play: Callable[[Story], None]) -> None:
+def test_a_deleted_qos_leaves_accounts_and_other_qos(play: Play) -> None:
     async def story(cluster: Cluster) -> None:
         await cluster.manage("add qos q1,q2,q3")
         await cluster.manage("modify qos q3 set preempt=q1,q2")
@@ -74,7 +84,7 @@ def test_a_deleted_qos_leaves_accounts_and_other_qos(play: Callable[[Story], Non
     play(story)
 
 
-def test_enforced_associations_refuse_unknown_accounts(play: Callable[[Story], None]) -> None:
+def test_enforced_associations_refuse_unknown_accounts(play: Play) -> None:
     async def story(cluster: Cluster) -> None:
         answer = await cluster.run("sbatch", "-A", "nosuch", "--wrap=true")
         refused = (
@@ -93,11 +103,43 @@ def test_enforced_associations_refuse_unknown_accounts(play: Callable[[Story], N
         ("-n9", "More processors requested than permitted"),
     ],
 )
-def test_part_limits_refuse_too_many_cpus_before_too_many_nodes(
-    play: Callable[[Story], None], option: str, refusal: str
-) -> None:
+def test_part_limits_refuse_too_many_cpus_before_too_many_nodes(play: Play, option: str, refusal: str) -> None:
     async def story(cluster: Cluster) -> None:
         answer = await cluster.run("sbatch", option, "--wrap=true")
         assert answer == (1, "", f"sbatch: error: Batch job submission failed: {refusal}\n")
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("entity", "limit", "reason"),
+    [
+        ("qos normal", "GrpTRESMins=cpu=20", "QOSGrpCPUMinutesLimit"),
+        ("qos normal", "GrpWall=5", "QOSGrpWallLimit"),
+        ("account root", "GrpTRESMins=node=10", "AssocGrpNodeMinutes"),
+        ("user root", "GrpCPUMins=20", "AssocGrpCPUMinutesLimit"),
+        ("account root", "GrpTRESMins=cpu=22", "None"),
+    ],
+)
+def test_jobs_wait_once_the_minutes_of_all_jobs_are_used(play: Play, entity: str, limit: str, reason: str) -> None:
+    async def story(cluster: Cluster) -> None:
+        await cluster.submit("-c2")  # ten minutes on one node: 20 CPU minutes
+        await asyncio.sleep(700)
+        await cluster.manage(f"modify {entity} set {limit}")
+        await cluster.submit("-t1", "-c2")
+        await asyncio.sleep(5)
+        assert (await cluster.out("squeue", "-h", "-o", "%r")).strip() == reason
+
+    play(story)
+
+
+def test_safe_limits_let_no_job_start_that_could_exceed_them(play: Play) -> None:
+    async def story(cluster: Cluster) -> None:
+        await cluster.manage("modify account root set GrpTRESMins=cpu=30")
+        await cluster.submit("-t10", "-c2")
+        await cluster.submit("-t10", "-c2")
+        await asyncio.sleep(5)
+        assert (await cluster.out("squeue", "-h", "-o", "%T %r")).splitlines() == [
+            "PENDING AssocGrpCPUMinutesLimit", "RUNNING None"]  # fmt: skip
 
     play(story)
