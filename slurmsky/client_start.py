@@ -17,7 +17,7 @@ from slurmsky import paths
 #: seconds to wait for a new controller while its process lives: a start is slow on a loaded machine
 START_TIMEOUT_S = 600.0
 #: seconds after which a terminal shows that the controller is starting
-_TOLD_AFTER_S = 2.0
+_SHOWN_AFTER_S = 2.0
 
 _NO_CONTROLLER = "Unable to contact slurm controller (connect failure)"
 
@@ -244,13 +244,13 @@ def _wait(pid: int, path: bytes, log: str, before: int) -> _socket.socket:
     """Wait until the new controller listens, and return a connection. Raises CannotStart."""
     began = time.monotonic()
     deadline = began + START_TIMEOUT_S
-    pause, told = 0.002, 0
+    pause, shown = 0.002, 0
     while True:
-        told = _tell(began, told)
+        shown = _show_wait(began, shown)
         ended, status = os.waitpid(pid, os.WNOHANG)
         sock = _try_connect(path)
         if sock is not None or ended:
-            _clear(told)
+            _clear(shown)
         if sock is not None:
             return sock  # may belong to another controller that started first; the new process has exited then
         if ended:
@@ -261,18 +261,18 @@ def _wait(pid: int, path: bytes, log: str, before: int) -> _socket.socket:
         pause = min(pause * 1.5, 0.02)
 
 
-def _tell(began: float, told: int) -> int:
+def _show_wait(began: float, shown: int) -> int:
     """Print the seconds since the start, once a second on a terminal; returns the seconds printed last."""
     seconds = int(time.monotonic() - began)
-    if seconds < _TOLD_AFTER_S or seconds == told or not os.isatty(2):
-        return told
+    if seconds < _SHOWN_AFTER_S or seconds == shown or not os.isatty(2):
+        return shown
     load = os.getloadavg()[0]
     os.write(2, f"\r\x1b[Kslurmsky: starting the controller, {seconds} s (load {load:.0f})".encode())
     return seconds
 
 
-def _clear(told: int) -> None:
-    if told:
+def _clear(shown: int) -> None:
+    if shown:
         os.write(2, b"\r\x1b[K")
 
 

@@ -74,14 +74,14 @@ async def _run(ctx: CommandContext, job: Job, request: options.Submission) -> in
     env = {**ctx.env, **salloc_environment(queue.launches.launch_of(job)), **queue.job_variables(job)}
     ctx.spawn(argv, env)
     ended = asyncio.ensure_future(queue.life.wait(job, lambda one: not one.state.active))
-    told = False
+    revoked = False
     try:
         while True:
             frame = asyncio.ensure_future(ctx.frame())
-            await asyncio.wait({frame} if told else {frame, ended}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({frame} if revoked else {frame, ended}, return_when=asyncio.FIRST_COMPLETED)
             if not frame.done():
                 # The allocation has ended; the command continues unless --kill-command is given.
-                told = True
+                revoked = True
                 ctx.give_back(frame)
                 if not request.flags.quiet:
                     ctx.say(f"Job allocation {job.job_id} has been revoked.")
@@ -94,7 +94,7 @@ async def _run(ctx: CommandContext, job: Job, request: options.Submission) -> in
             if got.kind == wire.CHILD_STATUS:
                 status = _status(ctx, argv[0], got.payload.decode("ascii", "replace"))
                 # A command ended by --kill-command counts as failed; salloc does not report any other signal.
-                return 1 if status <= 0 and told and request.flags.kill_command is not None else status
+                return 1 if status <= 0 and revoked and request.flags.kill_command is not None else status
     except CallerGone:
         let_go(ctx, job, JobState.CANCELLED)
         raise

@@ -248,7 +248,7 @@ class Controller:
         await self.engine.recover(heads)
         for job in heads:
             if job.job_id in self.job_table.active:
-                self.life.repeat_wishes(job)
+                self.life.repeat_requests(job)
                 self.mailer.watch_limit(job)
         for job_id in [*self.job_table.pending, *self.job_table.active]:
             job = self.job_table.jobs[job_id]
@@ -405,7 +405,7 @@ class Controller:
                 # A start must be committed before it happens: ``flush`` launches the jobs whose start it has committed.
                 self._launches.append(job)
         for job in plan.hopeless:
-            self.mailer.tell("INVALID_DEPEND", job)
+            self.mailer.notify("INVALID_DEPEND", job)
             never = f"its dependency can never be satisfied: {job.dependency_shown or job.dependency}"
             self.life.end(job, JobState.CANCELLED, 0, 0, comment=never)
             transitions.keep_reason(job, "DependencyNeverSatisfied")

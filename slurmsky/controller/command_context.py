@@ -26,7 +26,7 @@ class Peer(Protocol):
         """Wait until the caller has read most of what was sent."""
 
 
-class Nobody:
+class NoClient:
     """A peer that discards frames, for commands that the controller itself runs."""
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:

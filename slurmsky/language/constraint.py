@@ -157,8 +157,8 @@ _GRAMMAR: Grammar[TermGroup] = Grammar("constraint", _Build(), ConstraintError)
 def parse(text: str) -> TermGroup:
     """The expression of --constraint or --prefer.  Raises ConstraintError.
 
-    >>> wish = parse("intel&(gpu|fpga)")
-    >>> wish.matches({"intel", "gpu"}), wish.matches({"amd", "gpu"}), list(wish.names()), str(wish)
+    >>> found = parse("intel&(gpu|fpga)")
+    >>> found.matches({"intel", "gpu"}), found.matches({"amd", "gpu"}), list(found.names()), str(found)
     (True, False, ['intel', 'gpu', 'fpga'], 'intel&(gpu|fpga)')
     >>> [choice] = parse("rack1*2&rack2*1").choices()
     >>> choice.pick([("n1", {"rack2"}), ("n2", {"rack1"}), ("n3", {"rack1", "rack2"})])

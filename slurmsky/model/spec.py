@@ -164,8 +164,8 @@ class JobSpec:
         if self.tres_per_task:
             return self.tres_per_task
         gpus = (item.replace("=", ":").rpartition(":") for item in (self.gpus_per_task or "").split(",") if item)
-        told = [f"gres/gpu{colon}{kind}={count}" for kind, colon, count in gpus][::-1]
-        return ",".join([f"cpu={self.cpus_per_task}"] * bool(self.cpus_per_task) + told) or None
+        counted = [f"gres/gpu{colon}{kind}={count}" for kind, colon, count in gpus][::-1]
+        return ",".join([f"cpu={self.cpus_per_task}"] * bool(self.cpus_per_task) + counted) or None
 
     def evolve(self, **changes: Any) -> JobSpec:
         """A copy with some fields replaced."""

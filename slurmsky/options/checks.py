@@ -333,23 +333,23 @@ def inside_a_job(part: Component) -> list[str]:
     """srun's messages about options that apply only to whole jobs, or that exceed the job's resources."""
     if not _in_a_job(part):
         return []
-    told = []
+    messages = []
     own, jobs = part.get("cpus_per_task"), part.context.env.get("SLURM_CPUS_PER_TASK", "")
     if part.typed("cpus-per-task") and jobs.isdecimal() and own > int(jobs):
-        told.append(
+        messages.append(
             f"srun: Job step's --cpus-per-task value exceeds that of job ({own} > {jobs}). Job step may never run."
         )
     if part.typed("gpus-per-socket"):
         part.unset("gpus_per_socket")
-        told.append(
+        messages.append(
             "srun: warning: Ignoring --gpus-per-socket because it can only be specified at job allocation time, "
             "not during step allocation."
         )
     if part.typed("core-spec"):
-        told.append(
+        messages.append(
             "srun: error: Ignoring --core-spec value for a job step within an existing job. "
             "Set specialized cores at job allocation time."
         )
     if part.get("begin") is not None:
-        told.append("srun: error: --begin is ignored because nodes are already allocated.")
-    return told
+        messages.append("srun: error: --begin is ignored because nodes are already allocated.")
+    return messages

@@ -233,8 +233,8 @@ def _yes_no_bare(item: Item) -> dict[str, Any]:
     word = item.value.lower()
     if word in ("", "yes", "y"):
         return {item.option.field: True}
-    told = () if word in ("no", "n") else (f"sbcast: error: Ignoring unrecognized --send-libs value '{item.value}'",)
-    return {item.option.field: False, "warnings": told}
+    ignored = () if word in ("no", "n") else (f"sbcast: error: Ignoring unrecognized --send-libs value '{item.value}'",)
+    return {item.option.field: False, "warnings": ignored}
 
 
 def _filter_task(item: Item) -> int:

@@ -32,9 +32,9 @@ def read(data: bytes, path: str, context: ReadContext) -> ScriptOptions:
         if fault.fatal:
             raise failure("sbatch", *fault.lines, level="fatal") from None
         raise failure("sbatch", *fault.lines, exit_code=context.error_exit) from None
-    told = [f"sbatch: error: {line}" for line in found.errors]
-    told += [f"sbatch: Warning: {line}" for line in found.warnings]
-    return ScriptOptions(tuple(tuple(map(str, words)) for words in found.components), tuple(told))
+    messages = [f"sbatch: error: {line}" for line in found.errors]
+    messages += [f"sbatch: Warning: {line}" for line in found.warnings]
+    return ScriptOptions(tuple(tuple(map(str, words)) for words in found.components), tuple(messages))
 
 
 def foreign(data: bytes, path: str, context: ReadContext) -> tuple[str, ...]:

@@ -169,14 +169,16 @@ def parse_sbatch(
     choice = find_script(argv, context, table)
     # The script of --wrap is not scanned for options.
     directives = reading.ScriptOptions() if script is None else reading.read(script.data, script.path, context)
-    told = list(directives.warnings)
-    with behind(told):
-        parts = _sbatch_components(argv, script, directives, Component("sbatch", context, told), table)
-    told += _unclosed(parts)
+    messages = list(directives.warnings)
+    with behind(messages):
+        parts = _sbatch_components(argv, script, directives, Component("sbatch", context, messages), table)
+    messages += _unclosed(parts)
     default = os.path.basename(script.path) or "sbatch" if script else "wrap"
     jobs = tuple(_job(part, context, default) for part in parts)
     flags = _flags(parts[0], parsable=any(part.get("parsable") for part in parts))
-    return Submission(jobs, choice.argv[1:], choice.path, choice.wrap, flags, tuple(told), _idle(parts), _given(parts))
+    return Submission(
+        jobs, choice.argv[1:], choice.path, choice.wrap, flags, tuple(messages), _idle(parts), _given(parts)
+    )
 
 
 def _sbatch_components(
@@ -236,25 +238,25 @@ def parse_salloc(argv: Sequence[str], context: ReadContext, table: Optional[Opti
     Raises CommandError.
     """
     table = table or load("salloc")
-    told: list[str] = []
-    with behind(told):
-        parts, commands = _components(argv, Component("salloc", context, told), table)
+    messages: list[str] = []
+    with behind(messages):
+        parts, commands = _components(argv, Component("salloc", context, messages), table)
         for part in parts:
             checks.verify(part)
             submission_checks.submission(part, het=len(parts) > 1)
     command = next((words for words in commands if words), ())
     default = "no-shell" if parts[0].get("no_shell") else "interactive"
     jobs = tuple(_job(part, context, default) for part in parts)
-    return Submission(jobs, command, None, None, _flags(parts[0]), tuple(told), _idle(parts), _given(parts))
+    return Submission(jobs, command, None, None, _flags(parts[0]), tuple(messages), _idle(parts), _given(parts))
 
 
 def parse_srun(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> StepRequest:
     """Parse srun's command line (``argv`` without "srun"): one step, or one per component. Raises CommandError."""
     table = table or load("srun")
-    told: list[str] = []
+    messages: list[str] = []
     steps = []
-    with behind(told):
-        parts, commands = _components(argv, Component("srun", context, told), table)
+    with behind(messages):
+        parts, commands = _components(argv, Component("srun", context, messages), table)
         _groups(parts)
         for index, part in enumerate(parts):
             # A component without a program runs the last component's program, which is required.
@@ -265,12 +267,12 @@ def parse_srun(argv: Sequence[str], context: ReadContext, table: Optional[Option
                 multiprog_file.verify(part, command[0])
             checks.verify(part)
             _relative(part)
-            told += checks.inside_a_job(part)
+            messages += checks.inside_a_job(part)
             if not part.get("jobid"):
                 submission_checks.submission(part, het=len(parts) > 1)
             steps.append(_step(part, context, command))
-        told += _unclosed(parts)
-    return StepRequest(tuple(steps), _flags(parts[0]), tuple(told), _idle(parts), _given(parts))
+        messages += _unclosed(parts)
+    return StepRequest(tuple(steps), _flags(parts[0]), tuple(messages), _idle(parts), _given(parts))
 
 
 def _components(

@@ -24,12 +24,12 @@ class CommandError(Exception):
 
 
 @contextmanager
-def behind(told: Sequence[str]) -> Iterator[None]:
+def behind(printed: Sequence[str]) -> Iterator[None]:
     """Prefix a CommandError raised within the block with the lines already printed: clients print as they proceed."""
     try:
         yield
     except CommandError as fault:
-        fault.lines = (*told, *fault.lines)
+        fault.lines = (*printed, *fault.lines)
         raise
 
 

@@ -289,13 +289,13 @@ class FileKept(LogRecord, kind="kept"):
     at: str = ""
 
 
-class LetterBegun(StreamRecord, kind="letter"):
+class SealedBegun(StreamRecord, kind="letter"):
     """A stream is a sealed request of an in-job command."""
 
     size: int = 0
 
 
-class LetterEnded(StreamRecord, kind="letter-end"):
+class SealedEnded(StreamRecord, kind="letter-end"):
     """A sealed request's stream is complete."""
 
 

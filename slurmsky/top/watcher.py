@@ -124,9 +124,9 @@ class Watcher:
                     answer = self._controller.ask(*line)
                     # An array gets one message per element; "No error" marks the elements that were changed.
                     failed = bool(answer.code) and "No error" not in answer.err
-                    self._tell(Acted(answer.err.strip() or f"{line[0]} failed" if failed else done, failed))
+                    self._post(Acted(answer.err.strip() or f"{line[0]} failed" if failed else done, failed))
             except NoController as error:
-                self._tell(Acted(str(error), True))
+                self._post(Acted(str(error), True))
             finally:
                 self.again()
 
@@ -134,7 +134,7 @@ class Watcher:
 
     # --- in the threads
 
-    def _tell(self, message: Message) -> None:
+    def _post(self, message: Message) -> None:
         try:
             self._listener.post_message(message)
         except RuntimeError:
@@ -145,7 +145,7 @@ class Watcher:
             try:
                 work()
             except Exception:
-                self._tell(Broken(traceback.format_exc()))
+                self._post(Broken(traceback.format_exc()))
 
         return run
 
@@ -153,12 +153,12 @@ class Watcher:
         try:
             answers = [rows.ask_jobs(self._controller, self.ended), rows.ask_nodes(self._controller)]
         except NoController as error:
-            self._tell(Lost(str(error)))
+            self._post(Lost(str(error)))
             return
         # Skip parsing when the output is unchanged: a queue may have thousands of pending jobs.
         jobs, nodes = (None if now == before else now.out for now, before in zip(answers, self._last, strict=True))
         self._last = answers
-        self._tell(TablesSeen(
+        self._post(TablesSeen(
             None if jobs is None else rows.jobs(jobs), None if nodes is None else rows.nodes(nodes),
             " ".join(line for answer in answers for line in answer.err.splitlines()),
         ))  # fmt: skip
@@ -172,15 +172,15 @@ class Watcher:
                 details = look(self._controller, row)
                 if details.key == self._measured.key:
                     details = replace(details, running=self._measured.running)
-                self._tell(JobSeen(details))
+                self._post(JobSeen(details))
                 self._measured = measure(self._controller, row, details)
-                self._tell(JobSeen(self._measured))
+                self._post(JobSeen(self._measured))
             else:
                 text = self._controller.ask("scontrol", "show", "node", row.name).out
                 jobs = self._controller.ask("squeue", "-w", row.name).out
-                self._tell(NodeSeen(row.key, text, jobs))
+                self._post(NodeSeen(row.key, text, jobs))
         except NoController as error:
-            self._tell(Lost(str(error)))
+            self._post(Lost(str(error)))
 
     def _look_at_output(self) -> None:
         tail = self._tail
@@ -189,4 +189,4 @@ class Watcher:
         found = tail.look()
         if found is not self._seen:
             self._seen = found
-            self._tell(OutputSeen(tail.path, found))
+            self._post(OutputSeen(tail.path, found))

@@ -56,8 +56,8 @@ def plan_all(components: Sequence[tuple[JobSpec, str]], site: Site, **more: Any)
             resources[name] = choose(values)
     fields = {**leader.fields, "resources": resources, **_longest(parts)}
     notes = dict.fromkeys(note for task in alone for note in task.notes)
-    told = Note("hetjob", "changed", f"all {size.nodes} nodes have the size of the largest component: {_words(size)}")
-    return replace(leader, geometry=size, fields=fields, notes=(*notes, told))
+    note = Note("hetjob", "changed", f"all {size.nodes} nodes have the size of the largest component: {_words(size)}")
+    return replace(leader, geometry=size, fields=fields, notes=(*notes, note))
 
 
 def largest(sizes: Sequence[Geometry]) -> Geometry:

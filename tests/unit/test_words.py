@@ -61,6 +61,21 @@ def test_no_word_to_replace_in_messages() -> None:
     assert [(path.name, text) for path in (ROOT / "slurmsky").rglob("*.py") for text in messages(path)] == []
 
 
+def test_no_word_to_replace_in_names() -> None:
+    named = re.compile(r"(?:^|_)(?:told|tells?|whoever|somebody|nobody|heeds?|settles?|anew|things?|wish|desk)(?:_|$)")
+    pattern = re.compile(r"\b(?:def|class|for|as|lambda) (\w+)|\b(\w+)(?:: [^=\n]+)? = |[(,] ?(\w+): ")
+    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "slurmsky").rglob("*.py")}
+    found = {
+        f"{path.relative_to(ROOT)} {name}"
+        for path, text in texts.items()
+        if re.search("told|tell|ever|body|heed|settle|anew|thing|wish|desk", text, re.IGNORECASE)
+        for names in pattern.findall(text)
+        for name in names
+        if named.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+    }
+    assert found == set()
+
+
 def test_no_word_to_replace_in_names_of_tests() -> None:
     names = [
         name

@@ -82,7 +82,7 @@ class HeadNode:
         self.alone = False
         self.others: dict[int, tuple[rendezvous.Line, dict[str, Any]]] = {}
         self.done: dict[int, threading.Event] = {}
-        self.told_all: set[int] = {0}  # ranks whose last event is in the log
+        self.finished_ranks: set[int] = {0}  # ranks whose last event is in the log
 
     def run(self) -> int:
         """Run the job from rendezvous to cleanup; returns the job's exit code."""
@@ -113,7 +113,7 @@ class HeadNode:
         self.once.note_start(agent.pid)
         for element in node.settings.get("elements", [{}]):
             self.add(element)
-        signal.signal(signal.SIGTERM, lambda *_: self.loop.soon(self._told_to_end))
+        signal.signal(signal.SIGTERM, lambda *_: self.loop.soon(self._end_requested))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self.relay = CommandRelay(self.loop, os.path.join(node.home, paths.SOCKET_NAME), node.settings.get("reach", ""))
@@ -313,7 +313,7 @@ class HeadNode:
             return
         self.channel.send_json(request.encode())
 
-    def _told_to_end(self) -> None:
+    def _end_requested(self) -> None:
         """SIGTERM: SkyPilot takes the node down, because of a cancellation or a preemption."""
         if self.terminated:
             return
@@ -337,7 +337,7 @@ class HeadNode:
         try:
             while not line.receive(None).get("done"):
                 continue
-            self.told_all.add(rank)
+            self.finished_ranks.add(rank)
             self.done[rank].set()
         except (OSError, ValueError):
             self.done[rank].set()
@@ -377,7 +377,7 @@ class HeadNode:
             done.wait(300)
 
     def _finish(self, agent: subprocess.Popen[bytes]) -> int:
-        self.log.event(Done(ranks=tuple(sorted(self.told_all)), by_signal=self.terminated))
+        self.log.event(Done(ranks=tuple(sorted(self.finished_ranks)), by_signal=self.terminated))
         self.once.note(code=self.exit_code, by_signal=self.terminated)
         if not self.terminated:
             self.node.note_ended(dict.fromkeys(self.members, self.exit_code))

@@ -43,10 +43,10 @@ def serve_first(node: CloudNode) -> int:
     once, out = RunGuard(node.home, node.log_key), JobLogWriter(0, 0, node.log_key)
     listener = rendezvous.listen(node.addresses[0], node.settings["seed"])
     barrier: Optional[DuplicateRunBarrier] = None
-    shipped, told_to_end = node.launch.restart_count, threading.Event()
+    shipped, end_requested = node.launch.restart_count, threading.Event()
 
     def pass_on(*_: object) -> None:
-        told_to_end.set()
+        end_requested.set()
         once.signal_holder(signal.SIGTERM)
 
     while not once.take():
@@ -61,35 +61,36 @@ def serve_first(node: CloudNode) -> int:
         time.sleep(LOOK_S)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     once.pour(out.write)
-    told, earlier = once.told(), once.earlier()
+    replay, earlier = once.replay(), once.earlier()
     if earlier is not None and earlier.cut:
         out.write(b"slurmsky: an earlier run's output is in SkyPilot's log of the cluster's former job alone\n")
-    jobs, ended = node.jobs, {**dict.fromkeys(node.ended), **told.ends}
-    code = told.code(jobs)
+    jobs, ended = node.jobs, {**dict.fromkeys(node.ended), **replay.ends}
+    code = replay.code(jobs)
     may_run = node.launch.script is not None and node.launch.spec.requeue is not False
     verdict, restart = judge(earlier, code >= 0, shipped, may_run)
-    if told_to_end.is_set():
+    if end_requested.is_set():
         verdict = RunDecision.REPEAT  # SkyPilot takes the nodes down; our controller learns the reason from SkyPilot
     if verdict is RunDecision.RUN:
         if barrier is not None:
             barrier.dismiss("again")
         once.clear()
         node.launch.restart_count = restart
-        node.session = fresh_session(node.session, told.session)
+        node.session = fresh_session(node.session, replay.session)
         once.begin(restart)
         return HeadNode(node, once, listener, ended).run()
     if verdict is RunDecision.REFUSE:
         once.clear()
         once.begin(restart)
         once.note(begun=True)
-        log = JobLogWriter(told.session, 0, node.log_key, once.keep, told.seq)
-        refuse(log, [job_id for job_id in jobs if job_id not in told.ends])
+        log = JobLogWriter(replay.session, 0, node.log_key, once.keep, replay.seq)
+        refuse(log, [job_id for job_id in jobs if job_id not in replay.ends])
         code = 1
         once.note(code=code)
     elif code < 0 and earlier is not None:
         code = earlier.code
     if node.count > 1:
-        (barrier or DuplicateRunBarrier(node, listener)).dismiss("finish", 0.0 if told_to_end.is_set() else PATIENCE_S)
+        patience_s = 0.0 if end_requested.is_set() else PATIENCE_S
+        (barrier or DuplicateRunBarrier(node, listener)).dismiss("finish", patience_s)
     return code if code >= 0 else 128 + signal.SIGTERM
 
 

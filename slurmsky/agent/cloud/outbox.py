@@ -19,7 +19,7 @@ from typing import Any, Optional
 from ... import paths
 from ...protocol import wire
 from ...protocol.log_frames import MAX_FRAME
-from ...protocol.messages import LetterBegun, LetterEnded
+from ...protocol.messages import SealedBegun, SealedEnded
 from ...protocol.seal import seal
 from ..core.client_requests import leave, parse_context
 from ..net.channel import Channel
@@ -123,12 +123,12 @@ class Outbox:
         """Write a sealed request to the log."""
         stream = self.new_stream()
         place = "%d.%d.%d" % (self.log.encoder.session, self.log.encoder.rank, stream)
-        letter = seal(self.key, zlib.compress(request.to_payload()), place)
-        self.log.event(LetterBegun(stream=stream, size=len(letter)))
-        for start in range(0, len(letter), MAX_FRAME):
-            self.log.write(self.log.encoder.data(stream, letter[start : start + MAX_FRAME]))
+        sealed = seal(self.key, zlib.compress(request.to_payload()), place)
+        self.log.event(SealedBegun(stream=stream, size=len(sealed)))
+        for start in range(0, len(sealed), MAX_FRAME):
+            self.log.write(self.log.encoder.data(stream, sealed[start : start + MAX_FRAME]))
         self.log.write(self.log.encoder.flush(stream))
-        self.log.event(LetterEnded(stream=stream))
+        self.log.event(SealedEnded(stream=stream))
 
     # --- sbatch
 

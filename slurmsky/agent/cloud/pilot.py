@@ -47,7 +47,7 @@ class Pilot:
         if len(self.home) > 60:  # a socket's address has 108 bytes
             self.home = os.path.join("/tmp", base)
         self._agent: Optional[subprocess.Popen[bytes]] = None
-        self._told_to_end = False
+        self._end_requested = False
 
     def run(self) -> int:
         """Run the agent until it exits normally; returns 0 then."""
@@ -63,13 +63,13 @@ class Pilot:
         port = self._port()
         if self.settings.get("spot"):
             threading.Thread(target=self._watch_spot, daemon=True).start()
-        told = False
-        while not self._told_to_end:
+        announced = False
+        while not self._end_requested:
             self._agent = self._start(launchers, port)
-            while not told and self._agent.poll() is None:
-                told = self._listens(port)
-                if told:
-                    self._tell(port)
+            while not announced and self._agent.poll() is None:
+                announced = self._listens(port)
+                if announced:
+                    self._announce(port)
             code = self._agent.wait()
             if code == 0:
                 return 0
@@ -77,7 +77,7 @@ class Pilot:
         return 0
 
     def _end(self, *_: object) -> None:
-        self._told_to_end = True
+        self._end_requested = True
         if self._agent is not None:
             self._agent.terminate()
 
@@ -114,7 +114,7 @@ class Pilot:
             time.sleep(0.02)
             return False
 
-    def _tell(self, port: int) -> None:
+    def _announce(self, port: int) -> None:
         with open("/proc/meminfo") as file:
             memory = int(file.readline().split()[1]) // 1024
         devices = os.environ.get("CUDA_VISIBLE_DEVICES", "")

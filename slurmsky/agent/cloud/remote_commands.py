@@ -20,7 +20,7 @@ from ..srun.step_stats import ONE_STEP
 from .cloud_node import CloudNode
 
 #: slurmsky's own variables that the agent needs for the command
-TOLD = frozenset((ALLOCATED_VARIABLE, paths.JOB_ID, ONE_STEP))
+RELAYED = frozenset((ALLOCATED_VARIABLE, paths.JOB_ID, ONE_STEP))
 
 
 class RemoteCommands:
@@ -54,7 +54,9 @@ class RemoteCommands:
 
     def at_home(self, request: wire.CommandRequest) -> wire.CommandRequest:
         """The request with the folder and environment that it has on this node."""
-        env = {name: value for name, value in request.env.items() if not name.startswith("SLURMSKY_") or name in TOLD}
+        env = {
+            name: value for name, value in request.env.items() if not name.startswith("SLURMSKY_") or name in RELAYED
+        }
         here = self.node.environment_here(env)
         cwd = self.node.path_here(request.cwd)
         if "PWD" in env:

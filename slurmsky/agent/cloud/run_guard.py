@@ -236,7 +236,7 @@ class RunGuard:
                     self._poured += len(data)
                     out(data)
 
-    def told(self) -> Replay:
+    def replay(self) -> Replay:
         """Decode the stored frames."""
         found, decoder = Replay(), Decoder(self.key)
         try:

@@ -16,7 +16,7 @@ from .rootfs import ImageError, ImageStore, remove_tree
 _PR_SET_PDEATHSIG = 1
 
 
-def _tell(sock: socket.socket, message: dict[str, Any]) -> None:
+def _send(sock: socket.socket, message: dict[str, Any]) -> None:
     sock.sendall(wire.encode(wire.JSON, json.dumps(message).encode()))
 
 
@@ -26,7 +26,7 @@ def keep(sock: socket.socket, asked: dict[str, Any], store: str, env: Mapping[st
     Messages to the agent: ``say`` (a line for the user), ``failed`` (lines with the reason; the keeper ends), or
     ``holder`` (the pid whose namespaces tasks join) with the image's environment, entry point and folder.
     """
-    images = ImageStore(store, env, asked["cwd"], lambda text: _tell(sock, {"say": text}))
+    images = ImageStore(store, env, asked["cwd"], lambda text: _send(sock, {"say": text}))
     box, holder = "", 0
     try:
         try:
@@ -36,7 +36,7 @@ def keep(sock: socket.socket, asked: dict[str, Any], store: str, env: Mapping[st
                 image = images.image(asked["image"])
         except ImageError as error:
             what = "pyxis: failed to import docker image"
-            _tell(sock, {"failed": [what, *("pyxis:     %s" % line for line in error.args)]})
+            _send(sock, {"failed": [what, *("pyxis:     %s" % line for line in error.args)]})
             return
         driver = nvidia_driver.files()
         if driver:
@@ -53,9 +53,9 @@ def keep(sock: socket.socket, asked: dict[str, Any], store: str, env: Mapping[st
             said = pipe.read()
         if said != b"ready":
             lines = said.decode(errors="replace").splitlines() or ["the container's process was killed"]
-            _tell(sock, {"failed": ["pyxis: couldn't start container", *("pyxis:     %s" % line for line in lines)]})
+            _send(sock, {"failed": ["pyxis: couldn't start container", *("pyxis:     %s" % line for line in lines)]})
             return
-        _tell(
+        _send(
             sock,
             {
                 "holder": holder,

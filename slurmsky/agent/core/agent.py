@@ -42,7 +42,7 @@ from .head_job import HeadJob
 from .node_holds import NodeHolds
 
 #: seconds that a "started" event waits, so that a short job sends its start and end in one batch
-START_TOLD_S = 0.005
+START_DELAY_S = 0.005
 #: seconds after which an agent without jobs and without a controller exits
 IDLE_S = 120.0
 #: seconds that an exiting agent waits for the hello of peers that have connected
@@ -243,12 +243,12 @@ class Agent:
 
     # --- events
     def changed(self, job: HeadJob, soon: bool = True) -> None:
-        """Schedule the job's new event for journal and controller: after this loop iteration, or START_TOLD_S later."""
+        """Schedule the job's new event for journal and controller: after this iteration, or START_DELAY_S later."""
         self._dirty[job.job_id] = job
         if soon:
             self._flush_soon()
         elif self._later is None:
-            self._later = self.loop.after(START_TOLD_S, self._flush)
+            self._later = self.loop.after(START_DELAY_S, self._flush)
 
     def _flush_soon(self) -> None:
         if not self._flushing:

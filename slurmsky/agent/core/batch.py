@@ -166,7 +166,7 @@ class BatchScript:
                 raise OSError("ended (%s) before its output could be opened" % cause)
             self.pid = self._spawn(open_files)
         except _NoContainer:
-            self._tell_started()
+            self._report_started()
             self._ended(1 << 8, None)
             return
         except OSError as error:
@@ -177,16 +177,16 @@ class BatchScript:
             if self._setup_failed:
                 self.fault = _reason(error)
             self._note("cannot start: %s" % (self.fault or error))
-            self._tell_started()
+            self._report_started()
             self._ended(SETUP_FAILED if self._setup_failed else signal.SIGTERM, None)
             return
-        self._tell_started()
+        self._report_started()
         self._agent.orphans.expect(self.pid, (self._job.job_id, "batch"))
         self._series = self._agent.sampler.open_series(gpu_indices(self._launch.shares[0].gres))
         self._agent.sampler.watch(self.pid, self._series)
         self._agent.loop.child(self.pid, self._ended)
 
-    def _tell_started(self) -> None:
+    def _report_started(self) -> None:
         step = self.step
         self._job.emit(Started(time=step.start_time, pid=self.pid, step=step))
 

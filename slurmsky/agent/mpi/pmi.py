@@ -174,8 +174,8 @@ class PmiNode:
         version, subversion = ("2", "0") if asked[0] == "2" else ("1", "1")
         known = asked[0] in ("1", "2")
         task.ready = known
-        told = (("rc", "0" if known else "-1"), ("pmi_version", version), ("pmi_subversion", subversion))
-        self._send(task, line("response_to_init", told))
+        values = (("rc", "0" if known else "-1"), ("pmi_version", version), ("pmi_subversion", subversion))
+        self._send(task, line("response_to_init", values))
         task.reader.version = int(version)
 
     # --- both versions
@@ -266,8 +266,8 @@ class PmiNode:
         self._found(task, "info-getjobattr", thread, facts.get(fields.get("key", "")))
 
     def _found(self, task: _Task, command: str, thread: Pairs, value: Optional[str]) -> None:
-        told = (("found", "FALSE"),) if value is None else (("found", "TRUE"), ("value", value))
-        self._answer(task, command, thread, ("rc", "0"), *told)
+        values = (("found", "FALSE"),) if value is None else (("found", "TRUE"), ("value", value))
+        self._answer(task, command, thread, ("rc", "0"), *values)
 
     def _two_put_node(self, task: _Task, fields: dict[str, str], thread: Pairs) -> None:
         key = fields.get("key", "")
@@ -309,8 +309,8 @@ class PmiNode:
 
 
 def _refuse_one(answer: str) -> Callable[[PmiNode, _Task, dict[str, str]], None]:
-    told = line(answer, (("rc", "-1"), ("info", "fail"), ("msg", _REFUSED.replace(" ", "_"))))
-    return lambda node, task, fields: node._send(task, told)
+    values = line(answer, (("rc", "-1"), ("info", "fail"), ("msg", _REFUSED.replace(" ", "_"))))
+    return lambda node, task, fields: node._send(task, values)
 
 
 def _refuse_two(command: str) -> Callable[[PmiNode, _Task, dict[str, str], Pairs], None]:
@@ -354,15 +354,15 @@ class Exchange:
     then each of them gets ``{"fence": who, "parts": [...]}``. ``{"to": index, ...}`` is sent to that node.
     """
 
-    def __init__(self, nodes: int, tell: Callable[[int, dict[str, Any]], None]) -> None:
+    def __init__(self, nodes: int, send: Callable[[int, dict[str, Any]], None]) -> None:
         self._all = list(range(nodes))
-        self._tell = tell
+        self._send_to = send
         self._fences: dict[str, dict[int, Any]] = {}
 
     def on_message(self, node: int, message: dict[str, Any]) -> None:
         """Handle a message of a node's server."""
         if "to" in message:
-            self._tell(message["to"], message)
+            self._send_to(message["to"], message)
             return
         who = message["fence"]
         nodes = message.get("nodes", self._all)
@@ -372,4 +372,4 @@ class Exchange:
             return
         del self._fences[who]
         for index in nodes:
-            self._tell(index, {"fence": who, "parts": [data[each] for each in nodes]})
+            self._send_to(index, {"fence": who, "parts": [data[each] for each in nodes]})

@@ -47,7 +47,7 @@ class FileCopy:
         self.code = 0
         self.waiting = 0
         self._say = say
-        self._tell_done: Optional[Callable[[int], None]] = done
+        self._on_done: Optional[Callable[[int], None]] = done
         self._fd = -1
         self._local: dict[str, tuple[FileWriter, list[str]]] = {}  # path -> writer, virtual nodes of this machine
         self._peers: list[Channel] = []
@@ -131,9 +131,9 @@ class FileCopy:
         self._check()
 
     def _check(self) -> None:
-        done = self._tell_done
+        done = self._on_done
         if self._fd < 0 and self.waiting == 0 and done is not None:
-            self._tell_done = None
+            self._on_done = None
             done(self.code)
 
 

@@ -125,7 +125,7 @@ class Termination:
         """Apply -K: end the running tasks. The message is printed even if no task is left."""
         if self._over or self._bad_exit_reported or (self._terminating and not self._killed_by_wait):
             return
-        self._exits.tell()
+        self._exits.report()
         self._terminating = self._bad_exit_reported = True
         self._say("srun: Terminating StepId=%s\n" % self._step_name)
         if len(self._run.statuses) < self._ntasks:

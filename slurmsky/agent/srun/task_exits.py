@@ -29,9 +29,9 @@ class Exits:
         self._untold.setdefault(node, {}).setdefault(status, []).append(rank)
         if not self._gathering:
             self._gathering = True
-            self._loop.after(GATHER_S, self.tell)
+            self._loop.after(GATHER_S, self.report)
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Print the gathered exits."""
         self._gathering = False
         exits, self._untold = self._untold, {}

@@ -304,7 +304,7 @@ class StepHost:
         self._streams.close_stdin(task)
         self._streams.account_stdin()
 
-        def told() -> None:
+        def report_exit() -> None:
             self.sink.exited(task.rank, status, numbers)
             self._check_over()
 
@@ -313,7 +313,7 @@ class StepHost:
 
             def epilog_over() -> None:
                 self._epilogs -= 1
-                told()
+                report_exit()
 
             local = self.tasks.index(task)
             env = {
@@ -327,7 +327,7 @@ class StepHost:
 
             start_task_epilog(self.agent.loop, self.plan.task_epilogs, env, complain, epilog_over)
         else:
-            told()
+            report_exit()
 
     def _check_over(self) -> None:
         if self._over or self._epilogs or any(task.status is None for task in self.tasks):

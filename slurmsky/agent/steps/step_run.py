@@ -75,10 +75,10 @@ class StepRun:
         self.argv0 = record.name  # the program of its first task, as it was named
         self._given = 0
         self._consumed: list[int] = []
-        self._told = 0
+        self._reported = 0
         self._unread: set[int] = set()  # parts whose tasks read stdin no more
         self._paused: set[object] = set()
-        self._exchange = Exchange(len(shape.shares), self._tell_mpi)
+        self._exchange = Exchange(len(shape.shares), self._send_mpi)
         self._over = False
 
     @property
@@ -92,7 +92,7 @@ class StepRun:
             here = share.name == self.job.node
             self.parts.append((LocalPart if here else RemotePart)(self, index, share, plan))
         self._consumed = [0] * len(self.parts)
-        self._tell()
+        self._emit_records()
         for part in sorted(self.parts, key=lambda part: isinstance(part, LocalPart)):
             part.start()
 
@@ -105,7 +105,7 @@ class StepRun:
             record.end_time = time.time()
             record.state = JobState.CANCELLED if self.cause else JobState.FAILED
             record.exit_code = 1
-        self._tell()
+        self._emit_records()
         self.job.step_over(self.step_id)
 
     # --- from the nodes
@@ -120,13 +120,13 @@ class StepRun:
         self._consumed[part] += count
         if last:
             self._unread.add(part)
-        self._tell_consumed()
+        self._report_consumed()
 
-    def _tell_consumed(self) -> None:
+    def _report_consumed(self) -> None:
         counts = [count for part, count in zip(self.parts, self._consumed) if not part.ended]
         done = min(counts) if counts else self._given
-        if done > self._told:
-            count, self._told = done - self._told, done
+        if done > self._reported:
+            count, self._reported = done - self._reported, done
             self.on_stdin(count)
 
     def mpi(self, part: int, message: dict[str, Any]) -> None:
@@ -136,7 +136,7 @@ class StepRun:
         else:
             self._exchange.on_message(part, message)
 
-    def _tell_mpi(self, part: int, message: dict[str, Any]) -> None:
+    def _send_mpi(self, part: int, message: dict[str, Any]) -> None:
         if not self.parts[part].ended:
             self.parts[part].on_mpi_message(message)
 
@@ -153,7 +153,7 @@ class StepRun:
 
     def part_over(self) -> None:
         """A node's part has ended; when all have, store the step's result."""
-        self._tell_consumed()
+        self._report_consumed()
         if self._over or not all(part.ended for part in self.parts):
             return
         self._over = True
@@ -161,7 +161,7 @@ class StepRun:
             self._record_end(record, frozenset(ranks))
         merge_into(self.record.usage, self.node_series)  # merged over all nodes
         self.job.derived_exit = max(self.job.derived_exit, *(record.exit_code for record, _ in self._records))
-        self._tell()
+        self._emit_records()
         self.job.step_over(self.step_id)
         for watcher in list(self.watchers):
             watcher.over()
@@ -177,7 +177,7 @@ class StepRun:
             record.state = JobState.NODE_FAIL
         record.usage = combine(item for item in self.usage if item[0] in ranks)
 
-    def _tell(self) -> None:
+    def _emit_records(self) -> None:
         for record, _ in self._records:
             self.job.emit_step(record)
 
@@ -188,7 +188,7 @@ class StepRun:
         for part in self.parts:
             if not part.ended:
                 part.write_stdin(data)
-        self._tell_consumed()
+        self._report_consumed()
 
     @property
     def reads_stdin(self) -> bool:

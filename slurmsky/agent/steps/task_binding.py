@@ -46,7 +46,7 @@ class BindingRefused(Exception):
 # --- srun's side
 
 
-def _wish(spec: JobSpec) -> tuple[str, str, tuple[str, ...], bool, bool]:
+def _requested(spec: JobSpec) -> tuple[str, str, tuple[str, ...], bool, bool]:
     """(unit, method, list, verbose, one thread per core) of the options; no unit and no method: automatic."""
     from ...language import cpubind
 
@@ -65,7 +65,7 @@ def _wish(spec: JobSpec) -> tuple[str, str, tuple[str, ...], bool, bool]:
 
 def request(spec: JobSpec) -> Optional[dict[str, Any]]:
     """The binding options for the nodes, JSON-ready; None when no binding is requested."""
-    unit, how, values, verbose, single = _wish(spec)
+    unit, how, values, verbose, single = _requested(spec)
     memory = spec.mem_bind if spec.mem_bind not in (None, "quiet") else None
     if not (unit or how or verbose or memory):
         return None
@@ -86,7 +86,7 @@ def request(spec: JobSpec) -> Optional[dict[str, Any]]:
 def environment(spec: JobSpec) -> dict[str, str]:
     """The tasks' SLURM_CPU_BIND*, SLURM_MEM_BIND* and the variables of --hint. Source: env.c setup_env."""
     env: dict[str, str] = {}
-    unit, how, values, verbose, _ = _wish(spec)
+    unit, how, values, verbose, _ = _requested(spec)
     if spec.cpu_bind or unit:
         kind = how + (":" if values else "") if how else unit
         env.update(_variables("SLURM_CPU_BIND", verbose, kind, _listed(values)))

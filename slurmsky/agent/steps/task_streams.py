@@ -49,7 +49,7 @@ class Streams:
         #: files that a child has opened, by rank and purpose
         self.given: dict[tuple[int, str], file_opening.Result] = {}
         self._given = 0  # bytes of stdin received for all tasks
-        self._told = 0  # bytes of stdin reported as consumed
+        self._reported = 0  # bytes of stdin reported as consumed
         self._whole_lines = bool(plan.label) or not plan.unbuffered
 
     @property
@@ -307,8 +307,8 @@ class Streams:
         """Report the bytes that all tasks have read; tasks that read no more are ignored."""
         readers = [task.stdin_taken for task in self._tasks if task.stdin >= 0]
         done = min(readers) if readers else self._given
-        if done > self._told:
-            count, self._told = done - self._told, done
+        if done > self._reported:
+            count, self._reported = done - self._reported, done
             self._sink.consumed(count, not readers)
 
     def set_size(self, rows: int, columns: int) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby, islice
 
 from ...controller.app import Controller
-from ...controller.command_context import CommandContext, Nobody
+from ...controller.command_context import CommandContext, NoClient
 from ...controller.store.accounting_cache import CachePage, Cell
 from ...controller.store.accounting_index import could_run
 from ...controller.store.cache_pages import page_of
@@ -262,7 +262,9 @@ async def prepare(queue: Controller) -> AsyncGenerator[None, None]:
     A generator: each ``yield`` lets the controller serve other requests.
     """
     store = queue.store
-    ctx = CommandContext(CommandRequest("sacct", (), "/", 0o022, (False,) * 3, None, os.getpid(), {}), queue, Nobody())
+    ctx = CommandContext(
+        CommandRequest("sacct", (), "/", 0o022, (False,) * 3, None, os.getpid(), {}), queue, NoClient()
+    )
     query = parse_sacct((), surroundings(ctx), table(ctx, "sacct"))
     context = form(ctx, query).context
     kinds = (*_kinds(ctx, query, context), _documents(ctx))

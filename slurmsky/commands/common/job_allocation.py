@@ -79,7 +79,7 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
                 ctx.say(why.text)
             _announce(ctx, job)
         ctx.resume_with(f"{paths.WAITING_JOB}={job.job_id}")
-        with _waiting_told(ctx, job, quiet):
+        with _delays_printed(ctx, job, quiet):
             await _until(ctx, job, quiet, lambda one: one.state is not JobState.PENDING, immediate_s)
         ctx.resume_with("")
         if not quiet:
@@ -98,11 +98,11 @@ async def _until_ready(ctx: CommandContext, job: Job, quiet: bool) -> None:
         ctx.say(f"Granted job allocation {job.job_id}")
     if booting:
         # as salloc does for nodes that slurmctld boots (salloc.c, _wait_nodes_ready)
-        told = ctx.command == "salloc" and not quiet
-        if told:
+        shown = ctx.command == "salloc" and not quiet
+        if shown:
             ctx.say("Waiting for resource configuration")
         await _until(ctx, job, quiet, lambda one: one.state is JobState.RUNNING and queue.ready(one))
-        if told:
+        if shown:
             ctx.say(f"Nodes {hostlist.compress(job.nodes)} are ready for job")
 
 
@@ -145,19 +145,19 @@ def waits_for(job: Job) -> Errno | None:
 
 
 @contextmanager
-def _waiting_told(ctx: CommandContext, job: Job, quiet: bool) -> Iterator[None]:
+def _delays_printed(ctx: CommandContext, job: Job, quiet: bool) -> Iterator[None]:
     """Context manager: print what the engine waits for before it can request nodes."""
 
     async def follow() -> None:
-        told = ""
+        shown = ""
 
         def news(one: Job) -> bool:
-            return one.state.finished or waits(one) not in ("", told)
+            return one.state.finished or waits(one) not in ("", shown)
 
         while not job.state.finished:
-            if waits(job) not in ("", told):
-                told = waits(job)
-                ctx.say(told)
+            if waits(job) not in ("", shown):
+                shown = waits(job)
+                ctx.say(shown)
             await ctx.queue.life.wait(job, news)
 
     def waits(one: Job) -> str:

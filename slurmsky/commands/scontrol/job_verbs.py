@@ -130,7 +130,7 @@ def report(ctx: CommandContext, text: str, outcome: Outcome, quiet_success: bool
         return 1
     by_text: dict[str, list[int]] = {}
     for tasks, problem in outcome.records:
-        by_text.setdefault(_told(problem), []).extend(tasks)
+        by_text.setdefault(_problem_text(problem), []).extend(tasks)
     code = 0
     for answer, of in by_text.items():
         if answer == _FINE and (quiet_success or len(by_text) == 1):
@@ -143,7 +143,7 @@ def report(ctx: CommandContext, text: str, outcome: Outcome, quiet_success: bool
 _FINE = "No error"
 
 
-def _told(problem: SlurmError | None) -> str:
+def _problem_text(problem: SlurmError | None) -> str:
     if problem is None:
         return _FINE
     return problem.text + "".join(f" ({line})" for line in problem.details)

@@ -67,8 +67,8 @@ def pidinfo(ctx: CommandContext, words: Words) -> int:
             if job is None:
                 continue
             end = job.end_time or job.start_time + _YEAR_S
-            told = time.strftime("%a %b %d %H:%M:%S %Y", time.localtime(end))
-            ctx.out(f"Slurm JobId={job.job_id} ends at {told}\n"
+            when = time.strftime("%a %b %d %H:%M:%S %Y", time.localtime(end))
+            ctx.out(f"Slurm JobId={job.job_id} ends at {when}\n"
                     f"Job remaining time is {max(0, int(end - ctx.queue.clock()))} seconds\n")  # fmt: skip
             return 0
     ctx.err("Failed to locate job for requested pid")

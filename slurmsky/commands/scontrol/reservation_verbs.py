@@ -156,7 +156,7 @@ def _parse(ctx: CommandContext, words: Sequence[str]) -> ReservationUpdate:
     return wanted
 
 
-def _told(ctx: CommandContext, bad: _Bad, what: str) -> None:
+def _refused(ctx: CommandContext, bad: _Bad, what: str) -> None:
     if bad.before:
         ctx.err(bad.before)
     ctx.err(f"scontrol: error: {bad}" + ("" if bad.whole else f"  {what}."))
@@ -195,7 +195,7 @@ def create(ctx: CommandContext, words: Sequence[str]) -> int:
         wanted = _parse(ctx, words)
         _complete(wanted)
     except _Bad as bad:
-        _told(ctx, bad, "No reservation created")
+        _refused(ctx, bad, "No reservation created")
         return 1
     start = wanted["start"]
     end = wanted["end"] if "end" in wanted else start + wanted["duration"][1]
@@ -278,7 +278,7 @@ def update(ctx: CommandContext, words: Sequence[str]) -> int:
         if "name" not in wanted:
             raise _Bad("Reservation must be given.")
     except _Bad as bad:
-        _told(ctx, bad, "No reservation update")
+        _refused(ctx, bad, "No reservation update")
         return 1
     job_table = ctx.queue.job_table
     one = job_table.reservations.all.get(wanted["name"])

@@ -83,10 +83,10 @@ async def _report(ctx: CommandContext, call: Call, query: SacctQuery) -> int:
     context = Report(clock=clock, cluster=ctx.queue.job_table.cluster)
     # All records are read; a thread computes the page, so that no other command is blocked.
     some = explanations.kinds(jobs)
-    told = some[: explanations.MOST_KINDS]
-    answered = await answers(ctx, [alike[0] for alike in told])
-    why = [explanations.Alike(*pair) for pair in zip(told, answered, strict=True)]
-    page = await asyncio.to_thread(_page, jobs, query, context, call, why, len(some) - len(told))
+    explained = some[: explanations.MOST_KINDS]
+    answered = await answers(ctx, [alike[0] for alike in explained])
+    why = [explanations.Alike(*pair) for pair in zip(explained, answered, strict=True)]
+    page = await asyncio.to_thread(_page, jobs, query, context, call, why, len(some) - len(explained))
     return _write(ctx, page, call)
 
 

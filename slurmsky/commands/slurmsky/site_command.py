@@ -50,7 +50,7 @@ def command() -> None:
 
 
 @dataclass
-class _Told:
+class _Checks:
     ctx: CommandContext
     faults: int = 0
 
@@ -82,57 +82,59 @@ async def check(ctx: CommandContext, file: str | None) -> int:
     except SiteError as error:
         ctx.err(str(error))
         return 1
-    told = _Told(ctx)
+    report = _Checks(ctx)
     names = ", ".join(part.name for part in site.cluster.partitions)
-    told.good(f"{found}: cluster {site.cluster.name}, partitions {names}")
+    report.good(f"{found}: cluster {site.cluster.name}, partitions {names}")
     service = registry.cloud_service(ctx.env, site, ctx.env.get("USER", ""))
     sky = [part.name for part in site.cluster.partitions if site.engine_of(part.name) != "local"]
     if not sky:
-        told.good("all partitions are on this machine: SkyPilot is not asked")
+        report.good("all partitions are on this machine: SkyPilot is not asked")
     elif not service.configured:
-        told.good("SkyPilot is not set up for you: not proved against it")
+        report.good("SkyPilot is not set up for you: not proved against it")
     else:
         try:
-            await asyncio.wait_for(_against_sky(told, site, service, sky, text, found), PATIENCE_S)
+            await asyncio.wait_for(_against_sky(report, site, service, sky, text, found), PATIENCE_S)
         except (EngineError, asyncio.TimeoutError) as error:
-            told.fault(f"SkyPilot at {service.endpoint}: {error or 'no answer'}")
-    return 1 if told.faults else 0
+            report.fault(f"SkyPilot at {service.endpoint}: {error or 'no answer'}")
+    return 1 if report.faults else 0
 
 
-async def _against_sky(told: _Told, site: Site, service: CloudService, names: list[str], text: str, file: str) -> None:
+async def _against_sky(
+    report: _Checks, site: Site, service: CloudService, names: list[str], text: str, file: str
+) -> None:
     enabled = await service.enabled()
-    told.good(f"SkyPilot at {service.endpoint} has {', '.join(enabled) or 'no infra enabled'}")
+    report.good(f"SkyPilot at {service.endpoint} has {', '.join(enabled) or 'no infra enabled'}")
     for name in names:
         place = _place(text, file, name)
         here = site.sky_partition(name)
         kept = dict(site.kept).get(name)
         if kept is not None:
-            await _kept_nodes(told, site, service, name, kept, partial(_line, text, file, site, name))
+            await _kept_nodes(report, site, service, name, kept, partial(_line, text, file, site, name))
             continue
         missing = [infra for infra in here.infra if infra.split("/")[0].replace("k8s", "kubernetes") not in enabled]
         for infra in missing:
-            told.fault(f"{place}: partition {name}: SkyPilot has not enabled {infra} (sky check)")
+            report.fault(f"{place}: partition {name}: SkyPilot has not enabled {infra} (sky check)")
         try:
             spec = JobSpec(gpus="1") if here.gpu else JobSpec()
             await service.validate(plan(spec, site, name).yaml(run="true"))
         except Refused as error:
-            told.fault(f"{place}: partition {name}: {error} ({error.hint})")
+            report.fault(f"{place}: partition {name}: {error} ({error.hint})")
         except RequestRefused as error:
-            told.fault(f"{place}: partition {name}: {error}")
+            report.fault(f"{place}: partition {name}: {error}")
         else:
             if not missing:
-                told.good(f"partition {name}: SkyPilot takes its tasks")
+                report.good(f"partition {name}: SkyPilot takes its tasks")
 
 
 async def _kept_nodes(
-    told: _Told, site: Site, service: CloudService, name: str, kept: KeptNodes, place: Callable[[str], str]
+    report: _Checks, site: Site, service: CloudService, name: str, kept: KeptNodes, place: Callable[[str], str]
 ) -> None:
     """Check whether SkyPilot offers the nodes of a partition."""
     problem = await service.check_kept(name, kept, site)
     if problem:
-        told.fault(f"{place('cluster' if kept.cluster else 'shape')}: partition {name}: {problem}")
+        report.fault(f"{place('cluster' if kept.cluster else 'shape')}: partition {name}: {problem}")
     else:
-        told.good(f"partition {name}: SkyPilot has {f'the cluster {kept.cluster}' if kept.cluster else 'such nodes'}")
+        report.good(f"partition {name}: SkyPilot has {f'the cluster {kept.cluster}' if kept.cluster else 'such nodes'}")
 
 
 def _line(text: str, file: str, site: Site, partition: str, key: str) -> str:

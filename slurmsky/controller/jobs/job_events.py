@@ -120,7 +120,7 @@ class Events:
             self.job_table.touch(part)
             self.life.changed(part)
         self.life.mailer.watch_limit(job)
-        self.life.mailer.tell("BEGIN", job)
+        self.life.mailer.notify("BEGIN", job)
 
     def _engine_state(self, job: Job, event: EngineState) -> None:
         """An engine that makes nodes on demand reports its progress."""
@@ -129,7 +129,7 @@ class Events:
         for part in self.job_table.components(job):
             self._engine_state_of(part, event)
         if event.state == "REQUEUED":
-            self.life.mailer.tell("REQUEUE", job)
+            self.life.mailer.notify("REQUEUE", job)
 
     def _engine_state_of(self, job: Job, event: EngineState) -> None:
         job.system_comment = event.comment or job.system_comment

@@ -80,7 +80,7 @@ class LifeCycle:
     def began(self, job: Job) -> None:
         """Report a job that has begun; ``launch`` follows after the commit."""
         if not job.launched:
-            self._tell("began", job)
+            self._notify("began", job)
 
     async def launch(self, job: Job) -> None:
         """Send a begun job to the engine; where that fails, requeue or fail the job."""
@@ -103,7 +103,7 @@ class LifeCycle:
         self.changed(job)
         self.mailer.watch_limit(job)
         if not job.launched:
-            self.mailer.tell("BEGIN", job)
+            self.mailer.notify("BEGIN", job)
 
     def never_started(self, job: Job, problem: str) -> None:
         """Requeue a batch job, or end an allocation, whose node was unavailable at launch.
@@ -141,9 +141,9 @@ class LifeCycle:
             for part in self.job_table.components(job):
                 if part is not job and (not part.state.finished or JobFlag.COMPLETING in part.flags):
                     self.end(part, state, exit_code, exit_signal, reason, at, comment, began)
-        self.mailer.tell_end(job)
+        self.mailer.notify_end(job)
         self.job_table.counters.job_over(state)
-        self._tell("ended", job)
+        self._notify("ended", job)
         self.kick()
 
     # --- what users do
@@ -327,7 +327,7 @@ class LifeCycle:
             ),
         )
 
-    def repeat_wishes(self, job: Job) -> None:
+    def repeat_requests(self, job: Job) -> None:
         """After a restart, send the agent the users' requests again; it may have missed them the first time."""
         if JobFlag.COMPLETING in job.flags:
             self._end_run(job)
@@ -348,7 +348,7 @@ class LifeCycle:
         for part in self.job_table.components(job):
             transitions.requeue_like(part, requested)
             self._run_again(part, old_state)
-        self.mailer.tell("REQUEUE", job)
+        self.mailer.notify("REQUEUE", job)
         self.kick()
 
     def _run_again(self, job: Job, old_state: JobState) -> None:
@@ -368,7 +368,7 @@ class LifeCycle:
         transitions.not_before(job, start)
         self.job_table.touch(job)
 
-    def _tell(self, event: str, job: Job) -> None:
+    def _notify(self, event: str, job: Job) -> None:
         for listener in tuple(self.listeners):
             listener(event, job)
 

@@ -62,7 +62,7 @@ def asks_for(event: str, job: Job) -> bool:
     return bool({word.upper() for word in job.spec.mail_type} & EVENTS[event])
 
 
-def is_told_as_one(job: Job) -> bool:
+def is_one_message(job: Job) -> bool:
     """Whether a job is an element of an array that gets one mail for all its elements."""
     return bool(job.array_job_id) and "ARRAY_TASKS" not in {word.upper() for word in job.spec.mail_type}
 
@@ -85,7 +85,7 @@ def mail_for(
     """
     if not asks_for(event, job):
         return None
-    as_one = is_told_as_one(job)
+    as_one = is_one_message(job)
     if as_one:
         # Without ARRAY_TASKS an array gets one mail: when its first element begins and when its last element ends.
         if event == "BEGIN" and job.array_task_id not in (None, job.array_min):

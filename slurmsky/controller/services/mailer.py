@@ -14,7 +14,7 @@ from ...model.job import Job
 from ...model.states import JobState
 from ..jobs.job_table import JobTable
 from .helper_programs import run_program
-from .mail_events import Mail, asks_for, is_told_as_one, mail_for
+from .mail_events import Mail, asks_for, is_one_message, mail_for
 
 log = logging.getLogger("slurmsky.controller")
 
@@ -32,17 +32,17 @@ class Mailer:
         self._program = shlex.split(program) if program else []
         self._environment = dict(environment)
 
-    def tell(self, event: str, job: Job) -> None:
+    def notify(self, event: str, job: Job) -> None:
         """Send the mail of an event (see ``mail_events.EVENTS``), where the job requests it."""
         self._send(mail_for(event, job, self._job_table.clock()))
 
-    def tell_end(self, job: Job) -> None:
+    def notify_end(self, job: Job) -> None:
         """Send the mail of an ended job; an array that gets one mail gets it with its last element."""
         if not (asks_for("END", job) or asks_for("FAIL", job)):
             return
         now, job_table = self._job_table.clock(), self._job_table
         elements: list[Job] = []
-        if is_told_as_one(job):
+        if is_one_message(job):
             live = {one.job_id: one for one in job_table.array(job.array_job_id)}
             if not all(one.state.finished for one in live.values()):
                 return
@@ -69,7 +69,7 @@ class Mailer:
         def look() -> None:
             if job.state is JobState.RUNNING and job.restarts == run:
                 if self._job_table.clock() >= due - 1:
-                    self.tell(event, job)
+                    self.notify(event, job)
                 self.watch_limit(job)
 
         asyncio.get_running_loop().call_later(min(due - now + 0.5, _LONGEST_SLEEP_S), look)

@@ -48,7 +48,7 @@ class DatabaseFile:
             except sqlite3.DatabaseError as error:
                 if not salvage.is_damage(error):
                     raise
-                self._begin_anew(str(error))
+                self._recreate(str(error))
         except sqlite3.Error as error:
             raise StoreError(f"{path}: {error}") from error
 
@@ -59,7 +59,7 @@ class DatabaseFile:
         self._fill_derived()
         self._continue_ids(fresh)
 
-    def _begin_anew(self, problem: str) -> None:
+    def _recreate(self, problem: str) -> None:
         """Replace a database with damaged pages by a new one with all that is readable. Raises StoreError."""
         self._db.close()
         try:

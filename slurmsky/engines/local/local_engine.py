@@ -221,7 +221,7 @@ class LocalEngine(PlacedJobs):
             if placed.nodes[0] == node:
                 placed.ready = False  # until the next agent lists the job
             else:
-                self._tell(job_id, NodeLost(job_id=job_id, node=node))
+                self._request(job_id, NodeLost(job_id=job_id, node=node))
         background(self._relink(node))
 
     async def _relink(self, node: str) -> None:

@@ -95,7 +95,7 @@ class PlacedJobs(EngineDefaults):
 
     # --- requests to head agents
 
-    def _tell(self, job_id: int, message: JobRequest) -> None:
+    def _request(self, job_id: int, message: JobRequest) -> None:
         """Send a message to a job's head agent, as soon as that has the job.
 
         Raises EngineError for a job without nodes.
@@ -117,25 +117,25 @@ class PlacedJobs(EngineDefaults):
             link.send(message)
 
     async def signal(self, job_id: int, signal: int, target: str) -> None:
-        self._tell(job_id, SignalJob(job_id=job_id, signal=signal, target=target))
+        self._request(job_id, SignalJob(job_id=job_id, signal=signal, target=target))
 
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
-        self._tell(job_id, TerminateJob(job_id=job_id, state=state, signal=signal, kill_wait_s=kill_wait_s))
+        self._request(job_id, TerminateJob(job_id=job_id, state=state, signal=signal, kill_wait_s=kill_wait_s))
 
     async def suspend(self, job_id: int) -> None:
-        self._tell(job_id, SuspendJob(job_id=job_id))
+        self._request(job_id, SuspendJob(job_id=job_id))
 
     async def resume(self, job_id: int) -> None:
-        self._tell(job_id, ResumeJob(job_id=job_id))
+        self._request(job_id, ResumeJob(job_id=job_id))
 
     async def shrink(self, job_id: int, nodes: Sequence[str]) -> None:
         placed = self._placed.get(job_id)
         if placed is not None:
             placed.nodes = tuple(node for node in placed.nodes if node in nodes)
-        self._tell(job_id, ShrinkJob(job_id=job_id, nodes=tuple(nodes)))
+        self._request(job_id, ShrinkJob(job_id=job_id, nodes=tuple(nodes)))
 
     async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
-        self._tell(job_id, LimitJob(job_id=job_id, end_time=end_time, step=step_id))
+        self._request(job_id, LimitJob(job_id=job_id, end_time=end_time, step=step_id))
 
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
         """Accept every job: any job with nodes can run on this machine."""

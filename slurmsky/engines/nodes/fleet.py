@@ -25,13 +25,13 @@ RETRY_S = (1.0, 2.0, 5.0, 15.0, 30.0)
 FIRST_GUESS_S = 120.0
 _REMEMBERED = 15
 #: (node, state, why): the state is off, coming, up, leaving or failed
-Tell = Callable[[str, str, str], None]
+OnNodeState = Callable[[str, str, str], None]
 
 
 class Fleet:
     """Powers nodes up and down.
 
-    ``folder`` holds a folder per order; ``tell`` receives each change of a node's state.
+    ``folder`` holds a folder per order; ``on_state`` receives each change of a node's state.
     """
 
     def __init__(
@@ -39,13 +39,13 @@ class Fleet:
         folder: Path,
         kept: Mapping[str, KeptNodes],
         provider: Provider,
-        tell: Tell,
+        on_state: OnNodeState,
         prepare: Callable[[Order], None],
     ) -> None:
         self.folder = folder
         self.kept = kept
         self.provider = provider
-        self._tell = tell
+        self._on_state = on_state
         self._prepare = prepare  # writes the files that the nodes need into the order's folder
         self._partition = {node: name for name, one in kept.items() for node in one.names}
         self.orders: dict[str, Order] = {}
@@ -148,7 +148,7 @@ class Fleet:
         task = self._coming[order.name] = background(self._bring_up(order))
         task.add_done_callback(lambda _: self._coming.pop(order.name, None))
         for node in order.nodes:
-            self._tell(node, "coming", "")
+            self._on_state(node, "coming", "")
 
     async def _bring_up(self, order: Order) -> None:
         def say(text: str) -> None:
@@ -175,7 +175,7 @@ class Fleet:
         self._took.setdefault(order.partition, deque(maxlen=_REMEMBERED)).append(order.up_at - order.asked_at)
         self._keep_history()
         for node in order.nodes:
-            self._tell(node, "up", "")
+            self._on_state(node, "up", "")
 
     # --- down
 
@@ -186,7 +186,7 @@ class Fleet:
         order.phase = "leaving"
         order.save()
         for node in order.nodes:
-            self._tell(node, "leaving", "")
+            self._on_state(node, "leaving", "")
         coming = self._coming.pop(order.name, None)
         if coming is not None:
             coming.cancel()
@@ -227,7 +227,7 @@ class Fleet:
         for node in order.nodes:
             if self._of.get(node) is order:
                 del self._of[node]
-                self._tell(node, state, why)
+                self._on_state(node, state, why)
 
     # --- restart of the controller
 
@@ -250,7 +250,7 @@ class Fleet:
                     self._begin(order)
                 else:
                     for node in order.nodes:
-                        self._tell(node, "up", "")
+                        self._on_state(node, "up", "")
                 continue
             if order.phase == "leaving":
                 self._adopt_leaving(order)
@@ -261,7 +261,7 @@ class Fleet:
         for node in order.nodes:
             if node in self._partition and node not in self._of:
                 self._of[node] = order
-                self._tell(node, "leaving", "")
+                self._on_state(node, "leaving", "")
 
     def _keep_history(self) -> None:
         data = {name: list(took) for name, took in self._took.items()}

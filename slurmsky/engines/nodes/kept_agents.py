@@ -175,7 +175,7 @@ class KeptAgents(LocalEngine):
         """A new agent serves a node: what its predecessor hosted for jobs with other heads is lost."""
         for job_id, placed in list(self._placed.items()):
             if node in placed.nodes[1:] and job_id not in self._not_sent:
-                self._tell(job_id, NodeLost(job_id=job_id, node=node))
+                self._request(job_id, NodeLost(job_id=job_id, node=node))
 
     async def _bring_up(self, node: str) -> AgentLink:
         """Connect to the node's agent. Raises EngineError when it does not answer now."""
@@ -294,7 +294,7 @@ class KeptAgents(LocalEngine):
             if placed.nodes[0] in order.nodes:
                 self._over(job_id, placed.nodes[0], "NODE_FAIL", "NodeDown", why)
             else:
-                self._tell(job_id, NodeLost(job_id=job_id, node=lost[0]))
+                self._request(job_id, NodeLost(job_id=job_id, node=lost[0]))
 
     def _over(self, job_id: int, node: str, state: str, reason: str, comment: str) -> None:
         """Report a job's end that no agent reports."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 
 from ...agent.cloud import submit_folder
-from ...agent.cloud.remote_commands import TOLD
+from ...agent.cloud.remote_commands import RELAYED
 from ...model.allocation import Launch
 from ...model.spec import JobSpec
 from ...protocol import wire
@@ -112,7 +112,7 @@ class NodeSetup:
             return request
         spec = JobSpec(export=export_of(request.args) or request.env.get("SLURM_EXPORT_ENV"))
         kept = {*credentials.left_out(request.env, spec, self._allowed)}
-        kept |= {name for name in request.env if name.startswith("SLURMSKY_") and name not in TOLD}
+        kept |= {name for name in request.env if name.startswith("SLURMSKY_") and name not in RELAYED}
         mine = {name: text for name, text in request.env.items() if name not in kept}
         here = Environments().adapted(mine, facts, same=False)
         return dataclasses.replace(request, env={**here, "PWD": request.cwd} if "PWD" in mine else here)

@@ -22,8 +22,8 @@ RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 class Reconnecting:
     """One task per node without a connection.
 
-    ``connect`` returns the connection to a node, which may be lost again by then. ``tell`` receives the node's state:
-    silent, then up. ``lose`` handles an order that is lost.
+    ``connect`` returns the connection to a node, which may be lost again by then. ``on_state`` receives the node's
+    state: silent, then up. ``lose`` handles an order that is lost.
     """
 
     def __init__(
@@ -31,13 +31,13 @@ class Reconnecting:
         fleet: Fleet,
         provider: Provider,
         connect: Callable[[str], Awaitable[AgentLink]],
-        tell: Callable[[str, str], None],
+        on_state: Callable[[str, str], None],
         lose: Callable[[Order, str], None],
     ) -> None:
         self._fleet = fleet
         self._provider = provider
         self._connect = connect
-        self._tell = tell
+        self._on_state = on_state
         self._lose = lose
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -68,14 +68,14 @@ class Reconnecting:
                 link = await self._connect(node)
                 if link.alive:
                     if reported:
-                        self._tell(node, "up")
+                        self._on_state(node, "up")
                     return
             except (EngineError, OSError, asyncio.TimeoutError) as error:
                 log.info("node %s: %s", node, error)
             silent = loop.time() - began
             if not reported:
                 reported = True
-                self._tell(node, "silent")
+                self._on_state(node, "silent")
             if loop.time() - checked > min(30.0, 2.0 + silent / 4):
                 checked = loop.time()
                 try:

@@ -10,20 +10,20 @@ from ..base import spawn
 
 GATHER_S = 0.3  # items added within this time form one batch
 
-Thing = TypeVar("Thing")
+Item = TypeVar("Item")
 
 
-class Batcher(Generic[Thing]):
+class Batcher(Generic[Item]):
     """Collects items; ``go`` receives all items of a batch."""
 
-    def __init__(self, go: Callable[[list[Thing]], Awaitable[None]]) -> None:
+    def __init__(self, go: Callable[[list[Item]], Awaitable[None]]) -> None:
         self._go = go
-        self._gathered: list[Thing] = []
+        self._gathered: list[Item] = []
         self._flush: asyncio.Task[None] | None = None
 
-    async def add(self, thing: Thing) -> None:
+    async def add(self, item: Item) -> None:
         """Add an item; returns when its batch has been sent. Raises what ``go`` raised."""
-        self._gathered.append(thing)
+        self._gathered.append(item)
         if self._flush is None:
             self._flush = spawn(self._soon())
         await asyncio.shield(self._flush)

@@ -41,7 +41,7 @@ def sightings(records: Iterable[Mapping[str, Any]]) -> list[Sighting]:
 
 def _sighting(job_id: int, records: list[Mapping[str, Any]]) -> Sighting:
     records = sorted(records, key=lambda record: record.get("task_id") or 0)
-    said = _telling(records)
+    said = _decisive(records)
     status, failure = _word(said, "status"), str(said.get("failure_reason") or "")
     details = str(said.get("details") or "")
     over = all(_word(record, "status") in TERMINAL for record in records)
@@ -74,7 +74,7 @@ def _sighting(job_id: int, records: list[Mapping[str, Any]]) -> Sighting:
     )
 
 
-def _telling(records: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+def _decisive(records: list[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The task whose status is the job's: the most active task, or of an ended job the first that failed."""
     alive = [record for record in records if _word(record, "status") not in TERMINAL]
     if alive:

@@ -22,9 +22,9 @@ from ...protocol.messages import (
     FileKept,
     JobEvent,
     LastRecord,
-    LetterEnded,
     NodeBroken,
     OutputNote,
+    SealedEnded,
     SessionBegun,
     Started,
     StreamOpened,
@@ -127,18 +127,18 @@ def _holds(event: Event) -> bool:
 
 
 class JobWatch:
-    """Combines a job's record, log decoder and output files; ``tell`` passes events on to the engine."""
+    """Combines a job's record, log decoder and output files; ``report`` passes events on to the engine."""
 
     def __init__(
         self,
         folder: Path,
         record: Record,
         manifest: dict[str, tuple[int, int]],
-        tell: Callable[[JobEvent], None],
+        report: Callable[[JobEvent], None],
     ) -> None:
         self.folder = folder
         self.record = record
-        self.tell = tell
+        self.report = report
         outputs = {named: real for member in record.members.values() for named, real in member.outputs.items()}
         self.output_sync = OutputSync(
             folder / "incoming", record.shipped_folder or record.submit_dir, manifest, record.job_id, record.umask,
@@ -171,14 +171,14 @@ class JobWatch:
         self._held: list[Ended] = []
 
     @classmethod
-    def load(cls, folder: Path, tell: Callable[[JobEvent], None]) -> JobWatch:
+    def load(cls, folder: Path, report: Callable[[JobEvent], None]) -> JobWatch:
         """Load a watch from disk."""
         data = json.loads((folder / "record.json").read_text())
         data["members"] = {job_id: Member(**member) for job_id, member in data["members"].items()}
         record = Record(**{_FORMER_FIELDS.get(name, name): value for name, value in data.items()})
         manifest_file = folder / "manifest.json"
         manifest = json.loads(manifest_file.read_text()) if manifest_file.exists() else {}
-        return cls(folder, record, {path: (facts[0], facts[1]) for path, facts in manifest.items()}, tell)
+        return cls(folder, record, {path: (facts[0], facts[1]) for path, facts in manifest.items()}, report)
 
     def save(self) -> None:
         """Write the record; it covers exactly the bytes written to output files so far."""
@@ -280,7 +280,7 @@ class JobWatch:
         """Process the begin or the end of a stream: output, a file, or a request."""
         if isinstance(event, FileEnded):
             self.output_sync.end_file(key)
-        elif isinstance(event, LetterEnded):
+        elif isinstance(event, SealedEnded):
             message = self.inbox.end(key)
             if message is not None:
                 self.post(message, key)
@@ -303,7 +303,7 @@ class JobWatch:
             if isinstance(event, Ended) and self._ranks > 1:
                 self._held.append(event)
             else:
-                self.tell(event)
+                self.report(event)
 
     def _check_done(self) -> None:
         if self._expected is not None and self._expected <= self._last_words:
@@ -314,7 +314,7 @@ class JobWatch:
         """Report the ends that were held back until the log was complete. True when there were any."""
         held, self._held = self._held, []
         for event in held:
-            self.tell(event)
+            self.report(event)
         return bool(held)
 
     def _goes(self, key: str, item: Output) -> bool:

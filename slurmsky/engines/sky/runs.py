@@ -85,7 +85,7 @@ class SkyRuns:
 
     # --- events to the controller
 
-    def _tell(self, event: JobEvent) -> None:
+    def _report(self, event: JobEvent) -> None:
         job_id = event.job_id
         watch = self._watches[job_id]
         member = watch.record.member(job_id)
@@ -298,7 +298,7 @@ class SkyRuns:
     def _lost(self, watch: JobWatch) -> None:
         """SkyPilot lost the nodes and restarts the job: requeue it, or end it if it must not be requeued."""
         if self._recovered(watch) and not self.client.access.local and not watch.record.cluster:
-            self._spawn(self._launch_anew(watch))
+            self._spawn(self._relaunch(watch))
 
     def _recovered(self, watch: JobWatch) -> bool:
         """Handle the start of another run. False: the job must not be requeued, and has ended."""
@@ -309,7 +309,7 @@ class SkyRuns:
         self._end_all(watch, "NODE_FAIL", 0, "NodeDown")
         return False
 
-    async def _launch_anew(self, watch: JobWatch) -> None:
+    async def _relaunch(self, watch: JobWatch) -> None:
         """Launch the job's next run as a new managed job.
 
         The shipment at a remote server cannot be changed: only a new shipment can give the nodes the restart count and

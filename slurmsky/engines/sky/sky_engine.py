@@ -74,7 +74,7 @@ class SkyEngine(SkyRuns):
         pointer = self._pointer(launch.job_id, launch.restart_count)
         if pointer.exists():  # not in a thread: elements are gathered in the order of their starts
             folder = Path(await asyncio.to_thread(pointer.read_text))
-            self._resume(await asyncio.to_thread(JobWatch.load, folder, self._tell))
+            self._resume(await asyncio.to_thread(JobWatch.load, folder, self._report))
             self._repeat_end(self._watches[launch.job_id].record.member(launch.job_id))
             return
         if array_packs.first_run(launch):
@@ -134,7 +134,7 @@ class SkyEngine(SkyRuns):
         """Watches of new runs, whose folders are named in a file for each member."""
         watches = []
         for folder, members in runs:
-            watches.append(JobWatch.load(folder, self._tell))
+            watches.append(JobWatch.load(folder, self._report))
             for member in members:
                 pointer = self._pointer(member.job_id, member.restart_count)
                 pointer.parent.mkdir(parents=True, exist_ok=True)
@@ -213,7 +213,7 @@ class SkyEngine(SkyRuns):
             if job.job_id in self._watches:
                 self._repeat_end(self._watches[job.job_id].record.member(job.job_id))
         for folder in await asyncio.to_thread(self._ended.remembered):
-            self._watch_ended(await asyncio.to_thread(JobWatch.load, folder, self._tell))
+            self._watch_ended(await asyncio.to_thread(JobWatch.load, folder, self._report))
 
     def _stored_watches(self, jobs: Iterable[Job]) -> list[tuple[Job, JobWatch | None]]:
         """The watch of each job's latest run, one for all members of a pack; None: the run was not launched."""
@@ -223,7 +223,7 @@ class SkyEngine(SkyRuns):
             pointers = sorted((self.folder / str(job.job_id)).glob("where*"), key=lambda path: path.stat().st_mtime)
             run = pointers[-1].read_text() if pointers else ""
             if run and run not in watches:
-                watches[run] = JobWatch.load(Path(run), self._tell)
+                watches[run] = JobWatch.load(Path(run), self._report)
             found.append((job, watches.get(run)))
         return found
 

@@ -90,7 +90,7 @@ def test_one_has_the_node_until_it_dies(home):
 
 def test_what_the_frames_say(home):
     once = RunGuard(home, KEY)
-    assert once.take() and once.told().code([7]) == -1
+    assert once.take() and once.replay().code([7]) == -1
     once.begin(0)
     once.note(begun=True)
     log = JobLogWriter(4, 0, KEY, once.keep)
@@ -100,9 +100,9 @@ def test_what_the_frames_say(home):
         {"ev": "ended", "job_id": 8, "state": "CANCELLED", "by_signal": True},
     ):
         log.event(Event.decode(body))
-    told = once.told()
-    assert (told.session, told.seq, set(told.ends)) == (4, 3, {7})
-    assert told.code([7]) == 3 and told.code([7, 8]) == -1
+    replay = once.replay()
+    assert (replay.session, replay.seq, set(replay.ends)) == (4, 3, {7})
+    assert replay.code([7]) == 3 and replay.code([7, 8]) == -1
 
 
 def test_a_log_that_is_too_long_to_keep_does_not_stop_the_job(home, monkeypatch, capfdbinary):
@@ -115,7 +115,7 @@ def test_a_log_that_is_too_long_to_keep_does_not_stop_the_job(home, monkeypatch,
         log.write(log.encoder.data(0, b"line %d\n" % number))
     assert once.earlier().cut and os.path.getsize(Path(once.folder) / "frames") <= 1000
     log.event(Ended(job_id=7, state="FAILED", exit_code=3))
-    assert once.told().code([7]) == 3
+    assert once.replay().code([7]) == 3
     assert b"line 99" in capfdbinary.readouterr().out
 
 

@@ -95,7 +95,7 @@ def test_a_slow_start_is_printed_on_a_terminal() -> None:
     ours, theirs = pty.openpty()
     program = (
         "import os, time; from slurmsky import client_start as c; b = time.monotonic() - 5; "
-        "t = c._tell(b, 0); assert t == c._tell(b, t); c._clear(t)"
+        "t = c._show_wait(b, 0); assert t == c._show_wait(b, t); c._clear(t)"
     )
     root = Path(__file__).parents[4]
     read: list[bytes] = []
