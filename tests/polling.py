@@ -15,7 +15,7 @@ class Poll:
         self._begun = self._asked = time.monotonic()
 
     def pause_s(self) -> float:
-        """Between 20 ms and half a second, after a question that was asked when the last pause ended."""
+        """Between 20 ms and half a second, after the query at the end of the last pause."""
         now = time.monotonic()
         pause = min(max(0.02, 3 * (now - self._asked), 0.02 * (now - self._begun)), 0.5)
         self._asked = now + pause

@@ -137,7 +137,7 @@ async def _serve(
         await asyncio.wait_for(loop.shutdown_default_executor(), _THREADS_S)
     except asyncio.TimeoutError:
         # A thread waits for a read that never returns. All is committed, and a process that stays keeps the lock.
-        logging.getLogger("slurmsky.controller").warning("leaving a thread that is still at work")
+        logging.getLogger("slurmsky.controller").warning("leaving a thread that still runs")
         os._exit(0)
     return 0
 

@@ -457,7 +457,7 @@ def kill_command(item: Item) -> int:
         raise item.error() from None
 
 
-#: Values of srun's --mpi; node.srun starts tasks for each of these.
+#: Values of srun's --mpi; agent/srun starts tasks for each of these.
 MPI_TYPES = ("pmix", "none", "pmi2")
 #: other names of pmix: the library of the program's MPI determines the release
 PMIX_VERSIONS = ("pmix_v4", "pmix_v5")

@@ -250,7 +250,7 @@ def efficiency_lines(details: JobDetails) -> list[Line]:
         cpu_s, used = _so_far(details.running)
         cpu_percent = float(cpu[1]) + (100 * cpu_s / core_s if core_s else 0)
         memory_percent = max(float(memory[1]), 100 * used / held if held else 0)
-        lines += [(("Nothing has been measured of it.", "dim"),), ()] if not cpu_percent + memory_percent else [
+        lines += [(("It has no measurements yet.", "dim"),), ()] if not cpu_percent + memory_percent else [
             _bar("CPU", cpu_percent, f"{cpu[2]} core time"),
             _bar("Memory", memory_percent, f"{memory[2]} {memory[3]}B"),
             (),

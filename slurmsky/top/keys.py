@@ -37,7 +37,7 @@ KEYS = (
     KeyBinding("enter z", "Enter", "zoom", "Zoom", "the lower pane alone; again, or Esc: both"),
     KeyBinding("ctrl+l f5", "Ctrl-L", "again", "", "ask now; starts a controller where none is running"),
     KeyBinding("question_mark f1", "?", "help", "Help", "this page"),
-    KeyBinding("q ctrl+c ctrl+q", "q", "quit", "Quit", "leave; jobs go on"),
+    KeyBinding("q ctrl+c ctrl+q", "q", "quit", "Quit", "leave; jobs continue"),
     KeyBinding("ctrl+z", "Ctrl-Z", "suspend", "", "back to the shell; fg comes back"),
     KeyBinding("escape", "Esc", "leave", "", "out of the lower pane, out of a filter"),
 )

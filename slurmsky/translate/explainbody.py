@@ -73,7 +73,7 @@ class Body:
         module = find(view.site, name)
         if module is None or not module.complete:
             suggestion = f'[modules]\n"{toml(name)}" = "docker:IMAGE"'
-            why = module.note if module is not None else "no map knows it; the job is warned and goes on without it"
+            why = module.note if module is not None else "no map knows it; the job is warned and continues without it"
             fate = DECISION if view.sky else NOTHING if module is None else KEPT
             if not view.sky:
                 why = "the machine's own module, or counted as loaded with a line on stderr"
@@ -192,7 +192,7 @@ class Body:
                 return finding(DECISION, f"not in {fields['image_id']}", suggestion)
             return finding(CHANGED, f"image {source.package}")
         if source.kind == "reports" and not _ERREXIT.search(self.view.source):
-            return finding(NOTHING, "only reports on the old cluster; the script prints an error and goes on")
+            return finding(NOTHING, "only reports on the old cluster; the script prints an error and continues")
         why = "licensed software: bring an image that holds it" if source.kind == "licensed" else "of the old cluster"
         return finding(DECISION, why, suggestion)
 

@@ -76,7 +76,7 @@ def _price_lines(page: Page) -> list[str]:
         return []
     lines = [f"Where it could run (infra of the site file: {', '.join(page.infra) or 'any that SkyPilot has'}):"]
     if not page.prices:
-        return [*lines, f"  {page.prices_note or 'no prices: SkyPilot was not asked'}", ""]
+        return [*lines, f"  {page.prices_note or 'no prices: SkyPilot was not queried'}", ""]
     limit = page.time_limit_min
     for row in page.prices:
         cost = row["cost"]

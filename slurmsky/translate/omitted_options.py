@@ -44,7 +44,7 @@ _ROWS = (
         lambda value: bool(value) and value.upper() != "ALL",
     ),
     _Row("partition", "--partition={}", "infra says where; the site file can map partitions"),
-    _Row("constraint", "--constraint={}", "accelerators and instance_type are what can be asked for"),
+    _Row("constraint", "--constraint={}", "accelerators and instance_type are what can be requested"),
     _Row("hint", "--hint={}", "nodes have their threads as the cloud sells them"),
 )
 

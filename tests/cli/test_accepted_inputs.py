@@ -33,7 +33,7 @@ NOT_COMPARED: dict[tuple[str, str], str] = {
     ("sbatch -N2-1k SCRIPT", "NumCPUs"): "recorded of a job that waits; this one runs at once",
 }
 
-#: argv -> why the row is not asked here.
+#: argv -> why the row is not queried here.
 NOT_HERE = {
     "sbatch --gid=nogroup -H SCRIPT": "refused: jobs run as their owner",
     "sbatch -H --deadline=now+1minute -t 10 SCRIPT": "newer releases refuse a time limit beyond the deadline",

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.xdist_group("bad_inputs")
 
 ROWS = rows("bad_inputs.csv")
 
-#: Rows that cannot be asked here, by their argv, with the reason.
+#: Rows that cannot be recorded here, by their argv, with the reason.
 NOT_HERE: dict[str, str] = {
     "squeue -o %999999999i": "the recorded command crashed; see test_no_crash_on_a_huge_width",
     "sacct -T": "the recorded command hung on its accounting database",

@@ -1,6 +1,6 @@
 """A virtual environment per client, made once per machine, and an engine for the session.
 
-These tests install the clients from the package index: they run when they are asked for (``-m clients``, or
+These tests install the clients from the package index: they run when they are requested (``-m clients``, or
 SLURMSKY_CLIENTS=1), and a client that cannot be installed is a failure then.
 """
 

@@ -175,7 +175,7 @@ def _signal(leader: int, number: int) -> None:
 
 
 def crash(leader: int) -> None:
-    """Kill all that runs on a node, as nothing of a lost machine goes on: the processes of its mount namespace."""
+    """Kill all that runs on a node, as nothing of a lost machine continues: the processes of its mount namespace."""
 
     def namespace(pid: object) -> str:
         try:

@@ -234,7 +234,7 @@ class SkyServer:
         sent, number = 0, job.log_number
         while True:
             if len(job.log) < sent or number != job.log_number:
-                sent, number = 0, job.log_number  # recovered: it goes on with the log of the new nodes
+                sent, number = 0, job.log_number  # recovered: it continues with the log of the new nodes
             data = job.log[sent : sent + 1000]
             if cut is not None and sent + len(data) > cut:
                 data = data[: cut - sent]

@@ -12,7 +12,7 @@ from slurmsky.engines.router import Router
 
 
 class Recorder:
-    """An engine that remembers what it was asked."""
+    """An engine that records its requests."""
 
     def __init__(self, places):
         self.places = places

@@ -184,7 +184,7 @@ def test_lost_nodes_end_or_requeue_all_components(world: World) -> None:
         world.again(job)
         await wait_for(world, "RUNNING", "RUNNING")
         await world.until(lambda: "run 1" in output(world))
-        # A node of the second component alone: the job's end, as the script cannot go on without it.
+        # A node of the second component alone: the job's end, as the script cannot continue without it.
         os.killpg(world.cloud.processes[1][2].pid, signal.SIGKILL)
         await wait_for(world, "PENDING", "PENDING")
         past = rows(await world.run("sacct", "-nXPD", "-o", "jobid,state"))

@@ -219,7 +219,7 @@ def test_an_unreadable_configuration_is_reported(tmp_path, text, words):
 
 
 def test_every_answer_has_the_servers_version():
-    """A server that was replaced by an older one since it was asked for its health."""
+    """A server that was replaced by an older one since its health was queried."""
     server = SkyServer()
 
     async def what(client):
@@ -233,7 +233,7 @@ def test_every_answer_has_the_servers_version():
     ask(server, what)
 
 
-def test_connections_are_used_again_and_proxies_are_not_asked_for_this_machine(monkeypatch):
+def test_connections_are_used_again_and_proxies_are_not_used_for_this_machine(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     server = SkyServer()

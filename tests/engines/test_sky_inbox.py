@@ -19,7 +19,7 @@ from slurmsky.protocol import seal, wire
 
 
 class Office:
-    """Stands where the controller listens: notes what it is asked."""
+    """A stand-in of the controller that records its requests."""
 
     def __init__(self, code: int = 0, said: bytes = b"") -> None:
         self.code, self.said = code, said

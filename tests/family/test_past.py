@@ -99,7 +99,7 @@ def test_pages_are_made_before_anybody_asks() -> None:
         for number in (0, 1):
             wait_for_pages(number)
         ids = ",".join(str(number) for number in range(1, 701) if number % 50 != 7)
-        # What is asked for by ids is read from the records.
+        # What is requested by ids is read from the records.
         for form, chosen in [*((form, ()) for form in FORMS), *((FORMS[2], chosen) for chosen in FILTERS),
                              (("-l",), ("-sF,TO", "-rgpu")), (("--json",), ("-sCA",)),
                              (("--json=v0.0.42",), ())]:  # fmt: skip

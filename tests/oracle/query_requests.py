@@ -20,7 +20,7 @@ NODE_NAMES = [name for name in ALL_NODE_NAMES if name != "CPUsState"]
 Dice = random.Random
 Some = Sequence[tuple[float, str]]
 
-#: of the fleet, by what can be asked of their ids
+#: of the fleet, by what can be queried by their ids
 _PLAIN = (
     "slow",
     "done",

@@ -120,7 +120,7 @@ def main() -> None:
 
 
 def save(path: Path, golden: dict[str, Any], order: list[str]) -> None:
-    """Written after each case, in the order of the cases, so that a recording can be broken off and go on."""
+    """Written after each case, in the order of the cases, so that a recording can be interrupted and continued."""
     cases = {name: golden["cases"][name] for name in order if name in golden["cases"]}
     path.write_text(json.dumps({"source": golden["source"], "cases": cases}, indent=1, ensure_ascii=False) + "\n")
 

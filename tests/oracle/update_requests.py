@@ -79,7 +79,7 @@ FILES = {
     "end.sh": "#!/bin/sh\n:\n",
 }
 
-#: what there is when the updates come: the lines before, what is waited for, the ids that are asked
+#: what there is when the updates come: the lines before, what is waited for, the ids that are queried
 # All nodes are taken, lest a job whose hold or dependency ends begins.
 _BUSY = ("sbatch -J busy --exclusive -N4 -t 100 job.sh", Wait("$J1", "RUNNING"))
 _OTHER = "sbatch -H -J two -t 10 job.sh"

@@ -360,7 +360,7 @@ def test_steps(day: Day) -> None:
     assert {state.split(" ")[0] for state in told.values()} <= ENDED
 
 
-def test_a_job_goes_on_while_the_server_is_killed_and_started_again(day: Day) -> None:
+def test_a_job_continues_while_the_server_is_killed_and_started_again(day: Day) -> None:
     """Its output is complete, what is sent to it arrives, its end is known, and it ran once."""
     base = day.ids["steps"]
     assert day.states("steps") == {f"{base}+0": "FAILED 3:0", f"{base}+1": "FAILED 3:0"}

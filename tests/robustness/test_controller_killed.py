@@ -145,7 +145,7 @@ def test_controller_killed(engine: Engine, run: Any, tmp_path: Path) -> None:
 
 
 def test_srun_and_salloc_outlive_it(engine: Engine, run: Any, tmp_path: Path) -> None:
-    """Their programs go on; the allocations end with them, though no client notifies the next controller."""
+    """Their programs continue; the allocations end with them, though no client notifies the next controller."""
     go = tmp_path / "go"
     until = f"until [ -e {go} ]; do sleep 0.1; done;"
     work = {

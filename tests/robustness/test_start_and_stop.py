@@ -141,7 +141,7 @@ def refused(answer: Any, *words: str) -> None:
 
 
 @pytest.mark.parametrize("damage", ["middle", "text", "random"])
-def test_a_damaged_database_is_set_aside_and_work_goes_on(engine: Engine, run: Run, damage: str) -> None:
+def test_a_damaged_database_is_set_aside_and_work_continues(engine: Engine, run: Run, damage: str) -> None:
     for _ in range(3):
         submit(run, "--hold", "--wrap", "true")
     run("slurmsky", "stop")

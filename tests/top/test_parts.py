@@ -244,7 +244,7 @@ def test_efficiency_adds_what_runs() -> None:
     assert lines[2].startswith("so far")
     assert not [line for line in lines if line.startswith(("WARNING", "CPU Util", "Memory Eff"))]
     nothing = SEFF.replace("5.00%", "0.00%")
-    assert line_texts(efficiency_lines(JobDetails("7", {}, nothing)))[0] == "Nothing has been measured of it."
+    assert line_texts(efficiency_lines(JobDetails("7", {}, nothing)))[0] == "It has no measurements yet."
     little = SEFF.replace("5.00%", "0.87%")
     assert line_texts(efficiency_lines(JobDetails("7", {}, little)))[0].startswith("CPU    #...........   0.87%")
     ended = line_texts(efficiency_lines(JobDetails("7", {}, SEFF)))

@@ -12,11 +12,11 @@ from slurmsky.model.states import _NODE_WORDS
 from slurmsky.report.fields import node_state
 
 ROOT = Path(slurmsky.__file__).parent
-#: where bytes are asked, of which isdigit is true for 0 to 9 alone
+#: where values are bytes, of which isdigit is true for 0 to 9 alone
 OF_BYTES = {"agent/process/orphans.py", "agent/mpi/pmi_wire.py", "agent/process/gpu_watch.py"}
 
 
-def test_no_text_is_asked_whether_it_is_digits() -> None:
+def test_isdigit_is_called_on_bytes_only() -> None:
     """The method "²".isdigit() is true, and int("²") raises."""
     found = {
         str(path.relative_to(ROOT))

@@ -20,7 +20,8 @@ PAGES = sorted(
 LISTED = re.compile(
     r"\b(?:(?:is|are|was|be|been) told|tells|told|looked at|looks at|whoever|somebody|nobody|what became of|settles?|"
     r"heeds?|heeded|has the say|goes away|of its own accord|things|moved by|are alike|"
-    r"anew|in vain|for good|(?:is|was|are|were|be) given up|flag says|by itself)\b",
+    r"anew|in vain|for good|(?:is|was|are|were|be) given up|flag says|by itself|"
+    r"go(?:es)? on|(?:is|are|was|were|be|been)(?: not)? asked|proved)\b",
     re.IGNORECASE,
 )
 _QUOTED = re.compile(r"``.*?``|`[^`]*`|\"[^\"\n]*\"")

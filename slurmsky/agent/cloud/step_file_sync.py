@@ -1,6 +1,7 @@
 """Sends output files of steps (``srun -o out.%t``) from a cloud node as they grow.
 
-The node's agent records each output file that it opens (``output.note_in``); files in the submit folder are tailed.
+The node's agent records each output file that it opens (``output_files.note_in``); those in the submit folder are
+tailed.
 """
 
 from __future__ import annotations

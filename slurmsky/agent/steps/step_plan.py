@@ -55,7 +55,7 @@ class StepPlan:
     terminal: Optional[list[int]] = None  # rows, columns of the pseudo terminal of task 0
     unbuffered: bool = False
     rlimits: dict[str, list[int]] = field(default_factory=dict)
-    bind: Optional[dict[str, Any]] = None  # CPUs and memory of the tasks: see binding.request
+    bind: Optional[dict[str, Any]] = None  # CPUs and memory of the tasks: see task_binding.request
     task_prologs: list[list[str]] = field(default_factory=list)
     task_epilogs: list[list[str]] = field(default_factory=list)
     names: dict[str, Any] = field(default_factory=dict)  # NameFacts less node and task
@@ -63,4 +63,4 @@ class StepPlan:
     label: int = 0  # srun -l: width of the task number in each line of a task's own file; 0: none
     notices: list[str] = field(default_factory=list)  # per local task: text for its stderr before it starts
     mpi: Optional[dict[str, Any]] = None  # how tasks connect to each other: see pmi.plan
-    container: Optional[dict[str, Any]] = None  # see containers.request
+    container: Optional[dict[str, Any]] = None  # see task_container.request

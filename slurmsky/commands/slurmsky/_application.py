@@ -41,7 +41,7 @@ ENTRIES = (
     Entry("translate", _SCRIPTS, "the SkyPilot YAML for a batch script, to keep"),
     Entry("site", _SCRIPTS, "validate or create the site file"),
     Entry("status", _OWN, "what the controller is doing"),
-    Entry("stop", _OWN, "end the controller; running jobs go on", here=True),
+    Entry("stop", _OWN, "end the controller; running jobs continue", here=True),
     Entry("doctor", _OWN, "check this installation, and say what to type about what is wrong", here=True),
     Entry("clean", _OWN, "remove old private environments and the files of jobs long over", here=True),
     Entry("service", _OWN, "start the controller with the machine (systemd user unit)", here=True),

@@ -87,7 +87,7 @@ def _systemctl(*words: str) -> None:
 
 @click.group(cls=SlurmskyGroup, example="slurmsky service install && loginctl enable-linger", page="guide")
 def command() -> None:
-    """The controller as a systemd user unit: it starts with the machine, so that waiting jobs go on after a reboot.
+    """The controller as a systemd user unit: it starts with the machine, so that waiting jobs continue after a reboot.
 
     Without it the controller starts with the first command, as ever.
     """

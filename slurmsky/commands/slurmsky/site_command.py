@@ -88,9 +88,9 @@ async def check(ctx: CommandContext, file: str | None) -> int:
     service = registry.cloud_service(ctx.env, site, ctx.env.get("USER", ""))
     sky = [part.name for part in site.cluster.partitions if site.engine_of(part.name) != "local"]
     if not sky:
-        report.good("all partitions are on this machine: SkyPilot is not asked")
+        report.good("all partitions are on this machine: SkyPilot is not queried")
     elif not service.configured:
-        report.good("SkyPilot is not set up for you: not proved against it")
+        report.good("SkyPilot is not set up for you: not validated against it")
     else:
         try:
             await asyncio.wait_for(_against_sky(report, site, service, sky, text, found), PATIENCE_S)
@@ -168,7 +168,7 @@ _SOURCES = {"slurm_conf": read_slurm_conf, "sinfo": read_sinfo, "modules": read_
 @click.option("--modules", metavar="FILE", help="What `module avail` printed there.")
 @click.option("--sacctmgr", metavar="FILE", help="What `sacctmgr -P show qos` and `show account` printed there.")
 @click.option("--sky-check", metavar="[FILE]", is_flag=False, flag_value="", help="What `sky check` printed; without "
-              "a file SkyPilot is asked.")  # fmt: skip
+              "a file SkyPilot is queried.")  # fmt: skip
 @in_controller
 async def init(ctx: CommandContext, target: str, folder: str | None, **files: str | None) -> int:
     """Write a site file from what is known of the old cluster or from its scripts, else by asking you."""

@@ -15,7 +15,7 @@ from ._base import Forward, SlurmskyCommand, failed
 def command() -> int:
     """End the controller and wait until it has left.
 
-    Jobs that run go on; the next command of Slurm starts a controller again, which finds them. Inside a job the
+    Jobs that run continue; the next command of Slurm starts a controller again, which finds them. Inside a job the
     command ends the controller of the job's owner.
     """
     ctx = click.get_current_context().find_root().obj

@@ -220,7 +220,7 @@ def show_stopped(job: Job, stopped: bool) -> None:
 
 
 def shrink(job: Job, nodes: frozenset[str], now: float) -> None:
-    """The job gives up all nodes but these. Source: job_mgr.c excise_node_from_job, job_pre_resize_acctg."""
+    """The job releases all nodes but these. Source: job_mgr.c excise_node_from_job, job_pre_resize_acctg."""
     job.shares = [share for share in job.shares if share.name in nodes]
     job.num_nodes = len(job.shares)
     job.num_cpus = sum(share.cpus for share in job.shares)

@@ -155,7 +155,7 @@ class Ledger:
         self._files.clear()
 
     def enter(self) -> None:
-        """Lock all entries until leave(); go on without the lock when its holder takes too long."""
+        """Lock all entries until leave(); continue without the lock when its holder takes too long."""
         end = time.monotonic() + _PATIENCE_S
         if self._passed_over and end < self._passed_over + _GRUDGE_S:
             return

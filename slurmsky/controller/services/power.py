@@ -294,7 +294,7 @@ class PowerSaving:
     # --- the expected start and cost of a job
 
     async def _price(self, partition: str) -> float:
-        """Dollars an hour of a node; 0.0: unknown. SkyPilot is asked where no node of the partition has been up."""
+        """Dollars an hour of a node; 0.0: unknown. SkyPilot is queried where no node of the partition has been up."""
         known = self.hours.last_price(partition)
         if not known:
             with contextlib.suppress(EngineError, asyncio.TimeoutError):

@@ -118,7 +118,7 @@ class DatabaseFile:
         known = int(self.note("id_bound") or 0)
         first = self._ids.first_of_new() if fresh else self._ids.first(stored, known)
         if first != stored:
-            log.warning("%s does not know of all jobs: ids go on with %d", self.path, first)
+            log.warning("%s does not know of all jobs: ids continue with %d", self.path, first)
             self._db.execute("UPDATE meta SET value=? WHERE name='next_job_id'", (str(first),))
 
     def _check(self) -> None:

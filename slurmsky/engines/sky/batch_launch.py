@@ -105,7 +105,7 @@ class BatchLaunch(ManagedJobBackend):
         found = await self.ask(record, shared, len(request.runs))
         if len(found) != len(request.runs):
             await self.client.cancel(found)
-            text = f"SkyPilot launched {len(found)} of {len(request.runs)} jobs that were asked for together"
+            text = f"SkyPilot launched {len(found)} of {len(request.runs)} requested jobs"
             raise Rejected("NumJobs", f'{text}: arrays = "packed" in the site file needs no such request')
         await self._have(shared, request, found)
 

@@ -322,7 +322,7 @@ class SkyRuns:
         try:
             await self._launcher.cancel(watch)
         except EngineError as error:
-            log.warning("job %d: %s; it goes on as SkyPilot started it", record.job_id, error)
+            log.warning("job %d: %s; it continues as SkyPilot started it", record.job_id, error)
             record.phase = "launched"
             return
         await asyncio.to_thread(shipment.ship_again, watch.folder, record)

@@ -235,7 +235,7 @@ class SkyEngine(SkyRuns):
             member.ended = False  # reported by a version that did not store it: read it from the log again
 
     def _resume(self, watch: JobWatch) -> None:
-        """Go on with a run of an earlier controller."""
+        """Continue a run of an earlier controller."""
         self._take_requests(watch)
         for job_id in watch.record.members:
             self._watches[int(job_id)] = watch

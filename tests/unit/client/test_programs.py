@@ -1,4 +1,4 @@
-"""Programs that the client runs or becomes, and sessions that it goes on with elsewhere."""
+"""Programs that the client runs or becomes, and sessions that it continues with elsewhere."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def test_a_removed_folder_is_no_traceback(serve: Callable[..., Server], tmp_path
     assert (done.returncode, done.stderr) == (3, b"")
 
 
-def test_inside_a_job_the_agent_is_asked(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_inside_a_job_the_agent_is_queried(serve: Callable[..., Server], tmp_path: Path) -> None:
     agent = tmp_path / "node" / "agent.sock"
     serve(lambda peer: (peer.request(), peer.exit(5)), path=agent)
     assert call(tmp_path, "srun", env={"SLURMSKY_AGENT": str(agent)}).returncode == 5

@@ -144,7 +144,7 @@ def wait_for_state(pid: int, letters: str) -> None:
     until(lambda: state(pid) in letters)
 
 
-def test_ctrl_z_stops_both_and_they_go_on_together(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_ctrl_z_stops_both_and_they_continue_together(serve: Callable[..., Server], tmp_path: Path) -> None:
     def play(peer: Peer) -> None:
         pid = peer.request().pid
         peer.send(wire.SPAWN, spawn_frame(["sleep", "30"]))

@@ -93,6 +93,6 @@ def test_counts_that_follow(argv: tuple[str, ...], tasks: int, tasks_per_node: i
         (("--gpus=4", "--gpus-per-task=2"), (), (("gpu", "", 2),), ()),
     ],
 )
-def test_each_kind_of_device_is_asked_for_once(argv: tuple[str, ...], node: Any, task: Any, job: Any) -> None:
+def test_each_kind_of_device_is_requested_once(argv: tuple[str, ...], node: Any, task: Any, job: Any) -> None:
     demand = demand_of(spec_of(*argv))
     assert (demand.gres_node, demand.gpus_task, demand.gpus_total) == (node, task, job)

@@ -132,7 +132,7 @@ def test_lines_in_any_order_and_number(writes, random):
     assert joined([item for line in lines for item in decoder.feed(line)]) == b"".join(writes)
 
 
-def test_a_later_decoder_goes_on_where_an_earlier_one_was():
+def test_a_later_decoder_continues_where_an_earlier_one_was():
     encoder = Encoder(5, 0, KEY)
     first = encoder.data(0, b"one\n") + encoder.event({"ev": "a"})
     second = encoder.data(0, b"two\n") + encoder.event({"ev": "b"})

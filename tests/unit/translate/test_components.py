@@ -112,7 +112,7 @@ OPEN = [
 
 
 @pytest.mark.parametrize("spec, tasks", OPEN)
-def test_a_job_has_the_nodes_that_skypilot_is_asked_for(spec: JobSpec, tasks: list[int]) -> None:
+def test_a_job_has_the_nodes_that_are_requested_of_skypilot(spec: JobSpec, tasks: list[int]) -> None:
     shares = ordered_shares(demand_of(spec), spec, SITE.cluster.partition("debug"), 7)
     assert [share.tasks for share in shares] == tasks
     assert len(shares) == plan(spec, SITE, "debug").geometry.nodes

@@ -121,7 +121,7 @@ def test_every_variable_has_its_line(name: str) -> None:
         ("#SBATCH -N2 placeholder", "directive", "refused", "Invalid directive found in batch script: placeholder"),
         ("#SBATCH --gpus=a100:1 --gres=gpu:h100:1", "directive", "refused", None),
         ("module load tool/1", "module", "changed", "image docker:team/tool:1"),
-        ("module load nosuch/1", "module", "decision", "no map knows it; the job is warned and goes on without it"),
+        ("module load nosuch/1", "module", "decision", "no map knows it; the job is warned and continues without it"),
         ("module load matlab", "module", "decision", None),
         ("module load rhel7", "module", "no effect", None),
         ("module load $M", "module", "changed", "its name is known when the job runs; then as the map says"),

@@ -12,7 +12,7 @@ from polling import PATIENCE_S
 from slurmsky.commands.slurmsky import service_command
 
 
-def test_remove_prints_what_systemctl_says_and_goes_on(
+def test_remove_prints_what_systemctl_prints_and_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program = tmp_path / "systemctl"

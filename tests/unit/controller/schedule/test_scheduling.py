@@ -557,7 +557,7 @@ def test_a_job_that_an_internal_error_holds_starts_after_its_release(
         patch.setattr(world.scheduler, "demand", fails)
         patch.setattr(world.scheduler, "fit", lambda spec: fails(spec) and Scheduler.fit(world.scheduler, spec))
         ((broken, problem),) = world.pass_().broken
-        assert broken is job and other.state is JobState.RUNNING, "the pass goes on with the others"
+        assert broken is job and other.state is JobState.RUNNING, "the pass continues with the others"
         life.set_aside(job, problem)
         assert not world.pass_().broken, "a held job is not tried again"
     world.restart()

@@ -188,7 +188,7 @@ def test_jobs_older_than_the_table_get_their_facts(tmp_path: Path, jobs: list[Jo
     assert sqlite3.connect(path).execute("SELECT * FROM facts").fetchall() == wanted
 
 
-#: what sacct may be asked for, each alone or with others
+#: what sacct may be requested, each alone or with others
 ASKED: dict[str, tuple[object, ...]] = {
     "states": (("FAILED", "TIMEOUT"), ("PENDING",), ("RUNNING",), ("REQUEUED",), ("RESIZING",), ("SUSPENDED",),
                ("COMPLETED", "RUNNING"), ("PENDING", "NODE_FAIL"), ("all",)),

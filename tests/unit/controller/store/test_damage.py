@@ -104,7 +104,7 @@ def test_a_lost_database_gives_no_id_twice(tmp_path: Path, loss: Callable[[Path]
     store.write([], [], [], {"next_job_id": store.counter("next_job_id") + 1})
     next_id = store.counter("next_job_id")
     store.close()
-    assert Store(path).counter("next_job_id") == next_id, "a database that is whole goes on from its own"
+    assert Store(path).counter("next_job_id") == next_id, "a database that is whole continues from its own"
 
 
 def test_job_folders_tell_of_ids_too(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from slurmsky.model.spec import JobSpec
 SERIES = {"cpu": [0.5, 2.0], "mem": [10.0, 12.5]}
 
 
-def test_series_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+def test_series_are_read_when_they_are_requested(tmp_path: Path) -> None:
     job = Job(7, JobSpec(), "train", "ada", 1, 1, "ada", "ada", "debug", submit_time=1.0)
     steps = [Step(7, "0", "a", usage=Usage(tasks=1, series=SERIES, gpu_s=0.0)), Step(7, "1", "b")]
     path = tmp_path / "queue.db"

@@ -158,7 +158,7 @@ def test_a_forged_end_is_not_reported(tmp_path, home):
 
 
 def test_a_record_of_an_earlier_version_is_read(tmp_path):
-    """Its runs go on after an update, with the requests and files that were received before it."""
+    """Its runs continue after an update, with the requests and files that were received before it."""
     Record(7, "job-s7-0", delivered=["1.0.2"], sync_state={"files": {}}, batch_folder="/b").write(tmp_path)
     text = (tmp_path / "record.json").read_text()
     for former, name in _FORMER_FIELDS.items():
