@@ -61,7 +61,11 @@ def test_files_that_a_page_names_exist(name: str) -> None:
 @pytest.mark.parametrize(
     ("file", "name"),
     [
-        ("slurmsky/report/fields/squeue_fields.py", "def _job_values("),
+        ("slurmsky/report/data/job_fields.csv", "value,scope,squeue,sacct,json,scontrol"),
+        ("slurmsky/report/fields/job_values.py", "_OF_JOB: "),
+        ("slurmsky/report/fields/job_values.py", "_IN_CONTEXT: "),
+        ("slurmsky/report/text/show_job.py", "_LAYOUT = "),
+        ("slurmsky/report/fields/squeue_fields.py", "def _row_values("),
         ("slurmsky/report/fields/squeue_fields.py", "def _step_values("),
         ("slurmsky/report/fields/sacct_fields.py", "def _texts("),
         ("slurmsky/report/fields/sacct_fields.py", "OWN_FIELDS = "),

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Optional
 
-from slurmsky.language import cpufreq, filename
+from slurmsky.language import cpufreq, filename, mailtype
 from slurmsky.language.arrayspec import ArraySpec, format_indices
 from slurmsky.language.hostlist import compress_sorted, expand
 from slurmsky.language.syntax_errors import TimeLimitError
@@ -111,9 +111,24 @@ def state_words(job: Job) -> tuple[str, str]:
     return (job.state.name, job.state.compact) if job.flags is JobFlag.NONE else shown_state(job.state, job.flags)
 
 
+def state_names(job: Job) -> list[str]:
+    """Names of the base state and the flags."""
+    if not job.flags:
+        return [job.state.name]
+    return [job.state.name, *(flag.name for flag in JobFlag if flag in job.flags and flag.name not in ("NONE", None))]
+
+
 def command(job: Job) -> str:
-    """Script and its arguments; "(null)" without a script file."""
-    return " ".join((job.command, *job.argv)) if job.command else "(null)"
+    """Script and its arguments; "" without a script file."""
+    return " ".join((job.command, *job.argv)) if job.command else ""
+
+
+def mail_types(spec: JobSpec) -> str:
+    """Mail types as ``END,FAIL`` in Slurm's order; "" for none."""
+    asked = {word.upper() for word in spec.mail_type}
+    if "ALL" in asked:
+        asked |= mailtype.ALL
+    return ",".join(word for word in mailtype.EVENTS if word in asked)
 
 
 #: stored after scontrol update OverSubscribe=NO: the job shares none of its resources

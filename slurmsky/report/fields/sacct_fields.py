@@ -17,6 +17,7 @@ from ..text.spending import cost_text
 from ..text.units import MEGA, Clock, amount, cpu_duration, exit_pair, format_minutes, format_seconds
 from . import derived as facts
 from . import limit_cells, tres_texts
+from .job_values import FieldRow, fields_of, row_reader
 from .step_usage import NO_USAGE, usage_fields
 
 
@@ -136,10 +137,6 @@ def _of_job(value: Callable[[Job], Optional[str]]) -> Callable[[SacctRow], Optio
     return lambda record: (value(record.job) or None) if record.step is None else None
 
 
-def _spec(name: str) -> Callable[[SacctRow], Optional[str]]:
-    return _of_job(lambda job: getattr(job.spec, name))
-
-
 def _nothing(record: SacctRow) -> None:
     return None
 
@@ -160,13 +157,22 @@ def _step_path(record: SacctRow, pattern: Callable[[Job], str], context: ReportC
     return facts.expand_path(text, record.job) if context.expand_patterns else text or None
 
 
-#: fields that differ between rows of one record class (``kinds``); all other fields are shared
+#: fields below that differ between rows of one record class (``kinds``); all other fields are shared
 OWN_FIELDS = frozenset((
-    "comment", "cost", "cputime", "cputimeraw", "dbindex", "elapsed", "elapsedraw", "eligible", "end", "extra",
-    "jobid", "jobidraw", "jobname", "planned", "plannedcpu", "plannedcpuraw", "priority", "start", "stderr", "stdin",
-    "stdout", "submit", "submitline", "suspended", "systemcomment", "systemcpu", "timelimit", "timelimitraw",
-    "totalcpu", "usercpu", "workdir",
+    "cost", "cputime", "cputimeraw", "elapsed", "elapsedraw", "eligible", "end", "jobid", "jobidraw", "jobname",
+    "planned", "plannedcpu", "plannedcpuraw", "start", "stderr", "stdin", "stdout", "submit", "submitline",
+    "suspended", "systemcpu", "timelimit", "timelimitraw", "totalcpu", "usercpu",
 ))  # fmt: skip
+
+#: forms of the registry of a job's values: kind of the cell, and its text; "each" also in rows of steps
+_FORMS: dict[str, tuple[str, Callable[[Any], Optional[str]]]] = {
+    "each": (TEXT, lambda value: value or None),
+    "each_number": (NUMBER, str),
+    "none": (TEXT, lambda value: value or "None"),
+    "nonzero": (NUMBER, lambda value: str(value) if value else None),
+    "number": (NUMBER, str),
+    "text": (TEXT, lambda value: value or None),
+}
 
 
 #: fields of a job that sum over its steps
@@ -178,8 +184,15 @@ def sacct_fields(context: ReportContext) -> dict[str, PrintField[SacctRow]]:
     fields: dict[str, PrintField[SacctRow]] = {}
     for kind, values in ((TEXT, _texts(context)), (NUMBER, _numbers(context)), (DATE, _dates(context.clock))):
         fields.update({name: PrintField(kind, value, name not in OWN_FIELDS) for name, value in values.items()})
+    for row in fields_of("sacct"):
+        fields[row.name] = PrintField(_FORMS[row.form][0], _job_value(row, context), not row.own)
     fields.update(usage_fields(context.scale, sacct=True))
     return fields
+
+
+def _job_value(row: FieldRow, context: ReportContext) -> Callable[[SacctRow], Optional[str]]:
+    value = row_reader(row.value, context, _FORMS[row.form][1])
+    return value if row.form.startswith("each") else lambda record: value(record) if record.step is None else None
 
 
 Values = dict[str, Callable[[SacctRow], Optional[str]]]
@@ -230,25 +243,18 @@ def _numbers(context: ReportContext) -> Values:
         "cost": _of_job(cost_text),
         "cputime": time_of(cpu_seconds),
         "cputimeraw": lambda record: str(cpu_seconds(record)),
-        "dbindex": lambda record: str(record.job.job_id),
         "elapsed": time_of(lambda record: elapsed(record, now)),
         "elapsedraw": lambda record: str(elapsed(record, now)),
-        "gid": _of_job(lambda job: str(job.gid)),
         "ncpus": count["alloccpus"],
         "nnodes": nodes,
         "ntasks": lambda record: str(record.step.ntasks) if record.step else None,
         "planned": waited(format_seconds, False),
         "plannedcpu": waited(format_seconds, True),
         "plannedcpuraw": waited(str, True),
-        "priority": _of_job(lambda job: str(job.priority)),
         "qosraw": _of_job(lambda job: str(limit_cells.number(context.cluster, job.qos))),
         "reqcpus": lambda record: str(record.step.cpus if record.step else tres_texts.requested_cpus(record.job)),
         "reservationid": _nothing,
-        "restarts": _of_job(lambda job: str(job.restarts)),
-        "segmentsize": _of_job(lambda job: str(job.spec.segment) if job.spec.segment else None),
         "suspended": time_of(suspended),
-        "uid": _of_job(lambda job: str(job.uid)),
-        "wckeyid": _of_job(lambda job: "0"),
     }
     return values
 
@@ -293,58 +299,37 @@ def _texts(context: ReportContext) -> Values:
         return "%d.%s" % (record.job.job_id, record.step.step_id) if record.step else str(record.job.job_id)
 
     return {
-        "account": lambda record: record.job.account or None,
-        "admincomment": _of_job(lambda job: job.admin_comment),
         "allocnodes": lambda record: str(
             len(record.step.nodes) if record.step else len(record.job.shares) if started(record.job) else 0
         ),
         "alloctres": alloc_tres,
         "blockid": _nothing,
-        "cluster": lambda record: record.job.cluster,
-        # slurmctld sends the comment to slurmdbd when the job ends.
-        "comment": _of_job(lambda job: job.comment if job.state.finished else ""),
-        "constraints": _spec("constraint"),
         "consumedenergy": lambda record: "0",
         "container": lambda record: (record.step.container if record.step else record.job.spec.container) or None,
         "derivedexitcode": _of_job(derived),
         "exitcode": exit_code,
-        "extra": _spec("extra"),
-        "failednode": _of_job(lambda job: job.failed_node),
         "flags": _flags,
-        "group": _of_job(lambda job: job.group),
         "jobid": job_id,
         "jobidraw": raw_id,
         "jobname": lambda record: record.step.name if record.step else record.job.name,
         "layout": lambda record: (record.step.distribution or "Unknown") if record.step else None,
-        "licenses": _spec("licenses"),
-        "mcslabel": _spec("mcs_label"),
         "nodelist": node_names,
-        "partition": _of_job(lambda job: job.partition),
-        "qos": _of_job(lambda job: job.qos),
-        "qosreq": _spec("qos"),
-        "reason": _of_job(lambda job: job.blocked_reason or "None"),
         "reqcpufreq": frequency,
         "reqcpufreqgov": frequency,
         "reqcpufreqmax": frequency,
         "reqcpufreqmin": frequency,
         "reqmem": _of_job(lambda job: amount(tres_texts.requested_memory_mib(job, context), MEGA, context.scale)),
         "reqnodes": nodes_asked,
-        "reqreservation": _spec("reservation"),
         "reqtres": _of_job(req_tres),
-        "reservation": _of_job(lambda job: job.spec.reservation if started(job) else None),
         "sluid": _nothing,
         "state": state,
         "stderr": lambda record: _step_path(record, facts.stderr_pattern, context),
         "stdin": lambda record: _step_path(record, lambda job: job.stdin, context),
         "stdout": lambda record: _step_path(record, lambda job: job.stdout, context),
         "submitline": lambda record: (record.step or record.job).submit_line or None,
-        "systemcomment": _of_job(lambda job: job.system_comment),
         "systemcpu": _cpu(lambda step: step.usage.system_s),
         "timelimit": lambda record: _time_limit(record, format_minutes),
         "timelimitraw": lambda record: _time_limit(record, str),
         "totalcpu": _cpu(lambda step: step.usage.user_s + step.usage.system_s),
-        "user": _of_job(lambda job: job.user),
         "usercpu": _cpu(lambda step: step.usage.user_s),
-        "wckey": _spec("wckey"),
-        "workdir": _of_job(lambda job: job.work_dir),
     }

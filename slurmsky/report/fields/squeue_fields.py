@@ -2,13 +2,14 @@
 
 Source of every rule: print.c of squeue; each of its functions is an entry in the tables below.
 
-The module exceeds 400 lines because the values of all fields are one table.
+Values of a job that other commands print too are rows of the registry (``job_values``), by name and form.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
 from functools import cache
+from operator import attrgetter
 from typing import Callable, NamedTuple, Optional, TypeVar
 
 from slurmsky.model.job import Job, Step
@@ -17,9 +18,11 @@ from slurmsky.model.states import JobFlag, JobState
 
 from ..report_context import ReportContext
 from ..text.columns import Field
-from ..text.units import amount, null_if_empty, or_null, raw_status, short_duration
+from ..text.units import null_if_empty, short_duration
 from . import derived, tres_texts
 from .field_tables import table
+from .job_values import FieldRow, fields_of, row_reader
+from .text_forms import text_forms
 
 # squeue's FORMAT_STRING_SIZE is 32, so ids are cut, for example "1976_[1-3,10-12,20,30,40,50,60,".
 ID_LENGTH = 31
@@ -61,12 +64,12 @@ StepValue = Callable[[StepRow], str]
 
 def job_fields(context: ReportContext) -> Mapping[str, Field[JobRow]]:
     """Job fields by letter and by long name in lower case."""
-    return _Fields("job", _job_values(context), UNCUT_JOB, OWN_JOB_FIELDS)
+    return _Fields("job", _job_value(context), UNCUT_JOB, _own_job_fields())
 
 
 def step_fields(context: ReportContext) -> Mapping[str, Field[StepRow]]:
     """Step fields by letter and by long name in lower case."""
-    return _Fields("step", _step_values(context), UNCUT_STEP)
+    return _Fields("step", _step_values(context).__getitem__, UNCUT_STEP)
 
 
 # fields whose right-justified values and headers are never cut
@@ -87,13 +90,11 @@ _CUT_WORD = ("timelimit", "timeleft")
 UNCUT_STEP = {"nodes": (False, False), "timelimit": (False, True), "timeused": (False, True)}
 
 
-#: fields that differ between rows of one record class (``kinds``); all other fields are shared
-OWN_JOB_FIELDS = frozenset((
-    "accruetime", "arrayjobid", "arraytaskid", "command", "comment", "dependency", "eligibletime", "endtime",
-    "jobarrayid", "jobid", "lastschedeval", "name", "partition", "pendingtime", "preempttime", "priority",
-    "prioritylong", "reason", "reasonlist", "resizetime", "starttime", "stderr", "stdin", "stdout", "submittime",
-    "system_comment", "timeleft", "timeused", "workdir",
-))  # fmt: skip
+#: fields of a row that differ between jobs of one record class
+_OWN_ROW_FIELDS = frozenset(
+    ("arraytaskid", "jobarrayid", "partition", "priority", "prioritylong", "reason", "reasonlist",
+     "stderr", "stdin", "stdout")
+)  # fmt: skip
 
 
 #: relative cost of shared fields that need more than reading the record
@@ -116,16 +117,16 @@ class _Fields(Mapping[str, Field[Row]]):
     def __init__(
         self,
         record: str,
-        values: dict[str, Callable[[Row], str]],
+        value: Callable[[str], Callable[[Row], str]],
         uncut: dict[str, tuple[bool, bool]],
         own: Optional[Container[str]] = None,
     ) -> None:
-        self._record, self._values, self._uncut, self._own = record, values, uncut, own
+        self._record, self._value, self._uncut, self._own = record, value, uncut, own
 
     def __getitem__(self, key: str) -> Field[Row]:
         row = _rows(self._record)[key]
         name = row["name"].lower()
-        value = self._values[name]
+        value = self._value(name)
         cut, cut_header = self._uncut.get(name, (True, True))
         shared = 0 if self._own is None or name in self._own else _COSTLY.get(name, 1)
         sized = _cut_word(value) if name in _CUT_WORD else SIZED.get(name)
@@ -180,233 +181,57 @@ def _cut_word(value: Callable[[Row], str]) -> Callable[[int], Callable[[Row], st
     return sized
 
 
-def _sorted_list(text: Optional[str]) -> str:
-    names = derived.asked_nodes(text)
-    return derived.node_list(tuple(names)) if names else ""
-
-
-def _per(key: str) -> JobValue:
-    return lambda row: tres_texts.tres_per(row.job.spec).get(key, "N/A")
-
-
-def _spec(name: str) -> JobValue:
-    return lambda row: or_null(getattr(row.job.spec, name))
-
-
-def _count(name: str, missing: str) -> JobValue:
-    def value(row: JobRow) -> str:
-        number = getattr(row.job.spec, name)
-        return missing if number is None else str(number)
-
-    return value
-
-
-def _flag(name: str) -> JobValue:
-    return lambda row: "1" if getattr(row.job.spec, name) else "0"
-
-
 def _always(text: str) -> Callable[..., str]:
     return lambda row: text
 
 
-def core_spec(row: JobRow) -> str:
-    """Specialised cores or threads."""
-    spec = row.job.spec
-    if spec.thread_spec is not None:
-        return "%d Threads" % spec.thread_spec
-    return "N/A" if spec.core_spec is None else str(spec.core_spec)
+@cache
+def _own_job_fields() -> frozenset[str]:
+    return _OWN_ROW_FIELDS.union(field.name for field in fields_of("squeue") if field.own)
 
 
-def _batch_host(row: JobRow) -> str:
-    job = row.job
-    return (job.batch_host if job.is_batch else job.alloc_node) or "n/a"
+def _job_value(context: ReportContext) -> Callable[[str], JobValue]:
+    """The function that makes a field's value: of the registry of a job's values, or of the row beside its job."""
+    row_values, forms = _row_values(context), text_forms(context)
+
+    def value(name: str) -> JobValue:
+        if name in row_values:
+            return row_values[name]
+        field = _registry()[name]
+        return row_reader(field.value, context, forms.get(field.form))
+
+    return value
 
 
-def _oversubscribe(row: JobRow) -> str:
-    return derived.share_word(row.job.spec)
+@cache
+def _registry() -> dict[str, FieldRow]:
+    return {field.name: field for field in fields_of("squeue")}
 
 
-def _cpus_per_task(row: JobRow) -> str:
-    return str(row.job.spec.cpus_per_task or 1)
-
-
-def _job_values(context: ReportContext) -> dict[str, JobValue]:
-    clock, now, scale = context.clock, context.now, context.scale
-
-    def limit(row: JobRow) -> int:
-        return context.time_limit(row.job)
-
-    def time_left(row: JobRow) -> str:
-        minutes = limit(row)
-        if minutes == INFINITE:
-            return "UNLIMITED"
-        return short_duration(minutes * 60 - derived.run_seconds(row.job, now))
-
-    def time_limit(row: JobRow) -> str:
-        minutes = limit(row)
-        return "UNLIMITED" if minutes == INFINITE else short_duration(minutes * 60)
-
-    def end_time(row: JobRow) -> str:
-        end = derived.end_time(row.job, limit(row))
-        return "NONE" if end == INFINITE else clock.or_na(end)
-
-    def pending_time(row: JobRow) -> str:
-        job = row.job
-        end = job.start_time if 0 < job.start_time < now else now
-        return str(int(end) - int(job.submit_time))
-
-    def alloc_tres(row: JobRow) -> str:
-        # Before the start this field shows the request.
-        return tres_texts.tres(tres_texts.allocated(row.job, context) or tres_texts.requested(row.job, context))
-
+def _row_values(context: ReportContext) -> dict[str, JobValue]:
     def path(pattern: Callable[[Job], str]) -> JobValue:
         if context.expand_patterns:
             return lambda row: derived.expand_path(pattern(row.job), row.job)
         return lambda row: null_if_empty(pattern(row.job))
 
-    def het(value: Callable[[Job], str]) -> JobValue:
-        return lambda row: value(row.job) if row.job.het_job_id else "N/A"
-
-    def stamp(name: str) -> JobValue:
-        return lambda row: clock.or_na(getattr(row.job, name) or 0)
-
-    tres_per_node = _per("TresPerNode")
-    het_id = het(lambda job: str(job.het_job_id))
-    het_set = het(lambda job: tres_texts.index_list(job.het_ids))
-    het_offset = het(lambda job: str(job.het_offset))
-    sockets, cores = _count("sockets_per_node", "*"), _count("cores_asked", "*")
-
-    def threads(row: JobRow) -> str:
-        return derived.or_star(row.job.spec.threads_asked)
-
     return {
-        "account": lambda row: null_if_empty(row.job.account),
-        "accruetime": stamp("accrue_time"),
-        "admin_comment": lambda row: null_if_empty(row.job.admin_comment),
-        "allocnodes": lambda row: null_if_empty(row.job.alloc_node),
-        "allocsid": lambda row: str(row.job.alloc_sid),
-        "arrayjobid": lambda row: str(row.job.array_job_id or row.job.job_id),
         "arraytaskid": lambda row: (
             row.tasks if row.tasks is not None else "N/A" if row.task_id is None else str(row.task_id)
         ),
-        "associd": _always("0"),
-        "batchflag": lambda row: "1" if row.job.is_batch else "0",
-        "batchhost": _batch_host,
-        "boardspernode": _always("0"),
-        "burstbuffer": _always("(null)"),
-        "burstbufferstate": _always("(null)"),
-        "cluster": lambda row: row.job.cluster,
-        "clusterfeature": _spec("cluster_constraint"),
-        "command": lambda row: derived.command(row.job),
-        "comment": lambda row: null_if_empty(row.job.comment),
-        "container": _spec("container"),
-        "containerid": _spec("container_id"),
-        "contiguous": _flag("contiguous"),
-        "cores": cores,
-        "corespec": core_spec,
-        "cpuspertask": _cpus_per_task,
-        "cpus-per-task": _cpus_per_task,
-        "cpus-per-tres": _per("CpusPerTres"),
-        "cronjob": lambda row: "Yes" if row.job.cron else "No",
-        "deadline": lambda row: clock.or_na(row.job.spec.deadline or 0),
-        "delayboot": lambda row: short_duration((row.job.spec.delay_boot_min or 0) * 60),
-        "dependency": lambda row: null_if_empty(row.job.dependency_shown or row.job.dependency),
-        "derivedec": lambda row: raw_status(row.job.derived_exit_code, row.job.derived_exit_signal),
-        "eligibletime": stamp("eligible_time"),
-        "endtime": end_time,
-        "excnodes": lambda row: _sorted_list(row.job.spec.exclude),
-        "exit_code": lambda row: raw_status(row.job.exit_code, row.job.exit_signal),
-        "feature": _spec("constraint"),
-        "gres": tres_per_node,
-        "groupid": lambda row: str(row.job.gid),
-        "groupname": lambda row: row.job.group,
-        "hetjobid": het_id,
-        "hetjobidset": het_set,
-        "hetjoboffset": het_offset,
         "jobarrayid": lambda row: row_id(row, context.bitstr_len),
-        "jobid": lambda row: str(row.job.job_id),
-        "lastschedeval": stamp("last_sched_eval"),
-        "licenses": _spec("licenses"),
-        "licensesalloc": lambda row: or_null(derived.licenses_held(row.job)),
-        "maxcpus": lambda row: str(row.job.num_cpus),
-        "maxnodes": lambda row: str(row.job.max_nodes or row.job.num_nodes),
-        "mem-per-tres": _per("MemPerTres"),
-        "mcslabel": _spec("mcs_label"),
-        "mincpus": lambda row: str(derived.min_cpus_per_node(row.job.spec)),
-        "minmemory": lambda row: amount(derived.min_memory(row.job.spec)[1], 2, scale),
-        "mintime": lambda row: short_duration((row.job.spec.time_min_min or 0) * 60),
-        "mintmpdisk": lambda row: amount(row.job.spec.tmp_mib or 0, 2, scale),
-        "name": lambda row: row.job.name,
-        "network": _spec("network"),
-        "nice": lambda row: str(row.job.nice),
-        "nodelist": lambda row: derived.node_list(row.job.nodes),
-        "ntpercore": _count("ntasks_per_core", "N/A"),
-        "ntpernode": _count("ntasks_per_node", "0"),
-        "ntpersocket": _count("ntasks_per_socket", "N/A"),
-        "ntperboard": _count("ntasks_per_board", "0"),
-        "numcpus": lambda row: str(row.job.num_cpus),
-        "numnodes": lambda row: str(row.job.num_nodes),
-        "numtasks": lambda row: str(row.job.num_tasks),
-        "origin": _always("NA"),
-        "originraw": _always("NA"),
-        "oversubscribe": _oversubscribe,
-        "packjobid": het_id,
-        "packjobidset": het_set,
-        "packjoboffset": het_offset,
         "partition": lambda row: row.partition,
-        "pendingtime": pending_time,
-        "preempttime": stamp("preempt_time"),
-        "prefer": _spec("prefer"),
         "priority": lambda row: "%16.14f" % (row.priority / PRIORITY_TOP),
         "prioritylong": lambda row: str(row.priority),
-        "profile": lambda row: row.job.spec.profile or "NotSet",
-        "qos": lambda row: row.job.qos,
         "reason": lambda row: row.reason,
         "reasonlist": nodes_or_reason,
-        "reboot": _flag("reboot"),
-        "reqnodes": lambda row: _sorted_list(row.job.spec.nodelist),
-        "reqswitch": lambda row: (row.job.spec.switches or "0").partition("@")[0],
-        "requeue": lambda row: "0" if row.job.spec.requeue is False else "1",
-        "reservation": _spec("reservation"),
-        "resizetime": stamp("resize_time"),
-        "restartcnt": lambda row: str(row.job.restarts),
-        "schednodes": lambda row: derived.node_list(row.job.planned_nodes) or "(null)",
-        "sct": lambda row: "%s:%s:%s" % (sockets(row), cores(row), threads(row)),
-        "segmentsize": _count("segment", "N/A"),
-        "siblingsactive": _always("NA"),
-        "siblingsactiveraw": _always("NA"),
-        "siblingsviable": _always("NA"),
-        "siblingsviableraw": _always("NA"),
-        "shared": _oversubscribe,
-        "sluid": _always(""),
-        "sockets": sockets,
-        "sperboard": _always("0"),
-        "starttime": stamp("start_time"),
-        "state": lambda row: derived.state_words(row.job)[0],
-        "statecompact": lambda row: derived.state_words(row.job)[1],
+        "sct": lambda row: ":".join(derived.or_star(value) for value in _ask_sct(row)),
         "stderr": path(derived.stderr_pattern),
         "stdin": path(lambda job: job.stdin),
         "stdout": path(lambda job: job.stdout),
-        "submittime": stamp("submit_time"),
-        "system_comment": lambda row: null_if_empty(row.job.system_comment),
-        "threads": threads,
-        "timeleft": time_left,
-        "timelimit": time_limit,
-        "timeused": lambda row: short_duration(derived.run_seconds(row.job, now)),
-        "tres": alloc_tres,
-        "tres-alloc": alloc_tres,
-        "tres-bind": _per("TresBind"),
-        "tres-freq": _per("TresFreq"),
-        "tres-per-job": _per("TresPerJob"),
-        "tres-per-node": tres_per_node,
-        "tres-per-socket": _per("TresPerSocket"),
-        "tres-per-task": _per("TresPerTask"),
-        "userid": lambda row: str(row.job.uid),
-        "username": lambda row: row.job.user,
-        "wait4switch": lambda row: short_duration(derived.switch_wait_s(row.job.spec)),
-        "wckey": _spec("wckey"),
-        "workdir": lambda row: row.job.work_dir,
     }
+
+
+_ask_sct = attrgetter("job.spec.sockets_per_node", "job.spec.cores_asked", "job.spec.threads_asked")
 
 
 def step_seconds(step: Step, now: float) -> int:

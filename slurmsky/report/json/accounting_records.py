@@ -11,7 +11,7 @@ from ..fields import derived, tres_texts
 from ..fields.sacct_fields import KILLED, SacctRow, elapsed, planned_seconds, started
 from ..report_context import ReportContext
 from .job_records import Record as Object
-from .job_records import exit_code, number, stamp, states
+from .job_records import exit_code, number, stamp
 
 # TRES ids of the accounting database
 _TRES_IDS = {"cpu": 1, "mem": 2, "energy": 3, "node": 4, "billing": 5, "fs/disk": 6, "vmem": 7, "pages": 8}
@@ -118,7 +118,7 @@ def accounting_record(job: Job, context: ReportContext) -> Object:
         "stdout": stdout,
         "stderr": stderr,
         "stdin": job.stdin,
-        "state": {"current": states(job), "reason": "None" if ran else job.reason},
+        "state": {"current": derived.state_names(job), "reason": "None" if ran else job.reason},
         "steps": [_step_record(job, record.step, context) for record in _steps(job) if record.step],
         "submit_line": job.submit_line,
         "tres": {

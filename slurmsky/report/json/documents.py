@@ -22,7 +22,7 @@ from ..text.sinfo_rows import Options, node_rows, sort_nodes
 from ..text.units import Clock
 from .accounting_records import accounting_record
 from .data_parser import USUAL, OutputForm
-from .job_records import Constant, JobRecords, Number, Record, own_values, stamp
+from .job_records import Constant, JobRecords, Number, Record, stamp
 from .node_records import node_record, partition_record, sinfo_record
 from .other_records import license_record, ping_records, reservation_record, state_records, step_record
 
@@ -88,16 +88,26 @@ class _JobTexts:
 
     def __init__(self, context: ReportContext) -> None:
         self._records, self._kinds = JobRecords(context), context.kinds
+        self._stamps = [(name, read) for name, read, form in self._records.own if form is stamp]
+        self._others = [field for field in self._records.own if field[2] is not stamp]
         self._forms: dict[Hashable, str] = {}
 
     def __call__(self, job: Job) -> Written:
-        own, kind = own_values(job), self._kinds.of(job)
-        form = self._forms.get(kind)
-        if form is None:
+        own = {name: _STAMP % read(job) for name, read in self._stamps}
+        for name, read, form in self._others:
+            value = form(read(job))
+            own[name] = _QUICK.get(type(value), _encode)(value)
+        kind = self._kinds.of(job)
+        template = self._forms.get(kind)
+        if template is None:
             entries = [f"{_quote(key)}: %({key})s" if key in own else _json_entry(key, value).replace("%", "%%")
                        for key, value in self._records(job).items()]  # fmt: skip
-            form = self._forms[kind] = "{" + ", ".join(entries) + "}"
-        return Written(form % {key: _QUICK.get(type(value), _encode)(value) for key, value in own.items()})
+            template = self._forms[kind] = "{" + ", ".join(entries) + "}"
+        return Written(template % own)
+
+
+#: the text of ``stamp``
+_STAMP = '{"set": true, "infinite": false, "number": %d}'
 
 
 def nodes_document(nodes: Iterable[Node], about: Record, now: float, cluster: ClusterConfig) -> Document:

@@ -14,7 +14,7 @@ from ..fields import derived, tres_texts
 from ..fields.squeue_fields import step_id_text, step_seconds
 from ..report_context import ReportContext
 from ..text.show_reservations import core_ids
-from .job_records import ENDLESS, UNSET, Record, number, stamp, states
+from .job_records import ENDLESS, UNSET, Record, number, stamp
 
 
 def reservation_record(one: Reservation, context: ReportContext) -> Record:
@@ -120,7 +120,7 @@ def ping_records(host: str) -> Iterable[Record]:
 def state_records(jobs: Iterable[Job]) -> Iterable[Record]:
     """JOB_STATE_RESP_JOB: one record per pending element of an array."""
     for job in jobs:
-        words = states(job)
+        words = derived.state_names(job)
         if job.array_job_id and job.array_task_id is None:
             for part in job.pending_tasks:
                 for task in part:

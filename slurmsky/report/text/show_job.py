@@ -6,20 +6,17 @@ presence are those of Slurm 25.11: scontrol/info_job.c _sprint_job_info and _spr
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
-from typing import Callable, Optional
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Callable, NamedTuple, Optional
 
-from slurmsky.language import mailtype
-from slurmsky.language.hostlist import compress
 from slurmsky.model.job import Job, Step
-from slurmsky.model.spec import JobSpec
-from slurmsky.model.states import JobState
 
 from ..fields import derived, tres_texts
+from ..fields.job_values import FieldRow, fields_of, reader
 from ..fields.squeue_fields import step_id_text
+from ..fields.text_forms import text_forms
 from ..report_context import ReportContext
-from .spending import dollars
-from .units import exit_pair, format_seconds, mebibytes, minutes_text, null_if_empty, or_null
+from .units import minutes_text, null_if_empty
 
 
 def record_text(lines: list[str], oneliner: bool) -> str:
@@ -35,289 +32,140 @@ def show_job(job: Job, context: ReportContext, detail: bool = False, oneliner: b
 def show_jobs(
     jobs: Iterable[Job], context: ReportContext, detail: bool = False, oneliner: bool = False
 ) -> Iterator[str]:
-    """``scontrol show job`` for each record; lines shared by a record class (``kinds``) are formatted once."""
+    """``scontrol show job`` for each record; the values shared by a record class (``kinds``) are formatted once."""
     separator, end = (" ", "\n") if oneliner else ("\n   ", "\n\n")
-    groups = _job_groups(detail, "" if oneliner else "  ")
-    own = [(at, lines) for at, (is_own, lines) in enumerate(groups) if is_own]
-    known: dict[Hashable, list[str]] = {}
+    lines = list(_lines(context, detail))
+    known: dict[Hashable, tuple[str, list[_Hole]]] = {}
     for job in jobs:
         kind = context.kinds.of(job)
-        parts = known.get(kind)
-        if parts is None:
-            parts = known[kind] = ["" if is_own else separator.join(lines(job, context)) for is_own, lines in groups]
-        for at, lines in own:
-            parts[at] = separator.join(lines(job, context))
-        yield separator.join(filter(None, parts)).rstrip() + end
+        if kind not in known:
+            known[kind] = _template(job, lines, separator)
+        template, holes = known[kind]
+        text = template % tuple([hole(job) for hole in holes])
+        yield text[len(separator) :].rstrip() + end
 
 
-Lines = Callable[[Job, ReportContext], Iterable[str]]
+#: The lines of a job: keys of the registry of a job's values (``data/job_fields.csv``). "?": left out where the value
+#: is ""; "*": the value without its key; "-d": with --details only.
+_LAYOUT = """
+JobId ?ArrayJobId ?ArrayTaskId ?ArrayTaskThrottle ?HetJobId ?HetJobOffset JobName
+?HetJobIdSet
+UserId GroupId MCS_label
+Priority Nice Account QOS ?WCKey
+JobState Reason ?FailedNode Dependency
+Requeue Restarts BatchFlag Reboot ExitCode
+-d DerivedExitCode
+RunTime TimeLimit TimeMin
+SubmitTime EligibleTime
+AccrueTime
+?ResizeTime
+StartTime EndTime Deadline
+?PreemptEligibleTime ?PreemptTime
+SuspendTime SecsPreSuspend LastSchedEval Scheduler
+Partition AllocNode:Sid
+ReqNodeList ExcNodeList
+NodeList ?SchedNodeList
+?BatchFeatures ?BatchHost
+?StepMgrEnabled
+NumNodes NumCPUs NumTasks CPUs/Task ReqB:S:C:T
+ReqTRES
+AllocTRES
+Socks/Node NtasksPerN:B:S:C ?ThreadSpec ?CoreSpec
+-d *Allocation
+MinCPUsNode ?MinMemoryCPU ?MinMemoryNode MinTmpDiskNode
+Features DelayBoot
+?ClusterFeatures
+?Prefer
+?Reservation
+OverSubscribe Contiguous Licenses LicensesAlloc Network
+Command
+SubmitLine
+WorkDir
+?AdminComment
+?SystemComment
+?Comment
+?Extra
+?StdErr
+?StdIn
+?StdOut
+?SegmentSize
+?Switches
+?BurstBuffer
+*CPUFrequency
+?GresAllowTaskSharing ?GresEnforceBind ?GresOneTaskPerSharing ?KillOnInvalidDependent ?SpreadJob
+?OOMKillStep
+?CpusPerTres
+?MemPerTres
+?TresBind
+?TresFreq
+?TresPerJob
+?TresPerNode
+?TresPerSocket
+?TresPerTask
+?MailUser ?MailType
+?NtasksPerTRES
+?Container ?ContainerID
+?Cost ?HourlyCost
+"""
 
 
-def _job_groups(detail: bool, indent: str) -> tuple[tuple[bool, Lines], ...]:
-    """Lines of a job in order, in groups; the flag is True for a group that differs within a record class."""
-    details = ((False, lambda job, context: _allocation(job, indent)),) if detail else ()
-    return (
-        (True, _identity),
-        (False, lambda job, context: _owner(job)),
-        (True, _standing),
-        (False, lambda job, context: _run(job, detail)),
-        (True, _times),
-        (False, _place),
-        *details,
-        (False, lambda job, context: _needs(job)),
-        (True, lambda job, context: _texts(job)),
-        (False, _options),
-        (True, lambda job, context: _cost(job)),
-    )
+_Hole = Callable[[Job], Any]
 
 
-def _if_any(words: Iterator[str]) -> Iterator[str]:
-    line = " ".join(words)
-    if line:
-        yield line
+class _Word(NamedTuple):
+    """A word of a line: its label ``KEY=``, how its text is read, and whether it is left out where that is ""."""
+
+    label: str
+    text: _Hole
+    optional: bool
+    own: bool
 
 
-def _identity(job: Job, context: ReportContext) -> list[str]:
-    if not (job.array_job_id or job.het_job_id or job.het_ids):
-        return ["JobId=%d JobName=%s" % (job.job_id, job.name)]
-    words = ["JobId=%d" % job.job_id]
-    if job.array_job_id:
-        tasks = derived.array_tasks(job, context.bitstr_len) if job.array_task_id is None else job.array_task_id
-        words.append("ArrayJobId=%d ArrayTaskId=%s" % (job.array_job_id, tasks))
-        if job.array_max_running:
-            words.append("ArrayTaskThrottle=%d" % job.array_max_running)
-    elif job.het_job_id:
-        words.append("HetJobId=%d HetJobOffset=%d" % (job.het_job_id, job.het_offset))
-    lines = [" ".join([*words, "JobName=" + job.name])]
-    if job.het_ids:
-        lines.append("HetJobIdSet=" + tres_texts.index_list(job.het_ids))
-    return lines
+def _lines(context: ReportContext, detail: bool) -> Iterator[list[_Word]]:
+    fields, forms = {field.name: field for field in fields_of("scontrol")}, text_forms(context)
+    for keys in map(str.split, _LAYOUT.strip().splitlines()):
+        if keys[0] != "-d" or detail:
+            yield [_word(key, fields[key.lstrip("?*")], context, forms) for key in keys if key != "-d"]
 
 
-def _owner(job: Job) -> Iterator[str]:
-    yield "UserId=%s(%d) GroupId=%s(%d) MCS_label=%s" % (
-        job.user,
-        job.uid,
-        job.group,
-        job.gid,
-        job.spec.mcs_label or "N/A",
-    )
+def _word(key: str, field: FieldRow, context: ReportContext, forms: Mapping[str, Callable[[Any], str]]) -> _Word:
+    read, form = reader(field.value, context), forms.get(field.form)
+    text = read if form is None else lambda job: form(read(job))
+    return _Word("" if key[0] == "*" else field.name + "=", text, key[0] in "?*", field.own)
 
 
-def _standing(job: Job, context: ReportContext) -> list[str]:
-    failed = " FailedNode=" + job.failed_node if job.failed_node else ""
-    return [
-        "Priority=%d Nice=%d Account=%s QOS=%s%s"
-        % (job.priority, job.nice, job.account or "(null)", job.qos or "(null)", _wckey(job, context)),
-        "JobState=%s Reason=%s%s Dependency=%s"
-        % (derived.state_words(job)[0], derived.reason(job).replace(" ", "_"), failed,
-           job.dependency_shown or job.dependency or "(null)"),
-    ]  # fmt: skip
+def _template(job: Job, lines: Iterable[Sequence[_Word]], separator: str) -> tuple[str, list[_Hole]]:
+    """The record of a class of jobs, with "%s" for each value of a job's own, and the readers of these values."""
+    template, holes = "", []
+    for words in lines:
+        start = separator
+        for word in words:
+            if not word.own:
+                found = word.text(job)
+                text = _joined(found, separator) if isinstance(found, list) else str(found)
+                if not text and word.optional:
+                    continue
+                template += (start + word.label + text).replace("%", "%%")
+            elif word.optional:
+                template += "%s"
+                holes.append(_unless_blank(start + word.label, word.text))
+            else:
+                template += start + word.label + "%s"
+                holes.append(word.text)
+            start = " "
+    return template, holes
 
 
-def _wckey(job: Job, context: ReportContext) -> str:
-    return " WCKey=" + or_null(job.spec.wckey) if context.tracks_wckey else ""
+def _joined(lines: Sequence[str], separator: str) -> str:
+    return separator.join(lines if "\n" in separator else [line.strip() for line in lines])
 
 
-def _run(job: Job, detail: bool) -> Iterator[str]:
-    yield "Requeue=%d Restarts=%d BatchFlag=%d Reboot=%d ExitCode=%s" % (
-        job.spec.requeue is not False,
-        job.restarts,
-        job.is_batch,
-        job.spec.reboot,
-        exit_pair(job.exit_code, job.exit_signal),
-    )
-    if detail:
-        yield "DerivedExitCode=" + exit_pair(job.derived_exit_code, job.derived_exit_signal)
+def _unless_blank(label: str, read: _Hole) -> _Hole:
+    def text(job: Job) -> str:
+        found = read(job)
+        return label + found if found else ""
 
-
-def _times(job: Job, context: ReportContext) -> list[str]:
-    text, spec, limit = context.clock.text, job.spec, context.time_limit(job)
-    return [
-        "RunTime=%s TimeLimit=%s TimeMin=%s"
-        % (format_seconds(derived.run_seconds(job, context.now)), minutes_text(limit),
-           minutes_text(spec.time_min_min) if spec.time_min_min else "N/A"),
-        "SubmitTime=%s EligibleTime=%s" % (text(job.submit_time), text(job.eligible_time)),
-        "AccrueTime=" + text(job.accrue_time),
-        *(["ResizeTime=" + text(job.resize_time)] if job.resize_time else ()),
-        "StartTime=%s EndTime=%s Deadline=%s"
-        % (text(job.start_time), text(derived.end_time(job, limit)), text(spec.deadline) if spec.deadline else "N/A"),
-        *(["PreemptEligibleTime=%s PreemptTime=%s" % (text(job.start_time), text(job.preempt_time))]
-          if job.preempt_time else ()),
-        "SuspendTime=%s SecsPreSuspend=%d LastSchedEval=%s Scheduler=%s"
-        % (text(job.suspend_time) if job.suspend_time else "None", job.pre_suspend_s, text(job.last_sched_eval),
-           "Main" if job.sched_main else "Backfill"),
-    ]  # fmt: skip
-
-
-def _place(job: Job, context: ReportContext) -> Iterator[str]:
-    spec = job.spec
-    yield "Partition=%s AllocNode:Sid=%s:%d" % (
-        derived.partition(job),
-        null_if_empty(job.alloc_node),
-        job.alloc_sid,
-    )
-    yield "ReqNodeList=%s ExcNodeList=%s" % (or_null(spec.nodelist), or_null(spec.exclude))
-    planned = derived.node_list(job.planned_nodes)
-    yield "NodeList=" + derived.node_list(job.nodes) + (" SchedNodeList=" + planned if planned else "")
-    host = [("BatchFeatures", spec.batch_features), ("BatchHost", job.batch_host)]
-    yield from _if_any("%s=%s" % pair for pair in host if pair[1])
-    if spec.stepmgr:
-        yield "StepMgrEnabled=Yes"
-    yield from _size(job, context)
-
-
-def _size(job: Job, context: ReportContext) -> Iterator[str]:
-    spec = job.spec
-    nodes = str(job.num_nodes)
-    if job.state is JobState.PENDING and job.max_nodes:
-        nodes = "%d-%d" % (min(job.num_nodes, job.max_nodes), job.max_nodes)
-    # A default node count is not shown for a job that ended before it ran.
-    gone = job.state.finished and not job.shares and spec.ntasks is None
-    tasks = "N/A" if gone else str(job.num_tasks)
-    cpus = str(job.num_cpus)
-    if job.state is JobState.PENDING and job.max_cpus:
-        cpus = "%d-%d" % (job.num_cpus, job.max_cpus)
-    yield "NumNodes=%s NumCPUs=%s NumTasks=%s CPUs/Task=%d ReqB:S:C:T=0:0:%s:%s" % (
-        nodes,
-        cpus,
-        tasks,
-        spec.cpus_per_task or 1,
-        derived.or_star(spec.cores_asked),
-        derived.or_star(spec.threads_asked),
-    )
-    yield "ReqTRES=" + tres_texts.tres(tres_texts.requested(job, context))
-    yield "AllocTRES=" + (tres_texts.tres(tres_texts.allocated(job, context)) or "(null)")
-    special = (
-        "ThreadSpec=%d" % spec.thread_spec
-        if spec.thread_spec is not None
-        else "CoreSpec=" + derived.or_star(spec.core_spec)
-    )
-    yield "Socks/Node=%s NtasksPerN:B:S:C=%d:%d:%s:%s %s" % (
-        derived.or_star(spec.sockets_per_node),
-        spec.ntasks_per_node or 0,
-        spec.ntasks_per_board or 0,
-        derived.or_star(spec.ntasks_per_socket),
-        derived.or_star(spec.ntasks_per_core),
-        special,
-    )
-
-
-def _allocation(job: Job, indent: str) -> Iterator[str]:
-    """JOB_GRES, and one line per run of nodes with equal CPUs, memory and devices."""
-    if not job.shares:
-        return
-    yield "JOB_GRES=" + tres_texts.total_gres(job.shares)
-    runs: list[tuple[tuple[str, int, str], list[str]]] = []
-    for share in job.shares:
-        devices = ",".join(tres_texts.device_text(*item) for item in share.gres.items() if item[1])
-        got = (tres_texts.index_list(share.cpu_ids), share.memory_mib, devices)
-        if not runs or runs[-1][0] != got:
-            runs.append((got, []))
-        runs[-1][1].append(share.name)
-    for got, names in runs:
-        yield "%sNodes=%s CPU_IDs=%s Mem=%d GRES=%s" % (indent, compress(names), *got)
-
-
-def _needs(job: Job) -> Iterator[str]:
-    spec = job.spec
-    kind, memory = derived.min_memory(spec)
-    yield "MinCPUsNode=%d MinMemory%s=%s MinTmpDiskNode=%s" % (
-        derived.min_cpus_per_node(spec),
-        kind,
-        mebibytes(memory),
-        mebibytes(spec.tmp_mib or 0),
-    )
-    yield "Features=%s DelayBoot=%s" % (or_null(spec.constraint), minutes_text(spec.delay_boot_min or 0))
-    optional = (
-        ("ClusterFeatures", spec.cluster_constraint),
-        ("Prefer", spec.prefer),
-        ("Reservation", spec.reservation),
-    )
-    yield from ("%s=%s" % pair for pair in optional if pair[1])
-    yield "OverSubscribe=%s Contiguous=%d Licenses=%s LicensesAlloc=%s Network=%s" % (
-        derived.share_word(spec),
-        spec.contiguous,
-        or_null(spec.licenses),
-        or_null(derived.licenses_held(job)),
-        or_null(spec.network),
-    )
-
-
-def _texts(job: Job) -> list[str]:
-    lines = [
-        "Command=" + derived.command(job),
-        "SubmitLine=" + (job.submit_line or "(null)"),
-        "WorkDir=" + job.work_dir,
-    ]
-    if job.admin_comment:
-        lines.append("AdminComment=" + job.admin_comment)
-    if job.system_comment:
-        lines.append("SystemComment=" + job.system_comment)
-    if job.comment:
-        lines.append("Comment=" + job.comment)
-    if job.spec.extra:
-        lines.append("Extra=" + job.spec.extra)
-    if job.is_batch:
-        lines.append("StdErr=" + derived.expand_path(derived.stderr_pattern(job), job))
-        lines.append("StdIn=" + derived.expand_path(job.stdin or "/dev/null", job))
-        lines.append("StdOut=" + derived.expand_path(job.stdout, job))
-    return lines
-
-
-def _options(job: Job, context: ReportContext) -> Iterator[str]:
-    spec = job.spec
-    if spec.segment:
-        yield "SegmentSize=%d" % spec.segment
-    switches = (spec.switches or "0").partition("@")[0]
-    if switches != "0":
-        yield "Switches=%s@%s" % (switches, format_seconds(derived.switch_wait_s(spec)))
-    recorded = dict(spec.recorded)
-    if recorded.get("bb"):
-        yield "BurstBuffer=" + recorded["bb"]
-    if spec.cpu_freq:
-        yield derived.cpu_frequency(spec.cpu_freq)
-    gres_flags = (spec.gres_flags or "").split(",")
-    words = [word for flag, word in _GRES_FLAGS if flag in gres_flags]
-    if spec.kill_on_invalid_dep is not None:
-        words.append("KillOnInvalidDependent=" + ("Yes" if spec.kill_on_invalid_dep else "No"))
-    if spec.spread_job:
-        words.append("SpreadJob=Yes")
-    yield from _if_any(iter(words))
-    if spec.oom_kill_step is not None:
-        yield "OOMKillStep=%d" % spec.oom_kill_step
-    yield from ("%s=%s" % pair for pair in tres_texts.tres_per(spec).items())
-    mail = mail_types(spec)
-    if mail:
-        yield "MailUser=%s MailType=%s" % (spec.mail_user or job.user, mail)
-    if spec.ntasks_per_gpu is not None:
-        yield "NtasksPerTRES=%d" % spec.ntasks_per_gpu
-    if spec.container or spec.container_id:
-        yield "Container=%s ContainerID=%s" % (or_null(spec.container), or_null(spec.container_id))
-
-
-def _cost(job: Job) -> tuple[str, ...]:
-    # Our own line, shown only for jobs on paid nodes.
-    if job.managed_job_id is None and not job.hourly_cost:
-        return ()
-    return ("Cost=%s HourlyCost=%s" % (dollars(job.cost), dollars(job.hourly_cost)),)
-
-
-_GRES_FLAGS = (
-    ("allow-task-sharing", "GresAllowTaskSharing=Yes"),
-    ("disable-binding", "GresEnforceBind=No"),
-    ("enforce-binding", "GresEnforceBind=Yes"),
-    ("multiple-tasks-per-sharing", "GresOneTaskPerSharing=No"),
-    ("one-task-per-sharing", "GresOneTaskPerSharing=Yes"),
-)
-
-
-def mail_types(spec: JobSpec) -> str:
-    """Mail types as ``END,FAIL`` in Slurm's order; "" for none."""
-    asked = {word.upper() for word in spec.mail_type}
-    if "ALL" in asked:
-        asked |= mailtype.ALL
-    return ",".join(word for word in mailtype.EVENTS if word in asked)
+    return text
 
 
 def show_step(job: Job, step: Step, context: ReportContext, oneliner: bool = False) -> str:

@@ -16,16 +16,7 @@ from slurmsky.report.fields.field_tables import table
 from slurmsky.report.json import data_parser, manager_records
 from slurmsky.report.json import documents as report
 from slurmsky.report.json.accounting_records import accounting_record
-from slurmsky.report.json.job_records import (
-    _LAYOUT,
-    ENDLESS,
-    UNSET,
-    _of_spec,
-    _shared_values,
-    exit_code,
-    job_record,
-    own_values,
-)
+from slurmsky.report.json.job_records import ENDLESS, UNSET, exit_code, job_record
 from slurmsky.report.json.node_records import node_record, partition_record
 from slurmsky.report.json.other_records import license_record, ping_records, reservation_record, step_record
 from slurmsky.report.report_context import ReportContext
@@ -167,14 +158,6 @@ def test_records_written_one_by_one(running: list[Job], golden: Any) -> None:
     assert report.json_text({"x": iter(mixed)}).count("1") == 2
     assert report.yaml_text({"x": iter(mixed)}) == report.yaml_text({"x": mixed})
     assert report.yaml_text({"x": iter(())}) == report.yaml_text({"x": []})
-
-
-def test_layout_names_every_key(running: list[Job], golden: Any) -> None:
-    record = job_record(running[0], golden("running", "one").context)
-    assert list(record) == _LAYOUT
-    context = golden("running", "one").context
-    parts = [_of_spec(running[0].spec), _shared_values(running[0], context), own_values(running[0])]
-    assert sorted(key for part in parts for key in part) == sorted(_LAYOUT)
 
 
 def test_ten_thousand_jobs_are_quick(running: list[Job], golden: Any) -> None:

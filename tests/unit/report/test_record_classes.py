@@ -11,7 +11,8 @@ import pytest
 from slurmsky.model.job import Job, Step
 from slurmsky.model.spec import JobSpec
 from slurmsky.report import record_classes
-from slurmsky.report.fields import sacct_fields
+from slurmsky.report.fields import job_values, sacct_fields
+from slurmsky.report.fields.field_tables import table
 from slurmsky.report.fields.squeue_fields import job_fields
 from slurmsky.report.json import documents, job_records
 from slurmsky.report.report_context import ReportContext
@@ -114,14 +115,18 @@ def test_shared_values_read_nothing_of_a_jobs_own(fleet: list[Job], context: Rep
             seen.clear()
             column.value(row)
             assert not (column.shared and seen), f"squeue {name} reads {seen}"
-        for is_own, lines in show_job._job_groups(True, "  "):
-            seen.clear()
-            text = list(lines(record.job, context))
-            assert is_own or not seen, f"scontrol {text} reads {seen}"
-        seen.clear()
-        job_records._shared_values(record.job, context)
-        job_records._of_spec(record.job.spec)
-        assert not seen, f"--json reads {seen}"
+        for command in ("squeue", "sacct", "json", "scontrol"):
+            for value in job_values.fields_of(command):
+                seen.clear()
+                job_values.reader(value.value, context)(record.job)
+                assert value.own or not seen, f"{command} {value.name} reads {seen}"
+
+
+def test_the_registry_names_fields_that_exist() -> None:
+    named = {command: [value.name for value in job_values.fields_of(command)] for command in ("squeue", "sacct")}
+    for command, names in named.items():
+        known = {row["name"].lower() for row in table(f"{command}_fields") if row.get("record", "job") == "job"}
+        assert len(names) == len(set(names)) and set(names) <= known
 
 
 def test_json(fleet: list[Job], context: ReportContext) -> None:
