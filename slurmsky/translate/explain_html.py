@@ -32,8 +32,11 @@ def _style() -> str:
 
 
 def _text(text: object) -> str:
-    return html.escape("".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}"
-                               for char in str(text).encode("utf-8", "replace").decode("utf-8")))  # fmt: skip
+    shown = str(text)
+    if not shown.isprintable():
+        shown = "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}"
+                        for char in shown.encode("utf-8", "replace").decode("utf-8"))  # fmt: skip
+    return html.escape(shown)
 
 
 def _pill(word: str, kind: str) -> str:

@@ -123,7 +123,7 @@ class Reading:
 
 def one_line(text: str, limit: int = 100) -> str:
     """A text safe for a comment: one line, without characters that a terminal or YAML would interpret."""
-    clean = "".join(char if char.isprintable() else " " for char in text)
+    clean = text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
     clean = " ".join(clean.split())
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."
 

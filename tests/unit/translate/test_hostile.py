@@ -90,7 +90,7 @@ def look(script: str, *words: str, folder: Path) -> None:
 
 def task(text: str, folder: Path) -> None:
     """A task has the fields of one, and its shell runs nothing that the script does not have."""
-    value = yaml.safe_load(text)
+    value = yaml.load(text, yaml.CSafeLoader)
     assert set(value) <= TASK
     assert set(value.get("resources", {})) <= RESOURCES
     assert all(isinstance(label, str) and re.fullmatch(r"[a-z0-9_-]{1,63}", label)
