@@ -56,7 +56,6 @@ KNOWN: dict[str, str] = {
     "steps:step-10:2": "22.05 does not tell how devices are bound where a job has its nodes alone",
     # updates
     "updates:update-dependent:6": "a node needs CPUs for a whole task, which is shown at once here",
-    "updates:update-array-half:5": "once others were split off, slurmctld names files by the one element that is left",
     # hosts
     "show:running-nodes-seen:6": _ONE_HOST,
     "query:sinfo:42": _ONE_HOST,
