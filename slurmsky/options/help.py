@@ -14,7 +14,7 @@ from typing import Iterable, Mapping, Optional, Sequence, Union
 from . import manual_words
 from .filters import NODE_STATES, STATE_NAMES
 from .requests import SinfoQuery, SqueueQuery
-from .table import COMMANDS, SUBMIT, Option, OptionTable, every, load
+from .table import SUBMIT, Option, OptionTable, load
 
 VERSION = "25.11.0"
 
@@ -252,26 +252,3 @@ def completion_words(command: str) -> tuple[str, ...]:
             [f"-{option.short}" for option in options if option.short] + [_completion(option) for option in options]
         )
     )
-
-
-def coverage(commands: Iterable[str] = COMMANDS) -> str:
-    """The coverage page's tables (Markdown): every option of every command, and its support."""
-    lines: list[str] = []
-    for command in commands:
-        lines += [f"## {command}", "", "| option | here | remark |", "|---|---|---|"]
-        for option in every(command):
-            name = f"`--{option.long}`" if option.long else f"`${option.env[0] if option.env else option.meaning}`"
-            short = f", `-{option.short}`" if option.short else ""
-            remark = option.why or (f"same as `--{option.same_as}`" if option.same_as else "")
-            lines.append(f"| {name}{short} | {option.policy} | {remark} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def tally(commands: Iterable[str] = SUBMIT) -> dict[str, int]:
-    """How many options of ``commands`` each policy has."""
-    counts: dict[str, int] = {}
-    for command in commands:
-        for option in every(command):
-            counts[option.policy] = counts.get(option.policy, 0) + 1
-    return counts

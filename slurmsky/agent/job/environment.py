@@ -353,11 +353,3 @@ def batch_environment(launch: Launch) -> Environment:
     if launch.restart_count:
         env["SLURM_RESTART_COUNT"] = str(launch.restart_count)
     return env
-
-
-def share_of(launch: Launch, node: str) -> NodeShare:
-    """The job's share of one node."""
-    for share in launch.shares:
-        if share.name == node:
-            return share
-    raise KeyError(node)
