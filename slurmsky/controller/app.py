@@ -385,7 +385,7 @@ class Controller:
 
     def _shared(self, partition: str, uses: list[NodeUse]) -> list[NodeUse]:
         """A partition's nodes without the CPUs, memory and devices that other users of this machine hold."""
-        return self.machine.open(uses) if self.engine.engine_name(partition) == "local" else uses
+        return self.machine.open(uses, partition) if self.engine.engine_name(partition) == "local" else uses
 
     def _schedule(self) -> float:
         """Run one pass of the scheduler and carry out its plan; the epoch second of the next pass, or infinity."""

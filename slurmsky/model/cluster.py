@@ -57,6 +57,7 @@ class PartitionConfig:
     oversubscribe: str = "NO"  # NO | EXCLUSIVE | YES:n | FORCE:n
     hidden: bool = False
     root_only: bool = False
+    exclusive_user: bool = False  # a node runs jobs of one user at a time
     grace_time_s: int = 0
     def_mem_per_node_mib: Optional[int] = None
     def_mem_per_cpu_mib: Optional[int] = None

@@ -236,6 +236,7 @@ class _Reader:
                     raise self.fault("partition", index, "nodes", text)
             if members and set(members) <= warm:
                 fields["engine"] = "nodes"
+                fields.setdefault("exclusive_user", True)
             partitions[name] = PartitionConfig(nodes=tuple(members), **fields)
             if mine:
                 sky.append((name, PartitionSky(**mine)))

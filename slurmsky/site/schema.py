@@ -281,6 +281,7 @@ PARTITION = {
     "oversubscribe": SiteKey(oversubscribe),
     "hidden": SiteKey(flag),
     "root_only": SiteKey(flag),
+    "exclusive_user": SiteKey(flag),
     "grace_time_s": SiteKey(only(0, "no job is preempted here")),
     "def_mem_per_node_mib": SiteKey(count),
     "def_mem_per_cpu_mib": SiteKey(count),

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 import zipfile
@@ -358,6 +359,12 @@ def test_jobs_cost_their_share_and_idle_time_is_the_partitions(tmp_path):
     KeptWorld(tmp_path).play(what)
 
 
+#: another user's pilot
+HOLD = """import sys
+from slurmsky.agent.cloud.node_owner import hold
+print(hold(sys.argv[1], "ada@login") or "held", flush=True)
+input()
+"""
 EXISTING = """engine = "sky"
 [[partition]]
 name = "dev"
@@ -385,6 +392,25 @@ def test_an_existing_cluster_is_taken_as_it_is_and_never_powered_down(tmp_path):
         assert (await world.out("srun", "-N2", "bash", "-c", "echo $SLURM_JOB_PARTITION")).split() == ["dev", "dev"]
         await world.out("scontrol", "update", "NodeName=d1", "State=POWER_DOWN")
         assert (await world.states())["d1"] == "idle"
+
+    KeptWorld(tmp_path, EXISTING).play(what)
+
+
+def test_an_existing_cluster_that_another_user_holds_is_not_used(tmp_path):
+    async def what(world):
+        mine = ManagedJob(1, "mine", {}, cluster=True)
+        mine.become("RUNNING")
+        mine.task["run"] = "sleep 600"
+        world.server.jobs.append(mine)
+        folder = str(world.machines.tmp / "slurmsky-owners")  # where the machine of all these nodes has its locks
+        holder = subprocess.Popen([sys.executable, "-c", HOLD, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert holder.stdout.readline() == b"held\n"
+        assert " ExclusiveUser=YES " in await world.out("scontrol", "show", "partition", "dev")
+        await world.until(lambda: _state_of(world, "d2", "down~"))
+        assert "is in use by ada@login (ExclusiveUser)" in await world.out("sinfo", "-R", "-h", "-o", "%50E")
+        holder.communicate()
+        await world.out("scontrol", "update", "NodeName=d[1-2]", "State=RESUME")
+        await world.until(lambda: _state_of(world, "d2", "idle"))
 
     KeptWorld(tmp_path, EXISTING).play(what)
 

@@ -24,7 +24,7 @@ from typing import Any, Optional
 
 from ... import paths
 from ..process import daemonize
-from . import cloud_environment, spot_notice
+from . import cloud_environment, node_owner, spot_notice
 from .program_install import LIBRARY, install
 
 #: prefix of the line in which a node prints its agent's address
@@ -58,6 +58,10 @@ class Pilot:
             return 1
         lock = os.open(os.path.join(self.home, "pilot.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)  # SkyPilot may start two pilots: the second waits for the first
+        refused = self._refused()
+        if refused:
+            print(MARK + json.dumps({"rank": self.rank, "refused": refused}), flush=True)
+            return 1
         launchers = install(self.home)
         signal.signal(signal.SIGTERM, self._end)
         port = self._port()
@@ -75,6 +79,17 @@ class Pilot:
                 return 0
             time.sleep(_AGAIN_S)
         return 0
+
+    def _refused(self) -> str:
+        """Why this node must not run the agent, or ""."""
+        owner = str(self.settings.get("owner", ""))
+        if not owner:
+            return ""
+        try:
+            other = node_owner.hold(os.path.join(os.environ.get("TMPDIR") or "/tmp", "slurmsky-owners"), owner)
+        except OSError as error:
+            return "node %s: %s" % (self.name, error)
+        return "node %s is in use by %s (ExclusiveUser)" % (self.name, other) if other else ""
 
     def _end(self, *_: object) -> None:
         self._end_requested = True

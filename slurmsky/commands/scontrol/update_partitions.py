@@ -104,7 +104,7 @@ _KEYS: tuple[Key[CommandContext], ...] = (
     Key("MinNodes", 2, "min_nodes", _min_nodes),
     Key("Default", 7, "default", _yes_no),
     Key("DisableRootJobs", 1, REFUSED, _yes_no),
-    Key("ExclusiveUser", 1, REFUSED, _yes_no),
+    Key("ExclusiveUser", 1, "exclusive_user", _yes_no),
     Key("ExclusiveTopo", 1, REFUSED, _yes_no),
     Key("Hidden", 1, "hidden", _yes_no),
     Key("LLN", 1, REFUSED, _yes_no),

@@ -30,7 +30,9 @@ class MachineShare:
         self._ledger = ledger
         self._cpus, self._physical_gpus = cpus, physical_gpus
         self._others = NOTHING
+        self._strangers = False  # whether another user holds resources
         self._nodes: list[NodeUse] = []  # those of this machine
+        self._one_user: frozenset[str] = frozenset()  # partitions of this machine with ExclusiveUser
         self.entry_current = True  # False: the entry holds more than our jobs do, and a further pass is due soon
 
     @property
@@ -44,9 +46,12 @@ class MachineShare:
             return
         parts = [name for name in self._job_table.partition_nodes if engine_of(name) == "local"]
         names = dict.fromkeys(node.name for part in parts for node in self._job_table.partition_nodes[part])
+        self._one_user = frozenset(part.name for part in self._job_table.cluster.partitions
+                                   if part.exclusive_user and part.name in parts)  # fmt: skip
         self._nodes = [self._job_table.uses[name] for name in names] if len(names) <= MOST_NODES else []
         self._ledger.enter()
         theirs, ours = self._ledger.others()
+        self._strangers = theirs != NOTHING
         gpus = frozenset(index for index in ours.gpus if index < self._physical_gpus)
         self._others = theirs + Held(gpus=gpus) if gpus else theirs
 
@@ -64,6 +69,8 @@ class MachineShare:
     def held(self) -> Held:
         """The resources of this machine that our jobs hold."""
         nodes = self._nodes
+        if any(use.partitions.get(name) for use in nodes for name in self._one_user):
+            return self._whole()
         gpus = {index for use in nodes for key, ids in use.gres.items() if key.split(":")[0] == "gpu" for index in ids}
         return Held(
             sum(len(use.cpu_ids) for use in nodes),
@@ -72,8 +79,15 @@ class MachineShare:
             frozenset(nodes[0].cpu_ids) if len(nodes) == 1 else frozenset(),
         )
 
-    def open(self, uses: list[NodeUse]) -> list[NodeUse]:
-        """Nodes of this machine without the resources that other controllers hold."""
+    def _whole(self) -> Held:
+        """All resources of this machine: a job of a partition with ExclusiveUser shares them with no other user."""
+        counts = [sum(count for name, _, count in use.config.gres if name == "gpu") for use in self._nodes]
+        memory = sum(use.config.memory_mib for use in self._nodes)
+        gpus = range(max(self._physical_gpus, *counts))
+        return Held(self._cpus, memory, frozenset(gpus), frozenset(range(self._cpus)))
+
+    def open(self, uses: list[NodeUse], partition: str = "") -> list[NodeUse]:
+        """A partition's nodes on this machine without the resources that other controllers hold."""
         others = self._others
         if others is NOTHING or not self._nodes:
             return uses
@@ -95,5 +109,6 @@ class MachineShare:
                     left.gres.setdefault(f"{name}:{kind}" if kind else name, set()).update(others.gpus)
             if taken or others.gpus:
                 left.jobs.add(0)  # no job's id: no job can have the whole node now
+            left.exclusive = left.exclusive or (self._strangers and partition in self._one_user)
             found.append(left)
         return found

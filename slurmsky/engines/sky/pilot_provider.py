@@ -8,11 +8,13 @@ SkyPilot 0.14.1.
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
 import logging
 import os
 import re
 import shutil
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -105,6 +107,9 @@ class Pilots:
             "spot": kept.shape.spot or bool(kept.cluster),  # of an existing cluster that is not known
             "idle_s": self._site.sky.idle_minutes * 60 or 365 * 86400,
         }
+        partition = self._site.cluster.partition(order.partition)
+        if kept.cluster and partition is not None and partition.exclusive_user:
+            settings["owner"] = f"{getpass.getuser()}@{socket.gethostname()}"
         _private(ship / "settings.json", json.dumps(settings))
         _private(ship / "start.sh", START.replace("AGENT", program.name))
         copy = ship / program.name  # SkyPilot copies one file mount after the other: all of it is one
@@ -211,6 +216,8 @@ class Pilots:
                     found = _MARKED.search(line.decode("utf-8", "replace"))
                     if found:
                         facts = json.loads(found[1])
+                        if "refused" in facts:
+                            raise BringUpFailed(str(facts["refused"]))
                         order.facts[order.nodes[int(facts["rank"])]] = facts
                 if len(order.facts) == len(order.nodes):
                     order.save()

@@ -170,8 +170,8 @@ def _partition_lines(part: PartitionConfig, nodes: list[NodeConfig], context: Re
     yield "AllocNodes=ALL Default=%s QoS=%s" % (_yes(part.default), part.qos or "N/A")
     default_time = "NONE" if part.default_time_min is None else format_minutes(part.default_time_min)
     yield (
-        "DefaultTime=%s DisableRootJobs=NO ExclusiveUser=NO ExclusiveTopo=NO GraceTime=%d Hidden=%s"
-        % (default_time, part.grace_time_s, _yes(part.hidden))
+        "DefaultTime=%s DisableRootJobs=NO ExclusiveUser=%s ExclusiveTopo=NO GraceTime=%d Hidden=%s"
+        % (default_time, _yes(part.exclusive_user), part.grace_time_s, _yes(part.hidden))
     )
     yield "MaxNodes=%s MaxTime=%s MinNodes=%d LLN=NO MaxCPUsPerNode=%s MaxCPUsPerSocket=UNLIMITED" % (
         _unlimited(part.max_nodes),

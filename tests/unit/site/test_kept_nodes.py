@@ -38,6 +38,14 @@ def test_suspend_time_is_a_slurm_time_or_seconds(written, seconds):
     assert dict(site.kept)["a"].suspend_time_s == seconds
 
 
+def test_nodes_belong_to_one_user_unless_the_site_file_says_otherwise():
+    other = '[[partition]]\nname = "shared"\nnodes = "d1"\ncluster = "dev"\nexclusive_user = false\n'
+    partitions = load(WARM + other, "site.toml").cluster.partitions
+    assert [(part.name, part.exclusive_user) for part in partitions] == [("gpu", True), ("shared", False)]
+    (debug,) = load("", "site.toml").cluster.partitions
+    assert not debug.exclusive_user
+
+
 def test_a_second_partition_may_name_kept_nodes():
     site = load(WARM + '[[partition]]\nname = "short"\nnodes = "gpu-[1-2]"\nmax_time = 10\n', "site.toml")
     assert site.engine_of("short") == "nodes" and site.cluster.partition("short").nodes == ("gpu-1", "gpu-2")

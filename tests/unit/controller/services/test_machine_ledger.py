@@ -15,7 +15,8 @@ from slurmsky.agent.process import machine_claim
 from slurmsky.controller.rules.resources import NodeUse
 from slurmsky.controller.services.machine_ledger import NOTHING, Held, Ledger
 from slurmsky.controller.services.machine_share import MachineShare
-from slurmsky.model.cluster import NodeConfig
+from slurmsky.model.allocation import NodeShare
+from slurmsky.model.cluster import NodeConfig, PartitionConfig
 
 STRANGER = 12345
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="is several users")
@@ -142,10 +143,12 @@ def test_a_folder_that_is_not_for_all_is_not_used(folder: str) -> None:
 
 
 def share_of(
-    config: NodeConfig, others: Held, same_user: Held = NOTHING, gpus: int = 0
+    config: NodeConfig, others: Held, same_user: Held = NOTHING, gpus: int = 0, exclusive_user: bool = False
 ) -> tuple[MachineShare, NodeUse]:
     use = NodeUse(config)
-    job_table = SimpleNamespace(partition_nodes={"debug": [config]}, uses={config.name: use})
+    partition = PartitionConfig("debug", exclusive_user=exclusive_user)
+    cluster = SimpleNamespace(partitions=[partition])
+    job_table = SimpleNamespace(partition_nodes={"debug": [config]}, uses={config.name: use}, cluster=cluster)
     entries = SimpleNamespace(enter=lambda: None, others=lambda: (others, same_user))
     share = MachineShare(job_table, entries, config.cpus, gpus)
     share.begin(lambda partition: "local")
@@ -183,3 +186,15 @@ def test_what_our_jobs_hold() -> None:
     use.memory_mib = 300
     use.gres["gpu:h100"] = {1}
     assert share.held() == Held(2, 300, frozenset({1}), frozenset({1, 2}))
+
+
+def test_a_partition_with_exclusive_user_shares_this_machine_with_no_other_user() -> None:
+    share, use = share_of(NODE, SOME, exclusive_user=True)
+    assert [seen.exclusive for seen in share.open([use], "debug")] == [True] and not use.exclusive
+    assert [seen.exclusive for seen in share.open([use], "other")] == [False]
+    share, use = share_of(NODE, NOTHING, SOME, exclusive_user=True)  # another controller of the same user
+    assert [seen.exclusive for seen in share.open([use], "debug")] == [False]
+    use.take(1, NodeShare("vm", cpu_ids=(0,)), False, "debug")
+    assert share.held() == Held(4, 1000, frozenset({0, 1}), frozenset(range(4)))
+    use.give(1, NodeShare("vm", cpu_ids=(0,)), "debug")
+    assert share.held() == NOTHING
