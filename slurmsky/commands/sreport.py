@@ -11,6 +11,7 @@ from typing import Any
 
 from ..controller.command_context import CommandContext
 from ..controller.services.budget_policy import month_of
+from ..controller.services.managed_jobs import FIRST_ID
 from ..controller.store.accounting_index import Where, among
 from ..language import timespec
 from ..language.key_values import Given, Key, KeyTable, choose
@@ -228,7 +229,8 @@ def _charges(ctx: CommandContext, start: float, end: float, chosen: Where) -> li
     found = queue.store.charges(start, end, queue.clock(), chosen)
     if queue.power is None:
         return found
-    every = queue.store.charges(start, end, queue.clock(), among("partition", ()))
+    own = Where(("job_id<?",), (FIRST_ID,))  # a foreign job that the partition lists does not use its nodes
+    every = queue.store.charges(start, end, queue.clock(), own)
     return [*found, *queue.power.hours.idle(every, start, end, queue.clock())]
 
 

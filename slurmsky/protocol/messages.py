@@ -191,8 +191,8 @@ class Power(NodeEvent, kind="power"):
     why: str = ""
 
 
-class SpotTaken(NodeEvent, kind="taken"):
-    """The cloud takes the node's machine back at ``at`` (epoch second)."""
+class NodeTaken(NodeEvent, kind="taken"):
+    """The node ends at ``at`` (epoch second): the cloud takes its machine back, or its processes are ended."""
 
     at: float
     why: str = ""

@@ -13,6 +13,13 @@ from .record import KeptNodes, Shape, SiteError
 KEPT_FIELDS = frozenset(key.field or name for name, key in schema.PARTITION_KEPT.items())
 #: assumed size of a node of an existing cluster until the real size is known
 _UNKNOWN_CPUS, _UNKNOWN_MIB = 1, 1024
+#: keys of the launch of each job, which kept nodes do not have
+_OF_JOBS = {
+    "spot": "shape = { ..., spot = true }",
+    "pool": "they are a pool of their own",
+    "arrays": "an array's elements are jobs on these nodes",
+    "array_nodes": "an array's elements are jobs on these nodes",
+}
 Fault = Callable[[str, int, str, str], SiteError]
 
 
@@ -55,6 +62,9 @@ def _kept(table: dict[str, Any], mine: dict[str, Any], wrong: Callable[[str, str
     elif "shape" not in mine:
         key = next(name for name, value in schema.PARTITION_KEPT.items() if (value.field or name) in mine)
         raise wrong(key, f"{key} needs the shape of the nodes: shape = {{ cpus = ..., memory = ... }}")
+    for key, why in _OF_JOBS.items():
+        if key in table:
+            raise wrong(key, f"{key} does not go with kept nodes: {why}")
     if not table.get("nodes_text") or table["nodes_text"].upper() == "ALL":
         raise wrong("nodes" if "nodes_text" in table else "shape", 'kept nodes need names: nodes = "gpu-[1-8]"')
     try:

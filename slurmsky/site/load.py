@@ -366,7 +366,7 @@ class _Reader:
             if header:
                 table = re.sub(r"[\"'\s]", "", header[2])
                 seen += table == word
-                if table in (word, key) and (seen == index or not word):
+                if table in (word, key, f"{word}.{key}") and (seen == index or not word):
                     head = (number, header.start(2) + 1)
             elif wanted and table == word and (not word or seen == index) and (found := wanted.match(line)):
                 return number, found.start(1) + 1

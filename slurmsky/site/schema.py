@@ -133,6 +133,13 @@ def devices(value: Any) -> str:
     return f"{name}:{number or 1}"
 
 
+def cluster(value: Any) -> str:
+    """Read the name of a SkyPilot cluster. Source: sky/skylet/constants.py CLUSTER_NAME_VALID_REGEX."""
+    if not re.fullmatch(r"[a-zA-Z]([-_.a-zA-Z0-9]*[a-zA-Z0-9])?", text(value)):
+        raise Bad("the name of a SkyPilot cluster is expected")
+    return str(value)
+
+
 def shape(value: Any) -> Shape:
     """Read the resources of each node: a table with keys of SkyPilot's ``resources:``."""
     if not isinstance(value, Mapping):
@@ -154,9 +161,12 @@ def shape(value: Any) -> Shape:
 def hosts(value: Any) -> tuple[str, ...]:
     """Read and expand a Slurm host list."""
     try:
-        return tuple(hostlist.expand(text(value)))
+        names = tuple(hostlist.expand(text(value)))
     except ValueError as error:
         raise Bad('a host list is expected, such as "n[1-4]"') from error
+    if not all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in names):  # of an open bracket
+        raise Bad('a host list is expected, such as "n[1-4]"')
+    return names
 
 
 def gres(value: Any) -> tuple[tuple[str, str, int], ...]:
@@ -318,7 +328,7 @@ PARTITION_KEPT = {
     "suspend_time": SiteKey(seconds, "suspend_time_s"),
     "keep_up": SiteKey(count),
     "resume_timeout": SiteKey(patience, "resume_timeout_s"),
-    "cluster": SiteKey(text),
+    "cluster": SiteKey(cluster),
 }
 SHAPE = {
     "cpus": SiteKey(size, required=True),

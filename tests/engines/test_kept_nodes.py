@@ -54,6 +54,10 @@ def test_a_job_brings_its_node_up_and_the_next_one_finds_it(tmp_path):
         assert len(world.server.jobs) == 1
         shown = await world.out("scontrol", "show", "node", "k1")
         assert " Arch=" in shown and "OS=Linux " in shown and "Version=" in shown
+        busy = await world.batch("sleep 60\n", "-n8", "-t5")
+        await world.until(lambda: _running(world, busy))
+        said = (await world.run("sbatch", "--test-only", "-wk1", "--wrap", "true")).stderr
+        assert "they are up, and other jobs hold them until then" in said
 
     KeptWorld(tmp_path).play(what)
 
@@ -160,6 +164,22 @@ def test_jobs_of_a_lost_node_are_requeued_and_it_comes_up_again(tmp_path):
         await world.until(lambda: _over(world, job, "COMPLETED"))
         assert (world.project / "runs").read_text() == "\n1\n"
         assert len(world.server.jobs) == 2
+
+    KeptWorld(tmp_path).play(what)
+
+
+def test_a_node_whose_processes_are_told_to_end_starts_no_further_job(tmp_path):
+    async def what(world):
+        job = await world.batch(
+            'echo ${SLURM_RESTART_COUNT:-0} >>runs\n[ -n "$SLURM_RESTART_COUNT" ] || sleep 600\n', "--requeue", "-t9"
+        )
+        await world.until(lambda: (world.project / "runs").exists())
+        world.machines.stop(1, signal.SIGTERM)  # as scancel of the allocation under it
+        await world.until(lambda: _over(world, job, "COMPLETED"))
+        assert (world.project / "runs").read_text() == "0\n1\n" and len(world.server.jobs) == 2
+        first, second = (await world.out("sacct", "-nXDP", "-j", job, "-o", "State,ElapsedRaw")).splitlines()
+        state, seconds = first.split("|")
+        assert state == "NODE_FAIL" and int(seconds) < 60 and second.startswith("COMPLETED|")
 
     KeptWorld(tmp_path).play(what)
 

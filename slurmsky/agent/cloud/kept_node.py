@@ -15,6 +15,7 @@ import pwd
 import signal
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 from ... import paths
@@ -26,12 +27,12 @@ from ...protocol.messages import (
     Hello,
     HostsAdded,
     NodeEnvironment,
+    NodeTaken,
     Ping,
     Pong,
     Reached,
     ReachPeers,
     SameFolder,
-    SpotTaken,
     StoreScript,
 )
 from ..net import endpoints
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 REACH_S = 5.0
 #: longest time, in seconds, that jobs have after SIGTERM when the node is taken down
 NOTICE_S = 20
+ENDED_HERE = "its agent is told to end: SkyPilot takes the node down"
 #: seconds before a spot machine's end at which its jobs get SIGKILL, so that their files arrive
 SPOT_MARGIN_S = 5.0
 
@@ -144,6 +146,8 @@ class KeptNodeService:
             self._spot_taken(notice)
             return
         jobs = [job for job in self._agent.jobs.values() if not job.ended]
+        # First of all, so that no requeued job starts here again.
+        self._agent.greet_with(partial(NodeTaken, node=self._agent.node, at=time.time() + NOTICE_S, why=ENDED_HERE))
         for job in jobs:
             job.terminate("NODE_FAIL", signal.SIGTERM, min(job.launch.kill_wait_s, NOTICE_S))
         self._wait_for(jobs, NOTICE_S * 20 + 100)
@@ -153,7 +157,7 @@ class KeptNodeService:
         self._spot = True
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(notice.at))
         why = "%s ends the spot machine at %s" % (notice.cloud, when)
-        event = SpotTaken(node=self._agent.node, at=notice.at, why=why)
+        event = NodeTaken(node=self._agent.node, at=notice.at, why=why)
         self._agent.greet_with(lambda: event)
         left = max(1, int(notice.at - time.time() - SPOT_MARGIN_S))
         for job in list(self._agent.jobs.values()):

@@ -108,10 +108,10 @@ async def _against_sky(
         place = _place(text, file, name)
         here = site.sky_partition(name)
         kept = dict(site.kept).get(name)
-        if kept is not None:
-            await _kept_nodes(report, site, service, name, kept, partial(_line, text, file, site, name))
-            continue
         missing = [infra for infra in here.infra if infra.split("/")[0].replace("k8s", "kubernetes") not in enabled]
+        if kept is not None:
+            await _kept_nodes(report, site, service, name, kept, missing, partial(_line, text, file, site, name))
+            continue
         for infra in missing:
             report.fault(f"{place}: partition {name}: SkyPilot has not enabled {infra} (sky check)")
         try:
@@ -127,9 +127,13 @@ async def _against_sky(
 
 
 async def _kept_nodes(
-    report: _Checks, site: Site, service: CloudService, name: str, kept: KeptNodes, place: Callable[[str], str]
-) -> None:
+    report: _Checks, site: Site, service: CloudService, name: str, kept: KeptNodes, absent: list[str],
+    place: Callable[[str], str],
+) -> None:  # fmt: skip
     """Check whether SkyPilot offers the nodes of a partition."""
+    if absent:
+        report.fault(f"{place('infra')}: partition {name}: SkyPilot has not enabled {', '.join(absent)} (sky check)")
+        return
     problem = await service.check_kept(name, kept, site)
     if problem:
         report.fault(f"{place('cluster' if kept.cluster else 'shape')}: partition {name}: {problem}")

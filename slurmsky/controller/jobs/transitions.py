@@ -366,7 +366,7 @@ def ended_run(job: Job, state: JobState, now: float) -> Job:
         steps={},
         flags=JobFlag.NONE if final else JobFlag.REQUEUED,
         state=state if final else JobState.PENDING,
-        end_time=job.end_time if final else now,
+        end_time=job.end_time if job.state.finished else now,  # of a running job that is its time limit
     )
 
 

@@ -301,13 +301,22 @@ class PowerSaving:
                 known = await asyncio.wait_for(self.engine.price(partition), PRICE_S)
         return known
 
-    async def outlook(self, shares: Sequence[NodeShare]) -> str:
-        """Whether a job on these shares starts at once, and its cost per hour; "" where no node is kept."""
+    async def outlook(self, shares: Sequence[NodeShare], start: float) -> str:
+        """Whether a job on these shares starts at once, and its cost per hour; "" where no node is kept.
+
+        ``start``: the epoch second at which the scheduler expects it to start.
+        """
         names = [share.name for share in shares]
         if not names or any(name not in self._kept_of for name in names):
             return ""
         wait = self.engine.ready_in(names)
-        what = f"they must be powered up, which takes about {wait:.0f} s" if wait else "they are up: it starts at once"
+        what = (
+            f"they must be powered up, which takes about {wait:.0f} s"
+            if wait
+            else "they are up: it starts at once"
+            if start <= self.job_table.clock() + 1
+            else "they are up, and other jobs hold them until then"
+        )
         price = await self._price(self._partition_of[names[0]])
         hourly = self.hours.hourly(shares, self.job_table.clock(), price)
         return f"Kept nodes {hostlist.compress(names)}: {what}{f'; ${hourly:.2f} an hour' if hourly else ''}"
@@ -325,8 +334,8 @@ class PowerSaving:
         if not up:
             return f"Kept nodes: none of {len(kept.names)} is up. They come up {usual}; {share}."
         return (
-            f"Kept nodes: {len(up)} of {len(kept.names)} are up, {free} of them idle: a job starts there at once; "
-            f"{share}. Others come up {usual}."
+            f"Kept nodes: {len(up)} of {len(kept.names)} are up, {free} of them idle"
+            f"{': a job that they hold starts at once' if free else ''}; {share}. Others come up {usual}."
         )
 
     # --- scontrol

@@ -19,10 +19,10 @@ from ...protocol.messages import (
     Hello,
     JobList,
     NodeLost,
+    NodeTaken,
     Ping,
     Pong,
     Power,
-    SpotTaken,
 )
 from ...site.record import KeptNodes
 from ..base import EngineError, OnEvent, background
@@ -241,8 +241,8 @@ class KeptAgents(LocalEngine):
             background(self._bring_back(node, event))
         elif isinstance(event, JobList) and node not in self._links:
             self._early[node] = event  # compared with the launches sent, which are not known yet
-        elif isinstance(event, SpotTaken):
-            self._spot_taken(node, event)
+        elif isinstance(event, NodeTaken):
+            self._node_taken(node, event)
         elif not isinstance(event, Pong):
             super()._event(node, event)
 
@@ -258,8 +258,10 @@ class KeptAgents(LocalEngine):
 
     # --- lost nodes
 
-    def _spot_taken(self, node: str, event: SpotTaken) -> None:
-        """The cloud takes a node back: no job starts there, and those with other heads get the notice, too."""
+    def _node_taken(self, node: str, event: NodeTaken) -> None:
+        """A node is being taken: no job starts there, and those with other heads get the notice, too."""
+        if not self.fleet.is_up(node):
+            return  # by us
         self._on_event(Power(node=node, state="taken", why=event.why))
         left = max(1, int(event.at - time.time()))
         for job_id, placed in self._placed.items():

@@ -69,6 +69,13 @@ def test_a_second_partition_may_name_kept_nodes():
         ('nodes = "n1"\ncluster = "dev"\nkeep_up = 1', "5:1: keep_up does not go with cluster"),
         ('nodes = "n1"\ncluster = "dev"\nengine = "local"', "5:1: kept nodes have an engine of their own"),
         ('nodes = "n[2-1]"\ncluster = "dev"', "3:1: nodes: a host list is expected"),
+        ('nodes = "n[1-"\ncluster = "dev"', "3:1: nodes: a host list is expected"),
+        ('nodes = "n1"\ncluster = ""', "4:1: cluster: the name of a SkyPilot cluster is expected"),
+        ('nodes = "n1"\ncluster = "de v/x"', "4:1: cluster: the name of a SkyPilot cluster is expected"),
+        ('nodes = "n1"\n\n[partition.shape]\ncpus = 1\nmemory = "x"', "5:2: shape: memory: a number such as 8 or"),
+        ('nodes = "n1"\nshape = { cpus = 1, memory = 1 }\nspot = true', "5:1: spot does not go with kept nodes"),
+        ('nodes = "n1"\nshape = { cpus = 1, memory = 1 }\npool = "p"', "5:1: pool does not go with kept nodes"),
+        ('nodes = "n1"\nshape = { cpus = 1, memory = 1 }\nexclusive_user = "YES"', "5:1: exclusive_user: true or"),
     ],
 )
 def test_a_faulty_line_is_named_with_its_place(lines, told):
