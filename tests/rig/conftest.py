@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from on_skypilot import NODES, Kept, Nodes, answers, kept_nodes
+from on_skypilot import answers
 
 HERE = Path(__file__).resolve().parent
 PRIVATE = Path("/srv/slurmsky")  # nodes do not see what we have here
@@ -29,25 +28,3 @@ def rig():
     folder = PRIVATE / f"tests-{os.getpid()}"
     folder.mkdir()
     return folder
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Kept nodes hold memory that managed jobs would take: their tests come last, one bring-up serves them all."""
-    mine = [place for place, item in enumerate(items) if item.path.parent == HERE]
-    ordered = sorted((items[place] for place in mine), key=lambda item: "[kept]" in item.name)
-    for place, item in zip(mine, ordered, strict=True):
-        items[place] = item
-
-
-@pytest.fixture(scope="session")
-def kept(rig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
-    """Commands with four kept nodes, which are up."""
-    with kept_nodes(tmp_path_factory.mktemp("kept")) as found:
-        yield found
-
-
-@pytest.fixture(scope="session", params=NODES)
-def nodes(request: pytest.FixtureRequest) -> Nodes:
-    """The kind of nodes that a test's jobs run on."""
-    return Nodes(request.param, request.getfixturevalue("kept") if request.param == "kept" else None)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from on_skypilot import LIMITS, PATIENCE_S, LocalEngine, Nodes
+from on_skypilot import NODES, PATIENCE_S, LocalEngine, commands
 
 pytestmark = [pytest.mark.rig, pytest.mark.timeout(1500)]
+LIMITS = "[limits]\nkill_wait_s = 2\n"
 WAITING = {"PENDING", "CONFIGURING"}
 LIVE = WAITING | {"RUNNING", "COMPLETING"}
 LAUNCHES = 2
@@ -36,7 +38,7 @@ srun -l sh -c 'cat data.txt; echo $SLURM_PROCID > out.$SLURM_PROCID' | sort
 SIGNAL = "#!/bin/bash\nkill -9 $$\n"
 LIMIT = "#!/bin/bash\ntrap 'echo usr1' USR1\nfor i in `seq 600`; do sleep 0.5; done\n"
 CANCEL = "#!/bin/bash\ntrap 'echo trapped; exit 0' TERM\necho here; for i in `seq 6000`; do sleep 0.5; done\n"
-#: name -> script and options
+#: name -> script and options; the job of two nodes comes first: kept nodes come up for it by one launch
 JOBS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "nodes": (TWO, ("-N2", "-n2")),
     "output": (OUTPUT, ()),
@@ -78,9 +80,9 @@ def submit(engine: LocalEngine, home: Path, name: str) -> Ran:
     return Ran(folder, said.stdout.strip())
 
 
-def run_all(home: Path, site: Path, nodes: Nodes) -> dict[str, Ran]:
+def run_all(home: Path, site: Path, nodes: str) -> dict[str, Ran]:
     site.mkdir()
-    with nodes.commands(site, LIMITS) as engine:
+    with commands(site, LIMITS, nodes) as engine:
         jobs: dict[str, Ran] = {}
         states: dict[str, str] = {}
         later, cancelled = list(JOBS), False
@@ -112,8 +114,16 @@ def run_all(home: Path, site: Path, nodes: Nodes) -> dict[str, Ran]:
 
 
 @pytest.fixture(scope="module")
-def ran(rig, nodes, tmp_path_factory):
-    return run_all(rig / nodes.kind, tmp_path_factory.mktemp("sites") / nodes.kind, nodes)
+def both(rig, tmp_path_factory):
+    sites = tmp_path_factory.mktemp("sites")
+    with ThreadPoolExecutor() as pool:
+        running = {kind: pool.submit(run_all, rig / kind, sites / kind, kind) for kind in NODES}
+        return {kind: jobs.result() for kind, jobs in running.items()}
+
+
+@pytest.fixture(params=NODES)
+def ran(both, request):
+    return both[request.param]
 
 
 def test_bytes_exit_code_and_files(ran):
