@@ -192,7 +192,7 @@ class Power(NodeEvent, kind="power"):
 
 
 class NodeTaken(NodeEvent, kind="taken"):
-    """The node ends at ``at`` (epoch second): the cloud takes its machine back, or its processes are ended."""
+    """The node ends at ``at`` (epoch second): the cloud takes its machine back, or its processes end."""
 
     at: float
     why: str = ""

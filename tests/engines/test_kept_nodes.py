@@ -168,7 +168,7 @@ def test_jobs_of_a_lost_node_are_requeued_and_it_comes_up_again(tmp_path):
     KeptWorld(tmp_path).play(what)
 
 
-def test_a_node_whose_processes_are_told_to_end_starts_no_further_job(tmp_path):
+def test_a_node_that_receives_sigterm_starts_no_further_job(tmp_path):
     async def what(world):
         job = await world.batch(
             'echo ${SLURM_RESTART_COUNT:-0} >>runs\n[ -n "$SLURM_RESTART_COUNT" ] || sleep 600\n', "--requeue", "-t9"

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 REACH_S = 5.0
 #: longest time, in seconds, that jobs have after SIGTERM when the node is taken down
 NOTICE_S = 20
-ENDED_HERE = "its agent is told to end: SkyPilot takes the node down"
+ENDED_HERE = "its agent received SIGTERM: SkyPilot takes the node down"
 #: seconds before a spot machine's end at which its jobs get SIGKILL, so that their files arrive
 SPOT_MARGIN_S = 5.0
 
