@@ -28,6 +28,7 @@ _MODELS: dict[str, str] = {
     "mi100": "MI100", "mi210": "MI210", "mi250": "MI250", "mi250x": "MI250", "mi300": "MI300X", "mi300a": "MI300X",
     "mi300x": "MI300X", "mi325x": "MI325X", "mi350x": "MI350X", "mi355x": "MI355X", "gfx906": "MI50",
     "gfx908": "MI100", "gfx90a": "MI250", "gfx940": "MI300X", "gfx942": "MI300X", "gfx950": "MI350X",
+    "gtx2080ti": "RTX2080Ti", "gtx2080": "RTX2080Ti", "gtx1080": "GTX1080Ti",
     "rtx2080": "RTX2080Ti", "geforce2080ti": "RTX2080Ti", "geforce3090": "RTX3090", "quadrortx": "RTX6000",
     "a100.40gb": "A100", "a100.80gb": "A100-80GB", "h100.80gb": "H100", "volta16gb": "V100", "volta32gb": "V100-32GB",
     # names of architectures: the most common model of each
@@ -83,7 +84,9 @@ def known_gpu(word: str) -> str:
         elif size:
             memory = int(size[1])
         elif not _DROPPED.match(piece):
-            found = re.match(r"^(?:gpu|dgx|hgx)?([a-z]+\d+[a-z]{0,2}?)(?:x\d+|_?\d+g?b?|sxm\d?|pcie)?$", piece)
+            found = re.match(
+                r"^(?:gpu|dgx|hgx)?([a-z]+\d+[a-z]{0,2}?)(?:x\d+|_?\d+g?b?|sxm\d?|pcie|nv|nvl|nvlink)?$", piece
+            )
             if found and found[1] in _MODELS:
                 model = model or _MODELS[found[1]]
             else:

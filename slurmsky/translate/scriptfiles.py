@@ -54,7 +54,11 @@ def reads_files_beside(commands: Iterable[Command]) -> bool:
             text = word.text or ""
             if text.partition("/")[0] in made or text in made:
                 continue
-            if _BESIDE.match(text) or (word.raw.startswith("./") and len(word.raw) > 2):
+            if (
+                _BESIDE.match(text)
+                or text in ("--project=.", "--project")
+                or (word.raw.startswith("./") and len(word.raw) > 2)
+            ):
                 return True
     return False
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
 from ..site.modules import find
@@ -65,7 +66,22 @@ def preparation(site: Site, wants: Wants, image: str = "") -> tuple[str, list[st
             setup.append(PMIX)
     if chosen and COMPILERS & set(wants.programs):
         chosen = chosen.replace("-runtime-", "-devel-")
-    return chosen, setup, notes
+    return chosen, one_environment(setup), notes
+
+
+def one_environment(lines: Iterable[str]) -> list[str]:
+    """Setup lines in which several modules share an environment: a second ``conda create`` would replace it."""
+    made: set[str] = set()
+    kept: list[str] = []
+    for line in dict.fromkeys(lines):
+        found = re.fullmatch(r"conda create -y -p (?P<folder>\S+)(?P<channels>(?: -c \S+)*)(?P<packages> .*)", line)
+        if found and found["folder"] in made:
+            packages = re.sub(r" python\S*", "", found["packages"])
+            line = f"conda install -y -p {found['folder']}{found['channels']}{packages}" if packages else ""
+        elif found:
+            made.add(found["folder"])
+        kept += [line] if line else []
+    return kept
 
 
 def _better(image: str, than: str) -> bool:

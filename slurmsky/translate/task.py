@@ -174,7 +174,7 @@ def _minutes(limit: int | None) -> str:
 
 def _size(draft: _Draft) -> None:
     size, spec = draft.geometry, draft.spec
-    if size.cpus is not None and size.nodes == 1 and draft.wants.cpus > size.cpus:
+    if size.cpus is not None and draft.wants.cpus > size.cpus:
         # Slurm gives a step the whole node's CPUs if the job holds the node
         draft.geometry = size = replace(size, cpus=draft.wants.cpus)
         draft.note("cpus-per-task", "changed", f"a step starts {draft.wants.cpus} CPUs' worth of tasks on the node")

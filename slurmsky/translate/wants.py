@@ -30,6 +30,7 @@ _AMD_MODEL = re.compile(r"(?<![A-Za-z0-9])(gfx90a|gfx908|gfx94\w|MI[123]\d\d[AX]
 
 #: roles of paths that setup creates with a content of its own
 _STARTS = (places.MODULES, places.CONDA, places.SHELL, places.CUDA, places.PROGRAM, places.SOFTWARE)
+_NODES = re.compile(r"(?m)^#SBATCH\s+(?:-N\s*|--nodes[= ]\s*)(\d{1,4})\s*(?:#.*)?$")
 _PMIX = re.compile(r"(?m)^[^#\n]*(?:--mpi[= ]['\"]?pmix|SLURM_MPI_TYPE=['\"]?pmix)")
 
 
@@ -221,7 +222,7 @@ def _programs(script: Script, scope: Scope) -> Iterator[str]:
 
 def _step_cpus(script: Script, scope: Scope) -> int:
     """CPUs on one node of the largest step whose options state its size."""
-    most = 0
+    most, header = 0, _NODES.search(script.source)
     for command in script.commands:
         if command.name in LAUNCHERS:
             texts = [scope.expand(word) for word in command.words]
@@ -232,9 +233,9 @@ def _step_cpus(script: Script, scope: Scope) -> int:
         for option, text in split(load("srun"), [scope.expand(word) for word in command.words[1:]]).found:
             if text is not None and text.isdecimal() and len(text) < 6:
                 given[option.name] = int(text)
-        nodes = max(1, given.get("nodes", 1))
+        nodes = max(1, given.get("nodes", int(header[1]) if header else 1))
         tasks = given.get("ntasks-per-node") or -(-given.get("ntasks", 1) // nodes)
-        if "nodes" in given or nodes == 1:
+        if "nodes" in given or header or nodes == 1:
             most = max(most, tasks * given.get("cpus-per-task", 1))
     return most
 

@@ -27,7 +27,7 @@ from .programs import Source, setup_lines
 from .programs import find as source_of
 from .run_text import BASH, interpreter, run_text
 from .scope import Scope
-from .setup_commands import folders_setup
+from .setup_commands import folders_setup, one_environment
 from .shell import Script, parse
 from .sky_components import plan_all
 from .sky_names import sky_name
@@ -116,6 +116,7 @@ def keep(
     if re.search(r"\$\{?TMPDIR\b(?!:?-)", source) and not re.search(r"\bTMPDIR=", source):
         reading.envs["TMPDIR"] = "/tmp"  # Slurm's nodes set it
     _one_python(reading)
+    reading.setup[:] = one_environment(reading.setup)
     draft = Draft(source, script, spec, site, partition, file, task, facts, reading, tuple(arguments), guessed, serve)
     if not reading.needs and folder and spec.chdir and os.path.normpath(spec.chdir) != folder:
         _work_dir(draft, os.path.normpath(spec.chdir), folder)

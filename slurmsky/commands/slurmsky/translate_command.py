@@ -221,7 +221,7 @@ def _pack(
             ctx.err(f"slurmsky: {shipped.withheld}")
         beside.mkdir(mode=0o700)
         shutil.move(shipped.folder, beside / "job")
-        shutil.move(shipped.program, beside / shipped.program.name)
+        shutil.copyfile(shipped.program, beside / shipped.program.name)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     name = shipped.program.name

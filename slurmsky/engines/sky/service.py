@@ -14,7 +14,7 @@ from ..powered import Order
 from . import api_server, shipment
 from .api_errors import Rejected
 from .pilot_provider import task_fields
-from .preparation import environment_of, leave_credentials, links_of
+from .preparation import environment_of, folder_above, leave_credentials, links_of
 
 
 class SkyService:
@@ -57,18 +57,20 @@ class SkyService:
         return ""
 
     def pack(self, launch: Launch, name: str, folder: Path, site: Site) -> Packed:
-        """Write a job's shipment below ``folder``."""
-        withheld = leave_credentials([launch], site)
+        """Write a job's shipment below ``folder``; the program beside it serves later shipments, too."""
+        travels, stays = folder_above(launch, site, folder.parent)
+        withheld = "; ".join(filter(None, (leave_credentials([launch], site), stays)))
         sky = site.sky
         packed = shipment.pack(
             launch,
             name,
             folder / "ship" / "job",
-            folder,
+            folder.parent / "programs",
             upload_mib=sky.upload_mib,
             return_mib=sky.return_mib,
             environment=environment_of(launch, site),
             links=links_of(launch),
+            travels=travels,
         )
         return Packed(packed.folder, packed.program, withheld)
 

@@ -18,6 +18,7 @@ SITE = load("", "none")
         ("TESLA_V100", "V100"), ("VOLTA", "V100"), ("HOPPER", "H100"), ("MI250", "MI250"), ("1G.5GB", "A100"),
         ("MI300A", "MI300X"), ("gfx90a", "MI250"), ("gpu_a100", "A100"), ("nvidia-geforce-rtx-3090", "RTX3090"),
         ("rtx6000-ada", "RTX6000-Ada"), ("skylake", ""), ("debug", ""), ("gpu", ""), ("ib", ""), ("haswell", ""),
+        ("GTX2080TI", "RTX2080Ti"), ("a100nv", "A100"),
     ],
 )  # fmt: skip
 def test_gpu_names(word: str, gpu: str) -> None:

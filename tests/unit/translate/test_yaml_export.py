@@ -248,6 +248,21 @@ def test_setup(body: str, setup: str) -> None:
     assert setup in keep(script(body)).fields["setup"]
 
 
+def test_python_modules_share_one_environment() -> None:
+    setup = keep(script("module load python/3.10 python/3.10\nmodule load anaconda3\npython a.py")).fields["setup"]
+    assert setup.count("conda create") == 1 and "conda install -y -p ~/.conda/envs/job -c conda-forge numpy" in setup
+
+
+def test_steps_without_nodes_have_those_of_the_header() -> None:
+    found = keep(script("srun -n 64 ./a.out", "-N 2"))
+    assert found.fields["num_nodes"] == 2 and found.fields["resources"]["cpus"] == "32+"
+
+
+def test_julia_reads_its_project_folder() -> None:
+    found = keep(script("module load julia\njulia --project=. -e 'include(\"a.jl\")'"))
+    assert found.fields["workdir"] == "." and "conda" not in found.fields["setup"]
+
+
 def test_secrets_do_not_reach_the_file() -> None:
     found = keep(script("export HF_TOKEN=hf_abcdef\nexport WANDB_API_KEY='k y'\n./a"))
     assert "hf_abcdef" not in found.yaml and "k y" not in found.yaml
