@@ -41,16 +41,25 @@ def failed(*lines: str, code: int = 1) -> CommandError:
     return CommandError(tuple(lines), code)
 
 
-class Documented:
-    """Mixin: help text that ends with an example and a documentation page.
+class Documented(click.Command):
+    """Base of commands and groups: help text that ends with an example and a documentation page.
 
     ``helps``: without arguments the command prints its help and fails.
     """
 
     helps = False
 
-    example: str
-    page: str
+    def __init__(self, *args: Any, example: str = "", page: str = "", **options: Any) -> None:
+        options.setdefault("context_settings", HELP)
+        super().__init__(*args, **options)
+        self.example, self.page = example, page
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as click does; a command with ``helps`` prints its help when it has no arguments."""
+        if self.helps and not args:
+            click.echo(self.get_help(ctx))
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
 
     def get_help_option_names(self, ctx: click.Context) -> list[str]:
         """-h and --help, whatever the context: click caches the option that it makes from the first context."""
@@ -66,38 +75,18 @@ class Documented:
             formatter.write(f"\nMore: {documentation(self.page)}\n")
 
 
-class SlurmskyCommand(Documented, click.Command):
+class SlurmskyCommand(Documented):
     """A click command with an example and a documentation page."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse as click does; a command with ``helps`` prints its help when it has no arguments."""
-        if self.helps and not args:
-            click.echo(self.get_help(ctx))
-            ctx.exit(2)
-        return super().parse_args(ctx, args)
-
-    def __init__(self, *args: Any, example: str = "", page: str = "", **options: Any) -> None:
-        options.setdefault("context_settings", HELP)
-        super().__init__(*args, **options)
-        self.example, self.page = example, page
 
 
 class SlurmskyGroup(Documented, click.Group):
-    """A click group: a command with subcommands."""
+    """A click group: a command with subcommands; without arguments it prints its help and fails."""
 
     command_class = SlurmskyCommand
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse as click does; without arguments print the help and fail."""
-        if not args and not self.invoke_without_command:
-            click.echo(self.get_help(ctx))
-            ctx.exit(2)
-        return super().parse_args(ctx, args)
-
-    def __init__(self, *args: Any, example: str = "", page: str = "", **options: Any) -> None:
-        options.setdefault("context_settings", HELP)
+    def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.example, self.page = example, page
+        self.helps = not self.invoke_without_command
 
 
 class PassingCommand(SlurmskyCommand):
