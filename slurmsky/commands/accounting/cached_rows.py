@@ -277,9 +277,11 @@ async def prepare(queue: Controller) -> AsyncGenerator[None, None]:
             return
         edition, runs = store.pages.edition(number), store.runs_on(number)
         parts: dict[bytes, list[Rows]] = {kind.words: [] for kind in kinds}
+        keys: list[tuple[int, int]] = []
         for first in range(0, len(runs), _FEW):
             yield
             jobs = _read(ctx, runs[first : first + _FEW], True)
+            keys += [(job.job_id, job.restarts) for job in jobs]
             for kind in kinds:
                 yield
                 parts[kind.words].append(kind.make(jobs, kind.names))
@@ -288,7 +290,7 @@ async def prepare(queue: Controller) -> AsyncGenerator[None, None]:
             counts = [count for part, _ in parts[kind.words] for count in part]
             cells = {name: [cell for _, part in parts[kind.words] for cell in part[name]] for name in kind.names}
             yield
-            page = CachePage.of([run[:2] for run in runs], counts, cells)
+            page = CachePage.of(keys, counts, cells)
             # A commit between two yields may have changed the runs; the page would then be stale.
             if store.pages.edition(number) != edition:
                 break

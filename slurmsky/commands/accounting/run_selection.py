@@ -199,7 +199,7 @@ def take_live_steps(ctx: CommandContext, job: Job) -> None:
 
 
 def recall(ctx: CommandContext, runs: Sequence[Run], with_steps: bool) -> list[Job]:
-    """Load the jobs of these runs in order: active jobs from memory, others from the store."""
+    """Load the jobs of these runs in order: active jobs from memory, others from the store, without damaged records."""
     found: dict[tuple[int, int], Job] = {}
     for run in runs:
         live = ctx.queue.job_table.jobs.get(run.job_id)
@@ -208,4 +208,4 @@ def recall(ctx: CommandContext, runs: Sequence[Run], with_steps: bool) -> list[J
     stored = [run for run in runs if run[:2] not in found]
     if stored:
         found.update({(job.job_id, job.restarts): job for job in ctx.queue.store.jobs_of(stored, with_steps)})
-    return [found[run[:2]] for run in runs]
+    return [found[run[:2]] for run in runs if run[:2] in found]

@@ -91,8 +91,11 @@ class CachePage:
         return self._starts[-1]
 
     def rows(self, runs: Sequence[Run]) -> tuple[list[int], list[int] | None]:
-        """The number of rows of each run, and the rows' indices; None: these are all rows, in the page's order."""
-        places = [self._places[run[:2]] for run in runs]
+        """The number of rows of each run, and the rows' indices; None: these are all rows, in the page's order.
+
+        The page lacks runs whose records were found damaged while it was computed.
+        """
+        places = [self._places[run[:2]] for run in runs if run[:2] in self._places]
         counts = [self._counts[place] for place in places]
         if len(places) == len(self._counts) and all(place == number for number, place in enumerate(places)):
             return counts, None
