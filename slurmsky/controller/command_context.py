@@ -39,8 +39,9 @@ class NoClient:
 STDIN_WINDOW = 1 << 18
 #: lines that are sent in one frame
 _LINES = 200
-#: what a terminal would execute instead of printing: control characters, and overrides of the writing direction
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+#: what a terminal would execute instead of printing: control characters, also as single bytes of no UTF-8 text, and
+#: overrides of the writing direction
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\udc80-\udc9f]")
 
 
 def shown(text: str) -> str:

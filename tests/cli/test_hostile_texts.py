@@ -38,7 +38,9 @@ def on_a_terminal(engine: LocalEngine, command: str) -> str:
 
 @pytest.mark.parametrize("command", ["squeue -ho %j", "scontrol show job", "squeue --json", "sacct -nPo jobname"])
 def test_control_characters_do_not_reach_a_terminal(engine: LocalEngine, command: str) -> None:
-    job = engine.run(["sbatch", "--parsable", "-H", "-J", NAME, "--comment", NAME, "--wrap", "true"]).stdout.strip()
+    raw = os.fsencode(NAME) + b"\x9b"  # also as a byte of no UTF-8 text
+    line = ["sbatch", "--parsable", "-H", "-J", NAME, "--comment", os.fsdecode(raw), "--wrap", "true"]
+    job = engine.run(line).stdout.strip()
     try:
         shown = on_a_terminal(engine, f"{command} -j {job}" if command.startswith(("squeue -h", "sacct")) else command)
         assert not {char for char in shown if ord(char) < 32 or 127 <= ord(char) < 160 or ord(char) == 0x202E} - {"\n"}

@@ -295,3 +295,14 @@ def test_an_update_leaves_running_jobs_unharmed(engine: Engine, run: Run, tmp_pa
         part.with_suffix(".earlier").rename(part)
     assert sorted(out.read_text().splitlines()) == ["0: step", "1: step"]
     wait_for(lambda: state(run, job.strip()) == "COMPLETED")
+
+
+def test_an_allocation_whose_node_cannot_start_says_why(engine: Engine, run: Run) -> None:
+    folder = engine.home / "nodes" / "n1"
+    folder.mkdir(parents=True)
+    for place in (engine.home, folder.parent):
+        place.chmod(0o700)
+    folder.chmod(0o777)
+    code, out, err = run("srun", "-wn1", "true")
+    assert (code, out) == (1, "") and "Job allocation 1 failed: agent ended while starting" in err
+    assert "is open to other users" in err and "n1" in run("sinfo", "-R")[1]

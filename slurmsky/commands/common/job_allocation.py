@@ -206,7 +206,8 @@ async def _until(
             queue.life.cancel(job, job.uid)
             raise Revoked(1)
     if job.state.finished:
-        if job.system_comment and not queue.engine.places_in(job.partition):
+        lost = job.state in (JobState.NODE_FAIL, JobState.FAILED)
+        if job.system_comment and (lost or not queue.engine.places_in(job.partition)):
             ctx.error(f"Job allocation {job.job_id} failed: {job.system_comment}")
         raise Revoked(1)
 

@@ -183,3 +183,10 @@ def test_an_unreadable_database_is_set_aside_and_no_id_is_given_twice(tmp_path: 
     assert list(store.current(0)) == []
     assert store.counter("next_job_id") >= 4
     assert [one.source for one in store.damage.found()] == ["database"]
+
+
+def test_a_linked_database_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "queue.db").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="is a link"):
+        Store(tmp_path / "queue.db")
+    assert not (tmp_path / "elsewhere").exists()
