@@ -280,7 +280,7 @@ def test_a_server_that_does_not_know_num_jobs(world: World) -> None:
 
     world.play(what)
     assert [job.cancelled for job in world.server.jobs] == [True]
-    assert all("1 of 3 jobs" in end["comment"] for end in ends(world).values())
+    assert all("1 of 3 requested jobs" in end["comment"] for end in ends(world).values())
 
 
 @needs_nodes
