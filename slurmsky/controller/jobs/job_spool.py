@@ -51,8 +51,11 @@ def spool(folder: Path, payload: Payload) -> None:
 
     Raises OSError (full disk, no permission): the job does not exist then.
     """
-    if folder.exists():
-        shutil.rmtree(folder)  # of a submission that failed before its commit; no client got its id
+    # What a submission left that failed before its commit is removed, or a stray file: no client got this id.
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
     folder.mkdir(mode=0o700, parents=True)
     if payload.script is not None:
         # Two links to one file: the job runs one and may delete it; the other remains.
