@@ -6,6 +6,7 @@ requests get slurmdbd's answer to a user without privileges.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +21,13 @@ from ..report.text import sacctmgr_tables as report
 from ..report.text.print_fields import TableStyle
 from .accounting import entity_changes
 from .accounting.account_view import records
-from .common.caller_settings import surroundings
+from .common.caller_settings import surroundings, user_name
 from .common.command_errors import streaming
 from .common.data_output import as_data, check_style, document, is_list
 from .common.iteration import dialogue
 
+#: what -v adds
+_LOADED = "sacctmgr: accounting_storage/slurmdbd: init: Accounting storage SLURMDBD plugin loaded"
 _DENIED = "Access/permission denied"
 _NO_PRIVILEGE = "Your user doesn't have privilege to perform this action"
 _MODIFY = ("Account", "Cluster", "Coordinator", "Federation", "Job", "QOS", "Resource", "User", "Transactions")
@@ -58,6 +61,8 @@ async def main(ctx: CommandContext) -> int:
     mood = _Mood(TableStyle(parsable=request.parsable, header=not request.get("noheader")),
                  bool(request.get("associations")), bool(request.get("readonly")))  # fmt: skip
     check_style(ctx, request.get("json"), request.get("yaml"))
+    if request.get("verbose"):
+        ctx.err(_LOADED)
     if request.words:
         return _run(ctx, request, request.words, mood)
     if is_list(request.get("json"), request.get("yaml")):
@@ -132,7 +137,7 @@ def _show(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], moo
         ctx.out(f"Runaway Jobs: No runaway jobs found on cluster {known.cluster.name}\n")
         return 0
     if wanted.name == "Configuration":
-        ctx.out(report.configuration(_parameters(ctx), known.clock))
+        ctx.out(report.configuration(_configuration(ctx), known.clock))
         return 0
     if wanted.name == "Stats":
         ctx.error(f"accounting_storage/slurmdbd: acct_storage_p_get_stats: RC:2002 {_NO_PRIVILEGE}")
@@ -152,6 +157,13 @@ def _parameters(ctx: CommandContext) -> list[tuple[str, str]]:
 
     given = dict(ctx.queue.job_table.cluster.parameters)
     return [(row["key"], given.get(row["key"], row["value"])) for row in table("config")]
+
+
+def _configuration(ctx: CommandContext) -> dict[str, str]:
+    owner = os.geteuid()
+    facts = {"SlurmUserId": f"{user_name(owner)}({owner})", "SLURM_VERSION": helps.VERSION,
+             "SLURM_CONF": ctx.queue.site.source or "(no site file)"}  # fmt: skip
+    return {**facts, **dict(_parameters(ctx))}
 
 
 def _change(ctx: CommandContext, verb: str, words: Sequence[str], mood: _Mood) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from .policy import AccountConfig, QosConfig, UserAssociation
@@ -148,6 +148,14 @@ class ClusterConfig:
             found.append(known[account])
             account = known[account].parent
         return found
+
+    def account(self, name: str) -> AccountConfig:
+        """The account, with the QOS of the nearest account above where it sets none itself."""
+        lineage = self.lineage(name)
+        found = lineage[0] if lineage else AccountConfig(name)
+        lineage = lineage or self.lineage(found.parent)
+        qos = next((one.qos for one in lineage if one.qos), ())
+        return replace(found, qos=qos, default_qos=next((one.default_qos for one in lineage if one.default_qos), ""))
 
     @property
     def default_partition(self) -> Optional[PartitionConfig]:

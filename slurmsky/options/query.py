@@ -284,15 +284,12 @@ def parse_sbcast(argv: Sequence[str], context: ReadContext, table: Optional[Opti
     """Parse sbcast's command line: source file and destination."""
     part, rest = gather("sbcast", argv, context, table)
     if len(rest) != 2:
-        raise CommandError(
-            (f"Need two file names, have {len(rest)} names", 'Try "sbcast --help" for more information'), 1
-        )
+        count = f"Need two file names, have {len(rest)} names"
+        raise CommandError((*part.warnings, count, 'Try "sbcast --help" for more information'), 1)
     text = part.get("jobid")
     if text is None:
-        raise failure(
-            "sbcast",
-            "Need a job id to run this command.  Run from within a Slurm job or use the --jobid option.",
-        )
+        missing = "Need a job id to run this command.  Run from within a Slurm job or use the --jobid option."
+        raise CommandError((*part.warnings, f"sbcast: error: {missing}"), 1)
     if leading_int(text) <= 0:
         raise CommandError(("sbcast: error: Slurm job 0 lookup error: Invalid job id specified",), 255)
     return _record(SbcastQuery, part, source=rest[0], destination=rest[1], jobid=step_or_job("sbcast", text)[0])

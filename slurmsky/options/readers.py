@@ -151,6 +151,16 @@ def compress(item: Item) -> dict[str, Any]:
 
 
 @reader
+def block_size(item: Item) -> dict[str, Any]:
+    """sbcast --size, stored; an invalid size is reported and ignored. Source: sbcast/opts.c _map_size."""
+    digits = re.match(r"\s*[+-]?\d+", item.value)
+    rest = item.value[digits.end() :] if digits else item.value
+    valid = rest[:1] in ("", "k", "K", "m", "M") and not (digits and "-" in digits[0])
+    warnings = () if valid else ("size specification is invalid, ignored",)
+    return {"recorded": (("size", item.value),), "warnings": warnings}
+
+
+@reader
 def x11(item: Item) -> str:
     word = _prefix_of(item.value, ("all", "batch", "first", "last")) if item.text else "all"
     if word is None:

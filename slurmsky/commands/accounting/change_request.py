@@ -138,7 +138,8 @@ class ChangeRequest:
 
     def change(self, record: Any) -> Any:
         """A record with the options of the request. Raises ChangeRefused."""
-        options = EntityOptions(record, all_qos(self.job_table))
+        above = self.job_table.cluster.account(record.parent).qos if isinstance(record, AccountConfig) else ()
+        options = EntityOptions(record, all_qos(self.job_table), above)
         for given in self.given:
             options.add(given)
         options.check()

@@ -74,6 +74,7 @@ class EntityOptions:
 
     record: AccountConfig | QosConfig | UserAssociation
     known_qos: Collection[str] = ()
+    inherited_qos: tuple[str, ...] = ()  # of an account that sets none itself
     fields: dict[str, Any] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)  # to stderr
     printed: list[str] = field(default_factory=list)  # to stdout
@@ -190,7 +191,8 @@ def _qos_list(old: EntityOptions, given: Given) -> Any:
             listed = ",".join(old.known_qos)
             return old.unknown(given, f"sacctmgr: error: You gave a bad qos '{word.lstrip('+-')}'. "
                                       f"Valid QOS's are {listed}")  # fmt: skip
-    return _edited(getattr(old.record, "qos", ()), old.names(given, "qos"), old.known_qos)
+    before, every = getattr(old.record, "qos", ()), () if old.inherited_qos else old.known_qos
+    return _edited(before or old.inherited_qos, old.names(given, "qos"), every)
 
 
 def _default_qos(old: EntityOptions, given: Given) -> str:

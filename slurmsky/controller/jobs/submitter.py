@@ -100,7 +100,11 @@ def draft(
     now = job_table.clock()
     cluster = job_table.cluster
     array: arrayspec.ArraySpec | None = None
-    specs = [job_table.reservations.check(spec, who.user, account_of(job_table, spec, who)) for spec in specs]
+    unusable: SlurmError | None = None
+    try:
+        specs = [job_table.reservations.check(spec, who.user, account_of(job_table, spec, who)) for spec in specs]
+    except SlurmError as error:
+        unusable = error  # of several errors slurmctld reports the reservation's last
     specs = [_with_memory(cluster, _alone(cluster, spec)) for spec in specs]
     for spec in specs:
         if spec.array:
@@ -114,6 +118,8 @@ def draft(
         for partition in partitions_of(cluster, spec):
             check_caller(partition, who.uid, who.groups)
         check(cluster, spec, now, job_table.judge)
+    if unusable is not None:
+        raise unusable
     job_table.assume(part.name for spec in specs for part in partitions_of(cluster, spec))
     jobs: list[Job] = []
     promised = bool(first_id)

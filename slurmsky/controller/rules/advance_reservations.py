@@ -8,7 +8,6 @@ from __future__ import annotations
 import grp
 import json
 import os
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -20,6 +19,7 @@ from ...model.spec import INFINITE, JobSpec
 from ...model.states import JobState, NodeFlag
 from ..slurm_errors import Errno, SlurmError
 from ..store.database import Store
+from . import recurrence
 from .demand import demand_of
 from .resources import NodeUse
 
@@ -29,7 +29,6 @@ YEAR_S = 365 * 86400
 #: Slurm's reason of a job that only reserved nodes could run
 RESERVED = "ReqNodeNotAvail, May be reserved for other job"
 _NOTE = "reservations"
-_PERIODS = {flag.name: flag.period_s for flag in FLAGS if flag.period_s}
 _ORDER = {flag.name: position for position, flag in enumerate(FLAGS)}
 
 
@@ -112,7 +111,7 @@ class Reservations:
         if wanted.partition and partition is None:
             raise SlurmError(Errno.INVALID_PARTITION)
         refused = [flag.name for flag in FLAGS if flag.name in wanted.flags and not flag.honoured]
-        if refused:
+        if refused or len(recurrence.recurring(wanted)) > 1:
             raise SlurmError(Errno.NOT_SUPPORTED)
         features = set(filter(None, wanted.features.replace("&", ",").split(",")))
         if count or (cores is not None and not wanted.nodes):
@@ -166,7 +165,7 @@ class Reservations:
         taken: set[int] = set()
         if not {"MAINT", "OVERLAP"} & set(wanted.flags):
             for other in self.all.values():
-                if name in other.nodes and other.overlaps(wanted.start, wanted.end):
+                if name in other.nodes and recurrence.overlap(other, wanted):
                     taken |= set(dict(other.parts).get(name, every))
         if "IGNORE_JOBS" not in wanted.flags:
             for job in jobs:
@@ -181,7 +180,7 @@ class Reservations:
         nodes = set(wanted.nodes)
         if not {"MAINT", "OVERLAP"} & set(wanted.flags):
             for other in self.all.values():
-                if other.name != wanted.name and nodes & set(other.nodes) and other.overlaps(wanted.start, wanted.end):
+                if other.name != wanted.name and nodes & set(other.nodes) and recurrence.overlap(other, wanted):
                     return Errno.RESERVATION_OVERLAP
         if "IGNORE_JOBS" in wanted.flags:
             return None
@@ -273,7 +272,7 @@ class Reservations:
         """Delete reservations that are over, or move them to their next time; the ones that were over."""
         over = [one for one in self.all.values() if one.end <= now]
         for one in over:
-            again = _next(one, now)
+            again = recurrence.following(one, now)
             if again is None:
                 del self.all[one.name]
             else:
@@ -302,21 +301,6 @@ def _partly(use: NodeUse, closed: set[int]) -> NodeUse:
     found.cpu_ids |= closed
     found.jobs.add(0)  # no job's id
     return found
-
-
-def _next(one: Reservation, now: float) -> Reservation | None:
-    """A recurring reservation at its next time; None where it does not recur."""
-    period = next((_PERIODS[name] for name in one.flags if name in _PERIODS), 0)
-    if not period:
-        return None
-    while one.end <= now or not _on_its_day(one):
-        one = replace(one, start=one.start + period, end=one.end + period)
-    return one
-
-
-def _on_its_day(one: Reservation) -> bool:
-    weekend = time.localtime(one.start).tm_wday >= 5
-    return ("WEEKDAY" not in one.flags or not weekend) and ("WEEKEND" not in one.flags or weekend)
 
 
 def _end(job: Job, start: float) -> float:

@@ -17,7 +17,7 @@ from ...language import licenses
 from ...model.allocation import NodeShare
 from ...model.cluster import ClusterConfig, PartitionConfig
 from ...model.job import Job
-from ...model.policy import NORMAL, AccountConfig, Limits, Tres
+from ...model.policy import NORMAL, Limits, Tres
 from ...model.spec import INFINITE, JobSpec
 from ..slurm_errors import Errno, SlurmError
 from .limit_reasons import EVER, KINDS, RUNNING, SHARED, SIZES, SUBMITTED, USAGE, USAGE_WALL, WALL
@@ -128,7 +128,7 @@ class Policy:
         """The QOS of a job. Raises SlurmError for a QOS that does not exist, or that the account may not use."""
         if not self.qos:
             return asked or NORMAL.name
-        here = self.accounts.get(account, AccountConfig(account))
+        here = self.cluster.account(account)
         if not asked:
             fallback = NORMAL.name if not here.qos or NORMAL.name in here.qos else here.qos[0]
             return here.default_qos or fallback

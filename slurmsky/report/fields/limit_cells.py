@@ -57,14 +57,13 @@ def nearest(cluster: ClusterConfig, name: str, user: str) -> Union[AccountConfig
 
 def qos_names(cluster: ClusterConfig, account: str) -> list[str]:
     """The QOS that an account's jobs may use."""
-    found = next((one.qos for one in cluster.accounts if one.name == account), ())
-    return sorted(found or tuple(one.name for one in cluster.qos) or (NORMAL.name,))
+    return sorted(cluster.account(account).qos or tuple(one.name for one in cluster.qos) or (NORMAL.name,))
 
 
 def association(cluster: ClusterConfig, name: str, user: str) -> Cells:
     """Share and limits of the association of an account, or of a user in it."""
     record = nearest(cluster, name, user)
-    default = next((one.default_qos for one in cluster.accounts if one.name == name), "")
+    default = cluster.account(name).default_qos
     limits, share = record.limits, record.fair_share
     return {
         "Share": "parent" if share is None else str(share),

@@ -159,7 +159,7 @@ def _association(one: Association, records: Records) -> Record:
     limits = record.limits
     return nested({
         "accounting": [], "account": one.account, "cluster": one.cluster, "comment": "",
-        "default/qos": found.default_qos, "flags": [],
+        "default/qos": records.cluster.account(one.account).default_qos, "flags": [],
         "max/jobs/per/count": _limit(limits.grp_jobs), "max/jobs/per/accruing": ENDLESS,
         "max/jobs/per/submitted": _limit(limits.grp_submit_jobs),
         "max/jobs/per/wall_clock": _limit(limits.max_wall_min),

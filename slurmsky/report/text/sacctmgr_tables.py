@@ -112,7 +112,8 @@ class BadRequest(ValueError):
 
 def entity(word: str) -> Optional[Entity]:
     """The entity that a word matches."""
-    return choose(word, ((one.name, one.least, one) for one in ENTITIES))
+    named = ((one.name, one.least, one) for one in ENTITIES)
+    return choose(word, [*named, *(("Txn", 1, one) for one in ENTITIES if one.name == "Transactions")])
 
 
 def tres_count(cluster: ClusterConfig) -> str:
@@ -321,12 +322,16 @@ def show(records: Records, wanted: Entity, words: Sequence[str], look: TableStyl
     return table_text(columns, rows, look)
 
 
-def configuration(parameters: Iterable[tuple[str, str]], clock: Clock) -> str:
+#: keys of ``show configuration``, each padded to its width. Source: src/sacctmgr/config_functions.c
+_CONFIGURATION = """AccountingStorageBackupHost:29 AccountingStorageHost:23 AccountingStorageParameters:28
+    AccountingStoragePass:23 AccountingStoragePort:23 AccountingStorageType:23 AuthType:23 MessageTimeout:23
+    PluginDir:23 PrivateData:23 SlurmUserId:23 SLURM_CONF:23 SLURM_VERSION:23 TCPTimeout:23 TrackWCKey:23"""
+
+
+def configuration(parameters: Mapping[str, str], clock: Clock) -> str:
     """Text of ``show configuration``: the accounting part of the configuration."""
-    names = ("AccountingStorageBackupHost", "AccountingStorageHost", "AccountingStorageParameters",
-             "AccountingStoragePass", "AccountingStoragePort", "AccountingStorageType", "AccountingStorageUser",
-             "AuthType", "MessageTimeout", "PluginDir", "PrivateData")  # fmt: skip
-    known = dict(parameters)
     lines = [f"Configuration data as of {clock.text(clock.now)}"]
-    lines += [f"{name:<22} = {known.get(name, '(null)')}" for name in names]
+    for item in _CONFIGURATION.split():
+        name, _, width = item.partition(":")
+        lines.append(f"{name:<{width}}= {parameters.get(name, '(null)')}")
     return "\n".join(lines) + "\n"

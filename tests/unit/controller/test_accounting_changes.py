@@ -143,3 +143,58 @@ def test_safe_limits_let_no_job_start_that_could_exceed_them(play: Play) -> None
             "PENDING AssocGrpCPUMinutesLimit", "RUNNING None"]  # fmt: skip
 
     play(story)
+
+
+def test_sacctmgr_shows_transactions_by_their_short_name_and_its_configuration(play: Play) -> None:
+    async def story(cluster: Cluster) -> None:
+        assert (await cluster.run("sacctmgr", "-n", "show", "txn"))[::2] == (0, "")
+        _, out, err = await cluster.run("sacctmgr", "-v", "show", "config")
+        assert err == "sacctmgr: accounting_storage/slurmdbd: init: Accounting storage SLURMDBD plugin loaded\n"
+        assert out.splitlines()[1:3] == ["AccountingStorageBackupHost  = (null)", "AccountingStorageHost  = localhost"]
+        assert out.splitlines()[-1] == "TrackWCKey             = No"
+
+    play(story)
+
+
+def test_a_reservation_is_checked_after_the_other_options(play: Play) -> None:
+    async def story(cluster: Cluster) -> None:
+        _, _, err = await cluster.run("sbatch", "--reservation=nosuch", "-wn9", "--wrap=true")
+        assert err == "sbatch: error: Batch job submission failed: Invalid node name specified\n"
+        _, _, err = await cluster.run("sbatch", "--reservation=nosuch", "--wrap=true")
+        assert err == "sbatch: error: Batch job submission failed: Requested reservation is invalid\n"
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("option", "warning"),
+    [
+        ("-C=x", "sbcast: error: Compression type '=x' unknown, disabling compression support."),
+        ("--send-libs=x", "sbcast: error: Ignoring unrecognized --send-libs value 'x'"),
+        ("-sx", "size specification is invalid, ignored"),
+        ("-s1K", ""),
+    ],
+)
+def test_sbcast_warns_before_it_refuses(play: Play, option: str, warning: str) -> None:
+    async def story(cluster: Cluster) -> None:
+        _, _, err = await cluster.run("sbcast", option, "file")
+        refusal = 'Need two file names, have 1 names\nTry "sbcast --help" for more information\n'
+        assert err == (f"{warning}\n" if warning else "") + refusal
+
+    play(story)
+
+
+def test_an_account_inherits_the_qos_of_its_parent(play: Play) -> None:
+    async def story(cluster: Cluster) -> None:
+        await cluster.manage("add qos q1,q2")
+        await cluster.manage("add account lab qos=q1 defaultqos=q1")
+        await cluster.manage("add account team parent=lab")
+        shown = "-nP show assoc account=team format=qos,defaultqos"
+        assert await cluster.manage(shown) == "q1|q1\n" * 2
+        _, _, err = await cluster.run("sbatch", "-A", "team", "--qos=q2", "--wrap=true")
+        assert err == "sbatch: error: Batch job submission failed: Invalid qos specification\n"
+        await cluster.manage("modify account team set qos+=q2")
+        assert await cluster.manage(shown) == "q1,q2|q1\n" * 2
+        await cluster.out("sbatch", "-A", "team", "--qos=q2", "--wrap=true")
+
+    play(story)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from slurmsky.controller.rules.advance_reservations import Reservations, _next
+from slurmsky.controller.rules import recurrence
+from slurmsky.controller.rules.advance_reservations import Reservations
 from slurmsky.controller.rules.demand import demand_of
 from slurmsky.controller.rules.resources import NodeUse, place
 from slurmsky.controller.slurm_errors import Errno, SlurmError
@@ -125,7 +126,7 @@ def test_days_of_the_week(flag: str, days: range) -> None:
     one: Reservation | None = replace(ONE, flags=(flag,))
     for _ in range(9):
         assert one is not None
-        before, one = one.start, _next(one, one.end)
+        before, one = one.start, recurrence.following(one, one.end)
         assert one is not None and one.start > before and time.localtime(one.start).tm_wday in days
 
 
@@ -189,3 +190,41 @@ def test_one_of_cores_moves_in_time(kept: Reservations) -> None:
     with pytest.raises(SlurmError) as caught:
         kept.update(replace(made, end=LATER.start + 60), 0, [])
     assert caught.value.errno is Errno.NODES_BUSY and kept.all["parts"].end == made.end + 60
+
+
+HOUR_S = 3600
+
+
+def _at(hours: float, flag: str = "", minutes: int = 15) -> Reservation:
+    start = int(NOW + hours * HOUR_S)
+    return replace(ONE, name=f"{flag}{hours}", start=start, end=start + minutes * 60, flags=(flag,) if flag else ())
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "meets"),
+    [
+        (_at(0), _at(0.2), True),
+        (_at(0), _at(1), False),
+        (_at(0, "HOURLY"), _at(500), True),
+        (_at(0, "HOURLY"), _at(500.5), False),
+        (_at(500, "HOURLY"), _at(100), False),  # it begins later
+        (_at(0, "DAILY"), _at(24 * 35), True),
+        (_at(0, "DAILY"), _at(24 * 35 + 1), False),
+        (_at(0, "WEEKLY"), _at(24 * 14), True),
+        (_at(0, "WEEKLY"), _at(24 * 15), False),
+        (_at(0, "WEEKLY"), _at(24 * 30 + 0.1, "HOURLY"), True),
+        (_at(0, "WEEKLY"), _at(24 * 3, "DAILY"), True),
+        (_at(0, "WEEKLY"), _at(24 * 3 + 1, "DAILY"), False),
+        (_at(0, "WEEKDAY"), _at(24 * 2, "WEEKEND"), False),
+        (_at(0, "DAILY"), _at(5, "HOURLY", 30), True),
+    ],
+)
+def test_recurring_reservations_overlap_at_later_times(one: Reservation, other: Reservation, meets: bool) -> None:
+    assert recurrence.overlap(one, other) is meets
+    assert recurrence.overlap(other, one) is meets
+
+
+def test_a_reservation_recurs_in_one_way_alone(kept: Reservations) -> None:
+    with pytest.raises(SlurmError) as refused:
+        kept.create(replace(ONE, flags=("HOURLY", "WEEKDAY")), 0, [])
+    assert refused.value.errno is Errno.NOT_SUPPORTED
