@@ -26,7 +26,7 @@ from .. import agent_files
 log = logging.getLogger("slurmsky.controller")
 
 #: how long a copy is kept after the last start of an agent from it
-KEPT_S = 7 * 86400.0
+KEPT_S = 3600.0
 
 _copies: dict[Path, Path] = {}  # this process's copies, by the cache's folder
 _copying = threading.Lock()  # agents of several nodes start at once

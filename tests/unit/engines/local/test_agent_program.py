@@ -1,0 +1,50 @@
+"""Copies of the package from which agents run: one for each version, removed when no agent runs from it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from slurmsky.engines import agent_files
+from slurmsky.engines.local import agent_program
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The one module of a package."""
+    path = tmp_path / "package" / "module.py"
+    path.parent.mkdir()
+    path.write_text("VERSION = 1\n")
+    monkeypatch.setattr(agent_files, "entries", lambda: iter([("slurmsky/module.py", path)]))
+    return path
+
+
+def test_an_update_makes_another_copy(tmp_path: Path, module: Path) -> None:
+    first = agent_program.current(tmp_path)
+    assert agent_program.current(tmp_path) == first
+    module.write_text("VERSION = 12\n")
+    second = agent_program.current(tmp_path)
+    assert [(copy / "slurmsky" / "module.py").read_text() for copy in (first, second)] == [
+        "VERSION = 1\n",
+        "VERSION = 12\n",
+    ]
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_an_old_copy_stays_while_an_agent_runs_from_it(tmp_path: Path, module: Path, runs: bool) -> None:
+    old = agent_program.current(tmp_path)
+    os.utime(old, (0, 0))
+    agent = os.open(old, os.O_RDONLY)
+    if runs:
+        fcntl.flock(agent, fcntl.LOCK_SH)
+    module.write_text("VERSION = 12\n")
+    agent_program.current(tmp_path)
+    assert old.exists() is runs
+    os.close(agent)
+
+
+def test_agents_run_from_the_package_where_no_copy_can_be_made(module: Path) -> None:
+    assert agent_program.modules(Path("/proc")) == agent_program.modules(None)
