@@ -137,6 +137,7 @@ def test_the_sdist_holds_what_the_pages_tell_people_to_run() -> None:
     included = re.findall(r'"([^"]+)"', table)
     pages = "\n".join((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md", "docs/install.md"))
     named = {word.strip("./") for word in re.findall(r"[\w./-]+", pages)}
-    paths = {name for name in named if "/" in name and (ROOT / name).exists()} | {"Dockerfile", "action.yml"}
+    paths = {name for name in named if "/" in name and (ROOT / name).exists()}
+    paths |= {"Dockerfile", "action.yml", "README.md"}
     assert {"scripts/test", "examples/sbatch/hello.sh", "scripts/ci-jobs"} <= paths
     assert {name for name in paths if f"/{name.split('/')[0]}" not in included} == set()
