@@ -149,8 +149,8 @@ def interpreter(root: Path, cache: Path) -> str:
     project, lock = root / "pyproject.toml", root / LOCK
     if not project.exists():
         return sys.executable
-    described = project.read_bytes() + (lock.read_bytes() if lock.exists() else b"")
-    digest = hashlib.sha256(described).hexdigest()[:12]
+    described = lock if lock.exists() else project  # what ``build`` installs from
+    digest = hashlib.sha256(described.read_bytes()).hexdigest()[:12]
     venv = cache / f"venv-{digest}"
     built = venv / "slurmsky-complete"
     if not built.exists() or not os.access(venv / "bin" / "python", os.X_OK):

@@ -7,6 +7,14 @@ function __slurmsky_list # words on stdin; those that go on behind the last comm
         echo "$before$word"
     end
 end
+# The same for words of any case. fish replaces all of --name=text by a word of another case: the typed letters stay.
+function __slurmsky_list_of_any_case
+    set -l typed (commandline -ct | string replace -r '.*[=,]' '')
+    while read -l word
+        string match -qi -- "$typed*" $word; or continue
+        echo "$typed"(string sub -s (math (string length -- "$typed") + 1) -- $word)
+    end | __slurmsky_list
+end
 function __slurmsky_partitions; sinfo -h -o %R 2>/dev/null | __slurmsky_list; end
 function __slurmsky_nodes; sinfo -h -N -o %N 2>/dev/null | sort -u | __slurmsky_list; end
 function __slurmsky_jobs; squeue -h -o %i --me 2>/dev/null | string replace -r '_\\[.*' '' | __slurmsky_list; end
@@ -16,7 +24,7 @@ function __slurmsky_features; sinfo -h -o %f 2>/dev/null | string split , | stri
 function __slurmsky_reservations
     scontrol -o show reservation 2>/dev/null | string replace -rf '^ReservationName=(\\S+).*' '$1' | __slurmsky_list
 end
-function __slurmsky_fields; $argv 2>/dev/null | string split -n ' ' | __slurmsky_list; end
+function __slurmsky_fields; $argv 2>/dev/null | string split -n ' ' | __slurmsky_list_of_any_case; end
 function __slurmsky_users; __fish_complete_users | string replace -r '\t.*' '' | __slurmsky_list; end
 function __slurmsky_files; __fish_complete_path (commandline -ct | string replace -r '^-[^=]*=' ''); end
 function __slurmsky_folders; __fish_complete_directories (commandline -ct | string replace -r '^-[^=]*=' ''); end
@@ -29,7 +37,7 @@ function __slurmsky_dependencies
         printf '%s\n' after: afterany: afterburstbuffer: aftercorr: afternotok: afterok: singleton
     end
 end
-function __slurmsky_words; printf '%s\n' $argv | __slurmsky_list; end
+function __slurmsky_words; printf '%s\n' $argv | __slurmsky_list_of_any_case; end
 function __slurmsky_first; test (count (commandline -opc)) -eq 1; end
 function __slurmsky_behind; set -l words (commandline -opc); contains -- $words[-1] $argv; end
 function __slurmsky_under; set -l words (commandline -opc); set -q words[2]; and contains -- $words[2] $argv; end

@@ -3,7 +3,7 @@
 # Use it:  eval "$(slurmsky completion zsh)"    behind compinit in ~/.zshrc
 
 _slurmsky_value() { # kind
-    local -a found
+    local -a found any_case=(-M 'm:{a-zA-Z}={A-Za-z}')
     case $1 in
     partitions) found=(${(f)"$(sinfo -h -o %R 2>/dev/null)"}); _sequence compadd - $found ;;
     nodes) found=(${(fu)"$(sinfo -h -N -o %N 2>/dev/null)"}); _sequence compadd - $found ;;
@@ -16,7 +16,7 @@ _slurmsky_value() { # kind
             sed -n 's/^ReservationName=\([^ ]*\).*/\1/p')"})
         _sequence compadd - $found
         ;;
-    fields) found=(${=$("$command" $helps 2>/dev/null)}); _sequence compadd - $found ;;
+    fields) found=(${=$("$command" $helps 2>/dev/null)}); _sequence compadd $any_case - $found ;;
     users) _users ;;
     files) _files ;;
     folders) _files -/ ;;
@@ -30,7 +30,7 @@ _slurmsky_value() { # kind
             compadd -S '' - after: afterany: afterburstbuffer: aftercorr: afternotok: afterok: singleton
         fi
         ;;
-    \=*) found=(${(s:+:)${1#=}}); _sequence compadd - $found ;;
+    \=*) found=(${(s:+:)${1#=}}); _sequence compadd $any_case - $found ;;
     esac
 }
 

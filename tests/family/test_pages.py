@@ -152,6 +152,8 @@ FISH = [
     ("slurmsky why --js", "--json"),
     ("slurmsky completion f", "fish"),
     ("squeue -t PEN", "PENDING"),
+    ("squeue -t ", "PENDING"),
+    ("sacct --format=State,jobna", "--format=State,jobname"),
 ]
 
 
@@ -189,7 +191,7 @@ ZSH = [
 #: compadd and _sequence as functions that print what would be offered, in place of those of a completion widget
 _OFFER = r"""
 compadd() {
-    while [[ $1 == -* && $1 != - ]]; do [[ $1 == -S ]] && shift; shift; done; [[ $1 == - ]] && shift
+    while [[ $1 == -* && $1 != - ]]; do [[ $1 == -[SM] ]] && shift; shift; done; [[ $1 == - ]] && shift
     print -rl -- ${(M)@:#${PREFIX}*} }
 _sequence() { shift; compadd "$@" }
 compset() { [[ $1 == -P ]] && PREFIX=${PREFIX##${~2}} }

@@ -352,6 +352,9 @@ def test_a_locked_clone_installs_what_the_lock_says(clone: Clone) -> None:
     (clone.root / "requirements.lock").write_text("lark==1.3.0 --hash=sha256:00\n")
     assert ran(clone.call())
     assert clone.installs() == 2
+    (clone.root / "pyproject.toml").write_text('[project]\nname = "slurmsky"\ndescription = "new"\n')
+    assert ran(clone.call())
+    assert clone.installs() == 2  # nothing else that an update brings
 
 
 def test_the_lock_has_every_dependency_with_hashes() -> None:
