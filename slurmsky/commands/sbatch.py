@@ -207,7 +207,7 @@ async def test_only(ctx: CommandContext, spec: JobSpec) -> int:
         f"Job {probe.job_id} to start at {timespec.format(int(start))} using {cpus} processors on nodes "
         f"{hostlist.compress(share.name for share in shares)} in partition {partition.name}"
     )
-    outlook = await queue.power.outlook(shares, start) if queue.power is not None else ""
+    outlook = await queue.power.prospects.outlook(shares, start) if queue.power is not None else ""
     if outlook:
         ctx.say(outlook)
     return 0

@@ -129,7 +129,7 @@ class Controller:
         #: the engine of partitions that name no engine
         self.usual = EngineChoice()
         self.engine = Router(self.engines, self._engine_of)
-        self.budget = BudgetPolicy(self.job_table, site, self.kick, self._price_question)
+        self.budget = BudgetPolicy(self.job_table, site, self.kick, self._price_question, self._hourly)
         gpus = len(glob.glob("/dev/nvidia[0-9]*")) if ledger is not None else 0
         self.machine = MachineShare(self.job_table, ledger, len(os.sched_getaffinity(0)), gpus)
         self.scheduler = Scheduler(
@@ -234,6 +234,10 @@ class Controller:
         return self._cloud_engine.price_question(
             [(part.spec, partition if part is job else part.partition) for part in parts]
         )
+
+    def _hourly(self, shares: Sequence[NodeShare]) -> float | None:
+        """Dollars an hour of shares of nodes; None: not known yet."""
+        return 0.0 if self.power is None else self.power.prospects.hourly(shares)
 
     def _place(self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True) -> list[NodeShare] | None:
         """Place a job on nodes, first on those that are up where nodes are powered on demand."""

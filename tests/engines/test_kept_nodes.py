@@ -375,8 +375,15 @@ def test_jobs_cost_their_share_and_idle_time_is_the_partitions(tmp_path):
         assert row[1] == "kept" and float(row[-2]) == pytest.approx(cost, abs=0.01)
         assert float(row[-1]) > 2.0, row
         assert (await world.out("sreport", "-nP", "cost", "byUser", "format=Idle")).strip() == "0.0000"
+        poor = await world.batch("true\n", "-A", "poor", "-t9")
 
-    KeptWorld(tmp_path).play(what)
+        async def waits() -> bool:
+            return await world.out("squeue", "-h", "-j", poor, "-o", "%r") == "AssocGrpBilling\n"
+
+        await world.until(waits)
+
+    budget = '[[budget]]\naccount = "poor"\nhourly = 100\n'  # a CPU costs 450
+    KeptWorld(tmp_path, SITE + budget).play(what)
 
 
 #: another user's pilot

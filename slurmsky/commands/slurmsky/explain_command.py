@@ -87,7 +87,7 @@ async def command(
     if page.engine == "sky" and page.task_yaml and not no_prices:
         page = await with_price(ctx, page)
     power = ctx.queue.power
-    kept = await power.summary(page.partition) if power is not None and form is _text and not engine else ""
+    kept = await power.prospects.summary(page.partition) if power is not None and form is _text and not engine else ""
     return write(ctx, form([page], False) + (f"\n{kept}\n" if kept else ""), output_file or "") or page.exit_code
 
 

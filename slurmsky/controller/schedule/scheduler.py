@@ -33,8 +33,11 @@ class PassBudget(Protocol):
     unpriced: list[tuple[Job, str]]
     over_budget: bool
 
-    def verdict(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
-        """Why the budget keeps a job from starting on paid nodes, (reason, text); None: the job may start."""
+    def verdict(self, job: Job, partition: PartitionConfig, shares: Sequence[NodeShare] = ()) -> tuple[str, str] | None:
+        """Why the budget keeps a job from starting on paid nodes, (reason, text); None: the job may start.
+
+        ``shares``: the shares of kept nodes that it would get.
+        """
 
     def plan(self, job: Job) -> None:
         """Count a job as running."""
@@ -48,7 +51,7 @@ class NoBudget:
         self.unpriced: list[tuple[Job, str]] = []
         self.over_budget = False
 
-    def verdict(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
+    def verdict(self, job: Job, partition: PartitionConfig, shares: Sequence[NodeShare] = ()) -> tuple[str, str] | None:
         """None: the job may start."""
         return None
 

@@ -182,6 +182,9 @@ class SchedulingPass:
         objection = self._limits.objection(job, partition, lambda: placed)
         if objection:
             return Wait(job, objection)
+        too_dear = self._budget.verdict(job, partition, placed)
+        if too_dear is not None:
+            return Wait(job, *too_dear)
         shorter = None
         if name in self._blocked and not self._harmless(job, shares, name):
             shorter = shortened(job, self._now, self._blocked[name].start)
@@ -268,8 +271,7 @@ class SchedulingPass:
     def _hold(self, start: Start, trial: Trial) -> None:
         trial.add(start)
         self._limits.plan(start.job, start.shares)
-        if start.launched:
-            self._budget.plan(start.job)
+        self._budget.plan(start.job)
 
     # --- heterogeneous jobs
 

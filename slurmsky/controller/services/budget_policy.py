@@ -16,6 +16,7 @@ from datetime import datetime
 
 from ...engines.base import EngineError, background
 from ...engines.cloud import PriceQuestion
+from ...model.allocation import NodeShare
 from ...model.cluster import PartitionConfig
 from ...model.job import Job
 from ...model.spec import INFINITE, JobSpec
@@ -66,11 +67,19 @@ class BudgetUse:
 class BudgetPolicy:
     """Keeps this month's spending and the prices."""
 
-    def __init__(self, job_table: JobTable, site: Site, kick: Callable[[], None], ask: Ask) -> None:
+    def __init__(
+        self,
+        job_table: JobTable,
+        site: Site,
+        kick: Callable[[], None],
+        ask: Ask,
+        on_nodes: Callable[[Sequence[NodeShare]], float | None] = lambda shares: 0.0,
+    ) -> None:
         self.job_table = job_table
         self.site = site
         self.kick = kick
         self.ask = ask
+        self.on_nodes = on_nodes  # dollars an hour of shares of nodes; None: not known yet
         self._questions: dict[tuple[tuple[JobSpec, ...], str], PriceQuestion | None] = {}
         self._prices: dict[str, _Price] = {}
         self._asking: dict[str, Callable[[], Awaitable[float | None]]] = {}
@@ -199,8 +208,11 @@ class BudgetTrial:
             )
         return known
 
-    def verdict(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
-        """The reason why a job must wait for its budget, or None: the job may start."""
+    def verdict(self, job: Job, partition: PartitionConfig, shares: Sequence[NodeShare] = ()) -> tuple[str, str] | None:
+        """The reason why a job must wait for its budget, or None: the job may start.
+
+        ``shares``: what a job on kept nodes, or on this machine, would hold.
+        """
         site = self._policy.site
         budgets = [budget for budget in site.budgets if covers(budget, job)]
         ceilings = (site.sky_partition(partition.name).max_hourly_cost,
@@ -209,24 +221,32 @@ class BudgetTrial:
         most = site.sky.budget
         if not budgets and ceiling is None and most is None:
             return None
-        word = self._objection(job, partition.name, budgets, ceiling, most)
+        if shares and self._policy.on_nodes(shares) == 0.0:
+            return None  # it costs what this machine costs
+        word = self._objection(job, partition.name, budgets, ceiling, most, shares)
         if word is None:
             return None
         self.over_budget = True
         return (word, "")
 
     def _objection(
-        self, job: Job, partition: str, budgets: list[Budget], ceiling: float | None, most: float | None
+        self,
+        job: Job,
+        partition: str,
+        budgets: list[Budget],
+        ceiling: float | None,
+        most: float | None,
+        shares: Sequence[NodeShare],
     ) -> str | None:
         for budget in budgets:  # needs no price, and so no request
             if budget.month is not None and self.use(budget).spent >= budget.month:
                 return reason(budget, "month")
-        hourly, outdated = self._policy.quote(job, partition)
+        hourly, outdated = (self._policy.on_nodes(shares), False) if shares else self._policy.quote(job, partition)
         if outdated:
             self.unpriced.append((job, partition))
         if hourly is None:
             return "None"
-        for part, share in divided(self._policy.job_table.components(job)):
+        for part, share in [(job, 1.0)] if shares else divided(self._policy.job_table.components(job)):
             self.prices[part.job_id] = (part, hourly * share)
         whole = estimate(job, hourly)
         if ceiling is not None and hourly > ceiling:

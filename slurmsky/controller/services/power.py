@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ...engines.base import EngineError, background, cancel_all
 from ...engines.powered import Order, PoweredEngine, description, detected_size
-from ...language import hostlist
 from ...model.allocation import NodeShare
 from ...model.job import Job, Node
 from ...model.states import NodeFlag, NodeState
@@ -21,6 +19,7 @@ from ..jobs.job_table import JobTable
 from ..rules.demand import Demand, demand_of
 from ..rules.resources import NodeUse, place
 from .node_hours import NodeHours
+from .node_prospects import NodeProspects
 from .power_requests import PowerRequests
 
 log = logging.getLogger("slurmsky.nodes")
@@ -28,8 +27,6 @@ log = logging.getLogger("slurmsky.nodes")
 LOOK_S = 1.0
 #: how often the cost of running jobs is stored
 CHARGE_S = 60.0
-#: how long a query waits for a price
-PRICE_S = 3.0
 #: seconds until a node that failed to start is retried
 FAILED_S = 300.0
 POWER_FLAGS = NodeFlag.POWERED_DOWN | NodeFlag.POWERING_UP | NodeFlag.POWERING_DOWN | NodeFlag.NOT_RESPONDING
@@ -62,11 +59,11 @@ class PowerSaving:
         self.engine = engine
         self._kick = kick
         self._kept_of = {name: one for one in kept.values() for name in one.names}
-        self._partition_of = {name: partition for partition, one in kept.items() for name in one.names}
         self._failed: dict[str, float] = {}  # node -> when it is tried again
         self.hours = NodeHours(job_table, on_cost)
         self._charged_at = 0.0
         self._meeting: set[str] = set()  # orders that are up and have not tried all others yet
+        self.prospects = NodeProspects(job_table, kept, engine, self.hours, kick)
         self.requests = PowerRequests(job_table, self._kept_of)
         self._task: asyncio.Task[None] | None = None
         for name in self._kept_of:
@@ -290,53 +287,6 @@ class PowerSaving:
         """A job has ended: record its final cost."""
         if event == "ended" and job.engine == self.engine.name:
             self.hours.charge(job)
-
-    # --- the expected start and cost of a job
-
-    async def _price(self, partition: str) -> float:
-        """Dollars an hour of a node; 0.0: unknown. SkyPilot is queried where no node of the partition has been up."""
-        known = self.hours.last_price(partition)
-        if not known:
-            with contextlib.suppress(EngineError, asyncio.TimeoutError):
-                known = await asyncio.wait_for(self.engine.price(partition), PRICE_S)
-        return known
-
-    async def outlook(self, shares: Sequence[NodeShare], start: float) -> str:
-        """Whether a job on these shares starts at once, and its cost per hour; "" where no node is kept.
-
-        ``start``: the epoch second at which the scheduler expects it to start.
-        """
-        names = [share.name for share in shares]
-        if not names or any(name not in self._kept_of for name in names):
-            return ""
-        wait = self.engine.ready_in(names)
-        what = (
-            f"they must be powered up, which takes about {wait:.0f} s"
-            if wait
-            else "they are up: it starts at once"
-            if start <= self.job_table.clock() + 1
-            else "they are up, and other jobs hold them until then"
-        )
-        price = await self._price(self._partition_of[names[0]])
-        hourly = self.hours.hourly(shares, self.job_table.clock(), price)
-        return f"Kept nodes {hostlist.compress(names)}: {what}{f'; ${hourly:.2f} an hour' if hourly else ''}"
-
-    async def summary(self, partition: str) -> str:
-        """How many nodes of a partition are up, and the start time and price of the others; "" where none is kept."""
-        kept = self.kept.get(partition)
-        if kept is None:
-            return ""
-        up = [name for name in kept.names if self.engine.fleet.is_up(name)]
-        free = sum(1 for name in up if not self.job_table.uses[name].jobs)
-        price = await self._price(partition)
-        share = f"a job bears its share{f' of ${price:.2f} an hour and node' if price else ''}"
-        usual = f"within about {self.engine.fleet.usual_s(partition):.0f} s and stay until idle for SuspendTime"
-        if not up:
-            return f"Kept nodes: none of {len(kept.names)} is up. They come up {usual}; {share}."
-        return (
-            f"Kept nodes: {len(up)} of {len(kept.names)} are up, {free} of them idle"
-            f"{': a job that they hold starts at once' if free else ''}; {share}. Others come up {usual}."
-        )
 
     # --- scontrol
 

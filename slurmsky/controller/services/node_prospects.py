@@ -1,0 +1,106 @@
+"""The expected start and cost of jobs on kept nodes: for budgets, sbatch --test-only and slurmsky explain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+from ...engines.base import EngineError, background
+from ...engines.powered import PoweredEngine
+from ...language import hostlist
+from ...model.allocation import NodeShare
+from ...site.record import KeptNodes
+from ..jobs.job_table import JobTable
+from .node_hours import NodeHours
+
+#: seconds that a command waits for the price of a node
+PRICE_S = 3.0
+
+
+class NodeProspects:
+    """Answers from what nodes have cost and how long they took to come up."""
+
+    def __init__(
+        self,
+        job_table: JobTable,
+        kept: Mapping[str, KeptNodes],
+        engine: PoweredEngine,
+        hours: NodeHours,
+        kick: Callable[[], None],
+    ) -> None:
+        self.job_table = job_table
+        self.kept = kept
+        self.engine = engine
+        self.hours = hours
+        self._kick = kick
+        self._partition_of = {name: partition for partition, one in kept.items() for name in one.names}
+        self._prices: dict[str, float] = {}  # of a node, by partition; 0.0: SkyPilot knows none
+        self._asking: set[str] = set()
+
+    async def _price(self, partition: str) -> float:
+        """Dollars an hour of a node; 0.0: unknown. SkyPilot is queried where no node of the partition has been up."""
+        known = self.hours.last_price(partition)
+        if not known:
+            with suppress(EngineError, asyncio.TimeoutError):
+                known = await asyncio.wait_for(self.engine.price(partition), PRICE_S)
+        return known
+
+    def hourly(self, shares: Sequence[NodeShare]) -> float | None:
+        """Dollars an hour of shares of nodes; 0.0: they are not kept, or SkyPilot knows no price.
+
+        None: the price is being requested.
+        """
+        partition = self._partition_of.get(shares[0].name, "")
+        if not partition:
+            return 0.0
+        known = self.hours.last_price(partition) or self._prices.get(partition)
+        if known is not None:
+            return self.hours.hourly(shares, self.job_table.clock(), known)
+        if partition not in self._asking:
+            self._asking.add(partition)
+            background(self._learn(partition))
+        return None
+
+    async def _learn(self, partition: str) -> None:
+        """Request the price of a node of a partition none of which has been up."""
+        self._prices[partition] = await self._price(partition)
+        self._asking.discard(partition)
+        self._kick()
+
+    async def outlook(self, shares: Sequence[NodeShare], start: float) -> str:
+        """Whether a job on these shares starts at once, and its cost per hour; "" where no node is kept.
+
+        ``start``: the epoch second at which the scheduler expects it to start.
+        """
+        names = [share.name for share in shares]
+        if not names or any(name not in self._partition_of for name in names):
+            return ""
+        wait = self.engine.ready_in(names)
+        what = (
+            f"they must be powered up, which takes about {wait:.0f} s"
+            if wait
+            else "they are up: it starts at once"
+            if start <= self.job_table.clock() + 1
+            else "they are up, and other jobs hold them until then"
+        )
+        price = await self._price(self._partition_of[names[0]])
+        hourly = self.hours.hourly(shares, self.job_table.clock(), price)
+        return f"Kept nodes {hostlist.compress(names)}: {what}{f'; ${hourly:.2f} an hour' if hourly else ''}"
+
+    async def summary(self, partition: str) -> str:
+        """How many nodes of a partition are up, and the start time and price of the others; "" where none is kept."""
+        kept = self.kept.get(partition)
+        if kept is None:
+            return ""
+        up = [name for name in kept.names if self.engine.fleet.is_up(name)]
+        free = sum(1 for name in up if not self.job_table.uses[name].jobs)
+        price = await self._price(partition)
+        share = f"a job bears its share{f' of ${price:.2f} an hour and node' if price else ''}"
+        usual = f"within about {self.engine.fleet.usual_s(partition):.0f} s and stay until idle for SuspendTime"
+        if not up:
+            return f"Kept nodes: none of {len(kept.names)} is up. They come up {usual}; {share}."
+        return (
+            f"Kept nodes: {len(up)} of {len(kept.names)} are up, {free} of them idle"
+            f"{': a job that they hold starts at once' if free else ''}; {share}. Others come up {usual}."
+        )
