@@ -97,7 +97,8 @@ ONE_NODE = [
         "",
         "srun: error: n1: task 0: Exited with exit code 5\nsrun: Terminating "
         "StepId=J.S\n"
-        "slurmstepd-n1: error: *** STEP J.S ON n1 CANCELLED AT TIME ***\nsrun: error: n1: task 1: "
+        "slurmstepd-n1: error: *** STEP J.S ON n1 CANCELLED AT TIME DUE to SIGNAL Terminated ***\n"
+        "srun: error: n1: task 1: "
         "Terminated\n"
         "srun: Force Terminated StepId=J.S\n",
         143,
@@ -107,7 +108,7 @@ ONE_NODE = [
         "",
         "srun: First task exited 1s ago\nsrun: StepId=J.S task 1: running\nsrun: StepId=J.S task 0: exited\n"
         "srun: Terminating StepId=J.S\n"
-        "slurmstepd-n1: error: *** STEP J.S ON n1 CANCELLED AT TIME ***\n"
+        "slurmstepd-n1: error: *** STEP J.S ON n1 CANCELLED AT TIME DUE to SIGNAL Killed ***\n"
         "srun: Job step aborted: Waiting up to 4 seconds for job step to finish.\nsrun: error: n1: task 1: "
         "Killed\n",
         137,

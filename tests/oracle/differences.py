@@ -131,8 +131,10 @@ REWORDED: tuple[tuple[str, str], ...] = (
     (r"(tasks \d+ with the )(number of requested nodes \d+\. Ignoring)", r"\1maximum \2"),
     (r'Invalid numeric value ("\S*") for requested node count\.', r"\1 is not a valid node count"),
     # States of nodes: PERFCTRS is gone, newer ones have come.
-    (r"(valid states: .*,allocated),\?,(mixed,.*,reserved),perfctrs,(cloud,.*),fail,maint,reboot,reboot\^,unknown",
-     r"\1,\2,planned,blocked,\3,power_up,inval,fail,maint,reboot,reboot^,external,dynamic_future,dynamic_norm"),
+    (
+        r"(valid states: .*,allocated),\?,(mixed,.*,reserved),perfctrs,(cloud,.*),fail,maint,reboot,reboot\^,unknown",
+        r"\1,\2,planned,blocked,\3,power_up,inval,fail,maint,reboot,reboot^,external,dynamic_future,dynamic_norm",
+    ),
     # Devices are named as other TRES are, since 23.11.
     (r"\bgres:gpu", "gres/gpu"),
     # slurm_opt.c _implicitly_bind_tres_per_task of 23.11 and later names the kind of TRES too.
@@ -198,11 +200,16 @@ _OURS = re.compile(
 #: 25.11 lists --cpus-per-task among the TRES of a task.
 _CPUS_OF_A_TASK = re.compile(r"(?<=\bTresPerTask=)cpu=\d+,")
 
+#: 25.11 adds the signal to slurmstepd's message.
+_SIGNAL = re.compile(r" DUE to SIGNAL (?:Terminated|Killed)(?= \*\*\*)")
+
 
 def comparable(line: str, text: list[str]) -> list[str]:
     """The lines of an answer to a command line, without what is set aside."""
     gone_lines = _NO_SUCCESS if "scontrol update" in line else _NO_MORE
-    text = [_CPUS_OF_A_TASK.sub("", row) for row in text if not (gone_lines.match(row) or _OURS.match(row))]
+    text = [
+        _SIGNAL.sub("", _CPUS_OF_A_TASK.sub("", row)) for row in text if not (gone_lines.match(row) or _OURS.match(row))
+    ]
     match = _RECORD.search(line)
     if match is None:
         gone = added_variables() | NOT_HERE.keys()

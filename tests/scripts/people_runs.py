@@ -111,6 +111,7 @@ def text(path: Path) -> str:
     found = re.sub(_OTHER_LINES, "", found)
     found = re.sub(r"/tmp/people\.\w+", "ROOT", found)
     found = re.sub(r"JOB \d+(?:\.\w+)? ON \S+ CANCELLED AT \S+", "JOB J ON N CANCELLED AT T", found)
+    found = re.sub(r" DUE to SIGNAL (?:Terminated|Killed)(?= \*\*\*)", "", found)  # 25.11 adds the signal
     found = re.sub(r"STEP \d+\.\w+ ON \S+ CANCELLED AT \S+", "STEP J ON N CANCELLED AT T", found)
     found = re.sub(r"StepId=\d+\.", "StepId=J.", found)
     found = re.sub(r"\b(?:vm(?:-\d+)?|n[1-4]|node\d+)\b|%s" % re.escape(os.uname().nodename), "NODE", found)

@@ -69,6 +69,7 @@ class HeadJob:
         self.next_step = 0
         self.derived_exit = 0
         self.batch: Optional[BatchScript] = None
+        self._announced = False
         self.cause = ""  # state in which the job is being terminated, "" while it runs
         self.ending = False
         self.ended = False
@@ -136,20 +137,24 @@ class HeadJob:
     # --- signals
     def signal(self, number: int, target: str) -> None:
         """Signal a part of the job. ``target``: "steps", "batch" (only the shell), "full" (all), or a step's id."""
-        if target == "batch":
-            process_tree.send(self._shell(), number)
-        elif target == "steps":
-            for step in list(self.steps.values()):
-                step.signal(number)
-        elif target == "full":
-            for step in list(self.steps.values()):
-                step.signal(number)
-            process_tree.send(process_tree.tree(self._shell()), number)
-        elif target in self.steps:
-            if number == signal.SIGKILL:
-                self.steps[target].cancel("CANCELLED", time.time(), number)  # scancel JOB.STEP
-            else:
-                self.steps[target].signal(number)
+        now = time.time()
+        if target in self.steps and number == signal.SIGKILL:
+            self.steps[target].cancel("CANCELLED", now, number, by=self.launch.uid)  # scancel JOB.STEP
+            return
+        steps = list(self.steps.values()) if target in ("steps", "full") else [self.steps.get(target)]
+        for step in filter(None, steps):
+            step.announce("", now, number)
+            step.signal(number)
+        if target in ("batch", "full"):
+            self._announce("", now, number)
+            process_tree.send(self._shell() if target == "batch" else process_tree.tree(self._shell()), number)
+
+    def _announce(self, cause: str, now: float, number: int) -> None:
+        """Write slurmstepd's message about a signal to the script's stderr, once in the life of the job."""
+        if self.batch is None or self.batch.over or self._announced or number not in (signal.SIGTERM, signal.SIGKILL):
+            return
+        self._announced = True
+        self.batch.complain(cancel_line(self.node, "JOB %d" % self.job_id, cause, now, number))
 
     def terminate(self, state: str, number: int, kill_wait_s: Optional[int] = None) -> None:
         """End the job in ``state``: signal all processes, and send SIGKILL after kill_wait."""
@@ -166,10 +171,8 @@ class HeadJob:
         """Signal the script, the steps and orphaned processes; send SIGKILL after kill_wait."""
         now = time.time()
         wait = self.launch.kill_wait_s if kill_wait_s is None else kill_wait_s
-        if self.batch is not None and not self.batch.over:
-            if state != "COMPLETED":
-                self.batch.complain(cancel_line(self.node, "JOB %d" % self.job_id, state, now))
-            self.batch.step.cancelled_by = None
+        if state != "COMPLETED":
+            self._announce(state, now, number)
         for step in list(self.steps.values()):
             step.cancel(state, now)
         members = self.members()

@@ -22,15 +22,15 @@ _CAUSES = {
 _REASONS = {"TIMEOUT": "TimeLimit"}
 
 
-def cancel_line(node: str, what: str, cause: str, now: float) -> str:
-    """slurmstepd's message for a terminated job or step. ``what``: "JOB 7" or "STEP 7.0"."""
+def cancel_line(node: str, what: str, cause: str, now: float, number: int) -> str:
+    """slurmstepd's message for a terminated job or step. ``what``: "JOB 7" or "STEP 7.0"; ``number``: the signal."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(now))
     return "slurmstepd-%s: error: *** %s ON %s CANCELLED AT %s%s ***\n" % (
         node,
         what,
         node,
         stamp,
-        _CAUSES.get(cause, ""),
+        _CAUSES.get(cause) or " DUE to SIGNAL %s" % signal.strsignal(number),
     )
 
 

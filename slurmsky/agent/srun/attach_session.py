@@ -119,7 +119,10 @@ class _Attached:
     def exited(self, node: str, rank: int, status: int) -> None:
         """Do nothing: the tasks' srun reports how they ended."""
 
-    def cancelled(self, line: str, cause: str) -> None:
+    def cancelled(self) -> None:
+        """sattach prints nothing of its own."""
+
+    def message(self, line: str) -> None:
         """Print slurmstepd's message."""
         self.channel.send(wire.STDERR, line.encode())
 

@@ -313,13 +313,16 @@ class Srun:
         if self._outputs is not None and not self._outputs.write(rank, stream, data) and self.run is not None:
             self.run.pause(self)
 
-    def cancelled(self, line: str, cause: str) -> None:
+    def cancelled(self) -> None:
         """The step was cancelled from outside."""
         if self.run is not None and not self.run.parts:
             self._aside.signal(signal.SIGTERM)
             self.agent.loop.soon(self._give_up_opening)
         if self._termination is not None:
             self._termination.cancelled()
+
+    def message(self, line: str) -> None:
+        """Print slurmstepd's message."""
         self._say(line)
 
     def exited(self, node: str, rank: int, status: int) -> None:

@@ -160,6 +160,7 @@ class Termination:
 
     def _out_of_time(self) -> None:
         self._terminating = True  # srun waits for its own limit: no message about an abort
+        self._run.timed_out = True
         self._run.cancel("TIMEOUT", time.time())
         self._after(self._kill_wait_s, self._run.kill)
 

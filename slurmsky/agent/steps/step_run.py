@@ -38,8 +38,11 @@ class HostWatcher(Protocol):
     def exited(self, node: str, rank: int, status: int) -> None:
         """A task has ended, with a wait status."""
 
-    def cancelled(self, line: str, cause: str) -> None:
-        """The step was cancelled from outside; ``line``: slurmstepd's message."""
+    def cancelled(self) -> None:
+        """The step was cancelled from outside."""
+
+    def message(self, line: str) -> None:
+        """slurmstepd's message about a signal that ends processes."""
 
     def over(self) -> None:
         """The step has ended."""
@@ -72,6 +75,8 @@ class StepRun:
         self.node_series: list[dict[str, Any]] = []  # usage series of the nodes that have ended
         self.failed_nodes: list[str] = []
         self.cause = ""
+        self.timed_out = False  # the step's own time limit has passed
+        self._announced = False
         self.argv0 = record.name  # the program of its first task, as it was named
         self._given = 0
         self._consumed: list[int] = []
@@ -170,8 +175,9 @@ class StepRun:
         record.end_time = time.time()
         code, number = worst(status for rank, status in self.statuses.items() if rank in ranks)
         record.exit_code, record.exit_signal = code, number
-        record.state = JobState.CANCELLED if number or self.cause else (JobState.FAILED if code else JobState.COMPLETED)
-        if self.cause == "TIMEOUT":
+        # Tasks that handle the signal decide how a cancelled step ended (as_mysql_job.c as_mysql_step_complete).
+        record.state = JobState.CANCELLED if number else (JobState.FAILED if code else JobState.COMPLETED)
+        if self.timed_out:
             record.state = JobState.TIMEOUT
         if self.failed_nodes:
             record.state = JobState.NODE_FAIL
@@ -213,17 +219,29 @@ class StepRun:
         self.resume_all()
         self.signal(signal.SIGKILL)
 
-    def cancel(self, cause: str, now: float, number: int = _TERM) -> None:
-        """Cancel the step from outside: send watchers slurmstepd's message, then signal the tasks."""
+    def cancel(self, cause: str, now: float, number: int = _TERM, by: Optional[int] = None) -> None:
+        """Cancel the step from outside: notify watchers, then signal the tasks. ``by``: uid that cancels this step."""
         if self.cause:
             return
         self.cause = cause
-        # Only the slurmstepd of the step's first node prints the message.
-        line = cancel_line(self.shape.shares[0].name, "STEP %d.%s" % (self.job.job_id, self.step_id), cause, now)
+        for record, _ in self._records:
+            record.cancelled_by = by
         for watcher in list(self.watchers):
-            watcher.cancelled(line, cause)
+            watcher.cancelled()
+        self.announce(cause, now, number)
         self.signal(number)
         self.signal(signal.SIGCONT)
+
+    def announce(self, cause: str, now: float, number: int) -> None:
+        """Send watchers slurmstepd's message about a signal, once in the life of the step."""
+        if self._announced or number not in (signal.SIGTERM, signal.SIGKILL):
+            return
+        self._announced = True
+        # Only the slurmstepd of the step's first node prints the message.
+        step = "STEP %d.%s" % (self.job.job_id, self.step_id)
+        line = cancel_line(self.shape.shares[0].name, step, cause, now, number)
+        for watcher in list(self.watchers):
+            watcher.message(line)
 
     def set_size(self, rows: int, columns: int) -> None:
         """Send the terminal's new size to all nodes."""
