@@ -20,6 +20,7 @@ from .programs import find as find_program
 from .project import Project
 from .scope import Scope
 from .shell import Script, interpreter_of, parse
+from .shellcommands import Word
 from .work_folder import work_folder
 
 _LOADS = ("load", "try-load", "load-any", "swap")
@@ -212,12 +213,21 @@ def _programs(script: Script, scope: Scope) -> Iterator[str]:
             name = found.inside
         elif found.inside:
             continue
-        if found.words and "/" not in (found.words[0].text or "/") and name not in scope.functions:
+        held = _named(found.words[0], script, scope) if found.words else "/"
+        if re.fullmatch(r"[\w.+-]+", held) and name not in scope.functions:
+            name = name if found.inside or found.words[0].text else held
             source = find_program(name)
             if source is not None and (source.install or source.kind in ("image", "machine")):
                 yield name
         elif found.inside:
             yield name
+
+
+def _named(word: Word, script: Script, scope: Scope) -> str:
+    """A program's word, also where it is a variable that the script sets once: EXE=gmx_mpi; mpirun $EXE."""
+    variable = re.fullmatch(r"\$\{?(\w+)\}?", word.raw)
+    once = variable and len(re.findall(rf"\b{variable[1]}=", script.source)) == 1
+    return scope.expand(word) if once else word.text or "/"
 
 
 def _step_cpus(script: Script, scope: Scope) -> int:

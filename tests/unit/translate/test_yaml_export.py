@@ -253,6 +253,10 @@ def test_python_modules_share_one_environment() -> None:
     assert setup.count("conda create") == 1 and "conda install -y -p ~/.conda/envs/job -c conda-forge numpy" in setup
 
 
+def test_a_program_in_a_variable_is_installed() -> None:
+    assert "gromacs=*=mpi_openmpi*" in keep(script("EXE=gmx_mpi\nmpirun -np 4 $EXE mdrun")).fields["setup"]
+
+
 def test_steps_without_nodes_have_those_of_the_header() -> None:
     found = keep(script("srun -n 64 ./a.out", "-N 2"))
     assert found.fields["num_nodes"] == 2 and found.fields["resources"]["cpus"] == "32+"
