@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from polling import PATIENCE_S
@@ -89,16 +90,23 @@ def request(command: str, name: str) -> str:
     return _LINES[command].replace("{option}", option)
 
 
+_DEVICES = re.compile("gpu|gres|tres")
+
+
 def seen(run: Run, names: Mapping[str, list[str]]) -> dict[str, dict[str, list[str]]]:
     """What each option adds to what is seen without it, by command and option."""
     found: dict[str, dict[str, list[str]]] = {}
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(3) as pool:
+
+        def probe(command: str, option: str) -> tuple[str, set[str]]:
+            return option, tokens(run(request(command, option), Path(folder)), folder)
+
         for command, options in names.items():
-            base = tokens(run(request(command, ""), Path(folder)), folder)
-            texts = pool.map(lambda name, command=command: run(request(command, name), Path(folder)), options)
-            found[command] = {
-                name: sorted(tokens(text, folder) - base) for name, text in zip(options, texts, strict=True)
-            }
+            _, base = probe(command, "")
+            together = pool.map(partial(probe, command), (name for name in options if not _DEVICES.search(name)))
+            # Jobs with devices run one by one: which devices a job gets depends on those of the others.
+            texts = dict(together) | dict(partial(probe, command)(name) for name in filter(_DEVICES.search, options))
+            found[command] = {name: sorted(texts[name] - base) for name in options}
     return found
 
 
