@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -108,9 +109,10 @@ def command(cancel_jobs: bool, keep_history: bool, yes: bool) -> int:
     root = Path(client.__file__).resolve().parent.parent
     (root / ".slurmsky-env").unlink(missing_ok=True)
     if (root / "pyproject.toml").exists():
-        click.echo(f"Nothing of slurmsky runs any more. Remove the clone: rm -r {root}")
+        click.echo(f"Nothing of slurmsky runs any more. Remove the clone: rm -r {shlex.quote(str(root))}")
     else:
-        click.echo(f"Nothing of slurmsky runs any more. Remove the package: {sys.executable} -m pip uninstall slurmsky")
+        python = shlex.quote(sys.executable)
+        click.echo(f"Nothing of slurmsky runs any more. Remove the package: {python} -m pip uninstall slurmsky")
     return 0
 
 
