@@ -39,7 +39,10 @@ _MAPPED = (
     (re.compile(r"(?<=Submitted batch job )\d+\b"), "<id>"),
     (re.compile(r"^\d{4,5}(?=;|$)", re.M), "<id>"),
     (re.compile(r"(?<=StepId=)\d+"), "<id>"),
-)
+    # States of nodes as 25.11 lists them: PERFCTRS is gone, newer ones have come.
+    (re.compile(r"(valid states: .*,allocated),\?,(mixed,.*,reserved),perfctrs,(cloud,.*),fail,maint,reboot,.*"),
+     r"\1,\2,planned,blocked,\3,power_up,inval,fail,maint,reboot,reboot^,external,dynamic_future,dynamic_norm"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
