@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from on_skypilot import answers
+from on_skypilot import NODES, Kept, Nodes, answers, kept_nodes
 
 HERE = Path(__file__).resolve().parent
 PRIVATE = Path("/srv/slurmsky")  # nodes do not see what we have here
@@ -28,3 +29,31 @@ def rig():
     folder = PRIVATE / f"tests-{os.getpid()}"
     folder.mkdir()
     return folder
+
+
+#: they take nodes away and kill the server: on kept nodes only where SLURMSKY_RIG_NODES asks for them
+ROUGH = ("test_sky_days.py", "test_sky_foreign.py")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Kept nodes hold memory that managed jobs would take: their tests come last, one bring-up serves them all."""
+    if "SLURMSKY_RIG_NODES" not in os.environ:
+        items[:] = [item for item in items if item.path.name not in ROUGH or "[kept]" not in item.name]
+    mine = [place for place, item in enumerate(items) if item.path.parent == HERE]
+    ordered = sorted((items[place] for place in mine), key=lambda item: "[kept]" in item.name)
+    for place, item in zip(mine, ordered, strict=True):
+        items[place] = item
+
+
+@pytest.fixture(scope="session")
+def kept(rig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+    """Commands with four kept nodes, which are up."""
+    with kept_nodes(tmp_path_factory.mktemp("kept")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session", params=NODES)
+def nodes(request: pytest.FixtureRequest) -> Nodes:
+    """The kind of nodes that a test's jobs run on."""
+    return Nodes(request.param, request.getfixturevalue("kept") if request.param == "kept" else None)

@@ -8,19 +8,23 @@ import re
 import time
 import urllib.request
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kills import Proxy
 from local_engine import BIN, LocalEngine, local_engine
 
+from slurmsky.engines.sky import api_server
 from slurmsky.engines.sky.api_client import Client
+from slurmsky.site import load
 
 Answer = TypeVar("Answer")
 
 __all__ = [
-    "BIN", "ENDPOINT", "NODES", "PATIENCE_S", "SITE", "SKY_BIN", "LocalEngine", "answers", "asked", "cluster_of",
-    "commands", "wait",
+    "BIN", "BUDGET", "ENDPOINT", "LIMITS", "NODES", "PATIENCE_S", "SITE", "SKY_BIN", "Kept", "LocalEngine", "Nodes",
+    "answers", "asked", "cluster_of", "clusters", "commands", "kept_nodes", "wait",
 ]  # fmt: skip
 
 #: a server elsewhere can be named as for SkyPilot's own commands
@@ -35,10 +39,30 @@ name = "debug"
 default = true
 infra = "slurm/oracle/debug"
 """
-#: added to the partition: its nodes are kept, four of the rig's size
-KEPT = 'nodes = "k[1-4]"\nshape = { cpus = 4, memory = 2 }\nsuspend_time = "30:00"\nresume_timeout = "20:00"\n'
-#: the kinds of nodes that tests run on: managed jobs, unless SLURMSKY_RIG_NODES names others (managed,kept)
-NODES = os.environ.get("SLURMSKY_RIG_NODES", "managed").split(",")
+LIMITS = "[limits]\nkill_wait_s = 2\n"
+BUDGET = """
+[[budget]]
+account = "poor"
+hourly = 0.001
+"""
+#: kept nodes, four of the rig's size, which all tests share; and one in a partition of its own, which a test loses
+KEPT = """nodes = "k[1-4]"
+shape = { cpus = 4, memory = 2 }
+suspend_time = "INFINITE"
+resume_timeout = "20:00"
+[[partition]]
+name = "apart"
+infra = "slurm/oracle/debug"
+nodes = "t1"
+shape = { cpus = 4, memory = 1 }
+suspend_time = "0:30"
+resume_timeout = "20:00"
+[sky]
+reach = "ssh"
+start_server = false
+"""
+#: the kinds of nodes that tests run on
+NODES = os.environ.get("SLURMSKY_RIG_NODES", "managed,kept").split(",")
 
 
 def answers() -> bool:
@@ -51,16 +75,47 @@ def answers() -> bool:
 
 
 @contextmanager
-def commands(folder: Path, more: str = "", nodes: str = "managed", **env: str) -> Iterator[LocalEngine]:
-    """Our commands with a site file in ``folder``, which has ``more``. ``nodes``: managed or kept."""
+def commands(folder: Path, more: str = "", **env: str) -> Iterator[LocalEngine]:
+    """Our commands with a site file in ``folder``, which has ``more``."""
     site = folder / "site.toml"
-    site.write_text(SITE + (KEPT if nodes == "kept" else "") + more)
+    site.write_text(SITE + more)
     with local_engine(site, **{"SKYPILOT_API_SERVER_ENDPOINT": ENDPOINT, **env}) as engine:
+        yield engine
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The commands of all tests on kept nodes, whose four nodes came up by one launch."""
+
+    engine: LocalEngine
+    proxy: Proxy  # between these commands and the API server
+
+
+@contextmanager
+def kept_nodes(folder: Path) -> Iterator[Kept]:
+    """Power four nodes up, and at the end down again."""
+    proxy = Proxy(ENDPOINT)
+    proxy.start()
+    path = f"{BIN}:{SKY_BIN}:/usr/local/bin:/usr/bin:/bin"
+    with commands(folder, KEPT + LIMITS + BUDGET, PATH=path, SKYPILOT_API_SERVER_ENDPOINT=proxy.endpoint) as engine:
         try:
-            yield engine
+            up = engine.run(["srun", "-N4", "true"], limit_s=PATIENCE_S)
+            assert up.returncode == 0, up.stderr
+            yield Kept(engine, proxy)
         finally:
-            if nodes == "kept":
-                release(engine)
+            release(engine)
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The kind of nodes that a test's jobs run on: managed (each job brings its own) or kept."""
+
+    kind: str
+    kept: Kept | None = None
+
+    def commands(self, folder: Path, more: str = "", **env: str) -> AbstractContextManager[LocalEngine]:
+        """Commands of one's own with a site file in ``folder``, or those of the kept nodes, whose site file has all."""
+        return commands(folder, more, **env) if self.kept is None else nullcontext(self.kept.engine)
 
 
 def release(engine: LocalEngine) -> None:
@@ -78,6 +133,13 @@ def cluster_of(engine: LocalEngine, node: str) -> str:
     """SkyPilot's name of the cluster that a kept node belongs to."""
     found = re.search(r"InstanceId=(\S+)", engine.run(["scontrol", "show", "node", node]).stdout)
     return found[1] if found else ""
+
+
+def clusters() -> set[str]:
+    """Names of SkyPilot's clusters that have nodes."""
+    client = api_server.connect(os.environ, load(SITE, "site.toml"), "root")
+    body = {"include_credentials": False, "include_handle": False, "summary_response": True}
+    return {row["name"] for row in asked(client, client.call("/status", body)) or ()}
 
 
 def asked(client: Client, request: Coroutine[Any, Any, Answer]) -> Answer:

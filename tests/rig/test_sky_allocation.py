@@ -5,16 +5,13 @@ A cluster takes SkyPilot about a minute, so the allocations are side by side.
 
 from __future__ import annotations
 
-import os
+import re
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from on_skypilot import BIN, NODES, PATIENCE_S, SITE, SKY_BIN, LocalEngine, asked, commands
-
-from slurmsky.engines.sky import api_server
-from slurmsky.site import load
+from on_skypilot import BIN, PATIENCE_S, SKY_BIN, LocalEngine, Nodes, clusters
 
 pytestmark = [pytest.mark.rig, pytest.mark.timeout(2400)]
 INSIDE = r"""
@@ -25,16 +22,9 @@ exit 3
 """
 
 
-def clusters() -> set[str]:
-    """Names of SkyPilot's clusters that have nodes."""
-    client = api_server.connect(os.environ, load(SITE, "site.toml"), "root")
-    body = {"include_credentials": False, "include_handle": False, "summary_response": True}
-    return {row["name"] for row in asked(client, client.call("/status", body)) or ()}
-
-
-def until_gone(engine: LocalEngine, nodes: str) -> None:
+def until_gone(engine: LocalEngine, nodes: Nodes) -> None:
     """Wait until none of the engine's clusters is there; kept nodes stay up after their job."""
-    if nodes == "kept":
+    if nodes.kept is not None:
         return
     comments = engine.run(["sacct", "-nXPD", "-o", "systemcomment"], limit_s=120).stdout.split()
     mine = {word for word in comments if "-s" in word}
@@ -45,44 +35,45 @@ def until_gone(engine: LocalEngine, nodes: str) -> None:
         time.sleep(5)
 
 
-def salloc_with_a_command(work: Path, folder: Path, nodes: str) -> None:
-    with commands(folder, nodes=nodes) as engine:
+def salloc_with_a_command(work: Path, folder: Path, nodes: Nodes) -> None:
+    with nodes.commands(folder) as engine:
         done = engine.run(["salloc", "-N2", "-n2", "bash", "inside.sh"], cwd=work, limit_s=PATIENCE_S)
         assert done.stdout.splitlines() == ["2 2", "0: abc", "0: hi", "1: abc", "1: hi", "code 7"], done.stderr
-        assert done.returncode == 3 and "salloc: Relinquishing job allocation 1" in done.stderr
+        assert done.returncode == 3 and "salloc: Relinquishing job allocation " in done.stderr
         assert (work / "made.1").read_text() == "1\n"
         until_gone(engine, nodes)
 
 
-def srun_outside_a_job(work: Path, folder: Path, nodes: str) -> None:
-    with commands(folder, nodes=nodes) as engine:
+def srun_outside_a_job(work: Path, folder: Path, nodes: Nodes) -> None:
+    with nodes.commands(folder) as engine:
         command = ["srun", "-N1", "sh", "-c", "cat; echo err >&2; exit 5"]
         done = engine.run(command, cwd=work, stdin="typed\n", limit_s=PATIENCE_S)
         assert done.stdout == "typed\n" and "err\n" in done.stderr and done.returncode == 5, done.stderr
         until_gone(engine, nodes)
 
 
-def no_shell_through_ssh(work: Path, folder: Path, nodes: str) -> None:
+def no_shell_through_ssh(work: Path, folder: Path, nodes: Nodes) -> None:
     path = f"{BIN}:{SKY_BIN}:/usr/local/bin:/usr/bin:/bin"
-    with commands(folder, '[sky]\nreach = "ssh"\nstart_server = false\n', nodes, PATH=path) as engine:
+    with nodes.commands(folder, '[sky]\nreach = "ssh"\nstart_server = false\n', PATH=path) as engine:
         done = engine.run(["salloc", "--no-shell", "-N1"], cwd=work, limit_s=PATIENCE_S)
-        assert done.returncode == 0 and "salloc: Granted job allocation 1" in done.stderr, done.stderr
-        step = engine.run(["srun", "--jobid=1", "cat", "data.txt"], cwd=work, limit_s=PATIENCE_S)
+        granted = re.search(r"salloc: Granted job allocation (\d+)", done.stderr)
+        assert done.returncode == 0 and granted, done.stderr
+        job = granted[1]
+        step = engine.run(["srun", f"--jobid={job}", "cat", "data.txt"], cwd=work, limit_s=PATIENCE_S)
         assert (step.stdout, step.returncode) == ("hi\n", 0), step.stderr
         again = engine.run(["srun", "sh", "-c", "echo $SLURM_STEP_ID; exit 4"], cwd=work,
-                           env={"SLURM_JOB_ID": "1"}, limit_s=PATIENCE_S)  # fmt: skip
+                           env={"SLURM_JOB_ID": job}, limit_s=PATIENCE_S)  # fmt: skip
         assert (again.stdout, again.returncode) == ("1\n", 4), again.stderr
-        assert engine.run(["scancel", "1"]).returncode == 0
+        assert engine.run(["scancel", job]).returncode == 0
         until_gone(engine, nodes)
 
 
-@pytest.mark.parametrize("nodes", NODES)
-def test_allocations(rig: Path, tmp_path: Path, nodes: str) -> None:
+def test_allocations(rig: Path, tmp_path: Path, nodes: Nodes) -> None:
     with ThreadPoolExecutor() as pool:
         running: list[Future[None]] = []
         for use in (salloc_with_a_command, srun_outside_a_job, no_shell_through_ssh):
             # One for each: jobs of one submit folder that share a node would see each other's files.
-            work, folder = rig / f"{use.__name__}-{nodes}", tmp_path / use.__name__
+            work, folder = rig / f"{use.__name__}-{nodes.kind}", tmp_path / use.__name__
             work.mkdir()
             folder.mkdir()
             (work / "data.txt").write_text("hi\n")

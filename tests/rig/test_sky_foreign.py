@@ -8,28 +8,23 @@ import time
 from pathlib import Path
 
 import pytest
-from on_skypilot import NODES, PATIENCE_S, SITE, asked, commands, wait
+from on_skypilot import BUDGET, PATIENCE_S, SITE, Nodes, asked, wait
 
 from slurmsky.engines.sky import api_server
 from slurmsky.engines.sky.api_client import Client
 from slurmsky.site import load
 
 pytestmark = [pytest.mark.rig, pytest.mark.timeout(1500)]
-BUDGET = """
-[[budget]]
-account = "poor"
-hourly = 0.001
-"""
 
 
-@pytest.mark.parametrize("nodes", NODES)
-def test_a_job_that_sbatch_did_not_launch(rig: Path, tmp_path: Path, nodes: str) -> None:
+def test_a_job_that_sbatch_did_not_launch(rig: Path, tmp_path: Path, nodes: Nodes) -> None:
     client: Client = api_server.connect(os.environ, load(SITE + BUDGET, "site.toml"), "root")
-    name = f"elsewhere-{nodes}-{os.getpid()}"
-    task = {"name": name, "resources": {"infra": "slurm/oracle/debug", "cpus": "1+"}, "run": "sleep 900"}
+    name = f"elsewhere-{nodes.kind}-{os.getpid()}"
+    size = {"infra": "slurm/oracle/debug", "cpus": "1+", "memory": "1+"}
+    task = {"name": name, "resources": size, "run": "sleep 900"}
     (managed,) = asked(client, client.launch(json.dumps(task), name))
     try:
-        with commands(tmp_path, BUDGET, nodes) as engine:
+        with nodes.commands(tmp_path, BUDGET) as engine:
             job = str(60_000_000 + managed)
             # Held before anything is launched: the optimizer says that an hour costs more.
             held = engine.run(["sbatch", "--parsable", "-A", "poor", "-t", "10", "--wrap", "true"], cwd=rig)
