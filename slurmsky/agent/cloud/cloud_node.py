@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import shutil
@@ -17,8 +16,8 @@ from typing import Any
 from ... import paths
 from ...model.allocation import Launch
 from ...protocol.log_frames import log_key
+from ...protocol.node_settings import FILE, ShipmentSettings
 from ..job import output_files
-from ..job.launch_codec import settings_of
 from ..net import endpoints
 from ..process import daemonize
 from . import cloud_environment, rendezvous, ssh_names, submit_folder
@@ -34,20 +33,17 @@ class CloudNode:
 
     def __init__(self, folder: str) -> None:
         self.folder = os.path.abspath(folder)
-        with open(os.path.join(self.folder, "settings.json")) as file:
-            settings: dict[str, Any] = json.load(file)
-        if "ranks" in settings:
-            settings = settings_of(settings, int(os.environ["SKYPILOT_JOB_RANK"]))
-        self.settings = settings
-        self.launch = Launch.from_dict(self.settings["launch"])
-        self.log_key = log_key(bytes.fromhex(self.settings["letters"]["key"]))
+        settings = ShipmentSettings.read(os.path.join(self.folder, FILE))
+        self.settings = settings.of_rank(int(os.environ["SKYPILOT_JOB_RANK"])) if settings.ranks else settings
+        self.launch = Launch.from_dict(self.settings.launch)
+        self.log_key = log_key(bytes.fromhex(self.settings.letters.key))
         self.rank = int(os.environ.get("SKYPILOT_NODE_RANK", "0"))
         self.addresses = os.environ.get("SKYPILOT_NODE_IPS", "127.0.0.1").split()
         self.count = len(self.addresses)
         #: the id of the SkyPilot job on the cluster that started this process
         self.given = os.environ.get("SKYPILOT_INTERNAL_JOB_ID", "")
         self.session = int(time.time()) % 8999
-        name = "slurmsky-%d-%s-%d" % (os.geteuid(), self.settings["name"], self.rank)
+        name = "slurmsky-%d-%s-%d" % (os.geteuid(), self.settings.name, self.rank)
         self.home = os.path.join(os.environ.get("TMPDIR") or "/tmp", name)
         if len(self.home) > 60:  # a socket's address has 108 bytes
             self.home = os.path.join("/tmp", name)
@@ -57,12 +53,12 @@ class CloudNode:
         self.environment = cloud_environment.node_environment(os.environ, account.pw_dir)
         self.name = ""
         self._relocation = ("", "")
-        self.return_left = int(self.settings["files"].get("return_bytes", 0))
+        self.return_left = self.settings.files.return_bytes
         self.port = 0
-        self._bucket = str(self.settings["files"].get("bucket", ""))
-        self._mounted = os.path.expanduser(self.settings["files"].get("mounted", ""))
+        self._bucket = self.settings.files.bucket
+        self._mounted = os.path.expanduser(self.settings.files.mounted)
         #: the jobs of this run: the job itself, or the elements of a packed array
-        self.jobs = [int(one.get("job_id", self.launch.job_id)) for one in self.settings.get("elements", [{}])]
+        self.jobs = [int(one.get("job_id", self.launch.job_id)) for one in self.settings.jobs]
         #: the jobs that ended in an earlier launch of this run, with their exit codes
         self.ended = self._read_ended()
 
@@ -96,10 +92,10 @@ class CloudNode:
             ssh_names.add(self.ssh, self.home, names)
         with open(os.path.join(self.home, output_files.NOTE), "x"):
             self.bin = install(self.home)
-        given = self.settings["files"]
+        given = self.settings.files
         #: the folder that travelled: the submit folder, or a folder above it that the script names
-        self.shipped_folder = given.get("folder") or self.launch.submit_dir
-        self.same_files = submit_folder.same_folder(self.shipped_folder, given.get("identity", []))
+        self.shipped_folder = given.folder or self.launch.submit_dir
+        self.same_files = submit_folder.same_folder(self.shipped_folder, given.identity)
         self.note = ""
         if not self.same_files:
             if not submit_folder.make_folder(self.shipped_folder):
@@ -110,15 +106,15 @@ class CloudNode:
                     fallback,
                 )
                 self._move(self.shipped_folder, fallback)
-            if given.get("archive"):
-                submit_folder.unpack(os.path.join(self.folder, given["archive"]), self.shipped_folder)
+            if given.archive:
+                submit_folder.unpack(os.path.join(self.folder, given.archive), self.shipped_folder)
             os.makedirs(self.launch.submit_dir, exist_ok=True)
         self.before = {} if self.same_files else submit_folder.scan(self.shipped_folder)
         home = self.launch.environment.get("HOME", "")
         if not home or not (self.same_files or submit_folder.make_folder(home)):
             home = self.environment["HOME"]
         self.user_home = home
-        for path in () if self.same_files else given.get("links", ()):
+        for path in () if self.same_files else given.links:
             submit_folder.link(home + path[1:] if path.startswith("~/") else path, self.launch.submit_dir)
         env = self.environment_here(self.launch.environment)
         if "PWD" in self.launch.environment:
@@ -129,13 +125,13 @@ class CloudNode:
             *(os.path.dirname(path) for path in (self.launch.stdout, self.launch.stderr) if path.startswith("/")),
         }:
             # Folders of the user that the script expects; under Slurm a missing folder is the user's mistake.
-            if folder in given.get("folders", ()) and not self.same_files:
+            if folder in given.folders and not self.same_files:
                 submit_folder.make_folder(folder)
 
     def environment_here(self, user: Mapping[str, str]) -> dict[str, str]:
         """The user's environment adapted to this node, plus the variables that the site sets in every job."""
         env = cloud_environment.job_environment(user, self.environment, self.same_files, self.user_home, os.path.exists)
-        return {**env, **self.settings.get("environment", {})}
+        return {**env, **self.settings.environment}
 
     def path_here(self, path: str) -> str:
         """Map a path of the submit host to its path on this node."""

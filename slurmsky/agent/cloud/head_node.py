@@ -74,8 +74,8 @@ class HeadNode:
         self.loop = Loop()
         self.members: dict[int, WorkerNode] = {}
         self.waiting: deque[int] = deque()
-        self.free = list(range(int(node.settings.get("slots", 1))))
-        self.packed = "elements" in node.settings
+        self.free = list(range(node.settings.slots))
+        self.packed = node.settings.elements is not None
         self.streams = 0
         self.exit_code = 0
         self.terminated = False
@@ -111,21 +111,19 @@ class HeadNode:
         self.step_files = StepFiles(node, self.log, self.new_stream, self._batch_files)
         self._connect_agent()
         self.once.note_start(agent.pid)
-        for element in node.settings.get("elements", [{}]):
+        for element in node.settings.jobs:
             self.add(element)
         signal.signal(signal.SIGTERM, lambda *_: self.loop.soon(self._end_requested))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        self.relay = CommandRelay(self.loop, os.path.join(node.home, paths.SOCKET_NAME), node.settings.get("reach", ""))
+        self.relay = CommandRelay(self.loop, os.path.join(node.home, paths.SOCKET_NAME), node.settings.reach)
         self.relay.own_view = own_view.OwnView(self._records, self._nodes, node.launch.cluster)
         self.visitors = RemoteCommands(self.loop, node)
         self.seen_someone = time.monotonic()
-        given = node.settings.get("letters")
-        if given:
-            key, (first, count) = bytes.fromhex(given["key"]), given["ids"]
-            self.relay.outbox = Outbox(
-                self.log, self.new_stream, key, (first, count), self.runs, self.end, float(given["after_s"])
-            )
+        key, ids, after_s = node.settings.letters
+        self.relay.outbox = Outbox(
+            self.log, self.new_stream, bytes.fromhex(key), (ids[0], ids[1]), self.runs, self.end, after_s
+        )
         self._watch_others()
         takers = {"desk": self.relay.park, "client": self.relay.client, "agent": self.visitors.admit}
         ControllerConnections(self.listener, server, self.loop, self.request, takers).begin()
@@ -154,7 +152,7 @@ class HeadNode:
         if launch.job_id in self.members or launch.job_id in self.over:
             return
         launch.restart_count = max(launch.restart_count, self.node.launch.restart_count)
-        shown = Launch.from_dict({**self.node.settings["launch"], **element})
+        shown = Launch.from_dict({**self.node.settings.launch, **element})
         self.members[launch.job_id] = WorkerNode(launch, shown, jobs=records_of(launch))
         self.waiting.append(launch.job_id)
         self._fill()
@@ -357,7 +355,7 @@ class HeadNode:
 
     def _end_if_alone(self) -> None:
         """End an allocation after ``alone_s`` without contact: its controller's machine may be off, and nodes cost."""
-        limit = int(self.node.settings.get("alone_s", 0))
+        limit = self.node.settings.alone_s
         if limit and time.monotonic() - self.seen_someone > limit and not self.alone:
             self.alone = True
             text = "no client connected for %d minutes: the nodes are released" % (limit // 60)

@@ -41,7 +41,7 @@ from .step_file_sync import StepFiles
 def serve_first(node: CloudNode) -> int:
     """Main program of the first node: runs the job, or replays the log of an earlier run on this node."""
     once, out = RunGuard(node.home, node.log_key), JobLogWriter(0, 0, node.log_key)
-    listener = rendezvous.listen(node.addresses[0], node.settings["seed"])
+    listener = rendezvous.listen(node.addresses[0], node.settings.seed)
     barrier: Optional[DuplicateRunBarrier] = None
     shipped, end_requested = node.launch.restart_count, threading.Event()
 
@@ -112,7 +112,7 @@ def meet(node: CloudNode, once: RunGuard, client: ssl.SSLContext) -> Optional[tu
     None: the launch is a duplicate that does not run, and the earlier run's frames on this node have been replayed.
     """
     while True:
-        line = rendezvous.join(node.addresses[0], node.settings["seed"], client, node.facts())
+        line = rendezvous.join(node.addresses[0], node.settings.seed, client, node.facts())
         while True:
             message = line.receive(None)
             if "check" in message:
@@ -164,7 +164,7 @@ def serve_other(node: CloudNode) -> int:
 
     def upstream() -> Optional[Channel]:
         try:
-            up = rendezvous.join(node.addresses[0], node.settings["seed"], client, {"role": "client"}, 10)
+            up = rendezvous.join(node.addresses[0], node.settings.seed, client, {"role": "client"}, 10)
         except rendezvous.RendezvousError:
             return None
         return TlsChannel(loop, up.sock)
@@ -216,7 +216,7 @@ def main(argv: list[str]) -> int:
     if all(job_id in node.ended for job_id in node.jobs):
         # SkyPilot lost track of the cluster after the job's end, and launched the run again.
         log.write(b"slurmsky: job %d has ended before, and does not begin again\n" % node.launch.job_id)
-        return max(node.ended[job_id] for job_id in node.jobs) if "elements" not in node.settings else 0
+        return max(node.ended[job_id] for job_id in node.jobs) if node.settings.elements is None else 0
     try:
         return serve_first(node) if node.rank == 0 else serve_other(node)
     except (rendezvous.RendezvousError, OSError, ValueError) as error:

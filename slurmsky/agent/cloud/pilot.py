@@ -20,9 +20,10 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, Optional
+from typing import Optional
 
 from ... import paths
+from ...protocol.node_settings import FILE, PilotSettings
 from ..process import daemonize
 from . import cloud_environment, node_owner, spot_notice
 from .program_install import LIBRARY, install
@@ -37,12 +38,11 @@ class Pilot:
 
     def __init__(self, folder: str) -> None:
         self.folder = os.path.abspath(folder)
-        with open(os.path.join(self.folder, "settings.json")) as file:
-            self.settings: dict[str, Any] = json.load(file)
+        self.settings = PilotSettings.read(os.path.join(self.folder, FILE))
         self.rank = int(os.environ.get("SKYPILOT_NODE_RANK", "0"))
         self.address = os.environ.get("SKYPILOT_NODE_IPS", "127.0.0.1").split()[self.rank]
-        self.name = str(self.settings["nodes"][self.rank])
-        base = "slurmsky-%d-%s-%d" % (os.geteuid(), self.settings["order"], self.rank)
+        self.name = self.settings.nodes[self.rank]
+        base = "slurmsky-%d-%s-%d" % (os.geteuid(), self.settings.order, self.rank)
         self.home = os.path.join(os.environ.get("TMPDIR") or "/tmp", base)
         if len(self.home) > 60:  # a socket's address has 108 bytes
             self.home = os.path.join("/tmp", base)
@@ -65,7 +65,7 @@ class Pilot:
         launchers = install(self.home)
         signal.signal(signal.SIGTERM, self._end)
         port = self._port()
-        if self.settings.get("spot"):
+        if self.settings.spot:
             threading.Thread(target=self._watch_spot, daemon=True).start()
         announced = False
         while not self._end_requested:
@@ -82,7 +82,7 @@ class Pilot:
 
     def _refused(self) -> str:
         """Why this node must not run the agent, or ""."""
-        owner = str(self.settings.get("owner", ""))
+        owner = self.settings.owner
         if not owner:
             return ""
         try:
@@ -148,7 +148,7 @@ class Pilot:
     def _start(self, launchers: str, port: int) -> subprocess.Popen[bytes]:
         account = pwd.getpwuid(os.geteuid())
         command = [sys.executable, "-S", "-m", "slurmsky.agent", "--node", self.name, "--home", self.home]
-        command += ["--bin", launchers, "--kept", str(self.settings["idle_s"])]
+        command += ["--bin", launchers, "--kept", str(self.settings.idle_s)]
         command += ["--listen", "%s:%d" % (self.address, port)]
         for option, name in (("--cert", "node.crt"), ("--key", "node.key"), ("--ca", "ca.crt")):
             command += [option, os.path.join(self.folder, "tls", name)]

@@ -200,7 +200,7 @@ def agree_on_names(node: CloudNode, others: dict[int, tuple[Line, dict[str, Any]
     names = [str(fact["name"]) for fact in facts]
     if len(set(names)) == node.count and ask({"check": names}, resolves(names, node.addresses)):
         return names
-    names = ["%s-%d" % (node.settings["host_prefix"], rank) for rank in range(node.count)]
+    names = ["%s-%d" % (node.settings.host_prefix, rank) for rank in range(node.count)]
     if ask({"hosts": names}, add_hosts(names, node.addresses)):
         return names
     return node.addresses

@@ -81,6 +81,6 @@ class StepFiles:
         tail = self._tails[path] = LogTail(self._log, self._new_stream(), path, digest=not start)
         tail.position = start
         # The submit host has the earlier content already when the file was shipped and then appended to.
-        there = self._node.settings["files"].get("folder") or self._node.settings["launch"]["submit_dir"]
+        there = self._node.settings.files.folder or self._node.settings.launch["submit_dir"]
         path = os.path.join(there, relative)
         self._log.event(StreamOpened(stream=tail.stream, path=path, append=bool(start)))

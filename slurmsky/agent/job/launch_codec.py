@@ -128,28 +128,6 @@ class LaunchReader:
         return {**template.environment, **element_environment(launch)}
 
 
-def settings_of(settings: dict[str, Any], rank: int) -> dict[str, Any]:
-    """The settings of one job from the shared settings of jobs that were launched on the cloud together.
-
-    Each job has its own launch, name, secret, range of ports and ids for its submissions.
-    """
-    from ...protocol import seal
-
-    first, count = settings["letters"]["ids"]
-    return {
-        **{name: value for name, value in settings.items() if name != "ranks"},
-        "launch": {**settings["launch"], **settings["ranks"][rank]},
-        "name": "%s-%d" % (settings["name"], rank),
-        "host_prefix": "%s-%d" % (settings["host_prefix"], rank),
-        "seed": settings["seed"] + rank,
-        "letters": {
-            **settings["letters"],
-            "key": seal.of_rank(bytes.fromhex(settings["letters"]["key"]), rank).hex(),
-            "ids": [first + rank * count, count],
-        },
-    }
-
-
 def _keep(templates: dict[int, Any], key: int, value: Any) -> None:
     templates.pop(key, None)
     templates[key] = value

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-from typing import Any
 
-from ...agent.job.launch_codec import settings_of
 from ...model.allocation import Launch
+from ...protocol.node_settings import FILE, ShipmentSettings
 from .beneath import open_to_write
 from .job_watch import JobWatch
 from .output_sync import resolved
@@ -25,14 +23,11 @@ def explain(launch: Launch, text: str) -> None:
 def explain_run(watch: JobWatch, job_id: int, text: str) -> None:
     """Append a line to the error file of a job whose run SkyPilot gave up."""
     try:
-        settings: dict[str, Any] = json.loads((watch.folder / "ship" / "settings.json").read_text())
+        settings = ShipmentSettings.read(str(watch.folder / "ship" / FILE)).of_rank(watch.record.rank)
     except (OSError, ValueError):
         return
-    if "ranks" in settings:
-        settings = settings_of(settings, watch.record.rank)
-    elements: list[dict[str, Any]] = settings.get("elements", [])
-    element = next((one for one in elements if one["job_id"] == job_id), {})
-    launch = {**settings["launch"], **element}
+    element = next((one for one in settings.jobs if one.get("job_id") == job_id), {})
+    launch = {**settings.launch, **element}
     if launch.get("script") is not None:
         _append(job_id, launch.get("stderr") or launch["stdout"], watch.record.umask, text)
 

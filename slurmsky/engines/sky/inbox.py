@@ -10,10 +10,10 @@ import asyncio
 import logging
 import zlib
 from pathlib import Path
-from typing import Any
 
 from ...protocol import wire
 from ...protocol.log_frames import Output
+from ...protocol.node_settings import OutboxSettings
 from ...protocol.seal import BrokenSeal, unseal
 
 log = logging.getLogger("slurmsky.sky")
@@ -108,6 +108,6 @@ async def _ask(socket: Path, payload: bytes) -> tuple[int, str]:
         writer.close()
 
 
-def settings(secret: bytes, ids: tuple[int, int]) -> dict[str, Any]:
+def settings(secret: bytes, ids: tuple[int, int]) -> OutboxSettings:
     """The node's settings for the outbox; they are sent in the private settings, never in the task."""
-    return {"key": secret.hex(), "ids": list(ids), "after_s": AFTER_S}
+    return OutboxSettings(secret.hex(), ids, AFTER_S)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ...agent.cloud.pilot import MARK
+from ...protocol.node_settings import FILE, PilotSettings
 from ...site import Site
 from ...site.record import KeptNodes
 from ...translate.sky_names import docker_image, label
@@ -101,16 +102,16 @@ class Pilots:
         ship.mkdir(mode=0o700, exist_ok=True)
         for target in (order.folder / "tls", ship / "tls"):
             shutil.copytree(tls, target, dirs_exist_ok=True)
-        settings = {
-            "order": order.folder.name,
-            "nodes": order.nodes,
-            "spot": kept.shape.spot or bool(kept.cluster),  # of an existing cluster that is not known
-            "idle_s": self._site.sky.idle_minutes * 60 or 365 * 86400,
-        }
         partition = self._site.cluster.partition(order.partition)
-        if kept.cluster and partition is not None and partition.exclusive_user:
-            settings["owner"] = f"{getpass.getuser()}@{socket.gethostname()}"
-        _private(ship / "settings.json", json.dumps(settings))
+        exclusive = kept.cluster and partition is not None and partition.exclusive_user
+        settings = PilotSettings(
+            order=order.folder.name,
+            nodes=tuple(order.nodes),
+            spot=kept.shape.spot or bool(kept.cluster),  # of an existing cluster that is not known
+            idle_s=self._site.sky.idle_minutes * 60 or 365 * 86400,
+            owner=f"{getpass.getuser()}@{socket.gethostname()}" if exclusive else "",
+        )
+        _private(ship / FILE, json.dumps(settings.encode()))
         _private(ship / "start.sh", START.replace("AGENT", program.name))
         copy = ship / program.name  # SkyPilot copies one file mount after the other: all of it is one
         if not copy.exists():

@@ -21,8 +21,8 @@ from typing import Any
 
 from ...agent.cloud import private, submit_folder
 from ...agent.cloud.cloud_node import ENDED
-from ...agent.job.launch_codec import settings_of
 from ...model.allocation import Launch
+from ...protocol.node_settings import FILE, FileSettings, ShipmentSettings
 from ..base import EngineError
 from . import certificates, inbox, node_program
 from .job_watch import Record
@@ -123,33 +123,32 @@ def pack(
         submit_dir=Path(launch.submit_dir),
     )
     secret = os.urandom(32)
-    settings = {
-        "name": name,
-        "agent": f"../{program.name}",
-        "launch": launch.to_dict(),
-        "seed": int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big"),
-        "host_prefix": name[:40],
-        "environment": environment,
-        "alone_s": alone_min * 60,
-        "reach": reach,
-        "letters": inbox.settings(secret, request_ids),
-        "files": {
-            "folder": travels or launch.submit_dir,
-            "identity": submit_folder.identity(travels or launch.submit_dir),
-            "archive": "submit_folder.tar",
-            "links": list(links),
-            "return_bytes": return_mib << 20,
-            "folders": _folders(launch),
-            "bucket": f"{bucket.rstrip('/')}/{name}" if bucket else "",
-            "mounted": f"{KEPT}/{name}" if bucket else "",
-        },
-    }
+    settings = ShipmentSettings(
+        name=name,
+        agent=f"../{program.name}",
+        launch=launch.to_dict(),
+        seed=int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big"),
+        host_prefix=name[:40],
+        environment=dict(environment),
+        alone_s=alone_min * 60,
+        reach=reach,
+        letters=inbox.settings(secret, request_ids),
+        files=FileSettings(
+            folder=travels or launch.submit_dir,
+            identity=tuple(submit_folder.identity(travels or launch.submit_dir)),
+            archive="submit_folder.tar",
+            links=tuple(links),
+            return_bytes=return_mib << 20,
+            folders=tuple(_folders(launch)),
+            bucket=f"{bucket.rstrip('/')}/{name}" if bucket else "",
+            mounted=f"{KEPT}/{name}" if bucket else "",
+        ),
+    )
     if elements:
-        settings["elements"] = [difference(launch, element) for element in elements]
-        settings["slots"] = slots
+        settings = settings.but(elements=tuple(difference(launch, element) for element in elements), slots=slots)
     if ranks:
-        settings["ranks"] = [difference(launch, element) for element in ranks]
-    _private(folder / "settings.json", json.dumps(settings).encode())
+        settings = settings.but(ranks=tuple(difference(launch, element) for element in ranks))
+    _private(folder / FILE, json.dumps(settings.encode()).encode())
     _private(folder / "start.sh", START.replace("AGENT", program.name).encode())
     fields: dict[str, Any] = {
         "file_mounts": {f"{REMOTE}/{program.name}": str(program), f"{REMOTE}/{name}": str(folder)},
@@ -173,8 +172,8 @@ def prepare_restart(folder: Path, count: int, unfinished: Collection[int], rank:
 
     ``rank``: the job's rank in its launch request. A local API server reads the shipment again at a recovery.
     """
-    path = folder / "settings.json"
-    settings = json.loads(path.read_text())
+    path = folder / FILE
+    settings = json.loads(path.read_text())  # as it is: an earlier version may have written it
     (settings["ranks"][rank] if "ranks" in settings else settings["launch"])["restart_count"] = count
     if "elements" in settings:
         settings["elements"] = [
@@ -211,11 +210,11 @@ def _leave(folder: Path, record: Record, fields: dict[str, Any]) -> dict[str, An
     shared, own = (folder / "ship").resolve(), folder / "ship"
     own.unlink()
     shutil.copytree(shared, own, copy_function=os.link)
-    settings = settings_of(json.loads((shared / "settings.json").read_text()), record.rank)
-    _private(own / "settings.json", json.dumps(settings).encode())
+    settings = ShipmentSettings.read(str(shared / FILE)).of_rank(record.rank)
+    _private(own / FILE, json.dumps(settings.encode()).encode())
     record.batch_folder, record.rank = "", 0
     if "workdir" in fields:
-        program = Path(fields["workdir"]) / Path(settings["agent"]).name
+        program = Path(fields["workdir"]) / Path(settings.agent).name
         return {"workdir": str(_workdir(own, shared.name, program))}
 
     def relocated(path: str) -> str:

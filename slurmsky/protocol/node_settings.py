@@ -1,0 +1,121 @@
+"""The settings that SkyPilot brings to a node in a private file, a class for each program that reads them there.
+
+Settings and program are sent in one shipment, so both have one version. The controller also reads the files of runs
+that an earlier version has launched.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, NamedTuple, Optional, Tuple, Type, TypeVar
+
+from .message_codec import Message, reads
+
+S = TypeVar("S", bound="NodeSettings")
+FILE = "settings.json"
+
+
+class FileSettings(NamedTuple):
+    """How the submit folder reaches the node and its changed files come back.
+
+    ``folder``: the folder that is sent, ``identity``: its inode numbers; ``archive``: its content. ``links``: further
+    paths of it. ``folders``: folders that the script expects. Files larger than what is left of ``return_bytes`` go to
+    ``bucket``, which is ``mounted`` on the node.
+    """
+
+    folder: str = ""
+    identity: Tuple[int, ...] = ()
+    archive: str = ""
+    links: Tuple[str, ...] = ()
+    return_bytes: int = 0
+    folders: Tuple[str, ...] = ()
+    bucket: str = ""
+    mounted: str = ""
+
+
+class OutboxSettings(NamedTuple):
+    """Secret of sealed requests (hex), first and number of the job ids of submissions, and patience in seconds."""
+
+    key: str
+    ids: Tuple[int, int]
+    after_s: float
+
+
+def _known(kind: Any, value: Dict[str, Any]) -> Any:
+    return kind(**{name: value[name] for name in kind._fields if name in value})
+
+
+reads("FileSettings", lambda value: _known(FileSettings, value), lambda value: value._asdict())
+reads("OutboxSettings", lambda value: _known(OutboxSettings, value), lambda value: value._asdict())
+reads("Tuple[Dict[str, Any], ...]", tuple, list)
+reads("Optional[Tuple[Dict[str, Any], ...]]", lambda value: None if value is None else tuple(value), list)
+
+
+class NodeSettings(Message, family="settings"):
+    """Settings of a program on a node."""
+
+    @classmethod
+    def read(cls: Type[S], path: str) -> S:
+        """The settings in a file. Raises OSError, ValueError."""
+        with open(path) as file:
+            found = cls.decode({"settings": cls.kind, **json.load(file)})
+        return found
+
+
+class ShipmentSettings(NodeSettings, kind="shipment"):
+    """What a job's node needs beside script, program and submit folder.
+
+    ``launch``: the fields of its Launch; ``elements`` and ``ranks``: those in which the elements of a pack, or the jobs
+    of one launch request, differ. ``slots``: elements that run concurrently. ``seed``: of the ports at which nodes
+    meet. ``alone_s``: seconds without a controller after which the job ends, 0: never.
+    """
+
+    name: str
+    agent: str = ""
+    launch: Dict[str, Any]
+    seed: int
+    host_prefix: str
+    environment: Dict[str, str]
+    alone_s: int = 0
+    reach: str = ""
+    letters: OutboxSettings
+    files: FileSettings
+    elements: Optional[Tuple[Dict[str, Any], ...]] = None
+    slots: int = 1
+    ranks: Tuple[Dict[str, Any], ...] = ()
+
+    def of_rank(self, rank: int) -> ShipmentSettings:
+        """The settings of one job of a launch request: each has its own launch, name, secret, ports and ids."""
+        if not self.ranks:
+            return self
+        from . import seal
+
+        key, (first, count), after_s = self.letters
+        shared = {name: value for name, value in self.__dict__.items() if name != "ranks"}
+        return ShipmentSettings(**shared).but(
+            launch={**self.launch, **self.ranks[rank]},
+            name="%s-%d" % (self.name, rank),
+            host_prefix="%s-%d" % (self.host_prefix, rank),
+            seed=self.seed + rank,
+            letters=OutboxSettings(
+                seal.of_rank(bytes.fromhex(key), rank).hex(), (first + rank * count, count), after_s
+            ),
+        )
+
+    @property
+    def jobs(self) -> Tuple[Dict[str, Any], ...]:
+        """For each job of this run, the fields in which its launch differs."""
+        return ({},) if self.elements is None else self.elements
+
+
+class PilotSettings(NodeSettings, kind="pilot"):
+    """What starts the agent of a kept node. ``order``: the name of the bring-up, ``nodes``: its nodes by rank.
+
+    ``owner``: USER@HOST for whose jobs alone the node is; "": for all.
+    """
+
+    order: str
+    nodes: Tuple[str, ...]
+    spot: bool = False
+    idle_s: float
+    owner: str = ""
