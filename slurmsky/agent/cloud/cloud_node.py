@@ -95,7 +95,10 @@ class CloudNode:
         given = self.settings.files
         #: the folder that travelled: the submit folder, or a folder above it that the script names
         self.shipped_folder = given.folder or self.launch.submit_dir
-        self.same_files = submit_folder.same_folder(self.shipped_folder, given.identity)
+        # A node may see the folder above and another file system in place of the submit folder.
+        self.same_files = os.path.isdir(self.launch.submit_dir) and submit_folder.same_folder(
+            self.shipped_folder, given.identity
+        )
         self.note = ""
         if not self.same_files:
             if not submit_folder.make_folder(self.shipped_folder):
