@@ -22,9 +22,7 @@ def serve_srun(agent: Agent, channel: Channel, request: wire.CommandRequest, pay
     CallersFiles(channel, request, lambda files: _serve(agent, channel, request, payload, files)).go_on()
 
 
-def _serve(
-    agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes, files: CallersFiles
-) -> None:
+def _serve(agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes, files: CallersFiles) -> None:
     from ...options.submit import parse_srun
     from ...options.usage_errors import CommandError
 

@@ -76,7 +76,7 @@ class DatabaseFile:
 
     def _open(self) -> None:
         if self.path.is_symlink():
-            raise StoreError(f"{self.path}: is a link; SLURMSKY_HOME names the folder of the state")
+            raise StoreError(f"the database {self.path} is a link: SLURMSKY_HOME names the folder of the state")
         self._connect(str(self.path))
         self.path.chmod(0o600)
         self._inode = self.path.stat().st_ino
