@@ -76,5 +76,6 @@ class UserAssociation:
 
 
 #: DenyOnLimit: a job over a limit is refused, not kept pending. OverPartQOS: the limits override the partition's QOS.
-QOS_FLAGS = ("DenyOnLimit", "OverPartQOS")
+#: Partition...: its jobs may exceed this limit of their partition. NoReserve: a waiting job delays no other job.
+QOS_FLAGS = ("DenyOnLimit", "PartitionMinNodes", "PartitionMaxNodes", "PartitionTimeLimit", "OverPartQOS", "NoReserve")
 NORMAL = QosConfig("normal", "Normal QOS default")

@@ -289,7 +289,8 @@ def _flags(old: EntityOptions, given: Given) -> Any:
         old.refused = True
         return NOTHING
     signed = (given.sign + sign + flag for (sign, _), flag in zip(words, found, strict=True))
-    return _edited(getattr(old.record, "flags", ()), ",".join(signed))
+    left = _edited(getattr(old.record, "flags", ()), ",".join(signed))
+    return tuple(flag for flag in QOS_FLAGS if flag in left)
 
 
 def _limit(limit: str, key: schema.SiteKey, resource: str, spelled: str) -> Callable[[EntityOptions, Given], Any]:

@@ -114,10 +114,10 @@ def draft(
                 raise SlurmError(Errno.INVALID_ARRAY) from error
             if len(specs) > 1:
                 raise SlurmError(Errno.INVALID_ARRAY)
-        job_table.policy.qos_of(spec.qos, account_of(job_table, spec, who))
+        qos = job_table.policy.qos_of(spec.qos, account_of(job_table, spec, who))
         for partition in partitions_of(cluster, spec):
             check_caller(partition, who.uid, who.groups)
-        check(cluster, spec, now, job_table.judge)
+        check(cluster, spec.evolve(qos=qos) if cluster.qos else spec, now, job_table.judge)
     if unusable is not None:
         raise unusable
     job_table.assume(part.name for spec in specs for part in partitions_of(cluster, spec))

@@ -140,6 +140,10 @@ class Policy:
         """The priority of its QOS."""
         return self.qos[job.qos].priority if job.qos in self.qos else 0
 
+    def flags(self, job: Job) -> tuple[str, ...]:
+        """The flags of its QOS."""
+        return self.qos[job.qos].flags if job.qos in self.qos else ()
+
     def wall(self, job: Job, partition: PartitionConfig) -> int:
         """The longest time limit in minutes, or INFINITE; a job without a limit gets this limit."""
         walls = [one.limits.max_wall_min for one in self.sources(job, partition) if one.has("max_wall_min")]

@@ -5,9 +5,27 @@ Source: slurmctld/partition_mgr.c, part_policy_valid_acct and its siblings.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
 from ...model.cluster import PartitionConfig
 from ...model.job import Job
+from ...model.spec import INFINITE
 from ..slurm_errors import Errno, SlurmError
+
+#: by flag of a QOS: the limit of a partition that its jobs may exceed, and the value that allows any size
+_EXEMPTIONS: dict[str, dict[str, Any]] = {
+    "PartitionMinNodes": {"min_nodes": 0},
+    "PartitionMaxNodes": {"max_nodes": INFINITE},
+    "PartitionTimeLimit": {"max_time_min": INFINITE},
+}
+
+
+def exempted(partition: PartitionConfig, flags: Collection[str]) -> PartitionConfig:
+    """The partition without the limits that a QOS with these flags lifts. Source: job_mgr.c _qos_part_check."""
+    lifted = {name: value for flag in flags for name, value in _EXEMPTIONS.get(flag, {}).items()}
+    return replace(partition, **lifted) if lifted else partition
 
 
 def not_permitted(job: Job, partition: PartitionConfig) -> tuple[str, str] | None:

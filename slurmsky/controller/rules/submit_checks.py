@@ -14,6 +14,7 @@ from ..slurm_errors import Errno, SlurmError
 from . import deadlines
 from .demand import demand_of, gres_names
 from .job_feasibility import impossible, too_big, usable_cpus
+from .partition_access import exempted
 from .resources import consumes_memory, partition_nodes
 
 
@@ -33,6 +34,12 @@ def partitions_of(cluster: ClusterConfig, spec: JobSpec) -> list[PartitionConfig
     return found
 
 
+def _exempted_partitions(cluster: ClusterConfig, spec: JobSpec) -> list[PartitionConfig]:
+    """The partitions of a job, without the limits that its QOS lifts."""
+    flags = next((one.flags for one in cluster.qos if one.name == spec.qos), ())
+    return [exempted(partition, flags) for partition in partitions_of(cluster, spec)]
+
+
 #: validates a spec in a partition whose nodes are made to order: True where they can be made, False where the
 #: partition has its own nodes; raises SlurmError
 Judge = Callable[[JobSpec, str], bool]
@@ -40,7 +47,7 @@ Judge = Callable[[JobSpec, str], bool]
 
 def check(cluster: ClusterConfig, spec: JobSpec, now: float, judge: Judge = lambda spec, name: False) -> None:
     """Raise SlurmError where slurmctld would refuse the job at submit."""
-    parts = partitions_of(cluster, spec)
+    parts = _exempted_partitions(cluster, spec)
     _check_request(cluster, spec, now)
     _check_limits(cluster, spec, parts, now)
     for partition in parts:
@@ -98,7 +105,7 @@ def outgrown(cluster: ClusterConfig, spec: JobSpec) -> str:
     demand = demand_of(spec)
     reasons = [
         too_big(demand, partition, partition_nodes(cluster, partition), len(cluster.nodes))
-        for partition in partitions_of(cluster, spec)
+        for partition in _exempted_partitions(cluster, spec)
     ]
     return next(filter(None, reasons), "")
 

@@ -141,6 +141,7 @@ class Scheduler:
         refused = partition_access.not_permitted(job, partition)
         if refused:
             return refused
+        partition = partition_access.exempted(partition, self.job_table.policy.flags(job))
         if not self.places_in(partition.name):
             return self._cloud_limit(job, partition) or self._time_limit(job, partition)
         fitted, nodes = self.fit(job.spec).demand, self.job_table.partition_nodes[partition.name]

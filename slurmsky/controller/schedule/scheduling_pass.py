@@ -24,6 +24,7 @@ from ..jobs.submitter import limit_in
 from ..rules import deadlines, dependencies
 from ..rules.advance_reservations import RESERVED
 from ..rules.demand import Demand
+from ..rules.partition_access import exempted
 from ..rules.provisional_shares import ordered_shares
 from ..rules.resources import NodeUse, place
 from ..rules.virtual_nodes import Fit
@@ -196,7 +197,7 @@ class SchedulingPass:
         task, job_id = element
         limit = shorter or (job.time_limit_min if job.partition == name else limit_in(self._job_table, job, partition))
         if job.spec.time_min_min and limit is not None:
-            limit = min(limit, partition.max_time_min)
+            limit = min(limit, exempted(partition, self._limits.flags(job)).max_time_min)
         self._start(job, job_id, task, name, placed, limit, main=name not in self._blocked)
         return None
 
@@ -207,7 +208,7 @@ class SchedulingPass:
         if name in self._blocked:
             return Wait(job, "Priority")
         found = earliest(self._job_table, demand, nodes, self._now, self._rules.consume_memory, self._trial.starts)
-        if found is None:
+        if found is None or "NoReserve" in self._limits.flags(job):
             return Wait(job, "Resources")  # the job then delays no other job
         start, shares, future = found
         self._blocked[name] = Blocked(demand, start, future)

@@ -9,7 +9,7 @@ import pytest
 
 from slurmsky.commands.accounting.entity_options import ChangeRefused, EntityOptions
 from slurmsky.language.key_values import parse
-from slurmsky.model.policy import AccountConfig, Limits, QosConfig, UserAssociation
+from slurmsky.model.policy import QOS_FLAGS, AccountConfig, Limits, QosConfig, UserAssociation
 
 QOS = ("normal", "zq1", "zq2", "zq3")
 
@@ -57,7 +57,8 @@ def test_an_account_of_all_qos_loses_one() -> None:
     ("line", "left"),
     [
         ("flags=denyonlimit", ("DenyOnLimit",)),
-        ("flags+=DenyOnLimit", ("OverPartQOS", "DenyOnLimit")),
+        ("flags+=DenyOnLimit", ("DenyOnLimit", "OverPartQOS")),
+        ("flags+=noreserve,partitiont", ("PartitionTimeLimit", "OverPartQOS", "NoReserve")),
         ("flags-=OverPartQOS", ()),
         ("flags=-1", ()),
     ],
@@ -102,7 +103,8 @@ def test_refusals_of_accounts(line: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("flags=nosuch", " Unknown QOS flag used in:\n  'nosuch'\n Valid QOS flags are\n  'DenyOnLimit,OverPartQOS'"),
+        ("flags=nosuch", " Unknown QOS flag used in:\n  'nosuch'\n Valid QOS flags are\n  '"
+                         + ",".join(QOS_FLAGS) + "'"),
         ("qos=normal", " Unknown option: qos=normal\n Use keyword 'where' to modify condition"),
     ],
 )

@@ -56,7 +56,21 @@ oversubscribe = "EXCLUSIVE"
 [[partition]]
 name = "first"
 priority_tier = 5
+[[partition]]
+name = "small"
+max_time = 60
+max_nodes = 1
+[[partition]]
+name = "large"
+min_nodes = 2
+max_nodes = 1
 
+[[qos]]
+name = "exempt"
+flags = ["PartitionTimeLimit", "PartitionMaxNodes"]
+[[qos]]
+name = "few"
+flags = ["PartitionMinNodes"]
 [[qos]]
 name = "long"
 max_wall = 60
@@ -180,6 +194,13 @@ WAITING: list[tuple[list[dict[str, Any]], str]] = [
     ([{"partition": "lq"}], "QOSNotAllowed"),
     ([{"partition": "lq", "qos": "long"}], ""),
     ([{"partition": "mm", "mem_mib": 2000}], "MaxMemPerLimit"),
+    ([{"partition": "small", "time_limit_min": 90}], "PartitionTimeLimit"),
+    ([{"partition": "small", "time_limit_min": 90, "qos": "few"}], "PartitionTimeLimit"),
+    ([{"partition": "small", "time_limit_min": 90, "qos": "exempt"}], ""),
+    ([{"partition": "small", "nodes_min": 2, "nodes_max": 2}], "PartitionNodeLimit"),
+    ([{"partition": "small", "nodes_min": 2, "nodes_max": 2, "qos": "exempt"}], ""),
+    ([{"partition": "large"}], "PartitionNodeLimit"),
+    ([{"partition": "large", "qos": "few"}], ""),
 ]
 
 
@@ -299,3 +320,42 @@ def test_every_reason_is_one_of_slurms() -> None:
     said |= {word for _, *words in (*RUNNING.values(), *SUBMITTED.values()) for word in words if word}
     said |= {*WALL, "AccountNotAllowed", "QOSNotAllowed", "MaxMemPerLimit"}
     assert said - {row["printed_name"] for row in table("job_reasons")} == set()
+
+
+def test_a_waiting_job_of_a_qos_with_noreserve_delays_no_other_job(tmp_path: Path) -> None:
+    world = World(tmp_path, SITE + '[[qos]]\nname = "idle"\nflags = ["NoReserve"]\n')
+    for qos, starts in (("idle", True), ("normal", False)):
+        running = world.submit(ntasks=4, mem_mib=1, time_limit_min=10)
+        world.pass_()
+        waiting = world.submit(nodes_min=2, nodes_max=2, exclusive="", mem_mib=1, time_limit_min=10, qos=qos)
+        later = world.submit(ntasks=4, mem_mib=1, time_limit_min=600)
+        world.pass_()
+        assert running.state is JobState.RUNNING
+        assert waiting.reason == "Resources"
+        assert (later.state is JobState.RUNNING) == starts
+        for job in (running, waiting, later):
+            if job.shares:
+                world.job_table.free_shares(job)
+            job.state, job.shares = JobState.COMPLETED, []
+            world.job_table.touch(job)
+    world.store.close()
+
+
+def test_limits_of_a_partition_that_a_qos_lifts_refuse_no_job_of_it(tmp_path: Path) -> None:
+    """EnforcePartLimits refuses other jobs at submit, and --time-min above the limit is no fault of an exempt job."""
+    world = World(tmp_path, SITE + '[limits]\nenforce_part_limits = "ALL"\n')
+    for wanted in (
+        {"time_limit_min": 90},
+        {"time_limit_min": 90, "time_min_min": 80},
+        {"nodes_min": 2, "nodes_max": 2},
+    ):
+        with pytest.raises(SlurmError):
+            world.submit(partition="small", **wanted)
+        job = world.submit(partition="small", qos="exempt", **wanted)
+        world.pass_()
+        assert job.state is JobState.RUNNING
+        assert job.time_limit_min == wanted.get("time_limit_min", 60)
+        world.job_table.free_shares(job)
+        job.state, job.shares = JobState.COMPLETED, []
+        world.job_table.touch(job)
+    world.store.close()
