@@ -88,6 +88,7 @@ class Relay:
         self._terminal = Terminal()
         self._child: Child | None = None
         self._child_of = channel  # the channel that requested the child and is sent its exit status
+        self._status: int | None = None  # exit status of the child that has ended
         self._reporting = False
         self._code: int | None = None
         self._resume_with = b""  # variable with which the request is repeated where its controller dies
@@ -145,8 +146,13 @@ class Relay:
             elif fd == 0 and self._granted:
                 self._read_stdin()
         if not self._open and self._child is None and self._code is None:
-            complain(self._command, "lost connection to the controller")
-            self._code = 1
+            if self._resume_with:
+                self._repeat(gone=True)  # the next controller ends the allocation with the child's status
+            elif self._status is not None:
+                self._code = max(self._status, 0)  # like salloc, 0 for a command ended by a signal
+            else:
+                complain(self._command, "lost connection to the controller")
+                self._code = 1
 
     def _take_frames(self, channel: ControllerConnection) -> None:
         for kind, payload in channel.frames():
@@ -203,20 +209,26 @@ class Relay:
 
     def _repeat(self, gone: bool = False) -> None:
         """Send the request to the next controller, after this one has exited (``gone``: it has)."""
-        from slurmsky import client, client_start
+        from slurmsky import client, client_start, paths
 
-        if not gone:
+        if gone:
+            ended = [] if self._status is None else [f"{paths.CHILD_STATUS}={self._status}".encode()]
+            self._request = request_elsewhere(self._request, [self._resume_with, *ended])
+            self._resume_with = b""
+        else:
             client_start.wait_until_gone(client.home())
         root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         agent = os.environb.get(client.AGENT)
         path = agent or client.home() + b"/" + client.SOCKET_NAME
-        self._close(self._first)
+        if self._first in self._open:
+            self._close(self._first)
         try:
             sock = connect(path)
         except OSError as error:
             fields = unpack(memoryview(self._request)[5:])
             args = [os.fsdecode(word) for word in fields[8 : 8 + int(fields[7])]]
-            sock = client_start.connect_anyway(root, self._command, args, path, bool(agent), error)
+            code = 1 if self._status is None else max(self._status, 0)
+            sock = client_start.connect_anyway(root, self._command, args, path, bool(agent), error, code)
         self._first = client.ControllerConnection(sock)
         self._open.insert(0, self._first)
         self._send(self._first, self._request)
@@ -233,9 +245,10 @@ class Relay:
         if channel is not self._first and self._first in self._open:
             self._ended(channel, SESSION_LOST)
         elif channel is self._first and self._resume_with:
-            self._request = request_elsewhere(self._request, [self._resume_with])
-            self._resume_with = b""
-            self._repeat(gone=True)
+            if self._child is None:
+                self._repeat(gone=True)
+            else:
+                self._close(channel)  # the end of the child is what the next controller has to know
         else:
             self._close(channel)
 
@@ -324,6 +337,7 @@ class Relay:
             self._child = Child(args, dict(entry.split(b"=", 1) for entry in env))
         except OSError as error:
             name = errno.errorcode.get(error.errno or 0, "EIO")
+            self._status = 127
             self._send(self._child_of, frame(CHILD_STATUS, f"127 {name} {error.strerror}".encode()))
             return
         self._reap()  # the child may have ended before self._child was set for the handler
@@ -347,9 +361,6 @@ class Relay:
         code = child.poll() if child is not None else None
         if code is None:
             return
-        self._child = None
+        self._child, self._status = None, code
         if self._child_of in self._open:
             self._send(self._child_of, frame(CHILD_STATUS, b"%d" % code))
-        elif self._code is None:
-            # The controller that requested the child is gone. Like salloc, return 0 for a command ended by a signal.
-            self._code = max(code, 0)

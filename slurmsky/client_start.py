@@ -58,9 +58,9 @@ def lament(command: str, args: list[str]) -> str:
 
 
 def connect_anyway(
-    root: str, command: str, args: list[str], path: bytes, inside_job: bool, error: OSError
+    root: str, command: str, args: list[str], path: bytes, inside_job: bool, error: OSError, code: int = 1
 ) -> _socket.socket:
-    """Connect to the controller, after starting one if there is none. Ends the process on failure."""
+    """Connect to the controller, after starting one if there is none. Ends the process with ``code`` on failure."""
     socket = os.fsdecode(path)
     try:
         if isinstance(error, paths.ForeignFolder):
@@ -80,7 +80,7 @@ def connect_anyway(
         if _is_damaged(str(failure)):
             _repair(root, command, args)
         _say(lament(command, args), f"{command}: error: {failure}")
-    os._exit(1)
+    os._exit(code & 0xFF)
 
 
 #: messages of a controller that cannot import one of its modules

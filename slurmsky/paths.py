@@ -29,8 +29,10 @@ PYTHON = "SLURMSKY_PYTHON"
 SCRIPT = "SLURMSKY_SCRIPT"
 #: A cloud node sets it in a relayed request, never in a job: the job id that ``sbatch`` has printed on the node.
 GIVEN_ID = "SLURMSKY_GIVEN_ID"
-#: A client sets it in a repeated request, never in a job: the job for which ``salloc`` or ``srun`` already waits.
-WAITING_JOB = "SLURMSKY_WAITING_JOB"
+#: A client sets it in a repeated request, never in a job: the job that ``salloc`` or ``srun`` has already requested.
+REQUESTED_JOB = "SLURMSKY_REQUESTED_JOB"
+#: A client sets it in a repeated request, never in a job: the exit status of the command that ``salloc`` ran.
+CHILD_STATUS = "SLURMSKY_CHILD_STATUS"
 
 #: The folder of the launchers, which agents prepend to the PATH of jobs.
 BIN = "SLURMSKY_BIN"

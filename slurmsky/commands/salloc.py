@@ -7,6 +7,7 @@ import os
 import pwd
 import time
 
+from .. import paths
 from ..agent.job.environment import salloc_environment
 from ..controller.command_context import CallerGone, CommandContext
 from ..controller.slurm_errors import Errno, SlurmError
@@ -17,7 +18,7 @@ from ..protocol import wire
 from .common import verbosity
 from .common.caller_settings import surroundings
 from .common.command_errors import error_exit, refused, streaming
-from .common.job_allocation import Revoked, allocate, await_returned_files, let_go, notified
+from .common.job_allocation import Revoked, allocate, await_returned_files, let_go, notified, requested_before
 from .common.report_settings import known_cluster
 from .common.site_options import table
 
@@ -37,6 +38,8 @@ async def main(ctx: CommandContext) -> int:
     if not known_cluster(ctx, request.components[0].clusters):
         return error_exit(ctx)
     quiet = bool(request.flags.quiet)
+    if paths.CHILD_STATUS in ctx.env:
+        return await _released(ctx, requested_before(ctx), quiet, int(ctx.env[paths.CHILD_STATUS]))
     if request.flags.verbose:
         verbosity.defined_options(ctx, options.describe(request))
         verbosity.debug(ctx, request.flags.verbose)
@@ -59,6 +62,17 @@ async def main(ctx: CommandContext) -> int:
         ctx.say(f"debug:  {verbosity.layout(job)}")
     with notified(ctx, job):
         status = await _run(ctx, job, request)
+    return await _released(ctx, job, quiet, status)
+
+
+async def _released(ctx: CommandContext, job: Job | None, quiet: bool, status: int) -> int:
+    """Release the allocation, whose command has ended, and return salloc's exit code.
+
+    ``status`` is the command's exit code, or the negative number of the signal that ended it. The job is None where a
+    later controller than the one that granted it has no record of it.
+    """
+    if job is None:
+        return max(status, 0)
     if job.state.active and not quiet:
         ctx.say(f"Relinquishing job allocation {job.job_id}")
     let_go(ctx, job, JobState.FAILED if status else JobState.COMPLETED, max(status, 0), max(-status, 0))
@@ -72,6 +86,7 @@ async def _run(ctx: CommandContext, job: Job, request: options.Submission) -> in
     queue = ctx.queue
     argv = request.argv or (ctx.env.get("SHELL") or pwd.getpwuid(os.geteuid()).pw_shell or "/bin/sh",)
     env = {**ctx.env, **salloc_environment(queue.launches.launch_of(job)), **queue.job_variables(job)}
+    ctx.resume_with(f"{paths.REQUESTED_JOB}={job.job_id}")  # the client reports the end to the next controller
     ctx.spawn(argv, env)
     ended = asyncio.ensure_future(queue.life.wait(job, lambda one: not one.state.active))
     revoked = False

@@ -154,7 +154,7 @@ def _along_path(ctx: CommandContext, name: str) -> list[str]:
 
 def job_environment(ctx: CommandContext, export: str | None) -> dict[str, str]:
     """The caller's environment filtered by --export, without the variables of an outer job's agent."""
-    ours = (paths.AGENT, paths.SCRIPT, paths.GIVEN_ID, paths.WAITING_JOB)
+    ours = (paths.AGENT, paths.SCRIPT, paths.GIVEN_ID, paths.REQUESTED_JOB, paths.CHILD_STATUS)
     env = {name: value for name, value in ctx.env.items() if name not in ours}
     spec = exportspec.parse(export if export is not None else "ALL")
     kept = spec.apply(env)

@@ -202,12 +202,15 @@ def test_the_shell_of_salloc_outlives_the_controller(engine: Engine, run: Any, t
         engine.kill_controller()
     else:
         assert run("slurmsky", "stop")[0] == 0
-    assert run("squeue", "-ho%T")[1] == "RUNNING\n"
+    if how == "kill":
+        assert run("squeue", "-ho%T")[1] == "RUNNING\n"
     go.touch()
     out, err = salloc.communicate(timeout=PATIENCE_S)
     assert (salloc.returncode, out.count(b"\n")) == (9, 1), err
     assert b"lost connection" not in err
-    wait_for(lambda: not run("squeue", "-h")[1])
+    assert err.count(b"Granted job allocation") == err.count(b"Relinquishing job allocation") == 1, err
+    assert run("sacct", "-XnP", "-oState,ExitCode")[1] == "FAILED|9:0\n"
+    assert run("squeue", "-h")[1] == ""
     assert engine.faults() == []
 
 

@@ -54,7 +54,7 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
     Raises SlurmError, CallerGone, Revoked.
     """
     queue = ctx.queue
-    known = _waited_for(ctx)
+    known = requested_before(ctx)
     if known is not None:
         job, quiet_start = known, True  # the former controller has printed the first messages
     else:
@@ -78,7 +78,7 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
             if why is not None:
                 ctx.say(why.text)
             _announce(ctx, job)
-        ctx.resume_with(f"{paths.WAITING_JOB}={job.job_id}")
+        ctx.resume_with(f"{paths.REQUESTED_JOB}={job.job_id}")
         with _delays_printed(ctx, job, quiet):
             await _until(ctx, job, quiet, lambda one: one.state is not JobState.PENDING, immediate_s)
         ctx.resume_with("")
@@ -123,10 +123,10 @@ def _requested(ctx: CommandContext, specs: Sequence[JobSpec], immediate_s: int |
     return job
 
 
-def _waited_for(ctx: CommandContext) -> Job | None:
-    """The job for which this caller waited when the former controller died."""
-    text = ctx.env.get(paths.WAITING_JOB, "")
-    ctx.env = {name: value for name, value in ctx.env.items() if name != paths.WAITING_JOB}
+def requested_before(ctx: CommandContext) -> Job | None:
+    """The job that this caller had requested when the former controller died."""
+    text = ctx.env.get(paths.REQUESTED_JOB, "")
+    ctx.env = {name: value for name, value in ctx.env.items() if name != paths.REQUESTED_JOB}
     job = ctx.queue.job_table.jobs.get(int(text)) if text.isdecimal() else None
     return job if job is not None and not job.is_batch and job.alloc_pid == ctx.request.pid else None
 
