@@ -35,7 +35,7 @@ KEYS = (
     KeyBinding("e", "e", "tab:efficiency", "", "its efficiency"),
     KeyBinding("tab", "Tab", "pane", "Pane", "go to the next pane; arrows and PgUp, PgDn, Home, End scroll there"),
     KeyBinding("enter z", "Enter", "zoom", "Zoom", "the lower pane alone; again, or Esc: both"),
-    KeyBinding("ctrl+l f5", "Ctrl-L", "again", "", "ask now; starts a controller where none is running"),
+    KeyBinding("ctrl+l f5", "Ctrl-L", "again", "", "redraw and ask now; starts a controller where none is running"),
     KeyBinding("question_mark f1", "?", "help", "Help", "this page"),
     KeyBinding("q ctrl+c ctrl+q", "q", "quit", "Quit", "leave; jobs continue"),
     KeyBinding("ctrl+z", "Ctrl-Z", "suspend", "", "back to the shell; fg comes back"),

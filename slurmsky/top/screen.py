@@ -26,6 +26,7 @@ from .data_table import Table
 from .keys import ACTIONS, help_text
 from .plain_text import plain
 from .rows import JobLine, NodeLine
+from .screen_cells import CellDriver
 from .scroll_text import TextLines
 from .selection import Chosen
 from .table_columns import JOBS, NODES
@@ -54,7 +55,7 @@ class Top(App[None]):
     """
 
     def __init__(self, interval_s: float, controller: ControllerClient | None = None) -> None:
-        super().__init__(ansi_color=True)
+        super().__init__(CellDriver, ansi_color=True)
         self.animation_level = "none"
         self._controller = controller or ControllerClient()
         self._watch = Watcher(self._controller, self, interval_s)
@@ -230,10 +231,10 @@ class Top(App[None]):
         row = self._table.current
         if self._table is self._node_table:
             return bars.ruled(
-                self.size.width, self._line, [(f"Node {row.name}" if row else "NodeLine", True)], (), focused
+                self.size.width, self._line, [(f"Node {row.name}" if row else "Node", True)], (), focused
             )
         if row is None:
-            return bars.ruled(self.size.width, self._line, [("JobLine", True)], (), focused)
+            return bars.ruled(self.size.width, self._line, [("Job", True)], (), focused)
         title = f"Job {row.id if len(row.id) < 20 else row.number}"
         output = " ".join(("o", "Errors" if self._chosen.errors else "Output"))
         if self._wide:
@@ -428,7 +429,10 @@ class Top(App[None]):
         self._draw_bars()
 
     def do_again(self) -> None:
-        """Query now; starts a controller where none runs, as commands do."""
+        """Query now and redraw; starts a controller where none runs, as commands do."""
+        if isinstance(self._driver, CellDriver):
+            self._driver.screen_cells.forget()
+            self.refresh()
         self._watch.act("")
 
     def do_help(self) -> None:

@@ -96,6 +96,16 @@ def test_at_120_by_40_output_and_details_stand_side_by_side(queue: Any, top: Top
     assert any(re.match(r"line \d+ +Name +wide", line) for line in lines)
     assert "Job ID: " + job in text
     assert "Enter Zoom" in lines[-1]
+    assert len(view.raw) < 6000  # a slow line carries all of it
+
+
+def test_ctrl_l_draws_a_disturbed_screen_again(queue: Any, top: Top) -> None:
+    submit(queue, "-H", "-J", "small", "--wrap", "true")
+    view = top(80, 24)
+    view.until("JobHeldUser")
+    view.screen.reset()  # as another program's message on this terminal
+    view.press("ctrl-l")
+    assert "Queue 1" in view.until("JobHeldUser")
 
 
 def test_nodes(queue: Any, top: Top) -> None:
