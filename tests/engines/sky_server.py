@@ -187,6 +187,8 @@ class SkyServer:
         elif path == "/status":
             clusters = [job for job in self.jobs if job.cluster and job.up and job.name in body["cluster_names"]]
             value = [{"name": job.name, "status": "UP"} for job in clusters]
+        elif path == "/queue":
+            value = [{"job_id": 1, "status": f"JobStatus.{self._cluster(body).status}"}]
         elif path == "/job_status":
             value = {"1": self._cluster(body).status}
         elif path == "/down":

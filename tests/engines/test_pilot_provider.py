@@ -16,7 +16,7 @@ from slurmsky.engines.nodes.provider import Passing
 from slurmsky.engines.powered import Order
 from slurmsky.engines.sky.api_access import Access
 from slurmsky.engines.sky.api_client import Client
-from slurmsky.engines.sky.api_errors import Busy, Rejected
+from slurmsky.engines.sky.api_errors import Busy, Interrupted, Rejected
 from slurmsky.engines.sky.pilot_provider import Pilots, task_fields
 from slurmsky.site import load
 
@@ -93,6 +93,52 @@ def test_a_node_without_jobs_and_controller_ends_itself(tmp_path):
     assert done.returncode == 0, done
     line = done.stdout.decode().strip()
     assert line.startswith(MARK) and json.loads(line[len(MARK) :])["rank"] == 0
+
+
+class Launches(Client):
+    """A server with a cluster that is UP: its jobs, and whether a launch is unfinished."""
+
+    def __init__(self, jobs: list[int], launching: bool) -> None:
+        super().__init__(Access())
+        self.jobs, self.unfinished, self.posted = jobs, launching, []
+
+    async def launching(self, cluster: str) -> bool:
+        return self.unfinished
+
+    async def call(self, path: str, body: dict, *_more: object) -> object:
+        if path == "/status":
+            return [{"name": body["cluster_names"][0], "status": "UP"}]
+        assert path == "/queue"
+        return [{"job_id": number} for number in self.jobs]
+
+    async def post(self, path: str, body: dict, method: str = "POST") -> str:
+        self.posted.append(path)
+        return "r1"
+
+    async def result(self, request_id: str, wait_s: float = 600.0) -> object:
+        return {"job_id": 7}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "launching", "job", "posted"),
+    [
+        ([3, 4], False, 4, []),
+        ([], True, None, []),  # SkyPilot has not submitted the job yet
+        ([], False, 7, ["/launch"]),  # the server died between the nodes and the job
+    ],
+)
+def test_a_launch_whose_answer_no_controller_has_seen(tmp_path, jobs, launching, job, posted):
+    client = Launches(jobs, launching)
+    one = order(tmp_path, "one", "o1")
+    pilots = Pilots(client, SITE, tmp_path / "kept")
+    pilots.prepare(one)
+    one.notes["asked"] = True
+    if job is None:
+        with pytest.raises(Interrupted):
+            asyncio.run(pilots._launched(one))
+    else:
+        assert asyncio.run(pilots._launched(one)) == one.notes["job"] == job
+    assert client.posted == posted and bool(one.accepted_at) is (job is not None)
 
 
 class Server(Client):

@@ -145,13 +145,17 @@ class Client:
 
         The server may still process a request whose answer was lost.
         """
-        request_id = await self._underway(name)
+        request_id = await self._underway("jobs.launch", "name", name)
         if request_id:
             return sorted(_ids(await self.result(request_id)))
         return await self.find(name)
 
-    async def _underway(self, name: str) -> str:
-        """The id of an unfinished launch request under this name.
+    async def launching(self, cluster: str) -> bool:
+        """Whether a request that launches a job on this cluster is unfinished."""
+        return bool(await self._underway("sky.launch", "cluster_name", cluster))
+
+    async def _underway(self, kind: str, field: str, name: str) -> str:
+        """The id of an unfinished request of this kind, whose body has this name in ``field``.
 
         "" when there is none, or it is not visible to this user.
         """
@@ -161,12 +165,12 @@ class Client:
         except (Rejected, ValueError):
             return ""
         for request in requests if isinstance(requests, list) else ():
-            if str(request.get("name", "")).endswith("jobs.launch"):
+            if str(request.get("name", "")).endswith(kind):
                 try:
                     body = json.loads(request.get("request_body") or "null")
                 except ValueError:
                     continue
-                if isinstance(body, dict) and body.get("name") == name:
+                if isinstance(body, dict) and body.get(field) == name:
                     return str(request.get("request_id", ""))
         return ""
 

@@ -172,7 +172,14 @@ class Pilots:
             if order.existing and await self._status(order) != "UP":
                 raise BringUpFailed(f"there is no SkyPilot cluster {order.name} that is UP")
             if order.notes.get("asked") and await self._status(order) == "UP":
-                return self._found(order, await self._newest_job(order))
+                # In this order: a launch that ends between the two requests has a job.
+                launching = await self._client.launching(order.name)
+                newest = await self._newest_job(order)
+                if newest:
+                    return self._found(order, newest)
+                if launching:
+                    raise Interrupted(f"cluster {order.name} has no job yet")
+                log.info("cluster %s has no job: its launch was interrupted, and is repeated", order.name)
             order.notes["asked"] = True
             order.save()
             body = {
@@ -200,11 +207,9 @@ class Pilots:
         return job_id
 
     async def _newest_job(self, order: Order) -> int:
+        """The id of the cluster's newest job; 0: it has none."""
         jobs = await self._client.call("/queue", {"cluster_name": order.name, "skip_finished": False})
-        found = max((int(job["job_id"]) for job in jobs or () if job.get("job_id")), default=0)
-        if not found:
-            raise Interrupted(f"cluster {order.name} has no job")
-        return found
+        return max((int(job["job_id"]) for job in jobs or () if job.get("job_id")), default=0)
 
     async def _listen(self, order: Order, job_id: int) -> None:
         """Read the job's log until every node has reported its agent's address. Raises SkyError, BringUpFailed."""
