@@ -155,10 +155,7 @@ class Client:
         return bool(await self._underway("sky.launch", "cluster_name", cluster))
 
     async def _underway(self, kind: str, field: str, name: str) -> str:
-        """The id of an unfinished request of this kind, whose body has this name in ``field``.
-
-        "" when there is none, or it is not visible to this user.
-        """
+        """The id of an unfinished request of this kind, with this name in ``field``; "": this user sees none."""
         try:
             answer = await self._send("GET", "/api/status")
             requests = json.loads(answer.body or b"null")
