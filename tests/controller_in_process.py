@@ -31,12 +31,17 @@ class ControllerInProcess:
     queue: Controller
     work: Path
 
-    async def run(self, *words: str) -> tuple[int, str, str]:
+    async def run(self, *words: str, typed: str | None = None) -> tuple[int, str, str]:
+        """The exit code, stdout and stderr of a command; ``typed``: its stdin."""
         peer = Peer()
         request = wire.CommandRequest(words[0], words[1:], str(self.work), 0o022, (False,) * 3, None, os.getpid(), {})
         main = find(words[0])
         assert main is not None
-        code = main(CommandContext(request, self.queue, peer))
+        context = CommandContext(request, self.queue, peer)
+        if typed is not None:
+            context.feed(wire.Frame(wire.STDIN, typed.encode()))
+            context.feed(wire.Frame(wire.STDIN_EOF, b""))
+        code = main(context)
         if not isinstance(code, int):
             code = await code
         self.queue.flush()

@@ -64,7 +64,7 @@ async def main(ctx: CommandContext) -> int:
     if request.get("verbose"):
         ctx.err(_LOADED)
     if request.words:
-        return _run(ctx, request, request.words, mood)
+        return await _run(ctx, request, request.words, mood)
     if is_list(request.get("json"), request.get("yaml")):
         return document(ctx, request, "pings", [])
     return await dialogue(ctx, "sacctmgr: ", _split, _VERBS, lambda words: _run(ctx, request, words, mood))
@@ -77,7 +77,7 @@ def _split(line: str) -> list[str]:
         return line.split()
 
 
-def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], mood: _Mood) -> int:
+async def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], mood: _Mood) -> int:
     verb = choose(words[0], _VERBS)
     rest = words[1:]
     if verb is None:
@@ -86,7 +86,7 @@ def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], mood
     if verb == "show":
         return _show(ctx, request, rest, mood)
     if verb in ("add", "delete", "modify", "archive"):
-        return _change(ctx, verb, rest, mood)
+        return await _change(ctx, verb, rest, mood, ask=not request.get("immediate"))
     if verb == "help":
         from ..options.table import load
 
@@ -166,13 +166,12 @@ def _configuration(ctx: CommandContext) -> dict[str, str]:
     return {**facts, **dict(_parameters(ctx))}
 
 
-def _change(ctx: CommandContext, verb: str, words: Sequence[str], mood: _Mood) -> int:
+async def _change(ctx: CommandContext, verb: str, words: Sequence[str], mood: _Mood, ask: bool) -> int:
     """add, delete, modify, archive; validated in sacctmgr's order."""
     if mood.readonly:
         ctx.err("Can't run this command in readonly mode.")
         return 1
     entities = _MODIFY if verb == "modify" else _ADD
-    words = [word for word in words if word not in ("-i", "--immediate")]
     what = choose(words[0], ((name, 1, name) for name in entities)) if words else None
     if verb == "archive":
         ctx.error(_NO_PRIVILEGE)
@@ -188,7 +187,7 @@ def _change(ctx: CommandContext, verb: str, words: Sequence[str], mood: _Mood) -
         ctx.err(" Use remove cluster instead.")
         return 1
     if entity_changes.changes(verb, what):
-        return entity_changes.run(ctx, verb, what, words[1:])
+        return await entity_changes.run(ctx, verb, what, words[1:], ask)
     if verb == "add":
         ctx.err(f" Problem adding {_ADDED[what]}: {_DENIED}")
         return 1

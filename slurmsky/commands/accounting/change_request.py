@@ -5,7 +5,8 @@ Source: src/sacctmgr/{account,qos,user}_functions.c (_set_cond, _set_rec, _set_a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 from ...controller.command_context import CommandContext
@@ -55,6 +56,8 @@ class ChangeRequest:
     def __init__(self, ctx: CommandContext, verb: str, what: str, words: Sequence[str]) -> None:
         self.ctx, self.verb, self.what = ctx, verb, what
         self.job_table = ctx.queue.job_table
+        self._draft = deepcopy(self.job_table.overrides)
+        self.apply: Callable[[], None] | None = None  # makes the changes; None: there are none
         self.lines: list[str] = []
         self.code = 0
         self.names: list[str] = []
@@ -132,6 +135,11 @@ class ChangeRequest:
         if self.verb == "modify" and not self.options.fields and not self.own:
             raise ChangeRefused(*self.options.errors, " You didn't give me anything to set")
 
+    def is_unconditional(self) -> bool:
+        """Whether an update, which has no fault, is one of all records."""
+        fault = self.options.refused or not (self.options.fields or self.own)
+        return self.verb == "modify" and not (self.names or self.lists or fault)
+
     def matches(self, **values: str) -> bool:
         """Whether a record with these values fits all conditions; values that records lack fit none."""
         return all(values.get(name) in wanted for name, wanted in self.lists.items())
@@ -150,9 +158,15 @@ class ChangeRequest:
         return self.job_table.cluster.name
 
     def overrides(self) -> Overrides:
-        return self.job_table.overrides
+        """A copy of the stored changes, which the request edits."""
+        return self._draft
 
-    def commit(self) -> None:
+    def commit(self, apply: Callable[[], None] | None = None) -> None:
+        """Make the request ready: ``apply`` makes its changes; by default it stores the edited copy."""
+        self.apply = apply or self._install
+
+    def _install(self) -> None:
+        self.job_table.overrides = self._draft
         self.job_table.put_accounting()
 
 

@@ -11,37 +11,57 @@ from dataclasses import replace
 from ...controller.command_context import CommandContext
 from ...controller.jobs.transitions import correct_derived_exit
 from ...controller.store.account_overrides import Overrides
+from ...model.job import Job
 from ...model.policy import AccountConfig, QosConfig, UserAssociation
 from ...report.text.sacctmgr_tables import Association
 from ...report.text.units import Clock
+from ..common.iteration import confirmed
 from ..common.report_settings import caller_zone
 from .account_view import records
 from .change_request import ChangeRequest, all_qos
 from .entity_options import ChangeRefused
 
+_NO_CONDITIONS = "You didn't set any conditions with 'WHERE'.\nAre you sure you want to continue?"
 
-def run(ctx: CommandContext, verb: str, what: str, words: Sequence[str]) -> int:
-    """Run one change; return the exit code."""
+
+async def run(ctx: CommandContext, verb: str, what: str, words: Sequence[str], ask: bool) -> int:
+    """Run one change, after a question where ``ask`` is set; return the exit code."""
+    change = ChangeRequest(ctx, verb, what, words)
+    if ask and change.is_unconditional() and not await confirmed(ctx, _NO_CONDITIONS):
+        ctx.out("Aborted\n")
+        return 0
+    _prepare(change)
+    if change.apply and ask:
+        if not await confirmed(ctx, "Would you like to commit changes?"):
+            ctx.out(" Changes Discarded\n")
+            return change.code
+        # Another request may have changed the records while the caller decided.
+        change = ChangeRequest(ctx, verb, what, words)
+        _prepare(change, printed=True)
+    if change.apply:
+        change.apply()
+    return change.code
+
+
+def _prepare(change: ChangeRequest, printed: bool = False) -> None:
+    """Compute one change and print its lines, or why it is refused; ``printed``: its lines are already printed."""
     table: dict[tuple[str, str], Callable[[ChangeRequest], None]] = {
         ("add", "Account"): _add_accounts, ("modify", "Account"): _modify_accounts,
         ("delete", "Account"): _delete_accounts, ("add", "QOS"): _add_qos, ("modify", "QOS"): _modify_qos,
         ("delete", "QOS"): _delete_qos, ("add", "User"): _add_users, ("modify", "User"): _modify_users,
         ("delete", "User"): _delete_users, ("modify", "Job"): _modify_jobs,
     }  # fmt: skip
-    change = ChangeRequest(ctx, verb, what, words)
     try:
         change.check()
-        table[verb, what](change)
+        table[change.verb, change.what](change)
+        errors: Sequence[str] = change.options.errors
     except ChangeRefused as refusal:
-        change.lines, change.code = list(refusal.printed), 1
-        for line in refusal.args:
-            ctx.err(line)
-    else:
-        for line in change.options.errors:
-            ctx.err(line)
-    if change.lines:
-        ctx.out("".join(f"{line}\n" for line in change.lines))
-    return change.code
+        change.lines, change.code, errors = list(refusal.printed), 1, refusal.args
+    if printed and change.apply:
+        return
+    for line in errors:
+        change.ctx.err(line)
+    change.ctx.out("".join(f"{line}\n" for line in change.lines))
 
 
 def changes(verb: str, what: str) -> bool:
@@ -122,6 +142,10 @@ def _delete_accounts(change: ChangeRequest) -> None:
     names = sorted(name for name, one in known.items() if name != "root" and _meant(change, one))
     if not names:
         raise _nothing(" Nothing deleted")
+    _keep_default_accounts(
+        change, lambda account, user: account in names,
+        " Please either remove the accounts listed above from list and resubmit,",
+        " or change these users' default accounts to remove the account(s).")  # fmt: skip
     busy = [job for job in change.job_table.jobs.values() if job.account in names and not job.state.finished]
     if busy:
         raise ChangeRefused(
@@ -142,6 +166,21 @@ def _delete_accounts(change: ChangeRequest) -> None:
                         *(_association(change, name, known[name].parent) for name in names)]  # fmt: skip
     else:
         change.lines = [" Deleting accounts...", *(f"  {name}" for name in names)]
+
+
+def _keep_default_accounts(change: ChangeRequest, gone: Callable[[str, str], bool], *advice: str) -> None:
+    """Refuse to remove a user's default account while another one remains. Raises ChangeRefused.
+
+    Source: accounting_storage_mysql.c _check_is_def_acct_before_remove.
+    """
+    lost = [
+        f"  C = {change.cluster:<15} A = {have[0]:<10} U = {user:<9}"
+        for user, have in change.overrides().users.items()
+        if have and gone(have[0], user) and not all(gone(account, user) for account in have)
+    ]
+    if lost:
+        first = " Error with request: You can not remove the default account of a user"
+        raise ChangeRefused(first, *lost, *advice, " Changes Discarded")
 
 
 def _add_qos(change: ChangeRequest) -> None:
@@ -309,9 +348,13 @@ def _delete_users(change: ChangeRequest) -> None:
     bare = [user for user in change.names if not change.lists and overrides.users.get(user) == []]
     if not gone and not bare:
         raise _nothing(" Nothing deleted")
+    pairs = {(one.account, one.user) for one in gone}
+    _keep_default_accounts(
+        change, lambda account, user: (account, user) in pairs,
+        " You must change the default account of these users or remove the users completely from the affected "
+        "clusters to allow these changes.")  # fmt: skip
     for one in gone:
         overrides.users[one.user].remove(one.account)
-    pairs = {(one.account, one.user) for one in gone}
     _forget_associations(overrides, lambda one: (one.account, one.user) in pairs)
     users = sorted({*bare, *(one.user for one in gone)})
     left = [user for user in users if not overrides.users[user]]
@@ -342,15 +385,21 @@ def _modify_jobs(change: ChangeRequest) -> None:
     jobs = change.job_table.recall(ids)
     if not jobs or not change.own or not change.matches(cluster=change.cluster):
         raise ChangeRefused(" Nothing modified")
+    code = change.own.get("derivedexitcode", "0")
+    if not code.isdecimal():
+        raise ChangeRefused(f" Bad DerivedExitCode value: {code}")
     clock = Clock(change.ctx.queue.clock(), caller_zone(change.ctx), "standard")
-    change.lines = [" Modified jobs..."]
+    submitted = (f"  {job.job_id} submitted at {clock.text(job.submit_time)}" for job in jobs)
+    change.lines = [" Modified jobs...", *submitted]
+    change.commit(lambda: _correct_jobs(change, jobs))
+
+
+def _correct_jobs(change: ChangeRequest, jobs: Sequence[Job]) -> None:
     for job in jobs:
         for name, text in change.own.items():
             if name in JOB_TEXTS:
                 setattr(job, JOB_TEXTS[name], text)
             elif name == "derivedexitcode":
-                if not text.isdecimal():
-                    raise ChangeRefused(f" Bad DerivedExitCode value: {text}")
                 # A bare number is a wait status, as in slurmdbd: 22 means 0:22.
                 correct_derived_exit(job, int(text))
             elif name == "derivedes":
@@ -360,5 +409,4 @@ def _modify_jobs(change: ChangeRequest) -> None:
             else:
                 job.spec = job.spec.evolve(wckey=text)
         change.job_table.touch(job)
-        change.lines.append(f"  {job.job_id} submitted at {clock.text(job.submit_time)}")
     change.ctx.queue.flush()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
 from ...controller.command_context import CommandContext
@@ -27,7 +29,7 @@ async def dialogue(
     prompt: str,
     split: Callable[[str], list[str]],
     verbs: Iterable[tuple[str, int, str]],
-    run: Callable[[Sequence[str]], int],
+    run: Callable[[Sequence[str]], int | Awaitable[int]],
 ) -> int:
     """Run each line typed at a prompt until the verb "exit"; return the last nonzero exit code."""
     code = 0
@@ -37,8 +39,29 @@ async def dialogue(
             continue
         if choose(words[0], verbs) == "exit":
             break
-        code = run(words) or code
+        done = run(words)
+        code = (done if isinstance(done, int) else await done) or code
     return code
+
+
+async def confirmed(ctx: CommandContext, question: str) -> bool:
+    """Whether the caller types "y"; no at the end of stdin, or after 30 seconds. Source: sacctmgr's commit_check."""
+    ctx.out(f"{question} (You have 30 seconds to decide)\n(N/y): ")
+    while True:
+        await ctx.drain()
+        try:
+            line = await asyncio.wait_for(ctx.read_line(), 30)
+        except TimeoutError:
+            ctx.out("timeout\n")
+            return False
+        for letter in line:
+            ctx.out("\n")
+            if letter in "yYnN\n":
+                return letter in "yY"
+            ctx.out("Y or N please\n(N/y): ")
+        if not line:
+            ctx.out(f"\nerror: {os.strerror(errno.ENOTTY)}\n")
+            return False
 
 
 async def _typed_lines(ctx: CommandContext, prompt: str) -> AsyncIterator[str]:

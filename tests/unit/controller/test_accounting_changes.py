@@ -198,3 +198,72 @@ def test_an_account_inherits_the_qos_of_its_parent(play: Play) -> None:
         await cluster.out("sbatch", "-A", "team", "--qos=q2", "--wrap=true")
 
     play(story)
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer", "kept"),
+    [
+        ("y\n", "(N/y): \n", True),
+        ("n\n", "(N/y): \n Changes Discarded\n", False),
+        ("\n", "(N/y): \n Changes Discarded\n", False),
+        ("xY", "(N/y): \nY or N please\n(N/y): \n", True),
+        ("", "(N/y): \nerror: Inappropriate ioctl for device\n Changes Discarded\n", False),
+        (None, "(N/y): timeout\n Changes Discarded\n", False),
+    ],
+)
+def test_sacctmgr_commits_a_change_after_a_yes(play: Play, typed: str | None, answer: str, kept: bool) -> None:
+    async def story(cluster: Cluster) -> None:
+        code, out, err = await cluster.run("sacctmgr", "add", "account", "lab", typed=typed)
+        question = "Would you like to commit changes? (You have 30 seconds to decide)\n"
+        assert (code, out.partition(question)[2], err) == (0, answer, "")
+        assert out.startswith(" Adding Account(s)\n  lab\n")
+        assert await cluster.manage("-nP show account lab format=account") == "lab\n" * kept
+
+    play(story)
+
+
+def test_sacctmgr_asks_before_it_changes_all_records(play: Play) -> None:
+    async def story(cluster: Cluster) -> None:
+        words = ("sacctmgr", "modify", "qos", "set", "priority=7")
+        shown = "-nP show qos normal format=priority"
+        code, out, _ = await cluster.run(*words, typed="n\n")
+        assert (code, out.splitlines()[0], out.splitlines()[-1]) == (
+            0, "You didn't set any conditions with 'WHERE'.", "Aborted")  # fmt: skip
+        assert await cluster.manage(shown) == "0\n"
+        await cluster.run(*words, typed="y\ny\n")
+        assert await cluster.manage(shown) == "7\n"
+
+    play(story)
+
+
+def test_a_change_of_jobs_waits_for_the_yes(play: Play) -> None:
+    async def story(cluster: Cluster) -> None:
+        await cluster.submit("--comment=a")
+        await asyncio.sleep(700)
+        for typed, comment in (("n\n", "a\n"), ("y\n", "b\n")):
+            await cluster.run("sacctmgr", "modify", "job", "1", "set", "comment=b", typed=typed)
+            assert await cluster.out("sacct", "-nXP", "-j1", "-ocomment") == comment
+
+    play(story)
+
+
+def test_sacctmgr_keeps_the_default_account_of_a_user_with_others(play: Play) -> None:
+    async def story(cluster: Cluster) -> None:
+        await cluster.manage("add account lab,team")
+        await cluster.manage("add user ada account=lab,team defaultaccount=lab")
+        refusal = (" Error with request: You can not remove the default account of a user\n"
+                   f"  C = {cluster.queue.job_table.cluster.name:<15} A = lab        U = ada      \n")  # fmt: skip
+        for line, advice in (
+            ("delete user ada account=lab",
+             " You must change the default account of these users or remove the users completely from the affected "
+             "clusters to allow these changes.\n"),
+            ("delete account lab",
+             " Please either remove the accounts listed above from list and resubmit,\n"
+             " or change these users' default accounts to remove the account(s).\n"),
+        ):  # fmt: skip
+            answer = await cluster.run("sacctmgr", "-i", *line.split())
+            assert answer == (1, "", refusal + advice + " Changes Discarded\n")
+        await cluster.manage("delete account lab,team")
+        await cluster.manage("delete user ada")
+
+    play(story)
