@@ -92,6 +92,8 @@ async def _attach(ctx: CommandContext, text: str) -> int:
         job = queue.find_job(wanted)
     except LanguageError:
         job = None
+    if job is not None and job.state.active:
+        await reach(ctx, queue.life.leader(job))  # it may end or be requeued until then
     if job is None or not job.state.active:
         reason = "Invalid job id specified" if job is None or job.state.finished else "Job is pending execution"
         ctx.error(f"Unable to confirm allocation for job {text}: {reason}")

@@ -142,6 +142,9 @@ class Engine(Protocol):
     def out_of_reach(self, job_id: int) -> str:
         """Why the nodes of a running job cannot be reached, as far as is known; "" when they can."""
 
+    def awaited(self, job_id: int) -> str:
+        """Why a running job's nodes are not connected yet, where the engine queues requests until they are; else ""."""
+
     async def problem(self) -> str:
         """The problem that prevents the engine from starting jobs now, in one line; "" when none is known."""
 
@@ -162,6 +165,10 @@ class EngineDefaults:
     """Answers of an engine whose nodes are always within reach and which depends on no service."""
 
     def out_of_reach(self, job_id: int) -> str:
+        """Always empty."""
+        return ""
+
+    def awaited(self, job_id: int) -> str:
         """Always empty."""
         return ""
 

@@ -104,6 +104,10 @@ class Router:
         name = self._of.get(job_id)
         return self._engines[name].out_of_reach(job_id) if name is not None else ""
 
+    def awaited(self, job_id: int) -> str:
+        name = self._of.get(job_id)
+        return self._engines[name].awaited(job_id) if name is not None else ""
+
     async def problem(self, partition: str = "") -> str:
         """The problem that prevents the partition's engine from starting jobs now."""
         return await self._engines[self.engine_name(partition)].problem()

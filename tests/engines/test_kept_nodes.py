@@ -184,6 +184,26 @@ def test_a_node_that_receives_sigterm_starts_no_further_job(tmp_path):
     KeptWorld(tmp_path).play(what)
 
 
+def test_requests_to_a_node_wait_until_it_is_connected_again(tmp_path):
+    async def what(world):
+        ssh = world.tools / "ssh"
+
+        job = await world.batch("trap 'touch got' USR1\ntouch begun\nwhile :; do sleep 0.05; done\n", "--no-requeue")
+        await world.until(lambda: (world.project / "begun").exists())
+        ssh.rename(ssh.with_suffix(".away"))
+        world.kill_tunnels()
+        await world.until(lambda: _state_of(world, "k1", "mix*"))
+        await world.out("scancel", "-b", "-s", "USR1", job)
+        asked = asyncio.ensure_future(world.run("srun", "--jobid", job, "--overlap", "echo", "back"))
+        await asyncio.sleep(0.2)
+        assert not asked.done()
+        ssh.with_suffix(".away").rename(ssh)
+        assert (await asked).stdout == "back\n"
+        assert (world.project / "got").exists()
+
+    KeptWorld(tmp_path, tunnel=True).play(what)
+
+
 def test_an_agent_that_was_killed_is_replaced_and_its_jobs_fail(tmp_path):
     async def what(world):
         job = await world.batch("echo $$ >pid\nsleep 600\n", "--no-requeue")

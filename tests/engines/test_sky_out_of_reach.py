@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import sky_controller
 from cloud import namespaces_work
 from sky_world import World
 
+from slurmsky.commands.common import agent_request
 from slurmsky.engines.sky import reached
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
@@ -23,6 +25,17 @@ from slurmsky.model.states import JobState
 
 WHY = "the nodes of job 7 cannot be reached from this machine (10.0.0.1:1: no answer): only scancel works"
 SLURMS = "Communication connection failure"
+
+
+def running_job(world: sky_controller.World) -> Job:
+    now = time.time()
+    job = Job(
+        job_id=7, name="a", user="me", uid=os.geteuid(), gid=0, group="me", account="me", partition="debug",
+        spec=JobSpec(time_limit_min=10), state=JobState.RUNNING, submit_time=now - 90, start_time=now - 60,
+        time_limit_min=10, engine="sky",
+    )  # fmt: skip
+    world.queue.job_table.touch(job)
+    return job
 
 
 @pytest.mark.parametrize(
@@ -36,16 +49,41 @@ SLURMS = "Communication connection failure"
 )
 def test_what_the_user_hears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, said: str) -> None:
     async def story(world: sky_controller.World) -> None:
-        queue, now = world.queue, time.time()
-        job = Job(
-            job_id=7, name="a", user="me", uid=os.geteuid(), gid=0, group="me", account="me", partition="debug",
-            spec=JobSpec(time_limit_min=10), state=JobState.RUNNING, submit_time=now - 90, start_time=now - 60,
-            time_limit_min=10, engine="sky",
-        )  # fmt: skip
-        queue.job_table.touch(job)
+        queue, job = world.queue, running_job(world)
         monkeypatch.setattr(queue.engine, "out_of_reach", lambda job_id: WHY if job_id == 7 else "")
         assert await world.run(*words.split()) == (1, "", said)
         assert job.state is JobState.RUNNING and job.time_limit_min == job.spec.time_limit_min == 10
+
+    sky_controller.world(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (
+            "srun --jobid=7 true",
+            "srun: error: Unable to confirm allocation for job 7: Invalid job id specified\n"
+            "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job 7\n",
+        ),
+        ("sattach 7.0", "sattach: error: Could not get job step info: Invalid job id specified\n"),
+    ],
+)
+def test_a_command_waits_for_a_node_until_its_job_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, said: str
+) -> None:
+    monkeypatch.setattr(agent_request, "_REACH_S", 0.0)
+
+    async def story(world: sky_controller.World) -> None:
+        queue, job = world.queue, running_job(world)
+        monkeypatch.setattr(queue.engine, "awaited", lambda job_id: "node k1 does not answer now")
+        asked = asyncio.ensure_future(world.run(*words.split()))
+        while not queue.life._watchers.get(7):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert not asked.done()
+        queue.life.end(job, JobState.NODE_FAIL, 0, 0, reason="NodeDown")
+        name = words.split()[0]
+        assert await asked == (1, "", f"{name}: node k1 does not answer now, retrying\n{said}")
 
     sky_controller.world(tmp_path, story)
 

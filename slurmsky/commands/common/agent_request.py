@@ -20,12 +20,21 @@ _REACH_S = 10.0
 async def reach(ctx: CommandContext, job: Job) -> str | None:
     """The socket of the agent of a running job's first node; None when it cannot be reached.
 
-    A job runs from its allocation on: its agent may not have received it yet, and is waited for.
+    A job runs from its allocation on: its agent may not have received it yet, and is waited for. A node that the engine
+    connects again is waited for until the job ends or is requeued.
     """
     queue = ctx.queue
-    if not queue.ready(job) and not queue.engine.out_of_reach(job.job_id):
+
+    def over(one: Job) -> bool:
+        return not one.state.active or queue.ready(one)
+
+    if not over(job) and not queue.engine.out_of_reach(job.job_id):
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(queue.life.wait(job, queue.ready), _REACH_S)
+            await asyncio.wait_for(queue.life.wait(job, over), _REACH_S)
+        awaited = "" if over(job) else queue.engine.awaited(job.job_id)
+        if awaited:
+            ctx.say(f"{awaited}, retrying")
+            await queue.life.wait(job, over)
     return queue.engine.agent_address(job.job_id)
 
 

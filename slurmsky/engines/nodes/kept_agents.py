@@ -36,7 +36,7 @@ from .node_lines import ConnectionLost, NodeConnections, Streams
 from .node_setup import NodeSetup
 from .node_sockets import NodeSockets
 from .provider import Provider
-from .reconnecting import Reconnecting
+from .reconnecting import RETRY_S, Reconnecting
 from .remote_files import RemoteFiles
 
 log = logging.getLogger("slurmsky.nodes")
@@ -81,7 +81,7 @@ class KeptAgents(LocalEngine):
         self._early: dict[str, Event] = {}  # job lists that arrived before their connection was ready
         self._last_message: dict[str, float] = {}  # loop time of each agent's last message
         adapt = self._setup.request_there
-        self._sockets = NodeSockets(self.folder / "doors", home / paths.SOCKET_NAME, self._streams, adapt)
+        self._sockets = NodeSockets(self.folder / "doors", home / paths.SOCKET_NAME, self._for_command, adapt)
         self._reconnecting = Reconnecting(self.fleet, provider, self.link, self._show, self.lose)
         self._not_sent: dict[int, int] = {}  # jobs whose launch has not been sent yet, with their run
         self._pinging: asyncio.Task[None] | None = None
@@ -219,6 +219,19 @@ class KeptAgents(LocalEngine):
             return await self._lines.streams(order, node, role)
         except EngineError as error:
             raise OSError(str(error)) from error
+
+    async def _for_command(self, node: str, role: str) -> Streams:
+        """Connect a command to a node; a command from here waits until the node is connected again, or is lost."""
+        for pause in () if role else RETRY_S:
+            try:
+                await self._linked(node)
+                return await self._streams(node, role)
+            except EngineError as error:
+                raise OSError(str(error)) from error
+            except OSError as error:
+                log.info("node %s: %s", node, error)
+            await asyncio.sleep(pause)
+        return await self._streams(node, role)
 
     async def _ping(self) -> None:
         """Detect agents that stop answering: a machine that is switched off closes no connection."""

@@ -134,11 +134,11 @@ class NodesEngine(KeptAgents):
             return None
         return str(self._socket(placed.nodes[0]))
 
-    def out_of_reach(self, job_id: int) -> str:
+    def awaited(self, job_id: int) -> str:
         placed = self._placed.get(job_id)
-        if placed is None or job_id in self._not_sent or placed.nodes[0] in self._links:
+        if placed is None or placed.ready:
             return ""
-        return f"node {placed.nodes[0]} does not answer now"
+        return f"node {placed.nodes[0]} {'powers up' if job_id in self._not_sent else 'does not answer now'}"
 
     def lingers(self) -> bool:
         """Whether nodes are up or ordered: the controller keeps running to power them down."""

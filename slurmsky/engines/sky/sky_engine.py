@@ -259,6 +259,10 @@ class SkyEngine(SkyRuns):
             return ""
         return f"the nodes of job {job_id} cannot be reached from this machine ({session.problem}): only scancel works"
 
+    def awaited(self, job_id: int) -> str:
+        """Always empty: a node that cannot be connected may never be."""
+        return ""
+
     def price_question(self, components: Sequence[tuple[JobSpec, str]]) -> PriceQuestion | None:
         """The key that jobs of equal price share, and a function that queries SkyPilot for it; None: infeasible."""
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from polling import PATIENCE_S
 
+from slurmsky.engines.local.placed_jobs import PlacedJob
 from slurmsky.engines.nodes.agent_requests import AgentRequests
 from slurmsky.engines.nodes.folder_sync import FolderSync
 from slurmsky.engines.nodes.node_lines import ConnectionLost
@@ -21,7 +22,7 @@ from slurmsky.engines.powered import Order
 from slurmsky.model.allocation import Launch, NodeShare
 from slurmsky.model.spec import JobSpec
 from slurmsky.protocol import wire
-from slurmsky.protocol.messages import NodeEnvironment
+from slurmsky.protocol.messages import JobList, NodeEnvironment
 
 
 class Line:
@@ -228,6 +229,54 @@ def test_a_launch_whose_connection_breaks_is_sent_over_the_next_one(tmp_path):
         engine._setup.prepared = prepared  # type: ignore[method-assign, assignment]
         await engine.start(launch(tmp_path))
         assert [link.launched for link in used] == [set(), {(1, 0)}]
+
+    asyncio.run(what())
+
+
+def test_a_command_for_a_node_is_connected_over_the_next_connection(tmp_path):
+    async def what() -> None:
+        engine = NodesEngine(tmp_path, lambda event: None, {}, None, None)  # type: ignore[arg-type]
+        engine.fleet = Fleet()  # type: ignore[assignment]
+        answers: list[Exception | str] = [ConnectionLost("broke"), Link(), OSError("broke"), Link(), "streams"]  # type: ignore[list-item]
+
+        async def next_answer(*_: object) -> object:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        engine.link = engine._streams = next_answer  # type: ignore[method-assign, assignment]
+        engine._watch = lambda node: None  # type: ignore[method-assign, assignment]
+        assert await engine._for_command("n1", "") == "streams" and not answers  # type: ignore[comparison-overlap]
+        engine.fleet.is_up = lambda node: False  # type: ignore[method-assign, assignment]
+        answers = [ConnectionLost("node n1 is not up")]
+        with pytest.raises(OSError, match="node n1 is not up"):
+            await engine._for_command("n1", "")
+
+    asyncio.run(what())
+
+
+def test_requests_to_a_node_without_connection_are_sent_once_it_has_one(tmp_path):
+    async def what() -> None:
+        engine = NodesEngine(tmp_path, lambda event: None, {}, None, None)  # type: ignore[arg-type]
+        engine.fleet = Fleet()  # type: ignore[assignment]
+        engine._watch = lambda node: None  # type: ignore[method-assign, assignment]
+        first, second = Link(), Link()
+        engine._links["n1"] = first  # type: ignore[assignment]
+        engine._placed[1] = PlacedJob(0, ("n1",), ready=True)
+        first.alive = False
+        engine._lost("n1")
+        assert engine.out_of_reach(1) == "" and engine.awaited(1) == "node n1 does not answer now"
+        await engine.signal(1, 10, "batch")
+        await engine.suspend(1)
+        await engine.resume(1)
+        await engine.limit(1, 60.0)
+        engine._links["n1"] = second  # type: ignore[assignment]
+        engine._event("n1", JobList(jobs=[(1, 0)]))
+        assert [type(message).__name__ for message in second.sent] == [
+            "SignalJob", "SuspendJob", "ResumeJob", "LimitJob",
+        ]  # fmt: skip
+        assert engine.awaited(1) == "" and not first.sent
 
     asyncio.run(what())
 
