@@ -62,6 +62,27 @@ def test_a_partition_without_a_node_that_is_up(engine: LocalEngine) -> None:
     assert re.search("  scontrol update NodeName=.* State=RESUME\n", text)
 
 
+def test_a_drained_node_that_the_job_names(engine: LocalEngine) -> None:
+    engine.run("scontrol update NodeName=n1 State=DRAIN Reason=disk")
+    job = submit(engine, "-w", "n1", "--wrap=true")
+    wide = submit(engine, "-N4", "--wrap=true")
+    text, room = (engine.run(["slurmsky", "why", one]).stdout for one in (job, wide))
+    engine.run("scontrol update NodeName=n1 State=RESUME")
+    engine.run(["scancel", job, wide])
+    assert "  It names n1, which takes no job: disk.\n" in text
+    assert "  scontrol show node n1\n  scontrol update NodeName=n1 State=RESUME\n" in text
+    assert "n1 is down or drained (disk).\n" in room
+
+
+def test_a_reservation_that_has_not_begun(engine: LocalEngine) -> None:
+    engine.run("scontrol create reservation=later starttime=now+3600 duration=9 users=root nodes=n1")
+    job = submit(engine, "--reservation=later", "--wrap=true")
+    text = engine.run(["slurmsky", "why", job]).stdout
+    engine.run(["scancel", job])
+    engine.run("scontrol delete reservation=later")
+    assert "  It asks for reservation later.\n  It may start at " in text
+
+
 def test_a_job_that_there_is_not(engine: LocalEngine) -> None:
     answer = engine.run(["slurmsky", "why", "99999999"])
     assert answer.returncode == 1 and answer.stdout == ""

@@ -126,6 +126,10 @@ def waiting(queue: Controller, job: Job) -> why.JobFacts:
         if queue.engine.places_in(partition.name):
             room, down = _room(queue, partition), _down(queue, partition)
             starts, after = _start(queue, job, partition, bool(before))
+    elif job.reason == "Reservation":
+        starts = (queue.job_table.reservations.waits(job, queue.clock()) or ("", None))[1] or 0.0
+    elif job.reason == "ReqNodeNotAvail":
+        room, down = _named_nodes(queue, job)
     names = tuple(derived.job_id_text(one, 64) for one in before[:_NAMED])
     return why.JobFacts(
         before=names,
@@ -166,8 +170,20 @@ def _room(queue: Controller, partition: PartitionConfig) -> str:
     text = f"{taken} of the {cpus} CPUs of partition {partition.name} are in use"
     theirs = taken - sum(len(queue.job_table.uses[use.config.name].cpu_ids) for use in up)
     text += f", {theirs} of them by other users of this machine" if theirs > 0 else ""
-    down = _down(queue, partition)
-    return text + (f"; its nodes {down} are down or drained" if down else "")
+    down = [use.config.name for use in uses if not use.available]
+    notes = sorted({queue.job_table.nodes[name].reason for name in down} - {""})
+    gone = f"; {derived.node_list(tuple(down))} {'is' if len(down) == 1 else 'are'} down or drained"
+    return text + (gone + (f" ({', '.join(notes)})" if notes else "") if down else "")
+
+
+def _named_nodes(queue: Controller, job: Job) -> tuple[str, str]:
+    """The nodes that the job names and that take no job: a sentence with their reasons, and a host list."""
+    table = queue.job_table
+    down = [name for name in queue.scheduler.demand(job.spec).required
+            if name in table.uses and not table.uses[name].available]  # fmt: skip
+    notes = sorted({table.nodes[name].reason for name in down} - {""})
+    text = f"It names {derived.node_list(tuple(down))}, which {'takes' if len(down) == 1 else 'take'} no job"
+    return (text + (f": {', '.join(notes)}" if notes else ""), derived.node_list(tuple(down))) if down else ("", "")
 
 
 def _down(queue: Controller, partition: PartitionConfig) -> str:
@@ -196,6 +212,8 @@ def _limit(queue: Controller, job: Job, partition: PartitionConfig) -> str:
         running = queue.job_table.running_elements(job.array_job_id)
         run = "runs" if running == 1 else "run"
         return f"{running} of its elements {run}, and at most {job.array_max_running} may at once"
+    if job.reason == "Reservation" and job.spec.reservation:
+        return f"it asks for reservation {job.spec.reservation}"
     if job.reason == "PartitionTimeLimit":
         most = partition.max_time_min
         return f"partition {partition.name} allows {most} minutes" if most != INFINITE else ""

@@ -20,7 +20,7 @@ from ...model.job import Job
 from ...model.policy import NORMAL, Limits, Tres
 from ...model.spec import INFINITE, JobSpec
 from ..slurm_errors import Errno, SlurmError
-from .limit_reasons import EVER, KINDS, RUNNING, SHARED, SIZES, SUBMITTED, USAGE, USAGE_WALL, WALL
+from .limit_reasons import EVER, KINDS, RUNNING, SENTENCES, SHARED, SIZES, SUBMITTED, UNITS, USAGE, USAGE_WALL, WALL
 from .usage_limits import UsageLimits
 
 Word = TypeVar("Word")
@@ -56,9 +56,11 @@ class Over:
     wanted: int  # including the use of other jobs, where the limit counts them
 
     def __str__(self) -> str:
-        what = f"{self.field}[{self.resource}]" if self.resource else self.field
+        rule, effect = SENTENCES[self.field]
+        unit, key = UNITS.get(self.resource, self.resource), self.field.removesuffix("_min")
+        have = "no limit" if self.wanted == INFINITE else str(self.wanted)
         who = f"{self.source.kind.replace('qos', 'QOS')} {self.source.name}"
-        return f"{who} allows {what} = {self.allowed}, and with this job it would be {self.wanted}"
+        return f"{who} {rule.format(most=self.allowed, unit=unit)} ({key}); {effect.format(have=have)}"
 
 
 _FIELDS = tuple(Limits.__dataclass_fields__)

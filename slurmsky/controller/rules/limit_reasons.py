@@ -64,3 +64,21 @@ SHARED = {"grp_tres": "", "max_tres_per_account": "account", "max_tres_per_user"
 #: limits that a job can exceed however long it waits: DenyOnLimit checks these
 EVER = ("grp_tres", "max_tres_mins", "max_tres", "max_tres_per_node", "min_tres", "max_tres_per_account",
          "max_tres_per_user")  # fmt: skip
+#: field -> what the limit allows, and the amount that exceeds it, for slurmsky why
+SENTENCES = {
+    "grp_jobs": ("limits its running jobs to {most}", "with this job {have} would run"),
+    "max_jobs_per_account": ("limits running jobs of an account to {most}", "with this job {have} would run"),
+    "max_jobs_per_user": ("limits running jobs of a user to {most}", "with this job {have} would run"),
+    "grp_wall_min": ("limits the elapsed minutes of all its jobs to {most}", "used or requested: {have}"),
+    "max_wall_min": ("limits the minutes of a job to {most}", "this job asks for {have}"),
+    "grp_tres": ("limits {unit} of all its jobs to {most}", "with this job they would hold {have}"),
+    "grp_tres_mins": ("limits the minutes of {unit} of all its jobs to {most}", "used or requested: {have}"),
+    "max_tres_mins": ("limits the minutes of {unit} of a job to {most}", "this job asks for {have}"),
+    "max_tres": ("limits {unit} of a job to {most}", "this job asks for {have}"),
+    "max_tres_per_node": ("limits {unit} of a job on a node to {most}", "this job asks for {have}"),
+    "min_tres": ("requires {unit} of a job to be at least {most}", "this job asks for {have}"),
+    "max_tres_per_account": ("limits {unit} of an account to {most}", "with this job it would hold {have}"),
+    "max_tres_per_user": ("limits {unit} of a user to {most}", "with this job the user would hold {have}"),
+}
+#: what an amount of a resource counts; gres/NAME and license/NAME keep their names
+UNITS = {"cpu": "CPUs", "mem": "MiB of memory", "node": "nodes", "gres/gpu": "GPUs"}

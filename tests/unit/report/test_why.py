@@ -98,7 +98,8 @@ WAITING = [
     (why.JobFacts(before=("3", "4"), before_count=2, room="8 of the 8 CPUs of partition gpu are in use"),
      ["8 of the 8 CPUs of partition gpu are in use.", "2 jobs with a higher priority wait for the same nodes: 3, 4."]),
     (why.JobFacts(starts_at=NOW + 600, starts_after="3"), ["when job 3 reaches its time limit at the latest."]),
-    (why.JobFacts(limit="QOS q allows max_jobs_per_user = 1, and with this job it would be 2"), ["QOS q allows"]),
+    (why.JobFacts(limit="QOS q limits running jobs of a user to 1 (max_jobs_per_user); with this job 2 would run"),
+     ["  QOS q limits running jobs of a user to 1 (max_jobs_per_user); with this job 2 would run."]),
     (why.JobFacts(awaited=("afterok of job 3, which is RUNNING",)),
      ["It waits for afterok of job 3, which is RUNNING."]),
 ]  # fmt: skip
@@ -117,7 +118,7 @@ def test_a_reason_with_more_words_has_a_row() -> None:
     reserved = why.explain(job(JobState.PENDING, reason="ReqNodeNotAvail, May be reserved for other job"), CONTEXT)
     assert ": other reservations hold the nodes (ReqNodeNotAvail, May be" in reserved.headline
     down = why.explain(job(JobState.PENDING, reason="ReqNodeNotAvail, UnavailableNodes:n1"), CONTEXT)
-    assert ": a node it names is down or drained" in down.headline and "scontrol show node" in down.advice
+    assert ": a node that it names is down or drained" in down.headline and "scontrol show node" in down.advice
 
 
 def test_a_suspended_job_has_no_end() -> None:

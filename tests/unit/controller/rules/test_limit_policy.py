@@ -11,7 +11,8 @@ from slurmsky.controller.jobs.job_spool import Payload
 from slurmsky.controller.jobs.job_table import JobTable
 from slurmsky.controller.jobs.plan import apply
 from slurmsky.controller.jobs.submitter import Submitter, admit
-from slurmsky.controller.rules.limit_reasons import RUNNING, SIZES, SUBMITTED, WALL
+from slurmsky.controller.rules.limit_policy import LimitSource, Over
+from slurmsky.controller.rules.limit_reasons import RUNNING, SENTENCES, SIZES, SUBMITTED, WALL
 from slurmsky.controller.schedule.scheduler import Scheduler
 from slurmsky.controller.slurm_errors import SlurmError
 from slurmsky.controller.store.database import Store
@@ -359,3 +360,23 @@ def test_limits_of_a_partition_that_a_qos_lifts_refuse_no_job_of_it(tmp_path: Pa
         job.state, job.shares = JobState.COMPLETED, []
         world.job_table.touch(job)
     world.store.close()
+
+
+def test_every_limit_has_a_sentence() -> None:
+    fields = {*RUNNING, *SIZES, "grp_tres_mins", "grp_wall_min", "max_wall_min"}
+    assert set(SENTENCES) == fields
+
+
+@pytest.mark.parametrize(
+    ("field", "resource", "text"),
+    [
+        ("grp_tres", "cpu", "QOS q limits CPUs of all its jobs to 2 (grp_tres); with this job they would hold 3"),
+        ("min_tres", "mem", "QOS q requires MiB of memory of a job to be at least 2 (min_tres); this job asks for 3"),
+        ("max_wall_min", "", "QOS q limits the minutes of a job to 2 (max_wall); this job asks for 3"),
+    ],
+)
+def test_a_limit_reads_as_a_sentence(field: str, resource: str, text: str) -> None:
+    source = LimitSource("qos", "q", Limits())
+    assert str(Over("R", source, field, resource, 2, 3)) == text
+    without = Over("R", source, "max_wall_min", "", 2, INFINITE)
+    assert str(without).endswith("; this job asks for no limit")
