@@ -319,8 +319,29 @@ md5sum <link >sum; cp sub/data copy; printf 'tail without newline' """ % os.getp
         out = await world.out("srun", "bash", "-c", "cat link; echo $PWD; echo made >made")
         assert out == f"new{world.project}\n"
         assert (world.project / "made").read_text() == "made\n"
+        await _above(world)
 
     KeptWorld(tmp_path, hide=True).play(what)
+
+
+async def _above(world):
+    """A folder above that the script names travels in place of the submit folder, whose copy lies in its copy."""
+    whole, world.project = world.project, world.project / "jobs"
+    world.project.mkdir()
+    (whole / "data.txt").write_text("hi\n")
+    (whole / ".skyignore").write_text("large\n")
+    (whole / "large").touch()
+    await world.batch("pwd; echo one >made", "-o", "alone.out", "--wait")
+    assert (world.project / "alone.out").read_text() == f"{world.project}\n"
+    script = "cat made ../data.txt; ls ..; mkdir -p ../new; echo new >../new/x; echo two >made\n"
+    await world.batch(script + "srun -o step.out echo step\n", "-o", "above.out", "--wait")
+    shown = (world.project / "above.out").read_text().split()
+    assert shown[:2] == ["one", "hi"] and "jobs" in shown and "large" not in shown
+    assert (whole / "new" / "x").read_text() == "new\n" and (world.project / "made").read_text() == "two\n"
+    assert (world.project / "step.out").read_text() == "step\n" and (whole / "large").exists()
+    (world.project / "made").write_text("one\n")  # the content that the copy of the submit folder received
+    await world.batch("cat made", "-o", "alone.out", "--wait")
+    assert (world.project / "alone.out").read_text() == "one\n"
 
 
 def test_nodes_that_came_one_by_one_are_combined_once_they_reach_each_other(tmp_path):

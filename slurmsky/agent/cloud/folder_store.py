@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import shutil
-import stat
 import struct
 from typing import Any, Callable, Optional
 
@@ -42,111 +41,26 @@ from ..job import output_files
 from ..net.channel import Channel
 from ..net.event_loop import Loop
 from . import submit_folder
+from .folder_copies import FolderCopies, FolderCopy, unchanged
 
 LOOK_S = 0.05
 PIECE = 1 << 17
 
 
-class FolderCopy:
-    """Copy of a folder of the controller's machine. ``entries``: the entries received, by path in the folder."""
-
-    def __init__(self, index: str, folder: str, fallback: str) -> None:
-        self._index = index
-        self.folder = folder
-        self.at = folder
-        self.entries: dict[str, FolderEntry] = {}
-        self.digest = ""
-        self.known: submit_folder.Scan = {}  # sizes and times that need not be reported
-        try:
-            with open(index) as file:
-                data = json.load(file)
-            self.at, self.digest = data["at"], data["digest"]
-            self.entries = {path: FolderEntry(*entry) for path, entry in data["entries"].items()}
-            self.known = {path: (int(size), int(mtime)) for path, (size, mtime) in data["known"].items()}
-        except (OSError, ValueError, KeyError, TypeError):
-            if not submit_folder.make_folder(folder):
-                os.makedirs(fallback, exist_ok=True)
-                self.at = fallback
-
-    def path(self, relative: str) -> str:
-        """The path of an entry on this node. Raises ValueError for an entry outside of the folder."""
-        path = os.path.normpath(os.path.join(self.at, relative))
-        if not path.startswith(self.at.rstrip("/") + "/"):
-            raise ValueError("%s lies outside of %s" % (relative, self.at))
-        return path
-
-    def save(self) -> None:
-        """Store the list on disk, so that it survives a restart of the agent."""
-        data = {"at": self.at, "entries": self.entries, "digest": self.digest, "known": self.known}
-        with open(self._index + ".part", "w") as file:
-            json.dump(data, file)
-        os.replace(self._index + ".part", self._index)
-
-    def note_sent(self, path: str) -> None:
-        """Record a tailed file as one that the controller has, and removes here once its own copy is removed."""
-        relative = os.path.relpath(path, self.at)
-        try:
-            facts = os.lstat(path)
-        except OSError:
-            return
-        if not relative.startswith("..") and stat.S_ISREG(facts.st_mode):
-            self.known[relative] = (facts.st_size, facts.st_mtime_ns)
-            self.entries[relative] = FolderEntry("f", stat.S_IMODE(facts.st_mode), facts.st_size, facts.st_mtime_ns)
-
-    def holds(self, relative: str, entry: FolderEntry) -> bool:
-        """Whether the entry's file is present and unchanged since it was received."""
-        mine = self.entries.get(relative)
-        return mine is not None and mine.content == entry.content and _unchanged(self.path(relative), mine)
-
-
-def _unchanged(path: str, entry: FolderEntry) -> bool:
-    try:
-        facts = os.lstat(path)
-    except OSError:
-        return False
-    return stat.S_ISREG(facts.st_mode) and (facts.st_size, facts.st_mtime_ns) == (entry.size, entry.mtime_ns)
-
-
 class FolderStore:
-    """All copies of this node."""
+    """The copies of this node, and the connections over which the controller fills them."""
 
     def __init__(self, loop: Loop, home: str) -> None:
         self._loop = loop
-        self._home = os.path.join(home, "folders")
-        os.makedirs(self._home, mode=0o700, exist_ok=True)
-        self._copies: dict[str, FolderCopy] = {}
-        #: the file in which this agent notes the output files that it opens
-        self.note = os.path.join(home, output_files.NOTE)
-
-    def holding(self, path: str) -> Optional[FolderCopy]:
-        """The copy that a path lies in; None for a path outside of all copies."""
-        found = [copy for copy in self._copies.values() if path.startswith(copy.at.rstrip("/") + "/")]
-        return max(found, key=lambda copy: len(copy.at), default=None)
-
-    def copy(self, folder: str) -> FolderCopy:
-        """The copy of a folder, empty at first."""
-        known = self._copies.get(folder)
-        if known is None:
-            name = hashlib.sha256(folder.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-            base = os.path.join(self._home, name)
-            known = self._copies[folder] = FolderCopy(base + ".json", folder, base)
-        return known
-
-    def content(self, digest: str) -> str:
-        """The path of a file with this content in any copy; "" if there is none."""
-        for copy in self._copies.values():
-            for relative, entry in copy.entries.items():
-                if entry.kind == "f" and entry.content == digest and _unchanged(copy.path(relative), entry):
-                    return copy.path(relative)
-        return ""
+        self._copies = FolderCopies(home)
 
     def serve(self, channel: Channel) -> None:
         """Serve a connection of the controller."""
-        _Session(self, self._loop, channel)
+        _Session(self._copies, self._loop, channel)
 
 
 class _Session:
-    def __init__(self, store: FolderStore, loop: Loop, channel: Channel) -> None:
+    def __init__(self, store: FolderCopies, loop: Loop, channel: Channel) -> None:
         self._store, self._loop, self._channel = store, loop, channel
         self._incoming: Optional[tuple[Any, Any, list[str]]] = None  # file, digest so far, target paths
         self._wanted: dict[str, list[str]] = {}  # content to receive: digest -> entries
@@ -187,9 +101,8 @@ class _Session:
         self._list, self._digest, self._wanted = request.entries, request.digest, {}
         self._skip = frozenset(request.skip)  # files that running jobs write
         for relative, entry in self._list.items():
-            known = copy.entries.get(relative)
-            if entry.kind != "f" or (known is not None and known.content == entry.content):
-                continue  # unchanged on the controller: keep the file on this node
+            if entry.kind != "f" or self._unchanged_there(copy, relative, entry):
+                continue  # keep the file on this node
             source = self._store.content(entry.content)
             if source:
                 self._place(source, relative, entry)
@@ -199,10 +112,21 @@ class _Session:
         if not self._wanted:
             self._apply()
 
+    def _unchanged_there(self, copy: FolderCopy, relative: str, entry: FolderEntry) -> bool:
+        """Whether the controller's file is the one that this copy, or another that holds it, has received."""
+        known = copy.entries.get(relative)
+        if known is None:
+            for other, name in self._store.others(copy, relative):
+                known = other.entries[name]
+                if known.content == entry.content and name in other.known:
+                    copy.entries[relative], copy.known[relative] = known, other.known[name]
+                break
+        return known is not None and known.content == entry.content
+
     def _content(self, request: ReceiveContent) -> None:
         """Start receiving the content of one digest: O frames with a given total of bytes."""
         assert self._copy is not None
-        path = os.path.join(self._store._home, ".incoming")
+        path = os.path.join(self._store.home, ".incoming")
         self._incoming = (open(path, "wb"), hashlib.sha256(), [request.digest])  # noqa: SIM115
         self._left = request.size
         if not self._left:
@@ -246,6 +170,7 @@ class _Session:
         os.utime(partial, ns=(entry.mtime_ns, entry.mtime_ns))
         os.replace(partial, path)
         self._copy.known[relative] = (entry.size, entry.mtime_ns)
+        self._store.share(self._copy, relative, entry)
 
     def _apply(self) -> None:
         """After all content has arrived: create folders and links, set modes, remove deleted entries."""
@@ -266,13 +191,15 @@ class _Session:
                 os.chmod(path, entry.mode)
                 os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
                 copy.known[relative] = (entry.size, entry.mtime_ns)
+                self._store.share(copy, relative, entry)
         for relative, entry in copy.entries.items():
             if relative not in self._list and relative not in self._skip and entry.kind != "d":
                 path = copy.path(relative)
-                if (entry.kind == "l" and os.path.islink(path)) or (entry.kind == "f" and _unchanged(path, entry)):
+                if (entry.kind == "l" and os.path.islink(path)) or (entry.kind == "f" and unchanged(path, entry)):
                     os.unlink(path)
+                    self._store.share(copy, relative, None)
         copy.entries, copy.digest = self._list, self._digest
-        copy.save()
+        self._store.save(copy)
         self._report(FolderFilled(at=copy.at))
 
     # --- tailing files
@@ -333,7 +260,9 @@ class _Session:
         """Send each file that is new or changed since it was received or sent."""
         copy = self._store.copy(request.path)
         for path in request.over:
-            copy.note_sent(path)
+            noted = copy.note_sent(path)
+            if noted is not None:
+                self._store.share(copy, os.path.relpath(path, copy.at), noted)
         skip = frozenset(os.path.relpath(path, copy.at) for path in request.skip)
         for change in submit_folder.changes(copy.known, copy.at, skip):
             path = os.path.join(copy.at, change.path)
@@ -350,8 +279,9 @@ class _Session:
                 self._channel.send(wire.STDOUT, bytes(change.size - sent))
             copy.known[change.path] = (change.size, change.mtime_ns)
             copy.entries[change.path] = entry
+            self._store.share(copy, change.path, entry)
         copy.digest = ""
-        copy.save()
+        self._store.save(copy)
         self._report(ChangesSent())
 
 

@@ -39,8 +39,8 @@ class FolderListing:
         self._stored: dict[str, _Digests] = {}
         self._lock = threading.Lock()
 
-    def entries(self, folder: str) -> dict[str, FolderEntry]:
-        """The entries of a folder by path.
+    def entries(self, folder: str, submit_dir: str = "") -> dict[str, FolderEntry]:
+        """The entries of a folder by path. ``submit_dir``: the folder, or one in it whose ignore files apply, too.
 
         Raises EngineError for a folder that is too large.
         """
@@ -51,7 +51,7 @@ class FolderListing:
         found: dict[str, FolderEntry] = {}
         total = 0
         known, digests = self._digests(folder), _Digests()
-        for path, facts in walk(Path(folder), guard):
+        for path, facts in walk(Path(folder), guard, Path(submit_dir or folder)):
             name, mode = os.path.relpath(path, folder), stat.S_IMODE(facts.st_mode)
             if stat.S_ISDIR(facts.st_mode):
                 found[name] = FolderEntry("d", mode)

@@ -197,15 +197,16 @@ class FolderSync:
 
     # --- sending
 
-    async def fill(self, folder: str, folders: list[str], written: Callable[[], set[str]]) -> str:
+    async def fill(self, folder: str, submit_dir: str, folders: list[str], written: Callable[[], set[str]]) -> str:
         """Copy a folder to the node, create further ``folders`` there, and return the folder's path there.
 
         Raises EngineError.
 
-        ``written``: files that jobs on nodes are writing; the node's versions stay unchanged.
+        ``submit_dir``: the folder, or one in it. ``written``: files that jobs on nodes are writing; the node's versions
+        stay unchanged.
         """
         async with self._lock:
-            entries = await asyncio.to_thread(self._listing.entries, folder)
+            entries = await asyncio.to_thread(self._listing.entries, folder, submit_dir)
             skip = _below(folder, written())
             for name in skip:
                 entries.pop(name, None)

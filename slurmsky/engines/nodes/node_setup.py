@@ -63,11 +63,16 @@ class NodeSetup:
         for each in links:
             same = await self._shared(each, launch.submit_dir) and same
         places: dict[str, str] = {}
+        folder = launch.submit_dir
         if not same:
             names = credentials.left_out(launch.environment, launch.spec, self._allowed)
             if names:
                 launch.environment = {name: text for name, text in launch.environment.items() if name not in names}
-            places = await self._files.prepare(launch, [each.node for each in links])
+            above, note = await self._files.folder_above(launch)
+            # A node may see the folder above and another file system in place of the submit folder.
+            if above and not any([await self._shared(each, above) for each in links]):
+                folder = above
+            places = await self._files.prepare(launch, [each.node for each in links], folder, note)
         digest = ""
         if launch.script is not None:
             digest, data = self._scripts.read(launch.script)
@@ -80,7 +85,7 @@ class NodeSetup:
             await self._named(each, links, addresses)
         environments = self._environments.setdefault(link.node, Environments())
         environment = environments.adapted(launch.environment, facts, same, addresses)
-        relocation = (launch.submit_dir, places.get(link.node, launch.submit_dir))
+        relocation = (folder, places.get(link.node, folder))
         there = adapted(launch, facts, digest, environment, relocation)
         if not same:
             await self._files.follow(launch, there)

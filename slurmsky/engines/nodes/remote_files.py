@@ -16,6 +16,7 @@ from ...model.allocation import Launch
 from ...protocol.file_messages import OutputOpened
 from ..base import EngineError, background
 from ..sky.output_sync import OutputSync
+from ..sky.preparation import folder_above
 from .folder_listing import FolderListing
 from .folder_sync import FolderSync, OutputTail, outputs
 from .node_lines import ConnectionLost, Streams
@@ -32,15 +33,17 @@ Key = tuple[int, int]  # job and run
 class RemoteJob:
     """A run of a job whose files are on nodes.
 
-    ``given``: size and mtime of each file that existed when the job began.
+    ``shipped_folder``: the submit folder, or a folder above it that the script names; ``given``: size and mtime of each
+    file in it when the job began; ``note``: what did not travel.
     """
 
     job_id: int
     run: int
-    submit_dir: str
+    shipped_folder: str
     umask: int
     nodes: list[str]
     given: dict[str, tuple[int, int]]
+    note: str = ""
     tails: list[OutputTail] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)  # of the followed files, on ``followed``
     followed: FolderSync | None = None  # the connection over which they are followed
@@ -49,12 +52,16 @@ class RemoteJob:
     #: output files of steps, by node and path, with the connection and number under which they are followed
     steps: dict[tuple[str, str], tuple[FolderSync, int]] = field(default_factory=dict)
 
+    def holds(self, path: str) -> bool:
+        """Whether a path of this machine is in the folder that was sent."""
+        return path.startswith(self.shipped_folder.rstrip("/") + "/")
+
 
 class RemoteFiles:
     """``folder`` keeps records of jobs across a restart; ``connect`` opens a file connection to a node."""
 
     def __init__(self, folder: Path, home: Path, limit: int, connect: Callable[[str], Awaitable[Streams]]) -> None:
-        self._folder = folder
+        self._folder, self._home, self._limit = folder, home, limit
         self._listing = FolderListing(folder.parent / "digests", home, limit)
         self._connect = connect
         self._jobs: dict[Key, RemoteJob] = {}
@@ -79,18 +86,26 @@ class RemoteFiles:
 
     # --- one job
 
-    async def prepare(self, launch: Launch, nodes: Sequence[str]) -> dict[str, str]:
-        """Copy the submit folder to nodes; return its path on each. Raises EngineError."""
-        paths = {launch.work_dir, *(os.path.dirname(path) for path in (launch.stdout, launch.stderr))}
+    async def folder_above(self, launch: Launch) -> tuple[str, str]:
+        """The folder above the submit folder that the script names, "" for none, and a text if that does not travel."""
+        return await asyncio.to_thread(folder_above, launch, self._limit, self._home)
+
+    async def prepare(self, launch: Launch, nodes: Sequence[str], folder: str, note: str) -> dict[str, str]:
+        """Copy a folder, the submit folder or above, to nodes; return its path on each. Raises EngineError.
+
+        ``note``: a message for the user at the job's end.
+        """
+        outputs_in = (os.path.dirname(path) for path in (launch.stdout, launch.stderr))
+        paths = {launch.submit_dir, launch.work_dir, *outputs_in}
         absolute = sorted(path for path in paths if path.startswith("/"))
         folders = await asyncio.to_thread(lambda: [path for path in absolute if os.path.isdir(path)])
         places = {}
         for node in nodes:
             sync = await self._sync(node)
-            places[node] = await sync.fill(launch.submit_dir, folders, self._written)
-        entries = sync.given[launch.submit_dir]
+            places[node] = await sync.fill(folder, launch.submit_dir, folders, self._written)
+        entries = sync.given[folder]
         given = {path: (entry.size, entry.mtime_ns) for path, entry in entries.items() if entry.kind == "f"}
-        run = RemoteJob(launch.job_id, launch.restart_count, launch.submit_dir, launch.umask, list(nodes), given)
+        run = RemoteJob(launch.job_id, launch.restart_count, folder, launch.umask, list(nodes), given, note)
         self._jobs[run.job_id, run.run] = run
         return places
 
@@ -129,8 +144,8 @@ class RemoteFiles:
 
     def _opened(self, node: str, sync: FolderSync, opened: OutputOpened) -> None:
         """Follow an output file that a step has opened (``srun -o``), so that it grows here, too."""
-        folder, path = opened.folder, os.path.join(opened.folder, opened.path)
-        jobs = [job for job in self._jobs.values() if job.submit_dir == folder and node in job.nodes and not job.ending]
+        path = os.path.join(opened.folder, opened.path)
+        jobs = [job for job in self._jobs.values() if job.holds(path) and node in job.nodes and not job.ending]
         if jobs and not any(tail.path == path for job in self._jobs.values() for tail in job.tails):
             newest = max(jobs, key=lambda job: job.job_id)
             background(self._follow_step(newest, node, sync, path, opened.there, opened.from_))
@@ -167,7 +182,8 @@ class RemoteFiles:
         if job is None or job.ending:
             return ""
         job.ending = True
-        target = OutputSync(self._folder / "in", job.submit_dir, dict(job.given), job_id, job.umask, {})
+        state = {"messages": [job.note] if job.note else []}
+        target = OutputSync(self._folder / "in", job.shipped_folder, dict(job.given), job_id, job.umask, state)
         target.ours = {path for _, path in job.steps}
         over = [tail.there for tail in job.tails]
         while there():
@@ -178,7 +194,7 @@ class RemoteFiles:
                 await self._finish_steps(job)
                 for node in job.nodes:
                     skip = [tail.there for one in self._jobs.values() for tail in one.tails]
-                    await (await self._sync(node)).bring_back(job.submit_dir, skip, over, target)
+                    await (await self._sync(node)).bring_back(job.shipped_folder, skip, over, target)
                 break
             except (EngineError, OSError) as error:
                 log.info("job %d: %s", job_id, error)
@@ -204,7 +220,8 @@ class RemoteFiles:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         tails = [[tail.path, tail.there, tail.append, tail.umask, tail.base, tail.start] for tail in job.tails]
         data: dict[str, Any] = {
-            "submit_dir": job.submit_dir,
+            "shipped_folder": job.shipped_folder,
+            "note": job.note,
             "umask": job.umask,
             "nodes": job.nodes,
             "given": job.given,
@@ -222,7 +239,8 @@ class RemoteFiles:
             except (OSError, ValueError):
                 continue
             given = {path: (int(size), int(mtime)) for path, (size, mtime) in data["given"].items()}
-            job = RemoteJob(job_id, run, data["submit_dir"], data["umask"], data["nodes"], given)
+            folder = data.get("shipped_folder") or data["submit_dir"]  # the key of earlier versions
+            job = RemoteJob(job_id, run, folder, data["umask"], data["nodes"], given, data.get("note", ""))
             for path, there, append, umask, base, start in data["tails"]:
                 tail = OutputTail(path, there, append, umask, base, 0, start)
                 try:

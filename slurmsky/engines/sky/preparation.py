@@ -64,7 +64,8 @@ async def prepare(
     folder = run_folder(home, launch)
     about: dict[str, Any] = {"elements": members, "slots": slots} if slots else {}
     record = _record(launch, unique_name(task.name, base), task)
-    record.shipped_folder, stays = await asyncio.to_thread(folder_above, launch, site, home)
+    limit = site.sky.upload_mib << 20
+    record.shipped_folder, stays = await asyncio.to_thread(folder_above, launch, limit, home.parent)
     record.job_id, record.note = base, "; ".join(filter(None, (note, stays)))
     about["travels"] = record.shipped_folder
     made = await _make(folder, launch, task, record.name, about, home=home, site=site, upload=upload)
@@ -90,7 +91,7 @@ async def prepare_batch(
     folders = [run_folder(home, element) for element in elements]
     shared = folders[0] / "together"
     name = unique_name(task.name, first.array_job_id)
-    travels, stays = await asyncio.to_thread(folder_above, first, site, home)
+    travels, stays = await asyncio.to_thread(folder_above, first, site.sky.upload_mib << 20, home.parent)
     about = {"ranks": elements, "travels": travels}
     made = await _make(shared, first, task, name, about, home=home, site=site, upload=upload)
 
@@ -167,19 +168,19 @@ async def _make(
     return _Made(blob_id, ship.secret)
 
 
-def folder_above(launch: Launch, site: Site, home: Path) -> tuple[str, str]:
+def folder_above(launch: Launch, limit: int, leave_out: Path) -> tuple[str, str]:
     """The folder above the submit folder that travels because the script names files in it; "" for none.
 
-    Second: the text that reports a folder which is named and does not travel. ``home``: the engine's state folder.
+    Second: the text that reports a folder which is named and does not travel. ``limit``: in bytes; ``leave_out``: the
+    folder of this package's own state.
     """
-    levels = _wants(launch).above
+    levels = of(_text(launch)).above
     if not levels:
         return "", ""
     top = _project(launch).above(levels)
     if top == launch.submit_dir:
         return "", ""
-    limit = site.sky.upload_mib << 20
-    if top and shipment.fits(Path(top), limit, shipment.home_of(launch), home.parent, Path(launch.submit_dir)):
+    if top and shipment.fits(Path(top), limit, shipment.home_of(launch), leave_out, Path(launch.submit_dir)):
         return top, ""
     above = top or "/".join([".."] * levels)
     return "", f"files above the submit folder did not travel: {above} is too large, shared, or a home folder"
@@ -240,15 +241,19 @@ def environment_of(launch: Launch, site: Site) -> dict[str, str]:
 
 def _wants(launch: Launch) -> Wants:
     """The requirements on nodes that the text of the job's script implies."""
-    try:
-        data = Path(launch.script).read_bytes() if launch.script is not None else b""
-    except OSError:
-        data = b""
-    if not data:
+    text = _text(launch)
+    if not text:
         return Wants()
-    text = data.decode("utf-8", "replace")
     found = replace(of(text), packages=packages(text, Path(launch.submit_dir)))
     return beside(found, _project(launch))
+
+
+def _text(launch: Launch) -> str:
+    """The text of the job's script; "" without one."""
+    try:
+        return Path(launch.script).read_bytes().decode("utf-8", "replace") if launch.script is not None else ""
+    except OSError:
+        return ""
 
 
 def _project(launch: Launch) -> Project:

@@ -58,7 +58,7 @@ class SkyService:
 
     def pack(self, launch: Launch, name: str, folder: Path, site: Site) -> Packed:
         """Write a job's shipment below ``folder``; the program beside it serves later shipments, too."""
-        travels, stays = folder_above(launch, site, folder.parent)
+        travels, stays = folder_above(launch, site.sky.upload_mib << 20, folder.parent.parent)
         withheld = "; ".join(filter(None, (leave_credentials([launch], site), stays)))
         sky = site.sky
         packed = shipment.pack(

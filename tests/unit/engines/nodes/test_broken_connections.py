@@ -44,7 +44,7 @@ class Line:
 
 
 class EmptyFolder:
-    def entries(self, folder: str) -> dict:
+    def entries(self, folder: str, submit_dir: str) -> dict:
         return {}
 
 
@@ -52,7 +52,7 @@ def test_all_callers_that_wait_for_a_node_learn_that_its_connection_broke():
     async def what() -> None:
         line = Line()
         sync = FolderSync((line.reader, line), EmptyFolder(), lambda *_: None)  # type: ignore[arg-type]
-        fills = [asyncio.ensure_future(sync.fill("/project", [], set)) for _ in range(3)]
+        fills = [asyncio.ensure_future(sync.fill("/project", "/project", [], set)) for _ in range(3)]
         while not line.sent:
             await asyncio.sleep(0)
         line.reader.feed_eof()

@@ -1,0 +1,149 @@
+"""Copies of submit folders on a kept node, each with the list of entries that it has received, stored on disk.
+
+A copy may lie in another: the folder above a submit folder is sent where a script names files in it. What one transfer
+changes is recorded in all copies that have the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from typing import Iterator, Optional
+
+from ...protocol.file_messages import FolderEntry
+from ..job import output_files
+from . import submit_folder
+
+
+class FolderCopy:
+    """Copy of a folder of the controller's machine. ``entries``: the entries received, by path in the folder."""
+
+    def __init__(self, index: str, folder: str, fallback: str) -> None:
+        self._index = index
+        self.folder = folder
+        self.at = folder
+        self.entries: dict[str, FolderEntry] = {}
+        self.digest = ""
+        self.known: submit_folder.Scan = {}  # sizes and times that need not be reported
+        try:
+            with open(index) as file:
+                data = json.load(file)
+            self.at, self.digest = data["at"], data["digest"]
+            self.entries = {path: FolderEntry(*entry) for path, entry in data["entries"].items()}
+            self.known = {path: (int(size), int(mtime)) for path, (size, mtime) in data["known"].items()}
+        except (OSError, ValueError, KeyError, TypeError):
+            if not submit_folder.make_folder(folder):
+                os.makedirs(fallback, exist_ok=True)
+                self.at = fallback
+
+    def path(self, relative: str) -> str:
+        """The path of an entry on this node. Raises ValueError for an entry outside of the folder."""
+        path = os.path.normpath(os.path.join(self.at, relative))
+        if not path.startswith(self.at.rstrip("/") + "/"):
+            raise ValueError("%s lies outside of %s" % (relative, self.at))
+        return path
+
+    def save(self) -> None:
+        """Store the list on disk, so that it survives a restart of the agent."""
+        data = {name: getattr(self, name) for name in ("folder", "at", "entries", "digest", "known")}
+        with open(self._index + ".part", "w") as file:
+            json.dump(data, file)
+        os.replace(self._index + ".part", self._index)
+
+    def note_sent(self, path: str) -> Optional[FolderEntry]:
+        """Record a tailed file as one that the controller has, and removes here once its own copy is removed.
+
+        Returns its entry; None for what is no file of the folder.
+        """
+        relative = os.path.relpath(path, self.at)
+        try:
+            facts = os.lstat(path)
+        except OSError:
+            return None
+        if relative.startswith("..") or not stat.S_ISREG(facts.st_mode):
+            return None
+        self.known[relative] = (facts.st_size, facts.st_mtime_ns)
+        noted = FolderEntry("f", stat.S_IMODE(facts.st_mode), facts.st_size, facts.st_mtime_ns)
+        self.entries[relative] = noted
+        return noted
+
+    def holds(self, relative: str, entry: FolderEntry) -> bool:
+        """Whether the entry's file is present and unchanged since it was received."""
+        mine = self.entries.get(relative)
+        return mine is not None and mine.content == entry.content and unchanged(self.path(relative), mine)
+
+
+def unchanged(path: str, entry: FolderEntry) -> bool:
+    try:
+        facts = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(facts.st_mode) and (facts.st_size, facts.st_mtime_ns) == (entry.size, entry.mtime_ns)
+
+
+class FolderCopies:
+    """All copies of this node, and what each has received."""
+
+    def __init__(self, home: str) -> None:
+        self.home = os.path.join(home, "folders")
+        os.makedirs(self.home, mode=0o700, exist_ok=True)
+        self._copies: dict[str, FolderCopy] = {}
+        self._unsaved: set[FolderCopy] = set()  # copies whose entries a transfer of another copy has changed
+        for name in os.listdir(self.home):
+            if name.endswith(".json"):
+                try:
+                    with open(os.path.join(self.home, name)) as file:
+                        self.copy(json.load(file)["folder"])
+                except (OSError, ValueError, KeyError, TypeError):
+                    continue  # read again when a job names its folder
+        #: the file in which this agent notes the output files that it opens
+        self.note = os.path.join(home, output_files.NOTE)
+
+    def holding(self, path: str) -> Optional[FolderCopy]:
+        """The copy that a path lies in; None for a path outside of all copies."""
+        found = [copy for copy in self._copies.values() if path.startswith(copy.at.rstrip("/") + "/")]
+        return max(found, key=lambda copy: len(copy.at), default=None)
+
+    def copy(self, folder: str) -> FolderCopy:
+        """The copy of a folder, empty at first."""
+        known = self._copies.get(folder)
+        if known is None:
+            name = hashlib.sha256(folder.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+            base = os.path.join(self.home, name)
+            known = self._copies[folder] = FolderCopy(base + ".json", folder, base)
+        return known
+
+    def others(self, copy: FolderCopy, relative: str) -> Iterator[tuple[FolderCopy, str]]:
+        """Further copies that have an entry of a copy, and its path in each: a copy may lie in another."""
+        path = copy.path(relative)
+        for one in self._copies.values():
+            if one is not copy and path.startswith(one.at.rstrip("/") + "/"):
+                name = os.path.relpath(path, one.at)
+                if name in one.entries:
+                    yield one, name
+
+    def share(self, copy: FolderCopy, relative: str, entry: Optional[FolderEntry]) -> None:
+        """Record an entry that a transfer has changed (None: removed) in the further copies that have it."""
+        for one, name in self.others(copy, relative):
+            one.known.pop(name, None)
+            del one.entries[name]
+            if entry is not None:
+                one.entries[name], one.known[name] = entry, (entry.size, entry.mtime_ns)
+            one.digest = ""
+            self._unsaved.add(one)
+
+    def save(self, copy: FolderCopy) -> None:
+        """Store a copy's list on disk, and those that its transfer has changed."""
+        self._unsaved.add(copy)
+        while self._unsaved:
+            self._unsaved.pop().save()
+
+    def content(self, digest: str) -> str:
+        """The path of a file with this content in any copy; "" if there is none."""
+        for copy in self._copies.values():
+            for relative, entry in copy.entries.items():
+                if entry.kind == "f" and entry.content == digest and unchanged(copy.path(relative), entry):
+                    return copy.path(relative)
+        return ""
