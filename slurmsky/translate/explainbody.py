@@ -225,7 +225,7 @@ class Body:
             if module is not None and gives(module, name):
                 return f"module {one_line(loaded, 40)}"
             known = module is not None and module.source != "site"
-            brings = not known or (find_program(name) is None and module is not None and module.setup + module.image)
+            brings = not known or (find_program(name) is None and module is not None and _brings(module))
             if brings and not _TOOLCHAINS.match(bare[0]):
                 return f"module {one_line(loaded, 40)}"
         entered = view.wants.environments
@@ -316,6 +316,11 @@ class Body:
             return finding(DECISION, why, suggestion)
         why = "a container in a file of the old cluster" if place.role == places.IMAGE else "lies on the old cluster"
         return finding(DECISION, f"{why}: say where its content is now", suggestion)
+
+
+def _brings(module: Module) -> bool:
+    """Whether a shipped module may provide programs by names of their own: a Python package has none."""
+    return bool(module.image or module.setup) and not module.setup.startswith("pip install")
 
 
 def gives(module: Module, program: str) -> bool:

@@ -121,6 +121,10 @@ class Lines(Base):
         if name in ("conda", "mamba", "micromamba") and words[1:2] == ["activate"]:
             self._conda(command, [self.scope.expand(word) for word in command.words[2:3]])
             return False
+        if name == "conda" and words[1:2] == ["init"]:
+            self._remove(statement)
+            self.found.drop(command.line, self.script.text(statement), "SkyPilot's shell knows conda already")
+            return True
         if name == "cd":
             if command.words[1:] and command.words[1].variable() in ("SLURM_SUBMIT_DIR", "PBS_O_WORKDIR"):
                 self._remove(statement)
@@ -225,9 +229,28 @@ class Lines(Base):
             if other.name == "virtualenv" or "venv" in other.texts[:4]
         )
 
+    def _creates(self, command: Command, name: str) -> bool:
+        """Whether the script creates a conda environment before a command that enters it."""
+        return any(
+            other.name in ("conda", "mamba", "micromamba")
+            and other.words[0].start < command.words[0].start
+            and "create" in other.texts[1:3]
+            and name in (self.scope.expand(word) for word in other.arguments)
+            for other in self.script.commands
+            if other.words
+        )
+
     def _conda(self, command: Command, names: list[str]) -> None:
         name = names[0] if names else "base"
-        if name == "base" or self.script.source.find(f"conda create -n {name}") >= 0:
+        if name == "base":
+            return
+        if self._creates(command, name):
+            if any(
+                re.match(r"(?:conda|mamba)\b.* create\b", line) and name in line.split() for line in self.found.setup
+            ):
+                self.found.setup.append(f"conda activate {name}")  # what setup installs after it belongs there
+            else:
+                self.worked = True  # run creates it: what is installed after it belongs there
             return
         if re.fullmatch(r"[\w.-]+", name, re.ASCII):
             self.found.setup.append(

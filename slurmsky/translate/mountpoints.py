@@ -58,15 +58,19 @@ def is_mounted(path: str, folders: Iterable[str]) -> bool:
     return False
 
 
+def _known(path: str) -> str:
+    """A path up to its first unknown component: a variable, or GNU parallel's ``{1}``."""
+    known = re.split(r"\$|\{", path, maxsplit=1)[0]
+    return known if known == path or known.endswith("/") else known.rpartition("/")[0]
+
+
 def mount_of(path: str) -> str:
     """The folder to mount for a path: never a system folder, and only the part before a path's unknown components.
 
     >>> mount_of("/scratch/$USER/x"), mount_of("/home/me/data/a"), mount_of("~/data/set1"), mount_of("/opt/tool/bin")
     ('/scratch', '/home/me', '~/data', '/opt/tool')
     """
-    known = path.split("$", 1)[0]
-    if "$" in path and not known.endswith("/"):
-        known = known.rpartition("/")[0]
+    known = _known(path)
     if known.startswith("~"):
         parts = known.split("/")
         return "/".join(parts[:2]) if len(parts) > 1 and parts[1] else "~"
@@ -84,8 +88,12 @@ def checkpoint_folder(path: str) -> str:
 
 
 def top_of(path: str) -> str:
-    """The first two folders of a path, which are its mount point."""
+    """The first two folders of a path, which are its mount point.
+
+    >>> top_of("/work/{1}/x.txt"), top_of("/data/set/a")
+    ('/work', '/data/set')
+    """
     if path.startswith("~"):
         return mount_of(path)
-    parts = path.strip("/").split("/")
+    parts = path.strip("/").split("/") if _known(path) == path else [*_known(path).strip("/").split("/")[:2], ""]
     return "/" + "/".join(parts[:2] if len(parts) > 2 else parts[:1])

@@ -294,7 +294,7 @@ class Draft:
                 notes[path] = "outlives the nodes: a bucket" + ("" if bucket else " of this name is made")
         known = (*mounts, *volumes)
         bare = [path for path in used if "," not in path and not mountpoints.is_mounted(path, known)]
-        tops = {mountpoints.top_of(path.split("$", 1)[0]) for path in bare}
+        tops = {mountpoints.top_of(path) for path in bare}
         missing = sorted(top for top in tops if len(top) > 1)
         if mounts:
             document.put("file_mounts", mounts, inline=notes)

@@ -317,6 +317,12 @@ def test_a_folder_is_reported_for_each_use_that_needs_more() -> None:
     assert lines == [3]
 
 
+def test_a_python_package_brings_only_programs_of_its_name() -> None:
+    page = explain("#!/bin/bash\nmodule load tensorflow\nncvd a\ntensorboard --logdir x\n", site=BARE)
+    fates = {found.text.split()[0]: found.fate for found in page.findings if found.kind == "command"}
+    assert fates["ncvd"] == "decision" and fates["tensorboard"] != "decision"
+
+
 def test_a_virtual_environment_beside_the_script_is_made_in_the_submit_folder() -> None:
     task = explain("#!/bin/bash\nsource venv/bin/activate\npython -c pass\n", site=BARE)
     assert [found.fate for found in task.findings if found.kind == "environment"] == ["changed"]

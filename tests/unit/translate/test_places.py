@@ -83,7 +83,8 @@ def test_texts_that_are_no_places(text: str) -> None:
 @pytest.mark.parametrize(
     "path, mount",
     [("/home/me/a/b", "/home/me"), ("/scratch/$USER/x", "/scratch"), ("/opt/tool/bin/x", "/opt/tool"),
-     ("/usr/local/gib/x", "/usr/local/gib"), ("~/data/a", "~/data"), ("/gpfs/a/b", "/gpfs")],
+     ("/usr/local/gib/x", "/usr/local/gib"), ("~/data/a", "~/data"), ("/gpfs/a/b", "/gpfs"),
+     ("/gpfs/{1}/b", "/gpfs"), ("/{}/b", "/")],
 )  # fmt: skip
 def test_what_one_mounts(path: str, mount: str) -> None:
     assert mount_of(path) == mount

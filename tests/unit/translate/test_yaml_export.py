@@ -645,6 +645,21 @@ def test_an_environment_that_the_script_makes_is_entered() -> None:
     assert "--no-index (line 5): the wheels" in found.yaml
 
 
+def test_packages_are_installed_in_the_environment_that_the_script_creates() -> None:
+    made = "conda init bash\nconda create -y --name job python=3.10\nconda activate job\npip install x\npython a.py"
+    found = keep(script(made))
+    create, enter, install = (found.fields["setup"].index(word) for word in ("create", "conda activate job", "pip"))
+    assert create < enter < install and "environment.yml" not in found.yaml
+    assert "conda init" not in found.fields["run"]
+    found = keep(script("if true; then\nconda create -y -n job\nfi\nconda activate job\npip install x\npython a.py"))
+    assert "pip install x" in found.fields["run"] and "setup" not in found.fields
+
+
+def test_a_path_of_gnu_parallel_names_the_folder_before_its_replacement_string() -> None:
+    found = keep(script("parallel python a.py /work/{1}/x /{2}/y ::: a b ::: c d"))
+    assert "file_mounts: {/work: {source: s3://BUCKET/work," in found.yaml and "BUCKET/{" not in found.yaml
+
+
 @pytest.mark.parametrize("line", ["mamba activate vis", "E=vis\nconda activate $E"])
 def test_environments_are_created_however_they_are_entered(line: str) -> None:
     assert "conda env create -n vis" in keep(script(f"{line}\npython a.py")).fields["setup"]
