@@ -85,7 +85,7 @@ FLAGS = (
     Flag("FIRST_CORES", 2, honoured=False),
     Flag("TIME_FLOAT", 1, honoured=False),
     Flag("REPLACE", 1, honoured=False),
-    Flag("REPLACE_DOWN", 8, honoured=False),
+    Flag("REPLACE_DOWN", 8),
     Flag("PURGE_COMP", 2, honoured=False),
     Flag("NO_HOLD_JOBS_AFTER_END", 2),
     Flag("MAGNETIC", 3),

@@ -53,7 +53,7 @@ class ClusterTable:
         self.active: set[int] = set()  # hold an allocation (running, suspended, completing)
         self.uses: dict[str, NodeUse] = {node.name: NodeUse(node) for node in cluster.nodes}
         self.nodes: dict[str, Node] = {node.name: Node(node) for node in cluster.nodes}
-        self.reservations = Reservations(store, cluster, clock)
+        self.reservations = Reservations(store, cluster, clock, lambda name: self.uses[name].available)
         self.policy = self._policy(cluster)
         self.partition_states: dict[str, str] = {}
         for node in self.nodes.values():
@@ -208,7 +208,8 @@ class ClusterTable:
                 self.refresh_node(node)
 
     def mark_reserved(self) -> None:
-        """Flag the nodes that are reserved now."""
+        """Flag the nodes that are reserved now, after those that reservations lost are replaced."""
+        self.reservations.replace_lost_nodes(self.jobs.values())
         marks = self.reservations.marks(self.clock())
         for name, node in self.nodes.items():
             flags, node.reservation = marks.get(name, (NodeFlag.NONE, ""))

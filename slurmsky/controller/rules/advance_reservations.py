@@ -8,11 +8,11 @@ from __future__ import annotations
 import grp
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from ...model.cluster import ClusterConfig
+from ...model.cluster import ClusterConfig, PartitionConfig
 from ...model.job import Job
 from ...model.reservation import FLAGS, Reservation
 from ...model.spec import INFINITE, JobSpec
@@ -32,11 +32,32 @@ _NOTE = "reservations"
 _ORDER = {flag.name: position for position, flag in enumerate(FLAGS)}
 
 
+def _check_flags(wanted: Reservation, cores: int | None) -> None:
+    """Raise SlurmError for flags that have no effect here, or that exclude each other."""
+    refused = [flag.name for flag in FLAGS if flag.name in wanted.flags and not flag.honoured]
+    if refused or len(recurrence.recurring(wanted)) > 1:
+        raise SlurmError(Errno.NOT_SUPPORTED)
+    if "REPLACE_DOWN" in wanted.flags:
+        if "SPEC_NODES" in wanted.flags:
+            raise SlurmError(Errno.INVALID_NODE_NAME)
+        if cores is not None:
+            raise SlurmError(Errno.INVALID_CPU_COUNT)
+        if {"STATIC", "MAINT"} & set(wanted.flags):
+            raise SlurmError(Errno.NOT_SUPPORTED)
+
+
 class Reservations:
     """All reservations; the store keeps them."""
 
-    def __init__(self, store: Store, cluster: ClusterConfig, clock: Callable[[], float]) -> None:
-        self._store, self.cluster, self._clock = store, cluster, clock
+    def __init__(
+        self,
+        store: Store,
+        cluster: ClusterConfig,
+        clock: Callable[[], float],
+        available: Callable[[str], bool] = lambda name: True,
+    ) -> None:
+        """``available``: whether the node of a name is up and not drained."""
+        self._store, self.cluster, self._clock, self._available = store, cluster, clock, available
         self.all: dict[str, Reservation]
         known = {node.name for node in cluster.nodes}
 
@@ -110,22 +131,18 @@ class Reservations:
         partition = self.cluster.partition(wanted.partition) if wanted.partition else None
         if wanted.partition and partition is None:
             raise SlurmError(Errno.INVALID_PARTITION)
-        refused = [flag.name for flag in FLAGS if flag.name in wanted.flags and not flag.honoured]
-        if refused or len(recurrence.recurring(wanted)) > 1:
-            raise SlurmError(Errno.NOT_SUPPORTED)
-        features = set(filter(None, wanted.features.replace("&", ",").split(",")))
+        _check_flags(wanted, cores)
         if count or (cores is not None and not wanted.nodes):
             chosen = partition or self.cluster.default_partition
             if chosen is None:
                 raise SlurmError(Errno.INVALID_PARTITION)
-            suited = [node.name for node in self.cluster.nodes
-                      if node.name in chosen.nodes and features.issubset(node.active)]  # fmt: skip
+            suited = self._suited(wanted, chosen)
             if cores is not None:
                 return self._parted(replace(wanted, partition=chosen.name), suited, count, cores, jobs)
             free = [name for name in suited if self._conflict(replace(wanted, nodes=(name,)), jobs) is None]
             if len(free) < count:
                 raise SlurmError(Errno.NODES_BUSY)
-            wanted = replace(wanted, nodes=tuple(free[:count]), partition=chosen.name)
+            wanted = replace(wanted, nodes=self._in_order(free[:count]), partition=chosen.name)
         known = {node.name: node for node in self.cluster.nodes}
         if not wanted.nodes or any(name not in known for name in wanted.nodes):
             raise SlurmError(Errno.INVALID_NODE_NAME)
@@ -140,6 +157,41 @@ class Reservations:
         if conflict is not None:
             raise SlurmError(conflict)
         return replace(wanted, cores=sum(known[name].cpus // known[name].threads for name in wanted.nodes))
+
+    def _suited(self, wanted: Reservation, partition: PartitionConfig) -> list[str]:
+        """The nodes to choose from: those that are available; with MAINT the other ones come last.
+
+        Source: reservation.c _select_nodes.
+        """
+        features = set(filter(None, wanted.features.replace("&", ",").split(",")))
+        names = [node.name for node in self.cluster.nodes
+                 if node.name in partition.nodes and features.issubset(node.active)]  # fmt: skip
+        if "MAINT" in wanted.flags:
+            return sorted(names, key=lambda name: not self._available(name))
+        return [name for name in names if self._available(name)]
+
+    def _in_order(self, names: Collection[str]) -> tuple[str, ...]:
+        return tuple(node.name for node in self.cluster.nodes if node.name in names)
+
+    def replace_lost_nodes(self, jobs: Iterable[Job]) -> None:
+        """Exchange chosen nodes that are down or drained for available ones, all of them or with REPLACE_DOWN any.
+
+        Source: reservation.c _validate_node_choice and _resv_node_replace.
+        """
+        for one in list(self.all.values()):
+            lost = [name for name in one.nodes if not self._available(name)]
+            partition = self.cluster.partition(one.partition)
+            if not lost or partition is None or one.parts or {"SPEC_NODES", "STATIC", "MAINT"} & set(one.flags):
+                continue
+            known = list(jobs)
+            others = (name for name in self._suited(one, partition) if name not in one.nodes)
+            found = [name for name in others if self._conflict(replace(one, nodes=(name,)), known) is None][: len(lost)]
+            if not found or (len(found) < len(lost) and "REPLACE_DOWN" not in one.flags):
+                continue
+            nodes = self._in_order({*one.nodes, *found} - set(lost[: len(found)]))
+            cores = sum(node.cpus // node.threads for node in self.cluster.nodes if node.name in nodes)
+            self.all[one.name] = replace(one, nodes=nodes, cores=cores)
+            self._keep()
 
     def _parted(self, wanted: Reservation, suited: list[str], count: int, cores: int, jobs: list[Job]) -> Reservation:
         """The reservation with so many cores: of ``count`` nodes, at least one each; 0: of as few as possible."""

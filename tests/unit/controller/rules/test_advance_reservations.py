@@ -228,3 +228,52 @@ def test_a_reservation_recurs_in_one_way_alone(kept: Reservations) -> None:
     with pytest.raises(SlurmError) as refused:
         kept.create(replace(ONE, flags=("HOURLY", "WEEKDAY")), 0, [])
     assert refused.value.errno is Errno.NOT_SUPPORTED
+
+
+COUNTED = replace(ONE, nodes=(), partition="all")
+
+
+@pytest.mark.parametrize(
+    ("flags", "down", "count", "nodes", "after"),
+    [
+        ((), "n1 n3", 2, "n2 n4", "n2 n4"),
+        (("MAINT",), "n1 n3", 3, "n1 n2 n4", "n1 n2 n4"),
+        ((), "", 2, "n1 n2", "n3 n4"),
+        (("STATIC",), "", 2, "n1 n2", "n1 n2"),
+        ((), "", 3, "n1 n2 n3", "n1 n2 n3"),
+        (("REPLACE_DOWN",), "", 3, "n1 n2 n3", "n2 n3 n4"),
+    ],
+)
+def test_chosen_nodes_are_available_and_replaced_when_they_are_lost(
+    tmp_path: Path, flags: tuple[str, ...], down: str, count: int, nodes: str, after: str
+) -> None:
+    """n1 and n2 are lost after the choice, unless other nodes are down already."""
+    lost = set(down.split())
+    store = Store(tmp_path / "queue.db")
+    kept = Reservations(store, CLUSTER, lambda: NOW, lambda name: name not in lost)
+    assert " ".join(kept.create(replace(COUNTED, flags=flags), count, []).nodes) == nodes
+    lost |= set() if down else {"n1", "n2"}
+    kept.replace_lost_nodes([])
+    assert (" ".join(kept.all["one"].nodes), kept.all["one"].cores) == (after, 4 * count)
+    assert Reservations(store, CLUSTER, lambda: NOW).all == kept.all
+
+
+def test_nodes_that_are_down_or_of_another_reservation_are_not_chosen(tmp_path: Path) -> None:
+    kept = Reservations(Store(tmp_path / "queue.db"), CLUSTER, lambda: NOW, lambda name: name != "n1")
+    with pytest.raises(SlurmError) as few:
+        kept.create(COUNTED, 4, [])
+    assert few.value.errno is Errno.NODES_BUSY
+    kept.create(replace(ONE, name="named", flags=("SPEC_NODES",)), 0, [])
+    kept.replace_lost_nodes([])
+    assert kept.all["named"].nodes == ("n1", "n2"), "the nodes were requested by name"
+    assert kept.create(COUNTED, 2, []).nodes == ("n3", "n4")
+
+
+@pytest.mark.parametrize(
+    ("flags", "errno"),
+    [(("REPLACE_DOWN", "SPEC_NODES"), Errno.INVALID_NODE_NAME), (("REPLACE_DOWN", "MAINT"), Errno.NOT_SUPPORTED)],
+)
+def test_replace_down_is_for_chosen_nodes(kept: Reservations, flags: tuple[str, ...], errno: Errno) -> None:
+    with pytest.raises(SlurmError) as refused:
+        kept.create(replace(ONE, flags=flags), 0, [])
+    assert refused.value.errno is errno
