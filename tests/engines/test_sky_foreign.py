@@ -7,7 +7,10 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -182,6 +185,50 @@ def test_reads_are_frequent_only_while_a_job_of_ours_waits_for_a_foreign_one(tmp
         assert world.managed._gap() == managed_jobs.IDLE_GAP_S
 
     world(tmp_path, story)
+
+
+KEPT = SITE + 'nodes = "k[1-8]"\nshape = { cpus = 1, memory = 1 }\n'
+
+
+def test_where_nodes_are_kept_requests_are_a_minute_apart_unless_a_job_of_ours_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(world: World) -> None:
+        clock, reads = 1000.0, []
+
+        async def sleep(seconds: float) -> None:
+            nonlocal clock
+            clock += seconds
+            world.managed.wanted()  # a user calls squeue again and again
+            await asyncio.sleep(0)
+
+        def counted(read: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*words: Any) -> Any:
+                reads.append((clock, read.__name__))
+                return read(*words)
+
+            return call
+
+        async def until(moment: float) -> list[float]:
+            reads.clear()
+            while clock < moment:
+                await asyncio.sleep(0.001)
+            return [later - earlier for (earlier, _), (later, _) in pairwise(reads)]
+
+        for name in ("jobs", "bills", "inventory"):
+            monkeypatch.setattr(world.managed.account, name, counted(getattr(world.managed.account, name)))
+        monkeypatch.setattr(managed_jobs, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
+        monkeypatch.setattr(managed_jobs, "time", SimpleNamespace(monotonic=lambda: clock))
+        world.launch("train", "RUNNING", start_at=time.time())
+        await world.out("sinfo")
+        reading = asyncio.ensure_future(world.managed.run())
+        assert min(await until(1900.0)) >= managed_jobs.PACE_S
+        assert {name for _, name in reads} == {"jobs", "bills"}  # of infras only managed jobs have nodes
+        monkeypatch.setattr(world.managed, "_awaited", lambda: True)
+        assert managed_jobs.LEAST_GAP_S in await until(clock + 200.0)
+        reading.cancel()
+
+    world(tmp_path, story, KEPT)
 
 
 def test_what_a_controller_read_the_next_one_knows(tmp_path: Path) -> None:

@@ -60,6 +60,8 @@ class Infra:
         now = self.job_table.clock()
         if not self._wanted or now - self.read_at < FRESH_S:
             return
+        if not any(self.on_sky(part.name) for part in self.job_table.cluster.partitions):
+            return
         self._wanted = False
         self.offers, self.unlisted = await self.account.inventory()
         self.read_at = now

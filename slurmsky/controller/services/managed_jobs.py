@@ -37,6 +37,8 @@ FIRST_ID = 60_000_000
 _SPARE_ID = 65_000_000  # first id for jobs whose own id another server's job has taken
 
 LEAST_GAP_S = 20.0  # the least time between two reads
+PACE_S = 60.0  # ... between two requests where nodes are kept and no job of ours waits for a result
+PACE_LOOK_S = 5.0  # how soon a job that does ends that time
 IDLE_GAP_S = 600.0  # the most time between two reads
 LOOKED_S = 600.0  # how long after a command reads stay frequent while a job of ours waits for a result
 QUIET_GAP_S = 300.0  # the gap after a command where no job of ours does
@@ -106,8 +108,11 @@ class ManagedJobs:
         while True:
             self._asked.clear()
             try:
-                await self.read()
+                await self._read_queue()
                 await self._infra.refresh()
+                if any(self._due(row) for row in self.rows.values()):
+                    await self._pace()
+                    await self._read_costs()
                 self.problem = ""
             except (EngineError, StoreError) as error:
                 if str(error) != self.problem:
@@ -118,10 +123,17 @@ class ManagedJobs:
                 self.problem = "internal error"
             self._on_round()
             await asyncio.sleep(LEAST_GAP_S)
+            await self._pace(LEAST_GAP_S)
             try:
                 await asyncio.wait_for(self._asked.wait(), self._gap())
             except asyncio.TimeoutError:
                 pass  # no command was called: the next read is due
+
+    async def _pace(self, passed_s: float = 0.0) -> None:
+        """Delay the next request: idle nodes cost few requests, however often a user calls squeue."""
+        end = time.monotonic() + PACE_S - passed_s
+        while self.site.kept and not self._awaited() and time.monotonic() < end:
+            await asyncio.sleep(PACE_LOOK_S)
 
     def _gap(self) -> float:
         """Seconds to wait beyond the least gap while no command is called."""
@@ -143,6 +155,10 @@ class ManagedJobs:
 
     async def read(self) -> None:
         """Read the queue once, and the costs that are due. Raises EngineError, StoreError."""
+        await self._read_queue()
+        await self._read_costs()
+
+    async def _read_queue(self) -> None:
         await self.foreign.retry()
         known = dict(self.rows)
         open_ids = {number for number, row in known.items() if number > 0 and not row.over}
@@ -162,7 +178,6 @@ class ManagedJobs:
         self._commit()
         self.job_table.store.put_managed(self.server, changed)
         self.read_at = self.job_table.clock()
-        await self._read_costs()
 
     # --- from managed jobs to records
 
