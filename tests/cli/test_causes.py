@@ -51,6 +51,26 @@ def test_an_interpreter_that_cannot_be_executed(engine: LocalEngine) -> None:
     assert "edit the first line of the script, as #!/bin/bash (chmod +x the program that it names)" in text
 
 
+def test_an_interpreter_that_is_a_folder(engine: LocalEngine) -> None:
+    folder, script = Path(engine.root) / "folder", Path(engine.root) / "folder.sh"
+    folder.mkdir()
+    script.write_text(f"#!{folder}\ntrue\n")
+    submitted = engine.run(["sbatch", "--wait", str(script)])
+    assert submitted.stderr == f"sbatch: warning: its interpreter {folder} cannot be executed\n"
+    text = engine.run(["slurmsky", "why", submitted.stdout.split()[-1]]).stdout
+    assert "edit the first line of the script, as #!/bin/bash" in text
+
+
+def test_a_working_folder_that_cannot_be_entered(engine: LocalEngine) -> None:
+    file, output = Path(engine.root) / "no-folder", Path(engine.root) / "where.out"
+    file.write_text("")
+    submitted = engine.run(["sbatch", "--wait", "-D", str(file), "-o", str(output), "--wrap=pwd"])
+    assert (
+        submitted.stderr == f"sbatch: warning: its working folder {file} cannot be entered: the job would run in /tmp\n"
+    )
+    assert output.read_text().splitlines()[-1] == "/tmp"
+
+
 def test_an_output_that_is_no_file(engine: LocalEngine) -> None:
     job = engine.run(["sbatch", "--wait", "-o", "/dev/full", "--wrap=echo x"]).stdout.split()[-1]
     text = engine.run(["slurmsky", "why", job]).stdout

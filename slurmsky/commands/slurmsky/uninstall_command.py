@@ -108,12 +108,15 @@ def command(cancel_jobs: bool, keep_history: bool, yes: bool) -> int:
         shutil.rmtree(place, ignore_errors=True) if place.is_dir() else place.unlink(missing_ok=True)
     root = Path(client.__file__).resolve().parent.parent
     (root / ".slurmsky-env").unlink(missing_ok=True)
-    if (root / "pyproject.toml").exists():
-        click.echo(f"Nothing of slurmsky runs any more. Remove the clone: rm -r {shlex.quote(str(root))}")
-    else:
-        python = shlex.quote(sys.executable)
-        click.echo(f"Nothing of slurmsky runs any more. Remove the package: {python} -m pip uninstall slurmsky")
+    click.echo(f"Nothing of slurmsky runs any more. {_last_step(root)}")
     return 0
+
+
+def _last_step(root: Path) -> str:
+    """What removes the package itself, a clone or an installed one, as a command for a shell."""
+    if (root / "pyproject.toml").exists():
+        return f"Remove the clone: rm -r {shlex.quote(str(root))}"
+    return f"Remove the package: {shlex.quote(sys.executable)} -m pip uninstall slurmsky"
 
 
 def _wait_for_the_end(controller: ControllerClient) -> None:

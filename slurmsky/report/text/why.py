@@ -106,6 +106,16 @@ def _name(job: Job) -> str:
     return f"Job {derived.job_id_text(job, 64)} ({job.name})"
 
 
+def _sentence(text: str) -> str:
+    """A cause as a sentence; a dotted name at its begin keeps its case.
+
+    >>> _sentence("no disk"), _sentence("sky.exceptions.X: no zone.")
+    ('No disk.', 'sky.exceptions.X: no zone.')
+    """
+    first = text.partition(" ")[0].rstrip(":.")
+    return (text if "." in first else text[:1].upper() + text[1:]).rstrip(".") + "."
+
+
 def _plural(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
 
@@ -137,6 +147,8 @@ def _duration(seconds: float) -> str:
 def _waiting(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
     reason = job.reason
     why, advice = help_of(job, reason)
+    if reasons().get(reason, {}).get("kind") == "end":
+        why, advice = f"it was requeued because {why}", help_of(job, "Resources")[1]
     lines = []
     if job.reason_desc and job.reason_desc != reason:
         lines.append(f"{job.reason_desc}.")
@@ -158,7 +170,8 @@ def _waiting(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
         lines.append(f"{when}, when job {known.starts_after} reaches its time limit at the latest."
                      if known.starts_after else f"{when}.")  # fmt: skip
     if job.system_comment:
-        lines.append(f"SkyPilot: {job.system_comment}." if job.launched else f"{job.system_comment}.")
+        source = "SkyPilot: " if job.launched and "SkyPilot" not in job.system_comment else ""
+        lines.append(_sentence(source + job.system_comment))
     if job.restarts:
         failed = f": its node {job.failed_node} failed" if job.failed_node else ""
         lines.append(f"It has been requeued {_plural(job.restarts, 'time')}{failed}.")
@@ -218,7 +231,7 @@ def _ended(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
     headline = f"{_name(job)} {_how(job)}"
     headline += f" after {_duration(ran)}" if ran > 0 and derived.began(job) else ""
     headline += f" on {where}." if where else "."
-    lines = [f"{cause[:1].upper()}{cause[1:]}."] if cause else []
+    lines = [_sentence(cause)] if cause else []
     reason = _final_reason(job)
     why, advice = help_of(job, reason)
     if job.failed_node:
@@ -252,6 +265,7 @@ def _cause_advice(job: Job, cause: str) -> tuple[str, ...]:
         found = re.search(row["pattern"], cause)
         if found:
             words = {name: shlex.quote(text) for name, text in found.groupdict().items()}
+            words["managed"] = str(job.managed_job_id or "ID")
             return tuple(row["advice"].format(job=job.job_id, **words).split("; "))
     return ()
 
@@ -286,7 +300,7 @@ def _how(job: Job) -> str:
     if job.state is JobState.CANCELLED:
         by = f" by uid {job.cancelled_by}" if job.cancelled_by is not None else ""
         return f"was CANCELLED{by}" + ("" if job.start_time and job.nodes else " before it started")
-    if not derived.began(job):
+    if not derived.began(job) or (derived.cause(job) and job.reason == "BadConstraints"):
         return f"is {job.state.name}: its script never began"
     if job.exit_signal:
         return f"is {job.state.name}: signal {_signal(job.exit_signal)}"

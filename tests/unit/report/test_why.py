@@ -188,3 +188,32 @@ CAUSES = [
 def test_a_cause_before_the_script_began_has_its_remedy(cause: str, advice: list[str]) -> None:
     ended = why.explain(job(JobState.FAILED, reason="JobLaunchFailure", system_comment=cause), CONTEXT)
     assert set(advice) <= set(ended.advice)
+
+
+@pytest.mark.parametrize(
+    ("cause", "command"),
+    [
+        ("No infra is enabled", "sky check"),
+        ("Quota exceeded for GPUs_ALL_REGIONS: limit 0", "ask the provider for a larger quota"),
+        (
+            "sky.exceptions.ResourcesUnavailableError: Failed to acquire resources in all zones",
+            "slurmsky explain SCRIPT",
+        ),
+        ("Failed to pull docker image nvcr.io/x/y:1: unauthorized", "docker pull IMAGE"),
+        ("setup failed with exit code 2", "sky jobs logs 12"),
+    ],
+)
+def test_an_early_end_on_skypilot_has_a_command(cause: str, command: str) -> None:
+    ended = job(JobState.BOOT_FAIL, reason="None", system_comment=cause, managed_job_id=12)
+    answer = why.explain(ended, CONTEXT)
+    assert answer.sentences[0].lower() == f"{cause.lower()}."
+    assert any(line.startswith(command) for line in answer.advice)
+
+
+def test_a_job_that_was_requeued_after_a_failed_node_waits_for_resources() -> None:
+    again = job(
+        JobState.PENDING, reason="NodeDown", restarts=1, system_comment="SkyPilot lost the nodes", launched=True
+    )
+    answer = why.explain(again, CONTEXT)
+    assert "it was requeued because a node of it failed (NodeDown)" in answer.headline
+    assert "SkyPilot lost the nodes." in answer.sentences and answer.advice == ("squeue --start -j 7",)
