@@ -211,7 +211,7 @@ class Records:
         return rows
 
 
-Tests = list[tuple[str, frozenset[str]]]
+Tests = dict[str, set[str]]  # by header: the cells that pass
 
 
 @dataclass
@@ -222,8 +222,12 @@ class _Conditions:
     hint: str = ""
     format: str = ""
     with_associations: bool = False
-    tests: Tests = field(default_factory=list)
+    tests: Tests = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+
+    def accept(self, header: str, names: str) -> None:
+        """Add cells to those that a column may have; several conditions on one column fill one list."""
+        self.tests.setdefault(header, set()).update(names.lower().split(","))
 
     def fault(self, line: str, hint: bool = False) -> None:
         """Add a line for an invalid word; ``hint``: followed by the advice that sacctmgr has for some entities."""
@@ -237,7 +241,7 @@ def _condition(header: str) -> Callable[[_Conditions, Given], dict[str, Any]]:
         if given.key == "Format":
             asked.format += "," + (given.unquoted or "%")  # Slurm reads an empty list as a field without a name
         elif header:
-            asked.tests.append((header, frozenset(given.unquoted.lower().split(","))))
+            asked.accept(header, given.unquoted)
         return {}
 
     return read
@@ -258,7 +262,7 @@ def _bare(asked: _Conditions, given: Given) -> dict[str, Any]:
     elif wanted.name in ("Reservations", "Instances"):
         asked.fault(f" Unknown condition: {word}", hint=True)
     elif wanted.primary:
-        asked.tests.append((wanted.primary, frozenset(word.lower().split(","))))
+        asked.accept(wanted.primary, word)
     return {}
 
 
@@ -287,7 +291,7 @@ def _asked(wanted: Entity, words: Sequence[str]) -> _Conditions:
 
 
 def _passes(row: Cells, tests: Tests) -> bool:
-    return all(row.get(header, "").lower() in values for header, values in tests)
+    return all(row.get(header, "").lower() in values for header, values in tests.items())
 
 
 #: show wckey has its own list of fields

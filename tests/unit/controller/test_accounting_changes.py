@@ -267,3 +267,12 @@ def test_sacctmgr_keeps_the_default_account_of_a_user_with_others(play: Play) ->
         await cluster.manage("delete user ada")
 
     play(story)
+
+
+@pytest.mark.parametrize("words", ["q1 q2", "name=q1 q2", "where names=q1 name=q2", "q1,q2"])
+def test_sacctmgr_shows_all_names_that_it_is_given(play: Play, words: str) -> None:
+    async def story(cluster: Cluster) -> None:
+        await cluster.manage("add qos q1,q2,q3")
+        assert await cluster.manage(f"-nP show qos {words} format=name") == "q1\nq2\n"
+
+    play(story)
