@@ -2,7 +2,8 @@
 
 An agent imports most modules, tables and grammars at their first use. Its jobs may run for days, and an update of
 slurmsky replaces the package's files meanwhile: modules of two versions would then meet in one process. The copies are
-in the user's cache, so that controllers of several state folders share them.
+in the user's cache, so that controllers of several state folders share them; agents run from hard links in the state
+folder, because a cache may be removed at any time.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from ... import paths
@@ -28,18 +30,18 @@ log = logging.getLogger("slurmsky.controller")
 #: how long a copy is kept after the last start of an agent from it
 KEPT_S = 3600.0
 
-_copies: dict[Path, Path] = {}  # this process's copies, by the cache's folder
+_copies: dict[Path, Path] = {}  # this process's copies, by the state folder
 _copying = threading.Lock()  # agents of several nodes start at once
 
 
-def modules(cache: Path | None) -> str:
-    """PYTHONPATH of an agent: the copy below ``cache``, or the package itself where there is or can be none."""
+def modules(cache: Path | None, home: Path) -> str:
+    """PYTHONPATH of an agent: the copy below ``home``, or the package itself where there is or can be none."""
     if cache is not None:
         with _copying:
             try:
-                copy = _copies.get(cache)
+                copy = _copies.get(home)
                 if copy is None or not copy.is_dir():
-                    copy = _copies[cache] = current(cache)
+                    copy = _copies[home] = linked(current(cache), home)
                 return str(copy)
             except OSError as error:
                 log.warning("agents run from the package itself: %s: %s", error.filename, error.strerror)
@@ -50,25 +52,61 @@ def current(cache: Path) -> Path:
     """The folder of the copy below ``cache``; made unless it exists. Raises OSError."""
     files = list(agent_files.entries())
     digest = _digest(files)
-    folder = cache / "agents"
-    target = folder / digest
+    target = cache / "agents" / digest
     try:
         os.utime(target)
         return target
     except FileNotFoundError:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f"{digest}.", dir=folder))
-    try:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def fill(partial: Path) -> None:
         _copy(files, str(partial))
         if _digest(files) != digest:
             raise OSError(errno.EBUSY, "the package was updated while it was copied", str(partial))
+
+    _make(target, fill)
+    return target
+
+
+def linked(copy: Path, home: Path) -> Path:
+    """The folder below ``home`` with links to the files of a copy; the copy itself where no links can be made."""
+    target = home / "agents" / copy.name
+    try:
+        if target.is_dir():
+            os.utime(target)
+        else:
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            _make(target, lambda partial: _link(str(copy), str(partial)))
+    except OSError as error:
+        log.info("agents run from %s: %s: %s", copy, error.filename, error.strerror)  # another file system, a full disk
+        return copy
+    return target
+
+
+def _link(copy: str, folder: str) -> None:
+    """Make hard links; compiled modules, which may be lost, stay in the cache. Raises OSError."""
+    for place, folders, files in os.walk(copy):
+        there = folder + place[len(copy) :]
+        if "__pycache__" in folders:
+            folders.remove("__pycache__")
+            os.symlink(os.path.join(place, "__pycache__"), os.path.join(there, "__pycache__"))
+        for name in folders:
+            os.mkdir(os.path.join(there, name))
+        for name in files:
+            os.link(os.path.join(place, name), os.path.join(there, name))
+
+
+def _make(target: Path, fill: Callable[[Path], object]) -> None:
+    """Make a folder that appears when it is whole, and remove old ones beside it. Raises OSError."""
+    partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
+    try:
+        fill(partial)
         partial.rename(target)
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
         if not isinstance(error, OSError) or not target.is_dir():  # else another controller was faster
             raise
-    _remove_old(folder)
-    return target
+    _remove_old(target.parent)
 
 
 def _digest(files: list[tuple[str, Path]]) -> str:

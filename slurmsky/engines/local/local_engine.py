@@ -149,7 +149,7 @@ class LocalEngine(PlacedJobs):
             try:
                 # The second start does without the copy, which may be damaged.
                 cache = None if attempt else paths.cache(self._environment)
-                return await self._spawn(node, await asyncio.to_thread(agent_program.modules, cache))
+                return await self._spawn(node, await asyncio.to_thread(agent_program.modules, cache, self._home))
             except OSError as error:
                 problem = f"{error.filename or node}: {error.strerror or error}"
             except EngineError as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,5 +48,28 @@ def test_an_old_copy_stays_while_an_agent_runs_from_it(tmp_path: Path, module: P
     os.close(agent)
 
 
-def test_agents_run_from_the_package_where_no_copy_can_be_made(module: Path) -> None:
-    assert agent_program.modules(Path("/proc")) == agent_program.modules(None)
+def test_agents_run_from_the_package_where_no_copy_can_be_made(tmp_path: Path, module: Path) -> None:
+    assert agent_program.modules(Path("/proc"), tmp_path) == agent_program.modules(None, tmp_path)
+
+
+def test_an_agents_copy_outlives_the_cache(tmp_path: Path, module: Path) -> None:
+    cache, home = tmp_path / "cache", tmp_path / "home"
+    home.mkdir()
+    copy = Path(agent_program.modules(cache, home))
+    assert copy.parent == home / "agents"
+    shutil.rmtree(cache)
+    assert (copy / "slurmsky" / "module.py").read_text() == "VERSION = 1\n"
+    assert agent_program.modules(cache, home) == str(copy)  # while this controller runs
+    assert agent_program.linked(agent_program.current(cache), home) == copy  # and later
+
+
+def test_agents_run_from_the_cache_on_another_file_system(
+    tmp_path: Path, module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(source: str, target: str) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), source)
+
+    monkeypatch.setattr(os, "link", link)
+    copy = agent_program.current(tmp_path / "cache")
+    assert agent_program.modules(tmp_path / "cache", tmp_path) == str(copy)
+    assert list((tmp_path / "agents").iterdir()) == []
