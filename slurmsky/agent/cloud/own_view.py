@@ -234,7 +234,7 @@ class OwnView:
         if query.json is not None or query.yaml is not None:
             return self._document(request, query, note, lambda form, about: form.nodes_document(
                 nodes, about, context.now, context.cluster))  # fmt: skip
-        text = (show_nodes.show_node(node, context, detail=query.details, oneliner=query.oneliner) for node in nodes)
+        text = map(show_nodes.node_text(context, detail=query.details, oneliner=query.oneliner), nodes)
         return Reply(0, "".join(text), note)
 
     @staticmethod

@@ -81,9 +81,10 @@ def _nodes(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
     updated(ctx, query, len(shown))
     context = report_context(ctx, query)
     known = {node.config.name: node for node in shown}
+    text = report_nodes.node_text(context, detail=query.details, oneliner=query.oneliner)
     for name in names:
         if name in known:
-            ctx.out(report_nodes.show_node(known[name], context, detail=query.details, oneliner=query.oneliner))
+            ctx.out(text(known[name]))
         elif name in missing:
             ctx.out(f"Node {name} not found\n")
     return 1 if missing else 0

@@ -1,17 +1,10 @@
-"""Registry of a job's values for squeue, sacct, JSON and scontrol show job: ``data/job_fields.csv`` and its functions.
-
-A row names a value once, and for each command the field and the form in which it prints the value. A value is an
-attribute of ``Job``, or a function below where it has to be computed.
-"""
+"""Registry of a job's values for squeue, sacct, JSON and scontrol show job: ``data/job_fields.csv``."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from functools import cache
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, Optional
 
 from slurmsky.language.hostlist import compress
 from slurmsky.model.allocation import NodeShare
@@ -23,49 +16,7 @@ from ..report_context import ReportContext
 from ..text.spending import dollars
 from ..text.units import format_seconds, or_null
 from . import derived, tres_texts
-from .field_tables import table
-
-
-class FieldRow(NamedTuple):
-    """A field of one command: its name, the value that it prints, and the form in which."""
-
-    name: str
-    value: str
-    form: str
-    own: bool  # the value differs between jobs of one record class
-
-
-@cache
-def fields_of(command: str) -> tuple[FieldRow, ...]:
-    """The fields of a column of the registry ("squeue", "sacct", "json", "scontrol"), in the order of its rows."""
-    return tuple(_rows(command))
-
-
-def _rows(command: str) -> Iterator[FieldRow]:
-    for row in table("job_fields"):
-        for field in row[command].split():
-            name, _, form = field.rpartition(":")
-            yield FieldRow(name, row["value"], form, row["scope"] == "own")
-
-
-def reader(value: str, context: ReportContext) -> Callable[[Job], Any]:
-    """The function that reads a value of the registry from a job.
-
-    Attributes are read without a Python call, because reports read them for thousands of jobs.
-    """
-    if value.startswith("="):
-        constant = json.loads(value[1:])
-        return lambda job: constant
-    name, _, key = value.partition(".")
-    if key and name in _OF_JOB:
-        group = _OF_JOB[name]
-        return lambda job: group(job).get(key)
-    if name in _OF_JOB:
-        return _OF_JOB[name]
-    if name in _IN_CONTEXT:
-        computed = _IN_CONTEXT[name]
-        return lambda job: computed(job, context)
-    return attrgetter(*value.split("+"))
+from .registry import Registry
 
 
 def row_reader(
@@ -348,3 +299,6 @@ _IN_CONTEXT: dict[str, Callable[[Job, ReportContext], Any]] = {
     "tres_shown": _tres_shown,
     "wckey_shown": lambda job, context: or_null(job.spec.wckey) if context.tracks_wckey else "",
 }
+
+_REGISTRY = Registry("job_fields", _OF_JOB, _IN_CONTEXT)
+fields_of, reader = _REGISTRY.fields_of, _REGISTRY.reader

@@ -52,7 +52,8 @@ def state_number(node: Node) -> int:
 
 def complete_state(node: Node) -> str:
     """``MIXED+DRAIN``."""
-    return "+".join([node.state.name, *(word for flag, _, word in _FLAGS if flag in node.flags)])
+    flags, base = node.flags, node.state.name
+    return "+".join([base, *(word for flag, _, word in _FLAGS if flag in flags)]) if flags else base
 
 
 def state_words(node: Node) -> tuple[str, str]:

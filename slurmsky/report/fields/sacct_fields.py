@@ -17,7 +17,8 @@ from ..text.spending import cost_text
 from ..text.units import MEGA, Clock, amount, cpu_duration, exit_pair, format_minutes, format_seconds
 from . import derived as facts
 from . import limit_cells, tres_texts
-from .job_values import FieldRow, fields_of, row_reader
+from .job_values import fields_of, row_reader
+from .registry import FieldRow
 from .step_usage import NO_USAGE, usage_fields
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
+from operator import attrgetter
 from typing import Any, Callable
 
 from slurmsky.language.hostlist import compress, compress_sorted
@@ -13,10 +16,9 @@ from slurmsky.model.states import NodeFlag, NodeState
 
 from ..report_context import ReportContext
 from ..text.columns import Field
-from ..text.units import amount, null_if_empty, short_duration
+from ..text.units import amount, short_duration
 from .field_tables import table
-from .node_state import complete_state, state_words
-from .tres_texts import device_text
+from .node_values import NODE_VALUES
 
 
 @dataclass
@@ -54,82 +56,52 @@ def nodes_aiot(row: NodeRow) -> tuple[int, int, int, int]:
     return used, len(row.nodes) - used - other, other, len(row.nodes)
 
 
-def gres_text(node: Node) -> str:
-    """``gpu:h100:4``; "(null)" for none."""
-    return ",".join("%s:%d" % (_device(name, kind), count) for name, kind, count in node.config.gres) or "(null)"
-
-
-def _device(name: str, kind: str) -> str:
-    return name + ":" + kind if kind else name
-
-
-def gres_used_text(node: Node) -> str:
-    """``gpu:h100:2(IDX:0-1)``, ``gpu:h100:0(IDX:N/A)``; "(null)" for a node without devices."""
-    parts = []
-    for name, kind, _ in node.config.gres:
-        device = _device(name, kind)
-        indices = node.alloc_gres_ids.get(device, ())
-        parts.append(
-            device_text(device, indices) if indices else "%s:%d(IDX:N/A)" % (device, node.alloc_gres.get(device, 0))
-        )
-    return ",".join(parts) or "(null)"
-
-
 def oversubscribe(partition: PartitionConfig) -> str:
     """``NO``, ``EXCLUSIVE``, ``FORCE:4``, ``YES:4``; four is Slurm's default count."""
     word, _, count = partition.oversubscribe.upper().partition(":")
     return word if word in ("NO", "EXCLUSIVE") else "%s:%s" % (word, count or "4")
 
 
-# Fields of the format that split lines (opts.c fmt_data).
-MATCHES: dict[str, tuple[str, ...]] = {
-    "allocmem": ("alloc_mem",),
-    "available": ("avail",),
-    "comment": ("comment",),
-    "cores": ("cores",),
-    "cpus": ("cpus",),
-    "cpusload": ("cpu_load",),
-    "cpusstate": ("cpus",),
-    "defaulttime": ("default_time",),
-    "disk": ("disk",),
-    "features": ("features",),
-    "features_act": ("features_act",),
-    "freemem": ("free_mem",),
-    "gres": ("gres",),
-    "gresused": ("gres_used",),
-    "groups": ("groups",),
-    "maxcpuspernode": ("max_cpus_per_node",),
-    "memory": ("memory",),
-    "nodeaddr": ("node_addr",),
-    "nodehost": ("hostnames",),
-    "partition": ("partition",),
-    "partitionname": ("partition",),
-    "port": ("port",),
-    "preemptmode": ("preempt_mode",),
-    "priorityjobfactor": ("priority_job_factor",),
-    "prioritytier": ("priority_tier",),
-    "reason": ("reason",),
-    "root": ("root",),
-    "share": ("oversubscribe",),
-    "size": ("job_size",),
-    "sockets": ("sockets",),
-    "socketcorethread": ("sct",),
-    "statecompact": ("state",),
-    "statecomplete": ("state_complete",),
-    "statelong": ("state",),
-    "threads": ("threads",),
-    "time": ("max_time",),
-    "timestamp": ("reason_time",),
-    "user": ("reason_user",),
-    "userlong": ("reason_user",),
-    "version": ("version",),
-    "weight": ("weight",),
-}
-for _row in table("sinfo_fields"):
-    if _row["letter"] and _row["name"].lower() in MATCHES:
-        MATCHES.setdefault(_row["letter"], MATCHES[_row["name"].lower()])
-
 Value = Callable[[NodeRow], str]
+NodeKey = Callable[[Node], Any]
+PartitionKey = Callable[[PartitionConfig], Any]
+
+# Values of a partition that split lines, by the field of the format that shows them (opts.c fmt_data).
+_OF_PARTITION = {
+    "available": "state",
+    "defaulttime": "default_time_min",
+    "groups": "allow_groups",
+    "maxcpuspernode": "max_cpus_per_node",
+    "partition": "name",
+    "partitionname": "name",
+    "preemptmode": "preempt_mode",
+    "priorityjobfactor": "priority_job_factor",
+    "prioritytier": "priority_tier",
+    "root": "root_only",
+    "share": "oversubscribe",
+    "size": "min_nodes+max_nodes",
+    "time": "max_time_min",
+}
+# Fields that show several values of a node.
+_COMBINED = {"cpusstate": ("cpus",), "socketcorethread": ("sockets", "cores", "threads")}
+
+
+def splits(names: Iterable[str], exact: bool, context: ReportContext) -> tuple[list[NodeKey], list[PartitionKey], bool]:
+    """The values of nodes and of partitions that split the lines of a format, and whether it names partitions."""
+    shown = {name.lower() if len(name) > 1 else _by_letter().get(name, "") for name in names}
+    shown.update(*(_COMBINED[name] for name in shown & _COMBINED.keys()))
+    rows = [row for row in table("node_fields") if row["split"] == "always" or (exact and row["split"])]
+    values = [row["value"] for row in rows if row["sinfo"].partition(":")[0] in shown]
+    parts = sorted({_OF_PARTITION[name] for name in shown & _OF_PARTITION.keys()})
+    readers = [NODE_VALUES.reader(value, context) for value in values]
+    return readers, [attrgetter(*value.split("+")) for value in parts], "name" in parts
+
+
+@cache
+def _by_letter() -> dict[str, str]:
+    known = {field.name for field in NODE_VALUES.fields_of("sinfo")} | _OF_PARTITION.keys() | _COMBINED.keys()
+    names = [(row["letter"], row["name"].lower()) for row in table("sinfo_fields")]
+    return {letter: name for letter, name in reversed(names) if letter and name in known}
 
 
 def node_fields(context: ReportContext) -> dict[str, Field[NodeRow]]:
@@ -173,12 +145,18 @@ def _range(value: Callable[[Node], float], form: Callable[[float], str], between
     return text
 
 
-def _first(value: Callable[[Node], str], empty: str = "(null)") -> Value:
-    return lambda row: value(row.nodes[0]) if row.nodes else empty
+def _first(empty: str) -> Callable[[Callable[[Node], Any]], Value]:
+    """The value of a line's first node; ``empty`` where it has none."""
+
+    def made(value: Callable[[Node], Any]) -> Value:
+        return lambda row: text_of(value(row.nodes[0])) or empty if row.nodes else empty
+
+    return made
 
 
-def _hosts(value: Callable[[Node], str]) -> Value:
-    return lambda row: compress(dict.fromkeys(value(node) for node in row.nodes))
+def text_of(value: Any) -> str:
+    """A value as text; 0 is empty, as a missing one is."""
+    return ",".join(value) if isinstance(value, tuple) else str(value or "")
 
 
 def _minutes(limit: Any, missing: str) -> str:
@@ -195,15 +173,36 @@ def size(partition: PartitionConfig) -> str:
     return "%s-%s" % (amount(least), "infinite" if most == INFINITE else amount(most))
 
 
-def _values(context: ReportContext) -> dict[str, Value]:
+def _forms(context: ReportContext) -> dict[str, Callable[[Callable[[Node], Any]], Value]]:
+    """Forms in which a line shows a value of its nodes."""
+
     def whole(number: float) -> str:
         return "%d" % number
 
     def count(number: float) -> str:
         return amount(number, 0, context.scale)
 
-    def state(form: Callable[[Node], str]) -> Value:
-        return lambda row: form(row.nodes[0]).lower() if row.nodes else "n/a"
+    return {
+        "count": lambda value: _range(value, count),
+        "hosts": lambda value: lambda row: compress(dict.fromkeys(value(node) for node in row.nodes)),
+        "last": lambda value: lambda row: str(value(row.nodes[-1]) if row.nodes else 0),
+        "load": lambda value: _range(lambda node: round(value(node) * 100), lambda load: "%.2f" % (load / 100), "-"),
+        "na": _first("N/A"),
+        "none": _first("none"),
+        "null": _first("(null)"),
+        "raw": _first(""),
+        "span": lambda value: _range(value, whole, "-"),
+        "state": lambda value: lambda row: value(row.nodes[0]).lower() if row.nodes else "n/a",
+        "time": lambda value: _first("Unknown")(lambda node: context.clock.text(value(node))),
+        "unknown": _first("Unknown"),
+        "whole": lambda value: _range(value, whole),
+        "zero": _first("0"),
+    }
+
+
+def _values(context: ReportContext) -> dict[str, Value]:
+    def count(number: float) -> str:
+        return amount(number, 0, context.scale)
 
     def cpus_aiot(row: NodeRow) -> str:
         used = sum(node.alloc_cpus for node in row.nodes)
@@ -211,72 +210,39 @@ def _values(context: ReportContext) -> dict[str, Value]:
         total = sum(node.config.cpus for node in row.nodes)
         return "%d/%d/%d/%d" % (used, total - used - other, other, total)
 
-    def user_long(node: Node) -> str:
-        if not node.reason_user:
-            return "Unknown"
-        uid = context.uids.get(node.reason_user)
-        return node.reason_user if uid is None else "%s(%d)" % (node.reason_user, uid)
-
-    sockets, cores, threads = (_range(_config(name), count) for name in ("sockets", "cores", "threads"))
+    forms = _forms(context)
+    of_nodes = {
+        field.name: forms[field.form](NODE_VALUES.reader(field.value, context))
+        for field in NODE_VALUES.fields_of("sinfo")
+    }
 
     def shared(row: NodeRow) -> str:
         return oversubscribe(row.partition)
 
     return {
-        "allocmem": lambda row: str(row.nodes[-1].alloc_memory_mib if row.nodes else 0),
+        **of_nodes,
         "allocnodes": lambda row: "all",
         "available": lambda row: row.partition.state.lower(),
         "cluster": lambda row: "N/A",
-        "comment": _first(lambda node: null_if_empty(node.comment)),
-        "cores": cores,
-        "cpus": _range(_config("cpus"), count),
-        "cpusload": _range(lambda node: round(node.load * 100), lambda load: "%.2f" % (load / 100), "-"),
         "cpusstate": cpus_aiot,
         "defaulttime": lambda row: _minutes(row.partition.default_time_min, "n/a"),
-        "disk": _range(_config("tmp_mib"), whole),
-        "extra": _first(lambda node: null_if_empty(node.extra)),
-        "features": _first(lambda node: null_if_empty(",".join(node.config.features))),
-        "features_act": _first(lambda node: null_if_empty(",".join(node.config.active))),
-        "freemem": _range(lambda node: node.free_mib, whole, "-"),
-        "gres": _first(gres_text),
-        "gresused": _first(gres_used_text),
         "groups": lambda row: ",".join(row.partition.allow_groups) or "all",
         "maxcpuspernode": lambda row: (
             "UNLIMITED" if row.partition.max_cpus_per_node == INFINITE else str(row.partition.max_cpus_per_node)
         ),
-        "memory": _range(_config("memory_mib"), whole),
-        "nodeaddr": _hosts(lambda node: node.config.address),
         "nodeai": lambda row: "%d/%d" % nodes_aiot(row)[:2],
         "nodeaiot": lambda row: "%d/%d/%d/%d" % nodes_aiot(row),
-        "nodehost": _hosts(lambda node: node.config.host_name or node.config.name),
         "nodelist": lambda row: row.names,
         "nodes": lambda row: str(len(row.nodes)),
         "oversubscribe": shared,
         "partition": lambda row: row.partition.name + "*" * row.partition.default,
         "partitionname": lambda row: row.partition.name,
-        "port": _first(lambda node: str(node.config.port), "0"),
         "preemptmode": lambda row: row.partition.preempt_mode,
         "priorityjobfactor": lambda row: count(row.partition.priority_job_factor),
         "prioritytier": lambda row: count(row.partition.priority_tier),
-        "reason": _first(lambda node: node.reason or "none", "none"),
-        "reservation": lambda row: row.nodes[0].reservation if row.nodes else "",
         "root": lambda row: "yes" if row.partition.root_only else "no",
         "share": shared,
         "size": lambda row: size(row.partition),
-        "sockets": sockets,
-        "socketcorethread": lambda row: "%s:%s:%s" % (sockets(row), cores(row), threads(row)),
-        "statecompact": state(lambda node: state_words(node)[1]),
-        "statecomplete": state(complete_state),
-        "statelong": state(lambda node: state_words(node)[0]),
-        "threads": threads,
+        "socketcorethread": lambda row: ":".join(of_nodes[name](row) for name in _COMBINED["socketcorethread"]),
         "time": lambda row: _minutes(row.partition.max_time_min, "infinite"),
-        "timestamp": _first(lambda node: context.clock.text(node.reason_time), "Unknown"),
-        "user": _first(lambda node: node.reason_user or "Unknown", "Unknown"),
-        "userlong": _first(user_long, "Unknown"),
-        "version": _first(lambda node: node.version or "N/A", "N/A"),
-        "weight": _range(_config("weight"), whole),
     }
-
-
-def _config(name: str) -> Callable[[Node], float]:
-    return lambda node: float(getattr(node.config, name))

@@ -23,7 +23,7 @@ from ..text.units import Clock
 from .accounting_records import accounting_record
 from .data_parser import USUAL, OutputForm
 from .job_records import Constant, JobRecords, Number, Record, stamp
-from .node_records import node_record, partition_record, sinfo_record
+from .node_records import node_records, partition_record, sinfo_record
 from .other_records import license_record, ping_records, reservation_record, state_records, step_record
 
 # sinfo --json groups nodes of a partition that are equal in these fields into one record.
@@ -113,7 +113,7 @@ _STAMP = '{"set": true, "infinite": false, "number": %d}'
 def nodes_document(nodes: Iterable[Node], about: Record, now: float, cluster: ClusterConfig) -> Document:
     """Document of scontrol show node --json."""
     context = _context(now, cluster)
-    return answer("node", "nodes", (node_record(node, context) for node in nodes), about, last_update=stamp(now))
+    return answer("node", "nodes", node_records(nodes, context), about, last_update=stamp(now))
 
 
 def partitions_document(
@@ -172,7 +172,7 @@ def sinfo_document(nodes: Iterable[Node], partitions: Sequence[PartitionConfig],
     """Document of sinfo --json."""
     known = list(nodes)
     context = _context(now, ClusterConfig(nodes=tuple(node.config for node in known)))
-    rows = sort_nodes(node_rows(known, partitions, items_of_names(SINFO_FIELDS), Options()))
+    rows = sort_nodes(node_rows(known, partitions, items_of_names(SINFO_FIELDS), Options(), context), context)
     return answer("sinfo", "sinfo", (sinfo_record(row, context) for row in rows), about)
 
 

@@ -89,8 +89,8 @@ def _raw(value: Any) -> Any:
     return value
 
 
-#: forms of the registry of a job's values (``data/job_fields.csv``)
-_FORMS: dict[str, Callable[[Any], Any]] = {
+#: forms of the registries of values (``data/job_fields.csv``, ``data/node_fields.csv``)
+FORMS: dict[str, Callable[[Any], Any]] = {
     "count": lambda value: number(value or 0),
     "exit": lambda pair: exit_code(*pair),
     "indices": tres_texts.index_list,
@@ -118,7 +118,7 @@ class JobRecords:
 
     def __init__(self, context: ReportContext) -> None:
         fields, self._kinds = fields_of("json"), context.kinds
-        self._fields = [(row.name, reader(row.value, context), _FORMS[row.form]) for row in fields]
+        self._fields = [(row.name, reader(row.value, context), FORMS[row.form]) for row in fields]
         self.own = [field for field, row in zip(self._fields, fields) if row.own]
         self._shared: dict[Hashable, Record] = {}
 

@@ -2,91 +2,49 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, Callable
+
 from slurmsky.language.hostlist import compress
 from slurmsky.model.cluster import PartitionConfig
 from slurmsky.model.job import Node
 
-from ..fields import tres_texts
-from ..fields.node_state import complete_state
-from ..fields.sinfo_fields import NodeRow, gres_text, gres_used_text, node_usable, nodes_aiot
+from ..fields.node_values import NODE_VALUES, configured_tres
+from ..fields.sinfo_fields import NodeRow, node_usable, nodes_aiot
 from ..report_context import ReportContext
-from ..text.show_nodes import node_tres, partition_tres
-from .job_records import ENDLESS, UNSET, Record, number, stamp
+from .job_records import ENDLESS, FORMS, UNSET, Record, number
+
+_FORMS: dict[str, Callable[[Any], Any]] = {
+    **FORMS,
+    "energy": lambda watts: {
+        "average_watts": watts,
+        "base_consumed_energy": 0,
+        "consumed_energy": 0,
+        "current_watts": number(watts),
+        "previous_consumed_energy": 0,
+        "last_collected": 0,
+    },
+    "flags": lambda state: state.split("+"),
+    "list": list,
+    "percent": lambda load: round(load * 100),
+}
 
 
-def node_record(node: Node, context: ReportContext) -> Record:
-    """The record of a node as scontrol show node prints it."""
-    config = node.config
-    free = config.cpus - node.alloc_cpus
-    return {
-        "architecture": config.arch,
-        "burstbuffer_network_address": "",
-        "boards": config.boards,
-        "boot_time": stamp(node.boot_time),
-        "tls_cert_last_renewal": stamp(0),
-        "cert_flags": [],
-        "cluster_name": "",
-        "cores": config.cores,
-        "specialized_cores": 0,
-        "cpu_binding": 0,
-        "cpu_load": round(node.load * 100),
-        "free_mem": number(node.free_mib),
-        "cpus": config.cpus,
-        "effective_cpus": config.cpus,
-        "specialized_cpus": "",
-        "energy": {
-            "average_watts": 0,
-            "base_consumed_energy": 0,
-            "consumed_energy": 0,
-            "current_watts": number(0),
-            "previous_consumed_energy": 0,
-            "last_collected": 0,
-        },
-        "external_sensors": {},
-        "extra": node.extra,
-        "power": {},
-        "features": list(config.features),
-        "active_features": list(config.active),
-        "gpu_spec": "",
-        "gres": gres_text(node) if config.gres else "",
-        "gres_drained": "N/A",
-        "gres_used": gres_used_text(node) if config.gres else "",
-        "instance_id": node.instance_id,
-        "instance_type": node.instance_type,
-        "last_busy": stamp(node.last_busy_time),
-        "mcs_label": "",
-        "specialized_memory": 0,
-        "name": config.name,
-        "next_state_after_reboot": ["INVALID"],
-        "address": config.address,
-        "hostname": config.host_name or config.name,
-        "state": complete_state(node).split("+"),
-        "operating_system": config.os,
-        "owner": "",
-        "partitions": list(node.partitions),
-        "port": config.port,
-        "real_memory": config.memory_mib,
-        "res_cores_per_gpu": 0,
-        "comment": node.comment,
-        "reason": node.reason,
-        "reason_changed_at": stamp(node.reason_time),
-        "reason_set_by_user": node.reason_user,
-        "resume_after": stamp(0),
-        "reservation": node.reservation,
-        "alloc_memory": node.alloc_memory_mib,
-        "alloc_cpus": node.alloc_cpus,
-        "alloc_idle_cpus": free,
-        "tres_used": tres_texts.tres(node_tres(node, context)[1]),
-        "tres_weighted": 0.0,
-        "slurmd_start_time": stamp(node.agent_start_time),
-        "sockets": config.sockets * config.boards,
-        "threads": config.threads,
-        "temporary_disk": config.tmp_mib,
-        "weight": config.weight,
-        "topology": "",
-        "tres": tres_texts.tres(node_tres(node, context)[0]),
-        "version": node.version,
-    }
+def node_records(nodes: Iterable[Node], context: ReportContext) -> Iterator[Record]:
+    """The records of nodes as scontrol show node prints them."""
+    fields = NODE_VALUES.fields_of("json")
+    readers = [(field, NODE_VALUES.reader(field.value, context), _FORMS[field.form]) for field in fields]
+    constants = {field.name: form(json.loads(field.value[1:])) for field, _, form in readers if field.value[0] == "="}
+    template = {field.name: constants.get(field.name) for field in fields}
+    plain = [(field.name, read) for field, read, form in readers if field.form == "raw" and field.name not in constants]
+    others = [(field.name, read, form) for field, read, form in readers
+              if field.form != "raw" and field.name not in constants]  # fmt: skip
+    for node in nodes:
+        record = {**template, **{name: read(node) for name, read in plain}}
+        for name, read, form in others:
+            record[name] = form(read(node))
+        yield record
 
 
 def partition_record(part: PartitionConfig, context: ReportContext) -> Record:
@@ -101,7 +59,7 @@ def partition_record(part: PartitionConfig, context: ReportContext) -> Record:
         "groups": {"allowed": ",".join(part.allow_groups)},
         "qos": {"allowed": ",".join(part.allow_qos), "deny": "", "assigned": part.qos},
         "alternate": "",
-        "tres": {"billing_weights": "", "configured": tres_texts.tres(partition_tres(nodes, context))},
+        "tres": {"billing_weights": "", "configured": configured_tres(nodes, context)},
         "cluster": "",
         "select_type": [],
         "cpus": {"task_binding": 0, "total": sum(node.cpus for node in nodes)},
@@ -144,6 +102,9 @@ def sinfo_record(row: NodeRow, context: ReportContext) -> Record:
     def span(values: list[float]) -> Record:
         return {"minimum": min(values, default=0), "maximum": max(values, default=0)}
 
+    def value(name: str) -> str:
+        return str(NODE_VALUES.reader(name, context)(nodes[0]))
+
     used, idle, other, total = nodes_aiot(row)
     cpus = [node.config.cpus for node in nodes]
     busy = sum(node.alloc_cpus for node in nodes)
@@ -151,7 +112,7 @@ def sinfo_record(row: NodeRow, context: ReportContext) -> Record:
     gone = sum(node.config.cpus - node.alloc_cpus for node in nodes if not node_usable(node))
     return {
         "port": first.config.port if first else 0,
-        "node": {"state": complete_state(first).split("+") if first else []},
+        "node": {"state": value("state_complete").split("+") if first else []},
         "nodes": {
             "allocated": used,
             "idle": idle,
@@ -185,8 +146,8 @@ def sinfo_record(row: NodeRow, context: ReportContext) -> Record:
             "active": ",".join(first.config.active) if first else "",
         },
         "gres": {
-            "total": gres_text(first) if first and first.config.gres else "",
-            "used": gres_used_text(first) if first and first.config.gres else "",
+            "total": value("gres") if first else "",
+            "used": value("gres_used") if first else "",
         },
         "cluster": "",
         "comment": first.comment if first else "",

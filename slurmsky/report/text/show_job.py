@@ -12,7 +12,8 @@ from typing import Any, Callable, NamedTuple, Optional
 from slurmsky.model.job import Job, Step
 
 from ..fields import derived, tres_texts
-from ..fields.job_values import FieldRow, fields_of, reader
+from ..fields.job_values import fields_of, reader
+from ..fields.registry import FieldRow
 from ..fields.squeue_fields import step_id_text
 from ..fields.text_forms import text_forms
 from ..report_context import ReportContext
@@ -148,7 +149,7 @@ def _template(job: Job, lines: Iterable[Sequence[_Word]], separator: str) -> tup
                 template += (start + word.label + text).replace("%", "%%")
             elif word.optional:
                 template += "%s"
-                holes.append(_unless_blank(start + word.label, word.text))
+                holes.append(unless_blank(start + word.label, word.text))
             else:
                 template += start + word.label + "%s"
                 holes.append(word.text)
@@ -160,10 +161,12 @@ def _joined(lines: Sequence[str], separator: str) -> str:
     return separator.join(lines if "\n" in separator else [line.strip() for line in lines])
 
 
-def _unless_blank(label: str, read: _Hole) -> _Hole:
-    def text(job: Job) -> str:
+def unless_blank(label: str, read: Callable[[Any], Any], after: str = "") -> Callable[[Any], str]:
+    """A function that reads a value with its label, or "" for a blank value."""
+
+    def text(job: Any) -> str:
         found = read(job)
-        return label + found if found else ""
+        return f"{label}{found}{after}" if found else ""
 
     return text
 

@@ -6,134 +6,84 @@ Source: api/node_info.c, api/partition_info.c.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Optional
+from functools import cache
+from typing import Any, Callable, Optional
 
 from slurmsky.language.hostlist import compress
 from slurmsky.model.cluster import NodeConfig, PartitionConfig
 from slurmsky.model.job import Node
 from slurmsky.model.spec import INFINITE
-from slurmsky.model.states import NodeState
 
-from ..fields import tres_texts
-from ..fields.node_state import complete_state
-from ..fields.sinfo_fields import gres_text, gres_used_text, oversubscribe
+from ..fields.node_values import NODE_VALUES, configured_tres
+from ..fields.sinfo_fields import oversubscribe
+from ..fields.text_forms import text_forms
 from ..report_context import ReportContext
-from .show_job import record_text
-from .units import format_minutes, mebibytes, null_if_empty
+from .show_job import record_text, unless_blank
+from .units import format_minutes, null_if_empty
+
+#: The lines of a node: keys of the registry of a node's values (``data/node_fields.csv``), or constant texts. "?": left
+#: out where the value is ""; "*": the same, without its key; "-d": with --details only. Slurm prints a blank after some
+#: words: "+" is a blank after a word, which the next word does not repeat.
+_LAYOUT = """
+NodeName ?Arch CoresPerSocket+
+CPUAlloc CPUEfctv CPUTot CPULoad
+AvailableFeatures
+ActiveFeatures
+Gres
+-d ?GresDrain
+-d ?GresUsed
+NodeAddr NodeHostName+ ?Port+ ?Version
+?OS+
+RealMemory AllocMem FreeMem Sockets Boards
+State ThreadsPerCore TmpDisk Weight Owner=N/A MCS_label=N/A
+?Partitions+
+BootTime SlurmdStartTime
+LastBusyTime ResumeAfterTime=None
+CfgTRES
+AllocTRES
+CurrentWatts=0 AveWatts=0
+*Reason
+?Comment
+?Extra
+*Instance
+"""
 
 
-def show_node(node: Node, context: ReportContext, detail: bool = False, oneliner: bool = False) -> str:
-    """``scontrol show node`` for one node; ``detail`` is -d."""
-    return record_text(list(_node_lines(node, context, detail)), oneliner)
+def node_text(context: ReportContext, detail: bool = False, oneliner: bool = False) -> Callable[[Node], str]:
+    """The function that makes ``scontrol show node`` for one node; ``detail`` is -d."""
+    separator, end = (" ", "\n") if oneliner else ("\n   ", "\n\n")
+    forms = {**text_forms(context), **_FORMS, "lines": separator.join}
+    fields = {field.name: field for field in NODE_VALUES.fields_of("scontrol")}
+    template, texts = "", list[Callable[[Node], Any]]()
+    for line in _LAYOUT.strip().splitlines():
+        before = separator
+        for key in line.removeprefix("-d ").split() if detail or not line.startswith("-d") else ():
+            name, after = key.strip("?*+"), " " if key[-1] == "+" else ""
+            if "=" in name:
+                template += before + name
+            else:
+                read, form = NODE_VALUES.reader(fields[name].value, context), forms.get(fields[name].form)
+                text = read if form is None else _formed(read, form)
+                label = before if key[0] == "*" else before + name + "="
+                optional = key[0] in "?*"
+                template += "%s" if optional else label + "%s" + after
+                texts.append(unless_blank(label, text, after) if optional else text)
+            before = "" if after else " "
+    template = template.removeprefix(separator) + end
+    return lambda node: template % tuple([text(node) for text in texts])
 
 
-def _node_lines(node: Node, context: ReportContext, detail: bool) -> Iterator[str]:
-    config, text = node.config, context.clock.text
-    # In Slurm some of these lines end with a blank.
-    arch = "Arch=%s " % config.arch if config.arch else ""
-    yield "NodeName=%s %sCoresPerSocket=%d " % (config.name, arch, config.cores)
-    yield "CPUAlloc=%d CPUEfctv=%d CPUTot=%d CPULoad=%.2f" % (
-        node.alloc_cpus,
-        config.cpus,
-        config.cpus,
-        node.load,
-    )
-    yield "AvailableFeatures=" + null_if_empty(",".join(config.features))
-    yield "ActiveFeatures=" + null_if_empty(",".join(config.active))
-    yield "Gres=" + gres_text(node)
-    if detail and config.gres:
-        yield "GresDrain=N/A"
-        yield "GresUsed=" + gres_used_text(node)
-    port = "Port=%d " % config.port if config.port else ""
-    version = "Version=" + node.version if node.version else ""
-    yield "NodeAddr=%s NodeHostName=%s %s%s" % (
-        config.address,
-        config.host_name or config.name,
-        port,
-        version,
-    )
-    if config.os:
-        yield "OS=%s " % config.os
-    yield "RealMemory=%d AllocMem=%d FreeMem=%s Sockets=%d Boards=%d" % (
-        config.memory_mib,
-        node.alloc_memory_mib,
-        node.free_mib or "N/A",
-        config.sockets * config.boards,
-        config.boards,
-    )
-    yield "State=%s ThreadsPerCore=%d TmpDisk=%d Weight=%d Owner=N/A MCS_label=N/A" % (
-        complete_state(node),
-        config.threads,
-        config.tmp_mib,
-        config.weight,
-    )
-    if node.partitions:
-        yield "Partitions=%s " % ",".join(node.partitions)
-    yield "BootTime=%s SlurmdStartTime=%s" % (
-        text(node.boot_time) if node.boot_time else "None",
-        text(node.agent_start_time) if node.agent_start_time else "None",
-    )
-    yield "LastBusyTime=%s ResumeAfterTime=None" % text(node.last_busy_time)
-    configured, in_use = node_tres(node, context)
-    yield "CfgTRES=" + tres_texts.tres(configured)
-    yield "AllocTRES=" + tres_texts.tres(in_use)
-    yield "CurrentWatts=0 AveWatts=0"
-    if node.reason:
-        yield from _reason(node, context)
-    if node.comment:
-        yield "Comment=" + node.comment
-    if node.extra:
-        yield "Extra=" + node.extra
-    if node.instance_id or node.instance_type:
-        yield "InstanceId=%s InstanceType=%s " % (node.instance_id, node.instance_type)
+def _formed(read: Callable[[Node], Any], form: Callable[[Any], str]) -> Callable[[Node], str]:
+    known = cache(form)  # many nodes have equal values
+    return lambda node: known(read(node))
 
 
-def _reason(node: Node, context: ReportContext) -> Iterator[str]:
-    first, *more = node.reason.split("\n")
-    who = " [%s@%s]" % (node.reason_user, context.clock.text(node.reason_time)) if node.reason_time else ""
-    yield "Reason=%s%s" % (first, who)
-    yield from ("       " + line for line in more if line)
-
-
-def _configured(nodes: list[NodeConfig], context: ReportContext, with_nodes: bool) -> list[tuple[str, str]]:
-    cpus = sum(node.cpus for node in nodes)
-    parts = [("cpu", str(cpus)), ("mem", mebibytes(sum(node.memory_mib for node in nodes)))]
-    if with_nodes:
-        parts.append(("node", str(len(nodes))))
-    parts.append(("billing", str(cpus)))
-    if context.counts_gres:
-        parts += _gres_counts((name, kind, count) for node in nodes for name, kind, count in node.gres)
-    return parts
-
-
-def _gres_counts(devices: Iterator[tuple[str, str, int]]) -> list[tuple[str, str]]:
-    totals: dict[str, int] = {}
-    for name, kind, count in devices:
-        for key in (name, name + ":" + kind) if kind else (name,):
-            totals[key] = totals.get(key, 0) + count
-    return [("gres/" + key, str(count)) for key, count in sorted(totals.items())]
-
-
-def _in_use(node: Node, context: ReportContext) -> list[tuple[str, str]]:
-    if node.state not in (NodeState.ALLOCATED, NodeState.MIXED):
-        return []
-    parts = [("cpu", str(node.alloc_cpus))]
-    if node.alloc_memory_mib:
-        parts.append(("mem", mebibytes(node.alloc_memory_mib)))
-    if context.counts_gres:
-        devices = ((*name.partition(":")[::2], count) for name, count in node.alloc_gres.items() if count)
-        parts += _gres_counts(devices)
-    return parts
-
-
-def node_tres(node: Node, context: ReportContext) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """CfgTRES and AllocTRES of a node."""
-    return _configured([node.config], context, with_nodes=False), _in_use(node, context)
-
-
-def partition_tres(nodes: list[NodeConfig], context: ReportContext) -> list[tuple[str, str]]:
-    """TRES of a partition with these nodes."""
-    return _configured(nodes, context, with_nodes=True)
+_FORMS: dict[str, Callable[[Any], str]] = {
+    "drain": lambda gres: "N/A" if gres else "",
+    "joined": ",".join,
+    "list": lambda names: null_if_empty(",".join(names)),
+    "load": "%.2f".__mod__,
+}
 
 
 def show_partition(partition: PartitionConfig, context: ReportContext, oneliner: bool = False) -> str:
@@ -198,4 +148,4 @@ def _partition_lines(part: PartitionConfig, nodes: list[NodeConfig], context: Re
         _memory_limit("Def", part.def_mem_per_cpu_mib, part.def_mem_per_node_mib),
         _memory_limit("Max", part.max_mem_per_cpu_mib, part.max_mem_per_node_mib),
     )
-    yield "TRES=" + (tres_texts.tres(partition_tres(nodes, context)) if nodes else "(null)")
+    yield "TRES=" + (configured_tres(nodes, context) if nodes else "(null)")

@@ -6,15 +6,17 @@ text, unknown = sinfo_text(nodes, partitions, Options(), context)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Callable, Optional
 
 from slurmsky.model.cluster import PartitionConfig
 from slurmsky.model.job import Node
 from slurmsky.model.states import NodeFlag, NodeState
 
-from ..fields.node_state import complete_state, state_number, state_words
-from ..fields.sinfo_fields import MATCHES, NodeRow, gres_text, gres_used_text, node_fields
+from ..fields.node_state import state_number
+from ..fields.node_values import NODE_VALUES
+from ..fields.sinfo_fields import NodeKey, NodeRow, PartitionKey, node_fields, splits, text_of
 from ..report_context import ReportContext
 from .columns import FormatItem, compile_layout, items_of
 from .squeue_rows import host_key, sort_keys
@@ -68,107 +70,59 @@ class Options:
         return LONG if self.long else DEFAULT
 
 
-# Values that split nodes into different lines when a field of the format shows them.
-_NODE_MATCH: dict[str, Callable[[Node], Any]] = {
-    "hostnames": lambda node: node.config.host_name or node.config.name,
-    "node_addr": lambda node: node.config.address,
-    "features": lambda node: node.config.features,
-    "features_act": lambda node: node.config.active,
-    "gres": gres_text,
-    "gres_used": gres_used_text,
-    "comment": lambda node: node.comment,
-    "reason": lambda node: node.reason,
-    "reason_time": lambda node: node.reason_time,
-    "reason_user": lambda node: node.reason_user,
-    "state": lambda node: state_words(node)[0],
-    "state_complete": complete_state,
-    "alloc_mem": lambda node: node.alloc_memory_mib,
-}
-# Values that split lines with --exact only; otherwise a line shows their range.
-_EXACT_MATCH: dict[str, Callable[[Node], Any]] = {
-    "cpus": lambda node: node.config.cpus,
-    "sockets": lambda node: node.config.sockets,
-    "cores": lambda node: node.config.cores,
-    "threads": lambda node: node.config.threads,
-    "sct": lambda node: (node.config.sockets, node.config.cores, node.config.threads),
-    "disk": lambda node: node.config.tmp_mib,
-    "memory": lambda node: node.config.memory_mib,
-    "weight": lambda node: node.config.weight,
-    "cpu_load": lambda node: node.load,
-    "free_mem": lambda node: node.free_mib,
-    "port": lambda node: node.config.port,
-    "version": lambda node: node.version,
-}
-_PARTITION_MATCH: dict[str, Callable[[PartitionConfig], Any]] = {
-    "partition": lambda part: part.name,
-    "avail": lambda part: part.state,
-    "groups": lambda part: part.allow_groups,
-    "job_size": lambda part: (part.min_nodes, part.max_nodes),
-    "default_time": lambda part: part.default_time_min,
-    "max_time": lambda part: part.max_time_min,
-    "root": lambda part: part.root_only,
-    "oversubscribe": lambda part: part.oversubscribe,
-    "preempt_mode": lambda part: part.preempt_mode,
-    "priority_tier": lambda part: part.priority_tier,
-    "priority_job_factor": lambda part: part.priority_job_factor,
-    "max_cpus_per_node": lambda part: part.max_cpus_per_node,
-}
-
-
-@dataclass
 class _Lines:
     """Groups nodes into lines (sinfo.c _build_sinfo_data)."""
 
-    options: Options
-    shown: set[str]
-    rows: list[NodeRow] = field(default_factory=list)
-    known: dict[Any, NodeRow] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        tests = {**_NODE_MATCH, **(_EXACT_MATCH if self.options.exact else {})}
-        self.node_key = [tests[name] for name in sorted(self.shown & tests.keys())]
-        self.part_key = [_PARTITION_MATCH[name] for name in sorted(self.shown & _PARTITION_MATCH.keys())]
+    def __init__(self, options: Options, node_key: Sequence[NodeKey], part_key: Sequence[PartitionKey]) -> None:
+        self.options, self.node_key, self.part_key = options, node_key, part_key
+        self.rows: list[NodeRow] = []
+        self.empty: list[NodeRow] = []
+        self.known: dict[Any, NodeRow] = {}
+        self.placed: set[tuple[int, int]] = set()
 
     def _partition_key(self, partition: PartitionConfig) -> Any:
-        return None if self.options.reasons else tuple(test(partition) for test in self.part_key)
+        return None if self.options.reasons else tuple(read(partition) for read in self.part_key)
 
     def open(self, index: int, partition: PartitionConfig) -> None:
         """Create a line for a partition that may have no matching nodes."""
         self.rows.append(NodeRow(partition, index))
+        self.empty.append(self.rows[-1])
 
     def add(self, index: int, partition: PartitionConfig, node: Node) -> None:
         """Add a node of a partition to its line."""
         where = self._partition_key(partition)
-        key = (where, tuple(test(node) for test in self.node_key))
+        key = (where, tuple([read(node) for read in self.node_key]))
         row = None if self.options.by_node else self.known.get(key)
         if row is None:
-            row = next((row for row in self.rows if not row.nodes and self._same(row, where)), None)
+            row = next((row for row in self.empty if self._partition_key(row.partition) == where), None)
             if row is None:
                 row = NodeRow(partition, index)
                 self.rows.append(row)
+            else:
+                self.empty.remove(row)
             self.known[key] = row
-        if all(node is not other for other in row.nodes):
+        if (id(row), id(node)) not in self.placed:
+            self.placed.add((id(row), id(node)))
             row.nodes.append(node)
-
-    def _same(self, row: NodeRow, where: Any) -> bool:
-        return bool(self._partition_key(row.partition) == where)
 
 
 def node_rows(
-    nodes: Iterable[Node], partitions: Sequence[PartitionConfig], items: Iterable[FormatItem], options: Options
+    nodes: Iterable[Node],
+    partitions: Sequence[PartitionConfig],
+    items: Iterable[FormatItem],
+    options: Options,
+    context: ReportContext,
 ) -> list[NodeRow]:
     """The lines of sinfo, unsorted; a format that names partitions includes those without nodes."""
-    shown = {
-        match for item in items for match in MATCHES.get(item.name if len(item.name) == 1 else item.name.lower(), ())
-    }
+    node_key, part_key, by_partition = splits((item.name for item in items), options.exact, context)
     by_name = {node.config.name: node for node in nodes if not options.reasons or options.states or _unfit(node)}
-    lines = _Lines(options, shown)
+    lines = _Lines(options, node_key, part_key)
     wanted = [
         (index, partition)
         for index, partition in enumerate(partitions)
         if options.partitions is None or partition.name in options.partitions
     ]
-    if not options.by_node and "partition" in shown:
+    if by_partition and not options.by_node:
         for index, partition in wanted:
             lines.open(index, partition)
     for index, partition in wanted:
@@ -183,33 +137,19 @@ def _unfit(node: Node) -> bool:
     return node.state is NodeState.DOWN or bool(node.flags & (NodeFlag.DRAIN | NodeFlag.FAIL))
 
 
-def _sort_keys() -> dict[str, Callable[[NodeRow], Any]]:
-    def least(value: Callable[[Node], Any]) -> Callable[[NodeRow], Any]:
-        return lambda row: min((value(node) for node in row.nodes), default=0)
-
-    def first(value: Callable[[Node], Any]) -> Callable[[NodeRow], Any]:
-        return lambda row: value(row.nodes[0]) if row.nodes else ""
-
+def _sort_keys(context: ReportContext) -> dict[str, Callable[[NodeRow], Any]]:
     ups = {"DOWN": 1, "UP": 3, "DRAIN": 2, "INACTIVE": 0}
     keys: dict[str, Callable[[NodeRow], Any]] = {
         "a": lambda row: ups.get(row.partition.state, 0),
         "A": lambda row: row.count_allocated,
-        "b": first(lambda node: ",".join(node.config.active)),
-        "c": least(lambda node: node.config.cpus),
-        "d": least(lambda node: node.config.tmp_mib),
         "D": lambda row: len(row.nodes),
-        "e": least(lambda node: node.free_mib),
-        "E": first(lambda node: node.reason),
         "g": lambda row: ",".join(row.partition.allow_groups),
         "h": lambda row: row.partition.oversubscribe,
         "H": lambda row: row.nodes[0].reason_time if row.nodes else 0.0,
         "l": lambda row: row.partition.max_time_min,
-        "m": least(lambda node: node.config.memory_mib),
         "M": lambda row: row.partition.preempt_mode,
         "n": lambda row: host_key([node.config.host_name for node in row.nodes[:1]]),
         "N": lambda row: min((host_key([node.config.name]) for node in row.nodes), default=host_key([])),
-        "o": first(lambda node: node.config.address),
-        "O": least(lambda node: node.load),
         "p": lambda row: row.partition.priority_tier,
         "P": lambda row: row.partition.name,
         "#P": lambda row: row.index,
@@ -217,22 +157,31 @@ def _sort_keys() -> dict[str, Callable[[NodeRow], Any]]:
         "s": lambda row: (row.partition.min_nodes, row.partition.max_nodes),
         "S": lambda row: row.partition.priority_job_factor,
         "t": lambda row: state_number(row.nodes[0]) if row.nodes else 0,
-        "u": first(lambda node: node.reason_user),
-        "w": least(lambda node: node.config.weight),
-        "X": least(lambda node: node.config.sockets),
-        "Y": least(lambda node: node.config.cores),
-        "Z": least(lambda node: node.config.threads),
-        "z": least(lambda node: (node.config.sockets, node.config.cores, node.config.threads)),
+        "z": _least(attrgetter("config.sockets", "config.cores", "config.threads")),
+        **{
+            field.name: _SORTS[field.form](NODE_VALUES.reader(field.value, context))
+            for field in NODE_VALUES.fields_of("sort")
+        },
     }
-    keys["f"] = first(lambda node: ",".join(node.config.features))
     keys.update({"F": keys["A"], "R": keys["P"], "#R": keys["#P"], "T": keys["t"], "U": keys["u"]})
     return keys
 
 
-def sort_nodes(rows: Iterable[NodeRow], spec: str = SORT) -> list[NodeRow]:
+def _least(value: Callable[[Node], Any]) -> Callable[[NodeRow], Any]:
+    return lambda row: min(map(value, row.nodes), default=0)
+
+
+def _first(value: Callable[[Node], Any]) -> Callable[[NodeRow], Any]:
+    return lambda row: text_of(value(row.nodes[0])) if row.nodes else ""
+
+
+_SORTS = {"least": _least, "first": _first}
+
+
+def sort_nodes(rows: Iterable[NodeRow], context: ReportContext, spec: str = SORT) -> list[NodeRow]:
     """Sort lines as sinfo does; ``#P`` is the order of the configuration. Unknown keys are ignored."""
     ordered = list(rows)
-    keys = _sort_keys()
+    keys = _sort_keys(context)
     for letter, descending in _with_order(spec):
         key = keys.get(letter)
         if key is not None:
@@ -258,7 +207,7 @@ def sinfo_text(
     own = options.letters is None and options.names is None
     items = items_of(fields, options.letters, options.default_names() if options.names is None else options.names, " ")
     sort = options.sort if options.sort is not None else NODE_SORT if options.by_node else SORT
-    rows = sort_nodes(node_rows(nodes, partitions, items, options), sort)
+    rows = sort_nodes(node_rows(nodes, partitions, items, options, context), context, sort)
     if own:
         items = _grown(items, rows, options)
     layout, unknown = compile_layout(items, fields)

@@ -17,7 +17,7 @@ from slurmsky.report.json import data_parser, manager_records
 from slurmsky.report.json import documents as report
 from slurmsky.report.json.accounting_records import accounting_record
 from slurmsky.report.json.job_records import ENDLESS, UNSET, exit_code, job_record
-from slurmsky.report.json.node_records import node_record, partition_record
+from slurmsky.report.json.node_records import node_records, partition_record
 from slurmsky.report.json.other_records import license_record, ping_records, reservation_record, step_record
 from slurmsky.report.report_context import ReportContext
 from slurmsky.report.text.controller_statistics import Calls, Counters
@@ -47,7 +47,7 @@ def records(running: list[Job], nodes: list[Node], golden: Any) -> dict[str, Any
     context = golden("running", "one").context
     return {
         "JOB_INFO": job_record(running[0], context),
-        "NODE": node_record(nodes[0], context),
+        "NODE": next(node_records([nodes[0]], context)),
         "PARTITION_INFO": partition_record(context.cluster.partitions[1], context),
         "JOB_RES": job_record(running[0], context)["job_resources"],
         "JOB": accounting_record(running[0], context),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -13,10 +14,11 @@ from slurmsky.model.spec import JobSpec
 from slurmsky.report import record_classes
 from slurmsky.report.fields import job_values, sacct_fields
 from slurmsky.report.fields.field_tables import table
+from slurmsky.report.fields.node_values import NODE_VALUES
 from slurmsky.report.fields.squeue_fields import job_fields
 from slurmsky.report.json import documents, job_records
 from slurmsky.report.report_context import ReportContext
-from slurmsky.report.text import sacct_rows, show_job, squeue_rows
+from slurmsky.report.text import sacct_rows, show_job, show_nodes, squeue_rows
 from slurmsky.report.text.print_fields import TableStyle, table_text
 
 
@@ -127,6 +129,14 @@ def test_the_registry_names_fields_that_exist() -> None:
     for command, names in named.items():
         known = {row["name"].lower() for row in table(f"{command}_fields") if row.get("record", "job") == "job"}
         assert len(names) == len(set(names)) and set(names) <= known
+
+
+def test_the_registry_of_nodes_names_fields_that_exist() -> None:
+    rows = {name: [row.name for row in NODE_VALUES.fields_of(name)] for name in ("sinfo", "sort", "json", "scontrol")}
+    assert set(rows["sinfo"]) <= {row["name"].lower() for row in table("sinfo_fields")}
+    shown = set(re.findall("[A-Z][A-Za-z_]+", re.sub(r"\S+=\S+|-d", "", show_nodes._LAYOUT)))
+    assert set(rows["scontrol"]) == shown
+    assert all(len(names) == len(set(names)) for names in rows.values())
 
 
 def test_json(fleet: list[Job], context: ReportContext) -> None:

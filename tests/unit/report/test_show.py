@@ -117,7 +117,7 @@ def test_show_node(name: str, detail: bool, oneliner: bool, golden: Any, nodes: 
     recorded = golden("running", name)
     busy = dict(re.findall(r"NodeName=(\S+) (?:.|\n)*?LastBusyTime=\S+T(\S+)", recorded.text))
     shown = in_order(recorded.text, nodes, lambda node: str(node.config.name))
-    ours = "".join(show_nodes.show_node(node, recorded.context, detail=detail, oneliner=oneliner) for node in shown)
+    ours = "".join(map(show_nodes.node_text(recorded.context, detail=detail, oneliner=oneliner), shown))
     for node in shown:  # ours is not the fact that is tested here
         ours = re.sub(
             r"(NodeName=%s (?:.|\n)*?LastBusyTime=)\S+" % node.config.name,
@@ -129,7 +129,7 @@ def test_show_node(name: str, detail: bool, oneliner: bool, golden: Any, nodes: 
 
 def test_lines_of_a_node_end_as_slurm_ends_them(golden: Any, nodes: list[Node]) -> None:
     recorded = golden("running", "nodesd")
-    ours = show_nodes.show_node(nodes[0], recorded.context, detail=True).split("\n")
+    ours = show_nodes.node_text(recorded.context, detail=True)(nodes[0]).split("\n")
     theirs = recorded.text.split("\n\n")[0].split("\n")
     for begin in (
         "NodeName",
@@ -151,7 +151,7 @@ def test_reason_of_a_node(golden: Any, nodes: list[Node]) -> None:
         reason_user="root",
         reason_time=1795249700.0,
     )
-    text = show_nodes.show_node(node, golden("running", "nodes").context)
+    text = show_nodes.node_text(golden("running", "nodes").context)(node)
     assert text.endswith("\n   Reason=bad disk [root@2026-11-21T08:28:20]\n          second\n\n")
     assert "State=MIXED+DRAIN " in text
 
