@@ -76,7 +76,8 @@ _OUTPUT_OPTION = re.compile(
 _LOAD = re.compile(r"load|resume|pretrain|init|from|restore|input", re.IGNORECASE)
 _ENTRIES = re.compile(
     r"^(PYTHONSTARTUP|WORKON_HOME|PATH|LD_LIBRARY_PATH|LIBRARY_PATH|CPATH|C_INCLUDE_PATH|CPLUS_INCLUDE_PATH|MANPATH|PKG_CONFIG_PATH|INCLUDE"
-    r"|CMAKE_PREFIX_PATH|MODULEPATH|LD_PRELOAD|PERL5LIB|INFOPATH|XDG_DATA_DIRS|NODE_PATH|CLASSPATH|LD_RUN_PATH)$"
+    r"|MODULEPATH|LD_PRELOAD|PERL5LIB|INFOPATH|XDG_DATA_DIRS|CLASSPATH"
+    r"|LD_RUN_PATH|NODE_PATH|(\w+_)?(LIB|LIBRARY|INCLUDE|BIN|MODULE|PLUGIN|PREFIX|SEARCH|DEPOT|PYTHON)_?PATH)$"
 )
 _CACHES = re.compile(
     r"CACHE|^TMP(DIR)?$|^TEMP$|^HF_HOME$|^TORCH_HOME$|^WANDB_DIR$|^TRITON_|^MPLCONFIGDIR$|^XDG_|_TMP$|_TMPDIR$|LOG|"
@@ -235,7 +236,7 @@ def _placeholders(command: Command) -> set[int]:
 def _of_variable(name: str, value: Word, scope: Scope) -> Iterator[Place]:
     if _CUDA.match(name):
         role = CUDA
-    elif _ENTRIES.match(name) or name.endswith("PATH"):
+    elif _ENTRIES.match(name) or (name.endswith("PATH") and (":" in value.raw or f"${name}" in value.raw)):
         role = READ if name == "PYTHONPATH" else ENTRY
     else:
         role = CACHE if _CACHES.search(name.upper()) or STORES.match(name) else READ

@@ -38,6 +38,8 @@ def found(text: str) -> list[tuple[str, str]]:
         (". /vol/cuda/11.7.1/setup.sh", [("/vol/cuda/11.7.1/setup.sh", "software")]),
         ("/home/me/envs/x/bin/python train.py", [("/home/me/envs/x/bin/python", "venv")]),
         ("snakemake --conda-prefix /gpfs/envs", [("/gpfs/envs", "written")]),
+        ("export MODEL_PATH=/gpfs/m", [("/gpfs/m", "read")]), ("export A_LIB_PATH=/gpfs/m", [("/gpfs/m", "entry")]),
+        ("export A_PATH=/gpfs/m:$A_PATH", [("/gpfs/m", "entry")]),
         ('cmd="singularity run -B /scratch-x:/data,/gpfs/in:/in /apps/x.sif /data/out"\neval $cmd',
          [("/scratch-x", "bound"), ("/gpfs/in", "read"), ("/apps/x.sif", "image")]),
         ("export PATH=/apps/x/bin:$PATH", [("/apps/x/bin", "entry")]),
