@@ -42,6 +42,9 @@ class PassBudget(Protocol):
     def plan(self, job: Job) -> None:
         """Count a job as running."""
 
+    def forget(self, jobs: Sequence[Job]) -> None:
+        """Do not count jobs that do not start after all."""
+
 
 class NoBudget:
     """No budget at all: every job may start."""
@@ -56,6 +59,9 @@ class NoBudget:
         return None
 
     def plan(self, job: Job) -> None:
+        """Count nothing."""
+
+    def forget(self, jobs: Sequence[Job]) -> None:
         """Count nothing."""
 
 

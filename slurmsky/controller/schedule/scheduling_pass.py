@@ -287,6 +287,7 @@ class SchedulingPass:
             self._trial.merge(fork)
             return
         self._limits.forget_planned(counted)
+        self._budget.forget(components)
         self._waits += [Wait(part, *reason) for part in components]
 
     def _het_starts(self, components: Sequence[Job], fork: Trial) -> _Reason | None:
@@ -312,6 +313,9 @@ class SchedulingPass:
             shares = self._rules.place(demand, uses, self._rules.consume_memory)
             if shares is None or (name in self._blocked and not self._harmless(part, shares, name)):
                 return ("Resources", "")
+            too_dear = self._budget.verdict(part, partition, shares)
+            if too_dear is not None:
+                return too_dear
             self._start_component(part, name, shares, fork)
         return None
 

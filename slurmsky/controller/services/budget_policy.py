@@ -194,6 +194,12 @@ class BudgetTrial:
             self._planned.append(job)
             self._uses.clear()
 
+    def forget(self, jobs: Sequence[Job]) -> None:
+        """Do not count jobs that do not start after all."""
+        left_out = {job.job_id for job in jobs}
+        self._planned = [job for job in self._planned if job.job_id not in left_out]
+        self._uses.clear()
+
     def use(self, budget: Budget) -> BudgetUse:
         """The use of a budget, with the planned jobs."""
         known = self._uses.get(budget)

@@ -17,6 +17,7 @@ from slurmsky.controller.jobs.plan import Applied, apply
 from slurmsky.controller.jobs.submitter import Submitter, admit
 from slurmsky.controller.rules.demand import Demand
 from slurmsky.controller.schedule.scheduler import Scheduler
+from slurmsky.controller.services.budget_policy import BudgetPolicy
 from slurmsky.controller.services.mailer import Mailer
 from slurmsky.controller.slurm_errors import SlurmError
 from slurmsky.controller.store.database import Store
@@ -401,6 +402,18 @@ def test_het_components_start_together_or_not(world: World) -> None:
     parts = world.job_table.components(leader)
     assert [part.state for part in parts] == [JobState.PENDING, JobState.PENDING]
     assert world.job_table.uses["n4"].jobs == set()
+
+
+def test_components_on_kept_nodes_start_within_the_budget_together_or_not(world: World) -> None:
+    site = load(SITE + "[[budget]]\nhourly = 13\n", "site.toml")
+    policy = BudgetPolicy(world.job_table, site, lambda: None, lambda *_: None, lambda shares: 6.0 * len(shares))
+    world.scheduler = Scheduler(world.job_table, budget=policy.trial)
+    dear = world.submit(JobSpec(), JobSpec(nodes_min=2))
+    within = world.submit(JobSpec(), JobSpec())
+    world.pass_()
+    parts = [(part.state, part.reason) for part in world.job_table.components(dear)]
+    assert parts == [(JobState.PENDING, "AssocGrpBilling")] * 2
+    assert [part.state for part in world.job_table.components(within)] == [JobState.RUNNING] * 2
 
 
 def test_priority_and_nice(world: World) -> None:
