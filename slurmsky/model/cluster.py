@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Optional
+from typing import Optional, Union
 
 from .policy import AccountConfig, QosConfig, UserAssociation
 from .spec import INFINITE
@@ -149,13 +149,18 @@ class ClusterConfig:
             account = known[account].parent
         return found
 
-    def account(self, name: str) -> AccountConfig:
-        """The account, with the QOS of the nearest account above where it sets none itself."""
+    def account(self, name: str, user: str = "") -> AccountConfig:
+        """The account of a user, with the QOS of the nearest association that sets any: theirs, or an account's."""
         lineage = self.lineage(name)
         found = lineage[0] if lineage else AccountConfig(name)
         lineage = lineage or self.lineage(found.parent)
-        qos = next((one.qos for one in lineage if one.qos), ())
-        return replace(found, qos=qos, default_qos=next((one.default_qos for one in lineage if one.default_qos), ""))
+        nearest: list[Union[UserAssociation, AccountConfig]] = [
+            one for one in self.associations if (one.account, one.user) == (name, user)
+        ]
+        nearest += lineage
+        qos = next((one.qos for one in nearest if one.qos), ())
+        default = next((one.default_qos for one in nearest if one.default_qos), "")
+        return replace(found, qos=qos, default_qos=default)
 
     @property
     def default_partition(self) -> Optional[PartitionConfig]:

@@ -67,12 +67,14 @@ class AccountConfig:
 
 @dataclass(frozen=True)
 class UserAssociation:
-    """A user's association in an account. Its limits of jobs override those of the account."""
+    """A user's association in an account. Its QOS and its limits of jobs override those of the account."""
 
     account: str
     user: str
     fair_share: Optional[int] = 1
     limits: Limits = Limits()
+    qos: tuple[str, ...] = ()
+    default_qos: str = ""
 
 
 #: DenyOnLimit: a job over a limit is refused, not kept pending. OverPartQOS: the limits override the partition's QOS.

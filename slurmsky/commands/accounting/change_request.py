@@ -146,8 +146,9 @@ class ChangeRequest:
 
     def change(self, record: Any) -> Any:
         """A record with the options of the request. Raises ChangeRefused."""
-        above = self.job_table.cluster.account(record.parent).qos if isinstance(record, AccountConfig) else ()
-        options = EntityOptions(record, all_qos(self.job_table), above)
+        above = record.account if isinstance(record, UserAssociation) else getattr(record, "parent", "")
+        inherited = self.job_table.cluster.account(above).qos if above else ()
+        options = EntityOptions(record, all_qos(self.job_table), inherited)
         for given in self.given:
             options.add(given)
         options.check()

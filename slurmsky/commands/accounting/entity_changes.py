@@ -229,6 +229,10 @@ def _delete_qos(change: ChangeRequest) -> None:
         left = replace(account, qos=tuple(name for name in account.qos if name not in gone), default_qos=default)
         if left != account:
             overrides.accounts[account.name] = left
+    for key, own in overrides.associations.items():
+        default = "" if own.default_qos in gone else own.default_qos
+        kept = tuple(name for name in own.qos if name not in gone)
+        overrides.associations[key] = replace(own, qos=kept, default_qos=default)
     for qos in all_qos(change.job_table).values():
         if qos.name not in gone and gone & set(qos.preempt):
             overrides.qos[qos.name] = replace(qos, preempt=tuple(name for name in qos.preempt if name not in gone))

@@ -74,7 +74,7 @@ class EntityOptions:
 
     record: AccountConfig | QosConfig | UserAssociation
     known_qos: Collection[str] = ()
-    inherited_qos: tuple[str, ...] = ()  # of an account that sets none itself
+    inherited_qos: tuple[str, ...] = ()  # of an account or user that sets none itself
     fields: dict[str, Any] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)  # to stderr
     printed: list[str] = field(default_factory=list)  # to stdout
@@ -354,11 +354,11 @@ def _key_table(rows: str, table: dict[str, schema.SiteKey], *more: Key[EntityOpt
 
 
 _SHARES = (Key("FairShare", 1, "fair_share", _fair_share), Key("Shares", 1, "fair_share", _fair_share))
-USER_KEYS = _key_table(_ASSOCIATION, schema.ACCOUNT_LIMITS, *_SHARES)
+_ALLOWED = (Key("DefaultQOS", 8, "default_qos", _default_qos), Key("QosLevel", 1, "qos", _qos_list, signed=True))
+USER_KEYS = _key_table(_ASSOCIATION, schema.ACCOUNT_LIMITS, *_SHARES, *_ALLOWED)
 ACCOUNT_KEYS = _key_table(
     _ASSOCIATION, schema.ACCOUNT_LIMITS, Key("Description", 1, "description", _text),
-    Key("Organization", 1, "organization", _text), Key("DefaultQOS", 8, "default_qos", _default_qos), *_SHARES,
-    Key("Parent", 2, "parent", _text), Key("QosLevel", 1, "qos", _qos_list, signed=True),
+    Key("Organization", 1, "organization", _text), *_SHARES, Key("Parent", 2, "parent", _text), *_ALLOWED,
 )  # fmt: skip
 QOS_KEYS = _key_table(
     _QOS, schema.QOS_LIMITS, Key("Description", 1, "description", _text),

@@ -216,7 +216,7 @@ def _objection(ctx: CommandContext, specs: Sequence[JobSpec]) -> tuple[str, int]
     try:
         for spec in specs:
             account = account_of(ctx.queue.job_table, spec, who)
-            ctx.queue.job_table.policy.qos_of(spec.qos, account)
+            ctx.queue.job_table.policy.qos_of(spec.qos, account, who.user)
             check(ctx.queue.job_table.cluster, spec, ctx.queue.clock())
             reason = outgrown(ctx.queue.job_table.cluster, spec)
             if reason:

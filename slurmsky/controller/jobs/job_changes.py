@@ -119,7 +119,7 @@ class _Change(Times):
         name = self.wanted["qos"]
         if name and not self.job_table.policy.qos and name != self.job.qos:
             return  # no QOS is enforced: that is none
-        qos = self.job_table.policy.qos_of(name or None, self.job.account)
+        qos = self.job_table.policy.qos_of(name or None, self.job.account, self.job.user)
         if qos == self.job.qos:
             return
         self.still_pending()

@@ -114,7 +114,7 @@ def draft(
                 raise SlurmError(Errno.INVALID_ARRAY) from error
             if len(specs) > 1:
                 raise SlurmError(Errno.INVALID_ARRAY)
-        qos = job_table.policy.qos_of(spec.qos, account_of(job_table, spec, who))
+        qos = job_table.policy.qos_of(spec.qos, account_of(job_table, spec, who), who.user)
         for partition in partitions_of(cluster, spec):
             check_caller(partition, who.uid, who.groups)
         check(cluster, spec.evolve(qos=qos) if cluster.qos else spec, now, job_table.judge)
@@ -207,7 +207,7 @@ def _record(
         idle = [NodeUse(node) for node in partition_nodes(cluster, parts[0])]
         shares = place(demand.within(parts[0]), idle, consumes_memory(cluster))
     account = account_of(job_table, spec, who)
-    qos = job_table.policy.qos_of(spec.qos, account)
+    qos = job_table.policy.qos_of(spec.qos, account, who.user)
     job = Job(
         job_id=job_id,
         spec=replace(spec, requeue=requeue and not interactive),

@@ -126,11 +126,11 @@ class Policy:
             raise SlurmError(Errno.INVALID_ACCOUNT)
         return asked
 
-    def qos_of(self, asked: str | None, account: str) -> str:
-        """The QOS of a job. Raises SlurmError for a QOS that does not exist, or that the account may not use."""
+    def qos_of(self, asked: str | None, account: str, user: str = "") -> str:
+        """The QOS of a job. Raises SlurmError for a QOS that is unknown, or that user or account may not use."""
         if not self.qos:
             return asked or NORMAL.name
-        here = self.cluster.account(account)
+        here = self.cluster.account(account, user)
         if not asked:
             fallback = NORMAL.name if not here.qos or NORMAL.name in here.qos else here.qos[0]
             return here.default_qos or fallback

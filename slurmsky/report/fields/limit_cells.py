@@ -55,19 +55,19 @@ def nearest(cluster: ClusterConfig, name: str, user: str) -> Union[AccountConfig
     return replace(record, limits=limits)
 
 
-def qos_names(cluster: ClusterConfig, account: str) -> list[str]:
-    """The QOS that an account's jobs may use."""
-    return sorted(cluster.account(account).qos or tuple(one.name for one in cluster.qos) or (NORMAL.name,))
+def qos_names(cluster: ClusterConfig, account: str, user: str) -> list[str]:
+    """The QOS that jobs of an account, or of a user in it, may use."""
+    return sorted(cluster.account(account, user).qos or tuple(one.name for one in cluster.qos) or (NORMAL.name,))
 
 
 def association(cluster: ClusterConfig, name: str, user: str) -> Cells:
     """Share and limits of the association of an account, or of a user in it."""
     record = nearest(cluster, name, user)
-    default = cluster.account(name).default_qos
+    default = cluster.account(name, user).default_qos
     limits, share = record.limits, record.fair_share
     return {
         "Share": "parent" if share is None else str(share),
-        "QOS": ",".join(qos_names(cluster, name)), "Def QOS": default, **_shared(limits),
+        "QOS": ",".join(qos_names(cluster, name, user)), "Def QOS": default, **_shared(limits),
         "MaxJobs": _count(limits.max_jobs_per_user), "MaxSubmit": _count(limits.max_submit_jobs_per_user),
     }  # fmt: skip
 

@@ -159,7 +159,7 @@ def _association(one: Association, records: Records) -> Record:
     limits = record.limits
     return nested({
         "accounting": [], "account": one.account, "cluster": one.cluster, "comment": "",
-        "default/qos": records.cluster.account(one.account).default_qos, "flags": [],
+        "default/qos": records.cluster.account(one.account, one.user).default_qos, "flags": [],
         "max/jobs/per/count": _limit(limits.grp_jobs), "max/jobs/per/accruing": ENDLESS,
         "max/jobs/per/submitted": _limit(limits.grp_submit_jobs),
         "max/jobs/per/wall_clock": _limit(limits.max_wall_min),
@@ -172,7 +172,7 @@ def _association(one: Association, records: Records) -> Record:
         "max/per/account/wall_clock": _limit(limits.grp_wall_min), "id": one.number, "is_default": bool(one.user),
         "lineage": f"/{one.account}/" + (f"0-{one.user}/" if one.user else ""), "min/priority_threshold": ENDLESS,
         "parent_account": "" if one.user or one.root else found.parent, "partition": "", "priority": ENDLESS,
-        "qos": cells.qos_names(records.cluster, one.account),
+        "qos": cells.qos_names(records.cluster, one.account, one.user),
         "shares_raw": 2147483647 if record.fair_share is None else record.fair_share, "user": one.user,
     })  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -274,5 +275,25 @@ def test_sacctmgr_shows_all_names_that_it_is_given(play: Play, words: str) -> No
     async def story(cluster: Cluster) -> None:
         await cluster.manage("add qos q1,q2,q3")
         assert await cluster.manage(f"-nP show qos {words} format=name") == "q1\nq2\n"
+
+    play(story)
+
+
+def test_the_qos_of_a_user_override_those_of_the_account(play: Play) -> None:
+    async def story(cluster: Cluster) -> None:
+        user = getpass.getuser()
+        await cluster.manage("add qos q1,q2")
+        await cluster.manage("add account lab qos=q1 defaultqos=q1")
+        assert " QOS" in await cluster.manage(f"add user {user} account=lab qos=q2 defaultqos=q2")
+        shown = f"-nP show assoc account=lab user={user} format=qos,defaultqos"
+        assert await cluster.manage(shown) == "q2|q2\n"
+        _, _, err = await cluster.run("sbatch", "-A", "lab", "--qos=q1", "--wrap=true")
+        assert err == "sbatch: error: Batch job submission failed: Invalid qos specification\n"
+        await cluster.submit("-A", "lab")
+        assert (await cluster.out("squeue", "-h", "-o", "%q")) == "q2\n"
+        await cluster.manage(f"modify user {user} where account=lab set qos+=q1")
+        assert await cluster.manage(shown) == "q1,q2|q2\n"
+        await cluster.manage("delete qos q2")
+        assert await cluster.manage(shown) == "q1|q1\n"
 
     play(story)
