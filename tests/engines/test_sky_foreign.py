@@ -231,6 +231,22 @@ def test_where_nodes_are_kept_requests_are_a_minute_apart_unless_a_job_of_ours_w
     world(tmp_path, story, KEPT)
 
 
+def test_jobs_of_others_leave_the_idle_cost_of_kept_nodes_as_it_is(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        now = time.time()
+        world.launch(
+            "train", "SUCCEEDED", start_at=now - 900, end_at=now - 1, cloud="Slurm", region="oracle", zone="debug"
+        )
+        world.server.report = [{"name": "train-1", "total_cost": 0.25, "duration": 9, "usage_intervals": [[1, 2]]}]
+        await world.managed.read()
+        world.queue.power.hours.came_up("debug", "k1", 2.0, now - 3600)
+        world.queue.power.hours.went("k1")
+        words = ("sreport", "-nP", "cost", "byPartition", "start=now-2hours", "format=partition,cost,idle")
+        assert (await world.out(*words)).startswith("debug|0.2500|2.000")
+
+    world(tmp_path, story, KEPT)
+
+
 def test_what_a_controller_read_the_next_one_knows(tmp_path: Path) -> None:
     async def story() -> None:
         async with SkyServer() as server:
