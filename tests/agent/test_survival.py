@@ -112,10 +112,13 @@ def test_killed_agent(fresh: Cluster) -> None:
 
 
 def test_killed_head_takes_its_steps_on_other_nodes_along(fresh: Cluster) -> None:
+    earlier = set(processes_of("4713"))  # of another run of this test that was killed
     fresh.start(fresh.prepare("#!/bin/bash\nsrun sleep 4713\n", tasks=(1, 1), spec=_two_tasks()))
     wait_for(lambda: any(_node(pid) == "n2" for pid in processes_of("4713")))
     fresh.nodes[0].kill()
     wait_for(lambda: not any(_node(pid) == "n2" for pid in processes_of("4713")))
+    fresh.nodes[0].start()
+    wait_for(lambda: set(processes_of("4713")) <= earlier)
 
 
 def test_killed_agent_of_another_node(fresh: Cluster) -> None:

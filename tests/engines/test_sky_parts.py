@@ -12,6 +12,7 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -222,6 +223,33 @@ def test_lines_that_are_left_with_the_loop_are_closed(tmp_path):
         return [left.fileno() for left in sockets]
 
     assert asyncio.run(parked()) == [-1]
+
+
+def test_a_session_that_is_cancelled_before_it_reaches_the_controller_closes_its_connection(tmp_path, monkeypatch):
+    aborted = []
+
+    async def never(*_):
+        await asyncio.Event().wait()
+
+    async def cancelled():
+        request = asyncio.StreamReader()
+        request.feed_data(b"request")
+        writer = SimpleNamespace(transport=SimpleNamespace(abort=lambda: aborted.append("request")))
+        lines = [(request, writer)]
+
+        async def open_one(hello):
+            return lines.pop() if lines else await never()
+
+        task = asyncio.ensure_future(keep_parked(open_one, tmp_path / "none"))
+        while lines:
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(asyncio, "open_unix_connection", never)
+    asyncio.run(cancelled())
+    assert aborted == ["request"]
 
 
 # --- what comes back

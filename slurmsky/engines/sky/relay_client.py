@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from pathlib import Path
 
 from ...protocol.messages import SignOfLife
@@ -42,9 +43,16 @@ async def keep_parked(open_one: OpenLine, socket: Path, back: asyncio.Event | No
             task = background(_serve(first, reader, writer, socket))
             serving.add(task)
             task.add_done_callback(serving.discard)
+            task.add_done_callback(functools.partial(_on_served, (reader, writer)))
     finally:
         for task in serving:
             task.cancel()
+
+
+def _on_served(line: Line, task: asyncio.Task[None]) -> None:
+    """Abort the connection of a session that was cancelled, maybe before its first step."""
+    if task.cancelled():
+        hang_up(line)
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:
@@ -81,6 +89,10 @@ async def join(one: Line, other: Line) -> None:
     pumps = [background(_pump(one[0], other[1])), background(_pump(other[0], one[1]))]
     try:
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        hang_up(one)
+        hang_up(other)
+        raise
     finally:
         for pump in pumps:
             pump.cancel()

@@ -294,6 +294,30 @@ def test_holds_begin_times_and_cancels(play: Play) -> None:
     play(story)
 
 
+def test_jobs_of_scrontab_run_each_time_until_they_are_cancelled(play: Play) -> None:
+    async def story(world: World) -> None:
+        table = "#SCRON -J 30\n* * * * * true\n#SCRON -J 90\n* * * * * true\n0 5 1 1 * true\n"
+        (world.work / "table").write_text(table)
+        await world.out("scrontab", "table")
+        short, long, yearly = sorted(world.queue.job_table.jobs)
+        await world.until(290)  # ten seconds after a full minute
+        runs = [row.split("|") for row in await world.past(short, "state,start")]
+        assert [state for state, _ in runs] == [*["COMPLETED"] * 4, "RUNNING"]
+        assert len({start for _, start in runs}) == 5 and all(start.endswith(":00") for _, start in runs)
+        # A run that lasts beyond the next time is followed by the time after its end.
+        assert await world.past(long, "state") == [*["COMPLETED"] * 2, "RUNNING"]
+        assert world.job(yearly).state is JobState.PENDING
+        await world.out("scancel", str(short))
+        await world.until(500)
+        assert short not in world.queue.job_table.jobs or world.job(short).state is JobState.CANCELLED
+        assert (await world.out("scrontab", "-l")).splitlines()[:3] == [
+            "#DISABLED: #SCRON -J 30", "#DISABLED: * * * * * true", "#SCRON -J 90"
+        ]  # fmt: skip
+        await world.out("scrontab", "-r")
+
+    play(story)
+
+
 def test_the_next_controller_takes_the_jobs_over(play: Play) -> None:
     async def story(world: World) -> None:
         running, waiting = await world.sbatch("100", "-n8"), await world.sbatch("50", "-n8")
