@@ -196,20 +196,18 @@ def table(engine: LocalEngine, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_scrontab_runs_again_and_again(engine: LocalEngine, table: str, tmp_path: Path) -> None:
+def test_a_job_of_scrontab_runs_at_the_minute_and_waits_again(engine: LocalEngine, table: str, tmp_path: Path) -> None:
+    """Further runs are in tests/unit/controller/test_middle.py, in virtual time."""
     assert engine.run(["scrontab", "-l"]).stdout == table
     shown = dict(row.split()[::-1] for row in engine.run("squeue -h -O JobID,Name").stdout.splitlines())
     job = shown["clock"]
     assert engine.run(f"squeue -h -j {job} -O CronJob,Reason").stdout.split() == ["Yes", "BeginTime"]
-    output = tmp_path / f"{job}.out"
-    _wait(output, "tick clock\n", 90)
-    first = output.stat().st_mtime
-    end = time.monotonic() + 90
-    while output.stat().st_mtime == first:
-        assert time.monotonic() < end
-        time.sleep(0.5)
-    runs = engine.run(f"sacct -DnXPj {job} -o state").stdout.split()
-    assert runs[:2] == ["COMPLETED", "COMPLETED"]
+    _wait(tmp_path / f"{job}.out", "tick clock\n", 90)
+    deadline = time.monotonic() + PATIENCE_S
+    while (state := engine.run(f"squeue -h -j {job} -O State,CronJob").stdout.split()) != ["PENDING", "Yes"]:
+        assert time.monotonic() < deadline, state
+        time.sleep(0.1)
+    assert engine.run(f"sacct -DnXPj {job} -o state").stdout.split()[0] == "COMPLETED"
     engine.run(["scancel", job])
     lines = table.splitlines()
     wanted = [*lines[:2], *(f"#DISABLED: {line}" for line in lines[2:5]), lines[5]]
