@@ -73,7 +73,7 @@ class SkyServer:
     async def listen(self, at: socket.socket | None = None) -> None:
         """Serve at a bound socket, else on any port."""
         where: dict[str, Any] = {"sock": at} if at else {"host": "127.0.0.1", "port": 0}
-        self._server = await asyncio.start_server(self._serve, **where)
+        self._server = await asyncio.start_server(self._accept, **where)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def __aexit__(self, *_: object) -> None:
@@ -89,10 +89,16 @@ class SkyServer:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Register the connection before its task's first step, which a server that closes now would prevent."""
+        if self._server.is_serving():
+            self._open[asyncio.ensure_future(self._serve(reader, writer))] = writer
+        else:
+            writer.transport.abort()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._open[task] = writer
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             _, target, _ = head.split("\r\n")[0].split(" ")
