@@ -1,6 +1,8 @@
 """sacctmgr add, modify, delete of accounts, QOS, users, and modify of jobs.
 
 The store keeps these changes, which override the site file. Source: src/sacctmgr/{account,qos,user,job}_functions.c.
+
+The module exceeds 400 lines because the changes of all entities share one transaction and its answers.
 """
 
 from __future__ import annotations

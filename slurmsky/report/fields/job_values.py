@@ -16,7 +16,7 @@ from ..report_context import ReportContext
 from ..text.spending import dollars
 from ..text.units import format_seconds, or_null
 from . import derived, tres_texts
-from .registry import Registry
+from .value_registry import Registry
 
 
 def row_reader(

@@ -12,8 +12,8 @@ from slurmsky.model.states import NodeState
 from ..report_context import ReportContext
 from ..text.units import mebibytes
 from .node_state import complete_state, state_words
-from .registry import Registry
 from .tres_texts import device_text, tres
+from .value_registry import Registry
 
 
 def _gres_used(node: Node) -> str:

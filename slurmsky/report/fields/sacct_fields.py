@@ -18,8 +18,8 @@ from ..text.units import MEGA, Clock, amount, cpu_duration, exit_pair, format_mi
 from . import derived as facts
 from . import limit_cells, tres_texts
 from .job_values import fields_of, row_reader
-from .registry import FieldRow
 from .step_usage import NO_USAGE, usage_fields
+from .value_registry import FieldRow
 
 
 class SacctRow(NamedTuple):

@@ -22,8 +22,8 @@ from ..text.units import null_if_empty, short_duration
 from . import derived, tres_texts
 from .field_tables import table
 from .job_values import fields_of, row_reader
-from .registry import FieldRow
 from .text_forms import text_forms
+from .value_registry import FieldRow
 
 # squeue's FORMAT_STRING_SIZE is 32, so ids are cut, for example "1976_[1-3,10-12,20,30,40,50,60,".
 ID_LENGTH = 31

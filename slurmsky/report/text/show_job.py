@@ -13,9 +13,9 @@ from slurmsky.model.job import Job, Step
 
 from ..fields import derived, tres_texts
 from ..fields.job_values import fields_of, reader
-from ..fields.registry import FieldRow
 from ..fields.squeue_fields import step_id_text
 from ..fields.text_forms import text_forms
+from ..fields.value_registry import FieldRow
 from ..report_context import ReportContext
 from .units import minutes_text, null_if_empty
 
