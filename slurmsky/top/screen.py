@@ -230,9 +230,7 @@ class Top(App[None]):
         focused = any(lines.active for lines in self._lower)
         row = self._table.current
         if self._table is self._node_table:
-            return bars.ruled(
-                self.size.width, self._line, [(f"Node {row.name}" if row else "Node", True)], (), focused
-            )
+            return bars.ruled(self.size.width, self._line, [(f"Node {row.name}" if row else "Node", True)], (), focused)
         if row is None:
             return bars.ruled(self.size.width, self._line, [("Job", True)], (), focused)
         title = f"Job {row.id if len(row.id) < 20 else row.number}"

@@ -1,8 +1,6 @@
-"""sacctmgr add, modify, delete of accounts, QOS, users, and modify of jobs.
+"""sacctmgr add, modify, delete of accounts, QOS and users.
 
-The store keeps these changes, which override the site file. Source: src/sacctmgr/{account,qos,user,job}_functions.c.
-
-The module exceeds 400 lines because the changes of all entities share one transaction and its answers.
+The store keeps these changes, which override the site file. Source: src/sacctmgr/{account,qos,user}_functions.c.
 """
 
 from __future__ import annotations
@@ -11,17 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ...controller.command_context import CommandContext
-from ...controller.jobs.transitions import correct_derived_exit
 from ...controller.store.account_overrides import Overrides
-from ...model.job import Job
 from ...model.policy import AccountConfig, QosConfig, UserAssociation
 from ...report.text.sacctmgr_tables import Association
-from ...report.text.units import Clock
 from ..common.iteration import confirmed
-from ..common.report_settings import caller_zone
 from .account_view import records
 from .change_request import ChangeRequest, all_qos
 from .entity_options import ChangeRefused
+from .job_corrections import modify_jobs
 
 _NO_CONDITIONS = "You didn't set any conditions with 'WHERE'.\nAre you sure you want to continue?"
 
@@ -51,7 +46,7 @@ def _prepare(change: ChangeRequest, printed: bool = False) -> None:
         ("add", "Account"): _add_accounts, ("modify", "Account"): _modify_accounts,
         ("delete", "Account"): _delete_accounts, ("add", "QOS"): _add_qos, ("modify", "QOS"): _modify_qos,
         ("delete", "QOS"): _delete_qos, ("add", "User"): _add_users, ("modify", "User"): _modify_users,
-        ("delete", "User"): _delete_users, ("modify", "Job"): _modify_jobs,
+        ("delete", "User"): _delete_users, ("modify", "Job"): modify_jobs,
     }  # fmt: skip
     try:
         change.check()
@@ -379,40 +374,3 @@ def _delete_users(change: ChangeRequest) -> None:
 
 
 #: fields of ended jobs that `sacctmgr modify job` sets to any text, by key
-JOB_TEXTS = {"comment": "comment", "admincomment": "admin_comment", "systemcomment": "system_comment"}
-
-
-def _modify_jobs(change: ChangeRequest) -> None:
-    """set DerivedExitCode=, Comment=, AdminComment=, Extra=, SystemComment= of ended jobs."""
-    for name in change.own:
-        if name not in (*JOB_TEXTS, "derivedexitcode", "derivedes", "extra", "newwckey", "wckey"):
-            raise ChangeRefused(f" Unknown option: {name}={change.own[name]}")
-    ids = {int(name) for name in change.names if name.isdecimal()}
-    jobs = change.job_table.recall(ids)
-    if not jobs or not change.own or not change.matches(cluster=change.cluster):
-        raise ChangeRefused(" Nothing modified")
-    code = change.own.get("derivedexitcode", "0")
-    if not code.isdecimal():
-        raise ChangeRefused(f" Bad DerivedExitCode value: {code}")
-    clock = Clock(change.ctx.queue.clock(), caller_zone(change.ctx), "standard")
-    submitted = (f"  {job.job_id} submitted at {clock.text(job.submit_time)}" for job in jobs)
-    change.lines = [" Modified jobs...", *submitted]
-    change.commit(lambda: _correct_jobs(change, jobs))
-
-
-def _correct_jobs(change: ChangeRequest, jobs: Sequence[Job]) -> None:
-    for job in jobs:
-        for name, text in change.own.items():
-            if name in JOB_TEXTS:
-                setattr(job, JOB_TEXTS[name], text)
-            elif name == "derivedexitcode":
-                # A bare number is a wait status, as in slurmdbd: 22 means 0:22.
-                correct_derived_exit(job, int(text))
-            elif name == "derivedes":
-                job.comment = text
-            elif name == "extra":
-                job.spec = job.spec.evolve(extra=text)
-            else:
-                job.spec = job.spec.evolve(wckey=text)
-        change.job_table.touch(job)
-    change.ctx.queue.flush()

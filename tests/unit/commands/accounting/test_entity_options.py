@@ -103,8 +103,10 @@ def test_refusals_of_accounts(line: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("flags=nosuch", " Unknown QOS flag used in:\n  'nosuch'\n Valid QOS flags are\n  '"
-                         + ",".join(QOS_FLAGS) + "'"),
+        (
+            "flags=nosuch",
+            " Unknown QOS flag used in:\n  'nosuch'\n Valid QOS flags are\n  '" + ",".join(QOS_FLAGS) + "'",
+        ),
         ("qos=normal", " Unknown option: qos=normal\n Use keyword 'where' to modify condition"),
     ],
 )

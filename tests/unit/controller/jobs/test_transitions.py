@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import slurmsky
-from slurmsky.commands.accounting import entity_changes
+from slurmsky.commands.accounting import job_corrections
 from slurmsky.controller.jobs import job_changes, transitions
 from slurmsky.model.allocation import NodeShare
 from slurmsky.model.job import Job
@@ -26,7 +26,7 @@ FIELDS = {
 #: owners of such fields that are no jobs: records of nodes and steps, a launch on its node, an object's own attributes
 OTHERS = {"node", "step", "there", "self"}
 #: modules that set a field of a job by its name, from a table without fields of the state machine
-BY_NAME = {"controller/jobs/job_changes.py", "commands/accounting/entity_changes.py"}
+BY_NAME = {"controller/jobs/job_changes.py", "commands/accounting/job_corrections.py"}
 #: copies of ended jobs that sacct --truncate shows
 SHOWN = {"commands/accounting/run_selection.py"}
 
@@ -66,7 +66,7 @@ def test_only_transitions_assign_the_state_of_a_job(path: Path) -> None:
 
 def test_tables_of_fields_that_are_set_by_name_name_none_of_the_state_machine() -> None:
     assert not FIELDS & {field for _, field, _ in job_changes._FILES}
-    assert not FIELDS & set(entity_changes.JOB_TEXTS.values())
+    assert not FIELDS & set(job_corrections.JOB_TEXTS.values())
 
 
 @pytest.mark.parametrize(
