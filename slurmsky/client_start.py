@@ -277,7 +277,7 @@ def _clear(shown: int) -> None:
 
 
 def _last_words(log: str, before: int, code: int) -> str:
-    """Why a controller exited before it listened: the last line of its log."""
+    """The last log line of a controller that exited before it listened."""
     try:
         with open(log, errors="replace") as file:
             file.seek(before)

@@ -22,7 +22,7 @@ def _folder() -> Path | None:
 
 
 def missing() -> str:
-    """What the private environment lacks; "" where it is whole, or is not ours to judge."""
+    """The missing part of the private environment; "" where it is complete or the user's own."""
     folder = _folder()
     if folder is None:
         return ""

@@ -1,1 +1,1 @@
-"""What runs on every node of an allocation: agent, steps, environment, output, wire protocol."""
+"""The programs on every node of an allocation: agent, steps, environment, output, wire protocol."""

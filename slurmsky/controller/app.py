@@ -170,7 +170,7 @@ class Controller:
         return wanted if wanted in self.engines and wanted != FOREIGN else self.usual.engine
 
     def _undecided(self, partition: str) -> str:
-        """Why the engine of a partition's jobs is not known yet; "" where it is known."""
+        """The reason why a partition's engine is not known yet; "" where it is known."""
         if not self.usual.open:
             return ""
         wanted = self.environment.get(ENGINE) or self.site.engine_of(partition)
@@ -227,7 +227,7 @@ class Controller:
         return self.engine.engine_name(partition) == "sky"
 
     def _price_question(self, job: Job, partition: str) -> PriceQuestion | None:
-        """How the price of a job is requested; None where its nodes cost nothing."""
+        """The query for a job's price; None where its nodes cost nothing."""
         if self._cloud_engine is None:
             return None
         parts = self.job_table.components(job)

@@ -140,10 +140,10 @@ class Engine(Protocol):
         """Unix socket path through which a client reaches the job's head agent, if there is one."""
 
     def out_of_reach(self, job_id: int) -> str:
-        """Why the nodes of a running job cannot be reached, as far as is known; "" when they can."""
+        """The known reason why a running job's nodes are unreachable; "" when they can be reached."""
 
     def awaited(self, job_id: int) -> str:
-        """Why a running job's nodes are not connected yet, where the engine queues requests until they are; else ""."""
+        """The reason why a running job's nodes are not connected yet, where the engine queues requests; else ""."""
 
     async def problem(self) -> str:
         """The problem that prevents the engine from starting jobs now, in one line; "" when none is known."""

@@ -1,4 +1,4 @@
-"""What an engine offers beyond running jobs when a cloud is behind it: inventory, prices, bills and the jobs of others.
+"""The interface of an engine with a cloud: inventory, prices, bills and the jobs of others.
 
 The controller's services and the commands know these interfaces; ``registry`` names the engines that implement them.
 """
@@ -95,7 +95,7 @@ class CloudEngine(Engine, Protocol):
     account: CloudAccount
 
     def price_question(self, components: Sequence[tuple[JobSpec, str]]) -> PriceQuestion | None:
-        """How to learn the price of a job with these (spec, partition) components; None: it can never run."""
+        """A query for the price of a job with these (spec, partition) components; None: it can never run."""
 
     def names(self) -> set[str]:
         """Names in the cloud of all jobs that this engine has launched, or will launch, and still follows."""
@@ -127,7 +127,7 @@ class CloudService(Protocol):
         """The optimizer's table of where a task could run, with prices. Raises RequestRefused."""
 
     async def check_kept(self, partition: str, kept: KeptNodes, site: Site) -> str:
-        """Why the cloud has no such nodes to keep; "" when it has them."""
+        """The reason why the cloud has no such nodes to keep; "" when it has them."""
 
     def pack(self, launch: Launch, name: str, folder: Path, site: Site) -> Packed:
         """Write the folder and the program with which nodes run a job without a controller. Raises OSError."""

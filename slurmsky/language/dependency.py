@@ -48,7 +48,7 @@ class JobRef:
 
 @dataclass(frozen=True)
 class Condition:
-    """What must have happened to `jobs`: one of TYPES.  singleton has no jobs, every other type has some."""
+    """The condition that `jobs` must meet: one of TYPES.  singleton has no jobs, every other type has some."""
 
     type: str
     jobs: tuple[JobRef, ...] = ()

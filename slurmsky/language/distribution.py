@@ -18,7 +18,7 @@ PLANE_MISSING = "Invalid plane size or size not specified"
 
 @dataclass(frozen=True)
 class Distribution:
-    """How tasks are distributed to nodes, then to the sockets of a node, then to the cores of a socket.
+    """The distribution of tasks to nodes, then to the sockets of a node, then to the cores of a socket.
 
     "" means not given.  `pack`: fill nodes (True) or spread (False), None: not given.
 

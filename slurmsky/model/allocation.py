@@ -44,7 +44,7 @@ class HetComponent:
 
 @dataclass
 class Launch:
-    """What an agent needs to run a job: sent by the controller, or shipped in a file, to every node's agent.
+    """A job's description for every node's agent, sent by the controller or shipped in a file.
 
     Paths are absolute on the node. ``environment`` is the user's environment at submit after --export, without
     the SLURM_* variables of this job, which agent/job/environment.py adds. ``script`` None: no batch script (salloc,

@@ -76,7 +76,7 @@ _TIMES = """
 
 
 def version_text() -> str:
-    """What --version prints."""
+    """The text of --version."""
     return f"slurm {VERSION}\n"
 
 

@@ -1,4 +1,4 @@
-"""What slurmctld refuses by the request alone."""
+"""The checks of slurmctld that need the request alone."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ reads(
 
 
 class FileRequest(Message, family="op"):
-    """What the controller requests of a node."""
+    """Base of the controller's requests to a node."""
 
 
 class CompareListing(FileRequest, kind="folder"):
@@ -80,7 +80,7 @@ class SendChanges(FileRequest, kind="changes"):
 
 
 class FileReport(Message, family="ev"):
-    """What a node reports about its copies."""
+    """Base of a node's reports about its copies."""
 
 
 class ListingCompared(FileReport, kind="folder"):

@@ -47,7 +47,7 @@ reads(
 
 
 class Event(Message, family="ev"):
-    """What an agent or an engine reports to the controller."""
+    """Base of the events that an agent or an engine reports to the controller."""
 
 
 # --- of a run of a job
@@ -121,7 +121,7 @@ class Configured(JobEvent, kind="configured"):
 
 
 class Waiting(JobEvent, kind="waiting"):
-    """What delays the nodes of a job."""
+    """The reason why a job's nodes are delayed."""
 
     comment: str
 
@@ -202,7 +202,7 @@ class NodeTaken(NodeEvent, kind="taken"):
 
 
 class NodeEnvironment(NodeEvent, kind="facts"):
-    """What the engine needs to adapt launches to the node: its environment, folders and shells."""
+    """The node's environment, folders and shells, to which the engine adapts launches."""
 
     pid: int
     home: str
@@ -239,7 +239,7 @@ class Reached(NodeEvent, kind="reached"):
 
 
 class LogRecord(Event):
-    """What a cloud node writes into the job's log."""
+    """Base of the messages that a cloud node writes into the job's log."""
 
 
 class StreamRecord(LogRecord):
@@ -326,7 +326,7 @@ class Done(LogRecord, kind="done"):
 
 
 class AgentRequest(Message, family="op"):
-    """What the controller, or another agent on its behalf, requests of an agent."""
+    """Base of the requests of the controller, or of another agent on its behalf, to an agent."""
 
 
 class Hello(AgentRequest, kind="hello"):

@@ -16,7 +16,7 @@ FILE = "settings.json"
 
 
 class FileSettings(NamedTuple):
-    """How the submit folder reaches the node and its changed files come back.
+    """The transfer of the submit folder to the node and of changed files back.
 
     ``folder``: the folder that is sent, ``identity``: its inode numbers; ``archive``: its content. ``links``: further
     paths of it. ``folders``: folders that the script expects. Files larger than what is left of ``return_bytes`` go to
@@ -63,7 +63,7 @@ class NodeSettings(Message, family="settings"):
 
 
 class ShipmentSettings(NodeSettings, kind="shipment"):
-    """What a job's node needs beside script, program and submit folder.
+    """The settings of a job's node beside script, program and submit folder.
 
     ``launch``: the fields of its Launch; ``elements`` and ``ranks``: those in which the elements of a pack, or the jobs
     of one launch request, differ. ``slots``: elements that run concurrently. ``seed``: of the ports at which nodes
@@ -109,7 +109,7 @@ class ShipmentSettings(NodeSettings, kind="shipment"):
 
 
 class PilotSettings(NodeSettings, kind="pilot"):
-    """What starts the agent of a kept node. ``order``: the name of the bring-up, ``nodes``: its nodes by rank.
+    """The settings of a kept node's agent. ``order``: the name of the bring-up, ``nodes``: its nodes by rank.
 
     ``owner``: USER@HOST for whose jobs alone the node is; "": for all.
     """

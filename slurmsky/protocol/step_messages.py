@@ -25,7 +25,7 @@ reads("Optional[List[float]]", lambda value: None if value is None else list(val
 
 
 class StepPartRequest(Message, family="op"):
-    """What a head agent requests of another node."""
+    """Base of a head agent's requests to another node."""
 
 
 class StartTasks(StepPartRequest, kind="step"):
@@ -68,7 +68,7 @@ class ReceiveFile(StepPartRequest, kind="file"):
 
 
 class StepPartReport(Message, family="ev"):
-    """What a node reports to the head agent."""
+    """Base of a node's reports to the head agent."""
 
 
 class TasksStarted(StepPartReport, kind="started"):

@@ -65,7 +65,7 @@ class Page:
 
     @property
     def missing(self) -> tuple[Finding, ...]:
-        """What the script names and this machine lacks, where the script would run on this machine."""
+        """The names in a script that this machine lacks, where the script would run on this machine."""
         return tuple(found for found in self.findings if found.fate == MISSING)
 
     def count(self, fate: str) -> int:

@@ -56,7 +56,7 @@ def verdict(page: Page) -> str:
 
 
 def _conditions(page: Page) -> str:
-    """What an unchanged script still needs: inputs that it declares, and what this machine lacks."""
+    """The remaining needs of an unchanged script: declared inputs, and names that this machine lacks."""
     inputs = [found.text for found in page.findings if found.reason.startswith("an input of the script")]
     missing = list(dict.fromkeys(found.text for found in page.missing))
     parts = []
@@ -119,7 +119,7 @@ _MOST = 12
 
 
 def _summary(pages: Sequence[Page]) -> list[str]:
-    """What to resolve first, as lines."""
+    """The findings to resolve first, as lines."""
     ranked = to_resolve(pages)
     if not ranked:
         return []

@@ -1,4 +1,4 @@
-"""How far above the submit folder a script reaches: ``../data`` needs a workdir that holds it. Pure."""
+"""The height above the submit folder that a script reaches: ``../data`` needs a workdir that holds it. Pure."""
 
 from __future__ import annotations
 

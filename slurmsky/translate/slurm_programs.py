@@ -21,7 +21,7 @@ _ENGINES = ("snakemake", "nextflow")
 
 
 def slurm_use(command: Command, folder: str) -> str:
-    """Why a program needs Slurm; "" where it does not. ``folder``: the submit folder, where it is known."""
+    """The reason why a program needs Slurm; "" where it does not. ``folder``: the submit folder, where it is known."""
     found = launched(command)
     texts = [word.text or "" for word in found.arguments]
     pairs = [text.partition("=")[::2] for text in texts]

@@ -266,7 +266,7 @@ class Draft:
         return list(self._unset) if len(self._unset) >= INPUTS else []
 
     def _edited(self) -> str:
-        """What the translation wrote into the script."""
+        """The script's lines that the translation wrote."""
         return " ".join([*(text for _, _, text in self.reading.edits), *self.reading.activate])
 
     def _mounts(self, document: YamlDocument, own: Mapping[str, str] | None = None) -> None:

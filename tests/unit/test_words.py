@@ -91,3 +91,18 @@ def test_no_word_to_replace_in_names_of_tests() -> None:
 )
 def test_listed_words_are_found(text: str) -> None:
     assert LISTED.search(text)
+
+
+def test_a_docstring_begins_with_a_subject_or_a_verb() -> None:
+    """A first line names what the object is or does; an indirect question leaves its noun to the reader."""
+    question = re.compile(r"(?:What|Which|Who|Where|When|Why|How)\b")
+    marked = re.compile(rf'"""{question.pattern}')  # quicker than to parse every module
+    paths = [path for path in (ROOT / "slurmsky").rglob("*.py") if marked.search(path.read_text())]
+    defined = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [
+        f"{path.relative_to(ROOT)}: {text.partition(chr(10))[0]}"
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, defined) and (text := ast.get_docstring(node)) and question.match(text)
+    ]
+    assert found == []

@@ -81,7 +81,7 @@ class Pilot:
         return 0
 
     def _refused(self) -> str:
-        """Why this node must not run the agent, or ""."""
+        """Return the reason why this node must not run the agent, or ""."""
         owner = self.settings.owner
         if not owner:
             return ""

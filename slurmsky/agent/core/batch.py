@@ -348,7 +348,7 @@ class BatchScript:
 
 
 def _reason(error: OSError) -> str:
-    """Why the script was not started, in one line.
+    """The one-line reason why the script was not started.
 
     >>> _reason(FileNotFoundError(2, "No such file or directory", "/no/such"))
     'the script cannot be started: /no/such: No such file or directory'

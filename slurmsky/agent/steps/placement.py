@@ -8,7 +8,7 @@ from typing import AbstractSet, Iterable, Optional, Sequence, Union
 
 
 class PlacementVerdict(Enum):
-    """Why a step gets no nodes, with Slurm's messages."""
+    """Refusal of a step's nodes, with Slurm's messages."""
 
     BUSY = "Requested nodes are busy"  # the only temporary one
     TOO_MANY = "More processors requested than permitted"

@@ -22,7 +22,7 @@ _VERBOSE = "gpu-bind: usable_gres=%s; bit_alloc=%s; local_inx=0; global_list=%s;
 
 
 def bind_text(spec: JobSpec) -> Optional[str]:
-    """How the step's tasks are bound to GPUs; --gpus-per-task and --ntasks-per-gpu imply it."""
+    """The binding of the step's tasks to GPUs; --gpus-per-task and --ntasks-per-gpu imply it."""
     if spec.gpu_bind:
         return spec.gpu_bind
     for item in (spec.tres_bind or "").split("+"):

@@ -1,4 +1,4 @@
-"""How a command ends: turns typed errors into stderr output and exit codes."""
+"""Turns typed errors into stderr output and exit codes."""
 
 from __future__ import annotations
 

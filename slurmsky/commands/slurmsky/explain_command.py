@@ -55,8 +55,8 @@ async def command(
     ctx: CommandContext, words: tuple[str, ...], as_json: bool, as_html: bool, engine: str, no_prices: bool,
     output_file: str | None,
 ) -> int:  # fmt: skip
-    """What each directive, module line, variable, program, environment and path of a script becomes here: kept,
-    changed, no effect, not here, to decide, refused.
+    """Explain each directive, module line, variable, program, environment and path of a script: kept, changed,
+    no effect, not here, to decide, refused.
 
     A folder gives one table with the share of scripts that run unchanged and, on SkyPilot, their prices. Nothing is run
     and nothing is submitted. For a script that sbatch refuses, the exit code is sbatch's.

@@ -62,7 +62,7 @@ def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 @in_controller
 async def command(ctx: CommandContext, as_json: bool) -> int:
-    """What the controller is doing: jobs, nodes, the engine and why it was chosen.
+    """Show the controller's jobs, nodes and engine, with the reason for that engine.
 
     Exit code 1 when its database cannot be written. Without a controller it says so and starts none.
     """

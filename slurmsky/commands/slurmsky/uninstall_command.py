@@ -113,7 +113,7 @@ def command(cancel_jobs: bool, keep_history: bool, yes: bool) -> int:
 
 
 def _last_step(root: Path) -> str:
-    """What removes the package itself, a clone or an installed one, as a command for a shell."""
+    """The shell command that removes the package itself, a clone or an installed one."""
     if (root / "pyproject.toml").exists():
         return f"Remove the clone: rm -r {shlex.quote(str(root))}"
     return f"Remove the package: {shlex.quote(sys.executable)} -m pip uninstall slurmsky"

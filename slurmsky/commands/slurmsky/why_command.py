@@ -89,7 +89,7 @@ async def answers(ctx: CommandContext, jobs: list[Job]) -> list[why.Explanation]
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 @in_controller
 async def command(ctx: CommandContext, words: tuple[str, ...], as_json: bool) -> int:
-    """Why a job waits or how it ended, in sentences, and what to do.
+    """Explain in sentences why a job waits or how it ended, and what to do.
 
     Of a job that waits: which limit, what is before it, when it may start. Of one that is over: exit code, signal,
     the last lines of its output, memory near its limit. JOB is an id as squeue and sacct print it; without one it is

@@ -27,7 +27,7 @@ class Payload:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a job's processes inherit from its submitter besides the script."""
+    """Environment, umask and limits that a job's processes inherit from the submitter."""
 
     environment: dict[str, str]
     umask: int

@@ -209,7 +209,7 @@ class JobTable(ClusterTable):
         return self._targets.hold(job)
 
     def running_elements(self, base: int) -> int:
-        """How many elements of an array hold an allocation."""
+        """The number of an array's elements that hold an allocation."""
         return sum(1 for job_id in self.members.get(base, ()) if job_id in self.active)
 
     def components(self, job: Job) -> list[Job]:
@@ -237,7 +237,7 @@ class JobTable(ClusterTable):
             self.licenses_used[name] = self.licenses_used.get(name, 0) + count
 
     def free_licenses(self, name: str) -> int:
-        """How many of a licence no job holds."""
+        """The free count of a licence."""
         return dict(self.cluster.licenses).get(name, 0) - self.licenses_used.get(name, 0)
 
     def free_shares(self, job: Job) -> None:

@@ -33,7 +33,7 @@ class LaunchBuilder:
         self._surroundings: dict[int, Surroundings] = {}
 
     def surroundings(self, job: Job) -> Surroundings:
-        """What the job inherits from its submitter; cached for the elements of an array."""
+        """The environment and limits inherited from the submitter; cached for the elements of an array."""
         spool = spool_id(job)
         known = self._surroundings.get(spool)
         if known is None:

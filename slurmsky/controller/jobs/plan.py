@@ -32,7 +32,7 @@ class Start(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """Why a job waits. ``start`` and ``nodes``: its planned start, where known."""
+    """The reason of a job's wait. ``start`` and ``nodes``: its planned start, where known."""
 
     job: Job
     reason: str

@@ -267,7 +267,7 @@ class Reservations:
         return spec.evolve(partition=partition) if partition and spec.partition is None else spec
 
     def waits(self, job: Job, now: float) -> tuple[str, float | None] | None:
-        """Why a job waits for the reservations that it names, and until when; None: one of them is active."""
+        """The reason and the end of a wait for named reservations; None: one of them is active."""
         names = names_of(job.spec)
         known = [self.all[name] for name in names if name in self.all]
         if not names or any(one.active(now) for one in known):

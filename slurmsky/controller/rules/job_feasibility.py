@@ -14,7 +14,7 @@ from .resources import NodeUse, feature_choices, fits_shape, gpus_here, offer_of
 
 @dataclass(frozen=True)
 class Impossible:
-    """Why no node could ever run the job: Slurm's detail line (may be empty) and its error text."""
+    """Refusal of a job that no node could ever run: Slurm's detail line (may be empty) and its error text."""
 
     detail: str
     text: str = "Requested node configuration is not available"

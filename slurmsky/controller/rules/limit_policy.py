@@ -242,7 +242,7 @@ class Policy:
 
     @property
     def planned(self) -> int:
-        """How many jobs a trial counts as running."""
+        """The number of jobs that a trial counts as running."""
         return len(self._planned)
 
     def plan(self, job: Job, shares: list[NodeShare]) -> None:
@@ -359,7 +359,7 @@ def _unset(fields: frozenset[str], limits: Limits) -> frozenset[str]:
 
 
 def _records(job: Job) -> int:
-    """How many jobs a record counts as: the pending elements of an array count each."""
+    """The number of jobs in a record: each pending element of an array counts."""
     return job.pending_count or 1
 
 

@@ -29,7 +29,7 @@ def exempted(partition: PartitionConfig, flags: Collection[str]) -> PartitionCon
 
 
 def not_permitted(job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
-    """Why a job of this account and QOS waits in a partition: the reason and slurmctld's text for it."""
+    """The pending reason of an account and QOS in a partition, with slurmctld's text."""
     rules = (
         ("AccountNotAllowed", "account", partition.allow_accounts, job.account),
         ("QOSNotAllowed", "QOS", partition.allow_qos, job.qos),

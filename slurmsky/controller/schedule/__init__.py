@@ -1,1 +1,1 @@
-"""Which job starts when, on which nodes, within which limits."""
+"""The scheduler: order, nodes and limits of pending jobs."""

@@ -33,7 +33,7 @@ class Blocked:
 
 @dataclass(frozen=True)
 class _End:
-    """What a running or planned job frees, and when."""
+    """The resources that a running or planned job frees, and the time."""
 
     time: float
     job_id: int
@@ -71,7 +71,7 @@ def earliest(
     consume_memory: bool,
     planned: Sequence[tuple[Start, list[NodeShare]]] = (),
 ) -> tuple[float, list[NodeShare], list[NodeUse]] | None:
-    """When enough jobs will have ended for a demand, on which shares, and the nodes as they will be then.
+    """The time when enough jobs have ended for a demand, its shares, and the nodes at that time.
 
     None: no running job explains the wait (a node is down).
     """
@@ -118,7 +118,7 @@ def shown_start(start: float, now: float) -> float | None:
 def predict_start(
     scheduler: Scheduler, job_like: Job, partition: PartitionConfig, clock: Callable[[], float]
 ) -> tuple[float, list[NodeShare]] | None:
-    """When and where a job would start (--test-only): now if it fits, else at the end of enough running jobs."""
+    """Predict a job's start and nodes (--test-only): now if it fits, else at the end of enough running jobs."""
     fit, job_table, now = scheduler.fit(job_like.spec), scheduler.job_table, clock()
     demand = fit.demand.within(partition)
     nodes = scheduler.uses(partition.name)

@@ -34,7 +34,7 @@ class PassBudget(Protocol):
     over_budget: bool
 
     def verdict(self, job: Job, partition: PartitionConfig, shares: Sequence[NodeShare] = ()) -> tuple[str, str] | None:
-        """Why the budget keeps a job from starting on paid nodes, (reason, text); None: the job may start.
+        """The budget's objection to a start on paid nodes, (reason, text); None: the job may start.
 
         ``shares``: the shares of kept nodes that it would get.
         """
@@ -138,7 +138,7 @@ class Scheduler:
         return (-max(tiers, default=1), -self.job_table.policy.priority(job), *_age(job))
 
     def lasting_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
-        """What keeps the job out of the partition until a user changes the job or the partition."""
+        """The reason that blocks the job in a partition until a user changes the job or the partition."""
         state = self.job_table.partition_states.get(partition.name, partition.state).upper()
         if state == "DOWN":
             return ("PartitionDown", "")

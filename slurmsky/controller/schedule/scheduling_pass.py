@@ -401,7 +401,7 @@ class SchedulingPass:
         return None
 
     def _dependency(self, job: Job) -> Wait | None:
-        """Why the job waits for other jobs, or None."""
+        """The reason of a wait for other jobs, or None."""
         rules = self._rules
         verdict = dependencies.evaluate(job.dependency, job, rules.lookup, rules.singletons(job), self._now)
         if verdict.recheck is not None:
@@ -426,7 +426,7 @@ class SchedulingPass:
         return Wait(job, "DependencyNeverSatisfied", dependency=changed)
 
     def _running_elements(self, job: Job) -> int:
-        """How many elements of the job's array run or are planned to start."""
+        """The number of the array's elements that run or are planned to start."""
         known = self._running.get(job.array_job_id)
         if known is None:
             known = self._running[job.array_job_id] = self._job_table.running_elements(job.array_job_id)

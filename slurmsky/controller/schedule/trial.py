@@ -1,4 +1,4 @@
-"""What nodes, licences and limits would hold if the starts planned so far had happened."""
+"""Nodes, licences and limits as if the starts planned so far had happened."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class NodeProspects:
         return f"Kept nodes {hostlist.compress(names)}: {what}{f'; ${hourly:.2f} an hour' if hourly else ''}"
 
     async def summary(self, partition: str) -> str:
-        """How many nodes of a partition are up, and the start time and price of the others; "" where none is kept."""
+        """The count of nodes that are up, and start time and price of the others; "" where none is kept."""
         kept = self.kept.get(partition)
         if kept is None:
             return ""

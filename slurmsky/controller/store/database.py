@@ -314,7 +314,7 @@ class Store(DatabaseFile):
         return {row[0] for row in self._db.execute("SELECT job_id FROM managed WHERE job_id>0")}
 
     def needed_since(self, ids: Sequence[int], horizon: float) -> set[int]:
-        """Which of these jobs, or arrays by their base ids, had not ended at an epoch second."""
+        """Those of the given jobs, or arrays by base id, that had not ended at an epoch second."""
         marks = ",".join("?" * len(ids))
         rows = self._db.execute(
             f"SELECT job_id, array_id FROM jobs WHERE superseded=0 AND (job_id IN ({marks}) OR array_id IN ({marks}))"

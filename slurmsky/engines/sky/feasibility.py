@@ -35,7 +35,7 @@ def objection(
     unlisted: Sequence[str] = (),
     grows: Callable[[str], bool] = lambda context: False,
 ) -> str:
-    """Why no offered node can run a task with these ``resources``, in one sentence; "" when one may.
+    """One sentence on why no offered node can run a task with these ``resources``; "" when one may.
 
     ``unlisted``: enabled infras without any offer. ``grows``: whether a Kubernetes context may get more nodes.
     """

@@ -69,7 +69,7 @@ class HeadNodeSession:
 
     @property
     def problem(self) -> str:
-        """Why the last attempt to reach the node failed; "" when it succeeded or is still running."""
+        """The error of the last attempt to reach the node; "" when it succeeded or is still running."""
         return self._reach.problem if self._reach is not None else ""
 
     @property

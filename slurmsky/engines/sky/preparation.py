@@ -210,7 +210,7 @@ def _outputs(launch: Launch) -> dict[str, str]:
 
 
 def _placed(path: str, submit_dir: str) -> str:
-    """Where an output file is written: in the submit folder, if its own folder exists only on a former cluster."""
+    """The path of an output file: in the submit folder, if its own folder exists only on a former cluster."""
     folder, name = os.path.split(path)
     return path if not folder or os.path.isdir(folder) or "%" in folder else os.path.join(submit_dir, name)
 

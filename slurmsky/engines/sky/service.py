@@ -43,7 +43,7 @@ class SkyService:
         return await self._client.optimize(task)
 
     async def check_kept(self, partition: str, kept: KeptNodes, site: Site) -> str:
-        """Why SkyPilot has no such nodes to keep; "" when it has them."""
+        """The reason why SkyPilot has no such nodes to keep; "" when it has them."""
         if kept.cluster:
             body = {"cluster_names": [kept.cluster], "include_credentials": False, "include_handle": False}
             rows = await self._client.call("/status", {**body, "summary_response": True})

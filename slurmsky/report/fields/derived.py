@@ -54,7 +54,7 @@ _NAMED_STEPS = {"pending": 0xFFFFFFFD, "extern": 0xFFFFFFFC, "batch": 0xFFFFFFFB
 
 
 def cause(job: Job) -> str:
-    """Why a job ended before its script began, or was ended, in one line; "" for none beside its exit status.
+    """The one-line cause of an end before the script began, or by others; "" for none beside its exit status.
 
     It is SystemComment without the job's name at SkyPilot.
     """
@@ -87,7 +87,7 @@ def run_seconds(job: Job, now: float) -> int:
 
 
 def end_time(job: Job, limit_min: int) -> float:
-    """When a job ended or will end: 0 unknown, INFINITE never; for a pending job relative to its planned start.
+    """The past or future end of a job: 0 unknown, INFINITE never; for a pending job relative to its planned start.
 
     Source: job_mgr.c pack_job, "report expected start time".
     """

@@ -216,7 +216,7 @@ Tests = dict[str, set[str]]  # by header: the cells that pass
 
 @dataclass
 class _Conditions:
-    """What the words after an entity request: for each filtered header the accepted cells."""
+    """The filter in the words after an entity: for each filtered header the accepted cells."""
 
     wanted: Entity
     hint: str = ""
