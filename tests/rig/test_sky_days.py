@@ -155,8 +155,9 @@ class Day:
         return path.read_text() if path.exists() else ""
 
     def own_lines(self, name: str, file: str) -> list[str]:
-        """The same without what Slurm says of the job's end."""
-        return [line for line in self.text(name, file).splitlines() if not line.startswith("slurmstepd")]
+        """The same without what Slurm says of the job's end, and the shell of a command that ends just before it."""
+        lines = self.text(name, file).splitlines()
+        return [line for line in lines if not (line.startswith("slurmstepd") or line.endswith("Terminated"))]
 
     def numbers(self) -> list[str]:
         """What the job that goes through it all has counted by now."""
