@@ -177,26 +177,26 @@ class ForeignFolder(OSError):
     """The folder belongs to another user, or other users can write to it; ``strerror`` is the reason in one line."""
 
 
-def check_state(path: str, tighten: bool = False) -> None:
+def check_state(path: str, tighten: bool = False, what: str = "state folder") -> None:
     """Raise ForeignFolder unless only this user can write to a state folder, OSError when there is none.
 
     A user with write access could create a socket there, to which a client would send its environment, or replace a
     file by a link. Client, controller and agent check the folder before they use its files. ``tighten``: remove other
-    users' read permission.
+    users' read permission. ``what``: the folder's name in the message.
     """
     me = os.geteuid()
     link = os.lstat(path)
     if stat.S_ISLNK(link.st_mode) and link.st_uid not in (me, 0):
-        raise ForeignFolder(0, f"the state folder {path} is a link of another user (uid {link.st_uid})")
+        raise ForeignFolder(0, f"the {what} {path} is a link of another user (uid {link.st_uid})")
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if tighten else -1
     try:
         facts = os.fstat(folder) if tighten else os.stat(path)
         if facts.st_uid != me:
-            raise ForeignFolder(0, f"the state folder {path} belongs to another user (uid {facts.st_uid})")
+            raise ForeignFolder(0, f"the {what} {path} belongs to another user (uid {facts.st_uid})")
         mode = stat.S_IMODE(facts.st_mode)
         if mode & 0o022:
             raise ForeignFolder(
-                0, f"the state folder {path} is open to other users (mode {mode:04o}): chmod 700 it, or remove it"
+                0, f"the {what} {path} is open to other users (mode {mode:04o}): chmod 700 it, or remove it"
             )
         if tighten and mode & 0o077:
             os.fchmod(folder, 0o700)

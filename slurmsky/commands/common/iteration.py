@@ -51,7 +51,7 @@ async def confirmed(ctx: CommandContext, question: str) -> bool:
         await ctx.drain()
         try:
             line = await asyncio.wait_for(ctx.read_line(), 30)
-        except TimeoutError:
+        except asyncio.TimeoutError:
             ctx.out("timeout\n")
             return False
         for letter in line:

@@ -16,6 +16,8 @@ from .node_hours import NodeHours
 
 #: seconds that a command waits for the price of a node
 PRICE_S = 3.0
+#: seconds until a price that SkyPilot could not report is requested again
+RETRY_S = 30.0
 
 
 class NodeProspects:
@@ -64,8 +66,12 @@ class NodeProspects:
 
     async def _learn(self, partition: str) -> None:
         """Request the price of a node of a partition none of which has been up."""
-        self._prices[partition] = await self._price(partition)
-        self._asking.discard(partition)
+        try:
+            self._prices[partition] = await self.engine.price(partition)
+        except EngineError:
+            await asyncio.sleep(RETRY_S)
+        finally:
+            self._asking.discard(partition)
         self._kick()
 
     async def outlook(self, shares: Sequence[NodeShare], start: float) -> str:

@@ -44,7 +44,7 @@ def modules(cache: Path | None, home: Path) -> str:
                     copy = _copies[home] = linked(current(cache), home)
                 return str(copy)
             except OSError as error:
-                log.warning("agents run from the package itself: %s: %s", error.filename, error.strerror)
+                log.warning("agents run from the package itself: %s", error)
     return os.pathsep.join(entry for entry in sys.path if entry and not entry.endswith(".zip"))
 
 
@@ -53,11 +53,11 @@ def current(cache: Path) -> Path:
     files = list(agent_files.entries())
     digest = _digest(files)
     target = cache / "agents" / digest
-    try:
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    paths.check_state(str(target.parent), what="folder of agents' programs")  # others could put programs there
+    if target.is_dir():
         os.utime(target)
         return target
-    except FileNotFoundError:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def fill(partial: Path) -> None:
         _copy(files, str(partial))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from slurmsky import paths
 from slurmsky.engines import agent_files
 from slurmsky.engines.local import agent_program
 
@@ -33,6 +34,15 @@ def test_an_update_makes_another_copy(tmp_path: Path, module: Path) -> None:
         "VERSION = 1\n",
         "VERSION = 12\n",
     ]
+
+
+def test_a_folder_that_others_can_write_to_is_not_used(tmp_path: Path, module: Path) -> None:
+    copy = agent_program.current(tmp_path)
+    copy.parent.chmod(0o777)
+    with pytest.raises(paths.ForeignFolder, match="open to other users"):
+        agent_program.current(tmp_path)
+    (tmp_path / "home").mkdir()
+    assert "agents" not in agent_program.modules(tmp_path, tmp_path / "home")
 
 
 @pytest.mark.parametrize("runs", [True, False])
