@@ -40,6 +40,12 @@ class SignalTasks(StepPartRequest, kind="signal"):
     signal: int
 
 
+class WriteError(StepPartRequest, kind="error"):
+    """Write an error of slurmstepd to the stderr of the node's first task."""
+
+    text: str
+
+
 class ResizeTerminal(StepPartRequest, kind="winsize"):
     """Set the size of the tasks' terminal."""
 

@@ -97,7 +97,7 @@ ONE_NODE = [
         "",
         "srun: error: n1: task 0: Exited with exit code 5\nsrun: Terminating "
         "StepId=J.S\n"
-        "slurmstepd-n1: error: *** STEP J.S ON n1 CANCELLED AT TIME DUE to SIGNAL Terminated ***\n"
+        "slurmstepd-n1: error: *** STEP J.S ON n1 CANCELLED AT TIME DUE TO TASK FAILURE ***\n"
         "srun: error: n1: task 1: "
         "Terminated\n"
         "srun: Force Terminated StepId=J.S\n",
@@ -416,6 +416,20 @@ def test_killed_step(two: Cluster) -> None:
     assert lines[4:] == ["rc=137"]
     step = two.steps(launch)["0"]
     assert (step["state"], step["exit_signal"]) == ("CANCELLED", 9)
+
+
+@pytest.mark.parametrize("where", [(), ("-r1",)], ids=["here", "other node"])
+def test_a_cancel_message_is_an_error_of_the_first_task(
+    spread: Allocation, tmp_path: Path, where: tuple[str, ...]
+) -> None:
+    """Source: the oracle: slurmstepd's stderr is that of its first task, with its label and in its file."""
+    node = "n2" if where else "n1"
+    line = "0: slurmstepd-%s: error: *** STEP J.S ON %s CANCELLED AT TIME DUE to SIGNAL Killed ***\n" % (node, node)
+    command = ("-N1", *where, "-n2", "-O", "-l", "-W1", *BASH, "[ $SLURM_PROCID = 1 ] || exec sleep 30")
+    assert line in run(spread, *command)[1]
+    assert line not in run(spread, "-e", str(tmp_path / "e.%t"), *command)[1]
+    written = (tmp_path / "e.0").read_text()
+    assert "0: slurmstepd-%s: error: *** STEP " % node in written and not (tmp_path / "e.1").read_text()
 
 
 def test_signal_to_one_step(two: Cluster) -> None:

@@ -299,27 +299,11 @@ class BatchScript:
         return script
 
     # --- messages
-    def complain(self, line: str) -> None:
-        """Append a line to the script's stderr file, as slurmstepd does."""
-        if not self._stderr_path:
-            return
-        if file_opening.on_network(self._stderr_path):
-            file_opening.aside(self._agent.loop, lambda: self._append(line))
-        else:
-            self._append(line)
-
-    def _append(self, line: str) -> None:
-        try:
-            # With O_NONBLOCK, open() fails for a FIFO without a reader; it has no effect on a regular file.
-            fd = os.open(self._stderr_path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
-            return  # the user removed the file
-        try:
-            os.write(fd, line.encode(errors="surrogateescape"))
-        except OSError as error:
-            self._note("stderr file: %s" % error)
-        finally:
-            os.close(fd)
+    def complain(self, text: str) -> None:
+        """Append an error of slurmstepd to the script's stderr file."""
+        if self._stderr_path:
+            line = processes.error_line(self._job.node, text)
+            file_opening.append(self._agent.loop, self._stderr_path, line)
 
     def _note(self, text: str) -> None:
         print("job %d: %s" % (self._job.job_id, text), file=sys.stderr, flush=True)

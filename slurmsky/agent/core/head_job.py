@@ -21,7 +21,7 @@ from ...protocol.messages import (
     SuspendJob,
     TerminateJob,
 )
-from ..job.end_messages import cancel_line, verdict
+from ..job.end_messages import CancelMessage, verdict
 from ..job.journal import JobLog
 from ..net.event_loop import Timer
 from ..process import process_tree
@@ -69,7 +69,7 @@ class HeadJob:
         self.next_step = 0
         self.derived_exit = 0
         self.batch: Optional[BatchScript] = None
-        self._announced = False
+        self._cancel_message = CancelMessage(self.node, "JOB %d" % self.job_id, self._complain)
         self.cause = ""  # state in which the job is being terminated, "" while it runs
         self.ending = False
         self.ended = False
@@ -143,18 +143,15 @@ class HeadJob:
             return
         steps = list(self.steps.values()) if target in ("steps", "full") else [self.steps.get(target)]
         for step in filter(None, steps):
-            step.announce("", now, number)
+            step.cancel_message.send("", now, number)
             step.signal(number)
         if target in ("batch", "full"):
-            self._announce("", now, number)
+            self._cancel_message.send("", now, number)
             process_tree.send(self._shell() if target == "batch" else process_tree.tree(self._shell()), number)
 
-    def _announce(self, cause: str, now: float, number: int) -> None:
-        """Write slurmstepd's message about a signal to the script's stderr, once in the life of the job."""
-        if self.batch is None or self.batch.over or self._announced or number not in (signal.SIGTERM, signal.SIGKILL):
-            return
-        self._announced = True
-        self.batch.complain(cancel_line(self.node, "JOB %d" % self.job_id, cause, now, number))
+    def _complain(self, text: str) -> None:
+        if self.batch is not None and not self.batch.over:
+            self.batch.complain(text)
 
     def terminate(self, state: str, number: int, kill_wait_s: Optional[int] = None) -> None:
         """End the job in ``state``: signal all processes, and send SIGKILL after kill_wait."""
@@ -172,7 +169,7 @@ class HeadJob:
         now = time.time()
         wait = self.launch.kill_wait_s if kill_wait_s is None else kill_wait_s
         if state != "COMPLETED":
-            self._announce(state, now, number)
+            self._cancel_message.send(state, now, number)
         for step in list(self.steps.values()):
             step.cancel(state, now)
         members = self.members()

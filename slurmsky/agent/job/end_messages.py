@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from typing import Optional
+from typing import Callable, Optional
 
 from ...model.step import Step
 from ...protocol.messages import Ended
@@ -13,6 +13,7 @@ from ...protocol.messages import Ended
 SETUP_FAILED = 53
 #: text that slurmstepd adds to its message for each cause (req.c _handle_signal_container)
 _CAUSES = {
+    "TASK_FAILURE": " DUE TO TASK FAILURE",
     "TIMEOUT": " DUE TO TIME LIMIT",
     "DEADLINE": " DUE TO TIME LIMIT",
     "PREEMPTED": " DUE TO PREEMPTION",
@@ -22,16 +23,26 @@ _CAUSES = {
 _REASONS = {"TIMEOUT": "TimeLimit"}
 
 
-def cancel_line(node: str, what: str, cause: str, now: float, number: int) -> str:
-    """slurmstepd's message for a terminated job or step. ``what``: "JOB 7" or "STEP 7.0"; ``number``: the signal."""
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(now))
-    return "slurmstepd-%s: error: *** %s ON %s CANCELLED AT %s%s ***\n" % (
-        node,
-        what,
-        node,
-        stamp,
-        _CAUSES.get(cause) or " DUE to SIGNAL %s" % signal.strsignal(number),
-    )
+class CancelMessage:
+    """slurmstepd's message about a signal that terminates a job or step, written once.
+
+    ``entity``: "JOB 7" or "STEP 7.0"; ``node``: its first node; ``write`` receives the text of the error.
+    """
+
+    def __init__(self, node: str, entity: str, write: Callable[[str], None]) -> None:
+        self._node = node
+        self._entity = entity
+        self._write = write
+        self._written = False
+
+    def send(self, cause: str, now: float, number: int) -> None:
+        """Write the message if the signal ``number`` terminates. ``cause``: a state, "TASK_FAILURE" (srun -K) or ""."""
+        if self._written or number not in (signal.SIGTERM, signal.SIGKILL):
+            return
+        self._written = True
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(now))
+        why = _CAUSES.get(cause) or " DUE to SIGNAL %s" % signal.strsignal(number)
+        self._write("*** %s ON %s CANCELLED AT %s%s ***" % (self._entity, self._node, stamp, why))
 
 
 def verdict(cause: str, batch: Optional[Step], derived_exit: int) -> Ended:

@@ -289,9 +289,14 @@ def chdir_fault(directory: str) -> str:
     return ""
 
 
+def error_line(node: str, text: str) -> bytes:
+    """An error in slurmstepd's format."""
+    return ("slurmstepd-%s: error: %s\n" % (node, text)).encode(errors="surrogateescape")
+
+
 def complain(node: str, text: str) -> None:
-    """Write an error to a task's stderr in slurmstepd's format."""
-    os.write(2, ("slurmstepd-%s: error: %s\n" % (node, text)).encode(errors="surrogateescape"))
+    """Write an error of slurmstepd to a task's stderr."""
+    os.write(2, error_line(node, text))
 
 
 def _limit(process: Process) -> None:

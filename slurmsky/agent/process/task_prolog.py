@@ -5,10 +5,12 @@ The prolog's stdout has lines ``export NAME=VALUE``, ``unset NAME`` and ``print 
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import Callable, Sequence
 
 from ..net.event_loop import Loop
+from . import processes
 
 
 def apply_prolog_line(line: str, env: dict[str, str]) -> str:
@@ -40,9 +42,7 @@ SITE, USER = "site", "user"
 def run_task_prolog(scripts: Sequence[Script], env: dict[str, str], node: str) -> None:
     """Run the prologs in the task's process before exec. A failed prolog ends the task with its exit code."""
 
-    def complain(text: str) -> None:
-        os.write(2, ("slurmstepd-%s: error: %s\n" % (node, text)).encode(errors="surrogateescape"))
-
+    complain = functools.partial(processes.complain, node)
     for whose, program in scripts:
         option = "--task-prolog" if whose == USER else "TaskProlog"
         if not os.access(program, os.R_OK | os.X_OK):

@@ -122,10 +122,6 @@ class _Attached:
     def cancelled(self) -> None:
         """sattach prints nothing of its own."""
 
-    def message(self, line: str) -> None:
-        """Print slurmstepd's message."""
-        self.channel.send(wire.STDERR, line.encode())
-
     def over(self) -> None:
         """The step has ended."""
         self.channel.on_close = lambda: None

@@ -321,10 +321,6 @@ class Srun:
         if self._termination is not None:
             self._termination.cancelled()
 
-    def message(self, line: str) -> None:
-        """Print slurmstepd's message."""
-        self._say(line)
-
     def exited(self, node: str, rank: int, status: int) -> None:
         """A task has ended."""
         if self._termination is not None:

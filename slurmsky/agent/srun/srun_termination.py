@@ -129,6 +129,7 @@ class Termination:
         self._terminating = self._bad_exit_reported = True
         self._say("srun: Terminating StepId=%s\n" % self._step_name)
         if len(self._run.statuses) < self._ntasks:
+            self._run.cancel_message.send("TASK_FAILURE", time.time(), signal.SIGTERM)
             self._run.cancel("CANCELLED", time.time())
             self._after(self._kill_wait_s, self._run.kill)
 

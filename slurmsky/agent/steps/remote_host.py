@@ -24,6 +24,7 @@ from ...protocol.step_messages import (
     TasksStarted,
     TasksUsage,
     ToMpiServer,
+    WriteError,
 )
 from ..net.channel import Channel
 from .file_writer import serve_file
@@ -89,6 +90,8 @@ def serve_agent(agent: Agent, channel: Channel) -> None:
             return
         elif isinstance(request, SignalTasks):
             host.signal(request.signal)
+        elif isinstance(request, WriteError):
+            host.complain_first(request.text)
         elif isinstance(request, ToMpiServer):
             host.on_mpi_message(request.message)
         elif isinstance(request, ResizeTerminal):

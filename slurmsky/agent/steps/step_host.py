@@ -94,7 +94,7 @@ class StepHost:
     def _no_container(self, lines: tuple[str, ...]) -> None:
         self._started = True
         for line in (*lines, "Failed to invoke spank plugin stack"):
-            self._complain(self.tasks[0], line)
+            self.complain_first(line)
         self._give_up(1 << 8)
 
     def _prepare_mpi(self) -> None:
@@ -106,11 +106,11 @@ class StepHost:
 
     def _cannot_start(self, why: str) -> None:
         if self._started:
-            self._complain(self.tasks[0], why)
+            self.complain_first(why)
             self.kill()
             return
         self._started = True
-        self._complain(self.tasks[0], why)
+        self.complain_first(why)
         self._give_up(1 << 8)
 
     def _give_up(self, status: int) -> None:
@@ -152,13 +152,13 @@ class StepHost:
         try:
             self._bindings = self._bind()
         except BindingRefused as error:
-            self._complain(self.tasks[0], str(error))
+            self.complain_first(str(error))
             self._give_up(1 << 8)
             return
         pids: dict[int, int] = {}
         if fault and self.tasks:
             # slurmstepd itself also enters the folder, once on each node.
-            self._complain(self.tasks[0], fault)
+            self.complain_first(fault)
         for local, task in enumerate(self.tasks):
             try:
                 self._spawn(local, task)
@@ -200,12 +200,16 @@ class StepHost:
         """Write a line of slurmstepd to a task's stderr."""
         self._complain(self._by_rank[rank], text)
 
+    def complain_first(self, text: str) -> None:
+        """Write a line of slurmstepd itself: its stderr is that of the node's first task."""
+        self._complain(self.tasks[0], text)
+
     def say(self, rank: int, text: str) -> None:
         """Write a message of a task's MPI library to the task's stderr."""
         self.sink.output(rank, ERR, text.encode(errors="replace"))
 
     def _complain(self, task: Task, text: str) -> None:
-        self.sink.output(task.rank, ERR, ("slurmstepd-%s: error: %s\n" % (self.plan.node, text)).encode())
+        self._streams.write_error(task, processes.error_line(self.plan.node, text))
 
     def _spawn(self, local: int, task: Task) -> None:
         plan = self.plan
@@ -322,10 +326,7 @@ class StepHost:
                 "SLURM_TASK_PID": str(task.pid),
             }
 
-            def complain(text: str) -> None:
-                self._complain(task, text)
-
-            start_task_epilog(self.agent.loop, self.plan.task_epilogs, env, complain, epilog_over)
+            start_task_epilog(self.agent.loop, self.plan.task_epilogs, env, self.complain_first, epilog_over)
         else:
             report_exit()
 

@@ -23,6 +23,7 @@ from ...protocol.step_messages import (
     TasksStarted,
     TasksUsage,
     ToMpiServer,
+    WriteError,
 )
 from .step_host import StepHost
 from .step_plan import TASK_INPUT, TASK_OUTPUT, StepPlan
@@ -70,6 +71,7 @@ class LocalPart(StepPart):
         self.host = StepHost(run.job.agent, plan, self)
         self.start = self.host.start
         self.signal = self.host.signal
+        self.complain = self.host.complain_first
         self.write_stdin = self.host.write_stdin
         self.pause = self.host.pause
         self.resume = self.host.resume
@@ -104,6 +106,10 @@ class RemotePart(StepPart):
     def signal(self, number: int) -> None:
         """Send a signal to the node's tasks."""
         self.channel.send_json(SignalTasks(signal=int(number)).encode())
+
+    def complain(self, text: str) -> None:
+        """Write an error of slurmstepd to the stderr of the node's first task."""
+        self.channel.send_json(WriteError(text=text).encode())
 
     def write_stdin(self, data: bytes) -> None:
         """Send stdin to the node's tasks; empty: stdin has ended."""

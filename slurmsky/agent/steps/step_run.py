@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol
 from ...model.states import JobState
 from ...model.step import Step
 from ...model.step_spec import StepSpec
-from ..job.end_messages import cancel_line
+from ..job.end_messages import CancelMessage
 from ..mpi.pmi import Exchange
 from ..net import endpoints
 from ..net.channel import Channel
@@ -40,9 +40,6 @@ class HostWatcher(Protocol):
 
     def cancelled(self) -> None:
         """The step was cancelled from outside."""
-
-    def message(self, line: str) -> None:
-        """slurmstepd's message about a signal that ends processes."""
 
     def over(self) -> None:
         """The step has ended."""
@@ -76,7 +73,10 @@ class StepRun:
         self.failed_nodes: list[str] = []
         self.cause = ""
         self.timed_out = False  # the step's own time limit has passed
-        self._announced = False
+        # Only the slurmstepd of the step's first node writes the message.
+        self.cancel_message = CancelMessage(
+            shape.shares[0].name, "STEP %d.%s" % (job.job_id, self.step_id), self._complain
+        )
         self.argv0 = record.name  # the program of its first task, as it was named
         self._given = 0
         self._consumed: list[int] = []
@@ -228,20 +228,13 @@ class StepRun:
             record.cancelled_by = by
         for watcher in list(self.watchers):
             watcher.cancelled()
-        self.announce(cause, now, number)
+        self.cancel_message.send(cause, now, number)
         self.signal(number)
         self.signal(signal.SIGCONT)
 
-    def announce(self, cause: str, now: float, number: int) -> None:
-        """Send watchers slurmstepd's message about a signal, once in the life of the step."""
-        if self._announced or number not in (signal.SIGTERM, signal.SIGKILL):
-            return
-        self._announced = True
-        # Only the slurmstepd of the step's first node prints the message.
-        step = "STEP %d.%s" % (self.job.job_id, self.step_id)
-        line = cancel_line(self.shape.shares[0].name, step, cause, now, number)
-        for watcher in list(self.watchers):
-            watcher.message(line)
+    def _complain(self, text: str) -> None:
+        if self.parts and not self.parts[0].ended:
+            self.parts[0].complain(text)
 
     def set_size(self, rows: int, columns: int) -> None:
         """Send the terminal's new size to all nodes."""

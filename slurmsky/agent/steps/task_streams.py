@@ -212,12 +212,24 @@ class Streams:
         if fd not in task.files:
             self._sink.output(task.rank, stream, data)
             return
-        label = b"%*d: " % (self._plan.label, task.rank)
+        label = self._label(task)
         lines = data.removesuffix(b"\n").split(b"\n")
         try:
             os.write(task.files[fd], b"".join(label + line + b"\n" for line in lines))
         except OSError:
             return  # a full disk: the rest of the output is lost
+
+    def write_error(self, task: Task, line: bytes) -> None:
+        """Write a line of slurmstepd to the task's stderr, or to the file that its stderr is written to."""
+        plan = self._plan
+        target = plan.stdout if plan.stderr == "=stdout" else plan.stderr
+        if target == "stream":
+            self._sink.output(task.rank, ERR, line)
+        elif target != "null":
+            file_opening.append(self._loop, self._path(task, target), self._label(task) + line)
+
+    def _label(self, task: Task) -> bytes:
+        return b"%*d: " % (self._plan.label, task.rank) if self._plan.label else b""
 
     def pause(self) -> None:
         """Stop reading output: its receiver is slow."""
