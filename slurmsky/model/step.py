@@ -6,7 +6,7 @@ Agents define these records at their start, and none of those in ``job.py``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import NamedTuple, Optional, Sequence
 
 from .states import JobState
 
@@ -46,6 +46,19 @@ class Usage:
     #: values for equal parts of the step's time, summed over all tasks: "cpu" busy CPUs, "mem" MiB, and where GPUs are
     #: measured "gpu" busy GPUs and "gpumem" MiB; empty for a step that ended before the first sample
     series: dict[str, list[float]] = field(default_factory=dict)
+
+
+class NodeSeries(NamedTuple):
+    """Use of a step on one node over time: values for equal parts of ``seconds``, in the units of ``Usage.series``.
+
+    All are empty for a step that ended before the first sample, and those of GPUs where these are not measured.
+    """
+
+    seconds: float = 0.0
+    cpu: Sequence[float] = ()
+    mem: Sequence[float] = ()
+    gpu: Sequence[float] = ()
+    gpumem: Sequence[float] = ()
 
 
 @dataclass

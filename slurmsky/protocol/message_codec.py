@@ -45,6 +45,16 @@ def reads(annotation: str, read: Callable[[Any], Any], write: Callable[[Any], An
     _READERS[annotation], _WRITERS[annotation] = read, write
 
 
+def nests(message: Type[Message]) -> None:
+    """Add the type of fields that hold such a message, and that of optional ones."""
+    reads(message.__name__, message.decode, Message.encode)
+    reads(
+        "Optional[%s]" % message.__name__,
+        lambda value: None if value is None else message.decode(value),
+        lambda value: None if value is None else value.encode(),
+    )
+
+
 class BadMessage(ValueError):
     """A JSON object that is no message of the family: an unknown kind, a missing field, a value of another type."""
 

@@ -1,14 +1,17 @@
 """The messages between the head agent of a step and the agents of its other nodes, a class for each kind.
 
 Agents import this module with their first step on several nodes. Output and input of tasks are frames of bytes beside
-these messages (``agent/steps/step_plan.py``).
+these messages (``agent/steps/step_sink.py``).
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+from typing import Dict, List, Optional
 
-from .message_codec import Message, reads
+from ..model.step import NodeSeries
+from .message_codec import Message, nests, reads
+from .mpi_messages import MpiMessage
+from .step_plan import StepPlan
 
 reads(
     "Dict[int, int]",
@@ -22,6 +25,8 @@ reads(
 )
 reads("List[float]", list, list)
 reads("Optional[List[float]]", lambda value: None if value is None else list(value), lambda value: value)
+reads("NodeSeries", lambda value: NodeSeries(value[0], *map(tuple, value[1:])), list)
+nests(MpiMessage)
 
 
 class StepPartRequest(Message, family="op"):
@@ -29,9 +34,9 @@ class StepPartRequest(Message, family="op"):
 
 
 class StartTasks(StepPartRequest, kind="step"):
-    """Start this node's tasks of a step. ``plan``: the fields of its StepPlan."""
+    """Start this node's tasks of a step."""
 
-    plan: Dict[str, Any]
+    plan: StepPlan
 
 
 class SignalTasks(StepPartRequest, kind="signal"):
@@ -56,7 +61,7 @@ class ResizeTerminal(StepPartRequest, kind="winsize"):
 class ToMpiServer(StepPartRequest, kind="mpi"):
     """A message of the head agent's PMI server to that of this node."""
 
-    message: Dict[str, Any]
+    message: MpiMessage
 
 
 class ReadUsage(StepPartRequest, kind="look"):
@@ -101,7 +106,7 @@ class TaskExited(StepPartReport, kind="exit"):
 class FromMpiServer(StepPartReport, kind="mpi"):
     """A message of this node's PMI server to the head agent's."""
 
-    message: Dict[str, Any]
+    message: MpiMessage
 
 
 class TasksUsage(StepPartReport, kind="look"):
@@ -113,7 +118,7 @@ class TasksUsage(StepPartReport, kind="look"):
 class TasksEnded(StepPartReport, kind="over"):
     """All tasks of this node have ended. ``series``: the usage series of the step on this node."""
 
-    series: Dict[str, Any]
+    series: NodeSeries
 
 
 class FileWritten(StepPartReport, kind="file"):

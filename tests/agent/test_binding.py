@@ -72,9 +72,9 @@ def test_variables(spec: JobSpec, expected: dict[str, str]) -> None:
 
 
 def masks(spec: JobSpec, tasks: int, allocated: range = range(8)) -> list[str]:
-    ask = task_binding.request(spec)
-    assert ask is not None
-    laid = task_binding.lay_out(ask, MACHINE, allocated, tasks)
+    request = task_binding.task_binding(spec)
+    assert request is not None
+    laid = task_binding.lay_out(request.but(cpus=tuple(allocated)), MACHINE, tasks)
     return ["%x" % sum(1 << number for number in mask) for mask in laid]
 
 

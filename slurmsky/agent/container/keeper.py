@@ -2,41 +2,59 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import tempfile
-from typing import Any, Callable, Mapping, NoReturn
+from typing import Callable, Dict, Mapping, NoReturn, Tuple
 
-from ...protocol import wire
+from ...protocol.message_codec import Message
+from ...protocol.step_plan import ContainerRequest
+from ..process.helper_process import send_to_agent
 from . import namespaces, nvidia_driver
 from .rootfs import ImageError, ImageStore, remove_tree
 
 _PR_SET_PDEATHSIG = 1
 
 
-def _send(sock: socket.socket, message: dict[str, Any]) -> None:
-    sock.sendall(wire.encode(wire.JSON, json.dumps(message).encode()))
+class KeeperMessage(Message, family="keeper"):
+    """Base of a keeper's messages to the agent."""
 
 
-def keep(sock: socket.socket, asked: dict[str, Any], store: str, env: Mapping[str, str]) -> None:
-    """Create the container of ``asked`` (see ``task_container.request``), and remove it when the agent closes.
+class UserText(KeeperMessage, kind="say"):
+    """A line for the user."""
 
-    Messages to the agent: ``say`` (a line for the user), ``failed`` (lines with the reason; the keeper ends), or
-    ``holder`` (the pid whose namespaces tasks join) with the image's environment, entry point and folder.
-    """
-    images = ImageStore(store, env, asked["cwd"], lambda text: _send(sock, {"say": text}))
+    text: str
+
+
+class ContainerFailed(KeeperMessage, kind="failed"):
+    """There is no container; ``lines``: the reason. The keeper ends."""
+
+    lines: Tuple[str, ...]
+
+
+class ContainerReady(KeeperMessage, kind="ready"):
+    """Tasks can join the namespaces of the process ``holder``; the rest is of the image."""
+
+    holder: int
+    environment: Dict[str, str]
+    entrypoint: Tuple[str, ...]
+    directory: str
+
+
+def keep(sock: socket.socket, request: ContainerRequest, store: str, env: Mapping[str, str]) -> None:
+    """Create the requested container, and remove it when the agent closes the socket."""
+    images = ImageStore(store, env, request.cwd, lambda text: send_to_agent(sock, UserText(text=text)))
     box, holder = "", 0
     try:
         try:
-            if asked["name"]:
-                image = images.container(asked["name"], asked["flag"], asked["image"])
+            if request.name:
+                image = images.container(request.name, request.flag, request.image)
             else:
-                image = images.image(asked["image"])
+                image = images.image(request.image or "")
         except ImageError as error:
             what = "pyxis: failed to import docker image"
-            _send(sock, {"failed": [what, *("pyxis:     %s" % line for line in error.args)]})
+            send_to_agent(sock, ContainerFailed(lines=(what, *("pyxis:     %s" % line for line in error.args))))
             return
         driver = nvidia_driver.files()
         if driver:
@@ -47,22 +65,23 @@ def keep(sock: socket.socket, asked: dict[str, Any], store: str, env: Mapping[st
         holder = os.fork()
         if not holder:
             os.close(read)
-            _hold(write, lambda: namespaces.make(asked, image, box, env, driver))
+            _hold(write, lambda: namespaces.make(request, image, box, env, driver))
         os.close(write)
         with os.fdopen(read, "rb") as pipe:
-            said = pipe.read()
-        if said != b"ready":
-            lines = said.decode(errors="replace").splitlines() or ["the container's process was killed"]
-            _send(sock, {"failed": ["pyxis: couldn't start container", *("pyxis:     %s" % line for line in lines)]})
+            answer = pipe.read()
+        if answer != b"ready":
+            lines = answer.decode(errors="replace").splitlines() or ["the container's process was killed"]
+            what = "pyxis: couldn't start container"
+            send_to_agent(sock, ContainerFailed(lines=(what, *("pyxis:     %s" % line for line in lines))))
             return
-        _send(
+        send_to_agent(
             sock,
-            {
-                "holder": holder,
-                "environment": image.environment,
-                "entrypoint": image.entrypoint,
-                "directory": asked["directory"] or image.directory or "/",
-            },
+            ContainerReady(
+                holder=holder,
+                environment=image.environment,
+                entrypoint=tuple(image.entrypoint),
+                directory=request.directory or image.directory or "/",
+            ),
         )
         while sock.recv(4096):
             pass  # the agent sends nothing; it closes the socket at the container's end

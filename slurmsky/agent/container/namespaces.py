@@ -7,6 +7,7 @@ import os
 from typing import Any, Callable, Iterable, Mapping
 
 from ...language import image_names as language
+from ...protocol.step_plan import ContainerRequest
 from .rootfs import Image
 
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
@@ -47,17 +48,19 @@ def _mount(source: str, target: str, kind: str = "", flags: int = 0, data: str =
     _check(libc().mount(*words, ctypes.c_ulong(flags), os.fsencode(data) or None), "mount %s" % target)
 
 
-def make(asked: dict[str, Any], image: Image, box: str, env: Mapping[str, str], driver: list[tuple[str, str]]) -> None:
+def make(
+    request: ContainerRequest, image: Image, box: str, env: Mapping[str, str], driver: list[tuple[str, str]]
+) -> None:
     """Turn this process's namespaces into the container of an image, with the work folder ``box``.
 
     ``driver``: files of the GPU's driver as (path on the node, path in the container). Raises OSError or
     ContainerError.
     """
-    _own_namespaces(asked["root"])
+    _own_namespaces(request.root)
     _mount("none", "/", flags=_MS_REC | _PROPAGATION["private"])
     root = os.path.join(box, "root")
     os.mkdir(root)
-    if asked["name"]:
+    if request.name:
         _mount(image.root, root, flags=_MS_BIND | _MS_REC)
     else:
         _overlay(image.root, root, box)
@@ -70,16 +73,16 @@ def make(asked: dict[str, Any], image: Image, box: str, env: Mapping[str, str], 
     for source, target in driver:
         _bind(source, root, target, ())
     home = env.get("HOME", "")
-    if asked["home"] and home.startswith("/"):
+    if request.home and home.startswith("/"):
         _bind(home, root, home, ())
-    for source, target, flags in asked["mounts"]:
+    for source, target, flags in request.mounts:
         if source == language.TMPFS:
             _mount("tmpfs", _point(root, target, folder=True), "tmpfs")
         elif source == language.UMOUNT:
             _check(libc().umount2(os.fsencode(_within(root, target)), _MNT_DETACH), "umount %s" % target)
         else:
             _bind(source, root, target, flags)
-    if asked["readonly"]:
+    if request.readonly:
         _mount("none", root, flags=_MS_REMOUNT | _MS_BIND | _MS["ro"])
     # pivot_root(".", ".") mounts the old root over the new one; the old root is then unmounted.
     os.chdir(root)
@@ -188,10 +191,8 @@ def _bind(source: str, root: str, target: str, flags: Iterable[str]) -> None:
     if more:
         # Keep the source's flags: a user namespace must not remove any.
         kept = sum(_MS[word] for word in _MS if word in _mount_options(place))
-        asked = 0
-        for word in more:
-            asked |= _MS[word]
-        _mount("none", place, flags=_MS_REMOUNT | _MS_BIND | asked | kept)
+        flagged = sum({_MS[word] for word in more})
+        _mount("none", place, flags=_MS_REMOUNT | _MS_BIND | flagged | kept)
     unknown = words - set(_MS) - set(_PROPAGATION) - {"r" + word for word in _PROPAGATION} - {"rw", "bind", "rbind"}
     if unknown:
         raise NamespaceError("failed to mount: %s: unknown flag %s" % (target, sorted(unknown)[0]))

@@ -12,12 +12,13 @@ the agent's part: it requests a container from the keeper, and makes tasks join 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional
+from typing import TYPE_CHECKING, Callable, Iterable, Mapping, Optional
 
 from ...language import image_names as language
+from ...protocol.step_plan import ContainerRequest, Mount
 from ..process import startup_files
 from ..process.helper_process import Helper
-from .keeper import keep
+from .keeper import ContainerFailed, ContainerReady, KeeperMessage, UserText, keep
 from .namespaces import NamespaceError, join
 from .rootfs import Image
 
@@ -26,44 +27,44 @@ if TYPE_CHECKING:
     from ..net.event_loop import Loop
 
 
-def request(options: Iterable[tuple[str, str]], cwd: str, image_of_nodes: str = "") -> Optional[dict[str, Any]]:
-    """Parse pyxis' options into a request for a container, JSON-ready; None: no container.
+def request(options: Iterable[tuple[str, str]], cwd: str, image_of_nodes: str = "") -> Optional[ContainerRequest]:
+    """Parse pyxis' options into a request for a container; None: no container.
 
     ``image_of_nodes``: the image that the nodes run (SkyPilot's image_id). For this image no container is created, and
     the options apply to the node as far as possible.
     """
-    said = dict(options)
-    image, name = said.get("container-image"), said.get("container-name")
+    given = dict(options)
+    image, name = given.get("container-image"), given.get("container-name")
     if not image and not name:
         return None
-    mounts = language.mounts(said["container-mounts"]) if said.get("container-mounts") else ()
+    mounts = language.mounts(given["container-mounts"]) if given.get("container-mounts") else ()
     own, flag = language.name(name) if name else ("", "")
-    return {
-        "image": image,
-        "inside": bool(image_of_nodes) and (not image or _same(image, image_of_nodes)),
-        "name": own,
-        "flag": flag,
-        "mounts": [[_absolute(cwd, mount.source), _absolute(cwd, mount.target), list(mount.flags)] for mount in mounts],
-        "directory": said.get("container-workdir") or "",
-        "keep": list(language.variables(said["container-env"])) if said.get("container-env") else [],
-        "home": said.get("container-mount-home") == "yes",
-        "root": said.get("container-remap-root") == "yes",
-        "entrypoint": said.get("container-entrypoint") == "yes",
-        "readonly": said.get("container-writable") == "no",
-        "cwd": cwd,
-    }
+    return ContainerRequest(
+        image=image,
+        on_node_image=bool(image_of_nodes) and (not image or _same(image, image_of_nodes)),
+        name=own,
+        flag=flag,
+        mounts=tuple((_absolute(cwd, mount.source), _absolute(cwd, mount.target), mount.flags) for mount in mounts),
+        directory=given.get("container-workdir") or "",
+        keep=language.variables(given["container-env"]) if given.get("container-env") else (),
+        home=given.get("container-mount-home") == "yes",
+        root=given.get("container-remap-root") == "yes",
+        entrypoint=given.get("container-entrypoint") == "yes",
+        readonly=given.get("container-writable") == "no",
+        cwd=cwd,
+    )
 
 
-def of_batch(launch: Launch) -> Optional[dict[str, Any]]:
+def of_batch(launch: Launch) -> Optional[ContainerRequest]:
     """The request for the container of a batch script; None: no container."""
-    if not launch.spec.site_options or launch.script is None:
+    if launch.script is None:
         return None
-    asked = request(launch.spec.site_options, launch.work_dir, launch.image)
-    if asked is not None and not asked["inside"]:
-        # Mount the folder of the spooled script, which is executed in place.
-        folder = os.path.dirname(launch.script)
-        asked["mounts"].append([folder, folder, ["ro"]])
-    return asked
+    wanted = request(launch.spec.site_options, launch.work_dir, launch.image)
+    if wanted is None or wanted.on_node_image:
+        return wanted
+    # Mount the folder of the spooled script, which is executed in place.
+    folder = os.path.dirname(launch.script)
+    return wanted.but(mounts=(*wanted.mounts, (folder, folder, ("ro",))))
 
 
 def _same(one: str, other: str) -> bool:
@@ -77,9 +78,9 @@ def _absolute(cwd: str, path: str) -> str:
 class Container:
     """The agent's side: one container of a step, or of a batch script, on this node."""
 
-    def __init__(self, loop: Loop, asked: dict[str, Any], store: str, say: Callable[[str], None]) -> None:
+    def __init__(self, loop: Loop, wanted: ContainerRequest, store: str, say: Callable[[str], None]) -> None:
         self._loop = loop
-        self._asked = asked
+        self._request = wanted
         self._store = store
         self._say = say
         self._keeper: Optional[Helper] = None
@@ -96,9 +97,9 @@ class Container:
         failed: Callable[[tuple[str, ...]], None],
     ) -> None:
         """Create the container; calls ready() when tasks can join it, or failed(lines)."""
-        if self._asked["inside"]:
-            self._directory = self._asked["directory"]
-            problems = _inside(self._asked["mounts"])
+        if self._request.on_node_image:
+            self._directory = self._request.directory
+            problems = _inside(self._request.mounts)
             if problems:
                 failed(tuple(problems))
             else:
@@ -107,20 +108,21 @@ class Container:
         self._ready, self._failed = ready, failed
         self._keeper = Helper(
             self._loop,
-            lambda sock: keep(sock, self._asked, self._store, environment),
+            lambda sock: keep(sock, self._request, self._store, environment),
+            KeeperMessage,
             self._on_message,
             lambda: self._fail(("pyxis: the container's keeper has ended",)),
         )
 
-    def _on_message(self, message: dict[str, Any]) -> None:
-        if "say" in message:
-            self._say(message["say"])
-        elif "failed" in message:
-            self._fail(tuple(message["failed"]))
-        else:
-            self._holder = message["holder"]
-            self._image = Image("", message["environment"], "", message["entrypoint"])
-            self._directory = message["directory"]
+    def _on_message(self, message: KeeperMessage) -> None:
+        if isinstance(message, UserText):
+            self._say(message.text)
+        elif isinstance(message, ContainerFailed):
+            self._fail(message.lines)
+        elif isinstance(message, ContainerReady):
+            self._holder = message.holder
+            self._image = Image("", message.environment, "", list(message.entrypoint))
+            self._directory = message.directory
             self._failed = lambda lines: None
             self._ready()
 
@@ -130,7 +132,7 @@ class Container:
 
     def argv(self, words: list[str]) -> list[str]:
         """The command to execute, prefixed by the image's entry point where the options request it."""
-        return [*self._image.entrypoint, *words] if self._asked["entrypoint"] else words
+        return [*self._image.entrypoint, *words] if self._request.entrypoint else words
 
     def enter(self, environment: dict[str, str]) -> None:
         """Join the container in a new process just before exec, and add the image's variables to ``environment``.
@@ -141,7 +143,7 @@ class Container:
             join(self._holder)
         startup_files.remove_bash_env(environment)  # the launchers are outside of the container
         for name, value in self._image.environment.items():
-            if name not in self._asked["keep"]:
+            if name not in self._request.keep:
                 environment[name] = value
         if self._directory:
             try:
@@ -158,7 +160,7 @@ class Container:
             self._keeper = None
 
 
-def _inside(mounts: list[list[Any]]) -> list[str]:
+def _inside(mounts: Iterable[Mount]) -> list[str]:
     """Emulate mounts by links on a node that runs the image; returns the mounts that are impossible."""
     problems = []
     for source, target, _flags in mounts:

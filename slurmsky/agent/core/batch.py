@@ -91,10 +91,12 @@ class BatchScript:
     # --- start
     def start(self) -> None:
         """Run the script, in a container where the job requests one."""
-        from ..container import task_container
+        request = None
+        if self._launch.spec.site_options:
+            from ..container import task_container
 
-        asked = task_container.of_batch(self._launch)
-        if asked is None:
+            request = task_container.of_batch(self._launch)
+        if request is None:
             self._start(time.monotonic() + FOLDER_WAIT_S)
             return
 
@@ -112,7 +114,7 @@ class BatchScript:
 
         said = self._container_said
         self._preparing = True
-        self._container = task_container.Container(self._agent.loop, asked, self._agent.images, said.append)
+        self._container = task_container.Container(self._agent.loop, request, self._agent.images, said.append)
         self._container.prepare(self._launch.environment, ready, failed)
 
     def give_up(self) -> None:

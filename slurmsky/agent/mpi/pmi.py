@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol
+from typing import TYPE_CHECKING, Callable, Optional, Protocol
 
+from ...protocol.mpi_messages import DataReply, DataRequest, FenceComplete, FencePart, MpiMessage, TaskAbort
 from ..net.event_loop import READ
 from .pmi_wire import Pairs, PmiError, PmiReader, PmiRequest, counted, line
 
 if TYPE_CHECKING:
+    from ...protocol.step_plan import Pmi2Plan
     from ..net.event_loop import Loop
 
 _READ_SIZE = 1 << 16
@@ -28,7 +30,7 @@ _REFUSED = "slurmsky starts no tasks and keeps no names for a running step"
 class Uplink(Protocol):
     """A node's connection to the step's head agent."""
 
-    def mpi(self, message: dict[str, Any]) -> None:
+    def mpi(self, message: MpiMessage) -> None:
         """Send a message for the servers of the other nodes."""
 
     def complain(self, rank: int, text: str) -> None:
@@ -47,16 +49,11 @@ class NodeServer(Protocol):
     def open(self, rank: int) -> tuple[dict[str, str], int]:
         """Register a task; returns its variables and the descriptor that it inherits (-1: none)."""
 
-    def on_message(self, message: dict[str, Any]) -> None:
+    def on_message(self, message: MpiMessage) -> None:
         """Handle a message from the head agent."""
 
     def close(self) -> None:
         """End the server after the step's end on this node."""
-
-
-def plan(name: str, mapping: str, size: int) -> dict[str, Any]:
-    """The step's MPI parameters for each node, JSON-ready (``Plan.mpi``)."""
-    return {"type": "pmi2", "name": name, "size": size, "mapping": mapping}
 
 
 class _Task:
@@ -73,14 +70,14 @@ class _Task:
 class PmiNode:
     """The server for a step's tasks on one node."""
 
-    def __init__(self, loop: Loop, facts: dict[str, Any], ranks: list[int], uplink: Uplink) -> None:
+    def __init__(self, loop: Loop, plan: Pmi2Plan, ranks: list[int], uplink: Uplink) -> None:
         self._loop = loop
-        self._name = str(facts["name"])
-        self._size = int(facts["size"])
+        self._name = plan.name
+        self._size = plan.size
         self._ranks = ranks
         self._uplink = uplink
         self._tasks: dict[int, _Task] = {}
-        self._kvs = {"PMI_process_mapping": str(facts["mapping"])}
+        self._kvs = {"PMI_process_mapping": plan.mapping}
         self._put: dict[str, str] = {}  # values put since the last fence
         self._fenced: list[_Task] = []  # tasks that wait for the fence
         self._node: dict[str, str] = {}  # attributes of this node
@@ -170,9 +167,9 @@ class PmiNode:
     def _init(self, task: _Task, command: str, fields: dict[str, str]) -> None:
         if command != "init":
             raise PmiError("'%s' before init" % command)
-        asked = (fields.get("pmi_version"), fields.get("pmi_subversion"))
-        version, subversion = ("2", "0") if asked[0] == "2" else ("1", "1")
-        known = asked[0] in ("1", "2")
+        wanted = fields.get("pmi_version")
+        version, subversion = ("2", "0") if wanted == "2" else ("1", "1")
+        known = wanted in ("1", "2")
         task.ready = known
         values = (("rc", "0" if known else "-1"), ("pmi_version", version), ("pmi_subversion", subversion))
         self._send(task, line("response_to_init", values))
@@ -183,11 +180,12 @@ class PmiNode:
         self._fenced.append(task)
         if len(self._fenced) == len(self._ranks):
             put, self._put = self._put, {}
-            self._uplink.mpi({"fence": "*", "data": put})
+            self._uplink.mpi(FencePart(fence="*", values=put))
 
-    def on_message(self, message: dict[str, Any]) -> None:
+    def on_message(self, message: MpiMessage) -> None:
         """Handle the end of a fence: the head agent's message has the values of all nodes."""
-        for put in message["parts"]:
+        assert isinstance(message, FenceComplete)
+        for put in message.parts:
             self._kvs.update(put)
         tasks, self._fenced = self._fenced, []
         for task in tasks:
@@ -198,7 +196,7 @@ class PmiNode:
                 self._answer(task, "kvs-fence", thread, ("rc", "0"))
 
     def _abort(self, task: _Task, text: str) -> None:
-        self._uplink.mpi({"abort": task.rank, "text": text})
+        self._uplink.mpi(TaskAbort(rank=task.rank, text=text))
 
     # --- PMI-1
     def _one_maxes(self, task: _Task, fields: dict[str, str]) -> None:
@@ -262,8 +260,8 @@ class PmiNode:
         self._answer(task, "job-getid", thread, ("rc", "0"), ("jobid", self._name))
 
     def _two_job(self, task: _Task, fields: dict[str, str], thread: Pairs) -> None:
-        facts = {"PMI_process_mapping": self._kvs["PMI_process_mapping"], "universeSize": str(self._size)}
-        self._found(task, "info-getjobattr", thread, facts.get(fields.get("key", "")))
+        values = {"PMI_process_mapping": self._kvs["PMI_process_mapping"], "universeSize": str(self._size)}
+        self._found(task, "info-getjobattr", thread, values.get(fields.get("key", "")))
 
     def _found(self, task: _Task, command: str, thread: Pairs, value: Optional[str]) -> None:
         values = (("found", "FALSE"),) if value is None else (("found", "TRUE"), ("value", value))
@@ -350,26 +348,24 @@ _TWO: dict[str, Callable[[PmiNode, _Task, dict[str, str], Pairs], None]] = {
 class Exchange:
     """Relays messages between the nodes' servers, in the step's head agent.
 
-    ``{"fence": who, "nodes": indices (or all), "data": anything}`` is collected until all those nodes have sent it;
-    then each of them gets ``{"fence": who, "parts": [...]}``. ``{"to": index, ...}`` is sent to that node.
+    FencePart is collected until all nodes of the fence have sent it; then each of them gets FenceComplete. DataRequest
+    and DataReply are sent to the node that they name.
     """
 
-    def __init__(self, nodes: int, send: Callable[[int, dict[str, Any]], None]) -> None:
-        self._all = list(range(nodes))
+    def __init__(self, nodes: int, send: Callable[[int, MpiMessage], None]) -> None:
+        self._all = tuple(range(nodes))
         self._send_to = send
-        self._fences: dict[str, dict[int, Any]] = {}
+        self._fences: dict[str, dict[int, dict[str, str]]] = {}
 
-    def on_message(self, node: int, message: dict[str, Any]) -> None:
+    def on_message(self, node: int, message: MpiMessage) -> None:
         """Handle a message of a node's server."""
-        if "to" in message:
-            self._send_to(message["to"], message)
-            return
-        who = message["fence"]
-        nodes = message.get("nodes", self._all)
-        data = self._fences.setdefault(who, {})
-        data[node] = message["data"]
-        if len(data) < len(nodes):
-            return
-        del self._fences[who]
-        for index in nodes:
-            self._send_to(index, {"fence": who, "parts": [data[each] for each in nodes]})
+        if isinstance(message, (DataRequest, DataReply)):
+            self._send_to(message.to, message)
+        elif isinstance(message, FencePart):
+            nodes = self._all if message.nodes is None else message.nodes
+            values = self._fences.setdefault(message.fence, {})
+            values[node] = message.values
+            if len(values) == len(nodes):
+                del self._fences[message.fence]
+                for index in nodes:
+                    self._send_to(index, FenceComplete(fence=message.fence, parts=[values[each] for each in nodes]))

@@ -6,31 +6,28 @@ import os
 import shutil
 import socket
 import tempfile
-from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional
+from typing import TYPE_CHECKING, Callable, Mapping, Optional
 
+from ...protocol.mpi_messages import MpiMessage, ServerFailed, ServerReady, TaskText
 from ..process.helper_process import Helper
 from . import pmix_library
 
 if TYPE_CHECKING:
+    from ...protocol.step_plan import PmixPlan
     from ..net.event_loop import Loop
     from .pmi import Uplink
-
-
-def plan(name: str, nodes: list[str], ranks: list[list[int]]) -> dict[str, Any]:
-    """The step's MPI parameters for each node, JSON-ready (``Plan.mpi``)."""
-    return {"type": "pmix", "nspace": "slurm.pmix." + name, "nodes": nodes, "ranks": ranks}
 
 
 class PmixNode:
     """Starts the server's process, and relays its messages."""
 
-    def __init__(self, loop: Loop, facts: dict[str, Any], node_id: int, env: Mapping[str, str], uplink: Uplink) -> None:
+    def __init__(self, loop: Loop, plan: PmixPlan, node_id: int, env: Mapping[str, str], uplink: Uplink) -> None:
         self._loop = loop
-        self._facts = facts
+        self._plan = plan
         self._node_id = node_id
         self._env = env
         self._uplink = uplink
-        self._variables: dict[str, dict[str, str]] = {}
+        self._variables: dict[int, dict[str, str]] = {}
         self._server: Optional[Helper] = None
         self._folder = ""
         self._ready: Callable[[], None] = lambda: None
@@ -46,6 +43,7 @@ class PmixNode:
         self._server = Helper(
             self._loop,
             lambda sock: self._serve(sock, path),
+            MpiMessage,
             self._on_server_message,
             lambda: self._fail("mpi/pmix: the PMIx server has ended"),
         )
@@ -59,16 +57,16 @@ class PmixNode:
         from .pmix_server import serve
 
         folder = tempfile.mkdtemp(prefix="slurmsky.pmix.")
-        serve(sock, self._facts, self._node_id, path, folder)
+        serve(sock, self._plan, self._node_id, path, folder)
 
-    def _on_server_message(self, message: dict[str, Any]) -> None:
-        if "ready" in message:
-            self._variables, self._folder = message["ready"], message["folder"]
+    def _on_server_message(self, message: MpiMessage) -> None:
+        if isinstance(message, ServerReady):
+            self._variables, self._folder = message.variables, message.folder
             self._ready()
-        elif "failed" in message:
-            self._fail("mpi/pmix: %s" % message["failed"])
-        elif "say" in message:
-            self._uplink.say(message["say"], message["text"])
+        elif isinstance(message, ServerFailed):
+            self._fail("mpi/pmix: %s" % message.reason)
+        elif isinstance(message, TaskText):
+            self._uplink.say(message.rank, message.text)
         else:
             self._uplink.mpi(message)
 
@@ -78,9 +76,9 @@ class PmixNode:
 
     def open(self, rank: int) -> tuple[dict[str, str], int]:
         """Register a task; returns its variables and -1, because it inherits no descriptor."""
-        return self._variables[str(rank)], -1
+        return self._variables[rank], -1
 
-    def on_message(self, message: dict[str, Any]) -> None:
+    def on_message(self, message: MpiMessage) -> None:
         """Handle a message from the head agent."""
         if self._server is not None:
             self._server.send(message)

@@ -1,14 +1,9 @@
 """The PMIx server of one step on one node, in a process of its own.
 
 The process is separate because the library starts threads, and a crash of the library must not end the agent. Server
-and agent send each other JSON frames over a socket:
-
-    to the agent    {"ready": {rank: {variable: value}}, "folder": its files} or {"failed": text}, first
-    both ways       {"fence": who, "nodes": [...], "data": D} -> {"fence": who, "parts": [D, ...]}
-    both ways       {"to": node, "from": node, "want": rank, "id": N} -> {"to":, "have": N, "status":, "data":}
-    to the agent    {"say": rank, "text": help for the user}, {"abort": rank, "text": message}
-
-Data are base64 texts. Sources: the PMIx standard, chapters on the server interface.
+and agent send each other the messages of ``protocol/mpi_messages.py`` over a socket: first ServerReady or ServerFailed,
+then those between the nodes' servers, TaskText and TaskAbort.
+Source: the PMIx standard, chapters on the server interface.
 """
 
 from __future__ import annotations
@@ -23,23 +18,39 @@ import threading
 from typing import Any, Optional
 
 from ...protocol import wire
+from ...protocol.mpi_messages import (
+    DataReply,
+    DataRequest,
+    FenceComplete,
+    FencePart,
+    MpiMessage,
+    ServerFailed,
+    ServerReady,
+    TaskAbort,
+    TaskText,
+)
+from ...protocol.step_plan import PmixPlan
+from ..process.helper_process import send_to_agent
 from . import pmix_library as pmix
+
+#: key of a node's data in a fence
+_BLOB = "data"
 
 
 class PmixServer:
     """Holds the library's state and the calls that wait for other nodes."""
 
-    def __init__(self, sock: socket.socket, facts: dict[str, Any], node_id: int, path: str, folder: str) -> None:
+    def __init__(self, sock: socket.socket, plan: PmixPlan, node_id: int, path: str, folder: str) -> None:
         self._sock = sock
-        self._nspace = str(facts["nspace"])
-        self._nodes: list[str] = facts["nodes"]
-        self._ranks: list[list[int]] = facts["ranks"]
+        self._nspace = plan.namespace
+        self._nodes = plan.nodes
+        self._ranks = plan.ranks
         self._node_id = node_id
         self._folder = folder
         self._lock = threading.Lock()
         self._fences: dict[str, tuple[Any, Any]] = {}  # fence -> (callback, its data)
         self._wants: dict[int, tuple[Any, Any]] = {}
-        self._asked: dict[int, tuple[int, int]] = {}  # own request number -> (node, its request number)
+        self._requests: dict[int, tuple[int, int]] = {}  # own request number -> (node, its request number)
         self._count = 0
         self._alive: dict[int, Any] = {}  # buffers that the library still reads
         self._library = pmix.load(path)
@@ -68,7 +79,7 @@ class PmixServer:
         self._wait(
             "register_nspace",
             lambda done: self._library.PMIx_server_register_nspace(
-                self._nspace.encode(), len(here), *self._counted(self._facts()), done, None
+                self._nspace.encode(), len(here), *self._counted(self._job_info()), done, None
             ),
         )
         result = {}
@@ -85,7 +96,7 @@ class PmixServer:
             result[rank] = _variables(env)
         return result
 
-    def _facts(self) -> list[tuple[str, Any]]:
+    def _job_info(self) -> list[tuple[str, Any]]:
         here = self._ranks[self._node_id]
         size = sum(map(len, self._ranks))
         facts: list[tuple[str, Any]] = [
@@ -152,13 +163,12 @@ class PmixServer:
     ) -> int:
         ranks = sorted({procs[index].rank for index in range(count)})
         if pmix.RANK_WILDCARD in ranks:
-            who, nodes = "*", list(range(len(self._nodes)))
+            who, nodes = "*", tuple(range(len(self._nodes)))
         else:
             who = ",".join(map(str, ranks))
-            asked = set(ranks)
-            nodes = [node for node, here in enumerate(self._ranks) if asked.intersection(here)]
+            nodes = tuple(node for node, here in enumerate(self._ranks) if not set(ranks).isdisjoint(here))
         self._fences[who] = (done, token)
-        self.send({"fence": who, "nodes": nodes, "data": _text(data, size)})
+        self.send(FencePart(fence=who, nodes=nodes, values={_BLOB: _text(data, size)}))
         return pmix.SUCCESS
 
     def _direct_modex(self, proc: Any, _info: Any, _ninfo: int, done: Any, token: Any) -> int:
@@ -169,40 +179,40 @@ class PmixServer:
                     self._count += 1
                     number = self._count
                 self._wants[number] = (done, token)
-                self.send({"to": node, "from": self._node_id, "want": rank, "id": number})
+                self.send(DataRequest(to=node, from_=self._node_id, rank=rank, number=number))
                 return pmix.SUCCESS
         return pmix.NOT_FOUND
 
     def _abort(self, proc: Any, _object: Any, _status: int, message: Optional[bytes], *_rest: Any) -> int:
-        self.send({"abort": proc[0].rank, "text": (message or b"").decode(errors="replace")})
+        self.send(TaskAbort(rank=proc[0].rank, text=(message or b"").decode(errors="replace")))
         return pmix.OPERATION_SUCCEEDED
 
     def _log(self, proc: Any, data: Any, count: int, _directives: Any, _ndirs: int, done: Any, token: Any) -> int:
-        self.send({"say": proc[0].rank, "text": pmix.log_texts(data, count)})
+        self.send(TaskText(rank=proc[0].rank, text=pmix.log_texts(data, count)))
         if done:
             # Reply from another thread: the library holds a lock until this callback returns.
             threading.Thread(target=pmix.OpDone(done), args=(pmix.SUCCESS, token)).start()
         return pmix.SUCCESS
 
     def _dmodex_reply(self, status: int, data: Any, size: int, token: Any) -> None:
-        node, number = self._asked.pop(int(token))
-        self.send({"to": node, "have": number, "status": status, "data": _text(data, size)})
+        node, number = self._requests.pop(int(token))
+        self.send(DataReply(to=node, number=number, status=status, data=_text(data, size)))
 
     # --- messages of the agent
-    def on_message(self, message: dict[str, Any]) -> None:
+    def on_message(self, message: MpiMessage) -> None:
         """Handle a message of the agent."""
-        if "fence" in message:
-            done, token = self._fences.pop(message["fence"])
-            self._give(done, token, pmix.SUCCESS, b"".join(map(base64.b64decode, message["parts"])))
-        elif "have" in message:
-            done, token = self._wants.pop(message["have"])
-            self._give(done, token, message["status"], base64.b64decode(message["data"]))
-        elif "want" in message:
+        if isinstance(message, FenceComplete):
+            done, token = self._fences.pop(message.fence)
+            self._give(done, token, pmix.SUCCESS, b"".join(base64.b64decode(part[_BLOB]) for part in message.parts))
+        elif isinstance(message, DataReply):
+            done, token = self._wants.pop(message.number)
+            self._give(done, token, message.status, base64.b64decode(message.data))
+        elif isinstance(message, DataRequest):
             with self._lock:
                 self._count += 1
                 number = self._count
-            self._asked[number] = (message["from"], message["id"])
-            proc = pmix.Proc(self._nspace.encode(), message["want"])
+            self._requests[number] = (message.from_, message.number)
+            proc = pmix.Proc(self._nspace.encode(), message.rank)
             code = self._library.PMIx_server_dmodex_request(proc, self._replied, number)
             if code != pmix.SUCCESS:
                 self._dmodex_reply(code, None, 0, number)
@@ -216,11 +226,10 @@ class PmixServer:
         pointer = ctypes.cast(buffer, ctypes.c_void_p) if buffer is not None else None
         pmix.ModexDone(function)(status, pointer, len(data), token, self._released, number)
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: MpiMessage) -> None:
         """Send a message to the agent."""
-        payload = json.dumps(message, separators=(",", ":")).encode()
         with self._lock:
-            self._sock.sendall(wire.header(wire.JSON, len(payload)) + payload)
+            send_to_agent(self._sock, message)
 
 
 def _text(data: Any, size: int) -> str:
@@ -237,22 +246,22 @@ def _variables(array: Any) -> dict[str, str]:
     return result
 
 
-def serve(sock: socket.socket, facts: dict[str, Any], node_id: int, path: str, folder: str) -> None:
+def serve(sock: socket.socket, plan: PmixPlan, node_id: int, path: str, folder: str) -> None:
     """Run the server until the agent closes the socket, then remove ``folder``."""
     try:
-        server = PmixServer(sock, facts, node_id, path, folder)
+        server = PmixServer(sock, plan, node_id, path, folder)
         try:
-            env = server.start()
+            variables = server.start()
         except OSError as error:
-            server.send({"failed": str(error)})
+            server.send(ServerFailed(reason=str(error)))
             return
-        server.send({"ready": {str(rank): variables for rank, variables in env.items()}, "folder": folder})
+        server.send(ServerReady(variables=variables, folder=folder))
         reader = wire.FrameReader()
         while True:
             data = sock.recv(1 << 18)
             if not data:
                 return
             for _kind, payload in reader.feed(data):
-                server.on_message(json.loads(payload))
+                server.on_message(MpiMessage.decode(json.loads(payload)))
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -11,25 +11,32 @@ import os
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING, Any, Callable, NoReturn
+from typing import TYPE_CHECKING, Callable, NoReturn, Type, TypeVar
 
+from ...protocol import wire
+from ...protocol.message_codec import Message
 from ..net.channel import Channel
 
 if TYPE_CHECKING:
     from ..net.event_loop import Loop
 
+M = TypeVar("M", bound=Message)
 #: descriptor of the helper's end of the socket; higher descriptors are closed
 _SOCKET = 3
 
 
 class Helper:
-    """The agent's side of a helper. ``on_message`` is called with each message, ``ended`` after the helper's end."""
+    """The agent's side of a helper.
+
+    ``on_message`` is called with each message, which is of ``family``; ``ended`` after the helper's end.
+    """
 
     def __init__(
         self,
         loop: Loop,
         serve: Callable[[socket.socket], None],
-        on_message: Callable[[dict[str, Any]], None],
+        family: Type[M],
+        on_message: Callable[[M], None],
         ended: Callable[[], None],
     ) -> None:
         ours, theirs = socket.socketpair()
@@ -39,20 +46,25 @@ class Helper:
         theirs.close()
         self._ended = ended
         self._channel = Channel(loop, ours)
-        self._channel.on_frame = lambda _kind, payload: on_message(json.loads(payload))
+        self._channel.on_frame = lambda _kind, payload: on_message(family.decode(json.loads(payload)))
         loop.child(pid, lambda _status, _usage: self._gone())
 
     def _gone(self) -> None:
         self._channel.drain()  # its last messages may arrive in the same loop iteration as SIGCHLD
         self._ended()
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: Message) -> None:
         """Send a message to the helper; without effect after its end."""
-        self._channel.send_json(message)
+        self._channel.send_json(message.encode())
 
     def close(self) -> None:
         """Close the socket, after which the helper cleans up and ends."""
         self._channel.close(at_once=True)
+
+
+def send_to_agent(sock: socket.socket, message: Message) -> None:
+    """Send a message from the helper."""
+    sock.sendall(wire.encode(wire.JSON, json.dumps(message.encode(), separators=(",", ":")).encode()))
 
 
 def _become(sock: socket.socket, serve: Callable[[socket.socket], None]) -> NoReturn:

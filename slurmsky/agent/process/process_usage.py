@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Iterable, Optional, Sequence
+from typing import TYPE_CHECKING, Iterable, Optional, Sequence
 
-from ...model.step import Usage
+from ...model.step import NodeSeries, Usage
 from . import process_tree
 from .gpu_watch import GpuWatch
 from .usage_series import UsageSeries
@@ -122,8 +122,8 @@ class Sampler:
             self._gpus.use()
         return UsageSeries(time.monotonic(), gpus)
 
-    def close(self, series: UsageSeries) -> dict[str, Any]:
-        """End a step's usage series, and return its record (``UsageSeries.record``)."""
+    def close(self, series: UsageSeries) -> NodeSeries:
+        """End a step's usage series, and return its record."""
         if series.gpus:
             self._gpus.done()
         for pid in series.pids:

@@ -7,10 +7,9 @@ a step with fewer than two samples.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Iterable, Optional, Sequence
+from typing import Iterable, Optional, Sequence
 
-if TYPE_CHECKING:
-    from ...model.step import Usage
+from ...model.step import NodeSeries, Usage
 
 #: values of each kind in a record
 PARTS = 60
@@ -53,27 +52,23 @@ class UsageSeries:
             self._points = [first, *(_two(*rest[index : index + 2]) for index in range(0, len(rest) - 1, 2))]
             self._every = 0.95 * self._points[-1][0] / (len(self._points) - 1)
 
-    def record(self, now: float) -> dict[str, Any]:
-        """The record of this node: ``seconds`` of the step, and the values of each kind; ``merge`` adds up nodes."""
+    def record(self, now: float) -> NodeSeries:
+        """The series of this node; ``merge`` adds up nodes."""
         seconds = now - self.began
         points = list(self._points)
         if len(points) < 3 or seconds <= points[-1][0]:
-            return {}
+            return NodeSeries()
         # The time since the last sample gets that sample's sizes, and the final CPU time of ended tasks.
         points.append((seconds, max(points[-1][1], self.ended_cpu_s), *points[-1][2:]))
         parts = min(PARTS, len(points) - 1)
         width = seconds / parts
         bounds = [width * index for index in range(parts + 1)]
         cpu = [_at(points, time) for time in bounds]
-        found: dict[str, Any] = {
-            "seconds": seconds,
-            "cpu": [(after - before) / width for before, after in zip(cpu, cpu[1:])],
-            "mem": _averages(points, 2, bounds),
-        }
-        if self.watched:
-            found["gpu"] = _averages(points, 3, bounds)
-            found["gpumem"] = _averages(points, 4, bounds)
-        return found
+        return NodeSeries(
+            seconds,
+            [(after - before) / width for before, after in zip(cpu, cpu[1:])],
+            *(_averages(points, kind, bounds) for kind in ((2, 3, 4) if self.watched else (2,))),
+        )
 
 
 def _two(
@@ -108,30 +103,29 @@ def _spread(pieces: Iterable[tuple[float, float, float]], bounds: Sequence[float
     return [value / width for value in sums]
 
 
-def merge_into(usage: Usage, records: Sequence[dict[str, Any]]) -> None:
+def merge_into(usage: Usage, records: Sequence[NodeSeries]) -> None:
     """Merge the usage series of a step's nodes into the step's Usage."""
     usage.series = merge(records)
     if "gpu" in usage.series:
-        watched = [record for record in records if "gpu" in record]
-        usage.gpu_s = round(sum(sum(one["gpu"]) / len(one["gpu"]) * one["seconds"] for one in watched), 2)
+        usage.gpu_s = round(sum(sum(one.gpu) / len(one.gpu) * one.seconds for one in records if one.gpu), 2)
 
 
-def merge(records: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+def merge(records: Sequence[NodeSeries]) -> dict[str, list[float]]:
     """Add the series of several nodes to one series, in the form of ``Usage.series``."""
-    records = [record for record in records if record.get("cpu")]
+    records = [record for record in records if record.cpu]
     if not records:
         return {}
-    seconds = max(record["seconds"] for record in records)
-    parts = max(len(record["cpu"]) for record in records)
+    seconds = max(record.seconds for record in records)
+    parts = max(len(record.cpu) for record in records)
     bounds = [seconds / parts * index for index in range(parts + 1)]
     found: dict[str, list[float]] = {}
     for name, decimals in _DECIMALS.items():
         total = [0.0] * parts
         for record in records:
-            values = record.get(name, [])
-            width = record["seconds"] / len(values) if values else 0.0
+            values = getattr(record, name)
+            width = record.seconds / len(values) if values else 0.0
             pieces = [(width * index, width * (index + 1), value) for index, value in enumerate(values)]
             total = [one + other for one, other in zip(total, _spread(pieces, bounds))]
-        if any(name in record for record in records):
+        if any(getattr(record, name) for record in records):
             found[name] = [round(value, decimals) for value in total]
     return found

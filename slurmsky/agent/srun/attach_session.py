@@ -8,7 +8,7 @@ from ...protocol import wire
 from ..core.client_requests import elsewhere, leave, parse_context, relay
 from ..job.environment import node_list
 from ..net.channel import Channel
-from ..steps.step_plan import OUT
+from ..steps.step_sink import OUT
 
 if TYPE_CHECKING:
     from ..core.agent import Agent

@@ -14,7 +14,7 @@ from ...protocol.step_messages import FileWritten, ReceiveFile, StepPartReport
 from ..net import endpoints
 from ..net.channel import Channel
 from ..steps.file_writer import FileWriter
-from ..steps.step_plan import TASK_INPUT
+from ..steps.step_sink import TASK_INPUT
 
 if TYPE_CHECKING:
     from ...model.allocation import NodeShare

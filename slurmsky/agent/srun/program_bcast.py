@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING, Callable
 
 from ...protocol import wire
+from ...protocol.step_plan import StepPlan
 from ..process import processes
-from ..steps.step_plan import StepPlan
 from . import file_bcast
 
 if TYPE_CHECKING:
@@ -45,13 +45,13 @@ def broadcast(
             say("srun: fatal: Failed to broadcast '%s'. Step launch aborted.\n" % source)
             failed()
             return
-        for plan in plans:
-            path = target(plan.node)
-            plan.argv = [[path, *argv[1:]] for argv in plan.argv]
+        for index, plan in enumerate(plans):
+            path, environment = target(plan.node), plan.environment
             if spec.send_libs == "yes":
-                before = plan.environment.get("LD_LIBRARY_PATH")
+                before = environment.get("LD_LIBRARY_PATH")
                 folder = path + "_libs" + (":" + before if before else "")
-                plan.environment = {**plan.environment, "LD_LIBRARY_PATH": folder}
+                environment = {**environment, "LD_LIBRARY_PATH": folder}
+            plans[index] = plan.but(argv=[[path, *argv[1:]] for argv in plan.argv], environment=environment)
         done()
 
     def found(libraries: list[str]) -> None:

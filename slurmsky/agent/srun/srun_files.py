@@ -12,7 +12,7 @@ from ..job import file_opening, output_files
 from ..net.channel import Channel
 from ..net.event_loop import READ, WRITE, Loop
 from ..steps.step_allocation import InvalidStep
-from ..steps.step_plan import OUT
+from ..steps.step_sink import OUT
 
 
 class TaskStream:

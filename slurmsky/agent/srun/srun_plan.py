@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 from ...model.spec import ALLOCATED_VARIABLE, JobSpec
 from ...model.step import Step
 from ...model.step_spec import StepSpec
 from ...protocol import wire
+from ...protocol.step_plan import ContainerRequest, MpiPlan, Pmi2Plan, PmixPlan, StepPlan, TaskBinding
 from ..job import output_files
 from ..job.environment import VISIBLE, gpu_environment, gpu_indices
 from ..job.task_environment import (
@@ -20,14 +21,13 @@ from ..job.task_environment import (
     step_options,
     task_environment,
 )
-from ..mpi import pmi, pmi_wire, pmix, pmix_library
+from ..mpi import pmi_wire, pmix_library
 from ..net import endpoints
 from ..process import resource_limits, topology
 from ..process.task_prolog import SITE, USER
 from ..steps import task_binding, task_devices
 from ..steps.het_components import ChosenComponents
 from ..steps.step_allocation import InvalidStep
-from ..steps.step_plan import StepPlan
 from .srun_files import Input, Outputs
 
 if TYPE_CHECKING:
@@ -76,20 +76,20 @@ class Planner:
         self._check_mpi()
         # MPI libraries name shared memory by job and step; other engines on this machine reuse the same ids.
         self._world = os.urandom(4).hex()
-        self.names: dict[str, Any] = {
-            "job_id": job.job_id,
-            "array_job_id": job.launch.array_job_id,
-            "array_task_id": job.launch.array_task_id,
-            "user": job.launch.user,
+        #: for the patterns in names of srun's own files
+        self.facts = output_files.NameFacts(
+            job_id=job.job_id,
+            array_job_id=job.launch.array_job_id,
+            array_task_id=job.launch.array_task_id,
+            step_id=self.step_id,
+            node=job.node,
+            node_id=0,
+            task_id=0,
+            user=job.launch.user,
             # %x is from the environment, whatever -J says. Source: the oracle; fname.c
-            "job_name": request.env.get("SLURM_JOB_NAME") or spec.job.job_name or job.launch.name,
-            "restarts": job.launch.restart_count,
-        }
-
-    @property
-    def facts(self) -> output_files.NameFacts:
-        """Values for the patterns in names of srun's own files."""
-        return output_files.NameFacts(step_id=self.step_id, node=self.job.node, node_id=0, task_id=0, **self.names)
+            job_name=request.env.get("SLURM_JOB_NAME") or spec.job.job_name or job.launch.name,
+            restarts=job.launch.restart_count,
+        )
 
     @property
     def _directory(self) -> str:
@@ -270,7 +270,11 @@ class Planner:
             rlimits={name: list(pair) for name, pair in self._rlimits.items()},
             task_prologs=[script for script in prologs if script[1]],
             task_epilogs=[script for script in epilogs if script[1]],
-            names=self.names,
+            array_job_id=self.facts.array_job_id,
+            array_task_id=self.facts.array_task_id,
+            user=self.facts.user,
+            job_name=self.facts.job_name,
+            restarts=self.facts.restarts,
             head=launch.shares[0].address,
             mpi=self._mpi_plan(),
             bind=self._bind(index),
@@ -279,7 +283,7 @@ class Planner:
             container=self._container(self.component[ranks[0]]),
         )
 
-    def _container(self, component: int) -> Optional[dict[str, Any]]:
+    def _container(self, component: int) -> Optional[ContainerRequest]:
         """pyxis options of this srun; the allocation's where srun names neither image nor container."""
         own = dict(self.programs[component][0].site_options)
         launch = self.job.launch
@@ -291,26 +295,28 @@ class Planner:
 
         return task_container.request(options.items(), self.request.cwd, launch.image)
 
-    def _bind(self, index: int) -> Optional[dict[str, Any]]:
-        """The binding of tasks on a node. Raises BadRequest where this agent can tell that it is impossible."""
-        ask = task_binding.request(self.spec.job)
-        if ask is None:
+    def _bind(self, index: int) -> Optional[TaskBinding]:
+        """The binding of tasks on a node."""
+        request = task_binding.task_binding(self.spec.job)
+        if request is None:
             return None
         share, cpus = self.shape.shares[index], self.shape.cpus[index]
-        ask.update(count=max(share.cpus_on_node, max(cpus, default=0) + 1), cpus=list(cpus))
-        if share.virtual:
-            ask["asked"] = False  # the user did not request the CPUs that the machine lacks
-        return ask
+        return request.but(
+            count=max(share.cpus_on_node, max(cpus, default=0) + 1),
+            cpus=tuple(cpus),
+            # The user did not request the CPUs that the machine of a virtual node lacks.
+            explicit=request.explicit and not share.virtual,
+        )
 
     def check_binding(self) -> None:
         """Raises BadRequest where this agent can tell that tasks cannot be bound."""
         shape = self.shape
         for index, share in enumerate(shape.shares):
-            ask = self._bind(index)
-            if ask is None or not share.address.startswith(endpoints.UNIX):
+            request = self._bind(index)
+            if request is None or not share.address.startswith(endpoints.UNIX):
                 continue  # only that machine knows its CPUs
             try:
-                task_binding.lay_out(ask, topology.node(ask["count"]), ask["cpus"], len(shape.ranks[index]))
+                task_binding.lay_out(request, topology.node(request.count), len(shape.ranks[index]))
             except task_binding.BindingRefused as error:
                 cannot = "Unable to satisfy cpu bind request"
                 raise InvalidStep(
@@ -340,14 +346,18 @@ class Planner:
                 "or mpirun inside the job" % pmix_library.NAME,
             )
 
-    def _mpi_plan(self) -> Optional[dict[str, Any]]:
+    def _mpi_plan(self) -> Optional[MpiPlan]:
         mpi = self.spec.mpi or self.spec.job.mpi
         if mpi in (None, "", "none"):
             return None
         name = "%d.%s.%s" % (self.job.job_id, self.step_id, self._world)
         if mpi.startswith("pmix") and not self._without_pmix:
-            return pmix.plan(name, [share.name for share in self.shape.shares], self.shape.ranks)
-        return pmi.plan(name, pmi_wire.process_mapping(self.shape.ranks), self.ntasks)
+            return PmixPlan(
+                namespace="slurm.pmix." + name,
+                nodes=[share.name for share in self.shape.shares],
+                ranks=self.shape.ranks,
+            )
+        return Pmi2Plan(name=name, mapping=pmi_wire.process_mapping(self.shape.ranks), size=self.ntasks)
 
     def _argvs(self, step: StepSpec, ntasks: int) -> list[list[str]]:
         argv = list(step.argv)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Callable, Optional
 
 from ...model.step_spec import StepSpec
 from ...protocol import wire
+from ...protocol.step_plan import StepPlan
 from ..job import file_opening
 from ..net.channel import Channel
 from ..process import resource_limits
 from ..steps import het_components as components
 from ..steps import step_allocation, step_run
 from ..steps.step_allocation import InvalidStep
-from ..steps.step_plan import StepPlan
 from . import program_bcast, srun_prolog, srun_verbose
 from .srun_files import Input, Late, Outputs
 from .srun_plan import Planner

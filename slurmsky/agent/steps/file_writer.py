@@ -8,7 +8,7 @@ from typing import Optional
 
 from ...protocol.step_messages import FileWritten, ReceiveFile
 from ..net.channel import Channel
-from .step_plan import TASK_INPUT
+from .step_sink import TASK_INPUT
 
 
 class FileWriter:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Optional
 
+from ...model.step import NodeSeries
 from ...protocol import wire
+from ...protocol.mpi_messages import MpiMessage
 from ...protocol.step_messages import (
     FromMpiServer,
     InputConsumed,
@@ -29,7 +31,7 @@ from ...protocol.step_messages import (
 from ..net.channel import Channel
 from .file_writer import serve_file
 from .step_host import StepHost
-from .step_plan import TASK_INPUT, TASK_OUTPUT, StepPlan
+from .step_sink import TASK_INPUT, TASK_OUTPUT
 
 if TYPE_CHECKING:
     from ..core.agent import Agent
@@ -56,10 +58,10 @@ class _Wired:
     def exited(self, rank: int, status: int, usage: list[float]) -> None:
         self.channel.send_json(TaskExited(rank=rank, status=status, usage=usage).encode())
 
-    def mpi(self, message: dict[str, Any]) -> None:
+    def mpi(self, message: MpiMessage) -> None:
         self.channel.send_json(FromMpiServer(message=message).encode())
 
-    def over(self, series: dict[str, Any]) -> None:
+    def over(self, series: NodeSeries) -> None:
         self.channel.on_close = lambda: None
         self.channel.send_json(TasksEnded(series=series).encode())
         self.channel.close()
@@ -79,7 +81,7 @@ def serve_agent(agent: Agent, channel: Channel) -> None:
             return
         request = StepPartRequest.decode(json.loads(payload))
         if isinstance(request, StartTasks):
-            plan = StepPlan(**request.plan)
+            plan = request.plan
             host = sink.host = StepHost(agent, plan, sink)
             agent.hosting(plan.job_id, plan.head)
             channel.on_drain = host.resume

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Optional
 
+from ...model.step import NodeSeries
+from ...protocol.step_plan import Pmi2Plan, PmixPlan, StepPlan
 from ..job import file_opening, output_files
 from ..process import process_tree, processes, topology
 from ..process.task_prolog import run_task_prolog, start_task_epilog
 from ..process.usage_series import UsageSeries
 from . import task_binding
-from .step_plan import ERR, Sink, StepPlan
+from .step_sink import ERR, Sink
 from .task_binding import Binding, BindingRefused
 from .task_streams import Streams, Task
 
 if TYPE_CHECKING:
     import resource
 
+    from ...protocol.mpi_messages import MpiMessage
     from ..container.task_container import Container
     from ..core.agent import Agent
     from ..mpi.pmi import NodeServer
@@ -65,15 +68,15 @@ class StepHost:
         return sorted(int(word) for word in found if word.isdecimal())
 
     def _mpi_server(self, plan: StepPlan) -> Optional[NodeServer]:
-        if plan.mpi is None:
-            return None
-        if plan.mpi["type"] == "pmix":
+        if isinstance(plan.mpi, PmixPlan):
             from ..mpi.pmix import PmixNode
 
             return PmixNode(self.agent.loop, plan.mpi, plan.node_id, plan.environment, self)
-        from ..mpi.pmi import PmiNode
+        if isinstance(plan.mpi, Pmi2Plan):
+            from ..mpi.pmi import PmiNode
 
-        return PmiNode(self.agent.loop, plan.mpi, plan.ranks, self)
+            return PmiNode(self.agent.loop, plan.mpi, plan.ranks, self)
+        return None
 
     # --- start
     def start(self) -> None:
@@ -183,15 +186,13 @@ class StepHost:
         plan = self.plan
         if plan.bind is None:
             return []
-        return task_binding.of_step(
-            plan.bind, topology.node(plan.bind["count"]), plan.bind["cpus"], plan.node, plan.ranks
-        )
+        return task_binding.of_step(plan.bind, topology.node(plan.bind.count), plan.node, plan.ranks)
 
-    def mpi(self, message: dict[str, Any]) -> None:
+    def mpi(self, message: MpiMessage) -> None:
         """Send a message of the tasks' PMI server to the head agent."""
         self.sink.mpi(message)
 
-    def on_mpi_message(self, message: dict[str, Any]) -> None:
+    def on_mpi_message(self, message: MpiMessage) -> None:
         """Pass a message of the head agent to the tasks' PMI server."""
         if self._mpi is not None:
             self._mpi.on_message(message)
@@ -360,7 +361,7 @@ class StepHost:
         if self._container is not None:
             self._container.close()
         self.agent.hosted_no_more(self.key)
-        self.sink.over(self.agent.sampler.close(self._series) if self._series is not None else {})
+        self.sink.over(self.agent.sampler.close(self._series) if self._series is not None else NodeSeries())
 
     def _sweep(self) -> None:
         self._sweeping = False

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import struct
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 from ...model.allocation import NodeShare
+from ...model.step import NodeSeries
 from ...protocol import wire
 from ...protocol.messages import Hello
+from ...protocol.mpi_messages import MpiMessage
 from ...protocol.step_messages import (
     FromMpiServer,
     InputConsumed,
@@ -25,8 +27,9 @@ from ...protocol.step_messages import (
     ToMpiServer,
     WriteError,
 )
+from ...protocol.step_plan import StepPlan
 from .step_host import StepHost
-from .step_plan import TASK_INPUT, TASK_OUTPUT, StepPlan
+from .step_sink import TASK_INPUT, TASK_OUTPUT
 
 if TYPE_CHECKING:
     from .step_run import StepRun
@@ -41,7 +44,7 @@ class StepPart:
         self.name = share.name
         self.ended = False
 
-    # events of the node (step_plan.Sink)
+    # events of the node (step_sink.Sink)
     def started(self, pids: dict[int, int]) -> None:
         self.run.pids.update(pids)
 
@@ -54,10 +57,10 @@ class StepPart:
     def exited(self, rank: int, status: int, usage: list[float]) -> None:
         self.run.task_exited(self, rank, status, usage)
 
-    def mpi(self, message: dict[str, Any]) -> None:
+    def mpi(self, message: MpiMessage) -> None:
         self.run.mpi(self.index, message)
 
-    def over(self, series: dict[str, Any]) -> None:
+    def over(self, series: NodeSeries) -> None:
         self.ended = True
         self.run.node_series.append(series)
         self.run.part_over()
@@ -101,7 +104,7 @@ class RemotePart(StepPart):
     def start(self) -> None:
         """Connect to the node and send the plan."""
         self.channel.send_json(Hello(role="agent").encode())
-        self.channel.send_json(StartTasks(plan=self.plan.__dict__).encode())
+        self.channel.send_json(StartTasks(plan=self.plan).encode())
 
     def signal(self, number: int) -> None:
         """Send a signal to the node's tasks."""
@@ -119,7 +122,7 @@ class RemotePart(StepPart):
         """Send the terminal's size to the node."""
         self.channel.send_json(ResizeTerminal(rows=rows, columns=columns).encode())
 
-    def on_mpi_message(self, message: dict[str, Any]) -> None:
+    def on_mpi_message(self, message: MpiMessage) -> None:
         """Send a message to the PMI server of the node's tasks."""
         self.channel.send_json(ToMpiServer(message=message).encode())
 
@@ -150,7 +153,7 @@ class RemotePart(StepPart):
         elif isinstance(report, TasksEnded):
             self._finished(report.series)
 
-    def _finished(self, series: dict[str, Any]) -> None:
+    def _finished(self, series: NodeSeries) -> None:
         self.channel.on_close = lambda: None
         self.channel.close()
         self.over(series)
@@ -160,4 +163,4 @@ class RemotePart(StepPart):
         self.run.node_failed(self.name)
         for rank in sorted(self.left):
             self.exited(rank, signal.SIGKILL, [0.0] * 7)
-        self.over({})
+        self.over(NodeSeries())

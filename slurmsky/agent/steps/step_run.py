@@ -9,8 +9,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol
 
 from ...model.states import JobState
-from ...model.step import Step
+from ...model.step import NodeSeries, Step
 from ...model.step_spec import StepSpec
+from ...protocol.mpi_messages import MpiMessage, TaskAbort
+from ...protocol.step_plan import StepPlan
 from ..job.end_messages import CancelMessage
 from ..mpi.pmi import Exchange
 from ..net import endpoints
@@ -19,7 +21,6 @@ from ..process.process_usage import TaskUsage, combine
 from ..process.usage_series import merge_into
 from .step_allocation import StepShape
 from .step_parts import LocalPart, RemotePart
-from .step_plan import StepPlan
 
 if TYPE_CHECKING:
     from ..core.agent import Agent
@@ -69,7 +70,7 @@ class StepRun:
         #: called when the step's time limit changes to an epoch second (None: no limit)
         self.on_limit: Callable[[Optional[float]], None] = lambda end_time: None
         self.on_stdin: Callable[[int], None] = lambda count: None
-        self.node_series: list[dict[str, Any]] = []  # usage series of the nodes that have ended
+        self.node_series: list[NodeSeries] = []  # usage series of the nodes that have ended
         self.failed_nodes: list[str] = []
         self.cause = ""
         self.timed_out = False  # the step's own time limit has passed
@@ -134,14 +135,14 @@ class StepRun:
             count, self._reported = done - self._reported, done
             self.on_stdin(count)
 
-    def mpi(self, part: int, message: dict[str, Any]) -> None:
+    def mpi(self, part: int, message: MpiMessage) -> None:
         """Handle a message of a node's PMI server: a message for other nodes' servers, or an abort by a task."""
-        if "abort" in message:
+        if isinstance(message, TaskAbort):
             self.cancel("CANCELLED", time.time(), signal.SIGKILL)
         else:
             self._exchange.on_message(part, message)
 
-    def _send_mpi(self, part: int, message: dict[str, Any]) -> None:
+    def _send_mpi(self, part: int, message: MpiMessage) -> None:
         if not self.parts[part].ended:
             self.parts[part].on_mpi_message(message)
 

@@ -1,6 +1,6 @@
 """Binds tasks to CPUs and memory nodes: --cpu-bind, --mem-bind and --hint.
 
-srun converts its options to a ``request``, which the plan of each node contains; the node assigns its own CPUs to the
+srun converts its options to a TaskBinding, which the plan of each node contains; the node assigns its own CPUs to the
 tasks, and each new process binds itself. Without any of these options no task is bound.
 Source: task/affinity (dist_tasks.c, affinity.c, numa.c), cpu_management.html.
 """
@@ -12,9 +12,10 @@ import os
 import platform
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, Optional, Sequence
+from typing import Callable, Optional, Sequence
 
 from ...model.spec import JobSpec
+from ...protocol.step_plan import TaskBinding
 from ..process.topology import Cpu
 
 #: --hint -> (unit of the binding, one thread of each core). Source: the oracle's SLURM_CPU_BIND_TYPE.
@@ -63,24 +64,24 @@ def _requested(spec: JobSpec) -> tuple[str, str, tuple[str, ...], bool, bool]:
     return unit, bind.how, bind.values, bind.verbose, single or bind.one_thread
 
 
-def request(spec: JobSpec) -> Optional[dict[str, Any]]:
-    """The binding options for the nodes, JSON-ready; None when no binding is requested."""
+def task_binding(spec: JobSpec) -> Optional[TaskBinding]:
+    """The binding options for the nodes; None when no binding is requested."""
     unit, how, values, verbose, single = _requested(spec)
     memory = spec.mem_bind if spec.mem_bind not in (None, "quiet") else None
     if not (unit or how or verbose or memory):
         return None
     second = (spec.distribution or "").lower().split(",")[0].partition(":")[2].partition(":")[0]
-    return {
-        "unit": unit,
-        "how": how,
-        "values": list(values),
-        "verbose": verbose,
-        "single": single,
-        "asked": spec.cpu_bind is not None,
-        "per_task": spec.cpus_per_task or 1,
-        "order": second if second in ("block", "fcyclic") else "cyclic",
-        "memory": memory,
-    }
+    return TaskBinding(
+        unit=unit,
+        method=how,
+        values=values,
+        verbose=verbose,
+        one_thread=single,
+        explicit=spec.cpu_bind is not None,
+        per_task=spec.cpus_per_task or 1,
+        order=second if second in ("block", "fcyclic") else "cyclic",
+        memory=memory,
+    )
 
 
 def environment(spec: JobSpec) -> dict[str, str]:
@@ -125,39 +126,41 @@ def _variables(name: str, verbose: bool, kind: str, values: str) -> dict[str, st
 # --- the node's side
 
 
-def lay_out(ask: dict[str, Any], cpus: Sequence[Cpu], allocated: Sequence[int], tasks: int) -> list[frozenset[int]]:
-    """Numbers of the CPUs for each task. ``allocated``: the step's CPUs, as indices of ``cpus``. Raises BindError.
+def lay_out(request: TaskBinding, cpus: Sequence[Cpu], tasks: int) -> list[frozenset[int]]:
+    """Numbers of the CPUs for each task. ``request.cpus``: the step's CPUs, as indices of ``cpus``.
+
+    Raises BindingRefused.
 
     >>> machine = [Cpu(n, n // 2, n // 4, 0) for n in range(8)]
-    >>> ask = {"unit": "cores", "how": "", "values": [], "per_task": 1, "order": "cyclic", "single": False}
-    >>> [sorted(mask) for mask in lay_out(ask, machine, range(8), 2)]
+    >>> binding = task_binding(JobSpec(cpu_bind="cores")).but(cpus=range(8))
+    >>> [sorted(mask) for mask in lay_out(binding, machine, 2)]
     [[0, 1], [4, 5]]
     """
-    mine = [cpus[index] for index in allocated if index < len(cpus)]
-    how = ask["how"]
+    mine = [cpus[index] for index in request.cpus if index < len(cpus)]
+    how = request.method
     whole = frozenset(cpu.number for cpu in mine)
     if how == "none":
         return [whole] * tasks
     if how in ("map_cpu", "mask_cpu"):
-        wanted = [{int(text, 0)} if how == "map_cpu" else _bits(text) for text in ask["values"]]
+        wanted = [{int(text, 0)} if how == "map_cpu" else _bits(text) for text in request.values]
         if any(not mask or not mask <= whole for mask in wanted):
             raise BindingRefused(
                 "CPU binding outside of job step allocation, allocated CPUs are: %s." % ("0x%X" % _mask(whole))
             )
         return [frozenset(wanted[local % len(wanted)]) for local in range(tasks)]
     if how in ("rank_ldom", "map_ldom", "mask_ldom"):
-        return _memory_domains(ask, cpus, mine, tasks)
-    if ask["single"]:
+        return _memory_domains(request, cpus, mine, tasks)
+    if request.one_thread:
         first: dict[int, Cpu] = {}
         for cpu in mine:
             first.setdefault(cpu.core, cpu)
         mine = list(first.values())
-    unit = ask["unit"] or _automatic(mine, tasks * ask["per_task"])
+    unit = request.unit or _automatic(mine, tasks * request.per_task)
     if not unit:
         return [whole] * tasks
     key = _UNITS[unit]
     masks = []
-    for own in _deal(mine, tasks, ask["per_task"], ask["order"]):
+    for own in _deal(mine, tasks, request.per_task, request.order):
         units = {key(cpu) for cpu in own}
         masks.append(frozenset(cpu.number for cpu in mine if key(cpu) in units))
     return masks
@@ -171,12 +174,12 @@ def _automatic(mine: Sequence[Cpu], wanted: int) -> str:
     return ""
 
 
-def _memory_domains(ask: dict[str, Any], cpus: Sequence[Cpu], mine: Sequence[Cpu], tasks: int) -> list[frozenset[int]]:
+def _memory_domains(request: TaskBinding, cpus: Sequence[Cpu], mine: Sequence[Cpu], tasks: int) -> list[frozenset[int]]:
     domains = sorted({cpu.ldom for cpu in cpus})
-    values = ask["values"]
+    values = request.values
     masks = []
     for local in range(tasks):
-        if ask["how"] == "mask_ldom":
+        if request.method == "mask_ldom":
             wanted = _bits(values[local % len(values)])
         else:
             index = int(values[local % len(values)], 0) if values else local
@@ -231,28 +234,28 @@ class Binding:
     node: str
     rank: int
     local: int
-    ask: dict[str, Any]
+    request: TaskBinding
     cpus: frozenset[int]  # as assigned, including CPUs that the machine lacks
     real: frozenset[int]  # the assigned CPUs that the machine has
 
     def apply(self) -> None:
         """Bind this process; report the binding on stderr if verbose, and failures always."""
-        ask = self.ask
-        if ask["unit"] or ask["how"] or ask["verbose"]:
-            bound = ask["how"] != "none"
+        request = self.request
+        if request.unit or request.method or request.verbose:
+            bound = request.method != "none"
             ok = not bound or self._bind_cpus()
-            if ask["verbose"]:
-                word = "NONE" if not bound else _WORDS.get(ask["how"], "MASK")
+            if request.verbose:
+                word = "NONE" if not bound else _WORDS.get(request.method, "MASK")
                 mask = self.cpus if ok and bound else frozenset(os.sched_getaffinity(0))
                 self._report("cpu-bind=" + word, _mask(mask), bound, "" if ok else " FAILED")
-        if ask["memory"]:
-            self._bind_memory()
+        if request.memory:
+            self._bind_memory(request.memory)
 
     def _bind_cpus(self) -> bool:
         try:
             os.sched_setaffinity(0, self.real)
         except (OSError, ValueError):
-            if self.ask["asked"] and not self.ask["verbose"]:
+            if self.request.explicit and not self.request.verbose:
                 _say(
                     "slurmstepd-%s: error: task %d is not bound: this machine has no CPU of the mask 0x%X\n"
                     % (self.node, self.rank, _mask(self.cpus))
@@ -266,10 +269,10 @@ class Binding:
             % (what, self.node, self.rank, self.local, os.getpid(), mask, " set" if bound else "", status)
         )
 
-    def _bind_memory(self) -> None:
+    def _bind_memory(self, options: str) -> None:
         from ...language import membind
 
-        bind = membind.parse(self.ask["memory"])
+        bind = membind.parse(options)
         values, how = bind.values, bind.how
         nodes = 0
         if how == "map_mem":
@@ -308,13 +311,11 @@ def set_memory_policy(mode: int, nodes: int) -> str:
     return ""
 
 
-def of_step(
-    ask: dict[str, Any], cpus: Sequence[Cpu], allocated: Sequence[int], node: str, ranks: Sequence[int]
-) -> list[Binding]:
-    """The bindings of a node's tasks. Raises BindError."""
+def of_step(request: TaskBinding, cpus: Sequence[Cpu], node: str, ranks: Sequence[int]) -> list[Binding]:
+    """The bindings of a node's tasks. Raises BindingRefused."""
     real = {cpu.number for cpu in cpus if cpu.real}
-    masks = lay_out(ask, cpus, allocated, len(ranks))
+    masks = lay_out(request, cpus, len(ranks))
     return [
-        Binding(node, rank, local, ask, mask, frozenset(mask & real))
+        Binding(node, rank, local, request, mask, frozenset(mask & real))
         for local, (rank, mask) in enumerate(zip(ranks, masks))
     ]

@@ -9,9 +9,10 @@ import struct
 from collections import deque
 from typing import Callable, Optional
 
+from ...protocol.step_plan import StepPlan
 from ..job import file_opening, output_files
 from ..net.event_loop import READ, WRITE, Loop
-from .step_plan import ERR, OUT, Sink, StepPlan
+from .step_sink import ERR, OUT, Sink
 
 #: bytes of a task's incomplete line that are buffered before they are passed on
 LINE_LIMIT = 1 << 16
@@ -163,11 +164,16 @@ class Streams:
 
     def _facts(self, task: Task) -> output_files.NameFacts:
         return output_files.NameFacts(
+            job_id=self._plan.job_id,
             step_id=self._plan.step_id,
             node=self._plan.node,
             node_id=self._plan.node_id,
             task_id=task.rank,
-            **self._plan.names,
+            array_job_id=self._plan.array_job_id,
+            array_task_id=self._plan.array_task_id,
+            user=self._plan.user,
+            job_name=self._plan.job_name,
+            restarts=self._plan.restarts,
         )
 
     # --- output

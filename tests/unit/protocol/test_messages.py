@@ -13,6 +13,7 @@ import slurmsky
 from slurmsky.agent.job import version
 from slurmsky.model.job import Step, Usage
 from slurmsky.model.states import JobState
+from slurmsky.model.step import NodeSeries
 from slurmsky.protocol.file_messages import (
     FileChanged,
     FileReport,
@@ -43,8 +44,32 @@ from slurmsky.protocol.messages import (
     StepChanged,
     TerminateJob,
 )
-from slurmsky.protocol.step_messages import StartTasks, StepPartReport, StepPartRequest, TasksStarted, TasksUsage
+from slurmsky.protocol.mpi_messages import DataRequest, FencePart, MpiMessage, ServerReady
+from slurmsky.protocol.step_messages import (
+    FromMpiServer,
+    StartTasks,
+    StepPartReport,
+    StepPartRequest,
+    TasksEnded,
+    TasksStarted,
+    TasksUsage,
+)
+from slurmsky.protocol.step_plan import ContainerRequest, MpiPlan, PmixPlan, StepPlan, TaskBinding
 
+PLAN = StepPlan(
+    job_id=7, step_id="0", node="n1", node_id=0, ranks=[0], argv=[["x"]], environment={}, task_environment=[{}],
+    directory="/", umask=0o22, stdin="stream", stdout="stream", stderr="stream", unbuffered=False, rlimits={},
+    task_prologs=[], task_epilogs=[], array_job_id=7, user="u", job_name="x", restarts=0, head="", label=0, notices=[],
+    bind=TaskBinding(
+        unit="cores", method="", values=(), verbose=False, one_thread=True, explicit=True, per_task=1, order="cyclic",
+        count=2, cpus=(0, 1),
+    ),
+    mpi=PmixPlan(namespace="x", nodes=["n1"], ranks=[[0]]),
+    container=ContainerRequest(
+        image="a", on_node_image=False, name="", flag="", mounts=(("/a", "/b", ("ro",)),), directory="", keep=("X",),
+        home=False, root=False, entrypoint=False, readonly=False, cwd="/",
+    ),
+)  # fmt: skip
 SOURCE = Path(slurmsky.__file__).parent
 _UNTYPED = re.compile(r"""\bevent(?:\["|\.get\()""")
 _REQUEST = re.compile(r"""\{"(?:op|ev)":|\.get\("op"\)|\["(?:op|ev)"\]""")
@@ -91,9 +116,13 @@ def test_a_request_survives_json(request_: AgentRequest) -> None:
 @pytest.mark.parametrize(
     ("family", "message", "key"),
     [
-        (StepPartRequest, StartTasks(plan={"job_id": 7}), "op"),
+        (StepPartRequest, StartTasks(plan=PLAN), "op"),
         (StepPartReport, TasksStarted(pids={0: 17, 1: 18}), "ev"),
         (StepPartReport, TasksUsage(usage={3: [0.5, 1.0]}), "ev"),
+        (StepPartReport, FromMpiServer(message=FencePart(fence="*", values={"a": "b"})), "ev"),
+        (StepPartReport, TasksEnded(series=NodeSeries(2.0, (0.5,), (1.0,))), "ev"),
+        (MpiMessage, DataRequest(to=1, from_=0, rank=3, number=1), "mpi"),
+        (MpiMessage, ServerReady(variables={3: {"A": "b"}}, folder="/x"), "mpi"),
         (FileRequest, UpdateListing(path="/a", digest="d", entries={"b": FolderEntry("f", 0o644, 3, 5, "c")}), "op"),
         (FileRequest, TailFile(id=1, path="/a", from_=7), "op"),
         (FileReport, FileChanged(path="b", entry=FolderEntry("f", 0o644, 3, 5, "c")), "ev"),
@@ -114,7 +143,8 @@ def test_a_file_is_followed_from_its_end_where_no_first_byte_is_named() -> None:
 
 
 def test_the_version_counts_messages_that_agents_import_later() -> None:
-    families = (StepPartRequest, StepPartReport, FileRequest, FileReport)
+    families = (StepPartRequest, StepPartReport, StepPlan, TaskBinding, ContainerRequest, MpiPlan, MpiMessage,
+                FileRequest, FileReport)  # fmt: skip
     checksum = zlib.crc32(" ".join(family.signature() for family in families).encode())
     assert f"{checksum:08x}" == version.LATER_MESSAGES, "write the new checksum into agent/job/version.py"
 

@@ -6,33 +6,35 @@ import os
 import socket
 
 from slurmsky.agent.net.event_loop import Loop
-from slurmsky.agent.process.helper_process import Helper
-from slurmsky.protocol import wire
+from slurmsky.agent.process.helper_process import Helper, send_to_agent
+from slurmsky.protocol.mpi_messages import MpiMessage, ServerFailed
+
+FAILED = ServerFailed(reason="why")
 
 
 def test_last_words_are_heard_before_the_end(loop: Loop) -> None:
-    told: list[object] = []
+    messages: list[object] = []
 
     def ended() -> None:
-        told.append("ended")
+        messages.append("ended")
         loop.stop()
 
-    Helper(loop, lambda sock: sock.sendall(wire.encode(wire.JSON, b'{"failed":"why"}')), told.append, ended)
+    Helper(loop, lambda sock: send_to_agent(sock, FAILED), MpiMessage, messages.append, ended)
     os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # so that both are ready when the loop looks
     loop.run()
-    assert told == [{"failed": "why"}, "ended"]
+    assert messages == [FAILED, "ended"]
 
 
 def test_only_the_socket_stays_open(loop: Loop) -> None:
-    told: list[dict[str, object]] = []
+    messages: list[MpiMessage] = []
 
     def serve(sock: socket.socket) -> None:
         highest = sorted(map(int, os.listdir("/proc/self/fd")))[-2]  # the last one lists them
-        sock.sendall(wire.encode(wire.JSON, b'{"open":%d}' % highest))
+        send_to_agent(sock, ServerFailed(reason=str(highest)))
 
     read, write = os.pipe()
-    Helper(loop, serve, told.append, loop.stop)
+    Helper(loop, serve, MpiMessage, messages.append, loop.stop)
     loop.run()
     os.close(read)
     os.close(write)
-    assert told == [{"open": 3}]
+    assert messages == [ServerFailed(reason="3")]

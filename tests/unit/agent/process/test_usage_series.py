@@ -13,6 +13,7 @@ from slurmsky.agent.net.event_loop import Loop
 from slurmsky.agent.process.gpu_watch import GpuWatch
 from slurmsky.agent.process.usage_series import MOST, PARTS, UsageSeries, merge, merge_into
 from slurmsky.model.job import Step, Usage
+from slurmsky.model.step import NodeSeries
 from slurmsky.model.step_codec import step_to_message
 
 MIB = 1 << 20
@@ -52,9 +53,9 @@ def test_points_are_bounded_and_even() -> None:
 
 def test_a_short_step_has_no_series() -> None:
     series = UsageSeries(0.0)
-    assert series.record(0.1) == {}
+    assert series.record(0.1) == NodeSeries()
     series.look(0.5, 0.4, MIB)
-    assert series.record(0.7) == {} and merge([{}, {}]) == {}
+    assert series.record(0.7) == NodeSeries() and merge([NodeSeries(), NodeSeries()]) == {}
 
 
 def test_gpus_that_were_idle_all_the_time_are_known() -> None:
@@ -72,7 +73,7 @@ def test_gpus_that_were_idle_all_the_time_are_known() -> None:
 
 
 def test_nodes_add_up() -> None:
-    both = merge([ran(600, gpus=(0, 1)).record(1600.0), ran(300).record(1300.0), {}])
+    both = merge([ran(600, gpus=(0, 1)).record(1600.0), ran(300).record(1300.0), NodeSeries()])
     count = len(both["cpu"])
     assert sum(both["cpu"]) / count * 600 == pytest.approx(900, rel=0.03)
     assert both["cpu"][2] == pytest.approx(4.0, abs=0.1)

@@ -1,0 +1,135 @@
+"""A node's part of a step, as srun's agent sends it to the nodes: StepPlan and the requests that it contains."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Optional, Tuple
+
+from .message_codec import Message, nests, reads
+
+for _annotation in (
+    "Dict[str, List[int]]",
+    "List[Dict[str, str]]",
+    "List[List[int]]",
+    "List[List[str]]",
+    "List[int]",
+    "List[str]",
+):
+    reads(_annotation, dict if _annotation.startswith("Dict") else list, lambda value: value)
+reads("Optional[List[int]]", lambda value: None if value is None else list(value), lambda value: value)
+reads(
+    "Tuple[Mount, ...]",
+    lambda value: tuple((source, target, tuple(flags)) for source, target, flags in value),
+    lambda value: value,
+)
+#: source, target, flags
+Mount = Tuple[str, str, Tuple[str, ...]]
+
+
+class TaskBinding(Message, family="request", kind="binding"):
+    """Binding of a node's tasks to CPUs and memory nodes, from --cpu-bind, --mem-bind and --hint.
+
+    No ``unit`` and no ``method``: automatic. ``explicit``: --cpu-bind was given. ``order``: "block", "cyclic",
+    "fcyclic". The step has the CPUs ``cpus`` of the node's ``count``.
+    """
+
+    unit: str
+    method: str
+    values: Tuple[str, ...]
+    verbose: bool
+    one_thread: bool
+    explicit: bool
+    per_task: int
+    order: str
+    memory: Optional[str] = None
+    count: int = 0
+    cpus: Tuple[int, ...] = ()
+
+
+class ContainerRequest(Message, family="request", kind="container"):
+    """A container of pyxis' options. ``on_node_image``: the node runs the image; ``keep``: variables of the job."""
+
+    image: Optional[str] = None
+    on_node_image: bool
+    name: str
+    flag: str
+    mounts: Tuple[Mount, ...]
+    directory: str
+    keep: Tuple[str, ...]
+    home: bool
+    root: bool
+    entrypoint: bool
+    readonly: bool
+    cwd: str
+
+
+class MpiPlan(Message, family="type"):
+    """The connection of a step's tasks to each other."""
+
+
+class Pmi2Plan(MpiPlan, kind="pmi2"):
+    """PMI-1 and PMI-2. ``name``: of the step's key-value space; ``mapping``: ranks to nodes, as PMI writes it."""
+
+    name: str
+    mapping: str
+    size: int
+
+
+class PmixPlan(MpiPlan, kind="pmix"):
+    """PMIx. ``ranks``: of each node."""
+
+    namespace: str
+    nodes: List[str]
+    ranks: List[List[int]]
+
+
+for _nested in (TaskBinding, ContainerRequest, MpiPlan):
+    nests(_nested)
+
+
+class StepPlan(Message, family="request", kind="plan"):
+    """One node's part of a step."""
+
+    job_id: int
+    step_id: str
+    node: str
+    node_id: int
+    ranks: List[int]
+    #: per local task
+    argv: List[List[str]]
+    environment: Dict[str, str]
+    #: per local task; overrides the common environment
+    task_environment: List[Dict[str, str]]
+    directory: str
+    umask: int
+    #: "stream", "null", or a file name with patterns
+    stdin: str
+    #: only this task reads the stream; the others get no input
+    stdin_rank: Optional[int] = None
+    stdout: str
+    #: "=stdout": the same file
+    stderr: str
+    open_mode: Optional[str] = None
+    #: rows, columns of the pseudo terminal of task 0
+    terminal: Optional[List[int]] = None
+    unbuffered: bool
+    rlimits: Dict[str, List[int]]
+    bind: Optional[TaskBinding] = None
+    task_prologs: List[List[str]]
+    task_epilogs: List[List[str]]
+    # For the patterns in file names, beside the ids above.
+    array_job_id: int
+    array_task_id: Optional[int] = None
+    user: str
+    job_name: str
+    restarts: int
+    #: address of the job's head agent
+    head: str
+    #: srun -l: width of the task number in each line of a task's own file; 0: none
+    label: int
+    #: per local task: text for its stderr before it starts
+    notices: List[str]
+    mpi: Optional[MpiPlan] = None
+    container: Optional[ContainerRequest] = None
+
+
+nests(StepPlan)
