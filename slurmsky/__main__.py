@@ -1,4 +1,4 @@
-"""``python -m slurmsky``: the controller with all commands; started by the client, never by hand."""
+"""``python -m slurmsky``: runs the controller with all commands; the client starts it."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class Relay:
         self._status: int | None = None  # exit status of the child that has ended
         self._reporting = False
         self._code: int | None = None
-        self._resume_with = b""  # variable with which the request is repeated where its controller dies
+        self._resume_with = b""  # variable to add when the request is repeated after the controller's death
         self._sending = False
         self._unsent: list[tuple[ControllerConnection, bytes]] = []
         self._handlers: dict[bytes, Callable[[ControllerConnection, memoryview], None]] = {
@@ -248,7 +248,7 @@ class Relay:
             if self._child is None:
                 self._repeat(gone=True)
             else:
-                self._close(channel)  # the end of the child is what the next controller has to know
+                self._close(channel)  # the next controller must know how the child ended
         else:
             self._close(channel)
 
@@ -281,7 +281,7 @@ class Relay:
         except BlockingIOError:
             return
         except OSError:
-            data = b""  # closed, or a terminal that is gone
+            data = b""  # closed, or the terminal was closed
         if data:
             self._granted -= len(data)
             self._send(self._open[-1], frame(STDIN, data))

@@ -2,8 +2,8 @@
 
 bin/* run `python -I client_setup.py ROOT CACHE COMMAND ARGUMENTS...`. In a clone, this module builds a
 virtual environment with the dependencies under CACHE; an installed package uses its own interpreter.
-In both cases the module compiles the thin client, which would else be compiled at every call, and
-writes CACHE/python last: for the launcher, that file means that the environment is ready. Standard
+In both cases the module compiles the thin client, which would otherwise be compiled at every call, and writes
+CACHE/python last: the launcher treats this file as the sign that the environment is complete. Standard
 library only; any Python >= 3.10.
 """
 

@@ -50,13 +50,13 @@ BASH_ENV = "SLURMSKY_BASH_ENV"
 CLAIM = "SLURMSKY_CLAIM"
 #: Environment block of the caller, from the launcher to the client.
 ENVIRON = "SLURMSKY_ENVIRON"
-#: Set by the client that has repaired the private environment: it tries once.
+#: Set by the client after it repaired the private environment, so that it repairs only once.
 REPAIRED = "SLURMSKY_REPAIRED"
 #: The site's table of modules, for the ``module`` function of jobs.
 MODULES = "SLURMSKY_MODULES"
 #: Address (host, or host:port) of a spot machine's metadata service. Default: that of the clouds, 169.254.169.254.
 METADATA = "SLURMSKY_METADATA"
-#: What the ``module`` function does with a name that no table has.
+#: The reaction of the ``module`` function to a name that no table has.
 UNKNOWN_MODULES = "SLURMSKY_UNKNOWN_MODULES"
 
 XDG_STATE_HOME = "XDG_STATE_HOME"
@@ -75,7 +75,7 @@ SYSTEM_SITE = "/etc/slurmsky/slurmsky.toml"
 #: The NVIDIA driver's files for containers, unpacked once on each node.
 NVIDIA_DRIVER = "/run/slurmsky-nvidia"
 
-#: folders and files of the system that slurmsky reads or writes, beside those below /proc, /sys and /dev
+#: folders and files of the system that slurmsky reads or writes, except those below /proc, /sys and /dev
 OF_THE_SYSTEM = (
     "/bin/sh", "/bin/true", "/etc/hostname", "/etc/hosts", "/etc/localtime", "/etc/resolv.conf", "/etc/shells",
     "/etc/ssh", "/run/lock", "/tmp",

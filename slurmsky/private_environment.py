@@ -1,6 +1,6 @@
 """The private environment of a clone: checks that it is complete, and marks it for rebuilding.
 
-client_setup.py makes it, in a folder ``venv-...`` beside the file ``python`` by which launchers find it.
+client_setup.py creates it in a folder ``venv-...`` next to the file ``python``, which names it for the launchers.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from pathlib import Path
 
 #: packages without which no command runs
 DEPENDENCIES = ("click", "cryptography", "httpx", "lark", "psutil", "yaml")
-#: in the environment's folder: it was made to its end, and nothing of it was missed since
+#: file in the environment's folder: the environment was built completely, and no part was found missing since
 COMPLETE = "slurmsky-complete"
 
 
 def _folder() -> Path | None:
-    """The folder of the private environment that runs this process; None: it is another Python."""
+    """The folder of the private environment that runs this process; None for another Python."""
     folder = Path(sys.prefix)
     return folder if folder.name.startswith("venv-") and (folder.parent / "lock").exists() else None
 
 
 def missing() -> str:
-    """The missing part of the private environment; "" where it is complete or the user's own."""
+    """The missing part of the private environment; "" if it is complete or not ours."""
     folder = _folder()
     if folder is None:
         return ""
@@ -32,7 +32,7 @@ def missing() -> str:
 
 
 def give_up() -> bool:
-    """Let the next command rebuild the private environment; False where this process runs in another Python."""
+    """Let the next command rebuild the private environment; False if this process runs in another Python."""
     folder = _folder()
     if folder is None:
         return False

@@ -15,7 +15,7 @@ from ..controller.command_context import CommandContext
 
 Answer = TypeVar("Answer")
 
-#: seconds that a network file system may take for an answer, and threads that may wait for one that hangs
+#: seconds that a network file system may take to respond, and threads that may wait for a hanging one
 PATIENCE_S, MOST_WAITING = 2.0, 8
 _waiting: set[threading.Thread] = set()
 
@@ -31,8 +31,8 @@ async def read(ctx: CommandContext, paths: Sequence[str], limit: int) -> FoundFi
     """Read the first of these files that the caller can open, at most ``limit`` bytes.
 
     The caller's own process reads the file. A file that blocks, such as a FIFO, therefore holds up that process alone,
-    and /dev/fd/N means the caller's descriptor. Of the paths after the first only regular files count; a folder reads
-    as empty. Raises OSError when no file can be opened.
+    and /dev/fd/N means the caller's descriptor. A path after the first is skipped unless it is a regular file; a folder
+    reads as empty. Raises OSError when no file can be opened.
     """
     names = [os.path.join(ctx.cwd, path) for path in paths]
     index, number, data = await ctx.read_file(names, limit)
@@ -42,10 +42,10 @@ async def read(ctx: CommandContext, paths: Sequence[str], limit: int) -> FoundFi
 
 
 async def check(work: Callable[[], Answer], paths: Iterable[str], otherwise: Answer) -> Answer:
-    """The result of ``work``, which accesses these files of the caller; ``otherwise`` where their server hangs.
+    """The result of ``work``, which accesses these files of the caller; ``otherwise`` if their file server hangs.
 
-    Files of a network file system are accessed in a thread of their own: one that hangs keeps its thread for ever, and
-    would stop the controller.
+    Files of a network file system are accessed in a separate thread, because a hanging file system blocks its thread
+    for ever and must not block the controller.
     """
     if not any(map(on_network, paths)):
         return work()

@@ -12,7 +12,7 @@ from . import _files
 
 
 async def warnings(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
-    """``_faults``; no warning where a network file system with the job's files hangs."""
+    """The faults of a submission; () if a network file system with the job's files hangs."""
     names = [derived.expand_path(pattern, job) for pattern in (job.stdout, job.stderr, job.stdin)]
     names += [os.path.join(folder, "x") for folder in (job.work_dir, job.submit_dir)]
     return await _files.check(lambda: _faults(ctx, job, script), [*names, _interpreter(script)], [])

@@ -26,7 +26,7 @@ from .common.command_errors import streaming
 from .common.data_output import as_data, check_style, document, is_list
 from .common.iteration import dialogue
 
-#: what -v adds
+#: lines that -v adds
 _LOADED = "sacctmgr: accounting_storage/slurmdbd: init: Accounting storage SLURMDBD plugin loaded"
 _DENIED = "Access/permission denied"
 _NO_PRIVILEGE = "Your user doesn't have privilege to perform this action"

@@ -55,7 +55,7 @@ async def main(ctx: CommandContext) -> int:
     if ctx.request.ttys[1] and (request.flags.bell == "always" or (waited and request.flags.bell != "never")):
         ctx.ring()
     if request.flags.no_shell:
-        job.alloc_pid = 0  # no process whose end would end the allocation
+        job.alloc_pid = 0  # no process id: the allocation does not end with a process
         ctx.queue.job_table.touch(job)
         return 0
     if request.flags.verbose >= 2:
@@ -68,8 +68,8 @@ async def main(ctx: CommandContext) -> int:
 async def _released(ctx: CommandContext, job: Job | None, quiet: bool, status: int) -> int:
     """Release the allocation, whose command has ended, and return salloc's exit code.
 
-    ``status`` is the command's exit code, or the negative number of the signal that ended it. The job is None where a
-    later controller than the one that granted it has no record of it.
+    ``status`` is the command's exit code, or the negative number of the signal that ended it. The job is None if a
+    later controller has no record of the job.
     """
     if job is None:
         return max(status, 0)

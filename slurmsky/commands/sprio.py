@@ -17,7 +17,7 @@ from .common.report_settings import known_cluster
 
 @command
 def main(ctx: CommandContext) -> int:
-    """Reject invalid requests as sprio does, then print that there is nothing to show."""
+    """Reject invalid requests as sprio does, then print the message of priority/basic."""
     request = parse("sprio", ctx.args, surroundings(ctx))
     if request.get("long") and request.get("format") is not None:
         said = "Options -o(--format) and -l(--long) are mutually exclusive. Please remove one and retry."

@@ -176,7 +176,7 @@ def _report(ctx: CommandContext, request: FamilyRequest, kind: str, words: Seque
 
 
 def _key_table(group: str) -> KeyTable[CommandContext]:
-    """The conditions and flags of a group of reports. A word that is no flag is a value of the first condition."""
+    """The conditions and flags of a group of reports. A word that is not a flag is a value of the first condition."""
     rows = _CONDITIONS[group]
     hint = "" if group == "wckey" else "\nUse keyword set to modify value"
 
@@ -229,7 +229,7 @@ def _charges(ctx: CommandContext, start: float, end: float, chosen: Where) -> li
     found = queue.store.charges(start, end, queue.clock(), chosen)
     if queue.power is None:
         return found
-    own = Where(("job_id<?",), (FIRST_ID,))  # a foreign job that the partition lists does not use its nodes
+    own = Where(("job_id<?",), (FIRST_ID,))  # a foreign job that the partition lists does not use the partition's nodes
     every = queue.store.charges(start, end, queue.clock(), own)
     return [*found, *queue.power.hours.idle(every, start, end, queue.clock())]
 

@@ -10,7 +10,7 @@ from typing import Any, Optional, TypeVar
 from slurmsky.language._grammar import Grammar, number
 from slurmsky.language.syntax_errors import BindError
 
-_MAX_VALUES = 4096  # more than any node has CPUs; a short text could stand for far more
+_MAX_VALUES = 4096  # larger than the number of CPUs of any node; a short text could expand to far more
 _DECIMAL = re.compile("[0-9]+(\\*[0-9]+)?")
 
 

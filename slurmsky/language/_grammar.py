@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-# No language gives a meaning to a number beyond this; longer digit strings count as this.
+# No language uses a larger number; longer digit strings are read as this number.
 # (It also keeps int() linear: Python refuses very long digit strings, or takes long for them.)
 HUGE = 2**63 - 1
 
@@ -71,7 +71,7 @@ class Grammar(Generic[Value]):
 
     `parse` gives the builder's value or raises `error`, and nothing else. It remembers the values of the last
     `remember` texts, so that a job's texts are parsed once by client, controller and scheduling passes; languages whose
-    values are mutable, or whose texts do not come again, remember none.
+    values are mutable, or whose texts do not recur, remember none.
     """
 
     def __init__(

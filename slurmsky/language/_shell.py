@@ -1,7 +1,7 @@
 """Scanner for the simple commands of a shell script, precise enough to find `module load` in it.
 
 It handles words, quotes, expansions, redirections, operators, here-documents and comments; it expands nothing and does
-not parse commands nested in a word. One pass, linear, without errors: text that a shell would refuse ends as one long
+not parse commands nested in a word. One pass, linear, without errors: text that a shell would refuse becomes one long
 word.
 """
 

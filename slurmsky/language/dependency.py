@@ -22,7 +22,7 @@ TYPES = (
     "singleton",
     "expand",
 )
-# A job may depend on so many elements at most: a longer list would only exhaust memory.
+# The maximum number of elements in a dependency; a longer list would only exhaust memory.
 _MAX_REFS = 100_000
 
 
@@ -63,7 +63,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Dependency:
-    """Conditions that must all hold, or with `any` at least one.
+    """Conditions that must all be met, or with `any` at least one.
 
     >>> str(parse("AFTEROK:1:2_3,5"))
     'afterok:1:2_3,afterany:5'

@@ -11,7 +11,7 @@ from typing import Optional, Union
 from slurmsky.language._grammar import Grammar, number
 from slurmsky.language.syntax_errors import FilenameError as FilenameError
 
-NO_VAL = 0xFFFFFFFE  # what %a prints for a job that is no array
+NO_VAL = 0xFFFFFFFE  # value of %a for a job that is not an array
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from slurmsky.language.syntax_errors import HostlistError as HostlistError
 MAX_RANGE = 65536
 # The sizes of groups multiply, without a limit in Slurm; a list of more names than this is refused here.
 MAX_NAMES = 16 * MAX_RANGE
-_MAX_TEXT = 64 * MAX_NAMES  # characters in all of them
+_MAX_TEXT = 64 * MAX_NAMES  # characters in all names together
 
 _Span = tuple[int, int, int]  # low, high, width of the zero padding
 _Host = tuple[Union[str, tuple[_Span, ...]], ...]  # text and groups alternate

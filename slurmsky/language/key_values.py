@@ -90,7 +90,7 @@ class KeyTable(Generic[Context]):
         return choose(name, ((key.name, key.letters, key) for key in self.keys))
 
     def read(self, context: Context, words: Iterable[str]) -> dict[str, Any]:
-        """The fields that a request sets. A field that two words set has the value of the last one."""
+        """The fields that a request sets. If two words set a field, the last word takes precedence."""
         update: dict[str, Any] = {}
         rest = iter(words)
         for word in rest:

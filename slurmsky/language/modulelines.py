@@ -1,4 +1,4 @@
-"""Finds `module` and `ml` commands in a script: the modules that a job loads on its old cluster.
+"""Finds `module` and `ml` commands in a script.
 
 Nothing is executed.  Source: man module (Environment Modules 5), Lmod's `ml`.
 """

@@ -14,11 +14,11 @@ from slurmsky.language._grammar import Grammar, number
 from slurmsky.language.directives import ScriptError, lines, split
 from slurmsky.language.syntax_errors import DirectiveError
 
-_MAX_OTHER_LINES = 100  # xlate_batch_script stops after so many lines that are no comments
+_MAX_OTHER_LINES = 100  # xlate_batch_script stops after this many lines that are not comments
 
 
 class BadForeign(ScriptError):
-    """A #PBS or #BSUB option that sbatch does not know, or a word that is no option."""
+    """A #PBS or #BSUB option that sbatch does not know, or a word that is not an option."""
 
 
 @dataclass(frozen=True)

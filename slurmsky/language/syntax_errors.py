@@ -1,4 +1,4 @@
-"""The errors of the small languages: one class each, with facts instead of messages.
+"""Errors of the small languages: one class each, with facts instead of messages.
 
 LanguageError
 ├── AcctgFreqError      ├── ExportError        ├── NodeCountError
@@ -156,7 +156,7 @@ class MailTypeError(LanguageError):
 
 
 class MemoryError_(LanguageError):  # Python's own MemoryError keeps its name
-    """--mem and its kin"""
+    """--mem and related options"""
 
     language = "memory size"
 
@@ -192,13 +192,13 @@ class SignalError(LanguageError):
 
 
 class TaskCountError(LanguageError):
-    """SLURM_TASKS_PER_NODE and its kin"""
+    """SLURM_TASKS_PER_NODE and related variables"""
 
     language = "task count list"
 
 
 class TimeLimitError(LanguageError):
-    """--time and its kin"""
+    """--time and related options"""
 
     language = "time limit"
 

@@ -15,7 +15,7 @@ NO_VAL = 0xFFFFFFFE  # slurm.h: not set
 
 
 class _Build:
-    """Computes seconds with 32 bits, as Slurm's ints do: `99999999999` is a limit, if a strange one."""
+    """Computes seconds with 32 bits, as Slurm's ints do: so `99999999999` is a valid limit."""
 
     def forever(self, word: str) -> int:
         return INFINITE
@@ -27,7 +27,7 @@ class _Build:
         return _seconds(0, number(hours), number(minutes), number(seconds))
 
     def days(self, days: str, *rest: Optional[str]) -> int:
-        # `-5` is read as minus five days, which as an unsigned number is almost without end
+        # `-5` is read as minus five days, which as an unsigned number is a huge limit
         count = number(days if days.startswith("-") else days.rstrip("-"))
         hours, minutes, seconds = (number(field or "0") for field in (*rest, None, None, None)[:3])
         return _seconds(count, hours, minutes, seconds)

@@ -14,14 +14,14 @@ class NodeShare:
     """One node's part of an allocation, in the order of the job's node list."""
 
     name: str
-    address: str = ""  # how agents reach it: "unix:/path" or "host:port"
+    address: str = ""  # address for other agents: "unix:/path" or "host:port"
     cpu_ids: tuple[int, ...] = ()  # logical CPU numbers on that node (abstract: core-major), ascending
     memory_mib: int = 0  # 0: not limited
     gres: dict[str, tuple[int, ...]] = field(default_factory=dict)  # "gpu:h100" or "gpu" -> device indices
     tasks: int = 0  # number of the job's tasks on this node
     cpus_on_node: int = 0  # node's configured CPUs
     virtual: bool = False  # a virtual node: it shares a machine that is smaller than the job's request
-    gpus_absent: bool = False  # the GPUs of ``gres`` are counted, but the machine has none for them
+    gpus_absent: bool = False  # the GPUs of ``gres`` are counted, but the machine does not have them
 
     @property
     def cpus(self) -> int:

@@ -1,4 +1,4 @@
-"""Converts Job to JSON and back, for the store and for the record that a job's nodes get."""
+"""Converts Job to JSON and back, for the store and for the record sent to the job's nodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STATES = {state.value: state for state in JobState}
 
 
 _JOB = plain_defaults(Job)
-#: json.dumps without spaces; json.dumps itself would make an encoder for each call
+#: json.dumps without spaces; json.dumps itself would create an encoder for each call
 compact = json.JSONEncoder(separators=(",", ":")).encode
 
 

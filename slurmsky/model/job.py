@@ -128,7 +128,7 @@ class Job:
 
 @dataclass
 class Node:
-    """A node and its present use."""
+    """A node and its current use."""
 
     config: NodeConfig
     state: NodeState = NodeState.IDLE

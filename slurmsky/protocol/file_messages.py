@@ -1,4 +1,4 @@
-"""The messages between controller and kept node about copies of submit folders, a class for each kind.
+"""Messages between controller and kept node about copies of submit folders.
 
 Content of files is in frames of bytes beside these messages (``agent/cloud/folder_store.py``).
 """
@@ -143,4 +143,4 @@ class TransferProblem(FileReport, kind="problem"):
 
 
 class TransferClosed(FileReport, kind="closed"):
-    """The connection has closed: the controller's end sends it to those that wait for the node."""
+    """The connection has closed; the controller's end reports it to coroutines that wait for the node."""

@@ -1,10 +1,11 @@
-"""The codec of typed messages: a frozen class for each kind, and JSON objects with their fields.
+"""Codec of typed messages: a frozen class per kind, JSON objects with its fields.
 
-A family of messages is what one receiver may get; a subclass of the family's root is one kind. The annotations of a
+A family is the set of messages that one receiver accepts; a subclass of the family's root is one kind. The annotations
+of a
 class are its fields, and class attributes are their defaults: an object holds the fields that differ, as the JSON
 object does. A field that is a keyword of Python has an underscore at its end, which JSON lacks. Python 3.9, standard
-library. Dataclasses and named tuples would do the same, but to define thirty of them takes an agent ten milliseconds at
-its start.
+library. The module does not use dataclasses or named tuples, because defining thirty of them would delay an agent's
+start by ten milliseconds.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _WRITERS: Dict[str, Callable[[Any], Any]] = {}
 
 
 def reads(annotation: str, read: Callable[[Any], Any], write: Callable[[Any], Any]) -> None:
-    """Add a type of fields, which is no type of JSON."""
+    """Register a field type that JSON does not have."""
     _READERS[annotation], _WRITERS[annotation] = read, write
 
 
@@ -56,7 +57,7 @@ def nests(message: Type[Message]) -> None:
 
 
 class BadMessage(ValueError):
-    """A JSON object that is no message of the family: an unknown kind, a missing field, a value of another type."""
+    """The JSON object is not a message of the family: unknown kind, missing field, or value of another type."""
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)

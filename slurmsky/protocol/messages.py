@@ -1,7 +1,7 @@
-"""The messages between controller, engines and agents, a class for each kind; ``message_codec`` encodes them.
+"""Messages between controller, engines and agents; ``message_codec`` encodes them.
 
 The module exceeds 400 lines because all messages, and so the version of the protocol, are in one place. Messages are
-decoded once, where bytes arrive; past that edge code reads attributes. Runs on Python 3.9 with the standard library.
+decoded once, where bytes arrive; all other code reads attributes. Runs on Python 3.9 with the standard library.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ..model.step import Step
 from ..model.step_codec import step_from_dict, step_to_message
 from .message_codec import Message, reads
 
-#: a job event of the present run, whichever that is: engines that make nodes on demand send such events
+#: run number of events that always concern the current run, which engines with nodes on demand send
 PRESENT_RUN = -1
 
 
@@ -107,7 +107,7 @@ class LaunchRefused(JobEvent, kind="refused"):
 
 
 class Missing(JobEvent, kind="missing"):
-    """The job's node does not know the job: the launch was lost with its sender or its receiver."""
+    """The job's node does not know the job: the launch was lost when sender or receiver died."""
 
 
 class JobReachable(JobEvent, kind="here"):
@@ -155,7 +155,7 @@ class NodeEvent(Event):
 
 
 class NodeFacts(NodeEvent, kind="node"):
-    """An agent's first message, and its load from time to time."""
+    """The facts about a node: an agent's first message, and its load at intervals."""
 
     version: str = ""
     load: Optional[float] = None
@@ -185,14 +185,14 @@ class NodeUp(NodeEvent, kind="node_up"):
 
 
 class Power(NodeEvent, kind="power"):
-    """A kept node's power state; "met": nodes of several orders have shown that they reach each other."""
+    """A kept node's power state; "met": nodes of several orders have connected to each other."""
 
     state: str
     why: str = ""
 
 
 class NodeTaken(NodeEvent, kind="taken"):
-    """The node ends at ``at`` (epoch second): the cloud takes its machine back, or its processes end."""
+    """The node ends at ``at`` (epoch second): the cloud reclaims its machine, or its processes end."""
 
     at: float
     why: str = ""
@@ -215,7 +215,7 @@ class Pong(NodeEvent, kind="pong"):
 
 
 class SameFolder(NodeEvent, kind="same"):
-    """Whether a folder is the same one as on the controller's machine."""
+    """Whether a folder is the same as on the controller's machine (a shared mount)."""
 
     path: str
     same: bool
@@ -312,11 +312,11 @@ class NodeBroken(LogRecord, kind="broken"):
 
 
 class LastRecord(LogRecord, kind="last"):
-    """A node other than the first writes no more."""
+    """The last record of a node other than the first."""
 
 
 class Done(LogRecord, kind="done"):
-    """The first node writes no more. ``ranks``: the nodes whose records are complete."""
+    """The last record of the first node. ``ranks``: the nodes whose records are complete."""
 
     ranks: Tuple[int, ...] = ()
     by_signal: bool = False
@@ -361,7 +361,7 @@ class Exit(AgentRequest, kind="exit"):
 
 
 class SignOfLife(AgentRequest, kind="here"):
-    """The allocation has a controller."""
+    """A controller still serves the allocation."""
 
 
 # --- of a run of a job
@@ -404,7 +404,7 @@ class LimitJob(JobRequest, kind="limit"):
 
 
 class ShrinkJob(JobRequest, kind="shrink"):
-    """Give back all nodes but these."""
+    """Release all nodes except these."""
 
     nodes: Tuple[str, ...]
 
@@ -423,7 +423,7 @@ class Ping(AgentRequest, kind="ping"):
 
 
 class CompareFolder(AgentRequest, kind="same"):
-    """Answer whether a folder is the controller's one, by its ``submit_folder.identity``."""
+    """Answer whether a folder is the controller's folder, by its ``submit_folder.identity``."""
 
     path: str
     identity: Tuple[int, ...]
@@ -436,7 +436,7 @@ class StoreScript(AgentRequest, kind="script"):
 
 
 class ReachPeers(AgentRequest, kind="reach"):
-    """Answer which nodes are reachable. ``peers``: name -> host:port of an agent."""
+    """Answer with the reachable nodes. ``peers``: name -> host:port of an agent."""
 
     peers: Dict[str, str]
 

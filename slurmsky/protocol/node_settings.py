@@ -1,4 +1,4 @@
-"""The settings that SkyPilot brings to a node in a private file, a class for each program that reads them there.
+"""Settings files that SkyPilot copies to a node: a class per program that reads one.
 
 Settings and program are sent in one shipment, so both have one version. The controller also reads the files of runs
 that an earlier version has launched.
@@ -63,7 +63,7 @@ class NodeSettings(Message, family="settings"):
 
 
 class ShipmentSettings(NodeSettings, kind="shipment"):
-    """The settings of a job's node beside script, program and submit folder.
+    """The settings of a job's node, shipped with script, program and submit folder.
 
     ``launch``: the fields of its Launch; ``elements`` and ``ranks``: those in which the elements of a pack, or the jobs
     of one launch request, differ. ``slots``: elements that run concurrently. ``seed``: of the ports at which nodes
@@ -111,7 +111,7 @@ class ShipmentSettings(NodeSettings, kind="shipment"):
 class PilotSettings(NodeSettings, kind="pilot"):
     """The settings of a kept node's agent. ``order``: the name of the bring-up, ``nodes``: its nodes by rank.
 
-    ``owner``: USER@HOST for whose jobs alone the node is; "": for all.
+    ``owner``: USER@HOST, the only user whose jobs the node accepts; "": all users.
     """
 
     order: str

@@ -1,4 +1,4 @@
-"""The messages between the head agent of a step and the agents of its other nodes, a class for each kind.
+"""Messages between the head agent of a step and the agents of its other nodes.
 
 Agents import this module with their first step on several nodes. Output and input of tasks are frames of bytes beside
 these messages (``agent/steps/step_sink.py``).
@@ -110,7 +110,7 @@ class FromMpiServer(StepPartReport, kind="mpi"):
 
 
 class TasksUsage(StepPartReport, kind="look"):
-    """The present resource use of the tasks, by rank."""
+    """The current resource use of the tasks, by rank."""
 
     usage: Dict[int, List[float]]
 
@@ -122,6 +122,6 @@ class TasksEnded(StepPartReport, kind="over"):
 
 
 class FileWritten(StepPartReport, kind="file"):
-    """A file is complete. ``errno``: 0, or why it is not."""
+    """A file is complete, or failed with ``errno``."""
 
     errno: int

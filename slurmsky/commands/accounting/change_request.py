@@ -17,7 +17,7 @@ from ...model.policy import AccountConfig, QosConfig, UserAssociation
 from .entity_options import ChangeRefused, EntityOptions
 
 _Names = tuple[tuple[str, int, str], ...]
-#: words of "add" that are no options: name, length of the shortest prefix, list that they fill
+#: words of "add" that are not options: name, length of the shortest prefix, list to which the values belong
 _ADDED: dict[str, _Names] = {
     "Account": (("Accounts", 1, "names"), ("Names", 1, "names"), ("Acct", 4, "names"), ("Clusters", 1, "cluster")),
     "QOS": (("Name", 1, "names"),),
@@ -57,12 +57,12 @@ class ChangeRequest:
         self.ctx, self.verb, self.what = ctx, verb, what
         self.job_table = ctx.queue.job_table
         self._draft = deepcopy(self.job_table.overrides)
-        self.apply: Callable[[], None] | None = None  # makes the changes; None: there are none
+        self.apply: Callable[[], None] | None = None  # applies the changes; None: there are none
         self.lines: list[str] = []
         self.code = 0
         self.names: list[str] = []
         self.lists: dict[str, list[str]] = {}  # by condition
-        self.own: dict[str, str] = {}  # what is set of a user itself, or of a job
+        self.own: dict[str, str] = {}  # fields of the user itself, or of a job
         self.given: list[Given] = []  # the options, read again for each record
         self.options = EntityOptions(_RECORDS[what], all_qos(self.job_table))
         if (verb, what) == ("add", "User"):
@@ -124,11 +124,11 @@ class ChangeRequest:
         self.options.add(given)
 
     def check(self) -> None:
-        """Raises ChangeRefused where a word was rejected, or where a condition or an option is missing."""
+        """Raises ChangeRefused if a word was rejected, or if a condition or an option is missing."""
         if self.verb == "delete" and not self.names and not self.lists:
             raise ChangeRefused(*self.options.errors, " No conditions given to remove, not executing.")
         if (self.verb, self.what) == ("delete", "QOS"):
-            # sacctmgr deletes what the other words name.
+            # sacctmgr deletes the entities that the other words name.
             self.code = int(self.options.refused)
             return
         self.options.check()
@@ -136,7 +136,7 @@ class ChangeRequest:
             raise ChangeRefused(*self.options.errors, " You didn't give me anything to set")
 
     def is_unconditional(self) -> bool:
-        """Whether an update, which has no fault, is one of all records."""
+        """Whether a valid update has no condition and so changes all records."""
         fault = self.options.refused or not (self.options.fields or self.own)
         return self.verb == "modify" and not (self.names or self.lists or fault)
 
@@ -163,7 +163,7 @@ class ChangeRequest:
         return self._draft
 
     def commit(self, apply: Callable[[], None] | None = None) -> None:
-        """Make the request ready: ``apply`` makes its changes; by default it stores the edited copy."""
+        """Prepare the request: ``apply`` will make its changes; by default it stores the edited copy."""
         self.apply = apply or self._install
 
     def _install(self) -> None:

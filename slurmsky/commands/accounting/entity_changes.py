@@ -22,7 +22,7 @@ _NO_CONDITIONS = "You didn't set any conditions with 'WHERE'.\nAre you sure you 
 
 
 async def run(ctx: CommandContext, verb: str, what: str, words: Sequence[str], ask: bool) -> int:
-    """Run one change, after a question where ``ask`` is set; return the exit code."""
+    """Run one change, with ``ask`` only after a confirmation; return the exit code."""
     change = ChangeRequest(ctx, verb, what, words)
     if ask and change.is_unconditional() and not await confirmed(ctx, _NO_CONDITIONS):
         ctx.out("Aborted\n")
@@ -41,7 +41,7 @@ async def run(ctx: CommandContext, verb: str, what: str, words: Sequence[str], a
 
 
 def _prepare(change: ChangeRequest, printed: bool = False) -> None:
-    """Compute one change and print its lines, or why it is refused; ``printed``: its lines are already printed."""
+    """Compute one change and print its lines or its error; ``printed``: its lines are already printed."""
     table: dict[tuple[str, str], Callable[[ChangeRequest], None]] = {
         ("add", "Account"): _add_accounts, ("modify", "Account"): _modify_accounts,
         ("delete", "Account"): _delete_accounts, ("add", "QOS"): _add_qos, ("modify", "QOS"): _modify_qos,
@@ -219,7 +219,7 @@ def _delete_qos(change: ChangeRequest) -> None:
     for name in names:
         overrides.qos.pop(name, None)
         overrides.deleted_qos.add(name)
-    # Accounts and other QOS forget the names, as in as_mysql_remove_qos.
+    # Remove the names from accounts and other QOS, as as_mysql_remove_qos does.
     gone = set(names)
     for account in _accounts(change).values():
         default = "" if account.default_qos in gone else account.default_qos
@@ -242,7 +242,7 @@ def _forget_associations(overrides: Overrides, meant: Callable[[UserAssociation]
 
 
 def _change_association(change: ChangeRequest, account_name: str, user: str) -> None:
-    """Change what an association sets for itself. Raises ChangeRefused."""
+    """Change the fields of an association. Raises ChangeRefused."""
     key = f"{account_name}/{user}"
     known = change.overrides().associations
     known[key] = change.change(known.get(key, UserAssociation(account_name, user)))
@@ -264,7 +264,7 @@ def _add_users(change: ChangeRequest) -> None:
         for user in change.names if name in known else ():
             if user not in overrides.users:
                 users.append(user)
-            # root has an account of its own, which remains its default.
+            # root has a separate account, which remains its default.
             have = overrides.users.setdefault(user, ["root"] if user == "root" else [])
             if name not in have:
                 have.insert(0 if name == default else len(have), name)

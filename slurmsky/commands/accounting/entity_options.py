@@ -74,14 +74,14 @@ class EntityOptions:
 
     record: AccountConfig | QosConfig | UserAssociation
     known_qos: Collection[str] = ()
-    inherited_qos: tuple[str, ...] = ()  # of an account or user that sets none itself
+    inherited_qos: tuple[str, ...] = ()  # of an account or user without a value
     fields: dict[str, Any] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)  # to stderr
     printed: list[str] = field(default_factory=list)  # to stdout
     refused: bool = False
     hint: str = " Use keyword 'where' to modify condition"
     _names: dict[str, list[str]] = field(default_factory=dict)  # by field: the words of its lists
-    _signs: bool = False  # after an option with += every later one may have it
+    _signs: bool = False  # after an option with +=, later options may have it, too
 
     def add(self, given: Given) -> None:
         """Read one option."""
@@ -92,7 +92,7 @@ class EntityOptions:
         self.verify(given)
 
     def verify(self, given: Given) -> None:
-        """Refuse += and -= of an option that lacks them."""
+        """Refuse += and -= for an option that does not accept them."""
         if given.sign and not self._signs:
             self.refuse(f" Invalid operator '{given.sign}=' in {given.word}")
 
@@ -102,7 +102,7 @@ class EntityOptions:
         self.refused = True
 
     def unknown(self, given: Given, *first: str) -> Any:
-        """Reject an option, after the lines that say what is wrong with its value."""
+        """Reject an option, after the lines that describe the error in its value."""
         lines = [line for line in (f" Unknown option: {given.word}", self.hint) if line]
         if isinstance(self.record, QosConfig):
             self.errors += first
@@ -113,25 +113,25 @@ class EntityOptions:
         return NOTHING
 
     def unset(self, given: Given, line: str) -> Any:
-        """Report the value of an option: it sets nothing for a QOS; other entities reject the option."""
+        """Report an invalid value, which sets nothing for a QOS; other entities reject the option."""
         if isinstance(self.record, QosConfig):
             self.errors.append(line)
             return NOTHING
         return self.unknown(given, line)
 
     def before(self, field: str) -> Any:
-        """The value of a field that an option changes: of an earlier word, or of the record."""
+        """The present value of a field: from an earlier word, else from the record."""
         record = self.record.limits if field in LIMITS else self.record
         return self.fields[field] if field in self.fields else getattr(record, field)
 
     def names(self, given: Given, field: str) -> str:
-        """The words of a list from all its options so far; a sign of += or -= stands before each word."""
+        """The words of a list from all its options so far, each with the sign of += or -= as prefix."""
         words = self._names.setdefault(field, [])
         words += [given.sign + word for word in given.unquoted.split(",") if word]
         return ",".join(words)
 
     def check(self) -> None:
-        """Raises ChangeRefused where a word was rejected."""
+        """Raises ChangeRefused if a word was rejected."""
         if self.refused:
             raise ChangeRefused(*self.errors, printed=self.printed)
 

@@ -20,8 +20,8 @@ _REACH_S = 10.0
 async def reach(ctx: CommandContext, job: Job) -> str | None:
     """The socket of the agent of a running job's first node; None when it cannot be reached.
 
-    A job runs from its allocation on: its agent may not have received it yet, and is waited for. A node that the engine
-    connects again is waited for until the job ends or is requeued.
+    A job is RUNNING from its allocation on, so its agent may not have received it yet; this function waits for the
+    agent. It waits for a node that the engine reconnects until the job ends or is requeued.
     """
     queue = ctx.queue
 

@@ -13,7 +13,7 @@ from ...report.json import data_parser
 from ...report.json.data_parser import BadForm, OutputForm
 from .caller_settings import group_name, user_name
 
-#: makes the document from the document module and the meta block
+#: builds the document from the document module and the meta block
 Make = Callable[[Any, Any], Any]
 
 

@@ -27,7 +27,7 @@ _GIVEN_UP = {
     "salloc": ("Job allocation {} has been revoked.", "Job aborted due to signal"),
     "srun": ("Job allocation {} has been revoked", "Force Terminated JobId={}"),
 }
-RETURN_S = 300.0  # how long a command waits for files of released nodes
+RETURN_S = 300.0  # seconds that a command waits for files of released nodes
 
 
 class Revoked(Exception):

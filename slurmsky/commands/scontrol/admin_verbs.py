@@ -72,7 +72,7 @@ def update_debug(ctx: CommandContext, words: Words) -> int:
 
 
 def update_power(ctx: CommandContext, words: Words) -> int:
-    """update SuspendExcNodes=, SuspendExcParts=, SuspendExcStates=: no effect, since no node here is suspended."""
+    """update SuspendExcNodes=, SuspendExcParts=, SuspendExcStates=: no effect, since this cluster suspends no nodes."""
     ctx.err(f"slurm_update error: {_UNSUPPORTED}")
     return 1
 

@@ -15,12 +15,12 @@ from ...model.job import Job
 from .._files import opener
 from ..common import job_targets
 
-#: the variables without which a caller's tasks follow from the new size
+#: variables to unset, so that the number of tasks follows from the new size
 _UNSET = ("SLURM_NPROCS", "SLURM_NTASKS", "SLURM_TASKS_PER_NODE")
 
 
 def write(ctx: CommandContext, ids: str) -> None:
-    """Write both scripts into the caller's folder, with the variables that the caller has."""
+    """Write both scripts into the caller's folder, with the variables that the caller has set."""
     job = job_targets.records(ctx.queue, job_targets.parse(ids), split=False)[0]
     if not job.state.active:
         ctx.err(f"slurm_allocation_lookup: {Errno.JOB_PENDING.text}")

@@ -16,7 +16,7 @@ from ...language.syntax_errors import LanguageError
 from ...model.spec import INFINITE
 
 Read = Callable[[CommandContext, Given], Any]
-#: the first number that a field of so many bits cannot hold
+#: the smallest number that exceeds a field of this many bits
 LIMITS = {bits: (1 << bits) - 2 for bits in (16, 32, 64)}
 
 
@@ -35,7 +35,7 @@ def error(text: str) -> Unreadable:
 
 
 def answered(ctx: CommandContext, act: Callable[[], int]) -> int:
-    """Run a verb; print what scontrol itself refuses."""
+    """Run a verb; print the refusals that scontrol itself prints."""
     try:
         return act()
     except Unreadable as problem:
@@ -45,12 +45,12 @@ def answered(ctx: CommandContext, act: Callable[[], int]) -> int:
 
 
 def not_supported(given: Given) -> Unreadable:
-    """The refusal of a key, or of += or -= of a key, that an update lacks."""
+    """The refusal of a key, or of += or -= for a key, that an update does not have."""
     return Unreadable(f"Update of this parameter is not supported: {given.word}", "Request aborted")
 
 
 def unsupported(ctx: CommandContext, given: Given) -> dict[str, Any]:
-    """Refuse a key that a job's, a step's or a node's update lacks."""
+    """Refuse a key that an update of a job, a step or a node does not have."""
     raise not_supported(given)
 
 
@@ -84,7 +84,7 @@ def texts(rows: str) -> list[Key[CommandContext]]:
 
 
 def count(bits: int, endless: bool = False, name: str = "") -> Read:
-    """A number that fits into so many bits; ``name`` is the key in messages, where it is not the key itself."""
+    """A number that fits into this many bits; ``name`` replaces the key in messages."""
 
     def read(ctx: CommandContext, given: Given) -> int:
         if endless and given.value.upper() in ("UNLIMITED", "INFINITE"):

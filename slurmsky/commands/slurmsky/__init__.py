@@ -1,4 +1,4 @@
-"""slurmsky: the commands beside Slurm's own, a click application with one module per command.
+"""The command ``slurmsky``: a click application with one module per subcommand.
 
 The client imports ``_application`` for commands that need no controller, so this module must import nothing from the
 controller. click is imported only when one of these commands is called, never for Slurm's commands.

@@ -196,7 +196,7 @@ async def serve(ctx: Any) -> int:
     """Entry point in the controller: the exit code of the call. Raises CommandError."""
     printed = io.StringIO()
     try:
-        with contextlib.redirect_stdout(printed):  # help text of click, when the caller's process did not parse
+        with contextlib.redirect_stdout(printed):  # click's help text
             result = invoke(ctx.args, ctx)
     finally:
         ctx.out(printed.getvalue())

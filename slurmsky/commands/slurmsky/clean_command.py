@@ -127,9 +127,10 @@ def _live() -> set[int]:
               help="Remove files of jobs that have been over for so long.")  # fmt: skip
 @click.option("--environments", "only_environments", is_flag=True, help="Only private environments.")
 def command(dry_run: bool, days: float, only_environments: bool) -> int:
-    """Remove private environments of clones that are gone or have moved on, and the files of jobs long over.
+    """Remove unused private environments and the files of jobs that ended long ago.
 
-    What sacct and reports know of those jobs stays; scontrol write batch_script and requeue of them do not work then.
+    An environment is unused if its clone was deleted or has other dependencies now. The accounting of the jobs stays,
+    but scontrol write batch_script and scontrol requeue no longer work for them.
     """
     found = [*environments(), *(() if only_environments else jobs(days))]
     freed = 0

@@ -48,7 +48,7 @@ class CheckResult:
 
 def _environment() -> Iterator[CheckResult]:
     here = f"Python {sys.version.split()[0]} at {sys.executable}"
-    yield CheckResult("environment", GOOD, here)  # a Python that is too old never gets this far
+    yield CheckResult("environment", GOOD, here)  # the launcher has already refused a Python that is too old
     missing = []
     for name in _DEPENDENCIES:
         try:
@@ -310,7 +310,7 @@ def findings() -> Iterator[CheckResult]:
 def command(as_json: bool) -> int:
     """Check this installation: environment, PATH, state folder, site file, controller, SkyPilot, GPUs, cgroups, boot.
 
-    Each finding that is not ok says what to type. Exit code 1 when something does not work; notes do not count.
+    Each finding that is not ok has a command to run. The exit code is 1 if a check fails; notes do not change it.
     """
     bad = False
     every = []

@@ -55,11 +55,11 @@ async def command(
     ctx: CommandContext, words: tuple[str, ...], as_json: bool, as_html: bool, engine: str, no_prices: bool,
     output_file: str | None,
 ) -> int:  # fmt: skip
-    """Explain each directive, module line, variable, program, environment and path of a script: kept, changed,
-    no effect, not here, to decide, refused.
+    """Show the effect of each directive, module line, variable, program and path of a script.
 
-    A folder gives one table with the share of scripts that run unchanged and, on SkyPilot, their prices. Nothing is run
-    and nothing is submitted. For a script that sbatch refuses, the exit code is sbatch's.
+    The effect is one of: kept, changed, no effect, not here, to decide, refused. For a folder, print one table with the
+    share of scripts that run unchanged and, on SkyPilot, their prices. The command runs and submits no script. For a
+    script that sbatch refuses, the exit code is that of sbatch.
     """
     if engine not in ("", "local", "sky"):
         raise failed(f"slurmsky: explain: --engine is local or sky, not {engine}")

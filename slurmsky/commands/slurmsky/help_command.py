@@ -10,7 +10,7 @@ from ._base import SlurmskyCommand
 @click.command(cls=SlurmskyCommand, example="slurmsky help why")
 @click.argument("words", nargs=-1, metavar="[COMMAND]...")
 def command(words: tuple[str, ...]) -> int:
-    """The list of commands, or the help of one."""
+    """Print the list of commands, or the help of one command."""
     from ._application import application, unknown
 
     group, ctx = application, click.Context(application, info_name="slurmsky")

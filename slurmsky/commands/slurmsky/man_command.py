@@ -12,7 +12,7 @@ from ._base import SlurmskyCommand
 def command(name: str) -> int:
     """Print the manual page of a command, for man -l -.
 
-    An installed package has the pages in share/man, so that `man sbatch` shows ours when ours is first on PATH.
+    An installed package has its pages in share/man: `man sbatch` shows our page if our sbatch is first on PATH.
     """
     from ...options import manual
     from ._application import unknown

@@ -55,10 +55,10 @@ class Call:
 @click.argument("jobs", nargs=-1, metavar="[JOB]...")
 @in_controller
 def command(ctx: CommandContext, jobs: tuple[str, ...], allusers: bool, **values: str | None) -> Awaitable[int]:
-    """One HTML page about jobs, or about all jobs since some time, that needs no other file.
+    """Write a self-contained HTML page about jobs, or about all jobs of a period.
 
-    A timeline of jobs and steps, what was used of the CPUs, memory and GPUs that were held, waiting, cost, exit codes
-    and reasons. Without -o, and with stdout not a terminal, it goes to stdout.
+    The page shows a timeline of jobs and steps, used and allocated CPUs, memory and GPUs, waiting times, cost, exit
+    codes and reasons. Without -o, and if stdout is not a terminal, the page is written to stdout.
     """
     call = Call({name: value for name, value in values.items() if value is not None}, allusers, list(jobs))
     asked = bool({"since", "until"} & set(call.values))
@@ -106,7 +106,7 @@ def _query(ctx: CommandContext, call: Call) -> SacctQuery:
         argv.append("-a")
     if call.jobs:
         argv += ["-j", ",".join(call.jobs)]
-    # Only the command line counts; a SACCT_FORMAT of the caller is ignored.
+    # Only the command line is read; a SACCT_FORMAT of the caller is ignored.
     around = replace(surroundings(ctx), env={}, timezone=caller_zone(ctx))
     query = parse_sacct(argv, around, table(ctx, "sacct"))
     check_window(ctx, query)

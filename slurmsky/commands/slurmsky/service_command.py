@@ -87,9 +87,9 @@ def _systemctl(*words: str) -> None:
 
 @click.group(cls=SlurmskyGroup, example="slurmsky service install && loginctl enable-linger", page="guide")
 def command() -> None:
-    """The controller as a systemd user unit: it starts with the machine, so that waiting jobs continue after a reboot.
+    """Run the controller as a systemd user unit, so that pending jobs continue after a reboot.
 
-    Without it the controller starts with the first command, as ever.
+    Without the unit the first command starts the controller.
     """
 
 
@@ -130,7 +130,7 @@ def uninstall() -> int:
 
 
 def remove() -> None:
-    """Stop and remove the unit, as far as systemd is available."""
+    """Stop and remove the unit; without systemd only remove its file."""
     file = unit_file()
     if shutil.which("systemctl"):
         try:
@@ -143,7 +143,7 @@ def remove() -> None:
 
 @command.command("status", page="guide")
 def status() -> int:
-    """Whether it is installed, and whether it starts at boot."""
+    """Print whether the unit is installed, and whether it starts at boot."""
     if not installed():
         click.echo("not installed: slurmsky service install")
         return 1

@@ -43,7 +43,7 @@ PATIENCE_S = 60.0
 @click.group(cls=SlurmskyGroup, example="slurmsky site init -o ~/.config/slurmsky/slurmsky.toml --sinfo=sinfo.txt\n"
              "slurmsky site check", page="admins")  # fmt: skip
 def command() -> None:
-    """Validate or create the site file, which says what partitions, accounts and limits mean."""
+    """Validate or create the site file, which defines partitions, accounts and limits."""
 
 
 # --- check
@@ -66,7 +66,7 @@ class _Checks:
 @click.argument("file", required=False, metavar="[FILE]")
 @in_controller
 async def check(ctx: CommandContext, file: str | None) -> int:
-    """Read the site file and prove it against SkyPilot: FILE:LINE:COLUMN: what is wrong."""
+    """Validate the site file, also against SkyPilot; print errors as FILE:LINE:COLUMN: TEXT."""
     named = file or str(paths.site_file(ctx.env) or "")
     found = absolute(ctx, named) if named else ""
     if not found:
@@ -175,7 +175,7 @@ _SOURCES = {"slurm_conf": read_slurm_conf, "sinfo": read_sinfo, "modules": read_
               "a file SkyPilot is queried.")  # fmt: skip
 @in_controller
 async def init(ctx: CommandContext, target: str, folder: str | None, **files: str | None) -> int:
-    """Write a site file from what is known of the old cluster or from its scripts, else by asking you."""
+    """Write a site file from the old cluster's configuration, from its scripts, or from prompts."""
     ask_sky = files["sky_check"] == ""
     given = {name: file for name, file in files.items() if file}
     if target and os.path.exists(absolute(ctx, target)):

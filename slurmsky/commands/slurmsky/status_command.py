@@ -21,7 +21,7 @@ def record(ctx: CommandContext) -> dict[str, Any]:
     job_table = queue.job_table
     jobs = [job_table.jobs[job_id] for job_id in job_table.active | job_table.pending]
     running = sum(job.state is not JobState.PENDING for job in jobs)
-    pending = sum(job.pending_count or 1 for job in jobs if job.state is JobState.PENDING)  # an array's tasks each
+    pending = sum(job.pending_count or 1 for job in jobs if job.state is JobState.PENDING)  # array elements
     return {
         "controller": {"pid": os.getpid(), "up_s": int(queue.clock() - queue.started_at)},
         "state_folder": str(queue.paths.home),
@@ -64,7 +64,8 @@ def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
 async def command(ctx: CommandContext, as_json: bool) -> int:
     """Show the controller's jobs, nodes and engine, with the reason for that engine.
 
-    Exit code 1 when its database cannot be written. Without a controller it says so and starts none.
+    The exit code is 1 if the database cannot be written. If no controller runs, the command reports this and starts
+    none.
     """
     found = record(ctx)
     found["engines"] = [{"ok": good, "text": text} for good, text in await ctx.queue.engine.describe()]

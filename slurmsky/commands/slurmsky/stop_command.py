@@ -1,4 +1,4 @@
-"""slurmsky stop: end the controller."""
+"""slurmsky stop: stops the controller."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ._base import Forward, SlurmskyCommand, failed
 
 @click.command(cls=SlurmskyCommand, example="slurmsky stop", page="guide")
 def command() -> int:
-    """End the controller and wait until it has left.
+    """Stop the controller and wait until it has exited.
 
-    Jobs that run continue; the next command of Slurm starts a controller again, which finds them. Inside a job the
-    command ends the controller of the job's owner.
+    Running jobs continue. The next Slurm command starts a new controller, which reconnects to them. Inside a job the
+    command stops the controller of the job's owner.
     """
     ctx = click.get_current_context().find_root().obj
     if ctx is not None:  # already in the controller's process
@@ -39,6 +39,6 @@ def stop() -> int:
         client_start.wait_until_gone(client.home())
         if controller.running():
             raise failed(f"slurmsky: stop: {error}") from error
-        return 0  # it was leaving already
+        return 0  # it was already exiting
     client_start.wait_until_gone(client.home())
     return answer.code

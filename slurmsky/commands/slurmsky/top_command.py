@@ -25,7 +25,7 @@ _QUICKEST_S = 0.5
               help="How often to ask; less often where answers take long.")  # fmt: skip
 @in_controller
 def command(ctx: CommandContext, iterate: str) -> int:
-    """The queue, the nodes, and of the chosen job its output, details and efficiency, live. Press ? for the keys."""
+    """Show the queue, the nodes, and a job's output, details and efficiency, live. Press ? for the keys."""
     try:
         interval_s = float(iterate)
     except ValueError:

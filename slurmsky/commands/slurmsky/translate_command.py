@@ -48,14 +48,14 @@ from .explain_command import read_script, scripts_in, write
 @click.argument("words", nargs=-1, required=True, metavar="[SBATCH OPTIONS] SCRIPT|FOLDER [ARGUMENTS]")
 @in_controller
 async def command(ctx: CommandContext, words: tuple[str, ...], output: str, serve: bool, check: bool) -> int:
-    """The YAML that a SkyPilot user would write for the same work.
+    """Print a SkyPilot YAML that does the work of a script.
 
-    A script that needs Slurm's own ways on its nodes is handed to slurmsky there as it is: -o then also makes the
-    folder that the YAML names. Exit code 1 where there is none, or SkyPilot refuses it.
+    If SkyPilot cannot express the script, the YAML runs the unchanged script through slurmsky on the nodes; -o then
+    also creates the folder that the YAML names. The exit code is 1 if there is no YAML, or if SkyPilot refuses it.
 
-    A script that submits others one after the other (--dependency=afterok) gives one pipeline.
+    A script that submits others one after the other (--dependency=afterok) becomes one pipeline.
 
-    A folder gives one YAML for each of its batch scripts, below the folder of -o.
+    For a folder, write one YAML for each batch script, below the folder of -o.
     """
     if not output and words[-2:-1] == ("-o",) and os.path.isdir(absolute(ctx, words[-3] if words[2:] else "")):
         words, output = words[:-2], words[-1]  # a folder has no arguments
@@ -86,7 +86,7 @@ def _failed(ctx: CommandContext, text: str) -> int:
 async def _translated(
     ctx: CommandContext, words: Sequence[str], target: str, beside: str = "", serve: bool = False
 ) -> str:
-    """The YAML for an sbatch command line. ``beside``: the name of the folder that it names, where it needs one."""
+    """The YAML for an sbatch command line. ``beside``: the folder with script and agent, or ""."""
     chain: list[Stage] = []
     with suppress(CommandError, OSError):
         script = read_script(ctx, words)
@@ -145,7 +145,7 @@ async def _task(
 
 
 async def _folder(ctx: CommandContext, words: Sequence[str], folder: str, output: str, check: bool) -> int:
-    """Translate each batch script of a folder to a file of the same place below ``output``; 1 where one has none."""
+    """Translate each batch script of a folder to a file below ``output``; return 1 if a script has no YAML."""
     if not output:
         return _failed(ctx, f"{words[-1]} is a folder: -o names the folder for its YAMLs")
     files = await asyncio.to_thread(scripts_in, folder)

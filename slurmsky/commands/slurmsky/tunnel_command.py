@@ -83,10 +83,11 @@ def wait_for(job: str, controller: ControllerClient) -> None:
 @click.argument("job")
 @click.argument("ports", type=Ports(), metavar="[LOCAL:]PORT")
 def command(job: str, ports: tuple[int, int], node: str, bind: str, as_json: bool) -> int:
-    """Reach a port on a node of a job as a port of this machine: Jupyter, VS Code, TensorBoard, a debugger.
+    """Forward a local port to a port on a job's node: Jupyter, VS Code, TensorBoard, a debugger.
 
-    Works with jobs on this machine and on SkyPilot's nodes, through a step of the job. A job that waits is waited for.
-    Runs until Ctrl-C or until the job ends. Every user of this machine can connect to the port, as with ssh -L.
+    The tunnel is a step of the job, and works with jobs on this machine and on SkyPilot's nodes. The command waits
+    until a pending job runs. It ends with Ctrl-C or when the job ends. Every user of this machine can connect to the
+    port, as with ssh -L.
     """
     wait_for(job, ControllerClient())
     return asyncio.run(_tunnel(srun_line(job, node, ports[1]), job, ports, bind, as_json))
@@ -147,7 +148,7 @@ async def _listen(mux: port_mux.Mux, bind: str, local: int, remote: int) -> asyn
 
 
 async def _said(complaints: asyncio.Future[bytes]) -> tuple[str, ...]:
-    """The last lines of the srun's stderr."""
+    """The last lines of srun's stderr."""
     try:
         text = await asyncio.wait_for(complaints, 3)
     except asyncio.TimeoutError:

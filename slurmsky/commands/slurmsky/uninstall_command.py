@@ -68,10 +68,10 @@ def _zombie(pid: int) -> bool:
 @click.option("--keep-history", is_flag=True, help="Keep the state folder with the queue's database.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def command(cancel_jobs: bool, keep_history: bool, yes: bool) -> int:
-    """Stop the controller and the nodes' agents, remove the service, the state folder and the private environments.
+    """Stop all processes of slurmsky; remove the service, the state and the private environments.
 
-    Nothing runs on unseen after `pip uninstall slurmsky`. Jobs that wait or run are in the way: they are cancelled
-    with --cancel-jobs. The site file and the jobs' own output stay.
+    Run this before `pip uninstall slurmsky`, so that no process remains. The command refuses to run while jobs are
+    pending or running; --cancel-jobs cancels them. The site file and the output of jobs stay.
     """
     home, cache = paths.state(os.environ).home, paths.cache(os.environ)
     controller = ControllerClient()

@@ -1,4 +1,4 @@
-"""slurmsky version."""
+"""slurmsky version: prints the version."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from ._base import SlurmskyCommand
 
 @click.command(cls=SlurmskyCommand, page="guide")
 def command() -> int:
-    """The version, in one line."""
+    """Print the version in one line."""
     click.echo(f"slurmsky {__version__}")
     return 0

@@ -89,11 +89,11 @@ async def answers(ctx: CommandContext, jobs: list[Job]) -> list[why.Explanation]
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 @in_controller
 async def command(ctx: CommandContext, words: tuple[str, ...], as_json: bool) -> int:
-    """Explain in sentences why a job waits or how it ended, and what to do.
+    """Explain why a job waits or how it ended, and what to do.
 
-    Of a job that waits: which limit, what is before it, when it may start. Of one that is over: exit code, signal,
-    the last lines of its output, memory near its limit. JOB is an id as squeue and sacct print it; without one it is
-    your last submission.
+    For a pending job: the limit, the jobs ahead, the estimated start. For an ended job: exit code, signal, the last
+    lines of its output, memory use near its limit. JOB is an id as squeue and sacct print it, by default that of your
+    last submission.
     """
     jobs = [job for word in words or (newest(ctx),) for job in find(ctx.queue, word)]
     found = await answers(ctx, jobs)
