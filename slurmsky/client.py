@@ -114,7 +114,7 @@ def environment() -> list[bytes]:
     """The caller's environment as `K=V` entries.
 
     In the C locale the interpreter adds LC_CTYPE=C.UTF-8 (PEP 538), which a job must not see; the
-    kernel still has the original block. Where the launcher's shell would lose variables, the launcher
+    kernel still has the original block. If the launcher's shell would lose variables, the launcher
     passes a copy of its original block in a file.
     """
     environ = posix.environ

@@ -1,6 +1,6 @@
-"""The controller without its socket: job table, scheduler, life cycle and engines, wired together.
+"""The controller without its socket: wires job table, scheduler, life cycle and engines.
 
-The module exceeds 400 lines because it alone knows all parts, and gives each the functions that it needs of the others.
+The module exceeds 400 lines because it is the only one that knows all parts and connects them.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ OLD_FILES_LOOK_S = 65.0
 
 _TOO_LATE = "its deadline passed before it could start"
 
-#: a pass over the pending jobs that took longer is followed by a pause of _PASS_PAUSE times its length, in which
-#: commands are answered: scheduling a long queue takes a fifth of the time at most (slurmctld: sched_min_interval)
+#: a longer pass over the pending jobs is followed by a pause of _PASS_PAUSE times its length, in which commands are
+#: served, so that scheduling takes at most a fifth of the time (slurmctld: sched_min_interval)
 _SHORT_PASS_S = 0.005
 _PASS_PAUSE = 4
 
@@ -104,7 +104,7 @@ class Controller:
         self._wake: asyncio.TimerHandle | None = None
         self._forget: asyncio.TimerHandle | None = None
         self._seen: dict[tuple[str, int, int], int] = {}
-        self._launches: list[Job] = []  # jobs that have begun; launched once their start is committed
+        self._launches: list[Job] = []  # started jobs, which are launched once their start is committed
         self._reading: asyncio.Task[None] | None = None
         self.store_problem: str | None = None
         self.store = store if store is not None else Store(paths.database)
@@ -120,11 +120,11 @@ class Controller:
         #: SkyPilot's engines; None until ``choose_engine``
         self._cloud: registry.Cloud | None = None
         self._cloud_engine: CloudEngine | None = None
-        #: reads SkyPilot's managed jobs; None where no partition runs on SkyPilot
+        #: reads SkyPilot's managed jobs; None if no partition runs on SkyPilot
         self.managed: ManagedJobs | None = None
-        #: power saving for kept nodes; None where no partition keeps nodes
+        #: power saving for kept nodes; None if no partition keeps nodes
         self.power: PowerSaving | None = None
-        #: SkyPilot's infras and their nodes; None where no partition keeps nodes
+        #: SkyPilot's infras and their nodes; None if no partition keeps nodes
         self.infra: Infra | None = None
         #: the engine of partitions that name no engine
         self.usual = EngineChoice()
@@ -160,7 +160,7 @@ class Controller:
 
     @property
     def site(self) -> Site:
-        """The site file with the partitions as scontrol changed them."""
+        """The site file, with scontrol's changes of partitions."""
         if self._site.cluster is not self.job_table.cluster:
             self._site = replace(self._site, cluster=self.job_table.cluster)
         return self._site
@@ -170,7 +170,7 @@ class Controller:
         return wanted if wanted in self.engines and wanted != FOREIGN else self.usual.engine
 
     def _undecided(self, partition: str) -> str:
-        """The reason why a partition's engine is not known yet; "" where it is known."""
+        """The reason why a partition's engine is not known yet; "" if it is known."""
         if not self.usual.open:
             return ""
         wanted = self.environment.get(ENGINE) or self.site.engine_of(partition)
@@ -186,7 +186,7 @@ class Controller:
         return True
 
     def _can_run(self, components: Sequence[tuple[JobSpec, str]]) -> None:
-        """Raise SlurmError where no engine can ever run a job with these components."""
+        """Raise SlurmError if no engine can ever run a job with these components."""
         try:
             self.engine.check(components)
         except Unable as error:
@@ -227,7 +227,7 @@ class Controller:
         return self.engine.engine_name(partition) == "sky"
 
     def _price_question(self, job: Job, partition: str) -> PriceQuestion | None:
-        """The query for a job's price; None where its nodes cost nothing."""
+        """The query for a job's price; None if its nodes cost nothing."""
         if self._cloud_engine is None:
             return None
         parts = self.job_table.components(job)
@@ -266,13 +266,13 @@ class Controller:
         self.kick()
 
     def command_called(self) -> None:
-        """A client called a command: refresh in the background what SkyPilot reports, if that is due."""
+        """Refresh SkyPilot's data in the background, if that is due; called with each command."""
         self.usual.wanted()
         if self.managed is not None:
             self.managed.wanted()
 
     async def _let_go_of(self, job: Job) -> None:
-        """Release what a salloc or srun requested that lost its controller, once that process and its steps end."""
+        """Release an allocation whose salloc or srun lost its controller, once that process and the steps end."""
         owner = process_tree.stat(job.alloc_pid) if job.alloc_pid else None
         while not job.state.finished:
             now = process_tree.stat(job.alloc_pid) if owner is not None else None
@@ -295,12 +295,12 @@ class Controller:
 
     def _flush_soon(self) -> None:
         self._flushing = False
-        # A pass over the pending jobs that is already scheduled commits these changes along with its starts.
+        # A pass that is already scheduled commits these changes together with its starts.
         if not self._kicked or self._loop.time() < self._next_pass:
             self.flush_or_retry()
 
     def flush_or_retry(self) -> None:
-        """Commit now; where the write fails, the changes stay in memory and the commit is retried."""
+        """Commit now; if the write fails, the changes stay in memory and the commit is retried."""
         try:
             self.flush()
         except StoreError as error:
@@ -316,7 +316,7 @@ class Controller:
     ) -> Job:
         """Add a job; it is committed when this returns. Raises SlurmError; the job does not exist then.
 
-        ``first_id``: an id that was promised to the submitter; 0: the next free id.
+        ``first_id``: an id that the submitter already has; 0: the next free id.
         """
         if len(specs) > 1:
             # All components at once: each component alone is validated as any job is.
@@ -392,7 +392,7 @@ class Controller:
         return self.machine.open(uses, partition) if self.engine.engine_name(partition) == "local" else uses
 
     def _schedule(self) -> float:
-        """Run one pass of the scheduler and carry out its plan; the epoch second of the next pass, or infinity."""
+        """Run one pass of the scheduler and carry out its plan; return the time of the next pass, or infinity."""
         waiting, before = len(self.job_table.pending), time.perf_counter()
         self.job_table.mark_reserved()
         plan = self.scheduler.plan()
@@ -415,7 +415,7 @@ class Controller:
             transitions.keep_reason(job, "DependencyNeverSatisfied")
         for job in plan.expired:
             self.life.end(job, JobState.DEADLINE, 0, 0, reason="DeadLine", comment=_TOO_LATE)
-        if done.awaited:  # a dependent of a job that has started may start as well
+        if done.awaited:  # jobs that depend on a started job may start now, too
             return self.clock()
         return math.inf if plan.wake is None else plan.wake
 
@@ -480,7 +480,7 @@ class Controller:
     async def close(self) -> None:
         """Shut down: commit, and leave the agents running."""
         try:
-            self.flush()  # first, so that the agents learn what is committed and may forget it
+            self.flush()  # first, so that agents learn which events are committed and discard them
         except StoreError as error:
             log.error("%s", error)
         self.machine.close()

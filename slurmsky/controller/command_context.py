@@ -1,4 +1,4 @@
-"""The context of one command: argv, environment and terminal of its caller, and the ways to answer."""
+"""The context of one command: the caller's argv, environment and terminal, and the output."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class NoClient:
 STDIN_WINDOW = 1 << 18
 #: lines that are sent in one frame
 _LINES = 200
-#: what a terminal would execute instead of printing: control characters, also as single bytes of no UTF-8 text, and
+#: characters that a terminal would interpret: control characters, also as single bytes that are not UTF-8, and
 #: overrides of the writing direction
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\udc80-\udc9f]")
 
@@ -83,7 +83,7 @@ class CommandContext:
         self._peer.send(wire.STDOUT, b"\a")
 
     async def out_lines(self, lines: Iterator[str], together: int = _LINES) -> None:
-        """Write to the caller's stdout as fast as it reads, so many lines at a time; other commands run meanwhile."""
+        """Write to the caller's stdout in groups of lines, as fast as it reads; other commands run meanwhile."""
         self.printing = True
         try:
             while text := "".join(islice(lines, together)):
@@ -104,7 +104,7 @@ class CommandContext:
         self._peer.send(wire.STDERR, text.encode("utf-8", "surrogateescape"))
 
     def draw(self, text: str) -> None:
-        """Send a line that we wrote to the caller's terminal, with its control sequences."""
+        """Send our own line, with its control sequences, to the caller's terminal."""
         self._peer.send(wire.STDERR, text.encode("utf-8", "surrogateescape"))
 
     def error(self, text: str) -> None:
@@ -124,7 +124,7 @@ class CommandContext:
         self._peer.send(wire.HANDLE_SIGNALS)
 
     def resume_with(self, variable: str) -> None:
-        """Make the caller repeat its request with this ``K=V`` where this controller dies; "": no longer."""
+        """Make the caller repeat its request with this ``K=V`` if this controller dies; "": do not repeat it."""
         self._peer.send(wire.RESUME, _bytes(variable))
 
     def spawn(self, argv: Sequence[str], env: Mapping[str, str]) -> None:

@@ -26,7 +26,7 @@ from .server import FindCommand, Service
 from .services import machine_ledger
 from .store.database_file import StoreError
 
-#: how long a controller that shuts down waits for its threads
+#: seconds that a controller waits for its threads at shutdown
 _THREADS_S = 2.0
 #: SlurmdPort's default; printed, but no process listens on it
 SLURMD_PORT = 6818
@@ -43,7 +43,7 @@ def read_site(env: dict[str, str]) -> Site:
     except UnicodeDecodeError as error:
         raise SiteError(str(file), error.object[: error.start].count(b"\n") + 1, 1, "not UTF-8") from error
     site = load(text, str(file), facts)
-    # Nodes of the site file get this machine's properties wherever the file gives none; those of kept nodes are known
+    # Nodes of the site file get this machine's properties for values that the file omits; those of kept nodes are known
     # once the nodes are up.
     kept = {name for _, one in site.kept for name in one.names}
     nodes = tuple(
@@ -136,7 +136,8 @@ async def _serve(
     try:
         await asyncio.wait_for(loop.shutdown_default_executor(), _THREADS_S)
     except asyncio.TimeoutError:
-        # A thread waits for a read that never returns. All is committed, and a process that stays keeps the lock.
+        # A thread waits for a read that never returns. All changes are committed, and a remaining process would keep
+        # the lock.
         logging.getLogger("slurmsky.controller").warning("leaving a thread that still runs")
         os._exit(0)
     return 0
@@ -145,7 +146,7 @@ async def _serve(
 def _report(service: Service, context: dict[str, object]) -> None:
     error = context.get("exception")
     if isinstance(error, OSError) and error.errno in LIMITS and "socket" in context:
-        service.refuse()  # asyncio would retry as often as its backlog is long, and log each time
+        service.refuse()  # asyncio would retry and log once per connection in its backlog
         return
     logging.getLogger("slurmsky.controller").error(
         "%s", context.get("message"), exc_info=error if isinstance(error, BaseException) else None

@@ -31,7 +31,7 @@ FindCommand = Callable[[str], "Command | None"]
 
 #: epoch second at which this process imported the server
 _STARTED = time.time()
-#: how long a controller that shuts down waits for clients that still read an answer
+#: seconds that a controller at shutdown waits for clients that still read output
 _PATIENCE_S = 5.0
 #: commands whose caller waits for jobs
 _WAITING = frozenset({"salloc", "sattach", "srun", "swait"})
@@ -78,7 +78,7 @@ class Session(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._caller: Caller | None = None
         self._handed_over = False
-        self._began = 0.0  # when the command was called; 0.0: it has answered
+        self._began = 0.0  # when the command was called; 0.0: the command has ended
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -137,7 +137,7 @@ class Session(asyncio.Protocol):
         try:
             answer = command(self._context)
             if inspect.isawaitable(answer):
-                self.send(wire.STDOUT)  # an empty frame: the controller runs, though the answer may take long
+                self.send(wire.STDOUT)  # an empty frame shows that the controller runs; the answer may take long
                 self._task = asyncio.ensure_future(self._wait(answer))
         except Exception as error:
             self._failed(error)
@@ -164,7 +164,7 @@ class Session(asyncio.Protocol):
         self.finish(code)
 
     def _failed(self, error: Exception) -> None:
-        """Report an error of the machine, as a full disk, in one line; of a bug, write the traceback to the log."""
+        """Report an error of the machine (a full disk) in one line; write the traceback of a bug to the log."""
         assert self._context is not None
         line = f"{self._context.command} {' '.join(self._context.args)}"
         queue = self._service.queue
@@ -194,7 +194,7 @@ class Session(asyncio.Protocol):
             self._task.cancel()
 
     def hand_over(self) -> None:
-        """Make the client repeat its request, once: the next controller answers."""
+        """Make the client repeat its request to the next controller, once."""
         if self._context is None and not self._handed_over:
             self._handed_over = True
             self.send(wire.AGAIN)
@@ -270,7 +270,7 @@ class Service:
         self.stopped.set()
 
     def refuse(self) -> None:
-        """Refuse all connections that wait to be accepted: no descriptor is left for them."""
+        """Refuse all connections that wait to be accepted, because no descriptor is free."""
         while self._listener is not None and self._spare.refuse(self._listener):
             continue
 
@@ -311,7 +311,7 @@ class Service:
             server.close()
 
     async def _let_print(self) -> None:
-        """Wait until the answers that have begun are read, unless their readers are too slow."""
+        """Wait until clients have read the answers that have begun, unless a client is too slow."""
         loop = asyncio.get_running_loop()
         end = loop.time() + _PATIENCE_S
         while (printing := [session for session in self._sessions if session.printing]) and loop.time() < end:

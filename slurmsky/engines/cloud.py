@@ -115,7 +115,7 @@ class CloudService(Protocol):
     configured: bool
 
     async def version(self) -> str:
-        """The server's version; "" where it reports none."""
+        """The server's version; "" if it reports none."""
 
     async def enabled(self) -> list[str]:
         """Names of the enabled infras, in lower case."""

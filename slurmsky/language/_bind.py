@@ -16,7 +16,7 @@ _DECIMAL = re.compile("[0-9]+(\\*[0-9]+)?")
 
 @dataclass(frozen=True)
 class BindItem:
-    """One word of a binding; `values` is None where it has no list."""
+    """One word of a binding; `values` is None if it has no list."""
 
     word: str
     values: Optional[tuple[str, ...]] = None

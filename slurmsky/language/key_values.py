@@ -58,7 +58,7 @@ def choose(word: str, names: Iterable[tuple[str, int, Value]]) -> Optional[Value
 class Key(Generic[Context]):
     """A row of a table of keys.
 
-    ``field`` is the field of the update that the reader's value sets; where it is "", the reader returns a mapping of
+    ``field`` is the field of the update that the reader's value sets; if it is "", the reader returns a mapping of
     fields. ``signed``: += and -= are accepted.
     """
 

@@ -150,7 +150,7 @@ def parse(text: str) -> MultiProg:
     Whole-line comments and blank lines are skipped; only single quotes quote; a backslash keeps the next character, and
     at the end of a line joins the next line; %t is the task's rank, %o its position among the tasks of its line.
     Raises MultiProgError: `pos` is the line's number, `message` the line that srun prints before `Line N of
-    configuration file NAME invalid` (empty where there is none).
+    configuration file NAME invalid` (empty if there is none).
     """
     if not text.strip():
         return MultiProg()

@@ -107,7 +107,7 @@ _PIECE = re.compile(
 
 
 def _plain(word: str) -> Optional[list[Part]]:
-    """The parts of a word of quotes and simple variables, as most words are; None where the grammar is needed."""
+    """The parts of a word of quotes and simple variables, as most words are; None if the grammar is needed."""
     parts: list[Part] = []
     at, quoted = 0, -1
     while at < len(word):

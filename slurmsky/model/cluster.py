@@ -122,7 +122,7 @@ class ClusterConfig:
         return None
 
     def parameter(self, name: str) -> str:
-        """A further parameter of slurm.conf; "" where the site does not set it."""
+        """A further parameter of slurm.conf; "" if the site does not set it."""
         return dict(self.parameters).get(name, "")
 
     @property
@@ -136,7 +136,7 @@ class ClusterConfig:
         return int(delay) + 1 if delay.isdecimal() else 2
 
     def mail_address(self, user: str) -> Optional[str]:
-        """The address for a user's mails in the site's MailDomain; None where there is none."""
+        """The address for a user's mails in the site's MailDomain; None if there is none."""
         domain = self.parameter("MailDomain")
         return f"{user}@{domain}" if domain else None
 

@@ -98,7 +98,7 @@ def resolved(spec: JobSpec) -> DeviceRequest:
 
 
 def check(part: Component) -> None:
-    """Raise CommandError where the counts contradict each other; add Slurm's warnings."""
+    """Raise CommandError if the counts contradict each other; add Slurm's warnings."""
     if any(map(_malformed, (part.get("gres") or "").split(","))):
         raise failure(part.command, BAD_GRES, exit_code=part.context.error_exit)
     try:

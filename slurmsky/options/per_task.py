@@ -22,7 +22,7 @@ _LICENSES = re.compile(r"(?:^|,)license/([^,=:]+)(?:[=:](\d+))?", re.IGNORECASE)
 
 
 def resolve(part: Component) -> None:
-    """Make the three options consistent. Raises CommandError where two of them were typed for the same resource."""
+    """Make the three options consistent. Raises CommandError if two of them were typed for the same resource."""
     text = part.get("tres_per_task")
     if not text:
         return

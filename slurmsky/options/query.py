@@ -240,7 +240,7 @@ def parse_sacct(argv: Sequence[str], context: ReadContext, table: Optional[Optio
 
 
 def in_order(start: int, end: int, zone: Optional[datetime.tzinfo]) -> None:
-    """Raise CommandError where sacct's time window ends before it begins."""
+    """Raise CommandError if sacct's time window ends before it begins."""
     if start > end:
         from ..language import timespec
 

@@ -171,7 +171,7 @@ def _on_cluster(lives: Sequence[Life], context: ReportContext) -> bool:
 
 
 def _nodes(lives: Sequence[Life], context: ReportContext, period: Period) -> Html | None:
-    """The jobs on each node as bars; where there are too many, each node's utilisation."""
+    """The jobs on each node as bars; if there are too many, each node's utilisation."""
     on: dict[str, list[tuple[Life, int]]] = {}
     for one in lives:
         if one.start and one.start <= period.end and one.end >= period.start:

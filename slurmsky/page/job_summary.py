@@ -38,7 +38,7 @@ class Life:
     waited_s: float
     ran_s: float
     cpus: int
-    cpu_s: float | None  # CPU seconds used; None where no step was measured (yet)
+    cpu_s: float | None  # CPU seconds used; None if no step was measured (yet)
     memory_mib: float | None
     memory_held_mib: float
     gpus: int
@@ -70,7 +70,7 @@ class Life:
 
     @property
     def wasted_s(self) -> float:
-        """CPU seconds held but not used; 0 where unknown."""
+        """CPU seconds held but not used; 0 if unknown."""
         return 0.0 if self.cpu_s is None else max(0.0, self.held_s - self.cpu_s)
 
     @property
@@ -94,7 +94,7 @@ def life(job: Job, context: ReportContext) -> Life:
     end = (job.end_time or start or job.submit_time) if over else now
     found = measure(job, context)
     measured = [step for step in job.steps.values() if step.usage.tasks]
-    # Where memory is not allocated, compare the use with the requested memory.
+    # If memory is not allocated, compare the use with the requested memory.
     memory = sum(share.memory_mib for share in job.shares) or tres_texts.requested_memory_mib(job, context)
     gpus = sum(len(ids) for share in job.shares for name, ids in share.gres.items() if name.partition(":")[0] == "gpu")
     return Life(
@@ -129,7 +129,7 @@ def gpu_steps(job: Job) -> list[Step]:
 
 
 def _gpu_seconds(job: Job) -> float | None:
-    """GPU seconds used; None where they were not measured."""
+    """GPU seconds used; None if they were not measured."""
     steps = gpu_steps(job)
     if not steps:
         return None

@@ -1,6 +1,7 @@
-"""Writes the site file that a folder of scripts needs, from the open decisions of ``slurmsky explain``. Pure.
+"""Writes the site file that a folder of scripts needs, from open decisions. Pure.
 
-Every open decision has lines of TOML that resolve it. Keys are counted by the scripts that need them, and the most
+Every open decision of ``slurmsky explain`` has lines of TOML that resolve it. Keys are counted by the scripts that need
+them, and the most
 frequent keys are written: at most ``MAX_LINES`` lines, so that the file stays readable. Partitions that are not
 written are accepted, too (``[local] strict = false``).
 """

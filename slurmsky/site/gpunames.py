@@ -59,7 +59,7 @@ _SLICES = {5: "A100", 10: "A100-80GB", 20: "A100-80GB", 40: "A100-80GB", 12: "H1
 
 @lru_cache(maxsize=1 << 10)
 def known_gpu(word: str) -> str:
-    """SkyPilot's name for a word; "" where the word names no GPU.
+    """SkyPilot's name for a word; "" if the word names no GPU.
 
     >>> [known_gpu(word) for word in ("TESLA_V100", "nvidia_a100-sxm4-80gb", "v100-32g", "1G.5GB", "gfx90a", "skylake")]
     ['V100', 'A100-80GB', 'V100-32GB', 'A100', 'MI250', '']

@@ -245,7 +245,7 @@ class _Reader:
         return tuple(partitions.values()), tuple(sky)
 
     def qos(self, tables: list[dict[str, Any]]) -> tuple[tuple[QosConfig, ...], tuple[tuple[str, Route], ...]]:
-        """The QOS of the file plus ``normal``, which always exists; empty where the file has no QOS."""
+        """The QOS of the file plus ``normal``, which always exists; empty if the file has no QOS."""
         found: dict[str, QosConfig] = {NORMAL.name: NORMAL} if tables else {}
         routes = []
         for index, table in enumerate(tables):

@@ -42,7 +42,7 @@ def listing(site: Site, loaded: Iterable[str] = ()) -> str:
         found = find(site, spelling)
         if found is not None and found.source == "shipped":
             rows.append([spelling, *_shipped(found)])
-    for row in {id(row): row for row in shipped().values()}.values():  # once each, not once for each of its names
+    for row in {id(row): row for row in shipped().values()}.values():  # once per module, not once per name
         found = find(site, str(row["names"][0]))
         if found is not None and found.source == "shipped":
             rows += [[str(spelling), *_shipped(found)] for spelling in row["names"]]

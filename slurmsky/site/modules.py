@@ -88,7 +88,7 @@ def _categories() -> frozenset[str]:
 
 
 def find(site: Site, name: str) -> Module | None:
-    """Resolve ``module load NAME``; None where neither map has the name.
+    """Resolve ``module load NAME``; None if neither map has the name.
 
     A site's entry may be a full name ("cuda/12.1"), a name for all versions, or a pattern ("cuda/12.*").
     """

@@ -2,7 +2,7 @@
 
 The controller can often connect to the first node, while the node cannot connect to the controller. So the controller
 keeps a connection *parked* on the first node. A client gets that connection, and the controller parks another. Other
-nodes pass their clients to the first node. Where no controller connects in time, the first node answers queries about
+nodes pass their clients to the first node. If no controller connects in time, the first node answers queries about
 its own jobs (``own_view``), sends requests that need no answer as sealed requests in the job's log (``outbox``), and
 refuses the rest as Slurm does while slurmctld does not respond.
 """

@@ -56,7 +56,7 @@ class OwnView:
         self._name = cluster
 
     def answer(self, request: wire.CommandRequest) -> Optional[Reply]:
-        """The reply to a query; None where only the controller can answer."""
+        """The reply to a query; None if only the controller can answer."""
         handler = _HANDLERS.get(request.command)
         if handler is None:
             return None

@@ -149,7 +149,7 @@ class RunGuard:
 
     # --- the record
     def earlier(self) -> Optional[Earlier]:
-        """The recorded progress of the last run; None where no run wrote a record."""
+        """The recorded progress of the last run; None if no run wrote a record."""
         try:
             with open(self._path("record")) as file:
                 data = json.load(file)

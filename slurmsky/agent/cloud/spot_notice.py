@@ -88,7 +88,7 @@ class Notice:
 
     @classmethod
     def read(cls, path: str) -> Optional[Notice]:
-        """Read the notice; None where there is none."""
+        """Read the notice; None if there is none."""
         try:
             with open(path) as file:
                 return cls(**json.load(file))
@@ -103,7 +103,7 @@ class Metadata:
         self._address = address
 
     def find(self) -> Optional[Callable[[], Optional[Notice]]]:
-        """The reader of this cloud's notice; None where no known service answers."""
+        """The reader of this cloud's notice; None if no known service answers."""
         connection = self._connection(CONNECT_S)
         try:
             connection.connect()
@@ -151,7 +151,7 @@ class Metadata:
 
 
 def wait(metadata: Metadata, sleep: Callable[[float], None] = time.sleep) -> Optional[Notice]:
-    """Wait for the notice; None at once where no known service answers."""
+    """Wait for the notice; None at once if no known service answers."""
     read = metadata.find()
     if read is None:
         return None

@@ -95,7 +95,7 @@ class CallersFiles:
         return _context(self._request, self.read)
 
     def read(self, path: str) -> bytes:
-        """The content of a file. Raises OSError where the caller cannot read it."""
+        """The content of a file. Raises OSError if the caller cannot read it."""
         path = os.path.join(self._request.cwd, path)
         found = self._found.get(path)
         if found is None:

@@ -15,7 +15,7 @@ from typing import Optional
 
 
 class Cgroup:
-    """The cgroup of the agent that listens at ``agent_socket``; without effect where none can be created."""
+    """The cgroup of the agent that listens at ``agent_socket``; without effect if none can be created."""
 
     def __init__(self, agent_socket: str) -> None:
         self._parent = own_group()

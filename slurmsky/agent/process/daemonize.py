@@ -117,7 +117,7 @@ def lock(path: str) -> bool:
 
 
 def hold(folder: str) -> None:
-    """Mark a folder as in use until this process ends, by a shared lock; without effect where it cannot be locked."""
+    """Mark a folder as in use until this process ends, by a shared lock; without effect if it cannot be locked."""
     try:
         fcntl.flock(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:

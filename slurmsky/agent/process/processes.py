@@ -55,7 +55,7 @@ class ExecFault:
             os.write(self._write, text.encode(errors="surrogateescape"))
 
     def take(self) -> str:
-        """Read the reason and close the pipe; "" where the program was executed."""
+        """Read the reason and close the pipe; "" if the program was executed."""
         if self._read < 0:
             return ""
         try:
@@ -125,7 +125,7 @@ def spawn(process: Process) -> int:
 def _spawn_quickly(process: Process) -> Optional[int]:
     """Start a process by posix_spawn, at half the cost of a fork.
 
-    Returns 0 to try again, and None where only a fork can start the process or find the fault. SLURM_TASK_PID is the
+    Returns 0 to try again, and None if only a fork can start the process or find the fault. SLURM_TASK_PID is the
     new process's pid, which is unknown before the spawn. So the pid is guessed (the kernel counts up), and the child
     verifies the guess: ``/proc/self/task/PID`` opens only in the process with that pid, else the spawn fails. The child
     inherits folder, umask and limits, which the agent, a single thread, sets for itself during the spawn.
@@ -355,12 +355,12 @@ def shebang(path: str) -> Optional[str]:
 
 
 def become_subreaper() -> bool:
-    """Make this process the subreaper of its descendants. False where the kernel does not support it."""
+    """Make this process the subreaper of its descendants. False if the kernel does not support it."""
     return prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def prctl(option: int, value: int) -> bool:
-    """Set an attribute of this process. False where the kernel does not support it."""
+    """Set an attribute of this process. False if the kernel does not support it."""
     libc = ctypes.CDLL(None, use_errno=True)
     return bool(libc.prctl(option, value, 0, 0, 0) == 0)
 

@@ -59,7 +59,7 @@ def propagated(limits: Mapping[str, Tuple[int, int]], option: Optional[str]) -> 
 
 
 def of_caller(channel: Channel, request: wire.CommandRequest) -> Optional[Limits]:
-    """The limits of the srun that sent a request; None where they are unknown."""
+    """The limits of the srun that sent a request; None if they are unknown."""
     if endpoints.peer_pid(channel.sock) == request.pid:
         return of_process(request.pid)
     text = request.env.get(VARIABLE)

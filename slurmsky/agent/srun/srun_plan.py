@@ -309,7 +309,7 @@ class Planner:
         )
 
     def check_binding(self) -> None:
-        """Raises BadRequest where this agent can tell that tasks cannot be bound."""
+        """Raises BadRequest if this agent can tell that tasks cannot be bound."""
         shape = self.shape
         for index, share in enumerate(shape.shares):
             request = self._bind(index)

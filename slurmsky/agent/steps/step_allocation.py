@@ -77,7 +77,7 @@ class _Asked:
 
 
 def _asked(shares: Sequence[NodeShare], step: StepSpec, arbitrary: bool) -> _Asked:
-    """Parse the node options. Raises StepRefused where srun does. Source: srun_job.c job_step_create_allocation."""
+    """Parse the node options. Raises StepRefused if srun does. Source: srun_job.c job_step_create_allocation."""
     from ...language.hostlist import expand
 
     spec = step.job

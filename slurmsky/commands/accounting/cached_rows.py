@@ -189,7 +189,7 @@ def documents(ctx: CommandContext, query: SacctQuery) -> Iterator[object]:
 
 
 def _leaves(ctx: CommandContext, query: SacctQuery) -> Iterator[tuple[list[Run], bool]]:
-    """Groups of selected runs in order; the flag is True where a cached page can serve the group."""
+    """Groups of selected runs in order; the flag is True if a cached page can serve the group."""
     queue = ctx.queue
     queue.flush()
     if not accounted.meant(ctx, query):

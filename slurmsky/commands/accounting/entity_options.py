@@ -203,7 +203,7 @@ def _default_qos(old: EntityOptions, given: Given) -> str:
 
 
 def _count(text: str) -> int | None:
-    """A number as strtol reads it: "" is 0; None where the text is not a number."""
+    """A number as strtol reads it: "" is 0; None if the text is not a number."""
     found = re.fullmatch(r"\s*([+-]?\d+)?", text)
     return int(found[1] or 0) if found else None
 

@@ -35,7 +35,7 @@ _KEEP_STATES = {"keeppartinfo", "keeppartstate"}
 
 
 class ClusterTable:
-    """The present state of the cluster: its configuration, its nodes and what jobs hold of them."""
+    """The current state of the cluster: configuration, nodes, and the resources that jobs hold."""
 
     def __init__(
         self, cluster: ClusterConfig, store: Store, clock: Callable[[], float], accounts: tuple[str, ...]
@@ -141,7 +141,7 @@ class ClusterTable:
             self.keep_states()
 
     def change_nodes(self, changes: node_overrides.Changes) -> None:
-        """Apply changes of nodes, by name, and keep them. Raises StoreError."""
+        """Apply changes of nodes, by name, and store them. Raises StoreError."""
         for name, values in changes.items():
             self.node_changes.setdefault(name, {}).update(values)
         node_overrides.keep(self.store, self.node_changes)
@@ -159,7 +159,7 @@ class ClusterTable:
 
     @property
     def reconfigurable(self) -> bool:
-        """Whether scontrol changed what scontrol reconfigure gives its values of the site file again."""
+        """Whether scontrol changed values that scontrol reconfigure resets to those of the site file."""
         kept = self._reconfig_flags()
         return (
             any(node_overrides.CONFIGURED & values.keys() for values in self.node_changes.values())
@@ -168,9 +168,9 @@ class ClusterTable:
         )
 
     def forget_configuration(self) -> None:
-        """Drop what the next controller shall read from the site file. Raises StoreError.
+        """Drop changes, so that the next controller reads these values from the site file. Raises StoreError.
 
-        That is the weight and the features of nodes, and the partitions as far as ReconfigFlags does not keep them.
+        These are weight and features of nodes, and the partitions unless ReconfigFlags keeps them.
         """
         kept = self._reconfig_flags()
         for values in self.node_changes.values():
@@ -208,7 +208,7 @@ class ClusterTable:
                 self.refresh_node(node)
 
     def mark_reserved(self) -> None:
-        """Flag the nodes that are reserved now, after those that reservations lost are replaced."""
+        """Replace lost nodes of reservations, then flag the nodes that are reserved now."""
         self.reservations.replace_lost_nodes(self.jobs.values())
         marks = self.reservations.marks(self.clock())
         for name, node in self.nodes.items():

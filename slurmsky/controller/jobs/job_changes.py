@@ -24,9 +24,9 @@ from .lifecycle import LifeCycle
 from .size_changes import TRES
 from .time_changes import Times
 
-#: seconds until a job may start whose hold was ended by another nice value
+#: seconds until a job may start after a new nice value ended its hold
 UNHELD_S = 10
-#: the longest text that slurmctld keeps, in bytes; of file names the system's limit
+#: the longest text that slurmctld stores, in bytes; for file names the system's limit
 _LONGEST = 1024
 _LONGEST_OF = {"std_err": 4096, "std_in": 4096, "std_out": 4096, "dependency": 1024 * 128, "burst_buffer": 1024 * 8}
 
@@ -64,7 +64,7 @@ class _Change(Times):
                     step(self)
         except SlurmError:
             if self.pending and job.priority:
-                job.num_nodes = shown  # what the scheduler found is shown until a change succeeds (node_cnt_wag)
+                job.num_nodes = shown  # the scheduler's result is shown until a change succeeds (node_cnt_wag)
             raise
         finally:
             self.job_table.touch(job)
@@ -118,7 +118,7 @@ class _Change(Times):
     def _qos(self) -> None:
         name = self.wanted["qos"]
         if name and not self.job_table.policy.qos and name != self.job.qos:
-            return  # no QOS is enforced: that is none
+            return  # QOS are not enforced: store none
         qos = self.job_table.policy.qos_of(name or None, self.job.account, self.job.user)
         if qos == self.job.qos:
             return

@@ -47,7 +47,7 @@ class Events:
         """Apply one event of an agent or an engine; events of ended runs are ignored."""
         if isinstance(event, JobEvent):
             job = self.job_table.jobs.get(event.job_id)
-            if job is not None and event.run in (job.restarts, PRESENT_RUN):  # else of a run whose end is known
+            if job is not None and event.run in (job.restarts, PRESENT_RUN):  # else of an ended run
                 handler = _HANDLERS.get(type(event))
                 if handler is not None:
                     handler(self, job, event)
@@ -116,7 +116,7 @@ class Events:
         for part in self.job_table.components(job):
             transitions.run(part, since)
             if part.managed_job_id and not part.system_comment.startswith(_MANAGED):
-                part.system_comment = f"{_MANAGED} {part.managed_job_id}"  # its launch is complete
+                part.system_comment = f"{_MANAGED} {part.managed_job_id}"  # the launch is complete
             self.job_table.touch(part)
             self.life.changed(part)
         self.life.mailer.watch_limit(job)

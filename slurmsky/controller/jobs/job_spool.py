@@ -51,14 +51,14 @@ def spool(folder: Path, payload: Payload) -> None:
 
     Raises OSError (full disk, no permission): the job does not exist then.
     """
-    # What a submission left that failed before its commit is removed, or a stray file: no client got this id.
+    # Remove stray files, such as those of a submission that failed before its commit: no client got this id.
     if folder.is_symlink() or folder.is_file():
         folder.unlink()
     elif folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(mode=0o700, parents=True)
     if payload.script is not None:
-        # Two links to one file: the job runs one and may delete it; the other remains.
+        # Two links to one file: the job executes the first and may delete it; the second remains.
         write_file(folder / "script", payload.script, 0o700)
         os.link(folder / "script", folder / "slurm_script")
     text = b"\0".join(os.fsencode(f"{key}={value}") for key, value in payload.environment.items())

@@ -90,12 +90,12 @@ class JobTable(ClusterTable):
     # --- ids
 
     def take_job_id(self) -> int:
-        """A new job id; no id is given twice, because the counter is committed with the job."""
+        """A new job id, unique because the counter is committed with the job."""
         self.next_job_id += 1
         return self.next_job_id - 1
 
     def take_priority(self) -> int:
-        """The next priority of Slurm's priority/basic: one less than that of the job before."""
+        """The next priority of Slurm's priority/basic: one less than that of the previous job."""
         self.next_priority -= 1
         return self.next_priority
 
@@ -253,7 +253,7 @@ class JobTable(ClusterTable):
             self.licenses_used[name] = max(0, self.licenses_used.get(name, 0) - count)
 
     def shrink(self, job: Job, nodes: frozenset[str]) -> None:
-        """Release all nodes of a running job but these; its licences stay."""
+        """Release all nodes of a running job except these; the job keeps its licences."""
         self.free_shares(job)
         transitions.shrink(job, nodes, self.clock())
         self.book_shares(job)

@@ -56,7 +56,7 @@ class LifeCycle:
         self.listeners: list[Callable[[str, Job], None]] = []
         #: called for each node whose state a user sets: (name, word)
         self.node_listeners: list[Callable[[str, str], None]] = []
-        #: restores the files that a finished job needs to run again; False where they no longer exist
+        #: restores the files that a finished job needs to run again; False if they no longer exist
         self.restore = restore
         self._watchers: dict[int, list[asyncio.Future[None]]] = {}
 
@@ -83,7 +83,7 @@ class LifeCycle:
             self._notify("began", job)
 
     async def launch(self, job: Job) -> None:
-        """Send a begun job to the engine; where that fails, requeue or fail the job."""
+        """Send a begun job to the engine; if that fails, requeue or fail the job."""
         if job.het_job_id and job.het_offset:
             self.changed(job)  # its leader's agent starts steps here; a component runs no script itself
             return
@@ -130,7 +130,7 @@ class LifeCycle:
         comment: str = "",
         began: bool = True,
     ) -> None:
-        """End the job: free its nodes, complete its record. ``began``: its script or a step of it ran."""
+        """End the job: free its nodes, complete its record. ``began``: its script or one of its steps ran."""
         if holds_allocation(job):
             self.job_table.free_shares(job)
         transitions.end(job, state, exit_code, exit_signal, self.job_table.clock(), reason, at, comment, began)
@@ -217,7 +217,7 @@ class LifeCycle:
             raise SlurmError(Errno.UNREACHABLE, problem)
 
     def _ours(self, job: Job) -> None:
-        """Raise SlurmError for a job that others launched: such a job can only be cancelled."""
+        """Raise SlurmError for a job that was not launched here: such a job can only be cancelled."""
         if job.engine == FOREIGN:
             raise SlurmError(Errno.NOT_SUPPORTED)
 
@@ -339,7 +339,7 @@ class LifeCycle:
             self._to_engine(job, self.engine.limit(job.job_id, (self._end_of_all(job) or job.end_time) + over))
 
     def run_again(self, job: Job, old_state: JobState = JobState.PENDING) -> None:
-        """End this run and queue the job with all its components again; the ended run's record is a duplicate."""
+        """End this run and requeue the job with all its components; the ended run's record becomes a duplicate."""
         try:
             self.job_table.flush()  # steps that were reported so far belong to the run that ends here
         except StoreError as error:
@@ -410,7 +410,7 @@ class LifeCycle:
             raise SlurmError(Errno.NOT_WHOLE_HET_JOB)
 
     def shrink(self, job: Job, nodes: frozenset[str]) -> None:
-        """Give up all nodes of a running job but these."""
+        """Release all nodes of a running job except these."""
         if job.het_job_id or not self.engine.places_in(job.partition):
             raise SlurmError(Errno.NOT_SUPPORTED)
         self._ours(job)
@@ -447,7 +447,7 @@ class LifeCycle:
         self._to_engine(job, self.engine.limit(self.leader(job).job_id, self._end_of_all(job)))
 
     def element(self, base: Job, task: int, cancels: bool = False) -> Job | None:
-        """The record of an array's element, split off from the pending rest where it must differ from the rest.
+        """The record of an array's element; split off from the pending elements if it must differ from them.
 
         ``cancels``: the caller cancels it.
         """

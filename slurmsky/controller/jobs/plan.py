@@ -27,12 +27,12 @@ class Start(NamedTuple):
     partition: str
     time_limit_min: int | None
     task: int | None = None  # the element that leaves the array's record
-    launched: bool = False  # the engine has yet to make the nodes
+    launched: bool = False  # the engine has not created the nodes yet
     main: bool | None = None  # not by backfill; None: as before
 
 
 class Wait(NamedTuple):
-    """The reason of a job's wait. ``start`` and ``nodes``: its planned start, where known."""
+    """The reason of a job's wait. ``start`` and ``nodes``: its planned start, if known."""
 
     job: Job
     reason: str
@@ -41,27 +41,27 @@ class Wait(NamedTuple):
     nodes: tuple[str, ...] | None = None
     #: the dependencies that are left, and how scontrol shows them; None: unchanged
     dependency: tuple[str, str] | None = None
-    #: False: the job waits for something other than resources
+    #: False: the job waits for another reason than resources
     eligible: bool = True
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The decisions of one pass; nothing of them has happened yet."""
+    """The decisions of one pass, not yet carried out."""
 
     starts: Sequence[Start] = ()
     waits: Sequence[Wait] = ()
-    #: jobs that resources alone keep waiting from now on
+    #: jobs that from now on wait only for resources
     eligible: Sequence[Job] = ()
-    #: jobs whose dependencies hold
+    #: jobs whose dependencies are met
     dependency_met: Sequence[Job] = ()
     #: arrays whose elements wait for the corresponding elements of others
     corresponding: Sequence[Job] = ()
-    #: jobs whose dependency can never hold and that requested to be cancelled then
+    #: jobs whose dependency can never be met, with --kill-on-invalid-dep
     hopeless: Sequence[Job] = ()
     #: jobs whose deadline has passed
     expired: Sequence[Job] = ()
-    #: jobs whose scheduling raised, with the exception; the pass went on with the others
+    #: jobs whose scheduling raised an exception, with the exception; the pass continued with the others
     broken: Sequence[tuple[Job, Exception]] = ()
     #: dollars an hour that pending jobs would cost
     prices: Sequence[tuple[Job, float]] = ()
@@ -75,7 +75,7 @@ class Plan:
 
 @dataclass
 class Applied:
-    """The result of a plan: jobs that have begun, jobs that could not, and whether dependents wait for a start."""
+    """The result of a plan: started jobs, failed starts, and whether other jobs depend on a start."""
 
     started: list[Job] = field(default_factory=list)
     broken: list[tuple[Job, Exception]] = field(default_factory=list)
@@ -88,7 +88,7 @@ def apply(
     engine_of: Callable[[str], str] = lambda partition: "local",
     ready_in: Callable[[Sequence[str], str], float] = lambda names, partition: 0.0,
 ) -> Applied:
-    """Carry out a plan in the job table. A start that raises concerns its own job alone."""
+    """Carry out a plan in the job table. An exception in a start affects only its job."""
     now, done = job_table.clock(), Applied(broken=list(plan.broken))
     for job, dollars in plan.prices:
         job.hourly_cost = dollars
@@ -156,9 +156,9 @@ def _begin(
     ready_in: Callable[[Sequence[str], str], float],
     now: float,
 ) -> None:
-    """Give a job its nodes: it runs, or waits for the engine to make them."""
+    """Give a job its nodes: the job runs, or waits until the engine has created them."""
     if job.job_id != start.job_id:
-        raise RuntimeError(f"job {job.job_id} was planned as {start.job_id}")  # its nodes carry the planned name
+        raise RuntimeError(f"job {job.job_id} was planned as {start.job_id}")  # its nodes have the planned names
     job.partition, job.time_limit_min = start.partition, start.time_limit_min
     job.sched_main = job.sched_main if start.main is None else start.main
     wait = 0.0 if start.launched else ready_in([share.name for share in start.shares], start.partition)

@@ -34,7 +34,7 @@ class Sizes:
         self.privileged = os.geteuid() == 0
         self.pending = job.state is JobState.PENDING and not job.launched
         self.running = job.state in (JobState.RUNNING, JobState.SUSPENDED) or job.launched
-        #: changes that are parsed first and applied once all that is parsed first is valid
+        #: changes that are parsed first, and applied once all of them are valid
         self.later: list[Callable[[], None]] = []
 
     def still_pending(self) -> None:
@@ -42,7 +42,7 @@ class Sizes:
             raise SlurmError(Errno.NO_LONGER_PENDING)
 
     def text(self, key: str) -> str | None:
-        """The requested text of a field that is named by a table; None where the field stays as it is."""
+        """The requested text of a field that is named by a table; None if the field stays as it is."""
         return cast(str | None, self.wanted.get(key))
 
     def evolve(self, **changes: Any) -> None:
@@ -73,11 +73,11 @@ class Sizes:
         for key, read in TRES.items():
             text = self.text(key)
             if text and "gres" not in text:
-                wanted["bad_tres"] = True  # the text names no device, which is reported at the end
+                wanted["bad_tres"] = True  # the text names no device; the error is reported at the end
             elif text is not None:
                 changes.update(read(text))
         wished = self.job.spec.evolve(**changes)
-        if changes.get("gres"):  # validated along with what the job requested before
+        if changes.get("gres"):  # validated together with the earlier requests of the job
             _one_kind(f"{self.job.spec.gres or ''},{changes['gres']}")
         known = {name for node in self.job_table.cluster.nodes for name, _, _ in node.gres} | {"gpu"}
         try:

@@ -54,7 +54,7 @@ def time_limit(spec: JobSpec, partition: PartitionConfig) -> int | None:
 
 
 def limit_in(job_table: JobTable, job: Job, partition: PartitionConfig) -> int | None:
-    """The effective limit of a job in a partition: a job that requests none gets at most its QOS's limit."""
+    """The effective limit of a job in a partition; for a job without a limit at most that of its QOS."""
     limit = time_limit(job.spec, partition)
     if job.spec.time_limit_min is not None:
         return limit
@@ -96,7 +96,7 @@ def draft(
     interactive: bool = False,
     first_id: int = 0,
 ) -> list[Job]:
-    """The records of a submission, with new ids. Raises SlurmError where the submission is refused."""
+    """The records of a submission, with new ids. Raises SlurmError if the submission is refused."""
     now = job_table.clock()
     cluster = job_table.cluster
     array: arrayspec.ArraySpec | None = None
@@ -196,14 +196,14 @@ def _record(
     spec = _canonical(spec).evolve(mail_user=spec.mail_user or cluster.mail_address(who.user))
     limited = spec.time_limit_min is not None or parts[0].default_time_min is not None
     if spec.deadline and not limited and spec.time_min_min is None:
-        spec = spec.evolve(time_min_min=1)  # it may be shortened to end in time. Source: job_mgr.c _job_create
+        spec = spec.evolve(time_min_min=1)  # the limit may be shortened. Source: job_mgr.c _job_create
     begin = max(now, spec.begin or 0)
     waits = begin <= now and (held or bool(spec.dependency))
     shares = None
     if fit.shares:
         shares = list(fit.shares)
     elif not held and (spec.dependency or begin > now):
-        # slurmctld tests such a job on idle nodes and shows what it would get. Source: select_nodes, node_cnt_wag.
+        # slurmctld tests such a job on idle nodes and shows the result. Source: select_nodes, node_cnt_wag.
         idle = [NodeUse(node) for node in partition_nodes(cluster, parts[0])]
         shares = place(demand.within(parts[0]), idle, consumes_memory(cluster))
     account = account_of(job_table, spec, who)
@@ -250,9 +250,9 @@ def _record(
 
 
 def account_of(job_table: JobTable, spec: JobSpec, who: Submitter) -> str:
-    """The account charged: the requested one, or, where the site's list lacks it, the default (not enforced).
+    """The charged account: the requested one, or the default if the site's list lacks it (not enforced).
 
-    Raises SlurmError where the site describes its accounts and the requested account is none of them.
+    Raises SlurmError if the site describes its accounts and the requested account is none of them.
     """
     users = job_table.overrides.users.get(who.user)
     default = users[0] if users else who.account

@@ -1,13 +1,13 @@
 """State machine of a job: every assignment of its state, flags, reason, times and exit status.
 
 A job is PENDING, then RUNNING (CONFIGURING until its nodes are up, SUSPENDED in between), then in a final state
-(COMPLETING until its processes are gone), or PENDING once more after a requeue. Each function is one transition: it
+(COMPLETING until its processes are gone), or PENDING again after a requeue. Each function is one transition: it
 assigns the fields of the record that belong to the new state, and nothing else. The caller books or frees nodes, calls
 ``JobTable.touch`` and informs the engine.
 
 Times are epoch seconds. Source: slurmctld/job_mgr.c and node_scheduler.c.
 
-The module exceeds 400 lines because a test holds that no other one assigns these fields.
+The module exceeds 400 lines because a test verifies that no other module assigns these fields.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def make_eligible(job: Job, now: float) -> None:
 
 
 def dependency_met(job: Job, now: float) -> None:
-    """The job's dependencies hold: its age counts from now on."""
+    """The job's dependencies are met: its age counts from now on."""
     job.dependency = job.dependency_shown = ""
     job.eligible_time = max(now, job.eligible_time)
     job.accrue_time = job.accrue_time or job.eligible_time
@@ -78,7 +78,7 @@ def dependency_unmet(job: Job, rest: str, shown: str) -> None:
 
 
 def not_eligible(job: Job) -> None:
-    """The job waits for something other than resources: it has no eligible time."""
+    """The job waits for another reason than resources: it has no eligible time."""
     job.eligible_time = 0.0
 
 
@@ -120,12 +120,12 @@ def release(job: Job, priority: int, now: float) -> None:
 
 
 def clear_reason(job: Job) -> None:
-    """The job's reason no longer applies; the next scheduling pass finds the present one."""
+    """Clear the job's reason; the next scheduling pass sets the current one."""
     job.reason, job.reason_desc = "None", ""
 
 
 def remember_blocked(job: Job) -> None:
-    """Keep the last reason to wait but Priority and Resources, which sacct shows."""
+    """Store the last pending reason except Priority and Resources, for sacct."""
     if job.reason not in ("None", "Priority", "Resources") and job.state is JobState.PENDING:
         job.blocked_reason = job.reason
 
@@ -134,7 +134,7 @@ def remember_blocked(job: Job) -> None:
 
 
 def await_nodes(job: Job, shares: list[NodeShare], engine: str) -> None:
-    """The engine makes nodes for the job; it stays PENDING until they are there."""
+    """The engine creates nodes for the job; the job stays PENDING until the nodes exist."""
     job.shares, job.engine, job.launched = shares, engine, True
     job.reason, job.reason_desc = "None", ""
     job.num_nodes = len(shares)
@@ -171,7 +171,7 @@ def back_to_pending(job: Job, reason: str, desc: str = "") -> None:
 
 
 def run(job: Job, since: float) -> None:
-    """The nodes that the engine made are up and the job's script has begun."""
+    """The nodes created by the engine are up and the job's script has begun."""
     job.launched = False
     job.state, job.flags = JobState.RUNNING, JobFlag.NONE
     job.reason, job.reason_desc = "None", ""
@@ -220,7 +220,7 @@ def show_stopped(job: Job, stopped: bool) -> None:
 
 
 def shrink(job: Job, nodes: frozenset[str], now: float) -> None:
-    """The job releases all nodes but these. Source: job_mgr.c excise_node_from_job, job_pre_resize_acctg."""
+    """The job releases all nodes except these. Source: job_mgr.c excise_node_from_job, job_pre_resize_acctg."""
     job.shares = [share for share in job.shares if share.name in nodes]
     job.num_nodes = len(job.shares)
     job.num_cpus = sum(share.cpus for share in job.shares)
@@ -251,7 +251,7 @@ def note_step_end(job: Job, exit_code: int) -> None:
 
 
 def note_exit_code(job: Job, exit_code: int, exit_signal: int = 0) -> None:
-    """Record how salloc's or srun's program ended before its allocation does."""
+    """Record the exit status of salloc's or srun's program before its allocation ends."""
     job.exit_code, job.exit_signal = exit_code, exit_signal
 
 
@@ -301,7 +301,7 @@ def end(
     comment: str = "",
     began: bool = True,
 ) -> None:
-    """The job's final state. ``began``: its script or a step of it ran."""
+    """Set the job's final state. ``began``: its script or one of its steps ran."""
     was_cancelled = job.state is JobState.CANCELLED
     job.launched = False
     job.state, job.flags = state, JobFlag.NONE
@@ -317,14 +317,14 @@ def end(
     if comment:
         job.system_comment = comment
         if not began or job.reason in NEVER_RAN or state is JobState.BOOT_FAIL:
-            # sacct's Reason is why a job waited; for one that never ran, why it did not.
+            # sacct's Reason: why a job waited, or why it never ran.
             job.blocked_reason = job.reason if began else "JobLaunchFailure"
-    if job.start_time == 0.0 or job.start_time > job.end_time:  # the latter: its nodes were still to come up
+    if job.start_time == 0.0 or job.start_time > job.end_time:  # the latter: its nodes were not up yet
         job.start_time = job.end_time
 
 
 def keep_reason(job: Job, reason: str) -> None:
-    """Show a reason that the final state does not imply: the one for which a cancelled job waited."""
+    """Keep a reason that the final state does not imply: the pending reason of a cancelled job."""
     job.reason = reason
 
 
@@ -381,10 +381,10 @@ def requeue_like(job: Job, requested: JobFlag) -> None:
 
 
 def requeue(job: Job, now: float, priority: int, delay_s: int) -> None:
-    """The job waits for another run, as its requeue request says; ``priority`` is for one that has none."""
+    """Queue the job for another run, as its requeue request says; ``priority`` applies if the job has none."""
     how = next((word for word, flag in REQUEUE_FLAGS.items() if flag in job.flags), "requeue")
     job.restarts += 1
-    job.submit_time = now  # the runs of a job have been submitted one after the other (job_mgr.c _job_requeue_op)
+    job.submit_time = now  # each run of a job has a later submit time (job_mgr.c _job_requeue_op)
     job.launched = False
     job.state, job.flags = JobState.PENDING, JobFlag.NONE
     job.shares, job.steps, job.licenses_alloc = [], {}, ""
@@ -424,7 +424,7 @@ def set_aside(job: Job, why: str) -> None:
 
 
 def seen_over(job: Job, state: JobState, exit_code: int, reason: str, at: float) -> None:
-    """A job of SkyPilot's history, first seen after its end."""
+    """Record a job of SkyPilot's history, first read after its end."""
     job.state, job.exit_code, job.reason, job.end_time = state, exit_code, reason, at
     job.flags, job.launched = JobFlag.NONE, False
     job.start_time = job.start_time or at

@@ -26,7 +26,7 @@ from .resources import NodeUse
 #: how far in the past a reservation may begin (reservation.c MAX_RESV_DELAY)
 LATE_S = 600
 YEAR_S = 365 * 86400
-#: Slurm's reason of a job that only reserved nodes could run
+#: Slurm's reason for a job that only reserved nodes could run
 RESERVED = "ReqNodeNotAvail, May be reserved for other job"
 _NOTE = "reservations"
 _ORDER = {flag.name: position for position, flag in enumerate(FLAGS)}
@@ -76,7 +76,7 @@ class Reservations:
     def create(
         self, wanted: Reservation, node_count: int, jobs: Iterable[Job], cores: int | None = None
     ) -> Reservation:
-        """Create it. ``node_count``: choose so many nodes. ``cores``: reserve only so many cores. Raises SlurmError."""
+        """Create a reservation. ``node_count``: nodes to choose; ``cores``: cores to reserve. Raises SlurmError."""
         now = self._clock()
         if wanted.start < now - LATE_S:
             raise SlurmError(Errno.INVALID_TIME)
@@ -127,7 +127,7 @@ class Reservations:
         self._keep()
 
     def _resolved(self, wanted: Reservation, count: int, jobs: list[Job], cores: int | None = None) -> Reservation:
-        """The reservation with its nodes and cores. Raises SlurmError where these are not free during its time."""
+        """The reservation with its nodes and cores. Raises SlurmError if these are not free during its time."""
         partition = self.cluster.partition(wanted.partition) if wanted.partition else None
         if wanted.partition and partition is None:
             raise SlurmError(Errno.INVALID_PARTITION)
@@ -159,7 +159,7 @@ class Reservations:
         return replace(wanted, cores=sum(known[name].cpus // known[name].threads for name in wanted.nodes))
 
     def _suited(self, wanted: Reservation, partition: PartitionConfig) -> list[str]:
-        """The nodes to choose from: those that are available; with MAINT the other ones come last.
+        """The nodes to choose from: the available ones; with MAINT the others, too, at the end.
 
         Source: reservation.c _select_nodes.
         """
@@ -174,7 +174,7 @@ class Reservations:
         return tuple(node.name for node in self.cluster.nodes if node.name in names)
 
     def replace_lost_nodes(self, jobs: Iterable[Job]) -> None:
-        """Exchange chosen nodes that are down or drained for available ones, all of them or with REPLACE_DOWN any.
+        """Replace chosen nodes that are down or drained by available nodes; with REPLACE_DOWN any down node.
 
         Source: reservation.c _validate_node_choice and _resv_node_replace.
         """
@@ -194,7 +194,7 @@ class Reservations:
             self._keep()
 
     def _parted(self, wanted: Reservation, suited: list[str], count: int, cores: int, jobs: list[Job]) -> Reservation:
-        """The reservation with so many cores: of ``count`` nodes, at least one each; 0: of as few as possible."""
+        """The reservation with ``cores`` cores, one or more on each of ``count`` nodes; 0: on as few as possible."""
         free = {name: found for name in suited if (found := self._free_cores(wanted, name, jobs))}
         chosen = list(free)[:count] if count else list(free)
         left = max(cores, count)
@@ -245,7 +245,7 @@ class Reservations:
     # --- their effect on jobs
 
     def check(self, spec: JobSpec, user: str, account: str) -> JobSpec:
-        """The spec, in the reservation's partition if it names none. Raises SlurmError where it may not be used."""
+        """The spec, by default in the reservation's partition. Raises SlurmError if the job may not use it."""
         if not spec.reservation:
             return spec
         found = [self.all.get(name) for name in names_of(spec)]
@@ -321,7 +321,7 @@ class Reservations:
         return found
 
     def advance(self, now: float) -> list[Reservation]:
-        """Delete reservations that are over, or move them to their next time; the ones that were over."""
+        """Delete expired reservations, or move them to their next time; return the expired ones."""
         over = [one for one in self.all.values() if one.end <= now]
         for one in over:
             again = recurrence.following(one, now)
@@ -351,7 +351,7 @@ def _partly(use: NodeUse, closed: set[int]) -> NodeUse:
     """A node of which some CPUs are closed to a job; the job cannot have the node exclusively then."""
     found = use.copy()
     found.cpu_ids |= closed
-    found.jobs.add(0)  # no job's id
+    found.jobs.add(0)  # not the id of a job
     return found
 
 
@@ -377,7 +377,7 @@ def own_groups() -> frozenset[str]:
 
 
 def ordered(flags: Iterable[str]) -> tuple[str, ...]:
-    """Flags as Slurm shows them."""
+    """The flags in Slurm's order."""
     return tuple(sorted(set(flags), key=_ORDER.__getitem__))
 
 

@@ -1,4 +1,4 @@
-"""--deadline and --time-min: errors at submit, the latest start of a waiting job, and the limit that a start gets.
+"""--deadline and --time-min: errors at submit, latest start, and time limit at the start.
 
 Source: slurmctld's job_mgr.c _valid_job_part, job_scheduler.c deadline_ok and schedule, backfill.c.
 """
@@ -12,7 +12,7 @@ from ..slurm_errors import Errno, SlurmError
 
 
 def check(spec: JobSpec, partition: PartitionConfig, now: float, enforce: bool = False) -> None:
-    """Raise SlurmError where limit, least time and deadline of a request contradict each other.
+    """Raise SlurmError if limit, least time and deadline of a request contradict each other.
 
     ``enforce``: the partition's limits refuse a job (EnforcePartLimits) instead of making it wait.
     """

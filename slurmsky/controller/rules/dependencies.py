@@ -1,4 +1,4 @@
-"""Evaluates --dependency: met, waiting, or never to be met.
+"""Evaluates --dependency: met, waiting, or never satisfied.
 
 A job that is unknown at submit satisfies any dependency. A job that is known then stays in memory until each pending
 job that depends on it has recorded its end: a failed reference is marked ``(failed)`` in the dependency text.
@@ -36,7 +36,7 @@ def _succeeded(job: Job) -> bool:
 
 def _one(kind: str, target: dependency.JobRef, own: Job, lookup: Lookup, now: float) -> tuple[str, float | None]:
     if target.failed:
-        return "never", None  # recorded when it ended; a later run of that job changes nothing
+        return "never", None  # recorded when the job ended; a later run of that job has no effect
     task: int | str | None = target.task
     if kind == "aftercorr" and own.array_job_id and task is None:
         whole = lookup(target.job_id, None)

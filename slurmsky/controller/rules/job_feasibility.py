@@ -21,7 +21,7 @@ class Impossible:
 
 
 def too_big(demand: Demand, partition: PartitionConfig, nodes: Sequence[NodeConfig], all_nodes: int) -> str:
-    """The reason to wait for a partition with too few nodes or CPUs for the job; "" where it has enough.
+    """The reason to wait for a partition with too few nodes or CPUs for the job; "" if it has enough.
 
     Source: job_mgr.c _part_access_check, by job_limits_check.
     """

@@ -1,4 +1,4 @@
-"""The limits of QOS and accounts: which apply to a job, which refuse it at submit, and which keep it waiting.
+"""The limits of QOS and accounts: refusals at submit, and pending reasons.
 
 The order of the checks is slurmctld's: numbers of jobs and the time limit first, then sizes, each for the partition's
 QOS, the job's QOS and the account; of two QOS the first that sets a limit counts. A limit keeps a job waiting; with
@@ -28,7 +28,7 @@ Word = TypeVar("Word")
 
 @dataclass(frozen=True)
 class LimitSource:
-    """A QOS, an account or a user's association that sets limits. ``open``: the fields that no earlier one has set."""
+    """A QOS, an account or a user's association with limits. ``open``: the fields that no earlier source has set."""
 
     kind: str  # qos | account | user; the name of a user's association is "account/user"
     name: str
@@ -98,7 +98,7 @@ def _all_or_first(text: str) -> Sequence[tuple[str, int]]:
 
 
 class Policy:
-    """The limits of one cluster; without effect where its site file has neither QOS nor accounts."""
+    """The limits of one cluster; without effect if its site file has neither QOS nor accounts."""
 
     def __init__(
         self, cluster: ClusterConfig, running: Callable[[], Iterable[Job]], usage: UsageLimits | None = None
@@ -211,7 +211,7 @@ class Policy:
     def _too_many(self, source: LimitSource, job: Job, present: Collection[Job], coming: Sequence[Job]) -> str:
         for name, (whose, *words) in SUBMITTED.items():
             if source.has(name):
-                # A refused job counts along with the other jobs of its submission.
+                # A refused job counts together with the other jobs of its submission.
                 known = (one for one in (*present, *coming) if not one.state.finished)
                 count = sum(_records(one) for one in known if self._counts(source, whose, one, job))
                 if count > getattr(source.limits, name):
@@ -235,7 +235,7 @@ class Policy:
         self._used = None
 
     def trial(self) -> Policy:
-        """These limits with a use of their own, to which a scheduler pass adds the jobs that it plans to start."""
+        """A copy of these limits with a separate use, to which a scheduler pass adds its planned starts."""
         trial = copy(self)
         trial._used, trial._planned = None, []
         return trial
@@ -259,7 +259,7 @@ class Policy:
             self._used = None
 
     def objection(self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]) -> str:
-        """The reason for which a limit keeps a job on these shares from starting; "" where there is none."""
+        """The reason for which a limit keeps a job on these shares from starting; "" if there is none."""
         over = self.over(job, partition, find_shares)
         return over.reason if over else ""
 
@@ -281,7 +281,7 @@ class Policy:
         return None
 
     def never(self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]) -> str:
-        """The reason of a limit that the job exceeds even while nothing else runs; "" where there is none."""
+        """The reason of a limit that the job exceeds even while nothing else runs; "" if there is none."""
         if not self.active:
             return ""
         shares = find_shares()

@@ -1,4 +1,4 @@
-"""The order in which a job takes nodes: those that it names, then sets of consecutive nodes, the tightest fit first.
+"""The order in which a job takes nodes: named nodes, then the tightest fitting runs.
 
 Source: src/plugins/topology/common/eval_nodes.c, _eval_nodes_consec.
 """
@@ -24,7 +24,7 @@ class _Run:
     """Consecutive nodes of one weight; ``anchor``: the position of the first named node among them."""
 
     nodes: list[Candidate]
-    places: range  # with the named nodes among and beside them
+    places: range  # including the named nodes in and next to the run
     weight: int
     cpus: int
     gpus: int
@@ -38,7 +38,7 @@ class _Run:
 def node_order(
     named: Sequence[Candidate], others: Sequence[Candidate], cpus: int, nodes: int, gpus: int, contiguous: bool
 ) -> Iterator[Candidate]:
-    """Yield the nodes for a job that needs so many CPUs, nodes and GPUs in total."""
+    """Yield the nodes for a job with these total numbers of CPUs, nodes and GPUs."""
     for one in named:
         yield one
         cpus, nodes, gpus = cpus - _taken(one, cpus, nodes), nodes - 1, gpus - one.gpus
@@ -57,7 +57,7 @@ def node_order(
 
 
 def _taken(one: Candidate, cpus: int, nodes: int) -> int:
-    """CPUs that the job takes here: one is kept back for each further node."""
+    """CPUs that the job takes on this node; one CPU is left for each further node."""
     return max(1, min(one.cpus, cpus - max(0, nodes - 1)))
 
 

@@ -45,7 +45,7 @@ def not_permitted(job: Job, partition: PartitionConfig) -> tuple[str, str] | Non
 
 
 def check_caller(partition: PartitionConfig, uid: int, groups: frozenset[str]) -> None:
-    """Raise SlurmError where the submitter may not use the partition; root always may."""
+    """Raise SlurmError if the submitter may not use the partition; root always may."""
     if uid == 0:
         return
     if partition.root_only:

@@ -22,7 +22,7 @@ def period_s(one: Reservation) -> int:
 
 
 def following(one: Reservation, now: float) -> Reservation | None:
-    """A recurring reservation at its next time; None where it does not recur."""
+    """A recurring reservation at its next time; None if it does not recur."""
     period = period_s(one)
     if not period:
         return None

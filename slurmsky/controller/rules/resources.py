@@ -1,7 +1,7 @@
-"""Placement: the nodes and CPUs that a job gets, a pure function of its demand and the nodes' present use.
+"""Placement: a pure function from a job's demand and the nodes' use to shares.
 
 Nodes are chosen as by Slurm's select/cons_tres with CR_Core and no topology: nodes by weight, then as configured;
-each node takes as many tasks as it can while one task is kept back for every further node that is still needed
+each node takes as many tasks as it can, while one task is left for every further node that is still needed
 ("-N2 -n4" gives 3,1). Source: src/plugins/select/cons_tres/job_test.c and gres_sched.c.
 """
 
@@ -125,7 +125,7 @@ def _usable_threads(use: NodeUse, demand: Demand) -> int:
 
 
 def _free_cores(use: NodeUse, demand: Demand) -> list[list[int]]:
-    """The cores of which no CPU is taken, less those beyond the partition's share of the node."""
+    """The cores without a taken CPU, limited to the partition's share of the node."""
     threads, count = use.config.threads, use.config.cpus
     every = (list(range(start, min(start + threads, count))) for start in range(0, count, threads))
     cores = [ids for ids in every if use.cpu_ids.isdisjoint(ids)]
@@ -135,7 +135,7 @@ def _free_cores(use: NodeUse, demand: Demand) -> list[list[int]]:
 
 
 def _is_too_small(use: NodeUse, demand: Demand, cpus: int) -> bool:
-    """Whether a node with this many free CPUs lacks what the job requests of each node."""
+    """Whether a node with this many free CPUs is too small for the job's request per node."""
     config = use.config
     return (
         cpus == 0
@@ -205,7 +205,7 @@ Place = Callable[[Demand, Sequence[NodeUse], bool], "list[NodeShare] | None"]
 
 
 def place(demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True) -> list[NodeShare] | None:
-    """Shares for the job on these nodes (the partition's, in order), or None when they do not suffice now.
+    """Shares for the job on these nodes of the partition, in order; None if the nodes do not suffice now.
 
     -N2-4 takes four nodes where they are free, --spread-job all, but never more than there are tasks.
     """
@@ -269,7 +269,7 @@ def _in_order(demand: Demand, required: list[_Offer], others: list[_Offer], orde
     if len(required) + len(others) == 1:
         return required + others
     offers = {order[offer.use.config.name]: offer for offer in required + others}
-    # GPUs per task count for the whole job too. Source: gres.c gres_job_state_validate.
+    # GPUs per task also count for the whole job. Source: gres.c gres_job_state_validate.
     per_task = tuple((name, kind, count * demand.ntasks) for name, kind, count in demand.gpus_task)
     gpus_of_job = demand.gpus_total or per_task
 
@@ -352,7 +352,7 @@ def _shares(demand: Demand, chosen: list[tuple[_Offer, int]], consume_memory: bo
         threads = _usable_threads(offer.use, demand)
         if demand.exclusive:
             cpus = config.cpus
-        elif demand.overcommit:  # however many tasks share them
+        elif demand.overcommit:  # regardless of the number of tasks
             cpus = demand.cpus_per_task
         else:
             cpus = max(tasks * demand.cpus_per_task, demand.least_cpus, devices.gpus * demand.cpus_per_gpu, 1)

@@ -1,4 +1,4 @@
-"""The checks by which slurmctld refuses a job at submit; they raise Slurm's error."""
+"""Checks at submit: raise the errors with which slurmctld refuses a job."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def _exempted_partitions(cluster: ClusterConfig, spec: JobSpec) -> list[Partitio
     return [exempted(partition, flags) for partition in partitions_of(cluster, spec)]
 
 
-#: validates a spec in a partition whose nodes are made to order: True where they can be made, False where the
-#: partition has its own nodes; raises SlurmError
+#: validates a spec in a partition whose nodes an engine creates: True if it can create them, False if the partition has
+#: fixed nodes; raises SlurmError
 Judge = Callable[[JobSpec, str], bool]
 
 
 def check(cluster: ClusterConfig, spec: JobSpec, now: float, judge: Judge = lambda spec, name: False) -> None:
-    """Raise SlurmError where slurmctld would refuse the job at submit."""
+    """Raise SlurmError if slurmctld would refuse the job at submit."""
     parts = _exempted_partitions(cluster, spec)
     _check_request(cluster, spec, now)
     _check_limits(cluster, spec, parts, now)
@@ -88,7 +88,7 @@ def _check_limits(cluster: ClusterConfig, spec: JobSpec, parts: Sequence[Partiti
 
 
 def _check_size(cluster: ClusterConfig, spec: JobSpec, partition: PartitionConfig) -> None:
-    """Raise SlurmError where the partition has too few nodes or CPUs for the job."""
+    """Raise SlurmError if the partition has too few nodes or CPUs for the job."""
     demand = demand_of(spec)
     nodes = partition_nodes(cluster, partition)
     # A job has at least one CPU on each node. Source: job_mgr.c _part_access_check.
@@ -161,7 +161,7 @@ def _check_request(cluster: ClusterConfig, spec: JobSpec, now: float) -> None:
 
 
 def check_licenses(cluster: ClusterConfig, spec: JobSpec) -> None:
-    """Raise SlurmError where the cluster lacks these licences, or as many."""
+    """Raise SlurmError if the cluster has no such licences, or too few."""
     if not spec.licenses:
         return
     total = dict(cluster.licenses)
@@ -180,7 +180,7 @@ def _check_gres_names(cluster: ClusterConfig, spec: JobSpec) -> None:
     try:
         names = gres_names(spec)
     except LanguageError as error:
-        # A count that is no number names a type that no node has; slurmctld accepts that for a held job.
+        # A count that is not a number names a type that no node has; slurmctld accepts that for a held job.
         if spec.hold:
             return
         raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE) from error

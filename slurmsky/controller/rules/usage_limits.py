@@ -62,7 +62,7 @@ class UsageLimits:
         self._summed_at = self._clock()
 
     def wall_reached(self, owner: Owner, limits: Limits, job: Job) -> int | None:
-        """The elapsed minutes with which a job may not start under GrpWall; None where it may."""
+        """The elapsed minutes with which a job may not start under GrpWall; None if it may."""
         most = limits.grp_wall_min
         if most is None:
             return None

@@ -1,6 +1,7 @@
-"""Virtual nodes: a job that requests more than this machine has runs on nodes made for it, which share the machine.
+"""Virtual nodes: share this machine among the nodes of a job that exceeds it.
 
-The job sees nodes as large as it requests. It holds at most what the real machine has: the real CPUs limit how many
+A job that requests more than the machine has sees nodes as large as it requests. It holds at most the resources of the
+real machine: the real CPUs limit how many
 such jobs run at once, and no job is refused for its size. This applies to an open cluster (``ClusterConfig.open``);
 where a site file describes the nodes, there are no virtual nodes.
 """
@@ -57,7 +58,7 @@ class VirtualNodes:
         return Fit(self._held_demand(shares, machine, demand.exclusive), tuple(shares))
 
     def together(self, demands: Sequence[Demand]) -> list[Fit] | None:
-        """The components of a heterogeneous job on separate virtual nodes; None where the machine holds them all.
+        """The components of a heterogeneous job on separate virtual nodes; None if the machine holds them all.
 
         The first component's demand stands for all components on the real node.
         """
@@ -256,7 +257,7 @@ def _shown(node: Node, here: list[tuple[Job, NodeShare]], held: Mapping[int, Nod
     )
 
 
-# --- nodes to the size of a job
+# --- nodes of a job's size
 
 _ONE_TASK = demand_of(JobSpec(nodes_min=1, nodes_max=1, ntasks=1))
 
@@ -325,7 +326,7 @@ def _virtual_shares(demand: Demand, machine: NodeConfig) -> list[NodeShare]:
     plain = replace(demand, features="", prefer="", batch_features="")
     uses = [NodeUse(replace(like, name=name)) for name in names]
     shares = place(plain, uses)
-    if shares is None:  # sizes that contradict each other: the same shares as on nodes made to order
+    if shares is None:  # contradictory sizes: the same shares as on nodes that an engine creates
         shares = cloud_shares(plain, 0, len(names))
         for share, name in zip(shares, names, strict=False):
             share.name = name
@@ -346,7 +347,7 @@ def _sum(shares: Iterable[NodeShare]) -> dict[str, int]:
 
 
 def note(fits: Sequence[Fit], machine: NodeConfig, job_id: int) -> str:
-    """The line that informs the submitter about a job on virtual nodes."""
+    """The message to the submitter about a job on virtual nodes."""
     shares = [share for fit in fits for share in fit.shares]
     absent = any(fit.gpus_absent for fit in fits)
     gpus = sum(count for name, _, count in machine.gres if name == GPU)

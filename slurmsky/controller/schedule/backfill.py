@@ -1,4 +1,4 @@
-"""Backfill: the planned start of a job that finds no room, and whether a later job may start before it."""
+"""Backfill: planned start of a blocked job, and whether a later job may start before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scheduler: what decides about pending jobs independently of a pass, and the passes.
+"""The scheduler: decisions about pending jobs that do not depend on a pass, and the passes.
 
 Commands query it (squeue --start, slurmsky why, --test-only); ``plan`` runs a pass (scheduling_pass.py).
 """
@@ -47,7 +47,7 @@ class PassBudget(Protocol):
 
 
 class NoBudget:
-    """No budget at all: every job may start."""
+    """The budgets of a site without any: every job may start."""
 
     def __init__(self) -> None:
         self.prices: dict[int, tuple[Job, float]] = {}
@@ -84,9 +84,9 @@ class Scheduler:
         self.places_in = places_in
         #: the budgets for one pass
         self.budget = budget
-        #: why the engine of a partition's jobs is not known yet; "" where it is known
+        #: the reason why the engine of a partition's jobs is not known yet; "" if it is known
         self.undecided = undecided
-        #: nodes of a partition without what other users of the machine hold
+        #: nodes of a partition without the resources that other users of the machine hold
         self.shared = shared
         #: seconds until nodes of a partition are expected to be up
         self.ready_in = ready_in
@@ -98,7 +98,7 @@ class Scheduler:
         self.consume_memory = consumes_memory(job_table.cluster)
 
     def demand(self, spec: JobSpec) -> Demand:
-        """The demand of a spec, remembered while the spec lives."""
+        """The demand of a spec, cached while the spec exists."""
         known = self._demands.get(id(spec))
         if known is None or known[0] is not spec:
             if len(self._demands) > 5000:
@@ -107,7 +107,7 @@ class Scheduler:
         return known[1]
 
     def fit(self, spec: JobSpec) -> Fit:
-        """The demand of a spec on the nodes of this machine, remembered while the spec lives."""
+        """The demand of a spec on the nodes of this machine, cached while the spec exists."""
         known = self._fits.get(id(spec))
         if known is None or known[0] is not spec:
             if len(self._fits) > 5000:
@@ -116,7 +116,7 @@ class Scheduler:
         return known[1]
 
     def uses(self, partition: str) -> list[NodeUse]:
-        """The partition's nodes with their present use."""
+        """The partition's nodes with their current use."""
         return self.shared(
             partition, [self.job_table.uses[node.name] for node in self.job_table.partition_nodes[partition]]
         )
@@ -157,7 +157,7 @@ class Scheduler:
         return self._time_limit(job, partition)
 
     def stuck(self, job: Job) -> str:
-        """The reason why a job can never start unless it or the cluster changes; "" where it may start."""
+        """The reason why a job can never start unless it or the cluster changes; "" if it may start."""
         if job.state is not JobState.PENDING or job.priority == 0:
             return ""
         if job.dependency:
@@ -188,7 +188,7 @@ class Scheduler:
         return lambda: ordered_shares(demand, job.spec, partition, job.job_id)
 
     def _cloud_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
-        """The site's limits that also hold where nodes are made to order."""
+        """The site's limits that also apply to nodes that an engine creates."""
         demand = self.demand(job.spec)
         if max(demand.min_nodes, partition.min_nodes) > partition.max_nodes:
             return ("PartitionNodeLimit", "")

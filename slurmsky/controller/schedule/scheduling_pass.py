@@ -1,10 +1,10 @@
-"""One evaluation of all pending jobs, by priority: a Plan of starts, and the reasons why the others wait.
+"""One evaluation of all pending jobs by priority: a Plan of starts and pending reasons.
 
 The first job of a partition that finds no room gets a planned start from the ends of the running jobs; a later job may
 start if that plan still holds with it (EASY backfill, Slurm's sched/backfill with bf_max_job_test=1 per partition).
-Every other reason to wait is the first in Slurm's order that is true of the job: held, dependency, begin time, array
-limit, partition, limits, licences, resources. A pass reads the job table and changes nothing: what it plans to start is
-held in a Trial.
+Every other pending reason is the first in Slurm's order that applies to the job: held, dependency, begin time, array
+limit, partition, limits, licences, resources. A pass reads the job table and does not change it: a Trial holds the
+planned starts.
 
 The module exceeds 400 lines because starts and reasons share the state of one pass.
 """
@@ -60,7 +60,7 @@ class _Elements:
 
 
 class SchedulingPass:
-    """The state of one pass. ``rules``: what holds independently of it."""
+    """The state of one pass. ``rules``: decisions that do not depend on the pass."""
 
     def __init__(self, rules: Scheduler, now: float) -> None:
         self._rules = rules
@@ -113,7 +113,7 @@ class SchedulingPass:
         )
 
     def _consider(self, job: Job) -> None:
-        """Plan the start of a pending job, or of as many elements of an array as fit, or why it waits."""
+        """Plan the start of a pending job, or of as many array elements as fit; else record why it waits."""
         wait = self._not_eligible(job)
         while wait is None:
             if job.het_job_id:
@@ -132,7 +132,7 @@ class SchedulingPass:
     # --- a job, or an array's element
 
     def _try(self, job: Job) -> Wait | None:
-        """Plan to start the job or one of its elements in the first partition that has room; else why it waits."""
+        """Plan to start the job or one of its elements in the first partition with room; else record why it waits."""
         wait = Wait(job, "Resources")
         planned: tuple[float | None, tuple[str, ...] | None] = None, None
         for name in job.partition.split(","):
@@ -167,7 +167,7 @@ class SchedulingPass:
         return None
 
     def _try_nodes(self, job: Job, partition: PartitionConfig) -> Wait | None:
-        """Plan to start the job on nodes of a partition; else why it waits."""
+        """Plan to start the job on nodes of a partition; else record why it waits."""
         name, rules = partition.name, self._rules
         fit = rules.fit(job.spec)
         demand = fit.demand.within(partition)
@@ -224,7 +224,7 @@ class SchedulingPass:
         return True
 
     def _next_element(self, job: Job) -> tuple[int | None, int] | None:
-        """The array's element that starts next, and the id of its record; the job itself where it is no array.
+        """The array's element that starts next, and the id of its record; for a job without array the job itself.
 
         None: no element's dependency holds. The last element takes the array's record.
         """
@@ -260,7 +260,7 @@ class SchedulingPass:
         launched: bool = False,
         main: bool | None = None,
     ) -> None:
-        """Plan a start, and count what it holds."""
+        """Plan a start, and book its resources."""
         limit = deadlines.limit_until(job, limit, self._now)
         self._hold(Start(job, job_id, shares, partition, limit, task, launched, main), self._trial)
         if task is not None:
@@ -291,7 +291,7 @@ class SchedulingPass:
         self._waits += [Wait(part, *reason) for part in components]
 
     def _het_starts(self, components: Sequence[Job], fork: Trial) -> _Reason | None:
-        """Plan the starts of all components in a trial of their own; the reason why one of them cannot start."""
+        """Plan the starts of all components in a separate trial; return the reason why one cannot start."""
         if not self._rules.places_in(components[0].partition):
             return self._het_on_made_nodes(components, fork)
         together = self._job_table.virtual.together([self._rules.demand(part.spec) for part in components])
@@ -334,7 +334,7 @@ class SchedulingPass:
         return None
 
     def _het_on_made_nodes(self, components: Sequence[Job], fork: Trial) -> _Reason | None:
-        """Components on nodes that the engine makes."""
+        """Components on nodes that the engine creates."""
         for part in components:
             reason, partition = self._component_limit(part, fork)
             if reason is not None or partition is None:
@@ -366,7 +366,7 @@ class SchedulingPass:
         self._wake = when if self._wake is None else min(self._wake, when)
 
     def _not_eligible(self, job: Job) -> Wait | None:
-        """The reason that keeps the job waiting whatever resources are free, or None."""
+        """The reason that keeps the job waiting regardless of free resources, or None."""
         now = self._now
         if job.spec.deadline is not None:
             latest = deadlines.latest_start(job)
@@ -433,7 +433,7 @@ class SchedulingPass:
         return known
 
     def _partition_limit(self, job: Job, partition: PartitionConfig) -> _Reason | None:
-        """The limit that keeps the job waiting whatever nodes are free, or None."""
+        """The limit that keeps the job waiting regardless of free nodes, or None."""
         rules = self._rules
         undecided = rules.undecided(partition.name)
         if undecided:

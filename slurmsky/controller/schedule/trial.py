@@ -13,9 +13,9 @@ from ..rules.resources import NodeUse
 
 
 class Trial:
-    """Uses of nodes and licences on top of the job table's, which stay as they are: a node is copied when it changes.
+    """Uses of nodes and licences on top of the job table's, which do not change: a node is copied before a change.
 
-    A trial on top of a trial (``fork``) holds the components of a het job, which start together or not at all.
+    A fork (a trial on top of a trial) holds the components of a het job, which start all or none.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Trial:
         return self._job_table.uses[name] if self._parent is None else self._parent.use(name)
 
     def uses(self, partition: str) -> list[NodeUse]:
-        """The partition's nodes, without what other users of the machine hold."""
+        """The partition's nodes, without the resources that other users of the machine hold."""
         found = self._lists.get(partition)
         if found is None:
             found = self._lists[partition] = [

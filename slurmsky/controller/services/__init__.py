@@ -1,1 +1,1 @@
-"""The controller's services beside scheduling: crontab, mail, triggers, budgets, SkyPilot's jobs."""
+"""The controller's services: crontab, mail, triggers, budgets, SkyPilot's jobs."""

@@ -28,7 +28,7 @@ log = logging.getLogger("slurmsky.money")
 
 PRICE_AGE_S = 3600.0  # how long a price is valid
 ASK_GAP_S = 4.0  # between two requests to the optimizer, each of which is two HTTP requests
-RETRY_S = 30.0  # after SkyPilot did not answer
+RETRY_S = 30.0  # pause after SkyPilot did not answer
 
 #: (whose budget, which of its limits) -> Slurm's reason
 REASONS = {
@@ -43,7 +43,7 @@ REASONS = {
 }
 JOB_HOURLY, JOB_TOTAL = "QOSMaxBillingPerJob", "AssocMaxBillingMinutesPerJob"
 
-#: how the price of a job in a partition is requested; None: it costs what this machine costs
+#: requests the price of a job in a partition; None: the job costs as much as this machine
 Ask = Callable[[Job, str], "PriceQuestion | None"]
 
 
@@ -100,7 +100,7 @@ class BudgetPolicy:
         return BudgetTrial(self)
 
     def passed(self, unpriced: Iterable[tuple[Job, str]], over_budget: bool) -> None:
-        """Take the result of a pass: request the prices that it lacked."""
+        """Take the result of a pass: request the missing prices."""
         self._holding = over_budget
         for job, partition in unpriced:
             self._request(job, partition)
@@ -141,10 +141,10 @@ class BudgetPolicy:
         return self._questions[case]
 
     def quote(self, job: Job, partition: str) -> tuple[float | None, bool]:
-        """Dollars an hour, of a het job for all its components (None: not known), and whether to request the price."""
+        """Dollars an hour, for a het job of all components (None: not known), and whether to request the price."""
         question = self._question(job, partition)
         if question is None:
-            return 0.0, False  # the job costs what this machine costs
+            return 0.0, False  # the job costs as much as this machine
         known = self._prices.get(question[0])
         if known is None:
             return None, True
@@ -168,7 +168,7 @@ class BudgetPolicy:
                 log.warning("no price: %s", error)
                 await asyncio.sleep(RETRY_S)
                 continue
-            # Where SkyPilot knows no price, no limit can apply; where it finds no room, the launch will report it.
+            # If SkyPilot has no price, no limit can apply; if it finds no nodes, the launch will report this.
             self._prices[key] = _Price(price or 0.0, time.monotonic())
             del self._asking[key]
             self.kick()
@@ -228,7 +228,7 @@ class BudgetTrial:
         if not budgets and ceiling is None and most is None:
             return None
         if shares and self._policy.on_nodes(shares) == 0.0:
-            return None  # it costs what this machine costs
+            return None  # the job costs as much as this machine
         word = self._objection(job, partition.name, budgets, ceiling, most, shares)
         if word is None:
             return None
@@ -269,7 +269,7 @@ class BudgetTrial:
 
 
 def divided(components: Sequence[Job]) -> list[tuple[Job, float]]:
-    """Jobs whose nodes are equal and are paid for in one bill, with their parts of the price: by their nodes."""
+    """Jobs with equal nodes on one bill, with their parts of the price, by number of nodes."""
     whole = sum(max(1, job.num_nodes) for job in components)
     return [(job, max(1, job.num_nodes) / whole) for job in components]
 

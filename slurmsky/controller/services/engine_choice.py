@@ -1,8 +1,8 @@
 """Chooses the engine of partitions that name none: SkyPilot or this machine.
 
-SkyPilot's API server decides, by the infras that it has enabled. While that server should answer and does not, the
-choice is open: jobs of those partitions wait and the query is repeated, because a job that no user sent to this
-machine must not run here only because a server was slow.
+SkyPilot's API server decides, by the infras that it has enabled. While a configured server does not answer, the choice
+is open: jobs of those partitions wait and the query is repeated, because a slow server must not make such a job run on
+this machine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
 
 
 class EngineChoice:
-    """The present choice. ``ask`` queries SkyPilot with a time limit; ``decided`` is called when the choice changes."""
+    """The current choice. ``ask`` queries SkyPilot with a time limit; ``decided`` is called when the choice changes."""
 
     def __init__(self) -> None:
         self.engine = "local"

@@ -1,4 +1,4 @@
-"""Job records of SkyPilot's managed jobs that others launched."""
+"""Job records of SkyPilot's managed jobs that slurmsky did not launch."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def foreign_job(job_id: int, sighting: Sighting, who: Submitter, cluster: str, n
 
 
 def fill_in(job: Job, sighting: Sighting, table: JobTable, site: Site) -> None:
-    """Add what may be known only later: the partition, the nodes of the job and its size."""
+    """Add values that may be known only later: partition, nodes and size of the job."""
     choices = [
         (part.name, site.sky_partition(part.name).infra)
         for part in table.cluster.partitions

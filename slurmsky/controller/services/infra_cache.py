@@ -17,8 +17,8 @@ from ...model.job import Node
 from ...site import Site
 from ..jobs.job_table import JobTable
 
-FRESH_S = 60.0  # a younger answer is not requested again
-STALE_S = 3600.0  # an older answer is requested at the controller's start, without any command that needs it
+FRESH_S = 60.0  # seconds: a more recent answer is not requested again
+STALE_S = 3600.0  # an older answer is refreshed at the controller's start, before any command needs it
 _NOTE = "inventory"
 
 

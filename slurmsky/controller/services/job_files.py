@@ -87,7 +87,7 @@ class JobFiles:
                 self._size += len(data)
 
     def restore(self, job: Job) -> bool:
-        """Restore the environment that a finished job needs to run again; False where none is left."""
+        """Restore the environment that a finished job needs to run again; False if none is left."""
         spool = spool_id(job)
         data = self._environments.pop(spool, None)
         if data is not None:

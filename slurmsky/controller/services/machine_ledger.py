@@ -1,10 +1,11 @@
 """Ledger of this machine's resources in use by all users: one small file per controller, and advisory locks; no daemon.
 
 Each controller writes the CPUs, memory and GPUs that its local jobs hold into its entry file, and keeps a shared lock
-on the file. Its agents keep a lock, too, so that the entry counts while jobs run without a controller. An entry without
+on the file. Its agents keep a lock, too, so that the entry remains valid while jobs run without a controller. An entry
+without
 a lock belongs to a dead controller. A controller holds the lock of the file ``lock`` from reading the others' entries
 to writing its own, so that two controllers do not assign the same GPU. No entry is trusted: an entry counts only in a
-file owned by the user it is named after, and a process that holds the lock for too long is not waited for.
+file owned by the user it is named after, and a wait for the lock has a time limit.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _REWRITE_S = 0.25  # shortest interval between two writes that shrink an entry
 
 @dataclass(frozen=True)
 class Held:
-    """Resources of the machine that are in use. ``cpu_ids``: which CPUs, where known."""
+    """Resources of the machine that are in use. ``cpu_ids``: which CPUs, if known."""
 
     cpus: int = 0
     memory_mib: int = 0
@@ -103,7 +104,7 @@ class Ledger:
         return os.path.join(self.folder, f"{self.uid}-{hashlib.sha256(self.home.encode()).hexdigest()[:12]}")
 
     def open(self) -> None:
-        """Create and lock this controller's entry. Raises OSError where the folder is not shared, or not writable."""
+        """Create and lock this controller's entry. Raises OSError if the folder is not shared, or not writable."""
         try:
             os.mkdir(self.folder)
             os.chmod(self.folder, 0o1777)
@@ -171,9 +172,10 @@ class Ledger:
                 time.sleep(0.002)
 
     def leave(self, held: Held, at_once: bool = False) -> bool:
-        """Write our entry and unlock; False: the write is postponed briefly because less is held than is written.
+        """Write our entry and unlock; False: the write is postponed briefly, because our jobs hold less than the entry
+        says.
 
-        Jobs that start and end many times a second need not be written each: the next job may reuse what they free.
+        Not every end of a short job is written, because the next job may reuse its resources.
         """
         now = time.monotonic()
         current = held == self._written
@@ -210,7 +212,7 @@ class Ledger:
         return theirs, ours
 
     def _entries(self) -> Iterator[tuple[str, Held]]:
-        """The entries that count and hold something. A lock is tried last: it costs most."""
+        """The valid entries with resources. The lock is checked last, because that check is the slowest."""
         changed = os.stat(self.folder).st_mtime_ns
         if changed != self._listed[0]:
             own = os.path.basename(self.path)
@@ -264,7 +266,7 @@ def _opened(path: str, flags: int) -> int:
 
 
 def ledger(home: str) -> Ledger | None:
-    """Open the ledger for the controller of this state folder; None where no shared folder exists."""
+    """Open the ledger for the controller of this state folder; None if no shared folder exists."""
     for place in PLACES:
         try:
             if os.stat(place).st_mode & 0o1777 != 0o1777:

@@ -1,4 +1,4 @@
-"""This machine's nodes without what other users' controllers hold, for a scheduler pass."""
+"""This machine's nodes without the resources of other users' jobs, for a scheduler pass."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class MachineShare:
         for use in uses:
             left = use.copy()
             free = [index for index in range(use.config.cpus) if index not in use.cpu_ids]
-            # Resources that are known to be taken first, then the last ones.
+            # First the CPUs that are known to be taken, then the last CPUs.
             free.sort(key=lambda index: (index not in others.cpu_ids, -index))
             taken = set(free[: max(0, cpus)])
             room = max(0, use.config.memory_mib - use.memory_mib)
@@ -108,7 +108,7 @@ class MachineShare:
                 if name == "gpu" and others.gpus:
                     left.gres.setdefault(f"{name}:{kind}" if kind else name, set()).update(others.gpus)
             if taken or others.gpus:
-                left.jobs.add(0)  # no job's id: no job can have the whole node now
+                left.jobs.add(0)  # not the id of a job: no job can have the whole node now
             left.exclusive = left.exclusive or (self._strangers and partition in self._one_user)
             found.append(left)
         return found

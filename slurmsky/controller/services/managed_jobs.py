@@ -1,4 +1,4 @@
-"""Shows SkyPilot's managed jobs that others launched in the queue, and reads the cost of all managed jobs.
+"""Shows foreign managed jobs in the queue, and reads the cost of all managed jobs.
 
 A background task reads from SkyPilot at intervals; commands answer from the last read. Each command requests a read
 (``wanted``). Between commands reads are frequent only while a job of ours waits for a result. A foreign job is a Job
@@ -36,13 +36,13 @@ log = logging.getLogger("slurmsky.managed")
 FIRST_ID = 60_000_000
 _SPARE_ID = 65_000_000  # first id for jobs whose own id another server's job has taken
 
-LEAST_GAP_S = 20.0  # the least time between two reads
-PACE_S = 60.0  # ... between two requests where nodes are kept and no job of ours waits for a result
-PACE_LOOK_S = 5.0  # how soon a job that does ends that time
-IDLE_GAP_S = 600.0  # the most time between two reads
-LOOKED_S = 600.0  # how long after a command reads stay frequent while a job of ours waits for a result
-QUIET_GAP_S = 300.0  # the gap after a command where no job of ours does
-RUNNING_BILL_S = 120.0  # how often the cost of our running jobs is read
+LEAST_GAP_S = 20.0  # minimum seconds between two reads
+PACE_S = 60.0  # ... between two requests if nodes are kept and no job of ours waits for a result
+PACE_LOOK_S = 5.0  # delay of the next read once a job of ours waits for a result
+IDLE_GAP_S = 600.0  # maximum seconds between two reads
+LOOKED_S = 600.0  # seconds after a command in which reads are frequent, while a job of ours waits for a result
+QUIET_GAP_S = 300.0  # seconds between reads after a command if no job of ours waits for a result
+RUNNING_BILL_S = 120.0  # seconds between reads of the cost of our running jobs
 FOREIGN_BILL_S = 300.0  # ... of foreign running jobs
 ENDED_BILL_S = 45.0  # ... of ended jobs that still have their cluster
 NO_BILL_S = 600.0  # a job that ended earlier than this and has no bill cost nothing
@@ -88,7 +88,7 @@ class ManagedJobs:
         self._shown_at = time.monotonic()
         self._billed: dict[int, float] = {}  # managed job id -> when its cost was read
         self.problem = ""  # why the last read failed
-        self.read_at = 0.0  # epoch second of the last read that did not
+        self.read_at = 0.0  # epoch second of the last successful read
         for row in self.rows.values():
             if row.job_id and not row.over:
                 adopt(row.job_id)
@@ -118,7 +118,7 @@ class ManagedJobs:
                 if str(error) != self.problem:
                     log.warning("managed jobs: %s", error)
                 self.problem = str(error)
-            except Exception:  # an unexpected answer, as from another release, must not end the reads
+            except Exception:  # an unexpected answer, for example of another release, must not stop the reads
                 log.exception("managed jobs")
                 self.problem = "internal error"
             self._on_round()
@@ -142,7 +142,7 @@ class ManagedJobs:
         return max(0.0, self.site.sky.queue_poll_s - LEAST_GAP_S) if self._awaited() else QUIET_GAP_S
 
     def _awaited(self) -> bool:
-        """Whether a job of ours needs the next read: it runs as a managed job, waits for a foreign one or for money."""
+        """Whether a job of ours needs the next read: a managed job, or one that waits for a foreign job or budget."""
         if any(not row.job_id and not row.cost_final for row in self.rows.values()):
             return True
         if self.site.budgets and self.job_table.pending:
@@ -182,7 +182,7 @@ class ManagedJobs:
     # --- from managed jobs to records
 
     def _take_in(self, sighting: Sighting) -> Managed | None:
-        """Apply what was read of one managed job; its row if the row changed."""
+        """Apply the read values of one managed job; return its row if the row changed."""
         number = sighting.managed_job_id
         row = self.rows.get(number)
         if row is not None and row.over:
@@ -244,7 +244,7 @@ class ManagedJobs:
         return wanted
 
     def _mirror(self, row: Managed, sighting: Sighting) -> None:
-        """Update the job's record to what was read."""
+        """Update the job's record from the last read."""
         known = self.job_table.jobs.get(row.job_id)
         job = known or next(iter(self.job_table.store.history(0, self.job_table.clock(), {row.job_id})), None)
         if job is None:

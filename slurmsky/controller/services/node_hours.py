@@ -37,7 +37,7 @@ class NodeHours:
         self.spans = [Span(*row) for row in json.loads(job_table.store.note(_NOTE) or "[]")]
 
     def came_up(self, partition: str, node: str, price: float, since: float) -> None:
-        """Begin a span: the node is up, perhaps since an earlier controller's time."""
+        """Begin a span: the node is up, possibly since before this controller's start."""
         if not any(span.node == node and not span.end for span in self.spans):
             self.spans.append(Span(partition, node, price, since))
             self._save()

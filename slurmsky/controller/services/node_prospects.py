@@ -21,7 +21,7 @@ RETRY_S = 30.0
 
 
 class NodeProspects:
-    """Answers from what nodes have cost and how long they took to come up."""
+    """Estimates start and cost from earlier prices and start-up times of nodes."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class NodeProspects:
         self._kick()
 
     async def outlook(self, shares: Sequence[NodeShare], start: float) -> str:
-        """Whether a job on these shares starts at once, and its cost per hour; "" where no node is kept.
+        """Whether a job on these shares starts at once, and its cost per hour; "" if no node is kept.
 
         ``start``: the epoch second at which the scheduler expects it to start.
         """
@@ -95,7 +95,7 @@ class NodeProspects:
         return f"Kept nodes {hostlist.compress(names)}: {what}{f'; ${hourly:.2f} an hour' if hourly else ''}"
 
     async def summary(self, partition: str) -> str:
-        """The count of nodes that are up, and start time and price of the others; "" where none is kept."""
+        """The count of nodes that are up, and start time and price of the others; "" if none is kept."""
         kept = self.kept.get(partition)
         if kept is None:
             return ""

@@ -59,10 +59,10 @@ class PowerSaving:
         self.engine = engine
         self._kick = kick
         self._kept_of = {name: one for one in kept.values() for name in one.names}
-        self._failed: dict[str, float] = {}  # node -> when it is tried again
+        self._failed: dict[str, float] = {}  # node -> time of the next attempt
         self.hours = NodeHours(job_table, on_cost)
         self._charged_at = 0.0
-        self._meeting: set[str] = set()  # orders that are up and have not tried all others yet
+        self._meeting: set[str] = set()  # orders that are up and have not probed all other orders yet
         self.prospects = NodeProspects(job_table, kept, engine, self.hours, kick)
         self.requests = PowerRequests(job_table, self._kept_of)
         self._task: asyncio.Task[None] | None = None
@@ -87,7 +87,7 @@ class PowerSaving:
             self._meeting.discard(order.name if order is not None else "")
             self._kick()
             return
-        if state in ("outdated", "taken"):  # released as soon as its jobs have ended
+        if state in ("outdated", "taken"):  # powered down as soon as its jobs have ended
             if node.config.name not in self.requests:
                 log.warning("node %s: %s", node.config.name, why)
                 self._leave_once_idle(node.config.name, NodeFlag.POWER_DOWN, asap=True, down=False)
@@ -218,9 +218,10 @@ class PowerSaving:
                 self._hold_up(kept, max(0, (len(kept.names) if kept.cluster else kept.keep_up) - staying))
 
     def _makes_way(self, partition: str, orders: Sequence[Order]) -> bool:
-        """Power down idle nodes that a waiting job needs beside nodes that are off, so that one order brings all up.
+        """Power down idle nodes that a pending job needs together with nodes that are off, so that one order starts
+        all.
 
-        Only nodes of one order are sure to reach each other. True while nodes leave for such a job.
+        Only nodes of one order are certain to reach each other. True while nodes are powered down for such a job.
         """
         uses = [self.job_table.uses[node.name] for node in self.job_table.partition_nodes[partition]]
         off = [use for use in uses if use.available and self.engine.fleet.order_of(use.config.name) is None]
@@ -295,7 +296,7 @@ class PowerSaving:
         return name in self._kept_of
 
     def power_up(self, name: str) -> None:
-        """POWER_UP; no effect where the node is up, or powering up."""
+        """POWER_UP; no effect if the node is up, or powering up."""
         node = self.job_table.nodes[name]
         if not self.requests.is_reboot(name):
             self.requests.remove(name)
@@ -307,14 +308,14 @@ class PowerSaving:
         self.job_table.refresh_node(node)
 
     def power_down(self, name: str, asap: bool = False) -> None:
-        """POWER_DOWN, once no job runs there; ``asap`` drains the node until then. No effect where it is off."""
+        """POWER_DOWN, once no job runs on the node; ``asap`` drains the node until then. No effect if off."""
         order = self.engine.fleet.order_of(name)
         if order is None or order.phase == "leaving" or order.existing:
             return
         self._leave_once_idle(name, NodeFlag.POWER_DOWN, asap, down=False)
 
     def reboot(self, name: str, asap: bool, down: bool) -> None:
-        """Reboot a node once no job runs there; ``asap``: no job starts there before. ``down``: DOWN afterwards."""
+        """Reboot a node once no job runs on it; ``asap``: start no job before. ``down``: set it DOWN afterwards."""
         if self.engine.fleet.order_of(name) is None:
             self.power_up(name)
             return
@@ -326,7 +327,7 @@ class PowerSaving:
         self.look()
 
     def cancel_reboot(self, name: str) -> bool:
-        """Cancel a reboot that has not begun; False where there is none."""
+        """Cancel a reboot that has not begun; False if there is none."""
         if not self.requests.is_reboot(name):
             return False
         self.requests.remove(name)

@@ -136,7 +136,7 @@ class Triggers:
         return one.name == "*" or node in hostlist.expand(one.name)
 
     def _dues(self) -> list[tuple[float, str, Trigger]]:
-        """The time, where known, at which each trigger fires, and its job or node."""
+        """The time, if known, at which each trigger fires, and its job or node."""
         found = []
         for one in self.triggers:
             if one.due:

@@ -1,9 +1,10 @@
-"""On-disk cache of rendered sacct columns for finished jobs, whose accounting no longer changes.
+"""On-disk cache of rendered sacct columns for finished jobs.
 
 A cache page has the cells of some rows (a job, or a step of a job) of all runs of neighbouring job ids
 (``cache_pages.page_of``). Each column is compressed separately, so that any choice of columns and of runs is printed
-from the page. The store finds a page by a digest of all that its cells depend on, also for the next controller; the
-transaction that commits a change of a job with one of its ids deletes it. All pages have a bounded total size; the
+from the page. The key of a page is a digest of everything that its cells depend on, so that the next controller finds
+the page, too. The transaction that commits a change of a job deletes the job's page. All pages have a bounded total
+size; the
 oldest are deleted first.
 
 The controller fills pages in its idle time (``commands/accounting/cached_rows.py``) once all of their jobs have ended,
@@ -32,9 +33,9 @@ from .database_file import StoreError
 
 log = logging.getLogger("slurmsky.controller")
 
-#: bytes of packed pages at most: some hundred thousand jobs
+#: maximum bytes of packed pages: some hundred thousand jobs
 ROOM = 64 << 20
-#: above this size no page is made in idle time
+#: above this size no page is computed in idle time
 _ENOUGH = ROOM * 3 // 4
 #: pages that may be added before the total size is computed again
 _UNCOUNTED = 64
@@ -93,7 +94,7 @@ class CachePage:
     def rows(self, runs: Sequence[Run]) -> tuple[list[int], list[int] | None]:
         """The number of rows of each run, and the rows' indices; None: these are all rows, in the page's order.
 
-        The page lacks runs whose records were found damaged while it was computed.
+        Runs whose records were damaged when the page was computed are missing.
         """
         places = [self._places[run[:2]] for run in runs if run[:2] in self._places]
         counts = [self._counts[place] for place in places]
@@ -165,7 +166,7 @@ class AccountingCache:
 
     @property
     def full(self) -> bool:
-        """Whether a page made in idle time would displace other pages."""
+        """Whether a page computed in idle time would displace other pages."""
         return self._store.pages.size(_OVERHEAD) >= min(_ENOUGH, self._room)
 
 
@@ -187,13 +188,13 @@ def program() -> tuple[tuple[str, int, int], ...]:
     return tuple(sorted((str(path), info.st_size, info.st_mtime_ns) for path in files for info in (path.stat(),)))
 
 
-#: makes an iterator over small pieces of work
+#: creates an iterator over small pieces of work
 Work = Callable[[], AsyncGenerator[None, None]]
 #: work begins after this time without a commit
 _REST_S = 3.0
 #: in a queue with constant commits, work begins after this number of waits
 _PATIENCE = 20
-#: a piece of work is followed by a pause of so many times its length
+#: length of the pause after a piece of work, as a multiple of its length
 _PAUSE = 4
 
 

@@ -1,8 +1,8 @@
-"""Accounting index: columns of each run of a job for SQL filters and sums, beside the job's record.
+"""Accounting index: columns of each run for SQL filters and sums, besides the record.
 
-To decode a record costs the controller some fifty microseconds; SQLite reads an index row (table ``facts``) in one. So
-a query selects its jobs by index columns and decodes the records of those jobs alone, and SQLite computes sums
-(sreport). An index row is committed in one transaction with its record.
+Decoding a record takes about fifty microseconds; SQLite reads an index row (table ``facts``) in one. So a query selects
+its jobs by index columns and decodes only the records of those jobs, and SQLite computes sums (sreport). An index row
+is committed in one transaction with its record.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Where:
 
 #: runs a statement with named values
 Ask = Callable[[str, dict[str, object]], Iterable[tuple[Any, ...]]]
-#: no condition, and one that never holds
+#: no condition, and a condition that is never met
 ANY = Where()
 NOTHING = Where(("0",))
 
@@ -117,7 +117,7 @@ FUNCTIONS: dict[str, Callable[[Any, Any], bool]] = {"shares_one": _shares_one}
 
 
 def one_holds(texts: Iterable[str]) -> Where:
-    """At least one of these SQL conditions holds; without conditions, never."""
+    """At least one of these SQL conditions is met; without conditions, never."""
     return Where((f"({' OR '.join(texts) or '0'})",))
 
 
@@ -127,7 +127,7 @@ def between(column: str, low: float, high: float) -> Where:
 
 
 def of_the_past(where: Where) -> Where:
-    """The conditions hold, or the run has not ended and its columns may still change."""
+    """The conditions are met, or the run has not ended and its columns may still change."""
     return Where((f"(finish=0 OR ({where.text}))",), where.values) if where.terms else ANY
 
 
@@ -158,7 +158,7 @@ def in_states(names: Iterable[str], since: float, until: float) -> Where:
     return Where((text,), (*live.values, *values))
 
 
-#: when an ended run began, 0 where it never did; a run that was followed by another had begun
+#: when an ended run began, 0 if it never did; a run that was followed by another had begun
 _BEGAN = "(CASE WHEN started OR superseded THEN CAST(start AS INTEGER) ELSE 0 END)"
 
 

@@ -55,7 +55,7 @@ class CachePages:
         return int(size)
 
     def trim(self, room: int, overhead: int) -> None:
-        """Delete the oldest pages beyond so many bytes in all. Raises StoreError."""
+        """Delete the oldest pages beyond a total number of bytes. Raises StoreError."""
         kept = ("SELECT rowid FROM (SELECT rowid, sum(length(packed)+?) OVER (ORDER BY rowid DESC) AS size FROM pages)"
                 " WHERE size>?")  # fmt: skip
         if self.size(overhead) > room:

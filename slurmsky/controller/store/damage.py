@@ -1,4 +1,4 @@
-"""Moves single unreadable records out of the database's tables, so that all other records stay usable."""
+"""Moves unreadable records out of the tables, so that all others stay usable."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Damage:
                 yield row, record
 
     def note(self, name: str, parse: Callable[[Any], Parsed]) -> Parsed | None:
-        """A note's content, parsed from its JSON; None where the note is missing or unreadable."""
+        """A note's content, parsed from its JSON; None if the note is missing or unreadable."""
         row = self._db.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
         if row is None:
             return None
@@ -98,7 +98,7 @@ class Damage:
 
 
 def _plain(text: str) -> str:
-    """The text itself. Raises ValueError or TypeError where it has bytes that are not UTF-8."""
+    """The text itself. Raises ValueError or TypeError if it has bytes that are not UTF-8."""
     if not text.isascii():
         text.encode()
     return text

@@ -39,7 +39,7 @@ class DatabaseFile:
         self.path = path
         self._ids = ids or IdReserve(path)
         if path.exists() and not path.stat().st_size and any(path.with_name("jobs").glob("[0-9]*")):
-            # SQLite would create a new database, which would give ids again that were given before.
+            # SQLite would create a new database, which would assign the same job ids again.
             raise StoreError(f"{path}: the database is empty, but there are jobs in {path.with_name('jobs')}")
         fresh = not path.exists()
         try:
@@ -60,7 +60,7 @@ class DatabaseFile:
         self._continue_ids(fresh)
 
     def _recreate(self, problem: str) -> None:
-        """Replace a database with damaged pages by a new one with all that is readable. Raises StoreError."""
+        """Replace a database with damaged pages by a new one with all readable rows. Raises StoreError."""
         self._db.close()
         try:
             damaged = salvage.move_away(self.path)
@@ -94,7 +94,7 @@ class DatabaseFile:
     def _keep_file(self) -> None:
         """Rewrite the database when its file was removed while it was open. Raises StoreError.
 
-        The open database still has all that was committed; the next controller would begin without it.
+        The open database still has all committed records; the next controller would not find them.
         """
         try:
             if self.path.stat().st_ino == self._inode:
@@ -115,7 +115,7 @@ class DatabaseFile:
         raise StoreError(f"{self.path}: another file took the database's place: slurmsky stop")
 
     def _continue_ids(self, fresh: bool) -> None:
-        """Continue with ids that were never given, even where the database that gave the earlier ids is lost."""
+        """Continue with unused ids, even if the database that assigned the earlier ids is lost."""
         stored = self.counter("next_job_id")
         known = int(self.note("id_bound") or 0)
         first = self._ids.first_of_new() if fresh else self._ids.first(stored, known)
@@ -159,7 +159,7 @@ class DatabaseFile:
         try:
             return int(row[0])
         except UNREADABLE:
-            # Damaged, or moved to ``damaged``: no two jobs may get the same id.
+            # Damaged, or moved to ``damaged``: two jobs must not get the same id.
             (last,) = self._db.execute("SELECT max(job_id) FROM jobs WHERE job_id<?", (_FOREIGN_IDS,)).fetchone()
             value = max(int(last or 0) + 1, self._ids.bound) if name == "next_job_id" else _FIRST_PRIORITY
             self.put_note(name, str(value))

@@ -1,8 +1,8 @@
-"""Reserves job ids, so that none is given twice, even when the database was removed or replaced by an old copy.
+"""Reserves job ids, so that they stay unique even if the database is lost.
 
-A file beside the database has an upper bound of the ids given so far; it is written before the ids are given, for a
-thousand ids at a time. The database stores the last bound that it knew: where the file's bound is higher, this database
-is not the one that gave those ids.
+A file next to the database holds an upper bound of the assigned ids. It is written before ids are assigned, for a
+thousand ids at a time. The database stores the last bound that it read: if the file's bound is higher, another database
+(an old copy replaced it, or it was removed) assigned those ids.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _STEP = 1000
 
 
 class IdReserve:
-    """The file ``next_job_id`` beside the database; ``bound`` is the first id that was certainly never given."""
+    """The file ``next_job_id`` next to the database; ``bound`` is the first id that was certainly never assigned."""
 
     def __init__(self, database: Path) -> None:
         self._path = database.with_name("next_job_id")
@@ -43,7 +43,7 @@ class IdReserve:
         return max(1, self.bound, *(number + 1 for number in folders))
 
     def cover(self, next_id: int) -> bool:
-        """Write the file if it does not cover all ids below ``next_id``, which will be given next. Raises OSError."""
+        """Write the file if it does not cover all ids below ``next_id``, which is assigned next. Raises OSError."""
         if next_id <= self.bound:
             return False
         bound = next_id + _STEP

@@ -9,7 +9,7 @@ from .id_reserve import IdReserve
 
 
 class MemoryStore(Store):
-    """SQLite without a file: the same statements as on disk, and nothing outlives the process."""
+    """SQLite without a file: the same statements as on disk; the records end with the process."""
 
     def __init__(self) -> None:
         super().__init__(Path(":memory:"), _NoReserve())
@@ -22,7 +22,7 @@ class MemoryStore(Store):
 
 
 class _NoReserve(IdReserve):
-    """Nothing outlives the process: ids start at 1."""
+    """The reserve of a store without a file: ids start at 1."""
 
     def __init__(self) -> None:
         self.bound = 0

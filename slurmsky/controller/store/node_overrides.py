@@ -1,6 +1,7 @@
-"""Nodes as scontrol update changed them; the changes override the site file and outlive the controller.
+"""Stores scontrol's changes of nodes, which override the site file.
 
-``scontrol reconfigure`` gives nodes the weight and the features of the site file again, as slurmctld does.
+A restarted controller applies the changes. ``scontrol reconfigure`` resets weight and features to the site file, as
+slurmctld does.
 Source: slurmctld/node_mgr.c update_node, dump_all_node_state.
 """
 

@@ -1,7 +1,8 @@
-"""Partitions that scontrol created, changed or deleted; they override the site file.
+"""Stores scontrol's changes of partitions, which override the site file.
 
-They outlive the controller; ``scontrol reconfigure`` drops them unless ReconfigFlags has KeepPartInfo. A partition that
-the site file describes later keeps scontrol's changes until then. Source: partition_mgr.c load_all_part_state.
+A restarted controller applies the changes; ``scontrol reconfigure`` drops them unless ReconfigFlags has KeepPartInfo.
+Until then a partition that is added to the site file keeps scontrol's changes, too. Source: partition_mgr.c
+load_all_part_state.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def without(cluster: ClusterConfig, name: str) -> ClusterConfig:
 
 
 def keep(store: Store, config: PartitionConfig) -> None:
-    """Commit a partition's present configuration. Raises StoreError."""
+    """Commit a partition's current configuration. Raises StoreError."""
     kept = _kept(store)
     if config.default:
         for row in kept["changed"].values():

@@ -1,7 +1,7 @@
-"""Moves a database with damaged pages out of the way, and reads from it what is still readable.
+"""Moves a database with damaged pages aside, and reads its intact rows.
 
 SQLite refuses every query that meets a damaged page. Each table is read in the order of its key from both ends up to
-the damage, so that a damaged page costs the rows on it and nothing else.
+the damage, so that only the rows on damaged pages are lost.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def copy(source: Path, target: sqlite3.Connection) -> int:
         seen: set[object] = set()
         for direction in ("ASC", "DESC"):
             if not _copy_rows(old, target, table, f"{order.format(direction)} {direction}", seen):
-                break  # all of it: the other end has nothing more
+                break  # the whole table was read: the other end has no further rows
         copied += len(seen)
     target.execute("DELETE FROM meta WHERE name='facts'")
     target.execute("COMMIT")
@@ -61,7 +61,7 @@ def copy(source: Path, target: sqlite3.Connection) -> int:
 
 
 def _copy_rows(old: sqlite3.Connection, target: sqlite3.Connection, table: str, order: str, seen: set[object]) -> bool:
-    """Copy a table's rows in this order; True where damage ended the copy."""
+    """Copy a table's rows in this order; True if damage ended the copy."""
     try:
         rows = old.execute(f"SELECT * FROM {table} ORDER BY {order}")
         names = [column[0] for column in rows.description]

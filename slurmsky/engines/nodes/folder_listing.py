@@ -107,7 +107,7 @@ class FolderListing:
 
 
 def _row(path: str | Path, facts: os.stat_result, known: list[Any] | None) -> list[Any] | None:
-    """Size, mtime, inode and digest of a file; None where it vanished, or its owner may not read it."""
+    """Size, mtime, inode and digest of a file; None if it vanished, or its owner may not read it."""
     key = [facts.st_size, facts.st_mtime_ns, facts.st_ino]
     if known is not None and known[:3] == key and len(known) == 4:
         return known

@@ -186,7 +186,7 @@ class FolderSync:
         self._writer.write(wire.encode(kind, payload))
 
     async def _expect(self, kind: type[R]) -> R:
-        """The next report of this kind. Raises ConnectionLost, EngineError where the node reports a problem."""
+        """The next report of this kind. Raises ConnectionLost, EngineError if the node reports a problem."""
         while not isinstance(report := await self._reports.get(), kind):
             if isinstance(report, TransferClosed):
                 self._reports.put_nowait(report)  # for the next caller that waits for the lock

@@ -66,7 +66,7 @@ class NodesEngine(KeptAgents):
         self._has_it(launch.job_id, placed)
 
     async def _prepared(self, launch: Launch, placed: PlacedJob) -> tuple[Launch, list[AgentLink]]:
-        """Adapt a launch to nodes that are up; where a connection breaks, over the next one. Raises EngineError."""
+        """Adapt a launch to nodes that are up; if a connection breaks, over the next one. Raises EngineError."""
         problem: Exception = EngineError("its connections broke again and again")
         for pause in (*RETRY_S, 0.0):
             links = [await self._linked(node) for node in placed.nodes]

@@ -27,7 +27,7 @@ class SkyService:
         self.configured = api_server.is_set_up(environment, site)
 
     async def version(self) -> str:
-        """SkyPilot's version; "" where the server reports none."""
+        """SkyPilot's version; "" if the server reports none."""
         return str((await self._client.health()).get("version") or "")
 
     async def enabled(self) -> list[str]:

@@ -108,7 +108,7 @@ def gres_tres(shares: Sequence[NodeShare]) -> list[tuple[str, str]]:
 
 
 def step_tres(step: Step, context: ReportContext) -> list[tuple[str, str]]:
-    """TRES of a step; memory is 0 where it is not consumable."""
+    """TRES of a step; memory is 0 if it is not consumable."""
     if not step.cpus:
         return []
     memory = step.memory_mib if context.consumes_memory else 0

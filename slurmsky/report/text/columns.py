@@ -39,7 +39,7 @@ class Field(Generic[Row]):
     """A field: header text, and how its value is read from a row.
 
     ``cut`` and ``cut_header`` say whether right-justified text is cut to the width. ``sized`` replaces ``value`` where
-    the value depends on the width of its column. ``shared`` is not 0 where rows of one record class (``kinds``) have
+    the value depends on the width of its column. ``shared`` is not 0 if rows of one record class (``kinds``) have
     the same value; it is the cost of computing the value, relative to a simple field. ``left_header``: the header is
     always left-justified.
     """
@@ -155,7 +155,7 @@ def _conversion(width: int, right: bool, cut: bool) -> str:
     return "%%-%d.%ds" % (width, width)
 
 
-#: printf's text for a missing string; printf writes nothing where this text would be cut
+#: printf's text for a missing string; printf writes nothing if this text would be cut
 _NULL = "(null)"
 
 
