@@ -318,26 +318,30 @@ def test_interrupt_once_and_twice(four: Allocation) -> None:
     assert client.returncode == 130
 
 
-def test_signals_are_passed_on(four: Allocation) -> None:
+@pytest.mark.parametrize(
+    ("number", "said", "code"),
+    [(signal.SIGUSR1, [], 7), (signal.SIGQUIT, ["srun: Quit", "srun: forcing job termination"], 137)],
+    ids=["passed on", "ends the step"],
+)
+def test_signals_to_srun(four: Allocation, number: signal.Signals, said: list[str], code: int) -> None:
     cluster, launch = four
+    traps = "trap 'echo got' CONT; trap 'echo got; exit 7' USR1; echo go; while :; do sleep 0.1; done"
     with subprocess.Popen(
-        [
-            *cluster.srun,
-            "-n1",
-            "bash",
-            "-c",
-            "trap 'echo got; exit 7' USR1; echo go; while :; do sleep 0.1; done",
-        ],
+        [*cluster.srun, "-n1", "bash", "-c", traps],
         env=cluster.client_environment(launch),
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
     ) as client:
-        assert client.stdout is not None
+        assert client.stdout is not None and client.stderr is not None
         assert client.stdout.readline() == "go\n"
-        client.send_signal(signal.SIGUSR1)
-        assert client.communicate(timeout=PATIENCE_S)[0] == "got\n"
-    assert client.returncode == 7
+        client.send_signal(signal.SIGCONT)
+        assert client.stderr.readline() == "srun: got SIGCONT\n"
+        client.send_signal(number)
+        out, error = client.communicate(timeout=PATIENCE_S)
+    assert out == ("" if said else "got\n")  # SIGCONT is not passed on
+    assert error.splitlines()[: len(said)] == said
+    assert client.returncode == code
 
 
 def test_nothing_of_a_step_stays(spread: Allocation) -> None:

@@ -173,8 +173,8 @@ class HeadJob:
         for step in list(self.steps.values()):
             step.cancel(state, now)
         members = self.members()
-        process_tree.send(members, number)
         process_tree.send(members, signal.SIGCONT)
+        process_tree.send(members, number)
         self.suspended = False
         if number == signal.SIGKILL or wait <= 0:
             self._kill()

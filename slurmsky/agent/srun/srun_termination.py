@@ -56,10 +56,17 @@ class Termination:
         return self._killed_by_wait or self._cancelled
 
     def signal(self, number: int) -> None:
-        """Apply a signal that srun has received: end the step, or forward the signal to the tasks."""
+        """Apply a signal that srun has received: end the step, print a line, or forward the signal to the tasks.
+
+        Source: srun_job.c _srun_signal_mgr.
+        """
         if number == signal.SIGINT:
             self._interrupt()
+        elif number == signal.SIGCONT:
+            self._say("srun: got SIGCONT\n")
         elif number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            if number == signal.SIGQUIT:
+                self._say("srun: Quit\n")
             self._abort()
         else:
             self._run.signal(number)
