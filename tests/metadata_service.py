@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import http.server
+import json
 import threading
+import time
 from typing import Any
 
 
 class MetadataService:
     """Answers ``answers`` by path; a missing path is 404. ``headers``: the header that a cloud demands."""
 
-    def __init__(self, answers: dict[str, str], header: str = "", token: str = "") -> None:
-        self.answers = answers
+    def __init__(self, answers: dict[str, str] | None = None, header: str = "", token: str = "") -> None:
+        self.answers = {"/latest/meta-data/instance-id": "i-1"} if answers is None else answers
         self.requests: list[str] = []
         service = self
 
@@ -34,6 +36,11 @@ class MetadataService:
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = "127.0.0.1:%d" % self._server.server_port
+
+    def take_back(self) -> None:
+        """Announce that the machine, one of AWS, ends in two minutes."""
+        end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 120))
+        self.answers["/latest/meta-data/spot/instance-action"] = json.dumps({"action": "terminate", "time": end})
 
     def __enter__(self) -> MetadataService:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()

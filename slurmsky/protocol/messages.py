@@ -14,6 +14,8 @@ from .message_codec import Message, reads
 
 #: run number of events that always concern the current run, which engines with nodes on demand send
 PRESENT_RUN = -1
+#: exit code of a managed job's process for which SkyPilot starts the task again (recover_on_exit_codes)
+RECOVER = 85
 
 
 class JobNode(NamedTuple):
@@ -96,8 +98,9 @@ class Ended(JobEvent, kind="ended"):
 
     @property
     def process_exit_code(self) -> int:
-        """The end as the exit code of a process."""
-        return 128 + self.exit_signal if self.exit_signal else self.exit_code or int(self.state != "COMPLETED")
+        """The end as the exit code of a process, which is never RECOVER."""
+        code = 128 + self.exit_signal if self.exit_signal else self.exit_code or int(self.state != "COMPLETED")
+        return 1 if code == RECOVER else code
 
 
 class LaunchRefused(JobEvent, kind="refused"):
@@ -413,6 +416,12 @@ class NodeLost(JobRequest, kind="node_lost"):
     """A node of the job is lost."""
 
     node: str = ""
+
+
+class NodeEnds(JobRequest, kind="node_ends"):
+    """The cloud takes a node of the job back in ``left_s``: end the job in NODE_FAIL until then."""
+
+    left_s: int
 
 
 # --- of a kept node's agent

@@ -68,6 +68,7 @@ class ShipmentSettings(NodeSettings, kind="shipment"):
     ``launch``: the fields of its Launch; ``elements`` and ``ranks``: those in which the elements of a pack, or the jobs
     of one launch request, differ. ``slots``: elements that run concurrently. ``seed``: of the ports at which nodes
     meet. ``alone_s``: seconds without a controller after which the job ends, 0: never.
+    ``spot``: the cloud may take the nodes back with a notice.
     """
 
     name: str
@@ -82,6 +83,7 @@ class ShipmentSettings(NodeSettings, kind="shipment"):
     files: FileSettings
     elements: Optional[Tuple[Dict[str, Any], ...]] = None
     slots: int = 1
+    spot: bool = False
     ranks: Tuple[Dict[str, Any], ...] = ()
 
     def of_rank(self, rank: int) -> ShipmentSettings:

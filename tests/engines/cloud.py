@@ -66,6 +66,7 @@ class Cloud:
         self.folder, self.hidden = folder, hidden
         self.apart = False  # nodes have a network of their own, which this machine does not reach
         self.unseen = False  # SkyPilot does not notice when a job is over
+        self.metadata: dict[int, str] = {}  # rank -> address of the metadata service of a machine
         self.lag: dict[int, float] = {}  # rank -> how late its lines come, in seconds
         self.processes: dict[int, list[asyncio.subprocess.Process]] = {}
         self.closed = False
@@ -94,8 +95,14 @@ class Cloud:
             return  # the test has set its state, or is over
         bad = max(codes)
         job.log += b"\x1b[0m\x1b[32m\xe2\x9c\x93 Job finished.\x1b[0m\n"
+        recovery = job.task.get("resources", {}).get("job_recovery", {})
         if job.cancelled:
             job.become("CANCELLED")
+        elif set(codes) & set(recovery.get("recover_on_exit_codes", ())):
+            job.become("RECOVERING", f"Job exited with exit code {bad}. Restarting the job")
+            await asyncio.sleep(1)  # far less than SkyPilot needs for other nodes
+            job.log = b""
+            await self.run(job, run + 1)
         elif bad:
             job.become("FAILED", f"Job failed: Job exited with exit code {bad} (user program failure).")
         else:
@@ -135,6 +142,7 @@ class Cloud:
             "SKYPILOT_TASK_ID": f"sky-managed_{job.job_id}-0", "SKYPILOT_NUM_GPUS_PER_NODE": "0",
             "SKYPILOT_NUM_NODES": str(len(addresses)), "OMP_NUM_THREADS": "1", "SLURM_JOB_ID": "99",
             "SLURMD_NODENAME": "foreign",
+            **({"SLURMSKY_METADATA": self.metadata[rank]} if rank in self.metadata else {}),
         }  # fmt: skip
 
     async def _read(self, job: ManagedJob, node: asyncio.subprocess.Process, rank: int) -> int:

@@ -47,7 +47,6 @@ class Machines(Cloud):
     def __init__(self, folder: Path, hidden: Path | None) -> None:
         super().__init__(folder, hidden or folder)
         self._hides = hidden is not None
-        self.extra: dict[str, str] = {}  # variables of each node
         #: short, because a socket's address has 108 bytes
         self.tmp = Path(tempfile.mkdtemp(prefix="k.", dir="/tmp"))
 
@@ -61,7 +60,6 @@ class Machines(Cloud):
             self.bring(job, home)
             environment = self.environment(job, home, rank, addresses)
             environment |= {"TMPDIR": str(self.tmp), "HIDDEN": str(self.hidden) if self._hides else ""}
-            environment |= self.extra
             if self.closed:
                 break
             nodes.append(await asyncio.create_subprocess_exec(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -535,22 +533,17 @@ def _replace(archive, member, old, new):
 
 
 def test_jobs_of_a_spot_node_get_the_notice_and_are_requeued_elsewhere(tmp_path):
-    def when(seconds: float) -> str:
-        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
-
     async def what(world):
-        with MetadataService({"/latest/meta-data/instance-id": "i-1"}) as service:
-            world.machines.extra = {"SLURMSKY_METADATA": service.address}
+        with MetadataService() as service:
+            world.machines.metadata = {0: service.address}
             job = await world.batch(
                 "[ -n \"$SLURM_RESTART_COUNT\" ] && exec hostname\ntrap 'echo saved >>saved; exit 0' TERM\n"
                 "touch begun\nwhile :; do sleep 0.05; done\n",
                 "--requeue",
             )
             await world.until(lambda: (world.project / "begun").exists())
-            world.machines.extra = {}
-            service.answers["/latest/meta-data/spot/instance-action"] = json.dumps(
-                {"action": "terminate", "time": when(120)}
-            )
+            world.machines.metadata = {}
+            service.take_back()
             await world.until(lambda: (world.project / "saved").exists())
             await world.until(lambda: _over(world, job, "COMPLETED"))
             assert "NODE_FAIL" in await world.out("sacct", "-nXD", "-j", job, "-o", "State%20")

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Container
-from typing import Any
+from typing import Any, Callable
 
 from ... import paths
 from ...model.allocation import Launch
@@ -19,6 +19,7 @@ from ...model.job import Job
 from ...model.job import Node as NodeRecord
 from ...model.states import JobState
 from ...protocol.messages import (
+    RECOVER,
     Acknowledge,
     AgentRequest,
     Done,
@@ -30,27 +31,26 @@ from ...protocol.messages import (
     JobRequest,
     LaunchJob,
     LaunchRefused,
+    NodeEnds,
     NodeLost,
     OutputNote,
     SessionBegun,
     Started,
     StepChanged,
-    StreamOpened,
     TerminateJob,
 )
-from ..job import output_files
 from ..net import endpoints
 from ..net.channel import Channel
 from ..net.event_loop import Loop, poke
-from . import own_view, rendezvous
+from . import own_view, rendezvous, spot_notice
 from .cloud_node import CloudNode
 from .command_relay import CommandRelay
 from .controller_connections import ControllerConnections
-from .job_log import JobLogWriter, LogTail, send_back
+from .job_log import JobLogWriter, send_back
 from .outbox import Outbox
 from .remote_commands import RemoteCommands
 from .run_guard import RunGuard
-from .run_members import WorkerNode, assign_shares, end_event, records_of, start_afresh
+from .run_members import WorkerNode, assign_shares, end_event, open_tails, records_of
 from .step_file_sync import StepFiles
 
 TAIL_S = 0.2  # interval between reads of the output files
@@ -80,6 +80,7 @@ class HeadNode:
         self.exit_code = 0
         self.terminated = False
         self.alone = False
+        self.ends = False  # the cloud has announced that it takes a node back
         self.others: dict[int, tuple[rendezvous.Line, dict[str, Any]]] = {}
         self.done: dict[int, threading.Event] = {}
         self.finished_ranks: set[int] = {0}  # ranks whose last event is in the log
@@ -125,6 +126,8 @@ class HeadNode:
             self.log, self.new_stream, bytes.fromhex(key), (ids[0], ids[1]), self.runs, self.end, after_s
         )
         self._watch_others()
+        if node.settings.spot:
+            spot_notice.watch(lambda notice: self._soon(lambda: self._node_ends(notice.left_s)))
         takers = {"desk": self.relay.park, "client": self.relay.client, "agent": self.visitors.admit}
         ControllerConnections(self.listener, server, self.loop, self.request, takers).begin()
         self._look()
@@ -172,29 +175,8 @@ class HeadNode:
         launch.start_time = time.time()
         for job, part in zip(member.jobs, launch.parts):
             own_view.begin(job, part.shares, launch.start_time)
-        self._open_tails(member)
+        open_tails(member, node, self.log, self.new_stream)
         self.channel.send_json(LaunchJob(launch=launch.to_dict()).encode())
-
-    def _open_tails(self, member: WorkerNode) -> None:
-        launch, node = member.launch, self.node
-        pairs = ((launch.stdout, member.shown.stdout), (launch.stderr, member.shown.stderr))
-        for number, (path, target) in enumerate(pairs):
-            if not path or (number and path == launch.stdout):
-                continue
-            tail = LogTail(self.log, self.new_stream(), output_files.expand_node(path, node.name))
-            if not node.same_files:
-                # An earlier job's file, shipped with the submit folder: none of its bytes belong to this job.
-                tail.position = start_afresh(tail.path, launch.spec.open_mode == "append")
-            member.tails.append(tail)
-            self.log.event(
-                StreamOpened(
-                    stream=tail.stream,
-                    path=output_files.expand_node(target, node.name),
-                    same=node.same_files,
-                    append=launch.spec.open_mode == "append",
-                    job_id=launch.job_id,
-                )
-            )
 
     def runs(self, job_id: int) -> bool:
         """True for a job that is running on these nodes."""
@@ -304,6 +286,9 @@ class HeadNode:
         self.seen_someone = time.monotonic()
         if not isinstance(request, JobRequest):
             return  # only a sign of life
+        if isinstance(request, NodeEnds):
+            self._node_ends(request.left_s)
+            return
         member = self.members.get(request.job_id)
         if member is not None and member.slot < 0 and isinstance(request, TerminateJob):
             self.waiting.remove(member.launch.job_id)
@@ -313,17 +298,36 @@ class HeadNode:
 
     def _end_requested(self) -> None:
         """SIGTERM: SkyPilot takes the node down, because of a cancellation or a preemption."""
-        if self.terminated:
-            return
+        if not self.terminated:
+            self._stop(lambda job: TerminateJob(job_id=job.job_id, kill_wait_s=min(job.kill_wait_s, 20)))
+
+    def _stop(self, request: Callable[[Launch], JobRequest]) -> None:
+        """End all jobs by a request, as their nodes are taken: what has not begun has no end."""
         self.terminated = True
         for member in self.members.values():
             if member.slot < 0:
-                member.ended = True  # never began: no end event
+                member.ended = True
         self.waiting.clear()
-        for job_id, member in list(self.members.items()):
+        self._ask(request)
+
+    def _ask(self, request: Callable[[Launch], JobRequest]) -> None:
+        """Send the agent a request for each job that has begun and not ended."""
+        for member in list(self.members.values()):
             if not (member.ended or member.failed):
-                request = TerminateJob(job_id=job_id, kill_wait_s=min(member.launch.kill_wait_s, 20))
-                self.channel.send_json(request.encode())
+                self.channel.send_json(request(member.launch).encode())
+
+    def _node_ends(self, left_s: int) -> None:
+        """The cloud takes a node back in ``left_s``. SkyPilot starts the run again unless it must not be requeued."""
+        if self.terminated or self.ends:
+            return
+        self.ends, launch = True, self.node.launch
+        if launch.spec.requeue is not False and launch.script is not None:
+            self._stop(lambda job: NodeEnds(job_id=job.job_id, left_s=left_s))
+            return
+        while self.waiting:
+            job_id = self.waiting.popleft()
+            self._ended(self.members[job_id], end_event(job_id, "NODE_FAIL", "NodeDown"))
+        self._ask(lambda job: NodeEnds(job_id=job.job_id, left_s=left_s))
 
     # --- the other nodes
     def _watch_others(self) -> None:
@@ -340,8 +344,12 @@ class HeadNode:
         except (OSError, ValueError):
             self.done[rank].set()
             lost = NodeLost(job_id=self.node.launch.job_id, node=self.names[rank])
-            self.loop.soon(lambda: self.channel.send_json(lost.encode()))
-            poke()
+            self._soon(lambda: self.channel.send_json(lost.encode()))
+
+    def _soon(self, call: Callable[[], None]) -> None:
+        """Call a function in the loop, from a thread."""
+        self.loop.soon(call)
+        poke()
 
     # --- output and end
     def _look(self) -> None:
@@ -360,9 +368,7 @@ class HeadNode:
             self.alone = True
             text = "no client connected for %d minutes: the nodes are released" % (limit // 60)
             self.log.event(OutputNote(text=text))
-            for job_id, member in self.members.items():
-                request = TerminateJob(job_id=job_id, state="TIMEOUT", kill_wait_s=member.launch.kill_wait_s)
-                self.channel.send_json(request.encode())
+            self._ask(lambda job: TerminateJob(job_id=job.job_id, state="TIMEOUT", kill_wait_s=job.kill_wait_s))
 
     def _finish_others(self) -> None:
         """Let the other nodes send their files before the end is logged."""
@@ -375,6 +381,8 @@ class HeadNode:
             done.wait(300)
 
     def _finish(self, agent: subprocess.Popen[bytes]) -> int:
+        if self.terminated and self.ends:
+            self.exit_code = RECOVER
         self.log.event(Done(ranks=tuple(sorted(self.finished_ranks)), by_signal=self.terminated))
         self.once.note(code=self.exit_code, by_signal=self.terminated)
         if not self.terminated:

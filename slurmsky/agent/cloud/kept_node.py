@@ -49,8 +49,6 @@ REACH_S = 5.0
 #: longest time, in seconds, that jobs have after SIGTERM when the node is taken down
 NOTICE_S = 20
 ENDED_HERE = "its agent received SIGTERM: SkyPilot takes the node down"
-#: seconds before a spot machine's end at which its jobs get SIGKILL, so that their files arrive
-SPOT_MARGIN_S = 5.0
 
 
 class KeptNodeService:
@@ -159,10 +157,9 @@ class KeptNodeService:
         why = "%s ends the spot machine at %s" % (notice.cloud, when)
         event = NodeTaken(node=self._agent.node, at=notice.at, why=why)
         self._agent.greet_with(lambda: event)
-        left = max(1, int(notice.at - time.time() - SPOT_MARGIN_S))
         for job in list(self._agent.jobs.values()):
             if not job.ended:
-                job.terminate("NODE_FAIL", signal.SIGTERM, left)
+                job.node_ends(notice.left_s)
 
     def _wait_for(self, jobs: list[Any], rounds: int) -> None:
         if rounds and any(not job.ended for job in jobs):

@@ -23,11 +23,11 @@ import time
 from typing import Optional
 
 from ... import paths
-from ...protocol.messages import Done, LastRecord, NodeBroken
+from ...protocol.messages import Done, LastRecord, NodeBroken, NodeEnds
 from ..net.channel import Channel
 from ..net.event_loop import Loop, poke
 from ..net.tls_channel import TlsChannel
-from . import rendezvous
+from . import rendezvous, spot_notice
 from .cloud_node import CloudNode
 from .command_relay import CommandRelay
 from .duplicate_run_barrier import PATIENCE_S, DuplicateRunBarrier
@@ -178,6 +178,8 @@ def serve_other(node: CloudNode) -> int:
         loop.after(TAIL_S, look)
 
     look()
+    if node.settings.spot:
+        spot_notice.watch(lambda notice: report(node, client, notice))
     line.send({"ready": True})
     threading.Thread(target=await_finish, args=(line, loop), daemon=True).start()
     loop.run()
@@ -195,6 +197,16 @@ def serve_other(node: CloudNode) -> int:
         agent.kill()
     node.clean()
     return 0
+
+
+def report(node: CloudNode, client: ssl.SSLContext, notice: spot_notice.Notice) -> None:
+    """Report to the first node that the cloud takes this one back."""
+    try:
+        line = rendezvous.join(node.addresses[0], node.settings.seed, client, {"role": "controller"}, notice.left_s)
+        line.send(NodeEnds(job_id=node.launch.job_id, left_s=notice.left_s).encode())
+        line.receive(notice.left_s)
+    except (rendezvous.RendezvousError, OSError, ValueError):
+        pass  # the job has ended, or ends with this node
 
 
 def await_finish(line: rendezvous.Line, loop: Loop) -> None:

@@ -18,7 +18,6 @@ import socket
 import stat
 import subprocess
 import sys
-import threading
 import time
 from typing import Optional
 
@@ -66,7 +65,7 @@ class Pilot:
         signal.signal(signal.SIGTERM, self._end)
         port = self._port()
         if self.settings.spot:
-            threading.Thread(target=self._watch_spot, daemon=True).start()
+            spot_notice.watch(self._spot_taken)
         announced = False
         while not self._end_requested:
             self._agent = self._start(launchers, port)
@@ -96,14 +95,11 @@ class Pilot:
         if self._agent is not None:
             self._agent.terminate()
 
-    def _watch_spot(self) -> None:
+    def _spot_taken(self, notice: spot_notice.Notice) -> None:
         """Hand the cloud's notice to the agent, whose SIGTERM handler reads it."""
-        address = os.environ.get(paths.METADATA) or spot_notice.ADDRESS
-        notice = spot_notice.wait(spot_notice.Metadata(address))
-        if notice is not None:
-            notice.write(os.path.join(self.home, spot_notice.FILE))
-            if self._agent is not None:
-                self._agent.terminate()
+        notice.write(os.path.join(self.home, spot_notice.FILE))
+        if self._agent is not None:
+            self._agent.terminate()
 
     def _port(self) -> int:
         """A free port, the same one after a restart: the controller has stored it."""

@@ -6,17 +6,18 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Callable
 
 from ...model.allocation import Launch
 from ...model.codec import job_from_dict
 from ...model.job import Job
 from ...model.states import JobFlag, JobState
-from ...protocol.messages import Ended
+from ...protocol.messages import Ended, StreamOpened
+from ..job import output_files
 from ..job.environment import VISIBLE, gpu_indices
 from ..net import endpoints
 from .cloud_node import CloudNode
-from .job_log import LogTail
+from .job_log import JobLogWriter, LogTail
 
 
 @dataclass
@@ -79,6 +80,25 @@ def start_afresh(path: str, append: bool) -> int:
     except OSError:
         pass  # absent, or no regular file: the agent reports that where it is an error
     return 0
+
+
+def open_tails(member: WorkerNode, node: CloudNode, log: JobLogWriter, new_stream: Callable[[], int]) -> None:
+    """Begin to follow the output files of a member that starts."""
+    launch = member.launch
+    pairs = ((launch.stdout, member.shown.stdout), (launch.stderr, member.shown.stderr))
+    for number, (path, target) in enumerate(pairs):
+        if not path or (number and path == launch.stdout):
+            continue
+        append = launch.spec.open_mode == "append"
+        tail = LogTail(log, new_stream(), output_files.expand_node(path, node.name))
+        if not node.same_files:
+            # An earlier job's file, shipped with the submit folder: none of its bytes belong to this job.
+            tail.position = start_afresh(tail.path, append)
+        member.tails.append(tail)
+        path = output_files.expand_node(target, node.name)
+        log.event(
+            StreamOpened(stream=tail.stream, path=path, same=node.same_files, append=append, job_id=launch.job_id)
+        )
 
 
 def end_event(job_id: int, state: str, reason: str) -> Ended:

@@ -12,11 +12,14 @@ import calendar
 import http.client
 import json
 import os
+import threading
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_tz
 from functools import partial
 from typing import Callable, Mapping, Optional
+
+from ... import paths
 
 #: the link-local address of the metadata service in each of these clouds
 ADDRESS = "169.254.169.254"
@@ -29,6 +32,8 @@ CONNECT_S = 2.0
 ANSWER_S = 150.0
 #: the notice of a cloud that states no time
 NOTICE_S = 30.0
+#: seconds before a spot machine's end at which its jobs get SIGKILL, so that their files arrive
+MARGIN_S = 5.0
 
 Parse = Callable[[str, str], Optional[float]]
 
@@ -78,6 +83,11 @@ class Notice:
 
     at: float
     cloud: str
+
+    @property
+    def left_s(self) -> int:
+        """Seconds that jobs have from now on."""
+        return max(1, int(self.at - time.time() - MARGIN_S))
 
     def write(self, path: str) -> None:
         """Write the notice for the node's agent. Raises OSError."""
@@ -160,3 +170,14 @@ def wait(metadata: Metadata, sleep: Callable[[float], None] = time.sleep) -> Opt
         if notice is not None:
             return notice
         sleep(POLL_S)
+
+
+def watch(take: Callable[[Notice], None]) -> None:
+    """Call ``take`` with the notice of this machine when it arrives, in a thread."""
+
+    def run() -> None:
+        notice = wait(Metadata(os.environ.get(paths.METADATA) or ADDRESS))
+        if notice is not None:
+            take(notice)
+
+    threading.Thread(target=run, daemon=True).start()

@@ -12,6 +12,7 @@ from ...protocol.messages import (
     JobEvent,
     JobRequest,
     LimitJob,
+    NodeEnds,
     NodeLost,
     ResumeJob,
     ShrinkJob,
@@ -116,6 +117,8 @@ class HeadJob:
         self._arm()
 
     def _arm(self) -> None:
+        if self.cause:
+            return  # SIGKILL is due
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
@@ -194,6 +197,21 @@ class HeadJob:
             return
         self.cause = "NODE_FAIL"
         self._timers.append(self.agent.loop.after(NODE_LOST_S, lambda: self._signal_all("NODE_FAIL", signal.SIGTERM)))
+
+    def node_ends(self, left_s: int) -> None:
+        """End the job in NODE_FAIL within ``left_s``, as the cloud takes a node back then.
+
+        It gets its --signal, and SIGTERM when KillWait is left; without --signal SIGTERM now.
+        Source: send_user_signal of PreemptParameters, which slurm.conf's manual describes.
+        """
+        if not self.launch.spec.signal or self._signal_sent or self.cause or self.ending:
+            self.terminate("NODE_FAIL", signal.SIGTERM, left_s)
+            return
+        self.cause, wait = "NODE_FAIL", min(self.launch.kill_wait_s, left_s)
+        to_batch, number, _ = parse_signal(self.launch.spec.signal)
+        self.signal(number, "batch" if to_batch else "steps")
+        last = self.agent.loop.after(left_s - wait, lambda: self._signal_all("NODE_FAIL", signal.SIGTERM, wait))
+        self._timers.append(last)
 
     def _kill(self) -> None:
         self._killing = True
@@ -310,6 +328,8 @@ class HeadJob:
             self.shrink(request.nodes)
         elif isinstance(request, NodeLost):
             self.node_lost()
+        elif isinstance(request, NodeEnds):
+            self.node_ends(request.left_s)
 
     def abandon(self) -> None:
         """End a run that the controller has replaced, without an "ended" event."""

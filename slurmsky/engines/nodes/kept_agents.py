@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from ...protocol.messages import (
     Exit,
     Hello,
     JobList,
+    NodeEnds,
     NodeLost,
     NodeTaken,
     Ping,
@@ -279,7 +279,7 @@ class KeptAgents(LocalEngine):
         left = max(1, int(event.at - time.time()))
         for job_id, placed in self._placed.items():
             if node in placed.nodes[1:] and job_id not in self._not_sent:
-                background(self.terminate(job_id, "NODE_FAIL", signal.SIGTERM, left))
+                self._request(job_id, NodeEnds(job_id=job_id, left_s=left))
 
     def _lost(self, node: str) -> None:
         """A connection broke. The agent and its jobs may be well: reconnect until the node is known to be lost."""

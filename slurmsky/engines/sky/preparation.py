@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ...model.allocation import Launch
 from ...protocol import seal
+from ...protocol.messages import RECOVER
 from ...site import Site
 from ...translate import credentials
 from ...translate.notes import Refused
@@ -135,6 +136,7 @@ async def _make(
     upload: bool,
 ) -> _Made:
     """Create the shipment in the folder. ``about``: arguments of shipment.pack for array elements."""
+    spot = bool(task.fields["resources"].get("use_spot"))
     ship = await asyncio.to_thread(
         shipment.pack,
         launch,
@@ -149,6 +151,7 @@ async def _make(
         links=links_of(launch),
         request_ids=inbox.set_aside(home, len(about.get("ranks", "1"))),
         reach=reached.known(home, reached.kind(launch)),
+        spot=spot,
         **about,
     )
     if task.pool:
@@ -158,6 +161,8 @@ async def _make(
         fields["file_mounts"] = {**task.fields.get("file_mounts", {}), **ship.fields["file_mounts"]}
     if launch.script is None:
         fields = Clusters.fields(fields)
+    elif spot and launch.spec.requeue is not False:
+        fields["resources"] = {**fields["resources"], "job_recovery": {"recover_on_exit_codes": [RECOVER]}}
     blob_id = ""
     if upload:
         blob_id = await asyncio.to_thread(shipment.zip_for_upload, ship, folder / "ship.zip")

@@ -185,8 +185,8 @@ class SkyRuns:
                 if record.status in ("RECOVERING", "CANCELLING") or record.status in TERMINAL:
                     break
                 await asyncio.sleep(intervals.POLL_S)
-            if record.status == "RECOVERING":
-                return  # _status_changed has processed it
+            if record.status == "RECOVERING" or (event.state == "NODE_FAIL" and record.status not in TERMINAL):
+                return  # _status_reported has processed it, or will: after a notice SkyPilot reads an exit code first
         if event.by_signal:
             event = event.but(state=asked or "CANCELLED")
         self._end(watch, event)

@@ -99,6 +99,7 @@ def pack(
     reach: str = "",
     links: Sequence[str] = (),
     travels: str = "",
+    spot: bool = False,
 ) -> Shipment:
     """Create the shipment of a job, or of array elements.
 
@@ -106,6 +107,7 @@ def pack(
     each. ``alone_min``: the nodes end the job after so many minutes without a controller's connection; 0: never.
     ``bucket``: destination of files that are too large to come back through the log; "": none. ``links``: further paths
     of the submit folder on the nodes. ``travels``: a folder above the submit folder to send in its place; "": none.
+    ``spot``: the nodes watch for their cloud's notice.
 
     Raises EngineError when the submit folder is too large to be sent.
     """
@@ -132,6 +134,7 @@ def pack(
         environment=dict(environment),
         alone_s=alone_min * 60,
         reach=reach,
+        spot=spot,
         letters=inbox.settings(secret, request_ids),
         files=FileSettings(
             folder=travels or launch.submit_dir,
