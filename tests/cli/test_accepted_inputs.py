@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 from local_engine import LocalEngine
 from recorded import Answer, Row, answer_all, mapped, rows
+from tables import every
 
 pytestmark = pytest.mark.xdist_group("accepted_inputs")
 
@@ -53,16 +54,7 @@ def answers(engine: LocalEngine) -> dict[int, Answer]:
     return answer_all(engine, [row for row in ROWS if row.argv not in NOT_HERE], with_fields=True)
 
 
-def _parameters() -> list[object]:
-    return [
-        pytest.param(row, id=f"{row.number}: {row.argv}", marks=[pytest.mark.skip(reason=NOT_HERE[row.argv])])
-        if row.argv in NOT_HERE
-        else pytest.param(row, id=f"{row.number}: {row.argv}")
-        for row in ROWS
-    ]
-
-
-@pytest.mark.parametrize("row", _parameters())
+@every("row", [row for row in ROWS if row.argv not in NOT_HERE], lambda row: row.argv)
 def test_accepted(row: Row, answers: dict[int, Answer]) -> None:
     answer = answers[row.number]
     said = mapped(_WARNED.sub("", _ENDLESS.sub("", answer.stderr))).strip()
@@ -81,9 +73,7 @@ def test_a_wait_without_an_end_names_explain(answers: dict[int, Answer]) -> None
     assert all(" See: slurmsky explain " in found[0] for found in lines.values() if found)
 
 
-@pytest.mark.parametrize(
-    "row", [parameter for parameter, row in zip(_parameters(), ROWS, strict=True) if not row.other_user]
-)
+@every("row", [row for row in ROWS if row.argv not in NOT_HERE and not row.other_user], lambda row: row.argv)
 def test_job_that_it_makes(row: Row, answers: dict[int, Answer]) -> None:
     fields = answers[row.number].fields
     assert fields, "no job was shown"
@@ -101,9 +91,7 @@ def test_job_that_it_makes(row: Row, answers: dict[int, Answer]) -> None:
     assert ours == wanted
 
 
-@pytest.mark.parametrize(
-    "row", [pytest.param(row, id=row.argv) for row in ROWS if re.search(r" (-b|--begin)", row.argv)]
-)
+@every("row", [row for row in ROWS if re.search(r" (-b|--begin)", row.argv)], lambda row: row.argv)
 def test_begin(row: Row, answers: dict[int, Answer]) -> None:
     """Times are the same moment as seen from the submission."""
     fields = answers[row.number].fields

@@ -7,6 +7,7 @@ import os
 import pytest
 from local_engine import LocalEngine
 from recorded import Answer, Row, answer_all, mapped, rows
+from tables import every
 
 # One worker runs all rows, at one controller.
 pytestmark = pytest.mark.xdist_group("bad_inputs")
@@ -76,12 +77,7 @@ def _shown(row: Row, text: str) -> str:
     return text
 
 
-def _parameters() -> list[object]:
-    marks = {row.number: [pytest.mark.skip(reason=NOT_HERE[row.argv])] if row.argv in NOT_HERE else [] for row in ROWS}
-    return [pytest.param(row, id=f"{row.number}: {row.argv}", marks=marks[row.number]) for row in ROWS]
-
-
-@pytest.mark.parametrize("row", _parameters())
+@every("row", [row for row in ROWS if row.argv not in NOT_HERE], lambda row: row.argv)
 def test_bad_input(row: Row, answers: dict[int, Answer]) -> None:
     answer = answers[row.number]
     stderr = ON_A_FREE_QUEUE.get(row.argv, row.stderr)

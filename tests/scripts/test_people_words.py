@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from pathlib import Path
 
 import pytest
+from tables import every
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -41,8 +43,7 @@ def test_explained_and_translated_without_a_site_file(script: Path) -> None:
     _same(SNAPSHOTS / f"{script.name}.yaml", yaml)
 
 
-@pytest.mark.parametrize("script", [*PEOPLE, *EXAMPLES], ids=lambda path: path.name)
-@pytest.mark.parametrize("engine", ["local", "sky"])
+@every("script, engine", itertools.product([*PEOPLE, *EXAMPLES], ["local", "sky"]))
 def test_sbatch_accepts_what_explain_accepts(script: Path, engine: str) -> None:
     data = script.read_bytes()
     page = moving.explained(data, OPEN, script.name, engine)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tables import every
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "slurmsky"
@@ -75,7 +76,7 @@ def test_import_linter_contracts() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("path", MODULES, ids=place)
+@every("path", MODULES, place)
 def test_who_does_what(path: Path) -> None:
     tree = ast.parse(path.read_bytes())
     names = set(imports(tree))
@@ -103,7 +104,7 @@ _IMPURE_CALLS = {
 }
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if place(path).startswith(PURE)], ids=place)
+@every("path", [path for path in MODULES if place(path).startswith(PURE)], place)
 def test_the_middle_is_pure(path: Path) -> None:
     """Values in, values out: no clock, environment or network (package data may be read)."""
     tree = ast.parse(path.read_bytes())

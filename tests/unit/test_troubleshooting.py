@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from tables import every
 
 from slurmsky.model.states import SHOWN_FLAGS, JobState, NodeState
 from slurmsky.report.text import why
@@ -57,16 +57,16 @@ def test_every_message_is_explained() -> None:
     assert [message for message in found if message not in PAGE] == []
 
 
-@pytest.mark.parametrize("reason", sorted(name for name, row in why.reasons().items() if row["kind"] != "state"))
+@every("reason", sorted(name for name, row in why.reasons().items() if row["kind"] != "state"))
 def test_every_reason_is_explained(reason: str) -> None:
     assert re.search(rf"[| ,]{reason}[ ,|]", PAGE)
 
 
-@pytest.mark.parametrize("state", [state.name for state in JobState] + [long for _, long, _ in SHOWN_FLAGS])
+@every("state", [state.name for state in JobState] + [long for _, long, _ in SHOWN_FLAGS])
 def test_every_state_is_explained(state: str) -> None:
     assert f"| {state} |" in PAGE
 
 
-@pytest.mark.parametrize("state", [state.value for state in NodeState])
+@every("state", [state.value for state in NodeState])
 def test_every_state_of_a_node_is_explained(state: str) -> None:
     assert re.search(rf"\b{state}\b", PAGE)

@@ -9,6 +9,7 @@ import tokenize
 from pathlib import Path
 
 import pytest
+from tables import every
 
 ROOT = Path(__file__).parents[2]
 CODE = sorted(path for folder in ("slurmsky", "bench", "tests") for path in (ROOT / folder).rglob("*.py"))
@@ -53,7 +54,7 @@ def messages(path: Path) -> list[str]:
     return [text for text in texts if isinstance(text, str) and " " in text and LISTED.search(_QUOTED.sub("", text))]
 
 
-@pytest.mark.parametrize("path", [*CODE, *PAGES], ids=lambda path: path.relative_to(ROOT).as_posix())
+@every("path", [*CODE, *PAGES], lambda path: path.relative_to(ROOT).as_posix())
 def test_no_word_to_replace(path: Path) -> None:
     assert LISTED.findall(prose(path)) == []
 

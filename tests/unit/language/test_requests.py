@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tables import every
 
 from slurmsky.language import (
     acctgfreq,
@@ -34,7 +35,11 @@ Parse = Callable[[str], Any]
 
 
 def table(parse: Parse, *rows: tuple[str, str]) -> list[Any]:
-    return [pytest.param(parse, text, shown, id=f"{parse.__module__.split('.')[-1]}-{text}") for text, shown in rows]
+    return [(parse, text, shown) for text, shown in rows]
+
+
+def name(row: tuple[Parse, str, str]) -> str:
+    return f"{row[0].__module__.split('.')[-1]}-{row[1]}"
 
 
 def shown_mib(text: str) -> str:
@@ -53,7 +58,7 @@ def shown_depend(text: str) -> str:
     return dependency.format_with_state(dependency.parse(text))
 
 
-@pytest.mark.parametrize(
+@every(
     ("parse", "text", "shown"),
     [
         *table(
@@ -192,12 +197,13 @@ def shown_depend(text: str) -> str:
         ),
         *table(rlimits.parse, ("CPU,rlimit_as", "CPU,AS"), ("all", "ALL"), ("NONE", "NONE"), ("", "ALL")),
     ],
+    name,
 )
 def test_taken(parse: Parse, text: str, shown: str) -> None:
     assert str(parse(text)) == shown
 
 
-@pytest.mark.parametrize(
+@every(
     ("parse", "text", "message"),
     [
         *table(
@@ -297,6 +303,7 @@ def test_taken(parse: Parse, text: str, shown: str) -> None:
         *table(cpulist.parse, ("3-1", ""), ("a", ""), ("1-2:0", ""), ("0-99999999", "")),
         *table(taskcounts.parse, ("2(x", ""), ("2(x0)", ""), ("2(x99999999)", "")),
     ],
+    name,
 )
 def test_refused(parse: Parse, text: str, message: str) -> None:
     with pytest.raises(LanguageError) as caught:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from tables import every
 
 from slurmsky.options import table
 from slurmsky.options.table import Option
@@ -86,7 +86,7 @@ def _name(option: Option) -> str:
     return option.name or option.env[0]
 
 
-@pytest.mark.parametrize("option", HONOURED, ids=lambda option: option.long or option.env[0])
+@every("option", HONOURED, _name)
 def test_an_honoured_option_has_a_reader(option: Option) -> None:
     if _name(option) in _BY_THE_PARSER:
         return
@@ -100,7 +100,7 @@ def test_an_honoured_option_has_a_reader(option: Option) -> None:
         assert places and (not shown_only or field in _ONLY_SHOWN), f"nobody honours {field}"
 
 
-@pytest.mark.parametrize("option", HONOURED, ids=lambda option: option.long or option.env[0])
+@every("option", HONOURED, _name)
 def test_what_shapes_a_step_is_read_on_the_nodes(option: Option) -> None:
     """`agent`: done on the nodes, so that it holds on every engine."""
     if option.policy != "agent" or _name(option) in _BY_THE_PARSER:

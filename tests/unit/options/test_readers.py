@@ -6,7 +6,7 @@ import ast
 from functools import cache
 from pathlib import Path
 
-import pytest
+from tables import every
 
 from slurmsky.options.family import FAMILY
 from slurmsky.options.table import COMMANDS, SUBMIT, Option, load
@@ -86,7 +86,7 @@ def honoured() -> list[Option]:
             if option.policy in ("mapped", "agent") and not option.later]  # fmt: skip
 
 
-@pytest.mark.parametrize("option", honoured(), ids=lambda option: f"{option.command}--{option.long}{option.env}")
+@every("option", honoured(), lambda option: f"{option.command}--{option.long}{option.env}")
 def test_a_reader_exists(option: Option) -> None:
     if option.reader in IN_THE_PARSER or option.long in IN_THE_PARSER:
         return

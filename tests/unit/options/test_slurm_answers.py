@@ -10,8 +10,8 @@ import re
 import shlex
 from datetime import datetime, timezone
 
-import pytest
 from recorded_tables import read_table
+from tables import every
 
 from slurmsky.options import query, script, submit
 from slurmsky.options.usage_errors import CommandError, Printed
@@ -140,7 +140,7 @@ BAD = read_table("bad_inputs.csv")
 ACCEPTED = read_table("accepted_inputs.csv")
 
 
-@pytest.mark.parametrize("row", BAD, ids=[f"{number}-{row['argv']}" for number, row in enumerate(BAD)])
+@every("row", BAD, lambda row: row["argv"])
 def test_bad_input(row: dict[str, str]) -> None:
     fault = run(row)
     command = shlex.split(row["argv"].partition("--clear-groups ")[2] or row["argv"])[0]
@@ -157,6 +157,6 @@ def test_bad_input(row: dict[str, str]) -> None:
         assert str(fault.exit_code) == row["exit_code"]
 
 
-@pytest.mark.parametrize("row", ACCEPTED, ids=[f"{number}-{row['argv']}" for number, row in enumerate(ACCEPTED)])
+@every("row", ACCEPTED, lambda row: row["argv"])
 def test_accepted_input(row: dict[str, str]) -> None:
     assert (run(row) is None) == (row["argv"] not in REFUSED)

@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tables import every
 
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.step_spec import StepSpec
@@ -48,7 +49,7 @@ def test_every_command_has_its_options() -> None:
     }
 
 
-@pytest.mark.parametrize("option", ALL, ids=name)
+@every("option", ALL, name)
 def test_row(option: Option) -> None:
     assert option.argument in ("none", "required", "optional")
     assert option.policy in table.POLICIES

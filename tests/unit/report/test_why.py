@@ -7,6 +7,7 @@ import csv
 from pathlib import Path
 
 import pytest
+from tables import every
 
 import slurmsky
 from slurmsky.controller.schedule import scheduling_pass
@@ -85,7 +86,7 @@ def test_the_node_that_failed_is_named() -> None:
     assert "  It has been requeued 1 time: its node n1 failed.\n" in again
 
 
-@pytest.mark.parametrize("reason", sorted(why.reasons()))
+@every("reason", sorted(why.reasons()))
 def test_every_reason_makes_a_sentence(reason: str) -> None:
     row = why.reasons()[reason]
     made = job(JobState.PENDING if row["kind"] == "wait" else JobState.FAILED, reason=reason)

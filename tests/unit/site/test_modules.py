@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from polling import PATIENCE_S
+from tables import every
 
 from slurmsky.site import load
 from slurmsky.site.modulecommand import job_variables, listing
@@ -45,7 +46,7 @@ MOST_USED = _NAMES.split()
 UNDECIDED = {"nvidia-cntk", "specfem3d"}
 
 
-@pytest.mark.parametrize("name", [name for name in MOST_USED if name not in UNDECIDED])
+@every("name", [name for name in MOST_USED if name not in UNDECIDED])
 def test_the_shipped_map_knows(name: str) -> None:
     module = find(EMPTY, name)
     assert module is not None

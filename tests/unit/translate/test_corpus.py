@@ -9,8 +9,8 @@ import importlib.util
 from collections import Counter
 from pathlib import Path
 
-import pytest
 import yaml
+from tables import every
 
 from slurmsky.site import load
 from slurmsky.translate.explain import FATES
@@ -72,7 +72,7 @@ def test_the_tables_are_whole() -> None:
     assert (counts["variable read"], counts["variable set"], counts["srun option"]) == (52, 20, 60)
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row['table']}: {row['entry']}")
+@every("row", rows(), lambda row: f"{row['table']}: {row['entry']}")
 def test_what_people_write(row: dict[str, str]) -> None:
     data = script(row)
     for engine in ("local", "sky"):

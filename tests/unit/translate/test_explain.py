@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import html.parser
 import importlib.util
+import itertools
 import json
 import time
 from pathlib import Path
 
 import pytest
+from tables import every
 
 from slurmsky.options.table import load as options
 from slurmsky.site import load
@@ -83,8 +85,7 @@ def one(text: str, kind: str, engine: str = "sky", site: object = SITE) -> Findi
     return found[-1]
 
 
-@pytest.mark.parametrize("engine", ["local", "sky"])
-@pytest.mark.parametrize("line", DIRECTIVES)
+@every("line, engine", itertools.product(DIRECTIVES, ["local", "sky"]))
 def test_every_directive_has_its_line(line: str, engine: str) -> None:
     found = one(f"#!/bin/bash\n#SBATCH {line}\n", "directive", engine)
     assert found.line == 2
@@ -92,15 +93,14 @@ def test_every_directive_has_its_line(line: str, engine: str) -> None:
     assert found.reason
 
 
-@pytest.mark.parametrize("engine", ["local", "sky"])
-@pytest.mark.parametrize("name", COMMANDS)
+@every("name, engine", itertools.product(COMMANDS, ["local", "sky"]))
 def test_every_command_has_its_line(name: str, engine: str) -> None:
     page = explain(f"#!/bin/bash\n{name} ./x\n", engine)
     found = [entry for entry in page.findings if entry.kind == "command" and entry.text.startswith(name)]
     assert found and found[0].reason
 
 
-@pytest.mark.parametrize("name", VARIABLES)
+@every("name", VARIABLES)
 def test_every_variable_has_its_line(name: str) -> None:
     found = one(f"#!/bin/bash\necho ${name}\n", "variable")
     assert (found.text, found.line) == (name, 2)

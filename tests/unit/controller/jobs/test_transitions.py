@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
+from tables import every
 
 import slurmsky
 from slurmsky.commands.accounting import job_corrections
@@ -56,7 +57,7 @@ def detours(tree: ast.AST) -> list[tuple[int, str]]:
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+@every("path", MODULES, lambda path: path.relative_to(PACKAGE).as_posix())
 def test_only_transitions_assign_the_state_of_a_job(path: Path) -> None:
     if path != Path(transitions.__file__):
         tree = ast.parse(path.read_bytes())
