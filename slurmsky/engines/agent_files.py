@@ -1,4 +1,4 @@
-"""The files that an agent needs: its packages, their grammars and lark, for Python 3.9 or newer."""
+"""The files that an agent needs: packages, grammars and lark."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _OMITTED = ("__pycache__", "__pyinstaller")
 
 
 def entries() -> Iterator[tuple[str, Path]]:
-    """Each file's path below the folder of the program, and where it is now. Raises FileNotFoundError without lark."""
+    """Each file's path below the folder of the program, and its present path. Raises FileNotFoundError without lark."""
     package = Path(__file__).parents[1]
     for module in MODULES:
         if (package / module).exists():
             yield f"slurmsky/{module}", package / module
     for name in PACKAGES:
         yield from _tree(package / name, f"slurmsky/{name}")
-    grammar = package / "grammar"  # part of the package in a wheel; beside the package in a git clone
+    grammar = package / "grammar"  # part of the package in a wheel; next to the package in a git clone
     yield from _tree(grammar if grammar.is_dir() else package.parent / "grammar", "slurmsky/grammar")
     spec = importlib.util.find_spec("lark")
     if spec is None or spec.origin is None:

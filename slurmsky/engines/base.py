@@ -1,8 +1,8 @@
 """The engine interface, and the errors an engine may raise.
 
 An engine receives a Launch (model.allocation), has agents run it, and passes the agents' events (protocol.messages)
-to its callback ``on_event(event)``. Every coroutine returns when the request has been handed over, not when it
-has taken effect.
+to its callback ``on_event(event)``. Every coroutine returns when the request has been sent, not when it has taken
+effect.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OnEvent = Callable[[Event], None]
 
 log = logging.getLogger("slurmsky.background")
 
-CANCEL_S = 5.0  # how long a shutdown waits for cancelled tasks
+CANCEL_S = 5.0  # seconds that a shutdown waits for cancelled tasks
 _TASKS: set[asyncio.Task[Any]] = set()
 T = TypeVar("T")
 
@@ -110,7 +110,7 @@ class Engine(Protocol):
         """Continue all processes of the job."""
 
     async def shrink(self, job_id: int, nodes: Sequence[str]) -> None:
-        """Give up all nodes of a running job but these. Only engines that place jobs on nodes can."""
+        """Release all nodes of a running job except these. Only engines that place jobs on nodes support this."""
 
     async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
         """Set the time limit of the job, or of one of its steps, to an epoch second; None: no limit."""
@@ -143,7 +143,7 @@ class Engine(Protocol):
         """The known reason why a running job's nodes are unreachable; "" when they can be reached."""
 
     def awaited(self, job_id: int) -> str:
-        """The reason why a running job's nodes are not connected yet, where the engine queues requests; else ""."""
+        """The reason why a running job's nodes are not connected yet, if the engine queues requests; else ""."""
 
     async def problem(self) -> str:
         """The problem that prevents the engine from starting jobs now, in one line; "" when none is known."""

@@ -98,10 +98,10 @@ class CloudEngine(Engine, Protocol):
         """A query for the price of a job with these (spec, partition) components; None: it can never run."""
 
     def names(self) -> set[str]:
-        """Names in the cloud of all jobs that this engine has launched, or will launch, and still follows."""
+        """Names in the cloud of all jobs that this engine launches or follows."""
 
     def clusters(self) -> dict[int, str]:
-        """Jobs that hold a cluster of their own, with the cluster's name."""
+        """Jobs that hold a separate cluster, with the cluster's name."""
 
 
 class CloudService(Protocol):
@@ -124,10 +124,10 @@ class CloudService(Protocol):
         """Have the server validate a task. Raises RequestRefused."""
 
     async def optimize(self, task: str) -> str:
-        """The optimizer's table of where a task could run, with prices. Raises RequestRefused."""
+        """The optimizer's table of infras that could run a task, with prices. Raises RequestRefused."""
 
     async def check_kept(self, partition: str, kept: KeptNodes, site: Site) -> str:
-        """The reason why the cloud has no such nodes to keep; "" when it has them."""
+        """The reason why the cloud cannot provide such nodes; "" when it can."""
 
     def pack(self, launch: Launch, name: str, folder: Path, site: Site) -> Packed:
         """Write the folder and the program with which nodes run a job without a controller. Raises OSError."""

@@ -1,4 +1,4 @@
-"""Jobs of a cloud that others launched, and the engine that can only cancel them."""
+"""Engine of foreign cloud jobs, which it can only cancel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nodes that infras offer, existing or on demand, and their form as Slurm's nodes for sinfo and scontrol."""
+"""Nodes that infras offer, and their representation as Slurm's nodes."""
 
 from __future__ import annotations
 

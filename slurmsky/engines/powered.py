@@ -1,4 +1,4 @@
-"""Interface of an engine whose nodes are powered up and down: the orders of its fleet, and which nodes are near."""
+"""Interface of an engine whose nodes are powered up and down."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Order:
     up_at: float = 0.0
     existing: bool = False  # nodes that existed before the order, and stay
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # by node: address, host, cpus, memory_mib, ...
-    notes: dict[str, Any] = field(default_factory=dict)  # private to the provider
+    notes: dict[str, Any] = field(default_factory=dict)  # used only by the provider
     price: float = 0.0  # dollars an hour and node; 0.0: unknown
-    place: str = ""  # where SkyPilot placed them: infra, region, instance
+    place: str = ""  # infra, region and instance type at SkyPilot
     folder: Path = field(default=Path(), compare=False)
 
     def address(self, node: str) -> str:
@@ -72,7 +72,7 @@ class NodeFleet(Protocol):
 
     @property
     def orders(self) -> Mapping[str, Order]:
-        """All orders, by an id of their own."""
+        """All orders, by order id."""
 
     def order_of(self, node: str) -> Order | None:
         """The order that a node belongs to; None: the node is off."""

@@ -1,4 +1,4 @@
-"""Creates the engines of a site: beside the engines' own folders, only this module names them."""
+"""Creates the engines of a site; no module outside the engines' folders names them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Cloud:
         return await api_server.choose(self._environment, self._site, self._client, wanted, patience_s)
 
     def _start_server(self) -> None:
-        """Start this machine's API server when nothing listens at its address, where the site permits it."""
+        """Start this machine's API server if nothing listens at its address and the site permits it."""
         from .sky.api_server import LocalServer
 
         if self._site.sky.start_server and self._server is None:

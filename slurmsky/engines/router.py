@@ -1,4 +1,4 @@
-"""Dispatches jobs to several engines: the partition selects the engine of a job, for all its life."""
+"""Dispatches jobs to several engines: the partition selects a job's engine."""
 
 from __future__ import annotations
 

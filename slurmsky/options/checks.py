@@ -1,4 +1,4 @@
-"""Validates combinations of options: exclusions, and the numbers of tasks and nodes, as Slurm's clients do.
+"""Validates combinations of options, and derives numbers of tasks and nodes, as Slurm's clients do.
 
 Each check receives one Component and may change it, warn, or raise CommandError. The first checks are shared by sbatch,
 salloc and srun (slurm_opt.c validate_options_salloc_sbatch_srun, opt.c _opt_verify of each). ``submission`` holds the
@@ -147,10 +147,10 @@ def _step(part: Component) -> None:
 
 
 def _host_file(part: Component) -> None:
-    """Place tasks by the file in SLURM_HOSTFILE when -w is not given, whatever -m says.
+    """Place tasks by the file in SLURM_HOSTFILE when -w is not given, regardless of -m.
 
-    The file must have as many names as there are tasks, or else nodes, where these numbers are known; further names are
-    not read. Source: slurm_opt.c _validate_nodelist.
+    The file must have as many names as there are tasks or, if their number is unknown, nodes; further names are not
+    read. Source: slurm_opt.c _validate_nodelist.
     """
     from ..language import hostlist
 
@@ -259,7 +259,7 @@ def _nodes_and_tasks(part: Component) -> None:
             f"{part.command}: Warning: can't run {tasks} processes on {least} nodes, setting nnodes to {tasks}"
         )
         least = most = tasks
-        part.sources.update(dict.fromkeys(("nodes", "nodes_min", "nodes_max"), COMMAND_LINE))  # as if typed
+        part.sources.update(dict.fromkeys(("nodes", "nodes_min", "nodes_max"), COMMAND_LINE))  # counts as typed
         if len(names) > tasks and not counted:
             _keep_nodes(part, names[:tasks])
     if (least, most) != (part.get("nodes_min"), part.get("nodes_max")):
@@ -272,7 +272,7 @@ def _nodes_and_tasks(part: Component) -> None:
 def _tasks_of_sockets(part: Component) -> None:
     """Derive the number of tasks from -B, or from -N: one for each thread, core or socket requested.
 
-    srun counts only where all three are requested (src/srun/opt.c), sbatch and salloc count each.
+    srun requires all three in the request (src/srun/opt.c); sbatch and salloc use any of them.
     """
     if part.get("ntasks") is not None or part.get("ntasks_per_node"):
         return

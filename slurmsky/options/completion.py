@@ -1,4 +1,4 @@
-"""Shell completion for all commands from the option table: the words for all shells, and the scripts of bash and zsh.
+"""Shell completion from the option table: words, and the scripts of bash and zsh.
 
 The script contains the words, so that a completion starts no process; only job ids, partitions and nodes are queried.
 """
@@ -156,7 +156,7 @@ def _filled(shell: str, lines: Iterable[str], named: str, updated: str) -> str:
 
 
 def cases(own: Own, written: Callable[[Iterable[str]], str]) -> Iterator[str]:
-    """The ``case`` of bash and zsh that sets what a command's completion needs; ``written`` makes a list of words."""
+    """The ``case`` of bash and zsh that sets a command's variables; ``written`` formats a list of words."""
     yield "    case $command in"
     for command in (*ALL, "slurmsky"):
         yield f"    {command})"

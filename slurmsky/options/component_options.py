@@ -24,7 +24,7 @@ _ADDING: dict[str, frozenset[str]] = {
     "sstat": frozenset(("format", "jobs")),
     "sshare": frozenset(("accounts", "users")),
 }
-#: Of two options that exclude each other the last one counts: setting one resets the other.
+#: Pairs of options that exclude each other: the last one takes precedence and resets the other.
 _INSTEAD = {"parsable": ("parsable2",), "parsable2": ("parsable",)}
 
 
@@ -67,7 +67,7 @@ class Component:
             if name in _PAIRS:
                 value = tuple({**dict(self.values.get(name, ())), **dict(value)}.items())
             elif name == "mail_type":
-                # Every --mail-type adds to the earlier ones, whatever their source; NONE adds nothing.
+                # Every --mail-type adds to the earlier ones from any source; NONE adds nothing.
                 wanted = {*self.values.get(name, ()), *value}
                 value = tuple(event for event in EVENTS if event in wanted)
             elif counting and self.sources.get(name) == source:
@@ -126,16 +126,16 @@ class Component:
     # ------------------------------------------------------------ reading
 
     def get(self, field: str, default: Any = None) -> Any:
-        """The value of ``field``, or ``default`` where nothing set it."""
+        """The value of ``field``, or ``default`` if it is not set."""
         value = self.values.get(field)
         return default if value is None else value
 
     def typed(self, *names: str) -> bool:
-        """Whether the script or the command line gave one of these options (Slurm: set_by_cli)."""
+        """Whether one of these options is from the script or the command line (Slurm: set_by_cli)."""
         return any(self.given.get(name) in (SCRIPT, COMMAND_LINE) for name in names)
 
     def inherited(self, *names: str) -> bool:
-        """Whether the environment gave one of these options (Slurm: set_by_env)."""
+        """Whether one of these options is from the environment (Slurm: set_by_env)."""
         return any(self.given.get(name) == ENVIRONMENT for name in names)
 
     def pick(self, fields: Iterable[str]) -> dict[str, Any]:

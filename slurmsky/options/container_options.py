@@ -1,4 +1,4 @@
-"""Readers for pyxis' options, which Slurm has where that plugin is installed, and checks between these options."""
+"""Readers and checks for the options of the pyxis plugin."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def pyxis_env(item: Item) -> dict[str, Any]:
 
 @reader
 def pyxis_flag(item: Item) -> dict[str, Any]:
-    """Of a flag and its negation the last one counts: "yes" or "no" under the flag's name."""
+    """Of a flag and its negation the last one takes precedence: "yes" or "no" under the flag's name."""
     name = item.option.name
     return {"site_options": ((_NEGATED.get(name, name), "no" if name in _NEGATED else "yes"),)}
 

@@ -86,8 +86,7 @@ class DeviceRequest:
 def resolved(spec: JobSpec) -> DeviceRequest:
     """A spec's request, with derived counts filled in. Raises GresError.
 
-    An accepted spec has no contradictions; for one that was changed later, a contradiction leaves the given counts as
-    they are.
+    An accepted spec has no contradictions; if a later change causes a contradiction, the given counts stay unchanged.
     """
     request = _read(lambda field: getattr(spec, field))
     try:
@@ -104,7 +103,7 @@ def check(part: Component) -> None:
     try:
         request = _read(part.get)
     except GresError:
-        return  # not a count: a type that no node has, which the controller refuses
+        return  # not a count but a type that no node has; the controller refuses it
     try:
         warning = _resolve(request)
         if not any(record.counted for (name, _), record in request.asked.items() if name == "gpu"):

@@ -28,7 +28,7 @@ class FamilyRequest:
     bitstr_len: Optional[int] = None
 
     def get(self, field: str, default: Any = None) -> Any:
-        """A field's value, or ``default`` where nothing set it."""
+        """A field's value, or ``default`` if it is not set."""
         value = self.values.get(field)
         return default if value is None else value
 

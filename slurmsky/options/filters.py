@@ -97,9 +97,9 @@ def _states(item: Item) -> tuple[str, ...]:
 
 
 def _node_states(item: Item) -> tuple[str, ...]:
-    """States, negated with ``~``; in one entry, joined by ``&``, where a node must have all of them.
+    """States, negated with ``~``; in one entry, joined by ``&``, states that a node must have together.
 
-    One ``&`` or ``+`` anywhere in the list asks for all states of the list. Source: sinfo/opts.c _build_state_list.
+    One ``&`` or ``+`` anywhere in the list requires all states of the list. Source: sinfo/opts.c _build_state_list.
     """
     if item.value.lower() == "all":
         return ("all",)
@@ -229,7 +229,7 @@ def _yes_no_value(item: Item) -> bool:
 
 
 def _yes_no_bare(item: Item) -> dict[str, Any]:
-    """sbcast --send-libs: an unknown word is reported and counts as no value."""
+    """sbcast --send-libs: an unknown word is reported and ignored."""
     word = item.value.lower()
     if word in ("", "yes", "y"):
         return {item.option.field: True}

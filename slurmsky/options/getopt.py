@@ -1,6 +1,6 @@
 """Implements getopt_long as in the GNU C library, with its messages.
 
-Long names may be abbreviated while they stay unique, short ones bundled; an optional argument must be attached
+Long names may be abbreviated to a unique prefix, short options may be combined; an optional argument must be attached
 (``--foo=x``, ``-Ix``); parsing stops at the first operand, or after ``--``. With ``permute`` options after operands are
 found, too (glibc's default, without a leading "+"). Source: glibc posix/getopt.c, _getopt_internal_r and
 process_long_option.
@@ -27,7 +27,7 @@ class Found(NamedTuple):
 class Words(NamedTuple):
     """A parsed command line.
 
-    ``fault`` comes after the last of ``found``: the caller processes the options in order and raises it at the end, so
+    ``fault`` follows the last of ``found``: the caller processes the options in order and raises it at the end, so
     that a bad value before a bad option is reported first, and ``--help`` takes precedence.
     """
 

@@ -1,6 +1,6 @@
-"""Texts of --help, --usage, --version, --autocomplete and the coverage page, all from the option table.
+"""Texts of --help, --usage, --version, --autocomplete and the coverage page.
 
-The layout is Slurm's (a column of options, a column of descriptions); the descriptions are the table's own.
+The layout is Slurm's (a column of options, a column of descriptions); the descriptions are those of the option table.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def _entry(option: Option, spelling: str) -> list[str]:
 
 
 def _manual(table: OptionTable) -> str:
-    """Help of a command that describes its options and operands one below the other."""
+    """Help of a command that describes its options and operands in a list."""
     words = manual_words.WORDS.get(table.command)
     lines = [f"{table.command} [<OPTION>]" + (" [<COMMAND>]" if words else ""), "    Valid <OPTION> values are:"]
     for option in table.options:

@@ -1,4 +1,4 @@
-"""Parses lists of job and step ids as each Slurm command does: leniently, and with its own error messages."""
+"""Parses lists of job and step ids as each Slurm command does, with its errors."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Combines --tres-per-task with the options for parts of it: --cpus-per-task and --gpus-per-task.
+"""Combines --tres-per-task with --cpus-per-task and --gpus-per-task.
 
-Afterwards all fields have the same values, whichever option was given: records and variables use tres_per_task,
+Afterwards all fields have consistent values for any of the options: records and variables use tres_per_task,
 computations use cpus_per_task and gpus_per_task. Source: slurm_opt.c _validate_tres_per_task.
 """
 

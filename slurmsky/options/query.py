@@ -1,4 +1,4 @@
-"""Parses the command lines of squeue, scancel, sinfo, sacct, scontrol, sattach, sbcast and sstat to typed requests.
+"""Parses the command lines of squeue, sacct and other query commands to typed requests.
 
 Filters are stored as parsed values; the command checks whether a user, partition or node exists. Each parser receives
 ``argv`` without the command's name and raises CommandError (Printed for --help and similar). Source: src/squeue/opts.c,
@@ -78,7 +78,7 @@ def gather(
 def _environment(part: Component, table: OptionTable, given: Container[str]) -> None:
     """Set options from variables.
 
-    A flag's variable sets the flag whatever its value, except that scancel requires true or false. ``given``: fields
+    A flag's variable sets the flag with any value, except that scancel requires true or false. ``given``: fields
     whose variables are ignored.
     """
     for option in table.options:
@@ -276,7 +276,7 @@ def parse_sattach(argv: Sequence[str], context: ReadContext, table: Optional[Opt
     if re.match(r"[0-9]+[_+0-9]*\.", rest[0]) is None:
         raise CommandError(("sattach: error: Failed to parse stepid from command line options",), 1, usage)
     steps = step_or_job("sattach", rest[0])
-    # Job 0 exists nowhere: the controller is queried as for any unknown id.
+    # No job has id 0: the controller is queried as for any unknown id.
     return _record(SattachQuery, part, step=steps[0] if steps else JobId(0xFFFFFFFE, step=0))
 
 

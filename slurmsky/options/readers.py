@@ -140,7 +140,7 @@ def accel_bind(item: Item) -> dict[str, Any]:
 
 @reader
 def compress(item: Item) -> dict[str, Any]:
-    """Stored; an unknown algorithm is reported and ignored, as in parse_compress_type."""
+    """The value is only stored; an unknown algorithm is reported and ignored, as in parse_compress_type."""
     known = item.value.lower() in ("", "lz4", "none")
     warning = (
         ()
@@ -152,7 +152,7 @@ def compress(item: Item) -> dict[str, Any]:
 
 @reader
 def block_size(item: Item) -> dict[str, Any]:
-    """sbcast --size, stored; an invalid size is reported and ignored. Source: sbcast/opts.c _map_size."""
+    """sbcast --size is only stored; an invalid size is reported and ignored. Source: sbcast/opts.c _map_size."""
     digits = re.match(r"\s*[+-]?\d+", item.value)
     rest = item.value[digits.end() :] if digits else item.value
     valid = rest[:1] in ("", "k", "K", "m", "M") and not (digits and "-" in digits[0])
@@ -366,7 +366,7 @@ def tres_bind(item: Item) -> str:
 
 @reader
 def gpu_freq(item: Item) -> str:
-    """[type=]value[,verbose], where value is a number of MHz or low, medium, high, highm1.
+    """[type=]value[,verbose]; the value is a number of MHz, or low, medium, high or highm1.
 
     Source: gres.c gpu_freq checks.
     """

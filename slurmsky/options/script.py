@@ -23,7 +23,7 @@ class ScriptOptions:
 
 
 def read(data: bytes, path: str, context: ReadContext) -> ScriptOptions:
-    """The options in the script ``path``. Raises CommandError for a file that is no batch script."""
+    """The options in the script ``path``. Raises CommandError for a file that is not a batch script."""
     try:
         directives.check(data)
         # A script read from standard input has no name to show.

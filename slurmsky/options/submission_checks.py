@@ -1,4 +1,4 @@
-"""The checks of slurmctld that need the request alone."""
+"""The checks of slurmctld that depend only on the request."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class SubmitFlags:
     quiet: int = 0
     verbose: int = 0
     ignore_pbs: bool = False
-    bell: str = ""  # salloc: "always", "never", "" = after a longer wait
+    bell: str = ""  # salloc: "always", "never"; "" = only after a long wait
     no_shell: bool = False
     kill_command: Optional[int] = None  # salloc: signal for the command when the allocation ends
 
@@ -198,8 +198,8 @@ def _sbatch_components(
         if script is not None and not parts and not _ignores_pbs(part, argv, table):
             part.put_words(split(table, reading.foreign(script.data, script.path, part.context)), SCRIPT)
         part.put_environment(table)
-        # Components that only the script has get the last component's command line again: sbatch.c advances in argv
-        # only at a ":".
+        # Components that only the script defines use the last component's command line: sbatch.c advances in argv only
+        # at a ":".
         found = split(table, words)
         part.put_words(found, COMMAND_LINE)
         more = found.rest[:1] == (":",)
@@ -220,7 +220,7 @@ def _put_directives(part: Component, table: OptionTable, words: Sequence[str]) -
 
 
 def _ignores_pbs(part: Component, argv: Sequence[str], table: OptionTable) -> bool:
-    """Whether the script, the environment or the command line says --ignore-pbs."""
+    """Whether script, environment or command line has --ignore-pbs."""
     text = part.context.env.get("SBATCH_IGNORE_PBS")
     return (
         bool(part.get("ignore_pbs"))

@@ -1,4 +1,4 @@
-"""The option table: one row per option of every command, read from options.csv beside this module.
+"""The option table: one row per option of every command, from options.csv.
 
 A row defines an option's spelling, its environment variable, the field of the request that it sets (``field``), the
 function of ``values`` that reads its text (``reader``), and its support here (``policy``).

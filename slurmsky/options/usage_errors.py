@@ -1,7 +1,7 @@
 """Command-line errors with Slurm's exact lines and exit codes.
 
 CommandError          bad input, in Slurm's words
-└── Printed           nothing is wrong: --help, --version, --hint=help ... print and leave
+└── Printed           no error: --help, --version, --hint=help ... print and exit
 """
 
 from __future__ import annotations

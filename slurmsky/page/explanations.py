@@ -1,4 +1,4 @@
-"""The sentences of ``slurmsky why`` on a page: of one job, or of each kind of failed and waiting jobs."""
+"""The sentences of ``slurmsky why`` on a page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..report.text.why import Explanation
 from .html import Html, el
 from .page_frame import section
 
-#: maximum number of kinds with sentences, and of jobs named as alike
+#: maximum number of kinds with sentences, and of named jobs of one kind
 MOST_KINDS, _MOST_NAMED = 12, 12
 
 
@@ -30,7 +30,7 @@ def needs_words(job: Job) -> bool:
 
 
 def kinds(jobs: Iterable[Job]) -> list[list[Job]]:
-    """The jobs to explain by kind, the failed before the waiting, and larger kinds first.
+    """The jobs to explain by kind: failed before pending, larger kinds first.
 
     Jobs of one kind have the same name, state, exit status and reason; of a requeued job the last run counts.
     """

@@ -38,7 +38,7 @@ _WAITS = (
 
 
 def span_of(jobs: Sequence[Job], now: float, zone: tzinfo | None) -> Period:
-    """The period from the first submit to the last end, for jobs that were requested by id."""
+    """The period from the first submit to the last end, for jobs selected by id."""
     start = min(job.submit_time for job in jobs)
     end = max(job.end_time if job.state.finished else now for job in jobs)
     return Period(start, max(end, start + 1), zone)
@@ -86,7 +86,7 @@ def group_page(
 
 
 def _lived_in(period: Period, lives: Sequence[Life]) -> Period:
-    """The part of the period in which there were jobs, so that they fill the time axis."""
+    """The part of the period with jobs, so that they fill the time axis."""
     start = max(period.start, min(one.job.submit_time for one in lives))
     end = min(period.end, max(one.end for one in lives))
     spare = 0.02 * (end - start) + 1
@@ -218,7 +218,7 @@ def _node_note(name: str, size: dict[str, int]) -> str:
 
 
 def _jobs_timeline(lives: Sequence[Life], period: Period) -> Html:
-    """A lane for each job or, where there are many jobs, for each job name."""
+    """A lane for each job or, if there are many jobs, for each job name."""
     if len(lives) <= MOST_LANES:
         rows = []
         for one in lives:
@@ -311,7 +311,7 @@ def _groups(lives: Sequence[Life]) -> list[Html]:
 
 
 def _chosen(lives: Sequence[Life]) -> list[Html | None]:
-    """Tables of all jobs or, where there are many, of the notable ones."""
+    """Tables of all jobs or, if there are many, of the notable ones."""
     if len(lives) <= MOST_ROWS:
         return [_table("All jobs", lives, "jobs")]
     failed = [one for one in reversed(lives) if one.failed]

@@ -90,7 +90,7 @@ def life(job: Job, context: ReportContext) -> Life:
     ran = sacct_fields.started(job)
     start = job.start_time if ran else 0.0
     over = job.state.finished
-    # A record without an end time (its node never answered) ends at its start.
+    # A record without an end time (its node never responded) ends at its start.
     end = (job.end_time or start or job.submit_time) if over else now
     found = measure(job, context)
     measured = [step for step in job.steps.values() if step.usage.tasks]
@@ -121,7 +121,7 @@ def life(job: Job, context: ReportContext) -> Life:
 def gpu_steps(job: Job) -> list[Step]:
     """The steps whose GPU use sums up to the job's.
 
-    On one node the script alone: it sees all GPUs for the whole time, and other steps would count devices twice.
+    On one node only the script counts: it has all GPUs for the whole time, and other steps would count devices twice.
     """
     looked = [step for step in job.steps.values() if step.usage.gpu_s is not None and step.end_time > step.start_time]
     script = [step for step in looked if step.step_id == "batch" and len(job.shares) == 1]

@@ -10,7 +10,7 @@ from .. import __version__
 from .html import Html, el, join
 from .job_summary import Life
 
-#: The browser must fetch nothing and run no script, whatever a page contains.
+#: The browser must fetch no resource and run no script, regardless of the page's content.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 

@@ -1,4 +1,4 @@
-"""Settings of a report beside the records: time, time format, cluster configuration."""
+"""Settings of a report: time, time format, cluster configuration."""
 
 from __future__ import annotations
 

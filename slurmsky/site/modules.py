@@ -32,11 +32,11 @@ class Module:
     note: str = ""
     kind: str = ""  # "" | licensed | site | unknown version
     gives: tuple[str, ...] = ()  # programs that the module provides
-    unpinned: str = ""  # the version that the script names, where ``setup`` installs another one
+    unpinned: str = ""  # the version in the script, if ``setup`` installs another one
 
     @property
     def complete(self) -> bool:
-        """Whether the replacement works without further input of the user."""
+        """Whether the replacement needs no further input of the user."""
         return self.kind not in ("licensed", "unknown version")
 
 
@@ -152,7 +152,7 @@ def _named(parts: list[str]) -> tuple[Mapping[str, Any] | None, str]:
 
 
 def _spellings(name: str) -> Iterator[str]:
-    """A name, and what is left of it without version, build and the marks of one site; the most exact one first."""
+    """Spellings of a name without version, build and a site's marks; the most exact one first."""
     plain = re.sub(r"[-_]?v?\d[\d.]*$", "", name)
     unbuilt = re.sub(r"[-_](gpu|cuda|mpi|omp|gcc|intel|serial|x86_64|ib)$", "", name)
     yield from (name, plain, unbuilt, re.sub(r"(?<=\w\w\w)[-_]?v?\d[\d.]*[-_].*$", "", name))
@@ -163,14 +163,14 @@ def _spellings(name: str) -> Iterator[str]:
     if sign and owner in _tables()["owners"]["names"].split():
         yield from _spellings(rest)
     if (owner in _variants() or owner in _categories()) and owner not in ("openmpi", "mpich", "mvapich2"):
-        return  # gcc-..., python-... name what a program was built with
+        return  # gcc-..., python-... name a program's compiler or language
     words = name.replace("_", "-").split("-")
     yield from ("-".join(words[:count]) for count in range(len(words) - 1, 0, -1) if len(words[0]) > 2)
 
 
 @cache
 def _variants() -> frozenset[str]:
-    """Names of compilers, MPIs and languages: after another name they are its build."""
+    """Names of compilers, MPIs and languages; behind another name they describe its build."""
     return frozenset(_tables()["variants"]["names"].split())
 
 
@@ -197,7 +197,7 @@ def _of_row(row: Mapping[str, Any], name: str, version: str) -> Module:
     if cut:
         image = versions[cut]
     elif image and short and versions:
-        # An image of another version is another program: the site file must name a suitable image.
+        # Another version's image is another program: the site file must name a suitable image.
         return Module(name, "shipped", note=f"no image is known for version {short}", kind="unknown version")
     pins = short and row.get("versioned", True) and not _STAGE.match(short)
     pinned = "=" + ".".join(short.split(".")[:2]) if pins else ""

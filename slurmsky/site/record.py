@@ -136,7 +136,7 @@ class SiteOption:
 class SkyConfig:
     """SkyPilot settings of the site."""
 
-    endpoint: str = ""  # "" = as SkyPilot's own clients find it
+    endpoint: str = ""  # "" = the endpoint of SkyPilot's own clients
     workspace: str = ""
     infra: tuple[str, ...] = ()  # for partitions without infra; () = SkyPilot chooses
     spot: bool = False
@@ -151,14 +151,14 @@ class SkyConfig:
     queue_poll_s: int = 30  # interval between full queries of the managed jobs
     reach: str = "auto"  # connection to a job's first node: direct | ssh (through SkyPilot) | auto (either)
     idle_minutes: int = 60  # an allocation (salloc, srun) without a client ends after this time; 0 = never
-    start_server: bool = True  # start a local API server where none answers
+    start_server: bool = True  # start a local API server if none answers
     foreign: bool = True  # show managed jobs that were launched without sbatch
     credentials: tuple[str, ...] = ()  # patterns of credential variables to send to nodes
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Ceiling in dollars for the sum of jobs: of an account, a user or a QOS; of all jobs where none is named."""
+    """Ceiling in dollars for the sum of jobs: of an account, a user or a QOS; of all jobs if none is named."""
 
     account: str = ""
     user: str = ""

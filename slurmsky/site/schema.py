@@ -1,6 +1,6 @@
 """Schema of slurmsky.toml: for every key, the reader of its value and the record field that it fills.
 
-The module exceeds 400 lines because the table of all keys is one table.
+The module exceeds 400 lines because it holds the table of all keys.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def hosts(value: Any) -> tuple[str, ...]:
         names = tuple(hostlist.expand(text(value)))
     except ValueError as error:
         raise Bad('a host list is expected, such as "n[1-4]"') from error
-    if not all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in names):  # of an open bracket
+    if not all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in names):  # error about an open bracket
         raise Bad('a host list is expected, such as "n[1-4]"')
     return names
 

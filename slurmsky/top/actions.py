@@ -1,4 +1,4 @@
-"""Actions on a job: the command, the question before it, and the message after it."""
+"""Actions on a job: command, confirmation and message."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from .rows import JobLine, NodeLine
 
 
 def rule(env: Mapping[str, str]) -> str:
-    """The character for lines: a box drawing character where the locale has it."""
+    """The character for lines: a box drawing character if the locale has it."""
     name = next((env[var] for var in ("LC_ALL", "LC_CTYPE", "LANG") if env.get(var)), "")
     return "─" if "utf" in name.lower() else "-"
 

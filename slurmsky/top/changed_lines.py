@@ -1,4 +1,4 @@
-"""A widget base that redraws only the lines that changed, because a slow connection carries each byte drawn."""
+"""A widget base that redraws only changed lines, to save bytes on slow connections."""
 
 from __future__ import annotations
 

@@ -232,7 +232,7 @@ def _so_far(running: str) -> tuple[int, float]:
 
 
 def _bar(label: str, percent: float, what: str) -> Line:
-    filled = min(_BAR_WIDTH, max(int(percent > 0), round(percent / 100 * _BAR_WIDTH)))  # an empty bar means none
+    filled = min(_BAR_WIDTH, max(int(percent > 0), round(percent / 100 * _BAR_WIDTH)))  # an empty bar means 0
     style = "red" if percent < 25 else "yellow" if percent < 60 else "green"
     return ((f"{label:<7}", LABEL), ("#" * filled, style), ("." * (_BAR_WIDTH - filled), ""),
             (f" {percent:6.2f}%", "bold"), (f" of {what}", ""))  # fmt: skip

@@ -49,7 +49,7 @@ class CloudNode:
             self.home = os.path.join("/tmp", name)
         self.tls = os.path.join(self.folder, "tls")
         account = pwd.getpwuid(os.geteuid())
-        self.ssh = os.path.join(account.pw_dir, ".ssh")  # ssh reads this folder, whatever HOME is
+        self.ssh = os.path.join(account.pw_dir, ".ssh")  # ssh reads this folder regardless of HOME
         self.environment = cloud_environment.node_environment(os.environ, account.pw_dir)
         self.name = ""
         self._relocation = ("", "")
@@ -74,7 +74,7 @@ class CloudNode:
         return found
 
     def note_ended(self, codes: Mapping[int, int]) -> None:
-        """Write the exit codes of ended jobs to the site's bucket, where a relaunch on other nodes reads them."""
+        """Write the exit codes of ended jobs to the site's bucket, for a relaunch on other nodes."""
         if self._mounted:
             try:
                 os.makedirs(self._mounted, exist_ok=True)
@@ -93,7 +93,7 @@ class CloudNode:
         with open(os.path.join(self.home, output_files.NOTE), "x"):
             self.bin = install(self.home)
         given = self.settings.files
-        #: the folder that travelled: the submit folder, or a folder above it that the script names
+        #: the shipped folder: the submit folder, or a folder above it that the script names
         self.shipped_folder = given.folder or self.launch.submit_dir
         # A node may see the folder above and another file system in place of the submit folder.
         self.same_files = os.path.isdir(self.launch.submit_dir) and submit_folder.same_folder(

@@ -26,7 +26,7 @@ from ..net.spare import SpareDescriptor
 from .outbox import UNREACHABLE, Outbox, with_script
 from .own_view import OwnView, Reply
 
-AWAY_S = 1.0  # how long a client waits for a parked connection, since the controller was last connected
+AWAY_S = 1.0  # seconds, since the controller was last connected, that a client waits for a parked connection
 #: seconds after the job's start in which the controller may connect for the first time, by ``reach``: the controller
 #: learns the nodes' addresses from the job's log
 FIRST_S = {"yes": 60.0, "": 10.0, "no": 0.0}
@@ -105,7 +105,7 @@ class CommandRelay:
 
     # --- connections to the controller
     def park(self, channel: Channel) -> None:
-        """Store a connection of the controller until a client needs it."""
+        """Keep a connection of the controller until a client needs the connection."""
         channel.on_close = lambda: self._lost(channel)
         self._last_seen, self._met = time.monotonic(), True
         self._parked.append(channel)

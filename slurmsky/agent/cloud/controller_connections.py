@@ -1,4 +1,4 @@
-"""Accepts the connections of the real controller, and of commands that it passes on, at the first node of a job."""
+"""Accepts connections of the real controller at the first node of a job."""
 
 from __future__ import annotations
 

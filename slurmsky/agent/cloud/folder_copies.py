@@ -1,7 +1,7 @@
-"""Copies of submit folders on a kept node, each with the list of entries that it has received, stored on disk.
+"""Copies of submit folders on a kept node, with the lists of received entries.
 
-A copy may lie in another: the folder above a submit folder is sent where a script names files in it. What one transfer
-changes is recorded in all copies that have the file.
+One copy may contain another, because the folder above a submit folder is sent if a script names files in it. A change
+by one transfer is recorded in all copies that have the file.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class FolderCopy:
         os.replace(self._index + ".part", self._index)
 
     def note_sent(self, path: str) -> Optional[FolderEntry]:
-        """Record a tailed file as one that the controller has, and removes here once its own copy is removed.
+        """Record that the controller has a tailed file, so that it removes the file here when its own copy is removed.
 
-        Returns its entry; None for what is no file of the folder.
+        Returns the file's entry; None for a path that is not a file of the folder.
         """
         relative = os.path.relpath(path, self.at)
         try:
@@ -102,7 +102,7 @@ class FolderCopies:
         self.note = os.path.join(home, output_files.NOTE)
 
     def holding(self, path: str) -> Optional[FolderCopy]:
-        """The copy that a path lies in; None for a path outside of all copies."""
+        """The copy that contains a path; None for a path outside of all copies."""
         found = [copy for copy in self._copies.values() if path.startswith(copy.at.rstrip("/") + "/")]
         return max(found, key=lambda copy: len(copy.at), default=None)
 
@@ -116,7 +116,7 @@ class FolderCopies:
         return known
 
     def others(self, copy: FolderCopy, relative: str) -> Iterator[tuple[FolderCopy, str]]:
-        """Further copies that have an entry of a copy, and its path in each: a copy may lie in another."""
+        """Further copies that have an entry of a copy, and the entry's path in each: copies may contain each other."""
         path = copy.path(relative)
         for one in self._copies.values():
             if one is not copy and path.startswith(one.at.rstrip("/") + "/"):

@@ -1,9 +1,10 @@
-"""Copies of submit folders on a kept node: filled by content, tailed while jobs write, scanned when jobs end.
+"""Synchronises copies of submit folders on a kept node with the controller.
 
-One connection of the controller (role "files") carries all transfers. Messages (``protocol/file_messages.py``) are J
+A copy is filled by content, tailed while jobs write, and scanned when jobs end. One connection of the controller (role
+"files") carries all transfers. Messages (``protocol/file_messages.py``) are J
 frames; O frames carry content.
 The node stores, for each folder, the list of entries that it has received. The controller sends the list's digest; it
-sends the list only where the digest differs, and only the content that no copy on the node has. Files that jobs changed
+sends the list only if the digest differs, and only the content that no copy on the node has. Files that jobs changed
 on the node are not overwritten until the controller's own copy changes.
 """
 
@@ -113,7 +114,7 @@ class _Session:
             self._apply()
 
     def _unchanged_there(self, copy: FolderCopy, relative: str, entry: FolderEntry) -> bool:
-        """Whether the controller's file is the one that this copy, or another that holds it, has received."""
+        """Whether this copy, or another copy with the file, has received the controller's present file."""
         known = copy.entries.get(relative)
         if known is None:
             for other, name in self._store.others(copy, relative):
@@ -214,7 +215,7 @@ class _Session:
                 else:
                     os.truncate(path, 0)
             except OSError:
-                pass  # absent, or no regular file: the agent reports that where it is an error
+                pass  # absent, or not a regular file; if that is an error, the agent reports it
         self._tails[request.id] = _Tail(request.id, path, start)
         self._report(TailBegun(id=request.id, from_=start))
         self._look_soon()
@@ -275,7 +276,7 @@ class _Session:
             for piece in submit_folder.pieces(path, change.size):
                 self._channel.send(wire.STDOUT, piece)
                 sent += len(piece)
-            if sent < change.size:  # it shrank meanwhile: its digest differs, and it is sent again
+            if sent < change.size:  # the file shrank meanwhile: its digest differs, and it is sent again
                 self._channel.send(wire.STDOUT, bytes(change.size - sent))
             copy.known[change.path] = (change.size, change.mtime_ns)
             copy.entries[change.path] = entry

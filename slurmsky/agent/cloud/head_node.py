@@ -55,7 +55,7 @@ from .step_file_sync import StepFiles
 
 TAIL_S = 0.2  # interval between reads of the output files
 TAKEN_WITHIN_S = 1.0  # from the first to the last signal to a node's processes at a teardown
-MANY_FILES = 2000  # with more, a packed array's folder is scanned once, at the end
+MANY_FILES = 2000  # with more elements, a packed array's folder is scanned once, at the end
 
 
 class HeadNode:
@@ -220,7 +220,7 @@ class HeadNode:
             self._finish_others()
         event = event.but(by_signal=self.terminated)
         for job in member.jobs:
-            # REQUEUED is no job state: here the job has ended, and the controller starts the next run.
+            # REQUEUED is not a job state: the job has ended on these nodes, and the controller starts the next run.
             job.state = JobState.__members__.get(event.state, JobState.CANCELLED)
             job.end_time = time.time()
             job.exit_code, job.exit_signal = event.exit_code, event.exit_signal
@@ -297,7 +297,7 @@ class HeadNode:
         self.channel.send_json(request.encode())
 
     def _end_requested(self) -> None:
-        """SIGTERM: SkyPilot takes the node down, because of a cancellation or a preemption."""
+        """Handle SIGTERM: SkyPilot takes the node down for a cancellation or a preemption."""
         if not self.terminated:
             self._stop(lambda job: TerminateJob(job_id=job.job_id, kill_wait_s=min(job.kill_wait_s, 20)))
 
@@ -362,7 +362,7 @@ class HeadNode:
         self.loop.after(TAIL_S, self._look)
 
     def _end_if_alone(self) -> None:
-        """End an allocation after ``alone_s`` without contact: its controller's machine may be off, and nodes cost."""
+        """End an allocation after ``alone_s`` without contact, because its controller's machine may be off."""
         limit = self.node.settings.alone_s
         if limit and time.monotonic() - self.seen_someone > limit and not self.alone:
             self.alone = True

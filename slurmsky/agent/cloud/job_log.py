@@ -15,7 +15,7 @@ from . import submit_folder
 if TYPE_CHECKING:
     from .cloud_node import CloudNode
 
-FLUSH_S = 0.5  # how long an incomplete line is buffered
+FLUSH_S = 0.5  # seconds that an incomplete line is buffered
 
 
 class JobLogWriter:
@@ -53,7 +53,7 @@ class LogTail:
 
     def __init__(self, log: JobLogWriter, stream: int, path: str, digest: bool = False) -> None:
         self.log, self.stream, self.path = log, stream, path
-        self.digest = hashlib.sha256() if digest else None  # of what was sent
+        self.digest = hashlib.sha256() if digest else None  # of the sent content
         self.position = 0
         self._partial_since: Optional[float] = None
 
@@ -79,7 +79,7 @@ class LogTail:
 
 
 def send_back(node: CloudNode, log: JobLogWriter, skip: frozenset[str], new_stream: Callable[[], int]) -> None:
-    """Send files of the submit folder that the job made or changed since the last call, smallest first, up to the
+    """Send files of the submit folder that the job created or changed since the last call, smallest first, up to the
     limit.
     """
     if node.same_files or not node.return_left:

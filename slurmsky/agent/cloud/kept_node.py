@@ -144,14 +144,14 @@ class KeptNodeService:
             self._spot_taken(notice)
             return
         jobs = [job for job in self._agent.jobs.values() if not job.ended]
-        # First of all, so that no requeued job starts here again.
+        # Before all else, so that no requeued job starts here again.
         self._agent.greet_with(partial(NodeTaken, node=self._agent.node, at=time.time() + NOTICE_S, why=ENDED_HERE))
         for job in jobs:
             job.terminate("NODE_FAIL", signal.SIGTERM, min(job.launch.kill_wait_s, NOTICE_S))
         self._wait_for(jobs, NOTICE_S * 20 + 100)
 
     def _spot_taken(self, notice: spot_notice.Notice) -> None:
-        """Report the notice, and give the jobs the time that it leaves."""
+        """Report the notice, and end the jobs within the remaining time."""
         self._spot = True
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(notice.at))
         why = "%s ends the spot machine at %s" % (notice.cloud, when)

@@ -1,4 +1,4 @@
-"""A job's node on the cloud: what SkyPilot's ``run`` starts on every node of a task.
+"""Main program of a cloud job's node, started by SkyPilot's ``run``.
 
     python agent.pyz cloud FOLDER
 

@@ -1,7 +1,7 @@
 """Sends a cloud job's requests to an unreachable controller, sealed in the job's log.
 
 The controller cannot connect to the nodes of most clouds, and a log carries data in one direction only. So the first
-node answers a job's request where it can do that correctly, and sends the request sealed in the log: ``sbatch`` gets
+node answers a job's request if it can do so correctly, and sends the request sealed in the log: ``sbatch`` gets
 one of the job ids reserved for the job, ``scancel`` and ``scontrol requeue`` of the job itself take effect at once, and
 the controller applies the rest when it reads the request. A request whose answer only the controller has is refused
 as Slurm does when slurmctld does not respond.
@@ -33,7 +33,7 @@ _JOB = re.compile(r"(?:(?i:jobid|job|job_id)=)?(\d+)$")
 
 
 def with_script(request: wire.CommandRequest) -> wire.CommandRequest:
-    """Add the script that sbatch names to the request, where the script is a file of this node.
+    """Add the script that sbatch names to the request, if the script is a file of this node.
 
     The request gets no process id: the controller would take it for a process of its own machine.
     """

@@ -1,4 +1,4 @@
-"""Answers queries about a cloud node's own jobs and nodes where no controller can be reached.
+"""Answers queries about a cloud node's own jobs if no controller is reachable.
 
 Nodes of most clouds cannot connect to the controller. The first node knows its own job or the elements of its array,
 their steps, and the job's nodes; this module reports these with the controller's own functions. For any other query

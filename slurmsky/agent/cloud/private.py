@@ -1,7 +1,7 @@
 """Private files of a user: folders and files in a home folder that hold credentials; runs on Python 3.9.
 
 Private files are not shipped to the cloud with a submit folder, and not sent back from there. They are identified by
-device and inode, whatever their name in a folder and whatever link leads to them.
+device and inode, regardless of names and links.
 """
 
 from __future__ import annotations

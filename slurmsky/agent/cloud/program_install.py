@@ -38,8 +38,8 @@ def install(home: str) -> str:
 def launcher(python: str, library: str, command: str) -> str:
     """The script that runs a command.
 
-    The interpreter itself reads it where the kernel can start it: a shell on the way, such as dash, drops variables
-    whose names it cannot assign, and a job's environment has them all.
+    If possible the kernel starts the interpreter directly: a shell in between, such as dash, drops variables whose
+    names it cannot assign, and a job needs its whole environment.
     """
     if len(python) <= _SHEBANG_MAX and not set(python) & set(" \t\n"):
         return _DIRECT.format(python=python, library=library, command=command)

@@ -2,7 +2,8 @@
 
     python agent-DIGEST.pyz cloud|pilot FOLDER
 
-The program is unpacked once on a node, beside its file. Later starts, and the node's agent, import the modules that the
+The program is unpacked once on a node, next to its archive. Later starts, and the node's agent, import the modules that
+the
 first start has compiled; modules inside the archive would be compiled at each start.
 """
 
@@ -16,7 +17,7 @@ import zipfile
 
 
 def unpacked(program: str) -> str:
-    """The folder of the program's modules; the archive itself where it cannot be unpacked."""
+    """The folder of the program's modules; the archive itself if it cannot be unpacked."""
     library = os.path.splitext(program)[0]
     if os.path.isdir(library):
         return library

@@ -31,7 +31,7 @@ class RendezvousError(Exception):
 
 
 class Line:
-    """JSON objects, one a line, over a blocking (TLS) socket."""
+    """Sends and receives JSON objects, one per line, over a blocking (TLS) socket."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock

@@ -249,7 +249,7 @@ class RunGuard:
             pass  # the run wrote no frames
         return found
 
-    # --- what is left
+    # --- cleanup
     def clear(self) -> None:
         """Kill the agent and the job processes that an earlier run has left."""
         earlier = self.earlier()

@@ -29,7 +29,7 @@ class WorkerNode:
     slot: int = -1  # -1: waiting for a slot
     tails: list[LogTail] = field(default_factory=list)
     ended: bool = False
-    failed: bool = False  # its end is held back: a teardown may have caused the failure
+    failed: bool = False  # its end is delayed, because a teardown may have caused the failure
     jobs: list[Job] = field(default_factory=list)  # the job's record, or the records of a het job's components
 
 
@@ -78,7 +78,7 @@ def start_afresh(path: str, append: bool) -> int:
             return os.stat(path).st_size
         os.truncate(path, 0)
     except OSError:
-        pass  # absent, or no regular file: the agent reports that where it is an error
+        pass  # absent, or not a regular file; if that is an error, the agent reports it
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Watches a cloud's metadata service for the notice that it takes a spot machine back.
+"""Watches a cloud's metadata service for the interruption notice of a spot machine.
 
 AWS gives two minutes, Google and Azure 30 seconds. A machine without such a service costs one attempt to connect.
 
@@ -132,7 +132,7 @@ class Metadata:
         try:
             at = service.parse(text, identity) if text else None
         except (ValueError, KeyError, TypeError, AttributeError):
-            return None  # no notice as the cloud documents it
+            return None  # not a notice in the documented form
         return None if at is None else Notice(at, service.cloud)
 
     def _connection(self, timeout: float) -> http.client.HTTPConnection:
@@ -144,7 +144,7 @@ class Metadata:
         if service.token:
             lifetime = {_AWS_TOKEN + "-ttl-seconds": "60"}
             token = self._request("PUT", service.token, lifetime, CONNECT_S)
-            headers.update({_AWS_TOKEN: token} if token else {})  # an older service wants none
+            headers.update({_AWS_TOKEN: token} if token else {})  # an older service needs none
         return self._request("GET", path, headers, timeout)
 
     def _request(self, method: str, path: str, headers: Mapping[str, str], timeout: float) -> str:

@@ -22,7 +22,7 @@ _PORT = re.compile(r"^\s*Port[\s=]+(\d+)", re.MULTILINE | re.IGNORECASE)
 
 
 def add(folder: str, home: str, names: Iterable[str], server: str = "/etc/ssh") -> bool:
-    """Add a job's node names to the config in ``folder``; False where SkyPilot has stored no key there.
+    """Add a job's node names to the config in ``folder``; False if SkyPilot has stored no key there.
 
     ``home``: the job's private folder on this node, which marks the block. ``server``: the folder of sshd's
     configuration.

@@ -19,7 +19,7 @@ from .job_log import JobLogWriter, LogTail
 if TYPE_CHECKING:
     from .cloud_node import CloudNode
 
-MOST = 512  # files tailed on a node; further files are sent at the end, as all others
+MOST = 512  # maximum number of tailed files on a node; further files are sent at the end
 
 
 class StepFiles:

@@ -15,7 +15,7 @@ Scan = dict[str, tuple[int, int]]  # path in the folder -> size, mtime in ns
 
 
 def make_folder(path: str) -> bool:
-    """Create a folder that this account can write to, through sudo where that needs no password."""
+    """Create a folder that this account can write to, through sudo if sudo needs no password."""
     try:
         os.makedirs(path, exist_ok=True)
     except OSError:
@@ -36,7 +36,7 @@ def make_folder(path: str) -> bool:
 
 
 def link(path: str, folder: str) -> None:
-    """Create a link to the folder where the path does not exist, through sudo where that needs no password."""
+    """Create a link to the folder unless the path exists, through sudo if sudo needs no password."""
     if os.path.lexists(path) or not os.path.isabs(path):
         return
     try:
@@ -94,7 +94,7 @@ def scan(folder: str) -> Scan:
 
 @dataclass(frozen=True)
 class Changed:
-    """A file that the job made or changed."""
+    """A file that the job created or changed."""
 
     path: str  # in the folder
     size: int

@@ -122,7 +122,7 @@ def _own_namespaces(as_root: bool) -> None:
 
 
 def _overlay(image: str, root: str, box: str) -> None:
-    """Mount an overlay of the image; changes are stored in the step's folder, or in memory where that fails."""
+    """Mount an overlay of the image; changes are stored in the step's folder, or in memory if that fails."""
     # Relative names: full paths may contain commas and colons, which separate the mount options.
     os.chdir(box)
     os.mkdir("image")

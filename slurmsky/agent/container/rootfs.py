@@ -54,7 +54,7 @@ class ImageStore:
         return self._named_image(language.reference(text))
 
     def container(self, name: str, flag: str, image: Optional[str]) -> Image:
-        """The named container, created from the image where it does not exist. Raises ImageError."""
+        """The named container; created from the image if it does not exist. Raises ImageError."""
         place = os.path.join(self.folder, "named", name)
         with self._locked("named-" + name):
             there = os.path.isdir(place)

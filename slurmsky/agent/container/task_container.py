@@ -131,7 +131,7 @@ class Container:
         failed(lines)
 
     def argv(self, words: list[str]) -> list[str]:
-        """The command to execute, prefixed by the image's entry point where the options request it."""
+        """The command to execute, prefixed by the image's entry point if the options request that."""
         return [*self._image.entrypoint, *words] if self._request.entrypoint else words
 
     def enter(self, environment: dict[str, str]) -> None:

@@ -83,7 +83,7 @@ class Agent:
         self.holds = NodeHolds(address, self.connect)
         self.journal = Journal(os.path.join(self.folder, "journal"))
         self._launches = LaunchReader()
-        self._foreign = ""  # the controller's version where it differs from this agent's
+        self._foreign = ""  # the controller's version, if it differs from this agent's
         self._arrived: list[HeadJob] = []
         self._later: Optional[Timer] = None
         self._controller: Optional[Channel] = None
@@ -205,7 +205,7 @@ class Agent:
         key = (launch.job_id, launch.restart_count)
         if key in self.journal.logs:
             return
-        # A launch of a new run means that the controller has ended the earlier run: drop what is left of that.
+        # A launch of a new run means that the controller has ended the earlier run: drop its remains.
         known = self.jobs.pop(launch.job_id, None)
         if known is not None:
             if not known.ended:
@@ -291,7 +291,7 @@ class Agent:
         self.remains.pop(log.key, None)
         self.journal.gone(log)
         if not self.journal.logs:
-            self._flush_soon()  # else written with the next events; a lost line only makes a successor send twice
+            self._flush_soon()  # else written with the next events; a lost line only makes a successor repeat events
 
     def job_ended(self, job: HeadJob) -> None:
         """Forget the job's processes; its events stay until they are acknowledged."""

@@ -90,7 +90,7 @@ class BatchScript:
 
     # --- start
     def start(self) -> None:
-        """Run the script, in a container where the job requests one."""
+        """Run the script, in a container if the job requests one."""
         request = None
         if self._launch.spec.site_options:
             from ..container import task_container
@@ -242,7 +242,7 @@ class BatchScript:
                 os.close(fd)
 
     def _named_files(self) -> list[tuple[str, str, file_opening.Opener]]:
-        """Purpose, path and opener of each file: stdout, stderr where that is another file, and stdin."""
+        """Purpose, path and opener of each file: stdout, stderr if it is another file, and stdin."""
         launch, node = self._launch, self._node
 
         def writes(use: str, pattern: str) -> tuple[str, str, file_opening.Opener]:
@@ -350,7 +350,7 @@ def _reason(error: OSError) -> str:
 
 
 def _place_script(source: str, target: str) -> None:
-    """Create the script's file at the path of ``$0``: a hard link where possible, else a copy; mode 0700."""
+    """Create the script's file at the path of ``$0``: a hard link if possible, else a copy; mode 0700."""
     try:
         os.unlink(target)
     except FileNotFoundError:

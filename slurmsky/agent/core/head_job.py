@@ -235,14 +235,14 @@ class HeadJob:
         process_tree.send(self.members(), signal.SIGCONT)
 
     def members(self) -> list[int]:
-        """Processes of this job on this node, except the tasks of running steps."""
+        """Processes of this job on this node, except tasks of running steps."""
         return process_tree.tree(self._shell() + self.agent.orphans.of(self.job_id))
 
     def _shell(self) -> list[int]:
         return self.batch.shell() if self.batch is not None else []
 
     def shrink(self, nodes: Sequence[str]) -> None:
-        """Give up all nodes but these: tasks there are killed, later steps run on what is left."""
+        """Release all nodes except these: tasks there are killed, later steps run on the remaining nodes."""
         gone = [share for share in self.launch.shares if share.name not in nodes]
         self.launch.shares = [share for share in self.launch.shares if share.name in nodes]
         for share in gone:
@@ -269,7 +269,7 @@ class HeadJob:
             self.agent.loop.soon(again)
 
     def _finish_soon(self) -> None:
-        """End the steps and processes that are left of an ended job, then report the job's end."""
+        """End the remaining steps and processes of an ended job, then report the job's end."""
         if self.ended:
             return
         over = self.batch.over if self.batch is not None else bool(self.cause)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class NodeHolds:
     """One connection to each other node of each job, for as long as the job runs.
 
-    Where such a connection closes, an agent of the same machine is dead, with all processes of the job on that node,
-    and the job ends with NODE_FAIL. The head agent checks this, because an absent controller would later find only that
+    If such a connection to an agent of the same machine closes, the agent is dead, with all processes of the job on
+    that node, and the job ends with NODE_FAIL. The head agent checks this, because an absent controller would later
+    find only that
     agent's successor. A connection to another machine may break while its node is alive; SkyPilot watches those nodes.
     """
 

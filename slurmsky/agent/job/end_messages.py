@@ -1,4 +1,4 @@
-"""End states and end messages of jobs and steps, as slurmctld and slurmstepd have them."""
+"""End states and end messages of jobs and steps, as in slurmctld and slurmstepd."""
 
 from __future__ import annotations
 

@@ -208,7 +208,7 @@ def allocation_environment(launch: Launch) -> Environment:
             if text is not None:
                 env[name] = text
     if spec.mem_mib == 0:
-        # --mem=0 means all memory of the node: set the variable only where that memory is limited.
+        # --mem=0 means all memory of the node: set the variable only if that memory is limited.
         env["SLURM_MEM_PER_NODE"] = str(shares[0].memory_mib)
         if not shares[0].memory_mib:
             del env["SLURM_MEM_PER_NODE"]

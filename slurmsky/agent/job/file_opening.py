@@ -1,7 +1,7 @@
 """Opens files that may block in a child process of the agent.
 
 The agent has one thread for all jobs of its node. Opening a FIFO waits for its other end, and any access to a network
-file system that does not respond waits for ever. A child process waits in the agent's place: it sends the descriptors
+file system that does not respond waits for ever. A child process waits instead of the agent: it sends the descriptors
 over a socket pair and ends, or is killed with the step that needs them. Other files on local file systems, the usual
 case, are opened by the agent.
 """

@@ -153,7 +153,7 @@ class Journal:
             raise
         os.close(self._fd)
         self._fd = fd
-        # The rewritten file holds only present jobs: rewrite again only after enough new lines.
+        # The rewritten file holds only current jobs: rewrite again only after enough new lines.
         self._size = 0 if len(data) > COMPACT_BYTES // 2 else len(data)
         self._torn = False
         self._new.clear()

@@ -1,7 +1,7 @@
 """Encodes launches from the controller to an agent.
 
-The elements of an array differ in few fields: the first launch is sent whole and kept by both sides as a template
-under the array's id; the others are sent as differences from the template. The agent also computes an element's
+The elements of an array differ in few fields: the first launch is sent completely, and both sides keep it as a template
+under the array's id; the other launches are sent as differences from the template. The agent also computes an element's
 environment from the template's environment.
 """
 
@@ -61,7 +61,7 @@ class LaunchWriter:
         self._templates: dict[int, Launch] = {}
 
     def message(self, launch: Launch) -> LaunchJob:
-        """The request, as a difference where the agent has a template."""
+        """The request; a difference if the agent has a template."""
         key = launch.array_job_id
         if not key:
             return LaunchJob(launch=launch.to_dict())

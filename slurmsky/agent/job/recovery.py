@@ -20,7 +20,7 @@ _START_S = 60.0
 
 
 def end_lost(journal: Journal, lost: Sequence[JobLog], node: str, agent_socket: str) -> None:
-    """Kill what runs of the jobs of a dead agent of this node, and journal their ends."""
+    """Kill the processes of the jobs of a dead agent of this node, and journal the jobs' ends."""
     kill_jobs({log.key[0] for log in lost}, agent_socket, leaders(lost))
     for log in lost:
         if log.head:

@@ -71,7 +71,7 @@ def job_of_task_environment(launch: Launch) -> Environment:
     """The job's variables that each task gets, even if srun's environment has other values."""
     env = allocation_environment(launch)
     for name, _value in FROM_OPTIONS:
-        # These variables come with srun's environment, where the user may have changed them.
+        # These variables are in srun's environment, in which the user may have changed them.
         env.pop(name, None)
     for name in ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_TASKS_PER_NODE", "SLURM_NNODES", *LAUNCHER_HOOKS):
         env.pop(name, None)

@@ -29,7 +29,7 @@ def block(ntasks: int, room: Sequence[int]) -> Ranks:
 
 
 def packed(ntasks: int, room: Sequence[int]) -> Ranks:
-    """``block,Pack``: each node gets one task, then nodes are filled in order; the rest is dealt one by one."""
+    """``block,Pack``: each node gets one task, then nodes are filled in order; the rest is distributed one by one."""
     counts = [0] * len(room)
     left = ntasks
     for index in range(len(room)):
@@ -53,7 +53,7 @@ def packed(ntasks: int, room: Sequence[int]) -> Ranks:
 
 
 def cyclic(ntasks: int, room: Sequence[int]) -> Ranks:
-    """Ranks per node, dealt one by one; a full node is skipped until all nodes are full.
+    """Ranks per node, distributed one by one; a full node is skipped until all nodes are full.
 
     >>> cyclic(5, [4, 4])
     [[0, 2, 4], [1, 3]]
@@ -78,7 +78,7 @@ def cyclic(ntasks: int, room: Sequence[int]) -> Ranks:
 
 
 def plane(ntasks: int, room: Sequence[int], size: int) -> Ranks:
-    """Ranks per node, dealt ``size`` at a time, up to a count for each node.
+    """Ranks per node, distributed ``size`` at a time, up to a count for each node.
 
     Counts: each node first gets one task, then nodes with room get planes. The nodes' room is ignored after a round
     that leaves no node with room, and after the first round of planes of one task. Source: _task_layout_plane.

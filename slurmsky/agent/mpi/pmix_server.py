@@ -1,4 +1,4 @@
-"""The PMIx server of one step on one node, in a process of its own.
+"""The PMIx server of one step on one node, in a separate process.
 
 The process is separate because the library starts threads, and a crash of the library must not end the agent. Server
 and agent send each other the messages of ``protocol/mpi_messages.py`` over a socket: first ServerReady or ServerFailed,

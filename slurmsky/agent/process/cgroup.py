@@ -1,6 +1,7 @@
-"""One cgroup v2 per agent, where this user may create one, to kill the jobs of a dead agent.
+"""One cgroup v2 per agent, used to kill the jobs of a dead agent.
 
-A job's processes may change their session and environment, but stay in the group; after the agent's death one
+Without the permission to create a cgroup, the class has no effect. A job's processes may change their session and
+environment, but stay in the group; after the agent's death one
 write kills them all. A live agent finds a job's processes by descent (it is a subreaper), session and environment. An
 agent's jobs end with the agent, so one group for all jobs is enough. It costs nothing per job, because children
 inherit the group. Source: the kernel's admin-guide/cgroup-v2 (cgroup.procs; cgroup.kill since Linux 5.14).

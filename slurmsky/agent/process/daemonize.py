@@ -89,7 +89,7 @@ def tolerate_full_disk() -> None:
 
 
 def detach() -> None:
-    """Start a new session, and open stdin, stdout and stderr where they are closed."""
+    """Start a new session, and open stdin, stdout and stderr if they are closed."""
     while True:
         fd = os.open("/dev/null", os.O_RDWR)
         if fd > 2:

@@ -1,6 +1,6 @@
 """Measures the use of this node's GPUs by one nvidia-smi, which repeats while steps with GPUs run.
 
-nvidia-smi is a separate process in place of the driver's library, because a fault in the driver must not stop the
+The agent runs nvidia-smi instead of loading the driver's library, because a fault in the driver must not stop the
 agent. Without nvidia-smi GPUs are not measured, and records have no values for them.
 """
 

@@ -1,4 +1,4 @@
-"""Keeps a controller's entry in the machine-wide count alive (controller/services/machine_ledger.py)."""
+"""Keeps a controller's entry in the machine-wide ledger locked while jobs run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 
 from ... import paths
 
-#: names the entry, in an agent's environment
+#: variable of an agent that names the entry (controller/services/machine_ledger.py)
 CLAIM = paths.CLAIM
 
 

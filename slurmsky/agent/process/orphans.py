@@ -58,7 +58,7 @@ class Orphans:
         env = process_tree.environment_of(pid)
         if env.get(b"SLURM_JOB_ID", b"").isdigit():
             return int(env[b"SLURM_JOB_ID"]), env.get(b"SLURM_STEP_ID", b"batch").decode(errors="replace")
-        # Neither session nor environment shows the owner: take the job that ran at its start, if only one ran.
+        # Neither session nor environment shows the owner: use the only job that ran at the orphan's start, if any.
         started = process_tree.start_time(fields)
         here = {owner for owner, began in self._here() if began <= started + _CLOCK_SLACK_S}
         return here.pop() if len({job_id for job_id, _ in here}) == 1 else None

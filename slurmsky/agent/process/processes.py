@@ -34,8 +34,8 @@ _DEFAULT_SIGNALS = (
 class ExecFault:
     """The reason why a forked child could not execute its program; the parent reads it after the child's end.
 
-    The reason is sent through a pipe that exec closes. The pipe is unused where posix_spawn starts the program, because
-    posix_spawn reports a failure to the parent.
+    The reason is sent through a pipe that exec closes. posix_spawn does not use the pipe, because it reports a failure
+    to the parent.
     """
 
     def __init__(self) -> None:
@@ -205,7 +205,7 @@ _Limit = tuple[int, tuple[int, int], tuple[int, int]]
 
 
 def _limits_to_borrow(wanted: dict[str, tuple[int, int]]) -> Optional[list[_Limit]]:
-    """Limits to set during a spawn: (limit, child's, agent's) where these differ; None: a fork is needed."""
+    """Limits to set during a spawn: (limit, child's, agent's) for limits that differ; None: a fork is needed."""
     result: list[_Limit] = []
     if own_open_files is not None and "NOFILE" not in wanted:
         result.append((resource.RLIMIT_NOFILE, own_open_files, resource.getrlimit(resource.RLIMIT_NOFILE)))

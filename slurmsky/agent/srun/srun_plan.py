@@ -86,7 +86,7 @@ class Planner:
             node_id=0,
             task_id=0,
             user=job.launch.user,
-            # %x is from the environment, whatever -J says. Source: the oracle; fname.c
+            # %x is from the environment regardless of -J. Source: the oracle; fname.c
             job_name=request.env.get("SLURM_JOB_NAME") or spec.job.job_name or job.launch.name,
             restarts=job.launch.restart_count,
         )
@@ -266,7 +266,7 @@ class Planner:
             stderr=stderr,
             open_mode=spec.job.open_mode,
             terminal=list(self.request.winsize or (24, 80)) if self.terminal else None,
-            unbuffered=spec.unbuffered or self.terminal or self.ntasks == 1,  # one task's lines mix with no other's
+            unbuffered=spec.unbuffered or self.terminal or self.ntasks == 1,  # lines of tasks are not mixed
             rlimits={name: list(pair) for name, pair in self._rlimits.items()},
             task_prologs=[script for script in prologs if script[1]],
             task_epilogs=[script for script in epilogs if script[1]],
@@ -284,7 +284,7 @@ class Planner:
         )
 
     def _container(self, component: int) -> Optional[ContainerRequest]:
-        """pyxis options of this srun; the allocation's where srun names neither image nor container."""
+        """pyxis options of this srun; those of the allocation if srun names neither image nor container."""
         own = dict(self.programs[component][0].site_options)
         launch = self.job.launch
         named = "container-image" in own or "container-name" in own

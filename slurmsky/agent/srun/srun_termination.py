@@ -1,4 +1,4 @@
-"""The rules by which srun ends its running step: signals from the terminal, -K, -W and the step's time limit."""
+"""Rules by which srun ends its step: signals, -K, -W and the time limit."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from ..net.event_loop import Loop, Timer
     from ..steps.step_run import StepRun
 
-#: how long srun waits for tasks after a cancel: KillWait and two seconds
+#: seconds that srun waits for tasks after a cancel: KillWait and two seconds
 _ABORT_MARGIN_S = 2
 
 
 class Termination:
-    """Cancels the step where a rule requires it, and prints srun's messages about it."""
+    """Cancels the step if a rule requires it, and prints srun's messages."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class Termination:
             self._after(self._kill_wait_s, self._run.kill)
 
     def _waited(self) -> None:
-        """Apply -W: end the tasks that still run so long after the first one has ended."""
+        """Apply -W: end the tasks that still run this long after the end of the first task."""
         if self._over or len(self._run.statuses) >= self._ntasks:
             return
         self._say("srun: First task exited %ds ago\n" % (self._spec.wait_s or 0))

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from ..core.agent import Agent
     from ..core.head_job import HeadJob
 
-#: set where the controller requests one of several jobs or steps: the header is already printed
+#: set if the controller requests one of several jobs or steps, so that the header is already printed
 ONE_STEP = paths.ONE_STEP
-#: how long another node may take to answer
+#: seconds that another node may take to answer
 _PATIENCE_S = 5.0
 
 

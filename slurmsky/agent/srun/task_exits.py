@@ -9,7 +9,7 @@ from typing import Callable, Mapping
 from ..net.event_loop import Loop
 from . import srun_verbose
 
-#: how long exits of a node are gathered into one line, as slurmstepd sends them in one message, in seconds
+#: seconds in which exits of a node are gathered into one line, as slurmstepd sends them in one message
 GATHER_S = 0.1
 
 

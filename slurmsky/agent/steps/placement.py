@@ -97,7 +97,7 @@ class _Search:
         return PlacementVerdict.BAD_GRES if hopeless > len(self.rooms) - demand.least else None
 
     def apply_node_names(self) -> Optional[PlacementVerdict]:
-        """Apply -w and -r: choose the named nodes first, or among them where they exceed the need; -r skips nodes."""
+        """Apply -w and -r: choose the named nodes first, or only among them if they suffice; -r skips nodes."""
         demand = self.demand
         if demand.named:
             if not demand.named <= set(self.free):

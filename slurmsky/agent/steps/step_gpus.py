@@ -27,7 +27,7 @@ class GpuDemand:
     all_here: bool = False  # all GPUs that the job has on each node
 
     def least_here(self, most_nodes: int) -> int:
-        """Minimum of GPUs on each node; all of the step's GPUs where it can have only one node."""
+        """Minimum of GPUs on each node; all of the step's GPUs if it can have only one node."""
         alone = self.in_all if most_nodes == 1 else 0
         any_one = bool(self.tasks_of_one or self.in_all or self.all_here)
         return max(self.on_node, self.of_task, alone, int(any_one))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..core.agent import Agent
     from ..mpi.pmi import NodeServer
 
-#: how long a task's pipes are read after its last known process has exited
+#: seconds that a task's pipes are read after its last known process has exited
 _LINGER_S = 3.0
 
 

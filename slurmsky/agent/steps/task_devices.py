@@ -1,7 +1,7 @@
 """Selects the GPUs of a step that each task sees. Pure.
 
 Covers --gpu-bind, --tres-bind, --gpus-per-task and --ntasks-per-gpu.
-Device numbers are the node's own, as Slurm counts them where devices are not constrained by a cgroup.
+Device numbers are those of the node, as in Slurm without ConstrainDevices.
 Source: gres.c _get_usable_gres, srun's manual.
 """
 

@@ -287,7 +287,7 @@ class Streams:
             self._loop.change(task.stdin, WRITE)
             return
         except OSError:
-            self.close_stdin(task)  # EPIPE: the task reads no more
+            self.close_stdin(task)  # EPIPE: the task has closed its stdin
             return
         if task.stdin_ended:
             if self._plan.terminal is not None and task.rank == 0:
@@ -314,7 +314,7 @@ class Streams:
         return not poll.poll(0)
 
     def close_stdin(self, task: Task) -> None:
-        """Close a task's stdin: the task reads no more."""
+        """Close a task's stdin, because the task has closed its end."""
         if task.stdin >= 0:
             self._loop.forget(task.stdin)
             os.close(task.stdin)

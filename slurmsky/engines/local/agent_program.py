@@ -27,7 +27,7 @@ from .. import agent_files
 
 log = logging.getLogger("slurmsky.controller")
 
-#: how long a copy is kept after the last start of an agent from it
+#: seconds that a copy is kept after the last start of an agent from it
 KEPT_S = 3600.0
 
 _copies: dict[Path, Path] = {}  # this process's copies, by the state folder
@@ -35,7 +35,7 @@ _copying = threading.Lock()  # agents of several nodes start at once
 
 
 def modules(cache: Path | None, home: Path) -> str:
-    """PYTHONPATH of an agent: the copy below ``home``, or the package itself where there is or can be none."""
+    """PYTHONPATH of an agent: the copy below ``home``, or the package itself if no copy can be made."""
     if cache is not None:
         with _copying:
             try:
@@ -49,12 +49,12 @@ def modules(cache: Path | None, home: Path) -> str:
 
 
 def current(cache: Path) -> Path:
-    """The folder of the copy below ``cache``; made unless it exists. Raises OSError."""
+    """The folder of the copy below ``cache``; created unless it exists. Raises OSError."""
     files = list(agent_files.entries())
     digest = _digest(files)
     target = cache / "agents" / digest
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    paths.check_state(str(target.parent), what="folder of agents' programs")  # others could put programs there
+    paths.check_state(str(target.parent), what="folder of agents' programs")  # other users could put programs there
     if target.is_dir():
         os.utime(target)
         return target
@@ -69,7 +69,7 @@ def current(cache: Path) -> Path:
 
 
 def linked(copy: Path, home: Path) -> Path:
-    """The folder below ``home`` with links to the files of a copy; the copy itself where no links can be made."""
+    """The folder below ``home`` with links to the files of a copy; the copy itself if links are impossible."""
     target = home / "agents" / copy.name
     try:
         if target.is_dir():
@@ -84,7 +84,7 @@ def linked(copy: Path, home: Path) -> Path:
 
 
 def _link(copy: str, folder: str) -> None:
-    """Make hard links; compiled modules, which may be lost, stay in the cache. Raises OSError."""
+    """Create hard links; compiled modules, which may be lost, stay in the cache. Raises OSError."""
     for place, folders, files in os.walk(copy):
         there = folder + place[len(copy) :]
         if "__pycache__" in folders:
@@ -97,7 +97,7 @@ def _link(copy: str, folder: str) -> None:
 
 
 def _make(target: Path, fill: Callable[[Path], object]) -> None:
-    """Make a folder that appears when it is whole, and remove old ones beside it. Raises OSError."""
+    """Create the folder atomically, and remove old copies next to it. Raises OSError."""
     partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
     try:
         fill(partial)
@@ -134,7 +134,7 @@ def _copy(files: list[tuple[str, Path]], folder: str) -> None:
 
 
 def _remove_old(folder: Path) -> None:
-    """Remove the copies from which no agent has started for KEPT_S, and from which none runs."""
+    """Remove copies that no agent runs from, and that no agent has started from for KEPT_S."""
     for copy in folder.iterdir():
         try:
             if copy.stat().st_mtime < time.time() - KEPT_S and not _in_use(copy):

@@ -1,4 +1,4 @@
-"""The local engine: one agent process per node, started when a job needs it, found again after a restart."""
+"""The local engine: one agent process per node, started when a job needs it."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ log = logging.getLogger("slurmsky.controller")
 _ROOT = Path(__file__).resolve().parents[3]
 
 START_TIMEOUT_S = 120.0  # a loaded machine starts slowly; an agent that exits is detected at once
-#: how often an agent's start is attempted before the node counts as down: the first may have been killed by accident
+#: attempts to start an agent before the node counts as down: the first process may have been killed by accident
 START_ATTEMPTS = 2
-#: how long an idle agent of another version may take to exit
+#: seconds that an idle agent of another version may take to exit
 LEAVES_WITHIN_S = 5.0
 #: pauses before further attempts on a node that is down: the first pause, and the upper bound of later ones
 REVIVE_FIRST_S, REVIVE_LONGEST_S = 5.0, 60.0
@@ -147,7 +147,7 @@ class LocalEngine(PlacedJobs):
         problem = ""
         for attempt in range(START_ATTEMPTS):
             try:
-                # The second start does without the copy, which may be damaged.
+                # The second start uses no copy, which may be damaged.
                 cache = None if attempt else paths.cache(self._environment)
                 return await self._spawn(node, await asyncio.to_thread(agent_program.modules, cache, self._home))
             except OSError as error:

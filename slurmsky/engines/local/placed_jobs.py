@@ -1,4 +1,4 @@
-"""The jobs that an engine has placed on agents: requests to their head agents, and those agents' events."""
+"""The jobs that an engine has placed: requests to their head agents, and events."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class PlacedJobs(EngineDefaults):
                 self._on_event(Missing(job_id=job_id, run=placed.run, node=node))
         launched = {job_id for job_id, _ in link.launched} if link is not None else set()
         for job_id in {job_id for job_id, _ in here} - self._placed.keys() - launched:
-            # Job of another database, or ended. As slurmctld, which aborts jobs that it does not know.
+            # A job of another database, or an ended one. slurmctld, too, aborts jobs that it does not know.
             if link is not None and link.alive:
                 link.send(TerminateJob(job_id=job_id, kill_wait_s=30))
 

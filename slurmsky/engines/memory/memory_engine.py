@@ -23,7 +23,7 @@ from ..base import EngineDefaults, EngineError, NodeUnavailable, OnEvent
 
 @dataclass(frozen=True)
 class Work:
-    """The simulated script of a job: its run time and exit code."""
+    """The simulated script of a job: run time and exit code."""
 
     seconds: float = 60.0
     exit_code: int = 0

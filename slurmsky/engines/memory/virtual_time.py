@@ -1,4 +1,4 @@
-"""An event loop in virtual time: it sleeps for no time at all and moves its clock to the next timer.
+"""An event loop in virtual time: it moves its clock to the next timer instead of sleeping.
 
 A controller on this loop runs hours of timers (time limits, requeue delays, MinJobAge) in milliseconds. Work in threads
 takes no virtual time: the clock may move on while a thread works.

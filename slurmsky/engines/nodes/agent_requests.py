@@ -56,7 +56,7 @@ class AgentRequests:
             waiting = self._open.pop(key)
             if not waiting.done():
                 waiting.set_exception(ConnectionLost(f"the connection to node {node} broke"))
-                waiting.exception()  # a request whose caller has gone is no error
+                waiting.exception()  # a request whose caller has disconnected is not an error
 
     def take(self, node: str, event: Event) -> bool:
         """Resolve the request that an event answers; False for other events."""

@@ -193,7 +193,7 @@ class Fleet:
         self._begin_down(order, "")
 
     def forget(self, order: Order, why: str) -> None:
-        """Give up an order whose nodes are lost or never started; what remains of it is powered down."""
+        """Abandon an order whose nodes are lost or never started; its remaining nodes are powered down."""
         order.phase = "leaving"
         order.save()
         self._begin_down(order, why)

@@ -19,9 +19,9 @@ from ..sky.shipment import MAX_FILES, walk
 
 #: by path below a folder: size, mtime, inode and digest
 _Digests = dict[str, list[Any]]
-#: how many folders have their digests on disk
+#: number of folders with digests on disk
 _FOLDERS = 64
-#: a file this young may change again without another mtime
+#: seconds: a file changed more recently may change again without a new mtime
 _YOUNG_NS = 2_000_000_000
 
 

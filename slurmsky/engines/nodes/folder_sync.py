@@ -128,7 +128,7 @@ class FolderSync:
         self._end()
 
     def _end(self) -> None:
-        """The connection is over: wake all that wait for the node's messages."""
+        """The connection has closed: wake all coroutines that wait for the node's messages."""
         if self._over:
             return  # its tails may be followed over another connection by now
         self._over = True
@@ -230,7 +230,7 @@ class FolderSync:
         with await asyncio.to_thread(open, path, "rb") as file:
             while left:
                 read = await asyncio.to_thread(file.read, min(left, PIECE))  # a hung mount holds up this folder only
-                piece = read or bytes(min(left, PIECE))  # it shrank: the node detects it
+                piece = read or bytes(min(left, PIECE))  # the file shrank: the node detects this
                 self._write(wire.STDOUT, piece)
                 left -= len(piece)
                 await self._writer.drain()
@@ -258,7 +258,7 @@ class FolderSync:
         return number
 
     async def finish(self, number: int) -> None:
-        """Wait until all that the job wrote to a file has arrived. Raises ConnectionLost if not all of it did."""
+        """Wait until all output of the job in a file has arrived. Raises ConnectionLost if a part is missing."""
         tail = self._tails.get(number)
         if tail is not None:
             self._send(FinishTail(id=number))

@@ -1,4 +1,4 @@
-"""The agents of kept nodes: power, connections, events, and what the loss of a node means for its jobs."""
+"""The agents of kept nodes: power, connections, events, and lost nodes."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ class KeptAgents(LocalEngine):
             raise OSError(str(error)) from error
 
     async def _for_command(self, node: str, role: str) -> Streams:
-        """Connect a command to a node; a command from here waits until the node is connected again, or is lost."""
+        """Connect a command to a node; a command of this machine waits until the node is reconnected or lost."""
         for pause in () if role else RETRY_S:
             try:
                 await self._linked(node)
@@ -274,7 +274,7 @@ class KeptAgents(LocalEngine):
     def _node_taken(self, node: str, event: NodeTaken) -> None:
         """A node is being taken: no job starts there, and those with other heads get the notice, too."""
         if not self.fleet.is_up(node):
-            return  # by us
+            return  # taken down by us
         self._on_event(Power(node=node, state="taken", why=event.why))
         left = max(1, int(event.at - time.time()))
         for job_id, placed in self._placed.items():

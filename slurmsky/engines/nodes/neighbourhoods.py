@@ -1,4 +1,4 @@
-"""Determines which orders' nodes reach each other: only such nodes may share a job."""
+"""Determines which nodes reach each other: only such nodes may share a job."""
 
 from __future__ import annotations
 

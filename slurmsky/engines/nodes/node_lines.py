@@ -96,7 +96,7 @@ class NodeConnections:
         known = self._contexts.get(certificates)
         if known is None:
             known = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(certificates / "ca.crt"))
-            known.check_hostname = False  # a node has whatever address the cloud assigned
+            known.check_hostname = False  # a node has an arbitrary address, which the cloud assigned
             known.load_cert_chain(certificates / "node.crt", certificates / "node.key")
             self._contexts[certificates] = known
         return known

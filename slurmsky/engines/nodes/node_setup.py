@@ -25,7 +25,7 @@ log = logging.getLogger("slurmsky.nodes")
 
 
 class NodeSetup:
-    """Knows what each node has already, and sends what is missing.
+    """Sends each node the files that it does not have yet.
 
     ``address``: host:port of a node's agent. ``allowed``: patterns of credential variables that may be sent.
     """
@@ -39,7 +39,7 @@ class NodeSetup:
         self._allowed = allowed
         self.facts: dict[str, NodeEnvironment] = {}  # of each node's agent
         self._same: dict[tuple[str, str], bool] = {}  # (node, folder): whether the folder is a shared mount
-        #: digests of scripts sent; what a broken connection carried may not have arrived
+        #: digests of sent scripts; scripts sent over a broken connection may not have arrived
         self._sent: WeakKeyDictionary[AgentLink, set[str]] = WeakKeyDictionary()
         self._resolved: dict[str, dict[str, str]] = {}  # by node: the names that resolve there, and their addresses
         self._scripts = Scripts()

@@ -50,7 +50,7 @@ class NodesEngine(KeptAgents):
             del self._placed[launch.job_id]
             raise NodeUnavailable(str(error)) from error
         finally:
-            if self._not_sent.get(launch.job_id) == run:  # else a later run waits
+            if self._not_sent.get(launch.job_id) == run:  # else a later run of the job waits
                 del self._not_sent[launch.job_id]
         # The job may have ended or been launched again meanwhile: launch only if this run is current.
         key = (launch.job_id, run)
@@ -73,7 +73,7 @@ class NodesEngine(KeptAgents):
             if any(link.outdated for link in links):
                 raise NodeUnavailable(OUTDATED)
             if self._placed.get(launch.job_id) is not placed:
-                raise EngineError(f"job {launch.job_id} has no agent")  # it has ended while its nodes came up
+                raise EngineError(f"job {launch.job_id} has no agent")  # the job ended while its nodes came up
             for share in launch.shares + (launch.every_share if launch.het else []):
                 share.address = self.fleet.address(share.name)
             try:

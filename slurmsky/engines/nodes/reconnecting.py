@@ -48,7 +48,7 @@ class Reconnecting:
             self._tasks[node] = background(self._run(node))
 
     def drop(self, node: str) -> None:
-        """Stop: the node is lost or being powered down."""
+        """Stop reconnecting: the node is lost or being powered down."""
         task = self._tasks.pop(node, None)
         if task is not None:
             task.cancel()

@@ -1,4 +1,4 @@
-"""Tracks the files of jobs whose submit folder is not mounted on their nodes, until they are brought back."""
+"""Tracks files of jobs whose submit folder is not mounted on their nodes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RemoteJob:
     """A run of a job whose files are on nodes.
 
     ``shipped_folder``: the submit folder, or a folder above it that the script names; ``given``: size and mtime of each
-    file in it when the job began; ``note``: what did not travel.
+    file in it when the job began; ``note``: a message about files that were not sent.
     """
 
     job_id: int
@@ -87,7 +87,7 @@ class RemoteFiles:
     # --- one job
 
     async def folder_above(self, launch: Launch) -> tuple[str, str]:
-        """The folder above the submit folder that the script names, "" for none, and a text if that does not travel."""
+        """The folder above the submit folder that the script names ("": none), and a message if it is not sent."""
         return await asyncio.to_thread(folder_above, launch, self._limit, self._home)
 
     async def prepare(self, launch: Launch, nodes: Sequence[str], folder: str, note: str) -> dict[str, str]:
@@ -157,7 +157,7 @@ class RemoteFiles:
         if earlier is not None and start and earlier[0] is sync:
             return  # a further step appends to it
         if earlier is None and len(job.steps) >= STEP_FILES:
-            return  # it arrives at the job's end
+            return  # the file is brought back at the job's end
         tail = OutputTail(path, there, bool(start), job.umask)
         try:
             if earlier is not None:
@@ -168,7 +168,7 @@ class RemoteFiles:
             log.info("job %d: %s: %s", job.job_id, path, error)
 
     async def _finish_steps(self, job: RemoteJob) -> None:
-        """Stop following the steps' files. They are brought back as all files are: the job may have replaced them."""
+        """Stop following the steps' files, which return like all files: the job may have replaced them."""
         for sync, number in job.steps.values():
             if sync.alive:
                 await sync.finish(number)

@@ -40,10 +40,10 @@ class Client:
 
     access: Access
     requests: int = 0
-    #: called when nothing listens at the endpoint; returns what is done about it, "" if nothing
+    #: called when nothing listens at the endpoint; returns the action that was started, or ""
     absent: Callable[[], str] = lambda: ""
     config: UserConfig | None = None
-    #: creates the user's id where ``access`` has none
+    #: creates the user's id if ``access`` has none
     identify: Callable[[], str] = lambda: ""
     #: when the server answered last, epoch seconds, and the problem since then
     answered_at: float = 0.0
@@ -330,7 +330,7 @@ class Client:
         return {"Cookie": found} if found else {}
 
     def _check(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Raise the error that an unsuccessful answer stands for."""
+        """Raise the error for an unsuccessful answer."""
         try:
             self._check_answer(status, headers, body)
         except SkyError as error:

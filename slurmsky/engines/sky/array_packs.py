@@ -1,7 +1,7 @@
 """Groups array elements into few SkyPilot requests.
 
-Elements are packed onto nodes, where one managed job runs many (a managed job for each would cost a minute per
-element), or become one managed job each, all launched by one request.
+Either one managed job runs many elements on its nodes, because a managed job per element would take a minute each, or
+each element is a managed job, and one request launches all of them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ...site import Site
 from ...translate.task import SkyTask
 
 MAX_ELEMENTS = 2000  # in one pack: keeps its settings and its log small
-NODE_CPUS = 8  # upper limit for a node of a pack, where the partition has no limit
+NODE_CPUS = 8  # upper limit for a node of a pack, if the partition has no limit
 NODE_GPUS = 8
-NODES = 4  # number of managed jobs that share an array, where the partition sets none
+NODES = 4  # number of managed jobs that share an array, if the partition sets none
 MAX_JOBS = 500  # in one request; also, each element has its own row of ports up to 750 (agent/cloud/rendezvous.py)
 
 

@@ -51,7 +51,7 @@ def folder_of(
                     os.mkdir(part, 0o700 if modes else 0o777, dir_fd=folder)
                     made = True
                 except FileExistsError:
-                    pass  # of whatever type: it is opened as a folder, or refused
+                    pass  # a path of any type: it is opened as a folder, or refused
             inner = os.open(part, flags | os.O_NOFOLLOW, dir_fd=folder)
             if made and depth < len(modes):
                 os.chmod(f"/proc/self/fd/{inner}", modes[depth] & 0o777 | 0o700)  # files are still to be created in it

@@ -1,7 +1,7 @@
 """Watches the managed jobs of ended runs until SkyPilot has taken their nodes down.
 
 SkyPilot may lose contact with a cluster after our agents reported the job's end, enter RECOVERING, and start the script
-again on new nodes. Two guards prevent that: this watch cancels such a recovery, and a list of ended jobs in the
+again on new nodes. Two mechanisms prevent this: this watch cancels such a recovery, and a list of ended jobs in the
 shipment (``shipment.note_end``), which a relaunch reads, keeps the script from starting again.
 
 One pointer file per run in ``folder`` outlives the controller; the next controller resumes the watch.

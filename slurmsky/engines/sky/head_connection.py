@@ -1,4 +1,4 @@
-"""Direct TLS connections to a running job's first node, with the job's certificate, where the node is reachable."""
+"""Direct TLS connections to a running job's first node, with the job's certificate."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def open_line(address: str, certificates: Path, hello: dict[str, Any]) -> 
     if not address:
         raise NoControl("the node has reported no address")
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(certificates / "ca.crt"))
-    context.check_hostname = False  # a node has whatever address the cloud assigned
+    context.check_hostname = False  # a node has an arbitrary address, which the cloud assigned
     context.load_cert_chain(certificates / "node.crt", certificates / "node.key")
     host, _, port = address.rpartition(":")
     try:

@@ -145,7 +145,7 @@ class Transport:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The innermost cause of an httpx error: the operating system's error where there is one."""
+    """The innermost cause of an httpx error: the operating system's error if there is one."""
     found = error
     while True:
         inner = found.__cause__ or found.__context__

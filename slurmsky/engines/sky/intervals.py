@@ -1,6 +1,6 @@
 """Intervals and timeouts of the SkyPilot engine, in seconds.
 
-Budget: all state queries to the API server stay under one request per second, however many jobs run (``PACE_S``). Few
+Budget: all state queries to the API server stay under one request per second for any number of jobs (``PACE_S``). Few
 jobs are queried one by one through the cheap /jobs/events, many jobs by one expensive read of the queue.
 """
 
@@ -11,9 +11,9 @@ POLL_S = 5.0  # interval of a job's queries while it waits for nodes
 RUNNING_POLL_S = 30.0  # ... and while its log is followed, which reports more
 MANY = 6  # with at least this many jobs, the whole queue is read
 FOLLOWERS = 40  # logs read concurrently; a server has 128 threads for all its users (requests/executor.py)
-HOLD_S = 60.0  # how long one log is read while other jobs wait for a turn
+HOLD_S = 60.0  # time for which one log is read while other jobs wait for a turn
 SILENT_S = 60.0  # a log without news this long is read again: a restarted server may no longer feed the stream
-SILENT_MOST_S = 3600.0  # ... with twice the time after each read that brought nothing, up to this
+SILENT_MOST_S = 3600.0  # ... after twice the time following each read without news, up to this
 LOG_END_S = 60.0  # stop following a log still open this long after its job's end: its writer may be dead
 CANCEL_AGAIN_S = 60.0  # interval of repeated cancellations while SkyPilot restarts an ended job
 GONE_POLL_S = 60.0  # interval of queue reads for ended jobs whose nodes SkyPilot is taking down

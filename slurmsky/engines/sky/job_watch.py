@@ -60,7 +60,7 @@ class Record:
     pool: str = ""
     kind: str = ""  # of its nodes, as in reached.kind
     submit_dir: str = "/"
-    shipped_folder: str = ""  # a folder above the submit folder that travelled in its place, "" for none
+    shipped_folder: str = ""  # a folder above the submit folder that was sent instead, "" for none
     umask: int = 0o022
     secret: str = ""  # shared with the job's nodes, hexadecimal: authenticates what they write into the log
     requeue: bool = True

@@ -35,7 +35,7 @@ _NO_SUCH = ("does not exist", "not found")
 
 
 class LaunchBackend(Protocol):
-    """Interface of what provides a job's nodes."""
+    """Interface of a backend, which provides a job's nodes."""
 
     async def find(self, record: Record) -> int:
         """The id of the job that an earlier attempt launched; 0: there is none. Raises SkyError."""
@@ -47,10 +47,10 @@ class LaunchBackend(Protocol):
         """
 
     async def cancel(self, record: Record) -> None:
-        """Cancel the job and all that runs in it. Raises SkyError."""
+        """Cancel the job and all its processes. Raises SkyError."""
 
     async def release(self, record: Record) -> None:
-        """Release what an ended job would leave behind. Raises SkyError."""
+        """Release the remaining resources of an ended job. Raises SkyError."""
 
     def lingers(self, record: Record) -> bool:
         """Whether SkyPilot still has the run after ``release``, and takes its nodes down later."""

@@ -1,4 +1,4 @@
-"""Launches, cancels and releases jobs, with retries until SkyPilot answers, however long its server is unavailable."""
+"""Launches, cancels and releases jobs, with retries until SkyPilot's server answers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Launcher:
         self._backend = backend
 
     async def launch(self, watch: JobWatch, say: Callable[[str, SkyError | None], None]) -> bool:
-        """Launch the job exactly once, whatever fails meanwhile.
+        """Launch the job exactly once, despite failures.
 
         ``say`` receives the progress, and the error that delays SkyPilot. Returns False when the job is no longer
         wanted. Raises NotLaunched.
@@ -70,7 +70,7 @@ class Launcher:
         return False
 
     async def cancel(self, watch: JobWatch) -> None:
-        """Cancel the job and all that runs in it. Raises SkyError when SkyPilot refuses."""
+        """Cancel the job and all its processes. Raises SkyError when SkyPilot refuses."""
         await self._insist(watch, self._backend(watch.record).cancel)
 
     async def release(self, watch: JobWatch) -> None:

@@ -1,4 +1,4 @@
-"""Follows the logs of jobs until each is complete, with a limit on concurrent reads for the server's sake."""
+"""Follows the logs of jobs until each is complete, with a limit on concurrent reads."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ class Followers:
         """Read the log from its beginning until it ends, breaks, falls silent, or another job's turn begins.
 
         SkyPilot's server sends keep-alive bytes on a stream that it no longer feeds, as after its restart. A silent log
-        is therefore read again, after twice the time whenever a read brings nothing new. A log without nodes is empty,
-        however long SkyPilot takes: each read costs its server a process.
+        is therefore read again; the interval doubles after each read without new data. A job without nodes has an empty
+        log, which is not read, because each read costs the server a process.
         """
         watch.decoder.reconnect()
         watch.following = True

@@ -1,6 +1,6 @@
 """Connects this machine to a job's first node: directly, or through SkyPilot's ssh to the cluster.
 
-A direct connection is fast and works where this machine can reach the nodes' addresses: the same network, a VPN, a
+A direct connection is fast and works if this machine can reach the nodes' addresses: the same network, a VPN, a
 local Slurm. Elsewhere SkyPilot gives the users of a cluster ssh to it (for Kubernetes and Slurm through a websocket of
 the API server): ``sky status NAME`` writes its ssh configuration for the cluster, and one ssh process holds a tunnel
 for the life of the allocation. Both ways carry the job's own mutual TLS.

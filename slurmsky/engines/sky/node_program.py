@@ -1,4 +1,4 @@
-"""Builds the program that nodes run, as one file: the packages an agent needs and lark, for Python 3.9 or newer."""
+"""Builds the program that nodes run as one file, for Python 3.9 or newer."""
 
 from __future__ import annotations
 

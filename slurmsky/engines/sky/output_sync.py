@@ -1,4 +1,4 @@
-"""Writes the files in a job's log to the submit host: output files as they grow, changed files at the end.
+"""Writes the files in a job's log to the submit host.
 
 A node names the file of each stream. Only two sorts of files are written: those that the job's specification names
 (``outputs``: name -> path resolved when the job was prepared), and files in the submit folder. All others are refused.
@@ -70,7 +70,7 @@ class OutputSync:
         self.job_id = job_id
         self.umask = umask
         self.outputs = outputs or {}
-        self.ours: set[str] = set()  # further paths that only we change here
+        self.ours: set[str] = set()  # further paths that only slurmsky changes on this machine
         self.streams: dict[str, Stream] = {key: Stream(**value) for key, value in state.get("streams", {}).items()}
         self.returned: dict[str, str] = dict(state.get("returned", {}))  # path -> sha256
         self.messages: list[str] = list(state.get("messages", []))
@@ -157,7 +157,7 @@ class OutputSync:
                     with self._opened(stream, os.O_APPEND) as descriptor:
                         os.write(descriptor, text.encode())
                 except OSError:
-                    continue  # earlier writes to it failed, too
+                    continue  # earlier writes to this file failed, too
                 return
 
     def _give_up(self, stream: Stream, error: OSError) -> None:

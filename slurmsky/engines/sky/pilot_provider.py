@@ -113,7 +113,7 @@ class Pilots:
         )
         _private(ship / FILE, json.dumps(settings.encode()))
         _private(ship / "start.sh", START.replace("AGENT", program.name))
-        copy = ship / program.name  # SkyPilot copies one file mount after the other: all of it is one
+        copy = ship / program.name  # SkyPilot copies file mounts one after the other, so all files are in one mount
         if not copy.exists():
             shutil.copyfile(program, copy)
             copy.chmod(0o600)
@@ -236,7 +236,7 @@ class Pilots:
         raise Interrupted(f"the log of cluster {order.name} was cut off")
 
     async def _price(self, order: Order) -> None:
-        """Record what a node costs, as far as SkyPilot knows that; beside the launch, which takes longer."""
+        """Record a node's price if SkyPilot knows it; runs concurrently with the launch, which takes longer."""
         try:
             order.price = await self.price(order.partition, len(order.nodes))
         except SkyError as error:
@@ -250,7 +250,7 @@ class Pilots:
         return round((await prices.hourly_price(self._client, prices.question(fields)) or 0.0) / nodes, 6)
 
     async def _place(self, order: Order) -> None:
-        """Record where SkyPilot placed the nodes."""
+        """Record infra, region and instance type of the nodes."""
         try:
             row = await self._row(order)
         except SkyError as error:

@@ -1,4 +1,4 @@
-"""Converts a launch into a SkyPilot task, and a folder with all files that the job needs on its nodes."""
+"""Converts a launch into a SkyPilot task and a folder with the job's files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def task_of(launch: Launch, site: Site) -> SkyTask:
     except Refused as error:
         raise EngineError(f"{error} ({error.hint})") from error
     if launch.het:
-        # Ranks are dealt to the components in turn: each gets the number of nodes that the controller has recorded for
+        # Ranks are assigned to the components in turn: each gets the number of nodes that the controller has recorded
+        # for
         # it.
         task.fields["num_nodes"] = len(launch.every_share)
     launch.image = str(task.fields["resources"].get("image_id", "")).removeprefix("docker:")
@@ -118,7 +119,7 @@ def run_folder(home: Path, launch: Launch) -> Path:
 
 
 class _Made(NamedTuple):
-    """The id of a shipment's archive where it has one, and the secret shared with the nodes."""
+    """The id of a shipment's archive, if it has one, and the secret shared with the nodes."""
 
     blob_id: str
     secret: bytes
@@ -174,9 +175,10 @@ async def _make(
 
 
 def folder_above(launch: Launch, limit: int, leave_out: Path) -> tuple[str, str]:
-    """The folder above the submit folder that travels because the script names files in it; "" for none.
+    """The folder above the submit folder that is sent because the script names files in it; "" for none.
 
-    Second: the text that reports a folder which is named and does not travel. ``limit``: in bytes; ``leave_out``: the
+    Second: the message about a folder that the script names and that is not sent. ``limit``: in bytes; ``leave_out``:
+    the
     folder of this package's own state.
     """
     levels = of(_text(launch)).above
@@ -194,7 +196,7 @@ def folder_above(launch: Launch, limit: int, leave_out: Path) -> tuple[str, str]
 def leave_credentials(launches: Sequence[Launch], site: Site) -> str:
     """Remove this machine's credentials from the environments of launches; returns the text that names them.
 
-    Elements of an array share one environment, and still do afterwards.
+    Elements of an array share one environment, also afterwards.
     """
     before: dict[str, str] | None = None
     export: str | None = None

@@ -82,7 +82,7 @@ def question(fields: Mapping[str, Any]) -> str:
 
 
 async def hourly_price(client: Client, task_yaml: str) -> float | None:
-    """Dollars per hour for all nodes of a task, where SkyPilot would run it; None: infeasible, or no known price.
+    """Dollars per hour for all nodes of a task, at the infra that SkyPilot would choose; None: infeasible, or no price.
 
     Raises SkyError when the server cannot answer now.
     """

@@ -46,7 +46,7 @@ class ProxySocket:
         adapt: Callable[[wire.CommandRequest], wire.CommandRequest] = lambda request: request,
     ) -> None:
         self._allowed = allowed
-        self._adapt = adapt  # rewrites a request for the node, where the node itself does not
+        self._adapt = adapt  # rewrites a request for the node, unless the node itself does
         self.path = path
         self._open_one = open_one
         self._controller = controller

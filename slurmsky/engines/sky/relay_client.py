@@ -1,4 +1,4 @@
-"""The controller's end of the command relay: keeps an idle connection at a cloud node, which forwards its clients."""
+"""The controller's end of the command relay: keeps an idle connection at a cloud node."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _on_served(line: Line, task: asyncio.Task[None]) -> None:
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait until an event is set, at most so long, and clear it; whether it was set."""
+    """Wait until an event is set, with a time limit, and clear it; return whether it was set."""
     waiting = spawn(event.wait())
     try:
         return bool((await asyncio.wait({waiting}, timeout=seconds))[0])
@@ -66,7 +66,7 @@ async def _set_within(event: asyncio.Event, seconds: float) -> bool:
 
 
 async def keep_showing(open_one: OpenLine) -> None:
-    """Until cancelled: show the node regularly that its allocation has a controller."""
+    """Until cancelled: inform the node regularly that its allocation has a controller."""
     while True:
         with contextlib.suppress(NoControl):
             await send(open_one, SignOfLife())

@@ -1,4 +1,4 @@
-"""The runs of jobs on SkyPilot: launch, states, recovery and end of each, and the events that report them."""
+"""The runs of jobs on SkyPilot: launch, states, recovery, end, and their events."""
 
 from __future__ import annotations
 
@@ -353,7 +353,7 @@ class SkyRuns:
     # --- requests to the first node
 
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
-        """End the job: through its own node where reachable, which is fast and graceful; else through SkyPilot."""
+        """End the job: through its first node if reachable, which is fast and graceful; else through SkyPilot."""
         watch = await self._packed(job_id)
         member = watch.record.member(job_id)
         member.cancel = state

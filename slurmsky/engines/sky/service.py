@@ -43,7 +43,7 @@ class SkyService:
         return await self._client.optimize(task)
 
     async def check_kept(self, partition: str, kept: KeptNodes, site: Site) -> str:
-        """The reason why SkyPilot has no such nodes to keep; "" when it has them."""
+        """The reason why SkyPilot cannot provide such nodes; "" when it can."""
         if kept.cluster:
             body = {"cluster_names": [kept.cluster], "include_credentials": False, "include_handle": False}
             rows = await self._client.call("/status", {**body, "summary_response": True})
@@ -57,7 +57,7 @@ class SkyService:
         return ""
 
     def pack(self, launch: Launch, name: str, folder: Path, site: Site) -> Packed:
-        """Write a job's shipment below ``folder``; the program beside it serves later shipments, too."""
+        """Write a job's shipment below ``folder``; later shipments use the same program."""
         travels, stays = folder_above(launch, site.sky.upload_mib << 20, folder.parent.parent)
         withheld = "; ".join(filter(None, (leave_credentials([launch], site), stays)))
         sky = site.sky

@@ -104,9 +104,9 @@ def pack(
     """Create the shipment of a job, or of array elements.
 
     ``elements``: elements of a pack, ``slots`` of which run concurrently; ``ranks``: elements that are one managed job
-    each. ``alone_min``: the nodes end the job after so many minutes without a controller's connection; 0: never.
+    each. ``alone_min``: minutes without a controller's connection after which the nodes end the job; 0: never.
     ``bucket``: destination of files that are too large to come back through the log; "": none. ``links``: further paths
-    of the submit folder on the nodes. ``travels``: a folder above the submit folder to send in its place; "": none.
+    of the submit folder on the nodes. ``travels``: a folder above the submit folder to send instead; "": none.
     ``spot``: the nodes watch for their cloud's notice.
 
     Raises EngineError when the submit folder is too large to be sent.
@@ -196,7 +196,7 @@ def note_end(folder: Path, job_id: int, code: int) -> None:
 
 
 def ship_again(folder: Path, record: Record) -> None:
-    """Prepare a run's folder for another launch with its present content, under another name."""
+    """Prepare a run's folder for another launch with its current content, under another name."""
     fields = json.loads((Path(record.batch_folder or folder) / "task.yaml").read_text())
     record.name = fields["name"] = f"{record.name.partition('_')[0]}_{record.restart}"
     if record.batch_folder:
@@ -236,7 +236,7 @@ def home_of(launch: Launch) -> Path:
 
 
 def fits(folder: Path, limit: int, home: Path, leave_out: Path, submit_dir: Path) -> bool:
-    """Whether a folder above the submit folder may travel: it is small enough, not private, and not shared."""
+    """Whether a folder above the submit folder may be sent: it is small enough, not private, and not shared."""
     guard = private.Private(private.homes(str(home)), [str(leave_out)])
     shared = folder.stat().st_mode & stat.S_ISVTX
     if (
@@ -258,8 +258,8 @@ def archive(
 ) -> dict[str, tuple[int, int]]:
     """Tar a folder's content; returns path -> (size, mtime in ns) of every regular file in it.
 
-    Left out: what the ignore files of the folder and of the submit folder in it name, the user's private files, and the
-    folder ``leave_out``.
+    The archive excludes paths in the ignore files of the folder and of the submit folder, the user's private files, and
+    the folder ``leave_out``.
 
     Raises EngineError for a folder that is too large, or is itself private.
     """
@@ -320,7 +320,7 @@ def walk(folder: Path, guard: private.Private, submit_dir: Path | None = None) -
 
 
 def _facts(path: Path, inside: os.stat_result, guard: private.Private) -> os.stat_result | None:
-    """Metadata of a path in the folder ``inside``; None for what is not sent: private files, sockets, pipes."""
+    """Metadata of a path in the folder ``inside``; None for private files, sockets and pipes, which are not sent."""
     try:
         facts = os.lstat(path)
     except OSError:

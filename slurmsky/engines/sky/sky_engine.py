@@ -1,4 +1,4 @@
-"""The SkyPilot engine: launches jobs exactly once, polls them cheaply, follows their logs, and ends them."""
+"""The SkyPilot engine: launches, polls, follows and ends jobs."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class SkyEngine(SkyRuns):
         await self._command(job_id, ResumeJob(job_id=job_id))
 
     async def shrink(self, job_id: int, nodes: Sequence[str]) -> None:
-        """Refuse: SkyPilot gives nodes back only when the job has ended."""
+        """Refuse: SkyPilot releases nodes only when the job has ended."""
         raise EngineError("the nodes of a job cannot be given back one by one")
 
     async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
@@ -260,7 +260,7 @@ class SkyEngine(SkyRuns):
         return f"the nodes of job {job_id} cannot be reached from this machine ({session.problem}): only scancel works"
 
     def awaited(self, job_id: int) -> str:
-        """Always empty: a node that cannot be connected may never be."""
+        """Always empty: a node that cannot be reached now may never be reachable."""
         return ""
 
     def price_question(self, components: Sequence[tuple[JobSpec, str]]) -> PriceQuestion | None:

@@ -1,4 +1,4 @@
-"""Values that squeue, scontrol show job, sacct and the JSON output derive from a job alike."""
+"""Values of a job that several commands derive in the same way."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _NAMED_STEPS = {"pending": 0xFFFFFFFD, "extern": 0xFFFFFFFC, "batch": 0xFFFFFFFB
 
 
 def cause(job: Job) -> str:
-    """The one-line cause of an end before the script began, or by others; "" for none beside its exit status.
+    """The one-line cause of an end that the exit status does not show; "" for none.
 
     It is SystemComment without the job's name at SkyPilot.
     """
@@ -163,7 +163,7 @@ _CAPITALS = {"ondemand": "OnDemand", "powersave": "PowerSave", "userspace": "Use
 
 def cpu_frequency(text: str) -> str:
     """The text of a --cpu-freq request. Source: cpu_frequency.c cpu_freq_debug, which
-    leaves a blank behind the maximum.
+    prints a blank after the maximum.
     """
     freq = cpufreq.parse(text)
     least, most = (freq.minimum, freq.maximum) if freq.maximum else ("", freq.minimum)

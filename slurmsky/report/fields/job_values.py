@@ -22,7 +22,7 @@ from .value_registry import Registry
 def row_reader(
     value: str, context: ReportContext, form: Optional[Callable[[Any], Optional[str]]]
 ) -> Callable[[Any], Any]:
-    """The function that reads a value from a row with a ``job``, in a form or as it is."""
+    """The function that reads a value from a row with a ``job``, formatted or unchanged."""
     read = reader(value, context)
     if isinstance(read, attrgetter):
         found = attrgetter(*("job." + name for name in value.split("+")))
@@ -285,7 +285,7 @@ _OF_JOB: dict[str, Callable[[Job], Any]] = {
     "tres_per": lambda job: tres_texts.tres_per(job.spec),
     "user_and_uid": lambda job: "%s(%d)" % (job.user, job.uid),
 }
-#: values that depend on the time, the cluster or a setting too
+#: values that also depend on the time, the cluster or a setting
 _IN_CONTEXT: dict[str, Callable[[Job, ReportContext], Any]] = {
     "array_element": _array_element,
     "end_expected": lambda job, context: derived.end_time(job, context.time_limit(job)),

@@ -52,7 +52,7 @@ def _reason_user_and_uid(node: Node, context: ReportContext) -> str:
 
 
 def configured_tres(nodes: Sequence[NodeConfig], context: ReportContext, with_nodes: bool = True) -> str:
-    """TRES of nodes; those of a partition have their number, too."""
+    """TRES of nodes; for a partition with the number of nodes."""
     cpus = sum(node.cpus for node in nodes)
     parts = [("cpu", str(cpus)), ("mem", mebibytes(sum(node.memory_mib for node in nodes)))]
     if with_nodes:

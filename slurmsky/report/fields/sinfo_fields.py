@@ -110,7 +110,7 @@ def node_fields(context: ReportContext) -> dict[str, Field[NodeRow]]:
     fields: dict[str, Field[NodeRow]] = {}
     for row in table("sinfo_fields"):
         name = row["name"].lower()
-        # Only these headers are printed whole where the column is too narrow.
+        # Only these headers are not cut if the column is too narrow.
         whole = name in ("nodelist", "nodehost", "nodeaddr")
         fields[name] = Field(
             row["header"], values[name], cut_header=not whole, sized=_starred if name == "partition" else None
@@ -121,7 +121,7 @@ def node_fields(context: ReportContext) -> dict[str, Field[NodeRow]]:
 
 
 def _starred(width: int) -> Value:
-    """The partition name with ``*``, which replaces the last character where the column is too narrow."""
+    """The partition name with ``*``, which replaces the last character if the column is too narrow."""
 
     def value(row: NodeRow) -> str:
         name = row.partition.name
@@ -146,7 +146,7 @@ def _range(value: Callable[[Node], float], form: Callable[[float], str], between
 
 
 def _first(empty: str) -> Callable[[Callable[[Node], Any]], Value]:
-    """The value of a line's first node; ``empty`` where it has none."""
+    """The value of a line's first node; ``empty`` if it has none."""
 
     def made(value: Callable[[Node], Any]) -> Value:
         return lambda row: text_of(value(row.nodes[0])) or empty if row.nodes else empty
@@ -155,7 +155,7 @@ def _first(empty: str) -> Callable[[Callable[[Node], Any]], Value]:
 
 
 def text_of(value: Any) -> str:
-    """A value as text; 0 is empty, as a missing one is."""
+    """A value as text; 0 and missing values are empty."""
     return ",".join(value) if isinstance(value, tuple) else str(value or "")
 
 

@@ -84,9 +84,9 @@ UNCUT_JOB = {
     "timelimit": (False, True),
     "timeused": (False, True),
 }
-# in NODELIST(REASON) nodes are never cut, a reason is
+# in NODELIST(REASON) a reason is cut, nodes are not
 SIZED: dict[str, Callable[[int], Callable[..., str]]] = {"reasonlist": lambda width: _cut_reason(width)}
-#: times that are never cut, although a word in their place is
+#: times that are never cut, although a word in the same field is
 _CUT_WORD = ("timelimit", "timeleft")
 UNCUT_STEP = {"nodes": (False, False), "timelimit": (False, True), "timeused": (False, True)}
 
@@ -113,7 +113,7 @@ def _rows(record: str) -> dict[str, dict[str, str]]:
 
 
 class _Fields(Mapping[str, Field[Row]]):
-    """The fields of a kind of record; each is made when a format names it, since most calls name eight of hundred."""
+    """The fields of a kind of record; each is created when a format names it: most formats name few."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class _Fields(Mapping[str, Field[Row]]):
         cut, cut_header = self._uncut.get(name, (True, True))
         shared = 0 if self._own is None or name in self._own else _COSTLY.get(name, 1)
         sized = _cut_word(value) if name in _CUT_WORD else SIZED.get(name)
-        # a mistake in squeue: the header of a step's start
+        # as in squeue, whose header of a step's start is wrong
         left = self._record == "step" and name == "starttime"
         return Field(row["header"], value, cut, cut_header, sized, shared, left)
 

@@ -1,7 +1,7 @@
 """Usage of a step as sacct and sstat show it.
 
 sacct shows the usage of an ended step, and only ``energy=0`` for a step that ended before its first measurement. sstat
-shows a running step, and prints disk numbers in bytes where sacct prints MiB.
+shows a running step, and prints disk numbers in bytes instead of MiB.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _nodes_of_max(cpu: str, read: str, rss: str, pages: str, vmem: str) -> str:
 
 
 def _text(reads: str, form: Callable[..., str], unmeasured: Optional[str] = None, kind: str = TEXT) -> PrintField[Any]:
-    """A field made by ``form`` of the attributes of ``usage`` that ``reads`` names."""
+    """A field that ``form`` computes from the attributes of ``usage`` that ``reads`` names."""
     names = tuple(reads.split())
     read, several = attrgetter(*names), len(names) > 1
 

@@ -1,4 +1,4 @@
-"""TRES of jobs and steps as texts: what was requested, what is allocated, and devices with their indices."""
+"""TRES of jobs and steps as texts: requested, allocated, and device indices."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Registry of a record's values for the commands that print them: a table ``data/*_fields.csv`` and its functions.
+"""Registry of a record's printed values: a table ``data/*_fields.csv`` and its functions.
 
 A row names a value once, and for each command the field and the form in which it prints the value. A value is an
-attribute of the record, or a function where it has to be computed.
+attribute of the record or a function that computes it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Record = TypeVar("Record")
 
 
 class FieldRow(NamedTuple):
-    """A field of one command: its name, the value that it prints, and the form in which."""
+    """A field of one command: its name, its value, and the form of the value."""
 
     name: str
     value: str

@@ -67,7 +67,7 @@ class OutputForm:
         return map(_plain, records) if self.complex else records
 
     def rest(self, value: Any) -> Any:
-        """Convert the values beside the records."""
+        """Convert the values besides the records."""
         return _plain(value) if self.complex else value
 
 

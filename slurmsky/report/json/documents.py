@@ -52,7 +52,7 @@ def meta(
 class Document(dict[str, Any]):
     """A complete document, whose first key holds the records; ``layout`` names their type.
 
-    ``written``: the same records, where cached records are already encoded as JSON (Written).
+    ``written``: the same records, with cached records that are already encoded as JSON (Written).
     """
 
     layout = ""

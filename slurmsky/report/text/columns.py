@@ -38,8 +38,8 @@ class FormatItem(NamedTuple):
 class Field(Generic[Row]):
     """A field: header text, and how its value is read from a row.
 
-    ``cut`` and ``cut_header`` say whether right-justified text is cut to the width. ``sized`` replaces ``value`` where
-    the value depends on the width of its column. ``shared`` is not 0 if rows of one record class (``kinds``) have
+    ``cut`` and ``cut_header`` say whether right-justified text is cut to the width. ``sized`` replaces ``value`` if the
+    value depends on the width of its column. ``shared`` is not 0 if rows of one record class (``kinds``) have
     the same value; it is the cost of computing the value, relative to a simple field. ``left_header``: the header is
     always left-justified.
     """
@@ -170,7 +170,7 @@ def _blank(value: Callable[[Row], str]) -> Callable[[Row], str]:
 def compile_layout(items: Iterable[FormatItem], fields: Mapping[str, Field[Row]]) -> tuple[Layout[Row], list[str]]:
     """Compile parsed items to a layout; also return unknown names, in order, for the caller's messages.
 
-    ``fields`` maps letters as they are and long names in lower case. An unknown letter leaves its source text in the
+    ``fields`` maps letters in their case and long names in lower case. An unknown letter leaves its source text in the
     line, an unknown long name only its suffix.
     """
     columns: list[FormatColumn[Row]] = []

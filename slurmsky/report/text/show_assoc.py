@@ -1,6 +1,6 @@
 """scontrol show assoc_mgr: users, associations and QOS as slurmctld caches them.
 
-As in slurmctld, usage is counted only where the site enforces limits (AccountingStorageEnforce). Keys and order:
+As in slurmctld, usage is counted only if the site enforces limits (AccountingStorageEnforce). Keys and order:
 scontrol's info_assoc_mgr.c.
 """
 
@@ -147,7 +147,7 @@ def _text(number: Optional[int]) -> str:
 
 
 def _over_time(limits: Limits, spent: Mapping[str, int]) -> str:
-    """GrpTRESMins; under priority/basic slurmctld sums no usage, here it is summed where a limit needs it."""
+    """GrpTRESMins; under priority/basic slurmctld sums no usage, slurmsky sums it if a limit needs it."""
     known = spent if limits.grp_tres_mins else {}
     return _tres(limits.grp_tres_mins, lambda name: known.get(name, 0))
 

@@ -13,7 +13,8 @@ from .units import null_if_empty
 def config_pairs(context: ReportContext, values: Optional[Mapping[str, str]] = None) -> dict[str, str]:
     """Pairs of key and value, in order.
 
-    The cluster's ``parameters`` override the table. ``values`` override both; they are what only the caller knows:
+    The cluster's ``parameters`` override the table. ``values`` override both; they are values that only the caller
+    knows:
     BOOT_TIME, NEXT_JOB_ID, SLURM_CONF, SLURM_VERSION, SlurmUser, SlurmctldHost[0], StateSaveLocation...
     """
     known = {**_of_cluster(context), **dict(context.cluster.parameters), **(values or {})}

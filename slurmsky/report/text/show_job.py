@@ -46,8 +46,8 @@ def show_jobs(
         yield text[len(separator) :].rstrip() + end
 
 
-#: The lines of a job: keys of the registry of a job's values (``data/job_fields.csv``). "?": left out where the value
-#: is ""; "*": the value without its key; "-d": with --details only.
+#: The lines of a job: keys of the registry of a job's values (``data/job_fields.csv``). "?": omitted if the value is
+#: ""; "*": the value without its key; "-d": with --details only.
 _LAYOUT = """
 JobId ?ArrayJobId ?ArrayTaskId ?ArrayTaskThrottle ?HetJobId ?HetJobOffset JobName
 ?HetJobIdSet
@@ -114,7 +114,7 @@ _Hole = Callable[[Job], Any]
 
 
 class _Word(NamedTuple):
-    """A word of a line: its label ``KEY=``, how its text is read, and whether it is left out where that is ""."""
+    """A word of a line: its label ``KEY=``, the reader of its text, and whether an empty text is omitted."""
 
     label: str
     text: _Hole

@@ -21,9 +21,9 @@ from ..report_context import ReportContext
 from .show_job import record_text, unless_blank
 from .units import format_minutes, null_if_empty
 
-#: The lines of a node: keys of the registry of a node's values (``data/node_fields.csv``), or constant texts. "?": left
-#: out where the value is ""; "*": the same, without its key; "-d": with --details only. Slurm prints a blank after some
-#: words: "+" is a blank after a word, which the next word does not repeat.
+#: The lines of a node: keys of the registry of a node's values (``data/node_fields.csv``), or constant texts. "?":
+#: omitted if the value is ""; "*": also omitted if "", and without its key; "-d": with --details only. "+": Slurm
+#: prints a blank after this word, which the next word does not repeat.
 _LAYOUT = """
 NodeName ?Arch CoresPerSocket+
 CPUAlloc CPUEfctv CPUTot CPULoad
@@ -50,7 +50,7 @@ CurrentWatts=0 AveWatts=0
 
 
 def node_text(context: ReportContext, detail: bool = False, oneliner: bool = False) -> Callable[[Node], str]:
-    """The function that makes ``scontrol show node`` for one node; ``detail`` is -d."""
+    """The function that prints ``scontrol show node`` for one node; ``detail`` is -d."""
     separator, end = (" ", "\n") if oneliner else ("\n   ", "\n\n")
     forms = {**text_forms(context), **_FORMS, "lines": separator.join}
     fields = {field.name: field for field in NODE_VALUES.fields_of("scontrol")}

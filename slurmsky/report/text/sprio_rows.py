@@ -1,4 +1,4 @@
-"""sprio's only answer: jobs start in submission order, so their priority has no factors.
+"""sprio's only output: jobs start in submission order, so their priority has no factors.
 
 Source: src/sprio/sprio.c, main.
 """

@@ -36,14 +36,14 @@ class JobFacts:
     before: tuple[str, ...] = ()  # ids of the first pending jobs with a higher priority
     before_count: int = 0
     room: str = ""  # "6 of 8 CPUs are in use"
-    down: str = ""  # nodes of its partition that take no job
+    down: str = ""  # nodes of its partition that accept no job
     limit: str = ""  # the limit that delays the job
     awaited: tuple[str, ...] = ()  # each dependency with its state
     starts_at: float = 0.0  # estimated start; 0.0: unknown
     starts_after: str = ""  # id of the running job whose end frees the nodes
     output: str = ""  # path of the file that ``tail`` comes from
     tail: tuple[str, ...] = ()
-    no_output: str = ""  # why ``tail`` is missing
+    no_output: str = ""  # the reason why ``tail`` is missing
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,7 @@ def _cause_advice(job: Job, cause: str) -> tuple[str, ...]:
 
 
 def _final_reason(job: Job) -> str:
-    """The row of the reason table that explains an ended job; by its state where it kept the reason of its wait."""
+    """The row of the reason table that explains an ended job; by its state if it kept its pending reason."""
     if not derived.began(job):
         return "JobLaunchFailure"
     row = reasons().get(job.reason)
