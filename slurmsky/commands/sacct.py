@@ -124,12 +124,10 @@ def select(ctx: CommandContext, query: SacctQuery, held: bool = False, with_step
         found = _het_components(ctx, query, found)
     else:
         start, end = accounted.window(query, now)
-        # slurmdbd selects jobs by their eligible time, which a held job never gets.
-        runs = sorted(queue.store.runs(start, end, query.duplicates, accounted.where(query, start, end)))
+        runs = sorted(queue.store.runs(start, end, query.duplicates, accounted.where(query, start, end, held)))
         parts = (runs[first : first + _TOGETHER] for first in range(0, len(runs), _TOGETHER))
-        stored = chain.from_iterable(accounted.recall(ctx, part, with_steps) for part in parts)
-        found = (job for job in stored if held or 0 < job.eligible_time <= end)
-    passes = accounted.test(query, now)
+        found = chain.from_iterable(accounted.recall(ctx, part, with_steps) for part in parts)
+    passes = accounted.test(query, now, held)
     for job in found:
         accounted.take_live_steps(ctx, job)
         if query.jobs:

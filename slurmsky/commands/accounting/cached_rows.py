@@ -14,7 +14,6 @@ from itertools import groupby, islice
 from ...controller.app import Controller
 from ...controller.command_context import CommandContext, NoClient
 from ...controller.store.accounting_cache import CachePage, Cell
-from ...controller.store.accounting_index import could_run
 from ...controller.store.cache_pages import page_of
 from ...controller.store.database import Run
 from ...model.job import Job
@@ -195,7 +194,7 @@ def _leaves(ctx: CommandContext, query: SacctQuery) -> Iterator[tuple[list[Run],
     if not accounted.meant(ctx, query):
         return
     start, end = accounted.window(query, queue.clock())
-    where = accounted.where(query, int(start), end) & could_run(end)
+    where = accounted.where(query, int(start), end)
     since, until = (start, end) if query.truncate else (0.0, _EVER)
 
     def place(run: Run) -> tuple[int, bool]:
@@ -210,11 +209,10 @@ def _leaves(ctx: CommandContext, query: SacctQuery) -> Iterator[tuple[list[Run],
 def _found(ctx: CommandContext, query: SacctQuery, runs: Sequence[Run], with_steps: bool) -> Iterator[Job]:
     """The jobs of these runs that pass the query's test, read from their records."""
     now = ctx.queue.clock()
-    _, end = accounted.window(query, now)
     test = accounted.test(query, now)
     for first in range(0, len(runs), _SEVERAL):
         for job in _read(ctx, runs[first : first + _SEVERAL], with_steps):
-            if 0 < job.eligible_time <= end and test(job):
+            if test(job):
                 yield accounted.truncated(job, query, now) if query.truncate else job
 
 

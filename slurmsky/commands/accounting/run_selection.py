@@ -18,6 +18,7 @@ from ...controller.store.accounting_index import (
     Where,
     among,
     between,
+    could_run,
     in_states,
     of_the_past,
     one_holds,
@@ -53,8 +54,11 @@ def window(query: SacctQuery, now: float) -> tuple[int, int]:
     return start, end + 1 if end in (start, int(now)) else end
 
 
-def where(query: SacctQuery, since: float, until: float) -> Where:
-    """SQL conditions of the query; for ended runs they are equivalent to ``test``."""
+def where(query: SacctQuery, since: float, until: float, held: bool = False) -> Where:
+    """SQL conditions of the query; for ended runs they are equivalent to ``test``.
+
+    A query by time alone selects jobs by their eligible time, which a held job never gets. ``held``: include them.
+    """
     uids: Iterable[object] = [find_user(name) for name in query.users]
     if not uids and os.geteuid() != 0 and not query.allusers:
         uids = [os.geteuid()]
@@ -65,6 +69,8 @@ def where(query: SacctQuery, since: float, until: float) -> Where:
         of_the_past(shares_one("features", query.constraints)), of_the_past(among("reason", query.reasons)),
         in_states(query.states, since, until),
     ]  # fmt: skip
+    if not (query.states or held):
+        conditions.append(could_run(until))
     if query.flags:
         conditions.append(of_the_past(one_holds([_FLAGS[flag] for flag in query.flags if flag in _FLAGS])))
     if query.associations and sacct_fields.ASSOCIATION not in query.associations:
@@ -88,8 +94,8 @@ _FLAGS = {
 }  # fmt: skip
 
 
-def test(query: SacctQuery, now: float) -> Callable[[Job], bool]:
-    """Combine all conditions of the query into one test of a job record."""
+def test(query: SacctQuery, now: float, held: bool = False) -> Callable[[Job], bool]:
+    """Combine all conditions of the query into one test of a job record. ``held``: as for ``where``."""
     tests: list[Callable[[Job], bool]] = []
     if query.users:
         uids = {find_user(name) for name in query.users}
@@ -126,6 +132,8 @@ def test(query: SacctQuery, now: float) -> Callable[[Job], bool]:
     elif query.jobs:
         # Jobs that are named are included even if they were not yet eligible.
         tests.append(lambda job: int(job.submit_time) < end and (not _over(job) or int(job.end_time) >= start))
+    elif not held:
+        tests.append(lambda job: 0 < int(job.eligible_time) < end)
     for span, count in ((query.nnodes, lambda job: job.num_nodes), (query.ncpus, lambda job: job.num_cpus)):
         if span is not None and span[0]:
             tests.append(lambda job, span=span, count=count: span[0] <= count(job) <= (span[1] or INFINITE))  # type: ignore[misc]

@@ -163,8 +163,8 @@ _BEGAN = "(CASE WHEN started OR superseded THEN CAST(start AS INTEGER) ELSE 0 EN
 
 
 def could_run(until: float) -> Where:
-    """Runs that could have started by then, as slurmdbd knows no others; runs that have not ended are all included."""
-    return Where(("(finish=0 OR (eligible>0 AND eligible<=?))",), (until,))
+    """Runs that were eligible before ``until``; runs that have not ended are all included."""
+    return Where(("(finish=0 OR (eligible>0 AND CAST(eligible AS INTEGER)<?))",), (until,))
 
 
 def window(since: float, until: float, duplicates: bool) -> Where:
