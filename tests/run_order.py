@@ -18,7 +18,7 @@ LONGEST = (
     *("agent/test_srun.py", "oracle-requests", "oracle-env", "bad_inputs", "property/test_languages.py"),
     *("unit/test_packaging.py", "unit/test_launcher.py", "page", "oracle-query", "agent/test_survival.py"),
     *("mpi/test_mpirun.py", "accepted_inputs", "people", "unit/site/test_real_module_systems.py", "examples"),
-    *("oracle-reservation", "family/test_documents.py"),
+    *("oracle-reservation", "family/test_documents.py", "syntax trees"),
 )
 UNIT = ("unit/", "property/")  # their tests are too short to be given out one by one
 SLOW = 20  # a test marked slow lasts as long as so many others
@@ -29,6 +29,8 @@ def group_of(item: pytest.Item) -> str:
     marker = item.get_closest_marker("xdist_group")
     if marker:
         return str(marker.args[0] if marker.args else marker.kwargs["name"])
+    if hasattr(getattr(item, "module", None), "tree_of"):
+        return "syntax trees"  # one worker parses each module once
     place = item.path.relative_to(Path(__file__).parent)
     fixtures = getattr(item, "_fixtureinfo", None)
     shares = fixtures is not None and any(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from syntax_trees import tree_of
+
 TESTS = Path(__file__).parents[1]
 ASSERTING = {"raises", "warns", "fail", "check_call", "check_output"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -53,7 +55,7 @@ def silent(trees: dict[str, ast.Module]) -> list[str]:
 
 
 def test_every_test_asserts() -> None:
-    trees = {str(path.relative_to(TESTS)): ast.parse(path.read_bytes()) for path in TESTS.rglob("*.py")}
+    trees = {str(path.relative_to(TESTS)): tree_of(path) for path in TESTS.rglob("*.py")}
     assert silent(trees) == []
 
 

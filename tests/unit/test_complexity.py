@@ -6,6 +6,8 @@ import ast
 from collections import defaultdict
 from pathlib import Path
 
+from syntax_trees import tree_of
+
 import slurmsky
 
 PACKAGE = Path(slurmsky.__file__).parent
@@ -41,7 +43,7 @@ def test_a_module_name_stands_in_one_folder() -> None:
 def test_a_class_name_stands_once() -> None:
     places = defaultdict(set)
     for path in modules():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places[node.name].add(str(path.relative_to(PACKAGE)))
     assert {name: sorted(found) for name, found in places.items() if len(found) > 1} == {}

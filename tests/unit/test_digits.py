@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from syntax_trees import tree_of
+
 import slurmsky
 from slurmsky.model.cluster import NodeConfig
 from slurmsky.model.job import Node
@@ -21,7 +23,7 @@ def test_isdigit_is_called_on_bytes_only() -> None:
     found = {
         str(path.relative_to(ROOT))
         for path in ROOT.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Attribute) and node.attr in ("isdigit", "isnumeric")
     }
     assert found <= OF_BYTES

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from syntax_trees import tree_of
 from tables import every
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +79,7 @@ def test_import_linter_contracts() -> None:
 
 @every("path", MODULES, place)
 def test_who_does_what(path: Path) -> None:
-    tree = ast.parse(path.read_bytes())
+    tree = tree_of(path)
     names = set(imports(tree))
     if not place(path).startswith(STARTS_PROCESSES):
         assert not set(process_calls(tree))
@@ -107,7 +108,7 @@ _IMPURE_CALLS = {
 @every("path", [path for path in MODULES if place(path).startswith(PURE)], place)
 def test_the_middle_is_pure(path: Path) -> None:
     """Values in, values out: no clock, environment or network (package data may be read)."""
-    tree = ast.parse(path.read_bytes())
+    tree = tree_of(path)
     impure = {name for name in imports(tree) if name in _IMPURE_MODULES or name.split(".")[0] in _IMPURE_MODULES}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
@@ -122,7 +123,7 @@ CLIENT = ("client", "client_application", "client_relay", "client_setup", "clien
 @pytest.mark.parametrize("name", CLIENT)
 def test_the_client_needs_the_standard_library_only(name: str) -> None:
     """`python -I -S` has nothing else; what the client itself imports is paid for by every call."""
-    tree = ast.parse((PACKAGE / f"{name}.py").read_bytes())
+    tree = tree_of(PACKAGE / f"{name}.py")
     used = {module.split(".")[0] for module in imports(tree)} - {"slurmsky"}
     assert used <= set(sys.stdlib_module_names)
     if name == "client":

@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from syntax_trees import tree_of
+
 UNIT = Path(__file__).parent
 PACKAGE = UNIT.parents[1] / "slurmsky"
 #: the thin client is modules without a folder: slurmsky/client*.py
@@ -40,7 +42,7 @@ def test_folders_are_those_of_the_package() -> None:
 def test_each_test_lies_beside_its_module() -> None:
     places = {path.relative_to(UNIT).as_posix(): path.parent.relative_to(UNIT).as_posix() for path in TESTS}
     belonging = {
-        name: belongs(folder, set(folders(ast.parse((UNIT / name).read_bytes()))))
+        name: belongs(folder, set(folders(tree_of(UNIT / name))))
         for name, folder in places.items()
         if name not in READ_SOURCES
     }

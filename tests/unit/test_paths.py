@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from syntax_trees import tree_of
+
 import slurmsky
 from slurmsky import paths
 
@@ -31,7 +33,7 @@ def _strings() -> Iterator[tuple[str, int, str]]:
     """(module, line, text) of each string in the package that is no docstring."""
     for path in sorted(PACKAGE.rglob("*.py")):
         name = str(path.relative_to(PACKAGE))
-        tree = ast.parse(path.read_text())
+        tree = tree_of(path)
         documents = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and id(node) not in documents and isinstance(node.value, (str, bytes)):

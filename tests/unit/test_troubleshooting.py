@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from syntax_trees import tree_of
 from tables import every
 
 from slurmsky.model.states import SHOWN_FLAGS, JobState, NodeState
@@ -33,7 +34,7 @@ def messages() -> Iterator[str]:
     """The longest fixed piece of each message of ours. It reads all modules: a test's work, not the collection's."""
     found = set()
     for path in sorted((ROOT / "slurmsky").rglob("*.py")):
-        tree = ast.parse(path.read_text())
+        tree = tree_of(path)
         docs = {id(node.body[0].value) for node in ast.walk(tree)
                 if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
                 and node.body and isinstance(node.body[0], ast.Expr)}  # fmt: skip

@@ -9,6 +9,7 @@ import tokenize
 from pathlib import Path
 
 import pytest
+from syntax_trees import tree_of
 from tables import every
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +104,7 @@ def test_a_docstring_begins_with_a_subject_or_a_verb() -> None:
     found = [
         f"{path.relative_to(ROOT)}: {text.partition(chr(10))[0]}"
         for path in paths
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, defined) and (text := ast.get_docstring(node)) and question.match(text)
     ]
     assert found == []

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from syntax_trees import tree_of
 
 import slurmsky
 from slurmsky.engines.base import background, cancel_all
@@ -73,7 +74,7 @@ def test_engines_and_agents_create_tasks_through_the_registry_only() -> None:
         path.relative_to(SOURCE).as_posix()
         for room in ("agent", "engines")
         for path in (SOURCE / room).rglob("*.py")
-        for call in ast.walk(ast.parse(path.read_text()))
+        for call in ast.walk(tree_of(path))
         if isinstance(call, ast.Attribute) and call.attr in ("ensure_future", "create_task")
     }
     assert found == {"engines/base.py"}
@@ -84,7 +85,7 @@ def test_coroutines_of_engines_read_and_write_files_in_threads() -> None:
     found = [
         f"{path.relative_to(SOURCE)}: {coroutine.name} calls {text}"
         for path in (SOURCE / "engines").rglob("*.py")
-        for coroutine in ast.walk(ast.parse(path.read_text()))
+        for coroutine in ast.walk(tree_of(path))
         if isinstance(coroutine, ast.AsyncFunctionDef)
         for function in called(coroutine)
         if (text := ast.unparse(function)) not in _NO_FILES

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from syntax_trees import tree_of
 
 PACKAGE = Path(__file__).resolve().parents[3] / "slurmsky"
 #: fields without a reader, and why
@@ -32,7 +33,7 @@ def attributes(tree: ast.AST) -> set[str]:
 
 @pytest.fixture(scope="module")
 def read() -> dict[Path, set[str]]:
-    return {path: attributes(ast.parse(path.read_text())) for path in PACKAGE.rglob("*.py")}
+    return {path: attributes(tree_of(path)) for path in PACKAGE.rglob("*.py")}
 
 
 def own_methods(tree: ast.AST) -> set[str]:
@@ -43,7 +44,7 @@ def own_methods(tree: ast.AST) -> set[str]:
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
 def test_every_parsed_field_is_read(path: Path, read: dict[Path, set[str]]) -> None:
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     elsewhere = set().union(*(names for other, names in read.items() if other != path))
     unread = [f"{cls}.{name}" for cls, name in fields(tree) if name not in elsewhere | own_methods(tree)]
     assert [name for name in unread if name not in UNREAD] == []

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from syntax_trees import tree_of
 from tables import every
 
 from slurmsky.options import table
@@ -62,7 +63,7 @@ def _is_spec(owner: list[str]) -> bool:
 
 
 def _reads(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and _is_spec(_owner(node.value)):
             yield node.attr
 

@@ -6,6 +6,7 @@ import ast
 from functools import cache
 from pathlib import Path
 
+from syntax_trees import tree_of
 from tables import every
 
 from slurmsky.options.family import FAMILY
@@ -47,7 +48,7 @@ def words_of(module: str, of_query: bool = False) -> frozenset[str]:
     if not path.exists():
         return frozenset()
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Attribute):
             owner = node.value.id if isinstance(node.value, ast.Name) else getattr(node.value, "attr", "")
             if not of_query or owner == "query":

@@ -7,6 +7,7 @@ import csv
 from pathlib import Path
 
 import pytest
+from syntax_trees import tree_of
 from tables import every
 
 import slurmsky
@@ -45,7 +46,7 @@ def printed_reasons() -> set[str]:
     found = set()
     for folder in GIVERS:
         for path in (Path(slurmsky.__file__).parent / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in ast.walk(tree_of(path)):
                 if isinstance(node, ast.Constant) and node.value in known:
                     found.add(node.value)
     return found

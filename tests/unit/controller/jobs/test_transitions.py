@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
+from syntax_trees import tree_of
 from tables import every
 
 import slurmsky
@@ -60,7 +61,7 @@ def detours(tree: ast.AST) -> list[tuple[int, str]]:
 @every("path", MODULES, lambda path: path.relative_to(PACKAGE).as_posix())
 def test_only_transitions_assign_the_state_of_a_job(path: Path) -> None:
     if path != Path(transitions.__file__):
-        tree = ast.parse(path.read_bytes())
+        tree = tree_of(path)
         assert assignments(tree) == []
         assert path.relative_to(PACKAGE).as_posix() in BY_NAME | SHOWN or detours(tree) == []
 
