@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+T = TypeVar("T")
 
 #: A wait for an event fails after this time: a machine at a load of 40 takes some twenty times as long as an idle one.
 PATIENCE_S = 240
@@ -24,3 +31,26 @@ class Poll:
     def wait(self) -> None:
         """Sleep until the next question."""
         time.sleep(self.pause_s())
+
+
+def wait_for(condition: Callable[[], T], timeout_s: float = PATIENCE_S, why: str = "") -> T:
+    """The condition's value as soon as it is true. Fails after ``timeout_s``, with ``why``."""
+    deadline, poll = time.monotonic() + timeout_s, Poll()
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {timeout_s} s: {why or condition}")
+        poll.wait()
+    return found
+
+
+def process_state(pid: int) -> str:
+    """The letter of a process's state in /proc: "Z" before its parent reaps it, "" afterwards."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def alive(pid: int) -> bool:
+    """False for a process that has ended, reaped or not."""
+    return process_state(pid) not in ("", "Z")

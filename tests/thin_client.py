@@ -10,11 +10,10 @@ import subprocess
 import sys
 import termios
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from polling import PATIENCE_S
+from polling import PATIENCE_S, wait_for
 
 from slurmsky import client
 from slurmsky.protocol import wire
@@ -108,14 +107,6 @@ def call(tmp_path: Path, *command: str, **options: object) -> subprocess.Complet
     return subprocess.run(argv(*command), env=env, **(settings | options))  # type: ignore[call-overload,no-any-return]
 
 
-def until(condition: Callable[[], object]) -> None:
-    """Wait for what a busy machine may take long to do."""
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
-
-
 def catches(pid: int, number: int) -> bool:
     """Whether the process has a handler for this signal."""
     status = Path(f"/proc/{pid}/status").read_text()
@@ -131,7 +122,7 @@ def running(pid: int) -> list[tuple[int, str]]:
 
 def child_named(pid: int, name: str) -> int:
     """Wait for the child that runs this program."""
-    until(lambda: name in dict(map(reversed, running(pid))))
+    wait_for(lambda: name in dict(map(reversed, running(pid))))
     return next(child for child, program in running(pid) if program == name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, tzinfo
 
+from ..report.text import why
 from ..report.text.seff_report import size
 
 #: possible intervals between the marks of an axis, in seconds
@@ -43,12 +44,7 @@ def duration(seconds: float) -> str:
     """
     if seconds < 10:
         return f"{seconds:.1f}".rstrip("0").rstrip(".") + " s"
-    whole = round(seconds)
-    for unit, name, part, less in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= unit:
-            rest = whole % unit // part
-            return f"{whole // unit} {name}" + (f" {rest} {less}" if rest else "")
-    return f"{whole} s"
+    return why.duration(seconds)
 
 
 def hours(seconds: float) -> str:

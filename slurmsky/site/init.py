@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..language import hostlist, timelimit
+from ..language.colours import without_colours
 from ..language.syntax_errors import LanguageError
 from . import schema
 from .gpunames import known_gpu
@@ -210,7 +211,7 @@ def read_sky_check(text: str, old: Old) -> None:
 
     Source: sky/check.py, _summary_message.
     """
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text).partition("Enabled infra")[2]
+    plain = without_colours(text).partition("Enabled infra")[2]
     cloud, contexts = "", 0
     for line in [*plain.splitlines()[1:], "end [compute]"]:
         title, context = _ENABLED.match(line), _CONTEXT.match(line)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..language import arrayspec
+from ..language.colours import without_colours
 from ..language.syntax_errors import LanguageError
 from ..model.spec import JobSpec
 from ..options.table import OptionTable
@@ -173,7 +174,7 @@ def read_prices(text: str) -> list[dict[str, str]]:
 
     Source: sky/optimizer.py, print_optimized_plan.
     """
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    plain = without_colours(text)
     found = []
     for line in plain.partition("Considered resources")[2].splitlines():
         match = _ROW.match(line)

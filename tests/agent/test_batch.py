@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from polling import PATIENCE_S
+from polling import process_state, wait_for
 
 from slurmsky.model.spec import JobSpec
 
@@ -175,7 +175,7 @@ def test_signals_and_suspension(one: Cluster) -> None:
     wait_for(lambda: "usr1" in one.output(launch))
     pid = node.wait(lambda event: event["ev"] == "started" and event["job_id"] == launch.job_id)["pid"]
     node.send({"op": "suspend", "job_id": launch.job_id})
-    wait_for(lambda: state_of(pid) == "T")
+    wait_for(lambda: process_state(pid) == "T")
     node.send({"op": "resume", "job_id": launch.job_id})
     assert one.finish(launch)["exit_code"] == 4
 
@@ -200,17 +200,6 @@ def test_open_files_limit_is_the_callers(one: Cluster) -> None:
     assert text == "777\n0\n"
 
 
-def wait_for(condition: object, timeout: float = PATIENCE_S) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def state_of(pid: int) -> str:
-    return Path("/proc/%d/stat" % pid).read_text().rpartition(")")[2].split()[0]
-
-
 def processes_of(word: str) -> list[int]:
     """Live processes with this word among their arguments."""
     found = []
@@ -218,7 +207,7 @@ def processes_of(word: str) -> list[int]:
         if entry.isdigit():
             try:
                 words = Path("/proc/%s/cmdline" % entry).read_bytes().split(b"\0")
-                if word.encode() in words and state_of(int(entry)) != "Z":
+                if word.encode() in words and process_state(int(entry)) != "Z":
                     found.append(int(entry))
             except OSError:
                 continue

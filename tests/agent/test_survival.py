@@ -10,13 +10,14 @@ import subprocess
 import time
 
 import pytest
+from polling import wait_for
 
 from slurmsky.agent.job.version import VERSION
 from slurmsky.protocol import wire
 
 from .conftest import KINDS
 from .driver import Cluster
-from .test_batch import processes_of, wait_for
+from .test_batch import processes_of
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -7,12 +7,11 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
 from local_engine import LocalEngine
-from polling import PATIENCE_S
+from polling import PATIENCE_S, wait_for
 
 
 def _namespaces() -> bool:
@@ -168,13 +167,6 @@ def _sleepers(argument: str) -> list[str]:
         except OSError:
             continue
     return found
-
-
-def wait_for(what, timeout_s: float = PATIENCE_S) -> None:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_an_image_that_cannot_be_had(engine: LocalEngine) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from polling import PATIENCE_S, Poll
+from polling import alive, wait_for
 
 SITE = """
 cluster = "robust"
@@ -31,24 +29,6 @@ default = true
 kill_wait_s = 2
 {limits}
 """
-
-
-def wait_for(what: Callable[[], object], timeout_s: float = PATIENCE_S, why: str = "") -> object:
-    """Return what is true, as soon as it is."""
-    deadline, poll = time.monotonic() + timeout_s, Poll()
-    while not (found := what()):
-        if time.monotonic() > deadline:
-            pytest.fail(f"still not so after {timeout_s} s: {why or what}")
-        poll.wait()
-    return found
-
-
-def alive(pid: int) -> bool:
-    """False for a process that is gone or waits to be reaped."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def pids_with(*words: str) -> list[int]:

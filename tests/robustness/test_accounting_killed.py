@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .conftest import Engine, wait_for
+from polling import wait_for
+
+from .conftest import Engine
 
 SINCE = "-Snow-1hour"
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from polling import wait_for
 
 from slurmsky.agent.process.cgroup import own_group
 
-from .conftest import Engine, pids_with, wait_for
+from .conftest import Engine, pids_with
 
 Run = Callable[..., Any]
 

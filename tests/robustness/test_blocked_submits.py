@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from polling import PATIENCE_S
+from polling import PATIENCE_S, alive, wait_for
 
-from .conftest import Engine, alive, wait_for
+from .conftest import Engine
 
 Run = Callable[..., Any]
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from polling import PATIENCE_S
+from polling import PATIENCE_S, wait_for
 
-from .conftest import Engine, wait_for
+from .conftest import Engine
 from .test_agent_killed import state, submit
 
 KILLS = int(os.environ.get("SLURMSKY_KILLS", "12"))

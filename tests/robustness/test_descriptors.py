@@ -8,7 +8,9 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from .conftest import Engine, wait_for
+from polling import wait_for
+
+from .conftest import Engine
 from .test_agent_killed import submit
 
 Run = Callable[..., Any]

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from polling import wait_for
 
-from .conftest import Engine, wait_for
+from .conftest import Engine
 from .test_agent_killed import state, submit
 
 Run = Callable[..., Any]

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from polling import alive, wait_for
 
-from .conftest import Engine, alive, wait_for
+from .conftest import Engine
 from .test_agent_killed import submit
 
 Run = Callable[..., Any]

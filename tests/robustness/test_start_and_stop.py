@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 from local_engine import BIN
+from polling import wait_for
 
-from .conftest import Engine, pids_with, wait_for
+from .conftest import Engine, pids_with
 from .test_agent_killed import state, submit
 
 Run = Callable[..., Any]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from polling import PATIENCE_S
+from polling import wait_for
 
 Top = Callable[..., Any]
 
@@ -22,13 +22,6 @@ def submit(queue: Any, *words: str) -> str:
     done = queue.run(["sbatch", "--parsable", *words])
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
-
-
-def wait_until(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not what():
-        assert time.monotonic() < deadline, f"not within {PATIENCE_S} s"
-        time.sleep(0.1)
 
 
 def record(queue: Any, job: str) -> dict[str, Any]:
@@ -47,7 +40,7 @@ def test_at_80_by_24(queue: Any, top: Top) -> None:
     running = submit(queue, "-J", "größe 日本", "--mem=100M", "--wrap", LOGS)
     held = submit(queue, "-H", "-J", "held-job", "-p", "gpu", "--gres=gpu:1", "--wrap", "true")
     array = submit(queue, "-a", "1-9%1", "-J", "sweep", "--wrap", "sleep 600")
-    wait_until(lambda: state(queue, f"{array}_1") == "RUNNING")
+    wait_for(lambda: state(queue, f"{array}_1") == "RUNNING")
     view = top(80, 24)
     view.until("2 running")
     view.press("/", "größe", "enter")
@@ -110,7 +103,7 @@ def test_ctrl_l_draws_a_disturbed_screen_again(queue: Any, top: Top) -> None:
 
 def test_nodes(queue: Any, top: Top) -> None:
     job = submit(queue, "-p", "gpu", "-J", "on-gpu", "--gres=gpu:h100:2", "--mem=1000", "-c3", "--wrap", "sleep 99")
-    wait_until(lambda: state(queue, job) == "RUNNING")
+    wait_for(lambda: state(queue, job) == "RUNNING")
     queue.run(["scontrol", "update", "nodename=n2", "state=drain", "reason=bad fan"])
     try:
         view = top()
@@ -134,7 +127,7 @@ def test_nodes(queue: Any, top: Top) -> None:
 
 def test_cancel_asks_first(queue: Any, top: Top) -> None:
     job = submit(queue, "-J", "victim", "--wrap", "sleep 600")
-    wait_until(lambda: state(queue, job) == "RUNNING")
+    wait_for(lambda: state(queue, job) == "RUNNING")
     view = top()
     view.until("victim")
     view.press("c")
@@ -147,13 +140,13 @@ def test_cancel_asks_first(queue: Any, top: Top) -> None:
     view.until("Cancel job " + job)
     view.press("y")
     view.until(f"cancelled {job}")
-    wait_until(lambda: state(queue, job) == "CANCELLED")
+    wait_for(lambda: state(queue, job) == "CANCELLED")
     view.until("the queue is empty")
 
 
 def test_cancel_of_an_arrays_rest_leaves_what_runs(queue: Any, top: Top) -> None:
     array = submit(queue, "-a", "1-5%1", "-J", "rest", "--wrap", "sleep 600")
-    wait_until(lambda: state(queue, f"{array}_1") == "RUNNING")
+    wait_for(lambda: state(queue, f"{array}_1") == "RUNNING")
     view = top()
     view.until(f"{array}_[2-5%1]")
     view.press("home", "c")
@@ -177,7 +170,7 @@ def test_hold_and_release(queue: Any, top: Top) -> None:
 
 def test_hold_of_an_arrays_rest(queue: Any, top: Top) -> None:
     array = submit(queue, "-a", "1,3,5,7-9%1", "--wrap", "sleep 600")
-    wait_until(lambda: state(queue, f"{array}_1") == "RUNNING")
+    wait_for(lambda: state(queue, f"{array}_1") == "RUNNING")
     view = top()
     view.until(f"{array}_[3,5,7-9%1]")
     view.press("home", "h")
@@ -189,14 +182,14 @@ def test_hold_of_an_arrays_rest(queue: Any, top: Top) -> None:
 
 def test_requeue(queue: Any, top: Top) -> None:
     job = submit(queue, "--requeue", "-J", "again", "--wrap", "sleep 600")
-    wait_until(lambda: state(queue, job) == "RUNNING")
+    wait_for(lambda: state(queue, job) == "RUNNING")
     view = top()
     view.until("again")
     view.press("r")
     view.until("Stop and requeue job " + job)
     view.press("y")
     view.until(f"requeued {job}")
-    wait_until(lambda: record(queue, job)["restart_cnt"] == 1)
+    wait_for(lambda: record(queue, job)["restart_cnt"] == 1)
 
 
 def test_a_refusal_is_printed_in_slurms_words(queue: Any, top: Top) -> None:
@@ -238,7 +231,7 @@ def test_filter_and_sort(queue: Any, top: Top) -> None:
 def test_keys_typed_ahead_mean_what_they_meant(queue: Any, top: Top) -> None:
     """A word for the filter must not cancel anything, however slow the line is."""
     job = submit(queue, "-J", "cyclone", "--wrap", "sleep 600")
-    wait_until(lambda: state(queue, job) == "RUNNING")
+    wait_for(lambda: state(queue, job) == "RUNNING")
     view = top()
     view.until("cyclone")
     os.write(view.master, b"/cy\r")
@@ -250,7 +243,7 @@ def test_keys_typed_ahead_mean_what_they_meant(queue: Any, top: Top) -> None:
 
 def test_jobs_that_have_ended(queue: Any, top: Top) -> None:
     job = submit(queue, "-J", "shortlived", "--wrap", "echo over and out; exit 3")
-    wait_until(lambda: state(queue, job) == "FAILED")
+    wait_for(lambda: state(queue, job) == "FAILED")
     view = top()
     view.until("the queue is empty")
     view.press("a", "/", "shortlived", "enter")  # its id may stand in the list of an array, too
@@ -305,7 +298,7 @@ def test_errors_have_a_file_of_their_own(queue: Any, top: Top) -> None:
 def test_output_that_cannot_be_read(queue: Any, top: Top, make: Callable[[Path], None], told: str) -> None:
     job = submit(queue, "-o", "gone.%j", "--wrap", "echo seen; sleep 600")
     output = queue.root / f"gone.{job}"
-    wait_until(lambda: output.exists() and output.read_text() == "seen\n")
+    wait_for(lambda: output.exists() and output.read_text() == "seen\n")
     output.unlink()
     make(output)
     view = top()
@@ -403,7 +396,7 @@ def test_a_controller_that_was_killed_and_one_that_a_command_starts(queue: Any, 
     pid = int((queue.home / "controller.pid").read_text())
     os.kill(pid, signal.SIGKILL)
     view.until("Ctrl-L starts one")
-    wait_until(lambda: state(queue, job) == "RUNNING")
+    wait_for(lambda: state(queue, job) == "RUNNING")
     view.until("1 running")
     view.press("c")
     view.until("Cancel job")

@@ -104,8 +104,8 @@ class CallersFiles:
             raise found
         return found
 
-    def go_on(self) -> None:
-        """Call ``work``, now or as soon as the next file has arrived."""
+    def serve(self) -> None:
+        """Call ``work``; again from its beginning when the file that it lacks has arrived."""
         try:
             self._work(self)
         except _NeedsFile as needed:
@@ -124,7 +124,7 @@ class CallersFiles:
         _, number, data = wire.decode_list(payload)
         code = int(number)
         self._found[self._path] = OSError(code, os.strerror(code), self._path) if code else data
-        self.go_on()
+        self.serve()
 
 
 def leave(channel: Channel, code: int, error: str = "", out: str = "") -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def serve_srun(agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes) -> None:
     """Run the step, or forward the request: to the job's head agent, or to the controller for a new allocation."""
-    CallersFiles(channel, request, lambda files: _serve(agent, channel, request, payload, files)).go_on()
+    CallersFiles(channel, request, lambda files: _serve(agent, channel, request, payload, files)).serve()
 
 
 def _serve(agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes, files: CallersFiles) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Sequence
 
 import click
 
@@ -159,21 +160,26 @@ def _before(queue: Controller, job: Job) -> list[Job]:
     return sorted(found, key=queue.scheduler.rank)
 
 
+def _reasons(queue: Controller, nodes: Sequence[str], form: str) -> str:
+    """The reasons that the records of nodes have, in ``form``; empty without reasons."""
+    found = sorted({queue.job_table.nodes[name].reason for name in nodes} - {""})
+    return form % ", ".join(found) if found else ""
+
+
 def _room(queue: Controller, partition: PartitionConfig) -> str:
     uses = queue.scheduler.uses(partition.name)
     up = [use for use in uses if use.available]
     if not up:
-        notes = sorted({queue.job_table.nodes[use.config.name].reason for use in uses} - {""})
-        return f"No node of partition {partition.name} is up" + (f": {', '.join(notes)}" if notes else "")
+        reasons = _reasons(queue, [use.config.name for use in uses], ": %s")
+        return f"No node of partition {partition.name} is up{reasons}"
     cpus = sum(use.config.cpus for use in up)
     taken = sum(len(use.cpu_ids) for use in up)
     text = f"{taken} of the {cpus} CPUs of partition {partition.name} are in use"
     theirs = taken - sum(len(queue.job_table.uses[use.config.name].cpu_ids) for use in up)
     text += f", {theirs} of them by other users of this machine" if theirs > 0 else ""
     down = [use.config.name for use in uses if not use.available]
-    notes = sorted({queue.job_table.nodes[name].reason for name in down} - {""})
     gone = f"; {derived.node_list(tuple(down))} {'is' if len(down) == 1 else 'are'} down or drained"
-    return text + (gone + (f" ({', '.join(notes)})" if notes else "") if down else "")
+    return text + (gone + _reasons(queue, down, " (%s)") if down else "")
 
 
 def _named_nodes(queue: Controller, job: Job) -> tuple[str, str]:
@@ -181,9 +187,8 @@ def _named_nodes(queue: Controller, job: Job) -> tuple[str, str]:
     table = queue.job_table
     down = [name for name in queue.scheduler.demand(job.spec).required
             if name in table.uses and not table.uses[name].available]  # fmt: skip
-    notes = sorted({table.nodes[name].reason for name in down} - {""})
     text = f"It names {derived.node_list(tuple(down))}, which {'takes' if len(down) == 1 else 'take'} no job"
-    return (text + (f": {', '.join(notes)}" if notes else ""), derived.node_list(tuple(down))) if down else ("", "")
+    return (text + _reasons(queue, down, ": %s"), derived.node_list(tuple(down))) if down else ("", "")
 
 
 def _down(queue: Controller, partition: PartitionConfig) -> str:

@@ -12,13 +12,10 @@ SkyError
 
 from __future__ import annotations
 
-import re
-
+from ...language.colours import without_colours
 from ...translate.credentials import redacted
 from ..base import EngineError
 from ..cloud import LoginRequired, RequestRefused
-
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class SkyError(EngineError):
@@ -76,5 +73,5 @@ class Rejected(SkyError, RequestRefused):
     """The server refused; ``kind`` is the name of SkyPilot's exception."""
 
     def __init__(self, kind: str, message: str) -> None:
-        super().__init__(" ".join(_COLOUR.sub("", message).split()) or kind)
+        super().__init__(" ".join(without_colours(message).split()) or kind)
         self.kind = kind

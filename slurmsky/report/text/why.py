@@ -127,10 +127,10 @@ def _moment(context: ReportContext, time: float) -> str:
     return hour if hour and day == today else text.replace("T", " ")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """``12 s``, ``4 min``, ``3 h 2 min``, ``2 d 7 h``.
 
-    >>> _duration(12), _duration(245), _duration(7 * 3600 + 120), _duration(90000)
+    >>> duration(12), duration(245), duration(7 * 3600 + 120), duration(90000)
     ('12 s', '4 min 5 s', '7 h 2 min', '1 d 1 h')
     """
     whole = round(seconds)
@@ -211,7 +211,7 @@ def _running(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
     limit = context.time_limit(job)
     if limit != INFINITE and job.end_time > context.now and job.state is not JobState.SUSPENDED:
         lines.append(f"It reaches its time limit ({format_minutes(limit)}) at {_moment(context, job.end_time)}.")
-    ran = _duration(derived.run_seconds(job, context.now))
+    ran = duration(derived.run_seconds(job, context.now))
     where = derived.node_list(job.nodes)
     return Explanation(
         f"{_name(job)} is {shown}" + (f" on {where}, for {ran} so far." if where else "."),
@@ -229,7 +229,7 @@ def _ended(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
     ran = derived.run_seconds(job, context.now)
     where = derived.node_list(job.nodes)
     headline = f"{_name(job)} {_how(job)}"
-    headline += f" after {_duration(ran)}" if ran > 0 and derived.began(job) else ""
+    headline += f" after {duration(ran)}" if ran > 0 and derived.began(job) else ""
     headline += f" on {where}." if where else "."
     lines = [_sentence(cause)] if cause else []
     reason = _final_reason(job)

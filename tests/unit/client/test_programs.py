@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from thin_client import WAIT_S, Peer, Server, call, child_named, running, spawn_frame, until
+from polling import wait_for
+from thin_client import WAIT_S, Peer, Server, call, child_named, running, spawn_frame
 
 from slurmsky.protocol import wire
 
@@ -64,7 +65,7 @@ def test_a_signal_for_the_spawned_program_and_its_group(serve: Callable[..., Ser
         pid = peer.request().pid
         peer.send(wire.SPAWN, spawn_frame(["sh", "-c", "echo up; sleep 30 | sleep 30; exit 1"]))
         shell = child_named(pid, "sh")
-        until(lambda: [name for _, name in running(shell)] == ["sleep", "sleep"])
+        wait_for(lambda: [name for _, name in running(shell)] == ["sleep", "sleep"])
         os.kill(pid, signal.SIGINT)  # Ctrl-C is the program's business while it has the terminal
         peer.send(wire.CHILD_SIGNAL, b"15")
         assert peer.expect(wire.CHILD_STATUS) == b"-15"

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from thin_client import WAIT_S, Peer, Server, argv, call, catches, until
+from polling import wait_for
+from thin_client import WAIT_S, Peer, Server, argv, call, catches
 
 from slurmsky.protocol import wire
 
@@ -239,7 +240,7 @@ def test_a_signal_is_reported_while_output_is_stuck(
         pid = peer.request().pid
         peer.send(wire.HANDLE_SIGNALS)
         peer.send(wire.STDOUT, b"x" * 150_000)  # no reader: the pipe holds 65536
-        until(lambda: catches(pid, signal.SIGINT))
+        wait_for(lambda: catches(pid, signal.SIGINT))
         os.kill(pid, signal.SIGINT)
         assert int(peer.expect(wire.SIGNAL)) == signal.SIGINT
         peer.exit()

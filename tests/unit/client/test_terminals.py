@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from thin_client import WAIT_S, Peer, Server, argv, catches, child_named, resize, spawn_frame, until
+from polling import wait_for
+from thin_client import WAIT_S, Peer, Server, argv, catches, child_named, resize, spawn_frame
 
 from slurmsky.protocol import wire
 
@@ -58,9 +59,9 @@ def test_raw_mode_and_its_end(serve: Callable[..., Server], tmp_path: Path, end:
         peer.send(wire.TTY, b"1")
         peer.send(wire.GRANT, b"100")
         peer.send(wire.STDOUT, b"?")
-        until(terminal.raw)
+        wait_for(terminal.raw)
         if end == "SIGTERM handled":
-            until(lambda: catches(pid, signal.SIGTERM))
+            wait_for(lambda: catches(pid, signal.SIGTERM))
         os.write(terminal.master, b"\x03\r")  # neither a signal nor a newline in raw mode
         assert peer.expect(wire.STDIN) == b"\x03\r"
         if end == "SIGTERM":
@@ -72,7 +73,7 @@ def test_raw_mode_and_its_end(serve: Callable[..., Server], tmp_path: Path, end:
         elif end == "off":
             peer.send(wire.TTY, b"0")
             peer.send(wire.STDOUT, b"!")
-            until(lambda: not terminal.raw())
+            wait_for(lambda: not terminal.raw())
         if end not in ("lost", "SIGTERM"):
             peer.exit(2)
 
@@ -91,7 +92,7 @@ def test_a_resized_terminal_is_reported(serve: Callable[..., Server], tmp_path: 
         pid = peer.request().pid
         peer.send(wire.HANDLE_SIGNALS)
         peer.send(wire.STDOUT, b"ready\n")
-        until(lambda: catches(pid, signal.SIGWINCH))
+        wait_for(lambda: catches(pid, signal.SIGWINCH))
         resize(terminal.master, 50, 200)
         assert peer.expect(wire.WINSIZE) == b"50x200"
         peer.exit()
@@ -141,7 +142,7 @@ def state(pid: int) -> str:
 
 
 def wait_for_state(pid: int, letters: str) -> None:
-    until(lambda: state(pid) in letters)
+    wait_for(lambda: state(pid) in letters)
 
 
 def test_ctrl_z_stops_both_and_they_continue_together(serve: Callable[..., Server], tmp_path: Path) -> None:

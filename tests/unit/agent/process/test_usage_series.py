@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from polling import PATIENCE_S
+from polling import PATIENCE_S, alive
 
 from slurmsky.agent.net.event_loop import Loop
 from slurmsky.agent.process.gpu_watch import GpuWatch
@@ -90,13 +90,6 @@ while :; do
     sleep 0.2
 done
 """
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def spin(loop: Loop, until: object, limit_s: float = PATIENCE_S) -> None:
