@@ -13,7 +13,7 @@ from pathlib import Path
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 
-#: Known differences: "group:case" or "group:case:number of the line, from 0" -> why. A line listed here must
+#: Known differences: "group:case:number of the line, from 0" -> why. A line listed here must
 #: fail; once it passes, its entry has to go.
 _ONE_HOST = "all nodes of the recording live on one host and are grouped by its name"
 _PLANNED = "backfill had not yet planned the waiting job when it was recorded; here it is planned at once"

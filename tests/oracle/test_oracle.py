@@ -6,11 +6,13 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 from datetime import datetime
+from difflib import ndiff
 from typing import Any
 
 import pytest
-from case import HERE, Case, NeverHappened, Side
+from case import HERE, Case, Side
 from differences import KNOWN, REWORDED, comparable
 from groups import GROUPS
 from local_engine import LocalEngine
@@ -25,53 +27,30 @@ GOLDEN: dict[str, dict[str, list[dict[str, Any]]]] = {
     for group in GROUPS
     if (HERE / "golden" / f"{group}.json").exists()
 }
-Answered = list[dict[str, Any]]
 
 
-def _rows() -> list[Any]:
-    """One test for each recorded line, named group:case:number."""
+def _cases() -> list[Any]:
+    """One test for each recorded case, named group:case; the worker that has its group of cases runs it."""
     rows = []
     for group, cases in GROUPS.items():
         for case in cases:
-            for number, answer in enumerate(GOLDEN.get(group, {}).get(case.name, ())):
-                name = f"{group}:{case.name}:{number}"
-                reason = KNOWN.get(name) or KNOWN.get(name.rpartition(":")[0])
-                # A case is run once, by the worker that has its group of cases.
-                marks = [pytest.mark.xdist_group(f"oracle-{group}")]
-                if reason:
-                    marks.append(pytest.mark.xfail(reason=reason, strict=name in KNOWN))
-                if "noon" in answer["line"] and datetime.now().hour >= 12:
-                    # sacct's noon is the next one in the morning and the last one afterwards; recorded in a morning.
-                    marks.append(pytest.mark.skip(reason="a time of day: recorded before noon"))
-                if case.slow:
-                    marks.append(pytest.mark.slow)
-                rows.append(pytest.param(group, case, number, answer, id=name, marks=marks))
+            marks = [pytest.mark.xdist_group(f"oracle-{group}"), *([pytest.mark.slow] if case.slow else [])]
+            rows.append(pytest.param(group, case, id=f"{group}:{case.name}", marks=marks))
     return rows
 
 
 @pytest.fixture(scope="session")
-def ours(engine: LocalEngine, request: pytest.FixtureRequest) -> Any:
-    """Function from a case to our answers, each case run once."""
-    known: dict[str, Answered | NeverHappened] = {}
+def side(engine: LocalEngine, request: pytest.FixtureRequest) -> Callable[[str], Side]:
+    """The side that answers the cases of a group."""
 
-    def answers(group: str, case: Case) -> Answered:
-        key = f"{group}:{case.name}"
-        if key not in known:
-            used = request.getfixturevalue("empty_engine") if group == "fleet" else engine
-            side = Side(used.env["PATH"], used.root, used.env)
-            try:
-                known[key] = _answers(side, case)
-            except NeverHappened as exc:
-                known[key] = exc
-        found = known[key]
-        if isinstance(found, NeverHappened):
-            pytest.fail(str(found))
-        return found
+    def answering(group: str) -> Side:
+        used = request.getfixturevalue("empty_engine") if group == "fleet" else engine
+        return Side(used.env["PATH"], used.root, used.env)
 
-    return answers
+    return answering
 
 
-def _answers(side: Side, case: Case) -> Answered:
+def _answers(side: Side, case: Case) -> list[dict[str, Any]]:
     began = time.time()
     folder, found = side.run(case)
     context = Context(str(folder), began, case.minutes)
@@ -117,12 +96,23 @@ def _told(answer: dict[str, Any], free: bool) -> str:
     return "\n".join(rows if os.getuid() == 0 else (" ".join(row.split()) for row in rows))
 
 
-@pytest.mark.parametrize(("group", "case", "number", "recorded"), _rows())
-def test_same_answer(group: str, case: Case, number: int, recorded: dict[str, Any], ours: Any) -> None:
-    assert recorded["line"] == case.lines()[number], "the case changed: record it again"
-    expected = {**recorded, "stdout": _as_now(recorded["stdout"]), "stderr": _as_now(recorded["stderr"])}
-    free = case.free()[number]
-    assert _told(ours(group, case)[number], free) == _told(expected, free)
+@pytest.mark.parametrize(("group", "case"), _cases())
+def test_same_answers(group: str, case: Case, side: Callable[[str], Side]) -> None:
+    """Every line of the case answers as recorded; a difference in ``KNOWN`` remains."""
+    found, wrong = _answers(side(group), case), []
+    rows = zip(GOLDEN[group][case.name], case.lines(), found, case.free(), strict=True)
+    for number, (recorded, line, answer, free) in enumerate(rows):
+        assert recorded["line"] == line, "the case changed: record it again"
+        if "noon" in line and datetime.now().hour >= 12:
+            continue  # sacct's noon is the next one in the morning and the last one afterwards; recorded in a morning
+        expected = {**recorded, "stdout": _as_now(recorded["stdout"]), "stderr": _as_now(recorded["stderr"])}
+        ours, theirs = _told(answer, free), _told(expected, free)
+        if known := KNOWN.get(f"{group}:{case.name}:{number}"):
+            if ours == theirs:
+                wrong.append(f"{number}: {line}\nno difference any more: {known}")
+        elif ours != theirs:
+            wrong.append("\n".join([f"{number}: {line}", *ndiff(theirs.splitlines(), ours.splitlines())]))
+    assert not wrong, "recorded (-) and ours (+):\n" + "\n\n".join(wrong)
 
 
 def test_everything_is_recorded() -> None:
@@ -137,7 +127,6 @@ def test_everything_is_recorded() -> None:
 
 
 def test_every_known_difference_names_a_test() -> None:
-    names = {f"{group}:{case.name}" for group, cases in GROUPS.items() for case in cases}
     lines = {f"{group}:{case.name}:{number}" for group, cases in GROUPS.items() for case in cases
              for number in range(len(case.lines()))}  # fmt: skip
-    assert set(KNOWN) <= names | lines
+    assert set(KNOWN) <= lines
