@@ -5,6 +5,7 @@ The module exceeds 400 lines because it holds the table of all keys.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -64,6 +65,8 @@ def count(value: Any) -> int:
     """Read an integer of 0 or more."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise Bad("a number of 0 or more is expected")
+    if value >= INFINITE:
+        raise Bad(f"a number below {INFINITE} is expected")  # Slurm's largest
     return value
 
 
@@ -83,7 +86,7 @@ def limit(value: Any) -> int:
 
 def dollars(value: Any) -> float:
     """Read a number of dollars above 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise Bad("a number of dollars above 0 is expected")
     return float(value)
 
@@ -101,7 +104,7 @@ def minutes(value: Any) -> int:
 def seconds(value: Any) -> int | None:
     """Read seconds as a number, as in slurm.conf, or a Slurm time as a string; None: INFINITE or -1."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= -1:
-        return None if value == -1 else value
+        return None if value == -1 else count(value)
     try:
         found = timelimit.parse_seconds(text(value))
     except (ValueError, Bad) as error:
@@ -120,7 +123,7 @@ def patience(value: Any) -> int:
 def size(value: Any) -> str:
     """Read a number that SkyPilot accepts as a size: 8, "8" or "8+"."""
     word = str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else text(value)
-    if not re.fullmatch(r"[1-9][0-9]*(\.[0-9]+)?\+?", word):
+    if not re.fullmatch(r"[1-9][0-9]{0,8}(\.[0-9]{1,9})?\+?", word):
         raise Bad(f'a number such as 8 or "8+" is expected, not {value!r}')
     return word
 
@@ -128,7 +131,7 @@ def size(value: Any) -> str:
 def devices(value: Any) -> str:
     """Read SkyPilot's name of an accelerator and its count: "H100:8"."""
     name, colon, number = text(value).partition(":")
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]*", name) or (colon and not re.fullmatch("[1-9][0-9]*", number)):
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]*", name) or (colon and not re.fullmatch("[1-9][0-9]{0,8}", number)):
         raise Bad('an accelerator and its count are expected, such as "H100:8"')
     return f"{name}:{number or 1}"
 

@@ -117,8 +117,13 @@ class KeptWorld:
             found = condition()
             if found if isinstance(found, bool) else await found:
                 return
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline, self._facts()
             await asyncio.sleep(poll.pause_s())
+
+    def _facts(self) -> str:
+        """What explains a wait that found nothing: the latest requests to SkyPilot, and the controller's log."""
+        log = (self.engine.home / "controller.log").read_text()
+        return f"{self.server.requests[-20:]}\n{[job.events for job in self.server.jobs]}\n{log[-4000:]}"
 
     async def states(self) -> dict[str, str]:
         """Each node's state as sinfo shows it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from slurmsky.site import SiteError, load
@@ -51,6 +53,34 @@ def test_a_second_partition_may_name_kept_nodes():
     assert site.engine_of("short") == "nodes" and site.cluster.partition("short").nodes == ("gpu-1", "gpu-2")
 
 
+MUTATED = """[[partition]]
+name = "gpu"
+default = true
+infra = ["kubernetes/lab", "aws/us-east-1"]
+nodes = "gpu-[1-8]"
+suspend_time = "20:00"
+keep_up = 1
+resume_timeout = "15:00"
+max_nodes = 2
+exclusive_user = true
+[partition.shape]
+gpus = "H100:8"
+cpus = "96+"
+memory = "900+"
+disk = 512
+spot = false
+[[partition]]
+name = "dev"
+nodes = "dev-[1-2]"
+cluster = "dev"
+[[budget]]
+account = "poor"
+hourly = 1.5
+[limits]
+kill_wait_s = 30
+"""
+
+
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
@@ -82,6 +112,32 @@ def test_a_faulty_line_is_named_with_its_place(lines, told):
     with pytest.raises(SiteError) as caught:
         load(f'[[partition]]\nname = "a"\n{lines}\n', "site.toml")
     assert str(caught.value).startswith(f"site.toml:{told}")
+
+
+#: values that no key of these tables takes where it takes another kind
+VALUES = ("-2", "inf", "nan", "[1]", "{ a = 1 }", "99999999999999999999", '"9"9', "1979-05-27")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_changed_characters_and_values_are_named_with_their_place_or_have_a_meaning(seed):
+    """Five changes of each file: a changed character, and a value of another kind, which is refused."""
+    random = Random(seed)
+    for _ in range(5):
+        lines = MUTATED.splitlines()
+        row = random.choice([number for number, line in enumerate(lines) if " = " in line])
+        key = lines[row].split(" = ")[0]
+        refused = random.random() < 0.5
+        if refused:
+            lines[row] = f"{key} = {random.choice(VALUES)}"
+        else:
+            place = random.randrange(len(lines[row]))
+            lines[row] = lines[row][:place] + random.choice("abz09-_+[]{}\"'=.,:# é\x00") + lines[row][place + 1 :]
+        try:
+            load("\n".join(lines), "site.toml")
+            assert not refused, lines[row]
+            assert lines[row].split(" = ")[0].strip() == key or lines[row].lstrip().startswith("#"), lines[row]
+        except SiteError as error:
+            assert 1 <= error.line <= len(lines) and error.column >= 1, error
 
 
 def test_kept_nodes_and_described_ones_do_not_mix():
