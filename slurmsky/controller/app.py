@@ -372,7 +372,7 @@ class Controller:
         if self._wake is not None:
             self._wake.cancel()
             self._wake = None
-        for over in self.job_table.reservations.advance(self.clock()):
+        for over in self.job_table.reservations.advance(self.clock(), self.job_table.jobs.values()):
             self.life.reservation_over(over)
         self.machine.begin(self.engine.engine_name)
         try:
@@ -415,7 +415,8 @@ class Controller:
             transitions.keep_reason(job, "DependencyNeverSatisfied")
         for job in plan.expired:
             self.life.end(job, JobState.DEADLINE, 0, 0, reason="DeadLine", comment=_TOO_LATE)
-        if done.awaited:  # jobs that depend on a started job may start now, too
+        # Dependents of started jobs may start now, and jobs of a reservation with REPLACE on its new nodes.
+        if done.awaited or (done.started and self.job_table.replace_reserved()):
             return self.clock()
         return math.inf if plan.wake is None else plan.wake
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 
@@ -10,7 +10,8 @@ from typing import Optional
 class Reservation:
     """Nodes reserved for some users, groups or accounts from ``start`` to ``end`` (epoch seconds).
 
-    A ``-`` before a name in ``users``, ``groups`` or ``accounts`` denies that name; an empty list admits all.
+    A ``-`` before a name in ``users``, ``groups``, ``accounts``, ``allowed_partitions`` or ``qos`` denies that name; an
+    empty list admits all.
     """
 
     name: str
@@ -25,6 +26,11 @@ class Reservation:
     features: str = ""
     comment: str = ""
     max_start_delay_s: Optional[int] = None
+    allowed_partitions: tuple[str, ...] = ()
+    qos: tuple[str, ...] = ()
+    purge_comp_s: int = 300  # with PURGE_COMP: it ends when no job has used it for so long
+    float_s: Optional[int] = None  # with TIME_FLOAT: the start is always so long from now
+    float_end: Optional[int] = None  # with TIME_FLOAT and a requested end: the end
     cores: int = 0
     #: (node, CPU numbers), where the reservation has only some cores of its nodes
     parts: tuple[tuple[str, tuple[int, ...]], ...] = ()
@@ -34,12 +40,32 @@ class Reservation:
         return self.start <= now < self.end
 
     def admits(self, user: str, groups: frozenset[str], account: str) -> bool:
-        """Whether a job of this user and account may use the reservation: each non-empty list must admit the job."""
-        return all(
+        """Whether a job of this user and account may use the reservation: each non-empty list must admit the job.
+
+        No job may use a floating one.
+        """
+        return self.float_s is None and all(
             _lets_in(wanted, have)
             for wanted, have in ((self.users, {user}), (self.groups, groups), (self.accounts, {account}))
             if wanted
         )
+
+    def admits_partition(self, name: str) -> bool:
+        """Whether jobs of this partition may use the reservation."""
+        return not self.allowed_partitions or _lets_in(self.allowed_partitions, {name})
+
+    def admits_qos(self, name: str) -> bool:
+        """Whether jobs of this QOS may use the reservation."""
+        return not self.qos or _lets_in(self.qos, {name})
+
+    def at(self, now: float) -> Reservation:
+        """A floating reservation as it is at ``now``; any other one unchanged."""
+        if self.float_s is None:
+            return self
+        start = int(now) + self.float_s
+        if self.float_end is None:
+            return replace(self, start=start, end=start + self.end - self.start)
+        return replace(self, start=min(start, self.float_end))
 
     def overlaps(self, since: float, until: float) -> bool:
         """Whether the reservation is active at any time between ``since`` and ``until``."""
@@ -55,39 +81,49 @@ def _lets_in(wanted: tuple[str, ...], have: set[str] | frozenset[str]) -> bool:
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag of a reservation, its shortest abbreviation, and whether slurmsky applies it."""
+    """A flag of a reservation, and how scontrol accepts it."""
 
     name: str
-    letters: int = 3
-    honoured: bool = True
+    #: shortest abbreviation; 0: Slurm alone sets the flag
+    letters: int = 1
+    words: tuple[str, ...] = ()  # in place of the name
+    signs: tuple[str, ...] = ("", "+", "-")  # by which the flag may be given
     period_s: int = 0  # seconds after which the reservation recurs
+
+    def fits(self, word: str, sign: str) -> bool:
+        """Whether a word of scontrol names the flag."""
+        length = max(len(word), self.letters)
+        return (
+            self.letters > 0 and sign in self.signs
+            and any(name[:length] == word.upper() for name in self.words or (self.name,))
+        )  # fmt: skip
 
 
 DAY_S = 86400
 
 #: Flags in the order in which scontrol shows them. Source: slurm_protocol_defs.c reservation_flags_string, proc_args.c
-#: parse_resv_flags. SPEC_NODES and ALL_NODES are set by Slurm itself.
+#: parse_resv_flags.
 FLAGS = (
-    Flag("MAINT"),
-    Flag("FLEX", 1),
-    Flag("OVERLAP", 1),
-    Flag("IGNORE_JOBS", 1),
-    Flag("HOURLY", 1, period_s=3600),
-    Flag("DAILY", 1, period_s=DAY_S),
-    Flag("WEEKDAY", 5, period_s=DAY_S),
-    Flag("WEEKEND", 5, period_s=DAY_S),
-    Flag("WEEKLY", 5, period_s=7 * DAY_S),
-    Flag("SPEC_NODES", 2),
-    Flag("ALL_NODES", 2),
-    Flag("ANY_NODES", 2, honoured=False),
-    Flag("STATIC", 1),  # nodes are never replaced
+    Flag("MAINT", 3, ("MAINTENANCE",)),
+    Flag("FLEX"),
+    Flag("OVERLAP", signs=("", "+")),
+    Flag("IGNORE_JOBS"),
+    Flag("HOURLY", period_s=3600),
+    Flag("DAILY", period_s=DAY_S),
+    Flag("WEEKDAY", period_s=DAY_S),
+    Flag("WEEKEND", period_s=DAY_S),
+    Flag("WEEKLY", period_s=7 * DAY_S),
+    Flag("SPEC_NODES", 0),
+    Flag("ALL_NODES", 0),
+    Flag("ANY_NODES", words=("ANY_NODES", "LICENSE_ONLY")),  # refused: licences cannot be reserved
+    Flag("STATIC", words=("STATIC_ALLOC",)),  # nodes are never replaced
     Flag("PART_NODES", 2),
-    Flag("FIRST_CORES", 2, honoured=False),
-    Flag("TIME_FLOAT", 1, honoured=False),
-    Flag("REPLACE", 1, honoured=False),
-    Flag("REPLACE_DOWN", 8),
-    Flag("PURGE_COMP", 2, honoured=False),
-    Flag("NO_HOLD_JOBS_AFTER_END", 2),
+    Flag("TIME_FLOAT", signs=("",)),
+    Flag("REPLACE", signs=("", "+")),
+    Flag("REPLACE_DOWN", 8, signs=("", "+")),
+    Flag("PURGE_COMP", 2),
+    Flag("NO_HOLD_JOBS_AFTER_END", signs=("", "+")),
     Flag("MAGNETIC", 3),
-    Flag("USER_DELETE", 1),  # a user of the reservation may delete it
+    Flag("USER_DELETE"),  # a user of the reservation may delete it
+    Flag("FORCE_START", signs=("",)),  # a recurring reservation may begin in the past
 )

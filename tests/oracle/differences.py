@@ -137,6 +137,14 @@ REWORDED: tuple[tuple[str, str], ...] = (
     ),
     # Devices are named as other TRES are, since 23.11.
     (r"\bgres:gpu", "gres/gpu"),
+    # Reservations have rules for partitions and QOS since 25.11.
+    (r"^(   TRES=cpu=\d+)$", r"\1\n   AllowedPartitions=(null) QOS=(null)"),
+    (r"(TRES=cpu=\d+) (?=Users=)", r"\1 AllowedPartitions=(null) QOS=(null) "),
+    (r"(Either Users/Groups)( and/or Accounts must be specified)", r"\1, AllowedPartitions, QOS\2"),
+    (
+        r"CoreCnt, Nodes, NodeCnt, BurstBuffer, Licenses or Watts (?=must be specified)",
+        "CoreCnt, Nodes, NodeCnt, TRES or Watts ",
+    ),
     # slurm_opt.c _implicitly_bind_tres_per_task of 23.11 and later names the kind of TRES too.
     (r"^SLURMD_TRES_BIND=gpu:", "SLURMD_TRES_BIND=gres/gpu:"),
     (r"\bTresBind=gpu:", "TresBind=gres/gpu:"),

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any, cast
 
 from ...controller.command_context import CommandContext
-from ...controller.rules.advance_reservations import ordered
+from ...controller.rules import recurrence
+from ...controller.rules.reservation_flags import ordered
 from ...controller.slurm_errors import Errno, SlurmError
 from ...language import hostlist, timelimit, timespec
 from ...language.key_values import Given, Key, KeyTable, fits
@@ -35,6 +36,8 @@ class _Bad(Exception):
         self.whole = whole  # suppresses the line "No reservation ..."
 
 
+_LISTS = ("users", "groups", "accounts", "allowed_partitions", "qos")
+
 Read = Callable[[CommandContext, Given], Any]
 
 
@@ -60,20 +63,23 @@ def _duration(ctx: CommandContext, given: Given) -> Any:
     return given.sign, YEAR_S if minutes >= INFINITE else minutes * 60
 
 
-def _flags(ctx: CommandContext, given: Given) -> Any:
-    names, sign = [], given.sign
+def _flags(ctx: CommandContext, given: Given) -> dict[str, Any]:
+    """The flags, and the time of PURGE_COMP=TIME."""
+    names, sign, update = [], given.sign, {}
     for part in filter(None, given.value.split(",")):
-        plus, name = (part[0], part[1:]) if part[0] in "+-" else (sign, part)
-        sign = plus
-        upper = name.upper()
-        found = [flag for flag in FLAGS
-                 if flag.name == upper or (flag.name.startswith(upper) and len(upper) >= flag.letters)]  # fmt: skip
-        if not found and "STATIC_ALLOC".startswith(upper) and len(upper) > 5:
-            found = [flag for flag in FLAGS if flag.name == "STATIC"]
-        if not found:
+        if part[0] in "+-":
+            sign, part = part[0], part[1:]
+        word, _, value = part.partition("=")
+        found = next((flag.name for flag in FLAGS if flag.fits(word, sign)), "")
+        if not found or (value and found != "PURGE_COMP"):
             raise _Bad(f"Error parsing flags {given.value}.")
-        names.append(found[0].name)
-    return sign, tuple(names)
+        if value:
+            try:
+                update["purge"] = timelimit.parse_seconds(value)
+            except LanguageError:
+                raise _Bad(f"Error parsing flags {given.value}.") from None
+        names.append(found)
+    return {"flags": (sign, tuple(names)), **update}
 
 
 def _names(ctx: CommandContext, given: Given) -> Any:
@@ -128,7 +134,9 @@ RESERVATION_KEYS = KeyTable((
     Key("starttime", 1, "start", _moment("start")),
     Key("endtime", 1, "end", _moment("end")),
     Key("duration", 1, "duration", _duration, signed=True),
-    Key("flags", 2, "flags", _flags, signed=True),
+    Key("flags", 2, "", _flags, signed=True),
+    Key("allowedpartitions", 2, "allowed_partitions", _names, signed=True),
+    Key("qos", 1, "qos", _names, signed=True),
     Key("nodes", 5, "nodes", _names, signed=True),
     Key("nodecnt", 5, "count", _count("node")),
     Key("corecnt", 5, "cores", _cores),
@@ -168,7 +176,9 @@ def _nodes(ctx: CommandContext, names: Sequence[str], partition: str) -> tuple[t
     text = ",".join(names)
     if text.upper() == "ALL":
         part = cluster.partition(partition) if partition else None
-        return tuple(node.name for node in cluster.nodes if part is None or node.name in part.nodes), ("ALL_NODES",)
+        if part is not None:
+            return tuple(node.name for node in cluster.nodes if node.name in part.nodes), ()
+        return tuple(node.name for node in cluster.nodes), ("ALL_NODES",)
     try:
         return tuple(dict.fromkeys(hostlist.expand(text))), ()
     except LanguageError:
@@ -176,16 +186,19 @@ def _nodes(ctx: CommandContext, names: Sequence[str], partition: str) -> tuple[t
 
 
 def _check_names(ctx: CommandContext, one: Reservation) -> None:
-    """Validate that users, groups and accounts exist. Raises SlurmError."""
+    """Validate that users, groups, accounts, partitions and QOS exist. Raises SlurmError."""
     job_table = ctx.queue.job_table
     own = submitter(ctx).account
     rules: tuple[tuple[tuple[str, ...], Callable[[str], bool], Errno], ...] = (
         (one.users, lambda name: find_user(name) is not None, Errno.INVALID_USER),
         (one.groups, lambda name: find_group(name) is not None, Errno.INVALID_GROUP),
         (one.accounts, lambda name: name in (*job_table.accounts, own), Errno.INVALID_ACCOUNT),
+        (one.allowed_partitions, lambda name: job_table.cluster.partition(name) is not None, Errno.INVALID_PARTITION),
+        (one.qos, lambda name: name in job_table.policy.qos, Errno.INVALID_QOS),
     )
     for names, known, errno in rules:
-        if not all(known(name.lstrip("-")) for name in names):
+        denied = [name.startswith("-") for name in names]
+        if len(set(denied)) > 1 or not all(known(name.lstrip("-")) for name in names):
             raise SlurmError(errno)
 
 
@@ -199,7 +212,7 @@ def create(ctx: CommandContext, words: Sequence[str]) -> int:
         return 1
     start = wanted["start"]
     end = wanted["end"] if "end" in wanted else start + wanted["duration"][1]
-    one = Reservation(wanted.get("name", ""), start, end, ())
+    one = Reservation(wanted.get("name", ""), start, end, (), float_end=wanted.get("end"))
     job_table = ctx.queue.job_table
     try:
         one, count = _changed(ctx, one, wanted)
@@ -223,13 +236,20 @@ def _complete(wanted: ReservationUpdate) -> None:
         raise _Bad("An end time or duration must be given.")
     if "end" in wanted and wanted["end"] <= wanted["start"]:
         raise _Bad("Start time cannot be after end time.")
-    every = ",".join(wanted.get("nodes", ("", ()))[1]).upper() == "ALL"
-    if "PART_NODES" in wanted.get("flags", ("", ()))[1] and not (every and wanted.get("partition")):
-        raise _Bad("PART_NODES flag requires specifying a Partition and ALL nodes.")
     if not {"nodes", "count", "cores", "licenses", "burst"} & wanted.keys():
-        raise _Bad("CoreCnt, Nodes, NodeCnt, BurstBuffer, Licenses or Watts must be specified.")
-    if not {"users", "groups", "accounts"} & wanted.keys():
-        raise _Bad("Either Users/Groups and/or Accounts must be specified.")
+        if not wanted.get("partition"):
+            raise _Bad("CoreCnt, Nodes, NodeCnt, TRES or Watts must be specified.")
+        wanted["nodes"] = "", ("ALL",)
+    every = ",".join(wanted.get("nodes", ("", ()))[1]).upper() == "ALL"
+    sign, flags = wanted.get("flags", ("", ()))
+    if every and wanted.get("partition"):
+        wanted["flags"] = sign, (*flags, "PART_NODES")
+    elif "PART_NODES" in flags:
+        raise _Bad("PART_NODES flag requires specifying a Partition and ALL nodes.")
+    if "FORCE_START" in flags and not set(flags) & recurrence.PERIODS.keys():
+        raise _Bad("FORCE_START flag requires a reoccuring reservation. No reservation created.", whole=True)
+    if not wanted.keys() & set(_LISTS):
+        raise _Bad("Either Users/Groups, AllowedPartitions, QOS and/or Accounts must be specified.")
 
 
 def _changed(ctx: CommandContext, one: Reservation, wanted: ReservationUpdate) -> tuple[Reservation, int]:
@@ -238,13 +258,16 @@ def _changed(ctx: CommandContext, one: Reservation, wanted: ReservationUpdate) -
         raise SlurmError(Errno.INVALID_LICENSES)
     if {"licenses", "burst"} & wanted.keys():
         raise SlurmError(Errno.NOT_SUPPORTED)  # only nodes and cores can be reserved
+    if one.nodes and "nodes" in wanted and {"REPLACE", "REPLACE_DOWN"} & set(one.flags):
+        raise SlurmError(Errno.NOT_SUPPORTED)
     changes: dict[str, Any] = {key: wanted[key] for key in ("features", "partition", "comment") if key in wanted}
     if "delay" in wanted:
         changes["max_start_delay_s"] = wanted["delay"][1]
-    for key in ("users", "groups", "accounts"):
+    if "purge" in wanted:
+        changes["purge_comp_s"] = wanted["purge"]
+    for key in _LISTS:
         if key in wanted:
-            sign, names = wanted[key]
-            changes[key] = _merged(getattr(one, key), sign, names, lists=True)
+            changes[key] = _relisted(getattr(one, key), *wanted[key])  # type: ignore[literal-required]
     sign, given = wanted.get("flags", ("", ()))
     flags = _merged(one.flags, sign or "+", given)  # an update adds the flags that it names
     count = wanted.get("count") or 0
@@ -261,14 +284,31 @@ def _changed(ctx: CommandContext, one: Reservation, wanted: ReservationUpdate) -
     return replace(one, flags=ordered(flags), **changes), count
 
 
-def _merged(old: tuple[str, ...], sign: str, new: tuple[str, ...], lists: bool = False) -> tuple[str, ...]:
+def _merged(old: tuple[str, ...], sign: str, new: tuple[str, ...]) -> tuple[str, ...]:
     if sign == "+":
         return tuple(dict.fromkeys((*old, *new)))
     if sign == "-":
         return tuple(name for name in old if name not in new)
-    if lists and old and new and all(name.startswith("-") for name in new):
-        return tuple(name for name in old if f"-{name}" not in new)
     return new
+
+
+def _relisted(old: tuple[str, ...], sign: str, new: tuple[str, ...]) -> tuple[str, ...]:
+    """A list of names after a request; a list whose names begin with ``-`` denies them.
+
+    Source: reservation.c _update_uid_list, _update_account_list, _update_allowed_parts_list.
+    """
+    if sign == "-":
+        new = tuple("-" + name.lstrip("-") for name in new)
+    if not old or not (sign or all(name.startswith("-") for name in new)):
+        return tuple(dict.fromkeys(new))
+    mark = "-" if old[0].startswith("-") else ""
+    changed = dict.fromkeys(old)
+    for name in new:
+        if name.startswith("-") == bool(mark):
+            changed[mark + name.lstrip("-")] = None
+        else:
+            changed.pop(mark + name.lstrip("-"), None)
+    return tuple(changed)
 
 
 def update(ctx: CommandContext, words: Sequence[str]) -> int:

@@ -45,6 +45,7 @@ class ReservationUpdate(TypedDict, total=False):
     """By the names of Slurm's resv_desc_msg_t; times in seconds since the epoch."""
 
     accounts: Signed
+    allowed_partitions: Signed
     burst: str
     comment: str
     cores: int
@@ -59,6 +60,8 @@ class ReservationUpdate(TypedDict, total=False):
     name: str
     nodes: Signed
     partition: str
+    purge: int  # seconds
+    qos: Signed
     start: int
     tres: dict[str, int]  # counts that become ``count`` and ``cores``
     users: Signed

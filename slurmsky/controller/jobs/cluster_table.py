@@ -207,9 +207,13 @@ class ClusterTable:
                 node.reason, node.reason_time, node.reason_user = reason, since, user
                 self.refresh_node(node)
 
+    def replace_reserved(self) -> bool:
+        """Replace lost and used nodes of reservations; return whether any were."""
+        return self.reservations.replace_nodes(self.jobs.values())
+
     def mark_reserved(self) -> None:
         """Replace lost nodes of reservations, then flag the nodes that are reserved now."""
-        self.reservations.replace_lost_nodes(self.jobs.values())
+        self.replace_reserved()
         marks = self.reservations.marks(self.clock())
         for name, node in self.nodes.items():
             flags, node.reservation = marks.get(name, (NodeFlag.NONE, ""))

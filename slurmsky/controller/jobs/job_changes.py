@@ -15,6 +15,7 @@ from ...model.job import Job
 from ...model.spec import INFINITE, JobSpec
 from ...model.states import JobState
 from ...report.fields.derived import NOT_SHARED
+from ..rules.reservation_access import reserved_spec
 from ..rules.submit_checks import check_dependency, check_features, check_licenses, partitions_of
 from ..slurm_errors import Errno, SlurmError
 from . import transitions
@@ -142,7 +143,8 @@ class _Change(Times):
         if self.job.state not in (JobState.PENDING, JobState.RUNNING):
             raise SlurmError(Errno.NOT_PENDING_NOR_RUNNING)
         wished = spec.evolve(reservation=name or None)
-        checked = self.job_table.reservations.check(wished, self.job.user, self.job.account)
+        known, cluster = self.job_table.reservations.all, self.job_table.cluster
+        checked = reserved_spec(known, cluster, wished, self.job.user, self.job.account, lambda: self.job.qos)
         if self.job.reason == "ReservationDeleted":
             self.life.release(self.job)
         self.later.append(lambda: self.evolve(reservation=checked.reservation))

@@ -18,7 +18,8 @@ from ...model.job import Job, Step
 from ...model.reservation import Reservation
 from ...model.spec import INFINITE
 from ...model.states import JobFlag, JobState, NodeFlag, NodeState
-from ..rules.advance_reservations import names_of, running_in
+from ..rules.advance_reservations import running_in
+from ..rules.reservation_access import names_of
 from ..slurm_errors import Errno, SlurmError
 from ..store.database_file import StoreError
 from . import transitions

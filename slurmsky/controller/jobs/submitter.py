@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ...language import arrayspec, dependency, hostlist
@@ -16,6 +17,7 @@ from ...model.spec import INFINITE, JobSpec
 from ..rules.demand import demand_of
 from ..rules.partition_access import check_caller
 from ..rules.provisional_shares import cloud_shares
+from ..rules.reservation_access import reserved_spec
 from ..rules.resources import NodeUse, consumes_memory, partition_nodes, place
 from ..rules.submit_checks import check, partitions_of
 from ..slurm_errors import Errno, SlurmError
@@ -102,7 +104,7 @@ def draft(
     array: arrayspec.ArraySpec | None = None
     unusable: SlurmError | None = None
     try:
-        specs = [job_table.reservations.check(spec, who.user, account_of(job_table, spec, who)) for spec in specs]
+        specs = [_in_reservation(job_table, spec, who) for spec in specs]
     except SlurmError as error:
         unusable = error  # of several errors slurmctld reports the reservation's last
     specs = [_with_memory(cluster, _alone(cluster, spec)) for spec in specs]
@@ -247,6 +249,14 @@ def _record(
     )
     job.time_limit_min = limit_in(job_table, job, parts[0])
     return job
+
+
+def _in_reservation(job_table: JobTable, spec: JobSpec, who: Submitter) -> JobSpec:
+    if not spec.reservation:
+        return spec
+    account = account_of(job_table, spec, who)
+    qos = partial(job_table.policy.qos_of, spec.qos, account, who.user)
+    return reserved_spec(job_table.reservations.all, job_table.cluster, spec, who.user, account, qos)
 
 
 def account_of(job_table: JobTable, spec: JobSpec, who: Submitter) -> str:

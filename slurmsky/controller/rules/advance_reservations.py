@@ -5,22 +5,21 @@ Source: slurmctld/reservation.c create_resv, job_test_resv, job_resv_check.
 
 from __future__ import annotations
 
-import grp
 import json
-import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from ...model.cluster import ClusterConfig, PartitionConfig
 from ...model.job import Job
-from ...model.reservation import FLAGS, Reservation
-from ...model.spec import INFINITE, JobSpec
+from ...model.reservation import Reservation
+from ...model.spec import INFINITE
 from ...model.states import JobState, NodeFlag
 from ..slurm_errors import Errno, SlurmError
 from ..store.database import Store
 from . import recurrence
-from .demand import demand_of
+from .reservation_access import names_of, own_groups
+from .reservation_flags import check_flags
 from .resources import NodeUse
 
 #: how far in the past a reservation may begin (reservation.c MAX_RESV_DELAY)
@@ -29,21 +28,7 @@ YEAR_S = 365 * 86400
 #: Slurm's reason for a job that only reserved nodes could run
 RESERVED = "ReqNodeNotAvail, May be reserved for other job"
 _NOTE = "reservations"
-_ORDER = {flag.name: position for position, flag in enumerate(FLAGS)}
-
-
-def _check_flags(wanted: Reservation, cores: int | None) -> None:
-    """Raise SlurmError for flags that have no effect here, or that exclude each other."""
-    refused = [flag.name for flag in FLAGS if flag.name in wanted.flags and not flag.honoured]
-    if refused or len(recurrence.recurring(wanted)) > 1:
-        raise SlurmError(Errno.NOT_SUPPORTED)
-    if "REPLACE_DOWN" in wanted.flags:
-        if "SPEC_NODES" in wanted.flags:
-            raise SlurmError(Errno.INVALID_NODE_NAME)
-        if cores is not None:
-            raise SlurmError(Errno.INVALID_CPU_COUNT)
-        if {"STATIC", "MAINT"} & set(wanted.flags):
-            raise SlurmError(Errno.NOT_SUPPORTED)
+_SHARED = frozenset({"MAINT", "OVERLAP"})  # flags by which reservations have nodes beside others
 
 
 class Reservations:
@@ -58,14 +43,23 @@ class Reservations:
     ) -> None:
         """``available``: whether the node of a name is up and not drained."""
         self._store, self.cluster, self._clock, self._available = store, cluster, clock, available
-        self.all: dict[str, Reservation]
         known = {node.name for node in cluster.nodes}
 
         def parse(kept: Any) -> tuple[int, list[Reservation]]:
             return int(kept["made"]), [_read(row) for row in kept["all"]]
 
         self._made, kept = store.damage.note(_NOTE, parse) or (0, [])
-        self.all = {one.name: one for one in kept if known.issuperset(one.nodes)}
+        self._all = {one.name: one for one in kept if known.issuperset(one.nodes)}
+        self._idle_since: dict[str, float] = {}
+
+    @property
+    def all(self) -> dict[str, Reservation]:
+        """Reservations by name, with the present times of floating ones."""
+        now = self._clock()
+        for one in self._all.values():
+            if one.float_s is not None:
+                self._all[one.name] = one.at(now)
+        return self._all
 
     def _keep(self) -> None:
         rows = [asdict(one) for one in self.all.values()]
@@ -78,8 +72,12 @@ class Reservations:
     ) -> Reservation:
         """Create a reservation. ``node_count``: nodes to choose; ``cores``: cores to reserve. Raises SlurmError."""
         now = self._clock()
-        if wanted.start < now - LATE_S:
+        if "TIME_FLOAT" in wanted.flags:
+            start = max(int(now), wanted.start)
+            wanted = replace(wanted, float_s=start - int(now), start=start)
+        if (wanted.end if "FORCE_START" in wanted.flags else wanted.start) < now - LATE_S:
             raise SlurmError(Errno.INVALID_TIME)
+        check_flags(wanted, cores=cores)
         resolved = self._resolved(wanted, node_count, list(jobs), cores)
         made, self._made = resolved, self._made + 1
         if not made.name:
@@ -93,10 +91,11 @@ class Reservations:
 
     def update(self, changed: Reservation, node_count: int, jobs: Iterable[Job]) -> None:
         """Replace the reservation of that name. Raises SlurmError."""
-        if not (changed.users or changed.groups or changed.accounts):
+        if not (changed.users or changed.groups or changed.accounts or changed.allowed_partitions or changed.qos):
             raise SlurmError(Errno.RESERVATION_EMPTY)
         if changed.end <= changed.start:
             raise SlurmError(Errno.INVALID_TIME)
+        check_flags(changed, self.all[changed.name])
         if changed.parts:
             self._hold_parts(changed, list(jobs))
             return
@@ -131,7 +130,6 @@ class Reservations:
         partition = self.cluster.partition(wanted.partition) if wanted.partition else None
         if wanted.partition and partition is None:
             raise SlurmError(Errno.INVALID_PARTITION)
-        _check_flags(wanted, cores)
         if count or (cores is not None and not wanted.nodes):
             chosen = partition or self.cluster.default_partition
             if chosen is None:
@@ -139,7 +137,7 @@ class Reservations:
             suited = self._suited(wanted, chosen)
             if cores is not None:
                 return self._parted(replace(wanted, partition=chosen.name), suited, count, cores, jobs)
-            free = [name for name in suited if self._conflict(replace(wanted, nodes=(name,)), jobs) is None]
+            free = self._free(wanted, suited, jobs, {"MAINT"})
             if len(free) < count:
                 raise SlurmError(Errno.NODES_BUSY)
             wanted = replace(wanted, nodes=self._in_order(free[:count]), partition=chosen.name)
@@ -173,25 +171,33 @@ class Reservations:
     def _in_order(self, names: Collection[str]) -> tuple[str, ...]:
         return tuple(node.name for node in self.cluster.nodes if node.name in names)
 
-    def replace_lost_nodes(self, jobs: Iterable[Job]) -> None:
-        """Replace chosen nodes that are down or drained by available nodes; with REPLACE_DOWN any down node.
+    def replace_nodes(self, jobs: Iterable[Job]) -> bool:
+        """Exchange chosen nodes that are down or drained, and with REPLACE busy ones, for available idle nodes.
 
+        With REPLACE or REPLACE_DOWN as many as there are, else all or none. Returns whether nodes were exchanged.
         Source: reservation.c _validate_node_choice and _resv_node_replace.
         """
+        if not self._all:
+            return False
+        exchanged, known = False, list(jobs)
+        busy = {name for job in known if job.state.active for name in job.nodes}
         for one in list(self.all.values()):
-            lost = [name for name in one.nodes if not self._available(name)]
+            lost = [name for name in one.nodes
+                    if not self._available(name) or ("REPLACE" in one.flags and name in busy)]  # fmt: skip
             partition = self.cluster.partition(one.partition)
             if not lost or partition is None or one.parts or {"SPEC_NODES", "STATIC", "MAINT"} & set(one.flags):
                 continue
-            known = list(jobs)
-            others = (name for name in self._suited(one, partition) if name not in one.nodes)
-            found = [name for name in others if self._conflict(replace(one, nodes=(name,)), known) is None][: len(lost)]
-            if not found or (len(found) < len(lost) and "REPLACE_DOWN" not in one.flags):
+            others = [name for name in self._suited(one, partition) if name not in one.nodes and name not in busy]
+            found = self._free(one, others, known, set())[: len(lost)]
+            if not found or (len(found) < len(lost) and not {"REPLACE", "REPLACE_DOWN"} & set(one.flags)):
                 continue
             nodes = self._in_order({*one.nodes, *found} - set(lost[: len(found)]))
             cores = sum(node.cpus // node.threads for node in self.cluster.nodes if node.name in nodes)
             self.all[one.name] = replace(one, nodes=nodes, cores=cores)
+            exchanged = True
+        if exchanged:
             self._keep()
+        return exchanged
 
     def _parted(self, wanted: Reservation, suited: list[str], count: int, cores: int, jobs: list[Job]) -> Reservation:
         """The reservation with ``cores`` cores, one or more on each of ``count`` nodes; 0: on as few as possible."""
@@ -215,7 +221,7 @@ class Reservations:
         node = self.cluster.node(name)
         every = set(range(node.cpus))
         taken: set[int] = set()
-        if not {"MAINT", "OVERLAP"} & set(wanted.flags):
+        if not _SHARED & set(wanted.flags):
             for other in self.all.values():
                 if name in other.nodes and recurrence.overlap(other, wanted):
                     taken |= set(dict(other.parts).get(name, every))
@@ -228,11 +234,24 @@ class Reservations:
         cores = [range(first, min(first + node.threads, node.cpus)) for first in range(0, node.cpus, node.threads)]
         return [core for core in cores if taken.isdisjoint(core)]
 
-    def _conflict(self, wanted: Reservation, jobs: list[Job]) -> Errno | None:
+    def _free(self, wanted: Reservation, names: list[str], jobs: list[Job], beside: set[str]) -> list[str]:
+        """The nodes to choose from: last those that only reservations with OVERLAP hold.
+
+        Source: reservation.c _select_nodes and _filter_resv.
+        """
+        return list(dict.fromkeys(
+            name for flags in (beside, {*beside, "OVERLAP"}) for name in names
+            if self._conflict(replace(wanted, nodes=(name,)), jobs, flags) is None
+        ))  # fmt: skip
+
+    def _conflict(self, wanted: Reservation, jobs: list[Job], beside: Collection[str] = _SHARED) -> Errno | None:
+        """The error of nodes that cannot be reserved; ``beside``: flags of other reservations that share nodes."""
         nodes = set(wanted.nodes)
-        if not {"MAINT", "OVERLAP"} & set(wanted.flags):
+        if not _SHARED & set(wanted.flags):
             for other in self.all.values():
-                if other.name != wanted.name and nodes & set(other.nodes) and recurrence.overlap(other, wanted):
+                if other.name == wanted.name or not nodes & set(other.nodes) or set(beside) & set(other.flags):
+                    continue
+                if recurrence.overlap(other, wanted):
                     return Errno.RESERVATION_OVERLAP
         if "IGNORE_JOBS" in wanted.flags:
             return None
@@ -243,28 +262,6 @@ class Reservations:
         return None
 
     # --- their effect on jobs
-
-    def check(self, spec: JobSpec, user: str, account: str) -> JobSpec:
-        """The spec, by default in the reservation's partition. Raises SlurmError if the job may not use it."""
-        if not spec.reservation:
-            return spec
-        found = [self.all.get(name) for name in names_of(spec)]
-        if self.cluster.open and not any(found):
-            return spec.evolve(reservation=None)
-        if any(one is None for one in found):
-            raise SlurmError(Errno.INVALID_RESERVATION)
-        groups = own_groups()
-        admitted = [one for one in found if one is not None and one.admits(user, groups, account)]
-        if not admitted:
-            raise SlurmError(Errno.RESERVATION_ACCESS)
-        demand = demand_of(spec)
-        inside = [one for one in admitted if set(demand.required) <= set(one.nodes) or "FLEX" in one.flags]
-        if not inside:
-            raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE, "Problem using reservation")
-        if all(demand.min_nodes > len(one.nodes) and "FLEX" not in one.flags for one in inside):
-            raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE)
-        partition = inside[0].partition
-        return spec.evolve(partition=partition) if partition and spec.partition is None else spec
 
     def waits(self, job: Job, now: float) -> tuple[str, float | None] | None:
         """The reason and the end of a wait for named reservations; None: one of them is active."""
@@ -307,7 +304,9 @@ class Reservations:
 
     def next_change(self, now: float) -> float | None:
         """The epoch second at which the next reservation begins or ends."""
-        return min((when for one in self.all.values() for when in (one.start, one.end) if when > now), default=None)
+        fixed = [when for one in self.all.values() if one.float_s is None for when in (one.start, one.end)]
+        purged = [since + self._all[name].purge_comp_s for name, since in self._idle_since.items() if name in self._all]
+        return min((when for when in (*fixed, *purged) if when > now), default=None)
 
     def marks(self, now: float) -> dict[str, tuple[NodeFlag, str]]:
         """Flags and reservation of the nodes that are reserved now."""
@@ -320,11 +319,12 @@ class Reservations:
                     found[name] = flags | flag, f"{names},{one.name}" if names else one.name
         return found
 
-    def advance(self, now: float) -> list[Reservation]:
-        """Delete expired reservations, or move them to their next time; return the expired ones."""
-        over = [one for one in self.all.values() if one.end <= now]
+    def advance(self, now: float, jobs: Collection[Job]) -> list[Reservation]:
+        """Delete reservations that are over, or move them to their next time; the ones that were over."""
+        over = [one for one in self.all.values() if one.end <= now or self._purged(one, now, jobs)]
         for one in over:
-            again = recurrence.following(one, now)
+            self._idle_since.pop(one.name, None)
+            again = recurrence.following(one, max(now, one.end))
             if again is None:
                 del self.all[one.name]
             else:
@@ -332,6 +332,15 @@ class Reservations:
         if over:
             self._keep()
         return over
+
+    def _purged(self, one: Reservation, now: float, jobs: Collection[Job]) -> bool:
+        """Whether PURGE_COMP ends an active reservation now. Source: reservation.c job_resv_check."""
+        if "PURGE_COMP" not in one.flags or not one.active(now):
+            return False
+        if any(one.name in names_of(job.spec) and not job.state.finished for job in jobs):
+            self._idle_since.pop(one.name, None)
+            return False
+        return now - self._idle_since.setdefault(one.name, now) >= one.purge_comp_s
 
 
 def _read(row: dict[str, Any]) -> Reservation:
@@ -358,27 +367,6 @@ def _partly(use: NodeUse, closed: set[int]) -> NodeUse:
 def _end(job: Job, start: float) -> float:
     limit = job.time_limit_min
     return start + (YEAR_S if limit is None or limit >= INFINITE else limit * 60)
-
-
-def names_of(spec: JobSpec) -> tuple[str, ...]:
-    """The reservations that a job may use."""
-    return tuple(filter(None, (spec.reservation or "").split(",")))
-
-
-def own_groups() -> frozenset[str]:
-    """Names of the groups of the queue's owner."""
-    found = set()
-    for gid in {os.getegid(), *os.getgroups()}:
-        try:
-            found.add(grp.getgrgid(gid).gr_name)
-        except KeyError:
-            found.add(str(gid))
-    return frozenset(found)
-
-
-def ordered(flags: Iterable[str]) -> tuple[str, ...]:
-    """The flags in Slurm's order."""
-    return tuple(sorted(set(flags), key=_ORDER.__getitem__))
 
 
 def running_in(one: Reservation, jobs: Iterable[Job]) -> list[Job]:

@@ -8,17 +8,18 @@ from dataclasses import replace
 
 from ...model.reservation import DAY_S, FLAGS, Reservation
 
-_PERIODS = {flag.name: flag.period_s for flag in FLAGS if flag.period_s}
+#: seconds from one time to the next, by flag
+PERIODS = {flag.name: flag.period_s for flag in FLAGS if flag.period_s}
 
 
 def recurring(one: Reservation) -> list[str]:
     """The flags by which a reservation recurs; Slurm admits one at most."""
-    return [name for name in one.flags if name in _PERIODS]
+    return [name for name in one.flags if name in PERIODS]
 
 
 def period_s(one: Reservation) -> int:
     """Seconds from one time to the next; 0: it does not recur."""
-    return next((_PERIODS[name] for name in one.flags if name in _PERIODS), 0)
+    return next((PERIODS[name] for name in one.flags if name in PERIODS), 0)
 
 
 def following(one: Reservation, now: float) -> Reservation | None:

@@ -21,6 +21,10 @@ def _listed(names: tuple[str, ...]) -> str:
     return null_if_empty(",".join(names))
 
 
+def _flag(name: str, one: Reservation) -> str:
+    return f"{name}={format_seconds(one.purge_comp_s)}" if name == "PURGE_COMP" and one.purge_comp_s else name
+
+
 def show_reservation(one: Reservation, context: ReportContext, oneliner: bool = False) -> str:
     """Text of one reservation. Source: api/reservation_info.c slurm_sprint_reservation_info."""
     text = context.clock.text
@@ -35,10 +39,11 @@ def show_reservation(one: Reservation, context: ReportContext, oneliner: bool = 
             one.cores,
             null_if_empty(one.features),
             null_if_empty(one.partition),
-            ",".join(one.flags),
+            ",".join(_flag(name, one) for name in one.flags),
         ),
         *["  NodeName=%s CoreIDs=%s" % pair for pair in core_ids(one, context)],
         "TRES=cpu=%d" % one.cores,
+        "AllowedPartitions=%s QOS=%s" % (_listed(one.allowed_partitions), _listed(one.qos)),
         "Users=%s Groups=%s Accounts=%s Licenses=(null) State=%s BurstBuffer=(null)"
         % (_listed(one.users), _listed(one.groups), _listed(one.accounts), _state(one, context)),
         "MaxStartDelay=" + delay,

@@ -11,13 +11,15 @@ import pytest
 from slurmsky.controller.rules import recurrence
 from slurmsky.controller.rules.advance_reservations import Reservations
 from slurmsky.controller.rules.demand import demand_of
+from slurmsky.controller.rules.reservation_access import reserved_spec
+from slurmsky.controller.rules.reservation_flags import check_flags
 from slurmsky.controller.rules.resources import NodeUse, place
 from slurmsky.controller.slurm_errors import Errno, SlurmError
 from slurmsky.controller.store.database import Store
 from slurmsky.model.allocation import NodeShare
 from slurmsky.model.cluster import ClusterConfig, NodeConfig, PartitionConfig
 from slurmsky.model.job import Job
-from slurmsky.model.reservation import DAY_S, Reservation
+from slurmsky.model.reservation import DAY_S, FLAGS, Reservation
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState, NodeFlag
 
@@ -117,7 +119,7 @@ def test_kept_over_a_restart(tmp_path: Path) -> None:
 def test_over_and_again(kept: Reservations) -> None:
     kept.create(ONE, 0, [])
     kept.create(replace(LATER, flags=("DAILY",)), 0, [])
-    assert [one.name for one in kept.advance(NOW + 20000)] == ["one", "later"]
+    assert [one.name for one in kept.advance(NOW + 20000, [])] == ["one", "later"]
     assert [(one.name, one.start) for one in kept.all.values()] == [("later", LATER.start + DAY_S)]
 
 
@@ -253,7 +255,7 @@ def test_chosen_nodes_are_available_and_replaced_when_they_are_lost(
     kept = Reservations(store, CLUSTER, lambda: NOW, lambda name: name not in lost)
     assert " ".join(kept.create(replace(COUNTED, flags=flags), count, []).nodes) == nodes
     lost |= set() if down else {"n1", "n2"}
-    kept.replace_lost_nodes([])
+    kept.replace_nodes([])
     assert (" ".join(kept.all["one"].nodes), kept.all["one"].cores) == (after, 4 * count)
     assert Reservations(store, CLUSTER, lambda: NOW).all == kept.all
 
@@ -264,7 +266,7 @@ def test_nodes_that_are_down_or_of_another_reservation_are_not_chosen(tmp_path: 
         kept.create(COUNTED, 4, [])
     assert few.value.errno is Errno.NODES_BUSY
     kept.create(replace(ONE, name="named", flags=("SPEC_NODES",)), 0, [])
-    kept.replace_lost_nodes([])
+    kept.replace_nodes([])
     assert kept.all["named"].nodes == ("n1", "n2"), "the nodes were requested by name"
     assert kept.create(COUNTED, 2, []).nodes == ("n3", "n4")
 
@@ -277,3 +279,142 @@ def test_replace_down_is_for_chosen_nodes(kept: Reservations, flags: tuple[str, 
     with pytest.raises(SlurmError) as refused:
         kept.create(replace(ONE, flags=flags), 0, [])
     assert refused.value.errno is errno
+
+
+def _busy(job_id: int, node: str) -> Job:
+    job = replace(_job(), job_id=job_id, state=JobState.RUNNING, start_time=NOW, spec=JobSpec(reservation="one"))
+    job.shares = (NodeShare(node, 1, cpu_ids=(0,)),)
+    return job
+
+
+def test_replace_exchanges_nodes_that_jobs_use_for_idle_ones(kept: Reservations) -> None:
+    kept.create(replace(COUNTED, flags=("REPLACE",)), 2, [])
+    assert not kept.replace_nodes([])
+    jobs = [_busy(8, "n1")]
+    assert kept.replace_nodes(jobs)
+    assert kept.all["one"].nodes == ("n2", "n3"), "the next job of the reservation finds two idle nodes"
+    jobs += [_busy(9, "n2"), _busy(10, "n3")]
+    assert kept.replace_nodes(jobs)
+    assert len(kept.all["one"].nodes) == 2 and "n4" in kept.all["one"].nodes, "as many as are idle"
+    assert not kept.replace_nodes([*jobs, _busy(11, "n4")])
+
+
+@pytest.mark.parametrize(
+    ("before", "flags", "errno"),
+    [
+        ((), ("TIME_FLOAT",), Errno.INVALID_TIME),
+        (("TIME_FLOAT",), ("TIME_FLOAT", "DAILY"), Errno.NOT_SUPPORTED),
+        (("REPLACE",), ("REPLACE", "STATIC"), Errno.NOT_SUPPORTED),
+        (("SPEC_NODES",), ("SPEC_NODES", "REPLACE"), Errno.NOT_SUPPORTED),
+        (None, ("TIME_FLOAT", "HOURLY"), Errno.NOT_SUPPORTED),
+        (None, ("REPLACE", "SPEC_NODES"), Errno.INVALID_NODE_NAME),
+        (None, ("ANY_NODES",), Errno.NOT_SUPPORTED),
+    ],
+)
+def test_flags_exclude_each_other(before: tuple[str, ...] | None, flags: tuple[str, ...], errno: Errno) -> None:
+    with pytest.raises(SlurmError) as refused:
+        check_flags(replace(ONE, flags=flags), None if before is None else replace(ONE, flags=before))
+    assert refused.value.errno is errno
+
+
+def test_a_floating_reservation_stays_ahead_of_the_clock(tmp_path: Path) -> None:
+    now = [NOW]
+    store = Store(tmp_path / "queue.db")
+    kept = Reservations(store, CLUSTER, lambda: now[0])
+    start = int(NOW) + 7200
+    kept.create(replace(ONE, start=start, end=start + 600, flags=("TIME_FLOAT",)), 0, [])
+    kept.create(replace(LATER, start=start, end=start + 600, float_end=start + 600, flags=("TIME_FLOAT",)), 0, [])
+    now[0] += 3600
+    for again in (kept, Reservations(store, CLUSTER, lambda: now[0])):
+        assert (again.all["one"].start, again.all["one"].end) == (start + 3600, start + 4200)
+        assert (again.all["later"].start, again.all["later"].end) == (start + 600, start + 600), "its end is fixed"
+        assert _open(again, _job(60), now[0]) == ["n1", "n2", "n3", "n4"]
+        assert _open(again, _job(180), now[0]) == ["n4"] or _open(again, _job(180), now[0]) == ["n3", "n4"]
+    with pytest.raises(SlurmError) as refused:
+        reserved_spec(kept.all, CLUSTER, JobSpec(reservation="one"), "ada", "acct", lambda: "normal")
+    assert refused.value.errno is Errno.RESERVATION_ACCESS
+
+
+def test_purge_comp_ends_an_idle_reservation(kept: Reservations) -> None:
+    kept.create(replace(ONE, flags=("PURGE_COMP",), purge_comp_s=60), 0, [])
+    kept.create(replace(LATER, start=ONE.start, end=ONE.end, flags=("DAILY", "PURGE_COMP"), purge_comp_s=60), 0, [])
+    job = _busy(8, "n1")
+    assert kept.advance(NOW, [job]) == []
+    assert kept.advance(NOW + 10, []) == []
+    assert kept.next_change(NOW + 10) == NOW + 60
+    assert [one.name for one in kept.advance(NOW + 61, [job])] == ["later"], "a job uses the other one"
+    assert kept.all["later"].start == ONE.start + DAY_S
+    assert kept.advance(NOW + 70, []) == []
+    assert [one.name for one in kept.advance(NOW + 130, [])] == ["one"]
+
+
+def test_a_forced_recurring_reservation_began_in_the_past(kept: Reservations) -> None:
+    early = replace(ONE, start=ONE.start - 1800, end=ONE.end - 1800)
+    with pytest.raises(SlurmError) as refused:
+        kept.create(replace(early, flags=("DAILY",)), 0, [])
+    assert refused.value.errno is Errno.INVALID_TIME
+    assert kept.create(replace(early, flags=("DAILY", "FORCE_START")), 0, []).active(NOW)
+
+
+@pytest.mark.parametrize(
+    ("rule", "partition", "qos", "found"),
+    [
+        ({"allowed_partitions": ("all",)}, "all,other", "normal", "all"),
+        ({"allowed_partitions": ("-all",)}, "other", "normal", "other"),
+        ({"allowed_partitions": ("all",)}, "other", "normal", Errno.INVALID_PARTITION),
+        ({"allowed_partitions": ("-all",)}, "all", "normal", Errno.INVALID_PARTITION),
+        ({"qos": ("high",)}, "all", "high", "all"),
+        ({"qos": ("high",)}, "all", "normal", Errno.INVALID_QOS),
+        ({"qos": ("-high",)}, "all", "high", Errno.INVALID_QOS),
+    ],
+)
+def test_partitions_and_qos_of_a_reservation(
+    rule: dict[str, tuple[str, ...]], partition: str, qos: str, found: str | Errno
+) -> None:
+    known = {"one": replace(ONE, users=(), **rule)}  # type: ignore[arg-type]
+    spec = JobSpec(reservation="one", partition=partition)
+    try:
+        result: str | Errno | None = reserved_spec(known, CLUSTER, spec, "ada", "acct", lambda: qos).partition
+    except SlurmError as error:
+        result = error.errno
+    assert result == found
+
+
+@pytest.mark.parametrize(
+    ("word", "sign", "names"),
+    [
+        ("maintenance", "", "MAINT"),
+        ("r", "", "REPLACE"),
+        ("replace_d", "", "REPLACE_DOWN"),
+        ("replace", "-", ""),
+        ("w", "", "WEEKDAY WEEKEND WEEKLY"),
+        ("static_alloc", "+", "STATIC"),
+        ("license_only", "", "ANY_NODES"),
+        ("time_float", "+", ""),
+        ("overlap", "-", ""),
+        ("purge", "-", "PURGE_COMP"),
+        ("spec_nodes", "", ""),
+        ("first_cores", "", ""),
+    ],
+)
+def test_words_and_signs_of_flags(word: str, sign: str, names: str) -> None:
+    assert [flag.name for flag in FLAGS if flag.fits(word, sign)] == names.split()
+
+
+@pytest.mark.parametrize(
+    ("flags", "made", "after"),
+    [((), "n1 n2", "n1 n2"), (("OVERLAP",), "n1 n2", "n2 n3"), (("MAINT",), "n1 n2", "n1 n2")],
+)
+def test_nodes_of_a_shared_reservation_are_chosen_last(
+    tmp_path: Path, flags: tuple[str, ...], made: str, after: str
+) -> None:
+    """n1 is lost; the other reservation has n3 and n4."""
+    lost: set[str] = set()
+    kept = Reservations(Store(tmp_path / "queue.db"), CLUSTER, lambda: NOW, lambda name: name not in lost)
+    kept.create(replace(ONE, name="other", nodes=("n3", "n4"), flags=("SPEC_NODES", *flags)), 0, [])
+    assert " ".join(kept.create(COUNTED, 2, []).nodes) == made
+    lost.add("n1")
+    kept.replace_nodes([])
+    assert " ".join(kept.all["one"].nodes) == after
+    if flags:
+        assert kept.create(replace(ONE, name="named", nodes=("n4",)), 0, []).nodes == ("n4",)
