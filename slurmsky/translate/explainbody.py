@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..language import modulelines
 from ..site.modules import Module, find
@@ -19,12 +20,21 @@ from .programs import find as find_program
 from .setup_commands import environment_packages
 from .shellcommands import Command
 from .site_suggestions import toml
+from .wordsets import words
 
 _LOADS = ("load", "try-load", "load-any", "swap")
 #: modules that provide compilers or libraries, not the programs that a job runs
 _TOOLCHAINS = re.compile(r"(?i)^(gcc|gnu|cuda|cudnn|nccl|python|anaconda|miniconda|conda|openmpi|mpi|mpich|intel|mkl|"
                          r"cmake|"
                          r"prgenv|foss|slurm|rhel|stdenv|cray)")  # fmt: skip
+#: programs for which modules bring packages, libraries or settings
+_LANGUAGES = words(
+    """
+    python python2 python3 ipython pip pip3 conda mamba jupyter R Rscript perl julia java ruby lua octave matlab bash sh
+    zsh ksh tcsh csh source . eval make cmake gcc g++ cc c++ gfortran mpicc mpicxx mpif90 nvcc go cargo npm node
+    snakemake nextflow torchrun accelerate deepspeed parallel xargs sbatch find wandb ray
+    """
+)
 #: the script ends at the first command that fails
 _ERREXIT = re.compile(r"(?m)^\s*set\s+(-\w+\s+)*-\w*e|^\s*set\s+-o\s+errexit|\A#!.*\s-\w*e")
 #: builtins of ksh and zsh that bash lacks
@@ -72,6 +82,8 @@ class Body:
             return Finding(line, "module", shown, CHANGED, "its name is known when the job runs; then as the map says")
         module = find(view.site, name)
         if module is None or not module.complete:
+            if view.sky and not self._may_need_modules:
+                return Finding(line, "module", shown, NOTHING, "no program that the script starts needs it")
             suggestion = f'[modules]\n"{toml(name)}" = "docker:IMAGE"'
             why = module.note if module is not None else "no map knows it; the job is warned and continues without it"
             fate = DECISION if view.sky else NOTHING if module is None else KEPT
@@ -92,6 +104,22 @@ class Body:
         suggestion = f'[modules]\n"{key}" = "{text}"' if module.image else f'[modules."{key}"]\nsetup = "{text}"'
         why = f"counts as loaded, but what it stands for must be on the node; {module.note}".rstrip("; ")
         return Finding(line, "module", shown, DECISION, why, suggestion)
+
+    @cached_property
+    def _may_need_modules(self) -> bool:
+        """Whether a module may provide what the script starts: unknown programs, own ones, packages of a language."""
+        started = False
+        for command in self.view.script.commands:
+            found = launched(command, self.view.scope.containers)
+            if not found.words or found.inside or found.name in ("module", "ml", *self.view.scope.functions):
+                continue
+            first = found.words[0].text or "$"
+            source = find_program(found.name)
+            known = source is not None and source.kind not in ("licensed", "old") and found.name not in _LANGUAGES
+            if "/" in first or "$" in first or not known:
+                return True
+            started |= source is not None and bool(source.package)
+        return not started
 
     # --- Python environments
 

@@ -133,6 +133,8 @@ class Directives:
             return DECISION, f"account {one_line(value)} is not in the site file", lines
         if name == "qos" and site.cluster.qos and value not in {one.name for one in site.cluster.qos}:
             return DECISION, f"there is no QOS {one_line(value)} here", f'[[qos]]\nname = "{toml(value)}"'
+        if name == "chdir" and value.startswith("/"):
+            return self._chdir(value.rstrip("/"))
         if name in ("output", "error") and value.startswith("/"):
             return self._log(value)
         if not view.sky and site.cluster.open and _asks_gpus(name, value) and self._no_gpu_here:
@@ -159,6 +161,27 @@ class Directives:
                 return CHANGED, f"{like} without a site file; SkyPilot chooses where"
             return KEPT, like
         return None
+
+    def _chdir(self, value: str) -> tuple[str, str, str] | tuple[str, str] | None:
+        """A folder of the old cluster in --chdir: where it is missing, the job runs in /tmp."""
+        view, project = self.view, self.view.project
+        if not view.sky:
+            known = view.here is None or view.here.path(value)
+            return None if known else (MISSING, "the folder is not on this machine: the job would run in /tmp")
+        if project is None or project.holds(value) or mountpoints.is_mounted(value, view.mounted):
+            return None
+        if mountpoints.is_mounted(value, view.wants.links):
+            return CHANGED, "the submit folder as another machine names it: a link to it"
+        if mountpoints.on_every_node(value) or not view.wants.work_folder[1]:
+            return None
+        top = mountpoints.mount_of(value)
+        why = "on this machine, outside the submit folder: submit from there" if project.elsewhere(value) else (
+            "lies on the old cluster")  # fmt: skip
+        return (
+            DECISION,
+            f"{why}, or say where nodes find its content",
+            f'[paths]\n"{toml(top)}" = "s3://BUCKET{toml(top)}"',
+        )
 
     def _log(self, value: str) -> tuple[str, str, str] | tuple[str, str] | None:
         """An absolute --output: its folder must exist where the job is submitted."""

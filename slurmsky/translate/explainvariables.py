@@ -15,7 +15,7 @@ from .unset_variables import ENTERED, INPUT, INPUTS, unset_variables
 
 _USUAL = re.compile(
     r"(?<![\w.-])(?:(?:NCCL|GLOO|UCX|FI)_[A-Z0-9_]+|MASTER_ADDR|MASTER_PORT|WORLD_SIZE|OMP_NUM_THREADS|CUDA_VISIBLE_DEVICES"
-    r"|TMPDIR|HOME|USER|PWD)\b"
+    r"|OMPI_MCA_(?:btl|oob)_tcp_if_include|TMPDIR|HOME|USER|PWD)\b"
 )
 _SLURM = re.compile(r"\b(?:SLURMD?|SBATCH|SRUN)_\w+\b")
 #: names of network interfaces that a cloud node may lack; ^ excludes interfaces, and lo exists everywhere
@@ -55,7 +55,7 @@ class Variables:
             row = name if ("variable", name) in sentences() else "NCCL_"
             reason = self.view.sentence("variable", row)
             fate = KEPT
-            card = self.view.scope.values.get(name, "") if name.endswith("_SOCKET_IFNAME") else ""
+            card = self.view.scope.values.get(name, "") if name.endswith(("_SOCKET_IFNAME", "_tcp_if_include")) else ""
             if self.view.sky and _OLD_CARD.search(card):
                 fate = DECISION  # NCCL and Gloo fail where there is no such interface
             yield Finding(line, "variable", name, fate, reason)
@@ -80,9 +80,11 @@ class Variables:
             yield self._missing(line, name)
 
     def _is_input(self, name: str) -> bool:
-        """Whether a caller exports the variable: the script says ``${NAME:?}``, or lacks many variables."""
+        """Whether a caller exports the variable: the script says ``${NAME:?}``, lacks many variables, or names it in
+        lower case, as no cluster does.
+        """
         declared = re.findall(r"\$\{(\w+):?\?", self.view.source)
-        if name in declared:
+        if name in declared or name == name.lower():
             return True
         written_for_a_caller = len(declared) > 1 or len(self.unset) >= INPUTS
         return written_for_a_caller and bool(INPUT.fullmatch(name)) and name not in dict(self.view.wants.stores)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -160,3 +160,17 @@ def _container(name: str, words: tuple[Word, ...], mounts: tuple[Word, ...]) -> 
         return Launched(name, rest[at:] or words[:1], "shifter", mounts)
     image = rest[at] if at < len(rest) else None
     return Launched(name, (words[0], *rest[at + 1 :]), name, mounts, image)
+
+
+#: what a container names SRC:DST; in it DST is a path, on the node it is none
+_BOUND_TO = re.compile(r"(?:-[Bv]|--bind|--volume|--container-mounts)[= ]+[\"']?([^\s\"']+)")
+
+
+def bind_targets(source: str) -> Iterator[str]:
+    """Folders inside containers at which the script mounts other folders of the node."""
+    for bound in _BOUND_TO.findall(source):
+        for entry in bound.split(","):
+            folder, _, target = entry.partition(":")
+            target = target.partition(":")[0].rstrip("/")
+            if target.startswith("/") and target != folder:
+                yield target

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .launched import Launched, launched
+from .launched import Launched, bind_targets, launched
 from .mountpoints import on_every_node
 from .programs import find
 from .scope import STORES, Scope
-from .shell import Script
+from .shell import Script, parse
 from .shellcommands import Command, Word
 from .start_files import start_role
 from .wordsets import words
@@ -88,12 +88,14 @@ _OWN_FOLDER = frozenset(("R", "Rscript", "java", "parallel", "ffmpeg", "cmake"))
 _CUDA = re.compile(r"^(CUDA|CUDNN|CUDATOOLKIT)_?(HOME|PATH|ROOT|DIR|TOOLKIT_ROOT_DIR|INSTALL_PATH|ROOT_DIR)$")
 _SITE_PACKAGES = re.compile(r"/lib(?:64)?/python[\d.]+/(?:site|dist)-packages(?:/|$)")
 _PYTHON = re.compile(r"(?P<folder>.+)/bin/(?:i?python[\d.]*|pip3?)$")
+#: programs whose first argument is a text, and the others files
+_FILTERS = words("sed grep egrep fgrep awk gawk mawk cut jq")
 _STARTS_PROGRAM = re.compile(r"[\"'(]\s*(?:python[\d.]*|Rscript|julia|bash|srun|mpirun)\s")
 _CONTAINED = re.compile(r"(?:^|[\s/])(?:singularity|apptainer|docker|podman)\s")
 _BINDS = ("-B", "--bind", "--volume", "--mount", "--container-mounts")
 _FILE_TESTS = ("-f", "-d", "-e", "-r", "-s", "-x", "-L", "-h")
 _PATTERN = re.compile(r"[\s<>{}|;\\()\"'`,*?]|^//|^/[^\w.$~-]|[^:]//$")
-_SHAPE = re.compile(r"^(?:/[\w.$-]|~(?:[\w-]*)(?:/|$)|\$HOME(?:/|$))")
+_SHAPE = re.compile(r"^(?:/[\w.-]|~(?:[\w-]*)(?:/|$)|\$HOME(?:/|$))")
 
 
 def places(script: Script, scope: Scope) -> Iterator[Place]:
@@ -105,6 +107,7 @@ def places(script: Script, scope: Scope) -> Iterator[Place]:
     contained = tuple((command.start, command.end) for command in inside)
     guarded = frozenset(_tested(script, scope))
     given = tuple(_made(script, scope))
+    targets = tuple(bind_targets(script.source))
     yield from _left_to_others(script, scope)
     for command in script.commands:
         if any(start < command.start < end for start, end in contained):
@@ -114,8 +117,10 @@ def places(script: Script, scope: Scope) -> Iterator[Place]:
             if (place.line, text, place.role) in seen:
                 continue
             seen.add((place.line, text, place.role))
-            if _below(text, made):
+            if _below(text, made) or (place.role == READ and _below(text, targets)):
                 continue
+            if place.role == READ and text in scope.stores.values():
+                place = Place(place.line, place.text, CACHE)  # the folder that stands for $SCRATCH
             if place.role == READ and command.name in ("", "export", "setenv") and _below(text, given):
                 place = Place(place.line, place.text, WRITTEN)  # a variable for a folder that the script makes later
             if place.role == WRITTEN and command.name in _MAKERS:
@@ -206,13 +211,11 @@ def _of_command(command: Command, scope: Scope, containers: bool) -> Iterator[Pl
                 value = Word(rest, word.start + len(name) + 1, word.line)
                 yield from _of_variable(name, value, scope)
         return
-    placeholders = _placeholders(command)
-    for operator, word in command.redirects:
-        bare = operator.lstrip("0123456789")
-        if word.start in placeholders:
-            continue
-        if bare not in ("<<", "<<-", "<<<", ">&", "<&"):
-            yield from _paths(word, scope, READ if bare == "<" else WRITTEN)
+    yield from _redirected(command, scope)
+    if command.name in _FILTERS:
+        named = [word for word in command.arguments if not word.raw.startswith(("-", "'"))]
+        for word in named if any(word.raw.startswith("'") for word in command.arguments) else named[1:]:
+            yield from _paths(word, scope, READ)
     if command.name in _SPEAKERS or not command.words:
         return
     found = launched(command, scope.containers)
@@ -222,6 +225,17 @@ def _of_command(command: Command, scope: Scope, containers: bool) -> Iterator[Pl
         yield from _paths(found.image, scope, IMAGE)
     if not found.inside:
         yield from _of_program(found, scope)
+
+
+def _redirected(command: Command, scope: Scope) -> Iterator[Place]:
+    """Files that a command is redirected to or from."""
+    placeholders = _placeholders(command)
+    for operator, word in command.redirects:
+        bare = operator.lstrip("0123456789")
+        if word.start in placeholders:
+            continue
+        if bare not in ("<<", "<<-", "<<<", ">&", "<&"):
+            yield from _paths(word, scope, READ if bare == "<" else WRITTEN)
 
 
 def _placeholders(command: Command) -> set[int]:
@@ -240,7 +254,7 @@ def _of_variable(name: str, value: Word, scope: Scope) -> Iterator[Place]:
         role = READ if name == "PYTHONPATH" else ENTRY
     else:
         role = CACHE if _CACHES.search(name.upper()) or STORES.match(name) else READ
-    if "(" in value.raw[:1]:
+    if "(" in value.raw[:1] or name.startswith(("SINGULARITYENV_", "APPTAINERENV_")):
         return
     yield from _paths(value, scope, role, lists=True)
 
@@ -289,7 +303,14 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
 def _command_line(word: Word, scope: Scope) -> Iterator[Place]:
     """Places in a command line that a variable holds: CMD="train.py --data /scratch/x", then srun $CMD."""
     named, line = "", re.sub(r"\\\n|[()\"']", " ", scope.expand(word))
-    contained = _CONTAINED.search(line)
+    if _CONTAINED.search(line):
+        for command in parse(line).commands:
+            found = launched(command)
+            for mounts in found.mounts:
+                yield from _bound(mounts.shown, word.line)
+            for place in _paths(found.image, scope, IMAGE) if found.image else ():
+                yield Place(word.line, place.text, IMAGE)
+        return
     for text in line.split():
         option, sign, value = text.partition("=")
         if named in _BINDS:
@@ -302,8 +323,8 @@ def _command_line(word: Word, scope: Scope) -> Iterator[Place]:
         path, before = (value, option) if sign and option.startswith("-") else (text, named)
         if path[:1] == "~" and path[1:2] not in ("", "/"):
             continue  # the shell expands no ~ in a variable's value
-        if _is_path(path) and (not contained or path.endswith((".sif", ".simg", ".img"))):
-            yield Place(word.line, _home(path), IMAGE if contained else _role(path, _by_option(before)))
+        if _is_path(path):
+            yield Place(word.line, _home(path), _role(path, _by_option(before)))
         named = ""
 
 
@@ -313,6 +334,9 @@ def _roles(name: str, arguments: Sequence[Word]) -> list[str]:
         return [WRITTEN] * len(arguments)
     if name == "git" and arguments and arguments[0].text == "clone":
         return [READ] * (len(arguments) - 1) + [WRITTEN]
+    if name in ("singularity", "apptainer"):
+        first = [index for index, word in enumerate(arguments) if not word.raw.startswith("-")][1:2]
+        return [WRITTEN if [index] == first else READ for index in range(len(arguments))]  # build TARGET SOURCE
     if name in _MOVERS:
         return [READ] * (len(arguments) - 1) + [WRITTEN] if len(arguments) > 1 else [READ] * len(arguments)
     return [READ if name in _READERS else ""] * len(arguments)

@@ -69,12 +69,15 @@ class Project:
     def _whole(self, path: str) -> str:
         return self.home + path[1:] if self.home and (path == "~" or path.startswith("~/")) else path
 
-    def stands_for(self, path: str) -> str:
+    def stands_for(self, path: str, files: Iterable[str] = ()) -> str:
         """The path of the submit folder where a script changes into ``path`` to find its files; "" for none.
 
-        A folder of this machine stands for no other one. Where the submit folder has a subfolder of that name, the
+        ``files``: relative names that it reads there; "" for an unknown one. A folder without any of them is another
+        one. A folder of this machine stands for no other one. Where the submit folder has a subfolder of that name, the
         script means the subfolder.
         """
+        if files and not any(os.path.lexists(os.path.join(self.folder, name)) for name in files):
+            return ""
         if not self.folder.strip("/") or self.folder == self.home or self.holds(path) or self.elsewhere(path):
             return ""
         parent, _, name = path.rpartition("/")
@@ -85,7 +88,8 @@ class Project:
     def former(self, path: str) -> str:
         """The part of a path that names the submit folder on another machine; "" for none.
 
-        The part ends in the folder's name, and the rest of the path, as far as it is known, exists in the folder.
+        The part ends in the folder's name, and the rest of the path, as far as it is known, exists in the folder, or
+        would be in a folder that exists there, as a program does that is built later.
         """
         name = os.path.basename(self.folder)
         if len(name) < 3 or self.folder == self.home or "$" in path.partition(name)[0]:
@@ -95,7 +99,8 @@ class Project:
             rest = "/".join(parts[index + 1 :]).partition("$")[0].rstrip("/")
             if parts[index] != name or (name.lower() in _COMMON and not rest):
                 continue
-            if not rest or os.path.lexists(os.path.join(self.folder, rest)):
+            found = os.path.join(self.folder, rest)
+            if not rest or os.path.lexists(found) or ("/" in rest and os.path.isdir(os.path.dirname(found))):
                 return "/".join(parts[: index + 1])
         return self._by_program(parts) if path.endswith(_PROGRAMS) and "$" not in path else ""
 

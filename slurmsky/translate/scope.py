@@ -15,7 +15,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 #: variables with which clusters name their file systems
 STORES = re.compile(
     r"^(\w*SCRATCH\w*|\w*CCFRWORK|\w*CCFRSTORE|WORK|WORKDIR|PROJECT|PROJECTS|PROJDIR|CFS|DATA|GROUP_HOME|STORE|FAST|FLASH|WRKDIR|PROJ_HOME|GROUP"
-    r"|(?!PBS_|SGE_|LSB_)\w+_(WORK|STORE|PROJECT)(DIR)?|MEMBERWORK|PROJWORK|DATADIR_ROOT|LOCALDISK|LOCAL_DISK|TMPSHARE)$"
+    r"|(?!PBS_|SGE_|LSB_)\w+_(WORK|STORE|PROJECT)(DIR)?|MEMBERWORK|USERWORK|PROJWORK|DATADIR_ROOT|LOCALDISK|LOCAL_DISK|TMPSHARE)$"
 )
 _LOOP = re.compile(r"\bfor\s+([A-Za-z_]\w*)\s+in\b", re.ASCII)
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)", re.ASCII)

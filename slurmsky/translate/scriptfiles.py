@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .launched import launched
@@ -35,32 +35,35 @@ def names_files_beside(script: Script) -> bool:
 
 def reads_files_beside(commands: Iterable[Command]) -> bool:
     """Whether these commands name files of their working directory, or read it."""
+    return any(True for _ in files_beside(commands))
+
+
+def files_beside(commands: Iterable[Command]) -> Iterator[str]:
+    """The files of their working directory that these commands name; "" where a program reads what is there."""
     made: set[str] = set()
     for command in commands:
         found = launched(command)
         if found.name in _SPEAKERS and not command.redirects:
             continue
         if found.name in _IN_FOLDER and not found.inside:
-            return True
+            yield ""
         if found.name in ("mkdir", "touch", "git", "wget", "curl"):
             made.update(word.text or "" for word in found.arguments)
             continue
         named = [*command.words, *found.words, *(word for operator, word in command.redirects if "<" in operator)]
         listed = found.arguments if found.name in _READERS and not found.inside else ()
-        if any(re.match(r"[A-Za-z][\w./-]*$", text := word.text or "") and text not in made for word in listed):
-            return True
+        for word in listed:
+            if re.match(r"[A-Za-z][\w./-]*$", text := word.text or "") and text not in made:
+                yield text
         named += [given.value for given in command.assignments if _INPUT_FILE.fullmatch(given.value.text or "")]
         for word in named:
             text = word.text or ""
             if text.partition("/")[0] in made or text in made:
                 continue
-            if (
-                _BESIDE.match(text)
-                or text in ("--project=.", "--project")
-                or (word.raw.startswith("./") and len(word.raw) > 2)
-            ):
-                return True
-    return False
+            if text in ("--project=.", "--project"):
+                yield ""
+            elif _BESIDE.match(text) or (word.raw.startswith("./") and len(word.raw) > 2):
+                yield text
 
 
 #: programs whose plain arguments are files

@@ -47,7 +47,7 @@ class Wants:
     paths: tuple[str, ...] = ()  # all paths that the script names
     links: tuple[str, ...] = ()  # paths by which the script names the submit folder
     above: int = 0  # how many folders above its working directory the script names files
-    work_folder: str = ""  # where the script expects its own files
+    work_folder: tuple[str, tuple[str, ...]] = ("", ())  # where the script expects its own files, and their names
     starts: tuple[tuple[str, str], ...] = ()  # (start file or CUDA folder of the old cluster, its role)
     environments: tuple[str, ...] = ()  # names of conda environments, folders of virtual environments
     cpus: int = 0  # of its largest step on one node
@@ -95,10 +95,15 @@ def beside(wants: Wants, project: Project) -> Wants:
     no folder below either. Without a former path, the folder stands for the one where the script expects its files.
     """
     base = project.work_dir or project.folder
-    paths = [project.spelt(path) for path in wants.paths]
+    paths = [
+        *(project.spelt(path) for path in wants.paths),
+        *([project.work_dir] if project.work_dir.startswith("/") else []),
+    ]
     links = dict.fromkeys(link for path in paths if not project.holds(path) and (link := project.former(path)))
-    work_folder = project.spelt(wants.work_folder)
-    if not links and work_folder and "$" not in work_folder and (link := project.stands_for(work_folder)):
+    named, files = wants.work_folder
+    apart = project.work_dir.startswith("/") and not project.holds(project.work_dir)
+    work_folder = project.spelt(named) or (project.work_dir if apart and files else "")
+    if not links and work_folder and "$" not in work_folder and (link := project.stands_for(work_folder, files)):
         links[link] = None
 
     def here(name: str) -> str:

@@ -11,14 +11,16 @@ import re
 from .launched import launched
 from .mountpoints import is_scratch, on_every_node
 from .scope import Scope
-from .scriptfiles import reads_files_beside
+from .scriptfiles import files_beside
 from .shell import Script
 
 _MAKERS = frozenset(("mkdir", "git", "tar", "unzip", "cp", "rsync", "mktemp"))
 
 
-def work_folder(script: Script, scope: Scope) -> str:
-    """The only folder outside the submit folder into which the script changes and where it reads files; "" for none.
+def work_folder(script: Script, scope: Scope) -> tuple[str, tuple[str, ...]]:
+    """The only folder outside the submit folder into which the script changes, and the files that it reads there.
+
+    Without such a folder: "" and the files that it reads where it starts.
 
     Folders that the script creates, folders of every node, and paths that are unknown before the job runs do not count.
     """
@@ -38,9 +40,10 @@ def work_folder(script: Script, scope: Scope) -> str:
         if not _is_folder(path) or any(_below(path, one) for one in made) or (found and _below(path, found)):
             continue
         if found:
-            return ""
+            return "", ()
         found, start = path, index + 1
-    return found if found and reads_files_beside(commands[start:]) else ""
+    files = tuple(files_beside(commands[start:]))
+    return (found if files else "", files)
 
 
 def _plain(path: str) -> str:

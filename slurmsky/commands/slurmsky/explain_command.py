@@ -36,7 +36,8 @@ MAX_SCRIPTS = 5000
 MAX_BYTES = 4 << 20
 _NOT_ENTERED = (".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", ".tox")
 #: files that quote the directives of other scripts
-_DOCUMENTS = (".md", ".rst", ".py", ".ipynb", ".html", ".txt", ".tex", ".adoc", ".yaml", ".yml", ".json", ".toml", ".c")
+_DOCUMENTS = (".md", ".rst", ".py", ".ipynb", ".html", ".txt", ".tex", ".adoc", ".yaml", ".yml", ".json", ".toml", ".c",
+              ".qmd", ".rmd", ".Rmd", ".org")  # fmt: skip
 _TEMPLATES = (".j2", ".jinja", ".jinja2", ".tmpl", ".tpl", ".template", ".erb", ".mustache", ".orig", ".rej")
 _SUFFIXES = (".sbatch", ".slurm", ".sl", ".job")
 

@@ -20,6 +20,7 @@ def project(tmp_path: Path) -> Project:
     folder = tmp_path / "CosDefence"
     (folder / "learning").mkdir(parents=True)
     (folder / "train.py").touch()
+    (folder / "run.sh").touch()
     return Project(str(folder), str(tmp_path))
 
 
@@ -31,6 +32,8 @@ def project(tmp_path: Path) -> Project:
         ("/work/CosDefence/train.py", "/work/CosDefence"),
         ("/work/CosDefence/learning/$USER/x", "/work/CosDefence"),
         ("/work/CosDefence/elsewhere", ""),
+        ("/work/CosDefence/learning/built/later", ""),
+        ("/work/CosDefence/learning/built", "/work/CosDefence"),
         ("/work/$USER/CosDefence", ""),
         ("/work/me/other/train.py", "/work/me/other"),
         ("/work/other/learning", ""),
@@ -52,6 +55,7 @@ def test_a_path_names_the_folder_where_the_rest_of_it_exists(project: Project, p
         ("cd /home/you/old/learning\npython train.py", ("/home/you/old",)),
         ("cd /home/you/model\npython train.py\ncd /home/you/other\npython x.py", ()),
         ("cd /data/reads\nfastqc *.fastq.gz", ()),
+        ("cd /home/you/model\n./another_program", ()),
         ("mkdir -p /work/run\ncd /work/run\npython train.py", ()),
         ("cd /scratch\npython train.py", ()),
         ("cd /work/$RUN/x\npython train.py", ()),
