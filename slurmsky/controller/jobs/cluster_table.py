@@ -186,6 +186,10 @@ class ClusterTable:
     def _reconfig_flags(self) -> set[str]:
         return set(self.cluster.parameter("ReconfigFlags").lower().split(","))
 
+    def partition_state(self, partition: PartitionConfig) -> str:
+        """UP, DOWN, DRAIN or INACTIVE."""
+        return self.partition_states.get(partition.name, partition.state).upper()
+
     def delete_partition(self, name: str) -> None:
         """Remove a partition. Raises StoreError."""
         partition_overrides.keep_deleted(self.store, name)

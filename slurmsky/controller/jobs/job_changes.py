@@ -23,6 +23,7 @@ from .job_table import JobTable
 from .job_update import JobUpdate
 from .lifecycle import LifeCycle
 from .size_changes import TRES
+from .submitter import to_open_partitions
 from .time_changes import Times
 
 #: seconds until a job may start after a new nice value ended its hold
@@ -86,12 +87,9 @@ class _Change(Times):
         self.still_pending()
         wished = self.job.spec.evolve(partition=name or None)
         try:
-            parts = partitions_of(self.job_table.cluster, wished)
+            parts = partitions_of(self.job_table.cluster, to_open_partitions(self.job_table, wished))
         except SlurmError as error:
             raise SlurmError(error.errno) from None  # only sbatch prints which partition was wrong
-        state = self.job_table.partition_states.get(parts[0].name, parts[0].state)
-        if state.upper() in ("DRAIN", "INACTIVE"):
-            raise SlurmError(Errno.PARTITION_DOWN)
 
         def apply() -> None:
             self.job_table.assume(part.name for part in parts)

@@ -206,7 +206,7 @@ class Sizes:
         if first is None:
             return
         room = sum(node.cpus for node in partition_nodes(self.job_table.cluster, first))
-        inactive = self.job_table.partition_states.get(first.name, first.state).upper() == "INACTIVE"
+        inactive = self.job_table.partition_state(first) == "INACTIVE"
         too_large = 0 < room < job.num_cpus and not self.job_table.cluster.open
         if inactive or too_large:
             raise SlurmError(Errno.PART_CONFIG_UNAVAILABLE)

@@ -107,6 +107,7 @@ def draft(
         specs = [_in_reservation(job_table, spec, who) for spec in specs]
     except SlurmError as error:
         unusable = error  # of several errors slurmctld reports the reservation's last
+    specs = [to_open_partitions(job_table, spec) for spec in specs]
     specs = [_with_memory(cluster, _alone(cluster, spec)) for spec in specs]
     for spec in specs:
         if spec.array:
@@ -153,6 +154,15 @@ def draft(
         job_table.next_job_id = min(job_table.next_job_id, first_id) if not promised else job_table.next_job_id
         raise
     return jobs
+
+
+def to_open_partitions(job_table: JobTable, spec: JobSpec) -> JobSpec:
+    """Leave out partitions that accept no jobs. Raises SlurmError if none is left. Source: job_mgr.c _get_job_parts."""
+    parts = partitions_of(job_table.cluster, spec)
+    left = [part.name for part in parts if job_table.partition_state(part) not in ("DRAIN", "INACTIVE")]
+    if not left:
+        raise SlurmError(Errno.PARTITION_DOWN)
+    return spec if len(left) == len(parts) else spec.evolve(partition=",".join(left))
 
 
 def _alone(cluster: ClusterConfig, spec: JobSpec) -> JobSpec:

@@ -139,7 +139,7 @@ class Scheduler:
 
     def lasting_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
         """The reason that blocks the job in a partition until a user changes the job or the partition."""
-        state = self.job_table.partition_states.get(partition.name, partition.state).upper()
+        state = self.job_table.partition_state(partition)
         if state == "DOWN":
             return ("PartitionDown", "")
         if state == "INACTIVE":

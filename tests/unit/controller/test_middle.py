@@ -126,6 +126,32 @@ def test_an_array_holds_its_limit_and_ends_after_all_elements(play: Play) -> Non
     play(story)
 
 
+@pytest.mark.parametrize("state", ["DRAIN", "INACTIVE"])
+def test_a_closed_partition_refuses_jobs(play: Play, state: str) -> None:
+    """Source: the oracle; of several partitions the open ones are left."""
+    other = '[[partition]]\nname = "gpu"\nnodes = "n2"\n'
+
+    async def story(world: World) -> None:
+        waiting = await world.sbatch("30", "-H", "-p", "debug")
+        await world.out("scontrol", "update", "partitionname=debug", f"state={state}")
+        error = "sbatch: error: Batch job submission failed: Required partition not available (inactive or drain)\n"
+        assert await world.run("sbatch", "--wrap=true") == (1, "", error)
+        assert (await world.run("sbatch", "-p", "debug", "--array=1-2", "--wrap=true"))[2] == error
+        either = await world.sbatch("30", "-p", "debug,gpu")
+        assert world.job(either).partition == "gpu"
+        held = await world.sbatch("30", "-H", "-p", "gpu")
+        error = f"Required partition not available (inactive or drain) for job {held}\n"
+        assert await world.run("scontrol", "update", f"jobid={held}", "partition=debug") == (1, "", error)
+        released, _, _ = await world.run("scontrol", "release", str(waiting))
+        await world.until(20)
+        drains = state == "DRAIN"  # starts the jobs that it has
+        expected = (0, JobState.RUNNING) if drains else (1, JobState.PENDING)
+        assert (released, world.job(waiting).state) == expected
+        await world.out("scancel", str(waiting), str(held))
+
+    play(story, SITE + other)
+
+
 def test_the_last_pending_element_is_listed_as_slurm_lists_it(play: Play) -> None:
     async def story(world: World) -> None:
         async def pending(base: int) -> list[str]:
