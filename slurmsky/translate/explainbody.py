@@ -127,6 +127,7 @@ class Body:
         """Python environments that the script activates but does not create."""
         view, seen = self.view, set()
         for line, name in wants.environments(view.script, view.scope):
+            name = view.project.spelt(name) if view.project else name
             if name in seen:
                 continue
             seen.add(name)

@@ -113,7 +113,7 @@ def beside(wants: Wants, project: Project) -> Wants:
                 return project.folder + name[len(link) :]
         return os.path.normpath(os.path.join(base, name)) if name[:1] == "." else name
 
-    names = (here(name) for name in wants.environments)
+    names = (here(project.spelt(name)) for name in wants.environments)
     made = (name for name in wants.folders if not (project.holds(name) or mountpoints.is_mounted(name, tuple(links))))
     return replace(
         wants, environments=tuple(dict.fromkeys(names)), links=tuple(links), folders=tuple(dict.fromkeys(made))

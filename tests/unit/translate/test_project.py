@@ -82,6 +82,12 @@ def test_an_environment_below_a_link_is_made_in_the_folder(project: Project) -> 
     assert wants.beside(wants.of(text), project).environments == (f"{project.folder}/venv",)
 
 
+def test_an_environment_in_the_users_home_folder_is_made_there(project: Project) -> None:
+    whole = Project(project.folder, project.home, user="me")
+    found = wants.of("source /home/$USER/venvs/x/bin/activate\npython train.py\n")
+    assert wants.beside(found, whole).environments == ("/home/me/venvs/x",)
+
+
 def test_a_common_name_alone_identifies_no_project(tmp_path: Path) -> None:
     (tmp_path / "scripts").mkdir()
     assert Project(str(tmp_path / "scripts")).former("/work/scripts") == ""
