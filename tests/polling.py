@@ -19,13 +19,13 @@ class Poll:
     """``pause_s`` is the time until the next question; asking takes at most a quarter of the time."""
 
     def __init__(self) -> None:
-        self._begun = self._asked = time.monotonic()
+        self._begun = self._requested = time.monotonic()
 
     def pause_s(self) -> float:
         """Between 20 ms and half a second, after the query at the end of the last pause."""
         now = time.monotonic()
-        pause = min(max(0.02, 3 * (now - self._asked), 0.02 * (now - self._begun)), 0.5)
-        self._asked = now + pause
+        pause = min(max(0.02, 3 * (now - self._requested), 0.02 * (now - self._begun)), 0.5)
+        self._requested = now + pause
         return pause
 
     def wait(self) -> None:

@@ -43,7 +43,7 @@ async def main(ctx: CommandContext) -> int:
     if request.flags.verbose:
         verbosity.defined_options(ctx, options.describe(request))
         verbosity.debug(ctx, request.flags.verbose)
-    asked = time.monotonic()
+    requested = time.monotonic()
     try:
         job = await allocate(ctx, request.components, quiet, request.components[0].immediate_s)
     except SlurmError as error:
@@ -51,7 +51,7 @@ async def main(ctx: CommandContext) -> int:
         return refused(ctx, error, "Unable to allocate resources" if hurried else WHAT)
     except Revoked as revoked:
         return revoked.code
-    waited = time.monotonic() - asked > BELL_DELAY_S
+    waited = time.monotonic() - requested > BELL_DELAY_S
     if ctx.request.ttys[1] and (request.flags.bell == "always" or (waited and request.flags.bell != "never")):
         ctx.ring()
     if request.flags.no_shell:

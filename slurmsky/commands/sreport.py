@@ -69,7 +69,7 @@ _FLAGS = {
 }  # fmt: skip
 
 
-def _asked_by(kind: str, name: str) -> str:
+def _requested_by(kind: str, name: str) -> str:
     """The group of conditions that a report accepts."""
     if kind != "cluster":
         return kind
@@ -154,7 +154,7 @@ def _report(ctx: CommandContext, request: FamilyRequest, kind: str, words: Seque
     query = utilization.UsageQuery(kind, name, start, end, tres=tres, tres_given="tres" in request.values,
                               time=mood.time, look=mood.look, proper={user: _proper(user)})  # fmt: skip
     clusters = request.get("clusters", "").split(",") if request.get("clusters") else []
-    update = _key_table(_asked_by(kind, name)).read(ctx, words[1:])
+    update = _key_table(_requested_by(kind, name)).read(ctx, words[1:])
     code = int(update.pop("failed", False))
     clusters += update.pop("clusters", [])
     query = replace(query, **update)

@@ -58,11 +58,11 @@ class ModuleLine:
         return " ".join(("module", self.action, *self.options, *self.names))
 
 
-_Asked = tuple[str, tuple[str, ...], tuple[str, ...]]  # action, names, options
+_Requested = tuple[str, tuple[str, ...], tuple[str, ...]]  # action, names, options
 
 
 class _Build:
-    def module(self, *tokens: str) -> list[_Asked]:
+    def module(self, *tokens: str) -> list[_Requested]:
         action = "list"  # the default of a bare `ml`; a bare `module` prints its help and is left out
         names: list[str] = []
         options: list[str] = []
@@ -74,22 +74,22 @@ class _Build:
                 (names if kind == "NAME" else options).append(token[1:])
         return [(action, tuple(names), tuple(options))]
 
-    def unknown(self, *tokens: str) -> list[_Asked]:
+    def unknown(self, *tokens: str) -> list[_Requested]:
         return []
 
-    def short(self, *tokens: str) -> list[_Asked]:
+    def short(self, *tokens: str) -> list[_Requested]:
         """Parse ml gcc -openmpi: loads and unloads."""
         kinds: dict[str, list[str]] = {"NAME": [], "UNLOAD": [], "LONG": []}
         for token in tokens:
             kinds[token.type].append(token[1:])  # type: ignore[attr-defined]
         options = tuple(kinds["LONG"])
         unload = tuple(name[1:] for name in kinds["UNLOAD"] if len(name) > 1)
-        asked: list[_Asked] = [("unload", unload, options)] if unload else []
-        return asked + ([("load", tuple(kinds["NAME"]), options)] if kinds["NAME"] else [])
+        requested: list[_Requested] = [("unload", unload, options)] if unload else []
+        return requested + ([("load", tuple(kinds["NAME"]), options)] if kinds["NAME"] else [])
 
 
 _BUILD = _Build()
-_GRAMMARS: dict[str, Grammar[list[_Asked]]] = {
+_GRAMMARS: dict[str, Grammar[list[_Requested]]] = {
     "module": Grammar("modulelines", _BUILD, ModuleLineError, start="module", remember=0),
     "ml": Grammar("modulelines", _BUILD, ModuleLineError, start="ml", remember=0),
 }
@@ -119,7 +119,7 @@ def _read(command: SimpleCommand) -> list[ModuleLine]:
     if not words or words[0] not in _GRAMMARS or words == ["module"]:
         return []
     try:
-        asked = _GRAMMARS[words[0]].parse("".join("\0" + word for word in words[1:]))
+        requested = _GRAMMARS[words[0]].parse("".join("\0" + word for word in words[1:]))
     except ModuleLineError:
         return []
-    return [ModuleLine(action, names, command.line, options) for action, names, options in asked]
+    return [ModuleLine(action, names, command.line, options) for action, names, options in requested]

@@ -148,13 +148,13 @@ class JobSpec:
         return self.reboot or (self.exclusive is not None and self.exclusive not in ("user", "mcs"))
 
     @property
-    def threads_asked(self) -> OptInt:
+    def threads_requested(self) -> OptInt:
         """--threads-per-core, which most values of --hint imply. Source: proc_args.c verify_hint."""
         hinted = self.hint in ("compute_bound", "memory_bound", "nomultithread")
         return 1 if self.threads_per_core is None and hinted else self.threads_per_core
 
     @property
-    def cores_asked(self) -> OptInt:
+    def cores_requested(self) -> OptInt:
         """--cores-per-socket, which --hint=memory_bound implies."""
         return 1 if self.cores_per_socket is None and self.hint == "memory_bound" else self.cores_per_socket
 

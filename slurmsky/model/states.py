@@ -119,7 +119,7 @@ _NODE_WORDS = (
 )  # fmt: skip
 
 
-def node_state_asked(word: str) -> str:
+def node_state_requested(word: str) -> str:
     """The node state for a word or its prefix. Raises KeyError for an unknown word."""
     start = word.upper()
     for long, compact in _NODE_WORDS:

@@ -23,7 +23,7 @@ NO_VAL = 0xFFFFFFFE  # a count that was not given, as Slurm prints it
 
 
 @dataclass
-class Asked:
+class Requested:
     """Requested counts of one device name and type; 0: not requested."""
 
     name: str
@@ -64,19 +64,19 @@ class Disagreement(Exception):
 class DeviceRequest:
     """All device requests by name and type, in the order in which Slurm reads the options, and the job's counts."""
 
-    asked: dict[tuple[str, str], Asked]
+    requested: dict[tuple[str, str], Requested]
     numbers: Numbers
 
     def counts(self, field: str) -> tuple[tuple[str, str, int], ...]:
         """(name, type, count) of one field: per_job, per_node, per_socket or per_task."""
-        found = ((name, kind, getattr(record, field)) for (name, kind), record in self.asked.items())
+        found = ((name, kind, getattr(record, field)) for (name, kind), record in self.requested.items())
         return tuple(item for item in found if item[2])
 
     def once(self, field: str) -> tuple[tuple[str, str, int], ...]:
         """The same, without devices that also have a count per node or task, from which this count follows."""
         before = _PARTS[: _PARTS.index(field)]
         return tuple(item for item in self.counts(field)
-                     if not any(getattr(self.asked[item[:2]], part) for part in before))  # fmt: skip
+                     if not any(getattr(self.requested[item[:2]], part) for part in before))  # fmt: skip
 
     def gpus(self, field: str) -> int:
         """The GPUs of all types in one field."""
@@ -106,7 +106,7 @@ def check(part: Component) -> None:
         return  # not a count but a type that no node has; the controller refuses it
     try:
         warning = _resolve(request)
-        if not any(record.counted for (name, _), record in request.asked.items() if name == "gpu"):
+        if not any(record.counted for (name, _), record in request.requested.items() if name == "gpu"):
             for kind, field in (("mem", "mem_per_gpu_mib"), ("cpus", "cpus_per_gpu")):
                 if part.get(field) is not None:
                     text = f"{kind}_per_tres=gres:gpu:{part.get(field)}"
@@ -115,7 +115,7 @@ def check(part: Component) -> None:
         raise failure(part.command, str(fault), BAD_GRES, exit_code=part.context.error_exit) from None
     if warning:
         part.warnings.append(f"{part.command}: error: {warning}")
-    if _mixed(request.asked):
+    if _mixed(request.requested):
         raise failure(part.command, WITH_AND_WITHOUT_TYPE, exit_code=part.context.error_exit)
 
 
@@ -130,7 +130,7 @@ def _malformed(item: str) -> bool:
 
 def _read(get: Callable[[str], Any]) -> DeviceRequest:
     """Collect the requests of all options. Raises GresError."""
-    asked: dict[tuple[str, str], Asked] = {}
+    requested: dict[tuple[str, str], Requested] = {}
     for count, field, parse in (
         ("per_job", "gpus", gres.parse_gpus), ("per_node", "gpus_per_node", gres.parse_gpus),
         ("per_node", "gres", gres.parse), ("per_socket", "gpus_per_socket", gres.parse_gpus),
@@ -139,7 +139,7 @@ def _read(get: Callable[[str], Any]) -> DeviceRequest:
         text = get(field)
         if text and text.upper() != "NONE":
             for item in parse(text):
-                setattr(asked.setdefault((item.name, item.type), Asked(item.name)), count, item.count)
+                setattr(requested.setdefault((item.name, item.type), Requested(item.name)), count, item.count)
     numbers = Numbers(
         tasks=get("ntasks"),
         least=get("nodes_min"),
@@ -150,18 +150,18 @@ def _read(get: Callable[[str], Any]) -> DeviceRequest:
         cpus_per_task=get("cpus_per_task"),
         sockets=get("sockets_per_node"),
     )
-    return DeviceRequest(asked, numbers)
+    return DeviceRequest(requested, numbers)
 
 
 def _resolve(request: DeviceRequest) -> str:
     """Fill in derived counts; returns Slurm's warning. Raises Disagreement."""
-    asked, numbers = request.asked, request.numbers
+    requested, numbers = request.requested, request.numbers
     warning = ""
     if numbers.tasks_per_gpu or request.counts("per_task"):
         _tasks_of_nodes(numbers)
     if numbers.tasks_per_gpu:
-        warning = _gpus_of_tasks(asked, numbers)
-    for record in asked.values():
+        warning = _gpus_of_tasks(requested, numbers)
+    for record in requested.values():
         _agree(record, numbers)
     return warning
 
@@ -178,16 +178,16 @@ def _tasks_of_nodes(numbers: Numbers) -> None:
         numbers.tasks = numbers.least
 
 
-def _gpus_of_tasks(asked: dict[tuple[str, str], Asked], numbers: Numbers) -> str:
+def _gpus_of_tasks(requested: dict[tuple[str, str], Requested], numbers: Numbers) -> str:
     """Apply --ntasks-per-gpu: tasks from the GPUs, or else GPUs from the tasks; returns Slurm's warning."""
     per_gpu = numbers.tasks_per_gpu or 1
-    gpus = sum(_total(record, numbers) for (name, _), record in asked.items() if name == "gpu")
+    gpus = sum(_total(record, numbers) for (name, _), record in requested.items() if name == "gpu")
     if gpus:
         numbers.tasks = gpus * per_gpu
     elif numbers.tasks:
         count = numbers.tasks // per_gpu
         if count:
-            asked["gpu", ""] = Asked("gpu", per_job=count)
+            requested["gpu", ""] = Requested("gpu", per_job=count)
             if numbers.tasks % per_gpu:
                 raise Disagreement("Failed to validate job spec, -n/--ntasks has to be a multiple of --ntasks-per-gpu.")
         else:
@@ -200,7 +200,7 @@ def _gpus_of_tasks(asked: dict[tuple[str, str], Asked], numbers: Numbers) -> str
     return ""
 
 
-def _total(record: Asked, numbers: Numbers) -> int:
+def _total(record: Requested, numbers: Numbers) -> int:
     """Devices of the whole job, as far as known."""
     return max(
         record.per_job,
@@ -210,7 +210,7 @@ def _total(record: Asked, numbers: Numbers) -> int:
     )
 
 
-def _agree(record: Asked, numbers: Numbers) -> None:
+def _agree(record: Requested, numbers: Numbers) -> None:
     """Derive and validate the counts of one device. Raises Disagreement."""
     name, failed = record.name, "Failed to validate job spec"
     job, node, socket, task = record.per_job, record.per_node, record.per_socket, record.per_task
@@ -246,7 +246,7 @@ def _agree(record: Asked, numbers: Numbers) -> None:
         raise Disagreement(f"{failed}, --{name}s < -N")
 
 
-def _tasks_agree(record: Asked, numbers: Numbers) -> None:
+def _tasks_agree(record: Requested, numbers: Numbers) -> None:
     """Derive and validate the counts of a device that is requested per task."""
     name, failed, task = record.name, "Failed to validate job spec", record.per_task
     of_node, of_socket, of_task = (
@@ -285,9 +285,9 @@ def _tasks_agree(record: Asked, numbers: Numbers) -> None:
         numbers.tasks_per_socket = record.per_socket // task
 
 
-def _mixed(asked: dict[tuple[str, str], Asked]) -> bool:
+def _mixed(requested: dict[tuple[str, str], Requested]) -> bool:
     """Whether a device name is requested both with and without a type."""
     return any(
-        record.counted and not kind and any(other == name and its for other, its in asked)
-        for (name, kind), record in asked.items()
+        record.counted and not kind and any(other == name and its for other, its in requested)
+        for (name, kind), record in requested.items()
     )

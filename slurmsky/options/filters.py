@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from ..language import userlist
 from ..language.syntax_errors import HostlistError, SignalError, TimeLimitError, TimeSpecError
-from ..model.states import JobState, node_state_asked
+from ..model.states import JobState, node_state_requested
 from .ids import step_or_job
 from .usage_errors import CommandError, failure
 from .values import READERS, Item, leading_int, whole
@@ -107,7 +107,7 @@ def _node_states(item: Item) -> tuple[str, ...]:
     for entry in filter(None, re.split("[,&+]", item.value)):
         word = entry[1:] if entry[:1] in ("~", "!") else entry
         try:
-            state = node_state_asked(word)
+            state = node_state_requested(word)
         except KeyError:
             listed = ",".join(NODE_STATES)
             raise item.error(f'Bad state string: "{word}"', f"valid states: {listed}", exit_code=1) from None

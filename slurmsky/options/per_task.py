@@ -76,20 +76,20 @@ def check(part: Component) -> None:
 
 def _one_of(part: Component, text: str, name: str, count: Optional[int], option: str) -> str:
     """The text with a resource's count from the option, unless the text takes precedence for that resource."""
-    asked = _count(text, name)
-    if asked is None:
+    requested = _count(text, name)
+    if requested is None:
         return text if count is None else f"{name}={count},{text}"
     if part.typed(option) and part.typed("tres-per-task"):
         raise _fatal(part, f"You can not have --tres-per-task={name}= and --{option} please use one or the other")
     if part.typed(option):
         return _item(name).sub(lambda found: f"{found[1]}{name}={count}", text)
-    if asked <= 0:
-        raise _fatal(part, f"Invalid --tres-per-task={name}={asked}")
-    if part.inherited(option) and part.inherited("tres-per-task") and name == "cpu" and asked != count:
+    if requested <= 0:
+        raise _fatal(part, f"Invalid --tres-per-task={name}={requested}")
+    if part.inherited(option) and part.inherited("tres-per-task") and name == "cpu" and requested != count:
         raise _fatal(
             part,
             f"{option} set by two different environment variables "
-            f"SLURM_CPUS_PER_TASK={count} != SLURM_TRES_PER_TASK=cpu={asked}",
+            f"SLURM_CPUS_PER_TASK={count} != SLURM_TRES_PER_TASK=cpu={requested}",
         )
     return text
 

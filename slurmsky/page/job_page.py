@@ -277,7 +277,7 @@ def _step_row(step: Step, one: Life, gpus: bool) -> list[object]:
 
 def _details(one: Life, context: ReportContext) -> list[tuple[str, object]]:
     job, zone = one.job, context.clock.zone
-    asked = ", ".join(f"{name}={value}" for name, value in tres_texts.requested(job, context))
+    requested = ", ".join(f"{name}={value}" for name, value in tres_texts.requested(job, context))
     got = ", ".join(f"{name}={value}" for name, value in tres_texts.allocated(job, context))
     array = f"{job.array_job_id}, element {job.array_task_id}" if job.array_task_id is not None else ""
     limit = context.time_limit(job)
@@ -291,7 +291,7 @@ def _details(one: Life, context: ReportContext) -> list[tuple[str, object]]:
         ("Ended", quantities.moment(job.end_time, zone) if job.state.finished else ""),
         ("Suspended", quantities.duration(job.suspended_s) if job.suspended_s else ""),
         ("Time limit", "none" if limit == INFINITE else format_minutes(limit)),
-        ("Asked for", asked),
+        ("Asked for", requested),
         ("Got", got),
         ("GPUs", f"{one.gpus}" if one.gpus else ""),
         ("Nodes", derived.node_list(job.nodes)),

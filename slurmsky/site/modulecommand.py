@@ -72,8 +72,8 @@ def job_variables(site: Site, script: bytes, environment: Mapping[str, str]) -> 
     own = environment.get("BASH_FUNC_module%%", "")
     if own and (environment.get("LMOD_CMD") or environment.get("MODULES_CMD")):
         return {}
-    asked = modulelines.parse(script.decode("utf-8", "replace"))
-    loaded = [name for line in asked if line.action not in ("unload", "use") for name in line.names]
+    requested = modulelines.parse(script.decode("utf-8", "replace"))
+    loaded = [name for line in requested if line.action not in ("unload", "use") for name in line.names]
     found = {**functions(), "SLURMSKY_MODULES": listing(site, loaded)}
     wanted = dict(site.environment).get("SLURMSKY_UNKNOWN_MODULES")
     if wanted:

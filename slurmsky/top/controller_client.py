@@ -58,7 +58,7 @@ class ControllerClient:
     def ask(self, command: str, *args: str, **extra: str) -> CommandOutput:
         """Run a command with these additions to the environment. Raises NoController."""
         env = self._env + [f"{name}={value}".encode() for name, value in extra.items()]
-        return _asked(self._path, _without_terminal(client.request(command, list(args), env)))
+        return _requested(self._path, _without_terminal(client.request(command, list(args), env)))
 
 
 def _without_terminal(request: bytes) -> bytes:
@@ -68,7 +68,7 @@ def _without_terminal(request: bytes) -> bytes:
     return client.frame(client.REQUEST, client.pack(fields))
 
 
-def _asked(path: bytes, request: bytes) -> CommandOutput:
+def _requested(path: bytes, request: bytes) -> CommandOutput:
     try:
         sock = client.connect(path)
     except OSError as error:
@@ -94,7 +94,7 @@ def _listen(sock: _socket.socket, request: bytes) -> CommandOutput:
             if kind == client_relay.REDIRECT:
                 # A job's agent answers (sstat); the controller waits for the exit code.
                 fields = client.unpack(payload)
-                answer = _asked(fields[0], client_relay.request_elsewhere(request, fields[1:]))
+                answer = _requested(fields[0], client_relay.request_elsewhere(request, fields[1:]))
                 printed[client.STDOUT] += answer.out.encode("utf-8", "surrogateescape")
                 printed[client.STDERR] += answer.err.encode("utf-8", "surrogateescape")
                 sock.sendall(client.frame(client_relay.SESSION_EXIT, b"%d" % answer.code))

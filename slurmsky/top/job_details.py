@@ -159,8 +159,8 @@ def _resources(record: Mapping[str, Any]) -> str:
     parts += [f"{name.partition(':')[0]} {count} {name.partition(':')[2]}".strip() for name, count in devices.items()]
     if not devices and "gres/" not in text:
         for field, per in (("tres_per_job", ""), ("tres_per_node", "/node"), ("tres_per_task", "/task")):
-            asked = re.findall(r"gres/([^:,=]+)(?:[:=][^:,]*[^\d:,][^:,]*)?[:=](\d+)", str(record.get(field) or ""))
-            parts += [f"{name} {count}{per}" for name, count in asked]
+            requested = re.findall(r"gres/([^:,=]+)(?:[:=][^:,]*[^\d:,][^:,]*)?[:=](\d+)", str(record.get(field) or ""))
+            parts += [f"{name} {count}{per}" for name, count in requested]
     return ", ".join(parts)
 
 

@@ -49,8 +49,8 @@ class _Space:
     def __init__(self, argv: list[str], **options: Any) -> None:
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/", **options)
         assert self.process.stdout is not None
-        with self.process.stdout as told:
-            line = told.readline()
+        with self.process.stdout as reported:
+            line = reported.readline()
         assert line == b"ready\n", "the namespaces cannot be made"
 
     def enter(self, *kinds: str) -> list[str]:

@@ -16,23 +16,23 @@ def _fill(text: str, ids: dict[str, str]) -> str:
     return re.sub(r"\{(\w+)\}", lambda found: ids.get(found[1], found[0]), text)
 
 
-@pytest.mark.parametrize("asked", QUESTIONS, ids=lambda asked: f"{asked.project}: {asked.line[:60]}")
-def test_question(asked: Question, engine: LocalEngine, ids: dict[str, str]) -> None:
-    done = engine.run(_fill(asked.line, ids))
-    assert done.returncode == asked.code, done
-    if asked.stderr is not None:
-        assert asked.stderr in done.stderr
-    elif not asked.code:
+@pytest.mark.parametrize("requested", QUESTIONS, ids=lambda requested: f"{requested.project}: {requested.line[:60]}")
+def test_question(requested: Question, engine: LocalEngine, ids: dict[str, str]) -> None:
+    done = engine.run(_fill(requested.line, ids))
+    assert done.returncode == requested.code, done
+    if requested.stderr is not None:
+        assert requested.stderr in done.stderr
+    elif not requested.code:
         assert not done.stderr, done.stderr
     lines = done.stdout.splitlines()
-    for pattern, groups in asked.reads:
+    for pattern, groups in requested.reads:
         matches = [found for found in (re.search(_fill(pattern, ids), line) for line in lines) if found]
         assert matches, f"no line matches {_fill(pattern, ids)} in\n{done.stdout}"
         if groups:
             wanted = tuple(_fill(group, ids) for group in groups)
             assert wanted in [found.groups() for found in matches], done.stdout
-    if asked.shape:
-        bad = [line for line in lines[asked.skip :] if not re.fullmatch(asked.shape, line)]
+    if requested.shape:
+        bad = [line for line in lines[requested.skip :] if not re.fullmatch(requested.shape, line)]
         assert not bad
 
 

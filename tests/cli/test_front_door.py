@@ -105,10 +105,10 @@ def test_tunnel_to_a_job(engine: LocalEngine, served: tuple[str, int]) -> None:
         assert tunnel.stdout is not None and tunnel.stderr is not None
         line = tunnel.stdout.readline()
         assert line, tunnel.stderr.read()
-        told = json.loads(line)
-        assert (told["job"], told["port"]) == (job, port) and told["local_port"] != port
+        reported = json.loads(line)
+        assert (reported["job"], reported["port"]) == (job, port) and reported["local_port"] != port
         for _ in range(3):
-            with contextlib.closing(urllib.request.urlopen(f"http://127.0.0.1:{told['local_port']}/")) as page:
+            with contextlib.closing(urllib.request.urlopen(f"http://127.0.0.1:{reported['local_port']}/")) as page:
                 assert len(page.read()) == 3_000_000
         tunnel.send_signal(signal.SIGINT)
         assert tunnel.wait(PATIENCE_S) == 0

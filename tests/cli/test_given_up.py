@@ -20,7 +20,7 @@ Use 'sacctmgr list clusters' to see available clusters.
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "reported"),
     [
         (
             "salloc",
@@ -36,7 +36,7 @@ Use 'sacctmgr list clusters' to see available clusters.
         ),
     ],
 )
-def test_given_up_by_a_signal(engine: LocalEngine, command: str, told: str) -> None:
+def test_given_up_by_a_signal(engine: LocalEngine, command: str, reported: str) -> None:
     with subprocess.Popen(
         [command, "-N9", "true"],
         env=dict(engine.env),
@@ -51,7 +51,7 @@ def test_given_up_by_a_signal(engine: LocalEngine, command: str, told: str) -> N
             said += line
         waiting.send_signal(signal.SIGTERM)
         said += waiting.stderr.read()
-    assert re.sub(r"\b\d+\b", "N", said) == told
+    assert re.sub(r"\b\d+\b", "N", said) == reported
     assert waiting.returncode == 1
     assert engine.run(["squeue", "-h", "-n", "true"]).stdout == ""
 

@@ -58,8 +58,8 @@ def test_uninstall_leaves_nothing(call: Call, tmp_path: Path) -> None:
     assert left_of(tmp_path / "state")
     refused = call("slurmsky", "uninstall", "--yes")
     assert refused.returncode == 1 and f"slurmsky: uninstall: 1 jobs wait or run: {held}" in refused.stderr
-    asked = call("slurmsky", "uninstall", "--cancel-jobs", stdin="n\n")
-    assert asked.returncode == 1 and (tmp_path / "state" / "queue.db").exists()
+    requested = call("slurmsky", "uninstall", "--cancel-jobs", stdin="n\n")
+    assert requested.returncode == 1 and (tmp_path / "state" / "queue.db").exists()
     done = call("slurmsky", "uninstall", "--cancel-jobs", "--yes")
     assert done.returncode == 0, done
     assert not (tmp_path / "state").exists()

@@ -23,8 +23,8 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slur
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    asked = "clients" in (config.option.markexpr or "") or os.environ.get("SLURMSKY_CLIENTS") == "1"
-    if not asked:
+    requested = "clients" in (config.option.markexpr or "") or os.environ.get("SLURMSKY_CLIENTS") == "1"
+    if not requested:
         for item in items:
             if item.get_closest_marker("clients"):
                 item.add_marker(pytest.mark.skip(reason="installs clients: pytest -m clients, or SLURMSKY_CLIENTS=1"))

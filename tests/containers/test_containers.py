@@ -107,7 +107,7 @@ def test_readonly_and_workdir(engine: LocalEngine, rootfs: Path) -> None:
     assert "slurmstepd-n1: error: couldn't chdir to /nowhere: No such file or directory" in done.stderr
 
 
-def test_home_is_mounted_when_asked(engine: LocalEngine, rootfs: Path) -> None:
+def test_home_is_mounted_when_requested(engine: LocalEngine, rootfs: Path) -> None:
     home = engine.root / "home"
     home.mkdir(exist_ok=True)
     (home / "mine").touch()

@@ -37,7 +37,7 @@ class World:
         self.home = tmp_path / "state"
         self.server = SkyServer()
         self.cloud = Cloud(tmp_path / "cloud", self.user)
-        self.told: list[dict] = []
+        self.reported: list[dict] = []
         self.engine: SkyEngine
 
     def start_engine(self) -> None:
@@ -45,7 +45,9 @@ class World:
         self.engine = SkyEngine(self.home, self._event, SITE, Client(access))
 
     def _event(self, event: Event) -> None:
-        self.told.append({**{name: getattr(event, name) for name in event._readers}, **event.encode()})  # defaults, too
+        self.reported.append(
+            {**{name: getattr(event, name) for name in event._readers}, **event.encode()}
+        )  # defaults, too
         if isinstance(event, JobEvent) and event.seq:
             self.engine.acks("", [(event.job_id, event.run, event.seq)])
 
@@ -93,19 +95,19 @@ class World:
         job = self.server.jobs[number - 1]
         job.become("RECOVERING", "preempted")
         self.cloud.stop(number, signal.SIGKILL)
-        await self.until(lambda: any(event.get("state") == "REQUEUED" for event in self.told))
+        await self.until(lambda: any(event.get("state") == "REQUEUED" for event in self.reported))
         job.log = b""
         self.tasks_of_jobs.append(asyncio.ensure_future(self.cloud.run(job, run=1)))
 
     async def until(self, condition, patience: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + patience
         while not condition():
-            assert time.monotonic() < deadline, self.told[-5:]
+            assert time.monotonic() < deadline, self.reported[-5:]
             self.run_jobs()
             await asyncio.sleep(0.02)
 
     def ended(self) -> dict | None:
-        return next((event for event in self.told if event["ev"] == "ended"), None)
+        return next((event for event in self.reported if event["ev"] == "ended"), None)
 
     def play(self, what) -> None:
         async def run():

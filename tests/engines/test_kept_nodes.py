@@ -192,11 +192,11 @@ def test_requests_to_a_node_wait_until_it_is_connected_again(tmp_path):
         world.kill_tunnels()
         await world.until(lambda: _state_of(world, "k1", "mix*"))
         await world.out("scancel", "-b", "-s", "USR1", job)
-        asked = asyncio.ensure_future(world.run("srun", "--jobid", job, "--overlap", "echo", "back"))
+        requested = asyncio.ensure_future(world.run("srun", "--jobid", job, "--overlap", "echo", "back"))
         await asyncio.sleep(0.2)
-        assert not asked.done()
+        assert not requested.done()
         ssh.with_suffix(".away").rename(ssh)
-        assert (await asked).stdout == "back\n"
+        assert (await requested).stdout == "back\n"
         assert (world.project / "got").exists()
 
     KeptWorld(tmp_path, tunnel=True).play(what)

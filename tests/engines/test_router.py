@@ -16,19 +16,19 @@ class Recorder:
 
     def __init__(self, places):
         self.places = places
-        self.asked = []
+        self.requested = []
 
     async def start(self, launch):
-        self.asked.append(("start", launch.job_id))
+        self.requested.append(("start", launch.job_id))
 
     async def signal(self, job_id, signal, target):
-        self.asked.append(("signal", job_id, signal, target))
+        self.requested.append(("signal", job_id, signal, target))
 
     def acks(self, node, acks):
-        self.asked.append(("acks", node, acks))
+        self.requested.append(("acks", node, acks))
 
     async def recover(self, jobs):
-        self.asked.append(("recover", [job.job_id for job in jobs]))
+        self.requested.append(("recover", [job.job_id for job in jobs]))
 
     def agent_address(self, job_id):
         return f"/agent/{job_id}"
@@ -52,7 +52,7 @@ def test_jobs_go_to_the_engine_of_their_partition_and_stay_there():
             await router.signal(9, 10, "batch")
 
     asyncio.run(play())
-    assert here.asked == [("start", 1), ("acks", "n1", [(1, 0, 5)]), ("recover", [4])]
-    assert cloud.asked == [("start", 2), ("signal", 2, 10, "batch"), ("acks", "n1", [(2, 0, 6)]), ("recover", [3])]
+    assert here.requested == [("start", 1), ("acks", "n1", [(1, 0, 5)]), ("recover", [4])]
+    assert cloud.requested == [("start", 2), ("signal", 2, 10, "batch"), ("acks", "n1", [(2, 0, 6)]), ("recover", [3])]
     assert (router.places_in("debug"), router.places_in("gpu")) == (True, False)
     assert (router.agent_address(1), router.agent_address(9)) == ("/agent/1", None)

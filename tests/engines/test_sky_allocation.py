@@ -225,9 +225,9 @@ def test_a_tunnel_reaches_a_port_of_a_jobs_node(world: World) -> None:
             stdout=subprocess.PIPE, env=world.engine.env, cwd=world.project,
         )  # fmt: skip
         assert tunnel.stdout is not None
-        told = json.loads(await asyncio.wait_for(tunnel.stdout.readline(), PATIENCE_S))
-        assert told["port"] == port and told["local_port"] != port
-        reader, writer = await asyncio.open_connection("127.0.0.1", told["local_port"])
+        reported = json.loads(await asyncio.wait_for(tunnel.stdout.readline(), PATIENCE_S))
+        assert reported["port"] == port and reported["local_port"] != port
+        reader, writer = await asyncio.open_connection("127.0.0.1", reported["local_port"])
         writer.write(b"GET /data.txt HTTP/1.0\r\n\r\n")
         assert (await asyncio.wait_for(reader.read(), PATIENCE_S)).endswith(b"\r\n\r\nhi\n")
         writer.close()

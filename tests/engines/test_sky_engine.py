@@ -49,7 +49,7 @@ async def check_output(world):
     assert (world.project / "made.txt").read_text() == "new\n"
     assert (world.project / "old.txt").read_text() == "old\nmore\n"
     assert (world.project / "sub" / "y").stat().st_mode & 0o777 == 0o750
-    kinds = [event["ev"] for event in world.told if event["ev"] in ("started", "step", "ended", "managed")]
+    kinds = [event["ev"] for event in world.reported if event["ev"] in ("started", "step", "ended", "managed")]
     assert kinds == ["managed", "started", "ended"]
     assert end["step"]["step_id"] == "batch"
     assert len(world.server.jobs) == 1
@@ -155,7 +155,7 @@ def test_a_server_that_is_away_for_a_while(world):
 
     world.server.fault = fault
     world.play(check_output)
-    assert not left and any("waiting for SkyPilot" in event.get("comment", "") for event in world.told)
+    assert not left and any("waiting for SkyPilot" in event.get("comment", "") for event in world.reported)
 
 
 def test_a_task_that_skypilot_refuses(world):
@@ -188,7 +188,7 @@ def test_a_file_changed_on_both_sides_is_not_overwritten(world):
 
     async def what(world):
         await world.engine.start(world.launch("#!/bin/sh\nsleep 1; echo theirs > both.txt"))
-        await world.until(lambda: any(event["ev"] == "started" for event in world.told))
+        await world.until(lambda: any(event["ev"] == "started" for event in world.reported))
         (world.project / "both.txt").write_text("mine\n")
         await world.until(world.ended)
 
@@ -232,7 +232,7 @@ def test_cancel_while_it_runs(world, reachable, monkeypatch):
 
     async def what(world):
         await world.engine.start(world.launch("#!/bin/bash\ntrap 'echo trapped; exit 0' TERM\nsleep 60 & wait"))
-        await world.until(lambda: any(event["ev"] == "started" for event in world.told))
+        await world.until(lambda: any(event["ev"] == "started" for event in world.reported))
         await asyncio.sleep(0.5)
         if not reachable:
             world.engine._watches[7].record.control = "127.0.0.1:1"
@@ -251,7 +251,7 @@ def test_cancel_before_it_has_nodes(world):
     async def what(world):
         world.run_jobs = lambda: None
         await world.engine.start(world.launch("#!/bin/sh\n"))
-        await world.until(lambda: any(event["ev"] == "managed" for event in world.told))
+        await world.until(lambda: any(event["ev"] == "managed" for event in world.reported))
         await world.engine.terminate(7, "CANCELLED", 15, 5)
         assert world.ended()["state"] == "CANCELLED"
 
@@ -283,7 +283,7 @@ for i in `seq 300`; do sleep 0.1; done
 def test_signals_and_time_limit(world):
     async def what(world):
         await world.engine.start(world.launch(TRAPS, time_limit_s=3, kill_wait_s=1))
-        await world.until(lambda: any(event["ev"] == "started" for event in world.told))
+        await world.until(lambda: any(event["ev"] == "started" for event in world.reported))
         await asyncio.sleep(0.5)
         await world.engine.signal(7, signal.SIGUSR1, "batch")
         await world.until(world.ended)
@@ -319,7 +319,7 @@ def test_a_controller_that_died_and_came_back(world):
 
     world.play(what)
     assert world.out == b"1\n2\n3\n4\n5\n6\n7\n8\n" and (world.project / "made").exists()
-    assert [event["ev"] for event in world.told].count("started") == 1
+    assert [event["ev"] for event in world.reported].count("started") == 1
     assert len(world.server.jobs) == 1
 
 
@@ -334,7 +334,7 @@ def test_lost_nodes_are_a_requeue(world):
 
     world.play(what)
     assert world.ended()["state"] == "COMPLETED" and world.out == b"run 1\nend\n"
-    assert [event["ev"] for event in world.told].count("started") == 2
+    assert [event["ev"] for event in world.reported].count("started") == 2
 
 
 def test_a_script_that_hears_first_that_its_node_is_taken(world):
@@ -356,7 +356,7 @@ def test_lost_nodes_end_a_job_that_does_not_want_a_requeue(world):
     async def what(world):
         spec = JobSpec(job_name="job", requeue=False)
         await world.engine.start(world.launch("#!/bin/bash\nsleep 60", spec=spec))
-        await world.until(lambda: any(event["ev"] == "started" for event in world.told))
+        await world.until(lambda: any(event["ev"] == "started" for event in world.reported))
         world.server.jobs[0].become("RECOVERING", "Cluster preempted or failed, recovering")
         world.cloud.stop(1, signal.SIGKILL)
         await world.until(world.ended)
@@ -444,13 +444,13 @@ async def start_all(world, launches):
 
 
 def ends(world):
-    return {event["job_id"]: event for event in world.told if event["ev"] == "ended"}
+    return {event["job_id"]: event for event in world.reported if event["ev"] == "ended"}
 
 
 def most_at_once(world):
     """How many elements ran at the same time, by their own clocks."""
-    moments = [(event["time"], 1) for event in world.told if event["ev"] == "started"]
-    moments += [(event["time"], -1) for event in world.told if event["ev"] == "ended"]
+    moments = [(event["time"], 1) for event in world.reported if event["ev"] == "started"]
+    moments += [(event["time"], -1) for event in world.reported if event["ev"] == "ended"]
     running = peak = 0
     for _, change in sorted(moments):
         running += change
@@ -488,7 +488,7 @@ def test_a_large_array_shares_several_nodes(world):
 def test_elements_are_cancelled_one_by_one(world):
     async def what(world):
         await start_all(world, elements(world, 3, "#!/bin/bash\nexec sleep 300\n", "%2"))
-        await world.until(lambda: sum(event["ev"] == "started" for event in world.told) == 2)
+        await world.until(lambda: sum(event["ev"] == "started" for event in world.reported) == 2)
         await asyncio.sleep(0.3)
         await world.engine.terminate(102, "CANCELLED", 15, 5)  # waits for a slot
         await world.until(lambda: 102 in ends(world))
@@ -500,7 +500,7 @@ def test_elements_are_cancelled_one_by_one(world):
 
     world.play(what)
     assert {event["state"] for event in ends(world).values()} == {"CANCELLED"}
-    assert not any(event["job_id"] == 102 for event in world.told if event["ev"] == "started")
+    assert not any(event["job_id"] == 102 for event in world.reported if event["ev"] == "started")
 
 
 def test_only_unfinished_elements_run_again(world):

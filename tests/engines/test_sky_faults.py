@@ -31,11 +31,11 @@ echo run ${SLURM_RESTART_COUNT-0}
 
 
 def states(world: World) -> list[str]:
-    return [event["state"] for event in world.told if event["ev"] == "state"]
+    return [event["state"] for event in world.reported if event["ev"] == "state"]
 
 
 def comments(world: World) -> str:
-    return "; ".join(str(event.get("comment", "")) for event in world.told)
+    return "; ".join(str(event.get("comment", "")) for event in world.reported)
 
 
 async def begun(world: World, script: str, word: bytes = b"run", **more: object) -> None:
@@ -96,7 +96,7 @@ def test_login_expired_for_a_while(world: World) -> None:
     async def what(world: World) -> None:
         await world.engine.start(world.launch("#!/bin/bash\necho run; sleep 2; echo end\n"))
         await world.until(lambda: "sky api login" in comments(world))
-        assert world.told[-1]["state"] == "PENDING"
+        assert world.reported[-1]["state"] == "PENDING"
         away[0] = False
         await world.until(lambda: (world.project / "slurm-7.out").exists() and b"run" in world.out)
         away[0] = True
@@ -121,7 +121,7 @@ def test_a_server_of_another_version(world: World) -> None:
     async def what(world: World) -> None:
         await world.engine.start(world.launch("#!/bin/sh\n"))
         await world.until(lambda: "too old" in comments(world))
-        assert world.told[-1]["state"] == "PENDING"
+        assert world.reported[-1]["state"] == "PENDING"
         old[0] = False
         await world.until(world.ended)
 
@@ -177,8 +177,8 @@ def test_infra_that_is_full_keeps_the_job_waiting(world: World) -> None:
 
     world.play(what)
     assert not world.ended() and set(states(world)) == {"PENDING"}
-    assert {event["reason"] for event in world.told if event["ev"] == "state"} <= {"Resources", "Priority", "None"}
-    assert world.told[-1]["reason"] == "Resources"
+    assert {event["reason"] for event in world.reported if event["ev"] == "state"} <= {"Resources", "Priority", "None"}
+    assert world.reported[-1]["reason"] == "Resources"
 
 
 def test_a_success_that_skypilot_calls_a_failure_afterwards(world: World) -> None:
@@ -191,7 +191,7 @@ def test_a_success_that_skypilot_calls_a_failure_afterwards(world: World) -> Non
         await asyncio.sleep(0.5)
 
     world.play(what)
-    assert [event["state"] for event in world.told if event["ev"] == "ended"] == ["COMPLETED"]
+    assert [event["state"] for event in world.reported if event["ev"] == "ended"] == ["COMPLETED"]
 
 
 @pytest.mark.parametrize("when", ["new", "launching", "launched", "ended"])
@@ -207,12 +207,12 @@ def test_the_controller_dies_and_starts_another_day(world: World, when: str) -> 
         if when == "launching":
             await world.until(lambda: world.server.jobs)
         elif when == "launched":
-            await world.until(lambda: any(event["ev"] == "started" for event in world.told))
+            await world.until(lambda: any(event["ev"] == "started" for event in world.reported))
         elif when == "ended":
             await world.until(world.ended)
         await world.engine.close()
         world.server.fault = world.server.after = lambda path: None
-        before = len(world.told)
+        before = len(world.reported)
         if when != "ended":
             # The day goes by: SkyPilot does its part alone.
             deadline = asyncio.get_running_loop().time() + (100 if world.server.jobs else 0)
@@ -221,11 +221,11 @@ def test_the_controller_dies_and_starts_another_day(world: World, when: str) -> 
                 await asyncio.sleep(0.05)
         world.start_engine()
         await world.engine.recover([THE_JOB])
-        await world.until(lambda: any(event["ev"] == "ended" for event in world.told[before:]))
+        await world.until(lambda: any(event["ev"] == "ended" for event in world.reported[before:]))
 
     world.play(what)
     assert len(world.server.jobs) == 1 and world.out == b"run\nend\n"
-    ends = {(event["state"], event["exit_code"]) for event in world.told if event["ev"] == "ended"}
+    ends = {(event["state"], event["exit_code"]) for event in world.reported if event["ev"] == "ended"}
     assert ends == {("FAILED", 3)}
 
 
@@ -263,7 +263,7 @@ def test_a_job_that_ended_does_not_run_again(
 
     world.play(what)
     assert ran.read_text() == "x\n" and world.out == b"run\n"
-    assert [event["state"] for event in world.told if event["ev"] == "ended"] == ["COMPLETED"]
+    assert [event["state"] for event in world.reported if event["ev"] == "ended"] == ["COMPLETED"]
     assert "REQUEUED" not in states(world)
 
 
@@ -301,7 +301,7 @@ def test_an_end_is_repeated_to_a_controller_that_did_not_commit_it(world: World)
         job = world.server.jobs[0]
         job.become("RECOVERING")
         job.log = b""
-        world.told.clear()
+        world.reported.clear()
         world.start_engine()
         await world.engine.recover([THE_JOB])
         await world.until(lambda: world.ended() and job.cancelled)
@@ -318,8 +318,8 @@ def test_nodes_that_are_not_yet_down_are_watched(world: World, monkeypatch: pyte
         job = world.server.jobs[0]
         job.record["schedule_state"] = "ALIVE"
         await world.until(lambda: job.status == "SUCCEEDED")
-        asked = world.server.requests.count("/jobs/queue/v2")
-        await world.until(lambda: world.server.requests.count("/jobs/queue/v2") > asked + 3)
+        requested = world.server.requests.count("/jobs/queue/v2")
+        await world.until(lambda: world.server.requests.count("/jobs/queue/v2") > requested + 3)
         assert world.engine.lingers()
         job.record["schedule_state"] = "DONE"
         await world.until(lambda: not world.engine.lingers())

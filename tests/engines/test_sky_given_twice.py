@@ -90,8 +90,8 @@ class KeptNodes(Cloud):
             ["unshare", "-rm", "sh", "-c", HOLD],
             env=environment, stdout=subprocess.PIPE, start_new_session=True)  # fmt: skip
         assert holder.stdout is not None
-        with holder.stdout as told:
-            assert told.readline() == b"ready\n"
+        with holder.stdout as reported:
+            assert reported.readline() == b"ready\n"
         return holder
 
     async def _wait(self, job: ManagedJob, number: int) -> None:
@@ -182,7 +182,7 @@ class Twice:
         return b"run\n10%\r" + tasks + b"20%\r\n\xff\0end"
 
     def requeues(self) -> int:
-        return [event.get("state") for event in self.world.told if event["ev"] == "state"].count("REQUEUED")
+        return [event.get("state") for event in self.world.reported if event["ev"] == "state"].count("REQUEUED")
 
     def check_once(self, nodes: int) -> None:
         """One beginning, every byte once, the script's own end, and the same for every giving."""
@@ -202,7 +202,7 @@ class Twice:
 
 
 def given_up(world: World) -> set[str]:
-    return {event["state"] for event in world.told if event["ev"] == "ended"}
+    return {event["state"] for event in world.reported if event["ev"] == "ended"}
 
 
 def test_while_the_first_runs(world: World) -> None:
@@ -311,16 +311,16 @@ def test_elements_that_ended_do_not_begin_again(world: World) -> None:
             for index in (1, 2)
         ]  # fmt: skip
         await asyncio.gather(*(world.engine.start(launch) for launch in launches))
-        await world.until(lambda: any(event["ev"] == "ended" for event in world.told))
+        await world.until(lambda: any(event["ev"] == "ended" for event in world.reported))
         await world.until(lambda: twice.seen.read_text().split() == ["1", "2"])
         await twice.nodes.give(twice.job)
         twice.nodes.kill_starters(1)
         await world.until(lambda: len(twice.seen.read_text().split()) == 3)
         twice.go.touch()
-        await world.until(lambda: [event["ev"] for event in world.told].count("ended") == 2)
+        await world.until(lambda: [event["ev"] for event in world.reported].count("ended") == 2)
 
     world.play(what)
     assert twice.seen.read_text().split() == ["1", "2", "2"]
-    assert {event["job_id"]: event["state"] for event in world.told if event["ev"] == "ended"} == {
+    assert {event["job_id"]: event["state"] for event in world.reported if event["ev"] == "ended"} == {
         101: "COMPLETED", 102: "COMPLETED"
     }  # fmt: skip

@@ -142,9 +142,9 @@ def test_sinfo_and_scontrol_show_the_infras(tmp_path: Path) -> None:
         shown = await world.out("scontrol", "-o", "show", "partition", "debug")
         assert "Nodes=oracle-n1,n[2-4]" in shown and "TotalCPUs=32 TotalNodes=4" in shown
         assert await world.out("sinfo", "-hN", "-t", "cloud", "-o", "%N") == "aws-p5.48xlarge\n"
-        asked = len(world.server.requests)
+        requested = len(world.server.requests)
         await infra.refresh()  # fresh enough
-        assert len(world.server.requests) == asked
+        assert len(world.server.requests) == requested
         world.launch("theirs", "RUNNING", start_at=time.time(), node_names="job1-n3", resources="1x[CPU:1]")
         await world.managed.read()
         assert await world.out("squeue", "-h", "-w", "job1-n3", "-o", "%j") == "theirs\n"

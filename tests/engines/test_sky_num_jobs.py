@@ -55,7 +55,7 @@ async def begin(world: World, site: str = NUM_JOBS, **more: object) -> None:
 
 
 def ends(world: World) -> dict[int, dict]:
-    return {event["job_id"] - 100: event for event in world.told if event["ev"] == "ended"}
+    return {event["job_id"] - 100: event for event in world.reported if event["ev"] == "ended"}
 
 
 def out(world: World, index: int) -> str:
@@ -96,7 +96,7 @@ def test_one_request_launches_all(world: World, how: str) -> None:
     assert {index: (end["state"], end["exit_code"]) for index, end in ends(world).items()} == {
         index: ("FAILED", index) for index in INDICES
     }
-    managed = {event["job_id"] - 100: event["managed_job_id"] for event in world.told if event["ev"] == "managed"}
+    managed = {event["job_id"] - 100: event["managed_job_id"] for event in world.reported if event["ev"] == "managed"}
     assert managed == {3: 1, 5: 2, 8: 3}
 
 
@@ -129,7 +129,7 @@ def test_an_array_without_nodes_is_cancelled_by_one_request(world: World) -> Non
     async def what(world: World) -> None:
         world.run_jobs = lambda: None  # type: ignore[method-assign]
         await begin(world)
-        await world.until(lambda: sum(event["ev"] == "managed" for event in world.told) == 3)
+        await world.until(lambda: sum(event["ev"] == "managed" for event in world.reported) == 3)
         await asyncio.gather(*(world.engine.terminate(100 + index, "CANCELLED", 15, 5) for index in INDICES))
 
     world.play(what)
@@ -177,7 +177,7 @@ def test_only_the_element_whose_nodes_are_lost_runs_again(
             await world.preempt(1)
             world.server.jobs[1].become("RECOVERING", "preempted")
             world.cloud.stop(2, signal.SIGKILL)
-            await world.until(lambda: [e.get("state") for e in world.told].count("REQUEUED") == 2)
+            await world.until(lambda: [e.get("state") for e in world.reported].count("REQUEUED") == 2)
             world.server.jobs[1].log = b""
             world.tasks_of_jobs.append(asyncio.ensure_future(world.cloud.run(world.server.jobs[1], run=1)))
         await world.until(lambda: {3, 5} <= set(ends(world)))
@@ -239,7 +239,7 @@ def test_the_controller_dies_and_comes_back(world: World, when: str) -> None:
         elif when == "launching":
             await world.until(lambda: world.server.jobs)
         else:
-            await world.until(lambda: any(event["ev"] == "started" for event in world.told))
+            await world.until(lambda: any(event["ev"] == "started" for event in world.reported))
         await world.engine.close()
         world.server.fault = world.server.after = lambda path: None
         world.start_engine()
@@ -252,7 +252,7 @@ def test_the_controller_dies_and_comes_back(world: World, when: str) -> None:
     assert [out(world, index).split()[1] for index in INDICES] == ["3", "5", "8"]
 
 
-def test_a_refusal_is_that_of_all_and_asked_for_once(world: World) -> None:
+def test_a_refusal_is_that_of_all_and_requested_for_once(world: World) -> None:
     body = b'{"detail": {"error": "{\\"type\\": \\"NoCloudAccessError\\", \\"message\\": \\"no infra\\"}"}}'
 
     def fault(path: str) -> tuple[int, str, bytes] | None:

@@ -76,14 +76,14 @@ def test_a_command_waits_for_a_node_until_its_job_has_ended(
     async def story(world: sky_controller.World) -> None:
         queue, job = world.queue, running_job(world)
         monkeypatch.setattr(queue.engine, "awaited", lambda job_id: "node k1 does not answer now")
-        asked = asyncio.ensure_future(world.run(*words.split()))
+        requested = asyncio.ensure_future(world.run(*words.split()))
         while not queue.life._watchers.get(7):
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
-        assert not asked.done()
+        assert not requested.done()
         queue.life.end(job, JobState.NODE_FAIL, 0, 0, reason="NodeDown")
         name = words.split()[0]
-        assert await asked == (1, "", f"{name}: node k1 does not answer now, retrying\n{said}")
+        assert await requested == (1, "", f"{name}: node k1 does not answer now, retrying\n{said}")
 
     sky_controller.world(tmp_path, story)
 
@@ -97,7 +97,7 @@ def test_what_the_engine_knows(world: World, apart: bool) -> None:
     async def what(world: World) -> None:
         assert world.engine.out_of_reach(7) == ""
         await world.engine.start(world.launch("#!/bin/sh\nuntil [ -e go ]; do sleep 0.1; done\n"))
-        await world.until(lambda: any(event["ev"] == "started" for event in world.told))
+        await world.until(lambda: any(event["ev"] == "started" for event in world.reported))
         if apart:
             await world.until(lambda: world.engine.out_of_reach(7))
             assert "the nodes of job 7 cannot be reached from this machine (127.0.1.1:" in world.engine.out_of_reach(7)

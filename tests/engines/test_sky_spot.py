@@ -32,7 +32,7 @@ echo begun; while :; do sleep 0.05; done
 
 
 def states(world: World) -> list[str]:
-    return [event["state"] for event in world.told if event["ev"] in ("state", "ended")]
+    return [event["state"] for event in world.reported if event["ev"] in ("state", "ended")]
 
 
 def take_back(world: World, *launches: object, rank: int = 0, script: str = WAITS, **more: object) -> None:
@@ -41,12 +41,12 @@ def take_back(world: World, *launches: object, rank: int = 0, script: str = WAIT
     async def what(world: World) -> None:
         world.engine.site = SPOT
         await asyncio.gather(*map(world.engine.start, launches or [world.launch(script, **more)]))
-        await world.until(lambda: sum(event["ev"] == "started" for event in world.told) >= 1)
+        await world.until(lambda: sum(event["ev"] == "started" for event in world.reported) >= 1)
         await world.until(lambda: any("begun" in path.read_text() for path in world.project.glob("*.out")))
         world.cloud.metadata = {}
         service.take_back()
         ended = len(launches) or 1
-        await world.until(lambda: len({e["job_id"] for e in world.told if e["ev"] == "ended"}) == ended)
+        await world.until(lambda: len({e["job_id"] for e in world.reported if e["ev"] == "ended"}) == ended)
         await world.until(lambda: world.server.jobs[0].status in FINAL)
 
     with MetadataService() as service:
@@ -94,7 +94,7 @@ def test_only_elements_that_had_not_ended_run_again(world: World) -> None:
     outs = [(world.project / f"slurm-100_{index}.out").read_text() for index in range(3)]
     assert (outs[0], outs[2]) == ("run 0\n", "run 1\n")
     assert outs[1].startswith("run 0\nbegun\n") and outs[1].endswith("run 1\n")
-    assert {event["state"] for event in world.told if event["ev"] == "ended"} == {"COMPLETED"}
+    assert {event["state"] for event in world.reported if event["ev"] == "ended"} == {"COMPLETED"}
 
 
 def test_a_script_may_exit_with_the_code_that_starts_a_task_again(world: World) -> None:

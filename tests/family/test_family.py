@@ -325,5 +325,5 @@ def test_verbose(engine: LocalEngine) -> None:
         == "Users requested:\n\t: root\n\t: x\nAccounts requested:\n\t: a\n"
     )
     assert engine.run("sshare -v").stderr.endswith("Accounts requested:\n\t: all\n")
-    asked = "sstat: debug:  Jobs requested:\n\nsstat: debug:  \t: All steps for job 99999\n\n"
-    assert engine.run("sstat -vv 99999").stderr.startswith(asked)
+    requested = "sstat: debug:  Jobs requested:\n\nsstat: debug:  \t: All steps for job 99999\n\n"
+    assert engine.run("sstat -vv 99999").stderr.startswith(requested)

@@ -85,7 +85,7 @@ def test_pages_are_made_before_anybody_asks() -> None:
         fill(engine.home / "queue.db", 1, 700)
         kept = sqlite3.connect(engine.home / "queue.db", timeout=30, isolation_level=None)
 
-        def asked(*words: str) -> str:
+        def requested(*words: str) -> str:
             return engine.run(["sacct", "-a", "-Snow-1days", "-Enow", *words]).stdout
 
         def wait_for_pages(number: int) -> None:
@@ -106,14 +106,14 @@ def test_pages_are_made_before_anybody_asks() -> None:
                              (("--json=v0.0.42",), ())]:  # fmt: skip
             # Only a query by time alone leaves out jobs that were never eligible.
             ids = every if any(word.startswith("-s") for word in chosen) else eligible
-            by_records, by_pages = asked(*form, *chosen, "-j", ids), asked(*form, *chosen)
+            by_records, by_pages = requested(*form, *chosen, "-j", ids), requested(*form, *chosen)
             if form in (("--json",), ("--json=v0.0.42",)):
                 jobs = [json.loads(text)["jobs"] for text in (by_records, by_pages)]
                 assert jobs[0] == jobs[1] and len(jobs[0]) > 90
             else:
                 assert by_pages == by_records, (form, chosen)
         cut = int(time.time()) - 3500
-        lines = asked("-X", "-T", "-n", "-P", "-oEnd", f"-E{datetime.fromtimestamp(cut):%Y-%m-%dT%H:%M:%S}").split()
+        lines = requested("-X", "-T", "-n", "-P", "-oEnd", f"-E{datetime.fromtimestamp(cut):%Y-%m-%dT%H:%M:%S}").split()
         assert max(lines) == f"{datetime.fromtimestamp(cut):%Y-%m-%dT%H:%M:%S}" and len(set(lines)) > 20
 
         # They are what is printed, also by the next controller.
@@ -129,7 +129,7 @@ def test_pages_are_made_before_anybody_asks() -> None:
         engine.run(["slurmsky", "stop"])
         mark()
         for form in (("-P",), ("-X", "-P"), ("-n", "-oaccount%9"), ("-X", "--name=old,größe,a|b,x\x1fy,two words")):
-            assert asked(*form).count("a page") > 50
+            assert requested(*form).count("a page") > 50
         # A change of one of its jobs takes a page away, and in time there is another.
         engine.run(["slurmsky", "stop"])
         store = Store(engine.home / "queue.db")
@@ -138,7 +138,7 @@ def test_pages_are_made_before_anybody_asks() -> None:
         store.write([job], (), (), {})
         store.close()
         for _ in range(2):
-            text = asked("-X", "-P")
+            text = requested("-X", "-P")
             assert "a page" not in text and text.count("OUT_OF_MEMORY") == 1
             wait_for_pages(1)
         kept.close()

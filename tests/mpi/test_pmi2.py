@@ -43,8 +43,8 @@ def test_answers_are_those_of_slurm(engine: LocalEngine, version: str) -> None:
     theirs = [json.loads(line) for line in (GOLDEN / f"pmi{version}.jsonl").read_text().splitlines()]
     assert [task["environment"] for task in ours] == [task["environment"] for task in theirs]
     for our, their in zip(ours, theirs, strict=True):
-        asked = [request for request, _ in their["said"]]
-        assert [request for request, _ in our["said"]] == asked
+        requested = [request for request, _ in their["said"]]
+        assert [request for request, _ in our["said"]] == requested
         for (request, answer), (_, expected) in zip(our["said"], their["said"], strict=True):
             if _command(request) in _NAMES:
                 assert "keeps" in answer and ("rc=1" in answer or "rc=-1" in answer)

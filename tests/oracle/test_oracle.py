@@ -85,7 +85,7 @@ def _one_by_one(rows: list[str]) -> list[str]:
     return found
 
 
-def _told(answer: dict[str, Any], free: bool) -> str:
+def _reported(answer: dict[str, Any], free: bool) -> str:
     """An answer as one text, for a readable difference. Other users' names have other widths."""
     line = answer["line"]
     stdout = comparable(line, answer["stdout"])
@@ -106,7 +106,7 @@ def test_same_answers(group: str, case: Case, side: Callable[[str], Side]) -> No
         if "noon" in line and datetime.now().hour >= 12:
             continue  # sacct's noon is the next one in the morning and the last one afterwards; recorded in a morning
         expected = {**recorded, "stdout": _as_now(recorded["stdout"]), "stderr": _as_now(recorded["stderr"])}
-        ours, theirs = _told(answer, free), _told(expected, free)
+        ours, theirs = _reported(answer, free), _reported(expected, free)
         if known := KNOWN.get(f"{group}:{case.name}:{number}"):
             if ours == theirs:
                 wrong.append(f"{number}: {line}\nno difference any more: {known}")

@@ -161,8 +161,8 @@ def case(state: str, number: int, seed: int = 7) -> Case:
     before = [
         action.replace("-J one", f"-J {state}") if isinstance(action, str) else action for action in STATES[state][0]
     ]
-    told = tuple(Run(f'{line}; echo "= $?"; ./tell.sh $J1', free=True) for line in lines(state, number, seed))
-    return Case(f"update-{state}", (*before, Run("./tell.sh $J1", free=True), *told), FILES)
+    reported = tuple(Run(f'{line}; echo "= $?"; ./tell.sh $J1', free=True) for line in lines(state, number, seed))
+    return Case(f"update-{state}", (*before, Run("./tell.sh $J1", free=True), *reported), FILES)
 
 
 CASES: tuple[Case, ...] = tuple(case(state, 16) for state in STATES)

@@ -236,9 +236,9 @@ WORD = st.text(string.ascii_lowercase, min_size=1, max_size=6)
 SMALL = st.integers(1, 10**6)
 
 
-def asked_once(wish: dependency.Dependency) -> bool:
-    asked = [(kind, job and (job.job_id, job.task)) for kind, job in wish]
-    return len(asked) == len(set(asked))
+def requested_once(wish: dependency.Dependency) -> bool:
+    requested = [(kind, job and (job.job_id, job.task)) for kind, job in wish]
+    return len(requested) == len(set(requested))
 
 
 INVERSES: dict[str, tuple[Callable[[str], Any], st.SearchStrategy[Any]]] = {
@@ -288,7 +288,7 @@ INVERSES: dict[str, tuple[Callable[[str], Any], st.SearchStrategy[Any]]] = {
                 unique=True,
             ).map(tuple),
             st.booleans(),
-        ).filter(asked_once),
+        ).filter(requested_once),
     ),
     "nodecount": (
         nodecount.parse,

@@ -23,8 +23,24 @@ from slurmsky.site import load
 Answer = TypeVar("Answer")
 
 __all__ = [
-    "BIN", "BUDGET", "ENDPOINT", "LIMITS", "NODES", "PATIENCE_S", "SITE", "SKY_BIN", "Kept", "LocalEngine", "Nodes",
-    "answers", "asked", "cluster_of", "clusters", "commands", "kept_nodes", "wait",
+    "BIN",
+    "BUDGET",
+    "ENDPOINT",
+    "LIMITS",
+    "NODES",
+    "PATIENCE_S",
+    "SITE",
+    "SKY_BIN",
+    "Kept",
+    "LocalEngine",
+    "Nodes",
+    "answers",
+    "cluster_of",
+    "clusters",
+    "commands",
+    "kept_nodes",
+    "requested",
+    "wait",
 ]  # fmt: skip
 
 #: a server elsewhere can be named as for SkyPilot's own commands
@@ -139,10 +155,10 @@ def clusters() -> set[str]:
     """Names of SkyPilot's clusters that have nodes."""
     client = api_server.connect(os.environ, load(SITE, "site.toml"), "root")
     body = {"include_credentials": False, "include_handle": False, "summary_response": True}
-    return {row["name"] for row in asked(client, client.call("/status", body)) or ()}
+    return {row["name"] for row in requested(client, client.call("/status", body)) or ()}
 
 
-def asked(client: Client, request: Coroutine[Any, Any, Answer]) -> Answer:
+def requested(client: Client, request: Coroutine[Any, Any, Answer]) -> Answer:
     """The answer to one request, in an event loop of its own, which leaves no connection open."""
 
     async def ask() -> Answer:

@@ -135,9 +135,9 @@ class Day:
         folder.mkdir(parents=True)
         (folder / "job.sh").write_text(script)
         said = self.engine.run(["sbatch", *options, "job.sh"], cwd=folder)
-        told = re.fullmatch(r"Submitted batch job (\d+)\n", said.stdout)
-        assert told and said.returncode == 0, said.stderr
-        self.ids[name] = told[1]
+        reported = re.fullmatch(r"Submitted batch job (\d+)\n", said.stdout)
+        assert reported and said.returncode == 0, said.stderr
+        self.ids[name] = reported[1]
 
     def look(self) -> None:
         """Ask sacct for all jobs."""
@@ -241,9 +241,9 @@ def go_through(day: Day) -> None:
     day.submit("late", WAITS, "-d", f"afterok:{day.ids['steps']}")  # which will not be
     grown(day, day.recorded)
     deadline = time.monotonic() + PATIENCE_S
-    while (told := day.engine.run(["scancel", "-b", "-s", "USR1", day.ids["steps"]])).returncode:
+    while (reported := day.engine.run(["scancel", "-b", "-s", "USR1", day.ids["steps"]])).returncode:
         # Tunnels through the server break with it, and each of a node's connections is restored on its own.
-        assert "does not answer now" in told.stderr and time.monotonic() < deadline, told.stderr
+        assert "does not answer now" in reported.stderr and time.monotonic() < deadline, reported.stderr
         time.sleep(1)
     while not day.over("steps"):
         assert time.monotonic() < deadline, day.engine.run(["sacct", "-j", day.ids["steps"]]).stdout
@@ -346,10 +346,10 @@ def test_steps(day: Day) -> None:
     assert {name: rest.strip() for name, _, rest in pairs} == STEPS
     assert [day.text("steps", f"part.{rank}") for rank in (0, 1)] == ["0\n", "1\n"]
     rows = day.engine.run(["sacct", "-nPj", base, "-o", "jobid,state"]).stdout.splitlines()
-    told = dict(row.split("|") for row in rows)
-    assert set(told) >= {f"{base}+0.batch", *(f"{base}+0.{step}" for step in range(13))}
-    assert {step for step in told if step.startswith(f"{base}+1.")} == {f"{base}+1.{step}" for step in (12, 13, 14)}
-    assert {state.split(" ")[0] for state in told.values()} <= ENDED
+    reported = dict(row.split("|") for row in rows)
+    assert set(reported) >= {f"{base}+0.batch", *(f"{base}+0.{step}" for step in range(13))}
+    assert {step for step in reported if step.startswith(f"{base}+1.")} == {f"{base}+1.{step}" for step in (12, 13, 14)}
+    assert {state.split(" ")[0] for state in reported.values()} <= ENDED
 
 
 def test_a_job_continues_while_the_server_is_killed_and_started_again(day: Day) -> None:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from on_skypilot import BUDGET, PATIENCE_S, SITE, Nodes, asked, wait
+from on_skypilot import BUDGET, PATIENCE_S, SITE, Nodes, requested, wait
 
 from slurmsky.engines.sky import api_server
 from slurmsky.engines.sky.api_client import Client
@@ -22,7 +22,7 @@ def test_a_job_that_sbatch_did_not_launch(rig: Path, tmp_path: Path, nodes: Node
     name = f"elsewhere-{nodes.kind}-{os.getpid()}"
     size = {"infra": "slurm/oracle/debug", "cpus": "1+", "memory": "1+"}
     task = {"name": name, "resources": size, "run": "sleep 900"}
-    (managed,) = asked(client, client.launch(json.dumps(task), name))
+    (managed,) = requested(client, client.launch(json.dumps(task), name))
     try:
         with nodes.commands(tmp_path, BUDGET) as engine:
             job = str(60_000_000 + managed)
@@ -49,4 +49,4 @@ def test_a_job_that_sbatch_did_not_launch(rig: Path, tmp_path: Path, nodes: Node
             sums = dict(row.split("|") for row in spent.split())  # of all that ran on the rig, this job among it
             assert float(sums["debug"]) > 0, spent
     finally:
-        asked(client, client.cancel([managed]))
+        requested(client, client.cancel([managed]))

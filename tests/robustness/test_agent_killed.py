@@ -136,7 +136,7 @@ def test_cancelled_while_the_controller_is_dead(engine: Engine, run: Run, sleepe
     assert pids_with("sleep", sleeper) == []
 
 
-def test_requeue_asked_for_and_the_controller_dies(engine: Engine, run: Run, sleeper: str) -> None:
+def test_requeue_requested_for_and_the_controller_dies(engine: Engine, run: Run, sleeper: str) -> None:
     job = submit(run, "--wrap", f"trap 'sleep 0.5; exit' TERM; sleep {sleeper} & wait")
     wait_for(lambda: pids_with("sleep", sleeper))
     assert run("scontrol", "requeuehold", job)[0] == 0

@@ -49,13 +49,13 @@ class Submitter(threading.Thread):
         self.marks = marks
         self.pause_s = pause_s
         #: token -> job id, exit code, number of elements (0: no array)
-        self.told: dict[str, tuple[str, int, int]] = {}
-        self.untold: list[str] = []  # the controller died before it answered
+        self.reported: dict[str, tuple[str, int, int]] = {}
+        self.unreported: list[str] = []  # the controller died before it answered
         self.problems: list[str] = []
 
     def run(self) -> None:
         number = 0
-        while len(self.told) < JOBS:
+        while len(self.reported) < JOBS:
             number += 1
             code = 3 if number % 4 == 1 else 0
             self.submit(f"job{number}", code, 5 if number % 10 == 5 else 0)
@@ -67,9 +67,9 @@ class Submitter(threading.Thread):
         line = ["--parsable", *array, "job.sh", str(self.marks), token, str(code)]
         got, out, err = self.run_command("sbatch", *line)
         if got == 0:
-            self.told[token] = (out.strip(), code, elements)
+            self.reported[token] = (out.strip(), code, elements)
         else:
-            self.untold.append(token)
+            self.unreported.append(token)
             if "lost connection" not in err and "Unable to contact" not in err:
                 self.problems.append(err)
 
@@ -84,7 +84,7 @@ def test_controller_killed(engine: Engine, run: Any, tmp_path: Path) -> None:
     dice = random.Random(SEED)
     submitter = Submitter(run, marks, pause_s=0.1 if KILLS <= 40 else KILLS * 0.008)
     submitter.submit("array", 0, ELEMENTS)
-    assert "array" in submitter.told
+    assert "array" in submitter.reported
     submitter.start()
     deadline = time.monotonic() + BUDGET_S
     kills = 0
@@ -109,7 +109,7 @@ def test_controller_killed(engine: Engine, run: Any, tmp_path: Path) -> None:
     assert submitter.problems == []
     wait_for(lambda: run("squeue", "--noheader")[1] == "", 90, "an empty queue")
     assert engine.faults() == []
-    print(f"{kills} kills, {len(submitter.told)} jobs, {len(submitter.untold)} unanswered submissions")
+    print(f"{kills} kills, {len(submitter.reported)} jobs, {len(submitter.unreported)} unanswered submissions")
 
     # Every mark file records exactly one run, also where the client received no answer.
     twice = {}
@@ -120,7 +120,7 @@ def test_controller_killed(engine: Engine, run: Any, tmp_path: Path) -> None:
     assert twice == {}
 
     expected = {}
-    for token, (job, code, elements) in submitter.told.items():
+    for token, (job, code, elements) in submitter.reported.items():
         for element in range(elements) if elements else [None]:
             name = token if element is None else f"{token}-{element}"
             number = job if element is None else f"{job}_{element}"

@@ -34,11 +34,16 @@ def request(data: bytes, name: str, *words: str) -> submit.Submission:
 
 def kept(data: bytes, site: Site, name: str = "job.sh", *words: str) -> Kept:
     """translate."""
-    asked = request(data, name, *words)
+    requested = request(data, name, *words)
     default = site.cluster.default_partition
-    partition = asked.components[0].partition or (default.name if default else "")
+    partition = requested.components[0].partition or (default.name if default else "")
     return keep(
-        data.decode("utf-8", "surrogateescape"), asked.components, site, partition, file=name, arguments=asked.argv
+        data.decode("utf-8", "surrogateescape"),
+        requested.components,
+        site,
+        partition,
+        file=name,
+        arguments=requested.argv,
     )
 
 

@@ -148,8 +148,8 @@ def test_example(row: Expectation, engine: LocalEngine, running: dict[str, Runni
     jobs = _jobs(engine, folder)
     usual = [row.state, row.exit]
     wanted = {job.job: row.others.get(job.name, row.others.get(job.index, usual)) for job in jobs}
-    told = {path.name: _text(folder, path.name) for path in folder.glob("*.err")}
-    assert {job.job: [job.state, job.exit] for job in jobs} == wanted, told
+    reported = {path.name: _text(folder, path.name) for path in folder.glob("*.err")}
+    assert {job.job: [job.state, job.exit] for job in jobs} == wanted, reported
     assert len(jobs) == row.jobs
     for name, patterns in row.output.items():
         text = _text(folder, named(name))

@@ -297,9 +297,9 @@ def test_says_how_to_get_textual(monkeypatch: pytest.MonkeyPatch) -> None:
     assert top_command._problem(Caller) == ""  # type: ignore[arg-type]
     for version in (missing, lambda name: "0.89.1"):
         monkeypatch.setattr(top_command, "version", version)
-        told = top_command._problem(Caller)  # type: ignore[arg-type]
-        assert told.startswith("needs textual, which is not installed here: ")
-        assert told.endswith(" 'textual>=8'")
+        reported = top_command._problem(Caller)  # type: ignore[arg-type]
+        assert reported.startswith("needs textual, which is not installed here: ")
+        assert reported.endswith(" 'textual>=8'")
 
 
 # --- 10,000 jobs
@@ -311,20 +311,20 @@ class Thousands(ControllerClient):
     def __init__(self, count: int) -> None:
         self.inside_job = False
         self.count = count
-        self.asked: list[tuple[str, ...]] = []
+        self.requested: list[tuple[str, ...]] = []
         self.gone = False
 
     def start(self) -> None:
         self.gone = False
 
     def ask(self, command: str, *args: str, **extra: str) -> CommandOutput:
-        self.asked.append((command, *args))
+        self.requested.append((command, *args))
         if self.gone:
             raise NoController("no controller is running")
         if command == "squeue" and "-o" in args:
             return CommandOutput(0, job_text(*(
                 (str(n), str(n), "debug", "someone", "R" if n < 100 else "PD", "RUNNING" if n < 100 else "PENDING",
-                 f"{len(self.asked) % 60}:00", "1", "n1" if n < 100 else "(Resources)", f"job {n} ü")
+                 f"{len(self.requested) % 60}:00", "1", "n1" if n < 100 else "(Resources)", f"job {n} ü")
                 for n in range(1, self.count + 1))), "")  # fmt: skip
         if command == "squeue" and "--json" in args:
             return CommandOutput(

@@ -286,7 +286,7 @@ def test_errors_have_a_file_of_their_own(queue: Any, top: Top) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "reported"),
     [
         (lambda path: None, "no such file (yet)"),
         (lambda path: path.symlink_to(path.name), "Too many levels of symbolic links"),
@@ -295,14 +295,14 @@ def test_errors_have_a_file_of_their_own(queue: Any, top: Top) -> None:
     ],
     ids=["missing", "unreadable", "fifo", "folder"],
 )
-def test_output_that_cannot_be_read(queue: Any, top: Top, make: Callable[[Path], None], told: str) -> None:
+def test_output_that_cannot_be_read(queue: Any, top: Top, make: Callable[[Path], None], reported: str) -> None:
     job = submit(queue, "-o", "gone.%j", "--wrap", "echo seen; sleep 600")
     output = queue.root / f"gone.{job}"
     wait_for(lambda: output.exists() and output.read_text() == "seen\n")
     output.unlink()
     make(output)
     view = top()
-    view.until(f"{output}: {told}")
+    view.until(f"{output}: {reported}")
     if output.is_dir():
         output.rmdir()
     elif os.path.lexists(output):
@@ -362,13 +362,13 @@ def test_any_size(queue: Any, top: Top, columns: int, rows: int) -> None:
 
 
 def test_without_a_terminal_or_with_a_bad_option(queue: Any) -> None:
-    for args, told in (
+    for args, reported in (
         ([], "slurmsky: top needs a terminal; squeue --iterate=2 repeats itself anywhere"),
         (["-i", "x"], "slurmsky: top: Invalid --iterate specification: x"),
         (["-i", "nan"], "slurmsky: top: Invalid --iterate specification: nan"),
     ):
         done = queue.run(["slurmsky", "top", *args])
-        assert (done.returncode, done.stdout, done.stderr.rstrip()) == (1, "", told)
+        assert (done.returncode, done.stdout, done.stderr.rstrip()) == (1, "", reported)
     assert "--iterate" in queue.run(["slurmsky", "top", "--help"]).stdout
 
 

@@ -115,11 +115,11 @@ def test_an_installed_command_runs(wheel: zipfile.ZipFile, tmp_path: Path) -> No
     (tmp_path / "bin" / "python3").symlink_to(os.path.realpath(sys.executable))
     (tmp_path / "link").symlink_to(tmp_path / "bin" / "srun")  # as pipx and uv tool install link
     env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "SLURMSKY_AGENT": "/nowhere"}
-    told = "srun: error: the node's agent does not answer at /nowhere: No such file or directory"
+    reported = "srun: error: the node's agent does not answer at /nowhere: No such file or directory"
     for command in ([tmp_path / "bin" / "srun"], [tmp_path / "link"]):
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE_S)
         name = command[0].name
-        assert done.returncode == 1 and done.stderr.splitlines()[-1] == told.replace("srun:", f"{name}:"), done
+        assert done.returncode == 1 and done.stderr.splitlines()[-1] == reported.replace("srun:", f"{name}:"), done
 
 
 @pytest.mark.slow

@@ -70,7 +70,7 @@ class _Session:
         self._digest = ""
         self._tails: dict[int, _Tail] = {}
         self._noted = os.path.getsize(store.note) if os.path.exists(store.note) else 0
-        self._asked = False
+        self._requested = False
         channel.on_frame = self._frame
         channel.on_close = self._tails.clear
 
@@ -228,12 +228,12 @@ class _Session:
         self._report(TailFinished(id=request.id))
 
     def _look_soon(self) -> None:
-        if not self._asked and self._tails and not self._channel.closed:
-            self._asked = True
+        if not self._requested and self._tails and not self._channel.closed:
+            self._requested = True
             self._loop.after(LOOK_S, self._look)
 
     def _look(self) -> None:
-        self._asked = False
+        self._requested = False
         if not self._channel.full:
             self._opened()
             for tail in self._tails.values():

@@ -173,19 +173,19 @@ class Outbox:
             choice = find_script(request.args, context)
             data = request.env.get(paths.SCRIPT, "").encode("utf-8", "surrogateescape")
             script = None if choice.wrap is not None else ScriptText(choice.path or "", data)
-            asked = parse_sbatch(request.args, script, context)
+            requested = parse_sbatch(request.args, script, context)
         except CommandError as error:
             leave(channel, error.exit_code, _lines(error), error.stdout)
             return
-        warnings = "".join("%s\n" % line for line in asked.warnings)
-        if asked.flags.test_only or asked.flags.wait or self._next + len(asked.components) > self._last:
+        warnings = "".join("%s\n" % line for line in requested.warnings)
+        if requested.flags.test_only or requested.flags.wait or self._next + len(requested.components) > self._last:
             leave(channel, 1, warnings + UNREACHABLE)
             return
         job_id = self._next
-        self._next += len(asked.components)
+        self._next += len(requested.components)
         self.send(replace(request, env={**request.env, paths.GIVEN_ID: str(job_id)}))
-        answer = "%d\n" if asked.flags.parsable else "Submitted batch job %d\n"
-        leave(channel, 0, warnings, "" if asked.flags.quiet else answer % job_id)
+        answer = "%d\n" if requested.flags.parsable else "Submitted batch job %d\n"
+        leave(channel, 0, warnings, "" if requested.flags.quiet else answer % job_id)
 
 
 UNREACHABLE = "slurm_receive_msg: error: Unable to contact slurm controller (connect failure)\n"

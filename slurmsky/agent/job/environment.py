@@ -70,7 +70,7 @@ def _export(spec: JobSpec) -> Optional[str]:
 
 
 def _threads_per_core(spec: JobSpec) -> Optional[str]:
-    return None if spec.threads_asked is None else str(spec.threads_asked)
+    return None if spec.threads_requested is None else str(spec.threads_requested)
 
 
 def _mem_bind_verbose(spec: JobSpec) -> Optional[str]:

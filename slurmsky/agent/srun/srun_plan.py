@@ -152,13 +152,13 @@ class Planner:
         Source: srun/launch.c, stepmgr.c _copy_job_tres_to_step.
         """
         spec, job = self.spec.job, self.job.launch.spec
-        asked = spec.gpus or spec.gpus_per_node or spec.gpus_per_socket or spec.gpus_per_task or spec.gres
-        if not (asked or any(self.shape.gpus) or spec.cpus_per_gpu or spec.mem_per_gpu_mib or spec.gpu_freq):
+        requested = spec.gpus or spec.gpus_per_node or spec.gpus_per_socket or spec.gpus_per_task or spec.gres
+        if not (requested or any(self.shape.gpus) or spec.cpus_per_gpu or spec.mem_per_gpu_mib or spec.gpu_freq):
             return ""
         from ...report.fields import tres_texts
 
         found = tres_texts.tres_per(spec)
-        if not asked:
+        if not requested:
             found = {**tres_texts.tres_per(job), **found}
         found.pop("TresBind", None)
         bind = task_devices.bind_text(spec)

@@ -21,12 +21,12 @@ class Exits:
         self._step = step
         self._say = say
         self._note = note
-        self._untold: dict[str, dict[int, list[int]]] = {}  # node -> status -> ranks
+        self._unreported: dict[str, dict[int, list[int]]] = {}  # node -> status -> ranks
         self._gathering = False
 
     def add(self, node: str, rank: int, status: int) -> None:
         """A task has ended."""
-        self._untold.setdefault(node, {}).setdefault(status, []).append(rank)
+        self._unreported.setdefault(node, {}).setdefault(status, []).append(rank)
         if not self._gathering:
             self._gathering = True
             self._loop.after(GATHER_S, self.report)
@@ -34,7 +34,7 @@ class Exits:
     def report(self) -> None:
         """Print the gathered exits."""
         self._gathering = False
-        exits, self._untold = self._untold, {}
+        exits, self._unreported = self._unreported, {}
         for node in sorted(exits):
             for status, ranks in sorted(exits[node].items(), key=lambda item: min(item[1])):
                 tasks = tasks_text(sorted(ranks))

@@ -66,7 +66,7 @@ class _Use:
 
 
 @dataclass
-class _Asked:
+class _Requested:
     """The nodes that srun requests for a step."""
 
     allowed: list[int]  # the job's nodes that -x does not exclude, as indices
@@ -76,59 +76,59 @@ class _Asked:
     notes: list[str] = field(default_factory=list)
 
 
-def _asked(shares: Sequence[NodeShare], step: StepSpec, arbitrary: bool) -> _Asked:
+def _requested(shares: Sequence[NodeShare], step: StepSpec, arbitrary: bool) -> _Requested:
     """Parse the node options. Raises StepRefused if srun does. Source: srun_job.c job_step_create_allocation."""
     from ...language.hostlist import expand
 
     spec = step.job
     least = spec.nodes_min or min(spec.ntasks or len(shares), len(shares))
-    asked = _Asked(list(range(len(shares))), expand(spec.nodelist) if spec.nodelist else [], least, 0)
+    requested = _Requested(list(range(len(shares))), expand(spec.nodelist) if spec.nodelist else [], least, 0)
     if least > len(shares) and "nodes_min" not in step.typed:
-        asked.notes.append(
+        requested.notes.append(
             "SLURM_JOB_NUM_NODES environment variable conflicts with allocated node count (%d != %d)."
             % (least, len(shares))
         )
-        asked.least = least = len(shares)
+        requested.least = least = len(shares)
     if step.relative is not None and step.relative + least > len(shares):
         option = "--nodes" if "nodes_min" in step.typed else "SLURM_JOB_NUM_NODES"
         _refuse_plainly(
-            asked,
+            requested,
             "--relative and %s option incompatible with count of allocated nodes (%d+%d>%d)"
             % (option, step.relative, least, len(shares)),
         )
-    asked.most = spec.nodes_max or least
+    requested.most = spec.nodes_max or least
     if spec.exclude:
-        _exclude(shares, set(expand(spec.exclude)), asked)
-    nodes = min(asked.most, len(asked.allowed))
-    if arbitrary and spec.ntasks is not None and len(asked.named) != spec.ntasks:
+        _exclude(shares, set(expand(spec.exclude)), requested)
+    nodes = min(requested.most, len(requested.allowed))
+    if arbitrary and spec.ntasks is not None and len(requested.named) != spec.ntasks:
         _refuse_plainly(
-            asked, "You asked for %d tasks but hostlist specified %d nodes" % (spec.ntasks, len(asked.named))
+            requested, "You asked for %d tasks but hostlist specified %d nodes" % (spec.ntasks, len(requested.named))
         )
     if least > nodes:
-        asked.notes.append("Only allocated %d nodes asked for %d" % (nodes, least))
+        requested.notes.append("Only allocated %d nodes asked for %d" % (nodes, least))
         if spec.exclude:
-            asked.notes.append("Are required nodes explicitly excluded?")
-        _refuse_plainly(asked, asked.notes.pop())
-    asked.most = min(asked.most, nodes)
-    return asked
+            requested.notes.append("Are required nodes explicitly excluded?")
+        _refuse_plainly(requested, requested.notes.pop())
+    requested.most = min(requested.most, nodes)
+    return requested
 
 
-def _refuse_plainly(asked: _Asked, text: str) -> None:
-    raise StepRefused(text, asked.notes, plain=True)
+def _refuse_plainly(requested: _Requested, text: str) -> None:
+    raise StepRefused(text, requested.notes, plain=True)
 
 
-def _exclude(shares: Sequence[NodeShare], unwanted: set[str], asked: _Asked) -> None:
+def _exclude(shares: Sequence[NodeShare], unwanted: set[str], requested: _Requested) -> None:
     """Apply -x: the remaining nodes become the list of nodes that the step must have."""
-    for name in asked.named:
+    for name in requested.named:
         if name in unwanted:
-            asked.notes.append("Requested node %s is also in the excluded list." % name)
-            _refuse_plainly(asked, "Job not submitted.")
-    asked.allowed = [index for index in asked.allowed if shares[index].name not in unwanted]
-    if not asked.allowed:
-        _refuse_plainly(asked, "Hostlist is empty!  Can't run job.")
-    others = [shares[index].name for index in asked.allowed if shares[index].name not in asked.named]
-    nodes = min(asked.most, len(asked.allowed))
-    asked.named += others[: max(0, nodes - len(asked.named))]
+            requested.notes.append("Requested node %s is also in the excluded list." % name)
+            _refuse_plainly(requested, "Job not submitted.")
+    requested.allowed = [index for index in requested.allowed if shares[index].name not in unwanted]
+    if not requested.allowed:
+        _refuse_plainly(requested, "Hostlist is empty!  Can't run job.")
+    others = [shares[index].name for index in requested.allowed if shares[index].name not in requested.named]
+    nodes = min(requested.most, len(requested.allowed))
+    requested.named += others[: max(0, nodes - len(requested.named))]
 
 
 def het_launches(launch: Launch, text: Optional[str], many: bool = False) -> list[Launch]:
@@ -203,7 +203,7 @@ def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> Ste
         raise StepRefused("Requires more ports than can be reserved")  # Slurm's message without MpiParams=ports
     shares = launch.shares
     arbitrary = (spec.distribution or "").lower().startswith("arbitrary")
-    asked = _asked(shares, step, arbitrary)
+    requested = _requested(shares, step, arbitrary)
     per_task = spec.cpus_per_task or 1
     exact = step.exact or step.exclusive or bool(spec.cpus_per_task or spec.cpus_per_gpu)
     # An MPI's own launcher, which starts the tasks, shares the resources of other steps.
@@ -211,16 +211,16 @@ def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> Ste
     use = _in_use(job)
     rooms = [_room(share, use[share.name]) for share in shares]
     if step_gpus.unknown(spec.gres, shares):
-        raise StepRefused(placement.PlacementVerdict.BAD_GRES.value, asked.notes, plain=True)
+        raise StepRefused(placement.PlacementVerdict.BAD_GRES.value, requested.notes, plain=True)
     if step_gpus.other_type(spec, shares):
-        raise StepRefused(placement.PlacementVerdict.BAD_GRES.value, asked.notes)
+        raise StepRefused(placement.PlacementVerdict.BAD_GRES.value, requested.notes)
     gpus = step_gpus.demand(step, launch)
-    ntasks = _task_count(step, rooms, asked, gpus, overlap)
-    distribution, plane_size, pack = _distribution(spec, ntasks, asked.least)
-    picked = _pick(shares, rooms, step, asked, gpus, ntasks, exact, overlap, pack, launch.elastic)
+    ntasks = _task_count(step, rooms, requested, gpus, overlap)
+    distribution, plane_size, pack = _distribution(spec, ntasks, requested.least)
+    picked = _pick(shares, rooms, step, requested, gpus, ntasks, exact, overlap, pack, launch.elastic)
     free = [_free(share, use, overlap) for share in picked]
     if arbitrary:
-        ranks = task_layout.arbitrary(asked.named, [share.name for share in picked])
+        ranks = task_layout.arbitrary(requested.named, [share.name for share in picked])
     else:
         ranks = task_layout.lay_out(
             ntasks,
@@ -236,7 +236,7 @@ def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> Ste
     devices: list[tuple[int, ...]] = []
     counts = step_gpus.counts(gpus, picked, ranks)
     if counts is None:
-        raise StepRefused(placement.PlacementVerdict.BAD_GRES.value, asked.notes)
+        raise StepRefused(placement.PlacementVerdict.BAD_GRES.value, requested.notes)
     for share, ids, here, count in zip(picked, free, ranks, counts):
         held = use[share.name]
         size = max(1, len(here) * per_task, count * (spec.cpus_per_gpu or 0))
@@ -244,7 +244,7 @@ def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> Ste
         memory.append(_memory(launch, spec, share, len(cpus[-1]), exact, overlap, held))
         devices.append(_choose_gpus(share, count, set() if overlap else held.gpus))
     return StepShape(
-        picked, cpus, memory, devices, ranks, distribution, per_task, overlap, plane_size, tuple(asked.notes)
+        picked, cpus, memory, devices, ranks, distribution, per_task, overlap, plane_size, tuple(requested.notes)
     )
 
 
@@ -267,7 +267,7 @@ def _free(share: NodeShare, use: dict[str, _Use], overlap: bool) -> tuple[int, .
 def _task_count(
     step: StepSpec,
     rooms: Sequence[placement.NodeOffer],
-    asked: _Asked,
+    requested: _Requested,
     gpus: step_gpus.GpuDemand,
     overlap: bool,
 ) -> int:
@@ -279,17 +279,17 @@ def _task_count(
     if spec.ntasks is not None:
         return spec.ntasks
     if spec.ntasks_per_gpu:
-        all_gpus = sum(rooms[index].gpus for index in asked.allowed)
-        return max(1, (gpus.total(max(1, asked.most), 0) or all_gpus) * spec.ntasks_per_gpu)
+        all_gpus = sum(rooms[index].gpus for index in requested.allowed)
+        return max(1, (gpus.total(max(1, requested.most), 0) or all_gpus) * spec.ntasks_per_gpu)
     if not spec.cpus_per_task or spec.ntasks_per_node:
-        return max(1, asked.most) * (spec.ntasks_per_node or 1)
-    sizes = [rooms[index].cpus for index in asked.allowed if overlap or rooms[index].idle]
-    if len(sizes) < asked.least:
+        return max(1, requested.most) * (spec.ntasks_per_node or 1)
+    sizes = [rooms[index].cpus for index in requested.allowed if overlap or rooms[index].idle]
+    if len(sizes) < requested.least:
         raise StepBusy(placement.PlacementVerdict.BUSY.value)
-    return sum(size // spec.cpus_per_task for size in sorted(sizes, reverse=True)[: asked.most])
+    return sum(size // spec.cpus_per_task for size in sorted(sizes, reverse=True)[: requested.most])
 
 
-def _cpus_asked(spec: JobSpec, gpus: step_gpus.GpuDemand, nodes: int, ntasks: int) -> int:
+def _cpus_requested(spec: JobSpec, gpus: step_gpus.GpuDemand, nodes: int, ntasks: int) -> int:
     by_gpus = gpus.total(nodes, ntasks) * (spec.cpus_per_gpu or 0)
     return by_gpus or ntasks * (spec.cpus_per_task or 1)
 
@@ -298,7 +298,7 @@ def _pick(
     shares: Sequence[NodeShare],
     rooms: Sequence[placement.NodeOffer],
     step: StepSpec,
-    asked: _Asked,
+    requested: _Requested,
     gpus: step_gpus.GpuDemand,
     ntasks: int,
     exact: bool,
@@ -307,32 +307,32 @@ def _pick(
     elastic: bool,
 ) -> list[NodeShare]:
     spec = step.job
-    cpus = 0 if spec.overcommit else _cpus_asked(spec, gpus, asked.least, ntasks)
-    if elastic and cpus > sum(rooms[index].cpus for index in asked.allowed):
+    cpus = 0 if spec.overcommit else _cpus_requested(spec, gpus, requested.least, ntasks)
+    if elastic and cpus > sum(rooms[index].cpus for index in requested.allowed):
         cpus = 0  # steps share the real CPUs, as with --overcommit
     places = {share.name: index for index, share in enumerate(shares)}
-    if not places.keys() >= set(asked.named):
-        raise StepRefused(placement.PlacementVerdict.UNAVAILABLE.value, asked.notes)
+    if not places.keys() >= set(requested.named):
+        raise StepRefused(placement.PlacementVerdict.UNAVAILABLE.value, requested.notes)
     demand = placement.StepDemand(
-        least=asked.least,
-        most=asked.most,
+        least=requested.least,
+        most=requested.most,
         cpus=cpus,
         whole=not exact,
         overlap=overlap,
-        named=frozenset(places[name] for name in asked.named),
+        named=frozenset(places[name] for name in requested.named),
         arbitrary=(spec.distribution or "").lower().startswith("arbitrary"),
         relative=step.relative or 0,
         pack=pack,
-        gpus_here=gpus.least_here(asked.most),
+        gpus_here=gpus.least_here(requested.most),
         gpus_in_all=gpus.in_all,
     )
-    found = placement.pick(rooms, asked.allowed, demand)
+    found = placement.pick(rooms, requested.allowed, demand)
     if found is placement.PlacementVerdict.BUSY:
         raise StepBusy(found.value)
     if isinstance(found, placement.PlacementVerdict):
-        raise StepRefused(found.value, asked.notes)
+        raise StepRefused(found.value, requested.notes)
     if not ntasks:
-        raise StepRefused(placement.PlacementVerdict.TOO_MANY.value, asked.notes)
+        raise StepRefused(placement.PlacementVerdict.TOO_MANY.value, requested.notes)
     return [shares[index] for index in found]
 
 

@@ -102,7 +102,7 @@ def _kinds(ctx: CommandContext, query: SacctQuery, context: Report) -> tuple[_Ki
     """The kinds for rows of jobs and of steps, keyed by the settings that change their text."""
     fields = sacct_fields.sacct_fields(context)
     alike = report.alike(context)
-    asked = (query.units, query.noconvert, query.time_format, query.bitstr_len, query.expand_patterns, query.array,
+    requested = (query.units, query.noconvert, query.time_format, query.bitstr_len, query.expand_patterns, query.array,
              str(caller_zone(ctx)))  # fmt: skip
 
     def rows_of(read: Callable[[Job], Iterable[SacctRow]]) -> Make:
@@ -116,8 +116,8 @@ def _kinds(ctx: CommandContext, query: SacctQuery, context: Report) -> tuple[_Ki
     every = tuple(fields)
     words = ctx.queue.pages.words
     return (
-        _Kind(words("jobs", *asked), rows_of(lambda job: report.records([job], True, query.array)), every),
-        _Kind(words("steps", *asked), rows_of(
+        _Kind(words("jobs", *requested), rows_of(lambda job: report.records([job], True, query.array)), every),
+        _Kind(words("steps", *requested), rows_of(
             lambda job: report.records([job], False, query.array, (job.job_id,)) if not _spread(query, job) else ()),
             every),
     )  # fmt: skip

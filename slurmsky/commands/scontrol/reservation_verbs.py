@@ -155,12 +155,12 @@ def _parse(ctx: CommandContext, words: Sequence[str]) -> ReservationUpdate:
     if words and fits(words[0], "reservationname", 3):
         words = words[1:]  # the words come from "create reservation ..."
     wanted = cast(ReservationUpdate, RESERVATION_KEYS.read(ctx, words))
-    asked = wanted.pop("tres", {})
-    if "node" in asked:
-        wanted["count"] = asked["node"]
-    if "cpu" in asked:
+    requested = wanted.pop("tres", {})
+    if "node" in requested:
+        wanted["count"] = requested["node"]
+    if "cpu" in requested:
         threads = max([node.threads for node in ctx.queue.job_table.cluster.nodes], default=1)
-        wanted["cores"] = -(-asked["cpu"] // threads)
+        wanted["cores"] = -(-requested["cpu"] // threads)
     return wanted
 
 

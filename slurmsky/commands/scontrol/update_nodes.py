@@ -74,24 +74,24 @@ def update(ctx: CommandContext, words: Words) -> int:
 
 
 def _update(ctx: CommandContext, words: Words) -> int:
-    asked = cast(NodeUpdate, NODE_KEYS.read(ctx, words))
-    refusal = _refusal(asked)
+    requested = cast(NodeUpdate, NODE_KEYS.read(ctx, words))
+    refusal = _refusal(requested)
     if refusal:
         raise Unreadable(refusal)
-    errno = _change(ctx, asked)
+    errno = _change(ctx, requested)
     if errno is not None:
         raise Unreadable(f"slurm_update error: {errno.text}")
     return 0
 
 
-def _refusal(asked: NodeUpdate) -> str:
+def _refusal(requested: NodeUpdate) -> str:
     """The error that scontrol itself prints for this request; "" for none."""
-    state = asked.get("state")
-    if state in ("DOWN", "DRAIN", "FAIL") and not asked.get("reason"):
+    state = requested.get("state")
+    if state in ("DOWN", "DRAIN", "FAIL") and not requested.get("reason"):
         return "You must specify a reason when DOWNING or DRAINING a node. Request denied"
-    if "resume_after" in asked and state not in ("DOWN", "DRAIN"):
+    if "resume_after" in requested and state not in ("DOWN", "DRAIN"):
         return "You can only specify a resume time when DOWNING or DRAINING a node. Request denied"
-    return "" if asked.keys() - {"names"} else "No changes specified"
+    return "" if requested.keys() - {"names"} else "No changes specified"
 
 
 def expand(ctx: CommandContext, text: str) -> list[str] | None:
@@ -103,32 +103,32 @@ def expand(ctx: CommandContext, text: str) -> list[str] | None:
     return names if names and all(name in ctx.queue.job_table.nodes for name in names) else None
 
 
-def _change(ctx: CommandContext, asked: NodeUpdate) -> Errno | None:
+def _change(ctx: CommandContext, requested: NodeUpdate) -> Errno | None:
     job_table = ctx.queue.job_table
-    names = expand(ctx, asked.get("names", ""))
+    names = expand(ctx, requested.get("names", ""))
     if names is None:
         return Errno.INVALID_NODE_NAME
     # Changes of values that belong to the site file or to a plugin are refused; all other changes are applied.
-    refused = bool(asked.keys() - _KNOWN) or asked.get("state", "") == "FUTURE"
+    refused = bool(requested.keys() - _KNOWN) or requested.get("state", "") == "FUTURE"
     problem = Errno.NOT_SUPPORTED if refused else None
-    texts = [_one_each(asked[key], len(names)) for key in _INSTANCES if asked.get(key)]
+    texts = [_one_each(requested[key], len(names)) for key in _INSTANCES if requested.get(key)]
     if None in texts:
         return Errno.INVALID_NODE_NAME
     changes = {}
     for place, name in enumerate(names):
-        found, problem = _values(job_table.nodes[name].config, asked, place, len(names), problem)
+        found, problem = _values(job_table.nodes[name].config, requested, place, len(names), problem)
         if found:
             changes[name] = found
     if changes:
         job_table.change_nodes(changes)
     for name in names:
         node = job_table.nodes[name]
-        state = "" if refused else asked.get("state", "")
+        state = "" if refused else requested.get("state", "")
         if state.startswith("POWER_") and _set_power(ctx, name, state):
             state = ""
         if not _may_become(node.state, node.flags, state):
             problem, state = Errno.NODE_STATE_TRANSITION, ""
-        ctx.queue.life.node_state(name, state, asked.get("reason", ""), user_name(os.geteuid()))
+        ctx.queue.life.node_state(name, state, requested.get("reason", ""), user_name(os.geteuid()))
     return problem
 
 
@@ -142,27 +142,27 @@ def _one_each(text: str, count: int) -> list[str] | None:
 
 
 def _values(
-    config: NodeConfig, asked: NodeUpdate, place: int, count: int, problem: Errno | None
+    config: NodeConfig, requested: NodeUpdate, place: int, count: int, problem: Errno | None
 ) -> tuple[dict[str, Any], Errno | None]:
     """The changed fields of one node, and the error so far. Source: update_node, _valid_features_act.
 
     A feature that is active and not available is an error, after which no later node's features change.
     """
-    found: dict[str, Any] = {key: asked[key] for key in ("comment", "extra") if key in asked}
-    if "weight" in asked:
-        found["weight"] = unsigned(asked["weight"], _MOST) or 0
+    found: dict[str, Any] = {key: requested[key] for key in ("comment", "extra") if key in requested}
+    if "weight" in requested:
+        found["weight"] = unsigned(requested["weight"], _MOST) or 0
     for key in _INSTANCES:
-        if key in asked:
-            found[key] = (_one_each(asked[key], count) or [""] * count)[place]
-    if not {"features", "features_act"} & asked.keys() or problem is Errno.ACTIVE_NOT_SUBSET:
+        if key in requested:
+            found[key] = (_one_each(requested[key], count) or [""] * count)[place]
+    if not {"features", "features_act"} & requested.keys() or problem is Errno.ACTIVE_NOT_SUBSET:
         return found, problem
-    features = _words(asked["features"]) if "features" in asked else config.features
+    features = _words(requested["features"]) if "features" in requested else config.features
     # Without ActiveFeatures= all available features become active.
-    active = _words(asked["features_act"]) if "features_act" in asked else config.active
+    active = _words(requested["features_act"]) if "features_act" in requested else config.active
     if not set(active) <= set(features):
         return found, Errno.ACTIVE_NOT_SUBSET
     found["features"] = features
-    found["features_active"] = active if "features_act" in asked else None
+    found["features_active"] = active if "features_act" in requested else None
     return found, problem
 
 

@@ -61,8 +61,8 @@ def command(ctx: CommandContext, jobs: tuple[str, ...], allusers: bool, **values
     codes and reasons. Without -o, and if stdout is not a terminal, the page is written to stdout.
     """
     call = Call({name: value for name, value in values.items() if value is not None}, allusers, list(jobs))
-    asked = bool({"since", "until"} & set(call.values))
-    if bool(call.jobs) == ("since" in call.values) or (call.jobs and asked):
+    requested = bool({"since", "until"} & set(call.values))
+    if bool(call.jobs) == ("since" in call.values) or (call.jobs and requested):
         raise click.UsageError("a job or --since, not both" if call.jobs else "a job or --since is needed")
     try:
         query = _query(ctx, call)

@@ -38,7 +38,7 @@ async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -
 
     specs = await asyncio.to_thread(lambda: [_specs(ctx, file) for file in files])
     before = await asyncio.to_thread(judged, "sky", site)
-    needs = [_need(asked, page) for asked, page in zip(specs, before, strict=True)]
+    needs = [_need(requested, page) for requested, page in zip(specs, before, strict=True)]
     wanted = gather(needs)
     gpu = bucket = packages = ""
     if any(need.wants_gpus for need in needs):
@@ -99,7 +99,7 @@ def _hints(spec: JobSpec) -> Iterator[tuple[str, str]]:
 def _gpu_types(spec: JobSpec) -> Iterator[str]:
     """The GPU type of each GPU request of a script; "" for a request without a type."""
     try:
-        yield from (kind for name, kind in device_counts.resolved(spec).asked if name == "gpu")
+        yield from (kind for name, kind in device_counts.resolved(spec).requested if name == "gpu")
     except LanguageError:
         return  # invalid GPU count, which sbatch refuses
 

@@ -132,8 +132,8 @@ def demand_of(spec: JobSpec) -> Demand:
         prefer=spec.prefer or "",
         batch_features=spec.batch_features or "",
         sockets=spec.sockets_per_node or 0,
-        cores=spec.cores_asked or 0,
-        threads=spec.threads_asked or 0,
+        cores=spec.cores_requested or 0,
+        threads=spec.threads_requested or 0,
         contiguous=spec.contiguous,
         arbitrary=arbitrary,
         wide=spec.spread_job or (not least and min_nodes < max_nodes < INFINITE),
@@ -144,4 +144,4 @@ def demand_of(spec: JobSpec) -> Demand:
 
 def gres_names(spec: JobSpec) -> set[str]:
     """Names of the generic resources that a spec requests. Raises GresError."""
-    return {name for (name, _), record in device_counts.resolved(spec).asked.items() if record.counted}
+    return {name for (name, _), record in device_counts.resolved(spec).requested.items() if record.counted}

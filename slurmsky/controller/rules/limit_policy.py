@@ -116,27 +116,27 @@ class Policy:
 
     # --- the QOS and the account of a job
 
-    def account_of(self, asked: str | None, own: str) -> str:
+    def account_of(self, requested: str | None, own: str) -> str:
         """The account of a job. Raises SlurmError for an account that is not in the site file."""
-        if not asked:
+        if not requested:
             return next((one.name for one in self.accounts.values() if one.default), own)
-        if self.accounts and asked not in self.accounts:
+        if self.accounts and requested not in self.accounts:
             if "associations" not in dict(self.cluster.parameters).get("AccountingStorageEnforce", ""):
                 return own
             raise SlurmError(Errno.INVALID_ACCOUNT)
-        return asked
+        return requested
 
-    def qos_of(self, asked: str | None, account: str, user: str = "") -> str:
+    def qos_of(self, requested: str | None, account: str, user: str = "") -> str:
         """The QOS of a job. Raises SlurmError for a QOS that is unknown, or that user or account may not use."""
         if not self.qos:
-            return asked or NORMAL.name
+            return requested or NORMAL.name
         here = self.cluster.account(account, user)
-        if not asked:
+        if not requested:
             fallback = NORMAL.name if not here.qos or NORMAL.name in here.qos else here.qos[0]
             return here.default_qos or fallback
-        if asked not in self.qos or (here.qos and asked not in here.qos):
+        if requested not in self.qos or (here.qos and requested not in here.qos):
             raise SlurmError(Errno.INVALID_QOS)
-        return asked
+        return requested
 
     def priority(self, job: Job) -> int:
         """The priority of its QOS."""

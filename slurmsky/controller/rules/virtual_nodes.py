@@ -100,8 +100,10 @@ class VirtualNodes:
         have = {(name, kind) for name, kind, _ in machine.gres}
         names = {name for name, _ in have} | {GPU}
 
-        def known(asked: tuple[tuple[str, str, int], ...]) -> tuple[tuple[str, str, int], ...]:
-            kept = [(name, kind if (name, kind) in have else "", count) for name, kind, count in asked if name in names]
+        def known(requested: tuple[tuple[str, str, int], ...]) -> tuple[tuple[str, str, int], ...]:
+            kept = [
+                (name, kind if (name, kind) in have else "", count) for name, kind, count in requested if name in names
+            ]
             total: dict[tuple[str, str], int] = {}
             for name, kind, count in kept:
                 total[name, kind] = total.get((name, kind), 0) + count
@@ -120,8 +122,8 @@ class VirtualNodes:
     def _with_devices(self, shares: list[NodeShare], machine: NodeConfig) -> list[NodeShare]:
         """Mark GPUs as absent where the machine has fewer than the whole job requests."""
         have = sum(count for name, _, count in machine.gres if name == GPU)
-        asked = _sum(shares)[GPU]
-        return [replace(share, virtual=True, gpus_absent=asked > have) for share in shares]
+        requested = _sum(shares)[GPU]
+        return [replace(share, virtual=True, gpus_absent=requested > have) for share in shares]
 
     # --- resources of the real node that jobs hold
 

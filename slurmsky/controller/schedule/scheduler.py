@@ -172,16 +172,16 @@ class Scheduler:
             if partition is None:
                 continue
             limit = self.lasting_limit(job, partition)
-            reason = limit[0] if limit else self.job_table.policy.never(job, partition, self.asked(job, partition))
+            reason = limit[0] if limit else self.job_table.policy.never(job, partition, self.requested(job, partition))
             if not reason:
                 return ""
         return reason
 
     def over(self, job: Job, partition: PartitionConfig) -> Over | None:
         """The limit of its QOS or account that the job as requested would exceed now."""
-        return self.job_table.policy.over(job, partition, self.asked(job, partition))
+        return self.job_table.policy.over(job, partition, self.requested(job, partition))
 
-    def asked(self, job: Job, partition: PartitionConfig) -> Callable[[], list[NodeShare]]:
+    def requested(self, job: Job, partition: PartitionConfig) -> Callable[[], list[NodeShare]]:
         demand = self.demand(job.spec)
         if self.places_in(partition.name):
             return lambda: cloud_shares(demand, job.job_id)

@@ -440,7 +440,7 @@ class SchedulingPass:
             return ("ReqNodeNotAvail", f"ReqNodeNotAvail, {undecided}")
         reason = rules.lasting_limit(job, partition)
         if reason is None and self._limits.active:
-            over = self._limits.over(job, partition, rules.asked(job, partition))
+            over = self._limits.over(job, partition, rules.requested(job, partition))
             reason = (over.reason, "") if over else None
         if reason is None and not rules.places_in(partition.name):
             reason = self._budget.verdict(job, partition)

@@ -56,12 +56,12 @@ class Mailer:
 
     def watch_limit(self, job: Job) -> None:
         """Schedule the next mail that --mail-type=TIME_LIMIT, _50, _80 or _90 requests."""
-        asked = [(part, event) for part, event in _LIMIT_MAILS if event in job.spec.mail_type]
-        if not asked or not job.end_time or job.state is not JobState.RUNNING:
+        requested = [(part, event) for part, event in _LIMIT_MAILS if event in job.spec.mail_type]
+        if not requested or not job.end_time or job.state is not JobState.RUNNING:
             return
         now, run = self._job_table.clock(), job.restarts
         span = job.end_time - job.start_time
-        coming = [(job.start_time + span * part, event) for part, event in asked]
+        coming = [(job.start_time + span * part, event) for part, event in requested]
         due, event = min((pair for pair in coming if pair[0] > now), default=(0.0, ""))
         if not due:
             return

@@ -84,7 +84,7 @@ class ManagedJobs:
         self.rows = job_table.store.managed(self.server)
         self._taken = job_table.store.managed_ids()
         self._live: dict[int, list[Job]] = {}
-        self._asked = asyncio.Event()
+        self._requested = asyncio.Event()
         self._shown_at = time.monotonic()
         self._billed: dict[int, float] = {}  # managed job id -> when its cost was read
         self.problem = ""  # why the last read failed
@@ -101,12 +101,12 @@ class ManagedJobs:
     def wanted(self) -> None:
         """A command shows the queue: read again soon, unless the last read is recent."""
         self._shown_at = time.monotonic()
-        self._asked.set()
+        self._requested.set()
 
     async def run(self) -> None:
         """Read at intervals until cancelled."""
         while True:
-            self._asked.clear()
+            self._requested.clear()
             try:
                 await self._read_queue()
                 await self._infra.refresh()
@@ -125,7 +125,7 @@ class ManagedJobs:
             await asyncio.sleep(LEAST_GAP_S)
             await self._pace(LEAST_GAP_S)
             try:
-                await asyncio.wait_for(self._asked.wait(), self._gap())
+                await asyncio.wait_for(self._requested.wait(), self._gap())
             except asyncio.TimeoutError:
                 pass  # no command was called: the next read is due
 

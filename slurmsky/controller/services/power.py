@@ -208,10 +208,10 @@ class PowerSaving:
                 if order.phase == "leaving" or self._in_use(order):
                     continue
                 # SkyPilot releases a cluster as a whole: one node's request is carried out once all of them are idle.
-                asked = any(self.job_table.nodes[node].flags & _LEAVES for node in order.nodes)
+                requested = any(self.job_table.nodes[node].flags & _LEAVES for node in order.nodes)
                 spare = not order.existing and order.phase == "up" and staying - len(order.nodes) >= kept.keep_up
                 idle = spare and self._idle_s(order, now) >= _limit(kept)
-                if asked or idle:
+                if requested or idle:
                     staying -= len(order.nodes)
                     self.engine.fleet.down(order)
             if not self._makes_way(partition, orders):

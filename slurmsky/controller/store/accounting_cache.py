@@ -144,9 +144,9 @@ class AccountingCache:
         self._room = room
         self._uncounted = _UNCOUNTED
 
-    def words(self, *asked: object) -> bytes:
+    def words(self, *requested: object) -> bytes:
         """The key of pages whose cells depend on these values, on the cluster, the time zone and this program."""
-        return digest((asked, self._cluster, time.tzname, time.timezone, program()))
+        return digest((requested, self._cluster, time.tzname, time.timezone, program()))
 
     def get(self, number: int, words: bytes) -> CachePage | None:
         """The page with this key, or None."""

@@ -213,8 +213,8 @@ class Client:
         """Upload a zip of file mounts to a remote server, unless the server has it. ``blob_id``: 64 hex digits."""
         user = self.user_id
         whole = (await asyncio.to_thread(path.stat)).st_size
-        asked = urlencode({"user_hash": user, "blob_id": blob_id, "size_bytes": whole})
-        if self._json(await self._send("GET", f"/upload_v2/blob?{asked}")).get("exists"):
+        requested = urlencode({"user_hash": user, "blob_id": blob_id, "size_bytes": whole})
+        if self._json(await self._send("GET", f"/upload_v2/blob?{requested}")).get("exists"):
             return
         size = 95 * 1024 * 1024  # the server's proxy accepts no larger body: sky/server/constants.py
         total = max(1, -(-whole // size))

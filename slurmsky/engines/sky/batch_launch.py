@@ -35,7 +35,7 @@ class LaunchRequest:
 
     runs: list[str]  # folders of the jobs' runs, by rank
     name: str = ""  # the jobs' name at SkyPilot
-    asked: bool = False  # the request may have reached SkyPilot
+    requested: bool = False  # the request may have reached SkyPilot
     attempt: int = 0
     ids: list[int] = field(default_factory=list)
 
@@ -99,7 +99,7 @@ class BatchLaunch(ManagedJobBackend):
             raise error
 
     async def _ask(self, record: Record, shared: Path, request: LaunchRequest) -> None:
-        request.asked = True
+        request.requested = True
         request.write(shared)
         record.name = request.name
         found = await self.ask(record, shared, len(request.runs))
@@ -112,7 +112,7 @@ class BatchLaunch(ManagedJobBackend):
     async def _look(self, shared: Path) -> LaunchRequest:
         """The request's state, with the ids of its jobs if SkyPilot has launched them."""
         request = LaunchRequest.read(shared)
-        if request.ids or not request.asked:
+        if request.ids or not request.requested:
             return request
         found = await self.client.launched(request.name)
         if len(found) == len(request.runs):
@@ -122,7 +122,7 @@ class BatchLaunch(ManagedJobBackend):
             await self.client.cancel(found)
             request.attempt += 1
             request.name = f"{request.name.partition('_')[0]}_{request.attempt}"
-            request.asked = False
+            request.requested = False
             request.write(shared)
         return request
 

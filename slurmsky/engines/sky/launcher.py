@@ -38,16 +38,16 @@ class Launcher:
         wanted. Raises NotLaunched.
         """
         record, backend = watch.record, self._backend(watch.record)
-        asked_before = record.phase == "launching"
+        requested_before = record.phase == "launching"
         for attempt in itertools.count():
-            if record.phase == "over" or (record.unwanted and not asked_before):
+            if record.phase == "over" or (record.unwanted and not requested_before):
                 break
             try:
-                found = await backend.find(record) if asked_before else 0
+                found = await backend.find(record) if requested_before else 0
                 if not found:
                     if record.unwanted:
                         break
-                    record.phase, asked_before = "launching", True
+                    record.phase, requested_before = "launching", True
                     watch.save()
                     if attempt == 0:
                         say(_first_words(watch), None)
@@ -63,7 +63,7 @@ class Launcher:
                     raise NotLaunched(str(error), "JobLaunchFailure" if fits else "BadConstraints") from error
                 say(f"waiting for SkyPilot: {error}", error)
             await asyncio.sleep(intervals.retry_s(attempt))
-        if asked_before or record.batch_folder:
+        if requested_before or record.batch_folder:
             await self.release(watch)
         record.phase = "over"
         watch.save()

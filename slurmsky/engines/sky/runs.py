@@ -175,8 +175,8 @@ class SkyRuns:
         record, job_id = watch.record, event.job_id
         if watch.mail is not None:
             await watch.mail  # an in-job request may explain the end
-        asked = record.member(job_id).cancel
-        if event.by_signal and not asked:
+        requested = record.member(job_id).cancel
+        if event.by_signal and not requested:
             session = record.session
             for _ in range(24):
                 await self._states.ask(watch)
@@ -188,7 +188,7 @@ class SkyRuns:
             if record.status == "RECOVERING" or (event.state == "NODE_FAIL" and record.status not in TERMINAL):
                 return  # _status_reported has processed it, or will: after a notice SkyPilot reads an exit code first
         if event.by_signal:
-            event = event.but(state=asked or "CANCELLED")
+            event = event.but(state=requested or "CANCELLED")
         self._end(watch, event)
 
     # --- life of a job

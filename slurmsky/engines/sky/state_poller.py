@@ -139,8 +139,8 @@ class StatePoller:
                     if now - last_queue >= (self._queue_poll_s if many else intervals.GONE_POLL_S):
                         last_queue = now
                         await self._ask_all(managed if many else ending)
-                    asked = managed if many else ending
-                    active = [watch for watch in active if watch not in asked]
+                    requested = managed if many else ending
+                    active = [watch for watch in active if watch not in requested]
                 due = [watch for watch in active if now - watch.last_poll >= _gap_s(watch)]
                 if due:
                     await self._ask_one(min(due, key=lambda watch: watch.last_poll))
@@ -152,11 +152,11 @@ class StatePoller:
     async def _ask_one(self, watch: JobWatch) -> None:
         watch.last_poll = time.monotonic()
         record = watch.record
-        asked = record.managed_job_id
+        requested = record.managed_job_id
         if record.phase not in _AT_SKYPILOT:
             return
         found = await self._backend(record).status(record, not watch.following)
-        if record.phase in _AT_SKYPILOT and record.managed_job_id == asked:
+        if record.phase in _AT_SKYPILOT and record.managed_job_id == requested:
             self._take(watch, StatusAnswer(*found))
 
     async def _ask_all(self, active: Sequence[JobWatch]) -> None:

@@ -22,7 +22,7 @@ def node_list(names: tuple[str, ...]) -> str:
     return compress_sorted(names) if names else ""
 
 
-def asked_nodes(text: Optional[str]) -> Optional[list[str]]:
+def requested_nodes(text: Optional[str]) -> Optional[list[str]]:
     """Node names in a --nodelist or --exclude text; None when it was not given."""
     return None if text is None else expand(text)
 
@@ -125,10 +125,10 @@ def command(job: Job) -> str:
 
 def mail_types(spec: JobSpec) -> str:
     """Mail types as ``END,FAIL`` in Slurm's order; "" for none."""
-    asked = {word.upper() for word in spec.mail_type}
-    if "ALL" in asked:
-        asked |= mailtype.ALL
-    return ",".join(word for word in mailtype.EVENTS if word in asked)
+    requested = {word.upper() for word in spec.mail_type}
+    if "ALL" in requested:
+        requested |= mailtype.ALL
+    return ",".join(word for word in mailtype.EVENTS if word in requested)
 
 
 #: stored after scontrol update OverSubscribe=NO: the job shares none of its resources
@@ -172,7 +172,7 @@ def cpu_frequency(text: str) -> str:
     return shown + ("Governor=" + _CAPITALS.get(freq.governor, freq.governor.capitalize()) if freq.governor else "")
 
 
-def min_nodes_asked(spec: JobSpec) -> int:
+def min_nodes_requested(spec: JobSpec) -> int:
     """Number of nodes in ReqTRES."""
     named = len(expand(spec.nodelist)) if spec.nodelist else 0
     return max(spec.nodes_min or 1, named)

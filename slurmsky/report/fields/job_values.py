@@ -51,9 +51,9 @@ def _array_element(job: Job, context: ReportContext) -> str:
     return str(derived.array_tasks(job, context.bitstr_len) if job.array_task_id is None else job.array_task_id)
 
 
-def _bits_asked(job: Job) -> str:
+def _bits_requested(job: Job) -> str:
     spec = job.spec
-    return "0:0:%s:%s" % (derived.or_star(spec.cores_asked), derived.or_star(spec.threads_asked))
+    return "0:0:%s:%s" % (derived.or_star(spec.cores_requested), derived.or_star(spec.threads_requested))
 
 
 def _container(job: Job) -> dict[str, str]:
@@ -220,7 +220,7 @@ _OF_JOB: dict[str, Callable[[Job], Any]] = {
     "batch_stdin": lambda job: derived.expand_path(job.stdin or "/dev/null", job) if job.is_batch else "",
     "batch_stdout": lambda job: derived.expand_path(job.stdout, job) if job.is_batch else "",
     "batch_or_alloc_host": lambda job: (job.batch_host if job.is_batch else job.alloc_node) or "n/a",
-    "bits_asked": _bits_asked,
+    "bits_requested": _bits_requested,
     "burst_buffer": lambda job: dict(job.spec.recorded).get("bb") or "",
     "command_line": derived.command,
     # slurmctld sends the comment to slurmdbd when the job ends.

@@ -6,7 +6,7 @@ Source: slurm_protocol_defs.c node_state_string, node_state_string_compact, node
 from __future__ import annotations
 
 from slurmsky.model.job import Node
-from slurmsky.model.states import NodeFlag, NodeState, node_state_asked
+from slurmsky.model.states import NodeFlag, NodeState, node_state_requested
 
 # Slurm's number and compact word of each base state.
 _BASE = {
@@ -87,7 +87,7 @@ def state_words(node: Node) -> tuple[str, str]:
 def matches(node: Node, word: str) -> bool:
     """Whether a word of --states selects the node's state; KeyError for an unknown word."""
     flags = node.flags
-    state = node_state_asked(word)
+    state = node_state_requested(word)
     if state == "DRAIN":
         return NodeFlag.DRAIN in flags
     if state in ("DRAINING", "DRAINED"):

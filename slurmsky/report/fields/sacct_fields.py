@@ -230,7 +230,7 @@ def _numbers(context: ReportContext) -> Values:
         if record.step is not None:
             return str(len(record.step.nodes))
         job = record.job
-        return str(len(job.shares) if started(job) else facts.min_nodes_asked(job.spec))
+        return str(len(job.shares) if started(job) else facts.min_nodes_requested(job.spec))
 
     def suspended(record: SacctRow) -> int:
         job = record.job
@@ -274,8 +274,8 @@ def _texts(context: ReportContext) -> Values:
         names = record.step.nodes if record.step else record.job.nodes
         return facts.node_list(names) or "None assigned"
 
-    def nodes_asked(record: SacctRow) -> str:
-        return amount(len(record.step.nodes) if record.step else facts.min_nodes_asked(record.job.spec))
+    def nodes_requested(record: SacctRow) -> str:
+        return amount(len(record.step.nodes) if record.step else facts.min_nodes_requested(record.job.spec))
 
     def req_tres(job: Job) -> Optional[str]:
         memory_mib = tres_texts.requested_memory_mib(job, context)
@@ -320,7 +320,7 @@ def _texts(context: ReportContext) -> Values:
         "reqcpufreqmax": frequency,
         "reqcpufreqmin": frequency,
         "reqmem": _of_job(lambda job: amount(tres_texts.requested_memory_mib(job, context), MEGA, context.scale)),
-        "reqnodes": nodes_asked,
+        "reqnodes": nodes_requested,
         "reqtres": _of_job(req_tres),
         "sluid": _nothing,
         "state": state,

@@ -232,7 +232,7 @@ def _row_values(context: ReportContext) -> dict[str, JobValue]:
     }
 
 
-_ask_sct = attrgetter("job.spec.sockets_per_node", "job.spec.cores_asked", "job.spec.threads_asked")
+_ask_sct = attrgetter("job.spec.sockets_per_node", "job.spec.cores_requested", "job.spec.threads_requested")
 
 
 def step_seconds(step: Step, now: float) -> int:

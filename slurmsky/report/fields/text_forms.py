@@ -38,7 +38,7 @@ def text_forms(context: ReportContext) -> dict[str, Form]:
 
 
 def _nodes(text: Any) -> str:
-    names = derived.asked_nodes(text)
+    names = derived.requested_nodes(text)
     return derived.node_list(tuple(names)) if names else ""
 
 

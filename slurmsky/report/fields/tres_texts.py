@@ -12,7 +12,7 @@ from slurmsky.model.states import JobState
 
 from ..report_context import ReportContext
 from ..text.units import mebibytes, or_null
-from .derived import min_nodes_asked
+from .derived import min_nodes_requested
 
 #: Slurm since 23.11 writes "gres/gpu:2"; 22.05 wrote "gres:gpu:2"
 _PREFIX = "gres/"
@@ -28,7 +28,7 @@ def tres(parts: Iterable[tuple[str, str]]) -> str:
 def requested(job: Job, context: ReportContext) -> list[tuple[str, str]]:
     """ReqTRES in the order of TRES ids: cpu, mem, node, billing."""
     spec = job.spec
-    nodes = min_nodes_asked(spec)
+    nodes = min_nodes_requested(spec)
     cpus = job.num_cpus if job.state is JobState.PENDING else requested_cpus(job)
     return [
         ("cpu", str(cpus)),
@@ -45,7 +45,7 @@ def requested_cpus(job: Job) -> int:
     if job.state is JobState.PENDING or not job.shares:
         return job.num_cpus
     tasks = spec.ntasks or max(job.num_tasks, 1)
-    return max(tasks * (spec.cpus_per_task or 1), min_nodes_asked(spec))
+    return max(tasks * (spec.cpus_per_task or 1), min_nodes_requested(spec))
 
 
 def requested_memory_mib(job: Job, context: ReportContext) -> int:
@@ -55,7 +55,7 @@ def requested_memory_mib(job: Job, context: ReportContext) -> int:
         return spec.mem_per_gpu_mib * gpu_count(job)
     if spec.mem_per_cpu_mib is not None:
         return spec.mem_per_cpu_mib * requested_cpus(job)
-    return (spec.mem_mib or context.node_memory_mib(job)) * min_nodes_asked(spec)
+    return (spec.mem_mib or context.node_memory_mib(job)) * min_nodes_requested(spec)
 
 
 def gpu_count(job: Job) -> int:
@@ -64,12 +64,12 @@ def gpu_count(job: Job) -> int:
     if spec.gpus:
         return sum(gres_number(item) for item in spec.gpus.split(","))
     if spec.gpus_per_node:
-        return sum(gres_number(item) for item in spec.gpus_per_node.split(",")) * min_nodes_asked(spec)
+        return sum(gres_number(item) for item in spec.gpus_per_node.split(",")) * min_nodes_requested(spec)
     if spec.gpus_per_task:
         return sum(gres_number(item) for item in spec.gpus_per_task.split(",")) * max(job.num_tasks, 1)
     if spec.gres:
         items = [item for item in spec.gres.split(",") if _plain_gres(item).split(":")[0] == "gpu"]
-        return sum(gres_number(item) for item in items) * min_nodes_asked(spec)
+        return sum(gres_number(item) for item in items) * min_nodes_requested(spec)
     return max(job.num_tasks, 1) // spec.ntasks_per_gpu if spec.ntasks_per_gpu else 0
 
 
@@ -177,7 +177,7 @@ def step_cpus_shown(step: Step) -> int:
     return 0 if step.step_id in _AGENT_STEPS else step.cpus
 
 
-def step_asked(step: Step) -> dict[str, str]:
+def step_requested(step: Step) -> dict[str, str]:
     """TRES that a step's srun requested, by scontrol's key; only its GPUs when the record has no more."""
     if not step.tres and step.gres and step.step_id not in _AGENT_STEPS:
         return {"TresPerStep": "cpu:%d" % step.cpus, "TresPerNode": _gres(step.gres)}
@@ -186,9 +186,9 @@ def step_asked(step: Step) -> dict[str, str]:
 
 def step_tres_per_step(step: Step) -> str:
     """TresPerStep: srun requests its CPUs this way when it also requests devices (launch.c)."""
-    return step_asked(step).get("TresPerStep", "(null)")
+    return step_requested(step).get("TresPerStep", "(null)")
 
 
 def step_tres_per_node(step: Step) -> str:
     """TresPerNode of a step."""
-    return step_asked(step).get("TresPerNode", "(null)")
+    return step_requested(step).get("TresPerNode", "(null)")

@@ -48,7 +48,7 @@ def accounting_record(job: Job, context: ReportContext) -> Object:
         ("node", len(job.shares)),
         ("billing", job.num_cpus),
     ]
-    asked = tres_texts.requested_cpus(job)
+    requested = tres_texts.requested_cpus(job)
     limit = job.time_limit_min
     ended = job.end_time if job.state.finished else 0
     return {
@@ -103,7 +103,7 @@ def accounting_record(job: Job, context: ReportContext) -> Object:
         "qos": job.qos,
         "qosreq": spec.qos or "",
         "required": {
-            "CPUs": asked,
+            "CPUs": requested,
             "memory_per_cpu": number(memory if kind == "CPU" else None),
             "memory_per_node": number(memory if kind == "Node" else None),
         },
@@ -125,10 +125,10 @@ def accounting_record(job: Job, context: ReportContext) -> Object:
             "allocated": _tres(held) if ran else [],
             "requested": _tres(
                 [
-                    ("cpu", asked),
+                    ("cpu", requested),
                     ("mem", tres_texts.requested_memory_mib(job, context)),
-                    ("node", derived.min_nodes_asked(spec)),
-                    ("billing", asked),
+                    ("node", derived.min_nodes_requested(spec)),
+                    ("billing", requested),
                 ]
             ),
         },

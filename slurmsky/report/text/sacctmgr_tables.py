@@ -237,32 +237,32 @@ class _Conditions:
 def _condition(header: str) -> Callable[[_Conditions, Given], dict[str, Any]]:
     """The reader of a condition that filters the column with this header."""
 
-    def read(asked: _Conditions, given: Given) -> dict[str, Any]:
+    def read(requested: _Conditions, given: Given) -> dict[str, Any]:
         if given.key == "Format":
-            asked.format += "," + (given.unquoted or "%")  # Slurm reads an empty list as a field without a name
+            requested.format += "," + (given.unquoted or "%")  # Slurm reads an empty list as a field without a name
         elif header:
-            asked.accept(header, given.unquoted)
+            requested.accept(header, given.unquoted)
         return {}
 
     return read
 
 
-def _unknown(asked: _Conditions, given: Given) -> dict[str, Any]:
-    asked.fault(f" Unknown condition: {given.name}={given.unquoted}", hint=True)
+def _unknown(requested: _Conditions, given: Given) -> dict[str, Any]:
+    requested.fault(f" Unknown condition: {given.name}={given.unquoted}", hint=True)
     return {}
 
 
-def _bare(asked: _Conditions, given: Given) -> dict[str, Any]:
+def _bare(requested: _Conditions, given: Given) -> dict[str, Any]:
     """A word without "=": for most entities a value of the first condition."""
-    wanted, word = asked.wanted, given.word
+    wanted, word = requested.wanted, given.word
     if wanted.name == "Transactions":
-        asked.fault(f"sacctmgr: error: Invalid value for Transaction ID ({word})")
+        requested.fault(f"sacctmgr: error: Invalid value for Transaction ID ({word})")
     elif wanted.name == "Events" and word.lower() not in ("cluster", "node"):
-        asked.fault(f" Unknown event type: '{word}'  Valid events are Cluster and Node.")
+        requested.fault(f" Unknown event type: '{word}'  Valid events are Cluster and Node.")
     elif wanted.name in ("Reservations", "Instances"):
-        asked.fault(f" Unknown condition: {word}", hint=True)
+        requested.fault(f" Unknown condition: {word}", hint=True)
     elif wanted.primary:
-        asked.accept(wanted.primary, word)
+        requested.accept(wanted.primary, word)
     return {}
 
 
@@ -270,7 +270,7 @@ def _bare(asked: _Conditions, given: Given) -> dict[str, Any]:
 _BARE = " "
 
 
-def _asked(wanted: Entity, words: Sequence[str]) -> _Conditions:
+def _requested(wanted: Entity, words: Sequence[str]) -> _Conditions:
     """Parse the words after an entity. Raises BadRequest."""
     row = next((row for row in table("sacctmgr_conditions") if row["entity"] == wanted.name), None)
     flags: list[tuple[str, int, dict[str, Any]]] = []
@@ -280,14 +280,14 @@ def _asked(wanted: Entity, words: Sequence[str]) -> _Conditions:
         flags = [(name, int(least), {name: True}) for name, _, least in named if name]
         parts = (word.split(":") for word in row["conditions"].split(";"))
         keys += [Key(name, int(least), "", _condition(header)) for name, least, header in parts]
-    asked = _Conditions(wanted, row["hint"] if row is not None else "")
+    requested = _Conditions(wanted, row["hint"] if row is not None else "")
     known = KeyTable(keys, lambda word, rest: Given(word, _BARE, word),
-                     _unknown if row is not None else lambda asked, given: {}, flags=flags)  # fmt: skip
-    update = known.read(asked, [word for word in words if word.lower() not in ("where", "set")])
-    asked.with_associations = "WithAssociations" in update
-    if asked.faults:
-        raise BadRequest(*asked.faults)
-    return asked
+                     _unknown if row is not None else lambda requested, given: {}, flags=flags)  # fmt: skip
+    update = known.read(requested, [word for word in words if word.lower() not in ("where", "set")])
+    requested.with_associations = "WithAssociations" in update
+    if requested.faults:
+        raise BadRequest(*requested.faults)
+    return requested
 
 
 def _passes(row: Cells, tests: Tests) -> bool:
@@ -301,15 +301,15 @@ _WCKEY_FIELDS = (("WCKeys", 1, "Name"), ("Names", 1, "Name"), ("Clusters", 1, "C
 
 def meant(records: Records, wanted: Entity, words: Sequence[str]) -> list[bool]:
     """The rows of an entity that the words select. Raises BadRequest for an invalid word."""
-    tests = _asked(wanted, words).tests
+    tests = _requested(wanted, words).tests
     return [_passes(row, tests) for row in records.rows(wanted, False)]
 
 
 def show(records: Records, wanted: Entity, words: Sequence[str], look: TableStyle) -> str:
     """The table of an entity. Raises BadRequest for an invalid word."""
-    asked = _asked(wanted, words)
-    text = asked.format.strip(",") or ",".join(
-        part for part in (wanted.format, wanted.with_associations if asked.with_associations else "") if part
+    requested = _requested(wanted, words)
+    text = requested.format.strip(",") or ",".join(
+        part for part in (wanted.format, wanted.with_associations if requested.with_associations else "") if part
     )
     if wanted.name == "WCKeys":
         names = [item.partition("%")[0] for item in text.split(",") if item]
@@ -322,7 +322,7 @@ def show(records: Records, wanted: Entity, words: Sequence[str], look: TableStyl
     if wanted.name == "WCKeys":
         columns = [Column("WCKey" if column.name == "Name" else column.name, column.width, column.field)
                    for column in columns]  # fmt: skip
-    rows = [row for row in records.rows(wanted, asked.with_associations) if _passes(row, asked.tests)]
+    rows = [row for row in records.rows(wanted, requested.with_associations) if _passes(row, requested.tests)]
     return table_text(columns, rows, look)
 
 

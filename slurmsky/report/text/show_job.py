@@ -195,8 +195,8 @@ def _step_lines(job: Job, step: Step, context: ReportContext) -> Iterator[str]:
     yield "ResvPorts=(null)"
     yield "CPUFreqReq=Default" + (" Dist=" + step.distribution if step.distribution else "")
     yield "SrunHost:Pid=%s:%d" % (null_if_empty(step.srun_host), step.srun_pid)
-    asked = tres_texts.step_asked(step)
-    yield from ("%s=%s" % (key, asked[key]) for key in _STEP_TRES if key in asked)
+    requested = tres_texts.step_requested(step)
+    yield from ("%s=%s" % (key, requested[key]) for key in _STEP_TRES if key in requested)
     if step.container:
         yield "Container=%s ContainerID=(null)" % step.container
 

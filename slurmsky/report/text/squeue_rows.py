@@ -175,10 +175,10 @@ def _job_keys(context: ReportContext) -> dict[str, Optional[Callable[[JobRow], A
         limit = context.time_limit(row.job)
         return INFINITE if limit == INFINITE else limit * 60 - derived.run_seconds(row.job, now)
 
-    sockets, cores = map(_spec_key, ("sockets_per_node", "cores_asked"))
+    sockets, cores = map(_spec_key, ("sockets_per_node", "cores_requested"))
 
     def threads(row: JobRow) -> int:
-        return row.job.spec.threads_asked or 0xFFFE
+        return row.job.spec.threads_requested or 0xFFFE
 
     def priority(row: JobRow) -> tuple[int, int]:
         return row.tier, row.priority

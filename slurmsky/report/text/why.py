@@ -153,7 +153,7 @@ def _waiting(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
     if job.reason_desc and job.reason_desc != reason:
         lines.append(f"{job.reason_desc}.")
     since = job.eligible_time or job.submit_time
-    lines.append(f"It asks for {_asked(job, context)} in partition {job.partition}.")
+    lines.append(f"It asks for {_requested(job, context)} in partition {job.partition}.")
     if known.limit:
         lines.append(f"{known.limit[:1].upper()}{known.limit[1:]}.")
     lines += [f"It waits for {one}." for one in known.awaited]
@@ -180,7 +180,7 @@ def _waiting(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
     return Explanation(f"{_name(job)} waits{waited}: {why or reason}{shown}.", tuple(lines), advice=advice)
 
 
-def _asked(job: Job, context: ReportContext) -> str:
+def _requested(job: Job, context: ReportContext) -> str:
     nodes, cpus = max(1, job.num_nodes), max(1, job.num_cpus)
     parts = [_plural(nodes, "node"), _plural(cpus, "CPU")]
     memory = tres_texts.requested_memory_mib(job, context)

@@ -191,7 +191,9 @@ def test_state_words(state: NodeState, flags: NodeFlag, long: str, compact: str,
         ("maint", NodeState.IDLE, NodeFlag.NONE, 0, False),
     ],
 )
-def test_states_asked_for(word: str, state: NodeState, flags: NodeFlag, cpus: int, answer: bool, nodes: Any) -> None:
+def test_states_requested_for(
+    word: str, state: NodeState, flags: NodeFlag, cpus: int, answer: bool, nodes: Any
+) -> None:
     assert matches(dataclasses.replace(nodes[0], state=state, flags=flags, alloc_cpus=cpus), word) is answer
 
 

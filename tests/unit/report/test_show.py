@@ -220,7 +220,7 @@ def test_gres_is_counted_where_the_site_says_so(running: Any, golden: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("asked", "shown"),
+    ("requested", "shown"),
     [
         ("low", "CPU_max_freq=Low "),
         ("1000-2000:ondemand", "CPU_min_freq=1000 CPU_max_freq=2000 Governor=OnDemand"),
@@ -228,5 +228,5 @@ def test_gres_is_counted_where_the_site_says_so(running: Any, golden: Any) -> No
         ("highm1", "CPU_max_freq=Highm1 "),
     ],
 )
-def test_frequencies_as_the_real_one_shows_them(asked: str, shown: str) -> None:
-    assert derived.cpu_frequency(asked) == shown
+def test_frequencies_as_the_real_one_shows_them(requested: str, shown: str) -> None:
+    assert derived.cpu_frequency(requested) == shown

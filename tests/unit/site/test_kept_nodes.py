@@ -82,7 +82,7 @@ kill_wait_s = 30
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "reported"),
     [
         ('infra = "aws"\nnodes = "n[1-2]"', "4:1: nodes needs the shape of the nodes"),
         ('nodes = "n[1-2]"\nsuspend_time = 3', "4:1: suspend_time needs the shape of the nodes"),
@@ -108,10 +108,10 @@ kill_wait_s = 30
         ('nodes = "n1"\nshape = { cpus = 1, memory = 1 }\nexclusive_user = "YES"', "5:1: exclusive_user: true or"),
     ],
 )
-def test_a_faulty_line_is_named_with_its_place(lines, told):
+def test_a_faulty_line_is_named_with_its_place(lines, reported):
     with pytest.raises(SiteError) as caught:
         load(f'[[partition]]\nname = "a"\n{lines}\n', "site.toml")
-    assert str(caught.value).startswith(f"site.toml:{told}")
+    assert str(caught.value).startswith(f"site.toml:{reported}")
 
 
 #: values that no key of these tables takes where it takes another kind

@@ -156,7 +156,7 @@ def test_module_in_a_job(script: str, out: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "told"),
+    ("script", "reported"),
     [
         ("module list", "No modules loaded\n"),
         ("module load gcc mkl; module list", "Currently Loaded Modules:\n  gcc\n  mkl\n"),
@@ -170,8 +170,8 @@ def test_module_in_a_job(script: str, out: str) -> None:
         ("module frob", "module: unknown command frob\n"),
     ],
 )
-def test_the_output_of_module(script: str, told: str) -> None:
-    assert job(script).stderr == told
+def test_the_output_of_module(script: str, reported: str) -> None:
+    assert job(script).stderr == reported
 
 
 def test_a_site_may_make_unknown_modules_fatal() -> None:

@@ -80,12 +80,12 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("words", "told", "path"), BAD, ids=[" ".join(row[0]) for row in BAD])
-def test_words_that_are_not_understood(words: list[str], told: str, path: str) -> None:
+@pytest.mark.parametrize(("words", "reported", "path"), BAD, ids=[" ".join(row[0]) for row in BAD])
+def test_words_that_are_not_understood(words: list[str], reported: str, path: str) -> None:
     with pytest.raises(CommandError) as error:
         _application.invoke(words, object())
     assert error.value.exit_code == 2
-    assert error.value.lines[0].startswith(told)
+    assert error.value.lines[0].startswith(reported)
     assert error.value.lines[-1] == f"Try '{path} --help' for more information"
 
 

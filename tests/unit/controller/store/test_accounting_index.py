@@ -215,8 +215,8 @@ def test_facts_choose_what_the_records_would(store: Store, jobs: list[Job], star
     inside = {(job.job_id, job.restarts): job for job in jobs if overlaps(job, start, end)}
     over = {key for key, job in inside.items() if job.state.finished and job.end_time > 0}
     met = 0
-    for asked in queries():
-        query = replace(asked, starttime=int(start), endtime=int(end))
+    for requested in queries():
+        query = replace(requested, starttime=int(start), endtime=int(end))
         found = {run[:2] for run in store.runs(start, end, True, accounted.where(query, start, end))}
         test = accounted.test(query, NOW)
         meant = {key for key, job in inside.items() if test(job)}

@@ -66,11 +66,11 @@ class OldAgent:
 
 def play(home: Path, scene: Callable[[LocalEngine, list[dict]], object]) -> None:
     async def run() -> None:
-        told: list[dict] = []
+        reported: list[dict] = []
         home.mkdir()
-        engine = LocalEngine(home, lambda event: told.append(event.encode()), None, {"PATH": "/usr/bin:/bin"})
+        engine = LocalEngine(home, lambda event: reported.append(event.encode()), None, {"PATH": "/usr/bin:/bin"})
         try:
-            await scene(engine, told)
+            await scene(engine, reported)
         finally:
             await engine.close()
             await until(lambda: all(process.poll() is not None for process in engine._processes))
@@ -84,16 +84,16 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
-def kinds(told: list[dict]) -> list[str]:
-    return [event["ev"] for event in told if event["ev"].startswith("node_")]
+def kinds(reported: list[dict]) -> list[str]:
+    return [event["ev"] for event in reported if event["ev"].startswith("node_")]
 
 
 @pytest.mark.parametrize("version", [None, "1.00000000"])
 def test_an_idle_one_is_replaced_at_once(tmp_path: Path, version: str | None) -> None:
-    async def scene(engine: LocalEngine, told: list[dict]) -> None:
+    async def scene(engine: LocalEngine, reported: list[dict]) -> None:
         async with OldAgent(engine._socket("n1"), version, busy=False):
             link = await engine.link("n1")
-            assert not link.outdated and kinds(told) == []
+            assert not link.outdated and kinds(reported) == []
 
     play(tmp_path / "state", scene)
 
@@ -101,28 +101,28 @@ def test_an_idle_one_is_replaced_at_once(tmp_path: Path, version: str | None) ->
 def test_a_busy_one_drains_its_node_until_it_has_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_engine, "LEAVES_WITHIN_S", 0.2)
 
-    async def scene(engine: LocalEngine, told: list[dict]) -> None:
+    async def scene(engine: LocalEngine, reported: list[dict]) -> None:
         async with OldAgent(engine._socket("n1"), "1.00000000", busy=True) as agent:
             with pytest.raises(NodeUnavailable, match="another version"):
                 await engine.start(LAUNCH)
-            assert kinds(told) == ["node_drain"]
+            assert kinds(reported) == ["node_drain"]
             with pytest.raises(NodeUnavailable):
                 await engine.start(LAUNCH)
-            assert kinds(told) == ["node_drain"]
+            assert kinds(reported) == ["node_drain"]
             assert "launch" not in [message["op"] for message in agent.got]
             agent.busy.set()
-            await until(lambda: kinds(told) == ["node_drain", "node_up"])
+            await until(lambda: kinds(reported) == ["node_drain", "node_up"])
             assert not (await engine.link("n1")).outdated
 
     play(tmp_path / "state", scene)
 
 
 def test_a_launch_that_is_refused_ends_the_job(tmp_path: Path) -> None:
-    async def scene(engine: LocalEngine, told: list[dict]) -> None:
+    async def scene(engine: LocalEngine, reported: list[dict]) -> None:
         async with OldAgent(engine._socket("n1"), VERSION, busy=False):
             await engine.start(LAUNCH)
-            await until(lambda: any(event["ev"] == "ended" for event in told))
-            end = told[-1]
+            await until(lambda: any(event["ev"] == "ended" for event in reported))
+            end = reported[-1]
             assert (end["state"], end["reason"], end["comment"]) == ("FAILED", "JobLaunchFailure", "no such field")
             assert not engine._placed
 

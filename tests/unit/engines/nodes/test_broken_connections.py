@@ -162,11 +162,11 @@ def test_a_connection_that_is_lost_before_it_is_used_is_restored_again():
         async def connect(node: str) -> Link:
             return links.pop(0)
 
-        told: list[str] = []
-        again = Reconnecting(Fleet(), Fleet(), connect, lambda _, state: told.append(state), lambda *_: None)  # type: ignore[arg-type]
+        reported: list[str] = []
+        again = Reconnecting(Fleet(), Fleet(), connect, lambda _, state: reported.append(state), lambda *_: None)  # type: ignore[arg-type]
         again.begin("n1")
         await asyncio.wait_for(asyncio.gather(*again.running()), PATIENCE_S)
-        assert links == [] and told == ["silent", "up"]
+        assert links == [] and reported == ["silent", "up"]
 
     asyncio.run(what())
 
@@ -174,11 +174,11 @@ def test_a_connection_that_is_lost_before_it_is_used_is_restored_again():
 def test_requests_to_an_agent_fail_once_its_connection_is_lost():
     async def what() -> None:
         requests = AgentRequests()
-        asked = asyncio.ensure_future(requests.ask(Link(), "same", "/x", {"op": "same"}))  # type: ignore[arg-type]
+        requested = asyncio.ensure_future(requests.ask(Link(), "same", "/x", {"op": "same"}))  # type: ignore[arg-type]
         await asyncio.sleep(0)
         requests.fail("n1")
         with pytest.raises(ConnectionLost):
-            await asyncio.wait_for(asked, PATIENCE_S)
+            await asyncio.wait_for(requested, PATIENCE_S)
 
     asyncio.run(what())
 

@@ -141,8 +141,8 @@ def test_a_forged_end_is_not_reported(tmp_path, home):
     secret = os.urandom(32)
     record = Record(7, "job-s7-0", submit_dir=str(tmp_path / "project"), secret=secret.hex(), members={"7": Member()})
     record.write(tmp_path / "run")
-    told: list[JobEvent] = []
-    watch = JobWatch.load(tmp_path / "run", told.append)
+    reported: list[JobEvent] = []
+    watch = JobWatch.load(tmp_path / "run", reported.append)
     watch.save_soon = lambda: None
     begin = {"ev": "session", "session": 17, "ranks": 1}
     end = {"ev": "ended", "job_id": 7, "state": "COMPLETED", "exit_code": 0, "seq": 3}
@@ -150,10 +150,10 @@ def test_a_forged_end_is_not_reported(tmp_path, home):
     for key in (b"", b"x" * 32, log_key(b""), log_key(os.urandom(32)), secret):
         forger = Encoder(17, 0, key)
         watch.feed(forger.event(begin) + forger.event(stream) + forger.data(0, b"mine now\n") + forger.event(end))
-    assert told == [] and record.session == -1
+    assert reported == [] and record.session == -1
     node = Encoder(17, 0, log_key(secret))
     watch.feed(node.event(begin) + node.event(stream) + node.data(0, b"mine now\n") + node.event(end))
-    assert [event.encode()["state"] for event in told] == ["COMPLETED"]
+    assert [event.encode()["state"] for event in reported] == ["COMPLETED"]
     assert (home / ".ssh" / "authorized_keys").read_text() == "mine\n"
 
 
