@@ -72,6 +72,10 @@ class CloudAccount(Protocol):
     def key(self) -> str:
         """Identifies server and user in the store."""
 
+    @property
+    def requests(self) -> int:
+        """The requests sent until now."""
+
     async def inventory(self) -> Inventory:
         """All nodes of all enabled infras. Raises EngineError."""
 

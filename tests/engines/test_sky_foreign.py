@@ -20,7 +20,7 @@ from polling import PATIENCE_S
 from sky_controller import SITE, World, world
 from sky_server import SkyServer
 
-from slurmsky.controller.services import managed_jobs
+from slurmsky.controller.services import infra_cache, managed_jobs
 from slurmsky.engines.cloud import Bill
 from slurmsky.engines.foreign import site_partition
 from slurmsky.engines.sky import foreign_jobs, prices
@@ -190,8 +190,12 @@ def test_reads_are_frequent_only_while_a_job_of_ours_waits_for_a_foreign_one(tmp
 KEPT = SITE + 'nodes = "k[1-8]"\nshape = { cpus = 1, memory = 1 }\n'
 
 
-def test_where_nodes_are_kept_requests_are_a_minute_apart_unless_a_job_of_ours_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+MIXED = KEPT + '[[partition]]\nname = "each"\ninfra = "kubernetes/x"\n'
+
+
+@pytest.mark.parametrize("site, read", [(KEPT, {"jobs", "bills"}), (MIXED, {"jobs", "bills", "inventory"})])
+def test_where_nodes_are_kept_two_requests_a_minute_are_sent_unless_a_job_of_ours_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: str, read: set[str]
 ) -> None:
     async def story(world: World) -> None:
         clock, reads = 1000.0, []
@@ -199,7 +203,8 @@ def test_where_nodes_are_kept_requests_are_a_minute_apart_unless_a_job_of_ours_w
         async def sleep(seconds: float) -> None:
             nonlocal clock
             clock += seconds
-            world.managed.wanted()  # a user calls squeue again and again
+            world.managed.wanted()  # a user calls squeue and sinfo again and again
+            world.managed._infra.wanted()
             await asyncio.sleep(0)
 
         def counted(read: Callable[..., Any]) -> Callable[..., Any]:
@@ -219,16 +224,21 @@ def test_where_nodes_are_kept_requests_are_a_minute_apart_unless_a_job_of_ours_w
             monkeypatch.setattr(world.managed.account, name, counted(getattr(world.managed.account, name)))
         monkeypatch.setattr(managed_jobs, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
         monkeypatch.setattr(managed_jobs, "time", SimpleNamespace(monotonic=lambda: clock))
+        monkeypatch.setattr(infra_cache, "FRESH_S", 0.0)  # its clock is not this one
         world.launch("train", "RUNNING", start_at=time.time())
         await world.out("sinfo")
         reading = asyncio.ensure_future(world.managed.run())
-        assert min(await until(1900.0)) >= managed_jobs.PACE_S
-        assert {name for _, name in reads} == {"jobs", "bills"}  # of infras only managed jobs have nodes
+        await until(2000.0)
+        began, sent = clock, len(world.server.requests)
+        await until(8000.0)
+        assert (len(world.server.requests) - sent) / (clock - began) * 60 <= 2.1, reads
+        assert {name for _, name in reads} == read  # of infras only managed jobs have nodes
         monkeypatch.setattr(world.managed, "_awaited", lambda: True)
         assert managed_jobs.LEAST_GAP_S in await until(clock + 200.0)
         reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
 
-    world(tmp_path, story, KEPT)
+    world(tmp_path, story, site)
 
 
 def test_jobs_of_others_leave_the_idle_cost_of_kept_nodes_as_it_is(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ FIRST_ID = 60_000_000
 _SPARE_ID = 65_000_000  # first id for jobs whose own id another server's job has taken
 
 LEAST_GAP_S = 20.0  # minimum seconds between two reads
-PACE_S = 60.0  # ... between two requests if nodes are kept and no job of ours waits for a result
+PACE_S = 30.0  # seconds for each HTTP request if nodes are kept and no job of ours waits for a result
 PACE_LOOK_S = 5.0  # delay of the next read once a job of ours waits for a result
 IDLE_GAP_S = 600.0  # maximum seconds between two reads
 LOOKED_S = 600.0  # seconds after a command in which reads are frequent, while a job of ours waits for a result
@@ -86,6 +86,7 @@ class ManagedJobs:
         self._live: dict[int, list[Job]] = {}
         self._requested = asyncio.Event()
         self._shown_at = time.monotonic()
+        self._paced = self.account.requests  # those before the latest pause
         self._billed: dict[int, float] = {}  # managed job id -> when its cost was read
         self.problem = ""  # why the last read failed
         self.read_at = 0.0  # epoch second of the last successful read
@@ -130,8 +131,9 @@ class ManagedJobs:
                 pass  # no command was called: the next read is due
 
     async def _pace(self, passed_s: float = 0.0) -> None:
-        """Delay the next request: idle nodes cost few requests, however often a user calls squeue."""
-        end = time.monotonic() + PACE_S - passed_s
+        """Delay the next request: idle nodes cost few requests, however often a user calls squeue and sinfo."""
+        sent, self._paced = self.account.requests - self._paced, self.account.requests
+        end = time.monotonic() + PACE_S * sent - passed_s
         while self.site.kept and not self._awaited() and time.monotonic() < end:
             await asyncio.sleep(PACE_LOOK_S)
 

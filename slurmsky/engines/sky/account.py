@@ -24,6 +24,11 @@ class SkyAccount:
         """Server and SkyPilot's id of the user."""
         return f"{self.endpoint} {self._client.user_id}"
 
+    @property
+    def requests(self) -> int:
+        """The HTTP requests that the client has sent."""
+        return self._client.requests
+
     async def inventory(self) -> Inventory:
         """All nodes of all enabled infras."""
         return await inventory.read(self._client)
