@@ -44,6 +44,7 @@ class Errno(enum.Enum):
     RESERVATION_OVERLAP = (2058, "Requested reservation overlaps with another reservation")
     INVALID_CORE_COUNT = (2111, "Core count for reservation node list is not consistent!")
     CORE_RESERVATION = (2109, "Core-based reservation can not be updated")
+    RESERVATION_NO_SKIP = (2128, "Reservation given is not skipable, try deleting instead")
     RESERVATION_EMPTY = (2080, "Reservation request lacks users, groups or accounts")
     INVALID_GRES = (2072, "Invalid generic resource (gres) specification")
     INVALID_ARRAY = (2083, "Invalid job array specification")

@@ -60,6 +60,16 @@ def parse(text: str) -> GpuBind:
         raise BindError(text, 0, f"{_not_a_number(rest)}Invalid --gpu-bind argument: {text}") from None
 
 
+def check_tres(text: str) -> None:
+    """Validate ``gres/NAME:HOW`` words of --tres-bind, joined by "+"; for GPUs as in --gpu-bind. Raises BindError."""
+    for part in text.split("+"):
+        name, _, how = part.partition(":")
+        if not name.startswith("gres/") or not how:
+            raise BindError(part, 0, "")
+        if name == "gres/gpu":
+            parse(how)
+
+
 def _not_a_number(rest: str) -> str:
     """The error for the first character of a list that is not part of a number. Source: tres_bind.c _valid_num_list."""
     name, _, values = rest.partition(":")

@@ -79,5 +79,9 @@ class UserAssociation:
 
 #: DenyOnLimit: a job over a limit is refused, not kept pending. OverPartQOS: the limits override the partition's QOS.
 #: Partition...: its jobs may exceed this limit of their partition. NoReserve: a waiting job delays no other job.
-QOS_FLAGS = ("DenyOnLimit", "PartitionMinNodes", "PartitionMaxNodes", "PartitionTimeLimit", "OverPartQOS", "NoReserve")
+#: RequiresReservation: its jobs run in reservations alone.
+QOS_FLAGS = (
+    "DenyOnLimit", "PartitionMinNodes", "PartitionMaxNodes", "PartitionTimeLimit", "RequiresReservation", "OverPartQOS",
+    "NoReserve",
+)  # fmt: skip
 NORMAL = QosConfig("normal", "Normal QOS default")

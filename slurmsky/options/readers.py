@@ -352,15 +352,10 @@ def tres_bind(item: Item) -> str:
     from ..language import gpubind
     from ..language.syntax_errors import BindError
 
-    for part in item.value.split("+"):
-        name, _, how = part.partition(":")
-        try:
-            if not name.startswith("gres/") or not how:
-                raise BindError(part, 0, "")
-            if name == "gres/gpu":
-                gpubind.parse(how)
-        except BindError:
-            raise item.error(f"Invalid --tres-bind argument: {item.value}") from None
+    try:
+        gpubind.check_tres(item.value)
+    except BindError:
+        raise item.error(f"Invalid --tres-bind argument: {item.value}") from None
     return item.value
 
 

@@ -128,6 +128,11 @@ def test_changes_as_newer_releases_make_them(engine: LocalEngine) -> None:
     assert update("arraytaskthrottle=2") == (
         1, "scontrol: error: Update of ArrayTaskThrottle is only allowed on ArrayJobId\n"
            f"Requested operation not supported on this system for job {job}\n")  # fmt: skip
+    for text in ("gres/gpu:map:0,1", "gres/gpu:mask:0x1*2"):
+        assert update(f"TresBind={text}") == (0, "") and shown("TresBind") == text
+    assert update("TresBind=gres/gpu:map:x") == (
+        1, f"Invalid Trackable RESource (TRES) specification for job {job}\n")  # fmt: skip
+    assert update("TresBind=") == (0, "")
     # The first fault is reported, and the updates before it stay.
     assert update("features=nosuch", "comment=kept", "name=never") == (
         1, f"Invalid feature specification for job {job}\n")  # fmt: skip
@@ -225,3 +230,13 @@ def test_reconfigure_reads_the_site_file(tmp_path: Path) -> None:
         assert done.returncode == 1 and done.stderr.startswith("slurm_reconfigure error:")
         assert engine.run(["sinfo"]).returncode == 0
         site.write_text(SITE.read_text())
+
+
+def test_a_recurring_reservation_skips_a_time(engine: LocalEngine) -> None:
+    daily = "starttime=2030-01-01T00:00:00 duration=60 users=root nodecnt=1 flags=daily"
+    assert _said(engine, f"create reservation=r {daily}") == (0, "Reservation created: r\n", "")
+    assert _said(engine, "update reservation=r skip") == (0, "Reservation updated.\n", "")
+    assert "StartTime=2030-01-02T00:00:00" in _said(engine, "show reservation r")[1]
+    _said(engine, "update reservation=r flags-=daily")
+    assert _said(engine, "update reservation=r skip")[2].endswith("is not skipable, try deleting instead\n")
+    assert _said(engine, "delete reservation=r") == (0, "", "")

@@ -148,7 +148,7 @@ RESERVATION_KEYS = KeyTable((
     *texts("licenses 1 licenses  burstbuffer 2 burst"),
     Key("maxstartdelay", 3, "delay", _duration),
     *texts("comment 3 comment"),
-), _misformatted, _unknown, _unsigned)  # fmt: skip
+), _misformatted, _unknown, _unsigned, flags=(("skip", 2, {"skip": True}),))  # fmt: skip
 
 
 def _parse(ctx: CommandContext, words: Sequence[str]) -> ReservationUpdate:
@@ -329,6 +329,11 @@ def update(ctx: CommandContext, words: Sequence[str]) -> int:
             raise SlurmError(Errno.CORE_RESERVATION)
         changed, count = _changed(ctx, one, wanted)
         changed = _with_new_times(changed, wanted)
+        if "skip" in wanted:
+            again = recurrence.following(changed, changed.end)
+            if again is None:
+                raise SlurmError(Errno.RESERVATION_NO_SKIP)
+            changed = again
         _check_names(ctx, changed)
         job_table.reservations.update(changed, count, job_table.jobs.values())
     except SlurmError as error:

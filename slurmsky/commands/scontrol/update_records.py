@@ -62,6 +62,7 @@ class ReservationUpdate(TypedDict, total=False):
     partition: str
     purge: int  # seconds
     qos: Signed
+    skip: bool  # to the next time of a recurring reservation
     start: int
     tres: dict[str, int]  # counts that become ``count`` and ``cores``
     users: Signed

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...engines.foreign import FOREIGN
-from ...language import dependency
+from ...language import dependency, gpubind
+from ...language.syntax_errors import LanguageError
 from ...model.job import Job
 from ...model.spec import INFINITE, JobSpec
 from ...model.states import JobState
@@ -121,6 +122,7 @@ class _Change(Times):
         qos = self.job_table.policy.qos_of(name or None, self.job.account, self.job.user)
         if qos == self.job.qos:
             return
+        self.job_table.policy.check_reserved(qos, self.wanted.get("reservation", self.job.spec.reservation))
         self.still_pending()
 
         def apply() -> None:
@@ -143,12 +145,23 @@ class _Change(Times):
         wished = spec.evolve(reservation=name or None)
         known, cluster = self.job_table.reservations.all, self.job_table.cluster
         checked = reserved_spec(known, cluster, wished, self.job.user, self.job.account, lambda: self.job.qos)
+        self.job_table.policy.check_reserved(self.job.qos, checked.reservation)
         if self.job.reason == "ReservationDeleted":
             self.life.release(self.job)
         self.later.append(lambda: self.evolve(reservation=checked.reservation))
 
     def _licenses(self) -> None:
         check_licenses(self.job_table.cluster, JobSpec(licenses=self.wanted["licenses"] or None))
+
+    def _tres_bind(self) -> None:
+        """Change TresBind; an empty text clears it. Raises SlurmError."""
+        text = self.wanted["tres_bind"]
+        try:
+            if text:
+                gpubind.check_tres(text)
+        except LanguageError:
+            raise SlurmError(Errno.INVALID_TRES) from None
+        self.evolve(tres_bind=text or None, gpu_bind=None)
 
     def _free_texts(self) -> None:
         job, wanted = self.job, self.wanted
@@ -315,6 +328,7 @@ _STEPS = (
     _step(_Change.devices, f"tasks_changed {' '.join(TRES)}"),
     _step(_Change._licenses, "licenses"),
     _step(_Change.size, _SIZES),
+    _step(_Change._tres_bind, "tres_bind"),
     _step(_Change._free_texts, "req_switch wait4switch admin_comment comment extra"),
     _step(_Change._apply_later, "partition account qos reservation"),
     _step(_Change.cpus, "min_cpus max_cpus"),

@@ -118,6 +118,7 @@ def draft(
             if len(specs) > 1:
                 raise SlurmError(Errno.INVALID_ARRAY)
         qos = job_table.policy.qos_of(spec.qos, account_of(job_table, spec, who), who.user)
+        job_table.policy.check_reserved(qos, spec.reservation)
         for partition in partitions_of(cluster, spec):
             check_caller(partition, who.uid, who.groups)
         check(cluster, spec.evolve(qos=qos) if cluster.qos else spec, now, job_table.judge)

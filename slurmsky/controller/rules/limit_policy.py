@@ -138,6 +138,11 @@ class Policy:
             raise SlurmError(Errno.INVALID_QOS)
         return requested
 
+    def check_reserved(self, qos: str, reservation: str | None) -> None:
+        """Raise SlurmError for a QOS that requires a reservation if there is none."""
+        if not reservation and qos in self.qos and "RequiresReservation" in self.qos[qos].flags:
+            raise SlurmError(Errno.INVALID_QOS)
+
     def priority(self, job: Job) -> int:
         """The priority of its QOS."""
         return self.qos[job.qos].priority if job.qos in self.qos else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from slurmsky.controller.jobs.submitter import Submitter, admit
 from slurmsky.controller.rules.limit_policy import LimitSource, Over
 from slurmsky.controller.rules.limit_reasons import RUNNING, SENTENCES, SIZES, SUBMITTED, WALL
 from slurmsky.controller.schedule.scheduler import Scheduler
-from slurmsky.controller.slurm_errors import SlurmError
+from slurmsky.controller.slurm_errors import Errno, SlurmError
 from slurmsky.controller.store.database import Store
 from slurmsky.model.job import Job
 from slurmsky.model.policy import AccountConfig, Limits, UserAssociation
+from slurmsky.model.reservation import Reservation
 from slurmsky.model.spec import INFINITE, JobSpec
 from slurmsky.model.states import JobState
 from slurmsky.report.fields.field_tables import table
@@ -339,6 +341,18 @@ def test_a_waiting_job_of_a_qos_with_noreserve_delays_no_other_job(tmp_path: Pat
                 world.job_table.free_shares(job)
             job.state, job.shares = JobState.COMPLETED, []
             world.job_table.touch(job)
+    world.store.close()
+
+
+def test_a_qos_that_requires_a_reservation_admits_no_other_job(tmp_path: Path) -> None:
+    world = World(tmp_path, SITE + '[[qos]]\nname = "reserved"\nflags = ["RequiresReservation"]\n')
+    held = Reservation("kept", 1_000_000, 1_003_600, ("n1",), users=("ada",))
+    node = world.job_table.cluster.nodes[0].name
+    world.job_table.reservations.create(replace(held, nodes=(node,)), 0, [])
+    assert world.submit(qos="reserved", reservation="kept").qos == "reserved"
+    with pytest.raises(SlurmError) as refused:
+        world.submit(qos="reserved")
+    assert refused.value.errno is Errno.INVALID_QOS
     world.store.close()
 
 
