@@ -1,6 +1,6 @@
 """Resolves names of partitions and nodes that no site file describes.
 
-Without a site file every name of a partition, QOS, account, feature, licence, reservation or node is accepted
+Without a site file every name of a cluster, partition, QOS, account, feature, licence, reservation or node is accepted
 (``ClusterConfig.open``). With one, ``unknown_partition`` maps unknown partitions; all other names must be described.
 sbatch, the scheduler and ``slurmsky explain`` all call the functions of this module.
 """
@@ -18,6 +18,12 @@ REFUSE = "refuse"
 #: a name that can be the name of a folder and of a host
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _NAME = re.compile(r"[^\s,/=\0]{1,255}")
+
+
+def unknown_cluster(cluster: ClusterConfig, names: str) -> str:
+    """The first name of ``--clusters`` that is no name of this cluster; "" where it has all of them."""
+    wanted = (word for word in names.split(",") if word not in (cluster.name, "all"))
+    return next((word for word in wanted if not (cluster.open and _NAME.fullmatch(word))), "")
 
 
 def partition_for(cluster: ClusterConfig, name: str) -> PartitionConfig | None:

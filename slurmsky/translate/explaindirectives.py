@@ -10,7 +10,7 @@ from ..language import directives
 from ..options.getopt import split
 from ..options.table import Option
 from ..options.usage_errors import CommandError
-from ..site.assumed import partition_for
+from ..site.assumed import partition_for, unknown_cluster
 from . import explainforms, gputypes, mountpoints, option_support
 from .explainview import View
 from .finding import CHANGED, DECISION, KEPT, MISSING, NOTHING, REFUSED, Finding
@@ -133,6 +133,9 @@ class Directives:
             return DECISION, f"account {one_line(value)} is not in the site file", lines
         if name == "qos" and site.cluster.qos and value not in {one.name for one in site.cluster.qos}:
             return DECISION, f"there is no QOS {one_line(value)} here", f'[[qos]]\nname = "{toml(value)}"'
+        if name in ("clusters", "cluster"):
+            word = unknown_cluster(site.cluster, value)
+            return (REFUSED, f"No cluster '{one_line(word)}' known by database.") if word else None
         if name == "chdir" and value.startswith("/"):
             return self._chdir(value.rstrip("/"))
         if name in ("output", "error") and value.startswith("/"):

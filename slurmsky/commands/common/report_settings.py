@@ -12,6 +12,7 @@ from ...model.job import Node
 from ...options.query import Query
 from ...report.report_context import ReportContext as Report
 from ...report.text.units import EXACT, Clock, Scale
+from ...site.assumed import unknown_cluster
 
 
 def report(ctx: CommandContext, query: Query, scale: Scale = EXACT, expand_patterns: bool = False) -> Report:
@@ -56,16 +57,12 @@ def nodes_and_cluster(ctx: CommandContext) -> tuple[Mapping[str, Node], ClusterC
 
 
 def known_cluster(ctx: CommandContext, clusters: str | None) -> bool:
-    """-M: accept this cluster or ``all``; print Slurm's errors for any other name."""
-    if not clusters:
-        return True
-    name = ctx.queue.job_table.cluster.name
-    for word in clusters.split(","):
-        if word not in (name, "all"):
-            ctx.error(f"No cluster '{word}' known by database.")
-            ctx.error(
-                f"'{word}' can't be reached now, or it is an invalid entry for --cluster.  "
-                "Use 'sacctmgr list clusters' to see available clusters."
-            )
-            return False
-    return True
+    """-M: accept this cluster's names; print Slurm's errors for any other one."""
+    word = unknown_cluster(ctx.queue.job_table.cluster, clusters) if clusters else ""
+    if word:
+        ctx.error(f"No cluster '{word}' known by database.")
+        ctx.error(
+            f"'{word}' can't be reached now, or it is an invalid entry for --cluster.  "
+            "Use 'sacctmgr list clusters' to see available clusters."
+        )
+    return not word

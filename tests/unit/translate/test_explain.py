@@ -326,6 +326,13 @@ def test_a_folder_is_reported_for_each_use_that_needs_more() -> None:
     assert lines == [3]
 
 
+def test_any_name_of_a_cluster_is_this_one_where_nothing_describes_it() -> None:
+    text = "#!/bin/bash\n#SBATCH -M snowy\n"
+    assert one(text, "directive", site=load("", "none")).fate == "kept"
+    found = one(text, "directive")
+    assert (found.fate, found.reason) == ("refused", "No cluster 'snowy' known by database.")
+
+
 def test_a_python_package_brings_only_programs_of_its_name() -> None:
     page = explain("#!/bin/bash\nmodule load tensorflow\nncvd a\ntensorboard --logdir x\n", site=BARE)
     fates = {found.text.split()[0]: found.fate for found in page.findings if found.kind == "command"}
