@@ -6,10 +6,12 @@ with a script from stdin). Standard library only, like the client.
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import select
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 from slurmsky.client import (
@@ -75,6 +77,11 @@ def request_elsewhere(request: bytes, extra: list[bytes]) -> bytes:
     return frame(REQUEST, pack(fields[:env_start] + env + extra))
 
 
+def _peer_pid(channel: ControllerConnection) -> int:
+    """The process that listens at the other end."""
+    return int.from_bytes(channel.sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)[:4], sys.byteorder)
+
+
 class Relay:
     """Serves a session's requests to the caller's side until the session sends its exit code."""
 
@@ -82,6 +89,7 @@ class Relay:
         self._command = command
         self._request = request
         self._first = channel
+        self._controller = _peer_pid(channel)
         self._open = [channel]  # the last channel owns stdin and signals
         self._granted = 0
         self._stdin_ended = False
@@ -208,15 +216,14 @@ class Relay:
         self._send(channel, request_elsewhere(self._request, fields[1:]))
 
     def _repeat(self, gone: bool = False) -> None:
-        """Send the request to the next controller, after this one has exited (``gone``: it has)."""
+        """Send the request to the next controller, after this one has exited (``gone``: its connection is lost)."""
         from slurmsky import client, client_start, paths
 
         if gone:
             ended = [] if self._status is None else [f"{paths.CHILD_STATUS}={self._status}".encode()]
             self._request = request_elsewhere(self._request, [self._resume_with, *ended])
             self._resume_with = b""
-        else:
-            client_start.wait_until_gone(client.home())
+        client_start.wait_until_gone(client.home(), self._controller)
         root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         agent = os.environb.get(client.AGENT)
         path = agent or client.home() + b"/" + client.SOCKET_NAME
@@ -230,6 +237,7 @@ class Relay:
             code = 1 if self._status is None else max(self._status, 0)
             sock = client_start.connect_anyway(root, self._command, args, path, bool(agent), error, code)
         self._first = client.ControllerConnection(sock)
+        self._controller = _peer_pid(self._first)
         self._open.insert(0, self._first)
         self._send(self._first, self._request)
 

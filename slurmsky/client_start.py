@@ -157,11 +157,17 @@ def start(root: str, home: str, path: bytes) -> _socket.socket:
         os.close(lock)
 
 
-def wait_until_gone(home: bytes, limit_s: float = 10) -> None:
-    """Wait until a stopping controller has exited, so that the next command does not connect to it."""
+def wait_until_gone(home: bytes, former: int | None = None, limit_s: float = 10) -> None:
+    """Wait until a stopping controller has exited, so that the next command does not connect to it.
+
+    A process that ends may close its connections before the socket that it listens to. ``former``: its pid; returns at
+    once if another controller has replaced it.
+    """
     try:
         with open(os.path.join(home, b"controller.pid"), "rb") as file:
             pid = int(file.read())
+        if former not in (None, pid):
+            return
         end = time.monotonic() + limit_s
         while time.monotonic() < end:
             with open(f"/proc/{pid}/stat", "rb") as file:

@@ -51,7 +51,7 @@ class Submitter(threading.Thread):
         #: token -> job id, exit code, number of elements (0: no array)
         self.reported: dict[str, tuple[str, int, int]] = {}
         self.unreported: list[str] = []  # the controller died before it answered
-        self.problems: list[str] = []
+        self.problems: list[tuple[int, str, str]] = []
 
     def run(self) -> None:
         number = 0
@@ -71,7 +71,7 @@ class Submitter(threading.Thread):
         else:
             self.unreported.append(token)
             if "lost connection" not in err and "Unable to contact" not in err:
-                self.problems.append(err)
+                self.problems.append((got, out, err))
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -198,3 +199,48 @@ def test_a_controller_that_never_answers_ends_the_wait(clone: Path, tmp_path: Pa
             "slurm_load_jobs error: Unable to contact slurm controller (connect failure)",
             f"squeue: error: no answer at {home}/controller.sock within 1 s",
         ]
+
+
+#: A controller that closes its listening socket last, and the next one. Arguments: the folders of package and state.
+LEAVES = """
+import os, socket, sys, time
+sys.path.insert(0, sys.argv[1])
+from slurmsky.protocol import wire
+
+def listens():
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind("controller.sock")
+    listener.listen()
+    with open("controller.pid", "w") as file:
+        file.write(str(os.getpid()))
+    return listener
+
+os.chdir(sys.argv[2])
+former = listens()
+print("up", flush=True)
+caller, _ = former.accept()
+caller.recv(1 << 20)
+caller.sendall(wire.encode(wire.RESUME, b"REQUESTED=1"))
+caller.close()
+time.sleep(0.5)
+os.unlink("controller.sock")
+ready, listening = os.pipe()
+if os.fork() == 0:
+    former.close()
+    following = listens()
+    os.write(listening, b".")
+    caller, _ = following.accept()
+    known = b"REQUESTED=1" in caller.recv(1 << 20)
+    caller.sendall(wire.encode(wire.STDOUT, b"known\\n" if known else b"") + wire.encode_int(wire.EXIT, 0))
+    os._exit(0)
+os.read(ready, 1)
+"""
+
+
+def test_a_request_is_repeated_after_the_controller_has_ended_not_before(tmp_path: Path) -> None:
+    """A killed process may close its connections before the socket that it listens to."""
+    line = [sys.executable, "-c", LEAVES, str(ROOT), str(tmp_path)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE) as controller:
+        assert controller.stdout is not None and controller.stdout.readline() == b"up\n"
+        done = call(tmp_path, "salloc", "-n1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"known\n", b"")
