@@ -122,19 +122,24 @@ class SshTunnel:
         self._own_folder = ""
         self._process: asyncio.subprocess.Process | None = None
         self._lock = asyncio.Lock()
+        self._attempts = 0  # since the latest tunnel
 
     async def path(self) -> str:
         """The socket's path, once the tunnel is up. Raises NoControl."""
         async with self._lock:
             if self._process is None or self._process.returncode is not None:
+                # What sky status wrote outlives the tunnel; a server that has just begun takes minutes for it.
+                if self._attempts % 3 == 0:
+                    await self._configure()
+                self._attempts += 1
                 await self._dig()
+                self._attempts = 1
             return str(self._socket)
 
     async def _dig(self) -> None:
         ssh = shutil.which("ssh")
         if ssh is None:
             raise NoControl("there is no ssh on this machine")
-        await self._configure()
         self._socket = self._place()
         with contextlib.suppress(FileNotFoundError):
             self._socket.unlink()

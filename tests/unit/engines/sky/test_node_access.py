@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+
+import pytest
 
 from slurmsky.engines.sky import node_access
 
@@ -47,3 +50,23 @@ def test_ssh_does_not_begin_once_the_controller_is_gone():
     command[command.index(str(os.getpid()))] = "1"  # as for a child that init has adopted
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == ""
+
+
+def test_a_broken_tunnel_is_restored_without_sky_status(tmp_path, monkeypatch):
+    """Its server may have just begun, and needs minutes for an answer; the third attempt asks it again."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("sky", "ssh"):
+        (programs / name).write_text(f"#!/bin/sh\necho {name} >> {tmp_path}/calls\nexit 1\n")
+        (programs / name).chmod(0o700)
+    (programs / "sky").write_text((programs / "sky").read_text().replace("exit 1", "exit 0"))
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+
+    async def fail(times):
+        tunnel = node_access.SshTunnel("c", "127.0.0.1:1", tmp_path)
+        for _ in range(times):
+            with pytest.raises(node_access.NoControl, match="it ended at once"):
+                await tunnel.path()
+
+    asyncio.run(fail(4))
+    assert (tmp_path / "calls").read_text().split() == ["sky", "ssh", "ssh", "ssh", "sky", "ssh"]
