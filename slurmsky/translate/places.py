@@ -94,6 +94,7 @@ _STARTS_PROGRAM = re.compile(r"[\"'(]\s*(?:python[\d.]*|Rscript|julia|bash|srun|
 _CONTAINED = re.compile(r"(?:^|[\s/])(?:singularity|apptainer|docker|podman)\s")
 _BINDS = ("-B", "--bind", "--volume", "--mount", "--container-mounts")
 _FILE_TESTS = ("-f", "-d", "-e", "-r", "-s", "-x", "-L", "-h")
+_GLOB = re.compile(r"(?<=[\w.-])/[\w.$-]*[*?][^/]*(?:/[\w.*?$-]+)*$")
 _PATTERN = re.compile(r"[\s<>{}|;\\()\"'`,*?]|^//|^/[^\w.$~-]|[^:]//$")
 _SHAPE = re.compile(r"^(?:/[\w.-]|~(?:[\w-]*)(?:/|$)|\$HOME(?:/|$))")
 
@@ -379,6 +380,7 @@ def _paths(word: Word, scope: Scope, role: str, lists: bool = False) -> Iterator
     if ":" in text and not lists and not re.search(r":(?=[/~$.])", text):
         return  # "/device:cpu:0"
     for piece in text.split(":"):
+        piece = _GLOB.sub("", piece)  # the folder of /data/*.bam
         if _is_path(piece):
             yield Place(word.line, _home(piece), _role(piece, role))
 

@@ -46,6 +46,7 @@ def found(text: str) -> list[tuple[str, str]]:
          [("/apps/images/monai", "image")]),
         ('run="t.py -root /mnt/x"\npy="singularity exec -B /gpfs/d:/mnt a.sif python"\n$py $run',
          [("/gpfs/d", "read")]),
+        ('bams=( $(ls -d "/gpfs/bam"/A*) )\ncat /gpfs/*/x.txt', [("/gpfs/bam", "read"), ("/gpfs", "read")]),
         ("singularity build --sandbox /gpfs/box docker://a/b", [("/gpfs/box", "written")]),
         ("export SINGULARITYENV_HOME=/templateflow", []), ("export D=$SCRATCH", [("/scratch", "cache")]),
         ("N=$(sed -n \"${I}p\" /gpfs/list)\nawk '{print $1}' /gpfs/table", [("/gpfs/list", "read"),
