@@ -165,7 +165,9 @@ def offer_of(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offe
         tasks = min(tasks, demand.tasks_per_core * len(cores))
     if demand.mem_cpu_mib and consume_memory:
         free_mib = config.memory_mib - use.memory_mib
-        tasks = min(tasks, free_mib // (demand.mem_cpu_mib * demand.cpus_per_task))
+        most = free_mib // (demand.mem_cpu_mib * demand.cpus_per_task)
+        # Overcommitted tasks share the CPUs, and so the memory, of one.
+        tasks = tasks if demand.overcommit and most else min(tasks, most)
     for name, kind, count in demand.gpus_task:
         tasks = min(tasks, len(_free_devices(use, name, kind)) // max(1, count))
     # However few tasks there are, each node must hold this many. Source: topology/common/eval_nodes.c.

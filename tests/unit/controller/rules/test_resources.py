@@ -14,3 +14,11 @@ def test_overcommitted_tasks_with_gpus_take_the_nodes_that_have_them() -> None:
         spec = JobSpec(ntasks=ntasks, overcommit=True, gpus_per_task=str(per_task))
         shares = place(demand_of(spec), nodes)
         assert shares is not None and [share.tasks for share in shares] == tasks
+
+
+def test_overcommitted_tasks_need_the_memory_of_their_cpus_alone() -> None:
+    node = NodeConfig("n1", cpus=8, memory_mib=4000)
+    for mem_mib, memory in ((360, [360]), (4000, [4000]), (4001, None)):
+        spec = JobSpec(ntasks=30, overcommit=True, mem_per_cpu_mib=mem_mib)
+        shares = place(demand_of(spec), [NodeUse(node)])
+        assert (shares and [share.memory_mib for share in shares]) == memory
