@@ -210,6 +210,7 @@ from slurmsky.protocol import wire
 def listens():
     listener = socket.socket(socket.AF_UNIX)
     listener.bind("controller.sock")
+    listener.settimeout(240)
     listener.listen()
     with open("controller.pid", "w") as file:
         file.write(str(os.getpid()))
