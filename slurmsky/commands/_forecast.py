@@ -8,16 +8,16 @@ from ..model.job import Job
 
 #: (prefix of the pending reason, its explanation)
 _REMEDIES = (
-    ("PartitionConfig", "its partition has fewer nodes or CPUs than it asks for"),
+    ("PartitionConfig", "its partition has fewer nodes or CPUs than it requests"),
     ("PartitionNodeLimit", "its partition allows another number of nodes"),
     ("PartitionTimeLimit", "its time limit is longer than that of its partition"),
     ("PartitionDown", "its partition is down"),
     ("PartitionInactive", "its partition is inactive"),
     ("Account", "its partition is for other accounts"),
     ("QOSNotAllowed", "its partition is for other QOS"),
-    ("MaxMemPerLimit", "it asks for more memory per node than its partition allows"),
+    ("MaxMemPerLimit", "it requests more memory per node than its partition allows"),
     ("DependencyNeverSatisfied", "its dependency can no longer be met"),
-    ("", "it asks for more than its QOS or account allows"),
+    ("", "it requests more than its QOS or account allows"),
 )
 
 
@@ -33,7 +33,7 @@ def forecast(ctx: CommandContext, job: Job, script: str = "") -> None:
         reason = queue.scheduler.stuck(part)
         if reason:
             why = next(text for start, text in _REMEDIES if reason.startswith(start))
-            ctx.say(f"job {job.job_id} waits without an end: {why} ({reason}). See: slurmsky explain {script}")
+            ctx.say(f"job {job.job_id} can never start: {why} ({reason}). See: slurmsky explain {script}")
             return
     machine = queue.job_table.virtual.machine
     if machine is None or not all(queue.engine.places_in(part.partition) for part in parts):

@@ -55,7 +55,7 @@ def remarks(ctx: CommandContext, submit_dir: str) -> list[str]:
     if not private.holds_home(submit_dir, home):
         return []
     where = "your home folder" if os.path.realpath(submit_dir) == os.path.realpath(home) else "above your home folder"
-    advice = f"all of {submit_dir} but private files travels to the nodes; a project folder of its own is better"
+    advice = f"all files of {submit_dir} except private ones are copied to the nodes; submit from a project folder"
     return [f"submitted from {where}: {advice}"]
 
 
@@ -64,7 +64,7 @@ def _unwritable(path: str, pattern: str) -> str:
     if not path or "%" in os.path.dirname(pattern):
         return ""
     if not os.path.isdir(folder):
-        return f"{folder} is no folder" if os.path.exists(folder) else f"there is no folder {folder}"
+        return f"{folder} is not a folder" if os.path.exists(folder) else f"there is no folder {folder}"
     if os.path.isdir(path):
         return f"{path} is a folder"
     if not os.access(path if os.path.exists(path) else folder, os.W_OK):

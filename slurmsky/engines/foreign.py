@@ -63,7 +63,7 @@ class ForeignJobs(EngineDefaults):
         raise EngineError("SkyPilot does not suspend managed jobs")
 
     async def shrink(self, job_id: int, nodes: Sequence[str]) -> None:
-        raise EngineError("the nodes of a job cannot be given back one by one")
+        raise EngineError("SkyPilot cannot release single nodes of a job")
 
     async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
         raise EngineError("SkyPilot's managed jobs have no time limit")

@@ -19,36 +19,35 @@ HEADINGS = (
 )
 #: One line and one paragraph per command.
 _ABOUT = {
-    "sbatch": ("submit a batch script", "Reads a script from a file or from standard input, takes its #SBATCH lines "
-               "as options, and queues it as a job. The script is run as it is, on the first node of its allocation."),
-    "srun": ("run tasks in parallel", "Inside an allocation: starts a step of it. Outside: makes an allocation for "
-             "the one step. Output, signals and exit code of the tasks are those of srun."),
-    "salloc": ("get an allocation", "Waits for nodes and runs a command, or a shell, while it holds them."),
-    "squeue": ("show the queue", "Lists jobs, or steps, of the queue."),
-    "scancel": ("cancel or signal jobs", "Ends jobs, array elements and steps, or sends them a signal."),
-    "sinfo": ("show partitions and nodes", "Lists partitions with their nodes and what state these are in."),
-    "sacct": ("show past and present jobs and steps", "Lists jobs and steps of the past and present, from the store."),
-    "scontrol": ("look at and change jobs, nodes and the configuration", "Carries out the request that the words "
-                 "make up; without words, those on standard input."),
-    "sattach": ("join a running step", "Connects the terminal to the tasks of a step."),
-    "sbcast": ("copy a file to all nodes of a job", "Copies a file from the first node of a job to the others."),
-    "sstat": ("show what running steps use", "Lists CPU time, memory and disk use of steps that run."),
-    "sprio": ("show the factors of a job's priority", "Jobs are started in the order of their submission here, as "
-              "under PriorityType=priority/basic. There are no factors, and sprio says so."),
+    "sbatch": ("submit a batch script", "Reads a script from a file or from standard input, reads options from its "
+               "#SBATCH lines, and queues it as a job. The unchanged script runs on the first node of its allocation."),
+    "srun": ("run tasks in parallel", "Inside an allocation, starts a step. Outside, creates an allocation for one "
+             "step. Output, signals and exit code of the tasks are those of srun."),
+    "salloc": ("get an allocation", "Waits for nodes, and holds them while a command, or a shell, runs."),
+    "squeue": ("show the queue", "Lists the jobs, or the steps, of the queue."),
+    "scancel": ("cancel or signal jobs", "Cancels jobs, array elements and steps, or sends them a signal."),
+    "sinfo": ("show partitions and nodes", "Lists partitions with their nodes and the states of the nodes."),
+    "sacct": ("show accounting of jobs and steps", "Lists active and ended jobs and steps from the accounting."),
+    "scontrol": ("show and change jobs, nodes and the configuration", "Runs the request in the operands; without "
+                 "operands, runs the requests on standard input."),
+    "sattach": ("attach to a running step", "Connects the terminal to the tasks of a step."),
+    "sbcast": ("copy a file to all nodes of a job", "Copies a file from the first node of a job to the other nodes."),
+    "sstat": ("show resource usage of running steps", "Lists CPU time, memory and disk use of running steps."),
+    "sprio": ("show the factors of a job's priority", "Jobs start in the order of their submission, as under "
+              "PriorityType=priority/basic. Their priority has no factors, and sprio prints a message."),
     "sshare": ("show the shares of associations", "Lists accounts and users with their shares and usage."),
-    "sreport": ("sum up what was used", "Reports on the cluster, accounts, users and job sizes of a period. Without "
-                "words the requests are read from standard input."),
-    "sacctmgr": ("show accounts, users, associations and QOS", "Shows the accounting records. They are what the site "
-                 "file says: requests to change them are refused."),
-    "sdiag": ("show what the controller has done", "Prints the counters of the controller since its start."),
-    "strigger": ("run programs when something happens", "Sets, lists and deletes triggers: programs that are run when "
-                 "a job ends or a node changes its state."),
-    "scrontab": ("submit jobs again and again", "Installs, shows, edits or removes the table of jobs that come back "
-                 "at their times. Lines are as those of crontab(5); #SCRON lines hold options of sbatch for the entry "
-                 "below them."),
-    "seff": ("show how well a job used what it had", "Sums up CPU and memory use of a job against what it held."),
-    "swait": ("wait for jobs", "Returns when the jobs are over; the exit code is the highest of theirs. This is no "
-              "command of Slurm."),
+    "sreport": ("report usage", "Reports on the cluster, accounts, users and job sizes of a period. Without operands "
+                "reads the requests from standard input."),
+    "sacctmgr": ("show and change accounts, users, associations and QOS", "Shows the accounting records. Changes are "
+                 "stored and override the site file."),
+    "sdiag": ("show statistics of the controller", "Prints the counters of the controller since its start."),
+    "strigger": ("run programs on events", "Sets, lists and deletes triggers: programs that run when a job ends or a "
+                 "node changes its state."),
+    "scrontab": ("submit recurring jobs", "Installs, shows, edits or removes the table of recurring jobs. Lines have "
+                 "the format of crontab(5); #SCRON lines contain sbatch options for the following entry."),
+    "seff": ("show the efficiency of a job", "Compares the CPU time and memory that a job used with its allocation."),
+    "swait": ("wait for jobs", "Returns when the jobs have ended; the exit code is the highest exit code of the jobs. "
+              "Slurm does not have this command."),
 }  # fmt: skip
 
 

@@ -100,4 +100,4 @@ def _listen(sock: _socket.socket, request: bytes) -> CommandOutput:
                 sock.sendall(client.frame(client_relay.SESSION_EXIT, b"%d" % answer.code))
             elif kind in printed:
                 printed[kind] += payload
-    raise NoController("the controller has gone")
+    raise NoController("the controller has exited")

@@ -41,7 +41,7 @@ NOT_HERE = {
 }
 
 #: slurmsky's own line for a job that waits until a user changes the job or the cluster
-_ENDLESS = re.compile(r"^sbatch: job \d+ waits without an end: .*\n?", re.MULTILINE)
+_ENDLESS = re.compile(r"^sbatch: job \d+ can never start: .*\n?", re.MULTILINE)
 #: slurmsky's own warning of a job that will fail before its script begins
 _WARNED = re.compile(r"^sbatch: warning: its (?:interpreter|working folder|output file) .*\n?", re.MULTILINE)
 

@@ -16,7 +16,7 @@ CAUSES = [
     (["-e", "/no/such/x"], "0:53", "its error file cannot be opened: there is no folder /no/such",
      "its error file cannot be written: there is no folder /no/such"),
     (["-o", "/etc/passwd/x"], "0:53", "its output file cannot be opened: /etc/passwd/x: Not a directory",
-     "its output file cannot be written: /etc/passwd is no folder"),
+     "its output file cannot be written: /etc/passwd is not a folder"),
     (["-i", "/no/such"], "0:53", "its input file cannot be opened: there is no folder /no",
      "its input file /no/such does not exist"),
     (["-o", "logs-%j/x"], "0:53", "its output file cannot be opened: there is no folder", ""),

@@ -80,7 +80,7 @@ def test_a_reservation_that_has_not_begun(engine: LocalEngine) -> None:
     text = engine.run(["slurmsky", "why", job]).stdout
     engine.run(["scancel", job])
     engine.run("scontrol delete reservation=later")
-    assert "  It asks for reservation later.\n  It may start at " in text
+    assert "  It requests reservation later.\n  It may start at " in text
 
 
 def test_a_job_that_there_is_not(engine: LocalEngine) -> None:

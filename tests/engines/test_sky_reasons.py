@@ -65,7 +65,7 @@ GONE = (0, "", b"")
     ("fault", "words", "reason"),
     [
         (BUSY, "is busy: restarting", "SkyPilot server is busy"),
-        (PAGE, "wants a login (run: sky api login", "SkyPilot login needed"),
+        (PAGE, "requires a login (run: sky api login", "SkyPilot login needed"),
         (GONE, "no answer from", "SkyPilot server cannot be reached"),
     ],
 )

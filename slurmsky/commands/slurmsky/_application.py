@@ -33,18 +33,18 @@ class Entry(NamedTuple):
 
 _JOBS, _SCRIPTS, _OWN, _SHELL = "Jobs", "Scripts and clusters", "This installation", "Shells and manuals"
 ENTRIES = (
-    Entry("why", _JOBS, "why a job waits or how it ended, and what to do"),
-    Entry("top", _JOBS, "the queue, the nodes and a job's output, live in this terminal"),
-    Entry("report", _JOBS, "one HTML page: timeline, use, waiting, cost"),
-    Entry("tunnel", _JOBS, "reach a port on a job's node: Jupyter, VS Code, TensorBoard", here=True),
-    Entry("explain", _SCRIPTS, "what each line of a batch script, or of a folder of them, becomes here"),
-    Entry("translate", _SCRIPTS, "the SkyPilot YAML for a batch script, to keep"),
+    Entry("why", _JOBS, "explain why a job waits or how it ended"),
+    Entry("top", _JOBS, "show the queue, the nodes and a job's output, live"),
+    Entry("report", _JOBS, "write an HTML page: timeline, usage, waiting times, cost"),
+    Entry("tunnel", _JOBS, "forward a port to a job's node: Jupyter, VS Code, TensorBoard", here=True),
+    Entry("explain", _SCRIPTS, "show the effect of each line of a script, or of a folder"),
+    Entry("translate", _SCRIPTS, "print a SkyPilot YAML for a batch script"),
     Entry("site", _SCRIPTS, "validate or create the site file"),
-    Entry("status", _OWN, "what the controller is doing"),
-    Entry("stop", _OWN, "end the controller; running jobs continue", here=True),
-    Entry("doctor", _OWN, "check this installation, and say what to type about what is wrong", here=True),
-    Entry("clean", _OWN, "remove old private environments and the files of jobs long over", here=True),
-    Entry("service", _OWN, "start the controller with the machine (systemd user unit)", here=True),
+    Entry("status", _OWN, "show the controller, its jobs and its engine"),
+    Entry("stop", _OWN, "stop the controller; running jobs continue", here=True),
+    Entry("doctor", _OWN, "check this installation; print a command for each finding", here=True),
+    Entry("clean", _OWN, "remove old private environments and files of jobs that ended long ago", here=True),
+    Entry("service", _OWN, "start the controller at boot (systemd user unit)", here=True),
     Entry("uninstall", _OWN, "stop everything and remove the state of this user", here=True),
     Entry("completion", _SHELL, "the completion script for bash, zsh or fish", here=True),
     Entry("man", _SHELL, "the manual page of a command", here=True),
@@ -95,7 +95,7 @@ def unknown(word: str, known: Sequence[str]) -> str:
 
 application = Application(
     "slurmsky",
-    help="Commands beside Slurm's own: what jobs do and why, what scripts become, and this installation.",
+    help="Commands in addition to Slurm's: explain jobs and scripts, and manage this installation.",
     example="slurmsky explain job.sh      before the first submission\nsbatch job.sh\nslurmsky why 1",
     page="guide",
     context_settings=HELP,

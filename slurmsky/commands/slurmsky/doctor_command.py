@@ -79,7 +79,7 @@ def _path() -> Iterator[CheckResult]:
     if same:
         yield CheckResult("PATH", GOOD, f"sbatch is {first}")
     else:
-        other = f"sbatch is {first}, another Slurm's" if first else "sbatch is not on PATH"
+        other = f"sbatch is {first}, the command of another Slurm" if first else "sbatch is not on PATH"
         yield CheckResult("PATH", BAD, other, f'export PATH="{ours}:$PATH"' if ours else "install the package again")
 
 
@@ -108,7 +108,7 @@ def _state() -> Iterator[CheckResult]:
         yield CheckResult("state folder", BAD, f"{home} has mode {mode:04o}: others can read it", f"chmod 700 {home}")
     kind = _file_system(str(place))
     if kind in ("nfs", "nfs4", "cifs", "fuse.sshfs", "lustre"):
-        yield CheckResult("state folder", NOTE, f"{home} is on {kind}: its database wants a local disk",
+        yield CheckResult("state folder", NOTE, f"{home} is on {kind}: its database needs a local disk",
                       "export SLURMSKY_HOME=/local/folder")  # fmt: skip
 
 
@@ -182,7 +182,7 @@ def _controller() -> Iterator[CheckResult]:
         yield CheckResult("nodes", GOOD, f"{found['nodes']['all']} of {found['nodes']['all']} up")
     if not (found["mail_program"] or shutil.which("mail")):
         yield CheckResult(
-            "mail", NOTE, "no mail program: --mail-type sends nothing", "install mailx, or set mail_program"
+            "mail", NOTE, "no mail program: --mail-type sends no mail", "install mailx, or set mail_program"
         )
 
 
@@ -215,7 +215,7 @@ def _sky() -> Iterator[CheckResult]:
     try:
         server, infra = asyncio.run(asyncio.wait_for(ask(), _SKY_PATIENCE_S))
     except LoginRequired:
-        yield CheckResult("SkyPilot", BAD, f"{where} wants a login", f"sky api login -e {where}")
+        yield CheckResult("SkyPilot", BAD, f"{where} requires a login", f"sky api login -e {where}")
     except asyncio.TimeoutError:
         yield CheckResult("SkyPilot", BAD, f"{where} does not answer in {_SKY_PATIENCE_S:.0f} s", "sky api status")
     except EngineError as error:
@@ -262,7 +262,7 @@ def _gpus() -> Iterator[CheckResult]:
         return
     found = [line.split("(UUID")[0].strip() for line in done.stdout.splitlines() if line.startswith("GPU ")]
     if done.returncode or not found:
-        yield CheckResult("GPUs", BAD, "nvidia-smi finds none", "nvidia-smi")
+        yield CheckResult("GPUs", BAD, "nvidia-smi finds no GPU", "nvidia-smi")
     else:
         yield CheckResult("GPUs", GOOD, "; ".join(found))
 
@@ -286,7 +286,7 @@ def _boot() -> Iterator[CheckResult]:
     elif not lingering():
         yield CheckResult("boot", NOTE, "the service starts when you log in, not at boot", "loginctl enable-linger")
     else:
-        yield CheckResult("boot", GOOD, "the controller starts with the machine")
+        yield CheckResult("boot", GOOD, "the controller starts at boot")
 
 
 CHECKS: tuple[Callable[[], Iterator[CheckResult]], ...] = (

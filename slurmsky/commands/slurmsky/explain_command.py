@@ -221,7 +221,7 @@ def _objection(ctx: CommandContext, specs: Sequence[JobSpec]) -> tuple[str, int]
             check(ctx.queue.job_table.cluster, spec, ctx.queue.clock())
             reason = outgrown(ctx.queue.job_table.cluster, spec)
             if reason:
-                return f"would wait for ever ({reason}): its partition has fewer nodes or CPUs than it asks for", 0
+                return f"would wait for ever ({reason}): its partition has fewer nodes or CPUs than it requests", 0
     except SlurmError as error:
         lines = [*error.details, f"{WHAT}: {error.text}"]
         return "\n".join(f"sbatch: error: {line}" for line in lines), 1

@@ -47,7 +47,7 @@ class FolderListing:
         guard = private.Private(private.homes(), [str(self._home)])
         kept_in = guard.around(folder)
         if kept_in:
-            raise EngineError(f"the submit folder {folder} holds credentials ({kept_in}) and does not travel")
+            raise EngineError(f"the submit folder {folder} contains credentials ({kept_in}) and is not copied")
         found: dict[str, FolderEntry] = {}
         total = 0
         known, digests = self._digests(folder), _Digests()
@@ -66,7 +66,7 @@ class FolderListing:
             if total > self._limit or len(found) > MAX_FILES:
                 raise EngineError(
                     f"the submit folder {folder} holds more than {self._limit >> 20} MiB or {MAX_FILES} files: "
-                    f"name what a job does not need in {folder}/.skyignore, or mount it on the nodes"
+                    f"list files that jobs do not need in {folder}/.skyignore, or mount it on the nodes"
                 )
         self._keep(folder, digests)
         return found

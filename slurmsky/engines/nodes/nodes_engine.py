@@ -67,7 +67,7 @@ class NodesEngine(KeptAgents):
 
     async def _prepared(self, launch: Launch, placed: PlacedJob) -> tuple[Launch, list[AgentLink]]:
         """Adapt a launch to nodes that are up; if a connection breaks, over the next one. Raises EngineError."""
-        problem: Exception = EngineError("its connections broke again and again")
+        problem: Exception = EngineError("its connections broke repeatedly")
         for pause in (*RETRY_S, 0.0):
             links = [await self._linked(node) for node in placed.nodes]
             if any(link.outdated for link in links):

@@ -343,7 +343,7 @@ class Client:
         if status in (301, 302, 303, 307, 308, 401, 403) or (status == 200 and html):
             detail = "" if html else _detail(body)[1]
             raise LoginExpired(
-                f"the SkyPilot API server at {self.access.endpoint} wants a login"
+                f"the SkyPilot API server at {self.access.endpoint} requires a login"
                 f"{': ' + detail if detail else ''} (run: sky api login -e {self.access.endpoint})"
             )
         if status == 200:

@@ -266,7 +266,7 @@ def archive(
     guard = private.Private(private.homes(str(home)), [str(leave_out)])
     kept_in = guard.around(str(folder))
     if kept_in:
-        raise EngineError(f"the submit folder {folder} holds credentials ({kept_in}) and does not travel")
+        raise EngineError(f"the submit folder {folder} contains credentials ({kept_in}) and is not copied")
     manifest: dict[str, tuple[int, int]] = {}
     total = 0
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
@@ -278,7 +278,7 @@ def archive(
             if total > limit or len(manifest) > MAX_FILES:
                 raise EngineError(
                     f"the submit folder {folder} holds more than {limit >> 20} MiB or {MAX_FILES} files: "
-                    f"name what a job does not need in {folder / IGNORE_FILES[0]}, or map it in [paths]"
+                    f"list files that jobs do not need in {folder / IGNORE_FILES[0]}, or map it in [paths]"
                 )
             try:
                 tar.add(path, str(path.relative_to(folder)), recursive=False)

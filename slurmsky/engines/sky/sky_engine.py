@@ -156,7 +156,7 @@ class SkyEngine(SkyRuns):
 
     async def shrink(self, job_id: int, nodes: Sequence[str]) -> None:
         """Refuse: SkyPilot releases nodes only when the job has ended."""
-        raise EngineError("the nodes of a job cannot be given back one by one")
+        raise EngineError("SkyPilot cannot release single nodes of a job")
 
     async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
         await self._command(job_id, LimitJob(job_id=job_id, end_time=end_time, step=step_id))

@@ -153,7 +153,7 @@ def _waiting(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
     if job.reason_desc and job.reason_desc != reason:
         lines.append(f"{job.reason_desc}.")
     since = job.eligible_time or job.submit_time
-    lines.append(f"It asks for {_requested(job, context)} in partition {job.partition}.")
+    lines.append(f"It requests {_requested(job, context)} in partition {job.partition}.")
     if known.limit:
         lines.append(f"{known.limit[:1].upper()}{known.limit[1:]}.")
     lines += [f"It waits for {one}." for one in known.awaited]
@@ -320,14 +320,14 @@ _NAMES = ("", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL",
 _SIGNALS = {
     _KILLED: "SIGKILL comes from scancel --signal=KILL, or from the kernel when memory runs out.",
     _ABORTED: "SIGABRT: the program aborted (abort, a failed assertion, MPI_Abort).",
-    _SEGMENT: "SIGSEGV: the program used memory that is not its own; ulimit -c unlimited keeps a core file.",
+    _SEGMENT: "SIGSEGV: the program accessed invalid memory; ulimit -c unlimited keeps a core file.",
     _BUS: "SIGBUS: often a full /dev/shm, or a file that became shorter while it was mapped.",
 }
 _EXITS = {
     126: "126 is the shell's code for a file that cannot be executed (chmod +x, or a wrong architecture).",
     127: "127 is the shell's code for a command that is not on PATH (a module that was not loaded?).",
     137: "137 is 128 + 9: a program in the script was killed, often because memory ran out.",
-    139: "139 is 128 + 11: a program in the script used memory that is not its own.",
+    139: "139 is 128 + 11: a program in the script accessed invalid memory.",
     143: "143 is 128 + 15: a program in the script was ended by SIGTERM.",
 }
 
@@ -364,4 +364,4 @@ def _memory_line(job: Job, context: ReportContext, ran: float) -> str:
     part = used.memory_kib / used.allocated_kib
     if part < _NEARLY_ALL and job.state is not JobState.OUT_OF_MEMORY:
         return ""
-    return f"It used {size(used.memory_kib)} of the {size(used.allocated_kib)} of memory that it had."
+    return f"It used {size(used.memory_kib)} of the {size(used.allocated_kib)} of memory that was allocated."

@@ -110,7 +110,9 @@ WAITING = [
 @pytest.mark.parametrize(("known", "lines"), WAITING)
 def test_waiting(known: why.JobFacts, lines: list[str]) -> None:
     answer = why.explain(job(JobState.PENDING, reason="Resources"), CONTEXT, known)
-    assert "waits since" in answer.headline and answer.headline.endswith("what it asks for is not free (Resources).")
+    assert "waits since" in answer.headline and answer.headline.endswith(
+        "the requested resources are not free (Resources)."
+    )
     for line in lines:
         assert line in answer.text()
     assert answer.advice == ("squeue --start -j 7",)
@@ -130,7 +132,7 @@ def test_a_suspended_job_has_no_end() -> None:
 
 ENDED = [
     ({"exit_code": 127, "reason": "NonZeroExitCode"}, ["exit code 127", "not on PATH"]),
-    ({"exit_signal": 11, "reason": "RaisedSignal"}, ["signal 11 (SIGSEGV)", "memory that is not its own"]),
+    ({"exit_signal": 11, "reason": "RaisedSignal"}, ["signal 11 (SIGSEGV)", "accessed invalid memory"]),
     ({"exit_signal": 9, "reason": "JobLaunchFailure"}, ["signal 9 (SIGKILL)", "when memory runs out"]),
     ({"exit_signal": 53, "reason": "JobLaunchFailure", "blocked_reason": "JobLaunchFailure",
       "system_comment": "its output file cannot be opened: there is no folder /no/such"},
@@ -156,7 +158,7 @@ def test_ended(changes: dict[str, object], words: list[str]) -> None:
 def test_memory_that_was_nearly_all_used() -> None:
     step = Step(7, "batch", "batch", usage=Usage(tasks=1, max_rss=990 << 20, ave_rss=990 << 20))
     answer = why.explain(job(JobState.FAILED, exit_code=137, reason="NonZeroExitCode", steps={"batch": step}), CONTEXT)
-    assert "It used 990.00 MB of the 1000.00 MB of memory that it had." in answer.sentences
+    assert "It used 990.00 MB of the 1000.00 MB of memory that was allocated." in answer.sentences
     assert answer.advice[0] == "sbatch with a larger --mem"
 
 
@@ -182,7 +184,7 @@ CAUSES = [
     ("its container cannot be made: failed to import docker image; /no.sqsh: No such file or directory",
      ["ls -l /no.sqsh", "sbatch --container-image=FILE"]),
     ("the script cannot be started: Too many open files", ["ulimit -a", "slurmsky doctor"]),
-    ("the moon is full", ["sbatch it again once the cause is gone"]),
+    ("the moon is full", ["remove the cause and submit it again"]),
 ]  # fmt: skip
 
 
@@ -217,5 +219,5 @@ def test_a_job_that_was_requeued_after_a_failed_node_waits_for_resources() -> No
         JobState.PENDING, reason="NodeDown", restarts=1, system_comment="SkyPilot lost the nodes", launched=True
     )
     answer = why.explain(again, CONTEXT)
-    assert "it was requeued because a node of it failed (NodeDown)" in answer.headline
+    assert "it was requeued because one of its nodes failed (NodeDown)" in answer.headline
     assert "SkyPilot lost the nodes." in answer.sentences and answer.advice == ("squeue --start -j 7",)
