@@ -23,7 +23,7 @@ class Peer(Protocol):
         """Send one frame."""
 
     async def drain(self) -> None:
-        """Wait until the caller has read most of what was sent."""
+        """Wait until the caller has read most of the output."""
 
 
 class NoClient:

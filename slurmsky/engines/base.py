@@ -149,7 +149,7 @@ class Engine(Protocol):
         """The problem that prevents the engine from starting jobs now, in one line; "" when none is known."""
 
     async def describe(self) -> list[tuple[bool, str]]:
-        """Health of what the engine depends on, for ``slurmsky status`` and doctor: (healthy, a line of text)."""
+        """Health of the services that an engine needs, for ``slurmsky status`` and doctor: (healthy, one line)."""
 
     def lingers(self) -> bool:
         """Whether ended jobs still need this engine: an otherwise idle controller then keeps running."""

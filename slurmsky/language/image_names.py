@@ -57,7 +57,7 @@ def reference(text: str) -> str:
 
 
 def qualified(name: str) -> str:
-    """A docker name with its registry: Docker Hub where none is given, as in enroot.
+    """A docker name with its registry: Docker Hub by default, as in enroot.
 
     >>> qualified("ubuntu:24.04"), qualified("team/image"), qualified("localhost/tiny")
     ('docker.io/library/ubuntu:24.04', 'docker.io/team/image', 'localhost/tiny')

@@ -427,7 +427,7 @@ class Top(App[None]):
         self._draw_bars()
 
     def do_again(self) -> None:
-        """Query now and redraw; starts a controller where none runs, as commands do."""
+        """Query now and redraw; starts a controller if none runs, as commands do."""
         if isinstance(self._driver, CellDriver):
             self._driver.screen_cells.forget()
             self.refresh()

@@ -49,7 +49,7 @@ class ScreenCells:
         return "\x1b[m\x1b[2J"
 
     def reduce(self, text: str, size: tuple[int, int]) -> str:
-        """The part of a frame that changes a terminal of so many columns and rows."""
+        """The part of a frame that changes a terminal of this size."""
         self._out = [self.clear(*size)] if self._entered and size != self._size else []
         self._style = ""
         for part in _PARTS.finditer(text):

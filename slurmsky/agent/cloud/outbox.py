@@ -35,7 +35,7 @@ _JOB = re.compile(r"(?:(?i:jobid|job|job_id)=)?(\d+)$")
 def with_script(request: wire.CommandRequest) -> wire.CommandRequest:
     """Add the script that sbatch names to the request, if the script is a file of this node.
 
-    The request gets no process id: the controller would take it for a process of its own machine.
+    The request gets no process id: the controller would search for it on the controller's machine.
     """
     request = replace(request, pid=0)
     if request.command != "sbatch" or paths.SCRIPT in request.env:

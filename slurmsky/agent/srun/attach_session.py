@@ -120,7 +120,7 @@ class _Attached:
         """Do nothing: the tasks' srun reports how they ended."""
 
     def cancelled(self) -> None:
-        """sattach prints nothing of its own."""
+        """Print no line: sattach reports no cancellation."""
 
     def over(self) -> None:
         """The step has ended."""

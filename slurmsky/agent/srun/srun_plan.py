@@ -218,7 +218,7 @@ class Planner:
         return env
 
     def _hide_gpus(self, env: dict[str, str]) -> None:
-        """Remove the variables that list the job's GPUs; each task gets those of its own."""
+        """Remove the variables that list the job's GPUs; each task gets variables for its own GPUs."""
         for name in ("SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"):
             env.pop(name, None)
         if any(self.shape.gpus):

@@ -62,7 +62,7 @@ class Documented(click.Command):
         return super().parse_args(ctx, args)
 
     def get_help_option_names(self, ctx: click.Context) -> list[str]:
-        """-h and --help, whatever the context: click caches the option that it makes from the first context."""
+        """-h and --help in every context: click caches the option of the first context."""
         return ["-h", "--help"]
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -124,7 +124,7 @@ def _live() -> set[int]:
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be removed.")
 @click.option("--days", type=click.FloatRange(min=0), default=_DEFAULT_DAYS, show_default=True,
-              help="Remove files of jobs that have been over for so long.")  # fmt: skip
+              help="Minimum number of days since the end of a job whose files are removed.")  # fmt: skip
 @click.option("--environments", "only_environments", is_flag=True, help="Only private environments.")
 def command(dry_run: bool, days: float, only_environments: bool) -> int:
     """Remove unused private environments and the files of jobs that ended long ago.

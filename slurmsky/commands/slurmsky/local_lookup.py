@@ -1,4 +1,4 @@
-"""Lookup of what a script names on this machine: paths, programs, conda environments, variables."""
+"""Looks up a script's paths, programs, environments and variables on this machine."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ def _limit(queue: Controller, job: Job, partition: PartitionConfig) -> str:
         run = "runs" if running == 1 else "run"
         return f"{running} of its elements {run}, and at most {job.array_max_running} may at once"
     if job.reason == "Reservation" and job.spec.reservation:
-        return f"it asks for reservation {job.spec.reservation}"
+        return f"it requests reservation {job.spec.reservation}"
     if job.reason == "PartitionTimeLimit":
         most = partition.max_time_min
         return f"partition {partition.name} allows {most} minutes" if most != INFINITE else ""
@@ -227,7 +227,7 @@ def _limit(queue: Controller, job: Job, partition: PartitionConfig) -> str:
     if job.reason == "Licenses":
         total = dict(queue.job_table.cluster.licenses)
         used = (f"{queue.job_table.licenses_used.get(name, 0)} of {most} {name}" for name, most in total.items())
-        return f"it asks for {job.spec.licenses}; in use are {', '.join(used)}"
+        return f"it requests {job.spec.licenses}; in use are {', '.join(used)}"
     queue.job_table.policy.begin_pass()  # running jobs may have ended since the last scheduler pass
     over = queue.scheduler.over(job, partition)
     return str(over) if over is not None and over.reason == job.reason else ""

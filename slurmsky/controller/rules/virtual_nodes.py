@@ -60,7 +60,7 @@ class VirtualNodes:
     def together(self, demands: Sequence[Demand]) -> list[Fit] | None:
         """The components of a heterogeneous job on separate virtual nodes; None if the machine holds them all.
 
-        The first component's demand stands for all components on the real node.
+        The first component's demand represents all components on the real node.
         """
         machine = self.machine
         alone = [self.fit(demand) for demand in demands]

@@ -17,7 +17,7 @@ MOST_NODES = 64
 
 
 class MachineShare:
-    """Reads and writes the machine-wide ledger around each pass; the machine has so many CPUs and devices.
+    """Reads and writes the machine-wide ledger around each pass; ``cpus`` and ``physical_gpus`` are those of the machine.
 
     Several controllers of one user occur in tests only: they do not count against each other, except for devices that
     exist.

@@ -122,7 +122,7 @@ def one_holds(texts: Iterable[str]) -> Where:
 
 
 def between(column: str, low: float, high: float) -> Where:
-    """A number lies within these bounds, both included."""
+    """A number is within these bounds, both included."""
     return Where((f"{column} BETWEEN ? AND ?",), (low, high))
 
 
@@ -175,7 +175,7 @@ def window(since: float, until: float, duplicates: bool) -> Where:
 
 _OVER = f"(superseded OR state>={JobState.COMPLETED.value})"
 _RAN = f"(superseded OR state>{JobState.PENDING.value})"
-# The whole run lies in the period: its index columns have the sums.
+# The whole run is in the period: its index columns have the sums.
 _INSIDE = "(finish>0 AND finish<=:end AND finish<=:now AND born>=:start)"
 # Of the others the part in the period counts. Times are whole seconds, as slurmdbd stores them: the sums agree with
 # sacct's output for each job. Suspended time is subtracted in proportion. A run waits for resources from its eligible

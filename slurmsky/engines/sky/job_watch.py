@@ -122,7 +122,7 @@ _FORMER_FIELDS = {
 
 
 def _holds(event: Event) -> bool:
-    """True for an end that the job caused: such an end is final, whatever run follows."""
+    """True for an end that the job caused: such an end is final, even if another run follows."""
     return isinstance(event, Ended) and not event.by_signal
 
 

@@ -269,7 +269,7 @@ def _cells(column: Column[Row]) -> Callable[[Sequence[Optional[str]]], Iterable[
 
 
 def _decoded(line: str) -> str:
-    """Decode a line in which each character stands for one byte (``_form``)."""
+    """Decode a line in which each character represents one byte (``_form``)."""
     return line if line.isascii() else line.encode("latin-1").decode("utf-8", "surrogateescape")
 
 

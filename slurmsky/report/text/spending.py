@@ -26,7 +26,7 @@ def cost_text(job: Job) -> Optional[str]:
 
 
 def part_in(job: Job, start: float, end: float, now: float) -> float:
-    """The fraction of a job's run time, and so of its cost, that lies in a period."""
+    """The fraction of a job's run time, and so of its cost, in a period."""
     if not job.start_time:
         began = job.end_time or job.submit_time or now
         return 1.0 if start <= began < end else 0.0

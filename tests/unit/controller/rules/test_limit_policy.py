@@ -385,12 +385,12 @@ def test_every_limit_has_a_sentence() -> None:
     ("field", "resource", "text"),
     [
         ("grp_tres", "cpu", "QOS q limits CPUs of all its jobs to 2 (grp_tres); with this job they would hold 3"),
-        ("min_tres", "mem", "QOS q requires MiB of memory of a job to be at least 2 (min_tres); this job asks for 3"),
-        ("max_wall_min", "", "QOS q limits the minutes of a job to 2 (max_wall); this job asks for 3"),
+        ("min_tres", "mem", "QOS q requires MiB of memory of a job to be at least 2 (min_tres); this job requests 3"),
+        ("max_wall_min", "", "QOS q limits the minutes of a job to 2 (max_wall); this job requests 3"),
     ],
 )
 def test_a_limit_reads_as_a_sentence(field: str, resource: str, text: str) -> None:
     source = LimitSource("qos", "q", Limits())
     assert str(Over("R", source, field, resource, 2, 3)) == text
     without = Over("R", source, "max_wall_min", "", 2, INFINITE)
-    assert str(without).endswith("; this job asks for no limit")
+    assert str(without).endswith("; this job requests no limit")
