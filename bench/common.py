@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-# import from this clone, whatever else is installed
+# import from this clone, not from an installed package
 from slurmsky.controller.store.database import Store  # noqa: E402
 from slurmsky.model.allocation import NodeShare  # noqa: E402
 from slurmsky.model.job import Job, Step, Usage  # noqa: E402

@@ -28,7 +28,7 @@ class Terminal:
             before = termios.tcgetattr(0)
             tty.setraw(0)
         except termios.error:
-            return  # stdin is no terminal, or the terminal is gone
+            return  # stdin is not a terminal, or the terminal was closed
         if self._saved is None:
             self._saved = before
 
@@ -38,7 +38,7 @@ class Terminal:
             try:
                 termios.tcsetattr(0, termios.TCSADRAIN, self._saved)  # type: ignore[arg-type]
             except termios.error:
-                pass  # the terminal is gone
+                pass  # the terminal was closed
             self._saved = None
 
 
@@ -142,7 +142,7 @@ class Child:
             try:
                 os.tcsetpgrp(0, os.getpgrp())
             except OSError:
-                pass  # the terminal is gone
+                pass  # the terminal was closed
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
 

@@ -20,7 +20,7 @@ BIN = REPOSITORY / "bin"
 
 @dataclass(frozen=True)
 class LocalEngine:
-    """`env` is a whole environment for commands; `root` a folder for whatever a test writes."""
+    """`env` is a whole environment for commands; `root` a folder for the files of a test."""
 
     home: Path
     root: Path

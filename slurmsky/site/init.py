@@ -257,7 +257,7 @@ def render(old: Old, *, infra: Sequence[str] = (), gpu: str = "", engine: str = 
         "[sky]",
         f"infra = {_list(infra or old.infra)}"
         if infra or old.infra
-        else '# infra = ["kubernetes/CONTEXT", "aws"]  # () = wherever SkyPilot likes',
+        else '# infra = ["kubernetes/CONTEXT", "aws"]  # () = SkyPilot chooses',
         "",
     ]
     kinds = [part.gpu for part in old.partitions.values() if part.gpu]

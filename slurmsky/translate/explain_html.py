@@ -18,7 +18,7 @@ _HEADS = {KEPT: "Kept", CHANGED: "Changed", NOTHING: "No effect", MISSING: "Not 
           REFUSED: "Refused"}  # fmt: skip
 _LINES = ("Line", "What", "Fate", "Why")
 _MOST = 12  # reasons shown before the fold
-#: as for reports: the page loads nothing and runs no program, whatever a script's text contains
+#: as for reports: the page loads nothing and runs no program, regardless of a script's text
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 

@@ -155,7 +155,7 @@ def _sockets(spec: JobSpec) -> int:
 
 
 def _memory(spec: JobSpec, partition: PartitionConfig | None, cpus: int, gpus: int) -> int | None:
-    """MiB per node; None: whatever the node has."""
+    """MiB per node; None: all memory of the node."""
     if spec.mem_mib is not None:
         return spec.mem_mib or None  # --mem=0: all of the node's memory
     if spec.mem_per_cpu_mib is not None:

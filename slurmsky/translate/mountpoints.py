@@ -31,7 +31,7 @@ _SCRATCH = re.compile(r"/(local[-_]?scratch|scratch[-_]?local|lscratch|local|ssd
 
 
 def on_every_node(path: str) -> bool:
-    """Whether every node has this path, whatever its image."""
+    """Whether every node has this path, with any image."""
     if path.startswith("~"):
         return path in ("~", "~/") or bool(_HOME.match(path))
     parts = path.strip("/").split("/")

@@ -86,7 +86,7 @@ class Node:
         self.send({"op": "hello", "role": "controller", "version": self.version})
 
     def disconnect(self) -> None:
-        """The controller is gone."""
+        """The controller has disconnected."""
         assert self._sock is not None
         self._sock.close()
         self._sock = None

@@ -1,4 +1,4 @@
-"""Login shells: the agent's commands stay first on PATH whatever the shell's startup files do."""
+"""Login shells: the agent's commands stay first on PATH despite the shell's startup files."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ STAYS_S = 3.0  # how long a command that "kept waiting" must keep waiting
 _TIMING = re.compile(
     r"^(?:(?:srun|salloc): job \d+ (?:queued and waiting for resources|has been allocated resources)"
     r"|salloc: Pending job allocation \d+)\n", re.M)  # fmt: skip
-# Whether salloc still hears that its allocation is gone is a race.
+# Whether salloc still receives the revocation of its allocation is a race.
 _REVOKED = re.compile(r"(salloc: Relinquishing job allocation \d+\n)salloc: Job allocation \d+ has been revoked\.\n")
 _MAPPED = (
     (re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\b"), "<time>"),
@@ -39,7 +39,7 @@ _MAPPED = (
     (re.compile(r"(?<=Submitted batch job )\d+\b"), "<id>"),
     (re.compile(r"^\d{4,5}(?=;|$)", re.M), "<id>"),
     (re.compile(r"(?<=StepId=)\d+"), "<id>"),
-    # States of nodes as 25.11 lists them: PERFCTRS is gone, newer ones have come.
+    # States of nodes as 25.11 lists them: PERFCTRS was removed, newer ones were added.
     (re.compile(r"(valid states: .*,allocated),\?,(mixed,.*,reserved),perfctrs,(cloud,.*),fail,maint,reboot,.*"),
      r"\1,\2,planned,blocked,\3,power_up,inval,fail,maint,reboot,reboot^,external,dynamic_future,dynamic_norm"),
 )  # fmt: skip

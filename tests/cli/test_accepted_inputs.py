@@ -65,7 +65,7 @@ def test_accepted(row: Row, answers: dict[int, Answer]) -> None:
     assert (answer.stdout.startswith("Submitted batch job "), answer.code) == (True, row.code)
 
 
-def test_a_wait_without_an_end_names_explain(answers: dict[int, Answer]) -> None:
+def test_a_job_that_can_never_start_names_explain(answers: dict[int, Answer]) -> None:
     lines = {row.argv: _ENDLESS.findall(answers[row.number].stderr) for row in ROWS if row.number in answers}
     assert {argv for argv, found in lines.items() if found} == {
         row.argv for row in ROWS if row.fields["Reason"].startswith("Partition") and row.number in answers

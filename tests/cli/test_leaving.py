@@ -1,4 +1,4 @@
-"""``slurmsky clean``, ``uninstall`` and ``service``: nothing runs on unseen, and nothing of others is touched."""
+"""``slurmsky clean``, ``uninstall`` and ``service``: no process remains, and files of others are unchanged."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_uninstall_without_anything(call: Call, tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
 
 
-def test_clean_removes_files_of_jobs_long_over(call: Call, tmp_path: Path) -> None:
+def test_clean_removes_files_of_jobs_that_ended_long_ago(call: Call, tmp_path: Path) -> None:
     for _ in range(2):
         assert call("sbatch", "--wait", "-o/dev/null", "--wrap", "true").returncode == 0
     held = call("sbatch", "--parsable", "--hold", "--wrap", "true").stdout.strip()

@@ -78,7 +78,7 @@ class SkyServer:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        # A socket that outlives the server is reported by the garbage collector, in whichever test runs then.
+        # A socket that outlives the server is reported by the garbage collector in a later test.
         serving = list(self._open)
         for task in serving:
             self._open[task].transport.abort()

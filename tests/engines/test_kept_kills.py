@@ -32,7 +32,7 @@ for part in 1 2 3 4 5; do echo "$SLURM_JOB_ID part $part"; sleep 0.$((RANDOM % 6
 
 
 @pytest.mark.parametrize("hide", [False, True], ids=["shared", "apart"])
-def test_no_job_is_lost_or_runs_twice_whatever_is_killed(tmp_path, hide):
+def test_no_job_is_lost_or_runs_twice_after_any_kill(tmp_path, hide):
     dice = random.Random(hash((KILLS, hide)))
     begun = tmp_path / "begun"
 

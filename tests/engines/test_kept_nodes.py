@@ -323,7 +323,7 @@ md5sum <link >sum; cp sub/data copy; printf 'tail without newline' """ % os.getp
 
 
 async def _above(world):
-    """A folder above that the script names travels in place of the submit folder, whose copy lies in its copy."""
+    """A folder above that the script names replaces the submit folder; its copy contains the submit folder."""
     whole, world.project = world.project, world.project / "jobs"
     world.project.mkdir()
     (whole / "data.txt").write_text("hi\n")

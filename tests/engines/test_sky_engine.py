@@ -126,7 +126,7 @@ def test_nodes_that_see_the_submit_folder_use_it_in_place(world):
     assert not any(b'"file"' in line for line in world.server.jobs[0].log.splitlines())
 
 
-def test_a_log_that_breaks_off_again_and_again(world, monkeypatch):
+def test_a_log_that_breaks_off_repeatedly(world, monkeypatch):
     world.server.cut_log_after = [0, 100, 700, 1500, 2600, 20000, 41000]
     # Of a job that ends before the first read, each of these is a read of the stored log.
     monkeypatch.setattr(intervals, "LOG_FETCH_S", (0,) + (0.1,) * len(world.server.cut_log_after))

@@ -196,7 +196,7 @@ def test_a_success_that_skypilot_calls_a_failure_afterwards(world: World) -> Non
 
 @pytest.mark.parametrize("when", ["new", "launching", "launched", "ended"])
 def test_the_controller_dies_and_starts_another_day(world: World, when: str) -> None:
-    """Wherever it was: one managed job, one start, one end, the whole output."""
+    """After a kill at any moment: one managed job, one start, one end, the whole output."""
 
     async def what(world: World) -> None:
         if when == "new":

@@ -203,7 +203,7 @@ def test_where_nodes_are_kept_two_requests_a_minute_are_sent_unless_a_job_of_our
         async def sleep(seconds: float) -> None:
             nonlocal clock
             clock += seconds
-            world.managed.wanted()  # a user calls squeue and sinfo again and again
+            world.managed.wanted()  # a user calls squeue and sinfo repeatedly
             world.managed._infra.wanted()
             await asyncio.sleep(0)
 
@@ -509,7 +509,7 @@ def test_explain_of_a_folder_prices_each_size_once(tmp_path: Path, monkeypatch: 
     world(tmp_path, story, SITE)
 
 
-def test_test_only_answers_for_nodes_that_are_made_to_order(tmp_path: Path) -> None:
+def test_test_only_answers_for_nodes_created_on_demand(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         words = ("--test-only", "-N2", "-n8", "-c2", "--gpus-per-node=h100:4")
         code, _, said = await world.run("sbatch", *words, "--wrap", "true")

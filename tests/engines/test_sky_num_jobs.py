@@ -77,7 +77,7 @@ def the_job(index: int) -> Job:
 @needs_nodes
 @pytest.mark.parametrize("how", ["num_jobs", "pool", "nodes"])
 def test_one_request_launches_all(world: World, how: str) -> None:
-    """Also those of several nodes, which cannot be packed whatever the site says."""
+    """Also those of several nodes, which cannot be packed with any site file."""
     nodes = 2 if how == "nodes" else 1
     arrays = {"num_jobs": NUM_JOBS, "pool": PARTITION + 'arrays="pool"\npool="gpus"', "nodes": PARTITION}[how]
 

@@ -254,7 +254,7 @@ def test_scrontab_edits_in_the_terminal(engine: LocalEngine, table: str, tmp_pat
             while terminal.read(1024):
                 pass
         except OSError:
-            pass  # the terminal is gone with its program
+            pass  # the terminal closed with its program
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert engine.run(["scrontab", "-l"]).stdout == f"{table}0 5 * * * later\n"

@@ -146,7 +146,7 @@ class Side:
             return Answer(out.read().decode(errors="replace"), err.read().decode(errors="replace"), code)
 
     def run(self, case: Case) -> tuple[Path, list[Answer]]:
-        """The case's folder, and an answer for each of `case.lines()`. All its jobs are gone afterwards."""
+        """The case's folder, and an answer for each of `case.lines()`. All its jobs have ended afterwards."""
         folder = self.root / case.name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

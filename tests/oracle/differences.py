@@ -130,7 +130,7 @@ REWORDED: tuple[tuple[str, str], ...] = (
     (r"^((?:srun|sbatch|salloc): )Warning: (?!can't run)", r"\1warning: "),
     (r"(tasks \d+ with the )(number of requested nodes \d+\. Ignoring)", r"\1maximum \2"),
     (r'Invalid numeric value ("\S*") for requested node count\.', r"\1 is not a valid node count"),
-    # States of nodes: PERFCTRS is gone, newer ones have come.
+    # States of nodes: PERFCTRS was removed, newer ones were added.
     (
         r"(valid states: .*,allocated),\?,(mixed,.*,reserved),perfctrs,(cloud,.*),fail,maint,reboot,reboot\^,unknown",
         r"\1,\2,planned,blocked,\3,power_up,inval,fail,maint,reboot,reboot^,external,dynamic_future,dynamic_norm",
@@ -175,7 +175,7 @@ def changed_keys(record: str) -> frozenset[str]:
         rows = [row for row in csv.DictReader(lines) if row["record"] == record]
     before = {row["key"] for row in rows if row["source"] == "22.05"}
     after = {row["key"] for row in rows if row["source"] != "22.05"}
-    # A key that was dropped "or printed elsewhere" is compared with the others, wherever it stands.
+    # A key that was dropped "or printed elsewhere" is compared with the others, at any position.
     changed = {
         row["key"] for row in rows if row["change"] and not (row["change"].startswith("after") and row["key"] in before)
     }

@@ -14,7 +14,7 @@ import socket
 from dataclasses import dataclass
 from datetime import datetime
 
-# key=value facts of a host, of a process or of the clock, wherever they are printed.
+# key=value facts of a host, of a process or of the clock, in all output.
 _FACTS = (
     "AllocNode:Sid", "LastSchedEval", "Scheduler", "AccrueTime", "SrunHost:Pid", "CPULoad", "FreeMem", "OS",
     "Arch", "NodeAddr", "NodeHostName", "Port", "Version", "BootTime", "SlurmdStartTime", "LastBusyTime",
@@ -31,7 +31,7 @@ _TIMING_LINES = re.compile(
     r"|srun: Job \d+ step creation (?:still |temporarily )?disabled, retrying.*"
     r"|srun: Step created for .*)\n", re.M)  # fmt: skip
 
-# Whether salloc still hears that its allocation is gone is a race.
+# Whether salloc still receives the revocation of its allocation is a race.
 _REVOKED = re.compile(r"(salloc: Relinquishing job allocation \d+\n)salloc: Job allocation \d+ has been revoked\.\n")
 
 _ISO = re.compile(r"\b(20\d\d)-\d\d-\d\dT\d\d:\d\d:\d\d\b")

@@ -63,7 +63,7 @@ class Engine:
         return pids_with("slurmsky.agent", str(self.home), f"--node {node}")
 
     def kill_controller(self) -> None:
-        """kill -9, and wait until it is gone."""
+        """kill -9, and wait until the process has ended."""
         pid = self.controller()
         if pid:
             os.kill(pid, signal.SIGKILL)

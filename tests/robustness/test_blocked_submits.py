@@ -34,7 +34,7 @@ def test_submits_from_fifos_hold_up_no_other(engine: Engine, run: Run, tmp_path:
     again.wait()
 
 
-def test_scripts_come_from_wherever_the_caller_reads_them(engine: Engine, run: Run, tmp_path: Path) -> None:
+def test_scripts_come_from_every_source_of_the_caller(engine: Engine, run: Run, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "job.sh").write_text("#!/bin/sh\necho from PATH\n")
     (tmp_path / "work" / "folder").mkdir()

@@ -41,7 +41,7 @@ exit "$3"
 
 
 class Submitter(threading.Thread):
-    """Submits jobs while the controller dies again and again; remembers the ids that it received."""
+    """Submits jobs while the controller is killed repeatedly; remembers the ids that it received."""
 
     def __init__(self, run: Any, marks: Path, pause_s: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Records of the jobs and nodes whose real Slurm output lies in tests/unit/report/golden, built by hand.
+"""Records of the jobs and nodes with real Slurm output in tests/unit/report/golden, built by hand.
 
 Three moments, a module each, of a Slurm 22.05.8 with the nodes of tests/oracle/site.toml.
 """

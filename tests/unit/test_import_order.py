@@ -53,7 +53,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def process_calls(tree: ast.AST) -> Iterator[str]:
-    """Uses of what starts a process, by whatever road: subprocess, os, asyncio, multiprocessing."""
+    """Uses of functions that start a process: subprocess, os, asyncio, multiprocessing."""
     for name in imports(tree):
         if name.split(".")[0] in ("subprocess", "multiprocessing", "pty") or name.startswith("asyncio.subprocess"):
             yield name

@@ -89,7 +89,7 @@ class Clone:
         return sum(line.startswith("venv ") for line in self.log.read_text().splitlines()) if self.log.exists() else 0
 
     def left(self) -> set[str]:
-        """What lies in the cache beside the lock."""
+        """The entries of the cache besides the lock."""
         return {path.name for path in self.cache.glob("*/*")} - {"lock"}
 
 

@@ -18,7 +18,7 @@ from ...protocol.messages import Ended, Event, JobEvent
 
 Key = tuple[int, int]  # job id, run
 
-#: a longer journal is rewritten without the lines of jobs that are gone
+#: a longer journal is rewritten without the lines of removed jobs
 COMPACT_BYTES = 4 << 20
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode

@@ -1,6 +1,6 @@
 """Refuses connections at the limit of open files with an error message.
 
-Without a free descriptor accept() would fail, and the loop would call it again and again.
+Without a free descriptor accept() would fail, and the loop would call it repeatedly.
 """
 
 from __future__ import annotations

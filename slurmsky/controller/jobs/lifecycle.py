@@ -236,7 +236,7 @@ class LifeCycle:
                 return
             raise SlurmError(Errno.NOT_RUNNING)
         self._in_reach(job)
-        # The signal is sent to the steps of all components, whichever component is named (slurm 22.05).
+        # The signal is sent to the steps of all components, regardless of the named component (slurm 22.05).
         self._to_engine(job, self.engine.signal(self.leader(job).job_id, number, target))
         if number in (signals.SIGSTOP, signals.SIGCONT):
             self._show_stopped(job, number == signals.SIGSTOP)

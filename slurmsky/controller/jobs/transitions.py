@@ -1,7 +1,7 @@
 """State machine of a job: every assignment of its state, flags, reason, times and exit status.
 
 A job is PENDING, then RUNNING (CONFIGURING until its nodes are up, SUSPENDED in between), then in a final state
-(COMPLETING until its processes are gone), or PENDING again after a requeue. Each function is one transition: it
+(COMPLETING until its processes have ended), or PENDING again after a requeue. Each function is one transition: it
 assigns the fields of the record that belong to the new state, and nothing else. The caller books or frees nodes, calls
 ``JobTable.touch`` and informs the engine.
 

@@ -17,7 +17,7 @@ MOST_NODES = 64
 
 
 class MachineShare:
-    """Reads and writes the machine-wide ledger around each pass; ``cpus`` and ``physical_gpus`` are those of the machine.
+    """Reads and writes the machine-wide ledger in each pass; ``cpus`` and ``physical_gpus`` belong to the machine.
 
     Several controllers of one user occur in tests only: they do not count against each other, except for devices that
     exist.

@@ -134,7 +134,7 @@ def of_the_past(where: Where) -> Where:
 def in_states(names: Iterable[str], since: float, until: float) -> Where:
     """sacct's meaning of these states of -s: some hold for a time in the run's life, not for its last state.
 
-    Runs that have not ended are included wherever they may match.
+    Runs that have not ended are included if they may match.
     """
     words = set(names)
     if not words:

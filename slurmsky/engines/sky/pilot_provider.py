@@ -266,7 +266,7 @@ class Pilots:
             return bool(status) and await self._job_status(order) not in _ENDED
         except SkyError as error:
             if status == "INIT" and not error.passing:
-                return False  # some of its nodes are gone, the first among them: a preempted spot node
+                return False  # some of its nodes, including the first, no longer exist: a preempted spot node
             raise Passing(str(error)) from error
 
     async def down(self, order: Order) -> None:

@@ -35,7 +35,7 @@ def rank() -> None:
     group.init_process_group("gloo")
     total = torch.ones(1) * (group.get_rank() + 1)
     group.all_reduce(total)
-    # In one write, whatever PYTHONUNBUFFERED says: two ranks of a node share torchrun's pipe.
+    # In one write, regardless of PYTHONUNBUFFERED: two ranks of a node share torchrun's pipe.
     os.write(1, f"rank {group.get_rank()} of {group.get_world_size()}: {total.item():.0f}\n".encode())
     group.barrier()
     group.destroy_process_group()

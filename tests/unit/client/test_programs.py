@@ -72,7 +72,7 @@ def test_a_signal_for_the_spawned_program_and_its_group(serve: Callable[..., Ser
         peer.exit(0)
 
     serve(play)
-    done = call(tmp_path, "salloc")  # returns only when both sleeps, which hold stdout, are gone
+    done = call(tmp_path, "salloc")  # returns only when both sleeps, which hold stdout, have ended
     assert (done.returncode, done.stdout) == (0, b"up\n")
 
 

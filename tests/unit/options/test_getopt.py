@@ -26,7 +26,7 @@ def pairs(command: str, *words: str, permute: bool = False) -> tuple[Pairs, tupl
         ((), [], ()),
         (("-n3", "job.sh"), [("ntasks", "3")], ("job.sh",)),
         (("-n", "3"), [("ntasks", "3")], ()),
-        (("-n", "--hold"), [("ntasks", "--hold")], ()),  # a needed value eats whatever follows
+        (("-n", "--hold"), [("ntasks", "--hold")], ()),  # a required value takes the next word
         (("--ntasks=3",), [("ntasks", "3")], ()),
         (("--ntasks", "3"), [("ntasks", "3")], ()),
         (("--ntasks=",), [("ntasks", "")], ()),

@@ -57,7 +57,7 @@ def said(request: Query) -> dict[str, Any]:
         ("squeue", ("-o", "%j"), {"SQUEUE_FORMAT2": "jobid"}, {"format": "%j"}),
         ("squeue", ("-l",), {"SQUEUE_FORMAT": "%i"}, {"long": True}),
         ("squeue", ("-l", "-O", "name"), {}, {"long": True, "format2": "name"}),
-        ("squeue", (), {"SQUEUE_ALL": "0"}, {"all": True}),  # set, whatever the value
+        ("squeue", (), {"SQUEUE_ALL": "0"}, {"all": True}),  # set with any value
         (
             "squeue",
             (),

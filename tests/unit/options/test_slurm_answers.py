@@ -76,7 +76,7 @@ LATER = (
 LATER_COMMANDS = ("scontrol",)  # its words are read by the command itself
 
 
-#: as 25.11 lists them: PERFCTRS is gone, newer states have come
+#: as 25.11 lists them: PERFCTRS was removed, newer states were added
 NODE_STATES = (
     "unknown,down,idle,allocated,mixed,future,drain,drained,draining,no_respond,reserved,planned,blocked,cloud,completing,"
     "powering_down,powered_down,power_down,powering_up,power_up,inval,fail,maint,reboot,reboot^,external,dynamic_future,"

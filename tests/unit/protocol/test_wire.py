@@ -1,4 +1,4 @@
-"""The frame codec: whatever the pieces, the same frames; nothing but WireError for nonsense."""
+"""The frame codec: the same frames for pieces of any size; only WireError for invalid bytes."""
 
 from __future__ import annotations
 

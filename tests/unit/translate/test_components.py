@@ -70,7 +70,7 @@ def test_nodes_of_all_and_the_size_of_the_largest(specs, nodes, resources) -> No
     assert note.fate == "changed" and note.text.startswith(f"all {nodes} nodes have the size of the largest component")
 
 
-def test_one_component_is_a_job_as_ever() -> None:
+def test_one_component_is_an_ordinary_job() -> None:
     spec = JobSpec(nodes_min=2, gpus_per_node="h100:1")
     assert whole(spec) == plan(spec, SITE, "debug")
 

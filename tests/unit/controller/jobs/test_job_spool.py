@@ -1,4 +1,4 @@
-"""A job's folder begins empty, whatever lies in its place."""
+"""A job's folder begins empty, even if the path existed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a submit folder travels: nothing that holds credentials, wherever it lies."""
+"""Files of a submit folder that are shipped: none with credentials, at any path."""
 
 from __future__ import annotations
 
