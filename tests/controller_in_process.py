@@ -41,7 +41,7 @@ class ControllerInProcess:
         if typed is not None:
             context.feed(wire.Frame(wire.STDIN, typed.encode()))
             context.feed(wire.Frame(wire.STDIN_EOF, b""))
-        code = main(context)
+        code = self.queue.followers.call(main, context)
         if not isinstance(code, int):
             code = await code
         self.queue.flush()

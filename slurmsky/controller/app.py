@@ -33,6 +33,7 @@ from ..paths import AGENT, ENGINE, HOME, StatePaths
 from ..protocol.messages import Event, JobEvent, Power, Started
 from ..site.record import Site
 from .jobs import transitions
+from .jobs.followers import ArrayFollowers
 from .jobs.job_events import Events
 from .jobs.job_spool import Payload
 from .jobs.job_table import JobTable
@@ -149,7 +150,8 @@ class Controller:
             self.job_table, self.engine, self.launches, self.kick, self.mailer, self.job_files.restore
         )
         self.life.listeners.append(self.job_files.on_job_event)
-        self.events = Events(self.job_table, self.life)
+        self.followers = ArrayFollowers(self.job_table, self.engine, self.life, lambda: not self.machine.contended)
+        self.events = Events(self.job_table, self.life, self.followers)
         #: sends the text of scontrol notify to the salloc or srun that holds a job, by job id
         self.notices: dict[int, Callable[[str], None]] = {}
         self.started_at = clock()
@@ -347,6 +349,8 @@ class Controller:
         launches, self._launches = self._launches, []
         for job in launches:
             background(self.life.launch(job))
+        if self.followers.chosen:
+            self._loop.call_soon(self.followers.send)  # after these launches
         if self._forget is None:
             self._forget = self._loop.call_later(
                 min(60.0, self.job_table.cluster.min_job_age_s + 1.0), self._forget_old
@@ -395,8 +399,10 @@ class Controller:
         """Run one pass of the scheduler and carry out its plan; return the time of the next pass, or infinity."""
         waiting, before = len(self.job_table.pending), time.perf_counter()
         self.job_table.mark_reserved()
+        self.followers.release()
         plan = self.scheduler.plan()
         done = apply(plan, self.job_table, self.engine.engine_name, self.engine.ready_in)
+        self.followers.plan(plan)
         took = time.perf_counter() - before
         self._next_pass = self._loop.time() + (took * _PASS_PAUSE if took > _SHORT_PASS_S else 0.0)
         self.job_table.counters.cycles.add(int(took * 1e6), waiting)

@@ -135,7 +135,7 @@ class Session(asyncio.Protocol):
         self._caller = Caller(request.env.get("SLURM_JOB_ID", ""))
         token = CALLER.set(self._caller)
         try:
-            answer = command(self._context)
+            answer = self._service.queue.followers.call(command, self._context)
             if inspect.isawaitable(answer):
                 self.send(wire.STDOUT)  # an empty frame shows that the controller runs; the answer may take long
                 self._task = asyncio.ensure_future(self._wait(answer))

@@ -97,6 +97,15 @@ class Engine(Protocol):
     async def start(self, launch: Launch) -> None:
         """Start the job. Raises EngineError when its nodes cannot be allocated."""
 
+    def follow(self, launch: Launch, behind: int) -> bool:
+        """Have the job started in the place of a running one, once that ends without a request (``Ended.follower``).
+
+        False: it is not sent.
+        """
+
+    def drop_followers(self, node: str) -> None:
+        """Forget the jobs of ``follow`` that have not started; the event FollowersDropped is the answer."""
+
     async def signal(self, job_id: int, signal: int, target: str) -> None:
         """Send a signal to the job's "steps", "batch" shell, both ("full") or one step (its id)."""
 
@@ -163,6 +172,13 @@ class Engine(Protocol):
 
 class EngineDefaults:
     """Answers of an engine whose nodes are always within reach and which depends on no service."""
+
+    def follow(self, launch: Launch, behind: int) -> bool:
+        """False: each job waits for the end of the one before."""
+        return False
+
+    def drop_followers(self, node: str) -> None:
+        """Nothing waits."""
 
     def out_of_reach(self, job_id: int) -> str:
         """Always empty."""

@@ -49,6 +49,14 @@ class Router:
         name = self._of[launch.job_id] = self.engine_name(launch.partition)
         await self._engines[name].start(launch)
 
+    def follow(self, launch: Launch, behind: int) -> bool:
+        name = self._of.get(behind)
+        return name is not None and self._engines[name].follow(launch, behind)
+
+    def drop_followers(self, node: str) -> None:
+        for engine in self._engines.values():
+            engine.drop_followers(node)
+
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
         """Raise Unable for a job that the partitions' engine can never run, or whose partitions have different
         engines.

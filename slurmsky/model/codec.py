@@ -46,6 +46,8 @@ def job_from_dict(data: dict[str, Any], spec: JobSpec) -> Job:
     data["shares"] = [share_from_dict(share) for share in shares] if shares else []
     parts = data.get("pending_tasks")
     data["pending_tasks"] = tuple([range(*part) for part in parts]) if parts else ()
+    if "followers" in data:
+        data["followers"] = tuple(map(tuple, data["followers"]))
     for name in ("argv", "planned_nodes", "het_ids"):
         if name in data:
             data[name] = tuple(data[name])

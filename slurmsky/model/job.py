@@ -89,6 +89,8 @@ class Job:
     array_job_id: int = 0  # 0 = not an array
     array_task_id: Optional[int] = None
     pending_tasks: tuple[range, ...] = ()  # elements without their own record; ascending, non-overlapping
+    #: (element, id of its job, id of the running job behind which the agent starts it) of pending elements
+    followers: tuple[tuple[int, int, int], ...] = ()
     array_max_running: Optional[int] = None
     array_count: int = 0
     array_min: int = 0

@@ -82,7 +82,8 @@ class StepChanged(JobEvent, kind="step"):
 class Ended(JobEvent, kind="ended"):
     """No process of the run is left. ``state``: a JobState's name, or REQUEUED.
 
-    ``began`` False: the script was never started. ``by_signal``: the node was being taken down.
+    ``began`` False: the script was never started. ``by_signal``: the node was being taken down. ``follower``: the id of
+    the job that the agent starts in this one's place (``LaunchJob.behind``), 0: none.
     """
 
     state: str = "FAILED"
@@ -95,6 +96,7 @@ class Ended(JobEvent, kind="ended"):
     comment: str = ""
     began: bool = True
     by_signal: bool = False
+    follower: int = 0
 
     @property
     def process_exit_code(self) -> int:
@@ -169,6 +171,10 @@ class JobList(NodeEvent, kind="jobs"):
     """The runs of which an agent is the head, as (job, run): an agent sends it once to each controller."""
 
     jobs: Tuple[Tuple[int, int], ...]
+
+
+class FollowersDropped(NodeEvent, kind="followers_dropped"):
+    """No job waits on the node any more for another one to end; those that were started are in earlier events."""
 
 
 class NodeDown(NodeEvent, kind="node_down"):
@@ -343,12 +349,18 @@ class LaunchJob(AgentRequest, kind="launch"):
     """Start a job. ``launch``: the fields of the Launch, or those that differ from the template of an array.
 
     ``template``: store this launch as the array's template; ``like``: the array whose template completes the launch
-    (``agent/job/launch_codec.py``).
+    (``agent/job/launch_codec.py``). ``behind``: start it in the place of this job, once that has ended without a
+    request.
     """
 
     launch: Dict[str, Any]
     template: Optional[int] = None
     like: Optional[int] = None
+    behind: Optional[int] = None
+
+
+class DropFollowers(AgentRequest, kind="drop_followers"):
+    """Forget the launches that wait behind other jobs, and answer FollowersDropped."""
 
 
 class Acknowledge(AgentRequest, kind="acks"):

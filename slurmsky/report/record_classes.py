@@ -23,7 +23,7 @@ OWN = frozenset((
     "submit_time", "eligible_time", "accrue_time", "start_time", "end_time", "suspend_time", "pre_suspend_s",
     "suspended_s", "last_sched_eval", "preempt_time", "resize_time",
     "command", "argv", "work_dir", "submit_dir", "stdin", "stdout", "stderr", "submit_line", "alloc_pid",
-    "array_task_id", "pending_tasks", "array_count", "array_min", "array_max", "array_step",
+    "array_task_id", "pending_tasks", "followers", "array_count", "array_min", "array_max", "array_step",
     "dependency", "dependency_shown", "managed_job_id", "cost", "hourly_cost", "comment", "system_comment",
 ))  # fmt: skip
 #: a job's own fields of the spec

@@ -5,9 +5,11 @@ SLURMSKY_ALL_KILLS sets the number of kills (a thousand for the full test), SLUR
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -46,9 +48,9 @@ def limits() -> str:
     return "job_files_days = 1"
 
 
-def _kill(engine: Engine, chance: random.Random, turn: int) -> None:
-    """The controller and one agent in turn, sometimes both at once."""
-    agents = engine.agents()
+def _kill(engine: Engine, chance: random.Random, turn: int, with_agents: bool = True) -> None:
+    """The controller and one agent in turn, sometimes both at once; or the controller alone."""
+    agents = engine.agents() if with_agents else []
     both = chance.random() < 0.15
     victims = [engine.controller()] if turn % 2 == 0 or both else []
     if agents and (turn % 2 or both):
@@ -100,3 +102,33 @@ def test_jobs_of_all_kinds_outlive_kills_of_all_processes(engine: Engine, run: R
     assert engine.faults() == []
     logs = [engine.home / "controller.log", *engine.home.glob("nodes/*/agent.log")]
     assert max(log.stat().st_size for log in logs) < 200_000 + 2000 * KILLS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(max(600, KILLS * 10))
+@pytest.mark.parametrize("agents", [False, True], ids=["controllers", "both"])
+def test_short_elements_of_an_array_outlive_kills(engine: Engine, run: Run, tmp_path: Path, agents: bool) -> None:
+    """Elements that agents keep behind others are neither lost nor run twice."""
+    chance, count = random.Random(SEED), 40 * KILLS
+    mark, waited = tmp_path / "mark", 0
+    job = submit(run, "-o/dev/null", "--requeue", f"-a1-{count}", "--wrap", f"echo $SLURM_ARRAY_TASK_ID >> {mark}")
+    for turn in range(KILLS):
+        wait_for(lambda turn=turn: mark.exists() and len(mark.read_text().split()) > turn * 20)
+        time.sleep(chance.random() * 0.1)
+        _kill(engine, chance, turn if agents else 0, agents)
+        with sqlite3.connect(engine.home / "queue.db") as database:
+            (record,) = database.execute("SELECT record FROM jobs WHERE job_id=?", (job,)).fetchone()
+            waited += bool(json.loads(record).get("followers"))
+        run("squeue")
+    wait_for(lambda: not run("squeue", "-ho%A")[1], 600, "elements that never end")
+    print(f"{KILLS} kills, {waited} while elements waited behind others")
+    runs = Counter(map(int, mark.read_text().split()))
+    rows = run("sacct", "-nXDPoJobID,State", "-j", job)[1].split()
+    ended = Counter(rows)
+    done = {task for task in range(1, count + 1) if ended[f"{job}_{task}|COMPLETED"] == 1}
+    lost = Counter(int(row.split("|")[0].partition("_")[2]) for row in rows if row.endswith("|NODE_FAIL"))
+    assert done == set(runs) == set(range(1, count + 1))
+    assert len(rows) == count + sum(lost.values())
+    assert agents or not lost
+    assert {task: times for task, times in runs.items() if times > 1 + lost[task]} == {}
+    assert engine.faults() == []

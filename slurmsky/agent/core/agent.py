@@ -1,6 +1,8 @@
 """The daemon of one node: serves the controller, clients and other agents.
 
 ``slurmsky.agent.__main__`` starts the daemon.
+
+The module exceeds 400 lines because it connects all parts of a node.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from ...protocol import wire
 from ...protocol.messages import (
     Acknowledge,
     AgentRequest,
+    DropFollowers,
     Ended,
     Event,
     Exit,
+    FollowersDropped,
     JobList,
     JobRequest,
     LaunchJob,
@@ -85,6 +89,8 @@ class Agent:
         self._launches = LaunchReader()
         self._foreign = ""  # the controller's version, if it differs from this agent's
         self._arrived: list[HeadJob] = []
+        #: launches that wait for the end of a running job, by that job's id; they are in memory only
+        self._followers: dict[int, list[Launch]] = {}
         self._later: Optional[Timer] = None
         self._controller: Optional[Channel] = None
         self._dirty: dict[int, HeadJob] = {}
@@ -129,6 +135,7 @@ class Agent:
         self._controller = channel
         self._leave_when_idle, self._leave_by = False, 0.0
         self._launches = LaunchReader()
+        self._followers.clear()
         channel.on_frame = self._from_controller
         channel.on_close = lambda: self._controller_left(channel)
         channel.send_json(self._node_facts().encode())
@@ -150,6 +157,7 @@ class Agent:
     def _controller_left(self, channel: Channel) -> None:
         if self._controller is channel:
             self._controller = None
+            self._followers.clear()
             self._idle_since = time.monotonic()
             if self.controller_start is not None and self.needs_controller():
                 self.controller_start.soon()
@@ -179,7 +187,29 @@ class Agent:
             if self._controller is not None:
                 self._controller.send_json(refusal.encode())
             return
-        self.launch(launch)
+        if request.behind is None:
+            self.launch(launch)
+            return
+        job = self.jobs.get(request.behind)
+        if job is not None and not job.ended:  # else that job's end is on the way, and says that none follows
+            self._followers.setdefault(request.behind, []).append(launch)
+
+    def _drop_followers(self) -> None:
+        self._followers.clear()
+        self._flush()  # the ends of jobs whose followers have been started come first
+        if self._controller is not None:
+            self._controller.send_json(FollowersDropped(node=self.node).encode())
+
+    def take_follower(self, job: HeadJob, now: float) -> Optional[Launch]:
+        """The launch that starts in the place of a job that ends now; None where none waits, or the job was ended."""
+        waiting = self._followers.pop(job.job_id, None)
+        if not waiting or job.cause or self._leave_when_idle:
+            return None
+        launch = waiting.pop(0)
+        launch.start_time = now
+        if waiting:
+            self._followers[launch.job_id] = waiting
+        return launch
 
     def _obey(self, request: AgentRequest) -> None:
         if isinstance(request, LaunchJob):
@@ -187,6 +217,8 @@ class Agent:
         elif isinstance(request, Acknowledge):
             for job_id, run, seq in request.acks:
                 self._ack((job_id, run), seq)
+        elif isinstance(request, DropFollowers):
+            self._drop_followers()
         elif isinstance(request, Exit):
             self._leave_when_idle = True
             if request.expected and not self.connections.held:
@@ -295,6 +327,7 @@ class Agent:
 
     def job_ended(self, job: HeadJob) -> None:
         """Forget the job's processes; its events stay until they are acknowledged."""
+        self._followers.pop(job.job_id, None)
         self.holds.release_all(job.job_id)
         self.orphans.forget(job.job_id)
 

@@ -305,12 +305,15 @@ class HeadJob:
         self.ended = True
         for timer in self._timers:
             timer.cancel()
-        batch = self.batch.step if self.batch is not None else None
-        end = verdict(self.cause, batch, self.derived_exit).but(time=time.time(), step=batch)
+        batch, now = self.batch.step if self.batch is not None else None, time.time()
+        end = verdict(self.cause, batch, self.derived_exit).but(time=now, step=batch)
         if self.batch is not None and self.batch.fault:
             end = end.but(comment=self.batch.fault, began=False)
-        self.emit(end)
+        follower = self.agent.take_follower(self, now)
+        self.emit(end if follower is None else end.but(follower=follower.job_id))
         self.agent.job_ended(self)
+        if follower is not None:
+            self.agent.launch(follower)
 
     def obey(self, request: JobRequest) -> None:
         """Carry out a request of the controller."""

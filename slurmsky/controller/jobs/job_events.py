@@ -14,6 +14,7 @@ from ...protocol.messages import (
     Ended,
     EngineState,
     Event,
+    FollowersDropped,
     JobEvent,
     JobReachable,
     ManagedJobNamed,
@@ -27,7 +28,8 @@ from ...protocol.messages import (
     Waiting,
 )
 from . import transitions
-from .job_table import JobTable
+from .followers import ArrayFollowers
+from .job_table import JobTable, holds_allocation
 from .lifecycle import LifeCycle
 from .node_health import NodeHealth
 
@@ -37,7 +39,8 @@ _MANAGED = "SkyPilot managed job"
 class Events:
     """The receiver of events."""
 
-    def __init__(self, job_table: JobTable, life: LifeCycle) -> None:
+    def __init__(self, job_table: JobTable, life: LifeCycle, followers: ArrayFollowers) -> None:
+        self.followers = followers
         self.job_table = job_table
         self.life = life
         self.health = NodeHealth(job_table, life.node_changed)
@@ -59,6 +62,8 @@ class Events:
             self.health.drain(event.node, event.reason)
         elif isinstance(event, NodeUp):
             self.health.up(event.node)
+        elif isinstance(event, FollowersDropped):
+            self.followers.dropped(event.node)
 
     def _here(self, job: Job, event: JobReachable) -> None:
         self.life.changed(job)
@@ -183,6 +188,12 @@ class Events:
             node.free_mib = node.free_mib if event.free_mib is None else event.free_mib
 
     def _ended(self, job: Job, event: Ended) -> None:
+        held, shares = holds_allocation(job), job.shares
+        self._run_ended(job, event)
+        if event.follower and held:  # else a repeated report
+            self.followers.begin(event.follower, job, list(shares), event.time or self.job_table.clock())
+
+    def _run_ended(self, job: Job, event: Ended) -> None:
         if not (job.state.active or job.launched or JobFlag.COMPLETING in job.flags):
             return  # a repeated report: only the first counts
         self._uncommitted.discard(job.job_id)

@@ -313,18 +313,27 @@ def withdraw(job_table: JobTable, job: Job, jobs_dir: Path) -> None:
     shutil.rmtree(jobs_dir / str(job.job_id), ignore_errors=True)
 
 
-def split_element(job_table: JobTable, base: Job, task: int, cancels: bool = False) -> Job:
+def split_element(job_table: JobTable, base: Job, task: int, cancels: bool = False, job_id: int = 0) -> Job:
     """Move one pending element of an array to its own record; the last element takes the base record.
 
     Slurm lists the last pending element as ``7_3``, but as ``7_[3]`` where all others were cancelled while they
-    were pending (``cancels``). Source: job_mgr.c job_array_split, job_array_post_sched.
+    were pending (``cancels``).
+    ``job_id``: the id of the element's record; 0: the next free id. Source: job_mgr.c job_array_split,
+    job_array_post_sched.
     """
     left = tuple(part for whole in base.pending_tasks for part in _without(whole, task))
     if not left:
         _take(base, task)
         job_table.touch(base)
         return base
-    element = base.copy(job_id=job_table.take_job_id(), array_task_id=task, pending_tasks=(), shares=[], steps={})
+    element = base.copy(
+        job_id=job_id or job_table.take_job_id(),
+        array_task_id=task,
+        pending_tasks=(),
+        followers=(),
+        shares=[],
+        steps={},
+    )
     base.pending_tasks = left
     if base.pending_count == 1 and not cancels:
         _take(base, left[0][0])

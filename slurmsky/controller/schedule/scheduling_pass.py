@@ -11,7 +11,7 @@ The module exceeds 400 lines because starts and reasons share the state of one p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...model.allocation import NodeShare
@@ -46,10 +46,10 @@ class _Elements:
     """The pending elements of an array that a pass has not planned to start."""
 
     def __init__(self, job: Job) -> None:
-        self.left = job.pending_count
-        self.planned: set[int] = set()
-        self._order: Iterator[int] = (task for part in job.pending_tasks for task in part)
-        self.first = next(self._order)
+        self.left = job.pending_count - len(job.followers)
+        self.planned: set[int] = {task for task, _, _ in job.followers}  # an agent starts these
+        self._order = (task for part in job.pending_tasks for task in part if task not in self.planned)
+        self.first = next(self._order, -1)
 
     def plan(self, task: int) -> None:
         """Remove an element that is planned to start."""
@@ -76,6 +76,7 @@ class SchedulingPass:
         self._running: dict[int, int] = {}  # elements that run, by array
         self._next_id = rules.job_table.next_job_id
         self._met: set[int] = set()
+        self._reserved = False  # free resources are kept for an element; no job after its array starts
         self._waits: list[Wait] = []
         self._eligible: list[Job] = []
         self._dependency_met: list[Job] = []
@@ -97,6 +98,8 @@ class SchedulingPass:
                 self._consider(job)
             except Exception as problem:
                 self._broken.append((job, problem))
+            if self._reserved:
+                break
         return Plan(
             [start for start, _ in self._trial.starts],
             self._waits,
@@ -193,7 +196,7 @@ class SchedulingPass:
                 return Wait(job, "Priority")
         element = self._next_element(job)
         if element is None:
-            return Wait(job, "Dependency")
+            return Wait(job, "Resources" if self._reserved else "Dependency")
         task, job_id = element
         limit = shorter or (job.time_limit_min if job.partition == name else limit_in(self._job_table, job, partition))
         if job.spec.time_min_min and limit is not None:
@@ -233,6 +236,9 @@ class SchedulingPass:
         elements = self._elements.get(job.job_id)
         if elements is None:
             elements = self._elements[job.job_id] = _Elements(job)
+        if job.followers and elements.left < 2:
+            self._reserved = True  # until the followers are dropped: the last element takes the array's record
+            return None
         task: int | None = elements.first
         if "aftercorr" in job.dependency:
             task = next(

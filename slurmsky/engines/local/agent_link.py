@@ -39,6 +39,8 @@ class AgentLink(asyncio.Protocol):
         self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         #: (job, run) of every launch sent over this connection
         self.launched: set[tuple[int, int]] = set()
+        #: whether the agent has listed its jobs
+        self.listed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -85,11 +87,15 @@ class AgentLink(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._flush)  # one system call for all messages of this loop iteration
         self._out.append(wire.encode(wire.JSON, compact(request.encode()).encode()))
 
-    def launch(self, launch: Launch) -> None:
-        """Send a launch to the agent. Raises NodeUnavailable when the agent would not understand it."""
+    def launch(self, launch: Launch, behind: int | None = None) -> None:
+        """Send a launch to the agent (``behind``: see LaunchJob).
+
+        Raises NodeUnavailable when the agent would not understand it.
+        """
         if self.outdated:
             raise NodeUnavailable(f"node {self.node}: {OUTDATED}")
-        self.send(self._launches.message(launch))
+        message = self._launches.message(launch)
+        self.send(message if behind is None else message.but(behind=behind))
         self.launched.add((launch.job_id, launch.restart_count))
 
     def _flush(self) -> None:

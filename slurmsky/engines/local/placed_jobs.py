@@ -6,12 +6,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ...model.allocation import Launch
 from ...model.spec import JobSpec
 from ...protocol.messages import (
     PRESENT_RUN,
     Acknowledge,
+    DropFollowers,
     Ended,
     Event,
+    FollowersDropped,
     JobEvent,
     JobList,
     JobReachable,
@@ -67,6 +70,8 @@ class PlacedJobs(EngineDefaults):
             placed = self._placed.get(event.job_id)
             if placed is not None and event.run in (placed.run, PRESENT_RUN):
                 del self._placed[event.job_id]
+                if event.follower:
+                    self._placed[event.follower] = PlacedJob(0, placed.nodes, ready=True)
         self._on_event(event)
 
     def _listed(self, node: str, here: set[tuple[int, int]]) -> None:
@@ -85,6 +90,9 @@ class PlacedJobs(EngineDefaults):
             # A job of another database, or an ended one. slurmctld, too, aborts jobs that it does not know.
             if link is not None and link.alive:
                 link.send(TerminateJob(job_id=job_id, kill_wait_s=30))
+        if link is not None:
+            link.listed = True
+        self._on_event(FollowersDropped(node=node))  # at the end of the connection before
 
     def _has_it(self, job_id: int, placed: PlacedJob) -> None:
         placed.ready = True
@@ -94,6 +102,19 @@ class PlacedJobs(EngineDefaults):
         self._on_event(JobReachable(job_id=job_id, run=placed.run))
 
     # --- requests to head agents
+
+    def follow(self, launch: Launch, behind: int) -> bool:
+        placed = self._placed.get(behind)
+        link = self._links.get(placed.nodes[0]) if placed is not None else None
+        if placed is None or not placed.ready or link is None or not (link.alive and link.listed) or link.outdated:
+            return False
+        link.launch(launch, behind)
+        return True
+
+    def drop_followers(self, node: str) -> None:
+        link = self._links.get(node)
+        if link is not None and link.alive and link.listed:  # else the list to come is the one answer
+            link.send(DropFollowers())
 
     def _request(self, job_id: int, message: JobRequest) -> None:
         """Send a message to a job's head agent, as soon as that has the job.

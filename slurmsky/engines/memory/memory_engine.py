@@ -17,7 +17,7 @@ from ...model.allocation import Launch
 from ...model.job import Job, Step
 from ...model.spec import JobSpec
 from ...model.states import JobState
-from ...protocol.messages import JobEvent, JobNode, Missing, NodeDown, NodeUp, Started
+from ...protocol.messages import FollowersDropped, JobEvent, JobNode, Missing, NodeDown, NodeUp, Started
 from ..base import EngineDefaults, EngineError, NodeUnavailable, OnEvent
 
 
@@ -60,6 +60,7 @@ class MemoryEngine(EngineDefaults):
         self._clock = clock
         self._work = work
         self._runs: dict[int, _Run] = {}
+        self._followers: dict[int, list[Launch]] = {}  # by the job that they follow
         #: nodes on which no agent can be started
         self.unavailable: set[str] = set()
         #: the signals that jobs received: (job, signal, target)
@@ -77,6 +78,9 @@ class MemoryEngine(EngineDefaults):
         known = self._runs.get(launch.job_id)
         if known is not None and known.launch.restart_count == launch.restart_count:
             return
+        self._begin(launch)
+
+    def _begin(self, launch: Launch) -> None:
         work, now = self._work(launch), self._clock()
         nodes = tuple(share.name for share in launch.shares)
         step = Step(launch.job_id, "batch", "batch", nodes=nodes[:1], start_time=now)
@@ -86,6 +90,18 @@ class MemoryEngine(EngineDefaults):
         self._schedule(run)
         if launch.time_limit_s is not None:
             self._set_limit(run, now + launch.time_limit_s)
+
+    def follow(self, launch: Launch, behind: int) -> bool:
+        """Start the job when the one in front ends without a request."""
+        if behind not in self._runs:
+            return False
+        self._followers.setdefault(behind, []).append(launch)
+        return True
+
+    def drop_followers(self, node: str) -> None:
+        """Forget all jobs that follow others."""
+        self._followers.clear()
+        self._on_event(FollowersDropped(node=node))
 
     async def signal(self, job_id: int, signal: int, target: str) -> None:
         """Record the signal; SIGTERM and SIGKILL end the script, which has no handler."""
@@ -164,6 +180,7 @@ class MemoryEngine(EngineDefaults):
     def serve(self, on_event: OnEvent) -> None:
         """Send events to another controller from now on."""
         self._on_event = on_event
+        self._followers.clear()
 
     def _run(self, job_id: int) -> _Run:
         run = self._runs.get(job_id)
@@ -198,7 +215,15 @@ class MemoryEngine(EngineDefaults):
         clean = not (cause or exit_code or exit_signal)
         step.state = JobState.COMPLETED if clean else JobState.CANCELLED if cause else JobState.FAILED
         last = verdict(cause, step, exit_code)
-        self._emit(run, last.but(time=self._clock(), step=replace(step)), node)
+        waiting = self._followers.pop(launch.job_id, [])
+        if cause or not waiting:
+            self._emit(run, last.but(time=self._clock(), step=replace(step)), node)
+            return
+        follower = replace(waiting.pop(0), start_time=self._clock())
+        if waiting:
+            self._followers[follower.job_id] = waiting
+        self._emit(run, last.but(time=self._clock(), step=replace(step), follower=follower.job_id), node)
+        self._begin(follower)
 
     @staticmethod
     def _cancel(timer: asyncio.TimerHandle | None) -> None:

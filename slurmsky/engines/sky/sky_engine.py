@@ -302,6 +302,13 @@ class SkyEngine(SkyRuns):
         enabled = ", ".join(infras) or "none (sky check)"
         return [*found, (bool(infras), f"SkyPilot takes requests of user {access.user}; enabled infras: {enabled}")]
 
+    def follow(self, launch: Launch, behind: int) -> bool:
+        """False: elements are combined in other ways (``array_packs``)."""
+        return False
+
+    def drop_followers(self, node: str) -> None:
+        """Nothing waits."""
+
     def lingers(self) -> bool:
         """Whether SkyPilot has not taken down the nodes of all ended jobs."""
         return bool(self._ended)

@@ -2,102 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import pytest
-from controller_in_process import ControllerInProcess
+from memory_world import SITE, Play, World
 
 from slurmsky.controller.app import Controller
-from slurmsky.controller.store.memory_store import MemoryStore
 from slurmsky.engines.base import OnEvent
-from slurmsky.engines.memory import MemoryEngine, Work
-from slurmsky.engines.memory.virtual_time import VirtualTimeLoop, run
+from slurmsky.engines.memory import MemoryEngine
 from slurmsky.language._grammar import Grammar
-from slurmsky.model.allocation import Launch
-from slurmsky.model.job import Job
 from slurmsky.model.states import JobState
-from slurmsky.paths import StatePaths
-from slurmsky.site import MachineFacts, load
-
-SITE = """
-[licenses]
-ansys = 4
-[[node]]
-names = "n[1-2]"
-cpus = 4
-memory_mib = 4000
-features = ["fast"]
-[[partition]]
-name = "debug"
-default = true
-nodes = "n[1-2]"
-"""
-BEGIN = 1_700_000_000.0
-
-
-def work_of(launch: Launch) -> Work:
-    """A job named ``30`` runs for 30 seconds, one named ``30x2`` then exits with 2."""
-    seconds, _, code = launch.name.partition("x")
-    return Work(float(seconds), int(code or 0))
-
-
-class World(ControllerInProcess):
-    """A controller whose jobs, records and time are in memory."""
-
-    def __init__(self, folder: Path, loop: VirtualTimeLoop, site: str) -> None:
-        self.loop, self.site = loop, site
-        self.work = folder
-        (folder / "jobs").mkdir()
-        self.store = MemoryStore()
-        self.queue = self.controller(self._new_engine)
-
-    def now(self) -> float:
-        return BEGIN + self.loop.time()
-
-    def _new_engine(self, on_event: OnEvent) -> MemoryEngine:
-        self.engine = MemoryEngine(on_event, self.now, work_of)
-        return self.engine
-
-    def controller(self, engine: Callable[[OnEvent], MemoryEngine]) -> Controller:
-        environment = {"HOME": str(self.work), "PATH": os.environ["PATH"]}
-        site = load(self.site, "site.toml", MachineFacts("n1", cpus=2, cores=2, memory_mib=4000))
-        return Controller(site, StatePaths(self.work), None, environment, self.now, store=self.store, local=engine)
-
-    async def sbatch(self, name: str, *options: str) -> int:
-        return int(await self.out("sbatch", "--parsable", "-J", name, *options, "--wrap=true"))
-
-    async def until(self, seconds: float) -> None:
-        """Run until this second after the beginning."""
-        await asyncio.sleep(seconds - self.loop.time())
-
-    def job(self, job_id: int) -> Job:
-        return self.queue.job_table.jobs[job_id]
-
-    async def past(self, job_id: int, fields: str = "state,exitcode,elapsedraw") -> list[str]:
-        lines = await self.out("sacct", "-nXPD", "-j", str(job_id), "-o", fields)
-        return lines.split()
-
-
-Story = Callable[[World], Awaitable[None]]
-Play = Callable[..., None]
-
-
-@pytest.fixture
-def play(tmp_path: Path) -> Play:
-    def play(story: Story, site: str = SITE) -> None:
-        async def whole(loop: VirtualTimeLoop) -> None:
-            world = World(tmp_path, loop, site)
-            await story(world)
-            assert not any(world.queue.job_table.licenses_used.values())
-            await world.queue.close()
-
-        run(whole)
-
-    return play
 
 
 def test_a_job_runs_and_its_record_says_so(play: Play) -> None:
@@ -354,8 +268,9 @@ def test_the_next_controller_takes_the_jobs_over(play: Play) -> None:
             world.engine.serve(on_event)
             return world.engine
 
-        world.queue = world.controller(same)
-        await world.queue.recover()
+        successor: Controller = world.controller(same)
+        await successor.recover()
+        world.queue = successor
         await world.until(120)
         assert (world.job(running).state, world.job(waiting).state) == (JobState.COMPLETED, JobState.RUNNING)
         await world.until(200)
