@@ -39,7 +39,9 @@ _TOO_EXACT = "22.05 keeps --exact to its CPUs in spite of --overcommit"
 _BY_SOCKET = "newer srun warns of --gpus-per-socket, which is only for whole jobs"
 _NO_FIELD = "limits that accounts have only with their associations: 22.05 shows zeroes"
 _HET_SIZES = "how many tasks and nodes components have is looked up later here than srun does"
+_CAUSE = "newer releases add DUE TO TASK FAILURE to the message about a step that srun -K ends"
 KNOWN: dict[str, str] = {
+    **dict.fromkeys(("srun:outside-59:0", "srun:inside-wide:39", "steps:step-3:1", "steps:step-14:8"), _CAUSE),
     "env:placement-15:0": _PER_NODE,
     # steps
     **{f"steps:step-{name}": _CUT_LIST for name in ("0:2", "13:3")},
