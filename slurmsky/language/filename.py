@@ -131,29 +131,3 @@ def is_per_node(pattern: str) -> bool:
 
 def _uses(pattern: str, letters: str) -> bool:
     return any(isinstance(part, PatternField) and part.letter in letters for part in parse(pattern))
-
-
-@dataclass(frozen=True)
-class Target:
-    """The target of srun's -o, -e or -i: kind is all, none, task (`task` is its rank) or file."""
-
-    kind: str
-    task: int = 0
-
-
-def classify(pattern: str) -> Target:
-    """The target of srun's file option; sbatch accepts only files and `none`.
-
-    A text that starts with `all`, a dash, and an empty text mean every task through srun's own terminal; an integer
-    means that task alone.
-
-    >>> classify("all.out").kind, classify("3"), classify("NONE").kind, classify("o.%t").kind
-    ('all', Target(kind='task', task=3), 'none', 'file')
-    """
-    if not pattern or pattern[0] == "-" or pattern[:3].lower() == "all":
-        return Target("all")
-    if pattern.lower() == "none":
-        return Target("none")
-    if pattern.isascii() and pattern.isdecimal():
-        return Target("task", number(pattern))
-    return Target("file")

@@ -90,16 +90,3 @@ def format_minutes(minutes: int) -> str:
     ('01:00:00', 'UNLIMITED', 'N/A')
     """
     return format_seconds(minutes if minutes in (INFINITE, NO_VAL) else minutes * 60)
-
-
-def secs2time(seconds: int) -> str:
-    """A duration as squeue prints TIME and TIME_LIMIT: M:SS, H:MM:SS or D-HH:MM:SS.
-
-    >>> secs2time(5), secs2time(3661), secs2time(90000)
-    ('0:05', '1:01:01', '1-01:00:00')
-    """
-    if seconds in (INFINITE, NO_VAL) or not 0 <= seconds < 86400:
-        return format_seconds(seconds)
-    if seconds < 3600:
-        return f"{seconds // 60}:{seconds % 60:02d}"
-    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"

@@ -10,7 +10,7 @@ import os.path
 from dataclasses import dataclass
 
 from ..language import directives
-from .usage_errors import CommandError, failure
+from .usage_errors import failure
 from .values import ReadContext
 
 
@@ -47,8 +47,3 @@ def foreign(data: bytes, path: str, context: ReadContext) -> tuple[str, ...]:
         return language.parse(data, os.path.basename(path)).words
     except directives.ScriptError as fault:
         raise failure("sbatch", *fault.lines, exit_code=context.error_exit) from None
-
-
-def unreadable(path: str, context: ReadContext) -> CommandError:
-    """The error for a script that cannot be opened."""
-    return failure("sbatch", f"Unable to open file {path}", exit_code=context.error_exit)

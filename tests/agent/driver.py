@@ -26,7 +26,7 @@ from slurmsky.protocol import wire
 ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / "bin"
 Event = dict[str, Any]
-NOTHING_ASKED = JobSpec()
+NOTHING_REQUESTED = JobSpec()
 
 
 class Node:
@@ -174,7 +174,7 @@ class Cluster:
         script: str | None,
         *,
         tasks: tuple[int, ...] = (1,),
-        spec: JobSpec = NOTHING_ASKED,
+        spec: JobSpec = NOTHING_REQUESTED,
         first_node: int = 0,
         **changes: Any,
     ) -> Launch:

@@ -246,7 +246,7 @@ HOSTS = (
     "n001,n002,n3", "gpu-[1-2]-[3-4]", "n[1-3", "n[3-1]", "[1-2]", "n1 n2", "",
 )  # fmt: skip
 
-THINGS: list[Case] = [
+ENTITIES: list[Case] = [
     _one("nodes", "scontrol show node", "scontrol -o show node", "scontrol show node n3", "scontrol show nodes n[2-3]",
          "scontrol show node n9", "scontrol -d show node n2"),
     _one("partitions", "scontrol show partition", "scontrol -o show partition", "scontrol show partition gpu",
@@ -260,4 +260,4 @@ THINGS: list[Case] = [
          "scontrol show topology", "scontrol completing"),
 ]  # fmt: skip
 
-CASES: tuple[Case, ...] = (*_held(), *STATES, *THINGS)
+CASES: tuple[Case, ...] = (*_held(), *STATES, *ENTITIES)

@@ -236,8 +236,8 @@ WORD = st.text(string.ascii_lowercase, min_size=1, max_size=6)
 SMALL = st.integers(1, 10**6)
 
 
-def requested_once(wish: dependency.Dependency) -> bool:
-    requested = [(kind, job and (job.job_id, job.task)) for kind, job in wish]
+def requested_once(dependencies: dependency.Dependency) -> bool:
+    requested = [(kind, job and (job.job_id, job.task)) for kind, job in dependencies]
     return len(requested) == len(set(requested))
 
 

@@ -183,7 +183,7 @@ def test_jobs_with_any_name() -> None:
     assert rows.jobs("squeue says something else\n") == []
 
 
-def test_an_arrays_rest_is_one_thing_while_it_shrinks() -> None:
+def test_an_arrays_rest_is_one_line_while_it_shrinks() -> None:
     text = job_text(("7_[2-9%1]", "7", "p", "u", "PD", "PENDING", "0:00", "1", "(Resources)", "x"),
                     ("7_[3-9%1]", "7", "p", "u", "PD", "PENDING", "0:00", "1", "(Resources)", "x"),
                     ("7_2", "8", "p", "u", "R", "RUNNING", "0:01", "1", "n1", "x"))  # fmt: skip

@@ -131,7 +131,7 @@ def test_the_long_description_links_nowhere_in_the_repository(wheel: zipfile.Zip
     assert links and all(link.startswith("https://") for link in links)
 
 
-def test_the_sdist_holds_what_the_pages_tell_people_to_run() -> None:
+def test_the_sdist_holds_the_commands_of_the_pages() -> None:
     """Each path of the repository that README, CONTRIBUTING or docs/install.md names is in the sdist."""
     table = (ROOT / "pyproject.toml").read_text().split("[tool.hatch.build.targets.sdist]\n", 1)[1].split("\n[", 1)[0]
     included = re.findall(r'"([^"]+)"', table)

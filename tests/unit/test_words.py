@@ -67,16 +67,20 @@ def test_no_word_to_replace_in_messages() -> None:
 
 
 def test_no_word_to_replace_in_names() -> None:
-    named = re.compile(r"(?:^|_)(?:told|tells?|whoever|somebody|nobody|heeds?|settles?|anew|things?|wish|desk)(?:_|$)")
+    named = re.compile(
+        r"(?:^|_)(?:told|asked|tells?|whoever|somebody|nobody|heeds?|settles?|anew|things?|wish|desk)(?:_|$)"
+    )
     pattern = re.compile(r"\b(?:def|class|for|as|lambda) (\w+)|\b(\w+)(?:: [^=\n]+)? = |[(,] ?(\w+): ")
-    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "slurmsky").rglob("*.py")}
+    texts = {path: path.read_text(encoding="utf-8") for path in CODE}
     found = {
         f"{path.relative_to(ROOT)} {name}"
         for path, text in texts.items()
-        if re.search("told|tell|ever|body|heed|settle|anew|thing|wish|desk", text, re.IGNORECASE)
+        if re.search("told|asked|tell|ever|body|heed|settle|anew|thing|wish|desk", text, re.IGNORECASE)
         for names in pattern.findall(text)
         for name in names
-        if named.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+        if name != "asked_at"  # a key of records on disk
+        and not ("asked" in name and "translate" in path.parts)
+        and named.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
     }
     assert found == set()
 

@@ -10,8 +10,6 @@ from ...controller.command_context import CommandContext
 from ...controller.slurm_errors import Errno, SlurmError
 from ...options.usage_errors import CommandError
 
-Main = Callable[[CommandContext], int | Awaitable[int]]
-
 
 def answer(ctx: CommandContext, error: CommandError) -> int:
     """Print the text of an option error or of --help; return its exit code."""

@@ -337,7 +337,7 @@ def test_what_a_gres_is_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "features", "answer"),
+    ("expression", "features", "answer"),
     [
         ("a&b", {"a"}, False),
         ("a&b", {"a", "b"}, True),
@@ -347,15 +347,15 @@ def test_what_a_gres_is_for() -> None:
         ("[a|b]", {"b"}, True),
     ],
 )
-def test_constraints_choose_nodes(wish: str, features: set[str], answer: bool) -> None:
-    assert constraint.parse(wish).matches(features) is answer
+def test_constraints_choose_nodes(expression: str, features: set[str], answer: bool) -> None:
+    assert constraint.parse(expression).matches(features) is answer
 
 
 NODES = {"n1": {"a"}, "n2": {"b"}, "n3": {"a", "c", "d"}, "n4": {"a", "c", "e"}}
 
 
 @pytest.mark.parametrize(
-    ("wish", "allowed"),
+    ("expression", "allowed"),
     [
         ("c*2", [("n1 n2 n3 n4", "n3 n4")]),
         ("c*3", [("n1 n2 n3 n4", None)]),
@@ -367,9 +367,9 @@ NODES = {"n1": {"a"}, "n2": {"b"}, "n3": {"a", "c", "d"}, "n4": {"a", "c", "e"}}
         ("a&d*1", [("n1 n3 n4", "n3")]),
     ],
 )
-def test_counts_and_alternatives_choose_nodes(wish: str, allowed: list[tuple[str, str | None]]) -> None:
+def test_counts_and_alternatives_choose_nodes(expression: str, allowed: list[tuple[str, str | None]]) -> None:
     found = []
-    for choice in constraint.parse(wish).choices():
+    for choice in constraint.parse(expression).choices():
         picked = choice.pick(list(NODES.items()))
         every = [name for name, features in NODES.items() if choice.matches(features)]
         found.append((" ".join(every), None if picked is None else " ".join(sorted(picked))))

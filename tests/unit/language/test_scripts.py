@@ -283,14 +283,6 @@ def test_file_names_of_steps_and_of_jobs_without_an_array() -> None:
     assert filename.expand("%A_%a", FilenameValues(5)) == "5_4294967294"
 
 
-@pytest.mark.parametrize(
-    ("pattern", "kind"),
-    [("all", "all"), ("all.out", "all"), ("-", "all"), ("none", "none"), ("3", "task"), ("o.%t", "file")],
-)
-def test_what_srun_makes_of_a_file_option(pattern: str, kind: str) -> None:
-    assert filename.classify(pattern).kind == kind
-
-
 def test_one_file_for_each_of_what() -> None:
     assert filename.is_per_task("o.%3t") and not filename.is_per_task("o.%%t") and not filename.is_per_task(r"\%t")
     assert filename.is_per_node("%N") and filename.is_per_node("%2n") and not filename.is_per_node("%j")

@@ -80,9 +80,9 @@ def test_the_folder_above_travels_where_it_may(tmp_path, monkeypatch):
     def fates(text: str, folder: str, work_dir: str = "") -> set[str]:
         source = f"#!/bin/bash\n{text}\n".encode()
         project = Project(folder, str(tmp_path / "me"), work_dir)
-        told = explain(source, (JobSpec(),), load("", "none"), options("sbatch"), file="a.sh", engine="sky",
+        reported = explain(source, (JobSpec(),), load("", "none"), options("sbatch"), file="a.sh", engine="sky",
                        project=project)  # fmt: skip
-        return {one.fate for one in told.findings if one.kind == "path"}
+        return {one.fate for one in reported.findings if one.kind == "path"}
 
     assert fates("python ../train.py", str(own)) == {"changed"}
     assert fates("cd ../..\npython train.py", str(own)) == {"changed"}

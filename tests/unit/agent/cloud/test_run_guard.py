@@ -18,10 +18,10 @@ from slurmsky.protocol.log_frames import Decoder, Output
 from slurmsky.protocol.messages import Ended, Event
 
 KEY = b"key"
-NOBODY = (1, 0)
-CUT_OFF = Earlier(2, NOBODY, begun=True)
-ENDED = Earlier(2, NOBODY, begun=True, code=5)
-TAKEN = Earlier(2, NOBODY, begun=True, code=143, by_signal=True)
+NO_USER = (1, 0)
+CUT_OFF = Earlier(2, NO_USER, begun=True)
+ENDED = Earlier(2, NO_USER, begun=True, code=5)
+TAKEN = Earlier(2, NO_USER, begun=True, code=143, by_signal=True)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ TAKEN = Earlier(2, NOBODY, begun=True, code=143, by_signal=True)
     [
         (None, False, 0, True, RunDecision.RUN, 0),
         (None, False, 3, False, RunDecision.RUN, 3),
-        (Earlier(2, NOBODY), False, 2, False, RunDecision.RUN, 2),  # it did not come as far as the script
+        (Earlier(2, NO_USER), False, 2, False, RunDecision.RUN, 2),  # it did not come as far as the script
         (CUT_OFF, False, 2, True, RunDecision.RUN, 3),
         (CUT_OFF, False, 0, True, RunDecision.RUN, 3),  # counted here, and not yet by our controller
         (CUT_OFF, False, 2, False, RunDecision.REFUSE, 2),

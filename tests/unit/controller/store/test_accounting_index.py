@@ -189,7 +189,7 @@ def test_jobs_older_than_the_table_get_their_facts(tmp_path: Path, jobs: list[Jo
 
 
 #: what sacct may be requested, each alone or with others
-ASKED: dict[str, tuple[object, ...]] = {
+REQUESTED: dict[str, tuple[object, ...]] = {
     "states": (("FAILED", "TIMEOUT"), ("PENDING",), ("RUNNING",), ("REQUEUED",), ("RESIZING",), ("SUSPENDED",),
                ("COMPLETED", "RUNNING"), ("PENDING", "NODE_FAIL"), ("all",)),
     "names": (("a",), (ODD, "b"), ("none",)), "accounts": (("x",), ("x", "y")), "qos": (("high",),),
@@ -204,9 +204,9 @@ ASKED: dict[str, tuple[object, ...]] = {
 def queries() -> list[SacctQuery]:
     """Each alone, and two hundred with some at once."""
     chance = random.Random(11)
-    some: list[dict[str, object]] = [{name: value} for name, values in ASKED.items() for value in values]
+    some: list[dict[str, object]] = [{name: value} for name, values in REQUESTED.items() for value in values]
     for _ in range(200):
-        some.append({name: chance.choice(ASKED[name]) for name in chance.sample(list(ASKED), 2)})
+        some.append({name: chance.choice(REQUESTED[name]) for name in chance.sample(list(REQUESTED), 2)})
     return [replace(SacctQuery(), allusers=True, **fields) for fields in some]  # type: ignore[arg-type]
 
 

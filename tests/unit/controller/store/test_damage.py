@@ -107,7 +107,7 @@ def test_a_lost_database_gives_no_id_twice(tmp_path: Path, loss: Callable[[Path]
     assert Store(path).counter("next_job_id") == next_id, "a database that is whole continues from its own"
 
 
-def test_job_folders_tell_of_ids_too(tmp_path: Path) -> None:
+def test_job_folders_show_ids_too(tmp_path: Path) -> None:
     (tmp_path / "jobs" / "17").mkdir(parents=True)
     assert Store(tmp_path / "queue.db").counter("next_job_id") == 18
 
