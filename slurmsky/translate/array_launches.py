@@ -24,7 +24,7 @@ def _listed(indices: Sequence[int]) -> str:
     """The indices as words of a shell: runs of one step as seq.
 
     >>> _listed([1, 2, 3, 4]), _listed([0, 3, 6, 9]), _listed([7]), _listed([1, 2, 3, 8, 11, 12])
-    ('$(seq 1 1 4)', '$(seq 0 3 9)', '7', '$(seq 1 1 3) 8 11 12')
+    ('$(seq 1 4)', '$(seq 0 3 9)', '7', '$(seq 1 3) 8 11 12')
     """
     words: list[str] = []
     at = 0
@@ -34,7 +34,8 @@ def _listed(indices: Sequence[int]) -> str:
         while end < len(indices) and indices[end] - indices[end - 1] == step:
             end += 1
         if end - at > 2:
-            words.append(f"$(seq {indices[at]} {step} {indices[end - 1]})")
+            by = f"{step} " if step != 1 else ""
+            words.append(f"$(seq {indices[at]} {by}{indices[end - 1]})")
         else:
             end = at + 1
             words.append(str(indices[at]))

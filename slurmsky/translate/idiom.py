@@ -11,6 +11,7 @@ import re
 
 from ..site.record import Site
 from . import idiomvars
+from .idiomlines import expands
 from .idiomsteps import Steps
 from .idiomtables import ANYWHERE, FILTERS, QUERIES, SECRET, Dropped, Reading, one_line, quoted
 from .idiomvars import Facts
@@ -30,6 +31,10 @@ _DIRNAME = re.compile(
 )
 
 
+#: values that lead to the address of the first node
+_NODES = re.compile(r"scontrol\s+show\s+hostname|^\(?\$\{?(?=\w*(node|host))\w+(\[[0@*]\])?\}?\)?$", re.IGNORECASE)
+
+
 class _Reader(Steps):
     """Reads whole statements, and idioms of several commands."""
 
@@ -43,6 +48,11 @@ class _Reader(Steps):
                 self.worked = self.worked or (not self._is_gone(statement) and self._works(statement))
         self._leftovers()
         self._own_folder()
+        self._former_folder()
+        self.found.calculates = any(
+            re.search(rf"(\(\(|\bexpr\b|\blet\b)[^\n]*\b{name}\b", script.source)
+            for name in re.findall(r"\b(\w+)=[\"']?\$\{?SLURM_JOB_?ID\b", script.source)
+        )
         idiomvars.rename(script, self.facts, self.found, self.removed)
         if self.facts.nodes > 1 and not self.found.needs:
             self._head_only()
@@ -126,6 +136,13 @@ class _Reader(Steps):
                 continue
             given = command.assignments[0]
             if not self._is_gone(statement) and (given.value.text or "").isdecimal() and not self._is_read(given.name):
+                self._remove(statement)
+        for statement in reversed(self.script.statements):
+            command = statement.commands[0] if statement.commands and not statement.blocks else None
+            if command is None or command.words or len(command.assignments) != 1 or self._is_gone(statement):
+                continue
+            name, leads = command.assignments[0].name, _NODES.search(command.assignments[0].value.raw)
+            if leads and expands(name, self.script.source) and not expands(name, self._rest()):
                 self._remove(statement)
 
     def _ray(self) -> None:
@@ -330,7 +347,7 @@ class _Reader(Steps):
             return
         first, last = statements[0], statements[-1]
         text = self.script.source[first.start : last.end]
-        plain = "<<" not in text and "'" not in text and '"\n' not in text
+        plain = "\n" not in text or ("<<" not in text and "'" not in text and '"\n' not in text)
         self.found.edit(
             first.start, first.start, 'if [ "$SKYPILOT_NODE_RANK" = 0 ]; then\n' + ("    " if plain else "")
         )

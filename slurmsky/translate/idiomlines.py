@@ -17,6 +17,15 @@ from .mountpoints import on_every_node
 from .scope import Scope
 from .shell import Script, parse
 from .shellcommands import Command, Statement, Word
+from .work_folder import below, code_folder, plain
+
+#: variables that torchrun sets
+_RANKS = frozenset(("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK"))
+
+
+def expands(name: str, text: str) -> bool:
+    """Whether a text of the shell reads a variable."""
+    return bool(re.search(rf"\$\{{?[#!]?{re.escape(name)}\b|\(\([^)]*\b{re.escape(name)}\b", text))
 
 
 class Base:
@@ -35,6 +44,7 @@ class Base:
         self.table = load("srun")
         self.scope = Scope.of(script)
         self.worked = False  # a program that is no preparation has run
+        self.code = code_folder(script, self.scope)
 
     def _commands(self, statement: Statement) -> list[Command]:
         return [command for command in self.script.commands if statement.start <= command.start < statement.end]
@@ -51,12 +61,15 @@ class Base:
 
     def _is_read(self, name: str) -> bool:
         """Whether the remaining text, or a replacement in it, mentions a variable."""
+        return len(re.findall(r"\b%s\b" % re.escape(name), self._rest())) > 1
+
+    def _rest(self) -> str:
+        """The text that remains, and the replacements in it."""
         rest, at = "", 0
         for start, end in sorted(self.removed):
             rest += self.script.source[at:start]
             at = max(at, end)
-        rest += self.script.source[at:] + "".join(text for _, _, text in self.found.edits)
-        return len(re.findall(r"\b%s\b" % re.escape(name), rest)) > 1
+        return rest + self.script.source[at:] + "".join(text for _, _, text in self.found.edits)
 
     def _arrays(self, command: Command) -> None:
         """ARGS=(--save DIR ...): read the array as part of a command line."""
@@ -127,6 +140,10 @@ class Lines(Base):
             return True
         if name == "cd":
             if command.words[1:] and command.words[1].variable() in ("SLURM_SUBMIT_DIR", "PBS_O_WORKDIR"):
+                self.found.workdir = True
+                self._remove(statement)
+                return True
+            if command.words[1:] and self.code and self.code == plain(self.scope.expand(command.words[1])):
                 self._remove(statement)
                 return True
             if command.words[1:]:
@@ -169,6 +186,11 @@ class Lines(Base):
             why = "names network cards or transports of the old cluster; the nodes have others"
             self.found.drop(command.line, self.script.text(command), why)
             return True
+        ranks = all(name in _RANKS and re.search("SLURM_(PROC|LOCAL|NODE)ID", value.raw) for name, value in pairs)
+        if ranks and re.search(r"\btorchrun\b|torch\.distributed\.(run|launch)", self.script.source):
+            self._remove(statement)
+            self.found.drop(command.line, self.script.text(command), "torchrun sets it in each of its workers")
+            return True
         for name, value in pairs:
             if len(pairs) == 1 and re.search("PORT", name) and self._own_port(value.raw):
                 known: str | None = "29500"
@@ -206,6 +228,9 @@ class Lines(Base):
             self.found.drop(command.line, self.script.text(statement), "SkyPilot's shell knows conda already")
             return True
         if target == "activate":
+            if len(command.words) == 2:
+                self._remove(statement)  # base, in which SkyPilot's shell begins
+                return True
             self._conda(command, [self.scope.expand(word) for word in command.words[2:3]])
             self.found.edit(command.words[0].start, command.words[1].end, "conda activate")
             return False
@@ -252,12 +277,16 @@ class Lines(Base):
             else:
                 self.worked = True  # run creates it: what is installed after it belongs there
             return
+        folder, _, last = name.rstrip("/").rpartition("/")
+        if folder and re.fullmatch(r"[\w.-]+", last, re.ASCII) and len(command.words) == 3:
+            word, name = command.words[2], last  # an environment on the old cluster, here by its name
+            self.found.edit(word.start, word.end, name)
         if re.fullmatch(r"[\w.-]+", name, re.ASCII):
-            self.found.setup.append(
-                f"conda env list | grep -q '^{name} ' || conda env create -n {name} -f environment.yml"
-            )
-            self.found.setup.append(f"conda activate {name}")
-            self.found.notes.append(f"environment.yml: conda env export -n {name}, on the old cluster")
+            self.found.setup += [
+                f"# environment.yml: conda env export --no-builds -n {name}, on the old cluster",
+                f"conda env list | grep -q '^{name} ' || conda env create -n {name} -f environment.yml",
+                f"conda activate {name}",
+            ]
         else:
             self.found.drop(
                 command.line, f"conda activate {name}", "that environment lies on the old cluster; make it in setup"
@@ -321,3 +350,15 @@ class Lines(Base):
         self.found.setup.append(text)
         self._remove(statement)
         return True
+
+    def _former_folder(self) -> None:
+        """Paths below the code's folder on the old cluster are relative: that folder is the workdir."""
+        folder = self.code
+        if not folder:
+            return
+        self.found.workdir, self.found.former = True, folder
+        for start, end, text in below(folder, self.script.source):
+            self.found.edit(start, end, text)
+        for name, value in self.found.envs.items():
+            for start, end, text in reversed(below(folder, value)):
+                self.found.envs[name] = value[:start] + text + value[end:]

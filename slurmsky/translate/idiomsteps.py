@@ -12,6 +12,7 @@ from .idiomlines import Lines
 from .idiomtables import CLIENTS, EACH_NODE, LAUNCHERS, WRAPPERS, one_line, quoted
 from .shell import script_in
 from .shellcommands import FILLER, Command, Statement, Word
+from .wordsets import words
 
 #: prints the address of the first node
 HEAD_ADDRESS = 'echo "$SKYPILOT_NODE_IPS" | head -n 1'
@@ -21,6 +22,11 @@ _SUBMIT_FOLDER = re.compile(r"(\.|\$PWD|\$\{PWD\}|\$\(pwd\)|`pwd`|\$\{?SLURM_SUB
 
 _RANKS = frozenset(("-n", "-np", "-c", "--np", "--n"))
 _RANKS_PER_NODE = frozenset(("-ppn", "-perhost", "-npernode", "--npernode", "-N"))
+#: makes Open MPI count hardware threads, as which clouds sell CPUs, and not cores
+_THREADS = "--use-hwthread-cpus"
+_CONTAINER = frozenset(("container-image", "container-name"))
+_BUILDERS = words("make cmake mpicc mpicxx mpic++ mpif90 mpifort gcc g++ gfortran nvcc cargo")
+_MPI = re.compile(r"(?i)mpi|mvapich|hpcx|foss|gompi|prgenv")
 _HYDRA = re.compile(r"-(ppn|perhost|genv|genvall|genvlist|bootstrap|rr)$")
 
 
@@ -98,15 +104,16 @@ class Steps(Lines):
         if tasks is None or nodes is None:
             self.found.need(command.line, text, "how many tasks it starts is known only when it runs")
             return
-        if tasks > nodes or ("mpi" in said and said["mpi"] not in ("none", None) and tasks > 1):
-            self.found.need(
-                command.line,
-                text,
-                f"{tasks} tasks on {nodes} node{'s' if nodes > 1 else ''}: SkyPilot starts one program a node",
-            )
-            return
-        if tasks > 1 and self._is_mpi(program):
-            self.found.need(command.line, text, f"{tasks} ranks of one MPI program: SkyPilot starts separate programs")
+        inner = self._inner(command, program)
+        if tasks > nodes and inner == "torchrun":
+            why = f"{tasks // nodes} torchruns a node would each start all workers of it: one does"
+            self.found.drop(command.line, f"{one_line(text)} of {tasks} tasks", why)
+        elif tasks > nodes or (tasks > 1 and self._is_mpi(inner)):
+            if command.after != "&" and not said.keys() & _CONTAINER and self._has_ranks(command, inner, nodes):
+                self._start_ranks(command, program, tasks, nodes)
+                return
+            several = f"{tasks} tasks on {nodes} node{'s' if nodes > 1 else ''}"
+            self.found.need(command.line, text, f"{several}: SkyPilot starts one program a node")
             return
         if nodes < self.facts.nodes and command.after == "&":
             self.found.need(command.line, text, "steps side by side on parts of the nodes")
@@ -139,12 +146,52 @@ class Steps(Lines):
         self.removed.append((command.start, command.words[-1].end))
         return True
 
-    def _is_mpi(self, program: Word) -> bool:
+    def _inner(self, command: Command, program: Word) -> str:
+        """The name of the program, in its container where it has one; "" where it is not known."""
+        words = command.words[command.words.index(program) :]
+        texts = " ".join(self._known(word) for word in words).split()
+        if texts[0].rpartition("/")[2] in ("singularity", "apptainer"):
+            image = next((at for at, text in enumerate(texts) if re.search(r"\.(sif|simg|img)$|^docker:", text)), 0)
+            texts = texts[image + 1 :] if image else []
+        name = texts[0].rpartition("/")[2] if texts else ""
+        return "" if "$" in name else name
+
+    def _is_mpi(self, name: str) -> bool:
         """Whether a program started once on each node is most likely one MPI program."""
-        name = (program.text or "").rpartition("/")[2]
         if name and not EACH_NODE.match(name):
             return not name.endswith((".sh", ".bash"))
-        return name.startswith("python") and bool(re.search(r"mpi4py|horovod", self.script.source))
+        return name.startswith("python") and bool(re.search(r"(?m)^[^#\n]*(mpi4py|horovod)", self.script.source))
+
+    def _has_ranks(self, command: Command, name: str, nodes: int) -> bool:
+        """Whether mpirun can start a step's tasks: an MPI program that is on all nodes and reads nothing of Slurm's."""
+        if re.search(r"SLURM_(PROCID|LOCALID|NODEID)", self.script.text(command)):
+            return False
+        if nodes > 1 and any(other.name in _BUILDERS for other in self.script.commands):
+            return False  # the program is built where run begins
+        mpi = any(_MPI.search(module.name) for module in self.found.modules)
+        if mpi and name.startswith("python") and "conda env create" not in "".join(self.found.setup):
+            self.found.setup.append("pip install mpi4py")
+        return self._is_mpi(name) or (mpi and name.startswith("python"))
+
+    def _start_ranks(self, command: Command, program: Word, tasks: int, nodes: int) -> None:
+        """Replace ``srun PROGRAM`` by ``mpirun PROGRAM``."""
+        each = -(-tasks // nodes)
+        options = f" -np {tasks}"
+        listed = '"$SKYPILOT_NODE_IPS"' + (f" | head -n {nodes}" if nodes < self.facts.nodes else "")
+        if self._is_hydra(["mpirun"]):
+            options += f" -ppn {each} -hosts $(echo {listed} | paste -sd, -)" if nodes > 1 else ""
+        else:
+            hosts = f"-H $(echo {listed} | sed 's/$/:{each}/' | paste -sd, -)"
+            options += f" {hosts}" if nodes > 1 else f" {_THREADS}"
+            options += " --bind-to none" if (self.facts.spec.cpus_per_task or 1) > 1 else ""
+            if nodes > 1:
+                passed = (name for name in self.found.envs if not name.startswith("OMPI_ALLOW"))
+                options += "".join(f" -x {name}" for name in passed)
+        self.found.edit(command.words[0].start, program.start, f"mpirun{options} ")
+        self.removed.append((command.words[0].start, program.start))
+        self.found.ranks = True
+        if nodes > 1:
+            self.found.notes.append("mpirun starts the ranks from the first node over ssh")
 
     def _unwrap(self, command: Command, program: Word) -> None:
         """Replace ``bash -c 'COMMAND'`` that remains of an srun by COMMAND."""
@@ -228,9 +275,15 @@ class Steps(Lines):
                 self.found.drop(command.line, f"--container-mounts={mount}", why)
 
     def _mpirun(self, statement: Statement, command: Command) -> None:
-        if self.facts.nodes == 1:
-            return
         nodes, texts = self.facts.nodes, [self._known(word) for word in command.words]
+        if nodes == 1:
+            placed = any(
+                re.search(r"hwthread|subscribe|map-?by|-H$|host|machinefile|^--version", text) for text in texts
+            )
+            if self.facts.ntasks > 1 and not placed and not command.depth and not self._is_hydra(texts):
+                ranks = "" if _RANKS & set(texts) else f" -np {self.facts.ntasks}"
+                self.found.edit(command.words[0].end, command.words[0].end, f" {_THREADS}{ranks}")
+            return
         ranks, each = (self._count(texts, names) for names in (_RANKS, _RANKS_PER_NODE))
         each = each or -(-(ranks or self.facts.ntasks) // nodes)
         if self._is_hydra(texts):

@@ -103,7 +103,10 @@ class Reading:
     images: list[str] = field(default_factory=list)
     checkpoints: list[str] = field(default_factory=list)
     paths: list[tuple[int, str]] = field(default_factory=list)
+    calculates: bool = False  # the script calculates with the job's id
+    ranks: bool = False  # an mpirun took the place of an srun
     workdir: bool = False  # the submit folder is needed
+    former: str = ""  # the path on the old cluster of what is the workdir
     notes: list[str] = field(default_factory=list)  # comments at the start of run
 
     def drop(self, line: int, text: str, why: str) -> None:

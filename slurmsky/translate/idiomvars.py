@@ -308,7 +308,7 @@ def _rename_one(text: str, at: int, line: int, name: str, facts: Facts, found: R
         return
     if new.startswith("$") and re.fullmatch(r"\$\w+", new):
         target = new[1:]
-        if not text.startswith("$") and target == "SKYPILOT_TASK_ID":
+        if target == "SKYPILOT_TASK_ID" and (found.calculates or not text.startswith("$")):
             target = "SKYPILOT_MANAGED_JOB_ID"  # a number; the task id is a string
         found.edit(at, at + len(text), text.replace(name, target, 1))
         return

@@ -25,7 +25,7 @@ _OUTPUT = "sky jobs logs shows all output"
 _ROWS = (
     _Row("output", "--output={}", _OUTPUT),
     _Row("error", "--error={}", _OUTPUT),
-    _Row("mail_type", "--mail-type={}", "event_callback can tell you"),
+    _Row("mail_type", "--mail-type", "event_callback can tell you"),
     _Row("dependency", "--dependency={}", "launch the tasks one after the other, or as one pipeline YAML"),
     _Row("signal", "--signal={}", "SkyPilot sends no warning; write checkpoints at a pace"),
     _Row("requeue", "--requeue", "managed jobs recover from lost nodes by themselves"),
@@ -126,3 +126,14 @@ def left_out(spec: JobSpec, recorded: Container[str] = ()) -> list[Dropped]:
             shown = "" if value in (True, "") else f"={value}"
             found.append((f"--{name.replace('_', '-')}{shown}", why))
     return [Dropped(0, one_line(option), why) for option, why in found]
+
+
+def by_reason(entries: Sequence[Dropped]) -> list[str]:
+    """One line for each reason, with what it is the reason for."""
+    lines: list[str] = []
+    for why in dict.fromkeys(entry.why for entry in entries):
+        same = [entry for entry in entries if entry.why == why]
+        shown = [f"{entry.text} (line {entry.line})" if entry.line else entry.text for entry in same[:4]]
+        more = f" and {len(same) - 4} more" if len(same) > 4 else ""
+        lines.append(f"{', '.join(shown)}{more}: {why}")
+    return lines

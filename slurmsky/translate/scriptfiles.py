@@ -30,7 +30,11 @@ _SPEAKERS = frozenset(("echo", "printf", "export", "set"))  # arguments of these
 
 def names_files_beside(script: Script) -> bool:
     """Whether the script names files beside it, or starts tools that read the working directory."""
-    return reads_files_beside(script.commands)
+    loops = {block for command in script.commands for block in command.blocks if block.kind == "for"}
+    listed = [word for loop in loops for word in loop.words]
+    listed += [word for command in script.commands if command.name in _READERS for word in command.arguments]
+    patterns = (re.match(r"[\w./-]*\*", word.raw) and not word.raw.startswith("/") for word in listed)
+    return any(patterns) or reads_files_beside(script.commands)
 
 
 def reads_files_beside(commands: Iterable[Command]) -> bool:
@@ -106,15 +110,16 @@ def server_of(script: Script) -> Server | None:
     return None
 
 
-def takes_arguments(script: Script) -> bool:
-    """Whether the script reads $1, $@ and similar outside of its functions."""
-    return any(
-        part.name in _ARGUMENTS
+def arguments_read(script: Script) -> set[str]:
+    """Positional parameters ($1, $@ and similar) that the script reads outside of its functions."""
+    return {
+        part.name
         for command in script.commands
-        if not command.depth and not any(block.kind == "function" for block in command.blocks)
+        if not any(block.kind == "function" for block in command.blocks)
         for word in (*command.words, *(given.value for given in command.assignments))
         for part in word.variables
-    )
+        if part.name in _ARGUMENTS
+    }
 
 
 def leaves_files(script: Script) -> bool:
@@ -133,3 +138,10 @@ def leaves_files(script: Script) -> bool:
         ):
             return True
     return False
+
+
+def argument_variables(script: Script) -> list[str]:
+    """Variables for the arguments of a script, as the shell reads them: $ARG1, $ARG2, or $ARGS where it reads all."""
+    read = arguments_read(script)
+    count = max((int(name) for name in read if name.isdecimal()), default=0)
+    return [f"$ARG{number}" for number in range(1, count + 1)] or (["$ARGS"] if read else [])

@@ -11,10 +11,15 @@ import re
 from .launched import launched
 from .mountpoints import is_scratch, on_every_node
 from .scope import Scope
-from .scriptfiles import files_beside
+from .scriptfiles import files_beside, names_files_beside, reads_files_beside
 from .shell import Script
+from .shellcommands import Command
 
 _MAKERS = frozenset(("mkdir", "git", "tar", "unzip", "cp", "rsync", "mktemp"))
+
+
+_CODE = re.compile(r"\.(py|sh|bash|R|r|jl|m|pl|c|cc|cpp|cu|f90|smk|nf)$")
+_BUILDERS = frozenset(("make", "cmake", "snakemake", "nextflow", "cargo", "ninja", "git"))
 
 
 def work_folder(script: Script, scope: Scope) -> tuple[str, tuple[str, ...]]:
@@ -24,6 +29,47 @@ def work_folder(script: Script, scope: Scope) -> tuple[str, tuple[str, ...]]:
 
     Folders that the script creates, folders of every node, and paths that are unknown before the job runs do not count.
     """
+    found, start = entered(script, scope)
+    files = tuple(files_beside(script.commands[start:]))
+    return (found if files else "", files)
+
+
+def code_folder(script: Script, scope: Scope) -> str:
+    """The folder of the script's own programs on the old cluster, which a user launches from; "" for none.
+
+    It is the only folder into which the script changes, unless it reads nothing but data there. A script that stays
+    where it is and names its programs by their paths has them in the folder of these.
+    """
+    found, start = entered(script, scope)
+    if found:
+        after = script.commands[start:]
+        return found if not reads_files_beside(after) or any(map(_is_code, after)) else ""
+    if names_files_beside(script):
+        return ""
+    named = {plain(scope.expand(word)) for command in script.commands for word in command.words}
+    folders = {path.rpartition("/")[0] for path in named if _CODE.search(path) and "/" in path}
+    return next(iter(folders)) if len(folders) == 1 and _is_folder(min(folders)) else ""
+
+
+def below(folder: str, text: str) -> list[tuple[int, int, str]]:
+    """Edits (start, end, new text) that make paths below a folder relative to it."""
+    spelt = re.escape(folder) if folder[0] == "/" else r"(?:~|\$HOME|\$\{HOME\})" + re.escape(folder[1:])
+    paths = re.finditer(rf"(?<![\w./~}}-]){spelt}(?:/+(?=[\w.$*{{-])|/?(?![\w.-]))", text)
+    named = re.compile(r"[\w.$*{-]")
+    return [(path.start(), path.end(), "" if named.match(text, path.end()) else ".") for path in paths]
+
+
+def _is_code(command: Command) -> bool:
+    """Whether a command runs or builds a program of its working directory."""
+    texts = [word.text or "" for word in command.words]
+    return command.name in _BUILDERS or any(
+        not text.startswith(("/", "~")) and (_CODE.search(text) or (index == 0 and text.startswith("./")))
+        for index, text in enumerate(texts)
+    )
+
+
+def entered(script: Script, scope: Scope) -> tuple[str, int]:
+    """The only folder outside the submit folder into which the script changes, and the index of the next command."""
     found, start = "", 0
     made: list[str] = []
     commands = script.commands
@@ -31,7 +77,7 @@ def work_folder(script: Script, scope: Scope) -> tuple[str, tuple[str, ...]]:
     for index, command in enumerate(commands):
         if any(one.start < command.start < one.end for one in inside):
             continue
-        arguments = [_plain(scope.expand(word)) for word in command.arguments if not word.raw.startswith("-")]
+        arguments = [plain(scope.expand(word)) for word in command.arguments if not word.raw.startswith("-")]
         if command.name in _MAKERS:
             made += arguments
         if command.name not in ("cd", "pushd") or len(arguments) != 1:
@@ -40,13 +86,13 @@ def work_folder(script: Script, scope: Scope) -> tuple[str, tuple[str, ...]]:
         if not _is_folder(path) or any(_below(path, one) for one in made) or (found and _below(path, found)):
             continue
         if found:
-            return "", ()
+            return "", len(commands)
         found, start = path, index + 1
-    files = tuple(files_beside(commands[start:]))
-    return (found if files else "", files)
+    return found, start
 
 
-def _plain(path: str) -> str:
+def plain(path: str) -> str:
+    """A path without quotes and closing slash; ``$HOME`` is ``~``."""
     path = re.sub(r"/{2,}", "/", path.strip("\"'"))
     return re.sub(r"^\$HOME(?=/|$)", "~", path).rstrip("/")
 

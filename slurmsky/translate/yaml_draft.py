@@ -5,54 +5,41 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from ..model.spec import JobSpec
-from ..site.record import Site
-from . import gputypes, idiom, mountpoints, places, wants
+from . import idiom, mountpoints, places, wants
 from .array_launches import launches
 from .explainforms import unread_directives
-from .idiom import Dropped, Reading, one_line
-from .idiomvars import Facts
-from .notes import Refused
-from .omitted_options import by_contents, invisible, left_out, module_versions, other_images, programs_to_bring
+from .idiom import Dropped, one_line
+from .omitted_options import (
+    by_reason,
+    invisible,
+    left_out,
+    module_versions,
+    other_images,
+    programs_to_bring,
+)
+from .run_hints import hints
 from .run_text import BASH, interpreter, run_text
 from .scope import Scope
-from .scriptfiles import leaves_files, names_files_beside, server_of, takes_arguments
-from .setup_commands import COMPILERS, preparation
-from .shell import Script
-from .sky_names import docker_image, label, sky_name
-from .task import SkyTask
+from .scriptfiles import argument_variables, arguments_read, leaves_files, names_files_beside, server_of
+from .setup_commands import preparation
+from .setup_text import tidied
+from .sky_names import docker_image, sky_name
 from .unset_variables import ENTERED, INPUT, INPUTS, unset_variables
 from .yaml_document import YamlDocument
+from .yaml_resources import NodeDraft
 
 REMOTE = "~/.slurmsky"  # where the agent's folder is mounted: engines/sky/shipment.py
-_USES_GPU = re.compile(r"(?i)nvidia-smi|cuda|--nv\b|--gpus?\b|pytorch|tensorflow")
 #: variables that a script requires from its caller
 REQUIRED = re.compile(r"\$\{(\w+):?\?")
 
 
 @dataclass
-class Draft:
-    """One script on its way to YAML. ``begins``: the submit folder below the workdir."""
-
-    source: str
-    script: Script
-    spec: JobSpec
-    site: Site
-    partition: str
-    file: str
-    task: SkyTask
-    facts: Facts
-    reading: Reading
-    arguments: tuple[str, ...]
-    guessed: bool
-    serve: bool
-    left_out: list[Dropped] = field(default_factory=list)
-    workdir: str = "."
-    begins: str = ""
+class Draft(NodeDraft):
+    """One script on its way to YAML."""
 
     # --- plain SkyPilot
 
@@ -64,8 +51,7 @@ class Draft:
         if self.task.geometry.nodes > 1:
             document.put("num_nodes", self.task.geometry.nodes)
         if self._needs_workdir():
-            said = f"it holds {self.begins}, where" if self.begins else "the folder that"
-            document.put("workdir", self.workdir, comments=(f"{said} sbatch was called{'' if self.begins else ' in'}",))
+            document.put("workdir", self.workdir, comments=(self._workdir_comment(),))
         self._resources(document, image)
         server = server_of(self.script)
         if self.serve and server:
@@ -77,9 +63,15 @@ class Draft:
         if self.task.fields.get("config"):
             document.put("config", self.task.fields["config"])
         if self.reading.setup:
-            document.put("setup", self._below("\n".join(dict.fromkeys(self.reading.setup)) + "\n"))
+            document.put("setup", self._below("\n".join(tidied(self.reading.setup)) + "\n"))
         document.put("run", self._below(self._run() + "\n"), comments=self._run_comments())
         return document.text(), document.fields
+
+    def _workdir_comment(self) -> str:
+        if self.reading.former:
+            return f"a copy of {one_line(self.reading.former)} of the old cluster"
+        said = f"it holds {self.begins}, where" if self.begins else "the folder that"
+        return f"{said} sbatch was called{'' if self.begins else ' in'}"
 
     def _below(self, text: str) -> str:
         """Shell text that begins in the submit folder."""
@@ -89,7 +81,11 @@ class Draft:
 
     def _head(self, document: YamlDocument) -> None:
         launch = f"serve up -n {self.task.name}" if self.serve else "jobs launch"
-        document.comment(f"{one_line(self.file)} as SkyPilot runs it:  sky {launch} {self._yaml_name()}")
+        names = [name[1:] for name in self._inputs_by_place]
+        if re.search(r"\bTASK_ID\b", self._edited()) and not self.facts.array:
+            names.append("TASK_ID")
+        given = "".join(f" --env {name}=..." for name in names)
+        document.comment(f"{one_line(self.file)} as SkyPilot runs it:  sky {launch}{given} {self._yaml_name()}")
         if re.search("[\ud800-\udfff]", self.source):
             document.comment("Bytes of the script that are not UTF-8 are \ufffd here: YAML has no place for them.")
         self.left_out += self.reading.dropped
@@ -125,9 +121,8 @@ class Draft:
         if self.left_out:
             document.comment("")
             document.comment("Left out:")
-            for entry in self.left_out:
-                place = f" (line {entry.line})" if entry.line else ""
-                document.comment(f"  {entry.text}{place}: {entry.why}")
+            for text in by_reason(self.left_out):
+                document.comment(f"  {text}")
 
     def _yaml_name(self) -> str:
         return f"{self.task.name}.yaml"
@@ -137,93 +132,8 @@ class Draft:
         program, _ = interpreter(self.source)
         if program not in BASH and program:
             return True
-        return bool(self.begins) or self.reading.workdir or names_files_beside(self.script)
-
-    def _resources(self, document: YamlDocument, image: tuple[str, str] | None) -> None:
-        wanted = {key: item for key, item in self.task.fields["resources"].items() if key != "labels"}
-        notes: dict[str, str] = {}
-        if wanted.get("cpus") == "1+" and ("accelerators" in wanted or self.spec.exclusive is not None):
-            del wanted["cpus"]  # any node with GPUs has more, as has the whole node of --exclusive
-        server = server_of(self.script)
-        if server and not self.reading.needs:
-            wanted["ports"] = server.port
-            notes["ports"] = "" if self.serve else "a server runs here; `slurmsky translate --serve` is for sky serve"
-        if image:
-            wanted["image_id"] = image[0]
-            notes["image_id"] = image[1]
-        if (
-            self.guessed
-            and "accelerators" in wanted
-            and self.task.geometry.gpu_type == ""
-            and any(note.option == "gpus" and note.text.endswith("the site file") for note in self.task.notes)
-        ):
-            notes["accelerators"] = "the script names no type: choose one (sky gpus list)"
-        elif "accelerators" in wanted:
-            kind = self.task.geometry.gpu_type
-            named = (
-                not kind
-                or gputypes.sky_name(self.site.gpus, kind)
-                or gputypes.hinted(self.spec, self.partition, self.site.gpus)[0]
-            )
-            notes["accelerators"] = "per node" if named else f"{one_line(kind)} is no name of SkyPilot's: choose one"
-        if self.spec.exclusive is not None and "cpus" not in wanted:
-            self._whole_node(wanted, notes)
-        if self.spec.mem_mib == 0 and wanted and self.spec.exclusive is None:
-            notes["cpus" if "cpus" in wanted else "accelerators"] = (
-                "--mem=0: the node's whole memory is the job's anyway"
-            )
-        asked = {key: item for key, item in (("account", self.spec.account), ("qos", self.spec.qos)) if item}
-        # Keep the site's labels (of its QOS, accounts and partitions); slurmsky's labels are useless without slurmsky.
-        of_site = self.task.fields["resources"].get("labels", {}).items()
-        labels = {key: label(item) for key, item in asked.items()}
-        labels.update((key, item) for key, item in of_site if not key.startswith("slurmsky-"))
-        if labels:
-            wanted["labels"] = labels
-        order = ("infra", "ordered", "accelerators", "cpus", "memory", "disk_size", "image_id", "use_spot")
-        ranked = sorted(wanted, key=lambda key: order.index(key) if key in order else len(order))
-        if wanted:
-            document.put("resources", {key: wanted[key] for key in ranked}, self._gpu_partition(wanted), inline=notes)
-
-    def _gpu_partition(self, wanted: Mapping[str, Any]) -> list[str]:
-        """A comment where a script uses the GPUs of its partition without a request for any."""
-        name, why = gputypes.hinted(self.spec, self.partition, self.site.gpus)
-        if not why:
-            named = (("partition", self.spec.partition), ("constraint", self.spec.constraint))
-            why = next((f"--{option}={text}" for option, text in named if re.search(r"(?i)gpu", text or "")), "")
-            name = self.site.gpus.default
-        images = " ".join(module.image for module in self.reading.modules)
-        uses = "cuda" in images or re.search(r"(?m)^[^#\n]*\bnvidia-smi\b", self.source)
-        if "accelerators" in wanted or not (why or uses) or not _USES_GPU.search(self.source + images):
-            return []
-        if not why:
-            return [f"the script uses CUDA but requests no GPU; if it needs one:  accelerators: {name}:1"]
-        return [f"{why} names GPUs, but the script requests none; if it uses one:  accelerators: {name}:1"]
-
-    def _whole_node(self, wanted: dict[str, Any], notes: dict[str, str]) -> None:
-        """Choose a size for --exclusive without a number of CPUs, and have the user check it."""
-        if "accelerators" not in wanted and "instance_type" not in wanted:
-            wanted["cpus"] = "16+"
-            notes["cpus"] = "--exclusive is a whole node of the old cluster: write its number of CPUs"
-
-    def _image(self) -> tuple[str, str] | None:
-        options = dict(self.spec.site_options)
-        # With several images, each step starts its own.
-        asked = options.get("container-image") or (self.reading.images[0] if len(self.reading.images) == 1 else "")
-        if asked:
-            try:
-                return docker_image(asked), "--container-image"
-            except Refused as error:
-                self.left_out.append(Dropped(0, f"--container-image={one_line(asked)}", error.hint))
-                return None
-        for module in self.reading.modules:
-            if module.image and module.source == "site":
-                return docker_image(module.image), f"module {one_line(module.name)}, the site file"
-        images = by_contents(self.reading.modules)
-        if images:
-            kind = "-devel-" if COMPILERS & set(wants.of(self.source).programs) else "-runtime-"
-            return docker_image(images[0].image).replace("-runtime-", kind), f"module {one_line(images[0].name)}"
-        given = self.task.fields["resources"].get("image_id")
-        return (given, "the site file") if given else None
+        listed = any(re.search(r"-[fr] (environment\.yml|requirements\.txt)", line) for line in self.reading.setup)
+        return bool(self.begins) or listed or self.reading.workdir or names_files_beside(self.script)
 
     def _variables(self, document: YamlDocument) -> None:
         envs: dict[str, str | None] = {}
@@ -233,12 +143,17 @@ class Draft:
         envs.update(self.reading.envs)
         for name in self.reading.secrets:
             envs.pop(name, None)
+        optional = re.search(r"\$#|\$\{\d:?[-=+?]|-[zn] [\"']?\$\{?\d", self.source)
+        envs.update((name[1:], "" if optional or name == "$ARGS" else None) for name in self._inputs_by_place)
         required = [name for name in dict.fromkeys(REQUIRED.findall(self.source)) if name not in envs]
         required = [name for name in required if name not in self.reading.secrets and not name.startswith("SLURM")]
         required += [name for name in self._inputs if name not in (*required, *envs, *self.reading.secrets)]
         envs.update(dict.fromkeys(required))
         if envs:
             notes = dict.fromkeys(required, "the script wants it: --env NAME=VALUE")
+            notes |= {
+                name[1:]: f"${name[4:] or '@'} of the script: --env {name[1:]}=..." for name in self._inputs_by_place
+            }
             if indexed:
                 notes["TASK_ID"] = "the script reads SLURM_ARRAY_TASK_ID: --env TASK_ID=1 is one element"
             notes |= {"TASK_ID": "one element; the others by --env TASK_ID=..."} if self.facts.array else {}
@@ -265,12 +180,17 @@ class Draft:
         """Variables of a script that is written for a caller that exports them."""
         return list(self._unset) if len(self._unset) >= INPUTS else []
 
+    @cached_property
+    def _inputs_by_place(self) -> list[str]:
+        return [] if self.arguments else argument_variables(self.script)
+
     def _edited(self) -> str:
         """The script's lines that the translation wrote."""
         return " ".join([*(text for _, _, text in self.reading.edits), *self.reading.activate])
 
     def _mounts(self, document: YamlDocument, own: Mapping[str, str] | None = None) -> None:
-        used = [path for _, path in self.reading.paths] + self.reading.checkpoints
+        checkpoints = self.reading.checkpoints
+        used = [path for _, path in self.reading.paths] + checkpoints
         source = self.source
         mounts: dict[str, Any] = dict(own or {})
         volumes: dict[str, Any] = {}
@@ -282,7 +202,10 @@ class Draft:
                 volumes[path] = item
         notes: dict[str, str] = {}
         used += places.read_unchanged(self.script)
-        for path in dict.fromkeys(map(mountpoints.checkpoint_folder, self.reading.checkpoints)):
+        if self.reading.former:
+            used = [path for path in used if not mountpoints.is_mounted(path, (self.reading.former,))]
+            checkpoints = [path for path in checkpoints if not mountpoints.is_mounted(path, (self.reading.former,))]
+        for path in dict.fromkeys(map(mountpoints.checkpoint_folder, checkpoints)):
             if not mountpoints.is_mounted(path, [*mounts, *volumes]):
                 bucket = self.site.sky.bucket.rstrip("/")
                 place = path.strip("/").replace("/", "-")
@@ -313,7 +236,7 @@ class Draft:
         return f"{self.task.name[:20].rstrip('-')}-{place}-{unique}"[:63]
 
     def _run_comments(self) -> list[str]:
-        found = [one_line(note) for note in self.reading.notes]
+        found = [one_line(note) for note in (*self.reading.notes, *hints(self.script))]
         if self.facts.nodes > 1 and 'NODE_RANK" = 0' in "".join(text for _, _, text in self.reading.edits):
             found.append("run starts on every node; what Slurm did on the first one only is behind NODE_RANK 0")
         if leaves_files(self.script) or self._needs_workdir():
@@ -334,9 +257,13 @@ class Draft:
             lines.append("set " + " ".join(flags))
         if re.search(r"![^\s=(\"']", text.replace("$!", "")):
             lines.append("set +H  # SkyPilot's bash is an interactive one, where ! means history")
-        if takes_arguments(self.script):
+        if self.arguments and arguments_read(self.script):
             given = " ".join(idiom.quoted(word) for word in self.arguments)
-            lines.append(f"set -- {given}".rstrip() + "  # the arguments of the script")
+            lines.append(f"set -- {given}  # the arguments of the script")
+        elif self._inputs_by_place:
+            lines.append(
+                "set -- " + " ".join(name if name == "$ARGS" else f'"{name}"' for name in self._inputs_by_place)
+            )
         lines += self.reading.activate
         return "\n".join([*lines, *([text] if text else [])]) or ":"
 
@@ -366,7 +293,11 @@ class Draft:
             document.comment(f"  {one_line(name)}: setup makes that environment of Python: add the packages it needs")
         for number, name in self.reading.unknown_modules:
             document.comment(f"  line {number}: module load {one_line(name)}: no map knows it")
-        for dropped in [*self.left_out, *module_versions(self.reading.modules)]:
+        unset = [Dropped(line, f"${name}", "nothing in the script sets it") for name, line in self._unset.items()]
+        if self.facts.array:
+            why = "this YAML is a job without an index; `sbatch` launches the elements"
+            unset.append(Dropped(0, f"--array={self.spec.array}", why))
+        for dropped in [*self.left_out, *module_versions(self.reading.modules), *unset]:
             document.comment(f"  {dropped.text}: {dropped.why}")
         folder = f"{self.task.name}.slurmsky"
         document.comment(

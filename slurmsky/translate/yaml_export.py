@@ -37,6 +37,8 @@ from .wants import Wants
 from .yaml_draft import REQUIRED, Draft
 
 DEFAULT_GPU = "H100"
+#: for the versions of CUDA below these, which do not know newer GPUs. Source: NVIDIA's release notes of CUDA
+_GPUS_BEFORE = (((11, 0), "V100"), ((11, 8), "A100"))
 NAME_LENGTH = 60
 
 
@@ -73,11 +75,12 @@ def keep(
     spec = specs[0]
     guessed = not (site.sky_partition(partition).gpu or site.gpus.default)
     if guessed:
-        site = replace(site, gpus=replace(site.gpus, default=DEFAULT_GPU))
+        site = replace(site, gpus=replace(site.gpus, default=_gpu_for(source)))
     if partition and not site.cluster.partition(partition):
         partition_of_plan = ""
     else:
         partition_of_plan = partition
+    spec, image_file = _without_image_file(spec)
     if spec.job_name == file and "." in file:
         spec = spec.evolve(job_name=file.rpartition(".")[0])  # the client's default: the script's name
     # The other components of a het job have their own partitions, where they name any.
@@ -90,27 +93,22 @@ def keep(
     script = parse(source)
     reading = _read(script, source, facts, site)
     reading.envs.update(_exported(spec.export))
-    known = {program for module in reading.modules for program in module.gives}
-    if not reading.images:
-        names = [name for name in asked.programs if name not in known]
-        if asked.environments:  # they bring their own programs, but neither system packages nor containers' runtimes
-            names = [name for name in names if name in _RUNTIMES or (source_of(name) or _NOWHERE).kind == "apt"]
-        if "mpirun" not in known and _starts_ranks(script):
-            names.append("mpicc")  # of the package that provides mpirun
-        installed = setup_lines(tuple(names))
-        reading.setup[:0] = [line for line in installed if line not in reading.setup]
-    if _starts_ranks(script) and any(module.image for module in reading.modules):
-        # Containers run as root, which Open MPI refuses without these.
-        reading.envs |= dict.fromkeys(("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"), "1")
+    _site_options(spec, image_file, reading)
+    if _WANDB.search(source) and not re.search(r"WANDB_(MODE|DISABLED)\b|WANDB_API_KEY", source):
+        reading.secrets.append("WANDB_API_KEY")
+    _bring_programs(asked, script, reading)
     given = {*reading.envs, *REQUIRED.findall(source)}
     reading.envs.update((name, folder) for name, folder in asked.stores if name not in given)
-    reading.setup += folders_setup(site, asked)
+    text = run_text(source, reading)
+    starts = tuple(start for start in asked.starts if start[0] in text)  # other start files are read no more
+    folders = tuple(folder for folder in asked.folders if folder in text)
+    reading.setup += folders_setup(site, replace(asked, starts=starts, folders=folders))
     for command in script.commands if interpreter(source)[0] in (*BASH, "") else ():
         why = slurm_use(command, folder)
         if why:
             reading.need(command.line, script.text(command), why)
     if not reading.needs and (interpreter(source)[0] in BASH or not interpreter(source)[0]):
-        _commands_in_texts(source, reading)
+        _commands_in_texts(script, reading)
     if len(specs) > 1:
         reading.need(1, "hetjob", "components of different shape, which SkyPilot's nodes of one task do not know of")
     if re.search(r"\$\{?TMPDIR\b(?!:?-)", source) and not re.search(r"\bTMPDIR=", source):
@@ -124,6 +122,52 @@ def keep(
         _upper_workdir(draft, folder)
     text, fields = draft.agent_yaml() if reading.needs else draft.plain_yaml()
     return Kept(text, task.name, tuple(reading.needs), tuple(draft.left_out), task.notes, fields)
+
+
+_WANDB = re.compile(r"(?m)^[^#\n]*(--(use[-_])?wandb(?![\w-])|report_to[= ][\"']?wandb|\bWANDB_(PROJECT|ENTITY)=)")
+
+
+def _gpu_for(source: str) -> str:
+    """The GPU for a script that names none: the newest that its version of CUDA knows."""
+    named = (re.search(r"(?i)\bcuda(?:toolkit)?[/-](\d{1,3})\.(\d{1,3})", name) for name in wants.of(source).modules)
+    versions = [(int(found[1]), int(found[2])) for found in named if found]
+    return next((gpu for version, gpu in _GPUS_BEFORE if versions and max(versions) < version), DEFAULT_GPU)
+
+
+def _without_image_file(spec: JobSpec) -> tuple[JobSpec, str]:
+    """The options without an image that is a file of the old cluster, and that file."""
+    file = dict(spec.site_options).get("container-image", "")
+    if not file.startswith(("/", ".", "~")) and not file.endswith((".sqsh", ".squashfs")):
+        return spec, ""
+    return spec.evolve(site_options=tuple(pair for pair in spec.site_options if pair[0] != "container-image")), file
+
+
+def _site_options(spec: JobSpec, image_file: str, reading: Reading) -> None:
+    """Record the options of the old cluster's plug-ins, and an image that is a file there."""
+    for name, text in spec.site_options:
+        if name != "container-image":
+            mounts = "mount the buckets or volumes at these paths of the container, by file_mounts or volumes"
+            reading.drop(0, f"--{name}={text}", mounts if "mount" in name else "an option of the old cluster's own")
+    if image_file:
+        why = "an image file: push it to a registry and name it here, image_id: docker:NAME"
+        reading.drop(0, f"--container-image={image_file}", why)
+
+
+def _bring_programs(asked: Wants, script: Script, reading: Reading) -> None:
+    """Put the installation of the script's programs before the other commands of setup."""
+    known = {program for module in reading.modules for program in module.gives}
+    ranks = reading.ranks or _starts_ranks(script)
+    if not reading.images:
+        names = [name for name in asked.programs if name not in known]
+        if asked.environments:  # they bring their own programs, but neither system packages nor containers' runtimes
+            names = [name for name in names if name in _RUNTIMES or (source_of(name) or _NOWHERE).kind == "apt"]
+        if "mpirun" not in known and ranks:
+            names.append("mpicc")  # of the package that provides mpirun
+        installed = setup_lines(tuple(names))
+        reading.setup[:0] = [line for line in installed if line not in reading.setup]
+    if ranks and any(module.image for module in reading.modules):
+        # Containers run as root, which Open MPI refuses without these.
+        reading.envs |= dict.fromkeys(("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"), "1")
 
 
 _RUNTIMES = frozenset(("singularity", "apptainer"))
@@ -144,6 +188,13 @@ def _one_python(reading: Reading) -> None:
 
     Without one, programs are installed in that environment: base is not in PATH once another one is active.
     """
+    if any("conda env create" in line for line in reading.setup):
+        for at, module in enumerate(reading.modules):
+            if module.activate:
+                reading.setup[:] = [line for line in reading.setup if line not in (module.setup, module.activate)]
+                reading.activate[:] = [line for line in reading.activate if line != module.activate]
+                why = "the script enters an environment of its own, for which SkyPilot's nodes have conda"
+                reading.modules[at] = replace(module, setup="", activate="", unpinned="", note=why)
     if not any(_FRAMEWORK.search(module.image or "") for module in reading.modules):
         if any(module.activate for module in reading.modules):
             reading.setup[:] = [line.replace("conda install -y -n base", "conda install -y") for line in reading.setup]
@@ -210,9 +261,24 @@ _CALLS = re.compile(
 )
 
 
-def _commands_in_texts(source: str, reading: Reading) -> None:
+def _commands_in_texts(script: Script, reading: Reading) -> None:
     """Slurm's commands in variables and here-documents, which the idioms do not rewrite: RUN="srun -n 4"."""
-    for text in run_text(source, reading).splitlines():
+    shown = [
+        (word.start, word.end, "")
+        for command in script.commands
+        if command.name in ("echo", "printf")
+        for word in command.arguments
+        if "$(" not in word.raw and "`" not in word.raw
+    ]
+    printing = [command for command in script.commands if command.name == "cat" and not command.arguments]
+    for start, end, _ in script.documents:
+        reader = max((one for one in script.commands if one.start < start), key=lambda one: one.start, default=None)
+        files = (
+            [word for operator, word in reader.redirects if ">" in operator and "&" not in operator] if reader else []
+        )
+        if reader in printing and reader.after != "|" and not files:
+            shown.append((start, end, ""))
+    for text in run_text(script.source, replace(reading, edits=[*reading.edits, *shown])).splitlines():
         bare = re.sub(r"(^|\s)#.*", "", text)
         called = None if re.match(r"\s*(echo|printf)\b", bare) else _CALLS.search(bare)
         if called:

@@ -72,7 +72,7 @@ def test_an_array_is_a_launch_for_each_task_id() -> None:
     found = keep(script("python train.py --seed $SLURM_ARRAY_TASK_ID", "-J sweep;--array=1-100;--gpus=1"))
     assert found.fields["envs"] == {"TASK_ID": "1"}
     assert found.fields["run"] == "python train.py --seed $TASK_ID\n"
-    assert "for i in $(seq 1 1 100); do sky jobs launch -y -d --env TASK_ID=$i sweep.yaml; done" in found.yaml
+    assert "for i in $(seq 1 100); do sky jobs launch -y -d --env TASK_ID=$i sweep.yaml; done" in found.yaml
 
 
 RAY = """#!/bin/bash
@@ -204,7 +204,9 @@ def test_mpirun_gets_the_nodes() -> None:
     ("body", "directives", "why"),
     [
         ("srun python a.py", "-n4", "4 tasks on 1 node"),
-        ("srun --mpi=pmix ./a", "-N2 --ntasks-per-node=4", "8 tasks on 2 nodes"),
+        ("srun --mpi=pmix python a.py", "-N2 --ntasks-per-node=4", "8 tasks on 2 nodes"),
+        ("srun ./a $SLURM_PROCID", "-N2 --ntasks-per-node=4", "8 tasks on 2 nodes"),
+        ("make\nsrun ./a", "-N2 --ntasks-per-node=4", "8 tasks on 2 nodes"),
         ("srun --multi-prog roles", "", "multi-prog"),
         ("srun --het-group=0 ./a", "", "het-group"),
         ("srun -w $n ./a", TWO, "nodelist"),
@@ -241,7 +243,7 @@ def test_a_het_job_has_the_nodes_of_all_components() -> None:
         ("module load samtools/1.17", "bioconda samtools=1.17"),
         ("module load gcc/12 && ml minimap2/2.1", "bioconda minimap2=2.1"),
         ("if true; then module load bcftools; fi", "bioconda bcftools"),
-        ("module load python/3.11.4", "conda create -y -p ~/.conda/envs/job python=3.11"),
+        ("module load python/3.11.4", "conda create -y -n job python=3.11"),
     ],
 )
 def test_setup(body: str, setup: str) -> None:
@@ -381,7 +383,7 @@ def test_the_submit_folder_in_a_container_is_a_link() -> None:
 
 
 def test_one_mpi_program_on_several_nodes_is_not_several_programs() -> None:
-    assert keep(script("srun ./xhpl", TWO)).needs
+    assert "mpirun -np 2 -H" in keep(script("srun ./xhpl", TWO)).fields["run"]
     assert not keep(script("srun python train.py", TWO)).needs
 
 
@@ -406,7 +408,7 @@ def test_the_address_of_the_first_node_is_skypilots() -> None:
         ("mkdir d && cd d && wget http://x/y", "cd d && wget http://x/y", ""),
         ("cd d\nwget http://x/y", "wget http://x/y", ""),
         ("cp -r . $TMPDIR && cd $TMPDIR\npython a.py", "cp -r . $TMPDIR && cd $TMPDIR", ""),
-        ("mpirun ./a.out", "mpirun ./a.out", "openmpi-bin"),
+        ("mpirun ./a.out", "mpirun --use-hwthread-cpus -np 2 ./a.out", "openmpi-bin"),
     ],
 )
 def test_commands_stay_what_they_were(body: str, kept: str, setup: str) -> None:
@@ -694,7 +696,7 @@ def test_a_server_becomes_a_service_with_its_health_check() -> None:
 def test_all_indices_of_an_uneven_array_are_launched() -> None:
     listed = ",".join(str(index * index) for index in range(1, 31))
     found = keep(script("python a.py $SLURM_ARRAY_TASK_ID", f"--array={listed},950-955"))
-    assert " 900 $(seq 950 1 955); do" in found.yaml
+    assert " 900 $(seq 950 955); do" in found.yaml
 
 
 # --- folders and compilers
@@ -842,3 +844,59 @@ def test_files_that_variables_name_need_the_workdir(value: str) -> None:
 
 def test_a_start_file_in_a_variable_is_named() -> None:
     assert "$CONDA_ACTIVATE" in keep(script("source $CONDA_ACTIVATE env\npython a.py")).yaml
+
+
+@pytest.mark.parametrize(
+    ("body", "directives", "run"),
+    [
+        (
+            "srun --mpi=pmix ./a",
+            "-N2 --ntasks-per-node=4",
+            "mpirun -np 8 -H $(echo \"$SKYPILOT_NODE_IPS\" | sed 's/$/:4/'",
+        ),
+        ("srun ./a", "-n4", "mpirun -np 4 --use-hwthread-cpus ./a"),
+        ("mpirun -n 4 ./a", "-n4", "mpirun --use-hwthread-cpus -n 4 ./a"),
+        ("module load openmpi\nsrun python a.py", "-n4", "mpirun -np 4 --use-hwthread-cpus python a.py"),
+        ("srun torchrun --nproc_per_node=4 a.py", "-N2 --ntasks-per-node=4", "torchrun --nproc_per_node=4 a.py"),
+        ("cd /home/me/model\npython train.py --data /home/me/model/x.csv", "", "python train.py --data x.csv"),
+        ("python /home/me/model/train.py", "", "python train.py"),
+        ("python a.py $1", "", 'set -- "$ARG1"'),
+        ("conda activate /home/me/envs/torch", "", "conda activate torch"),
+        ("j=$SLURM_JOB_ID\necho $((j+1))", "", "j=$SKYPILOT_MANAGED_JOB_ID"),
+        ("export RANK=$SLURM_PROCID\ntorchrun a.py", TWO, "torchrun a.py"),
+        ("cat <<END\nscancel $SLURM_JOB_ID\nEND", "", "scancel $SKYPILOT_TASK_ID"),
+        ("# about\n#SBATCH -t 1\n\n# the modules\nmodule load gcc\n\necho a", "", "echo a"),
+    ],
+)
+def test_a_run_block_as_a_person_writes_it(body: str, directives: str, run: str) -> None:
+    found = keep(script(body, directives))
+    assert not found.needs, found.needs
+    assert run in found.fields["run"]
+
+
+def test_setup_has_one_line_for_each_installer() -> None:
+    found = keep(
+        script("module load gcc openmpi\nmodule load samtools\nmodule load python/3.11\nsamtools view a.bam | bwa x")
+    )
+    lines = found.fields["setup"].splitlines()
+    assert sum("apt-get install" in line for line in lines) == 1
+    assert lines.index("conda activate job") < next(at for at, line in enumerate(lines) if "samtools" in line)
+    assert not [line for line in lines if "command -v" in line]
+
+
+def test_an_environment_of_the_old_cluster_is_made_of_a_file_in_the_workdir() -> None:
+    found = keep(script("module load anaconda\nconda activate torch\nnnUNetv2_train 1"))
+    assert found.fields["workdir"] == "."
+    assert "conda env create -n torch -f environment.yml" in found.fields["setup"]
+    assert "numpy" not in found.fields["setup"]
+
+
+def test_the_default_gpu_knows_the_scripts_cuda() -> None:
+    found = keep(script("module load cuda/10.2\npython a.py", "--gres=gpu:1"), site=load("", "none"))
+    assert found.fields["resources"]["accelerators"] == "V100:1"
+
+
+def test_an_array_on_slurmskys_nodes_is_reported() -> None:
+    found = keep(script("srun python a.py $SLURM_ARRAY_TASK_ID", "-n4 --array=1-3"))
+    assert found.needs
+    assert "--array=1-3" in found.yaml

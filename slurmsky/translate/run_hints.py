@@ -1,0 +1,30 @@
+"""Hints beside a translated script: of what runs in it and its own text does not show. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from .launched import launched
+from .shell import Script
+
+_HIDDEN = re.compile(r"\.(sh|bash|slurm|sbatch)$")
+_PROFILES = re.compile(r"^--?(workflow-)?(profile|executor|cluster|cluster-generic-submit-cmd)(=|$)")
+
+
+def hints(script: Script) -> list[str]:
+    """Comments for ``run``: workflow managers that submit jobs, other shell scripts, packages of R."""
+    found: list[str] = []
+    for command in script.commands:
+        program = launched(command)
+        texts = [word.shown for word in program.words]
+        files = [text for text in texts[:2] if _HIDDEN.search(text) and not re.search(r"activate|conda|/etc/", text)]
+        shell = program.name in ("bash", "sh", "source", ".") or (texts and _HIDDEN.search(texts[0]))
+        if files and shell and not program.inside:
+            name = files[-1].rpartition("/")[2]
+            found.append(f"{name} runs as it is: SLURM_ variables, modules and old paths in it need the same changes")
+        if program.name in ("snakemake", "nextflow") and any(_PROFILES.match(text) for text in texts):
+            local = "--executor local --cores N" if program.name == "snakemake" else "-profile standard"
+            found.append(f"if that profile submits to Slurm: {local}, with cpus and memory for all of it")
+        if program.name == "Rscript" or (program.name == "R" and "CMD" in texts):
+            found.append("packages that the R code loads are installed in setup: Rscript -e 'install.packages(...)'")
+    return list(dict.fromkeys(found))

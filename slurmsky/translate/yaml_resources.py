@@ -1,0 +1,132 @@
+"""The ``resources`` of a script's YAML: GPUs, sizes, image and labels, with comments where a choice is a guess."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..model.spec import JobSpec
+from ..site.record import Site
+from . import gputypes, wants
+from .idiom import Dropped, Reading, one_line
+from .idiomvars import Facts
+from .notes import Refused
+from .omitted_options import by_contents
+from .scriptfiles import server_of
+from .setup_commands import COMPILERS
+from .shell import Script
+from .sky_names import docker_image, label
+from .task import SkyTask
+from .yaml_document import YamlDocument
+
+_USES_GPU = re.compile(r"(?i)nvidia-smi|cuda|--nv\b|--gpus?\b|pytorch|tensorflow")
+
+
+@dataclass
+class NodeDraft:
+    """Nodes of one script's YAML, and all that its reading found. ``begins``: the submit folder below the workdir."""
+
+    source: str
+    script: Script
+    spec: JobSpec
+    site: Site
+    partition: str
+    file: str
+    task: SkyTask
+    facts: Facts
+    reading: Reading
+    arguments: tuple[str, ...]
+    guessed: bool
+    serve: bool
+    left_out: list[Dropped] = field(default_factory=list)
+    workdir: str = "."
+    begins: str = ""
+
+    def _resources(self, document: YamlDocument, image: tuple[str, str] | None) -> None:
+        wanted = {key: item for key, item in self.task.fields["resources"].items() if key != "labels"}
+        notes: dict[str, str] = {}
+        if wanted.get("cpus") == "1+" and ("accelerators" in wanted or self.spec.exclusive is not None):
+            del wanted["cpus"]  # any node with GPUs has more, as has the whole node of --exclusive
+        server = server_of(self.script)
+        if server and not self.reading.needs:
+            wanted["ports"] = server.port
+            notes["ports"] = "" if self.serve else "a server runs here; `slurmsky translate --serve` is for sky serve"
+        if image:
+            wanted["image_id"] = image[0]
+            notes["image_id"] = image[1]
+        if (
+            self.guessed
+            and "accelerators" in wanted
+            and self.task.geometry.gpu_type == ""
+            and any(note.option == "gpus" and note.text.endswith("the site file") for note in self.task.notes)
+        ):
+            notes["accelerators"] = "the script names no type: choose one (sky gpus list)"
+        elif "accelerators" in wanted:
+            kind = self.task.geometry.gpu_type
+            named = (
+                not kind
+                or gputypes.sky_name(self.site.gpus, kind)
+                or gputypes.hinted(self.spec, self.partition, self.site.gpus)[0]
+            )
+            per_node = "per node" if self.task.geometry.nodes > 1 else ""
+            notes["accelerators"] = per_node if named else f"{one_line(kind)} is no name of SkyPilot's: choose one"
+        if self.spec.exclusive is not None and "cpus" not in wanted:
+            self._whole_node(wanted, notes)
+        if self.spec.mem_mib == 0 and wanted and self.spec.exclusive is None:
+            notes["cpus" if "cpus" in wanted else "accelerators"] = (
+                "--mem=0: the node's whole memory is the job's anyway"
+            )
+        asked = {key: item for key, item in (("account", self.spec.account), ("qos", self.spec.qos)) if item}
+        # Keep the site's labels (of its QOS, accounts and partitions); slurmsky's labels are useless without slurmsky.
+        of_site = self.task.fields["resources"].get("labels", {}).items()
+        labels = {key: label(item) for key, item in asked.items()}
+        labels.update((key, item) for key, item in of_site if not key.startswith("slurmsky-"))
+        if labels:
+            wanted["labels"] = labels
+        order = ("infra", "ordered", "accelerators", "cpus", "memory", "disk_size", "image_id", "use_spot")
+        ranked = sorted(wanted, key=lambda key: order.index(key) if key in order else len(order))
+        if wanted:
+            document.put("resources", {key: wanted[key] for key in ranked}, self._gpu_partition(wanted), inline=notes)
+
+    def _gpu_partition(self, wanted: Mapping[str, Any]) -> list[str]:
+        """A comment where a script uses the GPUs of its partition without a request for any."""
+        name, why = gputypes.hinted(self.spec, self.partition, self.site.gpus)
+        if not why:
+            named = (("partition", self.spec.partition), ("constraint", self.spec.constraint))
+            why = next((f"--{option}={text}" for option, text in named if re.search(r"(?i)gpu", text or "")), "")
+            name = self.site.gpus.default
+        images = " ".join(module.image for module in self.reading.modules)
+        uses = "cuda" in images or re.search(r"(?m)^[^#\n]*\bnvidia-smi\b", self.source)
+        if "accelerators" in wanted or not (why or uses) or not _USES_GPU.search(self.source + images):
+            return []
+        if not why:
+            return [f"the script uses CUDA but requests no GPU; if it needs one:  accelerators: {name}:1"]
+        return [f"{why} names GPUs, but the script requests none; if it uses one:  accelerators: {name}:1"]
+
+    def _whole_node(self, wanted: dict[str, Any], notes: dict[str, str]) -> None:
+        """Choose a size for --exclusive without a number of CPUs, and have the user check it."""
+        if "accelerators" not in wanted and "instance_type" not in wanted:
+            wanted["cpus"] = "16+"
+            notes["cpus"] = "--exclusive is a whole node of the old cluster: write its number of CPUs"
+
+    def _image(self) -> tuple[str, str] | None:
+        options = dict(self.spec.site_options)
+        # With several images, each step starts its own.
+        asked = options.get("container-image") or (self.reading.images[0] if len(self.reading.images) == 1 else "")
+        if asked:
+            try:
+                return docker_image(asked), "--container-image"
+            except Refused as error:
+                self.left_out.append(Dropped(0, f"--container-image={one_line(asked)}", error.hint))
+                return None
+        for module in self.reading.modules:
+            if module.image and module.source == "site":
+                return docker_image(module.image), f"module {one_line(module.name)}, the site file"
+        images = by_contents(self.reading.modules)
+        if images:
+            kind = "-devel-" if COMPILERS & set(wants.of(self.source).programs) else "-runtime-"
+            return docker_image(images[0].image).replace("-runtime-", kind), f"module {one_line(images[0].name)}"
+        given = self.task.fields["resources"].get("image_id")
+        return (given, "the site file") if given else None
