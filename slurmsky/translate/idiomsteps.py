@@ -105,7 +105,7 @@ class Steps(Lines):
             self.found.need(command.line, text, "how many tasks it starts is known only when it runs")
             return
         inner = self._inner(command, program)
-        if tasks > nodes and inner == "torchrun":
+        if tasks > nodes and inner == "torchrun" and self._starts_workers(command, tasks):
             why = f"{tasks // nodes} torchruns a node would each start all workers of it: one does"
             self.found.drop(command.line, f"{one_line(text)} of {tasks} tasks", why)
         elif tasks > nodes or (tasks > 1 and self._is_mpi(inner)):
@@ -145,6 +145,13 @@ class Steps(Lines):
         self.found.edit(command.start, command.words[-1].end, HEAD_ADDRESS)
         self.removed.append((command.start, command.words[-1].end))
         return True
+
+    def _starts_workers(self, command: Command, tasks: int) -> bool:
+        """Whether torchrun starts several workers: with one each, srun's tasks are meant as they are."""
+        text = " ".join(self._known(word) for word in command.words)
+        workers = re.search(r"--nproc[_-]per[_-]node[= ](\S+)", text)
+        nodes = re.search(r"--nnodes[= ](\S+)", text)
+        return bool(workers and workers[1] != "1" and not (nodes and nodes[1] == str(tasks)))
 
     def _inner(self, command: Command, program: Word) -> str:
         """The name of the program, in its container where it has one; "" where it is not known."""
@@ -281,8 +288,8 @@ class Steps(Lines):
                 re.search(r"hwthread|subscribe|map-?by|-H$|host|machinefile|^--version", text) for text in texts
             )
             if self.facts.ntasks > 1 and not placed and not command.depth and not self._is_hydra(texts):
-                ranks = "" if _RANKS & set(texts) else f" -np {self.facts.ntasks}"
-                self.found.edit(command.words[0].end, command.words[0].end, f" {_THREADS}{ranks}")
+                count = "" if _RANKS & set(texts) else f" -np {self.facts.ntasks}"
+                self.found.edit(command.words[0].end, command.words[0].end, f" {_THREADS}{count}")
             return
         ranks, each = (self._count(texts, names) for names in (_RANKS, _RANKS_PER_NODE))
         each = each or -(-(ranks or self.facts.ntasks) // nodes)

@@ -9,7 +9,7 @@ from . import programs
 
 _APT = re.compile(r"apt-get install -y ([^;&|)]+)\)?$")
 _CONDA = re.compile(r"conda install -y( -n base)?((?: -c \S+)+) ([^;&|)-][^;&|)]*)\)?$")
-_GUARD = re.compile(r"command -v \S+ >/dev/null \|\| \((?P<command>.*)\)$")
+_GUARD = re.compile(r"command -v \S+ >/dev/null \|\| (?:\((?P<command>.*)\)|(?P<plain>conda install .*))$")
 _SUDO = "s=$(command -v sudo || true); "
 _FOLDERS = re.compile(r"for d in (?P<folders>[^;]*); do .* chmod 1777 .*; done$")
 _ABSENT = re.compile(r"\[ -e (?P<file>\S+) \] \|\| \{ (?P<command>.*); \}$")
@@ -25,7 +25,7 @@ def tidied(lines: Iterable[str]) -> list[str]:
     kept: list[str] = []
     for given in dict.fromkeys(lines):
         guard = _GUARD.fullmatch(given)
-        line = guard["command"] if guard else given
+        line = guard["command"] or guard["plain"] if guard else given
         apt, packages, made = _APT.search(line), _CONDA.fullmatch(line), _FOLDERS.search(line)
         if apt and _OWN_APT.fullmatch(line):
             system.update(dict.fromkeys(apt[1].split()))

@@ -207,6 +207,7 @@ def test_mpirun_gets_the_nodes() -> None:
         ("srun --mpi=pmix python a.py", "-N2 --ntasks-per-node=4", "8 tasks on 2 nodes"),
         ("srun ./a $SLURM_PROCID", "-N2 --ntasks-per-node=4", "8 tasks on 2 nodes"),
         ("make\nsrun ./a", "-N2 --ntasks-per-node=4", "8 tasks on 2 nodes"),
+        ("srun torchrun --nnodes 4 --nproc_per_node 1 a.py", "-N2 --ntasks-per-node=2", "4 tasks on 2 nodes"),
         ("srun --multi-prog roles", "", "multi-prog"),
         ("srun --het-group=0 ./a", "", "het-group"),
         ("srun -w $n ./a", TWO, "nodelist"),
