@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from on_skypilot import PATIENCE_S, SITE, SKY_BIN, asked, commands
+from on_skypilot import PATIENCE_S, SITE, SKY_BIN, requested, commands
 
 from slurmsky.engines.sky import api_server
 from slurmsky.engines.sky.api_client import Client
@@ -61,7 +61,7 @@ def launch(client: Client, folder: Path, name: str, run: Run) -> int:
     env = {**os.environ, "PATH": f"{SKY_BIN}:{os.environ['PATH']}"}
     done = subprocess.run(line, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout
-    (found,) = asked(client, client.find(name))
+    (found,) = requested(client, client.find(name))
     return found
 
 
@@ -105,9 +105,9 @@ def ended(rig: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ende
     client = api_server.connect(os.environ, load(SITE, "site.toml"), "root")
     ids = {key: launch(client, folder, names[key], run) for key, run in RUNS.items()}
     try:
-        return asked(client, ends(client, ids))
+        return requested(client, ends(client, ids))
     except BaseException:
-        asked(client, client.cancel(list(ids.values())))
+        requested(client, client.cancel(list(ids.values())))
         raise
 
 
