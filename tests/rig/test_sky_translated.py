@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from on_skypilot import PATIENCE_S, SITE, SKY_BIN, requested, commands
+from on_skypilot import PATIENCE_S, SITE, SKY_BIN, commands, requested
 
 from slurmsky.engines.sky import api_server
 from slurmsky.engines.sky.api_client import Client
