@@ -39,9 +39,7 @@ _TOO_EXACT = "22.05 keeps --exact to its CPUs in spite of --overcommit"
 _BY_SOCKET = "newer srun warns of --gpus-per-socket, which is only for whole jobs"
 _NO_FIELD = "limits that accounts have only with their associations: 22.05 shows zeroes"
 _HET_SIZES = "how many tasks and nodes components have is looked up later here than srun does"
-_CAUSE = "newer releases add DUE TO TASK FAILURE to the message about a step that srun -K ends"
 KNOWN: dict[str, str] = {
-    **dict.fromkeys(("srun:outside-59:0", "srun:inside-wide:39", "steps:step-3:1", "steps:step-14:8"), _CAUSE),
     "env:placement-15:0": _PER_NODE,
     # steps
     **{f"steps:step-{name}": _CUT_LIST for name in ("0:2", "13:3")},
@@ -208,8 +206,8 @@ _OURS = re.compile(r"sbatch: (?:job \S+ can never start: |warning: its (?:interp
 #: 25.11 lists --cpus-per-task among the TRES of a task.
 _CPUS_OF_A_TASK = re.compile(r"(?<=\bTresPerTask=)cpu=\d+,")
 
-#: 25.11 adds the signal to slurmstepd's message.
-_SIGNAL = re.compile(r" DUE to SIGNAL (?:Terminated|Killed)(?= \*\*\*)")
+#: 25.11 adds the signal, or srun's -K, to slurmstepd's message (req.c _handle_signal_container).
+_SIGNAL = re.compile(r" DUE (?:to SIGNAL (?:Terminated|Killed)|TO TASK FAILURE)(?= \*\*\*)")
 
 
 def comparable(line: str, text: list[str]) -> list[str]:

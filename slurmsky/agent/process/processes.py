@@ -13,22 +13,13 @@ from typing import Callable, NoReturn, Optional
 PR_SET_CHILD_SUBREAPER = 36
 #: signals that get their default action in each process: Python, nohup or the agent ignore some, and exec would
 #: keep them ignored
-_DEFAULT_SIGNALS = (
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGPIPE,
-    signal.SIGALRM,
-    signal.SIGTERM,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGCHLD,
-    signal.SIGTSTP,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-    signal.SIGXCPU,
-    signal.SIGXFSZ,
-)
+_DEFAULT_SIGNALS = [
+    signal.Signals["SIG" + name]
+    for name in (
+        *("HUP", "INT", "QUIT", "PIPE", "ALRM", "TERM", "USR1", "USR2"),
+        *("CHLD", "TSTP", "TTIN", "TTOU", "XCPU", "XFSZ"),
+    )
+]
 
 
 class ExecFault:
