@@ -7,7 +7,7 @@ runs unchanged where nothing is refused and no decision is open.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..language import arrayspec
@@ -30,6 +30,7 @@ from .scope import Scope
 from .shell import parse
 from .site_suggestions import merged
 from .sky_components import plan_all
+from .started_scripts import Started, started
 from .task import SkyTask
 
 __all__ = ["DECISION", "FATES", "REFUSED", "Finding", "Here", "Page", "Project", "explain", "read_prices", "sentences",
@@ -108,7 +109,9 @@ def explain(
     script = parse(text)
     scope = Scope.of(script, dict(site.environment))
     wanted = replace(wants.of(text), packages=packages)
-    wanted = wants.beside(wanted, project) if project else wanted
+    wanted = wants.beside(wants.with_started(wanted, text, project), project) if project else wanted
+    inner = tuple(started(script, scope, project)) if project else ()
+    scope.functions.update(*(one.scope.functions for one in inner if one.sourced))
     view = View(site, table, engine, partition, spec, text, script, scope, wanted, project, here)
     if engine == "sky" and specs:
         try:
@@ -126,6 +129,7 @@ def explain(
     found = [Finding(one.line, "form", one.text, one.fate, one.reason) for one in forms]
     found += [*directives.findings(source), *body.modules(), *Variables(view).findings()]
     found += [*body.environments(), *body.programs(), *steps(view), *body.paths()]
+    found += _of_started(view, inner, found)
     guessed = task is not None and "GPU_TYPE" in str(task.fields["resources"].get("accelerators"))
     found.sort(key=lambda entry: (entry.line, KINDS.index(entry.kind)))
     return Page(
@@ -142,6 +146,18 @@ def explain(
         prices_note="no prices: a GPU type must be chosen first" if guessed else "",
         price_question=folder_prices.question(task.fields) if task and not guessed else "",
     )
+
+
+def _of_started(view: View, scripts: Sequence[Started], found: Sequence[Finding]) -> Iterator[Finding]:
+    """Findings that a user must act on, in the scripts of the submit folder that the script starts."""
+    seen = {(one.kind, one.suggestion or one.text) for one in found}
+    for one in scripts:
+        body = Body(replace(view, source=one.script.source, script=one.script, scope=one.scope))
+        for inner in (*body.modules(), *body.environments(), *body.programs(), *body.paths()):
+            key = inner.kind, inner.suggestion or inner.text
+            if inner.fate in (DECISION, MISSING, REFUSED) and key not in seen:
+                seen.add(key)
+                yield replace(inner, line=one.line, text=f"{one_line(one.name, 60)}:{inner.line} {inner.text}")
 
 
 def _elements(spec: JobSpec) -> int:

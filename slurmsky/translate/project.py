@@ -25,6 +25,10 @@ _COMMON = words(
 _PROGRAMS = (".py", ".R", ".r", ".jl", ".sh", ".pl", ".m", ".ipynb", ".nf", ".smk", ".lua", ".do", ".sas")
 
 
+#: larger files are no scripts that a person wrote
+MAX_BYTES = 1 << 18
+
+
 @dataclass(frozen=True)
 class Project:
     """A submit folder. ``home``: the caller's home folder, which ``~`` stands for. ``work_dir``: by ``--chdir``.
@@ -45,6 +49,20 @@ class Project:
         """Whether a path is in the submit folder."""
         whole = self._whole(path)
         return bool(self.folder.strip("/")) and (whole == self.folder or whole.startswith(self.folder + "/"))
+
+    def text_of(self, name: str) -> str:
+        """The text of a script in the submit folder, named from the working directory; "" for none, and for others."""
+        path = os.path.normpath(os.path.join(self.folder, self.work_dir, name))
+        if not self.holds(path):
+            return ""
+        try:
+            if os.path.isfile(path) and os.path.getsize(path) <= MAX_BYTES:
+                with open(path, "rb") as file:
+                    data = file.read()
+                return "" if b"\0" in data else data.decode("utf-8", "surrogateescape")
+        except OSError:
+            pass
+        return ""
 
     def above(self, levels: int) -> str:
         """The folder, the submit folder or above, that holds what is ``levels`` above the working directory.

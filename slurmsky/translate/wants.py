@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from ..language import modulelines
 from ..options.getopt import split
@@ -21,6 +22,8 @@ from .project import Project
 from .scope import Scope
 from .shell import Script, interpreter_of, parse
 from .shellcommands import Word
+from .started_scripts import started
+from .wordsets import words
 from .work_folder import work_folder
 
 _LOADS = ("load", "try-load", "load-any", "swap")
@@ -59,11 +62,19 @@ class Wants:
     amd: str = ""  # "" or the AMD GPU as the script spells it
 
 
+#: what scripts that the script starts need as the script itself does
+_JOINED = words("modules programs folders mounts paths starts environments unknown licensed stores")
+
+
 @lru_cache(maxsize=8)
 def of(source: str) -> Wants:
     """Analyse a script's text."""
     script = parse(source)
-    scope = Scope.of(script)
+    return _of(script, Scope.of(script))
+
+
+def _of(script: Script, scope: Scope) -> Wants:
+    source = script.source
     used = tuple(places.places(script, scope))
     spacked = [name for _, name in spack_loads(script, scope)]
     return Wants(
@@ -86,6 +97,18 @@ def of(source: str) -> Wants:
         pmix=bool(_PMIX.search(source)),
         amd=amd_of(source),
     )
+
+
+def with_started(wants: Wants, source: str, project: Project) -> Wants:
+    """Adds the requirements of the scripts in the submit folder that a script starts."""
+    script = parse(source)
+    for one in started(script, Scope.of(script), project):
+        more = _of(one.script, one.scope)
+        joined: dict[str, Any] = {
+            name: tuple(dict.fromkeys((*getattr(wants, name), *getattr(more, name)))) for name in _JOINED
+        }
+        wants = replace(wants, pmix=wants.pmix or more.pmix, amd=wants.amd or more.amd, **joined)
+    return wants
 
 
 def beside(wants: Wants, project: Project) -> Wants:

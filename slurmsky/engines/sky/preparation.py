@@ -22,7 +22,7 @@ from ...translate.pythonpackages import packages
 from ...translate.sky_components import plan_all
 from ...translate.sky_names import sky_name
 from ...translate.task import SkyTask
-from ...translate.wants import Wants, beside, of
+from ...translate.wants import Wants, beside, of, with_started
 from ..base import EngineError
 from . import inbox, reached, shipment
 from .batch_launch import LaunchRequest
@@ -252,7 +252,8 @@ def _wants(launch: Launch) -> Wants:
     if not text:
         return Wants()
     found = replace(of(text), packages=packages(text, Path(launch.submit_dir)))
-    return beside(found, _project(launch))
+    project = _project(launch)
+    return beside(with_started(found, text, project), project)
 
 
 def _text(launch: Launch) -> str:

@@ -131,3 +131,52 @@ def test_the_project_of_a_script_is_the_folder_above_it_that_it_names(tmp_path: 
     assert Project.of_script(script, top, ["/data/x", "/home/you/ripple/code"]).folder == str(tmp_path / "ripple")
     assert Project.of_script(script, top, ["/data/x", "/home/you/other"]).folder == top
     assert Project.of_script(str(tmp_path / "a.sh"), top, ["/home/you/ripple"]).folder == top
+
+
+@pytest.mark.parametrize(
+    "starts",
+    [
+        "bash run.sh",
+        "srun ./run.sh a b",
+        "srun -n2 run.sh",
+        "source run.sh",
+        ". ./run.sh",
+        "sh -e $SLURM_SUBMIT_DIR/run.sh",
+        "cd learning && bash ../run.sh",
+        'DIR=$PWD\nmpirun bash "$DIR"/run.sh',
+    ],
+)
+def test_a_script_that_the_script_starts_is_read_too(project: Project, starts: str) -> None:
+    inner = "#!/bin/bash\nmodule load own/3\ngmx mdrun\ncat /vault/$NAME/x /vault/y\nmkdir -p /results/z\n./own\n"
+    (Path(project.folder) / "run.sh").write_text(inner)
+    text = f"#!/bin/bash\nNAME=data\n{starts}\n"
+    page = explain(
+        text.encode(), (JobSpec(),), load("", "none"), options("sbatch"), file="a.sh", engine="sky", project=project
+    )
+    decisions = [(one.line, one.text, one.suggestion) for one in page.findings if one.fate == "decision"]
+    line = text.count("\n")
+    assert [(at, said.split(":", 1)[1]) for at, said, _ in decisions] == [
+        (line, "2 module load own/3"),
+        (line, "4 /vault/data/x"),
+    ]
+    assert all("run.sh:" in said and lines for _, said, lines in decisions)
+    found = wants.with_started(wants.of(text), text, project)
+    assert found.programs == ("gmx",) and "/results" in found.folders[0] and found.modules == ("own/3",)
+
+
+@pytest.mark.parametrize(
+    "line", ["bash /old/run.sh", "run.sh", "bash -c 'echo run.sh'", "./prog", "bash gone.sh", "cat run.sh"]
+)
+def test_what_is_no_script_of_the_folder_is_not_read(project: Project, line: str) -> None:
+    (Path(project.folder) / "run.sh").write_text("cat /vault/x\n")
+    (Path(project.folder) / "prog").write_bytes(b"\x7fELF\0 cat /vault/x\n")
+    assert wants.with_started(wants.of(line), line, project) == wants.of(line)
+
+
+def test_a_sourced_file_gives_functions(project: Project) -> None:
+    (Path(project.folder) / "env.sh").write_text("function prepare_all { true; }\n")
+    data = b"#!/bin/bash\nsource env.sh\nprepare_all\n"
+    page = explain(
+        data, (JobSpec(),), load("", "none"), options("sbatch"), file="a.sh", engine="local", project=project
+    )
+    assert next(one.reason for one in page.findings if one.text == "prepare_all") == "a function of the script"
