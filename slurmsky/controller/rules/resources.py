@@ -139,7 +139,8 @@ def _is_too_small(use: NodeUse, demand: Demand, cpus: int) -> bool:
     config = use.config
     return (
         cpus == 0
-        or cpus < (demand.least_cpus if demand.overcommit else demand.min_cpus_node)
+        or cpus < max(demand.tasks_per_node * demand.cpus_per_task, demand.min_cpus_node)
+        or (demand.overcommit and cpus < demand.least_cpus)
         or (demand.mem_node_mib == -1 and use.memory_mib > 0)
         or demand.mem_node_mib > config.memory_mib - use.memory_mib
         or demand.tasks_per_socket > config.cores * config.threads
@@ -164,10 +165,11 @@ def offer_of(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offe
     if demand.tasks_per_core and not demand.overcommit:
         tasks = min(tasks, demand.tasks_per_core * len(cores))
     if demand.mem_cpu_mib and consume_memory:
-        free_mib = config.memory_mib - use.memory_mib
-        most = free_mib // (demand.mem_cpu_mib * demand.cpus_per_task)
-        # Overcommitted tasks share the CPUs, and so the memory, of one.
-        tasks = tasks if demand.overcommit and most else min(tasks, most)
+        most = (config.memory_mib - use.memory_mib) // demand.mem_cpu_mib
+        if not demand.overcommit:
+            tasks = min(tasks, most // demand.cpus_per_task)
+        elif most < max(demand.least_cpus, demand.tasks_per_node):
+            return None  # Overcommitted tasks share CPUs. Source: job_test.c _verify_node_state, pn_min_cpus.
     for name, kind, count in demand.gpus_task:
         tasks = min(tasks, len(_free_devices(use, name, kind)) // max(1, count))
     # However few tasks there are, each node must hold this many. Source: topology/common/eval_nodes.c.

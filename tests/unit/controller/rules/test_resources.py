@@ -21,4 +21,27 @@ def test_overcommitted_tasks_need_the_memory_of_their_cpus_alone() -> None:
     for mem_mib, memory in ((360, [360]), (4000, [4000]), (4001, None)):
         spec = JobSpec(ntasks=30, overcommit=True, mem_per_cpu_mib=mem_mib)
         shares = place(demand_of(spec), [NodeUse(node)])
-        assert (shares and [share.memory_mib for share in shares]) == memory
+        assert (None if shares is None else [share.memory_mib for share in shares]) == memory
+
+
+def test_overcommitted_tasks_of_a_number_per_node_need_the_cpus_of_that_number() -> None:
+    nodes = [NodeUse(NodeConfig(f"n{i}", cpus=8, memory_mib=4000)) for i in range(1, 5)]
+    for ntasks, cpus_per_task, per_node, cpus in ((8, 3, 2, [3] * 4), (3, 3, 3, None), (10, 2, 5, None)):
+        spec = JobSpec(ntasks=ntasks, cpus_per_task=cpus_per_task, ntasks_per_node=per_node, overcommit=True)
+        shares = place(demand_of(spec), nodes)
+        assert (None if shares is None else [len(share.cpu_ids) for share in shares]) == cpus
+
+
+def test_overcommitted_tasks_of_a_number_per_node_need_memory_for_a_cpu_each() -> None:
+    node = NodeConfig("n1", cpus=8, memory_mib=4000)
+    for mem_mib, memory in ((1333, [1333]), (1334, None)):
+        spec = JobSpec(ntasks_per_node=3, overcommit=True, mem_per_cpu_mib=mem_mib)
+        shares = place(demand_of(spec), [NodeUse(node)])
+        assert (None if shares is None else [share.memory_mib for share in shares]) == memory
+
+
+def test_tasks_of_several_cpus_take_no_cpu_beyond_a_multiple_of_them() -> None:
+    """22.05 gives 8,3 here: it takes a node's remaining CPUs, too. Source: 25.11 job_test.c _allocate_sc."""
+    nodes = [NodeUse(NodeConfig(f"n{i}", cpus=8, memory_mib=4000)) for i in range(1, 5)]
+    shares = place(demand_of(JobSpec(ntasks=4, cpus_per_task=3, nodes="2")), nodes)
+    assert shares is not None and [len(share.cpu_ids) for share in shares] == [6, 6]
