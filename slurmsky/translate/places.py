@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from .launched import Launched, bind_targets, launched
-from .mountpoints import on_every_node
+from .mountpoints import mount_of, on_every_node
+from .path_texts import SHAPE, alternatives, folder_of_pattern, home, is_path
 from .programs import find
 from .scope import STORES, Scope
 from .shell import Script, parse
@@ -51,21 +52,9 @@ _WRITERS = words(
     mkdir touch tee rm rmdir chmod chown chgrp mktemp truncate install fallocate
     """
 )
-_MAKERS = words(
-    """
-    mkdir git python python3 virtualenv conda cp rsync wget curl tar
-    """
-)
-_READERS = words(
-    """
-    cd pushd ls find du df cat head tail wc sort
-    """
-)
-_MOVERS = words(
-    """
-    cp mv rsync ln scp dcp
-    """
-)
+_MAKERS = words("mkdir git python python3 virtualenv conda cp rsync wget curl tar")
+_READERS = words("cd pushd ls find du df cat head tail wc sort")
+_MOVERS = words("cp mv rsync ln scp dcp")
 _OUTPUT_OPTION = re.compile(
     r"^--?(o|O|P|p|d|out|output|save|result|log|ckpt|checkpoint|tensorboard|wandb|cache|tmp|temp|scratch|prefix|dest"
     r"|report|export|profile|run|work|exp|experiment)s?([-_]?(dir|path|file|folder|root|base|name|prefix))?s?([-_]dir)?$"
@@ -94,9 +83,6 @@ _STARTS_PROGRAM = re.compile(r"[\"'(]\s*(?:python[\d.]*|Rscript|julia|bash|srun|
 _CONTAINED = re.compile(r"(?:^|[\s/])(?:singularity|apptainer|docker|podman)\s")
 _BINDS = ("-B", "--bind", "--volume", "--mount", "--container-mounts")
 _FILE_TESTS = ("-f", "-d", "-e", "-r", "-s", "-x", "-L", "-h")
-_GLOB = re.compile(r"(?<=[\w.-])/[\w.$-]*[*?][^/]*(?:/[\w.*?$-]+)*$")
-_PATTERN = re.compile(r"[\s<>{}|;\\()\"'`,*?]|^//|^/[^\w.$~-]|[^:]//$")
-_SHAPE = re.compile(r"^(?:/[\w.-]|~(?:[\w-]*)(?:/|$)|\$HOME(?:/|$))")
 
 
 def places(script: Script, scope: Scope) -> Iterator[Place]:
@@ -110,7 +96,8 @@ def places(script: Script, scope: Scope) -> Iterator[Place]:
     given = tuple(_made(script, scope))
     targets = tuple(bind_targets(script.source))
     yield from _left_to_others(script, scope)
-    for command in script.commands:
+    runs = ((command, held) for held in _loops(script, scope) for command in script.commands)
+    for command, scope in runs:
         if any(start < command.start < end for start, end in contained):
             continue  # runs inside a container (bash -c)
         for place in _of_command(command, scope, bool(contained)):
@@ -133,6 +120,19 @@ def places(script: Script, scope: Scope) -> Iterator[Place]:
             yield Place(place.line, text, place.role)
 
 
+def _loops(script: Script, scope: Scope) -> Iterator[Scope]:
+    """The scope, with each folder over which a loop runs as the value of the loop's variable."""
+    blocks = dict.fromkeys(block for command in script.commands for block in command.blocks if block.kind == "for")
+    listed = ((block.name, scope.expand(word), word) for block in blocks for word in block.words)
+    tops: dict[str, dict[str, str]] = {}
+    for name, text, word in listed:
+        if SHAPE.match(text) and not word.raw.startswith("'"):
+            tops.setdefault(name, {}).setdefault(mount_of(home(text)), text)
+    for index in range(max(map(len, tops.values()), default=1)):
+        values = {name: list(found.values())[index] for name, found in tops.items() if index < len(found)}
+        yield replace(scope, values=scope.values | values)
+
+
 def read_unchanged(script: Script) -> list[str]:
     """Paths of the old cluster that the script reads when it runs unchanged."""
     found = places(script, Scope.of(script))
@@ -148,7 +148,7 @@ def _made(script: Script, scope: Scope) -> Iterator[str]:
     """Folders that the script makes with mkdir, and new ones above them, which have the job's number in their names."""
     for command in script.commands:
         for word in command.arguments if command.name == "mkdir" else ():
-            text = _home(scope.expand(word)).rstrip("/")
+            text = home(scope.expand(word)).rstrip("/")
             while len(text) > 1 and not text.startswith("-"):
                 yield text
                 text = text.rpartition("/")[0] if "$SLURM_JOB" in text.rpartition("/")[0] else ""
@@ -161,7 +161,7 @@ def _tested(script: Script, scope: Scope) -> Iterator[str]:
             words = command.arguments
             for option, word in pairwise(words):
                 if option.text in _FILE_TESTS and "!" not in [other.text for other in words]:
-                    yield _home(scope.expand(word)).rstrip("/")
+                    yield home(scope.expand(word)).rstrip("/")
 
 
 def _left_to_others(script: Script, scope: Scope) -> Iterator[Place]:
@@ -181,14 +181,14 @@ def _left_to_others(script: Script, scope: Scope) -> Iterator[Place]:
 def environment_of(program: str) -> str:
     """The folder of the Python environment that a program's path names; "" for a program of the system."""
     found = _PYTHON.fullmatch(program)
-    known = found is not None and _SHAPE.match(program) and "$" not in program
+    known = found is not None and SHAPE.match(program) and "$" not in program
     return found["folder"] if found and known and not on_every_node(program) else ""
 
 
 def known_program(path: str) -> str:
     """The name of the program at a path of the old cluster, where setup can install a program of that name."""
     name = path.rpartition("/")[2]
-    source = find(name) if "$" not in path and _SHAPE.match(path) and not on_every_node(path) else None
+    source = find(name) if "$" not in path and SHAPE.match(path) and not on_every_node(path) else None
     return name if source is not None and (source.kind in ("conda", "pip") or name in _OWN_FOLDER) else ""
 
 
@@ -324,8 +324,8 @@ def _command_line(word: Word, scope: Scope) -> Iterator[Place]:
         path, before = (value, option) if sign and option.startswith("-") else (text, named)
         if path[:1] == "~" and path[1:2] not in ("", "/"):
             continue  # the shell expands no ~ in a variable's value
-        if _is_path(path):
-            yield Place(word.line, _home(path), _role(path, _by_option(before)))
+        if is_path(path):
+            yield Place(word.line, home(path), _role(path, _by_option(before)))
         named = ""
 
 
@@ -362,8 +362,8 @@ def _bound(text: str, line: int) -> Iterator[Place]:
     for entry in text.split(","):
         source = entry.partition(":")[0]
         source = source.partition("=")[2] if source.startswith(("source=", "src=")) else source
-        if _is_path(source):
-            source = _home(source)
+        if is_path(source):
+            source = home(source)
             yield Place(line, source, BOUND if re.fullmatch(r"/[\w-]+/?", source) else READ)
 
 
@@ -379,10 +379,10 @@ def _paths(word: Word, scope: Scope, role: str, lists: bool = False) -> Iterator
         return  # a ~ in quotes is not expanded
     if ":" in text and not lists and not re.search(r":(?=[/~$.])", text):
         return  # "/device:cpu:0"
-    for piece in text.split(":"):
-        piece = _GLOB.sub("", piece)  # the folder of /data/*.bam
-        if _is_path(piece):
-            yield Place(word.line, _home(piece), _role(piece, role))
+    for piece in text.split(":") if quoted else alternatives(text):
+        piece = folder_of_pattern(piece)
+        if is_path(piece):
+            yield Place(word.line, home(piece), _role(piece, role))
 
 
 def _role(path: str, role: str) -> str:
@@ -390,11 +390,3 @@ def _role(path: str, role: str) -> str:
     if role != READ:
         return role
     return VENV if environment_of(path) else ENTRY if _SITE_PACKAGES.search(path) else READ
-
-
-def _home(text: str) -> str:
-    return "~" + text[len("$HOME") :] if re.match(r"\$HOME(?:/|$)", text) else text
-
-
-def _is_path(text: str) -> bool:
-    return bool(_SHAPE.match(text)) and not _PATTERN.search(text) and len(text) > 1

@@ -71,6 +71,14 @@ def found(text: str) -> list[tuple[str, str]]:
         ('cmd="srun /home/me/envs/x/bin/python a.py"\neval $cmd', [("/home/me/envs/x/bin/python", "venv")]),
         ("V='~kim +mpi'\nrun $V", []), ("ldd /home/me/x.so", []),
         ("python x.py --tmp /mnt/storage-ssd/x", [("/mnt/storage-ssd/x", "written")]),
+        ("for f in /gpfs/in/*.gz; do gunzip -c $f > ${f%.gz}; done", [("/gpfs/in", "read")]),
+        ("F=/gpfs/in/*.gz\nfor f in $F; do echo $f; wc -l $f; done", [("/gpfs/in", "read")]),
+        ("for d in /gpfs/a /gpfs/b /vol/c; do cd $d/src; done", [("/gpfs/a/src", "read"), ("/vol/c/src", "read")]),
+        ("for d in /gpfs/a /vol/b; do mkdir -p $d; done", [("/gpfs/a", "written"), ("/vol/b", "written")]),
+        ("for f in /gpfs/in/*.gz; do echo $f; done\nfor i in 1 2; do run $i; done", []),
+        ("cp /gpfs/{a,b/c}/x.txt .", [("/gpfs/a/x.txt", "read"), ("/gpfs/b/c/x.txt", "read")]),
+        ("mkdir -p /gpfs/{in,out}\ncd /gpfs/out", [("/gpfs/in", "written"), ("/gpfs/out", "written")]),
+        ("cat /gpfs/{1..9}.txt", [("/gpfs/1.txt", "read")]),
     ],
 )  # fmt: skip
 def test_places_and_their_roles(text: str, expected: list[tuple[str, str]]) -> None:

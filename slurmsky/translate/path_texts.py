@@ -1,0 +1,46 @@
+"""Recognizes texts that are absolute paths or paths in the home folder, and expands their patterns and lists. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+SHAPE = re.compile(r"^(?:/[\w.-]|~(?:[\w-]*)(?:/|$)|\$HOME(?:/|$))")
+_GLOB = re.compile(r"(?<=[\w.-])/[\w.$-]*[*?][^/]*(?:/[\w.*?$-]+)*$")
+_PATTERN = re.compile(r"[\s<>{}|;\\()\"'`,*?]|^//|^/[^\w.$~-]|[^:]//$")
+_BRACES = re.compile(r"(?<!\$)\{([^{}\s]*(?:,|\.\.)[^{}\s]*)\}")
+_MOST_ALTERNATIVES = 8
+
+
+def is_path(text: str) -> bool:
+    """Whether a text is a path, not a pattern of sed or awk, and not the root folder."""
+    return bool(SHAPE.match(text)) and not _PATTERN.search(text) and len(text) > 1
+
+
+def home(text: str) -> str:
+    """A path with ``~`` in place of ``$HOME``."""
+    return "~" + text[len("$HOME") :] if re.match(r"\$HOME(?:/|$)", text) else text
+
+
+def folder_of_pattern(path: str) -> str:
+    """The folder of a pattern's files; other paths are returned as they are.
+
+    >>> folder_of_pattern("/data/*.bam"), folder_of_pattern("/data/a.bam")
+    ('/data', '/data/a.bam')
+    """
+    return _GLOB.sub("", path)
+
+
+def alternatives(text: str) -> Iterator[str]:
+    """The parts of a list of paths; of a numeric range, and of all braces but the first, only the first one.
+
+    >>> list(alternatives("/data/{a,b}/x{1..9}:/d"))
+    ['/data/a/x1', '/d', '/data/b/x1', '/d']
+    """
+    found = _BRACES.search(text)
+    if found is None:
+        yield from text.split(":")
+        return
+    for inner in found[1].split(",")[:_MOST_ALTERNATIVES]:
+        rest = _BRACES.sub(lambda more: re.split(r",|\.\.", more[1])[0], text[found.end() :])
+        yield from f"{text[: found.start()]}{inner.partition('..')[0]}{rest}".split(":")
