@@ -12,7 +12,7 @@ import re
 from ..site.record import Site
 from . import idiomvars
 from .idiomlines import expands
-from .idiomsteps import Steps
+from .idiomsteps import HEAD_ADDRESS, Steps
 from .idiomtables import ANYWHERE, FILTERS, QUERIES, SECRET, Dropped, Reading, one_line, quoted
 from .idiomvars import Facts
 from .shell import Script, parse
@@ -93,6 +93,9 @@ class _Reader(Steps):
         if self.facts.nodes > 1:
             for match in re.finditer(r"(rdzv[_-]id[= ]\s*)\$\{?RANDOM\}?", self.script.source):
                 self.found.edit(match.end(1), match.end(), "101")  # all nodes need the same
+            if not re.search(r"master[_-]addr|rdzv|main_process_ip", self.script.source):
+                for match in re.finditer(r"--node[_-]rank\b", self.script.source):
+                    self.found.edit(match.start(), match.start(), f'--master_addr "$({HEAD_ADDRESS})" ')
 
     def _statement(self, statement: Statement) -> None:
         if self._node_loop(statement):

@@ -11,12 +11,13 @@ from ..options.table import load
 from ..site.modules import find
 from ..site.record import Site
 from . import idiomvars
-from .idiomtables import CHECKPOINT, INPUT, INSTALLERS, MODULE_INIT, NETWORK, SECRET, Reading, quoted
+from .idiomtables import CHECKPOINT, INPUT, INSTALLERS, LOGINS, MODULE_INIT, NETWORK, SECRET, Reading, quoted
 from .idiomvars import Facts
-from .mountpoints import on_every_node
+from .mountpoints import is_mounted, on_every_node
 from .scope import Scope
 from .shell import Script, parse
 from .shellcommands import Command, Statement, Word
+from .start_files import start_role
 from .work_folder import below, code_folder, plain
 
 #: variables that torchrun sets
@@ -87,8 +88,11 @@ class Base:
         rest = split(self.table, [word.shown for word in command.words[1:]]).rest
         return len(command.words) - len(rest)
 
-    def _paths(self, words: Sequence[Word]) -> None:
-        """Collect absolute paths of the old cluster; those for checkpoints need a bucket."""
+    def _paths(self, words: Sequence[Word], targets: tuple[str, ...] = ()) -> None:
+        """Collect absolute paths of the old cluster; those for checkpoints need a bucket.
+
+        ``targets``: folders inside the container in which the command runs.
+        """
         texts = [idiomvars.value(word, self.facts, self.values) or "" for word in words]
         for index, text in enumerate(texts):
             option, equals, given = text.partition("=")
@@ -96,6 +100,8 @@ class Base:
                 (given, option) if equals and option.startswith("-") else (text, texts[index - 1] if index else "")
             )
             if not re.match(r"/[\w.-]+/?[^\s:]*$", path) or on_every_node(path) or path.startswith("/opt/"):
+                continue
+            if is_mounted(path, targets):
                 continue
             if named.startswith("-") and CHECKPOINT.search(named.lower()) and not INPUT.search(named.lower()):
                 if path not in self.found.checkpoints:
@@ -127,17 +133,17 @@ class Lines(Base):
             return True
         if name in ("source", ".") and len(words) > 1:
             return self._source(statement, command, words[1])
-        if name == "eval" and len(words) > 1 and "conda" in words[1] and "hook" in words[1]:
+        if (name == "conda" and words[1:2] == ["init"]) or (
+            name == "eval" and len(words) > 1 and "conda" in words[1] and "hook" in words[1]
+        ):
             self._remove(statement)
             self.found.drop(command.line, self.script.text(statement), "SkyPilot's shell knows conda already")
             return True
         if name in ("conda", "mamba", "micromamba") and words[1:2] == ["activate"]:
             self._conda(command, [self.scope.expand(word) for word in command.words[2:3]])
             return False
-        if name == "conda" and words[1:2] == ["init"]:
-            self._remove(statement)
-            self.found.drop(command.line, self.script.text(statement), "SkyPilot's shell knows conda already")
-            return True
+        if name in LOGINS:
+            return self._login(statement, command)
         if name == "cd":
             if command.words[1:] and command.words[1].variable() in ("SLURM_SUBMIT_DIR", "PBS_O_WORKDIR"):
                 self.found.workdir = True
@@ -153,6 +159,16 @@ class Lines(Base):
             self._online(command)
             return self._to_setup(statement, command)
         return False
+
+    def _login(self, statement: Statement, command: Command) -> bool:
+        """A login becomes a secret, which the libraries read."""
+        verbs, secret = LOGINS[command.name]
+        verb = (command.texts[1:2] or [""])[0]
+        if verb in verbs:
+            self._remove(statement)
+            self.found.secrets.append(secret)
+            self.found.drop(command.line, f"{command.name} {verb}", f"the secret {secret} is the login")
+        return verb in verbs or (self._installs(command) and self._to_setup(statement, command))
 
     def _port(self, statement: Statement, command: Command) -> bool:
         """Replace a port computed from the job's id by 29500: on nodes of the job's own the port is free."""
@@ -222,6 +238,10 @@ class Lines(Base):
         if MODULE_INIT.search(target):
             self._remove(statement)
             self.found.drop(command.line, self.script.text(statement), "there is no module system to set up")
+            return True
+        if start_role(target, len(command.words) > 2) == "shell":
+            self._remove(statement)
+            self.found.drop(command.line, self.script.text(statement), "SkyPilot's shell has read the node's ~/.bashrc")
             return True
         if target.endswith("conda.sh"):
             self._remove(statement)

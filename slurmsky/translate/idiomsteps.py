@@ -9,7 +9,8 @@ from ..options.getopt import split
 from ..options.table import load
 from . import idiomvars
 from .idiomlines import Lines
-from .idiomtables import CLIENTS, EACH_NODE, LAUNCHERS, WRAPPERS, one_line, quoted
+from .idiomtables import CLIENTS, EACH_NODE, FILTERS, LAUNCHERS, WRAPPERS, one_line, quoted
+from .launched import bind_targets, launched
 from .shell import script_in
 from .shellcommands import FILLER, Command, Statement, Word
 from .wordsets import words
@@ -52,7 +53,9 @@ class Steps(Lines):
                     break
         elif name in ("jupyter", "jupyter-lab", "jupyter-notebook"):
             self.found.notes.append("a server to look at: sky launch -c NAME, then ssh -L PORT:localhost:PORT NAME")
-        self._paths(command.words[self._program(command) :])
+        inside = launched(command).inside or "container-mounts" in dict(self.facts.spec.site_options)
+        targets = tuple(bind_targets(self.script.source)) if inside else ()
+        self._paths(command.words[self._program(command) :], targets)
 
     def _hostname(self, statement: Statement, command: Command) -> None:
         """MASTER_ADDR=$(hostname): Slurm runs the script on the first node, SkyPilot runs it on each."""
@@ -66,9 +69,34 @@ class Steps(Lines):
             self.found.edit(command.start, command.words[-1].end, 'echo "$SKYPILOT_NODE_IPS"')
             self.removed.append((command.start, command.words[-1].end))
             return
+        if words == ["show", "job"] and self._own_path(statement, command):
+            return
         self.found.need(
             command.line, self.script.source[command.start : command.end], "scontrol needs slurmsky's queue"
         )
+
+    def _own_path(self, statement: Statement, command: Command) -> bool:
+        """``scontrol show job $SLURM_JOB_ID | grep Command=``: the script is in the workdir."""
+        pipe = [command]
+        for other in self._commands(statement):
+            if other.start > command.start and other.depth <= command.depth:
+                if other.before not in ("|", "|&") or other.name not in FILTERS:
+                    break
+                pipe.append(other)
+        field = re.search(r"\b(Command|WorkDir)\b", " ".join(word.raw for one in pipe[1:] for word in one.words))
+        if not field:
+            return False
+        source, start, end = self.script.source, command.start, pipe[-1].words[-1].end
+        path = "$HOME/sky_workdir" + (f"/{quoted(self.facts.file)}" if field[1] == "Command" else "")
+        if (source[start - 2 : start], source[end : end + 1]) == ("$(", ")"):
+            start, end = start - 2, end + 1
+        else:
+            path = f"echo {path}"
+        self.found.edit(start, end, path)
+        self.removed.append((start, end))
+        self.taken.update(one.start for one in pipe)
+        self.found.workdir = True
+        return True
 
     def _module_command(self, statement: Statement, command: Command) -> None:
         self._modules(command)

@@ -54,6 +54,12 @@ EACH_NODE = re.compile(
     r"|rm|ls|cat|sleep|pip3?|conda|uv|git|wget|curl|whoami|uname|lscpu|free|df|singularity|apptainer|docker|composer|tar"
     r"|test|true|sudo|numactl|nsys|ncu|export|cd|source)$"
 )
+#: programs whose login writes a key to the node; the libraries read the secret -> (verbs, secret)
+LOGINS = {
+    "wandb": (("login", "online", "on"), "WANDB_API_KEY"),
+    "huggingface-cli": (("login",), "HF_TOKEN"),
+    "hf": (("login", "auth"), "HF_TOKEN"),
+}
 INSTALLERS: dict[str, tuple[str, ...] | None] = {
     "pip": ("install",),
     "pip3": ("install",),
@@ -63,7 +69,7 @@ INSTALLERS: dict[str, tuple[str, ...] | None] = {
     "apt-get": ("install", "update"),
     "apt": ("install", "update"),
     "git": ("clone",),
-    "huggingface-cli": ("download", "login"),
+    "huggingface-cli": ("download",),
     "hf": ("download",),
     "wget": None,
     "curl": None,

@@ -88,6 +88,7 @@ class Facts:
     gpus: int
     partition: str = ""
     array: tuple[int, ...] = ()  # all indices
+    file: str = ""  # the script's name
 
     @property
     def constants(self) -> Mapping[str, str]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from .idiomtables import one_line
 from .launched import launched
 from .scope import Scope
 from .shell import parse
@@ -42,14 +43,7 @@ _NONE = words("pkg_resources setuptools pip distutils slurmsky apex __future__ a
 
 def packages(source: str, folder: Path) -> tuple[str, ...]:
     """Packages (pip's names) of the Python files that a script starts in a folder; () where it starts none."""
-    script = parse(source)
-    scope = Scope.of(script)
-    files = []
-    for command in script.commands:
-        found = launched(command, scope.containers)
-        if found.inside or not _PYTHON.match(found.name):
-            continue
-        files += [text for word in found.arguments if (text := scope.expand(word)).endswith(".py")]
+    files = started(source)
     if not files:
         return ()
     for name in ("requirements.txt", "environment.yml", "environment.yaml"):
@@ -57,6 +51,37 @@ def packages(source: str, folder: Path) -> tuple[str, ...]:
         if listed:
             return listed
     return tuple(dict.fromkeys(_imported(files, folder)))
+
+
+def started(source: str) -> list[str]:
+    """Python files that a script starts outside of containers."""
+    script = parse(source)
+    scope = Scope.of(script)
+    files = []
+    for command in script.commands:
+        found = launched(command, scope.containers)
+        if not found.inside and _PYTHON.match(found.name):
+            files += [text for word in found.arguments if (text := scope.expand(word)).endswith(".py")]
+    return files
+
+
+#: texts of scripts and setups that make an environment of Python, or are one
+_ENVIRONMENT = re.compile(
+    r"\b(pip3? install|(uv|poetry|pixi|pipenv) (run|sync|install|pip)|conda (env )?create|venv|numpy)\b"
+)
+
+
+def unnamed(source: str, setup: Iterable[str], folder: str) -> str:
+    """The setup line of a script that starts Python files and names no environment; "" where none is needed."""
+    files = started(source)
+    if not files or _ENVIRONMENT.search("\n".join((source, *setup))):
+        return ""
+    if folder and (Path(folder) / "requirements.txt").is_file():
+        return "pip install -r requirements.txt"
+    if folder and all((Path(folder) / name).is_file() for name in files):
+        return " ".join(["pip install", *names]) if (names := packages(source, Path(folder))) else ""
+    name = one_line(files[0].rpartition("/")[2])
+    return f"# TODO: pip install the packages that {name} imports (pip freeze on the old cluster lists them)"
 
 
 def _read(path: Path) -> str:

@@ -93,6 +93,10 @@ class Draft(NodeDraft):
         if "gres" in recorded:
             self.left_out.append(Dropped(0, f"--gres={one_line(self.spec.gres or '')}", recorded["gres"]))
         self.left_out += left_out(self.spec, recorded)
+        why = "of the old cluster's accounting"
+        self.left_out += [
+            Dropped(0, f"--{option}={one_line(name)}", why) for option, name, known in self._accounting() if not known
+        ]
         self.left_out += [
             Dropped(form.line, form.text, form.reason)
             for form in unread_directives(self.source, [(start, end) for start, end, _ in self.script.documents])
@@ -227,6 +231,10 @@ class Draft(NodeDraft):
             document.blank()
         for path in missing:
             place = one_line(path)
+            if place.startswith("~/."):
+                document.comment(f"{place} is in the home directory of the old cluster: copy it here, and add")
+                document.comment(f"  file_mounts: {{{place}: {place}}}")
+                continue
             document.comment(f"{place} is on the old cluster: put it into a bucket and add")
             document.comment(f"  file_mounts: {{{place}: {{source: s3://BUCKET/{place.strip('~/')}, mode: MOUNT}}}}")
 

@@ -25,6 +25,7 @@ from .idiomvars import Facts
 from .notes import Note
 from .programs import Source, setup_lines
 from .programs import find as source_of
+from .pythonpackages import unnamed
 from .run_text import BASH, interpreter, run_text
 from .scope import Scope
 from .setup_commands import folders_setup, one_environment
@@ -63,12 +64,13 @@ def keep(
     file: str = "job.sh",
     arguments: Sequence[str] = (),
     folder: str = "",
+    path: str = "",
     serve: bool = False,
 ) -> Kept:
     """Export the YAML for a script with options ``specs``.
 
-    ``file``: the script's name in texts. ``folder``: the submit folder, where it is known.
-    ``serve``: for ``sky serve``, where the script starts a server.
+    ``file``: the script's name in texts. ``folder``: the submit folder, where it is known; ``path``: the script's
+    path below it. ``serve``: for ``sky serve``, where the script starts a server.
 
     Raises Refused with Slurm's text where SkyPilot cannot provide such nodes.
     """
@@ -89,14 +91,21 @@ def keep(
     task = plan_all([(spec, partition_of_plan), *others], site, wants=Wants(amd=asked.amd, cpus=asked.cpus))
     task = replace(task, name=sky_name(spec.job_name or "sbatch", NAME_LENGTH))
     size = geometry(spec, site.cluster.partition(partition_of_plan))
-    facts = _facts(spec, task, size, partition, file)
+    facts = replace(_facts(spec, task, size, partition, file), file=path or file)
     script = parse(source)
     reading = _read(script, source, facts, site)
     reading.envs.update(_exported(spec.export))
     _site_options(spec, image_file, reading)
     if _WANDB.search(source) and not re.search(r"WANDB_(MODE|DISABLED)\b|WANDB_API_KEY", source):
         reading.secrets.append("WANDB_API_KEY")
+    framed = (
+        "--container-image" in source
+        or asked.environments
+        or any(_FRAMEWORK.search(one.image) for one in reading.modules)
+    )
+    packages = "" if framed else unnamed(source, reading.setup, folder)
     _bring_programs(asked, script, reading)
+    reading.setup += [packages] if packages else []
     given = {*reading.envs, *REQUIRED.findall(source)}
     reading.envs.update((name, folder) for name, folder in asked.stores if name not in given)
     text = run_text(source, reading)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from .idiom import Dropped, Reading, one_line
 from .idiomvars import Facts
 from .notes import Refused
 from .omitted_options import by_contents
+from .programs import find as source_of
 from .scriptfiles import server_of
 from .setup_commands import COMPILERS
 from .shell import Script
@@ -22,6 +23,10 @@ from .task import SkyTask
 from .yaml_document import YamlDocument
 
 _USES_GPU = re.compile(r"(?i)nvidia-smi|cuda|--nv\b|--gpus?\b|pytorch|tensorflow")
+#: commands that fail without a GPU
+_GPU_PROGRAM = re.compile(r"\b(nvidia-smi|nvcc|nsys|ncu)\b|\s--nv\b|--nproc[_-]per[_-]node[= ]gpu|--device[= ]cuda")
+#: programs that are in a partition of GPUs for its GPUs
+_LEARNS = re.compile(r"(?m)^[^#\n]*\b(python[\d.]*|torchrun|accelerate|deepspeed)\s")
 
 
 @dataclass
@@ -78,28 +83,44 @@ class NodeDraft:
             notes["cpus" if "cpus" in wanted else "accelerators"] = (
                 "--mem=0: the node's whole memory is the job's anyway"
             )
-        asked = {key: item for key, item in (("account", self.spec.account), ("qos", self.spec.qos)) if item}
         # Keep the site's labels (of its QOS, accounts and partitions); slurmsky's labels are useless without slurmsky.
         of_site = self.task.fields["resources"].get("labels", {}).items()
-        labels = {key: label(item) for key, item in asked.items()}
+        labels = {key: label(item) for key, item, known in self._accounting() if known}
         labels.update((key, item) for key, item in of_site if not key.startswith("slurmsky-"))
         if labels:
             wanted["labels"] = labels
         order = ("infra", "ordered", "accelerators", "cpus", "memory", "disk_size", "image_id", "use_spot")
+        comments = self._gpu_partition(wanted, notes)
         ranked = sorted(wanted, key=lambda key: order.index(key) if key in order else len(order))
         if wanted:
-            document.put("resources", {key: wanted[key] for key in ranked}, self._gpu_partition(wanted), inline=notes)
+            document.put("resources", {key: wanted[key] for key in ranked}, comments, inline=notes)
 
-    def _gpu_partition(self, wanted: Mapping[str, Any]) -> list[str]:
-        """A comment where a script uses the GPUs of its partition without a request for any."""
+    def _accounting(self) -> Iterator[tuple[str, str, bool]]:
+        """(option, its value, whether the site file lists it) of the account and the QOS."""
+        routes = {*dict(self.site.account_routes), *dict(self.site.qos_routes)}
+        cluster = {*(one.name for one in self.site.cluster.qos), *(one.name for one in self.site.cluster.accounts)}
+        for option, name in (("account", self.spec.account), ("qos", self.spec.qos)):
+            if name:
+                yield option, name, name in {*self.site.accounts, *routes, *cluster}
+
+    def _gpu_partition(self, wanted: dict[str, Any], notes: dict[str, str]) -> list[str]:
+        """Give a script that uses GPUs without a request one of its partition; a comment where the use is unclear."""
         name, why = gputypes.hinted(self.spec, self.partition, self.site.gpus)
         if not why:
             named = (("partition", self.spec.partition), ("constraint", self.spec.constraint))
             why = next((f"--{option}={text}" for option, text in named if re.search(r"(?i)gpu", text or "")), "")
             name = self.site.gpus.default
         images = " ".join(module.image for module in self.reading.modules)
-        uses = "cuda" in images or re.search(r"(?m)^[^#\n]*\bnvidia-smi\b", self.source)
-        if "accelerators" in wanted or not (why or uses) or not _USES_GPU.search(self.source + images):
+        runs = any(_GPU_PROGRAM.search(self.script.text(command)) for command in self.script.commands)
+        if "accelerators" in wanted or "instance_type" in wanted:
+            return []
+        if not self.reading.needs and (runs or (why and _LEARNS.search(self.source))):
+            wanted["accelerators"] = f"{name}:1"
+            notes["accelerators"] = f"{why or 'the script'} {'names' if why else 'uses'} GPUs, no option requests one"
+            if wanted.get("cpus") == "1+":
+                del wanted["cpus"]
+            return []
+        if not (why or "cuda" in images) or not _USES_GPU.search(self.source + images):
             return []
         if not why:
             return [f"the script uses CUDA but requests no GPU; if it needs one:  accelerators: {name}:1"]
@@ -129,4 +150,8 @@ class NodeDraft:
             kind = "-devel-" if COMPILERS & set(wants.of(self.source).programs) else "-runtime-"
             return docker_image(images[0].image).replace("-runtime-", kind), f"module {one_line(images[0].name)}"
         given = self.task.fields["resources"].get("image_id")
+        for name in wants.of(self.source).programs if not given and not self.reading.modules else ():
+            found = source_of(name)
+            if found is not None and found.kind == "image":
+                return found.package, name
         return (given, "the site file") if given else None

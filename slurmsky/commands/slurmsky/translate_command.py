@@ -130,8 +130,18 @@ async def _task(
     text = script.data.decode("utf-8", "surrogateescape").replace("\0", "")
     file = os.path.basename(script.path or "script")
     try:
+        below = os.path.relpath(absolute(ctx, script.path), ctx.cwd) if script.path else file
         kept = await asyncio.to_thread(
-            keep, text, specs, site, partition, file=file, arguments=request.argv, folder=ctx.cwd, serve=serve
+            keep,
+            text,
+            specs,
+            site,
+            partition,
+            file=file,
+            arguments=request.argv,
+            folder=ctx.cwd,
+            path=file if below.startswith("..") else below,
+            serve=serve,
         )
         if serve and "service" not in kept.fields:
             raise _NotTranslated("no server that --serve knows runs in the script on SkyPilot's nodes")

@@ -190,7 +190,8 @@ def test_torchrun_gets_skypilots_names() -> None:
     found = keep(script(body, TWO + ";--gpus-per-node=8"))
     assert found.fields["envs"] == {"MASTER_PORT": "29500"}
     assert found.fields["run"] == (
-        "torchrun --nnodes $SKYPILOT_NUM_NODES --node_rank $SKYPILOT_NODE_RANK "
+        'torchrun --nnodes $SKYPILOT_NUM_NODES --master_addr "$(echo "$SKYPILOT_NODE_IPS" | head -n 1)" '
+        "--node_rank $SKYPILOT_NODE_RANK "
         "--nproc_per_node $SKYPILOT_NUM_GPUS_PER_NODE t.py\n"
     )
 
@@ -578,7 +579,7 @@ def test_the_gpu_is_that_of_the_partition() -> None:
     found = keep(script("python a.py", "--gpus=1;-p a100_1,v100"), site=load("", "none"))
     assert found.fields["resources"]["accelerators"] == "A100:1"
     noted = keep(script("nvidia-smi", "-p v100"), site=load("", "none"))
-    assert "accelerators: V100:1" in noted.yaml and "accelerators" not in noted.fields["resources"]
+    assert noted.fields["resources"]["accelerators"] == "V100:1" and "no option requests one" in noted.yaml
 
 
 # --- what is not there
@@ -901,3 +902,104 @@ def test_an_array_on_slurmskys_nodes_is_reported() -> None:
     found = keep(script("srun python a.py $SLURM_ARRAY_TASK_ID", "-n4 --array=1-3"))
     assert found.needs
     assert "--array=1-3" in found.yaml
+
+
+# --- the script's own path, logins, dot files, GPUs and environments that no option names
+
+
+@pytest.mark.parametrize(
+    "line, kept",
+    [
+        ("P=$(scontrol show job $SLURM_JOB_ID | awk -F= '/Command=/{print $2}')", "P=$HOME/sky_workdir/job.sh"),
+        ('P=$(scontrol show job "$SLURM_JOBID" | grep Command | cut -d= -f2)', "P=$HOME/sky_workdir/job.sh"),
+        ("P=`scontrol show job $SLURM_JOB_ID | grep -oP 'Command=\\K\\S+'`", "P=`echo $HOME/sky_workdir/job.sh`"),
+        ("P=$(scontrol show job $SLURM_JOB_ID | grep WorkDir | sed 's/.*=//')", "P=$HOME/sky_workdir"),
+    ],
+)
+def test_the_scripts_own_path_is_below_the_workdir(line: str, kept: str) -> None:
+    found = keep(script(f'{line}\n./prog "$P"'))
+    assert not found.needs and found.fields["workdir"] == "."
+    assert found.fields["run"] == f'{kept}\n./prog "$P"\n'
+
+
+def test_two_own_paths_are_two_replacements() -> None:
+    query = "$(scontrol show job $SLURM_JOB_ID | awk -F= '/{}=/{{print $2}}')"
+    body = f"if true; then\nP={query.format('Command')}\nW={query.format('WorkDir')}\nfi\n./prog $P $W"
+    assert "P=$HOME/sky_workdir/job.sh\nW=$HOME/sky_workdir\n" in keep(script(body)).fields["run"]
+
+
+def test_the_state_of_the_job_still_needs_the_queue() -> None:
+    assert keep(script("S=$(scontrol show job $SLURM_JOB_ID | grep JobState)\n./prog $S")).needs
+
+
+@pytest.mark.parametrize(
+    "line, secret", [("wandb login abc123", "WANDB_API_KEY"), ("huggingface-cli login --token $T", "HF_TOKEN")]
+)
+def test_logins_are_secrets(line: str, secret: str) -> None:
+    found = keep(script(f"{line}\npython a.py"))
+    assert found.fields["secrets"] == {secret: None}
+    assert "login" not in found.fields["run"] and "abc123" not in found.yaml
+
+
+def test_dot_files_are_copied_and_the_shells_own_are_left_out() -> None:
+    found = keep(script("source ~/.bashrc\nsource ~/.keys\n./prog"))
+    assert found.fields["run"] == "source ~/.keys\n./prog\n"
+    assert "file_mounts: {~/.keys: ~/.keys}" in found.yaml and "s3://" not in found.yaml
+
+
+def test_accounting_names_that_no_site_file_lists_are_no_labels() -> None:
+    found = keep(script("./prog", "-A lab;-q long"))
+    assert "labels" not in found.fields.get("resources", {})
+    assert "--account=lab, --qos=long" in found.yaml
+
+
+def test_torchruns_that_have_their_rank_have_the_first_nodes_address() -> None:
+    body = "srun torchrun --nnodes 2 --node_rank $SLURM_NODEID {}t.py"
+    assert '--master_addr "$(echo' in keep(script(body.format(""), TWO)).fields["run"]
+    given = keep(script(body.format("--master_addr $HEAD "), TWO)).fields["run"]
+    assert given.count("master_addr") == 1
+
+
+@pytest.mark.parametrize(
+    "directives, body, gpu",
+    [
+        ("-p a100", "python train.py", "A100:1"),
+        ("-p gpu", "torchrun train.py", "H100:1"),
+        ("-C v100", "python train.py", "V100:1"),
+        ("", "nvidia-smi\n./prog", "H100:1"),
+        ("", "nvcc x.cu && ./a.out", "H100:1"),
+        ("-p a100", "./prog", None),
+        ("", "python train.py", None),
+    ],
+)
+def test_a_gpu_that_the_script_uses_without_a_request(directives: str, body: str, gpu: str | None) -> None:
+    site = load('[gpus]\ndefault = "H100"', "site")
+    found = keep(script(body, directives), site=site)
+    assert found.fields.get("resources", {}).get("accelerators") == gpu
+
+
+def test_a_compiler_of_cuda_without_a_module_has_its_image() -> None:
+    assert "cuda" in keep(script("nvcc x.cu && ./a.out", "--gpus=1")).fields["resources"]["image_id"]
+
+
+def test_a_script_that_names_no_environment_gets_a_line_in_setup(tmp_path: Path) -> None:
+    text = script("python train.py")
+    assert "# TODO: pip install the packages that train.py imports" in keep(text).fields["setup"]
+    assert "TODO" not in keep(script("conda activate x\npython train.py")).yaml
+    assert "TODO" not in keep(script("srun --container-image=a/b python train.py")).yaml
+    (tmp_path / "train.py").write_text("import json, torch, yaml\n")
+    setup = [_in(tmp_path, text)]
+    (tmp_path / "requirements.txt").write_text("torch\n")
+    setup.append(_in(tmp_path, text))
+    assert setup == ["pip install torch pyyaml\n", "pip install -r requirements.txt\n"]
+
+
+def _in(folder: Path, text: str) -> str:
+    requested = moving.request(text.encode(), "job.sh")
+    setup: str = export(text, requested.components, SITE, "main", folder=str(folder)).fields["setup"]
+    return setup
+
+
+def test_folders_inside_a_container_are_no_mounts() -> None:
+    found = keep(script("singularity exec -B /scratch/me:/data x.sif prog /data/in /scratch/me/b"))
+    assert "# /scratch" in found.yaml and "# /data" not in found.yaml
