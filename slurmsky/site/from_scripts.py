@@ -49,7 +49,7 @@ class Wanted:
     gpus: Counter[str] = field(default_factory=Counter)
     hints: Counter[tuple[str, str]] = field(default_factory=Counter)
     keys: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # (table, key, value as TOML)
-    options: Counter[str] = field(default_factory=Counter)
+    options: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def unknown(self, table: str) -> list[str]:
         """Keys of a table whose value only the user knows, most used first."""
@@ -78,7 +78,9 @@ def gather(needs: Iterable[Need]) -> Wanted:
             except tomllib.TOMLDecodeError:
                 continue
             keys |= set(_keys(data))
-            wanted.options.update({one["name"] for one in data.get("option", ()) if isinstance(one, dict)})
+            wanted.options.update(
+                {(one["name"], one["argument"]) for one in data.get("option", ()) if isinstance(one, dict)}
+            )
         wanted.keys.update(keys)
     return wanted
 
@@ -112,7 +114,7 @@ def render(wanted: Wanted, folder: str, *, bucket: str = "", gpu: str = "", pack
         head += ["partition = [", *rows, "]"]
         room -= len(rows) + 2
     if wanted.options:
-        spank = [{"name": name, "argument": "required"} for name, _ in wanted.options.most_common(_MOST_OPTIONS)]
+        spank = [{"name": name, "argument": kind} for (name, kind), _ in wanted.options.most_common(_MOST_OPTIONS)]
         head.append("option = " + toml_value(spank))
         room -= 1
     rest: Counter[str] = Counter()  # patterns for the keys without a separate line

@@ -160,7 +160,7 @@ class Body:
                 names.append((found.name, found))
             for name, part in names:
                 name = _SAME.get(name, name)
-                if not name or name in seen or name == "module" or not re.search(r"\w|^[:.\[]", name):
+                if name in seen or name == "module" or not re.search(r"^(?!-).*\w|^[:.\[]", name):
                     continue
                 seen.add(name)
                 finding = self._program(command, name, part)

@@ -24,6 +24,8 @@ _FIELDS = {
     "gpus-per-task": "accelerators", "gres": "accelerators", "tmp": "disk_size", "nice": "priority",
     "job-name": "name", "partition": "infra",
 }  # fmt: skip
+#: options under names that newer releases of Slurm do not have
+_RENAMED = {"workdir": "chdir"}
 _GPU_OPTIONS = frozenset(("gpus", "gres", "gpus-per-node", "gpus-per-task", "gpus-per-socket"))
 
 
@@ -74,8 +76,11 @@ class Directives:
         said = one_line(fault.lines[0].partition(": ")[2]) if fault.lines else "unknown option"
         name = next((text[2:].partition("=")[0] for text in texts if text.startswith("--")), "")
         shown = one_line(" ".join(texts), 60)
+        if name in _RENAMED:
+            return Finding(line, "directive", shown, DECISION, f"{said}; Slurm calls it --{_RENAMED[name]}")
         if "unrecognized" in said and re.fullmatch(r"[A-Za-z][\w-]*", name, re.ASCII):
-            suggestion = f'[[option]]  # an option of the old site\'s own\nname = "{name}"\nargument = "required"'
+            argument = "none" if texts == [f"--{name}"] else "required"
+            suggestion = f'[[option]]  # an option of the old site\'s own\nname = "{name}"\nargument = "{argument}"'
             return Finding(line, "directive", shown, DECISION, said, suggestion)
         return Finding(line, "directive", shown, REFUSED, said)
 

@@ -20,6 +20,8 @@ STORES = re.compile(
 _LOOP = re.compile(r"\bfor\s+([A-Za-z_]\w*)\s+in\b", re.ASCII)
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)", re.ASCII)
 _WITH_DEFAULT = re.compile(r"\$\{(\w+)(?::?([-=+]))([^{}]*)\}")
+#: what commands of a script print, as variables
+_PRINTS = {"pwd": "$PWD", "whoami": "$USER", "id -un": "$USER", "id -u -n": "$USER"}
 _MAX = 4096
 
 
@@ -126,7 +128,7 @@ class Scope:
                     pieces.append(self.values.get(part.name, f"${part.name}"))
             else:
                 text = part.text.strip()
-                pieces.append("$PWD" if text == "pwd" else "$()")
+                pieces.append(_PRINTS.get(text, "$()"))
         return "".join(pieces).replace(FILLER, "")[:_MAX]
 
 

@@ -69,7 +69,7 @@ def _used(command: Command) -> Iterator[Word]:
     for given in command.assignments:
         if not _LISTS.match(given.name):
             yield given.value
-    if command.name in _SAYS_ONLY:
+    if command.name in _SAYS_ONLY or (command.name in ("module", "ml") and "use" in command.texts):
         return
     for word in command.words:
         name, sign, _ = word.raw.partition("=")

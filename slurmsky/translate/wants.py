@@ -189,7 +189,7 @@ def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
         ):
             rest = [text for text in texts[2:] if not text.startswith("-")]
             if rest and rest[0] != "base" and rest[0] not in made:
-                yield command.line, rest[0]
+                yield command.line, f"./{rest[0]}" if re.match(r"[\w.-]+/", rest[0]) and rest[0][0] != "." else rest[0]
         elif name in ("conda", "mamba") and texts[1:2] == ["run"]:
             for env in following(texts, ("-n", "--name", "-p", "--prefix")):
                 if env not in made:

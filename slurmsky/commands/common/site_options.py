@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from ...controller.command_context import CommandContext
 from ...options import table as tables
+from ...site import Site
 
 
-def table(ctx: CommandContext, command: str) -> tables.OptionTable:
-    """The table that parses this command at this site."""
-    own = ctx.queue.site.options
+def table(ctx: CommandContext, command: str, site: Site | None = None) -> tables.OptionTable:
+    """The table that parses this command at this site; ``site`` replaces the controller's."""
+    own = (site or ctx.queue.site).options
     base = tables.load(command)
     if not own:
         return base

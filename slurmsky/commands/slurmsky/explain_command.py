@@ -163,8 +163,8 @@ def page_of(
     ``site`` replaces the controller's site. ``submit_folder`` replaces the caller's working directory; it may hold
     several projects, and then the script's own project is its submit folder.
     """
-    around, sbatch = surroundings(ctx), table(ctx, "sbatch")
     site = site or ctx.queue.site
+    around, sbatch = surroundings(ctx), table(ctx, "sbatch", site)
     refusal, exit_code, data, path = "", 0, b"", ""
     specs: tuple[JobSpec, ...] = ()
     try:

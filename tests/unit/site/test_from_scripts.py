@@ -50,3 +50,11 @@ def test_any_name_gives_a_file_that_can_be_read(names: list[tuple[str, str]], fo
     needs = [Need((name,), (kind,), wants_gpus=bool(kind), suggestions=("[[", "not toml")) for name, kind in names]
     wanted = gather(needs)
     assert load(render(wanted, folder, bucket="s3://b", gpu="H100"), "slurmsky.toml", MACHINE).cluster.name
+
+
+def test_options_of_the_old_site_keep_their_argument() -> None:
+    own = [
+        f'[[option]]\nname = "{name}"\nargument = "{kind}"' for name, kind in (("image", "required"), ("ccm", "none"))
+    ]
+    site = load(render(gather([Need(suggestions=tuple(own))]), "jobs"), "slurmsky.toml", MACHINE)
+    assert {(option.name, option.argument) for option in site.options} == {("image", "required"), ("ccm", "none")}

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from tables import every
 
+from slurmsky.options import table as tables
+from slurmsky.options.getopt import split
 from slurmsky.options.table import load as options
 from slurmsky.site import load
 from slurmsky.translate import option_support, wants
@@ -118,6 +120,13 @@ def test_every_variable_has_its_line(name: str) -> None:
         ("#SBATCH -A other", "directive", "decision", "account other is not in the site file"),
         ("#SBATCH -C weird", "directive", "decision", "no feature weird is mapped"),
         ("#SBATCH --image=x", "directive", "decision", "unrecognized option '--image=x'"),
+        ("#SBATCH --workdir=/x", "directive", "decision", "unrecognized option '--workdir=/x'; Slurm calls it --chdir"),
+        (
+            "source /home/$(whoami)/env/bin/activate",
+            "environment",
+            "decision",
+            "an environment of the old cluster: name its packages, and setup makes it",
+        ),
         ("#SBATCH -N2 placeholder", "directive", "refused", "Invalid directive found in batch script: placeholder"),
         ("#SBATCH --gpus=a100:1 --gres=gpu:h100:1", "directive", "refused", None),
         ("module load tool/1", "module", "changed", "image docker:team/tool:1"),
@@ -363,3 +372,32 @@ def test_a_program_that_only_reports_does_not_stop_a_script_unless_it_stops_at_e
 def test_let_sets_a_variable() -> None:
     page = explain("#!/bin/bash\nlet n=64/$OMP_NUM_THREADS\nsrun -n $n hostname\n", site=BARE)
     assert "n" not in [found.text for found in page.findings if found.kind == "variable"]
+
+
+def test_folders_of_module_use_need_no_value() -> None:
+    page = explain("#!/bin/bash\nmodule use $OTHERSTAGES\nmodule use --append $MORE\ncat $INDEX\n")
+    unset = [one.text for one in page.findings if one.kind == "variable" and one.fate == "decision"]
+    assert unset == ["INDEX"]
+
+
+@pytest.mark.parametrize(
+    ("line", "argument"), [("--ccm", "none"), ("--image x/y", "required"), ("--own=b", "required")]
+)
+def test_the_lines_for_a_sites_own_option_settle_it(line: str, argument: str) -> None:
+    text = f"#!/bin/bash\n#SBATCH {line}\n#SBATCH -N2\n"
+    found = next(one for one in explain(text).findings if one.suggestion)
+    own = load(found.suggestion, "settled").options[0]
+    assert own.argument == argument
+    option = tables.DeclaredOption(name=own.name, argument=own.argument, help="", policy="")
+    words = line.split()
+    assert not split(options("sbatch").with_site_options([option]), words).rest
+
+
+def test_a_line_after_a_broken_continuation_names_no_program() -> None:
+    page = explain("#!/bin/bash\ncat x \\ \n  --gsize mm\n")
+    assert page.unchanged and [one.text for one in page.findings if one.kind == "command"] == ["cat x"]
+
+
+def test_an_environment_beside_the_script_by_its_folder() -> None:
+    found = one("#!/bin/bash\nconda activate tools/env1\npython x.py\n", "environment", site=BARE)
+    assert (found.text, found.fate) == ("./tools/env1", "changed")
