@@ -8,7 +8,7 @@ from ..language.mailtype import EVENTS
 from . import container_options, path_readers, readers  # noqa: F401  (they register the readers of submit options)
 from .getopt import Words
 from .table import Option, OptionTable
-from .usage_errors import CommandError, Printed, failure
+from .usage_errors import CommandError, Printed, failure, rejected
 from .values import ReadContext, read
 
 SCRIPT, ENVIRONMENT, COMMAND_LINE = "script", "environment", "command line"
@@ -53,6 +53,12 @@ class Component:
         kept = {option.name for option in table.options if not option.resets}
         following.given = {name: source for name, source in self.given.items() if name in kept}
         return following
+
+    def refused(self, reason: str) -> CommandError:
+        """A refusal by slurmctld in the words of the command. Source: sbatch.c, srun_job.c (test_only)."""
+        if self.get("test_only"):
+            return CommandError((f"allocation failure: {reason}",), 1)
+        return rejected(self.command, reason, exit_code=self.context.error_exit)
 
     # ------------------------------------------------------------ setting
 

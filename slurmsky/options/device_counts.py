@@ -7,6 +7,7 @@ per task there are two tasks per node. Source: src/interfaces/gres.c, gres_job_s
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
@@ -19,6 +20,7 @@ from .usage_errors import failure
 
 BAD_GRES = "Invalid generic resource (gres) specification"
 WITH_AND_WITHOUT_TYPE = "Invalid GRES specification (with and without type identification)"
+_COUNT = re.compile(r"\d+([KMGTP](i?B)?)?", re.IGNORECASE)
 NO_VAL = 0xFFFFFFFE  # a count that was not given, as Slurm prints it
 
 
@@ -98,8 +100,10 @@ def resolved(spec: JobSpec) -> DeviceRequest:
 
 def check(part: Component) -> None:
     """Raise CommandError if the counts contradict each other; add Slurm's warnings."""
-    if any(map(_malformed, (part.get("gres") or "").split(","))):
-        raise failure(part.command, BAD_GRES, exit_code=part.context.error_exit)
+    gpus = [part.get(field) for field in ("gpus", "gpus_per_node", "gpus_per_socket", "gpus_per_task")]
+    counted = [f"gpu:{item}" for text in gpus if text for item in text.split(",")]
+    if any(map(_malformed, [*counted, *(part.get("gres") or "").split(",")])):
+        raise failure(part.command, per_task.INVALID_TRES, exit_code=part.context.error_exit)
     try:
         request = _read(part.get)
     except GresError:
@@ -120,12 +124,12 @@ def check(part: Component) -> None:
 
 
 def _malformed(item: str) -> bool:
-    """Whether --gres has a colon without text after it, or a third word that is no count.
+    """Whether a colon has no text after it, or a type and a count have no count after them.
 
     Source: slurm_protocol_defs.c slurm_get_next_tres.
     """
     words = item.replace("gres/", "", 1).replace("gres:", "", 1).split(":")
-    return "" in words[1:] or len(words) > 3 or (len(words) == 3 and not words[2][:1].isdecimal())
+    return "" in words[1:] or (len(words) > 2 and not _COUNT.fullmatch(words[-1].rpartition("=")[2]))
 
 
 def _read(get: Callable[[str], Any]) -> DeviceRequest:

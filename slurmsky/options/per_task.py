@@ -12,11 +12,11 @@ from typing import Optional
 from ..language import gres
 from ..language.syntax_errors import GresError
 from .component_options import Component
-from .usage_errors import CommandError, failure, rejected
+from .usage_errors import CommandError, failure
 
 #: TRES of jobs and nodes that cannot be requested per task.
 _NOT_PER_TASK = ("mem", "energy", "node", "billing", "fs", "vmem", "pages", "bb")
-_INVALID_TRES = "Invalid Trackable RESource (TRES) specification"
+INVALID_TRES = "Invalid Trackable RESource (TRES) specification"
 _KNOWN = re.compile(r"cpu[=:]\d+|(gres|license)/[^,]+", re.IGNORECASE)
 _LICENSES = re.compile(r"(?:^|,)license/([^,=:]+)(?:[=:](\d+))?", re.IGNORECASE)
 
@@ -67,7 +67,7 @@ def check(part: Component) -> None:
     if not text:
         return
     if not all(_KNOWN.fullmatch(item) for item in text.split(",")):
-        raise rejected(part.command, _INVALID_TRES, exit_code=part.context.error_exit)
+        raise part.refused(INVALID_TRES)
     tasks = part.get("ntasks") or part.get("nodes_min", 1) * part.get("ntasks_per_node", 1)
     of_tasks = ",".join(f"{name}:{int(count or 1) * tasks}" for name, count in _LICENSES.findall(text))
     if of_tasks:

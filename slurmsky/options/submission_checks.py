@@ -5,7 +5,6 @@ from __future__ import annotations
 from ..language.syntax_errors import ArraySpecError, DependencyError
 from . import device_counts, per_task
 from .component_options import Component
-from .usage_errors import CommandError, rejected
 
 
 def submission(part: Component, het: bool = False) -> None:
@@ -19,14 +18,10 @@ def submission(part: Component, het: bool = False) -> None:
     _dependency(part)
     now = part.context.now
     if part.get("deadline") is not None and part.get("deadline") < now:
-        raise _refuse(part, "Requested time limit is invalid (missing or exceeds some limit)")
+        raise part.refused("Requested time limit is invalid (missing or exceeds some limit)")
     least, limit = part.get("time_min_min"), part.get("time_limit_min")
     if least is not None and limit is not None and least > limit:
-        raise _refuse(part, "Invalid time-min specification (exceeds job's time or other limits)")
-
-
-def _refuse(part: Component, reason: str) -> CommandError:
-    return rejected(part.command, reason, exit_code=part.context.error_exit)
+        raise part.refused("Invalid time-min specification (exceeds job's time or other limits)")
 
 
 def _array(part: Component, het: bool) -> None:
@@ -38,9 +33,9 @@ def _array(part: Component, het: bool) -> None:
     try:
         spec = arrayspec.parse(part.get("array"), part.context.max_array_size)
     except ArraySpecError:
-        raise _refuse(part, "Invalid job array specification") from None
+        raise part.refused("Invalid job array specification") from None
     if het:
-        raise _refuse(part, "Invalid job array specification")
+        raise part.refused("Invalid job array specification")
     if spec is None:
         part.unset("array")
 
@@ -55,7 +50,7 @@ def _dependency(part: Component) -> None:
     try:
         wanted = str(dependency.parse(text))
     except DependencyError as fault:
-        raise _refuse(part, fault.message or "Job dependency problem") from None
+        raise part.refused(fault.message or "Job dependency problem") from None
     if "expand:" in wanted:
-        raise _refuse(part, "Requested operation not supported on this system")
+        raise part.refused("Requested operation not supported on this system")
     part.values["dependency"] = wanted or None

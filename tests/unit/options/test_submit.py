@@ -577,3 +577,28 @@ def test_an_item_of_export_without_its_closing_quote_is_named() -> None:
     step = submit.parse_srun(["--export=A='x,B=2", "true"], context)
     job = submit.parse_sbatch(["--export=A='x,B=2", "--wrap=true"], None, context)
     assert (step.warnings, job.warnings) == ((f"srun: {line}",), (f"sbatch: {line}",))
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--gpus=h100:x",), "sbatch: error: Invalid Trackable RESource (TRES) specification"),
+        (("--gpus-per-task=h100:1:x", "-n1"), "sbatch: error: Invalid Trackable RESource (TRES) specification"),
+        (("--gres=gpu:h100:1x",), "sbatch: error: Invalid Trackable RESource (TRES) specification"),
+        (("--gres=gpu:",), "sbatch: error: Invalid Trackable RESource (TRES) specification"),
+        (("-d", "x"), "sbatch: error: Batch job submission failed: Job dependency problem"),
+        (("--test-only", "-d", "x"), "allocation failure: Job dependency problem"),
+        (("--test-only", "-a", "x"), "allocation failure: Invalid job array specification"),
+    ],
+)
+def test_malformed_counts_and_refusals_of_a_trial_are_in_slurms_words(argv: tuple[str, ...], message: str) -> None:
+    script = ScriptText("/home/user/s.sh", b"#!/bin/sh\n")
+    with pytest.raises(CommandError) as fault:
+        submit.parse_sbatch((*argv, "s.sh"), script, ReadContext())
+    assert (fault.value.lines, fault.value.exit_code) == ((message,), 1)
+
+
+def test_a_type_with_a_colon_is_left_to_the_nodes() -> None:
+    script = ScriptText("/home/user/s.sh", b"#!/bin/sh\n")
+    spec = submit.parse_sbatch(("--gpus=x:1:2", "s.sh"), script, ReadContext()).components[0]
+    assert spec.gpus == "x:1:2"
