@@ -120,6 +120,8 @@ def environment_setup(site: Site, name: str, wants: Wants) -> Iterator[str]:
     parent = folder.rpartition("/")[0]
     made = f"mkdir -p {parent} 2>/dev/null || {{ $s mkdir -p {parent}; $s chown $(id -u) {parent}; }}; "
     made += f"[ -w {parent} ] || {{ $s mkdir -p {folder}; $s chown $(id -u) {folder}; }}; python3 -m venv {folder}"
+    # conda activate FOLDER and conda run -p FOLDER enter a folder with conda's record only
+    made += f" && mkdir -p {folder}/conda-meta && touch {folder}/conda-meta/history"
     yield f"s=$(command -v sudo || true); [ -e {folder}/bin/activate ] || ({made})"
     if listed:
         yield f"{folder}/bin/pip install {listed}"

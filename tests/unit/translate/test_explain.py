@@ -398,6 +398,14 @@ def test_a_line_after_a_broken_continuation_names_no_program() -> None:
     assert page.unchanged and [one.text for one in page.findings if one.kind == "command"] == ["cat x"]
 
 
+def test_conda_can_enter_an_environment_that_setup_makes_in_a_folder() -> None:
+    text = "#!/bin/bash\nconda activate /work/me/env\npython x.py\n"
+    made = next(iter(environment_setup(BARE, "/work/me/env", wants.of(text))))
+    assert made.endswith(
+        "venv /work/me/env && mkdir -p /work/me/env/conda-meta && touch /work/me/env/conda-meta/history)"
+    )
+
+
 def test_an_environment_beside_the_script_by_its_folder() -> None:
     found = one("#!/bin/bash\nconda activate tools/env1\npython x.py\n", "environment", site=BARE)
     assert (found.text, found.fate) == ("./tools/env1", "changed")
