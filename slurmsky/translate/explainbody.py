@@ -254,7 +254,8 @@ class Body:
             if module is not None and gives(module, name):
                 return f"module {one_line(loaded, 40)}"
             known = module is not None and module.source != "site"
-            brings = not known or (find_program(name) is None and module is not None and _brings(module))
+            unknown = find_program(name) is None and not _is_build(name)
+            brings = not known or (unknown and module is not None and _brings(module))
             if brings and not _TOOLCHAINS.match(bare[0]):
                 return f"module {one_line(loaded, 40)}"
         entered = view.wants.environments
@@ -350,6 +351,13 @@ class Body:
 def _brings(module: Module) -> bool:
     """Whether a shipped module may provide programs by names of their own: a Python package has none."""
     return bool(module.image or module.setup) and not module.setup.startswith("pip install")
+
+
+def _is_build(name: str) -> bool:
+    """Whether a program is a site's own build of a known one, which packages do not have: lmp_intel_cpu for lmp."""
+    stem = re.match(r"[A-Za-z0-9]+(?=[_.-])", name)
+    source = find_program(stem[0]) if stem else None
+    return source is not None and source.kind in ("conda", "pip")
 
 
 def gives(module: Module, program: str) -> bool:

@@ -409,3 +409,19 @@ def test_conda_can_enter_an_environment_that_setup_makes_in_a_folder() -> None:
 def test_an_environment_beside_the_script_by_its_folder() -> None:
     found = one("#!/bin/bash\nconda activate tools/env1\npython x.py\n", "environment", site=BARE)
     assert (found.text, found.fate) == ("./tools/env1", "changed")
+
+
+@pytest.mark.parametrize(
+    ("module", "program", "fate"),
+    [
+        ("lammps", "lmp_bigbig", "decision"),
+        ("lammps", "lmp_mpi", "changed"),
+        ("gromacs", "gmx_mpi_d", "decision"),
+        ("star", "star-fusion", "kept"),
+        ("samtools", "own_tool", "kept"),
+        ("samtools", "enable_lmod", "kept"),
+    ],
+)
+def test_a_package_has_no_sites_own_builds(module: str, program: str, fate: str) -> None:
+    found = one(f"#!/bin/bash\nmodule load {module}\nsrun {program} -in x\n", "command", site=BARE)
+    assert (found.text.partition(" ")[0], found.fate) == (program, fate), found
