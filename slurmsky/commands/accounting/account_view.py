@@ -24,5 +24,6 @@ def records(ctx: CommandContext, style: str = "") -> Records:
         nodes=tuple(job_table.nodes.values()),
         users={name: tuple(names) for name, names in job_table.overrides.users.items() if name != user},
         admin_levels=job_table.overrides.admin_levels,
+        unused_accounts=tuple(job_table.overrides.unused_accounts.values()),
         clock=Clock(ctx.queue.clock(), caller_zone(ctx), style or "standard"),
     )

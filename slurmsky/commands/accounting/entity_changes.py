@@ -94,13 +94,18 @@ def _add_accounts(change: ChangeRequest) -> None:
     if parent not in known:
         raise ChangeRefused(f" error: No parent account '{parent}' on cluster '{change.cluster}'")
     overrides = change.overrides()
-    overrides.accounts.update({name: change.change(AccountConfig(name)) for name in new})
+    added = [name for name in new if name not in overrides.unused_accounts]
+    for name in new:
+        record = change.change(AccountConfig(name))
+        had = overrides.unused_accounts.pop(name, record)
+        overrides.accounts[name] = replace(record, description=had.description, organization=had.organization)
     overrides.deleted_accounts -= set(new)
     change.commit()
-    change.lines = [" Adding Account(s)", *(f"  {name}" for name in new), " Settings",
-                    f"  Description     = {fields.get('description', 'Account Name')}",
-                    f"  Organization    = {fields.get('organization', 'Parent/Account Name')}", " Associations =",
-                    *(f"  C = {change.cluster:<10} A = {name:<20}" for name in new)]  # fmt: skip
+    if added:
+        change.lines = [" Adding Account(s)", *(f"  {name}" for name in added), " Settings",
+                        f"  Description     = {fields.get('description', 'Account Name')}",
+                        f"  Organization    = {fields.get('organization', 'Parent/Account Name')}"]  # fmt: skip
+    change.lines += [" Associations =", *(f"  C = {change.cluster:<10} A = {name:<20}" for name in new)]
     if fields:
         change.lines += [" Settings", *(f" {line}" for line in change.options.settings())]
 
@@ -135,7 +140,9 @@ def _meant(change: ChangeRequest, one: AccountConfig) -> bool:
 
 
 def _delete_accounts(change: ChangeRequest) -> None:
-    known = _accounts(change)
+    """Delete accounts; with a condition on associations only these, and the accounts stay without any."""
+    overrides, keep = change.overrides(), bool(change.lists.keys() - {"description", "organization"})
+    known = _accounts(change) if keep else {**_accounts(change), **overrides.unused_accounts}
     names = sorted(name for name, one in known.items() if name != "root" and _meant(change, one))
     if not names:
         raise _nothing(" Nothing deleted")
@@ -149,20 +156,26 @@ def _delete_accounts(change: ChangeRequest) -> None:
             " Error with request: Job(s) active, cancel job(s) before remove",
             *(f"  JobID = {job.job_id:<10d} C = {change.cluster:<10.10} A = {job.account}" for job in busy),
         )
-    overrides = change.overrides()
+    lines = [" Deleting account associations..." if keep else " Deleting accounts..."]
     for name in names:
         overrides.accounts.pop(name, None)
+        overrides.unused_accounts.pop(name, None)
         overrides.deleted_accounts.add(name)
-        for accounts in overrides.users.values():
-            if name in accounts:
-                accounts.remove(name)
+        users = sorted(user for user, accounts in overrides.users.items() if name in accounts)
+        for user in users:
+            overrides.users[user].remove(name)
+        if keep:
+            overrides.unused_accounts[name] = known[name]
+            lines += [_association(change, name, known[name].parent), *(_of_user(change, name, user) for user in users)]
+        else:
+            lines.append(f"  {name}")
     _forget_associations(overrides, lambda one: one.account in names)
     change.commit()
-    if change.lists.keys() - {"description", "organization"}:
-        change.lines = [" Deleting account associations...",
-                        *(_association(change, name, known[name].parent) for name in names)]  # fmt: skip
-    else:
-        change.lines = [" Deleting accounts...", *(f"  {name}" for name in names)]
+    change.lines = lines
+
+
+def _of_user(change: ChangeRequest, account: str, user: str) -> str:
+    return f"  C = {change.cluster:<10.10} A = {account:<10.10} U = {user:<9.9}"
 
 
 def _keep_default_accounts(change: ChangeRequest, gone: Callable[[str, str], bool], *advice: str) -> None:
@@ -367,8 +380,7 @@ def _delete_users(change: ChangeRequest) -> None:
         change.lines = [" Deleting users...", *(f"  {user}" for user in users)]
         return
     change.lines = [" Deleting user associations...",
-                    *(f"  C = {change.cluster:<10.10} A = {one.account:<10.10} U = {one.user:<9.9}"
-                      for one in gone)]  # fmt: skip
+                    *(_of_user(change, one.account, one.user) for one in gone)]  # fmt: skip
     if left:
         change.lines += [" Deleting users (No Associations)...", *(f"  {user}" for user in left)]
 

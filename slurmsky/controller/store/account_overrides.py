@@ -24,6 +24,7 @@ class Overrides:
     associations: dict[str, UserAssociation] = field(default_factory=dict)  # by "account/user"
     deleted_accounts: set[str] = field(default_factory=set)
     deleted_qos: set[str] = field(default_factory=set)
+    unused_accounts: dict[str, AccountConfig] = field(default_factory=dict)  # those without any association
 
     def applied(self, cluster: ClusterConfig) -> ClusterConfig:
         """The cluster with the changed accounts and QOS."""
@@ -50,6 +51,7 @@ def load(store: Store) -> Overrides:
             {name: _record(UserAssociation, row) for name, row in kept.get("associations", {}).items()},
             set(kept["deleted_accounts"]),
             set(kept["deleted_qos"]),
+            {name: _record(AccountConfig, row) for name, row in kept.get("unused_accounts", {}).items()},
         )
 
     return store.damage.note(_NOTE, read) or Overrides()
@@ -65,6 +67,7 @@ def keep(store: Store, overrides: Overrides) -> None:
         "associations": {name: asdict(one) for name, one in overrides.associations.items()},
         "deleted_accounts": sorted(overrides.deleted_accounts),
         "deleted_qos": sorted(overrides.deleted_qos),
+        "unused_accounts": {name: asdict(one) for name, one in overrides.unused_accounts.items()},
     }
     store.put_note(_NOTE, json.dumps(data))
 

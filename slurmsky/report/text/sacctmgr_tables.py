@@ -13,7 +13,7 @@ from typing import Any, Callable, Optional
 from slurmsky.language.key_values import Given, Key, KeyTable, choose
 from slurmsky.model.cluster import ClusterConfig
 from slurmsky.model.job import Node
-from slurmsky.model.policy import NORMAL
+from slurmsky.model.policy import NORMAL, AccountConfig
 from slurmsky.model.states import NodeFlag, NodeState
 
 from ..fields import limit_cells
@@ -136,6 +136,7 @@ class Records:
     clock: Clock
     users: Mapping[str, Sequence[str]] = field(default_factory=dict)  # the accounts of other users
     admin_levels: Mapping[str, str] = field(default_factory=dict)
+    unused_accounts: tuple[AccountConfig, ...] = ()  # those without any association
 
     def rows(self, wanted: Entity, with_associations: bool) -> list[Cells]:
         """All rows of an entity, cells by header; none for entities that this cluster lacks."""
@@ -170,9 +171,11 @@ class Records:
         return next((one.parent for one in self.cluster.accounts if one.name == account), "root")
 
     def _accounts(self) -> list[Cells]:
-        names = dict.fromkeys(cells["Account"] for cells in self._associations())
-        orgs = {one.name: one.organization for one in self.cluster.accounts}
-        said = {one.name: one.description for one in self.cluster.accounts if one.description}
+        unused = [one.name for one in self.unused_accounts]
+        names = dict.fromkeys([*(cells["Account"] for cells in self._associations()), *unused])
+        known = (*self.cluster.accounts, *self.unused_accounts)
+        orgs = {one.name: one.organization for one in known}
+        said = {one.name: one.description for one in known if one.description}
         return [{"Account": name, "Descr": said.get(name) or ("default root account" if name == "root" else name),
                  "Org": orgs.get(name) or ("root" if name == "root" else name)} for name in names]  # fmt: skip
 
@@ -182,8 +185,8 @@ class Records:
                  "TRES": tres_count(self.cluster), "NodeCount": str(len(self.cluster.nodes))}]  # fmt: skip
 
     def _users(self) -> list[Cells]:
-        users = {self.user: self.accounts, **{name: names for name, names in self.users.items() if names}}
-        return [{"User": name, "Def Acct": names[0], "Coord Accounts": "",
+        users = {self.user: self.accounts, **self.users}
+        return [{"User": name, "Def Acct": next(iter(names), ""), "Coord Accounts": "",
                  "Admin": self.admin_levels.get(name, "Administrator" if name == "root" else "None")}
                 for name, names in sorted(users.items())]  # fmt: skip
 

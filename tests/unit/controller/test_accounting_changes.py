@@ -270,6 +270,34 @@ def test_sacctmgr_keeps_the_default_account_of_a_user_with_others(play: Play) ->
     play(story)
 
 
+def test_deleting_an_account_of_a_cluster_deletes_its_associations_alone(play: Play) -> None:
+    """Recorded with the real sacctmgr."""
+
+    async def story(cluster: Cluster) -> None:
+        name = cluster.queue.job_table.cluster.name
+        await cluster.manage("add account lab description=d1")
+        await cluster.manage("add user ada account=lab")
+        assert await cluster.run("sacctmgr", "-i", "delete", "account", "lab", "cluster=nosuch") == (
+            1, " Nothing deleted\n", "")  # fmt: skip
+        assert await cluster.manage(f"delete account lab cluster={name}") == (
+            f" Deleting account associations...\n  C = {name:<10} A = lab of root\n"
+            f"  C = {name:<10} A = lab        U = ada      \n")  # fmt: skip
+        assert await cluster.manage("-nP show account lab") == "lab|d1|lab\n"
+        assert await cluster.manage("-nP show assoc account=lab format=account,user") == ""
+        assert await cluster.manage("-nP show user ada") == "ada||None\n"
+        again = await cluster.run("sacctmgr", "-i", "delete", "account", "lab", f"cluster={name}")
+        assert again == (1, " Nothing deleted\n", "")
+        _, _, err = await cluster.run("sbatch", "-A", "lab", "--wrap=true")
+        assert "Invalid account or account/partition combination specified" in err
+        assert await cluster.manage("add account lab") == f" Associations =\n  C = {name:<10} A = {'lab':<20}\n"
+        assert await cluster.manage("-nP show account lab") == "lab|d1|lab\n"
+        await cluster.manage(f"delete account lab cluster={name}")
+        assert await cluster.manage("delete account lab") == " Deleting accounts...\n  lab\n"
+        assert await cluster.manage("-nP show account lab") == ""
+
+    play(story)
+
+
 @pytest.mark.parametrize("words", ["q1 q2", "name=q1 q2", "where names=q1 name=q2", "q1,q2"])
 def test_sacctmgr_shows_all_names_that_it_is_given(play: Play, words: str) -> None:
     async def story(cluster: Cluster) -> None:
