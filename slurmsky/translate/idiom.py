@@ -152,7 +152,7 @@ class _Reader(Steps):
         """Replace a Ray cluster started by hand: SkyPilot's template starts it, and the program runs on the head."""
         commands = self.script.commands
         starts = [command for command in commands if _called(command, "ray", "start")]
-        submits = [command for command in commands if _called(command, "ray", "job") and "submit" in _texts(command)]
+        submits = [command for command in commands if _called(command, "ray", "job") and "submit" in command.texts]
         if not starts and not submits:
             return
         drivers = set()
@@ -327,6 +327,15 @@ class _Reader(Steps):
                 self._guard(run)
                 run = []
         self._guard(run)
+        working = [one for one in self.script.statements if not self._is_gone(one) and self._works(one)]
+        texts = "".join(text for _, _, text in self.found.edits)
+        if (
+            working
+            and all(map(self._for_the_head, working))
+            and not (self.everywhere or self.found.activate)
+            and "NODE_IPS" not in texts
+        ):
+            self.found.notes.append("no command uses the other nodes: without num_nodes one node does the same")
 
     def _for_the_head(self, statement: Statement) -> bool:
         if any(
@@ -359,10 +368,6 @@ class _Reader(Steps):
                 at = first.start + newline.end()
                 self.found.edit(at, at, "    ")
         self.found.edit(last.end, last.end, "\nfi")
-
-
-def _texts(command: Command) -> list[str]:
-    return command.texts
 
 
 def _called(command: Command, program: str, verb: str) -> bool:

@@ -256,6 +256,9 @@ class Lines(Base):
             return False
         if target.endswith("/bin/activate") and not self._makes(command):
             self._remove(statement)
+            for other in self.script.statements:
+                if [one.texts for one in other.commands] == [["deactivate"]] and not other.blocks:
+                    self._remove(other)
             self.found.setup.append("pip install -r requirements.txt")
             self.found.drop(
                 command.line,

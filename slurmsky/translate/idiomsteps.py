@@ -337,6 +337,16 @@ class Steps(Lines):
             )
         self.found.notes.append(f"mpirun starts the ranks from the first node over ssh, in {spelling} spelling")
 
+    def _ibrun(self, statement: Statement, command: Command) -> None:
+        """``ibrun PROGRAM``, TACC's launcher, is ``mpirun PROGRAM``; its own options select parts of the tasks."""
+        if command.depth or (command.texts[1:2] or ["-"])[0].startswith("-"):
+            self.found.need(command.line, self.script.text(command), "options of ibrun select parts of the tasks")
+            return
+        word = command.words[0]
+        self.found.edit(word.start, word.end, "mpirun")
+        self.found.ranks = True
+        self._mpirun(statement, command)
+
     def _count(self, texts: list[str], names: frozenset[str]) -> int:
         """The number after one of mpirun's options; 0 for none."""
         given = next((texts[at + 1] for at, text in enumerate(texts[:-1]) if text in names), "")
@@ -353,6 +363,7 @@ _IDIOMS: dict[str, Callable[[Steps, Statement, Command], None]] = {
     "scontrol": Steps._scontrol,
     "hostname": Steps._hostname,
     "srun": Steps._srun,
+    "ibrun": Steps._ibrun,
     "module": Steps._module_command,
     "ml": Steps._module_command,
     "sbcast": Steps._sbcast,

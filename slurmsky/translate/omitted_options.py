@@ -45,6 +45,7 @@ _ROWS = (
     ),
     _Row("partition", "--partition={}", "infra says where; the site file can map partitions"),
     _Row("constraint", "--constraint={}", "accelerators and instance_type are what can be requested"),
+    _Row("nodelist", "--nodelist={}", WITHOUT_EFFECT["exclude"]),
     _Row("hint", "--hint={}", "nodes have their threads as the cloud sells them"),
 )
 

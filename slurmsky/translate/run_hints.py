@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 
 from .launched import launched
+from .scope import Scope
 from .shell import Script
 
 _HIDDEN = re.compile(r"\.(sh|bash|slurm|sbatch)$")
+_FILE = re.compile(r"\.(sif|simg|img)$")
+_REGISTRY = re.compile(r"docker://([\w./:@-]+)")
 _PROFILES = re.compile(r"^--?(workflow-)?(profile|executor|cluster|cluster-generic-submit-cmd)(=|$)")
 
 
 def hints(script: Script) -> list[str]:
     """Comments for ``run``: workflow managers that submit jobs, other shell scripts, packages of R."""
     found: list[str] = []
+    scope = Scope.of(script)
     for command in script.commands:
         program = launched(command)
         texts = [word.shown for word in program.words]
@@ -22,6 +26,11 @@ def hints(script: Script) -> list[str]:
         if files and shell and not program.inside:
             name = files[-1].rpartition("/")[2]
             found.append(f"{name} runs as it is: SLURM_ variables, modules and old paths in it need the same changes")
+        file = scope.expand(program.image) if program.image else ""
+        if program.inside in ("singularity", "apptainer") and _FILE.search(file):
+            named = set(_REGISTRY.findall(script.source))
+            image = named.pop() if len(named) == 1 else "NAME"
+            found.append(f"if a registry has {file.rpartition('/')[2]}, it can be image_id: docker:{image}")
         if program.name in ("snakemake", "nextflow") and any(_PROFILES.match(text) for text in texts):
             local = "--executor local --cores N" if program.name == "snakemake" else "-profile standard"
             found.append(f"if that profile submits to Slurm: {local}, with cpus and memory for all of it")

@@ -137,7 +137,12 @@ class Draft(NodeDraft):
         if program not in BASH and program:
             return True
         listed = any(re.search(r"-[fr] (environment\.yml|requirements\.txt)", line) for line in self.reading.setup)
-        return bool(self.begins) or listed or self.reading.workdir or names_files_beside(self.script)
+        return (
+            bool(self.begins or self._inputs_by_place)
+            or listed
+            or self.reading.workdir
+            or names_files_beside(self.script)
+        )
 
     def _variables(self, document: YamlDocument) -> None:
         envs: dict[str, str | None] = {}
@@ -156,7 +161,8 @@ class Draft(NodeDraft):
         if envs:
             notes = dict.fromkeys(required, "the script wants it: --env NAME=VALUE")
             notes |= {
-                name[1:]: f"${name[4:] or '@'} of the script: --env {name[1:]}=..." for name in self._inputs_by_place
+                name[1:]: f"${name[4:].replace('S', '@')} of the script: --env {name[1:]}=..."
+                for name in self._inputs_by_place
             }
             if indexed:
                 notes["TASK_ID"] = "the script reads SLURM_ARRAY_TASK_ID: --env TASK_ID=1 is one element"

@@ -37,7 +37,7 @@ def test_gpu_names(word: str, gpu: str) -> None:
         ("openmind/cuda/9.1", "cuda9"), ("rocm-5.4.2/ucx-1.13.1/ompi/4.1.4", "5.4.2"), ("gompi/2020", "openmpi"),
         ("any/python/3.8.3-conda", "python=3.8"), ("python/2019", "python"), ("cuda/112", "11.2.2"),
         ("gromacs-gcc-8.2.0-openmpi-4.0.1-cuda-10.1/2020", "gromacs"), ("stack-intel/2021.5.0", "hpckit"),
-        ("sloan/python/modules/2.7", "python=2.7"), ("quantum_espresso/7.1_nix2", "quantum-espresso"),
+        ("sloan/python/modules/2.7", "python=2.7"), ("quantum_espresso/7.1_nix2", " qe"),
         ("nlpl-transformers/4.14.1-foss-2019b", "transformers"), ("python-mpi4py-3.0.3", "mpi4py"),
         ("UHTS/Analysis/samtools/1.8", "samtools=1.8"), ("py-netcdf4", "bioconda netcdf4"), ("r-mass/7.3", "r-mass"),
         ("cde/v2/gcc/7.2.0/openmpi/4.0.5", "gfortran"), ("cdt-cuda", "cuda"), ("gcccuda/9.2.0_11.0.228", "11.8.0"),

@@ -1003,3 +1003,40 @@ def _in(folder: Path, text: str) -> str:
 def test_folders_inside_a_container_are_no_mounts() -> None:
     found = keep(script("singularity exec -B /scratch/me:/data x.sif prog /data/in /scratch/me/b"))
     assert "# /scratch" in found.yaml and "# /data" not in found.yaml
+
+
+# --- launchers, images, nodes without work, and lines that lost their reason
+
+
+def test_the_launcher_of_tacc_is_mpirun() -> None:
+    found = keep(script("ibrun ./a.out in.txt", "-n 32"))
+    assert found.fields["run"] == "mpirun --use-hwthread-cpus -np 32 ./a.out in.txt\n"
+    assert "openmpi-bin" in found.fields["setup"]
+    assert keep(script("ibrun -n 4 -o 0 ./a.out", "-n 8")).needs
+
+
+def test_an_image_file_may_be_a_registrys_image() -> None:
+    body = "# singularity pull docker://org/tool:1.2\nsingularity exec --nv /apps/tool_1.2.sif tool x"
+    found = keep(script(body, "--gpus=1")).yaml
+    assert "# if a registry has tool_1.2.sif, it can be image_id: docker:org/tool:1.2\n" in found
+
+
+def test_nodes_without_work_are_reported() -> None:
+    said = "no command uses the other nodes"
+    assert said in keep(script("samtools view x.bam", "-N2")).yaml
+    assert said not in keep(script("srun hostname\nsamtools view x.bam", "-N2")).yaml
+    assert said not in keep(script("mpirun ./a.out", TWO)).yaml
+
+
+def test_a_deactivate_goes_with_its_environment() -> None:
+    found = keep(script("source ~/venv/bin/activate\npython a.py\ndeactivate"))
+    assert found.fields["run"] == "python a.py\n"
+
+
+def test_arguments_name_files_of_the_workdir() -> None:
+    found = keep(script('runbwa "$@"'))
+    assert found.fields["workdir"] == "." and "# $@ of the script" in found.yaml
+
+
+def test_named_nodes_are_left_out_with_a_word() -> None:
+    assert "--nodelist=n7: nodes do not exist before the job does" in keep(script("./prog", "-w n7")).yaml
