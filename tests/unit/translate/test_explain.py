@@ -383,7 +383,7 @@ def test_folders_of_module_use_need_no_value() -> None:
 @pytest.mark.parametrize(
     ("line", "argument"), [("--ccm", "none"), ("--image x/y", "required"), ("--own=b", "required")]
 )
-def test_the_lines_for_a_sites_own_option_settle_it(line: str, argument: str) -> None:
+def test_the_lines_for_a_sites_own_option_declare_it(line: str, argument: str) -> None:
     text = f"#!/bin/bash\n#SBATCH {line}\n#SBATCH -N2\n"
     found = next(one for one in explain(text).findings if one.suggestion)
     own = load(found.suggestion, "settled").options[0]
