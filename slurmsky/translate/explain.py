@@ -30,7 +30,7 @@ from .scope import Scope
 from .shell import parse
 from .site_suggestions import merged
 from .sky_components import plan_all
-from .started_scripts import Started, started
+from .started_scripts import InnerScript, started
 from .task import SkyTask
 
 __all__ = ["DECISION", "FATES", "REFUSED", "Finding", "Here", "Page", "Project", "explain", "read_prices", "sentences",
@@ -148,7 +148,7 @@ def explain(
     )
 
 
-def _of_started(view: View, scripts: Sequence[Started], found: Sequence[Finding]) -> Iterator[Finding]:
+def _of_started(view: View, scripts: Sequence[InnerScript], found: Sequence[Finding]) -> Iterator[Finding]:
     """Findings that a user must act on, in the scripts of the submit folder that the script starts."""
     seen = {(one.kind, one.suggestion or one.text) for one in found}
     for one in scripts:

@@ -19,7 +19,7 @@ _SUBMIT_FOLDER = ("$SLURM_SUBMIT_DIR/", "$PWD/", "./")
 
 
 @dataclass(frozen=True)
-class Started:
+class InnerScript:
     """A started script. ``line``: that of the command which starts it; ``scope`` knows the starting script's values."""
 
     line: int
@@ -29,7 +29,7 @@ class Started:
     sourced: bool
 
 
-def started(script: Script, scope: Scope, project: Project) -> Iterator[Started]:
+def started(script: Script, scope: Scope, project: Project) -> Iterator[InnerScript]:
     """The shell scripts that exist in the submit folder and that these commands start, each once, in order."""
     seen: set[str] = set()
     folder = ""
@@ -57,4 +57,4 @@ def started(script: Script, scope: Scope, project: Project) -> Iterator[Started]
             inner = parse(text)
             own = Scope.of(inner, scope.values)
             own.functions |= scope.functions if sourced else set()
-            yield Started(command.line, name, inner, own, sourced)
+            yield InnerScript(command.line, name, inner, own, sourced)
