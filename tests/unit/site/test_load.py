@@ -142,7 +142,11 @@ help = "charged project"
         ("[[node]]\ncpus=2", "1:3", "names is missing"),
         ('[[qos]]\nname="a"\nmax_tres="cpu"', "3:1", "resources are expected"),
         ('[[qos]]\nname="a"\nmax_tres="billing=4"', "3:1", "resources are expected"),
-        ('[[qos]]\nname="a"\nflags=["NoDecay"]', "3:1", ", PartitionTimeLimit, OverPartQOS, NoReserve is expected"),
+        (
+            '[[qos]]\nname="a"\nflags=["NoDecay"]',
+            "3:1",
+            ", PartitionTimeLimit, RequiresReservation, OverPartQOS, NoReserve is expected",
+        ),
         ('[[qos]]\nname="a"\nmax_jobs=4', "3:1", "max_jobs is not known here; is max_jobs_per_user meant?"),
         ('[[qos]]\nname="a"\n[[qos]]\nname="a"', "4:1", "QOS a is described twice"),
         ('[[account]]\nname="a"\nqos="b"', "3:1", "there is no QOS b"),

@@ -82,7 +82,7 @@ def test_the_state_folder_stays(tmp_path, home):
 @pytest.mark.parametrize("name", [".ssh", ".config/gcloud", ".aws/deeper"])
 def test_a_private_folder_itself_is_refused(tmp_path, home, name):
     (home / name).mkdir(exist_ok=True)
-    with pytest.raises(EngineError, match="holds credentials"):
+    with pytest.raises(EngineError, match="contains credentials"):
         travels(home / name, home, tmp_path)
 
 
