@@ -141,6 +141,7 @@ class Lines(Base):
             return True
         if name in ("conda", "mamba", "micromamba") and words[1:2] == ["activate"]:
             self._conda(command, [self.scope.expand(word) for word in command.words[2:3]])
+            self.found.edit(command.words[0].start, command.words[0].end, "conda")
             return False
         if name in LOGINS:
             return self._login(statement, command)
@@ -243,7 +244,7 @@ class Lines(Base):
             self._remove(statement)
             self.found.drop(command.line, self.script.text(statement), "SkyPilot's shell has read the node's ~/.bashrc")
             return True
-        if target.endswith("conda.sh"):
+        if target.strip("\"'").endswith(("conda.sh", "mamba.sh")):
             self._remove(statement)
             self.found.drop(command.line, self.script.text(statement), "SkyPilot's shell knows conda already")
             return True

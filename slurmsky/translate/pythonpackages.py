@@ -74,7 +74,8 @@ _ENVIRONMENT = re.compile(
 def unnamed(source: str, setup: Iterable[str], folder: str) -> str:
     """The setup line of a script that starts Python files and names no environment; "" where none is needed."""
     files = started(source)
-    if not files or _ENVIRONMENT.search("\n".join((source, *setup))):
+    made = [line for line in setup if "numpy" in line or not line.startswith("conda create")]  # of bare Python
+    if not files or _ENVIRONMENT.search("\n".join((source, *made))):
         return ""
     if folder and (Path(folder) / "requirements.txt").is_file():
         return "pip install -r requirements.txt"

@@ -1040,3 +1040,17 @@ def test_arguments_name_files_of_the_workdir() -> None:
 
 def test_named_nodes_are_left_out_with_a_word() -> None:
     assert "--nodelist=n7: nodes do not exist before the job does" in keep(script("./prog", "-w n7")).yaml
+
+
+def test_a_module_of_bare_python_names_no_packages() -> None:
+    assert "TODO" in keep(script("module load python/3.11\npython a.py")).fields["setup"]
+    assert "TODO" not in keep(script("module load anaconda3\npython a.py")).yaml
+
+
+def test_mambas_start_files_and_activations_are_condas() -> None:
+    body = '. "${HOME}/micromamba/etc/profile.d/mamba.sh"\nmamba activate R4\nRscript a.R'
+    assert keep(script(body)).fields["run"] == "conda activate R4\nRscript a.R\n"
+
+
+def test_a_module_that_brings_its_program_is_installed_once() -> None:
+    assert keep(script("module load lammps\nlmp -in a.in")).fields["setup"].count("lammps") == 1
