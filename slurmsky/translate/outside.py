@@ -42,7 +42,8 @@ def outside(script: Script, scope: Scope) -> tuple[int, str] | None:
             if depth < 0:
                 return command.line, target
             continue
-        if found.name in _UNREAD or found.name in scope.functions:
+        entered = found.name in ("source", ".") and "/bin/activate" in command.texts[-1]  # setup makes environments
+        if found.name in _UNREAD or found.name in scope.functions or entered:
             continue
         before = ""
         for word in found.words:

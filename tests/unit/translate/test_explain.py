@@ -425,3 +425,8 @@ def test_an_environment_beside_the_script_by_its_folder() -> None:
 def test_a_package_has_no_sites_own_builds(module: str, program: str, fate: str) -> None:
     found = one(f"#!/bin/bash\nmodule load {module}\nsrun {program} -in x\n", "command", site=BARE)
     assert (found.text.partition(" ")[0], found.fate) == (program, fate), found
+
+
+def test_an_environment_above_the_submit_folder_is_made() -> None:
+    page = explain("#!/bin/bash\nsource ../venv/bin/activate\npython x.py\n", site=BARE)
+    assert page.unchanged and [one.fate for one in page.findings if one.kind == "environment"] == ["changed"]
