@@ -415,7 +415,7 @@ def test_an_environment_beside_the_script_by_its_folder() -> None:
     ("module", "program", "fate"),
     [
         ("lammps", "lmp_bigbig", "decision"),
-        ("lammps", "lmp_mpi", "changed"),
+        ("lammps", "lmp_mpi", "kept"),
         ("gromacs", "gmx_mpi_d", "decision"),
         ("star", "star-fusion", "kept"),
         ("samtools", "own_tool", "kept"),
