@@ -220,8 +220,9 @@ def test_where_nodes_are_kept_two_requests_a_minute_are_sent_unless_a_job_of_our
                 await asyncio.sleep(0.001)
             return [later - earlier for (earlier, _), (later, _) in pairwise(reads)]
 
-        for name in ("jobs", "bills", "inventory"):
-            monkeypatch.setattr(world.managed.account, name, counted(getattr(world.managed.account, name)))
+        account, infras = world.managed.account, world.managed._infra.account
+        for reader, name in ((account, "jobs"), (account, "bills"), (infras, "inventory")):
+            monkeypatch.setattr(reader, name, counted(getattr(reader, name)))
         monkeypatch.setattr(managed_jobs, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
         monkeypatch.setattr(managed_jobs, "time", SimpleNamespace(monotonic=lambda: clock))
         monkeypatch.setattr(infra_cache, "FRESH_S", 0.0)  # its clock is not this one
