@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -54,11 +55,15 @@ def test_skypilot_takes_the_yaml(script: Path) -> None:
     from slurmsky.engines.sky.api_client import Client
     from slurmsky.engines.sky.api_errors import Unreachable
 
+    text = (SNAPSHOTS / f"{script.name}.yaml").read_text()
+    for name in re.findall(r"--env (\w+)=\.\.\.", text.partition("\n")[0]):  # its arguments
+        text = re.sub(rf"^  {name}: null\b", f"  {name}: given", text, flags=re.MULTILINE)
+
     async def check() -> None:
         client = Client(Access(user_id="abcdef12", user="tests"))
         try:
             await client.health()
-            await client.validate((SNAPSHOTS / f"{script.name}.yaml").read_text())
+            await client.validate(text)
         except Unreachable:
             pytest.skip("no SkyPilot API server here")
         finally:
