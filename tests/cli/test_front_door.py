@@ -55,18 +55,25 @@ def test_doctor_of_a_good_installation(engine: LocalEngine) -> None:
     assert "ok    controller:   pid" in done.stdout and "LOOK" not in done.stdout
 
 
-def test_status_as_json(engine: LocalEngine) -> None:
-    found = json.loads(engine.run(["slurmsky", "status", "--json"]).stdout)
-    assert found["site"] == engine.env["SLURMSKY_SITE"]
+@pytest.fixture
+def running(engine: LocalEngine) -> LocalEngine:
+    """An engine whose controller runs: ``status`` starts none."""
+    assert engine.run(["sinfo"]).returncode == 0
+    return engine
+
+
+def test_status_as_json(running: LocalEngine) -> None:
+    found = json.loads(running.run(["slurmsky", "status", "--json"]).stdout)
+    assert found["site"] == running.env["SLURMSKY_SITE"]
     assert found["engine"]["name"] == "local" and found["problem"] is None and found["controller"]["pid"] > 1
 
 
-def test_the_guide_lists_the_keys_of_both_documents(engine: LocalEngine) -> None:
+def test_the_guide_lists_the_keys_of_both_documents(running: LocalEngine) -> None:
     text = (REPOSITORY / "docs" / "guide.md").read_text().partition("`slurmsky status --json` prints")[2]
     rows = re.findall(r"(?m)^\| (`.*?`) \|", text.partition("`slurmsky doctor --json` prints")[0])
     listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    assert listed == set(json.loads(engine.run(["slurmsky", "status", "--json"]).stdout))
-    finding = json.loads(engine.run(["slurmsky", "doctor", "--json"]).stdout)["findings"][0]
+    assert listed == set(json.loads(running.run(["slurmsky", "status", "--json"]).stdout))
+    finding = json.loads(running.run(["slurmsky", "doctor", "--json"]).stdout)["findings"][0]
     words = re.findall(r"`(\w+)`", text.partition("`slurmsky doctor --json` prints")[2].partition("The exit code")[0])
     assert {"ok", "findings", *finding} <= set(words)
 
