@@ -95,6 +95,15 @@ def test_help_names_every_option(command: str) -> None:
     assert max(map(len, usage.splitlines())) <= 100
 
 
+def test_help_of_strigger_begins_with_what_it_does_to_triggers() -> None:
+    lines = help.help_text(table.load("strigger")).splitlines()
+    assert [" ".join(line.split()) for line in lines[1:4]] == [
+        "--set create a trigger", "--get get trigger information", "--clear delete a trigger"
+    ]  # fmt: skip
+    spelled = {line.split("  ")[1].strip() for line in lines if line.startswith("  -")}
+    assert {"-j, --jobid=#", "-n, --node[=host]", "-o, --offset=#", "-p, --program=path"} <= spelled
+
+
 def test_version() -> None:
     assert help.version_text() == "slurm 25.11.0\n"
 
