@@ -123,6 +123,7 @@ class Reservations:
         if any(name in names_of(job.spec) and not job.state.finished for job in jobs):
             raise SlurmError(Errno.RESERVATION_BUSY)
         del self.all[name]
+        self._idle_since.pop(name, None)
         self._keep()
 
     def _resolved(self, wanted: Reservation, count: int, jobs: list[Job], cores: int | None = None) -> Reservation:
@@ -305,7 +306,7 @@ class Reservations:
     def next_change(self, now: float) -> float | None:
         """The epoch second at which the next reservation begins or ends."""
         fixed = [when for one in self.all.values() if one.float_s is None for when in (one.start, one.end)]
-        purged = [since + self._all[name].purge_comp_s for name, since in self._idle_since.items() if name in self._all]
+        purged = [since + self._all[name].purge_comp_s for name, since in self._idle_since.items()]
         return min((when for when in (*fixed, *purged) if when > now), default=None)
 
     def marks(self, now: float) -> dict[str, tuple[NodeFlag, str]]:
@@ -335,9 +336,8 @@ class Reservations:
 
     def _purged(self, one: Reservation, now: float, jobs: Collection[Job]) -> bool:
         """Whether PURGE_COMP ends an active reservation now. Source: reservation.c job_resv_check."""
-        if "PURGE_COMP" not in one.flags or not one.active(now):
-            return False
-        if any(one.name in names_of(job.spec) and not job.state.finished for job in jobs):
+        idle = "PURGE_COMP" in one.flags and one.active(now)
+        if not idle or any(one.name in names_of(job.spec) and not job.state.finished for job in jobs):
             self._idle_since.pop(one.name, None)
             return False
         return now - self._idle_since.setdefault(one.name, now) >= one.purge_comp_s

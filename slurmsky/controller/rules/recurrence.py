@@ -49,12 +49,12 @@ def overlap(one: Reservation, other: Reservation) -> bool:
 
 
 def _occurrences(one: Reservation, since: float, until: float) -> Iterator[tuple[float, float]]:
-    """The times of a reservation that overlap a period."""
-    period = period_s(one)
+    """The times of a reservation that overlap a period; the first is as requested, on any day."""
+    period, first = period_s(one), one.start
     missed = max(0, int((since - one.end) // period)) if period else 0
     one = replace(one, start=one.start + missed * period, end=one.end + missed * period)
     while one.start < until:
-        if one.end > since and _on_its_day(one):
+        if one.end > since and (one.start == first or _on_its_day(one)):
             yield one.start, one.end
         if not period:
             return

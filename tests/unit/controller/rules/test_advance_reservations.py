@@ -219,6 +219,8 @@ def _at(hours: float, flag: str = "", minutes: int = 15) -> Reservation:
         (_at(0, "WEEKLY"), _at(24 * 3 + 1, "DAILY"), False),
         (_at(0, "WEEKDAY"), _at(24 * 2, "WEEKEND"), False),
         (_at(0, "DAILY"), _at(5, "HOURLY", 30), True),
+        (_at(0, "WEEKDAY"), _at(0), True),  # the first time is as requested, on a day of the week or of its end
+        (_at(0, "WEEKEND"), _at(0), True),
     ],
 )
 def test_recurring_reservations_overlap_at_later_times(one: Reservation, other: Reservation, meets: bool) -> None:
@@ -346,6 +348,19 @@ def test_purge_comp_ends_an_idle_reservation(kept: Reservations) -> None:
     assert kept.all["later"].start == ONE.start + DAY_S
     assert kept.advance(NOW + 70, []) == []
     assert [one.name for one in kept.advance(NOW + 130, [])] == ["one"]
+
+
+def test_purge_comp_counts_the_idle_time_of_this_reservation_and_occurrence_only(kept: Reservations) -> None:
+    idle = replace(ONE, flags=("DAILY", "PURGE_COMP"), purge_comp_s=60)
+    kept.create(idle, 0, [])
+    assert kept.advance(NOW, []) == []
+    kept.delete("one", [])
+    assert kept.next_change(NOW) is None
+    kept.create(idle, 0, [])
+    assert kept.advance(NOW + 70, []) == [], "the idle time of its namesake"
+    kept.update(replace(kept.all["one"], start=ONE.start + DAY_S, end=ONE.end + DAY_S), 0, [])  # scontrol's skip
+    assert kept.advance(NOW + 80, []) == []
+    assert kept.advance(ONE.start + DAY_S, []) == [], "the idle time of the day before"
 
 
 def test_a_forced_recurring_reservation_began_in_the_past(kept: Reservations) -> None:
