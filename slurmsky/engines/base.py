@@ -68,6 +68,19 @@ async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks - left, return_exceptions=True)  # their exceptions count as read
 
 
+async def set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait until an event is set, with a time limit, and clear it; return whether it was set.
+
+    A cancellation ends the wait in any case, unlike that of a wait_for (see cancel_all).
+    """
+    waiting = spawn(event.wait())
+    try:
+        return bool((await asyncio.wait({waiting}, timeout=seconds))[0])
+    finally:
+        waiting.cancel()
+        event.clear()
+
+
 class EngineError(Exception):
     """The engine could not accept a request; the text gives the reason in one line."""
 

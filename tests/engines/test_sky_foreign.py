@@ -21,6 +21,7 @@ from sky_controller import SITE, World, world
 from sky_server import SkyServer
 
 from slurmsky.controller.services import infra_cache, managed_jobs
+from slurmsky.engines.base import cancel_all
 from slurmsky.engines.cloud import Bill
 from slurmsky.engines.foreign import site_partition
 from slurmsky.engines.sky import foreign_jobs, prices
@@ -236,8 +237,7 @@ def test_where_nodes_are_kept_two_requests_a_minute_are_sent_unless_a_job_of_our
         assert {name for _, name in reads} == read  # of infras only managed jobs have nodes
         monkeypatch.setattr(world.managed, "_awaited", lambda: True)
         assert managed_jobs.LEAST_GAP_S in await until(clock + 200.0)
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        await cancel_all([reading])
 
     world(tmp_path, story, site)
 
@@ -338,7 +338,7 @@ def test_a_server_that_is_away_costs_no_command_its_time(tmp_path: Path, monkeyp
         began = time.perf_counter()
         assert await world.out("squeue", "-h", "-o", "%i %T") == "60000001 RUNNING\n"
         assert time.perf_counter() - began < 10
-        reading.cancel()
+        await cancel_all([reading])
 
     world(tmp_path, story)
 

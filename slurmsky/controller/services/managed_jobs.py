@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from ...engines.base import EngineError
+from ...engines.base import EngineError, set_within
 from ...engines.cloud import CloudEngine, Sighting
 from ...engines.foreign import FOREIGN, ForeignJobs
 from ...model.job import Job
@@ -125,10 +125,7 @@ class ManagedJobs:
             self._on_round()
             await asyncio.sleep(LEAST_GAP_S)
             await self._pace(LEAST_GAP_S)
-            try:
-                await asyncio.wait_for(self._requested.wait(), self._gap())
-            except asyncio.TimeoutError:
-                pass  # no command was called: the next read is due
+            await set_within(self._requested, self._gap())
 
     async def _pace(self, passed_s: float = 0.0) -> None:
         """Delay the next request: idle nodes cost few requests, however often a user calls squeue and sinfo."""

@@ -8,7 +8,7 @@ import functools
 from pathlib import Path
 
 from ...protocol.messages import SignOfLife
-from ..base import background, spawn
+from ..base import background, set_within
 from .head_connection import Line, NoControl, OpenLine, hang_up, send
 
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
@@ -37,7 +37,7 @@ async def keep_parked(open_one: OpenLine, socket: Path, back: asyncio.Event | No
                 if not first:
                     raise NoControl("closed")
             except (NoControl, OSError):
-                answers = await _set_within(back, pause)
+                answers = await set_within(back, pause)
                 pause = FIRST_RETRY_S if answers else min(pause * 2, LAST_RETRY_S)
                 continue
             task = background(_serve(first, reader, writer, socket))
@@ -53,16 +53,6 @@ def _on_served(line: Line, task: asyncio.Task[None]) -> None:
     """Abort the connection of a session that was cancelled, maybe before its first step."""
     if task.cancelled():
         hang_up(line)
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait until an event is set, with a time limit, and clear it; return whether it was set."""
-    waiting = spawn(event.wait())
-    try:
-        return bool((await asyncio.wait({waiting}, timeout=seconds))[0])
-    finally:
-        waiting.cancel()
-        event.clear()
 
 
 async def keep_showing(open_one: OpenLine) -> None:

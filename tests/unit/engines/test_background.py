@@ -11,7 +11,7 @@ import pytest
 from syntax_trees import tree_of
 
 import slurmsky
-from slurmsky.engines.base import background, cancel_all
+from slurmsky.engines.base import background, cancel_all, set_within
 
 SOURCE = Path(slurmsky.__file__).parent
 _BLOCKING = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "rmtree", "copyfile", "glob", "iterdir"}
@@ -45,6 +45,26 @@ def test_a_failed_background_task_is_logged_and_a_cancelled_one_is_not(caplog: p
     asyncio.run(story())
     (record,) = caplog.records
     assert "reads_the_queue failed" in record.getMessage() and "unexpected answer" in (record.exc_text or "")
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_a_cancellation_ends_a_wait_for_an_event_that_is_set_at_the_same_moment(steps: int) -> None:
+    async def story() -> None:
+        event = asyncio.Event()
+
+        async def waits() -> None:
+            while True:
+                await set_within(event, 60)
+
+        waiting = background(waits())
+        await asyncio.sleep(0.01)
+        event.set()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        assert (await asyncio.wait({waiting}, timeout=1))[0] and waiting.cancelled()
+
+    asyncio.run(story())
 
 
 def test_a_shutdown_repeats_a_cancellation_that_a_task_swallows(caplog: pytest.LogCaptureFixture) -> None:
