@@ -146,9 +146,13 @@ class Fleet:
 
     def _begin(self, order: Order) -> None:
         task = self._coming[order.name] = background(self._bring_up(order))
-        task.add_done_callback(lambda _: self._coming.pop(order.name, None))
+        task.add_done_callback(lambda _: self._came(order.name, task))
         for node in order.nodes:
             self._on_state(node, "coming", "")
+
+    def _came(self, name: str, task: asyncio.Task[None]) -> None:
+        if self._coming.get(name) is task:
+            del self._coming[name]
 
     async def _bring_up(self, order: Order) -> None:
         def say(text: str) -> None:
@@ -218,7 +222,8 @@ class Fleet:
                 log.error("order %s cannot be taken down: %s", order.name, error)
             await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
         await asyncio.to_thread(shutil.rmtree, order.folder, ignore_errors=True)
-        self.orders.pop(order.name, None)
+        if self.orders.get(order.name) is order:  # nodes of an existing cluster may have been ordered again
+            del self.orders[order.name]
         if not why:
             self._release(order, "off", "")
 

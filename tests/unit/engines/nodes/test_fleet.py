@@ -1,4 +1,4 @@
-"""Orders of kept nodes while the controller closes."""
+"""Orders of kept nodes while the controller closes, and orders that follow one another."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from polling import PATIENCE_S
 
 from slurmsky.engines.nodes.fleet import Fleet
+from slurmsky.engines.nodes.provider import BringUpFailed
 from slurmsky.engines.powered import Order
 
 
@@ -46,5 +47,40 @@ def test_closing_ends_requests_to_the_provider_before_its_connections_close(tmp_
         await asyncio.wait(fleet.close(), timeout=PATIENCE_S)
         assert provider.open == []
         assert Order.load(order.folder).phase == ("leaving" if request_name == "down" else "asked")
+
+    asyncio.run(what())
+
+
+class RefusesOnce(SlowProvider):
+    """Refuses the first bring-up."""
+
+    async def up(self, order: Order, say: object) -> None:
+        if not self.open:
+            self.open.append("refused")
+            raise BringUpFailed("in use")
+        await self._request("up")
+
+
+def test_an_order_of_an_existing_cluster_outlives_its_predecessor_of_that_name(tmp_path):
+    async def what() -> None:
+        provider = RefusesOnce()
+        kept = {"dev": SimpleNamespace(names=("d1",), cluster="mine", resume_timeout_s=60)}
+        orders: list[Order] = []
+
+        def changed(node: str, state: str, _why: str) -> None:
+            if state == "failed":
+                orders.append(fleet.order([node]))  # for a job that waits
+
+        fleet = Fleet(tmp_path, kept, provider, changed, lambda order: order.folder.mkdir())  # type: ignore
+        first = fleet.order(["d1"])
+        while first.folder.exists() or "up" not in provider.open:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
+        assert list(fleet.orders.values()) == orders and fleet.order_of("d1") is orders[0]
+        waiting = asyncio.ensure_future(fleet.up(["d1"], lambda text: None))
+        await asyncio.wait({waiting}, timeout=0.05)
+        assert not waiting.done()
+        await asyncio.wait([*fleet.close(), waiting], timeout=PATIENCE_S)
+        assert waiting.exception() is not None
 
     asyncio.run(what())
