@@ -142,6 +142,7 @@ class Controller:
             shared=self._shared,
             ready_in=self.engine.ready_in,
             place=self._place,
+            place_later=self._place_later,
         )
         self.launches = LaunchBuilder(self.job_table, paths.jobs, self.host)
         self.mailer = Mailer(self.job_table, site.cluster.mail_program, self.environment)
@@ -244,6 +245,13 @@ class Controller:
     def _place(self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True) -> list[NodeShare] | None:
         """Place a job on nodes, first on those that are up where nodes are powered on demand."""
         chosen = self.power.place if self.power is not None else place
+        return chosen(demand, nodes, consume_memory)
+
+    def _place_later(
+        self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True
+    ) -> list[NodeShare] | None:
+        """Plan a job on nodes as they will be."""
+        chosen = self.power.place_later if self.power is not None else place
         return chosen(demand, nodes, consume_memory)
 
     async def recover(self) -> None:

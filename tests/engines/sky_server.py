@@ -63,6 +63,7 @@ class SkyServer:
         self.enabled = ["kubernetes"]
         self.report: list[dict[str, Any]] = []  # of costs, a row per cluster
         self.prices = ""  # the optimizer's text
+        self.place: dict[str, str] = {}  # infra and instance type of clusters
         self.answers: dict[str, Any] = {}  # path -> result of endpoints that only tell something
         self._open: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}  # the connections, by the task that serves them
 
@@ -192,7 +193,7 @@ class SkyServer:
             value = {"job_id": 1, "handle": "pickle"}
         elif path == "/status":
             clusters = [job for job in self.jobs if job.cluster and job.up and job.name in body["cluster_names"]]
-            value = [{"name": job.name, "status": "UP"} for job in clusters]
+            value = [{"name": job.name, "status": "UP", **self.place} for job in clusters]
         elif path == "/queue":
             value = [{"job_id": 1, "status": f"JobStatus.{self._cluster(body).status}"}]
         elif path == "/job_status":

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import zipfile
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -112,7 +114,12 @@ def test_a_job_waits_configuring_and_can_be_cancelled_meanwhile(tmp_path):
         job = await world.batch("echo never\n", "-t", "10")
         await world.until(lambda: _state(world, job, "CF"))
         assert (await world.states())["k1"] == "mix#"
-        assert "JobState=CONFIGURING" in await world.out("scontrol", "show", "job", job)
+        shown = await world.out("scontrol", "show", "job", job)
+        assert "JobState=CONFIGURING" in shown
+        submitted, start = (
+            datetime.fromisoformat(re.search(rf"{key}Time=(\S+)", shown)[1]) for key in ("Submit", "Start")
+        )
+        assert 115 <= (start - submitted).total_seconds() <= 300  # no bring-up has been measured yet
         await world.out("scancel", job)
         await world.until(lambda: _over(world, job, "CANCELLED"))
         assert (await world.states())["k1"] == "idle#"
@@ -405,8 +412,13 @@ def test_a_node_that_cannot_be_had_is_down_with_the_reason(tmp_path):
 def test_jobs_cost_their_share_and_idle_time_is_the_partitions(tmp_path):
     async def what(world):
         world.server.prices = PRICES
+        world.server.place = {"infra": "AWS (us-east-1)", "resources_str": "1x(m6i.large)"}
         job = await world.batch("sleep 2\n", "-n4", "--wait")
-        assert "$3600.00/h" in await world.out("scontrol", "show", "node", "k1")
+        shown = await world.out("scontrol", "show", "node", "k1")
+        cluster = world.server.jobs[0].name
+        assert f"InstanceId={cluster} InstanceType=AWS (us-east-1) 1x(m6i.large), $3600.00/h " in shown
+        assert re.search(r"NodeAddr=127\.0\.1\.1 NodeHostName=foreign Port=\d+ ", shown), shown
+        assert re.search(r"BootTime=20\S+ SlurmdStartTime=20", shown), shown
         cost = float(await world.out("sacct", "-nXP", "-o", "Cost", "-j", job))
         assert 1.0 <= cost <= 3.0, cost  # half of a dollar a second
         await asyncio.sleep(1)

@@ -14,7 +14,7 @@ from ...model.states import JobFlag
 from ..jobs.job_table import JobTable
 from ..jobs.plan import Start
 from ..rules.demand import Demand
-from ..rules.resources import NodeUse, place
+from ..rules.resources import NodeUse, Place
 
 if TYPE_CHECKING:
     from .scheduler import Scheduler
@@ -69,14 +69,16 @@ def earliest(
     nodes: Sequence[NodeUse],
     now: float,
     consume_memory: bool,
+    place: Place,
     planned: Sequence[tuple[Start, list[NodeShare]]] = (),
 ) -> tuple[float, list[NodeShare], list[NodeUse]] | None:
     """The time when enough jobs have ended for a demand, its shares, and the nodes at that time.
 
-    None: no running job explains the wait (a node is down).
+    ``place``: scheduler.place_later. Now: kept nodes have to be powered down and up first. None: no running job
+    explains the wait (a node is down).
     """
     future = {use.config.name: use.copy() for use in nodes}
-    for end in _ends(job_table, now, future.keys(), planned):
+    for end in (_End(now, 0, "", ()), *_ends(job_table, now, future.keys(), planned)):
         for share in end.held:
             if share.name in future:
                 future[share.name].give(end.job_id, share, end.partition)
@@ -87,7 +89,7 @@ def earliest(
 
 
 def harmless(
-    job: Job, shares: Sequence[NodeShare], exclusive: bool, now: float, first: Blocked, partition: str, memory: bool
+    job: Job, shares: Sequence[NodeShare], now: float, first: Blocked, partition: str, scheduler: Scheduler
 ) -> list[NodeUse] | None:
     """The blocked job's nodes at its start if this job starts now; None: the plan would no longer hold."""
     limit = job.time_limit_min
@@ -96,8 +98,9 @@ def harmless(
     future = {use.config.name: use.copy() for use in first.nodes}
     for share in shares:
         if share.name in future:
-            future[share.name].take(job.job_id, share, exclusive, partition)
-    return None if place(first.demand, list(future.values()), memory) is None else list(future.values())
+            future[share.name].take(job.job_id, share, scheduler.demand(job.spec).exclusive, partition)
+    left = list(future.values())
+    return left if scheduler.place_later(first.demand, left, scheduler.consume_memory) is not None else None
 
 
 def shortened(job: Job, now: float, until: float) -> int | None:
@@ -122,9 +125,11 @@ def predict_start(
     fit, job_table, now = scheduler.fit(job_like.spec), scheduler.job_table, clock()
     demand = fit.demand.within(partition)
     nodes = scheduler.uses(partition.name)
-    shares = scheduler.place(demand, nodes, scheduler.consume_memory)
-    if shares is not None:
-        ready = scheduler.ready_in([share.name for share in shares], partition.name)
-        return now + ready, job_table.virtual.placed(fit, shares)
-    found = earliest(job_table, demand, nodes, now, scheduler.consume_memory)
-    return None if found is None else (found[0], job_table.virtual.placed(fit, found[1]))
+    start, shares = now, scheduler.place(demand, nodes, scheduler.consume_memory)
+    if shares is None:
+        found = earliest(job_table, demand, nodes, now, scheduler.consume_memory, scheduler.place_later)
+        if found is None:
+            return None
+        start, shares, _ = found
+    ready = scheduler.ready_in([share.name for share in shares], partition.name)
+    return start + ready, job_table.virtual.placed(fit, shares)

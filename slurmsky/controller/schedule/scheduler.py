@@ -79,6 +79,7 @@ class Scheduler:
         shared: Callable[[str, list[NodeUse]], list[NodeUse]] = lambda partition, uses: uses,
         ready_in: Callable[[Sequence[str], str], float] = lambda names, partition: 0.0,
         place: Place = place,
+        place_later: Place = place,
     ) -> None:
         self.job_table = job_table
         self.places_in = places_in
@@ -92,6 +93,8 @@ class Scheduler:
         self.ready_in = ready_in
         #: places a job on nodes; power saving knows which of the nodes are up
         self.place = place
+        #: plans a job on nodes as they will be
+        self.place_later = place_later
         self.packs = packs  # an array's engine applies its %N itself, and receives all elements
         self._demands: dict[int, tuple[JobSpec, Demand]] = {}
         self._fits: dict[int, tuple[JobSpec, Fit]] = {}

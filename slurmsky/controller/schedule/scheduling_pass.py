@@ -210,17 +210,20 @@ class SchedulingPass:
             return Wait(job, "ReqNodeNotAvail", missing)
         if name in self._blocked:
             return Wait(job, "Priority")
-        found = earliest(self._job_table, demand, nodes, self._now, self._rules.consume_memory, self._trial.starts)
+        memory, later = self._rules.consume_memory, self._rules.place_later
+        found = earliest(self._job_table, demand, nodes, self._now, memory, later, self._trial.starts)
         if found is None or "NoReserve" in self._limits.flags(job):
             return Wait(job, "Resources")  # the job then delays no other job
         start, shares, future = found
         self._blocked[name] = Blocked(demand, start, future)
-        return Wait(job, "Resources", "", shown_start(start, self._now), tuple(share.name for share in shares))
+        names = tuple(share.name for share in shares)
+        ready = self._rules.ready_in(names, name)
+        return Wait(job, "Resources", "", shown_start(start + ready, self._now), names)
 
     def _harmless(self, job: Job, shares: Sequence[NodeShare], name: str) -> bool:
         """Whether the plan of the blocked job still holds when this job starts now."""
-        first, exclusive = self._blocked[name], self._rules.demand(job.spec).exclusive
-        left = harmless(job, shares, exclusive, self._now, first, name, self._rules.consume_memory)
+        first = self._blocked[name]
+        left = harmless(job, shares, self._now, first, name, self._rules)
         if left is None:
             return False
         first.nodes = left

@@ -135,7 +135,10 @@ class PowerSaving:
             node.version = RELEASE
             node.last_busy_time = max(node.last_busy_time, order.up_at)
             facts = order.facts.get(node.config.name, {})
-            known = {name: facts[name] for name in ("address", "arch", "os") if facts.get(name)}
+            known = {name: facts[name] for name in ("arch", "os") if facts.get(name)}
+            host, _, port = order.address(node.config.name).rpartition(":")
+            if host:
+                known |= {"address": host.strip("[]"), "port": int(port)}
             if order.existing:  # nodes of an existing cluster keep their real size
                 known |= detected_size(facts)
             node.config = replace(node.config, host_name=facts.get("host") or node.config.host_name, **known)
@@ -169,6 +172,29 @@ class PowerSaving:
             if shares is not None:
                 return shares
         return None
+
+    def place_later(
+        self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True
+    ) -> list[NodeShare] | None:
+        """As place, for nodes as they will be: idle ones can be powered down for a job that needs others, too."""
+        shares = self.place(demand, nodes, consume_memory)
+        return shares if shares is not None else place(demand, self._startable(nodes), consume_memory)
+
+    def _startable(self, nodes: Sequence[NodeUse]) -> list[NodeUse]:
+        """Those of the nodes that one order can start: off, leaving, or idle, which are powered down first."""
+        known = {use.config.name: use for use in nodes}
+        off, leaving, idle = [], [], []
+        for name, use in known.items():
+            order = self.engine.fleet.order_of(name)
+            if order is None:
+                off.append(use)
+            elif order.existing or any(known.get(node, self.job_table.uses[node]).jobs for node in order.nodes):
+                continue
+            elif order.phase == "leaving":
+                leaving.append(replace(use, available=True))
+            else:
+                idle.append(use)
+        return [*off, *leaving, *idle]
 
     def _near(self, shares: Sequence[NodeShare]) -> bool:
         return len({self.engine.neighbourhood(share.name) for share in shares}) == 1
@@ -214,41 +240,40 @@ class PowerSaving:
                 if requested or idle:
                     staying -= len(order.nodes)
                     self.engine.fleet.down(order)
-            if not self._makes_way(partition, orders):
+            if not self._makes_way(kept, orders):
                 self._hold_up(kept, max(0, (len(kept.names) if kept.cluster else kept.keep_up) - staying))
 
-    def _makes_way(self, partition: str, orders: Sequence[Order]) -> bool:
+    def _makes_way(self, kept: KeptNodes, orders: Sequence[Order]) -> bool:
         """Power down idle nodes that a pending job needs together with nodes that are off, so that one order starts
         all.
 
         Only nodes of one order are certain to reach each other. True while nodes are powered down for such a job.
         """
-        uses = [self.job_table.uses[node.name] for node in self.job_table.partition_nodes[partition]]
-        off = [use for use in uses if use.available and self.engine.fleet.order_of(use.config.name) is None]
         idle = [order for order in orders if not order.existing and not self._in_use(order)]
         if not idle or self._meeting.intersection(order.name for order in orders):
             return False
-        idle.sort(key=lambda order: order.phase != "leaving")
-        free = [
-            replace(use, available=use.available or order.phase == "leaving")
-            for order in idle
-            for use in self._uses(order)
-        ]
         for job_id in self.job_table.pending:
             job = self.job_table.jobs[job_id]
-            if job.reason != "Resources" or partition not in job.partition.split(","):
-                continue
-            open_nodes = self.job_table.reservations.open_to(job, [*off, *free], self.job_table.clock())
-            demand = demand_of(job.spec)
-            shares = None if self.place(demand, uses) is not None else place(demand, open_nodes)
-            if shares is not None:
-                chosen = {share.name for share in shares}
+            if job.reason == "Resources":
+                found = (self._started_over(job, name, kept) for name in job.partition.split(","))
+                chosen = set(next(filter(None, found), []))
                 for order in idle:
                     if order.phase != "leaving" and chosen.intersection(order.nodes):
                         log.info("order %s: powered down, so that job %d gets nodes of one order", order.name, job_id)
                         self.engine.fleet.down(order)
-                return True
+                if chosen:
+                    return True
         return False
+
+    def _started_over(self, job: Job, partition: str, kept: KeptNodes) -> list[str]:
+        """The nodes of a partition on which a job can start only once one order has started all of them."""
+        names = [node.name for node in self.job_table.partition_nodes.get(partition, ()) if node.name in kept.names]
+        uses = [self.job_table.uses[name] for name in names]
+        demand = demand_of(job.spec)
+        if not uses or self.place(demand, uses) is not None:
+            return []
+        startable = self.job_table.reservations.open_to(job, self._startable(uses), self.job_table.clock())
+        return [share.name for share in place(demand, startable) or ()]
 
     def _uses(self, order: Order) -> list[NodeUse]:
         return [self.job_table.uses[node] for node in order.nodes]
