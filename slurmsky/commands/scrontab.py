@@ -56,8 +56,8 @@ _MOST = 4 << 20
 class _Bad(Exception):
     """Line numbers (from 1) that are invalid, and the error text."""
 
-    def __init__(self, lines: range, *said: str) -> None:
-        super().__init__(*said)
+    def __init__(self, lines: range, *messages: str) -> None:
+        super().__init__(*messages)
         self.lines = lines
 
 
@@ -244,8 +244,8 @@ def _jobs(ctx: CommandContext, text: str) -> list[_Job]:
         try:
             when = cronspec.parse(stripped)
         except cronspec.CronSpecError as error:
-            said = (f"scrontab: error: {error.message}",) if error.message else ()
-            raise _Bad(lines, *said, "scrontab: error: something is broken") from error
+            messages = (f"scrontab: error: {error.message}",) if error.message else ()
+            raise _Bad(lines, *messages, "scrontab: error: something is broken") from error
         for name, value in variables.items():
             when = replace(when, command=when.command.replace(f"${name}", value))
         script = (f"{_HEAD}{''.join(option + chr(10) for option in pending)}"

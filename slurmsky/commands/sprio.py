@@ -20,8 +20,8 @@ def main(ctx: CommandContext) -> int:
     """Reject invalid requests as sprio does, then print the message of priority/basic."""
     request = parse("sprio", ctx.args, surroundings(ctx))
     if request.get("long") and request.get("format") is not None:
-        said = "Options -o(--format) and -l(--long) are mutually exclusive. Please remove one and retry."
-        raise failure("sprio", said, level="fatal")
+        message = "Options -o(--format) and -l(--long) are mutually exclusive. Please remove one and retry."
+        raise failure("sprio", message, level="fatal")
     # the list of -j may be the next word
     words = request.words[1:] if "jobs" in request.values and not request.values["jobs"] else request.words
     if words:

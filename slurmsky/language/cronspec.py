@@ -125,17 +125,17 @@ def parse(text: str) -> CronSpec:
 
 def _values(text: str, place: int, field: _Field) -> frozenset[int]:
     name, low, high, origin = _FIELDS[place]
-    kind, said, step = field
+    kind, values, step = field
     if kind == "star":
         found = set(range(low, high + 1))
     elif kind == "name":
         names = _MONTHS if place == 3 else _DAYS if place == 4 else []
-        if said.lower() not in names:
+        if values.lower() not in names:
             raise CronSpecError(text, 0, f"bad {name.rpartition(' ')[0] or name} specification")
-        found = {names.index(said.lower())}
+        found = {names.index(values.lower())}
     else:
         found = set()
-        for part in said.split(","):
+        for part in values.split(","):
             first, dash, last = part.partition("-")
             if not first.isdecimal() or (dash and not last.isdecimal()):
                 raise CronSpecError(text, 0)

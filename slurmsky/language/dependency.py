@@ -202,8 +202,8 @@ def format_with_state(
     """
     shown = []
     for kind, job in dependency:
-        said = state(kind, job)
-        if said is not None:
+        state_text = state(kind, job)
+        if state_text is not None:
             name = kind if job is None else f"{kind}:{str(job).replace('(failed)', '')}"
-            shown.append(f"{name}({said})")
+            shown.append(f"{name}({state_text})")
     return ("?" if dependency.any else ",").join(shown)

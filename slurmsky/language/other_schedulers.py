@@ -277,7 +277,7 @@ _ANY_CASE = {"mpiprocs", "ncpus", "select", "accelerator", "naccelerators"}
 def _resources(text: str) -> Iterator[str]:
     """sbatch's words for one -l list; names that Slurm skips (arch, host, pmem, vmem, ...) give no word."""
     pairs = [(name.lower() if name.lower() in _ANY_CASE else name, value) for name, value in _RESOURCES.parse(text)]
-    said = dict(pairs)
+    values = dict(pairs)
     gpus = 0
     for name, value in pairs:
         if name == "nodes":
@@ -294,8 +294,8 @@ def _resources(text: str) -> Iterator[str]:
             gpus = max(gpus, 1)
         elif name == "naccelerators":
             gpus = number(_digits(value) or "0")
-    if {"select", "ncpus", "mpiprocs"} <= set(said):
-        cpus, tasks = number(_digits(said["ncpus"]) or "0"), number(_digits(said["mpiprocs"]) or "0")
+    if {"select", "ncpus", "mpiprocs"} <= set(values):
+        cpus, tasks = number(_digits(values["ncpus"]) or "0"), number(_digits(values["mpiprocs"]) or "0")
         if cpus > tasks > 0:
             yield f"--cpus-per-task={cpus // tasks}"
     if gpus:

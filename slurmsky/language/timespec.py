@@ -68,11 +68,11 @@ class _Build:
         return _Moment(epoch=epoch)
 
     def start(self, *items: Union[str, dict[str, object]]) -> _Moment:
-        said = _Moment()
+        parsed = _Moment()
         for item in items:
             if isinstance(item, dict):
-                said = replace(said, **item)  # type: ignore[arg-type]
-        return said
+                parsed = replace(parsed, **item)  # type: ignore[arg-type]
+        return parsed
 
 
 _GRAMMAR: Grammar[_Moment] = Grammar("timespec", _Build(), TimeSpecError)
@@ -95,8 +95,8 @@ def parse(text: str, now: Union[datetime, float], *, past: bool = False, tz: Opt
         tz = tz or now.tzinfo
         now = now.timestamp()
     try:
-        said = _GRAMMAR.parse(text)
-        moment = _resolve(said, int(now), past, tz)
+        parsed = _GRAMMAR.parse(text)
+        moment = _resolve(parsed, int(now), past, tz)
         _local(moment, tz)  # beyond what a calendar can print: refused along with the rest
         return moment
     except TimeSpecError as exc:
@@ -113,19 +113,19 @@ def _offset_fault(text: str, pos: int) -> int:
     return 1 if head.startswith("now") and head.endswith(("+", "-")) and head[3:-1].strip(" \t") == "" else 0
 
 
-def _resolve(said: _Moment, now: int, past: bool, tz: Optional[tzinfo]) -> int:
-    if said.epoch is not None:
-        return said.epoch
+def _resolve(parsed: _Moment, now: int, past: bool, tz: Optional[tzinfo]) -> int:
+    if parsed.epoch is not None:
+        return parsed.epoch
     today = _local(now, tz)
-    date, time = said.date, said.time
-    if said.offset is not None:
-        if date is None and said.day is None and time is None:
-            return now + said.offset
-        later = _local(now + said.offset, tz)
-        date = date or (later.year, later.month, later.day) if said.day is None else date
+    date, time = parsed.date, parsed.time
+    if parsed.offset is not None:
+        if date is None and parsed.day is None and time is None:
+            return now + parsed.offset
+        later = _local(now + parsed.offset, tz)
+        date = date or (later.year, later.month, later.day) if parsed.day is None else date
         time = time or (later.hour, later.minute, later.second)
-    if said.day is not None:
-        day = _local(now + 86400 * said.day, tz)
+    if parsed.day is not None:
+        day = _local(now + 86400 * parsed.day, tz)
         date = (day.year, day.month, day.day)
     if date is None and time is None:
         return 0

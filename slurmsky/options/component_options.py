@@ -86,8 +86,8 @@ class Component:
             self.sources[name] = source
         self.given[option.name] = source
         if option.long:
-            said = str(self.values.get("verbose")) if option.name == "verbose" else text
-            self.texts[option.name] = "set" if said is None else said
+            value_text = str(self.values.get("verbose")) if option.name == "verbose" else text
+            self.texts[option.name] = "set" if value_text is None else value_text
         if option.policy in ("recorded", "none") and source != ENVIRONMENT:
             self.idle[option.name] = option
 

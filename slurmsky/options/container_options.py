@@ -66,10 +66,10 @@ def pyxis_flag(item: Item) -> dict[str, Any]:
 
 def idle(options: Iterable[tuple[str, str]]) -> Optional[str]:
     """pyxis' warning about container options without a container; None: there is a container, or no such option."""
-    said = dict(options)
-    if "container-image" in said or "container-name" in said:
+    given = dict(options)
+    if "container-image" in given or "container-name" in given:
         return None
-    name = next((name for name in _WITH_CONTAINER if name in said), None)
+    name = next((name for name in _WITH_CONTAINER if name in given), None)
     if name is None:
         return None
     return f"pyxis: ignoring --{name} because neither --container-image nor --container-name is set"

@@ -87,10 +87,10 @@ def _option(option: Option) -> list[str]:
     long += {"none": "", "required": f"={value}", "optional": f"[={value}]"}[option.argument]
     short = f"\\fB\\-{option.short}\\fR, " if option.short else ""
     meaning = option.help or option.meaning
-    said = meaning[:1].upper() + meaning[1:] + "."
+    description = meaning[:1].upper() + meaning[1:] + "."
     if option.why:
-        said += f" Here: {option.why}."
-    return [".TP", short + long, _text(said)]
+        description += f" Here: {option.why}."
+    return [".TP", short + long, _text(description)]
 
 
 def _text(text: str) -> str:

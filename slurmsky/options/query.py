@@ -151,13 +151,13 @@ _EXCLUSIVE = "Options -o(--format) and -l(--long) are mutually exclusive. Please
 def parse_squeue(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> SqueueQuery:
     """Parse squeue's command line. --jobs and --steps may have their list in the next word."""
     part, rest = gather("squeue", argv, context, table)
-    for first, second, said in (
+    for first, second, message in (
         ("format", "format2", "-O (--Format) is incompatible with -o (--format)"),
         ("format2", "format", "-o (--format) is incompatible with -O (--Format)"),
     ):
         order = [name for name in part.values if name in (first, second)]
         if order == [first, second]:
-            raise failure("squeue", said)
+            raise failure("squeue", message)
     words = list(rest)
     for field in ("jobs", "steps"):
         if field in part.values and not part.get(field) and words:
@@ -210,8 +210,8 @@ def parse_sinfo(argv: Sequence[str], context: ReadContext, table: Optional[Optio
             part.unset("partitions")
         elif sources[0] == sources[1]:
             names = ("-a", "-p") if sources[0] == COMMAND_LINE else ("SINFO_ALL", "SINFO_PARTITION")
-            said = f"Conflicting options, {names[0]} and {names[1]}, specified. Please choose one or the other."
-            raise failure("sinfo", said)
+            message = f"Conflicting options, {names[0]} and {names[1]}, specified. Please choose one or the other."
+            raise failure("sinfo", message)
     return _record(SinfoQuery, part, **_formats(part, "SINFO"))
 
 

@@ -271,8 +271,13 @@ def render(old: Old, *, infra: Sequence[str] = (), gpu: str = "", engine: str = 
         lines += _partition_lines(part, old)
     for name, keys in old.qos.items():
         lines += ["[[qos]]", f'name = "{_clean(name)}"', *_keys(keys, schema.LISTS["qos"]), ""]
-    for name, said in old.accounts.items():
-        lines += ["[[account]]", f'name = "{_clean(name)}"', *([f'description = "{_clean(said)}"'] if said else []), ""]
+    for name, description in old.accounts.items():
+        lines += [
+            "[[account]]",
+            f'name = "{_clean(name)}"',
+            *([f'description = "{_clean(description)}"'] if description else []),
+            "",
+        ]
     if old.features:
         lines += ['# Features of the old nodes; in a partition: features = { NAME = "GPU or instance type" }']
         lines += [f"#   {_clean(name)}" for name in old.features[:40]]

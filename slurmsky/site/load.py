@@ -295,8 +295,8 @@ class _Reader:
         ``modules = "shipped"`` or ``"*" = "shipped"`` in the table selects the map, else ``is_open`` decides.
         """
         given = data.get("modules", {})
-        said = given if isinstance(given, str) else given.get("*") if isinstance(given, Mapping) else None
-        return said == "shipped" if said in _MODULE_MAPS else is_open
+        setting = given if isinstance(given, str) else given.get("*") if isinstance(given, Mapping) else None
+        return setting == "shipped" if setting in _MODULE_MAPS else is_open
 
     def paths(self, given: tuple[tuple[str, str], ...]) -> tuple[PathMap, ...]:
         for path, target in given:

@@ -73,16 +73,16 @@ class Directives:
             yield Finding(line, "directive", one_line(" ".join(texts), 60), REFUSED, reason)
 
     def _unknown(self, line: int, texts: list[str], fault: CommandError) -> Finding:
-        said = one_line(fault.lines[0].partition(": ")[2]) if fault.lines else "unknown option"
+        message = one_line(fault.lines[0].partition(": ")[2]) if fault.lines else "unknown option"
         name = next((text[2:].partition("=")[0] for text in texts if text.startswith("--")), "")
         shown = one_line(" ".join(texts), 60)
         if name in _RENAMED:
-            return Finding(line, "directive", shown, DECISION, f"{said}; Slurm calls it --{_RENAMED[name]}")
-        if "unrecognized" in said and re.fullmatch(r"[A-Za-z][\w-]*", name, re.ASCII):
+            return Finding(line, "directive", shown, DECISION, f"{message}; Slurm calls it --{_RENAMED[name]}")
+        if "unrecognized" in message and re.fullmatch(r"[A-Za-z][\w-]*", name, re.ASCII):
             argument = "none" if texts == [f"--{name}"] else "required"
             suggestion = f'[[option]]  # an option of the old site\'s own\nname = "{name}"\nargument = "{argument}"'
-            return Finding(line, "directive", shown, DECISION, said, suggestion)
-        return Finding(line, "directive", shown, REFUSED, said)
+            return Finding(line, "directive", shown, DECISION, message, suggestion)
+        return Finding(line, "directive", shown, REFUSED, message)
 
     def _option(self, line: int, shown: str, option: Option, text: str | None) -> Finding:
         view = self.view
@@ -103,8 +103,8 @@ class Directives:
             note = view.notes.get("gpus" if name in _GPU_OPTIONS and name not in view.notes else name)
             if note is not None:
                 fate = {"kept": KEPT, "agent": KEPT, "changed": CHANGED}.get(note.fate, NOTHING)
-                said = f"accelerators: {view.fields['accelerators']}; " if self._is_gpu(name) else ""
-                return finding(fate, said + note.text)
+                accelerators = f"accelerators: {view.fields['accelerators']}; " if self._is_gpu(name) else ""
+                return finding(fate, accelerators + note.text)
             if option.field in option_support.WITHOUT_EFFECT:
                 return finding(NOTHING, option_support.WITHOUT_EFFECT[option.field])
         if option.policy in ("recorded", "none"):

@@ -71,8 +71,8 @@ def summary(pages: Sequence[Page]) -> list[str]:
         if some:
             fixed = sum(_dollars(page, cheapest(page) or cheapest(page, spot=True))[0] for page in some)
             spot = sum(_dollars(page, cheapest(page, spot=True) or cheapest(page))[0] for page in some)
-            said = f"${fixed:,.2f} on demand, ${spot:,.2f} with spot nodes where there are some, {per}"
-            lines.append(f"{_scripts(len(some))}, arrays times their elements: {said}")
+            amounts = f"${fixed:,.2f} on demand, ${spot:,.2f} with spot nodes where there are some, {per}"
+            lines.append(f"{_scripts(len(some))}, arrays times their elements: {amounts}")
     if priced:
         infras = Counter(cells(page)[2] for page in priced).most_common()
         lines.append("cheapest infra: " + ", ".join(f"{infra} ({_scripts(count)})" for infra, count in infras[:6]))

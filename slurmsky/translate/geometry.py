@@ -103,7 +103,7 @@ def geometry(spec: JobSpec, partition: PartitionConfig | None = None) -> Geometr
     if on_node > MOST_GPUS:
         raise Refused(NODE_CONFIG, "gpus-per-node", f"no cloud has nodes with {on_node} GPUs")
     cpus: int | None = tasks_on_node * cpt
-    said = any(
+    states_cpus = any(
         value is not None
         for value in (
             spec.cpus_per_task,
@@ -119,7 +119,7 @@ def geometry(spec: JobSpec, partition: PartitionConfig | None = None) -> Geometr
         cpus = max(cpus, spec.cores_per_socket * (spec.sockets_per_node or 1) * spec.threads_per_core)
     if spec.overcommit and spec.cpus_per_task is None:
         cpus = max(1, spec.mincpus or 0)
-    if on_node and not said:
+    if on_node and not states_cpus:
         cpus = None  # SkyPilot's default CPUs for these GPUs
     return Geometry(
         nodes=nodes,

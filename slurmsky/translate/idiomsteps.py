@@ -116,19 +116,19 @@ class Steps(Lines):
         if not found.rest:
             self.found.need(command.line, source[command.start : command.end], "options of srun come from a variable")
             return
-        said = {entry.option.name: entry.text for entry in found.found}
+        options = {entry.option.name: entry.text for entry in found.found}
         program = command.words[len(command.words) - len(found.rest)]
         if program.text is None and program.raw.startswith("$") and program.variable() and "ARGS" in program.variable():
             self.found.need(command.line, source[command.start : command.end], "options of srun come from a variable")
             return
         text = source[command.start : program.start]
-        if self._head_address(command, said, [word.text or "" for word in command.words[-len(found.rest) :]]):
+        if self._head_address(command, options, [word.text or "" for word in command.words[-len(found.rest) :]]):
             return
         for option in ("multi-prog", "het-group", "pty", "nodelist", "relative", "input"):
-            if option in said:
+            if option in options:
                 self.found.need(command.line, text, f"srun --{option} has no counterpart in SkyPilot")
                 return
-        tasks, nodes = self._step_size(said)
+        tasks, nodes = self._step_size(options)
         if tasks is None or nodes is None:
             self.found.need(command.line, text, "how many tasks it starts is known only when it runs")
             return
@@ -137,7 +137,7 @@ class Steps(Lines):
             why = f"{tasks // nodes} torchruns a node would each start all workers of it: one does"
             self.found.drop(command.line, f"{one_line(text)} of {tasks} tasks", why)
         elif tasks > nodes or (tasks > 1 and self._is_mpi(inner)):
-            if command.after != "&" and not said.keys() & _CONTAINER and self._has_ranks(command, inner, nodes):
+            if command.after != "&" and not options.keys() & _CONTAINER and self._has_ranks(command, inner, nodes):
                 self._start_ranks(command, program, tasks, nodes)
                 return
             several = f"{tasks} tasks on {nodes} node{'s' if nodes > 1 else ''}"
@@ -151,12 +151,12 @@ class Steps(Lines):
         self._unwrap(command, program)
         if nodes == self.facts.nodes:
             self.everywhere.add(statement)
-        if "label" in said:
+        if "label" in options:
             self.found.drop(command.line, "srun --label", "SkyPilot's log labels each node's lines")
         for option in ("output", "error"):
-            if option in said:
-                self.found.drop(command.line, f"srun --{option}={said[option]}", "all output is in sky jobs logs")
-        self._pyxis(command, said)
+            if option in options:
+                self.found.drop(command.line, f"srun --{option}={options[option]}", "all output is in sky jobs logs")
+        self._pyxis(command, options)
 
     def _known(self, word: Word) -> str:
         """A word with all variables replaced whose values the directives and the script determine."""
@@ -164,11 +164,11 @@ class Steps(Lines):
         expanded = self.scope.expand(word) if found is None else found
         return word.shown if "$" in expanded.replace("$PWD", "") else expanded
 
-    def _head_address(self, command: Command, said: dict[str, str | None], rest: list[str]) -> bool:
+    def _head_address(self, command: Command, options: dict[str, str | None], rest: list[str]) -> bool:
         """``$(srun -w $head hostname --ip-address)``: the address of the first node."""
-        if rest[:1] != ["hostname"] or not command.depth or "nodelist" not in said:
+        if rest[:1] != ["hostname"] or not command.depth or "nodelist" not in options:
             return False
-        if not re.search(r"head|master|first|main|\[0\]|rank_?0|leader", said["nodelist"] or "", re.IGNORECASE):
+        if not re.search(r"head|master|first|main|\[0\]|rank_?0|leader", options["nodelist"] or "", re.IGNORECASE):
             return False
         self.found.edit(command.start, command.words[-1].end, HEAD_ADDRESS)
         self.removed.append((command.start, command.words[-1].end))
@@ -248,15 +248,15 @@ class Steps(Lines):
         self.found.edit(words[0].start, inner.statements[0].start, "")
         self.found.edit(inner.statements[0].end, word.end, "")
 
-    def _step_size(self, said: dict[str, str | None]) -> tuple[int | None, int | None]:
+    def _step_size(self, options: dict[str, str | None]) -> tuple[int | None, int | None]:
         """Tasks and nodes of a step; None where they depend on a variable."""
 
         def number(option: str) -> int | None:
-            text = (said.get(option) or "").split("-")[0]
+            text = (options.get(option) or "").split("-")[0]
             return int(text) if text.isdecimal() and len(text) < 8 else None
 
         for option in ("ntasks", "nodes", "ntasks-per-node"):
-            if option in said and number(option) is None:
+            if option in options and number(option) is None:
                 return None, None
         nodes, each, tasks = number("nodes"), number("ntasks-per-node"), number("ntasks")
         if tasks is None:
@@ -265,8 +265,8 @@ class Steps(Lines):
             nodes = -(-tasks // each) if each else min(tasks, self.facts.nodes)
         return tasks, nodes
 
-    def _pyxis(self, command: Command, said: dict[str, str | None]) -> None:
-        image = said.get("container-image")
+    def _pyxis(self, command: Command, options: dict[str, str | None]) -> None:
+        image = options.get("container-image")
         if image and "$" in image:
             shown = f"--container-image={one_line(image)}"
             self.found.need(command.line, shown, "its image is known only when it runs")
@@ -279,9 +279,9 @@ class Steps(Lines):
             self.found.images.append(image)
             if len(self.found.images) > 1:
                 self.found.need(command.line, f"--container-image={one_line(image)}", "a task has one image")
-        for mount in filter(None, (said.get("container-mounts") or "").split(",")):
+        for mount in filter(None, (options.get("container-mounts") or "").split(",")):
             self._mount(command, mount)
-        folder = said.get("container-workdir")
+        folder = options.get("container-workdir")
         if folder:
             self.found.notes.append(f"the container began in {one_line(folder)}; SkyPilot begins in ~/sky_workdir")
 

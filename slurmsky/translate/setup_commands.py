@@ -92,9 +92,9 @@ def _better(image: str, than: str) -> bool:
 def environment_packages(site: Site, name: str, wants: Wants) -> str | None:
     """An environment's packages: from the site file, else from the script's files; None: unknown."""
     spelt = (name, name.removeprefix("./"), name.rstrip("/").rpartition("/")[2])
-    said = next((text for known, text in site.environments if any(fnmatchcase(one, known) for one in spelt)), None)
-    if said is not None or not site.shipped_modules or wants.unknown or "$" in name:
-        return said
+    declared = next((text for known, text in site.environments if any(fnmatchcase(one, known) for one in spelt)), None)
+    if declared is not None or not site.shipped_modules or wants.unknown or "$" in name:
+        return declared
     known = [programs.find(program) for program in wants.programs]
     listed = [source.package for source in known if source is not None and source.kind == "pip"]
     return " ".join(dict.fromkeys((*listed, *wants.packages)))

@@ -51,7 +51,7 @@ def seen(status: str, details: str = "", schedule_state: str = "", failure: str 
     An unknown status counts as pending: a newer server must not end jobs.
     """
     state, flags, reason = _PLAIN.get(status, (_P, JobFlag.NONE, "None"))
-    said = details or failure or ""
+    text = details or failure or ""
     if status == "PENDING" and schedule_state.startswith("ALIVE"):
         reason = "Resources"  # a launch failed and will be retried
     elif status == "STARTING" and _ALLOCATED.search(details):
@@ -59,9 +59,9 @@ def seen(status: str, details: str = "", schedule_state: str = "", failure: str 
     elif status == "FAILED":
         code = exit_code(failure)
         if code is None and _MEMORY.search(failure):
-            return Seen(JobState.OUT_OF_MEMORY, flags, "OutOfMemory", said, None)
-        return Seen(state, flags, reason, said, 1 if code is None else code)
-    return Seen(state, flags, reason, said, 0 if status == "SUCCEEDED" else None)
+            return Seen(JobState.OUT_OF_MEMORY, flags, "OutOfMemory", text, None)
+        return Seen(state, flags, reason, text, 1 if code is None else code)
+    return Seen(state, flags, reason, text, 0 if status == "SUCCEEDED" else None)
 
 
 def exit_code(failure: str) -> int | None:

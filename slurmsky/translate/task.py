@@ -233,8 +233,8 @@ def _accelerators(draft: _Draft) -> None:
             raise Refused(NODE_CONFIG, "gpus", hint)
         if hinted or not kind:
             name = hinted or draft.sky.gpu or USUAL_GPU
-            said = "the site file" if draft.sky.gpu else "the script names no type; gpus.default in the site file"
-            why = why or said
+            source = "the site file" if draft.sky.gpu else "the script names no type; gpus.default in the site file"
+            why = why or source
             draft.note("gpus", "changed", f"GPUs without a type are {name}: {why}")
     elif "." in size.gpu_type and re.search(r"\dg\.", size.gpu_type.lower()):
         draft.note("gpus", "changed", f"a slice of a GPU ({size.gpu_type}) is a whole {name}")

@@ -70,8 +70,8 @@ class Draft(NodeDraft):
     def _workdir_comment(self) -> str:
         if self.reading.former:
             return f"a copy of {one_line(self.reading.former)} of the old cluster"
-        said = f"it holds {self.begins}, where" if self.begins else "the folder that"
-        return f"{said} sbatch was called{'' if self.begins else ' in'}"
+        content = f"it holds {self.begins}, where" if self.begins else "the folder that"
+        return f"{content} sbatch was called{'' if self.begins else ' in'}"
 
     def _below(self, text: str) -> str:
         """Shell text that begins in the submit folder."""

@@ -319,11 +319,11 @@ def test_interrupt_once_and_twice(four: Allocation) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "said", "code"),
+    ("number", "messages", "code"),
     [(signal.SIGUSR1, [], 7), (signal.SIGQUIT, ["srun: Quit", "srun: forcing job termination"], 137)],
     ids=["passed on", "ends the step"],
 )
-def test_signals_to_srun(four: Allocation, number: signal.Signals, said: list[str], code: int) -> None:
+def test_signals_to_srun(four: Allocation, number: signal.Signals, messages: list[str], code: int) -> None:
     cluster, launch = four
     traps = "trap 'echo got' CONT; trap 'echo got; exit 7' USR1; echo go; while :; do sleep 0.1; done"
     with subprocess.Popen(
@@ -339,8 +339,8 @@ def test_signals_to_srun(four: Allocation, number: signal.Signals, said: list[st
         assert client.stderr.readline() == "srun: got SIGCONT\n"
         client.send_signal(number)
         out, error = client.communicate(timeout=PATIENCE_S)
-    assert out == ("" if said else "got\n")  # SIGCONT is not passed on
-    assert error.splitlines()[: len(said)] == said
+    assert out == ("" if messages else "got\n")  # SIGCONT is not passed on
+    assert error.splitlines()[: len(messages)] == messages
     assert client.returncode == code
 
 

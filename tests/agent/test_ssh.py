@@ -219,10 +219,10 @@ def test_ssh_by_the_names_of_the_node_list(tmp_path: Path, port: int) -> None:
             reader.join()
         world.process.kill()
         world.process.communicate()
-    said = streams_of(logs[0], start)
-    assert said["out"].splitlines() == [
+    streams = streams_of(logs[0], start)
+    assert streams["out"].splitlines() == [
         "machine1", "machine2", f"{NET}2 {port}", "machine1", "", "own settings"
-    ], (said, logs)  # fmt: skip
-    assert said["err"] == ""
+    ], (streams, logs)  # fmt: skip
+    assert streams["err"] == ""
     for config, text in kept:
         assert config.read_text() == text

@@ -184,7 +184,7 @@ def _run(command: list[str], folder: Path, env: dict[str, str], stdin: str, stay
         # What a waiting command says about being ended is not part of the row.
         out.seek(0)
         err.seek(0)
-        said = out.read().decode(errors="replace"), err.read().decode(errors="replace")
+        texts = out.read().decode(errors="replace"), err.read().decode(errors="replace")
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
@@ -192,7 +192,7 @@ def _run(command: list[str], folder: Path, env: dict[str, str], stdin: str, stay
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        return code, *said
+        return code, *texts
 
 
 def mapped(text: str) -> str:

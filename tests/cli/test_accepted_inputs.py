@@ -57,11 +57,11 @@ def answers(engine: LocalEngine) -> dict[int, Answer]:
 @every("row", [row for row in ROWS if row.argv not in NOT_HERE], lambda row: row.argv)
 def test_accepted(row: Row, answers: dict[int, Answer]) -> None:
     answer = answers[row.number]
-    said = mapped(_WARNED.sub("", _ENDLESS.sub("", answer.stderr))).strip()
+    message = mapped(_WARNED.sub("", _ENDLESS.sub("", answer.stderr))).strip()
     if row.argv in OTHER_WORDS:
-        assert said.split("\nsbatch: select/", 1)[0] == row.stderr.split("\nsbatch: select/", 1)[0]
+        assert message.split("\nsbatch: select/", 1)[0] == row.stderr.split("\nsbatch: select/", 1)[0]
     else:
-        assert said == mapped(row.stderr).strip()
+        assert message == mapped(row.stderr).strip()
     assert (answer.stdout.startswith("Submitted batch job "), answer.code) == (True, row.code)
 
 

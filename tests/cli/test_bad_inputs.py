@@ -25,7 +25,7 @@ NOT_HERE: dict[str, str] = {
     "sbatch -H --gpu-bind=bogus SCRIPT": "names the argument as it was typed since 23.02",
     "sbatch -H -N1,2 SCRIPT": "a list of node counts is accepted since 23.02",
     "sacct -R bogus": "the option is there since 25.11",
-    "srun -D /no/such/dir pwd": "said twice in 22.05: by the step's manager and again by its task",
+    "srun -D /no/such/dir pwd": "printed twice in 22.05: by the step's manager and again by its task",
     "sacct -q nosuch": "other rows submit with --qos=nosuch, which is a QOS then; see test_unknown_qos",
     "squeue --json=bogus": "the option takes an argument since 23.02",
 }
@@ -63,7 +63,7 @@ def answers(engine: LocalEngine) -> dict[int, Answer]:
     return answer_all(engine, [row for row in ROWS if row.argv not in NOT_HERE], with_fields=False)
 
 
-def _said(row: Row, text: str) -> list[str]:
+def _messages(row: Row, text: str) -> list[str]:
     """Messages, line by line. What srun and a node's step daemon say reaches the terminal in any order."""
     lines = mapped(text).splitlines()
     return sorted(lines) if row.command[0] == "srun" else lines
@@ -81,7 +81,7 @@ def _shown(row: Row, text: str) -> str:
 def test_bad_input(row: Row, answers: dict[int, Answer]) -> None:
     answer = answers[row.number]
     stderr = ON_A_FREE_QUEUE.get(row.argv, row.stderr)
-    assert [_said(row, answer.stderr), answer.code] == [_said(row, stderr), row.code]
+    assert [_messages(row, answer.stderr), answer.code] == [_messages(row, stderr), row.code]
     if row.argv in OWN_WORDS:
         assert answer.stdout
     else:

@@ -46,12 +46,12 @@ def test_given_up_by_a_signal(engine: LocalEngine, command: str, reported: str) 
         text=True,
     ) as waiting:
         assert waiting.stderr is not None
-        said = ""
-        while "queued and waiting" not in said and (line := waiting.stderr.readline()):
-            said += line
+        messages = ""
+        while "queued and waiting" not in messages and (line := waiting.stderr.readline()):
+            messages += line
         waiting.send_signal(signal.SIGTERM)
-        said += waiting.stderr.read()
-    assert re.sub(r"\b\d+\b", "N", said) == reported
+        messages += waiting.stderr.read()
+    assert re.sub(r"\b\d+\b", "N", messages) == reported
     assert waiting.returncode == 1
     assert engine.run(["squeue", "-h", "-n", "true"]).stdout == ""
 

@@ -22,7 +22,7 @@ def on_a_terminal(engine: LocalEngine, command: str) -> str:
     words = ["bash", "-c", command]
     with subprocess.Popen(words, env=engine.env, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
-        said = b""
+        shown = b""
         while select.select([ours], [], [], 30)[0]:
             try:
                 data = os.read(ours, 65536)
@@ -30,10 +30,10 @@ def on_a_terminal(engine: LocalEngine, command: str) -> str:
                 break
             if not data:
                 break
-            said += data
+            shown += data
         process.wait(PATIENCE_S)
     os.close(ours)
-    return said.decode().replace("\r\n", "\n")
+    return shown.decode().replace("\r\n", "\n")
 
 
 @pytest.mark.parametrize("command", ["squeue -ho %j", "scontrol show job", "squeue --json", "sacct -nPo jobname"])

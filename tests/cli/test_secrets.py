@@ -84,16 +84,16 @@ def test_the_servers_password_is_nowhere(tmp_path: Path, server: str, given: str
     site = tmp_path / "site.toml"
     site.write_text(SITE.format(endpoint=f'endpoint = "{url}"' if given == "in the site file" else ""))
     extra = {"SKYPILOT_API_SERVER_ENDPOINT": url} if given == "in the environment" else {}
-    said = []
+    outputs = []
     with local_engine(site, **extra) as engine:
         (engine.root / "a.sh").write_text("#!/bin/bash\n#SBATCH -c2\nsrun hostname\n")
         for command in COMMANDS:
             done = engine.run(command.format(site=site))
-            said.append((command, done.stdout + done.stderr))
+            outputs.append((command, done.stdout + done.stderr))
         engine.run(["slurmsky", "stop"])
         written = dict(everything_written(engine))
-    assert any("127.0.0.1:" in text for _, text in said)
-    for name, text in said:
+    assert any("127.0.0.1:" in text for _, text in outputs)
+    for name, text in outputs:
         assert PASSWORD not in text and "s3cr3t!pw" not in text, name
     for name, data in written.items():
         if name.endswith("/environment") and extra:

@@ -43,7 +43,7 @@ def interpreter() -> Callable[[str, tuple[str, ...]], Path]:
 
 
 def _interpreter(name: str, requirements: tuple[str, ...]) -> Path:
-    """Python of an environment that holds these; raises CalledProcessError with what pip said."""
+    """Python of an environment that holds these; raises CalledProcessError with pip's output."""
     key = hashlib.sha256("\n".join((sys.version, *requirements)).encode()).hexdigest()[:12]
     place = CACHE / f"{name}-{key}"
     python = place / "bin" / "python"

@@ -56,8 +56,8 @@ def test_a_job_brings_its_node_up_and_the_next_one_finds_it(tmp_path):
         assert " Arch=" in shown and "OS=Linux " in shown and "Version=" in shown
         busy = await world.batch("sleep 60\n", "-n8", "-t5")
         await world.until(lambda: _running(world, busy))
-        said = (await world.run("sbatch", "--test-only", "-wk1", "--wrap", "true")).stderr
-        assert "they are up, and other jobs hold them until then" in said
+        message = (await world.run("sbatch", "--test-only", "-wk1", "--wrap", "true")).stderr
+        assert "they are up, and other jobs hold them until then" in message
 
     KeptWorld(tmp_path).play(what)
 
@@ -365,8 +365,8 @@ def test_nodes_that_came_one_by_one_are_combined_once_they_reach_each_other(tmp_
 def test_idle_nodes_power_down_for_a_job_that_needs_them_beside_nodes_that_are_off(tmp_path):
     async def what(world):
         world.server.prices = PRICES
-        said = (await world.run("sbatch", "--test-only", "-n4", "--wrap", "true")).stderr
-        assert "; $1800.00 an hour" in said  # half of a node, as SkyPilot's optimizer prices it
+        message = (await world.run("sbatch", "--test-only", "-n4", "--wrap", "true")).stderr
+        assert "; $1800.00 an hour" in message  # half of a node, as SkyPilot's optimizer prices it
         await world.until(lambda: _state_of(world, "k1", "idle"))
         out = await world.out("srun", "-N4", "bash", "-c", "echo $SLURMD_NODENAME")
         assert sorted(out.split()) == ["k1", "k2", "k3", "k4"]

@@ -110,9 +110,9 @@ def test_salloc_runs_steps_on_the_nodes_of_a_cluster(world: World) -> None:
             "code 137", "1 interactive RUNNING", "2",
         ]  # fmt: skip
         assert done.returncode == 3
-        said = [line for line in done.stderr.splitlines() if line.startswith("salloc")]
-        assert said[-1] == "salloc: Relinquishing job allocation 1", done.stderr
-        assert "salloc: Granted job allocation 1" in said
+        messages = [line for line in done.stderr.splitlines() if line.startswith("salloc")]
+        assert messages[-1] == "salloc: Relinquishing job allocation 1", done.stderr
+        assert "salloc: Granted job allocation 1" in messages
         assert (world.project / "made.1").read_text() == "1\n"
         await world.until(lambda: not world.server.jobs[0].up)
         assert world.server.jobs[0].task["resources"]["autostop"]["down"] is True

@@ -220,8 +220,8 @@ def test_a_file_beyond_the_limit_goes_to_the_sites_bucket(world):
     world.play(what)
     job = world.server.jobs[0]
     assert {"source": "s3://team/slurmsky", "mode": "MOUNT"} in job.task["file_mounts"].values()
-    said = "out/big (40000000 bytes) was not brought back: more than [sky] return_mib; it is at s3://team/slurmsky"
-    assert f"{said}/{job.name}/out/big\n".encode() in world.out
+    message = "out/big (40000000 bytes) was not brought back: more than [sky] return_mib; it is at s3://team/slurmsky"
+    assert f"{message}/{job.name}/out/big\n".encode() in world.out
     assert (world.cloud.bucket("s3://team/slurmsky") / job.name / "out" / "big").stat().st_size == 40_000_000
     assert not (world.project / "out" / "big").exists() and (world.project / "small").exists()
 
@@ -396,7 +396,7 @@ class FrameStream:
 
 def test_two_nodes_and_srun_and_commands_that_only_the_controller_can_answer(world):
     (world.project / "data.txt").write_text("hi\n")
-    world.cloud.lag[1] = 0.7  # the second node's files come when the first has said its last word
+    world.cloud.lag[1] = 0.7  # the second node's files arrive after the first node's last record
 
     async def what(world):
         world.home.mkdir(exist_ok=True)

@@ -152,8 +152,8 @@ def test_a_job_that_skypilot_gives_up(world: World, status: str, failure: str, s
     end = world.ended()
     assert (end["state"], end["reason"]) == (state, reason) and failure in end["comment"]
     assert end["exit_code"] == (state == "FAILED")
-    said = world.project / "slurm-7.out"
-    assert not failure or said.read_text() == f"slurmsky: job 7 did not begin: {failure}\n"
+    output = world.project / "slurm-7.out"
+    assert not failure or output.read_text() == f"slurmsky: job 7 did not begin: {failure}\n"
 
 
 def test_a_job_that_skypilot_refuses_says_so_in_its_error_file(world: World) -> None:

@@ -155,12 +155,12 @@ def test_a_managed_job_of_others_from_start_to_end(tmp_path: Path) -> None:
         await world.managed.read()
         assert await world.out("squeue", "-h") == ""
         form = "jobid,jobname,partition,state,exitcode,elapsedraw,nnodes,nodelist,cost"
-        said = await world.out("sacct", "-nPX", "-S", "now-1hour", "-o", form)
-        assert sorted(said.splitlines()) == [
+        output = await world.out("sacct", "-nPX", "-S", "now-1hour", "-o", form)
+        assert sorted(output.splitlines()) == [
             "60000001|train|debug|COMPLETED|0:0|40|2|n[7-8]|0.2500",
             "60000002|old|sky|FAILED|5:0|20|2|sky-60000002-[0-1]|0.0000",
         ]
-        launched.become("FAILED_CONTROLLER")  # said over a success; the first end counts
+        launched.become("FAILED_CONTROLLER")  # reported after a success; the first end counts
         await world.managed.read()
         assert "COMPLETED" in await world.out("sacct", "-nXj", "60000001", "-o", "state")
         assert "\nCost: $0.2500\n" in await world.out("seff", "60000001")
@@ -273,8 +273,8 @@ def test_what_a_controller_read_the_next_one_knows(tmp_path: Path) -> None:
                 assert (await second.out("squeue", "-h", "-o", "%i", "-S", "i")).split() == ["60000001", "60000002"]
                 del server.jobs[1]
                 await second.managed.read()
-                said = await second.out("sacct", "-nXP", "-o", "jobid,state", "-S", "now-1hour")
-                assert said == "60000001|CANCELLED\n60000002|NODE_FAIL\n"
+                output = await second.out("sacct", "-nXP", "-o", "jobid,state", "-S", "now-1hour")
+                assert output == "60000001|CANCELLED\n60000002|NODE_FAIL\n"
                 assert not [path for path in server.requests if path == "/jobs/launch"]
 
     asyncio.run(asyncio.wait_for(story(), PATIENCE_S))
@@ -366,11 +366,11 @@ def test_ours_are_not_shown_twice_and_elements_of_a_pack_share_its_cost(tmp_path
             {"name": "a-s9-0123abcd-2", "total_cost": 1.0, "duration": 1800, "usage_intervals": [[1, None]]},
         ]
         await world.managed.read()
-        said = await world.out("sacct", "-nXP", "-S", "now-1hour", "-o", "jobid,cost")
-        assert sorted(said.split()) == ["60000002|1.0000", "7_0|1.0000", "7_1|3.0000"]
+        output = await world.out("sacct", "-nXP", "-S", "now-1hour", "-o", "jobid,cost")
+        assert sorted(output.split()) == ["60000002|1.0000", "7_0|1.0000", "7_1|3.0000"]
         period = ("start=now-1day", "end=now+1hour")
-        said = await world.out("sreport", "-nP", "cost", "byuser", *period, "format=jobs,cost")
-        assert sorted(said.splitlines()) == ["1|1.0000", "2|4.0000"]
+        output = await world.out("sreport", "-nP", "cost", "byuser", *period, "format=jobs,cost")
+        assert sorted(output.splitlines()) == ["1|1.0000", "2|4.0000"]
 
     world(tmp_path, story)
 
@@ -397,8 +397,8 @@ def test_components_of_a_het_job_share_its_cost_by_their_nodes(tmp_path: Path) -
         queue.flush()
         world.server.report = bills
         await world.managed.read()
-        said = await world.out("sacct", "-nXP", "-S", "now-1hour", "-o", "jobid,cost")
-        assert sorted(said.split()) == ["17+0|1.0000", "17+1|3.0000", "7+0|1.0000", "7+1|3.0000"]
+        output = await world.out("sacct", "-nXP", "-S", "now-1hour", "-o", "jobid,cost")
+        assert sorted(output.split()) == ["17+0|1.0000", "17+1|3.0000", "7+0|1.0000", "7+1|3.0000"]
 
     world(tmp_path, story)
 
@@ -454,9 +454,9 @@ async def printed_reason(world: World) -> str:
     """squeue's rows, once no job waits for its price."""
     deadline = time.monotonic() + 20
     while True:
-        said = await world.out("squeue", "-h", "-o", "%i %r", "-S", "i")
-        if "None" not in said or time.monotonic() > deadline:
-            return said
+        output = await world.out("squeue", "-h", "-o", "%i %r", "-S", "i")
+        if "None" not in output or time.monotonic() > deadline:
+            return output
         await asyncio.sleep(0.05)
 
 
@@ -499,13 +499,13 @@ def test_explain_of_a_folder_prices_each_size_once(tmp_path: Path, monkeypatch: 
     async def story(world: World) -> None:
         world.server.prices = PRICES
         monkeypatch.setattr(api_access, "DEFAULT_ENDPOINT", world.server.endpoint)  # the caller's settings name none
-        said = await world.out("slurmsky", "explain", str(scripts))
-        assert "2 scripts, arrays times their elements: $21.00 on demand" in said
-        assert "1 script, arrays times their elements: $3.00 on demand" in said and "AWS (us-east-1)" in said
+        output = await world.out("slurmsky", "explain", str(scripts))
+        assert "2 scripts, arrays times their elements: $21.00 on demand" in output
+        assert "1 script, arrays times their elements: $3.00 on demand" in output and "AWS (us-east-1)" in output
         assert len([path for path in world.server.requests if path == "/optimize"]) == 2
         assert not world.server.jobs
-        said = await world.out("slurmsky", "explain", "--no-prices", str(scripts))
-        assert "Prices:" not in said
+        output = await world.out("slurmsky", "explain", "--no-prices", str(scripts))
+        assert "Prices:" not in output
 
     world(tmp_path, story, SITE)
 
@@ -513,9 +513,9 @@ def test_explain_of_a_folder_prices_each_size_once(tmp_path: Path, monkeypatch: 
 def test_test_only_answers_for_nodes_created_on_demand(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         words = ("--test-only", "-N2", "-n8", "-c2", "--gpus-per-node=h100:4")
-        code, _, said = await world.run("sbatch", *words, "--wrap", "true")
+        code, _, error = await world.run("sbatch", *words, "--wrap", "true")
         assert (code, world.server.jobs) == (0, [])
-        found = re.fullmatch(r"sbatch: Job (\d+) to start at (\S+) using 16 processors on nodes (\S+) in .*\n", said)
+        found = re.fullmatch(r"sbatch: Job (\d+) to start at (\S+) using 16 processors on nodes (\S+) in .*\n", error)
         assert found and found[3] == f"sky-{found[1]}-[0-1]"
         assert (await world.run("sbatch", "-q", "nosuch", "--test-only", "--wrap", "true"))[0] == 1
 
@@ -579,8 +579,8 @@ def test_a_history_of_a_thousand_jobs_and_what_reading_it_asks(tmp_path: Path) -
                          end_at=now - 10 if ended else None)  # fmt: skip
         await world.managed.read()
         assert await world.out("squeue", "-h", "-o", "%j") == "job3\n"  # old, but not over
-        said = await world.out("sacct", "-nXP", "-o", "jobid", "-S", "now-1hour")
-        assert len(said.split()) == 1001
+        output = await world.out("sacct", "-nXP", "-o", "jobid", "-S", "now-1hour")
+        assert len(output.split()) == 1001
         world.server.requests.clear()
         world.launch("new", "RUNNING", start_at=now)
         await world.managed.read()

@@ -21,15 +21,15 @@ from slurmsky.protocol import seal, wire
 class Office:
     """A stand-in of the controller that records its requests."""
 
-    def __init__(self, code: int = 0, said: bytes = b"") -> None:
-        self.code, self.said = code, said
+    def __init__(self, code: int = 0, stderr: bytes = b"") -> None:
+        self.code, self.stderr = code, stderr
         self.requests: list[wire.CommandRequest] = []
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readexactly(wire.HEADER_SIZE)
         payload = await reader.readexactly(int.from_bytes(head[1:], "big"))
         self.requests.append(wire.CommandRequest.from_payload(payload))
-        writer.write(wire.encode(wire.STDERR, self.said) + wire.encode(wire.EXIT, b"%d" % self.code))
+        writer.write(wire.encode(wire.STDERR, self.stderr) + wire.encode(wire.EXIT, b"%d" % self.code))
         await writer.drain()
         writer.close()
 

@@ -118,8 +118,8 @@ def test_sinfo_and_scontrol_show_the_infras(tmp_path: Path) -> None:
         infra = world.queue.infra
         assert infra is not None
         await infra.refresh()
-        said = await world.out("sinfo", "-ho", "%P|%D|%t|%G|%N")
-        assert sorted(said.splitlines()) == [
+        output = await world.out("sinfo", "-ho", "%P|%D|%t|%G|%N")
+        assert sorted(output.splitlines()) == [
             "aws|1|idle~|gpu:h100:8|aws-p5.48xlarge",
             "debug*|1|alloc|gpu:h100:4|n2",
             "debug*|1|down|gpu:h100:4|n4",

@@ -1,4 +1,4 @@
-"""Jobs whose nodes cannot be reached from here: what cannot be done is said, and nothing is pretended."""
+"""Jobs whose nodes cannot be reached from here: refusals name the cause and nothing is changed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def running_job(world: sky_controller.World) -> Job:
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, message",
     [
         ("scancel -s USR1 7", f"scancel: error: {WHY}\nscancel: error: Kill job error on job id 7: {SLURMS}\n"),
         ("scontrol suspend 7", f"{WHY}\n{SLURMS} for job 7\n"),
@@ -47,18 +47,18 @@ def running_job(world: sky_controller.World) -> Job:
         ("scontrol update jobid=7 timelimit=+5", f"{WHY}\n{SLURMS} for job 7\n"),
     ],
 )
-def test_what_the_user_hears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, said: str) -> None:
+def test_what_the_user_hears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, message: str) -> None:
     async def story(world: sky_controller.World) -> None:
         queue, job = world.queue, running_job(world)
         monkeypatch.setattr(queue.engine, "out_of_reach", lambda job_id: WHY if job_id == 7 else "")
-        assert await world.run(*words.split()) == (1, "", said)
+        assert await world.run(*words.split()) == (1, "", message)
         assert job.state is JobState.RUNNING and job.time_limit_min == job.spec.time_limit_min == 10
 
     sky_controller.world(tmp_path, story)
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, message",
     [
         (
             "srun --jobid=7 true",
@@ -69,7 +69,7 @@ def test_what_the_user_hears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wo
     ],
 )
 def test_a_command_waits_for_a_node_until_its_job_has_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, message: str
 ) -> None:
     monkeypatch.setattr(agent_request, "_REACH_S", 0.0)
 
@@ -83,7 +83,7 @@ def test_a_command_waits_for_a_node_until_its_job_has_ended(
         assert not requested.done()
         queue.life.end(job, JobState.NODE_FAIL, 0, 0, reason="NodeDown")
         name = words.split()[0]
-        assert await requested == (1, "", f"{name}: node k1 does not answer now, retrying\n{said}")
+        assert await requested == (1, "", f"{name}: node k1 does not answer now, retrying\n{message}")
 
     sky_controller.world(tmp_path, story)
 
@@ -109,8 +109,8 @@ def test_what_the_engine_knows(world: World, apart: bool) -> None:
 
 
 ASKS = """#!/bin/bash
-timed() { local began=$(date +%s%N) said code; said=$("$@" 2>&1); code=$?
-    echo "<$code $(( ($(date +%s%N) - began) / 1000000 )) $*"; echo "$said"; echo ">"; }
+timed() { local began=$(date +%s%N) output code; output=$("$@" 2>&1); code=$?
+    echo "<$code $(( ($(date +%s%N) - began) / 1000000 )) $*"; echo "$output"; echo ">"; }
 srun true
 timed squeue -h -o '%i %t %j %R %l' -j $SLURM_JOB_ID
 timed squeue
@@ -141,25 +141,25 @@ def test_a_job_without_a_controller_is_answered_what_its_node_knows(world: World
     world.play(what)
     assert world.ended()["state"] == "COMPLETED", world.out
     replies = {}
-    for head, said in re.findall(r"<(.*)\n((?s:.*?))\n?>\n", world.out.decode()):
+    for head, output in re.findall(r"<(.*)\n((?s:.*?))\n?>\n", world.out.decode()):
         code, took, words = head.split(" ", 2)
-        replies[words] = int(code), said
+        replies[words] = int(code), output
         assert int(took) < 30_000, head  # a second on an idle machine; without an answer of its own it took 100
     node = replies["sinfo -h -N -o %N %t %P"][1].split()[0]
     unable = "Unable to contact slurm controller (connect failure)"
     assert replies["squeue -h -o %i %t %j %R %l -j 7"] == (0, f"7 R job {node} 1:30:00")
-    code, said = replies["squeue"]
-    assert code == 0 and " debug " in said
-    assert "squeue: the controller cannot be reached from this node: only the job of this node is listed" in said
-    code, said = replies["scontrol show job 7"]
-    assert code == 0 and said.startswith("JobId=7 JobName=job\n") and "JobState=RUNNING Reason=None" in said
-    assert f"NodeList={node}" in said and "TimeLimit=01:30:00" in said
-    code, said = replies["sacct -n -P -o jobid,state -j 7"]
-    assert code == 0 and {"7|RUNNING", "7.batch|RUNNING", "7.0|COMPLETED"} <= set(said.splitlines())
-    code, said = replies[f"scontrol show node {node}"]
-    assert code == 0 and said.startswith(f"NodeName={node} ")
-    code, said = replies["squeue --json -j 7"]
-    assert code == 0 and json.loads(said)["jobs"][0]["job_id"] == 7
+    code, output = replies["squeue"]
+    assert code == 0 and " debug " in output
+    assert "squeue: the controller cannot be reached from this node: only the job of this node is listed" in output
+    code, output = replies["scontrol show job 7"]
+    assert code == 0 and output.startswith("JobId=7 JobName=job\n") and "JobState=RUNNING Reason=None" in output
+    assert f"NodeList={node}" in output and "TimeLimit=01:30:00" in output
+    code, output = replies["sacct -n -P -o jobid,state -j 7"]
+    assert code == 0 and {"7|RUNNING", "7.batch|RUNNING", "7.0|COMPLETED"} <= set(output.splitlines())
+    code, output = replies[f"scontrol show node {node}"]
+    assert code == 0 and output.startswith(f"NodeName={node} ")
+    code, output = replies["squeue --json -j 7"]
+    assert code == 0 and json.loads(output)["jobs"][0]["job_id"] == 7
     for words in ("squeue -j 99", "scontrol show job 99", "sprio"):
         assert replies[words][0] == 1 and unable in replies[words][1], (words, replies[words])
 

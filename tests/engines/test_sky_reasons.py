@@ -196,7 +196,7 @@ def test_how_far_the_launch_was_is_history_once_it_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "said", "state", "reason"),
+    ("status", "details", "state", "reason"),
     [
         ("STARTING", "No A100 in any zone, trying again in 60 s", "PENDING", "Resources"),
         ("FAILED_CONTROLLER", "the controller crashed", "NODE_FAIL", "SystemFailure"),
@@ -204,7 +204,7 @@ def test_how_far_the_launch_was_is_history_once_it_runs(tmp_path: Path) -> None:
         ("RECOVERING", "preempted", "PENDING", "NodeDown"),
     ],
 )
-def test_what_skypilot_says_is_shown(tmp_path: Path, status: str, said: str, state: str, reason: str) -> None:
+def test_what_skypilot_says_is_shown(tmp_path: Path, status: str, details: str, state: str, reason: str) -> None:
     server = SkyServer()
 
     async def story(world: World) -> None:
@@ -212,8 +212,8 @@ def test_what_skypilot_says_is_shown(tmp_path: Path, status: str, said: str, sta
         await shown(world, "SkyPilot managed job 1")
         server.jobs[0].become("STARTING", "Launching")
         await shown(world, "Launching")
-        server.jobs[0].become(status, said)
-        await shown(world, f"JobState={state} Reason={reason}", "Restarts=1" if status == "RECOVERING" else said)
+        server.jobs[0].become(status, details)
+        await shown(world, f"JobState={state} Reason={reason}", "Restarts=1" if status == "RECOVERING" else details)
 
     play(tmp_path, story, server)
 

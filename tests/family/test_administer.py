@@ -13,7 +13,7 @@ SITE = Path(__file__).resolve().parent.parent / "oracle" / "site.toml"
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         ("schedloglevel 3", 1, "invalid schedlog level: 3\n"),
         ("schedloglevel enable", 0, ""),
@@ -80,27 +80,27 @@ SITE = Path(__file__).resolve().parent.parent / "oracle" / "site.toml"
         ("update stepid=999999.0 timelimit=5", 1, "slurm_update error: Invalid job id specified\n"),
     ],
 )
-def test_words(engine: LocalEngine, words: str, code: int, said: str) -> None:
+def test_words(engine: LocalEngine, words: str, code: int, message: str) -> None:
     done = engine.run(["scontrol", *words.split()])
-    assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", message)
 
 
-def _said(engine: LocalEngine, words: str) -> tuple[int, str, str]:
+def _answer(engine: LocalEngine, words: str) -> tuple[int, str, str]:
     done = engine.run(["scontrol", *words.split()])
     return done.returncode, done.stdout, done.stderr
 
 
 def test_words_that_answer(engine: LocalEngine) -> None:
-    assert _said(engine, "errnumstr 2017") == (0, "Invalid job id specified\n", "")
-    assert _said(engine, "errnumstr 2") == (0, "No such file or directory\n", "")
-    assert _said(engine, "getaddrs n[1-2]") == (0, "n1: 127.0.0.1:6818\nn2: 127.0.0.1:6818\n", "")
+    assert _answer(engine, "errnumstr 2017") == (0, "Invalid job id specified\n", "")
+    assert _answer(engine, "errnumstr 2") == (0, "No such file or directory\n", "")
+    assert _answer(engine, "getaddrs n[1-2]") == (0, "n1: 127.0.0.1:6818\nn2: 127.0.0.1:6818\n", "")
     job = engine.run("sbatch --parsable -n2 --gres=gpu:h100:1 -o /dev/null --wrap 'touch up; sleep 60';"
                      " until test -e up; do sleep 0.1; done; rm up").stdout.strip()  # fmt: skip
-    assert _said(engine, f"show resources {job}")[1].splitlines() == [
+    assert _answer(engine, f"show resources {job}")[1].splitlines() == [
         "Node=n1 AbstractCores=0-1 Memory=0", " Gres=gpu Type=h100 Count=1 Index=0"
     ]  # fmt: skip
-    assert _said(engine, "gethost n1 n1") == (0, f"JobId={job}.batch:\nHost:\n127.0.0.1       n1\n\n", "")
-    code, out, err = _said(engine, "getent")
+    assert _answer(engine, "gethost n1 n1") == (0, f"JobId={job}.batch:\nHost:\n127.0.0.1       n1\n\n", "")
+    code, out, err = _answer(engine, "getent")
     assert (code, err) == (0, "") and out.startswith(f"JobId={job}.batch:\nUser:\n") and "\nGroups:\n" in out
     engine.run(["scancel", job])
 
@@ -137,14 +137,14 @@ def test_changes_as_newer_releases_make_them(engine: LocalEngine) -> None:
     assert update("features=nosuch", "comment=kept", "name=never") == (
         1, f"Invalid feature specification for job {job}\n")  # fmt: skip
     assert (shown("Comment"), shown("JobName")) == ("kept", "wrap")
-    assert _said(engine, f"requeuehold {job}") == (1, "", f"Job is pending execution for job {job}\n")
-    assert _said(engine, f"requeue incomplete {job}") == (0, "", "")
+    assert _answer(engine, f"requeuehold {job}") == (1, "", f"Job is pending execution for job {job}\n")
+    assert _answer(engine, f"requeue incomplete {job}") == (0, "", "")
     engine.run(["scancel", job])
 
 
 def test_top_changes_places(engine: LocalEngine) -> None:
     jobs = [engine.run(["sbatch", "--parsable", "-b2034-01-01", "--wrap=true"]).stdout.strip() for _ in range(3)]
-    assert _said(engine, f"top {jobs[2]}") == (0, "", "")
+    assert _answer(engine, f"top {jobs[2]}") == (0, "", "")
     rows = engine.run("squeue -h -S-Q,i -o '%i %y' -j " + ",".join(jobs)).stdout.splitlines()
     assert rows == [f"{jobs[2]} 0", f"{jobs[0]} 1", f"{jobs[1]} 0"]
     engine.run(["scancel", *jobs])
@@ -159,20 +159,20 @@ def test_requests_from_a_pipe(engine: LocalEngine) -> None:
 
 def test_partitions_come_and_go(tmp_path: Path) -> None:
     with local_engine(SITE) as engine:
-        assert _said(engine, "create partition=night nodes=n[1-2] maxtime=60 default=yes state=down") == (0, "", "")
+        assert _answer(engine, "create partition=night nodes=n[1-2] maxtime=60 default=yes state=down") == (0, "", "")
         assert engine.run("sinfo -h -o '%P %a %l %N'").stdout.splitlines() == [
             "debug up infinite n[1-4]", "gpu up 1-00:00:00 n[3-4]", "night* down 1:00:00 n[1-2]"
         ]  # fmt: skip
-        assert _said(engine, "update partitionname=night nodes+=n3 st=u")[0] == 0
-        assert _said(engine, "update partitionname=night nodes-=n1")[0] == 0
-        engine.run(["slurmsky", "stop"])  # what scontrol said outlives the controller
+        assert _answer(engine, "update partitionname=night nodes+=n3 st=u")[0] == 0
+        assert _answer(engine, "update partitionname=night nodes-=n1")[0] == 0
+        engine.run(["slurmsky", "stop"])  # scontrol's changes survive a restart of the controller
         assert engine.run("sinfo -h -p night -o '%P %a %N'").stdout == "night* up n[2-3]\n"
         job = engine.run(["sbatch", "-H", "--parsable", "--wrap=true"]).stdout.strip()
-        assert _said(engine, "delete partition=night")[2] == "delete_partition partition=night: Partition is in use\n"
+        assert _answer(engine, "delete partition=night")[2] == "delete_partition partition=night: Partition is in use\n"
         engine.run(["scancel", job])
-        assert _said(engine, "delete partitionname night") == (0, "", "")
+        assert _answer(engine, "delete partitionname night") == (0, "", "")
         assert engine.run("sinfo -h -p night").stdout == ""
-        for words, said in (
+        for words, message in (
             ("update partitionname=gpu", "scontrol: error: No changes specified"),
             ("update partitionname=gpu default=maybe", "scontrol: error: Invalid input: default=maybe\n"
              "scontrol: error: Acceptable Default values are YES and NO"),
@@ -181,7 +181,7 @@ def test_partitions_come_and_go(tmp_path: Path) -> None:
             ("create partition=gpu", "Error creating the partition: Invalid partition name specified"),
             ("create partition=default", 'scontrol: error: PartitionName cannot be "DEFAULT".'),
         ):  # fmt: skip
-            assert _said(engine, words) == (1, "", said + "\n")
+            assert _answer(engine, words) == (1, "", message + "\n")
 
 
 def test_the_configuration_is_written(engine: LocalEngine) -> None:
@@ -234,9 +234,9 @@ def test_reconfigure_reads_the_site_file(tmp_path: Path) -> None:
 
 def test_a_recurring_reservation_skips_a_time(engine: LocalEngine) -> None:
     daily = "starttime=2030-01-01T00:00:00 duration=60 users=root nodecnt=1 flags=daily"
-    assert _said(engine, f"create reservation=r {daily}") == (0, "Reservation created: r\n", "")
-    assert _said(engine, "update reservation=r skip") == (0, "Reservation updated.\n", "")
-    assert "StartTime=2030-01-02T00:00:00" in _said(engine, "show reservation r")[1]
-    _said(engine, "update reservation=r flags-=daily")
-    assert _said(engine, "update reservation=r skip")[2].endswith("is not skipable, try deleting instead\n")
-    assert _said(engine, "delete reservation=r") == (0, "", "")
+    assert _answer(engine, f"create reservation=r {daily}") == (0, "Reservation created: r\n", "")
+    assert _answer(engine, "update reservation=r skip") == (0, "Reservation updated.\n", "")
+    assert "StartTime=2030-01-02T00:00:00" in _answer(engine, "show reservation r")[1]
+    _answer(engine, "update reservation=r flags-=daily")
+    assert _answer(engine, "update reservation=r skip")[2].endswith("is not skipable, try deleting instead\n")
+    assert _answer(engine, "delete reservation=r") == (0, "", "")

@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 
 def _answers(text: str) -> list[tuple[str, str, int]]:
     found = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*?)= (\d+)$", text, re.MULTILINE)
-    return [(line, said, int(code)) for line, said, code in found]
+    return [(line, answer, int(code)) for line, answer, code in found]
 
 
 ANSWERS = _answers((HERE / "answers.txt").read_text())
@@ -41,14 +41,14 @@ def test_all_lines_have_an_answer() -> None:
     assert [line for line, _, _ in ANSWERS] == (HERE / "lines.txt").read_text().splitlines()
 
 
-@pytest.mark.parametrize(("line", "said", "code"), ANSWERS, ids=[line for line, _, _ in ANSWERS])
-def test_answers_as_slurm(line: str, said: str, code: int, engine: LocalEngine) -> None:
+@pytest.mark.parametrize(("line", "answer", "code"), ANSWERS, ids=[line for line, _, _ in ANSWERS])
+def test_answers_as_slurm(line: str, answer: str, code: int, engine: LocalEngine) -> None:
     done = engine.run(line + " 2>&1")
     ours = done.stdout
     if line == "sacctmgr show cluster":
         host = ours.splitlines()[2].split()[1]
         ours = ours.replace(f"{host:>15}", f"{'127.0.0.1':>15}").replace(f"{44 << 8:>5}", f"{38 << 8:>5}")
-    assert (_plain(line, ours), done.returncode) == (_plain(line, said), code)
+    assert (_plain(line, ours), done.returncode) == (_plain(line, answer), code)
 
 
 def test_changes_of_accounts_answer_as_slurm(engine: LocalEngine) -> None:
@@ -223,7 +223,7 @@ def test_scrontab_outlives_the_controller(engine: LocalEngine, table: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("* * * x\n", "scrontab: error: something is broken\n"),
         ("@noon x\n", "scrontab: error: invalid @ line\nscrontab: error: something is broken\n"),
@@ -233,10 +233,10 @@ def test_scrontab_outlives_the_controller(engine: LocalEngine, table: str) -> No
         ("#SCRON -p nosuch\n* * * * * x\n", "scrontab: error: invalid partition specified: nosuch\n"),
     ],
 )
-def test_scrontab_refuses(text: str, said: str, engine: LocalEngine) -> None:
+def test_scrontab_refuses(text: str, message: str, engine: LocalEngine) -> None:
     done = engine.run(["scrontab", "-"], stdin=text)
     assert (done.returncode, done.stdout) == (1, "There are errors in your crontab.\n")
-    assert done.stderr.startswith(said)
+    assert done.stderr.startswith(message)
     none = engine.run(["scrontab", "-l"])
     assert (none.returncode, none.stdout.startswith("no crontab for ")) == (1, True)
 
@@ -262,7 +262,7 @@ def test_scrontab_edits_in_the_terminal(engine: LocalEngine, table: str, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("line", "code", "said"),
+    ("line", "code", "message"),
     [
         # Each entity has conditions of its own; every other word is refused, some with a hint.
         ("sacctmgr show user where description=x", 1,
@@ -298,9 +298,9 @@ def test_scrontab_edits_in_the_terminal(engine: LocalEngine, table: str, tmp_pat
         ("strigger --clear --id=y", 1, "strigger: error: You must specify a --id, --jobid, or --user to clear\n"),
     ],
 )  # fmt: skip
-def test_words_of_the_family(line: str, code: int, said: str, engine: LocalEngine) -> None:
+def test_words_of_the_family(line: str, code: int, message: str, engine: LocalEngine) -> None:
     done = engine.run(line)
-    assert (done.returncode, done.stdout + done.stderr) == (code, said)
+    assert (done.returncode, done.stdout + done.stderr) == (code, message)
 
 
 def test_a_trigger_of_reconfigure(engine: LocalEngine, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 from local_engine import LocalEngine
 
 
-def _job(said: str) -> str:
-    return re.findall(r"\d+", said)[-1]
+def _job(output: str) -> str:
+    return re.findall(r"\d+", output)[-1]
 
 
 def test_export_file(engine: LocalEngine, tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_bell(engine: LocalEngine) -> None:
             os.dup2(follower, 1)
             os.execvpe("bash", ["bash", "-c", f"salloc -Q {option} true </dev/null 2>/dev/null"], engine_env)
         os.close(follower)
-        said = b""
+        shown = b""
         while select.select([leader], [], [], 60)[0]:
             try:
                 data = os.read(leader, 100)
@@ -64,10 +64,10 @@ def test_bell(engine: LocalEngine) -> None:
                 break
             if not data:
                 break
-            said += data
+            shown += data
         os.waitpid(pid, 0)
         os.close(leader)
-        assert (b"\a" in said) is rung, option
+        assert (b"\a" in shown) is rung, option
 
 
 def test_swait_quiet(engine: LocalEngine) -> None:

@@ -135,9 +135,9 @@ def test_a_terminal_that_is_closed_ends_the_step_by_a_signal(engine: LocalEngine
     with subprocess.Popen(["python3", "-c", leader, *line], env=dict(engine.env), cwd=engine.root,
                           stdin=slave, stdout=slave, stderr=slave) as srun:  # fmt: skip
         os.close(slave)
-        said = b""
-        while b"up" not in said:
-            said += os.read(master, 1000)
+        shown = b""
+        while b"up" not in shown:
+            shown += os.read(master, 1000)
         os.close(master)
         assert srun.wait(PATIENCE_S) == 128 + 9
     ended = engine.run("sacct -n -X -P -o state,exitcode --name=hangup").stdout

@@ -43,9 +43,9 @@ def test_answers_are_those_of_slurm(engine: LocalEngine, version: str) -> None:
     theirs = [json.loads(line) for line in (GOLDEN / f"pmi{version}.jsonl").read_text().splitlines()]
     assert [task["environment"] for task in ours] == [task["environment"] for task in theirs]
     for our, their in zip(ours, theirs, strict=True):
-        requested = [request for request, _ in their["said"]]
-        assert [request for request, _ in our["said"]] == requested
-        for (request, answer), (_, expected) in zip(our["said"], their["said"], strict=True):
+        requested = [request for request, _ in their["answers"]]
+        assert [request for request, _ in our["answers"]] == requested
+        for (request, answer), (_, expected) in zip(our["answers"], their["answers"], strict=True):
             if _command(request) in _NAMES:
                 assert "keeps" in answer and ("rc=1" in answer or "rc=-1" in answer)
             else:
@@ -72,7 +72,7 @@ def test_what_is_refused_gets_an_answer(
     script.write_text(f"{init}\n{request_line}\n")
     done = engine.run(["srun", "--mpi=pmi2", "python3", str(PROGRAMS / "dialogue.py"), version, "requests.txt"])
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["said"][1][1].startswith(answer)
+    assert json.loads(done.stdout)["answers"][1][1].startswith(answer)
     assert stderr in done.stderr
     assert stderr or not done.stderr
 
@@ -89,7 +89,7 @@ def test_a_node_attribute_is_waited_for(engine: LocalEngine) -> None:
     done = engine.run(f"srun -N1 -n2 --mpi=pmi2 python3 {PROGRAMS}/dialogue.py 2 requests.txt | sort")
     assert done.stderr == ""
     first = json.loads(done.stdout.splitlines()[0])
-    assert first["said"][1][1] == "cmd=info-getnodeattr-response;rc=0;found=TRUE;value=yes;;;"
+    assert first["answers"][1][1] == "cmd=info-getnodeattr-response;rc=0;found=TRUE;value=yes;;;"
 
 
 def test_without_pmi_there_is_none(engine: LocalEngine) -> None:

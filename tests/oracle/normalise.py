@@ -1,8 +1,7 @@
 """Text of either side with its ids, times and host facts replaced by placeholders.
 
-Only what two correct systems must differ in is replaced: which ids came next, what the clock said, which
-machine and process it was. The width of columns is kept, since both sides run under ids of five digits and
-folders whose names are equally long.
+Replaced are values in which two correct systems must differ: ids, times, names of machines and processes. The width of
+columns is kept, since both sides run under ids of five digits and folders whose names are equally long.
 """
 
 from __future__ import annotations

@@ -65,9 +65,9 @@ def lines(number: int = NUMBER) -> list[list[str]]:
 
 
 def answer(run: Callable[[Sequence[str]], subprocess.CompletedProcess[str]], words: Sequence[str]) -> dict[str, object]:
-    """What sbatch said of these options, its exit code, and the keys of the job that came of it."""
+    """sbatch's stderr and exit code for these options, and the keys of the resulting job."""
     done = run(["sbatch", "--parsable", "-o/dev/null", "--begin=now+1day", *words, "--wrap=true"])
-    found: dict[str, object] = {"said": done.stderr, "code": done.returncode}
+    found: dict[str, object] = {"stderr": done.stderr, "code": done.returncode}
     if done.returncode == 0:
         text = run(["scontrol", "show", "job", done.stdout.strip()]).stdout
         run(["scancel", done.stdout.strip()])

@@ -72,8 +72,8 @@ def _row(row: dict[str, Any]) -> Any:
 def test_same_request(row: dict[str, Any], engine: LocalEngine) -> None:
     found = resource_requests.answer(lambda words: engine.run(list(words)), row["options"])
     refused = _refused(row["options"])
-    if refused and found["said"] != row["said"]:
-        assert refused in str(found["said"]) and found["code"] == 1
+    if refused and found["stderr"] != row["stderr"]:
+        assert refused in str(found["stderr"]) and found["code"] == 1
     else:
         assert {"options": row["options"], **found} == _newer(row)
 

@@ -88,7 +88,7 @@ def test_what_the_agent_saw_over_time(engine: LocalEngine, pages: dict[str, str]
 
 
 @pytest.mark.parametrize(
-    ("words", "said", "code"),
+    ("words", "error", "code"),
     [
         ("", "a job or --since is needed", 2),
         ("7 --since now", "a job or --since, not both", 2),
@@ -102,9 +102,9 @@ def test_what_the_agent_saw_over_time(engine: LocalEngine, pages: dict[str, str]
         ("--since now-1hour -o /nowhere/x.html", "slurmsky: report: /nowhere/x.html: No such file or directory", 1),
     ],
 )
-def test_bad_calls(words: str, said: str, code: int, engine: LocalEngine) -> None:
+def test_bad_calls(words: str, error: str, code: int, engine: LocalEngine) -> None:
     done = engine.run("slurmsky report " + words)
-    assert (done.returncode, done.stdout) == (code, "") and said in done.stderr
+    assert (done.returncode, done.stdout) == (code, "") and error in done.stderr
 
 
 def test_where_it_is_written(engine: LocalEngine, jobs: dict[str, int]) -> None:

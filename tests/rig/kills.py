@@ -122,9 +122,9 @@ class Kills:
         while (killed := sum(self.done.values())) < self.kills or len(self.ids) < self.jobs:
             # Eight jobs at a time, as long as there are kills.
             while len(self.ids) < self.jobs and len(self.ids) // 8 * 8 * self.kills <= killed * self.jobs:
-                said = self.engine.run(command, cwd=self.work)
-                if said.returncode == 0:
-                    self.ids.append(said.stdout.strip())
+                done = self.engine.run(command, cwd=self.work)
+                if done.returncode == 0:
+                    self.ids.append(done.stdout.strip())
             if killed < self.kills:
                 self._kill()
             time.sleep(self.dice.random() * 0.3)

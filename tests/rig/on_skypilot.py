@@ -174,8 +174,8 @@ def wait(engine: LocalEngine, command: list[str], words: set[str]) -> str:
     """What a command says, once its first word is one of these; it never waits for SkyPilot itself."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        said = engine.run(command).stdout.strip()
-        if (said.split() or [""])[0] in words:
-            return said
+        output = engine.run(command).stdout.strip()
+        if (output.split() or [""])[0] in words:
+            return output
         time.sleep(2)
-    raise AssertionError(f"{command}: {said} after {PATIENCE_S} s")
+    raise AssertionError(f"{command}: {output} after {PATIENCE_S} s")

@@ -111,7 +111,7 @@ ENDED = {"COMPLETED", "FAILED", "CANCELLED"}
 
 
 def submission(job_id: str) -> str:
-    """The id that sbatch said, of one that an element of an array or a component of a het job is listed under."""
+    """The id that sbatch printed for a job, given the id of its array element or het component."""
     return re.split(r"[_+]", job_id)[0]
 
 
@@ -134,15 +134,15 @@ class Day:
         folder = self.folder / name
         folder.mkdir(parents=True)
         (folder / "job.sh").write_text(script)
-        said = self.engine.run(["sbatch", *options, "job.sh"], cwd=folder)
-        reported = re.fullmatch(r"Submitted batch job (\d+)\n", said.stdout)
-        assert reported and said.returncode == 0, said.stderr
+        done = self.engine.run(["sbatch", *options, "job.sh"], cwd=folder)
+        reported = re.fullmatch(r"Submitted batch job (\d+)\n", done.stdout)
+        assert reported and done.returncode == 0, done.stderr
         self.ids[name] = reported[1]
 
     def look(self) -> None:
         """Ask sacct for all jobs."""
-        said = self.engine.run(["sacct", "-nXP", "-a", "-o", "jobid,state,exitcode,jobname"]).stdout
-        self.rows = [line.split("|") for line in said.splitlines()]
+        output = self.engine.run(["sacct", "-nXP", "-a", "-o", "jobid,state,exitcode,jobname"]).stdout
+        self.rows = [line.split("|") for line in output.splitlines()]
 
     def states(self, name: str) -> dict[str, str]:
         """Job id as sacct prints it -> "STATE exit code", of one submission."""
@@ -169,7 +169,7 @@ class Day:
         return bool(rows) and {row.split(" ")[0] for row in rows} <= ENDED
 
     def open(self) -> set[str]:
-        """What of ours is in the queue, by what sbatch said: SkyPilot's other managed jobs have higher ids."""
+        """Our jobs in the queue, by the ids that sbatch printed: SkyPilot's other managed jobs have higher ids."""
         listed = self.engine.run(["squeue", "-h", "-o", "%i"]).stdout.split()
         return {job_id for job_id in map(submission, listed) if int(job_id) < 60_000_000}
 

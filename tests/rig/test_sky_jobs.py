@@ -73,9 +73,9 @@ def submit(engine: LocalEngine, home: Path, name: str) -> Ran:
     (folder / "data.txt").write_text("hi\n")
     (folder / "old.txt").write_text("old\n")
     (folder / "job.sh").write_text(script)
-    said = engine.run(["sbatch", "--parsable", "-J", name, *options, "job.sh"], cwd=folder, env={"FOO": "b a r"})
-    assert said.returncode == 0, said.stderr
-    return Ran(folder, said.stdout.strip())
+    done = engine.run(["sbatch", "--parsable", "-J", name, *options, "job.sh"], cwd=folder, env={"FOO": "b a r"})
+    assert done.returncode == 0, done.stderr
+    return Ran(folder, done.stdout.strip())
 
 
 def run_all(home: Path, site: Path, nodes: Nodes) -> dict[str, Ran]:

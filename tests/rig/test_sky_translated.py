@@ -80,7 +80,7 @@ async def ends(client: Client, ids: dict[str, int]) -> dict[str, Ended]:
     found = {}
     for name, number in ids.items():
         log = b""
-        for _ in range(24):  # SkyPilot fetches the log of an ended job after it has said that it ended
+        for _ in range(24):  # SkyPilot fetches the log of an ended job after it reports the end
             log = b"".join([chunk async for chunk in client.logs(number, follow=False)])
             if all(re.search(pattern, log.decode(errors="replace")) for pattern in RUNS[name].log):
                 break
@@ -98,8 +98,8 @@ def ended(rig: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ende
         for key, run in RUNS.items():
             target = f"{names[key]}.yaml"
             words = ["--check", "-o", target, *run.translate, run.script]
-            said = engine.run(["slurmsky", "translate", *words], cwd=folder, limit_s=300)
-            assert said.returncode == 0, said.stderr
+            done = engine.run(["slurmsky", "translate", *words], cwd=folder, limit_s=300)
+            assert done.returncode == 0, done.stderr
             yaml = (folder / target).read_text()
             assert "slurmsky" not in yaml and "srun" not in yaml
     client = api_server.connect(os.environ, load(SITE, "site.toml"), "root")

@@ -271,8 +271,8 @@ def test_a_clone_is_updated_under_its_controller(engine: Engine, environment: di
     scontrol = tmp_path / "slurmsky" / "commands" / "scontrol" / "__init__.py"
     first = "from __future__ import annotations\n"
     scontrol.write_text(scontrol.read_text().replace(first, f"{first}from ...options.table import LATER\n", 1))
-    said = subprocess.run([tmp_path / "bin" / "scontrol", "ping"], env=env, capture_output=True, text=True)
-    assert said.returncode == 0 and " is UP" in said.stdout, said
+    done = subprocess.run([tmp_path / "bin" / "scontrol", "ping"], env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and " is UP" in done.stdout, done
     assert engine.controller() != before
 
 

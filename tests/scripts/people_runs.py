@@ -64,7 +64,7 @@ def run_all(env: Mapping[str, str], adapt: bool = False, limit_s: float = 240) -
                 (folder / name).write_text(adapted((PEOPLE / name).read_text()))
             words = ["sbatch", name, *ARGUMENTS.get(name, ())]
             done = subprocess.run(words, cwd=folder, env=env_of(env, folder), capture_output=True, text=True)
-            found[name] = {"submit": done.returncode, "said": done.stderr if done.returncode else ""}
+            found[name] = {"submit": done.returncode, "stderr": done.stderr if done.returncode else ""}
             numbers[name] = "".join(re.findall(r"Submitted batch job (\d+)", done.stdout))
         wait(env, limit_s)
         before = {path.name for path in PEOPLE.iterdir()}
@@ -125,7 +125,7 @@ def main() -> None:
     GOLDEN.write_text(json.dumps(outcome, indent=1, sort_keys=True) + "\n")
     for name, one in outcome.items():
         if one["submit"]:
-            print(name, one["said"], file=sys.stderr)
+            print(name, one["stderr"], file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -226,8 +226,8 @@ class CloudNode:
         while not endpoints.answers(self.socket):
             if process.poll() is not None or time.monotonic() > deadline:
                 with open(log, errors="replace") as file:
-                    said = file.read()[-2000:].strip()
-                raise rendezvous.RendezvousError("the agent of node %s does not start: %s" % (self.name, said))
+                    log_tail = file.read()[-2000:].strip()
+                raise rendezvous.RendezvousError("the agent of node %s does not start: %s" % (self.name, log_tail))
             time.sleep(0.02)
         return process
 

@@ -144,8 +144,8 @@ class OwnView:
                                           sort=query.sort or report.JOB_SORT, each=query.array)  # fmt: skip
         except report.InvalidSort as error:
             return Reply(1, "", "squeue: error: %s\n" % error)
-        said = "".join("squeue: error: Invalid job format specification: %s\n" % name.strip("\0") for name in unknown)
-        return Reply(0, text, said + note)
+        errors = "".join("squeue: error: Invalid job format specification: %s\n" % name.strip("\0") for name in unknown)
+        return Reply(0, text, errors + note)
 
     def _sacct(self, request: wire.CommandRequest) -> Reply:
         from ...options.query import parse_sacct
@@ -201,9 +201,9 @@ class OwnView:
         )  # fmt: skip
         text, unknown = report.sinfo_text(nodes, context.cluster.partitions, options, context)
         word = "job" if query.format2 is not None else "node"
-        said = "".join("Invalid %s format specification: %s\n" % (word, name) for name in unknown)
+        errors = "".join("Invalid %s format specification: %s\n" % (word, name) for name in unknown)
         note = "" if query.nodelist is not None else self._only(request, "the nodes of this job are")
-        return Reply(0, text, said + note)
+        return Reply(0, text, errors + note)
 
     def _scontrol(self, request: wire.CommandRequest) -> Reply:
         from ...options.query import parse_scontrol

@@ -77,7 +77,7 @@ class BatchScript:
         self._exec_fault = processes.ExecFault()
         self._series: Optional[UsageSeries] = None
         self._container: Optional[Container] = None
-        self._container_said: list[str] = []  # messages of the container's creation, for the script's stderr
+        self._container_messages: list[str] = []  # messages of the container's creation, for the script's stderr
         self._preparing = False
         self._no_container = False
         self._opening: Optional[file_opening.Opening] = None  # opens files that may block, in a child process
@@ -106,15 +106,15 @@ class BatchScript:
                 self._start(time.monotonic() + FOLDER_WAIT_S)
 
         def failed(lines: tuple[str, ...]) -> None:
-            said.extend("slurmstepd-%s: error: %s" % (self._node, line) for line in (*lines, _NO_CONTAINER))
+            messages.extend("slurmstepd-%s: error: %s" % (self._node, line) for line in (*lines, _NO_CONTAINER))
             self._no_container = True
-            said_shortly = (line.replace("pyxis:", "").strip() for line in lines or (_NO_CONTAINER,))
-            self.fault = "its container cannot be made: %s" % "; ".join(said_shortly)
+            shortened = (line.replace("pyxis:", "").strip() for line in lines or (_NO_CONTAINER,))
+            self.fault = "its container cannot be made: %s" % "; ".join(shortened)
             ready()
 
-        said = self._container_said
+        messages = self._container_messages
         self._preparing = True
-        self._container = task_container.Container(self._agent.loop, request, self._agent.images, said.append)
+        self._container = task_container.Container(self._agent.loop, request, self._agent.images, messages.append)
         self._container.prepare(self._launch.environment, ready, failed)
 
     def give_up(self) -> None:
@@ -137,8 +137,8 @@ class BatchScript:
             return
 
         def opened(results: list[file_opening.Result]) -> None:
-            said, self._opening = child.said, None
-            self._go_on(patience, lambda: (self._descriptors(results), said))
+            check_result, self._opening = child.check_result, None
+            self._go_on(patience, lambda: (self._descriptors(results), check_result))
 
         folder = self._launch.work_dir
         child = self._opening = file_opening.Opening(
@@ -214,7 +214,7 @@ class BatchScript:
             if fault:
                 # slurmstepd tries chdir before the task does, and prints its own error.
                 os.write(stderr, ("slurmstepd-%s: error: %s\n" % (self._node, fault)).encode(errors="surrogateescape"))
-            for line in self._container_said:
+            for line in self._container_messages:
                 os.write(stderr, (line + "\n").encode(errors="surrogateescape"))
             if self._no_container:
                 raise _NoContainer
@@ -340,13 +340,13 @@ def _reason(error: OSError) -> str:
     'the script cannot be started: /no/such: No such file or directory'
     """
     where = "%s: " % error.filename if error.filename else ""
-    said = "%s%s" % (where, error.strerror or error)
+    cause = "%s%s" % (where, error.strerror or error)
     if not isinstance(error, _NotOpened):
-        return "the script cannot be started: %s" % said
+        return "the script cannot be started: %s" % cause
     folder = os.path.dirname(str(error.filename))
     if error.errno == errno.ENOENT and folder and not os.path.isdir(folder):
         return "its %s cannot be opened: there is no folder %s" % (error.use, folder)
-    return "its %s cannot be opened: %s" % (error.use, said)
+    return "its %s cannot be opened: %s" % (error.use, cause)
 
 
 def _place_script(source: str, target: str) -> None:

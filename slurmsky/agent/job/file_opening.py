@@ -134,7 +134,7 @@ class Opening:
 
     Calls ``done(results)`` with a descriptor or an OSError for each file, unless ``cancel`` was called; with
     ``stop_at_error`` the child stops at the first error. ``check`` runs in the child before it opens files; the text
-    that ``check`` returns (a working folder's fault) is stored in ``said``.
+    that ``check`` returns (a working folder's fault) is stored in ``check_result``.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Opening:
         self._loop = loop
         self._done = done
         self._results: list[Result] = []
-        self.said = ""
+        self.check_result = ""
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setblocking(False)
         self._pid = os.fork()
@@ -182,14 +182,14 @@ class Opening:
             data, ancillary = b"", []
         for _level, _kind, packed in ancillary:
             self._results += array.array("i", packed)
-        said: dict[str, Any] = json.loads(data) if data else {}
-        if "errno" in said:
-            self._results.append(OSError(said["errno"], os.strerror(said["errno"]), said["path"]))
-        if said and "end" not in said:
+        reply: dict[str, Any] = json.loads(data) if data else {}
+        if "errno" in reply:
+            self._results.append(OSError(reply["errno"], os.strerror(reply["errno"]), reply["path"]))
+        if reply and "end" not in reply:
             return
         self._close()
-        self.said = said.get("end", "")
-        if not said:  # the child was killed
+        self.check_result = reply.get("end", "")
+        if not reply:  # the child was killed
             self._results.append(OSError(errno.EIO, os.strerror(errno.EIO)))
         self._done(self._results)
 
@@ -246,7 +246,7 @@ def _open_all(
     try:
         _be_alone(theirs.fileno())
         os.umask(umask)
-        said = check()
+        check_result = check()
         for opener in openers:
             try:
                 fd = opener()
@@ -258,7 +258,7 @@ def _open_all(
             packed = array.array("i", [fd])
             theirs.sendmsg([b'{"opened":1}'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)])
             os.close(fd)
-        _send(theirs, {"end": said})
+        _send(theirs, {"end": check_result})
     finally:
         os._exit(0)
 

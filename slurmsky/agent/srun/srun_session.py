@@ -55,7 +55,7 @@ class Srun:
         self._termination: Optional[Termination] = None  # with ``run``
         self._waiting = False
         self._opening: Optional[file_opening.Opening] = None  # of files that may block
-        self._said_busy = False
+        self._busy_reported = False
         self._forced_code: Optional[int] = None
         self._raw = False
         self._over = False
@@ -98,8 +98,8 @@ class Srun:
                 number = error.job_id or job.job_id
                 self._fail("srun: error: Unable to create step for job %d: %s\n" % (number, error))
                 return
-            if not self._said_busy:
-                self._said_busy = True
+            if not self._busy_reported:
+                self._busy_reported = True
                 self._say("srun: Job %d step creation temporarily disabled, retrying (%s)\n" % (job.job_id, error))
             self._waiting = True
             job.waiting.append(self._try)
@@ -111,7 +111,7 @@ class Srun:
             )
         for note in chosen.shape.notes:
             self._say("srun: error: %s\n" % note)
-        if self._said_busy:
+        if self._busy_reported:
             self._say("srun: Step created for job %d\n" % job.job_id)
         try:
             self._start(chosen)

@@ -137,9 +137,9 @@ class StepHost:
             return
 
         def opened(results: list[file_opening.Result]) -> None:
-            said, self._opening = child.said, None
+            check_result, self._opening = child.check_result, None
             self._streams.given.update(zip((key for key, _ in blocking), results))
-            self._spawn_all(said)
+            self._spawn_all(check_result)
 
         child = self._opening = file_opening.Opening(
             self.agent.loop,

@@ -312,11 +312,11 @@ def _limit(limit: str, key: schema.SiteKey, resource: str, spelled: str) -> Call
         except schema.Bad:
             kind = text.partition("=")[0]
             if kind.partition("/")[0] in (*tres.ORDER, "gres", "license"):
-                said = f"sacctmgr: error: Invalid value in {given.word}"
+                message = f"sacctmgr: error: Invalid value in {given.word}"
             else:
-                said = f"sacctmgr: error: slurmdb_format_tres_str: no TRES known by type {kind}"
+                message = f"sacctmgr: error: slurmdb_format_tres_str: no TRES known by type {kind}"
             old.refused = True
-            return old.unset(given, said)
+            return old.unset(given, message)
 
     return read
 

@@ -90,7 +90,7 @@ def _pieces(ctx: CommandContext, json: str | None, yaml: str | None, make: Make)
         for line in bad.lines:
             ctx.error(line)
         return None
-    for line in form.said:
+    for line in form.warnings:
         ctx.err(f"{ctx.command}: {line}")
     from ...report.json import documents as structured
 

@@ -266,20 +266,20 @@ async def request(ctx: CommandContext, query: ScontrolQuery, words: Words) -> in
         ctx.err(f"invalid keyword: {words[0]}")
         return 1
     rest = words[1:]
-    said = ""
+    message = ""
     if len(rest) < verb.least:
-        said = verb.few
+        message = verb.few
     elif verb.most is not None and len(rest) > verb.most:
-        said = verb.many
-    if said:
+        message = verb.many
+    if message:
         if verb.loud or not query.quiet:
-            ctx.err(said.format(words[0]))
-        if said == verb.few or not verb.goes_on:
+            ctx.err(message.format(words[0]))
+        if message == verb.few or not verb.goes_on:
             return 1
         rest = rest[: verb.most]
     answer = verb.run(ctx, replace(query, words=tuple(words)), rest)
     code = await answer if inspect.isawaitable(answer) else answer
-    return max(code, 1) if said else code
+    return max(code, 1) if message else code
 
 
 def _tokens(line: str) -> list[str]:

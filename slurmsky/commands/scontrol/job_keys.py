@@ -154,8 +154,8 @@ def _nodes(ctx: CommandContext, given: Given) -> dict[str, Any]:
     try:
         found = nodecount.parse(text)
     except NodeCountError as problem:
-        said = str(problem) if str(problem).startswith("Maximum") else f'"{text}" is not a valid node count'
-        raise Unreadable(f"scontrol: error: {said}", code=0) from None
+        message = str(problem) if str(problem).startswith("Maximum") else f'"{text}" is not a valid node count'
+        raise Unreadable(f"scontrol: error: {message}", code=0) from None
     return {"min_nodes": found.min, "max_nodes": found.max, **({"job_sizes": str(found)} if found.sizes else {})}
 
 

@@ -129,8 +129,8 @@ def errors(words: Sequence[str] = ()) -> Iterator[None]:
         path = error.ctx.command_path if error.ctx is not None else _command_path(words)
         name = path.removeprefix("slurmsky").strip()
         prefix = f"slurmsky: {name}: " if name else "slurmsky: "
-        said = prefix + _message(error, words)
-        raise CommandError((said, f"Try '{path} --help' for more information"), USAGE_ERROR) from None
+        message = prefix + _message(error, words)
+        raise CommandError((message, f"Try '{path} --help' for more information"), USAGE_ERROR) from None
     except click.ClickException as error:
         raise CommandError((f"slurmsky: {error.format_message()}",), error.exit_code) from None
     except click.Abort:
@@ -180,15 +180,15 @@ def _crashed(args: Sequence[str], error: Exception) -> int:
     from ... import paths
 
     log = paths.state(os.environ).log
-    said = f"slurmsky: error: internal error ({type(error).__name__}: {error})"
+    message = f"slurmsky: error: internal error ({type(error).__name__}: {error})"
     try:
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
             file.write(f"slurmsky {' '.join(args)}\n{''.join(traceback.format_exception(error))}")
-        said += f", see {log}"
+        message += f", see {log}"
     except OSError:
         pass  # the line then names no log
-    sys.stderr.write(said + "\n")
+    sys.stderr.write(message + "\n")
     return 1
 
 

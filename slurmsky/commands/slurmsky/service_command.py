@@ -81,8 +81,8 @@ def _systemctl(*words: str) -> None:
                      "a crontab line `@reboot squeue` does it")  # fmt: skip
     done = subprocess.run([program, "--user", *words], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise failed(f"slurmsky: service: systemctl --user {shlex.join(words)}: {said[-1]}")
+        stderr_lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise failed(f"slurmsky: service: systemctl --user {shlex.join(words)}: {stderr_lines[-1]}")
 
 
 @click.group(cls=SlurmskyGroup, example="slurmsky service install && loginctl enable-linger", page="guide")

@@ -54,7 +54,7 @@ def srun_line(job: str, node: str, port: int) -> list[str]:
 
 def wait_for(job: str, controller: ControllerClient) -> None:
     """Wait until the job runs. Raises CommandError when it never will."""
-    said = ""
+    shown_reason = ""
     while True:
         try:
             controller.start()
@@ -68,9 +68,9 @@ def wait_for(job: str, controller: ControllerClient) -> None:
             return
         if words[0] not in ("PENDING", "CONFIGURING", "SUSPENDED", "REQUEUED"):
             raise failed(f"{_SPECIAL}job {job} is {words[0]}")
-        if words[1] != said:
-            said = words[1]
-            click.echo(f"job {job} is {words[0]} ({said}); waiting for it", err=True)
+        if words[1] != shown_reason:
+            shown_reason = words[1]
+            click.echo(f"job {job} is {words[0]} ({shown_reason}); waiting for it", err=True)
         time.sleep(_POLL_S)
 
 
@@ -113,7 +113,7 @@ async def _tunnel(line: Sequence[str], job: str, ports: tuple[int, int], bind: s
         if stopped.done():
             return 130
         if not mux.ready.done():
-            raise failed(f"{_SPECIAL}no step can be run in job {job}", *await _said(complaints))
+            raise failed(f"{_SPECIAL}no step can be run in job {job}", *await _stderr_lines(complaints))
         host, answers = mux.ready.result()
         server = await _listen(mux, bind, local, remote)
         port = server.sockets[0].getsockname()[1]
@@ -124,7 +124,7 @@ async def _tunnel(line: Sequence[str], job: str, ports: tuple[int, int], bind: s
         server.close()
         if not stopped.done():
             click.echo(f"the tunnel's step in job {job} has ended", err=True)
-            for text in await _said(complaints):
+            for text in await _stderr_lines(complaints):
                 click.echo(text, err=True)
         return 0
     finally:
@@ -147,7 +147,7 @@ async def _listen(mux: port_mux.Mux, bind: str, local: int, remote: int) -> asyn
     return await asyncio.start_server(mux.accepted, bind, 0)
 
 
-async def _said(complaints: asyncio.Future[bytes]) -> tuple[str, ...]:
+async def _stderr_lines(complaints: asyncio.Future[bytes]) -> tuple[str, ...]:
     """The last lines of srun's stderr."""
     try:
         text = await asyncio.wait_for(complaints, 3)

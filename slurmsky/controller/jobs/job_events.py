@@ -105,8 +105,8 @@ class Events:
     def _managed(self, job: Job, event: ManagedJobNamed) -> None:
         for part in self.job_table.components(job):
             part.managed_job_id = event.managed_job_id
-            said = f"{_MANAGED} {part.managed_job_id} ({event.name})"
-            part.system_comment = "; ".join(filter(None, (said, event.note)))
+            managed_job = f"{_MANAGED} {part.managed_job_id} ({event.name})"
+            part.system_comment = "; ".join(filter(None, (managed_job, event.note)))
             self.job_table.touch(part)
 
     def _missing(self, job: Job, event: Missing) -> None:

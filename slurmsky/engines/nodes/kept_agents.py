@@ -262,11 +262,11 @@ class KeptAgents(LocalEngine):
     async def _bring_back(self, node: str, event: Ended) -> None:
         """Report a job's end once its output and files have arrived."""
         job_id, run = event.job_id, event.run
-        said = await self._files.bring_back(job_id, run, lambda: self.fleet.is_up(node) and not self._closing)
+        problem = await self._files.bring_back(job_id, run, lambda: self.fleet.is_up(node) and not self._closing)
         if self._files.has(job_id, run) or self._closing:
             return  # an earlier call is doing it, or the next controller will
-        if said:
-            event = event.but(comment="; ".join(filter(None, (event.comment, said))))
+        if problem:
+            event = event.but(comment="; ".join(filter(None, (event.comment, problem))))
         super()._event(node, event)
 
     # --- lost nodes

@@ -69,7 +69,7 @@ class EndedRuns:
         if answer.status in TERMINAL:
             if answer.status == "FAILED_CONTROLLER":
                 log.warning("job %d has ended, but SkyPilot may have left its nodes: %s (see sky status)",
-                            watch.record.job_id, answer.said)  # fmt: skip
+                            watch.record.job_id, answer.status_text)  # fmt: skip
             return
         again = answer.status in _BEGINNING
         last = self._cancelled.get(watch.folder)

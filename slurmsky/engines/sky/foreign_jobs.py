@@ -41,31 +41,31 @@ def sightings(records: Iterable[Mapping[str, Any]]) -> list[Sighting]:
 
 def _sighting(job_id: int, records: list[Mapping[str, Any]]) -> Sighting:
     records = sorted(records, key=lambda record: record.get("task_id") or 0)
-    said = _decisive(records)
-    status, failure = _word(said, "status"), str(said.get("failure_reason") or "")
-    details = str(said.get("details") or "")
+    decisive = _decisive(records)
+    status, failure = _word(decisive, "status"), str(decisive.get("failure_reason") or "")
+    details = str(decisive.get("details") or "")
     over = all(_word(record, "status") in TERMINAL for record in records)
     together = _word(records[0], "execution") == "parallel"  # a job group: all its clusters run at once
-    sizes = [_size(record) for record in (records if together else [said])]
+    sizes = [_size(record) for record in (records if together else [decisive])]
     tasks = [str(record.get("task_name") or record.get("job_name") or "") for record in records]
-    pool = str(said.get("pool") or "")
+    pool = str(decisive.get("pool") or "")
     return Sighting(
         managed_job_id=job_id,
-        name=str(records[0].get("job_name") or said.get("task_name") or "-"),
+        name=str(records[0].get("job_name") or decisive.get("task_name") or "-"),
         status=status,
-        seen=sky_status.seen(status, details, _word(said, "schedule_state"), failure),
+        seen=sky_status.seen(status, details, _word(decisive, "schedule_state"), failure),
         over=over,
-        user=str(said.get("user_name") or ""),
-        workspace=str(said.get("workspace") or ""),
+        user=str(decisive.get("user_name") or ""),
+        workspace=str(decisive.get("workspace") or ""),
         submit_time=min(_times(records, "submitted_at"), default=0.0),
         start_time=min(_times(records, "start_at"), default=0.0),
         end_time=max(_times(records, "end_at"), default=0.0) if over else 0.0,
-        infra=_infra(said),
+        infra=_infra(decisive),
         nodes=sum(nodes for nodes, _ in sizes),
         cpus=max(cpus for _, cpus in sizes),
-        gpus=_gpus(said),
+        gpus=_gpus(decisive),
         node_names=tuple(
-            name for record in (records if together else [said]) for name in _names(record.get("node_names"))
+            name for record in (records if together else [decisive]) for name in _names(record.get("node_names"))
         ),
         recoveries=sum(int(record.get("recovery_count") or 0) for record in records),
         details=details,

@@ -93,7 +93,7 @@ async def deliver(socket: Path, payload: bytes) -> tuple[int, str]:
 
 async def _ask(socket: Path, payload: bytes) -> tuple[int, str]:
     reader, writer = await asyncio.open_unix_connection(str(socket))
-    said = b""
+    stderr = b""
     try:
         writer.write(wire.encode(wire.REQUEST, payload) + wire.encode(wire.STDIN_EOF))
         await writer.drain()
@@ -101,9 +101,9 @@ async def _ask(socket: Path, payload: bytes) -> tuple[int, str]:
             head = await reader.readexactly(wire.HEADER_SIZE)
             body = await reader.readexactly(int.from_bytes(head[1:], "big"))
             if head[:1] == wire.STDERR:
-                said += body
+                stderr += body
             elif head[:1] == wire.EXIT:
-                return int(body), said.decode("utf-8", "replace").strip()
+                return int(body), stderr.decode("utf-8", "replace").strip()
     finally:
         writer.close()
 

@@ -67,7 +67,7 @@ class Record:
     note: str = ""  # text for the job's comment
     phase: str = "new"  # new | launching | launched | ending (ended in slurmsky, not yet at SkyPilot) | over
     status: str = ""  # SkyPilot's latest status
-    said: str = ""  # SkyPilot's text for that status
+    status_text: str = ""  # SkyPilot's text for that status
     failure: str = ""  # SkyPilot's reason for the end
     status_time: str = ""  # server time of the latest status before the job ended
     ended_at: float = 0.0  # epoch second at which the phase "ending" began
@@ -117,6 +117,7 @@ _FORMER_FIELDS = {
     "heard_at": "status_time",
     "letters": "delivered",
     "returns": "sync_state",
+    "said": "status_text",
     "together": "batch_folder",
 }
 

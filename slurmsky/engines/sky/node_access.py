@@ -155,8 +155,8 @@ class SshTunnel:
         deadline = loop.time() + TUNNEL_S
         while not self._socket.exists():
             if process.returncode is not None:
-                said = (await process.stderr.read()).decode("utf-8", "replace") if process.stderr else ""
-                raise NoControl(f"ssh {self._cluster}: {' '.join(said.split())[-300:] or 'it ended at once'}")
+                stderr = (await process.stderr.read()).decode("utf-8", "replace") if process.stderr else ""
+                raise NoControl(f"ssh {self._cluster}: {' '.join(stderr.split())[-300:] or 'it ended at once'}")
             if loop.time() > deadline:
                 self.close()
                 raise NoControl(f"ssh {self._cluster}: no answer within {TUNNEL_S:.0f} s")
@@ -176,12 +176,12 @@ class SshTunnel:
             start_new_session=True,
         )
         try:
-            _, said = await asyncio.wait_for(process.communicate(), CONFIGURE_S)
+            _, stderr = await asyncio.wait_for(process.communicate(), CONFIGURE_S)
         except asyncio.TimeoutError:
             process.kill()
             raise NoControl(f"sky status {self._cluster}: no answer within {CONFIGURE_S:.0f} s") from None
         if process.returncode:
-            text = " ".join(said.decode("utf-8", "replace").split())[-300:]
+            text = " ".join(stderr.decode("utf-8", "replace").split())[-300:]
             raise NoControl(f"sky status {self._cluster}: {text or process.returncode}")
 
     def _place(self) -> Path:

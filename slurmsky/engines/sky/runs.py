@@ -98,7 +98,7 @@ class SkyRuns:
             self._open_session(watch)
             if not watch.record.slots_taken:
                 watch.record.slots_taken = True
-                waits = EngineState(reason="JobArrayTaskLimit", comment=watch.record.said)
+                waits = EngineState(reason="JobArrayTaskLimit", comment=watch.record.status_text)
                 self._state(watch.record, waits)
             if member.cancel:
                 self._spawn(self.terminate(job_id, member.cancel, 15, 30))
@@ -126,9 +126,9 @@ class SkyRuns:
     async def _deliver(self, watch: JobWatch, request: bytes, key: str, earlier: asyncio.Task[None] | None) -> None:
         if earlier is not None:
             await earlier
-        code, said = await inbox.deliver(self.socket, request)
+        code, refusal = await inbox.deliver(self.socket, request)
         if code:
-            watch.output_sync.say(f"what the job asked for was refused: {said}")
+            watch.output_sync.say(f"what the job asked for was refused: {refusal}")
         watch.record.delivered.append(key)
         watch.save()
 
@@ -249,8 +249,8 @@ class SkyRuns:
         """Report the job's id and name at SkyPilot."""
         if record.cluster:
             record.status = "RUNNING"  # no later status reports it
-            said = filter(None, (f"SkyPilot cluster {record.name}", record.note))
-            self._state(record, EngineState(state="CONFIGURING", reason="None", comment="; ".join(said)))
+            notes = filter(None, (f"SkyPilot cluster {record.name}", record.note))
+            self._state(record, EngineState(state="CONFIGURING", reason="None", comment="; ".join(notes)))
             return
         for job_id in record.open:
             named = ManagedJobNamed(job_id=job_id, managed_job_id=record.managed_job_id, name=record.name)
@@ -284,7 +284,7 @@ class SkyRuns:
         if not seen.state.finished and not record.started:
             coming = JobFlag.CONFIGURING in seen.flags or seen.state is JobState.RUNNING
             state = "CONFIGURING" if coming else "PENDING"
-            self._state(record, EngineState(state=state, reason=seen.reason, comment=record.said))
+            self._state(record, EngineState(state=state, reason=seen.reason, comment=record.status_text))
 
     def _status_after_end(self, watch: JobWatch, answer: StatusAnswer) -> None:
         self._spawn(self._ended.status_changed(watch, answer))

@@ -291,8 +291,8 @@ class SkyEngine(SkyRuns):
         try:
             health = await asyncio.wait_for(client.health(fresh=True), _PROBE_S)
         except (SkyError, asyncio.TimeoutError) as error:
-            said = str(error) or f"no answer within {_PROBE_S:g} s"
-            return [(False, f"SkyPilot at {place}: {said}; it answered {ago}")]
+            fault = str(error) or f"no answer within {_PROBE_S:g} s"
+            return [(False, f"SkyPilot at {place}: {fault}; it answered {ago}")]
         words = f"version {health.get('version') or '?'}, API version {health.get('api_version')}"
         found = [(True, f"SkyPilot at {place}: {words}; it answered before that {ago}")]
         try:

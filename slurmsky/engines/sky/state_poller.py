@@ -56,14 +56,14 @@ class StatusAnswer(NamedTuple):
     schedule: str = ""  # the managed jobs controller's own state of the job
 
     @property
-    def said(self) -> str:
+    def status_text(self) -> str:
         """SkyPilot's text, for users."""
         return self.details or self.failure
 
     @property
     def seen(self) -> sky_status.Seen:
         """The status as Slurm's state and reason."""
-        details = self.said if self.status == "STARTING" else self.details
+        details = self.status_text if self.status == "STARTING" else self.details
         return sky_status.seen(self.status, details, self.schedule, self.failure)
 
 
@@ -175,11 +175,11 @@ class StatePoller:
         record = watch.record
         if not answer.status or record.status in TERMINAL:
             return
-        same = (answer.status, answer.said) == (record.status, record.said)
+        same = (answer.status, answer.status_text) == (record.status, record.status_text)
         if same and record.open:
             return
         status_changed = answer.status != record.status
-        record.status, record.said = answer.status, answer.said
+        record.status, record.status_text = answer.status, answer.status_text
         if status_changed:
             watch.status_since = time.monotonic()
         if answer.status in TERMINAL:

@@ -47,7 +47,7 @@ class OutputForm:
     #: "" (default), "compact" or "pretty"
     style: str = ""
     #: warnings for stderr
-    said: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def usual(self) -> bool:
@@ -93,11 +93,11 @@ def chosen(text: str, yaml: bool = False, style: str = "") -> OutputForm:
                       "data_parser_g_new: failure loading plugins: Plugin has invalid format or unable to be loaded",
                       unsupported)  # fmt: skip
     words = [word for word in flags.split("+") if word]
-    said = [f"{_PREFIX}{known} ignoring default flag FLAG_PREFER_REFS" if word.upper() == "PREFER_REFS"
+    warnings = [f"{_PREFIX}{known} ignoring default flag FLAG_PREFER_REFS" if word.upper() == "PREFER_REFS"
             else f"warning: {_PREFIX}{known} ignoring unknown flag {word}"
             for word in words if word.upper() not in _FLAGS]  # fmt: skip
     is_complex = any(word.upper() == "COMPLEX" for word in words)
-    return OutputForm(yaml, known, plus + flags, is_complex, style, tuple(said))
+    return OutputForm(yaml, known, plus + flags, is_complex, style, tuple(warnings))
 
 
 def style(text: Optional[str]) -> str:

@@ -175,8 +175,8 @@ class Records:
         names = dict.fromkeys([*(cells["Account"] for cells in self._associations()), *unused])
         known = (*self.cluster.accounts, *self.unused_accounts)
         orgs = {one.name: one.organization for one in known}
-        said = {one.name: one.description for one in known if one.description}
-        return [{"Account": name, "Descr": said.get(name) or ("default root account" if name == "root" else name),
+        texts = {one.name: one.description for one in known if one.description}
+        return [{"Account": name, "Descr": texts.get(name) or ("default root account" if name == "root" else name),
                  "Org": orgs.get(name) or ("root" if name == "root" else name)} for name in names]  # fmt: skip
 
     def _clusters(self) -> list[Cells]:

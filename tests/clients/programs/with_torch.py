@@ -47,8 +47,8 @@ def main() -> None:
         line = ["sbatch", "--parsable", "-J", name, f"{name}.sh"]
         job = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
         reach(job, "COMPLETED")
-        said = sorted(row for row in Path(f"{name}.out").read_text().splitlines() if row.startswith("rank "))
-        assert said == [f"rank {number} of 4: 10" for number in range(4)], Path(f"{name}.out").read_text()
+        lines = sorted(row for row in Path(f"{name}.out").read_text().splitlines() if row.startswith("rank "))
+        assert lines == [f"rank {number} of 4: 10" for number in range(4)], Path(f"{name}.out").read_text()
 
 
 if __name__ == "__main__":

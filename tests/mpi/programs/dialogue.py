@@ -40,7 +40,7 @@ def line(sock: socket.socket, text: str) -> str:
 def main() -> None:
     version, path = sys.argv[1:]
     rank, job = int(os.environ["PMI_RANK"]), os.environ["PMI_JOBID"]
-    said = []
+    answers = []
     with socket.socket(fileno=int(os.environ["PMI_FD"])) as sock, open(path) as file:
         sock.settimeout(20)
         ask = line
@@ -50,12 +50,12 @@ def main() -> None:
                 if int(only) != rank:
                     continue
             request = text.format(rank=rank, job=job).replace("\\n", "\n")
-            said.append([request.replace(job, "JOB"), ask(sock, request).replace(job, "JOB")])
+            answers.append([request.replace(job, "JOB"), ask(sock, request).replace(job, "JOB")])
             if version == "2":
                 ask = counted
     names = ("PMI_JOBID", "PMI_RANK", "PMI_SIZE")
     environment = {name: os.environ.get(name, "").replace(job, "JOB") for name in names}
-    print(json.dumps({"rank": rank, "environment": environment, "said": said}), flush=True)
+    print(json.dumps({"rank": rank, "environment": environment, "answers": answers}), flush=True)
 
 
 main()

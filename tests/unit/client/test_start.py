@@ -129,7 +129,7 @@ def test_old_log_lines_are_not_quoted(clone: Path, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_an_unusable_state_folder_is_said(home: str, reason: str) -> None:
+def test_an_unusable_state_folder_is_reported(home: str, reason: str) -> None:
     done = call(Path(home), "squeue")
     assert done.returncode == 1
     lines = done.stderr.decode().splitlines()

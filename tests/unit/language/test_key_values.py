@@ -68,9 +68,9 @@ def test_an_unknown_key_is_reported_with_its_word() -> None:
     assert unknown == ["Other+=3"]
 
 
-@pytest.mark.parametrize(("words", "said"), [(["Size+=1"], "sign Size"), (["size"], "bare size")])
-def test_refusals_are_the_exceptions_of_the_command(words: list[str], said: str) -> None:
-    with pytest.raises(Refused, match=said):
+@pytest.mark.parametrize(("words", "message"), [(["Size+=1"], "sign Size"), (["size"], "bare size")])
+def test_refusals_are_the_exceptions_of_the_command(words: list[str], message: str) -> None:
+    with pytest.raises(Refused, match=message):
         TABLE.read([], words)
 
 

@@ -162,7 +162,7 @@ def test_no_moments(pos: int, text: str) -> None:
     assert str(caught.value) == f"Invalid time specification (pos={pos}): {text}"
 
 
-def test_nothing_said_is_the_epoch() -> None:
+def test_an_empty_text_is_the_epoch() -> None:
     assert timespec.parse("", NOW) == timespec.parse(" - T", NOW) == 0
 
 

@@ -26,7 +26,7 @@ def refusal(command: str, *argv: str, **env: str) -> CommandError:
     return caught.value
 
 
-def said(request: Query) -> dict[str, Any]:
+def given(request: Query) -> dict[str, Any]:
     """Fields that differ from a bare request's."""
     bare = type(request)()
     return {
@@ -147,7 +147,7 @@ def said(request: Query) -> dict[str, Any]:
     ],
 )
 def test_request(command: str, argv: tuple[str, ...], env: dict[str, str], expected: dict[str, Any]) -> None:
-    assert said(ask(command, *argv, **env)) == expected
+    assert given(ask(command, *argv, **env)) == expected
 
 
 @pytest.mark.parametrize(

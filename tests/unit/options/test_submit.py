@@ -1,6 +1,6 @@
 """Requests from script, environment and command line.
 
-Expected fields: `scontrol show job` of the real Slurm 22.05 for the same input, unless said.
+Expected fields: `scontrol show job` of the real Slurm 22.05 for the same input, unless noted.
 """
 
 from __future__ import annotations
@@ -381,7 +381,7 @@ def test_site_options() -> None:
 # ---------------------------------------------------------------- srun, salloc
 
 
-def test_step_knows_who_said_what() -> None:
+def test_step_records_the_source_of_each_value() -> None:
     step = srun("-n2", "-l", SLURM_JOB_ID="7", SLURM_NTASKS="9", SLURM_CPUS_PER_TASK="3").step
     assert (step.job.ntasks, step.job.cpus_per_task, step.jobid, step.label) == (2, 3, "7", True)
     assert set(step.typed) == {"ntasks", "label"}

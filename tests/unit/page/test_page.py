@@ -182,7 +182,7 @@ def test_gpus_count_once(make_job: MakeJob, context: ReportContext) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "shown"),
     [
         ({}, ""),
         ({"state": JobState.FAILED, "exit_code": 3, "reason": "NonZeroExitCode"}, "exit 3"),
@@ -195,8 +195,8 @@ def test_gpus_count_once(make_job: MakeJob, context: ReportContext) -> None:
         ({"state": JobState.RUNNING, "reason": "None", "end_time": 0.0}, ""),
     ],
 )
-def test_how_it_ended(fields: dict[str, object], said: str, make_job: MakeJob) -> None:
-    assert outcome(make_job(**fields)) == said
+def test_outcome_of_a_job(fields: dict[str, object], shown: str, make_job: MakeJob) -> None:
+    assert outcome(make_job(**fields)) == shown
 
 
 def test_curves_keep_the_amount() -> None:

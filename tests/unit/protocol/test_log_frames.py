@@ -85,14 +85,14 @@ def joined(items, **where):
 def test_bytes_survive_skypilots_log(writes, prefix, chunk, data):
     encoder = Encoder(session=17, rank=3, key=KEY)
     wanted = {0: b"", 1: b"", 2: b""}
-    log, said = b"", []
+    log, sent = b"", []
     for number, (stream, piece, flush) in enumerate(writes):
         wanted[stream] += piece
         log += encoder.data(stream, piece)
         if flush:
             log += encoder.flush(stream)
-            said.append({"n": number, "text": 'é\x7f\n"=~slurmsky!'})
-            log += encoder.event(said[-1])
+            sent.append({"n": number, "text": 'é\x7f\n"=~slurmsky!'})
+            log += encoder.event(sent[-1])
     log += encoder.flush()
     shown = skypilot(log, prefix)
     # lines of others between ours
@@ -109,7 +109,7 @@ def test_bytes_survive_skypilots_log(writes, prefix, chunk, data):
     items += decoder.finish()
     for stream, expected in wanted.items():
         assert joined(items, session=17, rank=3, stream=stream) == expected
-    assert [item.body for item in items if isinstance(item, LogEvent)] == said
+    assert [item.body for item in items if isinstance(item, LogEvent)] == sent
     assert not decoder.gaps
 
 

@@ -1,4 +1,4 @@
-"""Site files: what they become, and what is said of a faulty one."""
+"""Site files: their values, and the messages about faults."""
 
 from __future__ import annotations
 

@@ -155,11 +155,11 @@ def test_a_script_that_the_script_starts_is_read_too(project: Project, starts: s
     )
     decisions = [(one.line, one.text, one.suggestion) for one in page.findings if one.fate == "decision"]
     line = text.count("\n")
-    assert [(at, said.split(":", 1)[1]) for at, said, _ in decisions] == [
+    assert [(at, text.split(":", 1)[1]) for at, text, _ in decisions] == [
         (line, "2 module load own/3"),
         (line, "4 /vault/data/x"),
     ]
-    assert all("run.sh:" in said and lines for _, said, lines in decisions)
+    assert all("run.sh:" in text and lines for _, text, lines in decisions)
     found = wants.with_started(wants.of(text), text, project)
     assert found.programs == ("gmx",) and "/results" in found.folders[0] and found.modules == ("own/3",)
 

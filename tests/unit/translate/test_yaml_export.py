@@ -705,13 +705,13 @@ def test_all_indices_of_an_uneven_array_are_launched() -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "run", "said"),
+    ("option", "run", "comment"),
     [("sub/x", "cd sub/x\npython a.py\n", ""), ("/old/place", "python a.py\n", "--chdir=/old/place: SkyPilot begins")],
 )
-def test_chdir_is_where_run_begins_or_a_comment(option: str, run: str, said: str) -> None:
+def test_chdir_is_where_run_begins_or_a_comment(option: str, run: str, comment: str) -> None:
     source = script("python a.py", f"--chdir={option}")
     found = export(source, moving.request(source.encode(), "job.sh").components, SITE, "main", folder="/submit")
-    assert found.fields["run"] == run and found.fields["workdir"] == "." and said in found.yaml
+    assert found.fields["run"] == run and found.fields["workdir"] == "." and comment in found.yaml
 
 
 def test_devices_that_skypilot_lacks_are_named() -> None:
@@ -1022,10 +1022,10 @@ def test_an_image_file_may_be_a_registrys_image() -> None:
 
 
 def test_nodes_without_work_are_reported() -> None:
-    said = "no command uses the other nodes"
-    assert said in keep(script("samtools view x.bam", "-N2")).yaml
-    assert said not in keep(script("srun hostname\nsamtools view x.bam", "-N2")).yaml
-    assert said not in keep(script("mpirun ./a.out", TWO)).yaml
+    comment = "no command uses the other nodes"
+    assert comment in keep(script("samtools view x.bam", "-N2")).yaml
+    assert comment not in keep(script("srun hostname\nsamtools view x.bam", "-N2")).yaml
+    assert comment not in keep(script("mpirun ./a.out", TWO)).yaml
 
 
 def test_a_deactivate_goes_with_its_environment() -> None:

@@ -36,7 +36,7 @@ TAKEN = Earlier(2, NO_USER, begun=True, code=143, by_signal=True)
         (CUT_OFF, False, 3, False, RunDecision.RUN, 3),  # the controller says so
         (CUT_OFF, True, 2, True, RunDecision.REPEAT, 2),  # killed between its last word and its note
         (ENDED, True, 2, False, RunDecision.REPEAT, 2),
-        (ENDED, False, 2, True, RunDecision.REPEAT, 2),  # it could not begin, and said so
+        (ENDED, False, 2, True, RunDecision.REPEAT, 2),  # it reported that it could not begin
         (TAKEN, False, 2, True, RunDecision.RUN, 3),
         (TAKEN, False, 2, False, RunDecision.REFUSE, 2),
         (TAKEN, True, 2, True, RunDecision.REPEAT, 2),

@@ -51,12 +51,12 @@ def test_a_child_passes_descriptors_and_errors_in_order(tmp_path: Path, stop_at_
         [lambda name=name: os.open(name, os.O_RDONLY) for name in names],
         done,
         0o077,
-        lambda: "said",
+        lambda: "no folder",
         stop_at_error,
     )
     loop.after(30, loop.stop)
     loop.run()
-    assert child.said == "said"
+    assert child.check_result == "no folder"
     assert [isinstance(one, int) for one in results] == [True, False, True][: 2 if stop_at_error else 3]
     error = results[1]
     assert isinstance(error, OSError) and error.strerror == "No such file or directory"

@@ -82,7 +82,7 @@ def test_a_limit_of_one_resource_leaves_the_others(line: str, left: dict[str, in
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("qos+=nosuch", "sacctmgr: error: You gave a bad qos 'nosuch'. Valid QOS's are normal,zq1,zq2,zq3\n"
          " Unknown option: qos+=nosuch\n Use keyword 'where' to modify condition"),
@@ -96,12 +96,12 @@ def test_a_limit_of_one_resource_leaves_the_others(line: str, left: dict[str, in
         ("flags=DenyOnLimit", " Unknown option: flags=DenyOnLimit\n Use keyword 'where' to modify condition"),
     ],
 )  # fmt: skip
-def test_refusals_of_accounts(line: str, said: str) -> None:
-    assert refusal(AccountConfig("lab"), line, QOS) == said
+def test_refusals_of_accounts(line: str, message: str) -> None:
+    assert refusal(AccountConfig("lab"), line, QOS) == message
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         (
             "flags=nosuch",
@@ -110,8 +110,8 @@ def test_refusals_of_accounts(line: str, said: str) -> None:
         ("qos=normal", " Unknown option: qos=normal\n Use keyword 'where' to modify condition"),
     ],
 )
-def test_refusals_of_qos(line: str, said: str) -> None:
-    assert refusal(QosConfig("zq1"), line) == said
+def test_refusals_of_qos(line: str, message: str) -> None:
+    assert refusal(QosConfig("zq1"), line) == message
 
 
 def test_options_without_limits_are_stored() -> None:
@@ -132,15 +132,15 @@ def test_options_without_limits_are_stored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("preempt=nosuch", "sacctmgr: error: You gave a bad qos 'nosuch'. Valid QOS's are normal,zq1,zq2,zq3"),
         ("preemptmode=bad", " Bad Preempt Mode given: preemptmode=bad"),
         ("rawusage=0", " Unknown option: rawusage=0\n Use keyword 'where' to modify condition"),
     ],
 )
-def test_no_option_of_a_qos_is_dropped(line: str, said: str) -> None:
-    assert refusal(QosConfig("zq1"), line, QOS) == said
+def test_no_option_of_a_qos_is_dropped(line: str, message: str) -> None:
+    assert refusal(QosConfig("zq1"), line, QOS) == message
 
 
 def test_the_number_of_a_qos_that_is_none_sets_nothing() -> None:
@@ -154,7 +154,7 @@ def test_the_number_of_a_qos_that_is_none_sets_nothing() -> None:
 
 
 def test_all_words_of_a_request_are_reported() -> None:
-    said = refusal(AccountConfig("lab"), "nosuch=1 GrpJobs=x GrpTRES+=cpu=4")
-    assert said.splitlines()[::2] == [" Unknown option: nosuch=1", "sacctmgr: error: Invalid value for GrpJobs (x)",
+    message = refusal(AccountConfig("lab"), "nosuch=1 GrpJobs=x GrpTRES+=cpu=4")
+    assert message.splitlines()[::2] == [" Unknown option: nosuch=1", "sacctmgr: error: Invalid value for GrpJobs (x)",
                                       " Use keyword 'where' to modify condition"]  # fmt: skip
     assert refusal(AccountConfig("lab"), "GrpTRES+=cpu=4") == " Invalid operator '+=' in GrpTRES+=cpu=4"

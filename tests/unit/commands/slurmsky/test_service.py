@@ -24,11 +24,11 @@ def test_remove_prints_what_systemctl_prints_and_continues(
     unit.parent.mkdir(parents=True)
     unit.write_text("[Unit]\n")
     service_command.remove()
-    said = capsys.readouterr()
-    assert said.err == (
+    printed = capsys.readouterr()
+    assert printed.err == (
         "slurmsky: service: systemctl --user disable --now slurmsky.service: Failed to connect to bus\n"
     )
-    assert said.out == f"removed {unit}\n" and not unit.exists()
+    assert printed.out == f"removed {unit}\n" and not unit.exists()
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")

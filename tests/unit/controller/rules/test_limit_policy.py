@@ -319,10 +319,10 @@ def test_without_qos_in_the_site_file_any_is_taken(tmp_path: Path) -> None:
 
 
 def test_every_reason_is_one_of_slurms() -> None:
-    said = {word for pair in SIZES.values() for words in pair for word in words if word}
-    said |= {word for _, *words in (*RUNNING.values(), *SUBMITTED.values()) for word in words if word}
-    said |= {*WALL, "AccountNotAllowed", "QOSNotAllowed", "MaxMemPerLimit"}
-    assert said - {row["printed_name"] for row in table("job_reasons")} == set()
+    reasons = {word for pair in SIZES.values() for words in pair for word in words if word}
+    reasons |= {word for _, *words in (*RUNNING.values(), *SUBMITTED.values()) for word in words if word}
+    reasons |= {*WALL, "AccountNotAllowed", "QOSNotAllowed", "MaxMemPerLimit"}
+    assert reasons - {row["printed_name"] for row in table("job_reasons")} == set()
 
 
 def test_a_waiting_job_of_a_qos_with_noreserve_delays_no_other_job(tmp_path: Path) -> None:
