@@ -262,7 +262,7 @@ class KeptAgents(LocalEngine):
     async def _bring_back(self, node: str, event: Ended) -> None:
         """Report a job's end once its output and files have arrived."""
         job_id, run = event.job_id, event.run
-        problem = await self._files.bring_back(job_id, run, lambda: self.fleet.is_up(node) and not self._closing)
+        problem = await self._files.bring_back(job_id, run, self.fleet.is_up)
         if self._files.has(job_id, run) or self._closing:
             return  # an earlier call is doing it, or the next controller will
         if problem:

@@ -67,6 +67,7 @@ class RemoteFiles:
         self._jobs: dict[Key, RemoteJob] = {}
         self._syncs: dict[str, FolderSync] = {}
         self._opening: dict[str, asyncio.Lock] = {}
+        self._closed = False
 
     def has(self, job_id: int, run: int) -> bool:
         """Whether a run's files must still be brought back."""
@@ -173,10 +174,11 @@ class RemoteFiles:
             if sync.alive:
                 await sync.finish(number)
 
-    async def bring_back(self, job_id: int, run: int, there: Callable[[], bool]) -> str:
+    async def bring_back(self, job_id: int, run: int, there: Callable[[str], bool]) -> str:
         """Bring back all output and changed files; return the messages about them.
 
-        Retried when the connection breaks, as long as the nodes are ``there``.
+        Retried when a connection breaks, as long as its node is ``there``. Once closed, the record stays for the next
+        controller.
         """
         job = self._jobs.get((job_id, run))
         if job is None or job.ending:
@@ -186,15 +188,22 @@ class RemoteFiles:
         target = OutputSync(self._folder / "in", job.shipped_folder, dict(job.given), job_id, job.umask, state)
         target.ours = {path for _, path in job.steps}
         over = [tail.there for tail in job.tails]
-        while there():
+        left = list(job.nodes)
+        while there(job.nodes[0]):
+            if self._closed:
+                return ""
             try:
                 followed = await self._follow(job)
                 for number in job.numbers:
                     await followed.finish(number)
                 await self._finish_steps(job)
-                for node in job.nodes:
+                while left:
                     skip = [tail.there for one in self._jobs.values() for tail in one.tails]
-                    await (await self._sync(node)).bring_back(job.shipped_folder, skip, over, target)
+                    if there(left[0]):
+                        await (await self._sync(left[0])).bring_back(job.shipped_folder, skip, over, target)
+                    else:
+                        target.messages.append(f"node {left[0]} was lost with the files that the job wrote there")
+                    del left[0]
                 break
             except (EngineError, OSError) as error:
                 log.info("job %d: %s", job_id, error)
@@ -258,5 +267,6 @@ class RemoteFiles:
 
     def close(self) -> None:
         """Close the connections; nodes keep running."""
+        self._closed = True
         for sync in self._syncs.values():
             sync.close()

@@ -11,6 +11,7 @@ import pytest
 from polling import PATIENCE_S
 
 from slurmsky.engines.local.placed_jobs import PlacedJob
+from slurmsky.engines.nodes import remote_files
 from slurmsky.engines.nodes.agent_requests import AgentRequests
 from slurmsky.engines.nodes.folder_sync import FolderSync
 from slurmsky.engines.nodes.node_lines import ConnectionLost
@@ -80,7 +81,7 @@ def test_a_job_may_end_while_a_restored_connection_follows_its_output(tmp_path):
         files.load([(1, 0)])
         both = [
             asyncio.ensure_future(files.resume("n1")),
-            asyncio.ensure_future(files.bring_back(1, 0, lambda: True)),
+            asyncio.ensure_future(files.bring_back(1, 0, lambda node: True)),
         ]
         answered = 0
         for _ in range(1000):
@@ -93,6 +94,44 @@ def test_a_job_may_end_while_a_restored_connection_follows_its_output(tmp_path):
                 break
         assert [task.done() for task in both] == [True, True], line.sent
         assert [message["op"] for message in line.sent] == ["tail", "finish", "changes"]
+
+    asyncio.run(what())
+
+
+@pytest.mark.parametrize("ends_by", ["loss", "close"])
+def test_a_job_ends_though_a_node_is_lost_and_stays_recorded_when_the_controller_closes(tmp_path, monkeypatch, ends_by):
+    monkeypatch.setattr(remote_files, "AGAIN_S", 0.01)
+
+    async def what() -> None:
+        line = Line()
+        refused: list[str] = []
+
+        async def connect(node: str) -> tuple:
+            if node == "n2":
+                refused.append(node)
+                raise OSError("node n2 is not up")
+            return line.reader, line
+
+        record = tmp_path / "jobs" / "1-0.json"
+        record.parent.mkdir()
+        record.write_text(json.dumps(remote_job(tmp_path) | {"nodes": ["n1", "n2"], "tails": []}))
+        files = RemoteFiles(record.parent, tmp_path, 1 << 20, connect)  # type: ignore[arg-type]
+        files.load([(1, 0)])
+        lost = False
+        ending = asyncio.ensure_future(files.bring_back(1, 0, lambda node: node == "n1" or not lost))
+        while not line.sent:
+            await asyncio.sleep(0)
+        line.answer(ev="unchanged", id=0)
+        while len(refused) < 3:
+            await asyncio.sleep(0.001)
+        if ends_by == "close":
+            files.close()
+        lost = True
+        text = await asyncio.wait_for(ending, PATIENCE_S)
+        assert [message["op"] for message in line.sent] == ["changes"]  # what has arrived is requested once
+        closed = ends_by == "close"
+        assert text == ("" if closed else "node n2 was lost with the files that the job wrote there")
+        assert (files.has(1, 0), record.exists()) == (closed, closed)
 
     asyncio.run(what())
 
