@@ -143,6 +143,7 @@ class Controller:
             ready_in=self.engine.ready_in,
             place=self._place,
             place_later=self._place_later,
+            neighbourhoods=self._neighbourhoods,
         )
         self.launches = LaunchBuilder(self.job_table, paths.jobs, self.host)
         self.mailer = Mailer(self.job_table, site.cluster.mail_program, self.environment)
@@ -253,6 +254,10 @@ class Controller:
         """Plan a job on nodes as they will be."""
         chosen = self.power.place_later if self.power is not None else place
         return chosen(demand, nodes, consume_memory)
+
+    def _neighbourhoods(self, nodes: Sequence[NodeUse]) -> list[list[NodeUse]]:
+        """The groups of nodes that reach each other."""
+        return [list(nodes)] if self.power is None else self.power.neighbourhoods(nodes)
 
     async def recover(self) -> None:
         """Reconnect to the running jobs after a start of the controller."""

@@ -202,3 +202,46 @@ def test_idle_nodes_power_down_for_a_job_of_another_partition_that_names_them(tm
         assert world.server.jobs[1].task["num_nodes"] == 3
 
     KeptWorld(tmp_path, SITE + '[[partition]]\nname = "short"\nnodes = "k[1-3]"\nmax_time = 10\n').play(what)
+
+
+HET = """#SBATCH --exclusive -N{0}
+#SBATCH hetjob
+#SBATCH --exclusive -N{0}
+srun --het-group=0,1 sh -c 'echo $SLURMD_NODENAME' >nodes
+"""
+
+
+def test_the_components_of_a_het_job_start_on_nodes_that_reach_each_other(tmp_path):
+    async def what(world):
+        async def idle() -> bool:
+            return (await world.states())["k1"] == "idle"
+
+        await world.until(idle)
+        for count in (1, 2):
+            await world.batch(HET.format(count), "--wait", "-t5")
+            assert len(set((world.project / "nodes").read_text().split())) == 2 * count
+        assert [job.task.get("num_nodes", 1) for job in world.server.jobs][:3] == [1, 2, 4]
+
+    KeptWorld(tmp_path, SITE + "keep_up = 1\n").play(what)
+
+
+def test_a_job_ends_when_one_of_its_nodes_is_lost_with_its_files(tmp_path):
+    async def what(world):
+        for node in ("k1", "k2"):
+            await world.out("scontrol", "update", f"NodeName={node}", "State=POWER_UP")
+
+        async def idle() -> bool:
+            states = await world.states()
+            return states["k1"] == states["k2"] == "idle"
+
+        await world.until(idle)
+        job = await world.batch("echo begun\nsrun sleep 600\n", "-wk[1-2]", "-N2", "--no-requeue", "-o", "j.out")
+        await world.until(
+            lambda: (world.project / "j.out").exists() and "begun" in (world.project / "j.out").read_text()
+        )
+        world.lose(2)
+        await _until(world, **{f"j{job}": "over"})
+        assert (await world.out("sacct", "-nXP", "-j", job, "-o", "State")) == "NODE_FAIL\n"
+        assert "k2" in await world.out("scontrol", "show", "job", job)
+
+    KeptWorld(tmp_path, hide=True).play(what)

@@ -80,6 +80,7 @@ class Scheduler:
         ready_in: Callable[[Sequence[str], str], float] = lambda names, partition: 0.0,
         place: Place = place,
         place_later: Place = place,
+        neighbourhoods: Callable[[Sequence[NodeUse]], list[list[NodeUse]]] = lambda nodes: [list(nodes)],
     ) -> None:
         self.job_table = job_table
         self.places_in = places_in
@@ -95,6 +96,8 @@ class Scheduler:
         self.place = place
         #: plans a job on nodes as they will be
         self.place_later = place_later
+        #: groups of nodes that reach each other
+        self.neighbourhoods = neighbourhoods
         self.packs = packs  # an array's engine applies its %N itself, and receives all elements
         self._demands: dict[int, tuple[JobSpec, Demand]] = {}
         self._fits: dict[int, tuple[JobSpec, Fit]] = {}

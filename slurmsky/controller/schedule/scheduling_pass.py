@@ -11,7 +11,7 @@ The module exceeds 400 lines because starts and reasons share the state of one p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from ...model.allocation import NodeShare
@@ -290,17 +290,22 @@ class SchedulingPass:
         components = self._job_table.components(leader)
         if any(part.state is not JobState.PENDING or part.priority == 0 for part in components):
             return
-        fork, counted = self._trial.fork(), self._limits.planned
-        reason = self._het_starts(components, fork)
-        if reason is None:
-            self._trial.merge(fork)
-            return
-        self._limits.forget_planned(counted)
-        self._budget.forget(components)
+        names = dict.fromkeys(part.partition.split(",")[0] for part in components)
+        nodes = {use.config.name: use for name in names for use in self._trial.uses(name)}
+        reason: _Reason = ("Resources", "")
+        for group in self._rules.neighbourhoods(list(nodes.values())) or [[]]:
+            fork, counted = self._trial.fork(), self._limits.planned
+            objection = self._het_starts(components, fork, {use.config.name for use in group})
+            if objection is None:
+                self._trial.merge(fork)
+                return
+            reason = objection
+            self._limits.forget_planned(counted)
+            self._budget.forget(components)
         self._waits += [Wait(part, *reason) for part in components]
 
-    def _het_starts(self, components: Sequence[Job], fork: Trial) -> _Reason | None:
-        """Plan the starts of all components in a separate trial; return the reason why one cannot start."""
+    def _het_starts(self, components: Sequence[Job], fork: Trial, group: Collection[str]) -> _Reason | None:
+        """Plan the starts of all components on a group of nodes, in a trial; return the reason why one cannot start."""
         if not self._rules.places_in(components[0].partition):
             return self._het_on_made_nodes(components, fork)
         together = self._job_table.virtual.together([self._rules.demand(part.spec) for part in components])
@@ -315,7 +320,7 @@ class SchedulingPass:
                 return reason
             used = {share.name for start, _ in fork.starts for share in start.shares} if apart else set()
             free = self._job_table.reservations.open_to(part, fork.uses(name), self._now)
-            uses = [use for use in free if use.config.name not in used]
+            uses = [use for use in free if use.config.name in group and use.config.name not in used]
             partition = self._job_table.cluster.partition(name)
             assert partition is not None
             demand = self._rules.fit(part.spec).demand.within(partition)

@@ -59,6 +59,7 @@ class PowerSaving:
         self.engine = engine
         self._kick = kick
         self._kept_of = {name: one for one in kept.values() for name in one.names}
+        self._partition_of = {name: partition for partition, one in kept.items() for name in one.names}
         self._failed: dict[str, float] = {}  # node -> time of the next attempt
         self.hours = NodeHours(job_table, on_cost)
         self._charged_at = 0.0
@@ -155,19 +156,10 @@ class PowerSaving:
         if not any(use.config.name in self._kept_of for use in nodes):
             return place(demand, nodes, consume_memory)
         there = [use for use in nodes if self.engine.neighbourhood(use.config.name)]
-        rest = [use for use in nodes if not self.engine.neighbourhood(use.config.name)]
-        coming = [use for use in rest if self.engine.fleet.order_of(use.config.name) is not None]
-        off = [use for use in rest if self.engine.fleet.order_of(use.config.name) is None]
         shares = place(demand, there, consume_memory)
         if shares is not None and self._near(shares):
             return shares
-        groups: dict[object, list[NodeUse]] = {}
-        for use in there:
-            groups.setdefault(self.engine.neighbourhood(use.config.name), []).append(use)
-        for use in coming:
-            order = self.engine.fleet.order_of(use.config.name)
-            groups.setdefault(order.name if order is not None else "", []).append(use)
-        for group in (*groups.values(), off):
+        for group in self.neighbourhoods(nodes):
             shares = place(demand, group, consume_memory)
             if shares is not None:
                 return shares
@@ -178,7 +170,20 @@ class PowerSaving:
     ) -> list[NodeShare] | None:
         """As place, for nodes as they will be: idle ones can be powered down for a job that needs others, too."""
         shares = self.place(demand, nodes, consume_memory)
-        return shares if shares is not None else place(demand, self._startable(nodes), consume_memory)
+        for partition in self.kept if shares is None else ():
+            mine = [use for use in nodes if self._partition_of.get(use.config.name) == partition]
+            shares = shares or place(demand, self._startable(mine), consume_memory)
+        return shares
+
+    def neighbourhoods(self, nodes: Sequence[NodeUse]) -> list[list[NodeUse]]:
+        """The nodes by groups that reach each other or that one order starts: those that are up first, then coming."""
+        groups: dict[tuple[int, object], list[NodeUse]] = {}
+        for use in nodes:
+            name = use.config.name
+            number, order = self.engine.neighbourhood(name), self.engine.fleet.order_of(name)
+            off = (2, self._partition_of.get(name))
+            groups.setdefault((0, number) if number else (1, order.name) if order else off, []).append(use)
+        return [groups[key] for key in sorted(groups, key=lambda key: key[0])]
 
     def _startable(self, nodes: Sequence[NodeUse]) -> list[NodeUse]:
         """Those of the nodes that one order can start: off, leaving, or idle, which are powered down first."""
@@ -269,11 +274,10 @@ class PowerSaving:
         """The nodes of a partition on which a job can start only once one order has started all of them."""
         names = [node.name for node in self.job_table.partition_nodes.get(partition, ()) if node.name in kept.names]
         uses = [self.job_table.uses[name] for name in names]
-        demand = demand_of(job.spec)
-        if not uses or self.place(demand, uses) is not None:
+        demands = [demand_of(part.spec) for part in self.job_table.components(job)]
+        if not uses or any(_apart(demands, group) for group in self.neighbourhoods(uses)):
             return []
-        startable = self.job_table.reservations.open_to(job, self._startable(uses), self.job_table.clock())
-        return [share.name for share in place(demand, startable) or ()]
+        return _apart(demands, self.job_table.reservations.open_to(job, self._startable(uses), self.job_table.clock()))
 
     def _uses(self, order: Order) -> list[NodeUse]:
         return [self.job_table.uses[node] for node in order.nodes]
@@ -363,6 +367,17 @@ class PowerSaving:
         """Stop the evaluation; nodes keep their power state."""
         if self._task is not None:
             await cancel_all([self._task])
+
+
+def _apart(demands: Sequence[Demand], nodes: Sequence[NodeUse]) -> list[str]:
+    """The names of nodes for a job's components, each on nodes of its own; [] if the nodes do not suffice."""
+    names: list[str] = []
+    for demand in demands:
+        shares = place(demand, [use for use in nodes if use.config.name not in names])
+        if shares is None:
+            return []
+        names += [share.name for share in shares]
+    return names
 
 
 def _limit(kept: KeptNodes) -> float:
