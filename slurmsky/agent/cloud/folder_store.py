@@ -71,6 +71,7 @@ class _Session:
         self._tails: dict[int, _Tail] = {}
         self._noted = os.path.getsize(store.note) if os.path.exists(store.note) else 0
         self._requested = False
+        self._sent: list[tuple[FolderCopy, str, FolderEntry]] = []  # files that may not have arrived
         channel.on_frame = self._frame
         channel.on_close = self._tails.clear
 
@@ -258,7 +259,15 @@ class _Session:
 
     # --- files that jobs changed
     def _changes(self, request: SendChanges) -> None:
-        """Send each file that is new or changed since it was received or sent."""
+        """Send each file that is new or changed since it was received or sent.
+
+        A further request on this connection confirms that the files of the previous one have arrived. Where the
+        connection breaks before, they are sent again over the next one.
+        """
+        for copy, path, entry in self._sent:
+            copy.known[path], copy.entries[path] = (entry.size, entry.mtime_ns), entry
+            self._store.share(copy, path, entry)
+        self._sent.clear()
         copy = self._store.copy(request.path)
         for path in request.over:
             noted = copy.note_sent(path)
@@ -278,9 +287,7 @@ class _Session:
                 sent += len(piece)
             if sent < change.size:  # the file shrank meanwhile: its digest differs, and it is sent again
                 self._channel.send(wire.STDOUT, bytes(change.size - sent))
-            copy.known[change.path] = (change.size, change.mtime_ns)
-            copy.entries[change.path] = entry
-            self._store.share(copy, change.path, entry)
+            self._sent.append((copy, change.path, entry))
         copy.digest = ""
         self._store.save(copy)
         self._report(ChangesSent())

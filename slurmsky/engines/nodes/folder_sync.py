@@ -112,6 +112,7 @@ class FolderSync:
         self._tails: dict[int, OutputTail] = {}
         self._next = 0
         self._file: Any = None  # the file that receives content
+        self._arrived = 0  # files since the latest request for them
         self._over = False
         self._reading = background(self._read())
         self.given: dict[str, dict[str, FolderEntry]] = {}  # folder -> its entries when last sent
@@ -275,10 +276,15 @@ class FolderSync:
         """
         async with self._lock:
             self._target = target
-            self._send(SendChanges(path=folder, skip=tuple(skip), over=tuple(over)))
-            await self._expect(ChangesSent)
+            for _ in range(2):  # the second request confirms the files of the first one
+                self._arrived = 0
+                self._send(SendChanges(path=folder, skip=tuple(skip), over=tuple(over)))
+                await self._expect(ChangesSent)
+                if not self._arrived:
+                    break
 
     def _begin_file(self, changed: FileChanged) -> None:
+        self._arrived += 1
         _, mode, size, mtime_ns, digest = changed.entry
         begun = FileBegun(stream=0, path=changed.path, size=size, mode=mode, mtime=mtime_ns / 1e9, sha256=digest)
         self._target.begin_file(_KEY, begun)

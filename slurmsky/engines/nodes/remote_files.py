@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -185,7 +186,8 @@ class RemoteFiles:
             return ""
         job.ending = True
         state = {"messages": [job.note] if job.note else []}
-        target = OutputSync(self._folder / "in", job.shipped_folder, dict(job.given), job_id, job.umask, state)
+        partial = self._folder / "in" / f"{job_id}-{run}"  # jobs on other nodes receive files at the same time
+        target = OutputSync(partial, job.shipped_folder, dict(job.given), job_id, job.umask, state)
         target.ours = {path for _, path in job.steps}
         over = [tail.there for tail in job.tails]
         left = list(job.nodes)
@@ -213,6 +215,7 @@ class RemoteFiles:
                 target.messages.append(f"its files could not be brought back: {fault}")
                 break
         self.forget(job_id, run)
+        await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
         return "; ".join(target.messages)
 
     def forget(self, job_id: int, run: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import json
 from pathlib import Path
 
@@ -94,6 +95,43 @@ def test_a_job_may_end_while_a_restored_connection_follows_its_output(tmp_path):
                 break
         assert [task.done() for task in both] == [True, True], line.sent
         assert [message["op"] for message in line.sent] == ["tail", "finish", "changes"]
+
+    asyncio.run(what())
+
+
+def test_files_that_two_nodes_send_at_the_same_time_arrive_whole(tmp_path):
+    async def what() -> None:
+        lines = {"n1": Line(), "n2": Line()}
+
+        async def connect(node: str) -> tuple:
+            return lines[node].reader, lines[node]
+
+        (tmp_path / "jobs").mkdir()
+        for number, node in enumerate(lines, 1):
+            (tmp_path / node).mkdir()
+            record = remote_job(tmp_path) | {"shipped_folder": str(tmp_path / node), "nodes": [node], "tails": []}
+            (tmp_path / "jobs" / f"{number}-0.json").write_text(json.dumps(record))
+        files = RemoteFiles(tmp_path / "jobs", tmp_path, 1 << 20, connect)  # type: ignore[arg-type]
+        files.load([(1, 0), (2, 0)])
+        ending = [asyncio.ensure_future(files.bring_back(number, 0, lambda node: True)) for number in (1, 2)]
+        while not all(line.sent for line in lines.values()):
+            await asyncio.sleep(0)
+        digest = hashlib.sha256(b"abcd").hexdigest()
+        for part in (b"ab", b"cd"):
+            for line in lines.values():
+                if part == b"ab":
+                    line.answer(ev="file", path="made", entry=["f", 0o644, 4, 10**18, digest])
+                line.reader.feed_data(wire.encode(wire.STDOUT, part))
+                await asyncio.sleep(0.01)
+        for line in lines.values():
+            line.answer(ev="unchanged")
+        while any(len(line.sent) < 2 for line in lines.values()):
+            await asyncio.sleep(0)
+        for line in lines.values():
+            line.answer(ev="unchanged")
+        assert await asyncio.wait_for(asyncio.gather(*ending), PATIENCE_S) == ["", ""]
+        assert [(tmp_path / node / "made").read_bytes() for node in lines] == [b"abcd", b"abcd"]
+        assert not list((tmp_path / "jobs").glob("**/in-*"))
 
     asyncio.run(what())
 

@@ -1,0 +1,56 @@
+"""Files that a kept node sends back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from slurmsky.agent.cloud.folder_store import FolderStore
+from slurmsky.protocol import wire
+from slurmsky.protocol.file_messages import SendChanges
+
+
+class Connection:
+    """The node's end of a controller's connection."""
+
+    def __init__(self) -> None:
+        self.on_frame: Callable[[bytes, bytes], None]
+        self.on_close: Callable[[], None]
+        self.closed = self.full = False
+        self.sent: list[str] = []
+
+    def send(self, kind: bytes, data: bytes) -> None:
+        self.sent.append(data.decode())
+
+    def send_json(self, message: dict[str, Any]) -> None:
+        self.sent.append(str(message.get("path", message["ev"])))
+
+    def request_changes(self, folder: Path) -> list[str]:
+        """What the node sends: a file's path and content, then "unchanged"."""
+        self.sent.clear()
+        request = SendChanges(path=str(folder), skip=(), over=())
+        self.on_frame(wire.JSON, json.dumps(request.encode()).encode())
+        return list(self.sent)
+
+
+def test_files_are_sent_again_over_the_next_connection_until_a_further_request_confirms_them(tmp_path: Path) -> None:
+    folder, home = tmp_path / "project", tmp_path / "home"
+    folder.mkdir()
+    home.mkdir()
+    store = FolderStore(None, str(home))  # type: ignore[arg-type]
+
+    def connection() -> Connection:
+        made = Connection()
+        store.serve(made)  # type: ignore[arg-type]
+        return made
+
+    (folder / "made").write_text("content")
+    first, second = connection(), connection()
+    assert first.request_changes(folder) == ["made", "content", "unchanged"]  # and the connection breaks
+    assert second.request_changes(folder) == ["made", "content", "unchanged"]
+    assert second.request_changes(folder) == ["unchanged"]
+    assert connection().request_changes(folder) == ["unchanged"]
+    (folder / "made").write_text("more content")
+    assert connection().request_changes(folder) == ["made", "more content", "unchanged"]
