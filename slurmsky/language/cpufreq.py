@@ -56,7 +56,7 @@ def parse(text: str) -> CpuFreq:
             word = re.split("[:-]", text[text.rfind("-", 0, exc.pos) + 1 :])[0]
             message = f'unrecognized --cpu-freq argument "{word}"'
         raise CpuFreqError(text, exc.pos, message) from None
-    if freq.maximum and not _order(freq.minimum) < _order(freq.maximum):
+    if freq.maximum and _order(freq.maximum) < _order(freq.minimum):
         raise CpuFreqError(text, 0, f"min cpu-frec ({freq.minimum}) must be < max cpu-freq ({freq.maximum})")
     if freq.minimum in _GOVERNORS and not freq.maximum:
         return CpuFreq(governor=freq.minimum)
