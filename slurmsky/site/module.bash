@@ -3,6 +3,7 @@
 #
 # SLURMSKY_MODULES: known names, one per line: NAME|replacement|VARIABLE=VALUE|...
 # PATH+=FOLDER in place of a variable: what a task's setup installed for this module, on SkyPilot's nodes only.
+# VARIABLE?=PATTERNS: the first path that one of the patterns finds; the variable is not set where there is none.
 # SLURMSKY_UNKNOWN_MODULES: "error" makes a load of an unknown name fail; otherwise it warns once and continues.
 
 module() {
@@ -15,7 +16,7 @@ module() {
             return
         fi
     done
-    local verb name kept row found code=0
+    local verb name kept row found low bare code=0
     while [ $# -gt 0 ]; do case $1 in -*) shift ;; *) break ;; esac; done
     verb=${1:-help}
     [ $# -gt 0 ] && shift
@@ -28,7 +29,7 @@ module() {
                     case ${row%%|*} in
                         "$name") found=$row; break ;;
                         *\**) case $name in ${row%%|*}) found=$row; break ;; esac ;;
-                        *) local low=${row%%|*} bare=${name%%/*}; [ "${low,,}" = "${bare,,}" ] && found=${found:-$row} ;;
+                        *) low=${row%%|*} bare=${name%%/*}; [ "${low,,}" = "${bare,,}" ] && found=${found:-$row} ;;
                     esac
                 done <<< "${SLURMSKY_MODULES:-}"
                 if [ -z "$found" ]; then
@@ -50,6 +51,12 @@ module() {
                             row=${row#PATH+=}
                             row=${row/#\~/$HOME}
                             [ -n "${SKYPILOT_NODE_RANK:-}" ] && [ -d "$row" ] && export PATH="$row:$PATH"
+                            ;;
+                        *\?=*)
+                            low=${row#*\?=}
+                            for bare in ${low//\~/$HOME}; do
+                                [ -e "$bare" ] && export "${row%%\?=*}=$bare" && break
+                            done
                             ;;
                         ?*) export "$row" ;;
                     esac

@@ -31,8 +31,8 @@ def functions() -> Mapping[str, str]:
 def listing(site: Site, loaded: Iterable[str] = ()) -> str:
     """SLURMSKY_MODULES: lines NAME|replacement|VARIABLE=VALUE|PATH+=FOLDER..., the site's own names first.
 
-    ``loaded``: names that the script loads, as it spells them (``lang/Python/3.11``). Rows of the shipped map that do
-    not fit into a variable are left out.
+    ``loaded``: names that the script loads, as it spells them (``lang/Python/3.11``); only their rows have
+    VARIABLE?=PATTERNS. Rows of the shipped map that do not fit into a variable are left out.
     """
     rows = []
     for config in site.modules:
@@ -41,7 +41,7 @@ def listing(site: Site, loaded: Iterable[str] = ()) -> str:
     for spelling in loaded:
         found = find(site, spelling)
         if found is not None and found.source == "shipped":
-            rows.append([spelling, *_shipped(found)])
+            rows.append([spelling, *_requested(found)])
     for row in {id(row): row for row in shipped().values()}.values():  # once per module, not once per name
         found = find(site, str(row["names"][0]))
         if found is not None and found.source == "shipped":
@@ -60,6 +60,10 @@ def listing(site: Site, loaded: Iterable[str] = ()) -> str:
 
 def _shipped(module: Module) -> list[str]:
     return [module.image or module.setup or module.note, *([f"PATH+={module.path}"] if module.path else [])]
+
+
+def _requested(module: Module) -> list[str]:
+    return [*_shipped(module), *(f"{name}?={place}" for name, place in module.sets)]
 
 
 def job_variables(site: Site, script: bytes, environment: Mapping[str, str]) -> dict[str, str]:

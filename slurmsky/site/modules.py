@@ -29,6 +29,7 @@ class Module:
     activate: str = ""  # for run, before the program
     path: str = ""  # the folder with its programs, which ``module load`` puts first in PATH on SkyPilot's nodes
     environment: tuple[tuple[str, str], ...] = ()
+    sets: tuple[tuple[str, str], ...] = ()  # variable -> patterns of paths, the first that exists
     note: str = ""
     kind: str = ""  # "" | licensed | site | unknown version
     gives: tuple[str, ...] = ()  # programs that the module provides
@@ -79,7 +80,7 @@ _BUILT = re.compile(r"([a-z][\w+-]*?)-(\d[\w.]*)-(?:gcc|intel|clang|oneapi|aocc|
                     r"(?:-[a-z0-9]{7})?")  # fmt: skip
 
 #: a year's tree of software: 2019, 2022r2, 2021a
-_STAGE = re.compile(r"20\d\d([a-z]\d?)?")
+_STAGE = re.compile(r"20\d\d([a-z]\d?|\.\d\d)?")
 
 
 @cache
@@ -179,7 +180,7 @@ def _is_version(text: str) -> bool:
 
 
 def _of_site(module: Any, name: str) -> Module:
-    return Module(name, "site", module.image, module.setup, "", "", module.environment)
+    return Module(name, "site", module.image, module.setup, environment=module.environment)
 
 
 def _of_row(row: Mapping[str, Any], name: str, version: str) -> Module:
@@ -205,7 +206,8 @@ def _of_row(row: Mapping[str, Any], name: str, version: str) -> Module:
     gives = tuple(str(row.get("gives", "")).split())
     activate, path = str(row.get("activate", "")), str(row.get("path", ""))
     unpinned = version if setup and not image and not (pinned and pinned in setup) else ""
-    return Module(name, "shipped", image, setup, activate, path, (), note, kind, gives, unpinned)
+    sets = tuple((one, place) for place, named in row.get("sets", {}).items() for one in named.split())
+    return Module(name, "shipped", image, setup, activate, path, (), sets, note, kind, gives, unpinned)
 
 
 def names(site: Site) -> list[str]:

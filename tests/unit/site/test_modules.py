@@ -221,3 +221,16 @@ def test_what_setup_installed_comes_first_in_path_on_a_node_of_skypilots(tmp_pat
     assert job(script, EMPTY, HOME=str(tmp_path)).stdout == "/usr/bin\n"  # this machine's own Python stays
     setup = find(EMPTY, "python/3.11")
     assert setup is not None and f"-p {setup.path.removesuffix('/bin')} " in setup.setup
+
+
+def test_a_load_sets_the_variables_whose_places_exist(tmp_path: Path) -> None:
+    for name in ("2.9-0", "3.1-0"):
+        jar = tmp_path / "miniconda3" / "share" / f"picard-{name}" / "picard.jar"
+        jar.parent.mkdir(parents=True)
+        jar.touch()
+    script = "set -eu; module load bio/picard/3.1 miniconda3 java; echo $PICARD $EBROOTPICARD $ANACONDA_HOME"
+    first = f"{tmp_path}/miniconda3/share/picard-2.9-0"
+    done = job(script, EMPTY, HOME=str(tmp_path))
+    assert done.stdout == f"{first}/picard.jar {first} {tmp_path}/miniconda3\n", done.stderr
+    none = job("set -e; module load picard; echo [$PICARD] $LOADEDMODULES", EMPTY, HOME="/nonexistent")
+    assert none.stdout == "[] picard\n", none.stderr
