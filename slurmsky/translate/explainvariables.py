@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
+from ..site.modules import find
 from .explainview import View, sentences
 from .finding import CHANGED, DECISION, KEPT, MISSING, Finding
 from .idiom import one_line
@@ -20,6 +22,8 @@ _USUAL = re.compile(
 _SLURM = re.compile(r"\b(?:SLURMD?|SBATCH|SRUN)_\w+\b")
 #: names of network interfaces that a cloud node may lack; ^ excludes interfaces, and lo exists everywhere
 _OLD_CARD = re.compile(r"^=?(?!\^|lo$|eth|en|\$)[a-z]\w+")
+_CARD_OPTION = re.compile(r"-{1,2}[\w-]*(?:interface|ifname|iface|nic)")
+_CARD = re.compile(r"(?:ib|hsn|opa|ipogif|bond|roce|mlx5?_)[\w.:]*")
 
 
 @dataclass
@@ -33,6 +37,7 @@ class Variables:
         """All findings for variables, without repetition."""
         yield from self._slurm()
         yield from self._usual()
+        yield from self._cards()
         yield from self._unset()
 
     def _matches(self, pattern: re.Pattern[str]) -> Iterator[tuple[int, str]]:
@@ -60,6 +65,16 @@ class Variables:
                 fate = DECISION  # NCCL and Gloo fail where there is no such interface
             yield Finding(line, "variable", name, fate, reason)
 
+    def _cards(self) -> Iterator[Finding]:
+        """Options whose value is a network card that nodes lack: ``dask-mpi --interface ib0``."""
+        for command in self.view.script.commands if self.view.sky else ():
+            for word, following in pairwise([*command.words, *command.words[-1:]]):
+                option, _, value = self.view.scope.expand(word).partition("=")
+                value = value or self.view.scope.expand(following)
+                if _CARD_OPTION.fullmatch(option) and _CARD.fullmatch(value):
+                    reason = self.view.sentence("variable", "NCCL_SOCKET_IFNAME")
+                    yield Finding(word.line, "command", one_line(f"{option} {value}", 60), DECISION, reason)
+
     def _of_slurm(self, name: str) -> tuple[str, str]:
         view = self.view
         if re.search(r"(?m)^\s*(?:export\s+)?%s=" % name, view.source):
@@ -79,12 +94,21 @@ class Variables:
         for name, line in self.unset.items():
             yield self._missing(line, name)
 
+    def _setter(self, name: str) -> str:
+        """The module that the script loads and that sets the variable, where its place is known; "" for none."""
+        site = self.view.site
+        loaded = self.view.wants.modules if site.shipped_modules or not self.view.sky else ()
+        found = ((one, find(site, one)) for one in loaded)
+        return next((one for one, module in found if module is not None and name in dict(module.sets)), "")
+
     def _is_input(self, name: str) -> bool:
-        """Whether a caller exports the variable: the script says ``${NAME:?}``, lacks many variables, or names it in
-        lower case, as no cluster does.
+        """Whether a caller exports the variable: the script says ``${NAME:?}``, shows how to submit it with a value,
+        lacks many variables, or names it in lower case, as no cluster does.
         """
-        declared = re.findall(r"\$\{(\w+):?\?", self.view.source)
-        if name in declared or name == name.lower():
+        source = self.view.source
+        declared = re.findall(r"\$\{(\w+):?\?", source)
+        shown = re.search(rf"(?m)^.*\bsbatch\b.*\b{name}=|^.*\b{name}=.*\bsbatch\b", source)
+        if name in declared or shown or name == name.lower():
             return True
         written_for_a_caller = len(declared) > 1 or len(self.unset) >= INPUTS
         return written_for_a_caller and bool(INPUT.fullmatch(name)) and name not in dict(self.view.wants.stores)
@@ -98,6 +122,9 @@ class Variables:
 
         if name in dict(view.site.environment) or name in _exported_by_option(view.spec.export):
             return finding(KEPT, "the site file or --export sets it")
+        setter = self._setter(name)
+        if setter:
+            return finding(CHANGED if view.sky else KEPT, f"module {one_line(setter, 40)} sets it")
         if name in ENTERED and view.wants.environments:
             return finding(KEPT, "set by the environment that the script enters")
         if view.here is not None and view.here.variable(name) is not None:

@@ -303,7 +303,8 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
 
 def _command_line(word: Word, scope: Scope) -> Iterator[Place]:
     """Places in a command line that a variable holds: CMD="train.py --data /scratch/x", then srun $CMD."""
-    named, line = "", re.sub(r"\\\n|[()\"']", " ", scope.expand(word))
+    line = re.sub(r"\)(?=/)", "x", scope.expand(word))  # a quotient: f(a)/g(b)
+    named, line = "", re.sub(r"\\\n|[()\"']", " ", line)
     if _CONTAINED.search(line):
         for command in parse(line).commands:
             found = launched(command)
@@ -374,7 +375,7 @@ def _paths(word: Word, scope: Scope, role: str, lists: bool = False) -> Iterator
     if raw.startswith(("<(", ">(")):
         return  # a command, whose words are read as such
     quoted = raw.startswith(("'", '"'))
-    text = scope.expand(word)
+    text = scope.expand(word).removeprefix("file://")
     if quoted and "~" in raw[:2]:
         return  # a ~ in quotes is not expanded
     if ":" in text and not lists and not re.search(r":(?=[/~$.])", text):

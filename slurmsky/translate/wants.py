@@ -177,9 +177,11 @@ def amd_of(source: str) -> str:
 def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
     """(line, name or folder) of each Python environment that the script activates but does not create."""
     made: set[str] = set()
+    where = ""  # the working directory, from the submit folder
     for command in script.commands:
         texts = [scope.expand(word) for word in command.words]
         name = command.name
+        where = _moved(where, texts) if name == "cd" and not command.blocks else where
         if name in ("conda", "mamba", "micromamba") and "create" in texts[1:3]:
             made.update(following(texts, ("-n", "--name", "-p", "--prefix")))
         elif name == "virtualenv" or {"venv", "virtualenv"} & set(texts[:4]):
@@ -197,8 +199,8 @@ def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
         elif name in ("source", ".") and len(texts) == 2 and texts[1].endswith("bin/activate"):
             folder = texts[1].removesuffix("bin/activate").rstrip("/") or "."
             own = folder in made or folder.removeprefix("$PWD/") in made
-            if not folder.startswith(("/", "~", "$", ".")):
-                folder = f"./{folder}"  # a folder beside the script, no name of conda's
+            if not folder.startswith(("/", "~", "$")) and folder != ".":
+                folder = _beside(os.path.join(where, folder))
             if not own and folder != "." and not re.search(r"(conda|forge|mamba)[\w.-]*$", folder):
                 yield command.line, folder
         else:
@@ -211,6 +213,18 @@ def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
         folder = places.environment_of(place.text) if place.role == places.VENV else ""
         if folder and folder not in made:
             yield place.line, folder
+
+
+def _moved(where: str, texts: list[str]) -> str:
+    """The working directory from the submit folder after ``cd``; "" where it is unknown."""
+    found = re.fullmatch(r"(\$SLURM_SUBMIT_DIR/?|\$PWD/?)?((?:[\w.-]+/?)*)", texts[1]) if len(texts) == 2 else None
+    return os.path.join("" if found[1] and "SLURM" in found[1] else where, found[2]) if found else ""
+
+
+def _beside(folder: str) -> str:
+    """A folder from the submit folder, spelt so that it is no name of conda's."""
+    folder = os.path.normpath(folder)
+    return folder if folder.startswith("../") else f"./{folder}"
 
 
 def following(texts: list[str], names: tuple[str, ...]) -> Iterator[str]:

@@ -369,6 +369,30 @@ def test_a_program_that_only_reports_does_not_stop_a_script_unless_it_stops_at_e
     assert not explain(script.replace("\n", "\nset -eu\n", 1), site=BARE).unchanged
 
 
+def test_variables_that_a_loaded_module_sets_need_no_value() -> None:
+    script = "#!/bin/bash\nmodule load bio/picard/2.9.2\njava -jar $PICARD MarkDuplicates\n"
+    found = next(one for one in explain(script, site=BARE).findings if one.text == "PICARD")
+    assert (found.fate, found.reason) == ("changed", "module bio/picard/2.9.2 sets it")
+    assert not explain(script.replace("bio/picard", "gcc"), site=BARE).unchanged
+
+
+@pytest.mark.parametrize(
+    "shown",
+    ["# sbatch --export=PLACE=/a,N=3 job.sh", "# PLACE=$(pwd) sbatch job.sh", 'true || sbatch --export=PLACE=x "$0"'],
+)
+def test_a_variable_that_a_shown_sbatch_line_gives_is_an_input(shown: str) -> None:
+    assert explain(f"#!/bin/bash\n{shown}\ncd $PLACE\n", site=BARE).unchanged
+    assert not explain(f"#!/bin/bash\n{shown.replace('PLACE', 'OTHER')}\ncd $PLACE\n", site=BARE).unchanged
+
+
+@pytest.mark.parametrize("words", ["--interface 'ib0'", "--interface=ib0", "-x --gloo-socket-ifname hsn0"])
+def test_an_option_that_names_a_network_card_is_a_decision(words: str) -> None:
+    page = explain(f"#!/bin/bash\nmpirun -np 2 dask-mpi {words} --nthreads=2\n", site=BARE)
+    assert [one.fate for one in page.findings if "network card" in one.reason] == ["decision"]
+    here = explain("#!/bin/bash\ndask-mpi --interface eth0\n", site=BARE)
+    assert not [one for one in here.findings if "network card" in one.reason]
+
+
 def test_let_sets_a_variable() -> None:
     page = explain("#!/bin/bash\nlet n=64/$OMP_NUM_THREADS\nsrun -n $n hostname\n", site=BARE)
     assert "n" not in [found.text for found in page.findings if found.kind == "variable"]

@@ -131,3 +131,17 @@ def test_an_nfs_server_is_mounted_in_every_pod() -> None:
 def test_a_program_with_a_version_in_its_name() -> None:
     assert "conda create -y -n python3.9 python=3.9" in setup("python3.9 a.py")[1]
     assert "gcc-12" in setup("gcc-12 a.c")[1]
+
+
+@pytest.mark.parametrize(
+    "text, environment",
+    [
+        ("source .env/net/bin/activate", "./.env/net"),
+        ("D=$SLURM_SUBMIT_DIR\ncd $D\ncd ..\nsource .env/net/bin/activate", "../.env/net"),
+        ("cd a/b; source ../venv/bin/activate", "./a/venv"),
+        ("cd ..\ncd $SLURM_SUBMIT_DIR/src\nsource venv/bin/activate", "./src/venv"),
+        ("(cd /tmp && make)\nsource venv/bin/activate", "./venv"),
+    ],
+)
+def test_a_virtual_environment_lies_where_the_script_enters_it(text: str, environment: str) -> None:
+    assert wants.of(f"#!/bin/bash\n{text}\n").environments == (environment,)
