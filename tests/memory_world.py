@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from controller_in_process import ControllerInProcess
+from memory_engine import MemoryEngine, Work
+from memory_store import MemoryStore
+from virtual_time import VirtualTimeLoop
 
 from slurmsky.controller.app import Controller
-from slurmsky.controller.store.memory_store import MemoryStore
 from slurmsky.engines.base import OnEvent
-from slurmsky.engines.memory import MemoryEngine, Work
-from slurmsky.engines.memory.virtual_time import VirtualTimeLoop
 from slurmsky.model.allocation import Launch
 from slurmsky.model.job import Job
 from slurmsky.paths import StatePaths

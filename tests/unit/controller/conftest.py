@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 from memory_world import SITE, Play, Story, World
-
-from slurmsky.engines.memory.virtual_time import VirtualTimeLoop, run
+from virtual_time import VirtualTimeLoop, run
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from controller_in_process import ControllerInProcess
+from memory_engine import MemoryEngine, Work
+from memory_store import MemoryStore
+from virtual_time import VirtualTimeLoop, run
 
 from slurmsky.controller.app import Controller
-from slurmsky.controller.store.memory_store import MemoryStore
-from slurmsky.engines.memory import MemoryEngine, Work
-from slurmsky.engines.memory.virtual_time import VirtualTimeLoop, run
 from slurmsky.paths import StatePaths
 from slurmsky.site import load
 

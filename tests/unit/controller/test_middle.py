@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from memory_engine import MemoryEngine
 from memory_world import SITE, Play, World
 
 from slurmsky.controller.app import Controller
 from slurmsky.engines.base import OnEvent
-from slurmsky.engines.memory import MemoryEngine
 from slurmsky.language._grammar import Grammar
 from slurmsky.model.states import JobState
 

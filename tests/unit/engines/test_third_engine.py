@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from controller_in_process import ControllerInProcess
+from memory_engine import MemoryEngine
+from memory_store import MemoryStore
+from virtual_time import VirtualTimeLoop, run
 
 from slurmsky.controller.app import Controller
-from slurmsky.controller.store.memory_store import MemoryStore
 from slurmsky.engines.base import EngineDefaults, EngineError, OnEvent, Unable
-from slurmsky.engines.memory import MemoryEngine
-from slurmsky.engines.memory.virtual_time import VirtualTimeLoop, run
 from slurmsky.model.allocation import Launch
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from memory_store import MemoryStore
 
 from slurmsky.controller.jobs.cluster_table import ClusterTable
-from slurmsky.controller.store.memory_store import MemoryStore
 from slurmsky.model.cluster import ClusterConfig, NodeConfig, PartitionConfig
 
 DEBUG = PartitionConfig("debug", nodes=("n1",))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from memory_engine import Work
 from memory_world import Play, World
 
 from slurmsky.controller import app
 from slurmsky.controller.jobs.followers import DEPTH
-from slurmsky.engines.memory import Work
 from slurmsky.model.job import Job
 from slurmsky.model.states import JobState
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .database import Store
-from .id_reserve import IdReserve
+from slurmsky.controller.store.database import Store
+from slurmsky.controller.store.id_reserve import IdReserve
 
 
 class MemoryStore(Store):

@@ -12,13 +12,13 @@ import signal as signals
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ...agent.job.end_messages import verdict
-from ...model.allocation import Launch
-from ...model.job import Job, Step
-from ...model.spec import JobSpec
-from ...model.states import JobState
-from ...protocol.messages import FollowersDropped, JobEvent, JobNode, Missing, NodeDown, NodeUp, Started
-from ..base import EngineDefaults, EngineError, NodeUnavailable, OnEvent
+from slurmsky.agent.job.end_messages import verdict
+from slurmsky.engines.base import EngineDefaults, EngineError, NodeUnavailable, OnEvent
+from slurmsky.model.allocation import Launch
+from slurmsky.model.job import Job, Step
+from slurmsky.model.spec import JobSpec
+from slurmsky.model.states import JobState
+from slurmsky.protocol.messages import FollowersDropped, JobEvent, JobNode, Missing, NodeDown, NodeUp, Started
 
 
 @dataclass(frozen=True)
