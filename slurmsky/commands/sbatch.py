@@ -21,7 +21,7 @@ from ..model.spec import JobSpec
 from ..model.states import JobState
 from ..options import submit as options
 from ..options.usage_errors import failure
-from ..site import modulecommand
+from ..translate import modulecommand
 from . import _files
 from ._forecast import forecast
 from ._foresight import warnings as foresee

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..language import modulelines
 from ..site.modules import Module, find
-from . import mountpoints, places, start_files, wants
+from . import modulelines, mountpoints, places, start_files, wants
 from .explainview import View
 from .finding import CHANGED, DECISION, KEPT, MISSING, NOTHING, Finding
 from .idiom import one_line

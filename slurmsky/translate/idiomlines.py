@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..language import modulelines
 from ..options.getopt import split
 from ..options.table import load
 from ..site.modules import find
 from ..site.record import Site
-from . import idiomvars
+from . import idiomvars, modulelines
 from .idiomtables import CHECKPOINT, INPUT, INSTALLERS, LOGINS, MODULE_INIT, NETWORK, SECRET, Reading, quoted
 from .idiomvars import Facts
 from .mountpoints import is_mounted, on_every_node

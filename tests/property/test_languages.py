@@ -23,7 +23,6 @@ from slurmsky.language import (
     constraint,
     cpubind,
     cpufreq,
-    cpulist,
     dependency,
     directives,
     distribution,
@@ -38,18 +37,17 @@ from slurmsky.language import (
     mailtype,
     membind,
     memory,
-    modulelines,
     multiprog,
     nodecount,
     other_schedulers,
     rlimits,
     signalspec,
-    taskcounts,
     timelimit,
     timespec,
     userlist,
 )
 from slurmsky.language.syntax_errors import LanguageError
+from slurmsky.translate import modulelines
 
 NOW = datetime(2026, 11, 21, 8, 20, 41, tzinfo=timezone.utc)
 
@@ -59,7 +57,6 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "constraint": constraint.parse,
     "cpubind": cpubind.parse,
     "cpufreq": cpufreq.parse,
-    "cpulist": cpulist.parse,
     "dependency": dependency.parse,
     "directives": lambda text: directives.parse(b"#!/bin/sh\n#SBATCH " + text.encode("utf-8", "surrogatepass")),
     "directive-line": directives.split,
@@ -91,7 +88,6 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "rlimits": rlimits.parse,
     "signalspec": signalspec.parse,
     "signal": signalspec.parse_signal,
-    "taskcounts": taskcounts.parse,
     "timelimit": timelimit.parse,
     "timespec": lambda text: timespec.parse(text, NOW),
     "userlist": userlist.parse,
@@ -443,16 +439,6 @@ def test_numbered_nodes_come_back_in_order(numbers: list[int], width: int) -> No
 def test_displayed_elements_are_the_elements(indices: set[int]) -> None:
     spec = arrayspec.parse(arrayspec.format_indices(indices, bitstr_len=0))
     assert spec is not None and set(spec) == indices == {i for i in range(301) if i in spec}
-
-
-@given(counts=st.lists(st.integers(0, 9), max_size=30))
-def test_task_counts_come_back(counts: list[int]) -> None:
-    assert list(taskcounts.parse(taskcounts.format(counts))) == counts
-
-
-@given(numbers=st.sets(st.integers(0, 300)))
-def test_cpu_lists_come_back(numbers: set[int]) -> None:
-    assert set(cpulist.parse(cpulist.format(numbers))) == numbers
 
 
 @given(minutes=st.integers(0, 10**6))

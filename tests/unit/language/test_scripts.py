@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from slurmsky.language import directives, exportspec, filename, formats, modulelines, multiprog, other_schedulers
+from slurmsky.language import directives, exportspec, filename, formats, multiprog, other_schedulers
 from slurmsky.language.directives import BadLine, ScriptError
 from slurmsky.language.filename import FilenameValues
 from slurmsky.language.multiprog import MultiProgError
+from slurmsky.translate import modulelines
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from polling import PATIENCE_S
 from tables import every
 
 from slurmsky.site import load
-from slurmsky.site.modulecommand import job_variables, listing
 from slurmsky.site.modules import find, names, shipped
+from slurmsky.translate.modulecommand import job_variables, listing
 
 SITE = load(
     """

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Union
 
-from slurmsky.language._grammar import Grammar
-from slurmsky.language._shell import SimpleCommand, commands
-from slurmsky.language.syntax_errors import ModuleLineError as ModuleLineError
+from ..language._grammar import Grammar
+from ..language.syntax_errors import ModuleLineError
+from . import shell
+from .shellcommands import Command, Word
 
 # Synonyms -> the word that `action` has.
 _SAME = {
@@ -32,14 +32,10 @@ _SAME = {
     "apropos": "keyword",
     "isloaded": "is-loaded",
 }
-# Words that may precede a command.
-_LEADING = {
-    *("if", "then", "else", "elif", "do", "while", "until", "!", "{"),
-    *("time", "command", "builtin", "eval"),
-}
+# Programs that run the command in their arguments.
+_LEADING = {"command", "builtin", "eval"}
 # Most scripts have no such word at the place of a command, and need no full scan.
 _LIKELY = re.compile(r"(?<![\w./=-])(?:module|ml)(?=[\s;&|)]|\Z)")
-_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ _GRAMMARS: dict[str, Grammar[list[_Requested]]] = {
 }
 
 
-def parse(script: Union[str, bytes]) -> tuple[ModuleLine, ...]:
+def parse(script: str | bytes) -> tuple[ModuleLine, ...]:
     """Every module command of a script, in order; never raises, and ignores comments, here-documents and text in
     quotes.
 
@@ -106,15 +102,17 @@ def parse(script: Union[str, bytes]) -> tuple[ModuleLine, ...]:
         script = script.decode("utf-8", "surrogateescape")
     if not _LIKELY.search(script):
         return ()
-    found: list[ModuleLine] = []
-    for command in commands(script.replace("\0", "")):
-        found.extend(_read(command))
-    return tuple(found)
+    statements = shell.parse(script.replace("\0", "")).statements
+    return tuple(found for statement in statements for command in statement.commands for found in _read(command))
 
 
-def _read(command: SimpleCommand) -> list[ModuleLine]:
-    words = list(command.words)
-    while words and (words[0] in _LEADING or _ASSIGNMENT.match(words[0])):
+def _unquoted(word: Word) -> str:
+    return "".join(part.text if part.kind == "text" else word.raw[part.start : part.end] for part in word.parts)
+
+
+def _read(command: Command) -> list[ModuleLine]:
+    words = list(map(_unquoted, command.words))
+    while words and words[0] in _LEADING:
         del words[0]
     if not words or words[0] not in _GRAMMARS or words == ["module"]:
         return []

@@ -8,16 +8,17 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
-from ..language import modulelines
-from .modules import Module, find, shipped
-from .record import Site
+from .. import site
+from ..site.modules import Module, find, shipped
+from ..site.record import Site
+from . import modulelines
 
 #: Only scripts that call `module` or `ml` get the functions; other jobs have Slurm's environment unchanged.
 _SAYS = re.compile(rb"(?<![\w./=-])(?:module|ml)[ \t]+[\w\"'$-]")
 _FUNCTION = re.compile(r"^(module|ml)\(\) (\{\n.*?^\})$", re.DOTALL | re.MULTILINE)
 #: of SLURMSKY_MODULES: Linux starts no program with a variable of 128 KiB (MAX_ARG_STRLEN), its name included
 _MOST_BYTES = 131_000
-SHIMS = Path(__file__).with_name("shims")
+SHIMS = Path(site.__file__).with_name("shims")
 
 
 @cache
