@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..model.cluster import NodeConfig
 from ..model.job import Node
@@ -84,13 +84,3 @@ def nodes(offers: Iterable[Offer], taken: Iterable[str], partitions: Mapping[str
             ),
         )
     return found
-
-
-def to_data(offers: Iterable[Offer]) -> list[dict[str, Any]]:
-    """JSON-ready, for the store."""
-    return [asdict(offer) for offer in offers]
-
-
-def from_data(data: Iterable[Mapping[str, Any]]) -> list[Offer]:
-    """Inverse of to_data."""
-    return [Offer(**{**row, "gpus": tuple(map(tuple, row["gpus"])), "zones": tuple(row["zones"])}) for row in data]

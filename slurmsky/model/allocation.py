@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
+from . import plain
 from .spec import JobSpec
 
 
@@ -111,58 +112,9 @@ class Launch:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        data = dict(self.__dict__)
-        for name in ("record", "elastic"):  # an older agent has neither field
-            if not data[name]:
-                del data[name]
-        data["spec"] = self.spec.to_dict()
-        data["shares"] = [share_to_dict(share) for share in self.shares]
-        data["het"] = [
-            {**part.__dict__, "spec": part.spec.to_dict(), "shares": [share_to_dict(s) for s in part.shares]}
-            for part in self.het
-        ]
-        return data
+        return plain.write(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Launch:
-        """Inverse of to_dict."""
-        data = dict(data)
-        data["spec"] = JobSpec.from_dict(data["spec"])
-        data["shares"] = [share_from_dict(share) for share in data["shares"]]
-        data["het"] = [
-            HetComponent(
-                **{
-                    **part,
-                    "spec": JobSpec.from_dict(part["spec"]),
-                    "shares": [share_from_dict(s) for s in part["shares"]],
-                }
-            )
-            for part in data.get("het", [])
-        ]
-        data["argv"] = tuple(data.get("argv", ()))
-        data["rlimits"] = {name: (pair[0], pair[1]) for name, pair in data.get("rlimits", {}).items()}
-        return cls(**data)
-
-
-_RARE = frozenset({"virtual", "gpus_absent"})
-
-
-def share_to_dict(share: NodeShare) -> dict[str, Any]:
-    """JSON-ready dict of a node share, without rare flags that are false: an older agent lacks these fields."""
-    data = {key: value for key, value in share.__dict__.items() if value or key not in _RARE}
-    return {
-        **data,
-        "cpu_ids": list(share.cpu_ids),
-        "gres": {name: list(ids) for name, ids in share.gres.items()},
-    }
-
-
-def share_from_dict(data: dict[str, Any]) -> NodeShare:
-    """Inverse of share_to_dict."""
-    return NodeShare(
-        **{
-            **data,
-            "cpu_ids": tuple(data["cpu_ids"]),
-            "gres": {name: tuple(ids) for name, ids in data["gres"].items()},
-        }
-    )
+        """Inverse of to_dict. Raises KeyError, TypeError or ValueError for other content."""
+        return plain.read(cls, data)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .allocation import share_from_dict, share_to_dict
+from . import plain
+from .allocation import NodeShare
 from .job import Job
 from .spec import JobSpec
 from .states import JobFlag, JobState
@@ -26,7 +27,7 @@ def job_to_json(job: Job) -> str:
     if job.flags:
         data["flags"] = job.flags.value
     if job.shares:
-        data["shares"] = [share_to_dict(share) for share in job.shares]
+        data["shares"] = [plain.write(share) for share in job.shares]
     if job.pending_tasks:
         data["pending_tasks"] = [(part.start, part.stop, part.step) for part in job.pending_tasks]
     return compact(data)
@@ -43,7 +44,7 @@ def job_from_dict(data: dict[str, Any], spec: JobSpec) -> Job:
     data["state"] = _STATES[data["state"]]
     data["flags"] = JobFlag(data["flags"]) if data.get("flags") else JobFlag.NONE
     shares = data.get("shares")
-    data["shares"] = [share_from_dict(share) for share in shares] if shares else []
+    data["shares"] = [plain.read(NodeShare, share) for share in shares] if shares else []
     parts = data.get("pending_tasks")
     data["pending_tasks"] = tuple([range(*part) for part in parts]) if parts else ()
     if "followers" in data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from sky_controller import World, world
 
-from slurmsky.engines.offers import Offer, from_data, to_data
+from slurmsky.engines.offers import Offer
 from slurmsky.engines.sky import inventory
+from slurmsky.model import plain
 
 # As SkyPilot 0.14.1 answered for a Slurm of four nodes.
 SLURM = [
@@ -86,7 +88,7 @@ def test_which_partition_has_a_node(infra: str, expected: bool) -> None:
 
 def test_offers_survive_the_store() -> None:
     found = inventory.slurm_offers(SLURM)
-    assert from_data(to_data(found)) == found
+    assert [plain.read(Offer, json.loads(json.dumps(plain.write(one)))) for one in found] == found
 
 
 SITE = """engine = "sky"

@@ -10,48 +10,13 @@ from __future__ import annotations
 import copy
 from typing import Any, Callable, Optional
 
-from ...model.allocation import HetComponent, Launch, NodeShare, share_from_dict, share_to_dict
-from ...model.spec import JobSpec
+from ...model import plain
+from ...model.allocation import Launch, NodeShare
 from ...protocol.messages import LaunchJob
 from .environment import Environment, batch_environment, element_environment
 
 #: number of arrays whose templates are kept; both sides forget the oldest, so that they always agree
 TEMPLATES = 32
-
-
-def _het_to_list(parts: list[HetComponent]) -> list[dict[str, Any]]:
-    return [
-        {**part.__dict__, "spec": part.spec.to_dict(), "shares": list(map(share_to_dict, part.shares))}
-        for part in parts
-    ]
-
-
-def _het_from_list(parts: list[dict[str, Any]]) -> list[HetComponent]:
-    return [
-        HetComponent(
-            **{
-                **part,
-                "spec": JobSpec.from_dict(part["spec"]),
-                "shares": list(map(share_from_dict, part["shares"])),
-            }
-        )
-        for part in parts
-    ]
-
-
-#: converters of fields whose values are not JSON-ready
-_WRITE: dict[str, Callable[[Any], Any]] = {
-    "spec": lambda spec: spec.to_dict(),
-    "shares": lambda shares: list(map(share_to_dict, shares)),
-    "het": _het_to_list,
-}
-_READ: dict[str, Callable[[Any], Any]] = {
-    "spec": JobSpec.from_dict,
-    "shares": lambda shares: list(map(share_from_dict, shares)),
-    "het": _het_from_list,
-    "argv": tuple,
-    "rlimits": lambda limits: {name: (pair[0], pair[1]) for name, pair in limits.items()},
-}
 
 
 class LaunchWriter:
@@ -70,11 +35,10 @@ class LaunchWriter:
             _keep(self._templates, key, launch)
             return LaunchJob(launch=launch.to_dict(), template=key)
         known = template.__dict__
-        changes = {}
-        for name, value in launch.__dict__.items():
-            if value is not known[name] and value != known[name]:
-                changes[name] = _WRITE[name](value) if name in _WRITE else value
-        return LaunchJob(launch=changes, like=key)
+        changes = {
+            name: value for name, value in launch.__dict__.items() if value is not known[name] and value != known[name]
+        }
+        return LaunchJob(launch=plain.write_fields(Launch, changes), like=key)
 
 
 class _Template:
@@ -110,8 +74,7 @@ class LaunchReader:
             return launch
         template = self._templates[request.like]
         launch = copy.copy(template.launch)
-        for name, value in data.items():
-            setattr(launch, name, _READ[name](value) if name in _READ else value)
+        launch.__dict__.update(plain.read_fields(Launch, data))
         self._like[launch.job_id] = (template, frozenset(data))
         return launch
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
+from ...model import plain
 from ...model.cluster import ClusterConfig, PartitionConfig
 from ...model.job import Job
 from ...model.reservation import Reservation
@@ -31,6 +31,12 @@ _NOTE = "reservations"
 _SHARED = frozenset({"MAINT", "OVERLAP"})  # flags by which reservations have nodes beside others
 
 
+@dataclass(frozen=True)
+class _Kept:
+    made: int
+    all: tuple[Reservation, ...]
+
+
 class Reservations:
     """All reservations; the store keeps them."""
 
@@ -44,12 +50,9 @@ class Reservations:
         """``available``: whether the node of a name is up and not drained."""
         self._store, self.cluster, self._clock, self._available = store, cluster, clock, available
         known = {node.name for node in cluster.nodes}
-
-        def parse(kept: Any) -> tuple[int, list[Reservation]]:
-            return int(kept["made"]), [_read(row) for row in kept["all"]]
-
-        self._made, kept = store.damage.note(_NOTE, parse) or (0, [])
-        self._all = {one.name: one for one in kept if known.issuperset(one.nodes)}
+        kept = store.damage.note(_NOTE, lambda kept: plain.read(_Kept, kept)) or _Kept(0, ())
+        self._made = kept.made
+        self._all = {one.name: one for one in kept.all if known.issuperset(one.nodes)}
         self._idle_since: dict[str, float] = {}
 
     @property
@@ -62,8 +65,8 @@ class Reservations:
         return self._all
 
     def _keep(self) -> None:
-        rows = [asdict(one) for one in self.all.values()]
-        self._store.put_note(_NOTE, json.dumps({"made": self._made, "all": rows}))
+        kept = _Kept(self._made, tuple(self.all.values()))
+        self._store.put_note(_NOTE, json.dumps(plain.write(kept)))
 
     # --- changes by administrators
 
@@ -341,12 +344,6 @@ class Reservations:
             self._idle_since.pop(one.name, None)
             return False
         return now - self._idle_since.setdefault(one.name, now) >= one.purge_comp_s
-
-
-def _read(row: dict[str, Any]) -> Reservation:
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
-    values["parts"] = tuple((name, tuple(cpus)) for name, cpus in row.get("parts", ()))
-    return Reservation(**values)
 
 
 def _note_nodes(one: Reservation, whole: set[str], parts: dict[str, set[int]]) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ...engines import offers
 from ...engines.cloud import CloudAccount
+from ...model import plain
 from ...model.cluster import ClusterConfig
 from ...model.job import Node
 from ...site import Site
@@ -20,6 +21,14 @@ from ..jobs.job_table import JobTable
 FRESH_S = 60.0  # seconds: a more recent answer is not requested again
 STALE_S = 3600.0  # an older answer is refreshed at the controller's start, before any command needs it
 _NOTE = "inventory"
+
+
+@dataclass(frozen=True)
+class _Kept:
+    endpoint: str
+    time: float
+    offers: list[offers.Offer]
+    unlisted: Sequence[str] = ()
 
 
 class Infra:
@@ -36,12 +45,10 @@ class Infra:
         self.unlisted: Sequence[str] = []  # enabled infras without nodes
         kept = job_table.store.damage.note(
             _NOTE,
-            lambda kept: (
-                kept["endpoint"], float(kept["time"]), offers.from_data(kept["offers"]), kept.get("unlisted", [])
-            ),
-        )  # fmt: skip
-        if kept is not None and kept[0] == account.endpoint:
-            _, self.read_at, self.offers, self.unlisted = kept
+            lambda kept: plain.read(_Kept, kept),
+        )
+        if kept is not None and kept.endpoint == account.endpoint:
+            self.read_at, self.offers, self.unlisted = kept.time, kept.offers, kept.unlisted
         self._wanted = time.time() - self.read_at > STALE_S
 
     def wanted(self) -> None:
@@ -65,9 +72,8 @@ class Infra:
         self._wanted = False
         self.offers, self.unlisted = await self.account.inventory()
         self.read_at = now
-        data = {"endpoint": self.account.endpoint, "time": now, "offers": offers.to_data(self.offers),
-                "unlisted": list(self.unlisted)}  # fmt: skip
-        self.job_table.store.put_note(_NOTE, json.dumps(data))
+        kept = _Kept(self.account.endpoint, now, list(self.offers), list(self.unlisted))
+        self.job_table.store.put_note(_NOTE, json.dumps(plain.write(kept)))
 
     def nodes(self) -> dict[str, Node]:
         """This machine's nodes that partitions of this machine have, and the nodes of the infras."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
+from ...model import plain
 from ...model.states import NodeFlag
 from ..jobs.job_table import JobTable
 
@@ -27,7 +28,7 @@ class PowerRequests:
     def __init__(self, job_table: JobTable, nodes: Collection[str]) -> None:
         self._job_table = job_table
         rows = json.loads(job_table.store.note(_NOTE) or "{}")
-        self._of = {name: PowerRequest(**row) for name, row in rows.items() if name in nodes}
+        self._of = {name: plain.read(PowerRequest, row) for name, row in rows.items() if name in nodes}
         for name, request in self._of.items():
             self._show(name, request)
 
@@ -66,5 +67,5 @@ class PowerRequests:
         node.flags |= NodeFlag[request.flag] | (NodeFlag.DRAIN if request.drained else NodeFlag.NONE)
 
     def _save(self) -> None:
-        rows = {name: asdict(request) for name, request in self._of.items()}
+        rows = {name: plain.write(request) for name, request in self._of.items()}
         self._job_table.store.put_note(_NOTE, json.dumps(rows))

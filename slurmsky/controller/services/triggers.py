@@ -10,12 +10,13 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from ...engines.base import background
 from ...language import hostlist
 from ...language.syntax_errors import LanguageError
+from ...model import plain
 from ...model.job import Job
 from ...model.states import NodeFlag, NodeState
 from ..jobs.job_table import JobTable
@@ -50,6 +51,12 @@ class Trigger:
     by: str = ""  # the job or node of the event
 
 
+@dataclass(frozen=True)
+class _Kept:
+    next: int
+    triggers: list[Trigger]
+
+
 class Triggers:
     """All triggers of this cluster."""
 
@@ -63,8 +70,8 @@ class Triggers:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._running: set[asyncio.Future[None]] = set()
-        kept = store.damage.note(_NOTE, lambda kept: (int(kept["next"]), [Trigger(**row) for row in kept["triggers"]]))
-        self._next, self.triggers = kept or (1, [])
+        kept = store.damage.note(_NOTE, lambda kept: plain.read(_Kept, kept)) or _Kept(1, [])
+        self._next, self.triggers = kept.next, kept.triggers
         life.listeners.append(self._job)
         life.node_listeners.append(self._node)
         self._arm()
@@ -183,5 +190,4 @@ class Triggers:
         self._arm()
 
     def _keep(self) -> None:
-        data = {"next": self._next, "triggers": [asdict(one) for one in self.triggers]}
-        self._store.put_note(_NOTE, json.dumps(data))
+        self._store.put_note(_NOTE, json.dumps(plain.write(_Kept(self._next, self.triggers))))

@@ -8,23 +8,28 @@ load_all_part_state.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
+from ...model import plain
 from ...model.cluster import ClusterConfig, PartitionConfig
 from .database import Store
 
 _NOTE = "partitions"
 
 
+@dataclass(frozen=True)
+class _Kept:
+    changed: dict[str, PartitionConfig] = field(default_factory=dict)
+    deleted: tuple[str, ...] = ()
+
+
 def applied(store: Store, cluster: ClusterConfig) -> ClusterConfig:
     """The cluster with the partitions as scontrol changed them."""
     kept = _kept(store)
     known = {node.name for node in cluster.nodes}
-    for name in kept["deleted"]:
+    for name in kept.deleted:
         cluster = without(cluster, name)
-    for row in kept["changed"].values():
-        config = _read(row)
+    for config in kept.changed.values():
         if known.issuperset(config.nodes):
             cluster = with_partition(cluster, config)
     return cluster
@@ -49,44 +54,31 @@ def without(cluster: ClusterConfig, name: str) -> ClusterConfig:
 def keep(store: Store, config: PartitionConfig) -> None:
     """Commit a partition's current configuration. Raises StoreError."""
     kept = _kept(store)
-    if config.default:
-        for row in kept["changed"].values():
-            row["default"] = False
-    kept["changed"][config.name] = asdict(config)
-    kept["deleted"] = [name for name in kept["deleted"] if name != config.name]
-    store.put_note(_NOTE, json.dumps(kept))
+    others = (replace(one, default=one.default and not config.default) for one in kept.changed.values())
+    changed = {**{one.name: one for one in others}, config.name: config}
+    _put(store, _Kept(changed, tuple(name for name in kept.deleted if name != config.name)))
 
 
 def keep_deleted(store: Store, name: str) -> None:
     """Commit that a partition was deleted. Raises StoreError."""
     kept = _kept(store)
-    kept["changed"].pop(name, None)
-    kept["deleted"] = sorted({*kept["deleted"], name})
-    store.put_note(_NOTE, json.dumps(kept))
+    kept.changed.pop(name, None)
+    _put(store, _Kept(kept.changed, tuple(sorted({*kept.deleted, name}))))
 
 
 def any_kept(store: Store) -> bool:
     """Whether scontrol changed partitions."""
-    return any(_kept(store).values())
+    return _kept(store) != _Kept()
 
 
 def forget(store: Store) -> None:
     """Commit the partitions of the site file. Raises StoreError."""
-    store.put_note(_NOTE, json.dumps({"changed": {}, "deleted": []}))
+    _put(store, _Kept())
 
 
-def _kept(store: Store) -> dict[str, Any]:
-    def read(kept: Any) -> dict[str, Any]:
-        for row in kept["changed"].values():
-            _read(row)
-        return {"changed": dict(kept["changed"]), "deleted": list(kept["deleted"])}
-
-    return store.damage.note(_NOTE, read) or {"changed": {}, "deleted": []}
+def _kept(store: Store) -> _Kept:
+    return store.damage.note(_NOTE, lambda kept: plain.read(_Kept, kept)) or _Kept()
 
 
-_FIELDS = frozenset(one.name for one in fields(PartitionConfig))
-
-
-def _read(row: dict[str, Any]) -> PartitionConfig:
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
-    return PartitionConfig(**{key: value for key, value in values.items() if key in _FIELDS})
+def _put(store: Store, kept: _Kept) -> None:
+    store.put_note(_NOTE, json.dumps(plain.write(kept)))

@@ -17,9 +17,10 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...model import plain
 from . import intervals
 from .api_client import Client
 from .api_errors import Rejected, SkyError
@@ -42,13 +43,13 @@ class LaunchRequest:
     def write(self, folder: Path) -> None:
         """Write the state into the folder that the jobs share."""
         partial = folder / "together.part"
-        partial.write_text(json.dumps(asdict(self)))
+        partial.write_text(json.dumps(plain.write(self)))
         os.replace(partial, folder / "together.json")
 
     @classmethod
     def read(cls, folder: Path) -> LaunchRequest:
         """Read what write() wrote."""
-        return cls(**json.loads((folder / "together.json").read_text()))
+        return plain.read(cls, json.loads((folder / "together.json").read_text()))
 
     def unwanted(self) -> list[int]:
         """Ids of jobs that were cancelled before their ids were known."""

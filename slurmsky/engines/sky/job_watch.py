@@ -8,10 +8,11 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...model import plain
 from ...protocol.log_frames import Decoder, LogEvent, Output, log_key
 from ...protocol.messages import (
     Done,
@@ -103,7 +104,7 @@ class Record:
         """Write the record into the run's folder, which is created if missing."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         partial = folder / "record.part"
-        partial.write_text(json.dumps(asdict(self)))
+        partial.write_text(json.dumps(plain.write(self)))
         os.replace(partial, folder / "record.json")
 
     @property
@@ -175,8 +176,7 @@ class JobWatch:
     def load(cls, folder: Path, report: Callable[[JobEvent], None]) -> JobWatch:
         """Load a watch from disk."""
         data = json.loads((folder / "record.json").read_text())
-        data["members"] = {job_id: Member(**member) for job_id, member in data["members"].items()}
-        record = Record(**{_FORMER_FIELDS.get(name, name): value for name, value in data.items()})
+        record = plain.read(Record, {_FORMER_FIELDS.get(name, name): value for name, value in data.items()})
         manifest_file = folder / "manifest.json"
         manifest = json.loads(manifest_file.read_text()) if manifest_file.exists() else {}
         return cls(folder, record, {path: (facts[0], facts[1]) for path, facts in manifest.items()}, report)

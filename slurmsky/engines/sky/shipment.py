@@ -21,6 +21,7 @@ from typing import Any
 
 from ...agent.cloud import private, submit_folder
 from ...agent.cloud.cloud_node import ENDED
+from ...model import plain
 from ...model.allocation import Launch
 from ...protocol.node_settings import FILE, FileSettings, ShipmentSettings
 from ..base import EngineError
@@ -165,9 +166,9 @@ def pack(
 
 def difference(launch: Launch, element: Launch) -> dict[str, Any]:
     """The fields in which an element differs from the shipped launch; JSON-ready."""
-    base = launch.to_dict()
-    own = {name: value for name, value in element.to_dict().items() if name != "record" and value != base[name]}
-    return own | {"job_id": element.job_id}
+    base = launch.__dict__
+    own = {name: value for name, value in element.__dict__.items() if name != "record" and value != base[name]}
+    return plain.write_fields(Launch, own) | {"job_id": element.job_id}
 
 
 def prepare_restart(folder: Path, count: int, unfinished: Collection[int], rank: int = 0) -> None:

@@ -16,7 +16,8 @@ from slurmsky.controller.rules import virtual_nodes
 from slurmsky.controller.schedule.scheduler import Scheduler
 from slurmsky.controller.slurm_errors import SlurmError
 from slurmsky.controller.store.database import Store
-from slurmsky.model.allocation import share_from_dict, share_to_dict
+from slurmsky.model import plain
+from slurmsky.model.allocation import NodeShare
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState, NodeState
@@ -70,7 +71,7 @@ def test_a_header_of_a_large_cluster_runs_on_two_virtual_nodes(world: World) -> 
     assert [(s.name, s.cpus, s.tasks, s.memory_mib, s.virtual, s.gpus_absent) for s in job.shares] == [
         ("laptop", 32, 4, 256 << 10, True, True), ("laptop-2", 32, 4, 256 << 10, True, True)]  # fmt: skip
     assert all(len(share.gres["gpu:a100"]) == 4 for share in job.shares)
-    assert share_from_dict(share_to_dict(job.shares[0])) == job.shares[0]
+    assert plain.read(NodeShare, plain.write(job.shares[0])) == job.shares[0]
 
 
 def test_nodes_and_partitions_are_shown_while_they_are_used(world: World) -> None:
