@@ -11,7 +11,6 @@ from ..report.fields import derived, sacct_fields, tres_texts
 from ..report.report_context import ReportContext
 from ..report.text import sacct_rows
 from ..report.text.seff_report import measure
-from . import cost
 
 #: state -> CSS class of its bars and words
 _KINDS = {
@@ -113,7 +112,7 @@ def life(job: Job, context: ReportContext) -> Life:
         memory_held_mib=memory if ran else 0.0,
         gpus=gpus if ran else tres_texts.gpu_count(job),
         gpu_s=_gpu_seconds(job),
-        cost=cost.dollars(job),
+        cost=dollars(job),
         outcome=outcome(job),
     )
 
@@ -172,3 +171,8 @@ def steps_of(job: Job) -> list[Step]:
 def step_end(step: Step, now: float) -> float:
     """The end of a step, or now."""
     return step.end_time or now
+
+
+def dollars(job: Job) -> float | None:
+    """The cost of a job so far in dollars; None for a job that did not run on a cloud."""
+    return job.cost if job.managed_job_id is not None or job.cost else None

@@ -8,5 +8,5 @@ controller.
     tail             the end of an output file                   job_details  one job's details and efficiency
     keys             the action of each key                      bars         head, foot and lines between panes
     data_table       widget: rows with a cursor                  scroll_text  widget: text that scrolls
-    poller, watcher  threads that query at an interval           app          the screen and its keys
+    watcher          threads that query at an interval           app          the screen and its keys
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,7 +14,6 @@ from textual.message_pump import MessagePump
 from . import rows
 from .controller_client import CommandOutput, ControllerClient, NoController
 from .job_details import JobDetails, look, measure
-from .poller import Poller
 from .rows import JobLine, NodeLine
 from .tail import Tail, TailView
 
@@ -190,3 +191,39 @@ class Watcher:
         if found is not self._seen:
             self._seen = found
             self._post(OutputSeen(tail.path, found))
+
+
+#: pause between polls, as a multiple of the last poll's duration
+SHARE = 20
+#: longest such pause, in seconds
+LONGEST_S = 30.0
+#: delay after a wake-up: a key held down wakes a poller many times a second
+DEBOUNCE_S = 0.08
+
+
+class Poller(threading.Thread):
+    """Calls ``look`` until the program ends. ``look`` publishes its results itself and raises nothing."""
+
+    def __init__(self, look: Callable[[], None], interval_s: float) -> None:
+        super().__init__(daemon=True)
+        self._look = look
+        self._interval_s = interval_s
+        self._awake = threading.Event()
+
+    @staticmethod
+    def once(work: Callable[[], None]) -> None:
+        """Run ``work`` once in a thread."""
+        threading.Thread(target=work, daemon=True).start()
+
+    def wake(self) -> None:
+        """Poll at once. Callable from any thread."""
+        self._awake.set()
+
+    def run(self) -> None:
+        while True:
+            began = time.monotonic()
+            self._look()
+            pause = max(self._interval_s, min(SHARE * (time.monotonic() - began), LONGEST_S))
+            if self._awake.wait(pause):
+                time.sleep(DEBOUNCE_S)
+            self._awake.clear()

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 from ..language import shellwords
-from .csh import to_shell
 from .shellcommands import FILLER, Assignment, Block, Command, Statement, Word
 from .shellparser import Parser
 
@@ -132,3 +131,33 @@ def script_in(word: Word, depth: int) -> Script | None:
     if raw[0] == raw[-1] == '"' and not _OPEN_QUOTE.search(raw[1:-1]):
         return parse(_TAKEN.sub(FILLER + r"\1", raw[1:-1]), word.start + 1, word.line, depth)
     return None
+
+
+_NAME = r"([A-Za-z_]\w*)"
+#: csh -> its equivalent in the shell grammar; conditions are commands' results, which nothing here evaluates
+_LINES = (
+    (re.compile(rf"^(\s*)foreach\s+{_NAME}\s*\((.*)\)\s*$"), r"\1for \2 in \3; do"),
+    (re.compile(r"^(\s*)while\s*\(.*\)\s*$"), r"\1while true; do"),
+    (re.compile(r"^(\s*)end\s*$"), r"\1done"),
+    (re.compile(r"^(\s*)(?:else\s+)?if\s*\(.*\)\s*then\s*$"), r"\1: if"),
+    (re.compile(r"^(\s*)if\s*\((?:[^()]|\([^()]*\))*\)\s*(?=\S)"), r"\1"),
+    (re.compile(r"^(\s*)(?:else|endif|endsw|breaksw|default:|case\s.*:|switch\s*\(.*\)|then|onintr\s.*|rehash)\s*$"),
+     r"\1:"),
+    (re.compile(rf"^(\s*)setenv\s+{_NAME}\s+(\S.*)$"), r"\1export \2=\3"),
+    (re.compile(rf"^(\s*)set\s+{_NAME}\s*=\s*"), r"\1\2="),
+    (re.compile(rf"^(\s*)@\s*{_NAME}\s*[-+*/]?=.*$"), r"\1\2=0"),
+    (re.compile(r"^(\s*)(?:un)?limit\b"), r"\1ulimit"),
+)  # fmt: skip
+
+
+def to_shell(source: str) -> str:
+    """A csh script in the shell's syntax, each line in its place.
+
+    >>> to_shell("foreach i (1 2)\\n  setenv A $i\\nend\\n")
+    'for i in 1 2; do\\n  export A=$i\\ndone\\n'
+    """
+    lines = source.split("\n")
+    for index, line in enumerate(lines):
+        for pattern, shell in _LINES:
+            lines[index] = line = pattern.sub(shell, line)
+    return "\n".join(lines)

@@ -13,6 +13,7 @@ from . import idiom, mountpoints, places, wants
 from .array_launches import launches
 from .explainforms import unread_directives
 from .idiom import Dropped, one_line
+from .launched import launched
 from .omitted_options import (
     by_reason,
     invisible,
@@ -21,12 +22,12 @@ from .omitted_options import (
     other_images,
     programs_to_bring,
 )
-from .run_hints import hints
 from .run_text import BASH, interpreter, run_text
 from .scope import Scope
 from .scriptfiles import argument_variables, arguments_read, leaves_files, names_files_beside, server_of
 from .setup_commands import preparation
 from .setup_text import tidied
+from .shell import Script
 from .sky_names import docker_image, sky_name
 from .unset_variables import ENTERED, INPUT, INPUTS, unset_variables
 from .yaml_document import YamlDocument
@@ -331,3 +332,34 @@ class Draft(NodeDraft):
             document.put("setup", "\n".join(setup) + "\n", comments=["for its modules, programs and environments"])
         document.put("run", f"sh {REMOTE}/{self.task.name}/start.sh\n")
         return document.text(), document.fields
+
+
+_HIDDEN = re.compile(r"\.(sh|bash|slurm|sbatch)$")
+_FILE = re.compile(r"\.(sif|simg|img)$")
+_REGISTRY = re.compile(r"docker://([\w./:@-]+)")
+_PROFILES = re.compile(r"^--?(workflow-)?(profile|executor|cluster|cluster-generic-submit-cmd)(=|$)")
+
+
+def hints(script: Script) -> list[str]:
+    """Comments for ``run``: workflow managers that submit jobs, other shell scripts, packages of R."""
+    found: list[str] = []
+    scope = Scope.of(script)
+    for command in script.commands:
+        program = launched(command)
+        texts = [word.shown for word in program.words]
+        files = [text for text in texts[:2] if _HIDDEN.search(text) and not re.search(r"activate|conda|/etc/", text)]
+        shell = program.name in ("bash", "sh", "source", ".") or (texts and _HIDDEN.search(texts[0]))
+        if files and shell and not program.inside:
+            name = files[-1].rpartition("/")[2]
+            found.append(f"{name} runs as it is: SLURM_ variables, modules and old paths in it need the same changes")
+        file = scope.expand(program.image) if program.image else ""
+        if program.inside in ("singularity", "apptainer") and _FILE.search(file):
+            named = set(_REGISTRY.findall(script.source))
+            image = named.pop() if len(named) == 1 else "NAME"
+            found.append(f"if a registry has {file.rpartition('/')[2]}, it can be image_id: docker:{image}")
+        if program.name in ("snakemake", "nextflow") and any(_PROFILES.match(text) for text in texts):
+            local = "--executor local --cores N" if program.name == "snakemake" else "-profile standard"
+            found.append(f"if that profile submits to Slurm: {local}, with cpus and memory for all of it")
+        if program.name == "Rscript" or (program.name == "R" and "CMD" in texts):
+            found.append("packages that the R code loads are installed in setup: Rscript -e 'install.packages(...)'")
+    return list(dict.fromkeys(found))

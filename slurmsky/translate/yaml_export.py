@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from ..language import arrayspec
@@ -22,6 +24,7 @@ from .geometry import Geometry, geometry
 from .idiom import Dropped, Reading, one_line
 from .idiomtables import LAUNCHERS
 from .idiomvars import Facts
+from .launched import launched
 from .notes import Note
 from .programs import Source, setup_lines
 from .programs import find as source_of
@@ -30,9 +33,9 @@ from .run_text import BASH, interpreter, run_text
 from .scope import Scope
 from .setup_commands import folders_setup, one_environment
 from .shell import Script, parse
+from .shellcommands import Command
 from .sky_components import plan_all
 from .sky_names import sky_name
-from .slurm_programs import slurm_use
 from .task import SkyTask
 from .wants import Wants
 from .yaml_draft import REQUIRED, Draft
@@ -316,3 +319,32 @@ def _read(script: Script, source: str, facts: Facts, site: Site) -> Reading:
     if facts.nodes > 1:
         reading.need(1, source.split("\n", 1)[0], f"{program} on the first of several nodes")
     return reading
+
+
+_OPTION = re.compile(r"(?i)-{0,2}[\w./-]*(profile|executor|batch-?system|cluster|submit-cmd|launcher|drmaa)")
+_SLURM = re.compile(r"(?i)(.*[/,_.-])?(slurm|sbatch)([/,_. -].*)?")
+#: what an engine's configuration says where it submits
+_CONFIGURED = re.compile(r"(?mi)^(?!\s*[#/]).*\b(executor\s*[:=]\s*[\"']?slurm|sbatch\b|slurm\s*:\s*true)")
+_ENGINES = ("snakemake", "nextflow")
+
+
+def slurm_use(command: Command, folder: str) -> str:
+    """The reason why a program needs Slurm; "" where it does not. ``folder``: the submit folder, where it is known."""
+    found = launched(command)
+    texts = [word.text or "" for word in found.arguments]
+    pairs = [text.partition("=")[::2] for text in texts]
+    pairs += [(option, text) for option, text in pairwise(texts) if not text.startswith("-")]
+    for option, text in pairs:
+        if _OPTION.fullmatch(option) and _SLURM.fullmatch(text):
+            return f"{option} {text}: {found.name} submits jobs or reads Slurm's variables"
+    if found.name not in _ENGINES:
+        return ""
+    if found.name == "snakemake" and "--slurm" in texts:
+        return "snakemake submits jobs"
+    named = [text for option, text in pairs if option.lstrip("-").endswith("profile") and text]
+    files = [f"{text}/config.yaml" for text in named] if found.name == "snakemake" else ["nextflow.config"]
+    for file in files:
+        with suppress(OSError), open(os.path.join(folder, file), encoding="utf-8", errors="replace") as stream:
+            if folder and _CONFIGURED.search(stream.read(1 << 16)):
+                return f"{found.name} submits jobs, by {file}"
+    return ""

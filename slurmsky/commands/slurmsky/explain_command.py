@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import click
@@ -15,12 +17,17 @@ from ...controller.command_context import CommandContext
 from ...controller.jobs.submitter import account_of
 from ...controller.rules.submit_checks import check, outgrown
 from ...controller.slurm_errors import SlurmError
+from ...engines import registry
+from ...engines.base import EngineError
+from ...engines.cloud import CloudService
 from ...model.spec import JobSpec
 from ...options import submit as options
 from ...options.usage_errors import CommandError
 from ...site import Site
 from ...translate import credentials, explainprint, wants
 from ...translate import explain as pages
+from ...translate.finding import Here
+from ...translate.folder_prices import by_question
 from ...translate.pythonpackages import packages
 from .._files import opener
 from .._foresight import remarks
@@ -29,8 +36,6 @@ from ..common.command_errors import absolute
 from ..common.site_options import table
 from ..sbatch import WHAT, find_file
 from ._base import PassingCommand, failed, in_controller
-from .local_lookup import here
-from .price_query import with_folder_prices, with_price
 
 MAX_SCRIPTS = 5000
 MAX_BYTES = 4 << 20
@@ -226,3 +231,90 @@ def _objection(ctx: CommandContext, specs: Sequence[JobSpec]) -> tuple[str, int]
         lines = [*error.details, f"{WHAT}: {error.text}"]
         return "\n".join(f"sbatch: error: {line}" for line in lines), 1
     return "", 0
+
+
+def here(env: Mapping[str, str], folder: str) -> Here:
+    """Build the lookup for a caller with these variables, who submits from ``folder``."""
+
+    def expand(text: str) -> str:
+        home = env.get("HOME", "")
+        text = home + text[1:] if text == "~" or text.startswith("~/") else text
+        return os.path.join(folder, text)
+
+    @cache
+    def program(name: str) -> bool:
+        return shutil.which(name, path=env.get("PATH", os.defpath)) is not None
+
+    @cache
+    def environments() -> frozenset[str]:
+        home = Path(env.get("HOME", "/"))
+        try:
+            listed = (home / ".conda" / "environments.txt").read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError):
+            listed = []
+        folders = [Path(line) for line in listed if line]
+        for variable in ("CONDA_PREFIX", "MAMBA_ROOT_PREFIX", "CONDA_ROOT"):
+            if env.get(variable):
+                folders += (Path(env[variable]) / "envs").glob("*")
+        return frozenset(path.name for path in folders)
+
+    def environment(name: str) -> bool:
+        return os.path.exists(expand(name)) if "/" in name or name.startswith(".") else name in environments()
+
+    return Here(
+        path=lambda text: os.path.exists(expand(text)), program=program, environment=environment, variable=env.get
+    )
+
+
+PATIENCE_S = 3.0  # for one script; the answer is complete without prices
+FOLDER_PATIENCE_S = 12.0  # for a folder of scripts
+AT_ONCE = 4  # the optimizer runs in a few processes of SkyPilot's server
+
+_Answer = tuple[Sequence[Mapping[str, str]], str]
+
+
+async def with_price(ctx: CommandContext, page: pages.Page) -> pages.Page:
+    """Add where one script could run, with prices."""
+    if "GPU_TYPE" in page.task_yaml:
+        return pages.with_prices(page, (), "no prices: a GPU type must be chosen first")
+    rows, note = (await _answers(ctx, [page.task_yaml], PATIENCE_S))[page.task_yaml]
+    return pages.with_prices(page, rows, note or "* is what SkyPilot would take")
+
+
+async def with_folder_prices(ctx: CommandContext, found: Sequence[pages.Page]) -> list[pages.Page]:
+    """Add prices on demand and on spot nodes to the scripts of a folder that would run on SkyPilot."""
+    answers = await _answers(ctx, by_question(found), FOLDER_PATIENCE_S)
+    return [pages.with_prices(page, *answers.get(page.price_question, (page.prices, page.prices_note)))
+            for page in found]  # fmt: skip
+
+
+async def _answers(ctx: CommandContext, questions: Sequence[str], patience_s: float) -> dict[str, _Answer]:
+    """The optimizer's rows for each task, or a note that says why there are none."""
+    if not questions:
+        return {}
+    late = f"no prices: SkyPilot did not answer within {patience_s:.0f} s"
+    answers: dict[str, _Answer] = dict.fromkeys(questions, ((), late))
+    service = registry.cloud_service(ctx.env, ctx.queue.site, ctx.env.get("USER", ""))
+    if not service.configured:
+        return dict.fromkeys(questions, ((), "no prices: SkyPilot is not set up for you"))
+    waiting = iter(questions)
+
+    async def ask() -> None:
+        for task in waiting:
+            answers[task] = await _answer(service, task)
+
+    try:
+        await asyncio.wait_for(asyncio.gather(*(ask() for _ in range(min(AT_ONCE, len(questions))))), patience_s)
+    except asyncio.TimeoutError:
+        pass  # questions without an answer keep the note
+    finally:
+        await service.close()
+    return answers
+
+
+async def _answer(service: CloudService, task: str) -> _Answer:
+    try:
+        rows = pages.read_prices(await service.optimize(task))
+    except EngineError as error:
+        return (), f"no prices: {error}"
+    return rows, "" if rows else "no prices: SkyPilot showed none"
