@@ -21,11 +21,6 @@ class FolderEntry(NamedTuple):
 
 
 reads("FolderEntry", lambda value: FolderEntry(*value), list)
-reads(
-    "Dict[str, FolderEntry]",
-    lambda value: {path: FolderEntry(*entry) for path, entry in value.items()},
-    dict,
-)
 
 
 class FileRequest(Message, family="op"):

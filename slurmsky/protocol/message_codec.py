@@ -10,7 +10,21 @@ start by ten milliseconds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, FrozenSet, Mapping, Type, TypeVar
+from functools import partial
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    ClassVar,
+    Dict,
+    FrozenSet,
+    List,
+    Mapping,
+    Optional,
+    Tuple,
+    Type,
+    TypeVar,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
@@ -23,37 +37,76 @@ else:
 
 M = TypeVar("M", bound="Message")
 
-#: annotation -> function that converts the JSON value; ``reads`` adds the types of the modules that define messages
-_READERS: Dict[str, Callable[[Any], Any]] = {
-    "int": int,
-    "str": str,
-    "float": float,
-    "bool": bool,
-    "Optional[str]": lambda value: None if value is None else str(value),
-    "Optional[int]": lambda value: None if value is None else int(value),
-    "Optional[float]": lambda value: None if value is None else float(value),
-    "Tuple[int, ...]": lambda value: tuple(map(int, value)),
-    "Tuple[str, ...]": lambda value: tuple(map(str, value)),
-    "Dict[str, str]": dict,
-    "Dict[str, Any]": dict,
-}
-#: annotation -> function that converts a value to JSON; the values of other types are JSON
-_WRITERS: Dict[str, Callable[[Any], Any]] = {}
+Convert = Callable[[Any], Any]
+#: (function that converts the JSON value, function that converts to JSON; None: json writes the value as it is)
+Codec = Tuple[Convert, Optional[Convert]]
+#: the codecs of annotations; ``reads`` adds the types of the modules that define messages
+_CODECS: Dict[str, Codec] = {name: (kind, None) for name, kind in (("int", int), ("str", str), ("float", float),
+                                                                   ("bool", bool))}  # fmt: skip
+#: JSON's own types, whose lists and dictionaries are not converted item by item
+_JSON = frozenset(("int", "str", "float", "bool", "Any"))
 
 
-def reads(annotation: str, read: Callable[[Any], Any], write: Callable[[Any], Any]) -> None:
-    """Register a field type that JSON does not have."""
-    _READERS[annotation], _WRITERS[annotation] = read, write
+def reads(annotation: str, read: Convert, write: Convert) -> None:
+    """Register a field type that is not composed of registered types."""
+    _CODECS[annotation] = (read, write)
 
 
 def nests(message: Type[Message]) -> None:
-    """Add the type of fields that hold such a message, and that of optional ones."""
+    """Register a message as the type of fields."""
     reads(message.__name__, message.decode, Message.encode)
-    reads(
-        "Optional[%s]" % message.__name__,
-        lambda value: None if value is None else message.decode(value),
-        lambda value: None if value is None else value.encode(),
-    )
+
+
+def _codec(annotation: str) -> Codec:
+    """The codec of a type: Optional[A], Tuple[A, ...], Tuple[A, B], List[A] or Dict[K, A] of such types."""
+    if annotation not in _CODECS:
+        name, _, inner = annotation[:-1].partition("[")
+        _CODECS[annotation] = _composed(name, _split(inner))
+    return _CODECS[annotation]
+
+
+def _split(inner: str) -> List[str]:
+    parts, depth = [""], 0
+    for char in inner.replace(" ", ""):
+        depth += (char == "[") - (char == "]")
+        if char == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += ", " if char == "," else char
+    return parts
+
+
+def _composed(name: str, parts: List[str]) -> Codec:
+    if name in ("List", "Dict") and _is_json(parts[-1]) and parts[0] != "int":
+        return (list if name == "List" else dict), None
+    read, write = _codec(parts[-1] if name == "Dict" else parts[0])
+    if name == "Optional":
+        return (lambda value: None if value is None else read(value)), write and (
+            lambda value: None if value is None else write(value)
+        )
+    if name == "Dict":
+        key = int if parts[0] == "int" else str
+        written = write or (lambda value: value)
+        return (
+            lambda value: {key(name): read(item) for name, item in value.items()},
+            lambda value: {str(name): written(item) for name, item in value.items()},
+        )
+    if parts[-1] == "...":
+        return (lambda value: tuple(map(read, value))), write and (lambda value: list(map(write, value)))
+    if name == "List":
+        return (lambda value: list(map(read, value))), write and (lambda value: list(map(write, value)))
+    return partial(_fixed, [_codec(part)[0] for part in parts]), None
+
+
+def _fixed(reads: List[Convert], values: List[Any]) -> Tuple[Any, ...]:
+    if len(reads) != len(values):
+        raise ValueError("%d values are expected" % len(reads))
+    return tuple([read(value) for read, value in zip(reads, values)])
+
+
+def _is_json(annotation: str) -> bool:
+    name, _, inner = annotation[:-1].partition("[")
+    return annotation in _JSON or (name in ("List", "Dict") and _is_json(_split(inner)[-1]))
 
 
 class BadMessage(ValueError):
@@ -85,8 +138,9 @@ class Message:
             for name, annotation in getattr(base, "__annotations__", {}).items()
             if not annotation.startswith("ClassVar")
         }
-        cls._readers = {name: _READERS[annotation] for name, annotation in names.items()}
-        cls._writers = {name: _WRITERS[note] for name, note in names.items() if note in _WRITERS}
+        codecs = {name: _codec(annotation) for name, annotation in names.items()}
+        cls._readers = {name: read for name, (read, _) in codecs.items()}
+        cls._writers = {name: write for name, (_, write) in codecs.items() if write is not None}
         cls._keywords = frozenset(name[:-1] for name in names if name[-1] == "_")
         cls._required = frozenset(name for name in names if not hasattr(cls, name))
         if kind:

@@ -26,26 +26,7 @@ class JobNode(NamedTuple):
 
 
 reads("Step", step_from_dict, step_to_message)
-reads(
-    "Optional[Step]",
-    lambda value: step_from_dict(value) if value else None,
-    step_to_message,
-)
-reads(
-    "Tuple[JobNode, ...]",
-    lambda value: tuple(JobNode(str(node["name"]), str(node.get("address", ""))) for node in value),
-    lambda nodes: [node._asdict() for node in nodes],
-)
-reads(
-    "Tuple[Tuple[int, int], ...]",
-    lambda value: tuple((int(job_id), int(run)) for job_id, run in value),
-    list,
-)
-reads(
-    "Tuple[Tuple[int, int, int], ...]",
-    lambda value: tuple((int(job_id), int(run), int(seq)) for job_id, run, seq in value),
-    list,
-)
+reads("JobNode", lambda node: JobNode(str(node["name"]), str(node.get("address", ""))), JobNode._asdict)
 
 
 class Event(Message, family="ev"):

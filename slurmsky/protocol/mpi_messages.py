@@ -7,15 +7,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Tuple
 
-from .message_codec import Message, reads
-
-reads("Optional[Tuple[int, ...]]", lambda value: None if value is None else tuple(map(int, value)), lambda value: value)
-reads("List[Dict[str, str]]", list, list)
-reads(
-    "Dict[int, Dict[str, str]]",
-    lambda value: {int(rank): dict(variables) for rank, variables in value.items()},
-    lambda value: {str(rank): variables for rank, variables in value.items()},
-)
+from .message_codec import Message
 
 
 class MpiMessage(Message, family="mpi"):

@@ -7,6 +7,7 @@ that an earlier version has launched.
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any, Dict, NamedTuple, Optional, Tuple, Type, TypeVar
 
 from .message_codec import Message, reads
@@ -45,10 +46,8 @@ def _known(kind: Any, value: Dict[str, Any]) -> Any:
     return kind(**{name: value[name] for name in kind._fields if name in value})
 
 
-reads("FileSettings", lambda value: _known(FileSettings, value), lambda value: value._asdict())
-reads("OutboxSettings", lambda value: _known(OutboxSettings, value), lambda value: value._asdict())
-reads("Tuple[Dict[str, Any], ...]", tuple, list)
-reads("Optional[Tuple[Dict[str, Any], ...]]", lambda value: None if value is None else tuple(value), list)
+reads("FileSettings", partial(_known, FileSettings), FileSettings._asdict)
+reads("OutboxSettings", partial(_known, OutboxSettings), OutboxSettings._asdict)
 
 
 class NodeSettings(Message, family="settings"):

@@ -13,18 +13,6 @@ from .message_codec import Message, nests, reads
 from .mpi_messages import MpiMessage
 from .step_plan import StepPlan
 
-reads(
-    "Dict[int, int]",
-    lambda value: {int(rank): int(pid) for rank, pid in value.items()},
-    lambda value: {str(rank): pid for rank, pid in value.items()},
-)
-reads(
-    "Dict[int, List[float]]",
-    lambda value: {int(rank): list(numbers) for rank, numbers in value.items()},
-    lambda value: {str(rank): numbers for rank, numbers in value.items()},
-)
-reads("List[float]", list, list)
-reads("Optional[List[float]]", lambda value: None if value is None else list(value), lambda value: value)
 reads("NodeSeries", lambda value: NodeSeries(value[0], *map(tuple, value[1:])), list)
 nests(MpiMessage)
 

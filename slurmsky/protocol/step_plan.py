@@ -6,23 +6,9 @@ from typing import Dict, List, Optional, Tuple
 
 from .message_codec import Message, nests, reads
 
-for _annotation in (
-    "Dict[str, List[int]]",
-    "List[Dict[str, str]]",
-    "List[List[int]]",
-    "List[List[str]]",
-    "List[int]",
-    "List[str]",
-):
-    reads(_annotation, dict if _annotation.startswith("Dict") else list, lambda value: value)
-reads("Optional[List[int]]", lambda value: None if value is None else list(value), lambda value: value)
-reads(
-    "Tuple[Mount, ...]",
-    lambda value: tuple((source, target, tuple(flags)) for source, target, flags in value),
-    lambda value: value,
-)
 #: source, target, flags
 Mount = Tuple[str, str, Tuple[str, ...]]
+reads("Mount", lambda mount: (mount[0], mount[1], tuple(mount[2])), list)
 
 
 class TaskBinding(Message, family="request", kind="binding"):
