@@ -109,7 +109,7 @@ class Bare:
                 await asyncio.sleep(1)
                 for number in sorted(left):
                     events = await self.client.events(number, limit=1)
-                    if events and events[0].get("new_status") in TERMINAL:
+                    if events and events[0].new_status in TERMINAL:
                         left.discard(number)
             return ids
 

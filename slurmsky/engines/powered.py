@@ -5,11 +5,24 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from ..agent.cloud.node_facts import CloudNodeFacts
+from ..model import plain
+from ..model.cluster import NodeConfig
 from .base import Engine
+
+
+@dataclass
+class LaunchNotes:
+    """Requests of the provider for an order."""
+
+    sent: bool = False  # the launch request was sent, or is about to be
+    request: str = ""  # id of the launch request
+    job: int = 0  # id of the cluster's job
+    blob: str = ""  # id of the uploaded shipment
 
 
 @dataclass
@@ -24,20 +37,20 @@ class Order:
     accepted_at: float = 0.0  # when the provider accepted the order; 0.0: not yet
     up_at: float = 0.0
     existing: bool = False  # nodes that existed before the order, and stay
-    facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # by node: address, host, cpus, memory_mib, ...
-    notes: dict[str, Any] = field(default_factory=dict)  # used only by the provider
+    facts: dict[str, CloudNodeFacts] = field(default_factory=dict)  # by node
+    notes: LaunchNotes = field(default_factory=lambda: LaunchNotes())
     price: float = 0.0  # dollars an hour and node; 0.0: unknown
     place: str = ""  # infra, region and instance type at SkyPilot
     folder: Path = field(default=Path(), compare=False)
 
     def address(self, node: str) -> str:
         """host:port of a node's agent, "" until it is known."""
-        return str(self.facts.get(node, {}).get("address", ""))
+        return self.facts[node].address if node in self.facts else ""
 
     def save(self) -> None:
         """Write the record, from which a later controller resumes. Raises OSError."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        data = {name: value for name, value in self.__dict__.items() if name != "folder"}
+        data = plain.write_fields(Order, {name: value for name, value in self.__dict__.items() if name != "folder"})
         partial = self.folder / ".order.json"
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w") as file:
@@ -47,7 +60,10 @@ class Order:
     @classmethod
     def load(cls, folder: Path) -> Order:
         """Load the record from a folder. Raises OSError, ValueError."""
-        return cls(**json.loads((folder / "order.json").read_text()), folder=folder)
+        data = json.loads((folder / "order.json").read_text())
+        if "asked" in data.get("notes", {}):  # the name in records of earlier versions
+            data["notes"]["sent"] = data["notes"].pop("asked")
+        return replace(plain.read(cls, data), folder=folder)
 
 
 def description(order: Order) -> str:
@@ -56,15 +72,10 @@ def description(order: Order) -> str:
     return ", ".join(filter(None, (order.place, price)))
 
 
-def detected_size(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """CPUs, memory and devices of a node as its agent detected them."""
-    cpus, gpus = int(facts.get("cpus", 1)), len(facts.get("gpus") or ())
-    return {
-        "cpus": cpus,
-        "cores": cpus,
-        "memory_mib": int(facts.get("memory_mib", 1)),
-        "gres": (("gpu", "", gpus),) if gpus else (),
-    }
+def detected_size(config: NodeConfig, facts: CloudNodeFacts) -> NodeConfig:
+    """A node's configuration with the CPUs, memory and devices that its agent detected."""
+    gres = (("gpu", "", len(facts.gpus)),) if facts.gpus else ()
+    return replace(config, cpus=facts.cpus, cores=facts.cpus, memory_mib=facts.memory_mib, gres=gres)
 
 
 class NodeFleet(Protocol):

@@ -132,12 +132,12 @@ def test_a_launch_whose_answer_no_controller_has_seen(tmp_path, jobs, launching,
     one = order(tmp_path, "one", "o1")
     pilots = Pilots(client, SITE, tmp_path / "kept")
     pilots.prepare(one)
-    one.notes["asked"] = True
+    one.notes.sent = True
     if job is None:
         with pytest.raises(Interrupted):
             asyncio.run(pilots._launched(one))
     else:
-        assert asyncio.run(pilots._launched(one)) == one.notes["job"] == job
+        assert asyncio.run(pilots._launched(one)) == one.notes.job == job
     assert client.posted == posted and bool(one.accepted_at) is (job is not None)
 
 

@@ -25,6 +25,7 @@ from slurmsky.engines.base import cancel_all
 from slurmsky.engines.cloud import Bill
 from slurmsky.engines.foreign import site_partition
 from slurmsky.engines.sky import foreign_jobs, prices
+from slurmsky.engines.sky.queue_rows import QueueRow, queue_row
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
@@ -32,8 +33,9 @@ from slurmsky.model.states import JobState
 # --- what the queue's records mean
 
 
-def record(job_id: int, status: str, **more: Any) -> dict[str, Any]:
-    return {"job_id": job_id, "task_id": 0, "job_name": "train", "task_name": "train", "status": status, **more}
+def record(job_id: int, status: str, **more: Any) -> QueueRow:
+    known = {"job_id": job_id, "task_id": 0, "job_name": "train", "task_name": "train", "status": status}
+    return queue_row({**known, **more})
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,7 @@ def record(job_id: int, status: str, **more: Any) -> dict[str, Any]:
         ([record(1, "a word of 2030")], ("PENDING", "NONE", "None", False)),
     ],
 )
-def test_states(records: list[dict[str, Any]], expected: tuple[str, str, str, bool]) -> None:
+def test_states(records: list[QueueRow], expected: tuple[str, str, str, bool]) -> None:
     (found,) = foreign_jobs.sightings(records)
     assert (found.seen.state.name, found.seen.flags.name, found.seen.reason, found.over) == expected
 
@@ -76,11 +78,11 @@ def test_sizes(fields: dict[str, Any], expected: tuple[int, int, str]) -> None:
 
 
 def test_a_job_group_is_one_job_on_all_its_nodes() -> None:
-    group = {"execution": "parallel", "status": "RUNNING", "start_at": 20.0}
+    group = {"execution": "parallel", "start_at": 20.0}
     (found,) = foreign_jobs.sightings(
         [
-            {**record(7, "RUNNING", task_name="b", task_id=1, resources="1x[CPU:2]", node_names="n3"), **group},
-            {**record(7, "RUNNING", task_name="a", resources="2x[CPU:1]", node_names="n1,n2"), **group},
+            record(7, "RUNNING", task_name="b", task_id=1, resources="1x[CPU:2]", node_names="n3", **group),
+            record(7, "RUNNING", task_name="a", resources="2x[CPU:1]", node_names="n1,n2", **group),
         ]
     )
     assert (found.nodes, found.node_names, found.start_time) == (3, ("n1", "n2", "n3"), 20.0)

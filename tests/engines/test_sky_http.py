@@ -50,8 +50,8 @@ def test_launch_find_events_queue():
         assert await client.launch(json.dumps({"name": "a-1"}), "a-1") == [1]
         assert await client.launch(json.dumps({"name": "a-12"}), "a-12") == [2]
         assert await client.find("a-1") == [1]  # not the other, whose name contains this one
-        assert (await client.events(2, 1))[0]["new_status"] == "PENDING"
-        assert [job["job_id"] for job in await client.queue([2])] == [2]
+        assert (await client.events(2, 1))[0].new_status == "PENDING"
+        assert [job.job_id for job in await client.queue([2])] == [2]
         await client.cancel([1])
 
     ask(server, what)

@@ -74,9 +74,9 @@ async def ends(client: Client, ids: dict[str, int]) -> dict[str, Ended]:
         await asyncio.sleep(3)
         for number in sorted(left):
             events = await client.events(number, limit=1)
-            if events and events[0]["new_status"] in TERMINAL:
+            if events and events[0].new_status in TERMINAL:
                 left.discard(number)
-    rows = {row["job_id"]: row for row in await client.queue(list(ids.values()))}
+    rows = {row.job_id: row for row in await client.queue(list(ids.values()))}
     found = {}
     for name, number in ids.items():
         log = b""
@@ -85,7 +85,7 @@ async def ends(client: Client, ids: dict[str, int]) -> dict[str, Ended]:
             if all(re.search(pattern, log.decode(errors="replace")) for pattern in RUNS[name].log):
                 break
             await asyncio.sleep(5)
-        found[name] = Ended(rows[number]["status"], rows[number]["failure_reason"] or "", log.decode(errors="replace"))
+        found[name] = Ended(rows[number].status, rows[number].failure_reason, log.decode(errors="replace"))
     return found
 
 

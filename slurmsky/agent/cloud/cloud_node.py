@@ -21,6 +21,7 @@ from ..job import output_files
 from ..net import endpoints
 from ..process import daemonize
 from . import cloud_environment, rendezvous, ssh_names, submit_folder
+from .node_facts import CloudNodeFacts, detected
 from .program_install import LIBRARY, install
 
 #: a file in the shipment's folder and in the site's bucket: a line "JOB CODE" for each job that has ended
@@ -175,27 +176,14 @@ class CloudNode:
         return server, client
 
     # --- description of this node
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> CloudNodeFacts:
         """Properties of this node that the first node needs."""
+        host = self.addresses[self.rank]
         probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        probe.bind((self.addresses[self.rank], 0))
+        probe.bind((host, 0))
         self.port = probe.getsockname()[1]
         probe.close()
-        with open("/proc/meminfo") as file:
-            memory = int(file.readline().split()[1]) // 1024
-        devices = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        return {
-            "rank": self.rank,
-            "given": self.given,
-            "address": self.addresses[self.rank],
-            "port": self.port,
-            "name": os.environ.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0],
-            "cpus": len(os.sched_getaffinity(0)),
-            "memory_mib": memory,
-            "arch": os.uname().machine,
-            "os": "%s %s" % (os.uname().sysname, os.uname().release),
-            "gpus": [int(device) for device in devices.split(",") if device.isdecimal()],
-        }
+        return detected(self.rank, host, self.port, self.given)
 
     # --- the agent
     def start_agent(self) -> subprocess.Popen[bytes]:

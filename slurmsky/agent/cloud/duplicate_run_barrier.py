@@ -41,7 +41,7 @@ class DuplicateRunBarrier:
                     line.send({"follow": True})
                 except OSError:
                     continue  # the node will reconnect
-                self._lines[int(facts["rank"])] = line
+                self._lines[facts.rank] = line
 
     def dismiss(self, word: str, patience: float = 0.0) -> None:
         """Send the worker nodes ``finish``, or ``again``: reconnect, in order to run. ``patience``: how many seconds

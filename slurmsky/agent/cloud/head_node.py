@@ -47,6 +47,7 @@ from .cloud_node import CloudNode
 from .command_relay import CommandRelay
 from .controller_connections import ControllerConnections
 from .job_log import JobLogWriter, send_back
+from .node_facts import CloudNodeFacts
 from .outbox import Outbox
 from .remote_commands import RemoteCommands
 from .run_guard import RunGuard
@@ -81,7 +82,7 @@ class HeadNode:
         self.terminated = False
         self.alone = False
         self.ends = False  # the cloud has announced that it takes a node back
-        self.others: dict[int, tuple[rendezvous.Line, dict[str, Any]]] = {}
+        self.others: dict[int, tuple[rendezvous.Line, CloudNodeFacts]] = {}
         self.done: dict[int, threading.Event] = {}
         self.finished_ranks: set[int] = {0}  # ranks whose last event is in the log
 
@@ -259,7 +260,7 @@ class HeadNode:
             self._over(member, event)
         elif isinstance(event, Started):
             shares = zip(member.launch.every_share, self.node_facts)
-            self.log.event(event.but(nodes=tuple(JobNode(share.name, str(fact["address"])) for share, fact in shares)))
+            self.log.event(event.but(nodes=tuple(JobNode(share.name, fact.ip) for share, fact in shares)))
         else:
             self.log.event(event)
         if event.seq:

@@ -23,6 +23,7 @@ import time
 from typing import Optional
 
 from ... import paths
+from ...model import plain
 from ...protocol.messages import Done, LastRecord, NodeBroken, NodeEnds
 from ..net.channel import Channel
 from ..net.event_loop import Loop, poke
@@ -112,7 +113,7 @@ def meet(node: CloudNode, once: RunGuard, client: ssl.SSLContext) -> Optional[tu
     None: the launch is a duplicate that does not run, and the earlier run's frames on this node have been replayed.
     """
     while True:
-        line = rendezvous.join(node.addresses[0], node.settings.seed, client, node.facts())
+        line = rendezvous.join(node.addresses[0], node.settings.seed, client, plain.write(node.facts()))
         while True:
             message = line.receive(None)
             if "check" in message:

@@ -22,9 +22,11 @@ import time
 from typing import Optional
 
 from ... import paths
+from ...model import plain
 from ...protocol.node_settings import FILE, PilotSettings
 from ..process import daemonize
 from . import cloud_environment, node_owner, spot_notice
+from .node_facts import CloudNodeFacts, detected
 from .program_install import LIBRARY, install
 
 #: prefix of the line in which a node prints its agent's address
@@ -59,7 +61,7 @@ class Pilot:
         fcntl.flock(lock, fcntl.LOCK_EX)  # SkyPilot may start two pilots: the second waits for the first
         refused = self._refused()
         if refused:
-            print(MARK + json.dumps({"rank": self.rank, "refused": refused}), flush=True)
+            self._print(CloudNodeFacts(rank=self.rank, refused=refused))
             return 1
         launchers = install(self.home)
         signal.signal(signal.SIGTERM, self._end)
@@ -126,20 +128,10 @@ class Pilot:
             return False
 
     def _announce(self, port: int) -> None:
-        with open("/proc/meminfo") as file:
-            memory = int(file.readline().split()[1]) // 1024
-        devices = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        facts = {
-            "rank": self.rank,
-            "address": "%s:%d" % (self.address, port),
-            "host": os.environ.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0],
-            "cpus": len(os.sched_getaffinity(0)),
-            "memory_mib": memory,
-            "arch": os.uname().machine,
-            "os": "%s %s" % (os.uname().sysname, os.uname().release),
-            "gpus": [int(device) for device in devices.split(",") if device.isdecimal()],
-        }
-        print(MARK + json.dumps(facts), flush=True)
+        self._print(detected(self.rank, self.address, port))
+
+    def _print(self, facts: CloudNodeFacts) -> None:
+        print(MARK + json.dumps(plain.write(facts)), flush=True)
 
     def _start(self, launchers: str, port: int) -> subprocess.Popen[bytes]:
         account = pwd.getpwuid(os.geteuid())

@@ -16,14 +16,16 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any, Optional, Sequence
 
+from ...model import plain
 from ..net import endpoints
+from .node_facts import CloudNodeFacts
 
 if TYPE_CHECKING:
     from .cloud_node import CloudNode
 
 PORTS = 16
 WAIT_S = 600.0
-Facts = dict[str, Any]
+Message = dict[str, Any]
 
 
 class RendezvousError(Exception):
@@ -37,11 +39,11 @@ class Line:
         self.sock = sock
         self._rest = b""
 
-    def send(self, message: Facts) -> None:
+    def send(self, message: Message) -> None:
         """Send one object."""
         self.sock.sendall(json.dumps(message).encode() + b"\n")
 
-    def receive(self, timeout: Optional[float] = WAIT_S) -> Facts:
+    def receive(self, timeout: Optional[float] = WAIT_S) -> Message:
         """Receive the next object. Raises ConnectionError at the end of the stream, TimeoutError (socket.timeout) when
         no object arrives in time.
         """
@@ -76,13 +78,13 @@ def listen(address: str, seed: int) -> socket.socket:
 
 def accept_all(
     listener: socket.socket, tls: ssl.SSLContext, count: int, given: str = ""
-) -> dict[int, tuple[Line, Facts]]:
+) -> dict[int, tuple[Line, CloudNodeFacts]]:
     """Wait for the other nodes; returns rank -> (line, facts of the node).
 
     Connections without the job's certificate are closed, and those of nodes that another SkyPilot job started
     (``given``: the SkyPilot job's id; SkyPilot may launch the same run on a cluster twice).
     """
-    came: dict[int, tuple[Line, Facts]] = {}
+    came: dict[int, tuple[Line, CloudNodeFacts]] = {}
     deadline = time.monotonic() + WAIT_S
     while len(came) < count:
         listener.settimeout(max(deadline - time.monotonic(), 0.1))
@@ -93,27 +95,30 @@ def accept_all(
             raise RendezvousError("nodes %s did not come within %d s" % (missing, WAIT_S)) from None
         node = admit(sock, tls, given)
         if node is not None:
-            came[int(node[1]["rank"])] = node
+            came[node[1].rank] = node
     return came
 
 
-def admit(sock: socket.socket, tls: ssl.SSLContext, given: str) -> Optional[tuple[Line, Facts]]:
+def admit(sock: socket.socket, tls: ssl.SSLContext, given: str) -> Optional[tuple[Line, CloudNodeFacts]]:
     """The line to a node that has connected, and its facts; None for a rejected connection."""
     try:
         sock.settimeout(10)
         line = Line(tls.wrap_socket(sock, server_side=True))
-        facts = line.receive(10)
-        if int(facts["rank"]) > 0 and facts.get("given", "") == given:
+        facts = plain.read(CloudNodeFacts, line.receive(10))
+        if facts.rank > 0 and facts.given == given:
             return line, facts
         line.sock.close()
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, TypeError):
         pass  # an unknown client, a port scanner, or a node that died at once
     sock.close()
     return None
 
 
-def join(head: str, seed: int, tls: ssl.SSLContext, facts: Facts, patience: float = WAIT_S) -> Line:
-    """Connect to the first node and send our facts. The first node may start minutes after this one."""
+def join(head: str, seed: int, tls: ssl.SSLContext, greeting: Message, patience: float = WAIT_S) -> Line:
+    """Connect to the first node and send a greeting: our facts, or the role of the connection.
+
+    The first node may start minutes after this one.
+    """
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         for port in ports(seed):
@@ -123,7 +128,7 @@ def join(head: str, seed: int, tls: ssl.SSLContext, facts: Facts, patience: floa
                 continue
             try:
                 line = Line(tls.wrap_socket(sock, server_hostname=head))
-                line.send(facts)
+                line.send(greeting)
                 # With TLS 1.3 a client learns only now whether the server accepted its certificate.
                 if line.receive(15).get("welcome"):
                     return line
@@ -187,17 +192,17 @@ def add_hosts(names: Sequence[str], addresses: Sequence[str]) -> bool:
     return resolves(names, addresses)
 
 
-def agree_on_names(node: CloudNode, others: dict[int, tuple[Line, dict[str, Any]]], mine: dict[str, Any]) -> list[str]:
+def agree_on_names(node: CloudNode, others: dict[int, tuple[Line, CloudNodeFacts]], mine: CloudNodeFacts) -> list[str]:
     """Names that every node resolves to every other node; the addresses when there are none."""
 
-    def ask(message: dict[str, Any], own: bool) -> bool:
+    def ask(message: Message, own: bool) -> bool:
         for line, _ in others.values():
             line.send(message)
         answers = [line.receive(60).get("resolves") for line, _ in others.values()]
         return all(answers) and own
 
     facts = [mine, *(others[rank][1] for rank in range(1, node.count))]
-    names = [str(fact["name"]) for fact in facts]
+    names = [fact.host for fact in facts]
     if len(set(names)) == node.count and ask({"check": names}, resolves(names, node.addresses)):
         return names
     names = ["%s-%d" % (node.settings.host_prefix, rank) for rank in range(node.count)]

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Callable
 
 from ...model.allocation import Launch
 from ...model.codec import job_from_dict
@@ -18,6 +18,7 @@ from ..job.environment import VISIBLE, gpu_indices
 from ..net import endpoints
 from .cloud_node import CloudNode
 from .job_log import JobLogWriter, LogTail
+from .node_facts import CloudNodeFacts
 
 
 @dataclass
@@ -46,7 +47,7 @@ def records_of(launch: Launch) -> list[Job]:
 
 
 def assign_shares(
-    member: WorkerNode, node: CloudNode, names: Sequence[str], node_facts: Sequence[dict[str, Any]], packed: bool
+    member: WorkerNode, node: CloudNode, names: Sequence[str], node_facts: Sequence[CloudNodeFacts], packed: bool
 ) -> None:
     """Assign the nodes, and the CPUs and devices of the member's slot, to its shares."""
     launch = member.launch
@@ -54,18 +55,18 @@ def assign_shares(
         launch.shares = launch.het[0].shares  # a copy of the same shares: here they must be one object
     for share, name, fact in zip(launch.every_share, names, node_facts):
         share.name = name
-        share.address = endpoints.UNIX + node.socket if node.count == 1 else "%s:%d" % (fact["address"], fact["port"])
+        share.address = endpoints.UNIX + node.socket if node.count == 1 else fact.address
         if not share.cpu_ids:
-            share.cpu_ids = tuple(range(int(fact["cpus"])))
+            share.cpu_ids = tuple(range(fact.cpus))
         elif packed:
             first = member.slot * len(share.cpu_ids)
             share.cpu_ids = tuple(range(first, first + len(share.cpu_ids)))
-        share.cpus_on_node = max(int(fact["cpus"]), len(share.cpu_ids))
+        share.cpus_on_node = max(fact.cpus, len(share.cpu_ids))
         for kind, indices in share.gres.items():
             # A Slurm infra allocates some of a node's devices; a slot gets its part of those.
-            devices = fact["gpus"] or list(range(len(indices) * (member.slot + 1)))
+            devices = fact.gpus or tuple(range(len(indices) * (member.slot + 1)))
             part = devices[member.slot * len(indices) :][: len(indices)]
-            share.gres[kind] = tuple(part) if len(part) == len(indices) else indices
+            share.gres[kind] = part if len(part) == len(indices) else indices
     if launch.het and not gpu_indices(launch.shares[0].gres):
         # Nodes have the GPUs of the largest component: hide them from the leader's script, which has none.
         launch.environment.update({name: "" for name in VISIBLE if name in launch.environment})

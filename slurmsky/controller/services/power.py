@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from ...agent.cloud.node_facts import CloudNodeFacts
 from ...engines.base import EngineError, background, cancel_all
 from ...engines.powered import Order, PoweredEngine, description, detected_size
 from ...model.allocation import NodeShare
@@ -135,14 +136,17 @@ class PowerSaving:
             node.boot_time = node.agent_start_time = order.up_at or now
             node.version = RELEASE
             node.last_busy_time = max(node.last_busy_time, order.up_at)
-            facts = order.facts.get(node.config.name, {})
-            known = {name: facts[name] for name in ("arch", "os") if facts.get(name)}
-            host, _, port = order.address(node.config.name).rpartition(":")
-            if host:
-                known |= {"address": host.strip("[]"), "port": int(port)}
+            facts, config = order.facts.get(node.config.name, CloudNodeFacts()), node.config
             if order.existing:  # nodes of an existing cluster keep their real size
-                known |= detected_size(facts)
-            node.config = replace(node.config, host_name=facts.get("host") or node.config.host_name, **known)
+                config = detected_size(config, facts)
+            if facts.address:
+                config = replace(config, address=facts.ip, port=facts.port)
+            node.config = replace(
+                config,
+                host_name=facts.host or config.host_name,
+                arch=facts.arch or config.arch,
+                os=facts.os or config.os,
+            )
             self.job_table.uses[node.config.name].config = node.config
             for configs in self.job_table.partition_nodes.values():
                 configs[:] = [node.config if one.name == node.config.name else one for one in configs]

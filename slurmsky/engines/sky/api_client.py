@@ -28,6 +28,7 @@ from .api_errors import (
     WrongVersion,
 )
 from .http_transport import HttpAnswer, Transport, TransportError
+from .queue_rows import QueueRow, StatusChange, queue_row, status_change
 from .user_config import ConfigError, UserConfig
 
 API_VERSION = 62  # the version this client was written for
@@ -126,19 +127,19 @@ class Client:
             body["file_mounts_blob_id"] = blob_id
         return _ids(await self.call("/jobs/launch", body))
 
-    async def queue(self, job_ids: Sequence[int] | None = None, **more: Any) -> list[dict[str, Any]]:
+    async def queue(self, job_ids: Sequence[int] | None = None, **more: Any) -> list[QueueRow]:
         """Records of managed jobs, one per SkyPilot task. Expensive: starts a process on the jobs controller."""
         body = {"refresh": False, "skip_finished": False, "all_users": False, **more}
         if job_ids is not None:
             body["job_ids"] = list(job_ids)
         value = await self.call("/jobs/queue/v2", body)
         jobs = value.get("jobs", []) if isinstance(value, dict) else value
-        return [job for job in jobs or () if isinstance(job, dict)]
+        return [queue_row(job) for job in jobs or () if isinstance(job, dict)]
 
     async def find(self, name: str) -> list[int]:
         """Ids of the managed jobs with exactly this name."""
         found = await self.queue(name_match=name)
-        return sorted({int(job["job_id"]) for job in found if job.get("job_name") == name and job.get("job_id")})
+        return sorted({job.job_id for job in found if job.job_name == name and job.job_id})
 
     async def launched(self, name: str) -> list[int]:
         """Ids of the managed jobs that a launch under this name has created, or is still creating.
@@ -171,10 +172,10 @@ class Client:
                     return str(request.get("request_id", ""))
         return ""
 
-    async def events(self, managed_job_id: int, limit: int = 10) -> list[dict[str, Any]]:
+    async def events(self, managed_job_id: int, limit: int = 10) -> list[StatusChange]:
         """The latest status changes of a managed job, newest first. Cheap."""
         value = await self.call("/jobs/events", {"job_id": managed_job_id, "limit": limit})
-        return [event for event in value or () if isinstance(event, dict)]
+        return [status_change(event) for event in value or () if isinstance(event, dict)]
 
     async def cancel(self, job_ids: Sequence[int]) -> None:
         """Request cancellation of these managed jobs; SkyPilot takes about a minute."""

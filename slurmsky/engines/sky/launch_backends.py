@@ -108,11 +108,11 @@ class ManagedJobBackend:
             return "", ""
         newest = events[0]
         if record.open:
-            record.status_time = str(newest.get("timestamp") or "")
-        elif newest.get("new_status") == "RUNNING":
-            late = (event for event in events if str(event.get("timestamp") or "") > record.status_time)
-            newest = next((event for event in late if event.get("new_status") == "RECOVERING"), newest)
-        return str(newest.get("new_status", "")), str(newest.get("reason") or "")
+            record.status_time = newest.timestamp
+        elif newest.new_status == "RUNNING":
+            late = (event for event in events if event.timestamp > record.status_time)
+            newest = next((event for event in late if event.new_status == "RECOVERING"), newest)
+        return newest.new_status, newest.reason
 
 
 class Clusters:

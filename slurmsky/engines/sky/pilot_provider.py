@@ -19,7 +19,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ...agent.cloud.node_facts import CloudNodeFacts
 from ...agent.cloud.pilot import MARK
+from ...model import plain
 from ...protocol.node_settings import FILE, PilotSettings
 from ...site import Site
 from ...site.record import KeptNodes
@@ -122,7 +124,7 @@ class Pilots:
         fields["file_mounts"] = {remote: str(ship)}
         fields["run"] = f"sh {remote}/start.sh\n"
         if not self._client.access.local:
-            order.notes["blob"] = shipment.zip_folder(ship, order.folder / "ship.zip")
+            order.notes.blob = shipment.zip_folder(ship, order.folder / "ship.zip")
             fields["file_mounts_mapping"] = {str(ship): str(ship)}
         _private(order.folder / "task.yaml", json.dumps(fields))  # JSON is YAML
 
@@ -159,19 +161,18 @@ class Pilots:
                 if not error.passing:
                     raise BringUpFailed(str(error)) from error
                 if isinstance(error, Interrupted):
-                    order.notes.pop("request", None)
+                    order.notes.request = ""
                 say(f"waiting for SkyPilot: {error}")
             await asyncio.sleep(intervals.retry_s(attempt))
 
     async def _launched(self, order: Order) -> int:
         """The id of the cluster's job; launches the job unless an earlier attempt did."""
-        known = order.notes.get("job")
-        if known:
-            return int(known)
-        if not order.notes.get("request"):
+        if order.notes.job:
+            return order.notes.job
+        if not order.notes.request:
             if order.existing and await self._status(order) != "UP":
                 raise BringUpFailed(f"there is no SkyPilot cluster {order.name} that is UP")
-            if order.notes.get("asked") and await self._status(order) == "UP":
+            if order.notes.sent and await self._status(order) == "UP":
                 # In this order: a launch that ends between the two requests has a job.
                 launching = await self._client.launching(order.name)
                 newest = await self._newest_job(order)
@@ -180,7 +181,7 @@ class Pilots:
                 if launching:
                     raise Interrupted(f"cluster {order.name} has no job yet")
                 log.info("cluster %s has no job: its launch was interrupted, and is repeated", order.name)
-            order.notes["asked"] = True
+            order.notes.sent = True
             order.save()
             body = {
                 "task": await asyncio.to_thread((order.folder / "task.yaml").read_text),
@@ -188,20 +189,20 @@ class Pilots:
                 "retry_until_up": True,
                 "quiet_optimizer": True,
             }
-            if order.notes.get("blob"):
-                await self._client.upload(order.notes["blob"], order.folder / "ship.zip")
-                body["file_mounts_blob_id"] = order.notes["blob"]
-            order.notes["request"] = await self._client.post("/launch", body)
+            if order.notes.blob:
+                await self._client.upload(order.notes.blob, order.folder / "ship.zip")
+                body["file_mounts_blob_id"] = order.notes.blob
+            order.notes.request = await self._client.post("/launch", body)
             order.accepted_at = time.time()
             order.save()
-        value = await self._client.result(order.notes["request"], LAUNCH_S)
+        value = await self._client.result(order.notes.request, LAUNCH_S)
         job_id = value.get("job_id") if isinstance(value, dict) else None
         if not isinstance(job_id, int):
             raise BringUpFailed(f"the launch of cluster {order.name} was cancelled")
         return self._found(order, job_id)
 
     def _found(self, order: Order, job_id: int) -> int:
-        order.notes["job"] = job_id
+        order.notes.job = job_id
         order.accepted_at = order.accepted_at or time.time()
         order.save()
         return job_id
@@ -221,10 +222,10 @@ class Pilots:
                 for line in lines:
                     found = _MARKED.search(line.decode("utf-8", "replace"))
                     if found:
-                        facts = json.loads(found[1])
-                        if "refused" in facts:
-                            raise BringUpFailed(str(facts["refused"]))
-                        order.facts[order.nodes[int(facts["rank"])]] = facts
+                        facts = plain.read(CloudNodeFacts, json.loads(found[1]))
+                        if facts.refused:
+                            raise BringUpFailed(facts.refused)
+                        order.facts[order.nodes[facts.rank]] = facts
                 if len(order.facts) == len(order.nodes):
                     order.save()
                     return
@@ -271,12 +272,12 @@ class Pilots:
 
     async def down(self, order: Order) -> None:
         try:
-            if order.notes.get("request") and not order.notes.get("job"):
+            if order.notes.request and not order.notes.job:
                 try:
-                    await self._client.call("/api/cancel", {"request_ids": [order.notes["request"]]})
+                    await self._client.call("/api/cancel", {"request_ids": [order.notes.request]})
                 except SkyError as error:
                     log.info("cluster %s: its launch could not be cancelled: %s", order.name, error)
-            if order.notes.get("asked"):
+            if order.notes.sent:
                 await self._client.call("/down", {"cluster_name": order.name})
         except Rejected as error:
             if "DoesNotExist" not in error.kind and not any(w in str(error) for w in ("does not exist", "not found")):
@@ -301,7 +302,7 @@ class Pilots:
         return next((row for row in rows or () if isinstance(row, dict)), {})
 
     async def _job_status(self, order: Order) -> str:
-        body = {"cluster_name": order.name, "job_ids": [order.notes.get("job")]}
+        body = {"cluster_name": order.name, "job_ids": [order.notes.job]}
         value = await self._client.call("/job_status", body)
         word = str(next(iter((value or {}).values()), None) or "") if isinstance(value, dict) else ""
         return word.rpartition(".")[2]

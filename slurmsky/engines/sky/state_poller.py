@@ -5,45 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from ...translate import status as sky_status
 from ..base import background, cancel_all
-from . import intervals
+from . import intervals, queue_rows
 from .api_client import Client
 from .api_errors import SkyError
 from .job_watch import JobWatch, Record
 from .launch_backends import LaunchBackend
+from .queue_rows import STATUS_FIELDS, QueueRow
 
 log = logging.getLogger("slurmsky.sky")
 
-QUEUE_FIELDS = [
-    "job_id",
-    "job_name",
-    "status",
-    "schedule_state",
-    "details",
-    "failure_reason",
-    "recovery_count",
-    "task_id",
-    "infra",
-    "end_at",
-    "start_at",
-    "submitted_at",
-]
-TERMINAL = frozenset(
-    (
-        "SUCCEEDED",
-        "CANCELLED",
-        "FAILED",
-        "FAILED_SETUP",
-        "FAILED_PRECHECKS",
-        "FAILED_NO_RESOURCE",
-        "FAILED_CONTROLLER",
-        "GONE",
-    )
-)
+TERMINAL = queue_rows.TERMINAL | {"GONE"}
 _AT_SKYPILOT = ("launched", "ending")  # phases in which SkyPilot has the run
 
 
@@ -160,13 +136,13 @@ class StatePoller:
             self._take(watch, StatusAnswer(*found))
 
     async def _ask_all(self, active: Sequence[JobWatch]) -> None:
-        records = await self._client.queue([watch.record.managed_job_id for watch in active], fields=QUEUE_FIELDS)
-        by_id = {record.get("job_id"): record for record in records}
+        records = await self._client.queue([watch.record.managed_job_id for watch in active], fields=STATUS_FIELDS)
+        by_id = {record.job_id: record for record in records}
         for watch in active:
             found = by_id.get(watch.record.managed_job_id)
             if found and watch.record.phase in _AT_SKYPILOT:
-                words = (found.get(name) for name in ("status", "failure_reason", "details", "schedule_state"))
-                self._take(watch, StatusAnswer(*(str(word or "") for word in words)))
+                answer = StatusAnswer(found.status, found.failure_reason, found.details, found.schedule_state)
+                self._take(watch, answer)
             if watch.record.phase == "ending" and _nothing_left(watch.record, found):
                 self._on_gone(watch)
 
@@ -194,11 +170,11 @@ class StatePoller:
             self._on_late(watch, answer)
 
 
-def _nothing_left(record: Record, found: Mapping[str, Any] | None) -> bool:
+def _nothing_left(record: Record, found: QueueRow | None) -> bool:
     """Whether SkyPilot has finished an ended run, or does not list it any more."""
     if found is None or time.time() - record.ended_at > intervals.ENDED_MOST_S:
         return True
-    return record.status in TERMINAL and str(found.get("schedule_state") or "DONE") == "DONE"
+    return record.status in TERMINAL and found.schedule_state in ("", "DONE")
 
 
 def _gap_s(watch: JobWatch) -> float:
