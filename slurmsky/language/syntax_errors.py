@@ -1,19 +1,5 @@
 """Errors of the small languages: one class each, with facts instead of messages.
 
-LanguageError
-├── AcctgFreqError      ├── ExportError        ├── NodeCountError
-├── ArraySpecError      ├── FilenameError      ├── RlimitError
-├── BindError           ├── FormatError        ├── SignalError
-├── ConstraintError     ├── GresError          ├── TaskCountError
-├── CpuFreqError        ├── HostlistError      ├── TimeLimitError
-├── CpuListError        ├── JobIdError         ├── TimeSpecError
-├── DependencyError     ├── LicenseError       ├── UserListError
-├── DirectiveError      ├── MailTypeError      └── (DirectiveError has its own children,
-├── DistributionError   ├── MemoryError_            see directives.py)
-├── ModuleLineError     ├── MultiProgError
-├── TresError
-└── ContainerError (image_names.py)
-
 Each command formats its errors in Slurm's words: the same invalid number is ``Invalid --mem specification`` for sbatch
 and another text for scontrol.  Where the real parser prints its own line, the error has that line in `message`.
 """
@@ -42,88 +28,10 @@ class LanguageError(ValueError):
         return self.message or f"Invalid {self.language}: {self.text}"
 
 
-class AcctgFreqError(LanguageError):
-    """--acctg-freq"""
-
-    language = "acctg-freq"
-
-
-class ArraySpecError(LanguageError):
-    """--array"""
-
-    language = "job array specification"
-
-
-class BindError(LanguageError):
-    """--cpu-bind, --mem-bind, --gpu-bind"""
-
-    language = "binding"
-
-
-class ConstraintError(LanguageError):
-    """--constraint, --prefer"""
-
-    language = "feature specification"
-
-
-class CpuFreqError(LanguageError):
-    """--cpu-freq"""
-
-    language = "cpu-freq"
-
-
-class CpuListError(LanguageError):
-    """lists of CPUs, devices and tasks such as 0-3,5"""
-
-    language = "CPU list"
-
-
-class CronSpecError(LanguageError):
-    """entries of scrontab"""
-
-    language = "scrontab entry"
-
-
-class DependencyError(LanguageError):
-    """--dependency"""
-
-    language = "dependency"
-
-
 class DirectiveError(LanguageError):
     """a batch script, or one of its #SBATCH lines"""
 
     language = "batch script"
-
-
-class DistributionError(LanguageError):
-    """--distribution"""
-
-    language = "distribution"
-
-
-class ExportError(LanguageError):
-    """--export"""
-
-    language = "export list"
-
-
-class FilenameError(LanguageError):
-    """-o, -e, -i"""
-
-    language = "file name pattern"
-
-
-class FormatError(LanguageError):
-    """output formats"""
-
-    language = "format"
-
-
-class GresError(LanguageError):
-    """--gres, --gpus*, TRES strings"""
-
-    language = "generic resource (gres) specification"
 
 
 class HostlistError(LanguageError):
@@ -137,85 +45,37 @@ class HostlistError(LanguageError):
         self.detail = detail
 
 
-class JobIdError(LanguageError):
-    """job, element, component and step ids"""
-
-    language = "job id"
-
-
-class LicenseError(LanguageError):
-    """--licenses"""
-
-    language = "license specification"
-
-
-class MailTypeError(LanguageError):
-    """--mail-type"""
-
-    language = "mail-type"
-
-
-class MemoryError_(LanguageError):  # Python's own MemoryError keeps its name
-    """--mem and related options"""
-
-    language = "memory size"
-
-
-class ModuleLineError(LanguageError):
-    """module lines; only internal, since an unreadable line is skipped"""
-
-    language = "module line"
-
-
 class MultiProgError(LanguageError):
     """srun --multi-prog files"""
 
     language = "multi-prog configuration"
 
 
-class NodeCountError(LanguageError):
-    """--nodes"""
-
-    language = "node count"
+def _error(name: str, language: str) -> type[LanguageError]:
+    return type(name, (LanguageError,), {"language": language, "__module__": __name__})
 
 
-class RlimitError(LanguageError):
-    """--propagate"""
-
-    language = "rlimit"
-
-
-class SignalError(LanguageError):
-    """--signal, scancel --signal"""
-
-    language = "signal"
-
-
-class TaskCountError(LanguageError):
-    """SLURM_TASKS_PER_NODE and related variables"""
-
-    language = "task count list"
-
-
-class TimeLimitError(LanguageError):
-    """--time and related options"""
-
-    language = "time limit"
-
-
-class TimeSpecError(LanguageError):
-    """--begin, --deadline, sacct -S and -E"""
-
-    language = "time specification"
-
-
-class TresError(LanguageError):
-    """limits of QOS and accounts"""
-
-    language = "list of trackable resources"
-
-
-class UserListError(LanguageError):
-    """comma lists of names"""
-
-    language = "name list"
+AcctgFreqError = _error("AcctgFreqError", "acctg-freq")  # --acctg-freq
+ArraySpecError = _error("ArraySpecError", "job array specification")  # --array
+BindError = _error("BindError", "binding")  # --cpu-bind, --mem-bind, --gpu-bind
+ConstraintError = _error("ConstraintError", "feature specification")  # --constraint, --prefer
+CpuFreqError = _error("CpuFreqError", "cpu-freq")  # --cpu-freq
+CronSpecError = _error("CronSpecError", "scrontab entry")  # entries of scrontab
+DependencyError = _error("DependencyError", "dependency")  # --dependency
+DistributionError = _error("DistributionError", "distribution")  # --distribution
+ExportError = _error("ExportError", "export list")  # --export
+FilenameError = _error("FilenameError", "file name pattern")  # -o, -e, -i
+FormatError = _error("FormatError", "format")  # output formats
+GresError = _error("GresError", "generic resource (gres) specification")  # --gres, --gpus*, TRES strings
+JobIdError = _error("JobIdError", "job id")  # job, element, component and step ids
+LicenseError = _error("LicenseError", "license specification")  # --licenses
+MailTypeError = _error("MailTypeError", "mail-type")  # --mail-type
+MemoryError_ = _error("MemoryError_", "memory size")  # --mem and related options
+ModuleLineError = _error("ModuleLineError", "module line")  # module lines; only internal
+NodeCountError = _error("NodeCountError", "node count")  # --nodes
+RlimitError = _error("RlimitError", "rlimit")  # --propagate
+SignalError = _error("SignalError", "signal")  # --signal, scancel --signal
+TimeLimitError = _error("TimeLimitError", "time limit")  # --time and related options
+TimeSpecError = _error("TimeSpecError", "time specification")  # --begin, --deadline, sacct -S and -E
+TresError = _error("TresError", "list of trackable resources")  # limits of QOS and accounts
+UserListError = _error("UserListError", "name list")  # comma lists of names

@@ -256,11 +256,6 @@ def _selected_steps(item: Item) -> str:
     return item.value
 
 
-def _json(item: Item) -> str:
-    """The requested data_parser plugin, "" for the default."""
-    return item.value
-
-
 def _flags(item: Item) -> tuple[str, ...]:
     """sacct -F: how a job was scheduled. Source: slurmdb_defs.c str_2_job_flags."""
     known = {
@@ -302,7 +297,6 @@ READERS.update(
         "yes_no_value": _yes_no_value,
         "yes_no_bare": _yes_no_bare,
         "filter_task": _filter_task,
-        "json": _json,
         "selected_steps": _selected_steps,
         "known_users": _known_users,
         "job_flags": _flags,

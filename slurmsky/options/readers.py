@@ -9,12 +9,13 @@ The module exceeds 400 lines because it is the registry of readers, a short func
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from typing import Any, Callable, Optional
 
 from ..language.syntax_errors import LanguageError, TimeSpecError
 from ..model.spec import INFINITE
 from .usage_errors import USAGE, CommandError, Printed
-from .values import Item, reader, text, whole
+from .values import READERS, Item, Reader, reader, text, whole
 
 # ---------------------------------------------------------------- words of a small set
 
@@ -218,19 +219,27 @@ def refused(item: Item, fault: LanguageError) -> CommandError:
     return CommandError((own, usual) if fault.message else (usual,), USAGE)
 
 
+def _of_language(module: str, parse: str, value: Callable[[Any], Any]) -> Reader:
+    """The reader of an argument that is one text of a language."""
+    return lambda item: value(_language(item, getattr(import_module(f"..language.{module}", __package__), parse)))
+
+
+READERS.update(
+    acctg_freq=_of_language("acctgfreq", "parse", str),
+    cpu_freq=_of_language("cpufreq", "parse", str),
+    delay_boot=_of_language("timelimit", "parse", int),
+    gpu_bind=_of_language("gpubind", "parse", str),
+    mib=_of_language("memory", "parse_mib", int),
+    signal=_of_language("signalspec", "parse", str),
+)
+
+
 @reader
 def time(item: Item) -> int:
     """Minutes; 0 means no limit."""
     from ..language import timelimit
 
     return int(_language(item, timelimit.parse)) or INFINITE
-
-
-@reader
-def delay_boot(item: Item) -> int:
-    from ..language import timelimit
-
-    return int(_language(item, timelimit.parse))
 
 
 @reader
@@ -244,25 +253,11 @@ def epoch(item: Item) -> int:
 
 
 @reader
-def mib(item: Item) -> int:
-    from ..language import memory
-
-    return int(_language(item, memory.parse_mib))
-
-
-@reader
 def nodes(item: Item) -> dict[str, Any]:
     from ..language import nodecount
 
     found = _language(item, nodecount.parse)
     return {"nodes": str(found), "nodes_min": found.min, "nodes_max": found.max}
-
-
-@reader
-def signal(item: Item) -> str:
-    from ..language import signalspec
-
-    return str(_language(item, signalspec.parse))
 
 
 @reader
@@ -279,12 +274,6 @@ def distribution(item: Item) -> str:
     from ..language import distribution as language
 
     return str(_language(item, language.parse, item.context.env.get("SLURM_DIST_PLANESIZE", "")))
-
-
-@reader
-def constraint(item: Item) -> str:
-    """The text as given: the controller refuses an expression that no node satisfies."""
-    return item.value
 
 
 @reader
@@ -340,13 +329,6 @@ def mem_bind(item: Item) -> str:
 
 
 @reader
-def gpu_bind(item: Item) -> str:
-    from ..language import gpubind
-
-    return str(_language(item, gpubind.parse))
-
-
-@reader
 def tres_bind(item: Item) -> str:
     """gres/NAME:HOW, joined by "+"; for GPUs as in --gpu-bind. Source: tres_bind.c tres_bind_verify_cmdline."""
     from ..language import gpubind
@@ -370,20 +352,6 @@ def gpu_freq(item: Item) -> str:
         if not (value.isdecimal() or value in ("low", "medium", "high", "highm1", "verbose")):
             raise item.error(f"Invalid --gpu-freq argument: gpu:{item.value}")
     return item.value
-
-
-@reader
-def cpu_freq(item: Item) -> str:
-    from ..language import cpufreq
-
-    return str(_language(item, cpufreq.parse))
-
-
-@reader
-def acctg_freq(item: Item) -> str:
-    from ..language import acctgfreq
-
-    return str(_language(item, acctgfreq.parse))
 
 
 @reader
@@ -414,26 +382,6 @@ def get_user_env(item: Item) -> str:
 
 
 # ---------------------------------------------------------------- srun and salloc
-
-
-@reader
-def pty(item: Item) -> str:
-    return item.value
-
-
-@reader
-def overlap(item: Item) -> bool:
-    return True
-
-
-@reader
-def bcast(item: Item) -> str:
-    return item.value
-
-
-@reader
-def external_launcher(item: Item) -> bool:
-    return True
 
 
 @reader

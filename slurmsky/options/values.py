@@ -152,11 +152,6 @@ def positive_or_star(item: Item) -> Optional[int]:
 
 
 @reader
-def nonnegative_or_star(item: Item) -> Optional[int]:
-    return None if item.value == "*" else whole(item, f"--{item.option.name}", positive=True)
-
-
-@reader
 def bare_one(item: Item) -> int:
     """1 when no argument is given."""
     return 1 if item.text is None else whole(item, f"--{item.option.name}", positive=False)

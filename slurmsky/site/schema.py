@@ -1,5 +1,7 @@
 """Schema of slurmsky.toml: for every key, the reader of its value and the record field that it fills.
 
+Where a table has a key for each field of its record, the keys are derived from the record.
+
 The module exceeds 400 lines because it holds the table of all keys.
 """
 
@@ -8,14 +10,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ..language import hostlist, timelimit
 from ..language import tres as tres_text
 from ..model.policy import QOS_FLAGS
 from ..model.spec import INFINITE
-from .record import Shape
+from .record import Budget, GpuNames, ModuleConfig, PartitionSky, Shape, SiteOption, SkyConfig
 
 
 class Bad(Exception):
@@ -253,6 +255,24 @@ class SiteKey:
     required: bool = False
 
 
+#: readers by the type of the field
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "bool": flag,
+    "bool | None": flag,
+    "float | None": dollars,
+    "int": count,
+    "str": text,
+    "tuple[str, ...]": texts,
+    "tuple[tuple[str, str], ...]": pairs,
+}
+
+
+def _keys_of(record: Any, **other: Callable[[Any], Any] | SiteKey) -> dict[str, SiteKey]:
+    """A key for each field of a record, read by the field's type or by a reader of its own."""
+    readers = {item.name: other.get(item.name) or _READERS[str(item.type)] for item in fields(record)}
+    return {name: read if isinstance(read, SiteKey) else SiteKey(read) for name, read in readers.items()}
+
+
 ARRAYS = one_of("packed", "num_jobs", "pool")
 REACH = one_of("auto", "direct", "ssh")
 ENGINE = one_of("auto", "sky", "local")
@@ -308,23 +328,7 @@ PARTITION = {
     "allow_groups": SiteKey(texts),
     "engine": SiteKey(ENGINE),
 }
-PARTITION_SKY = {
-    "infra": SiteKey(texts),
-    "spot": SiteKey(flag),
-    "gpu": SiteKey(text),
-    "instance_type": SiteKey(text),
-    "image": SiteKey(text),
-    "pool": SiteKey(text),
-    "volumes": SiteKey(pairs),
-    "price_ceiling": SiteKey(dollars),
-    "max_hourly_cost": SiteKey(dollars),
-    "array_nodes": SiteKey(positive),
-    "arrays": SiteKey(ARRAYS),
-    "kueue_queue": SiteKey(text),
-    "priority_class": SiteKey(text),
-    "labels": SiteKey(pairs),
-    "features": SiteKey(pairs),
-}
+PARTITION_SKY = _keys_of(PartitionSky, array_nodes=positive, arrays=ARRAYS)
 #: KeptNodes' fields; PARTITION's ``nodes`` names them
 PARTITION_KEPT = {
     "shape": SiteKey(shape),
@@ -333,15 +337,8 @@ PARTITION_KEPT = {
     "resume_timeout": SiteKey(patience, "resume_timeout_s"),
     "cluster": SiteKey(cluster),
 }
-SHAPE = {
-    "cpus": SiteKey(size, required=True),
-    "memory": SiteKey(size, required=True),
-    "gpus": SiteKey(devices),
-    "disk": SiteKey(positive),
-    "image": SiteKey(text),
-    "spot": SiteKey(flag),
-    "instance_type": SiteKey(text),
-}
+_SIZE = SiteKey(size, required=True)
+SHAPE = _keys_of(Shape, cpus=_SIZE, memory=_SIZE, gpus=devices, disk=positive)
 
 # ClusterConfig's fields; first_job_id is Site's.
 LIMITS = {
@@ -366,26 +363,7 @@ HOOKS = {
     "task_prolog": SiteKey(text),
     "task_epilog": SiteKey(text),
 }
-SKY = {
-    "endpoint": SiteKey(text),
-    "workspace": SiteKey(text),
-    "infra": SiteKey(texts),
-    "spot": SiteKey(flag),
-    "image": SiteKey(text),
-    "arrays": SiteKey(ARRAYS),
-    "price_ceiling": SiteKey(dollars),
-    "max_hourly_cost": SiteKey(dollars),
-    "budget": SiteKey(dollars),
-    "upload_mib": SiteKey(count),
-    "return_mib": SiteKey(count),
-    "bucket": SiteKey(text),
-    "queue_poll_s": SiteKey(positive),
-    "reach": SiteKey(REACH),
-    "idle_minutes": SiteKey(count),
-    "start_server": SiteKey(flag),
-    "foreign": SiteKey(flag),
-    "credentials": SiteKey(texts),
-}
+SKY = _keys_of(SkyConfig, arrays=ARRAYS, queue_poll_s=positive, reach=REACH)
 # Limits' fields; for an account, the fields of an association.
 _GROUP = {"grp_jobs": SiteKey(count), "grp_submit_jobs": SiteKey(count), "grp_tres": SiteKey(tres),
           "grp_tres_mins": SiteKey(usage_tres), "grp_wall": SiteKey(minutes, "grp_wall_min")}  # fmt: skip
@@ -424,23 +402,15 @@ ACCOUNT = {
     "qos": SiteKey(texts),
     "default_qos": SiteKey(text),
 }
-GPUS = {"default": SiteKey(text), "names": SiteKey(pairs)}
-MODULE = {"image": SiteKey(text), "setup": SiteKey(text), "environment": SiteKey(pairs)}
-OPTION = {
-    "name": SiteKey(text, required=True),
-    "argument": SiteKey(one_of("none", "required", "optional")),
-    "policy": SiteKey(one_of("recorded", "environment", "refused")),
-    "help": SiteKey(text),
-    "environment": SiteKey(text),
-    "placeholder": SiteKey(text),
-}
-BUDGET = {
-    "account": SiteKey(text),
-    "user": SiteKey(text),
-    "qos": SiteKey(text),
-    "month": SiteKey(dollars),
-    "hourly": SiteKey(dollars),
-}
+GPUS = _keys_of(GpuNames)
+MODULE = {key: value for key, value in _keys_of(ModuleConfig).items() if key != "name"}
+OPTION = _keys_of(
+    SiteOption,
+    name=SiteKey(text, required=True),
+    argument=one_of("none", "required", "optional"),
+    policy=one_of("recorded", "environment", "refused"),
+)
+BUDGET = _keys_of(Budget)
 MAIL = {"program": SiteKey(text, "mail_program")}
 LOCAL = {"strict": SiteKey(flag)}
 

@@ -24,6 +24,8 @@ _READ_SIZE = 1 << 16
 #: limits for PMI-1 clients: Slurm's, which are also MPICH's
 _MAXES = (("kvsname_max", "256"), ("keylen_max", "64"), ("vallen_max", "1024"))
 _OK: Pairs = (("rc", "0"),)
+_VERSION: Pairs = (("pmi-version", "2"), ("pmi-subversion", "0"))
+_NOT_SPAWNED: Pairs = (("appnum", "-1"), ("debugged", "FALSE"), ("pmiverbose", "FALSE"))
 _REFUSED = "slurmsky starts no tasks and keeps no names for a running step"
 
 
@@ -199,35 +201,16 @@ class PmiNode:
         self._uplink.mpi(TaskAbort(rank=task.rank, text=text))
 
     # --- PMI-1
-    def _one_maxes(self, task: _Task, fields: dict[str, str]) -> None:
-        self._send(task, line("maxes", (*_OK, *_MAXES)))
-
-    def _one_appnum(self, task: _Task, fields: dict[str, str]) -> None:
-        # As in Slurm, only a spawned step has a number.
-        self._send(task, line("appnum", (*_OK, ("appnum", "-1"))))
-
-    def _one_kvsname(self, task: _Task, fields: dict[str, str]) -> None:
-        self._send(task, line("my_kvsname", (*_OK, ("kvsname", self._name))))
-
-    def _one_universe(self, task: _Task, fields: dict[str, str]) -> None:
-        self._send(task, line("universe_size", (*_OK, ("size", str(self._size)))))
+    def _reply(self, task: _Task, command: str, *pairs: tuple[str, str]) -> None:
+        self._send(task, line(command, (*_OK, *pairs)))
 
     def _one_put(self, task: _Task, fields: dict[str, str]) -> None:
         self._put[fields.get("key", "")] = fields.get("value", "")
-        self._send(task, line("put_result", _OK))
+        self._reply(task, "put_result")
 
     def _one_get(self, task: _Task, fields: dict[str, str]) -> None:
         value = self._kvs.get(fields.get("key", ""))
         self._send(task, line("get_result", (("rc", "1"),) if value is None else (("rc", "0"), ("value", value))))
-
-    def _one_barrier(self, task: _Task, fields: dict[str, str]) -> None:
-        self._fence(task)
-
-    def _one_finalize(self, task: _Task, fields: dict[str, str]) -> None:
-        self._send(task, line("finalize_ack", _OK))
-
-    def _one_abort(self, task: _Task, fields: dict[str, str]) -> None:
-        self._abort(task, fields.get("message", ""))
 
     def _one_spawn(self, task: _Task, fields: dict[str, str]) -> None:
         # The client sends one request for each command to spawn; only the last request gets a reply.
@@ -239,25 +222,8 @@ class PmiNode:
         self._send(task, counted(command + "-response", (*thread, *pairs)))
 
     def _two_init(self, task: _Task, fields: dict[str, str], thread: Pairs) -> None:
-        self._send(
-            task,
-            counted(
-                "fullinit-response",
-                (
-                    *_OK,
-                    ("pmi-version", "2"),
-                    ("pmi-subversion", "0"),
-                    ("rank", str(task.rank)),
-                    ("size", str(self._size)),
-                    ("appnum", "-1"),
-                    ("debugged", "FALSE"),
-                    ("pmiverbose", "FALSE"),
-                ),
-            ),
-        )
-
-    def _two_id(self, task: _Task, fields: dict[str, str], thread: Pairs) -> None:
-        self._answer(task, "job-getid", thread, ("rc", "0"), ("jobid", self._name))
+        place = (("rank", str(task.rank)), ("size", str(self._size)))
+        self._send(task, counted("fullinit-response", (*_OK, *_VERSION, *place, *_NOT_SPAWNED)))
 
     def _two_job(self, task: _Task, fields: dict[str, str], thread: Pairs) -> None:
         values = {"PMI_process_mapping": self._kvs["PMI_process_mapping"], "universeSize": str(self._size)}
@@ -289,21 +255,9 @@ class PmiNode:
         self._put[fields.get("key", "")] = fields.get("value", "")
         self._answer(task, "kvs-put", thread, ("rc", "0"))
 
-    def _two_get(self, task: _Task, fields: dict[str, str], thread: Pairs) -> None:
-        self._found(task, "kvs-get", thread, self._kvs.get(fields.get("key", "")))
-
     def _two_fence(self, task: _Task, fields: dict[str, str], thread: Pairs) -> None:
         task.thread = fields.get("thrid")
         self._fence(task)
-
-    def _two_finalize(self, task: _Task, fields: dict[str, str], thread: Pairs) -> None:
-        self._answer(task, "finalize", thread, ("rc", "0"))
-
-    def _two_abort(self, task: _Task, fields: dict[str, str], thread: Pairs) -> None:
-        self._abort(task, fields.get("msg", ""))
-
-    def _two_refuse(self, task: _Task, command: str, thread: Pairs) -> None:
-        self._answer(task, command, thread, ("rc", "1"), ("errmsg", _REFUSED))
 
 
 def _refuse_one(answer: str) -> Callable[[PmiNode, _Task, dict[str, str]], None]:
@@ -312,19 +266,20 @@ def _refuse_one(answer: str) -> Callable[[PmiNode, _Task, dict[str, str]], None]
 
 
 def _refuse_two(command: str) -> Callable[[PmiNode, _Task, dict[str, str], Pairs], None]:
-    return lambda node, task, fields, thread: node._two_refuse(task, command, thread)
+    return lambda node, task, fields, thread: node._answer(task, command, thread, ("rc", "1"), ("errmsg", _REFUSED))
 
 
 _ONE: dict[str, Callable[[PmiNode, _Task, dict[str, str]], None]] = {
-    "get_maxes": PmiNode._one_maxes,
-    "get_appnum": PmiNode._one_appnum,
-    "get_my_kvsname": PmiNode._one_kvsname,
-    "get_universe_size": PmiNode._one_universe,
+    "get_maxes": lambda node, task, fields: node._reply(task, "maxes", *_MAXES),
+    # As in Slurm, only a spawned step has a number.
+    "get_appnum": lambda node, task, fields: node._reply(task, "appnum", ("appnum", "-1")),
+    "get_my_kvsname": lambda node, task, fields: node._reply(task, "my_kvsname", ("kvsname", node._name)),
+    "get_universe_size": lambda node, task, fields: node._reply(task, "universe_size", ("size", str(node._size))),
     "put": PmiNode._one_put,
     "get": PmiNode._one_get,
-    "barrier_in": PmiNode._one_barrier,
-    "finalize": PmiNode._one_finalize,
-    "abort": PmiNode._one_abort,
+    "barrier_in": lambda node, task, fields: node._fence(task),
+    "finalize": lambda node, task, fields: node._reply(task, "finalize_ack"),
+    "abort": lambda node, task, fields: node._abort(task, fields.get("message", "")),
     "spawn": PmiNode._one_spawn,
     "publish_name": _refuse_one("publish_result"),
     "lookup_name": _refuse_one("lookup_result"),
@@ -332,15 +287,19 @@ _ONE: dict[str, Callable[[PmiNode, _Task, dict[str, str]], None]] = {
 }
 _TWO: dict[str, Callable[[PmiNode, _Task, dict[str, str], Pairs], None]] = {
     "fullinit": PmiNode._two_init,
-    "job-getid": PmiNode._two_id,
+    "job-getid": lambda node, task, fields, thread: node._answer(
+        task, "job-getid", thread, ("rc", "0"), ("jobid", node._name)
+    ),
     "info-getjobattr": PmiNode._two_job,
     "info-putnodeattr": PmiNode._two_put_node,
     "info-getnodeattr": PmiNode._two_node,
     "kvs-put": PmiNode._two_put,
-    "kvs-get": PmiNode._two_get,
+    "kvs-get": lambda node, task, fields, thread: node._found(
+        task, "kvs-get", thread, node._kvs.get(fields.get("key", ""))
+    ),
     "kvs-fence": PmiNode._two_fence,
-    "finalize": PmiNode._two_finalize,
-    "abort": PmiNode._two_abort,
+    "finalize": lambda node, task, fields, thread: node._answer(task, "finalize", thread, ("rc", "0")),
+    "abort": lambda node, task, fields, thread: node._abort(task, fields.get("msg", "")),
     **{name: _refuse_two(name) for name in ("spawn", "job-connect", "name-publish", "name-lookup", "name-unpublish")},
 }
 

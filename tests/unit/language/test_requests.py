@@ -13,7 +13,6 @@ from slurmsky.language import (
     constraint,
     cpubind,
     cpufreq,
-    cpulist,
     dependency,
     distribution,
     gpubind,
@@ -26,7 +25,6 @@ from slurmsky.language import (
     nodecount,
     rlimits,
     signalspec,
-    taskcounts,
     userlist,
 )
 from slurmsky.language.syntax_errors import LanguageError
@@ -302,8 +300,6 @@ def test_taken(parse: Parse, text: str, shown: str) -> None:
             ("x:y", 'unrecognized --cpu-freq argument "x"'),
         ),
         *table(rlimits.parse, ("CPU,bogus", "Bad rlimit name: bogus")),
-        *table(cpulist.parse, ("3-1", ""), ("a", ""), ("1-2:0", ""), ("0-99999999", "")),
-        *table(taskcounts.parse, ("2(x", ""), ("2(x0)", ""), ("2(x99999999)", "")),
     ],
     name,
 )
@@ -313,13 +309,6 @@ def test_refused(parse: Parse, text: str, message: str) -> None:
     assert caught.value.message == message
     assert caught.value.text == text
     assert str(caught.value)
-
-
-def test_number_lists() -> None:
-    assert cpulist.parse("0-3,5,8-12:2") == (0, 1, 2, 3, 5, 8, 10, 12)
-    assert cpulist.format((5, 3, 2, 1, 0)) == "0-3,5"
-    assert taskcounts.parse("2(x3),1") == (2, 2, 2, 1)
-    assert taskcounts.format([2, 2, 2, 1]) == "2(x3),1"
 
 
 def test_name_lists() -> None:
