@@ -104,7 +104,7 @@ def _set(ctx: CommandContext, request: FamilyRequest, types: tuple[str, ...], jo
         resource = ("slurmctld" if any(one in _SLURMCTLD for one in types) else
                     "slurmdbd" if any(one in _SLURMDBD for one in types) else
                     "database" if any(one in _DATABASE for one in types) else "other")  # fmt: skip
-        name, chosen = "", types
+        name, chosen = "(null)" if resource == "other" else "*", types
     else:
         resource, name, chosen = "node", request.get("node") or "*", types
     uid = os.geteuid()

@@ -313,6 +313,15 @@ def test_a_trigger_of_reconfigure(engine: LocalEngine, tmp_path: Path) -> None:
     assert engine.run("strigger --get").stdout == ""
 
 
+def test_triggers_of_no_job_and_no_node(engine: LocalEngine) -> None:
+    for event in ("-a", "--burst_buffer"):
+        assert engine.run(f"strigger --set {event} -p /bin/true").returncode == 0
+    listed = [line.split() for line in engine.run("strigger --get -N").stdout.splitlines()]
+    assert [words[1:3] for words in listed] == [["slurmctld", "*"], ["other", "(null)"]]
+    for words in listed:
+        assert engine.run(f"strigger --clear --id {words[0]}").returncode == 0
+
+
 def test_verbose(engine: LocalEngine) -> None:
     """The words of the real commands at -v and -vv."""
     assert engine.run("strigger -v --set --up --node n1 -p /bin/true").stderr == "strigger: trigger set\n"
