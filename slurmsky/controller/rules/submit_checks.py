@@ -17,6 +17,8 @@ from .job_feasibility import impossible, too_big, usable_cpus
 from .partition_access import exempted
 from .resources import consumes_memory, partition_nodes
 
+_PARTS_OF_GPUS = frozenset({"mps", "shard"})
+
 
 def partitions_of(cluster: ClusterConfig, spec: JobSpec) -> list[PartitionConfig]:
     """The partitions a job may run in, in the order given."""
@@ -118,14 +120,7 @@ def _check_names(cluster: ClusterConfig, spec: JobSpec) -> None:
     check_features(cluster, spec.constraint or "", Errno.INVALID_FEATURE)
     check_features(cluster, spec.prefer or "", Errno.INVALID_PREFER)
     check_features(cluster, spec.batch_features or "", Errno.INVALID_FEATURE)
-    if not cluster.open:
-        _check_gres_names(cluster, spec)
-        return
-    try:
-        gres_names(spec)
-    except LanguageError as error:
-        if not spec.hold:
-            raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE) from error
+    _check_gres(cluster, spec)
 
 
 def node_names(cluster: ClusterConfig, text: str) -> list[str]:
@@ -175,8 +170,8 @@ def check_licenses(cluster: ClusterConfig, spec: JobSpec) -> None:
         raise SlurmError(Errno.INVALID_LICENSES)
 
 
-def _check_gres_names(cluster: ClusterConfig, spec: JobSpec) -> None:
-    known = {name for node in cluster.nodes for name, _, _ in node.gres}
+def _check_gres(cluster: ClusterConfig, spec: JobSpec) -> None:
+    """Validate generic resources: parts of GPUs come without whole ones. Source: gres.c _foreach_job_state_validate."""
     try:
         names = gres_names(spec)
     except LanguageError as error:
@@ -184,6 +179,11 @@ def _check_gres_names(cluster: ClusterConfig, spec: JobSpec) -> None:
         if spec.hold:
             return
         raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE) from error
+    if names & _PARTS_OF_GPUS and ("gpu" in names or spec.gpu_freq):
+        raise SlurmError(Errno.INVALID_GRES)
+    if cluster.open:
+        return
+    known = {name for node in cluster.nodes for name, _, _ in node.gres}
     if names - known - {"gpu"} or ("gpu" in names and "gpu" not in known and not spec.hold and not known):
         raise SlurmError(Errno.INVALID_GRES)
 

@@ -33,7 +33,7 @@ names = "n[1-4]"
 cpus = 8
 cores = 8
 memory_mib = 4000
-gres = "gpu:h100:4"
+gres = "gpu:h100:4,shard:8"
 features = "fast"
 [[partition]]
 name = "debug"
@@ -491,6 +491,11 @@ def test_limits_that_cannot_hold_together_are_refused(world: World, fields: dict
         ({"cpus_per_task": 5, "ntasks_per_core": 2}, NOT_AVAILABLE),  # a node must hold this many tasks
         ({"mem_mib": 5000}, NOT_AVAILABLE),
         ({"gres": "gpu:a100:1"}, NOT_AVAILABLE),
+        (
+            {"gres": "shard:1,gpu:1"},
+            "Invalid generic resource (gres) specification",
+        ),  # a part of a GPU, and a whole one
+        ({"gres": "shard:1", "gpu_freq": "high"}, "Invalid generic resource (gres) specification"),
         ({"ntasks": 4, "ntasks_per_socket": 1, "nodes_min": 1, "nodes_max": 1}, NOT_AVAILABLE),
         ({"ntasks": 8, "ntasks_per_socket": 1}, NOT_AVAILABLE),
         ({"ntasks": 8, "gpus_per_task": "1", "nodes_min": 1, "nodes_max": 1}, NOT_AVAILABLE),
