@@ -57,6 +57,7 @@ class BatchScript:
         self._launch = job.launch
         self._node = job.node
         share = job.launch.shares[0]
+        gpus = len(gpu_indices(share.gres))
         self.step = Step(
             job_id=job.job_id,
             step_id="batch",
@@ -65,6 +66,7 @@ class BatchScript:
             ntasks=1,
             cpus=share.cpus,
             memory_mib=share.memory_mib,
+            gres="gres/gpu:%d" % gpus if gpus else "",
             tasks_per_node=(1,),
             start_time=now,
         )

@@ -35,7 +35,7 @@ def requested(job: Job, context: ReportContext) -> list[tuple[str, str]]:
         ("mem", mebibytes(requested_memory_mib(job, context))),
         ("node", str(nodes)),
         ("billing", str(cpus)),
-        *_requested_gres(job, context),
+        *requested_gres(job, context),
     ]
 
 
@@ -79,7 +79,8 @@ def gres_number(item: str) -> int:
     return int(last) if last.isdecimal() else 1
 
 
-def _requested_gres(job: Job, context: ReportContext) -> list[tuple[str, str]]:
+def requested_gres(job: Job, context: ReportContext) -> list[tuple[str, str]]:
+    """Requested GPUs, if the site counts devices."""
     count = gpu_count(job) if context.counts_gres else 0
     return [("gres/gpu", str(count))] if count else []
 
@@ -93,7 +94,12 @@ def allocated(job: Job, context: ReportContext) -> list[tuple[str, str]]:
     if memory:
         parts.append(("mem", mebibytes(memory)))
     parts += [("node", str(len(job.shares))), ("billing", str(job.num_cpus))]
-    return parts + (gres_tres(job.shares) if context.counts_gres else [])
+    return parts + allocated_gres(job, context)
+
+
+def allocated_gres(job: Job, context: ReportContext) -> list[tuple[str, str]]:
+    """Allocated devices, if the site counts devices."""
+    return gres_tres(job.shares) if context.counts_gres else []
 
 
 def gres_tres(shares: Sequence[NodeShare]) -> list[tuple[str, str]]:
@@ -113,9 +119,12 @@ def step_tres(step: Step, context: ReportContext) -> list[tuple[str, str]]:
         return []
     memory = step.memory_mib if context.consumes_memory else 0
     parts = [("cpu", str(step.cpus)), ("mem", mebibytes(memory)), ("node", str(len(step.nodes)))]
-    if step.gres and context.counts_gres:
-        parts.append(("gres/gpu", str(gres_number(step.gres))))
-    return parts
+    return parts + step_gres(step, context)
+
+
+def step_gres(step: Step, context: ReportContext) -> list[tuple[str, str]]:
+    """GPUs of a step, if the site counts devices."""
+    return [("gres/gpu", str(gres_number(step.gres)))] if step.gres and context.counts_gres else []
 
 
 def tres_per(spec: JobSpec) -> dict[str, str]:

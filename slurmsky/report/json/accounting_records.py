@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Optional
+from typing import Optional, Union
 
 from slurmsky.model.job import Job, Step, Usage
 
@@ -17,7 +17,7 @@ from .job_records import exit_code, number, stamp
 _TRES_IDS = {"cpu": 1, "mem": 2, "energy": 3, "node": 4, "billing": 5, "fs/disk": 6, "vmem": 7, "pages": 8}
 
 
-def _tres(parts: Iterable[tuple[str, float]]) -> list[Object]:
+def _tres(parts: Iterable[tuple[str, Union[str, float]]]) -> list[Object]:
     result = []
     for name, count in parts:
         kind, _, what = name.partition("/")
@@ -42,11 +42,12 @@ def accounting_record(job: Job, context: ReportContext) -> Object:
     kind, memory = derived.min_memory(spec)
     stdout, stderr = job.stdout, derived.stderr_pattern(job)
     memory_held = sum(share.memory_mib for share in job.shares)
-    held = [
+    held: list[tuple[str, Union[str, float]]] = [
         ("cpu", job.num_cpus),
         *([("mem", memory_held)] if memory_held else []),
         ("node", len(job.shares)),
         ("billing", job.num_cpus),
+        *tres_texts.allocated_gres(job, context),
     ]
     requested = tres_texts.requested_cpus(job)
     limit = job.time_limit_min
@@ -129,6 +130,7 @@ def accounting_record(job: Job, context: ReportContext) -> Object:
                     ("mem", tres_texts.requested_memory_mib(job, context)),
                     ("node", derived.min_nodes_requested(spec)),
                     ("billing", requested),
+                    *tres_texts.requested_gres(job, context),
                 ]
             ),
         },
@@ -209,7 +211,14 @@ def _step_record(job: Job, step: Step, context: ReportContext) -> Object:
                 "average": _tres(outgoing),
                 "total": _tres((name, count * tasks) for name, count in outgoing),
             },
-            "allocated": _tres([("cpu", step.cpus), ("mem", step.memory_mib), ("node", len(step.nodes))]),
+            "allocated": _tres(
+                [
+                    ("cpu", step.cpus),
+                    ("mem", step.memory_mib),
+                    ("node", len(step.nodes)),
+                    *tres_texts.step_gres(step, context),
+                ]
+            ),
         },
     }
 

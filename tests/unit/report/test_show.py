@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from slurmsky.model.job import Node
+from slurmsky.model.job import Node, Step
 from slurmsky.model.states import NodeFlag
 from slurmsky.report.fields import derived
+from slurmsky.report.json import accounting_records
 from slurmsky.report.text import show_job, show_nodes
 from slurmsky.report.text.show_config import config_pairs, show_config
 
@@ -215,6 +216,12 @@ def test_gres_is_counted_where_the_site_says_so(running: Any, golden: Any) -> No
         cluster=dataclasses.replace(context.cluster, parameters=(("AccountingStorageTRES", "gres/gpu"),)),
     )
     assert "AllocTRES=cpu=2,node=2,billing=2,gres/gpu=4,gres/gpu:h100=4\n" in show_job.show_job(running[0], counting)
+    job = dataclasses.replace(
+        running[0], steps={"batch": Step(running[0].job_id, "batch", "batch", cpus=1, gres="gres/gpu:2")}
+    )
+    record = accounting_records.accounting_record(job, counting)
+    listed = [record["tres"]["allocated"], record["tres"]["requested"], record["steps"][0]["tres"]["allocated"]]
+    assert [[each["count"] for each in tres if each["name"] == "gpu"] for tres in listed] == [[4], [4], [2]]
     text = show_nodes.show_partition(context.cluster.partitions[1], counting)
     assert "TRES=cpu=16,mem=8000M,node=2,billing=16,gres/gpu=8,gres/gpu:h100=8\n" in text
 
