@@ -160,8 +160,9 @@ def _report(ctx: CommandContext, request: FamilyRequest, kind: str, words: Seque
     query = replace(query, **update)
     query = replace(query, end=query.end if query.end > query.start else query.start + 3600)
     queue.flush()
-    chosen = (among("account", query.accounts) & among("user", query.users) & among("partition", query.partitions)
-              & among("job_id", query.jobs) & among("wckey", query.wckeys))  # fmt: skip
+    chosen = (among("account", map(str.lower, query.accounts)) & among("user", query.users)
+              & among("partition", query.partitions) & among("job_id", query.jobs)
+              & among("wckey", query.wckeys))  # fmt: skip
     if clusters and queue.job_table.cluster.name not in clusters:
         chosen = Where(("0",))
     store = queue.store

@@ -46,7 +46,11 @@ class Reservation:
         """
         return self.float_s is None and all(
             _lets_in(wanted, have)
-            for wanted, have in ((self.users, {user}), (self.groups, groups), (self.accounts, {account}))
+            for wanted, have in (
+                (self.users, {user}),
+                (self.groups, groups),
+                (tuple(map(str.lower, self.accounts)), {account}),
+            )
             if wanted
         )
 

@@ -283,6 +283,7 @@ def _act_as(item: Item) -> str:
 
 READERS.update(
     {
+        "accounts": lambda item: tuple(name.lower() for name in _words(item)),
         "words": _words,
         "states": _states,
         "state": _state,

@@ -100,6 +100,12 @@ def switch(item: Item) -> dict[str, Any]:
 
 
 @reader
+def account(item: Item) -> str:
+    """An account in lower case, as Slurm stores their names. Source: job_mgr.c validate_job_create_req."""
+    return item.value.lower()
+
+
+@reader
 def text(item: Item) -> Any:
     if item.option.field in ("recorded", "site_options"):
         return {item.option.field: ((item.option.name or item.option.env[0], item.value),)}

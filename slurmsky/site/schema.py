@@ -56,6 +56,16 @@ def texts(value: Any) -> tuple[str, ...]:
     return tuple(text(item) for item in value)
 
 
+def account(value: Any) -> str:
+    """Read the name of an account; all of them are in lower case, as in Slurm."""
+    return text(value).lower()
+
+
+def accounts(value: Any) -> tuple[str, ...]:
+    """Read a list of accounts, or a string with commas."""
+    return tuple(map(str.lower, texts(value)))
+
+
 def flag(value: Any) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):
@@ -323,7 +333,7 @@ PARTITION = {
     "over_time_limit": SiteKey(limit, "over_time_limit_min"),
     "preempt_mode": SiteKey(only("OFF", "no job is preempted here")),
     "qos": SiteKey(text),
-    "allow_accounts": SiteKey(texts),
+    "allow_accounts": SiteKey(accounts),
     "allow_qos": SiteKey(texts),
     "allow_groups": SiteKey(texts),
     "engine": SiteKey(ENGINE),
@@ -396,7 +406,7 @@ QOS = {
     "max_hourly_cost": SiteKey(dollars),
 }
 ACCOUNT = {
-    "name": SiteKey(text, required=True),
+    "name": SiteKey(account, required=True),
     "description": SiteKey(text),
     "default": SiteKey(flag),
     "qos": SiteKey(texts),
@@ -410,7 +420,7 @@ OPTION = _keys_of(
     argument=one_of("none", "required", "optional"),
     policy=one_of("recorded", "environment", "refused"),
 )
-BUDGET = _keys_of(Budget)
+BUDGET = _keys_of(Budget, account=account)
 MAIL = {"program": SiteKey(text, "mail_program")}
 LOCAL = {"strict": SiteKey(flag)}
 
@@ -420,7 +430,7 @@ def unknown_names(value: Any) -> tuple[tuple[str, str], ...]:
     return pairs(value) if isinstance(value, Mapping) else (("*", text(value)),)
 
 
-TOP = {"cluster": SiteKey(text, "name"), "engine": SiteKey(ENGINE), "accounts": SiteKey(texts),
+TOP = {"cluster": SiteKey(text, "name"), "engine": SiteKey(ENGINE), "accounts": SiteKey(accounts),
        "unknown_partition": SiteKey(unknown_names)}  # fmt: skip
 
 #: table -> its keys

@@ -192,7 +192,7 @@ def _check_names(ctx: CommandContext, one: Reservation) -> None:
     rules: tuple[tuple[tuple[str, ...], Callable[[str], bool], Errno], ...] = (
         (one.users, lambda name: find_user(name) is not None, Errno.INVALID_USER),
         (one.groups, lambda name: find_group(name) is not None, Errno.INVALID_GROUP),
-        (one.accounts, lambda name: name in (*job_table.accounts, own), Errno.INVALID_ACCOUNT),
+        (one.accounts, lambda name: name.lower() in (*job_table.accounts, own), Errno.INVALID_ACCOUNT),
         (one.allowed_partitions, lambda name: job_table.cluster.partition(name) is not None, Errno.INVALID_PARTITION),
         (one.qos, lambda name: name in job_table.policy.qos, Errno.INVALID_QOS),
     )

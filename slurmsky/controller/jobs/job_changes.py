@@ -101,7 +101,7 @@ class _Change(Times):
 
     def _account(self) -> None:
         self.still_pending()
-        name, policy, job = self.wanted["account"], self.job_table.policy, self.job
+        name, policy, job = self.wanted["account"].lower(), self.job_table.policy, self.job
         if policy.accounts:
             account = policy.account_of(name or None, job.user)
         elif name and (not self.job_table.accounts or name in self.job_table.accounts):
