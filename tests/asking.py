@@ -1,4 +1,4 @@
-"""Questions by the thousand: asked over a connection of this process, without a shell and a client for each."""
+"""Thousands of queries over connections of this process, without a shell and a client for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cluster whose nodes are apart as cloud nodes are: each agent in network, mount, process, host name and IPC
+"""A cluster of isolated nodes, as in a cloud: each agent in network, mount, process, host name and IPC
 namespaces of its own.
 
 A node has its own address on a bridge, its own state and submit folders (of one name on all nodes, each with content
@@ -59,23 +59,23 @@ class _Space:
 
 
 class ApartNode(Node):
-    """An agent in namespaces of its own."""
+    """An agent in separate namespaces."""
 
     def __init__(self, cluster: ApartCluster, number: int) -> None:
         super().__init__(cluster.home, f"n{number}")
         self.cluster = cluster
         self.number = number
-        self.own = cluster.base / self.name  # what stands at the common name in this node
+        self.own = cluster.base / self.name  # the content of the common folder on this node
         self.socket_path = self.own / "nodes" / self.name / "agent.sock"
         self.space: _Space | None = None
 
     @property
     def address(self) -> str:
-        """How the other agents reach it."""
+        """The address at which other agents reach this node."""
         return f"{_NET}{self.number}:{_PORT}"
 
     def start(self) -> None:
-        """Make the namespaces, plug the node in, start the agent and connect."""
+        """Create the namespaces, connect the node to the bridge, start the agent and connect to it."""
         (self.own / "work").mkdir(parents=True, exist_ok=True)
         tls = self.cluster.base / "tls"
         agent = [*self.command(), "--listen", self.address]
@@ -96,7 +96,7 @@ class ApartNode(Node):
         self.connect()
 
     def stop(self) -> None:
-        """All of the node at once: `unshare` passes no signal on."""
+        """Kill all processes of the node: `unshare` forwards no signal."""
         if self._sock is not None:
             self.disconnect()
         self.kill()
@@ -138,17 +138,17 @@ class ApartCluster(Cluster):
         self._folder.cleanup()
 
     def outside(self, node: Node, path: Path) -> Path:
-        """Where a file of a node lies for who is not in it."""
+        """The path, outside the node, of a file of the node."""
         assert isinstance(node, ApartNode)
         return node.own / path.relative_to(self.home)
 
     def address_of(self, node: Node) -> str:
-        """Agents meet over the network."""
+        """The address of a node's agent: agents connect over the network."""
         assert isinstance(node, ApartNode)
         return node.address
 
     def inside(self, node: Node) -> list[str]:
-        """The words that make a command run on a node, in the submit folder."""
+        """The words that run a command on a node, in the submit folder."""
         assert isinstance(node, ApartNode) and node.space is not None
         return [*node.space.enter("-m", "-n", "-u", "-i"), "sh", "-c", 'cd "$0" && exec "$@"', str(self.work)]
 

@@ -1,4 +1,4 @@
-"""Agents without a controller: starts 1..n of them in a temporary home and plays the controller's part."""
+"""Agents without a controller: starts agents in a temporary home and acts as their controller."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Node:
         self._reader = wire.FrameReader()
 
     def command(self) -> list[str]:
-        """What starts the agent."""
+        """The command that starts the agent."""
         path = [str(ROOT), *(entry for entry in sys.path if entry.endswith("site-packages"))]
         code = (
             "import sys; sys.path[:0] = %r; import runpy; sys.argv[0] = 'agent'; "
@@ -86,18 +86,18 @@ class Node:
         self.send({"op": "hello", "role": "controller", "version": self.version})
 
     def disconnect(self) -> None:
-        """The controller has disconnected."""
+        """Close the controller's connection."""
         assert self._sock is not None
         self._sock.close()
         self._sock = None
 
     def send(self, message: Event) -> None:
-        """One message to the agent."""
+        """Send one message to the agent."""
         assert self._sock is not None
         self._sock.sendall(wire.encode(wire.JSON, json.dumps(message).encode()))
 
     def pump(self, timeout: float) -> list[Event]:
-        """Events that came within the time (at least one round)."""
+        """Receive the events of this time (at least one round)."""
         assert self._sock is not None
         new: list[Event] = []
         if select.select([self._sock], [], [], timeout)[0]:
@@ -113,7 +113,7 @@ class Node:
         return new
 
     def wait(self, wanted: Callable[[Event], bool], timeout: float = PATIENCE_S) -> Event:
-        """The first event, old or new, that is wanted."""
+        """Return the first event, received or new, that satisfies the condition."""
         deadline = time.monotonic() + timeout
         for event in self.events:
             if wanted(event):
@@ -235,7 +235,7 @@ class Cluster:
         return Launch(**values)
 
     def outside(self, node: Node, path: Path) -> Path:
-        """Where a file of a node lies for who is not in it."""
+        """The path, outside the node, of a file of the node."""
         return path
 
     def address_of(self, node: Node) -> str:
@@ -243,7 +243,7 @@ class Cluster:
         return "unix:%s" % node.socket_path
 
     def inside(self, node: Node) -> list[str]:
-        """The words that make a command run on a node."""
+        """The words that run a command on a node."""
         return []
 
     def socket_of(self, node: Node) -> Path:
@@ -252,7 +252,7 @@ class Cluster:
 
     @property
     def srun(self) -> list[str]:
-        """The words of an srun on the first node, for who starts it himself."""
+        """The words of an srun on the first node, for tests that start it themselves."""
         return [*self.inside(self.nodes[0]), str(BIN / "srun")]
 
     def head(self, launch: Launch) -> Node:
@@ -284,7 +284,7 @@ class Cluster:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def steps(self, launch: Launch) -> dict[str, Event]:
-        """The last word about each step of a job."""
+        """The last event of each step of a job."""
         return {
             event["step"]["step_id"]: event["step"]
             for event in self.head(launch).events
@@ -292,7 +292,7 @@ class Cluster:
         }
 
     def command(self, launch: Launch, argv: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run one of our commands from outside the job, as the command of salloc would."""
+        """Run one of our commands outside the job, as a command of salloc."""
         return subprocess.run(
             [*self.inside(self.head(launch)), str(BIN / argv[0]), *argv[1:]],
             env=self.client_environment(launch),

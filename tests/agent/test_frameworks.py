@@ -1,6 +1,6 @@
-"""What torch, Lightning, JAX and accelerate read of their surroundings comes out as under Slurm.
+"""torch, Lightning, JAX and accelerate read the same values from their environment as under Slurm.
 
-The table says which variables each framework reads (from its sources) and what it takes them for; nothing of it is
+The table lists the variables that each framework reads (from its sources) and their meaning; no framework is
 installed. Two nodes of two tasks, on one machine and on nodes that share nothing.
 """
 
@@ -31,8 +31,8 @@ class Framework:
     rank: str
     size: str
     local: str
-    node: str = ""  # "": it does not ask
-    nodes: str = ""  # the variable in which it looks for the first node; "": it does not ask
+    node: str = ""  # "": not read
+    nodes: str = ""  # the variable in which it looks for the first node; "": not read
 
 
 def _all(*names: str) -> Callable[[Environment], bool]:

@@ -1,4 +1,4 @@
-"""Steps that are many, large or unwilling. SLURMSKY_TEST_FULL=1 runs the numbers that a site would meet."""
+"""Many steps, large steps, and steps that resist their end. SLURMSKY_TEST_FULL=1 runs the sizes of a real site."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layout of tasks: the rows were seen from the real srun in allocations of that many CPUs per node."""
+"""Layout of tasks: the rows were recorded from the real srun in allocations of that many CPUs per node."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_picked_nodes_hold_the_tasks(room: list[int], tasks: int, least: int) ->
         ),
         # A range is filled.
         ([placement.NodeOffer(2)] * 3, placement.StepDemand(2, 3, cpus=2), [0, 1, 2]),
-        # What other steps hold is waited for, what the job does not have is not.
+        # srun waits for resources of other steps, but not for resources that the job lacks.
         (
             [placement.NodeOffer(2, used=2, idle=False)],
             placement.StepDemand(1, 1, cpus=2),

@@ -41,7 +41,7 @@ def job(one: Cluster) -> Iterator[Job]:
 
 
 def run(job: Job, *argv: str) -> tuple[str, str, int]:
-    """J in words is the job's number, @ the job's folder; so it is in what comes back."""
+    """J in words represents the job's number, @ the job's folder; the same holds in the output."""
     cluster, launch = job
     words = [word.replace("@", str(cluster.work)).replace("J.", "%d." % launch.job_id) for word in argv]
     words = [str(launch.job_id) if word == "J" else word for word in words]

@@ -26,7 +26,7 @@ Allocation = tuple[Cluster, Launch]
 
 @pytest.fixture(scope="module", params=KINDS)
 def kind(request: pytest.FixtureRequest) -> type[Cluster]:
-    """All of this holds on nodes that share nothing, too."""
+    """All tests also run on nodes that share nothing."""
     return request.param  # type: ignore[no-any-return]
 
 
@@ -497,7 +497,7 @@ def test_terminal(four: Allocation) -> None:
 
 
 def test_a_terminal_is_the_first_tasks_alone(four: Allocation) -> None:
-    """The others read nothing, and what they write is dropped. Source: a real srun --pty -n3."""
+    """The other tasks read nothing, and their output is discarded. Source: a real srun --pty -n3."""
     import pty
 
     cluster, launch = four
@@ -554,7 +554,7 @@ def test_components_of_a_het_job(two: Cluster) -> None:
 
 
 def test_files_are_of_the_node_that_opens_them(spread: Allocation) -> None:
-    """With patterns the nodes open the files, in the folder as they have it; one for all is srun's."""
+    """Nodes open files with patterns in their own folder; srun opens a file that all tasks share."""
     cluster, _ = spread
     run(spread, "-o", "part.%t", "bash", "-c", "echo $SLURM_PROCID")
     run(spread, "-o", "whole", "bash", "-c", "echo $SLURM_PROCID")

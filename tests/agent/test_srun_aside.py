@@ -1,4 +1,4 @@
-"""What srun does beside its tasks: --bcast, --prolog, --epilog, task prolog and epilog. Expected text was recorded
+"""srun's other work: --bcast, --prolog, --epilog, task prolog and epilog. Expected text was recorded
 from the real srun (22.05)."""
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SCRIPTS = {
 
 @pytest.fixture(scope="module", params=KINDS)
 def kind(request: pytest.FixtureRequest) -> type[Cluster]:
-    """All of this holds on nodes that share nothing, too."""
+    """All tests also run on nodes that share nothing."""
     return request.param  # type: ignore[no-any-return]
 
 

@@ -1,4 +1,4 @@
-"""``ssh $node`` between the nodes of a cloud job, with a real sshd on each and what SkyPilot lays there.
+"""``ssh $node`` between the nodes of a cloud job, with a real sshd on each node and SkyPilot's files.
 
 Nodes have network, mount, host name and process namespaces of their own. They are made as root: sshd changes to its own
 user, whom a user namespace does not know.
@@ -107,7 +107,7 @@ ssh nowhere true 2> /dev/null || echo own settings
 
 
 def node_files(base: Path, number: int, port: int) -> list[str]:
-    """What lies on a node: SkyPilot's key and config, an sshd's settings, a hosts file. Their paths."""
+    """Create a node's files (SkyPilot's key and config, sshd's settings, a hosts file); returns their paths."""
     ssh, server = base / f"ssh{number}", base / f"etc{number}"
     ssh.mkdir(mode=0o700)
     server.mkdir()
@@ -125,7 +125,7 @@ def node_files(base: Path, number: int, port: int) -> list[str]:
 
 
 def ship(base: Path) -> str:
-    """A job's folder as it lies on a node; its start.sh."""
+    """Create a job's folder as on a node; returns its start.sh."""
     project = base / "project"
     project.mkdir()
     (base / "script").write_text(SCRIPT)
@@ -173,7 +173,7 @@ def streams_of(log: bytes, start: str) -> dict[str, str]:
 @pytest.mark.skipif(os.geteuid() != 0 or not possible(), reason="needs root, and namespaces")
 @pytest.mark.parametrize("port", [22, 10022], ids=["machine", "container"])
 def test_ssh_by_the_names_of_the_node_list(tmp_path: Path, port: int) -> None:
-    """Without a question, an answer to one, or a word on stderr; sshd of a container listens elsewhere."""
+    """ssh asks nothing and prints nothing on stderr, also where a container's sshd listens on another port."""
     for name in ("key", "stranger"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True)
     start = ship(tmp_path)

@@ -22,7 +22,7 @@ from .test_batch import processes_of
 
 @pytest.fixture(scope="module", params=KINDS)
 def kind(request: pytest.FixtureRequest) -> type[Cluster]:
-    """Agents die on nodes that share nothing, too: all of the node dies with them."""
+    """Tests also run on nodes that share nothing, where the whole node dies with its agent."""
     return request.param  # type: ignore[no-any-return]
 
 
@@ -85,7 +85,7 @@ def test_an_agent_whose_folder_was_removed_leaves(fresh: Cluster) -> None:
 
 
 def test_an_agent_that_must_leave_reads_earlier_connections(fresh: Cluster) -> None:
-    """The head agent of a job that has just begun: it was there first, though its word was not read yet."""
+    """The head agent of a new job connected before the order to exit, although its hello is not read yet."""
     node = fresh.nodes[0]
     os.kill(node.agent_pid, signal.SIGSTOP)
     with socket.socket(socket.AF_UNIX) as head:
@@ -100,7 +100,7 @@ def test_an_agent_that_must_leave_reads_earlier_connections(fresh: Cluster) -> N
 
 
 def test_killed_agent(fresh: Cluster) -> None:
-    """Its processes die with the next agent of the node, which reports the job's end."""
+    """The next agent of the node kills the processes and reports the job's end."""
     node = fresh.nodes[0]
     launch = fresh.start(fresh.prepare("#!/bin/bash\n(setsid sleep 4712 &)\nsrun -N1 -n1 sleep 4712 &\nsleep 4712\n"))
     wait_for(lambda: len(processes_of("4712")) >= 4)
@@ -161,7 +161,7 @@ def _node(pid: int) -> str:
 
 
 def test_a_launch_that_is_not_understood_is_answered(fresh: Cluster) -> None:
-    """And the messages that came with it are carried out."""
+    """The other messages of the same batch are still applied."""
     node = fresh.nodes[0]
     for launch in ({"job_id": 700, "a field of later": 1}, {"job_id": 701}, {}):
         node.send({"op": "launch", "launch": launch})

@@ -1,4 +1,4 @@
-"""Lines that programs run, the job they ask about, and what they read in the answer. Sources: README.md."""
+"""Command lines of other programs, the jobs that they query, and the values that they parse. Sources: README.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs by others get the answers they parse."""
+"""Other programs get the answers that they parse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every row of accepted_inputs.csv: odd submissions that are taken, and the job that they make."""
+"""Every row of accepted_inputs.csv: unusual submissions that are accepted, and the resulting jobs."""
 
 from __future__ import annotations
 

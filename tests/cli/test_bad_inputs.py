@@ -1,4 +1,4 @@
-"""Every row of bad_inputs.csv: what a bad or doubtful command line prints, and its exit code."""
+"""Every row of bad_inputs.csv: the messages and exit codes of invalid or doubtful command lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every mapped option of sbatch, srun and salloc shows in behaviour, and as in Slurm where it has the option."""
+"""Every mapped option of sbatch, srun and salloc has an effect, equal to Slurm's if Slurm has the option."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The password in the URL of the API server is in nothing that is printed, logged or stored."""
+"""The password in the API server's URL is never printed, logged or stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``slurmsky why`` on a queue that runs: the facts come from the queue and the job's files."""
+"""``slurmsky why`` on a running queue reads the queue and the job's files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nodes for the stand-in API server: what SkyPilot does with a task, done on this machine.
+"""Nodes for the stand-in API server: runs a SkyPilot task on this machine.
 
 Each node is a process in a mount namespace of its own that does not see the user's folders, as a cloud node
 does not; its output goes through what SkyPilot's runner does to a log.
@@ -109,7 +109,7 @@ class Cloud:
             job.become("SUCCEEDED")
 
     def bring(self, job: ManagedJob, home: Path) -> None:
-        """Put what the task mounts into a node's home folder, over what an earlier job has brought."""
+        """Copy the task's mounts into a node's home folder, over the files of an earlier job."""
         home.mkdir(parents=True, exist_ok=True)
         mounts = dict(job.task.get("file_mounts", {}))
         if "workdir" in job.task:
@@ -131,7 +131,7 @@ class Cloud:
             _compiled_before(program, self.folder.parents[1] / "programs")
 
     def environment(self, job: ManagedJob, home: Path, rank: int, addresses: list[str]) -> dict[str, str]:
-        """What SkyPilot's runner starts a task in."""
+        """The environment in which SkyPilot's runner starts a task."""
         return {
             "PATH": os.environ["PATH"], "HOME": str(home), "HIDDEN": str(self.hidden),
             "RUN": job.task["run"], "APART": "1" if self.apart else "", "PYTHON": sys.executable,
@@ -158,7 +158,7 @@ class Cloud:
         return self.folder / "buckets" / url.replace("://", "-")
 
     async def close(self, runs: Sequence[asyncio.Task[None]]) -> None:
-        """The world is over: kill all that runs, and what was just about to be started, until nothing does."""
+        """Kill all processes, also those that are just being started, until none is left."""
         self.closed = True
         left = set(runs)
         while left:
@@ -183,7 +183,7 @@ def _signal(leader: int, number: int) -> None:
 
 
 def crash(leader: int) -> None:
-    """Kill all that runs on a node, as nothing of a lost machine continues: the processes of its mount namespace."""
+    """Kill all processes in a node's mount namespace, as after the loss of a machine."""
 
     def namespace(pid: object) -> str:
         try:

@@ -1,4 +1,4 @@
-"""A world for the SkyPilot engine whose clocks go quickly."""
+"""Fixtures for the SkyPilot engine, with short intervals."""
 
 from __future__ import annotations
 

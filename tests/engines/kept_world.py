@@ -95,13 +95,13 @@ class KeptWorld:
         self.hold = False  # clusters get no machines for now
 
     async def run(self, *argv: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-        """A command in the project's folder, while the server works."""
+        """Run a command in the project's folder while the server serves."""
         return await asyncio.to_thread(
             self.engine.run, list(argv), cwd=self.project, env=env, stdin=stdin, limit_s=2 * PATIENCE_S
         )
 
     async def out(self, *argv: str, **more: str) -> str:
-        """What a command prints that succeeds."""
+        """Run a command that must succeed; returns its stdout."""
         done = await self.run(*argv, **more)
         assert done.returncode == 0, (argv, done)
         return done.stdout
@@ -121,7 +121,7 @@ class KeptWorld:
             await asyncio.sleep(poll.pause_s())
 
     def _facts(self) -> str:
-        """What explains a wait that found nothing: the latest requests to SkyPilot, and the controller's log."""
+        """Details for a wait that timed out: the latest requests to SkyPilot, and the controller's log."""
         log = (self.engine.home / "controller.log").read_text()
         return f"{self.server.requests[-20:]}\n{[job.events for job in self.server.jobs]}\n{log[-4000:]}"
 
@@ -133,11 +133,11 @@ class KeptWorld:
         return int((self.engine.home / "controller.pid").read_text())
 
     def kill_agents(self) -> None:
-        """Every node's agent dies; its pilot starts another."""
+        """Kill every node's agent; its pilot starts another agent."""
         _kill("slurmsky.agent", self.machines.tmp)
 
     def kill_tunnels(self) -> None:
-        """Every ssh process dies."""
+        """Kill every ssh process."""
         _kill(ssh_stand_in.__file__, self.engine.home)
 
     def tunnels(self) -> list[int]:
@@ -145,14 +145,14 @@ class KeptWorld:
         return _processes(ssh_stand_in.__file__, self.engine.home)
 
     def lose(self, number: int) -> None:
-        """A cluster's machines vanish."""
+        """Remove a cluster's machines."""
         job = self.server.jobs[number - 1]
         job.up = False
         self.machines.stop(number, signal.SIGKILL)
 
     @property
     def clusters(self) -> list[str]:
-        """Those that cost money now."""
+        """The clusters that cost money now."""
         return [job.name for job in self.server.jobs if job.up]
 
     async def _serve(self) -> None:

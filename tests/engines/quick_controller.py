@@ -1,4 +1,4 @@
-"""A controller that asks a stand-in of SkyPilot's server often: run as a program, started by ``start``.
+"""A controller that queries a stand-in of SkyPilot's server at short intervals; ``start`` runs it as a program.
 
 The commands of a test find it running. One that a command starts, after a kill, has the usual intervals.
 """

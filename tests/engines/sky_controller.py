@@ -1,4 +1,4 @@
-"""A whole controller against a stand-in for the API server: commands in, what they say out."""
+"""A whole controller against a stand-in for the API server: runs commands and returns their output."""
 
 from __future__ import annotations
 

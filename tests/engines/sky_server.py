@@ -1,6 +1,6 @@
 """A stand-in for SkyPilot's API server: the endpoints that the engine uses, as SkyPilot 0.14.1 answers them.
 
-Faults are switched on by a test: answers that are lost, a server that is away, a log that is cut anywhere.
+Faults are switched on by a test: lost answers, an unreachable server, a truncated log.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 @dataclass
 class ManagedJob:
-    """What the server knows of a job."""
+    """The server's record of a job."""
 
     job_id: int
     name: str
@@ -46,7 +46,7 @@ FINAL = ("SUCCEEDED", "FAILED", "CANCELLED", "FAILED_PRECHECKS", "FAILED_NO_RESO
 
 
 class SkyServer:
-    """Serves on a free port of this machine while its block lasts."""
+    """Serves on a free port of this machine inside a ``with`` block."""
 
     def __init__(self) -> None:
         self.jobs: list[ManagedJob] = []
@@ -64,7 +64,7 @@ class SkyServer:
         self.report: list[dict[str, Any]] = []  # of costs, a row per cluster
         self.prices = ""  # the optimizer's text
         self.place: dict[str, str] = {}  # infra and instance type of clusters
-        self.answers: dict[str, Any] = {}  # path -> result of endpoints that only tell something
+        self.answers: dict[str, Any] = {}  # path -> result of read-only endpoints
         self._open: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}  # the connections, by the task that serves them
 
     async def __aenter__(self) -> SkyServer:

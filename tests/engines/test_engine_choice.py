@@ -1,4 +1,4 @@
-"""SkyPilot or this machine: asked until SkyPilot answers, and no job runs here because it was slow."""
+"""Choice of the engine: the query is repeated until SkyPilot answers, and a slow answer makes no job run here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything around kept nodes is killed at random moments: no job is lost or runs twice, no cluster stays.
+"""Random kills of all processes around kept nodes: no job is lost or runs twice, no cluster remains.
 
 SLURMSKY_KILLS sets the number of kills (200 for the full test).
 """

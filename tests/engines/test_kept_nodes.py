@@ -330,7 +330,7 @@ md5sum <link >sum; cp sub/data copy; printf 'tail without newline' """ % os.getp
 
 
 async def _above(world):
-    """A folder above that the script names replaces the submit folder; its copy contains the submit folder."""
+    """A folder above the submit folder that the script names is copied in its place, and contains it."""
     whole, world.project = world.project, world.project / "jobs"
     world.project.mkdir()
     (whole / "data.txt").write_text("hi\n")

@@ -1,4 +1,4 @@
-"""The SkyPilot provider of kept nodes: what it asks of SkyPilot, and the program that it ships."""
+"""The SkyPilot provider of kept nodes: its requests to SkyPilot, and the program that it ships."""
 
 from __future__ import annotations
 

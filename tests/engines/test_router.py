@@ -1,4 +1,4 @@
-"""Several engines as one."""
+"""The router, which presents several engines as one."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class World:
         self._again: list[asyncio.Task[None]] = []
 
     async def run(self, *argv: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-        """A command in the project's folder, while the server works."""
+        """Run a command in the project's folder while the server serves."""
         return await asyncio.to_thread(
             self.engine.run, list(argv), cwd=self.project, env=env, stdin=stdin, limit_s=2 * PATIENCE_S
         )
@@ -55,7 +55,7 @@ class World:
             await asyncio.sleep(0.05)
 
     def again(self, job: ManagedJob) -> None:
-        """Nodes for a job that has lost those that it had."""
+        """Give new nodes to a job that has lost its nodes."""
         self._again.append(asyncio.ensure_future(self.cloud.run(job, run=len(self._again) + 1)))
 
     async def _give_nodes(self) -> None:

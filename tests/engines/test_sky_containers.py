@@ -1,4 +1,4 @@
-"""pyxis' options on SkyPilot nodes: where the nodes cannot fetch images, a step says so and starts nothing."""
+"""pyxis' options on SkyPilot nodes: a step fails with a message if its node cannot download images."""
 
 from __future__ import annotations
 

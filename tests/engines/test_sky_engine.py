@@ -60,7 +60,7 @@ def test_a_jobs_output_files_and_exit_code_come_back(world):
 
 
 def test_standard_error_apart(world):
-    """A percent sign that the controller has left in its name is one."""
+    """A percent sign that the controller left in the file's name is literal."""
 
     async def what(world):
         script = "#!/bin/bash\necho one; echo two >&2; printf 'x\\ry' >&2; echo three\n"
@@ -84,7 +84,7 @@ def test_a_script_reaches_the_submit_folder_by_the_path_of_another_machine(world
 
 
 def test_a_script_reads_and_writes_above_the_submit_folder(world):
-    """The folder that holds all of it travels in the place of the submit folder, without what either folder ignores."""
+    """The folder that contains all files is copied, without the files that either folder ignores."""
 
     async def what(world):
         whole = world.project
@@ -108,7 +108,7 @@ def test_a_script_reads_and_writes_above_the_submit_folder(world):
 
 
 def test_nodes_that_see_the_submit_folder_use_it_in_place(world):
-    """As on a cluster with its file system: nothing is copied there or brought back."""
+    """As on a cluster with a shared file system, no file is copied to the nodes or back."""
     world.cloud.hidden = world.cloud.folder / "hidden"
     world.cloud.hidden.mkdir(parents=True)
     (world.project / "data.txt").write_text("hi\n")
@@ -228,7 +228,7 @@ def test_a_file_beyond_the_limit_goes_to_the_sites_bucket(world):
 
 @pytest.mark.parametrize("reachable", [True, False])
 def test_cancel_while_it_runs(world, reachable, monkeypatch):
-    """Through its own node where that is reachable, else through SkyPilot, which sends SIGTERM."""
+    """The request is sent to the job's node if it is reachable, else to SkyPilot, which sends SIGTERM."""
 
     async def what(world):
         await world.engine.start(world.launch("#!/bin/bash\ntrap 'echo trapped; exit 0' TERM\nsleep 60 & wait"))
@@ -338,7 +338,7 @@ def test_lost_nodes_are_a_requeue(world):
 
 
 def test_a_script_that_hears_first_that_its_node_is_taken(world):
-    """All processes of a node are signalled; a script that fails because of it has not ended by its own fault."""
+    """All processes of a node are signalled; a script that fails for this reason counts as taken, not as failed."""
 
     async def what(world):
         await world.engine.start(world.launch("#!/bin/bash\necho $$ runs\nexec sleep 1000"))
@@ -421,7 +421,7 @@ exit $((SLURM_ARRAY_TASK_ID % 3))
 
 
 def together(peak):
-    """Elements that end once so many have begun: all of these run then."""
+    """Scripts that end once this many elements have begun, so that all of them run at the same time."""
     return ELEMENT.replace("sleep ${NAP-0.2}", f"until [ $(ls made.* | wc -l) -ge {peak} ]; do sleep 0.05; done")
 
 

@@ -1,4 +1,4 @@
-"""What may go wrong between us, SkyPilot and its nodes: no job is lost or run twice, and the reason can be seen."""
+"""Faults of SkyPilot, its nodes and the network: no job is lost or run twice, and users see the reason."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def begun(world: World, script: str, word: bytes = b"run", **more: object)
 
 
 def test_lost_nodes_under_a_remote_server(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the server was given cannot change: the next run is launched with a shipment of its own."""
+    """A remote server's shipment cannot be changed: the next run is launched with a new shipment."""
     monkeypatch.setattr(Access, "local", False)
 
     async def what(world: World) -> None:
@@ -61,7 +61,7 @@ def test_lost_nodes_under_a_remote_server(world: World, monkeypatch: pytest.Monk
 
 
 def test_a_recovery_between_two_polls(world: World) -> None:
-    """The machine was asleep: nodes were lost and replaced meanwhile, which the log's new session records."""
+    """While the machine was suspended, nodes were lost and replaced; the log's new session shows this."""
 
     async def what(world: World) -> None:
         await begun(world, "#!/bin/bash\necho run; [ -e $GO ] || sleep 300\n", environment=GO | {"GO": str(go)})
@@ -84,7 +84,7 @@ def test_a_recovery_between_two_polls(world: World) -> None:
 
 
 def test_login_expired_for_a_while(world: World) -> None:
-    """An HTML page with status 200, at submit and in the middle."""
+    """The server answers with an HTML page and status 200, at submit and later."""
     page = (200, "text/html", b"<html>Sign in with SSO")
     away = [True]
 
@@ -109,7 +109,7 @@ def test_login_expired_for_a_while(world: World) -> None:
 
 
 def test_a_server_of_another_version(world: World) -> None:
-    """It may be upgraded: the job waits, and says what for."""
+    """The server may be upgraded later: the job waits, with the reason."""
     old = [True]
     body = b'{"error": "version_mismatch", "message": "your client is too old"}'
 
@@ -182,7 +182,7 @@ def test_infra_that_is_full_keeps_the_job_waiting(world: World) -> None:
 
 
 def test_a_success_that_skypilot_calls_a_failure_afterwards(world: World) -> None:
-    """Cleaning up went wrong: the first terminal status counts."""
+    """SkyPilot's cleanup failed: the first terminal status counts."""
 
     async def what(world: World) -> None:
         await world.engine.start(world.launch("#!/bin/sh\necho run\n"))
@@ -196,7 +196,7 @@ def test_a_success_that_skypilot_calls_a_failure_afterwards(world: World) -> Non
 
 @pytest.mark.parametrize("when", ["new", "launching", "launched", "ended"])
 def test_the_controller_dies_and_starts_another_day(world: World, when: str) -> None:
-    """After a kill at any moment: one managed job, one start, one end, the whole output."""
+    """After a kill at any moment there are one managed job, one start, one end and the whole output."""
 
     async def what(world: World) -> None:
         if when == "new":
@@ -214,7 +214,7 @@ def test_the_controller_dies_and_starts_another_day(world: World, when: str) -> 
         world.server.fault = world.server.after = lambda path: None
         before = len(world.reported)
         if when != "ended":
-            # The day goes by: SkyPilot does its part alone.
+            # Without a controller SkyPilot continues alone.
             deadline = asyncio.get_running_loop().time() + (100 if world.server.jobs else 0)
             while asyncio.get_running_loop().time() < deadline and world.server.jobs[0].status != "FAILED":
                 world.run_jobs()
@@ -230,7 +230,7 @@ def test_the_controller_dies_and_starts_another_day(world: World, when: str) -> 
 
 
 def relaunch(world: World, job: ManagedJob, run: int) -> None:
-    """SkyPilot has new nodes for a managed job and begins it again."""
+    """Restart a managed job on new nodes, as SkyPilot's recovery."""
     job.log = b""
     world.tasks_of_jobs.append(asyncio.ensure_future(world.cloud.run(job, run=run)))
 
@@ -240,7 +240,7 @@ def relaunch(world: World, job: ManagedJob, run: int) -> None:
 def test_a_job_that_ended_does_not_run_again(
     world: World, monkeypatch: pytest.MonkeyPatch, local: bool, seen: str
 ) -> None:
-    """SkyPilot lost sight of the cluster after the end. ``seen``: how far its recovery is when it is noticed."""
+    """SkyPilot lost contact after the job's end. ``seen``: the status of its recovery when it is noticed."""
     monkeypatch.setattr(Access, "local", local)
     ran = world.home.parent / "ran"
 
@@ -291,7 +291,7 @@ def test_another_controller_watches_a_job_that_ended(world: World) -> None:
 
 
 def test_an_end_is_repeated_to_a_controller_that_did_not_commit_it(world: World) -> None:
-    """SkyPilot begins the job again meanwhile: its log has nothing of the first run any more."""
+    """SkyPilot restarts the job meanwhile: its log no longer has the first run."""
 
     async def what(world: World) -> None:
         world.cloud.unseen = True

@@ -30,7 +30,7 @@ from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
 
-# --- what the queue's records mean
+# --- SkyPilot's queue records
 
 
 def record(job_id: int, status: str, **more: Any) -> QueueRow:
@@ -347,7 +347,7 @@ def test_a_server_that_is_away_costs_no_command_its_time(tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("name", ["a-s7-0123abcd", "a-s7-0123abcd_1", "a-s7-0123abcd_1_4"])
 def test_ours_are_not_shown_twice_and_elements_of_a_pack_share_its_cost(tmp_path: Path, name: str) -> None:
-    """Also those that were launched again after their nodes were lost."""
+    """This includes elements that were launched again after a loss of nodes."""
 
     async def story(world: World) -> None:
         queue, now = world.queue, time.time()

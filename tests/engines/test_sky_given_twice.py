@@ -1,4 +1,4 @@
-"""SkyPilot gives a run to the same nodes twice: its script begins once, and what it says arrives whole and once."""
+"""SkyPilot launches a run on the same nodes twice: its script begins once, and its output arrives completely, once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(not namespaces_work(), reason="needs mount namespaces"),
 ]
 
-#: the script's own count of its beginnings lies outside of all nodes, as what it waits for does
+#: the files that count the script's starts, and for which it waits, are outside of all nodes
 SCRIPT = r"""#!/bin/bash
 echo "${SLURM_RESTART_COUNT-0}" >> $SEEN
 echo $$ > $SEEN.pid${SLURM_RESTART_COUNT-0}
@@ -45,7 +45,7 @@ echo ready; exec sleep 1000
 
 
 class KeptNodes(Cloud):
-    """Nodes that stay when their job is over, so that they can be given another one."""
+    """Nodes that remain after their job's end, so that they can get another job."""
 
     def __init__(self, folder: Path, hidden: Path) -> None:
         super().__init__(folder, hidden)
@@ -54,7 +54,7 @@ class KeptNodes(Cloud):
         self.codes: dict[int, list[int]] = {}
 
     async def run(self, job: ManagedJob, run: int = 0) -> None:
-        """From STARTING to the final status that the job's last giving comes to."""
+        """Run the job from STARTING to the final status of its last launch."""
         job.become("STARTING")
         await self.give(job)
         job.become("RUNNING")
@@ -65,7 +65,7 @@ class KeptNodes(Cloud):
             job.become("FAILED" if bad else "SUCCEEDED", f"Job exited with exit code {bad}" if bad else "")
 
     async def give(self, job: ManagedJob) -> None:
-        """The cluster's next job, with the same task; its log is the one that is shown from now on."""
+        """Launch the same task as the cluster's next job; its log is shown from now on."""
         count = int(job.task.get("num_nodes", 1))
         addresses = [f"127.0.77.{rank + 1}" for rank in range(count)]
         job.log, job.log_number = b"", job.log_number + 1
@@ -106,7 +106,7 @@ class KeptNodes(Cloud):
         self.codes[number] = await asyncio.gather(*(one(*node) for node in enumerate(self.given[number - 1])))
 
     def kill_starters(self, number: int, how: int = signal.SIGKILL) -> None:
-        """What SkyPilot has started of a giving, and not what that has started in its turn."""
+        """Kill the processes that SkyPilot started for a launch, but not their children."""
         for process in self.given[number - 1]:
             for pid in [process.pid, *_children(process.pid)]:
                 try:
@@ -163,12 +163,12 @@ class Twice:
 
     @property
     def first_lives(self) -> bool:
-        """The shell of the first beginning runs, and is no zombie without a parent."""
+        """Whether the shell of the first start runs, and is no zombie."""
         fields = process_tree.stat(int(Path(f"{self.seen}.pid0").read_text()))
         return fields is not None and fields.state != "Z"
 
     async def follow(self) -> None:
-        """The first runs, and the second replays its log."""
+        """Wait until the first launch runs and the second replays its log."""
         await self.begin()
         await self.nodes.give(self.job)
         await self.world.until(lambda: b"run" in self.job.log)
@@ -185,7 +185,7 @@ class Twice:
         return [event.get("state") for event in self.world.reported if event["ev"] == "state"].count("REQUEUED")
 
     def check_once(self, nodes: int) -> None:
-        """One beginning, every byte once, the script's own end, and the same for every giving."""
+        """Check: one start, every byte once, the script's own exit code, equal for every launch."""
         assert self.beginnings == ["0"] and self.world.out == self.output(nodes) and self.requeues() == 0
         end = self.world.ended()
         assert (end["state"], end["exit_code"], end["run"]) == ("FAILED", 5, 0)
@@ -193,7 +193,7 @@ class Twice:
         assert [codes[0] for _, codes in sorted(self.nodes.codes.items())] == [5] * len(self.nodes.given)
 
     def check_again(self) -> None:
-        """Two beginnings, the second recorded as a restart, and no process left of the first."""
+        """Check: two starts, the second recorded as a restart, and no process of the first is left."""
         assert self.beginnings == ["0", "1"] and self.requeues() == 1
         end = self.world.ended()
         assert (end["state"], end["exit_code"], end["run"]) == ("COMPLETED", 0, 1)
@@ -241,7 +241,7 @@ def test_after_the_first_has_ended_unheard(world: World) -> None:
 
 @pytest.mark.parametrize("how, nodes", [(signal.SIGKILL, 1), (signal.SIGKILL, 2), (signal.SIGTERM, 1)])
 def test_after_the_first_was_cut_off(world: World, how: int, nodes: int) -> None:
-    """By a crash, which leaves the script to itself, or by SkyPilot, which cancels its first job."""
+    """The first launch ends by a crash, which leaves the script running, or by SkyPilot's cancellation."""
     twice = Twice(world, nodes)
 
     async def what(world: World) -> None:
@@ -284,7 +284,7 @@ def test_a_job_that_does_not_want_a_requeue(world: World, how: int) -> None:
 
 
 def test_the_second_launch_is_ended(world: World) -> None:
-    """On a pool's worker SkyPilot cancels the job that it gave last, and means both."""
+    """On a pool's worker SkyPilot cancels only the job that it launched last, but both must end."""
     twice = Twice(world)
 
     async def what(world: World) -> None:

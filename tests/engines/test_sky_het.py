@@ -93,7 +93,7 @@ def state(row: list[str]) -> str:
 
 
 async def wait_for(world: World, *wanted: str, shown: Callable[[list[str]], str] = state) -> None:
-    """Until squeue shows that of the components."""
+    """Wait until squeue shows these states of the components."""
     deadline, poll = time.monotonic() + PATIENCE_S, Poll()
     while time.monotonic() < deadline:
         done = await world.run("squeue", "-h", "-o", "%i|%T|%D|%N|%r", "-t", "all")

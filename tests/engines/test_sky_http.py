@@ -1,4 +1,4 @@
-"""The API server's client: what it makes of answers, good and bad."""
+"""The API server's client: valid and invalid answers."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_who_we_are(tmp_path):
 
 
 def test_an_id_is_made_as_skypilots_client_makes_it(tmp_path, monkeypatch):
-    """Else the server takes its own for the user's, and looks for uploads elsewhere."""
+    """Otherwise the server uses its own id and searches uploads in another folder."""
     monkeypatch.setattr("socket.gethostname", lambda: "laptop")
     site = load('[[partition]]\nname="debug"\ninfra="aws"', "site.toml")
     environment = {"HOME": str(tmp_path), "SKYPILOT_API_SERVER_ENDPOINT": "https://sky.example.org"}
@@ -209,7 +209,7 @@ def test_skypilots_configuration_goes_with_each_request(tmp_path):
     "text, words", [("a: [", "is not YAML"), ("- a", "is not a mapping"), (None, "does not exist")]
 )
 def test_an_unreadable_configuration_is_reported(tmp_path, text, words):
-    """With each request, and the job waits: it may be corrected."""
+    """Each request reports it, and the job waits, because the user may correct the file."""
     path = tmp_path / "config.yaml"
     if text is not None:
         path.write_text(text)

@@ -1,4 +1,4 @@
-"""Jobs on nodes that cannot be reached from here: what they ask for comes by letter."""
+"""Jobs on unreachable nodes: their requests arrive as sealed requests in the log."""
 
 from __future__ import annotations
 

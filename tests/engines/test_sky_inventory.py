@@ -1,4 +1,4 @@
-"""sinfo and scontrol on SkyPilot: what its endpoints answer, as nodes and partitions."""
+"""sinfo and scontrol on SkyPilot: answers of its endpoints as nodes and partitions."""
 
 from __future__ import annotations
 

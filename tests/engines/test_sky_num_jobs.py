@@ -1,4 +1,4 @@
-"""Arrays of a managed job for each element: one request launches them, and each lives its own life."""
+"""Arrays of a managed job for each element: one request launches them; afterwards each is independent."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_an_array_without_nodes_is_cancelled_by_one_request(world: World) -> Non
 
 @needs_nodes
 def test_one_that_is_cancelled_while_the_request_waits_does_not_run(world: World) -> None:
-    """The others are launched all the same, and its job with them."""
+    """The other elements are launched, and so is its job."""
     busy = [True]
     world.server.fault = lambda path: (503, "text/plain", b"busy") if busy[0] and path == "/jobs/launch" else None
 
@@ -161,7 +161,7 @@ def test_one_that_is_cancelled_while_the_request_waits_does_not_run(world: World
 def test_only_the_element_whose_nodes_are_lost_runs_again(
     world: World, remote: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A remote server cannot be shown what changed: the element is launched alone."""
+    """The shipment on a remote server cannot change: the element is launched alone."""
     if remote:
         monkeypatch.setattr(Access, "local", False)
 
@@ -196,7 +196,7 @@ def test_only_the_element_whose_nodes_are_lost_runs_again(
 @needs_nodes
 @pytest.mark.parametrize("how", ["lost", "slow", "partial", "busy"])
 def test_no_job_is_launched_twice(world: World, how: str) -> None:
-    """The answer is lost; the server is still at it when we ask again; it was stopped half way; it is busy."""
+    """The answer is lost; the server still works on the request; it stopped half way; it is busy."""
     trouble = ["/jobs/launch"]
 
     def once(path: str) -> tuple[int, str, bytes] | None:
@@ -270,7 +270,7 @@ def test_a_refusal_is_that_of_all_and_requested_for_once(world: World) -> None:
 
 
 def test_a_server_that_does_not_know_num_jobs(world: World) -> None:
-    """One older than that launches one job and says nothing: it is not left to run."""
+    """An older server launches one job without an error: that job is cancelled."""
     world.server.takes_in = 1
 
     async def what(world: World) -> None:

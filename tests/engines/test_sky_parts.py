@@ -1,6 +1,4 @@
-"""The SkyPilot engine's smaller parts: what travels, what comes back, what a node makes of its
-environment.
-"""
+"""Parts of the SkyPilot engine: shipment, returned files, and a node's environment."""
 
 from __future__ import annotations
 
@@ -49,7 +47,7 @@ def launch(folder: Path, **more) -> Launch:
     return Launch(**{**facts, **more})
 
 
-# --- what travels
+# --- shipment
 
 
 def test_the_program_is_the_same_file_for_the_same_content(tmp_path, monkeypatch):
@@ -192,7 +190,7 @@ def test_only_a_jobs_own_certificates_open_its_doors(tmp_path):
 
 
 def test_lines_that_are_left_with_the_loop_are_closed(tmp_path):
-    """A controller that leaves has an idle line to each job's node; TLS would take its time to say goodbye."""
+    """A controller that exits has an idle connection to each job's node; a TLS shutdown would wait for each peer."""
     certificates.make(tmp_path / "tls", "job")
 
     async def welcomed(reader, writer):
@@ -252,7 +250,7 @@ def test_a_session_that_is_cancelled_before_it_reaches_the_controller_closes_its
     assert aborted == ["request"]
 
 
-# --- what comes back
+# --- returned files
 
 
 def returned(returns: OutputSync, path: str, data: bytes, key: str = "1.0.9") -> None:
@@ -392,7 +390,7 @@ def test_which_engine(tmp_path, wanted, engine, used_before, enabled, answer):
 
 
 def test_a_proxy_socket_that_is_closed_while_it_opens_leaves_nothing_behind(tmp_path: Path) -> None:
-    """A socket closed behind the loop's back would take the next connection with its number along."""
+    """A socket closed without the loop's knowledge would close the next connection with its descriptor number, too."""
 
     async def open_one(_hello: dict[str, object]) -> Line:
         raise NoControl("nobody is there")

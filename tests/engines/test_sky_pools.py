@@ -20,7 +20,7 @@ PARTITION = '[[partition]]\nname="debug"\ndefault=true\n'
 @pytest.mark.slow
 @needs_nodes
 def test_a_job_in_a_pool(world: World) -> None:
-    """It is found on its worker, and knows after a recovery that it was restarted."""
+    """The job is found on its worker, and its restart count is set after a recovery."""
     (world.project / "data.txt").write_text("hi\n")
 
     async def what(world: World) -> None:

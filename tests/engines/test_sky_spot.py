@@ -1,4 +1,4 @@
-"""The notice of a spot node to a managed job: it ends in time, and SkyPilot starts it again on other nodes."""
+"""A spot notice ends a managed job in time, and SkyPilot restarts the job on other nodes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def states(world: World) -> list[str]:
 
 
 def take_back(world: World, *launches: object, rank: int = 0, script: str = WAITS, **more: object) -> None:
-    """Run a job, and announce to one of its nodes that it ends, as soon as its folder has a file ``begun``."""
+    """Run a job; send the notice to one of its nodes once its folder has a file ``begun``."""
 
     async def what(world: World) -> None:
         world.engine.site = SPOT

@@ -1,4 +1,4 @@
-"""Output files of steps on cloud nodes grow at home while the job runs, and are right at its end."""
+"""Output files of steps on cloud nodes arrive while the job runs, and are complete at its end."""
 
 from __future__ import annotations
 

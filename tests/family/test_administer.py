@@ -1,4 +1,4 @@
-"""What scontrol's administrators' verbs do, and what they say of bad words."""
+"""scontrol's administrator verbs: effects, and messages for invalid words."""
 
 from __future__ import annotations
 

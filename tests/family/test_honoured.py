@@ -1,4 +1,4 @@
-"""Options that are easily accepted and forgotten: each changes what is done or printed."""
+"""Options that a parser could accept and ignore: each has an effect or changes the output."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ with open({log!r}, "a") as log:
 
 @pytest.fixture(scope="module")
 def post(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalEngine, Path]]:
-    """An engine whose ``mail`` writes down how it was called."""
+    """An engine whose ``mail`` program records its calls."""
     tools = tmp_path_factory.mktemp("tools")
     log = tools / "log"
     (tools / "mail").write_text(PROGRAM.format(python=sys.executable, log=str(log)))
@@ -35,7 +35,7 @@ def post(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalEngine
 
 
 def mails(log: Path, to: str, count: int) -> list[tuple[str, str]]:
-    """Subject and body of the mails to an address, once there are so many."""
+    """Wait for this many mails to an address; returns their subjects and bodies."""
     end = time.monotonic() + 90
     while True:
         lines = log.read_text().splitlines() if log.exists() else []

@@ -1,4 +1,4 @@
-"""sacct of a window, whose pages are kept, says what it says of the same jobs by their ids."""
+"""sacct of a time window, with cached pages, prints the same as sacct of the same job ids."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ NAMES = ("old", "größe", "two words", "日本語の仕事", "n\udcff", "tab\tb
 
 
 def fill(path: Path, first: int, many: int) -> None:
-    """Jobs of many kinds that were over an hour ago, most with a batch step; the last ones are of an array."""
+    """Store jobs of many kinds that ended an hour ago, most with a batch step; the last ones are of an array."""
     end = int(time.time()) - 3600
     jobs, earlier = [], []
     for number in range(first, first + many):

@@ -1,4 +1,4 @@
-"""A running job that gives up nodes, and nodes whose features change."""
+"""Running jobs that release nodes, and nodes whose features change."""
 
 from __future__ import annotations
 

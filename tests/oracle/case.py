@@ -1,4 +1,4 @@
-"""What a case is, and how one is run against a side: the real Slurm, or slurmsky.
+"""A test case, and its run against a side: the real Slurm, or slurmsky.
 
 A case is a list of actions in one folder of its own. Command lines are shell lines; `$J1`, `$J2`, ... are the
 job ids that earlier lines printed, in order. Every command line is noted: what it printed and its exit code.
@@ -103,7 +103,7 @@ class Answer:
 
 
 class NeverHappened(Exception):
-    """A state that a case waits for did not come."""
+    """A case waited for a state that was not reached."""
 
 
 class Side:

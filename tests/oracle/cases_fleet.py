@@ -1,4 +1,4 @@
-"""Every question about a fleet of some two hundred jobs: all states that can be made, and every option of sbatch."""
+"""Queries about some two hundred jobs: all states that can be produced, and every option of sbatch."""
 
 from __future__ import annotations
 

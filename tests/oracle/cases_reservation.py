@@ -1,4 +1,4 @@
-"""Reservations: made, changed and deleted by scontrol, asked for by jobs, shown by scontrol and sinfo."""
+"""Reservations: created, changed and deleted by scontrol, requested by jobs, shown by scontrol and sinfo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is set aside when text of Slurm 22.05 is compared with ours, as 25.11; and what differs still.
+"""Differences that are ignored when text of Slurm 22.05 is compared with ours (25.11), and known differences.
 
 Two tables of facts decide what is set aside: `scontrol_show.csv` (its column `change`) and `env_output.csv`
 (its columns `added` and `dropped`). Nothing else is: what differs beyond them stands in KNOWN, with the reason.

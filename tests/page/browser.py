@@ -1,4 +1,4 @@
-"""Pages as Chromium lays them out: what can be read, and what stands where it should not."""
+"""Pages as Chromium renders them: visible text, and layout faults."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _run(folder: Path, *words: str) -> str:
 def look(
     folder: Path, pages: dict[str, str], widths: tuple[int, ...], dark: bool = False
 ) -> dict[tuple[str, int], Look]:
-    """Pages by name as they look at these widths."""
+    """Render pages at these widths; returns their layout by name and width."""
     frames = []
     for name, page in pages.items():
         bare, count = _POLICY.subn(lambda _: _MEASURE, page)

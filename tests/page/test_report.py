@@ -31,7 +31,7 @@ LONG = "a-name-without-any-place-to-break-" * 8
 
 @pytest.fixture(scope="module")
 def jobs(engine: LocalEngine) -> dict[str, int]:
-    """Jobs of all sorts, run; their ids by what they are."""
+    """Run jobs of all kinds; returns their ids by kind."""
     (engine.root / "train.sh").write_text(SCRIPT)
     ids = {}
 
@@ -120,7 +120,7 @@ def test_where_it_is_written(engine: LocalEngine, jobs: dict[str, int]) -> None:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_the_pages_look_right(dark: bool, pages: dict[str, str], tmp_path: Path, jobs: dict[str, int]) -> None:
-    """At the width of a screen and of a telephone everything can be read and nothing stands over the edge."""
+    """At the width of a screen and of a telephone all text is readable and nothing overflows."""
     browser.needed()
     some = {name: pages[name] for name in ("train", "long", "hostile", "all")}
     looks = browser.look(tmp_path, some, (1280, 400), dark)

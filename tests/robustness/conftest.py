@@ -1,4 +1,4 @@
-"""What the tests of this folder share: a site of two small nodes, and the controller's and agents' processes."""
+"""Shared fixtures: a site of two small nodes, and the processes of controller and agents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is chosen and summed up by facts of jobs, and what was kept of the past, is so after kill -9, too."""
+"""Queries by the accounting index and the accounting cache give the same result after kill -9."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""kill -9 of an agent, and what must never be left behind by a job however it ends."""
+"""kill -9 of an agent, and processes and files that no end of a job may leave."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def state(run: Run, job: str) -> str:
 
 @pytest.fixture
 def sleeper(tmp_path: Path) -> str:
-    """A number of seconds by which the sleeps of this test are known."""
+    """A number of seconds that identifies the sleep processes of this test."""
     return f"4{os.getpid()}{abs(hash(str(tmp_path))) % 1000:03d}"
 
 
@@ -151,7 +151,7 @@ def test_requeue_requested_for_and_the_controller_dies(engine: Engine, run: Run,
 
 
 def test_not_even_a_hidden_process_survives_its_agent(engine: Engine, run: Run, sleeper: str) -> None:
-    """Own session, no environment, no parent: only its cgroup names its job."""
+    """A process with its own session, no environment and no parent: only its cgroup identifies its job."""
     if own_group() is None:
         pytest.skip("no cgroup v2 that this user may write")
     job = submit(run, "-wn1", "--no-requeue", "--wrap", f"(env -i setsid sleep {sleeper} &); sleep {sleeper}")

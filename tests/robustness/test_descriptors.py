@@ -1,4 +1,4 @@
-"""At the limit of open files callers are refused in one line, the log stays short, and all continues afterwards."""
+"""At the limit of open files clients are refused in one line, the log stays short, and service continues afterwards."""
 
 from __future__ import annotations
 

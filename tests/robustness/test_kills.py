@@ -1,4 +1,4 @@
-"""kill -9 of controllers and agents in turn, under jobs of all kinds: each ends as it should, and runs as it may.
+"""kill -9 of controllers and agents in turn, under jobs of all kinds: each has the expected end and number of runs.
 
 SLURMSKY_ALL_KILLS sets the number of kills (a thousand for the full test), SLURMSKY_KILL_SEED the moments.
 """

@@ -1,4 +1,4 @@
-"""One controller out of many first calls; jobs that outlive it; leaving when idle; states that cannot be used."""
+"""Many concurrent first calls start one controller; jobs survive its exit; idle exit; unusable state folders."""
 
 from __future__ import annotations
 
@@ -277,7 +277,7 @@ def test_a_clone_is_updated_under_its_controller(engine: Engine, environment: di
 
 
 def test_an_update_leaves_running_jobs_unharmed(engine: Engine, run: Run, tmp_path: Path) -> None:
-    """Jobs call commands that their agent imports only then, after the package's files were replaced."""
+    """Jobs call commands whose modules their agent imports after the package's files were replaced."""
     clone, go = tmp_path / "clone", tmp_path / "go"
     for part in ("bin", "grammar", "slurmsky"):
         shutil.copytree(BIN.parent / part, clone / part, symlinks=True)

@@ -1,4 +1,4 @@
-"""What explain and translate say of every example, as reviewed; and that SkyPilot takes the YAML."""
+"""Reviewed output of explain and translate for every example; SkyPilot accepts the YAML."""
 
 from __future__ import annotations
 

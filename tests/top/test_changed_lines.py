@@ -1,4 +1,4 @@
-"""What a pane of ``slurmsky top`` sends to the terminal after a change."""
+"""Output of a pane of ``slurmsky top`` to the terminal after a change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of `slurmsky top` by themselves: text made safe, the end of files, rows, and 10,000 of them."""
+"""Parts of `slurmsky top`: safe text, ends of files, rows, and 10,000 jobs."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ ENTER = "\x1b[?1049h"
 
 
 class Both:
-    """A terminal that receives whole frames, and one that receives what is left of them."""
+    """Two terminals: one receives whole frames, the other the reduced frames."""
 
     def __init__(self) -> None:
         self.cells = ScreenCells()

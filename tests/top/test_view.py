@@ -1,4 +1,4 @@
-"""`slurmsky top` in a terminal, with real jobs of a local engine: what it shows, and what its keys do."""
+"""`slurmsky top` in a terminal, with real jobs of a local engine: output and keys."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def test_filter_and_sort(queue: Any, top: Top) -> None:
 
 
 def test_keys_typed_ahead_mean_what_they_meant(queue: Any, top: Top) -> None:
-    """A word for the filter must not cancel anything, however slow the line is."""
+    """Text typed for the filter must not cancel a job, even on a slow connection."""
     job = submit(queue, "-J", "cyclone", "--wrap", "sleep 600")
     wait_for(lambda: state(queue, job) == "RUNNING")
     view = top()
@@ -405,7 +405,7 @@ def test_a_controller_that_was_killed_and_one_that_a_command_starts(queue: Any, 
 
 
 def test_inside_a_job(queue: Any, top: Top) -> None:
-    """The node's agent passes the questions on."""
+    """The node's agent relays the queries."""
     view = top(80, 24, before=("srun", "--pty", "-J", "inside"))
     view.until("inside")
     view.press("q")

@@ -1,4 +1,4 @@
-"""No complex function, no long module without a reason, no name that stands twice."""
+"""No complex function, no long module without a reason, no duplicate name."""
 
 from __future__ import annotations
 

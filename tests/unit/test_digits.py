@@ -1,4 +1,4 @@
-"""Words that look like numbers to Python and are none: no such word of a user ends in a traceback."""
+"""Words that Python's isdigit accepts and int refuses: no such word of a user causes a traceback."""
 
 from __future__ import annotations
 

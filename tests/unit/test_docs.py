@@ -1,4 +1,4 @@
-"""The pages say what the code does: generated parts, links, site files, messages."""
+"""The pages agree with the code: generated parts, links, site files, messages."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_example_site_files_can_be_read(file: Path) -> None:
 
 @pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/design.md", "docs/glossary.md"])
 def test_files_that_a_page_names_exist(name: str) -> None:
-    """The recipes of CONTRIBUTING and the map of the design stay true when a module moves."""
+    """The paths in CONTRIBUTING and in the design page exist."""
     text = (ROOT / name).read_text()
     named = set(re.findall(r"`((?:[\w.-]+/)+[\w.-]*\.(?:py|csv|toml|md|lark))`", text))
     assert named

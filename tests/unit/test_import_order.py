@@ -1,4 +1,4 @@
-"""The house's order: who may import whom, who may start processes, open the database, talk to SkyPilot."""
+"""Rules of the layers: which modules may import others, start processes, open the database, connect to SkyPilot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGE = ROOT / "slurmsky"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 PURE = ("language/", "model/", "options/", "page/", "report/", "site/", "translate/")
 
-# Who may do what; paths below slurmsky/, folders with a slash at the end.
+# The modules that may do each; paths below slurmsky/, folders with a slash at the end.
 STARTS_PROCESSES = (
     "engines/local/",
     "engines/machine_facts.py",  # nvidia-smi
@@ -107,7 +107,7 @@ _IMPURE_CALLS = {
 
 @every("path", [path for path in MODULES if place(path).startswith(PURE)], place)
 def test_the_middle_is_pure(path: Path) -> None:
-    """Values in, values out: no clock, environment or network (package data may be read)."""
+    """Pure layers take and return values: no clock, environment or network (package data may be read)."""
     tree = tree_of(path)
     impure = {name for name in imports(tree) if name in _IMPURE_MODULES or name.split(".")[0] in _IMPURE_MODULES}
     for node in ast.walk(tree):

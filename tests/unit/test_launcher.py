@@ -1,4 +1,4 @@
-"""bin/* from the outside: the first call, later calls, and every way to reach them.
+"""bin/* as users call them: the first call, later calls, and every kind of link.
 
 The installer is a `uv` of ours on PATH, so that no network is needed; that the real one works is
 what every user of a clone and `tests/unit/test_packaging.py` see.

@@ -1,4 +1,4 @@
-"""The troubleshooting page has every reason, every state and every message of ours."""
+"""The troubleshooting page lists every reason, every state and every message of slurmsky."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def literal(node: ast.expr) -> str | None:
 
 
 def messages() -> Iterator[str]:
-    """The longest fixed piece of each message of ours. It reads all modules: a test's work, not the collection's."""
+    """The longest fixed piece of each message of ours. Reads all modules."""
     found = set()
     for path in sorted((ROOT / "slurmsky").rglob("*.py")):
         tree = tree_of(path)

@@ -1,4 +1,4 @@
-"""What tests of the agent's parts share."""
+"""Fixtures for tests of the agent's parts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from slurmsky.agent.net.event_loop import Loop
 
 @pytest.fixture
 def loop() -> Iterator[Loop]:
-    """An agent's loop; what it did to this process's signals is undone."""
+    """An agent's loop; its changes of this process's signals are reverted."""
     handler = signal.getsignal(signal.SIGCHLD)
     yield Loop()
     signal.set_wakeup_fd(-1)

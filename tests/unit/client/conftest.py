@@ -1,4 +1,4 @@
-"""A server where clients look for one, and clients that run beside the test."""
+"""A server at the clients' socket, and clients in the background."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A state folder that is not this user's alone: nothing is sent there, started there or written there."""
+"""A state folder that is not this user's alone: the client sends, starts and writes nothing there."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_controller_and_agent_refuse(
 
 @as_root
 def test_a_socket_of_another_user_gets_no_request(home: Path) -> None:
-    """One that came into the folder before it was closed to others."""
+    """The other user created the socket before the folder's mode was changed."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(home / "controller.sock"))
     os.chmod(home / "controller.sock", 0o666)

@@ -1,4 +1,4 @@
-"""Programs that the client runs or becomes, and sessions that it continues with elsewhere."""
+"""Programs that the client runs or becomes, and redirected sessions."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_signal_for_the_spawned_program_and_its_group(serve: Callable[..., Ser
 def test_the_client_becomes_a_program(
     serve: Callable[..., Server], started: Callable[..., subprocess.Popen[bytes]], ending: str
 ) -> None:
-    """Same process, and no earlier process is missing."""
+    """The program has the client's pid, and its children remain."""
     got: list[int] = []
 
     def play(peer: Peer) -> None:

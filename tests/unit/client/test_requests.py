@@ -1,4 +1,4 @@
-"""What the client and its server agree on, and what the client asks with."""
+"""The protocol between client and server, and the client's requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from thin_client import Peer, Server, argv, call, resize
 from slurmsky import client, client_relay, paths
 from slurmsky.protocol import wire
 
-# What the two sides agree on
+# Protocol
 
 
 @pytest.mark.parametrize("module", [client, client_relay])

@@ -1,4 +1,4 @@
-"""How the client starts a controller, and what it says when there can be none."""
+"""The client starts a controller, or prints the reason why none can start."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from slurmsky.protocol import wire
 
 
 class OnTerminal:
-    """A client that leads a session on a pseudo terminal of its own."""
+    """A client that leads a session on a separate pseudo terminal."""
 
     def __init__(self, tmp_path: Path, *command: str) -> None:
         self.master, self._slave = os.openpty()
@@ -38,7 +38,7 @@ class OnTerminal:
         return self._process.wait(WAIT_S)
 
     def shown(self) -> bytes:
-        """All that it wrote, once it has ended."""
+        """The whole output, once the client has ended."""
         os.close(self._slave)
         shown = b""
         while True:

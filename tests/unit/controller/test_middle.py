@@ -1,4 +1,4 @@
-"""The middle of the controller on the in-memory engine and store, in virtual time: commands in, states out."""
+"""The middle of the controller on the in-memory engine and store, in virtual time."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_engines_and_agents_create_tasks_through_the_registry_only() -> None:
 
 
 def test_coroutines_of_engines_read_and_write_files_in_threads() -> None:
-    """A file on a mount that hangs would stop all jobs."""
+    """Access to a hanging mount would stop all jobs."""
     found = [
         f"{path.relative_to(SOURCE)}: {coroutine.name} calls {text}"
         for path in (SOURCE / "engines").rglob("*.py")

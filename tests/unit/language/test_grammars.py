@@ -1,4 +1,4 @@
-"""How languages are loaded: late, from a clone or a zip; and that every docstring's example is true."""
+"""Languages are loaded at first use, from a clone or a zip; every docstring's example is correct."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_fast_paths_do_not_import_lark() -> None:
 
 
 def test_languages_work_from_inside_a_zip(tmp_path: Path) -> None:
-    """As the agent carries them to a node: package, grammars and lark in one file."""
+    """The archive has the form that is shipped to nodes: package, grammars and lark in one file."""
     archive = tmp_path / "agent.zip"
     with zipfile.ZipFile(archive, "w") as bundle:
         bundle.writestr("slurmsky/__init__.py", "")

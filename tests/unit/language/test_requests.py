@@ -1,4 +1,4 @@
-"""What sbatch's and srun's options say: taken or refused as by Slurm 22.05, values as scontrol shows them."""
+"""Values of sbatch's and srun's options: accepted or refused as by Slurm 22.05, shown as by scontrol."""
 
 from __future__ import annotations
 

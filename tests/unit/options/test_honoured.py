@@ -1,6 +1,6 @@
 """Each srun option with an honoured policy (mapped, agent) is read by the code that should honour it.
 
-The table's promise is held against the syntax trees of the package: code outside of the option parser must read
+The table is compared with the syntax trees of the package: code outside of the option parser must read
 the option's field of a spec. A field without a reader is an option that is accepted and ignored.
 """
 

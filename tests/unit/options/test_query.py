@@ -242,7 +242,7 @@ def test_lists_of_fields_and_states() -> None:
 
 
 def test_lists_of_sacct_and_sstat_add_up() -> None:
-    """Every -j and -o adds to those before, as submitit counts on; a command line's -o replaces SACCT_FORMAT."""
+    """Every -j and -o adds to the earlier ones, as submitit requires; a command line's -o replaces SACCT_FORMAT."""
     found = query.parse_sacct(
         ["-j", "7", "-o", "jobid", "-j", "9_2", "-o", "state", "-s", "R", "-s", "PD"],
         ReadContext(env={"SACCT_FORMAT": "user"}),

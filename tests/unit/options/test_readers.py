@@ -1,4 +1,4 @@
-"""Every option that the table calls honoured has code that reads it: the field is used where the command is done."""
+"""Every option that the table calls honoured has code that reads its field where the command is executed."""
 
 from __future__ import annotations
 

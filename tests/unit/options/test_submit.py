@@ -293,7 +293,7 @@ def test_the_script_counts_as_typed_for_exclusions() -> None:
 
 
 def test_warnings_stand_before_a_later_refusal() -> None:
-    """sbatch prints each as it meets it."""
+    """sbatch prints each warning when it parses the option."""
     assert refusal("-n1", "-N2", "-d", "bogus", script="#SLURM -H\n") == (
         "sbatch: error: Change from #SLURM to #SBATCH in your script and verify the options are valid in sbatch",
         "sbatch: Warning: can't run 1 processes on 2 nodes, setting nnodes to 1",

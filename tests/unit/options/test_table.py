@@ -1,6 +1,6 @@
-"""The table's own promises:
+"""Rules of the option table:
 
-Every reader, field and policy it names exists, and what has no effect says why.
+Every reader, field and policy it names exists, and options without effect state the reason.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Records of jobs, made by hand."""
+"""Records of jobs for page tests."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def shown(name: str) -> str:
 
 
 def check(page: str) -> Reader:
-    """A page holds nothing but what this package writes, and loads nothing."""
+    """Check that a page has only elements of this package and loads nothing."""
     read = Reader(page)
     assert read.tags <= TAGS
     assert {name for name, _ in read.attributes} <= ATTRIBUTES
@@ -171,7 +171,7 @@ def test_a_job_in_numbers(make_job: MakeJob, context: ReportContext) -> None:
 
 
 def test_gpus_count_once(make_job: MakeJob, context: ReportContext) -> None:
-    """The script sees the devices that the steps use."""
+    """GPUs of steps are not added to those of the script, which has the same devices."""
     share = NodeShare("n1", cpu_ids=(0,), gres={"gpu:h100": (0, 1)})
     job = make_job(shares=[share])
     job.steps["batch"].usage.gpu_s = 900.0

@@ -1,4 +1,4 @@
-"""The log channel: exact bytes, in order, once, through what SkyPilot does to a log."""
+"""The log channel: exact bytes, in order, once, despite SkyPilot's changes of the log."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ pieces = st.one_of(
 
 
 def skypilot(log: bytes, prefix: bytes) -> bytes:
-    """What a reader gets of a node's output: source skylet/log_lib.py, executor/slurm.py (text mode,
+    """A node's output as a reader receives it: source skylet/log_lib.py, executor/slurm.py (text mode,
     errors=replace).
     """
     text = log.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")

@@ -1,6 +1,6 @@
 """Forged, replayed, cut and shifted lines in a job's log change nothing.
 
-`python tests/unit/protocol/test_log_frames_forged.py 1000000` runs the fuzz as long as one likes.
+`python tests/unit/protocol/test_log_frames_forged.py 1000000` runs the fuzz with any number of lines.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STREAM = {"ev": "stream", "stream": 0, "path": "/home/me/.ssh/authorized_keys"}
 
 
 def job_log(key: bytes = KEY, session: int = 17, rank: int = 0) -> list[bytes]:
-    """Lines of an honest job, of every kind."""
+    """Authentic lines of a job, of every kind."""
     encoder = Encoder(session, rank, key)
     log = encoder.event({"ev": "session", "session": session})
     log += encoder.event({"ev": "stream", "stream": 0, "path": "/home/me/slurm-7.out"})
@@ -44,7 +44,7 @@ def all_of(items: list[Output | LogEvent]) -> tuple[dict[int, bytes], list[objec
 
 
 def altered(rng: random.Random, line: bytes) -> bytes:
-    """A line that differs from an honest one in some bytes."""
+    """A line that differs from an authentic one in some bytes."""
     kind = rng.randrange(6)
     if kind == 0:  # cut
         return line[: rng.randrange(len(line))] + b"\n"
@@ -86,7 +86,7 @@ job_log_of_another = job_log(OTHER)
 
 
 def fuzz(count: int, seed: int) -> Iterator[int]:
-    """Reads honest logs with ``count`` forged lines among their own; yields how many were read."""
+    """Read authentic logs with ``count`` forged lines in between; yields the number of lines read."""
     rng = random.Random(seed)
     honest = job_log()
     wanted = all_of(Decoder(KEY).feed(b"".join(honest)))
@@ -154,7 +154,7 @@ def test_a_log_without_line_ends_costs_linear_time():
 
 
 def test_a_lost_line_costs_linear_time():
-    """All that follows it waits for the next replay."""
+    """All later lines are buffered until the next replay."""
     lines = [Encoder(1, 0, KEY).data(0, b"first\n")]
     encoder = Encoder(1, 0, KEY)
     lines = [encoder.data(0, b"line %d\n" % number) for number in range(20_000)]

@@ -1,4 +1,4 @@
-"""Real Slurm output, and the records that it is of.
+"""Real Slurm output, and the matching records.
 
 golden/waiting, running and finished are three moments of a Slurm 22.05.8 with the nodes of
 tests/oracle/site.toml; each file's head names the command and the time it was run (epoch seconds).

@@ -1,4 +1,4 @@
-"""squeue: text against what a real squeue printed of the same jobs."""
+"""squeue: text compared with that of a real squeue for the same jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""sinfo: text against what a real sinfo printed of the same nodes."""
+"""sinfo: text compared with that of a real sinfo for the same nodes."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def _twins(job: Job, number: int) -> dict[str, Step]:
 
 @pytest.fixture
 def fleet(waiting: list[Job], running: list[Job], finished: list[Job]) -> list[Job]:
-    """Jobs of all moments, each with two that are like it: other ids, names, times and files."""
+    """Jobs of all states, each with two similar jobs: other ids, names, times and files."""
     ids = count(9000)
     found: list[Job] = []
     for job in [*waiting, *running, *finished]:

@@ -1,4 +1,4 @@
-"""scontrol show: line by line against a real scontrol, but for keys that came or went since 22.05."""
+"""scontrol show: lines compared with those of a real scontrol, except keys added or removed since 22.05."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Partitions with kept nodes: what the site file's lines become, and where a faulty one lies."""
+"""Partitions with kept nodes: values of the site file's lines, and positions of faults."""
 
 from __future__ import annotations
 

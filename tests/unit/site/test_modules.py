@@ -1,4 +1,4 @@
-"""Module names: what they stand for, and the `module` that jobs find."""
+"""Module names: their meaning, and the `module` command of jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that sites give to modules and GPUs, and what they mean here."""
+"""Names that sites give to modules and GPUs, and their meaning."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Everything that was found in public batch scripts (tests/data/corpus.csv): sbatch takes it, explain has a line for
-it, and translate makes YAML of it.
+"""Lines of public batch scripts (tests/data/corpus.csv): sbatch accepts them, explain has a finding for each, and
+translate converts them to YAML.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Prices of a folder: arrays times their elements, spot beside on demand, the cheapest infra."""
+"""Prices of a folder: arrays times their elements, spot and on-demand prices, the cheapest infra."""
 
 from __future__ import annotations
 

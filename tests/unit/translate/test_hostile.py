@@ -1,4 +1,4 @@
-"""Values and scripts that mean harm: explained or refused, never run, and nothing of them becomes YAML or shell."""
+"""Malicious values and scripts: explained or refused, never run, and never interpreted as YAML or shell."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ BODIES = [
 
 
 def look(script: str, *words: str, folder: Path) -> None:
-    """Explain and translate; nothing may come of it but pages and tasks."""
+    """Explain and translate a script; the results are only pages and tasks."""
     data = script.encode("utf-8", "surrogateescape")
     try:
         specs, refusal = moving.request(data, "job.sh", *words).components, ""

@@ -1,4 +1,4 @@
-"""Paths outside the submit folder: which words of a script are such paths, and what it does with them."""
+"""Paths outside the submit folder: words of a script that are such paths, and their use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scripts into commands: structure, places, and that no text is too strange."""
+"""Scripts parsed into commands: structure, positions, and arbitrary text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the text of a script asks of its nodes, and what setup does about it."""
+"""Requirements of a script's text, and the setup that meets them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The YAML to keep: idioms of batch scripts as a SkyPilot user writes them, and what cannot be."""
+"""Exported YAML: idioms of batch scripts as a SkyPilot user writes them, and parts that need slurmsky."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def script(body: str, directives: str = "") -> str:
 
 TWO = "-N2 --ntasks-per-node=1"
 
-# --- the worked examples that people are given when they move
+# --- examples from the migration guides
 
 TRAIN = """#!/bin/bash
 #SBATCH --job-name=train
@@ -582,7 +582,7 @@ def test_the_gpu_is_that_of_the_partition() -> None:
     assert noted.fields["resources"]["accelerators"] == "V100:1" and "no option requests one" in noted.yaml
 
 
-# --- what is not there
+# --- missing programs and files
 
 
 def test_a_function_whose_body_begins_on_the_next_line_stays_whole() -> None:
@@ -630,7 +630,7 @@ def test_programs_that_the_user_must_bring_are_named() -> None:
     assert "matlab: licensed software" in yaml and "mytool: no package is known" in yaml
 
 
-# --- what the caller's environment brings
+# --- variables of the caller's environment
 
 
 def test_inputs_of_a_script_are_required_envs_and_single_ones_are_named() -> None:

@@ -1,4 +1,4 @@
-"""What a node remembers of a run, and what becomes of the next one."""
+"""The stored state of a run on a node, and the decision on the next launch."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ TAKEN = Earlier(2, NO_USER, begun=True, code=143, by_signal=True)
     [
         (None, False, 0, True, RunDecision.RUN, 0),
         (None, False, 3, False, RunDecision.RUN, 3),
-        (Earlier(2, NO_USER), False, 2, False, RunDecision.RUN, 2),  # it did not come as far as the script
+        (Earlier(2, NO_USER), False, 2, False, RunDecision.RUN, 2),  # it ended before the script's start
         (CUT_OFF, False, 2, True, RunDecision.RUN, 3),
-        (CUT_OFF, False, 0, True, RunDecision.RUN, 3),  # counted here, and not yet by our controller
+        (CUT_OFF, False, 0, True, RunDecision.RUN, 3),  # the node counted the restart, the controller has not yet
         (CUT_OFF, False, 2, False, RunDecision.REFUSE, 2),
-        (CUT_OFF, False, 3, False, RunDecision.RUN, 3),  # the controller says so
-        (CUT_OFF, True, 2, True, RunDecision.REPEAT, 2),  # killed between its last word and its note
+        (CUT_OFF, False, 3, False, RunDecision.RUN, 3),  # decided by the controller
+        (CUT_OFF, True, 2, True, RunDecision.REPEAT, 2),  # killed between its last event and the record of its end
         (ENDED, True, 2, False, RunDecision.REPEAT, 2),
         (ENDED, False, 2, True, RunDecision.REPEAT, 2),  # it reported that it could not begin
         (TAKEN, False, 2, True, RunDecision.RUN, 3),

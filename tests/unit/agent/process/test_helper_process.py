@@ -1,4 +1,4 @@
-"""A process of our own beside the agent."""
+"""The helper process of an agent."""
 
 from __future__ import annotations
 

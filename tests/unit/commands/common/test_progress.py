@@ -1,4 +1,4 @@
-"""Progress on terminals, and nothing elsewhere; a start of the controller is waited for while its process lives."""
+"""Progress on terminals only; the client waits for a starting controller while its process lives."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from slurmsky.model.states import JobFlag, JobState
 
 
 def caller(terminal: bool, term: str = "xterm") -> tuple[Any, list[str]]:
-    """As much of a command's context as progress uses, and what was drawn."""
+    """The part of a command's context that progress uses, and the drawn text."""
     drawn: list[str] = []
     request = SimpleNamespace(ttys=(True, True, terminal), winsize=(24, 30))
     return SimpleNamespace(request=request, env={"TERM": term}, draw=drawn.append), drawn
@@ -73,7 +73,7 @@ def test_the_phase_of_a_job(facts: dict[str, Any], text: str) -> None:
 
 
 def test_a_slow_start_of_the_controller_is_waited_for(tmp_path: Path) -> None:
-    """Its process lives: no patience of half a minute ends the wait."""
+    """While the process lives, no time limit ends the wait."""
     assert client_start.START_TIMEOUT_S >= 300
     began: list[int] = []
     clock = iter(range(3000))

@@ -1,4 +1,4 @@
-"""Elements of an array that start behind short ones: what users see is what they would see without."""
+"""Array elements that agents start ahead: users see the same as without them."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class World:
         return admit(self.job_table, wanted, payload, WHO, self._folder)
 
     def state(self) -> Any:
-        """All that a pass may read."""
+        """The state that a pass reads."""
         table = self.job_table
         return deepcopy((
             table.jobs, table.pending, table.active, table.members, table.uses, table.nodes, table.licenses_used,

@@ -1,4 +1,4 @@
-"""Reservations as decisions: who is let in, which nodes are open when, what comes again."""
+"""Reservations: access, open nodes over time, recurrence."""
 
 from __future__ import annotations
 

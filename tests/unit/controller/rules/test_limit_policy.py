@@ -144,7 +144,7 @@ POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and/
 
 
 class World:
-    """A job table whose clock stands; ``submit`` admits and ``reasons`` says why what was submitted waits."""
+    """A job table with a stopped clock; ``submit`` admits jobs, ``reasons`` returns the pending reasons."""
 
     def __init__(self, folder: Path, site: str = SITE) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""What the scheduler decides: a world of four nodes, a clock that stands, no process."""
+"""Decisions of the scheduler: four nodes, a stopped clock, no process."""
 
 from __future__ import annotations
 
@@ -88,13 +88,13 @@ class World:
         self.job_table.finished(job)
 
     def later(self, seconds: float) -> None:
-        """Time passes, and the job table forgets what is older than MinJobAge."""
+        """Advance the clock; the job table drops jobs older than MinJobAge."""
         self.job_table.flush()
         self.now += seconds
         self.job_table.forget_old()
 
     def restart(self) -> None:
-        """Another controller takes over."""
+        """Replace the controller, over the same store."""
         self.job_table.flush()
         self.store.close()
         self.store = Store(self.folder / "queue.db")
@@ -189,7 +189,7 @@ def test_devices_are_not_given_twice(world: World) -> None:
 
 
 def test_a_partition_has_a_part_of_each_node(world: World) -> None:
-    """MaxCPUsPerNode is for all jobs of the partition; others take what is left."""
+    """MaxCPUsPerNode limits all jobs of the partition; jobs of other partitions get the other CPUs."""
     one = {"nodelist": "n3", "nodes_min": 1, "nodes_max": 1}
     first, second, third = (world.submit(partition="part", ntasks=3, **one) for _ in range(3))
     world.pass_()
@@ -443,7 +443,7 @@ def test_one_of_two_licences_suffices(world: World) -> None:
 def test_deadline_expires(world: World) -> None:
     job = world.submit(deadline=int(world.now) + 600, begin=int(world.now) + 300)
     assert world.scheduler.plan().wake == world.now + 300
-    world.now += 541  # without a limit of its own a job wants a minute at least
+    world.now += 541  # a job without a limit needs a minute at least
     assert world.scheduler.plan().expired == [job]
 
 
@@ -521,7 +521,7 @@ def test_refused_at_submit(world: World, fields: dict[str, Any], text: str) -> N
     ],
 )
 def test_waits_though_it_asks_for_more_than_there_is(world: World, fields: dict[str, Any]) -> None:
-    """As the real one answers on nodes of the same shape."""
+    """The expected answers were recorded from the real Slurm on equal nodes."""
     assert world.submit(**fields).state == JobState.PENDING
 
 

@@ -1,4 +1,4 @@
-"""The machine-wide count: what one user's jobs hold, every other user's controller sees, while it lives."""
+"""The machine-wide ledger: controllers see the resources that other users' live controllers hold."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def mine(folder: str) -> Iterator[Ledger]:
 
 @contextmanager
 def another(folder: str, held: Held, uid: int = STRANGER, home: str = "/home/other") -> Iterator[int]:
-    """A controller of another user that holds something, in a process of its own."""
+    """A controller of another user that holds resources, in a separate process."""
     ours, theirs = os.pipe()
     pid = os.fork()
     if not pid:

@@ -1,4 +1,4 @@
-"""What was printed of the past is kept in bounds, by the runs that it is of, until something of them is committed."""
+"""The accounting cache: bounded, keyed by runs, and invalidated by a commit of one of its runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts of runs: sums are what adding up job by job gives, what is chosen by them is what sacct's own tests choose."""
+"""The accounting index: SQL sums equal sums over records, SQL filters select what sacct's tests of records select."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ODD = "n\udcff\udc80"
 
 
 def made(number: int, chance: random.Random) -> Job:
-    """A job in any state that a job can be in, with times as that state has them."""
+    """A job in a random state, with the times that belong to the state."""
     state = chance.choice(list(JobState))
     submit = NOW - chance.choice((5.25, 700.5, 3000, 90_000))
     eligible = chance.choice((0.0, submit, submit + 0.5, NOW + 900)) if state is JobState.PENDING else submit + 0.25
@@ -68,7 +68,7 @@ def store(tmp_path: Path, jobs: list[Job]) -> Store:
 
 
 def use_in(job: Job, start: float, end: float) -> float:
-    """Seconds that a job ran within a period, in whole seconds, suspension set aside in proportion."""
+    """Whole seconds that a job ran within a period; suspended time is subtracted in proportion."""
     if not job.start_time or job.start_time > NOW or job.state is JobState.PENDING:
         return 0.0
     began, until = int(job.start_time), int(job.end_time if job.state.finished else NOW)
@@ -79,7 +79,7 @@ def use_in(job: Job, start: float, end: float) -> float:
 
 
 def wait_in(job: Job, start: float, end: float) -> float:
-    """Seconds within a period in which a job might have run and had no nodes."""
+    """Seconds within a period in which a job was eligible and had no nodes."""
     if not job.eligible_time or (not job.start_time and job.state.finished):
         return 0.0
     started = NOW if job.state is JobState.PENDING else job.start_time
@@ -202,7 +202,7 @@ REQUESTED: dict[str, tuple[object, ...]] = {
 
 
 def queries() -> list[SacctQuery]:
-    """Each alone, and two hundred with some at once."""
+    """Each option alone, and two hundred random combinations."""
     chance = random.Random(11)
     some: list[dict[str, object]] = [{name: value} for name, values in REQUESTED.items() for value in values]
     for _ in range(200):

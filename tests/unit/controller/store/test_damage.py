@@ -1,4 +1,4 @@
-"""A damaged record is set aside and the others are read; ids are never given twice."""
+"""A damaged record is moved away and the others are read; no id is assigned twice."""
 
 from __future__ import annotations
 

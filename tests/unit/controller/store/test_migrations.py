@@ -1,4 +1,4 @@
-"""A database of an older schema is brought up when it is opened, with its jobs."""
+"""A database of an older schema is migrated with its jobs when it is opened."""
 
 from __future__ import annotations
 

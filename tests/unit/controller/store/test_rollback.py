@@ -1,4 +1,4 @@
-"""A transaction that fails leaves nothing in memory that the database does not have."""
+"""After a failed transaction memory has no state that the database lacks."""
 
 from __future__ import annotations
 

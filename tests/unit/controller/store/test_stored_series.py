@@ -1,4 +1,4 @@
-"""What steps used over time lies apart from their records."""
+"""Usage series are stored separately from the records of their steps."""
 
 from __future__ import annotations
 

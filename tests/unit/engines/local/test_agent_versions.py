@@ -22,7 +22,7 @@ LAUNCH.to_dict = lambda: {"job_id": 7}
 
 
 class OldAgent:
-    """A node's agent as an earlier release had it. ``busy``: it has a job, and leaves when that is over."""
+    """An agent of an earlier release. ``busy``: it has a job, and exits when the job has ended."""
 
     def __init__(self, path: Path, version: str | None, busy: bool) -> None:
         self.path, self.busy = path, asyncio.Event()

@@ -69,7 +69,7 @@ def test_no_other_file_is_written(tmp_path, home, path):
 @pytest.mark.parametrize("name", ["link", "folder/authorized_keys"])
 @pytest.mark.parametrize("step", [True, False])
 def test_a_link_is_not_followed(tmp_path, home, name, step):
-    """One that came there after the job was prepared, if it is an output file that the job names."""
+    """A link created after the job's preparation is not followed, also for an output file that the job names."""
     project = tmp_path / "project"
     project.mkdir()
     sync = of_job(tmp_path, project, *([] if step else [project / name]))
@@ -136,7 +136,7 @@ def test_one_node_in_all_places_of_a_name():
 
 
 def test_a_forged_end_is_not_reported(tmp_path, home):
-    """What another process writes into the log of a job, with every key but the job's."""
+    """Frames that another process writes into a job's log with other keys are discarded."""
     (tmp_path / "project").mkdir()
     secret = os.urandom(32)
     record = Record(7, "job-s7-0", submit_dir=str(tmp_path / "project"), secret=secret.hex(), members={"7": Member()})
@@ -158,7 +158,7 @@ def test_a_forged_end_is_not_reported(tmp_path, home):
 
 
 def test_a_record_of_an_earlier_version_is_read(tmp_path):
-    """Its runs continue after an update, with the requests and files that were received before it."""
+    """Runs continue after an update, with the requests and files received before the update."""
     Record(7, "job-s7-0", delivered=["1.0.2"], sync_state={"files": {}}, batch_folder="/b").write(tmp_path)
     text = (tmp_path / "record.json").read_text()
     for former, name in _FORMER_FIELDS.items():

@@ -1,4 +1,4 @@
-"""What of the user's environment goes to the nodes of SkyPilot: no credentials of this machine."""
+"""The environment that is sent to SkyPilot's nodes has no credentials of this machine."""
 
 from __future__ import annotations
 

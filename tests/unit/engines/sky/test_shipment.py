@@ -14,7 +14,7 @@ from slurmsky.engines.sky import shipment
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home folder as many have it."""
+    """A typical home folder."""
     folder = tmp_path / "users" / "me"
     for name in (".ssh/id_rsa", ".aws/credentials", ".config/gcloud/x.db", ".local/share/x", ".cache/pip/x", ".sky/x"):
         (folder / name).parent.mkdir(parents=True)
@@ -51,7 +51,7 @@ def test_nothing_private_by_another_name_of_the_home_folder(tmp_path, home):
 
 
 def test_private_folders_that_the_home_folder_has_links_to(tmp_path, home):
-    """Dotfiles kept in a project, and keys in a place with room."""
+    """Dotfiles in a project folder, and keys on another disk, linked from the home folder."""
     project = tmp_path / "project"
     project.mkdir()
     (home / ".aws" / "credentials").rename(project / "credentials")

@@ -1,4 +1,4 @@
-"""sacct and sstat: text against what the real commands printed."""
+"""sacct and sstat: text compared with that of the real commands."""
 
 from __future__ import annotations
 
