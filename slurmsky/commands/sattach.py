@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..controller.command_context import CommandContext
 from ..options.query import parse_sattach
-from .common.agent_request import hand_over
+from .common.agent_request import hand_over, lookup_error
 from .common.caller_settings import surroundings
 from .common.command_errors import error_exit, streaming
 
@@ -13,8 +13,9 @@ from .common.command_errors import error_exit, streaming
 async def main(ctx: CommandContext) -> int:
     """Connect to a running step."""
     query = parse_sattach(ctx.args, surroundings(ctx))
-    code = None if query.step is None else await hand_over(ctx, query.step)
+    assert query.step is not None
+    code = await hand_over(ctx, query.step)
     if code is None:
-        ctx.error("Could not get job step info: Invalid job id specified")
+        ctx.error(f"Could not get job step info: {lookup_error(ctx.queue.find_job(query.step)).text}")
         return error_exit(ctx)
     return code

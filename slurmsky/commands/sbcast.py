@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..controller.command_context import CommandContext
 from ..options.query import parse_sbcast
-from .common.agent_request import hand_over
+from .common.agent_request import hand_over, lookup_error
 from .common.caller_settings import surroundings
 from .common.command_errors import streaming
 
@@ -18,6 +18,6 @@ async def main(ctx: CommandContext) -> int:
     assert query.jobid is not None
     code = await hand_over(ctx, query.jobid)
     if code is None:
-        ctx.error(f"Slurm job {query.jobid} lookup error: Invalid job id specified")
+        ctx.error(f"Slurm job {query.jobid} lookup error: {lookup_error(ctx.queue.find_job(query.jobid)).text}")
         return 255
     return code

@@ -32,7 +32,8 @@ async def main(ctx: CommandContext) -> int:
     if query.user is not None and find_user(query.user) is None:
         ctx.error(f"Invalid user name: {query.user}")
         return 1
-    if query.filtered or query.interactive or query.batch or query.signal is not None:
+    steps = any(one.step is not None for one in query.jobs)
+    if query.filtered or query.interactive or query.batch or steps or query.signal is not None:
         return await _looked_at(ctx, query)
     code = 0
     for wanted in query.jobs:
@@ -127,19 +128,11 @@ def _unseen(ctx: CommandContext, query: ScancelQuery, wanted: JobId) -> int:
     try:
         found = job_targets.records(ctx.queue, wanted, split=True, cancels=True)
     except SlurmError as error:
-        if wanted.step is not None:
-            ctx.error(f"Kill job error on job step id {wanted}: {error.text}")
-            return 1
         if query.verbose:
             ctx.say(f"Terminating job {wanted}")
             ctx.error(f"Kill job error on job id {wanted}: {error.text}")
         return 0
-    if wanted.step is not None:
-        found = [job for job in found if str(wanted.step) in job.steps][:1] or found[:1]
-    code = 0
-    for job in found:
-        code = max(code, _act(ctx, query, job, wanted))
-    return code
+    return max(_act(ctx, query, job, wanted) for job in found)
 
 
 def _passes(ctx: CommandContext, query: ScancelQuery, job: Job) -> bool:
@@ -199,8 +192,8 @@ def _act(ctx: CommandContext, query: ScancelQuery, job: Job, wanted: JobId | Non
         ctx.say(f"{what} {kind} {shown}")
     try:
         if step is not None:
-            if job.state.finished or str(step) not in job.steps or job.steps[str(step)].state.finished:
-                raise SlurmError(Errno.ALREADY_DONE if job.steps.get(str(step)) else Errno.INVALID_STEP)
+            if str(step) not in job.steps or job.steps[str(step)].state.finished:
+                raise SlurmError(Errno.INVALID_JOB_ID)
             life.signal(job, query.signal or signal.SIGKILL, str(step))
         elif query.signal is not None and not (query.signal == signal.SIGKILL and not query.batch and not query.full):
             if job.state is JobState.PENDING and query.signal != signal.SIGKILL:
@@ -219,7 +212,7 @@ def _act(ctx: CommandContext, query: ScancelQuery, job: Job, wanted: JobId | Non
         for detail in error.details:
             ctx.error(detail)
         if step is not None:
-            ctx.error(f"Kill job error on job step id {shown}: {error.text}")
+            ctx.error(f"Kill job error on job step id {job.job_id}: {error.text}")
         else:
             ctx.error(f"Kill job error on job id {shown}: {error.text}")
         return 0 if finished else error_exit(ctx)

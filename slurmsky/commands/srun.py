@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from ..agent.job.environment import srun_environment
 from ..controller.command_context import CallerGone, CommandContext
-from ..controller.slurm_errors import SlurmError
+from ..controller.slurm_errors import Errno, SlurmError
 from ..language import jobids
 from ..language.syntax_errors import LanguageError
 from ..model.job import Job
@@ -20,7 +20,8 @@ from ..model.spec import ALLOCATED_VARIABLE, JobSpec
 from ..model.states import JobState
 from ..options import submit as options
 from ..protocol import wire
-from .common.agent_request import reach
+from .common import verbosity
+from .common.agent_request import lookup_error, reach
 from .common.caller_settings import surroundings
 from .common.command_errors import error_exit, refused, streaming
 from .common.job_allocation import Revoked, allocate, await_returned_files, let_go, notified
@@ -46,6 +47,8 @@ async def main(ctx: CommandContext) -> int:
     specs = tuple(_allocation_spec(step) for step in request.components)
     if request.step.test_only:
         return await test_only(ctx, specs[0])
+    if request.flags.verbose:
+        verbosity.defined_options(ctx, request.given)
     try:
         job = await allocate(ctx, specs, bool(request.flags.quiet), request.step.immediate_s)
     except SlurmError as error:
@@ -95,8 +98,11 @@ async def _attach(ctx: CommandContext, text: str) -> int:
     if job is not None and job.state.active:
         await reach(ctx, queue.life.leader(job))  # it may end or be requeued until then
     if job is None or not job.state.active:
-        reason = "Invalid job id specified" if job is None or job.state.finished else "Job is pending execution"
-        ctx.error(f"Unable to confirm allocation for job {text}: {reason}")
+        error = lookup_error(job)
+        if error.errno is Errno.ALREADY_DONE:
+            ctx.error(f"Slurm job {text} has expired")
+        else:
+            ctx.error(f"Unable to confirm allocation for job {text}: {error.text}")
         ctx.say(f"Check SLURM_JOB_ID environment variable. Expired or invalid job {text}")
         return error_exit(ctx)
     # From outside the job srun knows only its id: the number of tasks and similar values come from srun's own options.

@@ -64,5 +64,6 @@ def _serve(agent: Agent, channel: Channel, request: wire.CommandRequest, payload
     )
     srun = Srun(agent, job, channel, request, components, files.read, () if allocated else tuple(parsed.warnings))
     if step.verbose:
-        srun.note(*srun_verbose.options(parsed.given), srun_verbose.job(job.job_id, job.launch.shares))
+        listed = () if allocated else srun_verbose.options(parsed.given)
+        srun.note(*listed, srun_verbose.job(job.job_id, job.launch.shares))
     srun.begin()

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from ... import paths
 from ...controller.command_context import CommandContext
+from ...controller.slurm_errors import Errno, SlurmError
 from ...model.job import Job
 from ...options.query import JobId
 from ...protocol import wire
@@ -36,6 +37,13 @@ async def reach(ctx: CommandContext, job: Job) -> str | None:
             ctx.say(f"{awaited}, retrying")
             await queue.life.wait(job, over)
     return queue.engine.agent_address(job.job_id)
+
+
+def lookup_error(job: Job | None) -> SlurmError:
+    """The reason why a job has no allocation to connect to. Source: job_mgr.c job_alloc_info."""
+    if job is None or job.state.active:
+        return SlurmError(Errno.INVALID_JOB_ID)
+    return SlurmError(Errno.ALREADY_DONE if job.state.finished else Errno.JOB_PENDING)
 
 
 async def hand_over(ctx: CommandContext, wanted: JobId, env: Mapping[str, str] = MappingProxyType({})) -> int | None:

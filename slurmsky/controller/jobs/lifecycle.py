@@ -171,8 +171,8 @@ class LifeCycle:
                     reason = part.reason
                     self.end(part, JobState.CANCELLED, 0, 0)
                     transitions.keep_reason(part, reason)
-                    if part.array_task_id is not None and not part.restarts:
-                        # slurmctld only clears the element's bit: it never had a record in memory
+                    if part.array_task_id is not None and not part.restarts and part.job_id != part.array_job_id:
+                        # slurmctld only clears the element's bit in the array's record, which stays
                         self.job_table.drop(part)
             return
         self.terminate(job, JobState.CANCELLED)

@@ -167,6 +167,58 @@ def test_a_requeued_job_runs_again_from_its_beginning(play: Play) -> None:
     play(story)
 
 
+def test_an_array_whose_elements_were_cancelled_is_still_known(play: Play) -> None:
+    async def story(world: World) -> None:
+        job_id = await world.sbatch("100", "-H", "--array=1-3")
+        await world.out("scancel", f"{job_id}_2")
+        await world.out("scancel", f"{job_id}_[1-3]")
+        assert await world.out("squeue", "-h", "-j", str(job_id)) == ""
+        assert await world.out("squeue", "-h", "-t", "all", "-o", "%i %T") == f"{job_id}_3 CANCELLED\n"
+
+    play(story)
+
+
+def test_scancel_of_a_missing_step_names_the_job(play: Play) -> None:
+    async def story(world: World) -> None:
+        job_id = await world.sbatch("100", "-H")
+        assert await world.run("scancel", f"{job_id}.0") == (0, "", "")  # steps of a pending job are left out
+        await world.out("scontrol", "release", str(job_id))
+        await world.until(50)
+        error = "scancel: error: Kill job error on job step id %s: Invalid job id specified\n"
+        assert await world.run("scancel", f"{job_id}.7") == (1, "", error % job_id)
+        await world.until(152)
+        assert await world.run("scancel", f"{job_id}.7") == (1, "", error % f"{job_id}.7")
+
+    play(story)
+
+
+def test_a_job_without_nodes_says_why_to_those_who_connect(play: Play) -> None:
+    async def story(world: World) -> None:
+        job_id = await world.sbatch("10", "-H")
+        (world.work / "file").touch()
+        attach = ("sattach", f"{job_id}.0")
+        copy = ("sbcast", f"--jobid={job_id}", "file", "/tmp/file")
+        step = ("srun", f"--jobid={job_id}", "true")
+
+        async def errors() -> list[str]:
+            return [(await world.run(*words))[2].splitlines()[0] for words in (attach, copy, step)]
+
+        assert await errors() == [
+            "sattach: error: Could not get job step info: Job is pending execution",
+            f"sbcast: error: Slurm job {job_id} lookup error: Job is pending execution",
+            f"srun: error: Unable to confirm allocation for job {job_id}: Job is pending execution",
+        ]
+        await world.out("scontrol", "release", str(job_id))
+        await world.until(50)
+        assert await errors() == [
+            "sattach: error: Could not get job step info: Job/step already completing or completed",
+            f"sbcast: error: Slurm job {job_id} lookup error: Job/step already completing or completed",
+            f"srun: error: Slurm job {job_id} has expired",
+        ]
+
+    play(story)
+
+
 def test_a_lost_node_requeues_its_jobs_elsewhere(play: Play) -> None:
     async def story(world: World) -> None:
         job_id = await world.sbatch("100", "--exclusive")
