@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import signal
 import time
 
 from .. import paths
@@ -25,6 +26,8 @@ from .common.site_options import table
 #: seconds of waiting after which salloc rings the bell (salloc.c DEFAULT_BELL_DELAY)
 BELL_DELAY_S = 10.0
 WHAT = "Job submit/allocate failed"
+#: signals to the command that usually come from the user, after which salloc succeeds (salloc.c main)
+_OF_THE_USER = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)
 #: errors that end an --immediate request
 _TOO_LATE = (Errno.IMMEDIATE, Errno.NODES_BUSY, Errno.TIMED_OUT)
 
@@ -72,13 +75,17 @@ async def _released(ctx: CommandContext, job: Job | None, quiet: bool, status: i
     later controller has no record of the job.
     """
     if job is None:
-        return max(status, 0)
+        return _exit_code(status)
     if job.state.active and not quiet:
         ctx.say(f"Relinquishing job allocation {job.job_id}")
     let_go(ctx, job, JobState.FAILED if status else JobState.COMPLETED, max(status, 0), max(-status, 0))
     await await_returned_files(ctx, job)
-    # For a command ended by a signal salloc returns 0: it reads WEXITSTATUS only after WIFEXITED.
-    return max(status, 0)
+    return _exit_code(status)
+
+
+def _exit_code(status: int) -> int:
+    """Exit code of salloc, from the command's exit code or the negative number of its signal."""
+    return status if status >= 0 else int(-status not in _OF_THE_USER)
 
 
 async def _run(ctx: CommandContext, job: Job, request: options.Submission) -> int:
@@ -107,9 +114,7 @@ async def _run(ctx: CommandContext, job: Job, request: options.Submission) -> in
                 continue
             got = frame.result()
             if got.kind == wire.CHILD_STATUS:
-                status = _status(ctx, argv[0], got.payload.decode("ascii", "replace"))
-                # A command ended by --kill-command counts as failed; salloc does not report any other signal.
-                return 1 if status <= 0 and revoked and request.flags.kill_command is not None else status
+                return _status(ctx, argv[0], got.payload.decode("ascii", "replace"))
     except CallerGone:
         let_go(ctx, job, JobState.CANCELLED)
         raise
