@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import re
+from collections.abc import Mapping
 
 from .. import paths
 from ..agent.process import resource_limits
@@ -162,10 +164,16 @@ def job_environment(ctx: CommandContext, export: str | None) -> dict[str, str]:
         kept["SLURM_EXPORT_ENV"] = export
         # Slurm loads the user's login environment on the node; we export the variables that every login sets.
         kept["SLURM_GET_USER_ENV"] = "1"
-        for name in ("HOME", "PATH", "SHELL", "USER", "LOGNAME", "MAIL", "LANG"):
-            if name in env:
-                kept.setdefault(name, env[name])
+        kept = {**_login(env), **kept}
     return kept
+
+
+def _login(env: Mapping[str, str]) -> dict[str, str]:
+    """The variables that every login sets, with the caller's values where the environment has them."""
+    user = pwd.getpwuid(os.geteuid())
+    login = {"HOME": user.pw_dir, "SHELL": user.pw_shell, "USER": user.pw_name, "LOGNAME": user.pw_name}
+    login.update((name, env[name]) for name in (*login, "PATH", "MAIL", "LANG") if name in env)
+    return {**login, "SHLVL": "1"}
 
 
 async def _from_file(ctx: CommandContext, source: str) -> dict[str, str]:
