@@ -21,7 +21,7 @@ from .test_srun import _allocation
 SCRIPTS = {
     "pro": 'echo "pro $* [$SLURM_STEP_ID|$SLURM_NTASKS|$SLURM_SCRIPT_CONTEXT]"; exit ${CODE:-0}',
     "task_pro": 'echo "print from prolog $SLURM_PROCID"; echo "export TPV=set"; echo "unset GONE"; exit ${TPCODE:-0}',
-    "task_epi": 'echo $SLURM_PROCID $SLURM_STEP_ID > "$PLACE.$SLURM_PROCID"',
+    "task_epi": 'echo $SLURM_PROCID $SLURM_SCRIPT_CONTEXT "$PWD" > "$PLACE.$SLURM_PROCID"',
 }
 
 
@@ -150,8 +150,9 @@ def test_beside_the_tasks(
 
 def test_task_epilog_runs_for_each(job: tuple[Cluster, Launch], tmp_path: Path) -> None:
     place = str(tmp_path / "seen")
-    assert run(job, "-n3", "--task-epilog=@/task_epi", "true", PLACE=place) == ("", "", 0)
-    assert [Path("%s.%d" % (place, rank)).read_text().split()[0] for rank in range(3)] == ["0", "1", "2"]
+    assert run(job, "-n3", "--task-epilog=@/task_epi", "-D", str(tmp_path), "true", PLACE=place) == ("", "", 0)
+    seen = [Path("%s.%d" % (place, rank)).read_text() for rank in range(3)]
+    assert seen == ["%d epilog_task %s\n" % (rank, tmp_path) for rank in range(3)]
 
 
 def test_broadcast_runs_the_copy(job: tuple[Cluster, Launch], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import functools
 import os
 from typing import Callable, Sequence
 
+from ...protocol.step_plan import StepPlan
 from ..net.event_loop import Loop
 from . import processes
 
@@ -43,6 +44,8 @@ def run_task_prolog(scripts: Sequence[Script], env: dict[str, str], node: str) -
     """Run the prologs in the task's process before exec. A failed prolog ends the task with its exit code."""
 
     complain = functools.partial(processes.complain, node)
+    if scripts:
+        env["SLURM_SCRIPT_CONTEXT"] = "prolog_task"  # the task has it, too (task.c _run_script_and_set_env)
     for whose, program in scripts:
         option = "--task-prolog" if whose == USER else "TaskProlog"
         if not os.access(program, os.R_OK | os.X_OK):
@@ -76,32 +79,46 @@ def run_task_prolog(scripts: Sequence[Script], env: dict[str, str], node: str) -
 
 
 def start_task_epilog(
-    loop: Loop,
-    scripts: Sequence[Script],
-    env: dict[str, str],
-    complain: Callable[[str], None],
-    done: Callable[[], None],
+    loop: Loop, plan: StepPlan, env: dict[str, str], complain: Callable[[str], None], done: Callable[[], None]
 ) -> None:
-    """Run the epilogs after the task, one after the other, then call ``done``; ``complain`` is called with errors."""
-    if not scripts:
-        done()
-        return
+    """Run the plan's epilogs after a task, one after the other, then call ``done``; ``complain`` is called with errors.
 
-    def next_one() -> None:
-        start_task_epilog(loop, scripts[1:], env, complain, done)
+    ``env`` is the task's environment. The epilogs' output is discarded.
+    """
+    task_pid = env["SLURM_TASK_PID"]
+    left = list(plan.task_epilogs)
 
     def ended(status: int, usage: object) -> None:
         if status:
             complain("TaskEpilog failed status=%d" % (os.WEXITSTATUS(status) or os.WTERMSIG(status)))
         next_one()
 
-    whose, program = scripts[0]
-    try:
-        pid = os.posix_spawn(program, [program], env)
-    except OSError:
-        name = "user" if whose == USER else "slurm"
-        complain("Could not run %s task_epilog [%s]: access denied" % (name, program))
-        complain("TaskEpilog failed status=-1")
-        next_one()
-        return
-    loop.child(pid, ended)
+    def next_one() -> None:
+        if not left:
+            done()
+            return
+        whose, program = left.pop(0)
+        if not os.access(program, os.R_OK | os.X_OK):
+            name = "user" if whose == USER else "slurm"
+            complain("Could not run %s task_epilog [%s]: access denied" % (name, program))
+            complain("TaskEpilog failed status=-1")
+            next_one()
+            return
+        nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        epilog = processes.Process(
+            node=plan.node,
+            argv=[program],
+            environment={**env, "SLURM_SCRIPT_CONTEXT": "epilog_task"},
+            directory=plan.directory,
+            umask=plan.umask,
+            stdin=nowhere,
+            stdout=nowhere,
+            stderr=nowhere,
+            before_exec=lambda given: given.update(SLURM_TASK_PID=task_pid),
+        )
+        try:
+            loop.child(processes.spawn(epilog), ended)
+        finally:
+            os.close(nowhere)
+
+    next_one()

@@ -8,6 +8,9 @@ from typing import Callable, Optional, Sequence
 from ...protocol import wire
 from ..net.channel import Channel
 
+#: variables of a task's node, which srun's own environment lacks
+_OF_A_NODE = ("SLURMD_NODENAME", "SLURM_TOPOLOGY_ADDR", "SLURM_TOPOLOGY_ADDR_PATTERN")
+
 
 class Aside:
     """Lets the client run one program at a time."""
@@ -35,7 +38,8 @@ class Aside:
             done(0)
             return
         self._done = done
-        environment = {**self._environment, "SLURM_SCRIPT_CONTEXT": what + "_srun"}
+        environment = {name: value for name, value in self._environment.items() if name not in _OF_A_NODE}
+        environment["SLURM_SCRIPT_CONTEXT"] = what + "_srun"
         fields = [str(len(self._argv) + 1), path, *self._argv]
         fields += ["%s=%s" % item for item in environment.items()]
         self._channel.send(wire.SPAWN, wire.encode_list([field.encode(errors="surrogateescape") for field in fields]))

@@ -327,7 +327,7 @@ class StepHost:
                 "SLURM_TASK_PID": str(task.pid),
             }
 
-            start_task_epilog(self.agent.loop, self.plan.task_epilogs, env, self.complain_first, epilog_over)
+            start_task_epilog(self.agent.loop, self.plan, env, self.complain_first, epilog_over)
         else:
             report_exit()
 

@@ -392,7 +392,10 @@ def requeue(job: Job, now: float, priority: int, delay_s: int) -> None:
     job.exit_code = job.exit_signal = job.derived_exit_code = 0
     job.batch_host = ""
     job.cancelled_by = None
-    job.eligible_time = job.start_time = now + delay_s
+    if (job.spec.begin or 0) <= now:
+        # A begin time of the job, so that the delay outlasts a hold (job_mgr.c batch_requeue_fini).
+        job.spec = job.spec.evolve(begin=int(now) + delay_s)
+    job.eligible_time = job.start_time = job.spec.begin or now
     if how == "requeue":
         job.priority = job.priority or priority
         job.reason, job.reason_desc = "BeginTime", ""

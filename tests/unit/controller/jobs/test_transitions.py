@@ -149,6 +149,8 @@ def test_a_requeue_by_its_request(job: Job, how: str, reason: str, priority: int
     assert (former.flags, former.end_time) == (JobFlag.REQUEUED, 60.0)
     assert (job.state, job.reason, job.priority, job.flags) == (JobState.PENDING, reason, priority, flags)
     assert (job.restarts, job.exit_code, job.eligible_time) == (1, 0, 62.0)
+    transitions.release(job, 4, 61.0)
+    assert job.eligible_time == 62.0
 
 
 def test_a_hold_ends_with_its_release(job: Job) -> None:
