@@ -114,6 +114,7 @@ def _serve(options: dict[str, str]) -> int:
     gc.collect()
     gc.freeze()  # collections do not write to these pages, so forked children share them for longer
     loop.run()
+    agent.memory.leave()
     group.leave()
     return 0
 

@@ -17,7 +17,7 @@ from ..language import jobids
 from ..language.syntax_errors import LanguageError
 from ..model.job import Job
 from ..model.spec import ALLOCATED_VARIABLE, JobSpec
-from ..model.states import JobState
+from ..model.states import OOM_SIGNAL, JobState
 from ..options import submit as options
 from ..protocol import wire
 from .common import verbosity
@@ -62,7 +62,9 @@ async def main(ctx: CommandContext) -> int:
     except CallerGone:
         let_go(ctx, job, JobState.CANCELLED)
         raise
-    let_go(ctx, job, JobState.COMPLETED if code == 0 else JobState.FAILED, *await _exit_status(ctx, job, code))
+    code_or_signal = await _exit_status(ctx, job, code)
+    failed = JobState.OUT_OF_MEMORY if code_or_signal == (0, OOM_SIGNAL) else JobState.FAILED
+    let_go(ctx, job, failed if code else JobState.COMPLETED, *code_or_signal)
     await await_returned_files(ctx, job)
     return code
 
@@ -70,15 +72,16 @@ async def main(ctx: CommandContext) -> int:
 async def _exit_status(ctx: CommandContext, job: Job, code: int) -> tuple[int, int]:
     """Exit code and signal of a job whose srun exits with ``code``.
 
-    The step's record has the signal that ended it, where srun exits with 128 + signal. The node reports the step's end
-    to the controller while srun reports its exit code through the client, so either may arrive first.
+    The step's record has the signal that ended it, where srun exits with 128 + signal, or 1 for a lack of memory. The
+    node reports the step's end to the controller while srun reports its exit code through the client, so either may
+    arrive first.
     """
-    if code > 128:
+    if code > 128 or code == 1:
         with contextlib.suppress(asyncio.TimeoutError):
             over = ctx.queue.life.wait(job, lambda one: all(step.state.finished for step in one.steps.values()))
             await asyncio.wait_for(over, _STEP_END_S)
     number = max((step.exit_signal for step in job.steps.values()), default=0)
-    return (0, number) if number and code == 128 + number else (code, 0)
+    return (0, number) if number and code == (1 if number == OOM_SIGNAL else 128 + number) else (code, 0)
 
 
 def _allocation_spec(step: options.StepSpec) -> JobSpec:

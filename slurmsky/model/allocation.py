@@ -99,6 +99,7 @@ class Launch:
     elastic: bool = False  # a step may request more CPUs than the job has: the nodes' size is unknown
     #: records (model.codec) of the job, or of a het job's components, for nodes that answer queries about it
     record: list[dict[str, Any]] = field(default_factory=list)
+    constrain_ram_space: bool = False  # the job is held to the memory of its shares
 
     @property
     def parts(self) -> Sequence[Union[Launch, HetComponent]]:
@@ -109,6 +110,11 @@ class Launch:
     def every_share(self) -> list[NodeShare]:
         """The nodes of the job; for a het job those of all components, the leader's first."""
         return [share for part in self.het for share in part.shares] if self.het else self.shares
+
+    def memory_limit_mib(self, share: NodeShare) -> int:
+        """Memory to which the job is held on one of its nodes; 0: no limit, as with --mem=0."""
+        owner = next((part for part in self.parts if share in part.shares), self)
+        return share.memory_mib if self.constrain_ram_space and owner.spec.mem_mib != 0 else 0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

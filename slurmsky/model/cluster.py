@@ -86,6 +86,7 @@ class ClusterConfig:
     min_job_age_s: int = 300
     job_files_days: int = 7  # days for which the folders of ended jobs are kept
     kill_wait_s: int = 30
+    constrain_ram_space: bool = True  # jobs are held to their memory by control groups, where the node has them
     over_time_limit_min: int = 0
     mail_program: str = ""
     batch_requeue: bool = True

@@ -57,6 +57,12 @@ _COMPACT = {
 _COMPACT_BY_NUMBER = {state.value: text for state, text in _COMPACT.items()}
 
 
+#: wait status of a task whose step ran out of memory; it reads as the end by a signal. Source: Slurm's SIG_OOM
+OOM_STATUS = 253
+#: that signal, as in ExitCode 0:125
+OOM_SIGNAL = 125
+
+
 class JobFlag(enum.Flag):
     """State flags in addition to the base state; the value is Slurm's bit."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..language import signalspec
 from ..model.job import Job, Step
-from ..model.states import JobFlag, JobState
+from ..model.states import OOM_SIGNAL, JobFlag, JobState
 from ..report.fields import derived, sacct_fields, tres_texts
 from ..report.report_context import ReportContext
 from ..report.text import sacct_rows
@@ -137,6 +137,8 @@ def _gpu_seconds(job: Job) -> float | None:
 
 def ended_with(code: int, signal: int) -> str:
     """``exit 3``, ``signal 9 (KILL)``; "" for a clean end."""
+    if signal == OOM_SIGNAL:
+        return "out of memory"
     if signal:
         name = signalspec.name_of(signal)
         return f"signal {signal}" + ("" if name.isdecimal() else f" ({name})")

@@ -116,6 +116,11 @@ class StepPlan(Message, family="request", kind="plan"):
     notices: List[str]
     mpi: Optional[MpiPlan] = None
     container: Optional[ContainerRequest] = None
+    #: limits of the job's and of the step's memory on this node in MiB; 0: none
+    job_memory_mib: int = 0
+    memory_mib: int = 0
+    #: the step ends when the kernel kills one of its processes for its memory
+    oom_kill_step: bool = False
 
 
 nests(StepPlan)

@@ -357,6 +357,7 @@ LIMITS = {
     "min_job_age_s": SiteKey(count),
     "job_files_days": SiteKey(count),
     "kill_wait_s": SiteKey(count),
+    "constrain_ram_space": SiteKey(flag),
     "over_time_limit_min": SiteKey(limit),
     "idle_exit_s": SiteKey(count),
     "inactive_limit_s": SiteKey(

@@ -42,6 +42,7 @@ ELSEWHERE = {
     "mem-bind": "memory of tasks: tests/agent", "mpi": "tests/mpi", "multi-prog": "tests/oracle (srun)",
     "no-kill": "a lost node: tests/robustness", "no-shell": "tests/family",
     "nodefile": "a file: tests/unit/options/test_submit.py", "overcommit": "placement: test_scheduling.py",
+    "oom-kill-step": "memory of steps: tests/agent",
     "parsable": "the probe itself uses it", "preserve-env": "tests/agent",
     "priority": "start order: test_scheduling.py", "propagate": "limits of tasks: tests/agent",
     "pty": "terminals: tests/agent", "qos": "normal is the default",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from polling import wait_for
 
-from slurmsky.agent.process.cgroup import own_group
+from slurmsky.agent.process.cgroup_tree import own_group
 
 from .conftest import Engine, pids_with
 

@@ -38,6 +38,7 @@ from ..net import endpoints
 from ..net.channel import Channel
 from ..net.event_loop import Loop, Timer
 from ..process import process_tree
+from ..process.memory_groups import MemoryGroups
 from ..process.orphans import Orphans, Owner
 from ..process.process_usage import Sampler
 from .agent_connections import AgentConnections
@@ -76,6 +77,7 @@ class Agent:
         self.jobs: dict[int, HeadJob] = {}
         self.remains: dict[Key, JobLog] = {}  # jobs of a dead agent of this node, until acknowledged
         self.sampler = Sampler(loop)
+        self.memory = MemoryGroups(address)
         self.orphans = Orphans(loop.is_child, self._owners)
         #: steps hosted here for jobs whose head is another node: (job, step) -> boot time of the step's start
         self.hosted: dict[tuple[int, str], float] = {}
@@ -372,6 +374,7 @@ class Agent:
     # --- life
     def recover(self) -> None:
         """Kill the processes that a dead agent of this node left, and journal the end of its jobs."""
+        self.memory.take_over()
         logs = self.journal.recover()
         lost = [log for log in logs if not log.ended]
         if lost:

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Callable, Iterator, Optional
 
-from ...model.states import JobState
+from ...model.states import OOM_SIGNAL, JobState
 from ...model.step import Step
 from ...protocol.messages import Started
 from ..job import file_opening, output_files
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import resource
 
     from ..container.task_container import Container
+    from ..process.memory_groups import MemoryGroup
     from .head_job import HeadJob
 
 #: Seconds to wait for the output's folder. submitit creates the folder only after sbatch has printed the job id;
@@ -83,6 +84,7 @@ class BatchScript:
         self._preparing = False
         self._no_container = False
         self._opening: Optional[file_opening.Opening] = None  # opens files that may block, in a child process
+        self._memory: Optional[MemoryGroup] = None  # if the job's memory is limited
         self._apart = False  # the working folder is on a network file system, which may not respond
         self._files = self._named_files()
 
@@ -221,6 +223,12 @@ class BatchScript:
             if self._no_container:
                 raise _NoContainer
             env = self._agent.batch_environment(launch)
+            self._memory = self._agent.memory.open(
+                launch.job_id,
+                self.step.step_id,
+                launch.memory_limit_mib(launch.shares[0]),
+                together=bool(launch.spec.oom_kill_step),
+            )
             command = startup_files.command(script, launch.argv, self._agent.bin_folder, env.get("PATH", ""))
             return processes.spawn(
                 processes.Process(
@@ -237,6 +245,7 @@ class BatchScript:
                     rlimits=launch.rlimits,
                     fault=self._exec_fault,
                     apart=self._apart,
+                    group=self._memory.folder if self._memory is not None else "",
                 )
             )
         finally:
@@ -302,6 +311,15 @@ class BatchScript:
             _place_script(source, script)
         return script
 
+    def left(self) -> list[int]:
+        """Processes of the script's memory group."""
+        return self._memory.members() if self._memory is not None else []
+
+    def close(self) -> None:
+        """Remove the script's memory group, when no process of the job is left."""
+        if self._memory is not None:
+            self._memory.close()
+
     # --- messages
     def complain(self, text: str) -> None:
         """Append an error of slurmstepd to the script's stderr file."""
@@ -328,6 +346,10 @@ class BatchScript:
         else:
             step.exit_code = os.WEXITSTATUS(status)
             step.state = JobState.FAILED if step.exit_code else JobState.COMPLETED
+        exceeded = self._memory.complaint("%d.batch" % self._job.job_id) if self._memory is not None else ""
+        if exceeded:
+            self.complain(exceeded)
+            step.exit_code, step.exit_signal, step.state = 0, OOM_SIGNAL, JobState.OUT_OF_MEMORY
         if usage is not None:
             step.usage = self._agent.sampler.finish(self.pid, usage, self._node)
             if self._series is not None:

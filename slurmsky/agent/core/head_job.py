@@ -236,7 +236,11 @@ class HeadJob:
 
     def members(self) -> list[int]:
         """Processes of this job on this node, except tasks of running steps."""
-        return process_tree.tree(self._shell() + self.agent.orphans.of(self.job_id))
+        return process_tree.tree(self._shell() + self._orphans())
+
+    def _orphans(self) -> list[int]:
+        """Processes of this job on this node that are no descendants of its script, or of a task."""
+        return self.agent.orphans.of(self.job_id) + (self.batch.left() if self.batch is not None else [])
 
     def _shell(self) -> list[int]:
         return self.batch.shell() if self.batch is not None else []
@@ -281,7 +285,7 @@ class HeadJob:
             # Processes that the script leaves are killed at once. After a cancellation they were signalled with the
             # script, and the script's srun processes get _GRACE_S to report how their tasks ended.
             self._grace_until = time.monotonic() + (_GRACE_S if self.cause else 0)
-        left = self.agent.orphans.of(self.job_id)
+        left = self._orphans()
         if self._killing or (self.batch is not None and time.monotonic() >= self._grace_until):
             for step in list(self.steps.values()):
                 step.kill()
@@ -305,6 +309,8 @@ class HeadJob:
         self.ended = True
         for timer in self._timers:
             timer.cancel()
+        if self.batch is not None:
+            self.batch.close()
         batch, now = self.batch.step if self.batch is not None else None, time.time()
         end = verdict(self.cause, batch, self.derived_exit).but(time=now, step=batch)
         if self.batch is not None and self.batch.fault:

@@ -6,6 +6,7 @@ import signal
 import time
 from typing import Callable, Optional
 
+from ...model.states import OOM_SIGNAL
 from ...model.step import Step
 from ...protocol.messages import Ended
 
@@ -55,6 +56,10 @@ def verdict(cause: str, batch: Optional[Step], derived_exit: int) -> Ended:
         state, reason = cause, _REASONS.get(cause, "None")
     elif batch is not None:
         code, number = batch.exit_code, batch.exit_signal
+        if number == OOM_SIGNAL:
+            return Ended(
+                state="OUT_OF_MEMORY", exit_signal=number, reason="OutOfMemory", derived_exit_code=derived_exit
+            )
         if number == signal.SIGHUP:
             # slurmctld treats the raw wait status 1 as exit code 1 (job_mgr.c).
             code, number = 1, 0

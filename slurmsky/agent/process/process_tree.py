@@ -58,10 +58,10 @@ def all_pids() -> list[int]:
 
 
 def tree(roots: Iterable[int]) -> list[int]:
-    """The processes and all their descendants, parents first."""
+    """The processes and all their descendants, parents first, in the order of the roots."""
     found: list[int] = []
     seen: set[int] = set()
-    queue = list(roots)
+    queue = list(roots)[::-1]
     while queue:
         pid = queue.pop()
         if pid not in seen:

@@ -7,8 +7,11 @@ import errno
 import os
 import resource
 import signal
+import sys
 from dataclasses import dataclass, field
 from typing import Callable, NoReturn, Optional
+
+from . import cgroup_tree
 
 PR_SET_CHILD_SUBREAPER = 36
 #: signals that get their default action in each process: Python, nohup or the agent ignore some, and exec would
@@ -74,6 +77,8 @@ class Process:
     executable: Optional[str] = None
     rlimits: dict[str, tuple[int, int]] = field(default_factory=dict)
     cpus: Optional[frozenset[int]] = None
+    #: the control group that the process joins; "": none
+    group: str = ""
     #: set for pseudo terminals: stdin becomes the controlling terminal
     terminal: bool = False
     #: the folder or program may be on an unreachable file system: only the forked child accesses them
@@ -89,7 +94,7 @@ def spawn(process: Process) -> int:
 
     A fault after the fork is printed on the process's stderr and stored in ``fault``; the exit code is then the errno.
     """
-    if not (process.terminal or process.before_exec or process.cpus or process.apart):
+    if not (process.terminal or process.before_exec or process.cpus or process.apart or process.group):
         for _ in range(2):
             quick = _spawn_quickly(process)
             if quick:
@@ -219,6 +224,8 @@ def _become(process: Process) -> NoReturn:
     for number in _DEFAULT_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     os.setsid()
+    if process.group and not cgroup_tree.join(process.group):
+        print("%s: this process cannot join: its memory is not limited" % process.group, file=sys.stderr, flush=True)
     # The descriptors are above 2, because the agent has 0..2 open from its start.
     os.dup2(process.stdin, 0)
     os.dup2(process.stdout, 1)

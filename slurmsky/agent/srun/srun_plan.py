@@ -281,6 +281,9 @@ class Planner:
             label=len(str(self.ntasks - 1)) if spec.label else 0,
             notices=notices if any(notices) else [],
             container=self._container(self.component[ranks[0]]),
+            job_memory_mib=launch.memory_limit_mib(share),
+            memory_mib=shape.memory_mib[index] if launch.constrain_ram_space else 0,
+            oom_kill_step=bool(spec.job.oom_kill_step),
         )
 
     def _container(self, component: int) -> Optional[ContainerRequest]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Callable, Optional
 
+from ...model.states import OOM_SIGNAL
 from ...model.step_spec import StepSpec
 from ...protocol import wire
 from ...protocol.step_plan import StepPlan
@@ -341,7 +342,7 @@ class Srun:
         forced = number in (signal.SIGKILL, signal.SIGTERM)  # the signals with which Slurm itself ends steps
         if forced and not run.failed_nodes and not termination.reported:
             self._say("srun: Force Terminated StepId=%d.%s\n" % (self.job.job_id, run.step_id))
-        final = 128 + number if number else code
+        final = 1 if number == OOM_SIGNAL else 128 + number if number else code
         if self.spec.epilog is None:
             self._end(final)
         else:

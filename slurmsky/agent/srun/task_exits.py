@@ -6,6 +6,7 @@ import os
 import signal
 from typing import Callable, Mapping
 
+from ...model.states import OOM_STATUS
 from ..net.event_loop import Loop
 from . import srun_verbose
 
@@ -23,6 +24,7 @@ class Exits:
         self._note = note
         self._unreported: dict[str, dict[int, list[int]]] = {}  # node -> status -> ranks
         self._gathering = False
+        self._out_of_memory = False  # was reported, once for a step
 
     def add(self, node: str, rank: int, status: int) -> None:
         """A task has ended."""
@@ -39,7 +41,11 @@ class Exits:
             for status, ranks in sorted(exits[node].items(), key=lambda item: min(item[1])):
                 tasks = tasks_text(sorted(ranks))
                 self._note(srun_verbose.finished(self._step, len(ranks), status))
-                if status == 0:
+                if status == OOM_STATUS:
+                    if not self._out_of_memory:
+                        self._say("srun: error: %s: %s: Out Of Memory\n" % (node, tasks))
+                    self._out_of_memory = True
+                elif status == 0:
                     self._note("%s: %s: Completed" % (node, tasks))
                 elif os.WIFSIGNALED(status):
                     core = " (core dumped)" if os.WCOREDUMP(status) else ""

@@ -6,6 +6,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Optional
 
+from ...model.states import OOM_STATUS
 from ...model.step import NodeSeries
 from ...protocol.step_plan import Pmi2Plan, PmixPlan, StepPlan
 from ..job import file_opening, output_files
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ..container.task_container import Container
     from ..core.agent import Agent
     from ..mpi.pmi import NodeServer
+    from ..process.memory_groups import MemoryGroup
 
 #: seconds that a task's pipes are read after its last known process has exited
 _LINGER_S = 3.0
@@ -57,6 +59,7 @@ class StepHost:
         self._bindings: list[Binding] = []  # per task; empty: no task is bound
         self._container: Optional[Container] = None
         self._contained = False  # the container, if requested, is ready
+        self._memory: Optional[MemoryGroup] = None  # if the step's memory is limited
 
     def _devices(self) -> list[int]:
         """The node's GPUs that the step holds."""
@@ -158,7 +161,10 @@ class StepHost:
             self.complain_first(str(error))
             self._give_up(1 << 8)
             return
-        pids: dict[int, int] = {}
+        plan, pids = self.plan, {}
+        self._memory = self.agent.memory.open(
+            *self.key, plan.job_memory_mib, plan.memory_mib, together=plan.oom_kill_step
+        )
         if fault and self.tasks:
             # slurmstepd itself also enters the folder, once on each node.
             self.complain_first(fault)
@@ -253,6 +259,7 @@ class StepHost:
                     stderr=stderr,
                     terminal=terminal,
                     apart=self._apart,
+                    group=self._memory.folder if self._memory is not None else "",
                     rlimits={name: (pair[0], pair[1]) for name, pair in plan.rlimits.items()},
                     before_exec=before if prologs or bound is not None or container is not None or notice else None,
                 )
@@ -300,11 +307,21 @@ class StepHost:
     def members(self) -> list[int]:
         """Processes of the step on this node."""
         roots = [task.pid for task in self.tasks if task.pid and task.status is None]
-        return process_tree.tree(roots + self.agent.orphans.of(*self.key))
+        return process_tree.tree(roots + self._orphans())
+
+    def _orphans(self) -> list[int]:
+        """Processes of the step whose parent is none of its tasks."""
+        return self.agent.orphans.of(*self.key) + (self._memory.members() if self._memory is not None else [])
 
     # --- end
     def _exited(self, task: Task, status: int, usage: resource.struct_rusage) -> None:
         numbers = self.agent.sampler.end(task.pid, usage).to_list()
+        if self._memory is not None:
+            complaint = self._memory.complaint("%d.%s" % self.key)
+            if complaint:
+                self.complain_first(complaint)
+            if self._memory.exceeded:
+                status = OOM_STATUS
         task.status = status
         self._streams.close_stdin(task)
         self._streams.account_stdin()
@@ -334,7 +351,7 @@ class StepHost:
     def _check_over(self) -> None:
         if self._over or self._epilogs or any(task.status is None for task in self.tasks):
             return
-        left = process_tree.tree(self.agent.orphans.of(*self.key))
+        left = process_tree.tree(self._orphans())
         if left:
             process_tree.send(left, signal.SIGKILL)
         reading = self._streams.reading
@@ -360,6 +377,8 @@ class StepHost:
             self._mpi.close()
         if self._container is not None:
             self._container.close()
+        if self._memory is not None:
+            self._memory.close()
         self.agent.hosted_no_more(self.key)
         self.sink.over(self.agent.sampler.close(self._series) if self._series is not None else NodeSeries())
 

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol
 
-from ...model.states import JobState
+from ...model.states import OOM_SIGNAL, OOM_STATUS, JobState
 from ...model.step import NodeSeries, Step
 from ...model.step_spec import StepSpec
 from ...protocol.mpi_messages import MpiMessage, TaskAbort
@@ -149,6 +149,8 @@ class StepRun:
     def task_exited(self, part: Any, rank: int, status: int, usage: list[float]) -> None:
         """A task has ended."""
         self.statuses[rank] = status
+        if status == OOM_STATUS and self.spec.job.oom_kill_step:
+            self.kill()
         self.usage.append((rank, part.name, TaskUsage.from_list(usage)))
         for watcher in list(self.watchers):
             watcher.exited(part.name, rank, status)
@@ -178,6 +180,8 @@ class StepRun:
         record.exit_code, record.exit_signal = code, number
         # Tasks that handle the signal decide how a cancelled step ended (as_mysql_job.c as_mysql_step_complete).
         record.state = JobState.CANCELLED if number else (JobState.FAILED if code else JobState.COMPLETED)
+        if number == OOM_SIGNAL:
+            record.state = JobState.OUT_OF_MEMORY
         if self.timed_out:
             record.state = JobState.TIMEOUT
         if self.failed_nodes:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ... import client, paths
-from ...agent.process.cgroup import own_group
+from ...agent.process.cgroup_tree import memory_place, own_group
 from ...top.controller_client import ControllerClient, NoController
 from ._base import SlurmskyCommand
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 GOOD, NOTE, BAD = "ok", "note", "LOOK"
 _SKY_PATIENCE_S = 15.0
 _LEAST_FREE_MIB = 100
+_DELEGATE = "slurmsky service install (its unit has Delegate=yes)"
 _DEPENDENCIES = ("click", "cryptography", "httpx", "lark", "psutil", "pyyaml")
 _OLDEST_SKY = (0, 14, 1)
 
@@ -268,12 +269,21 @@ def _gpus() -> Iterator[CheckResult]:
 
 
 def _cgroups() -> Iterator[CheckResult]:
-    """Check whether the processes of a dead agent can be killed as a group."""
+    """Check whether the processes of a dead agent can be killed as a group, and whether jobs are held to --mem."""
     if own_group() is not None:
         yield CheckResult("cgroups", GOOD, "v2, writable: all processes of a job end with its agent")
     else:
         text = "no writable cgroup v2: processes that change their session may outlive a killed agent"
-        yield CheckResult("cgroups", NOTE, text, "slurmsky service install (its unit has Delegate=yes)")
+        yield CheckResult("cgroups", NOTE, text, _DELEGATE)
+    place = memory_place()
+    if not _loaded_site().cluster.constrain_ram_space:
+        yield CheckResult("memory", NOTE, "jobs are not held to --mem: constrain_ram_space = false in the site file",
+                          "slurmsky site check")  # fmt: skip
+    elif place is not None:
+        yield CheckResult("memory", GOOD, f"jobs are held to --mem, by cgroup v{place.files.version}")
+    else:
+        text = "jobs are not held to --mem: no cgroup with the memory controller in which you may make groups"
+        yield CheckResult("memory", NOTE, text, _DELEGATE)
 
 
 def _boot() -> Iterator[CheckResult]:

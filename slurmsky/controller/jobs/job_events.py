@@ -176,7 +176,7 @@ class Events:
         job = self.job_table.jobs.get(step.job_id, job) if job.het_job_id else job
         job.steps[step.step_id] = step
         if step.state.finished and step.step_id not in ("batch", "extern"):
-            transitions.note_step_end(job, step.exit_code)
+            transitions.note_step_end(job, step.exit_code, step.exit_signal)
         self.job_table.touch_step(job, step)
         self.job_table.touch(job)
         self.life.changed(job)
@@ -208,7 +208,7 @@ class Events:
             self.life.run_again(job, JobState.NODE_FAIL)
             return
         final = job.state if job.state.finished else JobState[state]
-        if final is JobState.FAILED and not job.is_batch and not exit_code:
+        if final in (JobState.FAILED, JobState.OUT_OF_MEMORY) and not job.is_batch and not exit_code:
             exit_code, exit_signal = job.exit_code, job.exit_signal  # recorded when salloc or srun released the nodes
         self.life.end(job, final, exit_code, exit_signal, event.reason, event.time, event.comment, event.began)
 

@@ -101,6 +101,7 @@ class LaunchBuilder:
             task_epilog=job_table.cluster.task_epilog,
             exclusive=job.spec.whole_nodes,
             elastic=job_table.cluster.open and job.engine == "local",
+            constrain_ram_space=job_table.cluster.constrain_ram_space and job.engine in ("local", "nodes"),
             record=[json.loads(job_to_json(part)) for part in components or [job]] if job.launched else [],
         )
 

@@ -20,7 +20,7 @@ from ...agent.job.end_messages import SETUP_FAILED
 from ...model.allocation import NodeShare
 from ...model.job import Job
 from ...model.spec import INFINITE
-from ...model.states import JobFlag, JobState
+from ...model.states import OOM_SIGNAL, JobFlag, JobState
 
 #: requeue requests as ``scontrol requeue`` and ``requeuehold`` make them, and the flag that records each
 REQUEUE_FLAGS = {"requeue": JobFlag.REQUEUED, "hold": JobFlag.REQUEUE_HOLD, "special": JobFlag.SPECIAL_EXIT}
@@ -30,7 +30,8 @@ SYSTEM_FAILURE = "SystemFailure"
 #: reasons of jobs that ended without having run
 NEVER_RAN = frozenset({"JobLaunchFailure", "BadConstraints", SYSTEM_FAILURE})
 #: reasons that a final state implies
-_FINAL_REASONS = {JobState.TIMEOUT: "TimeLimit", JobState.NODE_FAIL: "NodeDown", JobState.COMPLETED: "None"}
+_FINAL_REASONS = {JobState.TIMEOUT: "TimeLimit", JobState.NODE_FAIL: "NodeDown", JobState.COMPLETED: "None",
+                  JobState.OUT_OF_MEMORY: "OutOfMemory"}  # fmt: skip
 
 
 def limited(job: Job) -> bool:
@@ -245,9 +246,12 @@ def expect_end(job: Job, when: float) -> None:
     job.end_time = when
 
 
-def note_step_end(job: Job, exit_code: int) -> None:
-    """DerivedExitCode is the largest exit code of the steps (job_mgr.c)."""
-    job.derived_exit_code = max(job.derived_exit_code, exit_code)
+def note_step_end(job: Job, exit_code: int, exit_signal: int) -> None:
+    """DerivedExitCode is the largest exit code of the steps, unless a later one ran out of memory (stepmgr.c)."""
+    if exit_signal == OOM_SIGNAL:
+        job.derived_exit_code, job.derived_exit_signal = 0, exit_signal
+    elif exit_code > job.derived_exit_code:
+        job.derived_exit_code, job.derived_exit_signal = exit_code, 0
 
 
 def note_exit_code(job: Job, exit_code: int, exit_signal: int = 0) -> None:
@@ -389,7 +393,7 @@ def requeue(job: Job, now: float, priority: int, delay_s: int) -> None:
     job.state, job.flags = JobState.PENDING, JobFlag.NONE
     job.shares, job.steps, job.licenses_alloc = [], {}, ""
     job.end_time = 0.0
-    job.exit_code = job.exit_signal = job.derived_exit_code = 0
+    job.exit_code = job.exit_signal = job.derived_exit_code = job.derived_exit_signal = 0
     job.batch_host = ""
     job.cancelled_by = None
     if (job.spec.begin or 0) <= now:

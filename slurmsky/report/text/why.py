@@ -302,7 +302,7 @@ def _how(job: Job) -> str:
         return f"was CANCELLED{by}" + ("" if job.start_time and job.nodes else " before it started")
     if not derived.began(job) or (derived.cause(job) and job.reason == "BadConstraints"):
         return f"is {job.state.name}: its script never began"
-    if job.exit_signal:
+    if job.exit_signal and job.state is not JobState.OUT_OF_MEMORY:
         return f"is {job.state.name}: signal {_signal(job.exit_signal)}"
     return f"is {job.state.name}" + (f": exit code {job.exit_code}" if job.exit_code else "")
 
@@ -348,9 +348,10 @@ def _step_lines(job: Job) -> list[str]:
            and step.state is not JobState.COMPLETED]  # fmt: skip
     lines = []
     for step in bad[:3]:
-        how = f"signal {_signal(step.exit_signal)}" if step.exit_signal else f"exit code {step.exit_code}"
+        how = f": signal {_signal(step.exit_signal)}" if step.exit_signal else f": exit code {step.exit_code}"
+        how = "" if step.state is JobState.OUT_OF_MEMORY else how
         on = derived.node_list(step.nodes)
-        lines.append(f"Step {step.step_id} ({step.name}) is {step.state.name}: {how}, on {on}.")
+        lines.append(f"Step {step.step_id} ({step.name}) is {step.state.name}{how}, on {on}.")
     if len(bad) > 3:
         lines.append(f"{len(bad) - 3} more steps failed.")
     return lines

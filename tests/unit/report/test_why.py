@@ -143,6 +143,8 @@ ENDED = [
       "system_comment": "the script cannot be executed: execve(): bad interpreter(/x): No such file or directory"},
      ["its script never began", "edit the first line of the script"]),
     ({"state": JobState.TIMEOUT, "reason": "TimeLimit", "time_limit_min": 1}, ["is TIMEOUT", "was 00:01:00", "--time"]),
+    ({"state": JobState.OUT_OF_MEMORY, "reason": "OutOfMemory", "exit_signal": 125},
+     ["is OUT_OF_MEMORY after 50 s on n1.", "needed more memory than it had", "larger --mem"]),
     ({"state": JobState.CANCELLED, "cancelled_by": 5}, ["was CANCELLED by uid 5"]),
     ({"state": JobState.COMPLETED}, ["is COMPLETED: its script returned 0"]),
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from slurmsky.controller.jobs import job_changes, transitions
 from slurmsky.model.allocation import NodeShare
 from slurmsky.model.job import Job
 from slurmsky.model.spec import INFINITE, JobSpec
-from slurmsky.model.states import JobFlag, JobState
+from slurmsky.model.states import OOM_SIGNAL, JobFlag, JobState
 
 PACKAGE = Path(slurmsky.__file__).parent
 MODULES = sorted(path for room in ("controller", "commands", "engines") for path in (PACKAGE / room).rglob("*.py"))
@@ -122,6 +122,21 @@ def test_a_job_from_pending_to_its_end(job: Job) -> None:
     assert JobFlag.COMPLETING in job.flags
     transitions.end(job, JobState.TIMEOUT, 0, 15, 741.0)
     assert (job.state, job.flags, job.reason, job.exit_signal) == (JobState.TIMEOUT, JobFlag.NONE, "TimeLimit", 15)
+
+
+@pytest.mark.parametrize(("steps", "derived"), [
+    ([(0, 0), (3, 0), (2, 0)], (3, 0)),
+    ([(0, 9)], (0, 0)),
+    ([(3, 0), (0, OOM_SIGNAL)], (0, OOM_SIGNAL)),
+    ([(0, OOM_SIGNAL), (0, 0), (0, 9)], (0, OOM_SIGNAL)),
+    ([(0, OOM_SIGNAL), (1, 0)], (1, 0)),
+])  # fmt: skip
+def test_the_derived_exit_code_is_that_of_the_worst_step(
+    job: Job, steps: list[tuple[int, int]], derived: tuple[int, int]
+) -> None:
+    for code, number in steps:
+        transitions.note_step_end(job, code, number)
+    assert (job.derived_exit_code, job.derived_exit_signal) == derived
 
 
 def test_nodes_that_come_up_later_start_the_clock(job: Job) -> None:

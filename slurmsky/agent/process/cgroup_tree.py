@@ -1,0 +1,217 @@
+"""Control groups as files: where new groups can be made, their members, and their removal.
+
+cgroup v1 has a tree of groups for each controller, v2 one tree for all. On a machine with both, the memory controller
+is in one of them. A mount may show a part of a tree (in containers), and the user may own a part (under systemd).
+Source: the kernel's admin-guide/cgroup-v1 (memory.rst) and admin-guide/cgroup-v2; cgroups(7).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from typing import Iterable, Iterator, NamedTuple, Optional
+
+#: start of the names of all groups that slurmsky makes
+PREFIX = "slurmsky-"
+#: file with a group's processes; a process that writes 0 to it joins the group
+MEMBERS = "cgroup.procs"
+_NESTED = "cgroup.subtree_control"
+#: seconds that killed processes get to end
+_PATIENCE_S = 5.0
+
+
+class MemoryFiles(NamedTuple):
+    """Names of the memory controller's files. ``together``: makes the kernel kill all of a group, or none of it."""
+
+    version: int
+    limit: str
+    events: str
+    together: str
+
+
+V1 = MemoryFiles(1, "memory.limit_in_bytes", "memory.oom_control", "")
+V2 = MemoryFiles(2, "memory.max", "memory.events", "memory.oom.group")
+
+
+class MemoryPlace(NamedTuple):
+    """A group in which this user can make groups that the memory controller limits."""
+
+    folder: str
+    files: MemoryFiles
+
+    def make(self, path: str) -> None:
+        """Make a group, whose own groups have the memory controller, too, unless it exists. Raises OSError."""
+        if make(path) and self.files is V2:
+            put(os.path.join(path, _NESTED), b"+memory")
+
+
+def own_group(controller: str = "") -> Optional[str]:
+    """Folder of this process's group, if it is writable: in cgroup v2, or in the v1 tree of a controller.
+
+    The groups that slurmsky made are left out of the path: a job of another agent may have started this process, and
+    the groups of agents must not nest.
+    """
+    found = _own(controller)
+    return found[1] if found is not None and _writable(found[1]) else None
+
+
+def memory_place() -> Optional[MemoryPlace]:
+    """The group in which this user can limit memory; None if there is none.
+
+    v2 gives a group the memory controller if its parent's cgroup.subtree_control names it. No process may be in such a
+    parent, unless it is the root of the tree, so this is the nearest group above that already has it enabled, which
+    systemd does for its units.
+    """
+    own = _own("memory")
+    if own is not None:
+        return MemoryPlace(own[1], V1) if _writable(own[1]) else None
+    own = _own("")
+    if own is None:
+        return None
+    mount, folder = own
+    while not (_writable(folder) and b"memory" in read(os.path.join(folder, _NESTED)).split()):
+        if folder == mount:
+            is_root = not os.path.exists(os.path.join(mount, "cgroup.type"))
+            enabled = is_root and _writable(mount) and write(os.path.join(mount, _NESTED), b"+memory")
+            return MemoryPlace(mount, V2) if enabled else None
+        folder = os.path.dirname(folder)
+    return MemoryPlace(folder, V2)
+
+
+def _own(controller: str) -> Optional[tuple[str, str]]:
+    """Mount point of a tree and folder of this process's group there."""
+    try:
+        return find(controller, *map(_lines, ("/proc/self/cgroup", "/proc/self/mountinfo")))
+    except OSError:
+        return None
+
+
+def _lines(path: str) -> list[str]:
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read().splitlines()
+
+
+def find(controller: str, groups: Iterable[str], mounts: Iterable[str]) -> Optional[tuple[str, str]]:
+    """Mount point of a tree and folder of a group there, from the lines of /proc/PID/cgroup and /proc/PID/mountinfo.
+
+    >>> mounts = ["35 31 0:32 /docker/ab /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"]
+    >>> find("memory", ["4:memory:/docker/ab/ours/slurmsky-0-12/job_7"], mounts)
+    ('/sys/fs/cgroup/memory', '/sys/fs/cgroup/memory/ours')
+    """
+    rows = [line.split(":", 2) for line in groups]
+    path = next((row[2] for row in rows if controller in row[1].split(",")), None)
+    if path is None:
+        return None
+    for line in mounts:
+        before, _, after = line.partition(" - ")
+        (root, mount), what = before.split()[3:5], after.split()
+        if what[0] != ("cgroup" if controller else "cgroup2") or controller not in ("", *what[-1].split(",")):
+            continue
+        if root != "/" and (path + "/").startswith(root + "/"):
+            path = path[len(root) :]
+        parts = [part for part in path.split("/") if part]
+        if ".." in parts:
+            return None  # the group is not in the part of the tree that is mounted
+        outside = itertools.takewhile(lambda part: not part.startswith(PREFIX), parts)
+        return mount, os.path.join(mount, *outside)
+    return None
+
+
+def name_of(agent_socket: str) -> str:
+    """Name of the group of the agent that listens at this address."""
+    import hashlib
+
+    mark = hashlib.sha256(os.fsencode(agent_socket)).hexdigest()[:12]
+    return "%s%d-%s" % (PREFIX, os.geteuid(), mark)
+
+
+def join(folder: str) -> bool:
+    """Move this process into a group; False if that is not possible."""
+    return write(os.path.join(folder, MEMBERS), b"0")
+
+
+def _writable(folder: str) -> bool:
+    return os.access(os.path.join(folder, MEMBERS), os.W_OK)
+
+
+def below(folder: str) -> Iterator[str]:
+    """The groups below a group and the group itself, the lowest first."""
+    for parent, _, _ in os.walk(folder, topdown=False):
+        yield parent
+
+
+def members(folder: str) -> list[int]:
+    """The processes of a group, without those of the groups below it."""
+    return [int(word) for word in read(os.path.join(folder, MEMBERS)).split()]
+
+
+def end(folder: str) -> None:
+    """Kill all processes of a group and of the groups below it, and wait for their end. Source: cgroup.kill of 5.14."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        left = [pid for group in below(folder) for pid in members(group)]
+        if not left or time.monotonic() > deadline:
+            return
+        if not write(os.path.join(folder, "cgroup.kill"), b"1"):
+            for pid in left:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except OSError:
+                    continue  # the process has ended
+        time.sleep(0.01)
+
+
+def make(folder: str) -> bool:
+    """Make a group; False if it exists. Raises OSError."""
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        return False
+    return True
+
+
+def rmdir(folder: str) -> bool:
+    """Remove an empty group; False if it has processes or groups."""
+    try:
+        os.rmdir(folder)
+    except OSError:
+        return False
+    return True
+
+
+def remove(folder: str) -> bool:
+    """Remove a group with the groups below it; False if a group remains, because it has processes."""
+    if rmdir(folder):
+        return True
+    for group in below(folder):
+        rmdir(group)
+    return not os.path.exists(folder)
+
+
+def read(path: str) -> bytes:
+    """Content of a group's file; empty if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def write(path: str, data: bytes) -> bool:
+    """Write to a group's file; False if that is not possible."""
+    try:
+        put(path, data)
+        return True
+    except OSError:
+        return False
+
+
+def put(path: str, data: bytes) -> None:
+    """Write to a group's file. Raises OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)

@@ -1,0 +1,133 @@
+"""Holds jobs and steps to the memory that they requested, by a control group for each.
+
+``<agent>-memory/job_7/step_0``: the job's group has the limit of the job on this node, and a step's group that of the
+step, if it requested less. Processes are in the steps' groups only, as cgroup v2 requires. The batch script is the step
+"batch". A job without a limit has no group, and costs nothing.
+Source: Slurm's task/cgroup with ConstrainRAMSpace=yes (task_cgroup_memory.c); MinRAMSpace of cgroup.conf.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Optional
+
+from . import cgroup_tree
+from .cgroup_tree import MemoryPlace
+
+#: least limit. Source: MinRAMSpace's default
+_LEAST_MIB = 30
+
+
+class MemoryGroup:
+    """The group of a step's processes on this node."""
+
+    def __init__(self, folder: str, events: str) -> None:
+        self.folder = folder
+        self._events = os.path.join(folder, events)
+        self._reported = False
+        #: kills before this step, in a group that an abandoned run of the job has left
+        self.earlier = 0
+
+    def members(self) -> list[int]:
+        """The processes of the step, including those that have left its sessions."""
+        return cgroup_tree.members(self.folder)
+
+    def complaint(self, step_name: str) -> str:
+        """slurmstepd's error about processes that the kernel killed for their memory, once; else ""."""
+        killed = 0 if self._reported else self.killed() - self.earlier
+        if not killed:
+            return ""
+        self._reported = True
+        return "Detected %d oom_kill event%s in StepId=%s. Some of the step tasks have been OOM Killed." % (
+            killed,
+            "" if killed == 1 else "s",
+            step_name,
+        )
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether a complaint was returned."""
+        return self._reported
+
+    def killed(self) -> int:
+        """Number of the group's processes that the kernel killed for their memory."""
+        for line in cgroup_tree.read(self._events).splitlines():
+            if line.startswith(b"oom_kill "):
+                return int(line.split()[1])
+        return 0
+
+    def close(self) -> None:
+        """Remove the group of an ended step; the last one of a job removes the job's group, too."""
+        if cgroup_tree.remove(self.folder):
+            cgroup_tree.rmdir(os.path.dirname(self.folder))
+
+
+class MemoryGroups:
+    """The groups of one agent; they are made with the first step whose memory is limited."""
+
+    def __init__(self, agent_socket: str) -> None:
+        self._place = cgroup_tree.memory_place()
+        self._folder = ""
+        self._made = False
+        self._failed = False
+        if self._place is not None:
+            self._folder = os.path.join(self._place.folder, cgroup_tree.name_of(agent_socket) + "-memory")
+
+    def take_over(self) -> None:
+        """Kill the processes that an earlier agent left in its groups, and remove the groups."""
+        if self._folder and os.path.isdir(self._folder):
+            cgroup_tree.end(self._folder)
+            cgroup_tree.remove(self._folder)
+
+    leave = take_over
+
+    def open(
+        self, job_id: int, step_id: str, job_mib: int, step_mib: int = 0, together: bool = False
+    ) -> Optional[MemoryGroup]:
+        """The group for a step that starts; None if the node cannot limit memory, which the log then has.
+
+        ``job_mib``, ``step_mib``: memory on this node, 0: no limit. ``together``: the kernel kills all processes of the
+        step on this node, or none (--oom-kill-step).
+        """
+        if not (job_mib or step_mib):
+            return None
+        if self._place is None:
+            self._log("no memory controller that this user may use: the memory of jobs is not limited")
+            return None
+        try:
+            return self._open(self._place, "job_%d" % job_id, "step_%s" % step_id, job_mib, step_mib, together)
+        except OSError as error:
+            self._log("job %d: its memory is not limited: %s: %s" % (job_id, error.filename, error.strerror))
+            return None
+
+    def _open(
+        self, place: MemoryPlace, job: str, step: str, job_mib: int, step_mib: int, together: bool
+    ) -> MemoryGroup:
+        if not self._made:
+            place.make(self._folder)
+            self._made = True
+        files = place.files
+        above = os.path.join(self._folder, job)
+        folder = os.path.join(above, step)
+        place.make(above)
+        if job_mib:
+            cgroup_tree.put(os.path.join(above, files.limit), b"%d" % _limit(job_mib))
+        group = MemoryGroup(folder, files.events)
+        if not cgroup_tree.make(folder):
+            group.earlier = group.killed()
+        if step_mib and step_mib != job_mib:
+            cgroup_tree.put(os.path.join(folder, files.limit), b"%d" % _limit(step_mib))
+        if together and files.together:
+            cgroup_tree.write(os.path.join(folder, files.together), b"1")  # since Linux 4.19
+        return group
+
+    def _log(self, text: str) -> None:
+        if not self._failed:
+            self._failed = True
+            print(text, file=sys.stderr, flush=True)
+
+
+def _limit(mib: int) -> int:
+    """Limit in bytes."""
+    return max(mib, _LEAST_MIB) << 20
