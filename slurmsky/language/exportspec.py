@@ -52,11 +52,6 @@ class ExportSpec:
         """Whether only SLURM_* is inherited, and the user's login environment is loaded instead."""
         return len(self.words) == 1 and self.words[0].upper() == "NONE"
 
-    @property
-    def nil(self) -> bool:
-        """Whether only SLURM_* is inherited, without a login environment (25.05 and later)."""
-        return len(self.words) == 1 and self.words[0].upper() == "NIL"
-
     def apply(self, environment: Mapping[str, str]) -> dict[str, str]:
         """The inherited variables of `environment`: named ones, assigned ones, SLURM_* and SPANK_*.
 

@@ -1,16 +1,15 @@
-"""Generic resources: `gpu:a100:4` of --gres, `a100:4` of --gpus*, `gres/gpu=4` of TRES strings.
+"""Generic resources: `gpu:a100:4` of --gres, `a100:4` of --gpus*.
 
 Source: slurm src/common/slurm_protocol_defs.c slurm_get_next_tres, src/interfaces/gres.c.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Optional, Union
+from typing import Optional
 
 from slurmsky.language._grammar import HUGE, Fault, Grammar, number
-from slurmsky.language.memory import UNITS, convert_num_unit
+from slurmsky.language.memory import UNITS
 from slurmsky.language.syntax_errors import GresError as GresError
 
 
@@ -41,14 +40,6 @@ class Gres:
         return f"{self.type}:{self.count}" if self.type else str(self.count)
 
 
-@dataclass(frozen=True)
-class Tres:
-    """A trackable resource and its amount: `cpu`, `mem` (MiB), `gres/gpu:a100`."""
-
-    name: str
-    count: Union[int, float]
-
-
 class _Build:
     def gres(self, name: str, kind: Optional[str], count: Optional[str], place: Optional[str]) -> Gres:
         return Gres(str(name), str(kind or ""), _count(count[1:] if count else "1"), place[1:-1] if place else "")
@@ -59,27 +50,10 @@ class _Build:
     def typed(self, kind: str, count: Optional[str]) -> Gres:
         return Gres("gpu", str(kind), _count(count[1:] if count else "1"))
 
-    def resource(self, name: str, group: Optional[str], kind: Optional[str], value: str) -> Tres:
-        full = name + (f"/{group}" if group else "") + (f":{kind}" if kind else "")
-        unit = value[-1].upper() if value[-1].isalpha() else ""
-        if name.lower() == "mem":
-            # MiB without a letter
-            scale = 1024.0 ** (UNITS.index(unit) - 1) if unit else 1.0
-        else:
-            scale = 1024.0 ** (UNITS.index(unit) + 1) if unit else 1.0
-        digits = value.rstrip("kmgtpKMGTP")
-        if len(digits) > 20:
-            raise Fault(value.start_pos)  # type: ignore[attr-defined]  # a lark Token
-        count = float(digits) * scale
-        return Tres(full, int(count) if count == int(count) else count)
-
     def start(self, *items: Gres) -> tuple[Gres, ...]:
         return items
 
     gpus = start
-
-    def tres(self, *items: Tres) -> tuple[Tres, ...]:
-        return items
 
 
 def _count(text: str) -> int:
@@ -94,7 +68,6 @@ def _count(text: str) -> int:
 _BUILD = _Build()
 _GRES: Grammar[tuple[Gres, ...]] = Grammar("gres", _BUILD, GresError)
 _GPUS: Grammar[tuple[Gres, ...]] = Grammar("gres", _BUILD, GresError, start="gpus")
-_TRES: Grammar[tuple[Tres, ...]] = Grammar("gres", _BUILD, GresError, start="tres")
 
 
 def parse(text: str) -> tuple[Gres, ...]:
@@ -115,32 +88,3 @@ def parse_gpus(text: str) -> tuple[Gres, ...]:
     (True, 'h100')
     """
     return _GPUS.parse(text)
-
-
-def parse_tres(text: str) -> dict[str, Union[int, float]]:
-    """A TRES string as scontrol and sacct print it: `mem` in MiB, the rest as numbers.
-
-    >>> parse_tres("cpu=1,mem=2G,gres/gpu:a100=2")
-    {'cpu': 1, 'mem': 2048, 'gres/gpu:a100': 2}
-    """
-    return {resource.name: resource.count for resource in _TRES.parse(text)}
-
-
-def format_gres(items: Iterable[Gres]) -> str:
-    """The inverse of ``parse``."""
-    return ",".join(map(str, items))
-
-
-def format_tres(resources: Mapping[str, Union[int, float]], *, noconvert: bool = False, units: str = "") -> str:
-    """The inverse of `parse_tres`, in the given order; memory in the largest unit that is exact.
-
-    >>> format_tres({"cpu": 1, "mem": 2048, "node": 1, "billing": 1, "gres/gpu": 2})
-    'cpu=1,mem=2G,node=1,billing=1,gres/gpu=2'
-    """
-
-    def shown(name: str, count: Union[int, float]) -> str:
-        if name == "mem":
-            return convert_num_unit(count, "M", to=units, exact=True, noconvert=noconvert)
-        return str(count)
-
-    return ",".join(f"{name}={shown(name, count)}" for name, count in resources.items())

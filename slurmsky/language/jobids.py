@@ -70,9 +70,6 @@ class _Build:
         het = _component(part) if isinstance(part, str) and part != "*" else None
         return JobId(job_id, part if het is None else None, het, *(step or (None, None)))
 
-    def start(self, *ids: JobId) -> tuple[JobId, ...]:
-        return ids
-
 
 def _component(token: Optional[str]) -> Optional[int]:
     if token is None:
@@ -84,7 +81,6 @@ def _component(token: Optional[str]) -> Optional[int]:
 
 
 _BUILD = _Build()
-_LIST: Grammar[tuple[JobId, ...]] = Grammar("jobids", _BUILD, JobIdError)
 _ONE: Grammar[JobId] = Grammar("jobids", _BUILD, JobIdError, start="id")
 
 
@@ -100,15 +96,6 @@ def parse(text: str) -> JobId:
         if value:
             return JobId(value)
     return _ONE.parse(text)
-
-
-def parse_list(text: str) -> tuple[JobId, ...]:
-    """Ids separated by commas or blanks, in order; empty ones are skipped.  Raises JobIdError.
-
-    >>> [str(job) for job in parse_list("1,,12_[1,3] 4.0")]
-    ['1', '12_[1,3]', '4.0']
-    """
-    return _LIST.parse(text)
 
 
 def split(text: str) -> list[str]:

@@ -42,15 +42,6 @@ def parse_mib(text: str) -> int:
     return _GRAMMAR.parse(text)
 
 
-def format_mib(mib: int) -> str:
-    """`mib` as scontrol prints MinMemoryNode: in the largest unit that is exact, halves included.
-
-    >>> format_mib(10), format_mib(2048), format_mib(1536), format_mib(0)
-    ('10M', '2G', '1.50G', '0')
-    """
-    return convert_num_unit(mib, "M", exact=True)
-
-
 def convert_num_unit(
     value: Union[int, float],
     unit: str = "",

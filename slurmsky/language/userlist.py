@@ -26,8 +26,3 @@ def parse(text: str) -> tuple[str, ...]:
     if "," not in text:  # the grammar gives the same result for a single name
         return (text,) if text else ()
     return _GRAMMAR.parse(text)
-
-
-def format(names: tuple[str, ...]) -> str:
-    """The inverse of ``parse``."""
-    return ",".join(names)

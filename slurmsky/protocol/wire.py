@@ -124,11 +124,6 @@ class FrameReader:
         self._wanted = HEADER_SIZE
         self._broken = False  # the bytes after a malformed frame cannot be decoded
 
-    @property
-    def mid_frame(self) -> bool:
-        """Whether a frame has arrived in part."""
-        return self._held > 0
-
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Yield the frames that `data` completes. Raises WireError for a length beyond MAX_PAYLOAD.
 

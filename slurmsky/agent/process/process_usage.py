@@ -39,15 +39,13 @@ class TaskUsage:
 
     def to_list(self) -> list[float]:
         """The values in the order of the fields, for messages."""
-        return [
-            self.user_s,
-            self.system_s,
-            self.max_rss,
-            self.max_vmsize,
-            self.pages,
-            self.disk_read,
-            self.disk_write,
-        ]
+        return list(self.__dict__.values())
+
+    def rise(self, **values: float) -> None:
+        """Raise fields to larger values."""
+        for name, value in values.items():
+            if value > self.__dict__[name]:
+                self.__dict__[name] = value
 
     @classmethod
     def from_list(cls, values: list[float]) -> TaskUsage:
@@ -163,12 +161,7 @@ class Sampler:
         kept = self._tasks.setdefault(pid, TaskUsage())
         now = sample(pid)
         if now is not None:
-            kept.user_s, kept.system_s = max(kept.user_s, now.user_s), max(kept.system_s, now.system_s)
-            kept.max_rss = max(kept.max_rss, now.max_rss)
-            kept.max_vmsize = max(kept.max_vmsize, now.max_vmsize)
-            kept.pages = max(kept.pages, now.pages)
-            kept.disk_read = max(kept.disk_read, now.disk_read)
-            kept.disk_write = max(kept.disk_write, now.disk_write)
+            kept.rise(**now.__dict__)
         return now
 
     def end(self, pid: int, rusage: resource.struct_rusage) -> TaskUsage:
@@ -178,16 +171,13 @@ class Sampler:
         does not exceed the agent's own is therefore ignored.
         """
         kept = self._tasks.pop(pid, None) or TaskUsage()
-        kept.user_s = max(kept.user_s, rusage.ru_utime)
-        kept.system_s = max(kept.system_s, rusage.ru_stime)
         peak = rusage.ru_maxrss * 1024
         if peak > self._before.pop(pid, 0):
-            kept.max_rss = max(kept.max_rss, peak)
-        kept.pages = max(kept.pages, rusage.ru_majflt)
+            kept.rise(max_rss=peak)
         # Blocks of 512 bytes read from a device: less than what the task read, but for a short task there is no
         # other value.
-        kept.disk_read = max(kept.disk_read, rusage.ru_inblock * 512)
-        kept.disk_write = max(kept.disk_write, rusage.ru_oublock * 512)
+        kept.rise(user_s=rusage.ru_utime, system_s=rusage.ru_stime, pages=rusage.ru_majflt,
+                  disk_read=rusage.ru_inblock * 512, disk_write=rusage.ru_oublock * 512)  # fmt: skip
         series = self._series_of.pop(pid, None)
         if series is not None:
             series.ended_cpu_s += kept.user_s + kept.system_s

@@ -118,7 +118,19 @@ def usage_fields(scale: Scale, sacct: bool) -> dict[str, PrintField[Any]]:
         return _text(reads, forms.sizes.__getitem__)
 
     nothing = _text("tasks", lambda tasks: "")
+    maxima: dict[str, PrintField[Any]] = {}
+    for name, value, form in (
+        ("diskread", "max_disk_read", forms.disk),
+        ("diskwrite", "max_disk_write", forms.disk),
+        ("pages", "max_pages", forms.pages),
+        ("rss", "max_rss", forms.sizes.__getitem__),
+        ("vmsize", "max_vmsize", forms.sizes.__getitem__),
+    ):
+        maxima[f"max{name}"] = _text(value, form)
+        maxima[f"max{name}node"] = _name(f"{value}_node")
+        maxima[f"max{name}task"] = _number(f"{value}_task")
     return {
+        **maxima,
         "avecpu": _seconds("ave_cpu_s"),
         # CPU frequency is not measured
         "avecpufreq": PrintField(TEXT, lambda row: "0" if row.step is not None else None, shared=True),
@@ -127,21 +139,6 @@ def usage_fields(scale: Scale, sacct: bool) -> dict[str, PrintField[Any]]:
         "avepages": _text("ave_pages", forms.pages),
         "averss": size("ave_rss"),
         "avevmsize": size("ave_vmsize"),
-        "maxdiskread": _text("max_disk_read", forms.disk),
-        "maxdiskreadnode": _name("max_disk_read_node"),
-        "maxdiskreadtask": _number("max_disk_read_task"),
-        "maxdiskwrite": _text("max_disk_write", forms.disk),
-        "maxdiskwritenode": _name("max_disk_write_node"),
-        "maxdiskwritetask": _number("max_disk_write_task"),
-        "maxpages": _text("max_pages", forms.pages),
-        "maxpagesnode": _name("max_pages_node"),
-        "maxpagestask": _number("max_pages_task"),
-        "maxrss": size("max_rss"),
-        "maxrssnode": _name("max_rss_node"),
-        "maxrsstask": _number("max_rss_task"),
-        "maxvmsize": size("max_vmsize"),
-        "maxvmsizenode": _name("max_vmsize_node"),
-        "maxvmsizetask": _number("max_vmsize_task"),
         "mincpu": _seconds("min_cpu_s"),
         "mincpunode": _name("min_cpu_node"),
         "mincputask": _number("min_cpu_task"),
