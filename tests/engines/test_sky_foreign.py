@@ -196,9 +196,10 @@ KEPT = SITE + 'nodes = "k[1-8]"\nshape = { cpus = 1, memory = 1 }\n'
 MIXED = KEPT + '[[partition]]\nname = "each"\ninfra = "kubernetes/x"\n'
 
 
+@pytest.mark.parametrize("newer", [0, 4])
 @pytest.mark.parametrize("site, read", [(KEPT, {"jobs", "bills"}), (MIXED, {"jobs", "bills", "inventory"})])
 def test_where_nodes_are_kept_two_requests_a_minute_are_sent_unless_a_job_of_ours_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: str, read: set[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: str, read: set[str], newer: int
 ) -> None:
     async def story(world: World) -> None:
         clock, reads = 1000.0, []
@@ -229,7 +230,10 @@ def test_where_nodes_are_kept_two_requests_a_minute_are_sent_unless_a_job_of_our
         monkeypatch.setattr(managed_jobs, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
         monkeypatch.setattr(managed_jobs, "time", SimpleNamespace(monotonic=lambda: clock))
         monkeypatch.setattr(infra_cache, "FRESH_S", 0.0)  # its clock is not this one
+        monkeypatch.setattr(foreign_jobs, "PAGE", 2)
         world.launch("train", "RUNNING", start_at=time.time())
+        for _ in range(newer):  # the running job is not on the first page, and needs a request of its own
+            world.launch("brief", "SUCCEEDED", start_at=time.time() - 99, end_at=time.time() - 9)
         await world.out("sinfo")
         reading = asyncio.ensure_future(world.managed.run())
         await until(2000.0)
