@@ -36,6 +36,10 @@ name = "one"
 infra = "slurm/oracle/debug"
 nodes = "o1"
 shape = { cpus = 2, memory = 4 }
+[[partition]]
+name = "dev"
+nodes = "d1"
+cluster = "mine"
 """,
     "site.toml",
 )
@@ -139,6 +143,22 @@ def test_a_launch_whose_answer_no_controller_has_seen(tmp_path, jobs, launching,
     else:
         assert asyncio.run(pilots._launched(one)) == one.notes.job == job
     assert client.posted == posted and bool(one.accepted_at) is (job is not None)
+
+
+@pytest.mark.parametrize("name, job, posted", [("slurmsky-dev-0123ab", 4, []), ("train", 7, ["/launch"])])
+def test_a_lost_answer_on_an_existing_cluster_is_not_taken_for_the_job_of_another_user(tmp_path, name, job, posted):
+    class Shared(Launches):
+        async def call(self, path: str, body: dict, *_more: object) -> object:
+            if path == "/queue":
+                return [{"job_id": 3, "job_name": "slurmsky-dev-ffffff"}, {"job_id": 4, "job_name": name}]
+            return await super().call(path, body)
+
+    client = Shared([], False)
+    one = Order("mine", "dev", ["d1"], existing=True, folder=tmp_path / "mine-0123ab")
+    pilots = Pilots(client, SITE, tmp_path / "kept")
+    pilots.prepare(one)
+    one.notes.sent = True
+    assert asyncio.run(pilots._launched(one)) == job and client.posted == posted
 
 
 class Server(Client):

@@ -52,7 +52,7 @@ def task_fields(kept: KeptNodes, order: Order, site: Site) -> dict[str, Any]:
     """The SkyPilot task of an order, without its shipment: resources of the node type, at the partition's infras."""
     size = {"num_nodes": len(order.nodes)} if len(order.nodes) > 1 else {}
     if kept.cluster:  # an existing cluster: a task without resources runs on the nodes that it has
-        return {"name": f"slurmsky-{order.partition}", **size}
+        return {"name": f"slurmsky-{order.partition}-{order.folder.name[-6:]}", **size}  # unique on the cluster
     shape, sky = kept.shape, site.sky_partition(order.partition)
     resources: dict[str, Any] = {"cpus": shape.cpus, "memory": shape.memory}
     if shape.gpus:
@@ -208,8 +208,11 @@ class Pilots:
         return job_id
 
     async def _newest_job(self, order: Order) -> int:
-        """The id of the cluster's newest job; 0: it has none."""
+        """The id of the cluster's newest job, on an existing cluster that of the order; 0: there is none."""
         jobs = await self._client.call("/queue", {"cluster_name": order.name, "skip_finished": False})
+        if order.existing:
+            name = task_fields(dict(self._site.kept)[order.partition], order, self._site)["name"]
+            jobs = [job for job in jobs or () if job.get("job_name") == name]
         return max((int(job["job_id"]) for job in jobs or () if job.get("job_id")), default=0)
 
     async def _listen(self, order: Order, job_id: int) -> None:
