@@ -67,8 +67,9 @@ def known_gpu(word: str) -> str:
     text = word.lower().strip().rpartition("=")[2]
     text = re.sub(r"^(gpu|gres|gpu_type)[:_-](?=[a-z])", "", text)
     whole = re.sub(r"[^a-z0-9.]", "", text)
-    if whole in _MODELS:
-        return _MODELS[whole]
+    for name in (whole, whole.removeprefix("gpu")):
+        if name in _MODELS:
+            return _MODELS[name]
     pieces = [piece for piece in re.split(r"[^a-z0-9.]+", text) if piece]
     model, memory, sliced = "", 0, ""
     rest = 0

@@ -11,14 +11,16 @@ import re
 
 from ..site.record import Site
 from . import idiomvars
-from .idiomlines import expands
+from .idiombase import expands
+from .idiomcalls import called, on_all_nodes, ray_chore
 from .idiomsteps import HEAD_ADDRESS, Steps
 from .idiomtables import ANYWHERE, FILTERS, QUERIES, SECRET, Dropped, Reading, one_line, quoted
 from .idiomvars import Facts
 from .shell import Script, parse
 from .shellcommands import Block, Command, Statement
+from .work_folder import move_to_workdir
 
-__all__ = ["Dropped", "Facts", "Reading", "one_line", "quoted", "read"]
+__all__ = ["Dropped", "Facts", "Reading", "move_to_workdir", "one_line", "quoted", "read"]
 
 
 def read(script: Script, facts: Facts, site: Site) -> Reading:
@@ -49,6 +51,8 @@ class _Reader(Steps):
         self._leftovers()
         self._own_folder()
         self._former_folder()
+        self._unlisted()
+        self.found.paths += [entry for entry in self.found.loaded if entry[1] not in self.found.checkpoints]
         self.found.calculates = any(
             re.search(rf"(\(\(|\bexpr\b|\blet\b)[^\n]*\b{name}\b", script.source)
             for name in re.findall(r"\b(\w+)=[\"']?\$\{?SLURM_JOB_?ID\b", script.source)
@@ -99,6 +103,10 @@ class _Reader(Steps):
 
     def _statement(self, statement: Statement) -> None:
         if self._node_loop(statement):
+            return
+        if "__conda_setup" in self.script.text(statement):
+            self._remove(statement)
+            self.found.drop(0, "the block of conda init", "SkyPilot's shell knows conda already")
             return
         first = statement.commands[0] if statement.commands else None
         alone = len(statement.commands) == 1 and not statement.blocks
@@ -151,8 +159,8 @@ class _Reader(Steps):
     def _ray(self) -> None:
         """Replace a Ray cluster started by hand: SkyPilot's template starts it, and the program runs on the head."""
         commands = self.script.commands
-        starts = [command for command in commands if _called(command, "ray", "start")]
-        submits = [command for command in commands if _called(command, "ray", "job") and "submit" in command.texts]
+        starts = [command for command in commands if called(command, "ray", "start")]
+        submits = [command for command in commands if called(command, "ray", "job") and "submit" in command.texts]
         if not starts and not submits:
             return
         drivers = set()
@@ -172,8 +180,8 @@ class _Reader(Steps):
                 self.taken.update([command.start] if command.start in drivers else [])
             if any(command.start in drivers for command in mine):
                 continue
-            if any(_called(command, "ray", "start") or _called(command, "ray", "stop") for command in mine) or (
-                mine and all(_ray_chore(command, mine) for command in mine)
+            if any(called(command, "ray", "start") or called(command, "ray", "stop") for command in mine) or (
+                mine and all(ray_chore(command, mine) for command in mine)
             ):
                 self._remove(statement)
         before = -1
@@ -349,7 +357,7 @@ class _Reader(Steps):
             command.depth == 0
             and command.name not in ANYWHERE
             and command.words
-            and not _on_all_nodes(command)
+            and not on_all_nodes(command)
             and not self._installs(command)  # nodes share no file system: each installs and downloads
             for command in statement.commands
         )
@@ -368,33 +376,3 @@ class _Reader(Steps):
                 at = first.start + newline.end()
                 self.found.edit(at, at, "    ")
         self.found.edit(last.end, last.end, "\nfi")
-
-
-def _called(command: Command, program: str, verb: str) -> bool:
-    """Whether the command calls ``program verb``, directly or through srun, ssh or env."""
-    texts = command.texts
-    for index, text in enumerate(texts[:-1]):
-        if text.rpartition("/")[2] == program and texts[index + 1] == verb:
-            return True
-    if command.name == "ssh":
-        return any(re.search(r"\b%s\s+%s\b" % (program, verb), text) for text in texts[1:])
-    return False
-
-
-def _ray_chore(command: Command, mine: list[Command]) -> bool:
-    """Whether a command only served the Ray cluster's start: sleep, wait, pkill ray and echoes about it."""
-    texts = command.texts
-    if command.name in ("sleep", "wait"):
-        return True
-    if command.name in ("pkill", "killall"):
-        return any(re.search("ray|python|redis|sglang", text) for text in texts[1:])
-    return command.name == "echo" and bool(re.search(r"head|worker|\bray\b|ip", " ".join(texts).lower()))
-
-
-def _on_all_nodes(command: Command) -> bool:
-    """Whether a command is a launcher that is started once on every node."""
-    texts = command.texts
-    joined = " ".join(texts)
-    return (
-        command.name in ("torchrun", "accelerate") and bool(re.search(r"node[_-]rank|machine[_-]rank|rdzv", joined))
-    ) or ("torch.distributed" in joined and "rank" in joined)

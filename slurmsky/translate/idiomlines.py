@@ -3,110 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
-from ..options.getopt import split
-from ..options.table import load
 from ..site.modules import find
-from ..site.record import Site
 from . import idiomvars, modulelines
-from .idiomtables import CHECKPOINT, INPUT, INSTALLERS, LOGINS, MODULE_INIT, NETWORK, SECRET, Reading, quoted
-from .idiomvars import Facts
+from .idiombase import Base, expands
+from .idiomtables import INSTALLERS, LOGINS, MODULE_INIT, NETWORK, SECRET, quoted
 from .mountpoints import is_mounted, on_every_node
-from .scope import Scope
-from .shell import Script, parse
 from .shellcommands import Command, Statement, Word
 from .start_files import start_role
-from .work_folder import below, code_folder, plain
+from .work_folder import move_to_workdir, plain
 
+#: variables that hold lists of folders with programs and libraries
+_LISTS = frozenset(("PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH", "CPATH", "MANPATH", "PKG_CONFIG_PATH", "INCLUDE"))
 #: variables that torchrun sets
 _RANKS = frozenset(("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK"))
-
-
-def expands(name: str, text: str) -> bool:
-    """Whether a text of the shell reads a variable."""
-    return bool(re.search(rf"\$\{{?[#!]?{re.escape(name)}\b|\(\([^)]*\b{re.escape(name)}\b", text))
-
-
-class Base:
-    """The script, the known facts of the job, and the results so far."""
-
-    def __init__(self, script: Script, facts: Facts, site: Site) -> None:
-        self.script = script
-        self.facts = facts
-        self.site = site
-        self.found = Reading()
-        self.everywhere: set[Statement] = set()  # run on all nodes under Slurm, too
-        self.taken: set[int] = set()  # start offsets of commands that an idiom has processed
-        self.removed: list[tuple[int, int]] = []
-        self.values: dict[str, str] = {}  # the script's variables with known values
-        self.folders: list[str] = []  # arguments of cd so far
-        self.table = load("srun")
-        self.scope = Scope.of(script)
-        self.worked = False  # a program that is no preparation has run
-        self.code = code_folder(script, self.scope)
-
-    def _commands(self, statement: Statement) -> list[Command]:
-        return [command for command in self.script.commands if statement.start <= command.start < statement.end]
-
-    def _remove(self, statement: Statement) -> None:
-        self.removed.append((statement.start, statement.end))
-        self.found.edit(statement.start, statement.end, "")
-
-    def _is_removed(self, at: int) -> bool:
-        return any(start <= at < end for start, end in self.removed)
-
-    def _is_gone(self, statement: Statement) -> bool:
-        return any(start <= statement.start and statement.end <= end for start, end in self.removed)
-
-    def _is_read(self, name: str) -> bool:
-        """Whether the remaining text, or a replacement in it, mentions a variable."""
-        return len(re.findall(r"\b%s\b" % re.escape(name), self._rest())) > 1
-
-    def _rest(self) -> str:
-        """The text that remains, and the replacements in it."""
-        rest, at = "", 0
-        for start, end in sorted(self.removed):
-            rest += self.script.source[at:start]
-            at = max(at, end)
-        return rest + self.script.source[at:] + "".join(text for _, _, text in self.found.edits)
-
-    def _arrays(self, command: Command) -> None:
-        """ARGS=(--save DIR ...): read the array as part of a command line."""
-        for given in command.assignments:
-            if given.array:
-                inner = parse(given.value.raw[1:-1].replace("\n", " "), given.value.start + 1, given.value.line)
-                for statement in inner.statements:
-                    for part in statement.commands:
-                        self._paths(part.words)
-
-    def _program(self, command: Command) -> int:
-        """Index of the program's word after srun's options."""
-        if command.name != "srun":
-            return 0
-        rest = split(self.table, [word.shown for word in command.words[1:]]).rest
-        return len(command.words) - len(rest)
-
-    def _paths(self, words: Sequence[Word], targets: tuple[str, ...] = ()) -> None:
-        """Collect absolute paths of the old cluster; those for checkpoints need a bucket.
-
-        ``targets``: folders inside the container in which the command runs.
-        """
-        texts = [idiomvars.value(word, self.facts, self.values) or "" for word in words]
-        for index, text in enumerate(texts):
-            option, equals, given = text.partition("=")
-            path, named = (
-                (given, option) if equals and option.startswith("-") else (text, texts[index - 1] if index else "")
-            )
-            if not re.match(r"/[\w.-]+/?[^\s:]*$", path) or on_every_node(path) or path.startswith("/opt/"):
-                continue
-            if is_mounted(path, targets):
-                continue
-            if named.startswith("-") and CHECKPOINT.search(named.lower()) and not INPUT.search(named.lower()):
-                if path not in self.found.checkpoints:
-                    self.found.checkpoints.append(path)
-            elif index:
-                self.found.paths.append((words[index].line, path))
 
 
 class Lines(Base):
@@ -170,6 +80,13 @@ class Lines(Base):
             self.found.drop(command.line, f"{command.name} {verb}", f"the secret {secret} is the login")
         return verb in verbs or (self._installs(command) and self._to_setup(statement, command))
 
+    def _poetry(self, statement: Statement, command: Command) -> None:
+        """Enter the environment that setup makes: ``poetry shell`` would start another shell."""
+        if command.texts[1:2] == ["shell"]:
+            self.found.workdir = True
+            self.found.setup.append("poetry install")
+            self.found.edit(command.start, command.words[-1].end, 'eval "$(poetry env activate)"')
+
     def _port(self, statement: Statement, command: Command) -> bool:
         """Replace a port computed from the job's id by 29500: on nodes of the job's own the port is free."""
         given = command.assignments[0] if command.assignments else None
@@ -200,6 +117,12 @@ class Lines(Base):
         if all(NETWORK.fullmatch(name) for name, _ in pairs):
             self._remove(statement)
             why = "names network cards or transports of the old cluster; the nodes have others"
+            self.found.drop(command.line, self.script.text(command), why)
+            return True
+        if len(pairs) == 1 and pairs[0][0] in _LISTS and self._is_foreign(*pairs[0]):
+            self._remove(statement)
+            self.lists += self.script.text(command)
+            why = "programs and libraries of the old cluster: setup installs those that are needed"
             self.found.drop(command.line, self.script.text(command), why)
             return True
         ranks = all(name in _RANKS and re.search("SLURM_(PROC|LOCAL|NODE)ID", value.raw) for name, value in pairs)
@@ -233,6 +156,28 @@ class Lines(Base):
                 self.found.envs[name] = self.values[name]
         self._remove(statement)
         return True
+
+    def _is_foreign(self, name: str, value: Word) -> bool:
+        """Whether all entries of a search path are folders of the old cluster that nothing in the script makes."""
+        entries = [plain(text) for text in self.scope.expand(value).split(":")]
+        named = [text for text in entries if text and text not in (f"${name}", f"${{{name}}}")]
+        mounted = [path.path for path in self.site.paths]
+        others = [self.script.text(one) for one in self.script.commands if one.name not in ("", "export")]
+        return bool(named) and all(
+            re.match(r"~?/[\w.-]+/[^$]*$", text)
+            and not on_every_node(text)
+            and not is_mounted(text, [*mounted, self.code or "-"])
+            and not any(re.sub("/(bin|lib|lib64)$", "", text).replace("~", "") in other for other in others)
+            for text in named
+        )
+
+    def _unlisted(self) -> None:
+        """Remove variables that only search paths of the old cluster read."""
+        for name in [name for name in self.found.envs if self.lists and expands(name, self.lists)]:
+            if not expands(name, self._rest()):
+                del self.found.envs[name]
+                edits = self.found.edits
+                edits[:] = [(start, end, text.replace(f" -x {name}", "")) for start, end, text in edits]
 
     def _source(self, statement: Statement, command: Command, target: str) -> bool:
         if MODULE_INIT.search(target):
@@ -376,12 +321,5 @@ class Lines(Base):
 
     def _former_folder(self) -> None:
         """Paths below the code's folder on the old cluster are relative: that folder is the workdir."""
-        folder = self.code
-        if not folder:
-            return
-        self.found.workdir, self.found.former = True, folder
-        for start, end, text in below(folder, self.script.source):
-            self.found.edit(start, end, text)
-        for name, value in self.found.envs.items():
-            for start, end, text in reversed(below(folder, value)):
-                self.found.envs[name] = value[:start] + text + value[end:]
+        if self.code:
+            move_to_workdir(self.found, self.script.source, self.code)

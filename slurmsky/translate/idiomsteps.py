@@ -11,8 +11,10 @@ from . import idiomvars
 from .idiomlines import Lines
 from .idiomtables import CLIENTS, EACH_NODE, FILTERS, LAUNCHERS, WRAPPERS, one_line, quoted
 from .launched import bind_targets, launched
+from .programs import find
 from .shell import script_in
 from .shellcommands import FILLER, Command, Statement, Word
+from .toolchains import runs_own_program
 from .wordsets import words
 
 #: prints the address of the first node
@@ -53,9 +55,28 @@ class Steps(Lines):
                     break
         elif name in ("jupyter", "jupyter-lab", "jupyter-notebook"):
             self.found.notes.append("a server to look at: sky launch -c NAME, then ssh -L PORT:localhost:PORT NAME")
+        elif name == "java":
+            self._jar(command)
         inside = launched(command).inside or "container-mounts" in dict(self.facts.spec.site_options)
         targets = tuple(bind_targets(self.script.source)) if inside else ()
+        if name in FILTERS or (inside in ("singularity", "apptainer") and not launched(command).mounts):
+            return  # patterns, and files of the image; places knows the others
         self._paths(command.words[self._program(command) :], targets)
+
+    def _jar(self, command: Command) -> None:
+        """Replace ``java -jar $TRIMMOMATIC_HOME/trimmomatic.jar`` by the program of that name that conda installs."""
+        at = next((index for index, word in enumerate(command.words[:-1]) if word.text == "-jar"), 0)
+        if not at or not re.search(r"^[\"']?(\$|/|~)", command.words[at + 1].raw):
+            return
+        file = command.words[at + 1].raw.strip("\"'").rpartition("/")[2]
+        name = re.sub(r"[-_.]?v?\d[\w.]*$", "", file.removesuffix(".jar")).lower()
+        source = find(name)
+        if source is None or source.kind != "conda":
+            return
+        options = "".join(f" {word.raw}" for word in command.words[1:at] if word.raw.startswith(("-X", "-D")))
+        self.found.edit(command.words[0].start, command.words[at + 1].end, name + options)
+        self.removed.append((command.words[0].start, command.words[at + 1].end))
+        self.found.setup.append(source.install)
 
     def _hostname(self, statement: Statement, command: Command) -> None:
         """MASTER_ADDR=$(hostname): Slurm runs the script on the first node, SkyPilot runs it on each."""
@@ -315,9 +336,11 @@ class Steps(Lines):
             placed = any(
                 re.search(r"hwthread|subscribe|map-?by|-H$|host|machinefile|^--version", text) for text in texts
             )
-            if self.facts.ntasks > 1 and not placed and not command.depth and not self._is_hydra(texts):
-                count = "" if _RANKS & set(texts) else f" -np {self.facts.ntasks}"
-                self.found.edit(command.words[0].end, command.words[0].end, f" {_THREADS}{count}")
+            if not placed and not command.depth:
+                # Without a count an mpirun starts a rank on each CPU of the node, of which a cloud's has more.
+                count = "" if _RANKS & set(texts) or self.facts.whole_node else f" -np {self.facts.ntasks}"
+                threads = "" if self.facts.ntasks == 1 or self._is_hydra(texts) else f" {_THREADS}"
+                self.found.edit(command.words[0].end, command.words[0].end, f"{threads}{count}")
             return
         ranks, each = (self._count(texts, names) for names in (_RANKS, _RANKS_PER_NODE))
         each = each or -(-(ranks or self.facts.ntasks) // nodes)
@@ -355,7 +378,9 @@ class Steps(Lines):
     def _is_hydra(self, texts: list[str]) -> bool:
         """Whether mpirun is Intel MPI's or MPICH's, whose options differ from Open MPI's."""
         named = any(re.search(r"impi|intel-?mpi|mpich|mvapich", module.name.lower()) for module in self.found.modules)
-        image = any("hpckit" in module.image for module in self.found.modules)
+        modules = self.found.modules
+        image = any("hpckit" in one.image for one in modules) and not any("openmpi" in one.setup for one in modules)
+        image = image and runs_own_program(self.script)
         return named or image or texts[0].endswith("hydra") or any(_HYDRA.match(text) for text in texts[1:])
 
 
@@ -365,6 +390,7 @@ _IDIOMS: dict[str, Callable[[Steps, Statement, Command], None]] = {
     "srun": Steps._srun,
     "ibrun": Steps._ibrun,
     "module": Steps._module_command,
+    "poetry": Steps._poetry,
     "ml": Steps._module_command,
     "sbcast": Steps._sbcast,
 }

@@ -81,6 +81,8 @@ CHECKPOINT = re.compile(
 )
 
 
+#: options that read a checkpoint; the same path as that of an option that writes one is a folder of the job's own
+LOAD = re.compile(r"load|resume|restor|restart|continue")
 INPUT = re.compile(r"hf|init|pretrain|from|model|data|ref")
 
 
@@ -108,6 +110,7 @@ class Reading:
     unknown_modules: list[tuple[int, str]] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
     checkpoints: list[str] = field(default_factory=list)
+    loaded: list[tuple[int, str]] = field(default_factory=list)  # checkpoints that a program begins with
     paths: list[tuple[int, str]] = field(default_factory=list)
     calculates: bool = False  # the script calculates with the job's id
     ranks: bool = False  # an mpirun took the place of an srun

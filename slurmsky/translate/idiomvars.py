@@ -91,6 +91,11 @@ class Facts:
     file: str = ""  # the script's name
 
     @property
+    def whole_node(self) -> bool:
+        """Whether the job has a whole node and says no number of tasks: mpirun starts one on each CPU."""
+        return self.spec.exclusive is not None and self.spec.ntasks is None and self.spec.ntasks_per_node is None
+
+    @property
     def constants(self) -> Mapping[str, str]:
         """Variables whose values are known before the job starts."""
         spec = self.spec

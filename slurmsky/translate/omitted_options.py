@@ -23,8 +23,8 @@ class _Row(NamedTuple):
 
 _OUTPUT = "sky jobs logs shows all output"
 _ROWS = (
-    _Row("output", "--output={}", _OUTPUT),
-    _Row("error", "--error={}", _OUTPUT),
+    _Row("output", "--output", _OUTPUT),
+    _Row("error", "--error", _OUTPUT),
     _Row("mail_type", "--mail-type", "event_callback can tell you"),
     _Row("dependency", "--dependency={}", "launch the tasks one after the other, or as one pipeline YAML"),
     _Row("signal", "--signal={}", "SkyPilot sends no warning; write checkpoints at a pace"),

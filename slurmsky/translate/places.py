@@ -7,7 +7,7 @@ where it is used, with the script's variables expanded, so that a default which 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -133,14 +133,17 @@ def _loops(script: Script, scope: Scope) -> Iterator[Scope]:
         yield replace(scope, values=scope.values | values)
 
 
-def read_unchanged(script: Script) -> list[str]:
-    """Paths of the old cluster that the script reads when it runs unchanged."""
+def read_unchanged(script: Script, without: Container[int] = ()) -> list[str]:
+    """Paths of the old cluster that the script reads when it runs unchanged. ``without``: lines that are left out."""
     found = places(script, Scope.of(script))
     roles = (READ, RUN, IMAGE)
     return [
         place.text
         for place in found
-        if place.role in roles and place.text[:1] in "/~" and not on_every_node(place.text)
+        if place.role in roles
+        and place.text[:1] in "/~"
+        and not on_every_node(place.text)
+        and place.line not in without
     ]
 
 
@@ -276,7 +279,7 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
         return
     if words[0].variables and " " in scope.expand(words[0]).strip():
         yield from _command_line(words[0], scope)
-    program = scope.expand(words[0])
+    program = home(scope.expand(words[0]))
     yield from _paths(words[0], scope, VENV if environment_of(program) else PROGRAM if known_program(program) else RUN)
     named = ""
     for word, role in zip(words[1:], _roles(name, words[1:]), strict=True):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from .idiomtables import INSTALLERS
 from .launched import launched
+from .programs import find
+from .scope import Scope
 from .shell import Script
 from .shellcommands import Command
 from .wordsets import words
@@ -24,6 +28,7 @@ _INPUT_FILE = re.compile(
     r"(?:\./)?[A-Za-z_][\w./-]*\.(?:csv|tsv|txt|fa|fasta|fastq|gz|bam|vcf|bed|h5|hdf5|nc|npz|npy|sif|pdb)"
 )
 _RESULT = re.compile(r"^--?(out|output|save|results?|log)([-_]?(dir|path|file|folder))?$")
+_WRITTEN = re.compile(r"(?!\d+$)(?:\./)?\w[\w./+-]*")
 _ARGUMENTS = frozenset("123456789@*#")
 _SPEAKERS = frozenset(("echo", "printf", "export", "set"))  # arguments of these are text, not files
 
@@ -35,6 +40,51 @@ def names_files_beside(script: Script) -> bool:
     listed += [word for command in script.commands if command.name in _READERS for word in command.arguments]
     patterns = (re.match(r"[\w./-]*\*", word.raw) and not word.raw.startswith("/") for word in listed)
     return any(patterns) or reads_files_beside(script.commands)
+
+
+#: kinds of programs that work on nothing but what their command line names
+_PLAIN = frozenset(("base", "node", "slurm", "machine", "old", "reports"))
+_INFORMS = re.compile(r"-{0,2}[vV](ersion)?|-{1,2}h(elp)?")
+_LOOKERS = words("bc jq numactl numastat lspci ifconfig netstat ibstat ibstatus lstopo tmux screen parallel htop java")
+#: python -m MODULE of packages; other modules are files of the script's user
+_PACKAGED = words("pip virtualenv torch accelerate deepspeed vllm sglang mpi4py ipykernel jupyter notebook")
+_OPENS = re.compile(r"\bchdir\(|\bopen\(|\bread_\w+\(|\blistdir\(|\bglob\(")
+
+
+def runs_own_programs(script: Script) -> bool:
+    """Whether the script starts a program that is its user's or works on files, and so needs its working directory."""
+    scope = Scope.of(script)
+    for command in script.commands:
+        found = launched(command, scope.containers)
+        if not found.words or found.inside not in ("", "singularity", "apptainer"):
+            continue
+        program = scope.expand(found.words[0])
+        name = program.rpartition("/")[2]
+        if name in scope.functions or name in INSTALLERS or name in _LOOKERS or program in ("", "$()"):
+            continue
+        arguments = [word.text or word.raw for word in found.arguments]
+        if all(_INFORMS.fullmatch(text) for text in arguments) and arguments:
+            continue
+        if re.fullmatch(r"python[\d.]*", name):
+            if _is_own(arguments):
+                return True
+        elif (source := find(name)) is None or source.kind not in _PLAIN:
+            return True
+    return False
+
+
+def _is_own(arguments: list[str]) -> bool:
+    """Whether Python's arguments start a file or module of the script's user, or read files."""
+    while arguments and re.fullmatch(r"-[uBOEsSIqbx]+|-[WX]\S+", arguments[0]):
+        del arguments[0]
+    if arguments[:1] and arguments[0] in ("-W", "-X"):
+        return _is_own(arguments[2:])
+    if arguments[:1] == ["-m"]:
+        top = "".join(arguments[1:2]).partition(".")[0]
+        return top not in _PACKAGED and top not in getattr(sys, "stdlib_module_names", ())
+    if arguments[:1] == ["-c"]:
+        return bool(_OPENS.search("".join(arguments[1:2])))
+    return arguments not in ([], ["-"])
 
 
 def reads_files_beside(commands: Iterable[Command]) -> bool:
@@ -122,22 +172,20 @@ def arguments_read(script: Script) -> set[str]:
     }
 
 
-def leaves_files(script: Script) -> bool:
-    """Whether the script leaves files in its working directory."""
+def results(script: Script) -> list[str]:
+    """Files and folders of its working directory that the script names as its output, at most four."""
+    found: dict[str, None] = {}
     for command in script.commands:
-        for operator, word in command.redirects:
-            # literal names only: a variable may name a file anywhere
-            if operator in (">", ">>", "&>", "1>") and re.match(r"[\w.]", word.shown.strip("\"'")):
-                return True
-        texts = command.texts
-        if command.name in ("cp", "mv", "rsync") and "SLURM_SUBMIT_DIR" in texts[-1]:
-            return True
-        if any(
-            _RESULT.match(text.partition("=")[0]) and not (text.partition("=")[2] or following).startswith("/")
-            for text, following in zip(texts, [*texts[1:], ""], strict=False)
-        ):
-            return True
-    return False
+        if command.blocks and any(block.kind == "function" for block in command.blocks):
+            continue
+        named = [word.text or "" for operator, word in command.redirects if operator in (">", ">>", "&>", "1>")]
+        texts = [word.text or "" for word in command.words]
+        for text, following in zip(texts, [*texts[1:], ""], strict=False):
+            option, _, value = text.partition("=")
+            if _RESULT.match(option):
+                named.append(value or following)
+        found.update((name, None) for name in named if _WRITTEN.fullmatch(name))
+    return list(found)[:4]
 
 
 def argument_variables(script: Script) -> list[str]:

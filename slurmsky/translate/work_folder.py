@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from .idiomtables import Reading
 from .launched import launched
 from .mountpoints import is_scratch, on_every_node
 from .scope import Scope
@@ -111,3 +112,13 @@ def _is_folder(path: str) -> bool:
 
 def _below(path: str, folder: str) -> bool:
     return path == folder or (bool(folder) and path.startswith(folder + "/"))
+
+
+def move_to_workdir(found: Reading, source: str, folder: str) -> None:
+    """Make a folder of the old cluster the workdir: the script's paths below it become relative."""
+    found.workdir, found.former = True, found.former or folder
+    for start, end, text in below(folder, source):
+        found.edit(start, end, text)
+    for name, value in found.envs.items():
+        for start, end, text in reversed(below(folder, value)):
+            found.envs[name] = value[:start] + text + value[end:]

@@ -14,17 +14,17 @@ from .array_launches import launches
 from .explainforms import unread_directives
 from .idiom import Dropped, one_line
 from .launched import launched
-from .omitted_options import (
-    by_reason,
-    invisible,
-    left_out,
-    module_versions,
-    other_images,
-    programs_to_bring,
-)
+from .omitted_options import by_reason, invisible, left_out, module_versions, other_images, programs_to_bring
 from .run_text import BASH, interpreter, run_text
 from .scope import Scope
-from .scriptfiles import argument_variables, arguments_read, leaves_files, names_files_beside, server_of
+from .scriptfiles import (
+    argument_variables,
+    arguments_read,
+    names_files_beside,
+    results,
+    runs_own_programs,
+    server_of,
+)
 from .setup_commands import preparation
 from .setup_text import tidied
 from .shell import Script
@@ -70,9 +70,12 @@ class Draft(NodeDraft):
 
     def _workdir_comment(self) -> str:
         if self.reading.former:
-            return f"a copy of {one_line(self.reading.former)} of the old cluster"
-        content = f"it holds {self.begins}, where" if self.begins else "the folder that"
-        return f"{content} sbatch was called{'' if self.begins else ' in'}"
+            content = f"a copy of {one_line(self.reading.former)} of the old cluster"
+        elif self.begins:
+            content = f"it holds {self.begins}, where sbatch was called"
+        else:
+            content = "the folder that sbatch was called in"
+        return f"{content}; new files go with the node: copy results to a bucket"
 
     def _below(self, text: str) -> str:
         """Shell text that begins in the submit folder."""
@@ -120,6 +123,11 @@ class Draft(NodeDraft):
         if not self._inputs:
             why = "nothing in the script sets it: --env NAME=VALUE, or a line below envs"
             self.left_out += [Dropped(line, f"${name}", why) for name, line in self._unset.items()]
+        why = "a module of the old cluster set it: --env NAME=VALUE, or a line below envs"
+        text = run_text(self.source, self.reading)
+        self.left_out += [
+            Dropped(line, f"${name}", why) for name, line in self._of_modules.items() if re.search(rf"\b{name}\b", text)
+        ]
         if self.facts.array:
             for text in launches(self.spec.array or "", self.facts.array, self._yaml_name()):
                 document.comment(text)
@@ -143,6 +151,7 @@ class Draft(NodeDraft):
             or listed
             or self.reading.workdir
             or names_files_beside(self.script)
+            or runs_own_programs(self.script)
         )
 
     def _variables(self, document: YamlDocument) -> None:
@@ -177,14 +186,25 @@ class Draft(NodeDraft):
             )
 
     @cached_property
-    def _unset(self) -> dict[str, int]:
+    def _unknown(self) -> dict[str, int]:
         """Variables that the script takes from its caller, with the lines of their first use."""
         scope = Scope.of(self.script)
         files = [file for _, file in scope.sourced if not re.search(r"(?i)activate|conda|/etc/|modules|bashrc", file)]
         entered = ENTERED if wants.of(self.source).environments else ()
         known = {*self.reading.envs, *scope.stores, *entered, *dict(self.site.environment)}
         found = {} if files else unset_variables(self.script, scope)  # files may set them
-        return {name: line for name, line in found.items() if name not in known and INPUT.fullmatch(name)}
+        exported = set(re.findall(r"export (\w+)=", "\n".join(self.reading.activate)))
+        return {name: line for name, line in found.items() if name not in known | exported}
+
+    @property
+    def _unset(self) -> dict[str, int]:
+        return {name: line for name, line in self._unknown.items() if INPUT.fullmatch(name)}
+
+    @property
+    def _of_modules(self) -> dict[str, int]:
+        """Variables that a module that the script loads sets, by their names."""
+        loads = bool(self.reading.modules or self.reading.unknown_modules)
+        return {name: line for name, line in self._unknown.items() if loads and not INPUT.fullmatch(name)}
 
     @property
     def _inputs(self) -> list[str]:
@@ -212,7 +232,11 @@ class Draft(NodeDraft):
             if path in source or path in dict(self.site.sky_partition(self.partition).volumes):
                 volumes[path] = item
         notes: dict[str, str] = {}
-        used += places.read_unchanged(self.script)
+        gone = set[int]()
+        for start, end, text in self.reading.edits:
+            if not text:
+                gone.update(range(source.count("\n", 0, start) + 1, source.count("\n", 0, end) + 2))
+        used += places.read_unchanged(self.script, gone)
         if self.reading.former:
             used = [path for path in used if not mountpoints.is_mounted(path, (self.reading.former,))]
             checkpoints = [path for path in checkpoints if not mountpoints.is_mounted(path, (self.reading.former,))]
@@ -251,12 +275,13 @@ class Draft(NodeDraft):
         return f"{self.task.name[:20].rstrip('-')}-{place}-{unique}"[:63]
 
     def _run_comments(self) -> list[str]:
-        found = [one_line(note) for note in (*self.reading.notes, *hints(self.script))]
+        found = [one_line(note, 160) for note in (*self.reading.notes, *hints(self.script))]
         if self.facts.nodes > 1 and 'NODE_RANK" = 0' in "".join(text for _, _, text in self.reading.edits):
             found.append("run starts on every node; what Slurm did on the first one only is behind NODE_RANK 0")
-        if leaves_files(self.script) or self._needs_workdir():
-            found.append("files that it writes stay on the node and go with it; to keep them, write below a bucket:")
-            found.append(f"  file_mounts: {{/results: {{name: {self._bucket('results')}, mode: MOUNT}}}}")
+        written = results(self.script)
+        if written:
+            mount = f"file_mounts: {{/results: {{name: {self._bucket('results')}, mode: MOUNT}}}}"
+            found.append(f"to keep {one_line(' '.join(written), 60)}, copy to a bucket at the end:  {mount}")
         return list(dict.fromkeys(found))
 
     def _run(self) -> str:
@@ -267,9 +292,10 @@ class Draft(NodeDraft):
             lines.append(" ".join([program, options, self.file, *self.arguments]).replace("  ", " "))
             return "\n".join(lines)
         text = run_text(self.source, self.reading)
-        flags = [word for word in options.split() if re.fullmatch(r"-[eux]+", word)]
+        short = (word[1:] for word in options.split() if re.fullmatch(r"-[A-Za-z]+", word))
+        flags = "".join(letter for word in short for letter in word if letter in "aefuvxC")
         if flags:
-            lines.append("set " + " ".join(flags))
+            lines.append(f"set -{flags}")
         if re.search(r"![^\s=(\"']", text.replace("$!", "")):
             lines.append("set +H  # SkyPilot's bash is an interactive one, where ! means history")
         if self.arguments and arguments_read(self.script):
@@ -323,6 +349,7 @@ class Draft(NodeDraft):
         if self.task.geometry.nodes > 1:
             document.put("num_nodes", self.task.geometry.nodes)
         self._resources(document, image)
+        self.reading.former = ""  # the script runs unchanged
         self._mounts(
             document, {f"{REMOTE}/{self.task.name}": f"./{folder}/job", f"{REMOTE}/agent.pyz": f"./{folder}/agent.pyz"}
         )
@@ -343,6 +370,7 @@ _PROFILES = re.compile(r"^--?(workflow-)?(profile|executor|cluster|cluster-gener
 def hints(script: Script) -> list[str]:
     """Comments for ``run``: workflow managers that submit jobs, other shell scripts, packages of R."""
     found: list[str] = []
+    hidden: list[str] = []
     scope = Scope.of(script)
     for command in script.commands:
         program = launched(command)
@@ -350,8 +378,7 @@ def hints(script: Script) -> list[str]:
         files = [text for text in texts[:2] if _HIDDEN.search(text) and not re.search(r"activate|conda|/etc/", text)]
         shell = program.name in ("bash", "sh", "source", ".") or (texts and _HIDDEN.search(texts[0]))
         if files and shell and not program.inside:
-            name = files[-1].rpartition("/")[2]
-            found.append(f"{name} runs as it is: SLURM_ variables, modules and old paths in it need the same changes")
+            hidden += {files[-1].rpartition("/")[2]} - set(hidden)
         file = scope.expand(program.image) if program.image else ""
         if program.inside in ("singularity", "apptainer") and _FILE.search(file):
             named = set(_REGISTRY.findall(script.source))
@@ -362,4 +389,7 @@ def hints(script: Script) -> list[str]:
             found.append(f"if that profile submits to Slurm: {local}, with cpus and memory for all of it")
         if program.name == "Rscript" or (program.name == "R" and "CMD" in texts):
             found.append("packages that the R code loads are installed in setup: Rscript -e 'install.packages(...)'")
+    if hidden:
+        more = f" and {len(hidden) - 4} more" if len(hidden) > 4 else ""
+        found.insert(0, f"translate what is Slurm's and the old cluster's in {', '.join(hidden[:4])}{more}, too")
     return list(dict.fromkeys(found))

@@ -21,11 +21,12 @@ from ..site.record import Site
 from . import idiom, wants
 from .folders_above import levels_above
 from .geometry import Geometry, geometry
-from .idiom import Dropped, Reading, one_line
+from .idiom import Dropped, Reading
 from .idiomtables import LAUNCHERS
 from .idiomvars import Facts
 from .launched import launched
 from .notes import Note
+from .places import PROGRAM
 from .programs import Source, setup_lines
 from .programs import find as source_of
 from .pythonpackages import unnamed
@@ -37,7 +38,9 @@ from .shellcommands import Command
 from .sky_components import plan_all
 from .sky_names import sky_name
 from .task import SkyTask
+from .toolchains import unused
 from .wants import Wants
+from .work_folder import below
 from .yaml_draft import REQUIRED, Draft
 
 DEFAULT_GPU = "H100"
@@ -98,6 +101,7 @@ def keep(
     script = parse(source)
     reading = _read(script, source, facts, site)
     reading.envs.update(_exported(spec.export))
+    _leave_toolchains(script, reading)
     _site_options(spec, image_file, reading)
     if _WANDB.search(source) and not re.search(r"WANDB_(MODE|DISABLED)\b|WANDB_API_KEY", source):
         reading.secrets.append("WANDB_API_KEY")
@@ -111,6 +115,7 @@ def keep(
     reading.setup += [packages] if packages else []
     given = {*reading.envs, *REQUIRED.findall(source)}
     reading.envs.update((name, folder) for name, folder in asked.stores if name not in given)
+    _name_programs(asked, source, reading)
     text = run_text(source, reading)
     starts = tuple(start for start in asked.starts if start[0] in text)  # other start files are read no more
     folders = tuple(folder for folder in asked.folders if folder in text)
@@ -125,6 +130,7 @@ def keep(
         reading.need(1, "hetjob", "components of different shape, which SkyPilot's nodes of one task do not know of")
     if re.search(r"\$\{?TMPDIR\b(?!:?-)", source) and not re.search(r"\bTMPDIR=", source):
         reading.envs["TMPDIR"] = "/tmp"  # Slurm's nodes set it
+    _set_variables(source, reading)
     _one_python(reading)
     reading.setup[:] = one_environment(reading.setup)
     draft = Draft(source, script, spec, site, partition, file, task, facts, reading, tuple(arguments), guessed, serve)
@@ -134,6 +140,33 @@ def keep(
         _upper_workdir(draft, folder)
     text, fields = draft.agent_yaml() if reading.needs else draft.plain_yaml()
     return Kept(text, task.name, tuple(reading.needs), tuple(draft.left_out), task.notes, fields)
+
+
+def _leave_toolchains(script: Script, reading: Reading) -> None:
+    """Leave out modules of compilers and MPIs that nothing in the script uses."""
+    found = () if reading.needs else unused(script, reading.modules, reading.ranks)  # the agent loads what is loaded
+    for at, entry in reversed(list(found)):
+        module = reading.modules.pop(at)
+        if module.setup in reading.setup and all(other.setup != module.setup for other in reading.modules):
+            reading.setup.remove(module.setup)
+        reading.dropped.append(entry)
+
+
+def _name_programs(asked: Wants, source: str, reading: Reading) -> None:
+    """Programs that setup installs run by their names, not by their paths on the old cluster."""
+    for path in (file for file, role in asked.starts if role == PROGRAM and not reading.needs):
+        for start, end, _ in below(path, source):
+            reading.edit(start, end, path.rpartition("/")[2])
+
+
+def _set_variables(source: str, reading: Reading) -> None:
+    """Set variables that modules of the old cluster set, where the map of modules knows their places on a node."""
+    sets = {name: places.split()[0] for module in reading.modules for name, places in module.sets}
+    for name in sorted(set(re.findall(r"\$\{?(\w+)", source)) & sets.keys()):
+        if not re.search(rf"\b{name}=", source):
+            place = re.sub("^~/miniconda3/", "$CONDA_PREFIX/", sets[name])  # setup installs into what is activated
+            place = place.replace("~/miniconda3", "$(conda info --base)")
+            reading.activate.append(f"export {name}=" + (f"$(ls -d {place} | head -n 1)" if "*" in place else place))
 
 
 _WANDB = re.compile(r"(?m)^[^#\n]*(--(use[-_])?wandb(?![\w-])|report_to[= ][\"']?wandb|\bWANDB_(PROJECT|ENTITY)=)")
@@ -223,8 +256,7 @@ def _one_python(reading: Reading) -> None:
 def _work_dir(draft: Draft, work_dir: str, folder: str) -> None:
     """Begin in the folder of ``--chdir`` where it is below the submit folder."""
     if not work_dir.startswith(f"{folder}/"):
-        why = "SkyPilot begins in the workdir: launch from that folder"
-        draft.left_out.append(Dropped(0, f"--chdir={one_line(work_dir)}", why))
+        idiom.move_to_workdir(draft.reading, draft.source, work_dir)
     else:
         draft.reading.activate.insert(0, f"cd {idiom.quoted(os.path.relpath(work_dir, folder))}")
     draft.reading.workdir = True

@@ -254,7 +254,7 @@ def test_setup(body: str, setup: str) -> None:
 
 def test_python_modules_share_one_environment() -> None:
     setup = keep(script("module load python/3.10 python/3.10\nmodule load anaconda3\npython a.py")).fields["setup"]
-    assert setup.count("conda create") == 1 and "conda install -y -p ~/.conda/envs/job -c conda-forge numpy" in setup
+    assert setup.count("conda create") == 1 and "activate job\nconda install -y -c conda-forge numpy" in setup
 
 
 def test_a_program_in_a_variable_is_installed() -> None:
@@ -706,12 +706,189 @@ def test_all_indices_of_an_uneven_array_are_launched() -> None:
 
 @pytest.mark.parametrize(
     ("option", "run", "comment"),
-    [("sub/x", "cd sub/x\npython a.py\n", ""), ("/old/place", "python a.py\n", "--chdir=/old/place: SkyPilot begins")],
+    [
+        ("sub/x", "cd sub/x\npython a.py\n", ""),
+        ("/old/place", "python a.py\n", "a copy of /old/place of the old cluster"),
+    ],
 )
 def test_chdir_is_where_run_begins_or_a_comment(option: str, run: str, comment: str) -> None:
     source = script("python a.py", f"--chdir={option}")
     found = export(source, moving.request(source.encode(), "job.sh").components, SITE, "main", folder="/submit")
     assert found.fields["run"] == run and found.fields["workdir"] == "." and comment in found.yaml
+
+
+def test_paths_below_chdir_are_relative_to_the_workdir() -> None:
+    source = script("python /old/place/a.py --data /old/place/in.csv", "--chdir=/old/place")
+    found = export(source, moving.request(source.encode(), "job.sh").components, SITE, "main", folder="/submit")
+    assert found.fields["run"] == "python a.py --data in.csv\n" and "bucket and add" not in found.yaml
+
+
+@pytest.mark.parametrize(
+    ("body", "needed"),
+    [
+        ("/home/me/bin/solver 14 0", True),
+        ("EXE=./main.ex\nmpirun $EXE", True),
+        ("python -m src.train", True),
+        ("python -W ignore -m src.train", True),
+        ("python -c 'import os; os.chdir(\"a\")'", True),
+        ("unknowntool", True),
+        ("module load lammps\nlmp", True),
+        ("hostname\nnvidia-smi", False),
+        ("python -c 'import torch; print(torch.__version__)'", False),
+        ("python -m venv /tmp/e\npython --version\nnvcc --version", False),
+        ("cp /data/a /data/b", False),
+    ],
+)
+def test_programs_of_the_user_need_the_workdir(body: str, needed: bool) -> None:
+    assert ("workdir" in keep(script(body)).fields) is needed
+
+
+def test_results_that_the_script_names_are_to_be_copied() -> None:
+    found = keep(script("./a > a.log\npython b.py --output_dir out 2> err.txt")).yaml
+    assert "# to keep a.log out, copy to a bucket at the end:" in found
+    assert "# to keep" not in keep(script("./a > /data/a.log")).yaml
+
+
+@pytest.mark.parametrize(
+    ("options", "run"),
+    [
+        ("-n1", "mpirun -np 1 ./a\n"),
+        ("-n4", "mpirun --use-hwthread-cpus -np 4 ./a\n"),
+        ("-N1;--exclusive", "mpirun ./a\n"),
+    ],
+)
+def test_mpirun_starts_as_many_ranks_as_under_slurm(options: str, run: str) -> None:
+    assert keep(script("mpirun ./a", options)).fields["run"] == run
+
+
+def test_intel_mpi_starts_as_many_ranks_as_under_slurm() -> None:
+    found = keep(script("module load impi\nmpirun ./a", "-n4"), site=load("", "none"))
+    assert found.fields["run"] == "mpirun -np 4 ./a\n"
+
+
+def test_a_checkpoint_that_is_only_loaded_is_no_bucket_for_new_ones() -> None:
+    found = keep(script("python a.py --load_ckpt /mnt/nfs/me/m.pth"))
+    assert "file_mounts" not in found.fields and "/mnt/nfs is on the old cluster" in found.yaml
+    both = keep(script("python a.py --load /ckpt/run --save /ckpt/run"))
+    assert list(both.fields["file_mounts"]) == ["/ckpt"]
+
+
+CONDA_INIT = """__conda_setup="$('/apps/conda/bin/conda' 'shell.bash' 'hook' 2> /dev/null)"
+if [ $? -eq 0 ]; then
+    eval "$__conda_setup"
+else
+    if [ -f "/apps/conda/etc/profile.d/conda.sh" ]; then
+        . "/apps/conda/etc/profile.d/conda.sh"
+    else
+        export PATH="/apps/conda/bin:$PATH"
+    fi
+fi
+unset __conda_setup
+conda activate mine
+python a.py"""
+
+
+def test_the_block_of_conda_init_is_left_out() -> None:
+    found = keep(script(CONDA_INIT))
+    assert found.fields["run"] == "conda activate mine\npython a.py\n"
+    assert "/apps" not in found.yaml and "the block of conda init" in found.yaml
+
+
+def test_flags_of_the_first_line_are_set() -> None:
+    assert keep("#!/bin/bash -fx\n./a\n").fields["run"] == "set -fx\n./a\n"
+
+
+def test_scripts_that_run_unchanged_are_named_once() -> None:
+    found = keep(script("bash a.sh\nbash b.sh\nsource c.sh")).yaml
+    assert "# translate what is Slurm's and the old cluster's in a.sh, b.sh, c.sh, too\n" in found
+
+
+NONE = load("", "none")
+
+
+def test_a_package_is_installed_once_with_the_scripts_version() -> None:
+    setup = keep(script("module load python/3.9 samtools/1.9\nsamtools view a.bam\nbwa index a.fa"), site=NONE)
+    assert setup.fields["setup"].count("conda install") == 1 and setup.fields["setup"].count("samtools") == 1
+    assert "samtools=1.9" in setup.fields["setup"]
+
+
+@pytest.mark.parametrize(
+    ("body", "apt"),
+    [
+        ("module load gromacs\nsrun gmx_mpi mdrun", "openmpi-bin"),
+        ("mpirun ~/lammps/src/lmp_mpi -in a.in", "openmpi-bin"),
+        ("java -jar /apps/trimmomatic-0.36.jar PE a b", "default-jdk"),
+    ],
+)
+def test_what_a_package_contains_is_not_installed_beside_it(body: str, apt: str) -> None:
+    assert apt not in keep(script(body, "-n4"), site=NONE).fields["setup"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        ("module load gcc python/3.11\npython a.py", False),
+        ("module load gcc\nmake && ./a.out", True),
+        ("module load gcc\n./solver", True),
+        ("module load openmpi\npython a.py", False),
+        ("module load openmpi\nmpirun ./a.out", True),
+        ("module load openmpi\nmpicc a.c", True),
+        ("module load intel\nconda activate e\nsleap-train a", False),
+        ("module load intel\nmpirun ~/lammps/src/lmp_mpi", False),
+        ("module load intel\n./solver", True),
+    ],
+)
+def test_toolchains_that_nothing_uses_are_left_out(body: str, kept: bool) -> None:
+    found = keep(script(body, "-n2"), site=NONE).yaml
+    assert ("nothing in the script compiles with it" not in found) is kept
+    assert ("build-essential" in found or "libopenmpi-dev" in found or "hpckit" in found) is kept
+
+
+def test_intels_image_is_not_chosen_beside_another_mpi() -> None:
+    found = keep(script("module load intel openmpi\nmpirun ./a", "-n4"), site=NONE)
+    assert "image_id" not in found.fields["resources"] and "build the program with gcc" in found.yaml
+    assert found.fields["run"] == "mpirun --use-hwthread-cpus -np 4 ./a\n"
+
+
+def test_programs_that_setup_installs_run_by_their_names() -> None:
+    found = keep(script("mpirun $HOME/lammps/src/lmp_mpi -in a.in"), site=NONE)
+    assert found.fields["run"] == "mpirun -np 1 lmp_mpi -in a.in\n" and "ln -s" not in found.yaml
+    jar = keep(script("java -Xmx4g -jar $PICARD_HOME/picard.jar SortSam I=a"), site=NONE)
+    assert jar.fields["run"] == "picard -Xmx4g SortSam I=a\n" and "picard" in jar.fields["setup"]
+    assert keep(script("java -jar ./mine.jar"), site=NONE).fields["run"] == "java -jar ./mine.jar\n"
+
+
+def test_search_paths_of_the_old_cluster_are_left_out() -> None:
+    body = "export GCC=/sw/gcc/11\nexport PATH=$GCC/bin:$PATH\nexport LD_LIBRARY_PATH=$GCC/lib:$LD_LIBRARY_PATH\n./a"
+    found = keep(script(body))
+    assert found.fields["run"] == "./a\n" and "envs" not in found.fields
+    assert "(line 4)" in found.yaml and "programs and libraries of the old cluster" in found.yaml
+    own = "export PATH=$PWD/bin:$PATH\nexport PATH=$HOME/.local/bin:$PATH\nmake install --prefix=/data/x\n"
+    assert keep(script(f"{own}export PATH=/data/x/bin:$PATH")).fields["run"].count("export PATH") == 3
+
+
+def test_variables_of_modules_have_a_value_or_are_named() -> None:
+    known = keep(script("module load cuda trimmomatic\n./a $CUDA_HOME $TRIMMOMATIC_HOME/adapters"), site=NONE)
+    assert "export CUDA_HOME=/usr/local/cuda\n" in known.fields["run"]
+    assert "export TRIMMOMATIC_HOME=$(ls -d $CONDA_PREFIX/share/trimmomatic-* | head -n 1)\n" in known.fields["run"]
+    found = keep(script("module load vasp\n./a $EBROOTVASP/bin"), site=NONE).yaml
+    assert "$EBROOTVASP (line 4): a module of the old cluster set it" in found
+
+
+def test_poetrys_environment_is_made_in_setup() -> None:
+    found = keep(script("module load poetry\npoetry shell\npython -m src.a"), site=NONE).fields
+    assert found["run"] == 'eval "$(poetry env activate)"\npython -m src.a\n' and "workdir" in found
+    assert found["setup"].endswith("poetry install\n")
+
+
+def test_patterns_and_files_of_an_image_are_no_paths_of_the_old_cluster() -> None:
+    body = "sed -i '/sample\\tspecies/d' a.txt\nsingularity exec docker://a/b cp /db-1/x/y ./\nnextflow run a.nf"
+    assert "bucket and add" not in keep(script(body), site=NONE).yaml
+
+
+def test_an_unchanged_script_needs_the_folder_of_its_programs() -> None:
+    found = keep(script("srun -n 8 python /global/homes/me/a.py", "-N2"))
+    assert found.needs and "/global/homes is on the old cluster" in found.yaml
 
 
 def test_devices_that_skypilot_lacks_are_named() -> None:
@@ -878,7 +1055,9 @@ def test_a_run_block_as_a_person_writes_it(body: str, directives: str, run: str)
 
 def test_setup_has_one_line_for_each_installer() -> None:
     found = keep(
-        script("module load gcc openmpi\nmodule load samtools\nmodule load python/3.11\nsamtools view a.bam | bwa x")
+        script(
+            "module load gcc openmpi\nmodule load samtools\nmodule load python/3.11\nmake\nsamtools view a.bam | bwa x"
+        )
     )
     lines = found.fields["setup"].splitlines()
     assert sum("apt-get install" in line for line in lines) == 1
