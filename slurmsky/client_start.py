@@ -43,10 +43,10 @@ class CannotStart(Exception):
     """No controller runs and none can be started; holds the cause as one line."""
 
 
-def lament(command: str, args: list[str]) -> str:
+def failure_message(command: str, args: list[str]) -> str:
     """Slurm's message for a command that cannot reach a controller.
 
-    >>> lament("squeue", [])
+    >>> failure_message("squeue", [])
     'slurm_load_jobs error: Unable to contact slurm controller (connect failure)'
     """
     words = [command, *args]
@@ -79,7 +79,7 @@ def connect_anyway(
     except CannotStart as failure:
         if _is_damaged(str(failure)):
             _repair(root, command, args)
-        _say(lament(command, args), f"{command}: error: {failure}")
+        _say(failure_message(command, args), f"{command}: error: {failure}")
     os._exit(code & 0xFF)
 
 
@@ -116,7 +116,7 @@ def give_up(command: str, args: list[str], path: bytes) -> NoReturn:
     """End a command whose controller runs but does not answer."""
     from slurmsky.client import ANSWER_S
 
-    _say(lament(command, args), f"{command}: error: no answer at {os.fsdecode(path)} within {ANSWER_S} s")
+    _say(failure_message(command, args), f"{command}: error: no answer at {os.fsdecode(path)} within {ANSWER_S} s")
     os._exit(1)
 
 

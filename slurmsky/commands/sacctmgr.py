@@ -46,10 +46,10 @@ _VERBS = (
 
 
 @dataclass
-class _Mood:
+class _SessionOptions:
     """Output settings that options and verbs have changed so far."""
 
-    look: TableStyle
+    style: TableStyle
     associations: bool
     readonly: bool
 
@@ -58,16 +58,16 @@ class _Mood:
 async def main(ctx: CommandContext) -> int:
     """Run one verb, or each line of stdin."""
     request = parse("sacctmgr", ctx.args, surroundings(ctx))
-    mood = _Mood(TableStyle(parsable=request.parsable, header=not request.get("noheader")),
+    options = _SessionOptions(TableStyle(parsable=request.parsable, header=not request.get("noheader")),
                  bool(request.get("associations")), bool(request.get("readonly")))  # fmt: skip
     check_style(ctx, request.get("json"), request.get("yaml"))
     if request.get("verbose"):
         ctx.err(_LOADED)
     if request.words:
-        return await _run(ctx, request, request.words, mood)
+        return await _run(ctx, request, request.words, options)
     if is_list(request.get("json"), request.get("yaml")):
         return document(ctx, request, "pings", [])
-    return await dialogue(ctx, "sacctmgr: ", _split, _VERBS, lambda words: _run(ctx, request, words, mood))
+    return await dialogue(ctx, "sacctmgr: ", _split, _VERBS, lambda words: _run(ctx, request, words, options))
 
 
 def _split(line: str) -> list[str]:
@@ -77,16 +77,16 @@ def _split(line: str) -> list[str]:
         return line.split()
 
 
-async def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], mood: _Mood) -> int:
+async def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], options: _SessionOptions) -> int:
     verb = choose(words[0], _VERBS)
     rest = words[1:]
     if verb is None:
         ctx.err(f"invalid keyword: {words[0]}")
         return 1
     if verb == "show":
-        return _show(ctx, request, rest, mood)
+        return _show(ctx, request, rest, options)
     if verb in ("add", "delete", "modify", "archive"):
-        return await _change(ctx, verb, rest, mood, ask=not request.get("immediate"))
+        return await _change(ctx, verb, rest, options, ask=not request.get("immediate"))
     if verb == "help":
         from ..options.table import load
 
@@ -94,9 +94,9 @@ async def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str]
     elif verb == "version":
         ctx.out(helps.version_text())
     elif verb == "readonly":
-        mood.readonly = True
+        options.readonly = True
     elif verb == "associations":
-        mood.associations = True
+        options.associations = True
     elif verb == "ping":
         if as_data(request):
             return document(ctx, request, "pings", database_pings(ctx.queue.host))
@@ -111,7 +111,7 @@ async def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str]
     return 0
 
 
-def _show(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], mood: _Mood) -> int:
+def _show(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], options: _SessionOptions) -> int:
     wanted = report.entity(words[0]) if words else None
     if wanted is None:
         for line in report.UNKNOWN_ENTITY:
@@ -142,9 +142,9 @@ def _show(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], moo
     if wanted.name == "Stats":
         ctx.error(f"accounting_storage/slurmdbd: acct_storage_p_get_stats: RC:2002 {_NO_PRIVILEGE}")
         return 1
-    more = ["withassoc"] if mood.associations and wanted.with_associations else []
+    more = ["withassoc"] if options.associations and wanted.with_associations else []
     try:
-        ctx.out(report.show(known, wanted, [*words[1:], *more], mood.look))
+        ctx.out(report.show(known, wanted, [*words[1:], *more], options.style))
     except report.BadRequest as error:
         for line in error.args:
             ctx.err(line)
@@ -166,9 +166,9 @@ def _configuration(ctx: CommandContext) -> dict[str, str]:
     return {**facts, **dict(_parameters(ctx))}
 
 
-async def _change(ctx: CommandContext, verb: str, words: Sequence[str], mood: _Mood, ask: bool) -> int:
+async def _change(ctx: CommandContext, verb: str, words: Sequence[str], options: _SessionOptions, ask: bool) -> int:
     """add, delete, modify, archive; validated in sacctmgr's order."""
-    if mood.readonly:
+    if options.readonly:
         ctx.err("Can't run this command in readonly mode.")
         return 1
     entities = _MODIFY if verb == "modify" else _ADD

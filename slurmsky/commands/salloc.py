@@ -19,7 +19,14 @@ from ..protocol import wire
 from .common import verbosity
 from .common.caller_settings import surroundings
 from .common.command_errors import error_exit, refused, streaming
-from .common.job_allocation import Revoked, allocate, await_returned_files, let_go, notified, requested_before
+from .common.job_allocation import (
+    Revoked,
+    allocate,
+    await_returned_files,
+    notified,
+    release_allocation,
+    requested_before,
+)
 from .common.report_settings import known_cluster
 from .common.site_options import table
 
@@ -78,7 +85,7 @@ async def _released(ctx: CommandContext, job: Job | None, quiet: bool, status: i
         return _exit_code(status)
     if job.state.active and not quiet:
         ctx.say(f"Relinquishing job allocation {job.job_id}")
-    let_go(ctx, job, JobState.FAILED if status else JobState.COMPLETED, max(status, 0), max(-status, 0))
+    release_allocation(ctx, job, JobState.FAILED if status else JobState.COMPLETED, max(status, 0), max(-status, 0))
     await await_returned_files(ctx, job)
     return _exit_code(status)
 
@@ -116,7 +123,7 @@ async def _run(ctx: CommandContext, job: Job, request: options.Submission) -> in
             if got.kind == wire.CHILD_STATUS:
                 return _status(ctx, argv[0], got.payload.decode("ascii", "replace"))
     except CallerGone:
-        let_go(ctx, job, JobState.CANCELLED)
+        release_allocation(ctx, job, JobState.CANCELLED)
         raise
 
 

@@ -25,8 +25,8 @@ from ..options import submit as options
 from ..options.usage_errors import failure
 from ..translate import modulecommand
 from . import _files
-from ._forecast import forecast
-from ._foresight import warnings as foresee
+from ._start_notice import forecast
+from ._submit_warnings import warnings as foresee
 from .common import verbosity
 from .common.caller_settings import submitter, surroundings
 from .common.command_errors import error_exit, refused, streaming
@@ -87,7 +87,7 @@ async def main(ctx: CommandContext) -> int:
         job = queue.submit(specs, payload, submitter(ctx), first_id=given_id)
     except SlurmError as error:
         return refused(ctx, error, WHAT)
-    queue.kick()
+    queue.schedule_soon()
     if not flags.quiet:
         for warning in await foresee(ctx, job, data):
             ctx.err(f"sbatch: warning: {warning}")

@@ -34,14 +34,14 @@ async def main(ctx: CommandContext) -> int:
         return 1
     steps = any(one.step is not None for one in query.jobs)
     if query.filtered or query.interactive or query.batch or steps or query.signal is not None:
-        return await _looked_at(ctx, query)
+        return await _cancel_by_filters(ctx, query)
     code = 0
     for wanted in query.jobs:
         code = max(code, _unseen(ctx, query, wanted))
     return code
 
 
-async def _looked_at(ctx: CommandContext, query: ScancelQuery) -> int:
+async def _cancel_by_filters(ctx: CommandContext, query: ScancelQuery) -> int:
     """Select jobs by their records, as filters and --interactive require, and cancel pending jobs first.
 
     Source: scancel.c _verify_job_ids, _filter_job_records, _cancel_jobs.

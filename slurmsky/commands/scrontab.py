@@ -193,7 +193,7 @@ def _replace(ctx: CommandContext, text: str) -> int:
     now = queue.clock()
     for job in jobs:
         try:
-            check(queue.job_table.cluster, job.spec, now, queue.job_table.judge)
+            check(queue.job_table.cluster, job.spec, now, queue.job_table.engine_check)
         except SlurmError as error:
             raise _Bad(job.lines, *(f"scrontab: error: {line}" for line in error.details),
                        f"There was an issue with the job submission on lines {job.lines[0]}-{job.lines[-1]}",
@@ -216,7 +216,7 @@ def _replace(ctx: CommandContext, text: str) -> int:
         queue.crontab.replace(text, entries)
     except (OSError, StoreError) as error:
         raise failure("scrontab", f"slurm_update_crontab failed: {error}", level="fatal") from error
-    queue.kick()
+    queue.schedule_soon()
     return 0
 
 

@@ -77,8 +77,8 @@ def _requested_by(kind: str, name: str) -> str:
 
 
 @dataclass
-class _Mood:
-    look: TableStyle
+class _SessionOptions:
+    style: TableStyle
     time: utilization.TimeFormat
 
 
@@ -88,27 +88,29 @@ async def main(ctx: CommandContext) -> int:
     request = parse("sreport", ctx.args, surroundings(ctx))
     if not utilization.known_tres(request.get("tres", ())) and request.get("tres") is not None:
         raise failure("sreport", "No valid TRES given", level="fatal")
-    mood = _Mood(TableStyle(parsable=request.parsable, header=not request.get("noheader")), utilization.MINUTES)
+    options = _SessionOptions(
+        TableStyle(parsable=request.parsable, header=not request.get("noheader")), utilization.MINUTES
+    )
     if request.get("time_format"):
-        _set_time(ctx, mood, request.get("time_format"))
+        _set_time(ctx, options, request.get("time_format"))
     if request.words:
-        return _run(ctx, request, request.words, mood)
-    return await dialogue(ctx, "sreport: ", _split, _VERBS, lambda words: _run(ctx, request, words, mood))
+        return _run(ctx, request, request.words, options)
+    return await dialogue(ctx, "sreport: ", _split, _VERBS, lambda words: _run(ctx, request, words, options))
 
 
 def _split(line: str) -> list[str]:
     return shlex.split(line) if line.count('"') % 2 == 0 and line.count("'") % 2 == 0 else line.split()
 
 
-def _set_time(ctx: CommandContext, mood: _Mood, word: str) -> None:
+def _set_time(ctx: CommandContext, options: _SessionOptions, word: str) -> None:
     found = utilization.time_format(word)
     if found is None:
         ctx.err(f"unknown time format {word}", end="")
     else:
-        mood.time = found
+        options.time = found
 
 
-def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], mood: _Mood) -> int:
+def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], options: _SessionOptions) -> int:
     verb = choose(words[0], _VERBS)
     if verb is None:
         ctx.err(f"invalid keyword: {words[0]}")
@@ -117,14 +119,14 @@ def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], mood
         if len(words) < 2:
             ctx.err(f"too few arguments for keyword:{words[0]}")
             return 1
-        return _report(ctx, request, verb, words[1:], mood)
+        return _report(ctx, request, verb, words[1:], options)
     if verb == "time":
         if len(words) < 2:
             ctx.err(f"too few arguments for keyword:{words[0]}")
             return 1
-        _set_time(ctx, mood, words[1])
+        _set_time(ctx, options, words[1])
     elif verb in ("columns", "parsable", "parsable2"):
-        mood.look = replace(mood.look, parsable=("columns", "parsable", "parsable2").index(verb))
+        options.style = replace(options.style, parsable=("columns", "parsable", "parsable2").index(verb))
     elif verb == "version":
         ctx.out(helps.version_text())
     elif verb == "help":
@@ -134,7 +136,9 @@ def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], mood
     return 0
 
 
-def _report(ctx: CommandContext, request: FamilyRequest, kind: str, words: Sequence[str], mood: _Mood) -> int:
+def _report(
+    ctx: CommandContext, request: FamilyRequest, kind: str, words: Sequence[str], options: _SessionOptions
+) -> int:
     name = choose(words[0], ((name, least, name) for name, least in utilization.REPORTS[kind]))
     if name is None:
         ctx.err(f"Not valid report {words[0]}")
@@ -152,7 +156,7 @@ def _report(ctx: CommandContext, request: FamilyRequest, kind: str, words: Seque
     if kind == "cost":  # our extension: the current month until now
         start, end = int(month_of(now)[0]), int(now) + 1
     query = utilization.UsageQuery(kind, name, start, end, tres=tres, tres_given="tres" in request.values,
-                              time=mood.time, look=mood.look, proper={user: _proper(user)})  # fmt: skip
+                              time=options.time, style=options.style, proper={user: _proper(user)})  # fmt: skip
     clusters = request.get("clusters", "").split(",") if request.get("clusters") else []
     update = _key_table(_requested_by(kind, name)).read(ctx, words[1:])
     code = int(update.pop("failed", False))
@@ -166,10 +170,10 @@ def _report(ctx: CommandContext, request: FamilyRequest, kind: str, words: Seque
     if clusters and queue.job_table.cluster.name not in clusters:
         chosen = Where(("0",))
     store = queue.store
-    past = utilization.Past(() if kind == "cost" else store.uses(query.start, query.end, now, chosen),
+    history = utilization.UsageHistory(() if kind == "cost" else store.uses(query.start, query.end, now, chosen),
                             lambda start, end: _charges(ctx, start, end, chosen))  # fmt: skip
     clock = Clock(now, zone, request.time_format or "standard")
-    text, unknown = utilization.text(query, queue.job_table.cluster, past, clock)
+    text, unknown = utilization.text(query, queue.job_table.cluster, history, clock)
     for field in unknown:
         ctx.err(f" Unknown field '{field}'")
     ctx.out(text)

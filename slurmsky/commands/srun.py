@@ -24,7 +24,7 @@ from .common import verbosity
 from .common.agent_request import lookup_error, reach
 from .common.caller_settings import surroundings
 from .common.command_errors import error_exit, refused, streaming
-from .common.job_allocation import Revoked, allocate, await_returned_files, let_go, notified
+from .common.job_allocation import Revoked, allocate, await_returned_files, notified, release_allocation
 from .common.report_settings import known_cluster
 from .common.site_options import table
 from .sbatch import test_only
@@ -60,11 +60,11 @@ async def main(ctx: CommandContext) -> int:
         with notified(ctx, job):
             code = await _session(ctx, job, variables)
     except CallerGone:
-        let_go(ctx, job, JobState.CANCELLED)
+        release_allocation(ctx, job, JobState.CANCELLED)
         raise
     code_or_signal = await _exit_status(ctx, job, code)
     failed = JobState.OUT_OF_MEMORY if code_or_signal == (0, OOM_SIGNAL) else JobState.FAILED
-    let_go(ctx, job, failed if code else JobState.COMPLETED, *code_or_signal)
+    release_allocation(ctx, job, failed if code else JobState.COMPLETED, *code_or_signal)
     await await_returned_files(ctx, job)
     return code
 

@@ -68,7 +68,7 @@ log = logging.getLogger("slurmsky.controller")
 RETRY_FLUSH_S = 1.0
 ORPHAN_LOOK_S = 1.0
 #: seconds from the controller's start until it searches for folders of old jobs
-OLD_FILES_LOOK_S = 65.0
+OLD_FILES_CHECK_S = 65.0
 
 _TOO_LATE = "its deadline passed before it could start"
 
@@ -111,7 +111,7 @@ class Controller:
         self.store = store if store is not None else Store(paths.database)
         self.pages = AccountingCache(self.store, site.cluster)
         self.idle_time = IdleTime(self.store)
-        self.job_table = JobTable(site.cluster, self.store, clock, site.accounts, self._judge, self._touched)
+        self.job_table = JobTable(site.cluster, self.store, clock, site.accounts, self._check_by_engine, self._touched)
         # As FirstJobId: the counter continues from this id and never decreases.
         self.job_table.next_job_id = max(self.job_table.next_job_id, site.first_job_id)
         if local is None:
@@ -130,7 +130,7 @@ class Controller:
         #: the engine of partitions that name no engine
         self.usual = EngineChoice()
         self.engine = Router(self.engines, self._engine_of)
-        self.budget = BudgetPolicy(self.job_table, site, self.kick, self._price_question, self._hourly)
+        self.budget = BudgetPolicy(self.job_table, site, self.schedule_soon, self._price_question, self._hourly)
         gpus = len(glob.glob("/dev/nvidia[0-9]*")) if ledger is not None else 0
         self.machine = MachineShare(self.job_table, ledger, len(os.sched_getaffinity(0)), gpus)
         self.scheduler = Scheduler(
@@ -149,7 +149,7 @@ class Controller:
         self.mailer = Mailer(self.job_table, site.cluster.mail_program, self.environment)
         self.job_files = JobFiles(self.job_table, self.store, paths.jobs, site.cluster.job_files_days, clock)
         self.life = LifeCycle(
-            self.job_table, self.engine, self.launches, self.kick, self.mailer, self.job_files.restore
+            self.job_table, self.engine, self.launches, self.schedule_soon, self.mailer, self.job_files.restore
         )
         self.life.listeners.append(self.job_files.on_job_event)
         self.followers = ArrayFollowers(self.job_table, self.engine, self.life, lambda: not self.machine.contended)
@@ -180,8 +180,8 @@ class Controller:
         wanted = self.environment.get(ENGINE) or self.site.engine_of(partition)
         return "" if wanted in ("local", "sky", "nodes") else self.usual.reason
 
-    def _judge(self, spec: JobSpec, partition: str) -> bool:
-        """submit.Judge: validates a job whose nodes the engine creates, by that engine."""
+    def _check_by_engine(self, spec: JobSpec, partition: str) -> bool:
+        """Validate a job by the engine that creates its nodes (submit_checks.EngineCheck)."""
         if self._undecided(partition):
             return True
         if self.engine.places_in(partition):
@@ -207,7 +207,7 @@ class Controller:
             return cloud.choose(wanted, 5.0)
 
         self.usual.take(await ask())
-        self.usual.begin(ask, self.kick)
+        self.usual.begin(ask, self.schedule_soon)
         before = {self.job_table.jobs[job_id].engine for job_id in self.job_table.active}  # jobs stay with their engine
         named = {self.usual.engine, *(part.engine for part in self.site.cluster.partitions), *before}
         on_cloud = "sky" in named or self.usual.open
@@ -217,11 +217,11 @@ class Controller:
             engine = self.engines["sky"] = self._cloud_engine = cloud.jobs_engine(infra.known)
             self.managed = ManagedJobs(
                 self.job_table, self.life, self.site, engine, foreign, caller(cloud.account.user), self.flush_or_retry,
-                lambda job_id: self.engine.adopt(job_id, FOREIGN), infra, self.budget.note, self.budget.look_again,
+                lambda job_id: self.engine.adopt(job_id, FOREIGN), infra, self.budget.note, self.budget.recheck,
             )  # fmt: skip
         if self.site.kept and wanted != "local":
             fleet = self.engines["nodes"] = cloud.kept_engine()
-            self.power = PowerSaving(self.job_table, dict(self.site.kept), fleet, self.kick, self.budget.note)
+            self.power = PowerSaving(self.job_table, dict(self.site.kept), fleet, self.schedule_soon, self.budget.note)
             self.life.listeners.append(self.power.on_job_event)
 
     def _managed_id(self, job_id: int) -> int | None:
@@ -272,13 +272,13 @@ class Controller:
         for job_id in [*self.job_table.pending, *self.job_table.active]:
             job = self.job_table.jobs[job_id]
             if not job.is_batch and not job.state.finished and job.alloc_pid:
-                background(self._let_go_of(job))
+                background(self._release_after_exit(job))
         if self.managed is not None:
             self._reading = background(self.managed.run())
         if self.power is not None:
             self.power.begin()
-        self._loop.call_later(OLD_FILES_LOOK_S, self.job_files.look)
-        self.kick()
+        self._loop.call_later(OLD_FILES_CHECK_S, self.job_files.clean_soon)
+        self.schedule_soon()
 
     def command_called(self) -> None:
         """Refresh SkyPilot's data in the background, if that is due; called with each command."""
@@ -286,7 +286,7 @@ class Controller:
         if self.managed is not None:
             self.managed.wanted()
 
-    async def _let_go_of(self, job: Job) -> None:
+    async def _release_after_exit(self, job: Job) -> None:
         """Release an allocation whose salloc or srun lost its controller, once that process and the steps end."""
         owner = process_tree.stat(job.alloc_pid) if job.alloc_pid else None
         while not job.state.finished:
@@ -351,7 +351,7 @@ class Controller:
         """Commit now. Raises StoreError; the changes stay in memory and the commit is retried."""
         self.job_table.flush()
         self.store_problem = None
-        self.idle_time.look()
+        self.idle_time.start_if_due()
         if self._seen:
             acks: dict[str, list[tuple[int, int, int]]] = {}
             for (node, job_id, run), seq in self._seen.items():
@@ -372,13 +372,13 @@ class Controller:
     def _forget_old(self) -> None:
         self._forget = None
         due = self.job_table.forget_old()
-        self.job_files.look()
+        self.job_files.clean_soon()
         if due is not None:
             self._forget = self._loop.call_later(max(1.0, due - self.clock() + 1.0), self._forget_old)
 
     # --- scheduling
 
-    def kick(self) -> None:
+    def schedule_soon(self) -> None:
         """Schedule a pass over the pending jobs: at once where the queue is short."""
         if not self._kicked:
             self._kicked = True
@@ -402,7 +402,7 @@ class Controller:
             wake = min(wake, self.clock() + REWRITE_S)
         self.flush_or_retry()
         if wake < math.inf:
-            self._wake = self._loop.call_later(max(0.01, wake - self.clock()), self.kick)
+            self._wake = self._loop.call_later(max(0.01, wake - self.clock()), self.schedule_soon)
 
     def _shared(self, partition: str, uses: list[NodeUse]) -> list[NodeUse]:
         """A partition's nodes without the CPUs, memory and devices that other users of this machine hold."""

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import paths, private_environment
-from ..agent.net.spare import LIMITS
+from ..agent.net.spare_descriptor import LIMITS
 from ..agent.process import processes
 from ..engines import machine_facts
 from ..site.load import default_site, load

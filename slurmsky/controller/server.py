@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .. import private_environment
 from ..agent.job import version
-from ..agent.net.spare import SpareDescriptor
+from ..agent.net.spare_descriptor import SpareDescriptor
 from ..model import allocation, spec
 from ..protocol import messages, wire
 from .app import Controller

@@ -27,7 +27,7 @@ class LoginRequired(EngineError):
 
 
 @dataclass(frozen=True)
-class Sighting:
+class ManagedJobInfo:
     """One job of a cloud at the time of a read, its tasks combined. Times are epoch seconds, 0.0 unknown."""
 
     managed_job_id: int
@@ -79,7 +79,7 @@ class CloudAccount(Protocol):
     async def inventory(self) -> Inventory:
         """All nodes of all enabled infras. Raises EngineError."""
 
-    async def jobs(self, open_ids: Iterable[int], newest: int) -> list[Sighting]:
+    async def jobs(self, open_ids: Iterable[int], newest: int) -> list[ManagedJobInfo]:
         """The newest jobs down to the id ``newest``, and those in ``open_ids``; 0: a first read. Raises EngineError."""
 
     async def cancel(self, managed_job_ids: Sequence[int]) -> None:

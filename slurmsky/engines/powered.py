@@ -32,8 +32,8 @@ class Order:
     name: str  # of the SkyPilot cluster; never reused
     partition: str
     nodes: list[str]
-    phase: str = "asked"  # asked | up | leaving
-    asked_at: float = 0.0  # epoch second
+    phase: str = "requested"  # requested | up | leaving
+    requested_at: float = 0.0  # epoch second
     accepted_at: float = 0.0  # when the provider accepted the order; 0.0: not yet
     up_at: float = 0.0
     existing: bool = False  # nodes that existed before the order, and stay
@@ -61,7 +61,12 @@ class Order:
     def load(cls, folder: Path) -> Order:
         """Load the record from a folder. Raises OSError, ValueError."""
         data = json.loads((folder / "order.json").read_text())
-        if "asked" in data.get("notes", {}):  # the name in records of earlier versions
+        # names in records of earlier versions
+        if "asked_at" in data:
+            data["requested_at"] = data.pop("asked_at")
+        if data.get("phase") == "asked":
+            data["phase"] = "requested"
+        if "asked" in data.get("notes", {}):
             data["notes"]["sent"] = data["notes"].pop("asked")
         return replace(plain.read(cls, data), folder=folder)
 

@@ -56,7 +56,7 @@ class _Build:
         return tuple(part for part in parts if part is not None)
 
     def start(self, *hosts: _Host) -> list[str]:
-        # Counted before expansion: a short text can stand for more names than fit in memory.
+        # Counted before expansion: a short text can expand to more names than fit in memory.
         sizes = [_size(host) for host in hosts]
         if sum(count for count, _ in sizes) > MAX_NAMES or sum(count * width for count, width in sizes) > _MAX_TEXT:
             raise Fault(0, detail="Too many hosts")

@@ -118,7 +118,7 @@ def split(text: str) -> list[str]:
 def update_list(text: str) -> Optional[list[str]]:
     """The single ids that scontrol's job commands expand a list to; None if the text is no list of ids.
 
-    Brackets before an underscore stand for several jobs; brackets after it for elements, and are not printed.
+    Brackets before an underscore mean several jobs; brackets after it for elements, and are not printed.
     Source: src/scontrol/update_job.c _is_job_id, _next_job_id.
 
     >>> update_list("7,8_[1-3]"), update_list("[7-8]_2"), update_list("7.0")

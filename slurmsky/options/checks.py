@@ -37,7 +37,7 @@ def verify(part: Component) -> None:
     per_task.resolve(part)
     per_task.resolve_with_gpus(part)
     _burst_buffer(part)
-    ignored = container_options.idle(part.get("site_options", ()))
+    ignored = container_options.unused_options_warning(part.get("site_options", ()))
     if ignored is not None:
         part.warnings.append(f"{part.command}: error: {ignored}")
     _host_file(part)

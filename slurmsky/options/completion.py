@@ -110,7 +110,7 @@ def verbs_of(command: str, own: Own) -> list[str]:
     return list(own) if command == "slurmsky" else _VERBS.get(command, "").split()
 
 
-def behind_of(command: str, own: Own) -> dict[str, list[str]]:
+def words_after(command: str, own: Own) -> dict[str, list[str]]:
     """Words that may follow a word of a command."""
     if command != "slurmsky":
         return {verb: words.split() for verb, words in _BEHIND.get(command, {}).items()}
@@ -169,7 +169,7 @@ def cases(own: Own, written: Callable[[Iterable[str]], str]) -> Iterator[str]:
             yield f"        operand={OPERANDS[command]}"
         if verbs_of(command, own):
             yield f"        verbs={written(verbs_of(command, own))}"
-            behind = (f"{verb}@{'+'.join(words)}" for verb, words in behind_of(command, own).items())
+            behind = (f"{verb}@{'+'.join(words)}" for verb, words in words_after(command, own).items())
             yield f"        behind={written(behind)}"
         yield "        ;;"
     yield "    esac"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Iterable, Iterator
 
-from .completion import ALL, NAMED, OF_JOBS, OPERANDS, UPDATES, Own, behind_of, kind_of, template, verbs_of
+from .completion import ALL, NAMED, OF_JOBS, OPERANDS, UPDATES, Own, kind_of, template, verbs_of, words_after
 from .table import Option, load
 
 
@@ -27,7 +27,7 @@ def _command(command: str, own: Own) -> Iterator[str]:
     if verbs:
         yield f"complete -c {command} -f -n __slurmsky_first -a {_quoted(verbs)}"
         test = "__slurmsky_under" if command == "slurmsky" else "__slurmsky_behind"
-        for verb, words in behind_of(command, own).items():
+        for verb, words in words_after(command, own).items():
             yield f"complete -c {command} -f -n '{test} {verb}' -a {_quoted(words)}"
     elif operand not in ("", "files"):
         yield f"complete -c {command} -f -a '(__slurmsky_{operand})'"

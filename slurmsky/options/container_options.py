@@ -64,7 +64,7 @@ def pyxis_flag(item: Item) -> dict[str, Any]:
     return {"site_options": ((_NEGATED.get(name, name), "no" if name in _NEGATED else "yes"),)}
 
 
-def idle(options: Iterable[tuple[str, str]]) -> Optional[str]:
+def unused_options_warning(options: Iterable[tuple[str, str]]) -> Optional[str]:
     """pyxis' warning about container options without a container; None: there is a container, or no such option."""
     given = dict(options)
     if "container-image" in given or "container-name" in given:

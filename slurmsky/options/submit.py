@@ -22,7 +22,7 @@ from . import script as reading
 from .component_options import COMMAND_LINE, SCRIPT, Component, answer_early, switched_on
 from .getopt import Words, split
 from .table import Option, OptionTable, load
-from .usage_errors import behind, failure
+from .usage_errors import failure, with_printed_lines
 from .values import ReadContext
 
 __all__ = [
@@ -170,7 +170,7 @@ def parse_sbatch(
     # The script of --wrap is not scanned for options.
     directives = reading.ScriptOptions() if script is None else reading.read(script.data, script.path, context)
     messages = list(directives.warnings)
-    with behind(messages):
+    with with_printed_lines(messages):
         parts = _sbatch_components(argv, script, directives, Component("sbatch", context, messages), table)
     messages += _unclosed(parts)
     default = os.path.basename(script.path) or "sbatch" if script else "wrap"
@@ -239,7 +239,7 @@ def parse_salloc(argv: Sequence[str], context: ReadContext, table: Optional[Opti
     """
     table = table or load("salloc")
     messages: list[str] = []
-    with behind(messages):
+    with with_printed_lines(messages):
         parts, commands = _components(argv, Component("salloc", context, messages), table)
         for part in parts:
             checks.verify(part)
@@ -255,7 +255,7 @@ def parse_srun(argv: Sequence[str], context: ReadContext, table: Optional[Option
     table = table or load("srun")
     messages: list[str] = []
     steps = []
-    with behind(messages):
+    with with_printed_lines(messages):
         parts, commands = _components(argv, Component("srun", context, messages), table)
         _groups(parts)
         for index, part in enumerate(parts):

@@ -24,7 +24,7 @@ class CommandError(Exception):
 
 
 @contextmanager
-def behind(printed: Sequence[str]) -> Iterator[None]:
+def with_printed_lines(printed: Sequence[str]) -> Iterator[None]:
     """Prefix a CommandError raised within the block with the lines already printed: clients print as they proceed."""
     try:
         yield

@@ -17,19 +17,19 @@ MOST_KINDS, _MOST_NAMED = 12, 12
 
 
 @dataclass(frozen=True)
-class Alike:
+class Similar:
     """Jobs with the same explanation, and the answer for the first."""
 
     jobs: Sequence[Job]
     answer: Explanation
 
 
-def needs_words(job: Job) -> bool:
+def needs_explanation(job: Job) -> bool:
     """Whether a page explains the job: it is pending, or failed."""
     return job.state is JobState.PENDING or (job.state.finished and job.state is not JobState.COMPLETED)
 
 
-def kinds(jobs: Iterable[Job]) -> list[list[Job]]:
+def similar_jobs(jobs: Iterable[Job]) -> list[list[Job]]:
     """The jobs to explain by kind: failed before pending, larger kinds first.
 
     Jobs of one kind have the same name, state, exit status and reason; of a requeued job the last run counts.
@@ -37,7 +37,7 @@ def kinds(jobs: Iterable[Job]) -> list[list[Job]]:
     last = {(job.job_id, job.array_task_id): job for job in sorted(jobs, key=lambda job: job.restarts)}
     found: dict[tuple[object, ...], list[Job]] = {}
     for job in last.values():
-        if needs_words(job):
+        if needs_explanation(job):
             reason = (job.reason, job.exit_code, job.exit_signal, derived.cause(job) and job.blocked_reason)
             found.setdefault((job.name, job.state, job.partition, *reason), []).append(job)
     return sorted(found.values(), key=lambda some: (some[0].state is JobState.PENDING, -_count(some), some[0].job_id))
@@ -52,7 +52,7 @@ def section_of_one(answer: Explanation) -> Html:
     return section("Why", *_content(answer), id="why")
 
 
-def section_of_many(some: Sequence[Alike], omitted: int) -> Html | None:
+def section_of_many(some: Sequence[Similar], omitted: int) -> Html | None:
     """The section of a page of several jobs; ``omitted``: the number of kinds without sentences."""
     if not some:
         return None

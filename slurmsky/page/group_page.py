@@ -13,7 +13,7 @@ from ..report.report_context import ReportContext
 from ..report.text.sacct_rows import accounting_order
 from ..report.text.utilization import capacity
 from . import charts, page_frame, quantities, usage_curves
-from .explanations import Alike, section_of_many
+from .explanations import Similar, section_of_many
 from .group_sums import Sum, sum_of
 from .html import Html, el
 from .job_page import running_bar, waiting_bars
@@ -50,7 +50,7 @@ def group_page(
     title: str,
     period: Period,
     whole: bool = True,
-    why: Sequence[Alike] = (),
+    why: Sequence[Similar] = (),
     omitted: int = 0,
 ) -> str:
     """The page of a period's jobs. ``whole``: these are all jobs of the cluster in it, so show the cluster's size.
@@ -71,7 +71,7 @@ def group_page(
     if not lives:
         body.append(el("p", "No job waited or ran in this time."))
     else:
-        period = _lived_in(period, lives)
+        period = _period_of_jobs(period, lives)
         body += [
             _tiles(total),
             section_of_many(why, omitted),
@@ -85,7 +85,7 @@ def group_page(
     return page_frame.document(title, f"as of {quantities.moment(context.now, period.zone)}", *body)
 
 
-def _lived_in(period: Period, lives: Sequence[Life]) -> Period:
+def _period_of_jobs(period: Period, lives: Sequence[Life]) -> Period:
     """The part of the period with jobs, so that they fill the time axis."""
     start = max(period.start, min(one.job.submit_time for one in lives))
     end = min(period.end, max(one.end for one in lives))

@@ -59,7 +59,7 @@ class JobDetails:
         return self.state.startswith("PENDING")
 
 
-def look(controller: ControllerClient, job: JobLine) -> JobDetails:
+def read_details(controller: ControllerClient, job: JobLine) -> JobDetails:
     """Query the current state of a job. Raises NoController."""
     # An array's base id names all elements; a line of pending elements needs only those.
     states = "PENDING" if job.is_rest else "all"

@@ -172,7 +172,7 @@ class Top(App[None]):
         self._draw_lower()
 
     def on_output_seen(self, seen: OutputSeen) -> None:
-        self._chosen.output_seen(seen.path, seen.look)
+        self._chosen.output_seen(seen.path, seen.tail)
         self._draw_lower()
 
     def on_acted(self, seen: Acted) -> None:

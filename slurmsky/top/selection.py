@@ -33,9 +33,9 @@ class Chosen:
         else:
             self.details = seen
 
-    def output_seen(self, path: str, look: TailView) -> None:
+    def output_seen(self, path: str, tail: TailView) -> None:
         """Store new content of the job's output file."""
-        self._output = path, look
+        self._output = path, tail
 
     def wanted_path(self) -> str:
         """The file to read, "" for none (yet); clears the content of another file."""
@@ -85,9 +85,9 @@ class Chosen:
             return ("An interactive job: its output is in the terminal that it was started in.",)
         if self._output is None:
             return () if details.record else ("This job is no longer in the queue.",)
-        path, look = self._output
-        if look.problem and details.why:
+        path, tail = self._output
+        if tail.problem and details.why:
             return why_lines(details, width)
-        if look.problem:
-            return (f"{plain(path)}: {look.problem}",)
-        return look.lines or ("(empty so far)",)
+        if tail.problem:
+            return (f"{plain(path)}: {tail.problem}",)
+        return tail.lines or ("(empty so far)",)

@@ -31,7 +31,7 @@ class Tail:
         self._known: tuple[int, ...] = ()
         self._last = TailView()
 
-    def look(self) -> TailView:
+    def read(self) -> TailView:
         """Read the end of the file; returns the same object as before when the file has not changed."""
         try:
             # Do not block on a FIFO, and do not acquire a terminal as the controlling terminal.

@@ -13,7 +13,7 @@ from textual.message_pump import MessagePump
 
 from . import rows
 from .controller_client import CommandOutput, ControllerClient, NoController
-from .job_details import JobDetails, look, measure
+from .job_details import JobDetails, measure, read_details
 from .rows import JobLine, NodeLine
 from .tail import Tail, TailView
 
@@ -56,9 +56,9 @@ class NodeSeen(Message):
 class OutputSeen(Message):
     """New content of the end of a file."""
 
-    def __init__(self, path: str, look: TailView) -> None:
+    def __init__(self, path: str, tail: TailView) -> None:
         super().__init__()
-        self.path, self.look = path, look
+        self.path, self.tail = path, tail
 
 
 class Acted(Message):
@@ -89,9 +89,9 @@ class Watcher:
         self._tail: Tail | None = None
         self._seen: TailView | None = None
         self.ended = False  # whether ended jobs are queried, too
-        self._tables = Poller(self._guarded(self._look_at_tables), interval_s)
-        self._choice = Poller(self._guarded(self._look_at_choice), interval_s)
-        self._output = Poller(self._guarded(self._look_at_output), OUTPUT_S)
+        self._tables = Poller(self._guarded(self._poll_tables), interval_s)
+        self._choice = Poller(self._guarded(self._poll_selection), interval_s)
+        self._output = Poller(self._guarded(self._poll_output), OUTPUT_S)
 
     def begin(self) -> None:
         """Start the pollers."""
@@ -150,7 +150,7 @@ class Watcher:
 
         return run
 
-    def _look_at_tables(self) -> None:
+    def _poll_tables(self) -> None:
         try:
             answers = [rows.ask_jobs(self._controller, self.ended), rows.ask_nodes(self._controller)]
         except NoController as error:
@@ -164,13 +164,13 @@ class Watcher:
             " ".join(line for answer in answers for line in answer.err.splitlines()),
         ))  # fmt: skip
 
-    def _look_at_choice(self) -> None:
+    def _poll_selection(self) -> None:
         row = self._chosen
         if row is None:
             return
         try:
             if isinstance(row, JobLine):
-                details = look(self._controller, row)
+                details = read_details(self._controller, row)
                 if details.key == self._measured.key:
                     details = replace(details, running=self._measured.running)
                 self._post(JobSeen(details))
@@ -183,11 +183,11 @@ class Watcher:
         except NoController as error:
             self._post(Lost(str(error)))
 
-    def _look_at_output(self) -> None:
+    def _poll_output(self) -> None:
         tail = self._tail
         if tail is None:
             return
-        found = tail.look()
+        found = tail.read()
         if found is not self._seen:
             self._seen = found
             self._post(OutputSeen(tail.path, found))
@@ -202,11 +202,11 @@ DEBOUNCE_S = 0.08
 
 
 class Poller(threading.Thread):
-    """Calls ``look`` until the program ends. ``look`` publishes its results itself and raises nothing."""
+    """Calls ``poll`` until the program ends. ``poll`` publishes its results itself and raises nothing."""
 
-    def __init__(self, look: Callable[[], None], interval_s: float) -> None:
+    def __init__(self, poll: Callable[[], None], interval_s: float) -> None:
         super().__init__(daemon=True)
-        self._look = look
+        self._poll = poll
         self._interval_s = interval_s
         self._awake = threading.Event()
 
@@ -222,7 +222,7 @@ class Poller(threading.Thread):
     def run(self) -> None:
         while True:
             began = time.monotonic()
-            self._look()
+            self._poll()
             pause = max(self._interval_s, min(SHARE * (time.monotonic() - began), LONGEST_S))
             if self._awake.wait(pause):
                 time.sleep(DEBOUNCE_S)

@@ -64,7 +64,7 @@ def test_commands_are_found_in_a_login_shell(one: Cluster, home: Path, shell: st
     assert "slurmsky" not in "".join(line for line in text.splitlines() if line.startswith("+ ") and "BASH" in line)
 
 
-def test_a_callers_bash_env_is_read_and_path_is_left_alone_in_plain_shells(one: Cluster, tmp_path: Path) -> None:
+def test_a_callers_bash_env_is_read_and_path_is_unchanged_in_plain_shells(one: Cluster, tmp_path: Path) -> None:
     own = tmp_path / "mine.sh"
     own.write_text("MINE=yes\n")
     script = '#!/bin/bash -eux\necho "$MINE"\nPATH=/opt/tools:$PATH\nbash -c "echo \\$PATH" 2> /dev/null\n'

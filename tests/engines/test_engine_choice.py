@@ -46,7 +46,7 @@ def play(tmp_path: Path, enabled: list[str], story: Callable[[World], Awaitable[
         server.enabled = enabled
         server.fault = lambda path: BUSY
         async with server as running, World(tmp_path / "home", running, SITE) as world:
-            world.queue.kick()
+            world.queue.schedule_soon()
             await story(world)
         for agent in world.queue.engines["local"]._processes:  # type: ignore[attr-defined]
             agent.wait(PATIENCE_S)  # it leaves with the controller

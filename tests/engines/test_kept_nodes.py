@@ -285,7 +285,7 @@ def test_scontrol_powers_nodes_up_and_down_and_reboots_them(tmp_path):
     KeptWorld(tmp_path).play(what)
 
 
-def test_a_folder_that_nodes_do_not_share_travels_by_content_and_comes_back(tmp_path):
+def test_a_folder_that_nodes_do_not_share_is_copied_by_content_and_returns(tmp_path):
     async def what(world):
         (world.project / "sub").mkdir()
         (world.project / "sub" / "data").write_bytes(bytes(range(256)) * 10000)

@@ -172,9 +172,11 @@ def _seconds(text: str) -> float:
 def test_a_planned_job_keeps_its_nodes_and_shorter_jobs_are_backfilled(tmp_path):
     async def what(world):
         await world.out("srun", "-N2", "true")
-        said = (await world.run("sbatch", "--test-only", "-N3", "-t9", "--wrap", "true")).stderr
-        assert "using 3 processors on nodes" in said
-        assert int(re.search(r"they must be powered up, which takes about (\d+) s", said)[1]) < 100  # as the first time
+        notices = (await world.run("sbatch", "--test-only", "-N3", "-t9", "--wrap", "true")).stderr
+        assert "using 3 processors on nodes" in notices
+        assert (
+            int(re.search(r"they must be powered up, which takes about (\d+) s", notices)[1]) < 100
+        )  # as the first time
         first = await world.batch("sleep 600\n", "-wk1", "-t10", "--exclusive")
         await _until(world, **{f"j{first}": "R k1 None"})
         large = await world.batch("srun hostname >hosts\n", "-N3", "-t9", "--exclusive")

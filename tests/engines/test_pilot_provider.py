@@ -12,7 +12,7 @@ import pytest
 from polling import PATIENCE_S
 
 from slurmsky.agent.cloud.pilot import MARK
-from slurmsky.engines.nodes.provider import Passing
+from slurmsky.engines.nodes.provider import TemporarilyUnavailable
 from slurmsky.engines.powered import Order
 from slurmsky.engines.sky.api_access import Access
 from slurmsky.engines.sky.api_client import Client
@@ -69,7 +69,7 @@ def test_a_shape_becomes_resources_with_autodown(tmp_path):
     }
 
 
-def test_what_travels_is_private_and_named_in_the_task(tmp_path):
+def test_the_shipment_is_private_and_named_in_the_task(tmp_path):
     one = order(tmp_path, "one", "o1")
     Pilots(Client(Access()), SITE, tmp_path / "kept").prepare(one)
     task = json.loads((one.folder / "task.yaml").read_text())
@@ -194,5 +194,5 @@ def test_nodes_are_lost_when_skypilot_says_so(tmp_path, status, job, alive):
 @pytest.mark.parametrize("error", [Busy("restarting"), Rejected("ClusterNotUpError", "is not up")])
 def test_a_server_that_does_not_answer_loses_no_node(tmp_path, error):
     pilots = Pilots(Server("UP", error), SITE, tmp_path / "kept")
-    with pytest.raises(Passing):
+    with pytest.raises(TemporarilyUnavailable):
         asyncio.run(pilots.alive(order(tmp_path, "one", "o1")))

@@ -58,7 +58,7 @@ def record(job_id: int, status: str, **more: Any) -> QueueRow:
     ],
 )
 def test_states(records: list[QueueRow], expected: tuple[str, str, str, bool]) -> None:
-    (found,) = foreign_jobs.sightings(records)
+    (found,) = foreign_jobs.managed_job_infos(records)
     assert (found.seen.state.name, found.seen.flags.name, found.seen.reason, found.over) == expected
 
 
@@ -73,13 +73,13 @@ def test_states(records: list[QueueRow], expected: tuple[str, str, str, bool]) -
     ],
 )
 def test_sizes(fields: dict[str, Any], expected: tuple[int, int, str]) -> None:
-    (found,) = foreign_jobs.sightings([record(1, "RUNNING", **fields)])
+    (found,) = foreign_jobs.managed_job_infos([record(1, "RUNNING", **fields)])
     assert (found.nodes, found.cpus, found.gpus) == expected
 
 
 def test_a_job_group_is_one_job_on_all_its_nodes() -> None:
     group = {"execution": "parallel", "start_at": 20.0}
-    (found,) = foreign_jobs.sightings(
+    (found,) = foreign_jobs.managed_job_infos(
         [
             record(7, "RUNNING", task_name="b", task_id=1, resources="1x[CPU:2]", node_names="n3", **group),
             record(7, "RUNNING", task_name="a", resources="2x[CPU:1]", node_names="n1,n2", **group),
@@ -256,8 +256,8 @@ def test_jobs_of_others_leave_the_idle_cost_of_kept_nodes_as_it_is(tmp_path: Pat
         )
         world.server.report = [{"name": "train-1", "total_cost": 0.25, "duration": 9, "usage_intervals": [[1, 2]]}]
         await world.managed.read()
-        world.queue.power.hours.came_up("debug", "k1", 2.0, now - 3600)
-        world.queue.power.hours.went("k1")
+        world.queue.power.hours.node_up("debug", "k1", 2.0, now - 3600)
+        world.queue.power.hours.node_down("k1")
         words = ("sreport", "-nP", "cost", "byPartition", "start=now-2hours", "format=partition,cost,idle")
         assert (await world.out(*words)).startswith("debug|0.2500|2.000")
 

@@ -18,7 +18,7 @@ from cloud import namespaces_work
 from sky_world import World
 
 from slurmsky.commands.common import agent_request
-from slurmsky.engines.sky import reached
+from slurmsky.engines.sky import reachability
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
@@ -137,7 +137,7 @@ def test_a_job_without_a_controller_is_answered_what_its_node_knows(world: World
         await world.until(world.ended)
 
     (world.home / "sky").mkdir(parents=True)
-    reached.note(world.home / "sky", "debug", False)
+    reachability.note(world.home / "sky", "debug", False)
     world.play(what)
     assert world.ended()["state"] == "COMPLETED", world.out
     replies = {}
@@ -165,10 +165,10 @@ def test_a_job_without_a_controller_is_answered_what_its_node_knows(world: World
 
 
 def test_what_was_reached_is_remembered(tmp_path: Path) -> None:
-    assert reached.known(tmp_path, "debug") == ""
-    reached.note(tmp_path, "debug", True)
-    assert (reached.known(tmp_path, "debug"), reached.known(tmp_path, "other")) == ("yes", "")
-    reached.note(tmp_path, "debug", False)
-    assert reached.known(tmp_path, "debug") == "no"
-    (tmp_path / "reached.json").write_text("[")
-    assert reached.known(tmp_path, "debug") == ""
+    assert reachability.known(tmp_path, "debug") == ""
+    reachability.note(tmp_path, "debug", True)
+    assert (reachability.known(tmp_path, "debug"), reachability.known(tmp_path, "other")) == ("yes", "")
+    reachability.note(tmp_path, "debug", False)
+    assert reachability.known(tmp_path, "debug") == "no"
+    (tmp_path / "reachability.json").write_text("[")
+    assert reachability.known(tmp_path, "debug") == ""

@@ -105,7 +105,7 @@ def names_in(archive: Path) -> set[str]:
         return set(tar.getnames())
 
 
-def test_a_folder_travels_with_its_links_and_modes(project, tmp_path):
+def test_a_folder_is_copied_with_its_links_and_modes(project, tmp_path):
     manifest = shipment.archive(project, tmp_path / "a.tar", 1 << 20, Path("/home/me"), tmp_path / "state")
     assert set(manifest) == {"run.sh", "data/big.bin", "notes.log"}
     assert names_in(tmp_path / "a.tar") == {"run.sh", "data", "data/big.bin", "notes.log", "link", "empty"}

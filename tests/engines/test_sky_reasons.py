@@ -41,7 +41,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def play(tmp_path: Path, story: Callable[[World], Awaitable[None]], server: SkyServer | None = None) -> None:
     async def go() -> None:
         async with server or SkyServer() as running, World(tmp_path / "home", running, SITE) as world:
-            world.queue.kick()
+            world.queue.schedule_soon()
             await story(world)
 
     asyncio.run(asyncio.wait_for(go(), PATIENCE_S))

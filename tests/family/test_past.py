@@ -19,7 +19,7 @@ from slurmsky.model.allocation import NodeShare
 from slurmsky.model.job import Job, Step, Usage
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
-from slurmsky.report.text.print_fields import Same
+from slurmsky.report.text.print_fields import SharedCell
 
 
 def test_what_is_kept_is_what_is_so(engine: LocalEngine) -> None:
@@ -121,7 +121,7 @@ def test_pages_are_made_before_anybody_asks() -> None:
             for words, packed in kept.execute("SELECT words, packed FROM pages WHERE number=1").fetchall():
                 page = CachePage.read(packed)
                 if page.has([column]):
-                    assert isinstance(page.cells(column, None), Same)
+                    assert isinstance(page.cells(column, None), SharedCell)
                     cells = ["a page", *["a page "] * (page.count - 1)]
                     kept.execute("UPDATE pages SET packed=? WHERE number=1 AND words=?",
                                  (page.with_columns({column: cells}).written(), words))  # fmt: skip

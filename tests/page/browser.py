@@ -59,7 +59,7 @@ def _run(folder: Path, *words: str) -> str:
     return done.stdout
 
 
-def look(
+def screenshots(
     folder: Path, pages: dict[str, str], widths: tuple[int, ...], dark: bool = False
 ) -> dict[tuple[str, int], Look]:
     """Render pages at these widths; returns their layout by name and width."""

@@ -123,9 +123,9 @@ def test_the_pages_look_right(dark: bool, pages: dict[str, str], tmp_path: Path,
     """At the width of a screen and of a telephone all text is readable and nothing overflows."""
     browser.needed()
     some = {name: pages[name] for name in ("train", "long", "hostile", "all")}
-    looks = browser.look(tmp_path, some, (1280, 400), dark)
-    for (name, width), look in looks.items():
-        assert (look.found, look.dark, look.wide) == ([], dark, width), (name, width)
+    looks = browser.screenshots(tmp_path, some, (1280, 400), dark)
+    for (name, width), screenshots in looks.items():
+        assert (screenshots.found, screenshots.dark, screenshots.wide) == ([], dark, width), (name, width)
     for width in (1280, 400):
         assert f"Job {jobs['train']} FAILED train" in looks["train", width].text
         assert "What stands out" in looks["train", width].text

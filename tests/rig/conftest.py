@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from on_skypilot import NODES, Kept, Nodes, answers, kept_nodes
+from on_skypilot import NODES, KeptEngine, Nodes, answers, kept_nodes
 
 HERE = Path(__file__).resolve().parent
 PRIVATE = Path("/srv/slurmsky")  # nodes do not see what we have here
@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def kept(rig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+def kept(rig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeptEngine]:
     """Commands with four kept nodes, which are up."""
     with kept_nodes(tmp_path_factory.mktemp("kept")) as found:
         yield found

@@ -31,7 +31,7 @@ __all__ = [
     "PATIENCE_S",
     "SITE",
     "SKY_BIN",
-    "Kept",
+    "KeptEngine",
     "LocalEngine",
     "Nodes",
     "answers",
@@ -100,7 +100,7 @@ def commands(folder: Path, more: str = "", **env: str) -> Iterator[LocalEngine]:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptEngine:
     """The commands of all tests on kept nodes, whose four nodes came up by one launch."""
 
     engine: LocalEngine
@@ -108,7 +108,7 @@ class Kept:
 
 
 @contextmanager
-def kept_nodes(folder: Path) -> Iterator[Kept]:
+def kept_nodes(folder: Path) -> Iterator[KeptEngine]:
     """Power four nodes up, and at the end down again."""
     proxy = Proxy(ENDPOINT)
     proxy.start()
@@ -117,7 +117,7 @@ def kept_nodes(folder: Path) -> Iterator[Kept]:
         try:
             up = engine.run(["srun", "-N4", "true"], limit_s=PATIENCE_S)
             assert up.returncode == 0, up.stderr
-            yield Kept(engine, proxy)
+            yield KeptEngine(engine, proxy)
         finally:
             release(engine)
 
@@ -127,7 +127,7 @@ class Nodes:
     """The kind of nodes that a test's jobs run on: managed (each job brings its own) or kept."""
 
     kind: str
-    kept: Kept | None = None
+    kept: KeptEngine | None = None
 
     def commands(self, folder: Path, more: str = "", **env: str) -> AbstractContextManager[LocalEngine]:
         """Commands of one's own with a site file in ``folder``, or those of the kept nodes, whose site file has all."""

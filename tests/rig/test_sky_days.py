@@ -139,7 +139,7 @@ class Day:
         assert reported and done.returncode == 0, done.stderr
         self.ids[name] = reported[1]
 
-    def look(self) -> None:
+    def read_states(self) -> None:
         """Ask sacct for all jobs."""
         output = self.engine.run(["sacct", "-nXP", "-a", "-o", "jobid,state,exitcode,jobname"]).stdout
         self.rows = [line.split("|") for line in output.splitlines()]
@@ -221,7 +221,7 @@ def live_on(day: Day) -> None:
     while (left := day.open()) != {day.ids["steps"]}:
         assert time.monotonic() < deadline, (left, day.ids, day.rows)
         time.sleep(3)
-        day.look()
+        day.read_states()
         if not taken and len([row for row in day.rows if row[3] == "array" and row[1] in ENDED]) == 7:
             take_nodes(day)
             taken = True
@@ -299,7 +299,7 @@ def day(nodes: Nodes, rig: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         assert engine.run(["scancel", day.ids["never"]]).returncode == 0
         live_on(day)
         go_through(day)
-        day.look()
+        day.read_states()
         yield day
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 from kills import Kills
-from on_skypilot import NODES, PATIENCE_S, Kept
+from on_skypilot import NODES, PATIENCE_S, KeptEngine
 
 pytestmark = [pytest.mark.rig, pytest.mark.timeout(1500)]
 KILLS = int(os.environ.get("SLURMSKY_KILLS", "12"))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in NODES if kind == "kept"])
-def test_no_job_is_lost_or_runs_twice_after_any_kill(kind: str, kept: Kept, rig: Path, tmp_path: Path) -> None:
+def test_no_job_is_lost_or_runs_twice_after_any_kill(kind: str, kept: KeptEngine, rig: Path, tmp_path: Path) -> None:
     work = rig / f"kills-{kind}"
     work.mkdir()
     jobs, parts = (40, 30) if KILLS >= 200 else (8, 5)

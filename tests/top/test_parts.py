@@ -123,18 +123,18 @@ def test_any_bytes_are_output(data: bytes) -> None:
 def test_tail_of_a_growing_file(tmp_path: Path) -> None:
     path = tmp_path / "out"
     tail = Tail(str(path))
-    assert tail.look().problem == "no such file (yet)"
-    assert tail.look() is tail.look()
+    assert tail.read().problem == "no such file (yet)"
+    assert tail.read() is tail.read()
     path.write_text("one\ntwo")
-    assert tail.look().lines == ("one", "two")
-    assert tail.look() is tail.look()
+    assert tail.read().lines == ("one", "two")
+    assert tail.read() is tail.read()
     with path.open("a") as file:
         file.write("!\nthree\n")
-    assert tail.look().lines == ("one", "two!", "three")
+    assert tail.read().lines == ("one", "two!", "three")
     path.write_text("")
-    assert tail.look().lines == ()
+    assert tail.read().lines == ()
     path.unlink()
-    assert tail.look().problem == "no such file (yet)"
+    assert tail.read().problem == "no such file (yet)"
 
 
 def test_tail_of_a_large_file_costs_its_end(tmp_path: Path) -> None:
@@ -143,28 +143,28 @@ def test_tail_of_a_large_file_costs_its_end(tmp_path: Path) -> None:
         file.truncate(20 << 30)  # a hole
         file.seek(0, os.SEEK_END)
         file.write(b"\nlast\n")
-    look = Tail(str(path)).look()
-    assert look.lines[-1] == "last"
-    assert look.size == (20 << 30) + 6
+    tail = Tail(str(path)).read()
+    assert tail.lines[-1] == "last"
+    assert tail.size == (20 << 30) + 6
     path.write_bytes(b"x" * 50 + b"\n" + b"y\n" * MOST_BYTES)
-    look = Tail(str(path)).look()
-    assert set(look.lines) == {"y"}
-    assert len(look.lines) == MOST_LINES
+    tail = Tail(str(path)).read()
+    assert set(tail.lines) == {"y"}
+    assert len(tail.lines) == MOST_LINES
 
 
 def test_tail_of_what_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path / "fifo", tmp_path, Path("/dev/null")):
-        assert Tail(str(path)).look().problem == "not a regular file"
-    assert Tail("nul\0").look().problem == "no file has such a name"
-    assert Tail(f"/{'n' * 300}").look().problem == "File name too long"
+        assert Tail(str(path)).read().problem == "not a regular file"
+    assert Tail("nul\0").read().problem == "no file has such a name"
+    assert Tail(f"/{'n' * 300}").read().problem == "File name too long"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_tail_of_what_one_may_not_read(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.touch(0)
-    assert Tail(str(path)).look().problem == "Permission denied"
+    assert Tail(str(path)).read().problem == "Permission denied"
 
 
 # --- rows

@@ -3,8 +3,8 @@
 The controller can often connect to the first node, while the node cannot connect to the controller. So the controller
 keeps a connection *parked* on the first node. A client gets that connection, and the controller parks another. Other
 nodes pass their clients to the first node. If no controller connects in time, the first node answers queries about
-its own jobs (``own_view``), sends requests that need no answer as sealed requests in the job's log (``outbox``), and
-refuses the rest as Slurm does while slurmctld does not respond.
+its own jobs (``offline_queries``), seals requests that need no answer in the job's log (``outbox``), and refuses the
+rest as Slurm does while slurmctld does not respond.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ..core.client_requests import join, leave
 from ..net import endpoints
 from ..net.channel import Channel
 from ..net.event_loop import READ, Loop
-from ..net.spare import SpareDescriptor
+from ..net.spare_descriptor import SpareDescriptor
+from .offline_queries import OfflineQueries, Reply
 from .outbox import UNREACHABLE, Outbox, with_script
-from .own_view import OwnView, Reply
 
 AWAY_S = 1.0  # seconds, since the controller was last connected, that a client waits for a parked connection
 #: seconds after the job's start in which the controller may connect for the first time, by ``reach``: the controller
@@ -44,7 +44,7 @@ class CommandRelay:
         self.loop = loop
         self.upstream = upstream
         self.outbox: Optional[Outbox] = None
-        self.own_view: Optional[OwnView] = None
+        self.offline_queries: Optional[OfflineQueries] = None
         self._reach = reach
         self._last_seen = time.monotonic()  # last contact with the controller; at first, the start
         self._met = False  # the controller has connected at least once
@@ -133,8 +133,8 @@ class CommandRelay:
         """Answer a client without the controller once the deadline for a connection has passed."""
         if all(entry[0] is not channel for entry in self._waiting):
             return  # the client has a connection
-        if reply is None and self.own_view is not None:
-            reply = self.own_view.answer(request)
+        if reply is None and self.offline_queries is not None:
+            reply = self.offline_queries.answer(request)
         now = time.monotonic()
         left = max(self._deadline(request, reply), since + AWAY_S) - now
         if left > 0:

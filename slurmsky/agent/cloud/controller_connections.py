@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Callable, Optional
 
 from ...protocol.messages import AgentRequest
-from ..net.event_loop import Loop, poke
+from ..net.event_loop import Loop, wake
 from ..net.tls_channel import TlsChannel
 from . import rendezvous
 
@@ -59,13 +59,13 @@ class ControllerConnections:
                 take = self._takers[role]
                 tls, sock = line.sock, None
                 self._loop.soon(lambda: take(TlsChannel(self._loop, tls)))
-                poke()
+                wake()
                 return
             while True:
                 message = line.receive(None)
                 request = AgentRequest.decode(message)
                 self._loop.soon(functools.partial(self._request, request))
-                poke()
+                wake()
                 line.send({"taken": message.get("id")})
         except (OSError, ValueError):
             return

@@ -44,7 +44,7 @@ from ..net.event_loop import Loop
 from . import submit_folder
 from .folder_copies import FolderCopies, FolderCopy, unchanged
 
-LOOK_S = 0.05
+POLL_S = 0.05
 PIECE = 1 << 17
 
 
@@ -219,7 +219,7 @@ class _Session:
                 pass  # absent, or not a regular file; if that is an error, the agent reports it
         self._tails[request.id] = _Tail(request.id, path, start)
         self._report(TailBegun(id=request.id, from_=start))
-        self._look_soon()
+        self._poll_soon()
 
     def _finish(self, request: FinishTail) -> None:
         """The job has ended: send the rest of the file, then stop tailing it."""
@@ -228,18 +228,18 @@ class _Session:
             tail.send(self._channel, final=True)
         self._report(TailFinished(id=request.id))
 
-    def _look_soon(self) -> None:
+    def _poll_soon(self) -> None:
         if not self._requested and self._tails and not self._channel.closed:
             self._requested = True
-            self._loop.after(LOOK_S, self._look)
+            self._loop.after(POLL_S, self._poll)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         self._requested = False
         if not self._channel.full:
             self._opened()
             for tail in self._tails.values():
                 tail.send(self._channel)
-        self._look_soon()
+        self._poll_soon()
 
     def _opened(self) -> None:
         """Report the output files that were opened since the last call, with their size then."""

@@ -41,8 +41,8 @@ from ...protocol.messages import (
 )
 from ..net import endpoints
 from ..net.channel import Channel
-from ..net.event_loop import Loop, poke
-from . import own_view, rendezvous, spot_notice
+from ..net.event_loop import Loop, wake
+from . import offline_queries, rendezvous, spot_notice
 from .cloud_node import CloudNode
 from .command_relay import CommandRelay
 from .controller_connections import ControllerConnections
@@ -119,7 +119,7 @@ class HeadNode:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self.relay = CommandRelay(self.loop, os.path.join(node.home, paths.SOCKET_NAME), node.settings.reach)
-        self.relay.own_view = own_view.OwnView(self._records, self._nodes, node.launch.cluster)
+        self.relay.offline_queries = offline_queries.OfflineQueries(self._records, self._nodes, node.launch.cluster)
         self.visitors = RemoteCommands(self.loop, node)
         self.seen_someone = time.monotonic()
         key, ids, after_s = node.settings.letters
@@ -131,7 +131,7 @@ class HeadNode:
             spot_notice.watch(lambda notice: self._soon(lambda: self._node_ends(notice.left_s)))
         takers = {"desk": self.relay.park, "client": self.relay.client, "agent": self.visitors.admit}
         ControllerConnections(self.listener, server, self.loop, self.request, takers).begin()
-        self._look()
+        self._send_new()
         self.loop.run()
         return self._finish(agent)
 
@@ -175,7 +175,7 @@ class HeadNode:
             launch.script = os.path.join(node.folder, "script")
         launch.start_time = time.time()
         for job, part in zip(member.jobs, launch.parts):
-            own_view.begin(job, part.shares, launch.start_time)
+            offline_queries.begin(job, part.shares, launch.start_time)
         open_tails(member, node, self.log, self.new_stream)
         self.channel.send_json(LaunchJob(launch=launch.to_dict()).encode())
 
@@ -197,7 +197,7 @@ class HeadNode:
         """The nodes of the job; empty until the job has begun."""
         begun = [member.launch for member in self.members.values() if member.slot >= 0][:1]
         return [
-            own_view.node_of(share, fact, part.partition)
+            offline_queries.node_of(share, fact, part.partition)
             for launch in begun
             for (part, share), fact in zip(
                 ((part, share) for part in launch.parts for share in part.shares), self.node_facts
@@ -213,7 +213,7 @@ class HeadNode:
         """Finish a job that has ended: send its remaining output, its files, then its end event."""
         member.ended = True
         for tail in member.tails:
-            tail.look(final=True)
+            tail.send_new(final=True)
         last = all(other.ended for other in self.members.values())
         if last or len(self.node.before) < MANY_FILES:
             self._send_files()
@@ -240,7 +240,7 @@ class HeadNode:
         return {tail.path for member in self.members.values() for tail in member.tails}
 
     def _send_files(self) -> None:
-        self.step_files.look(final=True)
+        self.step_files.send_new(final=True)
         skip = frozenset(os.path.relpath(path, self.node.shipped_folder) for path in self._batch_files())
         send_back(self.node, self.log, skip | self.step_files.whole(), self.new_stream)
 
@@ -350,17 +350,17 @@ class HeadNode:
     def _soon(self, call: Callable[[], None]) -> None:
         """Call a function in the loop, from a thread."""
         self.loop.soon(call)
-        poke()
+        wake()
 
     # --- output and end
-    def _look(self) -> None:
+    def _send_new(self) -> None:
         for member in self.members.values():
             if member.slot >= 0 and not member.ended:
                 for tail in member.tails:
-                    tail.look()
+                    tail.send_new()
         self._end_if_alone()
-        self.step_files.look()
-        self.loop.after(TAIL_S, self._look)
+        self.step_files.send_new()
+        self.loop.after(TAIL_S, self._send_new)
 
     def _end_if_alone(self) -> None:
         """End an allocation after ``alone_s`` without contact, because its controller's machine may be off."""

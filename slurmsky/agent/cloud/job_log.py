@@ -57,7 +57,7 @@ class LogTail:
         self.position = 0
         self._partial_since: Optional[float] = None
 
-    def look(self, final: bool = False) -> None:
+    def send_new(self, final: bool = False) -> None:
         """Send new content. A file that has become shorter is sent again from its beginning."""
         try:
             with open(self.path, "rb") as file:

@@ -112,7 +112,7 @@ class KeptNodeService:
                     reached.append(name)
             return Reached(peers=tuple(sorted(request.peers)), reached=tuple(reached))
 
-        self._aside(channel, work)
+        self._reply_from_thread(channel, work)
 
     def _add_hosts(self, channel: Channel, request: AddHosts) -> None:
         """Make the names of a job's nodes resolve to their addresses, as scripts expect of Slurm's node names."""
@@ -122,9 +122,9 @@ class KeptNodeService:
             done = rendezvous.resolves(*hosts) or rendezvous.add_hosts(*hosts)
             return HostsAdded(names=request.names, resolve=done)
 
-        self._aside(channel, work)
+        self._reply_from_thread(channel, work)
 
-    def _aside(self, channel: Channel, work: Callable[[], Event]) -> None:
+    def _reply_from_thread(self, channel: Channel, work: Callable[[], Event]) -> None:
         """Send what ``work`` returns; it runs in a thread because it waits for the network."""
 
         def run() -> None:

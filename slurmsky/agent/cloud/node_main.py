@@ -26,7 +26,7 @@ from ... import paths
 from ...model import plain
 from ...protocol.messages import Done, LastRecord, NodeBroken, NodeEnds
 from ..net.channel import Channel
-from ..net.event_loop import Loop, poke
+from ..net.event_loop import Loop, wake
 from ..net.tls_channel import TlsChannel
 from . import rendezvous, spot_notice
 from .cloud_node import CloudNode
@@ -34,7 +34,7 @@ from .command_relay import CommandRelay
 from .duplicate_run_barrier import PATIENCE_S, DuplicateRunBarrier
 from .head_node import TAIL_S, HeadNode
 from .job_log import JobLogWriter, send_back
-from .run_guard import LOOK_S, RunDecision, RunGuard, judge
+from .run_guard import LOOK_S, RunDecision, RunGuard, decide
 from .run_members import end_event
 from .step_file_sync import StepFiles
 
@@ -58,17 +58,17 @@ def serve_first(node: CloudNode) -> int:
         if barrier is None and earlier is not None:
             signal.signal(signal.SIGTERM, pass_on)
             barrier = DuplicateRunBarrier(node, listener)
-        once.pour(out.write)
+        once.write_new(out.write)
         time.sleep(LOOK_S)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    once.pour(out.write)
+    once.write_new(out.write)
     replay, earlier = once.replay(), once.earlier()
     if earlier is not None and earlier.cut:
         out.write(b"slurmsky: an earlier run's output is in SkyPilot's log of the cluster's former job alone\n")
     jobs, ended = node.jobs, {**dict.fromkeys(node.ended), **replay.ends}
     code = replay.code(jobs)
     may_run = node.launch.script is not None and node.launch.spec.requeue is not False
-    verdict, restart = judge(earlier, code >= 0, shipped, may_run)
+    verdict, restart = decide(earlier, code >= 0, shipped, may_run)
     if end_requested.is_set():
         verdict = RunDecision.REPEAT  # SkyPilot takes the nodes down; our controller learns the reason from SkyPilot
     if verdict is RunDecision.RUN:
@@ -107,7 +107,9 @@ def refuse(log: JobLogWriter, jobs: list[int]) -> None:
     log.event(Done(ranks=(0,)))
 
 
-def meet(node: CloudNode, once: RunGuard, client: ssl.SSLContext) -> Optional[tuple[rendezvous.Line, list[str], int]]:
+def join_first_node(
+    node: CloudNode, once: RunGuard, client: ssl.SSLContext
+) -> Optional[tuple[rendezvous.Line, list[str], int]]:
     """Connect a worker node to the first node. Returns the line, the agreed node names and the run's restart count.
 
     None: the launch is a duplicate that does not run, and the earlier run's frames on this node have been replayed.
@@ -124,16 +126,16 @@ def meet(node: CloudNode, once: RunGuard, client: ssl.SSLContext) -> Optional[tu
                 node.name, node.session = message["names"][node.rank], int(message["session"])
                 return line, message["names"], int(message["restart"])
             elif "follow" in message:
-                if hand_out(line, once):
+                if replay_until_decided(line, once):
                     break
                 return None
 
 
-def hand_out(line: rendezvous.Line, once: RunGuard) -> bool:
+def replay_until_decided(line: rendezvous.Line, once: RunGuard) -> bool:
     """Replay the earlier run's frames on this node until the first node decides; True when the job runs again."""
     out = JobLogWriter(0, 0, once.key)
     while True:
-        once.pour(out.write)
+        once.write_new(out.write)
         try:
             return "again" in line.receive(LOOK_S)
         except socket.timeout:
@@ -141,20 +143,20 @@ def hand_out(line: rendezvous.Line, once: RunGuard) -> bool:
         except (OSError, ValueError):
             return False
         finally:
-            once.pour(out.write)
+            once.write_new(out.write)
 
 
 def serve_other(node: CloudNode) -> int:
     """Main program of a worker node."""
     once = RunGuard(node.home, node.log_key)
     _server, client = node.contexts()
-    met = meet(node, once, client)
+    met = join_first_node(node, once, client)
     if met is None:
         return 0
     line, names, restart = met
     if not once.take():
         once.displace()  # the earlier run's worker has lost its first node
-    once.pour(JobLogWriter(0, 0, node.log_key).write)
+    once.write_new(JobLogWriter(0, 0, node.log_key).write)
     once.clear()
     once.begin(restart)
     node.prepare(names)
@@ -174,18 +176,18 @@ def serve_other(node: CloudNode) -> int:
     log, new_stream = JobLogWriter(node.session, node.rank, node.log_key, once.keep), itertools.count().__next__
     step_files = StepFiles(node, log, new_stream)
 
-    def look() -> None:
-        step_files.look()
-        loop.after(TAIL_S, look)
+    def send_files() -> None:
+        step_files.send_new()
+        loop.after(TAIL_S, send_files)
 
-    look()
+    send_files()
     if node.settings.spot:
         spot_notice.watch(lambda notice: report(node, client, notice))
     line.send({"ready": True})
     threading.Thread(target=await_finish, args=(line, loop), daemon=True).start()
     loop.run()
     try:
-        step_files.look(final=True)
+        step_files.send_new(final=True)
         send_back(node, log, step_files.whole(), new_stream)
         log.event(LastRecord())
         line.send({"done": True})
@@ -218,7 +220,7 @@ def await_finish(line: rendezvous.Line, loop: Loop) -> None:
     except (OSError, ValueError):
         pass  # disconnected: no message will follow
     loop.soon(loop.stop)
-    poke()
+    wake()
 
 
 def main(argv: list[str]) -> int:

@@ -61,7 +61,7 @@ class Earlier:
     cut: bool = False  # some of its output frames were not stored
 
 
-def judge(earlier: Optional[Earlier], over: bool, shipped: int, requeue: bool) -> tuple[RunDecision, int]:
+def decide(earlier: Optional[Earlier], over: bool, shipped: int, requeue: bool) -> tuple[RunDecision, int]:
     """Decide whether a launch runs, repeats an earlier run's result, or is refused.
 
     ``earlier``: the earlier run, whose process is dead; ``over``: that run logged the end of all its jobs; ``shipped``:
@@ -225,7 +225,7 @@ class RunGuard:
             pass  # nothing was written
         return 0
 
-    def pour(self, out: Callable[[bytes], None]) -> None:
+    def write_new(self, out: Callable[[bytes], None]) -> None:
         """Pass the stored frames that were not passed before to ``out``, in whole lines."""
         end = self._whole()
         if end > self._poured:

@@ -38,14 +38,14 @@ class StepFiles:
         self._tails: dict[str, LogTail] = {}
         self._count = 0
 
-    def look(self, final: bool = False) -> None:
+    def send_new(self, final: bool = False) -> None:
         """Send new content."""
         if self._node.same_files:
             return
         for path, start in self._noted():
             self._begin(path, start)
         for tail in self._tails.values():
-            tail.look(final)
+            tail.send_new(final)
 
     def whole(self) -> frozenset[str]:
         """Paths in the submit folder whose present content was sent completely."""
@@ -76,7 +76,7 @@ class StepFiles:
             if start:
                 self._tails[path] = known  # a further step appends to it
                 return
-            known.look(final=True)
+            known.send_new(final=True)
         self._count += 1
         tail = self._tails[path] = LogTail(self._log, self._new_stream(), path, digest=not start)
         tail.position = start

@@ -247,7 +247,7 @@ class Agent:
             self._forget(known.log)
         for log in [log for log in self.remains.values() if log.key[0] == launch.job_id]:
             self._forget(log)
-        job = HeadJob(self, launch, self.journal.come(*key, process_tree.now_boot()))
+        job = HeadJob(self, launch, self.journal.add_run(*key, process_tree.now_boot()))
         self.jobs[launch.job_id] = job
         self._arrived.append(job)
         self._flush_soon()
@@ -323,7 +323,7 @@ class Agent:
 
     def _forget(self, log: JobLog) -> None:
         self.remains.pop(log.key, None)
-        self.journal.gone(log)
+        self.journal.remove_run(log)
         if not self.journal.logs:
             self._flush_soon()  # else written with the next events; a lost line only makes a successor repeat events
 
@@ -333,13 +333,13 @@ class Agent:
         self.holds.release_all(job.job_id)
         self.orphans.forget(job.job_id)
 
-    def hosting(self, job_id: int, head: str) -> None:
+    def host_step(self, job_id: int, head: str) -> None:
         """Record that this node hosts a step of a job whose head is another node."""
         self.heads[job_id] = head
-        self.journal.come(job_id, _HOSTED, process_tree.now_boot(), head=False)
+        self.journal.add_run(job_id, _HOSTED, process_tree.now_boot(), head=False)
         self._flush()
 
-    def hosted_no_more(self, key: tuple[int, str]) -> None:
+    def unhost_step(self, key: tuple[int, str]) -> None:
         """Forget an ended hosted step, and its job after the job's last step here."""
         self.hosted.pop(key, None)
         log = self.journal.logs.get((key[0], _HOSTED))

@@ -15,7 +15,7 @@ from ...protocol.messages import AgentRequest, Hello
 from ..net import endpoints
 from ..net.channel import Channel
 from ..net.event_loop import READ
-from ..net.spare import SpareDescriptor
+from ..net.spare_descriptor import SpareDescriptor
 
 if TYPE_CHECKING:
     from .agent import Agent

@@ -201,7 +201,7 @@ def close(results: Sequence[Result]) -> None:
             os.close(one)
 
 
-def aside(loop: Loop, work: Callable[[], object], limit_s: int = 60, keep: int = -1) -> None:
+def run_in_child(loop: Loop, work: Callable[[], object], limit_s: int = 60, keep: int = -1) -> None:
     """Run ``work``, which may block, in a child process in the background.
 
     SIGALRM ends the child after ``limit_s`` (0: never). The child keeps the descriptor ``keep`` of the agent's.
@@ -235,7 +235,7 @@ def append(loop: Loop, path: str, line: bytes) -> None:
             os.close(fd)
 
     if on_network(path):
-        aside(loop, write)
+        run_in_child(loop, write)
     else:
         write()
 

@@ -69,7 +69,7 @@ class JobLog:
         """The events that are not acknowledged, in order."""
         return [Event.decode(json.loads(line)) for _, line in self.unacked]
 
-    def come_line(self) -> bytes:
+    def begin_line(self) -> bytes:
         """The "come" line of this run."""
         return _encode({"come": list(self.key), "head": self.head, "at": round(self.began, 3)}).encode()
 
@@ -86,16 +86,16 @@ class Journal:
         self._torn = False
 
     # --- changes
-    def come(self, job_id: int, run: int, began: float, head: bool = True) -> JobLog:
+    def add_run(self, job_id: int, run: int, began: float, head: bool = True) -> JobLog:
         """Add a job to the journal; call ``flush`` before the job's first process starts."""
         key = (job_id, run)
         log = self.logs.get(key)
         if log is None:
             log = self.logs[key] = JobLog(self, job_id, run, head, began)
-            self.append(log.come_line())
+            self.append(log.begin_line())
         return log
 
-    def gone(self, log: JobLog) -> None:
+    def remove_run(self, log: JobLog) -> None:
         """Remove a run from the journal."""
         if self.logs.pop(log.key, None) is not None:
             self.append(_encode({"gone": list(log.key)}).encode())
@@ -138,7 +138,7 @@ class Journal:
     def _compact(self) -> None:
         lines = []
         for log in self.logs.values():
-            lines.append(log.come_line())
+            lines.append(log.begin_line())
             lines += [line for _, line in log.unacked]
         data = b"\n".join([*lines, b""])
         temporary = self.path + ".new"

@@ -27,7 +27,7 @@ def end_lost(journal: Journal, lost: Sequence[JobLog], node: str, agent_socket: 
             _close(log, node)
             log.take_unsent()  # sent with all unacknowledged events when the controller connects
         else:
-            journal.gone(log)
+            journal.remove_run(log)
 
 
 def _close(log: JobLog, node: str) -> None:

@@ -8,7 +8,7 @@ import struct
 from contextlib import contextmanager
 from typing import Any, Iterator, Optional
 
-from .spare import LIMITS, SpareDescriptor
+from .spare_descriptor import LIMITS, SpareDescriptor
 
 UNIX = "unix:"
 #: bytes of a path in a unix socket's address (sockaddr_un.sun_path less its NUL)

@@ -171,6 +171,6 @@ class Loop:
             cls.report()
 
 
-def poke() -> None:
+def wake() -> None:
     """Wake the loop of the main thread."""
     os.kill(os.getpid(), signal.SIGCHLD)

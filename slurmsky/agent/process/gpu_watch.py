@@ -44,7 +44,7 @@ class GpuWatch:
         if not self._users:
             self._stop()
 
-    def knows(self, devices: Sequence[int]) -> bool:
+    def has_values(self, devices: Sequence[int]) -> bool:
         """Whether any of these devices has a measurement."""
         return any(device in self.seen for device in devices)
 

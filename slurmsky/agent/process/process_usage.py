@@ -140,23 +140,23 @@ class Sampler:
     def _tick(self) -> None:
         sums: dict[UsageSeries, list[float]] = {}
         for pid in list(self._tasks):
-            now = self._look(pid)
+            now = self._sample_task(pid)
             series = self._series_of.get(pid)
             if now is not None and series is not None:
                 held = sums.setdefault(series, [0.0, 0.0])
                 held[0] += now.user_s + now.system_s
                 held[1] += now.max_rss
         for series, (cpu_s, memory) in sums.items():
-            series.watched = series.watched or self._gpus.knows(series.gpus)
-            series.look(time.monotonic(), cpu_s, memory, *self._gpus.sum(series.gpus))
+            series.watched = series.watched or self._gpus.has_values(series.gpus)
+            series.add(time.monotonic(), cpu_s, memory, *self._gpus.sum(series.gpus))
         self._timer = self._loop.after(INTERVAL_S, self._tick) if self._tasks else None
 
-    def look(self, pid: int) -> TaskUsage:
+    def sample(self, pid: int) -> TaskUsage:
         """Sample a task now, and return its usage so far."""
-        self._look(pid)
+        self._sample_task(pid)
         return self._tasks.get(pid) or TaskUsage()
 
-    def _look(self, pid: int) -> Optional[TaskUsage]:
+    def _sample_task(self, pid: int) -> Optional[TaskUsage]:
         """Sample a task now, and return this sample alone; None when the task has ended."""
         kept = self._tasks.setdefault(pid, TaskUsage())
         now = sample(pid)

@@ -34,7 +34,7 @@ class UsageSeries:
         # A point has its time and the CPU seconds until then, and averages of mem, gpu and gpumem since the last point.
         self._points: list[tuple[float, float, float, float, float]] = [(0.0, 0.0, 0.0, 0.0, 0.0)]
 
-    def look(self, now: float, cpu_s: float, memory: float, gpu: float = 0.0, gpu_memory: float = 0.0) -> None:
+    def add(self, now: float, cpu_s: float, memory: float, gpu: float = 0.0, gpu_memory: float = 0.0) -> None:
         """Add a sample: CPU seconds so far without ended tasks, memory bytes, busy GPUs, bytes of GPU memory."""
         sums = self._next = self._next or [0.0, 0.0, 0.0, 0.0]
         for index, value in enumerate((1.0, memory / _MIB, gpu, gpu_memory / _MIB)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import partial
 from typing import Callable, NamedTuple, Optional, Sequence
 
 from ...model.step_spec import StepSpec
@@ -65,7 +66,7 @@ _NOT_OPENED = "Could not open %s file: %s"
 _TERMINAL_ERROR = TaskStream("", wire.STDERR)
 
 
-class Late(NamedTuple):
+class BlockingFile(NamedTuple):
     """A file whose opening may block: its name, its opener, and the function that receives its descriptor."""
 
     what: str
@@ -125,7 +126,7 @@ class Queue:
                 os.set_blocking(fd, True)
                 _write_all(fd, left)
 
-            file_opening.aside(self._loop, rest, 0, fd)
+            file_opening.run_in_child(self._loop, rest, 0, fd)
 
 
 class Outputs:
@@ -148,10 +149,10 @@ class Outputs:
         """The files of a rank's component."""
         return self._files[self._component[rank]]
 
-    def open(self, folder: str, umask: int, mode: Optional[str], facts: output_files.NameFacts) -> list[Late]:
+    def open(self, folder: str, umask: int, mode: Optional[str], facts: output_files.NameFacts) -> list[BlockingFile]:
         """Open the files that srun itself opens, each name once; returns those that may block. Raises BadRequest."""
         opened: dict[str, list[TaskStream]] = {}
-        late: list[Late] = []
+        blocking: list[BlockingFile] = []
         for stream in self._streams():
             if not stream.path:
                 continue
@@ -163,7 +164,8 @@ class Outputs:
                 continue
             what = "stdout" if stream.kind == wire.STDOUT else "stderr"
             if file_opening.may_block(name):
-                late.append(Late(what, lambda name=name: output_files.open_output(name, mode), self._taker(sharing)))  # type: ignore[misc]
+                opener = partial(output_files.open_output, name, mode)
+                blocking.append(BlockingFile(what, opener, self._taker(sharing)))
                 continue
             previous = os.umask(umask)
             try:
@@ -172,7 +174,7 @@ class Outputs:
                 raise InvalidStep(_NOT_OPENED % (what, error.strerror)) from None
             finally:
                 os.umask(previous)
-        return late
+        return blocking
 
     def _taker(self, streams: list[TaskStream]) -> Callable[[int], None]:
         def take(fd: int) -> None:
@@ -248,7 +250,7 @@ class Input:
         self.source = "stream"
         self.rank: Optional[int] = None
         self.fd = -1
-        self.late: Optional[Late] = None  # a file whose opening may block
+        self.blocking: Optional[BlockingFile] = None  # a file whose opening may block
         self._loop: Optional[Loop] = None  # set while waiting for a FIFO
         if terminal:
             self.rank = 0
@@ -264,7 +266,7 @@ class Input:
             # One file for all tasks: srun reads the file and sends its content.
             name = os.path.join(folder, output_files.expand(text, facts))
             if file_opening.may_block(name):
-                self.late = Late("stdin", lambda: output_files.open_input(name), self._take)
+                self.blocking = BlockingFile("stdin", lambda: output_files.open_input(name), self._take)
                 return
             try:
                 self.fd = output_files.open_input(name)

@@ -12,7 +12,7 @@ from ..net.channel import Channel
 _OF_A_NODE = ("SLURMD_NODENAME", "SLURM_TOPOLOGY_ADDR", "SLURM_TOPOLOGY_ADDR_PATTERN")
 
 
-class Aside:
+class ClientPrograms:
     """Lets the client run one program at a time."""
 
     def __init__(

@@ -19,7 +19,7 @@ from ..steps import het_components as components
 from ..steps import step_allocation, step_run
 from ..steps.step_allocation import InvalidStep
 from . import program_bcast, srun_prolog, srun_verbose
-from .srun_files import Input, Late, Outputs
+from .srun_files import BlockingFile, Input, Outputs
 from .srun_plan import Planner
 from .srun_termination import Termination
 from .task_exits import Exits
@@ -132,7 +132,7 @@ class Srun:
         outputs = self._outputs = Outputs(
             self.channel, [step for step, _ in planner.programs], planner.component, self._say
         )
-        late = outputs.open(request.cwd, request.umask, spec.job.open_mode, planner.facts)
+        blocking = outputs.open(request.cwd, request.umask, spec.job.open_mode, planner.facts)
         source = self._input = Input(spec.job.input, self.terminal, request.cwd, planner.facts)
         planner.check_binding()
         job.next_step += 1
@@ -146,13 +146,13 @@ class Srun:
         plans = planner.plans(commons, outputs, source)
         self.channel.on_drain = lambda: run.resume(self)
         run.on_stdin = self._stdin_read
-        self._aside = srun_prolog.Aside(self.channel, self._say, commons[0], [spec.argv[0], *spec.argv[1:]])
+        self._programs = srun_prolog.ClientPrograms(self.channel, self._say, commons[0], [spec.argv[0], *spec.argv[1:]])
 
         def begin_tasks() -> None:
             if spec.prolog is None or not self._may_start():
                 self._launch(run, plans)
             else:
-                self._aside.run("prolog", spec.prolog, prolog_over)
+                self._programs.run("prolog", spec.prolog, prolog_over)
 
         def prolog_over(code: int) -> None:
             if code == 0:
@@ -171,19 +171,19 @@ class Srun:
                 begin_tasks()
 
         outputs.on_drain = lambda: run.resume(self)
-        if source.late is not None:
-            late.append(source.late)
-        if late:
-            self._open_late(late, files_open)
+        if source.blocking is not None:
+            blocking.append(source.blocking)
+        if blocking:
+            self._open_blocking(blocking, files_open)
         else:
             files_open()
 
-    def _open_late(self, late: list[Late], done: Callable[[], None]) -> None:
+    def _open_blocking(self, blocking: list[BlockingFile], done: Callable[[], None]) -> None:
         """Open files that may block, then continue; meanwhile the step exists without a task."""
 
         def opened(results: list[file_opening.Result]) -> None:
             self._opening = None
-            for file, result in zip(late, results):
+            for file, result in zip(blocking, results):
                 if isinstance(result, OSError):
                     self._say("srun: error: Could not open %s file: %s\n" % (file.what, result.strerror))
                 else:
@@ -194,7 +194,7 @@ class Srun:
                 self._never_started()
 
         self._opening = file_opening.Opening(
-            self.agent.loop, [file.opener for file in late], opened, self.request.umask, stop_at_error=True
+            self.agent.loop, [file.opener for file in blocking], opened, self.request.umask, stop_at_error=True
         )
 
     def _give_up_opening(self) -> None:
@@ -252,7 +252,7 @@ class Srun:
             rows, _, columns = payload.partition(b"x")
             self.run.set_size(int(rows), int(columns))
         elif kind == wire.CHILD_STATUS:
-            self._aside.ended(payload)
+            self._programs.ended(payload)
 
     def _stdin_read(self, count: int) -> None:
         """The tasks have read ``count`` bytes."""
@@ -317,7 +317,7 @@ class Srun:
     def cancelled(self) -> None:
         """The step was cancelled from outside."""
         if self.run is not None and not self.run.parts:
-            self._aside.signal(signal.SIGTERM)
+            self._programs.signal(signal.SIGTERM)
             self.agent.loop.soon(self._give_up_opening)
         if self._termination is not None:
             self._termination.cancelled()
@@ -346,7 +346,7 @@ class Srun:
         if self.spec.epilog is None:
             self._end(final)
         else:
-            self._aside.run("epilog", self.spec.epilog, lambda status: self._epilog_over(status, final))
+            self._programs.run("epilog", self.spec.epilog, lambda status: self._epilog_over(status, final))
 
     def _epilog_over(self, status: int, final: int) -> None:
         if status:

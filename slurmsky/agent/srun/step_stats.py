@@ -68,7 +68,7 @@ class _Sstat:
             if not names and wanted.step is not None:
                 self.errors.append("sstat: error: StepId=%d.%s not found running.\n" % (job.job_id, wanted.step))
             for name in names:
-                self._look(job, name)
+                self._query(job, name)
         self.agent.loop.after(_PATIENCE_S, self._print)
         self._waiting -= 1
         self._check()
@@ -82,12 +82,12 @@ class _Sstat:
         # Without a step: the first numbered one.
         return [name for name in running if name != "batch"][:1]
 
-    def _look(self, job: HeadJob, name: str) -> None:
+    def _query(self, job: HeadJob, name: str) -> None:
         place = len(self.rows)
         self.rows.append(None)
         if name == "batch":
             assert job.batch is not None
-            usage = copy.copy(self.agent.sampler.look(job.batch.pid))
+            usage = copy.copy(self.agent.sampler.sample(job.batch.pid))
             step = copy.copy(job.batch.step)
             step.usage = combine([(0, job.node, usage)])
             self.rows[place] = (job, step, [(job.node, process_tree.tree([job.batch.pid]))])
@@ -122,7 +122,7 @@ class _Sstat:
             if part.ended:
                 answer(part)({})
             else:
-                part.look(answer(part))
+                part.read_usage(answer(part))
 
     def _check(self) -> None:
         if self._waiting == 0:
@@ -166,5 +166,5 @@ class _Sstat:
                 lines += [RunningStep(record, step, tuple(here), (node,)) for node, here in pids]
             else:
                 lines.append(RunningStep(record, step, tuple(pid for _, here in pids for pid in here)))
-        look = TableStyle(parsable=2 if query.parsable2 else 1 if query.parsable else 0, header=not query.noheader)
-        leave(self.channel, 0, "".join(self.errors), sstat_text(lines, columns, look))
+        style = TableStyle(parsable=2 if query.parsable2 else 1 if query.parsable else 0, header=not query.noheader)
+        leave(self.channel, 0, "".join(self.errors), sstat_text(lines, columns, style))

@@ -55,7 +55,7 @@ def pick(rooms: Sequence[NodeOffer], allowed: Iterable[int], demand: StepDemand)
     <PlacementVerdict.TOO_MANY: 'More processors requested than permitted'>
     """
     search = _Search(rooms, demand)
-    return search.look_at_nodes(allowed) or search.apply_node_names() or search.choose()
+    return search.check_nodes(allowed) or search.apply_node_names() or search.choose()
 
 
 class _Search:
@@ -70,7 +70,7 @@ class _Search:
         self.blocked_cpus = self.blocked_nodes = 0
         self.short_cpus = self.short_nodes = 0  # unusable because other steps hold their GPUs
 
-    def look_at_nodes(self, allowed: Iterable[int]) -> Optional[PlacementVerdict]:
+    def check_nodes(self, allowed: Iterable[int]) -> Optional[PlacementVerdict]:
         """Compute the CPUs that the step can use on each node."""
         demand, hopeless = self.demand, 0
         for index in allowed:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..core.agent import Agent
 
 
-class _Wired:
+class _RemoteSink:
     """A sink that sends frames to the head agent; a full connection pauses the tasks' output."""
 
     def __init__(self, channel: Channel) -> None:
@@ -69,7 +69,7 @@ class _Wired:
 
 def serve_agent(agent: Agent, channel: Channel) -> None:
     """Serve a connection of a head agent: one step's tasks on this node. Its loss ends the tasks."""
-    sink = _Wired(channel)
+    sink = _RemoteSink(channel)
 
     def received(kind: bytes, payload: bytes) -> None:
         host = sink.host
@@ -83,7 +83,7 @@ def serve_agent(agent: Agent, channel: Channel) -> None:
         if isinstance(request, StartTasks):
             plan = request.plan
             host = sink.host = StepHost(agent, plan, sink)
-            agent.hosting(plan.job_id, plan.head)
+            agent.host_step(plan.job_id, plan.head)
             channel.on_drain = host.resume
             host.start()
         elif isinstance(request, ReceiveFile):
@@ -99,7 +99,7 @@ def serve_agent(agent: Agent, channel: Channel) -> None:
         elif isinstance(request, ResizeTerminal):
             host.set_size(request.rows, request.columns)
         elif isinstance(request, ReadUsage):
-            channel.send_json(TasksUsage(usage=host.look()).encode())
+            channel.send_json(TasksUsage(usage=host.usage()).encode())
 
     def lost() -> None:
         if sink.host is not None:

@@ -379,17 +379,17 @@ class StepHost:
             self._container.close()
         if self._memory is not None:
             self._memory.close()
-        self.agent.hosted_no_more(self.key)
+        self.agent.unhost_step(self.key)
         self.sink.over(self.agent.sampler.close(self._series) if self._series is not None else NodeSeries())
 
     def _sweep(self) -> None:
         self._sweeping = False
         self._check_over()
 
-    def look(self) -> dict[int, list[float]]:
+    def usage(self) -> dict[int, list[float]]:
         """Current usage of the running tasks, for sstat."""
         return {
-            task.rank: self.agent.sampler.look(task.pid).to_list()
+            task.rank: self.agent.sampler.sample(task.pid).to_list()
             for task in self.tasks
             if task.pid and task.status is None
         }

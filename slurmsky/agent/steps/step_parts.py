@@ -81,9 +81,9 @@ class LocalPart(StepPart):
         self.set_size = self.host.set_size
         self.on_mpi_message = self.host.on_mpi_message
 
-    def look(self, done: Callable[[dict[int, list[float]]], None]) -> None:
+    def read_usage(self, done: Callable[[dict[int, list[float]]], None]) -> None:
         """Pass the current usage to ``done``."""
-        done(self.host.look())
+        done(self.host.usage())
 
 
 class RemotePart(StepPart):
@@ -93,7 +93,7 @@ class RemotePart(StepPart):
         super().__init__(run, index, share)
         self.plan = plan
         self.left = set(plan.ranks)
-        self._on_look: Optional[Callable[[dict[int, list[float]]], None]] = None
+        self._on_usage: Optional[Callable[[dict[int, list[float]]], None]] = None
         agent = run.job.agent
         self.channel = agent.connect(share.address)
         self.channel.on_frame = self._received
@@ -126,9 +126,9 @@ class RemotePart(StepPart):
         """Send a message to the PMI server of the node's tasks."""
         self.channel.send_json(ToMpiServer(message=message).encode())
 
-    def look(self, done: Callable[[dict[int, list[float]]], None]) -> None:
+    def read_usage(self, done: Callable[[dict[int, list[float]]], None]) -> None:
         """Request the current usage."""
-        self._on_look = done
+        self._on_usage = done
         self.channel.send_json(ReadUsage().encode())
 
     def _received(self, kind: bytes, payload: bytes) -> None:
@@ -148,8 +148,8 @@ class RemotePart(StepPart):
             self.consumed(report.count, report.last)
         elif isinstance(report, FromMpiServer):
             self.mpi(report.message)
-        elif isinstance(report, TasksUsage) and self._on_look is not None:
-            self._on_look(report.usage)
+        elif isinstance(report, TasksUsage) and self._on_usage is not None:
+            self._on_usage(report.usage)
         elif isinstance(report, TasksEnded):
             self._finished(report.series)
 

@@ -23,7 +23,7 @@ from ...report.fields import sacct_fields
 from ...report.fields.sacct_fields import SacctRow
 from ...report.report_context import ReportContext as Report
 from ...report.text import sacct_rows as report
-from ...report.text.print_fields import Column, Same, TableStyle, Writer, values_of
+from ...report.text.print_fields import Column, SharedCell, TableStyle, Writer, values_of
 from ...report.text.units import KILO, Scale
 from ..common.caller_settings import surroundings
 from ..common.report_settings import caller_zone
@@ -46,7 +46,7 @@ class RowForm:
         return not self.query.allocations or any(one.name.lower() in sacct_fields.STEP_SUMS for one in self.columns)
 
     @property
-    def look(self) -> TableStyle:
+    def style(self) -> TableStyle:
         """Delimiter and layout of the lines."""
         query = self.query
         delimiter = "|" if query.delimiter is None else query.delimiter
@@ -56,8 +56,8 @@ class RowForm:
               ) -> Iterator[str]:  # fmt: skip
         """Format the lines of these jobs."""
         query = self.query
-        look = replace(self.look, header=header and not query.noheader)
-        return report.sacct_pieces(jobs, self.columns, self.context, look, query.allocations, query.array, only_steps)
+        style = replace(self.style, header=header and not query.noheader)
+        return report.sacct_pieces(jobs, self.columns, self.context, style, query.allocations, query.array, only_steps)
 
 
 def form(ctx: CommandContext, query: SacctQuery) -> RowForm:
@@ -148,7 +148,7 @@ def lines(ctx: CommandContext, query: SacctQuery, form: RowForm) -> Iterator[str
     """Lines of the jobs in the query's window, from cached pages where possible."""
     kinds = None if query.time_format == "relative" else _kinds(ctx, query, form.context)
     names = [column.name.lower() for column in form.columns]
-    writers, kept = [Writer(form.columns, form.look) for _ in range(2)], _Pages(ctx, form.with_steps)
+    writers, kept = [Writer(form.columns, form.style) for _ in range(2)], _Pages(ctx, form.with_steps)
 
     def written(page: CachePage, writer: Writer[SacctRow], runs: Sequence[Run]) -> tuple[list[int], list[str]]:
         counts, rows = page.rows(runs)
@@ -184,7 +184,7 @@ def documents(ctx: CommandContext, query: SacctQuery) -> Iterator[object]:
             yield from structured.accounting_records(jobs, ctx.queue.clock(), ctx.queue.job_table.cluster)
         else:
             cells = page.cells(_DOCUMENT, page.rows(runs)[1])
-            yield from map(structured.Written, list(cells) * len(runs) if isinstance(cells, Same) else cells)
+            yield from map(structured.Written, list(cells) * len(runs) if isinstance(cells, SharedCell) else cells)
 
 
 def _leaves(ctx: CommandContext, query: SacctQuery) -> Iterator[tuple[list[Run], bool]]:

@@ -17,7 +17,7 @@ from ...model.job import Job
 from ...model.spec import JobSpec
 from ...model.states import JobFlag, JobState
 from ...protocol import wire
-from .._forecast import forecast
+from .._start_notice import forecast
 from ..sbatch import job_environment
 from .caller_settings import submitter
 from .progress import phase, shown
@@ -236,7 +236,7 @@ async def await_returned_files(ctx: CommandContext, job: Job) -> None:
         over.cancel()
 
 
-def let_go(
+def release_allocation(
     ctx: CommandContext, job: Job, state: JobState = JobState.COMPLETED, exit_code: int = 0, exit_signal: int = 0
 ) -> None:
     """End the allocation if it is still active."""

@@ -279,7 +279,7 @@ def top(ctx: CommandContext, ids: str) -> int:
     except SlurmError as error:
         ctx.err(f"{error.text} for job {ids}")
         return 1
-    ctx.queue.kick()
+    ctx.queue.schedule_soon()
     return 0
 
 

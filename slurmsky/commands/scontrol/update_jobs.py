@@ -100,7 +100,7 @@ def _update_job(ctx: CommandContext, words: Words) -> int:
         if resized and not failed and "SLURM_JOBID" in ctx.env:
             resize_script.write(ctx, text)
         code = max(code, failed)
-    ctx.queue.kick()
+    ctx.queue.schedule_soon()
     return code
 
 

@@ -145,7 +145,7 @@ _INSTEAD = {
 def update(ctx: CommandContext, words: Words) -> int:
     """update PartitionName=NAME KEY=VALUE..."""
 
-    def judge(wanted: Found) -> None:
+    def check(wanted: Found) -> None:
         if len(words) <= 1:
             raise error("No changes specified")
 
@@ -154,13 +154,13 @@ def update(ctx: CommandContext, words: Words) -> int:
             raise SlurmError(Errno.INVALID_PARTITION)
         return config
 
-    return answered(ctx, lambda: _answer(ctx, words, judge, there, "slurm_update error"))
+    return answered(ctx, lambda: _answer(ctx, words, check, there, "slurm_update error"))
 
 
 def create(ctx: CommandContext, words: Words) -> int:
     """create PartitionName=NAME KEY=VALUE..."""
 
-    def judge(wanted: Found) -> None:
+    def check(wanted: Found) -> None:
         if wanted["name"].lower() == "default":
             raise error('PartitionName cannot be "DEFAULT".')
 
@@ -169,13 +169,13 @@ def create(ctx: CommandContext, words: Words) -> int:
             raise SlurmError(Errno.INVALID_PARTITION)
         return PartitionConfig(name=name, min_nodes=1)
 
-    return answered(ctx, lambda: _answer(ctx, words, judge, fresh, "Error creating the partition"))
+    return answered(ctx, lambda: _answer(ctx, words, check, fresh, "Error creating the partition"))
 
 
 def _answer(
     ctx: CommandContext,
     words: Words,
-    judge: Callable[[Found], None],
+    check: Callable[[Found], None],
     base: Callable[[PartitionConfig | None, str], PartitionConfig],
     refusal: str,
 ) -> int:
@@ -183,7 +183,7 @@ def _answer(
     wanted = PARTITION_KEYS.read(ctx, words)
     if "name" not in wanted:
         raise error("PartitionName must be given.")
-    judge(wanted)
+    check(wanted)
     name = wanted["name"]
     try:
         _apply(ctx, base(ctx.queue.job_table.cluster.partition(name), name), wanted)
@@ -205,7 +205,7 @@ def delete(ctx: CommandContext, word: str, name: str) -> int:
         ctx.err(f"delete_partition {word}: {problem.text}")
         return 1
     job_table.delete_partition(name)
-    ctx.queue.kick()
+    ctx.queue.schedule_soon()
     return 0
 
 
@@ -227,4 +227,4 @@ def _apply(ctx: CommandContext, config: PartitionConfig, wanted: Found) -> None:
             text = ""
         changes["nodes"], changes["nodes_text"] = tuple(named), text
     ctx.queue.job_table.put_partition(replace(config, **changes), wanted.get("state", ""))
-    ctx.queue.kick()
+    ctx.queue.schedule_soon()

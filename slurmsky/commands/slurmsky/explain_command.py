@@ -15,7 +15,7 @@ import click
 
 from ...controller.command_context import CommandContext
 from ...controller.jobs.submitter import account_of
-from ...controller.rules.submit_checks import check, outgrown
+from ...controller.rules.submit_checks import check, waits_for_growth
 from ...controller.slurm_errors import SlurmError
 from ...engines import registry
 from ...engines.base import EngineError
@@ -30,7 +30,7 @@ from ...translate.finding import Here
 from ...translate.folder_prices import by_question
 from ...translate.pythonpackages import packages
 from .._files import opener
-from .._foresight import remarks
+from .._submit_warnings import remarks
 from ..common.caller_settings import submitter, surroundings
 from ..common.command_errors import absolute
 from ..common.site_options import table
@@ -224,7 +224,7 @@ def _objection(ctx: CommandContext, specs: Sequence[JobSpec]) -> tuple[str, int]
             account = account_of(ctx.queue.job_table, spec, who)
             ctx.queue.job_table.policy.qos_of(spec.qos, account, who.user)
             check(ctx.queue.job_table.cluster, spec, ctx.queue.clock())
-            reason = outgrown(ctx.queue.job_table.cluster, spec)
+            reason = waits_for_growth(ctx.queue.job_table.cluster, spec)
             if reason:
                 return f"would wait for ever ({reason}): its partition has fewer nodes or CPUs than it requests", 0
     except SlurmError as error:

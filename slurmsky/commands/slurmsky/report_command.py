@@ -82,10 +82,10 @@ async def _report(ctx: CommandContext, call: Call, query: SacctQuery) -> int:
     clock = Clock(ctx.queue.clock(), caller_zone(ctx))
     context = Report(clock=clock, cluster=ctx.queue.job_table.cluster)
     # All records are read; a thread computes the page, so that no other command is blocked.
-    some = explanations.kinds(jobs)
+    some = explanations.similar_jobs(jobs)
     explained = some[: explanations.MOST_KINDS]
     answered = await answers(ctx, [alike[0] for alike in explained])
-    why = [explanations.Alike(*pair) for pair in zip(explained, answered, strict=True)]
+    why = [explanations.Similar(*pair) for pair in zip(explained, answered, strict=True)]
     page = await asyncio.to_thread(_page, jobs, query, context, call, why, len(some) - len(explained))
     return _write(ctx, page, call)
 
@@ -117,7 +117,7 @@ def _query(ctx: CommandContext, call: Call) -> SacctQuery:
 
 
 def _page(
-    jobs: list[Job], query: SacctQuery, context: Report, call: Call, why: list[explanations.Alike], omitted: int
+    jobs: list[Job], query: SacctQuery, context: Report, call: Call, why: list[explanations.Similar], omitted: int
 ) -> str:
     zone = context.clock.zone
     if call.jobs:

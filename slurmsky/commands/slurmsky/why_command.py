@@ -263,10 +263,10 @@ async def output(job: Job) -> why.JobFacts:
         if path == os.devnull:
             problem = f"Its output goes to {os.devnull}."
             continue
-        look = await asyncio.to_thread(Tail(path).look)
-        lines = [line for line in look.lines if line.strip()]
+        tail = await asyncio.to_thread(Tail(path).read)
+        lines = [line for line in tail.lines if line.strip()]
         if lines:
             return why.JobFacts(output=path, tail=tuple(lines[-_TAIL:]))
-        missing = "does not exist" if "no such file" in look.problem else f"cannot be read: {look.problem}"
-        problem = f"Its output file {path} {missing if look.problem else 'is empty'}."
+        missing = "does not exist" if "no such file" in tail.problem else f"cannot be read: {tail.problem}"
+        problem = f"Its output file {path} {missing if tail.problem else 'is empty'}."
     return why.JobFacts(output=names[-1] if names else "", no_output=problem)

@@ -86,7 +86,7 @@ class ArrayFollowers:
             yield self._job_table.jobs[job_id]
 
     def _keep(self, base: Job, keeps: Callable[[tuple[int, int, int]], bool]) -> None:
-        """Make the other followers of an array pending elements as any."""
+        """Return the other followers of an array to its pending elements."""
         for entry in base.followers:
             if not keeps(entry):
                 self._arrays.pop(entry[1], None)
@@ -140,10 +140,10 @@ class ArrayFollowers:
         self.chosen += [follower for _, follower, _ in added]
         self._job_table.touch(base)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._look)
+            self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._drop_if_long)
 
     def _suits(self, base: Job) -> bool:
-        """Whether nothing but free resources, of which it has the first choice, can start the array's next element."""
+        """Whether the array's next element waits for resources alone, and no job is served before it."""
         spec, table = base.spec, self._job_table
         plain = base.is_batch and base.state is JobState.PENDING and base.array_job_id == self._short
         limited = (
@@ -181,7 +181,7 @@ class ArrayFollowers:
                 if not self._engine.follow(self._life.launches.launch_of(element), behind):
                     self._keep(base, lambda entry, follower=follower: entry[1] != follower)  # type: ignore[misc]
 
-    def _look(self) -> None:
+    def _drop_if_long(self) -> None:
         """Drop the followers of elements that turn out to be long."""
         self._timer = None
         if not self._arrays:
@@ -190,7 +190,7 @@ class ArrayFollowers:
         fronts = {behind for base in self._bases() for _, _, behind in base.followers}
         if any((job := self._job_table.jobs.get(behind)) is None or job.start_time <= since for behind in fronts):
             self.drop()
-        self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._look)
+        self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._drop_if_long)
 
     # --- dropping
 
@@ -202,16 +202,16 @@ class ArrayFollowers:
                 self._engine.drop_followers(node)
 
     def dropped(self, node: str) -> None:
-        """The agent of a node keeps no element any more: those that it has not started are pending as any."""
+        """Handle an agent's answer: the elements that it has not started are pending again."""
         for base in list(self._bases()):
             self._keep(base, lambda entry: self._node(entry[2]) not in (node, ""))
         if node in self._dropping:
             self._dropping.discard(node)
-            self._life.kick()
+            self._life.schedule_soon()
         self._answered.set()
 
     def call(self, command: Callable[[C], int | Awaitable[int]], context: C) -> int | Awaitable[int]:
-        """Call a command; one that changes jobs or nodes, while no agent keeps an element that has not started."""
+        """Run a command; before one that changes jobs or nodes, agents drop elements that have not started."""
         changes = context.command in _CHANGING and "show" not in context.args
         return self._call_alone(command, context) if changes and self._arrays else command(context)
 
@@ -227,7 +227,7 @@ class ArrayFollowers:
             return answer if isinstance(answer, int) else await answer
         finally:
             self._changing -= 1
-            self._life.kick()
+            self._life.schedule_soon()
 
     async def _none_waits(self) -> None:
         while self._arrays:

@@ -241,12 +241,12 @@ class _Change(Times):
         raise SlurmError(Errno.ACCESS_DENIED)
 
     def _features(self) -> None:
-        self._wished("features", "constraint", Errno.INVALID_FEATURE)
+        self._change_text("features", "constraint", Errno.INVALID_FEATURE)
 
     def _prefer(self) -> None:
-        self._wished("prefer", "prefer", Errno.INVALID_PREFER)
+        self._change_text("prefer", "prefer", Errno.INVALID_PREFER)
 
-    def _wished(self, key: str, field: str, errno: Errno) -> None:
+    def _change_text(self, key: str, field: str, errno: Errno) -> None:
         text = self.text(key)
         if text and text == getattr(self.job.spec, field):
             return

@@ -31,7 +31,7 @@ class JobTable(ClusterTable):
         store: Store,
         clock: Callable[[], float] = time.time,
         accounts: tuple[str, ...] = (),
-        judge: Callable[[JobSpec, str], bool] = lambda spec, partition: False,
+        engine_check: Callable[[JobSpec, str], bool] = lambda spec, partition: False,
         on_touch: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(cluster, store, clock, accounts)
@@ -47,8 +47,8 @@ class JobTable(ClusterTable):
         self._finished: deque[tuple[float, int]] = deque()  # (end time, job id) in order of ending
         self._targets = Targets()
         self._kept: list[tuple[float, int]] = []  # as _finished: older than MinJobAge, but pending jobs depend on them
-        #: called at submit for partitions whose nodes an engine makes (submit.Judge)
-        self.judge = judge
+        #: called at submit for partitions whose nodes an engine makes (submit_checks.EngineCheck)
+        self.engine_check = engine_check
         self._on_touch = on_touch
         self.counters = Counters(since=clock())
         for job in store.current(clock() - self.cluster.min_job_age_s):

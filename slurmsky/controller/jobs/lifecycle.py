@@ -44,14 +44,14 @@ class LifeCycle:
         job_table: JobTable,
         engine: Router,
         launches: LaunchBuilder,
-        kick: Callable[[], None],
+        schedule_soon: Callable[[], None],
         mailer: Mailer,
         restore: Callable[[Job], bool] = lambda job: True,
     ) -> None:
         self.job_table = job_table
         self.engine = engine
         self.launches = launches
-        self.kick = kick
+        self.schedule_soon = schedule_soon
         self.mailer = mailer
         #: called for each job that begins or ends: ("began" | "ended", job)
         self.listeners: list[Callable[[str, Job], None]] = []
@@ -145,7 +145,7 @@ class LifeCycle:
         self.mailer.notify_end(job)
         self.job_table.counters.job_over(state)
         self._notify("ended", job)
-        self.kick()
+        self.schedule_soon()
 
     # --- what users do
 
@@ -281,7 +281,7 @@ class LifeCycle:
             raise SlurmError(Errno.JOB_FINISHED)
         transitions.hold(job, "JobHeldUser" if by_user else "JobHeldAdmin")
         self.job_table.touch(job)
-        self.kick()
+        self.schedule_soon()
 
     def release(self, job: Job) -> None:
         """scontrol release: ends the hold of a job; of a het job, of all components."""
@@ -291,7 +291,7 @@ class LifeCycle:
         for part in self.job_table.components(job) if job.het_job_id else [job]:
             transitions.release(part, self.job_table.take_priority(), self.job_table.clock())
             self.job_table.touch(part)
-        self.kick()
+        self.schedule_soon()
 
     def requeue(self, job: Job, how: str = "requeue") -> None:
         """scontrol requeue/requeuehold. ``how``: requeue, hold or special."""
@@ -350,7 +350,7 @@ class LifeCycle:
             transitions.requeue_like(part, requested)
             self._run_again(part, old_state)
         self.mailer.notify("REQUEUE", job)
-        self.kick()
+        self.schedule_soon()
 
     def _run_again(self, job: Job, old_state: JobState) -> None:
         now = self.job_table.clock()
@@ -419,7 +419,7 @@ class LifeCycle:
         self.job_table.shrink(job, nodes)
         self._to_engine(job, self.engine.shrink(job.job_id, [share.name for share in job.shares]))
         self.changed(job)
-        self.kick()
+        self.schedule_soon()
 
     def set_time_limit(self, job: Job, minutes: int) -> None:
         """Set the time limit of a pending or running job."""
@@ -429,7 +429,7 @@ class LifeCycle:
         if job.state.active:
             self._to_engine(job, self.engine.limit(self.leader(job).job_id, self._end_of_all(job)))
         self.job_table.touch(job)
-        self.kick()
+        self.schedule_soon()
 
     def set_step_limit(self, job: Job, step: Step, minutes: int) -> None:
         """Set the time limit of a running step."""
@@ -493,4 +493,4 @@ class LifeCycle:
         """Report a node's new state to the listeners, and run a scheduler pass."""
         for listener in tuple(self.node_listeners):
             listener(name, word)
-        self.kick()
+        self.schedule_soon()

@@ -121,7 +121,7 @@ def draft(
         job_table.policy.check_reserved(qos, spec.reservation)
         for partition in partitions_of(cluster, spec):
             check_caller(partition, who.uid, who.groups)
-        check(cluster, spec.evolve(qos=qos) if cluster.qos else spec, now, job_table.judge)
+        check(cluster, spec.evolve(qos=qos) if cluster.qos else spec, now, job_table.engine_check)
     if unusable is not None:
         raise unusable
     job_table.assume(part.name for spec in specs for part in partitions_of(cluster, spec))

@@ -45,7 +45,7 @@ class LimitSource:
 
 
 @dataclass(frozen=True)
-class Over:
+class Exceeded:
     """A limit that keeps a job waiting: Slurm's reason, the limit's source, its value, and the value with this job."""
 
     reason: str
@@ -268,7 +268,9 @@ class Policy:
         over = self.over(job, partition, find_shares)
         return over.reason if over else ""
 
-    def over(self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]) -> Over | None:
+    def over(
+        self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]
+    ) -> Exceeded | None:
         """The first limit that a job on these shares would exceed; None: no limit keeps it waiting."""
         if not self.active:
             return None
@@ -295,26 +297,28 @@ class Policy:
         found = next(filter(None, (self._never(source, job, use, shares) for source in sources)), None)
         return found.reason if found else ""
 
-    def _numbers(self, source: LimitSource, job: Job) -> Over | None:
+    def _numbers(self, source: LimitSource, job: Job) -> Exceeded | None:
         for name, (whose, *words) in RUNNING.items():
             if source.has(name):
                 running, most = self._use(source, whose, job).jobs, getattr(source.limits, name)
                 if running >= most and source.word(words):
-                    return Over(source.word(words), source, name, "", most, running + 1)
+                    return Exceeded(source.word(words), source, name, "", most, running + 1)
         if self.usage and source.has("grp_wall_min"):
             have = self.usage.wall_reached((source.kind, source.name), source.limits, job)
             if have is not None:
-                return Over(source.word(USAGE_WALL), source, "grp_wall_min", "", source.limits.grp_wall_min or 0, have)
+                return Exceeded(
+                    source.word(USAGE_WALL), source, "grp_wall_min", "", source.limits.grp_wall_min or 0, have
+                )
         return _too_long(source, job)
 
-    def _sizes(self, source: LimitSource, job: Job, use: Counter[str], shares: Sequence[NodeShare]) -> Over | None:
+    def _sizes(self, source: LimitSource, job: Job, use: Counter[str], shares: Sequence[NodeShare]) -> Exceeded | None:
         if self.usage and source.has("grp_tres_mins"):
             owner = source.kind, source.name
             reached = self.usage.minutes_reached(owner, source.limits, job, use, self._left(source))
             if reached:
                 resource, most, have = reached
                 reason = source.word(USAGE)[KINDS.index(resource)]
-                return Over(reason, source, "grp_tres_mins", resource, most, have)
+                return Exceeded(reason, source, "grp_tres_mins", resource, most, have)
         for name in SIZES:
             if source.has(name):
                 others = self._use(source, SHARED[name], job).tres if name in SHARED else Counter[str]()
@@ -332,7 +336,7 @@ class Policy:
                 left.update({resource: count * minutes for resource, count in use_of(job.spec, shares).items()})
         return left
 
-    def _never(self, source: LimitSource, job: Job, use: Counter[str], shares: Sequence[NodeShare]) -> Over | None:
+    def _never(self, source: LimitSource, job: Job, use: Counter[str], shares: Sequence[NodeShare]) -> Exceeded | None:
         found = _too_long(source, job)
         for name in EVER:
             if not found and source.has(name):
@@ -368,17 +372,17 @@ def _records(job: Job) -> int:
     return job.pending_count or 1
 
 
-def _too_long(source: LimitSource, job: Job) -> Over | None:
+def _too_long(source: LimitSource, job: Job) -> Exceeded | None:
     limit = source.limits.max_wall_min
     if not source.has("max_wall_min") or limit is None:
         return None
     wanted = INFINITE if job.time_limit_min is None else job.time_limit_min
-    return Over(source.word(WALL), source, "max_wall_min", "", limit, wanted) if wanted > limit else None
+    return Exceeded(source.word(WALL), source, "max_wall_min", "", limit, wanted) if wanted > limit else None
 
 
 def _over(
     source: LimitSource, name: str, use: Counter[str], others: Mapping[str, int], job: Job, shares: Sequence[NodeShare]
-) -> Over | None:
+) -> Exceeded | None:
     """The first resource of which the job has more than a limit allows (for a minimum: less)."""
     limits: Tres = getattr(source.limits, name)
     words = source.word(SIZES[name])
@@ -390,5 +394,5 @@ def _over(
             have = max((use_of(replace(job.spec, licenses=None), [share])[resource] for share in shares), default=0)
         if have < most if name == "min_tres" else have > most:
             reason = words[KINDS.index(resource.partition("/")[0])]
-            return Over(reason, source, name, resource, most, have) if reason else None
+            return Exceeded(reason, source, name, resource, most, have) if reason else None
     return None

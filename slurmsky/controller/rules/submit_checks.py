@@ -44,21 +44,23 @@ def _exempted_partitions(cluster: ClusterConfig, spec: JobSpec) -> list[Partitio
 
 #: validates a spec in a partition whose nodes an engine creates: True if it can create them, False if the partition has
 #: fixed nodes; raises SlurmError
-Judge = Callable[[JobSpec, str], bool]
+EngineCheck = Callable[[JobSpec, str], bool]
 
 
-def check(cluster: ClusterConfig, spec: JobSpec, now: float, judge: Judge = lambda spec, name: False) -> None:
+def check(
+    cluster: ClusterConfig, spec: JobSpec, now: float, engine_check: EngineCheck = lambda spec, name: False
+) -> None:
     """Raise SlurmError if slurmctld would refuse the job at submit."""
     parts = _exempted_partitions(cluster, spec)
     _check_request(cluster, spec, now)
     _check_limits(cluster, spec, parts, now)
     for partition in parts:
-        if judge(spec, partition.name):
+        if engine_check(spec, partition.name):
             return
     _check_names(cluster, spec)
     if spec.hold or cluster.open:
         return
-    if outgrown(cluster, spec):
+    if waits_for_growth(cluster, spec):
         return
     demand = demand_of(spec)
     problem = None
@@ -100,7 +102,7 @@ def _check_size(cluster: ClusterConfig, spec: JobSpec, partition: PartitionConfi
         raise SlurmError(Errno.INVALID_NODE_COUNT)
 
 
-def outgrown(cluster: ClusterConfig, spec: JobSpec) -> str:
+def waits_for_growth(cluster: ClusterConfig, spec: JobSpec) -> str:
     """The reason to wait of a job that is accepted and waits for a partition to grow, or ""."""
     if cluster.open:
         return ""

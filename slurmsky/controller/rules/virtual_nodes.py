@@ -57,7 +57,7 @@ class VirtualNodes:
         shares = self._with_devices(_virtual_shares(demand, machine), machine)
         return Fit(self._held_demand(shares, machine, demand.exclusive), tuple(shares))
 
-    def together(self, demands: Sequence[Demand]) -> list[Fit] | None:
+    def fit_components(self, demands: Sequence[Demand]) -> list[Fit] | None:
         """The components of a heterogeneous job on separate virtual nodes; None if the machine holds them all.
 
         The first component's demand represents all components on the real node.

@@ -19,7 +19,7 @@ from ..jobs.plan import Plan
 from ..rules import dependencies, partition_access
 from ..rules.demand import Demand, demand_of
 from ..rules.job_feasibility import too_big
-from ..rules.limit_policy import Over
+from ..rules.limit_policy import Exceeded
 from ..rules.provisional_shares import cloud_shares, ordered_shares
 from ..rules.resources import NodeUse, Place, consumes_memory, place
 from ..rules.virtual_nodes import Fit
@@ -162,7 +162,7 @@ class Scheduler:
             return (reason, "")
         return self._time_limit(job, partition)
 
-    def stuck(self, job: Job) -> str:
+    def never_starts(self, job: Job) -> str:
         """The reason why a job can never start unless it or the cluster changes; "" if it may start."""
         if job.state is not JobState.PENDING or job.priority == 0:
             return ""
@@ -183,7 +183,7 @@ class Scheduler:
                 return ""
         return reason
 
-    def over(self, job: Job, partition: PartitionConfig) -> Over | None:
+    def over(self, job: Job, partition: PartitionConfig) -> Exceeded | None:
         """The limit of its QOS or account that the job as requested would exceed now."""
         return self.job_table.policy.over(job, partition, self.requested(job, partition))
 

@@ -308,7 +308,7 @@ class SchedulingPass:
         """Plan the starts of all components on a group of nodes, in a trial; return the reason why one cannot start."""
         if not self._rules.places_in(components[0].partition):
             return self._het_on_made_nodes(components, fork)
-        together = self._job_table.virtual.together([self._rules.demand(part.spec) for part in components])
+        together = self._job_table.virtual.fit_components([self._rules.demand(part.spec) for part in components])
         if together is not None:
             return self._het_on_virtual_nodes(components, together, fork)
         # Components get separate nodes (backfill.c _het_job_start_now), where the cluster has that many at all.

@@ -1,6 +1,6 @@
 """Budgets and price ceilings of the site file, checked before a job is launched.
 
-Slurm's Billing stands for dollars an hour, a BillingMinute for dollars; so a job that waits for its budget shows the
+Slurm's Billing represents dollars an hour, a BillingMinute dollars; so a job that waits for its budget shows the
 reason that slurmctld gives for the limit on Billing. Prices are SkyPilot's: the optimizer's for jobs that have not
 started, the cost report's for the others. Prices are requested in the background; a job waits until its price is known.
 """
@@ -71,13 +71,13 @@ class BudgetPolicy:
         self,
         job_table: JobTable,
         site: Site,
-        kick: Callable[[], None],
+        schedule_soon: Callable[[], None],
         ask: Ask,
         on_nodes: Callable[[Sequence[NodeShare]], float | None] = lambda shares: 0.0,
     ) -> None:
         self.job_table = job_table
         self.site = site
-        self.kick = kick
+        self.schedule_soon = schedule_soon
         self.ask = ask
         self.on_nodes = on_nodes  # dollars an hour of shares of nodes; None: not known yet
         self._questions: dict[tuple[tuple[JobSpec, ...], str], PriceQuestion | None] = {}
@@ -105,10 +105,10 @@ class BudgetPolicy:
         for job, partition in unpriced:
             self._request(job, partition)
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """Run a pass if jobs wait for a budget: a month may have begun. Called at intervals."""
         if self._holding:
-            self.kick()
+            self.schedule_soon()
 
     def spent(self, budget: Budget) -> float:
         """Dollars of this month that a budget has paid."""
@@ -171,7 +171,7 @@ class BudgetPolicy:
             # If SkyPilot has no price, no limit can apply; if it finds no nodes, the launch will report this.
             self._prices[key] = _Price(price or 0.0, time.monotonic())
             del self._asking[key]
-            self.kick()
+            self.schedule_soon()
             await asyncio.sleep(ASK_GAP_S)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grp
 import os
 
-from ...engines.cloud import Sighting
+from ...engines.cloud import ManagedJobInfo
 from ...engines.foreign import FOREIGN, site_partition
 from ...model.allocation import NodeShare
 from ...model.job import Job
@@ -16,7 +16,7 @@ from ..jobs.job_table import JobTable
 from ..jobs.submitter import Submitter
 
 
-def foreign_job(job_id: int, sighting: Sighting, who: Submitter, cluster: str, now: float) -> Job:
+def foreign_job(job_id: int, sighting: ManagedJobInfo, who: Submitter, cluster: str, now: float) -> Job:
     """A new record of a managed job."""
     submitted = sighting.submit_time or sighting.end_time or now
     return Job(
@@ -40,7 +40,7 @@ def foreign_job(job_id: int, sighting: Sighting, who: Submitter, cluster: str, n
     )
 
 
-def fill_in(job: Job, sighting: Sighting, table: JobTable, site: Site) -> None:
+def fill_in(job: Job, sighting: ManagedJobInfo, table: JobTable, site: Site) -> None:
     """Add values that may be known only later: partition, nodes and size of the job."""
     choices = [
         (part.name, site.sky_partition(part.name).infra)

@@ -101,7 +101,7 @@ class JobFiles:
 
     # --- folders
 
-    def look(self) -> None:
+    def clean_soon(self) -> None:
         """Forget the environments of jobs that left memory, and at intervals remove old folders."""
         for spool in [spool for spool in self._environments if spool not in self._job_table.jobs]:
             self._size -= len(self._environments.pop(spool))

@@ -57,7 +57,7 @@ class Mail:
     body: str = ""
 
 
-def asks_for(event: str, job: Job) -> bool:
+def requests_mail(event: str, job: Job) -> bool:
     """Whether --mail-type names an event."""
     return bool({word.upper() for word in job.spec.mail_type} & EVENTS[event])
 
@@ -83,7 +83,7 @@ def mail_for(
 
     ``elements``: those of an array that gets one mail, when all of them have ended.
     """
-    if not asks_for(event, job):
+    if not requests_mail(event, job):
         return None
     as_one = is_one_message(job)
     if as_one:

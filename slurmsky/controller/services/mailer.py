@@ -14,7 +14,7 @@ from ...model.job import Job
 from ...model.states import JobState
 from ..jobs.job_table import JobTable
 from .helper_programs import run_program
-from .mail_events import Mail, asks_for, is_one_message, mail_for
+from .mail_events import Mail, is_one_message, mail_for, requests_mail
 
 log = logging.getLogger("slurmsky.controller")
 
@@ -38,7 +38,7 @@ class Mailer:
 
     def notify_end(self, job: Job) -> None:
         """Send the mail of an ended job; an array that gets one mail gets it with its last element."""
-        if not (asks_for("END", job) or asks_for("FAIL", job)):
+        if not (requests_mail("END", job) or requests_mail("FAIL", job)):
             return
         now, job_table = self._job_table.clock(), self._job_table
         elements: list[Job] = []
@@ -66,13 +66,13 @@ class Mailer:
         if not due:
             return
 
-        def look() -> None:
+        def check() -> None:
             if job.state is JobState.RUNNING and job.restarts == run:
                 if self._job_table.clock() >= due - 1:
                     self.notify(event, job)
                 self.watch_limit(job)
 
-        asyncio.get_running_loop().call_later(min(due - now + 0.5, _LONGEST_SLEEP_S), look)
+        asyncio.get_running_loop().call_later(min(due - now + 0.5, _LONGEST_SLEEP_S), check)
 
     def _send(self, mail: Mail | None) -> None:
         if mail is None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ...engines.base import EngineError, set_within
-from ...engines.cloud import CloudEngine, Sighting
+from ...engines.cloud import CloudEngine, ManagedJobInfo
 from ...engines.foreign import FOREIGN, ForeignJobs
 from ...model.job import Job
 from ...model.states import JobFlag, JobState
@@ -180,7 +180,7 @@ class ManagedJobs:
 
     # --- from managed jobs to records
 
-    def _take_in(self, sighting: Sighting) -> Managed | None:
+    def _take_in(self, sighting: ManagedJobInfo) -> Managed | None:
         """Apply the read values of one managed job; return its row if the row changed."""
         number = sighting.managed_job_id
         row = self.rows.get(number)
@@ -201,7 +201,7 @@ class ManagedJobs:
             self._mirror(row, sighting)
         return row if row != before else None
 
-    def _is_ours(self, sighting: Sighting) -> bool:
+    def _is_ours(self, sighting: ManagedJobInfo) -> bool:
         """Whether our own engine launched it: another user's slurmsky may have given the same name."""
         if sighting.name in self.cloud.names():
             return True
@@ -242,7 +242,7 @@ class ManagedJobs:
         self._taken.add(wanted)
         return wanted
 
-    def _mirror(self, row: Managed, sighting: Sighting) -> None:
+    def _mirror(self, row: Managed, sighting: ManagedJobInfo) -> None:
         """Update the job's record from the last read."""
         known = self.job_table.jobs.get(row.job_id)
         job = known or next(iter(self.job_table.store.history(0, self.job_table.clock(), {row.job_id})), None)

@@ -36,13 +36,13 @@ class NodeHours:
         self._on_cost = on_cost  # called with each job whose cost has changed
         self.spans = [Span(*row) for row in json.loads(job_table.store.note(_NOTE) or "[]")]
 
-    def came_up(self, partition: str, node: str, price: float, since: float) -> None:
+    def node_up(self, partition: str, node: str, price: float, since: float) -> None:
         """Begin a span: the node is up, possibly since before this controller's start."""
         if not any(span.node == node and not span.end for span in self.spans):
             self.spans.append(Span(partition, node, price, since))
             self._save()
 
-    def went(self, node: str) -> None:
+    def node_down(self, node: str) -> None:
         """End the span of a node that is no longer up."""
         now = self._job_table.clock()
         for span in self.spans:

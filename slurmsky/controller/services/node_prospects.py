@@ -29,13 +29,13 @@ class NodeProspects:
         kept: Mapping[str, KeptNodes],
         engine: PoweredEngine,
         hours: NodeHours,
-        kick: Callable[[], None],
+        schedule_soon: Callable[[], None],
     ) -> None:
         self.job_table = job_table
         self.kept = kept
         self.engine = engine
         self.hours = hours
-        self._kick = kick
+        self._schedule_soon = schedule_soon
         self._partition_of = {name: partition for partition, one in kept.items() for name in one.names}
         self._prices: dict[str, float] = {}  # of a node, by partition; 0.0: SkyPilot knows none
         self._asking: set[str] = set()
@@ -72,7 +72,7 @@ class NodeProspects:
             await asyncio.sleep(RETRY_S)
         finally:
             self._asking.discard(partition)
-        self._kick()
+        self._schedule_soon()
 
     async def outlook(self, shares: Sequence[NodeShare], start: float) -> str:
         """Whether a job on these shares starts at once, and its cost per hour; "" if no node is kept.

@@ -52,20 +52,20 @@ class PowerSaving:
         job_table: JobTable,
         kept: Mapping[str, KeptNodes],
         engine: PoweredEngine,
-        kick: Callable[[], None],
+        schedule_soon: Callable[[], None],
         on_cost: Callable[[Job], None],
     ) -> None:
         self.job_table = job_table
         self.kept = kept
         self.engine = engine
-        self._kick = kick
+        self._schedule_soon = schedule_soon
         self._kept_of = {name: one for one in kept.values() for name in one.names}
         self._partition_of = {name: partition for partition, one in kept.items() for name in one.names}
         self._failed: dict[str, float] = {}  # node -> time of the next attempt
         self.hours = NodeHours(job_table, on_cost)
         self._charged_at = 0.0
         self._meeting: set[str] = set()  # orders that are up and have not probed all other orders yet
-        self.prospects = NodeProspects(job_table, kept, engine, self.hours, kick)
+        self.prospects = NodeProspects(job_table, kept, engine, self.hours, schedule_soon)
         self.requests = PowerRequests(job_table, self._kept_of)
         self._task: asyncio.Task[None] | None = None
         for name in self._kept_of:
@@ -87,7 +87,7 @@ class PowerSaving:
         if state == "met":  # jobs of several nodes may have waited for this
             order = self.engine.fleet.order_of(event.node)
             self._meeting.discard(order.name if order is not None else "")
-            self._kick()
+            self._schedule_soon()
             return
         if state in ("outdated", "taken"):  # powered down as soon as its jobs have ended
             if node.config.name not in self.requests:
@@ -98,7 +98,7 @@ class PowerSaving:
         node.flags = node.flags & ~(POWER_FLAGS | (NodeFlag.POWER_DOWN if gone else NodeFlag.NONE)) | _FLAGS[state]
         now = self.job_table.clock()
         if state in ("off", "failed"):
-            self.hours.went(node.config.name)
+            self.hours.node_down(node.config.name)
         if state == "up":
             self._came_up(node, now)
         elif state == "failed":
@@ -112,7 +112,7 @@ class PowerSaving:
         if state in ("off", "failed"):
             self._carried_out(node)
         self.job_table.refresh_node(node)
-        self._kick()
+        self._schedule_soon()
 
     def _carried_out(self, node: Node) -> None:
         """Complete a request whose node is off."""
@@ -151,7 +151,7 @@ class PowerSaving:
             for configs in self.job_table.partition_nodes.values():
                 configs[:] = [node.config if one.name == node.config.name else one for one in configs]
             node.instance_id, node.instance_type = order.name, description(order)
-            self.hours.came_up(order.partition, node.config.name, order.price, order.up_at or now)
+            self.hours.node_up(order.partition, node.config.name, order.price, order.up_at or now)
 
     # --- placement
 
@@ -161,7 +161,7 @@ class PowerSaving:
             return place(demand, nodes, consume_memory)
         there = [use for use in nodes if self.engine.neighbourhood(use.config.name)]
         shares = place(demand, there, consume_memory)
-        if shares is not None and self._near(shares):
+        if shares is not None and self._one_neighbourhood(shares):
             return shares
         for group in self.neighbourhoods(nodes):
             shares = place(demand, group, consume_memory)
@@ -205,7 +205,7 @@ class PowerSaving:
                 idle.append(use)
         return [*off, *leaving, *idle]
 
-    def _near(self, shares: Sequence[NodeShare]) -> bool:
+    def _one_neighbourhood(self, shares: Sequence[NodeShare]) -> bool:
         return len({self.engine.neighbourhood(share.name) for share in shares}) == 1
 
     # --- decisions
@@ -220,12 +220,12 @@ class PowerSaving:
     async def _run(self) -> None:
         while True:
             try:
-                self.look()
+                self.check()
             except (EngineError, OSError) as error:
                 log.error("power saving: %s", error)
             await asyncio.sleep(LOOK_S)
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Power down nodes that were idle for SuspendTime or are requested to, and power up those that must stay up."""
         now = self.job_table.clock()
         if now - self._charged_at > CHARGE_S:
@@ -315,7 +315,7 @@ class PowerSaving:
         if node.state is NodeState.DOWN and node.reason_user == "slurm":
             node.state, node.reason, node.reason_time, node.reason_user = NodeState.IDLE, "", 0.0, ""
             self.job_table.refresh_node(node)
-            self._kick()
+            self._schedule_soon()
 
     def on_job_event(self, event: str, job: Job) -> None:
         """A job has ended: record its final cost."""
@@ -357,7 +357,7 @@ class PowerSaving:
     def _leave_once_idle(self, name: str, flag: NodeFlag, asap: bool, down: bool) -> None:
         self.requests.add(name, flag, asap, down)
         self.job_table.refresh_node(self.job_table.nodes[name])
-        self.look()
+        self.check()
 
     def cancel_reboot(self, name: str) -> bool:
         """Cancel a reboot that has not begun; False if there is none."""

@@ -27,7 +27,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from ...engines.base import background, cancel_all
-from ...report.text.print_fields import Same
+from ...report.text.print_fields import SharedCell
 from .database import Run, Store
 from .database_file import StoreError
 
@@ -103,10 +103,10 @@ class CachePage:
         starts = self._starts
         return counts, [row for place in places for row in range(starts[place], starts[place + 1])]
 
-    def cells(self, name: str, rows: Sequence[int] | None) -> Sequence[Cell] | Same:
+    def cells(self, name: str, rows: Sequence[int] | None) -> Sequence[Cell] | SharedCell:
         """The cells of a column in these rows."""
         column = _unpacked(self._columns[name])
-        return column if rows is None or isinstance(column, Same) else [column[row] for row in rows]
+        return column if rows is None or isinstance(column, SharedCell) else [column[row] for row in rows]
 
 
 def _packed(column: Sequence[Cell]) -> bytes:
@@ -121,12 +121,12 @@ def _packed(column: Sequence[Cell]) -> bytes:
     return b"|" + zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
 
 
-def _unpacked(packed: bytes) -> Sequence[Cell] | Same:
+def _unpacked(packed: bytes) -> Sequence[Cell] | SharedCell:
     kind, rest = packed[:1], packed[1:]
     if kind == b"-":
-        return Same(None)
+        return SharedCell(None)
     if kind == b"=":
-        return Same(rest.decode("utf-8", "surrogatepass"))
+        return SharedCell(rest.decode("utf-8", "surrogatepass"))
     if kind == b"[":
         column: list[Cell] = json.loads(zlib.decompress(rest))
         return column
@@ -209,7 +209,7 @@ class IdleTime:
         self._done = store.commits if store.empty else -1
         self._task: asyncio.Task[None] | None = None
 
-    def look(self) -> None:
+    def start_if_due(self) -> None:
         """Start the work if a change was committed since its last run."""
         if self.work is not None and self._task is None and self._store.commits != self._done:
             self._task = background(self._run(self.work))
@@ -231,7 +231,7 @@ class IdleTime:
             log.exception("in idle time")
         finally:
             self._task = None
-            self.look()
+            self.start_if_due()
 
     async def close(self) -> None:
         """Cancel the work."""

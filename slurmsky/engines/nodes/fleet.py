@@ -1,4 +1,4 @@
-"""Power management of kept nodes: orders, and their phases asked, up and leaving."""
+"""Power management of kept nodes: orders, and their phases requested, up and leaving."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from ...site.record import KeptNodes
 from ..base import EngineError, background, cancel_all, spawn
 from ..powered import Order
-from .provider import BringUpFailed, Passing, Provider
+from .provider import BringUpFailed, Provider, TemporarilyUnavailable
 
 log = logging.getLogger("slurmsky.nodes")
 
@@ -52,7 +52,7 @@ class Fleet:
         self._of: dict[str, Order] = {}  # by node
         self._coming: dict[str, asyncio.Task[None]] = {}  # by order
         self._waiting: dict[str, list[Callable[[str], None]]] = {}  # by order: callbacks for delays
-        self._took: dict[str, deque[float]] = {}  # seconds of past bring-ups, by partition
+        self._bring_up_times: dict[str, deque[float]] = {}  # seconds of past bring-ups, by partition
         self._leaving: set[asyncio.Task[None]] = set()
         #: called when an order has ended or failed
         self.on_over: Callable[[Order], None] = lambda order: None
@@ -82,13 +82,13 @@ class Fleet:
             order = self._of.get(node)
             if order is not None and order.phase == "up":
                 continue
-            passed = time.time() - order.asked_at if order is not None and order.phase == "asked" else 0.0
+            passed = time.time() - order.requested_at if order is not None and order.phase == "requested" else 0.0
             longest = max(longest, self.usual_s(self._partition[node]) - passed, 1.0)
         return longest
 
     def usual_s(self, partition: str) -> float:
         """The usual seconds of a bring-up in a partition."""
-        took = self._took.get(partition)
+        took = self._bring_up_times.get(partition)
         return statistics.median(took) if took else FIRST_GUESS_S
 
     # --- up
@@ -131,7 +131,7 @@ class Fleet:
         name = existing or f"kept-{partition.lower()[:16]}-{uuid.uuid4().hex[:8]}"
         key = f"{name}-{uuid.uuid4().hex[:6]}" if existing else name
         order = Order(
-            name, partition, list(nodes), asked_at=time.time(), existing=bool(existing), folder=self.folder / key
+            name, partition, list(nodes), requested_at=time.time(), existing=bool(existing), folder=self.folder / key
         )
         self._prepare(order)
         order.save()
@@ -176,7 +176,9 @@ class Fleet:
             await cancel_all([work])
         order.phase, order.up_at = "up", time.time()
         order.save()
-        self._took.setdefault(order.partition, deque(maxlen=_REMEMBERED)).append(order.up_at - order.asked_at)
+        self._bring_up_times.setdefault(order.partition, deque(maxlen=_REMEMBERED)).append(
+            order.up_at - order.requested_at
+        )
         self._keep_history()
         for node in order.nodes:
             self._on_state(node, "up", "")
@@ -216,7 +218,7 @@ class Fleet:
                 if not order.existing:
                     await self.provider.down(order)
                 break
-            except Passing as error:
+            except TemporarilyUnavailable as error:
                 log.info("order %s: %s", order.name, error)
             except EngineError as error:
                 log.error("order %s cannot be taken down: %s", order.name, error)
@@ -240,9 +242,9 @@ class Fleet:
         """Load the orders of an earlier controller."""
         try:
             history = json.loads((self.folder / "history.json").read_text())
-            self._took = {name: deque(map(float, took), maxlen=_REMEMBERED) for name, took in history.items()}
+            self._bring_up_times = {name: deque(map(float, took), maxlen=_REMEMBERED) for name, took in history.items()}
         except (OSError, ValueError):
-            self._took = {}
+            self._bring_up_times = {}
         for path in sorted(self.folder.glob("*/order.json")):
             try:
                 order = Order.load(path.parent)
@@ -251,7 +253,7 @@ class Fleet:
                 continue
             if order.phase != "leaving" and all(self._partition.get(node) == order.partition for node in order.nodes):
                 self._adopt(order)
-                if order.phase == "asked":
+                if order.phase == "requested":
                     self._begin(order)
                 else:
                     for node in order.nodes:
@@ -269,7 +271,7 @@ class Fleet:
                 self._on_state(node, "leaving", "")
 
     def _keep_history(self) -> None:
-        data = {name: list(took) for name, took in self._took.items()}
+        data = {name: list(took) for name, took in self._bring_up_times.items()}
         (self.folder / "history.json").write_text(json.dumps(data))
 
     def close(self) -> list[asyncio.Task[None]]:

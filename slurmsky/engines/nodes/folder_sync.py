@@ -42,7 +42,7 @@ from ...protocol.file_messages import (
 from ...protocol.message_codec import BadMessage
 from ...protocol.messages import FileBegun
 from ..base import EngineError, background
-from ..sky import beneath
+from ..sky import safe_paths
 from ..sky.output_sync import OutputSync
 from .folder_listing import FolderListing, digest_of
 from .node_lines import ConnectionLost, Streams
@@ -94,7 +94,7 @@ class OutputTail:
     def open(self, flags: int) -> int:
         """Open the file; create it with the job's umask. Raises OSError."""
         folder, name = os.path.split(self.path)
-        return beneath.open_to_write(os.path.realpath(folder), name, self.umask, flags)
+        return safe_paths.open_to_write(os.path.realpath(folder), name, self.umask, flags)
 
 
 class FolderSync:

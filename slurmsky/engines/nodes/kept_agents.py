@@ -85,7 +85,7 @@ class KeptAgents(LocalEngine):
         self._reconnecting = Reconnecting(self.fleet, provider, self.link, self._show, self.lose)
         self._not_sent: dict[int, int] = {}  # jobs whose launch has not been sent yet, with their run
         self._pinging: asyncio.Task[None] | None = None
-        self._near = Neighbourhoods(self.fleet, self._reach)
+        self._neighbourhoods = Neighbourhoods(self.fleet, self._reach)
 
     # --- power
 
@@ -96,11 +96,11 @@ class KeptAgents(LocalEngine):
                 self._dismiss(node)
             self._drop(node)
         if state == "up" and order is not None:
-            if self._near.add(order):
+            if self._neighbourhoods.add(order):
                 background(self._meet(order))
             self._watch(node)
         if state in ("off", "failed"):
-            self._near.prune()
+            self._neighbourhoods.prune()
         self._on_event(Power(node=node, state=state, why=why))
 
     def _show(self, node: str, state: str) -> None:
@@ -128,13 +128,13 @@ class KeptAgents(LocalEngine):
 
     def neighbourhood(self, node: str) -> int:
         """A number shared by nodes that are known to reach each other; 0: the node is off."""
-        return self._near.of(node)
+        return self._neighbourhoods.of(node)
 
     async def price(self, partition: str) -> float:
         return await self.fleet.provider.price(partition)
 
     async def _meet(self, order: Order) -> None:
-        await self._near.meet(order)
+        await self._neighbourhoods.connect_peers(order)
         self._show(order.nodes[0], "met")
 
     async def _reach(self, order: Order, other: Order) -> bool:

@@ -41,7 +41,7 @@ class Neighbourhoods:
         """Remove orders that have ended."""
         self._numbers = {name: number for name, number in self._numbers.items() if name in self._fleet.orders}
 
-    async def meet(self, order: Order) -> None:
+    async def connect_peers(self, order: Order) -> None:
         """Find the nodes of the partition that the order's nodes reach, and that reach them."""
         for other in list(self._fleet.orders.values()):
             number = self._numbers.get(other.name)

@@ -17,8 +17,8 @@ from ...protocol.messages import AddHosts, CompareFolder, NodeEnvironment, Store
 from ...translate import credentials
 from ..local.agent_link import AgentLink
 from ..sky.proxy_socket import export_of
-from .adapt import Environments, Scripts, adapted
 from .agent_requests import AgentRequests
+from .launch_adaptation import Environments, Scripts, adapted
 from .remote_files import RemoteFiles
 
 log = logging.getLogger("slurmsky.nodes")

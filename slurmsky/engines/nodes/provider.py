@@ -11,7 +11,7 @@ from ..powered import Order
 Say = Callable[[str], None]
 
 
-class Passing(EngineError):
+class TemporarilyUnavailable(EngineError):
     """The provider does not answer now; the same request may succeed later."""
 
 
@@ -44,10 +44,10 @@ class Provider(Protocol):
         """Dollars an hour of a node; 0.0: unknown. Raises EngineError."""
 
     async def alive(self, order: Order) -> bool:
-        """Whether the nodes still exist. Raises Passing when that cannot be known now."""
+        """Whether the nodes still exist. Raises TemporarilyUnavailable when that cannot be known now."""
 
     async def down(self, order: Order) -> None:
-        """Take the nodes down; no error when there are none. Raises Passing."""
+        """Take the nodes down; no error when there are none. Raises TemporarilyUnavailable."""
 
     def tunnel(self, order: Order, node: str) -> Tunnel | None:
         """A tunnel to a node's agent, for an address that this machine cannot reach."""

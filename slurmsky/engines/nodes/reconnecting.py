@@ -10,7 +10,7 @@ from ..base import EngineError, background
 from ..local.agent_link import AgentLink
 from ..powered import Order
 from .fleet import Fleet
-from .provider import Passing, Provider
+from .provider import Provider, TemporarilyUnavailable
 
 log = logging.getLogger("slurmsky.nodes")
 
@@ -80,7 +80,7 @@ class Reconnecting:
                 checked = loop.time()
                 try:
                     alive = await self._provider.alive(order)
-                except Passing as error:
+                except TemporarilyUnavailable as error:
                     log.info("node %s: %s", node, error)
                     alive, began = True, max(began, loop.time() - SILENCE_S / 2)  # the fault may be on this machine
                 if not alive or silent > SILENCE_S:

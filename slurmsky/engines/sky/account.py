@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..cloud import Bill, Sighting
+from ..cloud import Bill, ManagedJobInfo
 from ..offers import Inventory
 from . import foreign_jobs, inventory, prices
 from .api_client import Client
@@ -33,7 +33,7 @@ class SkyAccount:
         """All nodes of all enabled infras."""
         return await inventory.read(self._client)
 
-    async def jobs(self, open_ids: Iterable[int], newest: int) -> list[Sighting]:
+    async def jobs(self, open_ids: Iterable[int], newest: int) -> list[ManagedJobInfo]:
         """This user's newest managed jobs, and those in ``open_ids``."""
         return await foreign_jobs.read(self._client, open_ids, newest)
 

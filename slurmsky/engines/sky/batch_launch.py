@@ -78,14 +78,14 @@ class BatchLaunch(ManagedJobBackend):
 
     async def find(self, record: Record) -> int:
         async with self._lock(record):
-            return self._own(record, await self._look(Path(record.batch_folder)))
+            return self._own(record, await self._read_request(Path(record.batch_folder)))
 
     async def launch(self, record: Record, folder: Path, save: Callable[[], None]) -> int:
         async with self._lock(record):
             self._not_at_once(record)
             shared = Path(record.batch_folder)
             try:
-                request = await self._look(shared)
+                request = await self._read_request(shared)
                 if not request.ids:
                     await self._ask(record, shared, request)
             except SkyError as error:
@@ -110,7 +110,7 @@ class BatchLaunch(ManagedJobBackend):
             raise Rejected("NumJobs", f'{text}: arrays = "packed" in the site file needs no such request')
         await self._have(shared, request, found)
 
-    async def _look(self, shared: Path) -> LaunchRequest:
+    async def _read_request(self, shared: Path) -> LaunchRequest:
         """The request's state, with the ids of its jobs if SkyPilot has launched them."""
         request = LaunchRequest.read(shared)
         if request.ids or not request.requested:

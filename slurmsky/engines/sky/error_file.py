@@ -7,9 +7,9 @@ import os
 
 from ...model.allocation import Launch
 from ...protocol.node_settings import FILE, ShipmentSettings
-from .beneath import open_to_write
 from .job_watch import JobWatch
 from .output_sync import resolved
+from .safe_paths import open_to_write
 
 log = logging.getLogger("slurmsky.sky")
 

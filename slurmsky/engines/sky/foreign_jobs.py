@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 
 from ...translate import status as sky_status
-from ..cloud import Sighting
+from ..cloud import ManagedJobInfo
 from .api_client import Client
 from .prices import cluster_name
 from .queue_rows import ROW_FIELDS, QueueRow
@@ -21,23 +21,23 @@ PAGE = 200  # records per read
 HISTORY = 1000  # records of the first read: how far back sacct lists foreign jobs
 
 
-def sightings(records: Iterable[QueueRow]) -> list[Sighting]:
+def managed_job_infos(records: Iterable[QueueRow]) -> list[ManagedJobInfo]:
     """Managed jobs from the queue's records, which are one per task; ordered by id."""
     by_id: dict[int, list[QueueRow]] = {}
     for record in records:
         if record.job_id:
             by_id.setdefault(record.job_id, []).append(record)
-    return [_sighting(job_id, by_id[job_id]) for job_id in sorted(by_id)]
+    return [_info(job_id, by_id[job_id]) for job_id in sorted(by_id)]
 
 
-def _sighting(job_id: int, records: list[QueueRow]) -> Sighting:
+def _info(job_id: int, records: list[QueueRow]) -> ManagedJobInfo:
     records = sorted(records, key=lambda record: record.task_id)
     decisive = _decisive(records)
     over = all(record.ended for record in records)
     running = records if records[0].execution == "parallel" else [decisive]  # of a job group all clusters run at once
     sizes = [_size(record) for record in running]
     tasks = [record.task_name or record.job_name for record in records]
-    return Sighting(
+    return ManagedJobInfo(
         managed_job_id=job_id,
         name=records[0].job_name or decisive.task_name or "-",
         status=decisive.status,
@@ -105,7 +105,7 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip() not in ("", "-")]
 
 
-async def read(client: Client, open_ids: Iterable[int], newest: int) -> list[Sighting]:
+async def read(client: Client, open_ids: Iterable[int], newest: int) -> list[ManagedJobInfo]:
     """Read this user's newest managed jobs, and those in ``open_ids``.
 
     ``newest``: the newest id of the previous read, where this read ends; 0: first read. Raises SkyError.
@@ -127,4 +127,4 @@ async def read(client: Client, open_ids: Iterable[int], newest: int) -> list[Sig
     if missing:
         found += await client.queue(sorted(missing), fields=ROW_FIELDS)
     unique = {(record.job_id, record.task_id): record for record in found}
-    return sightings(unique.values())
+    return managed_job_infos(unique.values())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...protocol.messages import JobRequest
 from ...site.record import SkyConfig
-from . import reached
+from . import reachability
 from .head_session import HeadNodeSession
 from .job_watch import JobWatch
 
@@ -30,7 +30,7 @@ class HeadSessions:
         """The session with the first node of a job's run."""
         session = self._sessions.get(watch.folder)
         if session is None:
-            on_attempt = functools.partial(reached.note, self._folder, watch.record.kind)
+            on_attempt = functools.partial(reachability.note, self._folder, watch.record.kind)
             sky = self._sky
             session = HeadNodeSession(watch.folder, self._controller, sky.reach, on_attempt, sky.credentials)
             self._sessions[watch.folder] = session

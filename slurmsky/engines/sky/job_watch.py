@@ -164,7 +164,7 @@ class JobWatch:
         self.last_poll = 0.0
         self._saving: asyncio.TimerHandle | None = None
         self.broken: list[str] = []
-        self._early: list[tuple[str, Output]] = []
+        self._early_output: list[tuple[str, Output]] = []
         # Lines of several nodes arrive interleaved: report an end only when every node has sent its last line.
         self._ranks = 1
         self._last_words: set[tuple[int, int]] = set()  # (session, rank)
@@ -225,8 +225,8 @@ class JobWatch:
         for item in items:
             if isinstance(item, Output):
                 key = f"{item.session}.{item.rank}.{item.stream}"
-                if not self._goes(key, item):
-                    self._early.append((key, item))
+                if not self._write_output(key, item):
+                    self._early_output.append((key, item))
             else:
                 try:
                     self._event(item, Event.decode(item.body))
@@ -292,7 +292,7 @@ class JobWatch:
                 self.output_sync.begin_file(key, event)
             else:
                 self.inbox.begin(key)
-            self._bring_early()
+            self._write_early_output()
 
     def _job_event(self, event: JobEvent) -> None:
         known = self.record.members.get(str(event.job_id))
@@ -318,11 +318,11 @@ class JobWatch:
             self.report(event)
         return bool(held)
 
-    def _goes(self, key: str, item: Output) -> bool:
+    def _write_output(self, key: str, item: Output) -> bool:
         return self.inbox.output(key, item) or self.output_sync.output(key, item)
 
-    def _bring_early(self) -> None:
-        waiting, self._early = self._early, []
+    def _write_early_output(self) -> None:
+        waiting, self._early_output = self._early_output, []
         for key, output in waiting:
-            if not self._goes(key, output):
-                self._early.append((key, output))
+            if not self._write_output(key, output):
+                self._early_output.append((key, output))

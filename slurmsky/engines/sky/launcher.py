@@ -71,17 +71,17 @@ class Launcher:
 
     async def cancel(self, watch: JobWatch) -> None:
         """Cancel the job and all its processes. Raises SkyError when SkyPilot refuses."""
-        await self._insist(watch, self._backend(watch.record).cancel)
+        await self._retry(watch, self._backend(watch.record).cancel)
 
     async def release(self, watch: JobWatch) -> None:
         """Release the nodes of an ended run, with retries until the server answers. Raises SkyError."""
         backend = self._backend(watch.record)
-        await self._insist(watch, backend.release)
+        await self._retry(watch, backend.release)
         watch.record.phase = "ending" if backend.lingers(watch.record) else "over"
         watch.record.ended_at = time.time()
         watch.save()
 
-    async def _insist(self, watch: JobWatch, what: Callable[[Record], Awaitable[None]]) -> None:
+    async def _retry(self, watch: JobWatch, what: Callable[[Record], Awaitable[None]]) -> None:
         """Retry a request until the server answers, since nodes cost money until then."""
         for attempt in itertools.count():
             try:

@@ -22,7 +22,7 @@ from ...agent.cloud import private
 from ...agent.cloud.private import Private
 from ...protocol.log_frames import Output
 from ...protocol.messages import FileBegun, FileKept, StreamOpened
-from . import beneath
+from . import safe_paths
 
 Manifest = dict[str, tuple[int, int]]
 
@@ -166,7 +166,7 @@ class OutputSync:
 
     def _open(self, stream: Stream, flags: int = 0) -> int:
         guard = None if stream.root == "/" else self._private  # the user's own -o may name any file
-        return beneath.open_to_write(stream.root, stream.name, self.umask, flags, guard)
+        return safe_paths.open_to_write(stream.root, stream.name, self.umask, flags, guard)
 
     @contextmanager
     def _opened(self, stream: Stream, flags: int = 0) -> Iterator[int]:
@@ -202,7 +202,7 @@ class OutputSync:
             try:
                 self._install(path, partial, digest, event)
             except OSError as error:
-                out = error.errno in beneath.LEADS_OUT
+                out = error.errno in safe_paths.LEADS_OUT
                 why = "it lies outside of the submit folder" if out else error.strerror or str(error)
                 self.say(f"{path} was not brought back: {why}")
         partial.unlink(missing_ok=True)
@@ -212,7 +212,7 @@ class OutputSync:
         os.chmod(partial, event.mode & 0o777)
         os.utime(partial, (event.mtime, event.mtime))
         modes = event.folders
-        with beneath.folder_of(self.submit_dir, path, True, self._private, modes) as (folder, name):
+        with safe_paths.folder_of(self.submit_dir, path, True, self._private, modes) as (folder, name):
             if self._changed_here(path, folder, name, digest):
                 kept = f"{name}.slurm-{self.job_id}"
                 self.say(f"{path} was changed here while the job ran; the job's is {kept}")

@@ -27,7 +27,7 @@ from ...site import Site
 from ...site.record import KeptNodes
 from ...translate.sky_names import docker_image, label
 from ..base import EngineError, background
-from ..nodes.provider import BringUpFailed, Passing, Say, Tunnel
+from ..nodes.provider import BringUpFailed, Say, TemporarilyUnavailable, Tunnel
 from ..powered import Order
 from . import certificates, intervals, node_program, prices, shipment
 from .api_client import Client
@@ -271,7 +271,7 @@ class Pilots:
         except SkyError as error:
             if status == "INIT" and not error.passing:
                 return False  # some of its nodes, including the first, no longer exist: a preempted spot node
-            raise Passing(str(error)) from error
+            raise TemporarilyUnavailable(str(error)) from error
 
     async def down(self, order: Order) -> None:
         try:
@@ -286,7 +286,7 @@ class Pilots:
             if "DoesNotExist" not in error.kind and not any(w in str(error) for w in ("does not exist", "not found")):
                 raise EngineError(str(error)) from error
         except SkyError as error:
-            raise Passing(str(error)) from error
+            raise TemporarilyUnavailable(str(error)) from error
 
     def tunnel(self, order: Order, node: str) -> Tunnel | None:
         folder = order.folder / node
@@ -318,7 +318,7 @@ class _Tunnel(SshTunnel):
         try:
             return await super().path()
         except NoControl as error:
-            raise Passing(str(error)) from error
+            raise TemporarilyUnavailable(str(error)) from error
 
 
 def _private(path: Path, text: str) -> None:

@@ -24,7 +24,7 @@ from ...translate.sky_names import sky_name
 from ...translate.task import SkyTask
 from ...translate.wants import Wants, beside, of, with_started
 from ..base import EngineError
-from . import inbox, reached, shipment
+from . import inbox, reachability, shipment
 from .batch_launch import LaunchRequest
 from .job_watch import Member, Record
 from .launch_backends import Clusters
@@ -69,7 +69,7 @@ async def prepare(
     limit = site.sky.upload_mib << 20
     record.shipped_folder, stays = await asyncio.to_thread(folder_above, launch, limit, home.parent)
     record.job_id, record.note = base, "; ".join(filter(None, (note, stays)))
-    about["travels"] = record.shipped_folder
+    about["shipped_folder"] = record.shipped_folder
     made = await _make(folder, launch, task, record.name, about, home=home, site=site, upload=upload)
     record.blob_id, record.secret = made.blob_id, made.secret.hex()
 
@@ -93,8 +93,8 @@ async def prepare_batch(
     folders = [run_folder(home, element) for element in elements]
     shared = folders[0] / "together"
     name = unique_name(task.name, first.array_job_id)
-    travels, stays = await asyncio.to_thread(folder_above, first, site.sky.upload_mib << 20, home.parent)
-    about = {"ranks": elements, "travels": travels}
+    shipped_folder, stays = await asyncio.to_thread(folder_above, first, site.sky.upload_mib << 20, home.parent)
+    about = {"ranks": elements, "shipped_folder": shipped_folder}
     made = await _make(shared, first, task, name, about, home=home, site=site, upload=upload)
 
     def write() -> None:
@@ -102,7 +102,7 @@ async def prepare_batch(
         for rank, (element, folder) in enumerate(zip(elements, folders, strict=True)):
             record = _record(element, name, task)
             record.batch_folder, record.rank, record.blob_id = str(shared), rank, made.blob_id
-            record.note, record.shipped_folder = "; ".join(filter(None, (note, stays))), travels
+            record.note, record.shipped_folder = "; ".join(filter(None, (note, stays))), shipped_folder
             record.secret = seal.of_rank(made.secret, rank).hex()
             record.members = {str(element.job_id): Member(outputs=_outputs(element))}
             record.write(folder)
@@ -151,7 +151,7 @@ async def _make(
         environment=environment_of(launch, site),
         links=links_of(launch),
         request_ids=inbox.set_aside(home, len(about.get("ranks", "1"))),
-        reach=reached.known(home, reached.kind(launch)),
+        reach=reachability.known(home, reachability.kind(launch)),
         spot=spot,
         **about,
     )
@@ -190,7 +190,7 @@ def folder_above(launch: Launch, limit: int, leave_out: Path) -> tuple[str, str]
     if top and shipment.fits(Path(top), limit, shipment.home_of(launch), leave_out, Path(launch.submit_dir)):
         return top, ""
     above = top or "/".join([".."] * levels)
-    return "", f"files above the submit folder did not travel: {above} is too large, shared, or a home folder"
+    return "", f"files above the submit folder were not copied: {above} is too large, shared, or a home folder"
 
 
 def leave_credentials(launches: Sequence[Launch], site: Site) -> str:
@@ -228,7 +228,7 @@ def _record(launch: Launch, name: str, task: SkyTask) -> Record:
         name=name,
         restart=launch.restart_count,
         pool=task.pool,
-        kind=reached.kind(launch),
+        kind=reachability.kind(launch),
         submit_dir=launch.submit_dir,
         umask=launch.umask,
         requeue=launch.spec.requeue is not False,

@@ -32,7 +32,7 @@ from .api_client import Client
 from .api_errors import SkyError
 from .batch_launch import BatchLaunch
 from .batching import Batcher
-from .ended import EndedRuns
+from .ended_runs import EndedRuns
 from .head_sessions import HeadSessions
 from .job_watch import JobWatch, Record
 from .launch_backends import Clusters, LaunchBackend, ManagedJobBackend
@@ -92,7 +92,7 @@ class SkyRuns:
         if member.ended:
             return
         if isinstance(event, Ended):
-            self._spawn(self._judge_end(watch, event))
+            self._spawn(self._check_end(watch, event))
             return
         if isinstance(event, Started):
             self._open_session(watch)
@@ -166,7 +166,7 @@ class SkyRuns:
             end = Ended(job_id=job_id, state=state_of, exit_code=exit_code, reason=reason, comment=comment)
             self._end(watch, end.but(time=time.time()))
 
-    async def _judge_end(self, watch: JobWatch, event: Ended) -> None:
+    async def _check_end(self, watch: JobWatch, event: Ended) -> None:
         """Process a job's end as the agent reports it.
 
         A SIGTERM that no client requested means that SkyPilot lost or took the nodes: SkyPilot's next status shows
@@ -205,7 +205,7 @@ class SkyRuns:
             if record.started and record.open:
                 self._open_session(watch)
             if not await self._followers.follow(watch):
-                await self._last_look(watch)
+                await self._read_final_log(watch)
             await self._launcher.release(watch)
             if record.phase == "ending":
                 self._watch_ended(watch)
@@ -256,7 +256,7 @@ class SkyRuns:
             named = ManagedJobNamed(job_id=job_id, managed_job_id=record.managed_job_id, name=record.name)
             self._on_event(named.but(note=record.note))
 
-    async def _last_look(self, watch: JobWatch) -> None:
+    async def _read_final_log(self, watch: JobWatch) -> None:
         """Report the end of a job that SkyPilot reports as ended although the followed log has no end.
 
         The stored log is read first.

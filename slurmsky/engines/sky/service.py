@@ -58,7 +58,7 @@ class SkyService:
 
     def pack(self, launch: Launch, name: str, folder: Path, site: Site) -> Packed:
         """Write a job's shipment below ``folder``; later shipments use the same program."""
-        travels, stays = folder_above(launch, site.sky.upload_mib << 20, folder.parent.parent)
+        shipped_folder, stays = folder_above(launch, site.sky.upload_mib << 20, folder.parent.parent)
         withheld = "; ".join(filter(None, (leave_credentials([launch], site), stays)))
         sky = site.sky
         packed = shipment.pack(
@@ -70,7 +70,7 @@ class SkyService:
             return_mib=sky.return_mib,
             environment=environment_of(launch, site),
             links=links_of(launch),
-            travels=travels,
+            shipped_folder=shipped_folder,
         )
         return Packed(packed.folder, packed.program, withheld)
 

@@ -99,7 +99,7 @@ def pack(
     request_ids: tuple[int, int] = (0, 0),
     reach: str = "",
     links: Sequence[str] = (),
-    travels: str = "",
+    shipped_folder: str = "",
     spot: bool = False,
 ) -> Shipment:
     """Create the shipment of a job, or of array elements.
@@ -107,7 +107,7 @@ def pack(
     ``elements``: elements of a pack, ``slots`` of which run concurrently; ``ranks``: elements that are one managed job
     each. ``alone_min``: minutes without a controller's connection after which the nodes end the job; 0: never.
     ``bucket``: destination of files that are too large to come back through the log; "": none. ``links``: further paths
-    of the submit folder on the nodes. ``travels``: a folder above the submit folder to send instead; "": none.
+    of the submit folder on the nodes. ``shipped_folder``: a folder above the submit folder to send instead; "": none.
     ``spot``: the nodes watch for their cloud's notice.
 
     Raises EngineError when the submit folder is too large to be sent.
@@ -118,7 +118,7 @@ def pack(
     if launch.script is not None:
         _private(folder / "script", Path(launch.script).read_bytes())
     manifest = archive(
-        Path(travels or launch.submit_dir),
+        Path(shipped_folder or launch.submit_dir),
         folder / "submit_folder.tar",
         upload_mib << 20,
         home=home_of(launch),
@@ -138,8 +138,8 @@ def pack(
         spot=spot,
         letters=inbox.settings(secret, request_ids),
         files=FileSettings(
-            folder=travels or launch.submit_dir,
-            identity=tuple(submit_folder.identity(travels or launch.submit_dir)),
+            folder=shipped_folder or launch.submit_dir,
+            identity=tuple(submit_folder.identity(shipped_folder or launch.submit_dir)),
             archive="submit_folder.tar",
             links=tuple(links),
             return_bytes=return_mib << 20,

@@ -242,7 +242,7 @@ class SkyEngine(SkyRuns):
         if watch.record.phase == "ending":
             self._watch_ended(watch)
         elif watch.record.phase == "over":
-            self._spawn(self._last_look(watch))
+            self._spawn(self._read_final_log(watch))
         else:
             self._spawn(self._live(watch))
 

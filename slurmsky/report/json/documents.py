@@ -194,7 +194,7 @@ class Written(str):
 
 def json_record(record: Record) -> str:
     """Encode a record as in a document of the default form."""
-    return _Alike(_json_entry, "{", ", ", "}", _encode)(record)
+    return _SimilarRecords(_json_entry, "{", ", ", "}", _encode)(record)
 
 
 def dump(document: Document, form: OutputForm = USUAL) -> Iterator[str]:
@@ -231,7 +231,7 @@ def json_pieces(answer: Mapping[str, Any]) -> Iterator[str]:
         head = "%s  %s: " % (start, json.dumps(key))
         start = ",\n"
         if isinstance(value, Iterable) and not isinstance(value, (str, Mapping)):
-            records = map(_Alike(_json_entry, "{", ", ", "}", _encode), value)
+            records = map(_SimilarRecords(_json_entry, "{", ", ", "}", _encode), value)
             first = next(records, None)
             if first is None:
                 yield head + "[]"
@@ -250,7 +250,7 @@ def _several(pieces: Iterator[str], count: int = 50) -> Iterator[str]:
         yield several
 
 
-class _Alike:
+class _SimilarRecords:
     """Encodes similar records in sequence: reuses the text of a value equal to the previous record's."""
 
     def __init__(
@@ -309,7 +309,7 @@ def yaml_pieces(answer: Mapping[str, Any]) -> Iterator[str]:
     yield "%YAML 1.1\n---\n"
     for key, value in answer.items():
         if isinstance(value, Iterable) and not isinstance(value, (str, Mapping, list)):
-            records = map(_Alike(_yaml_entry, "  - ", "    ", "", _yaml_item), value)
+            records = map(_SimilarRecords(_yaml_entry, "  - ", "    ", "", _yaml_item), value)
             first = next(records, None)
             yield "%s: []\n" % key if first is None else "%s:\n%s" % (key, first)
             yield from _several(records)

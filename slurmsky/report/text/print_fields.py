@@ -102,34 +102,34 @@ _WORTHWHILE = 8
 _BATCH = 250
 #: maximum number of cached cells per column
 _KEPT = 20_000
-Alike = Callable[[Row], Hashable]
+SharedKey = Callable[[Row], Hashable]
 #: converts a value to a cell, and the values of a column to its cells
 Form = Callable[[Optional[str]], str]
 Forms = tuple[Form, Callable[[Sequence[Optional[str]]], Iterable[str]]]
 
 
 def table_text(
-    columns: Sequence[Column[Row]], rows: Iterable[Row], look: TableStyle, alike: Optional[Alike[Row]] = None
+    columns: Sequence[Column[Row]], rows: Iterable[Row], style: TableStyle, alike: Optional[SharedKey[Row]] = None
 ) -> str:
     """Header and rows, each with its newline.
 
     ``alike`` is a key function: rows with equal keys have equal values in the shared columns.
     """
-    return "".join(table_pieces(columns, rows, look, alike))
+    return "".join(table_pieces(columns, rows, style, alike))
 
 
 def table_pieces(
-    columns: Sequence[Column[Row]], rows: Iterable[Row], look: TableStyle, alike: Optional[Alike[Row]] = None
+    columns: Sequence[Column[Row]], rows: Iterable[Row], style: TableStyle, alike: Optional[SharedKey[Row]] = None
 ) -> Iterator[str]:
     """The lines of ``table_text``, one by one."""
-    if look.parsable:
-        end = (look.delimiter if look.parsable == 1 else "") + "\n"
-        if look.header:
-            yield look.delimiter.join(column.name for column in columns) + end
-        for line in _lines(columns, [(_plain, _plain_cells)] * len(columns), look.delimiter, rows, alike):
+    if style.parsable:
+        end = (style.delimiter if style.parsable == 1 else "") + "\n"
+        if style.header:
+            yield style.delimiter.join(column.name for column in columns) + end
+        for line in _lines(columns, [(_plain, _plain_cells)] * len(columns), style.delimiter, rows, alike):
             yield line + end
         return
-    if look.header:
+    if style.header:
         yield "".join(["%*.*s " % (column.width, abs(column.width), column.name) for column in columns]) + "\n"
         yield "".join(["-" * abs(column.width) + " " for column in columns]) + "\n"
     for line in _lines(columns, [(_form(column), _cells(column)) for column in columns], "", rows, alike):
@@ -155,7 +155,11 @@ Place = Callable[[Sequence[Row], Sequence[Hashable], Mapping[str, Sequence[Any]]
 
 
 def _lines(
-    columns: Sequence[Column[Row]], forms: Sequence[Forms], glue: str, rows: Iterable[Row], alike: Optional[Alike[Row]]
+    columns: Sequence[Column[Row]],
+    forms: Sequence[Forms],
+    glue: str,
+    rows: Iterable[Row],
+    alike: Optional[SharedKey[Row]],
 ) -> Iterator[str]:
     """The joined cells of each row; adjacent shared columns are joined once per key."""
     if sum(column.field.shared for column in columns) < _WORTHWHILE:
@@ -203,7 +207,7 @@ def _own(field: PrintField[Row], forms: Forms) -> Place[Row]:
 
 
 def values_of(
-    fields: Mapping[str, PrintField[Row]], rows: Sequence[Row], alike: Alike[Row]
+    fields: Mapping[str, PrintField[Row]], rows: Sequence[Row], alike: SharedKey[Row]
 ) -> dict[str, list[Optional[str]]]:
     """The values of fields, by name, for a batch of rows."""
     shared = {name: field.value for name, field in fields.items() if field.shared}
@@ -220,7 +224,7 @@ def values_of(
     return {name: columns[name] if name in shared else list(map(field.value, rows)) for name, field in fields.items()}
 
 
-class Same(NamedTuple):
+class SharedCell(NamedTuple):
     """A column with the same value in all rows."""
 
     value: Optional[str]
@@ -229,18 +233,18 @@ class Same(NamedTuple):
 class Writer(Generic[Row]):
     """Formats rows from values that are already computed."""
 
-    def __init__(self, columns: Sequence[Column[Row]], look: TableStyle) -> None:
-        self._glue = look.delimiter if look.parsable else ""
-        self._end = (look.delimiter if look.parsable == 1 else "") + "\n"
-        self._wide = not look.parsable
-        self._cells = [_plain_cells if look.parsable else _cells(column) for column in columns]
+    def __init__(self, columns: Sequence[Column[Row]], style: TableStyle) -> None:
+        self._glue = style.delimiter if style.parsable else ""
+        self._end = (style.delimiter if style.parsable == 1 else "") + "\n"
+        self._wide = not style.parsable
+        self._cells = [_plain_cells if style.parsable else _cells(column) for column in columns]
 
-    def lines(self, values: Sequence[Union[Sequence[Optional[str]], Same]], count: int) -> list[str]:
+    def lines(self, values: Sequence[Union[Sequence[Optional[str]], SharedCell]], count: int) -> list[str]:
         """The given number of lines, from the values of each column."""
         glue, end = self._glue, self._end
         places: list[Iterable[str]] = []
         # Adjacent columns with the same value in all rows are formatted once.
-        for same, group in groupby(zip(self._cells, values), lambda pair: isinstance(pair[1], Same)):
+        for same, group in groupby(zip(self._cells, values), lambda pair: isinstance(pair[1], SharedCell)):
             if same:
                 places.append(repeat(glue.join([next(iter(cells(column))) for cells, column in group]), count))
             else:

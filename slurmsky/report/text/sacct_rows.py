@@ -69,13 +69,13 @@ def sacct_pieces(
     jobs: Iterable[Job],
     columns: Sequence[Column[SacctRow]],
     context: ReportContext,
-    look: TableStyle,
+    style: TableStyle,
     allocations: bool = False,
     each: bool = False,
     only_steps: Container[int] = (),
 ) -> Iterator[str]:
     """Text that sacct prints for these jobs, line by line."""
-    return table_pieces(columns, records(jobs, allocations, each, only_steps), look, alike(context))
+    return table_pieces(columns, records(jobs, allocations, each, only_steps), style, alike(context))
 
 
 def alike(context: ReportContext) -> Callable[[SacctRow], Hashable]:

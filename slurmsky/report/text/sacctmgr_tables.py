@@ -308,7 +308,7 @@ def meant(records: Records, wanted: Entity, words: Sequence[str]) -> list[bool]:
     return [_passes(row, tests) for row in records.rows(wanted, False)]
 
 
-def show(records: Records, wanted: Entity, words: Sequence[str], look: TableStyle) -> str:
+def show(records: Records, wanted: Entity, words: Sequence[str], style: TableStyle) -> str:
     """The table of an entity. Raises BadRequest for an invalid word."""
     requested = _requested(wanted, words)
     text = requested.format.strip(",") or ",".join(
@@ -326,7 +326,7 @@ def show(records: Records, wanted: Entity, words: Sequence[str], look: TableStyl
         columns = [Column("WCKey" if column.name == "Name" else column.name, column.width, column.field)
                    for column in columns]  # fmt: skip
     rows = [row for row in records.rows(wanted, requested.with_associations) if _passes(row, requested.tests)]
-    return table_text(columns, rows, look)
+    return table_text(columns, rows, style)
 
 
 #: keys of ``show configuration``, each padded to its width. Source: src/sacctmgr/config_functions.c

@@ -45,12 +45,12 @@ def columns(text: str) -> list[Column[Association]]:
     return found
 
 
-def sshare_text(rows: Iterable[Association], chosen: Sequence[Column[Association]], look: TableStyle) -> str:
+def sshare_text(rows: Iterable[Association], chosen: Sequence[Column[Association]], style: TableStyle) -> str:
     """The table; accounts are indented below their parents, if these are shown."""
     listed = list(rows)
     above = {row.account for row in listed if not row.user}
     deep = [replace(row, account=" " * _depth(row, above) + row.account) for row in listed]
-    return table_text(chosen, deep, look)
+    return table_text(chosen, deep, style)
 
 
 def _depth(row: Association, above: set[str]) -> int:

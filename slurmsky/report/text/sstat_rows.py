@@ -35,9 +35,9 @@ def sstat_columns(text: str, context: ReportContext) -> list[Column[RunningStep]
     return columns_of(text, "sstat_fields", sstat_fields(context))
 
 
-def sstat_text(steps: Iterable[RunningStep], columns: Sequence[Column[RunningStep]], look: TableStyle) -> str:
+def sstat_text(steps: Iterable[RunningStep], columns: Sequence[Column[RunningStep]], style: TableStyle) -> str:
     """Text that sstat prints for these steps."""
-    return table_text(columns, steps, look)
+    return table_text(columns, steps, style)
 
 
 def sstat_fields(context: ReportContext) -> dict[str, PrintField[RunningStep]]:

@@ -71,7 +71,7 @@ class UsageQuery:
     tres: tuple[str, ...] = ("cpu",)
     tres_given: bool = False
     time: TimeFormat = MINUTES
-    look: TableStyle = field(default_factory=TableStyle)
+    style: TableStyle = field(default_factory=TableStyle)
     top: int = 10
     grouping: tuple[int, ...] = (50, 250, 500, 1000)
     individual: bool = False  # one group per job size
@@ -119,7 +119,7 @@ class Use(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Past:
+class UsageHistory:
     """Usage in a period; only cost reports read ``charges``."""
 
     uses: Sequence[Use] = ()
@@ -133,13 +133,13 @@ def capacity(cluster: ClusterConfig) -> dict[str, float]:
             "billing": cpus}  # fmt: skip
 
 
-def text(query: UsageQuery, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, list[str]]:
+def text(query: UsageQuery, cluster: ClusterConfig, history: UsageHistory, clock: Clock) -> tuple[str, list[str]]:
     """Build the report; also return the unknown fields of its format."""
     make = {"cluster": _cluster, "cost": _cost, "job": _sizes, "reservation": _reservations,
             "user": _cluster}[query.kind]  # fmt: skip
-    heading, default, rows = make(query, cluster, past, clock)
+    heading, default, rows = make(query, cluster, history, clock)
     columns, unknown = _columns(query, query.format or default)
-    return heading + table_text(columns, rows, query.look), unknown
+    return heading + table_text(columns, rows, query.style), unknown
 
 
 def _columns(query: UsageQuery, text: str) -> tuple[list[Column[Cells]], list[str]]:
@@ -167,7 +167,7 @@ def _period(query: UsageQuery, clock: Clock, seconds: bool) -> str:
 
 
 def _heading(query: UsageQuery, title: str, unit: str) -> str:
-    return f"{RULE}\n{title}\n{unit}\n{RULE}\n" if query.look.header else ""
+    return f"{RULE}\n{title}\n{unit}\n{RULE}\n" if query.style.header else ""
 
 
 def _reported_in(query: UsageQuery) -> str:
@@ -176,7 +176,9 @@ def _reported_in(query: UsageQuery) -> str:
     return f"Usage reported in {heading}" if not query.time.divisor else f"Usage reported in {name} {heading}"
 
 
-def _cluster(query: UsageQuery, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, str, list[Cells]]:
+def _cluster(
+    query: UsageQuery, cluster: ClusterConfig, history: UsageHistory, clock: Clock
+) -> tuple[str, str, list[Cells]]:
     """Usage reports by account, user or QOS, or of the whole cluster."""
     name = query.name
     tres_name = "TresName," if query.tres_given else ""
@@ -184,7 +186,7 @@ def _cluster(query: UsageQuery, cluster: ClusterConfig, past: Past, clock: Clock
     if name == "Utilization":
         heading = _heading(query, "Cluster Utilization " + _period(query, clock, False), _reported_in(query))
         default = f"Cluster,{tres_name}Allocated,Down,PlannedD,Idle,Planned,Reported"
-        return heading, default, _utilization(query, cluster, past.uses, clock)
+        return heading, default, _utilization(query, cluster, history.uses, clock)
     titles = {
         "AccountUtilizationByUser": ("Cluster/Account/User Utilization", "Ac,Login,Proper", energy),
         "AccountUtilizationByQOS": ("Cluster/Account/QOS Utilization", "Ac,QOS", energy),
@@ -196,7 +198,7 @@ def _cluster(query: UsageQuery, cluster: ClusterConfig, past: Past, clock: Clock
     title, who, more = titles[name]
     default = f"Cluster,{who},{tres_name}Used{more}"
     heading = _heading(query, f"{title} {_period(query, clock, True)}", _reported_in(query))
-    return heading, default, _by_association(query, cluster, past.uses)
+    return heading, default, _by_association(query, cluster, history.uses)
 
 
 def _utilization(query: UsageQuery, cluster: ClusterConfig, uses: Sequence[Use], clock: Clock) -> list[Cells]:
@@ -268,13 +270,15 @@ def _groups(query: UsageQuery) -> list[str]:
     return [*found, f">= {last} {what}"] if last else found
 
 
-def _sizes(query: UsageQuery, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, str, list[Cells]]:
+def _sizes(
+    query: UsageQuery, cluster: ClusterConfig, history: UsageHistory, clock: Clock
+) -> tuple[str, str, list[Cells]]:
     """Jobs grouped by their number of CPUs."""
     title = "Job Sizes " + ("by Wckey " if query.name == "SizesByWcKey" else "") + _period(query, clock, True)
     unit = "Units are in number of jobs ran" if query.count_jobs else f"Time reported in {query.time.heading}"
     headers = _groups(query)
     sums: dict[tuple[str, str], list[float]] = {}
-    for use in past.uses:
+    for use in history.uses:
         if not use.ran:
             continue
         key = ("" if query.name == "SizesByWcKey" else use.account,
@@ -299,11 +303,13 @@ def _sizes(query: UsageQuery, cluster: ClusterConfig, past: Past, clock: Clock) 
     return _heading(query, title, unit), default, rows
 
 
-def _cost(query: UsageQuery, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, str, list[Cells]]:
+def _cost(
+    query: UsageQuery, cluster: ClusterConfig, history: UsageHistory, clock: Clock
+) -> tuple[str, str, list[Cells]]:
     """Dollars spent on jobs on SkyPilot; a report that Slurm lacks."""
     by = next(fields for name, _, fields in spending.REPORTS if name == query.name)
     heading = _heading(query, f"Cost {query.name} " + _period(query, clock, True), "Cost reported in US dollars")
-    rows = spending.sums(past.charges, by, query.start, query.end, clock, cluster.name)
+    rows = spending.sums(history.charges, by, query.start, query.end, clock, cluster.name)
     idle = ("Idle",) if any(float(row["Idle"]) for row in rows) else ()  # for kept nodes only
     return heading, ",".join(("Cluster", *by, "Jobs", "Hours", "Cost", *idle)), rows
 
@@ -315,7 +321,9 @@ _RESERVATION = (
     ("Idle:1", "Idle", "20", "", "text"))  # fmt: skip
 
 
-def _reservations(query: UsageQuery, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, str, list[Cells]]:
+def _reservations(
+    query: UsageQuery, cluster: ClusterConfig, history: UsageHistory, clock: Clock
+) -> tuple[str, str, list[Cells]]:
     """An empty report, since the accounting has no reservations."""
     unit = query.time.heading if not query.time.divisor else f"TRES {query.time.heading}"
     heading = _heading(query, "Reservation Utilization " + _period(query, clock, False), f"Usage reported in {unit}")

@@ -177,9 +177,9 @@ def test_a_dead_agent_starts_nothing(tmp_path: Path) -> None:
         ("srun true", f"srun: error: Unable to allocate resources: {NO_CONTACT}"),
     ],
 )
-def test_lament(line: str, expected: str) -> None:
+def test_print_failure(line: str, expected: str) -> None:
     command, *args = line.split()
-    assert client_start.lament(command, args) == expected
+    assert client_start.failure_message(command, args) == expected
 
 
 def test_a_controller_that_never_answers_ends_the_wait(clone: Path, tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_stdin_goes_out_as_it_is_granted(serve: Callable[..., Server], tmp_path:
     assert b"".join(got) == data
 
 
-def test_stdin_is_left_alone_without_a_grant(
+def test_stdin_is_not_read_without_a_grant(
     serve: Callable[..., Server], started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     serve(lambda peer: (peer.request(), peer.send(wire.HANDLE_SIGNALS), peer.exit()))

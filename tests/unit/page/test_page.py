@@ -18,7 +18,7 @@ from slurmsky.model.job import Job, Step, Usage
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
 from slurmsky.page import charts, page_frame, quantities
-from slurmsky.page.explanations import Alike, kinds
+from slurmsky.page.explanations import Similar, similar_jobs
 from slurmsky.page.group_page import group_page, sum_of
 from slurmsky.page.html import Html, el, join, text
 from slurmsky.page.job_page import job_page
@@ -294,9 +294,9 @@ def test_kinds_of_failed_and_waiting_jobs_are_explained(make_job: MakeJob, conte
     jobs = [make_job(), *(make_job(20 + task, array_task_id=task, **failed) for task in range(3)),
             make_job(8, state=JobState.FAILED, restarts=0), make_job(8, restarts=1),
             make_job(9, reason="Resources", **waiting)]  # fmt: skip
-    found = kinds(jobs)
+    found = similar_jobs(jobs)
     assert [[job.job_id for job in some] for some in found] == [[20, 21, 22], [9]]
-    why = [Alike(some, explain(some[0], context)) for some in found]
+    why = [Similar(some, explain(some[0], context)) for some in found]
     read = check(group_page(jobs, context, "Jobs", Period(NOW - 86400, NOW, timezone.utc), why=why, omitted=2))
     for words_ in ("Job 20_0 (train) is FAILED: exit code 1", "The same holds for 3 jobs: 20_0, 20_1, 20_2.",
                    "Job 9 (train) waits since", "2 more kinds; slurmsky why JOB explains each job."):  # fmt: skip

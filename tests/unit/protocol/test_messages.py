@@ -149,7 +149,7 @@ def test_the_version_counts_messages_that_agents_import_later() -> None:
     assert f"{checksum:08x}" == version.LATER_MESSAGES, "write the new checksum into agent/job/version.py"
 
 
-def test_an_end_time_of_none_travels_because_it_lifts_the_limit() -> None:
+def test_an_end_time_of_none_is_sent_because_it_lifts_the_limit() -> None:
     lifted = LimitJob(job_id=7, end_time=None)
     assert lifted.encode() == {"op": "limit", "job_id": 7, "end_time": None}
     assert AgentRequest.decode(lifted.encode()) == lifted

@@ -13,7 +13,7 @@ import pytest
 
 from slurmsky.agent.cloud import run_guard as module
 from slurmsky.agent.cloud.job_log import JobLogWriter
-from slurmsky.agent.cloud.run_guard import Earlier, RunDecision, RunGuard, judge
+from slurmsky.agent.cloud.run_guard import Earlier, RunDecision, RunGuard, decide
 from slurmsky.protocol.log_frames import Decoder, Output
 from slurmsky.protocol.messages import Ended, Event
 
@@ -43,7 +43,7 @@ TAKEN = Earlier(2, NO_USER, begun=True, code=143, by_signal=True)
     ],
 )
 def test_judge(earlier, over, shipped, requeue, verdict, restart):
-    assert judge(earlier, over, shipped, requeue) == (verdict, restart)
+    assert decide(earlier, over, shipped, requeue) == (verdict, restart)
 
 
 @pytest.fixture
@@ -74,14 +74,14 @@ def test_one_has_the_node_until_it_dies(home):
         assert b"ready\n" in iter(holder.stdout.readline, b"")  # lines of its own log come first
         later, out = RunGuard(home, KEY), []
         assert not later.take() and later.earlier().begun
-        later.pour(out.append)
+        later.write_new(out.append)
         assert not any(b"torn" in piece for piece in out)
         later.displace()
         assert holder.wait() == -signal.SIGTERM
     later.begin(1)
     log = JobLogWriter(5, 0, KEY, later.keep)
     log.write(log.encoder.data(0, b"two\n"))
-    later.pour(out.append)
+    later.write_new(out.append)
     items = Decoder(KEY).feed(b"".join(out))
     assert [(item.session, item.data) for item in items if isinstance(item, Output)] == [(4, b"one\n"), (5, b"two\n")]
     assert [path.stat().st_mode & 0o777 for path in Path(later.folder).iterdir()] == [0o600] * 3

@@ -25,7 +25,7 @@ def ran(seconds: int, every: int = 5, gpus: tuple[int, ...] = ()) -> UsageSeries
     series.watched = bool(gpus)
     for second in range(every, seconds, every):
         cpu = 2.0 * min(second, seconds / 2)
-        series.look(1000.0 + second, cpu, second * MIB, 1.5 if gpus else 0.0, 10 * MIB if gpus else 0.0)
+        series.add(1000.0 + second, cpu, second * MIB, 1.5 if gpus else 0.0, 10 * MIB if gpus else 0.0)
     series.ended_cpu_s = float(seconds)
     return series
 
@@ -45,7 +45,7 @@ def test_a_series_holds_the_use_over_time(seconds: int) -> None:
 def test_points_are_bounded_and_even() -> None:
     series = UsageSeries(0.0)
     for second in range(5, 500000, 5):
-        series.look(float(second), second / 2, MIB)
+        series.add(float(second), second / 2, MIB)
         assert len(series._points) <= MOST + 1
     widths = [after[0] - before[0] for before, after in zip(series._points, series._points[1:], strict=False)]
     assert max(widths) < 4 * min(widths)
@@ -54,7 +54,7 @@ def test_points_are_bounded_and_even() -> None:
 def test_a_short_step_has_no_series() -> None:
     series = UsageSeries(0.0)
     assert series.record(0.1) == NodeSeries()
-    series.look(0.5, 0.4, MIB)
+    series.add(0.5, 0.4, MIB)
     assert series.record(0.7) == NodeSeries() and merge([NodeSeries(), NodeSeries()]) == {}
 
 
@@ -62,7 +62,7 @@ def test_gpus_that_were_idle_all_the_time_are_known() -> None:
     series = UsageSeries(0.0, (0,))
     series.watched = True
     for second in range(5, 60, 5):
-        series.look(float(second), 1.0, MIB, 0.0, 0.0)
+        series.add(float(second), 1.0, MIB, 0.0, 0.0)
     usage = Usage()
     merge_into(usage, [series.record(60.0)])
     assert (usage.gpu_s, set(usage.series["gpu"])) == (0.0, {0.0})
@@ -97,14 +97,14 @@ def spin(loop: Loop, until: object, limit_s: float = PATIENCE_S) -> None:
     end = time.monotonic() + limit_s
     held: list[bool] = []
 
-    def look() -> None:
+    def add() -> None:
         held[:] = [until()]  # type: ignore[operator]
         if held[0] or time.monotonic() > end:
             loop.stop()
         else:
-            loop.after(0.05, look)
+            loop.after(0.05, add)
 
-    loop.after(0.0, look)
+    loop.after(0.0, add)
     loop.run()
     assert held[0]
 

@@ -12,7 +12,7 @@ from slurmsky.controller.jobs.job_spool import Payload
 from slurmsky.controller.jobs.job_table import JobTable
 from slurmsky.controller.jobs.plan import apply
 from slurmsky.controller.jobs.submitter import Submitter, admit
-from slurmsky.controller.rules.limit_policy import LimitSource, Over
+from slurmsky.controller.rules.limit_policy import Exceeded, LimitSource
 from slurmsky.controller.rules.limit_reasons import RUNNING, SENTENCES, SIZES, SUBMITTED, WALL
 from slurmsky.controller.schedule.scheduler import Scheduler
 from slurmsky.controller.slurm_errors import Errno, SlurmError
@@ -391,6 +391,6 @@ def test_every_limit_has_a_sentence() -> None:
 )
 def test_a_limit_reads_as_a_sentence(field: str, resource: str, text: str) -> None:
     source = LimitSource("qos", "q", Limits())
-    assert str(Over("R", source, field, resource, 2, 3)) == text
-    without = Over("R", source, "max_wall_min", "", 2, INFINITE)
+    assert str(Exceeded("R", source, field, resource, 2, 3)) == text
+    without = Exceeded("R", source, "max_wall_min", "", 2, INFINITE)
     assert str(without).endswith("; this job requests no limit")

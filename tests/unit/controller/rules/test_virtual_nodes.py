@@ -208,4 +208,4 @@ def test_the_note_of_a_job_without_its_gpus(world: World) -> None:
 def test_a_job_that_can_never_start_is_known_at_submit(tmp_path: Path) -> None:
     world = World(tmp_path, '[[partition]]\nname = "short"\nmax_time = "10"\ndefault = true\n')
     found = [world.submit(ntasks=4), world.submit(time_limit_min=20), world.submit(ntasks=1), world.submit(hold=True)]
-    assert [world.scheduler.stuck(job) for job in found] == ["PartitionConfig", "PartitionTimeLimit", "", ""]
+    assert [world.scheduler.never_starts(job) for job in found] == ["PartitionConfig", "PartitionTimeLimit", "", ""]

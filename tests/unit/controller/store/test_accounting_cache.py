@@ -16,7 +16,7 @@ from slurmsky.controller.store.database import Run, Store
 from slurmsky.model.job import Job, Step
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
-from slurmsky.report.text.print_fields import Same
+from slurmsky.report.text.print_fields import SharedCell
 from slurmsky.report.text.sacct_rows import accounting_order
 
 
@@ -43,10 +43,10 @@ def test_any_cell_comes_back() -> None:
 
     def cells(name: str, rows: list[int] | None = None) -> list[str | None]:
         found = page.cells(name, rows)
-        return [found.value] * (4 if rows is None else len(rows)) if isinstance(found, Same) else list(found)
+        return [found.value] * (4 if rows is None else len(rows)) if isinstance(found, SharedCell) else list(found)
 
     assert {name: cells(name) for name in columns} == columns and cells("other") == ["1", "2", "3", "4"]
-    assert isinstance(page.cells("none", None), Same) and isinstance(page.cells("same", [1]), Same)
+    assert isinstance(page.cells("none", None), SharedCell) and isinstance(page.cells("same", [1]), SharedCell)
     # All rows as they stand, those of some runs, those of runs in another order.
     assert page.rows([Run(*run, 1.0) for run in runs]) == ([2, 0, 2], None)
     assert page.rows([Run(9, 0, 1.0)]) == ([2], [2, 3]) and cells("other", [2, 3]) == ["3", "4"]
@@ -122,18 +122,18 @@ def test_work_is_done_when_something_was_committed(tmp_path: Path) -> None:
 
     async def live() -> None:
         idle = IdleTime(store, rest_s=0.0)
-        idle.look()
+        idle.start_if_due()
         assert not done, "there is no work yet"
         idle.work = work
-        idle.look()
+        idle.start_if_due()
         await asyncio.sleep(0.01)
         assert not done, "nothing was committed"
         store.write([made(2, 1.0)], (), (), {})
-        idle.look()
+        idle.start_if_due()
         while len(done) < 4:
             await asyncio.sleep(0.01)
         for _ in range(9):
-            idle.look()
+            idle.start_if_due()
             await asyncio.sleep(0)
         await idle.close()
 

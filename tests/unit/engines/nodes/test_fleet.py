@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -46,9 +47,23 @@ def test_closing_ends_requests_to_the_provider_before_its_connections_close(tmp_
             await asyncio.sleep(0)
         await asyncio.wait(fleet.close(), timeout=PATIENCE_S)
         assert provider.open == []
-        assert Order.load(order.folder).phase == ("leaving" if request_name == "down" else "asked")
+        assert Order.load(order.folder).phase == ("leaving" if request_name == "down" else "requested")
 
     asyncio.run(what())
+
+
+def test_orders_of_earlier_versions_are_read(tmp_path):
+    record = {
+        "name": "c",
+        "partition": "gpu",
+        "nodes": ["g1"],
+        "phase": "asked",
+        "asked_at": 7.0,
+        "notes": {"asked": True},
+    }
+    (tmp_path / "order.json").write_text(json.dumps(record))
+    order = Order.load(tmp_path)
+    assert (order.phase, order.requested_at, order.notes.sent) == ("requested", 7.0, True)
 
 
 class RefusesOnce(SlowProvider):

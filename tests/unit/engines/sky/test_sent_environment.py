@@ -24,7 +24,7 @@ def test_launches_leave_credentials_here() -> None:
     line = leave_credentials(elements, SITE)
     assert line.startswith("not sent to the cloud: AWS_SECRET_ACCESS_KEY, HF_TOKEN (")
     assert elements[0].environment == {"PATH": "/bin", "WANDB_API_KEY": "x"}
-    assert elements[1].environment is elements[0].environment  # else each would travel with its own
+    assert elements[1].environment is elements[0].environment  # else each would be sent with its own
     assert "HF_TOKEN" in ENVIRONMENT
 
 

@@ -25,7 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def travels(folder: Path, home: Path, tmp_path: Path) -> dict[str, bytes]:
+def shipped_files(folder: Path, home: Path, tmp_path: Path) -> dict[str, bytes]:
     """Name -> content of what is in the archive."""
     shipment.archive(folder, tmp_path / "a.tar", 1 << 20, home, tmp_path / "state")
     with tarfile.open(tmp_path / "a.tar") as tar:
@@ -38,16 +38,16 @@ def names_of(content: dict[str, bytes]) -> set[str]:
 
 
 def test_nothing_private_of_the_home_folder(tmp_path, home):
-    assert names_of(travels(home, home, tmp_path)) == {"job.sh"}
+    assert names_of(shipped_files(home, home, tmp_path)) == {"job.sh"}
 
 
 def test_nothing_private_from_above_the_home_folder(tmp_path, home):
-    assert names_of(travels(home.parent, home, tmp_path)) == {"me", "me/job.sh"}
+    assert names_of(shipped_files(home.parent, home, tmp_path)) == {"me", "me/job.sh"}
 
 
 def test_nothing_private_by_another_name_of_the_home_folder(tmp_path, home):
     (tmp_path / "alias").symlink_to(home.parent)
-    assert names_of(travels(tmp_path / "alias" / "me", home, tmp_path)) == {"job.sh"}
+    assert names_of(shipped_files(tmp_path / "alias" / "me", home, tmp_path)) == {"job.sh"}
 
 
 def test_private_folders_that_the_home_folder_has_links_to(tmp_path, home):
@@ -62,31 +62,31 @@ def test_private_folders_that_the_home_folder_has_links_to(tmp_path, home):
     os.link(home / ".netrc", project / "netrc")
     os.link(home / ".config" / "gcloud" / "x.db", project / "x.db")
     (project / "job.sh").write_text("#!/bin/sh")
-    assert names_of(travels(project, home, tmp_path)) == {"job.sh"}
+    assert names_of(shipped_files(project, home, tmp_path)) == {"job.sh"}
 
 
 def test_a_projects_own_dot_folders_travel(tmp_path, home):
     project = tmp_path / "project"
     (project / ".docker").mkdir(parents=True)
     (project / ".docker" / "Dockerfile").write_text("FROM x")
-    assert names_of(travels(project, home, tmp_path)) == {".docker", ".docker/Dockerfile"}
+    assert names_of(shipped_files(project, home, tmp_path)) == {".docker", ".docker/Dockerfile"}
 
 
 def test_the_state_folder_stays(tmp_path, home):
     (tmp_path / "project" / "state").mkdir(parents=True)
     (tmp_path / "project" / "state" / "queue.db").write_text("secret")
     (tmp_path / "state").symlink_to(tmp_path / "project" / "state")
-    assert names_of(travels(tmp_path / "project", home, tmp_path)) == set()
+    assert names_of(shipped_files(tmp_path / "project", home, tmp_path)) == set()
 
 
 @pytest.mark.parametrize("name", [".ssh", ".config/gcloud", ".aws/deeper"])
 def test_a_private_folder_itself_is_refused(tmp_path, home, name):
     (home / name).mkdir(exist_ok=True)
     with pytest.raises(EngineError, match="contains credentials"):
-        travels(home / name, home, tmp_path)
+        shipped_files(home / name, home, tmp_path)
 
 
-def test_a_folder_above_travels_unless_it_is_large_shared_or_a_home_folder(tmp_path, home):
+def test_a_folder_above_is_copied_unless_it_is_large_shared_or_a_home_folder(tmp_path, home):
     own = home / "project" / "jobs"
     own.mkdir(parents=True)
     (own.parent / "data").write_bytes(b"x" * 2000)

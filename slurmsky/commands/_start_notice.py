@@ -30,7 +30,7 @@ def forecast(ctx: CommandContext, job: Job, script: str = "") -> None:
     queue = ctx.queue
     parts = queue.job_table.components(job)
     for part in parts if script else ():
-        reason = queue.scheduler.stuck(part)
+        reason = queue.scheduler.never_starts(part)
         if reason:
             why = next(text for start, text in _REMEDIES if reason.startswith(start))
             ctx.say(f"job {job.job_id} can never start: {why} ({reason}). See: slurmsky explain {script}")
@@ -38,6 +38,6 @@ def forecast(ctx: CommandContext, job: Job, script: str = "") -> None:
     machine = queue.job_table.virtual.machine
     if machine is None or not all(queue.engine.places_in(part.partition) for part in parts):
         return
-    fits = queue.job_table.virtual.together([queue.scheduler.demand(part.spec) for part in parts])
+    fits = queue.job_table.virtual.fit_components([queue.scheduler.demand(part.spec) for part in parts])
     if fits and (ctx.request.ttys[2] or any(fit.gpus_absent for fit in fits)):
         ctx.say(virtual_nodes.note(fits, machine, job.job_id))

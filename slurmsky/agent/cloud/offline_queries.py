@@ -48,7 +48,7 @@ class Reply:
     err: str = ""
 
 
-class OwnView:
+class OfflineQueries:
     """Answers queries from ``jobs`` (the records of this run) and ``nodes`` (the nodes of the job) of a cluster."""
 
     def __init__(self, jobs: Callable[[], Sequence[Job]], nodes: Callable[[], Sequence[Node]], cluster: str) -> None:
@@ -172,13 +172,13 @@ class OwnView:
         for job in jobs:
             if job.job_id in only:
                 job.steps = {name: step for name, step in job.steps.items() if (job.job_id, name) in steps}
-        look = TableStyle(2 if query.parsable2 else 1 if query.parsable else 0,
+        style = TableStyle(2 if query.parsable2 else 1 if query.parsable else 0,
                     "|" if query.delimiter is None else query.delimiter, header=not query.noheader)  # fmt: skip
         try:
             columns = report.sacct_columns(text, context)
         except InvalidField as error:
             return Reply(1, "", "sacct: error: %s\n" % error)
-        pieces = report.sacct_pieces(jobs, columns, context, look, query.allocations, query.array, only)
+        pieces = report.sacct_pieces(jobs, columns, context, style, query.allocations, query.array, only)
         return Reply(0, "".join(pieces), note)
 
     def _sinfo(self, request: wire.CommandRequest) -> Reply:
@@ -266,11 +266,11 @@ class OwnView:
         return Reply(0, "".join(structured.dump(make(structured, about), form)), note)
 
 
-_HANDLERS: dict[str, Callable[[OwnView, wire.CommandRequest], Reply]] = {
-    "squeue": OwnView._squeue,
-    "sacct": OwnView._sacct,
-    "sinfo": OwnView._sinfo,
-    "scontrol": OwnView._scontrol,
+_HANDLERS: dict[str, Callable[[OfflineQueries, wire.CommandRequest], Reply]] = {
+    "squeue": OfflineQueries._squeue,
+    "sacct": OfflineQueries._sacct,
+    "sinfo": OfflineQueries._sinfo,
+    "scontrol": OfflineQueries._scontrol,
 }
 
 
