@@ -262,6 +262,8 @@ class _Reader(Steps):
         remote = [command for command in body if command.name in ("ssh", "pdsh", "srun") and command.words]
         if not remote or not self._over_nodes(loop):
             return False
+        if any(command.after == "&" for command in remote) and self._goes_on(statement):
+            return False  # the first node starts them over ssh, too
         texts: list[str] = []
         for command in body:
             if command in remote:
@@ -280,6 +282,15 @@ class _Reader(Steps):
         )
         self.everywhere.add(statement)
         return True
+
+    def _goes_on(self, statement: Statement) -> bool:
+        """Whether the script runs a program after a statement before it waits for the statement's programs."""
+        for later in self.script.statements:
+            if later.start > statement.start and any(command.name == "wait" for command in later.commands):
+                return False
+            if later.start > statement.start and self._works(later):
+                return True
+        return False
 
     def _over_nodes(self, loop: Block) -> bool:
         listed = " ".join(word.raw for word in loop.words)

@@ -182,6 +182,18 @@ def test_idioms(body: str, directives: str, run: str) -> None:
     assert found.fields["run"] == run + "\n"
 
 
+@pytest.mark.parametrize(
+    ("after", "remains"),
+    [("python b.py\nwait", True), ("sleep 9\npython b.py", True), ("wait\npython b.py", False), ("wait", False)],
+)
+def test_a_program_runs_beside_what_a_loop_has_started_on_the_nodes(after: str, remains: bool) -> None:
+    loop = "for h in $(scontrol show hostnames $SLURM_NODELIST); do\n    ssh $h ./serve &\ndone\n"
+    found = keep(script(loop + after, TWO))
+    assert not found.needs
+    assert ("ssh $h ./serve &\n" in found.fields["run"]) is remains
+    assert ("wait" in found.fields["run"]) is (remains and "wait" in after)
+
+
 def test_torchrun_gets_skypilots_names() -> None:
     body = (
         "export MASTER_PORT=$((12000 + SLURM_JOBID % 1000))\n"
