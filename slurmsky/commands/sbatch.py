@@ -23,7 +23,7 @@ from ..model.spec import JobSpec
 from ..model.states import JobState
 from ..options import submit as options
 from ..options.usage_errors import failure
-from ..translate import modulecommand
+from ..translate.sky_task import module_command
 from . import _files
 from ._start_notice import forecast
 from ._submit_warnings import warnings as foresee
@@ -71,7 +71,7 @@ async def main(ctx: CommandContext) -> int:
     if specs[0].export_file:
         given = await _from_file(ctx, specs[0].export_file)
         environment = given | ({} if specs[0].export is None else environment)
-    environment.update(modulecommand.job_variables(queue.site, data, environment))
+    environment.update(module_command.job_variables(queue.site, data, environment))
     payload = Payload(
         data,
         await _command(ctx, choice, path, specs[0]),

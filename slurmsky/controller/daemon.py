@@ -20,7 +20,7 @@ from ..agent.process import processes
 from ..engines import machine_facts
 from ..site.load import default_site, load
 from ..site.record import Site, SiteError
-from ..translate.credentials import redacted
+from ..translate.sky_task.credentials import redacted
 from .app import Controller
 from .server import FindCommand, Service
 from .services import machine_ledger

@@ -13,7 +13,7 @@ from typing import Protocol
 from ..model.allocation import Launch
 from ..model.spec import JobSpec
 from ..site.record import KeptNodes, Site
-from ..translate.status import Seen
+from ..translate.sky_task.status import Seen
 from .base import Engine, EngineError
 from .offers import Inventory
 

@@ -32,7 +32,7 @@ from slurmsky.model.spec import JobSpec
 from slurmsky.protocol.log_frames import Output
 from slurmsky.protocol.messages import FileBegun, StreamOpened
 from slurmsky.site import load
-from slurmsky.translate.task import plan
+from slurmsky.translate.sky_task.task import plan
 
 SITE = load('[[partition]]\nname="debug"\ndefault=true\n[gpus]\ndefault="H100"', "site.toml")
 

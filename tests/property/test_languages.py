@@ -47,7 +47,7 @@ from slurmsky.language import (
     userlist,
 )
 from slurmsky.language.syntax_errors import LanguageError
-from slurmsky.translate import modulelines
+from slurmsky.translate.shell import module_lines
 
 NOW = datetime(2026, 11, 21, 8, 20, 41, tzinfo=timezone.utc)
 
@@ -79,8 +79,8 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "mailtype": mailtype.parse,
     "membind": membind.parse,
     "memory": memory.parse_mib,
-    "modulelines": modulelines.parse,
-    "modulelines-load": lambda text: modulelines.parse("module load " + text),
+    "modulelines": module_lines.parse,
+    "modulelines-load": lambda text: module_lines.parse("module load " + text),
     "multiprog": multiprog.parse,
     "nodecount": nodecount.parse,
     "rlimits": rlimits.parse,
@@ -482,5 +482,5 @@ def test_export_lists_come_back(text: str) -> None:
     )
 )
 def test_module_lines_come_back(names: list[str]) -> None:
-    line = modulelines.ModuleLine("load", tuple(names), 1)
-    assert modulelines.parse(str(line)) == (line,)
+    line = module_lines.ModuleLine("load", tuple(names), 1)
+    assert module_lines.parse(str(line)) == (line,)

@@ -9,8 +9,8 @@ from slurmsky.options.table import load as options
 from slurmsky.options.usage_errors import CommandError
 from slurmsky.options.values import ReadContext
 from slurmsky.site.record import Site
-from slurmsky.translate.explain import Page, explain
-from slurmsky.translate.yaml_export import Kept, keep
+from slurmsky.translate.explain.explanation import Page, explain
+from slurmsky.translate.export.yaml_export import Kept, keep
 
 
 def surroundings() -> ReadContext:

@@ -16,8 +16,8 @@ import moving
 
 from slurmsky.options.usage_errors import CommandError
 from slurmsky.site import load
-from slurmsky.translate.explainprint import page_text
-from slurmsky.translate.notes import Refused
+from slurmsky.translate.explain.explain_text import page_text
+from slurmsky.translate.sky_task.translation_notes import Refused
 
 HERE = Path(__file__).parent
 SNAPSHOTS = HERE / "snapshots" / "people"

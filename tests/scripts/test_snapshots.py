@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import moving
 
 from slurmsky.site import load
-from slurmsky.translate.explainprint import page_text
+from slurmsky.translate.explain.explain_text import page_text
 
 HERE = Path(__file__).parent
 SNAPSHOTS = HERE / "snapshots"

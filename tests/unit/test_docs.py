@@ -69,7 +69,7 @@ def test_files_that_a_page_names_exist(name: str) -> None:
         ("slurmsky/report/fields/squeue_fields.py", "def _step_values("),
         ("slurmsky/report/fields/sacct_fields.py", "def _texts("),
         ("slurmsky/report/fields/sacct_fields.py", "OWN_FIELDS = "),
-        ("slurmsky/translate/option_support.py", "TASK = "),
+        ("slurmsky/translate/sky_task/option_support.py", "TASK = "),
         ("slurmsky/engines/base.py", "class Engine("),
         ("slurmsky/commands/sdiag.py", "def main("),
     ],

@@ -24,11 +24,13 @@ from ...model.spec import JobSpec
 from ...options import submit as options
 from ...options.usage_errors import CommandError
 from ...site import Site
-from ...translate import credentials, explainprint, wants
-from ...translate import explain as pages
-from ...translate.finding import Here
-from ...translate.folder_prices import by_question
-from ...translate.pythonpackages import packages
+from ...translate.explain import explain_text
+from ...translate.explain import explanation as pages
+from ...translate.explain.finding import Here
+from ...translate.explain.folder_prices import by_question
+from ...translate.script import needs
+from ...translate.script.python_packages import packages
+from ...translate.sky_task import credentials
 from .._files import opener
 from .._submit_warnings import remarks
 from ..common.caller_settings import submitter, surroundings
@@ -69,7 +71,7 @@ async def command(
     """
     if engine not in ("", "local", "sky"):
         raise failed(f"slurmsky: explain: --engine is local or sky, not {engine}")
-    form = explainprint.to_json if as_json else _html if as_html else _text
+    form = explain_text.to_json if as_json else _html if as_html else _text
     folder = absolute(ctx, words[-1])
     if os.path.isdir(folder):
         files = await asyncio.to_thread(scripts_in, folder)
@@ -98,11 +100,11 @@ async def command(
 
 
 def _html(found: list[pages.Page], folder: bool) -> str:
-    return explainprint.to_html(found)
+    return explain_text.to_html(found)
 
 
 def _text(found: list[pages.Page], folder: bool) -> str:
-    return explainprint.table_text(found) if folder else explainprint.page_text(found[0])
+    return explain_text.table_text(found) if folder else explain_text.page_text(found[0])
 
 
 def write(ctx: CommandContext, text: str, file: str) -> int:
@@ -184,7 +186,7 @@ def page_of(
         exit_code = 1
     home, user = ctx.env.get("HOME", ""), ctx.env.get("USER", "")
     if submit_folder:
-        read, script_path = wants.of(pages.text_of(data)), absolute(ctx, path)
+        read, script_path = needs.of(pages.text_of(data)), absolute(ctx, path)
         own = pages.Project.of_script(script_path, submit_folder, read.paths, home, user).folder
         submit_folder = os.path.dirname(script_path) if read.above and own == submit_folder else own
     partition = (specs[0].partition if specs else None) or ""

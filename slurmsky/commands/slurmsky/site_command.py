@@ -29,8 +29,8 @@ from ...site.init import (
 )
 from ...site.load import load, where
 from ...site.record import KeptNodes, Site, SiteError
-from ...translate.notes import Refused
-from ...translate.task import plan
+from ...translate.sky_task.task import plan
+from ...translate.sky_task.translation_notes import Refused
 from .._files import opener
 from ..common.command_errors import absolute
 from ._base import SlurmskyGroup, failed, in_controller

@@ -15,8 +15,8 @@ from ...options import submit as options
 from ...options.usage_errors import CommandError
 from ...site import GpuNames, Site, load
 from ...site.from_scripts import Need, gather, render
-from ...translate import explain as pages
-from ...translate import gputypes
+from ...translate.explain import explanation as pages
+from ...translate.script import gpu_types
 from ..common.caller_settings import surroundings, user_name
 from ..common.site_options import table
 from .explain_command import page_of, read_script, scripts_in, write
@@ -79,7 +79,7 @@ def _need(specs: tuple[JobSpec, ...], page: pages.Page) -> Need:
     kinds = [kind for spec in specs for kind in _gpu_types(spec)]
     return Need(
         partitions=tuple(word for spec in specs for word in (spec.partition or "").split(",") if word),
-        gpus=tuple(filter(None, (gputypes.sky_name(GpuNames(), kind) for kind in kinds))),
+        gpus=tuple(filter(None, (gpu_types.sky_name(GpuNames(), kind) for kind in kinds))),
         hints=tuple((name, gpu) for spec in specs for name, gpu in _hints(spec)) if kinds else (),
         wants_gpus=bool(kinds),
         suggestions=tuple(
@@ -91,7 +91,7 @@ def _need(specs: tuple[JobSpec, ...], page: pages.Page) -> Need:
 def _hints(spec: JobSpec) -> Iterator[tuple[str, str]]:
     """Pairs of partition and GPU type, for each partition of a script whose use hints at a GPU type."""
     for name in filter(None, (spec.partition or "").split(",")):
-        gpu, _ = gputypes.hinted(spec, name, GpuNames())
+        gpu, _ = gpu_types.hinted(spec, name, GpuNames())
         if gpu:
             yield name, gpu
 

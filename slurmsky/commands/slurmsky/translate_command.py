@@ -25,13 +25,13 @@ from ...model.spec import INFINITE, JobSpec
 from ...options import submit as options
 from ...options.usage_errors import CommandError
 from ...site.record import Site
-from ...translate.chain import Stage, stages
-from ...translate.idiom import one_line
-from ...translate.notes import Refused
-from ...translate.shell import parse
-from ...translate.sky_names import sky_name
-from ...translate.yaml_draft import REMOTE
-from ...translate.yaml_export import Kept, keep
+from ...translate.export.conversion import one_line
+from ...translate.export.yaml_draft import REMOTE
+from ...translate.export.yaml_export import Kept, keep
+from ...translate.script.script_chain import Stage, stages
+from ...translate.shell.script_commands import parse
+from ...translate.sky_task.sky_names import sky_name
+from ...translate.sky_task.translation_notes import Refused
 from ..common.caller_settings import submitter, surroundings
 from ..common.command_errors import absolute, answer
 from ..common.site_options import table

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ...model.allocation import NodeShare
 from ...model.cluster import PartitionConfig
 from ...model.spec import JobSpec
-from ...translate.geometry import geometry
-from ...translate.notes import Refused
+from ...translate.sky_task.geometry import geometry
+from ...translate.sky_task.translation_notes import Refused
 from .demand import Demand
 
 

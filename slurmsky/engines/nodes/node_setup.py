@@ -14,7 +14,7 @@ from ...model.allocation import Launch
 from ...model.spec import JobSpec
 from ...protocol import wire
 from ...protocol.messages import AddHosts, CompareFolder, NodeEnvironment, StoreScript
-from ...translate import credentials
+from ...translate.sky_task import credentials
 from ..local.agent_link import AgentLink
 from ..sky.proxy_socket import export_of
 from .agent_requests import AgentRequests

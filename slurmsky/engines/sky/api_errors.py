@@ -13,7 +13,7 @@ SkyError
 from __future__ import annotations
 
 from ...language.colours import without_colours
-from ...translate.credentials import redacted
+from ...translate.sky_task.credentials import redacted
 from ..base import EngineError
 from ..cloud import LoginRequired, RequestRefused
 

@@ -15,7 +15,7 @@ from ...model.allocation import Launch
 from ...model.cluster import PartitionConfig
 from ...model.spec import INFINITE, JobSpec
 from ...site import Site
-from ...translate.task import SkyTask
+from ...translate.sky_task.task import SkyTask
 
 MAX_ELEMENTS = 2000  # in one pack: keeps its settings and its log small
 NODE_CPUS = 8  # upper limit for a node of a pack, if the partition has no limit

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ...translate import status as sky_status
+from ...translate.sky_task import status as sky_status
 from ..cloud import ManagedJobInfo
 from .api_client import Client
 from .prices import cluster_name

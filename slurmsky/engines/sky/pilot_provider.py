@@ -25,7 +25,7 @@ from ...model import plain
 from ...protocol.node_settings import FILE, PilotSettings
 from ...site import Site
 from ...site.record import KeptNodes
-from ...translate.sky_names import docker_image, label
+from ...translate.sky_task.sky_names import docker_image, label
 from ..base import EngineError, background
 from ..nodes.provider import BringUpFailed, Say, TemporarilyUnavailable, Tunnel
 from ..powered import Order

@@ -15,14 +15,14 @@ from ...model.allocation import Launch
 from ...protocol import seal
 from ...protocol.messages import RECOVER
 from ...site import Site
-from ...translate import credentials
-from ...translate.notes import Refused
-from ...translate.project import Project
-from ...translate.pythonpackages import packages
-from ...translate.sky_components import plan_all
-from ...translate.sky_names import sky_name
-from ...translate.task import SkyTask
-from ...translate.wants import Wants, beside, of, with_started
+from ...translate.script.needs import Needs, beside, of, with_started
+from ...translate.script.project_folder import Project
+from ...translate.script.python_packages import packages
+from ...translate.sky_task import credentials
+from ...translate.sky_task.sky_components import plan_all
+from ...translate.sky_task.sky_names import sky_name
+from ...translate.sky_task.task import SkyTask
+from ...translate.sky_task.translation_notes import Refused
 from ..base import EngineError
 from . import inbox, reachability, shipment
 from .batch_launch import LaunchRequest
@@ -246,11 +246,11 @@ def environment_of(launch: Launch, site: Site) -> dict[str, str]:
     return {**(dict(_wants(launch).stores) if site.cluster.open else {}), **dict(site.environment)}
 
 
-def _wants(launch: Launch) -> Wants:
+def _wants(launch: Launch) -> Needs:
     """The requirements on nodes that the text of the job's script implies."""
     text = _text(launch)
     if not text:
-        return Wants()
+        return Needs()
     found = replace(of(text), packages=packages(text, Path(launch.submit_dir)))
     project = _project(launch)
     return beside(with_started(found, text, project), project)

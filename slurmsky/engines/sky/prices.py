@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ...translate.explain import read_prices
+from ...translate.explain.explanation import read_prices
 from ..cloud import Bill
 from .api_client import Client
 from .api_errors import Rejected

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ...model.spec import JobSpec
 from ...protocol import wire
-from ...translate import credentials
+from ...translate.sky_task import credentials
 from .head_connection import NoControl, OpenLine
 from .relay_client import join
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...model.allocation import Launch
 from ...site.record import KeptNodes, Site
-from ...translate.credentials import redacted
+from ...translate.sky_task.credentials import redacted
 from ..cloud import Packed
 from ..powered import Order
 from . import api_server, shipment

@@ -18,10 +18,10 @@ from ...protocol.messages import (
     SignalJob,
     SuspendJob,
 )
-from ...translate.credentials import redacted
-from ...translate.notes import NODE_CONFIG, Refused
-from ...translate.sky_components import plan_all
-from ...translate.task import SkyTask, plan
+from ...translate.sky_task.credentials import redacted
+from ...translate.sky_task.sky_components import plan_all
+from ...translate.sky_task.task import SkyTask, plan
+from ...translate.sky_task.translation_notes import NODE_CONFIG, Refused
 from ..base import EngineError, Unable, cancel_all
 from ..cloud import PriceQuestion
 from . import array_packs, error_file, feasibility, prices

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from ...translate import status as sky_status
+from ...translate.sky_task import status as sky_status
 from ..base import background, cancel_all
 from . import intervals, queue_rows
 from .api_client import Client

@@ -6,9 +6,9 @@ import pytest
 
 from slurmsky.language import image_names
 from slurmsky.language.image_names import ContainerError, Mount
-from slurmsky.translate.notes import Refused
-from slurmsky.translate.sky_names import docker_image
-from slurmsky.translate.wants import of_steps
+from slurmsky.translate.script.needs import of_steps
+from slurmsky.translate.sky_task.sky_names import docker_image
+from slurmsky.translate.sky_task.translation_notes import Refused
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_every_grammar_has_its_line_on_the_map() -> None:
 def test_every_grammar_is_used() -> None:
     package = Path(slurmsky.language.__path__[0]).parent
     source = "".join(path.read_text(encoding="utf-8") for room in ("language", "translate")
-                     for path in (package / room).glob("*.py"))  # fmt: skip
+                     for path in (package / room).rglob("*.py"))  # fmt: skip
     assert [name for name in GRAMMARS if f'"{name}"' not in source] == []
 
 
@@ -57,9 +57,9 @@ def test_fast_paths_do_not_import_lark() -> None:
     code = (
         "import sys\n"
         "from slurmsky.language import directives, hostlist, jobids, memory, timelimit\n"
-        "from slurmsky.translate import modulelines\n"
+        "from slurmsky.translate.shell import module_lines\n"
         "hostlist.expand('n1,n2'); timelimit.parse('10'); memory.parse_mib('10'); jobids.parse('7')\n"
-        "directives.parse(b'#!/bin/sh\\n#SBATCH -n1 --mem=4G\\n'); modulelines.parse('echo')\n"
+        "directives.parse(b'#!/bin/sh\\n#SBATCH -n1 --mem=4G\\n'); module_lines.parse('echo')\n"
         "assert 'lark' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

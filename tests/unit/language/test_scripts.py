@@ -8,7 +8,7 @@ from slurmsky.language import directives, exportspec, filename, formats, multipr
 from slurmsky.language.directives import BadLine, ScriptError
 from slurmsky.language.filename import FilenameValues
 from slurmsky.language.multiprog import MultiProgError
-from slurmsky.translate import modulelines
+from slurmsky.translate.shell import module_lines
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ module
 
 
 def test_module_lines() -> None:
-    assert [(found.line, str(found)) for found in modulelines.parse(SCRIPT)] == [
+    assert [(found.line, str(found)) for found in module_lines.parse(SCRIPT)] == [
         (3, "module purge"),
         (4, "module load gcc/12.2 openmpi/4"),
         (5, "module load a"),
@@ -219,8 +219,8 @@ def test_module_lines() -> None:
 
 
 def test_module_lines_of_bytes_and_of_other_languages() -> None:
-    assert modulelines.parse(b"#!/bin/csh\nmodule load a\xff\n")[0].names == ("a\udcff",)
-    assert modulelines.parse("import module\nmodule.load('x')\nx = ml\n") == ()
+    assert module_lines.parse(b"#!/bin/csh\nmodule load a\xff\n")[0].names == ("a\udcff",)
+    assert module_lines.parse("import module\nmodule.load('x')\nx = ml\n") == ()
 
 
 # srun --multi-prog -l of a real Slurm, four tasks

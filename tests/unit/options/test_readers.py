@@ -30,7 +30,7 @@ ALSO = {
     **dict.fromkeys(("sacctmgr", "sdiag", "sshare"), ("commands/common/data_output.py",)),
 }
 #: modules that describe options to people and act on none
-DESCRIBES = ("translate/option_support.py", "translate/explain.py")
+DESCRIBES = ("translate/sky_task/option_support.py", "translate/explain/explanation.py")
 SHARED = ("commands/common/report_settings.py", "commands/common/command_errors.py")
 #: What the parser itself answers or acts on: help pages, and what decides how the rest is read.
 IN_THE_PARSER = {"help", "usage", "version", "autocomplete", "ignore-pbs"}

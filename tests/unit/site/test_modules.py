@@ -12,7 +12,7 @@ from tables import every
 
 from slurmsky.site import load
 from slurmsky.site.modules import find, names, shipped
-from slurmsky.translate.modulecommand import job_variables, listing
+from slurmsky.translate.sky_task.module_command import job_variables, listing
 
 SITE = load(
     """

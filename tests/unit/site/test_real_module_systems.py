@@ -12,7 +12,7 @@ import pytest
 from polling import PATIENCE_S
 
 from slurmsky.site import load
-from slurmsky.translate.modulecommand import job_variables
+from slurmsky.translate.sky_task.module_command import job_variables
 
 pytestmark = pytest.mark.slow
 

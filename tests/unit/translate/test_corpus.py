@@ -13,8 +13,8 @@ import yaml
 from tables import every
 
 from slurmsky.site import load
-from slurmsky.translate.explain import FATES
-from slurmsky.translate.notes import Refused
+from slurmsky.translate.explain.explanation import FATES
+from slurmsky.translate.sky_task.translation_notes import Refused
 
 _TESTS = Path(__file__).resolve().parents[2]
 _SPEC = importlib.util.spec_from_file_location("moving", _TESTS / "scripts" / "moving.py")

@@ -15,9 +15,9 @@ from polling import PATIENCE_S
 from slurmsky.options.table import load as options
 from slurmsky.options.usage_errors import CommandError
 from slurmsky.site import load
-from slurmsky.translate.explain import explain
-from slurmsky.translate.explainprint import page_text, table_text, to_html, to_json
-from slurmsky.translate.notes import Refused
+from slurmsky.translate.explain.explain_text import page_text, table_text, to_html, to_json
+from slurmsky.translate.explain.explanation import explain
+from slurmsky.translate.sky_task.translation_notes import Refused
 
 _PATH = Path(__file__).resolve().parents[2] / "scripts" / "moving.py"
 _SPEC = importlib.util.spec_from_file_location("moving", _PATH)

@@ -1,0 +1,1 @@
+"""Explains the effect of each line of a batch script. Pure."""

@@ -1,0 +1,383 @@
+"""Findings of explain for a script's body: modules, programs, environments and paths. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from ...site.modules import Module, find
+from ..script import mount_points, needs, outside_paths, start_files
+from ..script.conversion_tables import one_line
+from ..script.paths_above import outside
+from ..script.programs import Source
+from ..script.programs import find as find_program
+from ..shell import module_lines
+from ..shell.launched_program import Launched, launched
+from ..shell.shell_elements import Command
+from ..shell.word_sets import words
+from ..sky_task.setup_commands import environment_packages
+from .explain_input import View
+from .finding import CHANGED, DECISION, KEPT, MISSING, NOTHING, Finding
+from .site_suggestions import toml
+
+_LOADS = ("load", "try-load", "load-any", "swap")
+#: modules that provide compilers or libraries, not the programs that a job runs
+_TOOLCHAINS = re.compile(r"(?i)^(gcc|gnu|cuda|cudnn|nccl|python|anaconda|miniconda|conda|openmpi|mpi|mpich|intel|mkl|"
+                         r"cmake|"
+                         r"prgenv|foss|slurm|rhel|stdenv|cray)")  # fmt: skip
+#: programs for which modules bring packages, libraries or settings
+_LANGUAGES = words(
+    """
+    python python2 python3 ipython pip pip3 conda mamba jupyter R Rscript perl julia java ruby lua octave matlab bash sh
+    zsh ksh tcsh csh source . eval make cmake gcc g++ cc c++ gfortran mpicc mpicxx mpif90 nvcc go cargo npm node
+    snakemake nextflow torchrun accelerate deepspeed parallel xargs sbatch find wandb ray
+    """
+)
+#: the script ends at the first command that fails
+_ERREXIT = re.compile(r"(?m)^\s*set\s+(-\w+\s+)*-\w*e|^\s*set\s+-o\s+errexit|\A#!.*\s-\w*e")
+#: builtins of ksh and zsh that bash lacks
+_KSH = frozenset(("integer", "float", "print", "whence", "setopt", "unsetopt", "autoload", "zmodload", "emulate"))
+#: uses of a folder that need nothing of its content; each is reported apart
+_USES = {
+    outside_paths.WRITTEN: "made",
+    outside_paths.CACHE: "made",
+    outside_paths.BOUND: "made",
+    outside_paths.ENTRY: "entry",
+} | (
+    dict.fromkeys(
+        (outside_paths.MODULES, outside_paths.CONDA, outside_paths.SHELL, outside_paths.VENV, outside_paths.CUDA),
+        "start",
+    )
+)
+#: what a node has in place of a path of the old cluster
+_STUBS = {
+    outside_paths.MODULES: "starts the old cluster's module system; slurmsky's own is there",
+    outside_paths.CONDA: "conda's start file: that of the node's own conda stands for it",
+    outside_paths.SHELL: "the shell's start file of an old account: the node's own stands for it",
+    outside_paths.CUDA: "a link to the node's CUDA, /usr/local/cuda",
+    outside_paths.PROGRAM: "setup installs the program and makes a link here",
+    outside_paths.BOUND: "a file system that the container gets: an empty folder, where a node has none",
+}
+_SAME = {"pip3": "pip", "mpiexec.hydra": "mpiexec", "ml": "module", "nvidia-docker": "docker"}
+
+
+@dataclass
+class Body:
+    """Finds modules, programs, environments and paths in one script's body."""
+
+    view: View
+
+    # --- modules
+
+    def modules(self) -> Iterator[Finding]:
+        """A finding for each module name of ``module load``, and for each other module line."""
+        for asked in module_lines.parse(self.view.source):
+            if asked.action not in _LOADS:
+                reason = self.view.sentence("command", "module")
+                yield Finding(asked.line, "module", one_line(str(asked)), KEPT, reason)
+                continue
+            for name in asked.names[-1:] if asked.action == "swap" else asked.names:
+                yield self._module(asked.line, name)
+        for line, name in needs.spack_loads(self.view.script, self.view.scope) if self.view.sky else ():
+            yield self._module(line, name)
+
+    def _module(self, line: int, name: str) -> Finding:
+        view = self.view
+        shown = f"module load {one_line(name)}"
+        if "$" in name or "`" in name:
+            return Finding(line, "module", shown, CHANGED, "its name is known when the job runs; then as the map says")
+        module = find(view.site, name)
+        if module is None or not module.complete:
+            if view.sky and not self._may_need_modules:
+                return Finding(line, "module", shown, NOTHING, "no program that the script starts needs it")
+            suggestion = f'[modules]\n"{toml(name)}" = "docker:IMAGE"'
+            why = module.note if module is not None else "no map knows it; the job is warned and continues without it"
+            fate = DECISION if view.sky else NOTHING if module is None else KEPT
+            if not view.sky:
+                why = "the machine's own module, or counted as loaded with a line on stderr"
+            return Finding(line, "module", shown, fate, why, suggestion if view.sky else "")
+        if module.source == "site":
+            what = f"image {module.image}" if module.image else "setup and variables of the site file"
+            return Finding(line, "module", shown, CHANGED if view.sky else KEPT, what)
+        if not view.sky:
+            return Finding(line, "module", shown, KEPT, "the machine's own modules, or counted as loaded")
+        if not (module.image or module.setup):
+            return Finding(line, "module", shown, NOTHING, module.note)
+        what = f"image {module.image}" if module.image else f"setup: {one_line(module.setup, 120)}"
+        if view.site.shipped_modules:
+            return Finding(line, "module", shown, CHANGED, f"{what}; {module.note}".rstrip("; "))
+        key, text = toml(name), toml(module.image or module.setup, 200)
+        suggestion = f'[modules]\n"{key}" = "{text}"' if module.image else f'[modules."{key}"]\nsetup = "{text}"'
+        why = f"counts as loaded, but what it stands for must be on the node; {module.note}".rstrip("; ")
+        return Finding(line, "module", shown, DECISION, why, suggestion)
+
+    @cached_property
+    def _may_need_modules(self) -> bool:
+        """Whether a module may provide what the script starts: unknown programs, own ones, packages of a language."""
+        started = False
+        for command in self.view.script.commands:
+            found = launched(command, self.view.scope.containers)
+            if not found.words or found.inside or found.name in ("module", "ml", *self.view.scope.functions):
+                continue
+            first = found.words[0].text or "$"
+            source = find_program(found.name)
+            known = source is not None and source.kind not in ("licensed", "old") and found.name not in _LANGUAGES
+            if "/" in first or "$" in first or not known:
+                return True
+            started |= source is not None and bool(source.package)
+        return not started
+
+    # --- Python environments
+
+    def environments(self) -> Iterator[Finding]:
+        """Python environments that the script activates but does not create."""
+        view, seen = self.view, set()
+        for line, name in needs.environments(view.script, view.scope):
+            name = view.project.spelt(name) if view.project else name
+            if name in seen:
+                continue
+            seen.add(name)
+            shown, suggestion = one_line(name, 60), f'[environments]\n"{toml(name, 80)}" = "PACKAGES"'
+            found = environment_packages(view.site, name, view.wants)
+            if view.sky and found is not None and (name.startswith(("/", "~", "./", "../")) or "/" not in name):
+                what = f"with {one_line(found, 80)}" if found else "with what its Python files import"
+                yield Finding(line, "environment", shown, CHANGED, f"setup makes it {what}")
+            elif "$" in name and not re.match(r"[~/]", name):
+                yield Finding(line, "environment", shown, KEPT, "its name is known when the job runs")
+            elif view.sky and mount_points.is_mounted(name, view.mounted):
+                yield Finding(line, "environment", shown, KEPT, "lies on a mounted path")
+            elif view.sky:
+                why = "an environment of the old cluster: name its packages, and setup makes it"
+                yield Finding(line, "environment", shown, DECISION, why, suggestion)
+            elif view.here is not None and not view.here.environment(name):
+                yield Finding(line, "environment", shown, MISSING, "there is no such environment on this machine")
+            else:
+                yield Finding(line, "environment", shown, KEPT, "as this machine has it")
+
+    # --- programs
+
+    def programs(self) -> Iterator[Finding]:
+        """The source of each program, reported once."""
+        seen: set[str] = set()
+        for command in self.view.script.commands:
+            found = launched(command, self.view.scope.containers)
+            names = [(command.name, Launched(command.name, command.words))] if command.words else []
+            if found.name != command.name and not found.inside:
+                names.append((found.name, found))
+            for name, part in names:
+                name = _SAME.get(name, name)
+                if name in seen or name == "module" or not re.search(r"^(?!-).*\w|^[:.\[]", name):
+                    continue
+                seen.add(name)
+                finding = self._program(command, name, part)
+                if finding is not None:
+                    yield finding
+
+    def _program(self, command: Command, name: str, part: Launched) -> Finding | None:
+        view = self.view
+        shown = one_line(" ".join(word.shown for word in part.words[:3]), 50)
+
+        def finding(fate: str, reason: str, suggestion: str = "") -> Finding:
+            return Finding(command.line, "command", shown, fate, reason, suggestion)
+
+        first = part.words[0]
+        if name in view.scope.functions:
+            return finding(KEPT, "a function of the script")
+        if first.text is None and not first.raw.startswith(("./", "../")):
+            return None  # depends on a variable; its value is checked as a path
+        if "/" in (first.text or first.raw):
+            beside = not (first.text or first.raw).startswith(("/", "~"))
+            where = "a file of the submit folder" + (", which travels" if view.sky else "")
+            return finding(KEPT, where) if beside else None
+        reason = view.sentence("command", name)
+        source = find_program(name)
+        if source is None and name in _KSH and re.match(r"#!.*\b(?:ksh|zsh|mksh)", view.source):
+            source = Source("base")
+        if not view.sky:
+            return self._local_program(finding, name, source, reason)
+        if name in dict(view.site.programs):
+            return finding(CHANGED, "the site file's setup installs it")
+        provider = self._provider(name)
+        if source is None:
+            if provider:
+                return finding(KEPT, f"from {provider}")
+            made = re.search(rf"-o\s+{re.escape(name)}\b", view.source) or (view.here and view.here.path(name))
+            if command.name == "srun" and made:
+                return finding(KEPT, "a file of the submit folder, which srun searches too")
+            if self._own_path():
+                return finding(KEPT, "from a folder that the script puts into PATH")
+            suggestion = f'[programs]\n"{toml(name)}" = "COMMAND THAT INSTALLS IT"'
+            return finding(DECISION, "no image or package is known for it", suggestion)
+        if source.kind in ("base", "node", "slurm"):
+            return finding(KEPT, reason or "left alone; every node has it")
+        if source.kind == "machine":
+            return self._machine(finding, reason)
+        if provider:
+            return finding(KEPT, f"from {provider}")
+        return self._installed(finding, name, source)
+
+    def _installed(self, finding: Callable[..., Finding], name: str, source: Source) -> Finding:
+        """A program that a package or an image brings, or that the user must bring."""
+        fields = self.view.fields
+        if source.install:
+            return finding(CHANGED, f"setup installs {source.package} ({source.kind}) where the node lacks it")
+        suggestion = f'[programs]\n"{toml(name)}" = "COMMAND THAT INSTALLS IT"'
+        if source.kind == "image":
+            if "image_id" in fields and str(fields["image_id"]) != source.package:
+                return finding(DECISION, f"not in {fields['image_id']}", suggestion)
+            return finding(CHANGED, f"image {source.package}")
+        if source.kind == "reports" and not _ERREXIT.search(self.view.source):
+            return finding(NOTHING, "only reports on the old cluster; the script prints an error and continues")
+        why = "licensed software: bring an image that holds it" if source.kind == "licensed" else "of the old cluster"
+        return finding(DECISION, why, suggestion)
+
+    def _machine(self, finding: Callable[..., Finding], reason: str) -> Finding:
+        """docker: on virtual machines, which are requested from SkyPilot where the site file names no infra."""
+        pods = [place for place in self.view.infra if place.startswith(("kubernetes", "k8s", "slurm", "ssh"))]
+        if pods and len(pods) == len(self.view.infra):
+            suggestion = f'[[partition]]\nname = "{toml(self.view.partition or "docker")}"\ninfra = "aws"'
+            return finding(DECISION, reason, suggestion)
+        return finding(CHANGED, "SkyPilot takes a virtual machine, where docker is; pods have none")
+
+    def _local_program(self, finding: Callable[..., Finding], name: str, source: Source | None, reason: str) -> Finding:
+        view = self.view
+        own = source is not None and source.kind == "slurm"
+        usual = own or (source is not None and source.kind == "base")
+        if view.here is not None and not usual and not view.here.program(name) and not self._provider(name):
+            return finding(MISSING, "no such program in PATH on this machine")
+        return finding(KEPT, reason or "left alone")
+
+    def _provider(self, name: str) -> str:
+        """The part of the script that provides a program: a module, an environment, the job's image; "" for none."""
+        view = self.view
+        if "image_id" in view.fields and view.wants.images:
+            return f"the image {view.fields['image_id']}"
+        for loaded in view.wants.modules:
+            module = find(view.site, loaded)
+            bare = re.split(r"[/]", loaded)
+            if module is not None and module.kind == "licensed" and not _TOOLCHAINS.match(bare[0]):
+                return f"module {one_line(loaded, 40)}"
+            if module is not None and gives(module, name):
+                return f"module {one_line(loaded, 40)}"
+            known = module is not None and module.source != "site"
+            unknown = find_program(name) is None and not _is_build(name)
+            brings = not known or (unknown and module is not None and _brings(module))
+            if brings and not _TOOLCHAINS.match(bare[0]):
+                return f"module {one_line(loaded, 40)}"
+        entered = view.wants.environments
+        return f"environment {one_line(entered[0], 40)}" if entered else ""
+
+    def _own_path(self) -> bool:
+        return bool(re.search(r"(?m)^\s*(?:export\s+)?PATH=|\bsource\s+(?!.*activate)\S|\bspack load\b|^\s*\.\s+\S|"
+                              r"\beval\b", self.view.source))  # fmt: skip
+
+    # --- paths
+
+    def paths(self) -> Iterator[Finding]:
+        """Folders outside the submit folder, each reported once for its use."""
+        view, seen = self.view, set[tuple[str, str]]()
+        above = outside(view.script, view.scope) if view.sky else None
+        if above is not None:
+            levels, project = view.wants.above, view.project
+            top = project.above(levels) if project else "the folder above the submit folder"
+            fate = CHANGED if levels and top else DECISION
+            why = "above the submit folder, which alone travels: submit from the folder above, with paths from there"
+            if fate == CHANGED:
+                why = f"{top} travels, as it holds this and the submit folder, up to {view.site.sky.upload_mib} MiB"
+            yield Finding(above[0], "path", one_line(above[1], 60), fate, why)
+        for place in outside_paths.places(view.script, view.scope):
+            if mount_points.on_every_node(place.text) and place.role != outside_paths.MODULES:
+                continue
+            own = self._own_folder(place.text)
+            top = own or mount_points.mount_of(place.text)
+            key = (top, _USES.get(place.role, "needed"))
+            if key in seen or (top, "needed") in seen:
+                continue
+            seen.add(key)
+            finding = self._in_project(place, own) if own else self._path(place, top)
+            if finding is not None:
+                yield finding
+
+    def _own_folder(self, path: str) -> str:
+        """The submit folder as a path names it; "" for paths outside it."""
+        project = self.view.project
+        path = project.spelt(path) if project else path
+        if project is None or not self.view.sky or mount_points.is_mounted(path, self.view.mounted):
+            return ""
+        if project.holds(path):
+            return project.folder
+        links = self.view.wants.links
+        return next((link for link in links if mount_points.is_mounted(path, (link,))), "") or project.former(path)
+
+    def _in_project(self, place: outside_paths.Place, folder: str) -> Finding:
+        fate, reason = KEPT, "in the submit folder, which travels"
+        if folder in self.view.wants.links:
+            fate, reason = CHANGED, f"the submit folder as another machine names it: {folder} is a link to it"
+        return Finding(place.line, "path", one_line(place.text, 60), fate, reason)
+
+    def _path(self, place: outside_paths.Place, top: str) -> Finding | None:
+        view, shown = self.view, one_line(place.text, 60)
+
+        def finding(fate: str, reason: str, suggestion: str = "") -> Finding:
+            return Finding(place.line, "path", shown, fate, reason, suggestion)
+
+        if not view.sky:
+            if (
+                place.role in (outside_paths.WRITTEN, outside_paths.CACHE, outside_paths.ENTRY, outside_paths.MODULES)
+                or view.here is None
+            ):
+                return finding(KEPT, "as this machine has it")
+            known = place.text.split("$", 1)[0]
+            if known.rstrip("/") and view.here.path(known):
+                return finding(KEPT, "is here")
+            return finding(MISSING, "is not on this machine")
+        if mount_points.is_mounted(place.text, view.mounted):
+            return finding(KEPT, f"{top} is mounted")
+        stub = "" if place.role == outside_paths.CUDA and not place.text.startswith("/") else _STUBS.get(place.role, "")
+        if stub:
+            return finding(NOTHING if place.role == outside_paths.MODULES else CHANGED, stub)
+        if place.role == outside_paths.VENV:
+            return None  # reported as an environment
+        if place.role == outside_paths.SOFTWARE:
+            module = find(view.site, start_files.software_of(place.text))
+            if module is not None and module.complete and view.site.shipped_modules:
+                what = f"image {module.image}" if module.image else f"setup: {one_line(module.setup, 80)}"
+                return finding(CHANGED, f"a start file, for which module {module.name} stands: {what}")
+        if place.role == outside_paths.ENTRY:
+            return finding(NOTHING, "a folder that is not on the nodes is skipped in a list of folders")
+        if place.role in (outside_paths.WRITTEN, outside_paths.CACHE) or mount_points.is_scratch(place.text):
+            return finding(CHANGED, f"made on each node, and gone with it; [paths] of the site file can keep {top}")
+        suggestion = f'[paths]\n"{toml(top)}" = "s3://BUCKET/{toml(top.strip("~/"))}"'
+        if top.startswith("/path"):
+            return finding(DECISION, "looks like a placeholder: write what is meant")
+        if view.project is not None and view.project.elsewhere(place.text):
+            why = "on this machine, outside the submit folder: submit from there, or say where nodes find its content"
+            return finding(DECISION, why, suggestion)
+        why = (
+            "a container in a file of the old cluster"
+            if place.role == outside_paths.IMAGE
+            else "lies on the old cluster"
+        )
+        return finding(DECISION, f"{why}: say where its content is now", suggestion)
+
+
+def _brings(module: Module) -> bool:
+    """Whether a shipped module may provide programs by names of their own: a Python package has none."""
+    return bool(module.image or module.setup) and not module.setup.startswith("pip install")
+
+
+def _is_build(name: str) -> bool:
+    """Whether a program is a site's own build of a known one, which packages do not have: lmp_intel_cpu for lmp."""
+    stem = re.match(r"[A-Za-z0-9]+(?=[_.-])", name)
+    source = find_program(stem[0]) if stem else None
+    return source is not None and source.kind in ("conda", "pip")
+
+
+def gives(module: Module, program: str) -> bool:
+    """Whether the shipped module map says that a module provides a program."""
+    if program in module.gives:
+        return True
+    bare = re.sub(r"[^a-z]", "", module.name.lower().partition("/")[0])
+    return len(bare) > 2 and (program.lower().startswith(bare) or bare.startswith(program.lower()))

@@ -1,0 +1,68 @@
+"""Shared input of explain's modules: the script, the site, the SkyPilot task, and queries about this machine."""
+
+from __future__ import annotations
+
+import csv
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+
+from ...model.spec import JobSpec
+from ...options.table import OptionTable
+from ...site.record import Site
+from ..script.needs import Needs
+from ..script.project_folder import Project
+from ..shell.script_commands import Script
+from ..shell.script_variables import Scope
+from ..sky_task.task import SkyTask
+from ..sky_task.translation_notes import Note, Refused
+from .finding import Here
+
+
+@cache
+def sentences() -> Mapping[tuple[str, str], tuple[str, str]]:
+    """(kind, name) -> effect (on this machine, on SkyPilot)."""
+    data = pkgutil.get_data("slurmsky.translate.explain", "explain.csv")
+    assert data is not None, "explain.csv is missing from the package"
+    rows = csv.DictReader(data.decode("utf-8").splitlines())
+    return {(row["kind"], row["name"]): (row["here"], row["sky"]) for row in rows}
+
+
+@dataclass
+class View:
+    """One script to be explained."""
+
+    site: Site
+    table: OptionTable
+    engine: str  # local | sky
+    partition: str
+    spec: JobSpec
+    source: str
+    script: Script
+    scope: Scope
+    wants: Needs
+    project: Project | None = None
+    here: Here | None = None
+    task: SkyTask | None = None
+    refused: Refused | None = None
+    fields: Mapping[str, object] = field(default_factory=dict)  # of the SkyPilot task and its resources
+    notes: Mapping[str, Note] = field(default_factory=dict)
+
+    @property
+    def sky(self) -> bool:
+        return self.engine == "sky"
+
+    @property
+    def infra(self) -> tuple[str, ...]:
+        return self.site.sky_partition(self.partition).infra
+
+    @property
+    def mounted(self) -> tuple[str, ...]:
+        """Folders that the site file mounts on SkyPilot's nodes."""
+        volumes = (path for path, _ in self.site.sky_partition(self.partition).volumes)
+        return (*(path.path for path in self.site.paths), *volumes)
+
+    def sentence(self, kind: str, name: str) -> str:
+        row = sentences().get((kind, name))
+        return "" if row is None else row[1 if self.sky else 0]

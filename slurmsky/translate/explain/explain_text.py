@@ -1,0 +1,195 @@
+"""Prints explained scripts as text, JSON and HTML."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from ...model.spec import INFINITE
+from ..script.conversion_tables import one_line
+from . import folder_prices
+from .explain_html import page_html
+from .explanation import FATES, Page
+from .finding import DECISION, REFUSED
+from .site_suggestions import merged
+
+
+def page_text(page: Page) -> str:
+    """One script as text for a terminal."""
+    rows = [(str(found.line), found.text, found.fate, found.reason) for found in page.findings]
+    where = f"engine: {page.engine}, partition: {one_line(page.partition, 60) or '(none)'}"
+    lines = [f"{one_line(page.file)}: {verdict(page)}", where, ""]
+    if page.remarks:
+        lines += [*(one_line(remark, 500) for remark in page.remarks), ""]
+    if page.refusal:
+        lines += ["sbatch refuses it:", *(f"  {one_line(line, 500)}" for line in page.refusal.splitlines()), ""]
+    if rows:
+        first, second = max(len(row[0]) for row in rows), min(44, max(len(row[1]) for row in rows))
+        lines += [f"{'line':>{max(4, first)}}  {'what':<{second}}  {'fate':<9}  why"]
+        for line, text, fate, reason in rows:
+            what, why = one_line(text, second), one_line(reason, 400)
+            lines.append(f"{line:>{max(4, first)}}  {what:<{second}}  {fate:<9}  {why}")
+        lines.append("")
+    if page.task_yaml:
+        lines += ["The SkyPilot task:", *(f"  {line}".rstrip() for line in page.task_yaml.splitlines()), ""]
+    lines += _price_lines(page)
+    if page.suggestions:
+        lines += ["Lines to add to the site file for the open decisions:"]
+        lines += [f"  {line}" for text in page.suggestions for line in text.splitlines()]
+        lines.append("")
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def verdict(page: Page) -> str:
+    """A script's verdict in one phrase."""
+    if page.refusal:
+        return "refused"
+    if page.unchanged:
+        return "runs unchanged" + _conditions(page)
+    open_points = page.count("decision")
+    parts = [f"{open_points} to decide"] if open_points else []
+    if page.count("refused"):
+        parts.append(f"{page.count('refused')} refused")
+    return ", ".join(parts)
+
+
+def _conditions(page: Page) -> str:
+    """The remaining needs of an unchanged script: declared inputs, and names that this machine lacks."""
+    inputs = [found.text for found in page.findings if found.reason.startswith("an input of the script")]
+    missing = list(dict.fromkeys(found.text for found in page.missing))
+    parts = []
+    if inputs:
+        parts.append(f", given {_few(inputs)}")
+    if missing:
+        parts.append(f"; not here: {_few(missing)}")
+    return "".join(parts)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _price_lines(page: Page) -> list[str]:
+    if page.engine != "sky":
+        return []
+    lines = [f"Where it could run (infra of the site file: {', '.join(page.infra) or 'any that SkyPilot has'}):"]
+    if not page.prices:
+        return [*lines, f"  {page.prices_note or 'no prices: SkyPilot was not queried'}", ""]
+    limit = page.time_limit_min
+    for row in page.prices:
+        cost = row["cost"]
+        whole = ""
+        if limit not in (None, 0, INFINITE) and cost not in ("-", ""):
+            whole = f", ${float(cost) * int(limit or 0) / 60:.2f} for the time limit"
+        mark = "*" if row["chosen"] else " "
+        lines.append(
+            f"  {mark} {row['infra']}, {row['instance']}, GPUs {row['gpus']}: ${cost} an hour for all nodes{whole}"
+        )
+    if page.prices_note:
+        lines.append(f"  {page.prices_note}")
+    return [*lines, ""]
+
+
+def table_text(pages: Sequence[Page]) -> str:
+    """A table of all scripts in a folder, for a terminal."""
+    width = min(60, max([len(page.file) for page in pages] or [6]))
+    lines = [share(pages), *_summary(pages)]
+    prices = folder_prices.summary(pages)
+    lines += ["", "Prices:", *(f"  {one_line(line, 200)}" for line in prices)] if prices else []
+    priced = any(page.prices for page in pages)
+    heads = [f"{'on demand':>12}", f"{'spot':>12}", f"{'cheapest infra':<22}"] if priced else []
+    lines += ["", "  ".join([f"{'script':<{width}}", *_HEADS.values(), *heads, "verdict"])]
+    for page in pages:
+        counts = (f"{page.count(fate):>{len(head)}}" for fate, head in _HEADS.items())
+        fixed, spot, infra = folder_prices.cells(page)
+        cells = [f"{fixed:>12}", f"{spot:>12}", f"{one_line(infra, 22):<22}"] if priced else []
+        lines.append("  ".join([f"{one_line(page.file, width):<{width}}", *counts, *cells, verdict(page)]))
+    suggestion = merged(found.suggestion for page in pages for found in page.findings)
+    if suggestion:
+        lines += ["", "Lines to add to the site file for the open decisions:"]
+        lines += [f"  {line}" for text in suggestion for line in text.splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+#: columns of that table
+_HEADS = {fate: {DECISION: "decide"}.get(fate, fate) for fate in FATES}
+_MOST = 12
+
+
+def _summary(pages: Sequence[Page]) -> list[str]:
+    """The findings to resolve first, as lines."""
+    ranked = to_resolve(pages)
+    if not ranked:
+        return []
+    lines = ["", "What keeps scripts from running unchanged (scripts it frees alone, scripts that have it):"]
+    lines += [f"  {alone:>5} {having:>5}  {one_line(reason, 100)}" for reason, alone, having in ranked[:_MOST]]
+    if len(ranked) > _MOST:
+        lines.append(f"  and {len(ranked) - _MOST} more")
+    return lines
+
+
+def to_resolve(pages: Sequence[Page]) -> list[tuple[str, int, int]]:
+    """(reason, scripts with no other reason, scripts with it): the reason that frees most scripts first."""
+    alone: Counter[str] = Counter()
+    named: Counter[str] = Counter()
+    for page in pages:
+        reasons = {f"{found.kind}: {found.reason}" for found in page.findings if found.fate in (DECISION, REFUSED)}
+        if page.refusal:
+            reasons = {f"refused: {one_line(page.refusal, 80)}"}
+        named.update(reasons)
+        if len(reasons) == 1:
+            alone.update(reasons)
+    ranked = sorted(named, key=lambda reason: (-alone[reason], -named[reason], reason))
+    return [(reason, alone[reason], named[reason]) for reason in ranked]
+
+
+def share(pages: Sequence[Page]) -> str:
+    """The share of scripts that run unchanged."""
+    good = sum(page.unchanged for page in pages)
+    percent = 100 * good / len(pages) if pages else 0
+    return f"{good} of {len(pages)} scripts run unchanged ({percent:.0f} %)"
+
+
+def page_record(page: Page) -> dict[str, Any]:
+    """One script as a JSON record."""
+    return {
+        "file": page.file,
+        "unchanged": page.unchanged,
+        "verdict": verdict(page),
+        "engine": page.engine,
+        "partition": page.partition,
+        "refusal": page.refusal,
+        "findings": [found.__dict__ for found in page.findings],
+        "task_yaml": page.task_yaml,
+        "infra": list(page.infra),
+        "prices": [dict(row) for row in page.prices],
+        "prices_note": page.prices_note,
+        "elements": page.elements,
+        "time_limit_min": page.time_limit_min,
+        "remarks": list(page.remarks),
+        "suggestions": list(page.suggestions),
+    }
+
+
+def to_json(pages: Sequence[Page], folder: bool) -> str:
+    """All pages as JSON; surrogates of undecodable bytes are escaped."""
+    records = [page_record(page) for page in pages]
+    value: Any = (
+        {
+            "scripts": records,
+            "unchanged": sum(page.unchanged for page in pages),
+            "total": len(pages),
+            "prices": folder_prices.summary(pages),
+        }
+        if folder
+        else records[0]
+    )
+    return json.dumps(value, indent=2) + "\n"
+
+
+def to_html(pages: Sequence[Page]) -> str:
+    """All pages as one self-contained HTML file in the style of reports."""
+    verdicts, prices = [verdict(page) for page in pages], [_price_lines(page) for page in pages]
+    return page_html(pages, share(pages), verdicts, prices, to_resolve(pages))

@@ -1,0 +1,43 @@
+"""The launches that replace an array: SkyPilot starts one managed job for each element. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..script.conversion_tables import one_line
+
+
+def launches(array: str, indices: Sequence[int], file: str) -> list[str]:
+    """Lines of a comment for ``--array``: the launch of each element, and how many run at once."""
+    lines = [
+        "",
+        f"The array --array={one_line(array)} is one launch an element:",
+        f"  for i in {_listed(indices)}; do sky jobs launch -y -d --env TASK_ID=$i {file}; done",
+    ]
+    if "%" in array:
+        most = one_line(array.rpartition("%")[2])
+        lines.append(f"  at most {most} at once: a pool of so many workers (sky jobs pool apply), and --pool")
+    return lines
+
+
+def _listed(indices: Sequence[int]) -> str:
+    """The indices as words of a shell: runs of one step as seq.
+
+    >>> _listed([1, 2, 3, 4]), _listed([0, 3, 6, 9]), _listed([7]), _listed([1, 2, 3, 8, 11, 12])
+    ('$(seq 1 4)', '$(seq 0 3 9)', '7', '$(seq 1 3) 8 11 12')
+    """
+    words: list[str] = []
+    at = 0
+    while at < len(indices):
+        end = at + 1
+        step = indices[end] - indices[at] if end < len(indices) else 1
+        while end < len(indices) and indices[end] - indices[end - 1] == step:
+            end += 1
+        if end - at > 2:
+            by = f"{step} " if step != 1 else ""
+            words.append(f"$(seq {indices[at]} {by}{indices[end - 1]})")
+        else:
+            end = at + 1
+            words.append(str(indices[at]))
+        at = end
+    return " ".join(words)

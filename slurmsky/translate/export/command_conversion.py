@@ -1,0 +1,326 @@
+"""Converts single commands to setup, envs, secrets or an image, or removes them."""
+
+from __future__ import annotations
+
+import re
+
+from ...site.modules import find
+from ..script.conversion_tables import INSTALLERS, LOGINS, MODULE_INIT, NETWORK, SECRET, quoted
+from ..script.mount_points import is_mounted, on_every_node
+from ..script.start_files import start_role
+from ..script.work_folder import move_to_workdir, plain
+from ..shell import module_lines
+from ..shell.shell_elements import Command, Statement, Word
+from . import variable_conversion
+from .conversion_base import Base, expands
+
+#: variables that hold lists of folders with programs and libraries
+_LISTS = frozenset(("PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH", "CPATH", "MANPATH", "PKG_CONFIG_PATH", "INCLUDE"))
+#: variables that torchrun sets
+_RANKS = frozenset(("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK"))
+
+
+class Lines(Base):
+    """Reads commands that prepare a job: variables, modules, environments, installations."""
+
+    def _line(self, statement: Statement, command: Command) -> bool:
+        """Process a statement that is one simple command; True when nothing of it stays in run unchanged."""
+        name, words = command.name, command.texts
+        if not command.words:
+            self._arrays(command)
+            for given in command.assignments:
+                known = variable_conversion.value(given.value, self.facts, self.values)
+                if known is not None and not given.array and not given.append:
+                    self.values[given.name] = known
+                else:
+                    self.values.pop(given.name, None)
+            return self._port(statement, command)
+        if name == "export":
+            return self._export(statement, command)
+        if name in ("module", "ml"):
+            self._modules(command)
+            self._remove(statement)
+            return True
+        if name in ("source", ".") and len(words) > 1:
+            return self._source(statement, command, words[1])
+        if (name == "conda" and words[1:2] == ["init"]) or (
+            name == "eval" and len(words) > 1 and "conda" in words[1] and "hook" in words[1]
+        ):
+            self._remove(statement)
+            self.found.drop(command.line, self.script.text(statement), "SkyPilot's shell knows conda already")
+            return True
+        if name in ("conda", "mamba", "micromamba") and words[1:2] == ["activate"]:
+            self._conda(command, [self.scope.expand(word) for word in command.words[2:3]])
+            self.found.edit(command.words[0].start, command.words[0].end, "conda")
+            return False
+        if name in LOGINS:
+            return self._login(statement, command)
+        if name == "cd":
+            if command.words[1:] and command.words[1].variable() in ("SLURM_SUBMIT_DIR", "PBS_O_WORKDIR"):
+                self.found.workdir = True
+                self._remove(statement)
+                return True
+            if command.words[1:] and self.code and self.code == plain(self.scope.expand(command.words[1])):
+                self._remove(statement)
+                return True
+            if command.words[1:]:
+                self.folders.append(self.script.text(command))
+            return False
+        if self._installs(command):
+            self._online(command)
+            return self._to_setup(statement, command)
+        return False
+
+    def _login(self, statement: Statement, command: Command) -> bool:
+        """A login becomes a secret, which the libraries read."""
+        verbs, secret = LOGINS[command.name]
+        verb = (command.texts[1:2] or [""])[0]
+        if verb in verbs:
+            self._remove(statement)
+            self.found.secrets.append(secret)
+            self.found.drop(command.line, f"{command.name} {verb}", f"the secret {secret} is the login")
+        return verb in verbs or (self._installs(command) and self._to_setup(statement, command))
+
+    def _poetry(self, statement: Statement, command: Command) -> None:
+        """Enter the environment that setup makes: ``poetry shell`` would start another shell."""
+        if command.texts[1:2] == ["shell"]:
+            self.found.workdir = True
+            self.found.setup.append("poetry install")
+            self.found.edit(command.start, command.words[-1].end, 'eval "$(poetry env activate)"')
+
+    def _port(self, statement: Statement, command: Command) -> bool:
+        """Replace a port computed from the job's id by 29500: on nodes of the job's own the port is free."""
+        given = command.assignments[0] if command.assignments else None
+        if given is None or len(command.assignments) > 1 or not re.search("PORT", given.name, re.IGNORECASE):
+            return False
+        if not self._own_port(given.value.raw):
+            return False
+        self.removed.append((given.value.start, given.value.end))
+        self.found.edit(given.value.start, given.value.end, "29500")
+        self.values[given.name] = "29500"
+        self.found.drop(command.line, self.script.text(command), "the nodes are the job's own, so a fixed port is free")
+        return False
+
+    def _own_port(self, text: str) -> bool:
+        """Whether a script makes a port of the job's id, or at random: random ones differ between nodes."""
+        random = self.facts.nodes > 1 and re.search(r"RANDOM|\bshuf\b", text)
+        return bool(random or re.search(r"SLURM_JOB_?ID|\bcomm\b", text))
+
+    def _export(self, statement: Statement, command: Command) -> bool:
+        """``export NAME=value``: known values become envs, secrets become secrets."""
+        pairs: list[tuple[str, Word]] = []
+        for word in command.arguments:
+            name, equals, _ = word.raw.partition("=")
+            if not equals or not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+                return False
+            pairs.append((name, Word(word.raw[len(name) + 1 :], word.start + len(name) + 1, word.line)))
+        moved = 0
+        if all(NETWORK.fullmatch(name) for name, _ in pairs):
+            self._remove(statement)
+            why = "names network cards or transports of the old cluster; the nodes have others"
+            self.found.drop(command.line, self.script.text(command), why)
+            return True
+        if len(pairs) == 1 and pairs[0][0] in _LISTS and self._is_foreign(*pairs[0]):
+            self._remove(statement)
+            self.lists += self.script.text(command)
+            why = "programs and libraries of the old cluster: setup installs those that are needed"
+            self.found.drop(command.line, self.script.text(command), why)
+            return True
+        ranks = all(name in _RANKS and re.search("SLURM_(PROC|LOCAL|NODE)ID", value.raw) for name, value in pairs)
+        if ranks and re.search(r"\btorchrun\b|torch\.distributed\.(run|launch)", self.script.source):
+            self._remove(statement)
+            self.found.drop(command.line, self.script.text(command), "torchrun sets it in each of its workers")
+            return True
+        for name, value in pairs:
+            if len(pairs) == 1 and re.search("PORT", name) and self._own_port(value.raw):
+                known: str | None = "29500"
+                self.found.drop(
+                    command.line, self.script.text(command), "the nodes are the job's own, so a fixed port is free"
+                )
+            else:
+                known = variable_conversion.value(value, self.facts, self.values)
+            self.values.pop(name, None)
+            if SECRET.search(name) and known is not None:
+                if name not in self.found.secrets:
+                    self.found.secrets.append(name)
+                self.found.drop(
+                    command.line, f"export {name}=...", f"pass it with --secret {name}; it does not belong in a file"
+                )
+                moved += 1
+            elif known is not None and not known.startswith("~") and name not in self.found.envs:
+                self.values[name] = known
+                moved += 1
+        if moved < len(pairs):
+            return False
+        for name, _ in pairs:
+            if name not in self.found.secrets:
+                self.found.envs[name] = self.values[name]
+        self._remove(statement)
+        return True
+
+    def _is_foreign(self, name: str, value: Word) -> bool:
+        """Whether all entries of a search path are folders of the old cluster that nothing in the script makes."""
+        entries = [plain(text) for text in self.scope.expand(value).split(":")]
+        named = [text for text in entries if text and text not in (f"${name}", f"${{{name}}}")]
+        mounted = [path.path for path in self.site.paths]
+        others = [self.script.text(one) for one in self.script.commands if one.name not in ("", "export")]
+        return bool(named) and all(
+            re.match(r"~?/[\w.-]+/[^$]*$", text)
+            and not on_every_node(text)
+            and not is_mounted(text, [*mounted, self.code or "-"])
+            and not any(re.sub("/(bin|lib|lib64)$", "", text).replace("~", "") in other for other in others)
+            for text in named
+        )
+
+    def _unlisted(self) -> None:
+        """Remove variables that only search paths of the old cluster read."""
+        for name in [name for name in self.found.envs if self.lists and expands(name, self.lists)]:
+            if not expands(name, self._rest()):
+                del self.found.envs[name]
+                edits = self.found.edits
+                edits[:] = [(start, end, text.replace(f" -x {name}", "")) for start, end, text in edits]
+
+    def _source(self, statement: Statement, command: Command, target: str) -> bool:
+        if MODULE_INIT.search(target):
+            self._remove(statement)
+            self.found.drop(command.line, self.script.text(statement), "there is no module system to set up")
+            return True
+        if start_role(target, len(command.words) > 2) == "shell":
+            self._remove(statement)
+            self.found.drop(command.line, self.script.text(statement), "SkyPilot's shell has read the node's ~/.bashrc")
+            return True
+        if target.strip("\"'").endswith(("conda.sh", "mamba.sh")):
+            self._remove(statement)
+            self.found.drop(command.line, self.script.text(statement), "SkyPilot's shell knows conda already")
+            return True
+        if target == "activate":
+            if len(command.words) == 2:
+                self._remove(statement)  # base, in which SkyPilot's shell begins
+                return True
+            self._conda(command, [self.scope.expand(word) for word in command.words[2:3]])
+            self.found.edit(command.words[0].start, command.words[1].end, "conda activate")
+            return False
+        if target.endswith("/bin/activate") and not self._makes(command):
+            self._remove(statement)
+            for other in self.script.statements:
+                if [one.texts for one in other.commands] == [["deactivate"]] and not other.blocks:
+                    self._remove(other)
+            self.found.setup.append("pip install -r requirements.txt")
+            self.found.drop(
+                command.line,
+                self.script.text(statement),
+                "that virtual environment is on the old cluster; requirements.txt (pip freeze) recreates it",
+            )
+            return True
+        return False
+
+    def _makes(self, command: Command) -> bool:
+        """Whether the script itself makes the virtual environment that a command enters."""
+        folder = self.scope.expand(command.words[1]).removesuffix("/bin/activate")
+        return any(
+            folder in (self.scope.expand(word).rstrip("/") for word in other.words)
+            for other in self.script.commands
+            if other.name == "virtualenv" or "venv" in other.texts[:4]
+        )
+
+    def _creates(self, command: Command, name: str) -> bool:
+        """Whether the script creates a conda environment before a command that enters it."""
+        return any(
+            other.name in ("conda", "mamba", "micromamba")
+            and other.words[0].start < command.words[0].start
+            and "create" in other.texts[1:3]
+            and name in (self.scope.expand(word) for word in other.arguments)
+            for other in self.script.commands
+            if other.words
+        )
+
+    def _conda(self, command: Command, names: list[str]) -> None:
+        name = names[0] if names else "base"
+        if name == "base":
+            return
+        if self._creates(command, name):
+            if any(
+                re.match(r"(?:conda|mamba)\b.* create\b", line) and name in line.split() for line in self.found.setup
+            ):
+                self.found.setup.append(f"conda activate {name}")  # what setup installs after it belongs there
+            else:
+                self.worked = True  # run creates it: what is installed after it belongs there
+            return
+        folder, _, last = name.rstrip("/").rpartition("/")
+        if folder and re.fullmatch(r"[\w.-]+", last, re.ASCII) and len(command.words) == 3:
+            word, name = command.words[2], last  # an environment on the old cluster, here by its name
+            self.found.edit(word.start, word.end, name)
+        if re.fullmatch(r"[\w.-]+", name, re.ASCII):
+            self.found.setup += [
+                f"# environment.yml: conda env export --no-builds -n {name}, on the old cluster",
+                f"conda env list | grep -q '^{name} ' || conda env create -n {name} -f environment.yml",
+                f"conda activate {name}",
+            ]
+        else:
+            self.found.drop(
+                command.line, f"conda activate {name}", "that environment lies on the old cluster; make it in setup"
+            )
+
+    def _modules(self, command: Command) -> None:
+        for asked in module_lines.parse(self.script.text(command)):
+            if asked.action in ("load", "try-load", "load-any", "swap"):
+                for name in asked.names[-1:] if asked.action == "swap" else asked.names:
+                    self._module(command.line, name)
+
+    def _module(self, line: int, name: str) -> None:
+        module = find(self.site, name)
+        if module is None:
+            self.found.unknown_modules.append((line, name))
+            return
+        self.found.modules.append(module)
+        self.found.envs.update(module.environment)
+        if module.activate and module.activate not in self.found.activate:
+            self.found.activate.append(module.activate)
+            self.found.setup[:0] = [module.setup, module.activate]  # what setup installs after it belongs there
+        elif module.setup and module.setup not in self.found.setup:
+            self.found.setup.append(module.setup)
+
+    def _installs(self, command: Command) -> bool:
+        texts = command.texts
+        if texts[:1] == ["sudo"]:
+            texts = texts[1:]
+        if len(texts) > 2 and texts[0].startswith("python") and texts[1:3] == ["-m", "pip"]:
+            texts = ["pip", *texts[3:]]
+        if not texts or texts[0] not in INSTALLERS:
+            return False
+        verbs = INSTALLERS[texts[0]]
+        return verbs is None or any(word in verbs for word in texts[1:3])
+
+    def _online(self, command: Command) -> None:
+        """pip without ``--no-index``: the wheels of the old cluster are not there."""
+        for word in command.words:
+            if word.text == "--no-index":
+                self.found.edit(word.start, word.end + 1, "")
+                self.found.drop(command.line, "pip install --no-index", "the wheels of the old cluster are not there")
+
+    def _to_setup(self, statement: Statement, command: Command) -> bool:
+        """Move downloads and installations to setup, unless they use what exists only in run."""
+        if self.folders and command.name not in ("pip", "pip3", "conda", "mamba", "apt-get", "apt", "sudo"):
+            return False  # into a folder that run creates
+        if self.worked or command.before in ("&&", "||") or command.after in ("&&", "||"):
+            return False  # its place among the programs may matter: another version for the second one
+        text = self.script.text(statement).strip().rstrip(";&").strip().replace("--no-index ", "")
+        for word in command.words:
+            for part in word.variables:
+                if part.name not in self.values and part.name not in ("HOME", "USER", "PWD"):
+                    return False
+            if "$(" in word.raw or "`" in word.raw:
+                return False
+        for name, known in self.values.items():
+            if name not in self.found.envs and re.search(r"\$\{?%s\b" % re.escape(name), text):
+                text = f"{name}={quoted(known)}; {text}"
+        if self.folders:
+            text = f"({' && '.join([*self.folders, text])})"
+        self.found.setup.append(text)
+        self._remove(statement)
+        return True
+
+    def _former_folder(self) -> None:
+        """Paths below the code's folder on the old cluster are relative: that folder is the workdir."""
+        if self.code:
+            move_to_workdir(self.found, self.script.source, self.code)

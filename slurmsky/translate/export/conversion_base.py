@@ -1,0 +1,107 @@
+"""The state of a script's reading, and what all idioms use of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ...options.getopt import split
+from ...options.table import load
+from ...site.record import Site
+from ..script.conversion_tables import CHECKPOINT, INPUT, LOAD, Reading
+from ..script.mount_points import is_mounted, on_every_node
+from ..script.work_folder import code_folder
+from ..shell.script_commands import Script, parse
+from ..shell.script_variables import Scope
+from ..shell.shell_elements import Command, Statement, Word
+from . import variable_conversion
+from .variable_conversion import Facts
+
+
+def expands(name: str, text: str) -> bool:
+    """Whether a text of the shell reads a variable."""
+    return bool(re.search(rf"\$\{{?[#!]?{re.escape(name)}\b|\(\([^)]*\b{re.escape(name)}\b", text))
+
+
+class Base:
+    """The script, the known facts of the job, and the results so far."""
+
+    def __init__(self, script: Script, facts: Facts, site: Site) -> None:
+        self.script = script
+        self.facts = facts
+        self.site = site
+        self.found = Reading()
+        self.everywhere: set[Statement] = set()  # run on all nodes under Slurm, too
+        self.taken: set[int] = set()  # start offsets of commands that an idiom has processed
+        self.removed: list[tuple[int, int]] = []
+        self.values: dict[str, str] = {}  # the script's variables with known values
+        self.lists = ""  # search paths that are left out
+        self.folders: list[str] = []  # arguments of cd so far
+        self.table = load("srun")
+        self.scope = Scope.of(script)
+        self.worked = False  # a program that is no preparation has run
+        self.code = code_folder(script, self.scope)
+
+    def _commands(self, statement: Statement) -> list[Command]:
+        return [command for command in self.script.commands if statement.start <= command.start < statement.end]
+
+    def _remove(self, statement: Statement) -> None:
+        self.removed.append((statement.start, statement.end))
+        self.found.edit(statement.start, statement.end, "")
+
+    def _is_removed(self, at: int) -> bool:
+        return any(start <= at < end for start, end in self.removed)
+
+    def _is_gone(self, statement: Statement) -> bool:
+        return any(start <= statement.start and statement.end <= end for start, end in self.removed)
+
+    def _is_read(self, name: str) -> bool:
+        """Whether the remaining text, or a replacement in it, mentions a variable."""
+        return len(re.findall(r"\b%s\b" % re.escape(name), self._rest())) > 1
+
+    def _rest(self) -> str:
+        """The text that remains, and the replacements in it."""
+        rest, at = "", 0
+        for start, end in sorted(self.removed):
+            rest += self.script.source[at:start]
+            at = max(at, end)
+        return rest + self.script.source[at:] + "".join(text for _, _, text in self.found.edits)
+
+    def _arrays(self, command: Command) -> None:
+        """ARGS=(--save DIR ...): read the array as part of a command line."""
+        for given in command.assignments:
+            if given.array:
+                inner = parse(given.value.raw[1:-1].replace("\n", " "), given.value.start + 1, given.value.line)
+                for statement in inner.statements:
+                    for part in statement.commands:
+                        self._paths(part.words)
+
+    def _program(self, command: Command) -> int:
+        """Index of the program's word after srun's options."""
+        if command.name != "srun":
+            return 0
+        rest = split(self.table, [word.shown for word in command.words[1:]]).rest
+        return len(command.words) - len(rest)
+
+    def _paths(self, words: Sequence[Word], targets: tuple[str, ...] = ()) -> None:
+        """Collect absolute paths of the old cluster; those for checkpoints need a bucket.
+
+        ``targets``: folders inside the container in which the command runs.
+        """
+        texts = [variable_conversion.value(word, self.facts, self.values) or "" for word in words]
+        for index, text in enumerate(texts):
+            option, equals, given = text.partition("=")
+            path, named = (
+                (given, option) if equals and option.startswith("-") else (text, texts[index - 1] if index else "")
+            )
+            if not re.match(r"/[\w.-]+/?[^\s:]*$", path) or on_every_node(path) or path.startswith("/opt/"):
+                continue
+            if is_mounted(path, targets):
+                continue
+            if named.startswith("-") and CHECKPOINT.search(named.lower()) and not INPUT.search(named.lower()):
+                if LOAD.search(named.lower()):
+                    self.found.loaded.append((words[index].line, path))
+                elif path not in self.found.checkpoints:
+                    self.found.checkpoints.append(path)
+            elif index:
+                self.found.paths.append((words[index].line, path))

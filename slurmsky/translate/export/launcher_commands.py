@@ -1,0 +1,37 @@
+"""Recognizes single commands of Ray and of launchers that run once on every node."""
+
+from __future__ import annotations
+
+import re
+
+from ..shell.shell_elements import Command
+
+
+def called(command: Command, program: str, verb: str) -> bool:
+    """Whether the command calls ``program verb``, directly or through srun, ssh or env."""
+    texts = command.texts
+    for index, text in enumerate(texts[:-1]):
+        if text.rpartition("/")[2] == program and texts[index + 1] == verb:
+            return True
+    if command.name == "ssh":
+        return any(re.search(r"\b%s\s+%s\b" % (program, verb), text) for text in texts[1:])
+    return False
+
+
+def ray_chore(command: Command, mine: list[Command]) -> bool:
+    """Whether a command only served the Ray cluster's start: sleep, wait, pkill ray and echoes about it."""
+    texts = command.texts
+    if command.name in ("sleep", "wait"):
+        return True
+    if command.name in ("pkill", "killall"):
+        return any(re.search("ray|python|redis|sglang", text) for text in texts[1:])
+    return command.name == "echo" and bool(re.search(r"head|worker|\bray\b|ip", " ".join(texts).lower()))
+
+
+def on_all_nodes(command: Command) -> bool:
+    """Whether a command is a launcher that is started once on every node."""
+    texts = command.texts
+    joined = " ".join(texts)
+    return (
+        command.name in ("torchrun", "accelerate") and bool(re.search(r"node[_-]rank|machine[_-]rank|rdzv", joined))
+    ) or ("torch.distributed" in joined and "rank" in joined)

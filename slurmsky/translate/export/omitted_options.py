@@ -1,0 +1,140 @@
+"""Options and programs that a YAML cannot hold, and their replacements."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container, Sequence
+from typing import Any, NamedTuple
+
+from ...model.spec import INFINITE, JobSpec
+from ...site.modules import Module
+from ..script.needs import Needs
+from ..shell.word_sets import words
+from ..sky_task.option_support import WITHOUT_EFFECT
+from .conversion import Dropped, one_line
+
+
+class _Row(NamedTuple):
+    field: str
+    option: str  # with {} for the value
+    why: str
+    applies: Callable[[Any], bool] = bool
+
+
+_OUTPUT = "sky jobs logs shows all output"
+_ROWS = (
+    _Row("output", "--output", _OUTPUT),
+    _Row("error", "--error", _OUTPUT),
+    _Row("mail_type", "--mail-type", "event_callback can tell you"),
+    _Row("dependency", "--dependency={}", "launch the tasks one after the other, or as one pipeline YAML"),
+    _Row("signal", "--signal={}", "SkyPilot sends no warning; write checkpoints at a pace"),
+    _Row("requeue", "--requeue", "managed jobs recover from lost nodes by themselves"),
+    _Row(
+        "requeue",
+        "--no-requeue",
+        "managed jobs recover from lost nodes; job_recovery: {max_restarts_on_errors: 0} is about errors only",
+        lambda value: value is False,
+    ),
+    _Row("begin", "--begin", "SkyPilot starts jobs at once"),
+    _Row("comment", "--comment={}", "a label may hold it"),
+    _Row(
+        "export",
+        "--export={}",
+        "only envs reach the task anyway",
+        lambda value: bool(value) and value.upper() != "ALL",
+    ),
+    _Row("partition", "--partition={}", "infra says where; the site file can map partitions"),
+    _Row("constraint", "--constraint={}", "accelerators and instance_type are what can be requested"),
+    _Row("nodelist", "--nodelist={}", WITHOUT_EFFECT["exclude"]),
+    _Row("hint", "--hint={}", "nodes have their threads as the cloud sells them"),
+)
+
+
+def programs_to_bring(asked: Needs, modules: Sequence[Module], imaged: bool) -> list[Dropped]:
+    """Programs that neither setup nor an image brings."""
+    loaded = {module.name.partition("/")[0].lower() for module in modules}
+    licensed = "licensed software: bring an image that holds it, and a way to its licence server"
+    unknown = "no package is known for it: install it in setup, or take an image that has it"
+    missing = () if imaged else [name for name in asked.unknown if name.lower() not in loaded][:6]
+    return [Dropped(0, one_line(name), licensed) for name in asked.licensed] + [
+        Dropped(0, one_line(name), unknown) for name in missing
+    ]
+
+
+#: programs whose scripts are written for one version, where the script's module names none
+_FRAMEWORKS = words("pytorch torch tensorflow tensorflow-gpu keras jax horovod transformers deepspeed theano")
+
+
+def module_versions(modules: Sequence[Module]) -> list[Dropped]:
+    """Modules of which the YAML has another version than the script, or the newest."""
+    other = ", ".join(dict.fromkeys(one_line(module.name) for module in modules if module.unpinned))
+    newest = [module.name for module in modules if module.name.lower() in _FRAMEWORKS and module.source == "shipped"]
+    why = "setup installs a current version, not this one"
+    found = [Dropped(0, f"module load {other}", why)] if other else []
+    why = "no version is named: choose the one that the script was written for"
+    return found + [Dropped(0, f"module load {name}", why) for name in dict.fromkeys(newest)]
+
+
+def by_contents(modules: Sequence[Module]) -> list[Module]:
+    """Modules with images: those of frameworks, which contain CUDA, then those of CUDA, then those of compilers."""
+    ranks = ("nvidia/cuda", "hpckit")
+    found = [module for module in modules if module.image]
+    return sorted(found, key=lambda module: [rank in module.image for rank in reversed(ranks)])
+
+
+def other_images(modules: Sequence[Module]) -> list[Dropped]:
+    """Modules whose image is neither that of the task nor contained in it."""
+    images = by_contents(modules)
+    why = "a task has one image, and this is not in it: install it in setup"
+    return [
+        Dropped(0, f"module load {one_line(module.name)}", why)
+        for module in images[1:]
+        if module.image != images[0].image and not ("nvidia/cuda" in module.image and "cuda" in images[0].image)
+    ]
+
+
+#: characters that no terminal shows, and U+00A0, which is no space to a shell
+_INVISIBLE = re.compile("[\u00a0\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+
+
+def invisible(source: str) -> list[Dropped]:
+    """Characters in commands that a person does not see, and a shell reads as part of a word."""
+    lines = enumerate(source.split("\n"), 1)
+    found = [
+        (number, match[0]) for number, line in lines if (match := _INVISIBLE.search(re.sub(r"(^|\s)#.*", "", line)))
+    ]
+    why = "an invisible character, which the shell reads as part of a word: remove it here"
+    return [Dropped(number, f"U+{ord(char):04X}", why) for number, char in found[:4]]
+
+
+def left_out(spec: JobSpec, recorded: Container[str] = ()) -> list[Dropped]:
+    """Options of the job that the YAML omits. ``recorded``: options that the plan could not translate."""
+    found: list[tuple[str, str]] = []
+    if spec.time_limit_min not in (None, 0, INFINITE):
+        minutes = int(spec.time_limit_min or 0)
+        instead = f"SkyPilot has no wall-clock limit; `timeout {minutes}m` before the program is one"
+        found.append((f"--time={minutes // 60}:{minutes % 60:02}:00", instead))
+    for row in _ROWS:
+        value = getattr(spec, row.field)
+        if row.field == "constraint" and "constraint" not in recorded:
+            continue  # converted to an instance type or accelerators
+        if row.applies(value):
+            text = ",".join(value) if isinstance(value, tuple) else str(value)
+            found.append((row.option.replace("{}", text), row.why))
+    for name, why in WITHOUT_EFFECT.items():
+        if name in spec.to_dict() and name != "requeue":
+            value = getattr(spec, name)
+            shown = "" if value in (True, "") else f"={value}"
+            found.append((f"--{name.replace('_', '-')}{shown}", why))
+    return [Dropped(0, one_line(option), why) for option, why in found]
+
+
+def by_reason(entries: Sequence[Dropped]) -> list[str]:
+    """One line for each reason, with what it is the reason for."""
+    lines: list[str] = []
+    for why in dict.fromkeys(entry.why for entry in entries):
+        same = [entry for entry in entries if entry.why == why]
+        shown = [f"{entry.text} (line {entry.line})" if entry.line else entry.text for entry in same[:4]]
+        more = f" and {len(same) - 4} more" if len(same) > 4 else ""
+        lines.append(f"{', '.join(shown)}{more}: {why}")
+    return lines

@@ -1,0 +1,67 @@
+"""The text of a script as ``run`` has it: with its edits, without first line and directives. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from ..script.conversion_tables import Reading
+
+_SHELL = re.compile(r"#!\s*(?:/usr/bin/env\s+(?:-S\s*)?)?(?:\S*/)?(\w+)(.*)")
+BASH = frozenset(("bash", "sh", "dash"))
+
+
+def interpreter(source: str) -> tuple[str, str]:
+    """(program, options) of the first line; ("", "") without one."""
+    found = _SHELL.match(source.split("\n", 1)[0])
+    return (found[1], found[2].strip()) if found else ("", "")
+
+
+#: characters of a comment above the first directive that describes that directive only
+_TITLE = 32
+#: what edits leave of text that is left out
+_GONE = "\x00"
+
+
+def run_text(source: str, reading: Reading) -> str:
+    """The script with its edits, without first line, directives and runs of blank lines."""
+    pieces: list[str] = []
+    at = 0
+    # Of overlapping edits the widest wins; insertions keep their order.
+    for start, end, text in sorted(reading.edits, key=lambda edit: (edit[0], edit[0] != edit[1], -edit[1])):
+        if start < at:
+            continue
+        pieces += [source[at:start], text or _GONE]
+        at = end
+    pieces.append(source[at:])
+    documents = "".join(pieces)
+    kept: list[str] = []
+    body = False
+    about = 0  # comment lines that end ``kept`` and introduce what is left out next
+    after = directives = False  # whether the line before is left out; whether directives came before
+    for index, line in enumerate([*documents.split("\n"), ""]):
+        if index == 0 and line.startswith("#!"):
+            continue
+        gone, line = _GONE in line, line.replace(_GONE, "")
+        bare = line.strip()
+        directive = not body and (re.match(r"#+\s?(SBATCH|SLURM|PBS|BSUB)\b", bare) or bare.startswith("#$"))
+        if directive or (gone and (not bare or bare in (";", "&") or bare.startswith("#"))):
+            if directive and (directives or len("".join(kept)) < _TITLE):
+                del kept[len(kept) - about :]
+                about = 0
+            directives, after = directives or bool(directive), not directive
+            continue
+        if after and not bare:
+            del kept[len(kept) - about :]
+        if bare:
+            about, after = (about + 1 if bare.startswith("#") else 0), False
+        body = body or (bool(bare) and not bare.startswith("#"))
+        if not bare:
+            about = 0
+        if bare in (";", "&") or (not bare and (not kept or not kept[-1].strip())):
+            continue
+        kept.append(line.rstrip("\r"))
+    while kept and not kept[-1].strip():
+        kept.pop()
+    if kept:
+        kept[0] = kept[0].lstrip()  # a YAML block takes its indentation from the first line
+    return "\n".join(kept)

@@ -1,0 +1,396 @@
+"""Converts commands that start programs: srun with its options, mpirun, and queries of Slurm's queue."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from ...options.getopt import split
+from ...options.table import load
+from ..script.conversion_tables import CLIENTS, EACH_NODE, FILTERS, LAUNCHERS, WRAPPERS, one_line, quoted
+from ..script.programs import find
+from ..script.toolchains import runs_own_program
+from ..shell.launched_program import bind_targets, launched
+from ..shell.script_commands import script_in
+from ..shell.shell_elements import FILLER, Command, Statement, Word
+from ..shell.word_sets import words
+from . import variable_conversion
+from .command_conversion import Lines
+
+#: prints the address of the first node
+HEAD_ADDRESS = 'echo "$SKYPILOT_NODE_IPS" | head -n 1'
+#: how scripts name the submit folder as a mount's source
+_SUBMIT_FOLDER = re.compile(r"(\.|\$PWD|\$\{PWD\}|\$\(pwd\)|`pwd`|\$\{?SLURM_SUBMIT_DIR\}?)(?=/|$)")
+
+
+_RANKS = frozenset(("-n", "-np", "-c", "--np", "--n"))
+_RANKS_PER_NODE = frozenset(("-ppn", "-perhost", "-npernode", "--npernode", "-N"))
+#: makes Open MPI count hardware threads, as which clouds sell CPUs, and not cores
+_THREADS = "--use-hwthread-cpus"
+_CONTAINER = frozenset(("container-image", "container-name"))
+_BUILDERS = words("make cmake mpicc mpicxx mpic++ mpif90 mpifort gcc g++ gfortran nvcc cargo")
+_MPI = re.compile(r"(?i)mpi|mvapich|hpcx|foss|gompi|prgenv")
+_HYDRA = re.compile(r"-(ppn|perhost|genv|genvall|genvlist|bootstrap|rr)$")
+
+
+class Steps(Lines):
+    """Reads commands anywhere in a script."""
+
+    def _command(self, statement: Statement, command: Command) -> None:
+        name = command.name
+        row = _IDIOMS.get(name)
+        if row is not None:
+            row(self, statement, command)
+        elif name in CLIENTS:
+            self.found.need(
+                command.line, self.script.source[command.start : command.end], f"{name} needs slurmsky's queue"
+            )
+        elif name in LAUNCHERS:
+            self._mpirun(statement, command)
+        elif name in WRAPPERS:
+            for word in command.arguments:
+                if word.text in CLIENTS or word.text in ("srun", "scontrol"):
+                    text = self.script.source[command.start : command.end]
+                    self.found.need(word.line, text, f"{name} starts {word.text}")
+                    break
+        elif name in ("jupyter", "jupyter-lab", "jupyter-notebook"):
+            self.found.notes.append("a server to look at: sky launch -c NAME, then ssh -L PORT:localhost:PORT NAME")
+        elif name == "java":
+            self._jar(command)
+        inside = launched(command).inside or "container-mounts" in dict(self.facts.spec.site_options)
+        targets = tuple(bind_targets(self.script.source)) if inside else ()
+        if name in FILTERS or (inside in ("singularity", "apptainer") and not launched(command).mounts):
+            return  # patterns, and files of the image; places knows the others
+        self._paths(command.words[self._program(command) :], targets)
+
+    def _jar(self, command: Command) -> None:
+        """Replace ``java -jar $TRIMMOMATIC_HOME/trimmomatic.jar`` by the program of that name that conda installs."""
+        at = next((index for index, word in enumerate(command.words[:-1]) if word.text == "-jar"), 0)
+        if not at or not re.search(r"^[\"']?(\$|/|~)", command.words[at + 1].raw):
+            return
+        file = command.words[at + 1].raw.strip("\"'").rpartition("/")[2]
+        name = re.sub(r"[-_.]?v?\d[\w.]*$", "", file.removesuffix(".jar")).lower()
+        source = find(name)
+        if source is None or source.kind != "conda":
+            return
+        options = "".join(f" {word.raw}" for word in command.words[1:at] if word.raw.startswith(("-X", "-D")))
+        self.found.edit(command.words[0].start, command.words[at + 1].end, name + options)
+        self.removed.append((command.words[0].start, command.words[at + 1].end))
+        self.found.setup.append(source.install)
+
+    def _hostname(self, statement: Statement, command: Command) -> None:
+        """MASTER_ADDR=$(hostname): Slurm runs the script on the first node, SkyPilot runs it on each."""
+        if self.facts.nodes > 1 and command.depth and statement.commands[0].name in ("", "export"):
+            self.found.edit(command.start, command.words[-1].end, HEAD_ADDRESS)
+            self.removed.append((command.start, command.words[-1].end))
+
+    def _scontrol(self, statement: Statement, command: Command) -> None:
+        words = [word.lower() for word in command.texts[1:3]]
+        if words[:1] == ["show"] and words[1:2] and words[1].startswith("hostname"):
+            self.found.edit(command.start, command.words[-1].end, 'echo "$SKYPILOT_NODE_IPS"')
+            self.removed.append((command.start, command.words[-1].end))
+            return
+        if words == ["show", "job"] and self._own_path(statement, command):
+            return
+        self.found.need(
+            command.line, self.script.source[command.start : command.end], "scontrol needs slurmsky's queue"
+        )
+
+    def _own_path(self, statement: Statement, command: Command) -> bool:
+        """``scontrol show job $SLURM_JOB_ID | grep Command=``: the script is in the workdir."""
+        pipe = [command]
+        for other in self._commands(statement):
+            if other.start > command.start and other.depth <= command.depth:
+                if other.before not in ("|", "|&") or other.name not in FILTERS:
+                    break
+                pipe.append(other)
+        field = re.search(r"\b(Command|WorkDir)\b", " ".join(word.raw for one in pipe[1:] for word in one.words))
+        if not field:
+            return False
+        source, start, end = self.script.source, command.start, pipe[-1].words[-1].end
+        path = "$HOME/sky_workdir" + (f"/{quoted(self.facts.file)}" if field[1] == "Command" else "")
+        if (source[start - 2 : start], source[end : end + 1]) == ("$(", ")"):
+            start, end = start - 2, end + 1
+        else:
+            path = f"echo {path}"
+        self.found.edit(start, end, path)
+        self.removed.append((start, end))
+        self.taken.update(one.start for one in pipe)
+        self.found.workdir = True
+        return True
+
+    def _module_command(self, statement: Statement, command: Command) -> None:
+        self._modules(command)
+        self.found.edit(command.start, command.end, ":")
+        self.removed.append((command.start, command.end))
+
+    def _sbcast(self, statement: Statement, command: Command) -> None:
+        files = split(load("sbcast"), [word.shown for word in command.words[1:]]).rest
+        first = command.words[len(command.words) - len(files)] if files else command.words[0]
+        self.found.edit(command.words[0].start, first.start if files else command.words[0].end, "cp ")
+        self.everywhere.add(statement)
+
+    def _srun(self, statement: Statement, command: Command) -> None:
+        source = self.script.source
+        texts = [self._known(word) for word in command.words]
+        found = split(self.table, texts[1:])
+        if not found.rest:
+            self.found.need(command.line, source[command.start : command.end], "options of srun come from a variable")
+            return
+        options = {entry.option.name: entry.text for entry in found.found}
+        program = command.words[len(command.words) - len(found.rest)]
+        if program.text is None and program.raw.startswith("$") and program.variable() and "ARGS" in program.variable():
+            self.found.need(command.line, source[command.start : command.end], "options of srun come from a variable")
+            return
+        text = source[command.start : program.start]
+        if self._head_address(command, options, [word.text or "" for word in command.words[-len(found.rest) :]]):
+            return
+        for option in ("multi-prog", "het-group", "pty", "nodelist", "relative", "input"):
+            if option in options:
+                self.found.need(command.line, text, f"srun --{option} has no counterpart in SkyPilot")
+                return
+        tasks, nodes = self._step_size(options)
+        if tasks is None or nodes is None:
+            self.found.need(command.line, text, "how many tasks it starts is known only when it runs")
+            return
+        inner = self._inner(command, program)
+        if tasks > nodes and inner == "torchrun" and self._starts_workers(command, tasks):
+            why = f"{tasks // nodes} torchruns a node would each start all workers of it: one does"
+            self.found.drop(command.line, f"{one_line(text)} of {tasks} tasks", why)
+        elif tasks > nodes or (tasks > 1 and self._is_mpi(inner)):
+            if command.after != "&" and not options.keys() & _CONTAINER and self._has_ranks(command, inner, nodes):
+                self._start_ranks(command, program, tasks, nodes)
+                return
+            several = f"{tasks} tasks on {nodes} node{'s' if nodes > 1 else ''}"
+            self.found.need(command.line, text, f"{several}: SkyPilot starts one program a node")
+            return
+        if nodes < self.facts.nodes and command.after == "&":
+            self.found.need(command.line, text, "steps side by side on parts of the nodes")
+            return
+        self.found.edit(command.words[0].start, program.start, "")
+        self.removed.append((command.words[0].start, program.start))
+        self._unwrap(command, program)
+        if nodes == self.facts.nodes:
+            self.everywhere.add(statement)
+        if "label" in options:
+            self.found.drop(command.line, "srun --label", "SkyPilot's log labels each node's lines")
+        for option in ("output", "error"):
+            if option in options:
+                self.found.drop(command.line, f"srun --{option}={options[option]}", "all output is in sky jobs logs")
+        self._pyxis(command, options)
+
+    def _known(self, word: Word) -> str:
+        """A word with all variables replaced whose values the directives and the script determine."""
+        found = variable_conversion.value(word, self.facts, self.values)
+        expanded = self.scope.expand(word) if found is None else found
+        return word.shown if "$" in expanded.replace("$PWD", "") else expanded
+
+    def _head_address(self, command: Command, options: dict[str, str | None], rest: list[str]) -> bool:
+        """``$(srun -w $head hostname --ip-address)``: the address of the first node."""
+        if rest[:1] != ["hostname"] or not command.depth or "nodelist" not in options:
+            return False
+        if not re.search(r"head|master|first|main|\[0\]|rank_?0|leader", options["nodelist"] or "", re.IGNORECASE):
+            return False
+        self.found.edit(command.start, command.words[-1].end, HEAD_ADDRESS)
+        self.removed.append((command.start, command.words[-1].end))
+        return True
+
+    def _starts_workers(self, command: Command, tasks: int) -> bool:
+        """Whether torchrun starts several workers: with one each, srun's tasks are meant as they are."""
+        text = " ".join(self._known(word) for word in command.words)
+        workers = re.search(r"--nproc[_-]per[_-]node[= ](\S+)", text)
+        nodes = re.search(r"--nnodes[= ](\S+)", text)
+        return bool(workers and workers[1] != "1" and not (nodes and nodes[1] == str(tasks)))
+
+    def _inner(self, command: Command, program: Word) -> str:
+        """The name of the program, in its container where it has one; "" where it is not known."""
+        words = command.words[command.words.index(program) :]
+        texts = " ".join(self._known(word) for word in words).split()
+        if texts[0].rpartition("/")[2] in ("singularity", "apptainer"):
+            image = next((at for at, text in enumerate(texts) if re.search(r"\.(sif|simg|img)$|^docker:", text)), 0)
+            texts = texts[image + 1 :] if image else []
+        name = texts[0].rpartition("/")[2] if texts else ""
+        return "" if "$" in name else name
+
+    def _is_mpi(self, name: str) -> bool:
+        """Whether a program started once on each node is most likely one MPI program."""
+        if name and not EACH_NODE.match(name):
+            return not name.endswith((".sh", ".bash"))
+        return name.startswith("python") and bool(re.search(r"(?m)^[^#\n]*(mpi4py|horovod)", self.script.source))
+
+    def _has_ranks(self, command: Command, name: str, nodes: int) -> bool:
+        """Whether mpirun can start a step's tasks: an MPI program that is on all nodes and reads nothing of Slurm's."""
+        if re.search(r"SLURM_(PROCID|LOCALID|NODEID)", self.script.text(command)):
+            return False
+        if nodes > 1 and any(other.name in _BUILDERS for other in self.script.commands):
+            return False  # the program is built where run begins
+        mpi = any(_MPI.search(module.name) for module in self.found.modules)
+        if mpi and name.startswith("python") and "conda env create" not in "".join(self.found.setup):
+            self.found.setup.append("pip install mpi4py")
+        return self._is_mpi(name) or (mpi and name.startswith("python"))
+
+    def _start_ranks(self, command: Command, program: Word, tasks: int, nodes: int) -> None:
+        """Replace ``srun PROGRAM`` by ``mpirun PROGRAM``."""
+        each = -(-tasks // nodes)
+        options = f" -np {tasks}"
+        listed = '"$SKYPILOT_NODE_IPS"' + (f" | head -n {nodes}" if nodes < self.facts.nodes else "")
+        if self._is_hydra(["mpirun"]):
+            options += f" -ppn {each} -hosts $(echo {listed} | paste -sd, -)" if nodes > 1 else ""
+        else:
+            hosts = f"-H $(echo {listed} | sed 's/$/:{each}/' | paste -sd, -)"
+            options += f" {hosts}" if nodes > 1 else f" {_THREADS}"
+            options += " --bind-to none" if (self.facts.spec.cpus_per_task or 1) > 1 else ""
+            if nodes > 1:
+                passed = (name for name in self.found.envs if not name.startswith("OMPI_ALLOW"))
+                options += "".join(f" -x {name}" for name in passed)
+        self.found.edit(command.words[0].start, program.start, f"mpirun{options} ")
+        self.removed.append((command.words[0].start, program.start))
+        self.found.ranks = True
+        if nodes > 1:
+            self.found.notes.append("mpirun starts the ranks from the first node over ssh")
+
+    def _unwrap(self, command: Command, program: Word) -> None:
+        """Replace ``bash -c 'COMMAND'`` that remains of an srun by COMMAND."""
+        words = [word for word in command.words if word.start >= program.start]
+        if len(words) != 3 or words[1].text != "-c" or (words[0].text or "").rpartition("/")[2] not in ("bash", "sh"):
+            return
+        if words[2].raw.startswith('"') and "'" in words[2].raw and words[2].variables:
+            return  # outside of the double quotes the single ones would keep the variables from their values
+        inner = script_in(words[2], command.depth + 1)
+        if inner is None or len(inner.statements) != 1 or len(inner.statements[0].commands) != 1:
+            return
+        first = inner.statements[0].commands[0]
+        if first.name in ("exit", "exec", "cd") or not first.words or inner.comments:
+            return
+        word = words[2]
+        for at, char in enumerate(inner.source):
+            if char == FILLER:
+                self.found.edit(word.start + 1 + at, word.start + 2 + at, "")
+        self.found.edit(words[0].start, inner.statements[0].start, "")
+        self.found.edit(inner.statements[0].end, word.end, "")
+
+    def _step_size(self, options: dict[str, str | None]) -> tuple[int | None, int | None]:
+        """Tasks and nodes of a step; None where they depend on a variable."""
+
+        def number(option: str) -> int | None:
+            text = (options.get(option) or "").split("-")[0]
+            return int(text) if text.isdecimal() and len(text) < 8 else None
+
+        for option in ("ntasks", "nodes", "ntasks-per-node"):
+            if option in options and number(option) is None:
+                return None, None
+        nodes, each, tasks = number("nodes"), number("ntasks-per-node"), number("ntasks")
+        if tasks is None:
+            tasks = (nodes or self.facts.nodes) * each if each else nodes or self.facts.ntasks
+        if nodes is None:
+            nodes = -(-tasks // each) if each else min(tasks, self.facts.nodes)
+        return tasks, nodes
+
+    def _pyxis(self, command: Command, options: dict[str, str | None]) -> None:
+        image = options.get("container-image")
+        if image and "$" in image:
+            shown = f"--container-image={one_line(image)}"
+            self.found.need(command.line, shown, "its image is known only when it runs")
+            image = None
+        if image and (image.endswith((".sqsh", ".squashfs")) or image.startswith(("/", "./", "~"))):
+            shown = f"--container-image={one_line(image)}"
+            self.found.need(command.line, shown, "an image file, which the agent unpacks")
+            image = None
+        if image and image not in self.found.images:
+            self.found.images.append(image)
+            if len(self.found.images) > 1:
+                self.found.need(command.line, f"--container-image={one_line(image)}", "a task has one image")
+        for mount in filter(None, (options.get("container-mounts") or "").split(",")):
+            self._mount(command, mount)
+        folder = options.get("container-workdir")
+        if folder:
+            self.found.notes.append(f"the container began in {one_line(folder)}; SkyPilot begins in ~/sky_workdir")
+
+    def _mount(self, command: Command, mount: str) -> None:
+        """Convert an entry of --container-mounts.
+
+        The submit folder becomes a link, other folders a bucket or volume.
+        """
+        source, _, rest = mount.partition(":")
+        target = rest.partition(":")[0] or source
+        beside = _SUBMIT_FOLDER.match(source)
+        if beside:
+            self.found.workdir = True
+            place = "~/sky_workdir" + source[beside.end() :].rstrip("/")
+            link = f"mkdir -p {quoted(target.rpartition('/')[0] or '/')} {place} && ln -sfn {place} {quoted(target)}"
+            if target.startswith("/") and link not in self.found.activate:
+                self.found.activate.append(f"{link}  # --container-mounts")
+        elif "$" in mount:
+            shown = f"--container-mounts={one_line(mount)}"
+            self.found.need(command.line, shown, "what is mounted is known only when it runs")
+        else:
+            if source.startswith("/"):
+                self.found.paths.append((command.line, source))
+            if target != source:
+                why = f"mount the bucket or volume at {target}, the path in the container"
+                self.found.drop(command.line, f"--container-mounts={mount}", why)
+
+    def _mpirun(self, statement: Statement, command: Command) -> None:
+        nodes, texts = self.facts.nodes, [self._known(word) for word in command.words]
+        if nodes == 1:
+            placed = any(
+                re.search(r"hwthread|subscribe|map-?by|-H$|host|machinefile|^--version", text) for text in texts
+            )
+            if not placed and not command.depth:
+                # Without a count an mpirun starts a rank on each CPU of the node, of which a cloud's has more.
+                count = "" if _RANKS & set(texts) or self.facts.whole_node else f" -np {self.facts.ntasks}"
+                threads = "" if self.facts.ntasks == 1 or self._is_hydra(texts) else f" {_THREADS}"
+                self.found.edit(command.words[0].end, command.words[0].end, f"{threads}{count}")
+            return
+        ranks, each = (self._count(texts, names) for names in (_RANKS, _RANKS_PER_NODE))
+        each = each or -(-(ranks or self.facts.ntasks) // nodes)
+        if self._is_hydra(texts):
+            more, spelling = '-hosts $(echo "$SKYPILOT_NODE_IPS" | paste -sd, -)', "Intel MPI's and MPICH's"
+            more += "" if _RANKS_PER_NODE & set(texts) else f" -ppn {each}"
+        else:
+            more = f"-H $(echo \"$SKYPILOT_NODE_IPS\" | sed 's/$/:{each}/' | paste -sd, -)"
+            spelling = "Open MPI's"
+        if not _RANKS & set(texts):
+            more += f" -np {each * nodes}"
+        self.found.edit(command.words[0].end, command.words[0].end, " " + more)
+        cpus = self.facts.tasks_per_node * (self.facts.spec.cpus_per_task or 1)
+        if each > cpus:
+            self.found.notes.append(
+                f"mpirun starts {each} ranks a node, the script requests {cpus} CPUs there: raise cpus"
+            )
+        self.found.notes.append(f"mpirun starts the ranks from the first node over ssh, in {spelling} spelling")
+
+    def _ibrun(self, statement: Statement, command: Command) -> None:
+        """``ibrun PROGRAM``, TACC's launcher, is ``mpirun PROGRAM``; its own options select parts of the tasks."""
+        if command.depth or (command.texts[1:2] or ["-"])[0].startswith("-"):
+            self.found.need(command.line, self.script.text(command), "options of ibrun select parts of the tasks")
+            return
+        word = command.words[0]
+        self.found.edit(word.start, word.end, "mpirun")
+        self.found.ranks = True
+        self._mpirun(statement, command)
+
+    def _count(self, texts: list[str], names: frozenset[str]) -> int:
+        """The number after one of mpirun's options; 0 for none."""
+        given = next((texts[at + 1] for at, text in enumerate(texts[:-1]) if text in names), "")
+        return int(given) if given.isdecimal() and len(given) < 7 else 0
+
+    def _is_hydra(self, texts: list[str]) -> bool:
+        """Whether mpirun is Intel MPI's or MPICH's, whose options differ from Open MPI's."""
+        named = any(re.search(r"impi|intel-?mpi|mpich|mvapich", module.name.lower()) for module in self.found.modules)
+        modules = self.found.modules
+        image = any("hpckit" in one.image for one in modules) and not any("openmpi" in one.setup for one in modules)
+        image = image and runs_own_program(self.script)
+        return named or image or texts[0].endswith("hydra") or any(_HYDRA.match(text) for text in texts[1:])
+
+
+_IDIOMS: dict[str, Callable[[Steps, Statement, Command], None]] = {
+    "scontrol": Steps._scontrol,
+    "hostname": Steps._hostname,
+    "srun": Steps._srun,
+    "ibrun": Steps._ibrun,
+    "module": Steps._module_command,
+    "poetry": Steps._poetry,
+    "ml": Steps._module_command,
+    "sbcast": Steps._sbcast,
+}

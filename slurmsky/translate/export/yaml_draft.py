@@ -1,0 +1,396 @@
+"""Writes the SkyPilot YAML of one script from what its reading found: plain, or with slurmsky on the nodes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from ..explain.form_findings import unread_directives
+from ..script import mount_points, needs, outside_paths
+from ..script.script_files import (
+    argument_variables,
+    arguments_read,
+    names_files_beside,
+    results,
+    runs_own_programs,
+    server_of,
+)
+from ..script.unset_variables import ENTERED, INPUT, INPUTS, unset_variables
+from ..shell.launched_program import launched
+from ..shell.script_commands import Script
+from ..shell.script_variables import Scope
+from ..sky_task.setup_commands import preparation
+from ..sky_task.sky_names import docker_image, sky_name
+from . import conversion
+from .array_launches import launches
+from .conversion import Dropped, one_line
+from .omitted_options import by_reason, invisible, left_out, module_versions, other_images, programs_to_bring
+from .run_text import BASH, interpreter, run_text
+from .setup_text import tidied
+from .yaml_document import YamlDocument
+from .yaml_resources import NodeDraft
+
+REMOTE = "~/.slurmsky"  # where the agent's folder is mounted: engines/sky/shipment.py
+#: variables that a script requires from its caller
+REQUIRED = re.compile(r"\$\{(\w+):?\?")
+
+
+@dataclass
+class Draft(NodeDraft):
+    """One script on its way to YAML."""
+
+    # --- plain SkyPilot
+
+    def plain_yaml(self) -> tuple[str, dict[str, Any]]:
+        document = YamlDocument()
+        image = self._image()
+        self._head(document)
+        document.put("name", self.task.name)
+        if self.task.geometry.nodes > 1:
+            document.put("num_nodes", self.task.geometry.nodes)
+        if self._needs_workdir():
+            document.put("workdir", self.workdir, comments=(self._workdir_comment(),))
+        self._resources(document, image)
+        server = server_of(self.script)
+        if self.serve and server:
+            probe = {"path": server.probe, "initial_delay_seconds": 1800}
+            beside = {"readiness_probe": "the server is ready when it answers there"}
+            document.put("service", {"readiness_probe": probe, "replicas": 1}, inline=beside)
+        self._variables(document)
+        self._mounts(document)
+        if self.task.fields.get("config"):
+            document.put("config", self.task.fields["config"])
+        if self.reading.setup:
+            document.put("setup", self._below("\n".join(tidied(self.reading.setup)) + "\n"))
+        document.put("run", self._below(self._run() + "\n"), comments=self._run_comments())
+        return document.text(), document.fields
+
+    def _workdir_comment(self) -> str:
+        if self.reading.former:
+            content = f"a copy of {one_line(self.reading.former)} of the old cluster"
+        elif self.begins:
+            content = f"it holds {self.begins}, where sbatch was called"
+        else:
+            content = "the folder that sbatch was called in"
+        return f"{content}; new files go with the node: copy results to a bucket"
+
+    def _below(self, text: str) -> str:
+        """Shell text that begins in the submit folder."""
+        if not self.begins:
+            return text
+        return f"cd {conversion.quoted(self.begins)}\n" + text.replace("/sky_workdir", f"/sky_workdir/{self.begins}")
+
+    def _head(self, document: YamlDocument) -> None:
+        launch = f"serve up -n {self.task.name}" if self.serve else "jobs launch"
+        names = [name[1:] for name in self._inputs_by_place]
+        if re.search(r"\bTASK_ID\b", self._edited()) and not self.facts.array:
+            names.append("TASK_ID")
+        given = "".join(f" --env {name}=..." for name in names)
+        document.comment(f"{one_line(self.file)} as SkyPilot runs it:  sky {launch}{given} {self._yaml_name()}")
+        if re.search("[\ud800-\udfff]", self.source):
+            document.comment("Bytes of the script that are not UTF-8 are \ufffd here: YAML has no place for them.")
+        self.left_out += self.reading.dropped
+        recorded = {note.option: note.text for note in self.task.notes if note.fate == "recorded"}
+        if "gres" in recorded:
+            self.left_out.append(Dropped(0, f"--gres={one_line(self.spec.gres or '')}", recorded["gres"]))
+        self.left_out += left_out(self.spec, recorded)
+        why = "of the old cluster's accounting"
+        self.left_out += [
+            Dropped(0, f"--{option}={one_line(name)}", why) for option, name, known in self._accounting() if not known
+        ]
+        self.left_out += [
+            Dropped(form.line, form.text, form.reason)
+            for form in unread_directives(self.source, [(start, end) for start, end, _ in self.script.documents])
+        ][:6]
+        if re.search(r"(^|\s)-(l|-login)\b", interpreter(self.source)[1]):
+            self.left_out.append(
+                Dropped(1, "-l of the first line", "SkyPilot's shell reads ~/.bashrc, no login profile")
+            )
+        unknown = "no map knows it: install it in setup, or take an image that has it"
+        for line, name in self.reading.unknown_modules:
+            self.left_out.append(Dropped(line, f"module load {one_line(name)}", unknown))
+        for module in self.reading.modules:
+            if module.kind or not (module.image or module.setup):
+                self.left_out.append(
+                    Dropped(0, f"module load {one_line(module.name)}", module.note or "nothing is needed")
+                )
+        self.left_out += module_versions(self.reading.modules) + other_images(self.reading.modules)
+        self.left_out += invisible(self.source)
+        self.left_out += programs_to_bring(needs.of(self.source), self.reading.modules, self._image() is not None)
+        if not self._inputs:
+            why = "nothing in the script sets it: --env NAME=VALUE, or a line below envs"
+            self.left_out += [Dropped(line, f"${name}", why) for name, line in self._unset.items()]
+        why = "a module of the old cluster set it: --env NAME=VALUE, or a line below envs"
+        text = run_text(self.source, self.reading)
+        self.left_out += [
+            Dropped(line, f"${name}", why) for name, line in self._of_modules.items() if re.search(rf"\b{name}\b", text)
+        ]
+        if self.facts.array:
+            for text in launches(self.spec.array or "", self.facts.array, self._yaml_name()):
+                document.comment(text)
+        if self.left_out:
+            document.comment("")
+            document.comment("Left out:")
+            for text in by_reason(self.left_out):
+                document.comment(f"  {text}")
+
+    def _yaml_name(self) -> str:
+        return f"{self.task.name}.yaml"
+
+    def _needs_workdir(self) -> bool:
+        """Whether the script needs the files beside it."""
+        program, _ = interpreter(self.source)
+        if program not in BASH and program:
+            return True
+        listed = any(re.search(r"-[fr] (environment\.yml|requirements\.txt)", line) for line in self.reading.setup)
+        return (
+            bool(self.begins or self._inputs_by_place)
+            or listed
+            or self.reading.workdir
+            or names_files_beside(self.script)
+            or runs_own_programs(self.script)
+        )
+
+    def _variables(self, document: YamlDocument) -> None:
+        envs: dict[str, str | None] = {}
+        indexed = bool(re.search(r"\bTASK_ID\b", self._edited())) and not self.facts.array
+        if self.facts.array or indexed:
+            envs["TASK_ID"] = str(self.facts.array[0]) if self.facts.array else None
+        envs.update(self.reading.envs)
+        for name in self.reading.secrets:
+            envs.pop(name, None)
+        optional = re.search(r"\$#|\$\{\d:?[-=+?]|-[zn] [\"']?\$\{?\d", self.source)
+        envs.update((name[1:], "" if optional or name == "$ARGS" else None) for name in self._inputs_by_place)
+        required = [name for name in dict.fromkeys(REQUIRED.findall(self.source)) if name not in envs]
+        required = [name for name in required if name not in self.reading.secrets and not name.startswith("SLURM")]
+        required += [name for name in self._inputs if name not in (*required, *envs, *self.reading.secrets)]
+        envs.update(dict.fromkeys(required))
+        if envs:
+            notes = dict.fromkeys(required, "the script wants it: --env NAME=VALUE")
+            notes |= {
+                name[1:]: f"${name[4:].replace('S', '@')} of the script: --env {name[1:]}=..."
+                for name in self._inputs_by_place
+            }
+            if indexed:
+                notes["TASK_ID"] = "the script reads SLURM_ARRAY_TASK_ID: --env TASK_ID=1 is one element"
+            notes |= {"TASK_ID": "one element; the others by --env TASK_ID=..."} if self.facts.array else {}
+            document.put("envs", envs, inline=notes)
+        if self.reading.secrets:
+            document.put(
+                "secrets",
+                dict.fromkeys(dict.fromkeys(self.reading.secrets)),
+                inline={name: f"pass with --secret {name}" for name in self.reading.secrets},
+            )
+
+    @cached_property
+    def _unknown(self) -> dict[str, int]:
+        """Variables that the script takes from its caller, with the lines of their first use."""
+        scope = Scope.of(self.script)
+        files = [file for _, file in scope.sourced if not re.search(r"(?i)activate|conda|/etc/|modules|bashrc", file)]
+        entered = ENTERED if needs.of(self.source).environments else ()
+        known = {*self.reading.envs, *scope.stores, *entered, *dict(self.site.environment)}
+        found = {} if files else unset_variables(self.script, scope)  # files may set them
+        exported = set(re.findall(r"export (\w+)=", "\n".join(self.reading.activate)))
+        return {name: line for name, line in found.items() if name not in known | exported}
+
+    @property
+    def _unset(self) -> dict[str, int]:
+        return {name: line for name, line in self._unknown.items() if INPUT.fullmatch(name)}
+
+    @property
+    def _of_modules(self) -> dict[str, int]:
+        """Variables that a module that the script loads sets, by their names."""
+        loads = bool(self.reading.modules or self.reading.unknown_modules)
+        return {name: line for name, line in self._unknown.items() if loads and not INPUT.fullmatch(name)}
+
+    @property
+    def _inputs(self) -> list[str]:
+        """Variables of a script that is written for a caller that exports them."""
+        return list(self._unset) if len(self._unset) >= INPUTS else []
+
+    @cached_property
+    def _inputs_by_place(self) -> list[str]:
+        return [] if self.arguments else argument_variables(self.script)
+
+    def _edited(self) -> str:
+        """The script's lines that the translation wrote."""
+        return " ".join([*(text for _, _, text in self.reading.edits), *self.reading.activate])
+
+    def _mounts(self, document: YamlDocument, own: Mapping[str, str] | None = None) -> None:
+        checkpoints = self.reading.checkpoints
+        used = [path for _, path in self.reading.paths] + checkpoints
+        source = self.source
+        mounts: dict[str, Any] = dict(own or {})
+        volumes: dict[str, Any] = {}
+        for path, item in self.task.fields.get("file_mounts", {}).items():
+            if path in source:
+                mounts[path] = item
+        for path, item in self.task.fields.get("volumes", {}).items():
+            if path in source or path in dict(self.site.sky_partition(self.partition).volumes):
+                volumes[path] = item
+        notes: dict[str, str] = {}
+        gone = set[int]()
+        for start, end, text in self.reading.edits:
+            if not text:
+                gone.update(range(source.count("\n", 0, start) + 1, source.count("\n", 0, end) + 2))
+        used += outside_paths.read_unchanged(self.script, gone)
+        if self.reading.former:
+            used = [path for path in used if not mount_points.is_mounted(path, (self.reading.former,))]
+            checkpoints = [path for path in checkpoints if not mount_points.is_mounted(path, (self.reading.former,))]
+        for path in dict.fromkeys(map(mount_points.checkpoint_folder, checkpoints)):
+            if not mount_points.is_mounted(path, [*mounts, *volumes]):
+                bucket = self.site.sky.bucket.rstrip("/")
+                place = path.strip("/").replace("/", "-")
+                mounts[path] = (
+                    {"source": f"{bucket}/{self.task.name}/{place}", "mode": "MOUNT"}
+                    if bucket
+                    else {"name": self._bucket(sky_name(place, 30)), "mode": "MOUNT"}
+                )
+                notes[path] = "outlives the nodes: a bucket" + ("" if bucket else " of this name is made")
+        known = (*mounts, *volumes)
+        bare = [path for path in used if "," not in path and not mount_points.is_mounted(path, known)]
+        tops = {mount_points.top_of(path) for path in bare}
+        missing = sorted(top for top in tops if len(top) > 1)
+        if mounts:
+            document.put("file_mounts", mounts, inline=notes)
+        if volumes:
+            document.put("volumes", volumes)
+        if missing:
+            document.blank()
+        for path in missing:
+            place = one_line(path)
+            if place.startswith("~/."):
+                document.comment(f"{place} is in the home directory of the old cluster: copy it here, and add")
+                document.comment(f"  file_mounts: {{{place}: {place}}}")
+                continue
+            document.comment(f"{place} is on the old cluster: put it into a bucket and add")
+            document.comment(f"  file_mounts: {{{place}: {{source: s3://BUCKET/{place.strip('~/')}, mode: MOUNT}}}}")
+
+    def _bucket(self, place: str) -> str:
+        """A bucket's name: bucket names are globally unique, so part of it is derived from the script's text."""
+        unique = hashlib.sha256(self.source.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        return f"{self.task.name[:20].rstrip('-')}-{place}-{unique}"[:63]
+
+    def _run_comments(self) -> list[str]:
+        found = [one_line(note, 160) for note in (*self.reading.notes, *hints(self.script))]
+        if self.facts.nodes > 1 and 'NODE_RANK" = 0' in "".join(text for _, _, text in self.reading.edits):
+            found.append("run starts on every node; what Slurm did on the first one only is behind NODE_RANK 0")
+        written = results(self.script)
+        if written:
+            mount = f"file_mounts: {{/results: {{name: {self._bucket('results')}, mode: MOUNT}}}}"
+            found.append(f"to keep {one_line(' '.join(written), 60)}, copy to a bucket at the end:  {mount}")
+        return list(dict.fromkeys(found))
+
+    def _run(self) -> str:
+        program, options = interpreter(self.source)
+        lines: list[str] = []
+        if program and program not in BASH:
+            lines += self.reading.activate
+            lines.append(" ".join([program, options, self.file, *self.arguments]).replace("  ", " "))
+            return "\n".join(lines)
+        text = run_text(self.source, self.reading)
+        short = (word[1:] for word in options.split() if re.fullmatch(r"-[A-Za-z]+", word))
+        flags = "".join(letter for word in short for letter in word if letter in "aefuvxC")
+        if flags:
+            lines.append(f"set -{flags}")
+        if re.search(r"![^\s=(\"']", text.replace("$!", "")):
+            lines.append("set +H  # SkyPilot's bash is an interactive one, where ! means history")
+        if self.arguments and arguments_read(self.script):
+            given = " ".join(conversion.quoted(word) for word in self.arguments)
+            lines.append(f"set -- {given}  # the arguments of the script")
+        elif self._inputs_by_place:
+            lines.append(
+                "set -- " + " ".join(name if name == "$ARGS" else f'"{name}"' for name in self._inputs_by_place)
+            )
+        lines += self.reading.activate
+        return "\n".join([*lines, *([text] if text else [])]) or ":"
+
+    # --- with slurmsky on the nodes
+
+    def agent_yaml(self) -> tuple[str, dict[str, Any]]:
+        document = YamlDocument()
+        document.comment(
+            f"{one_line(self.file)} needs Slurm's own ways on the nodes, so slurmsky runs it there as it is:"
+        )
+        shown: list[str] = []
+        for entry in self.reading.needs:
+            line = f"  line {entry.line}: {entry.text}: {entry.why}" if entry.line else f"  {entry.text}: {entry.why}"
+            if line not in shown:
+                shown.append(line)
+        for line in shown[:8]:
+            document.comment(line)
+        if len(shown) > 8:
+            document.comment(f"  and {len(shown) - 8} more")
+        shipped = replace(self.site, shipped_modules=True)
+        chosen, setup, _ = preparation(shipped, needs.of(self.source))
+        asked = needs.of(self.source).images
+        image = self._image()
+        if image is None and (asked[:1] if len(asked) == 1 else chosen):
+            image = docker_image(asked[0] if len(asked) == 1 else chosen), "its steps" if asked else "its modules"
+        for name in needs.of(self.source).environments:
+            document.comment(f"  {one_line(name)}: setup makes that environment of Python: add the packages it needs")
+        for number, name in self.reading.unknown_modules:
+            document.comment(f"  line {number}: module load {one_line(name)}: no map knows it")
+        unset = [Dropped(line, f"${name}", "nothing in the script sets it") for name, line in self._unset.items()]
+        if self.facts.array:
+            why = "this YAML is a job without an index; `sbatch` launches the elements"
+            unset.append(Dropped(0, f"--array={self.spec.array}", why))
+        for dropped in [*self.left_out, *module_versions(self.reading.modules), *unset]:
+            document.comment(f"  {dropped.text}: {dropped.why}")
+        folder = f"{self.task.name}.slurmsky"
+        document.comment(
+            f"`sbatch {one_line(self.file)}` does the same and needs no file. This one needs the folder {folder}"
+        )
+        document.comment(f"beside it, which `slurmsky translate -o {self._yaml_name()} {one_line(self.file)}` makes.")
+        document.put("name", self.task.name)
+        if self.task.geometry.nodes > 1:
+            document.put("num_nodes", self.task.geometry.nodes)
+        self._resources(document, image)
+        self.reading.former = ""  # the script runs unchanged
+        self._mounts(
+            document, {f"{REMOTE}/{self.task.name}": f"./{folder}/job", f"{REMOTE}/agent.pyz": f"./{folder}/agent.pyz"}
+        )
+        if self.task.fields.get("config"):
+            document.put("config", self.task.fields["config"])
+        if setup:
+            document.put("setup", "\n".join(setup) + "\n", comments=["for its modules, programs and environments"])
+        document.put("run", f"sh {REMOTE}/{self.task.name}/start.sh\n")
+        return document.text(), document.fields
+
+
+_HIDDEN = re.compile(r"\.(sh|bash|slurm|sbatch)$")
+_FILE = re.compile(r"\.(sif|simg|img)$")
+_REGISTRY = re.compile(r"docker://([\w./:@-]+)")
+_PROFILES = re.compile(r"^--?(workflow-)?(profile|executor|cluster|cluster-generic-submit-cmd)(=|$)")
+
+
+def hints(script: Script) -> list[str]:
+    """Comments for ``run``: workflow managers that submit jobs, other shell scripts, packages of R."""
+    found: list[str] = []
+    hidden: list[str] = []
+    scope = Scope.of(script)
+    for command in script.commands:
+        program = launched(command)
+        texts = [word.shown for word in program.words]
+        files = [text for text in texts[:2] if _HIDDEN.search(text) and not re.search(r"activate|conda|/etc/", text)]
+        shell = program.name in ("bash", "sh", "source", ".") or (texts and _HIDDEN.search(texts[0]))
+        if files and shell and not program.inside:
+            hidden += {files[-1].rpartition("/")[2]} - set(hidden)
+        file = scope.expand(program.image) if program.image else ""
+        if program.inside in ("singularity", "apptainer") and _FILE.search(file):
+            named = set(_REGISTRY.findall(script.source))
+            image = named.pop() if len(named) == 1 else "NAME"
+            found.append(f"if a registry has {file.rpartition('/')[2]}, it can be image_id: docker:{image}")
+        if program.name in ("snakemake", "nextflow") and any(_PROFILES.match(text) for text in texts):
+            local = "--executor local --cores N" if program.name == "snakemake" else "-profile standard"
+            found.append(f"if that profile submits to Slurm: {local}, with cpus and memory for all of it")
+        if program.name == "Rscript" or (program.name == "R" and "CMD" in texts):
+            found.append("packages that the R code loads are installed in setup: Rscript -e 'install.packages(...)'")
+    if hidden:
+        more = f" and {len(hidden) - 4} more" if len(hidden) > 4 else ""
+        found.insert(0, f"translate what is Slurm's and the old cluster's in {', '.join(hidden[:4])}{more}, too")
+    return list(dict.fromkeys(found))

@@ -1,0 +1,383 @@
+"""Converts a batch script to the SkyPilot YAML that a user would write by hand for the same work.
+
+A script that needs Slurm's machinery (several tasks per node, steps, the queue) is reported as such, and the YAML
+passes the unchanged script to slurmsky on the nodes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+from ...language import arrayspec
+from ...language.syntax_errors import LanguageError
+from ...model.spec import JobSpec
+from ...site.record import Site
+from ..script import needs
+from ..script.conversion_tables import LAUNCHERS
+from ..script.folders_above import levels_above
+from ..script.needs import Needs
+from ..script.outside_paths import PROGRAM
+from ..script.programs import Source, setup_lines
+from ..script.programs import find as source_of
+from ..script.python_packages import unnamed
+from ..script.toolchains import unused
+from ..script.work_folder import below
+from ..shell.launched_program import launched
+from ..shell.script_commands import Script, parse
+from ..shell.script_variables import Scope
+from ..shell.shell_elements import Command
+from ..sky_task.geometry import Geometry, geometry
+from ..sky_task.setup_commands import folders_setup, one_environment
+from ..sky_task.sky_components import plan_all
+from ..sky_task.sky_names import sky_name
+from ..sky_task.task import SkyTask
+from ..sky_task.translation_notes import Note
+from . import conversion
+from .conversion import Dropped, Reading
+from .run_text import BASH, interpreter, run_text
+from .variable_conversion import Facts
+from .yaml_draft import REQUIRED, Draft
+
+DEFAULT_GPU = "H100"
+#: for the versions of CUDA below these, which do not know newer GPUs. Source: NVIDIA's release notes of CUDA
+_GPUS_BEFORE = (((11, 0), "V100"), ((11, 8), "A100"))
+NAME_LENGTH = 60
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An exported YAML. ``needs``: why slurmsky must be on the nodes; empty for plain SkyPilot."""
+
+    yaml: str
+    name: str
+    needs: tuple[Dropped, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+    notes: tuple[Note, ...] = ()
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+def keep(
+    source: str,
+    specs: Sequence[JobSpec],
+    site: Site,
+    partition: str,
+    *,
+    file: str = "job.sh",
+    arguments: Sequence[str] = (),
+    folder: str = "",
+    path: str = "",
+    serve: bool = False,
+) -> Kept:
+    """Export the YAML for a script with options ``specs``.
+
+    ``file``: the script's name in texts. ``folder``: the submit folder, where it is known; ``path``: the script's
+    path below it. ``serve``: for ``sky serve``, where the script starts a server.
+
+    Raises Refused with Slurm's text where SkyPilot cannot provide such nodes.
+    """
+    spec = specs[0]
+    guessed = not (site.sky_partition(partition).gpu or site.gpus.default)
+    if guessed:
+        site = replace(site, gpus=replace(site.gpus, default=_gpu_for(source)))
+    if partition and not site.cluster.partition(partition):
+        partition_of_plan = ""
+    else:
+        partition_of_plan = partition
+    spec, image_file = _without_image_file(spec)
+    if spec.job_name == file and "." in file:
+        spec = spec.evolve(job_name=file.rpartition(".")[0])  # the client's default: the script's name
+    # The other components of a het job have their own partitions, where they name any.
+    others = [(part, (part.partition or partition_of_plan).split(",")[0]) for part in specs[1:]]
+    asked = needs.of(source)
+    task = plan_all([(spec, partition_of_plan), *others], site, wants=Needs(amd=asked.amd, cpus=asked.cpus))
+    task = replace(task, name=sky_name(spec.job_name or "sbatch", NAME_LENGTH))
+    size = geometry(spec, site.cluster.partition(partition_of_plan))
+    facts = replace(_facts(spec, task, size, partition, file), file=path or file)
+    script = parse(source)
+    reading = _read(script, source, facts, site)
+    reading.envs.update(_exported(spec.export))
+    _leave_toolchains(script, reading)
+    _site_options(spec, image_file, reading)
+    if _WANDB.search(source) and not re.search(r"WANDB_(MODE|DISABLED)\b|WANDB_API_KEY", source):
+        reading.secrets.append("WANDB_API_KEY")
+    framed = (
+        "--container-image" in source
+        or asked.environments
+        or any(_FRAMEWORK.search(one.image) for one in reading.modules)
+    )
+    packages = "" if framed else unnamed(source, reading.setup, folder)
+    _bring_programs(asked, script, reading)
+    reading.setup += [packages] if packages else []
+    given = {*reading.envs, *REQUIRED.findall(source)}
+    reading.envs.update((name, folder) for name, folder in asked.stores if name not in given)
+    _name_programs(asked, source, reading)
+    text = run_text(source, reading)
+    starts = tuple(start for start in asked.starts if start[0] in text)  # other start files are read no more
+    folders = tuple(folder for folder in asked.folders if folder in text)
+    reading.setup += folders_setup(site, replace(asked, starts=starts, folders=folders))
+    for command in script.commands if interpreter(source)[0] in (*BASH, "") else ():
+        why = slurm_use(command, folder)
+        if why:
+            reading.need(command.line, script.text(command), why)
+    if not reading.needs and (interpreter(source)[0] in BASH or not interpreter(source)[0]):
+        _commands_in_texts(script, reading)
+    if len(specs) > 1:
+        reading.need(1, "hetjob", "components of different shape, which SkyPilot's nodes of one task do not know of")
+    if re.search(r"\$\{?TMPDIR\b(?!:?-)", source) and not re.search(r"\bTMPDIR=", source):
+        reading.envs["TMPDIR"] = "/tmp"  # Slurm's nodes set it
+    _set_variables(source, reading)
+    _one_python(reading)
+    reading.setup[:] = one_environment(reading.setup)
+    draft = Draft(source, script, spec, site, partition, file, task, facts, reading, tuple(arguments), guessed, serve)
+    if not reading.needs and folder and spec.chdir and os.path.normpath(spec.chdir) != folder:
+        _work_dir(draft, os.path.normpath(spec.chdir), folder)
+    elif not reading.needs:
+        _upper_workdir(draft, folder)
+    text, fields = draft.agent_yaml() if reading.needs else draft.plain_yaml()
+    return Kept(text, task.name, tuple(reading.needs), tuple(draft.left_out), task.notes, fields)
+
+
+def _leave_toolchains(script: Script, reading: Reading) -> None:
+    """Leave out modules of compilers and MPIs that nothing in the script uses."""
+    found = () if reading.needs else unused(script, reading.modules, reading.ranks)  # the agent loads what is loaded
+    for at, entry in reversed(list(found)):
+        module = reading.modules.pop(at)
+        if module.setup in reading.setup and all(other.setup != module.setup for other in reading.modules):
+            reading.setup.remove(module.setup)
+        reading.dropped.append(entry)
+
+
+def _name_programs(asked: Needs, source: str, reading: Reading) -> None:
+    """Programs that setup installs run by their names, not by their paths on the old cluster."""
+    for path in (file for file, role in asked.starts if role == PROGRAM and not reading.needs):
+        for start, end, _ in below(path, source):
+            reading.edit(start, end, path.rpartition("/")[2])
+
+
+def _set_variables(source: str, reading: Reading) -> None:
+    """Set variables that modules of the old cluster set, where the map of modules knows their places on a node."""
+    sets = {name: places.split()[0] for module in reading.modules for name, places in module.sets}
+    for name in sorted(set(re.findall(r"\$\{?(\w+)", source)) & sets.keys()):
+        if not re.search(rf"\b{name}=", source):
+            place = re.sub("^~/miniconda3/", "$CONDA_PREFIX/", sets[name])  # setup installs into what is activated
+            place = place.replace("~/miniconda3", "$(conda info --base)")
+            reading.activate.append(f"export {name}=" + (f"$(ls -d {place} | head -n 1)" if "*" in place else place))
+
+
+_WANDB = re.compile(r"(?m)^[^#\n]*(--(use[-_])?wandb(?![\w-])|report_to[= ][\"']?wandb|\bWANDB_(PROJECT|ENTITY)=)")
+
+
+def _gpu_for(source: str) -> str:
+    """The GPU for a script that names none: the newest that its version of CUDA knows."""
+    named = (re.search(r"(?i)\bcuda(?:toolkit)?[/-](\d{1,3})\.(\d{1,3})", name) for name in needs.of(source).modules)
+    versions = [(int(found[1]), int(found[2])) for found in named if found]
+    return next((gpu for version, gpu in _GPUS_BEFORE if versions and max(versions) < version), DEFAULT_GPU)
+
+
+def _without_image_file(spec: JobSpec) -> tuple[JobSpec, str]:
+    """The options without an image that is a file of the old cluster, and that file."""
+    file = dict(spec.site_options).get("container-image", "")
+    if not file.startswith(("/", ".", "~")) and not file.endswith((".sqsh", ".squashfs")):
+        return spec, ""
+    return spec.evolve(site_options=tuple(pair for pair in spec.site_options if pair[0] != "container-image")), file
+
+
+def _site_options(spec: JobSpec, image_file: str, reading: Reading) -> None:
+    """Record the options of the old cluster's plug-ins, and an image that is a file there."""
+    for name, text in spec.site_options:
+        if name != "container-image":
+            mounts = "mount the buckets or volumes at these paths of the container, by file_mounts or volumes"
+            reading.drop(0, f"--{name}={text}", mounts if "mount" in name else "an option of the old cluster's own")
+    if image_file:
+        why = "an image file: push it to a registry and name it here, image_id: docker:NAME"
+        reading.drop(0, f"--container-image={image_file}", why)
+
+
+def _bring_programs(asked: Needs, script: Script, reading: Reading) -> None:
+    """Put the installation of the script's programs before the other commands of setup."""
+    known = {program for module in reading.modules for program in module.gives}
+    ranks = reading.ranks or _starts_ranks(script)
+    if not reading.images:
+        names = [name for name in asked.programs if name not in known]
+        if asked.environments:  # they bring their own programs, but neither system packages nor containers' runtimes
+            names = [name for name in names if name in _RUNTIMES or (source_of(name) or _NOWHERE).kind == "apt"]
+        if "mpirun" not in known and ranks:
+            names.append("mpicc")  # of the package that provides mpirun
+        installed = setup_lines(tuple(names))
+        reading.setup[:0] = [line for line in installed if line not in reading.setup]
+    if ranks and any(module.image for module in reading.modules):
+        # Containers run as root, which Open MPI refuses without these.
+        reading.envs |= dict.fromkeys(("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"), "1")
+
+
+_RUNTIMES = frozenset(("singularity", "apptainer"))
+_NOWHERE = Source("")
+
+
+def _starts_ranks(script: Script) -> bool:
+    """Whether a command starts mpirun, directly or below another program (``valgrind mpirun ...``)."""
+    return any(word.text in LAUNCHERS for command in script.commands for word in command.words)
+
+
+#: images that bring Python with their framework
+_FRAMEWORK = re.compile(r"pytorch|tensorflow|/jax|nemo|rapids|monai|paddle|mxnet")
+
+
+def _one_python(reading: Reading) -> None:
+    """Keep the Python of a framework's image: an environment of a Python module would hide the framework.
+
+    Without one, programs are installed in that environment: base is not in PATH once another one is active.
+    """
+    if any("conda env create" in line for line in reading.setup):
+        for at, module in enumerate(reading.modules):
+            if module.activate:
+                reading.setup[:] = [line for line in reading.setup if line not in (module.setup, module.activate)]
+                reading.activate[:] = [line for line in reading.activate if line != module.activate]
+                why = "the script enters an environment of its own, for which SkyPilot's nodes have conda"
+                reading.modules[at] = replace(module, setup="", activate="", unpinned="", note=why)
+    if not any(_FRAMEWORK.search(module.image or "") for module in reading.modules):
+        if any(module.activate for module in reading.modules):
+            reading.setup[:] = [line.replace("conda install -y -n base", "conda install -y") for line in reading.setup]
+        return
+    for module in reading.modules:
+        if module.activate and module.setup in reading.setup:
+            listed = module.setup.split()
+            packages = listed[next(at for at, word in enumerate(listed) if word.startswith("python")) + 1 :]
+            at = reading.setup.index(module.setup)
+            reading.setup[at : at + 2] = [f"pip install {' '.join(packages)}"] if packages else []
+            reading.activate[:] = [line for line in reading.activate if line != module.activate]
+
+
+def _work_dir(draft: Draft, work_dir: str, folder: str) -> None:
+    """Begin in the folder of ``--chdir`` where it is below the submit folder."""
+    if not work_dir.startswith(f"{folder}/"):
+        conversion.move_to_workdir(draft.reading, draft.source, work_dir)
+    else:
+        draft.reading.activate.insert(0, f"cd {conversion.quoted(os.path.relpath(work_dir, folder))}")
+    draft.reading.workdir = True
+
+
+def _upper_workdir(draft: Draft, folder: str) -> None:
+    """Have the workdir begin as far above the submit folder as the script reads files."""
+    levels, path = levels_above(draft.script, Scope.of(draft.script))
+    parts = folder.strip("/").split("/")
+    if not levels:
+        return
+    if len(parts) <= levels + 1 or os.path.expanduser("~") == f"/{'/'.join(parts[:-levels])}":
+        why = "above the workdir: name a folder that holds both, and `cd` in it first"
+        draft.left_out.append(Dropped(0, f"{path}/...", why))
+        return
+    draft.workdir, draft.begins = "/".join([".."] * levels), "/".join(parts[-levels:])
+
+
+def _exported(export: str | None) -> dict[str, str]:
+    """Variables that ``--export=ALL,NAME=VALUE`` sets."""
+    return dict(re.findall(r"(?:^|,)([A-Za-z_]\w*)=([^,]*)", export or ""))
+
+
+def _facts(spec: JobSpec, task: SkyTask, size: Geometry, partition: str, file: str) -> Facts:
+    indices: tuple[int, ...] = ()
+    if spec.array:
+        try:
+            found = arrayspec.parse(spec.array, 1 << 20)
+            indices = tuple(index for part in found.ranges for index in part) if found else ()
+        except LanguageError:
+            indices = ()
+    return Facts(
+        spec=spec,
+        name=spec.job_name or file,
+        nodes=size.nodes,
+        ntasks=size.ntasks,
+        tasks_per_node=size.tasks_per_node,
+        gpus=size.gpus,
+        partition=partition,
+        array=indices,
+    )
+
+
+_CALLS = re.compile(
+    r"(?:^|[=\"'`;|&({]|\beval|\bexec|\btime)\s*(srun|sbatch|salloc|ibrun|scontrol|squeue|sbcast|scancel)(?=[\s\"']|$)"
+)
+
+
+def _commands_in_texts(script: Script, reading: Reading) -> None:
+    """Slurm's commands in variables and here-documents, which the idioms do not rewrite: RUN="srun -n 4"."""
+    shown = [
+        (word.start, word.end, "")
+        for command in script.commands
+        if command.name in ("echo", "printf")
+        for word in command.arguments
+        if "$(" not in word.raw and "`" not in word.raw
+    ]
+    printing = [command for command in script.commands if command.name == "cat" and not command.arguments]
+    for start, end, _ in script.documents:
+        reader = max((one for one in script.commands if one.start < start), key=lambda one: one.start, default=None)
+        files = (
+            [word for operator, word in reader.redirects if ">" in operator and "&" not in operator] if reader else []
+        )
+        if reader in printing and reader.after != "|" and not files:
+            shown.append((start, end, ""))
+    for text in run_text(script.source, replace(reading, edits=[*reading.edits, *shown])).splitlines():
+        bare = re.sub(r"(^|\s)#.*", "", text)
+        called = None if re.match(r"\s*(echo|printf)\b", bare) else _CALLS.search(bare)
+        if called:
+            reading.need(0, text.strip(), f"{called[1]} in a text that the script runs later")
+
+
+def _read(script: Script, source: str, facts: Facts, site: Site) -> Reading:
+    program, _ = interpreter(source)
+    if program in BASH or not program:
+        return conversion.read(script, facts, site)
+    reading = Reading()
+    names = sorted(set(re.findall(r"\bSLURMD?_[A-Z0-9_]+\b", re.sub(r"(?m)^#.*$", "", source))))
+    constants = facts.constants
+    for name in names:
+        if name in constants:
+            reading.envs[name] = constants[name]
+        elif name == "SLURM_SUBMIT_DIR":
+            reading.activate.append("export SLURM_SUBMIT_DIR=$PWD")
+        elif name in ("SLURM_JOB_ID", "SLURM_JOBID"):
+            reading.activate.append(f"export {name}=$SKYPILOT_MANAGED_JOB_ID")
+        else:
+            reading.need(1, name, f"{program} reads it, and it cannot be renamed there")
+    called = re.search(r"(?m)^[^#\n]*\b(srun|scontrol|sbatch|squeue|sbcast|module|ml)\s", source)
+    if called:
+        reading.need(1, called[1], f"{program} calls it, and no line of {program} is rewritten")
+    if facts.nodes > 1:
+        reading.need(1, source.split("\n", 1)[0], f"{program} on the first of several nodes")
+    return reading
+
+
+_OPTION = re.compile(r"(?i)-{0,2}[\w./-]*(profile|executor|batch-?system|cluster|submit-cmd|launcher|drmaa)")
+_SLURM = re.compile(r"(?i)(.*[/,_.-])?(slurm|sbatch)([/,_. -].*)?")
+#: what an engine's configuration says where it submits
+_CONFIGURED = re.compile(r"(?mi)^(?!\s*[#/]).*\b(executor\s*[:=]\s*[\"']?slurm|sbatch\b|slurm\s*:\s*true)")
+_ENGINES = ("snakemake", "nextflow")
+
+
+def slurm_use(command: Command, folder: str) -> str:
+    """The reason why a program needs Slurm; "" where it does not. ``folder``: the submit folder, where it is known."""
+    found = launched(command)
+    texts = [word.text or "" for word in found.arguments]
+    pairs = [text.partition("=")[::2] for text in texts]
+    pairs += [(option, text) for option, text in pairwise(texts) if not text.startswith("-")]
+    for option, text in pairs:
+        if _OPTION.fullmatch(option) and _SLURM.fullmatch(text):
+            return f"{option} {text}: {found.name} submits jobs or reads Slurm's variables"
+    if found.name not in _ENGINES:
+        return ""
+    if found.name == "snakemake" and "--slurm" in texts:
+        return "snakemake submits jobs"
+    named = [text for option, text in pairs if option.lstrip("-").endswith("profile") and text]
+    files = [f"{text}/config.yaml" for text in named] if found.name == "snakemake" else ["nextflow.config"]
+    for file in files:
+        with suppress(OSError), open(os.path.join(folder, file), encoding="utf-8", errors="replace") as stream:
+            if folder and _CONFIGURED.search(stream.read(1 << 16)):
+                return f"{found.name} submits jobs, by {file}"
+    return ""

@@ -1,0 +1,157 @@
+"""The ``resources`` of a script's YAML: GPUs, sizes, image and labels, with comments where a choice is a guess."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...model.spec import JobSpec
+from ...site.record import Site
+from ..script import gpu_types, needs
+from ..script.programs import find as source_of
+from ..script.script_files import server_of
+from ..shell.script_commands import Script
+from ..sky_task.setup_commands import COMPILERS
+from ..sky_task.sky_names import docker_image, label
+from ..sky_task.task import SkyTask
+from ..sky_task.translation_notes import Refused
+from .conversion import Dropped, Reading, one_line
+from .omitted_options import by_contents
+from .variable_conversion import Facts
+from .yaml_document import YamlDocument
+
+_USES_GPU = re.compile(r"(?i)nvidia-smi|cuda|--nv\b|--gpus?\b|pytorch|tensorflow")
+#: commands that fail without a GPU
+_GPU_PROGRAM = re.compile(r"\b(nvidia-smi|nvcc|nsys|ncu)\b|\s--nv\b|--nproc[_-]per[_-]node[= ]gpu|--device[= ]cuda")
+#: programs that are in a partition of GPUs for its GPUs
+_LEARNS = re.compile(r"(?m)^[^#\n]*\b(python[\d.]*|torchrun|accelerate|deepspeed)\s")
+
+
+@dataclass
+class NodeDraft:
+    """Nodes of one script's YAML, and all that its reading found. ``begins``: the submit folder below the workdir."""
+
+    source: str
+    script: Script
+    spec: JobSpec
+    site: Site
+    partition: str
+    file: str
+    task: SkyTask
+    facts: Facts
+    reading: Reading
+    arguments: tuple[str, ...]
+    guessed: bool
+    serve: bool
+    left_out: list[Dropped] = field(default_factory=list)
+    workdir: str = "."
+    begins: str = ""
+
+    def _resources(self, document: YamlDocument, image: tuple[str, str] | None) -> None:
+        wanted = {key: item for key, item in self.task.fields["resources"].items() if key != "labels"}
+        notes: dict[str, str] = {}
+        if wanted.get("cpus") == "1+" and ("accelerators" in wanted or self.spec.exclusive is not None):
+            del wanted["cpus"]  # any node with GPUs has more, as has the whole node of --exclusive
+        server = server_of(self.script)
+        if server and not self.reading.needs:
+            wanted["ports"] = server.port
+            notes["ports"] = "" if self.serve else "a server runs here; `slurmsky translate --serve` is for sky serve"
+        if image:
+            wanted["image_id"] = image[0]
+            notes["image_id"] = image[1]
+        if (
+            self.guessed
+            and "accelerators" in wanted
+            and self.task.geometry.gpu_type == ""
+            and any(note.option == "gpus" and note.text.endswith("the site file") for note in self.task.notes)
+        ):
+            notes["accelerators"] = "the script names no type: choose one (sky gpus list)"
+        elif "accelerators" in wanted:
+            kind = self.task.geometry.gpu_type
+            named = (
+                not kind
+                or gpu_types.sky_name(self.site.gpus, kind)
+                or gpu_types.hinted(self.spec, self.partition, self.site.gpus)[0]
+            )
+            per_node = "per node" if self.task.geometry.nodes > 1 else ""
+            notes["accelerators"] = per_node if named else f"{one_line(kind)} is no name of SkyPilot's: choose one"
+        if self.spec.exclusive is not None and "cpus" not in wanted:
+            self._whole_node(wanted, notes)
+        if self.spec.mem_mib == 0 and wanted and self.spec.exclusive is None:
+            notes["cpus" if "cpus" in wanted else "accelerators"] = (
+                "--mem=0: the node's whole memory is the job's anyway"
+            )
+        # Keep the site's labels (of its QOS, accounts and partitions); slurmsky's labels are useless without slurmsky.
+        of_site = self.task.fields["resources"].get("labels", {}).items()
+        labels = {key: label(item) for key, item, known in self._accounting() if known}
+        labels.update((key, item) for key, item in of_site if not key.startswith("slurmsky-"))
+        if labels:
+            wanted["labels"] = labels
+        order = ("infra", "ordered", "accelerators", "cpus", "memory", "disk_size", "image_id", "use_spot")
+        comments = self._gpu_partition(wanted, notes)
+        ranked = sorted(wanted, key=lambda key: order.index(key) if key in order else len(order))
+        if wanted:
+            document.put("resources", {key: wanted[key] for key in ranked}, comments, inline=notes)
+
+    def _accounting(self) -> Iterator[tuple[str, str, bool]]:
+        """(option, its value, whether the site file lists it) of the account and the QOS."""
+        routes = {*dict(self.site.account_routes), *dict(self.site.qos_routes)}
+        cluster = {*(one.name for one in self.site.cluster.qos), *(one.name for one in self.site.cluster.accounts)}
+        for option, name in (("account", self.spec.account), ("qos", self.spec.qos)):
+            if name:
+                yield option, name, name in {*self.site.accounts, *routes, *cluster}
+
+    def _gpu_partition(self, wanted: dict[str, Any], notes: dict[str, str]) -> list[str]:
+        """Give a script that uses GPUs without a request one of its partition; a comment where the use is unclear."""
+        name, why = gpu_types.hinted(self.spec, self.partition, self.site.gpus)
+        if not why:
+            named = (("partition", self.spec.partition), ("constraint", self.spec.constraint))
+            why = next((f"--{option}={text}" for option, text in named if re.search(r"(?i)gpu", text or "")), "")
+            name = self.site.gpus.default
+        images = " ".join(module.image for module in self.reading.modules)
+        runs = any(_GPU_PROGRAM.search(self.script.text(command)) for command in self.script.commands)
+        if "accelerators" in wanted or "instance_type" in wanted:
+            return []
+        if not self.reading.needs and (runs or (why and _LEARNS.search(self.source))):
+            wanted["accelerators"] = f"{name}:1"
+            notes["accelerators"] = f"{why or 'the script'} {'names' if why else 'uses'} GPUs, no option requests one"
+            if wanted.get("cpus") == "1+":
+                del wanted["cpus"]
+            return []
+        if not (why or "cuda" in images) or not _USES_GPU.search(self.source + images):
+            return []
+        if not why:
+            return [f"the script uses CUDA but requests no GPU; if it needs one:  accelerators: {name}:1"]
+        return [f"{why} names GPUs, but the script requests none; if it uses one:  accelerators: {name}:1"]
+
+    def _whole_node(self, wanted: dict[str, Any], notes: dict[str, str]) -> None:
+        """Choose a size for --exclusive without a number of CPUs, and have the user check it."""
+        if "accelerators" not in wanted and "instance_type" not in wanted:
+            wanted["cpus"] = "16+"
+            notes["cpus"] = "--exclusive is a whole node of the old cluster: write its number of CPUs"
+
+    def _image(self) -> tuple[str, str] | None:
+        options = dict(self.spec.site_options)
+        # With several images, each step starts its own.
+        asked = options.get("container-image") or (self.reading.images[0] if len(self.reading.images) == 1 else "")
+        if asked:
+            try:
+                return docker_image(asked), "--container-image"
+            except Refused as error:
+                self.left_out.append(Dropped(0, f"--container-image={one_line(asked)}", error.hint))
+                return None
+        for module in self.reading.modules:
+            if module.image and module.source == "site":
+                return docker_image(module.image), f"module {one_line(module.name)}, the site file"
+        images = by_contents(self.reading.modules)
+        if images:
+            kind = "-devel-" if COMPILERS & set(needs.of(self.source).programs) else "-runtime-"
+            return docker_image(images[0].image).replace("-runtime-", kind), f"module {one_line(images[0].name)}"
+        given = self.task.fields["resources"].get("image_id")
+        for name in needs.of(self.source).programs if not given and not self.reading.modules else ():
+            found = source_of(name)
+            if found is not None and found.kind == "image":
+                return found.package, name
+        return (given, "the site file") if given else None

@@ -1,0 +1,1 @@
+"""Finds what a batch script needs: files, programs, packages, images and GPUs. Pure."""

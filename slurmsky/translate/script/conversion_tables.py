@@ -1,0 +1,145 @@
+"""Tables for the idioms of batch scripts: programs by category, and the record of a script's conversion."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from ...site.modules import Module
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+#: Slurm commands that only slurmsky can answer
+CLIENTS = _words(
+    """
+    sbatch squeue sacct scancel sinfo salloc sattach sstat sprio sacctmgr sreport seff sshare
+    """
+)
+#: those of them, and others, that only print the queue and the accounting
+QUERIES = _words("squeue sacct sinfo sstat sprio seff sshare sreport")
+#: filters of what a query prints
+FILTERS = _words("grep egrep head tail awk sed cut tr sort uniq wc column cat true")
+#: commands that may run on every node as well as on one
+ANYWHERE = _words(
+    """
+    : [ [[ test true false export set unset shopt ulimit umask cd pushd popd pwd echo printf source
+    . eval trap hostname date uname whoami id nvidia-smi rocm-smi lscpu free df nproc which type
+    command env printenv sleep wait local declare typeset readonly read mapfile readarray return
+    break continue shift exit let mkdir ls module ml conda alias head tail cut tr sed awk grep sort
+    uniq wc seq basename dirname realpath readlink cat rm touch
+    """
+)
+WRAPPERS = _words(
+    """
+    xargs parallel timeout time env nice nohup numactl exec command stdbuf taskset sudo
+    """
+)
+LAUNCHERS = frozenset(("mpirun", "mpiexec", "mpiexec.hydra", "orterun", "prterun"))
+#: name endings of secrets: TOKENIZERS_PARALLELISM and MAX_TOKENS are not secrets
+SECRET = re.compile(
+    r"(^|_)(API_?KEY|TOKEN|SECRET|SECRET_KEY|PASSWORD|PASSWD|ACCESS_KEY|ACCESS_KEY_ID|CREDENTIALS?)$", re.IGNORECASE
+)
+#: variables that name network interfaces, adapters and transports of the old cluster
+NETWORK = re.compile(
+    r"(NCCL|GLOO|TP|OMPI_MCA_btl_tcp_if)_?\w*(SOCKET_IFNAME|include|exclude)|NCCL_IB_\w+|NCCL_NET(_\w+)?|NCCL_TOPO_FILE"
+    r"|NCCL_CROSS_NIC|NCCL_COLLNET_ENABLE|UCX_(NET_DEVICES|TLS)|OMPI_MCA_\w+|FI_(PROVIDER|EFA\w*|CXI\w*|MR\w*)|MPICH_\w+"
+    r"|I_MPI_FABRICS|PSM2_\w+|SHARP_\w+|HCOLL_\w+"
+)
+#: programs that run once per node under any launcher: the instances find each other, or need not
+EACH_NODE = re.compile(
+    r"^(python[\d.]*|torchrun|accelerate|deepspeed|bash|sh|hostname|nvidia-smi|rocm-smi|echo|ray|date|env|printenv|mkdir|cp"
+    r"|rm|ls|cat|sleep|pip3?|conda|uv|git|wget|curl|whoami|uname|lscpu|free|df|singularity|apptainer|docker|composer|tar"
+    r"|test|true|sudo|numactl|nsys|ncu|export|cd|source)$"
+)
+#: programs whose login writes a key to the node; the libraries read the secret -> (verbs, secret)
+LOGINS = {
+    "wandb": (("login", "online", "on"), "WANDB_API_KEY"),
+    "huggingface-cli": (("login",), "HF_TOKEN"),
+    "hf": (("login", "auth"), "HF_TOKEN"),
+}
+INSTALLERS: dict[str, tuple[str, ...] | None] = {
+    "pip": ("install",),
+    "pip3": ("install",),
+    "conda": ("create", "install", "env"),
+    "mamba": ("create", "install", "env"),
+    "uv": ("pip", "sync", "venv"),
+    "apt-get": ("install", "update"),
+    "apt": ("install", "update"),
+    "git": ("clone",),
+    "huggingface-cli": ("download",),
+    "hf": ("download",),
+    "wget": None,
+    "curl": None,
+    "poetry": ("install",),
+}
+MODULE_INIT = re.compile(r"(modules\.sh|/lmod/|/modules/init/|lmod\.sh|modules/[\d.]+/init)")
+CHECKPOINT = re.compile(
+    r"^--?(save|load|ckpt|checkpoint|output|out|resume|log)[-_]?(dir|path|folder)?s?$|ckpt|checkpoint"
+)
+
+
+#: options that read a checkpoint; the same path as that of an option that writes one is a folder of the job's own
+LOAD = re.compile(r"load|resume|restor|restart|continue")
+INPUT = re.compile(r"hf|init|pretrain|from|model|data|ref")
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A part of the script that the YAML omits, and the reason."""
+
+    line: int
+    text: str
+    why: str
+
+
+@dataclass
+class Reading:
+    """The result for a script. ``edits`` are (start, end, new text); ``needs`` lists why slurmsky is required."""
+
+    edits: list[tuple[int, int, str]] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
+    needs: list[Dropped] = field(default_factory=list)
+    setup: list[str] = field(default_factory=list)
+    activate: list[str] = field(default_factory=list)
+    envs: dict[str, str] = field(default_factory=dict)
+    secrets: list[str] = field(default_factory=list)
+    modules: list[Module] = field(default_factory=list)
+    unknown_modules: list[tuple[int, str]] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    checkpoints: list[str] = field(default_factory=list)
+    loaded: list[tuple[int, str]] = field(default_factory=list)  # checkpoints that a program begins with
+    paths: list[tuple[int, str]] = field(default_factory=list)
+    calculates: bool = False  # the script calculates with the job's id
+    ranks: bool = False  # an mpirun took the place of an srun
+    workdir: bool = False  # the submit folder is needed
+    former: str = ""  # the path on the old cluster of what is the workdir
+    notes: list[str] = field(default_factory=list)  # comments at the start of run
+
+    def drop(self, line: int, text: str, why: str) -> None:
+        """Record that a part of the script is omitted, without repetition."""
+        entry = Dropped(line, one_line(text), why)
+        if entry not in self.dropped:
+            self.dropped.append(entry)
+
+    def need(self, line: int, text: str, why: str) -> None:
+        """Record a part that works only with Slurm's machinery: slurmsky must be on the nodes."""
+        self.needs.append(Dropped(line, one_line(text), why))
+
+    def edit(self, start: int, end: int, text: str) -> None:
+        """Replace the script from ``start`` to ``end`` by ``text``."""
+        self.edits.append((start, end, text))
+
+
+def one_line(text: str, limit: int = 100) -> str:
+    """A text safe for a comment: one line, without characters that a terminal or YAML would interpret."""
+    clean = text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
+    clean = " ".join(clean.split())
+    return clean if len(clean) <= limit else clean[: limit - 3] + "..."
+
+
+def quoted(text: str) -> str:
+    """Quote a text as one shell word."""
+    return text if re.fullmatch(r"[\w./:@%+=,-]+", text, re.ASCII) else "'" + text.replace("'", "'\\''") + "'"

@@ -1,0 +1,44 @@
+"""Determines a job's SkyPilot GPU from its gres type, constraint, partition and script text. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from ...model.spec import JobSpec
+from ...site.gpunames import known_gpu
+from ...site.record import GpuNames
+
+#: meaning of words for AMD GPUs that name no single model
+_AMD_USUAL = "MI300X"
+
+
+def sky_name(names: GpuNames, word: str) -> str:
+    """SkyPilot's name for a site's GPU word; "" where the word names no GPU."""
+    wanted = word.lower()
+    return next((sky for name, sky in names.names if name.lower() == wanted), "") or known_gpu(word)
+
+
+def features(constraint: str | None) -> list[str]:
+    """The names in a constraint, without counts; alternatives keep their order."""
+    return re.findall(r"[A-Za-z_0-9][\w.:=-]*", re.sub(r"\*\d+", "", constraint or ""))
+
+
+def hinted(spec: JobSpec, partition: str, names: GpuNames, amd: str = "") -> tuple[str, str]:
+    """(GPU, its source) for a job that requests GPUs without a type; ("", "") where no source names one.
+
+    Sources from the most to the least explicit: constraint, partition, QOS, the script's text.
+    """
+    for option, words in (
+        ("constraint", features(spec.constraint)),
+        ("prefer", features(spec.prefer)),
+        ("partition", [partition, *re.split(r"[,_-]", partition), *re.split(r"[,_-]", spec.partition or "")]),
+        ("reservation", re.split(r"[,_-]", spec.reservation or "")),
+        ("qos", re.split(r"[,_-]", spec.qos or "")),
+    ):
+        for word in words:
+            found = sky_name(names, word)
+            if found:
+                return found, f"--{option}={word}"
+    if amd:
+        return known_gpu(amd) or _AMD_USUAL, f"the script speaks of {amd}"
+    return "", ""

@@ -1,0 +1,400 @@
+"""Requirements on nodes that a script's text implies beyond its options, found before the script runs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from ...language import image_names
+from ...options.getopt import split
+from ...options.table import load
+from ..shell import module_lines
+from ..shell.launched_program import launched
+from ..shell.script_commands import Script, interpreter_of, parse
+from ..shell.script_variables import Scope
+from ..shell.shell_elements import Word
+from ..shell.word_sets import words
+from . import mount_points, outside_paths, start_files
+from .conversion_tables import LAUNCHERS
+from .folders_above import levels_above
+from .programs import find as find_program
+from .project_folder import Project
+from .started_scripts import started
+from .work_folder import work_folder
+
+_LOADS = ("load", "try-load", "load-any", "swap")
+_AMD = re.compile(r"(?<![A-Za-z])(rocm|hipcc|hip|gfx9\w\w|MI[123]\d\d[AX]?|amdgpu|rocprof\w*|HIP_VISIBLE_DEVICES|"
+                  r"ROCR_VISIBLE_DEVICES|MIOPEN_\w+|HSA_\w+|rccl)(?![A-Za-z])", re.IGNORECASE)  # fmt: skip
+_AMD_MODEL = re.compile(r"(?<![A-Za-z0-9])(gfx90a|gfx908|gfx94\w|MI[123]\d\d[AX]?)(?![A-Za-z0-9])", re.IGNORECASE)
+
+
+#: roles of paths that setup creates with a content of its own
+_STARTS = (
+    outside_paths.MODULES,
+    outside_paths.CONDA,
+    outside_paths.SHELL,
+    outside_paths.CUDA,
+    outside_paths.PROGRAM,
+    outside_paths.SOFTWARE,
+)
+_NODES = re.compile(r"(?m)^#SBATCH\s+(?:-N\s*|--nodes[= ]\s*)(\d{1,4})\s*(?:#.*)?$")
+_PMIX = re.compile(r"(?m)^[^#\n]*(?:--mpi[= ]['\"]?pmix|SLURM_MPI_TYPE=['\"]?pmix)")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Required modules, images, programs, folders, environments, and the make of the GPUs."""
+
+    modules: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    mounts: tuple[str, ...] = ()  # folders of the old cluster that the script names, as mount points
+    paths: tuple[str, ...] = ()  # all paths that the script names
+    links: tuple[str, ...] = ()  # paths by which the script names the submit folder
+    above: int = 0  # how many folders above its working directory the script names files
+    work_folder: tuple[str, tuple[str, ...]] = ("", ())  # where the script expects its own files, and their names
+    starts: tuple[tuple[str, str], ...] = ()  # (start file or CUDA folder of the old cluster, its role)
+    environments: tuple[str, ...] = ()  # names of conda environments, folders of virtual environments
+    cpus: int = 0  # of its largest step on one node
+    unknown: tuple[str, ...] = ()  # programs that are not in the table
+    licensed: tuple[str, ...] = ()  # programs that the user must bring
+    packages: tuple[str, ...] = ()  # Python packages that the files beside the script need
+    stores: tuple[tuple[str, str], ...] = ()  # file-system variables of the old cluster, and folders for them
+    pmix: bool = False  # a step uses --mpi=pmix
+    amd: str = ""  # "" or the AMD GPU as the script spells it
+
+
+#: what scripts that the script starts need as the script itself does
+_JOINED = words("modules programs folders mounts paths starts environments unknown licensed stores")
+
+
+@lru_cache(maxsize=8)
+def of(source: str) -> Needs:
+    """Analyse a script's text."""
+    script = parse(source)
+    return _of(script, Scope.of(script))
+
+
+def _of(script: Script, scope: Scope) -> Needs:
+    source = script.source
+    used = tuple(outside_paths.places(script, scope))
+    spacked = [name for _, name in spack_loads(script, scope)]
+    return Needs(
+        modules=tuple(dict.fromkeys((*loaded(source), *_software(used), *spacked))),
+        images=of_steps(source),
+        programs=tuple(dict.fromkeys((*_interpreter(source), *_programs(script, scope), *_by_path(used)))),
+        folders=tuple(dict.fromkeys(_folders(used))),
+        mounts=tuple(dict.fromkeys(_mounts(used))),
+        paths=tuple(dict.fromkeys(place.text for place in used)),
+        starts=tuple(
+            dict.fromkeys((place.text, place.role) for place in used if place.role in _STARTS and "$" not in place.text)
+        ),
+        above=levels_above(script, scope)[0],
+        work_folder=work_folder(script, scope),
+        environments=tuple(dict.fromkeys(name for _, name in environments(script, scope))),
+        cpus=_step_cpus(script, scope),
+        unknown=tuple(dict.fromkeys(_unknown(script, scope))),
+        licensed=tuple(dict.fromkeys(_licensed(script, scope))),
+        stores=tuple(scope.stores.items()),
+        pmix=bool(_PMIX.search(source)),
+        amd=amd_of(source),
+    )
+
+
+def with_started(wants: Needs, source: str, project: Project) -> Needs:
+    """Adds the requirements of the scripts in the submit folder that a script starts."""
+    script = parse(source)
+    for one in started(script, Scope.of(script), project):
+        more = _of(one.script, one.scope)
+        joined: dict[str, Any] = {
+            name: tuple(dict.fromkeys((*getattr(wants, name), *getattr(more, name)))) for name in _JOINED
+        }
+        wants = replace(wants, pmix=wants.pmix or more.pmix, amd=wants.amd or more.amd, **joined)
+    return wants
+
+
+def beside(wants: Needs, project: Project) -> Needs:
+    """The requirements of a job in this submit folder.
+
+    Virtual environments in the folder get their whole paths, former paths of the folder become links, and setup makes
+    no folder below either. Without a former path, the folder stands for the one where the script expects its files.
+    """
+    base = project.work_dir or project.folder
+    paths = [
+        *(project.spelt(path) for path in wants.paths),
+        *([project.work_dir] if project.work_dir.startswith("/") else []),
+    ]
+    links = dict.fromkeys(link for path in paths if not project.holds(path) and (link := project.former(path)))
+    named, files = wants.work_folder
+    apart = project.work_dir.startswith("/") and not project.holds(project.work_dir)
+    work_folder = project.spelt(named) or (project.work_dir if apart and files else "")
+    if not links and work_folder and "$" not in work_folder and (link := project.stands_for(work_folder, files)):
+        links[link] = None
+
+    def here(name: str) -> str:
+        """An environment's path in the submit folder."""
+        for link in links:
+            if name.startswith(link + "/"):
+                return project.folder + name[len(link) :]
+        return os.path.normpath(os.path.join(base, name)) if name[:1] == "." else name
+
+    names = (here(project.spelt(name)) for name in wants.environments)
+    made = (name for name in wants.folders if not (project.holds(name) or mount_points.is_mounted(name, tuple(links))))
+    return replace(
+        wants, environments=tuple(dict.fromkeys(names)), links=tuple(links), folders=tuple(dict.fromkeys(made))
+    )
+
+
+def loaded(text: str) -> Iterator[str]:
+    """Module names that are arguments of ``module load``."""
+    for asked in module_lines.parse(text):
+        if asked.action in _LOADS:
+            yield from asked.names[-1:] if asked.action == "swap" else asked.names
+
+
+def spack_loads(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
+    """(line, module) of each package that ``spack load`` expects in the old cluster's tree: gcc@9.3 is gcc/9.3."""
+    if re.search(r"(?m)^[^#\n]*\bspack\s+(?:-\S+\s+)*install\b", script.source):
+        return
+    for command in script.commands:
+        texts = [scope.expand(word) for word in command.words]
+        if command.name == "spack" and texts[1:2] == ["load"]:
+            for text in texts[2:]:
+                found = re.match(r"([A-Za-z][\w-]*)(?:@=?([\w.]+))?", text)
+                if found:
+                    yield command.line, f"{found[1]}/{found[2]}" if found[2] else found[1]
+
+
+def amd_of(source: str) -> str:
+    """The script's word for an AMD GPU; "" where it names none."""
+    code = re.sub(r"(?m)^\s*#(?!SBATCH|!).*$", "", source)
+    if not _AMD.search(code):
+        return ""
+    if re.search(r"(?i)nvidia-smi|\bnvcc\b|module +load +.*cuda", code):
+        return ""  # mentions both makes
+    found = _AMD_MODEL.search(code)
+    return found[0] if found else "rocm"
+
+
+def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
+    """(line, name or folder) of each Python environment that the script activates but does not create."""
+    made: set[str] = set()
+    where = ""  # the working directory, from the submit folder
+    for command in script.commands:
+        texts = [scope.expand(word) for word in command.words]
+        name = command.name
+        where = _moved(where, texts) if name == "cd" and not command.blocks else where
+        if name in ("conda", "mamba", "micromamba") and "create" in texts[1:3]:
+            made.update(following(texts, ("-n", "--name", "-p", "--prefix")))
+        elif name == "virtualenv" or {"venv", "virtualenv"} & set(texts[:4]):
+            made.update(text.rstrip("/") for text in texts[1:] if not text.startswith("-"))
+        elif (name in ("conda", "mamba", "micromamba") and texts[1:2] == ["activate"]) or (
+            name in ("source", ".") and texts[1:2] and re.search(r"(^|/)activate$", texts[1]) and len(texts) > 2
+        ):
+            rest = [text for text in texts[2:] if not text.startswith("-")]
+            if rest and rest[0] != "base" and rest[0] not in made:
+                yield command.line, f"./{rest[0]}" if re.match(r"[\w.-]+/", rest[0]) and rest[0][0] != "." else rest[0]
+        elif name in ("conda", "mamba") and texts[1:2] == ["run"]:
+            for env in following(texts, ("-n", "--name", "-p", "--prefix")):
+                if env not in made:
+                    yield command.line, env
+        elif name in ("source", ".") and len(texts) == 2 and texts[1].endswith("bin/activate"):
+            folder = texts[1].removesuffix("bin/activate").rstrip("/") or "."
+            own = folder in made or folder.removeprefix("$PWD/") in made
+            if not folder.startswith(("/", "~", "$")) and folder != ".":
+                folder = _beside(os.path.join(where, folder))
+            if not own and folder != "." and not re.search(r"(conda|forge|mamba)[\w.-]*$", folder):
+                yield command.line, folder
+        else:
+            found = launched(command, scope.containers)
+            program = scope.expand(found.words[0]) if found.words and not found.inside else ""
+            folder = outside_paths.environment_of(program)
+            if folder and folder not in made:
+                yield command.line, folder
+    for place in outside_paths.places(script, scope):
+        folder = outside_paths.environment_of(place.text) if place.role == outside_paths.VENV else ""
+        if folder and folder not in made:
+            yield place.line, folder
+
+
+def _moved(where: str, texts: list[str]) -> str:
+    """The working directory from the submit folder after ``cd``; "" where it is unknown."""
+    found = re.fullmatch(r"(\$SLURM_SUBMIT_DIR/?|\$PWD/?)?((?:[\w.-]+/?)*)", texts[1]) if len(texts) == 2 else None
+    return os.path.join("" if found[1] and "SLURM" in found[1] else where, found[2]) if found else ""
+
+
+def _beside(folder: str) -> str:
+    """A folder from the submit folder, spelt so that it is no name of conda's."""
+    folder = os.path.normpath(folder)
+    return folder if folder.startswith("../") else f"./{folder}"
+
+
+def following(texts: list[str], names: tuple[str, ...]) -> Iterator[str]:
+    """The words after any of these options."""
+    for index, text in enumerate(texts[:-1]):
+        if text in names:
+            yield texts[index + 1]
+
+
+def _interpreter(source: str) -> Iterator[str]:
+    """The program of the first line, where setup can install it (tcsh, zsh, Rscript)."""
+    name = interpreter_of(source)
+    found = find_program(name) if name else None
+    if found is not None and found.install:
+        yield name
+
+
+def _programs(script: Script, scope: Scope) -> Iterator[str]:
+    for command in script.commands:
+        found = launched(command, scope.containers)
+        name = found.name
+        if name in ("parallel", "xargs"):
+            for text in command.texts[1:]:
+                inner = find_program(text) if text not in scope.functions else None
+                if inner is not None and inner.install:
+                    yield text
+        if found.inside and find_program(found.inside):
+            name = found.inside
+        elif found.inside:
+            continue
+        held = _named(found.words[0], script, scope) if found.words else "/"
+        if re.fullmatch(r"[\w.+-]+", held) and name not in scope.functions:
+            name = name if found.inside or found.words[0].text else held
+            source = find_program(name)
+            if source is not None and (source.install or source.kind in ("image", "machine")):
+                yield name
+        elif found.inside:
+            yield name
+
+
+def _named(word: Word, script: Script, scope: Scope) -> str:
+    """A program's word, also where it is a variable that the script sets once: EXE=gmx_mpi; mpirun $EXE."""
+    variable = re.fullmatch(r"\$\{?(\w+)\}?", word.raw)
+    once = variable and len(re.findall(rf"\b{variable[1]}=", script.source)) == 1
+    return scope.expand(word) if once else word.text or "/"
+
+
+def _step_cpus(script: Script, scope: Scope) -> int:
+    """CPUs on one node of the largest step whose options state its size."""
+    most, header = 0, _NODES.search(script.source)
+    for command in script.commands:
+        if command.name in LAUNCHERS:
+            texts = [scope.expand(word) for word in command.words]
+            most = max(most, *(int(text) for text in following(texts, ("-ppn", "-perhost")) if text.isdecimal()), 0)
+        if command.name != "srun":
+            continue
+        given = {}
+        for option, text in split(load("srun"), [scope.expand(word) for word in command.words[1:]]).found:
+            if text is not None and text.isdecimal() and len(text) < 6:
+                given[option.name] = int(text)
+        nodes = max(1, given.get("nodes", int(header[1]) if header else 1))
+        tasks = given.get("ntasks-per-node") or -(-given.get("ntasks", 1) // nodes)
+        if "nodes" in given or header or nodes == 1:
+            most = max(most, tasks * given.get("cpus-per-task", 1))
+    return most
+
+
+def _unknown(script: Script, scope: Scope) -> Iterator[str]:
+    for command in script.commands:
+        found = launched(command, scope.containers)
+        text = found.words[0].text if found.words else None
+        known = found.inside or found.name in scope.functions or find_program(found.name)
+        if text and "/" not in text and not known and re.match(r"[A-Za-z_][\w.+-]*$", found.name):
+            yield found.name
+
+
+def _licensed(script: Script, scope: Scope) -> Iterator[str]:
+    for command in script.commands:
+        found = launched(command, scope.containers)
+        name = scope.expand(found.words[0]).rpartition("/")[2] if found.words and not found.inside else ""
+        source = find_program(name) if name not in scope.functions else None
+        if source is not None and source.kind == "licensed":
+            yield name
+
+
+def _software(used: tuple[outside_paths.Place, ...]) -> Iterator[str]:
+    """Modules that stand for start files of software."""
+    return (start_files.software_of(place.text) for place in used if place.role == outside_paths.SOFTWARE)
+
+
+def _by_path(used: tuple[outside_paths.Place, ...]) -> Iterator[str]:
+    """Programs that the script starts by their paths on the old cluster, where setup can install them."""
+    return (outside_paths.known_program(place.text) for place in used if place.role == outside_paths.PROGRAM)
+
+
+def _mounts(used: tuple[outside_paths.Place, ...]) -> Iterator[str]:
+    for place in used:
+        skipped = place.role == outside_paths.ENTRY or place.role in _STARTS
+        if not skipped and not mount_points.on_every_node(place.text) and not place.text.startswith("/path/"):
+            top = mount_points.mount_of(place.text)
+            if top not in ("/", "~"):
+                yield top
+
+
+def _folders(used: tuple[outside_paths.Place, ...]) -> Iterator[str]:
+    """Folders that the script writes to and a node lacks, as deep as their paths are known."""
+    for place in used:
+        if place.role == outside_paths.BOUND and not mount_points.on_every_node(place.text):
+            yield place.text.rstrip("/")
+        if place.role not in (outside_paths.WRITTEN, outside_paths.CACHE) or mount_points.on_every_node(place.text):
+            continue
+        known = place.text.split("$", 1)[0]
+        folder = known.rpartition("/")[0] or mount_points.mount_of(place.text)
+        if not folder.startswith("~") and folder not in ("", "/"):
+            yield folder
+
+
+_OPTION = "container-image"
+
+
+def of_steps(source: str) -> tuple[str, ...]:
+    """Images of the script's steps that the script itself determines, without duplicates, in order.
+
+    A variable is used if the script assigns it one plain value. Files (squashfs) are not registry images and are left
+    out.
+
+    >>> of_steps('#!/bin/bash\\nI=nvcr.io#nvidia/pytorch:24.01-py3\\nsrun --container-image="$I" python train.py\\n')
+    ('nvcr.io#nvidia/pytorch:24.01-py3',)
+    """
+    if _OPTION not in source:
+        return ()
+    script = parse(source)
+    values = _values(script)
+    table = load("srun")
+    found: list[str] = []
+    for command in script.commands:
+        if command.name != "srun":
+            continue
+        texts = [_text(word, values) for word in command.arguments]
+        for option, text in split(table, texts).found:
+            if option.name == _OPTION and text and "$" not in text and text not in found:
+                found.append(text)
+    return tuple(image for image in found if not image_names.is_path(image))
+
+
+def _values(script: Script) -> dict[str, str]:
+    given: dict[str, set[str | None]] = {}
+    for command in script.commands:
+        for entry in command.assignments:
+            given.setdefault(entry.name, set()).add(None if entry.append or entry.array else entry.value.text)
+        if command.name in ("export", "declare", "readonly", "local"):
+            for text in command.texts[1:]:
+                name, sign, value = text.partition("=")
+                if sign:
+                    given.setdefault(name, set()).add(None if "$" in value else value.strip("'\""))
+    return {name: text for name, (text, *others) in given.items() if text is not None and not others}
+
+
+def _text(word: Word, values: dict[str, str]) -> str:
+    if word.text is not None:
+        return word.text
+    pieces = [
+        part.text if part.kind == "text" else values.get(part.name, "$") if part.kind == "variable" else "$"
+        for part in word.parts
+    ]
+    return "".join(pieces)

@@ -1,0 +1,84 @@
+"""Determines where a script's programs come from: the node, a package, an image, or nowhere. Pure."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_NAMED = ("base", "node", "slurm", "machine", "licensed", "old", "reports")
+APT = (
+    "s=$(command -v sudo || true); $s apt-get update -q && $s env DEBIAN_FRONTEND=noninteractive apt-get install -y {}"
+)
+_INSTALL = {
+    "apt": APT,
+    "pip": "pip install '{}'",
+    "conda": "conda install -y -n base -c conda-forge -c bioconda {}",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """The source of a program.
+
+    ``kind``: base, node, slurm, machine (VMs have it, pods do not), licensed, old, reports, apt, pip, conda, command or
+    image.
+    """
+
+    kind: str
+    package: str = ""
+
+    @property
+    def install(self) -> str:
+        """The command that installs the program, "" where none is needed or none exists."""
+        if self.kind == "command":
+            return self.package
+        return _INSTALL[self.kind].format(self.package) if self.kind in _INSTALL else ""
+
+
+@cache
+def table() -> Mapping[str, Source]:
+    """Table of sources by program name."""
+    data = pkgutil.get_data("slurmsky.translate.script", "programs.toml")
+    assert data is not None, "programs.toml is missing from the package"
+    read = tomllib.loads(data.decode("utf-8"))
+    found: dict[str, Source] = {}
+    for kind in _NAMED:
+        found.update(dict.fromkeys(read[kind].split(), Source(kind)))
+    for kind in ("apt", "pip", "conda", "command", "image"):
+        for package, names in read[kind].items():
+            for name in names.split():
+                found.setdefault(name, Source(kind, package))
+    return found
+
+
+_PYTHON = re.compile(r"python(\d\.\d+)")
+_GCC = re.compile(r"(gcc|g\+\+|gfortran|clang)-(\d+)")
+
+
+def find(name: str) -> Source | None:
+    """The source of a program, also for a name with a version. None: not in the table."""
+    python, gcc = _PYTHON.fullmatch(name), _GCC.fullmatch(name)
+    if python:
+        folder = f"$(conda info --base)/envs/python{python[1]}/bin/python{python[1]}"
+        made = f"conda create -y -n python{python[1]} python={python[1]} && sudo ln -s {folder} /usr/local/bin/"
+        return Source("command", made)
+    return Source("apt", name) if gcc else table().get(name)
+
+
+def setup_lines(programs: tuple[str, ...]) -> list[str]:
+    """Commands that install the missing ones of these programs, one for each package."""
+    lines: dict[str, str] = {}
+    for name in programs:
+        source = find(name)
+        if source is not None and source.install:
+            lines.setdefault(source.install, f"command -v {name} >/dev/null || ({source.install})")
+    return list(lines.values())

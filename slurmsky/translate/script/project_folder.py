@@ -1,0 +1,145 @@
+"""The submit folder under the names that a script has for it.
+
+The submit folder travels to the nodes and has the same path there. A script may name it by the path that it had on
+another machine: ``cd /home/me/proj/src`` in a copy of ``proj`` elsewhere. The nodes get a link at that path.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..shell.word_sets import words
+
+#: names that many folders share; they identify no project
+_COMMON = words(
+    """
+    src scripts script work data jobs job home slurm test tests code project projects run runs tmp scratch bin results
+    result output outputs out logs log examples example train training experiments models model user users
+    """
+)
+
+
+#: files that a project holds beside its scripts, and that a script may name by whole paths
+_PROGRAMS = (".py", ".R", ".r", ".jl", ".sh", ".pl", ".m", ".ipynb", ".nf", ".smk", ".lua", ".do", ".sas")
+
+
+#: larger files are no scripts that a person wrote
+MAX_BYTES = 1 << 18
+
+
+@dataclass(frozen=True)
+class Project:
+    """A submit folder. ``home``: the caller's home folder, which ``~`` stands for. ``work_dir``: by ``--chdir``.
+
+    ``user``: the value of ``$USER``, which a job keeps on its nodes.
+    """
+
+    folder: str
+    home: str = ""
+    work_dir: str = ""
+    user: str = ""
+
+    def spelt(self, path: str) -> str:
+        """A path of the script with the user's name in place of ``$USER``."""
+        return path.replace("$USER", self.user) if self.user else path
+
+    def holds(self, path: str) -> bool:
+        """Whether a path is in the submit folder."""
+        whole = self._whole(path)
+        return bool(self.folder.strip("/")) and (whole == self.folder or whole.startswith(self.folder + "/"))
+
+    def text_of(self, name: str) -> str:
+        """The text of a script in the submit folder, named from the working directory; "" for none, and for others."""
+        path = os.path.normpath(os.path.join(self.folder, self.work_dir, name))
+        if not self.holds(path):
+            return ""
+        try:
+            if os.path.isfile(path) and os.path.getsize(path) <= MAX_BYTES:
+                with open(path, "rb") as file:
+                    data = file.read()
+                return "" if b"\0" in data else data.decode("utf-8", "surrogateescape")
+        except OSError:
+            pass
+        return ""
+
+    def above(self, levels: int) -> str:
+        """The folder, the submit folder or above, that holds what is ``levels`` above the working directory.
+
+        "" for one that does not travel: a home folder, a folder in the root folder, and the parent of a symbolic link
+        by which the submit folder is named.
+        """
+        base = self.work_dir if self.holds(self.work_dir) else self.folder
+        up = os.path.normpath(os.path.join(base, *[".."] * levels))
+        if self.holds(up):
+            return self.folder
+        if not self.folder.startswith(up + "/") or up.count("/") < 2:
+            return ""
+        there, home = os.path.join(base, *[".."] * levels), os.path.realpath(self.home or os.path.expanduser("~"))
+        own = os.path.isdir(there) and os.path.samefile(up, there)
+        return up if own and not f"{home}/".startswith(os.path.realpath(up) + "/") else ""
+
+    def elsewhere(self, path: str) -> bool:
+        """Whether this machine has the path outside the submit folder."""
+        return "$" not in path and not self.holds(path) and os.path.lexists(self._whole(path))
+
+    def _whole(self, path: str) -> str:
+        return self.home + path[1:] if self.home and (path == "~" or path.startswith("~/")) else path
+
+    def stands_for(self, path: str, files: Iterable[str] = ()) -> str:
+        """The path of the submit folder where a script changes into ``path`` to find its files; "" for none.
+
+        ``files``: relative names that it reads there; "" for an unknown one. A folder without any of them is another
+        one. A folder of this machine stands for no other one. Where the submit folder has a subfolder of that name, the
+        script means the subfolder.
+        """
+        if files and not any(os.path.lexists(os.path.join(self.folder, name)) for name in files):
+            return ""
+        if not self.folder.strip("/") or self.folder == self.home or self.holds(path) or self.elsewhere(path):
+            return ""
+        parent, _, name = path.rpartition("/")
+        if name == os.path.basename(self.folder) or not os.path.isdir(os.path.join(self.folder, name)):
+            return path
+        return parent if parent.count("/") > (0 if parent.startswith("~") else 1) else ""
+
+    def former(self, path: str) -> str:
+        """The part of a path that names the submit folder on another machine; "" for none.
+
+        The part ends in the folder's name, and the rest of the path, as far as it is known, exists in the folder, or
+        would be in a folder that exists there, as a program does that is built later.
+        """
+        name = os.path.basename(self.folder)
+        if len(name) < 3 or self.folder == self.home or "$" in path.partition(name)[0]:
+            return ""
+        parts = path.split("/")
+        for index in range(2 if path.startswith("/") else 1, len(parts)):
+            rest = "/".join(parts[index + 1 :]).partition("$")[0].rstrip("/")
+            if parts[index] != name or (name.lower() in _COMMON and not rest):
+                continue
+            found = os.path.join(self.folder, rest)
+            if not rest or os.path.lexists(found) or ("/" in rest and os.path.isdir(os.path.dirname(found))):
+                return "/".join(parts[: index + 1])
+        return self._by_program(parts) if path.endswith(_PROGRAMS) and "$" not in path else ""
+
+    @classmethod
+    def of_script(cls, path: str, top: str, named: Iterable[str], home: str = "", user: str = "") -> Project:
+        """The project of a script in a folder of projects: the folder above the script that its own paths name.
+
+        ``top``: the folder of projects, which stands for scripts that name none. ``named``: paths in the script.
+        """
+        folders, folder = [], os.path.dirname(path)
+        while folder.startswith(top.rstrip("/") + "/"):
+            folders.append(folder)
+            folder = os.path.dirname(folder)
+        projects = (cls(folder, home, user=user) for folder in reversed(folders))
+        paths = list(named)
+        return next((one for one in projects if any(map(one.former, paths))), cls(top, home, user=user))
+
+    def _by_program(self, parts: list[str]) -> str:
+        """The part of a program's path before the path that the program has in the submit folder; "" for none."""
+        for index in range(2 if parts[0] == "~" else 3, len(parts)):
+            if os.path.isfile(os.path.join(self.folder, *parts[index:])):
+                former = "/".join(parts[:index])
+                return "" if self.elsewhere(former) else former
+        return ""

@@ -1,0 +1,139 @@
+"""Determines the packages of a script's Python files: from requirements.txt, environment.yml, or their imports.
+
+Reads a bounded number of files below one folder, and runs none of them.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ..shell.launched_program import launched
+from ..shell.script_commands import parse
+from ..shell.script_variables import Scope
+from ..shell.word_sets import words
+from .conversion_tables import one_line
+
+MAX_FILES = 40
+MAX_BYTES = 1 << 19
+_PYTHON = re.compile(r"^(python[\d.]*|torchrun|accelerate|deepspeed|ipython|pytest|horovodrun|ray|uv)$")
+_REQUIREMENT = re.compile(
+    r"[A-Za-z][\w.-]*(\[[\w,-]+\])?\s*([=<>!~]=?\s*[\w.*]+(\s*,\s*[=<>!~]=?\s*[\w.*]+)*)?", re.ASCII
+)
+#: entries of environment.yml that are not packages: channels and Python itself
+_NO_PACKAGE = words("python pip defaults conda-forge nvidia pytorch bioconda")
+#: import name -> package name, where they differ
+_NAMES = {
+    "cv2": "opencv-python-headless", "PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml",
+    "skimage": "scikit-image", "Bio": "biopython", "dotenv": "python-dotenv", "bs4": "beautifulsoup4",
+    "dateutil": "python-dateutil", "git": "gitpython", "OpenSSL": "pyopenssl", "Crypto": "pycryptodome",
+    "serial": "pyserial", "usb": "pyusb", "zmq": "pyzmq", "attr": "attrs", "google": "protobuf", "jwt": "pyjwt",
+    "pl_bolts": "lightning-bolts", "pytorch_lightning": "pytorch-lightning", "tensorflow": "tensorflow[and-cuda]",
+    "jax": "jax[cuda12]", "ray": "ray[default]", "hydra": "hydra-core", "omegaconf": "omegaconf",
+    "faiss": "faiss-cpu", "ot": "pot", "umap": "umap-learn", "gym": "gymnasium", "rdkit": "rdkit",
+    "igraph": "python-igraph", "MDAnalysis": "MDAnalysis", "sentence_transformers": "sentence-transformers",
+    "flash_attn": "flash-attn", "lightning_fabric": "lightning", "torch_geometric": "torch-geometric",
+}  # fmt: skip
+#: standard modules, or modules that a cluster provides
+_NONE = words("pkg_resources setuptools pip distutils slurmsky apex __future__ amp_C nvidia")
+
+
+def packages(source: str, folder: Path) -> tuple[str, ...]:
+    """Packages (pip's names) of the Python files that a script starts in a folder; () where it starts none."""
+    files = started(source)
+    if not files:
+        return ()
+    for name in ("requirements.txt", "environment.yml", "environment.yaml"):
+        listed = tuple(_listed(folder / name))
+        if listed:
+            return listed
+    return tuple(dict.fromkeys(_imported(files, folder)))
+
+
+def started(source: str) -> list[str]:
+    """Python files that a script starts outside of containers."""
+    script = parse(source)
+    scope = Scope.of(script)
+    files = []
+    for command in script.commands:
+        found = launched(command, scope.containers)
+        if not found.inside and _PYTHON.match(found.name):
+            files += [text for word in found.arguments if (text := scope.expand(word)).endswith(".py")]
+    return files
+
+
+#: texts of scripts and setups that make an environment of Python, or are one
+_ENVIRONMENT = re.compile(
+    r"\b(pip3? install|(uv|poetry|pixi|pipenv) (run|sync|install|pip)|conda (env )?create|venv|numpy)\b"
+)
+
+
+def unnamed(source: str, setup: Iterable[str], folder: str) -> str:
+    """The setup line of a script that starts Python files and names no environment; "" where none is needed."""
+    files = started(source)
+    made = [line for line in setup if "numpy" in line or not line.startswith("conda create")]  # of bare Python
+    if not files or _ENVIRONMENT.search("\n".join((source, *made))):
+        return ""
+    if folder and (Path(folder) / "requirements.txt").is_file():
+        return "pip install -r requirements.txt"
+    if folder and all((Path(folder) / name).is_file() for name in files):
+        return " ".join(["pip install", *names]) if (names := packages(source, Path(folder))) else ""
+    name = one_line(files[0].rpartition("/")[2])
+    return f"# TODO: pip install the packages that {name} imports (pip freeze on the old cluster lists them)"
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.is_file() and path.stat().st_size <= MAX_BYTES:
+            return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        pass
+    return ""
+
+
+def _listed(path: Path) -> Iterator[str]:
+    """Names in requirements.txt or in the dependencies of environment.yml; other lines are left out."""
+    text = _read(path)
+    if path.suffix == ".txt":
+        for line in text.splitlines():
+            word = line.split("#", 1)[0].split(";", 1)[0].strip()
+            if _REQUIREMENT.fullmatch(word):
+                yield word.replace(" ", "")
+        return
+    for match in re.finditer(r"(?m)^\s*-\s+([A-Za-z][\w.-]*)(?:\s*(==|=|>=)\s*([\w.]+)\S*)?\s*$", text):
+        name = match[1].rpartition("::")[2]
+        if name not in _NO_PACKAGE and not name.startswith("_"):
+            yield name if match[2] in (None, "=") else f"{name}{match[2]}{match[3]}"
+
+
+def _imported(files: list[str], folder: Path) -> Iterator[str]:
+    """Imported modules that are neither standard nor beside the files."""
+    standard: frozenset[str] = getattr(sys, "stdlib_module_names", frozenset())
+    seen: set[Path] = set()
+    waiting = [folder / name for name in files if not name.startswith(("/", "~", "$"))]
+    while waiting and len(seen) < MAX_FILES:
+        path = waiting.pop(0)
+        if path in seen:
+            continue
+        seen.add(path)
+        try:
+            tree = ast.parse(_read(path))
+        except (SyntaxError, ValueError, RecursionError):
+            continue
+        for node in ast.walk(tree):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            for name in names:
+                top = name.partition(".")[0]
+                beside = [place / top for place in (path.parent, folder)]
+                if any(place.with_suffix(".py").is_file() or place.is_dir() for place in beside):
+                    inner = name.replace(".", "/")
+                    for base in (path.parent, folder):
+                        here = (base / f"{inner}.py", base / inner / "__init__.py")
+                        waiting += [place for place in here if place.is_file()]
+                elif top not in standard and top not in _NONE and top.isidentifier() and not top.startswith("_"):
+                    yield _NAMES.get(top, top.replace("_", "-"))

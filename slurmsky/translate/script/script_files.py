@@ -1,0 +1,195 @@
+"""Determines what a script needs from its working directory and its caller: files, results, arguments."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ..shell.launched_program import launched
+from ..shell.script_commands import Script
+from ..shell.script_variables import Scope
+from ..shell.shell_elements import Command
+from ..shell.word_sets import words
+from .conversion_tables import INSTALLERS
+from .programs import find
+
+_BESIDE = re.compile(
+    r"(?:\./|\.\./)?(?!https?:)[A-Za-z_][\w.-]*/[\w./-]+$"
+    r"|[A-Za-z_][\w.-]*\.(?:py|sh|bash|R|r|jl|pl|m|ipynb|yaml|yml|json|jsonl|txt|cfg|toml|ini|sif|nml|conf|csh|exe|in|inp|dat"
+    r"|csv|tsv|c|cc|cpp|cu|cuf|f|f90|f95|F90|hip|for|gjf|com|pdb|tpr|mdp|gro|top|fa|fasta|fastq|fq|gz|zip|tar|tgz|bam|vcf|bed|h5"
+    r"|hdf5|nc|npz|npy|pt|pth|mat|xml|do|sas|gms|mw|wls|jar|lua|tcl|lmp|data|smk|nf|mod|lp|out|x|i|k|md|rs|go|java|par|prm)$"
+)
+#: programs that read their working directory
+_IN_FOLDER = words("make cmake snakemake nextflow cargo ninja blockMesh simpleFoam docker-compose matlab octave")
+#: a variable's value that is most likely a file of data; programs and texts of settings are often generated
+_INPUT_FILE = re.compile(
+    r"(?:\./)?[A-Za-z_][\w./-]*\.(?:csv|tsv|txt|fa|fasta|fastq|gz|bam|vcf|bed|h5|hdf5|nc|npz|npy|sif|pdb)"
+)
+_RESULT = re.compile(r"^--?(out|output|save|results?|log)([-_]?(dir|path|file|folder))?$")
+_WRITTEN = re.compile(r"(?!\d+$)(?:\./)?\w[\w./+-]*")
+_ARGUMENTS = frozenset("123456789@*#")
+_SPEAKERS = frozenset(("echo", "printf", "export", "set"))  # arguments of these are text, not files
+
+
+def names_files_beside(script: Script) -> bool:
+    """Whether the script names files beside it, or starts tools that read the working directory."""
+    loops = {block for command in script.commands for block in command.blocks if block.kind == "for"}
+    listed = [word for loop in loops for word in loop.words]
+    listed += [word for command in script.commands if command.name in _READERS for word in command.arguments]
+    patterns = (re.match(r"[\w./-]*\*", word.raw) and not word.raw.startswith("/") for word in listed)
+    return any(patterns) or reads_files_beside(script.commands)
+
+
+#: kinds of programs that work on nothing but what their command line names
+_PLAIN = frozenset(("base", "node", "slurm", "machine", "old", "reports"))
+_INFORMS = re.compile(r"-{0,2}[vV](ersion)?|-{1,2}h(elp)?")
+_LOOKERS = words("bc jq numactl numastat lspci ifconfig netstat ibstat ibstatus lstopo tmux screen parallel htop java")
+#: python -m MODULE of packages; other modules are files of the script's user
+_PACKAGED = words("pip virtualenv torch accelerate deepspeed vllm sglang mpi4py ipykernel jupyter notebook")
+_OPENS = re.compile(r"\bchdir\(|\bopen\(|\bread_\w+\(|\blistdir\(|\bglob\(")
+
+
+def runs_own_programs(script: Script) -> bool:
+    """Whether the script starts a program that is its user's or works on files, and so needs its working directory."""
+    scope = Scope.of(script)
+    for command in script.commands:
+        found = launched(command, scope.containers)
+        if not found.words or found.inside not in ("", "singularity", "apptainer"):
+            continue
+        program = scope.expand(found.words[0])
+        name = program.rpartition("/")[2]
+        if name in scope.functions or name in INSTALLERS or name in _LOOKERS or program in ("", "$()"):
+            continue
+        arguments = [word.text or word.raw for word in found.arguments]
+        if all(_INFORMS.fullmatch(text) for text in arguments) and arguments:
+            continue
+        if re.fullmatch(r"python[\d.]*", name):
+            if _is_own(arguments):
+                return True
+        elif (source := find(name)) is None or source.kind not in _PLAIN:
+            return True
+    return False
+
+
+def _is_own(arguments: list[str]) -> bool:
+    """Whether Python's arguments start a file or module of the script's user, or read files."""
+    while arguments and re.fullmatch(r"-[uBOEsSIqbx]+|-[WX]\S+", arguments[0]):
+        del arguments[0]
+    if arguments[:1] and arguments[0] in ("-W", "-X"):
+        return _is_own(arguments[2:])
+    if arguments[:1] == ["-m"]:
+        top = "".join(arguments[1:2]).partition(".")[0]
+        return top not in _PACKAGED and top not in getattr(sys, "stdlib_module_names", ())
+    if arguments[:1] == ["-c"]:
+        return bool(_OPENS.search("".join(arguments[1:2])))
+    return arguments not in ([], ["-"])
+
+
+def reads_files_beside(commands: Iterable[Command]) -> bool:
+    """Whether these commands name files of their working directory, or read it."""
+    return any(True for _ in files_beside(commands))
+
+
+def files_beside(commands: Iterable[Command]) -> Iterator[str]:
+    """The files of their working directory that these commands name; "" where a program reads what is there."""
+    made: set[str] = set()
+    for command in commands:
+        found = launched(command)
+        if found.name in _SPEAKERS and not command.redirects:
+            continue
+        if found.name in _IN_FOLDER and not found.inside:
+            yield ""
+        if found.name in ("mkdir", "touch", "git", "wget", "curl"):
+            made.update(word.text or "" for word in found.arguments)
+            continue
+        named = [*command.words, *found.words, *(word for operator, word in command.redirects if "<" in operator)]
+        listed = found.arguments if found.name in _READERS and not found.inside else ()
+        for word in listed:
+            if re.match(r"[A-Za-z][\w./-]*$", text := word.text or "") and text not in made:
+                yield text
+        named += [given.value for given in command.assignments if _INPUT_FILE.fullmatch(given.value.text or "")]
+        for word in named:
+            text = word.text or ""
+            if text.partition("/")[0] in made or text in made:
+                continue
+            if text in ("--project=.", "--project"):
+                yield ""
+            elif _BESIDE.match(text) or (word.raw.startswith("./") and len(word.raw) > 2):
+                yield text
+
+
+#: programs whose plain arguments are files
+_READERS = frozenset(("ls", "cd", "pushd", "source", ".", "wc", "du", "cat", "cp", "rsync", "tar", "unzip", "gunzip"))
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that a script starts: its port, and the path that answers once it is ready."""
+
+    port: int
+    probe: str
+
+
+#: words of a command line -> (usual port, path of its health check). Source: the servers' documentation.
+_SERVERS = {
+    r"vllm serve|vllm\.entrypoints": (8000, "/health"),
+    r"sglang\.launch_server": (30000, "/health"),
+    r"text-generation-launcher": (80, "/health"),
+    r"ollama serve": (11434, "/"),
+    r"tritonserver": (8000, "/v2/health/ready"),
+    r"trtllm-serve": (8000, "/health"),
+    r"lmdeploy serve": (23333, "/health"),
+    r"llama-server": (8080, "/health"),
+    r"uvicorn|gunicorn": (8000, "/"),
+    r"-m http\.server": (8000, "/"),
+}
+
+
+def server_of(script: Script) -> Server | None:
+    """The server that the script's last such command starts; None where it starts none."""
+    for command in reversed(script.commands):
+        line = " ".join(command.texts)
+        if command.name in _SPEAKERS:
+            continue
+        for pattern, (usual, probe) in _SERVERS.items():
+            if re.search(pattern, line):
+                given = re.search(r"(?:--port[= ]|http\.server )(\d{2,5})", line)
+                return Server(int(given[1]) if given else usual, probe)
+    return None
+
+
+def arguments_read(script: Script) -> set[str]:
+    """Positional parameters ($1, $@ and similar) that the script reads outside of its functions."""
+    return {
+        part.name
+        for command in script.commands
+        if not any(block.kind == "function" for block in command.blocks)
+        for word in (*command.words, *(given.value for given in command.assignments))
+        for part in word.variables
+        if part.name in _ARGUMENTS
+    }
+
+
+def results(script: Script) -> list[str]:
+    """Files and folders of its working directory that the script names as its output, at most four."""
+    found: dict[str, None] = {}
+    for command in script.commands:
+        if command.blocks and any(block.kind == "function" for block in command.blocks):
+            continue
+        named = [word.text or "" for operator, word in command.redirects if operator in (">", ">>", "&>", "1>")]
+        texts = [word.text or "" for word in command.words]
+        for text, following in zip(texts, [*texts[1:], ""], strict=False):
+            option, _, value = text.partition("=")
+            if _RESULT.match(option):
+                named.append(value or following)
+        found.update((name, None) for name in named if _WRITTEN.fullmatch(name))
+    return list(found)[:4]
+
+
+def argument_variables(script: Script) -> list[str]:
+    """Variables for the arguments of a script, as the shell reads them: $ARG1, $ARG2, or $ARGS where it reads all."""
+    read = arguments_read(script)
+    count = max((int(name) for name in read if name.isdecimal()), default=0)
+    return [f"$ARG{number}" for number in range(1, count + 1)] or (["$ARGS"] if read else [])

@@ -1,0 +1,60 @@
+"""Finds the shell scripts of the submit folder that a script starts or sources: ``bash x.sh``, ``srun ./x.sh``.
+
+They are read one level deep: a batch script is often a header, and a second file does the work.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..shell.launched_program import launched
+from ..shell.script_commands import SHELLS, Script, parse
+from ..shell.script_variables import Scope
+from .project_folder import Project
+
+MAX_SCRIPTS = 20
+_SUBMIT_FOLDER = ("$SLURM_SUBMIT_DIR/", "$PWD/", "./")
+
+
+@dataclass(frozen=True)
+class InnerScript:
+    """A started script. ``line``: that of the command which starts it; ``scope`` knows the starting script's values."""
+
+    line: int
+    name: str
+    script: Script
+    scope: Scope
+    sourced: bool
+
+
+def started(script: Script, scope: Scope, project: Project) -> Iterator[InnerScript]:
+    """The shell scripts that exist in the submit folder and that these commands start, each once, in order."""
+    seen: set[str] = set()
+    folder = ""
+    for command in script.commands:
+        found = launched(command, scope.containers)
+        words = found.words
+        if found.name in ("cd", "pushd"):
+            target = scope.expand(words[1]) if len(words) > 1 else "~"
+            folder = "" if target.startswith(("/", "~", "$", "-")) else os.path.join(folder, target)
+            continue
+        if found.inside or found.name in scope.functions:
+            continue
+        sourced = found.name in ("source", ".")
+        if found.name in SHELLS or sourced:
+            words = words[1:]
+            while words and words[0].raw.startswith("-") and not words[0].raw.endswith("c"):
+                words = words[1:]
+        elif command.name != "srun" and words and "/" not in words[0].raw:
+            continue  # a program of PATH
+        name = scope.expand(words[0]) if words else ""
+        name = next((name[len(start) :] for start in _SUBMIT_FOLDER if name.startswith(start)), name)
+        path = os.path.normpath(os.path.join(folder, name)) if name and name[0] not in "/~$-" else ""
+        if path and path not in seen and len(seen) < MAX_SCRIPTS and (text := project.text_of(path)):
+            seen.add(path)
+            inner = parse(text)
+            own = Scope.of(inner, scope.values)
+            own.functions |= scope.functions if sourced else set()
+            yield InnerScript(command.line, name, inner, own, sourced)

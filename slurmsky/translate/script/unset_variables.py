@@ -1,0 +1,91 @@
+"""Variables that a script reads and nothing in it sets: its caller's environment has to bring them. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ..shell.launched_program import launched
+from ..shell.script_commands import Script
+from ..shell.script_variables import Scope
+from ..shell.shell_elements import Command, Word
+from ..shell.word_sets import words
+
+_SLURM = re.compile(r"\b(?:SLURMD?|SBATCH|SRUN)_\w+\b")
+#: variables set by every shell, by login or by SkyPilot
+_ALWAYS = words(
+    """
+    HOME USER LOGNAME PWD OLDPWD PATH SHELL HOSTNAME RANDOM SECONDS UID EUID PPID BASHPID LINENO FUNCNAME BASH
+    BASH_SOURCE BASH_VERSION PIPESTATUS IFS OPTARG OPTIND OPTERR REPLY OSTYPE HOSTTYPE MACHTYPE LANG LC_ALL TERM
+    EPOCHSECONDS PS1 EPOCHREALTIME SHELLOPTS TMPDIR LD_LIBRARY_PATH PYTHONPATH CUDA_VISIBLE_DEVICES MAIL EDITOR
+    DISPLAY BASH_REMATCH LIBRARY_PATH CPATH MANPATH PKG_CONFIG_PATH HOST GROUPS SHLVL ROCR_VISIBLE_DEVICES
+    HIP_VISIBLE_DEVICES COLUMNS LD_PRELOAD CLASSPATH BASH_LINENO BASH_ARGV0 DIRSTACK COMP_WORDS XDG_RUNTIME_DIR
+    SSH_CLIENT MODULEPATH argv PYTHONSTARTUP CONDA_EXE INCLUDE CPPFLAGS LDFLAGS CFLAGS CXXFLAGS FFLAGS PERL5LIB
+    DEBUG BASH_ENV PROMPT_COMMAND OMPI_COMM_WORLD_RANK OMPI_COMM_WORLD_LOCAL_RANK OMPI_COMM_WORLD_SIZE PMI_RANK
+    PMI_SIZE LOCAL_RANK RANK WORLD_SIZE PROCID PALS_RANKID PMIX_RANK MV2_COMM_WORLD_RANK MV2_COMM_WORLD_LOCAL_RANK
+    NODE_RANK
+    """
+)
+#: set by the Python environment that a script enters
+ENTERED = words(
+    """
+    CONDA_PREFIX CONDA_DEFAULT_ENV VIRTUAL_ENV
+    """
+)
+_SAYS_ONLY = words(
+    """
+    echo printf test [ [[ : unset date logger true
+    """
+)
+#: a script that reads at least so many variables without setting them is started by another one that exports them
+INPUTS = 3
+#: names of inputs; modules and clusters set EBROOT*, *_ROOT and *_HOME
+INPUT = re.compile(r"(?!EBROOT|\w*_(?:ROOT|HOME|MODULE)$)[A-Za-z]\w*")
+_LISTS = re.compile(r"^(\w*PATH|LD_PRELOAD|\w*FLAGS|\w*_OPTS|\w*OPTIONS)$")
+
+
+def unset_variables(script: Script, scope: Scope) -> dict[str, int]:
+    """Names that nothing in the script sets, with the line of their first use."""
+    found: dict[str, int] = {}
+    optional = _optional(script.source)
+    for command in script.commands:
+        if launched(command, scope.containers).inside and command.depth:
+            continue
+        for word in _used(command):
+            for part in word.variables:
+                name = part.name
+                if name in found or not re.match(r"[A-Za-z_]", name) or name in _ALWAYS or name in optional:
+                    continue
+                source = word.raw[part.start : part.end]
+                if name in scope.given or re.match(r"\$\{[#!]?\w+(\[[^]]*\])?:?[-+=]", source):
+                    continue
+                if not _SLURM.fullmatch(name) and not name.startswith(("SKYPILOT_", "SLURMSKY_")):
+                    found[name] = word.line
+    return found
+
+
+def _used(command: Command) -> Iterator[Word]:
+    """Words whose variables matter: not words that are only printed or tested, not entries of search paths."""
+    for given in command.assignments:
+        if not _LISTS.match(given.name):
+            yield given.value
+    if command.name in _SAYS_ONLY or (command.name in ("module", "ml") and "use" in command.texts):
+        return
+    for word in command.words:
+        name, sign, _ = word.raw.partition("=")
+        declares = command.name in ("export", "setenv", "local", "declare", "readonly", "typeset")
+        if declares and (not sign or _LISTS.match(name)):
+            continue
+        yield word
+    for operator, word in command.redirects:
+        if operator.lstrip("0123456789") not in ("<<", "<<-", "<<<"):
+            yield word
+
+
+def _optional(source: str) -> set[str]:
+    """Names that the script tests for being set, or reads with a default."""
+    found = set(re.findall(r"-[zn]\s+\"?\$\{?(\w+)", source))
+    found |= set(re.findall(r"-v\s+(\w+)", source))
+    found |= set(re.findall(r"\$\{(\w+):?[-+=]", source))
+    found |= set(re.findall(r"\[\[?\s+!?\s*\"?\$\{?(\w+)\}?\"?\s+(?:==?|!=)", source))
+    return found

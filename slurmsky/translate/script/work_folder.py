@@ -1,0 +1,124 @@
+"""Finds the folder in which a script expects its own files, where it changes into one. Pure.
+
+``cd /home/me/model`` before ``python train.py`` names the project's folder by its path on the cluster for which the
+script was written. A script that changes into several folders, or reads nothing there, names none.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..shell.launched_program import launched
+from ..shell.script_commands import Script
+from ..shell.script_variables import Scope
+from ..shell.shell_elements import Command
+from .conversion_tables import Reading
+from .mount_points import is_scratch, on_every_node
+from .script_files import files_beside, names_files_beside, reads_files_beside
+
+_MAKERS = frozenset(("mkdir", "git", "tar", "unzip", "cp", "rsync", "mktemp"))
+
+
+_CODE = re.compile(r"\.(py|sh|bash|R|r|jl|m|pl|c|cc|cpp|cu|f90|smk|nf)$")
+_BUILDERS = frozenset(("make", "cmake", "snakemake", "nextflow", "cargo", "ninja", "git"))
+
+
+def work_folder(script: Script, scope: Scope) -> tuple[str, tuple[str, ...]]:
+    """The only folder outside the submit folder into which the script changes, and the files that it reads there.
+
+    Without such a folder: "" and the files that it reads where it starts.
+
+    Folders that the script creates, folders of every node, and paths that are unknown before the job runs do not count.
+    """
+    found, start = entered(script, scope)
+    files = tuple(files_beside(script.commands[start:]))
+    return (found if files else "", files)
+
+
+def code_folder(script: Script, scope: Scope) -> str:
+    """The folder of the script's own programs on the old cluster, which a user launches from; "" for none.
+
+    It is the only folder into which the script changes, unless it reads nothing but data there. A script that stays
+    where it is and names its programs by their paths has them in the folder of these.
+    """
+    found, start = entered(script, scope)
+    if found:
+        after = script.commands[start:]
+        return found if not reads_files_beside(after) or any(map(_is_code, after)) else ""
+    if names_files_beside(script):
+        return ""
+    named = {plain(scope.expand(word)) for command in script.commands for word in command.words}
+    folders = {path.rpartition("/")[0] for path in named if _CODE.search(path) and "/" in path}
+    return next(iter(folders)) if len(folders) == 1 and _is_folder(min(folders)) else ""
+
+
+def below(folder: str, text: str) -> list[tuple[int, int, str]]:
+    """Edits (start, end, new text) that make paths below a folder relative to it."""
+    spelt = re.escape(folder) if folder[0] == "/" else r"(?:~|\$HOME|\$\{HOME\})" + re.escape(folder[1:])
+    paths = re.finditer(rf"(?<![\w./~}}-]){spelt}(?:/+(?=[\w.$*{{-])|/?(?![\w.-]))", text)
+    named = re.compile(r"[\w.$*{-]")
+    return [(path.start(), path.end(), "" if named.match(text, path.end()) else ".") for path in paths]
+
+
+def _is_code(command: Command) -> bool:
+    """Whether a command runs or builds a program of its working directory."""
+    texts = [word.text or "" for word in command.words]
+    return command.name in _BUILDERS or any(
+        not text.startswith(("/", "~")) and (_CODE.search(text) or (index == 0 and text.startswith("./")))
+        for index, text in enumerate(texts)
+    )
+
+
+def entered(script: Script, scope: Scope) -> tuple[str, int]:
+    """The only folder outside the submit folder into which the script changes, and the index of the next command."""
+    found, start = "", 0
+    made: list[str] = []
+    commands = script.commands
+    inside = [command for command in commands if launched(command, scope.containers).inside]
+    for index, command in enumerate(commands):
+        if any(one.start < command.start < one.end for one in inside):
+            continue
+        arguments = [plain(scope.expand(word)) for word in command.arguments if not word.raw.startswith("-")]
+        if command.name in _MAKERS:
+            made += arguments
+        if command.name not in ("cd", "pushd") or len(arguments) != 1:
+            continue
+        path = arguments[0]
+        if not _is_folder(path) or any(_below(path, one) for one in made) or (found and _below(path, found)):
+            continue
+        if found:
+            return "", len(commands)
+        found, start = path, index + 1
+    return found, start
+
+
+def plain(path: str) -> str:
+    """A path without quotes and closing slash; ``$HOME`` is ``~``."""
+    path = re.sub(r"/{2,}", "/", path.strip("\"'"))
+    return re.sub(r"^\$HOME(?=/|$)", "~", path).rstrip("/")
+
+
+def _is_folder(path: str) -> bool:
+    """Whether a path may be a project's folder: known, in a home folder or at least two folders deep."""
+    shape = re.fullmatch(r"~(/[\w.+@-]+)+|(/(?:[\w.+@-]+|\$USER)){2,}", path)
+    return (
+        bool(shape)
+        and not path.endswith("/$USER")
+        and not on_every_node(path)
+        and not is_scratch(path)
+        and not path.startswith("/path/")
+    )
+
+
+def _below(path: str, folder: str) -> bool:
+    return path == folder or (bool(folder) and path.startswith(folder + "/"))
+
+
+def move_to_workdir(found: Reading, source: str, folder: str) -> None:
+    """Make a folder of the old cluster the workdir: the script's paths below it become relative."""
+    found.workdir, found.former = True, found.former or folder
+    for start, end, text in below(folder, source):
+        found.edit(start, end, text)
+    for name, value in found.envs.items():
+        for start, end, text in reversed(below(folder, value)):
+            found.envs[name] = value[:start] + text + value[end:]

@@ -1,0 +1,164 @@
+"""Prepares a job's nodes before its script starts: an image and setup commands. Pure."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+
+from ...site.modules import find
+from ...site.record import Site
+from ..script import outside_paths, programs
+from ..script.mount_points import is_mounted, on_every_node
+from ..script.needs import Needs
+from ..shell.word_sets import words
+from .translation_notes import Note
+
+COMPILERS = words(
+    """
+    nvcc make cmake gcc g++ gfortran nsys ncu mpicc mpicxx mpif90 hipcc cc CC ninja nvprof
+    """
+)
+
+
+#: the library for srun --mpi=pmix: of the system, beside an mpirun (NVIDIA's images), or of the distribution
+PMIX = (
+    "ldconfig -p | grep -q libpmix.so.2 || "
+    '[ -e "$(dirname "$(readlink -f "$(command -v mpirun)")")/../lib/libpmix.so.2" ] || '
+    f"({programs.APT.format('libpmix2')})"
+)
+
+
+def preparation(site: Site, wants: Needs, image: str = "") -> tuple[str, list[str], list[Note]]:
+    """Returns (image, setup lines, notes). ``image``: the partition's image, if set."""
+    setup: list[str] = []
+    notes: list[Note] = []
+    chosen = ""
+    for name in wants.modules:
+        module = find(site, name)
+        if module is None or (module.source == "shipped" and not site.shipped_modules):
+            notes.append(Note("module load", "recorded", f"the site file maps no module {name}"))
+            continue
+        if module.image and _better(module.image, chosen):
+            chosen = module.image
+            notes.append(Note("module load", "kept", f"{name} is image {module.image}"))
+        if module.setup:
+            setup.append(module.setup)
+    own = dict(site.programs)
+    for name, command in own.items():
+        if name in wants.programs or not site.cluster.open:
+            setup.append(f"command -v {shlex.quote(name)} >/dev/null || ({command})")
+    given = {program for name in wants.modules if (module := find(site, name)) for program in module.gives}
+    if site.shipped_modules:
+        missing = tuple(name for name in wants.programs if name not in own and name not in given)
+        setup += programs.setup_lines(missing)
+        for name in missing:
+            source = programs.find(name)
+            if source is not None and source.kind == "image" and not chosen and not image:
+                chosen = source.package
+    setup += [line for name in wants.environments for line in environment_setup(site, name, wants)]
+    if site.shipped_modules and wants.packages and not wants.environments:
+        setup.append(f"pip install {' '.join(shlex.quote(name) for name in wants.packages)}")
+    if site.shipped_modules:
+        setup += folders_setup(site, wants)
+        if wants.pmix:
+            setup.append(PMIX)
+    if chosen and COMPILERS & set(wants.programs):
+        chosen = chosen.replace("-runtime-", "-devel-")
+    return chosen, one_environment(setup), notes
+
+
+def one_environment(lines: Iterable[str]) -> list[str]:
+    """Setup lines in which several modules share an environment: a second ``conda create`` would replace it."""
+    made: set[str] = set()
+    kept: list[str] = []
+    for line in dict.fromkeys(lines):
+        found = re.fullmatch(r"conda create -y -p (?P<folder>\S+)(?P<channels>(?: -c \S+)*)(?P<packages> .*)", line)
+        if found and found["folder"] in made:
+            packages = re.sub(r" python\S*", "", found["packages"])
+            line = f"conda install -y -p {found['folder']}{found['channels']}{packages}" if packages else ""
+        elif found:
+            made.add(found["folder"])
+        kept += [line] if line else []
+    return kept
+
+
+def _better(image: str, than: str) -> bool:
+    """Whether an image contains what the other one does: a framework's image has CUDA, but not vice versa."""
+    return not than or ("nvidia/cuda" in than and "nvidia/cuda" not in image)
+
+
+def environment_packages(site: Site, name: str, wants: Needs) -> str | None:
+    """An environment's packages: from the site file, else from the script's files; None: unknown."""
+    spelt = (name, name.removeprefix("./"), name.rstrip("/").rpartition("/")[2])
+    declared = next((text for known, text in site.environments if any(fnmatchcase(one, known) for one in spelt)), None)
+    if declared is not None or not site.shipped_modules or wants.unknown or "$" in name:
+        return declared
+    known = [programs.find(program) for program in wants.programs]
+    listed = [source.package for source in known if source is not None and source.kind == "pip"]
+    return " ".join(dict.fromkeys((*listed, *wants.packages)))
+
+
+def environment_setup(site: Site, name: str, wants: Needs) -> Iterator[str]:
+    """Commands that create a Python environment with the packages that it needs."""
+    packages = environment_packages(site, name, wants)
+    if packages is None:
+        return
+    python = next((word for word in packages.split() if word.startswith("python")), "python")
+    listed = " ".join(shlex.quote(word) for word in packages.split() if word != python)
+    if "/" not in name:
+        word = shlex.quote(name)
+        made = f"conda create -y -n {word} {shlex.quote(python)} pip"
+        yield f"conda env list | grep -q {shlex.quote(f'^{name} ')} || {made}"
+        if listed:
+            yield f"conda run -n {word} pip install {listed}"
+        return
+    folder = f"~/{shlex.quote(name[2:])}" if name.startswith("~/") else shlex.quote(name)
+    if not name.startswith(("/", "~/")):
+        return  # in the submit folder, whose path is not known here
+    parent = folder.rpartition("/")[0]
+    made = f"mkdir -p {parent} 2>/dev/null || {{ $s mkdir -p {parent}; $s chown $(id -u) {parent}; }}; "
+    made += f"[ -w {parent} ] || {{ $s mkdir -p {folder}; $s chown $(id -u) {folder}; }}; python3 -m venv {folder}"
+    # conda activate FOLDER and conda run -p FOLDER enter a folder with conda's record only
+    made += f" && mkdir -p {folder}/conda-meta && touch {folder}/conda-meta/history"
+    yield f"s=$(command -v sudo || true); [ -e {folder}/bin/activate ] || ({made})"
+    if listed:
+        yield f"{folder}/bin/pip install {listed}"
+
+
+def folders_setup(site: Site, wants: Needs) -> Iterator[str]:
+    """Commands that create folders for the script's output, and stubs for start files of the old cluster."""
+    mounted = [path.path for path in site.paths]
+    made = (*wants.folders, *(folder for _, folder in wants.stores))
+    folders = [folder for folder in dict.fromkeys(made) if not is_mounted(folder, mounted)]
+    if folders:
+        listed = " ".join(shlex.quote(folder) for folder in folders)
+        yield (
+            f's=$(command -v sudo || true); for d in {listed}; do [ -w "$d" ] || '
+            '{ $s mkdir -p "$d" && $s chmod 1777 "$d"; }; done'
+        )
+    for file, role in wants.starts:
+        if is_mounted(file, mounted) or (
+            file.startswith("~") and role not in (outside_paths.PROGRAM, outside_paths.SOFTWARE)
+        ):
+            continue
+        name, home = _word(file), _word(file.rpartition("/")[0])
+        if role == outside_paths.PROGRAM:
+            command = f'$s ln -s "$(command -v {shlex.quote(file.rpartition("/")[2])})" {name}'
+        elif role in (outside_paths.MODULES, outside_paths.SOFTWARE) and not on_every_node(file.rpartition("/")[0]):
+            command = f"$s touch {name}"
+        elif role == outside_paths.CONDA and file.endswith("conda.sh"):
+            command = f'$s ln -sf "$(conda info --base)/etc/profile.d/conda.sh" {name}'
+        elif role == outside_paths.SHELL:
+            command = f"touch ~/.bashrc; $s ln -sf ~/.bashrc {name}"
+        elif role == outside_paths.CUDA:
+            command = f"$s ln -sfn /usr/local/cuda {name}"
+        else:
+            continue
+        yield f"s=$(command -v sudo || true); [ -e {name} ] || {{ $s mkdir -p {home} && {command}; }}"
+
+
+def _word(path: str) -> str:
+    """A path as a word of the shell, which expands a leading ~."""
+    return f"~/{shlex.quote(path[2:])}" if path.startswith("~/") else shlex.quote(path)
