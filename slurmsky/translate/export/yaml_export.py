@@ -17,6 +17,8 @@ from typing import Any
 from ...language import arrayspec
 from ...language.syntax_errors import LanguageError
 from ...model.spec import JobSpec
+from ...options.getopt import split
+from ...options.table import load
 from ...site.record import Site
 from ..script import needs
 from ..script.conversion_tables import LAUNCHERS
@@ -37,7 +39,7 @@ from ..sky_task.setup_commands import folders_setup, one_environment
 from ..sky_task.sky_components import plan_all
 from ..sky_task.sky_names import sky_name
 from ..sky_task.task import SkyTask
-from ..sky_task.translation_notes import Note
+from ..sky_task.translation_notes import Note, Refused
 from . import conversion
 from .conversion import Dropped, Reading
 from .run_text import BASH, interpreter, run_text
@@ -48,6 +50,7 @@ DEFAULT_GPU = "H100"
 #: for the versions of CUDA below these, which do not know newer GPUs. Source: NVIDIA's release notes of CUDA
 _GPUS_BEFORE = (((11, 0), "V100"), ((11, 8), "A100"))
 NAME_LENGTH = 60
+_GPU_OPTIONS = frozenset(("gres", "gpus", "gpus_per_node", "gpus_per_task", "gpus_per_socket"))
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ def keep(
     else:
         partition_of_plan = partition
     spec, image_file = _without_image_file(spec)
+    script = parse(source)
+    spec = _with_gpus_of_steps(spec, script) if len(specs) == 1 else spec
     if spec.job_name == file and "." in file:
         spec = spec.evolve(job_name=file.rpartition(".")[0])  # the client's default: the script's name
     # The other components of a het job have their own partitions, where they name any.
@@ -99,7 +104,6 @@ def keep(
     task = replace(task, name=sky_name(spec.job_name or "sbatch", NAME_LENGTH))
     size = geometry(spec, site.cluster.partition(partition_of_plan))
     facts = replace(_facts(spec, task, size, partition, file), file=path or file)
-    script = parse(source)
     reading = _read(script, source, facts, site)
     reading.envs.update(_exported(spec.export))
     _leave_toolchains(script, reading)
@@ -178,6 +182,19 @@ def _gpu_for(source: str) -> str:
     named = (re.search(r"(?i)\bcuda(?:toolkit)?[/-](\d{1,3})\.(\d{1,3})", name) for name in needs.of(source).modules)
     versions = [(int(found[1]), int(found[2])) for found in named if found]
     return next((gpu for version, gpu in _GPUS_BEFORE if versions and max(versions) < version), DEFAULT_GPU)
+
+
+def _with_gpus_of_steps(spec: JobSpec, script: Script) -> JobSpec:
+    """The options, with the GPUs of the largest step where only steps request GPUs."""
+    largest, scope = spec, Scope.of(script)
+    for command in script.commands if not geometry(spec).gpus else ():
+        if command.name == "srun":
+            found = split(load("srun"), [scope.expand(word) for word in command.words[1:]]).found
+            given = {one.name.replace("-", "_"): text for one, text in found if text and "gpu" in f"{one.name}{text}"}
+            asked = {name: given[name] for name in given.keys() & _GPU_OPTIONS if "$" not in given[name]}
+            with suppress(Refused):  # Slurm refuses such a step
+                largest = max(largest, spec.evolve(**asked), key=lambda one: geometry(one).gpus)
+    return largest
 
 
 def _without_image_file(spec: JobSpec) -> tuple[JobSpec, str]:

@@ -194,6 +194,21 @@ def test_a_program_runs_beside_what_a_loop_has_started_on_the_nodes(after: str, 
     assert ("wait" in found.fields["run"]) is (remains and "wait" in after)
 
 
+@pytest.mark.parametrize(
+    ("body", "directives", "gpus"),
+    [
+        ("srun --gpus-per-node=4 python a.py", TWO, "H100:4"),
+        ("srun --gpus 8 python a.py", TWO, "H100:4"),
+        ("srun --gres=gpu:a100:1 python a.py\nsrun --gres=gpu:a100:2 python b.py", "", "A100:2"),
+        ("G=2\nsrun --gres=gpu:$G python a.py", "", "H100:2"),
+        ("srun --gres=gpu:2 python a.py", "--gpus=1", "H100:1"),
+        ("srun --gres=none python a.py\nsrun --gpus=$1 python a.py\nsrun --gres=gpu:a:b python a.py", "", None),
+    ],
+)
+def test_gpus_that_only_steps_request(body: str, directives: str, gpus: str | None) -> None:
+    assert keep(script(body, directives)).fields["resources"].get("accelerators") == gpus
+
+
 def test_torchrun_gets_skypilots_names() -> None:
     body = (
         "export MASTER_PORT=$((12000 + SLURM_JOBID % 1000))\n"
