@@ -13,7 +13,7 @@ from typing import Protocol
 from ..model.allocation import Launch
 from ..model.spec import JobSpec
 from ..site.record import KeptNodes, Site
-from ..translate.sky_task.status import Seen
+from ..translate.sky_task.status import MappedStatus
 from .base import Engine, EngineError
 from .offers import Inventory
 
@@ -33,7 +33,7 @@ class ManagedJobInfo:
     managed_job_id: int
     name: str
     status: str  # the cloud's word
-    seen: Seen
+    seen: MappedStatus
     over: bool = False
     user: str = ""
     workspace: str = ""

@@ -10,7 +10,7 @@ from slurmsky.options.usage_errors import CommandError
 from slurmsky.options.values import ReadContext
 from slurmsky.site.record import Site
 from slurmsky.translate.explain.explanation import Page, explain
-from slurmsky.translate.export.yaml_export import Kept, keep
+from slurmsky.translate.export.yaml_export import ExportedYaml, export_yaml
 
 
 def surroundings() -> ReadContext:
@@ -32,12 +32,12 @@ def request(data: bytes, name: str, *words: str) -> submit.Submission:
     return submit.parse_sbatch([*words, name], submit.ScriptText(name, data), surroundings())
 
 
-def kept(data: bytes, site: Site, name: str = "job.sh", *words: str) -> Kept:
+def exported(data: bytes, site: Site, name: str = "job.sh", *words: str) -> ExportedYaml:
     """translate."""
     requested = request(data, name, *words)
     default = site.cluster.default_partition
     partition = requested.components[0].partition or (default.name if default else "")
-    return keep(
+    return export_yaml(
         data.decode("utf-8", "surrogateescape"),
         requested.components,
         site,

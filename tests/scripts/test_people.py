@@ -45,4 +45,4 @@ def test_explain_calls_it_unchanged(open_engine: LocalEngine, name: str) -> None
     done = open_engine.run(["slurmsky", "explain", "--json", path], cwd=people_runs.PEOPLE)
     assert done.returncode == 0, done.stderr
     page = json.loads(done.stdout)
-    assert page["unchanged"] is True, [one for one in page["findings"] if one["fate"] in ("decision", "refused")]
+    assert page["unchanged"] is True, [one for one in page["findings"] if one["effect"] in ("decision", "refused")]

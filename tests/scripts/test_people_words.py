@@ -37,7 +37,7 @@ def test_explained_and_translated_without_a_site_file(script: Path) -> None:
     data = script.read_bytes()
     _same(SNAPSHOTS / f"{script.name}.explain.txt", page_text(moving.explained(data, OPEN, script.name)))
     try:
-        yaml = moving.kept(data, OPEN, script.name).yaml
+        yaml = moving.exported(data, OPEN, script.name).yaml
     except Refused as error:
         yaml = f"{error} ({error.hint})\n"
     _same(SNAPSHOTS / f"{script.name}.yaml", yaml)

@@ -37,7 +37,7 @@ def test_explained(script: Path) -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_translated(script: Path) -> None:
-    found = moving.kept(script.read_bytes(), SITE, script.name)
+    found = moving.exported(script.read_bytes(), SITE, script.name)
     _same(SNAPSHOTS / f"{script.name}.yaml", found.yaml)
 
 

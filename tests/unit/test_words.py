@@ -25,7 +25,7 @@ LISTED = re.compile(
     r"anew|in vain|for good|(?:is|was|are|were|be) given up|flag says|by itself|"
     r"go(?:es)? on|(?:is|are|was|were|be|been)(?: not)? asked|proved|whatever|wherever|whichever|again and again|"
     r"time and again|once more|lies in|runs? on unseen|as ever|long over|made to order|dealt|"
-    r"hand(?:s|ed)? out|waits without an end|so long as|of all things|of theirs|its kin|"
+    r"hand(?:s|ed)? out|waits without an end|travels|gone with|left alone|so long as|of all things|of theirs|its kin|"
     r"get rid of)\b",
     re.IGNORECASE,
 )
@@ -69,14 +69,16 @@ def test_no_word_to_replace_in_messages() -> None:
 
 def test_no_word_to_replace_in_names() -> None:
     named = re.compile(
-        r"(?:^|_)(?:told|asked|tells?|whoever|somebody|nobody|heeds?|settles?|anew|things?|wish|desk|said|lament|poke)(?:_|$)"
+        r"(?:^|_)(?:told|asked|tells?|whoever|somebody|nobody|heeds?|settles?|anew|things?|wish|desk|said|fates?|lament|poke)(?:_|$)"
     )
     pattern = re.compile(r"\b(?:def|class|for|as|lambda) (\w+)|\b(\w+)(?:: [^=\n]+)? = |[(,] ?(\w+): ")
     texts = {path: path.read_text(encoding="utf-8") for path in CODE}
     found = {
         f"{path.relative_to(ROOT)} {name}"
         for path, text in texts.items()
-        if re.search("told|asked|tell|ever|body|heed|settle|anew|thing|wish|desk|said|lament|poke", text, re.IGNORECASE)
+        if re.search(
+            "told|asked|tell|ever|body|heed|settle|anew|thing|wish|desk|said|fate|lament|poke", text, re.IGNORECASE
+        )
         for names in pattern.findall(text)
         for name in names
         if not ("asked" in name and "translate" in path.parts)

@@ -26,7 +26,7 @@ from ...options.usage_errors import CommandError
 from ...site import Site
 from ...translate.explain import explain_text
 from ...translate.explain import explanation as pages
-from ...translate.explain.finding import Here
+from ...translate.explain.finding import LocalLookup
 from ...translate.explain.folder_prices import by_question
 from ...translate.script import needs
 from ...translate.script.python_packages import packages
@@ -195,7 +195,7 @@ def page_of(
     folder = (specs[0].chdir if specs else None) or submit_folder or ctx.cwd
     page = pages.explain(
         data, specs, site, sbatch, file=name, engine=chosen, refusal=refusal,
-        here=here(ctx.env, folder), packages=_packages(data, folder, path) if chosen == "sky" else (),
+        lookup=local_lookup(ctx.env, folder), packages=_packages(data, folder, path) if chosen == "sky" else (),
         project=pages.Project(submit_folder or ctx.cwd, home, folder, user),
     )  # fmt: skip
     if chosen == "sky" and specs:
@@ -204,7 +204,7 @@ def page_of(
     if page.unchanged and chosen == "local":
         refusal, exit_code = _objection(ctx, specs)
         return replace(page, refusal=refusal, exit_code=exit_code)
-    rejects = any(found.kind == "directive" and found.fate == pages.REFUSED for found in page.findings)
+    rejects = any(found.kind == "directive" and found.effect == pages.REFUSED for found in page.findings)
     return replace(page, exit_code=exit_code or int(rejects))
 
 
@@ -235,7 +235,7 @@ def _objection(ctx: CommandContext, specs: Sequence[JobSpec]) -> tuple[str, int]
     return "", 0
 
 
-def here(env: Mapping[str, str], folder: str) -> Here:
+def local_lookup(env: Mapping[str, str], folder: str) -> LocalLookup:
     """Build the lookup for a caller with these variables, who submits from ``folder``."""
 
     def expand(text: str) -> str:
@@ -263,7 +263,7 @@ def here(env: Mapping[str, str], folder: str) -> Here:
     def environment(name: str) -> bool:
         return os.path.exists(expand(name)) if "/" in name or name.startswith(".") else name in environments()
 
-    return Here(
+    return LocalLookup(
         path=lambda text: os.path.exists(expand(text)), program=program, environment=environment, variable=env.get
     )
 

@@ -83,7 +83,7 @@ def _need(specs: tuple[JobSpec, ...], page: pages.Page) -> Need:
         hints=tuple((name, gpu) for spec in specs for name, gpu in _hints(spec)) if kinds else (),
         wants_gpus=bool(kinds),
         suggestions=tuple(
-            found.suggestion for found in page.findings if found.fate == pages.DECISION and found.suggestion
+            found.suggestion for found in page.findings if found.effect == pages.DECISION and found.suggestion
         ),
     )
 

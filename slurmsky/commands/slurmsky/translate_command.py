@@ -27,7 +27,7 @@ from ...options.usage_errors import CommandError
 from ...site.record import Site
 from ...translate.export.conversion import one_line
 from ...translate.export.yaml_draft import REMOTE
-from ...translate.export.yaml_export import Kept, keep
+from ...translate.export.yaml_export import ExportedYaml, export_yaml
 from ...translate.script.script_chain import Stage, stages
 from ...translate.shell.script_commands import parse
 from ...translate.sky_task.sky_names import sky_name
@@ -131,8 +131,8 @@ async def _task(
     file = os.path.basename(script.path or "script")
     try:
         below = os.path.relpath(absolute(ctx, script.path), ctx.cwd) if script.path else file
-        kept = await asyncio.to_thread(
-            keep,
+        exported = await asyncio.to_thread(
+            export_yaml,
             text,
             specs,
             site,
@@ -143,11 +143,11 @@ async def _task(
             path=file if below.startswith("..") else below,
             serve=serve,
         )
-        if serve and "service" not in kept.fields:
+        if serve and "service" not in exported.fields:
             raise _NotTranslated("no server that --serve knows runs in the script on SkyPilot's nodes")
-        if not (kept.needs and target):
-            return kept.yaml
-        return await asyncio.to_thread(_pack, ctx, kept, specs, script, request.argv, target, beside)
+        if not (exported.needs and target):
+            return exported.yaml
+        return await asyncio.to_thread(_pack, ctx, exported, specs, script, request.argv, target, beside)
     except Refused as error:
         raise _NotTranslated(f"{error} ({error.hint})") from error
     except (EngineError, OSError) as error:
@@ -205,7 +205,7 @@ async def _check(ctx: CommandContext, yaml: str) -> int:
 
 def _pack(
     ctx: CommandContext,
-    kept: Kept,
+    exported: ExportedYaml,
     specs: Sequence[JobSpec],
     script: options.ScriptText,
     argv: Sequence[str],
@@ -213,20 +213,20 @@ def _pack(
     folder: str = "",
 ) -> str:
     """Create the folder beside the YAML; return the YAML with the actual names of folder and agent archive."""
-    folder = folder or f"{kept.name}.slurmsky"
+    folder = folder or f"{exported.name}.slurmsky"
     beside = Path(os.path.dirname(absolute(ctx, target))) / folder
     if beside.exists() and not (beside / "job" / "settings.json").exists():
         raise EngineError(f"{beside} exists and is not slurmsky's")
     shutil.rmtree(beside, ignore_errors=True)
-    work = ctx.queue.paths.home / "kept" / f"{kept.name}-{os.getpid()}-{time.monotonic_ns()}"
+    work = ctx.queue.paths.home / "kept" / f"{exported.name}-{os.getpid()}-{time.monotonic_ns()}"
     try:
         work.mkdir(mode=0o700, parents=True)
         spooled = work / "script"
         spooled.write_bytes(script.data)
         launch = _launch(ctx, specs, str(spooled), script, argv)
-        launch.image = str(kept.fields["resources"].get("image_id", "")).removeprefix("docker:")
+        launch.image = str(exported.fields["resources"].get("image_id", "")).removeprefix("docker:")
         site = ctx.queue.site
-        shipped = registry.cloud_service(ctx.env, site, ctx.env.get("USER", "")).pack(launch, kept.name, work, site)
+        shipped = registry.cloud_service(ctx.env, site, ctx.env.get("USER", "")).pack(launch, exported.name, work, site)
         if shipped.withheld:
             ctx.err(f"slurmsky: {shipped.withheld}")
         beside.mkdir(mode=0o700)
@@ -235,9 +235,9 @@ def _pack(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     name = shipped.program.name
-    yaml = kept.yaml.replace(f"{REMOTE}/agent.pyz", f"{REMOTE}/{name}").replace("/agent.pyz\n", f"/{name}\n")
-    return yaml.replace(f"./{kept.name}.slurmsky/", f"./{folder}/").replace(
-        f"folder {kept.name}.slurmsky\n", f"folder {folder}\n"
+    yaml = exported.yaml.replace(f"{REMOTE}/agent.pyz", f"{REMOTE}/{name}").replace("/agent.pyz\n", f"/{name}\n")
+    return yaml.replace(f"./{exported.name}.slurmsky/", f"./{folder}/").replace(
+        f"folder {exported.name}.slurmsky\n", f"folder {folder}\n"
     )
 
 

@@ -41,7 +41,7 @@ def _info(job_id: int, records: list[QueueRow]) -> ManagedJobInfo:
         managed_job_id=job_id,
         name=records[0].job_name or decisive.task_name or "-",
         status=decisive.status,
-        seen=sky_status.seen(decisive.status, decisive.details, decisive.schedule_state, decisive.failure_reason),
+        seen=sky_status.map_status(decisive.status, decisive.details, decisive.schedule_state, decisive.failure_reason),
         over=over,
         user=decisive.user_name,
         workspace=decisive.workspace,

@@ -37,10 +37,10 @@ class StatusAnswer(NamedTuple):
         return self.details or self.failure
 
     @property
-    def seen(self) -> sky_status.Seen:
+    def seen(self) -> sky_status.MappedStatus:
         """The status as Slurm's state and reason."""
         details = self.status_text if self.status == "STARTING" else self.details
-        return sky_status.seen(self.status, details, self.schedule, self.failure)
+        return sky_status.map_status(self.status, details, self.schedule, self.failure)
 
 
 class StatePoller:
@@ -83,9 +83,9 @@ class StatePoller:
         if self._poller is not None:
             await cancel_all([self._poller])
 
-    def verdict(self, record: Record) -> sky_status.Seen:
+    def verdict(self, record: Record) -> sky_status.MappedStatus:
         """The final state of a job that SkyPilot reports as ended."""
-        return sky_status.seen(record.status, failure=record.failure)
+        return sky_status.map_status(record.status, failure=record.failure)
 
     async def ask(self, watch: JobWatch) -> None:
         """Query one job. An unavailable server is logged and ignored."""

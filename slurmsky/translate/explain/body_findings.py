@@ -53,12 +53,12 @@ _USES = {
 )
 #: what a node has in place of a path of the old cluster
 _STUBS = {
-    outside_paths.MODULES: "starts the old cluster's module system; slurmsky's own is there",
-    outside_paths.CONDA: "conda's start file: that of the node's own conda stands for it",
-    outside_paths.SHELL: "the shell's start file of an old account: the node's own stands for it",
+    outside_paths.MODULES: "starts the old cluster's module system; slurmsky's own module command is available",
+    outside_paths.CONDA: "conda's start file: the start file of the node's conda replaces it",
+    outside_paths.SHELL: "the shell's start file of an old account: the start file on the node replaces it",
     outside_paths.CUDA: "a link to the node's CUDA, /usr/local/cuda",
     outside_paths.PROGRAM: "setup installs the program and makes a link here",
-    outside_paths.BOUND: "a file system that the container gets: an empty folder, where a node has none",
+    outside_paths.BOUND: "a file system that the container mounts: an empty folder if the node lacks it",
 }
 _SAME = {"pip3": "pip", "mpiexec.hydra": "mpiexec", "ml": "module", "nvidia-docker": "docker"}
 
@@ -73,13 +73,13 @@ class Body:
 
     def modules(self) -> Iterator[Finding]:
         """A finding for each module name of ``module load``, and for each other module line."""
-        for asked in module_lines.parse(self.view.source):
-            if asked.action not in _LOADS:
+        for module_line in module_lines.parse(self.view.source):
+            if module_line.action not in _LOADS:
                 reason = self.view.sentence("command", "module")
-                yield Finding(asked.line, "module", one_line(str(asked)), KEPT, reason)
+                yield Finding(module_line.line, "module", one_line(str(module_line)), KEPT, reason)
                 continue
-            for name in asked.names[-1:] if asked.action == "swap" else asked.names:
-                yield self._module(asked.line, name)
+            for name in module_line.names[-1:] if module_line.action == "swap" else module_line.names:
+                yield self._module(module_line.line, name)
         for line, name in needs.spack_loads(self.view.script, self.view.scope) if self.view.sky else ():
             yield self._module(line, name)
 
@@ -87,22 +87,22 @@ class Body:
         view = self.view
         shown = f"module load {one_line(name)}"
         if "$" in name or "`" in name:
-            return Finding(line, "module", shown, CHANGED, "its name is known when the job runs; then as the map says")
+            return Finding(line, "module", shown, CHANGED, "known only when the job runs; then the module map applies")
         module = find(view.site, name)
         if module is None or not module.complete:
             if view.sky and not self._may_need_modules:
                 return Finding(line, "module", shown, NOTHING, "no program that the script starts needs it")
             suggestion = f'[modules]\n"{toml(name)}" = "docker:IMAGE"'
-            why = module.note if module is not None else "no map knows it; the job is warned and continues without it"
-            fate = DECISION if view.sky else NOTHING if module is None else KEPT
+            why = module.note if module is not None else "no module map has it; the job prints a warning and continues"
+            effect = DECISION if view.sky else NOTHING if module is None else KEPT
             if not view.sky:
-                why = "the machine's own module, or counted as loaded with a line on stderr"
-            return Finding(line, "module", shown, fate, why, suggestion if view.sky else "")
+                why = "the machine's own module; else marked as loaded, with a line on stderr"
+            return Finding(line, "module", shown, effect, why, suggestion if view.sky else "")
         if module.source == "site":
             what = f"image {module.image}" if module.image else "setup and variables of the site file"
             return Finding(line, "module", shown, CHANGED if view.sky else KEPT, what)
         if not view.sky:
-            return Finding(line, "module", shown, KEPT, "the machine's own modules, or counted as loaded")
+            return Finding(line, "module", shown, KEPT, "the machine's own modules; else marked as loaded")
         if not (module.image or module.setup):
             return Finding(line, "module", shown, NOTHING, module.note)
         what = f"image {module.image}" if module.image else f"setup: {one_line(module.setup, 120)}"
@@ -110,7 +110,7 @@ class Body:
             return Finding(line, "module", shown, CHANGED, f"{what}; {module.note}".rstrip("; "))
         key, text = toml(name), toml(module.image or module.setup, 200)
         suggestion = f'[modules]\n"{key}" = "{text}"' if module.image else f'[modules."{key}"]\nsetup = "{text}"'
-        why = f"counts as loaded, but what it stands for must be on the node; {module.note}".rstrip("; ")
+        why = f"marked as loaded, but its software must be on the node; {module.note}".rstrip("; ")
         return Finding(line, "module", shown, DECISION, why, suggestion)
 
     @cached_property
@@ -142,19 +142,19 @@ class Body:
             shown, suggestion = one_line(name, 60), f'[environments]\n"{toml(name, 80)}" = "PACKAGES"'
             found = environment_packages(view.site, name, view.wants)
             if view.sky and found is not None and (name.startswith(("/", "~", "./", "../")) or "/" not in name):
-                what = f"with {one_line(found, 80)}" if found else "with what its Python files import"
+                what = f"with {one_line(found, 80)}" if found else "with the packages that its Python files import"
                 yield Finding(line, "environment", shown, CHANGED, f"setup makes it {what}")
             elif "$" in name and not re.match(r"[~/]", name):
-                yield Finding(line, "environment", shown, KEPT, "its name is known when the job runs")
+                yield Finding(line, "environment", shown, KEPT, "its name is known only when the job runs")
             elif view.sky and mount_points.is_mounted(name, view.mounted):
-                yield Finding(line, "environment", shown, KEPT, "lies on a mounted path")
+                yield Finding(line, "environment", shown, KEPT, "is on a mounted path")
             elif view.sky:
-                why = "an environment of the old cluster: name its packages, and setup makes it"
+                why = "an environment of the old cluster: name its packages, and setup creates it"
                 yield Finding(line, "environment", shown, DECISION, why, suggestion)
-            elif view.here is not None and not view.here.environment(name):
+            elif view.lookup is not None and not view.lookup.environment(name):
                 yield Finding(line, "environment", shown, MISSING, "there is no such environment on this machine")
             else:
-                yield Finding(line, "environment", shown, KEPT, "as this machine has it")
+                yield Finding(line, "environment", shown, KEPT, "as on this machine")
 
     # --- programs
 
@@ -179,8 +179,8 @@ class Body:
         view = self.view
         shown = one_line(" ".join(word.shown for word in part.words[:3]), 50)
 
-        def finding(fate: str, reason: str, suggestion: str = "") -> Finding:
-            return Finding(command.line, "command", shown, fate, reason, suggestion)
+        def finding(effect: str, reason: str, suggestion: str = "") -> Finding:
+            return Finding(command.line, "command", shown, effect, reason, suggestion)
 
         first = part.words[0]
         if name in view.scope.functions:
@@ -189,7 +189,7 @@ class Body:
             return None  # depends on a variable; its value is checked as a path
         if "/" in (first.text or first.raw):
             beside = not (first.text or first.raw).startswith(("/", "~"))
-            where = "a file of the submit folder" + (", which travels" if view.sky else "")
+            where = "a file of the submit folder" + (", which is copied" if view.sky else "")
             return finding(KEPT, where) if beside else None
         reason = view.sentence("command", name)
         source = find_program(name)
@@ -203,15 +203,15 @@ class Body:
         if source is None:
             if provider:
                 return finding(KEPT, f"from {provider}")
-            made = re.search(rf"-o\s+{re.escape(name)}\b", view.source) or (view.here and view.here.path(name))
+            made = re.search(rf"-o\s+{re.escape(name)}\b", view.source) or (view.lookup and view.lookup.path(name))
             if command.name == "srun" and made:
                 return finding(KEPT, "a file of the submit folder, which srun searches too")
             if self._own_path():
-                return finding(KEPT, "from a folder that the script puts into PATH")
+                return finding(KEPT, "in a folder that the script adds to PATH")
             suggestion = f'[programs]\n"{toml(name)}" = "COMMAND THAT INSTALLS IT"'
             return finding(DECISION, "no image or package is known for it", suggestion)
         if source.kind in ("base", "node", "slurm"):
-            return finding(KEPT, reason or "left alone; every node has it")
+            return finding(KEPT, reason or "unchanged; every node has it")
         if source.kind == "machine":
             return self._machine(finding, reason)
         if provider:
@@ -229,8 +229,8 @@ class Body:
                 return finding(DECISION, f"not in {fields['image_id']}", suggestion)
             return finding(CHANGED, f"image {source.package}")
         if source.kind == "reports" and not _ERREXIT.search(self.view.source):
-            return finding(NOTHING, "only reports on the old cluster; the script prints an error and continues")
-        why = "licensed software: bring an image that holds it" if source.kind == "licensed" else "of the old cluster"
+            return finding(NOTHING, "only prints information; without it the script prints an error and continues")
+        why = "licensed software: use an image that contains it" if source.kind == "licensed" else "of the old cluster"
         return finding(DECISION, why, suggestion)
 
     def _machine(self, finding: Callable[..., Finding], reason: str) -> Finding:
@@ -239,15 +239,15 @@ class Body:
         if pods and len(pods) == len(self.view.infra):
             suggestion = f'[[partition]]\nname = "{toml(self.view.partition or "docker")}"\ninfra = "aws"'
             return finding(DECISION, reason, suggestion)
-        return finding(CHANGED, "SkyPilot takes a virtual machine, where docker is; pods have none")
+        return finding(CHANGED, "SkyPilot uses a virtual machine, which has docker; pods have none")
 
     def _local_program(self, finding: Callable[..., Finding], name: str, source: Source | None, reason: str) -> Finding:
         view = self.view
         own = source is not None and source.kind == "slurm"
         usual = own or (source is not None and source.kind == "base")
-        if view.here is not None and not usual and not view.here.program(name) and not self._provider(name):
+        if view.lookup is not None and not usual and not view.lookup.program(name) and not self._provider(name):
             return finding(MISSING, "no such program in PATH on this machine")
-        return finding(KEPT, reason or "left alone")
+        return finding(KEPT, reason or "unchanged")
 
     def _provider(self, name: str) -> str:
         """The part of the script that provides a program: a module, an environment, the job's image; "" for none."""
@@ -282,11 +282,11 @@ class Body:
         if above is not None:
             levels, project = view.wants.above, view.project
             top = project.above(levels) if project else "the folder above the submit folder"
-            fate = CHANGED if levels and top else DECISION
-            why = "above the submit folder, which alone travels: submit from the folder above, with paths from there"
-            if fate == CHANGED:
-                why = f"{top} travels, as it holds this and the submit folder, up to {view.site.sky.upload_mib} MiB"
-            yield Finding(above[0], "path", one_line(above[1], 60), fate, why)
+            effect = CHANGED if levels and top else DECISION
+            why = "above the submit folder, which alone is copied: submit from the folder above, with paths from there"
+            if effect == CHANGED:
+                why = f"{top} is copied: it contains this and the submit folder, up to {view.site.sky.upload_mib} MiB"
+            yield Finding(above[0], "path", one_line(above[1], 60), effect, why)
         for place in outside_paths.places(view.script, view.scope):
             if mount_points.on_every_node(place.text) and place.role != outside_paths.MODULES:
                 continue
@@ -312,25 +312,25 @@ class Body:
         return next((link for link in links if mount_points.is_mounted(path, (link,))), "") or project.former(path)
 
     def _in_project(self, place: outside_paths.Place, folder: str) -> Finding:
-        fate, reason = KEPT, "in the submit folder, which travels"
+        effect, reason = KEPT, "in the submit folder, which is copied"
         if folder in self.view.wants.links:
-            fate, reason = CHANGED, f"the submit folder as another machine names it: {folder} is a link to it"
-        return Finding(place.line, "path", one_line(place.text, 60), fate, reason)
+            effect, reason = CHANGED, f"the submit folder as another machine names it: {folder} is a link to it"
+        return Finding(place.line, "path", one_line(place.text, 60), effect, reason)
 
     def _path(self, place: outside_paths.Place, top: str) -> Finding | None:
         view, shown = self.view, one_line(place.text, 60)
 
-        def finding(fate: str, reason: str, suggestion: str = "") -> Finding:
-            return Finding(place.line, "path", shown, fate, reason, suggestion)
+        def finding(effect: str, reason: str, suggestion: str = "") -> Finding:
+            return Finding(place.line, "path", shown, effect, reason, suggestion)
 
         if not view.sky:
             if (
                 place.role in (outside_paths.WRITTEN, outside_paths.CACHE, outside_paths.ENTRY, outside_paths.MODULES)
-                or view.here is None
+                or view.lookup is None
             ):
-                return finding(KEPT, "as this machine has it")
+                return finding(KEPT, "as on this machine")
             known = place.text.split("$", 1)[0]
-            if known.rstrip("/") and view.here.path(known):
+            if known.rstrip("/") and view.lookup.path(known):
                 return finding(KEPT, "is here")
             return finding(MISSING, "is not on this machine")
         if mount_points.is_mounted(place.text, view.mounted):
@@ -346,21 +346,17 @@ class Body:
                 what = f"image {module.image}" if module.image else f"setup: {one_line(module.setup, 80)}"
                 return finding(CHANGED, f"a start file, for which module {module.name} stands: {what}")
         if place.role == outside_paths.ENTRY:
-            return finding(NOTHING, "a folder that is not on the nodes is skipped in a list of folders")
+            return finding(NOTHING, "programs skip a folder of the list that is not on the nodes")
         if place.role in (outside_paths.WRITTEN, outside_paths.CACHE) or mount_points.is_scratch(place.text):
-            return finding(CHANGED, f"made on each node, and gone with it; [paths] of the site file can keep {top}")
+            return finding(CHANGED, f"created on each node, removed with it; [paths] of the site file can keep {top}")
         suggestion = f'[paths]\n"{toml(top)}" = "s3://BUCKET/{toml(top.strip("~/"))}"'
         if top.startswith("/path"):
-            return finding(DECISION, "looks like a placeholder: write what is meant")
+            return finding(DECISION, "looks like a placeholder: write the value")
         if view.project is not None and view.project.elsewhere(place.text):
-            why = "on this machine, outside the submit folder: submit from there, or say where nodes find its content"
+            why = "on this machine, outside the submit folder: submit from there, or set where nodes find its content"
             return finding(DECISION, why, suggestion)
-        why = (
-            "a container in a file of the old cluster"
-            if place.role == outside_paths.IMAGE
-            else "lies on the old cluster"
-        )
-        return finding(DECISION, f"{why}: say where its content is now", suggestion)
+        why = "a container file of the old cluster" if place.role == outside_paths.IMAGE else "is on the old cluster"
+        return finding(DECISION, f"{why}: set where its content is now", suggestion)
 
 
 def _brings(module: Module) -> bool:

@@ -56,7 +56,7 @@ class Directives:
                 yield from self._line(line, texts)
 
     def next_component(self) -> tuple[str, str]:
-        """Fate and reason of a line that starts another component."""
+        """Effect and reason of a line that starts another component."""
         refused = self.view.refused
         if refused is not None and refused.option == "hetjob":
             return REFUSED, f"{refused}: {refused.hint}"
@@ -89,12 +89,12 @@ class Directives:
     def _option(self, line: int, shown: str, option: Option, text: str | None) -> Finding:
         view = self.view
 
-        def finding(fate: str, reason: str, suggestion: str = "") -> Finding:
-            return Finding(line, "directive", shown, fate, reason, suggestion)
+        def finding(effect: str, reason: str, suggestion: str = "") -> Finding:
+            return Finding(line, "directive", shown, effect, reason, suggestion)
 
         name = option.name
         if option.policy == "refused":
-            return finding(REFUSED, option.why or "cannot be had here")
+            return finding(REFUSED, option.why or "is not available here")
         decision = self._decision(name, text or "")
         if decision is not None:
             return finding(*decision)
@@ -104,13 +104,13 @@ class Directives:
                 return finding(REFUSED, f"{view.refused}: {view.refused.hint}")
             note = view.notes.get("gpus" if name in _GPU_OPTIONS and name not in view.notes else name)
             if note is not None:
-                fate = {"kept": KEPT, "agent": KEPT, "changed": CHANGED}.get(note.fate, NOTHING)
+                effect = {"kept": KEPT, "agent": KEPT, "changed": CHANGED}.get(note.effect, NOTHING)
                 accelerators = f"accelerators: {view.fields['accelerators']}; " if self._is_gpu(name) else ""
-                return finding(fate, accelerators + note.text)
+                return finding(effect, accelerators + note.text)
             if option.field in option_support.WITHOUT_EFFECT:
                 return finding(NOTHING, option_support.WITHOUT_EFFECT[option.field])
         if option.policy in ("recorded", "none"):
-            return finding(NOTHING, reason or option.why or "kept with the job, changes nothing")
+            return finding(NOTHING, reason or option.why or "recorded with the job, without effect")
         here = _FIELDS.get(name, "")
         if view.sky and here in view.fields:
             value = view.fields[here]
@@ -123,13 +123,13 @@ class Directives:
     @property
     def _no_gpu_here(self) -> bool:
         """Whether the local engine counts no GPU: it asks nvidia-smi."""
-        return self.view.here is not None and not self.view.here.program("nvidia-smi")
+        return self.view.lookup is not None and not self.view.lookup.program("nvidia-smi")
 
     def _is_gpu(self, name: str) -> bool:
         return name in _GPU_OPTIONS and "accelerators" in self.view.fields
 
     def _decision(self, name: str, value: str) -> tuple[str, str] | tuple[str, str, str] | None:
-        """(fate, reason, site-file lines) for options whose meaning depends on the site or the machine."""
+        """(effect, reason, site-file lines) for options whose meaning depends on the site or the machine."""
         view, site = self.view, self.view.site
         if name == "partition":
             return self._partition(value)
@@ -166,7 +166,7 @@ class Directives:
         first = value.split(",")[0]
         if cluster.partition(first) is None or cluster.open:
             found = partition_for(cluster, first)
-            like = "any name is accepted" if found is None or found.name == first else f"stands for {found.name}"
+            like = "any name is accepted" if found is None or found.name == first else f"treated as {found.name}"
             if view.sky and not view.infra:
                 return CHANGED, f"{like} without a site file; SkyPilot chooses where"
             return KEPT, like
@@ -176,7 +176,7 @@ class Directives:
         """A folder of the old cluster in --chdir: where it is missing, the job runs in /tmp."""
         view, project = self.view, self.view.project
         if not view.sky:
-            known = view.here is None or view.here.path(value)
+            known = view.lookup is None or view.lookup.path(value)
             return None if known else (MISSING, "the folder is not on this machine: the job would run in /tmp")
         if project is None or project.holds(value) or mount_points.is_mounted(value, view.mounted):
             return None
@@ -186,10 +186,10 @@ class Directives:
             return None
         top = mount_points.mount_of(value)
         why = "on this machine, outside the submit folder: submit from there" if project.elsewhere(value) else (
-            "lies on the old cluster")  # fmt: skip
+            "is on the old cluster")  # fmt: skip
         return (
             DECISION,
-            f"{why}, or say where nodes find its content",
+            f"{why}, or set where nodes find its content",
             f'[paths]\n"{toml(top)}" = "s3://BUCKET{toml(top)}"',
         )
 
@@ -198,12 +198,14 @@ class Directives:
         folder = re.split(r"/[^/]*%", value, maxsplit=1)[0] if "%" in value else value.rpartition("/")[0]
         if mount_points.on_every_node(value) or mount_points.on_every_node(folder + "/x"):
             return None
-        here = self.view.here
-        if here is not None and here.path(folder or "/"):
+        lookup = self.view.lookup
+        if lookup is not None and lookup.path(folder or "/"):
             return KEPT, "the folder is here; written as the log arrives" if self.view.sky else "the folder is here"
         if not self.view.sky:
-            return (MISSING, f"the folder {one_line(folder, 60)} is not here: no job can write there") if here else None
-        return CHANGED, f"where there is no {one_line(folder, 60)}, the log is a file of that name where you submitted"
+            return (
+                (MISSING, f"the folder {one_line(folder, 60)} is not here: no job can write there") if lookup else None
+            )
+        return CHANGED, f"if there is no {one_line(folder, 60)}, the log is a file of that name in the submit folder"
 
     def _constraint(self, value: str) -> tuple[str, str, str] | None:
         view = self.view

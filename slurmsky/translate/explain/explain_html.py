@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from functools import cache
 
 from . import folder_prices
-from .explanation import FATES, Page
+from .explanation import EFFECTS, Page
 from .finding import CHANGED, DECISION, KEPT, MISSING, NOTHING, REFUSED, Finding
 from .site_suggestions import merged
 
-#: classes of the style sheet by fate
+#: classes of the style sheet by effect
 _KINDS = {KEPT: "good", CHANGED: "live", NOTHING: "gone", MISSING: "held", DECISION: "bad", REFUSED: "bad"}
-_HEADS = {KEPT: "Kept", CHANGED: "Changed", NOTHING: "No effect", MISSING: "Not here", DECISION: "To decide",
+_HEADS = {KEPT: "ExportedYaml", CHANGED: "Changed", NOTHING: "No effect", MISSING: "Not here", DECISION: "To decide",
           REFUSED: "Refused"}  # fmt: skip
-_LINES = ("Line", "What", "Fate", "Why")
+_LINES = ("Line", "What", "Effect", "Why")
 _MOST = 12  # reasons shown before the fold
 #: as for reports: the page loads nothing and runs no program, regardless of a script's text
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -123,8 +123,8 @@ def _fold(page: Page, verdict: str) -> str:
     """A script as a fold. Lines that are kept as they are would fill the page of a large folder."""
     fixed, spot, infra = folder_prices.cells(page)
     price = f"<small>{_text(fixed)} on demand, {_text(spot)} spot, {_text(infra)}</small>" if page.prices else ""
-    counts = ", ".join(f"{page.count(fate)} {_HEADS[fate].lower()}" for fate in FATES if page.count(fate))
-    rows = [_row(found) for found in page.findings if found.fate != KEPT]
+    counts = ", ".join(f"{page.count(effect)} {_HEADS[effect].lower()}" for effect in EFFECTS if page.count(effect))
+    rows = [_row(found) for found in page.findings if found.effect != KEPT]
     refused = f'<pre class="tail">{_text(page.refusal)}</pre>' if page.refusal else ""
     remarks = "".join(f"<p>{_text(remark)}</p>" for remark in page.remarks)
     note = f"<p class=note>{_text(counts)}; slurmsky explain {_text(page.file)} lists all lines</p>"
@@ -140,8 +140,8 @@ def _verdict(verdict: str, page: Page) -> str:
 
 
 def _script(page: Page, prices: Sequence[str]) -> str:
-    counted = [(fate, page.count(fate)) for fate in FATES if page.count(fate)]
-    tiles = (_tile(_HEADS[fate], count, "lines", _KINDS[fate]) for fate, count in counted)
+    counted = [(effect, page.count(effect)) for effect in EFFECTS if page.count(effect)]
+    tiles = (_tile(_HEADS[effect], count, "lines", _KINDS[effect]) for effect, count in counted)
     parts = [f'<div class="tiles">{"".join(tiles)}</div>']
     if page.remarks:
         parts.append(_section("Around the job", *(f"<p>{_text(remark)}</p>" for remark in page.remarks)))
@@ -161,5 +161,5 @@ def _script(page: Page, prices: Sequence[str]) -> str:
 
 
 def _row(found: Finding) -> list[str]:
-    return [str(found.line), f"<code>{_text(found.text)}</code>", _pill(found.fate, _KINDS[found.fate]),
+    return [str(found.line), f"<code>{_text(found.text)}</code>", _pill(found.effect, _KINDS[found.effect]),
             _text(found.reason)]  # fmt: skip

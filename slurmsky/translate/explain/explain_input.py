@@ -17,7 +17,7 @@ from ..shell.script_commands import Script
 from ..shell.script_variables import Scope
 from ..sky_task.task import SkyTask
 from ..sky_task.translation_notes import Note, Refused
-from .finding import Here
+from .finding import LocalLookup
 
 
 @cache
@@ -43,7 +43,7 @@ class View:
     scope: Scope
     wants: Needs
     project: Project | None = None
-    here: Here | None = None
+    lookup: LocalLookup | None = None
     task: SkyTask | None = None
     refused: Refused | None = None
     fields: Mapping[str, object] = field(default_factory=dict)  # of the SkyPilot task and its resources

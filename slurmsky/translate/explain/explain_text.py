@@ -11,14 +11,14 @@ from ...model.spec import INFINITE
 from ..script.conversion_tables import one_line
 from . import folder_prices
 from .explain_html import page_html
-from .explanation import FATES, Page
+from .explanation import EFFECTS, Page
 from .finding import DECISION, REFUSED
 from .site_suggestions import merged
 
 
 def page_text(page: Page) -> str:
     """One script as text for a terminal."""
-    rows = [(str(found.line), found.text, found.fate, found.reason) for found in page.findings]
+    rows = [(str(found.line), found.text, found.effect, found.reason) for found in page.findings]
     where = f"engine: {page.engine}, partition: {one_line(page.partition, 60) or '(none)'}"
     lines = [f"{one_line(page.file)}: {verdict(page)}", where, ""]
     if page.remarks:
@@ -27,10 +27,10 @@ def page_text(page: Page) -> str:
         lines += ["sbatch refuses it:", *(f"  {one_line(line, 500)}" for line in page.refusal.splitlines()), ""]
     if rows:
         first, second = max(len(row[0]) for row in rows), min(44, max(len(row[1]) for row in rows))
-        lines += [f"{'line':>{max(4, first)}}  {'what':<{second}}  {'fate':<9}  why"]
-        for line, text, fate, reason in rows:
+        lines += [f"{'line':>{max(4, first)}}  {'what':<{second}}  {'effect':<9}  why"]
+        for line, text, effect, reason in rows:
             what, why = one_line(text, second), one_line(reason, 400)
-            lines.append(f"{line:>{max(4, first)}}  {what:<{second}}  {fate:<9}  {why}")
+            lines.append(f"{line:>{max(4, first)}}  {what:<{second}}  {effect:<9}  {why}")
         lines.append("")
     if page.task_yaml:
         lines += ["The SkyPilot task:", *(f"  {line}".rstrip() for line in page.task_yaml.splitlines()), ""]
@@ -102,7 +102,7 @@ def table_text(pages: Sequence[Page]) -> str:
     heads = [f"{'on demand':>12}", f"{'spot':>12}", f"{'cheapest infra':<22}"] if priced else []
     lines += ["", "  ".join([f"{'script':<{width}}", *_HEADS.values(), *heads, "verdict"])]
     for page in pages:
-        counts = (f"{page.count(fate):>{len(head)}}" for fate, head in _HEADS.items())
+        counts = (f"{page.count(effect):>{len(head)}}" for effect, head in _HEADS.items())
         fixed, spot, infra = folder_prices.cells(page)
         cells = [f"{fixed:>12}", f"{spot:>12}", f"{one_line(infra, 22):<22}"] if priced else []
         lines.append("  ".join([f"{one_line(page.file, width):<{width}}", *counts, *cells, verdict(page)]))
@@ -114,7 +114,7 @@ def table_text(pages: Sequence[Page]) -> str:
 
 
 #: columns of that table
-_HEADS = {fate: {DECISION: "decide"}.get(fate, fate) for fate in FATES}
+_HEADS = {effect: {DECISION: "decide"}.get(effect, effect) for effect in EFFECTS}
 _MOST = 12
 
 
@@ -135,7 +135,7 @@ def to_resolve(pages: Sequence[Page]) -> list[tuple[str, int, int]]:
     alone: Counter[str] = Counter()
     named: Counter[str] = Counter()
     for page in pages:
-        reasons = {f"{found.kind}: {found.reason}" for found in page.findings if found.fate in (DECISION, REFUSED)}
+        reasons = {f"{found.kind}: {found.reason}" for found in page.findings if found.effect in (DECISION, REFUSED)}
         if page.refusal:
             reasons = {f"refused: {one_line(page.refusal, 80)}"}
         named.update(reasons)

@@ -1,6 +1,6 @@
 """Explains each line of a batch script: the effect of directives, modules, variables, programs and paths. Pure.
 
-The fates are what a user must know before paying: kept, changed, no effect, refused, or a decision to make. A script
+Each finding has an effect: kept, changed, no effect, refused, or a decision to make. A script
 runs unchanged where nothing is refused and no decision is open.
 """
 
@@ -31,12 +31,12 @@ from . import folder_prices, form_findings
 from .body_findings import Body
 from .directive_findings import Directives
 from .explain_input import View, sentences
-from .finding import CHANGED, DECISION, FATES, KEPT, KINDS, MISSING, NOTHING, REFUSED, Finding, Here
+from .finding import CHANGED, DECISION, EFFECTS, KEPT, KINDS, MISSING, NOTHING, REFUSED, Finding, LocalLookup
 from .site_suggestions import merged, toml
 from .variable_findings import Variables
 
-__all__ = ["DECISION", "FATES", "REFUSED", "Finding", "Here", "Page", "Project", "explain", "read_prices", "sentences",
-           "text_of", "with_prices"]  # fmt: skip
+__all__ = ["DECISION", "EFFECTS", "REFUSED", "Finding", "LocalLookup", "Page", "Project", "explain", "read_prices",
+           "sentences", "text_of", "with_prices"]  # fmt: skip
 
 #: Longer scripts are not explained line by line; sbatch itself accepts 4 MiB.
 MAX_SOURCE = 1 << 20
@@ -65,15 +65,15 @@ class Page:
     @property
     def unchanged(self) -> bool:
         """Whether the script runs as it is, without a decision by the user."""
-        return not self.refusal and not any(found.fate in (REFUSED, DECISION) for found in self.findings)
+        return not self.refusal and not any(found.effect in (REFUSED, DECISION) for found in self.findings)
 
     @property
     def missing(self) -> tuple[Finding, ...]:
         """The names in a script that this machine lacks, where the script would run on this machine."""
-        return tuple(found for found in self.findings if found.fate == MISSING)
+        return tuple(found for found in self.findings if found.effect == MISSING)
 
-    def count(self, fate: str) -> int:
-        return sum(found.fate == fate for found in self.findings)
+    def count(self, effect: str) -> int:
+        return sum(found.effect == effect for found in self.findings)
 
     @property
     def suggestions(self) -> tuple[str, ...]:
@@ -95,13 +95,13 @@ def explain(
     file: str,
     engine: str,
     refusal: str = "",
-    here: Here | None = None,
+    lookup: LocalLookup | None = None,
     packages: tuple[str, ...] = (),
     project: Project | None = None,
 ) -> Page:
     """Explain a script.
 
-    ``specs`` is empty where sbatch refuses the script with ``refusal``. ``here``: queries about this machine, where
+    ``specs`` is empty where sbatch refuses the script with ``refusal``. ``lookup``: queries about this machine, where
     allowed. ``packages``: Python packages that the files beside the script need. ``project``: the submit folder.
     """
     text = text_of(source)
@@ -114,7 +114,7 @@ def explain(
     wanted = needs.beside(needs.with_started(wanted, text, project), project) if project else wanted
     inner = tuple(started(script, scope, project)) if project else ()
     scope.functions.update(*(one.scope.functions for one in inner if one.sourced))
-    view = View(site, table, engine, partition, spec, text, script, scope, wanted, project, here)
+    view = View(site, table, engine, partition, spec, text, script, scope, wanted, project, lookup)
     if engine == "sky" and specs:
         try:
             view.task = plan_all([(part, (part.partition or partition).split(",")[0]) for part in specs], site,
@@ -128,7 +128,7 @@ def explain(
     view.notes = {note.option: note for note in task.notes} if task else {}
     directives, body = Directives(view), Body(view)
     forms = form_findings.forms(source[:MAX_SOURCE], table, view.sky, directives.next_component())
-    found = [Finding(one.line, "form", one.text, one.fate, one.reason) for one in forms]
+    found = [Finding(one.line, "form", one.text, one.effect, one.reason) for one in forms]
     found += [*directives.findings(source), *body.modules(), *Variables(view).findings()]
     found += [*body.environments(), *body.programs(), *steps(view), *body.paths()]
     found += _of_started(view, inner, found)
@@ -157,7 +157,7 @@ def _of_started(view: View, scripts: Sequence[InnerScript], found: Sequence[Find
         body = Body(replace(view, source=one.script.source, script=one.script, scope=one.scope))
         for inner in (*body.modules(), *body.environments(), *body.programs(), *body.paths()):
             key = inner.kind, inner.suggestion or inner.text
-            if inner.fate in (DECISION, MISSING, REFUSED) and key not in seen:
+            if inner.effect in (DECISION, MISSING, REFUSED) and key not in seen:
                 seen.add(key)
                 yield replace(inner, line=one.line, text=f"{one_line(one.name, 60)}:{inner.line} {inner.text}")
 
@@ -235,7 +235,7 @@ def _pmix(view: View) -> str:
     """The source of the PMIx library for --mpi=pmix."""
     if not view.sky:
         return (
-            "the PMIx library beside mpirun or of the system; without one the tasks get PMI-2 and srun says so "
+            "the PMIx library beside mpirun or of the system; without one the tasks get PMI-2 and srun prints a line "
             "(apt-get install libpmix2, or conda install -c conda-forge openpmix)"
         )
     image = str(view.fields.get("image_id", ""))
@@ -248,7 +248,7 @@ def _image(view: View, text: str, reason: str) -> tuple[str, str] | tuple[str, s
     """The image of a step: a name in a registry, a file, or a variable's value."""
     is_file = image_names.is_path(text) or text.endswith((".sqsh", ".squashfs")) or text.startswith("~")
     if not view.sky:
-        if is_file and view.here is not None and "$" not in text and not view.here.path(text):
+        if is_file and view.lookup is not None and "$" not in text and not view.lookup.path(text):
             return MISSING, "the file is not on this machine"
         return KEPT, reason
     if "image_id" in view.fields:
@@ -257,14 +257,14 @@ def _image(view: View, text: str, reason: str) -> tuple[str, str] | tuple[str, s
         if is_mounted(text, view.mounted):
             return KEPT, "a file on a mounted path; the node unpacks it"
         if not text.startswith(("/", "~", "$")) or text.startswith("./"):
-            return CHANGED, "a file of the submit folder, which travels if it is small enough"
+            return CHANGED, "a file of the submit folder, which is copied if it is small enough"
         top = mount_of(text)
         suggestion = f'[paths]\n"{toml(top)}" = "s3://BUCKET/{toml(top.strip("~/"))}"'
         return (
             DECISION,
-            "a container in a file of the old cluster: say where it is now, or name a registry's",
+            "a container file of the old cluster: set its present place, or name an image of a registry",
             suggestion,
         )
     if "$" in text:
-        return KEPT, "its name is known when the job runs; podman, docker or apptainer of the node fetch it"
+        return KEPT, "its name is known only when the job runs; podman, docker or apptainer of the node download it"
     return KEPT, reason

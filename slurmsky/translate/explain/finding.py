@@ -1,4 +1,4 @@
-"""A finding of explain, and the fates that it may have."""
+"""A finding of explain, and the effects that a finding may have."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 KEPT, CHANGED, NOTHING, REFUSED, DECISION = "kept", "changed", "no effect", "refused", "decision"
 #: only for scripts that run on this machine: the script names it, and it is missing here now
 MISSING = "not here"
-FATES = (KEPT, CHANGED, NOTHING, MISSING, DECISION, REFUSED)
+EFFECTS = (KEPT, CHANGED, NOTHING, MISSING, DECISION, REFUSED)
 KINDS = ("form", "directive", "module", "command", "step", "variable", "environment", "path")
 
 
@@ -19,13 +19,13 @@ class Finding:
     line: int
     kind: str  # one of KINDS
     text: str
-    fate: str
+    effect: str
     reason: str
     suggestion: str = ""
 
 
 @dataclass(frozen=True)
-class Here:
+class LocalLookup:
     """Queries about the submitting machine, for scripts that would run on it.
 
     ``path``, ``program`` and ``environment`` return whether it exists; ``variable`` returns the caller's value or None.

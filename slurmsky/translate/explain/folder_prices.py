@@ -24,16 +24,16 @@ _SPOT = "[Spot]"  # ends the name of an instance in the optimizer's table
 def question(fields: Mapping[str, Any]) -> str:
     """The task to send to the optimizer: the fields on which a price depends, on demand and on spot nodes."""
     resources = fields["resources"]
-    asked = {key: value for key, value in resources.items() if key not in _WITHOUT_PRICE}
-    places = resources.get("any_of") or resources.get("ordered") or [{"infra": asked.pop("infra", None)}]
-    asked["any_of"] = [
+    priced = {key: value for key, value in resources.items() if key not in _WITHOUT_PRICE}
+    places = resources.get("any_of") or resources.get("ordered") or [{"infra": priced.pop("infra", None)}]
+    priced["any_of"] = [
         {**{key: value for key, value in place.items() if value}, "use_spot": spot}
         for place in places
         for spot in (False, True)
         if not (spot and str(place.get("infra")).startswith("slurm"))  # Slurm's nodes are never spot nodes
     ]
     size = {"num_nodes": fields["num_nodes"]} if fields.get("num_nodes") else {}
-    return json.dumps({**size, "resources": asked, "run": "true"}, sort_keys=True)
+    return json.dumps({**size, "resources": priced, "run": "true"}, sort_keys=True)
 
 
 def cheapest(page: Page, spot: bool = False) -> Mapping[str, str] | None:
@@ -63,8 +63,8 @@ def cells(page: Page) -> tuple[str, str, str]:
 
 def summary(pages: Sequence[Page]) -> list[str]:
     """The prices of all scripts in sentences; none where no script has a price or a reason for none."""
-    asked = [page for page in pages if page.engine == "sky" and (page.prices or page.prices_note)]
-    priced = [page for page in asked if cheapest(page) or cheapest(page, spot=True)]
+    queried = [page for page in pages if page.engine == "sky" and (page.prices or page.prices_note)]
+    priced = [page for page in queried if cheapest(page) or cheapest(page, spot=True)]
     lines = []
     for limited, per in ((True, "for their time limits"), (False, "an hour, without a time limit")):
         some = [page for page in priced if _dollars(page, None)[1] == limited]
@@ -76,7 +76,7 @@ def summary(pages: Sequence[Page]) -> list[str]:
     if priced:
         infras = Counter(cells(page)[2] for page in priced).most_common()
         lines.append("cheapest infra: " + ", ".join(f"{infra} ({_scripts(count)})" for infra, count in infras[:6]))
-    notes = Counter(page.prices_note for page in asked if not page.prices)
+    notes = Counter(page.prices_note for page in queried if not page.prices)
     return lines + [f"{_scripts(count)}: {note}" for note, count in notes.most_common(6)]
 
 

@@ -16,7 +16,7 @@ from ..script.conversion_tables import one_line
 from ..script.programs import find
 from ..shell.word_sets import words
 
-#: fates as in explain
+#: effects as in explain
 KEPT, NOTHING, DECISION, CHANGED = "kept", "no effect", "decision", "changed"
 NEXT_COMPONENT = (KEPT, "the next component of the job begins")
 _SHELLS = frozenset(("bash", "sh", "python", "python3", "env"))  # interpreters that every image has
@@ -41,18 +41,18 @@ class Form:
 
     line: int
     text: str
-    fate: str
+    effect: str
     reason: str
 
 
-_BELOW = "behind the first command, where sbatch reads no directives"
+_BELOW = "below the first command, where sbatch reads no directives"
 _UNREAD_FORM = "not read: a directive begins with #SBATCH, without a blank"
 
 
 def forms(source: bytes, table: OptionTable, sky: bool, component: tuple[str, str] = NEXT_COMPONENT) -> Iterator[Form]:
     """Findings about a script beyond its options, in no order. None for a script that sbatch cannot read.
 
-    ``component``: fate and reason of a line that starts the next component of a het job.
+    ``component``: effect and reason of a line that starts the next component of a het job.
     """
     components: Sequence[Sequence[directives.DirectiveWord]]
     try:
@@ -84,7 +84,7 @@ def _lines(source: bytes, sky: bool, component: tuple[str, str]) -> Iterator[For
         if number == 1 and line.startswith("#!"):
             yield Form(1, shown, *_interpreter(line, sky))
         elif _OFF.match(line):
-            yield Form(number, shown, NOTHING, "switched off: a comment to sbatch")
+            yield Form(number, shown, NOTHING, "disabled: sbatch reads it as a comment")
         elif not line.startswith("#SBATCH") and _MISSPELT.match(line):
             yield Form(number, shown, NOTHING, _UNREAD_FORM)
         elif line.startswith("#SBATCH"):
@@ -109,9 +109,9 @@ def _interpreter(line: str, sky: bool) -> tuple[str, str]:
     if sky and name not in _SHELLS:
         source = find(name)
         if source is not None and source.install:
-            return CHANGED, f"runs the script as it is; setup installs {source.package} where the node lacks it"
-        return CHANGED, f"runs the script as it is: {one_line(name, 30) or 'it'} must be in the image at that path"
-    return KEPT, "runs the script as it is, with all that the shell does itself"
+            return CHANGED, f"runs the unchanged script; setup installs {source.package} where the node lacks it"
+        return CHANGED, f"runs the unchanged script: {one_line(name, 30) or 'it'} must be in the image at that path"
+    return KEPT, "runs the unchanged script"
 
 
 def _foreign(line: str, has_own: bool) -> tuple[str, str]:
@@ -119,7 +119,7 @@ def _foreign(line: str, has_own: bool) -> tuple[str, str]:
         return KEPT, "read as sbatch reads it, because there is no #SBATCH line"
     if line.startswith(("#DW", "#BB")):
         return NOTHING, "there are no burst buffers"
-    return NOTHING, "another scheduler's: sbatch does not read it"
+    return NOTHING, "a directive of another scheduler: sbatch does not read it"
 
 
 def _values(given_words: Sequence[directives.DirectiveWord], table: OptionTable) -> Iterator[Form]:
@@ -133,11 +133,11 @@ def _values(given_words: Sequence[directives.DirectiveWord], table: OptionTable)
             shown = f"--{option.name}" + ("" if text is None else f"={one_line(text, 60)}")
             if option.name in given and option.name not in _EACH:
                 before, earlier = given[option.name]
-                yield Form(before, earlier, NOTHING, f"given again in line {line}: the last one counts")
+                yield Form(before, earlier, NOTHING, f"repeated in line {line}: the last value applies")
             given[option.name] = (line, shown)
             if text and _PLACEHOLDER.search(text) and option.name in _UNREAD:
                 yield Form(line, shown, KEPT, "looks like a placeholder; any name is accepted")
             elif text and _PLACEHOLDER.search(text):
-                yield Form(line, shown, DECISION, "looks like a placeholder: write what is meant")
+                yield Form(line, shown, DECISION, "looks like a placeholder: write the value")
             elif text and _VARIABLE.search(text) and option.name not in ("wrap", "export"):
-                yield Form(line, shown, KEPT, "taken as it is typed: sbatch expands no variables and no ~")
+                yield Form(line, shown, KEPT, "read literally: sbatch expands no variables and no ~")

@@ -59,11 +59,11 @@ class Variables:
         for line, name in self._matches(_USUAL):
             row = name if ("variable", name) in sentences() else "NCCL_"
             reason = self.view.sentence("variable", row)
-            fate = KEPT
+            effect = KEPT
             card = self.view.scope.values.get(name, "") if name.endswith(("_SOCKET_IFNAME", "_tcp_if_include")) else ""
             if self.view.sky and _OLD_CARD.search(card):
-                fate = DECISION  # NCCL and Gloo fail where there is no such interface
-            yield Finding(line, "variable", name, fate, reason)
+                effect = DECISION  # NCCL and Gloo fail where there is no such interface
+            yield Finding(line, "variable", name, effect, reason)
 
     def _cards(self) -> Iterator[Finding]:
         """Options whose value is a network card that nodes lack: ``dask-mpi --interface ib0``."""
@@ -80,9 +80,9 @@ class Variables:
         if re.search(r"(?m)^\s*(?:export\s+)?%s=" % name, view.source):
             return KEPT, "the script sets it itself"
         if not KNOWN.fullmatch(name):
-            return KEPT, "no variable of Slurm's; as your environment has it"
+            return KEPT, "not a variable of Slurm; as in your environment"
         also = RENAMED.get(name, "")
-        beside = f" ({also} says the same to SkyPilot's users)" if view.sky and also and also != "TASK_ID" else ""
+        beside = f" ({also} has the same meaning in SkyPilot)" if view.sky and also and also != "TASK_ID" else ""
         if name in ("SLURM_TMPDIR", "SLURM_LOGS"):
             return CHANGED, "set by some sites only; [environment] of the site file can set it"
         return KEPT, f"set as Slurm sets it{beside}"
@@ -117,8 +117,8 @@ class Variables:
         view = self.view
         shown = one_line(name, 60)
 
-        def finding(fate: str, reason: str, suggestion: str = "") -> Finding:
-            return Finding(line, "variable", shown, fate, reason, suggestion)
+        def finding(effect: str, reason: str, suggestion: str = "") -> Finding:
+            return Finding(line, "variable", shown, effect, reason, suggestion)
 
         if name in dict(view.site.environment) or name in _exported_by_option(view.spec.export):
             return finding(KEPT, "the site file or --export sets it")
@@ -127,23 +127,25 @@ class Variables:
             return finding(CHANGED if view.sky else KEPT, f"module {one_line(setter, 40)} sets it")
         if name in ENTERED and view.wants.environments:
             return finding(KEPT, "set by the environment that the script enters")
-        if view.here is not None and view.here.variable(name) is not None:
-            return finding(KEPT, "as your environment has it")
+        if view.lookup is not None and view.lookup.variable(name) is not None:
+            return finding(KEPT, "as in your environment")
         if self._is_input(name):
             return finding(KEPT, "an input of the script: export it before sbatch, as on Slurm")
         files = [file for _, file in view.scope.sourced if not re.search(r"activate|conda|/etc/|modules|bashrc", file)]
         if files and name not in dict(view.wants.stores):
             return finding(KEPT, f"set by {one_line(files[0], 40)}, which the script reads, or by your environment")
         if not view.sky:
-            return finding(MISSING if view.here else KEPT, "neither the script nor your environment sets it")
+            return finding(MISSING if view.lookup else KEPT, "neither the script nor your environment sets it")
         store = dict(view.wants.stores).get(name)
         if store is not None:
             suggestion = f'[environment]\n{name} = "{store}"'
             if view.site.cluster.open:
-                return finding(CHANGED, f"a storage of the old cluster: {store}, made on each node and gone with it")
-            return finding(DECISION, "a storage of the old cluster: say where it is", suggestion)
+                return finding(
+                    CHANGED, f"a file system of the old cluster: {store}, created on each node, removed with it"
+                )
+            return finding(DECISION, "a file system of the old cluster: set its present place", suggestion)
         suggestion = f'[environment]\n{toml(name)} = "VALUE"'
-        why = "nothing in the script sets it: export it before sbatch, or give it a value for all jobs"
+        why = "nothing in the script sets it: export it before sbatch, or set a value for all jobs"
         return finding(DECISION, why, suggestion)
 
 

@@ -98,7 +98,7 @@ class Lines(Base):
         self.removed.append((given.value.start, given.value.end))
         self.found.edit(given.value.start, given.value.end, "29500")
         self.values[given.name] = "29500"
-        self.found.drop(command.line, self.script.text(command), "the nodes are the job's own, so a fixed port is free")
+        self.found.drop(command.line, self.script.text(command), "no other job uses the nodes, so a fixed port is free")
         return False
 
     def _own_port(self, text: str) -> bool:
@@ -117,7 +117,7 @@ class Lines(Base):
         moved = 0
         if all(NETWORK.fullmatch(name) for name, _ in pairs):
             self._remove(statement)
-            why = "names network cards or transports of the old cluster; the nodes have others"
+            why = "names network interfaces or transports of the old cluster; the nodes have others"
             self.found.drop(command.line, self.script.text(command), why)
             return True
         if len(pairs) == 1 and pairs[0][0] in _LISTS and self._is_foreign(*pairs[0]):
@@ -135,7 +135,7 @@ class Lines(Base):
             if len(pairs) == 1 and re.search("PORT", name) and self._own_port(value.raw):
                 known: str | None = "29500"
                 self.found.drop(
-                    command.line, self.script.text(command), "the nodes are the job's own, so a fixed port is free"
+                    command.line, self.script.text(command), "no other job uses the nodes, so a fixed port is free"
                 )
             else:
                 known = variable_conversion.value(value, self.facts, self.values)
@@ -258,13 +258,13 @@ class Lines(Base):
             ]
         else:
             self.found.drop(
-                command.line, f"conda activate {name}", "that environment lies on the old cluster; make it in setup"
+                command.line, f"conda activate {name}", "that environment is on the old cluster; make it in setup"
             )
 
     def _modules(self, command: Command) -> None:
-        for asked in module_lines.parse(self.script.text(command)):
-            if asked.action in ("load", "try-load", "load-any", "swap"):
-                for name in asked.names[-1:] if asked.action == "swap" else asked.names:
+        for line in module_lines.parse(self.script.text(command)):
+            if line.action in ("load", "try-load", "load-any", "swap"):
+                for name in line.names[-1:] if line.action == "swap" else line.names:
                     self._module(command.line, name)
 
     def _module(self, line: int, name: str) -> None:

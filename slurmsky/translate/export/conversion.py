@@ -1,4 +1,4 @@
-"""Rewrites a script's commands as a SkyPilot user would write them: one row per idiom.
+"""Rewrites a script's commands as a SkyPilot user would write them: one rule per idiom.
 
 ``read`` goes through the commands of a script once. It collects edits of the text, setup commands, variables, and what
 requires slurmsky on the nodes. SkyPilot runs ``run`` on every node, Slurm runs a batch script on the first node: most
@@ -193,15 +193,13 @@ class _Reader(Steps):
         if not self.found.setup:
             self.found.setup.append('pip install "ray[default]"')
         if self.facts.nodes > 1:
-            self.found.activate.append(
-                "~/sky_templates/ray/start_cluster  # on every node: a Ray cluster of the job's own"
-            )
+            self.found.activate.append("~/sky_templates/ray/start_cluster  # on every node: a Ray cluster of this job")
         self.found.drop(
             starts[0].line if starts else submits[0].line,
             "ray start ...",
             "SkyPilot's template starts the cluster on all nodes (head on the first)"
             if self.facts.nodes > 1
-            else "ray.init() starts what one node needs",
+            else "ray.init() starts Ray on a single node",
         )
 
     def _only_for_ray(self, statement: Statement) -> bool:
@@ -242,7 +240,7 @@ class _Reader(Steps):
             try:
                 given = json.loads(body).get("env_vars", {})
             except (ValueError, AttributeError):
-                self.found.drop(command.line, word.shown, "its env_vars belong in envs")
+                self.found.drop(command.line, word.shown, "its env_vars are moved to envs")
                 continue
             for name, value in given.items() if isinstance(given, dict) else ():
                 if not re.fullmatch(r"[A-Za-z_]\w*", str(name), re.ASCII):
@@ -354,7 +352,7 @@ class _Reader(Steps):
             and not (self.everywhere or self.found.activate)
             and "NODE_IPS" not in texts
         ):
-            self.found.notes.append("no command uses the other nodes: without num_nodes one node does the same")
+            self.found.notes.append("no command uses the other nodes: remove num_nodes to run on one node")
 
     def _for_the_head(self, statement: Statement) -> bool:
         if any(

@@ -25,36 +25,36 @@ _OUTPUT = "sky jobs logs shows all output"
 _ROWS = (
     _Row("output", "--output", _OUTPUT),
     _Row("error", "--error", _OUTPUT),
-    _Row("mail_type", "--mail-type", "event_callback can tell you"),
+    _Row("mail_type", "--mail-type", "event_callback can notify you"),
     _Row("dependency", "--dependency={}", "launch the tasks one after the other, or as one pipeline YAML"),
-    _Row("signal", "--signal={}", "SkyPilot sends no warning; write checkpoints at a pace"),
-    _Row("requeue", "--requeue", "managed jobs recover from lost nodes by themselves"),
+    _Row("signal", "--signal={}", "SkyPilot sends no warning; write checkpoints at intervals"),
+    _Row("requeue", "--requeue", "managed jobs recover from lost nodes automatically"),
     _Row(
         "requeue",
         "--no-requeue",
-        "managed jobs recover from lost nodes; job_recovery: {max_restarts_on_errors: 0} is about errors only",
+        "managed jobs recover from lost nodes; job_recovery: {max_restarts_on_errors: 0} concerns errors only",
         lambda value: value is False,
     ),
     _Row("begin", "--begin", "SkyPilot starts jobs at once"),
-    _Row("comment", "--comment={}", "a label may hold it"),
+    _Row("comment", "--comment={}", "a label can contain it"),
     _Row(
         "export",
         "--export={}",
-        "only envs reach the task anyway",
+        "the task gets only the variables of envs",
         lambda value: bool(value) and value.upper() != "ALL",
     ),
-    _Row("partition", "--partition={}", "infra says where; the site file can map partitions"),
+    _Row("partition", "--partition={}", "infra selects where the job runs; the site file can map partitions"),
     _Row("constraint", "--constraint={}", "accelerators and instance_type are what can be requested"),
     _Row("nodelist", "--nodelist={}", WITHOUT_EFFECT["exclude"]),
-    _Row("hint", "--hint={}", "nodes have their threads as the cloud sells them"),
+    _Row("hint", "--hint={}", "the cloud decides the threads of its nodes"),
 )
 
 
 def programs_to_bring(asked: Needs, modules: Sequence[Module], imaged: bool) -> list[Dropped]:
     """Programs that neither setup nor an image brings."""
     loaded = {module.name.partition("/")[0].lower() for module in modules}
-    licensed = "licensed software: bring an image that holds it, and a way to its licence server"
-    unknown = "no package is known for it: install it in setup, or take an image that has it"
+    licensed = "licensed software: use an image that contains it, and a route to its licence server"
+    unknown = "no package is known for it: install it in setup, or use an image that contains it"
     missing = () if imaged else [name for name in asked.unknown if name.lower() not in loaded][:6]
     return [Dropped(0, one_line(name), licensed) for name in asked.licensed] + [
         Dropped(0, one_line(name), unknown) for name in missing
@@ -71,7 +71,7 @@ def module_versions(modules: Sequence[Module]) -> list[Dropped]:
     newest = [module.name for module in modules if module.name.lower() in _FRAMEWORKS and module.source == "shipped"]
     why = "setup installs a current version, not this one"
     found = [Dropped(0, f"module load {other}", why)] if other else []
-    why = "no version is named: choose the one that the script was written for"
+    why = "no version is named: choose the version for which the script was written"
     return found + [Dropped(0, f"module load {name}", why) for name in dict.fromkeys(newest)]
 
 
@@ -85,7 +85,7 @@ def by_contents(modules: Sequence[Module]) -> list[Module]:
 def other_images(modules: Sequence[Module]) -> list[Dropped]:
     """Modules whose image is neither that of the task nor contained in it."""
     images = by_contents(modules)
-    why = "a task has one image, and this is not in it: install it in setup"
+    why = "a task has one image, which does not contain this module: install it in setup"
     return [
         Dropped(0, f"module load {one_line(module.name)}", why)
         for module in images[1:]
@@ -103,7 +103,7 @@ def invisible(source: str) -> list[Dropped]:
     found = [
         (number, match[0]) for number, line in lines if (match := _INVISIBLE.search(re.sub(r"(^|\s)#.*", "", line)))
     ]
-    why = "an invisible character, which the shell reads as part of a word: remove it here"
+    why = "an invisible character, which the shell reads as part of a word: remove it from the script"
     return [Dropped(number, f"U+{ord(char):04X}", why) for number, char in found[:4]]
 
 
@@ -112,7 +112,7 @@ def left_out(spec: JobSpec, recorded: Container[str] = ()) -> list[Dropped]:
     found: list[tuple[str, str]] = []
     if spec.time_limit_min not in (None, 0, INFINITE):
         minutes = int(spec.time_limit_min or 0)
-        instead = f"SkyPilot has no wall-clock limit; `timeout {minutes}m` before the program is one"
+        instead = f"SkyPilot has no wall-clock limit; `timeout {minutes}m` before the program sets one"
         found.append((f"--time={minutes // 60}:{minutes % 60:02}:00", instead))
     for row in _ROWS:
         value = getattr(spec, row.field)

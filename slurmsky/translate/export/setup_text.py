@@ -1,4 +1,4 @@
-"""Setup as a person writes it: one line for each installer, environments first, no checks for what is missing. Pure."""
+"""Tidies setup lines: one line for each installer, environments first, no existence checks. Pure."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Steps(Lines):
                     self.found.need(word.line, text, f"{name} starts {word.text}")
                     break
         elif name in ("jupyter", "jupyter-lab", "jupyter-notebook"):
-            self.found.notes.append("a server to look at: sky launch -c NAME, then ssh -L PORT:localhost:PORT NAME")
+            self.found.notes.append("to open the server: sky launch -c NAME, then ssh -L PORT:localhost:PORT NAME")
         elif name == "java":
             self._jar(command)
         inside = launched(command).inside or "container-mounts" in dict(self.facts.spec.site_options)
@@ -151,18 +151,18 @@ class Steps(Lines):
                 return
         tasks, nodes = self._step_size(options)
         if tasks is None or nodes is None:
-            self.found.need(command.line, text, "how many tasks it starts is known only when it runs")
+            self.found.need(command.line, text, "its number of tasks is known only when it runs")
             return
         inner = self._inner(command, program)
         if tasks > nodes and inner == "torchrun" and self._starts_workers(command, tasks):
-            why = f"{tasks // nodes} torchruns a node would each start all workers of it: one does"
+            why = f"{tasks // nodes} torchruns on a node would each start all of its workers: one is started"
             self.found.drop(command.line, f"{one_line(text)} of {tasks} tasks", why)
         elif tasks > nodes or (tasks > 1 and self._is_mpi(inner)):
             if command.after != "&" and not options.keys() & _CONTAINER and self._has_ranks(command, inner, nodes):
                 self._start_ranks(command, program, tasks, nodes)
                 return
             several = f"{tasks} tasks on {nodes} node{'s' if nodes > 1 else ''}"
-            self.found.need(command.line, text, f"{several}: SkyPilot starts one program a node")
+            self.found.need(command.line, text, f"{several}: SkyPilot starts one program on each node")
             return
         if nodes < self.facts.nodes and command.after == "&":
             self.found.need(command.line, text, "steps side by side on parts of the nodes")
@@ -304,7 +304,7 @@ class Steps(Lines):
             self._mount(command, mount)
         folder = options.get("container-workdir")
         if folder:
-            self.found.notes.append(f"the container began in {one_line(folder)}; SkyPilot begins in ~/sky_workdir")
+            self.found.notes.append(f"the container started in {one_line(folder)}; SkyPilot starts in ~/sky_workdir")
 
     def _mount(self, command: Command, mount: str) -> None:
         """Convert an entry of --container-mounts.
@@ -322,7 +322,7 @@ class Steps(Lines):
                 self.found.activate.append(f"{link}  # --container-mounts")
         elif "$" in mount:
             shown = f"--container-mounts={one_line(mount)}"
-            self.found.need(command.line, shown, "what is mounted is known only when it runs")
+            self.found.need(command.line, shown, "the mounted path is known only when it runs")
         else:
             if source.startswith("/"):
                 self.found.paths.append((command.line, source))

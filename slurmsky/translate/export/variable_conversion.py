@@ -238,23 +238,23 @@ def _unseen(script: Script, match: re.Match[str], facts: Facts, found: Reading) 
     if new is not None and new.startswith("$S") and re.search(r"\(\([^\n]*%s" % name, text):
         found.edit(at, match.end(), new[1:])
         return
-    found.need(line, text, f"{name} is read where no shell expands it")
+    found.need(line, text, f"{name} is read by a program, where no shell expands it")
 
 
 def _rename_one(text: str, at: int, line: int, name: str, facts: Facts, found: Reading) -> None:
     new = replacement(name, facts)
     field, option = ONLY_WITH.get(name, ("", ""))
     if new is None and option and not getattr(facts.spec, field):
-        found.drop(line, text, f"Slurm sets it only with {option}: empty, as it was there")
+        found.drop(line, text, f"Slurm sets it only with {option}: empty, as under Slurm")
         return
     if new is None and not KNOWN.fullmatch(name):
-        found.drop(line, text, "no variable of Slurm's: empty, unless --env gives it a value")
+        found.drop(line, text, "not a variable of Slurm: empty, unless --env sets it")
         return
     if new is None:
         default = re.match(r"\$\{\w+:?-([^{}$`]*)\}\Z", text)
         if default and name not in ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_RESTART_COUNT"):
             return  # the script handles the variable's absence
-        found.need(line, text, f"SkyPilot has nothing like {name}")
+        found.need(line, text, f"SkyPilot has no counterpart of {name}")
         return
     if new.startswith("$") and re.fullmatch(r"\$\w+", new):
         target = new[1:]
@@ -280,7 +280,7 @@ def rename_text(text: str, facts: Facts, found: Reading) -> str:
         if _NAME.fullmatch(match["name"]):
             new = replacement(match["name"], facts)
             if new is None:
-                found.need(0, text, f"SkyPilot has nothing like {match['name']}")
+                found.need(0, text, f"SkyPilot has no counterpart of {match['name']}")
             else:
                 text = text[: match.start()] + new + text[match.end() :]
     return text

@@ -76,7 +76,7 @@ class Draft(NodeDraft):
             content = f"it holds {self.begins}, where sbatch was called"
         else:
             content = "the folder that sbatch was called in"
-        return f"{content}; new files go with the node: copy results to a bucket"
+        return f"{content}; new files are removed with the node: copy results to a bucket"
 
     def _below(self, text: str) -> str:
         """Shell text that begins in the submit folder."""
@@ -92,9 +92,9 @@ class Draft(NodeDraft):
         given = "".join(f" --env {name}=..." for name in names)
         document.comment(f"{one_line(self.file)} as SkyPilot runs it:  sky {launch}{given} {self._yaml_name()}")
         if re.search("[\ud800-\udfff]", self.source):
-            document.comment("Bytes of the script that are not UTF-8 are \ufffd here: YAML has no place for them.")
+            document.comment("Bytes of the script that are not UTF-8 are \ufffd here: YAML cannot contain them.")
         self.left_out += self.reading.dropped
-        recorded = {note.option: note.text for note in self.task.notes if note.fate == "recorded"}
+        recorded = {note.option: note.text for note in self.task.notes if note.effect == "recorded"}
         if "gres" in recorded:
             self.left_out.append(Dropped(0, f"--gres={one_line(self.spec.gres or '')}", recorded["gres"]))
         self.left_out += left_out(self.spec, recorded)
@@ -110,7 +110,7 @@ class Draft(NodeDraft):
             self.left_out.append(
                 Dropped(1, "-l of the first line", "SkyPilot's shell reads ~/.bashrc, no login profile")
             )
-        unknown = "no map knows it: install it in setup, or take an image that has it"
+        unknown = "no module map has it: install it in setup, or use an image that contains it"
         for line, name in self.reading.unknown_modules:
             self.left_out.append(Dropped(line, f"module load {one_line(name)}", unknown))
         for module in self.reading.modules:
@@ -170,7 +170,7 @@ class Draft(NodeDraft):
         required += [name for name in self._inputs if name not in (*required, *envs, *self.reading.secrets)]
         envs.update(dict.fromkeys(required))
         if envs:
-            notes = dict.fromkeys(required, "the script wants it: --env NAME=VALUE")
+            notes = dict.fromkeys(required, "the script requires it: --env NAME=VALUE")
             notes |= {
                 name[1:]: f"${name[4:].replace('S', '@')} of the script: --env {name[1:]}=..."
                 for name in self._inputs_by_place
@@ -250,7 +250,7 @@ class Draft(NodeDraft):
                     if bucket
                     else {"name": self._bucket(sky_name(place, 30)), "mode": "MOUNT"}
                 )
-                notes[path] = "outlives the nodes: a bucket" + ("" if bucket else " of this name is made")
+                notes[path] = "a bucket, which remains after the nodes" + ("" if bucket else " of this name is created")
         known = (*mounts, *volumes)
         bare = [path for path in used if "," not in path and not mount_points.is_mounted(path, known)]
         tops = {mount_points.top_of(path) for path in bare}
@@ -278,7 +278,7 @@ class Draft(NodeDraft):
     def _run_comments(self) -> list[str]:
         found = [one_line(note, 160) for note in (*self.reading.notes, *hints(self.script))]
         if self.facts.nodes > 1 and 'NODE_RANK" = 0' in "".join(text for _, _, text in self.reading.edits):
-            found.append("run starts on every node; what Slurm did on the first one only is behind NODE_RANK 0")
+            found.append("run starts on every node; commands for the first node only are guarded by NODE_RANK 0")
         written = results(self.script)
         if written:
             mount = f"file_mounts: {{/results: {{name: {self._bucket('results')}, mode: MOUNT}}}}"
@@ -314,7 +314,7 @@ class Draft(NodeDraft):
     def agent_yaml(self) -> tuple[str, dict[str, Any]]:
         document = YamlDocument()
         document.comment(
-            f"{one_line(self.file)} needs Slurm's own ways on the nodes, so slurmsky runs it there as it is:"
+            f"{one_line(self.file)} needs Slurm's functions on the nodes, so slurmsky runs the unchanged script there:"
         )
         shown: list[str] = []
         for entry in self.reading.needs:
@@ -327,17 +327,17 @@ class Draft(NodeDraft):
             document.comment(f"  and {len(shown) - 8} more")
         shipped = replace(self.site, shipped_modules=True)
         chosen, setup, _ = preparation(shipped, needs.of(self.source))
-        asked = needs.of(self.source).images
+        images = needs.of(self.source).images
         image = self._image()
-        if image is None and (asked[:1] if len(asked) == 1 else chosen):
-            image = docker_image(asked[0] if len(asked) == 1 else chosen), "its steps" if asked else "its modules"
+        if image is None and (images[:1] if len(images) == 1 else chosen):
+            image = docker_image(images[0] if len(images) == 1 else chosen), "its steps" if images else "its modules"
         for name in needs.of(self.source).environments:
-            document.comment(f"  {one_line(name)}: setup makes that environment of Python: add the packages it needs")
+            document.comment(f"  {one_line(name)}: setup creates that Python environment: add its packages")
         for number, name in self.reading.unknown_modules:
-            document.comment(f"  line {number}: module load {one_line(name)}: no map knows it")
+            document.comment(f"  line {number}: module load {one_line(name)}: no module map has it")
         unset = [Dropped(line, f"${name}", "nothing in the script sets it") for name, line in self._unset.items()]
         if self.facts.array:
-            why = "this YAML is a job without an index; `sbatch` launches the elements"
+            why = "this YAML runs one job without an index; `sbatch` launches the elements"
             unset.append(Dropped(0, f"--array={self.spec.array}", why))
         for dropped in [*self.left_out, *module_versions(self.reading.modules), *unset]:
             document.comment(f"  {dropped.text}: {dropped.why}")
@@ -387,7 +387,7 @@ def hints(script: Script) -> list[str]:
             found.append(f"if a registry has {file.rpartition('/')[2]}, it can be image_id: docker:{image}")
         if program.name in ("snakemake", "nextflow") and any(_PROFILES.match(text) for text in texts):
             local = "--executor local --cores N" if program.name == "snakemake" else "-profile standard"
-            found.append(f"if that profile submits to Slurm: {local}, with cpus and memory for all of it")
+            found.append(f"if that profile submits to Slurm: {local}, with cpus and memory for the whole workflow")
         if program.name == "Rscript" or (program.name == "R" and "CMD" in texts):
             found.append("packages that the R code loads are installed in setup: Rscript -e 'install.packages(...)'")
     if hidden:

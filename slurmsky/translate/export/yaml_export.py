@@ -54,7 +54,7 @@ _GPU_OPTIONS = frozenset(("gres", "gpus", "gpus_per_node", "gpus_per_task", "gpu
 
 
 @dataclass(frozen=True)
-class Kept:
+class ExportedYaml:
     """An exported YAML. ``needs``: why slurmsky must be on the nodes; empty for plain SkyPilot."""
 
     yaml: str
@@ -65,7 +65,7 @@ class Kept:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-def keep(
+def export_yaml(
     source: str,
     specs: Sequence[JobSpec],
     site: Site,
@@ -76,7 +76,7 @@ def keep(
     folder: str = "",
     path: str = "",
     serve: bool = False,
-) -> Kept:
+) -> ExportedYaml:
     """Export the YAML for a script with options ``specs``.
 
     ``file``: the script's name in texts. ``folder``: the submit folder, where it is known; ``path``: the script's
@@ -132,7 +132,7 @@ def keep(
     if not reading.needs and (interpreter(source)[0] in BASH or not interpreter(source)[0]):
         _commands_in_texts(script, reading)
     if len(specs) > 1:
-        reading.need(1, "hetjob", "components of different shape, which SkyPilot's nodes of one task do not know of")
+        reading.need(1, "hetjob", "components of different sizes, but all nodes of a SkyPilot task are equal")
     if re.search(r"\$\{?TMPDIR\b(?!:?-)", source) and not re.search(r"\bTMPDIR=", source):
         reading.envs["TMPDIR"] = "/tmp"  # Slurm's nodes set it
     _set_variables(source, reading)
@@ -144,7 +144,7 @@ def keep(
     elif not reading.needs:
         _upper_workdir(draft, folder)
     text, fields = draft.agent_yaml() if reading.needs else draft.plain_yaml()
-    return Kept(text, task.name, tuple(reading.needs), tuple(draft.left_out), task.notes, fields)
+    return ExportedYaml(text, task.name, tuple(reading.needs), tuple(draft.left_out), task.notes, fields)
 
 
 def _leave_toolchains(script: Script, reading: Reading) -> None:
@@ -210,7 +210,7 @@ def _site_options(spec: JobSpec, image_file: str, reading: Reading) -> None:
     for name, text in spec.site_options:
         if name != "container-image":
             mounts = "mount the buckets or volumes at these paths of the container, by file_mounts or volumes"
-            reading.drop(0, f"--{name}={text}", mounts if "mount" in name else "an option of the old cluster's own")
+            reading.drop(0, f"--{name}={text}", mounts if "mount" in name else "an option of the old cluster")
     if image_file:
         why = "an image file: push it to a registry and name it here, image_id: docker:NAME"
         reading.drop(0, f"--container-image={image_file}", why)
@@ -256,7 +256,7 @@ def _one_python(reading: Reading) -> None:
             if module.activate:
                 reading.setup[:] = [line for line in reading.setup if line not in (module.setup, module.activate)]
                 reading.activate[:] = [line for line in reading.activate if line != module.activate]
-                why = "the script enters an environment of its own, for which SkyPilot's nodes have conda"
+                why = "the script activates its own environment; SkyPilot's nodes have conda"
                 reading.modules[at] = replace(module, setup="", activate="", unpinned="", note=why)
     if not any(_FRAMEWORK.search(module.image or "") for module in reading.modules):
         if any(module.activate for module in reading.modules):

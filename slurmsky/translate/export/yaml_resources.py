@@ -76,12 +76,12 @@ class NodeDraft:
                 or gpu_types.hinted(self.spec, self.partition, self.site.gpus)[0]
             )
             per_node = "per node" if self.task.geometry.nodes > 1 else ""
-            notes["accelerators"] = per_node if named else f"{one_line(kind)} is no name of SkyPilot's: choose one"
+            notes["accelerators"] = per_node if named else f"{one_line(kind)} is not a GPU name of SkyPilot: choose one"
         if self.spec.exclusive is not None and "cpus" not in wanted:
             self._whole_node(wanted, notes)
         if self.spec.mem_mib == 0 and wanted and self.spec.exclusive is None:
             notes["cpus" if "cpus" in wanted else "accelerators"] = (
-                "--mem=0: the node's whole memory is the job's anyway"
+                "--mem=0: the job has its nodes alone, with all their memory"
             )
         # Keep the site's labels (of its QOS, accounts and partitions); slurmsky's labels are useless without slurmsky.
         of_site = self.task.fields["resources"].get("labels", {}).items()
@@ -116,7 +116,7 @@ class NodeDraft:
             return []
         if not self.reading.needs and (runs or (why and _LEARNS.search(self.source))):
             wanted["accelerators"] = f"{name}:1"
-            notes["accelerators"] = f"{why or 'the script'} {'names' if why else 'uses'} GPUs, no option requests one"
+            notes["accelerators"] = f"{why or 'the script'} {'names' if why else 'uses'} GPUs without a request"
             if wanted.get("cpus") == "1+":
                 del wanted["cpus"]
             return []
@@ -135,12 +135,12 @@ class NodeDraft:
     def _image(self) -> tuple[str, str] | None:
         options = dict(self.spec.site_options)
         # With several images, each step starts its own.
-        asked = options.get("container-image") or (self.reading.images[0] if len(self.reading.images) == 1 else "")
-        if asked:
+        image = options.get("container-image") or (self.reading.images[0] if len(self.reading.images) == 1 else "")
+        if image:
             try:
-                return docker_image(asked), "--container-image"
+                return docker_image(image), "--container-image"
             except Refused as error:
-                self.left_out.append(Dropped(0, f"--container-image={one_line(asked)}", error.hint))
+                self.left_out.append(Dropped(0, f"--container-image={one_line(image)}", error.hint))
                 return None
         for module in self.reading.modules:
             if module.image and module.source == "site":

@@ -1,4 +1,4 @@
-"""The height above the submit folder that a script reaches: ``../data`` needs a workdir that holds it. Pure."""
+"""The height above the submit folder that a script reads: ``../data`` needs a workdir that contains it. Pure."""
 
 from __future__ import annotations
 

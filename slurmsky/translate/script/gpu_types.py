@@ -40,5 +40,5 @@ def hinted(spec: JobSpec, partition: str, names: GpuNames, amd: str = "") -> tup
             if found:
                 return found, f"--{option}={word}"
     if amd:
-        return known_gpu(amd) or _AMD_USUAL, f"the script speaks of {amd}"
+        return known_gpu(amd) or _AMD_USUAL, f"the script names {amd}"
     return "", ""

@@ -122,7 +122,7 @@ def beside(wants: Needs, project: Project) -> Needs:
     """The requirements of a job in this submit folder.
 
     Virtual environments in the folder get their whole paths, former paths of the folder become links, and setup makes
-    no folder below either. Without a former path, the folder stands for the one where the script expects its files.
+    no folder below either. Without a former path, the folder replaces the one where the script expects its files.
     """
     base = project.work_dir or project.folder
     paths = [
@@ -152,9 +152,9 @@ def beside(wants: Needs, project: Project) -> Needs:
 
 def loaded(text: str) -> Iterator[str]:
     """Module names that are arguments of ``module load``."""
-    for asked in module_lines.parse(text):
-        if asked.action in _LOADS:
-            yield from asked.names[-1:] if asked.action == "swap" else asked.names
+    for line in module_lines.parse(text):
+        if line.action in _LOADS:
+            yield from line.names[-1:] if line.action == "swap" else line.names
 
 
 def spack_loads(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
@@ -318,7 +318,7 @@ def _licensed(script: Script, scope: Scope) -> Iterator[str]:
 
 
 def _software(used: tuple[outside_paths.Place, ...]) -> Iterator[str]:
-    """Modules that stand for start files of software."""
+    """Modules that replace start files of software."""
     return (start_files.software_of(place.text) for place in used if place.role == outside_paths.SOFTWARE)
 
 

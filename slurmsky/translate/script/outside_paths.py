@@ -24,7 +24,7 @@ from .start_files import start_role
 #: roles of a place: read, written, run (a program), conda (its own start file), modules (module files), venv,
 #: image (a container's file), path (an entry of PATH and the like), cache (written by libraries), shell (a shell's
 #: own start file), bound (a whole file system that a container gets), cuda (the CUDA toolkit's folder), program (a
-#: program that setup can install), software (a start file that a module stands for)
+#: program that setup can install), software (a start file that a module replaces)
 READ, WRITTEN, RUN, CONDA, MODULES, VENV, IMAGE, ENTRY, CACHE, SHELL, BOUND, CUDA, PROGRAM, SOFTWARE = (
     "read", "written", "run", "conda", "modules", "venv", "image", "entry", "cache", "shell", "bound", "cuda",
     "program", "software",
@@ -108,7 +108,7 @@ def places(script: Script, scope: Scope) -> Iterator[Place]:
             if _below(text, made) or (place.role == READ and _below(text, targets)):
                 continue
             if place.role == READ and text in scope.stores.values():
-                place = Place(place.line, place.text, CACHE)  # the folder that stands for $SCRATCH
+                place = Place(place.line, place.text, CACHE)  # the folder that replaces $SCRATCH
             if place.role == READ and command.name in ("", "export", "setenv") and _below(text, given):
                 place = Place(place.line, place.text, WRITTEN)  # a variable for a folder that the script makes later
             if place.role == WRITTEN and command.name in _MAKERS:

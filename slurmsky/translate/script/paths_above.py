@@ -1,4 +1,4 @@
-"""Finds relative names above the submit folder, which alone travels to SkyPilot's nodes. Pure."""
+"""Finds relative names above the submit folder, the only folder that is copied to SkyPilot's nodes. Pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The submit folder under the names that a script has for it.
 
-The submit folder travels to the nodes and has the same path there. A script may name it by the path that it had on
+The submit folder is copied to the nodes and has the same path there. A script may name it by the path that it had on
 another machine: ``cd /home/me/proj/src`` in a copy of ``proj`` elsewhere. The nodes get a link at that path.
 """
 
@@ -31,7 +31,7 @@ MAX_BYTES = 1 << 18
 
 @dataclass(frozen=True)
 class Project:
-    """A submit folder. ``home``: the caller's home folder, which ``~`` stands for. ``work_dir``: by ``--chdir``.
+    """A submit folder. ``home``: the caller's home folder, the value of ``~``. ``work_dir``: by ``--chdir``.
 
     ``user``: the value of ``$USER``, which a job keeps on its nodes.
     """
@@ -67,7 +67,7 @@ class Project:
     def above(self, levels: int) -> str:
         """The folder, the submit folder or above, that holds what is ``levels`` above the working directory.
 
-        "" for one that does not travel: a home folder, a folder in the root folder, and the parent of a symbolic link
+        "" for one that is not copied: a home folder, a folder in the root folder, and the parent of a symbolic link
         by which the submit folder is named.
         """
         base = self.work_dir if self.holds(self.work_dir) else self.folder
@@ -126,7 +126,7 @@ class Project:
     def of_script(cls, path: str, top: str, named: Iterable[str], home: str = "", user: str = "") -> Project:
         """The project of a script in a folder of projects: the folder above the script that its own paths name.
 
-        ``top``: the folder of projects, which stands for scripts that name none. ``named``: paths in the script.
+        ``top``: the folder of projects, the result for scripts that name none. ``named``: paths in the script.
         """
         folders, folder = [], os.path.dirname(path)
         while folder.startswith(top.rstrip("/") + "/"):

@@ -10,7 +10,7 @@ _SITE_START = re.compile(
 )
 _CONDA_START = re.compile(r"(/etc/profile\.d/(conda|mamba)\.sh|(conda|forge|mamba)[\w.-]*/(\w+/)*bin/activate)$")
 _SHELL_START = re.compile(r"/\.(bashrc|bash_profile|profile|zshrc|bash_login|kshrc)$")
-#: start files of software, and the module that stands for each
+#: start files of software, and the module that replaces each
 _SOFTWARE = (
     (re.compile(r"/GMXRC(?:\.\w*sh)?$"), "gromacs"),
     (re.compile(r"/(?:mklvars|compilervars|setvars|psxevars|iccvars|ifortvars|mpivars)\.c?sh$"), "intel"),

@@ -12,7 +12,7 @@ from ...model.states import JobFlag, JobState
 
 
 @dataclass(frozen=True)
-class Seen:
+class MappedStatus:
     """A status in Slurm's terms. ``exit_code``: of the user's program, where SkyPilot reports it."""
 
     state: JobState
@@ -45,7 +45,7 @@ _ALLOCATED = re.compile(r"nodes allocated|provision|starting up|setting up|insta
 _MEMORY = re.compile(r"driver on the remote cluster failed|out of memory|OOM", re.IGNORECASE)
 
 
-def seen(status: str, details: str = "", schedule_state: str = "", failure: str = "") -> Seen:
+def map_status(status: str, details: str = "", schedule_state: str = "", failure: str = "") -> MappedStatus:
     """State, flags and reason for a managed job's status, its ``details`` and its failure's text.
 
     An unknown status counts as pending: a newer server must not end jobs.
@@ -59,9 +59,9 @@ def seen(status: str, details: str = "", schedule_state: str = "", failure: str 
     elif status == "FAILED":
         code = exit_code(failure)
         if code is None and _MEMORY.search(failure):
-            return Seen(JobState.OUT_OF_MEMORY, flags, "OutOfMemory", text, None)
-        return Seen(state, flags, reason, text, 1 if code is None else code)
-    return Seen(state, flags, reason, text, 0 if status == "SUCCEEDED" else None)
+            return MappedStatus(JobState.OUT_OF_MEMORY, flags, "OutOfMemory", text, None)
+        return MappedStatus(state, flags, reason, text, 1 if code is None else code)
+    return MappedStatus(state, flags, reason, text, 0 if status == "SUCCEEDED" else None)
 
 
 def exit_code(failure: str) -> int | None:

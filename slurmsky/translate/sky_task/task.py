@@ -69,8 +69,8 @@ class _Draft:
         """The routes of the QOS and the account."""
         return self.site.routes(self.qos, self.account)
 
-    def note(self, option: str, fate: str, text: str) -> None:
-        self.notes.append(Note(option, fate, text))
+    def note(self, option: str, effect: str, text: str) -> None:
+        self.notes.append(Note(option, effect, text))
 
 
 def plan(
@@ -147,7 +147,7 @@ def _storage(draft: _Draft) -> dict[str, Any]:
     volumes: dict[str, Any] = dict(draft.sky.volumes)
     if draft.sky.pool and (mounts or volumes or draft.setup or draft.paths):
         # jobs/recovery_strategy.py: a job in a pool uses only workdir, envs, secrets and run.
-        draft.note("pool", "changed", "buckets, volumes and modules' setup must be those of the pool's own workers")
+        draft.note("pool", "changed", "buckets, volumes and setup of modules must be configured in the pool")
     for path in draft.paths:
         kind, _, rest = path.target.partition(":")
         if kind == "volume":
@@ -178,18 +178,18 @@ def _size(draft: _Draft) -> None:
     if size.cpus is not None and draft.wants.cpus > size.cpus:
         # Slurm gives a step the whole node's CPUs if the job holds the node
         draft.geometry = size = replace(size, cpus=draft.wants.cpus)
-        draft.note("cpus-per-task", "changed", f"a step starts {draft.wants.cpus} CPUs' worth of tasks on the node")
+        draft.note("cpus-per-task", "changed", f"a step starts {draft.wants.cpus} CPUs of tasks on the node")
     if size.cpus is not None:
         draft.resources["cpus"] = f"{size.cpus}+"
     if size.memory_mib:
         draft.resources["memory"] = f"{-(-size.memory_mib // 1024)}+"
     if spec.mem_mib == 0:
-        draft.note("mem", "changed", "--mem=0: the node that SkyPilot picks is the job's own, with all its memory")
+        draft.note("mem", "changed", "--mem=0: the job has its nodes alone, with all their memory")
     if spec.nodes_max and spec.nodes_min and spec.nodes_max > spec.nodes_min:
         draft.note("nodes", "changed", f"the smallest node count is taken: {size.nodes}")
     if spec.tmp_mib:
         if draft.clouds == {"slurm"}:
-            draft.note("tmp", "recorded", "a Slurm infra has no disk size to ask for")
+            draft.note("tmp", "recorded", "on a Slurm infra no disk size can be requested")
         else:
             draft.resources["disk_size"] = max(50, -(-spec.tmp_mib // 1024) + 20)  # plus the operating system
     if draft.sky.instance_type:
@@ -240,7 +240,7 @@ def _accelerators(draft: _Draft) -> None:
     elif "." in size.gpu_type and re.search(r"\dg\.", size.gpu_type.lower()):
         draft.note("gpus", "changed", f"a slice of a GPU ({size.gpu_type}) is a whole {name}")
     draft.resources["accelerators"] = f"{name}:{size.gpus}"
-    if size.gpus * size.nodes > _asked_gpus(spec, size):
+    if size.gpus * size.nodes > _requested_gpus(spec, size):
         draft.note("gpus", "changed", f"nodes are of one size: {size.gpus} GPUs on each of {size.nodes}")
 
 
@@ -272,7 +272,7 @@ def _other_gres(draft: _Draft) -> None:
         draft.note("gres", "recorded", f"SkyPilot has no {', '.join(dict.fromkeys(names))}: left out")
 
 
-def _asked_gpus(spec: JobSpec, size: Geometry) -> int:
+def _requested_gpus(spec: JobSpec, size: Geometry) -> int:
     digits = re.search(r"(\d+)$", spec.gpus or "")
     return int(digits[1]) if digits else size.gpus * size.nodes
 
@@ -293,7 +293,7 @@ def _place(draft: _Draft) -> None:
     elif not infras and _needs_machine(draft.wants.programs):
         # Virtual machines have docker, pods do not: SkyPilot chooses the cheapest enabled one of these clouds.
         draft.resources["any_of"] = [{"infra": cloud} for cloud in _MACHINES]
-        draft.note("docker", "changed", "docker needs a virtual machine: pods are left out")
+        draft.note("docker", "changed", "docker needs a virtual machine: Kubernetes is excluded")
     elif infras:
         draft.resources["ordered"] = [{"infra": infra} for infra in infras]
     if draft.sky.spot and draft.clouds != {"slurm"}:
@@ -315,7 +315,7 @@ def _image(draft: _Draft) -> None:
     if len(images) == 1:
         # Nodes that run the image need no further container; the agent knows this, and starts the steps directly.
         draft.resources["image_id"] = docker_image(images[0])
-        draft.note("container-image", "kept", f"all of the job runs in {images[0]}, which its steps name")
+        draft.note("container-image", "kept", f"the whole job runs in {images[0]}, which its steps name")
         return
     if images:
         draft.note("container-image", "agent", "steps name several images: the nodes need podman, docker or apptainer")
@@ -382,4 +382,4 @@ def _kubernetes(draft: _Draft) -> None:
 
 def _recovery(draft: _Draft) -> None:
     if draft.spec.requeue is False:
-        draft.note("no-requeue", "agent", "SkyPilot recovers from every lost node; the job is cancelled instead")
+        draft.note("no-requeue", "agent", "SkyPilot restarts jobs after a lost node; slurmsky cancels it instead")

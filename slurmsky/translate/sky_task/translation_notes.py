@@ -1,4 +1,4 @@
-"""Results of a translation: what was kept and how, what was not, and refusals."""
+"""Results of a translation: notes on options, and refusals."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ FEATURE = "Invalid feature specification"  # ESLURM_INVALID_FEATURE
 
 @dataclass(frozen=True)
 class Note:
-    """The fate of one option: ``kept`` by SkyPilot, done by slurmsky's ``agent``, ``changed``, only ``recorded``."""
+    """The effect of one option: ``kept`` by SkyPilot, done by slurmsky's ``agent``, ``changed``, only ``recorded``."""
 
     option: str
-    fate: str
+    effect: str
     text: str
 
 

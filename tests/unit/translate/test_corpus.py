@@ -13,7 +13,7 @@ import yaml
 from tables import every
 
 from slurmsky.site import load
-from slurmsky.translate.explain.explanation import FATES
+from slurmsky.translate.explain.explanation import EFFECTS
 from slurmsky.translate.sky_task.translation_notes import Refused
 
 _TESTS = Path(__file__).resolve().parents[2]
@@ -83,10 +83,10 @@ def test_what_people_write(row: dict[str, str]) -> None:
         assert page.refusal == ""
         found = [one for one in page.findings if one.kind == row["kind"] and one.text.startswith(row["shown"])]
         assert found, [(one.kind, one.text) for one in page.findings]
-        assert found[0].fate in FATES and found[0].reason
+        assert found[0].effect in EFFECTS and found[0].reason
     if row["entry"] not in REFUSED:
         try:
-            kept = moving.kept(data, SITE)
+            kept = moving.exported(data, SITE)
         except Refused as refused:  # in Slurm's words, as explain says it, too
             assert any(str(refused) in one.reason for one in page.findings), refused
         else:

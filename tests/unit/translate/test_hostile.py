@@ -82,7 +82,7 @@ def look(script: str, *words: str, folder: Path) -> None:
             task(page.task_yaml, folder)
         load("\n".join(page.suggestions), "suggestions.toml")
     try:
-        kept = moving.kept(data, SITE, "job.sh", *words)
+        kept = moving.exported(data, SITE, "job.sh", *words)
     except (CommandError, Refused):
         return
     task(kept.yaml, folder)

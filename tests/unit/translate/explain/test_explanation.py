@@ -17,7 +17,7 @@ from slurmsky.options.getopt import split
 from slurmsky.options.table import load as options
 from slurmsky.site import load
 from slurmsky.translate.explain.explain_text import page_text, table_text, to_html, to_json, verdict
-from slurmsky.translate.explain.explanation import FATES, Finding, Page, read_prices, sentences, with_prices
+from slurmsky.translate.explain.explanation import EFFECTS, Finding, Page, read_prices, sentences, with_prices
 from slurmsky.translate.script import needs
 from slurmsky.translate.script.project_folder import Project
 from slurmsky.translate.sky_task import option_support
@@ -92,7 +92,7 @@ def one(text: str, kind: str, engine: str = "sky", site: object = SITE) -> Findi
 def test_every_directive_has_its_line(line: str, engine: str) -> None:
     found = one(f"#!/bin/bash\n#SBATCH {line}\n", "directive", engine)
     assert found.line == 2
-    assert found.fate in FATES
+    assert found.effect in EFFECTS
     assert found.reason
 
 
@@ -107,16 +107,16 @@ def test_every_command_has_its_line(name: str, engine: str) -> None:
 def test_every_variable_has_its_line(name: str) -> None:
     found = one(f"#!/bin/bash\necho ${name}\n", "variable")
     assert (found.text, found.line) == (name, 2)
-    assert found.fate in ("kept", "changed")
+    assert found.effect in ("kept", "changed")
 
 
 @pytest.mark.parametrize(
-    ("script", "kind", "fate", "reason"),
+    ("script", "kind", "effect", "reason"),
     [
         ("#SBATCH -N 2", "directive", "kept", "num_nodes: 2 (nodes that SkyPilot starts)"),
-        ("#SBATCH --gres=gpu:a100:4", "directive", "changed", "accelerators: A100:4 (of a node)"),
-        ("#SBATCH --mem=64G", "directive", "changed", "memory: 64+ (GB a node)"),
-        ("#SBATCH --exclusive", "directive", "no effect", "a SkyPilot node is the job's own"),
+        ("#SBATCH --gres=gpu:a100:4", "directive", "changed", "accelerators: A100:4 (devices per node)"),
+        ("#SBATCH --mem=64G", "directive", "changed", "memory: 64+ (GB per node)"),
+        ("#SBATCH --exclusive", "directive", "no effect", "a SkyPilot node runs only this job"),
         ("#SBATCH -p nowhere", "directive", "decision", "there is no partition nowhere here"),
         ("#SBATCH -A other", "directive", "decision", "account other is not in the site file"),
         ("#SBATCH -C weird", "directive", "decision", "no feature weird is mapped"),
@@ -126,12 +126,12 @@ def test_every_variable_has_its_line(name: str) -> None:
             "source /home/$(whoami)/env/bin/activate",
             "environment",
             "decision",
-            "an environment of the old cluster: name its packages, and setup makes it",
+            "an environment of the old cluster: name its packages, and setup creates it",
         ),
         ("#SBATCH -N2 placeholder", "directive", "refused", "Invalid directive found in batch script: placeholder"),
         ("#SBATCH --gpus=a100:1 --gres=gpu:h100:1", "directive", "refused", None),
         ("module load tool/1", "module", "changed", "image docker:team/tool:1"),
-        ("module load nosuch/1", "module", "decision", "no map knows it; the job is warned and continues without it"),
+        ("module load nosuch/1", "module", "decision", "no module map has it; the job prints a warning and continues"),
         ("module load matlab", "module", "decision", None),
         (
             "module load nosuch/1 matlab\nsamtools index a",
@@ -143,35 +143,35 @@ def test_every_variable_has_its_line(name: str) -> None:
         ("echo $subject", "command", "kept", None),
         ("run $subject", "variable", "kept", "an input of the script: export it before sbatch, as on Slurm"),
         ("module load rhel7", "module", "no effect", None),
-        ("module load $M", "module", "changed", "its name is known when the job runs; then as the map says"),
+        ("module load $M", "module", "changed", "known only when the job runs; then the module map applies"),
         ("module purge", "module", "kept", None),
         ("./a /data/x", "path", "kept", "/data is mounted"),
-        ("./a /gpfs/x", "path", "decision", "lies on the old cluster: say where its content is now"),
-        ("cp x $SCRATCH/y", "variable", "decision", "a storage of the old cluster: say where it is"),
+        ("./a /gpfs/x", "path", "decision", "is on the old cluster: set where its content is now"),
+        ("cp x $SCRATCH/y", "variable", "decision", "a file system of the old cluster: set its present place"),
         ("export SLURM_LOGS=x", "variable", "kept", "the script sets it itself"),
     ],
 )
-def test_findings(script: str, kind: str, fate: str, reason: str | None) -> None:
+def test_findings(script: str, kind: str, effect: str, reason: str | None) -> None:
     found = one(f"#!/bin/bash\n{script}\n", kind)
-    assert found.fate == fate
+    assert found.effect == effect
     assert reason is None or found.reason == reason
 
 
 def test_a_het_job_is_one_task_with_nodes_of_one_size() -> None:
     page = explain("#!/bin/bash\n#SBATCH -N1 -c2\n#SBATCH hetjob\n#SBATCH -N3 --gpus-per-node=h100:4\nsrun a\n")
     found = next(entry for entry in page.findings if entry.text == "#SBATCH hetjob")
-    assert (found.line, found.fate) == (3, "changed")
+    assert (found.line, found.effect) == (3, "changed")
     assert "all 4 nodes have the size of the largest component" in found.reason and "4 GPUs" in found.reason
     assert page.nodes == 4 and "H100:4" in page.task_yaml
     page = explain("#!/bin/bash\n#SBATCH --gpus=a100:1\n#SBATCH hetjob\n#SBATCH --gpus=h100:1\n")
     found = next(entry for entry in page.findings if entry.text == "#SBATCH hetjob")
-    assert found.fate == "refused" and "A100 and H100" in found.reason
+    assert found.effect == "refused" and "A100 and H100" in found.reason
 
 
 def test_an_untyped_gpu_is_a_decision_of_a_site_that_describes_itself() -> None:
     described = load('[[partition]]\nname = "main"\ndefault = true', "site.toml")
     page = explain("#!/bin/bash\n#SBATCH --gpus=2\n", site=described)
-    assert [found.fate for found in page.findings] == ["kept", "decision"]
+    assert [found.effect for found in page.findings] == ["kept", "decision"]
     assert page.suggestions == ('[gpus]\ndefault = "H100"',)
     assert not page.unchanged
 
@@ -299,8 +299,8 @@ def test_accounts_to_add_are_one_list_with_those_that_there_are() -> None:
 
 def test_a_qos_that_the_site_file_does_not_describe_is_a_decision() -> None:
     site = load('[[qos]]\nname = "long"\n', "site.toml")
-    for asked, fate in (("long", "kept"), ("normal", "kept"), ("short", "decision")):
-        assert one(f"#!/bin/bash\n#SBATCH -q {asked}\n", "directive", "local", site).fate == fate
+    for qos, effect in (("long", "kept"), ("normal", "kept"), ("short", "decision")):
+        assert one(f"#!/bin/bash\n#SBATCH -q {qos}\n", "directive", "local", site).effect == effect
     page = explain("#!/bin/bash\n#SBATCH -q short\n", site=site)
     assert page.suggestions == ('[[qos]]\nname = "short"',)
 
@@ -308,23 +308,23 @@ def test_a_qos_that_the_site_file_does_not_describe_is_a_decision() -> None:
 def test_several_images_are_fetched_by_the_nodes() -> None:
     page = explain("#!/bin/bash\nsrun --container-image=a/b x\nsrun --container-image=c/d y\n")
     (step,) = [found for found in page.findings if found.kind == "step"]
-    assert step.fate == "kept" and "podman, docker or apptainer" in step.reason
+    assert step.effect == "kept" and "podman, docker or apptainer" in step.reason
 
 
 @pytest.mark.parametrize(
-    ("card", "fate"), [("ib0", "decision"), ("^docker0,lo", "kept"), ("eth0", "kept"), ("hsn", "decision")]
+    ("card", "effect"), [("ib0", "decision"), ("^docker0,lo", "kept"), ("eth0", "kept"), ("hsn", "decision")]
 )
-def test_a_network_card_of_the_old_cluster_is_reported(card: str, fate: str) -> None:
+def test_a_network_card_of_the_old_cluster_is_reported(card: str, effect: str) -> None:
     page = explain(f"#!/bin/bash\nexport NCCL_SOCKET_IFNAME={card}\npython a.py\n")
     (found,) = [entry for entry in page.findings if entry.text == "NCCL_SOCKET_IFNAME"]
-    assert found.fate == fate
+    assert found.effect == effect
 
 
 def test_a_folder_begins_with_the_suggested_lines() -> None:
     pages = [explain("#!/bin/bash\ncat /gpfs/x\n"), explain("#!/bin/bash\ncat /gpfs/y\nmodule load matlab\n")]
     text = table_text(pages)
     assert text.index("scripts run unchanged") < text.index("What keeps scripts") < text.index("verdict")
-    assert "      1     2  path: lies on the old cluster" in text
+    assert "      1     2  path: is on the old cluster" in text
     lines = text.splitlines()
     head, row = (next(line for line in lines if word in line) for word in ("verdict", "1 to decide"))
     assert row[head.index("decide") : head.index("decide") + 6].strip() == "1"
@@ -332,26 +332,26 @@ def test_a_folder_begins_with_the_suggested_lines() -> None:
 
 def test_a_folder_is_reported_for_each_use_that_needs_more() -> None:
     script = "#!/bin/bash\nsource /fsx/env/bin/activate\npython /fsx/data/x.py\n"
-    lines = [found.line for found in explain(script, site=BARE).findings if found.fate == "decision"]
+    lines = [found.line for found in explain(script, site=BARE).findings if found.effect == "decision"]
     assert lines == [3]
 
 
 def test_any_name_of_a_cluster_is_this_one_where_nothing_describes_it() -> None:
     text = "#!/bin/bash\n#SBATCH -M snowy\n"
-    assert one(text, "directive", site=load("", "none")).fate == "kept"
+    assert one(text, "directive", site=load("", "none")).effect == "kept"
     found = one(text, "directive")
-    assert (found.fate, found.reason) == ("refused", "No cluster 'snowy' known by database.")
+    assert (found.effect, found.reason) == ("refused", "No cluster 'snowy' known by database.")
 
 
 def test_a_python_package_brings_only_programs_of_its_name() -> None:
     page = explain("#!/bin/bash\nmodule load tensorflow\nncvd a\ntensorboard --logdir x\n", site=BARE)
-    fates = {found.text.split()[0]: found.fate for found in page.findings if found.kind == "command"}
-    assert fates["ncvd"] == "decision" and fates["tensorboard"] != "decision"
+    effects = {found.text.split()[0]: found.effect for found in page.findings if found.kind == "command"}
+    assert effects["ncvd"] == "decision" and effects["tensorboard"] != "decision"
 
 
 def test_a_virtual_environment_beside_the_script_is_made_in_the_submit_folder() -> None:
     task = explain("#!/bin/bash\nsource venv/bin/activate\npython -c pass\n", site=BARE)
-    assert [found.fate for found in task.findings if found.kind == "environment"] == ["changed"]
+    assert [found.effect for found in task.findings if found.kind == "environment"] == ["changed"]
     assert "conda create" not in task.task_yaml
     wanted = needs.beside(needs.of("source ../venv/bin/activate\n"), Project("/work/job"))
     assert wanted.environments == ("/work/venv",)
@@ -373,7 +373,7 @@ def test_a_program_that_only_reports_does_not_stop_a_script_unless_it_stops_at_e
 def test_variables_that_a_loaded_module_sets_need_no_value() -> None:
     script = "#!/bin/bash\nmodule load bio/picard/2.9.2\njava -jar $PICARD MarkDuplicates\n"
     found = next(one for one in explain(script, site=BARE).findings if one.text == "PICARD")
-    assert (found.fate, found.reason) == ("changed", "module bio/picard/2.9.2 sets it")
+    assert (found.effect, found.reason) == ("changed", "module bio/picard/2.9.2 sets it")
     assert not explain(script.replace("bio/picard", "gcc"), site=BARE).unchanged
 
 
@@ -389,9 +389,9 @@ def test_a_variable_that_a_shown_sbatch_line_gives_is_an_input(shown: str) -> No
 @pytest.mark.parametrize("words", ["--interface 'ib0'", "--interface=ib0", "-x --gloo-socket-ifname hsn0"])
 def test_an_option_that_names_a_network_card_is_a_decision(words: str) -> None:
     page = explain(f"#!/bin/bash\nmpirun -np 2 dask-mpi {words} --nthreads=2\n", site=BARE)
-    assert [one.fate for one in page.findings if "network card" in one.reason] == ["decision"]
+    assert [one.effect for one in page.findings if "network interface" in one.reason] == ["decision"]
     here = explain("#!/bin/bash\ndask-mpi --interface eth0\n", site=BARE)
-    assert not [one for one in here.findings if "network card" in one.reason]
+    assert not [one for one in here.findings if "network interface" in one.reason]
 
 
 def test_let_sets_a_variable() -> None:
@@ -401,7 +401,7 @@ def test_let_sets_a_variable() -> None:
 
 def test_folders_of_module_use_need_no_value() -> None:
     page = explain("#!/bin/bash\nmodule use $OTHERSTAGES\nmodule use --append $MORE\ncat $INDEX\n")
-    unset = [one.text for one in page.findings if one.kind == "variable" and one.fate == "decision"]
+    unset = [one.text for one in page.findings if one.kind == "variable" and one.effect == "decision"]
     assert unset == ["INDEX"]
 
 
@@ -433,11 +433,11 @@ def test_conda_can_enter_an_environment_that_setup_makes_in_a_folder() -> None:
 
 def test_an_environment_beside_the_script_by_its_folder() -> None:
     found = one("#!/bin/bash\nconda activate tools/env1\npython x.py\n", "environment", site=BARE)
-    assert (found.text, found.fate) == ("./tools/env1", "changed")
+    assert (found.text, found.effect) == ("./tools/env1", "changed")
 
 
 @pytest.mark.parametrize(
-    ("module", "program", "fate"),
+    ("module", "program", "effect"),
     [
         ("lammps", "lmp_bigbig", "decision"),
         ("lammps", "lmp_mpi", "kept"),
@@ -447,11 +447,11 @@ def test_an_environment_beside_the_script_by_its_folder() -> None:
         ("samtools", "enable_lmod", "kept"),
     ],
 )
-def test_a_package_has_no_sites_own_builds(module: str, program: str, fate: str) -> None:
+def test_a_package_has_no_sites_own_builds(module: str, program: str, effect: str) -> None:
     found = one(f"#!/bin/bash\nmodule load {module}\nsrun {program} -in x\n", "command", site=BARE)
-    assert (found.text.partition(" ")[0], found.fate) == (program, fate), found
+    assert (found.text.partition(" ")[0], found.effect) == (program, effect), found
 
 
 def test_an_environment_above_the_submit_folder_is_made() -> None:
     page = explain("#!/bin/bash\nsource ../venv/bin/activate\npython x.py\n", site=BARE)
-    assert page.unchanged and [one.fate for one in page.findings if one.kind == "environment"] == ["changed"]
+    assert page.unchanged and [one.effect for one in page.findings if one.kind == "environment"] == ["changed"]

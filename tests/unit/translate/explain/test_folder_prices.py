@@ -50,15 +50,15 @@ def test_an_array_costs_its_elements_for_their_time_limit() -> None:
 
 def test_scripts_of_one_size_share_a_question() -> None:
     pages = [_page("-c8"), _page("-c8", "-J", "other", "-t5"), _page("-c4", "-N2"), _page("-c4", "-N2", "-a1-9")]
-    asked = [json.loads(text) for text in by_question([*pages, _page("-c8")])]
-    assert [one["resources"]["cpus"] for one in asked] == ["8+", "4+"] and asked[1]["num_nodes"] == 2
-    assert asked[0]["resources"]["any_of"] == [{"use_spot": False}, {"use_spot": True}]
+    tasks = [json.loads(text) for text in by_question([*pages, _page("-c8")])]
+    assert [one["resources"]["cpus"] for one in tasks] == ["8+", "4+"] and tasks[1]["num_nodes"] == 2
+    assert tasks[0]["resources"]["any_of"] == [{"use_spot": False}, {"use_spot": True}]
 
 
 def test_nodes_of_a_slurm_infra_are_never_spot_nodes() -> None:
     site = load('[[partition]]\nname = "p"\nengine = "sky"\ninfra = ["slurm/old", "aws"]\n', "site.toml")
-    asked = json.loads(_page("-p", "p", site=site).price_question)["resources"]["any_of"]
-    assert [(one["infra"], one["use_spot"]) for one in asked] == [
+    tasks = json.loads(_page("-p", "p", site=site).price_question)["resources"]["any_of"]
+    assert [(one["infra"], one["use_spot"]) for one in tasks] == [
         ("slurm/old", False), ("aws", False), ("aws", True)]  # fmt: skip
 
 

@@ -22,8 +22,8 @@ def setup(text: str, site: object = OPEN) -> tuple[str, str]:
     return image, "\n".join(lines)
 
 
-def planned(text: str, **asked: object) -> SkyTask:
-    return plan(JobSpec(**asked), OPEN, "debug", wants=needs.of(f"#!/bin/bash\n{text}\n"))  # type: ignore[arg-type]
+def planned(text: str, **fields: object) -> SkyTask:
+    return plan(JobSpec(**fields), OPEN, "debug", wants=needs.of(f"#!/bin/bash\n{text}\n"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_the_site_file_names_packages_and_programs() -> None:
 
 
 @pytest.mark.parametrize(
-    "text, asked, gpu",
+    "text, fields, gpu",
     [
         ("x", {"gpus": "4"}, "H100:4"),
         ("x", {"gpus": "2", "constraint": "v100-32g"}, "V100-32GB:2"),
@@ -82,9 +82,9 @@ def test_the_site_file_names_packages_and_programs() -> None:
         ("nvidia-smi\nexport NCCL_DEBUG=1", {"gpus": "8"}, "H100:8"),
     ],
 )
-def test_the_gpu_that_a_job_means(text: str, asked: dict[str, object], gpu: str) -> None:
-    partition = str(asked.get("partition", "debug"))
-    task = plan(JobSpec(**asked), OPEN, partition, wants=needs.of(f"#!/bin/bash\n{text}\n"))  # type: ignore[arg-type]
+def test_the_gpu_that_a_job_means(text: str, fields: dict[str, object], gpu: str) -> None:
+    partition = str(fields.get("partition", "debug"))
+    task = plan(JobSpec(**fields), OPEN, partition, wants=needs.of(f"#!/bin/bash\n{text}\n"))  # type: ignore[arg-type]
     assert task.fields["resources"]["accelerators"] == gpu
 
 

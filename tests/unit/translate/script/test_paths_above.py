@@ -39,8 +39,8 @@ def test_names_above_the_submit_folder(text: str, found: str) -> None:
     assert (above[1] if above else "") == found
 
 
-def test_a_file_above_the_submit_folder_changes_what_travels() -> None:
-    assert [one.fate for one in page("python ../train.py").findings if one.kind == "path"] == ["changed"]
+def test_a_file_above_the_submit_folder_changes_the_copied_folder() -> None:
+    assert [one.effect for one in page("python ../train.py").findings if one.kind == "path"] == ["changed"]
     assert page("python ../train.py", "local").unchanged
 
 
@@ -72,22 +72,22 @@ def test_a_start_file_in_the_home_folder_exists_on_the_node() -> None:
     assert "touch ~/bin/gmx/bin/GMXRC" in page("source ~/bin/gmx/bin/GMXRC").task_yaml
 
 
-def test_the_folder_above_travels_where_it_may(tmp_path, monkeypatch):
+def test_the_folder_above_is_copied_where_allowed(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     own = tmp_path / "me" / "project" / "scripts" / "slurm"
     own.mkdir(parents=True)
 
-    def fates(text: str, folder: str, work_dir: str = "") -> set[str]:
+    def effects(text: str, folder: str, work_dir: str = "") -> set[str]:
         source = f"#!/bin/bash\n{text}\n".encode()
         project = Project(folder, str(tmp_path / "me"), work_dir)
         reported = explain(source, (JobSpec(),), load("", "none"), options("sbatch"), file="a.sh", engine="sky",
                        project=project)  # fmt: skip
-        return {one.fate for one in reported.findings if one.kind == "path"}
+        return {one.effect for one in reported.findings if one.kind == "path"}
 
-    assert fates("python ../train.py", str(own)) == {"changed"}
-    assert fates("cd ../..\npython train.py", str(own)) == {"changed"}
-    assert fates("python ../../../train.py", str(own)) == {"decision"}  # the home folder
-    assert fates("python ../x.py", str(own.parent), str(own)) == {"changed"}
+    assert effects("python ../train.py", str(own)) == {"changed"}
+    assert effects("cd ../..\npython train.py", str(own)) == {"changed"}
+    assert effects("python ../../../train.py", str(own)) == {"decision"}  # the home folder
+    assert effects("python ../x.py", str(own.parent), str(own)) == {"changed"}
     assert Project(str(own.parent), "", str(own)).above(1) == str(own.parent)  # the submit folder holds it
     (own / "link").symlink_to(own.parent)
     assert Project(str(own / "link")).above(1) == ""

@@ -109,11 +109,11 @@ def test_setup_makes_no_folder_in_the_submit_folder(project: Project) -> None:
     assert not [name for name in found.folders if "CosDefence" in name] and found.folders
 
 
-def test_explain_says_that_the_folder_travels(project: Project) -> None:
+def test_explain_says_that_the_folder_is_copied(project: Project) -> None:
     data = f"#!/bin/bash\ncd {project.folder}/learning\ncd /old/CosDefence/learning\ncd /old/other\n".encode()
     specs, site = (JobSpec(),), load("", "none")
     page = explain(data, specs, site, options("sbatch"), file="a.sh", engine="sky", project=project)
-    assert [(one.line, one.fate) for one in page.findings if one.kind == "path"] == [(3, "changed"), (4, "decision")]
+    assert [(one.line, one.effect) for one in page.findings if one.kind == "path"] == [(3, "changed"), (4, "decision")]
 
 
 def test_a_node_gets_a_link_and_keeps_what_it_has(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_script_that_the_script_starts_is_read_too(project: Project, starts: s
     page = explain(
         text.encode(), (JobSpec(),), load("", "none"), options("sbatch"), file="a.sh", engine="sky", project=project
     )
-    decisions = [(one.line, one.text, one.suggestion) for one in page.findings if one.fate == "decision"]
+    decisions = [(one.line, one.text, one.suggestion) for one in page.findings if one.effect == "decision"]
     line = text.count("\n")
     assert [(at, text.split(":", 1)[1]) for at, text, _ in decisions] == [
         (line, "2 module load own/3"),

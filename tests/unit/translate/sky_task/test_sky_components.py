@@ -67,7 +67,9 @@ def test_nodes_of_all_and_the_size_of_the_largest(specs, nodes, resources) -> No
     assert task.fields["num_nodes"] == task.geometry.nodes == nodes
     assert {name: task.fields["resources"].get(name) for name in resources} == resources
     note = next(note for note in task.notes if note.option == "hetjob")
-    assert note.fate == "changed" and note.text.startswith(f"all {nodes} nodes have the size of the largest component")
+    assert note.effect == "changed" and note.text.startswith(
+        f"all {nodes} nodes have the size of the largest component"
+    )
 
 
 def test_one_component_is_an_ordinary_job() -> None:

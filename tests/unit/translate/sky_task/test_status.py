@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slurmsky.model.states import shown_state
-from slurmsky.translate.sky_task.status import exit_code, seen
+from slurmsky.translate.sky_task.status import exit_code, map_status
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ from slurmsky.translate.sky_task.status import exit_code, seen
     ],
 )
 def test_status(args, compact, reason, code):
-    found = seen(*args)
+    found = map_status(*args)
     assert (shown_state(found.state, found.flags)[1], found.reason, found.exit_code) == (
         compact,
         reason,

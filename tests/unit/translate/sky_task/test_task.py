@@ -52,7 +52,7 @@ GB = 1024
 
 
 @pytest.mark.parametrize(
-    "asked, resources, nodes",
+    "fields, resources, nodes",
     [
         # migration rows
         ({"mem_mib": 64 * GB}, {"memory": "64+", "cpus": "1+"}, 1),
@@ -101,19 +101,19 @@ GB = 1024
         ({"nice": 5000}, {"priority": -1000}, 1),
     ],
 )
-def test_resources(asked, resources, nodes):
-    task = plan(JobSpec(**asked), SITE, "gpu")
+def test_resources(fields, resources, nodes):
+    task = plan(JobSpec(**fields), SITE, "gpu")
     assert {key: task.fields["resources"].get(key) for key in resources} == resources
     assert task.fields.get("num_nodes", 1) == nodes
 
 
-@pytest.mark.parametrize("asked", [{"mem_mib": 0}, {}])
-def test_memory_left_open(asked):
-    assert "memory" not in plan(JobSpec(**asked), SITE, "gpu").fields["resources"]
+@pytest.mark.parametrize("fields", [{"mem_mib": 0}, {}])
+def test_memory_left_open(fields):
+    assert "memory" not in plan(JobSpec(**fields), SITE, "gpu").fields["resources"]
 
 
 @pytest.mark.parametrize(
-    "asked, text",
+    "fields, text",
     [
         ({"gres": "gpu:a100:1,gpu:h100:1"}, "Requested node configuration is not available"),
         ({"gpus": "a100:2,h100:2"}, "Requested node configuration is not available"),
@@ -122,9 +122,9 @@ def test_memory_left_open(asked):
         ({"constraint": "gpu&ib"}, "Invalid feature specification"),
     ],
 )
-def test_refused_in_slurms_words(asked, text):
+def test_refused_in_slurms_words(fields, text):
     with pytest.raises(Refused) as caught:
-        plan(JobSpec(**asked), SITE, "gpu")
+        plan(JobSpec(**fields), SITE, "gpu")
     assert str(caught.value) == text and caught.value.hint
 
 
@@ -134,14 +134,14 @@ def test_a_gpu_without_a_type_needs_a_default():
     assert "gpus.default" in caught.value.hint
 
 
-@pytest.mark.parametrize("asked, nodes", [({"ntasks": 64}, 4), ({"ntasks": 10, "cpus_per_task": 8}, 5)])
-def test_a_partitions_node_size_decides_how_many_are_needed(asked, nodes):
+@pytest.mark.parametrize("fields, nodes", [({"ntasks": 64}, 4), ({"ntasks": 10, "cpus_per_task": 8}, 5)])
+def test_a_partitions_node_size_decides_how_many_are_needed(fields, nodes):
     partition = dataclasses.replace(SITE.cluster.partition("small"), max_nodes=INFINITE)
-    assert geometry(JobSpec(**asked), partition).nodes == nodes
+    assert geometry(JobSpec(**fields), partition).nodes == nodes
 
 
 @pytest.mark.parametrize(
-    "asked, nodes, ntasks, gpus",
+    "fields, nodes, ntasks, gpus",
     [
         ({"gpus": "8", "gpus_per_task": "2"}, 1, 4, 8),
         ({"gpus": "8", "gpus_per_node": "4", "gpus_per_task": "2"}, 2, 4, 4),
@@ -150,8 +150,8 @@ def test_a_partitions_node_size_decides_how_many_are_needed(asked, nodes):
         ({"gpus": "4", "ntasks_per_gpu": 2}, 1, 8, 4),
     ],
 )
-def test_numbers_that_follow_from_devices(asked, nodes, ntasks, gpus):
-    size = geometry(JobSpec(**asked), SITE.cluster.partition("gpu"))
+def test_numbers_that_follow_from_devices(fields, nodes, ntasks, gpus):
+    size = geometry(JobSpec(**fields), SITE.cluster.partition("gpu"))
     assert (size.nodes, size.ntasks, size.gpus) == (nodes, ntasks, gpus)
 
 
@@ -234,7 +234,7 @@ def test_an_image_file_is_refused():
 def test_modules_become_images_or_a_note():
     task = plan(JobSpec(), SITE, "gpu", wants=Needs(modules=("cuda/12.1", "matlab")))
     assert task.fields["resources"]["image_id"] == "docker:nvidia/cuda:12.1.1-cudnn8-runtime-ubuntu22.04"
-    assert [note.text for note in task.notes if note.fate == "recorded"] == ["the site file maps no module matlab"]
+    assert [note.text for note in task.notes if note.effect == "recorded"] == ["the site file maps no module matlab"]
 
 
 @pytest.mark.parametrize(
@@ -252,10 +252,12 @@ def test_names(name, sky):
     assert sky_name(name) == sky
 
 
-def test_every_field_of_a_spec_has_a_fate():
+def test_every_field_of_a_spec_has_an_effect_or_a_note():
     fields = {field.name for field in dataclasses.fields(JobSpec)}
-    fated = option_support.TASK | option_support.AGENT | option_support.CONTROLLER | set(option_support.WITHOUT_EFFECT)
-    assert fields - fated == set() and fated - fields == set()
+    supported = (
+        option_support.TASK | option_support.AGENT | option_support.CONTROLLER | set(option_support.WITHOUT_EFFECT)
+    )
+    assert fields - supported == set() and supported - fields == set()
     assert option_support.ON_SLURM <= SLURM_INFRA_FIELDS
 
 
