@@ -170,5 +170,5 @@ def test_what_was_reached_is_remembered(tmp_path: Path) -> None:
     assert (reachability.known(tmp_path, "debug"), reachability.known(tmp_path, "other")) == ("yes", "")
     reachability.note(tmp_path, "debug", False)
     assert reachability.known(tmp_path, "debug") == "no"
-    (tmp_path / "reachability.json").write_text("[")
+    (tmp_path / "reached.json").write_text("[")
     assert reachability.known(tmp_path, "debug") == ""
