@@ -146,7 +146,7 @@ def test_an_allocation_without_a_shell_stays_until_it_is_cancelled(world: World)
         await world.until(lambda: not world.server.jobs[0].up)
         assert (await world.run("sacct", "-nXP", "-o", "state")).stdout.startswith("CANCELLED")
         late = await world.run("srun", "--jobid=1", "true")
-        assert late.returncode == 1 and "Invalid job id specified" in late.stderr
+        assert late.returncode == 1 and late.stderr.startswith("srun: error: Slurm job 1 has expired\n")
 
     world.play(play)
 

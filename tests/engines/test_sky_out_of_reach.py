@@ -62,10 +62,10 @@ def test_what_the_user_hears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wo
     [
         (
             "srun --jobid=7 true",
-            "srun: error: Unable to confirm allocation for job 7: Invalid job id specified\n"
+            "srun: error: Slurm job 7 has expired\n"
             "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job 7\n",
         ),
-        ("sattach 7.0", "sattach: error: Could not get job step info: Invalid job id specified\n"),
+        ("sattach 7.0", "sattach: error: Could not get job step info: Job/step already completing or completed\n"),
     ],
 )
 def test_a_command_waits_for_a_node_until_its_job_has_ended(
