@@ -45,6 +45,8 @@ _MARK = re.compile(rb"\x1b\[%d((?:;[1-9]\d{3}){9,13})m" % _MAGIC)
 _TAGS = _BASE**4  # number of different tags that a mark can hold
 _FRAME = re.compile(rb"~slurmsky=(\d{1,4})\.(\d{1,4})\.(\d{1,9})@(\d{1,18})=([0-9a-f]{16})=([A-Za-z0-9+/]{0,16384})=")
 EVENT = b"~slurmsky!"  # start of an event's line
+#: start of a line in SkyPilot's log of several nodes: the node's name in cyan (backends/task_codegen.py, where tasks get their log prefix)
+_NODE_NAME = b"\x1b[36m("
 _EVENT = re.compile(rb"~slurmsky!(\d{1,4})\.(\d{1,4})\.(\d{1,18})\.(\d{1,7})=([0-9a-f]{16})=(\{)")
 
 # Text that cannot be a plain line: control characters except tab and escape, the separators at which a reader
@@ -221,6 +223,9 @@ class Decoder:
 
     ``key``: the job's ``log_key``. The caller calls ``reconnect()`` when it reads the log from the beginning again. A
     decoder that gets the ``positions`` of an earlier decoder does not return items that the earlier one returned.
+
+    SkyPilot writes the log in blocks. Where several nodes write at the same time, a line of one node can be inside a line
+    of another, whose rest follows as a line without the node's name. Such a line is joined; its tag decides.
     """
 
     def __init__(self, key: bytes, positions: Optional[Dict[str, Any]] = None) -> None:
@@ -228,6 +233,7 @@ class Decoder:
         self._pieces: List[bytes] = []  # pieces of an unfinished line
         self._held = 0
         self._skipping = False  # the unfinished line is too long to be from an encoder
+        self._torn = b""  # start of a line that another node's line interrupts
         self._streams: Dict[Key, _Stream] = {}
         self._events: Dict[Tuple[int, int], _Events] = {}
         for key_text, position in (positions or {}).get("streams", {}).items():
@@ -254,6 +260,10 @@ class Decoder:
 
     def reconnect(self) -> None:
         """Discard an unfinished line: the log is replayed from its beginning and contains the whole line."""
+        self._unfinished_over()
+        self._torn = b""
+
+    def _unfinished_over(self) -> None:
         self._pieces.clear()
         self._held, self._skipping = 0, False
 
@@ -264,10 +274,10 @@ class Decoder:
         if lines:
             if self._pieces or self._skipping:
                 lines[0] = b"" if self._skipping else b"".join([*self._pieces, lines[0]])
-                self.reconnect()
+                self._unfinished_over()
             for line in lines:
-                if _MARK_START in line or b"~slurmsky" in line:
-                    self._line(line, items)
+                if _MARK_START in line or b"~slurmsky" in line or self._torn:
+                    self._join(line, items)
         if rest and not self._skipping:
             self._pieces.append(rest)
             self._held += len(rest)
@@ -279,10 +289,19 @@ class Decoder:
     def finish(self) -> List[Item]:
         """Decode an unfinished last line at the end of the log."""
         line = b"".join(self._pieces)
-        self.reconnect()
+        self._unfinished_over()
         items: List[Item] = []
-        self._line(line, items)
+        self._join(line, items)
         return _joined(items)
+
+    def _join(self, line: bytes, items: List[Item]) -> None:
+        """Decode a line, with the start of the line that it continues, if another node's line is between the two."""
+        if self._torn and not line.startswith(_NODE_NAME):
+            line, self._torn = self._torn + line, b""
+        self._line(line, items)
+        cut = line.find(_NODE_NAME, 1)
+        if cut > 0:
+            self._torn = line[:cut]
 
     def _line(self, line: bytes, items: List[Item]) -> None:
         tags = self._tags

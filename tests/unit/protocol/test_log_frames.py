@@ -183,3 +183,26 @@ def test_a_gap_waits_for_the_replay():
     decoder.reconnect()
     assert b"".join(item.data for item in decoder.feed(one + two + three)) == b"2\n3\n"
     assert not decoder.gaps
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_a_line_that_another_nodes_lines_interrupt_is_joined(data):
+    """SkyPilot writes the log of several nodes in blocks: seen where nodes end at the same time."""
+    head, other = Encoder(3, 0, KEY), Encoder(3, 1, KEY)
+    lines = [
+        head.data(1, b"a plain line\n"),
+        head.data(1, b"\x00binary" * 200) + head.flush(1),
+        head.event({"ev": "ended", "exit_code": 3, "text": "x" * 900}),
+        head.event({"ev": "done"}),
+    ]
+    whole = [PREFIXES[0] + line for text in lines for line in text.splitlines(keepends=True)]
+    number = data.draw(st.integers(0, len(whole) - 1))
+    cut = data.draw(st.integers(1, len(whole[number]) - 1))
+    between = b"".join(PREFIXES[1] + other.event({"ev": "last", "n": n}) for n in range(data.draw(st.integers(1, 3))))
+    whole[number] = whole[number][:cut] + between + whole[number][cut:]
+    decoder = Decoder(KEY)
+    items = decoder.feed(b"".join(whole)) + decoder.finish()
+    assert [item.body["ev"] for item in items if isinstance(item, LogEvent) and item.rank == 0] == ["ended", "done"]
+    assert b"".join(item.data for item in items if isinstance(item, Output)) == b"a plain line\n" + b"\x00binary" * 200
+    assert not decoder.gaps
