@@ -45,7 +45,7 @@ _MARK = re.compile(rb"\x1b\[%d((?:;[1-9]\d{3}){9,13})m" % _MAGIC)
 _TAGS = _BASE**4  # number of different tags that a mark can hold
 _FRAME = re.compile(rb"~slurmsky=(\d{1,4})\.(\d{1,4})\.(\d{1,9})@(\d{1,18})=([0-9a-f]{16})=([A-Za-z0-9+/]{0,16384})=")
 EVENT = b"~slurmsky!"  # start of an event's line
-#: start of a line in SkyPilot's log of several nodes: the node's name in cyan (backends/task_codegen.py, where tasks get their log prefix)
+#: start of a line in SkyPilot's log of several nodes: the node's name in cyan (backends/task_codegen.py)
 _NODE_NAME = b"\x1b[36m("
 _EVENT = re.compile(rb"~slurmsky!(\d{1,4})\.(\d{1,4})\.(\d{1,18})\.(\d{1,7})=([0-9a-f]{16})=(\{)")
 
@@ -224,8 +224,8 @@ class Decoder:
     ``key``: the job's ``log_key``. The caller calls ``reconnect()`` when it reads the log from the beginning again. A
     decoder that gets the ``positions`` of an earlier decoder does not return items that the earlier one returned.
 
-    SkyPilot writes the log in blocks. Where several nodes write at the same time, a line of one node can be inside a line
-    of another, whose rest follows as a line without the node's name. Such a line is joined; its tag decides.
+    SkyPilot writes the log in blocks. Where several nodes write at the same time, a line of one node can be inside a
+    line of another, whose rest follows as a line without the node's name. Such a line is joined; its tag decides.
     """
 
     def __init__(self, key: bytes, positions: Optional[Dict[str, Any]] = None) -> None:
