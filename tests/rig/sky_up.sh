@@ -8,7 +8,8 @@
 #
 # A test machine may reach package registries only. What SkyPilot gets from elsewhere comes from this machine: uv and
 # its Python on the nodes, the probe whether the network is there, the list of accelerator names.
-set -euo pipefail
+set -Eeuo pipefail
+trap 'echo "${BASH_SOURCE[0]}: line $LINENO failed: $BASH_COMMAND" >&2' ERR # no start of the rig fails without a word
 
 here=$(cd "$(dirname "$0")" && pwd)
 rig=${RIG_DIR:-$HOME/.cache/slurmsky-rig}

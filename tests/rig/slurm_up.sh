@@ -5,7 +5,8 @@
 # Usage: slurm_up.sh          as root; may be run again at any time
 # RIG_PRIVATE (default /srv/slurmsky): a folder that the nodes do not share with this machine. slurmd runs in a mount
 # namespace with an empty file system there, so that a submit folder below it is as far away as on a cloud node.
-set -euo pipefail
+set -Eeuo pipefail
+trap 'echo "${BASH_SOURCE[0]}: line $LINENO failed: $BASH_COMMAND" >&2' ERR # no start of the rig fails without a word
 
 conf=/etc/slurm
 private=${RIG_PRIVATE:-/srv/slurmsky}
