@@ -45,8 +45,7 @@ _MARK = re.compile(rb"\x1b\[%d((?:;[1-9]\d{3}){9,13})m" % _MAGIC)
 _TAGS = _BASE**4  # number of different tags that a mark can hold
 _FRAME = re.compile(rb"~slurmsky=(\d{1,4})\.(\d{1,4})\.(\d{1,9})@(\d{1,18})=([0-9a-f]{16})=([A-Za-z0-9+/]{0,16384})=")
 EVENT = b"~slurmsky!"  # start of an event's line
-#: start of a line in SkyPilot's log of several nodes: the node's name in cyan (backends/task_codegen.py)
-_NODE_NAME = b"\x1b[36m("
+_NODE_NAME = b"\x1b[36m("  # start of a line in SkyPilot's log of several nodes (backends/task_codegen.py)
 _EVENT = re.compile(rb"~slurmsky!(\d{1,4})\.(\d{1,4})\.(\d{1,18})\.(\d{1,7})=([0-9a-f]{16})=(\{)")
 
 # Text that cannot be a plain line: control characters except tab and escape, the separators at which a reader
@@ -224,8 +223,8 @@ class Decoder:
     ``key``: the job's ``log_key``. The caller calls ``reconnect()`` when it reads the log from the beginning again. A
     decoder that gets the ``positions`` of an earlier decoder does not return items that the earlier one returned.
 
-    SkyPilot writes the log in blocks. Where several nodes write at the same time, a line of one node can be inside a
-    line of another, whose rest follows as a line without the node's name. Such a line is joined; its tag decides.
+    SkyPilot writes the log in blocks: a line of one node can be inside a line of another node, whose rest follows as
+    a line without the node's name. Such a line is joined; its tag decides.
     """
 
     def __init__(self, key: bytes, positions: Optional[Dict[str, Any]] = None) -> None:
@@ -260,12 +259,7 @@ class Decoder:
 
     def reconnect(self) -> None:
         """Discard an unfinished line: the log is replayed from its beginning and contains the whole line."""
-        self._unfinished_over()
-        self._torn = b""
-
-    def _unfinished_over(self) -> None:
-        self._pieces.clear()
-        self._held, self._skipping = 0, False
+        self._pieces, self._held, self._skipping, self._torn = [], 0, False, b""
 
     def feed(self, chunk: bytes) -> List[Item]:
         """Decode the next piece of the log, and return the items that it completes."""
@@ -274,7 +268,7 @@ class Decoder:
         if lines:
             if self._pieces or self._skipping:
                 lines[0] = b"" if self._skipping else b"".join([*self._pieces, lines[0]])
-                self._unfinished_over()
+                self._pieces, self._held, self._skipping = [], 0, False
             for line in lines:
                 if _MARK_START in line or b"~slurmsky" in line or self._torn:
                     self._join(line, items)
@@ -289,7 +283,7 @@ class Decoder:
     def finish(self) -> List[Item]:
         """Decode an unfinished last line at the end of the log."""
         line = b"".join(self._pieces)
-        self._unfinished_over()
+        self._pieces, self._held, self._skipping = [], 0, False
         items: List[Item] = []
         self._join(line, items)
         return _joined(items)
