@@ -14,7 +14,7 @@ from .site_suggestions import merged
 
 #: classes of the style sheet by effect
 _KINDS = {KEPT: "good", CHANGED: "live", NOTHING: "gone", MISSING: "held", DECISION: "bad", REFUSED: "bad"}
-_HEADS = {KEPT: "ExportedYaml", CHANGED: "Changed", NOTHING: "No effect", MISSING: "Not here", DECISION: "To decide",
+_HEADS = {KEPT: "Kept", CHANGED: "Changed", NOTHING: "No effect", MISSING: "Not here", DECISION: "To decide",
           REFUSED: "Refused"}  # fmt: skip
 _LINES = ("Line", "What", "Effect", "Why")
 _MOST = 12  # reasons shown before the fold

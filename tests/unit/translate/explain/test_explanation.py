@@ -16,8 +16,9 @@ from slurmsky.options import table as tables
 from slurmsky.options.getopt import split
 from slurmsky.options.table import load as options
 from slurmsky.site import load
+from slurmsky.translate.explain import explain_html
 from slurmsky.translate.explain.explain_text import page_text, table_text, to_html, to_json, verdict
-from slurmsky.translate.explain.explanation import EFFECTS, Finding, Page, read_prices, sentences, with_prices
+from slurmsky.translate.explain.explanation import DECISION, EFFECTS, Finding, Page, read_prices, sentences, with_prices
 from slurmsky.translate.script import needs
 from slurmsky.translate.script.project_folder import Project
 from slurmsky.translate.sky_task import option_support
@@ -455,3 +456,9 @@ def test_a_package_has_no_sites_own_builds(module: str, program: str, effect: st
 def test_an_environment_above_the_submit_folder_is_made() -> None:
     page = explain("#!/bin/bash\nsource ../venv/bin/activate\npython x.py\n", site=BARE)
     assert page.unchanged and [one.effect for one in page.findings if one.kind == "environment"] == ["changed"]
+
+
+def test_the_html_page_names_effects_in_the_words_of_the_table() -> None:
+    """The headings differ from the effects only by a capital letter, except that a decision is still to be made."""
+    shown = {effect: head.lower() for effect, head in explain_html._HEADS.items()}
+    assert shown == {effect: {DECISION: "to decide"}.get(effect, effect) for effect in EFFECTS}
