@@ -32,9 +32,9 @@ from urllib.parse import urlsplit
 
 from common import Sandbox, sandbox, side_by_side, table
 
-from slurmsky.engines.sky import api_server
-from slurmsky.engines.sky.api_client import Client
-from slurmsky.engines.sky.state_poller import TERMINAL
+from slurmsky.engines.sky.api import api_server
+from slurmsky.engines.sky.api.api_client import Client
+from slurmsky.engines.sky.watch.state_poller import TERMINAL
 from slurmsky.site import load
 
 ENDPOINT = os.environ.get("SKYPILOT_API_SERVER_ENDPOINT", "http://127.0.0.1:46580")

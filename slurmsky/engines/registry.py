@@ -14,7 +14,7 @@ from .offers import Inventory
 from .powered import PoweredEngine
 
 if TYPE_CHECKING:
-    from .sky.api_server import LocalServer
+    from .sky.api.api_server import LocalServer
 
 
 def local_engine(
@@ -35,7 +35,8 @@ class Cloud:
     """The engines that share one connection to SkyPilot."""
 
     def __init__(self, environment: Mapping[str, str], site: Site, user: str, home: Path, on_event: OnEvent) -> None:
-        from .sky import account, api_server
+        from .sky.account import sky_account
+        from .sky.api import api_server
 
         self._environment = environment
         self._site = site
@@ -43,17 +44,17 @@ class Cloud:
         self._on_event = on_event
         self._client = api_server.connect(environment, site, user)
         self._server: LocalServer | None = None
-        self.account: CloudAccount = account.SkyAccount(self._client)
+        self.account: CloudAccount = sky_account.SkyAccount(self._client)
 
     async def choose(self, wanted: str, patience_s: float) -> Choice:
         """Select SkyPilot or this machine, for ``wanted`` (SLURMSKY_ENGINE) or the site's setting."""
-        from .sky import api_server
+        from .sky.api import api_server
 
         return await api_server.choose(self._environment, self._site, self._client, wanted, patience_s)
 
     def _start_server(self) -> None:
         """Start this machine's API server if nothing listens at its address and the site permits it."""
-        from .sky.api_server import LocalServer
+        from .sky.api.api_server import LocalServer
 
         if self._site.sky.start_server and self._server is None:
             self._server = LocalServer(self._client, self._environment)

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from slurmsky.engines.sky.certificates import make
+from slurmsky.engines.sky.head.certificates import make
 
 from .driver import Cluster, Node
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from slurmsky.agent.cloud import ssh_names
-from slurmsky.engines.sky import shipment
+from slurmsky.engines.sky.launch import shipment
 from slurmsky.model.allocation import Launch, NodeShare
 from slurmsky.model.spec import JobSpec
 from slurmsky.protocol.log_frames import Decoder, LogEvent, Output, log_key

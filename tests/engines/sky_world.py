@@ -13,8 +13,8 @@ from cloud import Cloud
 from polling import PATIENCE_S
 from sky_server import SkyServer
 
-from slurmsky.engines.sky.api_access import Access
-from slurmsky.engines.sky.api_client import Client
+from slurmsky.engines.sky.api.api_access import Access
+from slurmsky.engines.sky.api.api_client import Client
 from slurmsky.engines.sky.sky_engine import SkyEngine
 from slurmsky.model.allocation import Launch, NodeShare
 from slurmsky.model.codec import job_to_json

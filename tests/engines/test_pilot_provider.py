@@ -14,9 +14,9 @@ from polling import PATIENCE_S
 from slurmsky.agent.cloud.pilot import MARK
 from slurmsky.engines.nodes.provider import TemporarilyUnavailable
 from slurmsky.engines.powered import Order
-from slurmsky.engines.sky.api_access import Access
-from slurmsky.engines.sky.api_client import Client
-from slurmsky.engines.sky.api_errors import Busy, Interrupted, Rejected
+from slurmsky.engines.sky.api.api_access import Access
+from slurmsky.engines.sky.api.api_client import Client
+from slurmsky.engines.sky.api.api_errors import Busy, Interrupted, Rejected
 from slurmsky.engines.sky.pilot_provider import Pilots, task_fields
 from slurmsky.site import load
 

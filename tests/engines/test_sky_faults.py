@@ -16,7 +16,7 @@ from sky_world import World
 
 from slurmsky.engines.base import EngineError
 from slurmsky.engines.sky import intervals
-from slurmsky.engines.sky.api_access import Access
+from slurmsky.engines.sky.api.api_access import Access
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
 

@@ -24,8 +24,8 @@ from slurmsky.controller.services import infra_cache, managed_jobs
 from slurmsky.engines.base import cancel_all
 from slurmsky.engines.cloud import Bill
 from slurmsky.engines.foreign import site_partition
-from slurmsky.engines.sky import foreign_jobs, prices
-from slurmsky.engines.sky.queue_rows import QueueRow, queue_row
+from slurmsky.engines.sky.account.sky_account import foreign_jobs, prices
+from slurmsky.engines.sky.api.queue_rows import QueueRow, queue_row
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
@@ -495,7 +495,7 @@ def test_a_job_that_would_cost_too_much_waits(tmp_path: Path, money: str, option
 
 
 def test_explain_of_a_folder_prices_each_size_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from slurmsky.engines.sky import api_access
+    from slurmsky.engines.sky.api import api_access
 
     scripts = tmp_path / "scripts"
     scripts.mkdir()

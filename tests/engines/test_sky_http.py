@@ -13,10 +13,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from sky_server import SkyServer
 
-from slurmsky.engines.sky import api_server
-from slurmsky.engines.sky.api_access import Access, find_access
-from slurmsky.engines.sky.api_client import Client
-from slurmsky.engines.sky.api_errors import (
+from slurmsky.engines.sky.api import api_server
+from slurmsky.engines.sky.api.api_access import Access, find_access
+from slurmsky.engines.sky.api.api_client import Client
+from slurmsky.engines.sky.api.api_errors import (
     BadConfig,
     Busy,
     Interrupted,

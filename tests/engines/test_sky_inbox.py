@@ -14,7 +14,7 @@ from cloud import namespaces_work
 from sky_world import World
 
 from slurmsky import paths
-from slurmsky.engines.sky import inbox
+from slurmsky.engines.sky.job_log import inbox
 from slurmsky.protocol import seal, wire
 
 

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sky_controller import World, world
 
 from slurmsky.engines.offers import Offer
-from slurmsky.engines.sky import inventory
+from slurmsky.engines.sky.account.sky_account import inventory
 from slurmsky.model import plain
 
 # As SkyPilot 0.14.1 answered for a Slurm of four nodes.

@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from cloud import namespaces_work
 from sky_world import World
 
-from slurmsky.engines.sky import array_packs
-from slurmsky.engines.sky.api_access import Access
+from slurmsky.engines.sky.api.api_access import Access
+from slurmsky.engines.sky.launch import array_packs
 from slurmsky.model.allocation import Launch
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec

@@ -18,7 +18,7 @@ from cloud import namespaces_work
 from sky_world import World
 
 from slurmsky.commands.common import agent_request
-from slurmsky.engines.sky import reachability
+from slurmsky.engines.sky.head import reachability
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState

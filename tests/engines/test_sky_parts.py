@@ -20,13 +20,16 @@ from sky_server import SkyServer
 from slurmsky.agent.cloud import cloud_environment, program_main, submit_folder
 from slurmsky.agent.net import endpoints
 from slurmsky.engines.base import EngineError
-from slurmsky.engines.sky import api_server, array_packs, certificates, node_program, shipment
-from slurmsky.engines.sky.api_access import Access
-from slurmsky.engines.sky.api_client import Client
-from slurmsky.engines.sky.head_connection import Line, NoControl, open_line
-from slurmsky.engines.sky.output_sync import OutputSync
-from slurmsky.engines.sky.proxy_socket import ProxySocket
-from slurmsky.engines.sky.relay_client import keep_parked
+from slurmsky.engines.files import folder_contents
+from slurmsky.engines.files.output_sync import OutputSync
+from slurmsky.engines.relay.head_connection import Line, NoControl, open_line
+from slurmsky.engines.relay.proxy_socket import ProxySocket
+from slurmsky.engines.relay.relay_client import keep_parked
+from slurmsky.engines.sky.api import api_server
+from slurmsky.engines.sky.api.api_access import Access
+from slurmsky.engines.sky.api.api_client import Client
+from slurmsky.engines.sky.head import certificates
+from slurmsky.engines.sky.launch import array_packs, node_program, shipment
 from slurmsky.model.allocation import Launch, NodeShare
 from slurmsky.model.spec import JobSpec
 from slurmsky.protocol.log_frames import Output
@@ -106,7 +109,7 @@ def names_in(archive: Path) -> set[str]:
 
 
 def test_a_folder_is_copied_with_its_links_and_modes(project, tmp_path):
-    manifest = shipment.archive(project, tmp_path / "a.tar", 1 << 20, Path("/home/me"), tmp_path / "state")
+    manifest = folder_contents.archive(project, tmp_path / "a.tar", 1 << 20, Path("/home/me"), tmp_path / "state")
     assert set(manifest) == {"run.sh", "data/big.bin", "notes.log"}
     assert names_in(tmp_path / "a.tar") == {"run.sh", "data", "data/big.bin", "notes.log", "link", "empty"}
     submit_folder.unpack(str(tmp_path / "a.tar"), str(tmp_path / "there"))
@@ -126,7 +129,7 @@ def test_a_folder_is_copied_with_its_links_and_modes(project, tmp_path):
 )
 def test_what_skyignore_names_stays(project, tmp_path, ignored, stays):
     (project / ".skyignore").write_text(ignored)
-    shipment.archive(project, tmp_path / "a.tar", 1 << 20, Path("/home/me"), tmp_path / "state")
+    folder_contents.archive(project, tmp_path / "a.tar", 1 << 20, Path("/home/me"), tmp_path / "state")
     everything = {"run.sh", "data", "data/big.bin", "notes.log", "link", "empty", ".skyignore"}
     assert names_in(tmp_path / "a.tar") == everything - stays
 
@@ -134,13 +137,13 @@ def test_what_skyignore_names_stays(project, tmp_path, ignored, stays):
 def test_keys_in_a_home_folder_do_not_travel(project, tmp_path):
     (project / ".ssh").mkdir()
     (project / ".ssh" / "id_rsa").write_text("secret")
-    shipment.archive(project, tmp_path / "a.tar", 1 << 20, project, tmp_path / "state")
+    folder_contents.archive(project, tmp_path / "a.tar", 1 << 20, project, tmp_path / "state")
     assert not any(name.startswith(".ssh") for name in names_in(tmp_path / "a.tar"))
 
 
 def test_a_folder_that_is_too_large_is_refused_with_a_way_out(project, tmp_path):
     with pytest.raises(EngineError, match=r"\.skyignore"):
-        shipment.archive(project, tmp_path / "a.tar", 2000, Path("/home/me"), tmp_path / "state")
+        folder_contents.archive(project, tmp_path / "a.tar", 2000, Path("/home/me"), tmp_path / "state")
 
 
 def test_nothing_secret_is_in_the_task(project, tmp_path):

@@ -21,8 +21,9 @@ from sky_server import SkyServer
 from slurmsky import paths
 from slurmsky.commands import find
 from slurmsky.controller.command_context import CommandContext
-from slurmsky.engines.sky import api_server, intervals
-from slurmsky.engines.sky.inbox import FIRST_ID
+from slurmsky.engines.sky import intervals
+from slurmsky.engines.sky.api import api_server
+from slurmsky.engines.sky.job_log.inbox import FIRST_ID
 from slurmsky.protocol import wire
 from slurmsky.protocol.messages import JobNode, Started
 

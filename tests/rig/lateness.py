@@ -11,9 +11,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from slurmsky.engines.sky import api_server
-from slurmsky.engines.sky.api_client import Client
-from slurmsky.engines.sky.api_errors import SkyError
+from slurmsky.engines.sky.api import api_server
+from slurmsky.engines.sky.api.api_client import Client
+from slurmsky.engines.sky.api.api_errors import SkyError
 from slurmsky.site import Site
 
 #: what `date +%s.%N` prints; in the log a mark of ours follows, or the end of the line

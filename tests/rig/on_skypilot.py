@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from kills import Proxy
 from local_engine import BIN, LocalEngine, local_engine
 
-from slurmsky.engines.sky import api_server
-from slurmsky.engines.sky.api_client import Client
+from slurmsky.engines.sky.api import api_server
+from slurmsky.engines.sky.api.api_client import Client
 from slurmsky.site import load
 
 Answer = TypeVar("Answer")

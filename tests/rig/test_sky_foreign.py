@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from on_skypilot import BUDGET, PATIENCE_S, SITE, Nodes, requested, wait
 
-from slurmsky.engines.sky import api_server
-from slurmsky.engines.sky.api_client import Client
+from slurmsky.engines.sky.api import api_server
+from slurmsky.engines.sky.api.api_client import Client
 from slurmsky.site import load
 
 pytestmark = [pytest.mark.rig, pytest.mark.timeout(1500)]

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from on_skypilot import PATIENCE_S, SITE, SKY_BIN, commands, requested
 
-from slurmsky.engines.sky import api_server
-from slurmsky.engines.sky.api_client import Client
-from slurmsky.engines.sky.state_poller import TERMINAL
+from slurmsky.engines.sky.api import api_server
+from slurmsky.engines.sky.api.api_client import Client
+from slurmsky.engines.sky.watch.state_poller import TERMINAL
 from slurmsky.site import load
 
 pytestmark = [pytest.mark.rig, pytest.mark.timeout(1500)]

@@ -51,9 +51,9 @@ def test_no_snapshot_is_left_over() -> None:
 def test_skypilot_takes_the_yaml(script: Path) -> None:
     import asyncio
 
-    from slurmsky.engines.sky.api_access import Access
-    from slurmsky.engines.sky.api_client import Client
-    from slurmsky.engines.sky.api_errors import Unreachable
+    from slurmsky.engines.sky.api.api_access import Access
+    from slurmsky.engines.sky.api.api_client import Client
+    from slurmsky.engines.sky.api.api_errors import Unreachable
 
     text = (SNAPSHOTS / f"{script.name}.yaml").read_text()
     for name in re.findall(r"--env (\w+)=\.\.\.", text.partition("\n")[0]):  # its arguments

@@ -15,7 +15,7 @@ from typing import Any
 from ...agent.cloud import private
 from ...protocol.file_messages import FolderEntry
 from ..base import EngineError
-from ..sky.shipment import MAX_FILES, walk
+from ..files.folder_contents import MAX_FILES, walk
 
 #: by path below a folder: size, mtime, inode and digest
 _Digests = dict[str, list[Any]]

@@ -42,8 +42,8 @@ from ...protocol.file_messages import (
 from ...protocol.message_codec import BadMessage
 from ...protocol.messages import FileBegun
 from ..base import EngineError, background
-from ..sky import safe_paths
-from ..sky.output_sync import OutputSync
+from ..files import safe_paths
+from ..files.output_sync import OutputSync
 from .folder_listing import FolderListing, digest_of
 from .node_lines import ConnectionLost, Streams
 

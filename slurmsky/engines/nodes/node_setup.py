@@ -16,7 +16,7 @@ from ...protocol import wire
 from ...protocol.messages import AddHosts, CompareFolder, NodeEnvironment, StoreScript
 from ...translate.sky_task import credentials
 from ..local.agent_link import AgentLink
-from ..sky.proxy_socket import export_of
+from ..relay.proxy_socket import export_of
 from .agent_requests import AgentRequests
 from .launch_adaptation import Environments, Scripts, adapted
 from .remote_files import RemoteFiles

@@ -9,8 +9,8 @@ from typing import Any
 
 from ...protocol import wire
 from ..base import background
-from ..sky.proxy_socket import ProxySocket
-from ..sky.relay_client import keep_parked
+from ..relay.proxy_socket import ProxySocket
+from ..relay.relay_client import keep_parked
 from .node_lines import Streams
 
 Adapt = Callable[[str, wire.CommandRequest], wire.CommandRequest]

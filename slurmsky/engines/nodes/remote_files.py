@@ -16,8 +16,8 @@ from typing import Any
 from ...model.allocation import Launch
 from ...protocol.file_messages import OutputOpened
 from ..base import EngineError, background
-from ..sky.output_sync import OutputSync
-from ..sky.preparation import folder_above
+from ..files.launch_needs import folder_above
+from ..files.output_sync import OutputSync
 from .folder_listing import FolderListing
 from .folder_sync import FolderSync, OutputTail, outputs
 from .node_lines import ConnectionLost, Streams

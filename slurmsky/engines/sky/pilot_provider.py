@@ -29,11 +29,14 @@ from ...translate.sky_task.sky_names import docker_image, label
 from ..base import EngineError, background
 from ..nodes.provider import BringUpFailed, Say, TemporarilyUnavailable, Tunnel
 from ..powered import Order
-from . import certificates, intervals, node_program, prices, shipment
-from .api_client import Client
-from .api_errors import Interrupted, Rejected, SkyError
-from .head_connection import NoControl
-from .node_access import SshTunnel as SshTunnel
+from ..relay.head_connection import NoControl
+from . import intervals
+from .account import prices
+from .api.api_client import Client
+from .api.api_errors import Interrupted, Rejected, SkyError
+from .head import certificates
+from .head.node_access import SshTunnel as SshTunnel
+from .launch import node_program, shipment
 
 log = logging.getLogger("slurmsky.sky")
 

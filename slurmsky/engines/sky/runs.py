@@ -26,19 +26,22 @@ from ...site import Site
 from ..base import EngineError, OnEvent, background
 from ..cloud import CloudAccount
 from ..offers import Inventory
-from . import error_file, head_connection, inbox, intervals, shipment
-from .account import SkyAccount
-from .api_client import Client
-from .api_errors import SkyError
-from .batch_launch import BatchLaunch
-from .batching import Batcher
-from .ended_runs import EndedRuns
-from .head_sessions import HeadSessions
-from .job_watch import JobWatch, Record
-from .launch_backends import Clusters, LaunchBackend, ManagedJobBackend
-from .launcher import Launcher, NotLaunched
-from .log_followers import Followers
-from .state_poller import TERMINAL, StatePoller, StatusAnswer
+from ..relay import head_connection
+from . import intervals
+from .account.sky_account import SkyAccount
+from .api.api_client import Client
+from .api.api_errors import SkyError
+from .head.head_sessions import HeadSessions
+from .job_log import error_file, inbox
+from .job_log.job_watch import JobWatch, Record
+from .launch import shipment
+from .launch.batch_launch import BatchLaunch
+from .launch.batching import Batcher
+from .launch.launch_backends import Clusters, LaunchBackend, ManagedJobBackend
+from .launch.launcher import Launcher, NotLaunched
+from .watch.ended_runs import EndedRuns
+from .watch.log_followers import Followers
+from .watch.state_poller import TERMINAL, StatePoller, StatusAnswer
 
 log = logging.getLogger("slurmsky.sky")
 

@@ -10,11 +10,12 @@ from ...model.allocation import Launch
 from ...site.record import KeptNodes, Site
 from ...translate.sky_task.credentials import redacted
 from ..cloud import Packed
+from ..files.launch_needs import environment_of, folder_above, leave_credentials, links_of
 from ..powered import Order
-from . import api_server, shipment
-from .api_errors import Rejected
+from .api import api_server
+from .api.api_errors import Rejected
+from .launch import shipment
 from .pilot_provider import task_fields
-from .preparation import environment_of, folder_above, leave_credentials, links_of
 
 
 class SkyService:

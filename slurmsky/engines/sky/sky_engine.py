@@ -24,14 +24,16 @@ from ...translate.sky_task.task import SkyTask, plan
 from ...translate.sky_task.translation_notes import NODE_CONFIG, Refused
 from ..base import EngineError, Unable, cancel_all
 from ..cloud import PriceQuestion
-from . import array_packs, error_file, feasibility, prices
-from .api_errors import Rejected, SkyError
-from .api_server import enabled_infra
-from .batching import Batcher
-from .job_watch import JobWatch, Member
-from .preparation import prepare, prepare_batch, task_of
+from .account import feasibility, prices
+from .api.api_errors import Rejected, SkyError
+from .api.api_server import enabled_infra
+from .api.user_config import ConfigError
+from .job_log import error_file
+from .job_log.job_watch import JobWatch, Member
+from .launch import array_packs
+from .launch.batching import Batcher
+from .launch.preparation import prepare, prepare_batch, task_of
 from .runs import SkyRuns
-from .user_config import ConfigError
 
 #: seconds that a command waits for the server's health
 _PROBE_S = 2.0

@@ -34,7 +34,7 @@ from .setup_text import tidied
 from .yaml_document import YamlDocument
 from .yaml_resources import NodeDraft
 
-REMOTE = "~/.slurmsky"  # where the agent's folder is mounted: engines/sky/shipment.py
+REMOTE = "~/.slurmsky"  # where the agent's folder is mounted: engines/sky/launch/shipment.py
 #: variables that a script requires from its caller
 REQUIRED = re.compile(r"\$\{(\w+):?\?")
 

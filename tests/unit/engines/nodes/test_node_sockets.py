@@ -7,7 +7,7 @@ import asyncio
 from polling import PATIENCE_S
 
 from slurmsky.engines.nodes.node_sockets import NodeSockets
-from slurmsky.engines.sky import relay_client
+from slurmsky.engines.relay import relay_client
 
 
 def test_commands_inside_jobs_are_answered_as_soon_as_the_node_is_connected_again(tmp_path, monkeypatch):

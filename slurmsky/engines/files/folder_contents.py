@@ -1,0 +1,121 @@
+"""Walks, measures and archives submit folders; private files and ignored paths are left out."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import stat
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...agent.cloud import private
+from ...model.allocation import Launch
+from ..base import EngineError
+
+IGNORE_FILES = (".skyignore", ".slurmskyignore")
+MAX_FILES = 200_000
+
+
+def home_of(launch: Launch) -> Path:
+    """The home folder of the job's user on this machine."""
+    return Path(launch.environment.get("HOME") or os.path.expanduser("~"))
+
+
+def fits(folder: Path, limit: int, home: Path, leave_out: Path, submit_dir: Path) -> bool:
+    """Whether a folder above the submit folder may be sent: it is small enough, not private, and not shared."""
+    guard = private.Private(private.homes(str(home)), [str(leave_out)])
+    shared = folder.stat().st_mode & stat.S_ISVTX
+    if (
+        shared
+        or guard.around(str(folder))
+        or any(private.holds_home(str(folder), one) for one in private.homes(str(home)))
+    ):
+        return False
+    total = 0
+    for count, (_path, facts) in enumerate(walk(folder, guard, submit_dir)):
+        total += facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+        if total > limit or count >= MAX_FILES:
+            return False
+    return True
+
+
+def archive(
+    folder: Path, target: Path, limit: int, home: Path, leave_out: Path, submit_dir: Path | None = None
+) -> dict[str, tuple[int, int]]:
+    """Tar a folder's content; returns path -> (size, mtime in ns) of every regular file in it.
+
+    The archive excludes paths in the ignore files of the folder and of the submit folder, the user's private files, and
+    the folder ``leave_out``.
+
+    Raises EngineError for a folder that is too large, or is itself private.
+    """
+    guard = private.Private(private.homes(str(home)), [str(leave_out)])
+    kept_in = guard.around(str(folder))
+    if kept_in:
+        raise EngineError(f"the submit folder {folder} contains credentials ({kept_in}) and is not copied")
+    manifest: dict[str, tuple[int, int]] = {}
+    total = 0
+    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
+        os.chmod(target, 0o600)
+        for path, facts in walk(folder, guard, submit_dir):
+            if stat.S_ISREG(facts.st_mode):
+                manifest[str(path.relative_to(folder))] = (facts.st_size, facts.st_mtime_ns)
+                total += facts.st_size
+            if total > limit or len(manifest) > MAX_FILES:
+                raise EngineError(
+                    f"the submit folder {folder} holds more than {limit >> 20} MiB or {MAX_FILES} files: "
+                    f"list files that jobs do not need in {folder / IGNORE_FILES[0]}, or map it in [paths]"
+                )
+            try:
+                tar.add(path, str(path.relative_to(folder)), recursive=False)
+            except (OSError, ValueError):
+                continue  # the file vanished, or its owner may not read it
+    return manifest
+
+
+def walk(folder: Path, guard: private.Private, submit_dir: Path | None = None) -> Iterator[tuple[Path, os.stat_result]]:
+    patterns = [
+        (base, line.strip().rstrip("/"))
+        for base in dict.fromkeys((folder, submit_dir or folder))
+        for name in IGNORE_FILES
+        if (base / name).is_file()
+        for line in (base / name).read_text(errors="replace").splitlines()
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+
+    def ignored(path: Path) -> bool:
+        return any(
+            fnmatch.fnmatch(str(path.relative_to(base)), pattern.lstrip("/"))
+            or ("/" not in pattern and fnmatch.fnmatch(path.name, pattern))
+            for base, pattern in patterns
+            if path.is_relative_to(base)
+        )
+
+    for root, folders, names in os.walk(folder):
+        base = Path(root)
+        try:
+            inside = os.stat(root)
+        except OSError:
+            folders.clear()
+            continue  # the file vanished
+        entries = {name: _facts(base / name, inside, guard) for name in [*folders, *names] if not ignored(base / name)}
+        folders[:] = sorted(name for name in folders if entries.get(name) is not None)
+        for name, facts in sorted(entries.items()):
+            if facts is not None:
+                yield base / name, facts
+
+
+def _facts(path: Path, inside: os.stat_result, guard: private.Private) -> os.stat_result | None:
+    """Metadata of a path in the folder ``inside``; None for private files, sockets and pipes, which are not sent."""
+    try:
+        facts = os.lstat(path)
+    except OSError:
+        return None  # the file vanished
+    link = stat.S_ISLNK(facts.st_mode)
+    try:
+        if guard.named(inside, (path.name,)) or guard.holds(os.stat(path) if link else facts):
+            return None
+    except OSError:
+        return facts  # a dangling link
+    return facts if link or stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode) else None

@@ -1,0 +1,108 @@
+"""Checks at submit whether any node of the enabled infras can run a task, using the inventory that sinfo shows.
+
+For an infra whose nodes exist (Slurm, Kubernetes, SSH), node sizes decide. A cloud creates nodes on demand, and the
+inventory lists only its GPU machines: there the name and number of GPUs decide. For an infra without inventory, and for
+a Kubernetes cluster that an autoscaler may extend, the job is accepted, and SkyPilot decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ...offers import Offer
+
+_GIB = 1024
+_MADE_TO_ORDER = "cloud"  # an offer's state
+_KUBERNETES = ("kubernetes", "k8s")
+
+
+def autoscaled(config: Mapping[str, Any], context: str) -> bool:
+    """Whether a SkyPilot configuration names an autoscaler for a Kubernetes context.
+
+    Source: sky/clouds/kubernetes.py, which asks for ``kubernetes.context_configs.CONTEXT.autoscaler``, then for
+    ``kubernetes.autoscaler``.
+    """
+    kubernetes = config.get("kubernetes") or {}
+    contexts = kubernetes.get("context_configs") or {}
+    own = (contexts.get(context) or {}).get("autoscaler")
+    return bool(own or kubernetes.get("autoscaler"))
+
+
+def objection(
+    resources: Mapping[str, Any],
+    offers: Sequence[Offer],
+    unlisted: Sequence[str] = (),
+    grows: Callable[[str], bool] = lambda context: False,
+) -> str:
+    """One sentence on why no offered node can run a task with these ``resources``; "" when one may.
+
+    ``unlisted``: enabled infras without any offer. ``grows``: whether a Kubernetes context may get more nodes.
+    """
+    if not offers or "instance_type" in resources:
+        return ""
+    wanted = [str(item["infra"]) for item in resources.get("ordered", ())]
+    if "infra" in resources:
+        wanted = [str(resources["infra"])]
+    chosen = []
+    for infra in wanted or ["*"]:
+        found = [offer for offer in offers if offer.within(infra)]
+        if not found or any(Offer(name, "").within(infra) for name in unlisted):
+            return ""  # the infra has no inventory, or no node now
+        chosen += found
+    contexts = {offer.infra.partition("/")[2] for offer in chosen if offer.infra.split("/")[0] in _KUBERNETES}
+    if any(map(grows, contexts)):
+        return ""
+    name, count = _accelerators(resources)
+    cpus, memory = _least(resources.get("cpus")), _least(resources.get("memory"))
+    made = [offer for offer in chosen if offer.state == _MADE_TO_ORDER]
+    if made and (not name or _most(made, name) >= count):
+        return ""
+    there = [offer for offer in chosen if offer.state != _MADE_TO_ORDER]
+    if any(_fits(offer, cpus, memory, name, count) for offer in there):
+        return ""
+    most = _most(chosen, name) if name else 0
+    where = ", ".join(wanted) or "the enabled infras"
+    if name and not most:
+        return f"no node of {where} has {name} GPUs: {_kinds(chosen) or 'none has any GPU'}"
+    if name and most < count:
+        return f"no node of {where} has {count} {name} GPUs: the most is {most}"
+    largest = max((offer.cpus for offer in there), default=0)
+    if cpus > largest:
+        return f"no node of {where} has {cpus:g} CPUs: the most is {largest}"
+    roomiest = max((offer.memory_mib for offer in there), default=0)
+    if memory * _GIB > roomiest:
+        return f"no node of {where} has {memory:g} GiB of memory: the most is {roomiest / _GIB:.1f}"
+    return f"no node of {where} has CPUs, memory and GPUs for the job at once"
+
+
+def _fits(offer: Offer, cpus: float, memory_gib: float, name: str, count: int) -> bool:
+    # A request's memory is rounded up to whole GiB, and nodes report slightly less than their nominal memory.
+    return offer.cpus >= cpus and offer.memory_mib >= (memory_gib - 1) * _GIB and _gpus(offer, name) >= count
+
+
+def _gpus(offer: Offer, name: str) -> int:
+    wanted = name.lower()
+    return max((count for kind, count, _ in offer.gpus if kind.lower() in (wanted, "gpu", "")), default=0)
+
+
+def _most(offers: Iterable[Offer], name: str) -> int:
+    return max((_gpus(offer, name) for offer in offers), default=0)
+
+
+def _kinds(offers: Iterable[Offer]) -> str:
+    kinds = sorted({kind for offer in offers for kind, _, _ in offer.gpus})
+    return f"there are {', '.join(kinds)}" if kinds else ""
+
+
+def _accelerators(resources: Mapping[str, Any]) -> tuple[str, int]:
+    name, _, count = str(resources.get("accelerators") or "").partition(":")
+    return name, int(float(count or 1)) if name else 0
+
+
+def _least(text: Any) -> float:
+    """The number of ``4+`` or ``4``; 0 for none."""
+    try:
+        return float(str(text or 0).rstrip("+"))
+    except ValueError:
+        return 0.0

@@ -1,0 +1,77 @@
+"""Errors of requests to SkyPilot's API server.
+
+SkyError
+├── Unreachable        no server answers there; try again later
+├── Busy               503: restarting or overloaded; try again later
+├── LoginExpired       401, 403, a redirection or a login page
+├── WrongVersion       the server does not speak our version; it may be upgraded
+├── BadConfig          the user's own SkyPilot configuration cannot be read
+├── Interrupted        the request was lost in a restart of the server: send it again
+└── Rejected           the server understood and refused; .kind is SkyPilot's exception
+"""
+
+from __future__ import annotations
+
+from ....language.colours import without_colours
+from ....translate.sky_task.credentials import redacted
+from ...base import EngineError
+from ...cloud import LoginRequired, RequestRefused
+
+
+class SkyError(EngineError):
+    """SkyPilot could not carry out a request; the text gives the reason in one line, without passwords of URLs."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(redacted(text))
+
+    #: what a job waits for until then, for squeue's reason
+    waits_for = "SkyPilot lost the request"
+
+
+class Unreachable(SkyError):
+    """No server answers at the endpoint."""
+
+    passing = True
+    waits_for = "SkyPilot server cannot be reached"
+
+
+class Busy(SkyError):
+    """The server is restarting or overloaded."""
+
+    passing = True
+    waits_for = "SkyPilot server is busy"
+
+
+class LoginExpired(SkyError, LoginRequired):
+    """The server requires a login."""
+
+    passing = True
+    waits_for = "SkyPilot login needed"
+
+
+class WrongVersion(SkyError):
+    """Server and client do not support each other's version; passes when one of them is upgraded."""
+
+    passing = True
+    waits_for = "SkyPilot server has another version"
+
+
+class BadConfig(SkyError):
+    """This user's SkyPilot configuration cannot be read; passes when the file is corrected."""
+
+    passing = True
+    waits_for = "SkyPilot configuration cannot be read"
+
+
+class Interrupted(SkyError):
+    """A restart of the server lost the request."""
+
+    passing = True
+
+
+class Rejected(SkyError, RequestRefused):
+    """The server refused; ``kind`` is the name of SkyPilot's exception."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(" ".join(without_colours(message).split()) or kind)
+        self.kind = kind

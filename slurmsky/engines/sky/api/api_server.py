@@ -1,0 +1,146 @@
+"""Finds this user's SkyPilot API server, checks whether it can run jobs, and starts a local server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from .... import paths
+from ....site import Site
+from ...base import Choice, background
+from . import http_transport
+from .api_access import DEFAULT_ENDPOINT, find_access
+from .api_client import Client
+from .api_errors import SkyError, Unreachable
+from .user_config import ConfigError, UserConfig, user_hash
+
+log = logging.getLogger("slurmsky.sky")
+
+START_S = 120.0
+AGAIN_S = 600.0  # seconds between two attempts to start a server
+#: variables with which a user configures a SkyPilot server
+ENDPOINT = "SKYPILOT_API_SERVER_ENDPOINT"
+
+
+def connect(environment: Mapping[str, str], site: Site, user: str) -> Client:
+    """A client for the API server that this user's SkyPilot commands would use. Sends nothing."""
+    home = Path(environment.get("HOME") or os.path.expanduser("~"))
+    config = UserConfig(environment, home)
+    try:
+        known = config.user()
+    except ConfigError as error:
+        log.warning("SkyPilot's configuration: %s", error)  # each request repeats the error until the file is corrected
+        known = {}
+    access = find_access(environment, home, user, site.sky.endpoint, site.sky.workspace, known)
+    return Client(access, config=config, identify=lambda: user_hash(environment, home, access.user))
+
+
+def is_set_up(environment: Mapping[str, str], site: Site) -> bool:
+    """True when this user has used SkyPilot before or configured a server: only then is a server queried."""
+    home = Path(environment.get("HOME") or os.path.expanduser("~"))
+    return bool(environment.get(ENDPOINT) or site.sky.endpoint or (home / ".sky").is_dir())
+
+
+async def enabled_infra(client: Client) -> list[str]:
+    """Names of the infras that the server has enabled, in lower case. Raises SkyError."""
+    await client.health()
+    value = await client.call("/enabled_clouds", {}, method="GET")
+    return [str(cloud).lower() for cloud in value or ()]
+
+
+async def choose(
+    environment: Mapping[str, str], site: Site, client: Client, wanted: str = "", patience: float = 10.0
+) -> Choice:
+    """Select the engine for ``wanted`` (SLURMSKY_ENGINE) or the site's setting.
+
+    auto: SkyPilot when it has an enabled infra, else this machine. The query takes at most ``patience`` seconds. When
+    no server is configured and none runs on this machine, there is no wait.
+    """
+    word = wanted or site.engine
+    if word == "sky" or (word != "local" and is_set_up(environment, site)):
+        await asyncio.to_thread(http_transport.preload)
+    if word in ("sky", "local"):
+        return Choice(word, paths.ENGINE if wanted else "the site file")
+    if not is_set_up(environment, site):
+        return Choice("local", "SkyPilot is not set up")
+    try:
+        infra = await asyncio.wait_for(enabled_infra(client), patience)
+    except asyncio.TimeoutError:
+        return Choice("local", f"SkyPilot at {client.access.endpoint} does not answer", sure=False)
+    except Unreachable as error:
+        return Choice("local", str(error), sure=client.access.endpoint == DEFAULT_ENDPOINT)
+    except SkyError as error:
+        return Choice("local", str(error), sure=not error.passing)
+    return Choice("sky", ", ".join(infra)) if infra else Choice("local", "SkyPilot has no enabled infra")
+
+
+async def start_server(client: Client, environment: Mapping[str, str]) -> None:
+    """Start a local API server (``sky api start``) and wait for it.
+
+    Raises Unreachable when the server does not start.
+    """
+    program = shutil.which("sky", path=environment.get("PATH"))
+    if not client.access.local or program is None:
+        raise Unreachable(f"no SkyPilot API server at {client.access.endpoint}")
+    process = await asyncio.create_subprocess_exec(
+        program,
+        "api",
+        "start",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env=dict(environment),
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        try:
+            await client.health(fresh=True)
+            return
+        except SkyError:
+            if process.returncode:
+                noise = (await process.stderr.read()).decode("utf-8", "replace") if process.stderr else ""
+                raise Unreachable(f"sky api start failed: {' '.join(noise.split())[-200:]}") from None
+            await asyncio.sleep(1)
+    raise Unreachable(f"the SkyPilot API server at {client.access.endpoint} did not start within {START_S:.0f} s")
+
+
+class LocalServer:
+    """This machine's API server, started when nothing listens at its address."""
+
+    def __init__(self, client: Client, environment: Mapping[str, str]) -> None:
+        self._client = client
+        self._environment = environment
+        self._starting: asyncio.Task[None] | None = None
+        self._began = 0.0
+        self._problem = ""
+        client.absent = self.wake
+
+    def wake(self) -> str:
+        """Start the server in the background, at most once in AGAIN_S; returns the state of the start."""
+        access = self._client.access
+        usual = urlsplit(access.endpoint).port == urlsplit(DEFAULT_ENDPOINT).port
+        if not (usual and access.local and shutil.which("sky", path=self._environment.get("PATH", ""))):
+            return ""
+        if self._starting is None or (self._starting.done() and time.monotonic() - self._began > AGAIN_S):
+            self._began, self._problem = time.monotonic(), ""
+            self._starting = background(self._start())
+        return self._problem if self._starting.done() else "it is being started (sky api start)"
+
+    async def _start(self) -> None:
+        try:
+            await start_server(self._client, self._environment)
+        except (SkyError, OSError) as error:
+            self._problem = str(error)
+            log.warning("%s", error)
+
+    def close(self) -> None:
+        """Stop waiting for the server's start."""
+        if self._starting is not None:
+            self._starting.cancel()

@@ -1,0 +1,1 @@
+"""Connections to the first node of a running job."""

@@ -1,0 +1,101 @@
+"""The session between a job's first node and this machine's controller: requests in both directions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ....protocol.messages import AgentRequest
+from ...base import background
+from ...relay import head_connection
+from ...relay.proxy_socket import ProxySocket
+from ...relay.relay_client import keep_parked, keep_showing
+from .node_access import NodeAccess
+
+log = logging.getLogger("slurmsky.sky")
+
+
+class HeadNodeSession:
+    """A session with the first node of one job, across all its runs.
+
+    ``folder``: the folder of the job's run, with its certificates. ``controller``: our controller's socket. ``how``,
+    ``on_attempt``: as in NodeAccess. ``allowed``: credential variables that may be sent to nodes.
+    """
+
+    def __init__(
+        self, folder: Path, controller: Path, how: str, on_attempt: Callable[[bool], None], allowed: Sequence[str] = ()
+    ) -> None:
+        self._on_attempt = on_attempt
+        self._allowed = allowed
+        self._folder = folder
+        self._controller = controller
+        self._how = how
+        self._reach: NodeAccess | None = None
+        self._parked: asyncio.Task[None] | None = None
+        self._showing: asyncio.Task[None] | None = None
+        self._proxy: ProxySocket | None = None
+        self._opening: asyncio.Task[None] | None = None
+
+    def open(self, address: str, cluster: str, on_open: Callable[[], None]) -> None:
+        """Connect both ways: commands inside the job reach our controller, and local commands reach the job.
+
+        ``address``: host:port of the node, as the node reported it; ``cluster``: SkyPilot's name of an allocation,
+        whose node must see regular keep-alive connections, "" for a job; ``on_open`` is called once the job is
+        reachable.
+        """
+        line = self._way(address, cluster).line
+        if self._parked is None or self._parked.done():
+            self._parked = background(keep_parked(line, self._controller))
+        if cluster and self._showing is None:
+            self._showing = background(keep_showing(line))
+        if self._proxy is None:
+            self._proxy = ProxySocket(self._folder / "door.sock", line, self._controller, self._allowed)
+            self._opening = background(self._open_proxy(self._proxy, on_open))
+
+    @staticmethod
+    async def _open_proxy(proxy: ProxySocket, on_open: Callable[[], None]) -> None:
+        try:
+            await proxy.open()
+        except OSError as error:
+            log.warning("%s: %s", proxy.path, error)
+        if proxy.is_open:  # otherwise it was closed meanwhile
+            on_open()
+
+    async def send(self, address: str, cluster: str, request: AgentRequest) -> None:
+        """Send a request to the node. Raises head_connection.NoControl."""
+        await head_connection.send(self._way(address, cluster).line, request)
+
+    @property
+    def problem(self) -> str:
+        """The error of the last attempt to reach the node; "" when it succeeded or is still running."""
+        return self._reach.problem if self._reach is not None else ""
+
+    @property
+    def address(self) -> str | None:
+        """Path of the local socket that forwards to the node, once it exists."""
+        return str(self._proxy.path) if self._proxy is not None and self._proxy.is_open else None
+
+    def _way(self, address: str, cluster: str) -> NodeAccess:
+        """The access to the first node's current address."""
+        if self._reach is None or self._reach.address != address:
+            self._leave()
+            self._reach = NodeAccess(address, self._folder, cluster, self._how, self._on_attempt)
+        return self._reach
+
+    def _leave(self) -> None:
+        if self._reach is not None:
+            self._reach.close()
+            self._reach = None
+
+    def close(self) -> None:
+        """Close the session and the connections of all its clients."""
+        for task in (self._parked, self._showing):
+            if task is not None:
+                task.cancel()
+        self._parked = self._showing = None
+        if self._proxy is not None:
+            self._proxy.close()
+            self._proxy = None
+        self._leave()

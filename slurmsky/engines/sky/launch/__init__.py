@@ -1,0 +1,1 @@
+"""Launches: a job's files, its task, and the request to SkyPilot."""

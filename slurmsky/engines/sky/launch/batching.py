@@ -1,0 +1,34 @@
+"""Micro-batching: combines array elements into one launch, and cancellations into one request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from ...base import spawn
+
+GATHER_S = 0.3  # items added within this time form one batch
+
+Item = TypeVar("Item")
+
+
+class Batcher(Generic[Item]):
+    """Collects items; ``go`` receives all items of a batch."""
+
+    def __init__(self, go: Callable[[list[Item]], Awaitable[None]]) -> None:
+        self._go = go
+        self._gathered: list[Item] = []
+        self._flush: asyncio.Task[None] | None = None
+
+    async def add(self, item: Item) -> None:
+        """Add an item; returns when its batch has been sent. Raises what ``go`` raised."""
+        self._gathered.append(item)
+        if self._flush is None:
+            self._flush = spawn(self._soon())
+        await asyncio.shield(self._flush)
+
+    async def _soon(self) -> None:
+        await asyncio.sleep(GATHER_S)
+        gathered, self._gathered, self._flush = self._gathered, [], None
+        await self._go(gathered)

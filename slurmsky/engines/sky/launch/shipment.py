@@ -1,0 +1,269 @@
+"""Packs the files that a job needs on its nodes.
+
+A shipment contains settings, script, certificates, program, and a copy of the submit folder. It is sent as SkyPilot
+file mounts, never in the task's YAML, which the API server stores and shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ....agent.cloud import submit_folder
+from ....agent.cloud.cloud_node import ENDED
+from ....model import plain
+from ....model.allocation import Launch
+from ....protocol.node_settings import FILE, FileSettings, ShipmentSettings
+from ...files import folder_contents
+from ..head import certificates
+from ..job_log import inbox
+from ..job_log.job_watch import Record
+from . import node_program
+
+REMOTE = "~/.slurmsky"
+KEPT = "~/.slurmsky-kept"  # where the site's bucket is mounted
+
+START = r"""#!/bin/sh
+# Started by SkyPilot on every node of a job: finds a Python and gives the node to slurmsky.
+folder=$(cd "$(dirname "$0")" && pwd)
+for python in python3 /usr/bin/python3 "$HOME/skypilot-runtime/bin/python" "$HOME/sky-user-env/bin/python3" \
+    "$HOME/miniconda3/bin/python3" /opt/conda/bin/python3; do
+    if "$python" -c 'import sys, ssl; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then
+        "$python" -E -s "$folder/../AGENT" cloud "$folder"
+        exit
+    fi
+done
+echo "slurmsky: this node has no Python 3.9 or newer" >&2
+exit 70
+"""
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """A prepared folder, and the SkyPilot task fields that copy it to the nodes."""
+
+    folder: Path
+    program: Path
+    fields: dict[str, Any]
+    manifest: dict[str, tuple[int, int]]
+    secret: bytes = b""  # shared with the job's nodes: authenticates what they write into the log
+
+    def local_paths(self) -> list[Path]:
+        """Paths to upload to a remote API server."""
+        return [Path(self.fields["workdir"])] if "workdir" in self.fields else [self.folder, self.program]
+
+    def in_workdir(self) -> Shipment:
+        """This shipment as a task's workdir: a pool's workers are set up in advance and accept no file mounts of a job.
+
+        Workers keep the files of earlier jobs, so the shipment is stored under the job's unique name.
+        """
+        name = self.fields["run"].split("/")[-2]
+        root = _workdir(self.folder, name, self.program)
+        return replace(self, fields={"workdir": str(root), "run": f"sh {name}/start.sh\n"})
+
+
+def _workdir(folder: Path, name: str, program: Path) -> Path:
+    """Move a shipment's folder into a workdir. A link at the old path is left for updates at a restart."""
+    root = folder.parent / "workdir"
+    root.mkdir(mode=0o700, exist_ok=True)
+    folder.rename(root / name)
+    folder.symlink_to(Path("workdir") / name)
+    os.link(program, root / program.name)
+    return root
+
+
+def pack(
+    launch: Launch,
+    name: str,
+    folder: Path,
+    programs: Path,
+    *,
+    upload_mib: int,
+    return_mib: int,
+    environment: dict[str, str],
+    elements: Sequence[Launch] = (),
+    slots: int = 1,
+    ranks: Sequence[Launch] = (),
+    alone_min: int = 0,
+    bucket: str = "",
+    request_ids: tuple[int, int] = (0, 0),
+    reach: str = "",
+    links: Sequence[str] = (),
+    shipped_folder: str = "",
+    spot: bool = False,
+) -> Shipment:
+    """Create the shipment of a job, or of array elements.
+
+    ``elements``: elements of a pack, ``slots`` of which run concurrently; ``ranks``: elements that are one managed job
+    each. ``alone_min``: minutes without a controller's connection after which the nodes end the job; 0: never.
+    ``bucket``: destination of files that are too large to come back through the log; "": none. ``links``: further paths
+    of the submit folder on the nodes. ``shipped_folder``: a folder above the submit folder to send instead; "": none.
+    ``spot``: the nodes watch for their cloud's notice.
+
+    Raises EngineError when the submit folder is too large to be sent.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    program = node_program.build(programs)
+    certificates.make(folder / "tls", name)
+    if launch.script is not None:
+        _private(folder / "script", Path(launch.script).read_bytes())
+    manifest = folder_contents.archive(
+        Path(shipped_folder or launch.submit_dir),
+        folder / "submit_folder.tar",
+        upload_mib << 20,
+        home=folder_contents.home_of(launch),
+        leave_out=programs.parent.parent,
+        submit_dir=Path(launch.submit_dir),
+    )
+    secret = os.urandom(32)
+    settings = ShipmentSettings(
+        name=name,
+        agent=f"../{program.name}",
+        launch=launch.to_dict(),
+        seed=int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big"),
+        host_prefix=name[:40],
+        environment=dict(environment),
+        alone_s=alone_min * 60,
+        reach=reach,
+        spot=spot,
+        letters=inbox.settings(secret, request_ids),
+        files=FileSettings(
+            folder=shipped_folder or launch.submit_dir,
+            identity=tuple(submit_folder.identity(shipped_folder or launch.submit_dir)),
+            archive="submit_folder.tar",
+            links=tuple(links),
+            return_bytes=return_mib << 20,
+            folders=tuple(_folders(launch)),
+            bucket=f"{bucket.rstrip('/')}/{name}" if bucket else "",
+            mounted=f"{KEPT}/{name}" if bucket else "",
+        ),
+    )
+    if elements:
+        settings = settings.but(elements=tuple(difference(launch, element) for element in elements), slots=slots)
+    if ranks:
+        settings = settings.but(ranks=tuple(difference(launch, element) for element in ranks))
+    _private(folder / FILE, json.dumps(settings.encode()).encode())
+    _private(folder / "start.sh", START.replace("AGENT", program.name).encode())
+    fields: dict[str, Any] = {
+        "file_mounts": {f"{REMOTE}/{program.name}": str(program), f"{REMOTE}/{name}": str(folder)},
+        # Not exec: SkyPilot appends a wait for its bucket uploads (task_codegen.py).
+        "run": f"sh {REMOTE}/{name}/start.sh\n",
+    }
+    if bucket:
+        fields["file_mounts"] |= {KEPT: {"source": bucket, "mode": "MOUNT"}}
+    return Shipment(folder, program, fields, manifest, secret)
+
+
+def difference(launch: Launch, element: Launch) -> dict[str, Any]:
+    """The fields in which an element differs from the shipped launch; JSON-ready."""
+    base = launch.__dict__
+    own = {name: value for name, value in element.__dict__.items() if name != "record" and value != base[name]}
+    return plain.write_fields(Launch, own) | {"job_id": element.job_id}
+
+
+def prepare_restart(folder: Path, count: int, unfinished: Collection[int], rank: int = 0) -> None:
+    """Update the settings for the next run on other nodes: the restart count, and the remaining elements.
+
+    ``rank``: the job's rank in its launch request. A local API server reads the shipment again at a recovery.
+    """
+    path = folder / FILE
+    settings = json.loads(path.read_text())  # as it is: an earlier version may have written it
+    (settings["ranks"][rank] if "ranks" in settings else settings["launch"])["restart_count"] = count
+    if "elements" in settings:
+        settings["elements"] = [
+            {**element, "restart_count": count} for element in settings["elements"] if element["job_id"] in unfinished
+        ]
+    _private(path, json.dumps(settings).encode())
+
+
+def note_end(folder: Path, job_id: int, code: int) -> None:
+    """Append a job's end to the list that a relaunch by a local API server reads.
+
+    The relaunch then does not start the job's script again.
+    """
+    descriptor = os.open(folder / ENDED, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{job_id} {code}\n")
+
+
+def ship_again(folder: Path, record: Record) -> None:
+    """Prepare a run's folder for another launch with its current content, under another name."""
+    fields = json.loads((Path(record.batch_folder or folder) / "task.yaml").read_text())
+    record.name = fields["name"] = f"{record.name.partition('_')[0]}_{record.restart}"
+    if record.batch_folder:
+        # Another job of the same request may lose its nodes at the same moment.
+        record.name = fields["name"] = f"{record.name}_{record.rank}"
+        fields |= _leave(folder, record, fields)
+    (folder / "task.yaml").write_text(json.dumps(fields))
+    paths = [Path(fields["workdir"])] if "workdir" in fields else [Path(path) for path in fields["file_mounts_mapping"]]
+    record.blob_id = _zip(paths, folder / "ship.zip")
+
+
+def _leave(folder: Path, record: Record, fields: dict[str, Any]) -> dict[str, Any]:
+    """Give a job of a shared launch request a shipment in its run's folder; returns the task fields for it."""
+    shared, own = (folder / "ship").resolve(), folder / "ship"
+    own.unlink()
+    shutil.copytree(shared, own, copy_function=os.link)
+    settings = ShipmentSettings.read(str(shared / FILE)).of_rank(record.rank)
+    _private(own / FILE, json.dumps(settings.encode()).encode())
+    record.batch_folder, record.rank = "", 0
+    if "workdir" in fields:
+        program = Path(fields["workdir"]) / Path(settings.agent).name
+        return {"workdir": str(_workdir(own, shared.name, program))}
+
+    def relocated(path: str) -> str:
+        return str(own) if Path(path).resolve() == shared else path
+
+    mounts = {
+        there: relocated(here) if isinstance(here, str) else here for there, here in fields["file_mounts"].items()
+    }
+    paths = map(relocated, fields["file_mounts_mapping"])
+    return {"file_mounts": mounts, "file_mounts_mapping": {path: path for path in paths}}
+
+
+def _folders(launch: Launch) -> list[str]:
+    """Folders that exist here, so that the job may rely on them on its nodes."""
+    wanted = {launch.work_dir, *(os.path.dirname(path) for path in (launch.stdout, launch.stderr))}
+    return sorted(path for path in wanted if path.startswith("/") and os.path.isdir(path))
+
+
+def _private(path: Path, data: bytes) -> None:
+    """Replace a file atomically: SkyPilot may be reading the old one."""
+    partial = path.with_name(f".{path.name}.part")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    os.replace(partial, path)
+
+
+def zip_for_upload(shipment: Shipment, target: Path) -> str:
+    """Zip all local paths as the server's /upload_v2 expects; returns the archive's id.
+
+    Names in the archive are absolute, without the first slash.
+    """
+    return _zip(shipment.local_paths(), target)
+
+
+def zip_folder(folder: Path, target: Path) -> str:
+    """Zip one folder in the same way."""
+    return _zip([folder], target)
+
+
+def _zip(tops: Sequence[Path], target: Path) -> str:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as out:
+        for top in tops:
+            for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
+                if path.is_file():
+                    out.write(path, str(path).lstrip("/"))
+    digest = hashlib.sha256()
+    with target.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Watches launched jobs: their states, their logs, and their clusters after the end."""
