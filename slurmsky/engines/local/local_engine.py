@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -27,7 +28,7 @@ from ...protocol.messages import (
     NodeLost,
     NodeUp,
 )
-from ..base import EngineError, NodeUnavailable, OnEvent, background, spawn
+from ..base import EngineError, NodeUnavailable, OnEvent, background, cancel_all, spawn
 from . import agent_program
 from .agent_link import OUTDATED, AgentLink
 from .placed_jobs import PlacedJob, PlacedJobs
@@ -40,6 +41,8 @@ _ROOT = Path(__file__).resolve().parents[3]
 START_TIMEOUT_S = 120.0  # a loaded machine starts slowly; an agent that exits is detected at once
 #: attempts to start an agent before the node counts as down: the first process may have been killed by accident
 START_ATTEMPTS = 2
+#: seconds that closing waits for agents that are starting; those that need longer are killed
+CLOSE_S = 5.0
 #: seconds that an idle agent of another version may take to exit
 LEAVES_WITHIN_S = 5.0
 #: pauses before further attempts on a node that is down: the first pause, and the upper bound of later ones
@@ -196,16 +199,19 @@ class LocalEngine(PlacedJobs):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + START_TIMEOUT_S
         pause = 0.005
-        while loop.time() < deadline:
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, 0.1)
-            try:
-                return await self._connect(node)
-            except OSError:
+        try:
+            while loop.time() < deadline:
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, 0.1)
+                with contextlib.suppress(OSError):
+                    return await self._connect(node)
                 code = process.poll()
                 if code is not None:
                     how = f"signal {-code}" if code < 0 else _last_line(folder / paths.AGENT_LOG, before)
-                    raise EngineError(f"agent ended while starting: {how}") from None
+                    raise EngineError(f"agent ended while starting: {how}")
+        except asyncio.CancelledError:
+            process.kill()
+            raise
         process.kill()  # otherwise it could still take the node's lock later
         raise EngineError(f"agent does not answer within {START_TIMEOUT_S:.0f} s")
 
@@ -305,7 +311,10 @@ class LocalEngine(PlacedJobs):
         """Close the connections: each agent exits as soon as it has no job."""
         self._closing = True
         if self._starting:
-            await asyncio.wait(list(self._starting.values()), timeout=5.0)  # its agent would wait for a connection
+            starting = list(self._starting.values())
+            await asyncio.wait(starting, timeout=CLOSE_S)  # its agent would wait for a connection
+            # An agent that connects later would lose its controller without an Exit, and start another controller.
+            await cancel_all(starting)
         expected = {node for placed in self._placed.values() for node in placed.nodes[1:]}
         for link in list(self._links.values()):
             if link.alive:
