@@ -95,7 +95,7 @@ async def check(ctx: CommandContext, file: str | None) -> int:
         try:
             await asyncio.wait_for(_against_sky(report, site, service, sky, text, found), PATIENCE_S)
         except (EngineError, asyncio.TimeoutError) as error:
-            report.fault(f"SkyPilot at {service.endpoint}: {error or 'no answer'}")
+            report.fault(f"SkyPilot at {service.endpoint}: {str(error) or 'no answer'}")
     return 1 if report.faults else 0
 
 
@@ -202,7 +202,7 @@ async def init(ctx: CommandContext, target: str, folder: str | None, **files: st
         try:
             old.infra = await _enabled(ctx)
         except (EngineError, asyncio.TimeoutError) as error:
-            ctx.err(f"slurmsky: SkyPilot: {error or 'no answer'}")
+            ctx.err(f"slurmsky: SkyPilot: {str(error) or 'no answer'}")
             return 1
     if not given and not ask_sky:
         infra, gpu = await _ask(ctx, old)

@@ -195,7 +195,7 @@ async def _check(ctx: CommandContext, yaml: str) -> int:
         ctx.err(f"slurmsky: translate: SkyPilot refuses it: {error}")
         return 1
     except (EngineError, asyncio.TimeoutError) as error:
-        ctx.err(f"slurmsky: translate: not checked: {error or 'no answer'}")
+        ctx.err(f"slurmsky: translate: not checked: {str(error) or 'no answer'}")
         return 1
     finally:
         await service.close()

@@ -42,11 +42,15 @@ class NodeProspects:
 
     async def _price(self, partition: str) -> float:
         """Dollars an hour of a node; 0.0: unknown. SkyPilot is queried where no node of the partition has been up."""
-        known = self.hours.last_price(partition)
-        if not known:
+        known = self._known(partition)
+        if known is None:
             with suppress(EngineError, asyncio.TimeoutError):
-                known = await asyncio.wait_for(self.engine.price(partition), PRICE_S)
-        return known
+                known = self._prices[partition] = await asyncio.wait_for(self.engine.price(partition), PRICE_S)
+        return known or 0.0
+
+    def _known(self, partition: str) -> float | None:
+        """The price without a query; None: SkyPilot has not answered yet."""
+        return self.hours.last_price(partition) or self._prices.get(partition)
 
     def hourly(self, shares: Sequence[NodeShare]) -> float | None:
         """Dollars an hour of shares of nodes; 0.0: they are not kept, or SkyPilot knows no price.
@@ -56,7 +60,7 @@ class NodeProspects:
         partition = self._partition_of.get(shares[0].name, "")
         if not partition:
             return 0.0
-        known = self.hours.last_price(partition) or self._prices.get(partition)
+        known = self._known(partition)
         if known is not None:
             return self.hours.hourly(shares, self.job_table.clock(), known)
         if partition not in self._asking:

@@ -183,7 +183,7 @@ class KeptAgents(LocalEngine):
         try:
             link = await self._connect(node)
         except (OSError, asyncio.TimeoutError) as error:
-            raise EngineError(f"the agent of node {node} does not answer: {error}") from None
+            raise EngineError(f"the agent of node {node} does not answer: {str(error) or 'no answer'}") from None
         self._links[node] = link
         self._last_message[node] = loop.time()
         await self._sockets.open(node)

@@ -72,14 +72,14 @@ class NodeConnections:
             try:
                 return await asyncio.wait_for(straight(host.strip("[]"), int(port), context), CONNECT_S)
             except (OSError, asyncio.TimeoutError) as error:
-                problem = f"{host}:{port}: {error or 'no answer'}"
+                problem = f"{host}:{port}: {str(error) or 'no answer'}"
         tunnel = self._tunnel(order, node) if self._how != "direct" else None
         if tunnel is None:
             raise NodeUnreachable(problem)
         try:
             found = await asyncio.wait_for(through(await tunnel.path(), context), TUNNEL_S)
         except (OSError, asyncio.TimeoutError, EngineError) as error:
-            raise NodeUnreachable(f"{problem}; {error or 'no answer'}") from error
+            raise NodeUnreachable(f"{problem}; {str(error) or 'no answer'}") from error
         self._tunnelled.add(order.name)
         return found
 

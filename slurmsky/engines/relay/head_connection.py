@@ -43,7 +43,7 @@ async def open_line(address: str, certificates: Path, hello: dict[str, Any]) -> 
             patience = CONNECT_S
         reader, writer = await asyncio.wait_for(connecting, patience)
     except (OSError, ValueError, asyncio.TimeoutError) as error:
-        raise NoControl(f"{address}: {error or 'no answer'}") from error
+        raise NoControl(f"{address}: {str(error) or 'no answer'}") from error
     try:
         await exchange((reader, writer), hello)
     except BaseException as error:  # cancelling the wait also closes the connection

@@ -300,7 +300,7 @@ class SkyEngine(SkyRuns):
         try:
             infras = await asyncio.wait_for(enabled_infra(client), 10 * _PROBE_S)
         except (SkyError, asyncio.TimeoutError) as error:
-            return [*found, (False, f"SkyPilot login and infras: {error or 'no answer'}")]
+            return [*found, (False, f"SkyPilot login and infras: {str(error) or 'no answer'}")]
         enabled = ", ".join(infras) or "none (sky check)"
         return [*found, (bool(infras), f"SkyPilot takes requests of user {access.user}; enabled infras: {enabled}")]
 

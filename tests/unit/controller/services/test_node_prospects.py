@@ -40,3 +40,25 @@ def test_a_price_that_skypilot_could_not_report_is_requested_again(monkeypatch: 
         return seen
 
     assert asyncio.run(story()) == [None, None, 3.0]
+
+
+def test_commands_wait_for_a_price_once_also_where_skypilot_knows_none() -> None:
+    queries: list[str] = []
+
+    class Engine:
+        fleet = SimpleNamespace(is_up=lambda name: False, usual_s=lambda partition: 60.0)
+
+        async def price(self, partition: str) -> float:
+            queries.append(partition)
+            return 0.0
+
+    async def story() -> set[str]:
+        engine: Any = Engine()
+        hours: Any = SimpleNamespace(last_price=lambda name: 0.0)
+        kept: Any = {"gpu": SimpleNamespace(names=("k1",))}
+        table: Any = SimpleNamespace()
+        prospects = node_prospects.NodeProspects(table, kept, engine, hours, lambda: None)
+        return {await prospects.summary("gpu") for _ in range(3)}
+
+    (text,) = asyncio.run(story())
+    assert queries == ["gpu"] and "a job bears its share." in text
