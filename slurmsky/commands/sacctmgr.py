@@ -17,6 +17,7 @@ from ..language.key_values import choose
 from ..options import help as helps
 from ..options.family import FamilyRequest, parse
 from ..report.json.manager_records import MANAGED, database_pings
+from ..report.text import sacctmgr_dump
 from ..report.text import sacctmgr_tables as report
 from ..report.text.print_fields import TableStyle
 from .accounting import entity_changes
@@ -105,7 +106,9 @@ async def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str]
     elif verb == "shutdown":
         ctx.err(f" Problem shutting down server: {_DENIED}")
         return 1
-    elif verb in ("clear", "reconfigure", "rollup", "load", "dump"):
+    elif verb == "dump":
+        return _dump(ctx, rest)
+    elif verb in ("clear", "reconfigure", "rollup", "load"):
         ctx.error(_NO_PRIVILEGE)
         return 1
     return 0
@@ -150,6 +153,48 @@ def _show(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], opt
             ctx.err(line)
         return 1
     return 0
+
+
+#: (key, shortest prefix, line for a second value) of "dump"
+_DUMP = (
+    ("Cluster", 1, " Can only do one cluster at a time.  Already doing {}"),
+    ("File", 1, " File name already set to {}"),
+)
+
+
+def _dump(ctx: CommandContext, words: Sequence[str]) -> int:
+    """Write the cluster's accounts and users to a file. Source: cluster_functions.c sacctmgr_dump_cluster."""
+    given: dict[str, str] = {}
+    status = 0
+    for word in words:
+        name, sign, value = word.partition("=")
+        row = choose(name, ((row[0], row[1], row) for row in _DUMP)) if sign else _DUMP[0]
+        if row is None or row[0] in given:
+            status = 1
+            ctx.err(f" Unknown option: {word}" if row is None else row[2].format(given[row[0]]))
+        else:
+            given[row[0]] = value.strip("\"'") if sign else word
+    cluster = given.get("Cluster")
+    known = records(ctx)
+    if cluster is None:
+        ctx.err(" We need a cluster to dump.")
+        return 1
+    if cluster != known.cluster.name:
+        ctx.err(f" Cluster {cluster} doesn't exist.")
+        return 1
+    name = given.get("File") or f"./{cluster}.cfg"
+    if "File" not in given:
+        ctx.out(f" No filename given, using {name}.\n")
+    lines = list(sacctmgr_dump.entries(known))
+    try:
+        with open(os.path.join(ctx.cwd, name), "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(sacctmgr_dump.HEADER + "".join(f"{line}\n" for line in lines))
+    except OSError as error:
+        ctx.err(f"Can't open file {name}, {error.strerror}")
+        return 1
+    for line in lines:
+        ctx.say(line)
+    return status
 
 
 def _parameters(ctx: CommandContext) -> list[tuple[str, str]]:

@@ -49,9 +49,12 @@ def rank(name: str) -> int:
 
 
 def format_tres(tres: tuple[tuple[str, int], ...]) -> str:
-    """The text that sacctmgr prints: sorted by name, memory in M.
+    """The text that sacctmgr prints: sorted by name, memory in the largest unit that is exact.
 
-    >>> format_tres(parse("node=2,mem=1G,cpu=2"))
-    'cpu=2,mem=1024M,node=2'
+    >>> format_tres(parse("node=2,mem=1G,cpu=2")), format_tres(parse("mem=1500"))
+    ('cpu=2,mem=1G,node=2', 'mem=1500M')
     """
-    return ",".join(f"{name}={count}{'M' if name == 'mem' else ''}" for name, count in sorted(tres))
+    return ",".join(
+        f"{name}={memory.convert_num_unit(count, 'M', exact=True) if name == 'mem' else count}"
+        for name, count in sorted(tres)
+    )

@@ -20,7 +20,7 @@ class Impossible:
     text: str = "Requested node configuration is not available"
 
 
-def too_big(demand: Demand, partition: PartitionConfig, nodes: Sequence[NodeConfig], all_nodes: int) -> str:
+def too_big(demand: Demand, partition: PartitionConfig, nodes: Sequence[NodeConfig]) -> str:
     """The reason to wait for a partition with too few nodes or CPUs for the job; "" if it has enough.
 
     Source: job_mgr.c _part_access_check, by job_limits_check.
@@ -28,7 +28,7 @@ def too_big(demand: Demand, partition: PartitionConfig, nodes: Sequence[NodeConf
     least = max(demand.min_nodes, partition.min_nodes)
     if least > min(partition.max_nodes, INFINITE):
         return "PartitionNodeLimit"
-    if demand.num_cpus > usable_cpus(partition, nodes) or (least > len(nodes) and demand.min_nodes > all_nodes):
+    if demand.num_cpus > usable_cpus(partition, nodes):
         return "PartitionConfig"
     return "PartitionNodeLimit" if least > len(nodes) else ""
 

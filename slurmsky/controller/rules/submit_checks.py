@@ -98,7 +98,7 @@ def _check_size(cluster: ClusterConfig, spec: JobSpec, partition: PartitionConfi
     # A job has at least one CPU on each node. Source: job_mgr.c _part_access_check.
     if max(demand.num_cpus, demand.min_nodes) > usable_cpus(partition, nodes):
         raise SlurmError(Errno.TOO_MANY_NODES)
-    if too_big(demand, partition, nodes, len(cluster.nodes)):
+    if too_big(demand, partition, nodes):
         raise SlurmError(Errno.INVALID_NODE_COUNT)
 
 
@@ -108,7 +108,7 @@ def waits_for_growth(cluster: ClusterConfig, spec: JobSpec) -> str:
         return ""
     demand = demand_of(spec)
     reasons = [
-        too_big(demand, partition, partition_nodes(cluster, partition), len(cluster.nodes))
+        too_big(demand, partition, partition_nodes(cluster, partition))
         for partition in _exempted_partitions(cluster, spec)
     ]
     return next(filter(None, reasons), "")

@@ -157,7 +157,7 @@ class Scheduler:
         if not self.places_in(partition.name):
             return self._cloud_limit(job, partition) or self._time_limit(job, partition)
         fitted, nodes = self.fit(job.spec).demand, self.job_table.partition_nodes[partition.name]
-        reason = too_big(fitted, partition, nodes, len(self.job_table.cluster.nodes))
+        reason = too_big(fitted, partition, nodes)
         if reason:
             return (reason, "")
         return self._time_limit(job, partition)

@@ -174,7 +174,7 @@ class Records:
         unused = [one.name for one in self.unused_accounts]
         names = dict.fromkeys([*(cells["Account"] for cells in self._associations()), *unused])
         known = (*self.cluster.accounts, *self.unused_accounts)
-        orgs = {one.name: one.organization for one in known}
+        orgs = {one.name: one.organization or (one.parent if one.parent != "root" else "") for one in known}
         texts = {one.name: one.description for one in known if one.description}
         return [{"Account": name, "Descr": texts.get(name) or ("default root account" if name == "root" else name),
                  "Org": orgs.get(name) or ("root" if name == "root" else name)} for name in names]  # fmt: skip

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Callable, Optional
 
-from slurmsky.language.tres import format_tres
 from slurmsky.model.cluster import ClusterConfig
 from slurmsky.model.job import Job
 from slurmsky.model.policy import NORMAL, Limits, QosConfig, Tres
@@ -180,11 +179,16 @@ def _association(one: Association, uid: int, cluster: ClusterConfig, jobs: Seque
         "GrpTRESRunMins=" + _tres(),
         "MaxJobs=%s MaxJobsAccrue= MaxSubmitJobs=%s MaxWallPJ=%s" % (
             _text(limits.max_jobs_per_user), _text(limits.max_submit_jobs_per_user), _text(limits.max_wall_min)),
-        "MaxTRESPJ=" + format_tres(limits.max_tres),
-        "MaxTRESPN=" + format_tres(limits.max_tres_per_node),
-        "MaxTRESMinsPJ=" + format_tres(limits.max_tres_mins),
+        "MaxTRESPJ=" + _plain(limits.max_tres),
+        "MaxTRESPN=" + _plain(limits.max_tres_per_node),
+        "MaxTRESMinsPJ=" + _plain(limits.max_tres_mins),
         "MinPrioThresh=",
     ]  # fmt: skip
+
+
+def _plain(tres: Tres) -> str:
+    """Limits of each job: numbers without a unit."""
+    return ",".join(f"{name}={count}" for name, count in tres)
 
 
 def _qos_record(one: QosConfig, number: int, first: str, oneliner: bool, use: _Use, spent: Mapping[str, int]) -> str:
@@ -199,11 +203,11 @@ def _qos_record(one: QosConfig, number: int, first: str, oneliner: bool, use: _U
         "GrpTRESMins=" + _over_time(limits, spent),
         "GrpTRESRunMins=" + _tres(),
         "MaxWallPJ=" + _text(limits.max_wall_min),
-        "MaxTRESPJ=" + format_tres(limits.max_tres),
-        "MaxTRESPN=" + format_tres(limits.max_tres_per_node),
-        "MaxTRESMinsPJ=" + format_tres(limits.max_tres_mins),
+        "MaxTRESPJ=" + _plain(limits.max_tres),
+        "MaxTRESPN=" + _plain(limits.max_tres_per_node),
+        "MaxTRESMinsPJ=" + _plain(limits.max_tres_mins),
         "MinPrioThresh= ",
-        "MinTRESPJ=" + format_tres(limits.min_tres),
+        "MinTRESPJ=" + _plain(limits.min_tres),
         "PreemptMode=OFF",
         "Priority=%d" % one.priority,
         "Account Limits" + none[0],

@@ -325,3 +325,62 @@ def test_the_qos_of_a_user_override_those_of_the_account(play: Play) -> None:
         assert await cluster.manage(shown) == "q1|q1\n"
 
     play(story)
+
+
+#: the lines of the real sacctmgr after the same commands, without the cluster's own user; 22.05
+#: leaves out the QOS, whose lines are those of 25.11's file_print_qos
+DUMPED = """\
+QOS - 'normal':Description='Normal QOS default'
+QOS - 'long':Description='long':Flags='DenyOnLimit':MaxTRESPerUser=cpu=6:MaxWallDurationPerJob=4320:Priority=10
+Cluster - 'local':Fairshare=1:QOS='normal'
+Parent - 'root'
+Account - 'phys':Description='physics dept':Organization='science':Fairshare=1:GrpJobs=9:QOS='long,normal'
+Parent - 'phys'
+User - 'bob':DefaultAccount='phys':AdminLevel='Operator':DefaultQOS='long':Fairshare=1:QOS='long,normal'
+Account - 'theo':Description='theo':Organization='phys':Fairshare=7:GrpTRES=cpu=12,mem=8G:MaxJobs=3:\
+MaxWallDurationPerJob=1560
+Parent - 'theo'
+User - 'alice':DefaultAccount='theo':Fairshare=2147483647:MaxJobs=2
+User - 'bob':DefaultAccount='phys':AdminLevel='Operator':DefaultQOS='long':Fairshare=1:QOS='long,normal'
+"""
+
+
+def test_dump_writes_the_file_of_the_real_sacctmgr(play: Play) -> None:
+    async def story(cluster: Cluster) -> None:
+        await cluster.manage("add qos long priority=10 maxwall=3-0 maxtresperuser=cpu=6 flags=denyonlimit")
+        await cluster.out(
+            "sacctmgr", "-i", "add", "account", "phys", "description='physics dept'", "organization=science"
+        )
+        await cluster.manage("add account theo parent=phys fairshare=7 maxjobs=3 grptres=cpu=12,mem=8G maxwall=1-2:00")
+        await cluster.manage("add user alice account=theo maxjobs=2 fairshare=parent")
+        await cluster.manage(
+            "add user bob account=phys,theo defaultaccount=phys adminlevel=operator qos=long,normal defaultqos=long"
+        )
+        await cluster.manage("modify account phys set qos=normal,long grpjobs=9")
+        name = cluster.queue.job_table.cluster.name
+        code, out, err = await cluster.run("sacctmgr", "dump", name)
+        assert (code, out) == (0, f" No filename given, using ./{name}.cfg.\n")
+        lines = (cluster.work / f"{name}.cfg").read_text().splitlines(keepends=True)
+        own = f"User - '{getpass.getuser()}'"
+        body = "".join(line for line in lines if line[0] != "#" and not line.startswith(own))
+        assert body.replace(name, "local") == DUMPED
+        assert "sacctmgr: Account - 'phys':Description='physics dept'" in err
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        ("", " We need a cluster to dump.\n"),
+        ("nope", " Cluster nope doesn't exist.\n"),
+        ("a b", " Can only do one cluster at a time.  Already doing a\n Cluster a doesn't exist.\n"),
+        ("a wurst=3", " Unknown option: wurst=3\n Cluster a doesn't exist.\n"),
+        ("a file=b file=c", " File name already set to b\n Cluster a doesn't exist.\n"),
+    ],
+)
+def test_dump_refuses_in_the_words_of_the_real_sacctmgr(play: Play, words: str, refusal: str) -> None:
+    async def story(cluster: Cluster) -> None:
+        assert await cluster.run("sacctmgr", "dump", *words.split()) == (1, "", refusal)
+
+    play(story)
