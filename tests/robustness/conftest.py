@@ -44,6 +44,14 @@ def pids_with(*words: str) -> list[int]:
     return found
 
 
+def parent(pid: int) -> int:
+    """The pid of a process's parent, 0 for a process that has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
 class Engine:
     """The processes behind a state folder."""
 
@@ -59,8 +67,9 @@ class Engine:
         return pid if pid and alive(pid) else 0
 
     def agents(self, node: str = "") -> list[int]:
-        """Pids of the agents of this state folder."""
-        return pids_with("slurmsky.agent", str(self.home), f"--node {node}")
+        """Pids of the agents of this state folder, without their children, which have that command line until exec."""
+        found = pids_with("slurmsky.agent", str(self.home), f"--node {node}")
+        return [pid for pid in found if parent(pid) not in found]
 
     def kill_controller(self) -> None:
         """kill -9, and wait until the process has ended."""

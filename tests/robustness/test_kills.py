@@ -10,6 +10,8 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -61,6 +63,18 @@ def _kill(engine: Engine, chance: random.Random, turn: int, with_agents: bool = 
         except ProcessLookupError:
             continue  # an idle one has left
         wait_for(lambda pid=pid: not alive(pid))
+
+
+def test_an_agents_child_that_has_not_executed_its_program_is_no_agent(engine: Engine) -> None:
+    """A kill of it would be the end of a script."""
+    code = "import os, time; os.fork() and print(flush=True); time.sleep(600)"
+    words = [sys.executable, "-c", code, "slurmsky.agent", str(engine.home), "--node", "n1"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline()
+            assert engine.agents() == engine.agents("n1") == [process.pid]
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.timeout(max(300, KILLS * 8))
