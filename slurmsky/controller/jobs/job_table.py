@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from ...language import licenses
 from ...model.cluster import ClusterConfig
@@ -254,8 +255,14 @@ class JobTable(ClusterTable):
 
     def shrink(self, job: Job, nodes: frozenset[str]) -> None:
         """Release all nodes of a running job except these; the job keeps its licences."""
+        with self.rebooked(job):
+            transitions.shrink(job, nodes, self.clock())
+
+    @contextmanager
+    def rebooked(self, job: Job) -> Iterator[None]:
+        """Change what an active job holds of its nodes."""
         self.free_shares(job)
-        transitions.shrink(job, nodes, self.clock())
+        yield
         self.book_shares(job)
         self.touch(job)
 

@@ -384,9 +384,10 @@ class LifeCycle:
         self._in_reach(job)
         now = self.job_table.clock()
         for part in self.job_table.components(job):
-            transitions.suspend(part, now)
-            self.job_table.touch(part)
+            with self.job_table.rebooked(part):
+                transitions.suspend(part, now)
         self._to_engine(job, self.engine.suspend(job.job_id))
+        self.schedule_soon()
 
     def resume(self, job: Job) -> None:
         """scontrol resume."""
@@ -399,8 +400,8 @@ class LifeCycle:
         now = self.job_table.clock()
         gap = now - job.suspend_time
         for part in self.job_table.components(job):
-            transitions.resume(part, self.job_table.take_priority(), now, gap)
-            self.job_table.touch(part)
+            with self.job_table.rebooked(part):
+                transitions.resume(part, self.job_table.take_priority(), now, gap)
         if job.time_limit_min is not None and job.time_limit_min < INFINITE:
             self._to_engine(job, self.engine.limit(job.job_id, self._end_of_all(job)))
         self._to_engine(job, self.engine.resume(job.job_id))

@@ -7,6 +7,7 @@ each node takes as many tasks as it can, while one task is left for every furthe
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -25,9 +26,11 @@ class NodeUse:
     config: NodeConfig
     available: bool = True  # up and not drained
     cpu_ids: set[int] = field(default_factory=set)
+    #: jobs beyond the first on CPUs that several jobs hold, because a suspended one was resumed
+    oversubscribed: Counter[int] = field(default_factory=Counter)
     memory_mib: int = 0
     gres: dict[str, set[int]] = field(default_factory=dict)
-    jobs: set[int] = field(default_factory=set)
+    jobs: set[int] = field(default_factory=set)  # 0: other users or reservations
     exclusive: bool = False  # held by a job that shares it with no other job
     partitions: dict[str, int] = field(default_factory=dict)  # CPUs that each partition's jobs hold
 
@@ -37,6 +40,7 @@ class NodeUse:
             self.config,
             self.available,
             set(self.cpu_ids),
+            self.oversubscribed.copy(),
             self.memory_mib,
             {key: set(ids) for key, ids in self.gres.items()},
             set(self.jobs),
@@ -48,6 +52,7 @@ class NodeUse:
         """Book a job's share."""
         self.jobs.add(job_id)
         self.partitions[partition] = self.partitions.get(partition, 0) + len(share.cpu_ids)
+        self.oversubscribed.update(self.cpu_ids.intersection(share.cpu_ids))
         self.cpu_ids.update(share.cpu_ids)
         self.memory_mib += share.memory_mib
         for key, ids in share.gres.items():
@@ -58,11 +63,13 @@ class NodeUse:
         """Free a job's share."""
         self.jobs.discard(job_id)
         self.partitions[partition] = max(0, self.partitions.get(partition, 0) - len(share.cpu_ids))
-        self.cpu_ids.difference_update(share.cpu_ids)
+        still = self.oversubscribed & Counter(share.cpu_ids)
+        self.oversubscribed -= still
+        self.cpu_ids.difference_update(set(share.cpu_ids) - still.keys())
         self.memory_mib = max(0, self.memory_mib - share.memory_mib)
         for key, ids in share.gres.items():
             self.gres.get(key, set()).difference_update(ids)
-        if not self.jobs:
+        if not self.cpu_ids:
             self.exclusive = False
 
 
@@ -153,7 +160,8 @@ def _is_too_small(use: NodeUse, demand: Demand, cpus: int) -> bool:
 def offer_of(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer | None:
     """A node's offer, or None when it cannot take one task of the job."""
     config = use.config
-    if use.exclusive or (demand.exclusive and use.jobs) or config.tmp_mib < demand.tmp_mib:
+    runs = use.cpu_ids or 0 in use.jobs  # a suspended job holds no CPU
+    if use.exclusive or (demand.exclusive and runs) or config.tmp_mib < demand.tmp_mib:
         return None
     cores = _free_cores(use, demand)
     cpus = len(cores) * _usable_threads(use, demand)

@@ -15,7 +15,7 @@ from ...model.allocation import NodeShare
 from ...model.cluster import ClusterConfig, NodeConfig
 from ...model.job import Job, Node
 from ...model.spec import INFINITE, JobSpec
-from ...model.states import NodeState
+from ...model.states import JobState, NodeState
 from .demand import Demand, demand_of
 from .job_feasibility import impossible
 from .provisional_shares import cloud_shares
@@ -44,7 +44,7 @@ class VirtualNodes:
         self.machine: NodeConfig | None = cluster.nodes[0] if cluster.open and cluster.nodes else None
         self._real = list(cluster.nodes)
         self._consume = consumes_memory(cluster)
-        self._held: dict[int, NodeShare] = {}
+        self._held: dict[int, list[NodeShare]] = {}  # where it differs from the job's shares
 
     def fit(self, demand: Demand) -> Fit:
         """The demand as the real node can hold it."""
@@ -145,12 +145,15 @@ class VirtualNodes:
         return shares
 
     def hold(self, job: Job, uses: Mapping[str, NodeUse]) -> list[NodeShare]:
-        """Record and return the shares of the real node that a starting job holds."""
-        if self.machine is None:
-            return job.shares
-        held = self.holding(job.shares, uses[self.machine.name])
+        """Record and return the shares of the real nodes that an active job holds.
+
+        A suspended job holds memory and devices. Source: job_res_rm_job of select/cons_tres (JOB_RES_ACTION_RESUME).
+        """
+        held = job.shares if self.machine is None else self.holding(job.shares, uses[self.machine.name])
+        if job.state is JobState.SUSPENDED:
+            held = [replace(share, cpu_ids=()) for share in held]
         if held is not job.shares:
-            self._held[job.job_id] = held[0]
+            self._held[job.job_id] = held
         return held
 
     def holding(self, shares: list[NodeShare], use: NodeUse) -> list[NodeShare]:
@@ -175,13 +178,11 @@ class VirtualNodes:
 
     def held(self, job: Job) -> list[NodeShare]:
         """The shares of the real node that a running job holds."""
-        held = self._held.get(job.job_id)
-        return job.shares if held is None else [held]
+        return self._held.get(job.job_id, job.shares)
 
     def release(self, job: Job) -> list[NodeShare]:
         """The shares of the real node that an ending job frees."""
-        held = self._held.pop(job.job_id, None)
-        return job.shares if held is None else [held]
+        return self._held.pop(job.job_id, job.shares)
 
     # --- what users see
 
@@ -218,18 +219,18 @@ def _empty(name: str, model: Node, partitions: tuple[str, ...]) -> Node:
     )  # fmt: skip
 
 
-def _shown(node: Node, here: list[tuple[Job, NodeShare]], held: Mapping[int, NodeShare]) -> Node:
+def _shown(node: Node, here: list[tuple[Job, NodeShare]], held: Mapping[int, list[NodeShare]]) -> Node:
     """A node as large as its real resources and the virtual shares on it require."""
     cpus, memory = node.alloc_cpus, node.alloc_memory_mib
     taken = dict(node.alloc_gres.items())
     for job, share in here:
-        booked = held.get(job.job_id)
-        if booked is not None and booked.name == node.config.name:  # counts the job's virtual size, not the real share
-            cpus -= booked.cpus
-            memory -= booked.memory_mib
-            for key, ids in booked.gres.items():
-                taken[key] = taken.get(key, 0) - len(ids)
-        cpus += share.cpus
+        for booked in held.get(job.job_id, ()):
+            if booked.name == node.config.name:  # counts the job's virtual size, not the real share
+                cpus -= booked.cpus
+                memory -= booked.memory_mib
+                for key, ids in booked.gres.items():
+                    taken[key] = taken.get(key, 0) - len(ids)
+        cpus += share.cpus if job.state is not JobState.SUSPENDED else 0
         memory += share.memory_mib
         for key, ids in share.gres.items():
             taken[key] = taken.get(key, 0) + len(ids)
@@ -255,7 +256,7 @@ def _shown(node: Node, here: list[tuple[Job, NodeShare]], held: Mapping[int, Nod
         alloc_gres=taken,
         alloc_gres_ids={key: tuple(range(count)) for key, count in taken.items()},
         jobs=node.jobs | {job.job_id for job, _ in here},
-        state=NodeState.ALLOCATED if cpus >= total else NodeState.MIXED,
+        state=NodeState.ALLOCATED if cpus >= total else NodeState.MIXED if cpus else NodeState.IDLE,
     )
 
 

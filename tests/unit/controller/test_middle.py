@@ -11,7 +11,7 @@ from memory_world import SITE, Play, World
 from slurmsky.controller.app import Controller
 from slurmsky.engines.base import OnEvent
 from slurmsky.language._grammar import Grammar
-from slurmsky.model.states import JobState
+from slurmsky.model.states import JobState, NodeState
 
 
 def test_a_job_runs_and_its_record_says_so(play: Play) -> None:
@@ -150,6 +150,48 @@ def test_a_suspended_job_ends_later_by_as_much(play: Play) -> None:
         assert world.job(job_id).state is JobState.RUNNING
         await world.until(152)
         assert world.job(job_id).state is JobState.COMPLETED
+
+    play(story)
+
+
+def test_the_cpus_of_a_suspended_job_run_the_next_one(play: Play) -> None:
+    """It keeps memory and devices, and shares its CPUs once it is resumed. Source: the oracle."""
+
+    async def story(world: World) -> None:
+        table = world.queue.job_table
+        use, node = table.uses["n1"], table.nodes["n1"]
+        cpus = str(node.config.cpus)
+        first = await world.sbatch("100", "-w", "n1", "-c", cpus, "--mem=100")
+        second = await world.sbatch("100", "-w", "n1", "--exclusive", "--mem=100")
+        await world.until(20)
+        await world.out("scontrol", "suspend", str(first))
+        assert (use.memory_mib, node.alloc_cpus, node.state) == (100, 0, NodeState.IDLE)
+        await world.until(30)
+        assert [world.job(job).state.name for job in (first, second)] == ["SUSPENDED", "RUNNING"]
+        assert (use.memory_mib, use.jobs) == (200, {first, second})
+        third = await world.sbatch("100", "-w", "n1", "--mem=100")
+        await world.out("scontrol", "resume", str(first))
+        await world.until(40)
+        assert [world.job(job).state.name for job in (first, second, third)] == ["RUNNING", "RUNNING", "PENDING"]
+        await world.until(150)
+        assert [world.job(job).state.name for job in (first, second, third)] == ["COMPLETED", "COMPLETED", "RUNNING"]
+        assert (use.memory_mib, use.jobs, use.oversubscribed) == (100, {third}, Counter())
+
+    play(story)
+
+
+def test_a_suspended_job_that_is_cancelled_frees_only_what_it_holds(play: Play) -> None:
+    async def story(world: World) -> None:
+        use = world.queue.job_table.uses["n1"]
+        first = await world.sbatch("100", "-w", "n1", "-c2", "--mem=100")
+        await world.until(10)
+        await world.out("scontrol", "suspend", str(first))
+        second = await world.sbatch("100", "-w", "n1", "-c2", "--mem=100")
+        await world.until(20)
+        await world.out("scancel", str(first))
+        await world.until(60)
+        assert world.job(first).state is JobState.CANCELLED
+        assert (use.memory_mib, use.jobs, use.cpu_ids) == (100, {second}, set(world.job(second).shares[0].cpu_ids))
 
     play(story)
 
