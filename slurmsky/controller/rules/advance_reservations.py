@@ -141,7 +141,7 @@ class Reservations:
             suited = self._suited(wanted, chosen)
             if cores is not None:
                 return self._parted(replace(wanted, partition=chosen.name), suited, count, cores, jobs)
-            free = self._free(wanted, suited, jobs, {"MAINT"})
+            free = self._free(wanted, suited, jobs)
             if len(free) < count:
                 raise SlurmError(Errno.NODES_BUSY)
             wanted = replace(wanted, nodes=self._in_order(free[:count]), partition=chosen.name)
@@ -192,7 +192,7 @@ class Reservations:
             if not lost or partition is None or one.parts or {"SPEC_NODES", "STATIC", "MAINT"} & set(one.flags):
                 continue
             others = [name for name in self._suited(one, partition) if name not in one.nodes and name not in busy]
-            found = self._free(one, others, known, set())[: len(lost)]
+            found = self._free(one, others, known)[: len(lost)]
             if not found or (len(found) < len(lost) and not {"REPLACE", "REPLACE_DOWN"} & set(one.flags)):
                 continue
             nodes = self._in_order({*one.nodes, *found} - set(lost[: len(found)]))
@@ -238,14 +238,18 @@ class Reservations:
         cores = [range(first, min(first + node.threads, node.cpus)) for first in range(0, node.cpus, node.threads)]
         return [core for core in cores if taken.isdisjoint(core)]
 
-    def _free(self, wanted: Reservation, names: list[str], jobs: list[Job], beside: set[str]) -> list[str]:
-        """The nodes to choose from: last those that only reservations with OVERLAP hold.
+    def _free(self, wanted: Reservation, names: list[str], jobs: list[Job]) -> list[str]:
+        """The nodes to choose from: those of no reservation, of ones with OVERLAP, and with MAINT or OVERLAP all.
 
         Source: reservation.c _select_nodes and _filter_resv.
         """
+        alone = replace(wanted, flags=tuple(flag for flag in wanted.flags if flag not in _SHARED))
+        choices = [(alone, frozenset[str]()), (alone, frozenset({"OVERLAP"}))]
+        if _SHARED & set(wanted.flags):
+            choices.append((wanted, _SHARED))
         return list(dict.fromkeys(
-            name for flags in (beside, {*beside, "OVERLAP"}) for name in names
-            if self._conflict(replace(wanted, nodes=(name,)), jobs, flags) is None
+            name for one, beside in choices for name in names
+            if self._conflict(replace(one, nodes=(name,)), jobs, beside) is None
         ))  # fmt: skip
 
     def _conflict(self, wanted: Reservation, jobs: list[Job], beside: Collection[str] = _SHARED) -> Errno | None:

@@ -433,3 +433,28 @@ def test_nodes_of_a_shared_reservation_are_chosen_last(
     assert " ".join(kept.all["one"].nodes) == after
     if flags:
         assert kept.create(replace(ONE, name="named", nodes=("n4",)), 0, []).nodes == ("n4",)
+
+
+@pytest.mark.parametrize(
+    ("other", "flags", "count", "nodes"),
+    [
+        ("MAINT", (), 1, "n3"),
+        ("MAINT", (), 3, None),
+        ("MAINT", ("OVERLAP",), 3, "n1 n3 n4"),
+        ("MAINT", ("MAINT",), 2, "n3 n4"),
+        ("DAILY", ("MAINT",), 3, "n1 n3 n4"),
+        ("OVERLAP", (), 3, "n1 n3 n4"),
+    ],
+)
+def test_nodes_are_chosen_beside_those_of_other_reservations(
+    kept: Reservations, other: str, flags: tuple[str, ...], count: int, nodes: str | None
+) -> None:
+    """The other one has n1 and n2; without MAINT or OVERLAP a reservation never gets nodes under maintenance."""
+    kept.create(replace(ONE, name="other", flags=("SPEC_NODES", other)), 0, [])
+    wanted = replace(COUNTED, name="late", flags=flags)
+    if nodes is None:
+        with pytest.raises(SlurmError) as error:
+            kept.create(wanted, count, [])
+        assert error.value.errno is Errno.NODES_BUSY
+    else:
+        assert " ".join(kept.create(wanted, count, []).nodes) == nodes
