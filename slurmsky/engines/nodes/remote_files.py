@@ -28,6 +28,7 @@ AGAIN_S = 0.5
 #: files of steps that are followed for a job; further files arrive at its end
 STEP_FILES = 512
 Key = tuple[int, int]  # job and run
+_LOST = "node %s was lost with the files that the job wrote there"
 
 
 @dataclass
@@ -175,25 +176,25 @@ class RemoteFiles:
             if sync.alive:
                 await sync.finish(number)
 
-    async def bring_back(self, job_id: int, run: int, there: Callable[[str], bool]) -> str:
-        """Bring back all output and changed files; return the messages about them.
+    async def bring_back(self, job_id: int, run: int, there: Callable[[str], bool]) -> tuple[bool, str]:
+        """Bring back all output and changed files; return whether the first node still had them, and messages.
 
         Retried when a connection breaks, as long as its node is ``there``. Once closed, the record stays for the next
         controller.
         """
         job = self._jobs.get((job_id, run))
         if job is None or job.ending:
-            return ""
+            return True, ""
         job.ending = True
         state = {"messages": [job.note] if job.note else []}
         partial = self._folder / "in" / f"{job_id}-{run}"  # jobs on other nodes receive files at the same time
         target = OutputSync(partial, job.shipped_folder, dict(job.given), job_id, job.umask, state)
         target.ours = {path for _, path in job.steps}
         over = [tail.there for tail in job.tails]
-        left = list(job.nodes)
+        left, whole = list(job.nodes), True
         while there(job.nodes[0]):
             if self._closed:
-                return ""
+                return True, ""
             try:
                 followed = await self._follow(job)
                 for number in job.numbers:
@@ -204,7 +205,7 @@ class RemoteFiles:
                     if there(left[0]):
                         await (await self._sync(left[0])).bring_back(job.shipped_folder, skip, over, target)
                     else:
-                        target.messages.append(f"node {left[0]} was lost with the files that the job wrote there")
+                        target.messages.append(_LOST % left[0])
                     del left[0]
                 break
             except (EngineError, OSError) as error:
@@ -214,9 +215,12 @@ class RemoteFiles:
                 log.exception("job %d", job_id)
                 target.messages.append(f"its files could not be brought back: {fault}")
                 break
+        else:
+            whole = False
+            target.messages += [_LOST % node for node in left or job.nodes[:1]]
         self.forget(job_id, run)
         await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
-        return "; ".join(target.messages)
+        return whole, "; ".join(target.messages)
 
     def forget(self, job_id: int, run: int) -> None:
         """Remove the run's files on the node and its record here."""

@@ -312,8 +312,15 @@ class JobWatch:
             self.release()
 
     def release(self) -> bool:
-        """Report the ends that were held back until the log was complete. True when there were any."""
+        """Report the ends that were held back until the log was complete. True when there were any.
+
+        The files of nodes whose last line is missing did not all arrive.
+        """
         held, self._held = self._held, []
+        session = self.record.session
+        expected = {(session, rank) for rank in range(self._ranks)} if self._expected is None else self._expected
+        for _, rank in sorted(expected - self._last_words) if held else ():
+            self.output_sync.say(f"node {rank} of the job was lost with the files that the job wrote there")
         for event in held:
             self.report(event)
         return bool(held)

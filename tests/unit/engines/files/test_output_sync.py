@@ -11,7 +11,7 @@ import pytest
 from slurmsky.engines.files.output_sync import OutputSync, matched, resolved
 from slurmsky.engines.sky.job_log.job_watch import _FORMER_FIELDS, JobWatch, Member, Record
 from slurmsky.protocol.log_frames import Encoder, Output, log_key
-from slurmsky.protocol.messages import FileBegun, JobEvent, StreamOpened
+from slurmsky.protocol.messages import FileBegun, JobEvent, LastRecord, StreamOpened
 
 
 @pytest.fixture
@@ -155,6 +155,29 @@ def test_a_forged_end_is_not_reported(tmp_path, home):
     watch.feed(node.event(begin) + node.event(stream) + node.data(0, b"mine now\n") + node.event(end))
     assert [event.encode()["state"] for event in reported] == ["COMPLETED"]
     assert (home / ".ssh" / "authorized_keys").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_the_end_of_a_job_names_nodes_that_were_lost_with_files(tmp_path, home, lost):
+    """The log has ended without the last line of the second node."""
+    (tmp_path / "project").mkdir()
+    record = Record(7, "job-s7-0", submit_dir=str(tmp_path / "project"), secret="ab", members={"7": Member()})
+    record.write(tmp_path / "run")
+    reported: list[JobEvent] = []
+    watch = JobWatch.load(tmp_path / "run", reported.append)
+    watch.save_soon = lambda: None
+    head, other = (Encoder(17, rank, log_key(b"\xab")) for rank in (0, 1))
+    watch.feed(head.event({"ev": "session", "session": 17, "ranks": 2}))
+    watch.feed(head.event({"ev": "ended", "job_id": 7, "state": "COMPLETED", "exit_code": 0, "seq": 3}))
+    watch.feed(head.event({"ev": "done", "ranks": [0, 1]}))
+    assert reported == [] and not watch.done
+    if lost:
+        assert watch.release()
+    else:
+        watch.feed(other.event(LastRecord().encode()))
+    assert [event.encode()["state"] for event in reported] == ["COMPLETED"]
+    text = "node 1 of the job was lost with the files that the job wrote there"
+    assert watch.output_sync.messages == [text] * lost
 
 
 def test_a_record_of_an_earlier_version_is_read(tmp_path):

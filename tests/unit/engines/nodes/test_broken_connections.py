@@ -129,7 +129,7 @@ def test_files_that_two_nodes_send_at_the_same_time_arrive_whole(tmp_path):
             await asyncio.sleep(0)
         for line in lines.values():
             line.answer(ev="unchanged")
-        assert await asyncio.wait_for(asyncio.gather(*ending), PATIENCE_S) == ["", ""]
+        assert await asyncio.wait_for(asyncio.gather(*ending), PATIENCE_S) == [(True, "")] * 2
         assert [(tmp_path / node / "made").read_bytes() for node in lines] == [b"abcd", b"abcd"]
         assert not list((tmp_path / "jobs").glob("**/in-*"))
 
@@ -165,11 +165,33 @@ def test_a_job_ends_though_a_node_is_lost_and_stays_recorded_when_the_controller
         if ends_by == "close":
             files.close()
         lost = True
-        text = await asyncio.wait_for(ending, PATIENCE_S)
+        whole, text = await asyncio.wait_for(ending, PATIENCE_S)
+        assert whole
         assert [message["op"] for message in line.sent] == ["changes"]  # what has arrived is requested once
         closed = ends_by == "close"
         assert text == ("" if closed else "node n2 was lost with the files that the job wrote there")
         assert (files.has(1, 0), record.exists()) == (closed, closed)
+
+    asyncio.run(what())
+
+
+def test_files_that_are_lost_with_the_first_node_are_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr(remote_files, "AGAIN_S", 0.01)
+
+    async def what() -> None:
+        refused: list[str] = []
+
+        async def connect(node: str) -> tuple:
+            refused.append(node)
+            raise OSError(f"node {node} is not up")
+
+        (tmp_path / "jobs").mkdir()
+        (tmp_path / "jobs" / "1-0.json").write_text(json.dumps(remote_job(tmp_path) | {"tails": []}))
+        files = RemoteFiles(tmp_path / "jobs", tmp_path, 1 << 20, connect)  # type: ignore[arg-type]
+        files.load([(1, 0)])
+        whole, text = await files.bring_back(1, 0, lambda node: len(refused) < 3)
+        assert (whole, text) == (False, "node n1 was lost with the files that the job wrote there")
+        assert not files.has(1, 0)
 
     asyncio.run(what())
 
