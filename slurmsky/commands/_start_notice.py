@@ -6,6 +6,8 @@ from ..controller.command_context import CommandContext
 from ..controller.rules import virtual_nodes
 from ..model.job import Job
 
+#: names the script of ``sbatch --wrap``, which is no file
+WRAPPED = "--wrap"
 #: (prefix of the pending reason, its explanation)
 _REMEDIES = (
     ("PartitionConfig", "its partition has fewer nodes or CPUs than it requests"),
@@ -33,7 +35,8 @@ def forecast(ctx: CommandContext, job: Job, script: str = "") -> None:
         reason = queue.scheduler.never_starts(part)
         if reason:
             why = next(text for start, text in _REMEDIES if reason.startswith(start))
-            ctx.say(f"job {job.job_id} can never start: {why} ({reason}). See: slurmsky explain {script}")
+            see = f"slurmsky why {job.job_id}" + (f", slurmsky explain {script}" if script != WRAPPED else "")
+            ctx.say(f"job {job.job_id} can never start: {why} ({reason}). See: {see}")
             return
     machine = queue.job_table.virtual.machine
     if machine is None or not all(queue.engine.places_in(part.partition) for part in parts):

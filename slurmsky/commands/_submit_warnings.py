@@ -29,18 +29,18 @@ def _faults(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
     found = []
     if not (os.path.isdir(job.work_dir) and os.access(job.work_dir, os.X_OK)):
         fault = "cannot be entered" if os.path.exists(job.work_dir) else "does not exist"
-        found.append(f"its working folder {job.work_dir} {fault}: the job would run in /tmp")
+        found.append(f"the job's working folder {job.work_dir} {fault}: the job would run in /tmp")
     for use, pattern in (("output", job.stdout), ("error", job.stderr)):
         fault = _unwritable(derived.expand_path(pattern, job), pattern)
         if fault:
-            found.append(f"its {use} file cannot be written: {fault}")
+            found.append(f"the job's {use} file cannot be written: {fault}")
     name = derived.expand_path(job.stdin, job)
     if "%" not in job.stdin and not os.access(name, os.R_OK):
-        found.append(f"its input file {name} {'cannot be read' if os.path.exists(name) else 'does not exist'}")
+        found.append(f"the job's input file {name} {'cannot be read' if os.path.exists(name) else 'does not exist'}")
     interpreter = _interpreter(script)
     if interpreter and not (os.access(interpreter, os.X_OK) and os.path.isfile(interpreter)):
         fault = "cannot be executed" if os.path.exists(interpreter) else "is missing"
-        found.append(f"its interpreter {interpreter} {fault}")
+        found.append(f"the script's interpreter {interpreter} {fault}")
     return list(dict.fromkeys(found))
 
 

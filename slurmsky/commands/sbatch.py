@@ -25,7 +25,7 @@ from ..options import submit as options
 from ..options.usage_errors import failure
 from ..translate.sky_task import module_command
 from . import _files
-from ._start_notice import forecast
+from ._start_notice import WRAPPED, forecast
 from ._submit_warnings import warnings as foresee
 from .common import verbosity
 from .common.caller_settings import submitter, surroundings
@@ -101,7 +101,7 @@ async def main(ctx: CommandContext) -> int:
             on = f" on cluster {queue.site.cluster.name}" if specs[0].clusters else ""
             ctx.out(f"Submitted batch job {job.job_id}{on}\n")
         if not flags.parsable or ctx.request.ttys[2]:  # programs expect Slurm's output and no extra line
-            forecast(ctx, job, choice.path or "SCRIPT")
+            forecast(ctx, job, choice.path or WRAPPED)
     return await _wait(ctx, job) if flags.wait else 0
 
 

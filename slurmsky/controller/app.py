@@ -92,7 +92,7 @@ class Controller:
         store: Store | None = None,
         local: Callable[[OnEvent], Engine] | None = None,
     ) -> None:
-        self._site = site
+        self._site = self.configured_site = site
         self.paths = paths
         self.bin_dir = bin_dir
         self.environment = environment

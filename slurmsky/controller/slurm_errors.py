@@ -13,6 +13,7 @@ class Errno(enum.Enum):
     """The errors of slurmctld used here: (number, text). Source: slurm_errno.h and slurm_errno.c."""
 
     INVALID_PARTITION = (2000, "Invalid partition name specified")
+    DEFAULT_PARTITION_NOT_SET = (2001, "No partition specified or system default partition")
     INVALID_NODE_COUNT = (2006, "Node count specification invalid")
     INVALID_NODE_NAME = (2009, "Invalid node name specified")
     JOB_HELD = (2011, "Job is held")

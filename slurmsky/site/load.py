@@ -381,4 +381,4 @@ def _taken(table: dict[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
 
 def _unknown(word: str, known: Any) -> str:
     near = get_close_matches(word, list(known), 1)
-    return f"{word} is not known here" + (f"; is {near[0]} meant?" if near else "")
+    return f"{word} is not known here" + (f". Did you mean {near[0]}?" if near else "")

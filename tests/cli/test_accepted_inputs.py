@@ -43,7 +43,9 @@ NOT_HERE = {
 #: slurmsky's own line for a job that waits until a user changes the job or the cluster
 _ENDLESS = re.compile(r"^sbatch: job \d+ can never start: .*\n?", re.MULTILINE)
 #: slurmsky's own warning of a job that will fail before its script begins
-_WARNED = re.compile(r"^sbatch: warning: its (?:interpreter|working folder|output file) .*\n?", re.MULTILINE)
+_WARNED = re.compile(
+    r"^sbatch: warning: the (?:script's interpreter|job's (?:working folder|output file)) .*\n?", re.MULTILINE
+)
 
 #: argv -> why the messages are not compared.
 OTHER_WORDS = {"sbatch -v -H SCRIPT": "names the plugins of one build; its own listing is compared up to them"}

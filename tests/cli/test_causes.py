@@ -10,15 +10,15 @@ from local_engine import LocalEngine
 # options, exit code as sacct prints it, cause, warning ("" where nothing can be seen at submit)
 CAUSES = [
     (["-o", "/no/such/x"], "0:53", "its output file cannot be opened: there is no folder /no/such",
-     "its output file cannot be written: there is no folder /no/such"),
+     "the job's output file cannot be written: there is no folder /no/such"),
     (["-o", "/tmp"], "0:53", "its output file cannot be opened: /tmp: Is a directory",
-     "its output file cannot be written: /tmp is a folder"),
+     "the job's output file cannot be written: /tmp is a folder"),
     (["-e", "/no/such/x"], "0:53", "its error file cannot be opened: there is no folder /no/such",
-     "its error file cannot be written: there is no folder /no/such"),
+     "the job's error file cannot be written: there is no folder /no/such"),
     (["-o", "/etc/passwd/x"], "0:53", "its output file cannot be opened: /etc/passwd/x: Not a directory",
-     "its output file cannot be written: /etc/passwd is not a folder"),
+     "the job's output file cannot be written: /etc/passwd is not a folder"),
     (["-i", "/no/such"], "0:53", "its input file cannot be opened: there is no folder /no",
-     "its input file /no/such does not exist"),
+     "the job's input file /no/such does not exist"),
     (["-o", "logs-%j/x"], "0:53", "its output file cannot be opened: there is no folder", ""),
 ]  # fmt: skip
 
@@ -36,7 +36,7 @@ def test_a_missing_interpreter(engine: LocalEngine) -> None:
     script = Path(engine.root) / "interpreter.sh"
     script.write_text("#!/no/such/shell\ntrue\n")
     submitted = engine.run(["sbatch", "--wait", str(script)])
-    assert submitted.stderr == "sbatch: warning: its interpreter /no/such/shell is missing\n"
+    assert submitted.stderr == "sbatch: warning: the script's interpreter /no/such/shell is missing\n"
     cause = "the script cannot be executed: execve(): bad interpreter(/no/such/shell): No such file or directory"
     _holds(engine, submitted.stdout.split()[-1], "2:0", cause)
 
@@ -46,7 +46,7 @@ def test_an_interpreter_that_cannot_be_executed(engine: LocalEngine) -> None:
     program.write_text("")
     script.write_text(f"#!{program}\ntrue\n")
     submitted = engine.run(["sbatch", "--wait", str(script)])
-    assert submitted.stderr == f"sbatch: warning: its interpreter {program} cannot be executed\n"
+    assert submitted.stderr == f"sbatch: warning: the script's interpreter {program} cannot be executed\n"
     text = engine.run(["slurmsky", "why", submitted.stdout.split()[-1]]).stdout
     assert "edit the first line of the script, as #!/bin/bash (chmod +x the program that it names)" in text
 
@@ -56,7 +56,7 @@ def test_an_interpreter_that_is_a_folder(engine: LocalEngine) -> None:
     folder.mkdir()
     script.write_text(f"#!{folder}\ntrue\n")
     submitted = engine.run(["sbatch", "--wait", str(script)])
-    assert submitted.stderr == f"sbatch: warning: its interpreter {folder} cannot be executed\n"
+    assert submitted.stderr == f"sbatch: warning: the script's interpreter {folder} cannot be executed\n"
     text = engine.run(["slurmsky", "why", submitted.stdout.split()[-1]]).stdout
     assert "edit the first line of the script, as #!/bin/bash" in text
 
@@ -65,9 +65,8 @@ def test_a_working_folder_that_cannot_be_entered(engine: LocalEngine) -> None:
     file, output = Path(engine.root) / "no-folder", Path(engine.root) / "where.out"
     file.write_text("")
     submitted = engine.run(["sbatch", "--wait", "-D", str(file), "-o", str(output), "--wrap=pwd"])
-    assert (
-        submitted.stderr == f"sbatch: warning: its working folder {file} cannot be entered: the job would run in /tmp\n"
-    )
+    fault = f"the job's working folder {file} cannot be entered: the job would run in /tmp"
+    assert submitted.stderr == f"sbatch: warning: {fault}\n"
     assert output.read_text().splitlines()[-1] == "/tmp"
 
 

@@ -43,7 +43,7 @@ def test_doctor_without_a_controller_that_can_start(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert done.returncode == 1 and found["ok"] is False
     levels = {one["check"]: one["level"] for one in found["findings"]}
-    assert levels["site file"] == levels["controller"] == "LOOK"
+    assert levels["site file"] == levels["controller"] == "FIX"
     assert levels["environment"] == levels["PATH"] == "ok"
     assert {"SkyPilot", "GPUs", "cgroups", "boot", "state folder"} <= set(levels)
     assert all(one["do"] for one in found["findings"] if one["level"] != "ok")
@@ -52,7 +52,7 @@ def test_doctor_without_a_controller_that_can_start(tmp_path: Path) -> None:
 def test_doctor_of_a_good_installation(engine: LocalEngine) -> None:
     done = engine.run(["slurmsky", "doctor"], env={"HOME": str(engine.root)})  # whose user has no SkyPilot
     assert done.returncode == 0, done.stdout
-    assert "ok    controller:   pid" in done.stdout and "LOOK" not in done.stdout
+    assert "ok    controller:   pid" in done.stdout and "FIX" not in done.stdout
 
 
 @pytest.fixture
@@ -122,3 +122,23 @@ def test_tunnel_to_a_job(engine: LocalEngine, served: tuple[str, int]) -> None:
     engine.run(["scancel", job])
     gone = engine.run(["slurmsky", "tunnel", job, str(port)])
     assert gone.returncode == 1 and f"slurmsky: tunnel: job {job} is " in gone.stderr
+
+
+def test_a_changed_site_file_is_told_until_the_controller_reads_it(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text(
+        '[[node]]\nnames = "n1"\ncpus = 4096\n[[partition]]\nname = "first"\nnodes = "n1"\nengine = "local"\n'
+    )
+    try:
+        assert "first" in call(tmp_path, "site", "check", SLURMSKY_SITE=str(site)).stdout
+        site.write_text(site.read_text().replace("first", "second"))
+        checked = call(tmp_path, "site", "check", SLURMSKY_SITE=str(site))
+        assert checked.returncode == 0
+        assert "note  node n1: 4096 CPUs in the file, " in checked.stdout
+        assert "note  the running controller read an earlier version: scontrol reconfigure\n" in checked.stdout
+        assert json.loads(call(tmp_path, "status", "--json", SLURMSKY_SITE=str(site)).stdout)["site_changed"] is True
+        doctor = call(tmp_path, "doctor", SLURMSKY_SITE=str(site))
+        assert doctor.returncode == 1
+        assert "FIX   site file:    changed since the running controller read it\n" in doctor.stdout
+    finally:
+        assert call(tmp_path, "stop", SLURMSKY_SITE=str(site)).stdout == "controller stopped\n"

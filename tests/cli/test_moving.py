@@ -39,7 +39,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
         ("slurmsky translate --serve a.sh", 1, "", "no server that --serve knows"),
         ("slurmsky site", 2, "Usage: slurmsky site", ""),
         ("slurmsky site check nosuch.toml", 1, "", "nosuch.toml: No such file"),
-        ("slurmsky site check bad.toml", 1, "", "bad.toml:2:1: enginee is not known here; is engine meant?"),
+        ("slurmsky site check bad.toml", 1, "", "bad.toml:2:1: enginee is not known here. Did you mean engine?"),
         ("slurmsky site check laptop.toml", 0, "ok    all partitions are on this machine", ""),
         ("slurmsky site init -o a.sh", 1, "", "a.sh exists already"),
         ("printf 'old\\naws\\nL4\\nx,y\\n' | slurmsky site init", 0, 'name = "y"', ""),

@@ -202,7 +202,9 @@ _RECORDS = {"j": "job", "st": "step", "n": "node", "pa": "partition", "co": "con
 
 
 #: Lines of ours alone: the cause of a job that waits for ever, or that will fail before its script begins.
-_OURS = re.compile(r"sbatch: (?:job \S+ can never start: |warning: its (?:interpreter|working folder|output file) )")
+_OURS = re.compile(
+    r"sbatch: (?:job \S+ can never start: |warning: the (?:script's interpreter|job's (?:working folder|output file)) )"
+)
 #: 25.11 lists --cpus-per-task among the TRES of a task.
 _CPUS_OF_A_TASK = re.compile(r"(?<=\bTresPerTask=)cpu=\d+,")
 

@@ -140,7 +140,7 @@ def errors(words: Sequence[str] = ()) -> Iterator[None]:
 def _message(error: click.UsageError, words: Sequence[str]) -> str:
     """getopt's wording where getopt has the same error, as in Slurm's commands; click's wording otherwise."""
     if isinstance(error, click.NoSuchOption):
-        near = f" (is {' or '.join(error.possibilities)} meant?)" if error.possibilities else ""
+        near = f". Did you mean {' or '.join(error.possibilities)}?" if error.possibilities else ""
         typed = (word for word in words if word.partition("=")[0] == error.option_name)
         return f"unrecognized option '{next(typed, error.option_name)}'{near}"
     if isinstance(error, click.BadOptionUsage) and "requires an argument" in error.format_message():

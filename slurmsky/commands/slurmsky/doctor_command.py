@@ -27,7 +27,7 @@ from ._base import SlurmskyCommand
 if TYPE_CHECKING:
     from ...site.record import Site
 
-GOOD, NOTE, BAD = "ok", "note", "LOOK"
+GOOD, NOTE, BAD = "ok", "note", "FIX"
 _SKY_PATIENCE_S = 15.0
 _LEAST_FREE_MIB = 100
 _DELEGATE = "slurmsky service install (its unit has Delegate=yes)"
@@ -37,7 +37,7 @@ _OLDEST_SKY = (0, 14, 1)
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Result of a check: ``level`` is ok, note (works, with a limitation) or LOOK (broken); ``do`` is the remedy to
+    """Result of a check: ``level`` is ok, note (works, with a limitation) or FIX (broken); ``do`` is the remedy to
     type.
     """
 
@@ -168,6 +168,9 @@ def _controller() -> Iterator[CheckResult]:
                   f"({engine['reason']})")  # fmt: skip
     for one in found.get("engines", ()):
         yield CheckResult("controller", GOOD if one["ok"] else BAD, one["text"], "" if one["ok"] else "sky api info")
+    if found["site_changed"]:
+        text = "changed since the running controller read it"
+        yield CheckResult("site file", BAD, text, "scontrol reconfigure")
     if found["problem"]:
         yield CheckResult("controller", BAD, found["problem"], f"free space under {found['state_folder']}")
     damaged = found["damaged_records"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -36,6 +36,7 @@ from ..common.command_errors import absolute
 from ._base import SlurmskyGroup, failed, in_controller
 from .explain_command import write
 from .site_from_folder import init_from
+from .status_command import site_changed
 
 PATIENCE_S = 60.0
 
@@ -57,9 +58,12 @@ class _Checks:
     def good(self, text: str) -> None:
         self.ctx.out(f"ok    {text}\n")
 
+    def note(self, text: str) -> None:
+        self.ctx.out(f"note  {text}\n")
+
     def fault(self, text: str) -> None:
         self.faults += 1
-        self.ctx.out(f"LOOK  {text}\n")
+        self.ctx.out(f"FIX   {text}\n")
 
 
 @command.command("check", example="slurmsky site check slurmsky.toml", page="admins")
@@ -85,6 +89,8 @@ async def check(ctx: CommandContext, file: str | None) -> int:
     report = _Checks(ctx)
     names = ", ".join(part.name for part in site.cluster.partitions)
     report.good(f"{found}: cluster {site.cluster.name}, partitions {names}")
+    for remark in _remarks(ctx, site):
+        report.note(remark)
     service = registry.cloud_service(ctx.env, site, ctx.env.get("USER", ""))
     sky = [part.name for part in site.cluster.partitions if site.engine_of(part.name) != "local"]
     if not sky:
@@ -97,6 +103,19 @@ async def check(ctx: CommandContext, file: str | None) -> int:
         except (EngineError, asyncio.TimeoutError) as error:
             report.fault(f"SkyPilot at {service.endpoint}: {str(error) or 'no answer'}")
     return 1 if report.faults else 0
+
+
+def _remarks(ctx: CommandContext, site: Site) -> Iterator[str]:
+    """Remarks on a valid file: CPUs that this machine lacks, and a controller that has read another version."""
+    present = machine_facts.facts().cpus
+    places = ctx.queue.engine.places_in
+    kept = {name for _, one in site.kept for name in one.names}
+    local = {name for part in site.cluster.partitions if places(part.name) for name in part.nodes} - kept
+    for node in site.cluster.nodes:
+        if node.name in local and node.cpus > present:
+            yield f"node {node.name}: {node.cpus} CPUs in the file, {present} on this machine, which its jobs share"
+    if site.source == ctx.queue.site.source and site_changed(ctx):
+        yield "the running controller read an earlier version: scontrol reconfigure"
 
 
 async def _against_sky(

@@ -10,9 +10,14 @@ from typing import Any
 import click
 
 from ...controller.command_context import CommandContext
+from ...controller.daemon import read_site
 from ...language import timelimit
 from ...model.states import JobState
+from ...site.record import SiteError
 from ._base import SlurmskyCommand, in_controller
+
+#: the controller keeps its configuration until then, as slurmctld does
+STALE = "changed since: scontrol reconfigure"
 
 
 def record(ctx: CommandContext) -> dict[str, Any]:
@@ -26,6 +31,7 @@ def record(ctx: CommandContext) -> dict[str, Any]:
         "controller": {"pid": os.getpid(), "up_s": int(queue.clock() - queue.started_at)},
         "state_folder": str(queue.paths.home),
         "site": queue.site.source or None,
+        "site_changed": site_changed(ctx),
         "cluster": queue.site.cluster.name,
         "engine": {"name": queue.usual.shown, "reason": queue.usual.reason},
         "nodes": {"up": sum(use.available for use in job_table.uses.values()), "all": len(job_table.nodes)},
@@ -39,6 +45,14 @@ def record(ctx: CommandContext) -> dict[str, Any]:
     }
 
 
+def site_changed(ctx: CommandContext) -> bool:
+    """True when the site file differs from the one that the controller has read; False for a faulty file."""
+    try:
+        return read_site(dict(ctx.queue.environment)) != ctx.queue.configured_site
+    except (SiteError, OSError):
+        return False  # slurmsky site check reports the fault
+
+
 def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     """The status as lines of text."""
     controller, nodes, jobs = found["controller"], found["nodes"], found["jobs"]
@@ -46,7 +60,7 @@ def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("controller", f"running, pid {controller['pid']}, up {up}"),
         ("state folder", found["state_folder"]),
-        ("site", found["site"] or "(no site file)"),
+        ("site", (found["site"] or "(no site file)") + (f"; {STALE}" if found["site_changed"] else "")),
         ("cluster", found["cluster"]),
         ("engine", f"{found['engine']['name']} ({found['engine']['reason']})"),
         ("nodes", f"{nodes['up']} of {nodes['all']} up"),

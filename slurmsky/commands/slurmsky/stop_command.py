@@ -20,6 +20,9 @@ def command() -> int:
     """
     ctx = click.get_current_context().find_root().obj
     if ctx is not None:  # already in the controller's process
+        running = len(ctx.queue.job_table.active)
+        continues = f"; {running} running job{'s continue' if running > 1 else ' continues'}" if running else ""
+        ctx.out(f"controller stopped{continues}\n")
         ctx.queue.stop()
         return 0
     if os.environ.get(paths.AGENT):
@@ -41,4 +44,5 @@ def stop() -> int:
             raise failed(f"slurmsky: stop: {error}") from error
         return 0  # it was already exiting
     client_start.wait_until_gone(client.home())
+    click.echo(answer.out, nl=False)
     return answer.code

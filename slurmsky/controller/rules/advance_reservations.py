@@ -137,7 +137,7 @@ class Reservations:
         if count or (cores is not None and not wanted.nodes):
             chosen = partition or self.cluster.default_partition
             if chosen is None:
-                raise SlurmError(Errno.INVALID_PARTITION)
+                raise SlurmError(Errno.DEFAULT_PARTITION_NOT_SET)
             suited = self._suited(wanted, chosen)
             if cores is not None:
                 return self._parted(replace(wanted, partition=chosen.name), suited, count, cores, jobs)

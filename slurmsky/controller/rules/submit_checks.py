@@ -25,7 +25,7 @@ def partitions_of(cluster: ClusterConfig, spec: JobSpec) -> list[PartitionConfig
     if spec.partition is None:
         default = cluster.default_partition
         if default is None:
-            raise SlurmError(Errno.INVALID_PARTITION)
+            raise SlurmError(Errno.DEFAULT_PARTITION_NOT_SET)
         return [default]
     found = []
     for name in spec.partition.split(","):

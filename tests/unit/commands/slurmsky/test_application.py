@@ -64,7 +64,7 @@ BAD = [
     (["doctr"], "slurmsky: unknown command: doctr. Did you mean doctor", "slurmsky"),
     (["xyzzy"], "slurmsky: unknown command: xyzzy", "slurmsky"),
     (["stop", "now"], "slurmsky: stop: Got unexpected extra argument", "slurmsky stop"),
-    (["doctor", "--jsn"], "slurmsky: doctor: unrecognized option '--jsn' (is --json meant?)", "slurmsky doctor"),
+    (["doctor", "--jsn"], "slurmsky: doctor: unrecognized option '--jsn'. Did you mean --json?", "slurmsky doctor"),
     (["status", "x"], "slurmsky: status: Got unexpected extra argument", "slurmsky status"),
     (["site", "chek"], "slurmsky: site: No such command 'chek'", "slurmsky site"),
     ([" "], "slurmsky: unknown command: ' '", "slurmsky"),
