@@ -80,7 +80,7 @@ _BUILT = re.compile(r"([a-z][\w+-]*?)-(\d[\w.]*)-(?:gcc|intel|clang|oneapi|aocc|
                     r"(?:-[a-z0-9]{7})?")  # fmt: skip
 
 #: a year's tree of software: 2019, 2022r2, 2021a
-_STAGE = re.compile(r"20\d\d([a-z]\d?|\.\d\d)?")
+_STAGE = re.compile(r"20\d\d([a-z]\d?|\.\d{1,2})?")
 
 
 @cache
@@ -108,6 +108,8 @@ def find(site: Site, name: str) -> Module | None:
 def _shipped_row(name: str) -> tuple[Mapping[str, Any] | None, str]:
     """The shipped row for a name without leading categories (lang/Python/3.11), and the version."""
     parts = [part for part in name.split("/") if part]
+    if name.startswith("/"):
+        parts = parts[-2:]  # the path of a module file
     while (
         len(parts) > 1
         and parts[0].lower() in _categories()
@@ -154,7 +156,7 @@ def _named(parts: list[str]) -> tuple[Mapping[str, Any] | None, str]:
 
 def _spellings(name: str) -> Iterator[str]:
     """Spellings of a name without version, build and a site's marks; the most exact one first."""
-    plain = re.sub(r"[-_]?v?\d[\d.]*$", "", name)
+    plain = re.sub(r"[-_.]?v?\d[\d.]*(?:-\d+)?$", "", name)
     unbuilt = re.sub(r"[-_](gpu|cuda|mpi|omp|gcc|intel|serial|x86_64|ib)$", "", name)
     yield from (name, plain, unbuilt, re.sub(r"(?<=\w\w\w)[-_]?v?\d[\d.]*[-_].*$", "", name))
     dashed = re.sub(r"[_.]", "-", plain)
@@ -176,7 +178,7 @@ def _variants() -> frozenset[str]:
 
 
 def _is_version(text: str) -> bool:
-    return bool(re.match(r"v?\d", text))
+    return bool(re.match(r"v?\d|(?:latest|default|stable)$", text))
 
 
 def _of_site(module: Any, name: str) -> Module:
@@ -199,7 +201,9 @@ def _of_row(row: Mapping[str, Any], name: str, version: str) -> Module:
         image = versions[cut]
     elif image and short and versions:
         # Another version's image is another program: the site file must name a suitable image.
-        return Module(name, "shipped", note=f"no image is known for version {short}", kind="unknown version")
+        gives = tuple(str(row.get("gives", "")).split())
+        note = f"no image is known for version {short}"
+        return Module(name, "shipped", note=note, kind="unknown version", gives=gives)
     pins = short and row.get("versioned", True) and not _STAGE.match(short)
     pinned = "=" + ".".join(short.split(".")[:2]) if pins else ""
     setup = str(row.get("setup", "")).replace("{version}", pinned)

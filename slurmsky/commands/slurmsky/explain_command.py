@@ -44,8 +44,8 @@ MAX_BYTES = 4 << 20
 _NOT_ENTERED = (".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", ".tox")
 #: files that quote the directives of other scripts
 _DOCUMENTS = (".md", ".rst", ".py", ".ipynb", ".html", ".txt", ".tex", ".adoc", ".yaml", ".yml", ".json", ".toml", ".c",
-              ".qmd", ".rmd", ".Rmd", ".org")  # fmt: skip
-_TEMPLATES = (".j2", ".jinja", ".jinja2", ".tmpl", ".tpl", ".template", ".erb", ".mustache", ".orig", ".rej")
+              ".qmd", ".rmd", ".Rmd", ".org", ".pm")  # fmt: skip
+_TEMPLATES = (".j2", ".jinja", ".jinja2", ".tmpl", ".tpl", ".template", ".erb", ".mustache", ".in", ".orig", ".rej")
 _SUFFIXES = (".sbatch", ".slurm", ".sl", ".job")
 
 
@@ -187,8 +187,10 @@ def page_of(
     home, user = ctx.env.get("HOME", ""), ctx.env.get("USER", "")
     if submit_folder:
         read, script_path = needs.of(pages.text_of(data)), absolute(ctx, path)
-        own = pages.Project.of_script(script_path, submit_folder, read.paths, home, user).folder
-        submit_folder = os.path.dirname(script_path) if read.above and own == submit_folder else own
+        beside = os.path.dirname(script_path)
+        named = (*read.paths, (specs[0].chdir if specs else None) or "")
+        own = pages.Project.of_script(script_path, submit_folder, named, home, user).folder
+        submit_folder = beside if own == submit_folder and (read.above or _has(beside, own, read)) else own
     partition = (specs[0].partition if specs else None) or ""
     default = site.cluster.default_partition
     chosen = engine or ctx.queue.engine.engine_name(partition.split(",")[0] or (default.name if default else ""))
@@ -206,6 +208,13 @@ def page_of(
         return replace(page, refusal=refusal, exit_code=exit_code)
     rejects = any(found.kind == "directive" and found.effect == pages.REFUSED for found in page.findings)
     return replace(page, exit_code=exit_code or int(rejects))
+
+
+def _has(beside: str, top: str, read: needs.Needs) -> bool:
+    """Whether the files that a script reads are in its own folder rather than in the folder of projects."""
+    names = [name for name in read.work_folder[1] if name]
+    there, here = (any(os.path.lexists(os.path.join(one, name)) for name in names) for one in (top, beside))
+    return here and not there
 
 
 def _packages(data: bytes, folder: str, path: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from ...site.modules import Module, find
 from ..script import mount_points, needs, outside_paths, start_files
-from ..script.conversion_tables import one_line
+from ..script.conversion_tables import LAUNCHERS, one_line
 from ..script.paths_above import outside
 from ..script.programs import Source
 from ..script.programs import find as find_program
@@ -37,6 +37,7 @@ _LANGUAGES = words(
 )
 #: the script ends at the first command that fails
 _ERREXIT = re.compile(r"(?m)^\s*set\s+(-\w+\s+)*-\w*e|^\s*set\s+-o\s+errexit|\A#!.*\s-\w*e")
+_SOURCES = (".c", ".cc", ".cpp", ".cu", ".f", ".f90", ".F90")
 #: builtins of ksh and zsh that bash lacks
 _KSH = frozenset(("integer", "float", "print", "whence", "setopt", "unsetopt", "autoload", "zmodload", "emulate"))
 #: uses of a folder that need nothing of its content; each is reported apart
@@ -92,6 +93,8 @@ class Body:
         if module is None or not module.complete:
             if view.sky and not self._may_need_modules:
                 return Finding(line, "module", shown, NOTHING, "no program that the script starts needs it")
+            if view.sky and module is not None and "nvcc" in module.gives and self._only_python:
+                return Finding(line, "module", shown, CHANGED, f"{module.note}; Python's packages bring their own CUDA")
             suggestion = f'[modules]\n"{toml(name)}" = "docker:IMAGE"'
             why = module.note if module is not None else "no module map has it; the job prints a warning and continues"
             effect = DECISION if view.sky else NOTHING if module is None else KEPT
@@ -112,6 +115,18 @@ class Body:
         suggestion = f'[modules]\n"{key}" = "{text}"' if module.image else f'[modules."{key}"]\nsetup = "{text}"'
         why = f"marked as loaded, but its software must be on the node; {module.note}".rstrip("; ")
         return Finding(line, "module", shown, DECISION, why, suggestion)
+
+    @cached_property
+    def _only_python(self) -> bool:
+        """Whether all that the script starts is Python, and programs that need no GPU."""
+        for command in self.view.script.commands:
+            found = launched(command, self.view.scope.containers)
+            if not found.words or found.inside or found.name in self.view.scope.functions:
+                continue
+            source = find_program(found.name)
+            if source is None or source.kind not in ("base", "node", "slurm", "pip"):
+                return False
+        return bool(self.view.wants.packages)
 
     @cached_property
     def _may_need_modules(self) -> bool:
@@ -203,9 +218,8 @@ class Body:
         if source is None:
             if provider:
                 return finding(KEPT, f"from {provider}")
-            made = re.search(rf"-o\s+{re.escape(name)}\b", view.source) or (view.lookup and view.lookup.path(name))
-            if command.name == "srun" and made:
-                return finding(KEPT, "a file of the submit folder, which srun searches too")
+            if command.name in ("srun", *LAUNCHERS) and self._is_built_here(name):
+                return finding(KEPT, f"a file of the submit folder, which {command.name} searches too")
             if self._own_path():
                 return finding(KEPT, "in a folder that the script adds to PATH")
             suggestion = f'[programs]\n"{toml(name)}" = "COMMAND THAT INSTALLS IT"'
@@ -217,6 +231,13 @@ class Body:
         if provider:
             return finding(KEPT, f"from {provider}")
         return self._installed(finding, name, source)
+
+    def _is_built_here(self, name: str) -> bool:
+        """Whether a program without a path is a file that its user builds in the submit folder."""
+        if name.endswith((".x", ".exe")) or re.search(rf"-o\s+{re.escape(name)}\b", self.view.source):
+            return True
+        lookup = self.view.lookup
+        return lookup is not None and any(lookup.path(name + ending) for ending in ("", *_SOURCES))
 
     def _installed(self, finding: Callable[..., Finding], name: str, source: Source) -> Finding:
         """A program that a package or an image brings, or that the user must bring."""

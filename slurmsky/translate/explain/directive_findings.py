@@ -145,7 +145,7 @@ class Directives:
             return (REFUSED, f"No cluster '{one_line(word)}' known by database.") if word else None
         if name == "chdir" and value.startswith("/"):
             return self._chdir(value.rstrip("/"))
-        if name in ("output", "error") and value.startswith("/"):
+        if name in ("output", "error") and "/" in value:
             return self._log(value)
         if not view.sky and site.cluster.open and _asks_gpus(name, value) and self._no_gpu_here:
             return KEPT, "this machine has no GPU: the job runs without, CUDA_VISIBLE_DEVICES is empty"
@@ -194,8 +194,12 @@ class Directives:
         )
 
     def _log(self, value: str) -> tuple[str, str, str] | tuple[str, str] | None:
-        """An absolute --output: its folder must exist where the job is submitted."""
+        """An --output in a folder, which must exist where the job is submitted."""
         folder = re.split(r"/[^/]*%", value, maxsplit=1)[0] if "%" in value else value.rpartition("/")[0]
+        if not value.startswith("/"):
+            missing = not self.view.sky and self.view.lookup is not None and not self.view.lookup.path(folder)
+            known = missing and "%" not in folder
+            return (MISSING, f"the folder {one_line(folder, 60)} is not here: the job cannot begin") if known else None
         if mount_points.on_every_node(value) or mount_points.on_every_node(folder + "/x"):
             return None
         lookup = self.view.lookup

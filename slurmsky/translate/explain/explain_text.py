@@ -63,7 +63,7 @@ def _conditions(page: Page) -> str:
     if inputs:
         parts.append(f", given {_few(inputs)}")
     if missing:
-        parts.append(f"; not here: {_few(missing)}")
+        parts.append(f"; this machine lacks {_few(missing)}")
     return "".join(parts)
 
 

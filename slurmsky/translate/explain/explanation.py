@@ -31,6 +31,7 @@ from . import folder_prices, form_findings
 from .body_findings import Body
 from .directive_findings import Directives
 from .explain_input import View, sentences
+from .file_findings import missing_files
 from .finding import CHANGED, DECISION, EFFECTS, KEPT, KINDS, MISSING, NOTHING, REFUSED, Finding, LocalLookup
 from .site_suggestions import merged, toml
 from .variable_findings import Variables
@@ -131,6 +132,7 @@ def explain(
     found = [Finding(one.line, "form", one.text, one.effect, one.reason) for one in forms]
     found += [*directives.findings(source), *body.modules(), *Variables(view).findings()]
     found += [*body.environments(), *body.programs(), *steps(view), *body.paths()]
+    found += missing_files(view) if engine == "local" else ()
     found += _of_started(view, inner, found)
     guessed = task is not None and "GPU_TYPE" in str(task.fields["resources"].get("accelerators"))
     found.sort(key=lambda entry: (entry.line, KINDS.index(entry.kind)))

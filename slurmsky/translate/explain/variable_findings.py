@@ -10,7 +10,7 @@ from itertools import pairwise
 from ...site.modules import find
 from ..script.conversion_tables import one_line
 from ..script.slurm_variables import KNOWN, RENAMED
-from ..script.unset_variables import ENTERED, INPUT, INPUTS, unset_variables
+from ..script.unset_variables import ENTERED, INPUT, INPUTS, unset_variables, values_read
 from .explain_input import View, sentences
 from .finding import CHANGED, DECISION, KEPT, MISSING, Finding
 from .site_suggestions import toml
@@ -19,6 +19,8 @@ _USUAL = re.compile(
     r"(?<![\w.-])(?:(?:NCCL|GLOO|UCX|FI)_[A-Z0-9_]+|MASTER_ADDR|MASTER_PORT|WORLD_SIZE|OMP_NUM_THREADS|CUDA_VISIBLE_DEVICES"
     r"|OMPI_MCA_(?:btl|oob)_tcp_if_include|TMPDIR|HOME|USER|PWD)\b"
 )
+#: a script that takes its own path apart
+_OWN_PLACE = re.compile(r"\$\{?BASH_SOURCE\b|(?<=dirname )(?:-- )?\"?\$\{?0\b|\$\{0%/")
 _SLURM = re.compile(r"\b(?:SLURMD?|SBATCH|SRUN)_\w+\b")
 #: names of network interfaces that a cloud node may lack; ^ excludes interfaces, and lo exists everywhere
 _OLD_CARD = re.compile(r"^=?(?!\^|lo$|eth|en|\$)[a-z]\w+")
@@ -36,6 +38,7 @@ class Variables:
     def findings(self) -> Iterator[Finding]:
         """All findings for variables, without repetition."""
         yield from self._slurm()
+        yield from self._own_place()
         yield from self._usual()
         yield from self._cards()
         yield from self._unset()
@@ -53,6 +56,13 @@ class Variables:
     def _slurm(self) -> Iterator[Finding]:
         for line, name in self._matches(_SLURM):
             yield Finding(line, "variable", name, *self._of_slurm(name))
+
+    def _own_place(self) -> Iterator[Finding]:
+        """The script's own path, where it is used to find files: that of the job's copy."""
+        for line, text in self._matches(_OWN_PLACE):
+            name = "BASH_SOURCE" if "BASH" in text else "$0"
+            yield Finding(line, "variable", name, KEPT, self.view.sentence("variable", "BASH_SOURCE"))
+            return
 
     def _usual(self) -> Iterator[Finding]:
         """Common variables whose value the user should check."""
@@ -103,15 +113,23 @@ class Variables:
 
     def _is_input(self, name: str) -> bool:
         """Whether a caller exports the variable: the script says ``${NAME:?}``, shows how to submit it with a value,
-        lacks many variables, or names it in lower case, as no cluster does.
+        lacks many variables, reads a value alone, or names it in lower case, as no cluster does.
         """
         source = self.view.source
         declared = re.findall(r"\$\{(\w+):?\?", source)
         shown = re.search(rf"(?m)^.*\bsbatch\b.*\b{name}=|^.*\b{name}=.*\bsbatch\b", source)
         if name in declared or shown or name == name.lower():
             return True
-        written_for_a_caller = len(declared) > 1 or len(self.unset) >= INPUTS
-        return written_for_a_caller and bool(INPUT.fullmatch(name)) and name not in dict(self.view.wants.stores)
+        if name in dict(self.view.wants.stores):
+            return False
+        first = name.partition("_")[0].lower()
+        of_module = any(first in one.lower() for one in self.view.wants.modules)  # ALPHAFOLD_SING of module alphafold
+        written_for_a_caller = (
+            len(declared) > 1
+            or len(self.unset) >= INPUTS
+            or (name in values_read(self.view.script, self.view.scope, self.unset) and not of_module)
+        )
+        return written_for_a_caller and bool(INPUT.fullmatch(name))
 
     def _missing(self, line: int, name: str) -> Finding:
         view = self.view

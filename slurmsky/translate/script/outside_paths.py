@@ -62,6 +62,8 @@ _OUTPUT_OPTION = re.compile(
     r"|(conda|singularity|apptainer|shadow)-prefix$",
     re.IGNORECASE,
 )
+#: a file that has the number of the job itself in its name
+_OF_JOB = re.compile(r"\$(?:SLURM_JOB_?ID|SLURM_ARRAY_JOB_ID)\b[^/]*\.\w+$")
 _LOAD = re.compile(r"load|resume|pretrain|init|from|restore|input", re.IGNORECASE)
 _ENTRIES = re.compile(
     r"^(PYTHONSTARTUP|WORKON_HOME|PATH|LD_LIBRARY_PATH|LIBRARY_PATH|CPATH|C_INCLUDE_PATH|CPLUS_INCLUDE_PATH|MANPATH|PKG_CONFIG_PATH|INCLUDE"
@@ -69,11 +71,13 @@ _ENTRIES = re.compile(
     r"|LD_RUN_PATH|NODE_PATH|(\w+_)?(LIB|LIBRARY|INCLUDE|BIN|MODULE|PLUGIN|PREFIX|SEARCH|DEPOT|PYTHON)_?PATH)$"
 )
 _CACHES = re.compile(
-    r"CACHE|^TMP(DIR)?$|^TEMP$|^HF_HOME$|^TORCH_HOME$|^WANDB_DIR$|^TRITON_|^MPLCONFIGDIR$|^XDG_|_TMP$|_TMPDIR$|LOG|"
-    r"OUT|RESULT|SAVE|CHECKPOINT|CKPT|^NUMBA_|^JUPYTER_|^IPYTHON|^PYTHONUSERBASE$"
+    r"CACHE|^TMP(DIR)?$|^TEMP$|^HF_HOME$|^TORCH_HOME$|^WANDB_DIR$|^TRITON_|TIMELINE|^MPLCONFIGDIR$|^XDG_|_TMP$|_TMPDIR$|LOG|"
+    r"OUT|RESULT|SAVE|CHECKPOINT|CKPT|^NUMBA_|^JUPYTER_|^IPYTHON|^PYTHONUSERBASE$|^NXF_(HOME|WORK)$"
 )
 #: programs of distributions that old clusters have in folders of their own
 _OWN_FOLDER = frozenset(("R", "Rscript", "java", "parallel", "ffmpeg", "cmake"))
+#: programs that an option gives a text to run, which may create the paths in it
+_CODE = words("R Rscript julia python python3 perl octave")
 _CUDA = re.compile(r"^(CUDA|CUDNN|CUDATOOLKIT)_?(HOME|PATH|ROOT|DIR|TOOLKIT_ROOT_DIR|INSTALL_PATH|ROOT_DIR)$")
 _SITE_PACKAGES = re.compile(r"/lib(?:64)?/python[\d.]+/(?:site|dist)-packages(?:/|$)")
 _PYTHON = re.compile(r"(?P<folder>.+)/bin/(?:i?python[\d.]*|pip3?)$")
@@ -108,7 +112,7 @@ def places(script: Script, scope: Scope) -> Iterator[Place]:
             if _below(text, made) or (place.role == READ and _below(text, targets)):
                 continue
             if place.role == READ and text in scope.stores.values():
-                place = Place(place.line, place.text, CACHE)  # the folder that replaces $SCRATCH
+                place = replace(place, role=CACHE)  # the folder that replaces $SCRATCH
             if place.role == READ and command.name in ("", "export", "setenv") and _below(text, given):
                 place = Place(place.line, place.text, WRITTEN)  # a variable for a folder that the script makes later
             if place.role == WRITTEN and command.name in _MAKERS:
@@ -137,14 +141,8 @@ def read_unchanged(script: Script, without: Container[int] = ()) -> list[str]:
     """Paths of the old cluster that the script reads when it runs unchanged. ``without``: lines that are left out."""
     found = places(script, Scope.of(script))
     roles = (READ, RUN, IMAGE)
-    return [
-        place.text
-        for place in found
-        if place.role in roles
-        and place.text[:1] in "/~"
-        and not on_every_node(place.text)
-        and place.line not in without
-    ]
+    named = (place for place in found if place.role in roles and place.line not in without)
+    return [place.text for place in named if place.text[:1] in "/~" and not on_every_node(place.text)]
 
 
 def _made(script: Script, scope: Scope) -> Iterator[str]:
@@ -184,7 +182,7 @@ def _left_to_others(script: Script, scope: Scope) -> Iterator[Place]:
 def environment_of(program: str) -> str:
     """The folder of the Python environment that a program's path names; "" for a program of the system."""
     found = _PYTHON.fullmatch(program)
-    known = found is not None and SHAPE.match(program) and "$" not in program
+    known = SHAPE.match(program) and "$" not in program
     return found["folder"] if found and known and not on_every_node(program) else ""
 
 
@@ -296,6 +294,8 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
             continue
         if named in _BINDS:  # of a container program that a variable names
             yield from _mounts(word, scope)
+        elif named in ("-e", "-c", "--eval") and name in _CODE:
+            pass
         elif sign and option.startswith("-"):
             value = Word(word.raw[word.raw.index("=") + 1 :], word.start + word.raw.index("=") + 1, word.line)
             yield from _paths(value, scope, role or _by_option(option))
@@ -393,4 +393,8 @@ def _role(path: str, role: str) -> str:
     """The role of a path, where its form says more than its place in the script."""
     if role != READ:
         return role
+    if path.endswith(".jar") and known_program(path):
+        return PROGRAM
+    if _OF_JOB.search(path):
+        return WRITTEN  # no earlier job can have made it
     return VENV if environment_of(path) else ENTRY if _SITE_PACKAGES.search(path) else READ

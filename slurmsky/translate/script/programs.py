@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pkgutil
 import re
+import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -35,21 +37,27 @@ class Source:
 
     kind: str
     package: str = ""
+    link: str = ""  # the command that gives a site's own build its name: lmp_intel_cpu
 
     @property
     def install(self) -> str:
         """The command that installs the program, "" where none is needed or none exists."""
         if self.kind == "command":
             return self.package
-        return _INSTALL[self.kind].format(self.package) if self.kind in _INSTALL else ""
+        return _INSTALL[self.kind].format(self.package) + self.link if self.kind in _INSTALL else ""
+
+
+@cache
+def _read() -> Mapping[str, Any]:
+    data = pkgutil.get_data("slurmsky.translate.script", "programs.toml")
+    assert data is not None, "programs.toml is missing from the package"
+    return tomllib.loads(data.decode("utf-8"))
 
 
 @cache
 def table() -> Mapping[str, Source]:
     """Table of sources by program name."""
-    data = pkgutil.get_data("slurmsky.translate.script", "programs.toml")
-    assert data is not None, "programs.toml is missing from the package"
-    read = tomllib.loads(data.decode("utf-8"))
+    read = _read()
     found: dict[str, Source] = {}
     for kind in _NAMED:
         found.update(dict.fromkeys(read[kind].split(), Source(kind)))
@@ -60,7 +68,7 @@ def table() -> Mapping[str, Source]:
     return found
 
 
-_PYTHON = re.compile(r"python(\d\.\d+)")
+_PYTHON = re.compile(r"python(2|\d\.\d+)")
 _GCC = re.compile(r"(gcc|g\+\+|gfortran|clang)-(\d+)")
 
 
@@ -71,7 +79,31 @@ def find(name: str) -> Source | None:
         folder = f"$(conda info --base)/envs/python{python[1]}/bin/python{python[1]}"
         made = f"conda create -y -n python{python[1]} python={python[1]} && sudo ln -s {folder} /usr/local/bin/"
         return Source("command", made)
-    return Source("apt", name) if gcc else table().get(name)
+    return Source("apt", name) if gcc else table().get(name) or _build(name) or _jar(name)
+
+
+def _build(name: str) -> Source | None:
+    """A program that a site built under a name of its own."""
+    for program, names in _read()["builds"].items():
+        if re.fullmatch(names, name):
+            own = f' && $(command -v sudo || true) ln -sf "$(command -v {program})" /usr/local/bin/{name}'
+            return replace(table()[program], link=own)
+    return None
+
+
+def _jar(name: str) -> Source | None:
+    """An archive of Java that a package of bioconda has."""
+    packages = _read()["jars"]
+    found = next((package for package, files in packages.items() if re.fullmatch(files.split()[0], name)), None)
+    return Source("conda", found) if found else None
+
+
+def location(name: str) -> str:
+    """The path of an installed program as a word of the shell."""
+    source = _jar(name) if name.endswith(".jar") else None
+    if source is None:
+        return f'"$(command -v {shlex.quote(name)})"'
+    return f'"$(ls "$(conda info --base)"/share/{_read()["jars"][source.package].split()[1]} | head -n 1)"'
 
 
 def setup_lines(programs: tuple[str, ...]) -> list[str]:

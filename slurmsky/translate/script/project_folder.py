@@ -110,12 +110,12 @@ class Project:
         would be in a folder that exists there, as a program does that is built later.
         """
         name = os.path.basename(self.folder)
-        if len(name) < 3 or self.folder == self.home or "$" in path.partition(name)[0]:
+        if len(name) < 2 or self.folder == self.home or "$" in path.partition(name)[0]:
             return ""
         parts = path.split("/")
         for index in range(2 if path.startswith("/") else 1, len(parts)):
             rest = "/".join(parts[index + 1 :]).partition("$")[0].rstrip("/")
-            if parts[index] != name or (name.lower() in _COMMON and not rest):
+            if parts[index] != name or ((name.lower() in _COMMON or len(name) < 3) and not rest):
                 continue
             found = os.path.join(self.folder, rest)
             if not rest or os.path.lexists(found) or ("/" in rest and os.path.isdir(os.path.dirname(found))):

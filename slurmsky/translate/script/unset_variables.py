@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 from ..shell.launched_program import launched
 from ..shell.script_commands import Script
@@ -59,9 +60,36 @@ def unset_variables(script: Script, scope: Scope) -> dict[str, int]:
                 source = word.raw[part.start : part.end]
                 if name in scope.given or re.match(r"\$\{[#!]?\w+(\[[^]]*\])?:?[-+=]", source):
                     continue
+                if name.rstrip("_") in scope.given or source.endswith(("[@]}", "[*]}")):
+                    continue  # $A_$B for ${A}_$B, and an empty list: nothing, on any cluster
                 if not _SLURM.fullmatch(name) and not name.startswith(("SKYPILOT_", "SLURMSKY_")):
                     found[name] = word.line
     return found
+
+
+_ALONE = re.compile(r'"?\$\{?\w+\}?"?')
+_OPTION = re.compile(r"-(?!jar$|cp$)")
+#: variables of other schedulers, and those whose names say that they are folders
+_NO_VALUE = re.compile(r"(?:^|_)(?:PBS|MSUB|LSB|SGE|PJM|COBALT|OAR|FLUX)_|(?:DIR|PATH|FOLDER|ROOT|HOME)S?$")
+
+
+def values_read(script: Script, scope: Scope, names: Iterable[str]) -> set[str]:
+    """Those of these variables that are values alone: arguments of options, and parts of texts.
+
+    A cluster sets variables that name its folders, programs and files; values are the caller's. Not a value: the
+    beginning of a path, a folder that is entered, a program, an image, a program's plain argument.
+    """
+    places: set[str] = set()
+    for command in script.commands:
+        found = launched(command, scope.containers)
+        whole = [*command.words[:1], *found.words[:1], *([found.image] if found.image else []), *found.mounts]
+        pairs = pairwise(command.words)
+        whole += [word for before, word in pairs if _ALONE.fullmatch(word.raw) and not _OPTION.match(before.raw)]
+        whole += [given.value for given in command.assignments if _ALONE.fullmatch(given.value.raw)]
+        places.update(part.name for word in whole for part in word.variables)
+        for word in (*command.words, *(given.value for given in command.assignments)):
+            places.update(part.name for part in word.variables if re.match(r'"?/', word.raw[part.end :]))
+    return {name for name in names if name not in places and not _NO_VALUE.search(name)}
 
 
 def _used(command: Command) -> Iterator[Word]:
@@ -69,7 +97,7 @@ def _used(command: Command) -> Iterator[Word]:
     for given in command.assignments:
         if not _LISTS.match(given.name):
             yield given.value
-    if command.name in _SAYS_ONLY or (command.name in ("module", "ml") and "use" in command.texts):
+    if command.name in _SAYS_ONLY or command.name in ("module", "ml"):
         return
     for word in command.words:
         name, sign, _ = word.raw.partition("=")

@@ -145,7 +145,7 @@ def folders_setup(site: Site, wants: Needs) -> Iterator[str]:
             continue
         name, home = _word(file), _word(file.rpartition("/")[0])
         if role == outside_paths.PROGRAM:
-            command = f'$s ln -s "$(command -v {shlex.quote(file.rpartition("/")[2])})" {name}'
+            command = f"$s ln -s {programs.location(file.rpartition('/')[2])} {name}"
         elif role in (outside_paths.MODULES, outside_paths.SOFTWARE) and not on_every_node(file.rpartition("/")[0]):
             command = f"$s touch {name}"
         elif role == outside_paths.CONDA and file.endswith("conda.sh"):

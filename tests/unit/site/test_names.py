@@ -40,6 +40,8 @@ def test_gpu_names(word: str, gpu: str) -> None:
         ("sloan/python/modules/2.7", "python=2.7"), ("quantum_espresso/7.1_nix2", " qe"),
         ("nlpl-transformers/4.14.1-foss-2019b", "transformers"), ("python-mpi4py-3.0.3", "mpi4py"),
         ("UHTS/Analysis/samtools/1.8", "samtools=1.8"), ("py-netcdf4", "bioconda netcdf4"), ("r-mass/7.3", "r-mass"),
+        ("mpi/latest", "openmpi"), ("bio/sratoolkit.2.3.3-4", "sra-tools"), ("qiime2/2021.11", "quay.io/qiime2"),
+        ("/apps/dom/UES/modules/all/CMake/3.18.4", "cmake"), ("UHTS/Analysis/GenomeAnalysisTK/4.1.3.0", "gatk4"),
         ("cde/v2/gcc/7.2.0/openmpi/4.0.5", "gfortran"), ("cdt-cuda", "cuda"), ("gcccuda/9.2.0_11.0.228", "11.8.0"),
     ],
 )  # fmt: skip
@@ -65,7 +67,9 @@ def test_a_word_of_a_name_does_not_stand_for_the_whole_name(name: str) -> None:
     assert find(SITE, name) is None
 
 
-@pytest.mark.parametrize("name", ["2019", "2022r2", "eth_proxy", "cpuarch/amd", "rhel8/default-icl", "system"])
+@pytest.mark.parametrize(
+    "name", ["2019", "2022r2", "eth_proxy", "cpuarch/amd", "rhel8/default-icl", "system", "darshan/3.0.1"]
+)
 def test_a_software_tree_of_the_old_cluster_needs_nothing(name: str) -> None:
     module = find(SITE, name)
     assert module is not None and module.complete and not (module.image or module.setup)

@@ -19,6 +19,8 @@ from slurmsky.site import load
 from slurmsky.translate.explain import explain_html
 from slurmsky.translate.explain.explain_text import page_text, table_text, to_html, to_json, verdict
 from slurmsky.translate.explain.explanation import DECISION, EFFECTS, Finding, Page, read_prices, sentences, with_prices
+from slurmsky.translate.explain.explanation import explain as explain_script
+from slurmsky.translate.explain.finding import LocalLookup
 from slurmsky.translate.script import needs
 from slurmsky.translate.script.project_folder import Project
 from slurmsky.translate.sky_task import option_support
@@ -462,3 +464,87 @@ def test_the_html_page_names_effects_in_the_words_of_the_table() -> None:
     """The headings differ from the effects only by a capital letter, except that a decision is still to be made."""
     shown = {effect: head.lower() for effect, head in explain_html._HEADS.items()}
     assert shown == {effect: {DECISION: "to decide"}.get(effect, effect) for effect in EFFECTS}
+
+
+@pytest.mark.parametrize(
+    "use, effect",
+    [
+        ("python x.py --seed $SEED", "kept"),
+        ('python x.py --tag "run_${SEED}_a"', "kept"),
+        ("cp $SEED/x.dat .", "decision"),
+        ("cd $SEED", "decision"),
+        ("$SEED x.dat", "decision"),
+        ("singularity run $SEED python x.py", "decision"),
+        ("module load seed/1.0\npython x.py --seed $SEED", "decision"),
+    ],
+)
+def test_a_variable_that_is_a_value_alone_is_an_input(use: str, effect: str) -> None:
+    assert one(f"#!/bin/bash\n{use}\n", "variable").effect == effect
+
+
+def test_the_number_of_a_job_of_another_scheduler_is_no_input() -> None:
+    assert one("#!/bin/bash\npython x.py --id $BRIDGE_MSUB_JOBID\n", "variable").effect == "decision"
+
+
+def test_an_empty_list_and_a_name_with_an_underscore_are_nothing_on_any_cluster() -> None:
+    page = explain('#!/bin/bash\nA=1\npython x.py "${MORE[@]}" --out $A_$A\n')
+    assert not [found for found in page.findings if found.kind == "variable"]
+
+
+@pytest.mark.parametrize("command", ["srun fesom.x", "mpirun ideal.exe"])
+def test_a_program_that_its_user_builds_is_searched_in_the_submit_folder(command: str) -> None:
+    assert one(f"#!/bin/bash\n{command}\n", "command").effect == "kept"
+
+
+@pytest.mark.parametrize(
+    "body, effect", [("python x.py", "changed"), ("nvcc x.cu", "decision"), ("./simulate", "decision")]
+)
+def test_an_old_cuda_is_no_decision_of_python(body: str, effect: str) -> None:
+    text = f"#!/bin/bash\nmodule load cuda/8.0\n{body}\n"
+    data, site = text.encode(), load('modules = "shipped"', "site.toml")
+    specs = moving.request(data, "x").components
+    page = explain_script(data, specs, site, options("sbatch"), file="x", engine="sky", packages=("torch",))
+    assert next(found for found in page.findings if found.kind == "module").effect == effect
+
+
+def lacking(text: str, here: tuple[str, ...] = ()) -> list[str]:
+    """What a script names and this machine lacks, if it has these files alone."""
+    data = text.encode()
+    lookup = LocalLookup(lambda path: path in here, lambda _: True, lambda _: True, lambda _: None)
+    specs = moving.request(data, "x").components
+    page = explain_script(data, specs, BARE, options("sbatch"), file="x", engine="local", lookup=lookup)
+    assert page.unchanged
+    return [found.text for found in page.missing]
+
+
+@pytest.mark.parametrize(
+    "body, expected",
+    [
+        ("python train.py --config run.yaml", ["train.py", "run.yaml"]),
+        ("srun ./prog\ncat result.txt", ["./prog"]),
+        ("cat input.csv | wc -l", ["input.csv"]),
+        ("git clone u r\npython r/train.py", []),
+        ("cd build\n./prog", []),
+        ("cd $SLURM_SUBMIT_DIR\n./prog", ["./prog"]),
+        ("[ -f old.csv ] && cat old.csv", []),
+        ("echo 1 > made.txt\ncat made.txt", []),
+        ("singularity exec x.sif python /app/x.py", ["x.sif"]),
+        ("python here.py", []),
+    ],
+)
+def test_files_that_the_submit_folder_lacks(body: str, expected: list[str]) -> None:
+    assert lacking(f"#!/bin/bash\n{body}\n", ("here.py",)) == expected
+
+
+def test_a_folder_of_the_log_that_is_not_here() -> None:
+    assert lacking("#!/bin/bash\n#SBATCH --output=logs/%j.out\nhostname\n") == ["--output=logs/%j.out"]
+    assert not lacking("#!/bin/bash\n#SBATCH --output=logs/%j.out\nhostname\n", ("logs",))
+
+
+@pytest.mark.parametrize(
+    "text", ['D=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)', 'cd "$(dirname "$0")"', "cd ${0%/*}", "cd `dirname $0`"]
+)
+def test_the_place_of_the_script_is_that_of_the_jobs_copy(text: str) -> None:
+    for engine in ("local", "sky"):
+        found = one(f"#!/bin/bash\n{text}\n", "variable", engine)
+        assert found.effect == "kept" and "copy of the script" in found.reason and found.text in ("BASH_SOURCE", "$0")

@@ -1,0 +1,62 @@
+"""Findings of explain for files of the submit folder that a script names and the folder lacks. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ..script.conversion_tables import one_line
+from ..script.programs import find
+from ..script.script_files import files_beside
+from ..shell.launched_program import launched
+from ..shell.shell_elements import Command
+from ..shell.word_sets import words
+from .explain_input import View
+from .finding import MISSING, Finding
+
+#: commands after which the folder may have any file
+_MAKERS = words(
+    """
+    git svn wget curl tar unzip gunzip make cmake ninja cargo gcc g++ gfortran cc mpicc mpicxx mpif90 nvcc cp mv rsync
+    ln scp spack singularity apptainer docker podman eval pushd
+    """
+)
+_PROGRAM = re.compile(r"\./|.*\.(?:py|sh|bash|R|r|jl|pl|m|smk|nf|lua|do|sas|csh)$")
+_IMAGE = re.compile(r"(?![/~])[^:]*\.(?:sif|simg|img|sqsh|squashfs)")
+_HERE = re.compile(r'"?(?:\.|\$\{?SLURM_SUBMIT_DIR\}?|\$PWD)/?"?')
+
+
+def missing_files(view: View) -> Iterator[Finding]:
+    """Programs that the script starts from the submit folder, and files that it reads before any program can make them.
+
+    Stops where the folder may have any file, or where the script enters another folder.
+    """
+    lookup = view.lookup
+    if lookup is None:
+        return
+    tested = {
+        word.text for command in view.script.commands if command.name in ("[", "[[", "test") for word in command.words
+    }
+    seen: set[str] = set()
+    ran = False
+    for command in view.script.commands:
+        found = launched(command, view.scope.containers)
+        if command.name == "cd" and not all(_HERE.fullmatch(word.raw) for word in command.arguments):
+            return
+        image = found.image.text or "" if found.image is not None else ""
+        for name in [image] if _IMAGE.fullmatch(image) else () if found.inside else files_beside([command]):
+            if name and name not in seen | tested and (not ran or _PROGRAM.match(name)) and not lookup.path(name):
+                seen.add(name)
+                yield Finding(command.line, "path", one_line(name, 60), MISSING, "not in the submit folder")
+        if found.name in _MAKERS:
+            return
+        seen.update(_written(command))
+        source = find(found.name) if found.words else None
+        ran |= bool(found.words) and (source is None or source.kind not in ("base", "slurm"))
+
+
+def _written(command: Command) -> Iterator[str]:
+    """Files that a command makes by a redirection, or under names that are its arguments."""
+    yield from (word.text or "" for operator, word in command.redirects if "<" not in operator)
+    if command.name in ("touch", "mkdir", "tee", "sed", "split"):
+        yield from (word.text or "" for word in command.arguments)
