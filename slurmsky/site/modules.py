@@ -149,7 +149,7 @@ def _named(parts: list[str]) -> tuple[Mapping[str, Any] | None, str]:
         row = rows.get(wanted)
         if row is not None and (wanted == first or row.get("kind") != "site"):
             glued = re.match(r"[-_]?v?(\d[\d.]*)", first[len(wanted) :])
-            versions = [*parts[1:2], *(glued.groups() if glued else ()), *parts[2:3]]
+            versions = [*parts[1:2], *(glued.groups() if glued else ()), *parts[2:]]
             return row, next((text for text in versions if _is_version(text)), "")
     return None, ""
 
@@ -205,8 +205,11 @@ def _of_row(row: Mapping[str, Any], name: str, version: str) -> Module:
         note = f"no image is known for version {short}"
         return Module(name, "shipped", note=note, kind="unknown version", gives=gives)
     pins = short and row.get("versioned", True) and not _STAGE.match(short)
-    pinned = "=" + ".".join(short.split(".")[:2]) if pins else ""
-    setup = str(row.get("setup", "")).replace("{version}", pinned)
+    pinned = str(row.get("pin", "={}")).format(".".join(short.split(".")[:2])) if pins else ""
+    python = re.search(r"(?i)python[-_/]?(3\.\d+)", name)  # the Python for which a package of that site is built
+    if python and not row.get("versioned", True):
+        pinned = f"={python[1]}"
+    setup = str(row.get(f"setup-{short.partition('.')[0]}", row.get("setup", ""))).replace("{version}", pinned)
     gives = tuple(str(row.get("gives", "")).split())
     activate, path = str(row.get("activate", "")), str(row.get("path", ""))
     unpinned = version if setup and not image and not (pinned and pinned in setup) else ""

@@ -71,6 +71,23 @@ class Lines(Base):
             return self._to_setup(statement, command)
         return False
 
+    def _chooses_devices(self, statement: Statement, command: Command) -> bool:
+        """Remove ``export CUDA_VISIBLE_DEVICES=2``: it chooses GPUs of a shared node, and these are the job's own."""
+        found = re.fullmatch(
+            r"(?:export\s+)?(?:CUDA|ROCR|HIP)_VISIBLE_DEVICES=[\"']?(\d[\d,]*)[\"']?", self._text(command)
+        )
+        numbers = [int(number) for number in found[1].split(",") if number] if found else []
+        self.found.devices = max(self.found.devices, len(numbers))
+        if not numbers or numbers == list(range(len(numbers))):
+            return False
+        self._remove(statement)
+        why = "chooses GPUs of a shared node; a SkyPilot node's GPUs are all the job's"
+        self.found.drop(command.line, self.script.text(command), why)
+        return True
+
+    def _text(self, command: Command) -> str:
+        return self.script.text(command).strip()
+
     def _login(self, statement: Statement, command: Command) -> bool:
         """A login becomes a secret, which the libraries read."""
         verbs, secret = LOGINS[command.name]
@@ -251,15 +268,17 @@ class Lines(Base):
             word, name = command.words[2], last  # an environment on the old cluster, here by its name
             self.found.edit(word.start, word.end, name)
         if re.fullmatch(r"[\w.-]+", name, re.ASCII):
-            self.found.setup += [
-                f"# environment.yml: conda env export --no-builds -n {name}, on the old cluster",
-                f"conda env list | grep -q '^{name} ' || conda env create -n {name} -f environment.yml",
-                f"conda activate {name}",
-            ]
+            made = f"create -y -n {name} python" if self._fills(name) else f"env create -n {name} -f environment.yml"
+            self.found.setup += [f"conda env list | grep -q '^{name} ' || conda {made}", f"conda activate {name}"]
         else:
             self.found.drop(
                 command.line, f"conda activate {name}", "that environment is on the old cluster; make it in setup"
             )
+
+    def _fills(self, name: str) -> bool:
+        """Whether the script itself installs the packages of a conda environment."""
+        installs = [other for other in self.script.commands if self._installs(other) and "install" in other.texts[1:4]]
+        return sum(name in other.texts for other in installs) > 0 or len(installs) > 2
 
     def _modules(self, command: Command) -> None:
         for line in module_lines.parse(self.script.text(command)):

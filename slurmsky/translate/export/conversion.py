@@ -15,9 +15,9 @@ from ..script.work_folder import move_to_workdir
 from ..shell.script_commands import Script, parse
 from ..shell.shell_elements import Block, Command, Statement
 from . import variable_conversion
-from .conversion_base import expands
+from .conversion_base import HEAD_ADDRESS, expands
 from .launcher_commands import called, on_all_nodes, ray_chore
-from .step_conversion import HEAD_ADDRESS, Steps
+from .step_conversion import Steps
 from .variable_conversion import Facts
 
 __all__ = ["Dropped", "Facts", "Reading", "move_to_workdir", "one_line", "quoted", "read"]
@@ -110,7 +110,7 @@ class _Reader(Steps):
             return
         first = statement.commands[0] if statement.commands else None
         alone = len(statement.commands) == 1 and not statement.blocks
-        if first is not None and alone and self._line(statement, first):
+        if first is not None and alone and (self._chooses_devices(statement, first) or self._line(statement, first)):
             return
         if (
             not statement.blocks

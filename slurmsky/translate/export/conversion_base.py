@@ -17,6 +17,9 @@ from ..shell.shell_elements import Command, Statement, Word
 from . import variable_conversion
 from .variable_conversion import Facts
 
+#: prints the address of the first node
+HEAD_ADDRESS = 'echo "$SKYPILOT_NODE_IPS" | head -n 1'
+
 
 def expands(name: str, text: str) -> bool:
     """Whether a text of the shell reads a variable."""

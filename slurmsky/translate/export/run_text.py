@@ -5,15 +5,40 @@ from __future__ import annotations
 import re
 
 from ..script.conversion_tables import Reading
+from ..shell.script_commands import Script
 
 _SHELL = re.compile(r"#!\s*(?:/usr/bin/env\s+(?:-S\s*)?)?(?:\S*/)?(\w+)(.*)")
 BASH = frozenset(("bash", "sh", "dash"))
+OTHER_SHELLS = frozenset(("zsh", "ksh"))
+
+
+#: forms of zsh and ksh that bash reads differently, or not at all
+_OTHER_SHELL = re.compile(
+    r"(?m)^[^#\n]*(\b(setopt|unsetopt|zmodload|autoload|emulate|print|integer|float|whence|set -A)\b|\$\{\(|\$\{=|\|&"
+    r"|\[1\]|=\(|\*\*/|typeset -[AFZL]|\(N\)|<->)"
+)
 
 
 def interpreter(source: str) -> tuple[str, str]:
-    """(program, options) of the first line; ("", "") without one."""
+    """(program, options) of the first line; ("", "") without one.
+
+    A script for zsh or ksh that bash reads in the same way is bash's.
+    """
     found = _SHELL.match(source.split("\n", 1)[0])
-    return (found[1], found[2].strip()) if found else ("", "")
+    program = found[1] if found else ""
+    if program in OTHER_SHELLS and not _OTHER_SHELL.search(source):
+        program = "bash"
+    return (program, found[2].strip()) if found else ("", "")
+
+
+def until_exit(script: Script) -> str:
+    """The text of a script up to its unconditional ``exit``: what follows is data, or text of another program."""
+    for statement in script.statements:
+        commands = statement.commands
+        alone = len(commands) == 1 and not statement.blocks and commands[0].before not in ("&&", "||", "|")
+        if alone and commands[0].name == "exit" and commands[0].after not in ("&&", "||"):
+            return script.source[: statement.end] + "\n"
+    return script.source
 
 
 #: characters of a comment above the first directive that describes that directive only

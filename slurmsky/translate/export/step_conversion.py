@@ -7,33 +7,27 @@ from collections.abc import Callable
 
 from ...options.getopt import split
 from ...options.table import load
-from ..script.conversion_tables import CLIENTS, EACH_NODE, FILTERS, LAUNCHERS, WRAPPERS, one_line, quoted
+from ..script.conversion_tables import CLIENTS, FILTERS, LAUNCHERS, WRAPPERS, one_line, quoted
 from ..script.programs import find
-from ..script.toolchains import runs_own_program
 from ..shell.launched_program import bind_targets, launched
 from ..shell.script_commands import script_in
 from ..shell.shell_elements import FILLER, Command, Statement, Word
-from ..shell.word_sets import words
-from . import variable_conversion
-from .command_conversion import Lines
+from .conversion_base import HEAD_ADDRESS
+from .rank_conversion import Ranks
 
-#: prints the address of the first node
-HEAD_ADDRESS = 'echo "$SKYPILOT_NODE_IPS" | head -n 1'
 #: how scripts name the submit folder as a mount's source
 _SUBMIT_FOLDER = re.compile(r"(\.|\$PWD|\$\{PWD\}|\$\(pwd\)|`pwd`|\$\{?SLURM_SUBMIT_DIR\}?)(?=/|$)")
 
 
-_RANKS = frozenset(("-n", "-np", "-c", "--np", "--n"))
-_RANKS_PER_NODE = frozenset(("-ppn", "-perhost", "-npernode", "--npernode", "-N"))
-#: makes Open MPI count hardware threads, as which clouds sell CPUs, and not cores
-_THREADS = "--use-hwthread-cpus"
+#: snakemake's options for the submission of its rules
+_SUBMITS = re.compile(
+    r"--(cluster(-config|-status|-sync|-cancel|-cancel-nargs|-generic-[\w-]+)?|slurm|executor|default-resources|jobscript"
+    r"|jobname|latency-wait|max-jobs-per-second|max-status-checks-per-second|local-cores|immediate-submit|drmaa)"
+)
 _CONTAINER = frozenset(("container-image", "container-name"))
-_BUILDERS = words("make cmake mpicc mpicxx mpic++ mpif90 mpifort gcc g++ gfortran nvcc cargo")
-_MPI = re.compile(r"(?i)mpi|mvapich|hpcx|foss|gompi|prgenv")
-_HYDRA = re.compile(r"-(ppn|perhost|genv|genvall|genvlist|bootstrap|rr)$")
 
 
-class Steps(Lines):
+class Steps(Ranks):
     """Reads commands anywhere in a script."""
 
     def _command(self, statement: Statement, command: Command) -> None:
@@ -63,6 +57,31 @@ class Steps(Lines):
             return  # patterns, and files of the image; places knows the others
         self._paths(command.words[self._program(command) :], targets)
 
+    def _snakemake(self, statement: Statement, command: Command) -> None:
+        """Run the rules of a workflow on the node, where the script has snakemake submit them to Slurm."""
+        texts = command.texts
+        if not any(re.match(r"--(cluster|slurm$|executor[= ]?slurm)", text) for text in texts) and (
+            "--executor slurm" not in " ".join(texts)
+        ):
+            return
+        at = 1
+        while at < len(texts):
+            option, sign, _ = texts[at].partition("=")
+            last = at
+            if _SUBMITS.fullmatch(option) and not sign and option != "--slurm" and at + 1 < len(texts):
+                last += 1
+            jobs = re.fullmatch(r"-j|--jobs|-j\d+", option)
+            if jobs and at + 1 < len(texts) and texts[at + 1].isdecimal():
+                last += 1
+            if _SUBMITS.fullmatch(option) or jobs:
+                cores = "" if not jobs or "--cores" in texts else " --cores all"
+                self.found.edit(command.words[at - 1].end, command.words[last].end, cores)
+            at = last + 1
+        more = "" if any(re.match(r"-j|--(jobs|cores)|-c", text) for text in texts) else " --cores all"
+        self.found.edit(command.words[0].end, command.words[0].end, more)
+        self.found.drop(command.line, "snakemake's submission to Slurm", "its rules run on this node")
+        self.found.notes.append("snakemake runs all rules on this node: raise cpus and memory for the whole workflow")
+
     def _jar(self, command: Command) -> None:
         """Replace ``java -jar $TRIMMOMATIC_HOME/trimmomatic.jar`` by the program of that name that conda installs."""
         at = next((index for index, word in enumerate(command.words[:-1]) if word.text == "-jar"), 0)
@@ -81,8 +100,31 @@ class Steps(Lines):
     def _hostname(self, statement: Statement, command: Command) -> None:
         """MASTER_ADDR=$(hostname): Slurm runs the script on the first node, SkyPilot runs it on each."""
         if self.facts.nodes > 1 and command.depth and statement.commands[0].name in ("", "export"):
-            self.found.edit(command.start, command.words[-1].end, HEAD_ADDRESS)
-            self.removed.append((command.start, command.words[-1].end))
+            end = self._piped(statement, command)[-1].words[-1].end  # an address needs no cutting
+            self.found.edit(command.start, end, HEAD_ADDRESS)
+            self.removed.append((command.start, end))
+
+    def _getent(self, statement: Statement, command: Command) -> None:
+        """``getent hosts $head``: SkyPilot's list of nodes has addresses already."""
+        if self.facts.nodes > 1 and command.texts[1:2] in (["hosts"], ["ahosts"], ["ahostsv4"]) and command.depth:
+            self.found.edit(command.words[0].start, command.words[1].end, "echo")
+
+    def _piped(self, statement: Statement, command: Command) -> list[Command]:
+        """A command, and the filters that read its output."""
+        pipe = [command]
+        for other in self._commands(statement):
+            if other.start > command.start and other.depth <= command.depth:
+                if other.before not in ("|", "|&") or other.name not in FILTERS or other.depth < command.depth:
+                    break
+                pipe.append(other)
+        self.taken.update(one.start for one in pipe[1:])
+        return pipe
+
+    def _asked(self, statement: Statement, command: Command) -> None:
+        """``which srun``, ``command -v srun``: a script that also runs without Slurm; here its branch with Slurm."""
+        if {*CLIENTS, "srun", "scontrol"} & set(command.texts[1:]):
+            self.found.edit(command.words[0].start, command.words[-1].end, "true")
+            self.removed.append((command.words[0].start, command.words[-1].end))
 
     def _scontrol(self, statement: Statement, command: Command) -> None:
         words = [word.lower() for word in command.texts[1:3]]
@@ -98,12 +140,7 @@ class Steps(Lines):
 
     def _own_path(self, statement: Statement, command: Command) -> bool:
         """``scontrol show job $SLURM_JOB_ID | grep Command=``: the script is in the workdir."""
-        pipe = [command]
-        for other in self._commands(statement):
-            if other.start > command.start and other.depth <= command.depth:
-                if other.before not in ("|", "|&") or other.name not in FILTERS:
-                    break
-                pipe.append(other)
+        pipe = self._piped(statement, command)
         field = re.search(r"\b(Command|WorkDir)\b", " ".join(word.raw for one in pipe[1:] for word in one.words))
         if not field:
             return False
@@ -115,7 +152,7 @@ class Steps(Lines):
             path = f"echo {path}"
         self.found.edit(start, end, path)
         self.removed.append((start, end))
-        self.taken.update(one.start for one in pipe)
+        self.taken.add(command.start)
         self.found.workdir = True
         return True
 
@@ -158,11 +195,7 @@ class Steps(Lines):
             why = f"{tasks // nodes} torchruns on a node would each start all of its workers: one is started"
             self.found.drop(command.line, f"{one_line(text)} of {tasks} tasks", why)
         elif tasks > nodes or (tasks > 1 and self._is_mpi(inner)):
-            if command.after != "&" and not options.keys() & _CONTAINER and self._has_ranks(command, inner, nodes):
-                self._start_ranks(command, program, tasks, nodes)
-                return
-            several = f"{tasks} tasks on {nodes} node{'s' if nodes > 1 else ''}"
-            self.found.need(command.line, text, f"{several}: SkyPilot starts one program on each node")
+            self._several(statement, command, program, tasks, nodes, options)
             return
         if nodes < self.facts.nodes and command.after == "&":
             self.found.need(command.line, text, "steps side by side on parts of the nodes")
@@ -179,11 +212,26 @@ class Steps(Lines):
                 self.found.drop(command.line, f"srun --{option}={options[option]}", "all output is in sky jobs logs")
         self._pyxis(command, options)
 
-    def _known(self, word: Word) -> str:
-        """A word with all variables replaced whose values the directives and the script determine."""
-        found = variable_conversion.value(word, self.facts, self.values)
-        expanded = self.scope.expand(word) if found is None else found
-        return word.shown if "$" in expanded.replace("$PWD", "") else expanded
+    def _several(
+        self,
+        statement: Statement,
+        command: Command,
+        program: Word,
+        tasks: int,
+        nodes: int,
+        options: dict[str, str | None],
+    ) -> None:
+        """Start several tasks of a step on a node by torchrun or mpirun; else the agent runs the script."""
+        waits = command.after != "&"
+        if waits and tasks > nodes and self._torchrun(statement, command, program, tasks, nodes):
+            self._pyxis(command, options)
+            return
+        if waits and not options.keys() & _CONTAINER and self._has_ranks(command, self._inner(command, program), nodes):
+            self._start_ranks(command, program, tasks, nodes)
+            return
+        several = f"{tasks} tasks on {nodes} node{'s' if nodes > 1 else ''}"
+        text = self.script.source[command.start : program.start]
+        self.found.need(command.line, text, f"{several}: SkyPilot starts one program on each node")
 
     def _head_address(self, command: Command, options: dict[str, str | None], rest: list[str]) -> bool:
         """``$(srun -w $head hostname --ip-address)``: the address of the first node."""
@@ -194,60 +242,6 @@ class Steps(Lines):
         self.found.edit(command.start, command.words[-1].end, HEAD_ADDRESS)
         self.removed.append((command.start, command.words[-1].end))
         return True
-
-    def _starts_workers(self, command: Command, tasks: int) -> bool:
-        """Whether torchrun starts several workers: with one each, srun's tasks are meant as they are."""
-        text = " ".join(self._known(word) for word in command.words)
-        workers = re.search(r"--nproc[_-]per[_-]node[= ](\S+)", text)
-        nodes = re.search(r"--nnodes[= ](\S+)", text)
-        return bool(workers and workers[1] != "1" and not (nodes and nodes[1] == str(tasks)))
-
-    def _inner(self, command: Command, program: Word) -> str:
-        """The name of the program, in its container where it has one; "" where it is not known."""
-        words = command.words[command.words.index(program) :]
-        texts = " ".join(self._known(word) for word in words).split()
-        if texts[0].rpartition("/")[2] in ("singularity", "apptainer"):
-            image = next((at for at, text in enumerate(texts) if re.search(r"\.(sif|simg|img)$|^docker:", text)), 0)
-            texts = texts[image + 1 :] if image else []
-        name = texts[0].rpartition("/")[2] if texts else ""
-        return "" if "$" in name else name
-
-    def _is_mpi(self, name: str) -> bool:
-        """Whether a program started once on each node is most likely one MPI program."""
-        if name and not EACH_NODE.match(name):
-            return not name.endswith((".sh", ".bash"))
-        return name.startswith("python") and bool(re.search(r"(?m)^[^#\n]*(mpi4py|horovod)", self.script.source))
-
-    def _has_ranks(self, command: Command, name: str, nodes: int) -> bool:
-        """Whether mpirun can start a step's tasks: an MPI program that is on all nodes and reads nothing of Slurm's."""
-        if re.search(r"SLURM_(PROCID|LOCALID|NODEID)", self.script.text(command)):
-            return False
-        if nodes > 1 and any(other.name in _BUILDERS for other in self.script.commands):
-            return False  # the program is built where run begins
-        mpi = any(_MPI.search(module.name) for module in self.found.modules)
-        if mpi and name.startswith("python") and "conda env create" not in "".join(self.found.setup):
-            self.found.setup.append("pip install mpi4py")
-        return self._is_mpi(name) or (mpi and name.startswith("python"))
-
-    def _start_ranks(self, command: Command, program: Word, tasks: int, nodes: int) -> None:
-        """Replace ``srun PROGRAM`` by ``mpirun PROGRAM``."""
-        each = -(-tasks // nodes)
-        options = f" -np {tasks}"
-        listed = '"$SKYPILOT_NODE_IPS"' + (f" | head -n {nodes}" if nodes < self.facts.nodes else "")
-        if self._is_hydra(["mpirun"]):
-            options += f" -ppn {each} -hosts $(echo {listed} | paste -sd, -)" if nodes > 1 else ""
-        else:
-            hosts = f"-H $(echo {listed} | sed 's/$/:{each}/' | paste -sd, -)"
-            options += f" {hosts}" if nodes > 1 else f" {_THREADS}"
-            options += " --bind-to none" if (self.facts.spec.cpus_per_task or 1) > 1 else ""
-            if nodes > 1:
-                passed = (name for name in self.found.envs if not name.startswith("OMPI_ALLOW"))
-                options += "".join(f" -x {name}" for name in passed)
-        self.found.edit(command.words[0].start, program.start, f"mpirun{options} ")
-        self.removed.append((command.words[0].start, program.start))
-        self.found.ranks = True
-        if nodes > 1:
-            self.found.notes.append("mpirun starts the ranks from the first node over ssh")
 
     def _unwrap(self, command: Command, program: Word) -> None:
         """Replace ``bash -c 'COMMAND'`` that remains of an srun by COMMAND."""
@@ -330,63 +324,19 @@ class Steps(Lines):
                 why = f"mount the bucket or volume at {target}, the path in the container"
                 self.found.drop(command.line, f"--container-mounts={mount}", why)
 
-    def _mpirun(self, statement: Statement, command: Command) -> None:
-        nodes, texts = self.facts.nodes, [self._known(word) for word in command.words]
-        if nodes == 1:
-            placed = any(
-                re.search(r"hwthread|subscribe|map-?by|-H$|host|machinefile|^--version", text) for text in texts
-            )
-            if not placed and not command.depth:
-                # Without a count an mpirun starts a rank on each CPU of the node, of which a cloud's has more.
-                count = "" if _RANKS & set(texts) or self.facts.whole_node else f" -np {self.facts.ntasks}"
-                threads = "" if self.facts.ntasks == 1 or self._is_hydra(texts) else f" {_THREADS}"
-                self.found.edit(command.words[0].end, command.words[0].end, f"{threads}{count}")
-            return
-        ranks, each = (self._count(texts, names) for names in (_RANKS, _RANKS_PER_NODE))
-        each = each or -(-(ranks or self.facts.ntasks) // nodes)
-        if self._is_hydra(texts):
-            more, spelling = '-hosts $(echo "$SKYPILOT_NODE_IPS" | paste -sd, -)', "Intel MPI's and MPICH's"
-            more += "" if _RANKS_PER_NODE & set(texts) else f" -ppn {each}"
-        else:
-            more = f"-H $(echo \"$SKYPILOT_NODE_IPS\" | sed 's/$/:{each}/' | paste -sd, -)"
-            spelling = "Open MPI's"
-        if not _RANKS & set(texts):
-            more += f" -np {each * nodes}"
-        self.found.edit(command.words[0].end, command.words[0].end, " " + more)
-        cpus = self.facts.tasks_per_node * (self.facts.spec.cpus_per_task or 1)
-        if each > cpus:
-            self.found.notes.append(
-                f"mpirun starts {each} ranks a node, the script requests {cpus} CPUs there: raise cpus"
-            )
-        self.found.notes.append(f"mpirun starts the ranks from the first node over ssh, in {spelling} spelling")
-
-    def _ibrun(self, statement: Statement, command: Command) -> None:
-        """``ibrun PROGRAM``, TACC's launcher, is ``mpirun PROGRAM``; its own options select parts of the tasks."""
-        if command.depth or (command.texts[1:2] or ["-"])[0].startswith("-"):
-            self.found.need(command.line, self.script.text(command), "options of ibrun select parts of the tasks")
-            return
-        word = command.words[0]
-        self.found.edit(word.start, word.end, "mpirun")
-        self.found.ranks = True
-        self._mpirun(statement, command)
-
-    def _count(self, texts: list[str], names: frozenset[str]) -> int:
-        """The number after one of mpirun's options; 0 for none."""
-        given = next((texts[at + 1] for at, text in enumerate(texts[:-1]) if text in names), "")
-        return int(given) if given.isdecimal() and len(given) < 7 else 0
-
-    def _is_hydra(self, texts: list[str]) -> bool:
-        """Whether mpirun is Intel MPI's or MPICH's, whose options differ from Open MPI's."""
-        named = any(re.search(r"impi|intel-?mpi|mpich|mvapich", module.name.lower()) for module in self.found.modules)
-        modules = self.found.modules
-        image = any("hpckit" in one.image for one in modules) and not any("openmpi" in one.setup for one in modules)
-        image = image and runs_own_program(self.script)
-        return named or image or texts[0].endswith("hydra") or any(_HYDRA.match(text) for text in texts[1:])
-
 
 _IDIOMS: dict[str, Callable[[Steps, Statement, Command], None]] = {
     "scontrol": Steps._scontrol,
     "hostname": Steps._hostname,
+    "ip": Steps._hostname,
+    "ifconfig": Steps._hostname,
+    "getent": Steps._getent,
+    "which": Steps._asked,
+    "type": Steps._asked,
+    "hash": Steps._asked,
+    "command": Steps._asked,
+    "snakemake": Steps._snakemake,
+    "aprun": Steps._aprun,
     "srun": Steps._srun,
     "ibrun": Steps._ibrun,
     "module": Steps._module_command,

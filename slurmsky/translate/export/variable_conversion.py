@@ -167,6 +167,7 @@ def rename(script: Script, facts: Facts, found: Reading, removed: Iterable[tuple
     own |= {
         word.raw.partition("=")[0] for command in script.commands if command.name == "export" for word in command.words
     }
+    printed = _ARRAY_ID if not facts.array and _only_printed(script, _ARRAY_ID) else ""
     own = {name for name in own if replacement(name, facts) is None}  # of the script, in spite of their first word
     for word, part in _all_variables(script):
         at = word.start + part.start
@@ -178,6 +179,9 @@ def rename(script: Script, facts: Facts, found: Reading, removed: Iterable[tuple
         ):
             continue
         seen.add(at)
+        if part.name == printed:
+            found.drop(word.line, f"${printed}", "Slurm sets it only with --array: empty, as under Slurm")
+            continue
         _rename_one(script.source[at : word.start + part.end], at, word.line, part.name, facts, found)
     for start, end, expanded in script.documents:
         for match in _VARIABLE.finditer(script.source, start, end):
@@ -191,6 +195,17 @@ def rename(script: Script, facts: Facts, found: Reading, removed: Iterable[tuple
         if at in covered or match[0] in own or any(start <= at < end for start, end in gone):
             continue
         _unseen(script, match, facts, found)
+
+
+_ARRAY_ID = "SLURM_ARRAY_TASK_ID"
+
+
+def _only_printed(script: Script, name: str) -> bool:
+    """Whether a variable only occurs in what the script prints."""
+    printed = [
+        script.text(command) for command in script.commands if command.name in ("echo", "printf") and not command.depth
+    ]
+    return sum(text.count(name) for text in printed) == re.sub(r"(?m)#.*$", "", script.source).count(name)
 
 
 _VARIABLE = re.compile(r"(?<!\\)\$\{?(?P<name>[A-Za-z_]\w*)\}?", re.ASCII)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from ..explain.form_findings import unread_directives
-from ..script import mount_points, needs, outside_paths
+from ..script import needs
 from ..script.script_files import (
     argument_variables,
     arguments_read,
@@ -20,19 +18,19 @@ from ..script.script_files import (
     server_of,
 )
 from ..script.unset_variables import ENTERED, INPUT, INPUTS, unset_variables
-from ..shell.launched_program import launched
-from ..shell.script_commands import Script
+from ..shell.script_commands import interpreter_of
 from ..shell.script_variables import Scope
 from ..sky_task.setup_commands import preparation
-from ..sky_task.sky_names import docker_image, sky_name
+from ..sky_task.sky_names import docker_image
 from . import conversion
 from .array_launches import launches
 from .conversion import Dropped, one_line
 from .omitted_options import by_reason, invisible, left_out, module_versions, other_images, programs_to_bring
-from .run_text import BASH, interpreter, run_text
+from .run_hints import hints
+from .run_text import BASH, OTHER_SHELLS, interpreter, run_text
 from .setup_text import tidied
 from .yaml_document import YamlDocument
-from .yaml_resources import NodeDraft
+from .yaml_storage import StorageDraft
 
 REMOTE = "~/.slurmsky"  # where the agent's folder is mounted: engines/sky/launch/shipment.py
 #: variables that a script requires from its caller
@@ -40,7 +38,7 @@ REQUIRED = re.compile(r"\$\{(\w+):?\?")
 
 
 @dataclass
-class Draft(NodeDraft):
+class Draft(StorageDraft):
     """One script on its way to YAML."""
 
     # --- plain SkyPilot
@@ -106,6 +104,9 @@ class Draft(NodeDraft):
             Dropped(form.line, form.text, form.reason)
             for form in unread_directives(self.source, [(start, end) for start, end, _ in self.script.documents])
         ][:6]
+        shell = interpreter_of(self.source)
+        if shell in OTHER_SHELLS and interpreter(self.source)[0] != shell:
+            self.left_out.append(Dropped(1, f"{shell} of the first line", "bash runs these lines in the same way"))
         if re.search(r"(^|\s)-(l|-login)\b", interpreter(self.source)[1]):
             self.left_out.append(
                 Dropped(1, "-l of the first line", "SkyPilot's shell reads ~/.bashrc, no login profile")
@@ -220,61 +221,6 @@ class Draft(NodeDraft):
         """The script's lines that the translation wrote."""
         return " ".join([*(text for _, _, text in self.reading.edits), *self.reading.activate])
 
-    def _mounts(self, document: YamlDocument, own: Mapping[str, str] | None = None) -> None:
-        checkpoints = self.reading.checkpoints
-        used = [path for _, path in self.reading.paths] + checkpoints
-        source = self.source
-        mounts: dict[str, Any] = dict(own or {})
-        volumes: dict[str, Any] = {}
-        for path, item in self.task.fields.get("file_mounts", {}).items():
-            if path in source:
-                mounts[path] = item
-        for path, item in self.task.fields.get("volumes", {}).items():
-            if path in source or path in dict(self.site.sky_partition(self.partition).volumes):
-                volumes[path] = item
-        notes: dict[str, str] = {}
-        gone = set[int]()
-        for start, end, text in self.reading.edits:
-            if not text:
-                gone.update(range(source.count("\n", 0, start) + 1, source.count("\n", 0, end) + 2))
-        used += outside_paths.read_unchanged(self.script, gone)
-        if self.reading.former:
-            used = [path for path in used if not mount_points.is_mounted(path, (self.reading.former,))]
-            checkpoints = [path for path in checkpoints if not mount_points.is_mounted(path, (self.reading.former,))]
-        for path in dict.fromkeys(map(mount_points.checkpoint_folder, checkpoints)):
-            if not mount_points.is_mounted(path, [*mounts, *volumes]):
-                bucket = self.site.sky.bucket.rstrip("/")
-                place = path.strip("/").replace("/", "-")
-                mounts[path] = (
-                    {"source": f"{bucket}/{self.task.name}/{place}", "mode": "MOUNT"}
-                    if bucket
-                    else {"name": self._bucket(sky_name(place, 30)), "mode": "MOUNT"}
-                )
-                notes[path] = "a bucket, which remains after the nodes" + ("" if bucket else " of this name is created")
-        known = (*mounts, *volumes)
-        bare = [path for path in used if "," not in path and not mount_points.is_mounted(path, known)]
-        tops = {mount_points.top_of(path) for path in bare}
-        missing = sorted(top for top in tops if len(top) > 1)
-        if mounts:
-            document.put("file_mounts", mounts, inline=notes)
-        if volumes:
-            document.put("volumes", volumes)
-        if missing:
-            document.blank()
-        for path in missing:
-            place = one_line(path)
-            if place.startswith("~/."):
-                document.comment(f"{place} is in the home directory of the old cluster: copy it here, and add")
-                document.comment(f"  file_mounts: {{{place}: {place}}}")
-                continue
-            document.comment(f"{place} is on the old cluster: put it into a bucket and add")
-            document.comment(f"  file_mounts: {{{place}: {{source: s3://BUCKET/{place.strip('~/')}, mode: MOUNT}}}}")
-
-    def _bucket(self, place: str) -> str:
-        """A bucket's name: bucket names are globally unique, so part of it is derived from the script's text."""
-        unique = hashlib.sha256(self.source.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-        return f"{self.task.name[:20].rstrip('-')}-{place}-{unique}"[:63]
-
     def _run_comments(self) -> list[str]:
         found = [one_line(note, 160) for note in (*self.reading.notes, *hints(self.script))]
         if self.facts.nodes > 1 and 'NODE_RANK" = 0' in "".join(text for _, _, text in self.reading.edits):
@@ -360,37 +306,3 @@ class Draft(NodeDraft):
             document.put("setup", "\n".join(setup) + "\n", comments=["for its modules, programs and environments"])
         document.put("run", f"sh {REMOTE}/{self.task.name}/start.sh\n")
         return document.text(), document.fields
-
-
-_HIDDEN = re.compile(r"\.(sh|bash|slurm|sbatch)$")
-_FILE = re.compile(r"\.(sif|simg|img)$")
-_REGISTRY = re.compile(r"docker://([\w./:@-]+)")
-_PROFILES = re.compile(r"^--?(workflow-)?(profile|executor|cluster|cluster-generic-submit-cmd)(=|$)")
-
-
-def hints(script: Script) -> list[str]:
-    """Comments for ``run``: workflow managers that submit jobs, other shell scripts, packages of R."""
-    found: list[str] = []
-    hidden: list[str] = []
-    scope = Scope.of(script)
-    for command in script.commands:
-        program = launched(command)
-        texts = [word.shown for word in program.words]
-        files = [text for text in texts[:2] if _HIDDEN.search(text) and not re.search(r"activate|conda|/etc/", text)]
-        shell = program.name in ("bash", "sh", "source", ".") or (texts and _HIDDEN.search(texts[0]))
-        if files and shell and not program.inside:
-            hidden += {files[-1].rpartition("/")[2]} - set(hidden)
-        file = scope.expand(program.image) if program.image else ""
-        if program.inside in ("singularity", "apptainer") and _FILE.search(file):
-            named = set(_REGISTRY.findall(script.source))
-            image = named.pop() if len(named) == 1 else "NAME"
-            found.append(f"if a registry has {file.rpartition('/')[2]}, it can be image_id: docker:{image}")
-        if program.name in ("snakemake", "nextflow") and any(_PROFILES.match(text) for text in texts):
-            local = "--executor local --cores N" if program.name == "snakemake" else "-profile standard"
-            found.append(f"if that profile submits to Slurm: {local}, with cpus and memory for the whole workflow")
-        if program.name == "Rscript" or (program.name == "R" and "CMD" in texts):
-            found.append("packages that the R code loads are installed in setup: Rscript -e 'install.packages(...)'")
-    if hidden:
-        more = f" and {len(hidden) - 4} more" if len(hidden) > 4 else ""
-        found.insert(0, f"translate what is Slurm's and the old cluster's in {', '.join(hidden[:4])}{more}, too")
-    return list(dict.fromkeys(found))

@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any
 
 from ...language import arrayspec
@@ -21,19 +20,12 @@ from ...options.getopt import split
 from ...options.table import load
 from ...site.record import Site
 from ..script import needs
-from ..script.conversion_tables import LAUNCHERS
 from ..script.folders_above import levels_above
+from ..script.language_packages import language_setup
 from ..script.needs import Needs
-from ..script.outside_paths import PROGRAM
-from ..script.programs import Source, setup_lines
-from ..script.programs import find as source_of
 from ..script.python_packages import unnamed
-from ..script.toolchains import unused
-from ..script.work_folder import below
-from ..shell.launched_program import launched
 from ..shell.script_commands import Script, parse
 from ..shell.script_variables import Scope
-from ..shell.shell_elements import Command
 from ..sky_task.geometry import Geometry, geometry
 from ..sky_task.setup_commands import folders_setup, one_environment
 from ..sky_task.sky_components import plan_all
@@ -42,9 +34,19 @@ from ..sky_task.task import SkyTask
 from ..sky_task.translation_notes import Note, Refused
 from . import conversion
 from .conversion import Dropped, Reading
-from .run_text import BASH, interpreter, run_text
+from .run_text import BASH, interpreter, run_text, until_exit
+from .slurm_traces import commands_in_texts, slurm_use
 from .variable_conversion import Facts
 from .yaml_draft import REQUIRED, Draft
+from .yaml_setup import (
+    bring_programs,
+    is_framework,
+    leave_toolchains,
+    mark_missing_files,
+    name_programs,
+    one_python,
+    set_variables,
+)
 
 DEFAULT_GPU = "H100"
 #: for the versions of CUDA below these, which do not know newer GPUs. Source: NVIDIA's release notes of CUDA
@@ -84,7 +86,7 @@ def export_yaml(
 
     Raises Refused with Slurm's text where SkyPilot cannot provide such nodes.
     """
-    spec = specs[0]
+    spec, source = specs[0], until_exit(parse(source))
     guessed = not (site.sky_partition(partition).gpu or site.gpus.default)
     if guessed:
         site = replace(site, gpus=replace(site.gpus, default=_gpu_for(source)))
@@ -106,21 +108,18 @@ def export_yaml(
     facts = replace(_facts(spec, task, size, partition, file), file=path or file)
     reading = _read(script, source, facts, site)
     reading.envs.update(_exported(spec.export))
-    _leave_toolchains(script, reading)
+    leave_toolchains(script, reading)
     _site_options(spec, image_file, reading)
     if _WANDB.search(source) and not re.search(r"WANDB_(MODE|DISABLED)\b|WANDB_API_KEY", source):
         reading.secrets.append("WANDB_API_KEY")
-    framed = (
-        "--container-image" in source
-        or asked.environments
-        or any(_FRAMEWORK.search(one.image) for one in reading.modules)
-    )
+    framed = "--container-image" in source or asked.environments or any(map(is_framework, reading.modules))
     packages = "" if framed else unnamed(source, reading.setup, folder)
-    _bring_programs(asked, script, reading)
+    bring_programs(asked, script, reading)
     reading.setup += [packages] if packages else []
+    reading.setup += [] if asked.environments else language_setup(script, folder)
     given = {*reading.envs, *REQUIRED.findall(source)}
     reading.envs.update((name, folder) for name, folder in asked.stores if name not in given)
-    _name_programs(asked, source, reading)
+    name_programs(asked, source, reading)
     text = run_text(source, reading)
     starts = tuple(start for start in asked.starts if start[0] in text)  # other start files are read no more
     folders = tuple(folder for folder in asked.folders if folder in text)
@@ -130,13 +129,14 @@ def export_yaml(
         if why:
             reading.need(command.line, script.text(command), why)
     if not reading.needs and (interpreter(source)[0] in BASH or not interpreter(source)[0]):
-        _commands_in_texts(script, reading)
+        commands_in_texts(script, reading)
     if len(specs) > 1:
         reading.need(1, "hetjob", "components of different sizes, but all nodes of a SkyPilot task are equal")
     if re.search(r"\$\{?TMPDIR\b(?!:?-)", source) and not re.search(r"\bTMPDIR=", source):
         reading.envs["TMPDIR"] = "/tmp"  # Slurm's nodes set it
-    _set_variables(source, reading)
-    _one_python(reading)
+    set_variables(source, reading)
+    one_python(reading)
+    mark_missing_files(reading, folder)
     reading.setup[:] = one_environment(reading.setup)
     draft = Draft(source, script, spec, site, partition, file, task, facts, reading, tuple(arguments), guessed, serve)
     if not reading.needs and folder and spec.chdir and os.path.normpath(spec.chdir) != folder:
@@ -145,33 +145,6 @@ def export_yaml(
         _upper_workdir(draft, folder)
     text, fields = draft.agent_yaml() if reading.needs else draft.plain_yaml()
     return ExportedYaml(text, task.name, tuple(reading.needs), tuple(draft.left_out), task.notes, fields)
-
-
-def _leave_toolchains(script: Script, reading: Reading) -> None:
-    """Leave out modules of compilers and MPIs that nothing in the script uses."""
-    found = () if reading.needs else unused(script, reading.modules, reading.ranks)  # the agent loads what is loaded
-    for at, entry in reversed(list(found)):
-        module = reading.modules.pop(at)
-        if module.setup in reading.setup and all(other.setup != module.setup for other in reading.modules):
-            reading.setup.remove(module.setup)
-        reading.dropped.append(entry)
-
-
-def _name_programs(asked: Needs, source: str, reading: Reading) -> None:
-    """Programs that setup installs run by their names, not by their paths on the old cluster."""
-    for path in (file for file, role in asked.starts if role == PROGRAM and not reading.needs):
-        for start, end, _ in below(path, source):
-            reading.edit(start, end, path.rpartition("/")[2])
-
-
-def _set_variables(source: str, reading: Reading) -> None:
-    """Set variables that modules of the old cluster set, where the map of modules knows their places on a node."""
-    sets = {name: places.split()[0] for module in reading.modules for name, places in module.sets}
-    for name in sorted(set(re.findall(r"\$\{?(\w+)", source)) & sets.keys()):
-        if not re.search(rf"\b{name}=", source):
-            place = re.sub("^~/miniconda3/", "$CONDA_PREFIX/", sets[name])  # setup installs into what is activated
-            place = place.replace("~/miniconda3", "$(conda info --base)")
-            reading.activate.append(f"export {name}=" + (f"$(ls -d {place} | head -n 1)" if "*" in place else place))
 
 
 _WANDB = re.compile(r"(?m)^[^#\n]*(--(use[-_])?wandb(?![\w-])|report_to[= ][\"']?wandb|\bWANDB_(PROJECT|ENTITY)=)")
@@ -214,61 +187,6 @@ def _site_options(spec: JobSpec, image_file: str, reading: Reading) -> None:
     if image_file:
         why = "an image file: push it to a registry and name it here, image_id: docker:NAME"
         reading.drop(0, f"--container-image={image_file}", why)
-
-
-def _bring_programs(asked: Needs, script: Script, reading: Reading) -> None:
-    """Put the installation of the script's programs before the other commands of setup."""
-    known = {program for module in reading.modules for program in module.gives}
-    ranks = reading.ranks or _starts_ranks(script)
-    if not reading.images:
-        names = [name for name in asked.programs if name not in known]
-        if asked.environments:  # they bring their own programs, but neither system packages nor containers' runtimes
-            names = [name for name in names if name in _RUNTIMES or (source_of(name) or _NOWHERE).kind == "apt"]
-        if "mpirun" not in known and ranks:
-            names.append("mpicc")  # of the package that provides mpirun
-        installed = setup_lines(tuple(names))
-        reading.setup[:0] = [line for line in installed if line not in reading.setup]
-    if ranks and any(module.image for module in reading.modules):
-        # Containers run as root, which Open MPI refuses without these.
-        reading.envs |= dict.fromkeys(("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"), "1")
-
-
-_RUNTIMES = frozenset(("singularity", "apptainer"))
-_NOWHERE = Source("")
-
-
-def _starts_ranks(script: Script) -> bool:
-    """Whether a command starts mpirun, directly or below another program (``valgrind mpirun ...``)."""
-    return any(word.text in LAUNCHERS for command in script.commands for word in command.words)
-
-
-#: images that bring Python with their framework
-_FRAMEWORK = re.compile(r"pytorch|tensorflow|/jax|nemo|rapids|monai|paddle|mxnet")
-
-
-def _one_python(reading: Reading) -> None:
-    """Keep the Python of a framework's image: an environment of a Python module would hide the framework.
-
-    Without one, programs are installed in that environment: base is not in PATH once another one is active.
-    """
-    if any("conda env create" in line for line in reading.setup):
-        for at, module in enumerate(reading.modules):
-            if module.activate:
-                reading.setup[:] = [line for line in reading.setup if line not in (module.setup, module.activate)]
-                reading.activate[:] = [line for line in reading.activate if line != module.activate]
-                why = "the script activates its own environment; SkyPilot's nodes have conda"
-                reading.modules[at] = replace(module, setup="", activate="", unpinned="", note=why)
-    if not any(_FRAMEWORK.search(module.image or "") for module in reading.modules):
-        if any(module.activate for module in reading.modules):
-            reading.setup[:] = [line.replace("conda install -y -n base", "conda install -y") for line in reading.setup]
-        return
-    for module in reading.modules:
-        if module.activate and module.setup in reading.setup:
-            listed = module.setup.split()
-            packages = listed[next(at for at, word in enumerate(listed) if word.startswith("python")) + 1 :]
-            at = reading.setup.index(module.setup)
-            reading.setup[at : at + 2] = [f"pip install {' '.join(packages)}"] if packages else []
-            reading.activate[:] = [line for line in reading.activate if line != module.activate]
 
 
 def _work_dir(draft: Draft, work_dir: str, folder: str) -> None:
@@ -318,35 +236,6 @@ def _facts(spec: JobSpec, task: SkyTask, size: Geometry, partition: str, file: s
     )
 
 
-_CALLS = re.compile(
-    r"(?:^|[=\"'`;|&({]|\beval|\bexec|\btime)\s*(srun|sbatch|salloc|ibrun|scontrol|squeue|sbcast|scancel)(?=[\s\"']|$)"
-)
-
-
-def _commands_in_texts(script: Script, reading: Reading) -> None:
-    """Slurm's commands in variables and here-documents, which the idioms do not rewrite: RUN="srun -n 4"."""
-    shown = [
-        (word.start, word.end, "")
-        for command in script.commands
-        if command.name in ("echo", "printf")
-        for word in command.arguments
-        if "$(" not in word.raw and "`" not in word.raw
-    ]
-    printing = [command for command in script.commands if command.name == "cat" and not command.arguments]
-    for start, end, _ in script.documents:
-        reader = max((one for one in script.commands if one.start < start), key=lambda one: one.start, default=None)
-        files = (
-            [word for operator, word in reader.redirects if ">" in operator and "&" not in operator] if reader else []
-        )
-        if reader in printing and reader.after != "|" and not files:
-            shown.append((start, end, ""))
-    for text in run_text(script.source, replace(reading, edits=[*reading.edits, *shown])).splitlines():
-        bare = re.sub(r"(^|\s)#.*", "", text)
-        called = None if re.match(r"\s*(echo|printf)\b", bare) else _CALLS.search(bare)
-        if called:
-            reading.need(0, text.strip(), f"{called[1]} in a text that the script runs later")
-
-
 def _read(script: Script, source: str, facts: Facts, site: Site) -> Reading:
     program, _ = interpreter(source)
     if program in BASH or not program:
@@ -369,32 +258,3 @@ def _read(script: Script, source: str, facts: Facts, site: Site) -> Reading:
     if facts.nodes > 1:
         reading.need(1, source.split("\n", 1)[0], f"{program} on the first of several nodes")
     return reading
-
-
-_OPTION = re.compile(r"(?i)-{0,2}[\w./-]*(profile|executor|batch-?system|cluster|submit-cmd|launcher|drmaa)")
-_SLURM = re.compile(r"(?i)(.*[/,_.-])?(slurm|sbatch)([/,_. -].*)?")
-#: what an engine's configuration says where it submits
-_CONFIGURED = re.compile(r"(?mi)^(?!\s*[#/]).*\b(executor\s*[:=]\s*[\"']?slurm|sbatch\b|slurm\s*:\s*true)")
-_ENGINES = ("snakemake", "nextflow")
-
-
-def slurm_use(command: Command, folder: str) -> str:
-    """The reason why a program needs Slurm; "" where it does not. ``folder``: the submit folder, where it is known."""
-    found = launched(command)
-    texts = [word.text or "" for word in found.arguments]
-    pairs = [text.partition("=")[::2] for text in texts]
-    pairs += [(option, text) for option, text in pairwise(texts) if not text.startswith("-")]
-    for option, text in pairs:
-        if _OPTION.fullmatch(option) and _SLURM.fullmatch(text):
-            return f"{option} {text}: {found.name} submits jobs or reads Slurm's variables"
-    if found.name not in _ENGINES:
-        return ""
-    if found.name == "snakemake" and "--slurm" in texts:
-        return "snakemake submits jobs"
-    named = [text for option, text in pairs if option.lstrip("-").endswith("profile") and text]
-    files = [f"{text}/config.yaml" for text in named] if found.name == "snakemake" else ["nextflow.config"]
-    for file in files:
-        with suppress(OSError), open(os.path.join(folder, file), encoding="utf-8", errors="replace") as stream:
-            if folder and _CONFIGURED.search(stream.read(1 << 16)):
-                return f"{found.name} submits jobs, by {file}"
-    return ""

@@ -24,7 +24,9 @@ from .yaml_document import YamlDocument
 
 _USES_GPU = re.compile(r"(?i)nvidia-smi|cuda|--nv\b|--gpus?\b|pytorch|tensorflow")
 #: commands that fail without a GPU
-_GPU_PROGRAM = re.compile(r"\b(nvidia-smi|nvcc|nsys|ncu)\b|\s--nv\b|--nproc[_-]per[_-]node[= ]gpu|--device[= ]cuda")
+_GPU_PROGRAM = re.compile(
+    r"VISIBLE_DEVICES=[\"']?\d|\b(nvidia-smi|nvcc|nsys|ncu)\b|\s--nv\b|--nproc[_-]per[_-]node[= ]gpu|--device[= ]cuda"
+)
 #: programs that are in a partition of GPUs for its GPUs
 _LEARNS = re.compile(r"(?m)^[^#\n]*\b(python[\d.]*|torchrun|accelerate|deepspeed)\s")
 
@@ -108,14 +110,18 @@ class NodeDraft:
         name, why = gpu_types.hinted(self.spec, self.partition, self.site.gpus)
         if not why:
             named = (("partition", self.spec.partition), ("constraint", self.spec.constraint))
-            why = next((f"--{option}={text}" for option, text in named if re.search(r"(?i)gpu", text or "")), "")
+            why = next((f"--{option}={text}" for option, text in named if re.search(r"(?i)gpu|dgx", text or "")), "")
             name = self.site.gpus.default
         images = " ".join(module.image for module in self.reading.modules)
         runs = any(_GPU_PROGRAM.search(self.script.text(command)) for command in self.script.commands)
-        if "accelerators" in wanted or "instance_type" in wanted:
+        none = re.search(r"\bgpu(:\w+)?:0\b", self.spec.gres or "") or "0" in (self.spec.gpus, self.spec.gpus_per_node)
+        if "accelerators" in wanted or "instance_type" in wanted or none:
             return []
-        if not self.reading.needs and (runs or (why and _LEARNS.search(self.source))):
-            wanted["accelerators"] = f"{name}:1"
+        learns = _LEARNS.search(self.source)
+        if not (why or runs) and learns and any("nvcc" in module.gives for module in self.reading.modules):
+            runs, why = True, "module cuda"
+        if not self.reading.needs and (runs or (why and learns)):
+            wanted["accelerators"] = f"{name}:{self._devices()}"
             notes["accelerators"] = f"{why or 'the script'} {'names' if why else 'uses'} GPUs without a request"
             if wanted.get("cpus") == "1+":
                 del wanted["cpus"]
@@ -125,6 +131,11 @@ class NodeDraft:
         if not why:
             return [f"the script uses CUDA but requests no GPU; if it needs one:  accelerators: {name}:1"]
         return [f"{why} names GPUs, but the script requests none; if it uses one:  accelerators: {name}:1"]
+
+    def _devices(self) -> int:
+        """The number of GPUs of a script that uses some without a request: those it numbers, else one a process."""
+        each = self.facts.tasks_per_node if self.spec.exclusive is not None and self.facts.tasks_per_node <= 8 else 1
+        return self.reading.devices or each
 
     def _whole_node(self, wanted: dict[str, Any], notes: dict[str, str]) -> None:
         """Choose a size for --exclusive without a number of CPUs, and have the user check it."""

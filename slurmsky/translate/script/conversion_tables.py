@@ -46,7 +46,7 @@ SECRET = re.compile(
 NETWORK = re.compile(
     r"(NCCL|GLOO|TP|OMPI_MCA_btl_tcp_if)_?\w*(SOCKET_IFNAME|include|exclude)|NCCL_IB_\w+|NCCL_NET(_\w+)?|NCCL_TOPO_FILE"
     r"|NCCL_CROSS_NIC|NCCL_COLLNET_ENABLE|UCX_(NET_DEVICES|TLS)|OMPI_MCA_\w+|FI_(PROVIDER|EFA\w*|CXI\w*|MR\w*)|MPICH_\w+"
-    r"|I_MPI_FABRICS|PSM2_\w+|SHARP_\w+|HCOLL_\w+"
+    r"|I_MPI_(FABRICS|OFI_\w+|DAPL\w*|PMI_LIBRARY|PMI2?)|OPAL_PREFIX|PSM2_\w+|SHARP_\w+|HCOLL_\w+"
 )
 #: programs that run once per node under any launcher: the instances find each other, or need not
 EACH_NODE = re.compile(
@@ -115,6 +115,7 @@ class Reading:
     calculates: bool = False  # the script calculates with the job's id
     ranks: bool = False  # an mpirun took the place of an srun
     workdir: bool = False  # the submit folder is needed
+    devices: int = 0  # GPUs that the script chooses by their numbers
     former: str = ""  # the path on the old cluster of what is the workdir
     notes: list[str] = field(default_factory=list)  # comments at the start of run
 

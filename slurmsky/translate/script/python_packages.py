@@ -73,16 +73,33 @@ _ENVIRONMENT = re.compile(
 
 def unnamed(source: str, setup: Iterable[str], folder: str) -> str:
     """The setup line of a script that starts Python files and names no environment; "" where none is needed."""
-    files = started(source)
+    files = started(source) or list(_own_modules(source))
     made = [line for line in setup if "numpy" in line or not line.startswith("conda create")]  # of bare Python
     if not files or _ENVIRONMENT.search("\n".join((source, *made))):
         return ""
     if folder and (Path(folder) / "requirements.txt").is_file():
         return "pip install -r requirements.txt"
-    if folder and all((Path(folder) / name).is_file() for name in files):
+    if folder and all(name.endswith(".py") and (Path(folder) / name).is_file() for name in files):
         return " ".join(["pip install", *names]) if (names := packages(source, Path(folder))) else ""
     name = one_line(files[0].rpartition("/")[2])
     return f"# TODO: pip install the packages that {name} imports (pip freeze on the old cluster lists them)"
+
+
+def _own_modules(source: str) -> Iterator[str]:
+    """``python -m MODULE`` and ``python -c`` of a script, where they need packages that Python lacks."""
+    script = parse(source)
+    scope = Scope.of(script)
+    standard: frozenset[str] = getattr(sys, "stdlib_module_names", frozenset())
+    for command in script.commands:
+        found = launched(command, scope.containers)
+        texts = [scope.expand(word) for word in found.arguments]
+        option = next((text for text in texts if text in ("-m", "-c")), "")
+        if found.inside or not re.match(r"(python[\d.]*|torchrun)$", found.name) or option not in texts[:-1]:
+            continue
+        text = texts[texts.index(option) + 1]
+        named = {text.partition(".")[0]} if option == "-m" else set(re.findall(r"\b(?:import|from)\s+(\w+)", text))
+        if named - standard - _NONE:
+            yield f"{found.name} -m {text}" if option == "-m" else f"{found.name} -c"
 
 
 def _read(path: Path) -> str:

@@ -1,0 +1,188 @@
+"""Converts the start of a program's ranks: mpirun and its relatives, and srun of MPI programs and of PyTorch."""
+
+from __future__ import annotations
+
+import re
+
+from ..script.conversion_tables import EACH_NODE
+from ..script.toolchains import runs_own_program
+from ..shell.shell_elements import Command, Statement, Word
+from ..shell.word_sets import words
+from . import variable_conversion
+from .command_conversion import Lines
+from .conversion_base import HEAD_ADDRESS
+
+_RANKS = frozenset(("-n", "-np", "-c", "--np", "--n"))
+_RANKS_PER_NODE = frozenset(("-ppn", "-perhost", "-npernode", "--npernode", "-N"))
+#: makes Open MPI count hardware threads, as which clouds sell CPUs, and not cores
+_THREADS = "--use-hwthread-cpus"
+_BUILDERS = words("make cmake mpicc mpicxx mpic++ mpif90 mpifort gcc g++ gfortran nvcc cargo")
+_MPI = re.compile(r"(?i)mpi|mvapich|hpcx|foss|gompi|prgenv")
+#: signs that a script trains with PyTorch on several GPUs, and that a Python program uses MPI instead
+_TRAINS = re.compile(r"(?i)MASTER_(ADDR|PORT)|\bNCCL_|torch|lightning|deepspeed|\bWORLD_SIZE|fsdp|\bddp\b")
+_MPI_PYTHON = re.compile(r"(?m)^[^#\n]*(mpi4py|horovod|\bhvd\b)")
+_HYDRA = re.compile(r"-(ppn|perhost|genv|genvall|genvlist|bootstrap|rr)$")
+
+
+class Ranks(Lines):
+    """Reads commands that start several processes of one program."""
+
+    def _known(self, word: Word) -> str:
+        """A word with all variables replaced whose values the directives and the script determine."""
+        found = variable_conversion.value(word, self.facts, self.values)
+        expanded = self.scope.expand(word) if found is None else found
+        return word.shown if "$" in expanded.replace("$PWD", "") else expanded
+
+    def _inner(self, command: Command, program: Word) -> str:
+        """The name of the program, in its container where it has one; "" where it is not known."""
+        words = command.words[command.words.index(program) :]
+        texts = " ".join(self._known(word) for word in words).split()
+        if texts[0].rpartition("/")[2] in ("singularity", "apptainer"):
+            image = next((at for at, text in enumerate(texts) if re.search(r"\.(sif|simg|img)$|^docker:", text)), 0)
+            texts = texts[image + 1 :] if image else []
+        name = texts[0].rpartition("/")[2] if texts else ""
+        return "" if "$" in name else name
+
+    def _torchrun(self, statement: Statement, command: Command, program: Word, tasks: int, nodes: int) -> bool:
+        """Replace ``srun python TRAIN.py`` of one task a GPU by torchrun, where the script trains with PyTorch."""
+        words = list(command.words[command.words.index(program) :])
+        source, each = self.script.source, -(-tasks // nodes)
+        while len(words) > 2 and re.fullmatch(r"-[uBOEsS]+", words[1].raw):
+            del words[1]
+        if len(words) < 2 or not re.fullmatch(r"python[\d.]*", (words[0].text or "").rpartition("/")[2]):
+            return False
+        if not (words[1].raw.endswith(".py") or words[1].raw == "-m") or tasks != each * self.facts.nodes:
+            return False
+        if not _TRAINS.search(source) or _MPI_PYTHON.search(source) or "PROCID" in self.script.text(command):
+            return False
+        port = "$MASTER_PORT" if re.search(r"\bMASTER_PORT=", source) else "29500"
+        size = "--nnodes=$SKYPILOT_NUM_NODES --node_rank=$SKYPILOT_NODE_RANK "
+        size += f'--master_addr="$({HEAD_ADDRESS})" --master_port={port}'
+        start = f"torchrun {size if nodes > 1 else '--standalone'} --nproc_per_node={each} "
+        self.found.edit(command.words[0].start, words[1].start, start)
+        self.removed.append((command.words[0].start, words[1].start))
+        self.everywhere.add(statement)
+        self.found.notes.append(
+            f"torchrun starts {each} processes a node as srun did; the program reads RANK, LOCAL_RANK and WORLD_SIZE, "
+            "not SLURM_PROCID"
+        )
+        return True
+
+    def _starts_workers(self, command: Command, tasks: int) -> bool:
+        """Whether torchrun starts several workers: with one each, srun's tasks are meant as they are."""
+        text = " ".join(self._known(word) for word in command.words)
+        workers = re.search(r"--nproc[_-]per[_-]node[= ](\S+)", text)
+        nodes = re.search(r"--nnodes[= ](\S+)", text)
+        return bool(workers and workers[1] != "1" and not (nodes and nodes[1] == str(tasks)))
+
+    def _is_mpi(self, name: str) -> bool:
+        """Whether a program started once on each node is most likely one MPI program."""
+        if name and not EACH_NODE.match(name):
+            return not name.endswith((".sh", ".bash"))
+        return name.startswith("python") and bool(_MPI_PYTHON.search(self.script.source))
+
+    def _has_ranks(self, command: Command, name: str, nodes: int) -> bool:
+        """Whether mpirun can start a step's tasks: an MPI program that is on all nodes and reads nothing of Slurm's."""
+        if re.search(r"SLURM_(PROCID|LOCALID|NODEID)", self.script.text(command)):
+            return False
+        if nodes > 1 and any(other.name in _BUILDERS for other in self.script.commands):
+            return False  # the program is built where run begins
+        mpi = any(_MPI.search(module.name) for module in self.found.modules)
+        if mpi and name.startswith("python") and "conda env create" not in "".join(self.found.setup):
+            self.found.setup.append("pip install mpi4py")
+        return self._is_mpi(name) or (mpi and name.startswith("python"))
+
+    def _start_ranks(self, command: Command, program: Word, tasks: int, nodes: int) -> None:
+        """Replace ``srun PROGRAM`` by ``mpirun PROGRAM``."""
+        each = -(-tasks // nodes)
+        options = f" -np {tasks}"
+        listed = '"$SKYPILOT_NODE_IPS"' + (f" | head -n {nodes}" if nodes < self.facts.nodes else "")
+        if self._is_hydra(["mpirun"]):
+            options += f" -ppn {each} -hosts $(echo {listed} | paste -sd, -)" if nodes > 1 else ""
+        else:
+            hosts = f"-H $(echo {listed} | sed 's/$/:{each}/' | paste -sd, -)"
+            options += f" {hosts}" if nodes > 1 else f" {_THREADS}"
+            options += " --bind-to none" if (self.facts.spec.cpus_per_task or 1) > 1 else ""
+            if nodes > 1:
+                passed = (name for name in self.found.envs if not name.startswith("OMPI_ALLOW"))
+                options += "".join(f" -x {name}" for name in passed)
+        self.found.edit(command.words[0].start, program.start, f"mpirun{options} ")
+        self.removed.append((command.words[0].start, program.start))
+        self.found.ranks = True
+        if nodes > 1:
+            self.found.notes.append("mpirun starts the ranks from the first node over ssh")
+
+    def _mpirun(self, statement: Statement, command: Command) -> None:
+        nodes, texts = self.facts.nodes, [self._known(word) for word in command.words]
+        if nodes == 1:
+            placed = any(
+                re.search(r"hwthread|subscribe|map-?by|-H$|host|machinefile|^--version", text) for text in texts
+            )
+            if not placed and not command.depth:
+                # Without a count an mpirun starts a rank on each CPU of the node, of which a cloud's has more.
+                count = "" if _RANKS & set(texts) or self.facts.whole_node else f" -np {self.facts.ntasks}"
+                threads = "" if self.facts.ntasks == 1 or self._is_hydra(texts) else f" {_THREADS}"
+                self.found.edit(command.words[0].end, command.words[0].end, f"{threads}{count}")
+            return
+        ranks, each = (self._count(texts, names) for names in (_RANKS, _RANKS_PER_NODE))
+        each = each or -(-(ranks or self.facts.ntasks) // nodes)
+        if self._is_hydra(texts):
+            more, spelling = '-hosts $(echo "$SKYPILOT_NODE_IPS" | paste -sd, -)', "Intel MPI's and MPICH's"
+            more += "" if _RANKS_PER_NODE & set(texts) else f" -ppn {each}"
+        else:
+            more = f"-H $(echo \"$SKYPILOT_NODE_IPS\" | sed 's/$/:{each}/' | paste -sd, -)"
+            spelling = "Open MPI's"
+        if not _RANKS & set(texts):
+            more += f" -np {each * nodes}"
+        self.found.edit(command.words[0].end, command.words[0].end, " " + more)
+        cpus = self.facts.tasks_per_node * (self.facts.spec.cpus_per_task or 1)
+        if each > cpus:
+            self.found.notes.append(
+                f"mpirun starts {each} ranks a node, the script requests {cpus} CPUs there: raise cpus"
+            )
+        self.found.notes.append(f"mpirun starts the ranks from the first node over ssh, in {spelling} spelling")
+
+    def _ibrun(self, statement: Statement, command: Command) -> None:
+        """``ibrun PROGRAM``, TACC's launcher, is ``mpirun PROGRAM``; its own options select parts of the tasks."""
+        if command.depth or (command.texts[1:2] or ["-"])[0].startswith("-"):
+            self.found.need(command.line, self.script.text(command), "options of ibrun select parts of the tasks")
+            return
+        word = command.words[0]
+        self.found.edit(word.start, word.end, "mpirun")
+        self.found.ranks = True
+        self._mpirun(statement, command)
+
+    def _aprun(self, statement: Statement, command: Command) -> None:
+        """``aprun -n 32 PROGRAM``, Cray's launcher, is ``mpirun -np 32 PROGRAM``."""
+        given: dict[str, str] = {}
+        words = list(command.arguments)
+        while words and words[0].raw.startswith("-"):
+            found = re.fullmatch(r"(-[nNdjSmbecL]|-cc|-pc)(.*)", words.pop(0).raw)
+            if found and found[1] in ("-n", "-N"):
+                given[found[1]] = found[2] or (words.pop(0).raw if words else "")
+            elif found and not found[2] and words and not words[0].raw.startswith("-"):
+                words.pop(0)
+        if not words or ":" in [word.raw for word in words]:
+            self.found.need(command.line, self.script.text(command), "aprun of several programs")
+            return
+        ranks = variable_conversion.rename_text(given.get("-n", ""), self.facts, self.found) or str(self.facts.ntasks)
+        each = given.get("-N", str(self.facts.tasks_per_node))
+        hosts = f" -H $(echo \"$SKYPILOT_NODE_IPS\" | sed 's/$/:{each}/' | paste -sd, -)"
+        start = f"mpirun -np {ranks}{hosts if self.facts.nodes > 1 else f' {_THREADS}'} "
+        self.found.edit(command.words[0].start, words[0].start, start)
+        self.removed.append((command.words[0].start, words[0].start))
+        self.found.ranks = True
+        self.found.drop(command.line, "aprun", "Cray's launcher: mpirun starts the same ranks")
+
+    def _count(self, texts: list[str], names: frozenset[str]) -> int:
+        """The number after one of mpirun's options; 0 for none."""
+        given = next((texts[at + 1] for at, text in enumerate(texts[:-1]) if text in names), "")
+        return int(given) if given.isdecimal() and len(given) < 7 else 0
+
+    def _is_hydra(self, texts: list[str]) -> bool:
+        """Whether mpirun is Intel MPI's or MPICH's, whose options differ from Open MPI's."""
+        named = any(re.search(r"impi|intel-?mpi|mpich|mvapich", module.name.lower()) for module in self.found.modules)
+        modules = self.found.modules
+        image = any("hpckit" in one.image for one in modules) and not any("openmpi" in one.setup for one in modules)
+        image = image and runs_own_program(self.script)
+        return named or image or texts[0].endswith("hydra") or any(_HYDRA.match(text) for text in texts[1:])

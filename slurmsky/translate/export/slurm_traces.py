@@ -1,0 +1,78 @@
+"""Finds uses of Slurm that no idiom rewrites: in texts that run later, and by programs that submit jobs."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import replace
+from itertools import pairwise
+
+from ..shell.launched_program import launched
+from ..shell.script_commands import Script
+from ..shell.shell_elements import Command
+from .conversion import Reading
+from .run_text import run_text
+
+_CALLS = re.compile(
+    r"(?:^|[=\"'`;|&({]|\beval|\bexec|\btime)\s*(srun|sbatch|salloc|ibrun|scontrol|squeue|sbcast|scancel)(?=[\s\"']|$)"
+)
+
+
+def commands_in_texts(script: Script, reading: Reading) -> None:
+    """Slurm's commands in variables and here-documents, which the idioms do not rewrite: RUN="srun -n 4"."""
+    shown = [
+        (word.start, word.end, "")
+        for command in script.commands
+        if command.name in ("echo", "printf")
+        for word in command.arguments
+        if "$(" not in word.raw and "`" not in word.raw
+    ]
+    printing = [command for command in script.commands if command.name == "cat" and not command.arguments]
+    for start, end, _ in script.documents:
+        reader = max((one for one in script.commands if one.start < start), key=lambda one: one.start, default=None)
+        files = (
+            [word for operator, word in reader.redirects if ">" in operator and "&" not in operator] if reader else []
+        )
+        if reader in printing and reader.after != "|" and not files:
+            shown.append((start, end, ""))
+    for text in run_text(script.source, replace(reading, edits=[*reading.edits, *shown])).splitlines():
+        bare = re.sub(r"(^|\s)#.*", "", text)
+        called = None if re.match(r"\s*(echo|printf)\b", bare) else _CALLS.search(bare)
+        if called:
+            reading.need(0, text.strip(), f"{called[1]} in a text that the script runs later")
+
+
+_OPTION = re.compile(r"(?i)-{0,2}[\w./-]*(profile|executor|batch-?system|cluster|submit-cmd|launcher|drmaa)")
+
+
+_SLURM = re.compile(r"(?i)(.*[/,_.-])?(slurm|sbatch)([/,_. -].*)?")
+
+
+#: what an engine's configuration says where it submits
+_CONFIGURED = re.compile(r"(?mi)^(?!\s*[#/]).*\b(executor\s*[:=]\s*[\"']?slurm|sbatch\b|slurm\s*:\s*true)")
+
+
+_ENGINES = ("snakemake", "nextflow")
+
+
+def slurm_use(command: Command, folder: str) -> str:
+    """The reason why a program needs Slurm; "" where it does not. ``folder``: the submit folder, where it is known."""
+    found = launched(command)
+    texts = [word.text or "" for word in found.arguments]
+    pairs = [text.partition("=")[::2] for text in texts]
+    pairs += [(option, text) for option, text in pairwise(texts) if not text.startswith("-")]
+    for option, text in pairs:
+        if found.name == "snakemake" and "profile" not in option:
+            continue  # its rules run on the node
+        if _OPTION.fullmatch(option) and _SLURM.fullmatch(text):
+            return f"{option} {text}: {found.name} submits jobs or reads Slurm's variables"
+    if found.name not in _ENGINES:
+        return ""
+    named = [text for option, text in pairs if option.lstrip("-").endswith("profile") and text]
+    files = [f"{text}/config.yaml" for text in named] if found.name == "snakemake" else ["nextflow.config"]
+    for file in files:
+        with suppress(OSError), open(os.path.join(folder, file), encoding="utf-8", errors="replace") as stream:
+            if folder and _CONFIGURED.search(stream.read(1 << 16)):
+                return f"{found.name} submits jobs, by {file}"
+    return ""

@@ -1,0 +1,120 @@
+"""Completes the setup of a script's YAML: its programs, its Python, and what the user must write first."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+
+from ...site.modules import Module
+from ..script.conversion_tables import LAUNCHERS
+from ..script.needs import Needs
+from ..script.outside_paths import PROGRAM
+from ..script.programs import Source, setup_lines
+from ..script.programs import find as source_of
+from ..script.toolchains import unused
+from ..script.work_folder import below
+from ..shell.script_commands import Script
+from .conversion import Reading
+from .run_text import BASH, OTHER_SHELLS, interpreter
+
+_RUNTIMES = frozenset(("singularity", "apptainer"))
+
+
+_NOWHERE = Source("")
+
+
+#: images that bring Python with their framework
+_FRAMEWORK = re.compile(r"pytorch|tensorflow|/jax|nemo|rapids|monai|paddle|mxnet")
+
+
+def leave_toolchains(script: Script, reading: Reading) -> None:
+    """Leave out modules of compilers and MPIs that nothing in the script uses."""
+    found = () if reading.needs else unused(script, reading.modules, reading.ranks)  # the agent loads what is loaded
+    for at, entry in reversed(list(found)):
+        module = reading.modules.pop(at)
+        if module.setup in reading.setup and all(other.setup != module.setup for other in reading.modules):
+            reading.setup.remove(module.setup)
+        reading.dropped.append(entry)
+
+
+def name_programs(asked: Needs, source: str, reading: Reading) -> None:
+    """Programs that setup installs run by their names, not by their paths on the old cluster."""
+    for path in (file for file, role in asked.starts if role == PROGRAM and not reading.needs):
+        for start, end, _ in below(path, source):
+            reading.edit(start, end, path.rpartition("/")[2])
+
+
+def set_variables(source: str, reading: Reading) -> None:
+    """Set variables that modules of the old cluster set, where the map of modules knows their places on a node."""
+    sets = {name: places.split()[0] for module in reading.modules for name, places in module.sets}
+    for name in sorted(set(re.findall(r"\$\{?(\w+)", source)) & sets.keys()):
+        if not re.search(rf"\b{name}=", source):
+            place = re.sub("^~/miniconda3/", "$CONDA_PREFIX/", sets[name])  # setup installs into what is activated
+            place = place.replace("~/miniconda3", "$(conda info --base)")
+            reading.activate.append(f"export {name}=" + (f"$(ls -d {place} | head -n 1)" if "*" in place else place))
+
+
+def bring_programs(asked: Needs, script: Script, reading: Reading) -> None:
+    """Put the installation of the script's programs before the other commands of setup."""
+    known = {program for module in reading.modules for program in module.gives}
+    ranks = reading.ranks or _starts_ranks(script)
+    if not reading.images:
+        if interpreter(script.source)[0] in BASH:
+            known |= OTHER_SHELLS
+        names = [name for name in asked.programs if name not in known]
+        if asked.environments:  # they bring their own programs, but neither system packages nor containers' runtimes
+            names = [name for name in names if name in _RUNTIMES or (source_of(name) or _NOWHERE).kind == "apt"]
+        if "mpirun" not in known and ranks:
+            names.append("mpicc")  # of the package that provides mpirun
+        installed = setup_lines(tuple(names))
+        reading.setup[:0] = [line for line in installed if line not in reading.setup]
+    if ranks and any(module.image for module in reading.modules):
+        # Containers run as root, which Open MPI refuses without these.
+        reading.envs |= dict.fromkeys(("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"), "1")
+
+
+def _starts_ranks(script: Script) -> bool:
+    """Whether a command starts mpirun, directly or below another program (``valgrind mpirun ...``)."""
+    return any(word.text in LAUNCHERS for command in script.commands for word in command.words)
+
+
+def is_framework(module: Module) -> bool:
+    """Whether a module's image is used for its framework, and not for the CUDA in it."""
+    return bool(_FRAMEWORK.search(module.image)) and "nvcc" not in module.gives
+
+
+def one_python(reading: Reading) -> None:
+    """Keep the Python of a framework's image: an environment of a Python module would hide the framework.
+
+    Without one, programs are installed in that environment: base is not in PATH once another one is active.
+    """
+    if any("conda env create" in line for line in reading.setup):
+        for at, module in enumerate(reading.modules):
+            if module.activate:
+                reading.setup[:] = [line for line in reading.setup if line not in (module.setup, module.activate)]
+                reading.activate[:] = [line for line in reading.activate if line != module.activate]
+                why = "the script activates its own environment; SkyPilot's nodes have conda"
+                reading.modules[at] = replace(module, setup="", activate="", unpinned="", note=why)
+    if not any(map(is_framework, reading.modules)):
+        if any(module.activate for module in reading.modules):
+            reading.setup[:] = [line.replace("conda install -y -n base", "conda install -y") for line in reading.setup]
+        return
+    for module in reading.modules:
+        if module.activate and module.setup in reading.setup:
+            listed = module.setup.split()
+            packages = listed[next(at for at, word in enumerate(listed) if word.startswith("python")) + 1 :]
+            at = reading.setup.index(module.setup)
+            reading.setup[at : at + 2] = [f"pip install {' '.join(packages)}"] if packages else []
+            reading.activate[:] = [line for line in reading.activate if line != module.activate]
+
+
+def mark_missing_files(reading: Reading, folder: str) -> None:
+    """Put a TODO before setup lines that read a list of packages which the submit folder lacks."""
+    for at, line in reversed(list(enumerate(reading.setup))):
+        found = re.search(
+            r"(?:conda env create -n (\S+) -f|^pip install -r) (environment\.yml|requirements\.txt)$", line
+        )
+        if found and not (folder and os.path.isfile(os.path.join(folder, found[2]))):
+            how = f"conda env export --no-builds -n {found[1]}" if found[1] else "pip freeze in that environment"
+            reading.setup.insert(at, f"# TODO: write {found[2]}: {how}, on the old cluster")

@@ -1,0 +1,83 @@
+"""The ``file_mounts`` and ``volumes`` of a script's YAML, and comments for the paths that the user must provide."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from ..script import mount_points, outside_paths
+from ..shell.script_commands import parse
+from ..sky_task.sky_names import sky_name
+from . import conversion
+from .conversion import one_line
+from .yaml_document import YamlDocument
+from .yaml_resources import NodeDraft
+
+
+class StorageDraft(NodeDraft):
+    """Storage of one script's YAML."""
+
+    def _mounts(self, document: YamlDocument, own: Mapping[str, str] | None = None) -> None:
+        checkpoints = self.reading.checkpoints
+        used = [path for _, path in self.reading.paths] + checkpoints
+        source = self.source
+        mounts: dict[str, Any] = dict(own or {})
+        volumes: dict[str, Any] = {}
+        for path, item in self.task.fields.get("file_mounts", {}).items():
+            if path in source:
+                mounts[path] = item
+        for path, item in self.task.fields.get("volumes", {}).items():
+            if path in source or path in dict(self.site.sky_partition(self.partition).volumes):
+                volumes[path] = item
+        notes: dict[str, str] = {}
+        used += outside_paths.read_unchanged(self.script, self._gone_lines())
+        exported = "".join(f"export {name}={conversion.quoted(value)}\n" for name, value in self.reading.envs.items())
+        used += outside_paths.read_unchanged(parse(exported))
+        if self.reading.former:
+            used = [path for path in used if not mount_points.is_mounted(path, (self.reading.former,))]
+            checkpoints = [path for path in checkpoints if not mount_points.is_mounted(path, (self.reading.former,))]
+        for path in dict.fromkeys(map(mount_points.checkpoint_folder, checkpoints)):
+            if not mount_points.is_mounted(path, [*mounts, *volumes]):
+                bucket = self.site.sky.bucket.rstrip("/")
+                place = path.strip("/").replace("/", "-")
+                mounts[path] = (
+                    {"source": f"{bucket}/{self.task.name}/{place}", "mode": "MOUNT"}
+                    if bucket
+                    else {"name": self._bucket(sky_name(place, 30)), "mode": "MOUNT"}
+                )
+                notes[path] = "a bucket, which remains after the nodes" + ("" if bucket else " of this name is created")
+        known = (*mounts, *volumes)
+        bare = [path for path in used if "," not in path and not mount_points.is_mounted(path, known)]
+        tops = {mount_points.top_of(path) for path in bare}
+        missing = sorted(top for top in tops if len(top) > 1)
+        if mounts:
+            document.put("file_mounts", mounts, inline=notes)
+        if volumes:
+            document.put("volumes", volumes)
+        if missing:
+            document.blank()
+        for path in missing:
+            place = one_line(path)
+            if place.startswith("~/."):
+                document.comment(f"{place} is in the home directory of the old cluster: copy it here, and add")
+                document.comment(f"  file_mounts: {{{place}: {place}}}")
+                continue
+            document.comment(f"{place} is on the old cluster: put it into a bucket and add")
+            document.comment(f"  file_mounts: {{{place}: {{source: s3://BUCKET/{place.strip('~/')}, mode: MOUNT}}}}")
+
+    def _bucket(self, place: str) -> str:
+        """A bucket's name: bucket names are globally unique, so part of it is derived from the script's text."""
+        unique = hashlib.sha256(self.source.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        return f"{self.task.name[:20].rstrip('-')}-{place}-{unique}"[:63]
+
+    def _gone_lines(self) -> set[int]:
+        """Lines of the script of which nothing is left."""
+        source, at, gone = self.source, 0, set[int]()
+        removed = [(start, end) for start, end, text in self.reading.edits if not text]
+        for number, line in enumerate(source.split("\n"), 1):
+            first, last = at + len(line) - len(line.lstrip()), at + len(line.rstrip())
+            if any(start <= first and last <= end for start, end in removed):
+                gone.add(number)
+            at += len(line) + 1
+        return gone

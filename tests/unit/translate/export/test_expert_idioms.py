@@ -1,0 +1,147 @@
+"""Exported YAML of single idioms: texts that it has, and texts that it must not have."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurmsky.site import load
+from slurmsky.translate.export.yaml_export import ExportedYaml, export_yaml
+
+_PATH = Path(__file__).resolve().parents[3] / "scripts" / "moving.py"
+_SPEC = importlib.util.spec_from_file_location("moving", _PATH)
+assert _SPEC is not None and _SPEC.loader is not None
+moving = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(moving)
+
+SITE = load('[gpus]\ndefault = "H100"\n[[partition]]\nname = "main"\ndefault = true', "site")
+
+
+def export(body: str, directives: str = "", shell: str = "/bin/bash", folder: str = "") -> ExportedYaml:
+    lines = "".join(f"#SBATCH {line}\n" for line in directives.split(";") if line)
+    text = f"#!{shell}\n{lines}\n{body}\n"
+    if not folder:
+        found: ExportedYaml = moving.exported(text.encode(), SITE, "job.sh")
+        return found
+    specs: Any = moving.request(text.encode(), "job.sh").components
+    return export_yaml(text, [specs[0].evolve(chdir=folder)], SITE, "", file="job.sh", folder=folder)
+
+
+HEAD = '$(echo "$SKYPILOT_NODE_IPS" | head -n 1)'
+
+
+@pytest.mark.parametrize(
+    ("body", "directives", "present", "absent"),
+    [
+        ("ip=$(hostname -I | awk '{print $2}')\nsrun python a.py --ip $ip", "-N2", [f"ip={HEAD}\n"], ["awk"]),
+        ("A=$(ip -4 addr show ib0 | grep inet | awk '{print $2}')\nsrun ./a $A", "-N2", [f"A={HEAD}\n"], ["ib0"]),
+        ("H=$(getent hosts $N | awk '{print $1}')\nsrun ./a $H", "-N2", ["$(echo $N |"], ["getent"]),
+        ("if which srun; then\n  ./a\nelse\n  ./b\nfi", "", ["if true; then"], ["slurmsky"]),
+        ("if command -v srun >/dev/null; then ./a; fi", "", ["if true >/dev/null; then"], ["slurmsky"]),
+        ("aprun -n 64 -N 32 ./wrf", "-N2;-n64", ["mpirun -np 64 -H ", "s/$/:32/", "Cray's launcher"], ["run aprun"]),
+        ("aprun -n $SLURM_NTASKS ./a", "-n 8", ["mpirun -np 8 --use-hwthread-cpus ./a\n"], []),
+        ("export OPAL_PREFIX=/apps/ompi\nmpirun ./a", "-n4", ["OPAL_PREFIX=/apps/ompi (line"], ["OPAL_PREFIX: "]),
+        ("export I_MPI_PMI_LIBRARY=/usr/lib64/libpmi.so\nsrun ./a", "-n4", [], ["I_MPI_PMI_LIBRARY: "]),
+        ("export CUDA_VISIBLE_DEVICES=2\npython a.py", "", ["H100:1", "shared node"], ["CUDA_VISIBLE_DEVICES: "]),
+        ("export CUDA_VISIBLE_DEVICES=0,1\npython a.py", "", ["H100:2", 'CUDA_VISIBLE_DEVICES: "0,1"'], []),
+        ("CUDA_VISIBLE_DEVICES=3\n./a", "--gres=gpu:1", ["run: |\n  ./a\n"], []),
+        ("nsys stats a.qdrep", "--gres=gpu:0", [], ["accelerators"]),
+        ("module load cuda/12.1\npython train.py", "", ["H100:1  # module cuda"], []),
+        ("module load cuda/12.1\n./a.out", "", ["if it needs one:  accelerators: H100:1"], []),
+        ("echo $SLURM_ARRAY_TASK_ID\n./a", "", ["Slurm sets it only with --array"], ["TASK_ID:"]),
+        ("./a $SLURM_ARRAY_TASK_ID", "", ["TASK_ID: null"], []),
+        ("./a\nexit\nusing CSV", "", ["./a\n  exit\n"], ["using"]),
+        ("./a || exit 1\n./b", "", ["./b"], []),
+        ("export H=/flask/me/cache_of/x\n./a", "", ["/flask"], []),
+        ("srun singularity exec /img/me/a.sif python a.py", "", ["# /img/me is on the old cluster"], []),
+    ],
+)
+def test_an_idiom(body: str, directives: str, present: list[str], absent: list[str]) -> None:
+    found = export(body, directives)
+    assert not found.needs
+    assert [text for text in present if text not in found.yaml] == []
+    assert [text for text in absent if text in found.yaml] == []
+
+
+def test_pytorch_with_a_task_a_gpu_is_started_by_torchrun() -> None:
+    body = "export MASTER_PORT=$((10000 + SLURM_JOB_ID % 1000))\nsrun python -u train.py --fsdp"
+    found = export(body, "-N2;--ntasks-per-node=4;--gpus-per-node=4")
+    assert not found.needs
+    assert "--nnodes=$SKYPILOT_NUM_NODES --node_rank=$SKYPILOT_NODE_RANK" in found.fields["run"]
+    assert "--nproc_per_node=4 train.py --fsdp" in found.fields["run"]
+    assert "NODE_RANK\" = 0" not in found.fields["run"]
+    assert "not SLURM_PROCID" in found.yaml
+    one = export("srun python -m pkg.train --strategy ddp", "-n 2;--gpus=2")
+    assert "torchrun --standalone --nproc_per_node=2 -m pkg.train --strategy ddp" in one.fields["run"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "srun python each.py",  # nothing says how its tasks meet
+        "srun bash -c 'RANK=$SLURM_PROCID python train.py --fsdp'",
+        "srun python train.py --fsdp &\nwait",
+    ],
+)
+def test_other_python_steps_of_several_tasks_need_slurm(body: str) -> None:
+    assert export(body, "-n 4").needs
+
+
+def test_a_python_step_that_names_mpi_is_started_by_mpirun() -> None:
+    found = export("# needs mpi4py\npip install mpi4py torch\nsrun python train.py", "-n 4")
+    assert "mpirun -np 4" in found.fields["run"]
+
+
+def test_a_zsh_script_without_forms_of_its_own_becomes_lines_of_bash() -> None:
+    found = export("module load python/3.8\npython a.py", shell="/usr/bin/env zsh")
+    assert not found.needs
+    assert "python=3.8" in found.fields["setup"] and "zsh" not in found.fields["setup"]
+    assert "zsh of the first line (line 1): bash runs these lines" in found.yaml
+    assert export("setopt extendedglob\nmodule load python\npython a.py", shell="/bin/zsh").needs
+
+
+def test_snakemake_runs_on_the_node_instead_of_submitting() -> None:
+    found = export('snakemake --cluster "sbatch --mem={resources.mem}" --jobs 900 --use-conda --retries 3')
+    assert not found.needs
+    assert found.fields["run"].split() == "snakemake --cores all --use-conda --retries 3".split()
+    assert "raise cpus and memory" in found.yaml
+    both = export("snakemake --executor slurm -j 10 --cores 8 all").fields["run"]
+    assert both.split() == "snakemake --cores 8 all".split()
+
+
+def test_packages_of_an_environment_are_a_todo_where_the_folder_lists_none(tmp_path: Path) -> None:
+    conda, pip = "conda activate x\npython a.py", "source ~/x/bin/activate\npython a.py"
+    assert "# TODO: write environment.yml: conda env export --no-builds -n x" in export(conda).fields["setup"]
+    assert "# TODO: write requirements.txt: pip freeze" in export(pip).fields["setup"]
+    (tmp_path / "environment.yml").write_text("dependencies: [numpy]\n")
+    (tmp_path / "requirements.txt").write_text("numpy\n")
+    assert "TODO" not in export(conda, folder=str(tmp_path)).yaml + export(pip, folder=str(tmp_path)).yaml
+    filled = "conda activate x\nconda install -n x numpy\npython a.py"
+    assert "conda create -y -n x python\n" in export(filled).fields["setup"]
+
+
+def test_packages_of_julia_and_r(tmp_path: Path) -> None:
+    (tmp_path / "a.jl").write_text("using MPI, LinearAlgebra\nusing DataFrames: nrow\n")
+    (tmp_path / "a.R").write_text("library(dplyr)\n# library(no)\nlibrary('stats')\n")
+    folder = str(tmp_path)
+    assert "julia --project=. -e 'using Pkg; Pkg.instantiate()'" in export("julia --project=. a.jl").fields["setup"]
+    assert 'Pkg.add(["MPI", "DataFrames"])' in export("julia a.jl", folder=folder).fields["setup"]
+    assert "# TODO: julia -e" in export("julia b.jl").fields["setup"]
+    assert 'install.packages(c("dplyr"), repos' in export("Rscript a.R", folder=folder).fields["setup"]
+    assert "# TODO: sudo Rscript -e" in export("R CMD BATCH b.R").fields["setup"]
+    assert "MPIPreferences" in export("module load openmpi\nsrun julia a.jl", "-n 4").fields["setup"]
+    assert "install.packages" not in export("conda activate r\nRscript a.R", folder=folder).yaml
+
+
+def test_python_modules_and_lines_name_their_packages_as_a_todo() -> None:
+    assert "that python -m train imports" in export("python -m train --lr 1").fields["setup"]
+    assert "that python -c imports" in export('python -u -c "import PyHipp; import os"').fields["setup"]
+    assert "TODO" not in export('python -c "import os"').yaml + export("python -m http.server").yaml
+
+
+def test_a_cuda_image_with_pytorch_keeps_the_python_of_the_script() -> None:
+    found = export("module load cuda/9.0 python/3.6\npython a.py", "--gpus=1")
+    assert "conda create -y -n job python=3.6" in found.fields["setup"]
