@@ -27,7 +27,7 @@ class Bad(Exception):
 def text(value: Any) -> str:
     """Read a string."""
     if not isinstance(value, str):
-        raise Bad("a text in quotes is expected")
+        raise Bad("a string in quotes is expected")
     return value
 
 
@@ -52,7 +52,7 @@ def texts(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         return tuple(word.strip() for word in value.split(",") if word.strip())
     if not isinstance(value, list):
-        raise Bad("a list of texts is expected")
+        raise Bad("a list of strings is expected")
     return tuple(text(item) for item in value)
 
 

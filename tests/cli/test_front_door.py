@@ -124,7 +124,7 @@ def test_tunnel_to_a_job(engine: LocalEngine, served: tuple[str, int]) -> None:
     assert gone.returncode == 1 and f"slurmsky: tunnel: job {job} is " in gone.stderr
 
 
-def test_a_changed_site_file_is_told_until_the_controller_reads_it(tmp_path: Path) -> None:
+def test_doctor_status_and_site_check_report_a_changed_site_file(tmp_path: Path) -> None:
     site = tmp_path / "site.toml"
     site.write_text(
         '[[node]]\nnames = "n1"\ncpus = 4096\n[[partition]]\nname = "first"\nnodes = "n1"\nengine = "local"\n'

@@ -1,4 +1,4 @@
-"""What the script of a launch needs from the submit host: folders, variables, links, and no credentials."""
+"""The launch requirements that a job's script implies: folders, variables and links; credentials stay here."""
 
 from __future__ import annotations
 
