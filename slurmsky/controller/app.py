@@ -72,8 +72,8 @@ OLD_FILES_CHECK_S = 65.0
 
 _TOO_LATE = "its deadline passed before it could start"
 
-#: a longer pass over the pending jobs is followed by a pause of _PASS_PAUSE times its length, in which commands are
-#: served, so that scheduling takes at most a fifth of the time (slurmctld: sched_min_interval)
+#: a pass over the pending jobs that takes longer is followed by a pause of _PASS_PAUSE times its length. Commands are
+#: served in the pause, so that scheduling takes at most a fifth of the time (slurmctld: sched_min_interval)
 _SHORT_PASS_S = 0.005
 _PASS_PAUSE = 4
 
@@ -123,9 +123,9 @@ class Controller:
         self._cloud_engine: CloudEngine | None = None
         #: reads SkyPilot's managed jobs; None if no partition runs on SkyPilot
         self.managed: ManagedJobs | None = None
-        #: power saving for kept nodes; None if no partition keeps nodes
+        #: power saving for warm nodes; None if no partition has warm nodes
         self.power: PowerSaving | None = None
-        #: SkyPilot's infras and their nodes; None if no partition keeps nodes
+        #: SkyPilot's infras and their nodes; None if no partition has warm nodes
         self.infra: Infra | None = None
         #: the engine of partitions that name no engine
         self.usual = EngineChoice()
@@ -174,7 +174,7 @@ class Controller:
         return wanted if wanted in self.engines and wanted != FOREIGN else self.usual.engine
 
     def _undecided(self, partition: str) -> str:
-        """The reason why a partition's engine is not known yet; "" if it is known."""
+        """The reason why a partition's engine is not chosen yet; "" if it is."""
         if not self.usual.open:
             return ""
         wanted = self.environment.get(ENGINE) or self.site.engine_of(partition)
@@ -198,7 +198,7 @@ class Controller:
             raise SlurmError(errno, error.hint) from error
 
     async def choose_engine(self) -> None:
-        """Choose SkyPilot or this machine, by SLURMSKY_ENGINE, the site file, or what is available."""
+        """Choose SkyPilot or this machine. SLURMSKY_ENGINE decides, then the site file, then what is available."""
         user = pwd.getpwuid(os.geteuid()).pw_name
         cloud = self._cloud = registry.Cloud(self.environment, self.site, user, self.paths.home, self._event)
         wanted = self.environment.get(ENGINE, "")
@@ -244,14 +244,14 @@ class Controller:
         return 0.0 if self.power is None else self.power.prospects.hourly(shares)
 
     def _place(self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True) -> list[NodeShare] | None:
-        """Place a job on nodes, first on those that are up where nodes are powered on demand."""
+        """Place a job on nodes; where nodes are powered on demand, those that are up come first."""
         chosen = self.power.place if self.power is not None else place
         return chosen(demand, nodes, consume_memory)
 
     def _place_later(
         self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True
     ) -> list[NodeShare] | None:
-        """Plan a job on nodes as they will be."""
+        """Plan a job on the nodes in their later state."""
         chosen = self.power.place_later if self.power is not None else place
         return chosen(demand, nodes, consume_memory)
 
@@ -263,7 +263,8 @@ class Controller:
         """Reconnect to the running jobs after a start of the controller."""
         running = [self.job_table.jobs[job_id] for job_id in sorted(self.job_table.active)]
         heads = [job for job in running if not (job.het_job_id and job.het_offset)]
-        # The agents report the events that were missed and the jobs that never reached them; those are launched again.
+        # The agents report the events that the controller missed, and the jobs that never reached them; the controller
+        # launches those jobs again.
         await self.engine.recover(heads)
         for job in heads:
             if job.job_id in self.job_table.active:
@@ -281,13 +282,16 @@ class Controller:
         self.schedule_soon()
 
     def command_called(self) -> None:
-        """Refresh SkyPilot's data in the background, if that is due; called with each command."""
+        """Refresh SkyPilot's data in the background if they are old; called with each command."""
         self.usual.wanted()
         if self.managed is not None:
             self.managed.wanted()
 
     async def _release_after_exit(self, job: Job) -> None:
-        """Release an allocation whose salloc or srun lost its controller, once that process and the steps end."""
+        """Release an allocation whose salloc or srun lost its controller.
+
+        It waits until that process and the steps have ended.
+        """
         owner = process_tree.stat(job.alloc_pid) if job.alloc_pid else None
         while not job.state.finished:
             now = process_tree.stat(job.alloc_pid) if owner is not None else None
@@ -329,7 +333,9 @@ class Controller:
     def submit(
         self, specs: Sequence[JobSpec], payload: Payload, who: Submitter, interactive: bool = False, first_id: int = 0
     ) -> Job:
-        """Add a job; it is committed when this returns. Raises SlurmError; the job does not exist then.
+        """Add and commit a job.
+
+        Raises SlurmError; the job does not exist then.
 
         ``first_id``: an id that the submitter already has; 0: the next free id.
         """
@@ -348,7 +354,7 @@ class Controller:
         return job
 
     def flush(self) -> None:
-        """Commit now. Raises StoreError; the changes stay in memory and the commit is retried."""
+        """Commit now. Raises StoreError. After an error the changes stay in memory, and the commit is retried."""
         self.job_table.flush()
         self.store_problem = None
         self.idle_time.start_if_due()
@@ -363,7 +369,7 @@ class Controller:
         for job in launches:
             background(self.life.launch(job))
         if self.followers.chosen:
-            self._loop.call_soon(self.followers.send)  # after these launches
+            self._loop.call_soon(self.followers.send)  # commits after the launches
         if self._forget is None:
             self._forget = self._loop.call_later(
                 min(60.0, self.job_table.cluster.min_job_age_s + 1.0), self._forget_old
@@ -379,7 +385,7 @@ class Controller:
     # --- scheduling
 
     def schedule_soon(self) -> None:
-        """Schedule a pass over the pending jobs: at once where the queue is short."""
+        """Schedule a pass over the pending jobs: at once if the queue is short."""
         if not self._kicked:
             self._kicked = True
             self._loop.call_at(max(self._loop.time(), self._next_pass), self._pass)
@@ -405,11 +411,11 @@ class Controller:
             self._wake = self._loop.call_later(max(0.01, wake - self.clock()), self.schedule_soon)
 
     def _shared(self, partition: str, uses: list[NodeUse]) -> list[NodeUse]:
-        """A partition's nodes without the CPUs, memory and devices that other users of this machine hold."""
+        """A partition's nodes without the resources that other users of this machine hold."""
         return self.machine.open(uses, partition) if self.engine.engine_name(partition) == "local" else uses
 
     def _schedule(self) -> float:
-        """Run one pass of the scheduler and carry out its plan; return the time of the next pass, or infinity."""
+        """Run one pass and carry out its plan; return the time of the next pass, or infinity."""
         waiting, before = len(self.job_table.pending), time.perf_counter()
         self.job_table.mark_reserved()
         self.followers.release()
@@ -440,7 +446,7 @@ class Controller:
         return math.inf if plan.wake is None else plan.wake
 
     def schedule_now(self) -> None:
-        """Run a pass at once, for a caller that would otherwise have to wait for the next pass."""
+        """Run a pass at once, for a caller that cannot wait for the next pass."""
         self._pass()
 
     def ready(self, job: Job) -> bool:
@@ -482,7 +488,7 @@ class Controller:
 
     @property
     def busy(self) -> bool:
-        """True while the queue may change without a command: a running job, or a pending job that may start."""
+        """True while the queue may change without a command. That is: a job runs, or a pending job may start."""
         job_table = self.job_table
         # Jobs that others launched do not keep the controller running: the next controller reads their final state.
         if any(job_table.jobs[job_id].engine != FOREIGN for job_id in job_table.active):

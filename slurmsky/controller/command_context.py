@@ -1,4 +1,4 @@
-"""The context of one command: the caller's argv, environment and terminal, and the output."""
+"""The context of one command. It has the caller's argv, environment and terminal, and the command's output."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Peer(Protocol):
 
 
 class NoClient:
-    """A peer that discards frames, for commands that the controller itself runs."""
+    """A peer that discards frames, for the controller's own commands."""
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
         """Discard the frame."""
@@ -45,8 +45,10 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud
 
 
 def shown(text: str) -> str:
-    """A text as it is printed on a terminal: names of jobs, comments and paths may contain any character. As in ls, "?"
-    replaces a control character; files and pipes receive the text unchanged.
+    """A text as it is printed on a terminal.
+
+    Names of jobs, comments and paths may contain any character. As in ls, "?" replaces a control character; files and
+    pipes receive the text unchanged.
     """
     return _CONTROL.sub("?", text)
 
@@ -83,7 +85,10 @@ class CommandContext:
         self._peer.send(wire.STDOUT, b"\a")
 
     async def out_lines(self, lines: Iterator[str], together: int = _LINES) -> None:
-        """Write to the caller's stdout in groups of lines, as fast as it reads; other commands run meanwhile."""
+        """Write to the caller's stdout in groups of lines, as fast as the caller reads.
+
+        Other commands run meanwhile.
+        """
         self.printing = True
         try:
             while text := "".join(islice(lines, together)):
@@ -104,7 +109,7 @@ class CommandContext:
         self._peer.send(wire.STDERR, text.encode("utf-8", "surrogateescape"))
 
     def draw(self, text: str) -> None:
-        """Send our own line, with its control sequences, to the caller's terminal."""
+        """Send a line of slurmsky, with its control sequences, to the caller's terminal."""
         self._peer.send(wire.STDERR, text.encode("utf-8", "surrogateescape"))
 
     def error(self, text: str) -> None:
@@ -124,15 +129,18 @@ class CommandContext:
         self._peer.send(wire.HANDLE_SIGNALS)
 
     def resume_with(self, variable: str) -> None:
-        """Make the caller repeat its request with this ``K=V`` if this controller dies; "": do not repeat it."""
+        """Make the caller repeat its request with this ``K=V`` if this controller dies.
+
+        "": do not repeat it.
+        """
         self._peer.send(wire.RESUME, _bytes(variable))
 
     def spawn(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        """Run a program in the caller's terminal; a CHILD_STATUS frame reports its exit status."""
+        """Run a program in the caller's terminal. A CHILD_STATUS frame reports its exit status."""
         self._peer.send(wire.SPAWN, _program(argv, env))
 
     def become(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        """Replace the caller's process with this program; frames that are sent later do not arrive."""
+        """Replace the caller's process with this program. Frames that are sent later do not arrive."""
         self._peer.send(wire.BECOME, _program(argv, env))
 
     def signal_child(self, number: int) -> None:
@@ -170,7 +178,10 @@ class CommandContext:
             frame.cancel()
 
     async def read_file(self, paths: Sequence[str], limit: int) -> tuple[int, int, bytes]:
-        """Have the caller's process read the first file that it can open: (its index, errno or 0, bytes)."""
+        """Have the caller's process read the first file that it can open.
+
+        Returns the file's index, errno or 0, and the bytes.
+        """
         self._peer.send(wire.READ_FILE, wire.encode_list([str(limit).encode(), *map(_bytes, paths)]))
         while True:
             frame = await self.frame()

@@ -43,8 +43,8 @@ def read_site(env: dict[str, str]) -> Site:
     except UnicodeDecodeError as error:
         raise SiteError(str(file), error.object[: error.start].count(b"\n") + 1, 1, "not UTF-8") from error
     site = load(text, str(file), facts)
-    # Nodes of the site file get this machine's properties for values that the file omits; those of kept nodes are known
-    # once the nodes are up.
+    # Nodes of the site file get this machine's properties for values that the file omits. Properties of warm nodes are
+    # known once the nodes are up.
     kept = {name for _, one in site.kept for name in one.names}
     nodes = tuple(
         node
@@ -75,7 +75,7 @@ _NEVER_S = 1e9
 def main(
     find: FindCommand, in_idle_time: Callable[[Controller], AsyncGenerator[None, None]], stay: bool = False
 ) -> int:
-    """Run until idle (unless ``stay``), stopped, or unable to run (then one line on stderr)."""
+    """Run until idle (unless ``stay``), stopped, or unable to run. In the last case one line is printed on stderr."""
     env = dict(os.environ)
     home = paths.state(env)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)

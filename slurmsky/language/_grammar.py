@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-# No language uses a larger number; longer digit strings are read as this number.
-# (It also keeps int() linear: Python refuses very long digit strings, or takes long for them.)
+# No language has larger numbers; longer digit strings are read as this number. It also keeps int() linear: Python
+# refuses very long digit strings, or is slow to read them.
 HUGE = 2**63 - 1
 
 
 class Fault(Exception):
-    """Raised by a builder to refuse what the grammar accepted; becomes the language's own error."""
+    """Raised by a builder to refuse a text that the grammar accepts. It becomes the language's own error."""
 
     def __init__(self, pos: int, message: str = "", **facts: str) -> None:
         super().__init__(pos, message)
@@ -48,7 +48,10 @@ class _Inline:
 
 
 def _text(name: str) -> str:
-    """The text of a grammar file: package data in a wheel or .pyz, the folder beside the package in a clone."""
+    """The text of a grammar file.
+
+    It is package data in a wheel or .pyz, and in the folder beside the package in a clone.
+    """
     clone = Path(__file__).resolve().parents[2] / "grammar" / f"{name}.lark"
     if clone.is_file():
         return clone.read_text(encoding="utf-8")

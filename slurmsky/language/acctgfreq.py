@@ -44,7 +44,7 @@ _GRAMMAR: Grammar[AcctgFreq] = Grammar("keyvalues", _Build(), AcctgFreqError, st
 
 
 def parse(text: str) -> AcctgFreq:
-    """The intervals of --acctg-freq; a bare number is that of tasks.  Raises AcctgFreqError naming the item."""
+    """The intervals of --acctg-freq; a bare number is the interval of tasks. Raises AcctgFreqError naming the item."""
     try:
         return _GRAMMAR.parse(text)
     except AcctgFreqError as exc:

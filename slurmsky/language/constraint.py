@@ -85,7 +85,10 @@ class TermGroup:
 
 @dataclass(frozen=True)
 class Alternative:
-    """One way to satisfy an expression: terms that hold for every node, and terms that hold for ``count`` nodes."""
+    """One way to satisfy an expression.
+
+    It has terms that hold for every node, and terms that hold for ``count`` nodes.
+    """
 
     every: tuple[Union[Feature, TermGroup], ...]
     some: tuple[Union[Feature, TermGroup], ...] = ()
@@ -98,7 +101,7 @@ class Alternative:
         return all(term.matches(features) for term in self.every)
 
     def pick(self, nodes: Sequence[tuple[str, Collection[str]]]) -> Optional[list[str]]:
-        """The nodes that make up the counts, of (name, features) in the order of preference; None: too few."""
+        """The nodes that make up the counts; None: too few. ``nodes``: (name, features) in the order of preference."""
         picked: list[str] = []
         for term in sorted(self.some, key=lambda term: sum(term.matches(features) for _, features in nodes)):
             able = [name for name, features in nodes if name not in picked and term.matches(features)]
@@ -109,7 +112,7 @@ class Alternative:
 
 
 def _apart(term: Union[Feature, TermGroup]) -> bool:
-    """Whether a term cannot be decided for one node alone: it has a count, or is a list of alternatives."""
+    """Whether a term depends on several nodes. A term with a count does, and a list of alternatives."""
     return bool(term.count) or (isinstance(term, TermGroup) and (term.kind == "[" or any(map(_apart, term.terms))))
 
 

@@ -25,8 +25,10 @@ _WORDS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class CpuBind(Bind):
-    """`to` names what a task is bound to (cores, threads, sockets, ldoms); instead of it, `how` may name a CPU for each
-    task (none, rank_ldom, or one of the lists with its `values`)."""
+    """A binding to ``to`` (cores, threads, sockets, ldoms), or by ``how``.
+
+    ``how`` names a CPU for each task: none, rank_ldom, or one of the lists with its `values`.
+    """
 
     to: str = ""
     one_thread: bool = False

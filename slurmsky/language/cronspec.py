@@ -24,14 +24,17 @@ SHORTCUTS = {
     "daily": "0 0 * * *", "midnight": "0 0 * * *", "elevenses": "0 11 * * *", "fika": "0 15 * * *",
     "teatime": "0 16 * * *", "hourly": "0 * * * *",
 }  # fmt: skip
-#: The longest time until an entry is due is that from leap day to leap day across a century without one: eight years.
+#: An entry is due at most eight years later: from leap day to leap day across a century without one.
 _HORIZON_DAYS = 366 * 9
 
 
 @dataclass(frozen=True)
 class CronSpec:
-    """The due times and the command. The sets have the due values; `any_day` and `any_weekday` mark a star in these
-    fields, since a day matches either field unless one of the two is a star."""
+    """The due times and the command.
+
+    The sets have the due values. `any_day` and `any_weekday` mark a star in these fields: a day matches either field
+    unless one of the two is a star.
+    """
 
     text: str  # the times as written
     command: str
@@ -157,7 +160,7 @@ def _folded(values: frozenset[int], top: int) -> frozenset[int]:
 
 
 def _never(spec: CronSpec) -> bool:
-    """Whether the month days of an entry occur in none of its months."""
+    """Whether an entry is never due, because none of its months has its days."""
     if spec.any_day:
         return False
     longest = max(29 if month == 2 else calendar.monthrange(2023, month)[1] for month in spec.months)

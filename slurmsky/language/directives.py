@@ -18,8 +18,10 @@ _BLANK = " \t\n\v\f\r"
 
 
 class ScriptError(DirectiveError):
-    """A script that sbatch refuses.  `lines` are what it prints, each after `sbatch: error: `
-    (after `sbatch: fatal: ` if `fatal`); the exit code is 1."""
+    """A script that sbatch refuses.
+
+    `lines` are what it prints, each after `sbatch: error: ` (after `sbatch: fatal: ` if `fatal`); the exit code is 1.
+    """
 
     lines: tuple[str, ...] = ()
     fatal = False
@@ -80,7 +82,7 @@ class DosLineBreaks(ScriptError):
 
 
 class BadLine(ScriptError):
-    """A line with an unclosed quote, or with a word that begins with a colon; `pos` is the line's number."""
+    """A line with an unclosed quote, or with a word that begins with a colon. `pos` is the line's number."""
 
     fatal = True
 

@@ -18,7 +18,9 @@ PLANE_MISSING = "Invalid plane size or size not specified"
 
 @dataclass(frozen=True)
 class Distribution:
-    """The distribution of tasks to nodes, then to the sockets of a node, then to the cores of a socket.
+    """The distribution of tasks to nodes, to a node's sockets, and to a socket's cores.
+
+    "" means not given.  `pack`: fill nodes (True) or spread (False), None: not given.
 
     "" means not given.  `pack`: fill nodes (True) or spread (False), None: not given.
 

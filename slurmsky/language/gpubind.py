@@ -30,8 +30,10 @@ class GpuBind:
 
 
 def parse(text: str) -> GpuBind:
-    """The binding that --gpu-bind requests.  Only `verbose` may precede the rest; text after closest or none is
-    ignored, as in Slurm.  Raises BindError with the line that Slurm prints.
+    """The binding that --gpu-bind requests.
+
+    Only `verbose` may precede the rest; text after closest or none is ignored, as in Slurm.  Raises BindError with the
+    line that Slurm prints.
 
     >>> str(parse("Verbose,single:2")), parse("map_gpu:0*2,1").values
     ('verbose,single:2', ('0', '0', '1'))

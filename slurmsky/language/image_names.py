@@ -1,4 +1,6 @@
-"""pyxis' two small languages: names of images, and lists of mounts. Source: NVIDIA/pyxis args.c, NVIDIA/enroot.
+"""Names of images and lists of mounts, as pyxis reads them. Source: NVIDIA/pyxis args.c, NVIDIA/enroot.
+
+pyxis splits both at single characters (strsep), so there is no grammar: the text between the characters is arbitrary.
 
 pyxis splits both at single characters (strsep), so there is no grammar: the text between the characters is arbitrary.
 """

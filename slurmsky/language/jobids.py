@@ -23,7 +23,7 @@ Step = Union[int, str, None]  # number, "batch", "extern", "interactive"; None: 
 
 @dataclass(frozen=True)
 class JobId:
-    """The selection of one id: a job, or some of its elements, or a het component, or a step of these."""
+    """The selection of one id. It selects a job, some of its elements, a het component, or a step of these."""
 
     job_id: int
     task: Union[int, str, ArraySpec, None] = None  # element, "*" for all, a list; None: no element
@@ -116,7 +116,9 @@ def split(text: str) -> list[str]:
 
 
 def update_list(text: str) -> Optional[list[str]]:
-    """The single ids that scontrol's job commands expand a list to; None if the text is no list of ids.
+    """The single ids in a list of scontrol's job commands; None if the text is no list.
+
+    Brackets before an underscore mean several jobs; brackets after it mean elements, and are not printed.
 
     Brackets before an underscore mean several jobs; brackets after it for elements, and are not printed.
     Source: src/scontrol/update_job.c _is_job_id, _next_job_id.

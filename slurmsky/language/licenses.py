@@ -27,7 +27,9 @@ class Licenses:
         return bool(self.counts)
 
     def taken(self, free: Callable[[str], int]) -> Optional[Licenses]:
-        """The licences that a job takes: all, or the first name with enough free; None: the job has to wait.
+        """The licences that a job takes; None: the job has to wait.
+
+        These are all, or the first name with enough free.
 
         >>> str(parse("a|b:3").taken({"a": 0, "b": 5}.get)), parse("a,b").taken({"a": 0, "b": 5}.get)
         ('b:3', None)

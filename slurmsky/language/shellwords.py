@@ -1,4 +1,4 @@
-"""Parses one word of a shell script into its parts: text, variables, commands in $( ), arithmetic.
+"""Parses a word of a shell script into text, variables, commands in $( ) and arithmetic.
 
 Nothing is expanded or run. A word that a shell would refuse (an open quote) is text as a whole.
 Source: POSIX.1 XCU 2.2 and 2.6; man bash, EXPANSION.
@@ -107,7 +107,10 @@ _PIECE = re.compile(
 
 
 def _plain(word: str) -> Optional[list[Part]]:
-    """The parts of a word of quotes and simple variables, as most words are; None if the grammar is needed."""
+    """The parts of a word of quotes and simple variables.
+
+    Most words are of this kind; None if the grammar is needed.
+    """
     parts: list[Part] = []
     at, quoted = 0, -1
     while at < len(word):

@@ -38,7 +38,9 @@ _NAMES = {value: name for name, value in NUMBERS.items()}
 
 @dataclass(frozen=True)
 class SignalSpec:
-    """Send `signal` `seconds` before the time limit: with `batch` to the batch shell only, else to the steps.
+    """Send `signal` `seconds` before the time limit.
+
+    With `batch` only the batch shell gets it, else the steps.
 
     `reservation` (R): a job that overlaps a reservation may start, and the reservation's start ends it.
 

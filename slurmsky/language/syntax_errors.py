@@ -1,4 +1,4 @@
-"""Errors of the small languages: one class each, with facts instead of messages.
+"""Errors of the small languages: one class each, with values instead of messages.
 
 Each command formats its errors in Slurm's words: the same invalid number is ``Invalid --mem specification`` for sbatch
 and another text for scontrol.  Where the real parser prints its own line, the error has that line in `message`.
@@ -10,7 +10,7 @@ from typing import ClassVar
 
 
 class LanguageError(ValueError):
-    """`text` is not valid in `language`; `pos` is the offset at which the parser found that.
+    """`text` is not valid in `language`; `pos` is the offset of the error.
 
     `message` is the line that Slurm itself prints for it, and empty where Slurm leaves the wording to the option with
     the text.

@@ -21,7 +21,7 @@ class NodeShare:
     gres: dict[str, tuple[int, ...]] = field(default_factory=dict)  # "gpu:h100" or "gpu" -> device indices
     tasks: int = 0  # number of the job's tasks on this node
     cpus_on_node: int = 0  # node's configured CPUs
-    virtual: bool = False  # a virtual node: it shares a machine that is smaller than the job's request
+    virtual: bool = False  # a virtual node of a machine that is smaller than the job's request
     gpus_absent: bool = False  # the GPUs of ``gres`` are counted, but the machine does not have them
 
     @property
@@ -45,7 +45,7 @@ class HetComponent:
 
 @dataclass
 class Launch:
-    """A job's description for every node's agent, sent by the controller or shipped in a file.
+    """A job's description, which the controller sends to the agents of all its nodes.
 
     Paths are absolute on the node. ``environment`` is the user's environment at submit after --export, without
     the SLURM_* variables of this job, which agent/job/environment.py adds. ``script`` None: no batch script (salloc,
@@ -96,10 +96,10 @@ class Launch:
     task_epilog: str = ""
     exclusive: bool = False  # the job has whole nodes
     image: str = ""  # the nodes already run this image (SkyPilot's image_id)
-    elastic: bool = False  # a step may request more CPUs than the job has: the nodes' size is unknown
-    #: records (model.codec) of the job, or of a het job's components, for nodes that answer queries about it
+    elastic: bool = False  # a step may request more CPUs than the job has, because the size of the nodes is unknown
+    #: records (model.codec) of the job or of the het job's components; nodes answer queries about it from them
     record: list[dict[str, Any]] = field(default_factory=list)
-    constrain_ram_space: bool = False  # the job is held to the memory of its shares
+    constrain_ram_space: bool = False  # the agent limits the job to the memory of its shares
 
     @property
     def parts(self) -> Sequence[Union[Launch, HetComponent]]:
@@ -108,11 +108,11 @@ class Launch:
 
     @property
     def every_share(self) -> list[NodeShare]:
-        """The nodes of the job; for a het job those of all components, the leader's first."""
+        """All nodes of the job or het job, the leader's first."""
         return [share for part in self.het for share in part.shares] if self.het else self.shares
 
     def memory_limit_mib(self, share: NodeShare) -> int:
-        """Memory to which the job is held on one of its nodes; 0: no limit, as with --mem=0."""
+        """The job's memory limit on one of its nodes; 0: no limit, as with --mem=0."""
         owner = next((part for part in self.parts if share in part.shares), self)
         return share.memory_mib if self.constrain_ram_space and owner.spec.mem_mib != 0 else 0
 

@@ -75,7 +75,10 @@ class PartitionConfig:
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """The whole cluster: nodes in configured order, partitions in configured order, limits (seconds unless named)."""
+    """The whole cluster: nodes and partitions in configured order, and limits.
+
+    Limits are in seconds unless the name says otherwise.
+    """
 
     name: str = "slurmsky"
     nodes: tuple[NodeConfig, ...] = ()
@@ -86,7 +89,7 @@ class ClusterConfig:
     min_job_age_s: int = 300
     job_files_days: int = 7  # days for which the folders of ended jobs are kept
     kill_wait_s: int = 30
-    constrain_ram_space: bool = True  # jobs are held to their memory by control groups, where the node has them
+    constrain_ram_space: bool = True  # the node limits the memory of jobs by control groups, if it has them
     over_time_limit_min: int = 0
     mail_program: str = ""
     batch_requeue: bool = True
@@ -98,10 +101,10 @@ class ClusterConfig:
     task_epilog: str = ""
     inactive_limit_s: int = 0
     max_script_size: int = 4 * 1024 * 1024
-    parameters: tuple[tuple[str, str], ...] = ()  # further slurm.conf parameters shown by scontrol show config
+    parameters: tuple[tuple[str, str], ...] = ()  # users' associations with settings of their own
     qos: tuple[QosConfig, ...] = ()  # () = any name is accepted and has no effect
     accounts: tuple[AccountConfig, ...] = ()  # () = accounts have no limits
-    associations: tuple[UserAssociation, ...] = ()  # those with settings of their own
+    associations: tuple[UserAssociation, ...] = ()  # partitions with SkyPilot settings of their own
     #: no configuration describes the cluster: any name is accepted, and a job gets as many and as large nodes as it
     #: requests
     open: bool = False
@@ -151,7 +154,7 @@ class ClusterConfig:
         return found
 
     def account(self, name: str, user: str = "") -> AccountConfig:
-        """The account of a user, with the QOS of the nearest association that sets any: theirs, or an account's."""
+        """A user's account, with the QOS of the nearest association that sets any: the user's, or an account's."""
         lineage = self.lineage(name)
         found = lineage[0] if lineage else AccountConfig(name)
         lineage = lineage or self.lineage(found.parent)

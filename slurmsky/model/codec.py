@@ -39,7 +39,7 @@ def job_to_json(job: Job) -> str:
 
 
 def job_from_dict(data: dict[str, Any], spec: JobSpec) -> Job:
-    """Inverse of job_to_json, from its parsed text; the job takes over ``data`` as its dictionary."""
+    """Inverse of job_to_json, from parsed JSON; ``data`` becomes the job's dictionary."""
     data["spec"] = spec
     data["state"] = _STATES[data["state"]]
     data["flags"] = JobFlag(data["flags"]) if data.get("flags") else JobFlag.NONE

@@ -89,7 +89,7 @@ class Job:
     array_job_id: int = 0  # 0 = not an array
     array_task_id: Optional[int] = None
     pending_tasks: tuple[range, ...] = ()  # elements without their own record; ascending, non-overlapping
-    #: (element, id of its job, id of the running job behind which the agent starts it) of pending elements
+    #: followers: (element, id of its job, id of the running job after which the agent starts it)
     followers: tuple[tuple[int, int, int], ...] = ()
     array_max_running: Optional[int] = None
     array_count: int = 0
@@ -102,7 +102,7 @@ class Job:
     het_ids: tuple[int, ...] = ()
     # SkyPilot
     engine: str = "local"
-    launched: bool = False  # sent to an engine that brings up nodes, and these are not ready yet
+    launched: bool = False  # launched by an engine whose nodes are not ready yet
     managed_job_id: Optional[int] = None
     cost: float = 0.0  # dollars, from SkyPilot's cost report; of a running job: until now
     hourly_cost: float = 0.0  # dollars an hour for the whole job, 0.0 unknown
@@ -117,7 +117,7 @@ class Job:
         return () if self.launched else tuple(share.name for share in self.shares)
 
     def copy(self, **changes: Any) -> Job:
-        """A copy with some fields replaced; a tenth of the cost of dataclasses.replace, which calls the constructor."""
+        """A copy with some fields replaced, ten times faster than dataclasses.replace."""
         job = object.__new__(Job)
         job.__dict__.update(self.__dict__, **changes)
         return job

@@ -1,4 +1,4 @@
-"""Codec of dataclasses: their JSON values, and the dataclasses from such values, by the annotations of the fields.
+"""Converts dataclasses to JSON values and back, by the annotations of their fields.
 
 Tuples, sets and nested dataclasses are converted; a class with ``to_dict`` and ``from_dict`` converts itself. A field
 that a record lacks has its default, and a field that the class lacks is ignored: an earlier or later version may have
@@ -28,7 +28,7 @@ def read_fields(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write(record: Any) -> dict[str, Any]:
-    """The fields of a dataclass as JSON values, without flags that are False by default and now."""
+    """Convert a dataclass to JSON values, without flags that are False now and by default."""
     kind, values = type(record), record.__dict__
     default = kind.__dict__.get
     return write_fields(kind, {key: values[key] for key in values if values[key] or default(key) is not False})
@@ -48,7 +48,7 @@ def _converted(values: dict[str, Any], convert: Mapping[str, Callable[[Any], Any
 
 @cache
 def _converters(kind: type) -> tuple[frozenset[str], dict[str, Callable[[Any], Any]], dict[str, Callable[[Any], Any]]]:
-    """The names of the fields, and the functions that read and write those whose values are not JSON's."""
+    """The names of the fields, and converters for those whose values differ from JSON's."""
     known = get_type_hints(kind)
     hints = {item.name: known[item.name] for item in fields(kind)}
     readers = {name: reader_of(hint) for name, hint in hints.items()}
@@ -81,7 +81,7 @@ def reader_of(hint: Any) -> Convert:
 
 @cache
 def writer_of(hint: Any) -> Convert:
-    """The function that converts a field of this type to a JSON value; None if json writes it as it is."""
+    """The function that converts a field of this type to a JSON value; None if json writes the value unchanged."""
     if is_dataclass(hint):
         return getattr(hint, "to_dict", None) or write
     origin, args = get_origin(hint), get_args(hint)

@@ -28,8 +28,8 @@ class Reservation:
     max_start_delay_s: Optional[int] = None
     allowed_partitions: tuple[str, ...] = ()
     qos: tuple[str, ...] = ()
-    purge_comp_s: int = 300  # with PURGE_COMP: it ends when no job has used it for so long
-    float_s: Optional[int] = None  # with TIME_FLOAT: the start is always so long from now
+    purge_comp_s: int = 300  # with PURGE_COMP: it ends after so many seconds without a job
+    float_s: Optional[int] = None  # with TIME_FLOAT: the start is always so many seconds from now
     float_end: Optional[int] = None  # with TIME_FLOAT and a requested end: the end
     cores: int = 0
     #: (node, CPU numbers), where the reservation has only some cores of its nodes
@@ -40,7 +40,9 @@ class Reservation:
         return self.start <= now < self.end
 
     def admits(self, user: str, groups: frozenset[str], account: str) -> bool:
-        """Whether a job of this user and account may use the reservation: each non-empty list must admit the job.
+        """Whether a job of this user and account may use the reservation.
+
+        Each list that is not empty must admit the job. No job may use a floating reservation.
 
         No job may use a floating one.
         """
@@ -63,7 +65,7 @@ class Reservation:
         return not self.qos or _lets_in(self.qos, {name})
 
     def at(self, now: float) -> Reservation:
-        """A floating reservation as it is at ``now``; any other one unchanged."""
+        """A floating reservation with its times at ``now``; any other reservation unchanged."""
         if self.float_s is None:
             return self
         start = int(now) + self.float_s
@@ -88,10 +90,10 @@ class Flag:
     """A flag of a reservation, and how scontrol accepts it."""
 
     name: str
-    #: shortest abbreviation; 0: Slurm alone sets the flag
+    #: accepted words in place of the name
     letters: int = 1
-    words: tuple[str, ...] = ()  # in place of the name
-    signs: tuple[str, ...] = ("", "+", "-")  # by which the flag may be given
+    words: tuple[str, ...] = ()  # the name that the flag replaces
+    signs: tuple[str, ...] = ("", "+", "-")  # words that set the flag
     period_s: int = 0  # seconds after which the reservation recurs
 
     def fits(self, word: str, sign: str) -> bool:

@@ -1,4 +1,6 @@
-"""JobSpec: the options of a job, one field per option; ``step_spec`` has those of a step.
+"""JobSpec: the options of a job, one field per option.
+
+``step_spec`` has the options of a step.
 
 A field has the option's name with its unit. Values are plain (str, int, bool, tuple of str), validated by
 the option table and in canonical text, so that a spec can be stored and sent as JSON. None means "not

@@ -57,9 +57,9 @@ _COMPACT = {
 _COMPACT_BY_NUMBER = {state.value: text for state, text in _COMPACT.items()}
 
 
-#: wait status of a task whose step ran out of memory; it reads as the end by a signal. Source: Slurm's SIG_OOM
+#: wait status of a task whose step ran out of memory; it reads as a signal. Source: Slurm's SIG_OOM
 OOM_STATUS = 253
-#: that signal, as in ExitCode 0:125
+#: the signal, as in ExitCode 0:125
 OOM_SIGNAL = 125
 
 
@@ -112,8 +112,8 @@ class NodeState(enum.Enum):
     FUTURE = "future"
 
 
-#: states of nodes that users may ask for, long and compact, in the order in which a prefix is matched.
-#: Source: sinfo/opts.c _node_state_id.
+#: states that users may request, long and compact, in the order in which a prefix is matched. Source: sinfo/opts.c
+#: _node_state_id.
 _NODE_WORDS = (
     ("UNKNOWN", "UNK"), ("DOWN", "DOWN"), ("IDLE", "IDLE"), ("ALLOCATED", "ALLOC"), ("MIXED", "MIX"),
     ("FUTURE", "FUTR"), ("BLOCKED", "BLOCK"), ("INVALID_REG", "INVAL"), ("PLANNED", "PLND"), ("DRAIN", "DRAIN"),

@@ -1,6 +1,8 @@
 """Records of steps and of the resources that they used.
 
 Agents define these records at their start, and none of those in ``job.py``.
+
+Agents define these records at their start, and none of those in ``job.py``.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from .states import JobState
 
 @dataclass
 class Usage:
-    """Resources that a step used: times in seconds, sizes in bytes, and the node and task of each maximum."""
+    """Resources that a step used: seconds, bytes, and the node and task of each maximum."""
 
     user_s: float = 0.0
     system_s: float = 0.0
@@ -43,13 +45,16 @@ class Usage:
     max_disk_write_node: str = ""
     max_disk_write_task: int = 0
     gpu_s: Optional[float] = None  # busy seconds of GPUs, sum over all nodes; None: not measured
-    #: values for equal parts of the step's time, summed over all tasks: "cpu" busy CPUs, "mem" MiB, and where GPUs are
-    #: measured "gpu" busy GPUs and "gpumem" MiB; empty for a step that ended before the first sample
+    #: values for equal parts of the step's time, summed over all tasks: "cpu" busy CPUs, "mem" MiB, and with measured
+    #: GPUs "gpu" busy GPUs and "gpumem" MiB; empty for a step that ended before the first sample
     series: dict[str, list[float]] = field(default_factory=dict)
 
 
 class NodeSeries(NamedTuple):
-    """Use of a step on one node over time: values for equal parts of ``seconds``, in the units of ``Usage.series``.
+    """A step's use of one node over time: values for equal parts of ``seconds``.
+
+    Units as in ``Usage.series``. All are empty for a step that ended before the first sample; values of GPUs are empty
+    if GPUs are not measured.
 
     All are empty for a step that ended before the first sample, and those of GPUs where these are not measured.
     """

@@ -147,7 +147,7 @@ def _step(part: Component) -> None:
 
 
 def _host_file(part: Component) -> None:
-    """Place tasks by the file in SLURM_HOSTFILE when -w is not given, regardless of -m.
+    """Place tasks by the file in SLURM_HOSTFILE if -w is not given, regardless of -m.
 
     The file must have as many names as there are tasks or, if their number is unknown, nodes; further names are not
     read. Source: slurm_opt.c _validate_nodelist.
@@ -229,7 +229,9 @@ def _node_names(part: Component) -> list[str]:
 
 
 def _nodes_and_tasks(part: Component) -> None:
-    """Raise the minimum of nodes to the node list's length; reduce the nodes to the number of tasks, with a warning.
+    """Adjust the node count to the node list and to the number of tasks.
+
+    The minimum of nodes rises to the list's length. More nodes than tasks are reduced with a warning.
 
     Source: sbatch/opt.c and srun/opt.c _opt_verify, "massage the numbers".
     """
@@ -270,7 +272,9 @@ def _nodes_and_tasks(part: Component) -> None:
 
 
 def _tasks_of_sockets(part: Component) -> None:
-    """Derive the number of tasks from -B, or from -N: one for each thread, core or socket requested.
+    """Derive the number of tasks from -B, or from -N.
+
+    There is one task for each requested thread, core or socket.
 
     srun requires all three in the request (src/srun/opt.c); sbatch and salloc use any of them.
     """
@@ -330,7 +334,7 @@ def _in_a_job(part: Component) -> bool:
 
 
 def inside_a_job(part: Component) -> list[str]:
-    """srun's messages about options that apply only to whole jobs, or that exceed the job's resources."""
+    """srun's messages about options that apply to whole jobs or exceed the job's resources."""
     if not _in_a_job(part):
         return []
     messages = []

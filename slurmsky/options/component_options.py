@@ -150,7 +150,7 @@ class Component:
 
 
 def not_here(command: str, option: Option, context: ReadContext) -> CommandError:
-    """The error for an option that is unsupported here: Slurm's text for unsupported features, then the reason."""
+    """The error for an option that is unsupported here: Slurm's text, then the reason."""
     reason = "Requested operation not supported on this system"
     return failure(command, reason, f"--{option.name}: {option.why}", exit_code=context.error_exit)
 

@@ -59,13 +59,13 @@ def pyxis_env(item: Item) -> dict[str, Any]:
 
 @reader
 def pyxis_flag(item: Item) -> dict[str, Any]:
-    """Of a flag and its negation the last one takes precedence: "yes" or "no" under the flag's name."""
+    """The value "yes" or "no" under the flag's name; of a flag and its negation the last one counts."""
     name = item.option.name
     return {"site_options": ((_NEGATED.get(name, name), "no" if name in _NEGATED else "yes"),)}
 
 
 def unused_options_warning(options: Iterable[tuple[str, str]]) -> Optional[str]:
-    """pyxis' warning about container options without a container; None: there is a container, or no such option."""
+    """pyxis' warning about container options without a container. None: there is a container, or no such option."""
     given = dict(options)
     if "container-image" in given or "container-name" in given:
         return None

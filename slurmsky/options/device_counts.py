@@ -42,7 +42,7 @@ class Requested:
 
 @dataclass
 class Numbers:
-    """The job's other counts, which device counts may determine or contradict; None: not given."""
+    """The job's other counts, which device counts may determine or contradict. None: not given."""
 
     tasks: Optional[int]
     least: Optional[int]
@@ -64,7 +64,10 @@ class Disagreement(Exception):
 
 @dataclass
 class DeviceRequest:
-    """All device requests by name and type, in the order in which Slurm reads the options, and the job's counts."""
+    """All device requests by name and type, and the job's counts.
+
+    The order is that in which Slurm reads the options.
+    """
 
     requested: dict[tuple[str, str], Requested]
     numbers: Numbers
@@ -75,7 +78,10 @@ class DeviceRequest:
         return tuple(item for item in found if item[2])
 
     def once(self, field: str) -> tuple[tuple[str, str, int], ...]:
-        """The same, without devices that also have a count per node or task, from which this count follows."""
+        """The same, without devices that also have a count per node or task.
+
+        The count per node or task determines this count.
+        """
         before = _PARTS[: _PARTS.index(field)]
         return tuple(item for item in self.counts(field)
                      if not any(getattr(self.requested[item[:2]], part) for part in before))  # fmt: skip
@@ -124,7 +130,7 @@ def check(part: Component) -> None:
 
 
 def _malformed(item: str) -> bool:
-    """Whether a colon has no text after it, or a type and a count have no count after them.
+    """Whether text is missing after a colon, or a count after a type and a colon.
 
     Source: slurm_protocol_defs.c slurm_get_next_tres.
     """

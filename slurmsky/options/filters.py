@@ -1,4 +1,4 @@
-"""Readers for query options: filters, formats and times of squeue, scancel, sinfo, sacct, sstat and similar.
+"""Readers for query options: filters, formats and times of squeue, scancel, sinfo, sacct, sstat and others.
 
 They join the readers of ``values`` under the names of the table's ``reader`` column. Each command has its own error
 messages; their texts come from src/squeue/opts.c, src/scancel/opt.c, src/sinfo/opts.c, src/sacct/options.c.
@@ -97,7 +97,7 @@ def _states(item: Item) -> tuple[str, ...]:
 
 
 def _node_states(item: Item) -> tuple[str, ...]:
-    """States, negated with ``~``; in one entry, joined by ``&``, states that a node must have together.
+    """States, negated with ``~``; states joined by ``&`` in one entry must all hold.
 
     One ``&`` or ``+`` anywhere in the list requires all states of the list. Source: sinfo/opts.c _build_state_list.
     """

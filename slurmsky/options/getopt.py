@@ -77,7 +77,7 @@ def _long(table: OptionTable, words: Sequence[str], at: int, found: list[Found])
 
 
 def _unique(table: OptionTable, name: str, word: str) -> Option:
-    """The option with this name: an exact match, else the only option (or aliases of one) with this prefix."""
+    """The option with this exact name, else the only option with this prefix. Aliases of one option count as one."""
     exact = table.longs.get(name)
     if exact is not None:
         return exact

@@ -81,7 +81,7 @@ def version_text() -> str:
 
 
 def help_text(table: OptionTable) -> str:
-    """Text of --help: Slurm's sections and spellings of the options, with the table's descriptions."""
+    """Text of --help, with Slurm's sections and spellings and the table's descriptions."""
     if table.command in _MANUALS:
         return _manual(table)
     sections: dict[str, list[str]] = {}
@@ -178,7 +178,7 @@ Usage: squeue [-A account] [--clusters names] [-i seconds] [--job jobid]
 
 
 def usage_text(table: OptionTable) -> str:
-    """Text of --usage: every option once, in brackets; all flags' letters in one pair of brackets."""
+    """Text of --usage: every option once, in brackets. The letters of all flags are in one pair of brackets."""
     if table.command in _USAGES:
         return _USAGES[table.command]
     if table.command in ("sacctmgr", "scontrol"):
@@ -214,7 +214,7 @@ def in_columns(words: Sequence[str], columns: int = 4, width: int = 20) -> str:
 def field_help(query: Union[SqueueQuery, SinfoQuery], fields: Iterable[Mapping[str, str]]) -> str:
     """Text of --helpformat (letters), --helpFormat (names) or --helpstate.
 
-    ``fields`` are rows with name, letter and hidden, as in the command's fact table.
+    ``fields`` are rows with name, letter and hidden, as in the command's table of fields.
     """
     if query.helpstate:
         states = dict.fromkeys(NODE_STATES if isinstance(query, SinfoQuery) else STATE_NAMES)
@@ -227,7 +227,7 @@ def field_help(query: Union[SqueueQuery, SinfoQuery], fields: Iterable[Mapping[s
 
 
 def completions(table: OptionTable, prefix: str) -> str:
-    """Text of --autocomplete=PREFIX: matching long options, or after ``--name=`` the option's words."""
+    """Text of --autocomplete=PREFIX: matching options, or the words of an option's value."""
     name, equals, begun = prefix.lstrip("-").partition("=")
     option = table.longs.get(name)
     if equals or (option is not None and option.kind.startswith("enum:")):

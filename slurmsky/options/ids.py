@@ -91,7 +91,7 @@ def _job_or_element(word: str, bad: str) -> JobId:
 
 
 def scancel_jobs(words: Sequence[str]) -> tuple[JobId, ...]:
-    """Ids for scancel; an error shows the rest of the word from the bad id on.
+    """Ids for scancel; an error shows the rest of the word, from the bad id.
 
     Source: scancel/opt.c _xlate_job_step_ids.
     """

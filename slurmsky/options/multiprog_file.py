@@ -34,7 +34,7 @@ def verify(part: Component, name: str) -> None:
 
 
 def _first_fault(text: str, tasks: Optional[int], fault: multiprog.MultiProgError) -> multiprog.MultiProgError:
-    """The first error: an earlier line than the unreadable one may name nonexistent tasks."""
+    """The first error: an earlier line may name nonexistent tasks."""
     before = "".join(text.splitlines(keepends=True)[: fault.pos - 1])
     try:
         multiprog.parse(before).claim(tasks)

@@ -46,7 +46,9 @@ def resolve(part: Component) -> None:
 
 
 def resolve_with_gpus(part: Component) -> None:
-    """Resolve CPUs per task against CPUs per GPU; a typed option overrides those of the environment.
+    """Resolve CPUs per task against CPUs per GPU.
+
+    A typed option overrides those of the environment.
 
     Source: slurm_opt.c _validate_cpus_per_tres.
     """
@@ -75,7 +77,10 @@ def check(part: Component) -> None:
 
 
 def _one_of(part: Component, text: str, name: str, count: Optional[int], option: str) -> str:
-    """The text with a resource's count from the option, unless the text takes precedence for that resource."""
+    """The text with a resource's count from the option.
+
+    If the text has this resource's count and takes precedence, it is unchanged.
+    """
     requested = _count(text, name)
     if requested is None:
         return text if count is None else f"{name}={count},{text}"

@@ -216,7 +216,7 @@ def parse_sinfo(argv: Sequence[str], context: ReadContext, table: Optional[Optio
 
 
 def parse_sacct(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> SacctQuery:
-    """Parse sacct's command line; the command sets the time window's defaults, which depend on the user."""
+    """Parse sacct's command line. The command sets the defaults of the time window, because they depend on the user."""
     part, rest = gather("sacct", argv, context, table)
     if rest:
         raise failure("sacct", "Unknown arguments:", *(f" {word}" for word in rest))

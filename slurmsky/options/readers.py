@@ -192,7 +192,10 @@ def hint(item: Item) -> str:
 
 
 def _language(item: Item, parse: Callable[..., Any], *args: Any, **named: Any) -> Any:
-    """Return ``parse(text)``; an invalid text raises the language's error message, or the option's usual one."""
+    """Return ``parse(text)``, or raise an error for an invalid text.
+
+    The message is the language's, or the option's usual one.
+    """
     try:
         return parse(item.value, *args, **named)
     except LanguageError as fault:

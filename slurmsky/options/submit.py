@@ -58,7 +58,10 @@ class ScriptText:
 
 @dataclass(frozen=True)
 class ScriptChoice:
-    """The script in sbatch's command line: a path and arguments, or --wrap's text, or neither (standard input)."""
+    """The script in sbatch's command line.
+
+    It is a path and arguments, or --wrap's text, or neither (standard input).
+    """
 
     argv: tuple[str, ...] = ()
     wrap: Optional[str] = None
@@ -145,7 +148,9 @@ def with_burst_buffer(script: bytes, lines: bytes) -> bytes:
 
 
 def find_script(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> ScriptChoice:
-    """First phase: find the script. Processes --help and similar. ``argv`` excludes the command's name.
+    """First phase: find the script; process --help and similar.
+
+    ``argv`` excludes the command's name.
 
     A lone ":" separates components here, too, and is never passed to the script. Raises CommandError.
     """
@@ -188,7 +193,7 @@ def _sbatch_components(
     first: Component,
     table: OptionTable,
 ) -> list[Component]:
-    """All components: each combines its part of the script, the environment, and its part of the command line."""
+    """All components. Each combines its part of the script, the environment, and its part of the command line."""
     parts: list[Component] = []
     words, more = list(argv), True
     while more or len(parts) < len(directives.components):
@@ -288,7 +293,7 @@ def _components(
         words = split(table, rest)
         answer_early(table, words)
         part.put_words(words, COMMAND_LINE)
-        # salloc hands the words after a program to it, a ":" among them; srun's program ends at the ":".
+        # salloc passes the words after a program to it, with any ":"; srun's program ends at the ":".
         searched = words.rest[:1] if first.command == "salloc" else words.rest
         colon = words.rest.index(":") if ":" in searched else None
         commands.append(words.rest[:colon])
@@ -304,7 +309,7 @@ def _unclosed(parts: Sequence[Component]) -> list[str]:
 
 
 def _groups(parts: Sequence[Component]) -> None:
-    """Refuse two command-line components for the same het component; without --het-group each has its own."""
+    """Refuse two command-line components for the same het component. Without --het-group each has its own."""
     taken: set[int] = set()
     for index, part in enumerate(parts):
         own: set[int] = set()

@@ -1,4 +1,6 @@
-"""Converts an option's text to field values: the reader interface, and readers for flags and numbers.
+"""Converts an option's text to field values.
+
+This module has the reader interface, and readers for flags and numbers.
 
 A reader is a small function per type of value, named in the table's ``reader`` column (others are in ``readers`` and
 ``filters``). It receives an Item and returns the value of the option's only field, or a dict for several fields.
@@ -95,7 +97,7 @@ def count(item: Item) -> Any:
 
 @reader
 def switch(item: Item) -> dict[str, Any]:
-    """A flag that is only stored: {recorded: ((name, ""),)}."""
+    """A flag that is stored without effect: {recorded: ((name, ""),)}."""
     return {"recorded": ((item.option.name, ""),)}
 
 

@@ -53,7 +53,9 @@ def group_page(
     why: Sequence[Similar] = (),
     omitted: int = 0,
 ) -> str:
-    """The page of a period's jobs. ``whole``: these are all jobs of the cluster in it, so show the cluster's size.
+    """The page of a period's jobs.
+
+    ``whole``: these are all jobs of the cluster in the period, so show the cluster's size.
 
     ``why`` explains failed and waiting jobs, and ``omitted`` kinds of them are not explained.
     """
@@ -165,13 +167,13 @@ def _load(lives: Sequence[Life], context: ReportContext, period: Period, whole: 
 
 
 def _on_cluster(lives: Sequence[Life], context: ReportContext) -> bool:
-    """Whether all jobs ran on nodes of the site file, and none on nodes launched for it."""
+    """Whether all jobs ran on nodes of the site file."""
     known = {node.name for node in context.cluster.nodes}
     return bool(known) and all(known.issuperset(one.job.nodes) for one in lives)
 
 
 def _nodes(lives: Sequence[Life], context: ReportContext, period: Period) -> Html | None:
-    """The jobs on each node as bars; if there are too many, each node's utilisation."""
+    """The jobs on each node as bars, or each node's utilisation if there are too many jobs."""
     on: dict[str, list[tuple[Life, int]]] = {}
     for one in lives:
         if one.start and one.start <= period.end and one.end >= period.start:

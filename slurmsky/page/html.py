@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 
 #: control characters, lone surrogates (undecodable bytes of a command line), marks that change the direction of text,
-#: and code points that are no characters
+#: and code points that are not characters
 _ODD = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
 )

@@ -24,8 +24,9 @@ PARTS = 240
 
 
 def job_page(runs: Sequence[Job], context: ReportContext, why: Explanation | None = None) -> str:
-    """The page of one job. ``runs``: its runs, of which all but the last were requeued; ``why``: why the job waits, or
-    how it ended.
+    """The page of one job.
+
+    ``runs``: its runs; all but the last were requeued. ``why``: why the job waits, or how it ended.
     """
     lives = [life(job, context) for job in runs]
     now, last = context.now, lives[-1]
@@ -104,7 +105,7 @@ def _standing_out(one: Life, context: ReportContext) -> Html | None:
         )
     elif finished and one.memory_share is not None and job.spec.mem_mib and one.memory_share < 0.25:
         found.append(
-            f"It asked for {quantities.memory(one.memory_held_mib)} of memory"
+            f"It requested {quantities.memory(one.memory_held_mib)} of memory"
             f" and used {quantities.memory(one.memory_mib or 0)}."
         )
     if finished and one.gpu_share is not None and one.gpu_share < 0.3:
@@ -112,12 +113,12 @@ def _standing_out(one: Life, context: ReportContext) -> Html | None:
     limit = context.time_limit(job)
     if finished and limit != INFINITE and one.ran_s < limit * 60 * 0.2 and job.spec.time_limit_min:
         found.append(
-            f"It ran {quantities.duration(one.ran_s)} of the {format_minutes(limit)} it asked for: with a shorter "
+            f"It ran {quantities.duration(one.ran_s)} of the {format_minutes(limit)} it requested: with a shorter "
             "--time it may start sooner."
         )
     if job.restarts:
         found.append(f"It was requeued {job.restarts} time{'s' * (job.restarts > 1)}.")
-    return section("What stands out", el("ul", (el("li", line) for line in found))) if found else None
+    return section("Warnings", el("ul", (el("li", line) for line in found))) if found else None
 
 
 def waiting_bars(one: Life) -> list[Bar]:
@@ -291,8 +292,8 @@ def _details(one: Life, context: ReportContext) -> list[tuple[str, object]]:
         ("Ended", quantities.moment(job.end_time, zone) if job.state.finished else ""),
         ("Suspended", quantities.duration(job.suspended_s) if job.suspended_s else ""),
         ("Time limit", "none" if limit == INFINITE else format_minutes(limit)),
-        ("Asked for", requested),
-        ("Got", got),
+        ("Requested", requested),
+        ("Allocated", got),
         ("GPUs", f"{one.gpus}" if one.gpus else ""),
         ("Nodes", derived.node_list(job.nodes)),
         ("Waits for", job.dependency_shown or job.dependency if job.state is JobState.PENDING else ""),
@@ -304,6 +305,6 @@ def _details(one: Life, context: ReportContext) -> list[tuple[str, object]]:
         ("Output", derived.expand_path(job.stdout, job) if job.is_batch else ""),
         ("Errors", derived.expand_path(job.stderr, job) if job.is_batch and job.stderr else ""),
         ("Comment", job.comment or job.spec.comment or ""),
-        ("Said by the system", job.system_comment),
+        ("System comment", job.system_comment),
         ("Last seen on", job.failed_node),
     ]

@@ -146,7 +146,10 @@ def ended_with(code: int, signal: int) -> str:
 
 
 def outcome(job: Job) -> str:
-    """A short text on why a job waits, or how it ended: exit code, reason, the user who cancelled it."""
+    """A short text on why a job waits, or how it ended.
+
+    It shows the exit code, the reason, and the user who cancelled the job.
+    """
     reason = derived.reason(job)
     reason = "" if reason == "None" else reason
     if job.state is JobState.PENDING:

@@ -63,8 +63,10 @@ def pairs(rows: Sequence[tuple[str, object]]) -> Html:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]], numbers: Sequence[int] = ()) -> Html:
-    """A table; ``numbers``: the right-aligned columns. On a narrow screen each row becomes a card, with the heads as
-    labels of its cells."""
+    """A table; ``numbers``: the right-aligned columns.
+
+    On a narrow screen each row becomes a card, with the heads as labels of its cells.
+    """
     right = frozenset(numbers)
     body = (
         el(

@@ -133,7 +133,7 @@ def _picture(period: Period, body: Sequence[Html], name: str) -> Html:
 
 
 def strips(period: Period, rows: Sequence[tuple[str, str, Sequence[float]]], name: str) -> Html:
-    """Lanes of utilisation (0 to 1) in equal parts of the period, instead of too many bars."""
+    """Lanes of utilisation (0 to 1) in equal parts of the period, for too many bars."""
     body = []
     for label, note, values in rows:
         drawn, index = [], 0

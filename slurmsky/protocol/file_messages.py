@@ -11,7 +11,10 @@ from .message_codec import Message, reads
 
 
 class FolderEntry(NamedTuple):
-    """A file ("f"), folder ("d") or link ("l") below a folder; ``content``: its sha256, or the link's target."""
+    """A file ("f"), folder ("d") or link ("l") below a folder.
+
+    ``content``: the file's sha256, or the link's target.
+    """
 
     kind: str
     mode: int
@@ -28,7 +31,10 @@ class FileRequest(Message, family="op"):
 
 
 class CompareListing(FileRequest, kind="folder"):
-    """Answer with a ListingCompared. ``digest``: of the listing; ``folders``: further folders to make."""
+    """Compare with the node's listing; answered by ListingCompared.
+
+    ``digest``: of the listing; ``folders``: further folders to make.
+    """
 
     path: str
     digest: str
@@ -67,7 +73,7 @@ class FinishTail(FileRequest, kind="finish"):
 
 
 class SendChanges(FileRequest, kind="changes"):
-    """Send the files that jobs changed. ``skip``: followed files; ``over``: those whose content was sent whole."""
+    """Send the files that jobs changed. ``skip``: followed files; ``over``: files whose whole content was sent."""
 
     path: str
     skip: Tuple[str, ...]
@@ -79,7 +85,7 @@ class FileReport(Message, family="ev"):
 
 
 class ListingCompared(FileReport, kind="folder"):
-    """Whether the node's listing has the digest, and the path of the copy on the node."""
+    """The result of CompareListing: whether digests agree, and the copy's path on the node."""
 
     same: bool
     at: str
@@ -138,4 +144,4 @@ class TransferProblem(FileReport, kind="problem"):
 
 
 class TransferClosed(FileReport, kind="closed"):
-    """The connection has closed; the controller's end reports it to coroutines that wait for the node."""
+    """The connection has closed; sent by the controller's end to its waiting coroutines."""

@@ -1,4 +1,6 @@
-"""Carries exact bytes and authenticated events through a line-oriented, lossy text log; runs on Python 3.9.
+"""Carries exact bytes and authenticated events through a line-oriented, lossy text log.
+
+Runs on Python 3.9.
 
 SkyPilot's log of a job is text: lines get a prefix, ``\\r`` becomes ``\\n``, bytes that are not UTF-8 become
 U+FFFD, stdout and stderr are mixed, and every reconnection starts from the beginning. Other processes of the node
@@ -88,7 +90,7 @@ def log_key(secret: bytes) -> bytes:
 
 
 class _Tags:
-    """Computes the tags of one job's log; each kind of content has its own hash, so kinds cannot be confused."""
+    """Computes the tags of one job's log, with a hash of its own for each kind of content."""
 
     def __init__(self, key: bytes) -> None:
         line, data, event = (
@@ -218,7 +220,7 @@ class _Events:
 
 
 class Decoder:
-    """Decodes the output and events of a job's log, in order and once; feed() takes pieces of any size.
+    """Decodes the output and events of a job's log, in order and once.
 
     ``key``: the job's ``log_key``. The caller calls ``reconnect()`` when it reads the log from the beginning again. A
     decoder that gets the ``positions`` of an earlier decoder does not return items that the earlier one returned.
@@ -244,7 +246,7 @@ class Decoder:
 
     @property
     def positions(self) -> Dict[str, Any]:
-        """The position up to which each stream and each node's events were returned; JSON-ready."""
+        """The positions up to which streams and events were returned; JSON-ready."""
         return {
             "streams": {"%d.%d.%d" % key: state.position for key, state in self._streams.items()},
             "events": {"%d.%d" % key: state.position for key, state in self._events.items()},
@@ -289,7 +291,7 @@ class Decoder:
         return _joined(items)
 
     def _join(self, line: bytes, items: List[Item]) -> None:
-        """Decode a line, with the start of the line that it continues, if another node's line is between the two."""
+        """Decode a line, joined with its start if another node's line interrupted it."""
         if self._torn and not line.startswith(_NODE_NAME):
             line, self._torn = self._torn + line, b""
         self._line(line, items)

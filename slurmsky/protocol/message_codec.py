@@ -110,7 +110,10 @@ def _is_json(annotation: str) -> bool:
 
 
 class BadMessage(ValueError):
-    """The JSON object is not a message of the family: unknown kind, missing field, or value of another type."""
+    """The JSON object is not a message of the family.
+
+    The kind is unknown, a field is missing, or a value has another type.
+    """
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)

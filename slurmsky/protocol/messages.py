@@ -12,9 +12,9 @@ from ..model.step import Step
 from ..model.step_codec import step_from_dict, step_to_message
 from .message_codec import Message, reads
 
-#: run number of events that always concern the current run, which engines with nodes on demand send
+#: run number of an event that concerns the current run; engines with nodes on demand send it
 PRESENT_RUN = -1
-#: exit code of a managed job's process for which SkyPilot starts the task again (recover_on_exit_codes)
+#: exit code of a managed job's process after which SkyPilot starts the task again (recover_on_exit_codes)
 RECOVER = 85
 
 
@@ -149,13 +149,13 @@ class NodeFacts(NodeEvent, kind="node"):
 
 
 class JobList(NodeEvent, kind="jobs"):
-    """The runs of which an agent is the head, as (job, run): an agent sends it once to each controller."""
+    """The runs of which an agent is the head, as (job, run). An agent sends this list once to each controller."""
 
     jobs: Tuple[Tuple[int, int], ...]
 
 
 class FollowersDropped(NodeEvent, kind="followers_dropped"):
-    """No job waits on the node any more for another one to end; those that were started are in earlier events."""
+    """All launches that waited on the node were dropped; earlier events report those that started."""
 
 
 class NodeDown(NodeEvent, kind="node_down"):
@@ -175,7 +175,7 @@ class NodeUp(NodeEvent, kind="node_up"):
 
 
 class Power(NodeEvent, kind="power"):
-    """A kept node's power state; "met": nodes of several orders have connected to each other."""
+    """A warm node's power state; "met": nodes of several orders have connected to each other."""
 
     state: str
     why: str = ""
@@ -192,7 +192,7 @@ class NodeTaken(NodeEvent, kind="taken"):
 
 
 class NodeEnvironment(NodeEvent, kind="facts"):
-    """The node's environment, folders and shells, to which the engine adapts launches."""
+    """The node's environment, folders and shells; the engine adapts launches to them."""
 
     pid: int
     home: str
@@ -212,7 +212,7 @@ class SameFolder(NodeEvent, kind="same"):
 
 
 class HostsAdded(NodeEvent, kind="hosts"):
-    """Whether the names of a job's nodes resolve on this node."""
+    """Whether the node resolves the names of a job's nodes."""
 
     names: Tuple[str, ...]
     resolve: bool
@@ -239,7 +239,7 @@ class StreamRecord(LogRecord):
 
 
 class SessionBegun(LogRecord, kind="session"):
-    """The job begins on its nodes: its restart count, number of nodes, and the first node's address."""
+    """The job begins on its nodes. Its restart count, number of nodes, and the first node's address."""
 
     session: int = 0
     restart: int = 0
@@ -257,7 +257,7 @@ class StreamOpened(StreamRecord, kind="stream"):
 
 
 class FileBegun(StreamRecord, kind="file"):
-    """A stream is a file that the job made or changed; ``folders``: the modes of its parent folders."""
+    """A stream is a file that the job made or changed. ``folders``: the modes of its parent folders."""
 
     path: str
     size: int
@@ -316,7 +316,7 @@ class Done(LogRecord, kind="done"):
 
 
 class AgentRequest(Message, family="op"):
-    """Base of the requests of the controller, or of another agent on its behalf, to an agent."""
+    """Base of requests to an agent, from the controller or from another agent for it."""
 
 
 class Hello(AgentRequest, kind="hello"):
@@ -327,7 +327,9 @@ class Hello(AgentRequest, kind="hello"):
 
 
 class LaunchJob(AgentRequest, kind="launch"):
-    """Start a job. ``launch``: the fields of the Launch, or those that differ from the template of an array.
+    """Start a job.
+
+    ``launch``: the fields of the Launch, or those that differ from the template of an array.
 
     ``template``: store this launch as the array's template; ``like``: the array whose template completes the launch
     (``agent/job/launch_codec.py``). ``behind``: start it in the place of this job, once that has ended without a
@@ -393,7 +395,7 @@ class ResumeJob(JobRequest, kind="resume"):
 
 
 class LimitJob(JobRequest, kind="limit"):
-    """Set a new end time (epoch second, None: no limit) of the job, or of a step."""
+    """Set a new end time for the job or a step: epoch second, None: no limit."""
 
     end_time: Optional[float]
     step: str = ""
@@ -412,7 +414,7 @@ class NodeLost(JobRequest, kind="node_lost"):
 
 
 class NodeEnds(JobRequest, kind="node_ends"):
-    """The cloud takes a node of the job back in ``left_s``: end the job in NODE_FAIL until then."""
+    """The cloud reclaims a node of the job in ``left_s``: end the job as NODE_FAIL before."""
 
     left_s: int
 
@@ -425,7 +427,7 @@ class Ping(AgentRequest, kind="ping"):
 
 
 class CompareFolder(AgentRequest, kind="same"):
-    """Answer whether a folder is the controller's folder, by its ``submit_folder.identity``."""
+    """Answer whether a folder is the controller's folder, compared by ``submit_folder.identity``."""
 
     path: str
     identity: Tuple[int, ...]

@@ -1,4 +1,7 @@
-"""The messages of PMI and PMIx servers: between the nodes of a step, and between an agent and its PMIx server.
+"""Messages of PMI and PMIx servers.
+
+They pass between the nodes of a step, and between an agent and its PMIx server. Agents import this module with their
+first step. Values of PMIx are base64 texts.
 
 Agents import this module with their first step. Values of PMIx are base64 texts.
 """
@@ -30,7 +33,7 @@ class FenceComplete(MpiMessage, kind="fenced"):
 
 
 class DataRequest(MpiMessage, kind="want"):
-    """Request the values of a task of the node ``to``; ``number`` identifies the request of the node ``from_``."""
+    """Request the values of a task of the node ``to``. ``number`` identifies the request of the node ``from_``."""
 
     to: int
     from_: int
@@ -68,7 +71,7 @@ class ServerFailed(MpiMessage, kind="failed"):
 
 
 class TaskText(MpiMessage, kind="say"):
-    """A text of the MPI library for a task's stderr."""
+    """Text of the MPI library for a task's stderr."""
 
     rank: int
     text: str

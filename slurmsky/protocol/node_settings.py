@@ -1,4 +1,7 @@
-"""Settings files that SkyPilot copies to a node: a class per program that reads one.
+"""Settings files that SkyPilot copies to a node: one class per program.
+
+Settings and program are sent in one shipment, so both have one version. The controller also reads the files of runs
+that an earlier version has launched.
 
 Settings and program are sent in one shipment, so both have one version. The controller also reads the files of runs
 that an earlier version has launched.
@@ -35,7 +38,7 @@ class FileSettings(NamedTuple):
 
 
 class OutboxSettings(NamedTuple):
-    """Secret of sealed requests (hex), first and number of the job ids of submissions, and patience in seconds."""
+    """Settings of sealed requests: secret (hex), range of job ids for submissions, and patience in seconds."""
 
     key: str
     ids: Tuple[int, int]
@@ -86,7 +89,7 @@ class ShipmentSettings(NodeSettings, kind="shipment"):
     ranks: Tuple[Dict[str, Any], ...] = ()
 
     def of_rank(self, rank: int) -> ShipmentSettings:
-        """The settings of one job of a launch request: each has its own launch, name, secret, ports and ids."""
+        """The settings of one job of a launch request. Each job has its own launch, name, secret, ports and ids."""
         if not self.ranks:
             return self
         from . import seal
@@ -105,12 +108,14 @@ class ShipmentSettings(NodeSettings, kind="shipment"):
 
     @property
     def jobs(self) -> Tuple[Dict[str, Any], ...]:
-        """For each job of this run, the fields in which its launch differs."""
+        """For each job of this run, the launch fields that differ."""
         return ({},) if self.elements is None else self.elements
 
 
 class PilotSettings(NodeSettings, kind="pilot"):
-    """The settings of a kept node's agent. ``order``: the name of the bring-up, ``nodes``: its nodes by rank.
+    """The settings of a warm node's agent.
+
+    ``order``: the name of the bring-up, ``nodes``: its nodes by rank.
 
     ``owner``: USER@HOST, the only user whose jobs the node accepts; "": all users.
     """

@@ -1,4 +1,6 @@
-"""Multiplexes TCP connections over one pair of byte streams; both ends of ``slurmsky tunnel`` run this module.
+"""Multiplexes TCP connections over one pair of byte streams.
+
+Both ends of ``slurmsky tunnel`` run this module.
 
 The near end listens and sends OPEN for each connection; the far end, ``python3 -c SOURCE PORT`` as a step on the job's
 node, connects to the port there. Each direction of a connection has a window, so that a slow reader does not block
@@ -139,7 +141,7 @@ class Mux:
 
 
 async def dial(port: int) -> "Optional[Tuple[asyncio.StreamReader, asyncio.StreamWriter]]":
-    """Connect to a port of this machine: on loopback, else at the host's address; None: no program listens."""
+    """Connect to a port of this machine, on loopback or the host's address. None: no program listens."""
     for host in ("127.0.0.1", "::1", socket.gethostname()):
         try:
             return await asyncio.open_connection(host, port)

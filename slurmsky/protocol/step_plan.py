@@ -1,4 +1,4 @@
-"""A node's part of a step, as srun's agent sends it to the nodes: StepPlan and the requests that it contains."""
+"""A node's part of a step, as srun's agent sends it to the nodes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ reads("Mount", lambda mount: (mount[0], mount[1], tuple(mount[2])), list)
 
 
 class TaskBinding(Message, family="request", kind="binding"):
-    """Binding of a node's tasks to CPUs and memory nodes, from --cpu-bind, --mem-bind and --hint.
+    """Binding of a node's tasks to CPUs and memory nodes.
+
+    From --cpu-bind, --mem-bind and --hint.
 
     No ``unit`` and no ``method``: automatic. ``explicit``: --cpu-bind was given. ``order``: "block", "cyclic",
     "fcyclic". The step has the CPUs ``cpus`` of the node's ``count``.

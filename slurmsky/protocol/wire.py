@@ -1,4 +1,6 @@
-"""Frames between clients, the controller and the agents; runs on Python 3.9 and the standard library.
+"""Frames between clients, the controller and the agents.
+
+Runs on Python 3.9 and the standard library.
 
 A frame is one type byte, the payload's length as four big-endian bytes, and the payload. A "list"
 payload is a sequence of fields, each with its own four-byte length. `slurmsky/client.py` repeats the

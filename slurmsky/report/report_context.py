@@ -68,7 +68,7 @@ class ReportContext:
         return partition.max_time_min if partition else INFINITE
 
     def node_memory_mib(self, job: Job) -> int:
-        """Memory of a node of the job's partition, which a job without a memory request is charged."""
+        """Memory of a node of the job's partition. A job without a memory request is charged this amount."""
         partition = self.partition_of(job)
         if partition is None:
             return 0

@@ -21,7 +21,7 @@ _NAME = re.compile(r"[^\s,/=\0]{1,255}")
 
 
 def unknown_cluster(cluster: ClusterConfig, names: str) -> str:
-    """The first name of ``--clusters`` that is no name of this cluster; "" where it has all of them."""
+    """The first name in ``--clusters`` that is not this cluster; "" if there is none."""
     wanted = (word for word in names.split(",") if word not in (cluster.name, "all"))
     return next((word for word in wanted if not (cluster.open and _NAME.fullmatch(word))), "")
 

@@ -100,7 +100,7 @@ def render(wanted: Wanted, folder: str, *, bucket: str = "", gpu: str = "", pack
     head = [f"# for {wanted.scripts} scripts of {_comment(folder)}; `slurmsky site check` validates it"]
     tail = [
         "[local]",
-        "strict = false  # other names are accepted; on this machine nodes are as large as a job asks",
+        "strict = false  # other names are accepted; on this machine nodes are as large as a job requests",
     ]
     room = MAX_LINES - len(head) - len(tail)
     if wanted.partitions:

@@ -1,4 +1,4 @@
-"""Writes a first site file from descriptions of the old cluster and of SkyPilot's infrastructure. Pure.
+"""Writes a first site file for the old cluster and SkyPilot's infrastructure. Pure.
 
 Inputs: the old cluster's slurm.conf, sinfo output, `module avail`, QOS and accounts; the output of `sky check`.
 """
@@ -53,7 +53,9 @@ _PAIR = re.compile(r'([A-Za-z]+)=("[^"]*"|\S+)')
 
 
 def read_slurm_conf(text: str, old: Old) -> None:
-    """Read slurm.conf: nodes, partitions and a few settings. Names ignore case; a backslash continues a line.
+    """Read nodes, partitions and a few settings of slurm.conf.
+
+    Names ignore case; a backslash continues a line.
 
     Source: man slurm.conf.
     """
@@ -153,7 +155,7 @@ _NONE = ("(null)", "N/A", "n/a", "")
 
 
 def read_sinfo(text: str, old: Old) -> None:
-    """Read sinfo's columns by their headings; without headings, assume those of a plain ``sinfo``."""
+    """Read sinfo's columns by their headings, or those of a plain ``sinfo``."""
     columns = ["name", "", "time", "", "", "nodes"]
     for line in text.splitlines():
         words = line.split()
@@ -179,7 +181,7 @@ def read_sinfo(text: str, old: Old) -> None:
 
 
 def read_sacctmgr(text: str, old: Old) -> None:
-    """Read ``sacctmgr -P show qos`` and ``sacctmgr -P show account``, concatenated: their columns differ."""
+    """Read ``sacctmgr -P show qos`` and ``sacctmgr -P show account``, concatenated. Their columns differ."""
     columns: list[str] = []
     for line in text.splitlines():
         cells = [_printable(cell) for cell in line.split("|")]
@@ -207,7 +209,7 @@ _WITH_CONTEXTS = {"kubernetes": "kubernetes", "slurm": "slurm", "ssh": "ssh", "s
 
 
 def read_sky_check(text: str, old: Old) -> None:
-    """Read "Enabled infra" of ``sky check``: clouds that can run tasks, and their contexts.
+    """Read "Enabled infra" of ``sky check``: usable clouds and their contexts.
 
     Source: sky/check.py, _summary_message.
     """
@@ -229,7 +231,10 @@ _MODULE = re.compile(r"(?<![\w./+-])([A-Za-z][\w.+-]*(?:/[\w.+-]+)*)(?:\s*[(<][^
 
 
 def read_module_avail(text: str, old: Old) -> None:
-    """Read module names from `module avail`: words with a version, without the headings of sections."""
+    """Read module names from `module avail`.
+
+    A module name is a word with a version; headings of sections are dropped.
+    """
     for line in text.splitlines():
         if not line.strip() or re.match(r"\s*(-{3,}|/|Where:|Use |Module|Key:|If the|L:|D:|\()", line):
             continue

@@ -1,4 +1,4 @@
-"""Reads kept nodes (started by SkyPilot, then kept warm) from [[partition]] tables of the site file."""
+"""Reads warm nodes, which SkyPilot starts and keeps running, from the site file's [[partition]] tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .record import KeptNodes, Shape, SiteError
 KEPT_FIELDS = frozenset(key.field or name for name, key in schema.PARTITION_KEPT.items())
 #: assumed size of a node of an existing cluster until the real size is known
 _UNKNOWN_CPUS, _UNKNOWN_MIB = 1, 1024
-#: keys of the launch of each job, which kept nodes do not have
+#: keys that apply to the launch of each job; warm nodes have no such launch
 _OF_JOBS = {
     "spot": "shape = { ..., spot = true }",
     "pool": "they are a pool of their own",
@@ -26,7 +26,7 @@ Fault = Callable[[str, int, str, str], SiteError]
 def kept_nodes(
     tables: Sequence[dict[str, Any]], described: Collection[str], fault: Fault
 ) -> tuple[tuple[tuple[str, KeptNodes], ...], tuple[NodeConfig, ...]]:
-    """(partition, its kept nodes) of each partition that has any, and the NodeConfig of these nodes.
+    """(partition, its warm nodes) of each partition that has any, and the NodeConfig of these nodes.
 
     ``described``: names of [[node]] tables. ``fault`` creates the error for (table, index, key, text). Raises
     SiteError.

@@ -358,7 +358,7 @@ class _Reader:
         return SiteError(self.name, line, column, message)
 
     def where(self, word: str, index: int, key: str) -> tuple[int, int]:
-        """Line and column of a key in the index-th table named ``word``; those of the table's head when not found."""
+        """Line and column of a key in the index-th table ``word``; else those of the table's head."""
         table, seen, head = "", -1, (1, 1)
         wanted = re.compile(r"^\s*(\"%s\"|'%s'|%s)\s*[.=]" % ((re.escape(key),) * 3)) if key else None
         for number, line in enumerate(self.lines, 1):

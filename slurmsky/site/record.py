@@ -18,7 +18,10 @@ class SiteError(Exception):
 
 @dataclass(frozen=True)
 class MachineFacts:
-    """Hardware of this machine, as the caller found it. ``gpus``: one type name per device, "" when unknown."""
+    """Hardware of this machine, as its caller detected it.
+
+    ``gpus``: one type name per device, "" when unknown.
+    """
 
     host_name: str
     cpus: int
@@ -60,7 +63,7 @@ class PartitionSky:
 
 @dataclass(frozen=True)
 class Shape:
-    """Resources of each kept node of a partition, as in ``resources:`` of a SkyPilot task."""
+    """Resources of each warm node of a partition, as in ``resources:`` of a SkyPilot task."""
 
     cpus: str = ""  # "96" or "96+"
     memory: str = ""  # GB: "900" or "900+"
@@ -85,13 +88,13 @@ class KeptNodes:
 
 @dataclass(frozen=True)
 class GpuNames:
-    """Maps Slurm's GPU types (any case) to SkyPilot's names; has the type for an untyped request."""
+    """Maps Slurm's GPU types (any case) to SkyPilot's names. It has the type for an untyped request, too."""
 
     names: tuple[tuple[str, str], ...] = ()
     default: str = ""
 
     def sky_name(self, slurm_type: str) -> str:
-        """SkyPilot's accelerator name for a gres type; the type in upper case when no map has it."""
+        """SkyPilot's accelerator name for a gres type; without a mapping the type in upper case."""
         wanted = slurm_type.lower()
         for name, sky in self.names:
             if name.lower() == wanted:
@@ -158,7 +161,10 @@ class SkyConfig:
 
 @dataclass(frozen=True)
 class Budget:
-    """Ceiling in dollars for the sum of jobs: of an account, a user or a QOS; of all jobs if none is named."""
+    """Ceiling in dollars for the sum of jobs.
+
+    It applies to an account, a user or a QOS, or to all jobs if none is named.
+    """
 
     account: str = ""
     user: str = ""
@@ -169,7 +175,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Route:
-    """Settings of a SkyPilot task for a QOS or an account; they take precedence over the partition's."""
+    """Settings of a SkyPilot task for a QOS or an account. They take precedence over the partition's."""
 
     kueue_queue: str = ""
     priority_class: str = ""

@@ -1,4 +1,4 @@
-"""Schema of slurmsky.toml: for every key, the reader of its value and the record field that it fills.
+"""Schema of slurmsky.toml: each key's reader and the record field that it fills.
 
 Where a table has a key for each field of its record, the keys are derived from the record.
 
@@ -32,12 +32,12 @@ def text(value: Any) -> str:
 
 
 def not_run(value: Any) -> str:
-    """Refuse a hook that slurmsky never calls: an ignored setting would mislead."""
+    """Refuse a hook that slurmsky never calls, because an ignored setting would mislead."""
     raise Bad("nothing runs it here: jobs run as you; task_prolog and task_epilog are run for each task")
 
 
 def only(value: str | int, why: str) -> Callable[[Any], Any]:
-    """A reader that accepts only the value that slurmsky implements: an ignored setting would mislead."""
+    """A reader that accepts only the value that slurmsky implements. An ignored setting would mislead."""
 
     def read(given: Any) -> Any:
         if (given.upper() if isinstance(given, str) else given) != value or isinstance(given, bool):
@@ -114,7 +114,7 @@ def minutes(value: Any) -> int:
 
 
 def seconds(value: Any) -> int | None:
-    """Read seconds as a number, as in slurm.conf, or a Slurm time as a string; None: INFINITE or -1."""
+    """Read seconds as a number or a Slurm time as a string; None: INFINITE or -1."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= -1:
         return None if value == -1 else count(value)
     try:
@@ -185,7 +185,10 @@ def hosts(value: Any) -> tuple[str, ...]:
 
 
 def gres(value: Any) -> tuple[tuple[str, str, int], ...]:
-    """Read ``name[:type][:count]``, comma separated, as slurm.conf's Gres=; drops socket lists in brackets."""
+    """Read ``name[:type][:count]``, comma separated, as slurm.conf's Gres=.
+
+    Lists of sockets in brackets are dropped.
+    """
     found = []
     for word in texts(value):
         name, *rest = word.split("(", 1)[0].split(":")
@@ -199,7 +202,7 @@ def gres(value: Any) -> tuple[tuple[str, str, int], ...]:
 
 
 def tres(value: Any) -> tuple[tuple[str, int], ...]:
-    """Read resources as in a limit of sacctmgr. Budgets limit the cost of resources, this key does not."""
+    """Read resources as in a limit of sacctmgr. Budgets limit the cost of resources; this key does not."""
     try:
         return tres_text.parse(text(value))
     except ValueError as error:
@@ -247,7 +250,7 @@ def one_of(*words: str) -> Callable[[Any], str]:
 
 
 def oversubscribe(value: Any) -> str:
-    """Read NO or EXCLUSIVE. Source: slurm.conf OverSubscribe; YES and FORCE would give a CPU to several jobs."""
+    """Read NO or EXCLUSIVE. YES and FORCE would give a CPU to several jobs. Source: slurm.conf OverSubscribe."""
     word = text(value).upper()
     if word.partition(":")[0] in ("YES", "FORCE"):
         raise Bad("a CPU is never given to several jobs here: NO or EXCLUSIVE")
@@ -278,7 +281,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 
 
 def _keys_of(record: Any, **other: Callable[[Any], Any] | SiteKey) -> dict[str, SiteKey]:
-    """A key for each field of a record, read by the field's type or by a reader of its own."""
+    """A key for each field of a record. The reader depends on the field's type, unless the field has its own reader."""
     readers = {item.name: other.get(item.name) or _READERS[str(item.type)] for item in fields(record)}
     return {name: read if isinstance(read, SiteKey) else SiteKey(read) for name, read in readers.items()}
 

@@ -1,4 +1,4 @@
-"""``slurmsky top``: started by the client in the caller's terminal, by the controller's interpreter.
+"""``slurmsky top``: the client starts it in the caller's terminal, with the controller's interpreter.
 
 `python __main__.py SECONDS`
 """

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .. import client, client_relay, client_start
 
-#: timeout of a reply, in seconds
+#: seconds to wait for a reply
 PATIENCE_S = 30.0
 
 # The caller's variables for the output of commands would change the output that is parsed here.
@@ -62,7 +62,7 @@ class ControllerClient:
 
 
 def _without_terminal(request: bytes) -> bytes:
-    """Change a request to one without terminal: for a terminal, control characters would be replaced in the reply."""
+    """Change a request to one without a terminal. For a terminal the reply would have control characters replaced."""
     fields = client.unpack(memoryview(request)[5:])
     fields[4], fields[5] = b"000", b""
     return client.frame(client.REQUEST, client.pack(fields))

@@ -82,7 +82,7 @@ def _why(controller: ControllerClient, job: JobLine, record: Mapping[str, Any]) 
 
 
 def why_lines(details: JobDetails, width: int) -> list[Line]:
-    """The sentences of ``slurmsky why``, wrapped; commands to type in bold."""
+    """The sentences of ``slurmsky why``, wrapped; commands that the user may type are bold."""
     lines: list[Line] = []
     advice = False
     for line in details.why.splitlines():
@@ -95,7 +95,7 @@ def why_lines(details: JobDetails, width: int) -> list[Line]:
 
 
 def measure(controller: ControllerClient, job: JobLine, details: JobDetails) -> JobDetails:
-    """Add the usage of the job's running steps; this queries the job's nodes, which may take longer."""
+    """Add the usage of the job's running steps. This queries the job's nodes, which may take longer."""
     if "RUNNING" not in details.state.split():
         return details
     try:
@@ -165,7 +165,7 @@ def _resources(record: Mapping[str, Any]) -> str:
 
 
 def _fields(record: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], ...]]:
-    """Rows of label and value, without empty ones; the most wanted values are first."""
+    """Rows of label and value without empty ones, the most important first."""
     text = {name: str(value) for name, value in record.items() if isinstance(value, (str, int))}.get
     state = record.get("job_state") or []
     reason = text("state_reason", "")

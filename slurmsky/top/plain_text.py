@@ -1,4 +1,4 @@
-"""Makes text from other users safe for a terminal: removes escape sequences and cursor movements."""
+"""Makes text from other users safe for a terminal. Removes escape sequences and cursor movements."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def _without_selectors(text: str) -> str:
 
 
 def output_line(text: str) -> str:
-    """A line of output as a terminal would show it: without escapes, with returns and backspaces applied.
+    """A line of output as a terminal would show it.
+
+    Without escapes, with returns and backspaces applied.
 
     >>> output_line("\\x1b[1;32mok\\x1b[0m  1%\\r 50%\\r100%\\x07")
     '100%�'

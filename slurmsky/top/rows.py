@@ -86,7 +86,7 @@ class NodeLine(NamedTuple):
 
 
 def ask_jobs(controller: ControllerClient, ended: bool) -> CommandOutput:
-    """The output of squeue; with ``ended`` also of ended jobs within MinJobAge."""
+    """The output of squeue; with ``ended`` also jobs that ended within MinJobAge."""
     return controller.ask("squeue", "-h", *(["-t", "all"] if ended else []), "-o", _JOB_FORMAT)
 
 

@@ -455,7 +455,7 @@ class Top(App[None]):
         return self._job_table.current
 
     def do_job(self, name: str) -> None:
-        """Cancel, requeue, hold or release the job, after a question where the action has one."""
+        """Cancel, requeue, hold or release the job; ask first if the action has a question."""
         job = self._job()
         if job is None:
             return

@@ -1,4 +1,4 @@
-"""The terminal's cells as drawn, so that a frame sends only the cells that change.
+"""The terminal's cells as drawn, so that a frame sends only changed cells.
 
 Textual draws whole lines with their blanks, and sets and resets the style of each segment. A slow connection carries
 each of these bytes; beside curses, the first screen has four times as many.
@@ -12,13 +12,13 @@ from typing import Any, Final
 from rich.cells import get_character_cell_size
 from textual.drivers.linux_driver import LinuxDriver
 
-#: a cursor position, a style, another control sequence, an operating system command, a line's end, or text
+#: a cursor position, a style, another control sequence, an operating system command, an end of line, or text
 _PARTS: Final = re.compile(
     r"\x1b\[(?P<place>\d*(?:;\d*)?)H|\x1b\[(?P<style>[\d;]*)m|"
     r"(?P<control>\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[^\[\]]|[\x00-\x08\x0b\x0c\x0e-\x1f])|"
     r"(?P<end>\r?\n)|(?P<text>[^\x00-\x1f]+)"
 )
-_ENTERS, _LEAVES = "\x1b[?1049h", "\x1b[?1049l"  # of the alternate screen
+_ENTERS, _LEAVES = "\x1b[?1049h", "\x1b[?1049l"  # sequences that open and close the alternate screen
 #: style parameters that a blank shows: underline, reverse, strike and backgrounds; a colour's index reads as one, too
 _SEEN: Final = re.compile(r"(?:^|;)(?:[479]|21|4[0-8]|10[0-7])(?:;|$)|38;")
 _DEFAULT_COLOURS: Final = re.compile(r"(?:(?<=;)|^)[34]9(?:;|$)")
@@ -30,10 +30,10 @@ class ScreenCells:
 
     def __init__(self) -> None:
         self._size = (0, 0)
-        self._entered = False  # the alternate screen; text of before and after is passed on
+        self._entered = False  # whether the alternate screen is active; text before and after is passed on
         self._cells: list[list[tuple[str, str]]] = []
         self._out: list[str] = []
-        self._x = self._y = 0  # where the next text is drawn
+        self._x = self._y = 0  # position of the next text
         self._style = ""
         self._cursor: tuple[int, int] | None = None  # the terminal's; None: unknown
         self._set_style = ""  # the terminal's

@@ -1,4 +1,4 @@
-"""Queries for the view, in threads: the tables, the selected row, the end of its output file."""
+"""Queries for the view, in threads. They read the tables, the selected row and the end of its output file."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ DEBOUNCE_S = 0.08
 
 
 class Poller(threading.Thread):
-    """Calls ``poll`` until the program ends. ``poll`` publishes its results itself and raises nothing."""
+    """Calls ``poll`` until the program ends. ``poll`` publishes its results and raises nothing."""
 
     def __init__(self, poll: Callable[[], None], interval_s: float) -> None:
         super().__init__(daemon=True)

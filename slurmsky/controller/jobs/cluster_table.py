@@ -1,4 +1,6 @@
-"""Nodes, partitions and accounting entities of the cluster: the site file's, with the changes that commands made.
+"""Nodes, partitions and accounting entities of the cluster.
+
+The store keeps the changes of scontrol and sacctmgr, which override the site file.
 
 The store keeps the changes of scontrol and sacctmgr, which override the site file.
 """
@@ -97,13 +99,16 @@ class ClusterTable:
             node.partitions = tuple(part.name for part in cluster.partitions if name in part.nodes)
 
     def assume(self, names: Iterable[str]) -> None:
-        """Add partitions that jobs name and the site file does not describe, where the cluster accepts any name."""
+        """Add partitions that jobs name, if the cluster accepts any name.
+
+        The site file does not describe these partitions.
+        """
         cluster = assumed.with_partitions(self.cluster, names)
         if cluster is not self.cluster:
             self._have_partitions(cluster)
 
     def shown(self) -> tuple[dict[str, Node], ClusterConfig]:
-        """The nodes and the cluster as users see them: with the virtual nodes of running jobs."""
+        """The nodes and the cluster as users see them, with the virtual nodes of running jobs."""
         if self.virtual.machine is None:
             return self.nodes, self.cluster
         names = tuple(part.name for part in self.cluster.partitions)
@@ -159,7 +164,7 @@ class ClusterTable:
 
     @property
     def reconfigurable(self) -> bool:
-        """Whether scontrol changed values that scontrol reconfigure resets to those of the site file."""
+        """Whether scontrol reconfigure would reset values that scontrol changed."""
         kept = self._reconfig_flags()
         return (
             any(node_overrides.CONFIGURED & values.keys() for values in self.node_changes.values())
@@ -168,7 +173,9 @@ class ClusterTable:
         )
 
     def forget_configuration(self) -> None:
-        """Drop changes, so that the next controller reads these values from the site file. Raises StoreError.
+        """Drop changes, so that the next controller reads the site file's values.
+
+        Raises StoreError.
 
         These are weight and features of nodes, and the partitions unless ReconfigFlags keeps them.
         """

@@ -1,4 +1,4 @@
-"""Elements of an array that an agent starts behind running ones, without waiting for the controller.
+"""Followers: elements of an array that an agent starts without waiting for the controller.
 
 After a short element its CPUs would be idle until the controller has committed the end and sent the next launch. So
 the next elements of the same array are sent ahead: the agent keeps them in memory, and starts one in the place of the
@@ -42,10 +42,10 @@ DEPTH = 2
 SHORT_S = 0.25
 #: an element that runs for longer loses its followers, which may then start elsewhere
 PATIENCE_S = 0.5
-#: how long a command waits for the answers of agents
+#: seconds that a command waits for the agents' answers
 ANSWER_S = 2.0
 
-#: commands that change jobs or nodes; those that only add jobs are left to the next pass
+#: commands that change jobs or nodes; jobs that are only added wait for the next pass
 _CHANGING = frozenset({"scancel", "scontrol", "sacctmgr"})
 
 
@@ -58,7 +58,7 @@ C = TypeVar("C", bound=_Context)
 
 
 class ArrayFollowers:
-    """Sends elements ahead after a pass, and begins them when an agent has started them."""
+    """Sends followers to agents after a pass, and begins them when an agent has started them."""
 
     def __init__(self, job_table: JobTable, engine: Router, life: LifeCycle, alone: Callable[[], bool]) -> None:
         self._job_table, self._engine, self._life = job_table, engine, life
@@ -102,13 +102,13 @@ class ArrayFollowers:
     # --- sending
 
     def release(self) -> None:
-        """Before a pass: release the followers of elements that have ended without one being started."""
+        """Before a pass: release followers whose element in front has ended without starting one."""
         for base in list(self._bases()):
             pending = base.state is JobState.PENDING
             self._keep(base, lambda entry, pending=pending: pending and entry[2] in self._job_table.active)  # type: ignore[misc]
 
     def plan(self, plan: Plan) -> None:
-        """After a pass: choose the elements that are sent ahead, or drop those that were."""
+        """After a pass: choose the next followers, or drop the present ones."""
         wait = plan.waits[0] if plan.waits else None
         base = wait.job if wait is not None and wait.reason == "Resources" and self._suits(wait.job) else None
         if base is None or set(self._arrays.values()) - {base.job_id}:
@@ -119,7 +119,7 @@ class ArrayFollowers:
         now = self._job_table.clock()
         left = base.pending_count - len(base.followers)
         if left < DEPTH and base.followers:
-            self.drop()  # the last elements take any CPU that is free, and the very last one the array's own id
+            self.drop()  # the last elements take any free CPU, and the very last one uses the array's own id
             return
         counts: dict[int, int] = {}
         for _, _, behind in base.followers:
@@ -143,7 +143,7 @@ class ArrayFollowers:
             self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._drop_if_long)
 
     def _suits(self, base: Job) -> bool:
-        """Whether the array's next element waits for resources alone, and no job is served before it."""
+        """Whether the array's next element waits for resources alone, before all other jobs."""
         spec, table = base.spec, self._job_table
         plain = base.is_batch and base.state is JobState.PENDING and base.array_job_id == self._short
         limited = (
@@ -154,7 +154,7 @@ class ArrayFollowers:
         return plain and bool(base.pending_tasks) and not limited and self._alone()
 
     def _like(self, job: Job, base: Job) -> bool:
-        """Whether a running element has on its node what the next one requests."""
+        """Whether a running element has on its node the resources that the next element requests."""
         return (
             job.state is JobState.RUNNING
             and job.flags is JobFlag.NONE
@@ -168,7 +168,7 @@ class ArrayFollowers:
         )
 
     def send(self) -> None:
-        """After the commit: send the elements that were chosen."""
+        """After the commit: send the chosen followers to the agents."""
         chosen, self.chosen = self.chosen, []
         for follower in chosen:
             base = self._job_table.jobs.get(self._arrays.get(follower, 0))
@@ -182,7 +182,7 @@ class ArrayFollowers:
                     self._keep(base, lambda entry, follower=follower: entry[1] != follower)  # type: ignore[misc]
 
     def _drop_if_long(self) -> None:
-        """Drop the followers of elements that turn out to be long."""
+        """Drop the followers of elements that run for long."""
         self._timer = None
         if not self._arrays:
             return
@@ -195,14 +195,14 @@ class ArrayFollowers:
     # --- dropping
 
     def drop(self) -> None:
-        """Make the agents forget all elements that wait; ``dropped`` is called with their answers."""
+        """Make the agents drop all followers; they answer by ``dropped``."""
         for node in {self._node(behind) for base in self._bases() for _, _, behind in base.followers}:
             if node not in self._dropping:
                 self._dropping.add(node)
                 self._engine.drop_followers(node)
 
     def dropped(self, node: str) -> None:
-        """Handle an agent's answer: the elements that it has not started are pending again."""
+        """Handle an agent's answer: followers that have not started are pending again."""
         for base in list(self._bases()):
             self._keep(base, lambda entry: self._node(entry[2]) not in (node, ""))
         if node in self._dropping:
@@ -211,7 +211,7 @@ class ArrayFollowers:
         self._answered.set()
 
     def call(self, command: Callable[[C], int | Awaitable[int]], context: C) -> int | Awaitable[int]:
-        """Run a command; before one that changes jobs or nodes, agents drop elements that have not started."""
+        """Run a command; if it changes jobs or nodes, drop the followers first."""
         changes = context.command in _CHANGING and "show" not in context.args
         return self._call_alone(command, context) if changes and self._arrays else command(context)
 
@@ -222,7 +222,7 @@ class ArrayFollowers:
             try:
                 await asyncio.wait_for(self._none_waits(), ANSWER_S)
             except asyncio.TimeoutError:
-                log.warning("no answer about elements that wait on %s", ", ".join(sorted(self._dropping)))
+                log.warning("no answer about followers on %s", ", ".join(sorted(self._dropping)))
             answer = command(context)
             return answer if isinstance(answer, int) else await answer
         finally:
@@ -237,13 +237,13 @@ class ArrayFollowers:
     # --- starting
 
     def begin(self, follower: int, front: Job, shares: list[NodeShare], at: float) -> None:
-        """Begin the element that an agent has started in the place of one that has ended."""
+        """Begin the follower that an agent has started in the place of an ended element."""
         table = self._job_table
         base = table.jobs.get(self._arrays.pop(follower, 0))
         task = next((task for task, job_id, _ in base.followers if job_id == follower), None) if base else None
         self._engine.adopt(follower, front.engine)
         if base is None or base.state is not JobState.PENDING or not any(task in part for part in base.pending_tasks):
-            log.warning("job %d, which an agent has started, was changed meanwhile: it is ended", follower)
+            log.warning("an agent has started job %d, which was changed meanwhile: the job is ended", follower)
             background(self._end(follower))
             return
         base.followers = tuple(

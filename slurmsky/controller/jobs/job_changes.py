@@ -200,7 +200,8 @@ class _Change(Times):
         elif not job.priority:
             raise SlurmError(Errno.HELD)
         elif value == INFINITE:
-            # Released before: an administrator's request gives the job the next priority and removes its nice value.
+            # First release the job: an administrator's request gives the job the next priority and removes its nice
+            # value.
             if self.privileged:
                 job.priority, job.nice = self.job_table.take_priority(), 0
                 self.evolve(nice=None, priority=None)

@@ -1,4 +1,7 @@
-"""Applies the events that agents and engines report: each changes a job's record; the service's flush commits it."""
+"""Applies the events that agents and engines report.
+
+Each event changes a job's record; the service's flush commits it.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ class Events:
         """Apply one event of an agent or an engine; events of ended runs are ignored."""
         if isinstance(event, JobEvent):
             job = self.job_table.jobs.get(event.job_id)
-            if job is not None and event.run in (job.restarts, PRESENT_RUN):  # else of an ended run
+            if job is not None and event.run in (job.restarts, PRESENT_RUN):  # an event of an ended run
                 handler = _HANDLERS.get(type(event))
                 if handler is not None:
                     handler(self, job, event)
@@ -76,8 +79,8 @@ class Events:
         elif JobFlag.CONFIGURING in job.flags:
             self._configured(job, event)
         if event.step is not None:
-            # Kept in memory only where nothing else has to be committed: the event is not acknowledged before the
-            # job's next event, with which the step is committed.
+            # The step stays in memory only if nothing else has to be committed. The event is acknowledged after the
+            # job's next event, whose commit includes the step.
             job.steps.setdefault(event.step.step_id, event.step)
             if event.nodes:
                 self.job_table.touch_step(job, event.step)
@@ -110,7 +113,7 @@ class Events:
             self.job_table.touch(part)
 
     def _missing(self, job: Job, event: Missing) -> None:
-        """The job's node does not know the job: the launch was lost with its sender or its receiver."""
+        """The job's node does not know the job, because the launch was lost."""
         if job.state.active or job.launched:
             background(self.life.launch(job))
         elif JobFlag.COMPLETING in job.flags:
@@ -155,7 +158,7 @@ class Events:
         transitions.start_over(job, restarts, reason)
 
     def _real_nodes(self, job: Job, event: Started) -> None:
-        """An engine without fixed nodes reports the nodes of a job."""
+        """An engine without fixed nodes reports the nodes that it created for a job."""
         parts = self.job_table.components(job)
         shares = [share for part in parts for share in part.shares]
         for share, node in zip(shares, event.nodes, strict=False):

@@ -1,4 +1,6 @@
-"""The queue in memory: active jobs, jobs within MinJobAge, targets of dependencies, and the use of the nodes.
+"""The queue in memory: active jobs, jobs within MinJobAge, and the use of the nodes.
+
+It also has the ended jobs that others depend on.
 
 Code that changes a job calls ``touch``; ``flush`` commits all touched jobs in one transaction. Jobs that ended longer
 than MinJobAge ago remain only in the store; slurmctld drops them from memory, too.
@@ -73,7 +75,7 @@ class JobTable(ClusterTable):
             wanted = {part for job in found for part in job.het_ids} - self.jobs.keys()
 
     def recall(self, ids: Iterable[int]) -> list[Job]:
-        """The jobs with these ids, including those that are only in the store."""
+        """The jobs with these ids; the store is read for jobs that left memory."""
         wanted = set(ids)
         for job in self.store.history(0, self.clock(), wanted - self.jobs.keys()) if wanted - self.jobs.keys() else ():
             self._index(job)
@@ -81,7 +83,7 @@ class JobTable(ClusterTable):
         return [self.jobs[job_id] for job_id in sorted(wanted & self.jobs.keys())]
 
     def change_licenses(self, job: Job, text: str) -> None:
-        """Replace the licences of a running job, even with more than are free."""
+        """Replace the licences of a running job, even if too few are free."""
         for name, count in job_licenses(job):
             self.licenses_used[name] = max(0, self.licenses_used.get(name, 0) - count)
         job.spec, job.licenses_alloc = job.spec.evolve(licenses=text or None), ""
@@ -91,7 +93,7 @@ class JobTable(ClusterTable):
     # --- ids
 
     def take_job_id(self) -> int:
-        """A new job id, unique because the counter is committed with the job."""
+        """A new job id; the counter is committed with the job, so no id is used twice."""
         self.next_job_id += 1
         return self.next_job_id - 1
 
@@ -139,7 +141,7 @@ class JobTable(ClusterTable):
         self._steps.append((job, step))
 
     def supersede(self, job: Job) -> None:
-        """Keep the record of a finished run whose job is about to run again (sacct --duplicates)."""
+        """Store the record of a finished run of a job that runs again (sacct --duplicates)."""
         self._superseded.append(job)
 
     def drop(self, job: Job) -> None:
@@ -170,7 +172,7 @@ class JobTable(ClusterTable):
         self._superseded.clear()
 
     def forget_old(self) -> float | None:
-        """Drop jobs that ended longer than MinJobAge ago; the epoch second at which the next job is due."""
+        """Drop jobs that ended longer than MinJobAge ago. Returns the epoch second at which the next job is due."""
         horizon = self.clock() - self.cluster.min_job_age_s
         while self._finished:
             ended, job_id = self._finished[0]
@@ -199,7 +201,7 @@ class JobTable(ClusterTable):
             yield self.jobs[job_id]
 
     def element(self, base: int, task: int) -> Job | None:
-        """The record of one element of an array, where it has its own record."""
+        """The record of one element of an array, if it has its own record."""
         for job in self.array(base):
             if job.array_task_id == task:
                 return job
@@ -242,7 +244,7 @@ class JobTable(ClusterTable):
         return dict(self.cluster.licenses).get(name, 0) - self.licenses_used.get(name, 0)
 
     def free_shares(self, job: Job) -> None:
-        """Release what ``book_shares`` booked for the job."""
+        """Release the resources that ``book_shares`` booked for the job."""
         for share in self.virtual.release(job):
             use = self.uses.get(share.name)
             if use is not None and job.job_id in use.jobs:
@@ -268,7 +270,7 @@ class JobTable(ClusterTable):
 
 
 def holds_allocation(job: Job) -> bool:
-    """True while nodes are booked for the job: running, suspended, or ended but not yet cleaned up."""
+    """True while nodes are booked for the job. It is running, suspended, or ended but not yet cleaned up."""
     return bool(job.shares) and (job.state.active or job.launched or JobFlag.COMPLETING in job.flags)
 
 

@@ -1,4 +1,4 @@
-"""A typed update of a job: the fields that a request changes, by the names of Slurm's job_desc_msg_t."""
+"""A typed update of a job: the changed fields, by the names of Slurm's job_desc_msg_t."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from typing import Any, TypedDict
 
 
 class JobUpdate(TypedDict, total=False):
-    """A field that is absent stays as it is. Counts that are 0 and texts that are "" remove a value."""
+    """The changed fields.
+
+    An absent field stays unchanged. Counts that are 0 and texts that are "" remove a value.
+    """
 
     account: str
     admin_comment: str

@@ -1,4 +1,4 @@
-"""Builds the launch that a job's agents receive, from the job's record, its spool and the cluster."""
+"""Builds the launch that agents receive, from the job's record, its spool and the cluster."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LaunchBuilder:
         self._surroundings: dict[int, Surroundings] = {}
 
     def surroundings(self, job: Job) -> Surroundings:
-        """The environment and limits inherited from the submitter; cached for the elements of an array."""
+        """The environment and limits from the submitter; cached for the elements of an array."""
         spool = spool_id(job)
         known = self._surroundings.get(spool)
         if known is None:
@@ -106,7 +106,7 @@ class LaunchBuilder:
         )
 
     def over_time_limit_min(self, job: Job) -> int:
-        """Minutes beyond its limit that a job's partition, or the cluster, lets it run (OverTimeLimit)."""
+        """Minutes that a job may run beyond its limit (OverTimeLimit of partition or cluster)."""
         partition = self.job_table.cluster.partition(job.partition)
         if partition is not None and partition.over_time_limit_min is not None:
             return partition.over_time_limit_min

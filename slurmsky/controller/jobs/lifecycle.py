@@ -37,7 +37,7 @@ _YEAR_MIN = 365 * 24 * 60
 
 
 class LifeCycle:
-    """Changes jobs; marks each change in the job table, and the service's flush commits it."""
+    """Changes jobs and marks each change in the job table; the service's flush commits it."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class LifeCycle:
         self.listeners: list[Callable[[str, Job], None]] = []
         #: called for each node whose state a user sets: (name, word)
         self.node_listeners: list[Callable[[str, str], None]] = []
-        #: restores the files that a finished job needs to run again; False if they no longer exist
+        #: restores the files with which a finished job can run again; False if they no longer exist
         self.restore = restore
         self._watchers: dict[int, list[asyncio.Future[None]]] = {}
 
@@ -86,7 +86,7 @@ class LifeCycle:
     async def launch(self, job: Job) -> None:
         """Send a begun job to the engine; if that fails, requeue or fail the job."""
         if job.het_job_id and job.het_offset:
-            self.changed(job)  # its leader's agent starts steps here; a component runs no script itself
+            self.changed(job)  # its leader's agent starts the steps of a component, which runs no script
             return
         try:
             await self.engine.start(self.launches.launch_of(job))
@@ -131,7 +131,7 @@ class LifeCycle:
         comment: str = "",
         began: bool = True,
     ) -> None:
-        """End the job: free its nodes, complete its record. ``began``: its script or one of its steps ran."""
+        """End the job: free its nodes and complete its record. ``began``: its script or one of its steps ran."""
         if holds_allocation(job):
             self.job_table.free_shares(job)
         transitions.end(job, state, exit_code, exit_signal, self.job_table.clock(), reason, at, comment, began)
@@ -178,7 +178,7 @@ class LifeCycle:
         self.terminate(job, JobState.CANCELLED)
 
     def terminate(self, job: Job, state: JobState, kill_wait_s: int | None = None) -> None:
-        """End a running job; it shows ``state`` at once and is COMPLETING until its agent reports the end."""
+        """End a running job, which is COMPLETING until its agent reports the end. It shows ``state`` at once."""
         wait = self.job_table.cluster.kill_wait_s if kill_wait_s is None else kill_wait_s
         transitions.complete(job, state, self.job_table.clock())
         self.job_table.touch(job)
@@ -192,7 +192,7 @@ class LifeCycle:
                     self.job_table.touch(part)
 
     def leader(self, job: Job) -> Job:
-        """The job whose agents run this job: of a het job's component the leader, else the job itself."""
+        """The job whose agents run this job: a component's leader, else the job itself."""
         return self.job_table.jobs.get(job.het_job_id, job) if job.het_job_id else job
 
     def _end_of_all(self, job: Job) -> float | None:
@@ -212,13 +212,13 @@ class LifeCycle:
         background(send())
 
     def _in_reach(self, job: Job) -> None:
-        """Raise SlurmError for a running job whose nodes are unreachable: a request would have no effect."""
+        """Raise SlurmError for a running job whose nodes are unreachable. A request would have no effect."""
         problem = self.engine.out_of_reach(self.leader(job).job_id) if job.state.active else ""
         if problem:
             raise SlurmError(Errno.UNREACHABLE, problem)
 
     def _ours(self, job: Job) -> None:
-        """Raise SlurmError for a job that was not launched here: such a job can only be cancelled."""
+        """Raise SlurmError for a job that was not launched here. Such a job can only be cancelled."""
         if job.engine == FOREIGN:
             raise SlurmError(Errno.NOT_SUPPORTED)
 
@@ -248,7 +248,7 @@ class LifeCycle:
             self.job_table.touch(part)
 
     def set_aside(self, job: Job, problem: Exception) -> None:
-        """Hold a job that an internal error keeps from starting, so that all other jobs start as usual.
+        """Hold a job whose scheduling raised an internal error, so that all other jobs start as usual.
 
         The log has the traceback; after ``scontrol release`` the job is tried again.
         """
@@ -261,7 +261,7 @@ class LifeCycle:
         self.changed(job)
 
     def reservation_over(self, one: Reservation) -> None:
-        """End the jobs that run in an expired reservation (ResvOverRun=0); hold those that wait for it alone."""
+        """End the jobs in an expired reservation (ResvOverRun=0); hold those that wait for it alone."""
         for job in running_in(one, self.job_table.jobs.values()):
             self.terminate(job, JobState.TIMEOUT)
         if one.name in self.job_table.reservations.all:
@@ -275,7 +275,7 @@ class LifeCycle:
                 self.job_table.touch(job)
 
     def hold(self, job: Job, by_user: bool) -> None:
-        """scontrol hold/uhold. Raises SlurmError for a finished job; a running job keeps running."""
+        """scontrol hold/uhold. Raises SlurmError for a finished job; a running job continues."""
         self._ours(job)
         if job.state.finished:
             raise SlurmError(Errno.JOB_FINISHED)
@@ -329,7 +329,10 @@ class LifeCycle:
         )
 
     def repeat_requests(self, job: Job) -> None:
-        """After a restart, send the agent the users' requests again; it may have missed them the first time."""
+        """After a restart, send the users' requests to the agent again.
+
+        The agent may have missed them the first time.
+        """
         if JobFlag.COMPLETING in job.flags:
             self._end_run(job)
             return
@@ -340,9 +343,9 @@ class LifeCycle:
             self._to_engine(job, self.engine.limit(job.job_id, (self._end_of_all(job) or job.end_time) + over))
 
     def run_again(self, job: Job, old_state: JobState = JobState.PENDING) -> None:
-        """End this run and requeue the job with all its components; the ended run's record becomes a duplicate."""
+        """End this run and requeue the job with all its components. The ended run's record becomes a duplicate."""
         try:
-            self.job_table.flush()  # steps that were reported so far belong to the run that ends here
+            self.job_table.flush()  # steps reported until now belong to the run that ends
         except StoreError as error:
             log.warning("%s", error)
         requested = job.flags & transitions.REQUEUE_REQUESTED
@@ -363,7 +366,7 @@ class LifeCycle:
         self.changed(job)
 
     def again_at(self, job: Job, start: int) -> None:
-        """Queue a job that has just ended again, for an epoch second at the earliest (scrontab)."""
+        """Requeue a job that has just ended, for an epoch second at the earliest (scrontab)."""
         self.run_again(job, job.state)
         job.spec = job.spec.evolve(begin=start)
         transitions.not_before(job, start)
@@ -407,7 +410,7 @@ class LifeCycle:
         self._to_engine(job, self.engine.resume(job.job_id))
 
     def _whole(self, job: Job) -> None:
-        """Raise SlurmError for a component of a het job, where the request applies only to the whole job."""
+        """Raise SlurmError for a het component if the request applies only to the whole job."""
         if self.leader(job) is not job:
             raise SlurmError(Errno.NOT_WHOLE_HET_JOB)
 
@@ -441,7 +444,7 @@ class LifeCycle:
         self.job_table.touch(job)
 
     def set_end_time(self, job: Job, when: float) -> None:
-        """Set the end of a running job, to the second; its time limit follows from the end, in minutes."""
+        """Set the end of a running job, to the second. Its time limit in minutes follows from the end."""
         limit = job.time_limit_min if job.time_limit_min is not None and job.time_limit_min < INFINITE else _YEAR_MIN
         end = job.end_time or job.start_time + job.suspended_s + _YEAR_MIN * 60
         self.set_time_limit(job, max(1, limit + int(when - end + 30) // 60))
@@ -449,7 +452,9 @@ class LifeCycle:
         self._to_engine(job, self.engine.limit(self.leader(job).job_id, self._end_of_all(job)))
 
     def element(self, base: Job, task: int, cancels: bool = False) -> Job | None:
-        """The record of an array's element; split off from the pending elements if it must differ from them.
+        """The record of an array's element.
+
+        It is split off from the pending elements if it must differ from them.
 
         ``cancels``: the caller cancels it.
         """
@@ -461,7 +466,10 @@ class LifeCycle:
         return None
 
     def evict(self, name: str) -> None:
-        """End the jobs of a removed node: requeue those that may run again. Source: kill_running_job_by_node_name."""
+        """End the jobs of a removed node, and requeue those that may run again.
+
+        Source: kill_running_job_by_node_name.
+        """
         for job_id in tuple(self.job_table.nodes[name].jobs):
             job = self.job_table.jobs[job_id]
             if job.state.active:

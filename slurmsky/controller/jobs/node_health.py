@@ -1,4 +1,6 @@
-"""The health of this machine's nodes: a node whose agent cannot start is DOWN until an agent answers again.
+"""The health of this machine's nodes.
+
+A node whose agent cannot start is DOWN until an agent answers again.
 
 Source: slurmctld set_node_down_ptr and node_did_resp; ReturnToService decides whether a node returns automatically.
 """
@@ -18,7 +20,7 @@ _USER = "slurm"
 
 
 class NodeHealth:
-    """Applies what an engine reports about its nodes; ``changed(name, word)`` runs after each change."""
+    """Applies the states that an engine reports for its nodes. ``changed(name, word)`` runs after each change."""
 
     def __init__(self, job_table: JobTable, changed: Callable[[str, str], None]) -> None:
         self._job_table = job_table
@@ -26,7 +28,7 @@ class NodeHealth:
         self._drained: set[str] = set()  # nodes that an engine drained
 
     def down(self, name: str, reason: str) -> None:
-        """Set a node DOWN; a node that is already down keeps its reason, also where a user set it down."""
+        """Set a node DOWN. A node that is already down keeps its reason, also if a user set it down."""
         node = self._job_table.nodes.get(name)
         if node is None or node.state is NodeState.DOWN:
             return
@@ -39,7 +41,7 @@ class NodeHealth:
         self._changed(name, "DOWN")
 
     def drain(self, name: str, reason: str) -> None:
-        """Give a node no further jobs until an engine reports it as up; a node that a user drained stays drained."""
+        """Drain a node until an engine reports it as up. A node that a user drained stays drained."""
         node = self._job_table.nodes.get(name)
         if node is None or node.flags & NodeFlag.DRAIN:
             return
@@ -61,7 +63,7 @@ class NodeHealth:
         self._changed(name, "UP")
 
     def up(self, name: str) -> None:
-        """An agent answers: the node returns to service, unless ReturnToService=0 leaves that to the administrator."""
+        """Return a node with an answering agent to service. With ReturnToService=0 the administrator does this."""
         node = self._job_table.nodes.get(name)
         if name in self._drained:
             self._undrain(name)

@@ -1,4 +1,4 @@
-"""The decisions of one scheduler pass, and the one place that carries them out."""
+"""The decisions of one scheduler pass, and their execution."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from . import transitions
 from .job_table import JobTable
 from .submitter import split_element
 
-#: how many elements of an array wait with their own records (SchedulerParameters correspond_after_task_cnt)
+#: number of elements of an array that wait with their own records (SchedulerParameters correspond_after_task_cnt)
 CORRESPOND_AFTER_TASK_CNT = 10
 
 
 class Start(NamedTuple):
-    """The start of a job, of a het job's component, or of an array's element; ``job_id``: of the record that starts."""
+    """The start of a job, of a het job's component, or of an array's element. ``job_id``: of the record that starts."""
 
     job: Job  # of an array: the record that its pending elements share
     job_id: int
@@ -51,7 +51,7 @@ class Plan:
 
     starts: Sequence[Start] = ()
     waits: Sequence[Wait] = ()
-    #: jobs that from now on wait only for resources
+    #: jobs that wait only for resources from now on
     eligible: Sequence[Job] = ()
     #: jobs whose dependencies are met
     dependency_met: Sequence[Job] = ()
@@ -69,7 +69,7 @@ class Plan:
     unpriced: Sequence[tuple[Job, str]] = ()
     #: a job waits for its budget
     over_budget: bool = False
-    #: epoch second at which time alone may change the answer
+    #: epoch second at which the answer may change without an event
     wake: float | None = None
 
 
@@ -117,7 +117,9 @@ def apply(
 
 
 def _split_corresponding(job_table: JobTable, base: Job) -> bool:
-    """Give the array's next elements their own records, since each has its own dependency; False: none was split.
+    """Give the array's next elements their own records; False: none was split.
+
+    Each of them has its own dependency.
 
     Source: job_scheduler.c _split_job_on_schedule. slurmctld also counts elements that can never start.
     """
@@ -156,7 +158,7 @@ def _begin(
     ready_in: Callable[[Sequence[str], str], float],
     now: float,
 ) -> None:
-    """Give a job its nodes: the job runs, or waits until the engine has created them."""
+    """Give a job its nodes. The job runs, or waits until the engine has created the nodes."""
     if job.job_id != start.job_id:
         raise RuntimeError(f"job {job.job_id} was planned as {start.job_id}")  # its nodes have the planned names
     job.partition, job.time_limit_min = start.partition, start.time_limit_min

@@ -64,7 +64,7 @@ class Sizes:
             wanted["tasks_changed"] = True
 
     def devices(self) -> None:
-        """Generic resources by node, job, socket or task; a new count of tasks changes their total."""
+        """Generic resources by node, job, socket or task. A new number of tasks changes their total."""
         wanted = self.wanted
         if wanted.keys().isdisjoint(TRES) and not wanted.get("tasks_changed"):
             return
@@ -243,7 +243,7 @@ class Sizes:
 
 
 def _one_kind(text: str) -> None:
-    """Require that devices of a name are requested all with a type, or all without one. Raises SlurmError."""
+    """Require a type with all devices of a name, or with none. Raises SlurmError."""
     kinds: dict[str, set[bool]] = {}
     for item in filter(None, text.split(",")):
         name, *rest = item.replace("gres/", "", 1).replace("gres:", "", 1).split(":")

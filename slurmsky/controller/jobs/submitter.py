@@ -56,7 +56,7 @@ def time_limit(spec: JobSpec, partition: PartitionConfig) -> int | None:
 
 
 def limit_in(job_table: JobTable, job: Job, partition: PartitionConfig) -> int | None:
-    """The effective limit of a job in a partition; for a job without a limit at most that of its QOS."""
+    """The effective limit of a job in a partition. For a job without a limit at most that of its QOS."""
     limit = time_limit(job.spec, partition)
     if job.spec.time_limit_min is not None:
         return limit
@@ -73,7 +73,9 @@ def admit(
     interactive: bool = False,
     first_id: int = 0,
 ) -> Job:
-    """Create the job records (one per het component) and spool the payload; the first record is returned.
+    """Create the job records (one per het component) and spool the payload.
+
+    Returns the first record.
 
     Raises SlurmError; nothing is created then.
     """
@@ -158,7 +160,7 @@ def draft(
 
 
 def to_open_partitions(job_table: JobTable, spec: JobSpec) -> JobSpec:
-    """Leave out partitions that accept no jobs. Raises SlurmError if none is left. Source: job_mgr.c _get_job_parts."""
+    """Remove partitions that accept no jobs. Raises SlurmError if none is left. Source: job_mgr.c _get_job_parts."""
     parts = partitions_of(job_table.cluster, spec)
     left = [part.name for part in parts if job_table.partition_state(part) not in ("DRAIN", "INACTIVE")]
     if not left:
@@ -173,7 +175,7 @@ def _alone(cluster: ClusterConfig, spec: JobSpec) -> JobSpec:
 
 
 def _with_memory(cluster: ClusterConfig, spec: JobSpec) -> JobSpec:
-    """Give a job without a memory request the default of its first partition, else of the cluster.
+    """Apply the default memory of the first partition, else of the cluster.
 
     Source: slurm.conf DefMemPerCPU and DefMemPerNode; job_mgr.c _get_mem_cpu.
     """
@@ -271,7 +273,7 @@ def _in_reservation(job_table: JobTable, spec: JobSpec, who: Submitter) -> JobSp
 
 
 def account_of(job_table: JobTable, spec: JobSpec, who: Submitter) -> str:
-    """The charged account: the requested one, or the default if the site's list lacks it (not enforced).
+    """The charged account: the requested one, or the default for an unknown account that is not enforced.
 
     Raises SlurmError if the site describes its accounts and the requested account is none of them.
     """
@@ -287,7 +289,7 @@ def account_of(job_table: JobTable, spec: JobSpec, who: Submitter) -> str:
 
 
 def _canonical(spec: JobSpec) -> JobSpec:
-    """Bring node lists into the form in which slurmctld shows them."""
+    """Convert node lists to the form in which slurmctld shows them."""
     changes = {}
     if spec.nodelist and not (spec.distribution or "").startswith("arbitrary"):
         changes["nodelist"] = hostlist.compress_sorted(dict.fromkeys(hostlist.expand(spec.nodelist)))
@@ -297,7 +299,7 @@ def _canonical(spec: JobSpec) -> JobSpec:
 
 
 def _expand_files(job: Job, spec: JobSpec) -> None:
-    """Expand StdOut/StdErr/StdIn as scontrol shows them, and as the agent opens them once the node is known."""
+    """Expand StdOut/StdErr/StdIn as scontrol shows them. The agent opens them in this form once the node is known."""
     if not job.is_batch:
         return
     default = "slurm-%A_%a.out" if job.array_job_id else "slurm-%j.out"
@@ -307,14 +309,16 @@ def _expand_files(job: Job, spec: JobSpec) -> None:
 
 
 def withdraw(job_table: JobTable, job: Job, jobs_dir: Path) -> None:
-    """Undo an ``admit`` whose commit failed: the client got an error, so the job must not start later."""
+    """Undo an ``admit`` whose commit failed. The client got an error, so the job must not start later."""
     for part in job_table.components(job):
         job_table.unadmit(part)
     shutil.rmtree(jobs_dir / str(job.job_id), ignore_errors=True)
 
 
 def split_element(job_table: JobTable, base: Job, task: int, cancels: bool = False, job_id: int = 0) -> Job:
-    """Move one pending element of an array to its own record; the last element takes the base record.
+    """Move one pending element of an array to its own record.
+
+    The last element takes the base record.
 
     Slurm lists the last pending element as ``7_3``, but as ``7_[3]`` where all others were cancelled while they
     were pending (``cancels``).

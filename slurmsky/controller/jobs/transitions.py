@@ -25,7 +25,7 @@ from ...model.states import OOM_SIGNAL, JobFlag, JobState
 #: requeue requests as ``scontrol requeue`` and ``requeuehold`` make them, and the flag that records each
 REQUEUE_FLAGS = {"requeue": JobFlag.REQUEUED, "hold": JobFlag.REQUEUE_HOLD, "special": JobFlag.SPECIAL_EXIT}
 REQUEUE_REQUESTED = JobFlag.REQUEUED | JobFlag.REQUEUE_HOLD | JobFlag.SPECIAL_EXIT
-#: Slurm's FAIL_SYSTEM: the reason of a job that an internal error keeps from being scheduled
+#: Slurm's FAIL_SYSTEM: the reason of a job whose scheduling raised an internal error
 SYSTEM_FAILURE = "SystemFailure"
 #: reasons of jobs that ended without having run
 NEVER_RAN = frozenset({"JobLaunchFailure", "BadConstraints", SYSTEM_FAILURE})
@@ -62,7 +62,7 @@ def plan_nodes(job: Job, names: Sequence[str]) -> None:
 
 
 def make_eligible(job: Job, now: float) -> None:
-    """The job may start from now on, unless it already could."""
+    """Make the job eligible from now on, unless it already is."""
     job.eligible_time = job.eligible_time or now
 
 
@@ -79,7 +79,7 @@ def dependency_unmet(job: Job, rest: str, shown: str) -> None:
 
 
 def not_eligible(job: Job) -> None:
-    """The job waits for another reason than resources: it has no eligible time."""
+    """Make the job ineligible: it waits for another reason than resources."""
     job.eligible_time = 0.0
 
 
@@ -94,12 +94,12 @@ def eligible_from(job: Job, when: float) -> None:
 
 
 def accrue(job: Job, now: float) -> None:
-    """The job's age counts from now on."""
+    """Count the job's age from now on."""
     job.accrue_time = now
 
 
 def hold(job: Job, reason: str, desc: str = "") -> None:
-    """Priority 0 and a reason: the job waits until it is released."""
+    """Hold the job: priority 0 and a reason, until a release."""
     job.priority = 0
     job.reason, job.reason_desc = reason, desc
     if job.state is JobState.PENDING and not job.spec.begin and reason.startswith("JobHeld"):
@@ -135,14 +135,14 @@ def remember_blocked(job: Job) -> None:
 
 
 def await_nodes(job: Job, shares: list[NodeShare], engine: str) -> None:
-    """The engine creates nodes for the job; the job stays PENDING until the nodes exist."""
+    """Keep the job PENDING until the engine has created its nodes."""
     job.shares, job.engine, job.launched = shares, engine, True
     job.reason, job.reason_desc = "None", ""
     job.num_nodes = len(shares)
 
 
 def begin(job: Job, shares: list[NodeShare], engine: str, now: float, nodes_in_s: float) -> None:
-    """The job runs on its nodes, which are ready in ``nodes_in_s`` seconds (0: now)."""
+    """Start the job on its nodes, which are ready in ``nodes_in_s`` seconds (0: now)."""
     job.shares, job.engine, job.launched = shares, engine, False
     job.state = JobState.RUNNING
     job.flags = JobFlag.CONFIGURING if nodes_in_s else JobFlag.NONE
@@ -158,21 +158,24 @@ def begin(job: Job, shares: list[NodeShare], engine: str, now: float, nodes_in_s
 
 
 def configure(job: Job, now: float) -> None:
-    """The engine brings up the job's nodes."""
+    """Show CONFIGURING: the engine brings up the job's nodes."""
     job.state, job.flags = JobState.RUNNING, JobFlag.CONFIGURING
     job.reason = "None"
     job.start_time = job.start_time or now
 
 
 def back_to_pending(job: Job, reason: str, desc: str = "") -> None:
-    """The engine has no nodes for the job yet. ``desc``: text that is shown in place of the reason."""
+    """Return to PENDING: the engine has no nodes for the job yet.
+
+    ``desc``: text that is shown in place of the reason.
+    """
     job.state, job.flags = JobState.PENDING, JobFlag.NONE
     job.reason, job.reason_desc = reason, desc
     job.start_time = 0.0
 
 
 def run(job: Job, since: float) -> None:
-    """The nodes created by the engine are up and the job's script has begun."""
+    """Run the job on nodes that the engine created, after its script has begun."""
     job.launched = False
     job.state, job.flags = JobState.RUNNING, JobFlag.NONE
     job.reason, job.reason_desc = "None", ""
@@ -180,7 +183,7 @@ def run(job: Job, since: float) -> None:
 
 
 def nodes_ready(job: Job, since: float) -> None:
-    """A CONFIGURING job's nodes are up: its time counts from ``since``."""
+    """Count a CONFIGURING job's time from ``since``, when its nodes were up."""
     job.flags &= ~JobFlag.CONFIGURING
     expected = job.end_time
     _start_clock(job, since)
@@ -206,7 +209,7 @@ def suspend(job: Job, now: float) -> None:
 
 
 def resume(job: Job, priority: int, now: float, gap_s: float) -> None:
-    """Continue the clock of a suspended job; its end moves by the seconds that it was suspended."""
+    """Continue the clock of a suspended job. Its end moves by the seconds that it was suspended."""
     job.state = JobState.RUNNING
     job.suspended_s += gap_s
     job.priority = priority
@@ -221,7 +224,7 @@ def show_stopped(job: Job, stopped: bool) -> None:
 
 
 def shrink(job: Job, nodes: frozenset[str], now: float) -> None:
-    """The job releases all nodes except these. Source: job_mgr.c excise_node_from_job, job_pre_resize_acctg."""
+    """Release all nodes of the job except these. Source: job_mgr.c excise_node_from_job, job_pre_resize_acctg."""
     job.shares = [share for share in job.shares if share.name in nodes]
     job.num_nodes = len(job.shares)
     job.num_cpus = sum(share.cpus for share in job.shares)
@@ -230,24 +233,27 @@ def shrink(job: Job, nodes: frozenset[str], now: float) -> None:
 
 
 def set_time_limit(job: Job, minutes: int) -> None:
-    """A new time limit; of an active job, a new expected end."""
+    """Set a new time limit, and of an active job a new expected end."""
     job.time_limit_min = minutes
     if job.state.active:
         job.end_time = job.start_time + job.suspended_s + minutes * 60 if minutes < INFINITE else 0.0
 
 
 def correct_derived_exit(job: Job, status: int) -> None:
-    """sacctmgr modify job set DerivedExitCode: a wait status."""
+    """Set DerivedExitCode to a wait status (sacctmgr modify job)."""
     job.derived_exit_code, job.derived_exit_signal = status >> 8 & 0xFF, status & 0x7F
 
 
 def expect_end(job: Job, when: float) -> None:
-    """A new expected end of a running job, to the second."""
+    """Set a new expected end of a running job, to the second."""
     job.end_time = when
 
 
 def note_step_end(job: Job, exit_code: int, exit_signal: int) -> None:
-    """DerivedExitCode is the largest exit code of the steps, unless a later one ran out of memory (stepmgr.c)."""
+    """Update DerivedExitCode by a step's end.
+
+    It is the largest exit code of the steps, unless a later one ran out of memory (stepmgr.c).
+    """
     if exit_signal == OOM_SIGNAL:
         job.derived_exit_code, job.derived_exit_signal = 0, exit_signal
     elif exit_code > job.derived_exit_code:
@@ -268,19 +274,19 @@ def fail_node(job: Job, node: str) -> None:
 
 
 def complete(job: Job, state: JobState, now: float) -> None:
-    """The job shows its final state at once and is COMPLETING until its agent reports the end."""
+    """Show the job's final state and COMPLETING until its agent reports the end."""
     job.end_time = now
     job.state = state
     job.flags |= JobFlag.COMPLETING
 
 
 def request_requeue(job: Job, how: str) -> None:
-    """Record a requeue request in the job, so that a restarted controller knows of it. ``how``: see REQUEUE_FLAGS."""
+    """Record a requeue request in the job, for a restarted controller. ``how``: see REQUEUE_FLAGS."""
     job.flags = job.flags & ~REQUEUE_REQUESTED | REQUEUE_FLAGS[how]
 
 
 def completing(job: Job) -> None:
-    """The job's run ends; a requeue follows."""
+    """Set COMPLETING: the job's run ends; a requeue follows."""
     job.flags |= JobFlag.COMPLETING
 
 
@@ -290,7 +296,7 @@ def cancelled_by(job: Job, uid: int | None) -> None:
 
 
 def never_started(job: Job) -> None:
-    """A pending job is cancelled: it has neither start nor end yet."""
+    """Cancel a pending job, which has neither start nor end yet."""
     job.start_time = job.end_time = 0.0
 
 
@@ -328,7 +334,7 @@ def end(
 
 
 def keep_reason(job: Job, reason: str) -> None:
-    """Keep a reason that the final state does not imply: the pending reason of a cancelled job."""
+    """Keep a reason that the final state does not imply. That is the pending reason of a cancelled job."""
     job.reason = reason
 
 
@@ -411,7 +417,7 @@ def requeue(job: Job, now: float, priority: int, delay_s: int) -> None:
 
 
 def start_over(job: Job, restarts: int, reason: str) -> None:
-    """The engine lost the job's nodes and starts it again on others."""
+    """Return to PENDING after the engine lost the job's nodes. The engine starts the job again on others."""
     job.restarts = restarts
     job.launched = True
     job.state, job.flags, job.reason = JobState.PENDING, JobFlag.NONE, reason
@@ -438,13 +444,13 @@ def seen_over(job: Job, state: JobState, exit_code: int, reason: str, at: float)
 
 
 def seen_cancelled(job: Job, now: float) -> None:
-    """SkyPilot is ending the job."""
+    """Mark a job that SkyPilot is ending."""
     job.state, job.flags = JobState.CANCELLED, JobFlag.COMPLETING
     job.end_time = job.end_time or now
 
 
 def seen_running(job: Job, flags: JobFlag, since: float) -> None:
-    """SkyPilot runs the job, or brings up its nodes (CONFIGURING)."""
+    """Show a job that SkyPilot runs, or whose nodes SkyPilot brings up (CONFIGURING)."""
     job.state, job.flags, job.reason = JobState.RUNNING, flags, "None"
     job.launched = JobFlag.CONFIGURING in flags
     job.start_time = since
@@ -452,13 +458,13 @@ def seen_running(job: Job, flags: JobFlag, since: float) -> None:
 
 
 def seen_pending(job: Job, reason: str) -> None:
-    """The job waits in SkyPilot's queue; ``launched`` keeps our own scheduler from starting it."""
+    """Show a job in SkyPilot's queue. ``launched`` keeps our own scheduler from starting it."""
     job.state, job.flags, job.launched = JobState.PENDING, JobFlag.NONE, True
     job.reason, job.start_time = reason, 0.0
 
 
 def seen_times(job: Job, submitted: float, started: float) -> None:
-    """Submit and start times as SkyPilot knows them (0.0: unknown)."""
+    """Set submit and start times from SkyPilot (0.0: unknown)."""
     if submitted:
         job.submit_time = job.eligible_time = min(job.submit_time, submitted)
     job.start_time = started or job.start_time

@@ -93,7 +93,7 @@ class Reservations:
         return made
 
     def update(self, changed: Reservation, node_count: int, jobs: Iterable[Job]) -> None:
-        """Replace the reservation of that name. Raises SlurmError."""
+        """Replace the reservation of the same name. Raises SlurmError."""
         if not (changed.users or changed.groups or changed.accounts or changed.allowed_partitions or changed.qos):
             raise SlurmError(Errno.RESERVATION_EMPTY)
         if changed.end <= changed.start:
@@ -106,7 +106,7 @@ class Reservations:
         self._keep()
 
     def _hold_parts(self, changed: Reservation, jobs: list[Job]) -> None:
-        """Replace a reservation of cores; it keeps its cores, which must be free at the new times, too."""
+        """Replace a reservation of cores. It keeps its cores, which must be free at the new times, too."""
         others = [job for job in jobs if changed.name not in names_of(job.spec)]
         before = self.all.pop(changed.name)
         try:
@@ -176,7 +176,9 @@ class Reservations:
         return tuple(node.name for node in self.cluster.nodes if node.name in names)
 
     def replace_nodes(self, jobs: Iterable[Job]) -> bool:
-        """Exchange chosen nodes that are down or drained, and with REPLACE busy ones, for available idle nodes.
+        """Exchange unsuitable chosen nodes for available idle nodes.
+
+        Unsuitable are nodes that are down or drained, and with REPLACE busy ones.
 
         With REPLACE or REPLACE_DOWN as many as there are, else all or none. Returns whether nodes were exchanged.
         Source: reservation.c _validate_node_choice and _resv_node_replace.
@@ -204,7 +206,10 @@ class Reservations:
         return exchanged
 
     def _parted(self, wanted: Reservation, suited: list[str], count: int, cores: int, jobs: list[Job]) -> Reservation:
-        """The reservation with ``cores`` cores, one or more on each of ``count`` nodes; 0: on as few as possible."""
+        """The reservation with ``cores`` cores, at least one on each of ``count`` nodes.
+
+        0: on as few nodes as possible.
+        """
         free = {name: found for name in suited if (found := self._free_cores(wanted, name, jobs))}
         chosen = list(free)[:count] if count else list(free)
         left = max(cores, count)
@@ -221,7 +226,10 @@ class Reservations:
         return replace(wanted, nodes=tuple(order), parts=parts, cores=sum(taken.values()))
 
     def _free_cores(self, wanted: Reservation, name: str, jobs: list[Job]) -> list[range]:
-        """Cores of a node, as lists of CPUs, that no other reservation and no running job holds during that time."""
+        """Cores of a node, as lists of CPUs, that are free during that time.
+
+        No other reservation and no running job holds them.
+        """
         node = self.cluster.node(name)
         every = set(range(node.cpus))
         taken: set[int] = set()
@@ -282,7 +290,7 @@ class Reservations:
         return "Reservation", min(one.start for one in known)
 
     def open_to(self, job: Job, uses: Sequence[NodeUse], now: float) -> list[NodeUse]:
-        """The nodes that a job may use if it starts now; CPUs that a reservation closes to it count as taken."""
+        """The nodes that a job may use if it starts now. CPUs that a reservation closes to it count as taken."""
         if not self.all:
             return list(uses)
         names = names_of(job.spec)
@@ -328,7 +336,7 @@ class Reservations:
         return found
 
     def advance(self, now: float, jobs: Collection[Job]) -> list[Reservation]:
-        """Delete reservations that are over, or move them to their next time; the ones that were over."""
+        """Delete ended reservations, or move them to their next time; return those that ended."""
         over = [one for one in self.all.values() if one.end <= now or self._purged(one, now, jobs)]
         for one in over:
             self._idle_since.pop(one.name, None)
@@ -358,10 +366,10 @@ def _note_nodes(one: Reservation, whole: set[str], parts: dict[str, set[int]]) -
 
 
 def _partly(use: NodeUse, closed: set[int]) -> NodeUse:
-    """A node of which some CPUs are closed to a job; the job cannot have the node exclusively then."""
+    """A node of which some CPUs are closed to a job. The job cannot have the node exclusively then."""
     found = use.copy()
     found.cpu_ids |= closed
-    found.jobs.add(0)  # not the id of a job
+    found.jobs.add(0)  # no job has this id
     return found
 
 

@@ -1,4 +1,4 @@
-"""The resources that a job requests, in numbers: from its options, as slurmctld resolves them."""
+"""A job's resource request in numbers, from its options, as slurmctld resolves them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Demand:
     threads: int
     contiguous: bool
     arbitrary: tuple[str, ...]  # --distribution=arbitrary: host of each task
-    wide: bool = False  # of a node range, take as many nodes as are free now
+    wide: bool = False  # take as many nodes of the range as are free now
     tasks_per_socket: int = 0  # 0: free
     tasks_per_core: int = 0
     partition: str = ""
@@ -54,7 +54,7 @@ class Demand:
         return max(self.min_cpus_node, self.cpus_per_task * tasks)
 
     def within(self, partition: PartitionConfig) -> Demand:
-        """The same demand in a partition that gives its jobs only a part of every node."""
+        """The same demand in a partition that gives its jobs a part of every node."""
         if partition.max_cpus_per_node >= INFINITE:
             return self
         return replace(self, partition=partition.name, cpus_of_partition=partition.max_cpus_per_node)

@@ -21,7 +21,10 @@ Lookup = Callable[[int, int | str | None], list[Job]]
 
 @dataclass(frozen=True)
 class DependencyVerdict:
-    """``state`` is "met", "wait" or "never"; ``rest`` what is still unfulfilled or failed, ``shown`` with marks."""
+    """The verdict on a dependency: ``state`` is "met", "wait" or "never".
+
+    ``rest`` is still unfulfilled or failed, ``shown`` has marks.
+    """
 
     state: str
     rest: str = ""
@@ -72,7 +75,10 @@ def _one(kind: str, target: dependency.JobRef, own: Job, lookup: Lookup, now: fl
 
 
 def _corresponding(base: int, own: Job, lookup: Lookup) -> str:
-    """An array waiting with aftercorr: eligible as soon as one of its elements is; the split decides which."""
+    """The verdict on an array with aftercorr.
+
+    The array is eligible as soon as one of its elements is; the split decides which.
+    """
     for part in own.pending_tasks:
         for task in part:
             records = lookup(base, task)

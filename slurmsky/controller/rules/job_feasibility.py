@@ -1,4 +1,4 @@
-"""Whether a cluster could ever run a job: the checks of sizes and nodes at submit."""
+"""Whether a cluster could ever run a job, by the checks of sizes and nodes at submit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .resources import NodeUse, feature_choices, fits_shape, gpus_here, offer_of
 
 @dataclass(frozen=True)
 class Impossible:
-    """Refusal of a job that no node could ever run: Slurm's detail line (may be empty) and its error text."""
+    """Refusal of a job that no node could ever run. It has Slurm's detail line (may be empty) and its error text."""
 
     detail: str
     text: str = "Requested node configuration is not available"
@@ -39,7 +39,9 @@ def usable_cpus(partition: PartitionConfig, nodes: Sequence[NodeConfig]) -> int:
 
 
 def impossible(demand: Demand, nodes: Sequence[NodeConfig], consume_memory: bool = True) -> Impossible | None:
-    """The reason why even these nodes, idle, could not run the job, or None; for jobs that are not ``too_big``.
+    """The reason why even idle nodes could not run the job, or None.
+
+    For jobs that are not ``too_big``.
 
     Source: node_scheduler.c _build_node_list and _set_err_msg: the detail is that of the last node.
     """
@@ -82,7 +84,7 @@ def _impossible(
 
 
 def _lacking(node: NodeConfig, demand: Demand) -> str:
-    """The property of the node's configuration that does not suffice, in Slurm's words."""
+    """The insufficient property of the node's configuration, in Slurm's words."""
     cpus = node.cpus
     if demand.tasks_per_core:
         cpus = max(cpus, node.sockets * node.boards * node.cores * demand.tasks_per_core * demand.cpus_per_task)

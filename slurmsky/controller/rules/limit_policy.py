@@ -37,7 +37,7 @@ class LimitSource:
     open: frozenset[str] = frozenset()
 
     def word(self, pair: Sequence[Word]) -> Word:
-        """The reason of a QOS, or that of an association."""
+        """The reason's part for a QOS, or for an association."""
         return pair[self.kind != "qos"]
 
     def has(self, name: str) -> bool:
@@ -46,7 +46,7 @@ class LimitSource:
 
 @dataclass(frozen=True)
 class Exceeded:
-    """A limit that keeps a job waiting: Slurm's reason, the limit's source, its value, and the value with this job."""
+    """A limit that makes a job wait. Slurm's reason, the limit's source, its value, and the value with this job."""
 
     reason: str
     source: LimitSource
@@ -92,13 +92,13 @@ def use_of(spec: JobSpec, shares: Sequence[NodeShare]) -> Counter[str]:
 
 
 def _all_or_first(text: str) -> Sequence[tuple[str, int]]:
-    """The licences of a request; of alternatives the first, as it is not known yet which licence will be free."""
+    """The licences of a request. Of alternatives the first, because it is not known yet which licence will be free."""
     wanted = licenses.parse(text)
     return wanted.counts[:1] if wanted.any else wanted.counts
 
 
 class Policy:
-    """The limits of one cluster; without effect if its site file has neither QOS nor accounts."""
+    """The limits of one cluster. They have no effect if its site file has neither QOS nor accounts."""
 
     def __init__(
         self, cluster: ClusterConfig, running: Callable[[], Iterable[Job]], usage: UsageLimits | None = None
@@ -152,7 +152,7 @@ class Policy:
         return self.qos[job.qos].flags if job.qos in self.qos else ()
 
     def wall(self, job: Job, partition: PartitionConfig) -> int:
-        """The longest time limit in minutes, or INFINITE; a job without a limit gets this limit."""
+        """The longest time limit in minutes, or INFINITE. A job without a limit gets this limit."""
         walls = [one.limits.max_wall_min for one in self.sources(job, partition) if one.has("max_wall_min")]
         return min((wall for wall in walls if wall is not None), default=INFINITE)
 
@@ -199,7 +199,7 @@ class Policy:
     # --- at submit
 
     def refuse(self, jobs: Sequence[Job], present: Collection[Job], shares: Callable[[Job], list[NodeShare]]) -> None:
-        """Raise SlurmError, with the limit's reason, where a limit refuses the jobs of one submission."""
+        """Raise SlurmError with the limit's reason if a limit refuses the jobs of one submission."""
         if not self.active:
             return
         for job in jobs:
@@ -240,7 +240,7 @@ class Policy:
         self._used = None
 
     def trial(self) -> Policy:
-        """A copy of these limits with a separate use, to which a scheduler pass adds its planned starts."""
+        """A copy of these limits with separate sums of use. A scheduler pass adds its planned starts to it."""
         trial = copy(self)
         trial._used, trial._planned = None, []
         return trial
@@ -264,14 +264,14 @@ class Policy:
             self._used = None
 
     def objection(self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]) -> str:
-        """The reason for which a limit keeps a job on these shares from starting; "" if there is none."""
+        """The reason of a limit that keeps a job on these shares from starting; "" if there is none."""
         over = self.over(job, partition, find_shares)
         return over.reason if over else ""
 
     def over(
         self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]
     ) -> Exceeded | None:
-        """The first limit that a job on these shares would exceed; None: no limit keeps it waiting."""
+        """The first limit that a job on these shares would exceed; None: no limit delays it."""
         if not self.active:
             return None
         sources = self.sources(job, partition)
@@ -288,7 +288,7 @@ class Policy:
         return None
 
     def never(self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]) -> str:
-        """The reason of a limit that the job exceeds even while nothing else runs; "" if there is none."""
+        """The reason of a limit that the job exceeds even on an idle cluster; "" if there is none."""
         if not self.active:
             return ""
         shares = find_shares()
@@ -328,7 +328,7 @@ class Policy:
         return None
 
     def _left(self, source: LimitSource) -> Counter[str]:
-        """The minutes of each resource that a source's running jobs may still use until their time limits."""
+        """The minutes of each resource that a source's running jobs may still use. Until their time limits."""
         left: Counter[str] = Counter()
         for job, shares in [*((job, job.shares) for job in self.running()), *self._planned]:
             if self._counts(source, "", job, job) and self.usage:
@@ -383,7 +383,7 @@ def _too_long(source: LimitSource, job: Job) -> Exceeded | None:
 def _over(
     source: LimitSource, name: str, use: Counter[str], others: Mapping[str, int], job: Job, shares: Sequence[NodeShare]
 ) -> Exceeded | None:
-    """The first resource of which the job has more than a limit allows (for a minimum: less)."""
+    """The first resource that exceeds its limit (of a minimum: is below it)."""
     limits: Tres = getattr(source.limits, name)
     words = source.word(SIZES[name])
     for resource, most in limits:

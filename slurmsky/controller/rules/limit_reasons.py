@@ -61,7 +61,7 @@ USAGE_WALL = ("QOSGrpWallLimit", "AssocGrpWallLimit")
 WALL = ("QOSMaxWallDurationPerJobLimit", "AssocMaxWallDurationPerJobLimit")
 #: limits of a sum of jobs, and whose jobs are summed; the other limits concern one job
 SHARED = {"grp_tres": "", "max_tres_per_account": "account", "max_tres_per_user": "user"}
-#: limits that a job can exceed however long it waits: DenyOnLimit checks these
+#: limits that waiting does not help: DenyOnLimit checks these
 EVER = ("grp_tres", "max_tres_mins", "max_tres", "max_tres_per_node", "min_tres", "max_tres_per_account",
          "max_tres_per_user")  # fmt: skip
 #: field -> what the limit allows, and the amount that exceeds it, for slurmsky why

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Candidate:
-    """A node that could take a part of the job; ``position`` counts in the order of the partition's nodes."""
+    """A node for a part of the job; ``position`` is its place in the partition."""
 
     position: int
     weight: int
@@ -21,7 +21,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class _Run:
-    """Consecutive nodes of one weight; ``anchor``: the position of the first named node among them."""
+    """Consecutive nodes of one weight. ``anchor``: the position of the first named node among them."""
 
     nodes: list[Candidate]
     places: range  # including the named nodes in and next to the run
@@ -57,7 +57,7 @@ def node_order(
 
 
 def _taken(one: Candidate, cpus: int, nodes: int) -> int:
-    """CPUs that the job takes on this node; one CPU is left for each further node."""
+    """CPUs that the job takes on this node. One CPU is left for each further node."""
     return max(1, min(one.cpus, cpus - max(0, nodes - 1)))
 
 
@@ -85,7 +85,7 @@ def _run(named: set[int], group: list[Candidate]) -> _Run:
 
 
 def _best(runs: Sequence[_Run], cpus: int, nodes: int, gpus: int) -> _Run:
-    """The run with named nodes, of the lowest weight, or else the tightest one that suffices; the largest if none."""
+    """The run with named nodes, of the lowest weight, else the tightest run that suffices, else the largest."""
     best, best_enough = runs[0], False
     for place, run in enumerate(runs):
         enough = run.holds(cpus, nodes, gpus)
@@ -97,7 +97,10 @@ def _best(runs: Sequence[_Run], cpus: int, nodes: int, gpus: int) -> _Run:
 
 
 def _within(run: _Run, cpus: int, nodes: int, gpus: int) -> Sequence[Candidate]:
-    """The nodes of a run: up and then down from the named ones, or the node that fits alone, or all in order."""
+    """The nodes of a run, in the order in which the job takes them.
+
+    Named nodes first, then upwards and downwards from them; a single node that fits; or all in order.
+    """
     if run.anchor is not None:
         up = [one for one in run.nodes if one.position > run.anchor]
         return [*up, *(one for one in reversed(run.nodes) if one.position < run.anchor)]

@@ -14,7 +14,7 @@ from ...model.job import Job
 from ...model.spec import INFINITE
 from ..slurm_errors import Errno, SlurmError
 
-#: by flag of a QOS: the limit of a partition that its jobs may exceed, and the value that allows any size
+#: the limit of a partition that jobs of a QOS with this flag may exceed, and the value that allows any size
 _EXEMPTIONS: dict[str, dict[str, Any]] = {
     "PartitionMinNodes": {"min_nodes": 0},
     "PartitionMaxNodes": {"max_nodes": INFINITE},

@@ -13,7 +13,9 @@ from ..slurm_errors import Errno, SlurmError
 
 
 def to_top(wanted: Sequence[Job], jobs: Iterable[Job]) -> list[Job]:
-    """Give the wanted jobs the highest priorities among the user's comparable pending jobs; the jobs that changed.
+    """Give jobs the highest priorities among the user's comparable pending jobs.
+
+    Returns the jobs that changed.
 
     Each gain is subtracted from the job's nice value, each loss added. Raises SlurmError if no wanted job can move.
     """

@@ -1,4 +1,4 @@
-"""Provisional shares of a job whose nodes are yet to be made."""
+"""Provisional shares of a job whose nodes do not exist yet."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from .demand import Demand
 
 
 def ordered_shares(demand: Demand, spec: JobSpec, partition: PartitionConfig | None, job_id: int) -> list[NodeShare]:
-    """``cloud_shares`` on the number of nodes in the request to SkyPilot, which depends on the sizes that it offers."""
+    """``cloud_shares`` on the number of nodes in SkyPilot's request.
+
+    The number depends on the sizes that SkyPilot offers.
+    """
     try:
         return cloud_shares(demand, job_id, geometry(spec, partition).nodes)
-    except Refused:  # changed since it was validated: the launch will report the error
+    except Refused:  # the request was changed after its validation: the launch will report the error
         return cloud_shares(demand, job_id)
 
 
 def cloud_shares(demand: Demand, job_id: int, nodes: int = 0) -> list[NodeShare]:
-    """Shares on nodes that do not exist yet: their number and size; the engine adds names and addresses.
+    """Shares on nodes that do not exist yet: their number and size.
+
+    The engine adds names and addresses.
 
     ``nodes``: how many; 0: as few as the job's request allows.
     """

@@ -13,17 +13,17 @@ PERIODS = {flag.name: flag.period_s for flag in FLAGS if flag.period_s}
 
 
 def recurring(one: Reservation) -> list[str]:
-    """The flags by which a reservation recurs; Slurm admits one at most."""
+    """The flags by which a reservation recurs, at most one."""
     return [name for name in one.flags if name in PERIODS]
 
 
 def period_s(one: Reservation) -> int:
-    """Seconds from one time to the next; 0: it does not recur."""
+    """Seconds from one time to the next; 0: no recurrence."""
     return next((PERIODS[name] for name in one.flags if name in PERIODS), 0)
 
 
 def following(one: Reservation, now: float) -> Reservation | None:
-    """A recurring reservation at its next time; None if it does not recur."""
+    """A recurring reservation at its next time; None without recurrence."""
     period = period_s(one)
     if not period:
         return None
@@ -49,7 +49,7 @@ def overlap(one: Reservation, other: Reservation) -> bool:
 
 
 def _occurrences(one: Reservation, since: float, until: float) -> Iterator[tuple[float, float]]:
-    """The times of a reservation that overlap a period; the first is as requested, on any day."""
+    """The times of a reservation that overlap a period. The first is as requested, on any day."""
     period, first = period_s(one), one.start
     missed = max(0, int((since - one.end) // period)) if period else 0
     one = replace(one, start=one.start + missed * period, end=one.end + missed * period)

@@ -40,7 +40,9 @@ def reserved_spec(
     account: str,
     qos: Callable[[], str],
 ) -> JobSpec:
-    """The spec, in the reservation's partition if it names none; of several partitions those stay that are allowed.
+    """The spec, in the reservation's partition if it names none.
+
+    Of several partitions the allowed ones stay.
 
     ``qos`` returns the job's QOS. Raises SlurmError where the job may not use the reservations that it names.
     """

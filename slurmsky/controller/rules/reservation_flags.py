@@ -1,7 +1,4 @@
-"""Flags of reservations: their order, and which exclude each other.
-
-Source: slurmctld/reservation.c create_resv, update_resv.
-"""
+"""Flags of reservations: their order and their conflicts. Source: slurmctld/reservation.c create_resv, update_resv."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ _REPLACED = {"REPLACE", "REPLACE_DOWN"}
 
 
 def check_flags(wanted: Reservation, before: Reservation | None = None, cores: int | None = None) -> None:
-    """Raise SlurmError for flags that have no effect here, or that exclude each other.
+    """Raise SlurmError for flags without effect here, and for conflicting flags.
 
     ``before``: the reservation that an update changes. ``cores``: the number of cores that a new one requests.
     """

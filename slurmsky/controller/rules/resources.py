@@ -74,7 +74,7 @@ class NodeUse:
 
 
 def _free_devices(use: NodeUse, name: str, kind: str) -> list[tuple[str, int]]:
-    """Free devices of a gres as (key, index), lowest index first; indices run over all types of the name."""
+    """Free devices of a gres as (key, index), lowest index first. Indices run over all types of the name."""
     free = []
     base = 0
     for gres_name, gres_type, count in use.config.gres:
@@ -97,7 +97,7 @@ class _Devices:
         self.gpus = 0
 
     def grab(self, name: str, kind: str, count: int) -> bool:
-        """Pick the lowest free devices; False when there are too few."""
+        """Pick the lowest free devices; False if too few are free."""
         free = self.left(name, kind)
         if len(free) < count:
             return False
@@ -107,7 +107,7 @@ class _Devices:
         return True
 
     def left(self, name: str, kind: str = "") -> list[tuple[str, int]]:
-        """The devices that could still be picked."""
+        """The devices that are still free."""
         free = _free_devices(self._use, name, kind)
         return [(key, index) for key, index in free if index not in self._ids.get(key, [])]
 
@@ -132,7 +132,7 @@ def _usable_threads(use: NodeUse, demand: Demand) -> int:
 
 
 def _free_cores(use: NodeUse, demand: Demand) -> list[list[int]]:
-    """The cores without a taken CPU, limited to the partition's share of the node."""
+    """The cores without a taken CPU, at most the partition's share of the node."""
     threads, count = use.config.threads, use.config.cpus
     every = (list(range(start, min(start + threads, count))) for start in range(0, count, threads))
     cores = [ids for ids in every if use.cpu_ids.isdisjoint(ids)]
@@ -158,7 +158,7 @@ def _is_too_small(use: NodeUse, demand: Demand, cpus: int) -> bool:
 
 
 def offer_of(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer | None:
-    """A node's offer, or None when it cannot take one task of the job."""
+    """A node's offer, or None if it cannot take one task of the job."""
     config = use.config
     runs = use.cpu_ids or 0 in use.jobs  # a suspended job holds no CPU
     if use.exclusive or (demand.exclusive and runs) or config.tmp_mib < demand.tmp_mib:
@@ -180,7 +180,7 @@ def offer_of(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offe
             return None  # Overcommitted tasks share CPUs. Source: job_test.c _verify_node_state, pn_min_cpus.
     for name, kind, count in demand.gpus_task:
         tasks = min(tasks, len(_free_devices(use, name, kind)) // max(1, count))
-    # However few tasks there are, each node must hold this many. Source: topology/common/eval_nodes.c.
+    # Each node must have this many CPUs, for any number of tasks. Source: topology/common/eval_nodes.c.
     if tasks < (demand.tasks_per_node or demand.tasks_per_socket or demand.tasks_per_core):
         return None
     if demand.tasks_per_node:
@@ -189,7 +189,7 @@ def offer_of(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offe
 
 
 def gpus_here(offer: _Offer, demand: Demand, name: str, kind: str) -> int:
-    """GPUs that a node can give along with the CPUs and the memory that each GPU requires."""
+    """GPUs that a node can give with the CPUs and memory that each GPU requires."""
     free = len(_free_devices(offer.use, name, kind))
     if demand.cpus_per_gpu:
         free = min(free, len(offer.cores) * _usable_threads(offer.use, demand) // demand.cpus_per_gpu)
@@ -217,7 +217,9 @@ Place = Callable[[Demand, Sequence[NodeUse], bool], "list[NodeShare] | None"]
 
 
 def place(demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True) -> list[NodeShare] | None:
-    """Shares for the job on these nodes of the partition, in order; None if the nodes do not suffice now.
+    """Shares for the job on these nodes, in order; None if the nodes do not suffice now.
+
+    -N2-4 takes four nodes if they are free, --spread-job all, but never more than there are tasks.
 
     -N2-4 takes four nodes where they are free, --spread-job all, but never more than there are tasks.
     """

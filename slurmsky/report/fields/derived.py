@@ -87,7 +87,9 @@ def run_seconds(job: Job, now: float) -> int:
 
 
 def end_time(job: Job, limit_min: int) -> float:
-    """The past or future end of a job: 0 unknown, INFINITE never; for a pending job relative to its planned start.
+    """The past or future end of a job: 0 unknown, INFINITE never.
+
+    A pending job's end is relative to its planned start.
 
     Source: job_mgr.c pack_job, "report expected start time".
     """
@@ -97,7 +99,7 @@ def end_time(job: Job, limit_min: int) -> float:
 
 
 def partition(job: Job) -> str:
-    """All partitions that a pending job names; otherwise the partition it ran in, or the first (job_mgr.c pack_job)."""
+    """All partitions of a pending job; of another job the one it ran in, or the first. As job_mgr.c pack_job."""
     return job.partition if job.state is JobState.PENDING else job.partition.partition(",")[0]
 
 
@@ -143,7 +145,7 @@ def share_word(spec: JobSpec) -> str:
 
 
 def min_cpus_per_node(spec: JobSpec) -> int:
-    """MinCPUsNode: --mincpus, but at least the CPUs of the tasks of one node.
+    """MinCPUsNode: --mincpus, at least the CPUs of the tasks of one node.
 
     Source: job_mgr.c _copy_job_desc_to_job_record.
     """
@@ -152,7 +154,10 @@ def min_cpus_per_node(spec: JobSpec) -> int:
 
 
 def min_memory(spec: JobSpec) -> tuple[str, int]:
-    """Type of the memory request, "Node" or "CPU", and its MiB (0: not given, or given per GPU)."""
+    """Type of the memory request, "Node" or "CPU", and its MiB.
+
+    0: not given, or given per GPU.
+    """
     if spec.mem_per_cpu_mib is not None:
         return "CPU", spec.mem_per_cpu_mib
     return "Node", spec.mem_mib or 0
@@ -189,7 +194,7 @@ def licenses_held(job: Job) -> Optional[str]:
 
 
 def switch_wait_s(spec: JobSpec) -> int:
-    """Seconds to wait for --switches; Slurm caps the value at five minutes (max_switch_wait)."""
+    """Seconds to wait for --switches, at most five minutes (max_switch_wait)."""
     if not spec.switches:
         return 0
     _, at, wait = spec.switches.partition("@")

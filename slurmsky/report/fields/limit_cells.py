@@ -19,7 +19,7 @@ def qos(cluster: ClusterConfig) -> list[Cells]:
 
 
 def number(cluster: ClusterConfig, name: str) -> int:
-    """The id of a QOS; 1, the id of ``normal``, when the site defines none."""
+    """The id of a QOS. 1 is the id of ``normal``, also if the site defines no QOS."""
     names = [one.name for one in cluster.qos]
     return names.index(name) + 1 if name in names else 1
 

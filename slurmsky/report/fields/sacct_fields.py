@@ -1,4 +1,6 @@
-"""The fields of sacct: how each value is read from a job or a step. Source of every rule: print.c of sacct.
+"""The fields of sacct: how each value is read from a job or a step.
+
+Source of every rule: print.c of sacct.
 
 A field of jobs only, or of steps only, is None in the other's row.
 """
@@ -23,7 +25,7 @@ from .value_registry import FieldRow
 
 
 class SacctRow(NamedTuple):
-    """A row of sacct: a job or a step; ``task_id`` is an element of an array's pending rest (--array)."""
+    """A row of sacct: a job or a step. ``task_id`` is an element of an array's pending rest (--array)."""
 
     job: Job
     step: Optional[Step] = None
@@ -158,7 +160,7 @@ def _step_path(record: SacctRow, pattern: Callable[[Job], str], context: ReportC
     return facts.expand_path(text, record.job) if context.expand_patterns else text or None
 
 
-#: fields below that differ between rows of one record class (``kinds``); all other fields are shared
+#: fields below that differ between rows of one record class; all other fields are shared
 OWN_FIELDS = frozenset((
     "cost", "cputime", "cputimeraw", "elapsed", "elapsedraw", "eligible", "end", "jobid", "jobidraw", "jobname",
     "planned", "plannedcpu", "plannedcpuraw", "start", "stderr", "stdin", "stdout", "submit", "submitline",

@@ -23,7 +23,7 @@ from .node_values import NODE_VALUES
 
 @dataclass
 class NodeRow:
-    """A line of sinfo: a partition, and its nodes that have equal values in the shown fields."""
+    """A line of sinfo: a partition, and its nodes with equal values in the shown fields."""
 
     partition: PartitionConfig
     index: int  # position of the partition in the configuration
@@ -87,7 +87,10 @@ _COMBINED = {"cpusstate": ("cpus",), "socketcorethread": ("sockets", "cores", "t
 
 
 def splits(names: Iterable[str], exact: bool, context: ReportContext) -> tuple[list[NodeKey], list[PartitionKey], bool]:
-    """The values of nodes and of partitions that split the lines of a format, and whether it names partitions."""
+    """The values that split the lines of a format.
+
+    These are values of nodes and of partitions, and whether the format names partitions.
+    """
     shown = {name.lower() if len(name) > 1 else _by_letter().get(name, "") for name in names}
     shown.update(*(_COMBINED[name] for name in shown & _COMBINED.keys()))
     rows = [row for row in table("node_fields") if row["split"] == "always" or (exact and row["split"])]
@@ -121,7 +124,7 @@ def node_fields(context: ReportContext) -> dict[str, Field[NodeRow]]:
 
 
 def _starred(width: int) -> Value:
-    """The partition name with ``*``, which replaces the last character if the column is too narrow."""
+    """The partition name with ``*``. ``*`` replaces the last character if the column is too narrow."""
 
     def value(row: NodeRow) -> str:
         name = row.partition.name
@@ -133,7 +136,7 @@ def _starred(width: int) -> Value:
 
 
 def _range(value: Callable[[Node], float], form: Callable[[float], str], between: str = "") -> Value:
-    """Minimum and maximum of a value: ``8``, ``8+``, or ``0.36-0.40`` if ``between`` is given."""
+    """Minimum and maximum of a value: ``8``, ``8+``. If ``between`` is given: ``0.36-0.40``."""
 
     def text(row: NodeRow) -> str:
         values = [value(node) for node in row.nodes] or [0]

@@ -113,7 +113,7 @@ def _rows(record: str) -> dict[str, dict[str, str]]:
 
 
 class _Fields(Mapping[str, Field[Row]]):
-    """The fields of a kind of record; each is created when a format names it: most formats name few."""
+    """The fields of a kind of record. Each is created when a format names it, because most formats name few."""
 
     def __init__(
         self,
@@ -192,7 +192,10 @@ def _own_job_fields() -> frozenset[str]:
 
 
 def _job_value(context: ReportContext) -> Callable[[str], JobValue]:
-    """The function that makes a field's value: of the registry of a job's values, or of the row beside its job."""
+    """The function that makes a field's value.
+
+    It comes from the registry of a job's values, or from the row beside its job.
+    """
     row_values, forms = _row_values(context), text_forms(context)
 
     def value(name: str) -> JobValue:

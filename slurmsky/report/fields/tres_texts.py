@@ -40,7 +40,7 @@ def requested(job: Job, context: ReportContext) -> list[tuple[str, str]]:
 
 
 def requested_cpus(job: Job) -> int:
-    """Requested CPUs; num_cpus of a started job is what it was allocated."""
+    """Requested CPUs; num_cpus of a started job is its allocation."""
     spec = job.spec
     if job.state is JobState.PENDING or not job.shares:
         return job.num_cpus
@@ -59,7 +59,7 @@ def requested_memory_mib(job: Job, context: ReportContext) -> int:
 
 
 def gpu_count(job: Job) -> int:
-    """GPUs requested for the whole job, as far as the options determine the number."""
+    """GPUs requested for the whole job, if the options determine the number."""
     spec = job.spec
     if spec.gpus:
         return sum(gres_number(item) for item in spec.gpus.split(","))
@@ -182,19 +182,19 @@ def total_gres(shares: Sequence[NodeShare]) -> str:
 
 
 def step_cpus_shown(step: Step) -> int:
-    """CPUs that squeue and scontrol show for a step; steps that the agent creates request none."""
+    """CPUs that squeue and scontrol show for a step. Steps that the agent creates request none."""
     return 0 if step.step_id in _AGENT_STEPS else step.cpus
 
 
 def step_requested(step: Step) -> dict[str, str]:
-    """TRES that a step's srun requested, by scontrol's key; only its GPUs when the record has no more."""
+    """TRES that a step's srun requested, by scontrol's key. Records without them give only the step's GPUs."""
     if not step.tres and step.gres and step.step_id not in _AGENT_STEPS:
         return {"TresPerStep": "cpu:%d" % step.cpus, "TresPerNode": _gres(step.gres)}
     return {key: value for key, _, value in (item.partition("=") for item in step.tres.split())}
 
 
 def step_tres_per_step(step: Step) -> str:
-    """TresPerStep: srun requests its CPUs this way when it also requests devices (launch.c)."""
+    """TresPerStep: CPUs of a step that also requests devices (launch.c)."""
     return step_requested(step).get("TresPerStep", "(null)")
 
 

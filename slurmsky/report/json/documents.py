@@ -164,7 +164,10 @@ _LAYOUTS = {"users": "user", "associations": "association"}
 
 
 def managed_document(name: str, records: Any, about: Record) -> Document:
-    """Document of sdiag, sshare, sacctmgr show and scontrol listjobs --json: one record or several under a key."""
+    """Document of sdiag, sshare, sacctmgr show and scontrol listjobs --json.
+
+    It has one record or several under a key.
+    """
     return answer(_LAYOUTS.get(name, name), name, records, about)
 
 
@@ -225,7 +228,7 @@ def json_text(answer: Mapping[str, Any]) -> str:
 
 
 def json_pieces(answer: Mapping[str, Any]) -> Iterator[str]:
-    """Encode a document as JSON, one record per line; indenting ten thousand jobs would take seconds."""
+    """Encode a document as JSON, one record per line. Indenting ten thousand jobs would take seconds."""
     start = "{\n"
     for key, value in answer.items():
         head = "%s  %s: " % (start, json.dumps(key))
@@ -251,7 +254,7 @@ def _several(pieces: Iterator[str], count: int = 50) -> Iterator[str]:
 
 
 class _SimilarRecords:
-    """Encodes similar records in sequence: reuses the text of a value equal to the previous record's."""
+    """Encodes similar records in sequence. A value equal to the previous record's reuses its text."""
 
     def __init__(
         self, entry: Callable[[str, Any], str], start: str, between: str, end: str, other: Callable[[Any], str]

@@ -1,4 +1,6 @@
-"""Columns of squeue and sinfo: a format is compiled once; each row then costs one call per column.
+"""Columns of squeue and sinfo.
+
+A format is compiled once; each row then costs one call per column.
 
 Width rules (print.c _print_str): without a width there is no padding; left-justified text is always cut to the width;
 right-justified text is cut unless its field is never cut (node lists, times); a negative width adds one blank. Widths
@@ -77,7 +79,7 @@ class Layout(Generic[Row]):
         return self.header_template % tuple(column.field.header for column in self.columns)
 
     def lines(self, rows: Iterable[Row], alike: Optional[Callable[[Row], Hashable]] = None) -> Iterator[str]:
-        """One line per row, without newline; ``alike`` is a key function for rows with equal shared values."""
+        """One line per row, without newline. ``alike`` is a key function for rows with equal shared values."""
         template = self.template
         for cells in self._cells(rows, alike):
             line = template % tuple(cells)
@@ -88,7 +90,7 @@ class Layout(Generic[Row]):
             yield line
 
     def lines_alike(self, probes: Sequence[Row], rows: Iterable[Row]) -> Iterator[str]:
-        """As ``lines``, for rows that differ in few columns: a column that is equal in all probes is computed once."""
+        """As ``lines``, for rows that differ in few columns. A column that is equal in all probes is computed once."""
         cells = [[value(row) for value in self.values] for row in probes]
         different = [len({line[at] for line in cells}) > 1 for at in range(len(self.values))]
         if not all(cell.isascii() for line in cells for cell in line) or not self.template.isascii():
@@ -168,7 +170,7 @@ def _blank(value: Callable[[Row], str]) -> Callable[[Row], str]:
 
 
 def compile_layout(items: Iterable[FormatItem], fields: Mapping[str, Field[Row]]) -> tuple[Layout[Row], list[str]]:
-    """Compile parsed items to a layout; also return unknown names, in order, for the caller's messages.
+    """Compile parsed items to a layout, and return the unknown names, in order.
 
     ``fields`` maps letters in their case and long names in lower case. An unknown letter leaves its source text in the
     line, an unknown long name only its suffix.

@@ -58,7 +58,7 @@ class Counters:
     threads: int = 0  # calls in progress
 
     def job_over(self, state: JobState) -> None:
-        """Count an ended job as slurmctld does: a job with a failed script counts as completed."""
+        """Count an ended job as slurmctld does. A job with a failed script counts as completed."""
         if state is JobState.CANCELLED:
             self.cancelled += 1
         elif state in (JobState.NODE_FAIL, JobState.BOOT_FAIL):

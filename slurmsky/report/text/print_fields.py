@@ -66,7 +66,9 @@ class TableStyle:
 def columns_of(
     text: str, table_name: str, fields: Mapping[str, PrintField[Row]], zero: bool = False
 ) -> list[Column[Row]]:
-    """Columns of a --format text such as ``jobid%20,state``; the first name with this prefix wins.
+    """Columns of a --format text such as ``jobid%20,state``.
+
+    The first name with a prefix matches.
 
     ``fields`` is keyed by name in lower case. The last width given for a field applies to all its columns. ``zero``:
     accept a width of 0, or one that is no number, as 0. Raises InvalidField.

@@ -25,7 +25,7 @@ LONG = default_format("sacct_fields", "long")
 
 
 def accounting_order(jobs: Iterable[Job]) -> list[Job]:
-    """Sort jobs as sacct does: by submit time, within a second arrays last, elements by index."""
+    """Sort jobs as sacct does. By submit time; within a second arrays last, elements by index."""
     return sorted(
         jobs,
         key=lambda job: (
@@ -40,7 +40,9 @@ def accounting_order(jobs: Iterable[Job]) -> list[Job]:
 def records(
     jobs: Iterable[Job], allocations: bool = False, each: bool = False, only_steps: Container[int] = ()
 ) -> Iterator[SacctRow]:
-    """Rows of the jobs, each followed by its steps, .batch and .extern first, unless ``allocations`` (-X).
+    """Rows of the jobs, each followed by its steps unless ``allocations`` (-X).
+
+    .batch and .extern are first.
 
     ``only_steps``: ids of jobs that get rows for their steps only.
     """
@@ -58,7 +60,9 @@ def records(
 
 
 def sacct_columns(text: str, context: ReportContext) -> list[Column[SacctRow]]:
-    """Columns of a --format text; BRIEF, DEFAULT and LONG are the formats of -b, of no option, and of -l.
+    """Columns of a --format text.
+
+    BRIEF, DEFAULT and LONG are the formats of -b, of no option, and of -l.
 
     Raises InvalidField.
     """

@@ -126,7 +126,7 @@ def tres_count(cluster: ClusterConfig) -> str:
 
 @dataclass(frozen=True)
 class Records:
-    """The data that all entities are built from."""
+    """The data from which all entities are built."""
 
     cluster: ClusterConfig
     host: str
@@ -153,7 +153,7 @@ class Records:
                 if all(row.get(key, cells[key]) == cells[key] for key in ("Account", "User"))]  # fmt: skip
 
     def associations(self) -> list[Association]:
-        """All associations: the user's, and after each account those of other users."""
+        """All associations. The user's, and after each account those of other users."""
         own = associations(self.cluster.name, self.accounts, self.user)
         others = [(account, user) for user, accounts in self.users.items() for account in accounts]
         more = [Association(len(own) + number, self.cluster.name, account, user)
@@ -219,7 +219,7 @@ Tests = dict[str, set[str]]  # by header: the cells that pass
 
 @dataclass
 class _Conditions:
-    """The filter in the words after an entity: for each filtered header the accepted cells."""
+    """The filter in the words after an entity. For each filtered header the accepted cells."""
 
     wanted: Entity
     hint: str = ""
@@ -229,11 +229,11 @@ class _Conditions:
     faults: list[str] = field(default_factory=list)
 
     def accept(self, header: str, names: str) -> None:
-        """Add cells to those that a column may have; several conditions on one column fill one list."""
+        """Add cells that a column may have. Several conditions on one column add to one list."""
         self.tests.setdefault(header, set()).update(names.lower().split(","))
 
     def fault(self, line: str, hint: bool = False) -> None:
-        """Add a line for an invalid word; ``hint``: followed by the advice that sacctmgr has for some entities."""
+        """Add a line for an invalid word. With ``hint``, sacctmgr's advice for some entities follows."""
         self.faults += [line, f" Use keyword 'set' to modify {self.hint}"] if hint and self.hint else [line]
 
 

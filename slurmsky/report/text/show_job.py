@@ -33,7 +33,7 @@ def show_job(job: Job, context: ReportContext, detail: bool = False, oneliner: b
 def show_jobs(
     jobs: Iterable[Job], context: ReportContext, detail: bool = False, oneliner: bool = False
 ) -> Iterator[str]:
-    """``scontrol show job`` for each record; the values shared by a record class (``kinds``) are formatted once."""
+    """``scontrol show job`` for each record. Values shared by a record class are formatted once."""
     separator, end = (" ", "\n") if oneliner else ("\n   ", "\n\n")
     lines = list(_lines(context, detail))
     known: dict[Hashable, tuple[str, list[_Hole]]] = {}
@@ -114,7 +114,7 @@ _Hole = Callable[[Job], Any]
 
 
 class _Word(NamedTuple):
-    """A word of a line: its label ``KEY=``, the reader of its text, and whether an empty text is omitted."""
+    """A word of a line: label, reader of its text, and whether an empty text is omitted."""
 
     label: str
     text: _Hole
@@ -136,7 +136,10 @@ def _word(key: str, field: FieldRow, context: ReportContext, forms: Mapping[str,
 
 
 def _template(job: Job, lines: Iterable[Sequence[_Word]], separator: str) -> tuple[str, list[_Hole]]:
-    """The record of a class of jobs, with "%s" for each value of a job's own, and the readers of these values."""
+    """The record of a class of jobs as a template, with readers of each job's own values.
+
+    The template has "%s" for each of these values.
+    """
     template, holes = "", []
     for words in lines:
         start = separator

@@ -179,7 +179,7 @@ _SORTS = {"least": _least, "first": _first}
 
 
 def sort_nodes(rows: Iterable[NodeRow], context: ReportContext, spec: str = SORT) -> list[NodeRow]:
-    """Sort lines as sinfo does; ``#P`` is the order of the configuration. Unknown keys are ignored."""
+    """Sort lines as sinfo does. ``#P`` is the order of the configuration. Unknown keys are ignored."""
     ordered = list(rows)
     keys = _sort_keys(context)
     for letter, descending in _with_order(spec):

@@ -16,7 +16,7 @@ from .units import Clock
 
 
 def dollars(amount: float) -> str:
-    """Dollars with four decimals in all commands, because minutes of a CPU cost that little."""
+    """Dollars with four decimals. Minutes of a CPU cost less than a cent."""
     return "%.4f" % amount
 
 
@@ -45,7 +45,7 @@ REPORTS = (
 
 
 def months(start: float, end: float, clock: Clock) -> list[tuple[str, float, float]]:
-    """The calendar months that overlap a period, as (2026-11, first second, first second of the next)."""
+    """The calendar months that overlap a period: (2026-11, its first second, the next month's first second)."""
     zone = clock.zone
     day = datetime.fromtimestamp(start, zone).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     found = []
@@ -63,7 +63,7 @@ class Charge(NamedTuple):
     user: str
     qos: str
     partition: str  # all partitions that the job named
-    jobs: int  # 0 for the cost of kept nodes while no job used them
+    jobs: int  # 0 for the cost of warm nodes while no job used them
     hours: float
     dollars: float
 

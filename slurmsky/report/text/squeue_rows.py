@@ -60,7 +60,9 @@ def job_rows(
 
 
 def elements(rows: Iterable[JobRow]) -> Iterator[JobRow]:
-    """For --array: every row, with the pending rest of an array split into elements, lazily.
+    """The rows of --array: the pending rest of an array is split into elements, lazily.
+
+    squeue splits while it prints, so an array's elements stay adjacent and ascending in any sort order.
 
     squeue splits while it prints, so an array's elements stay adjacent and ascending in any sort order.
     """
@@ -234,7 +236,9 @@ def _step_keys(context: ReportContext) -> dict[str, Optional[Callable[[StepRow],
 
 
 def sort_keys(spec: str) -> Iterator[tuple[str, bool]]:
-    """Keys of a sort text in reverse, each with "descending": the order for successive stable sorts.
+    """Keys of a sort text in reverse, for successive stable sorts.
+
+    Each has "descending".
 
     Each character is a key, and a ``-`` directly before it reverses the order. "cluster" is one key.
     """
@@ -330,7 +334,9 @@ def squeue_text(
     sort: str = JOB_SORT,
     each: bool = False,
 ) -> str:
-    """Text that squeue prints for ``job_rows``; ``date_line`` is the first line of -l, ``each`` is --array.
+    """Text that squeue prints for ``job_rows``.
+
+    ``date_line`` is the first line of -l, ``each`` is --array.
 
     Raises InvalidSort.
     """
@@ -347,7 +353,10 @@ def squeue_lines(
     sort: str = JOB_SORT,
     each: bool = False,
 ) -> Iterator[str]:
-    """The lines of ``squeue_text`` without newlines, lazily: an array may have 10^6 elements. Raises InvalidSort."""
+    """The lines of ``squeue_text`` without newlines.
+
+    Lazily, because an array may have 10^6 elements. Raises InvalidSort.
+    """
     ordered = sort_jobs(rows, context, sort)
     return _lines(ordered, layout, context, header, date_line, each)
 

@@ -92,7 +92,9 @@ def _parts(seconds: int) -> tuple[int, int, int, int]:
 
 
 def short_duration(seconds: float) -> str:
-    """squeue's ``M:SS``, ``H:MM:SS``, ``D-HH:MM:SS``; "INVALID" below 0 and above a year.
+    """squeue's ``M:SS``, ``H:MM:SS``, ``D-HH:MM:SS``.
+
+    "INVALID" below 0 and above a year.
 
     Source: print.c _print_secs.
     """
@@ -158,7 +160,7 @@ def mebibytes(size: int) -> str:
 
 
 def exit_pair(code: int, signal: int) -> str:
-    """Exit code as ``CODE:SIGNAL``; with a signal the code is 0, since a wait status holds one of them."""
+    """Exit code as ``CODE:SIGNAL``. With a signal the code is 0, because a wait status has only one of them."""
     return "0:%d" % signal if signal else "%d:0" % code
 
 

@@ -98,7 +98,10 @@ REPORTS = {
 
 
 class Use(NamedTuple):
-    """Usage of a period, summed over job runs with equal account, user, QOS, wckey and ``cpus`` (CPUs of one run)."""
+    """Usage of a period, summed over job runs.
+
+    The runs have equal account, user, QOS, wckey and ``cpus`` (CPUs of one run).
+    """
 
     account: str
     user: str
@@ -310,7 +313,7 @@ def _cost(
     by = next(fields for name, _, fields in spending.REPORTS if name == query.name)
     heading = _heading(query, f"Cost {query.name} " + _period(query, clock, True), "Cost reported in US dollars")
     rows = spending.sums(history.charges, by, query.start, query.end, clock, cluster.name)
-    idle = ("Idle",) if any(float(row["Idle"]) for row in rows) else ()  # for kept nodes only
+    idle = ("Idle",) if any(float(row["Idle"]) for row in rows) else ()  # for warm nodes only
     return heading, ",".join(("Cluster", *by, "Jobs", "Hours", "Cost", *idle)), rows
 
 

@@ -1,6 +1,6 @@
 """Explains why a job waits or how it ended, with remedies; for ``slurmsky why``, top and report.
 
-``sentences`` and ``advice`` come from the record, from ``JobFacts`` (facts of the queue and of files) and from
+``sentences`` and ``advice`` come from the record, from ``JobFacts`` (data of the queue and of files) and from
 ``data/reason_help.csv``, which has a row for each reason that can be printed.
 """
 
@@ -31,7 +31,7 @@ _KILLED, _ABORTED, _SEGMENT, _BUS = 9, 6, 11, 7
 
 @dataclass(frozen=True)
 class JobFacts:
-    """Facts about a job beyond its record; each is optional."""
+    """Data about a job beyond its record; each field is optional."""
 
     before: tuple[str, ...] = ()  # ids of the first pending jobs with a higher priority
     before_count: int = 0
@@ -271,7 +271,10 @@ def _cause_advice(job: Job, cause: str) -> tuple[str, ...]:
 
 
 def _final_reason(job: Job) -> str:
-    """The row of the reason table that explains an ended job; by its state if it kept its pending reason."""
+    """The row of the reason table that explains an ended job.
+
+    If the job still has its pending reason, its state selects the row.
+    """
     if not derived.began(job):
         return "JobLaunchFailure"
     row = reasons().get(job.reason)
