@@ -1,4 +1,4 @@
-"""The commands: one module each, with ``main(ctx) -> exit code``, or a coroutine that returns it."""
+"""The commands: one module each, with ``main(ctx)``. ``main`` returns an exit code, or a coroutine of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading of the caller's files, by the caller's process or by a controller that must not block."""
+"""Reads the caller's files, in the caller's process or without blocking the controller."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _waiting: set[threading.Thread] = set()
 
 
 class FoundFile(NamedTuple):
-    """The result of a read in the caller's process: path of the opened file, and its bytes."""
+    """A file that the caller's process read: path of the opened file, and its bytes."""
 
     path: str
     data: bytes
@@ -42,7 +42,7 @@ async def read(ctx: CommandContext, paths: Sequence[str], limit: int) -> FoundFi
 
 
 async def check(work: Callable[[], Answer], paths: Iterable[str], otherwise: Answer) -> Answer:
-    """The result of ``work``, which accesses these files of the caller; ``otherwise`` if their file server hangs.
+    """Run ``work``, which accesses the caller's files; ``otherwise`` if their file server hangs.
 
     Files of a network file system are accessed in a separate thread, because a hanging file system blocks its thread
     for ever and must not block the controller.
@@ -79,7 +79,7 @@ async def check(work: Callable[[], Answer], paths: Iterable[str], otherwise: Ans
 
 
 def opener(path: str, flags: int, mode: int = 0o666) -> int:
-    """For ``open(..., opener=opener)``: open a caller's file in the controller, and refuse a file that may block."""
+    """Open a caller's file in the controller, for ``open(opener=...)``; refuse files that may block."""
     fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, mode)
     if stat.S_ISFIFO(os.fstat(fd).st_mode):
         os.close(fd)

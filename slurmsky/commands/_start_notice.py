@@ -1,4 +1,4 @@
-"""Notice on stderr for a job just accepted: it uses virtual nodes, or it can never start."""
+"""Notice on stderr for a job just accepted. The job uses virtual nodes, or can never start."""
 
 from __future__ import annotations
 

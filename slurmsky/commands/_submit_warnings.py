@@ -19,7 +19,9 @@ async def warnings(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
 
 
 def _faults(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
-    """The faults that would end the job if it started now, for jobs that use this machine's files.
+    """The faults that would end the job if it started now.
+
+    They concern jobs that use this machine's files.
 
     A missing folder may still be created before the job starts, so each fault is a warning only. A folder whose name
     contains the job id gets no warning: programs create such folders after sbatch has printed the id.
@@ -45,7 +47,7 @@ def _faults(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
 
 
 def goes_to_a_cloud(ctx: CommandContext, partition: str) -> bool:
-    """True when jobs of the partition run on SkyPilot's nodes, to which the submit folder is copied."""
+    """True if jobs of the partition run on SkyPilot's nodes. The submit folder is copied to these nodes."""
     return ctx.queue.engine.engine_name(partition) == "sky"
 
 

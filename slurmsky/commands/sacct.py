@@ -80,7 +80,7 @@ def check_window(ctx: CommandContext, query: SacctQuery) -> None:
 
 
 def _document(ctx: CommandContext, query: SacctQuery, form: Any, about: Any) -> Any:
-    """The answer of --json; for a time window, records of ended jobs are cached text."""
+    """The answer of --json. For a time window, records of ended jobs are cached text."""
     document = form.accounting_document(select(ctx, query), about, ctx.queue.clock(), ctx.queue.job_table.cluster)
     if not query.jobs:
         document.written = past.documents(ctx, query)
@@ -108,7 +108,7 @@ def unknown(ctx: CommandContext, query: SacctQuery) -> tuple[str, ...]:
 
 
 def select(ctx: CommandContext, query: SacctQuery, held: bool = False, with_steps: bool = True) -> Iterator[Job]:
-    """The jobs that the query selects, with their steps reduced to the requested ones.
+    """The jobs that the query selects, with their requested steps.
 
     ``held``: include jobs that were never eligible in the time window. ``with_steps`` False: the caller reads no steps.
     """
@@ -153,7 +153,10 @@ def _only_steps(query: SacctQuery, jobs: Iterable[Job]) -> frozenset[int]:
 
 
 def _het_components(ctx: CommandContext, query: SacctQuery, found: Iterable[Job]) -> Iterator[Job]:
-    """Add the components of het jobs: for a leader's id, and with --whole-hetjob for any component's id."""
+    """Add the components of het jobs.
+
+    They are added for a leader's id, and with --whole-hetjob for any component's id.
+    """
     seen: set[tuple[int, int]] = set()
     more: set[int] = set()
     offsets = any(one.het_offset is not None for one in query.jobs)

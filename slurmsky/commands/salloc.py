@@ -76,7 +76,7 @@ async def main(ctx: CommandContext) -> int:
 
 
 async def _released(ctx: CommandContext, job: Job | None, quiet: bool, status: int) -> int:
-    """Release the allocation, whose command has ended, and return salloc's exit code.
+    """Release the allocation of an ended command, and return salloc's exit code.
 
     ``status`` is the command's exit code, or the negative number of the signal that ended it. The job is None if a
     later controller has no record of the job.
@@ -91,12 +91,12 @@ async def _released(ctx: CommandContext, job: Job | None, quiet: bool, status: i
 
 
 def _exit_code(status: int) -> int:
-    """Exit code of salloc, from the command's exit code or the negative number of its signal."""
+    """Exit code of salloc, from the command's exit code or negative signal number."""
     return status if status >= 0 else int(-status not in _OF_THE_USER)
 
 
 async def _run(ctx: CommandContext, job: Job, request: options.Submission) -> int:
-    """Run the caller's command or shell until it, or the allocation, ends."""
+    """Run the caller's command or shell until it or the allocation ends."""
     queue = ctx.queue
     argv = request.argv or (ctx.env.get("SHELL") or pwd.getpwuid(os.geteuid()).pw_shell or "/bin/sh",)
     env = {**ctx.env, **salloc_environment(queue.launches.launch_of(job)), **queue.job_variables(job)}

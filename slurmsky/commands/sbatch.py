@@ -36,7 +36,7 @@ from .common.site_options import table
 
 #: maximum number of bytes read from --export-file
 ENVIRONMENT_SIZE = 16 << 20
-#: names of the caller's stdin, which the caller may have read in part; and of any descriptor, as <(...) passes it
+#: files that the caller may have read in part: stdin, or a descriptor as in <(...)
 _STDIN = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 _DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/\d+")
 WHAT = "Batch job submission failed"
@@ -114,7 +114,7 @@ async def _script(ctx: CommandContext, choice: options.ScriptChoice) -> tuple[op
     if choice.path is None:
         data = await ctx.read_stdin(ctx.queue.site.cluster.max_script_size)
         return options.ScriptText("", data), ""
-    if paths.SCRIPT in ctx.env:  # sent along by a relayed command, since we do not see its node's files
+    if paths.SCRIPT in ctx.env:  # a relayed command brings the script, because we cannot read its node's files
         data = ctx.env[paths.SCRIPT].encode("utf-8", "surrogateescape")
         return options.ScriptText(choice.path, data), os.path.normpath(os.path.join(ctx.cwd, choice.path))
     limit = ctx.queue.site.cluster.max_script_size + 1
@@ -129,7 +129,7 @@ async def _script(ctx: CommandContext, choice: options.ScriptChoice) -> tuple[op
 
 
 async def _command(ctx: CommandContext, choice: options.ScriptChoice, path: str, spec: JobSpec) -> str:
-    """The script's path as scontrol shows it: resolved from --chdir, or as typed when no such file exists."""
+    """The script's path as scontrol shows it. It is resolved from --chdir, or as typed if no such file exists."""
     if not path or choice.path is None or spec.chdir in (None, ctx.cwd):
         return path
     name, folder = choice.path, spec.chdir or ""
@@ -169,7 +169,7 @@ def job_environment(ctx: CommandContext, export: str | None) -> dict[str, str]:
 
 
 def _login(env: Mapping[str, str]) -> dict[str, str]:
-    """The variables that every login sets, with the caller's values where the environment has them."""
+    """The variables that every login sets. Values of the caller's environment take precedence."""
     user = pwd.getpwuid(os.geteuid())
     login = {"HOME": user.pw_dir, "SHELL": user.pw_shell, "USER": user.pw_name, "LOGNAME": user.pw_name}
     login.update((name, env[name]) for name in (*login, "PATH", "MAIL", "LANG") if name in env)
@@ -177,7 +177,10 @@ def _login(env: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _from_file(ctx: CommandContext, source: str) -> dict[str, str]:
-    """--export-file: NAME=VALUE entries separated by NUL bytes, from a file or an open descriptor of the caller."""
+    """--export-file: NAME=VALUE entries separated by NUL bytes.
+
+    They come from a file or an open descriptor of the caller.
+    """
     path = f"/dev/fd/{source}" if source.isdecimal() and int(source) > 2 else source
     try:
         found = await _files.read(ctx, [path], ENVIRONMENT_SIZE)

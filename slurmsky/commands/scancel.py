@@ -42,7 +42,7 @@ async def main(ctx: CommandContext) -> int:
 
 
 async def _cancel_by_filters(ctx: CommandContext, query: ScancelQuery) -> int:
-    """Select jobs by their records, as filters and --interactive require, and cancel pending jobs first.
+    """Select jobs by filters and --interactive; cancel pending jobs first.
 
     Source: scancel.c _verify_job_ids, _filter_job_records, _cancel_jobs.
     """
@@ -92,7 +92,10 @@ def _singly(wanted: tuple[JobId, ...]) -> list[JobId]:
 
 
 def _is_named(one: JobId, job: Job) -> bool:
-    """Whether an id selects this record: a job, its array, or an element, which may still be part of a shared one."""
+    """Whether an id selects this record.
+
+    The id may be a job, its array, or an element, which may still be part of a shared one.
+    """
     if one.task is None:
         return one.job_id == job.job_id or (one.job_id == job.array_job_id and one.step is None)
     if one.job_id != job.array_job_id:
@@ -124,7 +127,7 @@ def _filters(query: ScancelQuery) -> str:
 
 
 def _unseen(ctx: CommandContext, query: ScancelQuery, wanted: JobId) -> int:
-    """Cancel the jobs of one id without a query first; as with slurmctld, an unknown id is no error."""
+    """Cancel the jobs of one id without a query first. As with slurmctld, an unknown id is no error."""
     try:
         found = job_targets.records(ctx.queue, wanted, split=True, cancels=True)
     except SlurmError as error:

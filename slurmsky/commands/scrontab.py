@@ -123,7 +123,7 @@ async def _given(ctx: CommandContext, name: str) -> str:
 
 
 async def _edit(ctx: CommandContext) -> int:
-    """Run the caller's editor on a copy, repeatedly while the copy has errors and the caller continues."""
+    """Run the caller's editor on a copy. It runs again if the copy has errors and the caller continues."""
     before = ctx.queue.crontab.shown()
     text = before if before is not None else _EMPTY
     while True:
@@ -187,7 +187,7 @@ def _install(ctx: CommandContext, text: str) -> int:
 
 
 def _replace(ctx: CommandContext, text: str) -> int:
-    """Submit the jobs of a table and replace the old table. Raises _Bad, and then nothing has changed."""
+    """Submit the jobs of a table and replace the old table. Raises _Bad. After an error nothing has changed."""
     queue = ctx.queue
     jobs = _jobs(ctx, text)
     now = queue.clock()

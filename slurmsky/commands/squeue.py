@@ -31,7 +31,7 @@ _DEFAULT_STATES = frozenset({"PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "C
 _HOLDING = frozenset({"RUNNING", "SUSPENDED"})
 
 
-#: with more pending array elements than this, lines are printed in batches of this size; other requests run in between
+#: arrays with more pending elements than this are printed in batches of this size; other requests run in between
 _MANY, _TOGETHER = 5000, 2000
 
 
@@ -120,7 +120,10 @@ def _steps(ctx: CommandContext, query: SqueueQuery, jobs: Iterable[Job], users: 
 
 
 def _step_filter(query: SqueueQuery, users: Sequence[Test]) -> Callable[[StepRow], bool]:
-    """Filter steps by id, partition, node and user; steps have no other conditions. Source: print.c _filter_step."""
+    """Filter steps by id, partition, node and user.
+
+    Steps have no other conditions. Source: print.c _filter_step.
+    """
     tests: list[Callable[[StepRow], bool]] = []
     if query.steps:
         steps = query.steps
@@ -158,7 +161,7 @@ def _document(ctx: CommandContext, query: SqueueQuery, jobs: list[Job], users: S
 
 
 def _chosen(ctx: CommandContext, query: SqueueQuery) -> tuple[list[Job], str | None]:
-    """The records that --jobs selects, or all records; a single unknown id is an error."""
+    """The records that --jobs selects, or all records. A single unknown id is an error."""
     job_table = ctx.queue.job_table
     # The job table may hold thousands of pending and recently ended jobs; most calls need few of them.
     live = None
@@ -251,7 +254,7 @@ def _tests(ctx: CommandContext, query: SqueueQuery, users: Sequence[Test]) -> li
 
 
 def _of_users(ctx: CommandContext, query: SqueueQuery) -> list[Test]:
-    """Conditions for -u, --me and --notme; an unknown user name is reported and selects no job."""
+    """Conditions for -u, --me and --notme. An unknown user name is reported and selects no job."""
     tests: list[Callable[[Job], bool]] = []
     caller = submit_uid(ctx)
     if query.me:

@@ -229,7 +229,7 @@ def _condition(field: str) -> Callable[[CommandContext, Given], dict[str, Any]]:
 
 
 def _charges(ctx: CommandContext, start: float, end: float, chosen: Where) -> list[Charge]:
-    """The cost of jobs, and the cost of kept nodes while they ran no job."""
+    """The cost of jobs, and the cost of warm nodes without jobs."""
     queue = ctx.queue
     found = queue.store.charges(start, end, queue.clock(), chosen)
     if queue.power is None:

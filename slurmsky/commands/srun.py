@@ -30,7 +30,7 @@ from .common.site_options import table
 from .sbatch import test_only
 
 WHAT = "Unable to allocate resources"
-_STEP_END_S = 5.0  # how long a job waits for the record of a step that srun has seen end
+_STEP_END_S = 5.0  # seconds that a job waits for the record of a step whose end srun has reported
 
 
 @streaming
@@ -99,7 +99,7 @@ async def _attach(ctx: CommandContext, text: str) -> int:
     except LanguageError:
         job = None
     if job is not None and job.state.active:
-        await reach(ctx, queue.life.leader(job))  # it may end or be requeued until then
+        await reach(ctx, queue.life.leader(job))  # the job may end or be requeued until then
     if job is None or not job.state.active:
         error = lookup_error(job)
         if error.errno is Errno.ALREADY_DONE:
@@ -113,7 +113,7 @@ async def _attach(ctx: CommandContext, text: str) -> int:
 
 
 async def _session(ctx: CommandContext, job: Job, variables: Mapping[str, str]) -> int:
-    """Connect the caller, with these variables, to the agent of the job's first node; return the step's exit code."""
+    """Connect the caller, with these variables, to the agent of the job's first node. Returns the step's exit code."""
     queue = ctx.queue
     address = await reach(ctx, job)
     if address is None:

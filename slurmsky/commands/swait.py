@@ -1,4 +1,6 @@
-"""swait JOB...: wait for jobs, and return their highest exit code, as ``sbatch --wait`` does.
+"""swait JOB...: wait for jobs, and return their highest exit code.
+
+``sbatch --wait`` returns the same.
 
 Slurm has no such command, but many sites do. It prints errors only.
 """
@@ -54,7 +56,7 @@ async def _all(ctx: CommandContext, wanted: tuple[JobId, ...], say: Callable[[st
 
 
 async def _ended(ctx: CommandContext, wanted: JobId) -> list[Job]:
-    """Wait until the jobs of an id have ended; return their records, from the store if they have left memory."""
+    """Wait until the jobs of an id have ended; return their records. The store has those that left memory."""
     queue = ctx.queue
     job = queue.find_job(wanted)
     if job is not None and isinstance(wanted.task, int):

@@ -31,13 +31,13 @@ FindCommand = Callable[[str], "Command | None"]
 
 #: epoch second at which this process imported the server
 _STARTED = time.time()
-#: seconds that a controller at shutdown waits for clients that still read output
+#: seconds that a controller waits at shutdown for clients that still read output
 _PATIENCE_S = 5.0
 #: commands whose caller waits for jobs
 _WAITING = frozenset({"salloc", "sattach", "srun", "swait"})
 
 
-#: the modules whose classes are the messages to agents: agents that start later read them from disk
+#: modules of the messages to agents: agents that start later read them from disk
 _MESSAGES = tuple(str(module.__file__) for module in (allocation, spec, messages, version))
 
 
@@ -49,7 +49,9 @@ _STAMPS = _stamps()
 
 
 def installed() -> bool:
-    """False when the interpreter of this process is no longer on disk, or the package was removed or replaced.
+    """False if this process's interpreter or package is no longer on disk, or was replaced.
+
+    Later imports, and the start of an agent, would fail then; agents of another version would refuse each job.
 
     Later imports, and the start of an agent, would fail then; agents of another version would refuse each job.
     """
@@ -60,7 +62,9 @@ def installed() -> bool:
 
 
 def updated() -> bool:
-    """Whether a module of the package is newer than this process: ``git pull`` in a clone that runs.
+    """Whether a module of the package is newer than this process, as after ``git pull``.
+
+    Modules that this process imports from now on may not match those that it has.
 
     Modules that this process has not imported yet may not match those that it has.
     """
@@ -149,7 +153,7 @@ class Session(asyncio.Protocol):
 
     def _leave(self, why: str) -> None:
         """Shut down before a request is served; a new controller serves it."""
-        log.error("%s: leaving to a new controller", why)
+        log.error("%s: a new controller replaces this one", why)
         self._service.leave()
         self.hand_over()
 
@@ -164,7 +168,7 @@ class Session(asyncio.Protocol):
         self.finish(code)
 
     def _failed(self, error: Exception) -> None:
-        """Report an error of the machine (a full disk) in one line; write the traceback of a bug to the log."""
+        """Report an error of the machine (a full disk) in one line. The traceback of a bug is written to the log."""
         assert self._context is not None
         line = f"{self._context.command} {' '.join(self._context.args)}"
         queue = self._service.queue
@@ -205,7 +209,7 @@ class Session(asyncio.Protocol):
             self._transport.write(wire.encode(kind, payload))
 
     async def drain(self) -> None:
-        """Wait until the client has read enough for more to be written."""
+        """Wait until the client has read enough for further output."""
         await self._writable.wait()
 
     def pause_writing(self) -> None:
@@ -215,13 +219,13 @@ class Session(asyncio.Protocol):
         self._writable.set()
 
     def finish(self, code: int) -> None:
-        """Send the exit code, once all changes of the command are committed; the client closes the connection."""
+        """Send the exit code, once all changes of the command are committed. The client closes the connection."""
         self._service.queue.flush_or_retry()
         self._count()
         self.send(wire.EXIT, str(code & 0xFF).encode())
 
     def _count(self) -> None:
-        """Count the command for sdiag; commands whose caller waits for jobs are counted without their time."""
+        """Count the command for sdiag. Commands whose caller waits for jobs are counted without their time."""
         if self._context is None or not self._began:
             return
         counters = self._service.queue.job_table.counters
@@ -242,7 +246,7 @@ class Session(asyncio.Protocol):
 
 
 class Service:
-    """Listens on the socket, and stops when no job and no client needs the controller."""
+    """Listens on the socket, and stops if no job and no client needs the controller."""
 
     def __init__(self, queue: Controller, find: FindCommand, idle_exit_s: float) -> None:
         self.queue = queue
@@ -265,12 +269,12 @@ class Service:
         self._last_use = asyncio.get_running_loop().time()
 
     def leave(self) -> None:
-        """Shut down after the current command; every later request is left to the next controller."""
+        """Shut down after the current command; a later controller serves later requests."""
         self.leaving = True
         self.stopped.set()
 
     def refuse(self) -> None:
-        """Refuse all connections that wait to be accepted, because no descriptor is free."""
+        """Refuse all connections that wait to be accepted, if no descriptor is free."""
         while self._listener is not None and self._spare.refuse(self._listener):
             continue
 
@@ -278,7 +282,7 @@ class Service:
         """Serve until stopped or idle."""
         loop = asyncio.get_running_loop()
         self._last_use = loop.time()
-        # Bound under another name and renamed into place: a client that finds the socket can connect to it.
+        # The socket is bound under another name and renamed into place, so that a client that finds it can connect.
         folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
         fresh = f"/proc/self/fd/{folder}/.{path.name}.{os.getpid()}"
         server_socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -305,13 +309,13 @@ class Service:
                 log.info("the socket was removed by another process")
             await self._let_print()
             await self.queue.close()
-            # Clients that connected before the socket was removed, and whose request has not arrived.
+            # Clients that connected before the socket was removed, and whose requests have not arrived.
             for session in self._sessions:
                 session.hand_over()
             server.close()
 
     async def _let_print(self) -> None:
-        """Wait until clients have read the answers that have begun, unless a client is too slow."""
+        """Wait until clients have read answers that have begun, except for clients that are too slow."""
         loop = asyncio.get_running_loop()
         end = loop.time() + _PATIENCE_S
         while (printing := [session for session in self._sessions if session.printing]) and loop.time() < end:
@@ -326,6 +330,6 @@ class Service:
             if left > 0 or self._sessions or self.queue.busy:
                 await asyncio.sleep(max(left, min(self._idle_exit_s, 30.0)))
                 continue
-            log.info("idle for %.0f s: leaving", self._idle_exit_s)
+            log.info("idle for %.0f s: stopping", self._idle_exit_s)
             self.leave()
             return

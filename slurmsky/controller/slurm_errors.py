@@ -97,7 +97,10 @@ class Errno(enum.Enum):
 
 
 class SlurmError(Exception):
-    """An error: its Errno, and the lines that Slurm prints before the error's text (without the command's prefix)."""
+    """An error: its Errno, and the lines that Slurm prints before the error's text.
+
+    The lines have no command's prefix.
+    """
 
     def __init__(self, errno: Errno, *details: str) -> None:
         super().__init__(errno.text)

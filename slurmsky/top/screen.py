@@ -59,8 +59,8 @@ class Top(App[None]):
         self.animation_level = "none"
         self._controller = controller or ControllerClient()
         self._watch = Watcher(self._controller, self, interval_s)
-        self._job_table: Table[JobLine] = Table(JOBS, "asking the controller...", id="queue")
-        self._node_table: Table[NodeLine] = Table(NODES, "asking the controller...", id="nodes")
+        self._job_table: Table[JobLine] = Table(JOBS, "querying the controller...", id="queue")
+        self._node_table: Table[NodeLine] = Table(NODES, "querying the controller...", id="nodes")
         self._table: Table[Any] = self._job_table
         self._pane: Table[Any] | TextLines = self._job_table
         self._typing: str | None = None  # a filter that is being typed

@@ -69,7 +69,7 @@ def test_a_drained_node_that_the_job_names(engine: LocalEngine) -> None:
     text, room = (engine.run(["slurmsky", "why", one]).stdout for one in (job, wide))
     engine.run("scontrol update NodeName=n1 State=RESUME")
     engine.run(["scancel", job, wide])
-    assert "  It names n1, which takes no job: disk.\n" in text
+    assert "  It requests n1, which accepts no job: disk.\n" in text
     assert "  scontrol show node n1\n  scontrol update NodeName=n1 State=RESUME\n" in text
     assert "n1 is down or drained (disk).\n" in room
 

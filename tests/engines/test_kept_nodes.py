@@ -48,7 +48,7 @@ def test_a_job_brings_its_node_up_and_the_next_one_finds_it(tmp_path):
         assert (world.project / "first.out").read_text() == "first on k1\n", first
         assert await world.states() == {"k1": "idle", "k2": "idle~", "k3": "idle~", "k4": "idle~"}
         assert "they are up: it starts at once" in (await world.run("sbatch", "--test-only", "--wrap", "true")).stderr
-        assert "Kept nodes: 1 of 4 are up, 1 of them idle" in await world.out("slurmsky", "explain", "job.sh")
+        assert "Warm nodes: 1 of 4 are up, 1 of them idle" in await world.out("slurmsky", "explain", "job.sh")
         await world.batch("echo second\n", "-o", "second.out", "--wait")
         assert (world.project / "second.out").read_text() == "second\n"
         assert len(world.server.jobs) == 1
@@ -57,7 +57,7 @@ def test_a_job_brings_its_node_up_and_the_next_one_finds_it(tmp_path):
         busy = await world.batch("sleep 60\n", "-n8", "-t5")
         await world.until(lambda: _running(world, busy))
         message = (await world.run("sbatch", "--test-only", "-wk1", "--wrap", "true")).stderr
-        assert "they are up, and other jobs hold them until then" in message
+        assert "they are up, and other jobs use them until then" in message
 
     KeptWorld(tmp_path).play(what)
 

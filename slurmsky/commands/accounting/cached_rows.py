@@ -1,4 +1,6 @@
-"""sacct output of a time window: cached cells for ended runs, records for others.
+"""sacct output of a time window.
+
+Cells of ended runs are cached; other runs are read from their records.
 
 The cache has pages of three kinds: rows of jobs, rows of their steps, and JSON records of jobs with steps. The
 controller fills pages in idle time, and a query fills a missing page that covers many of its runs.
@@ -91,7 +93,7 @@ Make = Callable[[Sequence[Job], Iterable[str]], Rows]
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of cached rows: cache key, function that computes rows, and columns to fill in idle time."""
+    """A kind of cached rows. It has a cache key, a function that computes rows, and columns to fill in idle time."""
 
     words: bytes
     make: Make
@@ -145,7 +147,7 @@ _DOCUMENT = "document"
 
 
 def lines(ctx: CommandContext, query: SacctQuery, form: RowForm) -> Iterator[str]:
-    """Lines of the jobs in the query's window, from cached pages where possible."""
+    """Lines of the jobs in the query's window, from cached pages if possible."""
     kinds = None if query.time_format == "relative" else _kinds(ctx, query, form.context)
     names = [column.name.lower() for column in form.columns]
     writers, kept = [Writer(form.columns, form.style) for _ in range(2)], _Pages(ctx, form.with_steps)
@@ -173,7 +175,7 @@ def lines(ctx: CommandContext, query: SacctQuery, form: RowForm) -> Iterator[str
 
 
 def documents(ctx: CommandContext, query: SacctQuery) -> Iterator[object]:
-    """Records of the jobs in the query's window; a cached record is already serialized."""
+    """Records of the jobs in the query's window. A cached record is already serialized."""
     from ...report.json import documents as structured
 
     kind, kept = _documents(ctx), _Pages(ctx)
@@ -188,7 +190,7 @@ def documents(ctx: CommandContext, query: SacctQuery) -> Iterator[object]:
 
 
 def _leaves(ctx: CommandContext, query: SacctQuery) -> Iterator[tuple[list[Run], bool]]:
-    """Groups of selected runs in order; the flag is True if a cached page can serve the group."""
+    """Groups of selected runs in order. The flag is True if a cached page can serve the group."""
     queue = ctx.queue
     queue.flush()
     if not accounted.meant(ctx, query):
@@ -224,7 +226,7 @@ class _Pages:
         self._jobs: tuple[int, list[Job]] = (-1, [])  # page number, and jobs read for that page
 
     def page(self, kind: _Kind, names: Sequence[str], runs: Sequence[Run]) -> CachePage | None:
-        """Return the page with these runs and columns, computing it if that pays.
+        """Return the page with these runs and columns; compute it if that is worthwhile.
 
         None when the page is missing and few of its runs are needed, or when a job of its ids is still active.
         """

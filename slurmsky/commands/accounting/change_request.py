@@ -124,7 +124,7 @@ class ChangeRequest:
         self.options.add(given)
 
     def check(self) -> None:
-        """Raises ChangeRefused if a word was rejected, or if a condition or an option is missing."""
+        """Raise ChangeRefused for a rejected word, or for a missing condition or option."""
         if self.verb == "delete" and not self.names and not self.lists:
             raise ChangeRefused(*self.options.errors, " No conditions given to remove, not executing.")
         if (self.verb, self.what) == ("delete", "QOS"):
@@ -136,12 +136,12 @@ class ChangeRequest:
             raise ChangeRefused(*self.options.errors, " You didn't give me anything to set")
 
     def is_unconditional(self) -> bool:
-        """Whether a valid update has no condition and so changes all records."""
+        """Whether a valid update changes all records, because it has no condition."""
         fault = self.options.refused or not (self.options.fields or self.own)
         return self.verb == "modify" and not (self.names or self.lists or fault)
 
     def matches(self, **values: str) -> bool:
-        """Whether a record with these values fits all conditions; values that records lack fit none."""
+        """Whether a record with these values fits all conditions. Values that records lack fit none."""
         return all(values.get(name) in wanted for name, wanted in self.lists.items())
 
     def change(self, record: Any) -> Any:
@@ -159,11 +159,11 @@ class ChangeRequest:
         return self.job_table.cluster.name
 
     def overrides(self) -> Overrides:
-        """A copy of the stored changes, which the request edits."""
+        """A copy of the stored changes; the request edits the copy."""
         return self._draft
 
     def commit(self, apply: Callable[[], None] | None = None) -> None:
-        """Prepare the request: ``apply`` will make its changes; by default it stores the edited copy."""
+        """Prepare the request. ``apply`` will make its changes; by default it stores the edited copy."""
         self.apply = apply or self._install
 
     def _install(self) -> None:

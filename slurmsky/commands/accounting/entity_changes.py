@@ -22,7 +22,7 @@ _NO_CONDITIONS = "You didn't set any conditions with 'WHERE'.\nAre you sure you 
 
 
 async def run(ctx: CommandContext, verb: str, what: str, words: Sequence[str], ask: bool) -> int:
-    """Run one change, with ``ask`` only after a confirmation; return the exit code."""
+    """Run one change, and return the exit code. With ``ask`` it runs only after a confirmation."""
     change = ChangeRequest(ctx, verb, what, words)
     if ask and change.is_unconditional() and not await confirmed(ctx, _NO_CONDITIONS):
         ctx.out("Aborted\n")
@@ -41,7 +41,7 @@ async def run(ctx: CommandContext, verb: str, what: str, words: Sequence[str], a
 
 
 def _prepare(change: ChangeRequest, printed: bool = False) -> None:
-    """Compute one change and print its lines or its error; ``printed``: its lines are already printed."""
+    """Compute one change and print its lines or its error. ``printed``: its lines are already printed."""
     table: dict[tuple[str, str], Callable[[ChangeRequest], None]] = {
         ("add", "Account"): _add_accounts, ("modify", "Account"): _modify_accounts,
         ("delete", "Account"): _delete_accounts, ("add", "QOS"): _add_qos, ("modify", "QOS"): _modify_qos,
@@ -72,7 +72,7 @@ def _accounts(change: ChangeRequest) -> dict[str, AccountConfig]:
 
 
 def _nothing(line: str, *before: str) -> ChangeRefused:
-    """The answer to a request that changes nothing."""
+    """The answer to a request without changes."""
     return ChangeRefused(printed=[*before, line])
 
 
@@ -140,7 +140,7 @@ def _meant(change: ChangeRequest, one: AccountConfig) -> bool:
 
 
 def _delete_accounts(change: ChangeRequest) -> None:
-    """Delete accounts; with a condition on associations only these, and the accounts stay without any."""
+    """Delete accounts. With a condition on associations only these are deleted, and the accounts stay without any."""
     overrides, keep = change.overrides(), bool(change.lists.keys() - {"description", "organization"})
     known = _accounts(change) if keep else {**_accounts(change), **overrides.unused_accounts}
     names = sorted(name for name, one in known.items() if name != "root" and _meant(change, one))
@@ -179,7 +179,7 @@ def _of_user(change: ChangeRequest, account: str, user: str) -> str:
 
 
 def _keep_default_accounts(change: ChangeRequest, gone: Callable[[str, str], bool], *advice: str) -> None:
-    """Refuse to remove a user's default account while another one remains. Raises ChangeRefused.
+    """Refuse to remove a user's default account if another one remains. Raises ChangeRefused.
 
     Source: accounting_storage_mysql.c _check_is_def_acct_before_remove.
     """

@@ -61,7 +61,7 @@ LIMITS = frozenset(one.name for one in fields(Limits))
 
 
 class ChangeRefused(Exception):
-    """Lines that sacctmgr prints before it rejects a request: to stderr, and to stdout."""
+    """Lines that sacctmgr prints before it rejects a request, to stderr and to stdout."""
 
     def __init__(self, *lines: str, printed: Collection[str] = ()) -> None:
         super().__init__(*lines)
@@ -70,7 +70,7 @@ class ChangeRefused(Exception):
 
 @dataclass
 class EntityOptions:
-    """The options of one request, read word by word: the fields that they set, and the errors of all words."""
+    """The options of one request, read word by word. It has the fields that they set, and the errors of all words."""
 
     record: AccountConfig | QosConfig | UserAssociation
     known_qos: Collection[str] = ()
@@ -113,19 +113,19 @@ class EntityOptions:
         return NOTHING
 
     def unset(self, given: Given, line: str) -> Any:
-        """Report an invalid value, which sets nothing for a QOS; other entities reject the option."""
+        """Report an invalid value. A QOS ignores the option; other entities reject it."""
         if isinstance(self.record, QosConfig):
             self.errors.append(line)
             return NOTHING
         return self.unknown(given, line)
 
     def before(self, field: str) -> Any:
-        """The present value of a field: from an earlier word, else from the record."""
+        """The present value of a field, from an earlier word or from the record."""
         record = self.record.limits if field in LIMITS else self.record
         return self.fields[field] if field in self.fields else getattr(record, field)
 
     def names(self, given: Given, field: str) -> str:
-        """The words of a list from all its options so far, each with the sign of += or -= as prefix."""
+        """The words of a list from all its options so far. Each has the sign of += or -= as prefix."""
         words = self._names.setdefault(field, [])
         words += [given.sign + word for word in given.unquoted.split(",") if word]
         return ",".join(words)
@@ -142,7 +142,7 @@ class EntityOptions:
         return replace(record, **rest, limits=replace(record.limits, **limits))
 
     def settings(self) -> list[str]:
-        """The lines of the options that sacctmgr prints after it added an entity."""
+        """The lines of options that sacctmgr prints after it has added an entity."""
         width, rows = _SETTINGS[isinstance(self.record, QosConfig)]
         pairs = (row.partition(":")[::2] for row in rows.split())
         # sacctmgr does not pad the title of MaxJobsPerUser.
@@ -259,7 +259,9 @@ def _text(old: EntityOptions, given: Given) -> str:
 
 
 def _edited(old: tuple[str, ...], text: str, all_names: Collection[str] = ()) -> tuple[str, ...]:
-    """A list after a text replaced it, or added its +words and removed its -words; an empty list means all names.
+    """A list after a text replaced it, or changed it by +words and -words.
+
+    An empty list means all names.
 
     Words without a sign take precedence over those with one.
     """

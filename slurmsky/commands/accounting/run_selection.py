@@ -42,7 +42,9 @@ def meant(ctx: CommandContext, query: SacctQuery) -> bool:
 
 
 def window(query: SacctQuery, now: float) -> tuple[int, int]:
-    """Begin and end of the queried time window; the end is exclusive. Source: slurmdbd_job_cond_def_start_end.
+    """Begin and end of the queried time window; the end is exclusive.
+
+    Source: slurmdbd_job_cond_def_start_end.
 
     A query by job ids covers all time until now, any other query covers today; a query by state covers one moment.
     """
@@ -158,7 +160,7 @@ def flags_of(job: Job) -> set[str]:
 
 
 def in_state(job: Job, states: frozenset[str], start: float, end: float) -> bool:
-    """-s: a lasting state must overlap the window, an end must lie in it.
+    """-s: a lasting state must overlap the window, an end must be in it.
 
     Source: as_mysql_jobacct_process.c, _state_time_string; times are whole
     seconds there.
@@ -207,7 +209,10 @@ def take_live_steps(ctx: CommandContext, job: Job) -> None:
 
 
 def recall(ctx: CommandContext, runs: Sequence[Run], with_steps: bool) -> list[Job]:
-    """Load the jobs of these runs in order: active jobs from memory, others from the store, without damaged records."""
+    """Load the jobs of these runs in order.
+
+    Active jobs come from memory, others from the store, without damaged records.
+    """
     found: dict[tuple[int, int], Job] = {}
     for run in runs:
         live = ctx.queue.job_table.jobs.get(run.job_id)

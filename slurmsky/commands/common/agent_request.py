@@ -1,4 +1,4 @@
-"""sattach, sbcast and sstat outside the job: the agent of the job's first node serves the request."""
+"""sattach, sbcast and sstat outside the job. The agent of the job's first node serves the request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REACH_S = 10.0
 
 
 async def reach(ctx: CommandContext, job: Job) -> str | None:
-    """The socket of the agent of a running job's first node; None when it cannot be reached.
+    """The socket of the agent of a running job's first node; None if it cannot be reached.
 
     A job is RUNNING from its allocation on, so its agent may not have received it yet; this function waits for the
     agent. It waits for a node that the engine reconnects until the job ends or is requeued.
@@ -47,7 +47,9 @@ def lookup_error(job: Job | None) -> SlurmError:
 
 
 async def hand_over(ctx: CommandContext, wanted: JobId, env: Mapping[str, str] = MappingProxyType({})) -> int | None:
-    """Connect the caller to the job's agent; return its exit code, or None when no agent has the job.
+    """Connect the caller to the job's agent, and return its exit code.
+
+    None if no agent has the job.
 
     ``env``: additional variables for the agent.
     """

@@ -75,12 +75,12 @@ def document(ctx: CommandContext, request: FamilyRequest, name: str, records: An
 
 
 def is_list(json: str | None, yaml: str | None) -> bool:
-    """Whether the call requests the list of data parsers, which interactive commands print without a prompt."""
+    """Whether the call requests the list of data parsers. Interactive commands print it without a prompt."""
     return "list" in (json, yaml)
 
 
 def _pieces(ctx: CommandContext, json: str | None, yaml: str | None, make: Make) -> Any:
-    """The document's text in pieces; None after printing an error for an unknown data parser."""
+    """The document's text in pieces. None after printing an error for an unknown data parser."""
     if is_list(json, yaml):
         ctx.err("Possible data_parser plugins:")
         return ["".join(f"data_parser/{version}\n" for version in data_parser.VERSIONS)]

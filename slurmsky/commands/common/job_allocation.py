@@ -56,7 +56,7 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
     queue = ctx.queue
     known = requested_before(ctx)
     if known is not None:
-        job, quiet_start = known, True  # the former controller has printed the first messages
+        job, quiet_start = known, True  # the former controller has already printed the first messages
     else:
         job, quiet_start = _requested(ctx, specs, immediate_s), quiet
     queue.schedule_now()
@@ -89,7 +89,7 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
 
 
 async def _until_ready(ctx: CommandContext, job: Job, quiet: bool) -> None:
-    """Wait for the nodes of a job that has started, which may have to boot first."""
+    """Wait for the nodes of a job that has started. They may have to boot first."""
     queue = ctx.queue
     booting = JobFlag.CONFIGURING in job.flags
     if not booting:
@@ -124,7 +124,7 @@ def _requested(ctx: CommandContext, specs: Sequence[JobSpec], immediate_s: int |
 
 
 def requested_before(ctx: CommandContext) -> Job | None:
-    """The job that this caller had requested when the former controller died."""
+    """The job that this caller requested before the former controller ended."""
     text = ctx.env.get(paths.REQUESTED_JOB, "")
     ctx.env = {name: value for name, value in ctx.env.items() if name != paths.REQUESTED_JOB}
     job = ctx.queue.job_table.jobs.get(int(text)) if text.isdecimal() else None
@@ -138,7 +138,7 @@ def _announce(ctx: CommandContext, job: Job) -> None:
 
 
 def waits_for(job: Job) -> Errno | None:
-    """slurmctld's error for a request that waits for more than its turn; None for none."""
+    """slurmctld's error for a request that waits for another reason than its priority, or None."""
     if job.reason.startswith("Partition"):
         return Errno.PART_CONFIG_UNAVAILABLE
     return Errno.HELD if job.priority == 0 else None
@@ -146,7 +146,7 @@ def waits_for(job: Job) -> Errno | None:
 
 @contextmanager
 def _delays_printed(ctx: CommandContext, job: Job, quiet: bool) -> Iterator[None]:
-    """Context manager: print what the engine waits for before it can request nodes."""
+    """Context manager: print the reasons for which the engine delays the request for nodes."""
 
     async def follow() -> None:
         shown = ""
@@ -174,7 +174,7 @@ def _delays_printed(ctx: CommandContext, job: Job, quiet: bool) -> Iterator[None
 async def _until(
     ctx: CommandContext, job: Job, quiet: bool, reached: Callable[[Job], bool], immediate_s: int | None = None
 ) -> None:
-    """Wait for the nodes; a signal, the caller's death or the job's end aborts the request."""
+    """Wait for the nodes. A signal, the caller's death or the job's end aborts the request."""
     queue = ctx.queue
     begun = asyncio.ensure_future(queue.life.wait(job, lambda one: one.state.finished or reached(one)))
     await asyncio.sleep(0)
@@ -213,10 +213,7 @@ async def _until(
 
 
 async def await_returned_files(ctx: CommandContext, job: Job) -> None:
-    """Wait until the nodes have returned the job's files, on nodes that do not share our files.
-
-    A signal ends the wait.
-    """
+    """Wait until nodes that do not share our files have returned the job's files. A signal ends the wait."""
     if job.engine == "local":
         return
     over = asyncio.ensure_future(ctx.queue.life.wait(job, lambda one: JobFlag.COMPLETING not in one.flags))

@@ -10,7 +10,7 @@ Test = Callable[[Job], bool]
 
 
 def one_of(names: Iterable[str] | None, value: Callable[[Job], str | None]) -> list[Test]:
-    """A test that a job's value is among the given ones; no test when none is given."""
+    """A test that a job's value is among the given ones; no test without values."""
     if not names:
         return []
     wanted = frozenset(names)
@@ -26,7 +26,7 @@ def any_case(names: Iterable[str] | None, value: Callable[[Job], str | None]) ->
 
 
 def in_partition(names: Iterable[str] | None) -> list[Test]:
-    """A test that a job names one of the given partitions; no test when none is given."""
+    """A test that a job names one of the given partitions; no test without partitions."""
     if not names:
         return []
     wanted = frozenset(names)

@@ -18,13 +18,13 @@ def parse(text: str) -> jobids.JobId:
 
 
 def heads(jobs: list[Job]) -> list[Job]:
-    """Drop het components whose leader is in the list, because a request to the leader covers all components."""
+    """Drop het components whose leader is in the list. A request to the leader covers all components."""
     here = {job.job_id for job in jobs}
     return [job for job in jobs if not job.het_offset or job.het_job_id not in here]
 
 
 def records(queue: Controller, wanted: jobids.JobId, split: bool, cancels: bool = False) -> list[Job]:
-    """All records of an id: a base id selects the whole array, a het leader all components.
+    """All records of an id: a base id means the whole array, a het leader all components.
 
     ``split``: give named pending elements their own records, because the request is about to change them alone;
     ``cancels``: to cancel them. Raises SlurmError(INVALID_JOB_ID) when no record matches.

@@ -1,4 +1,4 @@
-"""A progress line on the caller's terminal; no output where stderr is no terminal."""
+"""A progress line on the caller's terminal; without a terminal no output."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def shown(ctx: CommandContext, describe: Callable[[], str]) -> Iterator[None]:
 
 
 def _fitting(ctx: CommandContext, text: str) -> str:
-    """Cut to one printable line, because a longer text could not be cleared."""
+    """Cut a text to one printable line, because a longer text could not be cleared."""
     width = max(10, (ctx.request.winsize or (24, 80))[1] - 1)
     plain = "".join(char if char.isprintable() else " " for char in text)
     return plain if len(plain) <= width else plain[: width - 3] + "..."
 
 
 def phase(job: Job) -> str:
-    """Current phase of an active job: SkyPilot's message if there is one, else state and reason."""
+    """Current phase of an active job: SkyPilot's message, else state and reason."""
     name = f"job {job.job_id}"
     if job.system_comment and (job.launched or JobFlag.CONFIGURING in job.flags):
         return f"{name}: {job.system_comment}"

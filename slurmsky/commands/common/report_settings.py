@@ -48,7 +48,7 @@ def caller_zone(ctx: CommandContext) -> tzinfo | None:
 
 
 def nodes_and_cluster(ctx: CommandContext) -> tuple[Mapping[str, Node], ClusterConfig]:
-    """All nodes, and the cluster that contains them; on SkyPilot, nodes as last read from its infras."""
+    """All nodes, and their cluster. On SkyPilot these are the nodes at the last read of its infras."""
     infra = ctx.queue.infra
     if infra is None:
         return ctx.queue.job_table.shown()
@@ -57,7 +57,7 @@ def nodes_and_cluster(ctx: CommandContext) -> tuple[Mapping[str, Node], ClusterC
 
 
 def known_cluster(ctx: CommandContext, clusters: str | None) -> bool:
-    """-M: accept this cluster's names; print Slurm's errors for any other one."""
+    """-M: accept this cluster's names; print Slurm's errors for others."""
     word = unknown_cluster(ctx.queue.job_table.cluster, clusters) if clusters else ""
     if word:
         ctx.error(f"No cluster '{word}' known by database.")

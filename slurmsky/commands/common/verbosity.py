@@ -26,7 +26,7 @@ def defined_options(ctx: CommandContext, given: Iterable[tuple[str, str]]) -> No
 
 
 def debug(ctx: CommandContext, verbose: int, *lines: str) -> None:
-    """Print the lines of -vv on stderr: the controller that answers, then ``lines``."""
+    """Print the lines of -vv on stderr: the answering controller, then ``lines``."""
     if verbose < 2:
         return
     socket = ctx.queue.paths.socket

@@ -133,7 +133,7 @@ def _delete(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
 
 
 def _cluster(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
-    """Ignored: there is one cluster, and it receives all requests."""
+    """Accept -M without effect: there is one cluster."""
     return 0 if not words or known_cluster(ctx, words[0]) else 1
 
 
@@ -156,7 +156,7 @@ _NEEDS_TWO = "two arguments required for keyword:{}"
 
 
 def _mode(**changes: Any) -> Run:
-    """A keyword that changes how later interactive requests print; no effect in a single request."""
+    """Print nothing: a single request ignores keywords for later interactive requests."""
     return lambda ctx, query, words: 0
 
 
@@ -283,7 +283,7 @@ async def request(ctx: CommandContext, query: ScontrolQuery, words: Words) -> in
 
 
 def _tokens(line: str) -> list[str]:
-    """Split a line as scontrol does: quotes remain in the words, and protect blanks except at the start of a word."""
+    """Split a line as scontrol does. Quotes remain in the words, and protect blanks except at the start of a word."""
     words: list[str] = []
     word, quotes = "", ""
     for char in line + " ":

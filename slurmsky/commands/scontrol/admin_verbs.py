@@ -1,4 +1,4 @@
-"""scontrol's verbs for administrators: reconfigure, write config, token, callerid, the logs' levels, listjobs.
+"""scontrol's verbs for administrators, such as reconfigure, write config, token and listjobs.
 
 Source: src/scontrol/scontrol.c, info_job.c, api/config_info.c slurm_write_ctl_conf.
 """
@@ -72,7 +72,7 @@ def update_debug(ctx: CommandContext, words: Words) -> int:
 
 
 def update_power(ctx: CommandContext, words: Words) -> int:
-    """update SuspendExcNodes=, SuspendExcParts=, SuspendExcStates=: no effect, since this cluster suspends no nodes."""
+    """update SuspendExcNodes=, SuspendExcParts=, SuspendExcStates=: no effect."""
     ctx.err(f"slurm_update error: {_UNSUPPORTED}")
     return 1
 
@@ -235,7 +235,9 @@ def listjobs(ctx: CommandContext, words: Words, steps: bool) -> int:
 
 
 def reconfigure(ctx: CommandContext) -> int:
-    """reconfigure: restart the controller to read the site file where it or scontrol changed the configuration.
+    """reconfigure: restart the controller to read the site file.
+
+    It restarts if the site file or scontrol changed the configuration.
 
     Running jobs continue.
     """

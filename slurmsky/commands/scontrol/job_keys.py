@@ -98,7 +98,7 @@ def _summed(ctx: CommandContext, ids: str | None, sign: str, change: int) -> int
 
 
 def loaded(ctx: CommandContext, ids: str, refusal: str) -> Job:
-    """The job of an id that must mean a single job. Source: _get_job_time, _is_single_job."""
+    """The job of an id that must name a single job. Source: _get_job_time, _is_single_job."""
     number, rest = strtoll(ids)
     task, after = strtoll(rest[1:]) if rest[:1] == "_" else (None, rest)
     if after:
@@ -184,7 +184,7 @@ def _mail_types(ctx: CommandContext, given: Given) -> tuple[str, ...]:
 
 
 def _gres(ctx: CommandContext, given: Given) -> str:
-    """Devices of a node; each word adds to what earlier words of the request set."""
+    """Devices of a node. Each word adds to the devices of earlier words of the request."""
     text = given.value
     if text and given.key == "Gres":
         text = ",".join(item if item.startswith("gres") else f"gres/{item}" for item in text.split(","))
@@ -213,7 +213,7 @@ def _admin_comment(ctx: CommandContext, given: Given) -> str:
 
 
 def _plain(key: Key[CommandContext]) -> Key[CommandContext]:
-    """A key that refuses += and -=, once its value is valid."""
+    """A key that refuses += and -= after a check of its value."""
 
     def read(ctx: CommandContext, given: Given) -> Any:
         found = key.read(ctx, given)

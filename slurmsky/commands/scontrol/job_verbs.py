@@ -34,7 +34,7 @@ _THROTTLE = "Update of ArrayTaskThrottle is only allowed on ArrayJobId"
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of a request for one id: one error or none; for an array, one result per record."""
+    """Result of a request for one id: one error or none. For an array it has one result per record."""
 
     error: SlurmError | None = None
     records: tuple[tuple[tuple[int, ...], SlurmError | None], ...] | None = None
@@ -162,7 +162,7 @@ def _tasks(job: Job) -> tuple[int, ...]:
 
 
 def _without_key(word: str) -> str:
-    """The ids in ``jobid=7``; any other word is returned unchanged."""
+    """The ids in ``jobid=7``; other words unchanged."""
     for key in ("jobid=", "job="):
         if word.lower().startswith(key):
             word = word[len(key) :]
@@ -170,7 +170,7 @@ def _without_key(word: str) -> str:
 
 
 def _run(ctx: CommandContext, words: Sequence[str], act: Act, unknown: Errno = Errno.INVALID_JOB_ID) -> int:
-    """Run suspend, resume or requeue over lists of ids; ``unknown`` is the error text for an unknown job."""
+    """Run suspend, resume or requeue over lists of ids. ``unknown`` is the error text for an unknown job."""
     code = 0
     for word in map(_without_key, words):
         texts = jobids.update_list(word)
@@ -251,7 +251,7 @@ def requeue(ctx: CommandContext, words: Sequence[str], how: str) -> int:
 
     def act(job: Job) -> None:
         if only_running and not job.state.active:
-            return  # that job stays unchanged
+            return  # the named job stays unchanged
         ctx.queue.life.requeue(job, how)
 
     return _run(ctx, rest, act)

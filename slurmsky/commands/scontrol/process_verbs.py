@@ -20,7 +20,7 @@ Words = Sequence[str]
 
 
 def listpids(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
-    """listpids [JOBID[.STEP]]: processes of a job, found by the job's marker in their environment."""
+    """listpids [JOBID[.STEP]]: processes of a job, found by the marker in their environment."""
     wanted = words[0] if words else None
     if show_output.as_data(query):
         found = [process_record(*row) for row in _processes(ctx, wanted)]
@@ -94,7 +94,7 @@ def _job_processes(ctx: CommandContext) -> list[tuple[int, dict[str, str]]]:
 
 
 def notify(ctx: CommandContext, words: Words) -> int:
-    """notify JOBID TEXT: print a line on stderr of the job's script, or of the salloc or srun that waits for it."""
+    """notify JOBID TEXT: print a line on stderr of the job's script, salloc or srun."""
     if strtoll(words[0])[0] <= 0:
         ctx.err(f"Invalid job_id {words[0]}")
         ctx.err("job notify failure: No error")

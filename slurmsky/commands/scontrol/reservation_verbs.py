@@ -28,7 +28,7 @@ _BUSY = (
 
 
 class _Bad(Exception):
-    """An error that scontrol itself prints; ``before`` holds lines that are printed without its prefix."""
+    """An error that scontrol itself prints. ``before`` has lines that are printed without its prefix."""
 
     def __init__(self, text: str, before: str = "", whole: bool = False) -> None:
         super().__init__(text)
@@ -229,7 +229,7 @@ def create(ctx: CommandContext, words: Sequence[str]) -> int:
 
 
 def _complete(wanted: ReservationUpdate) -> None:
-    """Raise _Bad for each required key that a new reservation lacks."""
+    """Raise _Bad for a required key that a new reservation lacks."""
     if "start" not in wanted:
         raise _Bad("A start time must be given.")
     if "end" not in wanted and "duration" not in wanted:
@@ -253,7 +253,7 @@ def _complete(wanted: ReservationUpdate) -> None:
 
 
 def _changed(ctx: CommandContext, one: Reservation, wanted: ReservationUpdate) -> tuple[Reservation, int]:
-    """Apply the requested changes; return the reservation and the number of nodes to choose. Raises SlurmError."""
+    """Apply the requested changes. Raises SlurmError. Returns the reservation and the number of nodes to choose."""
     if "licenses" in wanted and wanted["licenses"].partition(":")[0] not in dict(ctx.queue.job_table.cluster.licenses):
         raise SlurmError(Errno.INVALID_LICENSES)
     if {"licenses", "burst"} & wanted.keys():
@@ -293,7 +293,9 @@ def _merged(old: tuple[str, ...], sign: str, new: tuple[str, ...]) -> tuple[str,
 
 
 def _relisted(old: tuple[str, ...], sign: str, new: tuple[str, ...]) -> tuple[str, ...]:
-    """A list of names after a request; a list whose names begin with ``-`` denies them.
+    """A list of names after a request.
+
+    A list whose names begin with ``-`` denies them.
 
     Source: reservation.c _update_uid_list, _update_account_list, _update_allowed_parts_list.
     """
@@ -346,7 +348,7 @@ def update(ctx: CommandContext, words: Sequence[str]) -> int:
 
 
 def _with_new_times(one: Reservation, wanted: ReservationUpdate) -> Reservation:
-    """Apply new times: a plain duration counts from the start; += and -= move the end."""
+    """Apply new times. A plain duration counts from the start; += and -= move the end."""
     start, end = wanted.get("start", one.start), wanted.get("end", one.end)
     if "duration" in wanted:
         sign, seconds = wanted["duration"]

@@ -79,13 +79,13 @@ _TOGETHER = 200
 
 
 def _alone(job: Job, task: int) -> Job:
-    """A pending element requested by number: the array's record, reduced to that element."""
+    """A pending element requested by number, as the array's record reduced to that element."""
     waits = any(task in part for part in job.pending_tasks)
     return replace(job, array_task_id=task, pending_tasks=()) if waits else job
 
 
 def _newest_first(jobs: list[Job]) -> list[Job]:
-    """Order of slurmctld's chain of array records: the base record, then the most recently split-off element."""
+    """Order of slurmctld's chain of array records. The base record, then the most recently split-off element."""
     if len(jobs) < 2 or not jobs[0].array_job_id:
         return jobs
     base = [job for job in jobs if job.job_id == job.array_job_id]

@@ -177,7 +177,7 @@ def _encode(compress: Callable[[list[str]], str]) -> Callable[[CommandContext, S
     return run
 
 
-# --- entities that this cluster lacks, or that have a fixed answer
+# --- entities that this cluster lacks, or whose answer is fixed
 
 
 def _licenses(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
@@ -222,7 +222,7 @@ def _reservations(ctx: CommandContext, query: ScontrolQuery, value: str | None) 
 
 
 def _slurmd(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
-    """The agent of the named node; by default of the job's node (SLURMD_NODENAME) where scontrol runs."""
+    """The agent of the named node. By default the job's node (SLURMD_NODENAME) where scontrol runs."""
     node = ctx.queue.job_table.nodes.get(value or ctx.env.get("SLURMD_NODENAME", ""))
     if node is None:
         ctx.err("scontrol: error: slurm_slurmd_info: Connection refused\nslurm_load_slurmd_status:Connection refused")

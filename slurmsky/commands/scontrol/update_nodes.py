@@ -85,7 +85,7 @@ def _update(ctx: CommandContext, words: Words) -> int:
 
 
 def _refusal(requested: NodeUpdate) -> str:
-    """The error that scontrol itself prints for this request; "" for none."""
+    """The error that scontrol itself prints for this request; "" if there is none."""
     state = requested.get("state")
     if state in ("DOWN", "DRAIN", "FAIL") and not requested.get("reason"):
         return "You must specify a reason when DOWNING or DRAINING a node. Request denied"
@@ -133,7 +133,7 @@ def _change(ctx: CommandContext, requested: NodeUpdate) -> Errno | None:
 
 
 def _one_each(text: str, count: int) -> list[str] | None:
-    """The values of a host list for ``count`` nodes: one for all, or one for each; else None."""
+    """The values of a host list for ``count`` nodes: one for all, or one for each. Otherwise None."""
     try:
         found = hostlist.expand(text)
     except LanguageError:
@@ -171,7 +171,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _set_power(ctx: CommandContext, name: str, state: str) -> bool:
-    """Power a kept node up or down; False for a node without power saving."""
+    """Power a warm node up or down; False for a node without power saving."""
     power = ctx.queue.power
     if power is None or not power.is_kept(name):
         return False
@@ -219,7 +219,7 @@ def cancel_reboot(ctx: CommandContext, words: Words) -> int:
 
 
 def power(ctx: CommandContext, words: Words) -> int:
-    """power UP|DOWN [ASAP|FORCE] NODES [Reason=TEXT], for kept nodes only."""
+    """power UP|DOWN [ASAP|FORCE] NODES [Reason=TEXT], for warm nodes only."""
     problem = _power_words(words)
     if problem:
         ctx.err(problem)

@@ -22,7 +22,7 @@ Found = dict[str, Any]
 
 
 def _words(words: Sequence[str], listed: str) -> Read:
-    """One of several words, which may be abbreviated; ``listed`` shows them in the refusal of another word."""
+    """One of several words, which may be abbreviated. ``listed`` shows them in the refusal of another word."""
 
     def read(ctx: CommandContext, given: Given) -> str:
         found = choose(given.value, ((word, 1, word) for word in words))
@@ -179,7 +179,7 @@ def _answer(
     base: Callable[[PartitionConfig | None, str], PartitionConfig],
     refusal: str,
 ) -> int:
-    """Parse and validate as scontrol does, apply to a partition as slurmctld does; return the exit code."""
+    """Parse and validate as scontrol does, then change a partition as slurmctld does. Returns the exit code."""
     wanted = PARTITION_KEYS.read(ctx, words)
     if "name" not in wanted:
         raise error("PartitionName must be given.")

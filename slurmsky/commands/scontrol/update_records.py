@@ -1,4 +1,4 @@
-"""Typed updates of nodes, steps and reservations: the fields that the words of a request set.
+"""Typed updates of nodes, steps and reservations: the fields that a request sets.
 
 A field that is absent stays as it is. Updates of jobs are JobUpdate; those of partitions set fields of PartitionConfig.
 """
@@ -9,7 +9,10 @@ from typing import TypedDict
 
 
 class NodeUpdate(TypedDict, total=False):
-    """Texts as typed, which the controller parses for each node; by the names of Slurm's update_node_msg_t."""
+    """An update of nodes, by the names of Slurm's update_node_msg_t.
+
+    Texts are as typed; the controller parses them for each node.
+    """
 
     addr: str
     cert: str
@@ -31,7 +34,7 @@ class NodeUpdate(TypedDict, total=False):
 
 
 class StepUpdate(TypedDict, total=False):
-    """Without ``step_id`` all numbered steps of the job."""
+    """An update of steps; without ``step_id`` of all numbered steps of the job."""
 
     job_id: int
     step_id: str
@@ -42,7 +45,7 @@ Signed = tuple[str, tuple[str, ...]]  # "+" or "-" of += and -=, and the words o
 
 
 class ReservationUpdate(TypedDict, total=False):
-    """By the names of Slurm's resv_desc_msg_t; times in seconds since the epoch."""
+    """An update of reservations, by the names of Slurm's resv_desc_msg_t. Times are seconds since the epoch."""
 
     accounts: Signed
     allowed_partitions: Signed

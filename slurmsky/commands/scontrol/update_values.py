@@ -1,4 +1,4 @@
-"""Readers of values that several of scontrol's updates accept, and the refusals that scontrol itself prints.
+"""Readers of values for scontrol's updates, and the refusals that scontrol itself prints.
 
 Source: common/proc_args.c parse_uint16, parse_uint32, parse_uint64; src/scontrol/update_*.c.
 """
@@ -45,12 +45,12 @@ def answered(ctx: CommandContext, act: Callable[[], int]) -> int:
 
 
 def not_supported(given: Given) -> Unreadable:
-    """The refusal of a key, or of += or -= for a key, that an update does not have."""
+    """The refusal of a key, or of += or -= for a key, that an update lacks."""
     return Unreadable(f"Update of this parameter is not supported: {given.word}", "Request aborted")
 
 
 def unsupported(ctx: CommandContext, given: Given) -> dict[str, Any]:
-    """Refuse a key that an update of a job, a step or a node does not have."""
+    """Refuse a key that an update of a job, a step or a node lacks."""
     raise not_supported(given)
 
 

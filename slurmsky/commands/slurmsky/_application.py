@@ -1,4 +1,7 @@
-"""The click application ``slurmsky``: command groups, help, suggestions, and entry points for client and controller."""
+"""The click application ``slurmsky``.
+
+It has command groups, help, suggestions, and entry points for client and controller.
+"""
 
 from __future__ import annotations
 
@@ -49,13 +52,13 @@ ENTRIES = (
     Entry("completion", _SHELL, "the completion script for bash, zsh or fish", here=True),
     Entry("man", _SHELL, "the manual page of a command", here=True),
     Entry("version", _SHELL, "the version", here=True),
-    Entry("help", _SHELL, "this page, or that of a command", here=True),
+    Entry("help", _SHELL, "this page, or the help of a command", here=True),
 )
 _BY_NAME = {entry.name: entry for entry in ENTRIES}
 
 
 class Application(SlurmskyGroup):
-    """Loads each command on first use from this package's module NAME_command."""
+    """Loads a command at its first use from this package's module NAME_command."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Command names in the order of the help page."""
@@ -138,7 +141,7 @@ def errors(words: Sequence[str] = ()) -> Iterator[None]:
 
 
 def _message(error: click.UsageError, words: Sequence[str]) -> str:
-    """getopt's wording where getopt has the same error, as in Slurm's commands; click's wording otherwise."""
+    """getopt's wording if getopt has the same error, else click's wording."""
     if isinstance(error, click.NoSuchOption):
         near = f". Did you mean {' or '.join(error.possibilities)}?" if error.possibilities else ""
         typed = (word for word in words if word.partition("=")[0] == error.option_name)
@@ -154,7 +157,7 @@ def _command_path(words: Sequence[str]) -> str:
 
 
 def main(args: Sequence[str]) -> int | None:
-    """Entry point in the caller's process: the exit code, or None when the controller must run the command."""
+    """Run a command in the caller's process. Returns the exit code, or None if the controller must run the command."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end silently on SIGPIPE, as filters do
     try:
         code = invoke(args)
@@ -174,7 +177,7 @@ def main(args: Sequence[str]) -> int | None:
 
 
 def _crashed(args: Sequence[str], error: Exception) -> int:
-    """Report an internal error: traceback to the log, one line to the user."""
+    """Report an internal error: traceback to the log, one line for the user."""
     import traceback
 
     from ... import paths
@@ -187,7 +190,7 @@ def _crashed(args: Sequence[str], error: Exception) -> int:
             file.write(f"slurmsky {' '.join(args)}\n{''.join(traceback.format_exception(error))}")
         message += f", see {log}"
     except OSError:
-        pass  # the line then names no log
+        pass  # then the line names no log
     sys.stderr.write(message + "\n")
     return 1
 

@@ -1,4 +1,4 @@
-"""click base classes of the ``slurmsky`` application, and the split between client and controller.
+"""click base classes of the ``slurmsky`` application, for client and controller.
 
 click parses in the caller's process for commands that run there, and in the controller for other commands.
 ``in_controller`` marks the latter: their first argument is the controller's CommandContext. In the caller's process
@@ -104,7 +104,9 @@ class PassingCommand(SlurmskyCommand):
 
 
 def split(words: Sequence[str], flags: set[str], values: set[str]) -> tuple[list[str], list[str]]:
-    """Split into our leading options and the command line that follows; our flags may also come last.
+    """Split into our leading options and the command line after them.
+
+    Our flags may also come last.
 
     >>> split(["--json", "-o", "f", "-n4", "job.sh", "--json"], {"--json"}, {"-o"})
     (['--json', '-o', 'f', '--json'], ['-n4', 'job.sh'])
@@ -127,7 +129,7 @@ def split(words: Sequence[str], flags: set[str], values: set[str]) -> tuple[list
 
 
 def documentation(page: str) -> str:
-    """Address of a documentation page: from the package's metadata, else this clone's docs folder."""
+    """Address of a documentation page, from the package's metadata or this clone's docs folder."""
     from importlib.metadata import PackageNotFoundError, metadata
 
     name, _, anchor = page.partition("#")

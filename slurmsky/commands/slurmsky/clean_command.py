@@ -53,7 +53,7 @@ def environments() -> Iterator[Remains]:
             root = _root_of(place) or root
             project = root / "pyproject.toml"
         if not (root / "slurmsky").is_dir():
-            yield Remains(place, f"its clone {root} is gone")
+            yield Remains(place, f"its clone {root} was removed")
             continue
         if project.exists():
             digest = hashlib.sha256(project.read_bytes()).hexdigest()[:12]
@@ -88,7 +88,7 @@ def _in_use(folder: Path) -> bool:
 
 
 def jobs(days: float) -> Iterator[Remains]:
-    """Folders with script, environment and spool of jobs that ended this many days ago; job records stay."""
+    """Folders of jobs that ended this many days ago, with script, environment and spool. Job records stay."""
     home = paths.state(os.environ)
     before = time.time() - days * _DAY_S
     live = _live()
@@ -98,7 +98,7 @@ def jobs(days: float) -> Iterator[Remains]:
             if not folder.is_dir() or (number and int(number[1]) in live):
                 continue
             if _last_change(folder) < before:
-                yield Remains(folder, f"not touched for {days:g} days")
+                yield Remains(folder, f"unchanged for {days:g} days")
 
 
 def _last_change(folder: Path) -> float:

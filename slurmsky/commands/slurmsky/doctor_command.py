@@ -202,7 +202,7 @@ def _sky() -> Iterator[CheckResult]:
         installed = ""
     service = registry.cloud_service(os.environ, _loaded_site(), os.environ.get("USER", ""))
     if not service.configured:
-        text = f"installed ({installed or program}) and never used" if installed or program else "not installed"
+        text = f"installed ({installed or program}) but never used" if installed or program else "not installed"
         do = "sky check" if installed or program else "pip install 'skypilot[kubernetes,aws]'; sky check"
         yield CheckResult("SkyPilot", NOTE, f"{text}: jobs run on this machine", do)
         return
@@ -272,7 +272,7 @@ def _gpus() -> Iterator[CheckResult]:
 
 
 def _cgroups() -> Iterator[CheckResult]:
-    """Check whether the processes of a dead agent can be killed as a group, and whether jobs are held to --mem."""
+    """Check whether the processes of a dead agent can be killed as a group, and whether --mem is enforced."""
     if own_group() is not None:
         yield CheckResult("cgroups", GOOD, "v2, writable: all processes of a job end with its agent")
     else:
@@ -280,12 +280,12 @@ def _cgroups() -> Iterator[CheckResult]:
         yield CheckResult("cgroups", NOTE, text, _DELEGATE)
     place = memory_place()
     if not _loaded_site().cluster.constrain_ram_space:
-        yield CheckResult("memory", NOTE, "jobs are not held to --mem: constrain_ram_space = false in the site file",
+        yield CheckResult("memory", NOTE, "--mem is not enforced: the site file has constrain_ram_space = false",
                           "slurmsky site check")  # fmt: skip
     elif place is not None:
-        yield CheckResult("memory", GOOD, f"jobs are held to --mem, by cgroup v{place.files.version}")
+        yield CheckResult("memory", GOOD, f"--mem is enforced by cgroup v{place.files.version}")
     else:
-        text = "jobs are not held to --mem: no cgroup with the memory controller in which you may make groups"
+        text = "--mem is not enforced: no writable cgroup with the memory controller"
         yield CheckResult("memory", NOTE, text, _DELEGATE)
 
 

@@ -53,10 +53,10 @@ _SUFFIXES = (".sbatch", ".slurm", ".sl", ".job")
                page="coming-from-slurm")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option("--html", "as_html", is_flag=True, help="As a page for browsers.")
-@click.option("--engine", metavar="local|sky", default="", help="As it would be there (default: where sbatch would "
-              "send it).")  # fmt: skip
-@click.option("--no-prices", is_flag=True, help="Do not ask SkyPilot for prices.")
-@click.option("-o", "--output-file", metavar="FILE", help="Write there.")
+@click.option("--engine", metavar="local|sky", default="", help="Explain for this engine (default: "
+              "the one that sbatch would use).")  # fmt: skip
+@click.option("--no-prices", is_flag=True, help="Do not query SkyPilot for prices.")
+@click.option("-o", "--output-file", metavar="FILE", help="Write to this file.")
 @click.argument("words", nargs=-1, required=True, metavar="[SBATCH OPTIONS] SCRIPT|FOLDER")
 @in_controller
 async def command(
@@ -225,7 +225,7 @@ def _packages(data: bytes, folder: str, path: str) -> tuple[str, ...]:
 
 
 def _objection(ctx: CommandContext, specs: Sequence[JobSpec]) -> tuple[str, int]:
-    """sbatch's error and exit code for a job that this machine's nodes could not run; ("", 0) for none.
+    """sbatch's error and exit code for a job that this machine could not run; ("", 0) for none.
 
     A job that would wait for ever is accepted by sbatch.
     """
@@ -289,7 +289,7 @@ async def with_price(ctx: CommandContext, page: pages.Page) -> pages.Page:
     if "GPU_TYPE" in page.task_yaml:
         return pages.with_prices(page, (), "no prices: a GPU type must be chosen first")
     rows, note = (await _answers(ctx, [page.task_yaml], PATIENCE_S))[page.task_yaml]
-    return pages.with_prices(page, rows, note or "* is what SkyPilot would take")
+    return pages.with_prices(page, rows, note or "* marks SkyPilot's choice")
 
 
 async def with_folder_prices(ctx: CommandContext, found: Sequence[pages.Page]) -> list[pages.Page]:
@@ -300,7 +300,7 @@ async def with_folder_prices(ctx: CommandContext, found: Sequence[pages.Page]) -
 
 
 async def _answers(ctx: CommandContext, questions: Sequence[str], patience_s: float) -> dict[str, _Answer]:
-    """The optimizer's rows for each task, or a note that says why there are none."""
+    """The optimizer's rows for each task, or a note on why there are none."""
     if not questions:
         return {}
     late = f"no prices: SkyPilot did not answer within {patience_s:.0f} s"
@@ -328,4 +328,4 @@ async def _answer(service: CloudService, task: str) -> _Answer:
         rows = pages.read_prices(await service.optimize(task))
     except EngineError as error:
         return (), f"no prices: {error}"
-    return rows, "" if rows else "no prices: SkyPilot showed none"
+    return rows, "" if rows else "no prices: SkyPilot has none"

@@ -47,11 +47,11 @@ class Call:
 )
 @click.option("-S", "--since", metavar="WHEN", help="Jobs that waited or ran since then: now-2hours, midnight, "
               "2026-11-20, 14:30, as sacct's -S.")  # fmt: skip
-@click.option("-E", "--until", metavar="WHEN", help="And up to then (default: now).")
-@click.option("-u", "--user", metavar="LIST", help="Jobs of these users (default: yours; root's is everybody's).")
+@click.option("-E", "--until", metavar="WHEN", help="End of the period (default: now).")
+@click.option("-u", "--user", metavar="LIST", help="Jobs of these users (default: you; for root all users).")
 @click.option("-a", "--allusers", is_flag=True, help="Jobs of all users.")
-@click.option("-o", "--output", metavar="FILE", help="Write there (default: report-JOB.html or report.html; - is "
-              "stdout).")  # fmt: skip
+@click.option("-o", "--output", metavar="FILE", help="Write to this file (default: report-JOB.html or report.html; "
+              "- is stdout).")  # fmt: skip
 @click.argument("jobs", nargs=-1, metavar="[JOB]...")
 @in_controller
 def command(ctx: CommandContext, jobs: tuple[str, ...], allusers: bool, **values: str | None) -> Awaitable[int]:
@@ -131,8 +131,8 @@ def _page(
         return group_page(jobs, context, title, span_of(jobs, context.now, zone), False, why, omitted)
     end = min(query.endtime if query.endtime is not None else context.now, context.now)
     start = query.starttime or 0
-    everybody = query.allusers or (os.geteuid() == 0 and not query.users)
-    whose = "" if everybody else " of " + ", ".join(sorted({job.user for job in jobs})) if jobs else ""
+    all_users = query.allusers or (os.geteuid() == 0 and not query.users)
+    whose = "" if all_users else " of " + ", ".join(sorted({job.user for job in jobs})) if jobs else ""
     period = Period(start, max(end, start + 1), zone)
     return group_page(jobs, context, "Jobs" + whose, period, True, why, omitted)
 

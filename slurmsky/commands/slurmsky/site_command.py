@@ -142,7 +142,7 @@ async def _against_sky(
             report.fault(f"{place}: partition {name}: {error}")
         else:
             if not missing:
-                report.good(f"partition {name}: SkyPilot takes its tasks")
+                report.good(f"partition {name}: SkyPilot accepts its tasks")
 
 
 async def _kept_nodes(
@@ -183,14 +183,14 @@ _SOURCES = {"slurm_conf": read_slurm_conf, "sinfo": read_sinfo, "modules": read_
 
 
 @command.command("init", example="sinfo > sinfo.txt; slurmsky site init --sinfo=sinfo.txt", page="admins")
-@click.option("-o", "target", metavar="FILE", default="", help="Write there; a file that exists is kept.")
-@click.option("--from", "folder", metavar="FOLDER", help="The file that the scripts of a folder need: partitions, "
-              "GPU types, paths, modules; on stderr the share of them that runs unchanged with it.")  # fmt: skip
+@click.option("-o", "target", metavar="FILE", default="", help="Write to this new file.")
+@click.option("--from", "folder", metavar="FOLDER", help="Write the site file that the scripts of a folder need: "
+              "partitions, GPU types, paths, modules. Print the share of scripts that run unchanged with it.")  # fmt: skip
 @click.option("--slurm-conf", metavar="FILE", help="slurm.conf of the old cluster.")
-@click.option("--sinfo", metavar="FILE", help="What sinfo printed there.")
-@click.option("--modules", metavar="FILE", help="What `module avail` printed there.")
-@click.option("--sacctmgr", metavar="FILE", help="What `sacctmgr -P show qos` and `show account` printed there.")
-@click.option("--sky-check", metavar="[FILE]", is_flag=False, flag_value="", help="What `sky check` printed; without "
+@click.option("--sinfo", metavar="FILE", help="Output of sinfo on the old cluster.")
+@click.option("--modules", metavar="FILE", help="Output of `module avail` on the old cluster.")
+@click.option("--sacctmgr", metavar="FILE", help="Output of `sacctmgr -P show qos` and `show account` there.")
+@click.option("--sky-check", metavar="[FILE]", is_flag=False, flag_value="", help="Output of `sky check`; without "
               "a file SkyPilot is queried.")  # fmt: skip
 @in_controller
 async def init(ctx: CommandContext, target: str, folder: str | None, **files: str | None) -> int:
@@ -231,7 +231,7 @@ async def init(ctx: CommandContext, target: str, folder: str | None, **files: st
 
 
 async def _ask(ctx: CommandContext, old: Old) -> tuple[list[str], str]:
-    """Prompt for the essential values, with known values as defaults."""
+    """Prompt for the essential values; known values are the defaults."""
     known = ""
     if registry.cloud_service(ctx.env, ctx.queue.site, ctx.env.get("USER", "")).configured:
         try:
@@ -253,6 +253,6 @@ async def _enabled(ctx: CommandContext) -> list[str]:
 
 
 async def _answer(ctx: CommandContext, question: str, default: str) -> str:
-    """Prompt on stderr and read one line; an empty line or end of input means the default."""
+    """Prompt on stderr and read one line. An empty line or end of input means the default."""
     ctx.err(f"{question}{f' [{default}]' if default else ''}:")
     return (await ctx.read_line()).strip() or default

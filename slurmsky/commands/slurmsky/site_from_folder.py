@@ -26,7 +26,10 @@ USUAL_PACKAGES = "numpy scipy pandas matplotlib scikit-learn torch transformers"
 
 
 async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -> int:
-    """Write the file; print on stderr the share of scripts that run unchanged with it. Returns 1 without scripts."""
+    """Write the file; print on stderr the share of scripts that run unchanged with it.
+
+    Returns 1 if there are no scripts.
+    """
     files = await asyncio.to_thread(scripts_in, folder) if os.path.isdir(folder) else []
     if not files:
         ctx.err(f"slurmsky: site init: no batch scripts in {shown}")
@@ -67,7 +70,7 @@ async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -
 
 
 def _specs(ctx: CommandContext, file: str) -> tuple[JobSpec, ...]:
-    """Job specs that sbatch parses from a script without further options; () when it refuses the script."""
+    """Job specs that sbatch parses from a script without options; () if it refuses the script."""
     try:
         script = read_script(ctx, (file,))
         return options.parse_sbatch((file,), script, surroundings(ctx), table(ctx, "sbatch")).components

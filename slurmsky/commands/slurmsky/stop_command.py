@@ -31,7 +31,7 @@ def command() -> int:
 
 
 def stop() -> int:
-    """Stop the controller as a function call; returns 0 once no controller runs for this state folder."""
+    """Stop the controller; returns 0 once no controller runs for this state folder."""
     controller = ControllerClient()
     if not controller.running():
         click.echo("no controller is running")
@@ -42,7 +42,7 @@ def stop() -> int:
         client_start.wait_until_gone(client.home())
         if controller.running():
             raise failed(f"slurmsky: stop: {error}") from error
-        return 0  # it was already exiting
+        return 0  # the controller was already exiting
     client_start.wait_until_gone(client.home())
     click.echo(answer.out, nl=False)
     return answer.code

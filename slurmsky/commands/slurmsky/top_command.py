@@ -22,7 +22,7 @@ _QUICKEST_S = 0.5
 
 @click.command(cls=SlurmskyCommand, example="slurmsky top -i 5", page="guide")
 @click.option("-i", "--iterate", metavar="SECONDS", default=str(_USUAL_S), show_default=True,
-              help="How often to ask; less often where answers take long.")  # fmt: skip
+              help="Time between queries; longer if replies are slow.")  # fmt: skip
 @in_controller
 def command(ctx: CommandContext, iterate: str) -> int:
     """Show the queue, the nodes, and a job's output, details and efficiency, live. Press ? for the keys."""

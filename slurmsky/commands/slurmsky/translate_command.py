@@ -42,9 +42,9 @@ from .explain_command import read_script, scripts_in, write
 
 @click.command(cls=PassingCommand, example="slurmsky translate --check -o train.yaml job.sh", page="going-to-yaml")
 @click.option("-o", "output", metavar="FILE.yaml|DIR", default="",
-              help="Write there, and the folder that the YAML names.")  # fmt: skip
+              help="Write to this file, and create the folder that the YAML names.")  # fmt: skip
 @click.option("--serve", is_flag=True, help="A service of sky serve, for a script that starts a server.")
-@click.option("--check", is_flag=True, help="Have SkyPilot's API server validate it.")
+@click.option("--check", is_flag=True, help="Validate the YAML with SkyPilot's API server.")
 @click.argument("words", nargs=-1, required=True, metavar="[SBATCH OPTIONS] SCRIPT|FOLDER [ARGUMENTS]")
 @in_controller
 async def command(ctx: CommandContext, words: tuple[str, ...], output: str, serve: bool, check: bool) -> int:
@@ -97,7 +97,7 @@ async def _translated(
 
 
 async def _pipeline(ctx: CommandContext, path: str, chain: Sequence[Stage], target: str) -> str:
-    """One YAML with a task for each submission of a script that submits others with ``--dependency=afterok``."""
+    """One YAML with a task for each submission of a script that submits others in sequence."""
     file = os.path.basename(path)
     name = sky_name(file.partition(".")[0], 50)
     texts = [
@@ -212,7 +212,7 @@ def _pack(
     target: str,
     folder: str = "",
 ) -> str:
-    """Create the folder beside the YAML; return the YAML with the actual names of folder and agent archive."""
+    """Create the folder beside the YAML. Returns the YAML with the actual names of folder and agent archive."""
     folder = folder or f"{exported.name}.slurmsky"
     beside = Path(os.path.dirname(absolute(ctx, target))) / folder
     if beside.exists() and not (beside / "job" / "settings.json").exists():

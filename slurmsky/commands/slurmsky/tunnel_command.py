@@ -35,7 +35,7 @@ class Ports(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
     name = "ports"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Parse to (local, remote); local 0 means the remote number, or another port where that is in use."""
+        """Parse to (local, remote). Local 0 means the remote number, or another port if that is in use."""
         local, _, remote = str(value).rpartition(":")
         numbers = [int(word) if word.isdecimal() else -1 for word in (local or "0", remote)]
         if not (0 <= numbers[0] < 65536 and 0 < numbers[1] < 65536):
@@ -78,8 +78,8 @@ def wait_for(job: str, controller: ControllerClient) -> None:
                example="slurmsky tunnel 42 8888             http://localhost:8888 is the job's Jupyter\n"
                "slurmsky tunnel --node n2 42 9006:6006", page="notebooks")  # fmt: skip
 @click.option("-w", "--node", metavar="NAME", default="", help="The node (default: the job's first).")
-@click.option("--bind", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option("--json", "as_json", is_flag=True, help="Print where it listens as JSON.")
+@click.option("--bind", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Local address to listen on.")
+@click.option("--json", "as_json", is_flag=True, help="Print the address as JSON.")
 @click.argument("job")
 @click.argument("ports", type=Ports(), metavar="[LOCAL:]PORT")
 def command(job: str, ports: tuple[int, int], node: str, bind: str, as_json: bool) -> int:
@@ -138,7 +138,7 @@ async def _tunnel(line: Sequence[str], job: str, ports: tuple[int, int], bind: s
 
 
 async def _listen(mux: port_mux.Mux, bind: str, local: int, remote: int) -> asyncio.Server:
-    """Listen on the requested port; without a requested port, on any port if the default is in use."""
+    """Listen on the requested port, or on the default port. If the default is in use, any port is used."""
     try:
         return await asyncio.start_server(mux.accepted, bind, local or remote)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""slurmsky uninstall: ends this user's slurmsky processes and removes everything but the package."""
+"""slurmsky uninstall: ends this user's slurmsky processes and removes their files."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def command(cancel_jobs: bool, keep_history: bool, yes: bool) -> int:
         except NoController as error:
             if not yes:
                 raise failed(
-                    f"slurmsky: uninstall: {error}", "With --yes the state is removed all the same."
+                    f"slurmsky: uninstall: {error}", "With --yes the state is removed despite this."
                 ) from error
             waiting = []
         if waiting and not cancel_jobs:
@@ -108,7 +108,7 @@ def command(cancel_jobs: bool, keep_history: bool, yes: bool) -> int:
         shutil.rmtree(place, ignore_errors=True) if place.is_dir() else place.unlink(missing_ok=True)
     root = Path(client.__file__).resolve().parent.parent
     (root / ".slurmsky-env").unlink(missing_ok=True)
-    click.echo(f"Nothing of slurmsky runs any more. {_last_step(root)}")
+    click.echo(f"All processes of slurmsky have ended. {_last_step(root)}")
     return 0
 
 

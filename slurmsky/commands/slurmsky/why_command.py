@@ -114,7 +114,7 @@ async def command(ctx: CommandContext, words: tuple[str, ...], as_json: bool) ->
 
 
 def waiting(queue: Controller, job: Job) -> why.JobFacts:
-    """Facts about a pending job: jobs ahead of it, what it waits for, its estimated start."""
+    """Data about a pending job: jobs ahead of it, reason of its wait, estimated start."""
     partition = queue.job_table.cluster.partition(job.partition.partition(",")[0])
     awaited = tuple(_awaited(queue, job)) if job.dependency else ()
     if partition is None:
@@ -161,7 +161,7 @@ def _before(queue: Controller, job: Job) -> list[Job]:
 
 
 def _reasons(queue: Controller, nodes: Sequence[str], form: str) -> str:
-    """The reasons that the records of nodes have, in ``form``; empty without reasons."""
+    """The reasons in the records of nodes, in ``form``; empty without reasons."""
     found = sorted({queue.job_table.nodes[name].reason for name in nodes} - {""})
     return form % ", ".join(found) if found else ""
 
@@ -183,23 +183,26 @@ def _room(queue: Controller, partition: PartitionConfig) -> str:
 
 
 def _named_nodes(queue: Controller, job: Job) -> tuple[str, str]:
-    """The nodes that the job names and that take no job: a sentence with their reasons, and a host list."""
+    """The named nodes that accept no job: a sentence with their reasons, and a host list."""
     table = queue.job_table
     down = [name for name in queue.scheduler.demand(job.spec).required
             if name in table.uses and not table.uses[name].available]  # fmt: skip
-    text = f"It names {derived.node_list(tuple(down))}, which {'takes' if len(down) == 1 else 'take'} no job"
+    text = f"It requests {derived.node_list(tuple(down))}, which {'accepts' if len(down) == 1 else 'accept'} no job"
     return (text + _reasons(queue, down, ": %s"), derived.node_list(tuple(down))) if down else ("", "")
 
 
 def _down(queue: Controller, partition: PartitionConfig) -> str:
-    """The nodes of a partition that take no job, as a host list."""
+    """The nodes of a partition that accept no job, as a host list."""
     return derived.node_list(
         tuple(use.config.name for use in queue.scheduler.uses(partition.name) if not use.available)
     )
 
 
 def _start(queue: Controller, job: Job, partition: PartitionConfig, others: bool) -> tuple[float, str]:
-    """The estimated start, and the job whose end frees the nodes; (0.0, "") if unknown."""
+    """The estimated start, and the job whose end frees the nodes.
+
+    (0.0, "") if unknown.
+    """
     if others and job.start_time <= queue.clock():
         return 0.0, ""  # the start depends on the jobs ahead of it
     found = predict_start(queue.scheduler, job, partition, queue.clock)

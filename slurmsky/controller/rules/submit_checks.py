@@ -42,8 +42,8 @@ def _exempted_partitions(cluster: ClusterConfig, spec: JobSpec) -> list[Partitio
     return [exempted(partition, flags) for partition in partitions_of(cluster, spec)]
 
 
-#: validates a spec in a partition whose nodes an engine creates: True if it can create them, False if the partition has
-#: fixed nodes; raises SlurmError
+#: validates a spec in a partition whose nodes an engine creates: True if the engine can create them, False if the
+#: partition has fixed nodes; raises SlurmError
 EngineCheck = Callable[[JobSpec, str], bool]
 
 
@@ -74,7 +74,7 @@ def check(
 
 
 def _check_limits(cluster: ClusterConfig, spec: JobSpec, parts: Sequence[PartitionConfig], now: float) -> None:
-    """Raise SlurmError for limits that contradict each other, or for which EnforcePartLimits refuses the job.
+    """Raise SlurmError for contradictory limits, or for limits that refuse the job by EnforcePartLimits.
 
     ALL: every partition of the list must admit the job; ANY: one of them. Source: job_mgr.c _valid_job_part.
     """
@@ -103,7 +103,7 @@ def _check_size(cluster: ClusterConfig, spec: JobSpec, partition: PartitionConfi
 
 
 def waits_for_growth(cluster: ClusterConfig, spec: JobSpec) -> str:
-    """The reason to wait of a job that is accepted and waits for a partition to grow, or ""."""
+    """The reason why an accepted job waits for a partition to grow, or ""."""
     if cluster.open:
         return ""
     demand = demand_of(spec)
@@ -115,7 +115,7 @@ def waits_for_growth(cluster: ClusterConfig, spec: JobSpec) -> str:
 
 
 def _check_names(cluster: ClusterConfig, spec: JobSpec) -> None:
-    """Validate names of nodes, features and devices; an open cluster accepts any well-formed name."""
+    """Validate names of nodes, features and devices. An open cluster accepts any well-formed name."""
     wanted, excluded = node_names(cluster, spec.nodelist or ""), node_names(cluster, spec.exclude or "")
     if set(wanted) & set(excluded):
         raise SlurmError(Errno.INVALID_NODE_NAME)
@@ -138,7 +138,7 @@ def node_names(cluster: ClusterConfig, text: str) -> list[str]:
 
 
 def check_features(cluster: ClusterConfig, text: str, errno: Errno) -> None:
-    """Raise SlurmError(``errno``) for a malformed constraint, and for features that no node has."""
+    """Raise SlurmError(``errno``) for a malformed constraint, or for features that no node has."""
     try:
         names = set(constraint.parse(text).names()) if text else set()
     except LanguageError as error:
@@ -191,7 +191,7 @@ def _check_gres(cluster: ClusterConfig, spec: JobSpec) -> None:
 
 
 def check_dependency(spec: JobSpec) -> None:
-    """Raise SlurmError for a dependency that cannot be parsed, or that has the unsupported type expand."""
+    """Raise SlurmError for a malformed dependency, or for the unsupported type expand."""
     if not spec.dependency:
         return
     try:

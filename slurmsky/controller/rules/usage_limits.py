@@ -16,7 +16,7 @@ from ...model.policy import Limits
 from ...model.spec import INFINITE
 from ...report.text.utilization import Use
 
-#: seconds for which sums are used again; slurmctld adds usage each PriorityCalcPeriod, 300 s
+#: seconds for which a sum is valid; slurmctld adds usage each PriorityCalcPeriod, 300 s
 REFRESH_S = 10
 #: the sum of elapsed time, beside the resources
 WALL = "wall"
@@ -26,7 +26,7 @@ Owner = tuple[str, str]
 
 
 class UsageLimits:
-    """The usage of each QOS and association, and the limits that it has reached."""
+    """The usage of each QOS and association, and the limits that are reached."""
 
     def __init__(self, cluster: ClusterConfig, uses: Callable[[], Iterable[Use]], clock: Callable[[], float]) -> None:
         self._cluster = cluster
@@ -62,7 +62,7 @@ class UsageLimits:
         self._summed_at = self._clock()
 
     def wall_reached(self, owner: Owner, limits: Limits, job: Job) -> int | None:
-        """The elapsed minutes with which a job may not start under GrpWall; None if it may."""
+        """The elapsed minutes with which GrpWall keeps a job from starting; None: GrpWall allows it."""
         most = limits.grp_wall_min
         if most is None:
             return None
@@ -73,7 +73,7 @@ class UsageLimits:
     def minutes_reached(
         self, owner: Owner, limits: Limits, job: Job, use: Mapping[str, int], planned: Mapping[str, int]
     ) -> tuple[str, int, int] | None:
-        """The first resource of GrpTRESMins that keeps a job from starting: its name, limit and minutes.
+        """The first resource of GrpTRESMins that keeps a job from starting: name, limit and minutes.
 
         ``planned``: the minutes that the owner's running jobs may still use.
         """

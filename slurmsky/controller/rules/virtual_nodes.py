@@ -26,7 +26,7 @@ GPU = "gpu"
 
 @dataclass(frozen=True)
 class Fit:
-    """A demand on this machine: the request to the real node, and the shares that the job sees."""
+    """A demand on this machine: the request to the real node, and the job's shares."""
 
     demand: Demand
     shares: tuple[NodeShare, ...] = ()  # () = the demand fits: the job gets a part of the real node
@@ -38,7 +38,7 @@ class Fit:
 
 
 class VirtualNodes:
-    """Makes virtual nodes of the one real node of an open cluster."""
+    """Makes virtual nodes from the real node of an open cluster."""
 
     def __init__(self, cluster: ClusterConfig) -> None:
         self.machine: NodeConfig | None = cluster.nodes[0] if cluster.open and cluster.nodes else None
@@ -47,7 +47,7 @@ class VirtualNodes:
         self._held: dict[int, list[NodeShare]] = {}  # where it differs from the job's shares
 
     def fit(self, demand: Demand) -> Fit:
-        """The demand as the real node can hold it."""
+        """Reduce a demand to what the real node has."""
         machine = self.machine
         if machine is None:
             return Fit(demand)
@@ -58,7 +58,7 @@ class VirtualNodes:
         return Fit(self._held_demand(shares, machine, demand.exclusive), tuple(shares))
 
     def fit_components(self, demands: Sequence[Demand]) -> list[Fit] | None:
-        """The components of a heterogeneous job on separate virtual nodes; None if the machine holds them all.
+        """Separate virtual nodes for the components of a het job; None if the machine holds them all.
 
         The first component's demand represents all components on the real node.
         """
@@ -96,7 +96,10 @@ class VirtualNodes:
         )
 
     def _plain(self, demand: Demand, machine: NodeConfig) -> Demand:
-        """The demand without names that this machine may lack: features, GPU types, other generic resources, hosts."""
+        """The demand without names that this machine may lack.
+
+        These are features, GPU types, other generic resources, and hosts.
+        """
         have = {(name, kind) for name, kind, _ in machine.gres}
         names = {name for name, _ in have} | {GPU}
 
@@ -128,7 +131,7 @@ class VirtualNodes:
     # --- resources of the real node that jobs hold
 
     def placed(self, fit: Fit, real: list[NodeShare]) -> list[NodeShare]:
-        """The shares of a job that starts on ``real``: its virtual shares, with the real devices."""
+        """The virtual shares of a job that starts on ``real``, with the real devices."""
         if not fit.shares:
             return real
         devices = [(key, index) for share in real for key, ids in share.gres.items() for index in ids]
@@ -157,7 +160,10 @@ class VirtualNodes:
         return held
 
     def holding(self, shares: list[NodeShare], use: NodeUse) -> list[NodeShare]:
-        """The shares of the real node that a job on ``shares`` would hold; without virtual nodes, its own shares."""
+        """The shares of the real node that a job on ``shares`` would hold.
+
+        Without virtual nodes these are its own shares.
+        """
         if self.machine is None or not any(share.virtual for share in shares):
             return shares
         total = _sum(shares)
@@ -187,7 +193,7 @@ class VirtualNodes:
     # --- what users see
 
     def nodes(self, real: Mapping[str, Node], jobs: Iterable[Job], partitions: tuple[str, ...]) -> dict[str, Node]:
-        """The real nodes, and the virtual nodes of running jobs: as large as what is allocated on them."""
+        """The real nodes, and the virtual nodes of running jobs in their allocated size."""
         shares = [(job, share) for job in jobs for share in job.shares if share.virtual]
         found = dict(real)
         if self.machine is None or not shares:
@@ -266,7 +272,7 @@ _ONE_TASK = demand_of(JobSpec(nodes_min=1, nodes_max=1, ntasks=1))
 
 
 def node_names(machine: str, demand: Demand, count: int) -> list[str]:
-    """Names of ``count`` nodes: the requested ones, then the machine's own, which resolves, then numbered ones.
+    """Names of ``count`` nodes: requested ones, then the machine's own name, then numbered ones.
 
     >>> from slurmsky.controller.rules.demand import demand_of
     >>> from slurmsky.model.spec import JobSpec
@@ -284,7 +290,7 @@ def node_names(machine: str, demand: Demand, count: int) -> list[str]:
 
 
 def _virtual_shares(demand: Demand, machine: NodeConfig) -> list[NodeShare]:
-    """The shares of a job on idle nodes of the machine's kind that are as large as the job requests."""
+    """The shares of a job on idle nodes that are as large as the job requests."""
     least = max(demand.min_nodes, len(demand.required), 1)
     if demand.tasks_per_node and demand.ntasks_given:
         least = max(least, -(-demand.ntasks // demand.tasks_per_node))

@@ -24,7 +24,7 @@ _YEAR_S = 365 * 86400.0
 
 @dataclass
 class Blocked:
-    """The first job of a partition that finds no room: its demand, and the nodes as they will be at its start."""
+    """The first job of a partition without room. It has the job's demand, and the nodes at its planned start."""
 
     demand: Demand
     start: float
@@ -72,7 +72,7 @@ def earliest(
     place: Place,
     planned: Sequence[tuple[Start, list[NodeShare]]] = (),
 ) -> tuple[float, list[NodeShare], list[NodeUse]] | None:
-    """The time when enough jobs have ended for a demand, its shares, and the nodes at that time.
+    """The earliest start for a demand: time, shares, and the nodes at that time.
 
     ``place``: scheduler.place_later. Now: kept nodes have to be powered down and up first. None: no running job
     explains the wait (a node is down).
@@ -91,7 +91,7 @@ def earliest(
 def harmless(
     job: Job, shares: Sequence[NodeShare], now: float, first: Blocked, partition: str, scheduler: Scheduler
 ) -> list[NodeUse] | None:
-    """The blocked job's nodes at its start if this job starts now; None: the plan would no longer hold."""
+    """The blocked job's nodes at its start if this job starts now; None: the plan would fail."""
     limit = job.time_limit_min
     if limit is not None and limit != INFINITE and now + limit * 60 <= first.start:
         return first.nodes
@@ -104,7 +104,7 @@ def harmless(
 
 
 def shortened(job: Job, now: float, until: float) -> int | None:
-    """The limit in minutes with which a --time-min job ends before a planned start, or None when it cannot.
+    """The limit in minutes with which a --time-min job ends before a planned start, or None.
 
     Source: backfill.c, which lowers the limit of such a job as far as --time-min to start it earlier.
     """
@@ -114,14 +114,17 @@ def shortened(job: Job, now: float, until: float) -> int | None:
 
 
 def shown_start(start: float, now: float) -> float | None:
-    """A planned start as users see it; None for one that only a job without a time limit delays."""
+    """A planned start as users see it. None for a start that only a job without a time limit delays."""
     return start if start < now + _YEAR_S - 86400 else None
 
 
 def predict_start(
     scheduler: Scheduler, job_like: Job, partition: PartitionConfig, clock: Callable[[], float]
 ) -> tuple[float, list[NodeShare]] | None:
-    """Predict a job's start and nodes (--test-only): now if it fits, else at the end of enough running jobs."""
+    """Predict a job's start and nodes (--test-only).
+
+    The start is now if the job fits, else at the end of enough running jobs.
+    """
     fit, job_table, now = scheduler.fit(job_like.spec), scheduler.job_table, clock()
     demand = fit.demand.within(partition)
     nodes = scheduler.uses(partition.name)

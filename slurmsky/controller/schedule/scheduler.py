@@ -1,4 +1,4 @@
-"""The scheduler: decisions about pending jobs that do not depend on a pass, and the passes.
+"""The scheduler: runs passes, and answers queries about pending jobs.
 
 Commands query it (squeue --start, slurmsky why, --test-only); ``plan`` runs a pass (scheduling_pass.py).
 """
@@ -43,11 +43,11 @@ class PassBudget(Protocol):
         """Count a job as running."""
 
     def forget(self, jobs: Sequence[Job]) -> None:
-        """Do not count jobs that do not start after all."""
+        """Stop counting jobs that do not start."""
 
 
 class NoBudget:
-    """The budgets of a site without any: every job may start."""
+    """The budgets of a site without budgets: every job may start."""
 
     def __init__(self) -> None:
         self.prices: dict[int, tuple[Job, float]] = {}
@@ -86,7 +86,7 @@ class Scheduler:
         self.places_in = places_in
         #: the budgets for one pass
         self.budget = budget
-        #: the reason why the engine of a partition's jobs is not known yet; "" if it is known
+        #: the reason why the engine of a partition's jobs is not chosen yet; "" if it is
         self.undecided = undecided
         #: nodes of a partition without the resources that other users of the machine hold
         self.shared = shared
@@ -98,7 +98,7 @@ class Scheduler:
         self.place_later = place_later
         #: groups of nodes that reach each other
         self.neighbourhoods = neighbourhoods
-        self.packs = packs  # an array's engine applies its %N itself, and receives all elements
+        self.packs = packs  # the engine of an array applies its %N and receives all elements
         self._demands: dict[int, tuple[JobSpec, Demand]] = {}
         self._fits: dict[int, tuple[JobSpec, Fit]] = {}
         self.consume_memory = consumes_memory(job_table.cluster)
@@ -128,7 +128,7 @@ class Scheduler:
         )
 
     def plan(self) -> Plan:
-        """Evaluate all pending jobs once. Reads the job table and changes nothing; ``jobs.plan.apply`` does."""
+        """Evaluate all pending jobs once. This reads the job table and changes nothing; ``jobs.plan.apply`` does."""
         return SchedulingPass(self, self.job_table.clock()).plan()
 
     @property
@@ -137,7 +137,7 @@ class Scheduler:
         return self.rank if self.job_table.ranked else _age
 
     def rank(self, job: Job) -> tuple[float, ...]:
-        """The sort key of pending jobs: the tier of the partition, the QOS, the job's priority, its age."""
+        """The sort key of pending jobs: the partition's tier, the QOS, the job's priority, its age."""
         tiers = [
             part.priority_tier for name in job.partition.split(",") if (part := self.job_table.cluster.partition(name))
         ]
@@ -163,7 +163,7 @@ class Scheduler:
         return self._time_limit(job, partition)
 
     def never_starts(self, job: Job) -> str:
-        """The reason why a job can never start unless it or the cluster changes; "" if it may start."""
+        """The reason why a job can never start unless it or the cluster changes; "" if there is none."""
         if job.state is not JobState.PENDING or job.priority == 0:
             return ""
         if job.dependency:
@@ -184,7 +184,7 @@ class Scheduler:
         return reason
 
     def over(self, job: Job, partition: PartitionConfig) -> Exceeded | None:
-        """The limit of its QOS or account that the job as requested would exceed now."""
+        """The limit of its QOS or account that the requested job would exceed now."""
         return self.job_table.policy.over(job, partition, self.requested(job, partition))
 
     def requested(self, job: Job, partition: PartitionConfig) -> Callable[[], list[NodeShare]]:
@@ -221,7 +221,7 @@ class Scheduler:
     # --- dependencies
 
     def lookup(self, job_id: int, task: int | str | None) -> list[Job]:
-        """The records in memory that a dependency target means; empty when the job is unknown."""
+        """The jobs in memory to which a dependency refers; empty if the job is unknown."""
         job_table = self.job_table
         if job_id in job_table.members:
             records = list(job_table.array(job_id))

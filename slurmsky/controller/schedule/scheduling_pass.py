@@ -43,7 +43,7 @@ _Reason = tuple[str, str]
 
 
 class _Elements:
-    """The pending elements of an array that a pass has not planned to start."""
+    """The pending elements of an array without a planned start."""
 
     def __init__(self, job: Job) -> None:
         self.left = job.pending_count - len(job.followers)
@@ -70,13 +70,13 @@ class SchedulingPass:
         self._limits = rules.job_table.policy.trial()
         self._budget = rules.budget()
         self._blocked: dict[str, Blocked] = {}
-        self._failed: set[tuple[int, str]] = set()  # (id of a spec, partition) that found no room
+        self._failed: set[tuple[int, str]] = set()  # (id of a spec, partition) without room
         self._planned_het: set[int] = set()
         self._elements: dict[int, _Elements] = {}
         self._running: dict[int, int] = {}  # elements that run, by array
         self._next_id = rules.job_table.next_job_id
         self._met: set[int] = set()
-        self._reserved = False  # free resources are kept for an element; no job after its array starts
+        self._reserved = False  # free resources are reserved for an element; no job after its array starts
         self._waits: list[Wait] = []
         self._eligible: list[Job] = []
         self._dependency_met: list[Job] = []
@@ -116,7 +116,7 @@ class SchedulingPass:
         )
 
     def _consider(self, job: Job) -> None:
-        """Plan the start of a pending job, or of as many array elements as fit; else record why it waits."""
+        """Plan the start of a pending job, or of as many array elements as fit. Otherwise record why it waits."""
         wait = self._not_eligible(job)
         while wait is None:
             if job.het_job_id:
@@ -135,7 +135,7 @@ class SchedulingPass:
     # --- a job, or an array's element
 
     def _try(self, job: Job) -> Wait | None:
-        """Plan to start the job or one of its elements in the first partition with room; else record why it waits."""
+        """Plan to start the job or an element in the first partition with room. Otherwise record why it waits."""
         wait = Wait(job, "Resources")
         planned: tuple[float | None, tuple[str, ...] | None] = None, None
         for name in job.partition.split(","):
@@ -170,7 +170,7 @@ class SchedulingPass:
         return None
 
     def _try_nodes(self, job: Job, partition: PartitionConfig) -> Wait | None:
-        """Plan to start the job on nodes of a partition; else record why it waits."""
+        """Plan to start the job on nodes of a partition. Otherwise record why it waits."""
         name, rules = partition.name, self._rules
         fit = rules.fit(job.spec)
         demand = fit.demand.within(partition)
@@ -221,7 +221,7 @@ class SchedulingPass:
         return Wait(job, "Resources", "", shown_start(start + ready, self._now), names)
 
     def _harmless(self, job: Job, shares: Sequence[NodeShare], name: str) -> bool:
-        """Whether the plan of the blocked job still holds when this job starts now."""
+        """Whether the blocked job's plan still holds if this job starts now."""
         first = self._blocked[name]
         left = harmless(job, shares, self._now, first, name, self._rules)
         if left is None:
@@ -230,7 +230,9 @@ class SchedulingPass:
         return True
 
     def _next_element(self, job: Job) -> tuple[int | None, int] | None:
-        """The array's element that starts next, and the id of its record; for a job without array the job itself.
+        """The array's element that starts next, and the id of its record.
+
+        For a job without array the job itself.
 
         None: no element's dependency holds. The last element takes the array's record.
         """
@@ -240,7 +242,7 @@ class SchedulingPass:
         if elements is None:
             elements = self._elements[job.job_id] = _Elements(job)
         if job.followers and elements.left < 2:
-            self._reserved = True  # until the followers are dropped: the last element takes the array's record
+            self._reserved = True  # until the followers are dropped: the last element has the array's record
             return None
         task: int | None = elements.first
         if "aftercorr" in job.dependency:
@@ -305,13 +307,13 @@ class SchedulingPass:
         self._waits += [Wait(part, *reason) for part in components]
 
     def _het_starts(self, components: Sequence[Job], fork: Trial, group: Collection[str]) -> _Reason | None:
-        """Plan the starts of all components on a group of nodes, in a trial; return the reason why one cannot start."""
+        """Plan the starts of all components on a group of nodes, in a trial. Return the reason why one cannot start."""
         if not self._rules.places_in(components[0].partition):
             return self._het_on_made_nodes(components, fork)
         together = self._job_table.virtual.fit_components([self._rules.demand(part.spec) for part in components])
         if together is not None:
             return self._het_on_virtual_nodes(components, together, fork)
-        # Components get separate nodes (backfill.c _het_job_start_now), where the cluster has that many at all.
+        # Components get separate nodes (backfill.c _het_job_start_now) if the cluster has that many.
         apart = sum(self._rules.demand(part.spec).min_nodes for part in components) <= len(self._job_table.nodes)
         for part in components:
             name = part.partition.split(",")[0]
@@ -334,7 +336,7 @@ class SchedulingPass:
         return None
 
     def _het_on_virtual_nodes(self, components: Sequence[Job], fits: Sequence[Fit], fork: Trial) -> _Reason | None:
-        """Components that are too large for this machine start together on virtual nodes."""
+        """Plan to start components that are too large for this machine on virtual nodes."""
         for part in components:
             reason, _ = self._component_limit(part, fork, licenses=False)
             if reason is not None:
@@ -348,7 +350,7 @@ class SchedulingPass:
         return None
 
     def _het_on_made_nodes(self, components: Sequence[Job], fork: Trial) -> _Reason | None:
-        """Components on nodes that the engine creates."""
+        """Plan to start components on nodes that the engine creates."""
         for part in components:
             reason, partition = self._component_limit(part, fork)
             if reason is not None or partition is None:
@@ -380,7 +382,7 @@ class SchedulingPass:
         self._wake = when if self._wake is None else min(self._wake, when)
 
     def _not_eligible(self, job: Job) -> Wait | None:
-        """The reason that keeps the job waiting regardless of free resources, or None."""
+        """The reason why the job waits regardless of free resources, or None."""
         now = self._now
         if job.spec.deadline is not None:
             latest = deadlines.latest_start(job)
@@ -447,7 +449,7 @@ class SchedulingPass:
         return known
 
     def _partition_limit(self, job: Job, partition: PartitionConfig) -> _Reason | None:
-        """The limit that keeps the job waiting regardless of free nodes, or None."""
+        """The limit because of which the job waits regardless of free nodes, or None."""
         rules = self._rules
         undecided = rules.undecided(partition.name)
         if undecided:

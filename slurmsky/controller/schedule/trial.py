@@ -1,4 +1,4 @@
-"""Nodes, licences and limits as if the starts planned so far had happened."""
+"""Nodes, licences and limits with the planned starts applied."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from ..rules.resources import NodeUse
 
 
 class Trial:
-    """Uses of nodes and licences on top of the job table's, which do not change: a node is copied before a change.
+    """Uses of nodes and licences in addition to the job table's.
+
+    The table does not change: a node is copied before a change.
 
     A fork (a trial on top of a trial) holds the components of a het job, which start all or none.
     """
@@ -35,7 +37,7 @@ class Trial:
         return Trial(self._job_table, self._shared, self)
 
     def merge(self, fork: Trial) -> None:
-        """Take over the starts of a fork."""
+        """Add the starts of a fork to this trial."""
         self._uses.update(fork._uses)
         self._lists.clear()
         for name, count in fork._licenses.items():

@@ -27,7 +27,7 @@ from ..jobs.job_table import JobTable
 log = logging.getLogger("slurmsky.money")
 
 PRICE_AGE_S = 3600.0  # how long a price is valid
-ASK_GAP_S = 4.0  # between two requests to the optimizer, each of which is two HTTP requests
+ASK_GAP_S = 4.0  # seconds between two requests to the optimizer, each of which is two HTTP requests
 RETRY_S = 30.0  # pause after SkyPilot did not answer
 
 #: (whose budget, which of its limits) -> Slurm's reason
@@ -55,8 +55,10 @@ class _Price:
 
 @dataclass(frozen=True)
 class BudgetUse:
-    """The use of a budget: dollars of this calendar month, dollars that running jobs may still cost until their time
-    limits, and dollars an hour of all running jobs.
+    """The use of a budget, in dollars.
+
+    It has this calendar month's cost, the cost that running jobs may still cause until their time limits, and the cost
+    per hour of all running jobs.
     """
 
     spent: float
@@ -100,13 +102,13 @@ class BudgetPolicy:
         return BudgetTrial(self)
 
     def passed(self, unpriced: Iterable[tuple[Job, str]], over_budget: bool) -> None:
-        """Take the result of a pass: request the missing prices."""
+        """Request the prices that a pass needed."""
         self._holding = over_budget
         for job, partition in unpriced:
             self._request(job, partition)
 
     def recheck(self) -> None:
-        """Run a pass if jobs wait for a budget: a month may have begun. Called at intervals."""
+        """Run a pass if jobs wait for a budget, because a month may have begun. Called at intervals."""
         if self._holding:
             self.schedule_soon()
 
@@ -141,7 +143,10 @@ class BudgetPolicy:
         return self._questions[case]
 
     def quote(self, job: Job, partition: str) -> tuple[float | None, bool]:
-        """Dollars an hour, for a het job of all components (None: not known), and whether to request the price."""
+        """Dollars an hour (None: not known), and whether to request the price.
+
+        For a het job the price is that of all components.
+        """
         question = self._question(job, partition)
         if question is None:
             return 0.0, False  # the job costs as much as this machine
@@ -158,7 +163,7 @@ class BudgetPolicy:
             self._asking.setdefault(*question)
 
     async def _answer(self) -> None:
-        """Request the prices that are needed, one after the other."""
+        """Request missing prices, one after the other."""
         await asyncio.sleep(0)
         while self._asking:
             key, ask = next(iter(self._asking.items()))
@@ -176,7 +181,7 @@ class BudgetPolicy:
 
 
 class BudgetTrial:
-    """The budgets during one scheduler pass, which also counts the jobs that the pass plans to start."""
+    """The budgets during one scheduler pass, with the jobs that the pass plans to start."""
 
     def __init__(self, policy: BudgetPolicy) -> None:
         self._policy = policy
@@ -195,7 +200,7 @@ class BudgetTrial:
             self._uses.clear()
 
     def forget(self, jobs: Sequence[Job]) -> None:
-        """Do not count jobs that do not start after all."""
+        """Stop counting jobs that do not start."""
         left_out = {job.job_id for job in jobs}
         self._planned = [job for job in self._planned if job.job_id not in left_out]
         self._uses.clear()
@@ -215,9 +220,9 @@ class BudgetTrial:
         return known
 
     def verdict(self, job: Job, partition: PartitionConfig, shares: Sequence[NodeShare] = ()) -> tuple[str, str] | None:
-        """The reason why a job must wait for its budget, or None: the job may start.
+        """The reason why a job must wait for its budget; None: the job may start.
 
-        ``shares``: what a job on kept nodes, or on this machine, would hold.
+        ``shares``: those of a job on warm nodes, or on this machine.
         """
         site = self._policy.site
         budgets = [budget for budget in site.budgets if covers(budget, job)]
@@ -275,13 +280,13 @@ def divided(components: Sequence[Job]) -> list[tuple[Job, float]]:
 
 
 def covers(budget: Budget, job: Job) -> bool:
-    """Whether a budget pays for a job: every user, account or QOS that the budget names must be the job's."""
+    """Whether a budget pays for a job. Each user, account or QOS that the budget names must be the job's."""
     pairs = ((budget.account, job.account), (budget.user, job.user), (budget.qos, job.qos))
     return all(not wanted or wanted == value for wanted, value in pairs)
 
 
 def reason(budget: Budget, what: str) -> str:
-    """Slurm's reason for a job that a budget keeps waiting."""
+    """Slurm's reason for a job that waits because of a budget."""
     who = "user" if budget.user else "qos" if budget.qos else "account" if budget.account else ""
     return REASONS[who, what]
 

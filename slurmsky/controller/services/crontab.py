@@ -1,4 +1,6 @@
-"""The user's scrontab: its text, and for each entry one job that is requeued for the entry's next time.
+"""The user's scrontab: its text, and one job for each entry.
+
+The job is requeued for the entry's next time.
 
 A job of an entry keeps its id: when it ends it is requeued for the next time after its end (slurmctld does the
 same), so runs never overlap. Cancelling the job ends the series and disables the entry. Source:
@@ -78,7 +80,7 @@ class Crontab:
         self._end(old)
 
     def next_start(self, job: Job) -> int | None:
-        """Epoch second of the next time of a job's entry, in the controller's time zone; None: there is none."""
+        """Epoch second of the next time of a job's entry, in the controller's time zone, or None."""
         due = cronspec.parse(f"{job.cron} x").after(datetime.fromtimestamp(self._clock()))
         return None if due is None else int(due.timestamp())
 

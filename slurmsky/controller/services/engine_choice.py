@@ -20,7 +20,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
 
 
 class EngineChoice:
-    """The current choice. ``ask`` queries SkyPilot with a time limit; ``decided`` is called when the choice changes."""
+    """The current choice. ``ask`` queries SkyPilot with a time limit; ``decided`` is called after each change."""
 
     def __init__(self) -> None:
         self.engine = "local"
@@ -58,7 +58,7 @@ class EngineChoice:
                 decided()
 
     def wanted(self) -> None:
-        """A client called a command: query soon."""
+        """Query soon, because a client called a command."""
         self._wanted.set()
 
     def close(self) -> None:

@@ -41,7 +41,7 @@ def foreign_job(job_id: int, sighting: ManagedJobInfo, who: Submitter, cluster: 
 
 
 def fill_in(job: Job, sighting: ManagedJobInfo, table: JobTable, site: Site) -> None:
-    """Add values that may be known only later: partition, nodes and size of the job."""
+    """Add values that become known later: partition, nodes and size of the job."""
     choices = [
         (part.name, site.sky_partition(part.name).infra)
         for part in table.cluster.partitions
@@ -82,7 +82,7 @@ def fill_in(job: Job, sighting: ManagedJobInfo, table: JobTable, site: Site) -> 
 
 
 def caller(user: str) -> Submitter:
-    """The user whose managed jobs these are: the user as which we run."""
+    """The user whose managed jobs these are: this process's user."""
     gid = os.getegid()
     try:
         group = grp.getgrgid(gid).gr_name

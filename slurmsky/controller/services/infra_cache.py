@@ -52,11 +52,11 @@ class Infra:
         self._wanted = time.time() - self.read_at > STALE_S
 
     def wanted(self) -> None:
-        """A command shows nodes: refresh the inventory if that is due."""
+        """Refresh the inventory if it is old, because a command shows nodes."""
         self._wanted = True
 
     def known(self) -> offers.Inventory:
-        """The nodes, if their last read is recent; requests a read that is due."""
+        """The nodes, if they were read recently; requests a read that is due."""
         age = self.job_table.clock() - self.read_at
         if age > FRESH_S:
             self.wanted()
@@ -76,7 +76,7 @@ class Infra:
         self.job_table.store.put_note(_NOTE, json.dumps(plain.write(kept)))
 
     def nodes(self) -> dict[str, Node]:
-        """This machine's nodes that partitions of this machine have, and the nodes of the infras."""
+        """This machine's nodes in its partitions, and the nodes of the infras."""
         cluster = self.job_table.cluster
         here = [part for part in cluster.partitions if not self.on_sky(part.name)]
         found = {}

@@ -1,4 +1,6 @@
-"""Removes jobs' files from the state folder: the environment at a job's end, the folder some days later.
+"""Removes jobs' files from the state folder.
+
+An environment is removed at the job's end, the folder some days later.
 
 A folder has the script, keys and certificates, and the packed submit folder; an environment has secrets. None of
 these is needed once the job cannot run again. A finished job may be requeued while it is in memory, so its
@@ -27,7 +29,7 @@ log = logging.getLogger("slurmsky.controller")
 _GATHER_S = 0.5
 #: bytes of environments kept in memory, at most
 _MEMORY = 32 << 20
-#: pauses between two searches for old folders: the usual one, and that where folders are not kept at all
+#: seconds between two searches for old folders: usually, and if folders are not kept
 _PAUSE_S, _SHORT_PAUSE_S = 3600.0, 1.0
 #: folders per database query
 _TOGETHER = 200
@@ -62,7 +64,7 @@ class JobFiles:
     # --- environments
 
     def _runs_again(self, spool: int) -> bool:
-        """Whether a job with this folder has not ended."""
+        """Whether a job with this folder may run again, because it has not ended."""
         first = self._job_table.jobs.get(spool)
         if first is not None and not first.state.finished:
             return True
@@ -102,7 +104,7 @@ class JobFiles:
     # --- folders
 
     def clean_soon(self) -> None:
-        """Forget the environments of jobs that left memory, and at intervals remove old folders."""
+        """Discard the environments of jobs that left memory, and at intervals remove old folders."""
         for spool in [spool for spool in self._environments if spool not in self._job_table.jobs]:
             self._size -= len(self._environments.pop(spool))
         if self._loop.time() >= self._due and (self._cleaning is None or self._cleaning.done()):
@@ -124,7 +126,7 @@ class JobFiles:
                     await asyncio.to_thread(shutil.rmtree, self._folder / str(number), ignore_errors=True)
 
     def _unchanged_since(self, horizon: float) -> list[int]:
-        """Folders that may belong to ended jobs: the folder of another job changes when a job arrives or ends."""
+        """Folders that may belong to ended jobs. The folder of an active job changes when a job arrives or ends."""
         with os.scandir(self._folder) as entries:
             return [int(one.name) for one in entries if one.name.isdecimal() and one.stat().st_mtime <= horizon]
 

@@ -1,4 +1,6 @@
-"""Ledger of this machine's resources in use by all users: one small file per controller, and advisory locks; no daemon.
+"""Ledger of this machine's resources that all users' jobs hold.
+
+It has one small file per controller and advisory locks, and no daemon.
 
 Each controller writes the CPUs, memory and GPUs that its local jobs hold into its entry file, and keeps a shared lock
 on the file. Its agents keep a lock, too, so that the entry remains valid while jobs run without a controller. An entry
@@ -78,7 +80,7 @@ NOTHING = Held()
 
 @lru_cache(maxsize=256)
 def _parsed(data: bytes) -> Held:
-    """``Held.load``; between two passes most entries stay as they are."""
+    """``Held.load`` with a cache: between two passes most entries stay unchanged."""
     return Held.load(data)
 
 
@@ -126,7 +128,7 @@ class Ledger:
             self._unlock()
 
     def _remove_dead(self) -> None:
-        """Remove entries of this user's killed controllers, which every pass of every controller would read."""
+        """Remove entries of this user's killed controllers. Every pass of every controller would read them."""
         for name in os.listdir(self.folder):
             if _NAME.fullmatch(name) and name.startswith(f"{self.uid}-"):
                 path = os.path.join(self.folder, name)
@@ -141,7 +143,7 @@ class Ledger:
                     continue  # not one of our controllers
 
     def close(self, held: Held) -> None:
-        """Close the ledger; ``held``: resources of jobs that keep running."""
+        """Close the ledger. ``held``: resources of jobs that continue."""
         self.enter()
         self.leave(held, at_once=True)
         for descriptor in (self._own, self._lock, *self._files.values()):
@@ -156,7 +158,7 @@ class Ledger:
         self._files.clear()
 
     def enter(self) -> None:
-        """Lock all entries until leave(); continue without the lock when its holder takes too long."""
+        """Lock all entries until leave(); continue without the lock if its holder takes too long."""
         end = time.monotonic() + _PATIENCE_S
         if self._passed_over and end < self._passed_over + _GRUDGE_S:
             return
@@ -172,8 +174,9 @@ class Ledger:
                 time.sleep(0.002)
 
     def leave(self, held: Held, at_once: bool = False) -> bool:
-        """Write our entry and unlock; False: the write is postponed briefly, because our jobs hold less than the entry
-        says.
+        """Write our entry and unlock; False: the write is postponed briefly.
+
+        It is postponed if our jobs hold less than the entry has.
 
         Not every end of a short job is written, because the next job may reuse its resources.
         """
@@ -202,7 +205,7 @@ class Ledger:
         )
 
     def others(self) -> tuple[Held, Held]:
-        """Resources that other users hold, and those that this user's other controllers hold."""
+        """Resources of other users, and of this user's other controllers."""
         theirs, ours = NOTHING, NOTHING
         for name, held in self._entries():
             if name.startswith(f"{self.uid}-"):

@@ -8,7 +8,7 @@ from ..jobs.job_table import JobTable
 from ..rules.resources import NodeUse
 from .machine_ledger import NOTHING, Held, Ledger
 
-#: how often the entries of other controllers are read again while jobs wait for their resources
+#: seconds after which the entries of other controllers are read again while jobs wait for their resources
 AGAIN_S = 2.0
 #: delay until an entry that holds more than our jobs do is written again
 REWRITE_S = 0.3
@@ -17,7 +17,9 @@ MOST_NODES = 64
 
 
 class MachineShare:
-    """Reads and writes the machine-wide ledger in each pass; ``cpus`` and ``physical_gpus`` belong to the machine.
+    """Reads and writes the machine-wide ledger in each pass.
+
+    ``cpus`` and ``physical_gpus`` belong to the machine.
 
     Several controllers of one user occur in tests only: they do not count against each other, except for devices that
     exist.
@@ -41,7 +43,7 @@ class MachineShare:
         return self._others is not NOTHING
 
     def begin(self, engine_of: Callable[[str], str]) -> None:
-        """Begin a pass: read the others' entries, which are locked until the pass ends."""
+        """Begin a pass: read the others' entries, which stay locked until the pass ends."""
         if self._ledger is None:
             return
         parts = [name for name in self._job_table.partition_nodes if engine_of(name) == "local"]
@@ -56,12 +58,12 @@ class MachineShare:
         self._others = theirs + Held(gpus=gpus) if gpus else theirs
 
     def end(self) -> None:
-        """End a pass: write what our jobs hold now."""
+        """End a pass: write the resources that our jobs hold now."""
         if self._ledger is not None:
             self.entry_current = self._ledger.leave(self.held())
 
     def close(self) -> None:
-        """Leave the ledger at the controller's shutdown; its jobs keep running."""
+        """Leave the ledger at the controller's shutdown; its jobs continue."""
         if self._ledger is not None:
             self._ledger.close(self.held())
             self._ledger = None
@@ -80,14 +82,14 @@ class MachineShare:
         )
 
     def _whole(self) -> Held:
-        """All resources of this machine: a job of a partition with ExclusiveUser shares them with no other user."""
+        """All resources of this machine. A job of a partition with ExclusiveUser shares them with no other user."""
         counts = [sum(count for name, _, count in use.config.gres if name == "gpu") for use in self._nodes]
         memory = sum(use.config.memory_mib for use in self._nodes)
         gpus = range(max(self._physical_gpus, *counts))
         return Held(self._cpus, memory, frozenset(gpus), frozenset(range(self._cpus)))
 
     def open(self, uses: list[NodeUse], partition: str = "") -> list[NodeUse]:
-        """A partition's nodes on this machine without the resources that other controllers hold."""
+        """A partition's nodes on this machine, without the resources of other controllers."""
         others = self._others
         if others is NOTHING or not self._nodes:
             return uses
@@ -108,7 +110,7 @@ class MachineShare:
                 if name == "gpu" and others.gpus:
                     left.gres.setdefault(f"{name}:{kind}" if kind else name, set()).update(others.gpus)
             if taken or others.gpus:
-                left.jobs.add(0)  # not the id of a job: no job can have the whole node now
+                left.jobs.add(0)  # no job has this id: no job can have the whole node now
             left.exclusive = left.exclusive or (self._strangers and partition in self._one_user)
             found.append(left)
         return found

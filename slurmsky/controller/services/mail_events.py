@@ -1,4 +1,4 @@
-"""--mail-type: which events of a job send a mail, with which subject and body.
+"""--mail-type: the events of a job that send a mail, with subject and body.
 
 Source: slurmctld/agent.c mail_job_info and _mail_body; the site's mail program is called as ``PROG -s SUBJECT USER``.
 Slurm's mails have no body; sites that want a body configure contribs/seff/smail, which mails seff's summary of the
@@ -63,12 +63,12 @@ def requests_mail(event: str, job: Job) -> bool:
 
 
 def is_one_message(job: Job) -> bool:
-    """Whether a job is an element of an array that gets one mail for all its elements."""
+    """Whether a job is an element of an array that gets one mail in all."""
     return bool(job.array_job_id) and "ARRAY_TASKS" not in {word.upper() for word in job.spec.mail_type}
 
 
 def _summary(elements: Sequence[Job]) -> str:
-    """The result of an array: the least and the largest exit code of its elements."""
+    """The result of an array: the smallest and the largest exit code of its elements."""
     signals = [job.exit_signal for job in elements if job.exit_signal]
     if signals:
         return f", Mixed, MaxSignal [{max(signals)}]"
@@ -79,9 +79,11 @@ def _summary(elements: Sequence[Job]) -> str:
 def mail_for(
     event: str, job: Job, now: float, cluster: ClusterConfig | None = None, elements: Sequence[Job] = ()
 ) -> Mail | None:
-    """The mail that a job requests for an event, or None; with the ``cluster``, a mail of an end has seff's summary.
+    """The mail that a job requests for an event, or None.
 
-    ``elements``: those of an array that gets one mail, when all of them have ended.
+    With the ``cluster``, a mail of an end has seff's summary.
+
+    ``elements``: those of an array that gets one mail in all, once all have ended.
     """
     if not requests_mail(event, job):
         return None
@@ -103,11 +105,11 @@ def mail_for(
     elif event in ("END", "FAIL"):
         run = int(max(0, (job.end_time or now) - (job.start_time or now)))
         subject += f", Run time {timelimit.format_seconds(run)}, {job.state.name}"
-        # A job that ran into its time limit counts as ended by a signal.
+        # A job that reached its time limit counts as ended by a signal.
         if not job.exit_signal and job.state is not JobState.TIMEOUT:
             subject += f", ExitCode {job.exit_code}"
     body = ""
     if cluster is not None and event in ("END", "FAIL"):
         body = seff_text(job, ReportContext(Clock(now), cluster))
-    # A name may contain any character, and a newline in it could add a header.
+    # A newline in a job's name could add a header to the mail.
     return Mail(job.spec.mail_user or job.user, _CONTROL.sub(" ", subject), body)

@@ -33,11 +33,11 @@ class Mailer:
         self._environment = dict(environment)
 
     def notify(self, event: str, job: Job) -> None:
-        """Send the mail of an event (see ``mail_events.EVENTS``), where the job requests it."""
+        """Send the mail of an event (see ``mail_events.EVENTS``), if the job requests it."""
         self._send(mail_for(event, job, self._job_table.clock()))
 
     def notify_end(self, job: Job) -> None:
-        """Send the mail of an ended job; an array that gets one mail gets it with its last element."""
+        """Send the mail of an ended job. An array that gets one mail gets it with its last element."""
         if not (requests_mail("END", job) or requests_mail("FAIL", job)):
             return
         now, job_table = self._job_table.clock(), self._job_table

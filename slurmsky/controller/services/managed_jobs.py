@@ -37,7 +37,7 @@ FIRST_ID = 60_000_000
 _SPARE_ID = 65_000_000  # first id for jobs whose own id another server's job has taken
 
 LEAST_GAP_S = 20.0  # minimum seconds between two reads
-PACE_S = 30.0  # seconds for each HTTP request if nodes are kept and no job of ours waits for a result
+PACE_S = 30.0  # seconds for each HTTP request if there are warm nodes and no job of ours waits for a result
 PACE_LOOK_S = 5.0  # delay of the next read once a job of ours waits for a result
 IDLE_GAP_S = 600.0  # maximum seconds between two reads
 LOOKED_S = 600.0  # seconds after a command in which reads are frequent, while a job of ours waits for a result
@@ -86,7 +86,7 @@ class ManagedJobs:
         self._live: dict[int, list[Job]] = {}
         self._requested = asyncio.Event()
         self._shown_at = time.monotonic()
-        self._paced = self.account.requests  # those before the latest pause
+        self._paced = self.account.requests  # statistics until the latest pause
         self._billed: dict[int, float] = {}  # managed job id -> when its cost was read
         self.problem = ""  # why the last read failed
         self.read_at = 0.0  # epoch second of the last successful read
@@ -100,7 +100,7 @@ class ManagedJobs:
         return job.managed_job_id if job is not None and job.engine == FOREIGN else None
 
     def wanted(self) -> None:
-        """A command shows the queue: read again soon, unless the last read is recent."""
+        """Read again soon, because a command shows the queue; not if the last read is recent."""
         self._shown_at = time.monotonic()
         self._requested.set()
 
@@ -128,20 +128,23 @@ class ManagedJobs:
             await set_within(self._requested, self._gap())
 
     async def _pace(self, passed_s: float = 0.0) -> None:
-        """Delay the next request: idle nodes cost few requests, however often a user calls squeue and sinfo."""
+        """Delay the next request, so that idle nodes cost few requests. Users may call squeue and sinfo often."""
         sent, self._paced = self.account.requests - self._paced, self.account.requests
         end = time.monotonic() + PACE_S * sent - passed_s
         while self.site.kept and not self._awaited() and time.monotonic() < end:
             await asyncio.sleep(PACE_LOOK_S)
 
     def _gap(self) -> float:
-        """Seconds to wait beyond the least gap while no command is called."""
+        """Seconds to wait in addition to the least gap while no command is called."""
         if time.monotonic() - self._shown_at >= LOOKED_S or all(row.cost_final for row in self.rows.values()):
             return IDLE_GAP_S
         return max(0.0, self.site.sky.queue_poll_s - LEAST_GAP_S) if self._awaited() else QUIET_GAP_S
 
     def _awaited(self) -> bool:
-        """Whether a job of ours needs the next read: a managed job, or one that waits for a foreign job or budget."""
+        """Whether a job of ours needs the next read.
+
+        This is a managed job, or a job that waits for a foreign job or budget.
+        """
         if any(not row.job_id and not row.cost_final for row in self.rows.values()):
             return True
         if self.site.budgets and self.job_table.pending:
@@ -202,15 +205,17 @@ class ManagedJobs:
         return row if row != before else None
 
     def _is_ours(self, sighting: ManagedJobInfo) -> bool:
-        """Whether our own engine launched it: another user's slurmsky may have given the same name."""
+        """Whether our own engine launched it. Another user's slurmsky may have given the same name."""
         if sighting.name in self.cloud.names():
             return True
         named = _OURS.search(sighting.name)
         return named is not None and bool(self._members(int(named[1]), sighting.managed_job_id))
 
     def _members(self, base: int, managed_job_id: int) -> list[Job]:
-        """Our jobs that ran as one managed job: a job, the components of a het job, or the packed elements of the array
-        ``base``."""
+        """Our jobs that ran as one managed job.
+
+        These are a job, the components of a het job, or the packed elements of the array ``base``.
+        """
         if managed_job_id < 0:  # a cluster, not a managed job
             live = self.job_table.jobs.get(-managed_job_id)
             return self.job_table.components(live) if live else self._history(-managed_job_id)
@@ -222,14 +227,14 @@ class ManagedJobs:
         return list(found.values())
 
     def _history(self, base: int, duplicates: bool = False) -> list[Job]:
-        """A job that has left memory, with the elements of its array or its other components."""
+        """A job that has left memory, with its array's elements or its other components."""
         store, now = self.job_table.store, self.job_table.clock()
         found = list(store.history(0, now, {base}, duplicates))
         others = {job_id for job in found for job_id in job.het_ids} - {base}
         return [*found, *store.history(0, now, others, duplicates)] if others else found
 
     def _find_live(self) -> None:
-        """Index our jobs in memory by SkyPilot's id, once per round, because there may be very many."""
+        """Index our jobs in memory by SkyPilot's id, once per round, because there may be many."""
         self._live.clear()
         for job in self.job_table.jobs.values():
             if job.managed_job_id is not None and job.engine != FOREIGN:
@@ -279,7 +284,7 @@ class ManagedJobs:
             self.life.changed(job)
 
     def _forgotten(self, row: Managed) -> Managed:
-        """End a job that had not ended when SkyPilot stopped listing it."""
+        """End an active job that SkyPilot no longer lists."""
         row.status, row.over, row.cost_final = "FAILED_CONTROLLER", self.job_table.clock(), True
         job = self.job_table.jobs.get(row.job_id)
         if job is not None and row.job_id and (not job.state.finished or JobFlag.COMPLETING in job.flags):
@@ -288,7 +293,7 @@ class ManagedJobs:
         return row
 
     def _clusters(self) -> list[Managed]:
-        """Rows for the clusters of salloc and srun, which have no managed job; their key is the negative job id."""
+        """Rows for the clusters of salloc and srun, which have no managed job. The key is the negative job id."""
         changed = []
         for job_id, name in self.cloud.clusters().items():
             if -job_id not in self.rows:
@@ -338,7 +343,7 @@ class ManagedJobs:
         self.job_table.store.put_managed(self.server, changed)
 
     def _charge(self, row: Managed) -> None:
-        """Write the cost of a managed job to its jobs; the elements of a pack share it by their time."""
+        """Write the cost of a managed job to its jobs. The elements of a pack share it by their time."""
         if row.job_id:
             live = self.job_table.jobs.get(row.job_id)
             jobs = [live] if live else list(self.job_table.store.history(0, self.job_table.clock(), {row.job_id}))
@@ -358,8 +363,11 @@ class ManagedJobs:
 
 
 def shares(jobs: Iterable[Job], now: float) -> list[tuple[Job, float]]:
-    """Jobs with their parts of a common cost: by the number of their nodes (the nodes of a het job's components have
-    one size) and the seconds that they ran, at least one."""
+    """Jobs with their parts of a common cost.
+
+    The part depends on the number of their nodes (the nodes of a het job's components have one size) and on the
+    seconds that they ran, at least one.
+    """
     weights = []
     for job in jobs:
         until = job.end_time if job.state.finished and job.end_time else now

@@ -1,4 +1,4 @@
-"""The cost of kept nodes: the hours that they are up, the shares of jobs, and the rest as idle time."""
+"""The cost of warm nodes: hours that they are up, shares of jobs, and idle time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEPT_S = 400 * 86400.0
 
 @dataclass
 class Span:
-    """A time during which a node was up. ``end`` 0.0: it still is."""
+    """A time during which a node was up. ``end`` 0.0: the node is still up."""
 
     partition: str
     node: str
@@ -29,7 +29,7 @@ class Span:
 
 
 class NodeHours:
-    """Keeps the spans in the store, and charges jobs on kept nodes."""
+    """Keeps the spans in the store, and charges jobs on warm nodes."""
 
     def __init__(self, job_table: JobTable, on_cost: Callable[[Job], None]) -> None:
         self._job_table = job_table
@@ -56,7 +56,7 @@ class NodeHours:
         self._job_table.store.put_note(_NOTE, json.dumps([list(span.__dict__.values()) for span in self.spans]))
 
     def charge(self, job: Job) -> None:
-        """Write a job's cost so far into its record: its share of its nodes' price since its start."""
+        """Write a job's cost so far into its record. The cost is its share of its nodes' price since its start."""
         if not job.start_time or JobFlag.CONFIGURING in job.flags:
             return
         now = self._job_table.clock()
@@ -69,11 +69,13 @@ class NodeHours:
             self._on_cost(job)
 
     def last_price(self, partition: str) -> float:
-        """Dollars an hour of the node of a partition that came up last; 0.0: unknown."""
+        """Dollars an hour of a partition's most recent node; 0.0: unknown."""
         return next((span.price for span in reversed(self.spans) if span.partition == partition and span.price), 0.0)
 
     def hourly(self, shares: Sequence[NodeShare], when: float, usual: float = 0.0) -> float:
-        """Dollars an hour of these shares of nodes; of CPUs and devices the larger fraction counts.
+        """Dollars an hour of these shares of nodes.
+
+        Of CPUs and devices the larger fraction counts.
 
         ``usual``: the price of a node that has not been up.
         """
@@ -90,7 +92,7 @@ class NodeHours:
         return next((span.price for span in spans), 0.0)
 
     def idle(self, charges: Sequence[Charge], start: float, end: float, now: float) -> Iterator[Charge]:
-        """The cost of nodes without jobs between two epoch seconds, by partition; ``charges``: the costs of jobs."""
+        """The cost of nodes without jobs between two epoch seconds, by partition. ``charges``: the costs of jobs."""
         for partition in dict.fromkeys(span.partition for span in self.spans):
             hours = dollars = 0.0
             for span in self.spans:

@@ -1,4 +1,4 @@
-"""The expected start and cost of jobs on kept nodes: for budgets, sbatch --test-only and slurmsky explain."""
+"""The expected start and cost of jobs on warm nodes. Budgets, sbatch --test-only and slurmsky explain show them."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class NodeProspects:
         self.hours = hours
         self._schedule_soon = schedule_soon
         self._partition_of = {name: partition for partition, one in kept.items() for name in one.names}
-        self._prices: dict[str, float] = {}  # of a node, by partition; 0.0: SkyPilot knows none
+        self._prices: dict[str, float] = {}  # of a node, by partition; 0.0: SkyPilot has no price
         self._asking: set[str] = set()
 
     async def _price(self, partition: str) -> float:
-        """Dollars an hour of a node; 0.0: unknown. SkyPilot is queried where no node of the partition has been up."""
+        """Dollars an hour of a node; 0.0: unknown. SkyPilot is queried if no node of the partition has been up."""
         known = self._known(partition)
         if known is None:
             with suppress(EngineError, asyncio.TimeoutError):
@@ -53,10 +53,7 @@ class NodeProspects:
         return self.hours.last_price(partition) or self._prices.get(partition)
 
     def hourly(self, shares: Sequence[NodeShare]) -> float | None:
-        """Dollars an hour of shares of nodes; 0.0: they are not kept, or SkyPilot knows no price.
-
-        None: the price is being requested.
-        """
+        """Dollars an hour of shares of nodes; 0.0: no warm nodes, or no price. None: the price is being requested."""
         partition = self._partition_of.get(shares[0].name, "")
         if not partition:
             return 0.0
@@ -69,7 +66,7 @@ class NodeProspects:
         return None
 
     async def _learn(self, partition: str) -> None:
-        """Request the price of a node of a partition none of which has been up."""
+        """Request the price of a node from SkyPilot, for a partition whose nodes were never up."""
         try:
             self._prices[partition] = await self.engine.price(partition)
         except EngineError:
@@ -79,7 +76,9 @@ class NodeProspects:
         self._schedule_soon()
 
     async def outlook(self, shares: Sequence[NodeShare], start: float) -> str:
-        """Whether a job on these shares starts at once, and its cost per hour; "" if no node is kept.
+        """Whether a job on these shares starts at once, and its cost per hour.
+
+        "" if no node is a warm node.
 
         ``start``: the epoch second at which the scheduler expects it to start.
         """
@@ -92,25 +91,28 @@ class NodeProspects:
             if wait
             else "they are up: it starts at once"
             if start <= self.job_table.clock() + 1
-            else "they are up, and other jobs hold them until then"
+            else "they are up, and other jobs use them until then"
         )
         price = await self._price(self._partition_of[names[0]])
         hourly = self.hours.hourly(shares, self.job_table.clock(), price)
         return f"Kept nodes {hostlist.compress(names)}: {what}{f'; ${hourly:.2f} an hour' if hourly else ''}"
 
     async def summary(self, partition: str) -> str:
-        """The count of nodes that are up, and start time and price of the others; "" if none is kept."""
+        """The number of nodes that are up, and start time and price of the others.
+
+        "" if there are no warm nodes.
+        """
         kept = self.kept.get(partition)
         if kept is None:
             return ""
         up = [name for name in kept.names if self.engine.fleet.is_up(name)]
         free = sum(1 for name in up if not self.job_table.uses[name].jobs)
         price = await self._price(partition)
-        share = f"a job bears its share{f' of ${price:.2f} an hour and node' if price else ''}"
+        share = f"a job pays its share{f' of ${price:.2f} an hour and node' if price else ''}"
         usual = f"within about {self.engine.fleet.usual_s(partition):.0f} s and stay until idle for SuspendTime"
         if not up:
-            return f"Kept nodes: none of {len(kept.names)} is up. They come up {usual}; {share}."
+            return f"Warm nodes: none of {len(kept.names)} is up. They come up {usual}; {share}."
         return (
-            f"Kept nodes: {len(up)} of {len(kept.names)} are up, {free} of them idle"
+            f"Warm nodes: {len(up)} of {len(kept.names)} are up, {free} of them idle"
             f"{': a job that they hold starts at once' if free else ''}; {share}. Others come up {usual}."
         )

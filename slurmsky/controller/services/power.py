@@ -1,4 +1,4 @@
-"""Power saving: decides when kept nodes are up, as slurmctld's power_save.c, for the engine of kept nodes."""
+"""Power saving: decides when warm nodes are up, as slurmctld's power_save.c."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _LEAVES = NodeFlag.POWER_DOWN | NodeFlag.REBOOT
 
 
 class PowerSaving:
-    """Powers kept nodes up and down, and shows their power state in the job table."""
+    """Powers warm nodes up and down, and shows their power state in the job table."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class PowerSaving:
         self._failed: dict[str, float] = {}  # node -> time of the next attempt
         self.hours = NodeHours(job_table, on_cost)
         self._charged_at = 0.0
-        self._meeting: set[str] = set()  # orders that are up and have not probed all other orders yet
+        self._meeting: set[str] = set()  # orders that are up and have not yet probed all connections to other orders
         self.prospects = NodeProspects(job_table, kept, engine, self.hours, schedule_soon)
         self.requests = PowerRequests(job_table, self._kept_of)
         self._task: asyncio.Task[None] | None = None
@@ -156,7 +156,10 @@ class PowerSaving:
     # --- placement
 
     def place(self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True) -> list[NodeShare] | None:
-        """As resources.place, but prefers nodes that are up, and requires that a job's nodes can reach each other."""
+        """Place a job as resources.place does, preferring nodes that are up.
+
+        A job's nodes must be able to reach each other.
+        """
         if not any(use.config.name in self._kept_of for use in nodes):
             return place(demand, nodes, consume_memory)
         there = [use for use in nodes if self.engine.neighbourhood(use.config.name)]
@@ -172,7 +175,10 @@ class PowerSaving:
     def place_later(
         self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True
     ) -> list[NodeShare] | None:
-        """As place, for nodes as they will be: idle ones can be powered down for a job that needs others, too."""
+        """Place a job as ``place`` does, on nodes in a later state.
+
+        Idle nodes can be powered down for a job that needs others, too.
+        """
         shares = self.place(demand, nodes, consume_memory)
         for partition in self.kept if shares is None else ():
             mine = [use for use in nodes if self._partition_of.get(use.config.name) == partition]
@@ -180,7 +186,10 @@ class PowerSaving:
         return shares
 
     def neighbourhoods(self, nodes: Sequence[NodeUse]) -> list[list[NodeUse]]:
-        """The nodes by groups that reach each other or that one order starts: those that are up first, then coming."""
+        """The groups of nodes that reach each other or that one order starts.
+
+        Nodes that are up come first, then nodes that are coming up.
+        """
         groups: dict[tuple[int, object], list[NodeUse]] = {}
         for use in nodes:
             name = use.config.name
@@ -190,7 +199,10 @@ class PowerSaving:
         return [groups[key] for key in sorted(groups, key=lambda key: key[0])]
 
     def _startable(self, nodes: Sequence[NodeUse]) -> list[NodeUse]:
-        """Those of the nodes that one order can start: off, leaving, or idle, which are powered down first."""
+        """The nodes that one order can start.
+
+        They are off or being powered down, or idle, which are powered down first.
+        """
         known = {use.config.name: use for use in nodes}
         off, leaving, idle = [], [], []
         for name, use in known.items():
@@ -226,7 +238,7 @@ class PowerSaving:
             await asyncio.sleep(LOOK_S)
 
     def check(self) -> None:
-        """Power down nodes that were idle for SuspendTime or are requested to, and power up those that must stay up."""
+        """Power down nodes after SuspendTime or on request; power up those that must stay up."""
         now = self.job_table.clock()
         if now - self._charged_at > CHARGE_S:
             self._charged_at = now
@@ -253,8 +265,9 @@ class PowerSaving:
                 self._hold_up(kept, max(0, (len(kept.names) if kept.cluster else kept.keep_up) - staying))
 
     def _makes_way(self, kept: KeptNodes, orders: Sequence[Order]) -> bool:
-        """Power down idle nodes that a pending job needs together with nodes that are off, so that one order starts
-        all.
+        """Power down idle nodes that a pending job needs together with nodes that are off.
+
+        One order then starts all of them.
 
         Only nodes of one order are certain to reach each other. True while nodes are powered down for such a job.
         """
@@ -275,7 +288,7 @@ class PowerSaving:
         return False
 
     def _started_over(self, job: Job, partition: str, kept: KeptNodes) -> list[str]:
-        """The nodes of a partition on which a job can start only once one order has started all of them."""
+        """The nodes of a partition on which a job can start only after one order has started all of them."""
         names = [node.name for node in self.job_table.partition_nodes.get(partition, ()) if node.name in kept.names]
         uses = [self.job_table.uses[name] for name in names]
         demands = [demand_of(part.spec) for part in self.job_table.components(job)]
@@ -318,7 +331,7 @@ class PowerSaving:
             self._schedule_soon()
 
     def on_job_event(self, event: str, job: Job) -> None:
-        """A job has ended: record its final cost."""
+        """Record the final cost of a job that has ended."""
         if event == "ended" and job.engine == self.engine.name:
             self.hours.charge(job)
 
@@ -341,14 +354,17 @@ class PowerSaving:
         self.job_table.refresh_node(node)
 
     def power_down(self, name: str, asap: bool = False) -> None:
-        """POWER_DOWN, once no job runs on the node; ``asap`` drains the node until then. No effect if off."""
+        """POWER_DOWN, once no job runs on the node.
+
+        ``asap`` drains the node until then. No effect on a node that is off.
+        """
         order = self.engine.fleet.order_of(name)
         if order is None or order.phase == "leaving" or order.existing:
             return
         self._leave_once_idle(name, NodeFlag.POWER_DOWN, asap, down=False)
 
     def reboot(self, name: str, asap: bool, down: bool) -> None:
-        """Reboot a node once no job runs on it; ``asap``: start no job before. ``down``: set it DOWN afterwards."""
+        """Reboot a node once no job runs on it. ``asap``: start no job before. ``down``: set it DOWN afterwards."""
         if self.engine.fleet.order_of(name) is None:
             self.power_up(name)
             return
@@ -374,7 +390,7 @@ class PowerSaving:
 
 
 def _apart(demands: Sequence[Demand], nodes: Sequence[NodeUse]) -> list[str]:
-    """The names of nodes for a job's components, each on nodes of its own; [] if the nodes do not suffice."""
+    """Separate nodes for each of a job's components; [] if the nodes do not suffice."""
     names: list[str] = []
     for demand in demands:
         shares = place(demand, [use for use in nodes if use.config.name not in names])

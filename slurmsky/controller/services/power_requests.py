@@ -1,4 +1,7 @@
-"""Requests to power a node down or reboot it once its jobs have ended; the store keeps them over a restart."""
+"""Requests to power a node down or reboot it once its jobs have ended.
+
+The store has them, so that they survive a restart of the controller.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ _NOTE = "power_requests"
 
 @dataclass
 class PowerRequest:
-    """``flag``: POWER_DOWN or REBOOT. ``drained``: by this request, which ends the drain. ``down``: DOWN afterwards."""
+    """A request: ``flag`` is POWER_DOWN or REBOOT.
+
+    ``drained``: the request drains the node until it is carried out. ``down``: DOWN afterwards.
+    """
 
     flag: str
     drained: bool = False
@@ -45,7 +51,7 @@ class PowerRequests:
         return name in self._of and self._of[name].flag == NodeFlag.REBOOT.name
 
     def add(self, name: str, flag: NodeFlag, drain: bool, down: bool = False) -> None:
-        """Record a request; ``drain``: no job starts on the node before."""
+        """Record a request. ``drain``: no job starts on the node before."""
         self.remove(name)
         drained = drain and not self._job_table.nodes[name].flags & NodeFlag.DRAIN
         self._of[name] = PowerRequest(str(flag.name), drained, down)
@@ -53,7 +59,7 @@ class PowerRequests:
         self._save()
 
     def remove(self, name: str) -> PowerRequest | None:
-        """Remove a request that is carried out or cancelled, with its flags; None for a node without one."""
+        """Remove a request that is carried out or cancelled, with its flags. None for a node without one."""
         request = self._of.pop(name, None)
         if request is not None:
             node = self._job_table.nodes[name]

@@ -36,7 +36,7 @@ class TriggerRefused(Exception):
 
 @dataclass
 class Trigger:
-    """One trigger; it fires ``offset_s`` after the event, or before it when negative."""
+    """One trigger. It fires ``offset_s`` after the event, or before it if negative."""
 
     number: int
     resource: str  # "job" | "node" | "slurmctld" | "slurmdbd" | "database" | "other"
@@ -103,7 +103,7 @@ class Triggers:
         self._arm()
 
     def clear(self, wanted: Callable[[Trigger], bool]) -> None:
-        """Delete triggers. Raises Refused when there is none of them."""
+        """Delete triggers. Raises Refused if there are none."""
         left = [one for one in self.triggers if not wanted(one)]
         if len(left) == len(self.triggers):
             raise TriggerRefused("No such process")

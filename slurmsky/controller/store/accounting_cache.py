@@ -92,7 +92,9 @@ class CachePage:
         return self._starts[-1]
 
     def rows(self, runs: Sequence[Run]) -> tuple[list[int], list[int] | None]:
-        """The number of rows of each run, and the rows' indices; None: these are all rows, in the page's order.
+        """The number of rows of each run, and the rows' indices.
+
+        None: these are all rows, in the page's order.
 
         Runs whose records were damaged when the page was computed are missing.
         """
@@ -145,7 +147,10 @@ class AccountingCache:
         self._uncounted = _UNCOUNTED
 
     def words(self, *requested: object) -> bytes:
-        """The key of pages whose cells depend on these values, on the cluster, the time zone and this program."""
+        """The key of pages whose cells depend on these values.
+
+        It includes the cluster, the time zone and this program.
+        """
         return digest((requested, self._cluster, time.tzname, time.timezone, program()))
 
     def get(self, number: int, words: bytes) -> CachePage | None:
@@ -177,7 +182,7 @@ def digest(value: object) -> bytes:
 
 @cache
 def program() -> tuple[tuple[str, int, int], ...]:
-    """The files of this program, with sizes and times: another version may print the same jobs differently."""
+    """The files of this program, with sizes and times. Another version may print the same jobs differently."""
     root = Path(__file__).resolve().parents[2]
     files: Iterable[Path] = (
         path
@@ -199,13 +204,13 @@ _PAUSE = 4
 
 
 class IdleTime:
-    """Runs background work in small pieces while nothing is committed, for at most a fifth of the time."""
+    """Runs background work in small pieces while no commit occurs. The work takes at most a fifth of the time."""
 
     def __init__(self, store: Store, rest_s: float = _REST_S) -> None:
         self.work: Work | None = None
         self._store = store
         self._rest_s = rest_s
-        #: the number of commits that the work has seen; an earlier controller's jobs count as unseen
+        #: the number of commits at the last run of the work; jobs of an earlier controller count as new
         self._done = store.commits if store.empty else -1
         self._task: asyncio.Task[None] | None = None
 

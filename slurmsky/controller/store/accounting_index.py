@@ -1,4 +1,4 @@
-"""Accounting index: columns of each run for SQL filters and sums, besides the record.
+"""Accounting index: columns of each run for SQL filters and sums, beside the record.
 
 Decoding a record takes about fifty microseconds; SQLite reads an index row (table ``facts``) in one. So a query selects
 its jobs by index columns and decodes only the records of those jobs, and SQLite computes sums (sreport). An index row
@@ -46,8 +46,10 @@ def row(job: Job, superseded: bool) -> tuple[object, ...]:
 
 
 def _whole(job: Job, finish: float) -> tuple[float, float]:
-    """Seconds for which a finished run held its resources, and for which it waited for them: the values that ``_USES``
-    computes for a period that includes the whole run."""
+    """Seconds for which a finished run held its resources, and for which it waited.
+
+    These are the values that ``_USES`` computes for a period that includes the whole run.
+    """
     if not finish or not job.start_time:
         return 0.0, 0.0
     waited = max(0.0, job.start_time - job.eligible_time) if job.eligible_time > 0 else 0.0
@@ -97,7 +99,7 @@ def among(column: str, values: Iterable[object]) -> Where:
 
 
 def shares_one(column: str, values: Iterable[str]) -> Where:
-    """A column's comma list and ``values`` have a common item; without values, no condition."""
+    """A column's comma list shares an item with ``values``; without values, no condition."""
     wanted = ",".join(values)
     return Where((f"shares_one({column}, ?)",), (_text(wanted),)) if wanted else ANY
 
@@ -127,12 +129,14 @@ def between(column: str, low: float, high: float) -> Where:
 
 
 def of_the_past(where: Where) -> Where:
-    """The conditions are met, or the run has not ended and its columns may still change."""
+    """The conditions hold, or the run has not ended and its columns may still change."""
     return Where((f"(finish=0 OR ({where.text}))",), where.values) if where.terms else ANY
 
 
 def in_states(names: Iterable[str], since: float, until: float) -> Where:
-    """sacct's meaning of these states of -s: some hold for a time in the run's life, not for its last state.
+    """sacct's meaning of these states of -s.
+
+    Some states hold for a time in the run's life, not for its last state.
 
     Runs that have not ended are included if they may match.
     """
@@ -163,7 +167,7 @@ _BEGAN = "(CASE WHEN started OR superseded THEN CAST(start AS INTEGER) ELSE 0 EN
 
 
 def could_run(until: float) -> Where:
-    """Runs that were eligible before ``until``; runs that have not ended are all included."""
+    """Runs that were eligible before ``until``, and all runs that have not ended."""
     return Where(("(finish=0 OR (eligible>0 AND CAST(eligible AS INTEGER)<?))",), (until,))
 
 

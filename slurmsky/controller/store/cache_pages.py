@@ -30,7 +30,7 @@ class CachePages:
         self._editions: Counter[int] = Counter()
 
     def changed(self, job_ids: Iterable[int]) -> tuple[str, list[tuple[int]]]:
-        """Give the pages of these jobs a new edition; the statement and rows that delete the stored pages."""
+        """Give the pages of these jobs a new edition. Returns the statement and rows that delete the stored pages."""
         numbers = {page_of(job_id) for job_id in job_ids}
         self._editions.update(numbers)
         return "DELETE FROM pages WHERE number=?", [(number,) for number in numbers]
@@ -62,7 +62,7 @@ class CachePages:
             self._file.commit((f"DELETE FROM pages WHERE rowid IN ({kept})", [(overhead, room)]))
 
     def complete(self, number: int) -> bool:
-        """Whether all runs of a page have ended and no new run can be added."""
+        """Whether all runs of a page have ended and no run can be added."""
         (last,) = self._file.execute("SELECT max(job_id) FROM facts").fetchone()
         if last is None or number >= page_of(last):
             return False

@@ -1,4 +1,4 @@
-"""The queue's database: records of jobs and steps, the accounting index, SkyPilot's managed jobs."""
+"""The queue's database: records of jobs and steps, accounting index, SkyPilot's managed jobs."""
 
 from __future__ import annotations
 
@@ -293,7 +293,7 @@ class Store(DatabaseFile):
         self.commit(no_pages, (update % "jobs", rows), (update % "facts", rows))
 
     def managed(self, server: str) -> dict[int, Managed]:
-        """SkyPilot's managed jobs of a server as of the last read, by SkyPilot's id."""
+        """SkyPilot's managed jobs of a server at the last read, by SkyPilot's id."""
         columns = "managed_job_id, job_id, name, status, over, clusters, cost, hourly, settled"
         rows = self._db.execute(f"SELECT {columns} FROM managed WHERE server=?", (server,))
         return {
@@ -314,7 +314,7 @@ class Store(DatabaseFile):
         return {row[0] for row in self._db.execute("SELECT job_id FROM managed WHERE job_id>0")}
 
     def needed_since(self, ids: Sequence[int], horizon: float) -> set[int]:
-        """Those of the given jobs, or arrays by base id, that had not ended at an epoch second."""
+        """The given jobs, or arrays by base id, that had not ended at an epoch second."""
         marks = ",".join("?" * len(ids))
         rows = self._db.execute(
             f"SELECT job_id, array_id FROM jobs WHERE superseded=0 AND (job_id IN ({marks}) OR array_id IN ({marks}))"

@@ -33,7 +33,7 @@ _FIRST_PRIORITY = 4294901760
 
 
 class DatabaseFile:
-    """Opens, migrates, salvages and replaces the file; keeps counters and notes; commits statements."""
+    """Opens, migrates, salvages and replaces the file. It has counters and notes, and commits statements."""
 
     def __init__(self, path: Path, ids: IdReserve | None = None) -> None:
         self.path = path
@@ -92,7 +92,7 @@ class DatabaseFile:
             self._db.create_function(name, 2, function, deterministic=True)
 
     def _keep_file(self) -> None:
-        """Rewrite the database when its file was removed while it was open. Raises StoreError.
+        """Rewrite the database if its file was removed while open. Raises StoreError.
 
         The open database still has all committed records; the next controller would not find them.
         """
@@ -110,12 +110,12 @@ class DatabaseFile:
                 fresh.rename(self.path)
             finally:
                 self._open()
-            log.error("%s was removed: it is written again", self.path)
+            log.error("%s was removed and is rewritten", self.path)
             return
         raise StoreError(f"{self.path}: another file took the database's place: slurmsky stop")
 
     def _continue_ids(self, fresh: bool) -> None:
-        """Continue with unused ids, even if the database that assigned the earlier ids is lost."""
+        """Continue with unused ids, even if the database with the earlier ids is lost."""
         stored = self.counter("next_job_id")
         known = int(self.note("id_bound") or 0)
         first = self._ids.first_of_new() if fresh else self._ids.first(stored, known)

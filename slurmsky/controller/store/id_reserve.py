@@ -15,7 +15,7 @@ _STEP = 1000
 
 
 class IdReserve:
-    """The file ``next_job_id`` next to the database; ``bound`` is the first id that was certainly never assigned."""
+    """The file ``next_job_id`` next to the database. ``bound`` is the first id that was certainly never assigned."""
 
     def __init__(self, database: Path) -> None:
         self._path = database.with_name("next_job_id")
@@ -43,7 +43,10 @@ class IdReserve:
         return max(1, self.bound, *(number + 1 for number in folders))
 
     def cover(self, next_id: int) -> bool:
-        """Write the file if it does not cover all ids below ``next_id``, which is assigned next. Raises OSError."""
+        """Write the file if it does not cover all ids below ``next_id``. Raises OSError.
+
+        ``next_id`` is assigned next.
+        """
         if next_id <= self.bound:
             return False
         bound = next_id + _STEP

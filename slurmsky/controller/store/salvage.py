@@ -28,7 +28,7 @@ _TABLES = {
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether an error means that the file's content is damaged; a full disk or a lock is an OperationalError."""
+    """Whether an error means that the file's content is damaged. A full disk or a lock is an OperationalError."""
     return type(error) is sqlite3.DatabaseError
 
 
@@ -43,7 +43,7 @@ def move_away(path: Path) -> Path:
 
 
 def copy(source: Path, target: sqlite3.Connection) -> int:
-    """Copy the readable rows of ``source`` into the new database; the number of rows."""
+    """Copy the readable rows of ``source`` into the new database; return their number."""
     old = sqlite3.connect(source, isolation_level=None)
     old.text_factory = TEXT
     copied = 0
