@@ -185,7 +185,7 @@ _SOURCES = {"slurm_conf": read_slurm_conf, "sinfo": read_sinfo, "modules": read_
 @command.command("init", example="sinfo > sinfo.txt; slurmsky site init --sinfo=sinfo.txt", page="admins")
 @click.option("-o", "target", metavar="FILE", default="", help="Write to this new file.")
 @click.option("--from", "folder", metavar="FOLDER", help="Write the site file that the scripts of a folder need: "
-              "partitions, GPU types, paths, modules. Print the share of scripts that run unchanged with it.")  # fmt: skip
+              "partitions, GPU types, paths, modules. Print the share of scripts that run unchanged.")  # fmt: skip
 @click.option("--slurm-conf", metavar="FILE", help="slurm.conf of the old cluster.")
 @click.option("--sinfo", metavar="FILE", help="Output of sinfo on the old cluster.")
 @click.option("--modules", metavar="FILE", help="Output of `module avail` on the old cluster.")

@@ -40,7 +40,7 @@ _ERREXIT = re.compile(r"(?m)^\s*set\s+(-\w+\s+)*-\w*e|^\s*set\s+-o\s+errexit|\A#
 _SOURCES = (".c", ".cc", ".cpp", ".cu", ".f", ".f90", ".F90")
 #: builtins of ksh and zsh that bash lacks
 _KSH = frozenset(("integer", "float", "print", "whence", "setopt", "unsetopt", "autoload", "zmodload", "emulate"))
-#: uses of a folder that need nothing of its content; each is reported apart
+#: uses of a folder that need none of its content; explain reports each separately
 _USES = {
     outside_paths.WRITTEN: "made",
     outside_paths.CACHE: "made",
@@ -52,7 +52,7 @@ _USES = {
         "start",
     )
 )
-#: what a node has in place of a path of the old cluster
+#: the replacement of an old cluster's path on a node
 _STUBS = {
     outside_paths.MODULES: "starts the old cluster's module system; slurmsky's own module command is available",
     outside_paths.CONDA: "conda's start file: the start file of the node's conda replaces it",
@@ -73,7 +73,7 @@ class Body:
     # --- modules
 
     def modules(self) -> Iterator[Finding]:
-        """A finding for each module name of ``module load``, and for each other module line."""
+        """A finding for each name in ``module load``, and for each other module line."""
         for module_line in module_lines.parse(self.view.source):
             if module_line.action not in _LOADS:
                 reason = self.view.sentence("command", "module")
@@ -130,7 +130,10 @@ class Body:
 
     @cached_property
     def _may_need_modules(self) -> bool:
-        """Whether a module may provide what the script starts: unknown programs, own ones, packages of a language."""
+        """Whether a module may provide what the script starts.
+
+        This is an unknown program, one of the user's own, or a package of a language.
+        """
         started = False
         for command in self.view.script.commands:
             found = launched(command, self.view.scope.containers)
@@ -240,7 +243,7 @@ class Body:
         return lookup is not None and any(lookup.path(name + ending) for ending in ("", *_SOURCES))
 
     def _installed(self, finding: Callable[..., Finding], name: str, source: Source) -> Finding:
-        """A program that a package or an image brings, or that the user must bring."""
+        """A program that a package or an image provides, or that the user must provide."""
         fields = self.view.fields
         if source.install:
             return finding(CHANGED, f"setup installs {source.package} ({source.kind}) where the node lacks it")
@@ -255,7 +258,7 @@ class Body:
         return finding(DECISION, why, suggestion)
 
     def _machine(self, finding: Callable[..., Finding], reason: str) -> Finding:
-        """docker: on virtual machines, which are requested from SkyPilot where the site file names no infra."""
+        """docker: needs virtual machines; they are requested if the site file names no infra."""
         pods = [place for place in self.view.infra if place.startswith(("kubernetes", "k8s", "slurm", "ssh"))]
         if pods and len(pods) == len(self.view.infra):
             suggestion = f'[[partition]]\nname = "{toml(self.view.partition or "docker")}"\ninfra = "aws"'
@@ -271,7 +274,10 @@ class Body:
         return finding(KEPT, reason or "unchanged")
 
     def _provider(self, name: str) -> str:
-        """The part of the script that provides a program: a module, an environment, the job's image; "" for none."""
+        """The part of the script that provides a program.
+
+        It is a module, an environment, or the job's image; "" for none.
+        """
         view = self.view
         if "image_id" in view.fields and view.wants.images:
             return f"the image {view.fields['image_id']}"
@@ -297,7 +303,7 @@ class Body:
     # --- paths
 
     def paths(self) -> Iterator[Finding]:
-        """Folders outside the submit folder, each reported once for its use."""
+        """Folders outside the submit folder, one finding for each with its use."""
         view, seen = self.view, set[tuple[str, str]]()
         above = outside(view.script, view.scope) if view.sky else None
         if above is not None:
@@ -381,12 +387,12 @@ class Body:
 
 
 def _brings(module: Module) -> bool:
-    """Whether a shipped module may provide programs by names of their own: a Python package has none."""
+    """Whether a shipped module may provide programs under names of their own. A Python package does not."""
     return bool(module.image or module.setup) and not module.setup.startswith("pip install")
 
 
 def _is_build(name: str) -> bool:
-    """Whether a program is a site's own build of a known one, which packages do not have: lmp_intel_cpu for lmp."""
+    """Whether a program is a site's own build of a known one, such as lmp_intel_cpu of lmp."""
     stem = re.match(r"[A-Za-z0-9]+(?=[_.-])", name)
     source = find_program(stem[0]) if stem else None
     return source is not None and source.kind in ("conda", "pip")

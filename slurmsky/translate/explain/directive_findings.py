@@ -122,14 +122,14 @@ class Directives:
 
     @property
     def _no_gpu_here(self) -> bool:
-        """Whether the local engine counts no GPU: it asks nvidia-smi."""
+        """Whether the local engine has no GPU, because nvidia-smi finds none."""
         return self.view.lookup is not None and not self.view.lookup.program("nvidia-smi")
 
     def _is_gpu(self, name: str) -> bool:
         return name in _GPU_OPTIONS and "accelerators" in self.view.fields
 
     def _decision(self, name: str, value: str) -> tuple[str, str] | tuple[str, str, str] | None:
-        """(effect, reason, site-file lines) for options whose meaning depends on the site or the machine."""
+        """(effect, reason, site-file lines) for options that depend on the site or the machine."""
         view, site = self.view, self.view.site
         if name == "partition":
             return self._partition(value)
@@ -173,7 +173,7 @@ class Directives:
         return None
 
     def _chdir(self, value: str) -> tuple[str, str, str] | tuple[str, str] | None:
-        """A folder of the old cluster in --chdir: where it is missing, the job runs in /tmp."""
+        """A folder of the old cluster in --chdir; if it is missing, the job runs in /tmp."""
         view, project = self.view, self.view.project
         if not view.sky:
             known = view.lookup is None or view.lookup.path(value)

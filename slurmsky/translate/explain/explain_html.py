@@ -75,7 +75,7 @@ def page_html(
     prices: Sequence[Sequence[str]],
     reasons: Sequence[tuple[str, int, int]] = (),
 ) -> str:
-    """The page of one script; of several, a summary and a fold for each. ``reasons``: as of ``to_resolve``."""
+    """The page of one script; of several scripts a summary and a fold for each. ``reasons``: as of ``to_resolve``."""
     one = pages[0] if len(pages) == 1 else None
     title = one.file if one else f"{len(pages)} scripts"
     pill = _verdict(verdicts[0], pages[0]) if one else ""
@@ -95,7 +95,7 @@ def page_html(
 
 
 def _overview(pages: Sequence[Page], reasons: Sequence[tuple[str, int, int]]) -> str:
-    """The summary of a folder: shares, what to resolve first, prices, and lines for the site file."""
+    """The summary of a folder: shares, decisions to resolve first, prices, and lines for the site file."""
     good = sum(page.unchanged for page in pages)
     tiles = [
         _tile("Run unchanged", good, f"of {len(pages)} scripts", "good"),
@@ -120,7 +120,7 @@ def _more(title: str, body: str) -> str:
 
 
 def _fold(page: Page, verdict: str) -> str:
-    """A script as a fold. Lines that are kept as they are would fill the page of a large folder."""
+    """A script as a fold. Unchanged lines are omitted, because they would fill the page of a large folder."""
     fixed, spot, infra = folder_prices.cells(page)
     price = f"<small>{_text(fixed)} on demand, {_text(spot)} spot, {_text(infra)}</small>" if page.prices else ""
     counts = ", ".join(f"{page.count(effect)} {_HEADS[effect].lower()}" for effect in EFFECTS if page.count(effect))

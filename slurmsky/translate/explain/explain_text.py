@@ -56,7 +56,7 @@ def verdict(page: Page) -> str:
 
 
 def _conditions(page: Page) -> str:
-    """The remaining needs of an unchanged script: declared inputs, and names that this machine lacks."""
+    """The remaining needs of an unchanged script: inputs, and names that this machine lacks."""
     inputs = [found.text for found in page.findings if found.reason.startswith("an input of the script")]
     missing = list(dict.fromkeys(found.text for found in page.missing))
     parts = []
@@ -123,7 +123,7 @@ def _summary(pages: Sequence[Page]) -> list[str]:
     ranked = to_resolve(pages)
     if not ranked:
         return []
-    lines = ["", "What keeps scripts from running unchanged (scripts it frees alone, scripts that have it):"]
+    lines = ["", "What keeps scripts from running unchanged (scripts with this reason alone, all scripts with it):"]
     lines += [f"  {alone:>5} {having:>5}  {one_line(reason, 100)}" for reason, alone, having in ranked[:_MOST]]
     if len(ranked) > _MOST:
         lines.append(f"  and {len(ranked) - _MOST} more")
@@ -131,7 +131,7 @@ def _summary(pages: Sequence[Page]) -> list[str]:
 
 
 def to_resolve(pages: Sequence[Page]) -> list[tuple[str, int, int]]:
-    """(reason, scripts with no other reason, scripts with it): the reason that frees most scripts first."""
+    """Reasons with numbers of scripts, (only this reason, all), the most decisive first."""
     alone: Counter[str] = Counter()
     named: Counter[str] = Counter()
     for page in pages:

@@ -1,7 +1,7 @@
-"""Explains each line of a batch script: the effect of directives, modules, variables, programs and paths. Pure.
+"""Explains each line of a batch script: directives, modules, variables, programs and paths. Pure.
 
-Each finding has an effect: kept, changed, no effect, refused, or a decision to make. A script
-runs unchanged where nothing is refused and no decision is open.
+Each finding has an effect: kept, changed, no effect, refused, or a decision to make. A script runs unchanged if no
+part is refused and no decision is open.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ class Page:
 
     @property
     def unchanged(self) -> bool:
-        """Whether the script runs as it is, without a decision by the user."""
+        """Whether the script runs unchanged, without a decision by the user."""
         return not self.refusal and not any(found.effect in (REFUSED, DECISION) for found in self.findings)
 
     @property
     def missing(self) -> tuple[Finding, ...]:
-        """The names in a script that this machine lacks, where the script would run on this machine."""
+        """The names in a script that this machine lacks, for a script that runs on this machine."""
         return tuple(found for found in self.findings if found.effect == MISSING)
 
     def count(self, effect: str) -> int:
@@ -153,7 +153,7 @@ def explain(
 
 
 def _of_started(view: View, scripts: Sequence[InnerScript], found: Sequence[Finding]) -> Iterator[Finding]:
-    """Findings that a user must act on, in the scripts of the submit folder that the script starts."""
+    """Findings that a user must act on, in the scripts that the script starts."""
     seen = {(one.kind, one.suggestion or one.text) for one in found}
     for one in scripts:
         body = Body(replace(view, source=one.script.source, script=one.script, scope=one.scope))

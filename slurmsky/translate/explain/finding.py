@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 KEPT, CHANGED, NOTHING, REFUSED, DECISION = "kept", "changed", "no effect", "refused", "decision"
-#: only for scripts that run on this machine: the script names it, and it is missing here now
+#: only for scripts that run on this machine, which lacks something that the script names
 MISSING = "not here"
 EFFECTS = (KEPT, CHANGED, NOTHING, MISSING, DECISION, REFUSED)
 KINDS = ("form", "directive", "module", "command", "step", "variable", "environment", "path")

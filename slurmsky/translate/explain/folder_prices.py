@@ -1,4 +1,4 @@
-"""Prices of a folder's scripts: what a run of each costs, on demand and on spot nodes, and the sum. Pure.
+"""Prices of a folder's scripts, on demand and on spot nodes, and their sum. Pure.
 
 SkyPilot's optimizer prices a size of nodes, not a script: scripts of equal size share one question, which offers both
 kinds of nodes. Its rows give dollars an hour for all nodes; a run of a script takes its time limit, and an array runs
@@ -22,7 +22,7 @@ _SPOT = "[Spot]"  # ends the name of an instance in the optimizer's table
 
 
 def question(fields: Mapping[str, Any]) -> str:
-    """The task to send to the optimizer: the fields on which a price depends, on demand and on spot nodes."""
+    """The task to send to the optimizer: the fields on which a price depends."""
     resources = fields["resources"]
     priced = {key: value for key, value in resources.items() if key not in _WITHOUT_PRICE}
     places = resources.get("any_of") or resources.get("ordered") or [{"infra": priced.pop("infra", None)}]
@@ -43,7 +43,7 @@ def cheapest(page: Page, spot: bool = False) -> Mapping[str, str] | None:
 
 
 def _dollars(page: Page, row: Mapping[str, str] | None) -> tuple[float, bool]:
-    """(dollars, whether for the whole time limit; else for an hour) of all elements of a script."""
+    """(dollars, whether for the whole time limit or for an hour) of all elements of a script."""
     limited = page.time_limit_min not in (None, 0, INFINITE)
     hours = int(page.time_limit_min or 0) / 60 if limited else 1.0
     return float(row["cost"]) * hours * page.elements if row else 0.0, limited
@@ -62,7 +62,7 @@ def cells(page: Page) -> tuple[str, str, str]:
 
 
 def summary(pages: Sequence[Page]) -> list[str]:
-    """The prices of all scripts in sentences; none where no script has a price or a reason for none."""
+    """The prices of all scripts in sentences; empty if no script has a price or a note."""
     queried = [page for page in pages if page.engine == "sky" and (page.prices or page.prices_note)]
     priced = [page for page in queried if cheapest(page) or cheapest(page, spot=True)]
     lines = []
@@ -85,5 +85,5 @@ def _scripts(count: int) -> str:
 
 
 def by_question(pages: Iterable[Page]) -> list[str]:
-    """The questions of all pages without duplicates, that of most scripts first."""
+    """The questions of all pages without duplicates; that of most scripts is first."""
     return [text for text, _ in Counter(page.price_question for page in pages if page.price_question).most_common()]

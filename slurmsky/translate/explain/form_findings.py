@@ -1,4 +1,4 @@
-"""Findings of explain for a script's form: first line, disabled directives, and values that are not expanded. Pure.
+"""Findings of explain for a script's form: first line, disabled directives, literal values. Pure.
 
 They show which parts of a script sbatch reads.
 """
@@ -50,7 +50,7 @@ _UNREAD_FORM = "not read: a directive begins with #SBATCH, without a blank"
 
 
 def forms(source: bytes, table: OptionTable, sky: bool, component: tuple[str, str] = NEXT_COMPONENT) -> Iterator[Form]:
-    """Findings about a script beyond its options, in no order. None for a script that sbatch cannot read.
+    """Findings about a script beyond its options; None for a script that sbatch cannot read.
 
     ``component``: effect and reason of a line that starts the next component of a het job.
     """
@@ -65,7 +65,7 @@ def forms(source: bytes, table: OptionTable, sky: bool, component: tuple[str, st
 
 
 def unread_directives(source: str, documents: Sequence[tuple[int, int]]) -> Iterator[Form]:
-    """Directives that sbatch does not read although they look like ones: misspelt, or below the first command.
+    """Directives that sbatch does not read: misspelt ones, or below the first command.
 
     ``documents``: where the source has here-documents, whose lines are no directives.
     """
@@ -123,7 +123,7 @@ def _foreign(line: str, has_own: bool) -> tuple[str, str]:
 
 
 def _values(given_words: Sequence[directives.DirectiveWord], table: OptionTable) -> Iterator[Form]:
-    """Options that are repeated, and values that are not expanded as they seem to be."""
+    """Repeated options, and values that look as if they were expanded."""
     lines: dict[int, list[str]] = {}
     for word in given_words:
         lines.setdefault(word.line, []).append(word.text)

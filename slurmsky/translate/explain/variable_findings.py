@@ -76,7 +76,7 @@ class Variables:
             yield Finding(line, "variable", name, effect, reason)
 
     def _cards(self) -> Iterator[Finding]:
-        """Options whose value is a network card that nodes lack: ``dask-mpi --interface ib0``."""
+        """Options that name a network card that nodes lack: ``dask-mpi --interface ib0``."""
         for command in self.view.script.commands if self.view.sky else ():
             for word, following in pairwise([*command.words, *command.words[-1:]]):
                 option, _, value = self.view.scope.expand(word).partition("=")
@@ -105,7 +105,7 @@ class Variables:
             yield self._missing(line, name)
 
     def _setter(self, name: str) -> str:
-        """The module that the script loads and that sets the variable, where its place is known; "" for none."""
+        """The loaded module that sets a variable, if its folder is known; "" for none."""
         site = self.view.site
         loaded = self.view.wants.modules if site.shipped_modules or not self.view.sky else ()
         found = ((one, find(site, one)) for one in loaded)

@@ -24,7 +24,7 @@ class Lines(Base):
     """Reads commands that prepare a job: variables, modules, environments, installations."""
 
     def _line(self, statement: Statement, command: Command) -> bool:
-        """Process a statement that is one simple command; True when nothing of it stays in run unchanged."""
+        """Process a simple command; True if no part of it stays in run unchanged."""
         name, words = command.name, command.texts
         if not command.words:
             self._arrays(command)
@@ -89,7 +89,7 @@ class Lines(Base):
         return self.script.text(command).strip()
 
     def _login(self, statement: Statement, command: Command) -> bool:
-        """A login becomes a secret, which the libraries read."""
+        """Replace a login by a secret, which the libraries read."""
         verbs, secret = LOGINS[command.name]
         verb = (command.texts[1:2] or [""])[0]
         if verb in verbs:
@@ -99,14 +99,14 @@ class Lines(Base):
         return verb in verbs or (self._installs(command) and self._to_setup(statement, command))
 
     def _poetry(self, statement: Statement, command: Command) -> None:
-        """Enter the environment that setup makes: ``poetry shell`` would start another shell."""
+        """Enter the environment that setup makes, because ``poetry shell`` would start another shell."""
         if command.texts[1:2] == ["shell"]:
             self.found.workdir = True
             self.found.setup.append("poetry install")
             self.found.edit(command.start, command.words[-1].end, 'eval "$(poetry env activate)"')
 
     def _port(self, statement: Statement, command: Command) -> bool:
-        """Replace a port computed from the job's id by 29500: on nodes of the job's own the port is free."""
+        """Replace a port computed from the job's id by 29500. On nodes of the job's own the port is free."""
         given = command.assignments[0] if command.assignments else None
         if given is None or len(command.assignments) > 1 or not re.search("PORT", given.name, re.IGNORECASE):
             return False
@@ -119,7 +119,7 @@ class Lines(Base):
         return False
 
     def _own_port(self, text: str) -> bool:
-        """Whether a script makes a port of the job's id, or at random: random ones differ between nodes."""
+        """Whether a script computes a port from the job's id, or at random. Random ports differ between nodes."""
         random = self.facts.nodes > 1 and re.search(r"RANDOM|\bshuf\b", text)
         return bool(random or re.search(r"SLURM_JOB_?ID|\bcomm\b", text))
 
@@ -176,7 +176,10 @@ class Lines(Base):
         return True
 
     def _is_foreign(self, name: str, value: Word) -> bool:
-        """Whether all entries of a search path are folders of the old cluster that nothing in the script makes."""
+        """Whether all entries of a search path are folders of the old cluster.
+
+        Nothing in the script makes these folders.
+        """
         entries = [plain(text) for text in self.scope.expand(value).split(":")]
         named = [text for text in entries if text and text not in (f"${name}", f"${{{name}}}")]
         mounted = [path.path for path in self.site.paths]
@@ -190,7 +193,7 @@ class Lines(Base):
         )
 
     def _unlisted(self) -> None:
-        """Remove variables that only search paths of the old cluster read."""
+        """Remove variables that only search paths of the old cluster use."""
         for name in [name for name in self.found.envs if self.lists and expands(name, self.lists)]:
             if not expands(name, self._rest()):
                 del self.found.envs[name]
@@ -212,7 +215,7 @@ class Lines(Base):
             return True
         if target == "activate":
             if len(command.words) == 2:
-                self._remove(statement)  # base, in which SkyPilot's shell begins
+                self._remove(statement)  # base, the environment in which SkyPilot's shell begins
                 return True
             self._conda(command, [self.scope.expand(word) for word in command.words[2:3]])
             self.found.edit(command.words[0].start, command.words[1].end, "conda activate")
@@ -232,7 +235,7 @@ class Lines(Base):
         return False
 
     def _makes(self, command: Command) -> bool:
-        """Whether the script itself makes the virtual environment that a command enters."""
+        """Whether the script makes the virtual environment that a command enters."""
         folder = self.scope.expand(command.words[1]).removesuffix("/bin/activate")
         return any(
             folder in (self.scope.expand(word).rstrip("/") for word in other.words)
@@ -311,14 +314,14 @@ class Lines(Base):
         return verbs is None or any(word in verbs for word in texts[1:3])
 
     def _online(self, command: Command) -> None:
-        """pip without ``--no-index``: the wheels of the old cluster are not there."""
+        """Remove ``--no-index`` from pip: the wheels of the old cluster do not exist here."""
         for word in command.words:
             if word.text == "--no-index":
                 self.found.edit(word.start, word.end + 1, "")
                 self.found.drop(command.line, "pip install --no-index", "the wheels of the old cluster are not there")
 
     def _to_setup(self, statement: Statement, command: Command) -> bool:
-        """Move downloads and installations to setup, unless they use what exists only in run."""
+        """Move downloads and installations to setup. They stay if they use files that exist only in run."""
         if self.folders and command.name not in ("pip", "pip3", "conda", "mamba", "apt-get", "apt", "sudo"):
             return False  # into a folder that run creates
         if self.worked or command.before in ("&&", "||") or command.after in ("&&", "||"):
@@ -340,6 +343,6 @@ class Lines(Base):
         return True
 
     def _former_folder(self) -> None:
-        """Paths below the code's folder on the old cluster are relative: that folder is the workdir."""
+        """Make paths below the code's folder on the old cluster relative to the workdir."""
         if self.code:
             move_to_workdir(self.found, self.script.source, self.code)

@@ -1,4 +1,4 @@
-"""Rewrites a script's commands as a SkyPilot user would write them: one rule per idiom.
+"""Rewrites a script's commands as a SkyPilot user would write them, by one rule per idiom.
 
 ``read`` goes through the commands of a script once. It collects edits of the text, setup commands, variables, and what
 requires slurmsky on the nodes. SkyPilot runs ``run`` on every node, Slurm runs a batch script on the first node: most
@@ -63,7 +63,7 @@ class _Reader(Steps):
         return self.found
 
     def _queries(self) -> None:
-        """Remove queries of the queue that only print to the log, beside other work."""
+        """Remove queries of the queue that only print to the log."""
         found = [statement for statement in self.script.statements if self._is_query(statement)]
         if not any(self._works(statement) for statement in self.script.statements if statement not in found):
             return
@@ -90,7 +90,7 @@ class _Reader(Steps):
         )
 
     def _own_folder(self) -> None:
-        """``$(dirname "$0")``: the folder that was submitted from, which SkyPilot has as ~/sky_workdir."""
+        """Replace ``$(dirname "$0")`` by ~/sky_workdir, the submit folder on the nodes."""
         for match in _DIRNAME.finditer(self.script.source):
             self.found.edit(match.start(), match.end(), "$HOME/sky_workdir")
             self.found.workdir = True
@@ -126,14 +126,14 @@ class _Reader(Steps):
                 self._command(statement, command)
 
     def _works(self, statement: Statement) -> bool:
-        """Whether a statement runs a program that is no preparation."""
+        """Whether a statement runs a program other than preparations."""
         inner = [command for command in self._commands(statement) if command.words and not command.depth]
         if any(block.kind == "function" for block in statement.blocks):
             return False
         return any(command.name not in ANYWHERE and not self._installs(command) for command in inner)
 
     def _leftovers(self) -> None:
-        """Remove counters that are no longer read, and waits without background commands."""
+        """Remove counters without readers, and waits without background commands."""
         if not self.removed or self.found.needs:
             return
         kept = [command for command in self.script.commands if not self._is_removed(command.start)]
@@ -157,7 +157,7 @@ class _Reader(Steps):
                 self._remove(statement)
 
     def _ray(self) -> None:
-        """Replace a Ray cluster started by hand: SkyPilot's template starts it, and the program runs on the head."""
+        """Replace a Ray cluster started by hand by SkyPilot's template. The program runs on the head."""
         commands = self.script.commands
         starts = [command for command in commands if called(command, "ray", "start")]
         submits = [command for command in commands if called(command, "ray", "job") and "submit" in command.texts]
@@ -185,7 +185,7 @@ class _Reader(Steps):
             ):
                 self._remove(statement)
         before = -1
-        while before != len(self.removed):  # lines that only served to start it: addresses, ports, counts of workers
+        while before != len(self.removed):  # lines that only the start needed: addresses, ports, counts of workers
             before = len(self.removed)
             for statement in reversed(self.script.statements):
                 if not self._is_removed(statement.start) and self._only_for_ray(statement):
@@ -213,7 +213,7 @@ class _Reader(Steps):
         return bool(names) and names <= self._ray_only(names)
 
     def _ray_only(self, names: set[str]) -> set[str]:
-        """Those of ``names`` that no remaining line reads."""
+        """The variables of ``names`` that no remaining line reads."""
         rest, at = "", 0
         for start, end in sorted(self.removed):
             rest += self.script.source[at:start]
@@ -282,7 +282,7 @@ class _Reader(Steps):
         return True
 
     def _goes_on(self, statement: Statement) -> bool:
-        """Whether the script runs a program after a statement before it waits for the statement's programs."""
+        """Whether the script runs another program before it waits for the statement's programs."""
         for later in self.script.statements:
             if later.start > statement.start and any(command.name == "wait" for command in later.commands):
                 return False
@@ -333,7 +333,10 @@ class _Reader(Steps):
         return variable_conversion.rename_text(text, self.facts, self.found)
 
     def _head_only(self) -> None:
-        """Restrict commands to the first node, as Slurm does, unless they are harmless on every node."""
+        """Restrict commands to the first node, as Slurm does.
+
+        Commands that are harmless on every node stay unrestricted.
+        """
         run: list[Statement] = []
         for statement in self.script.statements:
             if self._is_gone(statement) and statement not in self.everywhere:

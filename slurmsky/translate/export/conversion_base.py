@@ -1,4 +1,4 @@
-"""The state of a script's reading, and what all idioms use of it."""
+"""The state of a script's conversion, and the helpers of all idioms."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def expands(name: str, text: str) -> bool:
 
 
 class Base:
-    """The script, the known facts of the job, and the results so far."""
+    """The script, the job's known values, and the results so far."""
 
     def __init__(self, script: Script, facts: Facts, site: Site) -> None:
         self.script = script
@@ -38,11 +38,11 @@ class Base:
         self.taken: set[int] = set()  # start offsets of commands that an idiom has processed
         self.removed: list[tuple[int, int]] = []
         self.values: dict[str, str] = {}  # the script's variables with known values
-        self.lists = ""  # search paths that are left out
+        self.lists = ""  # omitted search paths
         self.folders: list[str] = []  # arguments of cd so far
         self.table = load("srun")
         self.scope = Scope.of(script)
-        self.worked = False  # a program that is no preparation has run
+        self.worked = False  # whether a program other than preparations has run
         self.code = code_folder(script, self.scope)
 
     def _commands(self, statement: Statement) -> list[Command]:
@@ -59,11 +59,11 @@ class Base:
         return any(start <= statement.start and statement.end <= end for start, end in self.removed)
 
     def _is_read(self, name: str) -> bool:
-        """Whether the remaining text, or a replacement in it, mentions a variable."""
+        """Whether a variable occurs in the remaining text or in a replacement."""
         return len(re.findall(r"\b%s\b" % re.escape(name), self._rest())) > 1
 
     def _rest(self) -> str:
-        """The text that remains, and the replacements in it."""
+        """The remaining text with the replacements."""
         rest, at = "", 0
         for start, end in sorted(self.removed):
             rest += self.script.source[at:start]

@@ -1,4 +1,4 @@
-"""Recognizes single commands of Ray and of launchers that run once on every node."""
+"""Recognizes commands of Ray, and launchers that run once on every node."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def called(command: Command, program: str, verb: str) -> bool:
 
 
 def ray_chore(command: Command, mine: list[Command]) -> bool:
-    """Whether a command only served the Ray cluster's start: sleep, wait, pkill ray and echoes about it."""
+    """Whether a command only served the Ray cluster's start, such as sleep or pkill ray."""
     texts = command.texts
     if command.name in ("sleep", "wait"):
         return True

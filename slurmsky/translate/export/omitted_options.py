@@ -1,4 +1,4 @@
-"""Options and programs that a YAML cannot hold, and their replacements."""
+"""Options and programs that a YAML cannot contain, and their replacements."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def module_versions(modules: Sequence[Module]) -> list[Dropped]:
 
 
 def by_contents(modules: Sequence[Module]) -> list[Module]:
-    """Modules with images: those of frameworks, which contain CUDA, then those of CUDA, then those of compilers."""
+    """Modules with images by content: those of frameworks (which contain CUDA), of CUDA, of compilers."""
     ranks = ("nvidia/cuda", "hpckit")
     found = [module for module in modules if module.image]
     return sorted(found, key=lambda module: [rank in module.image for rank in reversed(ranks)])
 
 
 def other_images(modules: Sequence[Module]) -> list[Dropped]:
-    """Modules whose image is neither that of the task nor contained in it."""
+    """Modules whose image is not the task's image and not contained in it."""
     images = by_contents(modules)
     why = "a task has one image, which does not contain this module: install it in setup"
     return [
@@ -98,7 +98,7 @@ _INVISIBLE = re.compile("[\u00a0\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\uf
 
 
 def invisible(source: str) -> list[Dropped]:
-    """Characters in commands that a person does not see, and a shell reads as part of a word."""
+    """Invisible characters in commands, which a shell reads as part of a word."""
     lines = enumerate(source.split("\n"), 1)
     found = [
         (number, match[0]) for number, line in lines if (match := _INVISIBLE.search(re.sub(r"(^|\s)#.*", "", line)))
@@ -130,7 +130,7 @@ def left_out(spec: JobSpec, recorded: Container[str] = ()) -> list[Dropped]:
 
 
 def by_reason(entries: Sequence[Dropped]) -> list[str]:
-    """One line for each reason, with what it is the reason for."""
+    """One line for each reason, with the options that it concerns."""
     lines: list[str] = []
     for why in dict.fromkeys(entry.why for entry in entries):
         same = [entry for entry in entries if entry.why == why]

@@ -1,4 +1,4 @@
-"""The text of a script as ``run`` has it: with its edits, without first line and directives. Pure."""
+"""The text of ``run``: a script with edits, without first line and directives. Pure."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def run_text(source: str, reading: Reading) -> str:
     documents = "".join(pieces)
     kept: list[str] = []
     body = False
-    about = 0  # comment lines that end ``kept`` and introduce what is left out next
-    after = directives = False  # whether the line before is left out; whether directives came before
+    about = 0  # comment lines that end ``kept`` and introduce the line that is omitted next
+    after = directives = False  # whether the line before is omitted; whether directives came before
     for index, line in enumerate([*documents.split("\n"), ""]):
         if index == 0 and line.startswith("#!"):
             continue

@@ -1,4 +1,4 @@
-"""Converts commands that start programs: srun with its options, mpirun, and queries of Slurm's queue."""
+"""Converts commands that start programs: srun, mpirun, and queries of Slurm's queue."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Steps(Ranks):
         inside = launched(command).inside or "container-mounts" in dict(self.facts.spec.site_options)
         targets = tuple(bind_targets(self.script.source)) if inside else ()
         if name in FILTERS or (inside in ("singularity", "apptainer") and not launched(command).mounts):
-            return  # patterns, and files of the image; places knows the others
+            return  # patterns, and files of the image; ``places`` finds the others
         self._paths(command.words[self._program(command) :], targets)
 
     def _snakemake(self, statement: Statement, command: Command) -> None:
@@ -83,7 +83,7 @@ class Steps(Ranks):
         self.found.notes.append("snakemake runs all rules on this node: raise cpus and memory for the whole workflow")
 
     def _jar(self, command: Command) -> None:
-        """Replace ``java -jar $TRIMMOMATIC_HOME/trimmomatic.jar`` by the program of that name that conda installs."""
+        """Replace ``java -jar $TRIMMOMATIC_HOME/trimmomatic.jar`` by conda's program of that name."""
         at = next((index for index, word in enumerate(command.words[:-1]) if word.text == "-jar"), 0)
         if not at or not re.search(r"^[\"']?(\$|/|~)", command.words[at + 1].raw):
             return
@@ -98,7 +98,7 @@ class Steps(Ranks):
         self.found.setup.append(source.install)
 
     def _hostname(self, statement: Statement, command: Command) -> None:
-        """MASTER_ADDR=$(hostname): Slurm runs the script on the first node, SkyPilot runs it on each."""
+        """Replace MASTER_ADDR=$(hostname). Slurm runs the script on the first node, SkyPilot runs it on each."""
         if self.facts.nodes > 1 and command.depth and statement.commands[0].name in ("", "export"):
             end = self._piped(statement, command)[-1].words[-1].end  # an address needs no cutting
             self.found.edit(command.start, end, HEAD_ADDRESS)
@@ -234,7 +234,7 @@ class Steps(Ranks):
         self.found.need(command.line, text, f"{several}: SkyPilot starts one program on each node")
 
     def _head_address(self, command: Command, options: dict[str, str | None], rest: list[str]) -> bool:
-        """``$(srun -w $head hostname --ip-address)``: the address of the first node."""
+        """Replace ``$(srun -w $head hostname --ip-address)`` by the address of the first node."""
         if rest[:1] != ["hostname"] or not command.depth or "nodelist" not in options:
             return False
         if not re.search(r"head|master|first|main|\[0\]|rank_?0|leader", options["nodelist"] or "", re.IGNORECASE):
@@ -244,12 +244,12 @@ class Steps(Ranks):
         return True
 
     def _unwrap(self, command: Command, program: Word) -> None:
-        """Replace ``bash -c 'COMMAND'`` that remains of an srun by COMMAND."""
+        """Replace ``bash -c 'COMMAND'``, the rest of an srun, by COMMAND."""
         words = [word for word in command.words if word.start >= program.start]
         if len(words) != 3 or words[1].text != "-c" or (words[0].text or "").rpartition("/")[2] not in ("bash", "sh"):
             return
         if words[2].raw.startswith('"') and "'" in words[2].raw and words[2].variables:
-            return  # outside of the double quotes the single ones would keep the variables from their values
+            return  # outside of the double quotes, the single quotes would keep variables from being expanded
         inner = script_in(words[2], command.depth + 1)
         if inner is None or len(inner.statements) != 1 or len(inner.statements[0].commands) != 1:
             return
@@ -264,7 +264,7 @@ class Steps(Ranks):
         self.found.edit(inner.statements[0].end, word.end, "")
 
     def _step_size(self, options: dict[str, str | None]) -> tuple[int | None, int | None]:
-        """Tasks and nodes of a step; None where they depend on a variable."""
+        """Tasks and nodes of a step; None if they depend on a variable."""
 
         def number(option: str) -> int | None:
             text = (options.get(option) or "").split("-")[0]

@@ -1,4 +1,4 @@
-"""Replaces ``SLURM_*`` in a script by SkyPilot's variables, or by values that the directives determine."""
+"""Replaces ``SLURM_*`` in a script by SkyPilot's variables, or by values of the directives."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAME = re.compile(r"\b(?:SLURMD?|SBATCH|SRUN)_[A-Z0-9_]+\b")
 
 @dataclass(frozen=True)
 class Facts:
-    """The directives' values for a job, as far as a script may use them."""
+    """The values of a job's directives that a script may use."""
 
     spec: JobSpec
     name: str
@@ -36,7 +36,7 @@ class Facts:
 
     @property
     def whole_node(self) -> bool:
-        """Whether the job has a whole node and says no number of tasks: mpirun starts one on each CPU."""
+        """Whether the job has a whole node and names no number of tasks. mpirun then starts one task on each CPU."""
         return self.spec.exclusive is not None and self.spec.ntasks is None and self.spec.ntasks_per_node is None
 
     @property
@@ -76,7 +76,7 @@ class Facts:
 
 
 def value(word: Word, facts: Facts, values: Mapping[str, str]) -> str | None:
-    """The text of a word whose variables the directives or the script determine; else None."""
+    """The text of a word whose variables have known values; else None."""
     if word.text is not None:
         return word.text
     constants = facts.constants
@@ -160,7 +160,7 @@ def replacement(name: str, facts: Facts) -> str | None:
 
 
 def rename(script: Script, facts: Facts, found: Reading, removed: Iterable[tuple[int, int]]) -> None:
-    """Edit every variable of Slurm in the script; variables without a replacement are added to ``needs``."""
+    """Replace every variable of Slurm in the script. Variables without a replacement are added to ``needs``."""
     gone = [*removed, *((at, at + len(text)) for at, text in script.comments)]
     seen: set[int] = set()
     own = {given.name for command in script.commands for given in command.assignments}
@@ -232,7 +232,10 @@ def _all_variables(script: Script) -> Iterable[tuple[Word, Part]]:
 
 
 def _unseen(script: Script, match: re.Match[str], facts: Facts, found: Reading) -> None:
-    """Edit a name that the word grammar does not find: in (( )), in awk or Python text, set by the script."""
+    """Replace a name that the word grammar does not find.
+
+    Such names are in (( )), in awk or Python text, or set by the script.
+    """
     source, at, name = script.source, match.start(), match[0]
     line = source.count("\n", 0, at) + 1
     text = source[source.rfind("\n", 0, at) + 1 : source.find("\n", at) if source.find("\n", at) >= 0 else len(source)]
@@ -290,7 +293,7 @@ def _rename_one(text: str, at: int, line: int, name: str, facts: Facts, found: R
 
 
 def rename_text(text: str, facts: Facts, found: Reading) -> str:
-    """Replace Slurm's variables in a piece of the script that is moved."""
+    """Replace Slurm's variables in a moved piece of the script."""
     for match in reversed(list(_VARIABLE.finditer(text))):
         if _NAME.fullmatch(match["name"]):
             new = replacement(match["name"], facts)

@@ -53,7 +53,7 @@ class YamlDocument:
 
 
 def _entry(key: str, item: Any) -> list[str]:
-    """Lines of a key with its value; PyYAML writes long keys as ``? KEY``, which no person does."""
+    """Lines of a key with its value. PyYAML writes long keys as ``? KEY``, which is hard to read."""
     first, *rest = dump({key: item}).splitlines()
     if not first.startswith("? "):
         return [first, *rest]
@@ -62,7 +62,10 @@ def _entry(key: str, item: Any) -> list[str]:
 
 
 def _block(key: str, value: Any) -> list[str]:
-    """Lines of a text as a ``|`` block, also where PyYAML refuses one (spaces at a line's end); [] for other values."""
+    """Lines of a text as a ``|`` block; [] for other values.
+
+    This works also where PyYAML writes none (spaces at a line's end).
+    """
     if not isinstance(value, str) or not value.endswith("\n") or not blockable(value := plain_text(value)):
         return []
     return [f"{key}: |", *(f"  {line}" if line else "" for line in value[:-1].split("\n"))]

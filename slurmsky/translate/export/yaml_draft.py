@@ -1,4 +1,4 @@
-"""Writes the SkyPilot YAML of one script from what its reading found: plain, or with slurmsky on the nodes."""
+"""Writes the SkyPilot YAML of one script, plain or with slurmsky on the nodes."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class Draft(StorageDraft):
         return f"{self.task.name}.yaml"
 
     def _needs_workdir(self) -> bool:
-        """Whether the script needs the files beside it."""
+        """Whether the script needs the files in its folder."""
         program, _ = interpreter(self.source)
         if program not in BASH and program:
             return True
@@ -189,7 +189,7 @@ class Draft(StorageDraft):
 
     @cached_property
     def _unknown(self) -> dict[str, int]:
-        """Variables that the script takes from its caller, with the lines of their first use."""
+        """Variables that the script expects from its caller, with the lines of their first use."""
         scope = Scope.of(self.script)
         files = [file for _, file in scope.sourced if not re.search(r"(?i)activate|conda|/etc/|modules|bashrc", file)]
         entered = ENTERED if needs.of(self.source).environments else ()
@@ -204,13 +204,13 @@ class Draft(StorageDraft):
 
     @property
     def _of_modules(self) -> dict[str, int]:
-        """Variables that a module that the script loads sets, by their names."""
+        """The variables that a loaded module sets, by their names."""
         loads = bool(self.reading.modules or self.reading.unknown_modules)
         return {name: line for name, line in self._unknown.items() if loads and not INPUT.fullmatch(name)}
 
     @property
     def _inputs(self) -> list[str]:
-        """Variables of a script that is written for a caller that exports them."""
+        """The inputs of a script whose caller exports variables."""
         return list(self._unset) if len(self._unset) >= INPUTS else []
 
     @cached_property
@@ -218,7 +218,7 @@ class Draft(StorageDraft):
         return [] if self.arguments else argument_variables(self.script)
 
     def _edited(self) -> str:
-        """The script's lines that the translation wrote."""
+        """The script's lines that the translation changed."""
         return " ".join([*(text for _, _, text in self.reading.edits), *self.reading.activate])
 
     def _run_comments(self) -> list[str]:

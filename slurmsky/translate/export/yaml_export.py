@@ -1,4 +1,4 @@
-"""Converts a batch script to the SkyPilot YAML that a user would write by hand for the same work.
+"""Converts a batch script to the SkyPilot YAML that a user would write by hand.
 
 A script that needs Slurm's machinery (several tasks per node, steps, the queue) is reported as such, and the YAML
 passes the unchanged script to slurmsky on the nodes.
@@ -121,7 +121,7 @@ def export_yaml(
     reading.envs.update((name, folder) for name, folder in asked.stores if name not in given)
     name_programs(asked, source, reading)
     text = run_text(source, reading)
-    starts = tuple(start for start in asked.starts if start[0] in text)  # other start files are read no more
+    starts = tuple(start for start in asked.starts if start[0] in text)  # other start files are no longer read
     folders = tuple(folder for folder in asked.folders if folder in text)
     reading.setup += folders_setup(site, replace(asked, starts=starts, folders=folders))
     for command in script.commands if interpreter(source)[0] in (*BASH, "") else ():
@@ -151,14 +151,14 @@ _WANDB = re.compile(r"(?m)^[^#\n]*(--(use[-_])?wandb(?![\w-])|report_to[= ][\"']
 
 
 def _gpu_for(source: str) -> str:
-    """The GPU for a script that names none: the newest that its version of CUDA knows."""
+    """The GPU for a script that names none: the newest that its version of CUDA supports."""
     named = (re.search(r"(?i)\bcuda(?:toolkit)?[/-](\d{1,3})\.(\d{1,3})", name) for name in needs.of(source).modules)
     versions = [(int(found[1]), int(found[2])) for found in named if found]
     return next((gpu for version, gpu in _GPUS_BEFORE if versions and max(versions) < version), DEFAULT_GPU)
 
 
 def _with_gpus_of_steps(spec: JobSpec, script: Script) -> JobSpec:
-    """The options, with the GPUs of the largest step where only steps request GPUs."""
+    """The options; if only steps request GPUs, with the GPUs of the largest step."""
     largest, scope = spec, Scope.of(script)
     for command in script.commands if not geometry(spec).gpus else ():
         if command.name == "srun":
@@ -190,7 +190,7 @@ def _site_options(spec: JobSpec, image_file: str, reading: Reading) -> None:
 
 
 def _work_dir(draft: Draft, work_dir: str, folder: str) -> None:
-    """Begin in the folder of ``--chdir`` where it is below the submit folder."""
+    """Begin in the folder of ``--chdir``, if it is below the submit folder."""
     if not work_dir.startswith(f"{folder}/"):
         conversion.move_to_workdir(draft.reading, draft.source, work_dir)
     else:
@@ -199,7 +199,7 @@ def _work_dir(draft: Draft, work_dir: str, folder: str) -> None:
 
 
 def _upper_workdir(draft: Draft, folder: str) -> None:
-    """Have the workdir begin as far above the submit folder as the script reads files."""
+    """Place the workdir as far above the submit folder as the script reads files."""
     levels, path = levels_above(draft.script, Scope.of(draft.script))
     parts = folder.strip("/").split("/")
     if not levels:

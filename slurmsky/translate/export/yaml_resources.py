@@ -1,4 +1,4 @@
-"""The ``resources`` of a script's YAML: GPUs, sizes, image and labels, with comments where a choice is a guess."""
+"""The ``resources`` of a script's YAML, with comments where a choice is a guess."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ _LEARNS = re.compile(r"(?m)^[^#\n]*\b(python[\d.]*|torchrun|accelerate|deepspeed
 
 @dataclass
 class NodeDraft:
-    """Nodes of one script's YAML, and all that its reading found. ``begins``: the submit folder below the workdir."""
+    """Nodes of one script's YAML, and all results of its conversion.
+
+    ``begins``: the submit folder below the workdir.
+    """
 
     source: str
     script: Script
@@ -106,7 +109,10 @@ class NodeDraft:
                 yield option, name, name in {*self.site.accounts, *routes, *cluster}
 
     def _gpu_partition(self, wanted: dict[str, Any], notes: dict[str, str]) -> list[str]:
-        """Give a script that uses GPUs without a request one of its partition; a comment where the use is unclear."""
+        """Request a GPU for a script that uses GPUs in a partition of GPUs without a request.
+
+        Add a comment if the use is unclear.
+        """
         name, why = gpu_types.hinted(self.spec, self.partition, self.site.gpus)
         if not why:
             named = (("partition", self.spec.partition), ("constraint", self.spec.constraint))
@@ -138,14 +144,14 @@ class NodeDraft:
         return self.reading.devices or each
 
     def _whole_node(self, wanted: dict[str, Any], notes: dict[str, str]) -> None:
-        """Choose a size for --exclusive without a number of CPUs, and have the user check it."""
+        """Choose a size for --exclusive without a number of CPUs; the user must check it."""
         if "accelerators" not in wanted and "instance_type" not in wanted:
             wanted["cpus"] = "16+"
             notes["cpus"] = "--exclusive is a whole node of the old cluster: write its number of CPUs"
 
     def _image(self) -> tuple[str, str] | None:
         options = dict(self.spec.site_options)
-        # With several images, each step starts its own.
+        # With several images, each step starts its own one.
         image = options.get("container-image") or (self.reading.images[0] if len(self.reading.images) == 1 else "")
         if image:
             try:

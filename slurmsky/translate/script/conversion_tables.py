@@ -12,15 +12,15 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-#: Slurm commands that only slurmsky can answer
+#: Slurm commands that need slurmsky
 CLIENTS = _words(
     """
     sbatch squeue sacct scancel sinfo salloc sattach sstat sprio sacctmgr sreport seff sshare
     """
 )
-#: those of them, and others, that only print the queue and the accounting
+#: queries that only print the queue and the accounting
 QUERIES = _words("squeue sacct sinfo sstat sprio seff sshare sreport")
-#: filters of what a query prints
+#: filters of a query's output
 FILTERS = _words("grep egrep head tail awk sed cut tr sort uniq wc column cat true")
 #: commands that may run on every node as well as on one
 ANYWHERE = _words(
@@ -48,7 +48,7 @@ NETWORK = re.compile(
     r"|NCCL_CROSS_NIC|NCCL_COLLNET_ENABLE|UCX_(NET_DEVICES|TLS)|OMPI_MCA_\w+|FI_(PROVIDER|EFA\w*|CXI\w*|MR\w*)|MPICH_\w+"
     r"|I_MPI_(FABRICS|OFI_\w+|DAPL\w*|PMI_LIBRARY|PMI2?)|OPAL_PREFIX|PSM2_\w+|SHARP_\w+|HCOLL_\w+"
 )
-#: programs that run once per node under any launcher: the instances find each other, or need not
+#: programs that run once per node under any launcher: their instances find each other, or are independent
 EACH_NODE = re.compile(
     r"^(python[\d.]*|torchrun|accelerate|deepspeed|bash|sh|hostname|nvidia-smi|rocm-smi|echo|ray|date|env|printenv|mkdir|cp"
     r"|rm|ls|cat|sleep|pip3?|conda|uv|git|wget|curl|whoami|uname|lscpu|free|df|singularity|apptainer|docker|composer|tar"
@@ -81,7 +81,7 @@ CHECKPOINT = re.compile(
 )
 
 
-#: options that read a checkpoint; the same path as that of an option that writes one is a folder of the job's own
+#: options that read a checkpoint; if an option that writes one has the same path, the folder belongs to the job
 LOAD = re.compile(r"load|resume|restor|restart|continue")
 INPUT = re.compile(r"hf|init|pretrain|from|model|data|ref")
 
@@ -112,7 +112,7 @@ class Reading:
     checkpoints: list[str] = field(default_factory=list)
     loaded: list[tuple[int, str]] = field(default_factory=list)  # checkpoints that a program begins with
     paths: list[tuple[int, str]] = field(default_factory=list)
-    calculates: bool = False  # the script calculates with the job's id
+    calculates: bool = False  # the script computes with the job's id
     ranks: bool = False  # an mpirun took the place of an srun
     workdir: bool = False  # the submit folder is needed
     devices: int = 0  # GPUs that the script chooses by their numbers
@@ -126,7 +126,7 @@ class Reading:
             self.dropped.append(entry)
 
     def need(self, line: int, text: str, why: str) -> None:
-        """Record a part that works only with Slurm's machinery: slurmsky must be on the nodes."""
+        """Record a part that works only with slurmsky on the nodes."""
         self.needs.append(Dropped(line, one_line(text), why))
 
     def edit(self, start: int, end: int, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The height above the submit folder that a script reads: ``../data`` needs a workdir that contains it. Pure."""
+"""Counts the folders above the submit folder that a script reads, such as ``../data``. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ _SUBMIT_DIR = frozenset(("$SLURM_SUBMIT_DIR", "$PWD", "$PBS_O_WORKDIR", ".", "./
 
 
 def levels_above(script: Script, scope: Scope) -> tuple[int, str]:
-    """(number of folders above the submit folder that the script reads, its farthest path); (0, "") for none.
+    """(number of folders above the submit folder that the script reads, its farthest path).
+
+    (0, "") for none.
 
     Counting ends at the first ``cd`` to an unknown or absolute folder.
     """

@@ -13,7 +13,7 @@ _AMD_USUAL = "MI300X"
 
 
 def sky_name(names: GpuNames, word: str) -> str:
-    """SkyPilot's name for a site's GPU word; "" where the word names no GPU."""
+    """SkyPilot's name for a site's GPU word; "" if the word names no GPU."""
     wanted = word.lower()
     return next((sky for name, sky in names.names if name.lower() == wanted), "") or known_gpu(word)
 
@@ -24,7 +24,7 @@ def features(constraint: str | None) -> list[str]:
 
 
 def hinted(spec: JobSpec, partition: str, names: GpuNames, amd: str = "") -> tuple[str, str]:
-    """(GPU, its source) for a job that requests GPUs without a type; ("", "") where no source names one.
+    """(GPU, its source) for a job that requests GPUs without a type; ("", "") without a source.
 
     Sources from the most to the least explicit: constraint, partition, QOS, the script's text.
     """

@@ -48,7 +48,7 @@ def is_scratch(path: str) -> bool:
 
 
 def is_mounted(path: str, folders: Iterable[str]) -> bool:
-    """Whether one of the site's paths contains ``path``; ``/*`` and ``~/*`` contain each folder that a script names."""
+    """Whether one of the site's paths contains ``path``. ``/*`` and ``~/*`` contain each folder that a script names."""
     for folder in folders:
         if folder in ("/*", "~/*"):
             if path.startswith(folder[0]) and not on_every_node(path):
@@ -65,7 +65,9 @@ def _known(path: str) -> str:
 
 
 def mount_of(path: str) -> str:
-    """The folder to mount for a path: never a system folder, and only the part before a path's unknown components.
+    """The folder to mount for a path.
+
+    It is never a system folder, and ends before the path's unknown components.
 
     >>> mount_of("/scratch/$USER/x"), mount_of("/home/me/data/a"), mount_of("~/data/set1"), mount_of("/opt/tool/bin")
     ('/scratch', '/home/me', '~/data', '/opt/tool')

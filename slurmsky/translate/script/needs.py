@@ -1,4 +1,4 @@
-"""Requirements on nodes that a script's text implies beyond its options, found before the script runs."""
+"""Requirements of a script on its nodes beyond its options, found before the script runs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _PMIX = re.compile(r"(?m)^[^#\n]*(?:--mpi[= ]['\"]?pmix|SLURM_MPI_TYPE=['\"]?pmi
 
 @dataclass(frozen=True)
 class Needs:
-    """Required modules, images, programs, folders, environments, and the make of the GPUs."""
+    """Required modules, images, programs, folders, environments, and the manufacturer of GPUs."""
 
     modules: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
@@ -56,20 +56,20 @@ class Needs:
     mounts: tuple[str, ...] = ()  # folders of the old cluster that the script names, as mount points
     paths: tuple[str, ...] = ()  # all paths that the script names
     links: tuple[str, ...] = ()  # paths by which the script names the submit folder
-    above: int = 0  # how many folders above its working directory the script names files
-    work_folder: tuple[str, tuple[str, ...]] = ("", ())  # where the script expects its own files, and their names
+    above: int = 0  # number of folders above its working directory that the script reads
+    work_folder: tuple[str, tuple[str, ...]] = ("", ())  # the folder with the script's own files, and their names
     starts: tuple[tuple[str, str], ...] = ()  # (start file or CUDA folder of the old cluster, its role)
     environments: tuple[str, ...] = ()  # names of conda environments, folders of virtual environments
     cpus: int = 0  # of its largest step on one node
     unknown: tuple[str, ...] = ()  # programs that are not in the table
-    licensed: tuple[str, ...] = ()  # programs that the user must bring
+    licensed: tuple[str, ...] = ()  # programs that the user must provide
     packages: tuple[str, ...] = ()  # Python packages that the files beside the script need
     stores: tuple[tuple[str, str], ...] = ()  # file-system variables of the old cluster, and folders for them
     pmix: bool = False  # a step uses --mpi=pmix
     amd: str = ""  # "" or the AMD GPU as the script spells it
 
 
-#: what scripts that the script starts need as the script itself does
+#: requirements of scripts that the script starts, beside the script's own
 _JOINED = words("modules programs folders mounts paths starts environments unknown licensed stores")
 
 
@@ -107,7 +107,7 @@ def _of(script: Script, scope: Scope) -> Needs:
 
 
 def with_started(wants: Needs, source: str, project: Project) -> Needs:
-    """Adds the requirements of the scripts in the submit folder that a script starts."""
+    """Add the requirements of the scripts in the submit folder that a script starts."""
     script = parse(source)
     for one in started(script, Scope.of(script), project):
         more = _of(one.script, one.scope)
@@ -158,7 +158,7 @@ def loaded(text: str) -> Iterator[str]:
 
 
 def spack_loads(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
-    """(line, module) of each package that ``spack load`` expects in the old cluster's tree: gcc@9.3 is gcc/9.3."""
+    """(line, module) of each package in ``spack load``: gcc@9.3 is gcc/9.3."""
     if re.search(r"(?m)^[^#\n]*\bspack\s+(?:-\S+\s+)*install\b", script.source):
         return
     for command in script.commands:
@@ -171,18 +171,18 @@ def spack_loads(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
 
 
 def amd_of(source: str) -> str:
-    """The script's word for an AMD GPU; "" where it names none."""
+    """The script's word for an AMD GPU; "" without one."""
     code = re.sub(r"(?m)^\s*#(?!SBATCH|!).*$", "", source)
     if not _AMD.search(code):
         return ""
     if re.search(r"(?i)nvidia-smi|\bnvcc\b|module +load +.*cuda", code):
-        return ""  # mentions both makes
+        return ""  # the script mentions GPUs of both manufacturers
     found = _AMD_MODEL.search(code)
     return found[0] if found else "rocm"
 
 
 def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
-    """(line, name or folder) of each Python environment that the script activates but does not create."""
+    """(line, name or folder) of Python environments that the script activates but does not create."""
     made: set[str] = set()
     where = ""  # the working directory, from the submit folder
     for command in script.commands:
@@ -223,13 +223,13 @@ def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
 
 
 def _moved(where: str, texts: list[str]) -> str:
-    """The working directory from the submit folder after ``cd``; "" where it is unknown."""
+    """The working directory from the submit folder after ``cd``; "" if unknown."""
     found = re.fullmatch(r"(\$SLURM_SUBMIT_DIR/?|\$PWD/?)?((?:[\w.-]+/?)*)", texts[1]) if len(texts) == 2 else None
     return os.path.join("" if found[1] and "SLURM" in found[1] else where, found[2]) if found else ""
 
 
 def _beside(folder: str) -> str:
-    """A folder from the submit folder, spelt so that it is no name of conda's."""
+    """A folder, relative to the submit folder, spelt so that conda does not read it as a name."""
     folder = os.path.normpath(folder)
     return folder if folder.startswith("../") else f"./{folder}"
 
@@ -242,7 +242,7 @@ def following(texts: list[str], names: tuple[str, ...]) -> Iterator[str]:
 
 
 def _interpreter(source: str) -> Iterator[str]:
-    """The program of the first line, where setup can install it (tcsh, zsh, Rscript)."""
+    """The program of the first line, if setup can install it (tcsh, zsh, Rscript)."""
     name = interpreter_of(source)
     found = find_program(name) if name else None
     if found is not None and found.install:
@@ -273,7 +273,7 @@ def _programs(script: Script, scope: Scope) -> Iterator[str]:
 
 
 def _named(word: Word, script: Script, scope: Scope) -> str:
-    """A program's word, also where it is a variable that the script sets once: EXE=gmx_mpi; mpirun $EXE."""
+    """A program's word, or the value of its variable. For example EXE=gmx_mpi; mpirun $EXE."""
     variable = re.fullmatch(r"\$\{?(\w+)\}?", word.raw)
     once = variable and len(re.findall(rf"\b{variable[1]}=", script.source)) == 1
     return scope.expand(word) if once else word.text or "/"
@@ -323,7 +323,7 @@ def _software(used: tuple[outside_paths.Place, ...]) -> Iterator[str]:
 
 
 def _by_path(used: tuple[outside_paths.Place, ...]) -> Iterator[str]:
-    """Programs that the script starts by their paths on the old cluster, where setup can install them."""
+    """Programs that the script starts by paths on the old cluster, if setup can install them."""
     return (outside_paths.known_program(place.text) for place in used if place.role == outside_paths.PROGRAM)
 
 
@@ -337,7 +337,7 @@ def _mounts(used: tuple[outside_paths.Place, ...]) -> Iterator[str]:
 
 
 def _folders(used: tuple[outside_paths.Place, ...]) -> Iterator[str]:
-    """Folders that the script writes to and a node lacks, as deep as their paths are known."""
+    """Folders that the script writes to and a node lacks, as far as their paths are known."""
     for place in used:
         if place.role == outside_paths.BOUND and not mount_points.on_every_node(place.text):
             yield place.text.rstrip("/")
@@ -353,7 +353,7 @@ _OPTION = "container-image"
 
 
 def of_steps(source: str) -> tuple[str, ...]:
-    """Images of the script's steps that the script itself determines, without duplicates, in order.
+    """Images of the script's steps that the script determines, without duplicates, in order.
 
     A variable is used if the script assigns it one plain value. Files (squashfs) are not registry images and are left
     out.

@@ -1,4 +1,4 @@
-"""Finds the folders and files outside the submit folder that a script names, and their use. Pure.
+"""Finds the folders and files outside the submit folder that a script uses. Pure.
 
 Some texts are not paths: arguments of echo, awk and sed patterns, commands inside a container. A path is evaluated
 where it is used, with the script's variables expanded, so that a default which nothing reads is not reported.
@@ -74,14 +74,14 @@ _CACHES = re.compile(
     r"CACHE|^TMP(DIR)?$|^TEMP$|^HF_HOME$|^TORCH_HOME$|^WANDB_DIR$|^TRITON_|TIMELINE|^MPLCONFIGDIR$|^XDG_|_TMP$|_TMPDIR$|LOG|"
     r"OUT|RESULT|SAVE|CHECKPOINT|CKPT|^NUMBA_|^JUPYTER_|^IPYTHON|^PYTHONUSERBASE$|^NXF_(HOME|WORK)$"
 )
-#: programs of distributions that old clusters have in folders of their own
+#: programs of distributions that old clusters have in other folders
 _OWN_FOLDER = frozenset(("R", "Rscript", "java", "parallel", "ffmpeg", "cmake"))
 #: programs that an option gives a text to run, which may create the paths in it
 _CODE = words("R Rscript julia python python3 perl octave")
 _CUDA = re.compile(r"^(CUDA|CUDNN|CUDATOOLKIT)_?(HOME|PATH|ROOT|DIR|TOOLKIT_ROOT_DIR|INSTALL_PATH|ROOT_DIR)$")
 _SITE_PACKAGES = re.compile(r"/lib(?:64)?/python[\d.]+/(?:site|dist)-packages(?:/|$)")
 _PYTHON = re.compile(r"(?P<folder>.+)/bin/(?:i?python[\d.]*|pip3?)$")
-#: programs whose first argument is a text, and the others files
+#: programs whose first argument is a text; the others are files
 _FILTERS = words("sed grep egrep fgrep awk gawk mawk cut jq")
 _STARTS_PROGRAM = re.compile(r"[\"'(]\s*(?:python[\d.]*|Rscript|julia|bash|srun|mpirun)\s")
 _CONTAINED = re.compile(r"(?:^|[\s/])(?:singularity|apptainer|docker|podman)\s")
@@ -125,7 +125,7 @@ def places(script: Script, scope: Scope) -> Iterator[Place]:
 
 
 def _loops(script: Script, scope: Scope) -> Iterator[Scope]:
-    """The scope, with each folder over which a loop runs as the value of the loop's variable."""
+    """The scope, with a loop's folders as the values of the loop's variable."""
     blocks = dict.fromkeys(block for command in script.commands for block in command.blocks if block.kind == "for")
     listed = ((block.name, scope.expand(word), word) for block in blocks for word in block.words)
     tops: dict[str, dict[str, str]] = {}
@@ -138,7 +138,7 @@ def _loops(script: Script, scope: Scope) -> Iterator[Scope]:
 
 
 def read_unchanged(script: Script, without: Container[int] = ()) -> list[str]:
-    """Paths of the old cluster that the script reads when it runs unchanged. ``without``: lines that are left out."""
+    """Paths of the old cluster that the unchanged script reads. ``without``: lines that are omitted."""
     found = places(script, Scope.of(script))
     roles = (READ, RUN, IMAGE)
     named = (place for place in found if place.role in roles and place.line not in without)
@@ -146,7 +146,7 @@ def read_unchanged(script: Script, without: Container[int] = ()) -> list[str]:
 
 
 def _made(script: Script, scope: Scope) -> Iterator[str]:
-    """Folders that the script makes with mkdir, and new ones above them, which have the job's number in their names."""
+    """Folders that the script makes with mkdir, and folders above them with the job's number in their names."""
     for command in script.commands:
         for word in command.arguments if command.name == "mkdir" else ():
             text = home(scope.expand(word)).rstrip("/")
@@ -156,7 +156,7 @@ def _made(script: Script, scope: Scope) -> Iterator[str]:
 
 
 def _tested(script: Script, scope: Scope) -> Iterator[str]:
-    """Paths that the script reads only where they exist: ``if [ -f PATH ]; then``, ``[ -d PATH ] &&``."""
+    """Paths that the script reads only if they exist: ``if [ -f PATH ]; then``, ``[ -d PATH ] &&``."""
     for command in script.commands:
         if command.name in ("[", "[[", "test") and command.after != "||":
             words = command.arguments
@@ -166,7 +166,7 @@ def _tested(script: Script, scope: Scope) -> Iterator[str]:
 
 
 def _left_to_others(script: Script, scope: Scope) -> Iterator[Place]:
-    """Paths in variables that only a file which the script sources can read."""
+    """Paths in variables that only a sourced file can read."""
     beside = [file for _, file in scope.sourced if not file.startswith(("/", "~", "$")) and "activate" not in file]
     if not beside:
         return
@@ -180,14 +180,17 @@ def _left_to_others(script: Script, scope: Scope) -> Iterator[Place]:
 
 
 def environment_of(program: str) -> str:
-    """The folder of the Python environment that a program's path names; "" for a program of the system."""
+    """The folder of the Python environment that a program's path names.
+
+    "" for a program of the system.
+    """
     found = _PYTHON.fullmatch(program)
     known = SHAPE.match(program) and "$" not in program
     return found["folder"] if found and known and not on_every_node(program) else ""
 
 
 def known_program(path: str) -> str:
-    """The name of the program at a path of the old cluster, where setup can install a program of that name."""
+    """The name of the program at a path of the old cluster, if setup can install it."""
     name = path.rpartition("/")[2]
     source = find(name) if "$" not in path and SHAPE.match(path) and not on_every_node(path) else None
     return name if source is not None and (source.kind in ("conda", "pip") or name in _OWN_FOLDER) else ""
@@ -292,7 +295,7 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
         if raw.startswith("-") and not sign:
             named = raw
             continue
-        if named in _BINDS:  # of a container program that a variable names
+        if named in _BINDS:  # of a container program in a variable
             yield from _mounts(word, scope)
         elif named in ("-e", "-c", "--eval") and name in _CODE:
             pass
@@ -305,7 +308,10 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
 
 
 def _command_line(word: Word, scope: Scope) -> Iterator[Place]:
-    """Places in a command line that a variable holds: CMD="train.py --data /scratch/x", then srun $CMD."""
+    """Places in a command line in a variable.
+
+    For example CMD="train.py --data /scratch/x", then srun $CMD.
+    """
     line = re.sub(r"\)(?=/)", "x", scope.expand(word))  # a quotient: f(a)/g(b)
     named, line = "", re.sub(r"\\\n|[()\"']", " ", line)
     if _CONTAINED.search(line):
@@ -334,7 +340,10 @@ def _command_line(word: Word, scope: Scope) -> Iterator[Place]:
 
 
 def _roles(name: str, arguments: Sequence[Word]) -> list[str]:
-    """The role of each argument of a program; "": its option decides."""
+    """The role of each argument of a program.
+
+    "": its option decides.
+    """
     if name in _WRITERS or name == "virtualenv" or [word.text for word in arguments[:2]] == ["-m", "venv"]:
         return [WRITTEN] * len(arguments)
     if name == "git" and arguments and arguments[0].text == "clone":
@@ -390,7 +399,7 @@ def _paths(word: Word, scope: Scope, role: str, lists: bool = False) -> Iterator
 
 
 def _role(path: str, role: str) -> str:
-    """The role of a path, where its form says more than its place in the script."""
+    """The role of a path, if its form is more specific than its place in the script."""
     if role != READ:
         return role
     if path.endswith(".jar") and known_program(path):

@@ -1,4 +1,4 @@
-"""Finds relative names above the submit folder, the only folder that is copied to SkyPilot's nodes. Pure."""
+"""Finds relative names above the submit folder, which SkyPilot's nodes do not have. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SUBMIT_DIR = ("$SLURM_SUBMIT_DIR", "$PBS_O_WORKDIR")
 
 
 def outside(script: Script, scope: Scope) -> tuple[int, str] | None:
-    """The line and the text of the first file above the submit folder that the script reads; None for no such file.
+    """Line and text of the first file above the submit folder that the script reads, or None.
 
     The search ends where the script changes into a folder that is neither relative nor the submit folder.
     """

@@ -1,4 +1,4 @@
-"""Determines where a script's programs come from: the node, a package, an image, or nowhere. Pure."""
+"""Determines the source of a script's programs: the node, a package, an image, or none. Pure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Source:
 
     @property
     def install(self) -> str:
-        """The command that installs the program, "" where none is needed or none exists."""
+        """The command that installs the program; "" if none is needed or exists."""
         if self.kind == "command":
             return self.package
         return _INSTALL[self.kind].format(self.package) + self.link if self.kind in _INSTALL else ""
@@ -107,7 +107,7 @@ def location(name: str) -> str:
 
 
 def setup_lines(programs: tuple[str, ...]) -> list[str]:
-    """Commands that install the missing ones of these programs, one for each package."""
+    """Commands that install missing programs, one for each package."""
     lines: dict[str, str] = {}
     for name in programs:
         source = find(name)

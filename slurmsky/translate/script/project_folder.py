@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..shell.word_sets import words
 
-#: names that many folders share; they identify no project
+#: common names of folders; they identify no project
 _COMMON = words(
     """
     src scripts script work data jobs job home slurm test tests code project projects run runs tmp scratch bin results
@@ -25,13 +25,15 @@ _COMMON = words(
 _PROGRAMS = (".py", ".R", ".r", ".jl", ".sh", ".pl", ".m", ".ipynb", ".nf", ".smk", ".lua", ".do", ".sas")
 
 
-#: larger files are no scripts that a person wrote
+#: larger files are no scripts written by hand
 MAX_BYTES = 1 << 18
 
 
 @dataclass(frozen=True)
 class Project:
-    """A submit folder. ``home``: the caller's home folder, the value of ``~``. ``work_dir``: by ``--chdir``.
+    """A submit folder.
+
+    ``home``: the caller's home folder, the value of ``~``. ``work_dir``: by ``--chdir``.
 
     ``user``: the value of ``$USER``, which a job keeps on its nodes.
     """
@@ -42,7 +44,7 @@ class Project:
     user: str = ""
 
     def spelt(self, path: str) -> str:
-        """A path of the script with the user's name in place of ``$USER``."""
+        """A path of the script with the user's name for ``$USER``."""
         return path.replace("$USER", self.user) if self.user else path
 
     def holds(self, path: str) -> bool:
@@ -51,7 +53,10 @@ class Project:
         return bool(self.folder.strip("/")) and (whole == self.folder or whole.startswith(self.folder + "/"))
 
     def text_of(self, name: str) -> str:
-        """The text of a script in the submit folder, named from the working directory; "" for none, and for others."""
+        """The text of a script in the submit folder; "" for other files.
+
+        ``name`` is relative to the working directory.
+        """
         path = os.path.normpath(os.path.join(self.folder, self.work_dir, name))
         if not self.holds(path):
             return ""
@@ -65,7 +70,7 @@ class Project:
         return ""
 
     def above(self, levels: int) -> str:
-        """The folder, the submit folder or above, that holds what is ``levels`` above the working directory.
+        """The folder ``levels`` above the working directory, if it is copied; else "".
 
         "" for one that is not copied: a home folder, a folder in the root folder, and the parent of a symbolic link
         by which the submit folder is named.
@@ -81,14 +86,14 @@ class Project:
         return up if own and not f"{home}/".startswith(os.path.realpath(up) + "/") else ""
 
     def elsewhere(self, path: str) -> bool:
-        """Whether this machine has the path outside the submit folder."""
+        """Whether this machine has the path, outside the submit folder."""
         return "$" not in path and not self.holds(path) and os.path.lexists(self._whole(path))
 
     def _whole(self, path: str) -> str:
         return self.home + path[1:] if self.home and (path == "~" or path.startswith("~/")) else path
 
     def stands_for(self, path: str, files: Iterable[str] = ()) -> str:
-        """The path of the submit folder where a script changes into ``path`` to find its files; "" for none.
+        """The part of the submit folder that ``path`` means on the old cluster; "" for none.
 
         ``files``: relative names that it reads there; "" for an unknown one. A folder without any of them is another
         one. A folder of this machine stands for no other one. Where the submit folder has a subfolder of that name, the
@@ -124,7 +129,7 @@ class Project:
 
     @classmethod
     def of_script(cls, path: str, top: str, named: Iterable[str], home: str = "", user: str = "") -> Project:
-        """The project of a script in a folder of projects: the folder above the script that its own paths name.
+        """The project of a script in a folder of projects, by the paths that the script names.
 
         ``top``: the folder of projects, the result for scripts that name none. ``named``: paths in the script.
         """
@@ -137,7 +142,7 @@ class Project:
         return next((one for one in projects if any(map(one.former, paths))), cls(top, home, user=user))
 
     def _by_program(self, parts: list[str]) -> str:
-        """The part of a program's path before the path that the program has in the submit folder; "" for none."""
+        """The part of a program's path before its path in the submit folder; "" for none."""
         for index in range(2 if parts[0] == "~" else 3, len(parts)):
             if os.path.isfile(os.path.join(self.folder, *parts[index:])):
                 former = "/".join(parts[:index])

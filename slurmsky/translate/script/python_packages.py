@@ -1,4 +1,6 @@
-"""Determines the packages of a script's Python files: from requirements.txt, environment.yml, or their imports.
+"""Determines the packages of a script's Python files.
+
+The sources are requirements.txt, environment.yml, or the files' imports.
 
 Reads a bounded number of files below one folder, and runs none of them.
 """
@@ -42,7 +44,7 @@ _NONE = words("pkg_resources setuptools pip distutils slurmsky apex __future__ a
 
 
 def packages(source: str, folder: Path) -> tuple[str, ...]:
-    """Packages (pip's names) of the Python files that a script starts in a folder; () where it starts none."""
+    """Packages (pip's names) of the Python files that a script starts; () for none."""
     files = started(source)
     if not files:
         return ()
@@ -65,7 +67,7 @@ def started(source: str) -> list[str]:
     return files
 
 
-#: texts of scripts and setups that make an environment of Python, or are one
+#: texts of scripts and setups that make a Python environment
 _ENVIRONMENT = re.compile(
     r"\b(pip3? install|(uv|poetry|pixi|pipenv) (run|sync|install|pip)|conda (env )?create|venv|numpy)\b"
 )
@@ -112,7 +114,7 @@ def _read(path: Path) -> str:
 
 
 def _listed(path: Path) -> Iterator[str]:
-    """Names in requirements.txt or in the dependencies of environment.yml; other lines are left out."""
+    """Names in requirements.txt, or in the dependencies of environment.yml. Other lines are ignored."""
     text = _read(path)
     if path.suffix == ".txt":
         for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""Reads a script that submits others with ``--dependency=afterok`` as a chain: SkyPilot's pipeline. Pure.
+"""Reads a script that submits others with ``--dependency=afterok`` as a SkyPilot pipeline. Pure.
 
 A pipeline starts a task when the one before it has succeeded. Each order of ``afterok`` dependencies fits, one stage
 after the other; ``afterany``, arrays of submissions in loops and other conditions do not.
@@ -17,7 +17,7 @@ from ..shell.script_variables import Scope
 from ..shell.shell_elements import Command, Word
 from ..shell.word_sets import words
 
-#: commands of a script that only submits: they print, wait, or cut an id out of sbatch's answer
+#: commands of a script that only submits: they print, wait, or extract an id from sbatch's output
 _HARMLESS = words(
     """
     : [ [[ test true echo printf set shopt date sleep squeue sinfo awk cut grep sed tail head tr cat exit
@@ -35,7 +35,7 @@ class Stage:
 
 
 def stages(script: Script) -> list[Stage]:
-    """The chain's submissions in order; [] where the script is no chain of at least two."""
+    """The submissions of a chain in order; [] for fewer than two, and for other scripts."""
     scope, table = Scope.of(script), load("sbatch")
     submissions = [command for command in script.commands if command.name == "sbatch"]
     others = [command for command in script.commands if command.words and command not in submissions]
@@ -88,7 +88,7 @@ def _names(script: Script, submission: Command, ids: set[str]) -> set[str]:
 
 
 def _without_dependency(line: Sequence[str], rest: Sequence[str]) -> tuple[str, ...]:
-    """Options, script and arguments without ``--dependency`` and the options that only concern the submission."""
+    """Words without ``--dependency`` and other options of the submission alone."""
     options = list(line[: len(line) - len(rest)])
     kept: list[str] = []
     while options:

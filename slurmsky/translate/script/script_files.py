@@ -1,4 +1,4 @@
-"""Determines what a script needs from its working directory and its caller: files, results, arguments."""
+"""Determines what a script needs from its working directory and its caller: files and arguments."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BESIDE = re.compile(
 )
 #: programs that read their working directory
 _IN_FOLDER = words("make cmake snakemake nextflow cargo ninja blockMesh simpleFoam docker-compose matlab octave")
-#: a variable's value that is most likely a file of data; programs and texts of settings are often generated
+#: a variable's value that is probably a file of data; programs and files of settings are often generated
 _INPUT_FILE = re.compile(
     r"(?:\./)?[A-Za-z_][\w./-]*\.(?:csv|tsv|txt|fa|fasta|fastq|gz|bam|vcf|bed|h5|hdf5|nc|npz|npy|sif|pdb)"
 )
@@ -34,7 +34,7 @@ _SPEAKERS = frozenset(("echo", "printf", "export", "set"))  # arguments of these
 
 
 def names_files_beside(script: Script) -> bool:
-    """Whether the script names files beside it, or starts tools that read the working directory."""
+    """Whether the script names files in its folder, or starts tools that read the folder."""
     loops = {block for command in script.commands for block in command.blocks if block.kind == "for"}
     listed = [word for loop in loops for word in loop.words]
     listed += [word for command in script.commands if command.name in _READERS for word in command.arguments]
@@ -42,7 +42,7 @@ def names_files_beside(script: Script) -> bool:
     return any(patterns) or reads_files_beside(script.commands)
 
 
-#: kinds of programs that work on nothing but what their command line names
+#: programs that use only what their command line names
 _PLAIN = frozenset(("base", "node", "slurm", "machine", "old", "reports"))
 _INFORMS = re.compile(r"-{0,2}[vV](ersion)?|-{1,2}h(elp)?")
 _LOOKERS = words("bc jq numactl numastat lspci ifconfig netstat ibstat ibstatus lstopo tmux screen parallel htop java")
@@ -52,7 +52,7 @@ _OPENS = re.compile(r"\bchdir\(|\bopen\(|\bread_\w+\(|\blistdir\(|\bglob\(")
 
 
 def runs_own_programs(script: Script) -> bool:
-    """Whether the script starts a program that is its user's or works on files, and so needs its working directory."""
+    """Whether the script starts a program of its user or on files, and so needs its working directory."""
     scope = Scope.of(script)
     for command in script.commands:
         found = launched(command, scope.containers)
@@ -74,7 +74,7 @@ def runs_own_programs(script: Script) -> bool:
 
 
 def _is_own(arguments: list[str]) -> bool:
-    """Whether Python's arguments start a file or module of the script's user, or read files."""
+    """Whether Python's arguments start the user's file or module, or read files."""
     while arguments and re.fullmatch(r"-[uBOEsSIqbx]+|-[WX]\S+", arguments[0]):
         del arguments[0]
     if arguments[:1] and arguments[0] in ("-W", "-X"):
@@ -93,7 +93,10 @@ def reads_files_beside(commands: Iterable[Command]) -> bool:
 
 
 def files_beside(commands: Iterable[Command]) -> Iterator[str]:
-    """The files of their working directory that these commands name; "" where a program reads what is there."""
+    """The files of their working directory that these commands name.
+
+    "" if a program reads what the folder contains.
+    """
     made: set[str] = set()
     for command in commands:
         found = launched(command)
@@ -126,7 +129,7 @@ _READERS = frozenset(("ls", "cd", "pushd", "source", ".", "wc", "du", "cat", "cp
 
 @dataclass(frozen=True)
 class Server:
-    """A server that a script starts: its port, and the path that answers once it is ready."""
+    """A server that a script starts: its port, and the path that answers when it is ready."""
 
     port: int
     probe: str
@@ -148,7 +151,7 @@ _SERVERS = {
 
 
 def server_of(script: Script) -> Server | None:
-    """The server that the script's last such command starts; None where it starts none."""
+    """The server of the script's last such command; None for none."""
     for command in reversed(script.commands):
         line = " ".join(command.texts)
         if command.name in _SPEAKERS:
@@ -173,7 +176,7 @@ def arguments_read(script: Script) -> set[str]:
 
 
 def results(script: Script) -> list[str]:
-    """Files and folders of its working directory that the script names as its output, at most four."""
+    """Outputs in the working directory that the script names, at most four."""
     found: dict[str, None] = {}
     for command in script.commands:
         if command.blocks and any(block.kind == "function" for block in command.blocks):
@@ -189,7 +192,7 @@ def results(script: Script) -> list[str]:
 
 
 def argument_variables(script: Script) -> list[str]:
-    """Variables for the arguments of a script, as the shell reads them: $ARG1, $ARG2, or $ARGS where it reads all."""
+    """Variables for the arguments of a script: $ARG1, $ARG2, or $ARGS for all."""
     read = arguments_read(script)
     count = max((int(name) for name in read if name.isdecimal()), default=0)
     return [f"$ARG{number}" for number in range(1, count + 1)] or (["$ARGS"] if read else [])

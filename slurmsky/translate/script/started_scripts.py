@@ -1,4 +1,6 @@
-"""Finds the shell scripts of the submit folder that a script starts or sources: ``bash x.sh``, ``srun ./x.sh``.
+"""Finds the shell scripts that a script starts or sources: ``bash x.sh``, ``srun ./x.sh``.
+
+Only scripts in the submit folder count.
 
 They are read one level deep: a batch script is often a header, and a second file does the work.
 """
@@ -20,7 +22,7 @@ _SUBMIT_FOLDER = ("$SLURM_SUBMIT_DIR/", "$PWD/", "./")
 
 @dataclass(frozen=True)
 class InnerScript:
-    """A started script. ``line``: that of the command which starts it; ``scope`` knows the starting script's values."""
+    """A started script. ``line``: of the command that starts it; ``scope`` has the starting script's values."""
 
     line: int
     name: str
@@ -30,7 +32,7 @@ class InnerScript:
 
 
 def started(script: Script, scope: Scope, project: Project) -> Iterator[InnerScript]:
-    """The shell scripts that exist in the submit folder and that these commands start, each once, in order."""
+    """The shell scripts in the submit folder that these commands start, without duplicates, in order."""
     seen: set[str] = set()
     folder = ""
     for command in script.commands:

@@ -1,4 +1,4 @@
-"""Finds modules of compilers and MPIs that a script loads and nothing in it uses. Pure."""
+"""Finds modules of compilers and MPIs that a script loads without using them. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .conversion_tables import LAUNCHERS, Dropped
 from .outside_paths import known_program
 from .programs import find
 
-#: programs that only a toolchain's module brings
+#: programs that only a toolchain's module provides
 _COMPILERS = words("gcc icc icx mpicc mpiicc ifort nvc")
 #: programs that call compilers
 _BUILDERS = words("make gmake cmake ninja meson scons configure makenemo cargo spack bazel nvcc")
@@ -48,12 +48,12 @@ def unused(script: Script, modules: list[Module], ranks: bool) -> Iterator[tuple
 
 
 def runs_own_program(script: Script) -> bool:
-    """Whether the script runs a program of its own, built on the old cluster or by the script."""
+    """Whether the script runs the user's program, built on the old cluster or by the script."""
     return _started(script)[1]
 
 
 def _started(script: Script) -> tuple[set[str], bool]:
-    """Names of the programs that run on the node, and whether one of them is the script's own."""
+    """Names of the programs on the node, and whether one of them is the user's."""
     scope = Scope.of(script)
     names: set[str] = set()
     own = False
@@ -70,5 +70,5 @@ def _started(script: Script) -> tuple[set[str], bool]:
         if "/" in program:
             own = own or not (known_program(program) or program.startswith(("/usr/", "/bin/")))
         elif "$" in program or (find(name) is None and not _ENTERS.search(script.source)):
-            own = True  # else the environment brings it
+            own = True  # else the environment provides it
     return names, own

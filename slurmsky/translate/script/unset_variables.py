@@ -1,4 +1,4 @@
-"""Variables that a script reads and nothing in it sets: its caller's environment has to bring them. Pure."""
+"""Variables that a script reads and does not set; its caller must set them. Pure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _SAYS_ONLY = words(
     echo printf test [ [[ : unset date logger true
     """
 )
-#: a script that reads at least so many variables without setting them is started by another one that exports them
+#: a script that reads this number of variables without setting them is started by another one that exports them
 INPUTS = 3
 #: names of inputs; modules and clusters set EBROOT*, *_ROOT and *_HOME
 INPUT = re.compile(r"(?!EBROOT|\w*_(?:ROOT|HOME|MODULE)$)[A-Za-z]\w*")
@@ -46,7 +46,7 @@ _LISTS = re.compile(r"^(\w*PATH|LD_PRELOAD|\w*FLAGS|\w*_OPTS|\w*OPTIONS)$")
 
 
 def unset_variables(script: Script, scope: Scope) -> dict[str, int]:
-    """Names that nothing in the script sets, with the line of their first use."""
+    """Names that the script does not set, with the line of their first use."""
     found: dict[str, int] = {}
     optional = _optional(script.source)
     for command in script.commands:
@@ -93,7 +93,7 @@ def values_read(script: Script, scope: Scope, names: Iterable[str]) -> set[str]:
 
 
 def _used(command: Command) -> Iterator[Word]:
-    """Words whose variables matter: not words that are only printed or tested, not entries of search paths."""
+    """Words whose variables matter, without words that are only printed or tested."""
     for given in command.assignments:
         if not _LISTS.match(given.name):
             yield given.value

@@ -1,4 +1,4 @@
-"""Finds the folder in which a script expects its own files, where it changes into one. Pure.
+"""Finds the folder in which a script expects its own files, if it changes into one. Pure.
 
 ``cd /home/me/model`` before ``python train.py`` names the project's folder by its path on the cluster for which the
 script was written. A script that changes into several folders, or reads nothing there, names none.
@@ -24,7 +24,7 @@ _BUILDERS = frozenset(("make", "cmake", "snakemake", "nextflow", "cargo", "ninja
 
 
 def work_folder(script: Script, scope: Scope) -> tuple[str, tuple[str, ...]]:
-    """The only folder outside the submit folder into which the script changes, and the files that it reads there.
+    """The only outside folder into which the script changes, and the files that it reads there.
 
     Without such a folder: "" and the files that it reads where it starts.
 
@@ -36,7 +36,7 @@ def work_folder(script: Script, scope: Scope) -> tuple[str, tuple[str, ...]]:
 
 
 def code_folder(script: Script, scope: Scope) -> str:
-    """The folder of the script's own programs on the old cluster, which a user launches from; "" for none.
+    """The folder of the script's own programs on the old cluster; "" for none.
 
     It is the only folder into which the script changes, unless it reads nothing but data there. A script that stays
     where it is and names its programs by their paths has them in the folder of these.
@@ -70,7 +70,7 @@ def _is_code(command: Command) -> bool:
 
 
 def entered(script: Script, scope: Scope) -> tuple[str, int]:
-    """The only folder outside the submit folder into which the script changes, and the index of the next command."""
+    """The only outside folder into which the script changes, and the index of the next command."""
     found, start = "", 0
     made: list[str] = []
     commands = script.commands
@@ -99,7 +99,7 @@ def plain(path: str) -> str:
 
 
 def _is_folder(path: str) -> bool:
-    """Whether a path may be a project's folder: known, in a home folder or at least two folders deep."""
+    """Whether a path may be a project's folder. It is known, in a home folder or at least two folders deep."""
     shape = re.fullmatch(r"~(/[\w.+@-]+)+|(/(?:[\w.+@-]+|\$USER)){2,}", path)
     return (
         bool(shape)
@@ -115,7 +115,7 @@ def _below(path: str, folder: str) -> bool:
 
 
 def move_to_workdir(found: Reading, source: str, folder: str) -> None:
-    """Make a folder of the old cluster the workdir: the script's paths below it become relative."""
+    """Make a folder of the old cluster the workdir. The script's paths below it become relative."""
     found.workdir, found.former = True, found.former or folder
     for start, end, text in below(folder, source):
         found.edit(start, end, text)

@@ -14,7 +14,7 @@ _UNTIL = {
 
 
 def balanced(source: str, at: int, closer: str) -> int:
-    """The offset after ``closer`` for what was opened before ``at``; the end of the source if it is missing."""
+    """The offset after the matching ``closer``; the end of the source if it is missing."""
     stack = [closer]
     end = len(source)
     while stack:

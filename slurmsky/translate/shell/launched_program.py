@@ -1,4 +1,4 @@
-"""Finds the program that a command starts through srun, mpirun, env, timeout and other wrappers, and in containers."""
+"""Finds the program that a command starts through wrappers such as srun, mpirun, env, and in containers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ _TWO_VALUES = frozenset(("-mca", "--mca", "-genv", "-env"))
 
 @dataclass(frozen=True)
 class Launched:
-    """A program with its arguments. ``inside``: the container that it runs in, "" for the node itself.
+    """A program with its arguments.
+
+    ``inside``: the container that it runs in, "" for the node itself.
 
     ``mounts`` are the words for the node's folders that a container mounts; ``image`` is the container's file or its
     name in a registry.
@@ -162,12 +164,12 @@ def _container(name: str, words: tuple[Word, ...], mounts: tuple[Word, ...]) -> 
     return Launched(name, (words[0], *rest[at + 1 :]), name, mounts, image)
 
 
-#: what a container names SRC:DST; in it DST is a path, on the node it is none
+#: in SRC:DST, DST is a path in the container and not on the node
 _BOUND_TO = re.compile(r"(?:-[Bv]|--bind|--volume|--container-mounts)[= ]+[\"']?([^\s\"']+)")
 
 
 def bind_targets(source: str) -> Iterator[str]:
-    """Folders inside containers at which the script mounts other folders of the node."""
+    """Folders in containers at which the script mounts folders of the node."""
     for bound in _BOUND_TO.findall(source):
         for entry in bound.split(","):
             folder, _, target = entry.partition(":")

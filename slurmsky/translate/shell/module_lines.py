@@ -34,13 +34,15 @@ _SAME = {
 }
 # Programs that run the command in their arguments.
 _LEADING = {"command", "builtin", "eval"}
-# Most scripts have no such word at the place of a command, and need no full scan.
+# Most scripts have no such word as a command, and need no full scan.
 _LIKELY = re.compile(r"(?<![\w./=-])(?:module|ml)(?=[\s;&|)]|\Z)")
 
 
 @dataclass(frozen=True)
 class ModuleLine:
-    """One request to the module system: `load` of some names, `purge`, `swap` of two, `use` of folders.
+    """One request to the module system.
+
+    It is `load` of some names, `purge`, `swap` of two, or `use` of folders.
 
     Names are as written, variables unexpanded.  `line` counts from 1.
     """
@@ -59,7 +61,7 @@ _Requested = tuple[str, tuple[str, ...], tuple[str, ...]]  # action, names, opti
 
 class _Build:
     def module(self, *tokens: str) -> list[_Requested]:
-        action = "list"  # the default of a bare `ml`; a bare `module` prints its help and is left out
+        action = "list"  # the default of a bare `ml`; a bare `module` prints its help and is omitted
         names: list[str] = []
         options: list[str] = []
         for token in tokens:
@@ -92,8 +94,9 @@ _GRAMMARS: dict[str, Grammar[list[_Requested]]] = {
 
 
 def parse(script: str | bytes) -> tuple[ModuleLine, ...]:
-    """Every module command of a script, in order; never raises, and ignores comments, here-documents and text in
-    quotes.
+    """Every module command of a script, in order; never raises.
+
+    Comments, here-documents and text in quotes are ignored.
 
     >>> [str(found) for found in parse("module purge && module load gcc/12 mpi 2>/dev/null\\nml a -b\\n")]
     ['module purge', 'module load gcc/12 mpi', 'module unload b', 'module load a']

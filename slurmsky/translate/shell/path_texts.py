@@ -1,4 +1,7 @@
-"""Recognizes texts that are absolute paths or paths in the home folder, and expands their patterns and lists. Pure."""
+"""Recognizes texts that are absolute paths or paths in the home folder.
+
+It also expands their patterns and lists. Pure.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def home(text: str) -> str:
 
 
 def folder_of_pattern(path: str) -> str:
-    """The folder of a pattern's files; other paths are returned as they are.
+    """The folder of a pattern's files; other paths unchanged.
 
     >>> folder_of_pattern("/data/*.bam"), folder_of_pattern("/data/a.bam")
     ('/data', '/data/a.bam')
@@ -32,7 +35,9 @@ def folder_of_pattern(path: str) -> str:
 
 
 def alternatives(text: str) -> Iterator[str]:
-    """The parts of a list of paths; of a numeric range, and of all braces but the first, only the first one.
+    """The parts of a list of paths.
+
+    Of a numeric range, and of all braces but the first, only the first part.
 
     >>> list(alternatives("/data/{a,b}/x{1..9}:/d"))
     ['/data/a/x1', '/d', '/data/b/x1', '/d']

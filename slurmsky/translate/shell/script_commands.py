@@ -43,7 +43,7 @@ class Script:
 
     @cached_property
     def commands(self) -> tuple[Command, ...]:
-        """All commands, in order; those in ``$( )`` and ``bash -c`` follow the command that contains them."""
+        """All commands, in order. Commands in ``$( )`` and ``bash -c`` follow the command that contains them."""
         found: list[Command] = []
         for statement in self.statements:
             for block in statement.blocks:
@@ -57,7 +57,9 @@ class Script:
 
 @lru_cache(maxsize=64)
 def parse(source: str, base: int = 0, first_line: int = 1, depth: int = 0) -> Script:
-    """Parse a script. ``base`` and ``first_line``: position of its text in the whole script.
+    """Parse a script.
+
+    ``base`` and ``first_line``: position of its text in the whole script.
 
     A file for another interpreter than a shell (``#!/usr/bin/env python3``) has no commands.
     Cached: explain, the images of steps and the packages of Python files parse the same text one after the other.
@@ -103,7 +105,7 @@ def _substituted(word: Word, depth: int) -> Iterator[Script]:
 
 
 def inline_program(command: Command) -> Script | None:
-    """The script in ``[srun options] bash -c '...'``, with its position in the whole; None: there is none."""
+    """The script in ``[srun options] bash -c '...'``, with its position in the whole, or None."""
     word = program_word(command)
     return None if word is None else script_in(word, command.depth + 1)
 
@@ -122,7 +124,7 @@ def program_word(command: Command) -> Word | None:
 
 
 def script_in(word: Word, depth: int) -> Script | None:
-    """The script in a quoted word; None where the word is not one pair of quotes."""
+    """The script in a quoted word; None if the word is not one pair of quotes."""
     raw = word.raw
     if len(raw) < 2 or depth > MAX_DEPTH:
         return None
@@ -151,7 +153,7 @@ _LINES = (
 
 
 def to_shell(source: str) -> str:
-    """A csh script in the shell's syntax, each line in its place.
+    """A csh script in the shell's syntax; each line keeps its place.
 
     >>> to_shell("foreach i (1 2)\\n  setenv A $i\\nend\\n")
     'for i in 1 2; do\\n  export A=$i\\ndone\\n'

@@ -20,7 +20,7 @@ STORES = re.compile(
 _LOOP = re.compile(r"\bfor\s+([A-Za-z_]\w*)\s+in\b", re.ASCII)
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)", re.ASCII)
 _WITH_DEFAULT = re.compile(r"\$\{(\w+)(?::?([-=+]))([^{}]*)\}")
-#: what commands of a script print, as variables
+#: output of commands of a script, as variables
 _PRINTS = {"pwd": "$PWD", "whoami": "$USER", "id -un": "$USER", "id -u -n": "$USER"}
 _MAX = 4096
 
@@ -86,7 +86,7 @@ class Scope:
                 self._set(match[1], self.expand(Word(match[2], word.start, word.line)))
 
     def _declare(self, command: Command) -> None:
-        """Record the variables that export, declare and their like name."""
+        """Record the variables of export, declare and similar commands."""
         for word in command.arguments:
             key, sign, _ = word.raw.partition("=")
             if not _NAME.fullmatch(key):

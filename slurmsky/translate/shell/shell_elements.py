@@ -1,4 +1,4 @@
-"""Elements of a shell script: words, assignments, simple commands, blocks, statements, each with its position."""
+"""Elements of a shell script, from words to statements, each with its position."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Word:
 
     @property
     def shown(self) -> str:
-        """The text, or the source where the text is unknown."""
+        """The text, or the source if the text is unknown."""
         return self.raw if self.text is None else self.text
 
     @cached_property

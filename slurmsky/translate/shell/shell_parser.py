@@ -1,4 +1,6 @@
-"""Parses the shell's grammar (POSIX.1 XCU 2, man bash) as far as needed to separate commands, in one pass.
+"""Parses the shell's grammar as far as needed to separate commands.
+
+It follows POSIX.1 XCU 2 and man bash, in one pass.
 
 Covers quotes, expansions, lists, pipes, here-documents, loops, conditions, functions. Text that no shell would accept
 ends as one long word. There is no recursion: the inside of a word is not parsed here.
@@ -184,7 +186,7 @@ class Parser:
         return max(at, start + 1)
 
     def _reserved(self, word: Word, end: int) -> bool:
-        """Process a reserved word where a command could start."""
+        """Process a reserved word at the start of a command."""
         raw = word.raw
         top = self.stack[-1] if self.stack else None
         if self.loop is not None:
@@ -306,7 +308,7 @@ class Parser:
         self._open("subshell", start + 1)
 
     def _newline(self) -> None:
-        """Read the here-documents that start on the next line."""
+        """Read the here-documents that begin on the next line."""
         for delimiter, tabs, expanded in self.documents:
             start = self.at
             body_end = len(self.source)

@@ -62,7 +62,7 @@ def left_out(environment: Mapping[str, str], spec: JobSpec, allowed: Iterable[st
 
 
 def line(names: list[str]) -> str:
-    """The removed variables in one line of text; "" for none."""
+    """The removed variables in one line of text; "" without any."""
     if not names:
         return ""
     shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -22,7 +22,7 @@ MOST_GPUS = 16  # the maximum of any node (A100:16 in SkyPilot's catalogs)
 
 @dataclass(frozen=True)
 class Geometry:
-    """A job's size. ``cpus`` and ``memory_mib`` are per node, and None where the job does not specify them."""
+    """A job's size. ``cpus`` and ``memory_mib`` are per node, and None if the job does not specify them."""
 
     nodes: int
     ntasks: int
@@ -78,7 +78,7 @@ def typed_count(text: str | None, option: str) -> tuple[str, int]:
 
 
 def geometry(spec: JobSpec, partition: PartitionConfig | None = None) -> Geometry:
-    """Compute the size of a job. Raises Refused where no number of nodes can hold it."""
+    """Compute the size of a job. Raises Refused if no number of nodes can hold it."""
     gpus = _Gpus.of(spec)
     try:
         numbers = device_counts.resolved(spec).numbers

@@ -39,7 +39,7 @@ CONTROLLER = _words(
     """
 )
 
-#: fields without meaning where the job has its nodes alone, or that no cloud supports: (text)
+#: fields without meaning if the job has its nodes alone, or that no cloud supports: (text)
 WITHOUT_EFFECT = {
     "exclusive": "a SkyPilot node runs only this job",
     "oversubscribe": "a SkyPilot node runs only this job",
@@ -70,7 +70,7 @@ WITHOUT_EFFECT = {
     "x11": "X11 is not forwarded from cloud nodes",
 }
 
-#: of those, the fields that a Slurm infra applies, because its sbatch receives the option
+#: the fields of these that a Slurm infra applies, because its sbatch receives the option
 ON_SLURM = _words(
     """
     exclusive contiguous spread_job switches core_spec exclude reservation cluster_constraint gres_flags
@@ -80,7 +80,7 @@ ON_SLURM = _words(
 
 
 def account_for(spec: JobSpec, clouds: Set[str]) -> Iterator[Note]:
-    """A note for every given field that SkyPilot does not keep."""
+    """A note for every given field that SkyPilot ignores."""
     for name in spec.to_dict():
         if name in WITHOUT_EFFECT and not (name in ON_SLURM and clouds == {"slurm"}):
             yield Note(name.replace("_", "-"), "recorded", WITHOUT_EFFECT[name])

@@ -70,7 +70,7 @@ def preparation(site: Site, wants: Needs, image: str = "") -> tuple[str, list[st
 
 
 def one_environment(lines: Iterable[str]) -> list[str]:
-    """Setup lines in which several modules share an environment: a second ``conda create`` would replace it."""
+    """Setup lines in which several modules share an environment. A second ``conda create`` would replace it."""
     made: set[str] = set()
     kept: list[str] = []
     for line in dict.fromkeys(lines):
@@ -85,12 +85,12 @@ def one_environment(lines: Iterable[str]) -> list[str]:
 
 
 def _better(image: str, than: str) -> bool:
-    """Whether an image contains what the other one does: a framework's image has CUDA, but not vice versa."""
+    """Whether an image contains another one. A framework's image has CUDA, but not vice versa."""
     return not than or ("nvidia/cuda" in than and "nvidia/cuda" not in image)
 
 
 def environment_packages(site: Site, name: str, wants: Needs) -> str | None:
-    """An environment's packages: from the site file, else from the script's files; None: unknown."""
+    """An environment's packages, from the site file or the script's files. None: unknown."""
     spelt = (name, name.removeprefix("./"), name.rstrip("/").rpartition("/")[2])
     declared = next((text for known, text in site.environments if any(fnmatchcase(one, known) for one in spelt)), None)
     if declared is not None or not site.shipped_modules or wants.unknown or "$" in name:
@@ -128,7 +128,7 @@ def environment_setup(site: Site, name: str, wants: Needs) -> Iterator[str]:
 
 
 def folders_setup(site: Site, wants: Needs) -> Iterator[str]:
-    """Commands that create folders for the script's output, and stubs for start files of the old cluster."""
+    """Commands that create folders for output, and stubs for start files of the old cluster."""
     mounted = [path.path for path in site.paths]
     made = (*wants.folders, *(folder for _, folder in wants.stores))
     folders = [folder for folder in dict.fromkeys(made) if not is_mounted(folder, mounted)]
@@ -160,5 +160,5 @@ def folders_setup(site: Site, wants: Needs) -> Iterator[str]:
 
 
 def _word(path: str) -> str:
-    """A path as a word of the shell, which expands a leading ~."""
+    """A path as a word of the shell, with a leading ~ left to expansion."""
     return f"~/{shlex.quote(path[2:])}" if path.startswith("~/") else shlex.quote(path)

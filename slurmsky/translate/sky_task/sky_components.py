@@ -34,7 +34,7 @@ _SHARED = {
 
 
 def plan_all(components: Sequence[tuple[JobSpec, str]], site: Site, **more: Any) -> SkyTask:
-    """The SkyPilot task of a job whose components are (spec, partition), the leader first; of a plain job as ``plan``.
+    """The SkyPilot task of a job with components (spec, partition), the leader first.
 
     ``more``: further arguments of ``plan``. Raises Refused, also where the nodes of one task cannot fit all components.
     """
@@ -138,7 +138,7 @@ def _other_config(task: SkyTask) -> dict[str, Any]:
 
 
 def _longest(parts: Sequence[SkyTask]) -> dict[str, Any]:
-    """The config whose time limit for a Slurm infra's allocation is the longest of all components."""
+    """The config with the longest time limit of all components, for a Slurm infra's allocation."""
     config = parts[0].fields.get("config")
     if config is None or not _options(parts[0]):
         return {"config": config} if config else {}

@@ -13,7 +13,7 @@ from ...model.states import JobFlag, JobState
 
 @dataclass(frozen=True)
 class MappedStatus:
-    """A status in Slurm's terms. ``exit_code``: of the user's program, where SkyPilot reports it."""
+    """A status in Slurm's terms. ``exit_code``: of the user's program, if SkyPilot reports it."""
 
     state: JobState
     flags: JobFlag = JobFlag.NONE
@@ -65,7 +65,7 @@ def map_status(status: str, details: str = "", schedule_state: str = "", failure
 
 
 def exit_code(failure: str) -> int | None:
-    """The user program's exit code in SkyPilot's failure text; None: the text has none.
+    """The user program's exit code in SkyPilot's failure text; None without one.
 
     With codes of several nodes: the first that is not 137, the code of a node killed because another failed.
     """

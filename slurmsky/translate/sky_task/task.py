@@ -1,4 +1,4 @@
-"""Translates JobSpec and Site to the SkyPilot task that runs the job, with a note on every option.
+"""Translates JobSpec and Site to the job's SkyPilot task, with a note on every option.
 
 The task's fields: sky/utils/schemas.py of SkyPilot 0.14.1. ``run`` is never the user's text (SkyPilot runs it in an
 interactive bash): it starts the agent, which runs the script unchanged.
@@ -27,7 +27,10 @@ TIME_MARGIN_MIN = 15  # a Slurm infra's allocation outlasts the job by this marg
 
 @dataclass(frozen=True)
 class SkyTask:
-    """A SkyPilot task without the parts that the engine adds (run, the job's file mounts, its unique name)."""
+    """A SkyPilot task without the parts that the engine adds.
+
+    The engine adds run, the job's file mounts and its unique name.
+    """
 
     name: str
     geometry: Geometry
@@ -253,7 +256,7 @@ _DISKS = words(
 
 
 def _other_gres(draft: _Draft) -> None:
-    """Convert a second gres: a local disk becomes disk_size, any other is ignored with a note."""
+    """Convert a second gres. A local disk becomes disk_size; any other is ignored with a note."""
     names = []
     for name, kind, count in gres_items(draft.spec.gres):
         if name == "gpu":

@@ -12,7 +12,10 @@ FEATURE = "Invalid feature specification"  # ESLURM_INVALID_FEATURE
 
 @dataclass(frozen=True)
 class Note:
-    """The effect of one option: ``kept`` by SkyPilot, done by slurmsky's ``agent``, ``changed``, only ``recorded``."""
+    """The effect of one option.
+
+    It is ``kept`` by SkyPilot, done by slurmsky's ``agent``, ``changed``, or only ``recorded``.
+    """
 
     option: str
     effect: str

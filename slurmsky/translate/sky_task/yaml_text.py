@@ -1,4 +1,6 @@
-"""Writes values as YAML for people, with PyYAML. (SkyPilot itself receives JSON, which is YAML, too.)
+"""Writes values as YAML for people, with PyYAML.
+
+SkyPilot itself receives JSON, which is YAML, too.
 
 Strings are quoted where YAML 1.1 or 1.2 reads another type: SkyPilot reads YAML by PyYAML (1.1), other tools by 1.2.
 """
@@ -14,7 +16,7 @@ import yaml
 _WORD = re.compile(r"[A-Za-z_./][\w./+:@*-]*(?<!:)|\d+\+", re.ASCII)
 #: words that YAML 1.1 or 1.2 reads as another type, beyond those that PyYAML quotes automatically
 _NOT_TEXT = re.compile(r"[yYnN.]|\.\d+([eE][+-]?\d+)?")
-#: what a block cannot hold: other line breaks, and control characters. Invisible spaces are text.
+#: characters that a block cannot contain: other line breaks, and control characters; invisible spaces are text
 _NO_BLOCK = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -30,7 +32,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def plain_text(text: str) -> str:
-    """The text without bytes that are not UTF-8: they have no place in YAML, which is Unicode."""
+    """The text without bytes that are not UTF-8, which YAML cannot contain."""
     return _SURROGATE.sub("\ufffd", text)
 
 
