@@ -1,7 +1,7 @@
 """Starts a node's agent: ``python -m slurmsky.agent --node NAME --home DIR``.
 
 Further options: ``--address unix:/path|host:port``, ``--controller unix:/path``, ``--bin DIR``, and for nodes of other
-machines ``--listen``, ``--cert``, ``--key``, ``--ca``, ``--kept SECONDS``. With ``--root DIR``, the folder of this
+machines ``--listen``, ``--cert``, ``--key``, ``--ca``, ``--warm SECONDS``. With ``--root DIR``, the folder of this
 package, the agent restarts a controller that died.
 """
 
@@ -44,7 +44,7 @@ COMMANDS = {
 }
 
 _OPTIONS = (
-    "--address", "--controller", "--node", "--home", "--bin", "--cert", "--key", "--ca", "--listen", "--kept", "--root",
+    "--address", "--controller", "--node", "--home", "--bin", "--cert", "--key", "--ca", "--listen", "--warm", "--root",
 )  # fmt: skip
 
 
@@ -104,10 +104,10 @@ def _serve(options: dict[str, str]) -> int:
         daemonize.hold(paths.__file__.rsplit("/", 2)[0])
         agent.controller_start = ControllerStart(loop, options["--root"], home, agent.needs_controller, group.step_out)
         agent.controller_start.soon()  # the controller may have died while this agent started
-    if options["--kept"]:
-        from .cloud.kept_node import KeptNodeService
+    if options["--warm"]:
+        from .cloud.warm_node import WarmNodeService
 
-        KeptNodeService(agent, float(options["--kept"]))
+        WarmNodeService(agent, float(options["--warm"]))
     agent.recover()
     agent.listen(options["--listen"])
     os.chdir("/")

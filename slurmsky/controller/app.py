@@ -219,9 +219,11 @@ class Controller:
                 self.job_table, self.life, self.site, engine, foreign, caller(cloud.account.user), self.flush_or_retry,
                 lambda job_id: self.engine.adopt(job_id, FOREIGN), infra, self.budget.note, self.budget.recheck,
             )  # fmt: skip
-        if self.site.kept and wanted != "local":
-            fleet = self.engines["nodes"] = cloud.kept_engine()
-            self.power = PowerSaving(self.job_table, dict(self.site.kept), fleet, self.schedule_soon, self.budget.note)
+        if self.site.warm_nodes and wanted != "local":
+            fleet = self.engines["nodes"] = cloud.warm_engine()
+            self.power = PowerSaving(
+                self.job_table, dict(self.site.warm_nodes), fleet, self.schedule_soon, self.budget.note
+            )
             self.life.listeners.append(self.power.on_job_event)
 
     def _managed_id(self, job_id: int) -> int | None:

@@ -129,10 +129,7 @@ class CommandContext:
         self._peer.send(wire.HANDLE_SIGNALS)
 
     def resume_with(self, variable: str) -> None:
-        """Make the caller repeat its request with this ``K=V`` if this controller dies.
-
-        "": do not repeat it.
-        """
+        """Make the caller repeat its request with this ``K=V`` if this controller dies. "": do not repeat it."""
         self._peer.send(wire.RESUME, _bytes(variable))
 
     def spawn(self, argv: Sequence[str], env: Mapping[str, str]) -> None:

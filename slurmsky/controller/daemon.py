@@ -45,10 +45,10 @@ def read_site(env: dict[str, str]) -> Site:
     site = load(text, str(file), facts)
     # Nodes of the site file get this machine's properties for values that the file omits. Properties of warm nodes are
     # known once the nodes are up.
-    kept = {name for _, one in site.kept for name in one.names}
+    warm = {name for _, one in site.warm_nodes for name in one.names}
     nodes = tuple(
         node
-        if node.name in kept
+        if node.name in warm
         else replace(
             node,
             arch=node.arch or facts.arch,

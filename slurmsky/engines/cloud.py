@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ..model.allocation import Launch
 from ..model.spec import JobSpec
-from ..site.record import KeptNodes, Site
+from ..site.record import Site, WarmNodes
 from ..translate.sky_task.status import MappedStatus
 from .base import Engine, EngineError
 from .offers import Inventory
@@ -130,7 +130,7 @@ class CloudService(Protocol):
     async def optimize(self, task: str) -> str:
         """The optimizer's table of infras that could run a task, with prices. Raises RequestRefused."""
 
-    async def check_kept(self, partition: str, kept: KeptNodes, site: Site) -> str:
+    async def check_warm_nodes(self, partition: str, warm: WarmNodes, site: Site) -> str:
         """The reason why the cloud cannot provide such nodes; "" when it can."""
 
     def pack(self, launch: Launch, name: str, folder: Path, site: Site) -> Packed:

@@ -66,16 +66,16 @@ class Cloud:
         self._start_server()
         return SkyEngine(self._home, self._on_event, self._site, self._client, inventory)
 
-    def kept_engine(self) -> PoweredEngine:
-        """The engine of the partitions whose nodes are kept."""
+    def warm_engine(self) -> PoweredEngine:
+        """The engine of the partitions with warm nodes."""
         from .nodes import NodesEngine
         from .sky.pilot_provider import Pilots
 
         self._start_server()
         pilots = Pilots(self._client, self._site, self._home / "kept")
-        sky, kept = self._site.sky, dict(self._site.kept)
+        sky, warm = self._site.sky, dict(self._site.warm_nodes)
         return NodesEngine(
-            self._home, self._on_event, kept, pilots, pilots.prepare, sky.reach, sky.upload_mib, sky.credentials
+            self._home, self._on_event, warm, pilots, pilots.prepare, sky.reach, sky.upload_mib, sky.credentials
         )
 
     def close(self) -> None:

@@ -131,5 +131,5 @@ class Router:
         return self._engines[self.engine_name(partition)].ready_in(nodes)
 
     async def close(self) -> None:
-        for engine in reversed([*self._engines.values()]):  # kept nodes use the connections of the engine before them
+        for engine in reversed([*self._engines.values()]):  # warm nodes use the connections of the engine before them
             await engine.close()

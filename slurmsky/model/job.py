@@ -152,6 +152,6 @@ class Node:
     extra: str = ""
     partitions: tuple[str, ...] = ()
     reservation: str = ""  # names of the reservations that hold the node now
-    instance_id: str = ""  # SkyPilot cluster of a kept node
-    instance_type: str = ""  # instance type, place and price of a kept node, as SkyPilot reports them
+    instance_id: str = ""  # SkyPilot cluster of a warm node
+    instance_type: str = ""  # instance type, place and price of a warm node, as SkyPilot reports them
     jobs: frozenset[int] = frozenset()

@@ -1,4 +1,4 @@
-"""Messages between controller and kept node about copies of submit folders.
+"""Messages between controller and warm node about copies of submit folders.
 
 Content of files is in frames of bytes beside these messages (``agent/cloud/folder_store.py``).
 """
@@ -11,10 +11,7 @@ from .message_codec import Message, reads
 
 
 class FolderEntry(NamedTuple):
-    """A file ("f"), folder ("d") or link ("l") below a folder.
-
-    ``content``: the file's sha256, or the link's target.
-    """
+    """A file ("f"), folder ("d") or link ("l") below a folder. ``content``: the file's sha256, or the link's target."""
 
     kind: str
     mode: int

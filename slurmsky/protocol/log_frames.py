@@ -1,6 +1,4 @@
-"""Carries exact bytes and authenticated events through a line-oriented, lossy text log.
-
-Runs on Python 3.9.
+"""Carries exact bytes and authenticated events through a line-oriented, lossy text log. Python 3.9.
 
 SkyPilot's log of a job is text: lines get a prefix, ``\\r`` becomes ``\\n``, bytes that are not UTF-8 become
 U+FFFD, stdout and stderr are mixed, and every reconnection starts from the beginning. Other processes of the node

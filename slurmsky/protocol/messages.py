@@ -188,7 +188,7 @@ class NodeTaken(NodeEvent, kind="taken"):
     why: str = ""
 
 
-# --- answers of a kept node's agent
+# --- answers of a warm node's agent
 
 
 class NodeEnvironment(NodeEvent, kind="facts"):
@@ -419,7 +419,7 @@ class NodeEnds(JobRequest, kind="node_ends"):
     left_s: int
 
 
-# --- of a kept node's agent
+# --- of a warm node's agent
 
 
 class Ping(AgentRequest, kind="ping"):

@@ -12,11 +12,9 @@ from typing import Any
 from ..model.cluster import ClusterConfig, NodeConfig, PartitionConfig
 from ..model.policy import NORMAL, AccountConfig, Limits, QosConfig
 from . import schema
-from .kept_nodes import KEPT_FIELDS, kept_nodes
 from .record import (
     Budget,
     GpuNames,
-    KeptNodes,
     MachineFacts,
     ModuleConfig,
     PartitionSky,
@@ -26,7 +24,9 @@ from .record import (
     SiteError,
     SiteOption,
     SkyConfig,
+    WarmNodes,
 )
+from .warm_nodes import WARM_FIELDS, warm_nodes
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -114,8 +114,8 @@ class _Reader:
         free = {word: self.value(word, 0, "", read, data.get(word, {})) for word, read in schema.FREE.items() if read}
 
         nodes = self.nodes(lists["node"]) if lists["node"] else (machine_node(machine),) if machine else ()
-        kept, cloud = kept_nodes(lists["partition"], {node.name for node in nodes}, self.fault)
-        partitions, sky = self.partitions(lists["partition"], nodes, dict(kept))
+        warm, cloud = warm_nodes(lists["partition"], {node.name for node in nodes}, self.fault)
+        partitions, sky = self.partitions(lists["partition"], nodes, dict(warm))
         nodes += cloud
         qos, qos_routes = self.qos(lists["qos"])
         accounts, account_routes = self.accounts(lists["account"], {one.name for one in qos})
@@ -157,7 +157,7 @@ class _Reader:
             account_routes=account_routes,
             sky=SkyConfig(**tables["sky"]),
             partition_sky=sky,
-            kept=kept,
+            warm_nodes=warm,
             gpus=GpuNames(**tables["gpus"]),
             modules=self.modules(data),
             shipped_modules=self.shipped_modules(data, cluster.open),
@@ -202,24 +202,24 @@ class _Reader:
         return tuple(nodes.values())
 
     def partitions(
-        self, tables: list[dict[str, Any]], nodes: tuple[NodeConfig, ...], kept: Mapping[str, KeptNodes]
+        self, tables: list[dict[str, Any]], nodes: tuple[NodeConfig, ...], by_partition: Mapping[str, WarmNodes]
     ) -> tuple[tuple[PartitionConfig, ...], tuple[tuple[str, PartitionSky], ...]]:
         if not tables:
             tables = [{"name": "debug", "default": True}]
         names = tuple(node.name for node in nodes)
-        warm = {name for one in kept.values() for name in one.names}
+        warm = {name for one in by_partition.values() for name in one.names}
         partitions: dict[str, PartitionConfig] = {}
         sky: list[tuple[str, PartitionSky]] = []
         for index, table in enumerate(tables):
             mine = {word: table[word] for word in schema.PARTITION_SKY if word in table}
-            fields = {field: value for field, value in table.items() if field not in mine and field not in KEPT_FIELDS}
+            fields = {field: value for field, value in table.items() if field not in mine and field not in WARM_FIELDS}
             name = fields["name"]
             if name in partitions:
                 raise self.fault("partition", index, "name", f"partition {name} is described twice")
             written = fields.setdefault("nodes_text", "ALL")
             members = (
-                kept[name].names
-                if name in kept
+                by_partition[name].names
+                if name in by_partition
                 else names
                 if written.upper() == "ALL"
                 else self.value("partition", index, "nodes", schema.hosts, written)
@@ -227,8 +227,8 @@ class _Reader:
                 else ()
             )
             for member in members:
-                if member in warm and name not in kept and not set(members) <= warm:
-                    raise self.fault("partition", index, "nodes", "kept nodes and others do not mix in a partition")
+                if member in warm and name not in by_partition and not set(members) <= warm:
+                    raise self.fault("partition", index, "nodes", "warm nodes and others do not mix in a partition")
                 if member not in warm and member not in names and names:
                     raise self.fault("partition", index, "nodes", f"there is no node {member}")
                 if member not in warm and not names and mine.get("infra"):

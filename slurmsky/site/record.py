@@ -18,10 +18,7 @@ class SiteError(Exception):
 
 @dataclass(frozen=True)
 class MachineFacts:
-    """Hardware of this machine, as its caller detected it.
-
-    ``gpus``: one type name per device, "" when unknown.
-    """
+    """Hardware of this machine, as its caller detected it. ``gpus``: one type name per device, "" when unknown."""
 
     host_name: str
     cpus: int
@@ -75,8 +72,8 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class KeptNodes:
-    """Kept nodes of a partition: SkyPilot starts them, and they stay warm. Times in seconds."""
+class WarmNodes:
+    """Warm nodes of a partition: SkyPilot starts them, and they stay warm. Times in seconds."""
 
     names: tuple[str, ...]
     shape: Shape = Shape()
@@ -191,7 +188,7 @@ class Site:
     engine: str = "auto"  # auto | sky | local
     sky: SkyConfig = SkyConfig()
     partition_sky: tuple[tuple[str, PartitionSky], ...] = ()
-    kept: tuple[tuple[str, KeptNodes], ...] = ()  # by partition
+    warm_nodes: tuple[tuple[str, WarmNodes], ...] = ()  # by partition
     gpus: GpuNames = GpuNames()
     modules: tuple[ModuleConfig, ...] = ()
     #: whether the shipped map (modules.toml) applies to modules that the site file does not name

@@ -342,8 +342,8 @@ PARTITION = {
     "engine": SiteKey(ENGINE),
 }
 PARTITION_SKY = _keys_of(PartitionSky, array_nodes=positive, arrays=ARRAYS)
-#: KeptNodes' fields; PARTITION's ``nodes`` names them
-PARTITION_KEPT = {
+#: WarmNodes' fields; PARTITION's ``nodes`` names them
+PARTITION_WARM = {
     "shape": SiteKey(shape),
     "suspend_time": SiteKey(seconds, "suspend_time_s"),
     "keep_up": SiteKey(count),
@@ -442,7 +442,7 @@ TABLES = {"limits": LIMITS, "local": LOCAL, "hooks": HOOKS, "sky": SKY, "gpus": 
 #: arrays of tables, [[word]]
 LISTS = {
     "node": NODE,
-    "partition": {**PARTITION, **PARTITION_SKY, **PARTITION_KEPT},
+    "partition": {**PARTITION, **PARTITION_SKY, **PARTITION_WARM},
     "qos": {**QOS, **QOS_LIMITS, **ROUTE},
     "account": {**ACCOUNT, **ACCOUNT_LIMITS, **ROUTE},
     "option": OPTION,

@@ -1,4 +1,4 @@
-"""The SkyPilot provider of kept nodes: its requests to SkyPilot, and the program that it ships."""
+"""The SkyPilot provider of warm nodes: its requests to SkyPilot, and the program that it ships."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def order(tmp_path: Path, partition: str, *nodes: str) -> Order:
 
 
 def test_a_shape_becomes_resources_with_autodown(tmp_path):
-    fields = task_fields(dict(SITE.kept)["gpu"], order(tmp_path, "gpu", "gpu-1", "gpu-2"), SITE)
+    fields = task_fields(dict(SITE.warm_nodes)["gpu"], order(tmp_path, "gpu", "gpu-1", "gpu-2"), SITE)
     assert fields == {
         "name": "kept-x",
         "num_nodes": 2,

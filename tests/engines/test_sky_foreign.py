@@ -198,7 +198,7 @@ MIXED = KEPT + '[[partition]]\nname = "each"\ninfra = "kubernetes/x"\n'
 
 @pytest.mark.parametrize("newer", [0, 4])
 @pytest.mark.parametrize("site, read", [(KEPT, {"jobs", "bills"}), (MIXED, {"jobs", "bills", "inventory"})])
-def test_where_nodes_are_kept_two_requests_a_minute_are_sent_unless_a_job_of_ours_waits(
+def test_with_warm_nodes_two_requests_a_minute_are_sent_unless_a_job_of_ours_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: str, read: set[str], newer: int
 ) -> None:
     async def story(world: World) -> None:
@@ -248,7 +248,7 @@ def test_where_nodes_are_kept_two_requests_a_minute_are_sent_unless_a_job_of_our
     world(tmp_path, story, site)
 
 
-def test_jobs_of_others_leave_the_idle_cost_of_kept_nodes_as_it_is(tmp_path: Path) -> None:
+def test_jobs_of_others_do_not_change_the_idle_cost_of_warm_nodes(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         now = time.time()
         world.launch(

@@ -44,7 +44,7 @@ echo ready; exec sleep 1000
 """
 
 
-class KeptNodes(Cloud):
+class WarmNodes(Cloud):
     """Nodes that remain after their job's end, so that they can get another job."""
 
     def __init__(self, folder: Path, hidden: Path) -> None:
@@ -140,11 +140,11 @@ def _words(pid: int) -> bytes:
 
 
 class Twice:
-    """A job on kept nodes, and what its script noted."""
+    """A job on warm nodes, and what its script noted."""
 
     def __init__(self, world: World, nodes: int = 1, **spec: object) -> None:
         self.world = world
-        self.nodes = KeptNodes(world.home.parent / "cloud", world.user)
+        self.nodes = WarmNodes(world.home.parent / "cloud", world.user)
         world.cloud = self.nodes
         self.seen, self.go = world.home.parent / "seen", world.home.parent / "go"
         (world.project / "data.txt").write_text("hi\n")

@@ -128,7 +128,7 @@ def test_the_pages_look_right(dark: bool, pages: dict[str, str], tmp_path: Path,
         assert (screenshots.found, screenshots.dark, screenshots.wide) == ([], dark, width), (name, width)
     for width in (1280, 400):
         assert f"Job {jobs['train']} FAILED train" in looks["train", width].text
-        assert "What stands out" in looks["train", width].text
+        assert "Warnings" in looks["train", width].text
         assert " ".join(HOSTILE.split()) in looks["hostile", width].text
         assert "All jobs" in looks["all", width].text
 

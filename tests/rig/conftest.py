@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from on_skypilot import NODES, KeptEngine, Nodes, answers, kept_nodes
+from on_skypilot import NODES, Nodes, WarmEngine, answers, warm_nodes
 
 HERE = Path(__file__).resolve().parent
 PRIVATE = Path("/srv/slurmsky")  # nodes do not see what we have here
@@ -31,13 +31,13 @@ def rig():
     return folder
 
 
-#: they take nodes away and kill the server: on kept nodes only where SLURMSKY_RIG_NODES asks for them
+#: they take nodes away and kill the server: on warm nodes only where SLURMSKY_RIG_NODES asks for them
 ROUGH = ("test_sky_days.py", "test_sky_foreign.py")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Kept nodes hold memory that managed jobs would take: their tests come last, one bring-up serves them all."""
+    """Warm nodes hold memory that managed jobs would take: their tests come last, one bring-up serves them all."""
     if "SLURMSKY_RIG_NODES" not in os.environ:
         items[:] = [item for item in items if item.path.name not in ROUGH or "[kept]" not in item.name]
     mine = [place for place, item in enumerate(items) if item.path.parent == HERE]
@@ -47,9 +47,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def kept(rig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeptEngine]:
-    """Commands with four kept nodes, which are up."""
-    with kept_nodes(tmp_path_factory.mktemp("kept")) as found:
+def kept(rig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmEngine]:
+    """Commands with four warm nodes, which are up."""
+    with warm_nodes(tmp_path_factory.mktemp("kept")) as found:
         yield found
 
 

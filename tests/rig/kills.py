@@ -1,4 +1,4 @@
-"""Kills everything around kept nodes at random moments: the controller, the agents, the tunnels, the server's proxy."""
+"""Kills everything around warm nodes at random moments: the controller, the agents, the tunnels, the server's proxy."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Kills:
 
     def _agents(self) -> None:
         orders = [path.parent.name for path in (self.engine.home / "kept").glob("*/order.json")]
-        found = _processes(lambda words: "slurmsky.agent" in words and "--kept" in words
+        found = _processes(lambda words: "slurmsky.agent" in words and "--warm" in words
                            and any(order in word for word in words for order in orders))  # fmt: skip
         _end(self.dice.sample(found, min(1, len(found))))
 

@@ -31,16 +31,16 @@ __all__ = [
     "PATIENCE_S",
     "SITE",
     "SKY_BIN",
-    "KeptEngine",
     "LocalEngine",
     "Nodes",
+    "WarmEngine",
     "answers",
     "cluster_of",
     "clusters",
     "commands",
-    "kept_nodes",
     "requested",
     "wait",
+    "warm_nodes",
 ]  # fmt: skip
 
 #: a server elsewhere can be named as for SkyPilot's own commands
@@ -61,7 +61,7 @@ BUDGET = """
 account = "poor"
 hourly = 0.001
 """
-#: kept nodes, four of the rig's size, which all tests share; and one in a partition of its own, which a test loses
+#: warm nodes, four of the rig's size, which all tests share; and one in a partition of its own, which a test loses
 KEPT = """nodes = "k[1-4]"
 shape = { cpus = 4, memory = 2 }
 suspend_time = "INFINITE"
@@ -100,15 +100,15 @@ def commands(folder: Path, more: str = "", **env: str) -> Iterator[LocalEngine]:
 
 
 @dataclass(frozen=True)
-class KeptEngine:
-    """The commands of all tests on kept nodes, whose four nodes came up by one launch."""
+class WarmEngine:
+    """The commands of all tests on warm nodes, whose four nodes came up by one launch."""
 
     engine: LocalEngine
     proxy: Proxy  # between these commands and the API server
 
 
 @contextmanager
-def kept_nodes(folder: Path) -> Iterator[KeptEngine]:
+def warm_nodes(folder: Path) -> Iterator[WarmEngine]:
     """Power four nodes up, and at the end down again."""
     proxy = Proxy(ENDPOINT)
     proxy.start()
@@ -117,7 +117,7 @@ def kept_nodes(folder: Path) -> Iterator[KeptEngine]:
         try:
             up = engine.run(["srun", "-N4", "true"], limit_s=PATIENCE_S)
             assert up.returncode == 0, up.stderr
-            yield KeptEngine(engine, proxy)
+            yield WarmEngine(engine, proxy)
         finally:
             release(engine)
 
@@ -127,15 +127,15 @@ class Nodes:
     """The kind of nodes that a test's jobs run on: managed (each job brings its own) or kept."""
 
     kind: str
-    kept: KeptEngine | None = None
+    kept: WarmEngine | None = None
 
     def commands(self, folder: Path, more: str = "", **env: str) -> AbstractContextManager[LocalEngine]:
-        """Commands of one's own with a site file in ``folder``, or those of the kept nodes, whose site file has all."""
+        """Commands of one's own with a site file in ``folder``, or those of the warm nodes, whose site file has all."""
         return commands(folder, more, **env) if self.kept is None else nullcontext(self.kept.engine)
 
 
 def release(engine: LocalEngine) -> None:
-    """Power all kept nodes down, and wait until SkyPilot has released them."""
+    """Power all warm nodes down, and wait until SkyPilot has released them."""
     engine.run(["scancel", "--me"])  # a job that is requeued would power its nodes up again
     names = ",".join(engine.run(["sinfo", "-h", "-o", "%N"]).stdout.split())
     engine.run(["scontrol", "update", f"NodeName={names}", "State=POWER_DOWN_FORCE"])
@@ -146,7 +146,7 @@ def release(engine: LocalEngine) -> None:
 
 
 def cluster_of(engine: LocalEngine, node: str) -> str:
-    """SkyPilot's name of the cluster that a kept node belongs to."""
+    """SkyPilot's name of the cluster that a warm node belongs to."""
     found = re.search(r"InstanceId=(\S+)", engine.run(["scontrol", "show", "node", node]).stdout)
     return found[1] if found else ""
 

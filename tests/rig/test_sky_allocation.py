@@ -23,7 +23,7 @@ exit 3
 
 
 def until_gone(engine: LocalEngine, nodes: Nodes) -> None:
-    """Wait until none of the engine's clusters is there; kept nodes stay up after their job."""
+    """Wait until none of the engine's clusters is there; warm nodes stay up after their job."""
     if nodes.kept is not None:
         return
     comments = engine.run(["sacct", "-nXPD", "-o", "systemcomment"], limit_s=120).stdout.split()

@@ -126,7 +126,7 @@ class Day:
     rows: list[list[str]] = field(default_factory=list)  # of sacct, at the end
     earlier: set[str] = field(default_factory=lambda: {job_id for _, job_id in real_jobs(REAL_HISTORY)})
     recorded: int = 0  # lines of the job that saw the server die, before that
-    clusters: dict[str, str] = field(default_factory=dict)  # of kept nodes, by submission
+    clusters: dict[str, str] = field(default_factory=dict)  # of warm nodes, by submission
     late_s: list[float] = field(default_factory=list)  # after SkyPilot's own stream, lines of that job came here
 
     def submit(self, name: str, script: str, *options: str) -> None:
@@ -180,7 +180,7 @@ class Day:
                 if job.startswith(f"{start}-") and job_id not in self.earlier]  # fmt: skip
 
     def note_cluster(self, name: str) -> None:
-        """Record the cluster of the kept nodes that a submission's running job is on."""
+        """Record the cluster of the warm nodes that a submission's running job is on."""
         shown = self.engine.run(["squeue", "-h", "-t", "R", "-j", self.ids[name], "-o", "%N"]).stdout.split()
         if self.nodes == "kept" and shown:
             first = self.engine.run(["scontrol", "show", "hostnames", shown[0]]).stdout.split()[0]
@@ -267,7 +267,7 @@ def lateness(day: Day) -> list[float]:
 
 
 def arrivals(day: Day) -> list[float]:
-    """How long after they were printed 20 lines of that job came here from its kept node."""
+    """How long after they were printed 20 lines of that job came here from its warm node."""
     late: list[float] = []
     deadline = time.monotonic() + PATIENCE_S
     seen = len(STAMP.findall(day.text("steps", "steps.out").encode()))
@@ -379,6 +379,6 @@ def test_what_gets_no_nodes(day: Day) -> None:
     assert day.engine.run(["squeue", "-h", "-j", day.ids["late"], "-o", "%r"]).stdout == "DependencyNeverSatisfied\n"
     assert day.engine.run(["scancel", day.ids["late"]]).returncode == 0
     refused = day.engine.run(["sbatch", "--gpus-per-node=a100:99", "--wrap", "true"])
-    # Of kept nodes it is known that none has such a device, of SkyPilot's infra that no node has so many.
+    # Of warm nodes it is known that none has such a device, of SkyPilot's infra that no node has so many.
     words = {"managed": "Requested node configuration is not available", "kept": "Invalid generic resource (gres)"}
     assert refused.returncode == 1 and words[day.nodes] in refused.stderr

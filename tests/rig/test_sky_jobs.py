@@ -1,4 +1,4 @@
-"""Batch jobs on the real SkyPilot, as managed jobs and on kept nodes, by the commands.
+"""Batch jobs on the real SkyPilot, as managed jobs and on warm nodes, by the commands.
 
 Nodes take SkyPilot about a minute, so the jobs run side by side, once, and the tests look at what came out. Two jobs
 wait for nodes at a time: on two cores, more launches keep SkyPilot's processes beyond its own time limits.

@@ -1,4 +1,4 @@
-"""Everything around kept nodes of the real SkyPilot is killed at random moments: no job is lost or runs twice.
+"""Everything around warm nodes of the real SkyPilot is killed at random moments: no job is lost or runs twice.
 
 SLURMSKY_KILLS sets the number of kills (200 for the full test).
 """
@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 from kills import Kills
-from on_skypilot import NODES, PATIENCE_S, KeptEngine
+from on_skypilot import NODES, PATIENCE_S, WarmEngine
 
 pytestmark = [pytest.mark.rig, pytest.mark.timeout(1500)]
 KILLS = int(os.environ.get("SLURMSKY_KILLS", "12"))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in NODES if kind == "kept"])
-def test_no_job_is_lost_or_runs_twice_after_any_kill(kind: str, kept: KeptEngine, rig: Path, tmp_path: Path) -> None:
+def test_no_job_is_lost_or_runs_twice_after_any_kill(kind: str, kept: WarmEngine, rig: Path, tmp_path: Path) -> None:
     work = rig / f"kills-{kind}"
     work.mkdir()
     jobs, parts = (40, 30) if KILLS >= 200 else (8, 5)

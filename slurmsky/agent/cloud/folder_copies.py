@@ -1,4 +1,4 @@
-"""Copies of submit folders on a kept node, with the lists of received entries.
+"""Copies of submit folders on a warm node, with the lists of received entries.
 
 One copy may contain another, because the folder above a submit folder is sent if a script names files in it. A change
 by one transfer is recorded in all copies that have the file.

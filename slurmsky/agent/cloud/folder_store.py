@@ -1,4 +1,4 @@
-"""Synchronises copies of submit folders on a kept node with the controller.
+"""Synchronises copies of submit folders on a warm node with the controller.
 
 A copy is filled by content, tailed while jobs write, and scanned when jobs end. One connection of the controller (role
 "files") carries all transfers. Messages (``protocol/file_messages.py``) are J

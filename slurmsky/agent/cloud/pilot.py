@@ -1,4 +1,4 @@
-"""Main program of a kept node, started by SkyPilot's ``run`` on every node of the cluster.
+"""Main program of a warm node, started by SkyPilot's ``run`` on every node of the cluster.
 
     python agent.pyz pilot FOLDER
 
@@ -35,7 +35,7 @@ _AGAIN_S = 1.0
 
 
 class Pilot:
-    """One kept node of a cluster, with its agent."""
+    """One warm node of a cluster, with its agent."""
 
     def __init__(self, folder: str) -> None:
         self.folder = os.path.abspath(folder)
@@ -136,7 +136,7 @@ class Pilot:
     def _start(self, launchers: str, port: int) -> subprocess.Popen[bytes]:
         account = pwd.getpwuid(os.geteuid())
         command = [sys.executable, "-S", "-m", "slurmsky.agent", "--node", self.name, "--home", self.home]
-        command += ["--bin", launchers, "--kept", str(self.settings.idle_s)]
+        command += ["--bin", launchers, "--warm", str(self.settings.idle_s)]
         command += ["--listen", "%s:%d" % (self.address, port)]
         for option, name in (("--cert", "node.crt"), ("--key", "node.key"), ("--ca", "ca.crt")):
             command += [option, os.path.join(self.folder, "tls", name)]
@@ -145,5 +145,5 @@ class Pilot:
 
 
 def main(argv: list[str]) -> int:
-    """Run a kept node."""
+    """Run a warm node."""
     return Pilot(argv[0]).run()

@@ -34,7 +34,7 @@ def unpacked(program: str) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Run the node of a job (``cloud``), or a kept node (``pilot``)."""
+    """Run the node of a job (``cloud``), or a warm node (``pilot``)."""
     sys.path[0] = unpacked(os.path.realpath(argv[0]))
     if argv[1:2] == ["cloud"]:
         from slurmsky.agent.cloud.node_main import main as run

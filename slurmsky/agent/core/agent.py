@@ -102,7 +102,7 @@ class Agent:
         self._facts_due = 0.0
         #: seconds without a job and without a controller after which the agent exits
         self.idle_s = IDLE_S
-        # The next three attributes and ``connections.roles`` are hooks of further services (``KeptNodeService``).
+        # The next three attributes and ``connections.roles`` are hooks of further services (``WarmNodeService``).
         #: commands that this agent runs without the controller, by name; each value imports its handler
         self.commands: dict[str, Callable[[], Any]] = {}
         #: handlers of controller messages, by their op

@@ -173,7 +173,7 @@ def _words(text: str) -> tuple[str, ...]:
 def _set_power(ctx: CommandContext, name: str, state: str) -> bool:
     """Power a warm node up or down; False for a node without power saving."""
     power = ctx.queue.power
-    if power is None or not power.is_kept(name):
+    if power is None or not power.is_warm(name):
         return False
     if state == "POWER_UP":
         power.power_up(name)
@@ -256,7 +256,7 @@ def _power_words(words: Words) -> str:
 
 
 def reboot(ctx: CommandContext, tag: str, words: Words) -> int:
-    """reboot [ASAP] [nextstate=] [reason=] NODES: kept nodes are replaced by new ones; other nodes have no
+    """reboot [ASAP] [nextstate=] [reason=] NODES: warm nodes are replaced by new ones; other nodes have no
     RebootProgram.
     """
     left, asap, down = list(words), False, False
@@ -289,7 +289,7 @@ def reboot(ctx: CommandContext, tag: str, words: Words) -> int:
 
 def _reboot(ctx: CommandContext, text: str, asap: bool, down: bool) -> bool:
     names, power = expand(ctx, text), ctx.queue.power
-    if not names or power is None or not all(power.is_kept(name) for name in names):
+    if not names or power is None or not all(power.is_warm(name) for name in names):
         return False
     for name in names:
         power.reboot(name, asap, down)

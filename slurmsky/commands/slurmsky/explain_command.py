@@ -95,8 +95,8 @@ async def command(
     if page.engine == "sky" and page.task_yaml and not no_prices:
         page = await with_price(ctx, page)
     power = ctx.queue.power
-    kept = await power.prospects.summary(page.partition) if power is not None and form is _text and not engine else ""
-    return write(ctx, form([page], False) + (f"\n{kept}\n" if kept else ""), output_file or "") or page.exit_code
+    warm = await power.prospects.summary(page.partition) if power is not None and form is _text and not engine else ""
+    return write(ctx, form([page], False) + (f"\n{warm}\n" if warm else ""), output_file or "") or page.exit_code
 
 
 def _html(found: list[pages.Page], folder: bool) -> str:

@@ -77,7 +77,7 @@ def _systemctl(*words: str) -> None:
     """Run systemctl; raise CommandError with its output on failure."""
     program = shutil.which("systemctl")
     if program is None:
-        raise failed("slurmsky: service: systemd was not found", "To start the controller at boot, use "
+        raise failed("slurmsky: service: there is no systemd here", "To start the controller at boot, use "
                      "a crontab line such as `@reboot squeue`")  # fmt: skip
     done = subprocess.run([program, "--user", *words], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:

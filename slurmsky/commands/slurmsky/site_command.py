@@ -28,7 +28,7 @@ from ...site.init import (
     render,
 )
 from ...site.load import load, where
-from ...site.record import KeptNodes, Site, SiteError
+from ...site.record import Site, SiteError, WarmNodes
 from ...translate.sky_task.task import plan
 from ...translate.sky_task.translation_notes import Refused
 from .._files import opener
@@ -126,10 +126,10 @@ async def _against_sky(
     for name in names:
         place = _place(text, file, name)
         here = site.sky_partition(name)
-        kept = dict(site.kept).get(name)
+        warm = dict(site.warm_nodes).get(name)
         missing = [infra for infra in here.infra if infra.split("/")[0].replace("k8s", "kubernetes") not in enabled]
-        if kept is not None:
-            await _kept_nodes(report, site, service, name, kept, missing, partial(_line, text, file, site, name))
+        if warm is not None:
+            await _warm_nodes(report, site, service, name, warm, missing, partial(_line, text, file, site, name))
             continue
         for infra in missing:
             report.fault(f"{place}: partition {name}: SkyPilot has not enabled {infra} (sky check)")
@@ -145,19 +145,19 @@ async def _against_sky(
                 report.good(f"partition {name}: SkyPilot accepts its tasks")
 
 
-async def _kept_nodes(
-    report: _Checks, site: Site, service: CloudService, name: str, kept: KeptNodes, absent: list[str],
+async def _warm_nodes(
+    report: _Checks, site: Site, service: CloudService, name: str, warm: WarmNodes, absent: list[str],
     place: Callable[[str], str],
 ) -> None:  # fmt: skip
     """Check whether SkyPilot offers the nodes of a partition."""
     if absent:
         report.fault(f"{place('infra')}: partition {name}: SkyPilot has not enabled {', '.join(absent)} (sky check)")
         return
-    problem = await service.check_kept(name, kept, site)
+    problem = await service.check_warm_nodes(name, warm, site)
     if problem:
-        report.fault(f"{place('cluster' if kept.cluster else 'shape')}: partition {name}: {problem}")
+        report.fault(f"{place('cluster' if warm.cluster else 'shape')}: partition {name}: {problem}")
     else:
-        report.good(f"partition {name}: SkyPilot has {f'the cluster {kept.cluster}' if kept.cluster else 'such nodes'}")
+        report.good(f"partition {name}: SkyPilot has {f'the cluster {warm.cluster}' if warm.cluster else 'such nodes'}")
 
 
 def _line(text: str, file: str, site: Site, partition: str, key: str) -> str:

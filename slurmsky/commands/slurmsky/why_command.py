@@ -199,10 +199,7 @@ def _down(queue: Controller, partition: PartitionConfig) -> str:
 
 
 def _start(queue: Controller, job: Job, partition: PartitionConfig, others: bool) -> tuple[float, str]:
-    """The estimated start, and the job whose end frees the nodes.
-
-    (0.0, "") if unknown.
-    """
+    """The estimated start, and the job whose end frees the nodes. (0.0, "") if unknown."""
     if others and job.start_time <= queue.clock():
         return 0.0, ""  # the start depends on the jobs ahead of it
     found = predict_start(queue.scheduler, job, partition, queue.clock)

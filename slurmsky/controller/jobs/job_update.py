@@ -6,10 +6,7 @@ from typing import Any, TypedDict
 
 
 class JobUpdate(TypedDict, total=False):
-    """The changed fields.
-
-    An absent field stays unchanged. Counts that are 0 and texts that are "" remove a value.
-    """
+    """The changed fields. An absent field stays unchanged. Counts that are 0 and texts that are "" remove a value."""
 
     account: str
     admin_comment: str

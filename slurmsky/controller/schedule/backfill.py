@@ -74,7 +74,7 @@ def earliest(
 ) -> tuple[float, list[NodeShare], list[NodeUse]] | None:
     """The earliest start for a demand: time, shares, and the nodes at that time.
 
-    ``place``: scheduler.place_later. Now: kept nodes have to be powered down and up first. None: no running job
+    ``place``: scheduler.place_later. Now: warm nodes have to be powered down and up first. None: no running job
     explains the wait (a node is down).
     """
     future = {use.config.name: use.copy() for use in nodes}

@@ -36,7 +36,7 @@ class PassBudget(Protocol):
     def verdict(self, job: Job, partition: PartitionConfig, shares: Sequence[NodeShare] = ()) -> tuple[str, str] | None:
         """The budget's objection to a start on paid nodes, (reason, text); None: the job may start.
 
-        ``shares``: the shares of kept nodes that it would get.
+        ``shares``: the shares of warm nodes that it would get.
         """
 
     def plan(self, job: Job) -> None:

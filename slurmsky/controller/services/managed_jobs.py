@@ -131,7 +131,7 @@ class ManagedJobs:
         """Delay the next request, so that idle nodes cost few requests. Users may call squeue and sinfo often."""
         sent, self._paced = self.account.requests - self._paced, self.account.requests
         end = time.monotonic() + PACE_S * sent - passed_s
-        while self.site.kept and not self._awaited() and time.monotonic() < end:
+        while self.site.warm_nodes and not self._awaited() and time.monotonic() < end:
             await asyncio.sleep(PACE_LOOK_S)
 
     def _gap(self) -> float:

@@ -10,7 +10,7 @@ from ...engines.base import EngineError, background
 from ...engines.powered import PoweredEngine
 from ...language import hostlist
 from ...model.allocation import NodeShare
-from ...site.record import KeptNodes
+from ...site.record import WarmNodes
 from ..jobs.job_table import JobTable
 from .node_hours import NodeHours
 
@@ -26,17 +26,17 @@ class NodeProspects:
     def __init__(
         self,
         job_table: JobTable,
-        kept: Mapping[str, KeptNodes],
+        warm: Mapping[str, WarmNodes],
         engine: PoweredEngine,
         hours: NodeHours,
         schedule_soon: Callable[[], None],
     ) -> None:
         self.job_table = job_table
-        self.kept = kept
+        self.warm_nodes = warm
         self.engine = engine
         self.hours = hours
         self._schedule_soon = schedule_soon
-        self._partition_of = {name: partition for partition, one in kept.items() for name in one.names}
+        self._partition_of = {name: partition for partition, one in warm.items() for name in one.names}
         self._prices: dict[str, float] = {}  # of a node, by partition; 0.0: SkyPilot has no price
         self._asking: set[str] = set()
 
@@ -95,24 +95,21 @@ class NodeProspects:
         )
         price = await self._price(self._partition_of[names[0]])
         hourly = self.hours.hourly(shares, self.job_table.clock(), price)
-        return f"Kept nodes {hostlist.compress(names)}: {what}{f'; ${hourly:.2f} an hour' if hourly else ''}"
+        return f"Warm nodes {hostlist.compress(names)}: {what}{f'; ${hourly:.2f} an hour' if hourly else ''}"
 
     async def summary(self, partition: str) -> str:
-        """The number of nodes that are up, and start time and price of the others.
-
-        "" if there are no warm nodes.
-        """
-        kept = self.kept.get(partition)
-        if kept is None:
+        """The number of nodes that are up, and start time and price of the others. "" if there are no warm nodes."""
+        warm = self.warm_nodes.get(partition)
+        if warm is None:
             return ""
-        up = [name for name in kept.names if self.engine.fleet.is_up(name)]
+        up = [name for name in warm.names if self.engine.fleet.is_up(name)]
         free = sum(1 for name in up if not self.job_table.uses[name].jobs)
         price = await self._price(partition)
         share = f"a job pays its share{f' of ${price:.2f} an hour and node' if price else ''}"
         usual = f"within about {self.engine.fleet.usual_s(partition):.0f} s and stay until idle for SuspendTime"
         if not up:
-            return f"Warm nodes: none of {len(kept.names)} is up. They come up {usual}; {share}."
+            return f"Warm nodes: none of {len(warm.names)} is up. They come up {usual}; {share}."
         return (
-            f"Warm nodes: {len(up)} of {len(kept.names)} are up, {free} of them idle"
+            f"Warm nodes: {len(up)} of {len(warm.names)} are up, {free} of them idle"
             f"{': a job that they hold starts at once' if free else ''}; {share}. Others come up {usual}."
         )

@@ -14,7 +14,7 @@ from ...model.allocation import NodeShare
 from ...model.job import Job, Node
 from ...model.states import NodeFlag, NodeState
 from ...protocol.messages import Power
-from ...site.record import KeptNodes
+from ...site.record import WarmNodes
 from ..jobs.cluster_table import RELEASE
 from ..jobs.job_table import JobTable
 from ..rules.demand import Demand, demand_of
@@ -50,25 +50,25 @@ class PowerSaving:
     def __init__(
         self,
         job_table: JobTable,
-        kept: Mapping[str, KeptNodes],
+        warm: Mapping[str, WarmNodes],
         engine: PoweredEngine,
         schedule_soon: Callable[[], None],
         on_cost: Callable[[Job], None],
     ) -> None:
         self.job_table = job_table
-        self.kept = kept
+        self.warm_nodes = warm
         self.engine = engine
         self._schedule_soon = schedule_soon
-        self._kept_of = {name: one for one in kept.values() for name in one.names}
-        self._partition_of = {name: partition for partition, one in kept.items() for name in one.names}
+        self._warm_of = {name: one for one in warm.values() for name in one.names}
+        self._partition_of = {name: partition for partition, one in warm.items() for name in one.names}
         self._failed: dict[str, float] = {}  # node -> time of the next attempt
         self.hours = NodeHours(job_table, on_cost)
         self._charged_at = 0.0
         self._meeting: set[str] = set()  # orders that are up and have not yet probed all connections to other orders
-        self.prospects = NodeProspects(job_table, kept, engine, self.hours, schedule_soon)
-        self.requests = PowerRequests(job_table, self._kept_of)
+        self.prospects = NodeProspects(job_table, warm, engine, self.hours, schedule_soon)
+        self.requests = PowerRequests(job_table, self._warm_of)
         self._task: asyncio.Task[None] | None = None
-        for name in self._kept_of:
+        for name in self._warm_of:
             node = job_table.nodes[name]
             node.flags |= NodeFlag.CLOUD | NodeFlag.POWERED_DOWN
             node.version = ""  # no agent has registered yet
@@ -160,7 +160,7 @@ class PowerSaving:
 
         A job's nodes must be able to reach each other.
         """
-        if not any(use.config.name in self._kept_of for use in nodes):
+        if not any(use.config.name in self._warm_of for use in nodes):
             return place(demand, nodes, consume_memory)
         there = [use for use in nodes if self.engine.neighbourhood(use.config.name)]
         shares = place(demand, there, consume_memory)
@@ -175,12 +175,9 @@ class PowerSaving:
     def place_later(
         self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True
     ) -> list[NodeShare] | None:
-        """Place a job as ``place`` does, on nodes in a later state.
-
-        Idle nodes can be powered down for a job that needs others, too.
-        """
+        """Place a job as ``place`` does, on nodes in a later state: idle ones can be powered down for it."""
         shares = self.place(demand, nodes, consume_memory)
-        for partition in self.kept if shares is None else ():
+        for partition in self.warm_nodes if shares is None else ():
             mine = [use for use in nodes if self._partition_of.get(use.config.name) == partition]
             shares = shares or place(demand, self._startable(mine), consume_memory)
         return shares
@@ -199,10 +196,7 @@ class PowerSaving:
         return [groups[key] for key in sorted(groups, key=lambda key: key[0])]
 
     def _startable(self, nodes: Sequence[NodeUse]) -> list[NodeUse]:
-        """The nodes that one order can start.
-
-        They are off or being powered down, or idle, which are powered down first.
-        """
+        """The nodes that one order can start: nodes that are off, powering down, or idle."""
         known = {use.config.name: use for use in nodes}
         off, leaving, idle = [], [], []
         for name, use in known.items():
@@ -248,7 +242,7 @@ class PowerSaving:
         for name, due in list(self._failed.items()):
             if now >= due:
                 self._revive(name)
-        for partition, kept in self.kept.items():
+        for partition, warm in self.warm_nodes.items():
             orders = [order for order in self.engine.fleet.orders.values() if order.partition == partition]
             staying = sum(len(order.nodes) for order in orders if order.phase != "leaving")
             for order in orders:
@@ -256,15 +250,15 @@ class PowerSaving:
                     continue
                 # SkyPilot releases a cluster as a whole: one node's request is carried out once all of them are idle.
                 requested = any(self.job_table.nodes[node].flags & _LEAVES for node in order.nodes)
-                spare = not order.existing and order.phase == "up" and staying - len(order.nodes) >= kept.keep_up
-                idle = spare and self._idle_s(order, now) >= _limit(kept)
+                spare = not order.existing and order.phase == "up" and staying - len(order.nodes) >= warm.keep_up
+                idle = spare and self._idle_s(order, now) >= _limit(warm)
                 if requested or idle:
                     staying -= len(order.nodes)
                     self.engine.fleet.down(order)
-            if not self._makes_way(kept, orders):
-                self._hold_up(kept, max(0, (len(kept.names) if kept.cluster else kept.keep_up) - staying))
+            if not self._makes_way(warm, orders):
+                self._hold_up(warm, max(0, (len(warm.names) if warm.cluster else warm.keep_up) - staying))
 
-    def _makes_way(self, kept: KeptNodes, orders: Sequence[Order]) -> bool:
+    def _makes_way(self, warm: WarmNodes, orders: Sequence[Order]) -> bool:
         """Power down idle nodes that a pending job needs together with nodes that are off.
 
         One order then starts all of them.
@@ -277,7 +271,7 @@ class PowerSaving:
         for job_id in self.job_table.pending:
             job = self.job_table.jobs[job_id]
             if job.reason == "Resources":
-                found = (self._started_over(job, name, kept) for name in job.partition.split(","))
+                found = (self._started_over(job, name, warm) for name in job.partition.split(","))
                 chosen = set(next(filter(None, found), []))
                 for order in idle:
                     if order.phase != "leaving" and chosen.intersection(order.nodes):
@@ -287,9 +281,9 @@ class PowerSaving:
                     return True
         return False
 
-    def _started_over(self, job: Job, partition: str, kept: KeptNodes) -> list[str]:
+    def _started_over(self, job: Job, partition: str, warm: WarmNodes) -> list[str]:
         """The nodes of a partition on which a job can start only after one order has started all of them."""
-        names = [node.name for node in self.job_table.partition_nodes.get(partition, ()) if node.name in kept.names]
+        names = [node.name for node in self.job_table.partition_nodes.get(partition, ()) if node.name in warm.names]
         uses = [self.job_table.uses[name] for name in names]
         demands = [demand_of(part.spec) for part in self.job_table.components(job)]
         if not uses or any(_apart(demands, group) for group in self.neighbourhoods(uses)):
@@ -305,14 +299,14 @@ class PowerSaving:
     def _idle_s(self, order: Order, now: float) -> float:
         return now - max(order.up_at, *(self.job_table.nodes[node].last_busy_time for node in order.nodes))
 
-    def _hold_up(self, kept: KeptNodes, count: int) -> None:
-        if kept.cluster:
-            nodes = [self.job_table.nodes[name] for name in kept.names]
-            if count and all(node.state is not NodeState.DOWN for node in nodes) and kept.cluster not in self._orders():
-                self.engine.fleet.order(list(kept.names))
+    def _hold_up(self, warm: WarmNodes, count: int) -> None:
+        if warm.cluster:
+            nodes = [self.job_table.nodes[name] for name in warm.names]
+            if count and all(node.state is not NodeState.DOWN for node in nodes) and warm.cluster not in self._orders():
+                self.engine.fleet.order(list(warm.names))
             return
         blocked = NodeFlag.DRAIN | NodeFlag.FAIL | NodeFlag.POWER_DOWN
-        for name in kept.names:
+        for name in warm.names:
             node = self.job_table.nodes[name]
             off = self.engine.fleet.order_of(name) is None
             if count and off and not node.flags & blocked and node.state is not NodeState.DOWN:
@@ -337,9 +331,9 @@ class PowerSaving:
 
     # --- scontrol
 
-    def is_kept(self, name: str) -> bool:
+    def is_warm(self, name: str) -> bool:
         """Whether this controller powers the node up and down."""
-        return name in self._kept_of
+        return name in self._warm_of
 
     def power_up(self, name: str) -> None:
         """POWER_UP; no effect if the node is up, or powering up."""
@@ -354,10 +348,7 @@ class PowerSaving:
         self.job_table.refresh_node(node)
 
     def power_down(self, name: str, asap: bool = False) -> None:
-        """POWER_DOWN, once no job runs on the node.
-
-        ``asap`` drains the node until then. No effect on a node that is off.
-        """
+        """POWER_DOWN, once no job runs on the node; ``asap`` drains it until then. No effect if it is off."""
         order = self.engine.fleet.order_of(name)
         if order is None or order.phase == "leaving" or order.existing:
             return
@@ -400,5 +391,5 @@ def _apart(demands: Sequence[Demand], nodes: Sequence[NodeUse]) -> list[str]:
     return names
 
 
-def _limit(kept: KeptNodes) -> float:
-    return float("inf") if kept.suspend_time_s is None else kept.suspend_time_s
+def _limit(warm: WarmNodes) -> float:
+    return float("inf") if warm.suspend_time_s is None else warm.suspend_time_s

@@ -1,4 +1,4 @@
-"""Kept nodes: a provider starts their agents, the nodes stay warm, and the controller places jobs on them."""
+"""Warm nodes: a provider starts their agents, the nodes stay warm, and the controller places jobs on them."""
 
 from .nodes_engine import NodesEngine
 

@@ -1,4 +1,4 @@
-"""Requests to agents of kept nodes, whose answers arrive as events."""
+"""Requests to agents of warm nodes, whose answers arrive as events."""
 
 from __future__ import annotations
 

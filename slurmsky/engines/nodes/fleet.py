@@ -1,4 +1,4 @@
-"""Power management of kept nodes: orders, and their phases requested, up and leaving."""
+"""Power management of warm nodes: orders, and their phases requested, up and leaving."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from ...site.record import KeptNodes
+from ...site.record import WarmNodes
 from ..base import EngineError, background, cancel_all, spawn
 from ..powered import Order
 from .provider import BringUpFailed, Provider, TemporarilyUnavailable
@@ -37,17 +37,17 @@ class Fleet:
     def __init__(
         self,
         folder: Path,
-        kept: Mapping[str, KeptNodes],
+        warm: Mapping[str, WarmNodes],
         provider: Provider,
         on_state: OnNodeState,
         prepare: Callable[[Order], None],
     ) -> None:
         self.folder = folder
-        self.kept = kept
+        self.warm_nodes = warm
         self.provider = provider
         self._on_state = on_state
         self._prepare = prepare  # writes the files that the nodes need into the order's folder
-        self._partition = {node: name for name, one in kept.items() for node in one.names}
+        self._partition = {node: name for name, one in warm.items() for node in one.names}
         self.orders: dict[str, Order] = {}
         self._of: dict[str, Order] = {}  # by node
         self._coming: dict[str, asyncio.Task[None]] = {}  # by order
@@ -127,7 +127,7 @@ class Fleet:
     def order(self, nodes: list[str]) -> Order:
         """Power up nodes that are off by one order, in the background."""
         partition = self._partition[nodes[0]]
-        existing = self.kept[partition].cluster
+        existing = self.warm_nodes[partition].cluster
         name = existing or f"kept-{partition.lower()[:16]}-{uuid.uuid4().hex[:8]}"
         key = f"{name}-{uuid.uuid4().hex[:6]}" if existing else name
         order = Order(
@@ -162,7 +162,7 @@ class Fleet:
         work = spawn(self.provider.up(order, say))
         try:
             while not work.done():
-                limit = self.kept[order.partition].resume_timeout_s
+                limit = self.warm_nodes[order.partition].resume_timeout_s
                 left = order.accepted_at + limit - time.time() if order.accepted_at else 1.0
                 if left <= 0:
                     raise BringUpFailed(f"ResumeTimeout reached: not up after {limit} s")

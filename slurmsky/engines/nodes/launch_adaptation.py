@@ -1,4 +1,4 @@
-"""Adapts a launch to a kept node: script content, private folder, environment. Pure but for reading the script."""
+"""Adapts a launch to a warm node: script content, private folder, environment. Pure but for reading the script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections to the agents of kept nodes: mutual TLS, direct or through the provider's tunnel."""
+"""Connections to the agents of warm nodes: mutual TLS, direct or through the provider's tunnel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prepares kept nodes for a launch: script, submit folder, names of the nodes, environment."""
+"""Prepares warm nodes for a launch: script, submit folder, names of the nodes, environment."""
 
 from __future__ import annotations
 

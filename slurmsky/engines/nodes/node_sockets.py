@@ -1,4 +1,4 @@
-"""Relays commands to and from kept nodes through a socket and a parked connection per node."""
+"""Relays commands to and from warm nodes through a socket and a parked connection per node."""
 
 from __future__ import annotations
 

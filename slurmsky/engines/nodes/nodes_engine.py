@@ -1,4 +1,4 @@
-"""The engine of kept nodes: places jobs as the local engine does, on agents that a provider starts."""
+"""The engine of warm nodes: places jobs as the local engine does, on agents that a provider starts."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ...protocol.messages import (
 from ..base import EngineError, NodeUnavailable, background, cancel_all
 from ..local.agent_link import OUTDATED, AgentLink
 from ..local.placed_jobs import PlacedJob
-from .kept_agents import KeptAgents
 from .node_lines import ConnectionLost
 from .reconnecting import RETRY_S
+from .warm_agents import WarmAgents
 
 log = logging.getLogger("slurmsky.nodes")
 
 
-class NodesEngine(KeptAgents):
-    """Implements engines.base.Engine on kept nodes."""
+class NodesEngine(WarmAgents):
+    """Implements engines.base.Engine on warm nodes."""
 
     name = "nodes"
 
@@ -142,7 +142,7 @@ class NodesEngine(KeptAgents):
 
     def lingers(self) -> bool:
         """Whether nodes are up or ordered: the controller keeps running to power them down."""
-        return bool(self.fleet.orders) or any(one.keep_up or one.cluster for one in self.fleet.kept.values())
+        return bool(self.fleet.orders) or any(one.keep_up or one.cluster for one in self.fleet.warm_nodes.values())
 
     async def close(self) -> None:
         """Close the connections; nodes and jobs keep running."""

@@ -1,4 +1,4 @@
-"""Restores broken connections to kept nodes, and determines that a node is lost."""
+"""Restores broken connections to warm nodes, and determines that a node is lost."""
 
 from __future__ import annotations
 

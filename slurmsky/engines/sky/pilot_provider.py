@@ -1,4 +1,4 @@
-"""Kept nodes on SkyPilot: a cluster whose one job runs the nodes' agents.
+"""Warm nodes on SkyPilot: a cluster whose one job runs the nodes' agents.
 
 Clusters are used instead of managed jobs because SkyPilot gives users ssh to clusters, reports their price, and ends
 them by autodown once their job has ended, without help from slurmsky. Source: sky/server/server.py, sky/core.py of
@@ -24,7 +24,7 @@ from ...agent.cloud.pilot import MARK
 from ...model import plain
 from ...protocol.node_settings import FILE, PilotSettings
 from ...site import Site
-from ...site.record import KeptNodes
+from ...site.record import WarmNodes
 from ...translate.sky_task.sky_names import docker_image, label
 from ..base import EngineError, background
 from ..nodes.provider import BringUpFailed, Say, TemporarilyUnavailable, Tunnel
@@ -51,12 +51,12 @@ START = shipment.START.replace('$folder/../AGENT" cloud "$folder"', '$folder/AGE
 DESCRIBE_S = 2.0
 
 
-def task_fields(kept: KeptNodes, order: Order, site: Site) -> dict[str, Any]:
+def task_fields(warm: WarmNodes, order: Order, site: Site) -> dict[str, Any]:
     """The SkyPilot task of an order, without its shipment: resources of the node type, at the partition's infras."""
     size = {"num_nodes": len(order.nodes)} if len(order.nodes) > 1 else {}
-    if kept.cluster:  # an existing cluster: a task without resources runs on the nodes that it has
+    if warm.cluster:  # an existing cluster: a task without resources runs on the nodes that it has
         return {"name": f"slurmsky-{order.partition}-{order.folder.name[-6:]}", **size}  # unique on the cluster
-    shape, sky = kept.shape, site.sky_partition(order.partition)
+    shape, sky = warm.shape, site.sky_partition(order.partition)
     resources: dict[str, Any] = {"cpus": shape.cpus, "memory": shape.memory}
     if shape.gpus:
         resources["accelerators"] = shape.gpus
@@ -97,7 +97,7 @@ class Pilots:
 
     def prepare(self, order: Order) -> None:
         """Write the order's folder: certificates, settings and task. Raises EngineError, OSError."""
-        kept = dict(self._site.kept)[order.partition]
+        warm = dict(self._site.warm_nodes)[order.partition]
         if self._program is None or not self._program.exists():
             self._program = node_program.build(self._folder / "programs")
         program = self._program
@@ -108,11 +108,11 @@ class Pilots:
         for target in (order.folder / "tls", ship / "tls"):
             shutil.copytree(tls, target, dirs_exist_ok=True)
         partition = self._site.cluster.partition(order.partition)
-        exclusive = kept.cluster and partition is not None and partition.exclusive_user
+        exclusive = warm.cluster and partition is not None and partition.exclusive_user
         settings = PilotSettings(
             order=order.folder.name,
             nodes=tuple(order.nodes),
-            spot=kept.shape.spot or bool(kept.cluster),  # of an existing cluster that is not known
+            spot=warm.shape.spot or bool(warm.cluster),  # of an existing cluster that is not known
             idle_s=self._site.sky.idle_minutes * 60 or 365 * 86400,
             owner=f"{getpass.getuser()}@{socket.gethostname()}" if exclusive else "",
         )
@@ -123,7 +123,7 @@ class Pilots:
             shutil.copyfile(program, copy)
             copy.chmod(0o600)
         remote = f"{shipment.REMOTE}/{order.folder.name}"
-        fields = task_fields(kept, order, self._site)
+        fields = task_fields(warm, order, self._site)
         fields["file_mounts"] = {remote: str(ship)}
         fields["run"] = f"sh {remote}/start.sh\n"
         if not self._client.access.local:
@@ -137,7 +137,7 @@ class Pilots:
         crt = tls / "node.crt"
         if not crt.exists() or time.time() - crt.stat().st_mtime > _CERTIFICATE_DAYS * 86400:
             shutil.rmtree(tls, ignore_errors=True)
-            certificates.make(tls, "kept nodes")
+            certificates.make(tls, "warm nodes")
         return tls
 
     # --- Provider
@@ -214,7 +214,7 @@ class Pilots:
         """The id of the cluster's newest job, on an existing cluster that of the order; 0: there is none."""
         jobs = await self._client.call("/queue", {"cluster_name": order.name, "skip_finished": False})
         if order.existing:
-            name = task_fields(dict(self._site.kept)[order.partition], order, self._site)["name"]
+            name = task_fields(dict(self._site.warm_nodes)[order.partition], order, self._site)["name"]
             jobs = [job for job in jobs or () if job.get("job_name") == name]
         return max((int(job["job_id"]) for job in jobs or () if job.get("job_id")), default=0)
 
@@ -250,10 +250,10 @@ class Pilots:
             log.info("cluster %s: %s", order.name, error)
 
     async def price(self, partition: str, nodes: int = 1) -> float:
-        kept = dict(self._site.kept)[partition]
-        if kept.cluster:
+        warm = dict(self._site.warm_nodes)[partition]
+        if warm.cluster:
             return 0.0  # of an existing cluster the task names no resources
-        fields = task_fields(kept, Order("", partition, list(kept.names[:nodes])), self._site)
+        fields = task_fields(warm, Order("", partition, list(warm.names[:nodes])), self._site)
         return round((await prices.hourly_price(self._client, prices.question(fields)) or 0.0) / nodes, 6)
 
     async def _place(self, order: Order) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...model.allocation import Launch
-from ...site.record import KeptNodes, Site
+from ...site.record import Site, WarmNodes
 from ...translate.sky_task.credentials import redacted
 from ..cloud import Packed
 from ..files.launch_needs import environment_of, folder_above, leave_credentials, links_of
@@ -43,13 +43,13 @@ class SkyService:
         """The optimizer's table for a task."""
         return await self._client.optimize(task)
 
-    async def check_kept(self, partition: str, kept: KeptNodes, site: Site) -> str:
+    async def check_warm_nodes(self, partition: str, warm: WarmNodes, site: Site) -> str:
         """The reason why SkyPilot cannot provide such nodes; "" when it can."""
-        if kept.cluster:
-            body = {"cluster_names": [kept.cluster], "include_credentials": False, "include_handle": False}
+        if warm.cluster:
+            body = {"cluster_names": [warm.cluster], "include_credentials": False, "include_handle": False}
             rows = await self._client.call("/status", {**body, "summary_response": True})
-            return "" if rows else f"SkyPilot has no cluster {kept.cluster} (sky status)"
-        task = json.dumps({**task_fields(kept, Order("check", partition, list(kept.names[:1])), site), "run": "true"})
+            return "" if rows else f"SkyPilot has no cluster {warm.cluster} (sky status)"
+        task = json.dumps({**task_fields(warm, Order("check", partition, list(warm.names[:1])), site), "run": "true"})
         try:
             await self._client.validate(task)
             await self._client.optimize(task)

@@ -154,10 +154,7 @@ def min_cpus_per_node(spec: JobSpec) -> int:
 
 
 def min_memory(spec: JobSpec) -> tuple[str, int]:
-    """Type of the memory request, "Node" or "CPU", and its MiB.
-
-    0: not given, or given per GPU.
-    """
+    """Type of the memory request, "Node" or "CPU", and its MiB. 0: not given, or given per GPU."""
     if spec.mem_per_cpu_mib is not None:
         return "CPU", spec.mem_per_cpu_mib
     return "Node", spec.mem_mib or 0

@@ -180,10 +180,7 @@ def _left_to_others(script: Script, scope: Scope) -> Iterator[Place]:
 
 
 def environment_of(program: str) -> str:
-    """The folder of the Python environment that a program's path names.
-
-    "" for a program of the system.
-    """
+    """The folder of the Python environment that a program's path names. "" for a program of the system."""
     found = _PYTHON.fullmatch(program)
     known = SHAPE.match(program) and "$" not in program
     return found["folder"] if found and known and not on_every_node(program) else ""
@@ -308,10 +305,7 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
 
 
 def _command_line(word: Word, scope: Scope) -> Iterator[Place]:
-    """Places in a command line in a variable.
-
-    For example CMD="train.py --data /scratch/x", then srun $CMD.
-    """
+    """Places in a command line in a variable. For example CMD="train.py --data /scratch/x", then srun $CMD."""
     line = re.sub(r"\)(?=/)", "x", scope.expand(word))  # a quotient: f(a)/g(b)
     named, line = "", re.sub(r"\\\n|[()\"']", " ", line)
     if _CONTAINED.search(line):
@@ -340,10 +334,7 @@ def _command_line(word: Word, scope: Scope) -> Iterator[Place]:
 
 
 def _roles(name: str, arguments: Sequence[Word]) -> list[str]:
-    """The role of each argument of a program.
-
-    "": its option decides.
-    """
+    """The role of each argument of a program. "": its option decides."""
     if name in _WRITERS or name == "virtualenv" or [word.text for word in arguments[:2]] == ["-m", "venv"]:
         return [WRITTEN] * len(arguments)
     if name == "git" and arguments and arguments[0].text == "clone":

@@ -93,10 +93,7 @@ def reads_files_beside(commands: Iterable[Command]) -> bool:
 
 
 def files_beside(commands: Iterable[Command]) -> Iterator[str]:
-    """The files of their working directory that these commands name.
-
-    "" if a program reads what the folder contains.
-    """
+    """The files of their working directory that these commands name. "" if a program reads what the folder contains."""
     made: set[str] = set()
     for command in commands:
         found = launched(command)

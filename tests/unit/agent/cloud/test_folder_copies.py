@@ -1,4 +1,4 @@
-"""Copies of folders on a kept node that lie in one another."""
+"""Copies of folders on a warm node that lie in one another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that a kept node sends back."""
+"""Files that a warm node sends back."""
 
 from __future__ import annotations
 

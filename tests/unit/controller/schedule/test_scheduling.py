@@ -404,7 +404,7 @@ def test_het_components_start_together_or_not(world: World) -> None:
     assert world.job_table.uses["n4"].jobs == set()
 
 
-def test_components_on_kept_nodes_start_within_the_budget_together_or_not(world: World) -> None:
+def test_components_on_warm_nodes_start_within_the_budget_together_or_not(world: World) -> None:
     site = load(SITE + "[[budget]]\nhourly = 13\n", "site.toml")
     policy = BudgetPolicy(world.job_table, site, lambda: None, lambda *_: None, lambda shares: 6.0 * len(shares))
     world.scheduler = Scheduler(world.job_table, budget=policy.trial)

@@ -1,4 +1,4 @@
-"""Prices of kept nodes, as budgets need them before the nodes have been up."""
+"""Prices of warm nodes, as budgets need them before the nodes have been up."""
 
 from __future__ import annotations
 
@@ -61,4 +61,4 @@ def test_commands_wait_for_a_price_once_also_where_skypilot_knows_none() -> None
         return {await prospects.summary("gpu") for _ in range(3)}
 
     (text,) = asyncio.run(story())
-    assert queries == ["gpu"] and "a job bears its share." in text
+    assert queries == ["gpu"] and "a job pays its share." in text

@@ -1,4 +1,4 @@
-"""Connections to kept nodes that break at any moment: no caller waits for ever, and no job is lost."""
+"""Connections to warm nodes that break at any moment: no caller waits for ever, and no job is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Orders of kept nodes while the controller closes, and successive orders."""
+"""Orders of warm nodes while the controller closes, and successive orders."""
 
 from __future__ import annotations
 

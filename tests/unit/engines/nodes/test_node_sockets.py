@@ -1,4 +1,4 @@
-"""The parked connection at a kept node, over which commands inside jobs reach the controller."""
+"""The parked connection at a warm node, over which commands inside jobs reach the controller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agents of kept nodes: power, connections, events, and lost nodes."""
+"""The agents of warm nodes: power, connections, events, and lost nodes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ...protocol.messages import (
     Pong,
     Power,
 )
-from ...site.record import KeptNodes
+from ...site.record import WarmNodes
 from ..base import EngineError, OnEvent, background
 from ..local.agent_link import OUTDATED, AgentLink
 from ..local.local_engine import LocalEngine
@@ -44,11 +44,11 @@ log = logging.getLogger("slurmsky.nodes")
 #: seconds of silence after which a connection to an agent counts as broken
 PING_S = 10.0
 AGAIN_S = 0.2
-#: how many times [sky] upload_mib a submit folder may hold: a kept node receives a file only once
+#: how many times [sky] upload_mib a submit folder may hold: a warm node receives a file only once
 UPLOADS = 4
 
 
-class KeptAgents(LocalEngine):
+class WarmAgents(LocalEngine):
     """The part of the engine that is connected to agents; NodesEngine starts jobs on them.
 
     ``reach``: auto, direct or ssh; ``idle_s``: how long a node stays up without job and controller.
@@ -58,7 +58,7 @@ class KeptAgents(LocalEngine):
         self,
         home: Path,
         on_event: OnEvent,
-        kept: Mapping[str, KeptNodes],
+        warm: Mapping[str, WarmNodes],
         provider: Provider,
         prepare: Any,
         reach: str = "auto",
@@ -67,7 +67,7 @@ class KeptAgents(LocalEngine):
     ) -> None:
         super().__init__(home, on_event, None, {})
         self.folder = home / "kept"
-        self.fleet = Fleet(self.folder, kept, provider, self._power, prepare)
+        self.fleet = Fleet(self.folder, warm, provider, self._power, prepare)
         self._lines = NodeConnections(provider, reach)
         self.fleet.on_over = self._lines.leave
 

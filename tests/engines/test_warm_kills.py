@@ -1,4 +1,4 @@
-"""Random kills of all processes around kept nodes: no job is lost or runs twice, no cluster remains.
+"""Random kills of all processes around warm nodes: no job is lost or runs twice, no cluster remains.
 
 SLURMSKY_KILLS sets the number of kills (200 for the full test).
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from kept_world import SITE, KeptWorld, namespaces_work
+from warm_world import SITE, WarmWorld, namespaces_work
 
 pytestmark = [
     pytest.mark.slow,
@@ -88,4 +88,4 @@ def test_no_job_is_lost_or_runs_twice_after_any_kill(tmp_path, hide):
         await world.until(lambda: world.clusters == [])
         await world.until(lambda: world.tunnels() == [])  # also those of killed controllers
 
-    KeptWorld(tmp_path, SITE, hide=hide, tunnel=hide).play(what)
+    WarmWorld(tmp_path, SITE, hide=hide, tunnel=hide).play(what)

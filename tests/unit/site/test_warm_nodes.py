@@ -1,4 +1,4 @@
-"""Partitions with kept nodes: values of the site file's lines, and positions of faults."""
+"""Partitions with warm nodes: values of the site file's lines, and positions of faults."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ resume_timeout = "15:00"
 
 def test_nodes_of_a_shape():
     site = load(WARM, "site.toml")
-    kept = dict(site.kept)["gpu"]
+    kept = dict(site.warm_nodes)["gpu"]
     assert kept.names == tuple(f"gpu-{number}" for number in range(1, 9))
     assert kept.shape == Shape("96+", "900+", "H100:8", 512, "docker:x")
     assert (kept.suspend_time_s, kept.keep_up, kept.resume_timeout_s, kept.cluster) == (1200, 1, 900, "")
@@ -37,7 +37,7 @@ def test_nodes_of_a_shape():
 )
 def test_suspend_time_is_a_slurm_time_or_seconds(written, seconds):
     site = load(f'[[partition]]\nname="a"\nnodes="n1"\nshape={{cpus=1,memory=1}}\nsuspend_time={written}', "f")
-    assert dict(site.kept)["a"].suspend_time_s == seconds
+    assert dict(site.warm_nodes)["a"].suspend_time_s == seconds
 
 
 def test_nodes_belong_to_one_user_unless_the_site_file_says_otherwise():
@@ -48,7 +48,7 @@ def test_nodes_belong_to_one_user_unless_the_site_file_says_otherwise():
     assert not debug.exclusive_user
 
 
-def test_a_second_partition_may_name_kept_nodes():
+def test_a_second_partition_may_name_warm_nodes():
     site = load(WARM + '[[partition]]\nname = "short"\nnodes = "gpu-[1-2]"\nmax_time = 10\n', "site.toml")
     assert site.engine_of("short") == "nodes" and site.cluster.partition("short").nodes == ("gpu-1", "gpu-2")
 
@@ -92,19 +92,19 @@ kill_wait_s = 30
         ('nodes = "n1"\nshape = { cpus = "many", memory = 1 }', "4:1: shape: cpus: a number such as 8 or"),
         ('nodes = "n1"\nshape = { cpus = 1, memory = 1, gpus = "H100:" }', "4:1: shape: gpus: an accelerator and its"),
         ('nodes = "n1"\nshape = "large"', "4:1: shape: a table is expected"),
-        ("shape = { cpus = 1, memory = 1 }", '3:1: kept nodes need names: nodes = "gpu-[1-8]"'),
+        ("shape = { cpus = 1, memory = 1 }", '3:1: warm nodes need names: nodes = "gpu-[1-8]"'),
         ('nodes = "n[1-2]"\nshape = { cpus = 1, memory = 1 }\nkeep_up = 3', "5:1: keep_up = 3 is more than the"),
         ('nodes = "n1"\nshape = { cpus = 1, memory = 1 }\nresume_timeout = 0', "5:1: resume_timeout: a Slurm"),
         ('nodes = "n1"\nshape = { cpus = 1, memory = 1 }\nsuspend_time = "soon"', "5:1: suspend_time: a Slurm"),
         ('nodes = "n1"\ncluster = "dev"\nkeep_up = 1', "5:1: keep_up does not go with cluster"),
-        ('nodes = "n1"\ncluster = "dev"\nengine = "local"', "5:1: kept nodes have an engine of their own"),
+        ('nodes = "n1"\ncluster = "dev"\nengine = "local"', "5:1: warm nodes have an engine of their own"),
         ('nodes = "n[2-1]"\ncluster = "dev"', "3:1: nodes: a host list is expected"),
         ('nodes = "n[1-"\ncluster = "dev"', "3:1: nodes: a host list is expected"),
         ('nodes = "n1"\ncluster = ""', "4:1: cluster: the name of a SkyPilot cluster is expected"),
         ('nodes = "n1"\ncluster = "de v/x"', "4:1: cluster: the name of a SkyPilot cluster is expected"),
         ('nodes = "n1"\n\n[partition.shape]\ncpus = 1\nmemory = "x"', "5:2: shape: memory: a number such as 8 or"),
-        ('nodes = "n1"\nshape = { cpus = 1, memory = 1 }\nspot = true', "5:1: spot does not go with kept nodes"),
-        ('nodes = "n1"\nshape = { cpus = 1, memory = 1 }\npool = "p"', "5:1: pool does not go with kept nodes"),
+        ('nodes = "n1"\nshape = { cpus = 1, memory = 1 }\nspot = true', "5:1: spot does not go with warm nodes"),
+        ('nodes = "n1"\nshape = { cpus = 1, memory = 1 }\npool = "p"', "5:1: pool does not go with warm nodes"),
         ('nodes = "n1"\nshape = { cpus = 1, memory = 1 }\nexclusive_user = "YES"', "5:1: exclusive_user: true or"),
     ],
 )
@@ -140,7 +140,7 @@ def test_changed_characters_and_values_are_named_with_their_place_or_have_a_mean
             assert 1 <= error.line <= len(lines) and error.column >= 1, error
 
 
-def test_kept_nodes_and_described_ones_do_not_mix():
+def test_warm_nodes_and_described_nodes_do_not_mix():
     node = '[[node]]\nnames = "n1"\n'
     warm = WARM.partition("\n")[2]
     with pytest.raises(SiteError, match=r"described by a \[\[node\]\] table"):

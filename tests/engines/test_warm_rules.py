@@ -1,4 +1,4 @@
-"""Jobs on kept nodes: steps, signals and files, and the scheduler's rules, as on the nodes of one machine."""
+"""Jobs on warm nodes: steps, signals and files, and the scheduler's rules, as on the nodes of one machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from kept_world import BIN, SITE, KeptWorld, namespaces_work
+from warm_world import BIN, SITE, WarmWorld, namespaces_work
 
 pytestmark = [
     pytest.mark.slow,
@@ -38,14 +38,14 @@ echo over
 """
 
 
-async def _rows(world: KeptWorld, *jobs: str) -> dict[str, str]:
+async def _rows(world: WarmWorld, *jobs: str) -> dict[str, str]:
     """State, nodes and reason of the jobs that squeue shows, by job."""
     shown = await world.out("squeue", "-h", "-o", "%i %t %N %r")
     rows = {line.split(" ", 1)[0]: line.split(" ", 1)[1] for line in shown.splitlines()}
     return {job: rows.get(job, "over") for job in jobs}
 
 
-async def _until(world: KeptWorld, **rows: str) -> None:
+async def _until(world: WarmWorld, **rows: str) -> None:
     """Wait until squeue shows these rows; a keyword is j and the job's id."""
 
     async def shown() -> bool:
@@ -107,7 +107,7 @@ def test_steps_signals_suspension_and_broadcasts(tmp_path, hide):
         done = await world.run("srun", "sh", "-c", "cat; echo err >&2; exit 7", stdin="piped\n")
         assert (done.returncode, done.stdout) == (7, "piped\n") and done.stderr.startswith("err\n")
 
-    KeptWorld(tmp_path, hide=hide, tunnel=hide).play(what)
+    WarmWorld(tmp_path, hide=hide, tunnel=hide).play(what)
 
 
 def test_devices_features_licences_reservations_and_limits(tmp_path):
@@ -162,7 +162,7 @@ def test_devices_features_licences_reservations_and_limits(tmp_path):
         await ends(large)
         await ends(next_, larger)
 
-    KeptWorld(tmp_path, SITE.replace("[limits]", "licenses = { lic = 2 }\n[limits]") + GPU).play(what)
+    WarmWorld(tmp_path, SITE.replace("[limits]", "licenses = { lic = 2 }\n[limits]") + GPU).play(what)
 
 
 def _seconds(text: str) -> float:
@@ -193,7 +193,7 @@ def test_a_planned_job_keeps_its_nodes_and_shorter_jobs_are_backfilled(tmp_path)
         orders = [job.task.get("num_nodes", 1) for job in world.server.jobs]
         assert orders[0] == 2 and 3 in orders  # neighbours: all three were started by one order
 
-    KeptWorld(tmp_path).play(what)
+    WarmWorld(tmp_path).play(what)
 
 
 def test_idle_nodes_power_down_for_a_job_of_another_partition_that_names_them(tmp_path):
@@ -203,7 +203,7 @@ def test_idle_nodes_power_down_for_a_job_of_another_partition_that_names_them(tm
         assert out.split() == ["short"] * 3
         assert world.server.jobs[1].task["num_nodes"] == 3
 
-    KeptWorld(tmp_path, SITE + '[[partition]]\nname = "short"\nnodes = "k[1-3]"\nmax_time = 10\n').play(what)
+    WarmWorld(tmp_path, SITE + '[[partition]]\nname = "short"\nnodes = "k[1-3]"\nmax_time = 10\n').play(what)
 
 
 HET = """#SBATCH --exclusive -N{0}
@@ -224,7 +224,7 @@ def test_the_components_of_a_het_job_start_on_nodes_that_reach_each_other(tmp_pa
             assert len(set((world.project / "nodes").read_text().split())) == 2 * count
         assert [job.task.get("num_nodes", 1) for job in world.server.jobs][:3] == [1, 2, 4]
 
-    KeptWorld(tmp_path, SITE + "keep_up = 1\n").play(what)
+    WarmWorld(tmp_path, SITE + "keep_up = 1\n").play(what)
 
 
 def test_a_job_ends_when_one_of_its_nodes_is_lost_with_its_files(tmp_path):
@@ -246,4 +246,4 @@ def test_a_job_ends_when_one_of_its_nodes_is_lost_with_its_files(tmp_path):
         assert (await world.out("sacct", "-nXP", "-j", job, "-o", "State")) == "NODE_FAIL\n"
         assert "k2" in await world.out("scontrol", "show", "job", job)
 
-    KeptWorld(tmp_path, hide=True).play(what)
+    WarmWorld(tmp_path, hide=True).play(what)

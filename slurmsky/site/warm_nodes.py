@@ -7,10 +7,10 @@ from typing import Any
 
 from ..model.cluster import NodeConfig
 from . import schema
-from .record import KeptNodes, Shape, SiteError
+from .record import Shape, SiteError, WarmNodes
 
-#: fields of a [[partition]] table that belong to KeptNodes
-KEPT_FIELDS = frozenset(key.field or name for name, key in schema.PARTITION_KEPT.items())
+#: fields of a [[partition]] table that belong to WarmNodes
+WARM_FIELDS = frozenset(key.field or name for name, key in schema.PARTITION_WARM.items())
 #: assumed size of a node of an existing cluster until the real size is known
 _UNKNOWN_CPUS, _UNKNOWN_MIB = 1, 1024
 #: keys that apply to the launch of each job; warm nodes have no such launch
@@ -23,63 +23,63 @@ _OF_JOBS = {
 Fault = Callable[[str, int, str, str], SiteError]
 
 
-def kept_nodes(
+def warm_nodes(
     tables: Sequence[dict[str, Any]], described: Collection[str], fault: Fault
-) -> tuple[tuple[tuple[str, KeptNodes], ...], tuple[NodeConfig, ...]]:
+) -> tuple[tuple[tuple[str, WarmNodes], ...], tuple[NodeConfig, ...]]:
     """(partition, its warm nodes) of each partition that has any, and the NodeConfig of these nodes.
 
     ``described``: names of [[node]] tables. ``fault`` creates the error for (table, index, key, text). Raises
     SiteError.
     """
-    kept: list[tuple[str, KeptNodes]] = []
+    warm: list[tuple[str, WarmNodes]] = []
     nodes: dict[str, NodeConfig] = {}
     for index, table in enumerate(tables):
-        mine = {name: value for name, value in table.items() if name in KEPT_FIELDS}
+        mine = {name: value for name, value in table.items() if name in WARM_FIELDS}
         if not mine:
             continue
 
         def wrong(key: str, text: str, index: int = index) -> SiteError:
             return fault("partition", index, key, text)
 
-        one = _kept(table, mine, wrong)
+        one = _warm(table, mine, wrong)
         for name in one.names:
             if name in described:
-                raise wrong("nodes", f"node {name} is described by a [[node]] table: kept nodes are described by shape")
+                raise wrong("nodes", f"node {name} is described by a [[node]] table: warm nodes are described by shape")
             if name in nodes:
-                raise wrong("nodes", f"node {name} belongs to another partition with kept nodes")
+                raise wrong("nodes", f"node {name} belongs to another partition with warm nodes")
             nodes[name] = node_config(name, one)
-        kept.append((table["name"], one))
-    return tuple(kept), tuple(nodes.values())
+        warm.append((table["name"], one))
+    return tuple(warm), tuple(nodes.values())
 
 
-def _kept(table: dict[str, Any], mine: dict[str, Any], wrong: Callable[[str, str], SiteError]) -> KeptNodes:
+def _warm(table: dict[str, Any], mine: dict[str, Any], wrong: Callable[[str, str], SiteError]) -> WarmNodes:
     if table.get("engine", "auto") != "auto":
-        raise wrong("engine", "kept nodes have an engine of their own: engine goes without shape and cluster")
+        raise wrong("engine", "warm nodes have an engine of their own: engine goes without shape and cluster")
     if mine.get("cluster"):
         for key in ("shape", "suspend_time", "keep_up", "resume_timeout"):
-            if schema.PARTITION_KEPT[key].field in mine or key in mine:
+            if schema.PARTITION_WARM[key].field in mine or key in mine:
                 raise wrong(key, f"{key} does not go with cluster: an existing cluster is taken as it is")
     elif "shape" not in mine:
-        key = next(name for name, value in schema.PARTITION_KEPT.items() if (value.field or name) in mine)
+        key = next(name for name, value in schema.PARTITION_WARM.items() if (value.field or name) in mine)
         raise wrong(key, f"{key} needs the shape of the nodes: shape = {{ cpus = ..., memory = ... }}")
     for key, why in _OF_JOBS.items():
         if key in table:
-            raise wrong(key, f"{key} does not go with kept nodes: {why}")
+            raise wrong(key, f"{key} does not go with warm nodes: {why}")
     if not table.get("nodes_text") or table["nodes_text"].upper() == "ALL":
-        raise wrong("nodes" if "nodes_text" in table else "shape", 'kept nodes need names: nodes = "gpu-[1-8]"')
+        raise wrong("nodes" if "nodes_text" in table else "shape", 'warm nodes need names: nodes = "gpu-[1-8]"')
     try:
         names = schema.hosts(table["nodes_text"])
     except schema.Bad as error:
         raise wrong("nodes", f"nodes: {error}") from error
-    one = KeptNodes(names=tuple(dict.fromkeys(names)), **mine)
+    one = WarmNodes(names=tuple(dict.fromkeys(names)), **mine)
     if one.keep_up > len(one.names):
         raise wrong("keep_up", f"keep_up = {one.keep_up} is more than the partition has nodes: {len(one.names)}")
     return one
 
 
-def node_config(name: str, kept: KeptNodes) -> NodeConfig:
-    """The NodeConfig of a kept node, from the minimum that its shape guarantees."""
-    shape = kept.shape
+def node_config(name: str, warm: WarmNodes) -> NodeConfig:
+    """The NodeConfig of a warm node, from the minimum that its shape guarantees."""
+    shape = warm.shape
     cpus = int(float(shape.cpus.rstrip("+"))) if shape.cpus else _UNKNOWN_CPUS
     kind, _, count = shape.gpus.partition(":")
     return NodeConfig(

@@ -1,6 +1,6 @@
-"""Jobs on kept nodes of the real SkyPilot of tests/rig, beside the local engine.
+"""Jobs on warm nodes of the real SkyPilot of tests/rig, beside the local engine.
 
-    nice -n -10 python bench/kept_nodes.py [--bare] [--cold-only] [--rounds 5] [--nodes 4] [--cpus 8] ...
+    nice -n -10 python bench/warm_nodes.py [--bare] [--cold-only] [--rounds 5] [--nodes 4] [--cpus 8] ...
 
 Powers up NODES with one order (timed, as the first job on cold nodes; with `--bare` beside `sky launch` of the same
 shape), then measures with all nodes up: time from submit to the script's first line here, beside the local engine;

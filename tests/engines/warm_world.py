@@ -1,4 +1,4 @@
-"""Kept nodes for tests: the real commands, controller, provider and agents, against a stand-in for the API server.
+"""Warm nodes for tests: the real commands, controller, provider and agents, against a stand-in for the API server.
 
 A node is a process in namespaces of its own (processes, mounts, users): all of it dies with its cluster, as a cloud
 node does. ``hide``: nodes do not see the user's folder, as where nothing is mounted.
@@ -77,7 +77,7 @@ class Machines(Cloud):
         shutil.rmtree(self.tmp, ignore_errors=True)
 
 
-class KeptWorld:
+class WarmWorld:
     """A user's folder, a server with machines, and the commands."""
 
     def __init__(self, tmp_path: Path, site: str = SITE, hide: bool = False, tunnel: bool = False) -> None:
@@ -170,7 +170,7 @@ class KeptWorld:
         finally:
             await self.machines.close(begun)
 
-    def play(self, what: Callable[[KeptWorld], Awaitable[None]]) -> None:
+    def play(self, what: Callable[[WarmWorld], Awaitable[None]]) -> None:
         async def run() -> None:
             async with self.server:
                 serving = asyncio.ensure_future(self._serve())

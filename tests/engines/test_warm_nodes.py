@@ -1,4 +1,4 @@
-"""Kept nodes end to end: brought up on demand, shared, powered down, adopted and lost."""
+"""Warm nodes end to end: brought up on demand, shared, powered down, adopted and lost."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from kept_world import SITE, KeptWorld, namespaces_work
 from metadata_service import MetadataService
 from sky_server import ManagedJob
+from warm_world import SITE, WarmWorld, namespaces_work
 
 pytestmark = [
     pytest.mark.slow,
@@ -43,7 +43,7 @@ def test_a_job_brings_its_node_up_and_the_next_one_finds_it(tmp_path):
         assert "NodeName=k1 CoresPerSocket=8 \n" in shown and "OS=" not in shown and "Version=" not in shown
         code = await world.run("sbatch", "--test-only", "--wrap", "true")
         assert "on nodes k1 in partition kept\n" in code.stderr
-        assert "Kept nodes k1: they must be powered up, which takes about 120 s" in code.stderr
+        assert "Warm nodes k1: they must be powered up, which takes about 120 s" in code.stderr
         first = await world.batch("echo first on $SLURMD_NODENAME\n", "-o", "first.out", "--wait")
         assert (world.project / "first.out").read_text() == "first on k1\n", first
         assert await world.states() == {"k1": "idle", "k2": "idle~", "k3": "idle~", "k4": "idle~"}
@@ -59,7 +59,7 @@ def test_a_job_brings_its_node_up_and_the_next_one_finds_it(tmp_path):
         message = (await world.run("sbatch", "--test-only", "-wk1", "--wrap", "true")).stderr
         assert "they are up, and other jobs use them until then" in message
 
-    KeptWorld(tmp_path).play(what)
+    WarmWorld(tmp_path).play(what)
 
 
 def test_jobs_share_a_node_and_reach_each_other_across_nodes_of_one_order(tmp_path):
@@ -91,7 +91,7 @@ def test_jobs_share_a_node_and_reach_each_other_across_nodes_of_one_order(tmp_pa
         await world.batch("squeue -h -j $SLURM_JOB_ID -o '%i %N'\nsrun hostname\n", "-o", "in.out", "--wait")
         assert (world.project / "in.out").read_text().split("\n")[0].endswith(" k1")
 
-    KeptWorld(tmp_path).play(what)
+    WarmWorld(tmp_path).play(what)
 
 
 async def _running(world, *jobs):
@@ -105,7 +105,7 @@ def test_an_array_runs_on_nodes_that_are_up(tmp_path):
         await world.batch("echo $SLURM_ARRAY_TASK_ID\n", "-a", "1-40", "-o", "a-%a.out", "--wait")
         assert [int((world.project / f"a-{i}.out").read_text()) for i in range(1, 41)] == list(range(1, 41))
 
-    KeptWorld(tmp_path).play(what)
+    WarmWorld(tmp_path).play(what)
 
 
 def test_a_job_waits_configuring_and_can_be_cancelled_meanwhile(tmp_path):
@@ -126,7 +126,7 @@ def test_a_job_waits_configuring_and_can_be_cancelled_meanwhile(tmp_path):
         world.hold = False
         await world.until(lambda: _state_of(world, "k1", "idle"))
 
-    KeptWorld(tmp_path).play(what)
+    WarmWorld(tmp_path).play(what)
 
 
 async def _state(world, job, word):
@@ -153,7 +153,7 @@ def test_a_controller_that_was_killed_finds_its_nodes_and_their_jobs(tmp_path):
         assert (await world.states())["k1"] == "idle"
         assert len(world.server.jobs) == 1
 
-    KeptWorld(tmp_path).play(what)
+    WarmWorld(tmp_path).play(what)
 
 
 def test_jobs_of_a_lost_node_are_requeued_and_it_comes_up_again(tmp_path):
@@ -170,7 +170,7 @@ def test_jobs_of_a_lost_node_are_requeued_and_it_comes_up_again(tmp_path):
         assert (world.project / "runs").read_text() == "\n1\n"
         assert len(world.server.jobs) == 2
 
-    KeptWorld(tmp_path).play(what)
+    WarmWorld(tmp_path).play(what)
 
 
 def test_a_node_that_receives_sigterm_starts_no_further_job(tmp_path):
@@ -186,7 +186,7 @@ def test_a_node_that_receives_sigterm_starts_no_further_job(tmp_path):
         state, seconds = first.split("|")
         assert state == "NODE_FAIL" and int(seconds) < 60 and second.startswith("COMPLETED|")
 
-    KeptWorld(tmp_path).play(what)
+    WarmWorld(tmp_path).play(what)
 
 
 def test_requests_to_a_node_wait_until_it_is_connected_again(tmp_path):
@@ -206,7 +206,7 @@ def test_requests_to_a_node_wait_until_it_is_connected_again(tmp_path):
         assert (await requested).stdout == "back\n"
         assert (world.project / "got").exists()
 
-    KeptWorld(tmp_path, tunnel=True).play(what)
+    WarmWorld(tmp_path, tunnel=True).play(what)
 
 
 def test_an_agent_that_was_killed_is_replaced_and_its_jobs_fail(tmp_path):
@@ -219,7 +219,7 @@ def test_an_agent_that_was_killed_is_replaced_and_its_jobs_fail(tmp_path):
         assert (world.project / "again.out").read_text() == "again\n"
         assert len(world.server.jobs) == 1
 
-    KeptWorld(tmp_path).play(what)
+    WarmWorld(tmp_path).play(what)
 
 
 SHORT = SITE.replace('"10:00"', "1")
@@ -234,7 +234,7 @@ def test_idle_nodes_power_down_but_for_keep_up(tmp_path):
         states = await world.states()
         assert sorted(states.values())[0] == "idle" and len(world.server.jobs) == 2, states
 
-    KeptWorld(tmp_path, SHORT + "keep_up = 1\n").play(what)
+    WarmWorld(tmp_path, SHORT + "keep_up = 1\n").play(what)
 
 
 def test_scontrol_powers_nodes_up_and_down_and_reboots_them(tmp_path):
@@ -282,7 +282,7 @@ def test_scontrol_powers_nodes_up_and_down_and_reboots_them(tmp_path):
         await update("k1", "RESUME")
         assert (await world.states())["k1"] == "idle"
 
-    KeptWorld(tmp_path).play(what)
+    WarmWorld(tmp_path).play(what)
 
 
 def test_a_folder_that_nodes_do_not_share_is_copied_by_content_and_returns(tmp_path):
@@ -326,7 +326,7 @@ md5sum <link >sum; cp sub/data copy; printf 'tail without newline' """ % os.getp
         assert (world.project / "made").read_text() == "made\n"
         await _above(world)
 
-    KeptWorld(tmp_path, hide=True).play(what)
+    WarmWorld(tmp_path, hide=True).play(what)
 
 
 async def _above(world):
@@ -359,7 +359,7 @@ def test_nodes_that_came_one_by_one_are_combined_once_they_reach_each_other(tmp_
         assert sorted(out.split()) == ["k1", "k2"]
         assert len(world.server.jobs) == 2
 
-    KeptWorld(tmp_path).play(what)
+    WarmWorld(tmp_path).play(what)
 
 
 def test_idle_nodes_power_down_for_a_job_that_needs_them_beside_nodes_that_are_off(tmp_path):
@@ -372,7 +372,7 @@ def test_idle_nodes_power_down_for_a_job_that_needs_them_beside_nodes_that_are_o
         assert sorted(out.split()) == ["k1", "k2", "k3", "k4"]
         assert [job.task.get("num_nodes", 1) for job in world.server.jobs] == [1, 4]
 
-    KeptWorld(tmp_path, SITE + "keep_up = 1\n").play(what)
+    WarmWorld(tmp_path, SITE + "keep_up = 1\n").play(what)
 
 
 def test_jobs_start_on_nodes_that_are_up_while_the_api_server_is_away(tmp_path):
@@ -387,7 +387,7 @@ def test_jobs_start_on_nodes_that_are_up_while_the_api_server_is_away(tmp_path):
         await world.until(lambda: _over(world, job, "COMPLETED"))
         assert (world.project / "later.out").read_text() == "later\n"
 
-    KeptWorld(tmp_path).play(what)
+    WarmWorld(tmp_path).play(what)
 
 
 async def _says(world, job, text):
@@ -406,7 +406,7 @@ def test_a_node_that_cannot_be_had_is_down_with_the_reason(tmp_path):
         await world.out("scontrol", "update", "NodeName=k1", "State=RESUME")
         await world.until(lambda: _over(world, job, "COMPLETED"))
 
-    KeptWorld(tmp_path, SITE + "resume_timeout = 15\n").play(what)
+    WarmWorld(tmp_path, SITE + "resume_timeout = 15\n").play(what)
 
 
 def test_jobs_cost_their_share_and_idle_time_is_the_partitions(tmp_path):
@@ -434,7 +434,7 @@ def test_jobs_cost_their_share_and_idle_time_is_the_partitions(tmp_path):
         await world.until(waits)
 
     budget = '[[budget]]\naccount = "poor"\nhourly = 100\n'  # a CPU costs 450
-    KeptWorld(tmp_path, SITE + budget).play(what)
+    WarmWorld(tmp_path, SITE + budget).play(what)
 
 
 #: another user's pilot
@@ -471,7 +471,7 @@ def test_an_existing_cluster_is_taken_as_it_is_and_never_powered_down(tmp_path):
         await world.out("scontrol", "update", "NodeName=d1", "State=POWER_DOWN")
         assert (await world.states())["d1"] == "idle"
 
-    KeptWorld(tmp_path, EXISTING).play(what)
+    WarmWorld(tmp_path, EXISTING).play(what)
 
 
 def test_an_existing_cluster_that_another_user_holds_is_not_used(tmp_path):
@@ -490,7 +490,7 @@ def test_an_existing_cluster_that_another_user_holds_is_not_used(tmp_path):
         await world.out("scontrol", "update", "NodeName=d[1-2]", "State=RESUME")
         await world.until(lambda: _state_of(world, "d2", "idle"))
 
-    KeptWorld(tmp_path, EXISTING).play(what)
+    WarmWorld(tmp_path, EXISTING).play(what)
 
 
 def test_a_power_down_request_outlives_the_controller_and_waits_for_all_nodes_of_the_launch(tmp_path):
@@ -508,7 +508,7 @@ def test_a_power_down_request_outlives_the_controller_and_waits_for_all_nodes_of
         await world.until(lambda: world.clusters == [])
         await world.until(lambda: _state_of(world, "k2", "idle~"))
 
-    KeptWorld(tmp_path).play(what)
+    WarmWorld(tmp_path).play(what)
 
 
 def test_a_node_with_an_outdated_agent_is_replaced(tmp_path):
@@ -527,7 +527,7 @@ def test_a_node_with_an_outdated_agent_is_replaced(tmp_path):
         assert (world.project / "done.out").read_text() == "done\n"
         await world.until(lambda: world.clusters == [world.server.jobs[1].name])
 
-    KeptWorld(tmp_path).play(what)
+    WarmWorld(tmp_path).play(what)
 
 
 def _replace(archive, member, old, new):
@@ -563,4 +563,4 @@ def test_jobs_of_a_spot_node_get_the_notice_and_are_requeued_elsewhere(tmp_path)
             await world.until(lambda: len(world.clusters) == 1)
             assert len(world.server.jobs) == 2  # the requeued job did not start on the node that ends
 
-    KeptWorld(tmp_path, SITE.replace("memory = 16 }", "memory = 16, spot = true }")).play(what)
+    WarmWorld(tmp_path, SITE.replace("memory = 16 }", "memory = 16, spot = true }")).play(what)

@@ -1,4 +1,4 @@
-"""Services that the agent of a kept node has in addition to those of a local agent.
+"""Services that the agent of a warm node has in addition to those of a local agent.
 
 The controller runs on another machine. Commands inside jobs reach it through connections that the controller parks on
 the node (``command_relay``). Scripts are sent by content before the launches that name them. The agent reports the
@@ -51,8 +51,8 @@ NOTICE_S = 20
 ENDED_HERE = "its agent received SIGTERM: SkyPilot takes the node down"
 
 
-class KeptNodeService:
-    """Adds the services of a kept node to an agent, which exits after ``idle_s`` without job and controller."""
+class WarmNodeService:
+    """Adds the services of a warm node to an agent, which exits after ``idle_s`` without job and controller."""
 
     def __init__(self, agent: Agent, idle_s: float) -> None:
         self._agent = agent
