@@ -109,8 +109,8 @@ def _remarks(ctx: CommandContext, site: Site) -> Iterator[str]:
     """Remarks on a valid file: CPUs that this machine lacks, and a controller that has read another version."""
     present = machine_facts.facts().cpus
     places = ctx.queue.engine.places_in
-    kept = {name for _, one in site.kept for name in one.names}
-    local = {name for part in site.cluster.partitions if places(part.name) for name in part.nodes} - kept
+    warm = {name for _, one in site.warm_nodes for name in one.names}
+    local = {name for part in site.cluster.partitions if places(part.name) for name in part.nodes} - warm
     for node in site.cluster.nodes:
         if node.name in local and node.cpus > present:
             yield f"node {node.name}: {node.cpus} CPUs in the file, {present} on this machine, which its jobs share"

@@ -220,8 +220,6 @@ def place(demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True)
     """Shares for the job on these nodes, in order; None if the nodes do not suffice now.
 
     -N2-4 takes four nodes if they are free, --spread-job all, but never more than there are tasks.
-
-    -N2-4 takes four nodes where they are free, --spread-job all, but never more than there are tasks.
     """
     if demand.wide:
         counted = demand.ntasks_given or demand.tasks_per_node or demand.max_nodes >= INFINITE

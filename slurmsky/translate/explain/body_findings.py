@@ -130,10 +130,7 @@ class Body:
 
     @cached_property
     def _may_need_modules(self) -> bool:
-        """Whether a module may provide what the script starts.
-
-        This is an unknown program, one of the user's own, or a package of a language.
-        """
+        """Whether a module may provide a program of the script: an unknown one, or a language's package."""
         started = False
         for command in self.view.script.commands:
             found = launched(command, self.view.scope.containers)
@@ -274,10 +271,7 @@ class Body:
         return finding(KEPT, reason or "unchanged")
 
     def _provider(self, name: str) -> str:
-        """The part of the script that provides a program.
-
-        It is a module, an environment, or the job's image; "" for none.
-        """
+        """The provider of a program: a module, an environment or the job's image; "" for none."""
         view = self.view
         if "image_id" in view.fields and view.wants.images:
             return f"the image {view.fields['image_id']}"
