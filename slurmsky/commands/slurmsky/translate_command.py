@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -25,10 +26,11 @@ from ...model.spec import INFINITE, JobSpec
 from ...options import submit as options
 from ...options.usage_errors import CommandError
 from ...site.record import Site
-from ...translate.export.conversion import one_line
+from ...translate.export.conversion import Dropped, one_line
 from ...translate.export.yaml_draft import REMOTE
 from ...translate.export.yaml_export import ExportedYaml, export_yaml
 from ...translate.script.script_chain import Stage, stages
+from ...translate.script.unknown_directives import without_unknown
 from ...translate.shell.script_commands import parse
 from ...translate.sky_task.sky_names import sky_name
 from ...translate.sky_task.translation_notes import Refused
@@ -117,7 +119,7 @@ async def _task(
     """The YAML of one task. ``stage``: the line that submits it, in a pipeline."""
     try:
         script = read_script(ctx, words)
-        request = options.parse_sbatch(words, script, surroundings(ctx), table(ctx, "sbatch"))
+        request, script, unknown = _request(ctx, words, script)
     except CommandError as error:
         raise _NotTranslated(error.lines[0] if error.lines else "refused", error) from error
     except OSError as error:
@@ -142,6 +144,7 @@ async def _task(
             folder=ctx.cwd,
             path=file if below.startswith("..") else below,
             serve=serve,
+            dropped=unknown,
         )
         if serve and "service" not in exported.fields:
             raise _NotTranslated("no server that --serve knows runs in the script on SkyPilot's nodes")
@@ -152,6 +155,21 @@ async def _task(
         raise _NotTranslated(f"{error} ({error.hint})") from error
     except (EngineError, OSError) as error:
         raise _NotTranslated(str(error)) from error
+
+
+def _request(
+    ctx: CommandContext, words: Sequence[str], script: options.ScriptText
+) -> tuple[options.Submission, options.ScriptText, list[Dropped]]:
+    """Request of a script, without the directives that only the old cluster's sbatch knew."""
+    unknown: list[Dropped] = []
+    while True:
+        try:
+            return options.parse_sbatch(words, script, surroundings(ctx), table(ctx, "sbatch")), script, unknown
+        except CommandError as error:
+            found = without_unknown(script.data, error.lines[0] if error.lines else "")
+            if found is None:
+                raise
+            script, unknown = replace(script, data=found[0]), [*unknown, found[1]]
 
 
 async def _folder(ctx: CommandContext, words: Sequence[str], folder: str, output: str, check: bool) -> int:

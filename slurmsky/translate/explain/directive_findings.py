@@ -13,6 +13,7 @@ from ...options.usage_errors import CommandError
 from ...site.assumed import partition_for, unknown_cluster
 from ..script import gpu_types, mount_points
 from ..script.conversion_tables import one_line
+from ..script.unknown_directives import RENAMED
 from ..sky_task import option_support
 from . import form_findings
 from .explain_input import View
@@ -26,8 +27,6 @@ _FIELDS = {
     "gpus-per-task": "accelerators", "gres": "accelerators", "tmp": "disk_size", "nice": "priority",
     "job-name": "name", "partition": "infra",
 }  # fmt: skip
-#: options under names that newer releases of Slurm do not have
-_RENAMED = {"workdir": "chdir"}
 _GPU_OPTIONS = frozenset(("gpus", "gres", "gpus-per-node", "gpus-per-task", "gpus-per-socket"))
 
 
@@ -78,8 +77,8 @@ class Directives:
         message = one_line(fault.lines[0].partition(": ")[2]) if fault.lines else "unknown option"
         name = next((text[2:].partition("=")[0] for text in texts if text.startswith("--")), "")
         shown = one_line(" ".join(texts), 60)
-        if name in _RENAMED:
-            return Finding(line, "directive", shown, DECISION, f"{message}; Slurm calls it --{_RENAMED[name]}")
+        if name in RENAMED:
+            return Finding(line, "directive", shown, DECISION, f"{message}; Slurm calls it --{RENAMED[name]}")
         if "unrecognized" in message and re.fullmatch(r"[A-Za-z][\w-]*", name, re.ASCII):
             argument = "none" if texts == [f"--{name}"] else "required"
             suggestion = f'[[option]]  # an option of the old site\'s own\nname = "{name}"\nargument = "{argument}"'

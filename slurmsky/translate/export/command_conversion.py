@@ -7,6 +7,7 @@ import re
 from ...site.modules import find
 from ..script.conversion_tables import INSTALLERS, LOGINS, MODULE_INIT, NETWORK, SECRET, quoted
 from ..script.mount_points import is_mounted, on_every_node
+from ..script.needs import spack_loads
 from ..script.start_files import start_role
 from ..script.work_folder import move_to_workdir, plain
 from ..shell import module_lines
@@ -42,7 +43,7 @@ class Lines(Base):
             self._remove(statement)
             return True
         if name in ("source", ".") and len(words) > 1:
-            return self._source(statement, command, words[1])
+            return self._source(statement, command, words[1].strip("\"'"))
         if (name == "conda" and words[1:2] == ["init"]) or (
             name == "eval" and len(words) > 1 and "conda" in words[1] and "hook" in words[1]
         ):
@@ -220,6 +221,10 @@ class Lines(Base):
             self._conda(command, [self.scope.expand(word) for word in command.words[2:3]])
             self.found.edit(command.words[0].start, command.words[1].end, "conda activate")
             return False
+        if target.endswith("/bin/activate") and len(command.words) == 3:
+            self._conda(command, [self.scope.expand(command.words[2])])
+            self.found.edit(command.words[0].start, command.words[1].end, "conda activate")
+            return False
         if target.endswith("/bin/activate") and not self._makes(command):
             self._remove(statement)
             for other in self.script.statements:
@@ -270,6 +275,8 @@ class Lines(Base):
         if folder and re.fullmatch(r"[\w.-]+", last, re.ASCII) and len(command.words) == 3:
             word, name = command.words[2], last  # an environment on the old cluster, here by its name
             self.found.edit(word.start, word.end, name)
+            self.removed.append((word.start, word.end))
+            self.lists += word.raw
         if re.fullmatch(r"[\w.-]+", name, re.ASCII):
             made = f"create -y -n {name} python" if self._fills(name) else f"env create -n {name} -f environment.yml"
             self.found.setup += [f"conda env list | grep -q '^{name} ' || conda {made}", f"conda activate {name}"]
@@ -288,6 +295,16 @@ class Lines(Base):
             if line.action in ("load", "try-load", "load-any", "swap"):
                 for name in line.names[-1:] if line.action == "swap" else line.names:
                     self._module(command.line, name)
+
+    def _spack(self, statement: Statement, command: Command) -> bool:
+        """``spack load PACKAGE`` of the old cluster's tree, as a module of that name."""
+        named = spack_loads(self.script, self.scope) if command.name == "spack" else ()
+        names = [name for line, name in named if line == command.line]
+        for name in names:
+            self._module(command.line, name)
+        if names:
+            self._remove(statement)
+        return bool(names)
 
     def _module(self, line: int, name: str) -> None:
         module = find(self.site, name)
@@ -338,6 +355,8 @@ class Lines(Base):
                 text = f"{name}={quoted(known)}; {text}"
         if self.folders:
             text = f"({' && '.join([*self.folders, text])})"
+        if not re.search(r"\s(-y|--yes|-qq?y|-f|--file)\b", text):  # nothing can answer a question
+            text = re.sub(r"\b((?:conda|mamba) (?:install|create)|apt(?:-get)? install)\b", r"\1 -y", text)
         self.found.setup.append(text)
         self._remove(statement)
         return True

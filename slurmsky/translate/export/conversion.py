@@ -37,6 +37,10 @@ _DIRNAME = re.compile(
 _NODES = re.compile(r"scontrol\s+show\s+hostname|^\(?\$\{?(?=\w*(node|host))\w+(\[[0@*]\])?\}?\)?$", re.IGNORECASE)
 
 
+#: commands that decide which modules are loaded
+_CHECKS = frozenset(("[", "[[", "test", ":", "true", ""))
+
+
 class _Reader(Steps):
     """Reads whole statements, and idioms of several commands."""
 
@@ -110,14 +114,12 @@ class _Reader(Steps):
             return
         first = statement.commands[0] if statement.commands else None
         alone = len(statement.commands) == 1 and not statement.blocks
-        if first is not None and alone and (self._chooses_devices(statement, first) or self._line(statement, first)):
+        ways = (self._chooses_devices, self._spack, self._line)
+        if first is not None and alone and any(way(statement, first) for way in ways):
             return
-        if (
-            not statement.blocks
-            and statement.commands
-            and all(command.name in ("module", "ml") for command in statement.commands)
-        ):
-            for command in statement.commands:
+        loads = [command for command in statement.commands if command.name in ("module", "ml")]
+        if loads and all(command in loads or command.name in _CHECKS for command in statement.commands):
+            for command in loads:
                 self._modules(command)
             self._remove(statement)
             return

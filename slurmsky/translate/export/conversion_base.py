@@ -11,12 +11,15 @@ from ...site.record import Site
 from ..script.conversion_tables import CHECKPOINT, INPUT, LOAD, Reading
 from ..script.mount_points import is_mounted, on_every_node
 from ..script.work_folder import code_folder
+from ..shell.launched_program import in_containers
 from ..shell.script_commands import Script, parse
 from ..shell.script_variables import Scope
 from ..shell.shell_elements import Command, Statement, Word
 from . import variable_conversion
 from .variable_conversion import Facts
 
+#: files with a state of a model, which programs that do not save read
+_STATE = re.compile(r"\.(ckpt|pth?|h5|hdf5|pkl|safetensors|npz)$")
 #: prints the address of the first node
 HEAD_ADDRESS = 'echo "$SKYPILOT_NODE_IPS" | head -n 1'
 
@@ -44,6 +47,7 @@ class Base:
         self.scope = Scope.of(script)
         self.worked = False  # whether a program other than preparations has run
         self.code = code_folder(script, self.scope)
+        self.contained = in_containers(script.commands, self.scope.containers)
 
     def _commands(self, statement: Statement) -> list[Command]:
         return [command for command in self.script.commands if statement.start <= command.start < statement.end]
@@ -102,7 +106,7 @@ class Base:
             if is_mounted(path, targets):
                 continue
             if named.startswith("-") and CHECKPOINT.search(named.lower()) and not INPUT.search(named.lower()):
-                if LOAD.search(named.lower()):
+                if LOAD.search(named.lower()) or (_STATE.search(path) and not re.search(r"save|out", named.lower())):
                     self.found.loaded.append((words[index].line, path))
                 elif path not in self.found.checkpoints:
                     self.found.checkpoints.append(path)

@@ -50,12 +50,18 @@ _ROWS = (
 )
 
 
+#: programs of suites of which the map of modules names some
+_OF_SUITES = re.compile(r"Foam$|Mesh$|Par$|Dict$")
+
+
 def programs_to_bring(asked: Needs, modules: Sequence[Module], imaged: bool) -> list[Dropped]:
     """Programs that neither setup nor an image brings."""
     loaded = {module.name.partition("/")[0].lower() for module in modules}
     licensed = "licensed software: use an image that contains it, and a route to its licence server"
     unknown = "no package is known for it: install it in setup, or use an image that contains it"
-    missing = () if imaged else [name for name in asked.unknown if name.lower() not in loaded][:6]
+    given = {name for module in modules for name in module.gives}
+    missing = [name for name in asked.unknown if name.lower() not in loaded and name not in given][:6]
+    missing = [] if imaged else [name for name in missing if not (given and _OF_SUITES.search(name))]
     return [Dropped(0, one_line(name), licensed) for name in asked.licensed] + [
         Dropped(0, one_line(name), unknown) for name in missing
     ]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 
-from ..shell.launched_program import launched
+from ..script.outside_paths import RUN, places
+from ..shell.launched_program import in_containers, launched
 from ..shell.script_commands import Script
 from ..shell.script_variables import Scope
 
 _HIDDEN = re.compile(r"\.(sh|bash|slurm|sbatch)$")
 _FILE = re.compile(r"\.(sif|simg|img)$")
 _REGISTRY = re.compile(r"docker://([\w./:@-]+)")
+#: a program by its path, and not a script
+_BUILT = re.compile(r"[/~](?!.*\.(py|sh|bash|R|r|pl|jl|jar|rb|lua)$)(?!usr/|bin/|opt/conda)[^$]*$")
 _PROFILES = re.compile(r"^--?(workflow-)?(profile|executor|cluster|cluster-generic-submit-cmd)(=|$)")
 
 
@@ -19,7 +22,10 @@ def hints(script: Script) -> list[str]:
     found: list[str] = []
     hidden: list[str] = []
     scope = Scope.of(script)
+    contained = in_containers(script.commands, scope.containers)
     for command in script.commands:
+        if any(start < command.start < end for start, end in contained):
+            continue
         program = launched(command)
         texts = [word.shown for word in program.words]
         files = [text for text in texts[:2] if _HIDDEN.search(text) and not re.search(r"activate|conda|/etc/", text)]
@@ -31,9 +37,18 @@ def hints(script: Script) -> list[str]:
             named = set(_REGISTRY.findall(script.source))
             image = named.pop() if len(named) == 1 else "NAME"
             found.append(f"if a registry has {file.rpartition('/')[2]}, it can be image_id: docker:{image}")
-        if program.name in ("snakemake", "nextflow") and any(_PROFILES.match(text) for text in texts):
+        submits = program.name == "snakemake" and re.search(r"(?i)slurm|--cluster", " ".join(texts))  # left out
+        if program.name in ("snakemake", "nextflow") and not submits and any(_PROFILES.match(text) for text in texts):
             local = "--executor local --cores N" if program.name == "snakemake" else "-profile standard"
             found.append(f"if that profile submits to Slurm: {local}, with cpus and memory for the whole workflow")
+    built = [
+        place.text.rpartition("/")[2]
+        for place in places(script, scope)
+        if place.role == RUN and _BUILT.match(place.text)
+    ]
+    if built:
+        listed = ", ".join(dict.fromkeys(built[:4]))
+        found.append(f"{listed}: built on the old cluster, for its libraries: build it again in setup")
     if hidden:
         more = f" and {len(hidden) - 4} more" if len(hidden) > 4 else ""
         found.insert(0, f"translate what is Slurm's and the old cluster's in {', '.join(hidden[:4])}{more}, too")

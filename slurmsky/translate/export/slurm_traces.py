@@ -63,7 +63,7 @@ def slurm_use(command: Command, folder: str) -> str:
     pairs = [text.partition("=")[::2] for text in texts]
     pairs += [(option, text) for option, text in pairwise(texts) if not text.startswith("-")]
     for option, text in pairs:
-        if found.name == "snakemake" and "profile" not in option:
+        if found.name == "snakemake":
             continue  # its rules run on the node
         if _OPTION.fullmatch(option) and _SLURM.fullmatch(text):
             return f"{option} {text}: {found.name} submits jobs or reads Slurm's variables"

@@ -19,10 +19,12 @@ from .rank_conversion import Ranks
 _SUBMIT_FOLDER = re.compile(r"(\.|\$PWD|\$\{PWD\}|\$\(pwd\)|`pwd`|\$\{?SLURM_SUBMIT_DIR\}?)(?=/|$)")
 
 
+#: a command line with which snakemake submits its rules
+_SUBMITTING = re.compile(r"\s--(cluster\b|slurm\b|executor[= ]slurm|(workflow-)?profile[= ]\S*(?i:slurm))")
 #: snakemake's options for the submission of its rules
 _SUBMITS = re.compile(
     r"--(cluster(-config|-status|-sync|-cancel|-cancel-nargs|-generic-[\w-]+)?|slurm|executor|default-resources|jobscript"
-    r"|jobname|latency-wait|max-jobs-per-second|max-status-checks-per-second|local-cores|immediate-submit|drmaa)"
+    r"|jobname|profile|workflow-profile|latency-wait|max-jobs-per-second|max-status-checks-per-second|local-cores|immediate-submit|drmaa)"
 )
 _CONTAINER = frozenset(("container-image", "container-name"))
 
@@ -32,6 +34,8 @@ class Steps(Ranks):
 
     def _command(self, statement: Statement, command: Command) -> None:
         name = command.name
+        if any(start < command.start < end for start, end in self.contained):
+            return  # in a container, as on the old cluster
         row = _IDIOMS.get(name)
         if row is not None:
             row(self, statement, command)
@@ -53,16 +57,18 @@ class Steps(Ranks):
             self._jar(command)
         inside = launched(command).inside or "container-mounts" in dict(self.facts.spec.site_options)
         targets = tuple(bind_targets(self.script.source)) if inside else ()
-        if name in FILTERS or (inside in ("singularity", "apptainer") and not launched(command).mounts):
+        if (
+            name in FILTERS
+            or "activate" in command.texts[1:2]
+            or (inside in ("singularity", "apptainer") and not launched(command).mounts)
+        ):
             return  # patterns, and files of the image; ``places`` finds the others
         self._paths(command.words[self._program(command) :], targets)
 
     def _snakemake(self, statement: Statement, command: Command) -> None:
         """Run the rules of a workflow on the node, where the script has snakemake submit them to Slurm."""
         texts = command.texts
-        if not any(re.match(r"--(cluster|slurm$|executor[= ]?slurm)", text) for text in texts) and (
-            "--executor slurm" not in " ".join(texts)
-        ):
+        if not _SUBMITTING.search(" ".join(texts)):
             return
         at = 1
         while at < len(texts):
@@ -70,11 +76,11 @@ class Steps(Ranks):
             last = at
             if _SUBMITS.fullmatch(option) and not sign and option != "--slurm" and at + 1 < len(texts):
                 last += 1
-            jobs = re.fullmatch(r"-j|--jobs|-j\d+", option)
+            jobs = re.fullmatch(r"-j|--jobs|-j\d+|--cores", option)
             if jobs and at + 1 < len(texts) and texts[at + 1].isdecimal():
                 last += 1
             if _SUBMITS.fullmatch(option) or jobs:
-                cores = "" if not jobs or "--cores" in texts else " --cores all"
+                cores = " --cores all" if (jobs and "--cores" not in texts) or option == "--cores" else ""
                 self.found.edit(command.words[at - 1].end, command.words[last].end, cores)
             at = last + 1
         more = "" if any(re.match(r"-j|--(jobs|cores)|-c", text) for text in texts) else " --cores all"

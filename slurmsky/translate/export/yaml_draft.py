@@ -121,7 +121,7 @@ class Draft(StorageDraft):
                 )
         self.left_out += module_versions(self.reading.modules) + other_images(self.reading.modules)
         self.left_out += invisible(self.source)
-        self.left_out += programs_to_bring(needs.of(self.source), self.reading.modules, self._image() is not None)
+        self.left_out += programs_to_bring(needs.of(self.source), self.reading.modules, self._has_own_image())
         if not self._inputs:
             why = "nothing in the script sets it: --env NAME=VALUE, or a line below envs"
             self.left_out += [Dropped(line, f"${name}", why) for name, line in self._unset.items()]
@@ -138,6 +138,11 @@ class Draft(StorageDraft):
             document.comment("Left out:")
             for text in by_reason(self.left_out):
                 document.comment(f"  {text}")
+
+    def _has_own_image(self) -> bool:
+        """Whether the task runs in an image that the user chose: it has the script's programs."""
+        image = self._image()
+        return (image is not None and not image[1].startswith("module")) or bool(self.reading.images)
 
     def _yaml_name(self) -> str:
         return f"{self.task.name}.yaml"

@@ -41,6 +41,7 @@ from .yaml_draft import REQUIRED, Draft
 from .yaml_setup import (
     bring_programs,
     is_framework,
+    leave_images,
     leave_toolchains,
     mark_missing_files,
     name_programs,
@@ -52,6 +53,8 @@ DEFAULT_GPU = "H100"
 #: for the versions of CUDA below these, which do not know newer GPUs. Source: NVIDIA's release notes of CUDA
 _GPUS_BEFORE = (((11, 0), "V100"), ((11, 8), "A100"))
 NAME_LENGTH = 60
+#: characters that YAML cannot hold in a block of text
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 _GPU_OPTIONS = frozenset(("gres", "gpus", "gpus_per_node", "gpus_per_task", "gpus_per_socket"))
 
 
@@ -78,14 +81,17 @@ def export_yaml(
     folder: str = "",
     path: str = "",
     serve: bool = False,
+    dropped: Sequence[Dropped] = (),
 ) -> ExportedYaml:
     """Export the YAML for a script with options ``specs``.
 
     ``file``: the script's name in texts. ``folder``: the submit folder, where it is known; ``path``: the script's
     path below it. ``serve``: for ``sky serve``, where the script starts a server.
+    ``dropped``: directives that sbatch does not know.
 
     Raises Refused with Slurm's text where SkyPilot cannot provide such nodes.
     """
+    source = re.sub(r"(?m)^\s*#[^!\n].*$", lambda line: _UNPRINTABLE.sub("", line[0]), source)
     spec, source = specs[0], until_exit(parse(source))
     guessed = not (site.sky_partition(partition).gpu or site.gpus.default)
     if guessed:
@@ -107,8 +113,10 @@ def export_yaml(
     size = geometry(spec, site.cluster.partition(partition_of_plan))
     facts = replace(_facts(spec, task, size, partition, file), file=path or file)
     reading = _read(script, source, facts, site)
+    reading.dropped += dropped
     reading.envs.update(_exported(spec.export))
     leave_toolchains(script, reading)
+    leave_images(script, reading)
     _site_options(spec, image_file, reading)
     if _WANDB.search(source) and not re.search(r"WANDB_(MODE|DISABLED)\b|WANDB_API_KEY", source):
         reading.secrets.append("WANDB_API_KEY")
@@ -122,8 +130,10 @@ def export_yaml(
     name_programs(asked, source, reading)
     text = run_text(source, reading)
     starts = tuple(start for start in asked.starts if start[0] in text)  # other start files are no longer read
-    folders = tuple(folder for folder in asked.folders if folder in text)
-    reading.setup += folders_setup(site, replace(asked, starts=starts, folders=folders))
+    read = [path for _, path in reading.paths]
+    folders = [folder for folder in asked.folders if folder in text or folder in reading.envs.values()]
+    folders = [folder for folder in folders if not any(path.startswith(f"{folder}/") for path in read)]
+    reading.setup += folders_setup(site, replace(asked, starts=starts, folders=tuple(folders)))
     for command in script.commands if interpreter(source)[0] in (*BASH, "") else ():
         why = slurm_use(command, folder)
         if why:

@@ -31,6 +31,12 @@ _GPU_PROGRAM = re.compile(
 _LEARNS = re.compile(r"(?m)^[^#\n]*\b(python[\d.]*|torchrun|accelerate|deepspeed)\s")
 
 
+def _is_spelt(word: str, gpu: str) -> bool:
+    """Whether a site's word names this GPU, and not one that resembles it."""
+    plain, name = (re.sub(r"[^a-z0-9]", "", text.lower()) for text in (word, gpu))
+    return bool({*re.findall(r"\d+", word)} & {*re.findall(r"\d+", gpu)}) or name in plain or plain in name
+
+
 @dataclass
 class NodeDraft:
     """Nodes of one script's YAML, and all results of its conversion.
@@ -80,7 +86,11 @@ class NodeDraft:
                 or gpu_types.sky_name(self.site.gpus, kind)
                 or gpu_types.hinted(self.spec, self.partition, self.site.gpus)[0]
             )
+            hinted, why = gpu_types.hinted(self.spec, self.partition, self.site.gpus) if not kind else ("", "")
+            word, gpu = (why.partition("=")[2], hinted) if hinted else (kind, gpu_types.sky_name(self.site.gpus, kind))
             per_node = "per node" if self.task.geometry.nodes > 1 else ""
+            if gpu and not _is_spelt(word, gpu):
+                per_node = f"for {one_line(word)}: the nearest that clouds offer"
             notes["accelerators"] = per_node if named else f"{one_line(kind)} is not a GPU name of SkyPilot: choose one"
         if self.spec.exclusive is not None and "cpus" not in wanted:
             self._whole_node(wanted, notes)

@@ -7,14 +7,16 @@ import re
 from dataclasses import replace
 
 from ...site.modules import Module
-from ..script.conversion_tables import LAUNCHERS
+from ..script.conversion_tables import ANYWHERE, INSTALLERS, LAUNCHERS
 from ..script.needs import Needs
 from ..script.outside_paths import PROGRAM
 from ..script.programs import Source, setup_lines
 from ..script.programs import find as source_of
 from ..script.toolchains import unused
 from ..script.work_folder import below
+from ..shell.launched_program import in_containers
 from ..shell.script_commands import Script
+from ..shell.script_variables import Scope
 from .conversion import Reading
 from .run_text import BASH, OTHER_SHELLS, interpreter
 
@@ -36,6 +38,19 @@ def leave_toolchains(script: Script, reading: Reading) -> None:
         if module.setup in reading.setup and all(other.setup != module.setup for other in reading.modules):
             reading.setup.remove(module.setup)
         reading.dropped.append(entry)
+
+
+def leave_images(script: Script, reading: Reading) -> None:
+    """Leave out images of modules where containers bring all of the script's programs."""
+    contained = in_containers(script.commands, Scope.of(script).containers)
+    outside = [one for one in script.commands if not any(start <= one.start < end for start, end in contained)]
+    if not contained or any(one.words and one.name not in ANYWHERE | INSTALLERS.keys() | LAUNCHERS for one in outside):
+        return
+    for module in [module for module in reading.modules if module.image and module.source == "shipped"]:
+        reading.modules.remove(module)
+        reading.drop(
+            0, f"module load {module.name}", "the script's containers bring their programs; a node has the driver"
+        )
 
 
 def name_programs(asked: Needs, source: str, reading: Reading) -> None:
@@ -62,6 +77,8 @@ def bring_programs(asked: Needs, script: Script, reading: Reading) -> None:
     if not reading.images:
         if interpreter(script.source)[0] in BASH:
             known |= OTHER_SHELLS
+        if not re.search(r"(?m)^[^#\n]*\bspack +(?!load\b)", script.source):
+            known.add("spack")
         names = [name for name in asked.programs if name not in known]
         if asked.environments:  # they bring their own programs, but neither system packages nor containers' runtimes
             names = [name for name in names if name in _RUNTIMES or (source_of(name) or _NOWHERE).kind == "apt"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..script import mount_points, outside_paths
+from ..shell.path_texts import is_path
 from ..shell.script_commands import parse
 from ..sky_task.sky_names import sky_name
 from . import conversion
@@ -32,6 +33,7 @@ class StorageDraft(NodeDraft):
                 volumes[path] = item
         notes: dict[str, str] = {}
         used += outside_paths.read_unchanged(self.script, self._gone_lines())
+        used += self._alternatives()
         exported = "".join(f"export {name}={conversion.quoted(value)}\n" for name, value in self.reading.envs.items())
         used += outside_paths.read_unchanged(parse(exported))
         if self.reading.former:
@@ -48,7 +50,8 @@ class StorageDraft(NodeDraft):
                 )
                 notes[path] = "a bucket, which remains after the nodes" + ("" if bucket else " of this name is created")
         known = (*mounts, *volumes)
-        bare = [path for path in used if "," not in path and not mount_points.is_mounted(path, known)]
+        bare = [path.rstrip(":*") for path in used if "," not in path and not mount_points.is_mounted(path, known)]
+        bare = [path for path in bare if not mount_points.on_every_node(path)]
         tops = {mount_points.top_of(path) for path in bare}
         missing = sorted(top for top in tops if len(top) > 1)
         if mounts:
@@ -70,6 +73,15 @@ class StorageDraft(NodeDraft):
         """A bucket's name: bucket names are globally unique, so part of it is derived from the script's text."""
         unique = hashlib.sha256(self.source.encode("utf-8", "surrogateescape")).hexdigest()[:8]
         return f"{self.task.name[:20].rstrip('-')}-{place}-{unique}"[:63]
+
+    def _alternatives(self) -> list[str]:
+        """Paths in variables to which the script gives several values, in its branches."""
+        given: dict[str, list[str]] = {}
+        for command in self.script.commands:
+            for one in command.assignments if not command.words else ():
+                given.setdefault(one.name, []).append(one.value.text or "")
+        texts = [text for values in given.values() if len({*values}) > 1 for text in values]
+        return [text for text in texts if is_path(text) and not mount_points.on_every_node(text)]
 
     def _gone_lines(self) -> set[int]:
         """Lines of the script of which nothing is left."""

@@ -165,7 +165,7 @@ def spack_loads(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
         texts = [scope.expand(word) for word in command.words]
         if command.name == "spack" and texts[1:2] == ["load"]:
             for text in texts[2:]:
-                found = re.match(r"([A-Za-z][\w-]*)(?:@=?([\w.]+))?", text)
+                found = re.match(r"(?!\w+=)([A-Za-z][\w-]*)(?:@=?([\w.]+))?", text)
                 if found:
                     yield command.line, f"{found[1]}/{found[2]}" if found[2] else found[1]
 

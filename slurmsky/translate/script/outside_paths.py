@@ -296,7 +296,7 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
             yield from _mounts(word, scope)
         elif named in ("-e", "-c", "--eval") and name in _CODE:
             pass
-        elif sign and option.startswith("-"):
+        elif sign and (option.startswith("-") or (re.fullmatch(r"[\w.]+", option) and name not in _MOVERS | _READERS)):
             value = Word(word.raw[word.raw.index("=") + 1 :], word.start + word.raw.index("=") + 1, word.line)
             yield from _paths(value, scope, role or _by_option(option))
         else:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..shell.launched_program import launched
+from ..shell.launched_program import in_containers, launched
 from ..shell.script_commands import parse
 from ..shell.script_variables import Scope
 from ..shell.word_sets import words
@@ -60,8 +60,11 @@ def started(source: str) -> list[str]:
     script = parse(source)
     scope = Scope.of(script)
     files = []
+    contained = in_containers(script.commands, scope.containers)
     for command in script.commands:
         found = launched(command, scope.containers)
+        if any(start < command.start < end for start, end in contained):
+            continue
         if not found.inside and _PYTHON.match(found.name):
             files += [text for word in found.arguments if (text := scope.expand(word)).endswith(".py")]
     return files

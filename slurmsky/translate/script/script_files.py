@@ -30,6 +30,7 @@ _INPUT_FILE = re.compile(
 _RESULT = re.compile(r"^--?(out|output|save|results?|log)([-_]?(dir|path|file|folder))?$")
 _WRITTEN = re.compile(r"(?!\d+$)(?:\./)?\w[\w./+-]*")
 _ARGUMENTS = frozenset("123456789@*#")
+_NO_FILES = frozenset(("module", "ml", "spack"))  # arguments of these are names with versions
 _SPEAKERS = frozenset(("echo", "printf", "export", "set"))  # arguments of these are text, not files
 
 
@@ -99,6 +100,8 @@ def files_beside(commands: Iterable[Command]) -> Iterator[str]:
         found = launched(command)
         if found.name in _SPEAKERS and not command.redirects:
             continue
+        if found.name in _NO_FILES:
+            continue
         if found.name in _IN_FOLDER and not found.inside:
             yield ""
         if found.name in ("mkdir", "touch", "git", "wget", "curl"):
@@ -162,10 +165,11 @@ def server_of(script: Script) -> Server | None:
 
 def arguments_read(script: Script) -> set[str]:
     """Positional parameters ($1, $@ and similar) that the script reads outside of its functions."""
-    return {
+    own = [command for command in script.commands if not any(block.kind == "function" for block in command.blocks)]
+    read = {"@"} if any(command.name == "getopts" and len(command.words) == 3 for command in own) else set()
+    return read | {
         part.name
-        for command in script.commands
-        if not any(block.kind == "function" for block in command.blocks)
+        for command in own
         for word in (*command.words, *(given.value for given in command.assignments))
         for part in word.variables
         if part.name in _ARGUMENTS

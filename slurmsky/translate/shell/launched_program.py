@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -98,6 +98,11 @@ def launched(command: Command, containers: Container[str] = ()) -> Launched:
             break
     name = (words[0].text or "").rpartition("/")[2] if words else ""
     return Launched(name, words, inside, mounts, image)
+
+
+def in_containers(commands: Sequence[Command], containers: Container[str] = ()) -> list[tuple[int, int]]:
+    """Positions (start, end) of the commands that run in containers, with the commands in their words (bash -c)."""
+    return [(one.start, one.end) for one in commands if launched(one, containers).inside]
 
 
 def _behind(words: tuple[Word, ...], name: str) -> tuple[Word, ...]:

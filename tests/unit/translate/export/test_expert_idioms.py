@@ -72,7 +72,7 @@ def test_pytorch_with_a_task_a_gpu_is_started_by_torchrun() -> None:
     assert not found.needs
     assert "--nnodes=$SKYPILOT_NUM_NODES --node_rank=$SKYPILOT_NODE_RANK" in found.fields["run"]
     assert "--nproc_per_node=4 train.py --fsdp" in found.fields["run"]
-    assert "NODE_RANK\" = 0" not in found.fields["run"]
+    assert 'NODE_RANK" = 0' not in found.fields["run"]
     assert "not SLURM_PROCID" in found.yaml
     one = export("srun python -m pkg.train --strategy ddp", "-n 2;--gpus=2")
     assert "torchrun --standalone --nproc_per_node=2 -m pkg.train --strategy ddp" in one.fields["run"]
@@ -106,10 +106,10 @@ def test_a_zsh_script_without_forms_of_its_own_becomes_lines_of_bash() -> None:
 def test_snakemake_runs_on_the_node_instead_of_submitting() -> None:
     found = export('snakemake --cluster "sbatch --mem={resources.mem}" --jobs 900 --use-conda --retries 3')
     assert not found.needs
-    assert found.fields["run"].split() == "snakemake --cores all --use-conda --retries 3".split()
+    assert found.fields["run"].split() == ["snakemake", "--cores", "all", "--use-conda", "--retries", "3"]
     assert "raise cpus and memory" in found.yaml
     both = export("snakemake --executor slurm -j 10 --cores 8 all").fields["run"]
-    assert both.split() == "snakemake --cores 8 all".split()
+    assert both.split() == ["snakemake", "--cores", "all", "all"]
 
 
 def test_packages_of_an_environment_are_a_todo_where_the_folder_lists_none(tmp_path: Path) -> None:
@@ -145,3 +145,70 @@ def test_python_modules_and_lines_name_their_packages_as_a_todo() -> None:
 def test_a_cuda_image_with_pytorch_keeps_the_python_of_the_script() -> None:
     found = export("module load cuda/9.0 python/3.6\npython a.py", "--gpus=1")
     assert "conda create -y -n job python=3.6" in found.fields["setup"]
+
+
+def test_spack_packages_of_the_old_tree_are_installed() -> None:
+    found = export("spack load r@3.6.3%gcc@9.4.0 arch=linux-x\nspack load r-raster@3.4\nRscript a.R")
+    assert "spack" not in found.fields["run"] + found.fields["setup"]
+    assert "r-raster" in found.fields["setup"] and "module load arch" not in found.yaml
+
+
+def test_what_runs_in_a_container_is_the_containers() -> None:
+    inside = "source /ext3/env.sh\npython a.py"
+    body = f'module load cuda/11.1\nsingularity exec --nv --overlay o:ro /s/x.sif bash -c "\n{inside}"'
+    found = export(body, "--gpus=1")
+    assert "image_id" not in found.fields["resources"] and "containers bring their programs" in found.yaml
+    assert "ext3" not in found.yaml.partition("run: |")[0] and "TODO" not in found.yaml
+    assert "# /s is on the old cluster" in found.yaml or "/s/x.sif" in found.yaml
+
+
+def test_arguments_that_only_getopts_reads_are_variables() -> None:
+    found = export("while getopts f: flag; do f=$OPTARG; done\n./a $f")
+    assert found.fields["envs"] == {"ARGS": ""} and "set -- $ARGS" in found.fields["run"]
+
+
+def test_an_environment_of_conda_by_its_start_file_is_activated() -> None:
+    found = export("source ~/anaconda3/bin/activate torch\npython a.py")
+    assert "conda activate torch\n" in found.fields["run"] and "environment.yml" in found.fields["setup"]
+    held = export("export ENV=/home/me/envs/x\nconda activate $ENV\npython a.py")
+    assert "/home/me" not in held.yaml and "conda activate x" in held.fields["run"]
+
+
+def test_installations_in_setup_ask_nothing() -> None:
+    setup = export("conda install -c akode atari-py\nmamba create -n x python\npython a.py").fields["setup"]
+    assert "conda install -y -n base -c akode atari-py" in setup and "mamba create -y -n x" in setup
+
+
+def test_a_checkpoint_that_is_a_file_is_read() -> None:
+    found = export("python eval.py --ckpt /data/me/runs/best.ckpt")
+    assert "name" not in found.fields.get("file_mounts", {}) and "# /data/me is on the old cluster" in found.yaml
+    assert "mkdir" not in found.yaml
+    assert "/data/me/runs" in export("python a.py --save-checkpoint /data/me/runs/best.ckpt").fields["file_mounts"]
+
+
+def test_paths_of_all_branches_and_of_settings_are_named() -> None:
+    body = 'if [ "$1" = a ]; then d=/d1/x; else d=/d2/x; fi\n./a data.path=/d3/x $d'
+    assert [name for name in ("/d1", "/d2", "/d3") if f"# {name}" not in export(body).yaml] == []
+
+
+def test_comments_keep_no_characters_that_yaml_cannot_hold() -> None:
+    assert "run: |\n  # x\n" in export("# x\x7f\x1b\n./a").yaml
+
+
+def test_modules_by_branches_leave_no_empty_branch() -> None:
+    found = export("if [[ $X = y ]]; then\n  module load gcc\nelse\n  module use /m\nfi\n./a")
+    assert found.fields["run"] == "./a\n"
+
+
+def test_a_gpu_that_only_resembles_the_old_one_has_a_comment() -> None:
+    assert "K80:1  # for k40: the nearest" in export("./a", "--gres=gpu:k40:1").yaml
+    assert "nearest" not in export("./a", "--gres=gpu:v100l:1").yaml + export("./a", "--gres=gpu:tesla_t4:1").yaml
+
+
+def test_a_program_of_the_old_cluster_is_to_be_built_again() -> None:
+    assert "lmp_icc: built on the old cluster" in export("/home/me/src/lmp_icc -in a").yaml
+    assert "built on" not in export("/home/me/a.sh\n/usr/bin/env\n./b").yaml
+
+
+def test_a_folder_of_users_below_usr_is_of_the_old_cluster() -> None:
+    assert "# /usr/users is on the old cluster" in export("./a /usr/users/me/x").yaml

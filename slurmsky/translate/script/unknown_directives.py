@@ -1,0 +1,30 @@
+"""Directives that sbatch refuses because it does not know the option: of plug-ins, or of older releases. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from .conversion_tables import Dropped, one_line
+
+#: options under names that newer releases of Slurm do not have
+RENAMED = {"workdir": "chdir"}
+_UNKNOWN = re.compile(r"unrecognized option '--([\w-]+)")
+
+
+def without_unknown(data: bytes, refusal: str) -> tuple[bytes, Dropped] | None:
+    """A script without the directive that sbatch refuses, and a record of it; None for another refusal.
+
+    ``refusal``: the first line of sbatch's message. An option that has another name today gets that name.
+    """
+    found = _UNKNOWN.search(refusal)
+    name = found[1] if found else ""
+    directive = re.compile(rb"(?m)^(#SBATCH\b[^\n]*?\s)--%s\b(=\S*|[ \t]+[^-\s#]\S*)?" % name.encode())
+    match = directive.search(data) if name else None
+    if match is None:
+        return None
+    new = RENAMED.get(name, "")
+    text = one_line(match[0].decode("utf-8", "replace").partition("--")[2])
+    why = f"Slurm calls it --{new}" if new else "no option of Slurm: a plug-in or an older release had it"
+    rest = match[1] + (b"--" + new.encode() + (match[2] or b"") if new else b"")
+    line = data.count(b"\n", 0, match.start()) + 1
+    return data[: match.start()] + rest + data[match.end() :], Dropped(line, f"--{text}", why)
