@@ -78,13 +78,13 @@ def test_a_folder_gives_a_yaml_for_each_script(engine: LocalEngine, tmp_path: Pa
     scripts.mkdir(parents=True)
     (scripts.parent / "a.sh").write_text("#!/bin/bash\n#SBATCH -J same\npython train.py\n")
     (scripts / "b.sh").write_text("#!/bin/bash\n#SBATCH -J same -n2\nsrun hostname\n")
-    (scripts / "c.sh").write_text("#!/bin/bash\n#SBATCH --nosuch\nhostname\n")
+    (scripts / "c.sh").write_text("#!/bin/bash\n#SBATCH --nosuch\n#SBATCH -N x\nhostname\n")
     done = engine.run("slurmsky translate scripts -o out", cwd=tmp_path)
     assert done.returncode == 1, done
     assert done.stdout.splitlines() == [
         "a.sh: out/a.sh.yaml: plain SkyPilot",
         "sub/b.sh: out/sub/b.sh.yaml: slurmsky runs the script on the nodes",
-        "sub/c.sh: no YAML: sbatch: unrecognized option '--nosuch'",
+        'sub/c.sh: no YAML: sbatch: error: "x" is not a valid node count',
     ]
     assert "./b-sh.slurmsky/job" in (tmp_path / "out" / "sub" / "b.sh.yaml").read_text()
     assert (tmp_path / "out" / "sub" / "b-sh.slurmsky" / "job" / "settings.json").exists()
