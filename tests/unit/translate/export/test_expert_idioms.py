@@ -206,7 +206,7 @@ def test_a_gpu_that_only_resembles_the_old_one_has_a_comment() -> None:
 
 
 def test_a_program_of_the_old_cluster_is_to_be_built_again() -> None:
-    assert "lmp_icc: built on the old cluster" in export("/home/me/src/lmp_icc -in a").yaml
+    assert "solve_icc: built on the old cluster" in export("/home/me/src/solve_icc -in a").yaml
     assert "built on" not in export("/home/me/a.sh\n/usr/bin/env\n./b").yaml
 
 
