@@ -23,7 +23,7 @@ _NO_CONTROLLER = "Unable to contact slurm controller (connect failure)"
 
 # Messages of Slurm's commands when no slurmctld answers, recorded from 22.05; {} is _NO_CONTROLLER.
 # The longest matching prefix of "command arg arg" decides; other commands print `COMMAND: error: {}`.
-_LAMENTS = {
+_NO_CONTROLLER_MESSAGES = {
     "salloc": "salloc: error: Job submit/allocate failed: {}",
     "sattach": "sattach: error: Could not get job step info: {}",
     "sbatch": "sbatch: error: Batch job submission failed: {}",
@@ -51,7 +51,7 @@ def failure_message(command: str, args: list[str]) -> str:
     """
     words = [command, *args]
     for size in range(len(words), 0, -1):
-        line = _LAMENTS.get(" ".join(words[:size]))
+        line = _NO_CONTROLLER_MESSAGES.get(" ".join(words[:size]))
         if line:
             return line.format(_NO_CONTROLLER)
     return f"{command}: error: {_NO_CONTROLLER}"

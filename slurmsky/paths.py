@@ -169,7 +169,7 @@ def site_file(env: Mapping[str, str]) -> Path | None:
 
 
 def cache(env: Mapping[str, str]) -> Path:
-    """The folder of the clones' private environments."""
+    """The folder with each clone's private environment."""
     return _xdg(env, XDG_CACHE_HOME, ".cache") / "slurmsky"
 
 

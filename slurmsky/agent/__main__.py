@@ -17,7 +17,7 @@ from typing import Callable
 from .. import paths
 from .core.agent import Agent
 from .core.client_requests import Handler
-from .core.controller_start import ControllerStart
+from .core.controller_restart import ControllerRestart
 from .job import output_files
 from .net import endpoints
 from .net.event_loop import Loop
@@ -102,8 +102,10 @@ def _serve(options: dict[str, str]) -> int:
     agent.commands.update(COMMANDS)
     if options["--root"]:
         daemonize.hold(paths.__file__.rsplit("/", 2)[0])
-        agent.controller_start = ControllerStart(loop, options["--root"], home, agent.needs_controller, group.step_out)
-        agent.controller_start.soon()  # the controller may have died while this agent started
+        agent.controller_restart = ControllerRestart(
+            loop, options["--root"], home, agent.needs_controller, group.step_out
+        )
+        agent.controller_restart.soon()  # the controller may have died while this agent started
     if options["--warm"]:
         from .cloud.warm_node import WarmNodeService
 

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def spawn(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Run a coroutine whose result the caller awaits.
+    """Start a task whose result the caller awaits.
 
     The registry keeps a reference to the task, which the event loop itself does not.
     """

@@ -70,7 +70,7 @@ class CloudAccount(Protocol):
 
     @property
     def key(self) -> str:
-        """Identifies server and user in the store."""
+        """Store key of this server and user."""
 
     @property
     def requests(self) -> int:

@@ -123,7 +123,7 @@ class Table(ChangedLines, Generic[Row]):
         self._sorted_by = self._sorted_by + 1 if self._sorted_by + 1 < len(self._columns) else -1
         self._arrange()
 
-    def turn_order(self) -> None:
+    def reverse_order(self) -> None:
         """Reverse the order."""
         self.reverse = not self.reverse
         self._arrange()

@@ -417,7 +417,7 @@ class Top(App[None]):
 
     def do_turn(self) -> None:
         """Reverse the order."""
-        self._table.turn_order()
+        self._table.reverse_order()
         self._draw_bars()
 
     def do_ended(self) -> None:

@@ -42,7 +42,7 @@ from ..process.memory_groups import MemoryGroups
 from ..process.orphans import Orphans, Owner
 from ..process.process_usage import Sampler
 from .agent_connections import AgentConnections
-from .controller_start import ControllerStart
+from .controller_restart import ControllerRestart
 from .head_job import HeadJob
 from .node_holds import NodeHolds
 
@@ -71,7 +71,7 @@ class Agent:
         self.bin_folder = bin_folder
         self.variables = AgentVariables(address[len(endpoints.UNIX) :], home, self.folder, bin_folder)
         #: restarts the controller; None unless the controller runs on this machine
-        self.controller_start: Optional[ControllerStart] = None
+        self.controller_restart: Optional[ControllerRestart] = None
         self.tls_client: Optional[Any] = None
         self.tls_server: Optional[Any] = None
         self.jobs: dict[int, HeadJob] = {}
@@ -161,8 +161,8 @@ class Agent:
             self._controller = None
             self._followers.clear()
             self._idle_since = time.monotonic()
-            if self.controller_start is not None and self.needs_controller():
-                self.controller_start.soon()
+            if self.controller_restart is not None and self.needs_controller():
+                self.controller_restart.soon()
 
     def needs_controller(self) -> bool:
         """Whether the controller disconnected without announcing its exit."""

@@ -161,10 +161,10 @@ def relay(agent: Agent, channel: Channel, payload: bytes, address: str, command:
         try:
             peer = agent.connect(address)
         except OSError:
-            if address != agent.controller_address or agent.controller_start is None or time.monotonic() > deadline:
+            if address != agent.controller_address or agent.controller_restart is None or time.monotonic() > deadline:
                 leave(channel, 1, "%s: error: Unable to contact slurm controller (connect failure)\n" % command)
                 return
-            agent.controller_start.now()
+            agent.controller_restart.now()
             agent.loop.after(_LOOK_S, attempt)
             return
         peer.send(wire.REQUEST, payload)

@@ -87,7 +87,7 @@ class StepHost:
         self.agent.hosted[self.key] = process_tree.now_boot()
         self._series = self.agent.sampler.open_series(self._devices())
         if self.plan.container is None:
-            self._prepare_mpi()
+            self._prepare_tasks()
             return
         from ..container.task_container import Container
 
@@ -95,7 +95,7 @@ class StepHost:
         self._container = Container(
             agent.loop, self.plan.container, agent.images, lambda text: self.say(first, text + "\n")
         )
-        self._container.prepare(self.plan.environment, self._prepare_mpi, self._no_container)
+        self._container.prepare(self.plan.environment, self._prepare_tasks, self._no_container)
 
     def _no_container(self, lines: tuple[str, ...]) -> None:
         self._started = True
@@ -103,7 +103,7 @@ class StepHost:
             self.complain_first(line)
         self._give_up(1 << 8)
 
-    def _prepare_mpi(self) -> None:
+    def _prepare_tasks(self) -> None:
         self._contained = True
         if self._early_signal or self._mpi is None:
             self._start_tasks()

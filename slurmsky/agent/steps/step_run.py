@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _TERM = int(signal.SIGTERM)
 
 
-class HostWatcher(Protocol):
+class StepWatcher(Protocol):
     """A client of a step that receives its output: its srun, or an sattach."""
 
     def output(self, rank: int, stream: int, data: bytes) -> None:
@@ -60,7 +60,7 @@ class StepRun:
         record = self.record = records[0][0]
         self.spec = spec
         self.shape = shape
-        self.watchers: list[HostWatcher] = []
+        self.watchers: list[StepWatcher] = []
         #: the last output, for clients that attach later: at most RECENT pieces, each of at most RECENT_SIZE bytes
         self.recent: deque[tuple[int, int, bytes]] = deque(maxlen=RECENT)
         self.parts: list[Any] = []

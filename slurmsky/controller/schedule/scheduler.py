@@ -55,7 +55,7 @@ class NoBudget:
         self.over_budget = False
 
     def verdict(self, job: Job, partition: PartitionConfig, shares: Sequence[NodeShare] = ()) -> tuple[str, str] | None:
-        """None: the job may start."""
+        """No budget: every job may start."""
         return None
 
     def plan(self, job: Job) -> None:

@@ -45,7 +45,7 @@ class Damage:
         self._db = db
 
     def set_aside(self, table: str, key: Row, error: Exception) -> None:
-        """Move one record, by its key."""
+        """Move a damaged record to the table `damaged`."""
         column, where = _TABLES[table]
         problem = f"{type(error).__name__}: {error}"[:200].encode("ascii", "backslashreplace").decode()
         named = ".".join(map(str, key))

@@ -260,7 +260,7 @@ class Store(DatabaseFile):
         return list(map(Run._make, rows))
 
     def jobs_of(self, runs: Sequence[Run], with_steps: bool = True) -> Iterator[Job]:
-        """The jobs of some hundred runs."""
+        """Records of the given runs, at most some hundred in one query."""
         marks = ",".join(["(?,?)"] * len(runs))
         ids = [run.job_id for run in runs]
         keys = (min(ids), max(ids), *[value for run in runs for value in run[:2]])

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ...relay.head_connection import UNIX, Line, NoControl, open_line
+from ...relay.head_connection import UNIX, Line, NodeUnreachable, open_line
 
 log = logging.getLogger("slurmsky.sky")
 
@@ -77,10 +77,10 @@ class NodeAccess:
         self.problem = ""  # why the last attempt failed
 
     async def line(self, hello: dict[str, Any]) -> Line:
-        """Open a connection and wait for the node's welcome. Raises NoControl."""
+        """Open a connection and wait for the node's welcome. Raises NodeUnreachable."""
         try:
             line = await self._line(hello)
-        except NoControl as error:
+        except NodeUnreachable as error:
             self.problem = str(error)
             self._on_attempt(False)
             raise
@@ -89,19 +89,19 @@ class NodeAccess:
         return line
 
     async def _line(self, hello: dict[str, Any]) -> Line:
-        problem: NoControl | None = None
+        problem: NodeUnreachable | None = None
         if self._direct:
             try:
                 return await open_line(self.address, self._certificates, hello)
-            except NoControl as error:
+            except NodeUnreachable as error:
                 if self._tunnel is None:
                     raise
                 problem = error
         assert self._tunnel is not None
         try:
             line = await open_line(UNIX + await self._tunnel.path(), self._certificates, hello)
-        except NoControl as error:
-            raise NoControl(f"{problem}; {error}" if problem else str(error)) from error
+        except NodeUnreachable as error:
+            raise NodeUnreachable(f"{problem}; {error}" if problem else str(error)) from error
         self._direct = False  # a later direct attempt would fail, too
         return line
 
@@ -125,7 +125,7 @@ class SshTunnel:
         self._attempts = 0  # since the latest tunnel
 
     async def path(self) -> str:
-        """The socket's path, once the tunnel is up. Raises NoControl."""
+        """The socket's path, once the tunnel is up. Raises NodeUnreachable."""
         async with self._lock:
             if self._process is None or self._process.returncode is not None:
                 # What sky status wrote outlives the tunnel; a server that has just begun takes minutes for it.
@@ -139,7 +139,7 @@ class SshTunnel:
     async def _dig(self) -> None:
         ssh = shutil.which("ssh")
         if ssh is None:
-            raise NoControl("there is no ssh on this machine")
+            raise NodeUnreachable("there is no ssh on this machine")
         self._socket = self._place()
         with contextlib.suppress(FileNotFoundError):
             self._socket.unlink()
@@ -156,10 +156,10 @@ class SshTunnel:
         while not self._socket.exists():
             if process.returncode is not None:
                 stderr = (await process.stderr.read()).decode("utf-8", "replace") if process.stderr else ""
-                raise NoControl(f"ssh {self._cluster}: {' '.join(stderr.split())[-300:] or 'it ended at once'}")
+                raise NodeUnreachable(f"ssh {self._cluster}: {' '.join(stderr.split())[-300:] or 'it ended at once'}")
             if loop.time() > deadline:
                 self.close()
-                raise NoControl(f"ssh {self._cluster}: no answer within {TUNNEL_S:.0f} s")
+                raise NodeUnreachable(f"ssh {self._cluster}: no answer within {TUNNEL_S:.0f} s")
             await asyncio.sleep(0.1)
         log.info("cluster %s: reached through ssh", self._cluster)
 
@@ -167,7 +167,7 @@ class SshTunnel:
         """Make SkyPilot write its ssh configuration for the cluster."""
         sky = shutil.which("sky")
         if sky is None:
-            raise NoControl("its nodes are reached through SkyPilot's ssh only, and there is no sky command here")
+            raise NodeUnreachable("its nodes are reached through SkyPilot's ssh only, and there is no sky command here")
         process = await asyncio.create_subprocess_exec(
             *tied([sky, "status", self._cluster]),
             stdin=asyncio.subprocess.DEVNULL,
@@ -179,10 +179,10 @@ class SshTunnel:
             _, stderr = await asyncio.wait_for(process.communicate(), CONFIGURE_S)
         except asyncio.TimeoutError:
             process.kill()
-            raise NoControl(f"sky status {self._cluster}: no answer within {CONFIGURE_S:.0f} s") from None
+            raise NodeUnreachable(f"sky status {self._cluster}: no answer within {CONFIGURE_S:.0f} s") from None
         if process.returncode:
             text = " ".join(stderr.decode("utf-8", "replace").split())[-300:]
-            raise NoControl(f"sky status {self._cluster}: {text or process.returncode}")
+            raise NodeUnreachable(f"sky status {self._cluster}: {text or process.returncode}")
 
     def _place(self) -> Path:
         path = self._folder / "tunnel.sock"

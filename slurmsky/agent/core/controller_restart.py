@@ -20,7 +20,7 @@ _PAUSES_S = (1.0, 5.0, 20.0, 60.0, 300.0)
 _LEAST_GAP_S = 2.0
 
 
-class ControllerStart:
+class ControllerRestart:
     """Starts the controller of ``home``; ``root`` is the folder of this package.
 
     ``needed()`` is called before each attempt. ``step_out()`` runs in the new process and leaves the agent's cgroup.
