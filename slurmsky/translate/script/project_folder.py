@@ -7,6 +7,7 @@ another machine: ``cd /home/me/proj/src`` in a copy of ``proj`` elsewhere. The n
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -115,12 +116,17 @@ class Project:
         would be in a folder that exists there, as a program does that is built later.
         """
         name = os.path.basename(self.folder)
-        if len(name) < 2 or self.folder == self.home or "$" in path.partition(name)[0]:
+        if len(name) < 2 or self.folder == self.home:
             return ""
-        parts = path.split("/")
+        parts, own = path.split("/"), _spelling(name)
         for index in range(2 if path.startswith("/") else 1, len(parts)):
             rest = "/".join(parts[index + 1 :]).partition("$")[0].rstrip("/")
-            if parts[index] != name or ((name.lower() in _COMMON or len(name) < 3) and not rest):
+            if "$" in "".join(parts[:index]):
+                break
+            copy = parts[index] in (name, f"{name}-master", f"{name}-main")
+            if not (copy or (rest and _spelling(parts[index]) == own)) or (
+                (name.lower() in _COMMON or len(name) < 3) and not rest
+            ):
                 continue
             found = os.path.join(self.folder, rest)
             if not rest or os.path.lexists(found) or ("/" in rest and os.path.isdir(os.path.dirname(found))):
@@ -148,3 +154,8 @@ class Project:
                 former = "/".join(parts[:index])
                 return "" if self.elsewhere(former) else former
         return ""
+
+
+def _spelling(name: str) -> str:
+    """A folder's name as the names of its copies have it: model-main and Model are both ``model``."""
+    return re.sub(r"[-_](?:master|main)$", "", name).lower().replace("-", "_")

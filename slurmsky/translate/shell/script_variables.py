@@ -14,7 +14,7 @@ _READS = frozenset(("read", "mapfile", "readarray", "getopts", "printf", "unset"
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 #: variables with which clusters name their file systems
 STORES = re.compile(
-    r"^(\w*SCRATCH\w*|\w*CCFRWORK|\w*CCFRSTORE|WORK|WORKDIR|PROJECT|PROJECTS|PROJDIR|CFS|DATA|GROUP_HOME|STORE|FAST|FLASH|WRKDIR|PROJ_HOME|GROUP"
+    r"^(\w*SCRATCH\w*|\w*CCFRWORK|\w*CCFRSTORE|WORK|WORKDIR|PROJECT|PROJECTS|PROJDIR|CFS|DATA|GROUP_HOME|STORE|FAST|FLASH|WRKDIR|WORK2|PROJ_HOME|GROUP|LOCAL|SNIC_TMP|TMP|TEMP"
     r"|(?!PBS_|SGE_|LSB_)\w+_(WORK|STORE|PROJECT)(DIR)?|MEMBERWORK|USERWORK|PROJWORK|DATADIR_ROOT|LOCALDISK|LOCAL_DISK|TMPSHARE)$"
 )
 _LOOP = re.compile(r"\bfor\s+([A-Za-z_]\w*)\s+in\b", re.ASCII)

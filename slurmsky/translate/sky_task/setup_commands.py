@@ -22,6 +22,8 @@ COMPILERS = words(
 )
 
 
+#: of programs that a user writes or builds, and no package brings
+_OWN_ENDINGS = (".sh", ".pl", ".x", ".exe")
 #: the library for srun --mpi=pmix: of the system, beside an mpirun (NVIDIA's images), or of the distribution
 PMIX = (
     "ldconfig -p | grep -q libpmix.so.2 || "
@@ -93,7 +95,8 @@ def environment_packages(site: Site, name: str, wants: Needs) -> str | None:
     """An environment's packages, from the site file or the script's files. None: unknown."""
     spelt = (name, name.removeprefix("./"), name.rstrip("/").rpartition("/")[2])
     declared = next((text for known, text in site.environments if any(fnmatchcase(one, known) for one in spelt)), None)
-    if declared is not None or not site.shipped_modules or wants.unknown or "$" in name:
+    unknown = any(not program.endswith(_OWN_ENDINGS) for program in wants.unknown)
+    if declared is not None or not site.shipped_modules or unknown or "$" in name:
         return declared
     known = [programs.find(program) for program in wants.programs]
     listed = [source.package for source in known if source is not None and source.kind == "pip"]

@@ -548,3 +548,15 @@ def test_the_place_of_the_script_is_that_of_the_jobs_copy(text: str) -> None:
     for engine in ("local", "sky"):
         found = one(f"#!/bin/bash\n{text}\n", "variable", engine)
         assert found.effect == "kept" and "copy of the script" in found.reason and found.text in ("BASH_SOURCE", "$0")
+
+
+@pytest.mark.parametrize("program, effect", [("start-head.sh", "changed"), ("metawrap", "decision")])
+def test_a_script_of_the_user_is_not_what_an_environment_has(program: str, effect: str) -> None:
+    text = f"#!/bin/bash\nconda activate tools\n{program} x\n"
+    assert one(text, "environment", site=load('modules = "shipped"', "site.toml")).effect == effect
+
+
+@pytest.mark.parametrize("name", ["LOCAL", "SNIC_TMP", "TMP", "WORK2"])
+def test_file_systems_of_old_clusters_are_folders_of_the_nodes(name: str) -> None:
+    found = one(f"#!/bin/bash\ncp x.dat ${name}\n", "variable", site=BARE)
+    assert (found.text, found.effect) == (name, "changed")
