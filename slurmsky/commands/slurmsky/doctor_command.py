@@ -274,7 +274,7 @@ def _gpus() -> Iterator[CheckResult]:
 def _cgroups() -> Iterator[CheckResult]:
     """Check whether the processes of a dead agent can be killed as a group, and whether --mem is enforced."""
     if own_group() is not None:
-        yield CheckResult("cgroups", GOOD, "v2, writable: all processes of a job end with its agent")
+        yield CheckResult("cgroups", GOOD, "all processes of a job end with its agent, by cgroup v2")
     else:
         text = "no writable cgroup v2: processes that change their session may outlive a killed agent"
         yield CheckResult("cgroups", NOTE, text, _DELEGATE)
