@@ -331,8 +331,13 @@ def converse(command: str, channel: ControllerConnection, again: bytes) -> int:
 
                 return client_relay.Relay(command, channel, again).run(kind, payload)
         more = channel.fill()
-    complain(command, "lost connection to the controller")
+    connection_lost(command)
     return 1
+
+
+def connection_lost(command: str) -> None:
+    at_agent = AGENT in posix.environ
+    complain(command, "lost connection to the node's agent" if at_agent else "lost connection to the controller")
 
 
 def no_answer(command: str, args: list[str], path: bytes) -> NoReturn:

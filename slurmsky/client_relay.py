@@ -22,6 +22,7 @@ from slurmsky.client import (
     STDOUT,
     complain,
     connect,
+    connection_lost,
     die_of,
     frame,
     pack,
@@ -159,7 +160,7 @@ class Relay:
             elif self._status is not None:
                 self._code = max(self._status, 0)  # like salloc, 0 for a command ended by a signal
             else:
-                complain(self._command, "lost connection to the controller")
+                connection_lost(self._command)
                 self._code = 1
 
     def _take_frames(self, channel: ControllerConnection) -> None:

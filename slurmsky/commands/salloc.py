@@ -25,9 +25,9 @@ from .common.job_allocation import (
     await_returned_files,
     notified,
     release_allocation,
-    requested_before,
 )
 from .common.report_settings import known_cluster
+from .common.resumed_request import requested_before, resume_later
 from .common.site_options import table
 
 #: seconds of waiting after which salloc rings the bell (salloc.c DEFAULT_BELL_DELAY)
@@ -100,7 +100,7 @@ async def _run(ctx: CommandContext, job: Job, request: options.Submission) -> in
     queue = ctx.queue
     argv = request.argv or (ctx.env.get("SHELL") or pwd.getpwuid(os.geteuid()).pw_shell or "/bin/sh",)
     env = {**ctx.env, **salloc_environment(queue.launches.launch_of(job)), **queue.job_variables(job)}
-    ctx.resume_with(f"{paths.REQUESTED_JOB}={job.job_id}")  # the client reports the end to the next controller
+    resume_later(ctx, job)  # the client reports the end to the next controller
     ctx.spawn(argv, env)
     ended = asyncio.ensure_future(queue.life.wait(job, lambda one: not one.state.active))
     revoked = False

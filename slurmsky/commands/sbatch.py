@@ -32,6 +32,7 @@ from .common.caller_settings import submitter, surroundings
 from .common.command_errors import error_exit, refused, streaming
 from .common.progress import phase, shown
 from .common.report_settings import known_cluster
+from .common.resumed_request import requested_before, resume_later
 from .common.site_options import table
 
 #: maximum number of bytes read from --export-file
@@ -44,7 +45,12 @@ WHAT = "Batch job submission failed"
 
 @streaming
 async def main(ctx: CommandContext) -> int:
-    """Submit the script and print ``Submitted batch job N``."""
+    """Submit the script and print ``Submitted batch job N``; with --wait, wait until the job has ended."""
+    known = requested_before(ctx)
+    return await _submit(ctx) if known is None else await _wait(ctx, known)
+
+
+async def _submit(ctx: CommandContext) -> int:
     around = surroundings(ctx)
     options_table = table(ctx, "sbatch")
     choice = options.find_script(ctx.args, around, options_table)
@@ -227,6 +233,7 @@ async def test_only(ctx: CommandContext, spec: JobSpec) -> int:
 async def _wait(ctx: CommandContext, job: Job) -> int:
     """--wait: return the job's exit code; for an array the highest."""
     queue = ctx.queue
+    resume_later(ctx, job)
     done = asyncio.ensure_future(ended(ctx, job))
     with shown(ctx, lambda: phase(job)):
         await asyncio.wait({done, ctx.gone}, return_when=asyncio.FIRST_COMPLETED)

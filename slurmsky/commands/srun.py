@@ -19,9 +19,8 @@ from ..model.job import Job
 from ..model.spec import ALLOCATED_VARIABLE, JobSpec
 from ..model.states import OOM_SIGNAL, JobState
 from ..options import submit as options
-from ..protocol import wire
 from .common import verbosity
-from .common.agent_request import lookup_error, reach
+from .common.agent_request import exit_code, lookup_error, reach
 from .common.caller_settings import surroundings
 from .common.command_errors import error_exit, refused, streaming
 from .common.job_allocation import Revoked, allocate, await_returned_files, notified, release_allocation
@@ -120,8 +119,4 @@ async def _session(ctx: CommandContext, job: Job, variables: Mapping[str, str]) 
         ctx.error(f"Unable to confirm allocation for job {job.job_id}: Invalid job id specified")
         return error_exit(ctx)
     ctx.redirect(address, {**variables, **queue.job_variables(job)})
-    while True:
-        frame = await ctx.frame()
-        if frame.kind == wire.SESSION_EXIT:
-            code = int(frame.payload)
-            return code if code >= 0 else 1
+    return await exit_code(ctx, job)

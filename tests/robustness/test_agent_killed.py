@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from polling import wait_for
+from polling import PATIENCE_S, wait_for
 
 from slurmsky.agent.process.cgroup_tree import own_group
 
@@ -79,6 +80,26 @@ def test_steps_on_other_nodes_end_with_the_head(engine: Engine, run: Run, sleepe
     wait_for(lambda: len(pids_with("sleep", sleeper)) >= 2)
     kill_agent(engine, "n1")
     wait_for(lambda: state(run, job) == "NODE_FAIL")
+    wait_for(lambda: pids_with("sleep", sleeper) == [])
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        (["srun"], b"srun: error: Node failure on n1\n"),
+        (["salloc", "-Q", "srun"], b"srun: error: lost connection to the node's agent\n"),
+    ],
+    ids=["srun", "salloc"],
+)
+def test_srun_reports_that_its_node_has_failed(
+    engine: Engine, run: Run, sleeper: str, line: list[str], error: bytes
+) -> None:
+    words = [*line, "sh", "-c", f"echo begun; exec sleep {sleeper}"]
+    process = run.start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == b"begun\n"
+    kill_agent(engine, "n1")
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, err) == (1, error)
     wait_for(lambda: pids_with("sleep", sleeper) == [])
 
 

@@ -232,6 +232,24 @@ def test_a_request_that_waits_outlives_the_controller(engine: Engine, run: Any, 
     assert engine.faults() == []
 
 
+@pytest.mark.parametrize("options", [[], ["-a1-2"]], ids=["job", "array"])
+def test_sbatch_that_waits_outlives_the_controller(
+    engine: Engine, run: Any, tmp_path: Path, options: list[str]
+) -> None:
+    go = tmp_path / "go"
+    script = f"until [ -e {go} ]; do sleep 0.1; done; exit 7"
+    line = ["sbatch", "--wait", "--no-requeue", "-o/dev/null", *options, "--wrap", script]
+    waiting = run.start(*line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for(lambda: run("squeue", "-htR")[1])
+    engine.kill_controller()
+    assert run("squeue", "-htR")[1]
+    go.touch()
+    out, err = waiting.communicate(timeout=PATIENCE_S)
+    assert (waiting.returncode, out, err) == (7, b"Submitted batch job 1\n", b"")
+    assert not run("squeue", "-h")[1]
+    assert engine.faults() == []
+
+
 def test_a_request_whose_caller_died_with_the_controller_is_cancelled(engine: Engine, run: Any) -> None:
     run("sbatch", "-N2", "--exclusive", "--wrap", "sleep 600")
     waiting = run.start("salloc", "-n1", "true", stderr=subprocess.DEVNULL)

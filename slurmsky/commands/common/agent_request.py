@@ -62,8 +62,15 @@ async def hand_over(ctx: CommandContext, wanted: JobId, env: Mapping[str, str] =
         return None
     # The agent knows jobs by single ids, not by array or het notation.
     ctx.redirect(address, {paths.JOB_ID: str(job.job_id), **env})
+    return await exit_code(ctx, job)
+
+
+async def exit_code(ctx: CommandContext, job: Job) -> int:
+    """The exit code of a session with the agent of the job's first node; 1 with an error if that agent has died."""
     while True:
         frame = await ctx.frame()
         if frame.kind == wire.SESSION_EXIT:
             code = int(frame.payload)
-            return code if code >= 0 else 1
+            if code < 0:
+                ctx.error(f"Node failure on {job.nodes[0]}")
+            return abs(code)

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from ... import paths
 from ...agent.process import resource_limits
 from ...controller.command_context import CallerGone, CommandContext
 from ...controller.jobs import transitions
@@ -21,6 +20,7 @@ from .._start_notice import forecast
 from ..sbatch import job_environment
 from .caller_settings import submitter
 from .progress import phase, shown
+from .resumed_request import requested_before, resume_later
 
 #: messages when a signal cancels the request (salloc.c; srun's allocate.c, _job_complete_handler)
 _GIVEN_UP = {
@@ -78,7 +78,7 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
             if why is not None:
                 ctx.say(why.text)
             _announce(ctx, job)
-        ctx.resume_with(f"{paths.REQUESTED_JOB}={job.job_id}")
+        resume_later(ctx, job)
         with _delays_printed(ctx, job, quiet):
             await _until(ctx, job, quiet, lambda one: one.state is not JobState.PENDING, immediate_s)
         ctx.resume_with("")
@@ -121,14 +121,6 @@ def _requested(ctx: CommandContext, specs: Sequence[JobSpec], immediate_s: int |
     job.alloc_pid = ctx.request.pid
     queue.job_table.touch(job)
     return job
-
-
-def requested_before(ctx: CommandContext) -> Job | None:
-    """The job that this caller requested before the former controller ended."""
-    text = ctx.env.get(paths.REQUESTED_JOB, "")
-    ctx.env = {name: value for name, value in ctx.env.items() if name != paths.REQUESTED_JOB}
-    job = ctx.queue.job_table.jobs.get(int(text)) if text.isdecimal() else None
-    return job if job is not None and not job.is_batch and job.alloc_pid == ctx.request.pid else None
 
 
 def _announce(ctx: CommandContext, job: Job) -> None:
