@@ -8,9 +8,11 @@ from ...site.modules import find
 from ..script.conversion_tables import INSTALLERS, LOGINS, MODULE_INIT, NETWORK, SECRET, quoted
 from ..script.mount_points import is_mounted, on_every_node
 from ..script.needs import spack_loads
+from ..script.outside_paths import environment_of
 from ..script.start_files import start_role
 from ..script.work_folder import move_to_workdir, plain
 from ..shell import module_lines
+from ..shell.launched_program import launched
 from ..shell.shell_elements import Command, Statement, Word
 from . import variable_conversion
 from .conversion_base import Base, expands
@@ -230,14 +232,34 @@ class Lines(Base):
             for other in self.script.statements:
                 if [one.texts for one in other.commands] == [["deactivate"]] and not other.blocks:
                     self._remove(other)
-            self.found.setup.append("pip install -r requirements.txt")
-            self.found.drop(
-                command.line,
-                self.script.text(statement),
-                "that virtual environment is on the old cluster; requirements.txt (pip freeze) recreates it",
-            )
+            self._leave_environment(command, self.script.text(statement))
             return True
         return False
+
+    def _foreign_python(self, command: Command) -> None:
+        """Replace ``/old/env/bin/python a.py`` by ``python a.py``; setup installs the environment's packages."""
+        found = launched(command, self.scope.containers)
+        program = self.scope.expand(found.words[0]) if found.words and not found.inside else ""
+        folder = environment_of(program)
+        made = {self.scope.expand(word).rstrip("/") for other in self.script.commands for word in other.arguments}
+        if folder and folder not in made:
+            word = found.words[0]
+            self.found.edit(word.start, word.end, program.rpartition("/")[2])
+            self.removed.append((word.start, word.end))
+            self._leave_environment(command, program)
+
+    def _leave_environment(self, command: Command, text: str) -> None:
+        self.found.setup.append("pip install -r requirements.txt")
+        why = "that virtual environment is on the old cluster; requirements.txt (pip freeze) recreates it"
+        self.found.drop(command.line, text, why)
+
+    def _inner_source(self, statement: Statement, command: Command) -> None:
+        """``source ENV/bin/activate`` in a function or a branch."""
+        target = self.scope.expand(command.words[1]) if len(command.words) == 2 else ""
+        if target.endswith("/bin/activate") and not self._makes(command):
+            self.found.edit(command.start, command.words[-1].end, ":")
+            self.removed.append((command.start, command.words[-1].end))
+            self._leave_environment(command, self.script.text(command))
 
     def _makes(self, command: Command) -> bool:
         """Whether the script makes the virtual environment that a command enters."""

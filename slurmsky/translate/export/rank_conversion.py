@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 
-from ..script.conversion_tables import EACH_NODE
+from ..script.conversion_tables import EACH_NODE, NETWORK
 from ..script.toolchains import runs_own_program
 from ..shell.shell_elements import Command, Statement, Word
 from ..shell.word_sets import words
@@ -103,14 +104,30 @@ class Ranks(Lines):
             hosts = f"-H $(echo {listed} | sed 's/$/:{each}/' | paste -sd, -)"
             options += f" {hosts}" if nodes > 1 else f" {_THREADS}"
             options += " --bind-to none" if (self.facts.spec.cpus_per_task or 1) > 1 else ""
-            if nodes > 1:
-                passed = (name for name in self.found.envs if not name.startswith("OMPI_ALLOW"))
-                options += "".join(f" -x {name}" for name in passed)
+            options += self._passed() if nodes > 1 else ""
         self.found.edit(command.words[0].start, program.start, f"mpirun{options} ")
         self.removed.append((command.words[0].start, program.start))
         self.found.ranks = True
         if nodes > 1:
             self.found.notes.append("mpirun starts the ranks from the first node over ssh")
+
+    def _passed(self, given: Container[str] = ()) -> str:
+        """Options with which Open MPI gives the script's variables to ranks that it starts over ssh."""
+        exported = re.findall(r"(?m)^\s*export\s+(\w+)=", self.script.source)
+        names = [name for name in dict.fromkeys((*self.found.envs, *exported)) if not name.startswith("OMPI_ALLOW")]
+        known = [name for name in names if name not in ("PATH", *self.found.secrets) and not NETWORK.fullmatch(name)]
+        return "".join(f" -x {name}" for name in known if name not in given)
+
+    def _without_network(self, command: Command) -> None:
+        """Leave out mpirun's options for host files, interfaces and transports of the old cluster."""
+        words = command.words
+        for at, word in enumerate(words[:-1]):
+            name = (words[at + 1].raw).partition("=")[0]
+            hosts = word.text in ("-hostfile", "--hostfile", "-machinefile", "--machinefile")
+            if hosts or (word.text == "-x" and NETWORK.fullmatch(name)):
+                self.found.edit(words[at - 1].end, words[at + 1].end, "")
+                why = "hosts, interfaces or transports of the old cluster"
+                self.found.drop(command.line, f"{word.text} {words[at + 1].raw}", why)
 
     def _mpirun(self, statement: Statement, command: Command) -> None:
         nodes, texts = self.facts.nodes, [self._known(word) for word in command.words]
@@ -131,7 +148,9 @@ class Ranks(Lines):
             more += "" if _RANKS_PER_NODE & set(texts) else f" -ppn {each}"
         else:
             more = f"-H $(echo \"$SKYPILOT_NODE_IPS\" | sed 's/$/:{each}/' | paste -sd, -)"
+            more += self._passed({text.partition("=")[0] for text in texts})
             spelling = "Open MPI's"
+            self._without_network(command)
         if not _RANKS & set(texts):
             more += f" -np {each * nodes}"
         self.found.edit(command.words[0].end, command.words[0].end, " " + more)

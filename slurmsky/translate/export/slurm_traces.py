@@ -63,8 +63,8 @@ def slurm_use(command: Command, folder: str) -> str:
     pairs = [text.partition("=")[::2] for text in texts]
     pairs += [(option, text) for option, text in pairwise(texts) if not text.startswith("-")]
     for option, text in pairs:
-        if found.name == "snakemake":
-            continue  # its rules run on the node
+        if found.name == "snakemake" or (option in ("-profile", "-process.executor") and "slurm" in text.split(",")):
+            continue  # run on the node
         if _OPTION.fullmatch(option) and _SLURM.fullmatch(text):
             return f"{option} {text}: {found.name} submits jobs or reads Slurm's variables"
     if found.name not in _ENGINES:

@@ -36,6 +36,7 @@ class Steps(Ranks):
         name = command.name
         if any(start < command.start < end for start, end in self.contained):
             return  # in a container, as on the old cluster
+        self._foreign_python(command)
         row = _IDIOMS.get(name)
         if row is not None:
             row(self, statement, command)
@@ -59,7 +60,7 @@ class Steps(Ranks):
         targets = tuple(bind_targets(self.script.source)) if inside else ()
         if (
             name in FILTERS
-            or "activate" in command.texts[1:2]
+            or any(text.endswith("activate") for text in command.texts[1:2])
             or (inside in ("singularity", "apptainer") and not launched(command).mounts)
         ):
             return  # patterns, and files of the image; ``places`` finds the others
@@ -87,6 +88,19 @@ class Steps(Ranks):
         self.found.edit(command.words[0].end, command.words[0].end, more)
         self.found.drop(command.line, "snakemake's submission to Slurm", "its rules run on this node")
         self.found.notes.append("snakemake runs all rules on this node: raise cpus and memory for the whole workflow")
+
+    def _nextflow(self, statement: Statement, command: Command) -> None:
+        """Run the processes of a pipeline on the node, where the script has nextflow submit them to Slurm."""
+        for at, word in enumerate(command.words[1:-1], 1):
+            value = command.words[at + 1]
+            names = (value.text or "").split(",")
+            if word.text not in ("-profile", "-process.executor") or "slurm" not in names:
+                continue
+            others = ",".join(name for name in names if name != "slurm")
+            text = f" {word.text} {others}" if others else ""
+            self.found.edit(command.words[at - 1].end, value.end, text)
+            self.found.drop(command.line, f"{word.text} slurm", "its processes run on this node")
+            self.found.notes.append("nextflow runs all processes on this node: raise cpus and memory for the pipeline")
 
     def _jar(self, command: Command) -> None:
         """Replace ``java -jar $TRIMMOMATIC_HOME/trimmomatic.jar`` by conda's program of that name."""
@@ -175,13 +189,13 @@ class Steps(Ranks):
 
     def _srun(self, statement: Statement, command: Command) -> None:
         source = self.script.source
-        texts = [self._known(word) for word in command.words]
-        found = split(self.table, texts[1:])
+        held = [(text, at) for at, word in enumerate(command.words) if at for text in self._options_in(word)]
+        found = split(self.table, [text for text, _ in held])
         if not found.rest:
             self.found.need(command.line, source[command.start : command.end], "options of srun come from a variable")
             return
         options = {entry.option.name: entry.text for entry in found.found}
-        program = command.words[len(command.words) - len(found.rest)]
+        program = command.words[held[len(held) - len(found.rest)][1]]
         if program.text is None and program.raw.startswith("$") and program.variable() and "ARGS" in program.variable():
             self.found.need(command.line, source[command.start : command.end], "options of srun come from a variable")
             return
@@ -217,6 +231,13 @@ class Steps(Ranks):
             if option in options:
                 self.found.drop(command.line, f"srun --{option}={options[option]}", "all output is in sky jobs logs")
         self._pyxis(command, options)
+
+    def _options_in(self, word: Word) -> list[str]:
+        """A word of srun, or the options in a variable: SRUN_ARGS="--wait=60 --kill-on-bad-exit=1"."""
+        text = self.scope.expand(word).replace("\\\n", " ") if word.variable() else ""
+        options = text.split()
+        several = len(options) > 1 and options[0].startswith("-") and "$" not in text
+        return options if several else [self._known(word)]
 
     def _several(
         self,
@@ -256,6 +277,8 @@ class Steps(Ranks):
             return
         if words[2].raw.startswith('"') and "'" in words[2].raw and words[2].variables:
             return  # outside of the double quotes, the single quotes would keep variables from being expanded
+        if any(self._expands_later(part.name) for part in words[2].variables):
+            return  # the inner shell expands what the variable's text names
         inner = script_in(words[2], command.depth + 1)
         if inner is None or len(inner.statements) != 1 or len(inner.statements[0].commands) != 1:
             return
@@ -268,6 +291,14 @@ class Steps(Ranks):
                 self.found.edit(word.start + 1 + at, word.start + 2 + at, "")
         self.found.edit(words[0].start, inner.statements[0].start, "")
         self.found.edit(inner.statements[0].end, word.end, "")
+
+    def _expands_later(self, name: str) -> bool:
+        """Whether a variable's text has variables that only another shell expands: CMD="a.py --rank \\$RANK"."""
+        given = [one.value.raw for command in self.script.commands for one in command.assignments if one.name == name]
+        given += [
+            word.raw for command in self.script.commands for word in command.words if word.raw.startswith(f"{name}=")
+        ]
+        return any("\\$" in raw or ("'" in raw and "$" in raw) for raw in given)
 
     def _step_size(self, options: dict[str, str | None]) -> tuple[int | None, int | None]:
         """Tasks and nodes of a step; None if they depend on a variable."""
@@ -343,6 +374,9 @@ _IDIOMS: dict[str, Callable[[Steps, Statement, Command], None]] = {
     "command": Steps._asked,
     "snakemake": Steps._snakemake,
     "aprun": Steps._aprun,
+    "nextflow": Steps._nextflow,
+    "source": Steps._inner_source,
+    ".": Steps._inner_source,
     "srun": Steps._srun,
     "ibrun": Steps._ibrun,
     "module": Steps._module_command,

@@ -18,6 +18,7 @@ from ...language.syntax_errors import LanguageError
 from ...model.spec import JobSpec
 from ...options.getopt import split
 from ...options.table import load
+from ...site.modules import find
 from ...site.record import Site
 from ..script import needs
 from ..script.folders_above import levels_above
@@ -53,6 +54,8 @@ DEFAULT_GPU = "H100"
 #: for the versions of CUDA below these, which do not know newer GPUs. Source: NVIDIA's release notes of CUDA
 _GPUS_BEFORE = (((11, 0), "V100"), ((11, 8), "A100"))
 NAME_LENGTH = 60
+#: packages of conda that have another build for GPUs
+_GPU_BUILT = re.compile(r"(?<=\s)(gromacs)(?=\s|$|\))")
 #: characters that YAML cannot hold in a block of text
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 _GPU_OPTIONS = frozenset(("gres", "gpus", "gpus_per_node", "gpus_per_task", "gpus_per_socket"))
@@ -95,7 +98,7 @@ def export_yaml(
     spec, source = specs[0], until_exit(parse(source))
     guessed = not (site.sky_partition(partition).gpu or site.gpus.default)
     if guessed:
-        site = replace(site, gpus=replace(site.gpus, default=_gpu_for(source)))
+        site = replace(site, gpus=replace(site.gpus, default=_gpu_for(source, site)))
     if partition and not site.cluster.partition(partition):
         partition_of_plan = ""
     else:
@@ -131,7 +134,9 @@ def export_yaml(
     text = run_text(source, reading)
     starts = tuple(start for start in asked.starts if start[0] in text)  # other start files are no longer read
     read = [path for _, path in reading.paths]
-    folders = [folder for folder in asked.folders if folder in text or folder in reading.envs.values()]
+    folders = [
+        folder for folder in asked.folders if folder in text or any(folder in text for text in reading.envs.values())
+    ]
     folders = [folder for folder in folders if not any(path.startswith(f"{folder}/") for path in read)]
     reading.setup += folders_setup(site, replace(asked, starts=starts, folders=tuple(folders)))
     for command in script.commands if interpreter(source)[0] in (*BASH, "") else ():
@@ -144,6 +149,10 @@ def export_yaml(
         reading.need(1, "hetjob", "components of different sizes, but all nodes of a SkyPilot task are equal")
     if re.search(r"\$\{?TMPDIR\b(?!:?-)", source) and not re.search(r"\bTMPDIR=", source):
         reading.envs["TMPDIR"] = "/tmp"  # Slurm's nodes set it
+    if size.gpus:
+        reading.setup[:] = [
+            re.sub(r"(?<=\s)gromacs(?=\s|$|\))", "'gromacs=*=nompi_cuda*'", line) for line in reading.setup
+        ]
     set_variables(source, reading)
     one_python(reading)
     mark_missing_files(reading, folder)
@@ -160,10 +169,12 @@ def export_yaml(
 _WANDB = re.compile(r"(?m)^[^#\n]*(--(use[-_])?wandb(?![\w-])|report_to[= ][\"']?wandb|\bWANDB_(PROJECT|ENTITY)=)")
 
 
-def _gpu_for(source: str) -> str:
+def _gpu_for(source: str, site: Site) -> str:
     """The GPU for a script that names none: the newest that its version of CUDA supports."""
-    named = (re.search(r"(?i)\bcuda(?:toolkit)?[/-](\d{1,3})\.(\d{1,3})", name) for name in needs.of(source).modules)
-    versions = [(int(found[1]), int(found[2])) for found in named if found]
+    modules = [(name, find(site, name)) for name in needs.of(source).modules]
+    texts = [*(name for name, _ in modules), *(module.image for _, module in modules if module)]
+    named = (re.search(r"(?i)cuda(?:toolkit)?[/:-]?(\d{1,2})\.?(\d{0,2})", text) for text in texts)
+    versions = [(int(found[1]), int(found[2] or 0)) for found in named if found]
     return next((gpu for version, gpu in _GPUS_BEFORE if versions and max(versions) < version), DEFAULT_GPU)
 
 

@@ -93,7 +93,9 @@ def bring_programs(asked: Needs, script: Script, reading: Reading) -> None:
 
 def _starts_ranks(script: Script) -> bool:
     """Whether a command starts mpirun, directly or below another program (``valgrind mpirun ...``)."""
-    return any(word.text in LAUNCHERS for command in script.commands for word in command.words)
+    held = [given.value.raw.strip("\"' ") for command in script.commands for given in command.assignments]
+    words = (word.text for command in script.commands for word in command.words)
+    return any(word in LAUNCHERS for word in words) or any(text.split(" ")[0] in LAUNCHERS for text in held)
 
 
 def is_framework(module: Module) -> bool:

@@ -78,6 +78,7 @@ _ENVIRONMENT = re.compile(
 
 def unnamed(source: str, setup: Iterable[str], folder: str) -> str:
     """The setup line of a script that starts Python files and names no environment; "" where none is needed."""
+    source = re.sub(r"(?m)^\s*#(?!!).*$", "", source)
     files = started(source) or list(_own_modules(source))
     made = [line for line in setup if "numpy" in line or not line.startswith("conda create")]  # of bare Python
     if not files or _ENVIRONMENT.search("\n".join((source, *made))):

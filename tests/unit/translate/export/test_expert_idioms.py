@@ -212,3 +212,60 @@ def test_a_program_of_the_old_cluster_is_to_be_built_again() -> None:
 
 def test_a_folder_of_users_below_usr_is_of_the_old_cluster() -> None:
     assert "# /usr/users is on the old cluster" in export("./a /usr/users/me/x").yaml
+
+
+def test_the_python_of_an_old_environment_is_python() -> None:
+    found = export("/truba/home/me/nightly/bin/python main.py")
+    assert found.fields["run"] == "python main.py\n" and "pip install -r requirements.txt" in found.fields["setup"]
+    assert "/truba/home/me/nightly/bin/python (line" in found.yaml
+    made = export("python3 -m venv /tmp/e/v\n/tmp/e/v/bin/python a.py")
+    assert "/tmp/e/v/bin/python a.py" in made.fields["run"]
+
+
+def test_an_environment_that_a_function_enters_is_left_out() -> None:
+    found = export("function f() {\n  source ~/py37/bin/activate\n  python a.py\n}\nf")
+    assert "activate" not in found.fields["run"] and "requirements.txt" in found.fields["setup"]
+
+
+def test_options_of_srun_in_a_variable_are_read() -> None:
+    body = 'SRUN_ARGS=" \\\n    --wait=60 \\\n    --kill-on-bad-exit=1 \\\n    "\nA="-x 1 -y 2"\n'
+    body += "srun $SRUN_ARGS --jobid $SLURM_JOB_ID python a.py $A"
+    found = export(body, "-N2;--ntasks-per-node=1")
+    assert not found.needs
+    assert "\npython a.py $A\n" in found.fields["run"]
+
+
+def test_ranks_over_ssh_get_the_exported_variables_and_no_old_network() -> None:
+    body = "export HOST_DIR=$PWD/x\nexport OMP_NUM_THREADS=4\n"
+    body += "mpirun -x NCCL_SOCKET_IFNAME=eth0 -x OMP_NUM_THREADS --hostfile h ./a"
+    run = export(body, "-N2;--ntasks-per-node=1").fields["run"]
+    assert "-x HOST_DIR" in run and run.count("-x OMP_NUM_THREADS") == 1
+    assert "eth0" not in run and "hostfile" not in run
+
+
+def test_mpirun_in_a_variable_brings_mpi() -> None:
+    assert "openmpi-bin" in export('CMD="mpirun -np 4 ./a"\neval $CMD').fields["setup"]
+
+
+def test_the_gpu_is_one_that_the_images_cuda_supports() -> None:
+    found: Any = moving.exported(
+        b"#!/bin/bash\n#SBATCH --gpus=1\nmodule load pytorch/1.4\npython a.py\n", load("", "none"), "job.sh"
+    )
+    assert found.fields["resources"]["accelerators"] == "V100:1"
+
+
+def test_gromacs_for_gpus_is_another_build() -> None:
+    assert "'gromacs=*=nompi_cuda*'" in export("module load gromacs\ngmx mdrun", "--gpus=1").fields["setup"]
+    assert "cuda" not in export("module load gromacs\ngmx mdrun").fields["setup"]
+
+
+def test_nextflow_runs_on_the_node_instead_of_submitting() -> None:
+    found = export("nextflow run a.nf -profile slurm,docker")
+    assert not found.needs and found.fields["run"] == "nextflow run a.nf -profile docker\n"
+    assert export("nextflow run a.nf -profile slurm -resume").fields["run"] == "nextflow run a.nf -resume\n"
+
+
+def test_a_command_line_with_variables_for_the_inner_shell_keeps_that_shell() -> None:
+    body = 'L="torchrun --node_rank \\$SLURM_PROCID"\nsrun bash -c "$L a.py"'
+    run = export(body, "-N2;--ntasks-per-node=1").fields["run"]
+    assert 'bash -c "$L a.py"' in run and "\\$SKYPILOT_NODE_RANK" in run

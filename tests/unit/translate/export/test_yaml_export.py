@@ -972,7 +972,6 @@ def test_queries_whose_output_or_exit_code_counts_keep_the_queue(body: str) -> N
 @pytest.mark.parametrize(
     "line",
     [
-        "nextflow run main.nf -profile slurm,singularity",
         "toil-cwl-runner --batchSystem slurm a.cwl",
         "python train.py --launcher=slurm",
         "python train.py hydra/launcher=submitit_slurm",
