@@ -74,6 +74,10 @@ class FolderCopy:
         mine = self.entries.get(relative)
         return mine is not None and mine.content == entry.content and unchanged(self.path(relative), mine)
 
+    def lacks_folder(self) -> bool:
+        """Whether a job has removed a folder that the controller has, which the next list makes again."""
+        return any(entry.kind == "d" and not os.path.isdir(self.path(name)) for name, entry in self.entries.items())
+
 
 def unchanged(path: str, entry: FolderEntry) -> bool:
     try:

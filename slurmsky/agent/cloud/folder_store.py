@@ -267,11 +267,12 @@ class _Session:
         for copy, path, entry in self._sent:
             copy.known[path], copy.entries[path] = (entry.size, entry.mtime_ns), entry
             self._store.share(copy, path, entry)
+        copy, differs = self._store.copy(request.path), bool(self._sent)
         self._sent.clear()
-        copy = self._store.copy(request.path)
         for path in request.over:
             noted = copy.note_sent(path)
             if noted is not None:
+                differs = True
                 self._store.share(copy, os.path.relpath(path, copy.at), noted)
         skip = frozenset(os.path.relpath(path, copy.at) for path in request.skip)
         for change in submit_folder.changes(copy.known, copy.at, skip):
@@ -288,8 +289,9 @@ class _Session:
             if sent < change.size:  # the file shrank meanwhile: its digest differs, and it is sent again
                 self._channel.send(wire.STDOUT, bytes(change.size - sent))
             self._sent.append((copy, change.path, entry))
-        copy.digest = ""
-        self._store.save(copy)
+        if differs or self._sent or copy.lacks_folder():  # else the copy still equals the controller's list
+            copy.digest = ""
+            self._store.save(copy)
         self._report(ChangesSent())
 
 

@@ -219,7 +219,8 @@ class RemoteFiles:
             whole = False
             target.messages += [_LOST % node for node in left or job.nodes[:1]]
         self.forget(job_id, run)
-        await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
+        if partial.exists():  # most jobs of large arrays bring no file
+            await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
         return whole, "; ".join(target.messages)
 
     def forget(self, job_id: int, run: int) -> None:
