@@ -22,7 +22,7 @@ from ..model.job import Job
 from ..model.spec import JobSpec
 from ..model.states import JobState
 from ..options import submit as options
-from ..options.usage_errors import failure
+from ..options.usage_errors import NOT_CREATED, failure
 from ..translate.sky_task import module_command
 from . import _files
 from ._start_notice import WRAPPED, forecast
@@ -70,7 +70,7 @@ async def _submit(ctx: CommandContext) -> int:
         verbosity.defined_options(ctx, options.describe(request))
         verbosity.debug(ctx, flags.verbose, *verbosity.propagated(ctx))
     if flags.test_only:
-        return await test_only(ctx, request.components[0])
+        return await test_only(ctx, request.components[0], bool(flags.quiet))
     if len(data) > queue.site.cluster.max_script_size:
         return refused(ctx, SlurmError(Errno.PATH_TOO_LONG), WHAT)
     environment = job_environment(ctx, specs[0].export)
@@ -196,8 +196,8 @@ async def _from_file(ctx: CommandContext, source: str) -> dict[str, str]:
     return {name: value for name, _, value in pairs if name}
 
 
-async def test_only(ctx: CommandContext, spec: JobSpec) -> int:
-    """--test-only: print when and where the job would start."""
+async def test_only(ctx: CommandContext, spec: JobSpec, quiet: bool) -> int:
+    """--test-only: print when and where the job would start, unless ``quiet``."""
     queue = ctx.queue
     who = submitter(ctx)
     try:
@@ -208,7 +208,13 @@ async def test_only(ctx: CommandContext, spec: JobSpec) -> int:
         for detail in error.details:
             if error.errno is not Errno.NODE_CONFIG_UNAVAILABLE:
                 ctx.error(detail)
-        ctx.err(f"allocation failure: {error.text}")
+        if error.errno is Errno.INVALID_GRES:  # the command itself validates devices
+            ctx.error(error.text)
+            lines = NOT_CREATED.get(ctx.command, ())
+        else:
+            lines = (f"allocation failure: {error.text}",)
+        for line in lines:
+            ctx.err(line)
         return 1
     if queue.engine.places_in(partition.name):
         found = predict_start(queue.scheduler, probe, partition, queue.clock)
@@ -217,6 +223,8 @@ async def test_only(ctx: CommandContext, spec: JobSpec) -> int:
     if found is None:
         ctx.err("allocation failure: Requested node configuration is not available")
         return 1
+    if quiet:
+        return 0
     start, shares = found
     start = max(start, spec.begin or 0)
     cpus = sum(share.cpus for share in shares)

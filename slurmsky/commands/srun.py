@@ -19,6 +19,7 @@ from ..model.job import Job
 from ..model.spec import ALLOCATED_VARIABLE, JobSpec
 from ..model.states import OOM_SIGNAL, JobState
 from ..options import submit as options
+from ..options.usage_errors import NOT_CREATED
 from .common import verbosity
 from .common.agent_request import exit_code, lookup_error, reach
 from .common.caller_settings import surroundings
@@ -42,10 +43,12 @@ async def main(ctx: CommandContext) -> int:
     for line in request.warnings:
         ctx.err(line)
     if not known_cluster(ctx, request.step.job.clusters):
+        for line in NOT_CREATED["srun"] if request.step.test_only else ():
+            ctx.err(line)
         return error_exit(ctx)
     specs = tuple(_allocation_spec(step) for step in request.components)
     if request.step.test_only:
-        return await test_only(ctx, specs[0])
+        return await test_only(ctx, specs[0], bool(request.flags.quiet))
     if request.flags.verbose:
         verbosity.defined_options(ctx, request.given)
     try:

@@ -8,7 +8,7 @@ from ..language.mailtype import EVENTS
 from . import container_options, path_readers, readers  # noqa: F401  (they register the readers of submit options)
 from .getopt import Words
 from .table import Option, OptionTable
-from .usage_errors import CommandError, Printed, failure, rejected
+from .usage_errors import NOT_CREATED, CommandError, Printed, failure, rejected
 from .values import ReadContext, read
 
 SCRIPT, ENVIRONMENT, COMMAND_LINE = "script", "environment", "command line"
@@ -59,6 +59,13 @@ class Component:
         if self.get("test_only"):
             return CommandError((f"allocation failure: {reason}",), 1)
         return rejected(self.command, reason, exit_code=self.context.error_exit)
+
+    def invalid(self, *lines: str) -> CommandError:
+        """A refusal by the command while it describes the job's devices. Source: slurm_opt_create_job_desc."""
+        error = failure(self.command, *lines, exit_code=self.context.error_exit)
+        if self.get("test_only"):
+            return CommandError((*error.lines, *NOT_CREATED.get(self.command, ())), 1)
+        return error
 
     # ------------------------------------------------------------ setting
 

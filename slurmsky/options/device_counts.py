@@ -16,7 +16,6 @@ from ..language.syntax_errors import GresError
 from ..model.spec import JobSpec
 from . import per_task
 from .component_options import Component
-from .usage_errors import failure
 
 BAD_GRES = "Invalid generic resource (gres) specification"
 WITH_AND_WITHOUT_TYPE = "Invalid GRES specification (with and without type identification)"
@@ -109,7 +108,7 @@ def check(part: Component) -> None:
     gpus = [part.get(field) for field in ("gpus", "gpus_per_node", "gpus_per_socket", "gpus_per_task")]
     counted = [f"gpu:{item}" for text in gpus if text for item in text.split(",")]
     if any(map(_malformed, [*counted, *(part.get("gres") or "").split(",")])):
-        raise failure(part.command, per_task.INVALID_TRES, exit_code=part.context.error_exit)
+        raise part.invalid(per_task.INVALID_TRES)
     try:
         request = _read(part.get)
     except GresError:
@@ -122,11 +121,11 @@ def check(part: Component) -> None:
                     text = f"{kind}_per_tres=gres:gpu:{part.get(field)}"
                     raise Disagreement(f"Requested {text} but did not request any GPU.")
     except Disagreement as fault:
-        raise failure(part.command, str(fault), BAD_GRES, exit_code=part.context.error_exit) from None
+        raise part.invalid(str(fault), BAD_GRES) from None
     if warning:
         part.warnings.append(f"{part.command}: error: {warning}")
     if _mixed(request.requested):
-        raise failure(part.command, WITH_AND_WITHOUT_TYPE, exit_code=part.context.error_exit)
+        raise part.invalid(WITH_AND_WITHOUT_TYPE)
 
 
 def _malformed(item: str) -> bool:

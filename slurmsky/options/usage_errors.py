@@ -49,6 +49,9 @@ def failure(command: str, *messages: str, exit_code: int = 1, level: str = "erro
     return CommandError(tuple(f"{command}: {level}: {message}" for message in messages), exit_code)
 
 
+#: The lines that end --test-only after the command itself has refused a job: srun prints errno, which is 0 then.
+#: Source: srun_job.c (test_only), sbatch.c
+NOT_CREATED = {"srun": ("allocation failure: No error",)}
 #: Prefix of each command for a refusal by the controller.
 REFUSED = {
     "sbatch": "Batch job submission failed: ",
