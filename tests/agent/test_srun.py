@@ -257,6 +257,13 @@ def test_multi_prog(spread: Allocation, tmp_path: Path) -> None:
         "rest",
         "zero 0 0",
     ]
+    (tmp_path / "args").write_text("0 echo zero\n* echo rest %t\n")
+    assert sorted(run(spread, "--multi-prog", str(tmp_path / "args"), "one", "%t three")[0].splitlines()) == [
+        "rest 1 one %t three",
+        "rest 2 one %t three",
+        "rest 3 one %t three",
+        "zero one %t three",
+    ]
     (tmp_path / "bad").write_text("0 echo zero\n")
     assert run(spread, "--multi-prog", str(tmp_path / "bad"))[1] == (
         "srun: error: Configuration file %s invalid, no record for task id 1\n" % (tmp_path / "bad")

@@ -79,6 +79,15 @@ def _mem_bind_verbose(spec: JobSpec) -> Optional[str]:
     return "verbose" if "verbose" in spec.mem_bind.lower().split(",") or "v" in spec.mem_bind.split(",") else "quiet"
 
 
+def _hosts_of_tasks(spec: JobSpec) -> Optional[str]:
+    """The host of each task with --distribution=arbitrary, as slurm_opt_create_job_desc writes the list."""
+    from ...language import hostlist
+
+    if not spec.nodelist or not (spec.distribution or "").startswith("arbitrary"):
+        return None
+    return hostlist.compress(hostlist.expand(spec.nodelist))
+
+
 def _capital(field: str) -> Callable[[JobSpec], Optional[str]]:
     def value(spec: JobSpec) -> Optional[str]:
         text = getattr(spec, field)
@@ -107,6 +116,7 @@ FROM_OPTIONS: tuple[tuple[str, Callable[[JobSpec], Optional[str]]], ...] = (
     ("SLURM_GPUS_PER_TASK", _number("gpus_per_task")),
     ("SLURM_GPU_BIND", _number("gpu_bind")),
     ("SLURM_GPU_FREQ", _number("gpu_freq")),
+    ("SLURM_ARBITRARY_NODELIST", _hosts_of_tasks),
     ("SLURM_HINT", _number("hint")),
     ("SLURM_JOB_DEPENDENCY", _number("dependency")),
     ("SLURM_JOB_LICENSES", _number("licenses")),

@@ -383,4 +383,4 @@ class Planner:
         missing = programs.missing(ntasks)
         if missing is not None:
             raise InvalidStep("Configuration file %s invalid, no record for task id %d" % (argv[0], missing))
-        return [programs.argv(rank) or [] for rank in range(ntasks)]
+        return [[*(programs.argv(rank) or []), *argv[1:]] for rank in range(ntasks)]

@@ -331,7 +331,8 @@ def _spread(demand: Demand, required: int, queue: Iterable[_Offer]) -> list[tupl
 
 
 def _place_arbitrary(demand: Demand, offered: dict[str, _Offer], consume: bool) -> list[NodeShare] | None:
-    chosen = [(offered[name], demand.arbitrary.count(name)) for name in dict.fromkeys(demand.arbitrary)]
+    counts = Counter(demand.arbitrary)
+    chosen = [(offer, counts[name]) for name, offer in offered.items() if name in counts]
     if any(tasks > offer.max_tasks for offer, tasks in chosen):
         return None
     return _shares(demand, chosen, consume)

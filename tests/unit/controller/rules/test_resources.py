@@ -45,3 +45,10 @@ def test_tasks_of_several_cpus_take_no_cpu_beyond_a_multiple_of_them() -> None:
     nodes = [NodeUse(NodeConfig(f"n{i}", cpus=8, memory_mib=4000)) for i in range(1, 5)]
     shares = place(demand_of(JobSpec(ntasks=4, cpus_per_task=3, nodes="2")), nodes)
     assert shares is not None and [len(share.cpu_ids) for share in shares] == [6, 6]
+
+
+def test_nodes_of_an_arbitrary_distribution_keep_the_order_of_the_cluster() -> None:
+    nodes = [NodeUse(NodeConfig(f"n{number}", cpus=8)) for number in range(1, 5)]
+    shares = place(demand_of(JobSpec(ntasks=4, distribution="arbitrary", nodelist="n2,n1,n2,n3")), nodes)
+    assert shares is not None
+    assert [(share.name, share.tasks) for share in shares] == [("n1", 1), ("n2", 2), ("n3", 1)]
