@@ -108,7 +108,7 @@ class Steps(Ranks):
         if not at or not re.search(r"^[\"']?(\$|/|~)", command.words[at + 1].raw):
             return
         file = command.words[at + 1].raw.strip("\"'").rpartition("/")[2]
-        name = re.sub(r"[-_.]?v?\d[\w.]*$", "", file.removesuffix(".jar")).lower()
+        name = re.sub(r"[-_.]?v?\d[\w.]*(-\w+)?$", "", file.removesuffix(".jar")).lower().removesuffix("-package")
         source = find(name)
         if source is None or source.kind != "conda":
             return

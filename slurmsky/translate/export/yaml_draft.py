@@ -165,7 +165,8 @@ class Draft(StorageDraft):
         envs: dict[str, str | None] = {}
         indexed = bool(re.search(r"\bTASK_ID\b", self._edited())) and not self.facts.array
         if self.facts.array or indexed:
-            envs["TASK_ID"] = str(self.facts.array[0]) if self.facts.array else None
+            tested = re.search(r"-[zn] +\"?\$\{?SLURM_ARRAY_TASK_ID|SLURM_ARRAY_TASK_ID:?[-+]|! *\$", self.source)
+            envs["TASK_ID"] = str(self.facts.array[0]) if self.facts.array else "" if tested else None
         envs.update(self.reading.envs)
         for name in self.reading.secrets:
             envs.pop(name, None)

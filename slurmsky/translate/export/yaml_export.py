@@ -54,6 +54,8 @@ DEFAULT_GPU = "H100"
 #: for the versions of CUDA below these, which do not know newer GPUs. Source: NVIDIA's release notes of CUDA
 _GPUS_BEFORE = (((11, 0), "V100"), ((11, 8), "A100"))
 NAME_LENGTH = 60
+#: installations that are an environment of Python, and not a library of one
+_FRAMEWORKS = re.compile("numpy|torch|tensorflow|jax")
 #: packages of conda that have another build for GPUs
 _GPU_BUILT = re.compile(r"(?<=\s)(gromacs)(?=\s|$|\))")
 #: characters that YAML cannot hold in a block of text
@@ -124,7 +126,8 @@ def export_yaml(
     if _WANDB.search(source) and not re.search(r"WANDB_(MODE|DISABLED)\b|WANDB_API_KEY", source):
         reading.secrets.append("WANDB_API_KEY")
     framed = "--container-image" in source or asked.environments or any(map(is_framework, reading.modules))
-    packages = "" if framed else unnamed(source, reading.setup, folder)
+    small = {module.setup for module in reading.modules if not _FRAMEWORKS.search(module.setup)}
+    packages = "" if framed else unnamed(source, [line for line in reading.setup if line not in small], folder)
     bring_programs(asked, script, reading)
     reading.setup += [packages] if packages else []
     reading.setup += [] if asked.environments else language_setup(script, folder)

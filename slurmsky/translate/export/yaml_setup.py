@@ -82,6 +82,8 @@ def bring_programs(asked: Needs, script: Script, reading: Reading) -> None:
         names = [name for name in asked.programs if name not in known]
         if asked.environments:  # they bring their own programs, but neither system packages nor containers' runtimes
             names = [name for name in names if name in _RUNTIMES or (source_of(name) or _NOWHERE).kind == "apt"]
+        if "get.nextflow.io" in script.source:
+            names.append("java")
         if "mpirun" not in known and ranks:
             names.append("mpicc")  # of the package that provides mpirun
         installed = setup_lines(tuple(names))

@@ -31,7 +31,6 @@ _AMD = re.compile(r"(?<![A-Za-z])(rocm|hipcc|hip|gfx9\w\w|MI[123]\d\d[AX]?|amdgp
                   r"ROCR_VISIBLE_DEVICES|MIOPEN_\w+|HSA_\w+|rccl)(?![A-Za-z])", re.IGNORECASE)  # fmt: skip
 _AMD_MODEL = re.compile(r"(?<![A-Za-z0-9])(gfx90a|gfx908|gfx94\w|MI[123]\d\d[AX]?)(?![A-Za-z0-9])", re.IGNORECASE)
 
-
 #: roles of paths that setup creates with a content of its own
 _STARTS = (
     outside_paths.MODULES,
@@ -285,7 +284,8 @@ def _step_cpus(script: Script, scope: Scope) -> int:
     for command in script.commands:
         if command.name in LAUNCHERS:
             texts = [scope.expand(word) for word in command.words]
-            most = max(most, *(int(text) for text in following(texts, ("-ppn", "-perhost")) if text.isdecimal()), 0)
+            ranks = ("-ppn", "-perhost", *(() if header and header[1] != "1" else ("-n", "-np")))
+            most = max(most, *(int(text) for text in following(texts, ranks) if text.isdecimal()), 0)
         if command.name != "srun":
             continue
         given = {}

@@ -195,5 +195,10 @@ def results(script: Script) -> list[str]:
 def argument_variables(script: Script) -> list[str]:
     """Variables for the arguments of a script: $ARG1, $ARG2, or $ARGS for all."""
     read = arguments_read(script)
+    given = [command for command in script.commands if command.name == "set" and "--" in command.texts[1:-1]]
+    if given and not any(word.raw.strip('"') in ("$@", "$*") for command in given for word in command.words):
+        return []  # the script itself gives them
+    if read & {"@", "*"}:
+        return ["$ARGS"]
     count = max((int(name) for name in read if name.isdecimal()), default=0)
     return [f"$ARG{number}" for number in range(1, count + 1)] or (["$ARGS"] if read else [])

@@ -43,6 +43,8 @@ def code_folder(script: Script, scope: Scope) -> str:
     """
     found, start = entered(script, scope)
     if found:
+        if re.search(r"(?<![\w./])\.\./", script.source):
+            return ""  # it names files above that folder, too
         after = script.commands[start:]
         return found if not reads_files_beside(after) or any(map(_is_code, after)) else ""
     if names_files_beside(script):

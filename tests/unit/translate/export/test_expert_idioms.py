@@ -269,3 +269,43 @@ def test_a_command_line_with_variables_for_the_inner_shell_keeps_that_shell() ->
     body = 'L="torchrun --node_rank \\$SLURM_PROCID"\nsrun bash -c "$L a.py"'
     run = export(body, "-N2;--ntasks-per-node=1").fields["run"]
     assert 'bash -c "$L a.py"' in run and "\\$SKYPILOT_NODE_RANK" in run
+
+
+@pytest.mark.parametrize(
+    ("body", "variables"),
+    [
+        ('while [ "$1" != e ]; do f "$@"; shift; done', {"ARGS": ""}),
+        ("set -- $(sed -n 1p list.txt)\n./a $1", {}),
+        ("./a $1 $2", {"ARG1": None, "ARG2": None}),
+        ('if [ -z "$SLURM_ARRAY_TASK_ID" ]; then ./a; else ./b $SLURM_ARRAY_TASK_ID; fi', {"TASK_ID": ""}),
+    ],
+)
+def test_arguments_and_indices_are_variables(body: str, variables: dict[str, object]) -> None:
+    found = export(body).fields.get("envs", {})
+    assert {name: value for name, value in found.items() if name[0] in "AT"}.keys() == variables.keys()
+    assert all(found[name] == value or found[name] == "" for name, value in variables.items())
+
+
+def test_a_node_has_a_cpu_for_each_rank_of_mpirun() -> None:
+    assert export("mpirun -n 28 ./a", "-N 1").fields["resources"]["cpus"] == "28+"
+    assert export("mpirun -n 8 ./a", "-N 2;--ntasks-per-node=4").fields["resources"]["cpus"] == "4+"
+
+
+def test_a_folder_above_which_the_script_reads_is_no_workdir() -> None:
+    found = export("cd /srv/me/seamseg/scripts\npython ../../other/run.py")
+    assert "cd /srv/me/seamseg/scripts" in found.fields["run"] and "# /srv/me is on the old cluster" in found.yaml
+
+
+def test_the_jar_of_gatk_is_gatk() -> None:
+    found = export("java -jar /cvmfs/x/gatk-package-4.0.8.1-local.jar SplitNCigarReads --input a.bam")
+    assert found.fields["run"] == "gatk SplitNCigarReads --input a.bam\n" and "gatk4" in found.fields["setup"]
+
+
+def test_nextflow_by_its_installer_has_java_and_its_profile_a_comment() -> None:
+    found = export("curl -fsSL get.nextflow.io | bash\n./nextflow run a.nf -profile sumner --out $SLURM_SUBMIT_DIR")
+    assert "default-jdk" in found.fields["setup"] and "-profile standard" in found.yaml
+
+
+def test_libraries_of_modules_are_no_environment_of_python() -> None:
+    found = export("module load tensorrt/6 opencv/4\npython train.py")
+    assert "# TODO: pip install the packages that train.py imports" in found.fields["setup"]
