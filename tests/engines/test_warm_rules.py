@@ -247,3 +247,28 @@ def test_a_job_ends_when_one_of_its_nodes_is_lost_with_its_files(tmp_path):
         assert "k2" in await world.out("scontrol", "show", "job", job)
 
     WarmWorld(tmp_path, hide=True).play(what)
+
+
+UNAVAILABLE = """engine = "sky"
+[[partition]]
+name = "large"
+nodes = "l[1-2]"
+shape = { cpus = 8, memory = 16 }
+[[partition]]
+name = "dev"
+nodes = "d1"
+cluster = "dev"
+"""
+
+
+def test_site_check_prints_the_line_of_a_shape_that_no_infra_has_and_of_a_cluster_that_does_not_exist(tmp_path):
+    async def what(world):
+        file = world.project / "other.toml"
+        file.write_text(UNAVAILABLE)
+        world.server.refuse = "no resources satisfy the request"
+        done = await world.run("slurmsky", "site", "check", "other.toml")
+        assert done.returncode == 1
+        assert f"{file}:5:1: partition large: no infra has such nodes: no resources satisfy the request" in done.stdout
+        assert f"{file}:9:1: partition dev: SkyPilot has no cluster dev (sky status)" in done.stdout
+
+    WarmWorld(tmp_path).play(what)

@@ -32,7 +32,7 @@ def rig():
 
 
 #: they take nodes away and kill the server: on warm nodes only where SLURMSKY_RIG_NODES asks for them
-ROUGH = ("test_sky_days.py", "test_sky_foreign.py")
+ROUGH = ("test_sky_days.py",)
 
 
 @pytest.hookimpl(trylast=True)
