@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -58,13 +59,17 @@ def verdict(page: Page) -> str:
 def _conditions(page: Page) -> str:
     """The remaining needs of an unchanged script: inputs, and names that this machine lacks."""
     inputs = [found.text for found in page.findings if found.reason.startswith("an input of the script")]
-    missing = list(dict.fromkeys(found.text for found in page.missing))
+    missing = list(dict.fromkeys(_LOG.sub(r"the folder of \1", found.text) for found in page.missing))
     parts = []
     if inputs:
         parts.append(f", given {_few(inputs)}")
     if missing:
         parts.append(f"; this machine lacks {_few(missing)}")
     return "".join(parts)
+
+
+#: an option for a log, as a finding shows it
+_LOG = re.compile(r"^(--(?:output|error))=.*")
 
 
 def _few(names: Sequence[str]) -> str:

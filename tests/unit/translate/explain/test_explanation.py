@@ -541,6 +541,14 @@ def test_a_folder_of_the_log_that_is_not_here() -> None:
     assert not lacking("#!/bin/bash\n#SBATCH --output=logs/%j.out\nhostname\n", ("logs",))
 
 
+def test_the_headline_names_what_this_machine_lacks() -> None:
+    data = b"#!/bin/bash\n#SBATCH --output=logs/%j.out\npython train.py\n"
+    lookup = LocalLookup(lambda _: False, lambda _: True, lambda _: True, lambda _: None)
+    specs = moving.request(data, "x").components
+    page = explain_script(data, specs, BARE, options("sbatch"), file="x", engine="local", lookup=lookup)
+    assert verdict(page) == "runs unchanged; this machine lacks the folder of --output, train.py"
+
+
 @pytest.mark.parametrize(
     "text", ['D=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)', 'cd "$(dirname "$0")"', "cd ${0%/*}", "cd `dirname $0`"]
 )
