@@ -9,7 +9,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -43,6 +43,10 @@ START_TIMEOUT_S = 120.0  # a loaded machine starts slowly; an agent that exits i
 START_ATTEMPTS = 2
 #: seconds that closing waits for agents that are starting; those that need longer are killed
 CLOSE_S = 5.0
+#: agents of a job that start at the same time
+STARTS_AT_ONCE = os.cpu_count() or 1
+#: memory that an idle agent shares with no other process
+AGENT_MIB = 10
 #: seconds that an idle agent of another version may take to exit
 LEAVES_WITHIN_S = 5.0
 #: pauses before further attempts on a node that is down: the first pause, and the upper bound of later ones
@@ -255,7 +259,7 @@ class LocalEngine(PlacedJobs):
             placed = self._placed[launch.job_id] = PlacedJob(launch.restart_count, nodes)
         placed.starting += 1
         try:
-            links = [await self.link(node) for node in nodes]
+            links = await self._agents(launch.job_id, placed, nodes)
         except EngineError:
             if self._placed.get(launch.job_id) is placed:
                 del self._placed[launch.job_id]
@@ -275,6 +279,29 @@ class LocalEngine(PlacedJobs):
                 raise NodeUnavailable(OUTDATED)
             links[0].launch(launch)
             self._has_it(launch.job_id, placed)
+
+    async def _agents(self, job_id: int, placed: PlacedJob, nodes: Sequence[str]) -> list[AgentLink]:
+        """The agents of a job's nodes, started a few at a time; only the first few if the job ends meanwhile.
+
+        Raises EngineError if this machine has too little memory for so many agents.
+        """
+        needed = len(nodes) * AGENT_MIB
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+        if needed > memory // 2:
+            what = f"{len(nodes)} nodes on one machine need {needed} MiB for their agents"
+            raise EngineError(f"{what}, more than half of its memory")
+        links = [await self.link(nodes[0])]
+        while len(links) < len(nodes) and self._placed.get(job_id) is placed:
+            links += await asyncio.gather(*map(self.link, nodes[len(links) : len(links) + STARTS_AT_ONCE]))
+        return links
+
+    async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
+        placed = self._placed.get(job_id)
+        if placed is not None and placed.starting and not placed.ready:  # it is not sent before its last agent answers
+            ended = Ended(job_id=job_id, run=placed.run, state=state, reason="None")
+            self._event(placed.nodes[0], ended)
+        else:
+            await super().terminate(job_id, state, signal, kill_wait_s)
 
     async def recover(self, jobs: Iterable[Job]) -> None:
         """Connect to the agents of these jobs.
