@@ -253,7 +253,8 @@ def _unseen(script: Script, match: re.Match[str], facts: Facts, found: Reading) 
         else:
             found.edit(at - 1, match.end(), new)
             return
-    if new is not None and new.startswith("$S") and re.search(r"\(\([^\n]*%s" % name, text):
+    arithmetic = r"(\(\([^\n]*|\$\{\w+\[[\s\w*/+%%()-]*)%s" % name  # (( NAME + 1 )), ${tasks[NAME - 1]}
+    if new is not None and re.fullmatch(r"\$\w+", new) and re.search(arithmetic, text):
         found.edit(at, match.end(), new[1:])
         return
     found.need(line, text, f"{name} is read by a program, where no shell expands it")

@@ -309,3 +309,8 @@ def test_nextflow_by_its_installer_has_java_and_its_profile_a_comment() -> None:
 def test_libraries_of_modules_are_no_environment_of_python() -> None:
     found = export("module load tensorrt/6 opencv/4\npython train.py")
     assert "# TODO: pip install the packages that train.py imports" in found.fields["setup"]
+
+
+def test_an_index_in_a_subscript_is_a_name_there() -> None:
+    found = export("t=(a b c)\npython x.py ${t[SLURM_ARRAY_TASK_ID - 1]} ${t[$SLURM_ARRAY_TASK_ID]}", "--array=1-3")
+    assert not found.needs and "python x.py ${t[TASK_ID - 1]} ${t[$TASK_ID]}" in found.fields["run"]
