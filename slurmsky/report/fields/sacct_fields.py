@@ -108,9 +108,9 @@ def _time_limit(record: SacctRow, form: Callable[[int], str]) -> Optional[str]:
         return None if limit is None or limit == INFINITE else form(limit)
     job = record.job
     limit = job.time_limit_min
-    # A held job has not yet received the partition's time limit.
-    held = job.state is JobState.PENDING and not job.priority and job.spec.time_limit_min is None
-    if limit is None or (held and limit == INFINITE):
+    # A job that was held until now, or until it was cancelled, has not received the partition's time limit.
+    held = not started(job) and not job.priority and job.spec.time_limit_min is None
+    if limit is None or held:
         return "Partition_Limit"
     return "UNLIMITED" if limit == INFINITE else form(limit)
 

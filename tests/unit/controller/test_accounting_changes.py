@@ -384,3 +384,47 @@ def test_dump_refuses_in_the_words_of_the_real_sacctmgr(play: Play, words: str, 
         assert await cluster.run("sacctmgr", "dump", *words.split()) == (1, "", refusal)
 
     play(story)
+
+
+def test_a_job_cancelled_while_held_never_gets_the_limit_of_its_partition(play: Play) -> None:
+    async def story(cluster: Cluster) -> None:
+        await cluster.submit("-H")
+        await cluster.submit("-H", "-t5")
+        shown = ("sacct", "-nPX", "-j1,2", "-o", "timelimit,timelimitraw,state")
+        limits = "Partition_Limit|Partition_Limit|{0}\n00:05:00|5|{0}\n"
+        assert await cluster.out(*shown) == limits.format("PENDING")
+        await cluster.out("scancel", "--me")
+        assert await cluster.out(*shown) == limits.format("CANCELLED by %d" % os.getuid())
+
+    play(story)
+
+
+NO_DEVICES = "error: Invalid generic resource (gres) specification\n"
+NO_ERROR = "allocation failure: No error\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        ("sbatch --gres=nosuch:1 --wrap=true", "sbatch: " + NO_DEVICES),
+        ("srun --gres=nosuch:1 true", "srun: " + NO_DEVICES + NO_ERROR),
+        ("srun --gpus=1 --gres=nosuch:1 true", "srun: " + NO_DEVICES + NO_ERROR),
+        ("sbatch -p nosuch --wrap=true",
+         "sbatch: error: invalid partition specified: nosuch\nallocation failure: Invalid partition name specified\n"),
+    ],
+)  # fmt: skip
+def test_a_prediction_is_refused_by_the_command_or_by_the_controller(play: Play, words: str, answer: str) -> None:
+    async def story(cluster: Cluster) -> None:
+        command, *rest = words.split()
+        assert await cluster.run(command, "--test-only", *rest) == (1, "", answer)
+
+    play(story)
+
+
+def test_a_quiet_prediction_prints_nothing(play: Play) -> None:
+    async def story(cluster: Cluster) -> None:
+        assert await cluster.run("sbatch", "--test-only", "-Q", "--wrap=true") == (0, "", "")
+        _, _, err = await cluster.run("sbatch", "--test-only", "--wrap=true")
+        assert " to start at " in err
+
+    play(story)
