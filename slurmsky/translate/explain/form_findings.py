@@ -24,6 +24,8 @@ _FOREIGN = re.compile(r"#(?:\$ |(PBS|BSUB|FLUX|MSUB|DW|BB|COBALT|OAR|PJM)\b)")
 _OFF = re.compile(r"##+\s*SBATCH\b")
 _MISSPELT = re.compile(r"#\s+SBATCH\b|#[Ss][Bb][Aa][Tt][Cc][Hh]\b")
 _PLACEHOLDER = re.compile(r"<[^<>]+>|\bYOUR[_A-Z]|\byour[-_ ]|CHANGE_?ME|\bTODO\b|\bXXX+\b|^\.\.\.$")
+#: a field of a template that is a line or a variable's value
+_FIELD = re.compile(r"\s*(?:(?:export\s+)?\w+=[\"']?)?\{\{\s*\w+\s*\}\}[\"']?\s*$")
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_]|^~")
 #: options whose value is a name without effect on what runs
 _UNREAD = words(
@@ -99,6 +101,8 @@ def _lines(source: bytes, sky: bool, component: tuple[str, str]) -> Iterator[For
             yield Form(number, shown, *_foreign(line, has_own))
         elif line.strip()[:1] not in ("", "#"):
             reading = False
+            if _FIELD.match(line):
+                yield Form(number, shown, DECISION, "looks like a placeholder: write the value")
 
 
 def _interpreter(line: str, sky: bool) -> tuple[str, str]:

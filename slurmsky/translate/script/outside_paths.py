@@ -298,7 +298,7 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
             pass
         elif sign and (option.startswith("-") or (re.fullmatch(r"[\w.]+", option) and name not in _MOVERS | _READERS)):
             value = Word(word.raw[word.raw.index("=") + 1 :], word.start + word.raw.index("=") + 1, word.line)
-            yield from _paths(value, scope, role or _by_option(option))
+            yield from _paths(value, scope, role or _by_option(option if option.startswith("-") else f"-{option}"))
         else:
             yield from _paths(word, scope, role or _by_option(named))
         named = ""

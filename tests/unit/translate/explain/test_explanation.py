@@ -568,3 +568,11 @@ def test_a_script_of_the_user_is_not_what_an_environment_has(program: str, effec
 def test_file_systems_of_old_clusters_are_folders_of_the_nodes(name: str) -> None:
     found = one(f"#!/bin/bash\ncp x.dat ${name}\n", "variable", site=BARE)
     assert (found.text, found.effect) == (name, "changed")
+
+
+@pytest.mark.parametrize(
+    "line, kinds", [("export model={{model}}", ["form"]), ("{{ RUN }}", ["form"]), ("docker ps --format '{{.ID}}'", [])]
+)
+def test_a_field_of_a_template_is_a_placeholder(line: str, kinds: list[str]) -> None:
+    found = [one.kind for one in explain(f"#!/bin/bash\n{line}\n").findings if "placeholder" in one.reason]
+    assert found == kinds

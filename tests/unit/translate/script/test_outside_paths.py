@@ -20,6 +20,7 @@ def found(text: str) -> list[tuple[str, str]]:
     [
         ("python train.py --data /gpfs/set1", [("/gpfs/set1", "read")]),
         ("python x.py --url file:///gpfs/m_$SLURM_JOB_ID.txt", [("/gpfs/m_$SLURM_JOB_ID.txt", "written")]),
+        ("bbmerge.sh in=/gpfs/a.fq out=/gpfs/m.fq", [("/gpfs/a.fq", "read"), ("/gpfs/m.fq", "written")]),
         ("python x.py --in /gpfs/$SLURM_JOB_ID", [("/gpfs/$SLURM_JOB_ID", "read")]),
         ("HOROVOD_TIMELINE=/gpfs/t.json python x.py", [("/gpfs/t.json", "cache")]),
         ("java -jar /apps/picard/2.8/picard-2.8.jar", [("/apps/picard/2.8/picard-2.8.jar", "program")]),
