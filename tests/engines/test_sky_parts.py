@@ -22,7 +22,7 @@ from slurmsky.agent.net import endpoints
 from slurmsky.engines.base import EngineError
 from slurmsky.engines.files import folder_contents
 from slurmsky.engines.files.output_sync import OutputSync
-from slurmsky.engines.relay.head_connection import Line, NodeUnreachable, open_line
+from slurmsky.engines.relay.head_connection import HeadUnreachable, Line, open_line
 from slurmsky.engines.relay.proxy_socket import ProxySocket
 from slurmsky.engines.relay.relay_client import keep_parked
 from slurmsky.engines.sky.api import api_server
@@ -396,7 +396,7 @@ def test_a_proxy_socket_that_is_closed_while_it_opens_leaves_nothing_behind(tmp_
     """A socket closed without the loop's knowledge would close the next connection with its descriptor number, too."""
 
     async def open_one(_hello: dict[str, object]) -> Line:
-        raise NodeUnreachable("nobody is there")
+        raise HeadUnreachable("nobody is there")
 
     async def play() -> None:
         loop = asyncio.get_running_loop()

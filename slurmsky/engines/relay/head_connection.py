@@ -15,21 +15,21 @@ CONNECT_S = 5.0
 ANSWER_S = 15.0
 UNIX = "unix:"
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-#: opens a connection with the given hello; raises NodeUnreachable
+#: opens a connection with the given hello; raises HeadUnreachable
 OpenLine = Callable[[dict[str, Any]], Awaitable[Line]]
 
 
-class NodeUnreachable(Exception):
+class HeadUnreachable(Exception):
     """The node cannot be reached from here, or did not answer."""
 
 
 async def open_line(address: str, certificates: Path, hello: dict[str, Any]) -> Line:
     """Open a connection and wait for the node's welcome.
 
-    ``address``: host:port, or unix:/path of a tunnel to the node. Raises NodeUnreachable.
+    ``address``: host:port, or unix:/path of a tunnel to the node. Raises HeadUnreachable.
     """
     if not address:
-        raise NodeUnreachable("the node has reported no address")
+        raise HeadUnreachable("the node has reported no address")
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(certificates / "ca.crt"))
     context.check_hostname = False  # a node has an arbitrary address, which the cloud assigned
     context.load_cert_chain(certificates / "node.crt", certificates / "node.key")
@@ -43,13 +43,13 @@ async def open_line(address: str, certificates: Path, hello: dict[str, Any]) -> 
             patience = CONNECT_S
         reader, writer = await asyncio.wait_for(connecting, patience)
     except (OSError, ValueError, asyncio.TimeoutError) as error:
-        raise NodeUnreachable(f"{address}: {str(error) or 'no answer'}") from error
+        raise HeadUnreachable(f"{address}: {str(error) or 'no answer'}") from error
     try:
         await exchange((reader, writer), hello)
     except BaseException as error:  # cancelling the wait also closes the connection
         hang_up((reader, writer))
-        if isinstance(error, NodeUnreachable):
-            raise NodeUnreachable(f"{address}: {error}") from error
+        if isinstance(error, HeadUnreachable):
+            raise HeadUnreachable(f"{address}: {error}") from error
         raise
     return reader, writer
 
@@ -60,21 +60,21 @@ def hang_up(line: Line) -> None:
 
 
 async def exchange(line: Line, message: dict[str, Any]) -> dict[str, Any]:
-    """Send one object and receive one. Raises NodeUnreachable."""
+    """Send one object and receive one. Raises HeadUnreachable."""
     reader, writer = line
     try:
         writer.write(json.dumps(message).encode() + b"\n")
         await writer.drain()
         answer = json.loads(await asyncio.wait_for(reader.readline(), ANSWER_S) or b"null")
     except (OSError, ValueError, asyncio.TimeoutError) as error:
-        raise NodeUnreachable(str(error) or "no answer") from error
+        raise HeadUnreachable(str(error) or "no answer") from error
     if not isinstance(answer, dict):
-        raise NodeUnreachable("it closed the connection")
+        raise HeadUnreachable("it closed the connection")
     return answer
 
 
 async def send(open_one: OpenLine, request: AgentRequest) -> None:
-    """Send one request and wait until the node has acknowledged it. Raises NodeUnreachable."""
+    """Send one request and wait until the node has acknowledged it. Raises HeadUnreachable."""
     line = await open_one({"role": "controller"})
     try:
         await exchange(line, request.encode())

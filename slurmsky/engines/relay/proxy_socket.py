@@ -20,7 +20,7 @@ from pathlib import Path
 from ...model.spec import JobSpec
 from ...protocol import wire
 from ...translate.sky_task import credentials
-from .head_connection import NodeUnreachable, OpenLine
+from .head_connection import HeadUnreachable, OpenLine
 from .relay_client import join
 
 log = logging.getLogger("slurmsky.sky")
@@ -140,7 +140,7 @@ class ProxySocket:
                 first = wire.encode(wire.REQUEST, self._adapt(self._sent(request)).to_payload()) + first[length:]
             else:
                 line = await asyncio.open_unix_connection(str(self._controller))
-        except (NodeUnreachable, OSError) as error:
+        except (HeadUnreachable, OSError) as error:
             log.warning("%s: %s", request.command, error)
             text = f"{request.command}: error: Unable to contact the nodes of the job: {error}\n"
             writer.write(wire.encode(wire.STDERR, text.encode("utf-8", "surrogateescape")))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...protocol.messages import SignOfLife
 from ..base import background, set_within
-from .head_connection import Line, NodeUnreachable, OpenLine, hang_up, send
+from .head_connection import HeadUnreachable, Line, OpenLine, hang_up, send
 
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
 HERE_S = 60.0
@@ -35,8 +35,8 @@ async def keep_parked(open_one: OpenLine, socket: Path, back: asyncio.Event | No
                     if not first:
                         hang_up((reader, writer))
                 if not first:
-                    raise NodeUnreachable("closed")
-            except (NodeUnreachable, OSError):
+                    raise HeadUnreachable("closed")
+            except (HeadUnreachable, OSError):
                 answers = await set_within(back, pause)
                 pause = FIRST_RETRY_S if answers else min(pause * 2, LAST_RETRY_S)
                 continue
@@ -58,7 +58,7 @@ def _on_served(line: Line, task: asyncio.Task[None]) -> None:
 async def keep_showing(open_one: OpenLine) -> None:
     """Until cancelled: inform the node regularly that its allocation has a controller."""
     while True:
-        with contextlib.suppress(NodeUnreachable):
+        with contextlib.suppress(HeadUnreachable):
             await send(open_one, SignOfLife())
         await asyncio.sleep(HERE_S)
 

@@ -29,7 +29,7 @@ from ...translate.sky_task.sky_names import docker_image, label
 from ..base import EngineError, background
 from ..nodes.provider import BringUpFailed, Say, TemporarilyUnavailable, Tunnel
 from ..powered import Order
-from ..relay.head_connection import NodeUnreachable
+from ..relay.head_connection import HeadUnreachable
 from . import intervals
 from .account import prices
 from .api.api_client import Client
@@ -320,7 +320,7 @@ class _Tunnel(SshTunnel):
     async def path(self) -> str:
         try:
             return await super().path()
-        except NodeUnreachable as error:
+        except HeadUnreachable as error:
             raise TemporarilyUnavailable(str(error)) from error
 
 

@@ -391,7 +391,7 @@ class SkyRuns:
         watch = await self._packed(job_id)
         try:
             await self._sessions.send(watch, request)
-        except head_connection.NodeUnreachable as error:
+        except head_connection.HeadUnreachable as error:
             raise EngineError(f"the nodes of job {job_id} cannot be reached from here: {error}") from error
 
     def _spawn(self, coroutine: Any) -> None:

@@ -64,7 +64,7 @@ class HeadNodeSession:
             on_open()
 
     async def send(self, address: str, cluster: str, request: AgentRequest) -> None:
-        """Send a request to the node. Raises head_connection.NodeUnreachable."""
+        """Send a request to the node. Raises head_connection.HeadUnreachable."""
         await head_connection.send(self._way(address, cluster).line, request)
 
     @property

@@ -42,7 +42,7 @@ class HeadSessions:
             self.of(watch).open(watch.record.control, _cluster(watch), on_open)
 
     async def send(self, watch: JobWatch, request: JobRequest) -> None:
-        """Send a request to the node. Raises NodeUnreachable if it cannot be reached."""
+        """Send a request to the node. Raises HeadUnreachable if it cannot be reached."""
         await self.of(watch).send(watch.record.control, _cluster(watch), request)
 
     def leave(self, watch: JobWatch) -> None:

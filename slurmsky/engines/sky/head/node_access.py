@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ...relay.head_connection import UNIX, Line, NodeUnreachable, open_line
+from ...relay.head_connection import UNIX, HeadUnreachable, Line, open_line
 
 log = logging.getLogger("slurmsky.sky")
 
@@ -77,10 +77,10 @@ class NodeAccess:
         self.problem = ""  # why the last attempt failed
 
     async def line(self, hello: dict[str, Any]) -> Line:
-        """Open a connection and wait for the node's welcome. Raises NodeUnreachable."""
+        """Open a connection and wait for the node's welcome. Raises HeadUnreachable."""
         try:
             line = await self._line(hello)
-        except NodeUnreachable as error:
+        except HeadUnreachable as error:
             self.problem = str(error)
             self._on_attempt(False)
             raise
@@ -89,19 +89,19 @@ class NodeAccess:
         return line
 
     async def _line(self, hello: dict[str, Any]) -> Line:
-        problem: NodeUnreachable | None = None
+        problem: HeadUnreachable | None = None
         if self._direct:
             try:
                 return await open_line(self.address, self._certificates, hello)
-            except NodeUnreachable as error:
+            except HeadUnreachable as error:
                 if self._tunnel is None:
                     raise
                 problem = error
         assert self._tunnel is not None
         try:
             line = await open_line(UNIX + await self._tunnel.path(), self._certificates, hello)
-        except NodeUnreachable as error:
-            raise NodeUnreachable(f"{problem}; {error}" if problem else str(error)) from error
+        except HeadUnreachable as error:
+            raise HeadUnreachable(f"{problem}; {error}" if problem else str(error)) from error
         self._direct = False  # a later direct attempt would fail, too
         return line
 
@@ -125,7 +125,7 @@ class SshTunnel:
         self._attempts = 0  # since the latest tunnel
 
     async def path(self) -> str:
-        """The socket's path, once the tunnel is up. Raises NodeUnreachable."""
+        """The socket's path, once the tunnel is up. Raises HeadUnreachable."""
         async with self._lock:
             if self._process is None or self._process.returncode is not None:
                 # What sky status wrote outlives the tunnel; a server that has just begun takes minutes for it.
@@ -139,7 +139,7 @@ class SshTunnel:
     async def _dig(self) -> None:
         ssh = shutil.which("ssh")
         if ssh is None:
-            raise NodeUnreachable("there is no ssh on this machine")
+            raise HeadUnreachable("there is no ssh on this machine")
         self._socket = self._place()
         with contextlib.suppress(FileNotFoundError):
             self._socket.unlink()
@@ -156,10 +156,10 @@ class SshTunnel:
         while not self._socket.exists():
             if process.returncode is not None:
                 stderr = (await process.stderr.read()).decode("utf-8", "replace") if process.stderr else ""
-                raise NodeUnreachable(f"ssh {self._cluster}: {' '.join(stderr.split())[-300:] or 'it ended at once'}")
+                raise HeadUnreachable(f"ssh {self._cluster}: {' '.join(stderr.split())[-300:] or 'it ended at once'}")
             if loop.time() > deadline:
                 self.close()
-                raise NodeUnreachable(f"ssh {self._cluster}: no answer within {TUNNEL_S:.0f} s")
+                raise HeadUnreachable(f"ssh {self._cluster}: no answer within {TUNNEL_S:.0f} s")
             await asyncio.sleep(0.1)
         log.info("cluster %s: reached through ssh", self._cluster)
 
@@ -167,7 +167,7 @@ class SshTunnel:
         """Make SkyPilot write its ssh configuration for the cluster."""
         sky = shutil.which("sky")
         if sky is None:
-            raise NodeUnreachable("its nodes are reached through SkyPilot's ssh only, and there is no sky command here")
+            raise HeadUnreachable("its nodes are reached through SkyPilot's ssh only, and there is no sky command here")
         process = await asyncio.create_subprocess_exec(
             *tied([sky, "status", self._cluster]),
             stdin=asyncio.subprocess.DEVNULL,
@@ -179,10 +179,10 @@ class SshTunnel:
             _, stderr = await asyncio.wait_for(process.communicate(), CONFIGURE_S)
         except asyncio.TimeoutError:
             process.kill()
-            raise NodeUnreachable(f"sky status {self._cluster}: no answer within {CONFIGURE_S:.0f} s") from None
+            raise HeadUnreachable(f"sky status {self._cluster}: no answer within {CONFIGURE_S:.0f} s") from None
         if process.returncode:
             text = " ".join(stderr.decode("utf-8", "replace").split())[-300:]
-            raise NodeUnreachable(f"sky status {self._cluster}: {text or process.returncode}")
+            raise HeadUnreachable(f"sky status {self._cluster}: {text or process.returncode}")
 
     def _place(self) -> Path:
         path = self._folder / "tunnel.sock"

@@ -65,7 +65,7 @@ def test_a_broken_tunnel_is_restored_without_sky_status(tmp_path, monkeypatch):
     async def fail(times):
         tunnel = node_access.SshTunnel("c", "127.0.0.1:1", tmp_path)
         for _ in range(times):
-            with pytest.raises(node_access.NodeUnreachable, match="it ended at once"):
+            with pytest.raises(node_access.HeadUnreachable, match="it ended at once"):
                 await tunnel.path()
 
     asyncio.run(fail(4))
