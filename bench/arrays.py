@@ -1,4 +1,4 @@
-"""Tasks per second of a job array of `true`: ours, HyperQueue's, the real Slurm's, a bare loop's.
+"""Tasks per second of a job array of `true`: slurmsky, HyperQueue, the real Slurm, a bare loop.
 
     python bench/arrays.py [--tasks 1000] [--rounds 3] [--check]
 
@@ -24,7 +24,7 @@ POLL_S = 0.02
 
 
 def ours(box: Sandbox, tasks: int) -> float:
-    """Seconds from submit until `sbatch --wait` returns, which waits for a message as the client of HyperQueue does."""
+    """Seconds from submit until `sbatch --wait` returns. It waits for a message, as the client of HyperQueue does."""
     started = time.perf_counter()
     job = box.submit("--wait", f"--array=1-{tasks}")
     took = time.perf_counter() - started

@@ -43,7 +43,7 @@ def seconds(argv: Sequence[str | Path], env: Mapping[str, str] | None = None, cw
 
 
 def side_by_side(measures: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Median seconds of each measure; the measures alternate, so that load on the machine affects all equally."""
+    """Median seconds of each measure. The measures alternate, so that load on the machine affects all equally."""
     times: dict[str, list[float]] = {name: [] for name in measures}
     for measure in measures.values():
         measure()  # warm caches; not counted
@@ -115,7 +115,7 @@ class Sandbox:
 
 
 def fill_over(home: Path, known: int) -> None:
-    """Store jobs 1 to `known`, submitted one by one and ended minutes ago, with a batch step and one of srun."""
+    """Store jobs 1 to `known`, each with a batch step and an srun step, which ended minutes ago."""
     home.mkdir(mode=0o700)
     user, end = pwd.getpwuid(os.geteuid()), time.time() - 900
     group, host = grp.getgrgid(os.getegid()).gr_name, socket.gethostname()
@@ -149,7 +149,7 @@ def fill_over(home: Path, known: int) -> None:
 
 
 def fill(home: Path, known: int) -> None:
-    """Store held jobs 1 to `known`, each as sbatch submits it; the controller is not running yet."""
+    """Store held jobs 1 to `known` as sbatch submits them, before the controller runs."""
     home.mkdir(mode=0o700)
     user, now = pwd.getpwuid(os.geteuid()), time.time()
     group = grp.getgrgid(os.getegid()).gr_name

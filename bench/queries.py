@@ -29,7 +29,7 @@ BARE = "python3 -I -S -c pass"
 
 @dataclass(frozen=True)
 class Query:
-    """A command line, in which `{job}` is a job id; `--json` queries print records and have their own time limit."""
+    """A command line, in which `{job}` is a job id. `--json` queries print records and have another time limit."""
 
     line: str
     limit_s: float | None = None

@@ -41,7 +41,7 @@ LIMITS = {"srun true, 1 node": 1.0, "srun true, 4 nodes": 1.0, "srun -N4 -n512 -
 
 
 class Allocation:
-    """Context manager: four nodes held for the block, in which sruns start steps."""
+    """Context manager: an allocation of four nodes, in which sruns start steps."""
 
     def __init__(self, folder: str | Path, env: Mapping[str, str], variables: Mapping[str, str]) -> None:
         self.folder = str(folder)

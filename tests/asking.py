@@ -1,4 +1,4 @@
-"""Thousands of queries over connections of this process, without a shell and a client for each."""
+"""Sends thousands of queries over connections of this process, without a shell and a client for each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PIECE = re.compile(r"""(?P<blank>[ ]+) | '(?P<quoted>[^']*)' | \$(?:(?P<name>\w
 
 
 def words(line: str, env: Mapping[str, str]) -> list[str] | None:
-    """The words of a shell line that only reads; None: a shell must run it."""
+    """The words of a query's shell line; None: a shell must run it."""
     found, position, inside = [""], 0, False
     while position < len(line):
         piece = _PIECE.match(line, position)
@@ -39,7 +39,7 @@ def words(line: str, env: Mapping[str, str]) -> list[str] | None:
 
 
 def ask(argv: list[str], folder: Path, env: Mapping[str, str]) -> tuple[bytes, bytes, int] | None:
-    """What a command that only reads prints, and its exit code; None: a client must ask."""
+    """A query's output and exit code; None: a client must send it."""
     request = wire.CommandRequest(
         argv[0], tuple(argv[1:]), str(folder), 0o022, (False, False, False), None, os.getpid(), env
     )

@@ -1,4 +1,4 @@
-"""What every test may use: a state folder of its own, and the commands as a user calls them."""
+"""Fixtures of all tests: a private state folder, and the commands as a user calls them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TERM", "TMPDIR", "VIRTUAL_E
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Failures are printed at once. A shell's background job ignores SIGINT, and so would commands under test."""
+    """Print failures at once, and restore SIGINT.
+
+    A shell's background job ignores SIGINT, and so would commands under test.
+    """
     config.pluginmanager.register(fixture_failures)
     config.pluginmanager.register(worker)
     if not hasattr(config, "workerinput"):
@@ -38,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests against the real Slurm and SkyPilot run where SLURMSKY_RIG says that these are up, one by one."""
+    """Run tests against the real Slurm and SkyPilot one by one, if SLURMSKY_RIG is set."""
     for item in items:
         if item.get_closest_marker("rig"):
             item.add_marker(pytest.mark.xdist_group("rig"))
@@ -48,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Tests of one group must run in one worker: side by side they would take each other's nodes."""
+    """Run the tests of one group in one worker; side by side they would use each other's nodes."""
     if hasattr(session.config, "workerinput") and session.config.getoption("loadgroup", False):
         grouped = (item.nodeid for item in session.items if item.get_closest_marker("xdist_group"))
         lost = [nodeid for nodeid in grouped if "@" not in nodeid]
@@ -57,7 +60,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 class Result(NamedTuple):
-    """What a command gave back."""
+    """The output and exit code of a command."""
 
     code: int  # negative: ended by that signal
     out: str
@@ -65,7 +68,7 @@ class Result(NamedTuple):
 
 
 def processes_of(home: Path) -> list[int]:
-    """Every process that belongs to this state folder: it has SLURMSKY_HOME=home in its environment."""
+    """Every process of this state folder: it has SLURMSKY_HOME=home in its environment."""
     mark = b"SLURMSKY_HOME=" + os.fsencode(home) + b"\0"
     found = []
     for entry in os.listdir("/proc"):
@@ -108,7 +111,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def home(tmp_path: Path, environment: dict[str, str]) -> Iterator[Path]:
-    """A state folder; its controller is stopped at the end, and nothing of it may be left running."""
+    """A state folder; at its end the controller is stopped, and no process may remain."""
     state = tmp_path / "state"
     environment["SLURMSKY_HOME"] = str(state)
     yield state
@@ -179,7 +182,7 @@ class Run:
 
 @pytest.fixture
 def run(environment: dict[str, str], home: Path, tmp_path: Path) -> Callable[..., Result]:
-    """`run("sbatch", "job.sh", env=..., input=..., cwd=...)` -> (code, out, err), in a folder of its own."""
+    """`run("sbatch", "job.sh", env=..., input=..., cwd=...)` -> (code, out, err), in a private folder."""
     work = tmp_path / "work"
     work.mkdir()
     return Run(environment, work)

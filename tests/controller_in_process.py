@@ -12,7 +12,7 @@ from slurmsky.protocol import wire
 
 
 class Peer:
-    """A caller that keeps what it receives."""
+    """A caller that stores the frames that it receives."""
 
     def __init__(self) -> None:
         self.received = {wire.STDOUT: "", wire.STDERR: ""}
@@ -26,7 +26,7 @@ class Peer:
 
 
 class ControllerInProcess:
-    """``run`` is a user's command line in the folder ``work``."""
+    """Runs commands; ``run`` takes a user's command line, ``work`` is the current folder."""
 
     queue: Controller
     work: Path

@@ -1,4 +1,4 @@
-"""Whether a document is what Slurm 25.11's data parser writes, by the table of its types.
+"""Validates a document against the types of Slurm 25.11's data parser.
 
 faults(document, "OPENAPI_JOB_INFO_RESP") == []
 """
@@ -46,7 +46,7 @@ def _sections() -> list[tuple[str, list[str]]]:
 
 
 def faults(value: Any, kind: str) -> list[str]:
-    """What a value of a type lacks, has too much or has wrong, each with its place."""
+    """Missing, additional and wrong values of a type, each with its path."""
     return sorted(set(_faults(value, kind, "")))
 
 

@@ -1,4 +1,6 @@
-"""A shared fixture that failed after a long set-up is not set up again: the other tests that need it fail at once.
+"""Does not repeat a shared fixture that failed after a long set-up.
+
+Other tests that need it fail at once.
 
 pytest-rerunfailures drops pytest's own memory of a failed fixture before each second try, so that every test of a
 module would wait for the whole set-up again.

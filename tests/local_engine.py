@@ -1,4 +1,4 @@
-"""An engine of its own for a test session: a temporary SLURMSKY_HOME, `bin/` first on PATH."""
+"""An engine for a test session: a temporary SLURMSKY_HOME, `bin/` first on PATH."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LocalEngine:
         self, command: list[str] | str, *, cwd: Path | None = None, env: Mapping[str, str] | None = None,
         stdin: str | bytes = b"", limit_s: float = PATIENCE_S,
     ) -> subprocess.CompletedProcess[str]:  # fmt: skip
-        """What a command answered; a text is a bash line. Raises subprocess.TimeoutExpired."""
+        """The result of a command; a text is a bash line. Raises subprocess.TimeoutExpired."""
         argv = ["bash", "-c", command] if isinstance(command, str) else command
         data = stdin.encode() if isinstance(stdin, str) else stdin
         done = subprocess.run(argv, cwd=cwd or self.root, env={**self.env, **(env or {})}, input=data,
@@ -41,7 +41,7 @@ class LocalEngine:
 
 @contextmanager
 def local_engine(site: Path, **extra: str) -> Iterator[LocalEngine]:
-    """Starts with the first command and is stopped at the end; what still runs is cancelled before."""
+    """The engine starts with the first command; at the end jobs are cancelled and the engine is stopped."""
     # /tmp by name, six random letters: socket paths stay short and folders are equally long in every run.
     home = Path(tempfile.mkdtemp(prefix="sh.", dir="/tmp"))
     root = Path(tempfile.mkdtemp(prefix="so.", dir="/tmp"))

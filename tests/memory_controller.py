@@ -1,4 +1,4 @@
-"""Marks tests that need control groups with the memory controller, which not every user of every machine can make."""
+"""Marks tests that need control groups with the memory controller."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from slurmsky.agent.process import cgroup_tree
 
 
 def _refused() -> str:
-    """The reason why no group can be limited; "" if one can: a trial is made, to be sure of it."""
+    """The reason why no group can be limited; "" if a trial succeeds."""
     place = cgroup_tree.memory_place()
     if place is None:
         return "no cgroup with the memory controller in which this user may make groups"

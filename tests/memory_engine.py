@@ -31,7 +31,7 @@ class Work:
 
 @dataclass
 class _Run:
-    """One run of a job. ``left_s``: what remains of its work since ``since``, an epoch second (0.0: suspended)."""
+    """One run of a job. ``left_s``: the rest of its work at ``since``, an epoch second (0.0: suspended)."""
 
     launch: Launch
     exit_code: int
@@ -141,7 +141,7 @@ class MemoryEngine(EngineDefaults):
         return False
 
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
-        """Record which events are committed."""
+        """Record the committed events."""
         for job_id, run, number in acks:
             self.acked[job_id, run] = max(self.acked.get((job_id, run), 0), number)
 

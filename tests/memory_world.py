@@ -67,7 +67,7 @@ class World(ControllerInProcess):
         return int(await self.out("sbatch", "--parsable", "-J", name, *options, "--wrap=true"))
 
     async def until(self, seconds: float) -> None:
-        """Run until this second after the beginning."""
+        """Run until this second after the start."""
         await asyncio.sleep(seconds - self.loop.time())
 
     def job(self, job_id: int) -> Job:

@@ -1,4 +1,4 @@
-"""How often a test asks a command for a state: less often where the answer costs much or is long in coming."""
+"""Polls a state by commands, at longer intervals if the answer is expensive or slow."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ PATIENCE_S = 240
 
 
 class Poll:
-    """``pause_s`` is the time until the next question; asking takes at most a quarter of the time."""
+    """``pause_s`` is the time until the next query; queries take at most a quarter of the time."""
 
     def __init__(self) -> None:
         self._begun = self._requested = time.monotonic()
 
     def pause_s(self) -> float:
-        """Between 20 ms and half a second, after the query at the end of the last pause."""
+        """The next pause, between 20 ms and half a second, from the duration of the last query."""
         now = time.monotonic()
         pause = min(max(0.02, 3 * (now - self._requested), 0.02 * (now - self._begun)), 0.5)
         self._requested = now + pause
         return pause
 
     def wait(self) -> None:
-        """Sleep until the next question."""
+        """Sleep until the next query."""
         time.sleep(self.pause_s())
 
 
 def wait_for(condition: Callable[[], T], timeout_s: float = PATIENCE_S, why: str = "") -> T:
-    """The condition's value as soon as it is true. Fails after ``timeout_s``, with ``why``."""
+    """Return the condition's value as soon as it is true. Fails after ``timeout_s``, with ``why``."""
     deadline, poll = time.monotonic() + timeout_s, Poll()
     while not (found := condition()):
         if time.monotonic() > deadline:

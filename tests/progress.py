@@ -1,4 +1,4 @@
-"""What a run prints before its end: each failure as it happens, and the tests in progress where the run is cut."""
+"""Prints each failure when it happens, and the running tests if the run is interrupted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def last_line(report: pytest.TestReport | pytest.CollectReport) -> str:
 
 
 class Progress:
-    """Prints failures at once; a run without workers and the controller of xdist's workers print, workers do not."""
+    """Prints failures at once. A run without workers and the controller of xdist's workers print; workers do not."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config

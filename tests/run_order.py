@@ -1,4 +1,4 @@
-"""The order of a run: what takes longest first, so that no worker is left with it at the end.
+"""The order of a run: long tests first, so that no worker has one left at the end.
 
 pytest-xdist gives out groups of tests in the order of collection (``--no-loadscope-reorder``), a test
 without a group alone.
@@ -25,7 +25,7 @@ SLOW = 20  # a test marked slow lasts as long as so many others
 
 
 def group_of(item: pytest.Item) -> str:
-    """The tests that run in one worker together with this one; "" for a test without a group."""
+    """The group of tests that one worker runs with this one; "" for none."""
     marker = item.get_closest_marker("xdist_group")
     if marker:
         return str(marker.args[0] if marker.args else marker.kwargs["name"])
@@ -40,7 +40,9 @@ def group_of(item: pytest.Item) -> str:
 
 
 def order_of(tests: Sequence[tuple[str, bool]]) -> list[int]:
-    """The numbers of the tests in the order of their run; a test is its group and whether it is marked slow.
+    """The numbers of the tests in the order of their run.
+
+    A test is its group and whether it is marked slow.
 
     Most tests outside ``UNIT`` wait for processes, and those inside compute: spread evenly over the time of the others,
     they use the cores meanwhile.
@@ -58,7 +60,7 @@ def order_of(tests: Sequence[tuple[str, bool]]) -> list[int]:
 
 
 def arrange(items: list[pytest.Item]) -> None:
-    """Mark the groups: tests with a fixture of their module, which one worker sets up; and sort by duration."""
+    """Mark the groups of tests with a fixture of their module, and sort by duration."""
     tests = []
     for item in items:
         group = group_of(item)

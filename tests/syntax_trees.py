@@ -1,4 +1,4 @@
-"""Syntax trees of modules that tests read: each module is parsed once in a worker."""
+"""Syntax trees of modules for tests; each module is parsed once in a worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tables of hundreds of rows as one test each: pytest takes longer to collect and report a row than a row takes."""
+"""Tests of tables with hundreds of rows, one test for each table.
+
+pytest takes longer to collect and report a row than a row takes.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from typing import Any
 def every(
     names: str | Sequence[str], rows: Iterable[Any], ids: Callable[[Any], object] = repr
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """As ``pytest.mark.parametrize``, as one test: it tries every row, and its failure names each row that fails.
+    """As ``pytest.mark.parametrize``, as one test.
+
+    It tries every row; its failure names each row that fails.
 
     ``ids``: the name of a row, from the whole row. The other arguments are fixtures, which all rows share.
     """

@@ -1,4 +1,4 @@
-"""The thin client as a real process, and a server for it that speaks slurmsky.protocol.wire."""
+"""The thin client as a real process, and a server that speaks slurmsky.protocol.wire."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Peer:
 
 
 class Server:
-    """Listens on a unix socket; each connection is played by the next function of `plays`."""
+    """Listens on a unix socket; the next function of `plays` serves each connection."""
 
     def __init__(self, path: Path, *plays: Callable[[Peer], object]) -> None:
         self.path = path

@@ -103,7 +103,7 @@ class ApartNode(Node):
 
     @property
     def agent_pid(self) -> int:
-        """`unshare` stays beside it."""
+        """`unshare` stays as the parent of the agent."""
         assert self.process is not None
         pid = self.process.pid
         return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])

@@ -19,7 +19,7 @@ KINDS = (
 
 @pytest.fixture(scope="module")
 def kind() -> type[Cluster]:
-    """The class of clusters; a module's own fixture of this name has its tests run on several."""
+    """The class of clusters; a module may replace this fixture to test several classes."""
     return Cluster
 
 

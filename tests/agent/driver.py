@@ -113,7 +113,7 @@ class Node:
         return new
 
     def wait(self, wanted: Callable[[Event], bool], timeout: float = PATIENCE_S) -> Event:
-        """Return the first event, received or new, that satisfies the condition."""
+        """Return the first event that satisfies the condition, received already or later."""
         deadline = time.monotonic() + timeout
         for event in self.events:
             if wanted(event):
@@ -147,7 +147,7 @@ class Node:
 
 
 class Cluster:
-    """n agents named n1..n; jobs are launched on the first of their shares."""
+    """n agents named n1..n; a job is launched on the first node of its shares."""
 
     def __init__(self, count: int = 1, cpus: int = 8, home: Path | None = None) -> None:
         self._own_home = tempfile.TemporaryDirectory(prefix="sky") if home is None else None

@@ -40,7 +40,7 @@ def _all(*names: str) -> Callable[[Environment], bool]:
 
 
 def _lightning(env: Environment) -> bool:
-    """An srun outside an interactive session, which Lightning recognises by its name; sizes are given per node."""
+    """An srun outside an interactive session, which Lightning recognises by its name. Sizes are given per node."""
     used = "SLURM_NTASKS" in env and env.get("SLURM_JOB_NAME") not in ("bash", "interactive")
     return used and "SLURM_NTASKS_PER_NODE" in env
 
@@ -82,7 +82,7 @@ SHOW = f"{sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)
 
 
 def first_node(text: str) -> str:
-    """The first name of a node list, as all of them cut it out: up to a comma, a bracket's first number."""
+    """The first name of a node list, as all frameworks extract it. Up to a comma, or a bracket's first number."""
     found = re.match(r"([^\[,]+)(?:\[([^\],-]+))?", text)
     assert found is not None
     return found[1] + (found[2] or "")
@@ -90,13 +90,13 @@ def first_node(text: str) -> str:
 
 @pytest.fixture(scope="module", params=KINDS)
 def kind(request: pytest.FixtureRequest) -> type[Cluster]:
-    """Cloud nodes, too."""
+    """The tests also run on cloud nodes."""
     return request.param  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")
 def seen(two: Cluster) -> tuple[Environment, list[Environment]]:
-    """The environments of the batch script and, by rank, of its tasks."""
+    """The environments of the batch script and of its tasks by rank."""
     script = f"#!/bin/bash\n{SHOW}\nsrun --mpi=pmi2 {SHOW}\n"
     event, text = two.run(script, tasks=(2, 2), spec=JobSpec(job_name="train", ntasks_per_node=2, nodes_min=2))
     assert event["state"] == "COMPLETED", text
@@ -118,7 +118,7 @@ def test_ranks_sizes_and_the_first_node(seen: tuple[Environment, list[Environmen
 
 
 def test_a_batch_script_is_no_rank_of_a_step(seen: tuple[Environment, list[Environment]]) -> None:
-    """JAX and accelerate take a program that runs without srun for a single process.
+    """JAX and accelerate treat a program without srun as a single process.
 
     Lightning does not: with --ntasks-per-node Slurm sets SLURM_NTASKS in batch scripts, too.
     """

@@ -1,4 +1,4 @@
-"""Jobs and steps that the kernel holds to their memory, on real control groups."""
+"""Memory limits of jobs and steps, enforced by the kernel on real control groups."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ KILLED = "error: Detected 1 oom_kill event in StepId=%d.%s. Some of the step tas
 
 @pytest.fixture(scope="module", params=KINDS)
 def kind(request: pytest.FixtureRequest) -> type[Cluster]:
-    """Agents of one machine have groups of their own, and those of other machines are equal."""
+    """Agents of one machine use separate groups; agents of other machines use equal ones."""
     return request.param  # type: ignore[no-any-return]
 
 
 def held(cluster: Cluster, script: str | None, memory_mib: int = 100, **options: Any) -> Launch:
-    """Start a job that is held to its memory on each node."""
+    """Start a job with a memory limit on each node."""
     launch = cluster.prepare(script, constrain_ram_space=True, **options)
     for share in launch.shares:
         share.memory_mib = memory_mib
@@ -41,7 +41,7 @@ def held(cluster: Cluster, script: str | None, memory_mib: int = 100, **options:
 
 
 def groups() -> set[str]:
-    """The groups of jobs below any agent's of this machine."""
+    """The control groups of jobs of all agents on this machine."""
     place = cgroup_tree.memory_place()
     assert place is not None
     return {str(path) for path in Path(place.folder).glob(f"{cgroup_tree.PREFIX}*-memory/job_*")}
@@ -93,7 +93,7 @@ def test_a_step_has_a_limit_below_that_of_its_job(one: Cluster) -> None:
 
 
 def test_script_and_steps_share_the_memory_of_the_job(one: Cluster) -> None:
-    """Each of the two fits, both do not; the kernel kills the larger."""
+    """Each of the two processes fits, both do not; the kernel kills the larger."""
     hold = "import sys, time; x = bytearray(int(sys.argv[1]) << 20); print('has it', flush=True); time.sleep(99)"
     script = f'#!/bin/bash\npython3 -c "{hold}" 60 > has.{{0}} &\n'
     script += f"until grep -q has has.{{0}}; do sleep 0.02; done\nsrun -n1 {LARGE}\necho $?\nkill %1\n"

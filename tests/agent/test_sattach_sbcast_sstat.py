@@ -20,7 +20,7 @@ Job = tuple[Cluster, Launch]
 
 @pytest.fixture(scope="module")
 def job(one: Cluster) -> Iterator[Job]:
-    """salloc -N1 -n2 with a step 0 that counts on in two tasks."""
+    """salloc -N1 -n2 with a step 0 that prints rising numbers in two tasks."""
     for cluster, launch in _allocation(one, (2,)):
         count = "n=0; while :; do echo line $SLURM_PROCID $((n++)); sleep 0.1; done"
         step = subprocess.Popen(
@@ -41,7 +41,7 @@ def job(one: Cluster) -> Iterator[Job]:
 
 
 def run(job: Job, *argv: str) -> tuple[str, str, int]:
-    """J in words represents the job's number, @ the job's folder; the same holds in the output."""
+    """J in words represents the job's number, @ the job's folder; so does the output."""
     cluster, launch = job
     words = [word.replace("@", str(cluster.work)).replace("J.", "%d." % launch.job_id) for word in argv]
     words = [str(launch.job_id) if word == "J" else word for word in words]

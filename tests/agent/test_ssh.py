@@ -156,7 +156,7 @@ def ship(base: Path) -> str:
 
 
 def streams_of(log: bytes, start: str) -> dict[str, str]:
-    """Name of each output file of the job -> what came for it."""
+    """Name of each output file of the job -> its content."""
     settings = json.loads(Path(start).with_name("settings.json").read_text())
     key = log_key(bytes.fromhex(settings["letters"]["key"]))
     names, found = {}, {}

@@ -67,7 +67,7 @@ def test_a_second_launch_of_a_running_job_changes_nothing(fresh: Cluster) -> Non
 
 
 def test_an_agent_whose_folder_was_removed_leaves(fresh: Cluster) -> None:
-    """A batch script runs to its end; an allocation without one ends, as no client is left to end it."""
+    """A batch script runs to its end; an allocation without one ends, because no client remains to end it."""
     node = fresh.nodes[0]
     if fresh.outside(node, fresh.home) != fresh.home:
         pytest.skip("the folder is a mount there, which does not go")
@@ -85,7 +85,7 @@ def test_an_agent_whose_folder_was_removed_leaves(fresh: Cluster) -> None:
 
 
 def test_an_agent_that_must_leave_reads_earlier_connections(fresh: Cluster) -> None:
-    """The head agent of a new job connected before the order to exit, although its hello is not read yet."""
+    """The head agent of a new job connects before the order to exit, and its hello is read later."""
     node = fresh.nodes[0]
     os.kill(node.agent_pid, signal.SIGSTOP)
     with socket.socket(socket.AF_UNIX) as head:
@@ -161,7 +161,7 @@ def _node(pid: int) -> str:
 
 
 def test_a_launch_that_is_not_understood_is_answered(fresh: Cluster) -> None:
-    """The other messages of the same batch are still applied."""
+    """Other messages of the same batch are still applied."""
     node = fresh.nodes[0]
     for launch in ({"job_id": 700, "a field of later": 1}, {"job_id": 701}, {}):
         node.send({"op": "launch", "launch": launch})

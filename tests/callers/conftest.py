@@ -1,4 +1,4 @@
-"""One engine, and one job of each kind that the questions are about."""
+"""One engine, and one job of each kind that the queries refer to."""
 
 from __future__ import annotations
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Question:
-    """One line. {name} stands for the id of the job of that name in JOBS, {user} for the caller.
+    """One line.
+
+    {name} is the id of the job of that name in JOBS, {user} the caller.
 
     `reads` are (regular expression searched in one line of stdout, its groups); `code` the exit code.
     """
@@ -155,7 +157,7 @@ QUESTIONS = (
 
 @dataclass(frozen=True)
 class Submission:
-    """A job as a program submits it: what it says, what it must have done, and how the program reads the id."""
+    """A job as a program submits it: output, effect, and how the program reads the id."""
 
     project: str
     line: str  # {script} is the file

@@ -1,4 +1,4 @@
-"""Other programs get the answers that they parse."""
+"""Other programs can parse the answers to their queries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from local_engine import LocalEngine
 
 
 def _fill(text: str, ids: dict[str, str]) -> str:
-    """{name} of known names; other braces (of regular expressions) stay."""
+    """Replace {name} for known names; other braces (of regular expressions) stay."""
     return re.sub(r"\{(\w+)\}", lambda found: ids.get(found[1], found[0]), text)
 
 
@@ -38,7 +38,10 @@ def test_question(requested: Question, engine: LocalEngine, ids: dict[str, str])
 
 @pytest.fixture(scope="session")
 def private_environment(engine: LocalEngine) -> None:
-    """What any first command makes, once: a job with an environment of its own choice does without SLURMSKY_PYTHON."""
+    """Create the files that any first command creates, once.
+
+    A job with its own environment then works without SLURMSKY_PYTHON.
+    """
     done = engine.run("env -u SLURMSKY_PYTHON -u XDG_CACHE_HOME squeue -h", limit_s=500)
     assert done.returncode == 0, done
 

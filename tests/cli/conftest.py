@@ -1,4 +1,4 @@
-"""One engine of the shape of the recorded tables for the session."""
+"""One engine for the session, with the nodes of the recorded tables."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ Run = Callable[[str, Path], str]
 
 
 def tokens(text: str, folder: str) -> set[str]:
-    """KEY=VALUE words of records and variables; lines that have none are words themselves."""
+    """KEY=VALUE words of records and variables; lines without any are words themselves."""
     found = set()
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:]+", "<time>", text.replace(folder, "<dir>"))
     text = re.sub(r"\b4294\d{6}\b", "<priority>", re.sub(r"slurm-\d+", "slurm-N", text))
@@ -85,7 +85,7 @@ def tokens(text: str, folder: str) -> set[str]:
 
 
 def request(command: str, name: str) -> str:
-    """The shell line that uses an option; "" for the one without it."""
+    """The shell line that uses an option; "" for the line without options."""
     option = f"--{name}{VALUES[name]}" if name else ""
     return _LINES[command].replace("{option}", option)
 
@@ -94,7 +94,7 @@ _DEVICES = re.compile("gpu|gres|tres")
 
 
 def seen(run: Run, names: Mapping[str, list[str]]) -> dict[str, dict[str, list[str]]]:
-    """What each option adds to what is seen without it, by command and option."""
+    """The words that each option adds to the output, by command and option."""
     found: dict[str, dict[str, list[str]]] = {}
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(3) as pool:
 

@@ -1,4 +1,4 @@
-"""Rows of the recorded input tables, our answers to them, and their text without times and ids."""
+"""Rows of the recorded input tables, our answers to them, and normalised text."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def answer_all(engine: LocalEngine, wanted: list[Row], with_fields: bool) -> dic
 
 
 def _free(engine: LocalEngine) -> None:
-    """No job of these rows holds a node any more."""
+    """Wait until no job of these rows holds a node."""
     for _ in range(200):
         listed = engine.run("squeue -h -o '%A %Z'").stdout.splitlines()
         left = [line.split(" ", 1)[0] for line in listed if str(engine.root) in line]
@@ -196,7 +196,7 @@ def _run(command: list[str], folder: Path, env: dict[str, str], stdin: str, stay
 
 
 def mapped(text: str) -> str:
-    """Text without times and ids of one queue, and without the lines that depend on a moment's wait."""
+    """Text without times and ids, and without lines that depend on timing."""
     text = _REVOKED.sub(r"\1", _TIMING.sub("", text))
     for pattern, word in _MAPPED:
         text = pattern.sub(word, text)

@@ -95,7 +95,7 @@ def test_job_that_it_makes(row: Row, answers: dict[int, Answer]) -> None:
 
 @every("row", [row for row in ROWS if re.search(r" (-b|--begin)", row.argv)], lambda row: row.argv)
 def test_begin(row: Row, answers: dict[int, Answer]) -> None:
-    """Times are the same moment as seen from the submission."""
+    """Times are equal relative to the submission."""
     fields = answers[row.number].fields
     recorded, ours = row.fields["EligibleTime"], fields["EligibleTime"]
     if recorded == "Unknown" or recorded.startswith("2030"):

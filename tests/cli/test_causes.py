@@ -1,4 +1,4 @@
-"""A job that ends before its script begins names the cause in sacct, seff and scontrol, and sbatch warns of it."""
+"""The cause of a job that ends before its script begins, in sacct, seff, scontrol and sbatch."""
 
 from __future__ import annotations
 

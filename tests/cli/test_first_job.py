@@ -1,4 +1,4 @@
-"""The README's first job: submitted, run by the embedded engine, its output in the submit folder, in sacct."""
+"""The README's first job: the embedded engine runs it, and its output is in the submit folder."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from polling import PATIENCE_S
 
 
 def call(tmp_path: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """A call where no controller has ever run."""
+    """A command called before any controller has run."""
     around = {"HOME": str(tmp_path), "PATH": f"{BIN}:{os.environ['PATH']}", "SLURMSKY_HOME": str(tmp_path / "state"),
               "SLURMSKY_PYTHON": sys.executable, "SLURMSKY_ENGINE": "local", **env}  # fmt: skip
     return subprocess.run([BIN / "slurmsky", *words], env=around, capture_output=True, text=True, timeout=PATIENCE_S)

@@ -1,4 +1,4 @@
-"""Requests that cannot be met at once: messages of salloc and srun, equal to those of a real Slurm.
+"""Requests that cannot be met at once: salloc and srun print the real Slurm's messages.
 
 Recorded by hand from Slurm 22.05.8 on nodes of the same shape. What a cancelled srun prints there is one of its
 two lines or both, by a race; here it is both.

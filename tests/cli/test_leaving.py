@@ -19,7 +19,7 @@ Call = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def call(tmp_path: Path) -> Iterator[Call]:
-    """A user with a home, a state and a systemctl of their own."""
+    """A user with a separate home, state folder and systemctl."""
     tools = tmp_path / "tools"
     tools.mkdir()
     (tools / "systemctl").write_text(_TOOL)
@@ -135,7 +135,7 @@ def test_a_service_without_systemd(call: Call, tmp_path: Path) -> None:
 
 
 def test_the_services_command_runs_a_controller(call: Call, tmp_path: Path) -> None:
-    """The unit's ExecStart, run by hand: the controller that commands find."""
+    """The unit's ExecStart, run by hand, starts the controller that commands find."""
     text = call("slurmsky", "service", "install", "--print").stdout
     line = next(line for line in text.splitlines() if line.startswith("ExecStart="))
     command = line.removeprefix("ExecStart=").replace('"', "").split(" ")

@@ -84,7 +84,7 @@ def wanted() -> dict[str, list[str]]:
 
 
 def _newer(word: str) -> str:
-    """A word of 22.05 as 25.11 has it."""
+    """A word of 22.05 in 25.11's spelling."""
     word = re.sub(r"\bgres:gpu|(?<=TresBind=)gpu(?=:)", "gres/gpu", word)
     return re.sub(r"^(TresPerTask=gres/gpu):", r"\1=", word)
 

@@ -1,4 +1,7 @@
-"""Programs by others run unchanged: each uses its client in a folder of its own and raises at the first surprise."""
+"""Programs of other authors run unchanged.
+
+Each uses its client in a separate folder and raises at the first unexpected result.
+"""
 
 from __future__ import annotations
 

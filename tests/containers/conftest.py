@@ -1,4 +1,4 @@
-"""A root folder to run in, made of this machine's own programs: images cannot be fetched from a test."""
+"""A root folder with this machine's own programs, because a test cannot fetch images."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _libraries(program: str) -> set[str]:
 
 @pytest.fixture(scope="session")
 def rootfs() -> Iterator[Path]:
-    """The image: a few programs and their libraries, /etc/environment as enroot leaves it, a file to know it by."""
+    """The image: a few programs and their libraries, enroot's /etc/environment, and a file that identifies it."""
     root = Path(tempfile.mkdtemp(prefix="img.", dir="/tmp"))
     root.chmod(0o755)
     needed: set[str] = set()
@@ -61,7 +61,7 @@ def rootfs() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngine]:
-    """Two nodes with GPUs; podman, where it is, keeps its images apart from this machine's."""
+    """Two nodes with GPUs; podman stores images separately from this machine's."""
     folder = tmp_path_factory.mktemp("boxes")
     site = folder / "site.toml"
     site.write_text(SITE)

@@ -1,5 +1,5 @@
 # ruff: noqa: E501  (tables of lines as they are printed)
-"""pyxis' options on this machine: what a task in a container sees, and what goes through to it."""
+"""pyxis' options on this machine: the files, variables and signals of a task in a container."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not _namespaces(), reason="no namespaces may be 
 
 
 def srun(engine: LocalEngine, root: Path, line: str, *options: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """What a bash line in the image answers."""
+    """The output of a bash line in the image."""
     return engine.run(["srun", f"--container-image={root}", *options, "bash", "-c", line], **more)  # type: ignore[arg-type]
 
 
@@ -234,7 +234,7 @@ def test_options_without_a_container_are_reported(engine: LocalEngine) -> None:
 
 @pytest.fixture(scope="session")
 def podman_image(engine: LocalEngine, rootfs: Path) -> str:
-    """The same files as an image of podman's, with what an image says of itself."""
+    """The same files as a podman image, with the image's own settings."""
     if shutil.which("podman") is None:
         pytest.skip("needs podman")
     name = "localhost/tiny:1"

@@ -1,4 +1,4 @@
-"""Each ```console block of the pages runs and prints what it says, each line of a ```sh block runs; the site builds."""
+"""Each ```console block of the pages prints what it shows; each line of a ```sh block runs; the site builds."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def engine(tmp_path: Path) -> Iterator[LocalEngine]:
 
 
 def commands(text: str) -> Iterator[tuple[str, str]]:
-    """(command, what it prints) of a block; lines of a here-document begin with "> "."""
+    """(command, expected output) of a block; lines of a here-document begin with "> "."""
     for piece in re.split(r"(?m)^\$ ", text)[1:]:
         lines = piece.splitlines(keepends=True)
         more = next((at for at, line in enumerate(lines) if at and not line.startswith("> ")), len(lines))

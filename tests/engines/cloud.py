@@ -44,13 +44,13 @@ def namespaces_work() -> bool:
 
 
 def skypilots_log(chunk: bytes, prefix: bytes) -> bytes:
-    """Lines as sky/skylet/log_lib.py and executor/slurm.py leave them."""
+    """Lines in the form of sky/skylet/log_lib.py and executor/slurm.py."""
     text = chunk.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
     return b"".join(prefix + line.encode() for line in re.split(r"(?<=\n)", text) if line)
 
 
 def _compiled_before(program: Path, kept: Path) -> None:
-    """Give a node the program's modules as an earlier job has left them: all nodes share those in ``kept``."""
+    """Give a node the program's modules from an earlier job. All nodes share those in ``kept``."""
     kept.mkdir(exist_ok=True)
     if not (kept / program.name).exists():
         shutil.copy(program, kept)
@@ -72,7 +72,7 @@ class Cloud:
         self.closed = False
 
     async def run(self, job: ManagedJob, run: int = 0) -> None:
-        """From STARTING to a final status."""
+        """Report the states from STARTING to a final one."""
         job.become("STARTING", "Launching (nodes allocated)")
         count = int(job.task.get("num_nodes", 1))
         addresses = [f"127.0.{job.job_id}.{rank + 1}" for rank in range(count)]
@@ -158,7 +158,7 @@ class Cloud:
         return self.folder / "buckets" / url.replace("://", "-")
 
     async def close(self, runs: Sequence[asyncio.Task[None]]) -> None:
-        """Kill all processes, also those that are just being started, until none is left."""
+        """Kill all processes, including those that are being started, until none is left."""
         self.closed = True
         left = set(runs)
         while left:

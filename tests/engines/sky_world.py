@@ -82,7 +82,7 @@ class World:
         return (self.project / "slurm-7.out").read_bytes()
 
     def run_jobs(self) -> None:
-        """Give every job that was launched its nodes, unless it was cancelled before, or will never be scheduled."""
+        """Give nodes to every launched job, unless it was cancelled or will never be scheduled."""
         while len(self.tasks_of_jobs) < len(self.server.jobs):
             job = self.server.jobs[len(self.tasks_of_jobs)]
             runs = not job.cancelled and job.record.get("schedule_state") != "INACTIVE"

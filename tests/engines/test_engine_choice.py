@@ -1,4 +1,4 @@
-"""Choice of the engine: the query is repeated until SkyPilot answers, and a slow answer makes no job run here."""
+"""Choice of the engine: the query is repeated until SkyPilot answers. A slow answer makes no job run here."""
 
 from __future__ import annotations
 

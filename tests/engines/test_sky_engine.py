@@ -448,7 +448,7 @@ def ends(world):
 
 
 def most_at_once(world):
-    """How many elements ran at the same time, by their own clocks."""
+    """The number of elements that ran at the same time, by their own clocks."""
     moments = [(event["time"], 1) for event in world.reported if event["ev"] == "started"]
     moments += [(event["time"], -1) for event in world.reported if event["ev"] == "ended"]
     running = peak = 0

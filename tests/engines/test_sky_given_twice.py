@@ -1,4 +1,4 @@
-"""SkyPilot launches a run on the same nodes twice: its script begins once, and its output arrives completely, once."""
+"""SkyPilot launches a run twice on the same nodes: its script begins once, and its output arrives once."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _words(pid: int) -> bytes:
 
 
 class Twice:
-    """A job on warm nodes, and what its script noted."""
+    """A job on warm nodes, and the values that its script recorded."""
 
     def __init__(self, world: World, nodes: int = 1, **spec: object) -> None:
         self.world = world
@@ -163,7 +163,7 @@ class Twice:
 
     @property
     def first_lives(self) -> bool:
-        """Whether the shell of the first start runs, and is no zombie."""
+        """Whether the shell of the first start runs and is not a zombie."""
         fields = process_tree.stat(int(Path(f"{self.seen}.pid0").read_text()))
         return fields is not None and fields.state != "Z"
 

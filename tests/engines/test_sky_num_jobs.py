@@ -77,7 +77,7 @@ def the_job(index: int) -> Job:
 @needs_nodes
 @pytest.mark.parametrize("how", ["num_jobs", "pool", "nodes"])
 def test_one_request_launches_all(world: World, how: str) -> None:
-    """Also those of several nodes, which cannot be packed with any site file."""
+    """Arrays of jobs with several nodes, too, which cannot be packed with any site file."""
     nodes = 2 if how == "nodes" else 1
     arrays = {"num_jobs": NUM_JOBS, "pool": PARTITION + 'arrays="pool"\npool="gpus"', "nodes": PARTITION}[how]
 
@@ -196,7 +196,7 @@ def test_only_the_element_whose_nodes_are_lost_runs_again(
 @needs_nodes
 @pytest.mark.parametrize("how", ["lost", "slow", "partial", "busy"])
 def test_no_job_is_launched_twice(world: World, how: str) -> None:
-    """The answer is lost; the server still works on the request; it stopped half way; it is busy."""
+    """The answer is lost, the server still works on the request, it stopped half way, or it is busy."""
     trouble = ["/jobs/launch"]
 
     def once(path: str) -> tuple[int, str, bytes] | None:

@@ -27,7 +27,7 @@ ANSWERS = _answers((HERE / "answers.txt").read_text())
 
 
 def _plain(line: str, text: str) -> list[str]:
-    """What is compared: words, for the columns that 25.11 made wider; else the lines."""
+    """The compared part of the output: words for columns that 25.11 made wider, else lines."""
     text = text.replace(" Allocate ", " Allocated ").replace("PLND Dow ", "PLND Down ")
     # 25.11 reads NumNodes= as --nodes is read
     text = re.sub(r'Invalid numeric value ("\S*") for requested node count\.', r"\1 is not a valid node count", text)
@@ -52,7 +52,7 @@ def test_answers_as_slurm(line: str, answer: str, code: int, engine: LocalEngine
 
 
 def test_changes_of_accounts_answer_as_slurm(engine: LocalEngine) -> None:
-    """The lines run in order in one shell; the recorded answers are those on which 22.05 and 25.11 agree."""
+    """Run the lines in order in one shell. The recorded answers are those on which 22.05 and 25.11 agree."""
     lines = (HERE / "changes.txt").read_text().splitlines()
     recorded = _answers((HERE / "changed.txt").read_text())
     assert [line for line, _, _ in recorded] == lines
@@ -323,7 +323,7 @@ def test_triggers_of_no_job_and_no_node(engine: LocalEngine) -> None:
 
 
 def test_verbose(engine: LocalEngine) -> None:
-    """The words of the real commands at -v and -vv."""
+    """The words that the real commands print at -v and -vv."""
     assert engine.run("strigger -v --set --up --node n1 -p /bin/true").stderr == "strigger: trigger set\n"
     listed = engine.run("strigger -v --get -N")
     assert listed.stderr.endswith("trigger records\n")

@@ -1,4 +1,4 @@
-"""An engine of four nodes, and two MPIs in virtual environments of their own."""
+"""An engine of four nodes, and two MPIs in separate virtual environments."""
 
 from __future__ import annotations
 

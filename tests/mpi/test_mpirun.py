@@ -1,4 +1,4 @@
-"""Open MPI's and MPICH's own mpirun find the allocation and start through our srun."""
+"""mpirun of Open MPI and MPICH finds the allocation and starts through our srun."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`srun --mpi=pmi2`: answers as Slurm's, MPICH's programs, and how they end."""
+"""`srun --mpi=pmi2`: replies as Slurm's, and the start and end of MPICH's programs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _command(request: str) -> str:
 
 
 def _expand(mapping: str) -> str:
-    """A mapping with one block per rank's run: blocks may be written in more than one way."""
+    """A mapping with one block per rank's run. Blocks may be written in more than one way."""
     blocks = [tuple(map(int, block.split(","))) for block in mapping.strip("();").split("(", 1)[1].split("),(")]
     return repr([first + node for first, count, each in blocks for node in range(count) for _ in range(each)])
 

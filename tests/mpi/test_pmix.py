@@ -1,4 +1,4 @@
-"""`srun --mpi=pmix`: Open MPI's programs, and how they end."""
+"""`srun --mpi=pmix`: the start and end of Open MPI's programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _YIELD = {"OMPI_MCA_mpi_yield_when_idle": "1"}
 
 
 def _environment(engine: LocalEngine, openmpi: Path) -> dict[str, str]:
-    """Open MPI's programs last on PATH: that is where its PMIx library is found."""
+    """Open MPI's programs last on PATH, where its PMIx library is found."""
     return {**_YIELD, "PATH": f"{engine.env['PATH']}:{openmpi}"}
 
 

@@ -1,4 +1,4 @@
-"""The MPIs of the distribution (Debian's mpich and openmpi-bin), where they and their compilers are installed."""
+"""The distribution's MPIs (Debian's mpich and openmpi-bin), if they and their compilers are installed."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_chara
 
 
 def _node_of(mapping: str) -> list[int]:
-    """Node of each rank, as the PMI-2 document says to read it."""
+    """Node of each rank, by the rules of the PMI-2 document."""
     nodes: list[int] = []
     for block in re.findall(r"\((\d+,\d+,\d+)\)", mapping):
         first, count, each = map(int, block.split(","))

@@ -26,7 +26,7 @@ SLEEPER = "#!/bin/sh\nsleep 100\n"
 
 @dataclass(frozen=True)
 class Run:
-    """A shell line whose answer is noted. `free`: the order of its lines is not part of the answer."""
+    """A shell line whose answer is recorded. `free`: the order of its lines is not part of the answer."""
 
     line: str
     free: bool = False
@@ -43,7 +43,7 @@ class Wait:
 
 @dataclass(frozen=True)
 class Until:
-    """Wait until a shell line succeeds; nothing is noted."""
+    """Wait until a shell line succeeds; record nothing."""
 
     line: str
     limit_s: float = PATIENCE_S
@@ -51,7 +51,7 @@ class Until:
 
 @dataclass(frozen=True)
 class Inside:
-    """Shell lines run one after the other inside one allocation; the answer of each is noted.
+    """Shell lines that run one after the other inside one allocation; each answer is recorded.
 
     `via` is "salloc", or "sbatch" for a batch script.
     """
@@ -73,7 +73,7 @@ class Case:
     minutes: int = 2  # its jobs are younger than this, on a busy machine too
 
     def free(self) -> list[bool]:
-        """For each of `lines()`, whether the order of its answer's lines is not part of it."""
+        """For each of `lines()`, whether the order of its answer's lines matters."""
         found: list[bool] = []
         for action in self.actions:
             runs = action.lines if isinstance(action, Inside) else (action,) if isinstance(action, str | Run) else ()
@@ -81,7 +81,7 @@ class Case:
         return found
 
     def lines(self) -> list[str]:
-        """The command lines that are noted, in order, as a reader would type them."""
+        """The recorded command lines, in order."""
         found: list[str] = []
         for action in self.actions:
             if isinstance(action, str):
@@ -95,7 +95,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command line printed, and the exit code of the shell."""
+    """The output of a command line, and the exit code of the shell."""
 
     stdout: str
     stderr: str
@@ -107,7 +107,7 @@ class NeverHappened(Exception):
 
 
 class Side:
-    """One of the two: its PATH, further environment, and the folder that holds those of the cases."""
+    """One of the two sides: its PATH, further environment, and the folder of the cases' folders."""
 
     def __init__(self, path: str, root: Path, extra: Mapping[str, str] | None = None) -> None:
         self.root = root
@@ -116,7 +116,7 @@ class Side:
         self.env.update(extra or {})
 
     def shell(self, line: str, folder: Path, env: Mapping[str, str], limit_s: float = PATIENCE_S) -> Answer:
-        """What bash answers to one line. A line that never ends gives exit code 124, as timeout(1) does."""
+        """bash's answer to one line. A line that never ends gives exit code 124, as timeout(1) does."""
         words = asking.words(line, env) if "SLURMSKY_HOME" in env else None
         if words and (answer := asking.ask(words, folder, env)):
             out, err, code = answer

@@ -1,4 +1,4 @@
-"""SLURM_* of batch scripts, of every rank of a step and of salloc's command, and where tasks land."""
+"""SLURM_* of batch scripts, of each rank and of salloc's command, and the placement of tasks."""
 
 from __future__ import annotations
 

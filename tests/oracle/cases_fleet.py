@@ -61,7 +61,7 @@ WAITING = {
 
 
 def _numbers() -> dict[str, str]:
-    """The variable with the id of each job: case.py gives them in the order of submission."""
+    """The variable with the id of each job; case.py assigns them in the order of submission."""
     order = ["slow", *ENDED, "parity", "fallen", *RUNNING, "sweep", *HELD_JOBS, *NAMED, *WAITING]
     return {key: f"${{J{number}}}" for number, key in enumerate(order, 1)}
 
@@ -76,7 +76,7 @@ def named(line: str) -> str:
 
 
 def _submit(jobs: dict[str, str]) -> tuple[str, ...]:
-    """A dozen submissions a line; a new line also where an id is needed that the line itself makes."""
+    """About twelve submissions a line. A new line begins if an id is needed that the line itself creates."""
     lines = [named(f"sbatch {arguments}") for arguments in jobs.values()]
     return tuple("; ".join(lines[at : at + 12]) for at in range(0, len(lines), 12))
 

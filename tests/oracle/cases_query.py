@@ -141,7 +141,7 @@ SACCT = (
 
 
 def _ordered(line: str) -> Run:
-    """Steps, one node's rows of several partitions, and jobs of one second in sacct come in no order of their own."""
+    """Steps, one node's rows of several partitions, and jobs of one second in sacct have no defined order."""
     return Run(line, free=line.startswith(("squeue -s", "sinfo -N", "sinfo -n n[3-4] -N")) or _KNOWN in line)
 
 

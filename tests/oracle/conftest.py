@@ -1,4 +1,4 @@
-"""One engine of the oracle's shape for the session."""
+"""One engine for the session, with the oracle's nodes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def engine() -> Iterator[LocalEngine]:
 
 @pytest.fixture(scope="session")
 def empty_engine() -> Iterator[LocalEngine]:
-    """An engine of its own: queries over all jobs that exist, ended jobs included."""
+    """A separate engine for queries over all existing jobs, ended jobs included."""
     yield from _started()
 
 

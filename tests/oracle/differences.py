@@ -1,4 +1,4 @@
-"""Differences that are ignored when text of Slurm 22.05 is compared with ours (25.11), and known differences.
+"""Ignored and known differences between texts of Slurm 22.05 and ours (25.11).
 
 Two tables of facts decide what is set aside: `scontrol_show.csv` (its column `change`) and `env_output.csv`
 (its columns `added` and `dropped`). Nothing else is: what differs beyond them stands in KNOWN, with the reason.
@@ -170,7 +170,7 @@ _TOKEN = re.compile(r"(?:^|(?<=\s))[A-Za-z][\w/:]*=")
 
 @cache
 def changed_keys(record: str) -> frozenset[str]:
-    """Keys of `scontrol show RECORD` that are in only one of the two releases."""
+    """Keys of `scontrol show RECORD` that only one of the two releases has."""
     with (DATA / "scontrol_show.csv").open(newline="", encoding="utf-8") as lines:
         rows = [row for row in csv.DictReader(lines) if row["record"] == record]
     before = {row["key"] for row in rows if row["source"] == "22.05"}
@@ -190,7 +190,7 @@ def added_variables() -> frozenset[str]:
 
 @cache
 def dropped_variables(het: bool) -> frozenset[str]:
-    """Variables that 22.05 set and 25.11 does not, in the environment of a het job or of another one."""
+    """Variables that 22.05 sets and 25.11 does not, for het jobs and for others."""
     with (DATA / "env_output.csv").open(newline="", encoding="utf-8") as lines:
         rows = [(row["name"], row["dropped"]) for row in csv.DictReader(lines)]
     return frozenset(name for name, since in rows if since and not (het and "hetjobs" in since))
@@ -213,7 +213,7 @@ _SIGNAL = re.compile(r" DUE (?:to SIGNAL (?:Terminated|Killed)|TO TASK FAILURE)(
 
 
 def comparable(line: str, text: list[str]) -> list[str]:
-    """The lines of an answer to a command line, without what is set aside."""
+    """The lines of an answer to a command line, without ignored lines."""
     gone_lines = _NO_SUCCESS if "scontrol update" in line else _NO_MORE
     text = [
         _SIGNAL.sub("", _CPUS_OF_A_TASK.sub("", row)) for row in text if not (gone_lines.match(row) or _OURS.match(row))
@@ -233,7 +233,7 @@ def comparable(line: str, text: list[str]) -> list[str]:
 
 
 def _without(row: str, gone: frozenset[str]) -> str:
-    """The key=value tokens of a line that are not set aside, one blank between them."""
+    """The key=value tokens of a line without ignored ones, separated by one blank."""
     starts = [match.start() for match in _TOKEN.finditer(row)]
     if not starts:
         return row.strip()

@@ -1,4 +1,4 @@
-"""Run the shell lines of a JSON list inside an allocation, note what each printed: inside.py LINES ANSWERS.
+"""Runs the shell lines of a JSON list inside an allocation and records their output: inside.py LINES ANSWERS.
 
 Stands alone (standard library only, any Python 3.9+): it runs as the command of a job on either side.
 """

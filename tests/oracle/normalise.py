@@ -1,4 +1,4 @@
-"""Text of either side with its ids, times and host facts replaced by placeholders.
+"""Replaces ids, times and host names in text of either side by placeholders.
 
 Replaced are values in which two correct systems must differ: ids, times, names of machines and processes. The width of
 columns is kept, since both sides run under ids of five digits and folders whose names are equally long.
@@ -42,7 +42,7 @@ _NUMBER = re.compile(r"(?<![\w.])(\d{5})(?!\d)|(?<=slurm-)(\d{5})(?!\d)|(?<=job)
 
 @dataclass(frozen=True)
 class Context:
-    """What a case's answers are read against: its folder, and when it began (seconds since the epoch).
+    """The context of a case's answers: its folder, and its start (seconds since the epoch).
 
     A time of less than `minutes` is how long something has run.
     """
@@ -53,7 +53,7 @@ class Context:
 
 
 def normalise(text: str, context: Context, first_id: int | None) -> str:
-    """`text` with placeholders. `first_id`: the lowest job id of the case, None when it made no job."""
+    """`text` with placeholders. `first_id`: the lowest job id of the case, None without jobs."""
     text = text.replace(context.folder, "<dir>")
     text = _REVOKED.sub(r"\1", _TIMING_LINES.sub("", text))
     text = _FACT.sub(lambda match: f"{match[1]}=<{match[1]}>", text)
@@ -78,7 +78,7 @@ def normalise(text: str, context: Context, first_id: int | None) -> str:
 
 
 def first_job_id(texts: list[str]) -> int | None:
-    """The lowest job id of a case, read from what its commands printed; None when none was printed."""
+    """The lowest job id in the output of a case; None without jobs."""
     ids = [int(number) for text in texts for number in re.findall(
         r"(?:Submitted batch job|[Gg]ranted job allocation|srun: job|salloc: job|\bJobId=|"
         r"SLURM_JOB_ID=|StepId=|\bJOB|\bSTEP|\bfor job|: Job) ?(\d{5})(?!\d)", text)]  # fmt: skip
@@ -91,7 +91,7 @@ def _job(match: re.Match[str], first_id: int) -> str:
 
 
 def _relative(text: str, began: float) -> str:
-    """Times that a case fixed stay; others become their distance from its begin, in steps of ten minutes."""
+    """Replace times by their distance from the case's start, in steps of ten minutes. Times that a case fixed stay."""
     if int(text[:4]) >= 2030 or text < "2021":
         return text
     tens = round((datetime.fromisoformat(text).timestamp() - began) / 600)
@@ -102,7 +102,7 @@ def _relative(text: str, began: float) -> str:
 
 
 def _people(text: str) -> str:
-    """The user who ran the case becomes the root of the recording. Golden text is recorded as root."""
+    """Replace the user who ran the case by root, who recorded the golden text."""
     if os.getuid() == 0:
         return text
     me = pwd.getpwuid(os.getuid())

@@ -1,4 +1,4 @@
-"""Questions by the hundred: random lines of every command that asks, about the fleet of cases_fleet.py.
+"""Hundreds of random command lines of all query commands, about the jobs of cases_fleet.py.
 
 The lines are the same in every run. What only the clock or the host decides is never cut by a width.
 """
@@ -579,7 +579,7 @@ def _sacctmgr(dice: Dice) -> str:
 
 
 def _scancel(dice: Dice) -> str:
-    """Asked, and answered with no: nothing is cancelled."""
+    """scancel's question, answered with no: nothing is cancelled."""
     words = ["yes n | scancel", *_some(dice, ((0.9, "-i | --interactive"),))]
     if "-i" not in words[-1] and "--inter" not in words[-1]:
         words.append("-i")
@@ -599,7 +599,7 @@ _KINDS: tuple[tuple[float, Callable[[Dice], str]], ...] = (
 
 
 def lines(number: int, seed: int = 25) -> list[str]:
-    """As many lines, no two alike; {key} stands for an id of the fleet."""
+    """That many different lines; {key} is an id of cases_fleet.py."""
     dice = random.Random(seed)
     found: dict[str, None] = {}
     while len(found) < number:

@@ -1,4 +1,6 @@
-"""Record golden/ from a real Slurm. Run by hand, as root, on a machine that has one: see README.md.
+"""Records golden/ from a real Slurm.
+
+Run it by hand, as root, on a machine that has one: see README.md.
 
 Usage: record.py [GROUP | GROUP:CASE]...
 """
@@ -36,7 +38,7 @@ def queue(extra: str = "") -> list[tuple[int, str]]:
 
 
 def wait_for_quiet() -> None:
-    """No other job may share the nodes with a case."""
+    """Raise if other jobs share the nodes with a case."""
     end = time.monotonic() + 600
     while queue():
         if time.monotonic() > end:
@@ -45,7 +47,7 @@ def wait_for_quiet() -> None:
 
 
 def strangers(since: int, root: Path, case: Case) -> set[int]:
-    """Jobs that came after `since` and are not of this recording."""
+    """Jobs since `since` that do not belong to this recording."""
     moved = any(" -D " in line or "scontrol update" in line for line in case.lines())
     return {
         job
@@ -120,7 +122,7 @@ def main() -> None:
 
 
 def save(path: Path, golden: dict[str, Any], order: list[str]) -> None:
-    """Written after each case, in the order of the cases, so that a recording can be interrupted and continued."""
+    """Write the answers after each case, in order, so that a recording can be interrupted and continued."""
     cases = {name: golden["cases"][name] for name in order if name in golden["cases"]}
     path.write_text(json.dumps({"source": golden["source"], "cases": cases}, indent=1, ensure_ascii=False) + "\n")
 

@@ -1,4 +1,4 @@
-"""Resource requests by the hundred: what a real sbatch says of each, and what the job then asks for.
+"""Hundreds of resource requests: the real sbatch's messages, and the resources of the jobs.
 
 Usage: resource_requests.py > golden/requests.json, by hand, beside a real Slurm of the shape of site.toml. The jobs
 begin tomorrow and are cancelled at once: nothing runs, so the nodes need not be free.
@@ -53,7 +53,7 @@ KEYS = (
 
 
 def lines(number: int = NUMBER) -> list[list[str]]:
-    """The same options in every run, no two lines alike."""
+    """The same options in every run, without duplicates."""
     dice = random.Random(25)
     found: dict[tuple[str, ...], None] = {}
     while len(found) < number:
@@ -78,7 +78,7 @@ def answer(run: Callable[[Sequence[str]], subprocess.CompletedProcess[str]], wor
 
 
 def main() -> None:
-    """Ask the real one."""
+    """Query the real Slurm."""
 
     def run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
         env = {"PATH": "/usr/bin:/bin", "HOME": "/", "LANG": "C.UTF-8"}

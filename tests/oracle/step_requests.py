@@ -1,4 +1,4 @@
-"""Steps by the hundred: random srun lines inside allocations of many shapes, as cases like any others.
+"""Hundreds of random srun lines inside allocations of many shapes, as cases.
 
 The lines are the same in every run; record.py asks the real srun about them once.
 """
@@ -163,7 +163,7 @@ def _hosts(dice: Dice) -> list[str]:
 
 
 def _beside(dice: Dice) -> list[str]:
-    """Steps while another one runs: each is made at once or not at all."""
+    """Steps beside a running one; each is created at once or not at all."""
     lines = []
     for _ in range(dice.choice((2, 2, 3))):
         sizes = dice.choice(["-n1", "-n1", "-n2", "-N1", "-N1 -n1", "-N1 -n2", "-N2 -n2", "-n1 -c2"])
@@ -196,7 +196,7 @@ _KINDS: tuple[tuple[float, Callable[[Dice], list[str]]], ...] = (
 
 
 def lines(shape: str, number: int, seed: int = 25) -> list[str]:
-    """Lines for an allocation, each of which has two words together that none before it has."""
+    """Lines for an allocation; each has a pair of words that no earlier line has."""
     dice = random.Random(f"{seed} {shape}")
     kinds = [*_KINDS, (12, _groups)] if " : " in shape else _KINDS
     found: list[str] = []
@@ -212,7 +212,7 @@ def lines(shape: str, number: int, seed: int = 25) -> list[str]:
 
 
 def case(shape: str, number: int, seed: int = 25) -> Case:
-    """An allocation and its steps; the first line notes what srun's environment has."""
+    """An allocation and its steps; the first line records srun's environment."""
     inside = ["./known.sh | tee outer.env", *lines(shape, number, seed)]
     # srun of 22.05 looks for -c of its job in a variable that sbatch and salloc do not set.
     per_task = re.search(r"-c(\d+)", shape)

@@ -1,4 +1,4 @@
-"""The words of questions that no shell splits (asking.py) are those that bash passes."""
+"""The words of queries without a shell (asking.py) equal the words that bash passes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The normaliser replaces what two correct systems must differ in, and nothing else."""
+"""The normaliser replaces only text in which two correct systems differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same command lines on slurmsky, compared with what the real Slurm printed."""
+"""The same command lines on slurmsky, compared with the recorded output of the real Slurm."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GOLDEN: dict[str, dict[str, list[dict[str, Any]]]] = {
 
 
 def _cases() -> list[Any]:
-    """One test for each recorded case, named group:case; the worker that has its group of cases runs it."""
+    """One test for each recorded case, named group:case, run by the worker of the group."""
     rows = []
     for group, cases in GROUPS.items():
         for case in cases:
@@ -76,7 +76,7 @@ _ENDED = re.compile(r"(srun: error: \S+: )tasks ([\d,-]+)(: .*)")
 
 
 def _one_by_one(rows: list[str]) -> list[str]:
-    """Which tasks of a node share one message depends on timing."""
+    """Timing decides which tasks of a node share one message."""
     found = []
     for row in rows:
         match = _ENDED.fullmatch(row)
@@ -98,7 +98,7 @@ def _reported(answer: dict[str, Any], free: bool) -> str:
 
 @pytest.mark.parametrize(("group", "case"), _cases())
 def test_same_answers(group: str, case: Case, side: Callable[[str], Side]) -> None:
-    """Every line of the case answers as recorded; a difference in ``KNOWN`` remains."""
+    """Every line of the case has the recorded answer; differences in ``KNOWN`` remain."""
     found, wrong = _answers(side(group), case), []
     rows = zip(GOLDEN[group][case.name], case.lines(), found, case.free(), strict=True)
     for number, (recorded, line, answer, free) in enumerate(rows):

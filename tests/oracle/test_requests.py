@@ -1,4 +1,4 @@
-"""Hundreds of resource requests: the real sbatch's answer, and a job that asks for the same."""
+"""Hundreds of resource requests: the real sbatch's messages, and a job with equal resources."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KNOWN: dict[str, str] = {
 
 
 def _refused(words: list[str]) -> str:
-    """What newer releases say where 22.05 takes the request; "" where both agree."""
+    """The message of newer releases if 22.05 accepts the request; "" if both agree."""
     text = " ".join(words)
     gpus = "gres=gpu" in text or "--gpus" in text or "-G" in words
     if "--cpus-per-gpu" in text and any(word.startswith("-c") for word in words):
@@ -46,7 +46,7 @@ def _refused(words: list[str]) -> str:
 
 
 def _newer(row: dict[str, Any]) -> dict[str, Any]:
-    """The recorded answer as 25.11 gives it: TRES by their whole names, --cpus-per-task among those of a task.
+    """The recorded answer in 25.11's form: TRES by whole names, --cpus-per-task among those of a task.
 
     Source: slurm_opt.c of 25.11, slurm_option_update_tres_per_task.
     """

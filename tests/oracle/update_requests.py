@@ -1,4 +1,4 @@
-"""Updates by the hundred: random `scontrol update` lines for jobs in every state, as cases like any others.
+"""Hundreds of random `scontrol update` lines for jobs in every state, as cases.
 
 After each line it is noted what `scontrol show` says of the jobs that it did not say before. The lines are the same
 in every run; record.py asks the real scontrol about them once.
@@ -106,7 +106,7 @@ STATES: dict[str, tuple[tuple[str | Wait | Until, ...], str]] = {
 
 
 def _spelled(dice: Dice, key: str) -> str:
-    """A key as people write it: in any case, or cut short."""
+    """A key as users type it: in any case, or abbreviated."""
     if dice.random() < 0.35:
         key = key[: dice.randint(1, len(key))]
     return dice.choice((str, str, str.lower, str.upper))(key)
@@ -125,7 +125,7 @@ def _change(dice: Dice, state: str) -> str:
 
 
 def _which(dice: Dice, state: str) -> str:
-    """Which jobs are meant; a name is one of this case alone."""
+    """The words that select the jobs; a name belongs to this case alone."""
     one = dice.choice(STATES[state][1].split())
     chance = dice.random()
     if chance < 0.75:
@@ -157,7 +157,7 @@ def lines(state: str, number: int, seed: int = 7, make: Callable[[Dice, str], st
 
 
 def case(state: str, number: int, seed: int = 7) -> Case:
-    """Jobs in a state, and what updates do to them, one after the other."""
+    """Jobs in a state, and the updates of them, one after the other."""
     before = [
         action.replace("-J one", f"-J {state}") if isinstance(action, str) else action for action in STATES[state][0]
     ]

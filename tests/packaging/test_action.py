@@ -21,7 +21,7 @@ _INPUT = re.compile(r"\$\{\{ inputs\.([\w-]+) \}\}")
 
 
 class Runner:
-    """Runs a composite action: a bash for each step, files for what a step passes on to later ones."""
+    """Runs a composite action: a bash for each step, and files for outputs that later steps read."""
 
     def __init__(self, folder: Path, env: dict[str, str]) -> None:
         names = ("GITHUB_ENV", "GITHUB_PATH", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")

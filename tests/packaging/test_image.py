@@ -1,4 +1,4 @@
-"""The container image: its Dockerfile's steps, run in a root folder that lies over this machine's.
+"""The container image: its Dockerfile's steps, run in a root folder on top of this machine's.
 
 A builder needs a registry of images, which a test cannot reach. So this machine's root is the base image: an overlay in
 a mount namespace takes what the steps write, and a process namespace ends what they start.

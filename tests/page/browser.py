@@ -42,7 +42,7 @@ class Look:
 
 
 def needed() -> str:
-    """The browser; where continuous integration has none, that is a fault of its set-up."""
+    """The browser; a missing browser in continuous integration is an error of its set-up."""
     if PROGRAM is None:
         if os.environ.get("SLURMSKY_CI"):
             pytest.fail("no Chromium: .ci/run should have installed it")

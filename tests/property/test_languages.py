@@ -1,4 +1,4 @@
-"""For every language: what it prints it reads back, and no text makes it do anything but answer or refuse.
+"""Properties of all languages: each reads its own output, and any text gives a value or an error.
 
 Speed is held by sizes: texts far longer than any command line get an answer in a time that grows no
 faster than they do.
@@ -206,7 +206,7 @@ LONG = [
 
 @pytest.mark.parametrize("name", PARSERS)
 def test_long_texts_take_linear_time(name: str) -> None:
-    """30 kB of the same piece over and over: about a second is what a linear reader may need."""
+    """30 kB of one repeated piece: a linear parser needs about a second."""
     parse = PARSERS[name]
     gc.disable()  # a worker's heap holds thousands of tests: a collection is not the reader's time
     try:
@@ -461,7 +461,7 @@ def test_memory_sizes_come_back_unless_they_show_a_fraction(mib: int) -> None:
     words=st.lists(st.text(string.printable, min_size=1, max_size=8).filter(lambda word: "\n" not in word), max_size=6)
 )
 def test_quoted_words_come_back(words: list[str]) -> None:
-    """Double quotes with every special character behind a backslash keep any word whole."""
+    """Double quotes with backslashes before special characters preserve any word."""
     line = " ".join('"' + "".join("\\" + char if char in "\"\\'#" else char for char in word) + '"' for word in words)
     assert directives.split(line) == words
 

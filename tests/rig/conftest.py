@@ -1,4 +1,4 @@
-"""The rig is started where SLURMSKY_RIG is set; elsewhere its tests run only if it is there already."""
+"""The rig is started if SLURMSKY_RIG is set; otherwise its tests run only if it is up."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ROUGH = ("test_sky_days.py",)
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Warm nodes hold memory that managed jobs would take: their tests come last, one bring-up serves them all."""
+    """Run tests of warm nodes last, on one bring-up. Warm nodes hold memory that managed jobs need."""
     if "SLURMSKY_RIG_NODES" not in os.environ:
         items[:] = [item for item in items if item.path.name not in ROUGH or "[kept]" not in item.name]
     mine = [place for place, item in enumerate(items) if item.path.parent == HERE]
@@ -48,12 +48,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def kept(rig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmEngine]:
-    """Commands with four warm nodes, which are up."""
+    """Commands with four running warm nodes."""
     with warm_nodes(tmp_path_factory.mktemp("kept")) as found:
         yield found
 
 
 @pytest.fixture(scope="session", params=NODES)
 def nodes(request: pytest.FixtureRequest) -> Nodes:
-    """The kind of nodes that a test's jobs run on."""
+    """The kind of nodes on which a test's jobs run."""
     return Nodes(request.param, request.getfixturevalue("kept") if request.param == "kept" else None)

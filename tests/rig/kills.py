@@ -1,4 +1,4 @@
-"""Kills everything around warm nodes at random moments: the controller, the agents, the tunnels, the server's proxy."""
+"""Kills the processes around warm nodes at random moments: controller, agents, tunnels, proxy of the server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ for part in $(seq {parts}); do echo "$SLURM_JOB_ID part $part"; sleep $((RANDOM 
 
 
 class Proxy(threading.Thread):
-    """A proxy before the API server, which can be away for a while."""
+    """A proxy before the API server, which can be stopped for a while."""
 
     def __init__(self, endpoint: str) -> None:
         super().__init__(daemon=True)
@@ -63,7 +63,7 @@ class Proxy(threading.Thread):
             end.close()
 
     def kill(self, seconds: float) -> None:
-        """Break all connections, and accept none for so long."""
+        """Break all connections, and accept none for that many seconds."""
         self._away = True
         for end in tuple(self._open):
             with contextlib.suppress(OSError):
@@ -74,7 +74,7 @@ class Proxy(threading.Thread):
 
 @dataclass
 class Kills:
-    """So many kills while so many jobs are submitted and run; ``work`` is the submit folder."""
+    """Kill processes that many times while that many jobs are submitted and run. ``work`` is the submit folder."""
 
     engine: LocalEngine
     proxy: Proxy
@@ -116,7 +116,7 @@ class Kills:
         self.done[kind] = self.done.get(kind, 0) + 1
 
     def run(self, patience_s: float) -> None:
-        """Submit and kill, then wait until all jobs are over."""
+        """Submit and kill, then wait until all jobs have ended."""
         (self.work / "job.sh").write_text(SCRIPT.format(begun=self.begun, parts=self.parts))
         command = ["sbatch", "--parsable", "--no-requeue", "-o", "%j.out", "job.sh"]
         while (killed := sum(self.done.values())) < self.kills or len(self.ids) < self.jobs:
@@ -134,7 +134,7 @@ class Kills:
             time.sleep(1)
 
     def verdict(self) -> dict[str, int]:
-        """Jobs by state; raises AssertionError where one is lost, ran twice or lacks a byte."""
+        """Jobs by state. Raises AssertionError if a job is lost, ran twice or lacks a byte."""
         rows = self.engine.run(["sacct", "-nXP", "-o", "JobID,State", "-j", ",".join(self.ids)]).stdout.splitlines()
         states = dict(row.split("|") for row in rows)
         runs = [line.split()[0] for line in self.begun.read_text().splitlines()]
@@ -156,7 +156,7 @@ class Kills:
 
 
 def _processes(chosen: Callable[[list[str]], bool]) -> list[int]:
-    """The processes whose command line is chosen."""
+    """The processes whose command line the function selects."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):

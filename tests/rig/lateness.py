@@ -1,4 +1,4 @@
-"""How much later than in SkyPilot's own stream of a job's log the lines of the job appear in the user's file."""
+"""Measures the delay of a job's lines in the user's file, relative to SkyPilot's own stream of the log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SILENT_S = 20.0  # SkyPilot's server may stop feeding a stream and keep it open:
 
 
 class Lateness(threading.Thread):
-    """Reads the stream of a managed job as `sky jobs logs` does, and the file beside it, from a thread of its own."""
+    """Reads the stream of a managed job as `sky jobs logs` does, and the file, in a separate thread."""
 
     def __init__(self, managed_job_id: int, path: Path, environ: Mapping[str, str], site: Site) -> None:
         super().__init__(daemon=True)
@@ -77,12 +77,12 @@ class Lateness(threading.Thread):
                         self.there.setdefault(stamp, time.time())
 
     def stop(self) -> None:
-        """The job is over and the file complete."""
+        """Wait until the job has ended and the file is complete."""
         time.sleep(0.1)
         self._over = True
 
     @property
     def late_s(self) -> list[float]:
-        """For every line that was printed when the stream had caught up, and was seen on both sides."""
+        """Delays of the lines that were printed after the stream had caught up, and that both have."""
         live = [stamp for stamp in list(self.shown) if float(stamp) > self._live and stamp in self.there]
         return [self.there[stamp] - self.shown[stamp] for stamp in live]

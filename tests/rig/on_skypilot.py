@@ -1,4 +1,4 @@
-"""What tests of the commands on the real SkyPilot share: a site that sends every job there, and much patience."""
+"""Helpers of tests on the real SkyPilot: a site that sends every job there, with long time limits."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ NODES = os.environ.get("SLURMSKY_RIG_NODES", "managed,kept").split(",")
 
 
 def answers() -> bool:
-    """An API server is there."""
+    """Whether an API server answers."""
     try:
         with urllib.request.urlopen(f"{ENDPOINT}/api/health", timeout=5) as reply:
             return bool(reply.status == 200)
@@ -92,7 +92,7 @@ def answers() -> bool:
 
 @contextmanager
 def commands(folder: Path, more: str = "", **env: str) -> Iterator[LocalEngine]:
-    """Our commands with a site file in ``folder``, which has ``more``."""
+    """Our commands with a site file in ``folder``, to which ``more`` is added."""
     site = folder / "site.toml"
     site.write_text(SITE + more)
     with local_engine(site, **{"SKYPILOT_API_SERVER_ENDPOINT": ENDPOINT, **env}) as engine:
@@ -101,7 +101,7 @@ def commands(folder: Path, more: str = "", **env: str) -> Iterator[LocalEngine]:
 
 @dataclass(frozen=True)
 class WarmEngine:
-    """The commands of all tests on warm nodes, whose four nodes came up by one launch."""
+    """The commands of all tests on warm nodes; one launch brings up the four nodes."""
 
     engine: LocalEngine
     proxy: Proxy  # between these commands and the API server
@@ -109,7 +109,7 @@ class WarmEngine:
 
 @contextmanager
 def warm_nodes(folder: Path) -> Iterator[WarmEngine]:
-    """Power four nodes up, and at the end down again."""
+    """Power four nodes up, and down at the end."""
     proxy = Proxy(ENDPOINT)
     proxy.start()
     path = f"{BIN}:{SKY_BIN}:/usr/local/bin:/usr/bin:/bin"
@@ -124,13 +124,13 @@ def warm_nodes(folder: Path) -> Iterator[WarmEngine]:
 
 @dataclass(frozen=True)
 class Nodes:
-    """The kind of nodes that a test's jobs run on: managed (each job brings its own) or kept."""
+    """The kind of nodes on which a test's jobs run: managed (new nodes for each job) or kept."""
 
     kind: str
     kept: WarmEngine | None = None
 
     def commands(self, folder: Path, more: str = "", **env: str) -> AbstractContextManager[LocalEngine]:
-        """Commands of one's own with a site file in ``folder``, or those of the warm nodes, whose site file has all."""
+        """Commands with a private site file in ``folder``, or those of the warm nodes."""
         return commands(folder, more, **env) if self.kept is None else nullcontext(self.kept.engine)
 
 
@@ -159,7 +159,7 @@ def clusters() -> set[str]:
 
 
 def requested(client: Client, request: Coroutine[Any, Any, Answer]) -> Answer:
-    """The answer to one request, in an event loop of its own, which leaves no connection open."""
+    """The answer to one request, in a separate event loop that leaves no connection open."""
 
     async def ask() -> Answer:
         try:
@@ -171,7 +171,7 @@ def requested(client: Client, request: Coroutine[Any, Any, Answer]) -> Answer:
 
 
 def wait(engine: LocalEngine, command: list[str], words: set[str]) -> str:
-    """What a command says, once its first word is one of these; it never waits for SkyPilot itself."""
+    """A command's output, once its first word is one of these. The command itself does not wait for SkyPilot."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         output = engine.run(command).stdout.strip()

@@ -1,4 +1,4 @@
-"""salloc and srun outside a job on the real SkyPilot: clusters that are held, reached, and gone afterwards.
+"""salloc and srun outside a job on the real SkyPilot: their clusters hold nodes, answer, and are removed.
 
 A cluster takes SkyPilot about a minute, so the allocations are side by side.
 """
@@ -23,7 +23,7 @@ exit 3
 
 
 def until_gone(engine: LocalEngine, nodes: Nodes) -> None:
-    """Wait until none of the engine's clusters is there; warm nodes stay up after their job."""
+    """Wait until none of the engine's clusters exists. Warm nodes stay up after their job."""
     if nodes.kept is not None:
         return
     comments = engine.run(["sacct", "-nXPD", "-o", "systemcomment"], limit_s=120).stdout.split()

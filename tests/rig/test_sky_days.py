@@ -117,7 +117,7 @@ def submission(job_id: str) -> str:
 
 @dataclass
 class Day:
-    """The folder that the jobs were submitted from, their ids, and what was seen of them."""
+    """The submit folder of the jobs, their ids, and the recorded events."""
 
     nodes: str  # managed or kept
     folder: Path  # in it one for each script: jobs of one folder that share a node see each other's files
@@ -130,7 +130,7 @@ class Day:
     late_s: list[float] = field(default_factory=list)  # after SkyPilot's own stream, lines of that job came here
 
     def submit(self, name: str, script: str, *options: str) -> None:
-        """sbatch, from a folder of that name."""
+        """Run sbatch in a folder of that name."""
         folder = self.folder / name
         folder.mkdir(parents=True)
         (folder / "job.sh").write_text(script)
@@ -140,7 +140,7 @@ class Day:
         self.ids[name] = reported[1]
 
     def read_states(self) -> None:
-        """Ask sacct for all jobs."""
+        """Query sacct for all jobs."""
         output = self.engine.run(["sacct", "-nXP", "-a", "-o", "jobid,state,exitcode,jobname"]).stdout
         self.rows = [line.split("|") for line in output.splitlines()]
 
@@ -150,17 +150,17 @@ class Day:
         return {row[0]: f"{row[1]} {row[2]}" for row in self.rows if submission(row[0]) == base}
 
     def text(self, name: str, file: str) -> str:
-        """What a file holds by now; nothing while it is not there."""
+        """The content of a file; "" if it does not exist."""
         path = self.folder / name / file
         return path.read_text() if path.exists() else ""
 
     def own_lines(self, name: str, file: str) -> list[str]:
-        """The same without what Slurm says of the job's end, and the shell of a command that ends just before it."""
+        """The content without Slurm's lines on the job's end, and without those of an ending shell."""
         lines = self.text(name, file).splitlines()
         return [line for line in lines if not (line.startswith("slurmstepd") or line.endswith("Terminated"))]
 
     def numbers(self) -> list[str]:
-        """What the job that goes through it all has counted by now."""
+        """The numbers that the surviving job has printed."""
         return [line for line in self.text("steps", "steps.out").splitlines() if line.isdigit()]
 
     def over(self, name: str) -> bool:
@@ -169,18 +169,18 @@ class Day:
         return bool(rows) and {row.split(" ")[0] for row in rows} <= ENDED
 
     def open(self) -> set[str]:
-        """Our jobs in the queue, by the ids that sbatch printed: SkyPilot's other managed jobs have higher ids."""
+        """Our jobs in the queue, by the ids that sbatch printed. SkyPilot's other managed jobs have higher ids."""
         listed = self.engine.run(["squeue", "-h", "-o", "%i"]).stdout.split()
         return {job_id for job_id in map(submission, listed) if int(job_id) < 60_000_000}
 
     def allocations(self, name: str, command: Sequence[str]) -> list[str]:
-        """Ids of the real Slurm's jobs under a submission, in what a command lists; those of earlier days left out."""
+        """Ids of the real Slurm's jobs under a submission in a command's output, without those of earlier days."""
         start = f"{name}-s{self.ids[name]}" if self.nodes == "managed" else self.clusters[name]
         return [job_id for job, job_id in real_jobs(command)
                 if job.startswith(f"{start}-") and job_id not in self.earlier]  # fmt: skip
 
     def note_cluster(self, name: str) -> None:
-        """Record the cluster of the warm nodes that a submission's running job is on."""
+        """Record the cluster of the warm nodes on which a submission's job runs."""
         shown = self.engine.run(["squeue", "-h", "-t", "R", "-j", self.ids[name], "-o", "%N"]).stdout.split()
         if self.nodes == "kept" and shown:
             first = self.engine.run(["scontrol", "show", "hostnames", shown[0]]).stdout.split()[0]
@@ -194,7 +194,7 @@ def real_jobs(command: Sequence[str]) -> list[list[str]]:
 
 
 def take_nodes(day: Day) -> None:
-    """End the real Slurm's jobs under the array's nodes: to SkyPilot, a preemption."""
+    """End the real Slurm's jobs under the array's nodes, which SkyPilot treats as a preemption."""
     day.note_cluster("array")
     under = day.allocations("array", REAL_QUEUE)
     assert under, day.ids
@@ -202,7 +202,7 @@ def take_nodes(day: Day) -> None:
 
 
 def kill_server() -> None:
-    """SkyPilot's API server dies with all its workers, and is started again."""
+    """SkyPilot's API server dies with all its workers, and is restarted."""
     (server,) = (one for one in psutil.process_iter(["cmdline"]) if "sky.server.server" in (one.info["cmdline"] or ()))
     for process in (server, *server.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -215,7 +215,7 @@ def kill_server() -> None:
 
 
 def live_on(day: Day) -> None:
-    """What happens to the jobs until all but one are over: nodes are taken, and a requeue is not waited for."""
+    """Disturb the jobs until all but one have ended: nodes are lost, and a requeued job does not wait."""
     taken = hurried = False
     deadline = time.monotonic() + DAY_S
     while (left := day.open()) != {day.ids["steps"]}:
@@ -232,7 +232,7 @@ def live_on(day: Day) -> None:
 
 
 def go_through(day: Day) -> None:
-    """The server is killed while a job runs, which must be heard of afterwards, and be within reach."""
+    """The server is killed while a job runs; the job must be reported and reachable afterwards."""
     grown(day, 0)
     day.note_cluster("steps")
     day.late_s = sorted(lateness(day))
@@ -251,7 +251,7 @@ def go_through(day: Day) -> None:
 
 
 def lateness(day: Day) -> list[float]:
-    """Read SkyPilot's stream of that job's log beside its output file, for ten seconds or so of both."""
+    """Read SkyPilot's stream of that job's log beside its output file, for about ten seconds."""
     if day.nodes == "kept":
         return arrivals(day)
     (record,) = day.engine.home.glob(f"sky/{day.ids['steps']}/run*/record.json")
@@ -267,7 +267,7 @@ def lateness(day: Day) -> list[float]:
 
 
 def arrivals(day: Day) -> list[float]:
-    """How long after they were printed 20 lines of that job came here from its warm node."""
+    """Delays of 20 lines of that job from its warm node."""
     late: list[float] = []
     deadline = time.monotonic() + PATIENCE_S
     seen = len(STAMP.findall(day.text("steps", "steps.out").encode()))
@@ -281,7 +281,7 @@ def arrivals(day: Day) -> list[float]:
 
 
 def grown(day: Day, lines: int) -> None:
-    """Wait until the job that goes through it all has counted further than that."""
+    """Wait until the surviving job has counted beyond that number."""
     deadline = time.monotonic() + PATIENCE_S
     while len(day.numbers()) <= lines:
         assert time.monotonic() < deadline, day.engine.run(["scontrol", "show", "job", day.ids["steps"]]).stdout
@@ -332,14 +332,14 @@ def test_a_warning_then_a_requeue_by_the_job_itself(day: Day) -> None:
 
 
 def test_a_chain(day: Day) -> None:
-    """A job submits another with a script that it has just written; its id is known at once, it runs afterwards."""
+    """A job submits another with a script that it has just written. Its id is known at once, and it runs later."""
     made = day.own_lines("chain", "chain.out")[1]
     assert [row[:3] for row in day.rows if row[3] == "made"] == [[made, "COMPLETED", "0:0"]]
     assert day.text("chain", "made.out") == f"made by {day.ids['chain']}\ndata\n"
 
 
 def test_steps(day: Day) -> None:
-    """A short list of what tests/node holds everywhere, once where it counts; the last ones are of two components."""
+    """The main checks of tests/node, on the real nodes; the last ones have two components."""
     base = day.ids["steps"]
     lines = day.text("steps", "steps.out").splitlines()
     pairs = [line.partition(" ") for line in lines[: lines.index("run 0")]]
@@ -353,7 +353,7 @@ def test_steps(day: Day) -> None:
 
 
 def test_a_job_continues_while_the_server_is_killed_and_started_again(day: Day) -> None:
-    """Its output is complete, what is sent to it arrives, its end is known, and it ran once."""
+    """The job's output is complete, requests reach it, its end is reported, and it ran once."""
     base = day.ids["steps"]
     assert day.states("steps") == {f"{base}+0": "FAILED 3:0", f"{base}+1": "FAILED 3:0"}
     lines = day.text("steps", "steps.out").splitlines()
@@ -365,7 +365,7 @@ def test_a_job_continues_while_the_server_is_killed_and_started_again(day: Day) 
 
 
 def test_lines_come_as_soon_as_skypilot_shows_them(day: Day) -> None:
-    """In the user's file within 2 s; other work on the machine may delay a single one."""
+    """Lines reach the user's file within 2 s. Other work on the machine may delay a single line."""
     late = day.late_s
     median, most = statistics.median(late), late[len(late) * 9 // 10]
     print(f"{len(late)} lines: median {median:.2f} s, 90% {most:.2f} s, last {late[-1]:.2f} s after SkyPilot")
@@ -373,7 +373,7 @@ def test_lines_come_as_soon_as_skypilot_shows_them(day: Day) -> None:
 
 
 def test_what_gets_no_nodes(day: Day) -> None:
-    """Cancelled at once, waiting for a success that did not come, refused."""
+    """Jobs that were cancelled at once, waited for a success that did not occur, or were refused."""
     (state,) = day.states("never").values()
     assert state.startswith("CANCELLED")
     assert day.engine.run(["squeue", "-h", "-j", day.ids["late"], "-o", "%r"]).stdout == "DependencyNeverSatisfied\n"

@@ -1,4 +1,4 @@
-"""A managed job that was not launched by sbatch, on the real SkyPilot: seen, cancelled, accounted for, and paid."""
+"""A managed job without sbatch on the real SkyPilot: listed, cancelled and charged."""
 
 from __future__ import annotations
 

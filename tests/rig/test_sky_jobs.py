@@ -49,7 +49,7 @@ JOBS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 
 @dataclass
 class Ran:
-    """One job and what came out of it."""
+    """One job and its results."""
 
     folder: Path
     job_id: str
@@ -161,7 +161,7 @@ def test_cancel_while_pending(ran):
 
 
 def test_states_on_the_way(ran, nodes):
-    """A job waits until its nodes are there (those that are up are there at once), and runs once.
+    """A job waits until its nodes are up, and runs once.
 
     The loop cancels the job after it has shown RUNNING: SkyPilot may deliver the log of a short job as a whole.
     """

@@ -1,4 +1,4 @@
-"""Everything around warm nodes of the real SkyPilot is killed at random moments: no job is lost or runs twice.
+"""Random kills of processes around warm nodes of the real SkyPilot: no job is lost or runs twice.
 
 SLURMSKY_KILLS sets the number of kills (200 for the full test).
 """

@@ -1,4 +1,4 @@
-"""Examples as slurmsky translate writes them, launched by SkyPilot's own command: nothing of slurmsky is in them."""
+"""Examples as slurmsky translate writes them, launched by SkyPilot's own command, without slurmsky."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ RUNS = {
 
 @dataclass
 class Ended:
-    """What SkyPilot says at the end."""
+    """The final status at SkyPilot."""
 
     status: str
     reason: str
@@ -56,7 +56,7 @@ class Ended:
 
 
 def launch(client: Client, folder: Path, name: str, run: Run) -> int:
-    """sky jobs launch; the managed job's id."""
+    """Run sky jobs launch; returns the managed job's id."""
     line = [SKY_BIN / "sky", "jobs", "launch", "-y", "-d", "-n", name, *run.launch, f"{name}.yaml"]
     env = {**os.environ, "PATH": f"{SKY_BIN}:{os.environ['PATH']}"}
     done = subprocess.run(line, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -32,7 +32,7 @@ kill_wait_s = 2
 
 
 def pids_with(*words: str) -> list[int]:
-    """Processes whose command line holds all these words."""
+    """Processes whose command line contains all these words."""
     found = []
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -79,7 +79,7 @@ class Engine:
             wait_for(lambda: not alive(pid))
 
     def faults(self) -> list[str]:
-        """Tracebacks in any log."""
+        """Tracebacks in all logs."""
         logs = [self.home / "controller.log", *self.home.glob("nodes/*/agent.log")]
         return [f"{log.name}: {line}" for log in logs if log.exists()
                 for line in log.read_text(errors="replace").splitlines()

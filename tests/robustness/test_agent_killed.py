@@ -1,4 +1,4 @@
-"""kill -9 of an agent, and processes and files that no end of a job may leave."""
+"""kill -9 of an agent: no process or file of a job remains."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_requeue_requested_for_and_the_controller_dies(engine: Engine, run: Run,
 
 
 def test_not_even_a_hidden_process_survives_its_agent(engine: Engine, run: Run, sleeper: str) -> None:
-    """A process with its own session, no environment and no parent: only its cgroup identifies its job."""
+    """A process with its own session, no environment and no parent. Only its cgroup identifies its job."""
     if own_group() is None:
         pytest.skip("no cgroup v2 that this user may write")
     job = submit(run, "-wn1", "--no-requeue", "--wrap", f"(env -i setsid sleep {sleeper} &); sleep {sleeper}")

@@ -62,7 +62,7 @@ class Submitter(threading.Thread):
             time.sleep(self.pause_s)
 
     def submit(self, token: str, code: int, elements: int) -> None:
-        """One sbatch; its answer counts."""
+        """One sbatch; its answer must be correct."""
         array = [f"--array=0-{elements - 1}"] if elements else []
         line = ["--parsable", *array, "job.sh", str(self.marks), token, str(code)]
         got, out, err = self.run_command("sbatch", *line)
@@ -145,7 +145,7 @@ def test_controller_killed(engine: Engine, run: Any, tmp_path: Path) -> None:
 
 
 def test_srun_and_salloc_outlive_it(engine: Engine, run: Any, tmp_path: Path) -> None:
-    """Their programs continue; the allocations end with them, though no client notifies the next controller."""
+    """The programs continue; the allocations end with them, although no client notifies the next controller."""
     go = tmp_path / "go"
     until = f"until [ -e {go} ]; do sleep 0.1; done;"
     work = {

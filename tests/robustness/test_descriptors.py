@@ -1,4 +1,4 @@
-"""At the limit of open files clients are refused in one line, the log stays short, and service continues afterwards."""
+"""At the limit of open files: clients are refused in one line, and service continues later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""kill -9 of controllers and agents in turn, under jobs of all kinds: each has the expected end and number of runs.
+"""kill -9 of controllers and agents: each job has the expected end and number of runs.
 
 SLURMSKY_ALL_KILLS sets the number of kills (a thousand for the full test), SLURMSKY_KILL_SEED the moments.
 """
@@ -51,7 +51,7 @@ def limits() -> str:
 
 
 def _kill(engine: Engine, chance: random.Random, turn: int, with_agents: bool = True) -> None:
-    """The controller and one agent in turn, sometimes both at once; or the controller alone."""
+    """Kill the controller and one agent in turn, sometimes both at once; or the controller alone."""
     agents = engine.agents() if with_agents else []
     both = chance.random() < 0.15
     victims = [engine.controller()] if turn % 2 == 0 or both else []
@@ -122,7 +122,7 @@ def test_jobs_of_all_kinds_outlive_kills_of_all_processes(engine: Engine, run: R
 @pytest.mark.timeout(max(600, KILLS * 10))
 @pytest.mark.parametrize("agents", [False, True], ids=["controllers", "both"])
 def test_short_elements_of_an_array_outlive_kills(engine: Engine, run: Run, tmp_path: Path, agents: bool) -> None:
-    """Elements that agents keep behind others are neither lost nor run twice."""
+    """Followers of elements are neither lost nor run twice."""
     chance, count = random.Random(SEED), 40 * KILLS
     mark, waited = tmp_path / "mark", 0
     job = submit(run, "-o/dev/null", "--requeue", f"-a1-{count}", "--wrap", f"echo $SLURM_ARRAY_TASK_ID >> {mark}")

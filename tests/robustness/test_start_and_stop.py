@@ -133,7 +133,7 @@ class TestIdle:
 
 
 def refused(answer: Any, *words: str) -> None:
-    """Slurm's line and one that names the cause; nothing more, no traceback."""
+    """Slurm's line and a line with the cause; no other line, no traceback."""
     code, out, err = answer
     lines = err.splitlines()
     assert (code, out, len(lines)) == (1, "", 2), answer

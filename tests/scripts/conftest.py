@@ -1,4 +1,4 @@
-"""One engine for the session whose site has the nodes that the examples ask for."""
+"""One engine for the session, with the nodes that the examples request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scripts read for explain and translate as the commands do it, without a controller."""
+"""Reads scripts for explain and translate as the commands do, without a controller."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from slurmsky.translate.export.yaml_export import ExportedYaml, export_yaml
 
 
 def surroundings() -> ReadContext:
-    """A caller without a past."""
+    """A caller without variables or files of earlier commands."""
     return ReadContext(
         now=0,
         cwd="/submit",
@@ -28,7 +28,7 @@ def surroundings() -> ReadContext:
 
 
 def request(data: bytes, name: str, *words: str) -> submit.Submission:
-    """What sbatch reads of a script."""
+    """The request that sbatch reads from a script."""
     return submit.parse_sbatch([*words, name], submit.ScriptText(name, data), surroundings())
 
 

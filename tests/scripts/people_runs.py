@@ -1,4 +1,4 @@
-"""Runs the scripts of people/ at one sbatch and collects what they leave; `python people_runs.py` records the oracle.
+"""Runs the scripts of people/ and collects their output; `python people_runs.py` records the oracle.
 
 The oracle is a real Slurm with four nodes of 8 CPUs, 4 GB and 4 GPUs: a copy of each script is adapted to it, by taking
 away the names and sizes that only another cluster has. Here the scripts run as they are.
@@ -82,12 +82,12 @@ def run_all(env: Mapping[str, str], adapt: bool = False, limit_s: float = 240) -
 
 
 def env_of(env: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """The environment of a submitter with the programs that the scripts call, and without startup files."""
+    """The environment of a submitter with the programs of the scripts, and without startup files."""
     return {**env, "HOME": str(folder), "PATH": f"{folder}/stubs:{env['PATH']}"}
 
 
 def wait(env: Mapping[str, str], limit_s: float) -> None:
-    """Until no job of ours is left."""
+    """Wait until no job of ours is left."""
     deadline = time.monotonic() + limit_s
     words, empty = ["squeue", "-h", "--me", "-o", "%i"], 0
     while empty < 3 and time.monotonic() < deadline:  # accounting is a moment behind
@@ -106,7 +106,7 @@ def states(env: Mapping[str, str], folder: Path) -> list[str]:
 
 
 def text(path: Path) -> str:
-    """A file's text without what differs from run to run and place to place."""
+    """A file's text without values that differ from run to run."""
     found = path.read_text(errors="replace")
     found = re.sub(_OTHER_LINES, "", found)
     found = re.sub(r"/tmp/people\.\w+", "ROOT", found)

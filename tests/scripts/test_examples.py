@@ -1,4 +1,4 @@
-"""Every script of examples/sbatch/ runs on the local engine and leads to what expectations.toml says."""
+"""Every script of examples/sbatch/ runs on the local engine with the results in expectations.toml."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _needs(row: Expectation) -> list[Any]:
 
 @dataclass
 class Running:
-    """A script that was started: where, and what its command line printed."""
+    """A started script: its folder, and its command line's output."""
 
     folder: Path
     started: subprocess.CompletedProcess[str]
@@ -86,7 +86,7 @@ class Running:
 
 @pytest.fixture(scope="session")
 def running(engine: LocalEngine) -> dict[str, Running]:
-    """All scripts, started one after the other, running side by side, each in its own copy of the folder."""
+    """All scripts, running side by side, each in its own copy of the folder."""
     support = EXAMPLES / "support"
     env = {"PATH": f"{support}:{engine.env['PATH']}", "BASH_ENV": str(support / "modules.sh")}
     found = {}

@@ -1,4 +1,4 @@
-"""Sixty scripts as people write them run unchanged without a site file, and leave what they leave at a real Slurm."""
+"""Sixty scripts of users run unchanged without a site file, with the files of a real Slurm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What explain and translate say of the scripts of people/, as reviewed; sbatch accepts what explain accepts."""
+"""Reviewed output of explain and translate for the scripts of people/; sbatch accepts what explain accepts."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from . import HOME, job, share
 
 
 def finished_jobs() -> list[Job]:
-    """golden/finished: all but 70073, which failed, were cancelled by root, most before they started."""
+    """golden/finished. Root cancelled all but 70073, which failed; most had not started."""
     t = 1795249272.0  # 08:21:12
     end = t + 40
     over = {

@@ -10,7 +10,7 @@ from . import HOME, NODES, batch, job, share
 
 
 def running_jobs() -> list[Job]:
-    """golden/running: in the order of slurmctld's list: a waiting array's rest comes last of its kind."""
+    """golden/running, in the order of slurmctld's list: a waiting array's rest is last of its kind."""
     t = 1795249744.0  # 08:29:04
     now = {
         "submit_time": t,

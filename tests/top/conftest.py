@@ -30,7 +30,7 @@ _LATER = re.compile(rb"\x1b\[[<>=][0-9;:]*[a-zA-Z]")
 
 
 class Terminal:
-    """A command on a pseudo-terminal, and the screen as it would look."""
+    """A command on a pseudo-terminal, and the screen that it would show."""
 
     def __init__(self, argv: list[str], env: dict[str, str], cwd: Path, columns: int, rows: int) -> None:
         self.screen = pyte.Screen(columns, rows)
@@ -46,7 +46,7 @@ class Terminal:
         )  # fmt: skip
 
     def read(self, timeout_s: float) -> bool:
-        """Take what has been written; False: nothing within this time."""
+        """Read what the command has written; False: nothing within this time."""
         if not select.select([self.master], [], [], timeout_s)[0]:
             return False
         try:
@@ -66,7 +66,7 @@ class Terminal:
         return "\n".join(line.rstrip() for line in self.screen.display)
 
     def until(self, seen: str | Callable[[str], object], what: str = "") -> str:
-        """The screen, as soon as this is on it."""
+        """The screen, as soon as it contains this."""
         found = (lambda text: seen in text) if isinstance(seen, str) else seen
         deadline = time.monotonic() + PATIENCE_S
         while not found(self.text):
@@ -81,11 +81,11 @@ class Terminal:
             os.write(self.master, KEYS.get(key, key).encode())
 
     def line(self, word: str) -> str:
-        """The first line of the screen that holds this."""
+        """The first line of the screen that contains this."""
         return next((line for line in self.text.splitlines() if word in line), "")
 
     def end(self) -> int:
-        """Its exit code; everything that it wrote has been read."""
+        """The command's exit code, after all of its output was read."""
         deadline = time.monotonic() + PATIENCE_S
         while self.process.poll() is None:
             self.read(0.1)

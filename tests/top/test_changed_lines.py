@@ -9,7 +9,7 @@ from slurmsky.top.scroll_text import TextLines
 
 
 class Pane(TextLines):
-    """A pane without a screen, which notes what it refreshes."""
+    """A pane without a screen, which records its refreshes."""
 
     size = Size(20, 3)  # type: ignore[assignment]
 

@@ -306,7 +306,7 @@ def test_says_how_to_get_textual(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Thousands(ControllerClient):
-    """A controller with many jobs, whose answers are never quite the same."""
+    """A controller with many jobs, whose answers always differ slightly."""
 
     def __init__(self, count: int) -> None:
         self.inside_job = False

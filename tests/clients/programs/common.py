@@ -1,4 +1,4 @@
-"""Waiting, and asking sacct: what the programs here share."""
+"""Helpers of the programs in this folder: waiting, and queries of sacct."""
 
 from __future__ import annotations
 

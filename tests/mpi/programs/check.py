@@ -1,4 +1,4 @@
-"""What an MPI program relies on; prints one line per rank. Exits 1 (by assert) when something is wrong."""
+"""Checks MPI functions that programs use; prints one line per rank. Exits 1 (by assert) on an error."""
 
 import sys
 

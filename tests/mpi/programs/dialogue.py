@@ -1,4 +1,4 @@
-"""Says the lines of a file to PMI_FD and prints what was answered: one JSON object per task.
+"""Sends the lines of a file to PMI_FD and prints the replies: one JSON object per task.
 
 Usage: dialogue.py VERSION FILE. In a line `{rank}` and `{job}` are this task's and `\\n` ends a line; `@2 ` before it:
 only task 2 says it.
