@@ -228,8 +228,8 @@ def connect(path: bytes) -> _socket.socket:
 def connect_home(path: bytes) -> _socket.socket:
     """Connect to the controller; raises OSError, also where other users can write to its state folder."""
     folder = path.rpartition(b"/")[0]
-    facts = posix.lstat(folder)
-    if facts.st_uid != posix.geteuid() or facts.st_mode & 0o170022 != 0o040000:
+    metadata = posix.lstat(folder)
+    if metadata.st_uid != posix.geteuid() or metadata.st_mode & 0o170022 != 0o040000:
         from slurmsky import paths
 
         paths.check_state(folder.decode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()))

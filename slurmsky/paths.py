@@ -190,10 +190,10 @@ def check_state(path: str, tighten: bool = False, what: str = "state folder") ->
         raise ForeignFolder(0, f"the {what} {path} is a link of another user (uid {link.st_uid})")
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if tighten else -1
     try:
-        facts = os.fstat(folder) if tighten else os.stat(path)
-        if facts.st_uid != me:
-            raise ForeignFolder(0, f"the {what} {path} belongs to another user (uid {facts.st_uid})")
-        mode = stat.S_IMODE(facts.st_mode)
+        metadata = os.fstat(folder) if tighten else os.stat(path)
+        if metadata.st_uid != me:
+            raise ForeignFolder(0, f"the {what} {path} belongs to another user (uid {metadata.st_uid})")
+        mode = stat.S_IMODE(metadata.st_mode)
         if mode & 0o022:
             raise ForeignFolder(
                 0, f"the {what} {path} is open to other users (mode {mode:04o}): chmod 700 it, or remove it"

@@ -17,7 +17,7 @@ from slurmsky.engines.base import OnEvent
 from slurmsky.model.allocation import Launch
 from slurmsky.model.job import Job
 from slurmsky.paths import StatePaths
-from slurmsky.site import MachineFacts, load
+from slurmsky.site import MachineHardware, load
 
 SITE = """
 [licenses]
@@ -60,7 +60,7 @@ class World(ControllerInProcess):
 
     def controller(self, engine: Callable[[OnEvent], MemoryEngine]) -> Controller:
         environment = {"HOME": str(self.work), "PATH": os.environ["PATH"]}
-        site = load(self.site, "site.toml", MachineFacts("n1", cpus=2, cores=2, memory_mib=4000))
+        site = load(self.site, "site.toml", MachineHardware("n1", cpus=2, cores=2, memory_mib=4000))
         return Controller(site, StatePaths(self.work), None, environment, self.now, store=self.store, local=engine)
 
     async def sbatch(self, name: str, *options: str) -> int:

@@ -13,7 +13,7 @@ from ..model.job import Job
 from ..options import help as helps
 from ..options.filters import STATE_NAMES
 from ..options.query import JobId, SacctQuery, in_order, parse_sacct
-from ..report.fields.field_tables import table as facts
+from ..report.fields.field_tables import table as field_table
 from ..report.text.print_fields import InvalidField
 from .accounting import cached_rows as past
 from .accounting import run_selection as accounted
@@ -38,9 +38,9 @@ async def main(ctx: CommandContext) -> int:
         ctx.err(line)
     if query.helpformat or query.helpstate or query.helpreason:
         if query.helpreason:
-            names = [row["printed_name"] for row in facts("job_reasons") if row["printed_name"]]
+            names = [row["printed_name"] for row in field_table("job_reasons") if row["printed_name"]]
         else:
-            names = list(STATE_NAMES) if query.helpstate else [row["name"] for row in facts("sacct_fields")]
+            names = list(STATE_NAMES) if query.helpstate else [row["name"] for row in field_table("sacct_fields")]
         ctx.out(helps.in_columns(list(dict.fromkeys(names))))
         return 0
     if query.verbose:

@@ -206,9 +206,9 @@ def _parameters(ctx: CommandContext) -> list[tuple[str, str]]:
 
 def _configuration(ctx: CommandContext) -> dict[str, str]:
     owner = os.geteuid()
-    facts = {"SlurmUserId": f"{user_name(owner)}({owner})", "SLURM_VERSION": helps.VERSION,
+    values = {"SlurmUserId": f"{user_name(owner)}({owner})", "SLURM_VERSION": helps.VERSION,
              "SLURM_CONF": ctx.queue.site.source or "(no site file)"}  # fmt: skip
-    return {**facts, **dict(_parameters(ctx))}
+    return {**values, **dict(_parameters(ctx))}
 
 
 async def _change(ctx: CommandContext, verb: str, words: Sequence[str], options: _SessionOptions, ask: bool) -> int:

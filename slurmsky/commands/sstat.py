@@ -6,7 +6,7 @@ from ..agent.srun.step_stats import ONE_STEP
 from ..controller.command_context import CommandContext
 from ..options import help as helps
 from ..options.query import JobId, parse_sstat
-from ..report.fields.field_tables import table as facts
+from ..report.fields.field_tables import table as field_table
 from ..report.text import sstat_rows as report
 from ..report.text.print_fields import InvalidField, TableStyle
 from .common.agent_request import hand_over
@@ -22,7 +22,7 @@ async def main(ctx: CommandContext) -> int:
     """Query the agent of each running job; report jobs that do not run."""
     query = parse_sstat(ctx.args, surroundings(ctx))
     if query.helpformat:
-        ctx.out(helps.in_columns([row["name"] for row in facts("sstat_fields")]))
+        ctx.out(helps.in_columns([row["name"] for row in field_table("sstat_fields")]))
         return 0
     try:
         columns = report.sstat_columns(

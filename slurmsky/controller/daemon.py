@@ -17,7 +17,7 @@ from pathlib import Path
 from .. import paths, private_environment
 from ..agent.net.spare_descriptor import LIMITS
 from ..agent.process import processes
-from ..engines import machine_facts
+from ..engines import machine_hardware
 from ..site.load import default_site, load
 from ..site.record import Site, SiteError
 from ..translate.sky_task.credentials import redacted
@@ -35,14 +35,14 @@ SLURMD_PORT = 6818
 def read_site(env: dict[str, str]) -> Site:
     """The site of this user: the site file, or else this machine. Raises SiteError, OSError."""
     file = paths.site_file(env)
-    facts = machine_facts.facts()
+    machine = machine_hardware.detect()
     if file is None:
-        return default_site(facts)
+        return default_site(machine)
     try:
         text = file.read_text("utf-8")
     except UnicodeDecodeError as error:
         raise SiteError(str(file), error.object[: error.start].count(b"\n") + 1, 1, "not UTF-8") from error
-    site = load(text, str(file), facts)
+    site = load(text, str(file), machine)
     # Nodes of the site file get this machine's properties for values that the file omits. Properties of warm nodes are
     # known once the nodes are up.
     warm = {name for _, one in site.warm_nodes for name in one.names}
@@ -51,10 +51,10 @@ def read_site(env: dict[str, str]) -> Site:
         if node.name in warm
         else replace(
             node,
-            arch=node.arch or facts.arch,
-            os=node.os or facts.os,
+            arch=node.arch or machine.arch,
+            os=node.os or machine.os,
             port=node.port or SLURMD_PORT,
-            host_name=node.host_name or facts.host_name,
+            host_name=node.host_name or machine.host_name,
         )
         for node in site.cluster.nodes
     )

@@ -42,7 +42,7 @@ _MESSAGES = tuple(str(module.__file__) for module in (allocation, spec, messages
 
 
 def _stamps() -> list[tuple[int, int]]:
-    return [(facts.st_mtime_ns, facts.st_size) for facts in map(os.stat, _MESSAGES)]
+    return [(metadata.st_mtime_ns, metadata.st_size) for metadata in map(os.stat, _MESSAGES)]
 
 
 _STAMPS = _stamps()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from ..agent.cloud.node_facts import CloudNodeFacts
+from ..agent.cloud.node_info import CloudNodeInfo
 from ..model import plain
 from ..model.cluster import NodeConfig
 from .base import Engine
@@ -37,7 +37,7 @@ class Order:
     accepted_at: float = 0.0  # when the provider accepted the order; 0.0: not yet
     up_at: float = 0.0
     existing: bool = False  # nodes that existed before the order, and stay
-    facts: dict[str, CloudNodeFacts] = field(default_factory=dict)  # by node
+    info: dict[str, CloudNodeInfo] = field(default_factory=dict)  # by node
     notes: LaunchNotes = field(default_factory=lambda: LaunchNotes())
     price: float = 0.0  # dollars an hour and node; 0.0: unknown
     place: str = ""  # infra, region and instance type at SkyPilot
@@ -45,7 +45,7 @@ class Order:
 
     def address(self, node: str) -> str:
         """host:port of a node's agent, "" until it is known."""
-        return self.facts[node].address if node in self.facts else ""
+        return self.info[node].address if node in self.info else ""
 
     def save(self) -> None:
         """Write the record, from which a later controller resumes. Raises OSError."""
@@ -62,6 +62,8 @@ class Order:
         """Load the record from a folder. Raises OSError, ValueError."""
         data = json.loads((folder / "order.json").read_text())
         # names in records of earlier versions
+        if "facts" in data:
+            data["info"] = data.pop("facts")
         if "asked_at" in data:
             data["requested_at"] = data.pop("asked_at")
         if data.get("phase") == "asked":
@@ -77,10 +79,10 @@ def description(order: Order) -> str:
     return ", ".join(filter(None, (order.place, price)))
 
 
-def detected_size(config: NodeConfig, facts: CloudNodeFacts) -> NodeConfig:
+def detected_size(config: NodeConfig, info: CloudNodeInfo) -> NodeConfig:
     """A node's configuration with the CPUs, memory and devices that its agent detected."""
-    gres = (("gpu", "", len(facts.gpus)),) if facts.gpus else ()
-    return replace(config, cpus=facts.cpus, cores=facts.cpus, memory_mib=facts.memory_mib, gres=gres)
+    gres = (("gpu", "", len(info.gpus)),) if info.gpus else ()
+    return replace(config, cpus=info.cpus, cores=info.cpus, memory_mib=info.memory_mib, gres=gres)
 
 
 class NodeFleet(Protocol):

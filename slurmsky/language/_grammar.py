@@ -25,11 +25,11 @@ HUGE = 2**63 - 1
 class Fault(Exception):
     """Raised by a builder to refuse a text that the grammar accepts. It becomes the language's own error."""
 
-    def __init__(self, pos: int, message: str = "", **facts: str) -> None:
+    def __init__(self, pos: int, message: str = "", **values: str) -> None:
         super().__init__(pos, message)
         self.pos = pos
         self.message = message
-        self.facts = facts
+        self.values = values
 
 
 class _Inline:
@@ -94,7 +94,7 @@ class Grammar(Generic[Value]):
         try:
             value: Value = parser.parse(text)  # type: ignore[assignment]  # lark says Tree
         except Fault as fault:
-            raise self.error(text, fault.pos, fault.message, **fault.facts) from None
+            raise self.error(text, fault.pos, fault.message, **fault.values) from None
         except UnexpectedInput as exc:
             # At the end of the text lark reports its last token again; we report the end.
             at_end = isinstance(exc, UnexpectedToken) and exc.token.type == "$END"

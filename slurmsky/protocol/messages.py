@@ -140,8 +140,8 @@ class NodeEvent(Event):
     node: str = ""
 
 
-class NodeFacts(NodeEvent, kind="node"):
-    """The facts about a node: an agent's first message, and its load at intervals."""
+class NodeStatus(NodeEvent, kind="node"):
+    """The status of a node: an agent's first message, and its load at intervals."""
 
     version: str = ""
     load: Optional[float] = None

@@ -3,7 +3,7 @@
 from .load import default_site, load
 from .record import (
     GpuNames,
-    MachineFacts,
+    MachineHardware,
     ModuleConfig,
     PartitionSky,
     PathMap,
@@ -15,7 +15,7 @@ from .record import (
 
 __all__ = [
     "GpuNames",
-    "MachineFacts",
+    "MachineHardware",
     "ModuleConfig",
     "PartitionSky",
     "PathMap",

@@ -116,17 +116,17 @@ def _partition(pairs: dict[str, str], nodes: dict[str, tuple[int, str, int]], ol
         return
     wanted = pairs.get("nodes", "")
     members = list(nodes) if wanted.upper() == "ALL" else hostlist.expand(wanted) if wanted else []
-    facts = [nodes[member] for member in members if member in nodes]
-    with_gpus = [fact for fact in facts if fact[2]]
+    found = [nodes[member] for member in members if member in nodes]
+    with_gpus = [one for one in found if one[2]]
     old.partitions[name] = OldPartition(
         name=name,
         nodes=wanted,
         default=pairs.get("default", "").upper() == "YES",
         max_time=pairs.get("maxtime", ""),
         max_nodes=pairs.get("maxnodes", ""),
-        cpus=max((fact[0] for fact in facts), default=0),
+        cpus=max((one[0] for one in found), default=0),
         gpu=with_gpus[0][1] if with_gpus else "",
-        gpus=max((fact[2] for fact in facts), default=0),
+        gpus=max((one[2] for one in found), default=0),
         more={key: pairs[word] for word, key in _PARTITION_KEYS.items() if pairs.get(word, "ALL").upper() != "ALL"},
     )
 

@@ -15,7 +15,7 @@ from . import schema
 from .record import (
     Budget,
     GpuNames,
-    MachineFacts,
+    MachineHardware,
     ModuleConfig,
     PartitionSky,
     PathMap,
@@ -39,7 +39,7 @@ _ENFORCED = (("AccountingStorageEnforce", "associations,limits,qos"),)
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$")
 
 
-def load(text: str, name: str, machine: MachineFacts | None = None) -> Site:
+def load(text: str, name: str, machine: MachineHardware | None = None) -> Site:
     """Parse the text of a site file; ``name`` is the file's name for messages.
 
     A file without [[node]] describes the site of ``machine`` (one node, as in default_site); without ``machine`` the
@@ -58,12 +58,12 @@ def load(text: str, name: str, machine: MachineFacts | None = None) -> Site:
     return _Reader(text, name).site(data, machine)
 
 
-def default_site(machine: MachineFacts) -> Site:
+def default_site(machine: MachineHardware) -> Site:
     """The Site of a machine without a site file: one node in one partition ``debug`` without limits."""
     return load("", "", machine)
 
 
-def machine_node(machine: MachineFacts) -> NodeConfig:
+def machine_node(machine: MachineHardware) -> NodeConfig:
     """This machine as a node."""
     gres = tuple(("gpu", kind, number) for kind, number in Counter(machine.gpus).items())
     return NodeConfig(
@@ -97,7 +97,7 @@ class _Reader:
         self.lines = text.splitlines()
         self.name = name
 
-    def site(self, data: Mapping[str, Any], machine: MachineFacts | None) -> Site:
+    def site(self, data: Mapping[str, Any], machine: MachineHardware | None) -> Site:
         known = {*schema.TOP, *schema.TABLES, *schema.LISTS, *schema.FREE}
         for word in data:
             if word not in known:

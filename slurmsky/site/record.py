@@ -17,7 +17,7 @@ class SiteError(Exception):
 
 
 @dataclass(frozen=True)
-class MachineFacts:
+class MachineHardware:
     """Hardware of this machine, as its caller detected it. ``gpus``: one type name per device, "" when unknown."""
 
     host_name: str

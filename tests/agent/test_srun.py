@@ -540,10 +540,10 @@ def test_components_of_a_het_job(two: Cluster) -> None:
     script += "srun bash -c '%s' : -n2 bash -c 'echo second $SLURM_PROCID' | sort\n" % body
     launch = two.prepare(script, tasks=(1,), spec=JobSpec(ntasks=1))
     other = NodeShare(name="n2", address=two.address_of(two.nodes[1]), cpu_ids=(0, 1), tasks=2)
-    facts = {"account": "root", "partition": "debug", "qos": "normal"}
+    shared = {"account": "root", "partition": "debug", "qos": "normal"}
     launch.het = [
-        HetComponent(job_id=launch.job_id, name="a", spec=launch.spec, shares=launch.shares, **facts),
-        HetComponent(job_id=launch.job_id + 1, name="b", spec=JobSpec(ntasks=2), shares=[other], **facts),
+        HetComponent(job_id=launch.job_id, name="a", spec=launch.spec, shares=launch.shares, **shared),
+        HetComponent(job_id=launch.job_id + 1, name="b", spec=JobSpec(ntasks=2), shares=[other], **shared),
     ]
     two.start(launch)
     assert two.finish(launch)["state"] == "COMPLETED"

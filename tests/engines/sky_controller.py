@@ -15,7 +15,7 @@ from sky_server import ManagedJob, SkyServer
 
 from slurmsky.controller.app import Controller
 from slurmsky.paths import StatePaths
-from slurmsky.site import MachineFacts, load
+from slurmsky.site import MachineHardware, load
 
 SITE = """engine = "sky"
 [[partition]]
@@ -36,7 +36,7 @@ class World(ControllerInProcess):
         self.work.mkdir(exist_ok=True)
         env = {"HOME": str(folder), "SKYPILOT_API_SERVER_ENDPOINT": server.endpoint, "PATH": os.environ["PATH"],
                "SKYPILOT_USER_ID": "00000000"}  # fmt: skip
-        machine = MachineFacts("host.example", 2, cores=2, memory_mib=2000)
+        machine = MachineHardware("host.example", 2, cores=2, memory_mib=2000)
         self.queue = Controller(load(site, "site.toml", machine), StatePaths(folder), None, env, time.time)
 
     async def __aenter__(self) -> World:
@@ -50,8 +50,8 @@ class World(ControllerInProcess):
 
     def launch(self, name: str, status: str, **record: Any) -> ManagedJob:
         """Launch a managed job with SkyPilot's own client."""
-        facts = {"resources": "2x[CPU:1+]", "cloud": "-", "submitted_at": time.time() - 100, **record}
-        job = ManagedJob(len(self.server.jobs) + 1, name, {}, record=facts)
+        fields = {"resources": "2x[CPU:1+]", "cloud": "-", "submitted_at": time.time() - 100, **record}
+        job = ManagedJob(len(self.server.jobs) + 1, name, {}, record=fields)
         job.become(status)
         self.server.jobs.append(job)
         return job

@@ -57,7 +57,7 @@ class World:
         (spool / "script").write_text(script)
         (spool / "script").chmod(0o700)
         project = str(self.project)
-        facts = {
+        fields = {
             "job_id": job_id, "name": "job", "user": "me", "uid": os.getuid(), "gid": os.getgid(),
             "group": "me",
             "account": "", "partition": "debug", "qos": "normal", "cluster": "c",
@@ -67,7 +67,7 @@ class World:
             "script": str(spool / "script"), "stdout": f"{project}/slurm-{job_id}.out",
             "environment": {"PATH": "/opt/mine:/usr/bin:/bin", "HOME": str(self.user), "FOO": "b a r"},
         }  # fmt: skip
-        launch = Launch(**{**facts, **more})
+        launch = Launch(**{**fields, **more})
         job = Job(
             job_id=job_id, spec=launch.spec, name=launch.name, user="me", uid=os.geteuid(), gid=0, group="me",
             account="", partition="debug", state=JobState.PENDING, launched=True, array_job_id=launch.array_job_id,

@@ -355,12 +355,12 @@ def test_ours_are_not_shown_twice_and_elements_of_a_pack_share_its_cost(tmp_path
 
     async def story(world: World) -> None:
         queue, now = world.queue, time.time()
-        facts: dict[str, Any] = {"name": "a", "user": "me", "uid": os.geteuid(), "gid": 0, "group": "me",
+        fields: dict[str, Any] = {"name": "a", "user": "me", "uid": os.geteuid(), "gid": 0, "group": "me",
                                  "account": "me", "partition": "debug", "spec": JobSpec(), "state": JobState.COMPLETED,
                                  "submit_time": now - 90, "eligible_time": now - 90, "array_job_id": 7,
                                  "managed_job_id": 1, "engine": "sky"}  # fmt: skip
         for task, seconds in enumerate((10, 30)):
-            job = Job(job_id=7 + task, array_task_id=task, start_time=now - 60, end_time=now - 60 + seconds, **facts)
+            job = Job(job_id=7 + task, array_task_id=task, start_time=now - 60, end_time=now - 60 + seconds, **fields)
             queue.job_table.touch(job)
             if task:
                 queue.job_table.drop(job)  # it has left memory
@@ -384,7 +384,7 @@ def test_ours_are_not_shown_twice_and_elements_of_a_pack_share_its_cost(tmp_path
 def test_components_of_a_het_job_share_its_cost_by_their_nodes(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         queue, now = world.queue, time.time()
-        facts: dict[str, Any] = {"name": "a", "user": "me", "uid": os.geteuid(), "gid": 0, "group": "me",
+        fields: dict[str, Any] = {"name": "a", "user": "me", "uid": os.geteuid(), "gid": 0, "group": "me",
                                  "account": "me", "partition": "debug", "spec": JobSpec(), "state": JobState.COMPLETED,
                                  "submit_time": now - 90, "eligible_time": now - 90, "start_time": now - 60,
                                  "end_time": now, "engine": "sky", "het_job_id": 7, "het_ids": (7, 8)}  # fmt: skip
@@ -393,7 +393,7 @@ def test_components_of_a_het_job_share_its_cost_by_their_nodes(tmp_path: Path) -
             base = 7 if number == 1 else 17
             for offset, nodes in enumerate((1, 3)):
                 ids = {"het_job_id": base, "het_ids": (base, base + 1), "managed_job_id": number}
-                job = Job(job_id=base + offset, het_offset=offset, num_nodes=nodes, **{**facts, **ids})
+                job = Job(job_id=base + offset, het_offset=offset, num_nodes=nodes, **{**fields, **ids})
                 queue.job_table.touch(job)
                 if gone:
                     queue.job_table.drop(job)
@@ -412,10 +412,10 @@ def test_components_of_a_het_job_share_its_cost_by_their_nodes(tmp_path: Path) -
 def test_the_cluster_of_an_allocation_costs_too(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         queue, now = world.queue, time.time()
-        facts: dict[str, Any] = {"name": "a", "user": "me", "uid": os.geteuid(), "gid": 0, "group": "me",
+        fields: dict[str, Any] = {"name": "a", "user": "me", "uid": os.geteuid(), "gid": 0, "group": "me",
                                  "account": "me", "partition": "debug", "spec": JobSpec(), "submit_time": now - 90,
                                  "eligible_time": now - 90, "start_time": now - 60, "engine": "sky"}  # fmt: skip
-        job = Job(job_id=7, state=JobState.RUNNING, **facts)
+        job = Job(job_id=7, state=JobState.RUNNING, **fields)
         queue.job_table.touch(job)
         queue.flush()
         world.managed.cloud.clusters = lambda: {7: "a-s7-0123abcd"}

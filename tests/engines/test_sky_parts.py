@@ -41,13 +41,13 @@ SITE = load('[[partition]]\nname="debug"\ndefault=true\n[gpus]\ndefault="H100"',
 
 
 def launch(folder: Path, **more) -> Launch:
-    facts = {
+    fields = {
         "job_id": 7, "name": "job", "user": "me", "uid": 1, "gid": 1, "group": "me", "account": "",
         "partition": "debug", "qos": "normal", "cluster": "c", "spec": JobSpec(), "ntasks": 1,
         "shares": [NodeShare("?", cpu_ids=(0,))], "submit_dir": str(folder), "submit_host": "h",
         "work_dir": str(folder), "spool": "/x", "environment": {"HOME": "/home/me"},
     }  # fmt: skip
-    return Launch(**{**facts, **more})
+    return Launch(**{**fields, **more})
 
 
 # --- shipment

@@ -117,10 +117,10 @@ class WarmWorld:
             found = condition()
             if found if isinstance(found, bool) else await found:
                 return
-            assert time.monotonic() < deadline, self._facts()
+            assert time.monotonic() < deadline, self._name_values()
             await asyncio.sleep(poll.pause_s())
 
-    def _facts(self) -> str:
+    def _name_values(self) -> str:
         """Details for a wait that timed out: the latest requests to SkyPilot, and the controller's log."""
         log = (self.engine.home / "controller.log").read_text()
         return f"{self.server.requests[-20:]}\n{[job.events for job in self.server.jobs]}\n{log[-4000:]}"

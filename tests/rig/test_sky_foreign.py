@@ -38,11 +38,11 @@ def test_a_job_that_sbatch_did_not_launch(rig: Path, tmp_path: Path, nodes: Node
             assert wait(engine, ["squeue", "-h", "-j", job, "-o", "%T", "-t", "all"], {"COMPLETING", "CANCELLED"})
             deadline = time.monotonic() + PATIENCE_S
             while True:
-                facts = engine.run(["sacct", "-nXPj", job, "-o", "jobname,partition,nnodes,state,cost"]).stdout.strip()
-                *known, state, cost = facts.split("|")
+                row = engine.run(["sacct", "-nXPj", job, "-o", "jobname,partition,nnodes,state,cost"]).stdout.strip()
+                *known, state, cost = row.split("|")
                 if float(cost) > 0 and not engine.run(["squeue", "-h", "-j", job]).stdout:
                     break
-                assert time.monotonic() < deadline, facts
+                assert time.monotonic() < deadline, row
                 time.sleep(2)
             assert (known, state.split(" ")[0]) == ([name, "debug", "1"], "CANCELLED")
             spent = engine.run(["sreport", "-nP", "cost", "bypartition", "format=partition,cost"]).stdout

@@ -51,8 +51,8 @@ def share(name: str, cpu_ids: Any, gpus: Any = None, tasks: int = 1) -> NodeShar
     )
 
 
-def job(job_id: int, name: str, spec: JobSpec | None = None, **facts: Any) -> Job:
-    pattern = "slurm-%A_%a.out" if "array_job_id" in facts else "slurm-%j.out"
+def job(job_id: int, name: str, spec: JobSpec | None = None, **fields: Any) -> Job:
+    pattern = "slurm-%A_%a.out" if "array_job_id" in fields else "slurm-%j.out"
     basics: dict[str, Any] = {
         "user": "root",
         "uid": 0,
@@ -68,8 +68,8 @@ def job(job_id: int, name: str, spec: JobSpec | None = None, **facts: Any) -> Jo
         "alloc_node": "localhost",
         "alloc_sid": 22225,
     }
-    return Job(job_id, spec or JobSpec(), name, **{**basics, **facts})
+    return Job(job_id, spec or JobSpec(), name, **{**basics, **fields})
 
 
-def batch(job_id: int, node: str, start: float, cpus: int, **facts: Any) -> Step:
-    return Step(job_id, "batch", "batch", nodes=(node,), cpus=cpus, start_time=start, **facts)
+def batch(job_id: int, node: str, start: float, cpus: int, **fields: Any) -> Step:
+    return Step(job_id, "batch", "batch", nodes=(node,), cpus=cpus, start_time=start, **fields)

@@ -41,7 +41,7 @@ def finished_jobs() -> list[Job]:
         nodes: tuple[str, ...],
         cpus: int,
         last: float = end,
-        **facts: Any,
+        **fields: Any,
     ) -> Step:
         layout = "" if step_id == "batch" else "Cyclic"
         basics: dict[str, Any] = {"state": JobState.CANCELLED, "exit_signal": 15, "distribution": layout}
@@ -53,7 +53,7 @@ def finished_jobs() -> list[Job]:
             cpus=cpus,
             start_time=t + 1,
             end_time=last,
-            **{**basics, **facts},
+            **{**basics, **fields},
         )
 
     def measured(

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import slurmsky
-from slurmsky.site import MachineFacts, load
+from slurmsky.site import MachineHardware, load
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md"))]
-MACHINE = MachineFacts("host.example", 8)
+MACHINE = MachineHardware("host.example", 8)
 
 
 def test_the_coverage_table_is_what_the_option_table_says() -> None:

@@ -21,7 +21,7 @@ PURE = ("language/", "model/", "options/", "page/", "report/", "site/", "transla
 # The modules that may do each; paths below slurmsky/, folders with a slash at the end.
 STARTS_PROCESSES = (
     "engines/local/",
-    "engines/machine_facts.py",  # nvidia-smi
+    "engines/machine_hardware.py",  # nvidia-smi
     "controller/services/helper_programs.py",  # the mail program, triggers
     "agent/",
     "client_start.py",  # the controller

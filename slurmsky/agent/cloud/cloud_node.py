@@ -21,7 +21,7 @@ from ..job import output_files
 from ..net import endpoints
 from ..process import daemonize
 from . import cloud_environment, rendezvous, ssh_names, submit_folder
-from .node_facts import CloudNodeFacts, detected
+from .node_info import CloudNodeInfo, detected
 from .program_install import LIBRARY, install
 
 #: a file in the shipment's folder and in the site's bucket: a line "JOB CODE" for each job that has ended
@@ -176,7 +176,7 @@ class CloudNode:
         return server, client
 
     # --- description of this node
-    def facts(self) -> CloudNodeFacts:
+    def info(self) -> CloudNodeInfo:
         """Properties of this node that the first node needs."""
         host = self.addresses[self.rank]
         probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM)

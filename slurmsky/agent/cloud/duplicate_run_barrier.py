@@ -35,13 +35,13 @@ class DuplicateRunBarrier:
                 continue
             came = rendezvous.admit(sock, self._tls, self._node.given)
             if came is not None:
-                line, facts = came
+                line, info = came
                 try:
                     line.send({"welcome": True})
                     line.send({"follow": True})
                 except OSError:
                     continue  # the node will reconnect
-                self._lines[facts.rank] = line
+                self._lines[info.rank] = line
 
     def dismiss(self, word: str, patience: float = 0.0) -> None:
         """Send the worker nodes ``finish``, or ``again``: reconnect, in order to run. ``patience``: how many seconds

@@ -59,13 +59,13 @@ class FolderCopy:
         """
         relative = os.path.relpath(path, self.at)
         try:
-            facts = os.lstat(path)
+            metadata = os.lstat(path)
         except OSError:
             return None
-        if relative.startswith("..") or not stat.S_ISREG(facts.st_mode):
+        if relative.startswith("..") or not stat.S_ISREG(metadata.st_mode):
             return None
-        self.known[relative] = (facts.st_size, facts.st_mtime_ns)
-        noted = FolderEntry("f", stat.S_IMODE(facts.st_mode), facts.st_size, facts.st_mtime_ns)
+        self.known[relative] = (metadata.st_size, metadata.st_mtime_ns)
+        noted = FolderEntry("f", stat.S_IMODE(metadata.st_mode), metadata.st_size, metadata.st_mtime_ns)
         self.entries[relative] = noted
         return noted
 
@@ -81,10 +81,10 @@ class FolderCopy:
 
 def unchanged(path: str, entry: FolderEntry) -> bool:
     try:
-        facts = os.lstat(path)
+        metadata = os.lstat(path)
     except OSError:
         return False
-    return stat.S_ISREG(facts.st_mode) and (facts.st_size, facts.st_mtime_ns) == (entry.size, entry.mtime_ns)
+    return stat.S_ISREG(metadata.st_mode) and (metadata.st_size, metadata.st_mtime_ns) == (entry.size, entry.mtime_ns)
 
 
 class FolderCopies:

@@ -47,7 +47,7 @@ from .cloud_node import CloudNode
 from .command_relay import CommandRelay
 from .controller_connections import ControllerConnections
 from .job_log import JobLogWriter, send_back
-from .node_facts import CloudNodeFacts
+from .node_info import CloudNodeInfo
 from .outbox import Outbox
 from .remote_commands import RemoteCommands
 from .run_guard import RunGuard
@@ -82,7 +82,7 @@ class HeadNode:
         self.terminated = False
         self.alone = False
         self.ends = False  # the cloud has announced that it takes a node back
-        self.others: dict[int, tuple[rendezvous.Line, CloudNodeFacts]] = {}
+        self.others: dict[int, tuple[rendezvous.Line, CloudNodeInfo]] = {}
         self.done: dict[int, threading.Event] = {}
         self.finished_ranks: set[int] = {0}  # ranks whose last event is in the log
 
@@ -95,7 +95,7 @@ class HeadNode:
                 session=node.session, restart=node.launch.restart_count, control=self.control, ranks=node.count
             )
         )
-        mine = node.facts()
+        mine = node.info()
         self.others = rendezvous.accept_all(self.listener, server, node.count - 1, node.given)
         for line, _ in self.others.values():
             line.send({"welcome": True})
@@ -109,7 +109,7 @@ class HeadNode:
             if not line.receive(120).get("ready"):
                 raise rendezvous.RendezvousError("node %s is not ready" % names[rank])
         self.names = names
-        self.node_facts = [mine, *(self.others[rank][1] for rank in range(1, node.count))]
+        self.node_info = [mine, *(self.others[rank][1] for rank in range(1, node.count))]
         self.step_files = StepFiles(node, self.log, self.new_stream, self._batch_files)
         self._connect_agent()
         self.once.note_start(agent.pid)
@@ -169,7 +169,7 @@ class HeadNode:
 
     def _begin(self, member: WorkerNode) -> None:
         node, launch = self.node, member.launch
-        assign_shares(member, node, self.names, self.node_facts, self.packed)
+        assign_shares(member, node, self.names, self.node_info, self.packed)
         launch.spool = os.path.join(node.home, "job-%d" % launch.job_id)
         if launch.script is not None:
             launch.script = os.path.join(node.folder, "script")
@@ -197,10 +197,10 @@ class HeadNode:
         """The nodes of the job; empty until the job has begun."""
         begun = [member.launch for member in self.members.values() if member.slot >= 0][:1]
         return [
-            offline_queries.node_of(share, fact, part.partition)
+            offline_queries.node_of(share, info, part.partition)
             for launch in begun
-            for (part, share), fact in zip(
-                ((part, share) for part in launch.parts for share in part.shares), self.node_facts
+            for (part, share), info in zip(
+                ((part, share) for part in launch.parts for share in part.shares), self.node_info
             )
         ]
 
@@ -259,8 +259,8 @@ class HeadNode:
         elif isinstance(event, Ended):
             self._over(member, event)
         elif isinstance(event, Started):
-            shares = zip(member.launch.every_share, self.node_facts)
-            self.log.event(event.but(nodes=tuple(JobNode(share.name, fact.ip) for share, fact in shares)))
+            shares = zip(member.launch.every_share, self.node_info)
+            self.log.event(event.but(nodes=tuple(JobNode(share.name, info.ip) for share, info in shares)))
         else:
             self.log.event(event)
         if event.seq:

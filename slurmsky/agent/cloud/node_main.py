@@ -115,7 +115,7 @@ def join_first_node(
     None: the launch is a duplicate that does not run, and the earlier run's frames on this node have been replayed.
     """
     while True:
-        line = rendezvous.join(node.addresses[0], node.settings.seed, client, plain.write(node.facts()))
+        line = rendezvous.join(node.addresses[0], node.settings.seed, client, plain.write(node.info()))
         while True:
             message = line.receive(None)
             if "check" in message:

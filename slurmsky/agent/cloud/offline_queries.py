@@ -28,7 +28,7 @@ from ...report.json import data_parser
 from ...report.report_context import ReportContext
 from ...report.text.units import EXACT, KILO, Clock, Scale
 from ..core.client_requests import parse_context
-from .node_facts import CloudNodeFacts
+from .node_info import CloudNodeInfo
 
 RELEASE = "25.11.0"
 _ACTIVE = frozenset({"PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING"})
@@ -308,13 +308,13 @@ def _passes(query: Any, job: Job) -> bool:
     return not query.notme
 
 
-def node_of(share: NodeShare, fact: CloudNodeFacts, partition: str) -> Node:
+def node_of(share: NodeShare, info: CloudNodeInfo, partition: str) -> Node:
     """The record of a node, with the resources that the job has there."""
-    cpus = fact.cpus
+    cpus = info.cpus
     gres = tuple((kind.partition(":")[0], kind.partition(":")[2], len(ids)) for kind, ids in share.gres.items())
-    config = NodeConfig(share.name, address=fact.ip, host_name=fact.host, cpus=cpus, cores=cpus,
-                        memory_mib=fact.memory_mib, gres=gres, arch=fact.arch,
-                        os=fact.os)  # fmt: skip
+    config = NodeConfig(share.name, address=info.ip, host_name=info.host, cpus=cpus, cores=cpus,
+                        memory_mib=info.memory_mib, gres=gres, arch=info.arch,
+                        os=info.os)  # fmt: skip
     whole = len(share.cpu_ids) >= cpus
     return Node(config, NodeState.ALLOCATED if whole else NodeState.MIXED, alloc_cpus=len(share.cpu_ids),
                 alloc_memory_mib=share.memory_mib, alloc_gres={kind: len(ids) for kind, ids in share.gres.items()},

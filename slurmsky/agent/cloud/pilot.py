@@ -26,7 +26,7 @@ from ...model import plain
 from ...protocol.node_settings import FILE, PilotSettings
 from ..process import daemonize
 from . import cloud_environment, node_owner, spot_notice
-from .node_facts import CloudNodeFacts, detected
+from .node_info import CloudNodeInfo, detected
 from .program_install import LIBRARY, install
 
 #: prefix of the line in which a node prints its agent's address
@@ -53,15 +53,15 @@ class Pilot:
     def run(self) -> int:
         """Run the agent until it exits normally; returns 0 then."""
         os.makedirs(self.home, mode=0o700, exist_ok=True)
-        facts = os.lstat(self.home)
-        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+        metadata = os.lstat(self.home)
+        if not stat.S_ISDIR(metadata.st_mode) or metadata.st_uid != os.geteuid() or metadata.st_mode & 0o077:
             print("slurmsky: %s is not a private folder of this account" % self.home, file=sys.stderr)
             return 1
         lock = os.open(os.path.join(self.home, "pilot.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)  # SkyPilot may start two pilots: the second waits for the first
         refused = self._refused()
         if refused:
-            self._print(CloudNodeFacts(rank=self.rank, refused=refused))
+            self._print(CloudNodeInfo(rank=self.rank, refused=refused))
             return 1
         launchers = install(self.home)
         signal.signal(signal.SIGTERM, self._end)
@@ -130,8 +130,8 @@ class Pilot:
     def _announce(self, port: int) -> None:
         self._print(detected(self.rank, self.address, port))
 
-    def _print(self, facts: CloudNodeFacts) -> None:
-        print(MARK + json.dumps(plain.write(facts)), flush=True)
+    def _print(self, info: CloudNodeInfo) -> None:
+        print(MARK + json.dumps(plain.write(info)), flush=True)
 
     def _start(self, launchers: str, port: int) -> subprocess.Popen[bytes]:
         account = pwd.getpwuid(os.geteuid())

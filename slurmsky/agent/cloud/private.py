@@ -46,8 +46,8 @@ Inode = Tuple[int, int]
 _MOST = 5_000  # entries of private folders that are read to find files with other names
 
 
-def _inode(facts: os.stat_result) -> Inode:
-    return facts.st_dev, facts.st_ino
+def _inode(metadata: os.stat_result) -> Inode:
+    return metadata.st_dev, metadata.st_ino
 
 
 class Private:
@@ -78,9 +78,9 @@ class Private:
             return False
         return True
 
-    def holds(self, facts: os.stat_result) -> bool:
+    def holds(self, metadata: os.stat_result) -> bool:
         """True for a private file or folder, or another name of a file in a private folder."""
-        inode = _inode(facts)
+        inode = _inode(metadata)
         if inode in self.inodes or inode in self.machine:
             return True
         if self._linked is None:
@@ -98,11 +98,11 @@ class Private:
                         return
                     path = os.path.join(root, name)
                     try:
-                        facts = os.lstat(path)
-                        if stat.S_ISLNK(facts.st_mode):
+                        metadata = os.lstat(path)
+                        if stat.S_ISLNK(metadata.st_mode):
                             yield _inode(os.stat(path))
-                        elif facts.st_nlink > 1 and stat.S_ISREG(facts.st_mode):
-                            yield _inode(facts)
+                        elif metadata.st_nlink > 1 and stat.S_ISREG(metadata.st_mode):
+                            yield _inode(metadata)
                     except OSError:
                         continue  # removed meanwhile, or a dangling link
 

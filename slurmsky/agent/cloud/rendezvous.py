@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 from ...model import plain
 from ..net import endpoints
-from .node_facts import CloudNodeFacts
+from .node_info import CloudNodeInfo
 
 if TYPE_CHECKING:
     from .cloud_node import CloudNode
@@ -78,13 +78,13 @@ def listen(address: str, seed: int) -> socket.socket:
 
 def accept_all(
     listener: socket.socket, tls: ssl.SSLContext, count: int, given: str = ""
-) -> dict[int, tuple[Line, CloudNodeFacts]]:
-    """Wait for the other nodes; returns rank -> (line, facts of the node).
+) -> dict[int, tuple[Line, CloudNodeInfo]]:
+    """Wait for the other nodes; returns rank -> (line, info of the node).
 
     Connections without the job's certificate are closed, and those of nodes that another SkyPilot job started
     (``given``: the SkyPilot job's id; SkyPilot may launch the same run on a cluster twice).
     """
-    came: dict[int, tuple[Line, CloudNodeFacts]] = {}
+    came: dict[int, tuple[Line, CloudNodeInfo]] = {}
     deadline = time.monotonic() + WAIT_S
     while len(came) < count:
         listener.settimeout(max(deadline - time.monotonic(), 0.1))
@@ -99,14 +99,14 @@ def accept_all(
     return came
 
 
-def admit(sock: socket.socket, tls: ssl.SSLContext, given: str) -> Optional[tuple[Line, CloudNodeFacts]]:
-    """The line to a node that has connected, and its facts; None for a rejected connection."""
+def admit(sock: socket.socket, tls: ssl.SSLContext, given: str) -> Optional[tuple[Line, CloudNodeInfo]]:
+    """The line to a node that has connected, and its info; None for a rejected connection."""
     try:
         sock.settimeout(10)
         line = Line(tls.wrap_socket(sock, server_side=True))
-        facts = plain.read(CloudNodeFacts, line.receive(10))
-        if facts.rank > 0 and facts.given == given:
-            return line, facts
+        info = plain.read(CloudNodeInfo, line.receive(10))
+        if info.rank > 0 and info.given == given:
+            return line, info
         line.sock.close()
     except (OSError, ValueError, TypeError):
         pass  # an unknown client, a port scanner, or a node that died at once
@@ -115,7 +115,7 @@ def admit(sock: socket.socket, tls: ssl.SSLContext, given: str) -> Optional[tupl
 
 
 def join(head: str, seed: int, tls: ssl.SSLContext, greeting: Message, patience: float = WAIT_S) -> Line:
-    """Connect to the first node and send a greeting: our facts, or the role of the connection.
+    """Connect to the first node and send a greeting: our info, or the role of the connection.
 
     The first node may start minutes after this one.
     """
@@ -192,7 +192,7 @@ def add_hosts(names: Sequence[str], addresses: Sequence[str]) -> bool:
     return resolves(names, addresses)
 
 
-def agree_on_names(node: CloudNode, others: dict[int, tuple[Line, CloudNodeFacts]], mine: CloudNodeFacts) -> list[str]:
+def agree_on_names(node: CloudNode, others: dict[int, tuple[Line, CloudNodeInfo]], mine: CloudNodeInfo) -> list[str]:
     """Names that every node resolves to every other node; the addresses when there are none."""
 
     def ask(message: Message, own: bool) -> bool:
@@ -201,8 +201,8 @@ def agree_on_names(node: CloudNode, others: dict[int, tuple[Line, CloudNodeFacts
         answers = [line.receive(60).get("resolves") for line, _ in others.values()]
         return all(answers) and own
 
-    facts = [mine, *(others[rank][1] for rank in range(1, node.count))]
-    names = [fact.host for fact in facts]
+    info = [mine, *(others[rank][1] for rank in range(1, node.count))]
+    names = [info.host for info in info]
     if len(set(names)) == node.count and ask({"check": names}, resolves(names, node.addresses)):
         return names
     names = ["%s-%d" % (node.settings.host_prefix, rank) for rank in range(node.count)]

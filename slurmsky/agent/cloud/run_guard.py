@@ -106,8 +106,8 @@ class RunGuard:
         self.home = home
         self.folder = home + ".kept"
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
-        facts = os.lstat(self.folder)
-        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+        metadata = os.lstat(self.folder)
+        if not stat.S_ISDIR(metadata.st_mode) or metadata.st_uid != os.geteuid() or metadata.st_mode & 0o077:
             raise OSError("%s is not ours alone" % self.folder)
         self._lock = -1
         self._frames = -1  # file descriptor of the ``frames`` file
@@ -169,10 +169,10 @@ class RunGuard:
         self._mine = Earlier(restart, _identity(os.getpid()))
         self._write()
 
-    def note(self, **facts: Any) -> None:
+    def note(self, **metadata: Any) -> None:
         """Update fields of our record."""
         if self._mine is not None:
-            self._mine = replace(self._mine, **facts)
+            self._mine = replace(self._mine, **metadata)
             self._write()
 
     def note_start(self, agent: int) -> None:

@@ -18,7 +18,7 @@ from ..job.environment import VISIBLE, gpu_indices
 from ..net import endpoints
 from .cloud_node import CloudNode
 from .job_log import JobLogWriter, LogTail
-from .node_facts import CloudNodeFacts
+from .node_info import CloudNodeInfo
 
 
 @dataclass
@@ -47,24 +47,24 @@ def records_of(launch: Launch) -> list[Job]:
 
 
 def assign_shares(
-    member: WorkerNode, node: CloudNode, names: Sequence[str], node_facts: Sequence[CloudNodeFacts], packed: bool
+    member: WorkerNode, node: CloudNode, names: Sequence[str], node_info: Sequence[CloudNodeInfo], packed: bool
 ) -> None:
     """Assign the nodes, and the CPUs and devices of the member's slot, to its shares."""
     launch = member.launch
     if launch.het:
         launch.shares = launch.het[0].shares  # a copy of the same shares: here they must be one object
-    for share, name, fact in zip(launch.every_share, names, node_facts):
+    for share, name, info in zip(launch.every_share, names, node_info):
         share.name = name
-        share.address = endpoints.UNIX + node.socket if node.count == 1 else fact.address
+        share.address = endpoints.UNIX + node.socket if node.count == 1 else info.address
         if not share.cpu_ids:
-            share.cpu_ids = tuple(range(fact.cpus))
+            share.cpu_ids = tuple(range(info.cpus))
         elif packed:
             first = member.slot * len(share.cpu_ids)
             share.cpu_ids = tuple(range(first, first + len(share.cpu_ids)))
-        share.cpus_on_node = max(fact.cpus, len(share.cpu_ids))
+        share.cpus_on_node = max(info.cpus, len(share.cpu_ids))
         for kind, indices in share.gres.items():
             # A Slurm infra allocates some of a node's devices; a slot gets its part of those.
-            devices = fact.gpus or tuple(range(len(indices) * (member.slot + 1)))
+            devices = info.gpus or tuple(range(len(indices) * (member.slot + 1)))
             part = devices[member.slot * len(indices) :][: len(indices)]
             share.gres[kind] = part if len(part) == len(indices) else indices
     if launch.het and not gpu_indices(launch.shares[0].gres):

@@ -84,11 +84,11 @@ def scan(folder: str) -> Scan:
         for name in files:
             path = os.path.join(root, name)
             try:
-                facts = os.lstat(path)
+                metadata = os.lstat(path)
             except OSError:
                 continue
-            if stat.S_ISREG(facts.st_mode):
-                found[os.path.relpath(path, folder)] = (facts.st_size, facts.st_mtime_ns)
+            if stat.S_ISREG(metadata.st_mode):
+                found[os.path.relpath(path, folder)] = (metadata.st_size, metadata.st_mtime_ns)
     return found
 
 
@@ -105,8 +105,8 @@ class Changed:
 def changes(before: Scan, folder: str, skip: frozenset[str]) -> list[Changed]:
     """Files that are new or changed, smallest first; ``skip``: paths that are sent in another way."""
     found = []
-    for path, facts in scan(folder).items():
-        if path in skip or before.get(path) == facts:
+    for path, metadata in scan(folder).items():
+        if path in skip or before.get(path) == metadata:
             continue
         try:
             now = os.lstat(os.path.join(folder, path))

@@ -67,10 +67,10 @@ class WarmNodeService:
             Ping: self._ping, CompareFolder: self._compare, StoreScript: self._store, ReachPeers: self._reach,
             AddHosts: self._add_hosts,
         })  # fmt: skip
-        agent.greetings.append(self._facts)
+        agent.greetings.append(self._name_values)
         signal.signal(signal.SIGTERM, lambda *_: agent.loop.soon(self._taken))
 
-    def _facts(self) -> NodeEnvironment:
+    def _name_values(self) -> NodeEnvironment:
         """Properties of the node that the controller needs to adapt launches: its environment and folders."""
         account = pwd.getpwuid(os.geteuid())
         return NodeEnvironment(

@@ -199,9 +199,9 @@ def _bind(source: str, root: str, target: str, flags: Iterable[str]) -> None:
 
 
 def _mount_options(place: str) -> list[str]:
-    facts = os.statvfs(place)
+    metadata = os.statvfs(place)
     named = {"ro": os.ST_RDONLY, "nosuid": os.ST_NOSUID, "nodev": os.ST_NODEV, "noexec": os.ST_NOEXEC}
-    return [name for name, bit in named.items() if facts.f_flag & bit]
+    return [name for name, bit in named.items() if metadata.f_flag & bit]
 
 
 def _user(root: str, box: str) -> None:

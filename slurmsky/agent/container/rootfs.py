@@ -70,12 +70,12 @@ class ImageStore:
     # --- import of images
     def _file(self, path: str) -> Image:
         try:
-            facts = os.stat(path)
+            inspected = os.stat(path)
         except OSError as error:
             raise ImageError("%s: %s" % (path, error.strerror)) from None
-        key = "%s-%d-%d-%d-%d" % (path, facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+        key = "%s-%d-%d-%d-%d" % (path, inspected.st_dev, inspected.st_ino, inspected.st_size, inspected.st_mtime_ns)
         if os.path.isdir(path):
-            if os.geteuid() in (0, facts.st_uid):
+            if os.geteuid() in (0, inspected.st_uid):
                 return Image(path, _enroot_environment(path))
             # In a user namespace this user cannot change another user's files, not even create mount points: copy.
             return self._kept(key, path, lambda made: self._copy(Image(path, _enroot_environment(path)), made))
@@ -103,14 +103,14 @@ class ImageStore:
             if program is None:
                 continue
             try:
-                facts = self._inspect(program, name) or self._inspect(program, whole)
-                if facts is None:
+                inspected = self._inspect(program, name) or self._inspect(program, whole)
+                if inspected is None:
                     self._say("pyxis: importing docker image: %s" % name)
                     self._run([program, "pull", "-q", whole])
-                    facts = self._inspect(program, whole)
-                if facts is None:
+                    inspected = self._inspect(program, whole)
+                if inspected is None:
                     raise ImageError("%s has pulled %s, and does not show it" % (tool, whole))
-                return self._kept(str(facts["Id"]), name, partial(self._export, program, facts))
+                return self._kept(str(inspected["Id"]), name, partial(self._export, program, inspected))
             except ImageError as error:
                 failures += ["%s: %s" % (tool, line) for line in error.args]
         program = self._program("apptainer", "singularity")
@@ -130,9 +130,9 @@ class ImageStore:
             return None
         return found[0] if found and isinstance(found[0], dict) and "Id" in found[0] else None
 
-    def _export(self, program: str, facts: dict[str, object], made: str) -> None:
+    def _export(self, program: str, inspected: dict[str, object], made: str) -> None:
         # The tool requires a command for an image without one; the command is never run.
-        box = self._run([program, "create", str(facts["Id"]), "/bin/true"]).strip().splitlines()[-1]
+        box = self._run([program, "create", str(inspected["Id"]), "/bin/true"]).strip().splitlines()[-1]
         root = os.path.join(made, "root")
         os.mkdir(root)
         own = [] if os.geteuid() == 0 else ["--no-same-owner", "--exclude=dev/*", "--delay-directory-restore"]
@@ -156,7 +156,7 @@ class ImageStore:
                 raise ImageError("cannot unpack: %s" % _last_line(unpacked.stderr))
         finally:
             self._call([program, "rm", "-f", box])
-        config = facts.get("Config")
+        config = inspected.get("Config")
         config = config if isinstance(config, dict) else {}
         environment = dict(str(item).split("=", 1) for item in config.get("Env") or () if "=" in str(item))
         entrypoint = [str(word) for word in config.get("Entrypoint") or ()]
@@ -198,13 +198,13 @@ class ImageStore:
 
     @staticmethod
     def _note(made: str, image: Image) -> None:
-        facts = {
+        inspected = {
             "environment": image.environment,
             "directory": image.directory,
             "entrypoint": image.entrypoint,
         }
         with open(os.path.join(made, "image.json"), "w", encoding="utf-8") as file:
-            json.dump(facts, file)
+            json.dump(inspected, file)
 
     @staticmethod
     def _read(place: str) -> Image:

@@ -28,7 +28,7 @@ from ...protocol.messages import (
     JobRequest,
     LaunchJob,
     LaunchRefused,
-    NodeFacts,
+    NodeStatus,
 )
 from ..job.agent_variables import AgentVariables
 from ..job.journal import JobLog, Journal, Key
@@ -140,7 +140,7 @@ class Agent:
         self._followers.clear()
         channel.on_frame = self._from_controller
         channel.on_close = lambda: self._controller_left(channel)
-        channel.send_json(self._node_facts().encode())
+        channel.send_json(self._node_status().encode())
         for greeting in self.greetings:
             channel.send_json(greeting().encode())
         known = [log for log in self.journal.logs.values() if log.head]
@@ -346,7 +346,7 @@ class Agent:
         if log is not None and not any(job_id == key[0] for job_id, _ in self.hosted):
             self._forget(log)
 
-    def _node_facts(self) -> NodeFacts:
+    def _node_status(self) -> NodeStatus:
         self._facts_due = time.monotonic() + NODE_FACTS_S
         free = 0
         try:
@@ -357,7 +357,7 @@ class Agent:
                         break
         except OSError:
             free = 0
-        return NodeFacts(node=self.node, version=VERSION, load=round(os.getloadavg()[0], 2), free_mib=free)
+        return NodeStatus(node=self.node, version=VERSION, load=round(os.getloadavg()[0], 2), free_mib=free)
 
     # --- processes
     def _owners(self) -> Iterator[tuple[Owner, float]]:
@@ -402,7 +402,7 @@ class Agent:
             for job in [job for job in self.jobs.values() if job.batch is None and not job.ended]:
                 job.terminate("CANCELLED", signal.SIGTERM)
         if self._controller is not None and self.jobs and time.monotonic() >= self._facts_due:
-            self._controller.send_json(self._node_facts().encode())
+            self._controller.send_json(self._node_status().encode())
         self._leave_if_idle()
 
     def _leave_if_idle(self) -> None:

@@ -7,7 +7,7 @@ import os
 from typing import NamedTuple, Optional
 
 
-class NameFacts(NamedTuple):
+class NameValues(NamedTuple):
     """Values of the ``%`` patterns. Source: slurmstepd's fname.c; see tests/data/filename_patterns.csv."""
 
     job_id: int
@@ -22,7 +22,7 @@ class NameFacts(NamedTuple):
     restarts: int = 0
 
 
-def expand(pattern: str, facts: NameFacts) -> str:
+def expand(pattern: str, name_values: NameValues) -> str:
     """Replace the patterns in a name (language.filename)."""
     if "%" not in pattern and "\\" not in pattern and pattern.lower() != "none":
         return pattern
@@ -31,16 +31,16 @@ def expand(pattern: str, facts: NameFacts) -> str:
     return filename.expand(
         pattern,
         filename.FilenameValues(
-            job_id=facts.job_id,
-            user=facts.user,
-            job_name=facts.job_name,
-            array_job_id=facts.array_job_id or None,
-            array_task_id=facts.array_task_id,
-            step_id=int(facts.step_id) if facts.step_id.isdecimal() else None,
-            node=facts.node,
-            node_id=facts.node_id,
-            task_id=facts.task_id,
-            restart_count=facts.restarts,
+            job_id=name_values.job_id,
+            user=name_values.user,
+            job_name=name_values.job_name,
+            array_job_id=name_values.array_job_id or None,
+            array_task_id=name_values.array_task_id,
+            step_id=int(name_values.step_id) if name_values.step_id.isdecimal() else None,
+            node=name_values.node,
+            node_id=name_values.node_id,
+            task_id=name_values.task_id,
+            restart_count=name_values.restarts,
         ),
     )
 

@@ -99,7 +99,7 @@ class PmixServer:
     def _job_info(self) -> list[tuple[str, Any]]:
         here = self._ranks[self._node_id]
         size = sum(map(len, self._ranks))
-        facts: list[tuple[str, Any]] = [
+        pairs: list[tuple[str, Any]] = [
             ("pmix.jobid", self._nspace),
             ("pmix.univ.size", size),
             ("pmix.job.size", size),
@@ -121,7 +121,7 @@ class PmixServer:
         ]
         for node, ranks in enumerate(self._ranks):
             for local, rank in enumerate(ranks):
-                facts.append(("pmix.pdata", [
+                pairs.append(("pmix.pdata", [
                     ("pmix.rank", pmix.Rank(rank)),
                     ("pmix.appnum", 0),
                     ("pmix.grank", pmix.Rank(rank)),
@@ -131,7 +131,7 @@ class PmixServer:
                     ("pmix.hname", self._nodes[node]),
                     ("pmix.nodeid", node),
                 ]))  # fmt: skip
-        return facts
+        return pairs
 
     def _counted(self, settings: list[tuple[str, Any]]) -> tuple[Any, int]:
         array = pmix.infos(settings)

@@ -58,12 +58,12 @@ class FileCopy:
         Raises OSError when the source cannot be opened, ValueError when it is no regular file.
         """
         self._fd = os.open(source, _READ)
-        facts = os.fstat(self._fd)
-        if not stat.S_ISREG(facts.st_mode):
+        metadata = os.fstat(self._fd)
+        if not stat.S_ISREG(metadata.st_mode):
             os.close(self._fd)
             raise ValueError(source)
-        mode = stat.S_IMODE(facts.st_mode)
-        times = [facts.st_atime, facts.st_mtime] if preserve else None
+        mode = stat.S_IMODE(metadata.st_mode)
+        times = [metadata.st_atime, metadata.st_mtime] if preserve else None
         for share in self.shares:
             path = target(share.name)
             if share.name == self.agent.node or share.address.startswith(endpoints.UNIX):
@@ -234,11 +234,12 @@ def _options(query: SbcastQuery, job_id: int) -> list[str]:
     }
     lines = [rule, *("%-10s = %s" % row for row in rows.items()), rule]
     try:
-        facts = os.stat(query.source)
-        lines += ["modes    = %o" % facts.st_mode, "uid      = %d" % facts.st_uid, "gid      = %d" % facts.st_gid]
+        metadata = os.stat(query.source)
+        lines += ["modes    = %o" % metadata.st_mode]
+        lines += ["uid      = %d" % metadata.st_uid, "gid      = %d" % metadata.st_gid]
     except OSError:
         pass  # the copy itself reports errors of the source
-    return [*lines, "jobid      = %d" % job_id, "size     = %d" % facts.st_size] if len(lines) > 10 else lines
+    return [*lines, "jobid      = %d" % job_id, "size     = %d" % metadata.st_size] if len(lines) > 10 else lines
 
 
 def _serve(agent: Agent, channel: Channel, job: HeadJob, request: wire.CommandRequest, query: SbcastQuery) -> None:

@@ -149,14 +149,16 @@ class Outputs:
         """The files of a rank's component."""
         return self._files[self._component[rank]]
 
-    def open(self, folder: str, umask: int, mode: Optional[str], facts: output_files.NameFacts) -> list[BlockingFile]:
+    def open(
+        self, folder: str, umask: int, mode: Optional[str], name_values: output_files.NameValues
+    ) -> list[BlockingFile]:
         """Open the files that srun itself opens, each name once; returns those that may block. Raises BadRequest."""
         opened: dict[str, list[TaskStream]] = {}
         blocking: list[BlockingFile] = []
         for stream in self._streams():
             if not stream.path:
                 continue
-            name = os.path.join(folder, output_files.expand(stream.path, facts))
+            name = os.path.join(folder, output_files.expand(stream.path, name_values))
             sharing = opened.setdefault(name, [])
             sharing.append(stream)
             if len(sharing) > 1:
@@ -246,7 +248,7 @@ class Input:
     reads the stream, or None. Raises BadRequest.
     """
 
-    def __init__(self, text: Optional[str], terminal: bool, folder: str, facts: output_files.NameFacts) -> None:
+    def __init__(self, text: Optional[str], terminal: bool, folder: str, name_values: output_files.NameValues) -> None:
         self.source = "stream"
         self.rank: Optional[int] = None
         self.fd = -1
@@ -264,7 +266,7 @@ class Input:
             self.source = os.path.join(folder, text)
         else:
             # One file for all tasks: srun reads the file and sends its content.
-            name = os.path.join(folder, output_files.expand(text, facts))
+            name = os.path.join(folder, output_files.expand(text, name_values))
             if file_opening.may_block(name):
                 self.blocking = BlockingFile("stdin", lambda: output_files.open_input(name), self._take)
                 return

@@ -77,7 +77,7 @@ class Planner:
         # MPI libraries name shared memory by job and step; other engines on this machine reuse the same ids.
         self._world = os.urandom(4).hex()
         #: for the patterns in names of srun's own files
-        self.facts = output_files.NameFacts(
+        self.name_values = output_files.NameValues(
             job_id=job.job_id,
             array_job_id=job.launch.array_job_id,
             array_task_id=job.launch.array_task_id,
@@ -270,11 +270,11 @@ class Planner:
             rlimits={name: list(pair) for name, pair in self._rlimits.items()},
             task_prologs=[script for script in prologs if script[1]],
             task_epilogs=[script for script in epilogs if script[1]],
-            array_job_id=self.facts.array_job_id,
-            array_task_id=self.facts.array_task_id,
-            user=self.facts.user,
-            job_name=self.facts.job_name,
-            restarts=self.facts.restarts,
+            array_job_id=self.name_values.array_job_id,
+            array_task_id=self.name_values.array_task_id,
+            user=self.name_values.user,
+            job_name=self.name_values.job_name,
+            restarts=self.name_values.restarts,
             head=launch.shares[0].address,
             mpi=self._mpi_plan(),
             bind=self._bind(index),

@@ -132,8 +132,8 @@ class Srun:
         outputs = self._outputs = Outputs(
             self.channel, [step for step, _ in planner.programs], planner.component, self._say
         )
-        blocking = outputs.open(request.cwd, request.umask, spec.job.open_mode, planner.facts)
-        source = self._input = Input(spec.job.input, self.terminal, request.cwd, planner.facts)
+        blocking = outputs.open(request.cwd, request.umask, spec.job.open_mode, planner.name_values)
+        source = self._input = Input(spec.job.input, self.terminal, request.cwd, planner.name_values)
         planner.check_binding()
         job.next_step += 1
         run = self.run = step_run.StepRun(job, planner.records(), spec, chosen.shape)

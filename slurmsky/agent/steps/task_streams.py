@@ -134,7 +134,7 @@ class Streams:
         return lambda: output_files.open_output(path, mode)
 
     def _path(self, task: Task, pattern: str) -> str:
-        return os.path.join(self._plan.directory, output_files.expand(pattern, self._facts(task)))
+        return os.path.join(self._plan.directory, output_files.expand(pattern, self._name_values(task)))
 
     def _open_file(self, task: Task, pattern: str, what: str) -> int:
         path = self._path(task, pattern)
@@ -162,8 +162,8 @@ class Streams:
         self._read_from(task, ours, OUT)
         return theirs
 
-    def _facts(self, task: Task) -> output_files.NameFacts:
-        return output_files.NameFacts(
+    def _name_values(self, task: Task) -> output_files.NameValues:
+        return output_files.NameValues(
             job_id=self._plan.job_id,
             step_id=self._plan.step_id,
             node=self._plan.node,

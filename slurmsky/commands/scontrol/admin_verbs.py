@@ -283,8 +283,8 @@ def _slurm_conf(ctx: CommandContext, clock: Clock) -> Iterator[str]:
     head = f"#  Configuration file for Slurm - {clock.text(clock.now)}  #"
     yield from ("#" * len(head), head, "#" * len(head), "#")
     cluster = ctx.queue.job_table.cluster
-    facts = {"SlurmctldHost[0]": ctx.queue.host, "StateSaveLocation": str(ctx.queue.paths.home)}
-    for key, value in report_config.config_pairs(Report(clock, cluster), facts).items():
+    values = {"SlurmctldHost[0]": ctx.queue.host, "StateSaveLocation": str(ctx.queue.paths.home)}
+    for key, value in report_config.config_pairs(Report(clock, cluster), values).items():
         if key in ("BOOT_TIME", "NEXT_JOB_ID", "HASH_VAL", "SLURM_CONF", "SLURM_VERSION"):
             continue
         word = value.removesuffix(" sec").removesuffix(" min")

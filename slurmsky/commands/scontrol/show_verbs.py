@@ -111,7 +111,7 @@ def _config(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int
     context = report_context(ctx, query)
     queue = ctx.queue
     user = f"{user_name(os.geteuid())}({os.geteuid()})"
-    facts = {
+    values = {
         "SlurmUser": queue.site.cluster.parameter("SlurmUser") or user,
         "SlurmdUser": queue.site.cluster.parameter("SlurmdUser") or user,
         "SLURM_CONF": queue.site.source or "(no site file)",
@@ -122,7 +122,7 @@ def _config(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int
         "NEXT_JOB_ID": str(queue.job_table.next_job_id),
         "SlurmctldLogFile": str(queue.paths.log),
     }
-    ctx.out(report_config.show_config(context, facts, queue.host))
+    ctx.out(report_config.show_config(context, values, queue.host))
     return 0
 
 

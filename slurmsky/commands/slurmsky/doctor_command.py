@@ -133,12 +133,12 @@ def _site() -> Iterator[CheckResult]:
     if file is None:
         yield CheckResult("site file", GOOD, "none: any partition, account and feature is accepted")
         return
-    from ...engines import machine_facts
+    from ...engines import machine_hardware
     from ...site.load import load
     from ...site.record import SiteError
 
     try:
-        site = load(file.read_text("utf-8"), str(file), machine_facts.facts())
+        site = load(file.read_text("utf-8"), str(file), machine_hardware.detect())
     except OSError as error:
         do = f"unset {paths.SITE}; or slurmsky site init -o {file}"
         yield CheckResult("site file", BAD, f"{file}: {error.strerror}", do)
@@ -233,15 +233,15 @@ def _sky() -> Iterator[CheckResult]:
 
 
 def _loaded_site() -> Site:
-    from ...engines import machine_facts
+    from ...engines import machine_hardware
     from ...site.load import default_site, load
     from ...site.record import SiteError
 
-    file, facts = paths.site_file(os.environ), machine_facts.facts()
+    file, machine = paths.site_file(os.environ), machine_hardware.detect()
     try:
-        return load(file.read_text("utf-8"), str(file), facts) if file is not None else default_site(facts)
+        return load(file.read_text("utf-8"), str(file), machine) if file is not None else default_site(machine)
     except (OSError, SiteError, UnicodeDecodeError):
-        return default_site(facts)  # the site-file check reports the error
+        return default_site(machine)  # the site-file check reports the error
 
 
 def _numbers(text: str) -> tuple[int, ...]:

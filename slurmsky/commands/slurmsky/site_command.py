@@ -13,7 +13,7 @@ import click
 
 from ... import paths
 from ...controller.command_context import CommandContext
-from ...engines import machine_facts, registry
+from ...engines import machine_hardware, registry
 from ...engines.base import EngineError
 from ...engines.cloud import CloudService, RequestRefused
 from ...model.spec import JobSpec
@@ -79,7 +79,7 @@ async def check(ctx: CommandContext, file: str | None) -> int:
     try:
         with open(found, encoding="utf-8", opener=opener) as opened:
             text = opened.read()
-        site = load(text, found, machine_facts.facts())
+        site = load(text, found, machine_hardware.detect())
     except (OSError, UnicodeDecodeError) as error:
         ctx.err(f"slurmsky: {found}: {getattr(error, 'strerror', None) or error}")
         return 1
@@ -107,7 +107,7 @@ async def check(ctx: CommandContext, file: str | None) -> int:
 
 def _remarks(ctx: CommandContext, site: Site) -> Iterator[str]:
     """Remarks on a valid file: CPUs that this machine lacks, and a controller that has read another version."""
-    present = machine_facts.facts().cpus
+    present = machine_hardware.detect().cpus
     places = ctx.queue.engine.places_in
     warm = {name for _, one in site.warm_nodes for name in one.names}
     local = {name for part in site.cluster.partitions if places(part.name) for name in part.nodes} - warm
@@ -226,7 +226,7 @@ async def init(ctx: CommandContext, target: str, folder: str | None, **files: st
     if not given and not ask_sky:
         infra, gpu = await _ask(ctx, old)
     text = render(old, infra=infra, gpu=gpu)
-    load(text, target or "slurmsky.toml", machine_facts.facts())  # verify that the new file can be parsed
+    load(text, target or "slurmsky.toml", machine_hardware.detect())  # verify that the new file can be parsed
     return write(ctx, text, target)
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 
 from ...controller.command_context import CommandContext
-from ...engines import machine_facts
+from ...engines import machine_hardware
 from ...language.syntax_errors import LanguageError
 from ...model.spec import JobSpec
 from ...options import device_counts
@@ -34,7 +34,7 @@ async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -
     if not files:
         ctx.err(f"slurmsky: site init: no batch scripts in {shown}")
         return 1
-    site = load("", "(no site file)", machine_facts.facts())
+    site = load("", "(no site file)", machine_hardware.detect())
 
     def judged(engine: str, site: Site) -> list[pages.Page]:
         return [page_of(ctx, (file,), os.path.relpath(file, folder), engine, site, folder) for file in files]
@@ -55,7 +55,7 @@ async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -
         listed = ", ".join(wanted.unknown("environments")[:6])
         packages = await _answer(ctx, f"Packages of the conda environments {listed}", USUAL_PACKAGES)
     text = render(wanted, shown, bucket=bucket, gpu=gpu, packages=packages)
-    found = load(text, target or "slurmsky.toml", machine_facts.facts())
+    found = load(text, target or "slurmsky.toml", machine_hardware.detect())
     code = write(ctx, text, target)
     if code:
         return code

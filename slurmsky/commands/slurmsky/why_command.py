@@ -113,12 +113,12 @@ async def command(ctx: CommandContext, words: tuple[str, ...], as_json: bool) ->
 # --- pending jobs
 
 
-def waiting(queue: Controller, job: Job) -> why.JobFacts:
+def waiting(queue: Controller, job: Job) -> why.WhyInput:
     """Data about a pending job: jobs ahead of it, reason of its wait, estimated start."""
     partition = queue.job_table.cluster.partition(job.partition.partition(",")[0])
     awaited = tuple(_awaited(queue, job)) if job.dependency else ()
     if partition is None:
-        return why.JobFacts(awaited=awaited)
+        return why.WhyInput(awaited=awaited)
     before: list[Job] = []
     starts, after = (job.start_time, "") if job.reason == "BeginTime" else (0.0, "")
     room, down = "", ""
@@ -132,7 +132,7 @@ def waiting(queue: Controller, job: Job) -> why.JobFacts:
     elif job.reason == "ReqNodeNotAvail":
         room, down = _named_nodes(queue, job)
     names = tuple(derived.job_id_text(one, 64) for one in before[:_NAMED])
-    return why.JobFacts(
+    return why.WhyInput(
         before=names,
         before_count=len(before),
         room=room,
@@ -253,10 +253,10 @@ def _awaited(queue: Controller, job: Job) -> list[str]:
 # --- jobs that have started
 
 
-async def output(job: Job) -> why.JobFacts:
+async def output(job: Job) -> why.WhyInput:
     """The last lines of the job's error file, else of its output file."""
     if not job.is_batch or not job.start_time:
-        return why.JobFacts()
+        return why.WhyInput()
     names = [derived.expand_path(name, job) for name in (job.stderr, job.stdout) if name]
     problem = ""
     for path in dict.fromkeys(names):
@@ -266,7 +266,7 @@ async def output(job: Job) -> why.JobFacts:
         tail = await asyncio.to_thread(Tail(path).read)
         lines = [line for line in tail.lines if line.strip()]
         if lines:
-            return why.JobFacts(output=path, tail=tuple(lines[-_TAIL:]))
+            return why.WhyInput(output=path, tail=tuple(lines[-_TAIL:]))
         missing = "does not exist" if "no such file" in tail.problem else f"cannot be read: {tail.problem}"
         problem = f"Its output file {path} {missing if tail.problem else 'is empty'}."
-    return why.JobFacts(output=names[-1] if names else "", no_output=problem)
+    return why.WhyInput(output=names[-1] if names else "", no_output=problem)

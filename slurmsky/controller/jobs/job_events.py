@@ -24,7 +24,7 @@ from ...protocol.messages import (
     Missing,
     NodeDown,
     NodeDrain,
-    NodeFacts,
+    NodeStatus,
     NodeUp,
     Started,
     StepChanged,
@@ -57,8 +57,8 @@ class Events:
                 handler = _HANDLERS.get(type(event))
                 if handler is not None:
                     handler(self, job, event)
-        elif isinstance(event, NodeFacts):
-            self._node_facts(event)
+        elif isinstance(event, NodeStatus):
+            self._node_status(event)
         elif isinstance(event, NodeDown):
             self.health.down(event.node, event.reason)
         elif isinstance(event, NodeDrain):
@@ -184,7 +184,7 @@ class Events:
         self.job_table.touch(job)
         self.life.changed(job)
 
-    def _node_facts(self, event: NodeFacts) -> None:
+    def _node_status(self, event: NodeStatus) -> None:
         node = self.job_table.nodes.get(event.node)
         if node is not None:
             node.load = node.load if event.load is None else event.load

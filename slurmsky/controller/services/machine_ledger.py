@@ -112,8 +112,8 @@ class Ledger:
             os.chmod(self.folder, 0o1777)
         except FileExistsError:
             pass  # usually created by another user
-        facts = os.lstat(self.folder)
-        if not stat.S_ISDIR(facts.st_mode) or facts.st_mode & 0o1777 != 0o1777:
+        metadata = os.lstat(self.folder)
+        if not stat.S_ISDIR(metadata.st_mode) or metadata.st_mode & 0o1777 != 0o1777:
             raise OSError(errno.EPERM, "not a folder for all users", self.folder)
         self._lock = _opened(os.path.join(self.folder, "lock"), os.O_RDONLY)
         self.enter()
@@ -229,10 +229,14 @@ class Ledger:
                 descriptor = self._files.get(name, -1)
                 if descriptor < 0:
                     descriptor = self._files[name] = os.open(os.path.join(self.folder, name), _READ)
-                facts = os.fstat(descriptor)
-                if facts.st_nlink == 0:
+                metadata = os.fstat(descriptor)
+                if metadata.st_nlink == 0:
                     os.close(self._files.pop(name))  # the file was removed and created again
-                elif stat.S_ISREG(facts.st_mode) and facts.st_size and facts.st_uid == int(name.partition("-")[0]):
+                elif (
+                    stat.S_ISREG(metadata.st_mode)
+                    and metadata.st_size
+                    and metadata.st_uid == int(name.partition("-")[0])
+                ):
                     held = _parsed(os.pread(descriptor, _MOST_BYTES, 0))
                     if held != NOTHING and _is_held(descriptor):
                         yield name, held

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ...agent.cloud.node_facts import CloudNodeFacts
+from ...agent.cloud.node_info import CloudNodeInfo
 from ...engines.base import EngineError, background, cancel_all
 from ...engines.powered import Order, PoweredEngine, description, detected_size
 from ...model.allocation import NodeShare
@@ -136,16 +136,16 @@ class PowerSaving:
             node.boot_time = node.agent_start_time = order.up_at or now
             node.version = RELEASE
             node.last_busy_time = max(node.last_busy_time, order.up_at)
-            facts, config = order.facts.get(node.config.name, CloudNodeFacts()), node.config
+            info, config = order.info.get(node.config.name, CloudNodeInfo()), node.config
             if order.existing:  # nodes of an existing cluster keep their real size
-                config = detected_size(config, facts)
-            if facts.address:
-                config = replace(config, address=facts.ip, port=facts.port)
+                config = detected_size(config, info)
+            if info.address:
+                config = replace(config, address=info.ip, port=info.port)
             node.config = replace(
                 config,
-                host_name=facts.host or config.host_name,
-                arch=facts.arch or config.arch,
-                os=facts.os or config.os,
+                host_name=info.host or config.host_name,
+                arch=info.arch or config.arch,
+                os=info.os or config.os,
             )
             self.job_table.uses[node.config.name].config = node.config
             for configs in self.job_table.partition_nodes.values():

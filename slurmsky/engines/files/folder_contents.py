@@ -33,8 +33,8 @@ def fits(folder: Path, limit: int, home: Path, leave_out: Path, submit_dir: Path
     ):
         return False
     total = 0
-    for count, (_path, facts) in enumerate(walk(folder, guard, submit_dir)):
-        total += facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+    for count, (_path, metadata) in enumerate(walk(folder, guard, submit_dir)):
+        total += metadata.st_size if stat.S_ISREG(metadata.st_mode) else 0
         if total > limit or count >= MAX_FILES:
             return False
     return True
@@ -58,10 +58,10 @@ def archive(
     total = 0
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
         os.chmod(target, 0o600)
-        for path, facts in walk(folder, guard, submit_dir):
-            if stat.S_ISREG(facts.st_mode):
-                manifest[str(path.relative_to(folder))] = (facts.st_size, facts.st_mtime_ns)
-                total += facts.st_size
+        for path, metadata in walk(folder, guard, submit_dir):
+            if stat.S_ISREG(metadata.st_mode):
+                manifest[str(path.relative_to(folder))] = (metadata.st_size, metadata.st_mtime_ns)
+                total += metadata.st_size
             if total > limit or len(manifest) > MAX_FILES:
                 raise EngineError(
                     f"the submit folder {folder} holds more than {limit >> 20} MiB or {MAX_FILES} files: "
@@ -99,23 +99,25 @@ def walk(folder: Path, guard: private.Private, submit_dir: Path | None = None) -
         except OSError:
             folders.clear()
             continue  # the file vanished
-        entries = {name: _facts(base / name, inside, guard) for name in [*folders, *names] if not ignored(base / name)}
+        entries = {
+            name: _stat_of(base / name, inside, guard) for name in [*folders, *names] if not ignored(base / name)
+        }
         folders[:] = sorted(name for name in folders if entries.get(name) is not None)
-        for name, facts in sorted(entries.items()):
-            if facts is not None:
-                yield base / name, facts
+        for name, metadata in sorted(entries.items()):
+            if metadata is not None:
+                yield base / name, metadata
 
 
-def _facts(path: Path, inside: os.stat_result, guard: private.Private) -> os.stat_result | None:
+def _stat_of(path: Path, inside: os.stat_result, guard: private.Private) -> os.stat_result | None:
     """Metadata of a path in the folder ``inside``; None for private files, sockets and pipes, which are not sent."""
     try:
-        facts = os.lstat(path)
+        metadata = os.lstat(path)
     except OSError:
         return None  # the file vanished
-    link = stat.S_ISLNK(facts.st_mode)
+    link = stat.S_ISLNK(metadata.st_mode)
     try:
-        if guard.named(inside, (path.name,)) or guard.holds(os.stat(path) if link else facts):
+        if guard.named(inside, (path.name,)) or guard.holds(os.stat(path) if link else metadata):
             return None
     except OSError:
-        return facts  # a dangling link
-    return facts if link or stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode) else None
+        return metadata  # a dangling link
+    return metadata if link or stat.S_ISREG(metadata.st_mode) or stat.S_ISDIR(metadata.st_mode) else None

@@ -231,21 +231,21 @@ class OutputSync:
                 except BaseException:
                     os.unlink(beside, dir_fd=folder)
                     raise
-            facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        self.manifest[path] = (facts.st_size, facts.st_mtime_ns)
+            metadata = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        self.manifest[path] = (metadata.st_size, metadata.st_mtime_ns)
         self.returned[path] = digest
 
     def _changed_here(self, path: str, folder: int, name: str, digest: str) -> bool:
         try:
-            facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            metadata = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
             return False
-        if self.manifest.get(path) == (facts.st_size, facts.st_mtime_ns):
+        if self.manifest.get(path) == (metadata.st_size, metadata.st_mtime_ns):
             return False
         target = os.path.join(self.submit_dir, path)
         if target in self.ours or any(stream.path == target for stream in self.streams.values()):
             return False  # the change is ours: a step's output was written there
-        if not stat.S_ISREG(facts.st_mode):
+        if not stat.S_ISREG(metadata.st_mode):
             return True
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         return _digest(os.open(name, flags, dir_fd=folder)) != digest

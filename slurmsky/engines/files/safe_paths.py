@@ -90,8 +90,8 @@ def open_to_write(root: str, path: str, umask: int, flags: int = 0, private: Pri
                 break
         else:
             raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-    facts = os.fstat(descriptor)
-    if not (stat.S_ISREG(facts.st_mode) or (stat.S_ISCHR(facts.st_mode) and facts.st_rdev == _NULL)):
+    metadata = os.fstat(descriptor)
+    if not (stat.S_ISREG(metadata.st_mode) or (stat.S_ISCHR(metadata.st_mode) and metadata.st_rdev == _NULL)):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", path)
     return descriptor

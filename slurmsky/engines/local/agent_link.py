@@ -15,7 +15,7 @@ from ...agent.net.endpoints import peer_uid
 from ...model.allocation import Launch
 from ...model.codec import compact
 from ...protocol import wire
-from ...protocol.messages import AgentRequest, Event, NodeFacts
+from ...protocol.messages import AgentRequest, Event, NodeStatus
 from ..base import EngineError, NodeUnavailable
 
 log = logging.getLogger("slurmsky.controller")
@@ -57,7 +57,7 @@ class AgentLink(asyncio.Protocol):
             try:
                 event = Event.decode(json.loads(frame.payload))
                 if not self.greeted.done():
-                    self._version = event.version if isinstance(event, NodeFacts) else ""
+                    self._version = event.version if isinstance(event, NodeStatus) else ""
                     self.greeted.set_result(None)
                 self._on_event(self.node, event)
             except Exception:  # an event of one job failed; other jobs' events share this connection

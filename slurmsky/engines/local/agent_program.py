@@ -113,8 +113,8 @@ def _digest(files: list[tuple[str, Path]]) -> str:
     """A name for these files: their times and sizes, by which Python, too, detects modules that have changed."""
     found = hashlib.sha256()
     for name, path in files:
-        facts = path.stat()
-        found.update(f"{path}\0{name}\0{facts.st_mtime_ns}\0{facts.st_size}\n".encode("utf-8", "surrogateescape"))
+        metadata = path.stat()
+        found.update(f"{path}\0{name}\0{metadata.st_mtime_ns}\0{metadata.st_size}\n".encode("utf-8", "surrogateescape"))
     return found.hexdigest()[:16]
 
 
@@ -126,8 +126,8 @@ def _copy(files: list[tuple[str, Path]], folder: str) -> None:
             target.parent.mkdir(parents=True)
             (target.parent / "__pycache__").mkdir()
         shutil.copyfile(path, target)
-        facts = path.stat()
-        os.utime(target, ns=(facts.st_mtime_ns, facts.st_mtime_ns))
+        metadata = path.stat()
+        os.utime(target, ns=(metadata.st_mtime_ns, metadata.st_mtime_ns))
         compiled = Path(importlib.util.cache_from_source(str(path)))
         if name.endswith(".py") and compiled.exists():
             shutil.copyfile(compiled, target.parent / "__pycache__" / compiled.name)

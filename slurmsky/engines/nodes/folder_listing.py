@@ -51,18 +51,18 @@ class FolderListing:
         found: dict[str, FolderEntry] = {}
         total = 0
         known, digests = self._digests(folder), _Digests()
-        for path, facts in walk(Path(folder), guard, Path(submit_dir or folder)):
-            name, mode = os.path.relpath(path, folder), stat.S_IMODE(facts.st_mode)
-            if stat.S_ISDIR(facts.st_mode):
+        for path, metadata in walk(Path(folder), guard, Path(submit_dir or folder)):
+            name, mode = os.path.relpath(path, folder), stat.S_IMODE(metadata.st_mode)
+            if stat.S_ISDIR(metadata.st_mode):
                 found[name] = FolderEntry("d", mode)
-            elif stat.S_ISLNK(facts.st_mode):
+            elif stat.S_ISLNK(metadata.st_mode):
                 found[name] = FolderEntry("l", 0o777, content=os.readlink(path))
             else:
-                row = _row(path, facts, known.get(name))
+                row = _row(path, metadata, known.get(name))
                 if row is not None:
                     digests[name] = row
-                    found[name] = FolderEntry("f", mode, facts.st_size, facts.st_mtime_ns, row[3])
-                    total += facts.st_size
+                    found[name] = FolderEntry("f", mode, metadata.st_size, metadata.st_mtime_ns, row[3])
+                    total += metadata.st_size
             if total > self._limit or len(found) > MAX_FILES:
                 raise EngineError(
                     f"the submit folder {folder} holds more than {self._limit >> 20} MiB or {MAX_FILES} files: "
@@ -106,9 +106,9 @@ class FolderListing:
                     old.unlink()
 
 
-def _row(path: str | Path, facts: os.stat_result, known: list[Any] | None) -> list[Any] | None:
+def _row(path: str | Path, metadata: os.stat_result, known: list[Any] | None) -> list[Any] | None:
     """Size, mtime, inode and digest of a file; None if it vanished, or its owner may not read it."""
-    key = [facts.st_size, facts.st_mtime_ns, facts.st_ino]
+    key = [metadata.st_size, metadata.st_mtime_ns, metadata.st_ino]
     if known is not None and known[:3] == key and len(known) == 4:
         return known
     try:

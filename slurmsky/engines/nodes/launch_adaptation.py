@@ -38,7 +38,7 @@ class Environments:
         self._known: dict[tuple[int, bool, tuple[str, ...]], tuple[dict[str, str], dict[str, str]]] = {}
 
     def adapted(
-        self, user: dict[str, str], facts: NodeEnvironment, same: bool, addresses: tuple[str, ...] = ()
+        self, user: dict[str, str], detected: NodeEnvironment, same: bool, addresses: tuple[str, ...] = ()
     ) -> dict[str, str]:
         """Overlay the node's environment with the user's variables that are valid there.
 
@@ -49,9 +49,9 @@ class Environments:
         if known is None or known[0] is not user:
             if len(self._known) >= 64:
                 self._known.clear()
-            home = user.get("HOME", "") if same else facts.environment.get("HOME", "/")
-            here: Callable[[str], bool] = lambda path: path in facts.shells or not path.endswith("sh")  # noqa: E731
-            node = dict(facts.environment)
+            home = user.get("HOME", "") if same else detected.environment.get("HOME", "/")
+            here: Callable[[str], bool] = lambda path: path in detected.shells or not path.endswith("sh")  # noqa: E731
+            node = dict(detected.environment)
             if addresses and "SKYPILOT_NUM_NODES" in node:
                 node |= {"SKYPILOT_NUM_NODES": str(len(addresses)), "SKYPILOT_NODE_IPS": "\n".join(addresses)}
             known = self._known[key] = (user, job_environment(user, node, same, home, here))
@@ -59,14 +59,14 @@ class Environments:
 
 
 def adapted(
-    launch: Launch, facts: NodeEnvironment, digest: str, environment: dict[str, str], relocation: tuple[str, str]
+    launch: Launch, detected: NodeEnvironment, digest: str, environment: dict[str, str], relocation: tuple[str, str]
 ) -> Launch:
     """Adapt a launch to the node's script and spool paths.
 
     ``relocation``: a folder of this machine, and its path on the node.
     """
     there = copy.copy(launch)
-    home = facts.home
+    home = detected.home
     there.spool = f"{home}/jobs/{launch.job_id}/run{launch.restart_count}"
     if launch.script is not None:
         there.script = f"{home}/scripts/{digest}/slurm_script"

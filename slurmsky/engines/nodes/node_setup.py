@@ -37,7 +37,7 @@ class NodeSetup:
         self._requests = requests
         self._address = address
         self._allowed = allowed
-        self.facts: dict[str, NodeEnvironment] = {}  # of each node's agent
+        self.detected: dict[str, NodeEnvironment] = {}  # of each node's agent
         self._same: dict[tuple[str, str], bool] = {}  # (node, folder): whether the folder is a shared mount
         #: digests of sent scripts; scripts sent over a broken connection may not have arrived
         self._sent: WeakKeyDictionary[AgentLink, set[str]] = WeakKeyDictionary()
@@ -47,7 +47,7 @@ class NodeSetup:
 
     def drop(self, node: str) -> None:
         """Forget a node that is lost or being powered down."""
-        for known in (self.facts, self._resolved, self._environments):
+        for known in (self.detected, self._resolved, self._environments):
             known.pop(node, None)
         for key in [key for key in self._same if key[0] == node]:
             del self._same[key]
@@ -58,7 +58,7 @@ class NodeSetup:
         Raises EngineError, OSError.
         """
         link = links[0]
-        facts = self.facts[link.node]
+        detected = self.detected[link.node]
         same = True
         for each in links:
             same = await self._shared(each, launch.submit_dir) and same
@@ -84,9 +84,9 @@ class NodeSetup:
         for each in links:
             await self._named(each, links, addresses)
         environments = self._environments.setdefault(link.node, Environments())
-        environment = environments.adapted(launch.environment, facts, same, addresses)
+        environment = environments.adapted(launch.environment, detected, same, addresses)
         relocation = (folder, places.get(link.node, folder))
-        there = adapted(launch, facts, digest, environment, relocation)
+        there = adapted(launch, detected, digest, environment, relocation)
         if not same:
             await self._files.follow(launch, there)
         return there
@@ -112,12 +112,12 @@ class NodeSetup:
 
     def request_there(self, node: str, request: wire.CommandRequest) -> wire.CommandRequest:
         """Rewrite a command's request for a node that does not share its working directory."""
-        facts = self.facts.get(node)
-        if facts is None or self._same.get((node, request.cwd), True):
+        detected = self.detected.get(node)
+        if detected is None or self._same.get((node, request.cwd), True):
             return request
         spec = JobSpec(export=export_of(request.args) or request.env.get("SLURM_EXPORT_ENV"))
         kept = {*credentials.left_out(request.env, spec, self._allowed)}
         kept |= {name for name in request.env if name.startswith("SLURMSKY_") and name not in RELAYED}
         mine = {name: text for name, text in request.env.items() if name not in kept}
-        here = Environments().adapted(mine, facts, same=False)
+        here = Environments().adapted(mine, detected, same=False)
         return dataclasses.replace(request, env={**here, "PWD": request.cwd} if "PWD" in mine else here)

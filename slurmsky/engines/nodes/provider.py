@@ -33,7 +33,7 @@ class Provider(Protocol):
     """Starts agents on nodes: SkyPilot, or processes in tests."""
 
     async def up(self, order: Order, say: Say) -> None:
-        """Start the order's nodes and fill in its ``facts`` by node, with the address of each agent.
+        """Start the order's nodes and fill in its ``info`` by node, with the address of each agent.
 
         May be called again for an order that an earlier controller began: nodes already started are found, not started
         twice. ``say`` receives the reasons for delays. Sets ``accepted_at`` once the request is accepted. Raises

@@ -157,16 +157,16 @@ class WarmAgents(LocalEngine):
             raise EngineError(f"node {node} is not up")
         link = AgentLink(node, self._event, self._lost)
         self._early.pop(node, None)  # of a connection that broke before it was ready
-        facts = self._requests.expect(node, "facts")
+        environment = self._requests.expect(node, "facts")
         await self._lines.protocol(order, node, lambda: link)
         link.send(Hello(role="controller", version=VERSION))
         try:
-            now = await asyncio.wait_for(facts, ANSWER_S)
+            now = await asyncio.wait_for(environment, ANSWER_S)
         except asyncio.TimeoutError:
             link.abort()
             raise
         known = self._pids.get(node)
-        self._setup.facts[node], self._pids[node] = now, now.pid
+        self._setup.detected[node], self._pids[node] = now, now.pid
         if known is not None and known != now.pid:
             self._restarted(node)
         return link

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ...agent.cloud.node_facts import CloudNodeFacts
+from ...agent.cloud.node_info import CloudNodeInfo
 from ...agent.cloud.pilot import MARK
 from ...model import plain
 from ...protocol.node_settings import FILE, PilotSettings
@@ -228,11 +228,11 @@ class Pilots:
                 for line in lines:
                     found = _MARKED.search(line.decode("utf-8", "replace"))
                     if found:
-                        facts = plain.read(CloudNodeFacts, json.loads(found[1]))
-                        if facts.refused:
-                            raise BringUpFailed(facts.refused)
-                        order.facts[order.nodes[facts.rank]] = facts
-                if len(order.facts) == len(order.nodes):
+                        info = plain.read(CloudNodeInfo, json.loads(found[1]))
+                        if info.refused:
+                            raise BringUpFailed(info.refused)
+                        order.info[order.nodes[info.rank]] = info
+                if len(order.info) == len(order.nodes):
                     order.save()
                     return
         finally:

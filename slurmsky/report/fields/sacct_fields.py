@@ -17,8 +17,7 @@ from ..report_context import ReportContext
 from ..text.print_fields import DATE, NUMBER, TEXT, PrintField
 from ..text.spending import cost_text
 from ..text.units import MEGA, Clock, amount, cpu_duration, exit_pair, format_minutes, format_seconds
-from . import derived as facts
-from . import limit_cells, tres_texts
+from . import derived, limit_cells, tres_texts
 from .job_values import fields_of, row_reader
 from .step_usage import NO_USAGE, usage_fields
 from .value_registry import FieldRow
@@ -51,7 +50,7 @@ def job_id(record: SacctRow) -> str:
     if record.task_id is not None:
         text = "%d_%d" % (job.array_job_id, record.task_id)
     else:
-        text = facts.job_id_text(job)
+        text = derived.job_id_text(job)
     return text + "." + record.step.step_id if record.step else text
 
 
@@ -66,7 +65,7 @@ def elapsed(record: SacctRow, now: float) -> int:
     if step is not None:
         end = step.end_time or (job.suspend_time if job.state is JobState.SUSPENDED else 0) or now
         return max(int(end) - int(step.start_time) - int(step.suspended_s), 0) if step.start_time else 0
-    return facts.run_seconds(job, now) if started(job) else 0
+    return derived.run_seconds(job, now) if started(job) else 0
 
 
 def cpus(record: SacctRow) -> int:
@@ -157,7 +156,7 @@ def _step_path(record: SacctRow, pattern: Callable[[Job], str], context: ReportC
     if record.step is not None:
         return None
     text = pattern(record.job)
-    return facts.expand_path(text, record.job) if context.expand_patterns else text or None
+    return derived.expand_path(text, record.job) if context.expand_patterns else text or None
 
 
 #: fields below that differ between rows of one record class; all other fields are shared
@@ -232,7 +231,7 @@ def _numbers(context: ReportContext) -> Values:
         if record.step is not None:
             return str(len(record.step.nodes))
         job = record.job
-        return str(len(job.shares) if started(job) else facts.min_nodes_requested(job.spec))
+        return str(len(job.shares) if started(job) else derived.min_nodes_requested(job.spec))
 
     def suspended(record: SacctRow) -> int:
         job = record.job
@@ -274,10 +273,10 @@ def _texts(context: ReportContext) -> Values:
 
     def node_names(record: SacctRow) -> str:
         names = record.step.nodes if record.step else record.job.nodes
-        return facts.node_list(names) or "None assigned"
+        return derived.node_list(names) or "None assigned"
 
     def nodes_requested(record: SacctRow) -> str:
-        return amount(len(record.step.nodes) if record.step else facts.min_nodes_requested(record.job.spec))
+        return amount(len(record.step.nodes) if record.step else derived.min_nodes_requested(record.job.spec))
 
     def req_tres(job: Job) -> Optional[str]:
         memory_mib = tres_texts.requested_memory_mib(job, context)
@@ -293,7 +292,7 @@ def _texts(context: ReportContext) -> Values:
             return "0:0"
         return exit_pair(shown.exit_code, shown.exit_signal)
 
-    def derived(job: Job) -> str:
+    def derived_exit(job: Job) -> str:
         if job.state is JobState.CANCELLED:
             return exit_pair(job.derived_exit_code, 0)
         return exit_pair(job.derived_exit_code, job.derived_exit_signal)
@@ -309,7 +308,7 @@ def _texts(context: ReportContext) -> Values:
         "blockid": _nothing,
         "consumedenergy": lambda record: "0",
         "container": lambda record: (record.step.container if record.step else record.job.spec.container) or None,
-        "derivedexitcode": _of_job(derived),
+        "derivedexitcode": _of_job(derived_exit),
         "exitcode": exit_code,
         "flags": _flags,
         "jobid": job_id,
@@ -326,7 +325,7 @@ def _texts(context: ReportContext) -> Values:
         "reqtres": _of_job(req_tres),
         "sluid": _nothing,
         "state": state,
-        "stderr": lambda record: _step_path(record, facts.stderr_pattern, context),
+        "stderr": lambda record: _step_path(record, derived.stderr_pattern, context),
         "stdin": lambda record: _step_path(record, lambda job: job.stdin, context),
         "stdout": lambda record: _step_path(record, lambda job: job.stdout, context),
         "submitline": lambda record: (record.step or record.job).submit_line or None,

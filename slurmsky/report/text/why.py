@@ -1,6 +1,6 @@
 """Explains why a job waits or how it ended, with remedies; for ``slurmsky why``, top and report.
 
-``sentences`` and ``advice`` come from the record, from ``JobFacts`` (data of the queue and of files) and from
+``sentences`` and ``advice`` come from the record, from ``WhyInput`` (data of the queue and of files) and from
 ``data/reason_help.csv``, which has a row for each reason that can be printed.
 """
 
@@ -30,7 +30,7 @@ _KILLED, _ABORTED, _SEGMENT, _BUS = 9, 6, 11, 7
 
 
 @dataclass(frozen=True)
-class JobFacts:
+class WhyInput:
     """Data about a job beyond its record; each field is optional."""
 
     before: tuple[str, ...] = ()  # ids of the first pending jobs with a higher priority
@@ -92,9 +92,9 @@ def help_of(job: Job, reason: str) -> tuple[str, tuple[str, ...]]:
     return fill(row["why"]), tuple(part.strip() for part in fill(row["advice"]).split("; ") if part.strip())
 
 
-def explain(job: Job, context: ReportContext, known: Optional[JobFacts] = None) -> Explanation:
+def explain(job: Job, context: ReportContext, known: Optional[WhyInput] = None) -> Explanation:
     """Build the answer for one job."""
-    known = known or JobFacts()
+    known = known or WhyInput()
     if job.state is JobState.PENDING:
         return _waiting(job, context, known)
     if not job.state.finished:
@@ -144,7 +144,7 @@ def duration(seconds: float) -> str:
 # --- pending jobs
 
 
-def _waiting(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
+def _waiting(job: Job, context: ReportContext, known: WhyInput) -> Explanation:
     reason = job.reason
     why, advice = help_of(job, reason)
     if reasons().get(reason, {}).get("kind") == "end":
@@ -199,7 +199,7 @@ def _requested(job: Job, context: ReportContext) -> str:
 # --- running jobs
 
 
-def _running(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
+def _running(job: Job, context: ReportContext, known: WhyInput) -> Explanation:
     lines = []
     shown = derived.state_words(job)[0]
     if JobFlag.COMPLETING in job.flags:
@@ -224,7 +224,7 @@ def _running(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
 # --- ended jobs
 
 
-def _ended(job: Job, context: ReportContext, known: JobFacts) -> Explanation:
+def _ended(job: Job, context: ReportContext, known: WhyInput) -> Explanation:
     cause = derived.cause(job)
     ran = derived.run_seconds(job, context.now)
     where = derived.node_list(job.nodes)

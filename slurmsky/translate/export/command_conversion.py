@@ -32,7 +32,7 @@ class Lines(Base):
         if not command.words:
             self._arrays(command)
             for given in command.assignments:
-                known = variable_conversion.value(given.value, self.facts, self.values)
+                known = variable_conversion.value(given.value, self.directives, self.values)
                 if known is not None and not given.array and not given.append:
                     self.values[given.name] = known
                 else:
@@ -123,7 +123,7 @@ class Lines(Base):
 
     def _own_port(self, text: str) -> bool:
         """Whether a script computes a port from the job's id, or at random. Random ports differ between nodes."""
-        random = self.facts.nodes > 1 and re.search(r"RANDOM|\bshuf\b", text)
+        random = self.directives.nodes > 1 and re.search(r"RANDOM|\bshuf\b", text)
         return bool(random or re.search(r"SLURM_JOB_?ID|\bcomm\b", text))
 
     def _export(self, statement: Statement, command: Command) -> bool:
@@ -158,7 +158,7 @@ class Lines(Base):
                     command.line, self.script.text(command), "no other job uses the nodes, so a fixed port is free"
                 )
             else:
-                known = variable_conversion.value(value, self.facts, self.values)
+                known = variable_conversion.value(value, self.directives, self.values)
             self.values.pop(name, None)
             if SECRET.search(name) and known is not None:
                 if name not in self.found.secrets:

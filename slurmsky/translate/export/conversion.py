@@ -18,14 +18,14 @@ from . import variable_conversion
 from .conversion_base import HEAD_ADDRESS, expands
 from .launcher_commands import called, on_all_nodes, ray_chore
 from .step_conversion import Steps
-from .variable_conversion import Facts
+from .variable_conversion import DirectiveValues
 
-__all__ = ["Dropped", "Facts", "Reading", "move_to_workdir", "one_line", "quoted", "read"]
+__all__ = ["DirectiveValues", "Dropped", "Reading", "move_to_workdir", "one_line", "quoted", "read"]
 
 
-def read(script: Script, facts: Facts, site: Site) -> Reading:
+def read(script: Script, directives: DirectiveValues, site: Site) -> Reading:
     """Apply all idioms to a script."""
-    return _Reader(script, facts, site).read()
+    return _Reader(script, directives, site).read()
 
 
 _DIRNAME = re.compile(
@@ -61,8 +61,8 @@ class _Reader(Steps):
             re.search(rf"(\(\(|\bexpr\b|\blet\b)[^\n]*\b{name}\b", script.source)
             for name in re.findall(r"\b(\w+)=[\"']?\$\{?SLURM_JOB_?ID\b", script.source)
         )
-        variable_conversion.rename(script, self.facts, self.found, self.removed)
-        if self.facts.nodes > 1 and not self.found.needs:
+        variable_conversion.rename(script, self.directives, self.found, self.removed)
+        if self.directives.nodes > 1 and not self.found.needs:
             self._head_only()
         return self.found
 
@@ -98,7 +98,7 @@ class _Reader(Steps):
         for match in _DIRNAME.finditer(self.script.source):
             self.found.edit(match.start(), match.end(), "$HOME/sky_workdir")
             self.found.workdir = True
-        if self.facts.nodes > 1:
+        if self.directives.nodes > 1:
             for match in re.finditer(r"(rdzv[_-]id[= ]\s*)\$\{?RANDOM\}?", self.script.source):
                 self.found.edit(match.end(1), match.end(), "101")  # all nodes need the same
             if not re.search(r"master[_-]addr|rdzv|main_process_ip", self.script.source):
@@ -194,13 +194,13 @@ class _Reader(Steps):
                     self._remove(statement)
         if not self.found.setup:
             self.found.setup.append('pip install "ray[default]"')
-        if self.facts.nodes > 1:
+        if self.directives.nodes > 1:
             self.found.activate.append("~/sky_templates/ray/start_cluster  # on every node: a Ray cluster of this job")
         self.found.drop(
             starts[0].line if starts else submits[0].line,
             "ray start ...",
             "SkyPilot's template starts the cluster on all nodes (head on the first)"
-            if self.facts.nodes > 1
+            if self.directives.nodes > 1
             else "ray.init() starts Ray on a single node",
         )
 
@@ -332,7 +332,7 @@ class _Reader(Steps):
         for statement in parse(text).statements:
             for part in statement.commands:
                 self._paths(part.words)
-        return variable_conversion.rename_text(text, self.facts, self.found)
+        return variable_conversion.rename_text(text, self.directives, self.found)
 
     def _head_only(self) -> None:
         """Restrict commands to the first node, as Slurm does.

@@ -16,7 +16,7 @@ from ..shell.script_commands import Script, parse
 from ..shell.script_variables import Scope
 from ..shell.shell_elements import Command, Statement, Word
 from . import variable_conversion
-from .variable_conversion import Facts
+from .variable_conversion import DirectiveValues
 
 #: files with a state of a model, which programs that do not save read
 _STATE = re.compile(r"\.(ckpt|pth?|h5|hdf5|pkl|safetensors|npz)$")
@@ -32,9 +32,9 @@ def expands(name: str, text: str) -> bool:
 class Base:
     """The script, the job's known values, and the results so far."""
 
-    def __init__(self, script: Script, facts: Facts, site: Site) -> None:
+    def __init__(self, script: Script, directives: DirectiveValues, site: Site) -> None:
         self.script = script
-        self.facts = facts
+        self.directives = directives
         self.site = site
         self.found = Reading()
         self.everywhere: set[Statement] = set()  # run on all nodes under Slurm, too
@@ -95,7 +95,7 @@ class Base:
 
         ``targets``: folders inside the container in which the command runs.
         """
-        texts = [variable_conversion.value(word, self.facts, self.values) or "" for word in words]
+        texts = [variable_conversion.value(word, self.directives, self.values) or "" for word in words]
         for index, text in enumerate(texts):
             option, equals, given = text.partition("=")
             path, named = (

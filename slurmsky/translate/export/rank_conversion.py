@@ -30,7 +30,7 @@ class Ranks(Lines):
 
     def _known(self, word: Word) -> str:
         """A word with all variables replaced whose values the directives and the script determine."""
-        found = variable_conversion.value(word, self.facts, self.values)
+        found = variable_conversion.value(word, self.directives, self.values)
         expanded = self.scope.expand(word) if found is None else found
         return word.shown if "$" in expanded.replace("$PWD", "") else expanded
 
@@ -52,7 +52,7 @@ class Ranks(Lines):
             del words[1]
         if len(words) < 2 or not re.fullmatch(r"python[\d.]*", (words[0].text or "").rpartition("/")[2]):
             return False
-        if not (words[1].raw.endswith(".py") or words[1].raw == "-m") or tasks != each * self.facts.nodes:
+        if not (words[1].raw.endswith(".py") or words[1].raw == "-m") or tasks != each * self.directives.nodes:
             return False
         if not _TRAINS.search(source) or _MPI_PYTHON.search(source) or "PROCID" in self.script.text(command):
             return False
@@ -97,13 +97,13 @@ class Ranks(Lines):
         """Replace ``srun PROGRAM`` by ``mpirun PROGRAM``."""
         each = -(-tasks // nodes)
         options = f" -np {tasks}"
-        listed = '"$SKYPILOT_NODE_IPS"' + (f" | head -n {nodes}" if nodes < self.facts.nodes else "")
+        listed = '"$SKYPILOT_NODE_IPS"' + (f" | head -n {nodes}" if nodes < self.directives.nodes else "")
         if self._is_hydra(["mpirun"]):
             options += f" -ppn {each} -hosts $(echo {listed} | paste -sd, -)" if nodes > 1 else ""
         else:
             hosts = f"-H $(echo {listed} | sed 's/$/:{each}/' | paste -sd, -)"
             options += f" {hosts}" if nodes > 1 else f" {_THREADS}"
-            options += " --bind-to none" if (self.facts.spec.cpus_per_task or 1) > 1 else ""
+            options += " --bind-to none" if (self.directives.spec.cpus_per_task or 1) > 1 else ""
             options += self._passed() if nodes > 1 else ""
         self.found.edit(command.words[0].start, program.start, f"mpirun{options} ")
         self.removed.append((command.words[0].start, program.start))
@@ -130,19 +130,19 @@ class Ranks(Lines):
                 self.found.drop(command.line, f"{word.text} {words[at + 1].raw}", why)
 
     def _mpirun(self, statement: Statement, command: Command) -> None:
-        nodes, texts = self.facts.nodes, [self._known(word) for word in command.words]
+        nodes, texts = self.directives.nodes, [self._known(word) for word in command.words]
         if nodes == 1:
             placed = any(
                 re.search(r"hwthread|subscribe|map-?by|-H$|host|machinefile|^--version", text) for text in texts
             )
             if not placed and not command.depth:
                 # Without a count an mpirun starts a rank on each CPU of the node, of which a cloud's has more.
-                count = "" if _RANKS & set(texts) or self.facts.whole_node else f" -np {self.facts.ntasks}"
-                threads = "" if self.facts.ntasks == 1 or self._is_hydra(texts) else f" {_THREADS}"
+                count = "" if _RANKS & set(texts) or self.directives.whole_node else f" -np {self.directives.ntasks}"
+                threads = "" if self.directives.ntasks == 1 or self._is_hydra(texts) else f" {_THREADS}"
                 self.found.edit(command.words[0].end, command.words[0].end, f"{threads}{count}")
             return
         ranks, each = (self._count(texts, names) for names in (_RANKS, _RANKS_PER_NODE))
-        each = each or -(-(ranks or self.facts.ntasks) // nodes)
+        each = each or -(-(ranks or self.directives.ntasks) // nodes)
         if self._is_hydra(texts):
             more, spelling = '-hosts $(echo "$SKYPILOT_NODE_IPS" | paste -sd, -)', "Intel MPI's and MPICH's"
             more += "" if _RANKS_PER_NODE & set(texts) else f" -ppn {each}"
@@ -154,7 +154,7 @@ class Ranks(Lines):
         if not _RANKS & set(texts):
             more += f" -np {each * nodes}"
         self.found.edit(command.words[0].end, command.words[0].end, " " + more)
-        cpus = self.facts.tasks_per_node * (self.facts.spec.cpus_per_task or 1)
+        cpus = self.directives.tasks_per_node * (self.directives.spec.cpus_per_task or 1)
         if each > cpus:
             self.found.notes.append(
                 f"mpirun starts {each} ranks a node, the script requests {cpus} CPUs there: raise cpus"
@@ -184,10 +184,12 @@ class Ranks(Lines):
         if not words or ":" in [word.raw for word in words]:
             self.found.need(command.line, self.script.text(command), "aprun of several programs")
             return
-        ranks = variable_conversion.rename_text(given.get("-n", ""), self.facts, self.found) or str(self.facts.ntasks)
-        each = given.get("-N", str(self.facts.tasks_per_node))
+        ranks = variable_conversion.rename_text(given.get("-n", ""), self.directives, self.found) or str(
+            self.directives.ntasks
+        )
+        each = given.get("-N", str(self.directives.tasks_per_node))
         hosts = f" -H $(echo \"$SKYPILOT_NODE_IPS\" | sed 's/$/:{each}/' | paste -sd, -)"
-        start = f"mpirun -np {ranks}{hosts if self.facts.nodes > 1 else f' {_THREADS}'} "
+        start = f"mpirun -np {ranks}{hosts if self.directives.nodes > 1 else f' {_THREADS}'} "
         self.found.edit(command.words[0].start, words[0].start, start)
         self.removed.append((command.words[0].start, words[0].start))
         self.found.ranks = True

@@ -56,7 +56,7 @@ class Steps(Ranks):
             self.found.notes.append("to open the server: sky launch -c NAME, then ssh -L PORT:localhost:PORT NAME")
         elif name == "java":
             self._jar(command)
-        inside = launched(command).inside or "container-mounts" in dict(self.facts.spec.site_options)
+        inside = launched(command).inside or "container-mounts" in dict(self.directives.spec.site_options)
         targets = tuple(bind_targets(self.script.source)) if inside else ()
         if (
             name in FILTERS
@@ -119,14 +119,14 @@ class Steps(Ranks):
 
     def _hostname(self, statement: Statement, command: Command) -> None:
         """Replace MASTER_ADDR=$(hostname). Slurm runs the script on the first node, SkyPilot runs it on each."""
-        if self.facts.nodes > 1 and command.depth and statement.commands[0].name in ("", "export"):
+        if self.directives.nodes > 1 and command.depth and statement.commands[0].name in ("", "export"):
             end = self._piped(statement, command)[-1].words[-1].end  # an address needs no cutting
             self.found.edit(command.start, end, HEAD_ADDRESS)
             self.removed.append((command.start, end))
 
     def _getent(self, statement: Statement, command: Command) -> None:
         """``getent hosts $head``: SkyPilot's list of nodes has addresses already."""
-        if self.facts.nodes > 1 and command.texts[1:2] in (["hosts"], ["ahosts"], ["ahostsv4"]) and command.depth:
+        if self.directives.nodes > 1 and command.texts[1:2] in (["hosts"], ["ahosts"], ["ahostsv4"]) and command.depth:
             self.found.edit(command.words[0].start, command.words[1].end, "echo")
 
     def _piped(self, statement: Statement, command: Command) -> list[Command]:
@@ -165,7 +165,7 @@ class Steps(Ranks):
         if not field:
             return False
         source, start, end = self.script.source, command.start, pipe[-1].words[-1].end
-        path = "$HOME/sky_workdir" + (f"/{quoted(self.facts.file)}" if field[1] == "Command" else "")
+        path = "$HOME/sky_workdir" + (f"/{quoted(self.directives.file)}" if field[1] == "Command" else "")
         if (source[start - 2 : start], source[end : end + 1]) == ("$(", ")"):
             start, end = start - 2, end + 1
         else:
@@ -217,13 +217,13 @@ class Steps(Ranks):
         elif tasks > nodes or (tasks > 1 and self._is_mpi(inner)):
             self._several(statement, command, program, tasks, nodes, options)
             return
-        if nodes < self.facts.nodes and command.after == "&":
+        if nodes < self.directives.nodes and command.after == "&":
             self.found.need(command.line, text, "steps side by side on parts of the nodes")
             return
         self.found.edit(command.words[0].start, program.start, "")
         self.removed.append((command.words[0].start, program.start))
         self._unwrap(command, program)
-        if nodes == self.facts.nodes:
+        if nodes == self.directives.nodes:
             self.everywhere.add(statement)
         if "label" in options:
             self.found.drop(command.line, "srun --label", "SkyPilot's log labels each node's lines")
@@ -312,9 +312,9 @@ class Steps(Ranks):
                 return None, None
         nodes, each, tasks = number("nodes"), number("ntasks-per-node"), number("ntasks")
         if tasks is None:
-            tasks = (nodes or self.facts.nodes) * each if each else nodes or self.facts.ntasks
+            tasks = (nodes or self.directives.nodes) * each if each else nodes or self.directives.ntasks
         if nodes is None:
-            nodes = -(-tasks // each) if each else min(tasks, self.facts.nodes)
+            nodes = -(-tasks // each) if each else min(tasks, self.directives.nodes)
         return tasks, nodes
 
     def _pyxis(self, command: Command, options: dict[str, str | None]) -> None:

@@ -21,7 +21,7 @@ _NAME = re.compile(r"\b(?:SLURMD?|SBATCH|SRUN)_[A-Z0-9_]+\b")
 
 
 @dataclass(frozen=True)
-class Facts:
+class DirectiveValues:
     """The values of a job's directives that a script may use."""
 
     spec: JobSpec
@@ -75,11 +75,11 @@ class Facts:
         return {name: str(value) for name, value in known.items() if value not in (None, "")}
 
 
-def value(word: Word, facts: Facts, values: Mapping[str, str]) -> str | None:
+def value(word: Word, directives: DirectiveValues, values: Mapping[str, str]) -> str | None:
     """The text of a word whose variables have known values; else None."""
     if word.text is not None:
         return word.text
-    constants = facts.constants
+    constants = directives.constants
     pieces = []
     for part in word.parts:
         if part.kind == "text":
@@ -87,12 +87,12 @@ def value(word: Word, facts: Facts, values: Mapping[str, str]) -> str | None:
         elif part.kind == "variable" and not part.parts:
             known = values.get(part.name, constants.get(part.name))
             if part.name in ("SLURM_NNODES", "SLURM_JOB_NUM_NODES"):
-                known = str(facts.nodes)
+                known = str(directives.nodes)
             if known is None:
                 return None
             pieces.append(known)
         elif part.kind == "arithmetic":
-            number = _sum(part, word.raw, facts, values)
+            number = _sum(part, word.raw, directives, values)
             if number is None:
                 return None
             pieces.append(number)
@@ -101,7 +101,7 @@ def value(word: Word, facts: Facts, values: Mapping[str, str]) -> str | None:
     return "".join(pieces).replace(FILLER, "")
 
 
-def _sum(part: Part, raw: str, facts: Facts, values: Mapping[str, str]) -> str | None:
+def _sum(part: Part, raw: str, directives: DirectiveValues, values: Mapping[str, str]) -> str | None:
     """The value of ``$(( 4 * SLURM_NNODES / 2 ))`` with all names known.
 
     Operators apply from left to right; parentheses are not supported.
@@ -117,9 +117,9 @@ def _sum(part: Part, raw: str, facts: Facts, values: Mapping[str, str]) -> str |
             signs.append(token)
             continue
         if token in ("SLURM_NNODES", "SLURM_JOB_NUM_NODES"):
-            token = str(facts.nodes)
+            token = str(directives.nodes)
         else:
-            token = values.get(token, facts.constants.get(token, token))
+            token = values.get(token, directives.constants.get(token, token))
         if not token.isdecimal() or len(token) > 9:
             return None
         numbers.append(int(token))
@@ -145,21 +145,21 @@ def harmless(word: Word) -> bool:
     return "$(" not in word.raw and "`" not in word.raw
 
 
-def replacement(name: str, facts: Facts) -> str | None:
+def replacement(name: str, directives: DirectiveValues) -> str | None:
     """The replacement for a variable: "$NAME", an expression, or a value; None: there is none."""
-    if name == "SLURM_PROCID" and facts.tasks_per_node > 1:
+    if name == "SLURM_PROCID" and directives.tasks_per_node > 1:
         return None
-    if name in ("SLURM_LOCALID",) and facts.tasks_per_node > 1:
+    if name in ("SLURM_LOCALID",) and directives.tasks_per_node > 1:
         return None
-    constants = facts.constants
+    constants = directives.constants
     if name in RENAMED:
         return "$" + RENAMED[name]
-    if name in ("SLURM_NTASKS", "SLURM_NPROCS") and facts.ntasks == facts.nodes > 1:
+    if name in ("SLURM_NTASKS", "SLURM_NPROCS") and directives.ntasks == directives.nodes > 1:
         return "$SKYPILOT_NUM_NODES"
     return EXPRESSIONS.get(name, constants.get(name))
 
 
-def rename(script: Script, facts: Facts, found: Reading, removed: Iterable[tuple[int, int]]) -> None:
+def rename(script: Script, directives: DirectiveValues, found: Reading, removed: Iterable[tuple[int, int]]) -> None:
     """Replace every variable of Slurm in the script. Variables without a replacement are added to ``needs``."""
     gone = [*removed, *((at, at + len(text)) for at, text in script.comments)]
     seen: set[int] = set()
@@ -167,8 +167,8 @@ def rename(script: Script, facts: Facts, found: Reading, removed: Iterable[tuple
     own |= {
         word.raw.partition("=")[0] for command in script.commands if command.name == "export" for word in command.words
     }
-    printed = _ARRAY_ID if not facts.array and _only_printed(script, _ARRAY_ID) else ""
-    own = {name for name in own if replacement(name, facts) is None}  # of the script, in spite of their first word
+    printed = _ARRAY_ID if not directives.array and _only_printed(script, _ARRAY_ID) else ""
+    own = {name for name in own if replacement(name, directives) is None}  # of the script, in spite of their first word
     for word, part in _all_variables(script):
         at = word.start + part.start
         if (
@@ -182,19 +182,19 @@ def rename(script: Script, facts: Facts, found: Reading, removed: Iterable[tuple
         if part.name == printed:
             found.drop(word.line, f"${printed}", "Slurm sets it only with --array: empty, as under Slurm")
             continue
-        _rename_one(script.source[at : word.start + part.end], at, word.line, part.name, facts, found)
+        _rename_one(script.source[at : word.start + part.end], at, word.line, part.name, directives, found)
     for start, end, expanded in script.documents:
         for match in _VARIABLE.finditer(script.source, start, end):
             if expanded and _NAME.fullmatch(match["name"]) and match["name"] not in own and match.start() not in seen:
                 seen.add(match.start())
                 line = script.source.count("\n", 0, match.start()) + 1
-                _rename_one(match[0], match.start(), line, match["name"], facts, found)
+                _rename_one(match[0], match.start(), line, match["name"], directives, found)
     covered = {at + offset for at in seen for offset in (0, 1, 2)}
     for match in _NAME.finditer(script.source):
         at = match.start()
         if at in covered or match[0] in own or any(start <= at < end for start, end in gone):
             continue
-        _unseen(script, match, facts, found)
+        _unseen(script, match, directives, found)
 
 
 _ARRAY_ID = "SLURM_ARRAY_TASK_ID"
@@ -231,7 +231,7 @@ def _all_variables(script: Script) -> Iterable[tuple[Word, Part]]:
                     yield word, part
 
 
-def _unseen(script: Script, match: re.Match[str], facts: Facts, found: Reading) -> None:
+def _unseen(script: Script, match: re.Match[str], directives: DirectiveValues, found: Reading) -> None:
     """Replace a name that the word grammar does not find.
 
     Such names are in (( )), in awk or Python text, or set by the script.
@@ -243,7 +243,7 @@ def _unseen(script: Script, match: re.Match[str], facts: Facts, found: Reading) 
         return  # the script sets the variable
     if re.match(r"\s*(echo|printf)\b", text) and source[at - 1 : at] not in ("$", "{"):
         return  # a word of a message
-    new = replacement(name, facts)
+    new = replacement(name, directives)
     if new is not None and (source[at - 1 : at] == "$" or source[at - 2 : at] == "${"):
         if source[at - 1 : at] == "{":
             end = match.end() + 1
@@ -260,10 +260,10 @@ def _unseen(script: Script, match: re.Match[str], facts: Facts, found: Reading) 
     found.need(line, text, f"{name} is read by a program, where no shell expands it")
 
 
-def _rename_one(text: str, at: int, line: int, name: str, facts: Facts, found: Reading) -> None:
-    new = replacement(name, facts)
+def _rename_one(text: str, at: int, line: int, name: str, directives: DirectiveValues, found: Reading) -> None:
+    new = replacement(name, directives)
     field, option = ONLY_WITH.get(name, ("", ""))
-    if new is None and option and not getattr(facts.spec, field):
+    if new is None and option and not getattr(directives.spec, field):
         found.drop(line, text, f"Slurm sets it only with {option}: empty, as under Slurm")
         return
     if new is None and not KNOWN.fullmatch(name):
@@ -293,11 +293,11 @@ def _rename_one(text: str, at: int, line: int, name: str, facts: Facts, found: R
     found.edit(at, at + len(text), new)
 
 
-def rename_text(text: str, facts: Facts, found: Reading) -> str:
+def rename_text(text: str, directives: DirectiveValues, found: Reading) -> str:
     """Replace Slurm's variables in a moved piece of the script."""
     for match in reversed(list(_VARIABLE.finditer(text))):
         if _NAME.fullmatch(match["name"]):
-            new = replacement(match["name"], facts)
+            new = replacement(match["name"], directives)
             if new is None:
                 found.need(0, text, f"SkyPilot has no counterpart of {match['name']}")
             else:

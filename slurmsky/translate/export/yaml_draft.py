@@ -85,7 +85,7 @@ class Draft(StorageDraft):
     def _head(self, document: YamlDocument) -> None:
         launch = f"serve up -n {self.task.name}" if self.serve else "jobs launch"
         names = [name[1:] for name in self._inputs_by_place]
-        if re.search(r"\bTASK_ID\b", self._edited()) and not self.facts.array:
+        if re.search(r"\bTASK_ID\b", self._edited()) and not self.directives.array:
             names.append("TASK_ID")
         given = "".join(f" --env {name}=..." for name in names)
         document.comment(f"{one_line(self.file)} as SkyPilot runs it:  sky {launch}{given} {self._yaml_name()}")
@@ -130,8 +130,8 @@ class Draft(StorageDraft):
         self.left_out += [
             Dropped(line, f"${name}", why) for name, line in self._of_modules.items() if re.search(rf"\b{name}\b", text)
         ]
-        if self.facts.array:
-            for text in launches(self.spec.array or "", self.facts.array, self._yaml_name()):
+        if self.directives.array:
+            for text in launches(self.spec.array or "", self.directives.array, self._yaml_name()):
                 document.comment(text)
         if self.left_out:
             document.comment("")
@@ -184,7 +184,7 @@ class Draft(StorageDraft):
             }
             if indexed:
                 notes["TASK_ID"] = "the script reads SLURM_ARRAY_TASK_ID: --env TASK_ID=1 is one element"
-            notes |= {"TASK_ID": "one element; the others by --env TASK_ID=..."} if self.facts.array else {}
+            notes |= {"TASK_ID": "one element; the others by --env TASK_ID=..."} if self.directives.array else {}
             document.put("envs", envs, inline=notes)
         if self.reading.secrets:
             document.put(
@@ -229,7 +229,7 @@ class Draft(StorageDraft):
 
     def _run_comments(self) -> list[str]:
         found = [one_line(note, 160) for note in (*self.reading.notes, *hints(self.script))]
-        if self.facts.nodes > 1 and 'NODE_RANK" = 0' in "".join(text for _, _, text in self.reading.edits):
+        if self.directives.nodes > 1 and 'NODE_RANK" = 0' in "".join(text for _, _, text in self.reading.edits):
             found.append("run starts on every node; commands for the first node only are guarded by NODE_RANK 0")
         written = results(self.script)
         if written:
@@ -288,7 +288,7 @@ class Draft(StorageDraft):
         for number, name in self.reading.unknown_modules:
             document.comment(f"  line {number}: module load {one_line(name)}: no module map has it")
         unset = [Dropped(line, f"${name}", "nothing in the script sets it") for name, line in self._unset.items()]
-        if self.facts.array:
+        if self.directives.array:
             why = "this YAML runs one job without an index; `sbatch` launches the elements"
             unset.append(Dropped(0, f"--array={self.spec.array}", why))
         for dropped in [*self.left_out, *module_versions(self.reading.modules), *unset]:

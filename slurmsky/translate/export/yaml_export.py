@@ -37,7 +37,7 @@ from . import conversion
 from .conversion import Dropped, Reading
 from .run_text import BASH, interpreter, run_text, until_exit
 from .slurm_traces import commands_in_texts, slurm_use
-from .variable_conversion import Facts
+from .variable_conversion import DirectiveValues
 from .yaml_draft import REQUIRED, Draft
 from .yaml_setup import (
     bring_programs,
@@ -116,8 +116,8 @@ def export_yaml(
     task = plan_all([(spec, partition_of_plan), *others], site, wants=Needs(amd=asked.amd, cpus=asked.cpus))
     task = replace(task, name=sky_name(spec.job_name or "sbatch", NAME_LENGTH))
     size = geometry(spec, site.cluster.partition(partition_of_plan))
-    facts = replace(_facts(spec, task, size, partition, file), file=path or file)
-    reading = _read(script, source, facts, site)
+    directives = replace(_directive_values(spec, task, size, partition, file), file=path or file)
+    reading = _read(script, source, directives, site)
     reading.dropped += dropped
     reading.envs.update(_exported(spec.export))
     leave_toolchains(script, reading)
@@ -160,7 +160,9 @@ def export_yaml(
     one_python(reading)
     mark_missing_files(reading, folder)
     reading.setup[:] = one_environment(reading.setup)
-    draft = Draft(source, script, spec, site, partition, file, task, facts, reading, tuple(arguments), guessed, serve)
+    draft = Draft(
+        source, script, spec, site, partition, file, task, directives, reading, tuple(arguments), guessed, serve
+    )
     if not reading.needs and folder and spec.chdir and os.path.normpath(spec.chdir) != folder:
         _work_dir(draft, os.path.normpath(spec.chdir), folder)
     elif not reading.needs:
@@ -240,7 +242,7 @@ def _exported(export: str | None) -> dict[str, str]:
     return dict(re.findall(r"(?:^|,)([A-Za-z_]\w*)=([^,]*)", export or ""))
 
 
-def _facts(spec: JobSpec, task: SkyTask, size: Geometry, partition: str, file: str) -> Facts:
+def _directive_values(spec: JobSpec, task: SkyTask, size: Geometry, partition: str, file: str) -> DirectiveValues:
     indices: tuple[int, ...] = ()
     if spec.array:
         try:
@@ -248,7 +250,7 @@ def _facts(spec: JobSpec, task: SkyTask, size: Geometry, partition: str, file: s
             indices = tuple(index for part in found.ranges for index in part) if found else ()
         except LanguageError:
             indices = ()
-    return Facts(
+    return DirectiveValues(
         spec=spec,
         name=spec.job_name or file,
         nodes=size.nodes,
@@ -260,13 +262,13 @@ def _facts(spec: JobSpec, task: SkyTask, size: Geometry, partition: str, file: s
     )
 
 
-def _read(script: Script, source: str, facts: Facts, site: Site) -> Reading:
+def _read(script: Script, source: str, directives: DirectiveValues, site: Site) -> Reading:
     program, _ = interpreter(source)
     if program in BASH or not program:
-        return conversion.read(script, facts, site)
+        return conversion.read(script, directives, site)
     reading = Reading()
     names = sorted(set(re.findall(r"\bSLURMD?_[A-Z0-9_]+\b", re.sub(r"(?m)^#.*$", "", source))))
-    constants = facts.constants
+    constants = directives.constants
     for name in names:
         if name in constants:
             reading.envs[name] = constants[name]
@@ -279,6 +281,6 @@ def _read(script: Script, source: str, facts: Facts, site: Site) -> Reading:
     called = re.search(r"(?m)^[^#\n]*\b(srun|scontrol|sbatch|squeue|sbcast|module|ml)\s", source)
     if called:
         reading.need(1, called[1], f"{program} calls it, and no line of {program} is rewritten")
-    if facts.nodes > 1:
+    if directives.nodes > 1:
         reading.need(1, source.split("\n", 1)[0], f"{program} on the first of several nodes")
     return reading

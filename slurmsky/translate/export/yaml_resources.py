@@ -19,7 +19,7 @@ from ..sky_task.task import SkyTask
 from ..sky_task.translation_notes import Refused
 from .conversion import Dropped, Reading, one_line
 from .omitted_options import by_contents
-from .variable_conversion import Facts
+from .variable_conversion import DirectiveValues
 from .yaml_document import YamlDocument
 
 _USES_GPU = re.compile(r"(?i)nvidia-smi|cuda|--nv\b|--gpus?\b|pytorch|tensorflow")
@@ -51,7 +51,7 @@ class NodeDraft:
     partition: str
     file: str
     task: SkyTask
-    facts: Facts
+    directives: DirectiveValues
     reading: Reading
     arguments: tuple[str, ...]
     guessed: bool
@@ -150,7 +150,11 @@ class NodeDraft:
 
     def _devices(self) -> int:
         """The number of GPUs of a script that uses some without a request: those it numbers, else one a process."""
-        each = self.facts.tasks_per_node if self.spec.exclusive is not None and self.facts.tasks_per_node <= 8 else 1
+        each = (
+            self.directives.tasks_per_node
+            if self.spec.exclusive is not None and self.directives.tasks_per_node <= 8
+            else 1
+        )
         return self.reading.devices or each
 
     def _whole_node(self, wanted: dict[str, Any], notes: dict[str, str]) -> None:

@@ -37,7 +37,7 @@ from slurmsky.protocol.messages import (
     LaunchJob,
     LimitJob,
     NodeDown,
-    NodeFacts,
+    NodeStatus,
     ReachPeers,
     ShrinkJob,
     Started,
@@ -83,7 +83,7 @@ _REQUEST = re.compile(r"""\{"(?:op|ev)":|\.get\("op"\)|\["(?:op|ev)"\]""")
         StepChanged(step=Step(7, "batch", "batch", usage=Usage(user_s=1.5, gpu_s=0.0, series={"cpu": [0.5, 1.0]}))),
         Ended(job_id=7, state="TIMEOUT", reason="TimeLimit", exit_signal=15, began=False),
         JobList(node="n1", jobs=((7, 0), (8, 2))),
-        NodeFacts(node="n1", version="1.ff", load=0.5, free_mib=12),
+        NodeStatus(node="n1", version="1.ff", load=0.5, free_mib=12),
     ],
 )
 def test_an_event_survives_json(event: Event) -> None:

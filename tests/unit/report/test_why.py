@@ -97,18 +97,18 @@ def test_every_reason_makes_a_sentence(reason: str) -> None:
 
 
 WAITING = [
-    (why.JobFacts(before=("3", "4"), before_count=2, room="8 of the 8 CPUs of partition gpu are in use"),
+    (why.WhyInput(before=("3", "4"), before_count=2, room="8 of the 8 CPUs of partition gpu are in use"),
      ["8 of the 8 CPUs of partition gpu are in use.", "2 jobs with a higher priority wait for the same nodes: 3, 4."]),
-    (why.JobFacts(starts_at=NOW + 600, starts_after="3"), ["when job 3 reaches its time limit at the latest."]),
-    (why.JobFacts(limit="QOS q limits running jobs of a user to 1 (max_jobs_per_user); with this job 2 would run"),
+    (why.WhyInput(starts_at=NOW + 600, starts_after="3"), ["when job 3 reaches its time limit at the latest."]),
+    (why.WhyInput(limit="QOS q limits running jobs of a user to 1 (max_jobs_per_user); with this job 2 would run"),
      ["  QOS q limits running jobs of a user to 1 (max_jobs_per_user); with this job 2 would run."]),
-    (why.JobFacts(awaited=("afterok of job 3, which is RUNNING",)),
+    (why.WhyInput(awaited=("afterok of job 3, which is RUNNING",)),
      ["It waits for afterok of job 3, which is RUNNING."]),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("known", "lines"), WAITING)
-def test_waiting(known: why.JobFacts, lines: list[str]) -> None:
+def test_waiting(known: why.WhyInput, lines: list[str]) -> None:
     answer = why.explain(job(JobState.PENDING, reason="Resources"), CONTEXT, known)
     assert "waits since" in answer.headline and answer.headline.endswith(
         "the requested resources are not free (Resources)."
@@ -165,7 +165,7 @@ def test_memory_that_was_nearly_all_used() -> None:
 
 
 def test_the_outputs_end_is_shown_of_what_failed() -> None:
-    known = why.JobFacts(output="/w/slurm-7.out", tail=("one", "two"))
+    known = why.WhyInput(output="/w/slurm-7.out", tail=("one", "two"))
     failed = why.explain(job(JobState.FAILED, exit_code=1, reason="NonZeroExitCode"), CONTEXT, known).text()
     assert "  The last lines of /w/slurm-7.out:\n    | one\n    | two\n" in failed
     assert "| one" not in why.explain(job(JobState.COMPLETED), CONTEXT, known).text()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurmsky.site import MachineFacts, load
+from slurmsky.site import MachineHardware, load
 from slurmsky.site.assumed import partition_for
 from slurmsky.site.from_scripts import MAX_LINES, Need, gather, render
 
-MACHINE = MachineFacts("laptop", cpus=2)
+MACHINE = MachineHardware("laptop", cpus=2)
 SCRATCH = '[paths]\n"/scratch" = "s3://BUCKET/scratch"'
 STORE = '[environment]\nSCRATCH = "/scratch"\n[paths]\n"/scratch" = "s3://BUCKET/scratch"'
 

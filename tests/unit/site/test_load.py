@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from slurmsky.model.spec import INFINITE
-from slurmsky.site import MachineFacts, SiteError, default_site, load
+from slurmsky.site import MachineHardware, SiteError, default_site, load
 
 ORACLE = Path(__file__).parents[2] / "oracle" / "site.toml"
-MACHINE = MachineFacts(
+MACHINE = MachineHardware(
     "box.example.org", cpus=8, sockets=1, cores=4, threads=2, memory_mib=16000, gpus=("h100", "h100")
 )
 

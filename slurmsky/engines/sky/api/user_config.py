@@ -62,9 +62,9 @@ class UserConfig:
         named = self._environment.get(variable, "")
         path = Path(named.replace("~", str(self._home), 1) if named.startswith("~/") else named) if named else usual
         try:
-            facts = path.stat()
+            metadata = path.stat()
             known = self._read.get(path)
-            if known is not None and known[:2] == (facts.st_size, facts.st_mtime_ns):
+            if known is not None and known[:2] == (metadata.st_size, metadata.st_mtime_ns):
                 return known[2]
             content = _parse(path.read_bytes(), path)
         except FileNotFoundError:
@@ -75,7 +75,7 @@ class UserConfig:
             return {}
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}") from error
-        self._read[path] = (facts.st_size, facts.st_mtime_ns, content)
+        self._read[path] = (metadata.st_size, metadata.st_mtime_ns, content)
         return content
 
 

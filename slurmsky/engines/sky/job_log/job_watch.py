@@ -179,7 +179,7 @@ class JobWatch:
         record = plain.read(Record, {_FORMER_FIELDS.get(name, name): value for name, value in data.items()})
         manifest_file = folder / "manifest.json"
         manifest = json.loads(manifest_file.read_text()) if manifest_file.exists() else {}
-        return cls(folder, record, {path: (facts[0], facts[1]) for path, facts in manifest.items()}, report)
+        return cls(folder, record, {path: (entry[0], entry[1]) for path, entry in manifest.items()}, report)
 
     def save(self) -> None:
         """Write the record; it covers exactly the bytes written to output files so far."""

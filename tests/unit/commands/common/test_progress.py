@@ -64,10 +64,10 @@ PHASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("facts", "text"), PHASES)
-def test_the_phase_of_a_job(facts: dict[str, Any], text: str) -> None:
+@pytest.mark.parametrize(("fields", "text"), PHASES)
+def test_the_phase_of_a_job(fields: dict[str, Any], text: str) -> None:
     job = Job(7, JobSpec(), "x", "u", 1, 1, "g", "a", "p")
-    for name, value in facts.items():
+    for name, value in fields.items():
         setattr(job, name, value)
     assert progress.phase(job) == text
 

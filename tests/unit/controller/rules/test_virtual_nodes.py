@@ -21,14 +21,14 @@ from slurmsky.model.allocation import NodeShare
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState, NodeState
-from slurmsky.site import MachineFacts, load
+from slurmsky.site import MachineHardware, load
 
-MACHINE = MachineFacts("laptop.lan", cpus=2, cores=2, memory_mib=16000)
+MACHINE = MachineHardware("laptop.lan", cpus=2, cores=2, memory_mib=16000)
 WHO = Submitter("ada", 1000, "ada", 1000, "ada", "/home/ada", "host", 1, "sbatch x")
 
 
 class World:
-    def __init__(self, folder: Path, site: str = "", machine: MachineFacts = MACHINE) -> None:
+    def __init__(self, folder: Path, site: str = "", machine: MachineHardware = MACHINE) -> None:
         folder.mkdir(exist_ok=True)
         self.folder, self.now = folder, 1_000_000.0
         self.site = load(site, "site.toml", machine)

@@ -298,7 +298,7 @@ def test_a_script_is_sent_again_over_a_new_connection(tmp_path):
 
     async def what() -> None:
         setup = NodeSetup(None, Answers(), lambda node: "192.0.2.1:1", ())  # type: ignore[arg-type]
-        setup.facts["n1"] = NodeEnvironment(pid=1, home="/h", environment={}, shells=())
+        setup.detected["n1"] = NodeEnvironment(pid=1, home="/h", environment={}, shells=())
         first, second = Link(), Link()
         for link in (first, first, second):
             await setup.prepared(launch(tmp_path), [link])  # type: ignore[list-item]

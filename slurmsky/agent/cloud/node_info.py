@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class CloudNodeFacts:
+class CloudNodeInfo:
     """A node of rank ``rank``: its agent's ``address`` (host:port), its host name, and its size."""
 
     rank: int = 0
@@ -33,13 +33,13 @@ class CloudNodeFacts:
         return int(self.address.rpartition(":")[2])
 
 
-def detected(rank: int, host: str, port: int, given: str = "") -> CloudNodeFacts:
-    """The facts of the node on which this process runs."""
+def detected(rank: int, host: str, port: int, given: str = "") -> CloudNodeInfo:
+    """The info of the node on which this process runs."""
     with open("/proc/meminfo") as file:
         memory = int(file.readline().split()[1]) // 1024
     devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     system = os.uname()
-    return CloudNodeFacts(
+    return CloudNodeInfo(
         rank=rank,
         address="%s:%d" % (host, port),
         host=os.environ.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0],

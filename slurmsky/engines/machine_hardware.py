@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psutil
 
-from ..site.record import MachineFacts
+from ..site.record import MachineHardware
 
 
-def facts() -> MachineFacts:
+def detect() -> MachineHardware:
     """Host name, CPUs (those this process may use), memory and GPUs of this machine."""
     logical = len(os.sched_getaffinity(0))
     physical = psutil.cpu_count(logical=False) or logical
@@ -27,7 +27,7 @@ def facts() -> MachineFacts:
         sockets = 1
     memory = psutil.virtual_memory().total
     limit = _cgroup_memory()
-    return MachineFacts(
+    return MachineHardware(
         host_name=socket.gethostname(),
         cpus=logical,
         sockets=sockets,
