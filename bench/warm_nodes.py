@@ -65,7 +65,7 @@ class Table:
         self._cpu_s = cpu_seconds(homes)
 
     def row(self, what: str, value: float, goal: float | None = None) -> None:
-        """Print a row. ``goal``: at most so many, or at least if negative."""
+        """Print a row. ``goal``: the maximum, or the minimum if negative."""
         good = goal is None or (value <= goal if goal >= 0 else value >= -goal)
         self.missed += not good
         text = "" if goal is None else f"{'at most' if goal >= 0 else 'at least'} {abs(goal):g}"

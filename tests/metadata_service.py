@@ -1,4 +1,4 @@
-"""Stands in for the metadata service of a cloud's machine."""
+"""A replacement of the metadata service of a cloud's machine."""
 
 from __future__ import annotations
 

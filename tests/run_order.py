@@ -21,7 +21,7 @@ LONGEST = (
     *("oracle-reservation", "family/test_documents.py", "syntax trees"),
 )
 UNIT = ("unit/", "property/")  # their tests are too short to be given out one by one
-SLOW = 20  # a test marked slow lasts as long as so many others
+SLOW = 20  # a test marked slow lasts as long as this number of others
 
 
 def group_of(item: pytest.Item) -> str:

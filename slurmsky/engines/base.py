@@ -184,7 +184,7 @@ class Engine(Protocol):
 
 
 class EngineDefaults:
-    """Answers of an engine whose nodes are always within reach and which depends on no service."""
+    """Answers of an engine whose nodes are always reachable and which depends on no service."""
 
     def follow(self, launch: Launch, behind: int) -> bool:
         """False: each job waits for the end of the one before."""

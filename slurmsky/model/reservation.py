@@ -28,8 +28,8 @@ class Reservation:
     max_start_delay_s: Optional[int] = None
     allowed_partitions: tuple[str, ...] = ()
     qos: tuple[str, ...] = ()
-    purge_comp_s: int = 300  # with PURGE_COMP: it ends after so many seconds without a job
-    float_s: Optional[int] = None  # with TIME_FLOAT: the start is always so many seconds from now
+    purge_comp_s: int = 300  # with PURGE_COMP: seconds without a job after which it ends
+    float_s: Optional[int] = None  # with TIME_FLOAT: seconds from now to the start, at any time
     float_end: Optional[int] = None  # with TIME_FLOAT and a requested end: the end
     cores: int = 0
     #: (node, CPU numbers), where the reservation has only some cores of its nodes

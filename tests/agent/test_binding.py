@@ -35,7 +35,7 @@ def memory(kind: str, values: str = "", word: str = "quiet", **more: str) -> dic
     return {name.replace("CPU", "MEM"): text for name, text in cpu(kind, values, word).items()} | more
 
 
-# 22.05 also prints the option's own text again behind cores and similar words ("quiet,corescores"): its slip, left out.
+# 22.05 also prints the option's own text again behind cores and similar words ("quiet,corescores"): an error of 22.05.
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [

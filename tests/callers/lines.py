@@ -52,7 +52,7 @@ QUESTIONS = (
     Question("nextflow", "squeue --noheader -o '%i %t' -t all -p debug -u {user}",
              (("^{running} (.*)", ("R",)),), shape=rf"\S+ ({_STATES})"),
     Question("nextflow", "squeue --noheader -o '%i %t' -t all -p gpu -u {user}"),
-    # AiiDA: fourteen fields; one id asked for twice, because two ids never make squeue fail
+    # AiiDA: fourteen fields; one id requested twice, because two ids never make squeue fail
     Question("aiida", _AIIDA_LINE + "{running},{running}", ((_SEP.join((
         "^({running})", "(R)", "(None)", r"(n\d)", "({user})", "(1)", "(2)", r"(n\d)", "(debug)", "(1:00:00)",
         r"[\d:]+", _TIME, "(asked)", _TIME)) + "$", ()),)),

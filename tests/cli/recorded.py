@@ -150,8 +150,8 @@ def _answer(engine: LocalEngine, row: Row, with_fields: bool) -> Answer:
 def _for_others(root: Path) -> dict[str, str]:
     """Variables with which another user can run the launchers, independent of the owner of this clone and its Python.
 
-    A system interpreter of the same release can be executed by anybody; the packages are copied to where
-    anybody can read them.
+    A system interpreter of the same release can be executed by any user; the packages are copied to
+    a folder that any user can read.
     """
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     python = next(path for path in (f"/usr/bin/{version}", "/usr/bin/python3", sys.executable) if Path(path).exists())

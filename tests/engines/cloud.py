@@ -65,7 +65,7 @@ class Cloud:
     def __init__(self, folder: Path, hidden: Path) -> None:
         self.folder, self.hidden = folder, hidden
         self.apart = False  # nodes have a network of their own, which this machine does not reach
-        self.unseen = False  # SkyPilot does not notice when a job is over
+        self.unseen = False  # SkyPilot does not notice when a job has ended
         self.metadata: dict[int, str] = {}  # rank -> address of the metadata service of a machine
         self.lag: dict[int, float] = {}  # rank -> how late its lines come, in seconds
         self.processes: dict[int, list[asyncio.subprocess.Process]] = {}
@@ -92,7 +92,7 @@ class Cloud:
         readers = [self._read(job, node, rank) for rank, node in enumerate(nodes)]
         codes = await asyncio.gather(*readers)
         if job.status != "RUNNING" or not codes or self.unseen:
-            return  # the test has set its state, or is over
+            return  # the test has set its state, or has ended
         bad = max(codes)
         job.log += b"\x1b[0m\x1b[32m\xe2\x9c\x93 Job finished.\x1b[0m\n"
         recovery = job.task.get("resources", {}).get("job_recovery", {})

@@ -54,10 +54,10 @@ class SkyServer:
         self.results: dict[str, tuple[int, bytes]] = {}
         self.fault: Fault = lambda path: None  # an answer instead of the right one
         self.after: Fault = lambda path: None  # ... given after the request has had its effect
-        self.cut_log_after: list[int] = []  # each reading of a log ends after so many bytes
+        self.cut_log_after: list[int] = []  # bytes after which each reading of a log ends
         self.launch_s = 0.0  # how long a launch takes
         self.underway: dict[str, dict[str, Any]] = {}  # launches that are not over: their request, and what it asks
-        self.takes_in = 1 << 30  # so many jobs of one launch, then the server is stopped
+        self.takes_in = 1 << 30  # jobs of one launch after which the server is stopped
         self.refuse = ""
         self.headers = ""  # further lines of each answer's head
         self.enabled = ["kubernetes"]
@@ -131,7 +131,7 @@ class SkyServer:
                 )
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass  # the client left, or the test is over
+            pass  # the client left, or the test has ended
         finally:
             del self._open[task]
             writer.close()

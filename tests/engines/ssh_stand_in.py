@@ -1,4 +1,4 @@
-"""Stands in for ssh and sky: ``ssh -N -L SOCKET:HOST:PORT CLUSTER`` forwards on this machine; ``sky`` does nothing."""
+"""Replaces ssh and sky: ``ssh -N -L SOCKET:HOST:PORT CLUSTER`` forwards on this machine; ``sky`` does nothing."""
 
 from __future__ import annotations
 

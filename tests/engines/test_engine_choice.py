@@ -64,7 +64,7 @@ def test_jobs_wait_until_the_server_has_answered(tmp_path: Path, enabled: list[s
     async def story(world: World) -> None:
         queue = world.queue
         assert queue.usual.open and "not known yet" in await world.out("slurmsky", "status")
-        # More than this machine has: it is not judged by it.
+        # More than this machine has: this machine does not decide.
         assert (await world.run("sbatch", "-c8" if engine == "sky" else "-c1", "--wrap=true"))[0] == 0
         assert (await world.run("sbatch", "-phere", "--wrap=true"))[0] == 0
         job, here = queue.job_table.jobs[1], queue.job_table.jobs[2]

@@ -245,7 +245,7 @@ def test_a_job_that_ended_does_not_run_again(
     ran = world.home.parent / "ran"
 
     async def what(world: World) -> None:
-        world.cloud.unseen = True  # SkyPilot does not notice that the job is over
+        world.cloud.unseen = True  # SkyPilot does not notice that the job has ended
         await begun(world, "#!/bin/bash\necho run; echo x >> $RAN\n", environment=GO | {"RAN": str(ran)})
         await world.until(world.ended)
         await asyncio.gather(*world.tasks_of_jobs)

@@ -50,7 +50,7 @@ def record(job_id: int, status: str, **more: Any) -> QueueRow:
         ([record(1, "CANCELLING")], ("CANCELLED", "COMPLETING", "None", False)),
         ([record(1, "FAILED", failure_reason="exit code 5")], ("FAILED", "NONE", "NonZeroExitCode", True)),
         ([record(1, "SUCCEEDED")], ("COMPLETED", "NONE", "None", True)),
-        # A pipeline: the task that is at work; when all is over, the one that went wrong.
+        # A pipeline: the running task; once all have ended, the failed one.
         ([record(1, "SUCCEEDED"), record(1, "RUNNING", task_id=1)], ("RUNNING", "NONE", "None", False)),
         ([record(1, "RUNNING"), record(1, "PENDING", task_id=1)], ("RUNNING", "NONE", "None", False)),
         ([record(1, "FAILED"), record(1, "CANCELLED", task_id=1)], ("FAILED", "NONE", "NonZeroExitCode", True)),

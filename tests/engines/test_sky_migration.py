@@ -29,7 +29,7 @@ head=$(echo "$SKYPILOT_NODE_IPS" | head -n 1)
 srun -l bash -c 'echo "$SKYPILOT_NODE_RANK $SLURM_NODEID $SLURM_PROCID $MASTER_ADDR"' | sort
 # A guard for the head, as people write it for SkyPilot.
 srun bash -c '[ "$SKYPILOT_NODE_RANK" = 0 ] && echo "head only" || true'
-# A server on the head, workers that join at its address: Ray, torchrun, Monarch and MASTER_ADDR scripts alike.
+# A server on the head, workers that join at its address: Ray, torchrun, Monarch and MASTER_ADDR scripts.
 cat > meet.py <<'END'
 import os, socket, sys
 rank = int(os.environ["SLURM_PROCID"])

@@ -80,7 +80,7 @@ FILTERS = ((), ("-sF,TO",), ("-sCA", "--nodelist=n2"), ("-Cgpu",), ("-rgpu",), (
            ("--name=old,a|b",), ("-Ff",), ("-sF", "-rdebug", "-I1"))  # fmt: skip
 
 
-def test_pages_are_made_before_anybody_asks() -> None:
+def test_pages_are_made_before_the_first_query() -> None:
     with local_engine(Path(__file__).resolve().parent.parent / "oracle" / "site.toml") as engine:
         fill(engine.home / "queue.db", 1, 700)
         kept = sqlite3.connect(engine.home / "queue.db", timeout=30, isolation_level=None)

@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 # key=value facts of a host, of a process or of the clock, in all output.
-_FACTS = (
+_HOST_KEYS = (
     "AllocNode:Sid", "LastSchedEval", "Scheduler", "AccrueTime", "SrunHost:Pid", "CPULoad", "FreeMem", "OS",
     "Arch", "NodeAddr", "NodeHostName", "Port", "Version", "BootTime", "SlurmdStartTime", "LastBusyTime",
     "SLURM_TASK_PID", "SLURM_SRUN_COMM_PORT", "SLURM_SRUN_COMM_HOST", "SLURM_STEP_LAUNCHER_PORT",
     "SLURM_LAUNCH_NODE_IPADDR", "SLURM_CONF", "SLURM_SUBMIT_HOST", "SLURM_WORKING_CLUSTER", "SRUN_DEBUG",
     "SLURM_JOB_START_TIME", "SLURM_JOB_END_TIME", "SLURM_PTY_PORT", "TMPDIR", "HOME",
 )  # fmt: skip
-_FACT = re.compile(r"(?<![\w/:])(" + "|".join(map(re.escape, _FACTS)) + r")=(.*?)(?=$|\s+[A-Za-z][\w/:]*=)", re.M)
+_HOST_VALUE = re.compile(
+    r"(?<![\w/:])(" + "|".join(map(re.escape, _HOST_KEYS)) + r")=(.*?)(?=$|\s+[A-Za-z][\w/:]*=)", re.M
+)
 
 # Whether a job had to wait a moment before it started is a matter of timing, not of behaviour.
 _TIMING_LINES = re.compile(
@@ -56,7 +58,7 @@ def normalise(text: str, context: Context, first_id: int | None) -> str:
     """`text` with placeholders. `first_id`: the lowest job id of the case, None without jobs."""
     text = text.replace(context.folder, "<dir>")
     text = _REVOKED.sub(r"\1", _TIMING_LINES.sub("", text))
-    text = _FACT.sub(lambda match: f"{match[1]}=<{match[1]}>", text)
+    text = _HOST_VALUE.sub(lambda match: f"{match[1]}=<{match[1]}>", text)
     text = re.sub(r"\bRunTime=\S+", "RunTime=<elapsed>", text)
     # Of two commands that both say "now", the later one may come some seconds later.
     text = re.sub(r"(\bDuration=(?:\d+-)?\d\d:\d\d):0\d", r"\1:00", text)

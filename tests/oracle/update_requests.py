@@ -13,7 +13,7 @@ from case import Case, Run, Until, Wait
 
 Dice = random.Random
 
-#: keys of a job and values to give them, good and bad. What newer releases have or do otherwise is left out: StdErr,
+#: keys of a job and values to give them, good and bad. What newer releases have or do otherwise is omitted: StdErr,
 #: StdIn, NumTasks, TasksPerNode, MinCPUsNode of several nodes, JobId+=, ArrayTaskThrottle of jobs that are no array.
 KEYS: dict[str, str] = {
     "Account": "root nosuch", "AdminComment": "seen x,y", "ArrayTaskThrottle": "1 2 0 -1 x 3x", "BurstBuffer": "x",

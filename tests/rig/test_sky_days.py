@@ -379,6 +379,6 @@ def test_what_gets_no_nodes(day: Day) -> None:
     assert day.engine.run(["squeue", "-h", "-j", day.ids["late"], "-o", "%r"]).stdout == "DependencyNeverSatisfied\n"
     assert day.engine.run(["scancel", day.ids["late"]]).returncode == 0
     refused = day.engine.run(["sbatch", "--gpus-per-node=a100:99", "--wrap", "true"])
-    # Of warm nodes it is known that none has such a device, of SkyPilot's infra that no node has so many.
+    # No warm node has such a device, and no node of SkyPilot's infra has that number of them.
     words = {"managed": "Requested node configuration is not available", "kept": "Invalid generic resource (gres)"}
     assert refused.returncode == 1 and words[day.nodes] in refused.stderr

@@ -23,7 +23,7 @@ def test_accounting_outlives_the_controller(engine: Engine, run: Any) -> None:
         return sorted(out.split())
 
     def sums() -> str:
-        # Of those that are over: what runs counts from its first whole second on.
+        # Of ended jobs: a running job counts from its first whole second.
         those = f"jobs={','.join(over)}"
         code, out, err = run("sreport", "-nP", "job", "sizesbyaccount", "printjobcount", those,
                              "start=now-1hour", "end=now+1hour")  # fmt: skip

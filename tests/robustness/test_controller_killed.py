@@ -23,7 +23,7 @@ from .test_agent_killed import state, submit
 
 KILLS = int(os.environ.get("SLURMSKY_KILLS", "12"))
 SEED = int(os.environ.get("SLURMSKY_KILL_SEED", "20221"))
-ENOUGH = min(KILLS, 20)  # so many there are, however slow the machine
+ENOUGH = min(KILLS, 20)  # the number of kills, on any machine
 BUDGET_S = float(os.environ.get("SLURMSKY_KILL_BUDGET_S", "30" if KILLS <= 40 else "600"))  # for the others
 JOBS = 50 if KILLS > 40 else 25
 ELEMENTS = 40 if KILLS > 40 else 20

@@ -105,7 +105,7 @@ class CloudNode:
             if not submit_folder.make_folder(self.shipped_folder):
                 fallback = os.path.join(self.home, "submit")
                 os.makedirs(fallback)
-                self.note = "%s cannot be made on this node, %s stands in for it" % (
+                self.note = "%s cannot be made on this node; %s is used instead" % (
                     self.shipped_folder,
                     fallback,
                 )

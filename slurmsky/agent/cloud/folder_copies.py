@@ -53,7 +53,7 @@ class FolderCopy:
         os.replace(self._index + ".part", self._index)
 
     def note_sent(self, path: str) -> Optional[FolderEntry]:
-        """Record that the controller has a tailed file, so that it removes the file here when its own copy is removed.
+        """Record that the controller has a tailed file; it removes the file here with its own copy.
 
         Returns the file's entry; None for a path that is not a file of the folder.
         """
@@ -120,7 +120,7 @@ class FolderCopies:
         return known
 
     def others(self, copy: FolderCopy, relative: str) -> Iterator[tuple[FolderCopy, str]]:
-        """Further copies that have an entry of a copy, and the entry's path in each: copies may contain each other."""
+        """Further copies with an entry of a copy, and its path in each. Copies may contain each other."""
         path = copy.path(relative)
         for one in self._copies.values():
             if one is not copy and path.startswith(one.at.rstrip("/") + "/"):

@@ -283,7 +283,7 @@ class HeadNode:
                 self._ended(member, end_event(member.launch.job_id, "NODE_FAIL", "NodeDown"))
 
     def request(self, request: AgentRequest) -> None:
-        """Handle a request of the controller: end a job that has no slot yet, or pass the request on to the agent."""
+        """Handle a request of the controller: end a job without a slot, or forward it to the agent."""
         self.seen_someone = time.monotonic()
         if not isinstance(request, JobRequest):
             return  # only a sign of life

@@ -79,9 +79,7 @@ class LogTail:
 
 
 def send_back(node: CloudNode, log: JobLogWriter, skip: frozenset[str], new_stream: Callable[[], int]) -> None:
-    """Send files of the submit folder that the job created or changed since the last call, smallest first, up to the
-    limit.
-    """
+    """Send files that the job created or changed since the last call, smallest first, up to the limit."""
     if node.same_files or not node.return_left:
         return
     for file in submit_folder.changes(node.before, node.shipped_folder, skip):

@@ -52,7 +52,7 @@ START_DELAY_S = 0.005
 IDLE_S = 120.0
 #: seconds that an exiting agent waits for the hello of peers that have connected
 LEAVE_S = 5.0
-NODE_FACTS_S = 60.0
+NODE_STATUS_S = 60.0
 #: run number in the journal for a job whose head is another node
 _HOSTED = -1
 
@@ -99,7 +99,7 @@ class Agent:
         self._flushing = False
         self._idle_since = time.monotonic()
         self._leave_when_idle = False
-        self._facts_due = 0.0
+        self._status_due = 0.0
         #: seconds without a job and without a controller after which the agent exits
         self.idle_s = IDLE_S
         # The next three attributes and ``connections.roles`` are hooks of further services (``WarmNodeService``).
@@ -347,7 +347,7 @@ class Agent:
             self._forget(log)
 
     def _node_status(self) -> NodeStatus:
-        self._facts_due = time.monotonic() + NODE_FACTS_S
+        self._status_due = time.monotonic() + NODE_STATUS_S
         free = 0
         try:
             with open("/proc/meminfo") as file:
@@ -401,7 +401,7 @@ class Agent:
             self._leave_when_idle = True
             for job in [job for job in self.jobs.values() if job.batch is None and not job.ended]:
                 job.terminate("CANCELLED", signal.SIGTERM)
-        if self._controller is not None and self.jobs and time.monotonic() >= self._facts_due:
+        if self._controller is not None and self.jobs and time.monotonic() >= self._status_due:
             self._controller.send_json(self._node_status().encode())
         self._leave_if_idle()
 

@@ -50,7 +50,7 @@ class MemoryPlace(NamedTuple):
 def own_group(controller: str = "") -> Optional[str]:
     """Folder of this process's group, if it is writable: in cgroup v2, or in the v1 tree of a controller.
 
-    The groups that slurmsky made are left out of the path: a job of another agent may have started this process, and
+    The groups that slurmsky made are removed from the path: a job of another agent may have started this process, and
     the groups of agents must not nest.
     """
     found = _own(controller)

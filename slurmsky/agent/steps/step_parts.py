@@ -1,4 +1,4 @@
-"""The parts of a running step, one on each node: tasks of this node, or of another node over a connection."""
+"""The parts of a running step: tasks of this node, or of another node over a connection."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from .id_reserve import IdReserve
 from .record_codec import Managed, compact, job_from_dict, job_to_json, step_from_dict, step_to_dict
 
 #: version of the index columns; after a change, the index rows of all jobs are recomputed
-_FACTS = "3"
+_INDEX_VERSION = "3"
 #: records whose specs are read in one query
 _BATCH = 500
 
@@ -48,7 +48,7 @@ class Store(DatabaseFile):
 
     def _fill_derived(self) -> None:
         """Compute the index rows of jobs that were committed before the index or its columns existed."""
-        if self.note("facts") == _FACTS:
+        if self.note("facts") == _INDEX_VERSION:
             return
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute("DELETE FROM facts")
@@ -57,7 +57,7 @@ class Store(DatabaseFile):
             self._db.executemany(
                 accounting_index.INSERT, (accounting_index.row(job, bool(superseded)) for job in found)
             )
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('facts',?)", (_FACTS,))
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('facts',?)", (_INDEX_VERSION,))
         self._db.execute("COMMIT")
 
     # --- writing

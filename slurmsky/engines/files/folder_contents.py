@@ -1,4 +1,4 @@
-"""Walks, measures and archives submit folders; private files and ignored paths are left out."""
+"""Walks, measures and archives submit folders; private files and ignored paths are omitted."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ log = logging.getLogger("slurmsky.controller")
 
 @dataclass
 class PlacedJob:
-    """A job that has nodes: its nodes, its run, and messages queued for its head agent until that has the job."""
+    """A job that has nodes: its nodes, its run, and messages queued for its head agent."""
 
     run: int
     nodes: tuple[str, ...]

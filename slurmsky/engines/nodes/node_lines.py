@@ -24,7 +24,7 @@ class ConnectionLost(EngineError):
     """A connection to a node broke; the node may be well, and the same request may succeed over the next one."""
 
 
-class NodeUnreachable(ConnectionLost):
+class AgentUnreachable(ConnectionLost):
     """The agent does not answer at any of its addresses."""
 
 
@@ -39,7 +39,7 @@ class NodeConnections:
         self._tunnelled: set[str] = set()  # orders that only a tunnel reaches
 
     async def protocol(self, order: Order, node: str, factory: Callable[[], asyncio.Protocol]) -> None:
-        """Connect a protocol to a node's agent. Raises NodeUnreachable."""
+        """Connect a protocol to a node's agent. Raises AgentUnreachable."""
         loop = asyncio.get_running_loop()
 
         async def straight(host: str, port: int, context: ssl.SSLContext) -> None:
@@ -51,7 +51,7 @@ class NodeConnections:
         await self._open(order, node, straight, through)
 
     async def streams(self, order: Order, node: str, role: str = "") -> Streams:
-        """Open a connection as streams; sends a hello with ``role`` unless that is "". Raises NodeUnreachable."""
+        """Open a connection as streams; sends a hello with ``role`` unless that is "". Raises AgentUnreachable."""
 
         async def straight(host: str, port: int, context: ssl.SSLContext) -> Streams:
             return await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
@@ -75,11 +75,11 @@ class NodeConnections:
                 problem = f"{host}:{port}: {str(error) or 'no answer'}"
         tunnel = self._tunnel(order, node) if self._how != "direct" else None
         if tunnel is None:
-            raise NodeUnreachable(problem)
+            raise AgentUnreachable(problem)
         try:
             found = await asyncio.wait_for(through(await tunnel.path(), context), TUNNEL_S)
         except (OSError, asyncio.TimeoutError, EngineError) as error:
-            raise NodeUnreachable(f"{problem}; {str(error) or 'no answer'}") from error
+            raise AgentUnreachable(f"{problem}; {str(error) or 'no answer'}") from error
         self._tunnelled.add(order.name)
         return found
 

@@ -16,7 +16,7 @@ def launches(array: str, indices: Sequence[int], file: str) -> list[str]:
     ]
     if "%" in array:
         most = one_line(array.rpartition("%")[2])
-        lines.append(f"  at most {most} at once: a pool of so many workers (sky jobs pool apply), and --pool")
+        lines.append(f"  at most {most} at once: a pool of {most} workers (sky jobs pool apply), and --pool")
     return lines
 
 

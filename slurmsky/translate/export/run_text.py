@@ -43,7 +43,7 @@ def until_exit(script: Script) -> str:
 
 #: characters of a comment above the first directive that describes that directive only
 _TITLE = 32
-#: what edits leave of text that is left out
+#: the rest of omitted text
 _GONE = "\x00"
 
 

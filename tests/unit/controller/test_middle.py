@@ -223,7 +223,7 @@ def test_an_array_whose_elements_were_cancelled_is_still_known(play: Play) -> No
 def test_scancel_of_a_missing_step_names_the_job(play: Play) -> None:
     async def story(world: World) -> None:
         job_id = await world.sbatch("100", "-H")
-        assert await world.run("scancel", f"{job_id}.0") == (0, "", "")  # steps of a pending job are left out
+        assert await world.run("scancel", f"{job_id}.0") == (0, "", "")  # steps of a pending job are ignored
         await world.out("scontrol", "release", str(job_id))
         await world.until(50)
         error = "scancel: error: Kill job error on job step id %s: Invalid job id specified\n"

@@ -22,7 +22,7 @@ KEYS = Path(__file__).parents[2] / "data" / "scontrol_show.csv"
 
 
 def changed(record: str, source: str, change: str) -> set[str]:
-    """Keys of a record that the fact table marks."""
+    """Keys of a record that the recorded table marks."""
     with KEYS.open() as lines:
         return {
             row["key"]
@@ -32,7 +32,7 @@ def changed(record: str, source: str, change: str) -> set[str]:
 
 
 def without(text: str, keys: set[str]) -> list[list[str]]:
-    """Records of lines, without these keys; a line that held nothing else is left out."""
+    """Records of lines, without these keys; a line that held nothing else is omitted."""
     records = []
     for record in text.rstrip("\n").split("\n\n"):
         lines = []
@@ -70,7 +70,7 @@ def test_show_job(moment: str, golden: Any, request: pytest.FixtureRequest) -> N
     same(ours, recorded.text.replace("\n   \n", "\n"), "job")
 
 
-def test_show_job_that_is_over(golden: Any, finished: list[Any]) -> None:
+def test_show_job_that_has_ended(golden: Any, finished: list[Any]) -> None:
     text = golden("finished", "jobs").text
     text = "".join(line for line in text.splitlines(True) if not line.startswith("#"))
     records = in_order(text, finished, lambda job: str(job.job_id))
@@ -119,7 +119,7 @@ def test_show_node(name: str, detail: bool, oneliner: bool, golden: Any, nodes: 
     busy = dict(re.findall(r"NodeName=(\S+) (?:.|\n)*?LastBusyTime=\S+T(\S+)", recorded.text))
     shown = in_order(recorded.text, nodes, lambda node: str(node.config.name))
     ours = "".join(map(show_nodes.node_text(recorded.context, detail=detail, oneliner=oneliner), shown))
-    for node in shown:  # ours is not the fact that is tested here
+    for node in shown:  # the tested value is another one
         ours = re.sub(
             r"(NodeName=%s (?:.|\n)*?LastBusyTime=)\S+" % node.config.name,
             r"\g<1>2026-11-21T" + busy[node.config.name],

@@ -34,7 +34,7 @@ features = { highmem = "r6i.8xlarge" }
 """,
     "site.toml",
 )
-#: what sbatch itself refuses, in its own words
+#: lines that sbatch refuses, with its messages
 REFUSED = {
     "stray word in directives": "Invalid directive found in batch script: a",
     "directives that stand after a stray word (refused)": "Invalid directive found in batch script: a",

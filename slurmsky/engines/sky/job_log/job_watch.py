@@ -51,7 +51,7 @@ class Member:
 
 @dataclass
 class Record:
-    """State of a run that must survive a restart: one JSON file per run of a job or of a pack of array elements."""
+    """State of a run that must survive a restart: one JSON file per run of a job or pack."""
 
     job_id: int  # of an array: its base id
     name: str  # unique at the API server

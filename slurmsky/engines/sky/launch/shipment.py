@@ -60,7 +60,7 @@ class Shipment:
         return [Path(self.fields["workdir"])] if "workdir" in self.fields else [self.folder, self.program]
 
     def in_workdir(self) -> Shipment:
-        """This shipment as a task's workdir: a pool's workers are set up in advance and accept no file mounts of a job.
+        """This shipment as a task's workdir, because a pool's workers accept no file mounts of a job.
 
         Workers keep the files of earlier jobs, so the shipment is stored under the job's unique name.
         """

@@ -42,7 +42,7 @@ TAKEN = Earlier(2, NO_USER, begun=True, code=143, by_signal=True)
         (TAKEN, True, 2, True, RunDecision.REPEAT, 2),
     ],
 )
-def test_judge(earlier, over, shipped, requeue, verdict, restart):
+def test_verdict_on_an_earlier_run(earlier, over, shipped, requeue, verdict, restart):
     assert decide(earlier, over, shipped, requeue) == (verdict, restart)
 
 

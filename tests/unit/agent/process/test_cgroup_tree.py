@@ -1,4 +1,4 @@
-"""Where new control groups can be made: the kernel's files of several machines, and a folder that stands in for v2."""
+"""Where new control groups can be made: the kernel's files of several machines, and a folder in place of v2."""
 
 from __future__ import annotations
 

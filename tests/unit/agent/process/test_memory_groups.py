@@ -1,4 +1,4 @@
-"""Limits of jobs and steps, in a folder that stands in for the memory controller."""
+"""Limits of jobs and steps, in a folder in place of the memory controller."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def made(number: int, chance: random.Random) -> Job:
     if state is JobState.PENDING:
         start, end = chance.choice((0.0, NOW + 50)), 0.0
     elif state.active:
-        end = NOW + 500  # when its limit is over
+        end = NOW + 500  # the end of its limit
     elif chance.random() < 0.2:
         start, eligible, end = 0.0, 0.0, submit + 1  # cancelled before it began
     shares = [NodeShare(f"n{n}", cpu_ids=(0, 1), memory_mib=chance.choice((0, 700))) for n in range(number % 3)]
@@ -167,7 +167,7 @@ def test_what_is_committed_is_what_is_chosen_by(tmp_path: Path) -> None:
     assert named(ODD) == [(1, 1)] and [run.finish for run in store.runs(0, NOW)] == [12.0]
 
 
-def test_jobs_older_than_the_table_get_their_facts(tmp_path: Path, jobs: list[Job], store: Store) -> None:
+def test_jobs_older_than_the_index_get_index_rows(tmp_path: Path, jobs: list[Job], store: Store) -> None:
     earlier = [replace(jobs[n], restarts=jobs[n].restarts + 1, end_time=NOW) for n in range(0, 60, 7)]
     store.write((), (), earlier, {})
     wanted = sqlite3.connect(store.path).execute("SELECT * FROM facts").fetchall()
@@ -211,7 +211,7 @@ def queries() -> list[SacctQuery]:
 
 
 @pytest.mark.parametrize(("start", "end"), PERIODS)
-def test_facts_choose_what_the_records_would(store: Store, jobs: list[Job], start: float, end: float) -> None:
+def test_the_index_chooses_what_the_records_would(store: Store, jobs: list[Job], start: float, end: float) -> None:
     inside = {(job.job_id, job.restarts): job for job in jobs if overlaps(job, start, end)}
     over = {key for key, job in inside.items() if job.state.finished and job.end_time > 0}
     met = 0

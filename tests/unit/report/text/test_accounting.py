@@ -51,7 +51,7 @@ def test_sacct_prints_what_slurm_prints(
     assert text_of(request.getfixturevalue(moment), recorded.context, form, look, **how) == recorded.text
 
 
-# Fields in which ours is another fact, or 25.11's.
+# Fields with other values here, or with 25.11's.
 OTHER = {
     "AssocID": "database id",
     "DBIndex": "database id",
