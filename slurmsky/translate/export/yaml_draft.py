@@ -163,10 +163,10 @@ class Draft(StorageDraft):
 
     def _variables(self, document: YamlDocument) -> None:
         envs: dict[str, str | None] = {}
-        indexed = bool(re.search(r"\bTASK_ID\b", self._edited())) and not self.facts.array
-        if self.facts.array or indexed:
+        indexed = bool(re.search(r"\bTASK_ID\b", self._edited())) and not self.directives.array
+        if self.directives.array or indexed:
             tested = re.search(r"-[zn] +\"?\$\{?SLURM_ARRAY_TASK_ID|SLURM_ARRAY_TASK_ID:?[-+]|! *\$", self.source)
-            envs["TASK_ID"] = str(self.facts.array[0]) if self.facts.array else "" if tested else None
+            envs["TASK_ID"] = str(self.directives.array[0]) if self.directives.array else "" if tested else None
         envs.update(self.reading.envs)
         for name in self.reading.secrets:
             envs.pop(name, None)
