@@ -183,7 +183,7 @@ def main() -> int:
     parser.add_argument("--bare", action="store_true", help="measure sky launch beside the first job")
     parser.add_argument("--cold-only", action="store_true")
     parser.add_argument("--check", action="store_true")
-    parser.add_argument("--idle-nodes", type=int, default=0, help="count requests with so many smaller nodes")
+    parser.add_argument("--idle-nodes", type=int, default=0, help="count requests with this number of smaller nodes")
     parser.add_argument("--folder", type=Path, default=PRIVATE if PRIVATE.is_dir() else None)
     args = parser.parse_args()
     gate = Gate()

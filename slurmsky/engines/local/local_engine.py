@@ -283,7 +283,7 @@ class LocalEngine(PlacedJobs):
     async def _agents(self, job_id: int, placed: PlacedJob, nodes: Sequence[str]) -> list[AgentLink]:
         """The agents of a job's nodes, started a few at a time; only the first few if the job ends meanwhile.
 
-        Raises EngineError if this machine has too little memory for so many agents.
+        Raises EngineError if this machine has too little memory for these agents.
         """
         needed = len(nodes) * AGENT_MIB
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
