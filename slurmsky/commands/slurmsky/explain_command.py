@@ -131,7 +131,8 @@ def scripts_in(folder: str) -> list[str]:
             if len(found) >= MAX_SCRIPTS:
                 return found
             try:
-                if name.endswith(_TEMPLATES) or not os.path.isfile(path) or os.path.getsize(path) > MAX_BYTES:
+                template = name.endswith(_TEMPLATES) or ".template." in name
+                if template or not os.path.isfile(path) or os.path.getsize(path) > MAX_BYTES:
                     continue
                 with open(path, "rb", opener=opener) as file:
                     head = file.read(1 << 16)
