@@ -67,12 +67,14 @@ def test_accepted(row: Row, answers: dict[int, Answer]) -> None:
     assert (answer.stdout.startswith("Submitted batch job "), answer.code) == (True, row.code)
 
 
-def test_a_job_that_can_never_start_names_explain(answers: dict[int, Answer]) -> None:
+def test_a_job_that_can_never_start_names_why_and_explain(answers: dict[int, Answer]) -> None:
     lines = {row.argv: _ENDLESS.findall(answers[row.number].stderr) for row in ROWS if row.number in answers}
     assert {argv for argv, found in lines.items() if found} == {
         row.argv for row in ROWS if row.fields["Reason"].startswith("Partition") and row.number in answers
     }
-    assert all(" See: slurmsky explain " in found[0] for found in lines.values() if found)
+    assert all(" See: slurmsky why " in found[0] for found in lines.values() if found)
+    scripts = [found[0] for argv, found in lines.items() if found and "--wrap" not in argv]
+    assert all(re.search(r"slurmsky why \d+, slurmsky explain \S+$", line.strip()) for line in scripts)
 
 
 @every("row", [row for row in ROWS if row.argv not in NOT_HERE and not row.other_user], lambda row: row.argv)

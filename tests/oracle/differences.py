@@ -24,7 +24,6 @@ _BATCH_END = "22.05 took the end of the cancelled job's script for a failure of 
 _LAST_ELEMENT = "squeue -r of 22.05 leaves out the last element of a list with a step"
 _HET_NODES = "slurmctld keeps the nodes of a het job's other components in ExcNodeList"
 _BY_END = "sorted by an end time that is not shown of jobs that wait"
-_SUSPENDED = "the CPUs of a suspended job are free there; here it keeps them, so that it can always go on"
 _CUT_ELEMENTS = "22.05 keeps no account of elements that were cancelled while their array was held"
 _EARLIER_RUN = "an earlier run of a job that waits again is listed with --duplicates here"
 _FALLEN = "the batch step of a job whose node is lost has no record here: nobody was left to report it"
@@ -101,7 +100,6 @@ KNOWN: dict[str, str] = {
     **{f"fleet:fleet:{number}": _BY_END for number in (138, 166)},
     "fleet:fleet:208": "newer releases print file names as patterns, unless --expand-patterns is given",
     "fleet:fleet:259": _NEWER_COLUMN,
-    **{f"fleet:fleet:{number}": _SUSPENDED for number in (271, 272, 274)},
     "fleet:fleet:378": "when slurmdbd is told the partition's limit of a waiting job depends on the scheduler",
     "fleet:fleet:375": "slurmdbd of 22.05 turns the quotes in a name into backticks",
     **{f"fleet:fleet:{number}": _CUT_ELEMENTS for number in (376, 377, 383)},
