@@ -110,7 +110,7 @@ def test_clean_removes_environments_of_clones_that_are_gone(call: Call, tmp_path
     done = call("slurmsky", "clean", "--environments")
     assert done.returncode == 0
     assert sorted(path.relative_to(cache).as_posix() for path in cache.rglob("*")) == [key, f"{key}/python"]
-    assert "its clone /no/such/clone is gone" in done.stdout and "has other dependencies now" in done.stdout
+    assert "its clone /no/such/clone was removed" in done.stdout and "has other dependencies now" in done.stdout
     assert call("slurmsky", "clean", "--environments").stdout == "nothing to remove\n"
 
 

@@ -91,7 +91,7 @@ def test_a_controller_whose_environment_was_removed_gives_way_to_another(
 def test_a_command_after_stop_does_not_meet_the_one_that_leaves(engine: Engine, run: Run) -> None:
     for number in range(1, 6):
         assert run("sbatch", "--parsable", "-H", "--wrap", "true") == (0, f"{number}\n", "")
-        assert run("slurmsky", "stop") == (0, "", "")
+        assert run("slurmsky", "stop") == (0, "controller stopped\n", "")
         assert not engine.controller()
 
 
