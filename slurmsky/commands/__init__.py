@@ -18,7 +18,9 @@ def find(name: str) -> Callable[[Any], Any] | None:
     return main
 
 
-def in_idle_time(queue: Any) -> AsyncGenerator[None, None]:
+def in_idle_time(controller: Any) -> AsyncGenerator[None, None]:
     """Background work that the controller runs in small pieces while it is idle."""
-    pieces: AsyncGenerator[None, None] = importlib.import_module(".accounting.cached_rows", __name__).prepare(queue)
+    pieces: AsyncGenerator[None, None] = importlib.import_module(".accounting.cached_rows", __name__).prepare(
+        controller
+    )
     return pieces

@@ -29,18 +29,18 @@ def forecast(ctx: CommandContext, job: Job, script: str = "") -> None:
     ``script`` is what sbatch submitted; it is empty for salloc and srun, which report a pending request themselves. A
     job that merely shares CPUs gets the line on a terminal only; a job that runs without its GPUs always gets it.
     """
-    queue = ctx.queue
-    parts = queue.job_table.components(job)
+    controller = ctx.controller
+    parts = controller.job_table.components(job)
     for part in parts if script else ():
-        reason = queue.scheduler.never_starts(part)
+        reason = controller.scheduler.never_starts(part)
         if reason:
             why = next(text for start, text in _REMEDIES if reason.startswith(start))
             see = f"slurmsky why {job.job_id}" + (f", slurmsky explain {script}" if script != WRAPPED else "")
             ctx.say(f"job {job.job_id} can never start: {why} ({reason}). See: {see}")
             return
-    machine = queue.job_table.virtual.machine
-    if machine is None or not all(queue.engine.places_in(part.partition) for part in parts):
+    machine = controller.job_table.virtual.machine
+    if machine is None or not all(controller.engine.places_in(part.partition) for part in parts):
         return
-    fits = queue.job_table.virtual.fit_components([queue.scheduler.demand(part.spec) for part in parts])
+    fits = controller.job_table.virtual.fit_components([controller.scheduler.demand(part.spec) for part in parts])
     if fits and (ctx.request.ttys[2] or any(fit.gpus_absent for fit in fits)):
         ctx.say(virtual_nodes.note(fits, machine, job.job_id))

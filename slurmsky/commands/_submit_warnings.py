@@ -26,7 +26,7 @@ def _faults(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
     A missing folder may still be created before the job starts, so each fault is a warning only. A folder whose name
     contains the job id gets no warning: programs create such folders after sbatch has printed the id.
     """
-    if not ctx.queue.engine.places_in(job.partition.partition(",")[0]):
+    if not ctx.controller.engine.places_in(job.partition.partition(",")[0]):
         return remarks(ctx, job.submit_dir) if goes_to_a_cloud(ctx, job.partition.partition(",")[0]) else []
     found = []
     if not (os.path.isdir(job.work_dir) and os.access(job.work_dir, os.X_OK)):
@@ -48,7 +48,7 @@ def _faults(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
 
 def goes_to_a_cloud(ctx: CommandContext, partition: str) -> bool:
     """True if jobs of the partition run on SkyPilot's nodes. The submit folder is copied to these nodes."""
-    return ctx.queue.engine.engine_name(partition) == "sky"
+    return ctx.controller.engine.engine_name(partition) == "sky"
 
 
 def remarks(ctx: CommandContext, submit_dir: str) -> list[str]:

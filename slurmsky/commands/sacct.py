@@ -45,7 +45,7 @@ async def main(ctx: CommandContext) -> int:
         return 0
     if query.verbose:
         clock = report(ctx, query).clock
-        start, end = (clock.date_line(moment) for moment in accounted.window(query, ctx.queue.clock()))
+        start, end = (clock.date_line(moment) for moment in accounted.window(query, ctx.controller.clock()))
         ctx.say(f"Jobs Eligible in the time window from {start} to {end}")
         verbosity.debug(ctx, query.verbose)
     problem = unknown(ctx, query)
@@ -74,14 +74,16 @@ async def main(ctx: CommandContext) -> int:
 
 def check_window(ctx: CommandContext, query: SacctQuery) -> None:
     """Raise CommandError when the queried time window ends before it begins."""
-    start, end = accounted.window(query, ctx.queue.clock())
+    start, end = accounted.window(query, ctx.controller.clock())
     if not (query.helpformat or query.helpstate or query.helpreason):
         in_order(start, end, caller_zone(ctx))
 
 
 def _document(ctx: CommandContext, query: SacctQuery, form: Any, about: Any) -> Any:
     """The answer of --json. For a time window, records of ended jobs are cached text."""
-    document = form.accounting_document(select(ctx, query), about, ctx.queue.clock(), ctx.queue.job_table.cluster)
+    document = form.accounting_document(
+        select(ctx, query), about, ctx.controller.clock(), ctx.controller.job_table.cluster
+    )
     if not query.jobs:
         document.written = past.documents(ctx, query)
     return document
@@ -94,7 +96,7 @@ def unknown(ctx: CommandContext, query: SacctQuery) -> tuple[str, ...]:
             if find(name) is None:
                 return (f"sacct: error: Invalid {kind} id: {name}",)
     if query.qos:
-        known = {"normal", *ctx.queue.job_table.policy.qos, *ctx.queue.store.known("qos")}
+        known = {"normal", *ctx.controller.job_table.policy.qos, *ctx.controller.store.known("qos")}
         for name in query.qos:
             if name not in known:
                 return (
@@ -112,19 +114,19 @@ def select(ctx: CommandContext, query: SacctQuery, held: bool = False, with_step
 
     ``held``: include jobs that were never eligible in the time window. ``with_steps`` False: the caller reads no steps.
     """
-    queue = ctx.queue
-    queue.flush()
-    now = queue.clock()
+    controller = ctx.controller
+    controller.flush()
+    now = controller.clock()
     if not accounted.meant(ctx, query):
         return
     if query.jobs:
-        found: Iterable[Job] = queue.store.history(
+        found: Iterable[Job] = controller.store.history(
             0, now, {one.job_id for one in query.jobs}, query.duplicates, with_steps
         )
         found = _het_components(ctx, query, found)
     else:
         start, end = accounted.window(query, now)
-        runs = sorted(queue.store.runs(start, end, query.duplicates, accounted.where(query, start, end, held)))
+        runs = sorted(controller.store.runs(start, end, query.duplicates, accounted.where(query, start, end, held)))
         parts = (runs[first : first + _TOGETHER] for first in range(0, len(runs), _TOGETHER))
         found = chain.from_iterable(accounted.recall(ctx, part, with_steps) for part in parts)
     passes = accounted.test(query, now, held)
@@ -167,7 +169,7 @@ def _het_components(ctx: CommandContext, query: SacctQuery, found: Iterable[Job]
             more.update(job.het_ids)
         yield job
     if more:
-        for job in ctx.queue.store.history(0, ctx.queue.clock(), more, query.duplicates):
+        for job in ctx.controller.store.history(0, ctx.controller.clock(), more, query.duplicates):
             if (job.job_id, job.restarts) not in seen:
                 yield job
 
@@ -188,9 +190,9 @@ def _means(wanted: JobId, job: Job, whole: bool | None = None) -> bool:
 
 def _stored(ctx: CommandContext, query: SacctQuery, jobs: Iterable[Job]) -> int:
     """--batch-script and --env-vars: print the script or the environment as submitted."""
-    queue = ctx.queue
+    controller = ctx.controller
     for job in jobs:
-        folder = queue.paths.jobs / str(spool_id(job))
+        folder = controller.paths.jobs / str(spool_id(job))
         what = "Batch Script" if query.batch_script else "Environment used"
         ctx.out(f"{what} for {job.job_id}\n" + "-" * 80 + "\n")
         try:

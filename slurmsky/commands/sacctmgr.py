@@ -100,8 +100,8 @@ async def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str]
         options.associations = True
     elif verb == "ping":
         if as_data(request):
-            return document(ctx, request, "pings", database_pings(ctx.queue.host))
-        host = dict(_parameters(ctx)).get("AccountingStorageHost") or ctx.queue.host
+            return document(ctx, request, "pings", database_pings(ctx.controller.host))
+        host = dict(_parameters(ctx)).get("AccountingStorageHost") or ctx.controller.host
         ctx.out(f"slurmdbd(primary) at {host} is UP\n")
     elif verb == "shutdown":
         ctx.err(f" Problem shutting down server: {_DENIED}")
@@ -200,14 +200,14 @@ def _dump(ctx: CommandContext, words: Sequence[str]) -> int:
 def _parameters(ctx: CommandContext) -> list[tuple[str, str]]:
     from ..report.fields.field_tables import table
 
-    given = dict(ctx.queue.job_table.cluster.parameters)
+    given = dict(ctx.controller.job_table.cluster.parameters)
     return [(row["key"], given.get(row["key"], row["value"])) for row in table("config")]
 
 
 def _configuration(ctx: CommandContext) -> dict[str, str]:
     owner = os.geteuid()
     values = {"SlurmUserId": f"{user_name(owner)}({owner})", "SLURM_VERSION": helps.VERSION,
-             "SLURM_CONF": ctx.queue.site.source or "(no site file)"}  # fmt: skip
+             "SLURM_CONF": ctx.controller.site.source or "(no site file)"}  # fmt: skip
     return {**values, **dict(_parameters(ctx))}
 
 

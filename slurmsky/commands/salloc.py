@@ -66,7 +66,7 @@ async def main(ctx: CommandContext) -> int:
         ctx.ring()
     if request.flags.no_shell:
         job.alloc_pid = 0  # no process id: the allocation does not end with a process
-        ctx.queue.job_table.touch(job)
+        ctx.controller.job_table.touch(job)
         return 0
     if request.flags.verbose >= 2:
         ctx.say(f"debug:  {verbosity.layout(job)}")
@@ -97,12 +97,12 @@ def _exit_code(status: int) -> int:
 
 async def _run(ctx: CommandContext, job: Job, request: options.Submission) -> int:
     """Run the caller's command or shell until it or the allocation ends."""
-    queue = ctx.queue
+    controller = ctx.controller
     argv = request.argv or (ctx.env.get("SHELL") or pwd.getpwuid(os.geteuid()).pw_shell or "/bin/sh",)
-    env = {**ctx.env, **salloc_environment(queue.launches.launch_of(job)), **queue.job_variables(job)}
+    env = {**ctx.env, **salloc_environment(controller.launches.launch_of(job)), **controller.job_variables(job)}
     resume_later(ctx, job)  # the client reports the end to the next controller
     ctx.spawn(argv, env)
-    ended = asyncio.ensure_future(queue.life.wait(job, lambda one: not one.state.active))
+    ended = asyncio.ensure_future(controller.life.wait(job, lambda one: not one.state.active))
     revoked = False
     try:
         while True:

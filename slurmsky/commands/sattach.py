@@ -16,6 +16,6 @@ async def main(ctx: CommandContext) -> int:
     assert query.step is not None
     code = await hand_over(ctx, query.step)
     if code is None:
-        ctx.error(f"Could not get job step info: {lookup_error(ctx.queue.find_job(query.step)).text}")
+        ctx.error(f"Could not get job step info: {lookup_error(ctx.controller.find_job(query.step)).text}")
         return error_exit(ctx)
     return code

@@ -63,7 +63,7 @@ async def _submit(ctx: CommandContext) -> int:
     data = options.wrap_script(choice.wrap or "") if script is None else script.data
     flags = request.flags
     specs = request.components
-    queue = ctx.queue
+    controller = ctx.controller
     for name in (value for spec in specs for option, value in spec.recorded if option == "bbf"):
         data = options.with_burst_buffer(data, around.read_file(os.path.join(ctx.cwd, name)))
     if flags.verbose:
@@ -71,13 +71,13 @@ async def _submit(ctx: CommandContext) -> int:
         verbosity.debug(ctx, flags.verbose, *verbosity.propagated(ctx))
     if flags.test_only:
         return await test_only(ctx, request.components[0], bool(flags.quiet))
-    if len(data) > queue.site.cluster.max_script_size:
+    if len(data) > controller.site.cluster.max_script_size:
         return refused(ctx, SlurmError(Errno.PATH_TOO_LONG), WHAT)
     environment = job_environment(ctx, specs[0].export)
     if specs[0].export_file:
         given = await _from_file(ctx, specs[0].export_file)
         environment = given | ({} if specs[0].export is None else environment)
-    environment.update(module_command.job_variables(queue.site, data, environment))
+    environment.update(module_command.job_variables(controller.site, data, environment))
     payload = Payload(
         data,
         await _command(ctx, choice, path, specs[0]),
@@ -87,24 +87,24 @@ async def _submit(ctx: CommandContext) -> int:
         resource_limits.of_process(ctx.request.pid),
     )
     given_id = int(ctx.env.get(paths.GIVEN_ID) or 0)
-    if given_id in queue.job_table.jobs:
+    if given_id in controller.job_table.jobs:
         return 0  # a repeated delivery of the same relayed request
     try:
-        job = queue.submit(specs, payload, submitter(ctx), first_id=given_id)
+        job = controller.submit(specs, payload, submitter(ctx), first_id=given_id)
     except SlurmError as error:
         return refused(ctx, error, WHAT)
-    queue.schedule_soon()
+    controller.schedule_soon()
     if not flags.quiet:
         for warning in await foresee(ctx, job, data):
             ctx.err(f"sbatch: warning: {warning}")
-        problem = await queue.engine.problem(job.partition)
+        problem = await controller.engine.problem(job.partition)
         if problem:
             ctx.err(f"sbatch: warning: the job waits: {problem}")
-        cluster = f";{queue.site.cluster.name}" if specs[0].clusters else ""
+        cluster = f";{controller.site.cluster.name}" if specs[0].clusters else ""
         if flags.parsable:
             ctx.out(f"{job.job_id}{cluster}\n")
         else:
-            on = f" on cluster {queue.site.cluster.name}" if specs[0].clusters else ""
+            on = f" on cluster {controller.site.cluster.name}" if specs[0].clusters else ""
             ctx.out(f"Submitted batch job {job.job_id}{on}\n")
         if not flags.parsable or ctx.request.ttys[2]:  # programs expect Slurm's output and no extra line
             forecast(ctx, job, choice.path or WRAPPED)
@@ -118,12 +118,12 @@ async def _script(ctx: CommandContext, choice: options.ScriptChoice) -> tuple[op
     if choice.path is None and paths.SCRIPT in ctx.env:
         return options.ScriptText("", ctx.env[paths.SCRIPT].encode("utf-8", "surrogateescape")), ""
     if choice.path is None:
-        data = await ctx.read_stdin(ctx.queue.site.cluster.max_script_size)
+        data = await ctx.read_stdin(ctx.controller.site.cluster.max_script_size)
         return options.ScriptText("", data), ""
     if paths.SCRIPT in ctx.env:  # a relayed command brings the script, because we cannot read its node's files
         data = ctx.env[paths.SCRIPT].encode("utf-8", "surrogateescape")
         return options.ScriptText(choice.path, data), os.path.normpath(os.path.join(ctx.cwd, choice.path))
-    limit = ctx.queue.site.cluster.max_script_size + 1
+    limit = ctx.controller.site.cluster.max_script_size + 1
     if choice.path in _STDIN:
         return options.ScriptText(choice.path, await ctx.read_stdin(limit)), choice.path
     named = choice.path if _DESCRIPTOR.fullmatch(choice.path) else os.path.normpath(os.path.join(ctx.cwd, choice.path))
@@ -198,12 +198,12 @@ async def _from_file(ctx: CommandContext, source: str) -> dict[str, str]:
 
 async def test_only(ctx: CommandContext, spec: JobSpec, quiet: bool) -> int:
     """--test-only: print when and where the job would start, unless ``quiet``."""
-    queue = ctx.queue
+    controller = ctx.controller
     who = submitter(ctx)
     try:
         nothing = Payload(None, "", (), {}, 0, {})
-        probe = draft(queue.job_table, [spec.evolve(array=None)], nothing, who)[0]
-        spec, partition = probe.spec, partitions_of(queue.job_table.cluster, spec)[0]
+        probe = draft(controller.job_table, [spec.evolve(array=None)], nothing, who)[0]
+        spec, partition = probe.spec, partitions_of(controller.job_table.cluster, spec)[0]
     except SlurmError as error:
         for detail in error.details:
             if error.errno is not Errno.NODE_CONFIG_UNAVAILABLE:
@@ -216,10 +216,10 @@ async def test_only(ctx: CommandContext, spec: JobSpec, quiet: bool) -> int:
         for line in lines:
             ctx.err(line)
         return 1
-    if queue.engine.places_in(partition.name):
-        found = predict_start(queue.scheduler, probe, partition, queue.clock)
+    if controller.engine.places_in(partition.name):
+        found = predict_start(controller.scheduler, probe, partition, controller.clock)
     else:  # SkyPilot creates these nodes on demand; they get the names that squeue would show
-        found = (queue.clock(), ordered_shares(queue.scheduler.demand(spec), spec, partition, probe.job_id))
+        found = (controller.clock(), ordered_shares(controller.scheduler.demand(spec), spec, partition, probe.job_id))
     if found is None:
         ctx.err("allocation failure: Requested node configuration is not available")
         return 1
@@ -232,7 +232,7 @@ async def test_only(ctx: CommandContext, spec: JobSpec, quiet: bool) -> int:
         f"Job {probe.job_id} to start at {timespec.format(int(start))} using {cpus} processors on nodes "
         f"{hostlist.compress(share.name for share in shares)} in partition {partition.name}"
     )
-    outlook = await queue.power.prospects.outlook(shares, start) if queue.power is not None else ""
+    outlook = await controller.power.prospects.outlook(shares, start) if controller.power is not None else ""
     if outlook:
         ctx.say(outlook)
     return 0
@@ -240,7 +240,7 @@ async def test_only(ctx: CommandContext, spec: JobSpec, quiet: bool) -> int:
 
 async def _wait(ctx: CommandContext, job: Job) -> int:
     """--wait: return the job's exit code; for an array the highest."""
-    queue = ctx.queue
+    controller = ctx.controller
     resume_later(ctx, job)
     done = asyncio.ensure_future(ended(ctx, job))
     with shown(ctx, lambda: phase(job)):
@@ -249,19 +249,19 @@ async def _wait(ctx: CommandContext, job: Job) -> int:
         done.cancel()
         return 1
     if job.array_job_id:
-        return max((end_code(one) for one in queue.job_table.array(job.array_job_id)), default=1)
+        return max((end_code(one) for one in controller.job_table.array(job.array_job_id)), default=1)
     return end_code(job)
 
 
 async def ended(ctx: CommandContext, job: Job) -> None:
     """Wait until a job, or every element of its array, has ended."""
-    queue = ctx.queue
+    controller = ctx.controller
     while True:
-        records = list(queue.job_table.array(job.array_job_id)) if job.array_job_id else [job]
+        records = list(controller.job_table.array(job.array_job_id)) if job.array_job_id else [job]
         waiting = [one for one in records if not one.state.finished]
         if not waiting:
             return
-        await queue.life.wait(waiting[0], lambda one: one.state.finished)
+        await controller.life.wait(waiting[0], lambda one: one.state.finished)
 
 
 def end_code(job: Job) -> int:

@@ -18,6 +18,6 @@ async def main(ctx: CommandContext) -> int:
     assert query.jobid is not None
     code = await hand_over(ctx, query.jobid)
     if code is None:
-        ctx.error(f"Slurm job {query.jobid} lookup error: {lookup_error(ctx.queue.find_job(query.jobid)).text}")
+        ctx.error(f"Slurm job {query.jobid} lookup error: {lookup_error(ctx.controller.find_job(query.jobid)).text}")
         return 255
     return code

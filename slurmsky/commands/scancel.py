@@ -46,7 +46,7 @@ async def _cancel_by_filters(ctx: CommandContext, query: ScancelQuery) -> int:
 
     Source: scancel.c _verify_job_ids, _filter_job_records, _cancel_jobs.
     """
-    job_table = ctx.queue.job_table
+    job_table = ctx.controller.job_table
     jobs = [job for job in sorted(job_table.jobs.values(), key=lambda job: job.job_id) if not job.state.finished]
     code = 0
     wanted: list[JobId] = []
@@ -107,7 +107,7 @@ def _own_record(ctx: CommandContext, job: Job, one: JobId | None) -> Job:
     """Give a pending element its own record, because the request changes that element alone."""
     if one is None or not isinstance(one.task, int) or job.array_task_id is not None:
         return job
-    return ctx.queue.life.element(job, one.task, cancels=True) or job
+    return ctx.controller.life.element(job, one.task, cancels=True) or job
 
 
 def _filters(query: ScancelQuery) -> str:
@@ -129,7 +129,7 @@ def _filters(query: ScancelQuery) -> str:
 def _unseen(ctx: CommandContext, query: ScancelQuery, wanted: JobId) -> int:
     """Cancel the jobs of one id without a query first. As with slurmctld, an unknown id is no error."""
     try:
-        found = job_targets.records(ctx.queue, wanted, split=True, cancels=True)
+        found = job_targets.records(ctx.controller, wanted, split=True, cancels=True)
     except SlurmError as error:
         if query.verbose:
             ctx.say(f"Terminating job {wanted}")
@@ -185,7 +185,7 @@ def _shown(job: Job) -> str:
 
 
 def _act(ctx: CommandContext, query: ScancelQuery, job: Job, wanted: JobId | None) -> int:
-    life = ctx.queue.life
+    life = ctx.controller.life
     step = wanted.step if wanted is not None else None
     shown = str(wanted) if wanted is not None else _shown(job)
     if query.verbose:

@@ -89,7 +89,7 @@ async def main(ctx: CommandContext) -> int:
         if uid != os.geteuid():
             verb = "request" if request.get("list") else "remove" if request.get("remove") else "update"
             raise failure("scrontab", f"slurm_{verb}_crontab failed: Access/permission denied", level="fatal")
-    crontab = ctx.queue.crontab
+    crontab = ctx.controller.crontab
     terminal = ctx.request.ttys[0]
     modes = [mode for mode in ("edit", "list", "remove") if request.get(mode)]
     if (modes and request.words) or len(request.words) > 1:
@@ -124,7 +124,7 @@ async def _given(ctx: CommandContext, name: str) -> str:
 
 async def _edit(ctx: CommandContext) -> int:
     """Run the caller's editor on a copy. It runs again if the copy has errors and the caller continues."""
-    before = ctx.queue.crontab.shown()
+    before = ctx.controller.crontab.shown()
     text = before if before is not None else _EMPTY
     while True:
         text = await _edited(ctx, text)
@@ -188,12 +188,12 @@ def _install(ctx: CommandContext, text: str) -> int:
 
 def _replace(ctx: CommandContext, text: str) -> int:
     """Submit the jobs of a table and replace the old table. Raises _Bad. After an error nothing has changed."""
-    queue = ctx.queue
+    controller = ctx.controller
     jobs = _jobs(ctx, text)
-    now = queue.clock()
+    now = controller.clock()
     for job in jobs:
         try:
-            check(queue.job_table.cluster, job.spec, now, queue.job_table.engine_check)
+            check(controller.job_table.cluster, job.spec, now, controller.job_table.engine_check)
         except SlurmError as error:
             raise _Bad(job.lines, *(f"scrontab: error: {line}" for line in error.details),
                        f"There was an issue with the job submission on lines {job.lines[0]}-{job.lines[-1]}",
@@ -208,15 +208,15 @@ def _replace(ctx: CommandContext, text: str) -> int:
             assert start is not None  # validation ensured that the entry has a next time
             spec = job.spec.evolve(begin=int(start.timestamp()))
             payload = Payload(job.script.encode("utf-8", "surrogateescape"), "", (), environment, 0o022, {})
-            record = admit(queue.job_table, [spec], payload, who, queue.paths.jobs)
+            record = admit(controller.job_table, [spec], payload, who, controller.paths.jobs)
             record.cron = job.when.text
-            queue.job_table.touch(record)
+            controller.job_table.touch(record)
             entries.append(CrontabEntry(record.job_id, job.lines[0], job.lines[-1]))
-        queue.flush()
-        queue.crontab.replace(text, entries)
+        controller.flush()
+        controller.crontab.replace(text, entries)
     except (OSError, StoreError) as error:
         raise failure("scrontab", f"slurm_update_crontab failed: {error}", level="fatal") from error
-    queue.schedule_soon()
+    controller.schedule_soon()
     return 0
 
 

@@ -23,21 +23,21 @@ def main(ctx: CommandContext) -> int:
     check_style(ctx, request.get("json"), request.get("yaml"))
     if not known_cluster(ctx, request.get("clusters")):
         return 1
-    queue = ctx.queue
+    controller = ctx.controller
     if request.get("reset"):
-        queue.job_table.counters = Counters(since=queue.clock())
+        controller.job_table.counters = Counters(since=controller.clock())
         ctx.out("Reset scheduling statistics\n")
         return 0
     orders = (("by_id", "id"), ("by_time", "time"), ("by_average", "average"))
     order = next((word for field, word in orders if request.get(field)), "count")
     uid = os.geteuid()
-    pending = sum(max(1, queue.job_table.jobs[job].pending_count) for job in queue.job_table.pending)
-    clock, running = Clock(queue.clock(), caller_zone(ctx)), len(queue.job_table.active)
+    pending = sum(max(1, controller.job_table.jobs[job].pending_count) for job in controller.job_table.pending)
+    clock, running = Clock(controller.clock(), caller_zone(ctx)), len(controller.job_table.active)
     who = (user_name(uid), uid)
     if as_data(request):
-        one = statistics_record(queue.job_table.counters, clock.now, pending, running, who, _latency())
+        one = statistics_record(controller.job_table.counters, clock.now, pending, running, who, _latency())
         return document(ctx, request, "statistics", one)
-    ctx.out(sdiag_text(queue.job_table.counters, clock, pending, running, who, _latency(), order))
+    ctx.out(sdiag_text(controller.job_table.counters, clock, pending, running, who, _latency(), order))
     return 0
 
 

@@ -38,17 +38,17 @@ def main(ctx: CommandContext) -> int:
         wanted = step_or_job("seff", request.words[0])
     except (CommandError, LanguageError):
         wanted = ()
-    queue = ctx.queue
-    queue.flush()
-    jobs = queue.store.history(0, queue.clock(), {one.job_id for one in wanted}) if wanted else []
+    controller = ctx.controller
+    controller.flush()
+    jobs = controller.store.history(0, controller.clock(), {one.job_id for one in wanted}) if wanted else []
     for job in jobs:
         one = wanted[0]
         if isinstance(one.task, int) and job.array_task_id != one.task:
             continue
         if one.task is None and job.array_job_id and one.job_id not in (job.job_id, job.array_job_id):
             continue
-        clock = Clock(queue.clock(), caller_zone(ctx))
-        ctx.out(seff_text(job, Report(clock=clock, cluster=queue.job_table.cluster), bool(request.get("debug"))))
+        clock = Clock(controller.clock(), caller_zone(ctx))
+        ctx.out(seff_text(job, Report(clock=clock, cluster=controller.job_table.cluster), bool(request.get("debug"))))
         return 0
     ctx.err("Job not found.")
     return 2

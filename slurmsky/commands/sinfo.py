@@ -39,7 +39,7 @@ async def main(ctx: CommandContext) -> int:
     if not known_cluster(ctx, query.clusters):
         return 1
     if query.reservation:
-        known = ctx.queue.job_table.reservations.all
+        known = ctx.controller.job_table.reservations.all
         ctx.out(
             reservations_text(known.values(), report_context(ctx, query), header=not query.noheader)
             if known
@@ -71,10 +71,10 @@ def _print(ctx: CommandContext, query: SinfoQuery) -> int:
             ctx,
             query.json,
             query.yaml,
-            lambda form, about: form.sinfo_document(nodes, partitions, about, ctx.queue.clock()),
+            lambda form, about: form.sinfo_document(nodes, partitions, about, ctx.controller.clock()),
         )
     if query.clusters and not query.noheader:
-        ctx.out(f"CLUSTER: {ctx.queue.job_table.cluster.name}\n")
+        ctx.out(f"CLUSTER: {ctx.controller.job_table.cluster.name}\n")
     options = report.Options(
         letters=query.format,
         names=query.format2,
@@ -100,7 +100,7 @@ def _print(ctx: CommandContext, query: SinfoQuery) -> int:
 
 def partition_views(ctx: CommandContext, cluster: ClusterConfig) -> list[PartitionConfig]:
     """Partitions with the states set by scontrol update."""
-    states = ctx.queue.job_table.partition_states
+    states = ctx.controller.job_table.partition_states
     return [replace(part, state=states.get(part.name, part.state)) for part in cluster.partitions]
 
 

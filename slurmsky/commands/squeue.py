@@ -55,7 +55,7 @@ async def main(ctx: CommandContext) -> int:
 
 
 async def _print(ctx: CommandContext, query: SqueueQuery) -> int:
-    queue = ctx.queue
+    controller = ctx.controller
     users = _of_users(ctx, query)
     found, problem = _chosen(ctx, query)
     if problem:
@@ -74,9 +74,9 @@ async def _print(ctx: CommandContext, query: SqueueQuery) -> int:
     if query.json is not None or query.yaml is not None:
         return await send(ctx, query.json, query.yaml, _document(ctx, query, jobs, users))
     if query.verbose:
-        ctx.out(f"last_update_time={int(queue.clock())} records={len(found)}\n")
+        ctx.out(f"last_update_time={int(controller.clock())} records={len(found)}\n")
     if query.clusters and not query.noheader:
-        ctx.out(f"CLUSTER: {queue.job_table.cluster.name}\n")
+        ctx.out(f"CLUSTER: {controller.job_table.cluster.name}\n")
     try:
         if query.steps is not None:
             return _steps(ctx, query, jobs, users)
@@ -150,7 +150,7 @@ def _is_of(job: Job, wanted: JobId) -> bool:
 
 def _document(ctx: CommandContext, query: SqueueQuery, jobs: list[Job], users: Sequence[Test]) -> Make:
     """The answer of --json: jobs, job states, or running steps."""
-    now, cluster = ctx.queue.clock(), ctx.queue.job_table.cluster
+    now, cluster = ctx.controller.clock(), ctx.controller.job_table.cluster
     if query.steps is not None:
         wanted = _step_filter(query, users)
         steps = [(row.job, row.step) for row in report.step_rows(jobs) if not row.step.state.finished and wanted(row)]
@@ -162,7 +162,7 @@ def _document(ctx: CommandContext, query: SqueueQuery, jobs: list[Job], users: S
 
 def _chosen(ctx: CommandContext, query: SqueueQuery) -> tuple[list[Job], str | None]:
     """The records that --jobs selects, or all records. A single unknown id is an error."""
-    job_table = ctx.queue.job_table
+    job_table = ctx.controller.job_table
     # The job table may hold thousands of pending and recently ended jobs; most calls need few of them.
     live = None
     if query.steps is not None or {*(query.states or ("all",))} <= _HOLDING:
@@ -245,7 +245,7 @@ def _tests(ctx: CommandContext, query: SqueueQuery, users: Sequence[Test]) -> li
         except LanguageError:
             nodes = frozenset()
         tests.append(lambda job: bool(nodes & set(job.nodes)))
-    now = ctx.queue.clock()
+    now = ctx.controller.clock()
     if query.running_over is not None:
         tests.append(lambda job: job.state.active and now - job.start_time > (query.running_over or 0))
     if query.running_under is not None:

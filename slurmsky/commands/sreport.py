@@ -147,8 +147,8 @@ def _report(
     if kind == "job" and len(utilization.known_tres(request.get("tres", ()))) > 1:
         ctx.err(" Job report only supports a single --tres type.\n Generate a separate report for each TRES type.")
         return 1
-    queue = ctx.queue
-    now, zone = queue.clock(), caller_zone(ctx)
+    controller = ctx.controller
+    now, zone = controller.clock(), caller_zone(ctx)
     today = midnight(now)
     tres = utilization.known_tres(request.get("tres", ())) or ("cpu",)
     user = user_name(os.geteuid())
@@ -163,17 +163,17 @@ def _report(
     clusters += update.pop("clusters", [])
     query = replace(query, **update)
     query = replace(query, end=query.end if query.end > query.start else query.start + 3600)
-    queue.flush()
+    controller.flush()
     chosen = (among("account", map(str.lower, query.accounts)) & among("user", query.users)
               & among("partition", query.partitions) & among("job_id", query.jobs)
               & among("wckey", query.wckeys))  # fmt: skip
-    if clusters and queue.job_table.cluster.name not in clusters:
+    if clusters and controller.job_table.cluster.name not in clusters:
         chosen = Where(("0",))
-    store = queue.store
+    store = controller.store
     history = utilization.UsageHistory(() if kind == "cost" else store.uses(query.start, query.end, now, chosen),
                             lambda start, end: _charges(ctx, start, end, chosen))  # fmt: skip
     clock = Clock(now, zone, request.time_format or "standard")
-    text, unknown = utilization.text(query, queue.job_table.cluster, history, clock)
+    text, unknown = utilization.text(query, controller.job_table.cluster, history, clock)
     for field in unknown:
         ctx.err(f" Unknown field '{field}'")
     ctx.out(text)
@@ -204,7 +204,7 @@ def _condition(field: str) -> Callable[[CommandContext, Given], dict[str, Any]]:
         value = given.unquoted
         if field in ("start", "end"):
             try:
-                return {field: timespec.parse(value, ctx.queue.clock(), past=True, tz=caller_zone(ctx))}
+                return {field: timespec.parse(value, ctx.controller.clock(), past=True, tz=caller_zone(ctx))}
             except LanguageError as error:
                 ctx.err(str(error))
                 return {}
@@ -230,13 +230,13 @@ def _condition(field: str) -> Callable[[CommandContext, Given], dict[str, Any]]:
 
 def _charges(ctx: CommandContext, start: float, end: float, chosen: Where) -> list[Charge]:
     """The cost of jobs, and the cost of warm nodes without jobs."""
-    queue = ctx.queue
-    found = queue.store.charges(start, end, queue.clock(), chosen)
-    if queue.power is None:
+    controller = ctx.controller
+    found = controller.store.charges(start, end, controller.clock(), chosen)
+    if controller.power is None:
         return found
     own = Where(("job_id<?",), (FIRST_ID,))  # a foreign job that the partition lists does not use the partition's nodes
-    every = queue.store.charges(start, end, queue.clock(), own)
-    return [*found, *queue.power.hours.idle(every, start, end, queue.clock())]
+    every = controller.store.charges(start, end, controller.clock(), own)
+    return [*found, *controller.power.hours.idle(every, start, end, controller.clock())]
 
 
 def _proper(user: str) -> str:

@@ -58,7 +58,7 @@ async def main(ctx: CommandContext) -> int:
     except Revoked as revoked:
         return revoked.code
     try:
-        variables = {**srun_environment(ctx.queue.launches.launch_of(job)), ALLOCATED_VARIABLE: "1"}
+        variables = {**srun_environment(ctx.controller.launches.launch_of(job)), ALLOCATED_VARIABLE: "1"}
         with notified(ctx, job):
             code = await _session(ctx, job, variables)
     except CallerGone:
@@ -80,7 +80,7 @@ async def _exit_status(ctx: CommandContext, job: Job, code: int) -> tuple[int, i
     """
     if code > 128 or code == 1:
         with contextlib.suppress(asyncio.TimeoutError):
-            over = ctx.queue.life.wait(job, lambda one: all(step.state.finished for step in one.steps.values()))
+            over = ctx.controller.life.wait(job, lambda one: all(step.state.finished for step in one.steps.values()))
             await asyncio.wait_for(over, _STEP_END_S)
     number = max((step.exit_signal for step in job.steps.values()), default=0)
     return (0, number) if number and code == (1 if number == OOM_SIGNAL else 128 + number) else (code, 0)
@@ -94,14 +94,14 @@ def _allocation_spec(step: options.StepSpec) -> JobSpec:
 
 
 async def _attach(ctx: CommandContext, text: str) -> int:
-    queue = ctx.queue
+    controller = ctx.controller
     try:
         wanted = jobids.parse(text)
-        job = queue.find_job(wanted)
+        job = controller.find_job(wanted)
     except LanguageError:
         job = None
     if job is not None and job.state.active:
-        await reach(ctx, queue.life.leader(job))  # the job may end or be requeued until then
+        await reach(ctx, controller.life.leader(job))  # the job may end or be requeued until then
     if job is None or not job.state.active:
         error = lookup_error(job)
         if error.errno is Errno.ALREADY_DONE:
@@ -116,10 +116,10 @@ async def _attach(ctx: CommandContext, text: str) -> int:
 
 async def _session(ctx: CommandContext, job: Job, variables: Mapping[str, str]) -> int:
     """Connect the caller, with these variables, to the agent of the job's first node. Returns the step's exit code."""
-    queue = ctx.queue
+    controller = ctx.controller
     address = await reach(ctx, job)
     if address is None:
         ctx.error(f"Unable to confirm allocation for job {job.job_id}: Invalid job id specified")
         return error_exit(ctx)
-    ctx.redirect(address, {**variables, **queue.job_variables(job)})
+    ctx.redirect(address, {**variables, **controller.job_variables(job)})
     return await exit_code(ctx, job)

@@ -37,7 +37,7 @@ def main(ctx: CommandContext) -> int:
         columns = report.columns(text)
     except InvalidField as error:
         if request.get("clusters"):
-            ctx.out(f"CLUSTER: {ctx.queue.job_table.cluster.name}\n")
+            ctx.out(f"CLUSTER: {ctx.controller.job_table.cluster.name}\n")
         ctx.error(str(error))
         return 1
     accounts = request.get("accounts", ())

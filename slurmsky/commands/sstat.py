@@ -40,7 +40,7 @@ async def main(ctx: CommandContext) -> int:
     for named in query.jobs:
         # The id selects one job: array elements and het components are ignored.
         wanted = JobId(named.job_id, step=named.step)
-        if wanted.job_id not in ctx.queue.job_table.jobs:
+        if wanted.job_id not in ctx.controller.job_table.jobs:
             ctx.error(f"{_NO_JOB} for job {wanted.job_id}")
         elif await hand_over(ctx, wanted, {ONE_STEP: str(wanted)}) is None:
             where = f"StepId={wanted} not found running." if wanted.step is not None else None

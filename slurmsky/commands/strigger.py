@@ -52,10 +52,10 @@ def main(ctx: CommandContext) -> int:
             _set(ctx, request, types, job, offset)
             done = "trigger set"
         elif request.get("get"):
-            done = f"Read {len(ctx.queue.triggers.triggers)} trigger records"
+            done = f"Read {len(ctx.controller.triggers.triggers)} trigger records"
             _get(ctx, request, types, job, number, uid)
         else:
-            ctx.queue.triggers.clear(
+            ctx.controller.triggers.clear(
                 lambda one: (not number or one.number == number) and (uid is None or one.uid == uid)
                 and (not job or (one.resource == "job" and one.name == str(job))))  # fmt: skip
             of_user = f"triggers for user {uid}" if uid is not None else f"trigger {number}"
@@ -109,7 +109,7 @@ def _set(ctx: CommandContext, request: FamilyRequest, types: tuple[str, ...], jo
         resource, name, chosen = "node", request.get("node") or "*", types
     uid = os.geteuid()
     permanent = request.get("flags") is not None
-    ctx.queue.triggers.add(resource, name, chosen, offset, request.get("program"), permanent, uid, user_name(uid))
+    ctx.controller.triggers.add(resource, name, chosen, offset, request.get("program"), permanent, uid, user_name(uid))
 
 
 def _get(
@@ -121,7 +121,7 @@ def _get(
                 and (not job or (one.resource == "job" and one.name == str(job)))
                 and ("node" not in request.values or one.resource == "node"))  # fmt: skip
 
-    found = [one for one in ctx.queue.triggers.triggers if shown(one)]
+    found = [one for one in ctx.controller.triggers.triggers if shown(one)]
     if found and not request.get("noheader"):
         ctx.out(_HEADER)
     for one in found:

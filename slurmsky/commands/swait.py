@@ -57,16 +57,16 @@ async def _all(ctx: CommandContext, wanted: tuple[JobId, ...], say: Callable[[st
 
 async def _ended(ctx: CommandContext, wanted: JobId) -> list[Job]:
     """Wait until the jobs of an id have ended; return their records. The store has those that left memory."""
-    queue = ctx.queue
-    job = queue.find_job(wanted)
+    controller = ctx.controller
+    job = controller.find_job(wanted)
     if job is not None and isinstance(wanted.task, int):
-        await queue.life.wait(job, lambda one: one.state.finished)
+        await controller.life.wait(job, lambda one: one.state.finished)
         return [job]
     if job is not None:
         await ended(ctx, job)
         if not job.array_job_id:
             return [job]
         wanted = JobId(job.array_job_id)
-    queue.flush()
-    past = queue.store.history(0, queue.clock(), {wanted.job_id})
+    controller.flush()
+    past = controller.store.history(0, controller.clock(), {wanted.job_id})
     return [one for one in past if not isinstance(wanted.task, int) or one.array_task_id == wanted.task]

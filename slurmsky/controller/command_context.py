@@ -56,9 +56,9 @@ def shown(text: str) -> str:
 class CommandContext:
     """One call of a command."""
 
-    def __init__(self, request: wire.CommandRequest, queue: Controller, peer: Peer) -> None:
+    def __init__(self, request: wire.CommandRequest, controller: Controller, peer: Peer) -> None:
         self.request = request
-        self.queue = queue
+        self.controller = controller
         self.command = request.command
         self.args: Sequence[str] = request.args
         self.env: Mapping[str, str] = request.env

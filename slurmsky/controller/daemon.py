@@ -117,16 +117,16 @@ async def _serve(
     for name in (paths.AGENT, "SLURM_JOB_ID", "SLURM_JOBID"):
         env.pop(name, None)
     bin_dir = Path(env[paths.BIN]) if env.get(paths.BIN) else _bin_dir()
-    queue = Controller(site, home, bin_dir, env, time.time, machine_ledger.ledger(str(home.home)))
-    service = Service(queue, find, idle_exit_s)
+    controller = Controller(site, home, bin_dir, env, time.time, machine_ledger.ledger(str(home.home)))
+    service = Service(controller, find, idle_exit_s)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.leave)
     loop.set_exception_handler(lambda loop, context: _report(service, context))
-    queue.stop = service.leave
-    await queue.choose_engine()
-    await queue.recover()
-    queue.idle_time.work = lambda: in_idle_time(queue)
+    controller.stop = service.leave
+    await controller.choose_engine()
+    await controller.recover()
+    controller.idle_time.work = lambda: in_idle_time(controller)
     gc.collect()
     gc.freeze()
     # Jobs stay for minutes and form no cycles: a garbage collection at every 700th new object would cost as much

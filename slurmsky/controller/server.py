@@ -125,21 +125,21 @@ class Session(asyncio.Protocol):
             if updated():
                 self._leave(f"{request.command}: slurmsky was updated")
                 return
-            self._context = CommandContext(request, self._service.queue, self)
+            self._context = CommandContext(request, self._service.controller, self)
             self._failed(error)
             return
-        self._context = CommandContext(request, self._service.queue, self)
+        self._context = CommandContext(request, self._service.controller, self)
         if command is None:
             self._context.err(f"slurmsky: no such command: {request.command}")
             self.finish(1)
             return
         self._began = time.perf_counter()
-        self._service.queue.command_called()
-        self._service.queue.job_table.counters.threads += 1
+        self._service.controller.command_called()
+        self._service.controller.job_table.counters.threads += 1
         self._caller = Caller(request.env.get("SLURM_JOB_ID", ""))
         token = CALLER.set(self._caller)
         try:
-            answer = self._service.queue.followers.call(command, self._context)
+            answer = self._service.controller.followers.call(command, self._context)
             if inspect.isawaitable(answer):
                 self.send(wire.STDOUT)  # an empty frame shows that the controller runs; the answer may take long
                 self._task = asyncio.ensure_future(self._wait(answer))
@@ -171,9 +171,9 @@ class Session(asyncio.Protocol):
         """Report an error of the machine (a full disk) in one line. The traceback of a bug is written to the log."""
         assert self._context is not None
         line = f"{self._context.command} {' '.join(self._context.args)}"
-        queue = self._service.queue
+        controller = self._service.controller
         if isinstance(error, (OSError, *DATABASE_ERRORS)):
-            where = f"{queue.paths.database}: " if isinstance(error, DATABASE_ERRORS[0]) else ""
+            where = f"{controller.paths.database}: " if isinstance(error, DATABASE_ERRORS[0]) else ""
             log.error("%s: %s%s", line, where, error)
             self._context.error(f"{where}{error}")
         else:
@@ -182,7 +182,7 @@ class Session(asyncio.Protocol):
                 self._context.error("the private environment is damaged; the next command rebuilds it")
                 self._service.leave()
             else:
-                self._context.error(f"internal error, see {queue.paths.log}")
+                self._context.error(f"internal error, see {controller.paths.log}")
         self.finish(1)
 
     @property
@@ -220,7 +220,7 @@ class Session(asyncio.Protocol):
 
     def finish(self, code: int) -> None:
         """Send the exit code, once all changes of the command are committed. The client closes the connection."""
-        self._service.queue.flush_or_retry()
+        self._service.controller.flush_or_retry()
         self._count()
         self.send(wire.EXIT, str(code & 0xFF).encode())
 
@@ -228,7 +228,7 @@ class Session(asyncio.Protocol):
         """Count the command for sdiag. Commands whose caller waits for jobs are counted without their time."""
         if self._context is None or not self._began:
             return
-        counters = self._service.queue.job_table.counters
+        counters = self._service.controller.job_table.counters
         counters.threads -= 1
         waits = self._context.command in _WAITING
         counters.called(self._context.command, 0 if waits else int((time.perf_counter() - self._began) * 1e6))
@@ -248,8 +248,8 @@ class Session(asyncio.Protocol):
 class Service:
     """Listens on the socket, and stops if no job and no client needs the controller."""
 
-    def __init__(self, queue: Controller, find: FindCommand, idle_exit_s: float) -> None:
-        self.queue = queue
+    def __init__(self, controller: Controller, find: FindCommand, idle_exit_s: float) -> None:
+        self.controller = controller
         self.find = find
         self._idle_exit_s = idle_exit_s
         self._sessions: set[Session] = set()
@@ -308,7 +308,7 @@ class Service:
             except FileNotFoundError:
                 log.info("the socket was removed by another process")
             await self._let_print()
-            await self.queue.close()
+            await self.controller.close()
             # Clients that connected before the socket was removed, and whose requests have not arrived.
             for session in self._sessions:
                 session.hand_over()
@@ -327,7 +327,7 @@ class Service:
         loop = asyncio.get_running_loop()
         while True:
             left = self._last_use + self._idle_exit_s - loop.time()
-            if left > 0 or self._sessions or self.queue.busy:
+            if left > 0 or self._sessions or self.controller.busy:
                 await asyncio.sleep(max(left, min(self._idle_exit_s, 30.0)))
                 continue
             log.info("idle for %.0f s: stopping", self._idle_exit_s)

@@ -13,11 +13,11 @@ from ..common.report_settings import caller_zone
 
 def records(ctx: CommandContext, style: str = "") -> Records:
     """The accounting records of this cluster."""
-    job_table = ctx.queue.job_table
+    job_table = ctx.controller.job_table
     user = user_name(os.geteuid())
     return Records(
         cluster=job_table.cluster,
-        host=ctx.queue.host,
+        host=ctx.controller.host,
         user=user,
         # A job is charged to the user's default account unless it names an account that the site lists.
         accounts=tuple(dict.fromkeys((*job_table.overrides.users.get(user, ()), user, *job_table.accounts))),
@@ -25,5 +25,5 @@ def records(ctx: CommandContext, style: str = "") -> Records:
         users={name: tuple(names) for name, names in job_table.overrides.users.items() if name != user},
         admin_levels=job_table.overrides.admin_levels,
         unused_accounts=tuple(job_table.overrides.unused_accounts.values()),
-        clock=Clock(ctx.queue.clock(), caller_zone(ctx), style or "standard"),
+        clock=Clock(ctx.controller.clock(), caller_zone(ctx), style or "standard"),
     )

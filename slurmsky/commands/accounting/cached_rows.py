@@ -116,7 +116,7 @@ def _kinds(ctx: CommandContext, query: SacctQuery, context: Report) -> tuple[_Ki
         return make
 
     every = tuple(fields)
-    words = ctx.queue.pages.words
+    words = ctx.controller.pages.words
     return (
         _Kind(words("jobs", *requested), rows_of(lambda job: report.records([job], True, query.array)), every),
         _Kind(words("steps", *requested), rows_of(
@@ -134,13 +134,13 @@ def _documents(ctx: CommandContext) -> _Kind:
     """The kind for the records of sacct --json."""
     from ...report.json import documents as structured
 
-    queue = ctx.queue
+    controller = ctx.controller
 
     def make(jobs: Sequence[Job], names: Iterable[str]) -> Rows:
-        written = structured.accounting_records(jobs, queue.clock(), queue.job_table.cluster)
+        written = structured.accounting_records(jobs, controller.clock(), controller.job_table.cluster)
         return [1] * len(jobs), {_DOCUMENT: list(map(structured.json_record, written))}
 
-    return _Kind(queue.pages.words("documents"), make, (_DOCUMENT,))
+    return _Kind(controller.pages.words("documents"), make, (_DOCUMENT,))
 
 
 _DOCUMENT = "document"
@@ -183,7 +183,7 @@ def documents(ctx: CommandContext, query: SacctQuery) -> Iterator[object]:
         page = kept.page(kind, kind.names, runs) if past else None
         if page is None:
             jobs = _found(ctx, query, runs, True)
-            yield from structured.accounting_records(jobs, ctx.queue.clock(), ctx.queue.job_table.cluster)
+            yield from structured.accounting_records(jobs, ctx.controller.clock(), ctx.controller.job_table.cluster)
         else:
             cells = page.cells(_DOCUMENT, page.rows(runs)[1])
             yield from map(structured.Written, list(cells) * len(runs) if isinstance(cells, SharedCell) else cells)
@@ -191,11 +191,11 @@ def documents(ctx: CommandContext, query: SacctQuery) -> Iterator[object]:
 
 def _leaves(ctx: CommandContext, query: SacctQuery) -> Iterator[tuple[list[Run], bool]]:
     """Groups of selected runs in order. The flag is True if a cached page can serve the group."""
-    queue = ctx.queue
-    queue.flush()
+    controller = ctx.controller
+    controller.flush()
     if not accounted.meant(ctx, query):
         return
-    start, end = accounted.window(query, queue.clock())
+    start, end = accounted.window(query, controller.clock())
     where = accounted.where(query, int(start), end)
     since, until = (start, end) if query.truncate else (0.0, _EVER)
 
@@ -204,13 +204,13 @@ def _leaves(ctx: CommandContext, query: SacctQuery) -> Iterator[tuple[list[Run],
         past = run.finish > 0 and run.finish <= until and not 0 < run.start < since
         return page_of(run.job_id) if past else -1, past
 
-    for (_, past), group in groupby(queue.store.runs(start, end, query.duplicates, where), place):
+    for (_, past), group in groupby(controller.store.runs(start, end, query.duplicates, where), place):
         yield list(group), past
 
 
 def _found(ctx: CommandContext, query: SacctQuery, runs: Sequence[Run], with_steps: bool) -> Iterator[Job]:
     """The jobs of these runs that pass the query's test, read from their records."""
-    now = ctx.queue.clock()
+    now = ctx.controller.clock()
     test = accounted.test(query, now)
     for first in range(0, len(runs), _SEVERAL):
         for job in _read(ctx, runs[first : first + _SEVERAL], with_steps):
@@ -230,22 +230,22 @@ class _Pages:
 
         None when the page is missing and few of its runs are needed, or when a job of its ids is still active.
         """
-        queue, number = self._ctx.queue, page_of(runs[0].job_id)
-        page = queue.pages.get(number, kind.words)
+        controller, number = self._ctx.controller, page_of(runs[0].job_id)
+        page = controller.pages.get(number, kind.words)
         if page is not None and page.has(names):
             return page
-        if len(runs) < _MANY or not queue.store.pages.complete(number):
+        if len(runs) < _MANY or not controller.store.pages.complete(number):
             return None
         jobs = self._of_page(number)
         counts, cells = kind.make(jobs, names)
         keys = [(job.job_id, job.restarts) for job in jobs]
         page = CachePage.of(keys, counts, cells) if page is None else page.with_columns(cells)
-        queue.pages.put(number, kind.words, page)
+        controller.pages.put(number, kind.words, page)
         return page
 
     def _of_page(self, number: int) -> list[Job]:
         if self._jobs[0] != number:
-            self._jobs = number, _read(self._ctx, self._ctx.queue.store.runs_on(number), self._with_steps)
+            self._jobs = number, _read(self._ctx, self._ctx.controller.store.runs_on(number), self._with_steps)
         return self._jobs[1]
 
 
@@ -256,24 +256,24 @@ def _read(ctx: CommandContext, runs: Sequence[Run], with_steps: bool) -> list[Jo
     return jobs
 
 
-async def prepare(queue: Controller) -> AsyncGenerator[None, None]:
+async def prepare(controller: Controller) -> AsyncGenerator[None, None]:
     """Fill the cache for pages whose jobs have all ended, with default options.
 
     A generator: each ``yield`` lets the controller serve other requests.
     """
-    store = queue.store
+    store = controller.store
     ctx = CommandContext(
-        CommandRequest("sacct", (), "/", 0o022, (False,) * 3, None, os.getpid(), {}), queue, NoClient()
+        CommandRequest("sacct", (), "/", 0o022, (False,) * 3, None, os.getpid(), {}), controller, NoClient()
     )
     query = parse_sacct((), surroundings(ctx), table(ctx, "sacct"))
     context = form(ctx, query).context
     kinds = (*_kinds(ctx, query, context), _documents(ctx))
     known = {kind.words: store.pages.stored(kind.words) for kind in kinds}
     yield
-    for number in range(page_of(queue.job_table.next_job_id) - 1, -1, -1):
+    for number in range(page_of(controller.job_table.next_job_id) - 1, -1, -1):
         if all(number in there for there in known.values()) or not store.pages.complete(number):
             continue
-        if queue.pages.full:
+        if controller.pages.full:
             return
         edition, runs = store.pages.edition(number), store.runs_on(number)
         parts: dict[bytes, list[Rows]] = {kind.words: [] for kind in kinds}
@@ -294,4 +294,4 @@ async def prepare(queue: Controller) -> AsyncGenerator[None, None]:
             # A commit between two yields may have changed the runs; the page would then be stale.
             if store.pages.edition(number) != edition:
                 break
-            queue.pages.put(number, kind.words, page)
+            controller.pages.put(number, kind.words, page)

@@ -55,7 +55,7 @@ class ChangeRequest:
 
     def __init__(self, ctx: CommandContext, verb: str, what: str, words: Sequence[str]) -> None:
         self.ctx, self.verb, self.what = ctx, verb, what
-        self.job_table = ctx.queue.job_table
+        self.job_table = ctx.controller.job_table
         self._draft = deepcopy(self.job_table.overrides)
         self.apply: Callable[[], None] | None = None  # applies the changes; None: there are none
         self.lines: list[str] = []

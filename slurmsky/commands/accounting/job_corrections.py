@@ -26,7 +26,7 @@ def modify_jobs(change: ChangeRequest) -> None:
     code = change.own.get("derivedexitcode", "0")
     if not code.isdecimal():
         raise ChangeRefused(f" Bad DerivedExitCode value: {code}")
-    clock = Clock(change.ctx.queue.clock(), caller_zone(change.ctx), "standard")
+    clock = Clock(change.ctx.controller.clock(), caller_zone(change.ctx), "standard")
     submitted = (f"  {job.job_id} submitted at {clock.text(job.submit_time)}" for job in jobs)
     change.lines = [" Modified jobs...", *submitted]
     change.commit(lambda: _correct_jobs(change, jobs))
@@ -47,4 +47,4 @@ def _correct_jobs(change: ChangeRequest, jobs: Sequence[Job]) -> None:
             else:
                 job.spec = job.spec.evolve(wckey=text)
         change.job_table.touch(job)
-    change.ctx.queue.flush()
+    change.ctx.controller.flush()

@@ -38,7 +38,9 @@ from ..common.report_settings import midnight
 
 def meant(ctx: CommandContext, query: SacctQuery) -> bool:
     """Whether -M selects this cluster."""
-    return not query.clusters or bool({ctx.queue.job_table.cluster.name, "all", "-1"} & set(query.clusters.split(",")))
+    return not query.clusters or bool(
+        {ctx.controller.job_table.cluster.name, "all", "-1"} & set(query.clusters.split(","))
+    )
 
 
 def window(query: SacctQuery, now: float) -> tuple[int, int]:
@@ -203,7 +205,7 @@ def truncated(job: Job, query: SacctQuery, now: float) -> Job:
 
 def take_live_steps(ctx: CommandContext, job: Job) -> None:
     """Take the steps of an active job from memory."""
-    live = ctx.queue.job_table.jobs.get(job.job_id)
+    live = ctx.controller.job_table.jobs.get(job.job_id)
     if live is not None and live.restarts == job.restarts:
         job.steps = dict(live.steps)  # the store lacks a running batch step
 
@@ -215,10 +217,10 @@ def recall(ctx: CommandContext, runs: Sequence[Run], with_steps: bool) -> list[J
     """
     found: dict[tuple[int, int], Job] = {}
     for run in runs:
-        live = ctx.queue.job_table.jobs.get(run.job_id)
+        live = ctx.controller.job_table.jobs.get(run.job_id)
         if live is not None and live.state is JobState.PENDING and live.restarts == run.restarts:
             found[run.job_id, run.restarts] = live
     stored = [run for run in runs if run[:2] not in found]
     if stored:
-        found.update({(job.job_id, job.restarts): job for job in ctx.queue.store.jobs_of(stored, with_steps)})
+        found.update({(job.job_id, job.restarts): job for job in ctx.controller.store.jobs_of(stored, with_steps)})
     return [found[run[:2]] for run in runs if run[:2] in found]

@@ -24,19 +24,19 @@ async def reach(ctx: CommandContext, job: Job) -> str | None:
     A job is RUNNING from its allocation on, so its agent may not have received it yet; this function waits for the
     agent. It waits for a node that the engine reconnects until the job ends or is requeued.
     """
-    queue = ctx.queue
+    controller = ctx.controller
 
     def over(one: Job) -> bool:
-        return not one.state.active or queue.ready(one)
+        return not one.state.active or controller.ready(one)
 
-    if not over(job) and not queue.engine.out_of_reach(job.job_id):
+    if not over(job) and not controller.engine.out_of_reach(job.job_id):
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(queue.life.wait(job, over), _REACH_S)
-        awaited = "" if over(job) else queue.engine.awaited(job.job_id)
+            await asyncio.wait_for(controller.life.wait(job, over), _REACH_S)
+        awaited = "" if over(job) else controller.engine.awaited(job.job_id)
         if awaited:
             ctx.say(f"{awaited}, retrying")
-            await queue.life.wait(job, over)
-    return queue.engine.agent_address(job.job_id)
+            await controller.life.wait(job, over)
+    return controller.engine.agent_address(job.job_id)
 
 
 def lookup_error(job: Job | None) -> SlurmError:
@@ -53,10 +53,10 @@ async def hand_over(ctx: CommandContext, wanted: JobId, env: Mapping[str, str] =
 
     ``env``: additional variables for the agent.
     """
-    queue = ctx.queue
-    job = queue.find_job(wanted)
+    controller = ctx.controller
+    job = controller.find_job(wanted)
     if job is not None:
-        job = queue.life.leader(job)  # agents run a het job under its leader's id
+        job = controller.life.leader(job)  # agents run a het job under its leader's id
     address = await reach(ctx, job) if job is not None and job.state.active else None
     if job is None or address is None:
         return None

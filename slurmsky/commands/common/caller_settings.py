@@ -55,14 +55,14 @@ def surroundings(ctx: CommandContext) -> Surroundings:
             return file.read(16 << 20)
 
     return Surroundings(
-        now=ctx.queue.clock(),
+        now=ctx.controller.clock(),
         cwd=ctx.cwd,
         env=ctx.env,
         read_file=read_file,
         is_root=os.geteuid() == 0,
         find_user=find_user,
         find_group=find_group,
-        max_array_size=ctx.queue.site.cluster.max_array_size,
+        max_array_size=ctx.controller.site.cluster.max_array_size,
     )
 
 
@@ -77,7 +77,7 @@ def submitter(ctx: CommandContext) -> Submitter:
         gid=gid,
         account=user,
         cwd=ctx.cwd,
-        host=ctx.queue.host,
+        host=ctx.controller.host,
         sid=_session(ctx.request.pid),
         submit_line=" ".join([ctx.command, *ctx.args]),
         groups=frozenset(group_name(number) for number in {gid, *os.getgroups()}),

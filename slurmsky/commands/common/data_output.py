@@ -94,6 +94,6 @@ def _pieces(ctx: CommandContext, json: str | None, yaml: str | None, make: Make)
         ctx.err(f"{ctx.command}: {line}")
     from ...report.json import documents as structured
 
-    about = structured.meta(ctx.command, list(ctx.args), ctx.queue.job_table.cluster.name, user_name(os.geteuid()),
+    about = structured.meta(ctx.command, list(ctx.args), ctx.controller.job_table.cluster.name, user_name(os.geteuid()),
                             group_name(os.getegid()), plugin=form.plugin)  # fmt: skip
     return structured.dump(make(structured, about), form)

@@ -41,11 +41,11 @@ class Revoked(Exception):
 @contextmanager
 def notified(ctx: CommandContext, job: Job) -> Iterator[None]:
     """Context manager: messages of scontrol notify for the job appear on the caller's stderr."""
-    ctx.queue.notices[job.job_id] = ctx.say
+    ctx.controller.notices[job.job_id] = ctx.say
     try:
         yield
     finally:
-        ctx.queue.notices.pop(job.job_id, None)
+        ctx.controller.notices.pop(job.job_id, None)
 
 
 async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, immediate_s: int | None) -> Job:
@@ -53,13 +53,13 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
 
     Raises SlurmError, CallerGone, Revoked.
     """
-    queue = ctx.queue
+    controller = ctx.controller
     known = requested_before(ctx)
     if known is not None:
         job, quiet_start = known, True  # the former controller has already printed the first messages
     else:
         job, quiet_start = _requested(ctx, specs, immediate_s), quiet
-    queue.schedule_now()
+    controller.schedule_now()
     if not quiet_start:
         forecast(ctx, job)
     if job.state is not JobState.PENDING and (job.het_job_id or known is not None) and not quiet:
@@ -69,7 +69,7 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
     if job.state is JobState.PENDING:
         why = waits_for(job)
         if immediate_s is not None and immediate_s <= 1:
-            queue.life.cancel(job, job.uid)
+            controller.life.cancel(job, job.uid)
             if job.priority == 0 or (why is None and job.reason in ("BeginTime", "Dependency")):
                 raise SlurmError(Errno.DEPENDENCY)
             raise SlurmError(why or Errno.IMMEDIATE)
@@ -90,10 +90,10 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
 
 async def _until_ready(ctx: CommandContext, job: Job, quiet: bool) -> None:
     """Wait for the nodes of a job that has started. They may have to boot first."""
-    queue = ctx.queue
+    controller = ctx.controller
     booting = JobFlag.CONFIGURING in job.flags
     if not booting:
-        await _until(ctx, job, quiet, lambda one: one.state is not JobState.PENDING and queue.ready(one))
+        await _until(ctx, job, quiet, lambda one: one.state is not JobState.PENDING and controller.ready(one))
     if ctx.command == "salloc" and not quiet:
         ctx.say(f"Granted job allocation {job.job_id}")
     if booting:
@@ -101,25 +101,25 @@ async def _until_ready(ctx: CommandContext, job: Job, quiet: bool) -> None:
         shown = ctx.command == "salloc" and not quiet
         if shown:
             ctx.say("Waiting for resource configuration")
-        await _until(ctx, job, quiet, lambda one: one.state is JobState.RUNNING and queue.ready(one))
+        await _until(ctx, job, quiet, lambda one: one.state is JobState.RUNNING and controller.ready(one))
         if shown:
             ctx.say(f"Nodes {hostlist.compress(job.nodes)} are ready for job")
 
 
 def _requested(ctx: CommandContext, specs: Sequence[JobSpec], immediate_s: int | None) -> Job:
     """Submit the request for nodes. Raises SlurmError."""
-    queue = ctx.queue
+    controller = ctx.controller
     limits = resource_limits.of_process(ctx.request.pid)
     payload = Payload(None, "", (), job_environment(ctx, "ALL"), ctx.request.umask, limits)
     try:
-        job = queue.submit(specs, payload, submitter(ctx), interactive=True)
+        job = controller.submit(specs, payload, submitter(ctx), interactive=True)
     except SlurmError as error:
         if immediate_s is not None and immediate_s <= 1 and error.errno is Errno.NODE_CONFIG_UNAVAILABLE:
             # With --immediate Slurm reports the partition's current state, not that the request is impossible.
             raise SlurmError(Errno.PART_CONFIG_UNAVAILABLE) from error
         raise
     job.alloc_pid = ctx.request.pid
-    queue.job_table.touch(job)
+    controller.job_table.touch(job)
     return job
 
 
@@ -150,7 +150,7 @@ def _delays_printed(ctx: CommandContext, job: Job, quiet: bool) -> Iterator[None
             if waits(job) not in ("", shown):
                 shown = waits(job)
                 ctx.say(shown)
-            await ctx.queue.life.wait(job, news)
+            await ctx.controller.life.wait(job, news)
 
     def waits(one: Job) -> str:
         return one.system_comment if one.reason == "ReqNodeNotAvail" and one.launched else ""
@@ -167,8 +167,8 @@ async def _until(
     ctx: CommandContext, job: Job, quiet: bool, reached: Callable[[Job], bool], immediate_s: int | None = None
 ) -> None:
     """Wait for the nodes. A signal, the caller's death or the job's end aborts the request."""
-    queue = ctx.queue
-    begun = asyncio.ensure_future(queue.life.wait(job, lambda one: one.state.finished or reached(one)))
+    controller = ctx.controller
+    begun = asyncio.ensure_future(controller.life.wait(job, lambda one: one.state.finished or reached(one)))
     await asyncio.sleep(0)
     if not begun.done():
         ctx.handle_signals()
@@ -181,7 +181,7 @@ async def _until(
             done, _ = await asyncio.wait({begun, frame}, return_when=asyncio.FIRST_COMPLETED, timeout=left)
         if not done:
             frame.cancel()
-            queue.life.cancel(job, job.uid)
+            controller.life.cancel(job, job.uid)
             raise SlurmError(Errno.TIMED_OUT if ctx.command == "salloc" else Errno.NODES_BUSY)
         if begun in done:
             ctx.give_back(frame)
@@ -190,16 +190,16 @@ async def _until(
             got = frame.result()
         except CallerGone:
             if not job.state.finished:
-                queue.life.cancel(job, job.uid)
+                controller.life.cancel(job, job.uid)
             raise
         if got.kind == wire.SIGNAL:
             for line in () if quiet else _GIVEN_UP[ctx.command]:
                 ctx.say(line.format(job.job_id))
-            queue.life.cancel(job, job.uid)
+            controller.life.cancel(job, job.uid)
             raise Revoked(1)
     if job.state.finished:
         lost = job.state in (JobState.NODE_FAIL, JobState.FAILED)
-        if job.system_comment and (lost or not queue.engine.places_in(job.partition)):
+        if job.system_comment and (lost or not controller.engine.places_in(job.partition)):
             ctx.error(f"Job allocation {job.job_id} failed: {job.system_comment}")
         raise Revoked(1)
 
@@ -208,7 +208,7 @@ async def await_returned_files(ctx: CommandContext, job: Job) -> None:
     """Wait until nodes that do not share our files have returned the job's files. A signal ends the wait."""
     if job.engine == "local":
         return
-    over = asyncio.ensure_future(ctx.queue.life.wait(job, lambda one: JobFlag.COMPLETING not in one.flags))
+    over = asyncio.ensure_future(ctx.controller.life.wait(job, lambda one: JobFlag.COMPLETING not in one.flags))
     try:
         deadline = asyncio.get_running_loop().time() + RETURN_S
         while not over.done():
@@ -231,4 +231,4 @@ def release_allocation(
     """End the allocation if it is still active."""
     if job.state.active:
         transitions.note_exit_code(job, exit_code, exit_signal)
-        ctx.queue.life.terminate(job, state)
+        ctx.controller.life.terminate(job, state)

@@ -23,13 +23,13 @@ def heads(jobs: list[Job]) -> list[Job]:
     return [job for job in jobs if not job.het_offset or job.het_job_id not in here]
 
 
-def records(queue: Controller, wanted: jobids.JobId, split: bool, cancels: bool = False) -> list[Job]:
+def records(controller: Controller, wanted: jobids.JobId, split: bool, cancels: bool = False) -> list[Job]:
     """All records of an id: a base id means the whole array, a het leader all components.
 
     ``split``: give named pending elements their own records, because the request is about to change them alone;
     ``cancels``: to cancel them. Raises SlurmError(INVALID_JOB_ID) when no record matches.
     """
-    job_table = queue.job_table
+    job_table = controller.job_table
     task = wanted.task
     if task is not None and task != "*":
         tasks: tuple[object, ...] = (task,) if isinstance(task, int) else tuple(task)
@@ -39,7 +39,7 @@ def records(queue: Controller, wanted: jobids.JobId, split: bool, cancels: bool 
             assert isinstance(index, int)
             job = job_table.element(wanted.job_id, index)
             if job is None and base is not None and any(index in part for part in base.pending_tasks):
-                job = queue.life.element(base, index, cancels) if split else base
+                job = controller.life.element(base, index, cancels) if split else base
             if job is not None and job not in found:
                 found.append(job)
         if not found:

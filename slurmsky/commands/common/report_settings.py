@@ -18,10 +18,10 @@ from ...site.assumed import unknown_cluster
 def report(ctx: CommandContext, query: Query, scale: Scale = EXACT, expand_patterns: bool = False) -> Report:
     """Build the report context of one call."""
     zone = caller_zone(ctx)
-    clock = Clock(ctx.queue.clock(), zone, query.time_format or "standard")
+    clock = Clock(ctx.controller.clock(), zone, query.time_format or "standard")
     return Report(
         clock=clock,
-        cluster=ctx.queue.job_table.cluster,
+        cluster=ctx.controller.job_table.cluster,
         scale=scale,
         bitstr_len=query.bitstr_len,
         expand_patterns=expand_patterns,
@@ -37,7 +37,7 @@ def midnight(now: float) -> int:
 def caller_zone(ctx: CommandContext) -> tzinfo | None:
     """The caller's time zone when TZ differs from the controller's; None: local time."""
     name = ctx.env.get("TZ")
-    if not name or name == ctx.queue.environment.get("TZ"):
+    if not name or name == ctx.controller.environment.get("TZ"):
         return None
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -49,16 +49,16 @@ def caller_zone(ctx: CommandContext) -> tzinfo | None:
 
 def nodes_and_cluster(ctx: CommandContext) -> tuple[Mapping[str, Node], ClusterConfig]:
     """All nodes, and their cluster. On SkyPilot these are the nodes at the last read of its infras."""
-    infra = ctx.queue.infra
+    infra = ctx.controller.infra
     if infra is None:
-        return ctx.queue.job_table.shown()
+        return ctx.controller.job_table.shown()
     infra.wanted()
     return infra.nodes(), infra.cluster()
 
 
 def known_cluster(ctx: CommandContext, clusters: str | None) -> bool:
     """-M: accept this cluster's names; print Slurm's errors for others."""
-    word = unknown_cluster(ctx.queue.job_table.cluster, clusters) if clusters else ""
+    word = unknown_cluster(ctx.controller.job_table.cluster, clusters) if clusters else ""
     if word:
         ctx.error(f"No cluster '{word}' known by database.")
         ctx.error(

@@ -16,7 +16,7 @@ def requested_before(ctx: CommandContext) -> Job | None:
     """The job with which this caller continues, because the former controller ended."""
     number, _, pid = ctx.env.get(paths.REQUESTED_JOB, "").partition("@")
     ctx.env = {name: value for name, value in ctx.env.items() if name != paths.REQUESTED_JOB}
-    job = ctx.queue.job_table.jobs.get(int(number)) if number.isdecimal() else None
+    job = ctx.controller.job_table.jobs.get(int(number)) if number.isdecimal() else None
     if job is None or job.is_batch != (ctx.command == "sbatch"):
         return None
     return job if (pid or str(job.alloc_pid)) == str(ctx.request.pid) else None

@@ -9,7 +9,7 @@ from ...site import Site
 
 def table(ctx: CommandContext, command: str, site: Site | None = None) -> tables.OptionTable:
     """The table that parses this command at this site; ``site`` replaces the controller's."""
-    own = (site or ctx.queue.site).options
+    own = (site or ctx.controller.site).options
     base = tables.load(command)
     if not own:
         return base

@@ -29,8 +29,8 @@ def debug(ctx: CommandContext, verbose: int, *lines: str) -> None:
     """Print the lines of -vv on stderr: the answering controller, then ``lines``."""
     if verbose < 2:
         return
-    socket = ctx.queue.paths.socket
-    for line in (f"answered by the controller of {ctx.queue.host}, pid {os.getpid()}, at {socket}", *lines):
+    socket = ctx.controller.paths.socket
+    for line in (f"answered by the controller of {ctx.controller.host}, pid {os.getpid()}, at {socket}", *lines):
         ctx.say(f"debug:  {line}")
 
 

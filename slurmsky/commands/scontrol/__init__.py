@@ -62,8 +62,8 @@ class Verb:
 
 def _ping(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
     if show_output.as_data(query):
-        return show_output.answer(ctx, query, lambda form, about, now: form.ping_document(ctx.queue.host, about))
-    ctx.out(f"Slurmctld(primary) at {ctx.queue.host} is UP\n")
+        return show_output.answer(ctx, query, lambda form, about, now: form.ping_document(ctx.controller.host, about))
+    ctx.out(f"Slurmctld(primary) at {ctx.controller.host} is UP\n")
     return 0
 
 
@@ -255,7 +255,7 @@ async def main(ctx: CommandContext) -> int:
     if query.words:
         return await request(ctx, query, query.words)
     if is_list(query.json, query.yaml):
-        return show_output.answer(ctx, query, lambda form, about, now: form.ping_document(ctx.queue.host, about))
+        return show_output.answer(ctx, query, lambda form, about, now: form.ping_document(ctx.controller.host, about))
     return await _interactive(ctx, query)
 
 

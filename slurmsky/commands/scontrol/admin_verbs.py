@@ -121,7 +121,7 @@ def shutdown(ctx: CommandContext, words: Words) -> int:
 
 def getaddrs(ctx: CommandContext, words: Words) -> int:
     """getaddrs NODES: addresses of nodes; no output for a list with an unknown node."""
-    job_table = ctx.queue.job_table
+    job_table = ctx.controller.job_table
     for name in update_nodes.expand(ctx, words[0]) or ():
         config = job_table.nodes[name].config
         ctx.out(f"{name}: {config.address}:{config.port or _PORT}\n")
@@ -129,8 +129,8 @@ def getaddrs(ctx: CommandContext, words: Words) -> int:
 
 
 def _steps_on(ctx: CommandContext, node: str | None) -> list[tuple[Job, Step]]:
-    found = [(ctx.queue.job_table.jobs[job_id], step) for job_id in sorted(ctx.queue.job_table.active)
-             for step in ctx.queue.job_table.jobs[job_id].steps.values()]  # fmt: skip
+    found = [(ctx.controller.job_table.jobs[job_id], step) for job_id in sorted(ctx.controller.job_table.active)
+             for step in ctx.controller.job_table.jobs[job_id].steps.values()]  # fmt: skip
     return [(job, step) for job, step in found if not step.state.finished and node in (None, *step.nodes)]
 
 
@@ -155,8 +155,8 @@ def gethost(ctx: CommandContext, words: Words) -> int:
         ctx.err("No steps found on this node")
     for job, step in steps:
         ctx.out(f"JobId={job.job_id}.{step.step_id}:\nHost:\n")
-        if words[1] in job.nodes and words[1] in ctx.queue.job_table.nodes:
-            ctx.out(f"{ctx.queue.job_table.nodes[words[1]].config.address:<15} {words[1]}\n")
+        if words[1] in job.nodes and words[1] in ctx.controller.job_table.nodes:
+            ctx.out(f"{ctx.controller.job_table.nodes[words[1]].config.address:<15} {words[1]}\n")
         ctx.out("\n")
     return 0
 
@@ -212,7 +212,7 @@ def _not_addresses(words: Words) -> str:
 def running(ctx: CommandContext, words: Words) -> list[tuple[str, str]]:
     """Job id and step id of each step that runs on this machine, or on the named node."""
     node = words[0] if words else None
-    jobs = [ctx.queue.job_table.jobs[job_id] for job_id in sorted(ctx.queue.job_table.active)]
+    jobs = [ctx.controller.job_table.jobs[job_id] for job_id in sorted(ctx.controller.job_table.active)]
     return [
         (str(job.job_id), step.step_id)
         for job in jobs
@@ -245,27 +245,27 @@ def reconfigure(ctx: CommandContext) -> int:
     from ...site.record import SiteError
 
     try:
-        changed = read_site(dict(ctx.queue.environment)) != ctx.queue.site
+        changed = read_site(dict(ctx.controller.environment)) != ctx.controller.site
     except (SiteError, OSError, UnicodeError) as error:
         ctx.err("slurm_reconfigure error:Unable to process configuration file")
         ctx.error(str(error))
         return 1
-    ctx.queue.triggers.reconfigured()
-    if not changed and not ctx.queue.job_table.reconfigurable:
+    ctx.controller.triggers.reconfigured()
+    if not changed and not ctx.controller.job_table.reconfigurable:
         return 0
-    if ctx.queue.job_table.counters.threads > 1:
+    if ctx.controller.job_table.counters.threads > 1:
         ctx.err("slurm_reconfigure error:Resource temporarily unavailable")
         ctx.error("srun, salloc or another command waits for the controller: try again when it has its answer")
         return 1
-    ctx.queue.job_table.forget_configuration()
-    ctx.queue.stop()
+    ctx.controller.job_table.forget_configuration()
+    ctx.controller.stop()
     return 0
 
 
 def write_config(ctx: CommandContext, words: Words) -> int:
     """write config [FILE]: write the configuration as a slurm.conf; the time is appended to the file name."""
-    clock = Clock(ctx.queue.clock())
-    place = words[0] if words else str(ctx.queue.paths.home / "slurm.conf")
+    clock = Clock(ctx.controller.clock())
+    place = words[0] if words else str(ctx.controller.paths.home / "slurm.conf")
     name = f"{os.path.join(ctx.cwd, place)}.{clock.text(clock.now)}"
     text = "".join(line + "\n" for line in _slurm_conf(ctx, clock))
     try:
@@ -282,8 +282,8 @@ def write_config(ctx: CommandContext, words: Words) -> int:
 def _slurm_conf(ctx: CommandContext, clock: Clock) -> Iterator[str]:
     head = f"#  Configuration file for Slurm - {clock.text(clock.now)}  #"
     yield from ("#" * len(head), head, "#" * len(head), "#")
-    cluster = ctx.queue.job_table.cluster
-    values = {"SlurmctldHost[0]": ctx.queue.host, "StateSaveLocation": str(ctx.queue.paths.home)}
+    cluster = ctx.controller.job_table.cluster
+    values = {"SlurmctldHost[0]": ctx.controller.host, "StateSaveLocation": str(ctx.controller.paths.home)}
     for key, value in report_config.config_pairs(Report(clock, cluster), values).items():
         if key in ("BOOT_TIME", "NEXT_JOB_ID", "HASH_VAL", "SLURM_CONF", "SLURM_VERSION"):
             continue

@@ -45,7 +45,7 @@ def _seconds(ctx: CommandContext, given: Given) -> int:
 def _moment(ctx: CommandContext, given: Given) -> int:
     """Parse a time; an invalid time is reported and becomes 0 (parse_time)."""
     try:
-        return int(timespec.parse(given.value, ctx.queue.clock()))
+        return int(timespec.parse(given.value, ctx.controller.clock()))
     except LanguageError:
         ctx.err(f"Invalid time specification (pos=0): {given.value}")
         return 0
@@ -104,7 +104,7 @@ def loaded(ctx: CommandContext, ids: str, refusal: str) -> Job:
     if after:
         raise error(f"Invalid job ID {ids}")
     try:
-        found = job_targets.records(ctx.queue, job_targets.parse(str(number)), split=False)
+        found = job_targets.records(ctx.controller, job_targets.parse(str(number)), split=False)
     except SlurmError as problem:
         raise error(f"Could not load state information for job {ids}: {problem.text}") from None
     if len(found) > 1 and task is None:

@@ -47,12 +47,12 @@ def each(ctx: CommandContext, text: str, act: Act, throttle: bool = False, heads
     ``throttle``: the change is allowed for whole arrays only. ``heads``: a change of a het job's leader is applied
     once, on behalf of all components. Source: slurmctld/job_mgr.c update_job_str.
     """
-    queue = ctx.queue
+    controller = ctx.controller
     try:
-        wanted = _read(queue, text)
+        wanted = _read(controller, text)
         if wanted.task is not None:
-            return _elements(queue, wanted, act, throttle, split=not heads)
-        found = job_targets.records(queue, wanted, split=False)
+            return _elements(controller, wanted, act, throttle, split=not heads)
+        found = job_targets.records(controller, wanted, split=False)
     except SlurmError as error:
         return Outcome(error)
     if found[0].array_job_id == wanted.job_id and wanted.het_offset is None:
@@ -65,17 +65,17 @@ def each(ctx: CommandContext, text: str, act: Act, throttle: bool = False, heads
     return Outcome(problem)
 
 
-def _read(queue: Controller, text: str) -> jobids.JobId:
+def _read(controller: Controller, text: str) -> jobids.JobId:
     """Parse one id of a list, whose elements have no brackets. Raises SlurmError(INVALID_JOB_ID)."""
     base, under, tasks = text.partition("_")
     if not under:
         wanted = job_targets.parse(text)
-        job = queue.job_table.jobs.get(wanted.job_id)
+        job = controller.job_table.jobs.get(wanted.job_id)
         if wanted.het_offset is not None and (job is None or job.het_job_id != job.job_id):
             raise SlurmError(Errno.INVALID_JOB_ID)
         return wanted
     try:
-        found = arrayspec.parse(tasks, queue.job_table.cluster.max_array_size)
+        found = arrayspec.parse(tasks, controller.job_table.cluster.max_array_size)
     except LanguageError:
         found = None
     if found is None:
@@ -83,13 +83,13 @@ def _read(queue: Controller, text: str) -> jobids.JobId:
     return jobids.JobId(job_targets.parse(base).job_id, found)
 
 
-def _elements(queue: Controller, wanted: jobids.JobId, act: Act, throttle: bool, split: bool) -> Outcome:
+def _elements(controller: Controller, wanted: jobids.JobId, act: Act, throttle: bool, split: bool) -> Outcome:
     """Apply a change to the named elements of an array.
 
     If all pending elements are named, the change applies to their common record. Otherwise ``split`` gives each named
     pending element a record, and without ``split`` the change applies to the common record.
     """
-    base = queue.job_table.jobs.get(wanted.job_id)
+    base = controller.job_table.jobs.get(wanted.job_id)
     waiting = {task for part in base.pending_tasks for task in part} if base is not None else set()
     task = wanted.task
     assert isinstance(task, arrayspec.ArraySpec)
@@ -101,9 +101,9 @@ def _elements(queue: Controller, wanted: jobids.JobId, act: Act, throttle: bool,
         named = [one for one in named if one not in waiting]
     for one in named:
         if one in waiting and base is not None:
-            job = queue.life.element(base, one) if split else base
+            job = controller.life.element(base, one) if split else base
         else:
-            job = queue.job_table.element(wanted.job_id, one)
+            job = controller.job_table.element(wanted.job_id, one)
         problem = SlurmError(Errno.INVALID_JOB_ID) if job is None else refused or _try(act, job)
         records.append(((one,), problem))
     return Outcome(records=tuple(records), array_id=wanted.job_id)
@@ -197,7 +197,7 @@ def release(ctx: CommandContext, words: Sequence[str]) -> int:
 
 def _priority(ctx: CommandContext, words: Sequence[str], wanted: JobUpdate) -> int:
     """Hold or release by setting the priority. Source: src/scontrol/update_job.c scontrol_hold."""
-    job_table, life = ctx.queue.job_table, ctx.queue.life
+    job_table, life = ctx.controller.job_table, ctx.controller.life
     code = 0
     for word in map(_without_key, words):
         texts = jobids.update_list(word)
@@ -223,7 +223,7 @@ def _of_name(ctx: CommandContext, name: str) -> tuple[list[str], Errno | None]:
     """Ids of the jobs of a name. Running elements are skipped; each other running job is reported."""
     found = []
     problem = None
-    for job in list(ctx.queue.job_table.jobs.values()):
+    for job in list(ctx.controller.job_table.jobs.values()):
         if job.name != name:
             continue
         if job.state is not JobState.PENDING:
@@ -252,34 +252,34 @@ def requeue(ctx: CommandContext, words: Sequence[str], how: str) -> int:
     def act(job: Job) -> None:
         if only_running and not job.state.active:
             return  # the named job stays unchanged
-        ctx.queue.life.requeue(job, how)
+        ctx.controller.life.requeue(job, how)
 
     return _run(ctx, rest, act)
 
 
 def suspend(ctx: CommandContext, words: Sequence[str]) -> int:
     """suspend."""
-    return _run(ctx, words, ctx.queue.life.suspend)
+    return _run(ctx, words, ctx.controller.life.suspend)
 
 
 def resume(ctx: CommandContext, words: Sequence[str]) -> int:
     """resume; for an unknown job it prints the text that scontrol prints."""
-    return _run(ctx, words, ctx.queue.life.resume, unknown=Errno.UNEXPECTED)
+    return _run(ctx, words, ctx.controller.life.resume, unknown=Errno.UNEXPECTED)
 
 
 def top(ctx: CommandContext, ids: str) -> int:
     """top: move jobs ahead of all other pending jobs of the user."""
     ids = _without_key(ids)
-    job_table = ctx.queue.job_table
+    job_table = ctx.controller.job_table
     try:
         wanted = [job for text in jobids.split(ids)
-                  for job in job_targets.records(ctx.queue, job_targets.parse(text), split=True)]  # fmt: skip
+                  for job in job_targets.records(ctx.controller, job_targets.parse(text), split=True)]  # fmt: skip
         for job in to_top(wanted, list(job_table.jobs.values())):
             job_table.touch(job)
     except SlurmError as error:
         ctx.err(f"{error.text} for job {ids}")
         return 1
-    ctx.queue.schedule_soon()
+    ctx.controller.schedule_soon()
     return 0
 
 
@@ -289,11 +289,11 @@ async def wait_job(ctx: CommandContext, text: str) -> int:
     if number <= 0:
         ctx.err(f"Invalid job_id {text}")
         return 1
-    job = ctx.queue.job_table.jobs.get(number)
+    job = ctx.controller.job_table.jobs.get(number)
     if job is None:
         ctx.say(f"Problem running job {number}")
         return 1
-    await ctx.queue.life.wait(job, lambda one: one.state is not JobState.PENDING)
+    await ctx.controller.life.wait(job, lambda one: one.state is not JobState.PENDING)
     if job.state.finished:
         ctx.say(f"Job {number} no longer running")
         return 1
@@ -319,10 +319,10 @@ def write(ctx: CommandContext, words: Sequence[str]) -> int:
         return 1
     if len(words) < 2:
         return 0
-    queue = ctx.queue
+    controller = ctx.controller
     try:
-        job = job_targets.records(queue, job_targets.parse(words[1]), split=False)[0]
-        path = queue.paths.jobs / str(spool_id(job)) / "slurm_script"
+        job = job_targets.records(controller, job_targets.parse(words[1]), split=False)[0]
+        path = controller.paths.jobs / str(spool_id(job)) / "slurm_script"
         data = path.read_bytes()
     except SlurmError as error:
         ctx.err(f"job script retrieval failed: {error.text}")

@@ -29,7 +29,7 @@ def listpids(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
     rows = list(_processes(ctx, wanted))
     if wanted is not None:
         try:
-            job_targets.records(ctx.queue, job_targets.parse(wanted), split=False)
+            job_targets.records(ctx.controller, job_targets.parse(wanted), split=False)
         except SlurmError:
             node = words[1] if len(words) > 1 else "(null)"
             busy = bool(_job_processes(ctx))
@@ -63,13 +63,13 @@ def pidinfo(ctx: CommandContext, words: Words) -> int:
     """pidinfo PID."""
     for pid, env in _job_processes(ctx):
         if str(pid) == words[0]:
-            job = ctx.queue.job_table.jobs.get(int(env.get("SLURM_JOB_ID", "0") or 0))
+            job = ctx.controller.job_table.jobs.get(int(env.get("SLURM_JOB_ID", "0") or 0))
             if job is None:
                 continue
             end = job.end_time or job.start_time + _YEAR_S
             when = time.strftime("%a %b %d %H:%M:%S %Y", time.localtime(end))
             ctx.out(f"Slurm JobId={job.job_id} ends at {when}\n"
-                    f"Job remaining time is {max(0, int(end - ctx.queue.clock()))} seconds\n")  # fmt: skip
+                    f"Job remaining time is {max(0, int(end - ctx.controller.clock()))} seconds\n")  # fmt: skip
             return 0
     ctx.err("Failed to locate job for requested pid")
     return 1
@@ -78,7 +78,7 @@ def pidinfo(ctx: CommandContext, words: Words) -> int:
 def _job_processes(ctx: CommandContext) -> list[tuple[int, dict[str, str]]]:
     """Processes of this queue's jobs on this machine, each with its environment."""
     found = []
-    mark = os.fsencode(f"{paths.AGENT}={ctx.queue.paths.home}/")  # not another queue's
+    mark = os.fsencode(f"{paths.AGENT}={ctx.controller.paths.home}/")  # not another queue's
     for name in os.listdir("/proc"):
         if not name.isdecimal():
             continue
@@ -100,7 +100,7 @@ def notify(ctx: CommandContext, words: Words) -> int:
         ctx.err("job notify failure: No error")
         return 1
     try:
-        job = job_targets.records(ctx.queue, job_targets.parse(words[0]), split=False)[0]
+        job = job_targets.records(ctx.controller, job_targets.parse(words[0]), split=False)[0]
         if not job.state.active:
             raise SlurmError(Errno.NOT_RUNNING if not job.state.finished else Errno.ALREADY_DONE)
     except SlurmError as error:
@@ -109,7 +109,7 @@ def notify(ctx: CommandContext, words: Words) -> int:
     from ...controller.jobs.job_spool import file_path
 
     text = " ".join(words[1:])
-    waiting = ctx.queue.notices.get(job.het_job_id or job.job_id)
+    waiting = ctx.controller.notices.get(job.het_job_id or job.job_id)
     if waiting is not None:
         waiting(text)
         return 0

@@ -44,7 +44,7 @@ Read = Callable[[CommandContext, Given], Any]
 def _moment(name: str) -> Read:
     def read(ctx: CommandContext, given: Given) -> Any:
         try:
-            return timespec.parse(given.value, ctx.queue.clock())
+            return timespec.parse(given.value, ctx.controller.clock())
         except LanguageError:
             invalid = f"Invalid time specification (pos=0): {given.value}"
             raise _Bad(f"Invalid {name} time {given.word}.", invalid) from None
@@ -159,7 +159,7 @@ def _parse(ctx: CommandContext, words: Sequence[str]) -> ReservationUpdate:
     if "node" in requested:
         wanted["count"] = requested["node"]
     if "cpu" in requested:
-        threads = max([node.threads for node in ctx.queue.job_table.cluster.nodes], default=1)
+        threads = max([node.threads for node in ctx.controller.job_table.cluster.nodes], default=1)
         wanted["cores"] = -(-requested["cpu"] // threads)
     return wanted
 
@@ -172,7 +172,7 @@ def _refused(ctx: CommandContext, bad: _Bad, what: str) -> None:
 
 def _nodes(ctx: CommandContext, names: Sequence[str], partition: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Node names, and the flags that record how the request named them."""
-    cluster = ctx.queue.job_table.cluster
+    cluster = ctx.controller.job_table.cluster
     text = ",".join(names)
     if text.upper() == "ALL":
         part = cluster.partition(partition) if partition else None
@@ -187,7 +187,7 @@ def _nodes(ctx: CommandContext, names: Sequence[str], partition: str) -> tuple[t
 
 def _check_names(ctx: CommandContext, one: Reservation) -> None:
     """Validate that users, groups, accounts, partitions and QOS exist. Raises SlurmError."""
-    job_table = ctx.queue.job_table
+    job_table = ctx.controller.job_table
     own = submitter(ctx).account
     rules: tuple[tuple[tuple[str, ...], Callable[[str], bool], Errno], ...] = (
         (one.users, lambda name: find_user(name) is not None, Errno.INVALID_USER),
@@ -213,7 +213,7 @@ def create(ctx: CommandContext, words: Sequence[str]) -> int:
     start = wanted["start"]
     end = wanted["end"] if "end" in wanted else start + wanted["duration"][1]
     one = Reservation(wanted.get("name", ""), start, end, (), float_end=wanted.get("end"))
-    job_table = ctx.queue.job_table
+    job_table = ctx.controller.job_table
     try:
         one, count = _changed(ctx, one, wanted)
         _check_names(ctx, one)
@@ -223,7 +223,7 @@ def create(ctx: CommandContext, words: Sequence[str]) -> int:
         if error.errno is Errno.NODES_BUSY:
             ctx.err(_BUSY)
         return 1
-    ctx.queue.schedule_now()
+    ctx.controller.schedule_now()
     ctx.out(f"Reservation created: {made.name}\n")
     return 0
 
@@ -254,7 +254,9 @@ def _complete(wanted: ReservationUpdate) -> None:
 
 def _changed(ctx: CommandContext, one: Reservation, wanted: ReservationUpdate) -> tuple[Reservation, int]:
     """Apply the requested changes. Raises SlurmError. Returns the reservation and the number of nodes to choose."""
-    if "licenses" in wanted and wanted["licenses"].partition(":")[0] not in dict(ctx.queue.job_table.cluster.licenses):
+    if "licenses" in wanted and wanted["licenses"].partition(":")[0] not in dict(
+        ctx.controller.job_table.cluster.licenses
+    ):
         raise SlurmError(Errno.INVALID_LICENSES)
     if {"licenses", "burst"} & wanted.keys():
         raise SlurmError(Errno.NOT_SUPPORTED)  # only nodes and cores can be reserved
@@ -322,7 +324,7 @@ def update(ctx: CommandContext, words: Sequence[str]) -> int:
     except _Bad as bad:
         _refused(ctx, bad, "No reservation update")
         return 1
-    job_table = ctx.queue.job_table
+    job_table = ctx.controller.job_table
     one = job_table.reservations.all.get(wanted["name"])
     try:
         if one is None:
@@ -342,7 +344,7 @@ def update(ctx: CommandContext, words: Sequence[str]) -> int:
         ctx.err(f"Error updating the reservation: {error.text}")
         ctx.err(f"slurm_update error: {error.text}")
         return 1
-    ctx.queue.schedule_now()
+    ctx.controller.schedule_now()
     ctx.out("Reservation updated.\n")
     return 0
 
@@ -358,11 +360,11 @@ def _with_new_times(one: Reservation, wanted: ReservationUpdate) -> Reservation:
 
 def delete(ctx: CommandContext, word: str, name: str) -> int:
     """``delete ReservationName=NAME``."""
-    job_table = ctx.queue.job_table
+    job_table = ctx.controller.job_table
     try:
         job_table.reservations.delete(name, job_table.jobs.values())
     except SlurmError as error:
         ctx.err(f"delete_reservation {word}: {error.text}")
         return 1
-    ctx.queue.schedule_now()
+    ctx.controller.schedule_now()
     return 0

@@ -21,7 +21,7 @@ _UNSET = ("SLURM_NPROCS", "SLURM_NTASKS", "SLURM_TASKS_PER_NODE")
 
 def write(ctx: CommandContext, ids: str) -> None:
     """Write both scripts into the caller's folder, with the variables that the caller has set."""
-    job = job_targets.records(ctx.queue, job_targets.parse(ids), split=False)[0]
+    job = job_targets.records(ctx.controller, job_targets.parse(ids), split=False)[0]
     if not job.state.active:
         ctx.err(f"slurm_allocation_lookup: {Errno.JOB_PENDING.text}")
         return

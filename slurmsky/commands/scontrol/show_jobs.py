@@ -21,7 +21,7 @@ from .show_output import answer, as_data, updated
 
 
 def jobs(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
-    job_table = ctx.queue.job_table
+    job_table = ctx.controller.job_table
     if value is None:
         jobs = [job_table.jobs[job_id] for job_id in sorted(job_table.jobs)]
         if not jobs and not as_data(query):
@@ -63,9 +63,9 @@ def _named_jobs(ctx: CommandContext, text: str) -> list[Job]:
     if match is None or not 0 <= int(match[1] or 0) < NO_VAL:
         raise SlurmError(Errno.INVALID_JOB_ID)
     number, index = int(match[1] or 0), int(match[3] or 0)
-    found = sorted(ctx.queue.job_table.jobs.values(), key=lambda job: job.job_id)
+    found = sorted(ctx.controller.job_table.jobs.values(), key=lambda job: job.job_id)
     if number:
-        found = _newest_first(job_targets.records(ctx.queue, jobids.JobId(number), split=False))
+        found = _newest_first(job_targets.records(ctx.controller, jobids.JobId(number), split=False))
     if match[2] == "+":
         return [job for job in found if job.het_job_id and job.het_offset == index]
     if match[2] == "_":
@@ -93,12 +93,12 @@ def _newest_first(jobs: list[Job]) -> list[Job]:
 
 
 def steps(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
-    job_table = ctx.queue.job_table
+    job_table = ctx.controller.job_table
     wanted = None
     if value is not None and value[:1].isdecimal():
         try:
             wanted = replace(jobids.parse(value), het_offset=None)  # Slurm ignores the offset
-            records = job_targets.records(ctx.queue, wanted, split=False)
+            records = job_targets.records(ctx.controller, wanted, split=False)
         except (SlurmError, LanguageError):
             if not as_data(query):
                 ctx.err("slurm_get_job_steps error: Invalid job id specified")
@@ -127,8 +127,8 @@ def steps(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
 def completing(ctx: CommandContext, query: ScontrolQuery) -> None:
     """Print jobs in state COMPLETING, with their nodes."""
     context = report_context(ctx, query)
-    now = ctx.queue.clock()
-    for job in ctx.queue.job_table.jobs.values():
+    now = ctx.controller.clock()
+    for job in ctx.controller.job_table.jobs.values():
         if JobFlag.COMPLETING in job.flags:
             took = timelimit.format_seconds(max(0, int(now - job.end_time)))
             ctx.out(

@@ -18,11 +18,11 @@ def as_data(query: ScontrolQuery) -> bool:
 
 def answer(ctx: CommandContext, query: ScontrolQuery, document: Callable[[Any, Any, float], Any]) -> int:
     """Print one JSON or YAML answer. ``document`` receives the document module, the meta block and the time."""
-    return write(ctx, query.json, query.yaml, lambda form, about: document(form, about, ctx.queue.clock()))
+    return write(ctx, query.json, query.yaml, lambda form, about: document(form, about, ctx.controller.clock()))
 
 
 def updated(ctx: CommandContext, query: ScontrolQuery, records: int) -> None:
     """The line that scontrol -v prints before the records."""
     if query.verbose and not query.quiet:
         clock = report(ctx, query).clock
-        ctx.out(f"last_update_time={clock.text(ctx.queue.clock())}, records={records}\n")
+        ctx.out(f"last_update_time={clock.text(ctx.controller.clock())}, records={records}\n")

@@ -91,7 +91,7 @@ def _nodes(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
 
 
 def _partitions(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
-    job_table = ctx.queue.job_table
+    job_table = ctx.controller.job_table
     _, cluster = nodes_and_cluster(ctx)
     context = replace(report_context(ctx, query), cluster=cluster)
     found = [part for part in cluster.partitions if value is None or part.name == value]
@@ -109,20 +109,20 @@ def _partitions(ctx: CommandContext, query: ScontrolQuery, value: str | None) ->
 
 def _config(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
     context = report_context(ctx, query)
-    queue = ctx.queue
+    controller = ctx.controller
     user = f"{user_name(os.geteuid())}({os.geteuid()})"
     values = {
-        "SlurmUser": queue.site.cluster.parameter("SlurmUser") or user,
-        "SlurmdUser": queue.site.cluster.parameter("SlurmdUser") or user,
-        "SLURM_CONF": queue.site.source or "(no site file)",
+        "SlurmUser": controller.site.cluster.parameter("SlurmUser") or user,
+        "SlurmdUser": controller.site.cluster.parameter("SlurmdUser") or user,
+        "SLURM_CONF": controller.site.source or "(no site file)",
         "SLURM_VERSION": VERSION,
-        "StateSaveLocation": str(queue.paths.home),
-        "SlurmctldHost[0]": queue.host,
-        "BOOT_TIME": context.clock.text(queue.started_at),
-        "NEXT_JOB_ID": str(queue.job_table.next_job_id),
-        "SlurmctldLogFile": str(queue.paths.log),
+        "StateSaveLocation": str(controller.paths.home),
+        "SlurmctldHost[0]": controller.host,
+        "BOOT_TIME": context.clock.text(controller.started_at),
+        "NEXT_JOB_ID": str(controller.job_table.next_job_id),
+        "SlurmctldLogFile": str(controller.paths.log),
     }
-    ctx.out(report_config.show_config(context, values, queue.host))
+    ctx.out(report_config.show_config(context, values, controller.host))
     return 0
 
 
@@ -181,7 +181,7 @@ def _encode(compress: Callable[[list[str]], str]) -> Callable[[CommandContext, S
 
 
 def _licenses(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
-    job_table = ctx.queue.job_table
+    job_table = ctx.controller.job_table
     if as_data(query):
         rows = [(name, total, job_table.licenses_used.get(name, 0)) for name, total in job_table.cluster.licenses
                 if value in (None, name)]  # fmt: skip
@@ -201,7 +201,7 @@ def _licenses(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> i
 
 
 def _reservations(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
-    known = ctx.queue.job_table.reservations.all
+    known = ctx.controller.job_table.reservations.all
     if value is not None and value not in known and not as_data(query):
         ctx.out(f"Reservation {value} not found\n")
         return 1
@@ -210,7 +210,7 @@ def _reservations(ctx: CommandContext, query: ScontrolQuery, value: str | None) 
         return answer(
             ctx,
             query,
-            lambda form, about, now: form.reservations_document(shown, about, now, ctx.queue.job_table.cluster),
+            lambda form, about, now: form.reservations_document(shown, about, now, ctx.controller.job_table.cluster),
         )
     updated(ctx, query, len(known))
     if not known:
@@ -223,12 +223,12 @@ def _reservations(ctx: CommandContext, query: ScontrolQuery, value: str | None) 
 
 def _slurmd(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
     """The agent of the named node. By default the job's node (SLURMD_NODENAME) where scontrol runs."""
-    node = ctx.queue.job_table.nodes.get(value or ctx.env.get("SLURMD_NODENAME", ""))
+    node = ctx.controller.job_table.nodes.get(value or ctx.env.get("SLURMD_NODENAME", ""))
     if node is None:
         ctx.err("scontrol: error: slurm_slurmd_info: Connection refused\nslurm_load_slurmd_status:Connection refused")
         return 1
     config, context = node.config, report_context(ctx, query)
-    steps = [f"{job.job_id}.{step.step_id}" for job in ctx.queue.job_table.jobs.values() if job.state.active
+    steps = [f"{job.job_id}.{step.step_id}" for job in ctx.controller.job_table.jobs.values() if job.state.active
              for step in job.steps.values() if not step.state.finished and config.name in step.nodes]  # fmt: skip
     rows = {
         "Active Steps": ",".join(steps) or "NONE",
@@ -269,16 +269,16 @@ def _assoc(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
         ctx.err(str(problem))
         return problem.code
     known = records(ctx)
-    jobs = ctx.queue.job_table.jobs.values()
+    jobs = ctx.controller.job_table.jobs.values()
     ctx.out(show_assoc.show(known.cluster, known.user, os.geteuid(), known.accounts, chosen, query.oneliner, jobs,
-                            ctx.queue.job_table.usage.spent))  # fmt: skip
+                            ctx.controller.job_table.usage.spent))  # fmt: skip
     return 0
 
 
 def _aliases(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
     """Names of the nodes on this host, or on the named host."""
-    job_table = ctx.queue.job_table
-    here = {ctx.queue.host, ctx.queue.host.partition(".")[0], "localhost"}
+    job_table = ctx.controller.job_table
+    here = {ctx.controller.host, ctx.controller.host.partition(".")[0], "localhost"}
     if value is None or value in here:
         found = [
             node.name for node in job_table.cluster.nodes if not node.host_name or node.host_name in here | {node.name}
@@ -294,7 +294,7 @@ def _resources(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> 
     if value is None:
         ctx.err("missing JobId: Success")
         return 0
-    job_table = ctx.queue.job_table
+    job_table = ctx.controller.job_table
     number = leading_int(value)
     job = job_table.jobs.get(number)
     if as_data(query):

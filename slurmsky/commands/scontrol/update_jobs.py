@@ -92,7 +92,7 @@ def _update_job(ctx: CommandContext, words: Words) -> int:
     if texts is None:
         ctx.err(f"{Errno.INVALID_JOB_ID.text} for job {ids}")
         return 1
-    job_table, life, update = ctx.queue.job_table, ctx.queue.life, cast(JobUpdate, wanted)
+    job_table, life, update = ctx.controller.job_table, ctx.controller.life, cast(JobUpdate, wanted)
     code = 0
     for text in texts:
         outcome = each(ctx, text, lambda job: change(job_table, life, job, update), "throttle" in update)
@@ -100,7 +100,7 @@ def _update_job(ctx: CommandContext, words: Words) -> int:
         if resized and not failed and "SLURM_JOBID" in ctx.env:
             resize_script.write(ctx, text)
         code = max(code, failed)
-    ctx.queue.schedule_soon()
+    ctx.controller.schedule_soon()
     return code
 
 
@@ -108,7 +108,7 @@ def _named(ctx: CommandContext, name: str, user: int | None) -> str:
     """Ids of the jobs named by JobName=, for a request without JobId=."""
     found = [
         str(job.job_id) if job.array_task_id is None else f"{job.array_job_id}_{job.array_task_id}"
-        for job in ctx.queue.job_table.jobs.values()
+        for job in ctx.controller.job_table.jobs.values()
         if job.name == name and user in (None, job.uid)
     ]
     if not found:

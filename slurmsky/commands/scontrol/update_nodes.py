@@ -97,14 +97,14 @@ def _refusal(requested: NodeUpdate) -> str:
 def expand(ctx: CommandContext, text: str) -> list[str] | None:
     """Expand a node list; None when it names a node outside the cluster."""
     try:
-        names = list(ctx.queue.job_table.nodes) if text.upper() == "ALL" else hostlist.expand(text)
+        names = list(ctx.controller.job_table.nodes) if text.upper() == "ALL" else hostlist.expand(text)
     except LanguageError:
         return None
-    return names if names and all(name in ctx.queue.job_table.nodes for name in names) else None
+    return names if names and all(name in ctx.controller.job_table.nodes for name in names) else None
 
 
 def _change(ctx: CommandContext, requested: NodeUpdate) -> Errno | None:
-    job_table = ctx.queue.job_table
+    job_table = ctx.controller.job_table
     names = expand(ctx, requested.get("names", ""))
     if names is None:
         return Errno.INVALID_NODE_NAME
@@ -128,7 +128,7 @@ def _change(ctx: CommandContext, requested: NodeUpdate) -> Errno | None:
             state = ""
         if not _may_become(node.state, node.flags, state):
             problem, state = Errno.NODE_STATE_TRANSITION, ""
-        ctx.queue.life.node_state(name, state, requested.get("reason", ""), user_name(os.geteuid()))
+        ctx.controller.life.node_state(name, state, requested.get("reason", ""), user_name(os.geteuid()))
     return problem
 
 
@@ -172,14 +172,14 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _set_power(ctx: CommandContext, name: str, state: str) -> bool:
     """Power a warm node up or down; False for a node without power saving."""
-    power = ctx.queue.power
+    power = ctx.controller.power
     if power is None or not power.is_warm(name):
         return False
     if state == "POWER_UP":
         power.power_up(name)
         return True
     if state == "POWER_DOWN_FORCE":
-        ctx.queue.life.evict(name)
+        ctx.controller.life.evict(name)
     power.power_down(name, asap=state == "POWER_DOWN_ASAP")
     return True
 
@@ -210,7 +210,7 @@ def delete(ctx: CommandContext, word: str, name: str) -> int:
 
 def cancel_reboot(ctx: CommandContext, words: Words) -> int:
     """cancel_reboot NODES."""
-    names, power = expand(ctx, words[0]), ctx.queue.power
+    names, power = expand(ctx, words[0]), ctx.controller.power
     cancelled = [power.cancel_reboot(name) for name in names or ()] if power is not None else []
     if cancelled and all(cancelled):
         return 0
@@ -288,7 +288,7 @@ def reboot(ctx: CommandContext, tag: str, words: Words) -> int:
 
 
 def _reboot(ctx: CommandContext, text: str, asap: bool, down: bool) -> bool:
-    names, power = expand(ctx, text), ctx.queue.power
+    names, power = expand(ctx, text), ctx.controller.power
     if not names or power is None or not all(power.is_warm(name) for name in names):
         return False
     for name in names:

@@ -186,7 +186,7 @@ def _answer(
     check(wanted)
     name = wanted["name"]
     try:
-        _apply(ctx, base(ctx.queue.job_table.cluster.partition(name), name), wanted)
+        _apply(ctx, base(ctx.controller.job_table.cluster.partition(name), name), wanted)
     except SlurmError as problem:
         ctx.err(f"{refusal}: {problem.text}")
         return 1
@@ -195,7 +195,7 @@ def _answer(
 
 def delete(ctx: CommandContext, word: str, name: str) -> int:
     """delete PartitionName=NAME."""
-    job_table = ctx.queue.job_table
+    job_table = ctx.controller.job_table
     problem = None
     if job_table.cluster.partition(name) is None:
         problem = Errno.INVALID_PARTITION
@@ -205,7 +205,7 @@ def delete(ctx: CommandContext, word: str, name: str) -> int:
         ctx.err(f"delete_partition {word}: {problem.text}")
         return 1
     job_table.delete_partition(name)
-    ctx.queue.schedule_soon()
+    ctx.controller.schedule_soon()
     return 0
 
 
@@ -226,5 +226,5 @@ def _apply(ctx: CommandContext, config: PartitionConfig, wanted: Found) -> None:
             named = [*kept, *named] if sign == "+" else kept
             text = ""
         changes["nodes"], changes["nodes_text"] = tuple(named), text
-    ctx.queue.job_table.put_partition(replace(config, **changes), wanted.get("state", ""))
-    ctx.queue.schedule_soon()
+    ctx.controller.job_table.put_partition(replace(config, **changes), wanted.get("state", ""))
+    ctx.controller.schedule_soon()

@@ -32,7 +32,7 @@ def _time_limit(ctx: CommandContext, given: Given) -> int:
         raise error("Invalid TimeLimit value") from None
     if not sign:
         return minutes
-    job = ctx.queue.job_table.jobs.get(given.before.get("job_id", 0))
+    job = ctx.controller.job_table.jobs.get(given.before.get("job_id", 0))
     step = job.steps.get(given.before.get("step_id", "")) if job is not None else None
     if step is None:
         raise Unreadable()
@@ -61,7 +61,7 @@ def _update(ctx: CommandContext, words: Sequence[str]) -> int:
     if "time_limit" not in wanted:
         raise Unreadable("No changes specified")
     job_id, step_id, minutes = wanted.get("job_id", 0), wanted.get("step_id", ""), wanted["time_limit"]
-    job = ctx.queue.job_table.jobs.get(job_id)
+    job = ctx.controller.job_table.jobs.get(job_id)
     if job is None:
         raise Unreadable(f"slurm_update error: {Errno.INVALID_JOB_ID.text}")
     if job.state is JobState.PENDING:
@@ -75,5 +75,5 @@ def _update(ctx: CommandContext, words: Sequence[str]) -> int:
     if not running:
         raise Unreadable(f"slurm_update error: {Errno.INVALID_JOB_ID.text}")
     for step in running:
-        ctx.queue.life.set_step_limit(job, step, minutes)
+        ctx.controller.life.set_step_limit(job, step, minutes)
     return 0

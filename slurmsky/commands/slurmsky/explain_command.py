@@ -94,7 +94,7 @@ async def command(
     page = await asyncio.to_thread(page_of, ctx, words, os.path.basename(script.path or "script"), engine)
     if page.engine == "sky" and page.task_yaml and not no_prices:
         page = await with_price(ctx, page)
-    power = ctx.queue.power
+    power = ctx.controller.power
     warm = await power.prospects.summary(page.partition) if power is not None and form is _text and not engine else ""
     return write(ctx, form([page], False) + (f"\n{warm}\n" if warm else ""), output_file or "") or page.exit_code
 
@@ -171,7 +171,7 @@ def page_of(
     ``site`` replaces the controller's site. ``submit_folder`` replaces the caller's working directory; it may hold
     several projects, and then the script's own project is its submit folder.
     """
-    site = site or ctx.queue.site
+    site = site or ctx.controller.site
     around, sbatch = surroundings(ctx), table(ctx, "sbatch", site)
     refusal, exit_code, data, path = "", 0, b"", ""
     specs: tuple[JobSpec, ...] = ()
@@ -194,7 +194,7 @@ def page_of(
         submit_folder = beside if own == submit_folder and (read.above or _has(beside, own, read)) else own
     partition = (specs[0].partition if specs else None) or ""
     default = site.cluster.default_partition
-    chosen = engine or ctx.queue.engine.engine_name(partition.split(",")[0] or (default.name if default else ""))
+    chosen = engine or ctx.controller.engine.engine_name(partition.split(",")[0] or (default.name if default else ""))
     folder = (specs[0].chdir if specs else None) or submit_folder or ctx.cwd
     page = pages.explain(
         data, specs, site, sbatch, file=name, engine=chosen, refusal=refusal,
@@ -233,10 +233,10 @@ def _objection(ctx: CommandContext, specs: Sequence[JobSpec]) -> tuple[str, int]
     who = submitter(ctx)
     try:
         for spec in specs:
-            account = account_of(ctx.queue.job_table, spec, who)
-            ctx.queue.job_table.policy.qos_of(spec.qos, account, who.user)
-            check(ctx.queue.job_table.cluster, spec, ctx.queue.clock())
-            reason = waits_for_growth(ctx.queue.job_table.cluster, spec)
+            account = account_of(ctx.controller.job_table, spec, who)
+            ctx.controller.job_table.policy.qos_of(spec.qos, account, who.user)
+            check(ctx.controller.job_table.cluster, spec, ctx.controller.clock())
+            reason = waits_for_growth(ctx.controller.job_table.cluster, spec)
             if reason:
                 return f"would wait for ever ({reason}): its partition has fewer nodes or CPUs than it requests", 0
     except SlurmError as error:
@@ -306,7 +306,7 @@ async def _answers(ctx: CommandContext, questions: Sequence[str], patience_s: fl
         return {}
     late = f"no prices: SkyPilot did not answer within {patience_s:.0f} s"
     answers: dict[str, _Answer] = dict.fromkeys(questions, ((), late))
-    service = registry.cloud_service(ctx.env, ctx.queue.site, ctx.env.get("USER", ""))
+    service = registry.cloud_service(ctx.env, ctx.controller.site, ctx.env.get("USER", ""))
     if not service.configured:
         return dict.fromkeys(questions, ((), "no prices: SkyPilot is not set up for you"))
     waiting = iter(questions)

@@ -78,9 +78,9 @@ async def _report(ctx: CommandContext, call: Call, query: SacctQuery) -> int:
     if call.jobs and not jobs:
         raise failed("slurmsky: report: Invalid job id specified")
     if len(jobs) <= MOST_WITH_SERIES:
-        ctx.queue.store.add_series(jobs)
-    clock = Clock(ctx.queue.clock(), caller_zone(ctx))
-    context = Report(clock=clock, cluster=ctx.queue.job_table.cluster)
+        ctx.controller.store.add_series(jobs)
+    clock = Clock(ctx.controller.clock(), caller_zone(ctx))
+    context = Report(clock=clock, cluster=ctx.controller.job_table.cluster)
     # All records are read; a thread computes the page, so that no other command is blocked.
     some = explanations.similar_jobs(jobs)
     explained = some[: explanations.MOST_KINDS]

@@ -108,13 +108,13 @@ async def check(ctx: CommandContext, file: str | None) -> int:
 def _remarks(ctx: CommandContext, site: Site) -> Iterator[str]:
     """Remarks on a valid file: CPUs that this machine lacks, and a controller that has read another version."""
     present = machine_hardware.detect().cpus
-    places = ctx.queue.engine.places_in
+    places = ctx.controller.engine.places_in
     warm = {name for _, one in site.warm_nodes for name in one.names}
     local = {name for part in site.cluster.partitions if places(part.name) for name in part.nodes} - warm
     for node in site.cluster.nodes:
         if node.name in local and node.cpus > present:
             yield f"node {node.name}: {node.cpus} CPUs in the file, {present} on this machine, which its jobs share"
-    if site.source == ctx.queue.site.source and site_changed(ctx):
+    if site.source == ctx.controller.site.source and site_changed(ctx):
         yield "the running controller read an earlier version: scontrol reconfigure"
 
 
@@ -233,7 +233,7 @@ async def init(ctx: CommandContext, target: str, folder: str | None, **files: st
 async def _ask(ctx: CommandContext, old: Old) -> tuple[list[str], str]:
     """Prompt for the essential values; known values are the defaults."""
     known = ""
-    if registry.cloud_service(ctx.env, ctx.queue.site, ctx.env.get("USER", "")).configured:
+    if registry.cloud_service(ctx.env, ctx.controller.site, ctx.env.get("USER", "")).configured:
         try:
             known = ",".join(await _enabled(ctx))
         except (EngineError, asyncio.TimeoutError):
@@ -248,7 +248,7 @@ async def _ask(ctx: CommandContext, old: Old) -> tuple[list[str], str]:
 
 async def _enabled(ctx: CommandContext) -> list[str]:
     """The infras that SkyPilot's server has enabled. Raises EngineError, TimeoutError."""
-    service = registry.cloud_service(ctx.env, ctx.queue.site, ctx.env.get("USER", ""))
+    service = registry.cloud_service(ctx.env, ctx.controller.site, ctx.env.get("USER", ""))
     return await asyncio.wait_for(service.enabled(), 15)
 
 

@@ -22,33 +22,33 @@ STALE = "changed since: scontrol reconfigure"
 
 def record(ctx: CommandContext) -> dict[str, Any]:
     """The status as a record of values."""
-    queue = ctx.queue
-    job_table = queue.job_table
+    controller = ctx.controller
+    job_table = controller.job_table
     jobs = [job_table.jobs[job_id] for job_id in job_table.active | job_table.pending]
     running = sum(job.state is not JobState.PENDING for job in jobs)
     pending = sum(job.pending_count or 1 for job in jobs if job.state is JobState.PENDING)  # array elements
     return {
-        "controller": {"pid": os.getpid(), "up_s": int(queue.clock() - queue.started_at)},
-        "state_folder": str(queue.paths.home),
-        "site": queue.site.source or None,
+        "controller": {"pid": os.getpid(), "up_s": int(controller.clock() - controller.started_at)},
+        "state_folder": str(controller.paths.home),
+        "site": controller.site.source or None,
         "site_changed": site_changed(ctx),
-        "cluster": queue.site.cluster.name,
-        "engine": {"name": queue.usual.shown, "reason": queue.usual.reason},
+        "cluster": controller.site.cluster.name,
+        "engine": {"name": controller.usual.shown, "reason": controller.usual.reason},
         "nodes": {"up": sum(use.available for use in job_table.uses.values()), "all": len(job_table.nodes)},
         "nodes_down": [name for name, use in job_table.uses.items() if not use.available],
-        "jobs": {"running": running, "pending": pending, "known": queue.store.count()},
+        "jobs": {"running": running, "pending": pending, "known": controller.store.count()},
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "mail_program": queue.site.cluster.mail_program or None,
-        "log": str(queue.paths.log),
-        "damaged_records": [f"{one.source} {one.key}" for one in queue.store.damage.found()],
-        "problem": queue.store_problem,
+        "mail_program": controller.site.cluster.mail_program or None,
+        "log": str(controller.paths.log),
+        "damaged_records": [f"{one.source} {one.key}" for one in controller.store.damage.found()],
+        "problem": controller.store_problem,
     }
 
 
 def site_changed(ctx: CommandContext) -> bool:
     """True when the site file differs from the one that the controller has read; False for a faulty file."""
     try:
-        return read_site(dict(ctx.queue.environment)) != ctx.queue.configured_site
+        return read_site(dict(ctx.controller.environment)) != ctx.controller.configured_site
     except (SiteError, OSError):
         return False  # slurmsky site check reports the fault
 
@@ -82,7 +82,7 @@ async def command(ctx: CommandContext, as_json: bool) -> int:
     none.
     """
     found = record(ctx)
-    found["engines"] = [{"ok": good, "text": text} for good, text in await ctx.queue.engine.describe()]
+    found["engines"] = [{"ok": good, "text": text} for good, text in await ctx.controller.engine.describe()]
     if as_json:
         ctx.out(json.dumps(found, indent=2) + "\n")
     else:

@@ -20,10 +20,10 @@ def command() -> int:
     """
     ctx = click.get_current_context().find_root().obj
     if ctx is not None:  # already in the controller's process
-        running = len(ctx.queue.job_table.active)
+        running = len(ctx.controller.job_table.active)
         continues = f"; {running} running job{'s continue' if running > 1 else ' continues'}" if running else ""
         ctx.out(f"controller stopped{continues}\n")
-        ctx.queue.stop()
+        ctx.controller.stop()
         return 0
     if os.environ.get(paths.AGENT):
         raise Forward

@@ -124,7 +124,7 @@ async def _task(
         raise _NotTranslated(error.lines[0] if error.lines else "refused", error) from error
     except OSError as error:
         raise _NotTranslated(f"{error.filename or words[-1]}: {error.strerror or 'cannot be read'}") from error
-    site, specs = ctx.queue.site, request.components
+    site, specs = ctx.controller.site, request.components
     if stage and specs[0].array:
         why = f"line {stage} submits an array, which a task of a pipeline cannot be: translate its scripts one by one"
         raise _NotTranslated(why)
@@ -206,7 +206,7 @@ def _partition(site: Site, spec: JobSpec) -> str:
 
 
 async def _check(ctx: CommandContext, yaml: str) -> int:
-    service = registry.cloud_service(ctx.env, ctx.queue.site, ctx.env.get("USER", ""))
+    service = registry.cloud_service(ctx.env, ctx.controller.site, ctx.env.get("USER", ""))
     try:
         await asyncio.wait_for(service.validate(yaml), 60)
     except RequestRefused as error:
@@ -236,14 +236,14 @@ def _pack(
     if beside.exists() and not (beside / "job" / "settings.json").exists():
         raise EngineError(f"{beside} exists and is not slurmsky's")
     shutil.rmtree(beside, ignore_errors=True)
-    work = ctx.queue.paths.home / "kept" / f"{exported.name}-{os.getpid()}-{time.monotonic_ns()}"
+    work = ctx.controller.paths.home / "kept" / f"{exported.name}-{os.getpid()}-{time.monotonic_ns()}"
     try:
         work.mkdir(mode=0o700, parents=True)
         spooled = work / "script"
         spooled.write_bytes(script.data)
         launch = _launch(ctx, specs, str(spooled), script, argv)
         launch.image = str(exported.fields["resources"].get("image_id", "")).removeprefix("docker:")
-        site = ctx.queue.site
+        site = ctx.controller.site
         shipped = registry.cloud_service(ctx.env, site, ctx.env.get("USER", "")).pack(launch, exported.name, work, site)
         if shipped.withheld:
             ctx.err(f"slurmsky: {shipped.withheld}")
@@ -263,7 +263,7 @@ def _launch(
     ctx: CommandContext, specs: Sequence[JobSpec], spooled: str, script: options.ScriptText, argv: Sequence[str]
 ) -> Launch:
     """The Launch message to the agents, as the controller would create it for job 1."""
-    who, site, spec = submitter(ctx), ctx.queue.site, specs[0]
+    who, site, spec = submitter(ctx), ctx.controller.site, specs[0]
     limit = spec.time_limit_min
     demand = demand_of(spec)
     components = [
@@ -287,9 +287,9 @@ def _launch(
         gid=who.gid,
         group=who.group,
         account=spec.account or who.account,
-        partition=_partition(ctx.queue.site, spec),
+        partition=_partition(ctx.controller.site, spec),
         qos=spec.qos or "normal",
-        cluster=ctx.queue.site.cluster.name,
+        cluster=ctx.controller.site.cluster.name,
         spec=spec,
         shares=shares,
         het=components if len(specs) > 1 else [],

@@ -34,23 +34,25 @@ _TAIL, _NAMED = 10, 5
 _MOST = 20
 
 
-def find(queue: Controller, word: str) -> list[Job]:
+def find(controller: Controller, word: str) -> list[Job]:
     """The jobs that an id selects: a job, an array element, or each record of an array.
 
     ``7_[3-9]``, as squeue prints it, selects the array's pending rest. Raises CommandError.
     """
     base, bracket, _ = word.partition("_[")
     if bracket and base.isdecimal():
-        rest = queue.job_table.jobs.get(int(base))
+        rest = controller.job_table.jobs.get(int(base))
         if rest is not None and rest.pending_tasks:
             return [rest]
     try:
         wanted = step_or_job("slurmsky: why", word)
     except LanguageError:
         wanted = ()
-    queue.flush()
-    found = list(queue.store.history(0, queue.clock(), {one.job_id for one in wanted})) if wanted else []
-    chosen = [queue.job_table.jobs.get(job.job_id, job) for job in found if any(_named(one, job) for one in wanted)]
+    controller.flush()
+    found = list(controller.store.history(0, controller.clock(), {one.job_id for one in wanted})) if wanted else []
+    chosen = [
+        controller.job_table.jobs.get(job.job_id, job) for job in found if any(_named(one, job) for one in wanted)
+    ]
     if not chosen:
         raise failed(f"slurmsky: why: there is no job {word or repr(word)}", "squeue lists active jobs, sacct all")
     return chosen
@@ -58,7 +60,7 @@ def find(queue: Controller, word: str) -> list[Job]:
 
 def newest(ctx: CommandContext) -> str:
     """The id of the caller's last submission. Raises CommandError."""
-    own = [job for job in ctx.queue.job_table.jobs.values() if job.uid == os.geteuid()]
+    own = [job for job in ctx.controller.job_table.jobs.values() if job.uid == os.geteuid()]
     if not own:
         raise failed("slurmsky: why: no job of yours waits, runs or ended lately", "sacct lists all jobs")
     last = max(own, key=lambda job: (job.submit_time, job.job_id))
@@ -76,9 +78,9 @@ def _named(one: JobId, job: Job) -> bool:
 async def answers(ctx: CommandContext, jobs: list[Job]) -> list[why.Explanation]:
     """An answer for each job, up to a maximum number."""
     found = []
-    report = Report(clock=Clock(ctx.queue.clock(), caller_zone(ctx)), cluster=ctx.queue.job_table.cluster)
+    report = Report(clock=Clock(ctx.controller.clock(), caller_zone(ctx)), cluster=ctx.controller.job_table.cluster)
     for job in jobs[:_MOST]:
-        known = waiting(ctx.queue, job) if job.state is JobState.PENDING else await output(job)
+        known = waiting(ctx.controller, job) if job.state is JobState.PENDING else await output(job)
         found.append(why.explain(job, report, known))
     return found
 
@@ -96,7 +98,7 @@ async def command(ctx: CommandContext, words: tuple[str, ...], as_json: bool) ->
     lines of its output, memory use near its limit. JOB is an id as squeue and sacct print it, by default that of your
     last submission.
     """
-    jobs = [job for word in words or (newest(ctx),) for job in find(ctx.queue, word)]
+    jobs = [job for word in words or (newest(ctx),) for job in find(ctx.controller, word)]
     found = await answers(ctx, jobs)
     if as_json:
         records = [{"job_id": derived.job_id_text(job), **one.record()} for job, one in zip(jobs, found, strict=False)]
@@ -113,41 +115,41 @@ async def command(ctx: CommandContext, words: tuple[str, ...], as_json: bool) ->
 # --- pending jobs
 
 
-def waiting(queue: Controller, job: Job) -> why.WhyInput:
+def waiting(controller: Controller, job: Job) -> why.WhyInput:
     """Data about a pending job: jobs ahead of it, reason of its wait, estimated start."""
-    partition = queue.job_table.cluster.partition(job.partition.partition(",")[0])
-    awaited = tuple(_awaited(queue, job)) if job.dependency else ()
+    partition = controller.job_table.cluster.partition(job.partition.partition(",")[0])
+    awaited = tuple(_awaited(controller, job)) if job.dependency else ()
     if partition is None:
         return why.WhyInput(awaited=awaited)
     before: list[Job] = []
     starts, after = (job.start_time, "") if job.reason == "BeginTime" else (0.0, "")
     room, down = "", ""
     if job.reason in ("Resources", "Priority"):
-        before = _before(queue, job)
-        if queue.engine.places_in(partition.name):
-            room, down = _room(queue, partition), _down(queue, partition)
-            starts, after = _start(queue, job, partition, bool(before))
+        before = _before(controller, job)
+        if controller.engine.places_in(partition.name):
+            room, down = _room(controller, partition), _down(controller, partition)
+            starts, after = _start(controller, job, partition, bool(before))
     elif job.reason == "Reservation":
-        starts = (queue.job_table.reservations.waits(job, queue.clock()) or ("", None))[1] or 0.0
+        starts = (controller.job_table.reservations.waits(job, controller.clock()) or ("", None))[1] or 0.0
     elif job.reason == "ReqNodeNotAvail":
-        room, down = _named_nodes(queue, job)
+        room, down = _named_nodes(controller, job)
     names = tuple(derived.job_id_text(one, 64) for one in before[:_NAMED])
     return why.WhyInput(
         before=names,
         before_count=len(before),
         room=room,
         down=down,
-        limit=_limit(queue, job, partition),
+        limit=_limit(controller, job, partition),
         awaited=awaited,
         starts_at=starts,
         starts_after=after,
     )
 
 
-def _before(queue: Controller, job: Job) -> list[Job]:
+def _before(controller: Controller, job: Job) -> list[Job]:
     """Pending jobs that the scheduler tries first and that could take the same nodes."""
-    rank, partitions = queue.scheduler.rank(job), set(job.partition.split(","))
-    others = (queue.job_table.jobs[job_id] for job_id in queue.job_table.pending)
+    rank, partitions = controller.scheduler.rank(job), set(job.partition.split(","))
+    others = (controller.job_table.jobs[job_id] for job_id in controller.job_table.pending)
     found = [
         one
         for one in others
@@ -155,66 +157,66 @@ def _before(queue: Controller, job: Job) -> list[Job]:
         and one.reason in ("Resources", "Priority")
         and not one.launched
         and partitions & set(one.partition.split(","))
-        and queue.scheduler.rank(one) < rank
+        and controller.scheduler.rank(one) < rank
     ]
-    return sorted(found, key=queue.scheduler.rank)
+    return sorted(found, key=controller.scheduler.rank)
 
 
-def _reasons(queue: Controller, nodes: Sequence[str], form: str) -> str:
+def _reasons(controller: Controller, nodes: Sequence[str], form: str) -> str:
     """The reasons in the records of nodes, in ``form``; empty without reasons."""
-    found = sorted({queue.job_table.nodes[name].reason for name in nodes} - {""})
+    found = sorted({controller.job_table.nodes[name].reason for name in nodes} - {""})
     return form % ", ".join(found) if found else ""
 
 
-def _room(queue: Controller, partition: PartitionConfig) -> str:
-    uses = queue.scheduler.uses(partition.name)
+def _room(controller: Controller, partition: PartitionConfig) -> str:
+    uses = controller.scheduler.uses(partition.name)
     up = [use for use in uses if use.available]
     if not up:
-        reasons = _reasons(queue, [use.config.name for use in uses], ": %s")
+        reasons = _reasons(controller, [use.config.name for use in uses], ": %s")
         return f"No node of partition {partition.name} is up{reasons}"
     cpus = sum(use.config.cpus for use in up)
     taken = sum(len(use.cpu_ids) for use in up)
     text = f"{taken} of the {cpus} CPUs of partition {partition.name} are in use"
-    theirs = taken - sum(len(queue.job_table.uses[use.config.name].cpu_ids) for use in up)
+    theirs = taken - sum(len(controller.job_table.uses[use.config.name].cpu_ids) for use in up)
     text += f", {theirs} of them by other users of this machine" if theirs > 0 else ""
     down = [use.config.name for use in uses if not use.available]
     gone = f"; {derived.node_list(tuple(down))} {'is' if len(down) == 1 else 'are'} down or drained"
-    return text + (gone + _reasons(queue, down, " (%s)") if down else "")
+    return text + (gone + _reasons(controller, down, " (%s)") if down else "")
 
 
-def _named_nodes(queue: Controller, job: Job) -> tuple[str, str]:
+def _named_nodes(controller: Controller, job: Job) -> tuple[str, str]:
     """The named nodes that accept no job: a sentence with their reasons, and a host list."""
-    table = queue.job_table
-    down = [name for name in queue.scheduler.demand(job.spec).required
+    table = controller.job_table
+    down = [name for name in controller.scheduler.demand(job.spec).required
             if name in table.uses and not table.uses[name].available]  # fmt: skip
     text = f"It requests {derived.node_list(tuple(down))}, which {'accepts' if len(down) == 1 else 'accept'} no job"
-    return (text + _reasons(queue, down, ": %s"), derived.node_list(tuple(down))) if down else ("", "")
+    return (text + _reasons(controller, down, ": %s"), derived.node_list(tuple(down))) if down else ("", "")
 
 
-def _down(queue: Controller, partition: PartitionConfig) -> str:
+def _down(controller: Controller, partition: PartitionConfig) -> str:
     """The nodes of a partition that accept no job, as a host list."""
     return derived.node_list(
-        tuple(use.config.name for use in queue.scheduler.uses(partition.name) if not use.available)
+        tuple(use.config.name for use in controller.scheduler.uses(partition.name) if not use.available)
     )
 
 
-def _start(queue: Controller, job: Job, partition: PartitionConfig, others: bool) -> tuple[float, str]:
+def _start(controller: Controller, job: Job, partition: PartitionConfig, others: bool) -> tuple[float, str]:
     """The estimated start, and the job whose end frees the nodes. (0.0, "") if unknown."""
-    if others and job.start_time <= queue.clock():
+    if others and job.start_time <= controller.clock():
         return 0.0, ""  # the start depends on the jobs ahead of it
-    found = predict_start(queue.scheduler, job, partition, queue.clock)
+    found = predict_start(controller.scheduler, job, partition, controller.clock)
     when = job.start_time or (found[0] if found else 0.0)
-    if not queue.clock() < when < queue.clock() + 300 * 86400:
+    if not controller.clock() < when < controller.clock() + 300 * 86400:
         return 0.0, ""
-    running = (queue.job_table.jobs[job_id] for job_id in queue.job_table.active)
+    running = (controller.job_table.jobs[job_id] for job_id in controller.job_table.active)
     last = next((one for one in running if one.end_time and abs(one.end_time - when) < 2), None)
     return when, derived.job_id_text(last) if last is not None else ""
 
 
-def _limit(queue: Controller, job: Job, partition: PartitionConfig) -> str:
+def _limit(controller: Controller, job: Job, partition: PartitionConfig) -> str:
     """The limit that delays the job, with its number."""
     if job.reason == "JobArrayTaskLimit":
-        running = queue.job_table.running_elements(job.array_job_id)
+        running = controller.job_table.running_elements(job.array_job_id)
         run = "runs" if running == 1 else "run"
         return f"{running} of its elements {run}, and at most {job.array_max_running} may at once"
     if job.reason == "Reservation" and job.spec.reservation:
@@ -223,17 +225,17 @@ def _limit(queue: Controller, job: Job, partition: PartitionConfig) -> str:
         most = partition.max_time_min
         return f"partition {partition.name} allows {most} minutes" if most != INFINITE else ""
     if job.reason == "PartitionNodeLimit":
-        return f"partition {partition.name} has {len(queue.scheduler.uses(partition.name))} nodes"
+        return f"partition {partition.name} has {len(controller.scheduler.uses(partition.name))} nodes"
     if job.reason == "Licenses":
-        total = dict(queue.job_table.cluster.licenses)
-        used = (f"{queue.job_table.licenses_used.get(name, 0)} of {most} {name}" for name, most in total.items())
+        total = dict(controller.job_table.cluster.licenses)
+        used = (f"{controller.job_table.licenses_used.get(name, 0)} of {most} {name}" for name, most in total.items())
         return f"it requests {job.spec.licenses}; in use are {', '.join(used)}"
-    queue.job_table.policy.begin_pass()  # running jobs may have ended since the last scheduler pass
-    over = queue.scheduler.over(job, partition)
+    controller.job_table.policy.begin_pass()  # running jobs may have ended since the last scheduler pass
+    over = controller.scheduler.over(job, partition)
     return str(over) if over is not None and over.reason == job.reason else ""
 
 
-def _awaited(queue: Controller, job: Job) -> list[str]:
+def _awaited(controller: Controller, job: Job) -> list[str]:
     try:
         parsed = dependency.parse(job.dependency)
     except LanguageError:
@@ -241,7 +243,7 @@ def _awaited(queue: Controller, job: Job) -> list[str]:
     found = []
     for condition in parsed.conditions:
         for target in condition.jobs:
-            records = queue.scheduler.lookup(target.job_id, target.task)
+            records = controller.scheduler.lookup(target.job_id, target.task)
             states = sorted({one.state.name for one in records}) or ["no longer known"]
             name = f"{target.job_id}" + (f"_{target.task}" if target.task is not None else "")
             found.append(f"{condition.type} of job {name}, which is {' and '.join(states)}")

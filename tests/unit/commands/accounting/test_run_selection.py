@@ -25,7 +25,7 @@ def test_damaged_records_are_left_out(tmp_path: Path) -> None:
     sqlite3.connect(tmp_path / "queue.db", isolation_level=None).execute("UPDATE jobs SET record='{' WHERE job_id=2")
     runs = store.runs(0, 10)
     assert [run.job_id for run in runs] == [1, 2, 3]
-    ctx: Any = SimpleNamespace(queue=SimpleNamespace(store=store, job_table=SimpleNamespace(jobs={})))
+    ctx: Any = SimpleNamespace(controller=SimpleNamespace(store=store, job_table=SimpleNamespace(jobs={})))
     assert [job.job_id for job in recall(ctx, runs, with_steps=True)] == [1, 3]
     page = CachePage.of([(1, 0), (3, 0)], [1, 1], {"name": ["a", "b"]})
     assert page.rows(runs) == ([1, 1], None)
