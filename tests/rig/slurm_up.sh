@@ -109,7 +109,7 @@ start_nodes() {
         running /run/slurmd.$node.pid ||
             unshare --mount --propagation private sh -c "mount -t tmpfs tmpfs $private && exec slurmd -N $node"
     done
-    for _ in 1 2 3 4 5 6; do
+    for _ in {1..12}; do # nodes of killed daemons complete their jobs first, for half a minute
         wait_for 5 usable_nodes 2>/dev/null && break
         scontrol update nodename='n[1-4]' state=resume 2>/dev/null || true # nodes that were down after a crash
     done
