@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from typing import Optional
 
 from ...protocol.step_messages import FileWritten, ReceiveFile
@@ -12,25 +13,27 @@ from .step_sink import TASK_INPUT
 
 
 class FileWriter:
-    """Writes a copy to a temporary file next to its target and renames it when complete."""
+    """Writes the blocks of one file to its path, as slurmd does; ``error`` is the errno of the first failure.
+
+    With ``force`` an existing file is replaced, so that a program that runs can be sent again. Links and devices stay;
+    their targets are written. Source: _file_bcast_register_file in slurmd's req.c.
+    """
 
     def __init__(self, path: str, mode: int, force: bool, times: Optional[list[float]], folder: bool = False) -> None:
         self.path = path
         self.times = times
         self.error = 0
         self._fd = -1
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if force else os.O_EXCL)
+        # Without O_NONBLOCK a pipe without a reader would stop the agent.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_TRUNC if force else os.O_EXCL)
         try:
             if folder:
                 os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            if force:
-                # A running program cannot be overwritten, but its name can be reused for a new file.
-                try:
-                    os.unlink(path)
-                except FileNotFoundError:
-                    self.error = 0
+            if force and os.path.isfile(path) and not os.path.islink(path):
+                os.unlink(path)
             self._fd = os.open(path, flags, mode)
-            os.fchmod(self._fd, mode)
+            if stat.S_ISREG(os.fstat(self._fd).st_mode):
+                os.fchmod(self._fd, mode)
         except OSError as error:
             self.error = error.errno or errno.EIO
 
