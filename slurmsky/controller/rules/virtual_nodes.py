@@ -297,7 +297,8 @@ def _virtual_shares(demand: Demand, machine: NodeConfig) -> list[NodeShare]:
     count = max(least, demand.max_nodes) if demand.wide and demand.max_nodes < INFINITE else least
     names = node_names(machine.name, demand, count)
     tasks = demand.tasks_per_node or -(-demand.ntasks // least)
-    each = tasks if demand.exclusive else max(demand.ntasks, tasks)
+    # The most tasks that one node can get: each of the other nodes has at least one.
+    each = tasks if demand.exclusive else max(demand.ntasks - least + 1, tasks)
     gres: dict[tuple[str, str], int] = {}
     wanted = [
         *demand.gres_node,

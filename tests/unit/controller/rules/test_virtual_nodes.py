@@ -209,3 +209,19 @@ def test_a_job_that_can_never_start_is_known_at_submit(tmp_path: Path) -> None:
     world = World(tmp_path, '[[partition]]\nname = "short"\nmax_time = "10"\ndefault = true\n')
     found = [world.submit(ntasks=4), world.submit(time_limit_min=20), world.submit(ntasks=1), world.submit(hold=True)]
     assert [world.scheduler.never_starts(job) for job in found] == ["PartitionConfig", "PartitionTimeLimit", "", ""]
+
+
+def test_a_virtual_node_has_cpus_for_its_own_tasks_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many CPUs as the job has tasks on each of as many nodes would be a million to search."""
+    sizes: list[int] = []
+    place = virtual_nodes.place
+
+    def watched(demand: Any, uses: Any) -> Any:
+        sizes.extend(use.config.cpus for use in uses)
+        return place(demand, uses)
+
+    monkeypatch.setattr(virtual_nodes, "place", watched)
+    job = world.submit(nodes_min=1000, nodes_max=1000, ntasks=1001)
+    assert world.starts() == [job.job_id]
+    assert len(job.shares) == 1000 and sum(share.tasks for share in job.shares) == 1001
+    assert set(sizes) == {2}
