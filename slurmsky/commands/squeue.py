@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TypeGuard
 
 from ..controller.command_context import CommandContext
+from ..controller.schedule.forecast import expected_starts
 from ..language import hostlist
 from ..language.syntax_errors import LanguageError
 from ..model.job import Job
@@ -67,9 +68,7 @@ async def _print(ctx: CommandContext, query: SqueueQuery) -> int:
         if unknown:
             ctx.error(f"Invalid node name {unknown[0]}")
             return 1
-    jobs = found
-    for test in [] if query.steps is not None else _tests(ctx, query, users):
-        jobs = [job for job in jobs if test(job)]
+    jobs = _selected(ctx, query, found, users)
     context = report_context(ctx, query, Scale(None, not query.noconvert), query.expand_patterns)
     if query.json is not None or query.yaml is not None:
         return await send(ctx, query.json, query.yaml, _document(ctx, query, jobs, users))
@@ -104,6 +103,22 @@ async def _print(ctx: CommandContext, query: SqueueQuery) -> int:
         ctx.error(str(error))
         return 1
     return 0
+
+
+def _selected(ctx: CommandContext, query: SqueueQuery, found: list[Job], users: Sequence[Test]) -> list[Job]:
+    """The jobs that the query selects. For --start, jobs without a planned start have an expected one."""
+    jobs = found
+    for test in [] if query.steps is not None else _tests(ctx, query, users):
+        jobs = [job for job in jobs if test(job)]
+    if not query.start:
+        return jobs
+    starts = expected_starts(ctx.controller.scheduler, ctx.controller.clock())
+    return [
+        replace(job, start_time=starts[job.job_id][0], planned_nodes=starts[job.job_id][1])
+        if job.job_id in starts and not job.start_time
+        else job
+        for job in jobs
+    ]
 
 
 def _steps(ctx: CommandContext, query: SqueueQuery, jobs: Iterable[Job], users: Sequence[Test]) -> int:

@@ -32,7 +32,7 @@ class Blocked:
 
 
 @dataclass(frozen=True)
-class _End:
+class End:
     """The resources that a running or planned job frees, and the time."""
 
     time: float
@@ -41,25 +41,25 @@ class _End:
     held: Sequence[NodeShare]
 
 
-def _ends(
+def ends_of(
     job_table: JobTable, now: float, names: Collection[str], planned: Sequence[tuple[Start, list[NodeShare]]]
-) -> list[_End]:
+) -> list[End]:
     """The ends of the jobs that hold any of these nodes, the first one first."""
     found = []
     for job_id in job_table.active:
         job = job_table.jobs[job_id]
         held = job_table.virtual.held(job)
         if any(share.name in names for share in held):
-            ends = now if JobFlag.COMPLETING in job.flags else _end(job.start_time or now, job.time_limit_min, now)
-            found.append(_End(ends, job_id, job.partition, held))
+            ends = now if JobFlag.COMPLETING in job.flags else end_of(job.start_time or now, job.time_limit_min, now)
+            found.append(End(ends, job_id, job.partition, held))
     for start, held in planned:
         if any(share.name in names for share in held):
-            found.append(_End(_end(now, start.time_limit_min, now), start.job_id, start.partition, held))
+            found.append(End(end_of(now, start.time_limit_min, now), start.job_id, start.partition, held))
     found.sort(key=lambda end: end.time)
     return found
 
 
-def _end(since: float, limit_min: int | None, now: float) -> float:
+def end_of(since: float, limit_min: int | None, now: float) -> float:
     return now + _YEAR_S if limit_min is None or limit_min == INFINITE else max(now, since + limit_min * 60.0)
 
 
@@ -78,7 +78,7 @@ def earliest(
     explains the wait (a node is down).
     """
     future = {use.config.name: use.copy() for use in nodes}
-    for end in (_End(now, 0, "", ()), *_ends(job_table, now, future.keys(), planned)):
+    for end in (End(now, 0, "", ()), *ends_of(job_table, now, future.keys(), planned)):
         for share in end.held:
             if share.name in future:
                 future[share.name].give(end.job_id, share, end.partition)
