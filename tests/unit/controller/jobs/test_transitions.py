@@ -29,8 +29,8 @@ FIELDS = {
 OTHERS = {"node", "step", "there", "self"}
 #: modules that set a field of a job by its name, from a table without fields of the state machine
 BY_NAME = {"controller/jobs/job_changes.py", "commands/accounting/job_corrections.py"}
-#: copies of ended jobs that sacct --truncate shows
-SHOWN = {"commands/accounting/run_selection.py"}
+#: copies of jobs that sacct --truncate and squeue --start show; the jobs themselves stay as they are
+SHOWN = {"commands/accounting/run_selection.py", "commands/squeue.py"}
 
 
 def assignments(tree: ast.AST) -> list[tuple[int, str]]:
