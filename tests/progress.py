@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 _KINDS = {"failed": "FAILED", "error": "ERROR", "rerun": "RERUN"}
-_LINE = 300  # characters of an error
+_LINE = 600  # characters of an error
+#: an exception in an exception group, as the traceback prints it
+_INNER = re.compile(r"^[ |]+\| ([\w.]+(?:Error|Warning): .*)$", re.MULTILINE)
 
 
 def last_line(report: pytest.TestReport | pytest.CollectReport) -> str:
@@ -14,7 +18,7 @@ def last_line(report: pytest.TestReport | pytest.CollectReport) -> str:
     text = crash.message if crash else report.longreprtext
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if crash:  # an assertion's first line names it, the others explain it
-        lines = lines[:1]
+        lines = ["; ".join([lines[0], *_INNER.findall(report.longreprtext)])] if lines else []
     return lines[-1][:_LINE] if lines else ""
 
 
