@@ -146,7 +146,7 @@ def test_a_controller_that_was_killed_finds_its_nodes_and_their_jobs(tmp_path):
         job = await world.batch("echo begun\nwhile [ ! -e go ]; do sleep 0.05; done\necho done\n", "-o", "j.out")
         out = world.project / "j.out"
         await world.until(lambda: out.exists() and out.read_text() == "begun\n")
-        os.kill(await world.controller_pid(), signal.SIGKILL)
+        await world.kill_controller()
         (world.project / "go").touch()
         await world.until(lambda: out.read_text() == "begun\ndone\n")
         await world.until(lambda: _over(world, job, "COMPLETED"))
@@ -320,7 +320,7 @@ md5sum <link >sum; cp sub/data copy; printf 'tail without newline' """ % os.getp
             "step.out": "over\nstep\n",
             **{f"e{index}.out": "a\nb\n" for index in range(1, 5)},
         }
-        os.kill(await world.controller_pid(), signal.SIGKILL)
+        await world.kill_controller()
         out = await world.out("srun", "bash", "-c", "cat link; echo $PWD; echo made >made")
         assert out == f"new{world.project}\n"
         assert (world.project / "made").read_text() == "made\n"

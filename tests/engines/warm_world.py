@@ -21,7 +21,7 @@ import quick_controller
 import ssh_stand_in
 from cloud import Cloud
 from local_engine import BIN, LocalEngine, local_engine
-from polling import PATIENCE_S, Poll
+from polling import PATIENCE_S, Poll, alive
 from sky_server import ManagedJob, SkyServer
 
 SITE = """engine = "sky"
@@ -117,10 +117,10 @@ class WarmWorld:
             found = condition()
             if found if isinstance(found, bool) else await found:
                 return
-            assert time.monotonic() < deadline, self._name_values()
+            assert time.monotonic() < deadline, self._details()
             await asyncio.sleep(poll.pause_s())
 
-    def _name_values(self) -> str:
+    def _details(self) -> str:
         """Details for a wait that timed out: the latest requests to SkyPilot, and the controller's log."""
         log = (self.engine.home / "controller.log").read_text()
         return f"{self.server.requests[-20:]}\n{[job.events for job in self.server.jobs]}\n{log[-4000:]}"
@@ -131,6 +131,12 @@ class WarmWorld:
 
     async def controller_pid(self) -> int:
         return int((self.engine.home / "controller.pid").read_text())
+
+    async def kill_controller(self) -> None:
+        """Kill the controller, and wait until no connection reaches it any more."""
+        pid = await self.controller_pid()
+        os.kill(pid, signal.SIGKILL)
+        await self.until(lambda: not alive(pid))
 
     def kill_agents(self) -> None:
         """Kill every node's agent; its pilot starts another agent."""

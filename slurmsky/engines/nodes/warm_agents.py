@@ -309,7 +309,7 @@ class WarmAgents(LocalEngine):
             if not lost or job_id in self._not_sent:
                 continue
             if placed.nodes[0] in order.nodes:
-                self._over(job_id, placed.nodes[0], "NODE_FAIL", "NodeDown", why)
+                self._over(job_id, placed.nodes[0], "NODE_FAIL", "NodeDown", f"{','.join(lost)}: {why}")
             else:
                 self._request(job_id, NodeLost(job_id=job_id, node=lost[0]))
 
