@@ -20,6 +20,7 @@ from ..report.json.manager_records import MANAGED, database_pings
 from ..report.text import sacctmgr_dump
 from ..report.text import sacctmgr_tables as report
 from ..report.text.print_fields import TableStyle
+from ._files import opener
 from .accounting import entity_changes
 from .accounting.account_view import records
 from .common.caller_settings import surroundings, user_name
@@ -187,7 +188,7 @@ def _dump(ctx: CommandContext, words: Sequence[str]) -> int:
         ctx.out(f" No filename given, using {name}.\n")
     lines = list(sacctmgr_dump.entries(known))
     try:
-        with open(os.path.join(ctx.cwd, name), "w", encoding="utf-8", errors="surrogateescape") as file:
+        with open(os.path.join(ctx.cwd, name), "w", encoding="utf-8", errors="surrogateescape", opener=opener) as file:
             file.write(sacctmgr_dump.HEADER + "".join(f"{line}\n" for line in lines))
     except OSError as error:
         ctx.err(f"Can't open file {name}, {error.strerror}")

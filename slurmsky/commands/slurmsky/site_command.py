@@ -91,6 +91,8 @@ async def check(ctx: CommandContext, file: str | None) -> int:
     report.good(f"{found}: cluster {site.cluster.name}, partitions {names}")
     for remark in _remarks(ctx, site):
         report.note(remark)
+    if site.source == ctx.controller.site.source and await site_changed(ctx):
+        report.note("the running controller read an earlier version: scontrol reconfigure")
     service = registry.cloud_service(ctx.env, site, ctx.env.get("USER", ""))
     sky = [part.name for part in site.cluster.partitions if site.engine_of(part.name) != "local"]
     if not sky:
@@ -106,7 +108,7 @@ async def check(ctx: CommandContext, file: str | None) -> int:
 
 
 def _remarks(ctx: CommandContext, site: Site) -> Iterator[str]:
-    """Remarks on a valid file: CPUs that this machine lacks, and a controller that has read another version."""
+    """Remarks on a valid file: nodes with CPUs that this machine lacks."""
     present = machine_hardware.detect().cpus
     places = ctx.controller.engine.places_in
     warm = {name for _, one in site.warm_nodes for name in one.names}
@@ -114,8 +116,6 @@ def _remarks(ctx: CommandContext, site: Site) -> Iterator[str]:
     for node in site.cluster.nodes:
         if node.name in local and node.cpus > present:
             yield f"node {node.name}: {node.cpus} CPUs in the file, {present} on this machine, which its jobs share"
-    if site.source == ctx.controller.site.source and site_changed(ctx):
-        yield "the running controller read an earlier version: scontrol reconfigure"
 
 
 async def _against_sky(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import resource
@@ -9,6 +10,7 @@ from typing import Any
 
 import click
 
+from ... import paths
 from ...controller.command_context import CommandContext
 from ...controller.daemon import read_site
 from ...language import timelimit
@@ -20,7 +22,7 @@ from ._base import SlurmskyCommand, in_controller
 STALE = "changed since: scontrol reconfigure"
 
 
-def record(ctx: CommandContext) -> dict[str, Any]:
+async def record(ctx: CommandContext) -> dict[str, Any]:
     """The status as a record of values."""
     controller = ctx.controller
     job_table = controller.job_table
@@ -31,7 +33,7 @@ def record(ctx: CommandContext) -> dict[str, Any]:
         "controller": {"pid": os.getpid(), "up_s": int(controller.clock() - controller.started_at)},
         "state_folder": str(controller.paths.home),
         "site": controller.site.source or None,
-        "site_changed": site_changed(ctx),
+        "site_changed": await site_changed(ctx),
         "cluster": controller.site.cluster.name,
         "engine": {"name": controller.usual.shown, "reason": controller.usual.reason},
         "nodes": {"up": sum(use.available for use in job_table.uses.values()), "all": len(job_table.nodes)},
@@ -45,10 +47,16 @@ def record(ctx: CommandContext) -> dict[str, Any]:
     }
 
 
-def site_changed(ctx: CommandContext) -> bool:
+async def site_changed(ctx: CommandContext) -> bool:
     """True when the site file differs from the one that the controller has read; False for a faulty file."""
+    controller = ctx.controller
+    file = paths.site_file(controller.environment)
     try:
-        return read_site(dict(ctx.controller.environment)) != ctx.controller.configured_site
+        if str(file or "") == controller.site.source and (file is None or file.stat().st_ctime < controller.started_at):
+            return False
+        # In a thread: the hardware that completes the file is detected by programs.
+        found = await asyncio.to_thread(read_site, dict(controller.environment))
+        return found != controller.configured_site
     except (SiteError, OSError):
         return False  # slurmsky site check reports the fault
 
@@ -81,7 +89,7 @@ async def command(ctx: CommandContext, as_json: bool) -> int:
     The exit code is 1 if the database cannot be written. If no controller runs, the command reports this and starts
     none.
     """
-    found = record(ctx)
+    found = await record(ctx)
     found["engines"] = [{"ok": good, "text": text} for good, text in await ctx.controller.engine.describe()]
     if as_json:
         ctx.out(json.dumps(found, indent=2) + "\n")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
+from ..script.python_packages import read_small
 from ..shell.launched_program import launched
 from ..shell.script_commands import Script
 from ..shell.shell_elements import Command
@@ -44,15 +44,9 @@ def commands_in_texts(script: Script, reading: Reading) -> None:
 
 
 _OPTION = re.compile(r"(?i)-{0,2}[\w./-]*(profile|executor|batch-?system|cluster|submit-cmd|launcher|drmaa)")
-
-
 _SLURM = re.compile(r"(?i)(.*[/,_.-])?(slurm|sbatch)([/,_. -].*)?")
-
-
 #: what an engine's configuration says where it submits
 _CONFIGURED = re.compile(r"(?mi)^(?!\s*[#/]).*\b(executor\s*[:=]\s*[\"']?slurm|sbatch\b|slurm\s*:\s*true)")
-
-
 _ENGINES = ("snakemake", "nextflow")
 
 
@@ -72,7 +66,6 @@ def slurm_use(command: Command, folder: str) -> str:
     named = [text for option, text in pairs if option.lstrip("-").endswith("profile") and text]
     files = [f"{text}/config.yaml" for text in named] if found.name == "snakemake" else ["nextflow.config"]
     for file in files:
-        with suppress(OSError), open(os.path.join(folder, file), encoding="utf-8", errors="replace") as stream:
-            if folder and _CONFIGURED.search(stream.read(1 << 16)):
-                return f"{found.name} submits jobs, by {file}"
+        if folder and _CONFIGURED.search(read_small(Path(folder) / file) or ""):
+            return f"{found.name} submits jobs, by {file}"
     return ""

@@ -12,8 +12,8 @@ from ..shell.script_commands import Script
 from ..shell.script_variables import Scope
 from ..shell.word_sets import words
 from .conversion_tables import one_line, quoted
+from .python_packages import read_small
 
-_MAX_BYTES = 1 << 19
 #: packages that come with Julia, and with R
 _JULIA = words(
     """
@@ -92,10 +92,4 @@ def _of_r(script: Script, folder: str) -> Iterator[str]:
 
 def _read(folder: str, file: str) -> str | None:
     """A file of the submit folder; None where it is not there."""
-    path = Path(folder) / file
-    try:
-        if folder and not file.startswith("$") and path.is_file() and path.stat().st_size <= _MAX_BYTES:
-            return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        pass
-    return None
+    return read_small(Path(folder) / file) if folder and not file.startswith("$") else None

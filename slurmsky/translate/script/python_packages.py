@@ -108,18 +108,18 @@ def _own_modules(source: str) -> Iterator[str]:
             yield f"{found.name} -m {text}" if option == "-m" else f"{found.name} -c"
 
 
-def _read(path: Path) -> str:
+def read_small(path: Path) -> str | None:
+    """The text of a regular file of at most MAX_BYTES; None for others."""
     try:
-        if path.is_file() and path.stat().st_size <= MAX_BYTES:
-            return path.read_text(encoding="utf-8", errors="replace")
+        small = path.is_file() and path.stat().st_size <= MAX_BYTES
+        return path.read_text(encoding="utf-8", errors="replace") if small else None
     except OSError:
-        pass
-    return ""
+        return None
 
 
 def _listed(path: Path) -> Iterator[str]:
     """Names in requirements.txt, or in the dependencies of environment.yml. Other lines are ignored."""
-    text = _read(path)
+    text = read_small(path) or ""
     if path.suffix == ".txt":
         for line in text.splitlines():
             word = line.split("#", 1)[0].split(";", 1)[0].strip()
@@ -143,7 +143,7 @@ def _imported(files: list[str], folder: Path) -> Iterator[str]:
             continue
         seen.add(path)
         try:
-            tree = ast.parse(_read(path))
+            tree = ast.parse(read_small(path) or "")
         except (SyntaxError, ValueError, RecursionError):
             continue
         for node in ast.walk(tree):

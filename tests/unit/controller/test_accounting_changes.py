@@ -386,6 +386,17 @@ def test_dump_refuses_in_the_words_of_the_real_sacctmgr(play: Play, words: str, 
     play(story)
 
 
+def test_dump_to_a_pipe_without_a_reader_does_not_block_the_controller(play: Play) -> None:
+    async def story(cluster: Cluster) -> None:
+        pipe = cluster.work / "pipe"
+        os.mkfifo(pipe)
+        name = cluster.queue.job_table.cluster.name
+        problem = f"Can't open file {pipe}, No such device or address\n"
+        assert await cluster.run("sacctmgr", "dump", name, f"file={pipe}") == (1, "", problem)
+
+    play(story)
+
+
 def test_a_job_cancelled_while_held_never_gets_the_limit_of_its_partition(play: Play) -> None:
     async def story(cluster: Cluster) -> None:
         await cluster.submit("-H")

@@ -5,11 +5,11 @@ translate converts them to YAML.
 from __future__ import annotations
 
 import csv
-import importlib.util
 from collections import Counter
 from pathlib import Path
 
 import yaml
+from moving_script import moving
 from tables import every
 
 from slurmsky.site import load
@@ -17,10 +17,6 @@ from slurmsky.translate.explain.explanation import EFFECTS
 from slurmsky.translate.sky_task.translation_notes import Refused
 
 _TESTS = Path(__file__).resolve().parents[2]
-_SPEC = importlib.util.spec_from_file_location("moving", _TESTS / "scripts" / "moving.py")
-assert _SPEC is not None and _SPEC.loader is not None
-moving = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(moving)
 
 SITE = load(
     """

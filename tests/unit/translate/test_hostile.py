@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from moving_script import moving
 from polling import PATIENCE_S
 
 from slurmsky.options.table import load as options
@@ -18,12 +18,6 @@ from slurmsky.site import load
 from slurmsky.translate.explain.explain_text import page_text, table_text, to_html, to_json
 from slurmsky.translate.explain.explanation import explain
 from slurmsky.translate.sky_task.translation_notes import Refused
-
-_PATH = Path(__file__).resolve().parents[2] / "scripts" / "moving.py"
-_SPEC = importlib.util.spec_from_file_location("moving", _PATH)
-assert _SPEC is not None and _SPEC.loader is not None
-moving = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(moving)
 
 SITE = load(
     """

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html.parser
-import importlib.util
 import itertools
 import json
 import time
 from pathlib import Path
 
 import pytest
+from moving_script import moving
 from tables import every
 
 from slurmsky.options import table as tables
@@ -25,12 +25,6 @@ from slurmsky.translate.script import needs
 from slurmsky.translate.script.project_folder import Project
 from slurmsky.translate.sky_task import option_support
 from slurmsky.translate.sky_task.setup_commands import environment_setup
-
-_PATH = Path(__file__).resolve().parents[3] / "scripts" / "moving.py"
-_SPEC = importlib.util.spec_from_file_location("moving", _PATH)
-assert _SPEC is not None and _SPEC.loader is not None
-moving = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(moving)
 
 SITE = load(
     """

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from moving_script import moving
 
 from slurmsky.site import load
 from slurmsky.translate.export.yaml_export import ExportedYaml, export_yaml
-
-_PATH = Path(__file__).resolve().parents[3] / "scripts" / "moving.py"
-_SPEC = importlib.util.spec_from_file_location("moving", _PATH)
-assert _SPEC is not None and _SPEC.loader is not None
-moving = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(moving)
 
 SITE = load('[gpus]\ndefault = "H100"\n[[partition]]\nname = "main"\ndefault = true', "site")
 
