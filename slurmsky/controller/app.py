@@ -1,4 +1,4 @@
-"""The controller without its socket: wires job table, scheduler, life cycle and engines.
+"""The controller without its socket: job table, scheduler, life cycle, engines.
 
 The module exceeds 400 lines because it is the only one that knows all parts and connects them.
 """
@@ -72,14 +72,15 @@ OLD_FILES_CHECK_S = 65.0
 
 _TOO_LATE = "its deadline passed before it could start"
 
-#: a pass over the pending jobs that takes longer is followed by a pause of _PASS_PAUSE times its length. Commands are
-#: served in the pause, so that scheduling takes at most a fifth of the time (slurmctld: sched_min_interval)
+#: A pass over the pending jobs that takes longer is followed by a pause of _PASS_PAUSE times its length. The
+#: controller serves commands in the pause, so that scheduling takes at most a fifth of the time (slurmctld:
+#: sched_min_interval).
 _SHORT_PASS_S = 0.005
 _PASS_PAUSE = 4
 
 
 class Controller:
-    """The state and the services on which commands act."""
+    """State and services of the controller, which commands call."""
 
     def __init__(
         self,
@@ -174,7 +175,7 @@ class Controller:
         return wanted if wanted in self.engines and wanted != FOREIGN else self.usual.engine
 
     def _undecided(self, partition: str) -> str:
-        """The reason why a partition's engine is not chosen yet; "" if it is."""
+        """Return why a partition's engine is not chosen yet, or ""."""
         if not self.usual.open:
             return ""
         wanted = self.environment.get(ENGINE) or self.site.engine_of(partition)
@@ -190,7 +191,7 @@ class Controller:
         return True
 
     def _can_run(self, components: Sequence[tuple[JobSpec, str]]) -> None:
-        """Raise SlurmError if no engine can ever run a job with these components."""
+        """Raise SlurmError if no engine can ever run this job."""
         try:
             self.engine.check(components)
         except Unable as error:
@@ -198,7 +199,10 @@ class Controller:
             raise SlurmError(errno, error.hint) from error
 
     async def choose_engine(self) -> None:
-        """Choose SkyPilot or this machine. SLURMSKY_ENGINE decides, then the site file, then what is available."""
+        """Choose SkyPilot or this machine.
+
+        SLURMSKY_ENGINE takes precedence over the site file, which takes precedence over detection.
+        """
         user = pwd.getpwuid(os.geteuid()).pw_name
         cloud = self._cloud = registry.Cloud(self.environment, self.site, user, self.paths.home, self._event)
         wanted = self.environment.get(ENGINE, "")
@@ -233,7 +237,7 @@ class Controller:
         return self.engine.engine_name(partition) == "sky"
 
     def _price_question(self, job: Job, partition: str) -> PriceQuestion | None:
-        """The query for a job's price; None if its nodes cost nothing."""
+        """Return the query for a job's price; None: its nodes are free."""
         if self._cloud_engine is None:
             return None
         parts = self.job_table.components(job)
@@ -242,31 +246,31 @@ class Controller:
         )
 
     def _hourly(self, shares: Sequence[NodeShare]) -> float | None:
-        """Dollars an hour of shares of nodes; None: not known yet."""
+        """Return the price of nodes in dollars an hour; None: unknown."""
         return 0.0 if self.power is None else self.power.prospects.hourly(shares)
 
     def _place(self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True) -> list[NodeShare] | None:
-        """Place a job on nodes; where nodes are powered on demand, those that are up come first."""
+        """Place a job, first on nodes that are powered up."""
         chosen = self.power.place if self.power is not None else place
         return chosen(demand, nodes, consume_memory)
 
     def _place_later(
         self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True
     ) -> list[NodeShare] | None:
-        """Plan a job on the nodes in their later state."""
+        """Place a job on nodes as they will be at a later time."""
         chosen = self.power.place_later if self.power is not None else place
         return chosen(demand, nodes, consume_memory)
 
     def _neighbourhoods(self, nodes: Sequence[NodeUse]) -> list[list[NodeUse]]:
-        """The groups of nodes that reach each other."""
+        """Groups of nodes with a network connection to each other."""
         return [list(nodes)] if self.power is None else self.power.neighbourhoods(nodes)
 
     async def recover(self) -> None:
         """Reconnect to the running jobs after a start of the controller."""
         running = [self.job_table.jobs[job_id] for job_id in sorted(self.job_table.active)]
         heads = [job for job in running if not (job.het_job_id and job.het_offset)]
-        # The agents report the events that the controller missed, and the jobs that never reached them; the controller
-        # launches those jobs again.
+        # The agents report the events that the controller missed and the jobs that they never received. The controller
+        # launches the latter again.
         await self.engine.recover(heads)
         for job in heads:
             if job.job_id in self.job_table.active:
@@ -284,7 +288,7 @@ class Controller:
         self.schedule_soon()
 
     def command_called(self) -> None:
-        """Refresh SkyPilot's data in the background if they are old; called with each command."""
+        """Refresh old SkyPilot data in the background, at each command."""
         self.usual.wanted()
         if self.managed is not None:
             self.managed.wanted()
@@ -292,7 +296,7 @@ class Controller:
     async def _release_after_exit(self, job: Job) -> None:
         """Release an allocation whose salloc or srun lost its controller.
 
-        It waits until that process and the steps have ended.
+        The allocation ends after that process and its steps.
         """
         owner = process_tree.stat(job.alloc_pid) if job.alloc_pid else None
         while not job.state.finished:
@@ -321,7 +325,10 @@ class Controller:
             self.flush_or_retry()
 
     def flush_or_retry(self) -> None:
-        """Commit now; if the write fails, the changes stay in memory and the commit is retried."""
+        """Commit now; retry later if the write fails.
+
+        The changes stay in memory until then.
+        """
         try:
             self.flush()
         except StoreError as error:
@@ -337,9 +344,8 @@ class Controller:
     ) -> Job:
         """Add and commit a job.
 
-        Raises SlurmError; the job does not exist then.
-
-        ``first_id``: an id that the submitter already has; 0: the next free id.
+        Raises SlurmError; the job does not exist then. ``first_id``: an id that the submitter already has; 0: the next
+        free id.
         """
         if len(specs) > 1:
             # All components at once: each component alone is validated as any job is.
@@ -356,7 +362,10 @@ class Controller:
         return job
 
     def flush(self) -> None:
-        """Commit now. Raises StoreError. After an error the changes stay in memory, and the commit is retried."""
+        """Commit now. Raises StoreError.
+
+        After an error the changes stay in memory, and the commit is retried.
+        """
         self.job_table.flush()
         self.store_problem = None
         self.idle_time.start_if_due()
@@ -387,7 +396,7 @@ class Controller:
     # --- scheduling
 
     def schedule_soon(self) -> None:
-        """Schedule a pass over the pending jobs: at once if the queue is short."""
+        """Schedule a pass over the pending jobs, at once if possible."""
         if not self._kicked:
             self._kicked = True
             self._loop.call_at(max(self._loop.time(), self._next_pass), self._pass)
@@ -413,11 +422,14 @@ class Controller:
             self._wake = self._loop.call_later(max(0.01, wake - self.clock()), self.schedule_soon)
 
     def _shared(self, partition: str, uses: list[NodeUse]) -> list[NodeUse]:
-        """A partition's nodes without the resources that other users of this machine hold."""
+        """Return a partition's nodes without the resources of other users."""
         return self.machine.open(uses, partition) if self.engine.engine_name(partition) == "local" else uses
 
     def _schedule(self) -> float:
-        """Run one pass and carry out its plan; return the time of the next pass, or infinity."""
+        """Run one pass and apply its plan.
+
+        Return the time of the next pass, or infinity.
+        """
         waiting, before = len(self.job_table.pending), time.perf_counter()
         self.job_table.mark_reserved()
         self.followers.release()
@@ -448,15 +460,15 @@ class Controller:
         return math.inf if plan.wake is None else plan.wake
 
     def schedule_now(self) -> None:
-        """Run a pass at once, for a caller that cannot wait for the next pass."""
+        """Run a pass at once."""
         self._pass()
 
     def ready(self, job: Job) -> bool:
-        """True once the job's agents have received it, or the job has ended."""
+        """True if the agents have received the job, or it has ended."""
         return job.state.finished or self.engine.agent_address(job.job_id) is not None
 
     def job_variables(self, job: Job) -> dict[str, str]:
-        """Variables with which a command inside the allocation finds its agent and this controller."""
+        """Variables by which commands in an allocation find agent and controller."""
         found = {HOME: str(self.paths.home)}
         address = self.engine.agent_address(job.job_id)
         if address is not None:
@@ -464,7 +476,7 @@ class Controller:
         return found
 
     def find_job(self, wanted: JobId) -> Job | None:
-        """The record in memory that ``N``, ``N_T`` or ``N+H`` means, or None."""
+        """Return the record in memory for ``N``, ``N_T`` or ``N+H``, or None."""
         job_table = self.job_table
         if isinstance(wanted.task, int):
             return job_table.element(wanted.job_id, wanted.task)
@@ -490,7 +502,10 @@ class Controller:
 
     @property
     def busy(self) -> bool:
-        """True while the queue may change without a command. That is: a job runs, or a pending job may start."""
+        """True if the queue may change without a command.
+
+        A job runs, or a pending job may start.
+        """
         job_table = self.job_table
         # Jobs that others launched do not keep the controller running: the next controller reads their final state.
         if any(job_table.jobs[job_id].engine != FOREIGN for job_id in job_table.active):

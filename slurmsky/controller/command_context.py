@@ -1,4 +1,4 @@
-"""The context of one command. It has the caller's argv, environment and terminal, and the command's output."""
+"""The context of one command: argv, environment, terminal and output."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class NoClient:
 
 
 STDIN_WINDOW = 1 << 18
-#: lines that are sent in one frame
+#: lines in one frame
 _LINES = 200
 #: characters that a terminal would interpret: control characters, also as single bytes that are not UTF-8, and
 #: overrides of the writing direction
@@ -45,7 +45,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud
 
 
 def shown(text: str) -> str:
-    """A text as it is printed on a terminal.
+    """Return a text as a terminal prints it.
 
     Names of jobs, comments and paths may contain any character. As in ls, "?" replaces a control character; files and
     pipes receive the text unchanged.
@@ -85,9 +85,9 @@ class CommandContext:
         self._peer.send(wire.STDOUT, b"\a")
 
     async def out_lines(self, lines: Iterator[str], together: int = _LINES) -> None:
-        """Write to the caller's stdout in groups of lines, as fast as the caller reads.
+        """Write lines to the caller's stdout as fast as the caller reads.
 
-        Other commands run meanwhile.
+        Other commands run between the groups of lines.
         """
         self.printing = True
         try:
@@ -109,7 +109,7 @@ class CommandContext:
         self._peer.send(wire.STDERR, text.encode("utf-8", "surrogateescape"))
 
     def draw(self, text: str) -> None:
-        """Send a line of slurmsky, with its control sequences, to the caller's terminal."""
+        """Send text with control sequences to the caller's terminal."""
         self._peer.send(wire.STDERR, text.encode("utf-8", "surrogateescape"))
 
     def error(self, text: str) -> None:
@@ -129,15 +129,24 @@ class CommandContext:
         self._peer.send(wire.HANDLE_SIGNALS)
 
     def resume_with(self, variable: str) -> None:
-        """Make the caller repeat its request with this ``K=V`` if this controller dies. "": do not repeat it."""
+        """Make the caller repeat its request if this controller dies.
+
+        The request is repeated with the variable ``K=V``; "": it is not repeated.
+        """
         self._peer.send(wire.RESUME, _bytes(variable))
 
     def spawn(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        """Run a program in the caller's terminal. A CHILD_STATUS frame reports its exit status."""
+        """Run a program in the caller's terminal.
+
+        A CHILD_STATUS frame reports its exit status.
+        """
         self._peer.send(wire.SPAWN, _program(argv, env))
 
     def become(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        """Replace the caller's process with this program. Frames that are sent later do not arrive."""
+        """Replace the caller's process with a program.
+
+        Later frames are lost.
+        """
         self._peer.send(wire.BECOME, _program(argv, env))
 
     def signal_child(self, number: int) -> None:
@@ -145,14 +154,17 @@ class CommandContext:
         self._peer.send(wire.CHILD_SIGNAL, str(number).encode())
 
     def redirect(self, address: str, env: Mapping[str, str]) -> None:
-        """Connect the caller to an agent; a SESSION_EXIT frame reports its exit code."""
+        """Connect the caller to an agent.
+
+        A SESSION_EXIT frame reports the exit code.
+        """
         fields = [_bytes(address), *(_bytes(f"{key}={value}") for key, value in env.items())]
         self._peer.send(wire.REDIRECT, wire.encode_list(fields))
 
     # --- what the caller sends
 
     def feed(self, frame: wire.Frame | None) -> None:
-        """Take a further frame from the service; None: the connection is closed."""
+        """Queue a frame of the client; None: the connection is closed."""
         self._frames.put_nowait(frame)
         if frame is None and not self.gone.done():
             self.gone.set_result(None)
@@ -168,16 +180,16 @@ class CommandContext:
         return frame
 
     def give_back(self, frame: asyncio.Future[wire.Frame]) -> None:
-        """Cancel a wait for ``frame()`` without losing a frame that has just arrived."""
+        """Cancel a wait for ``frame()``, and keep a frame that has arrived."""
         if frame.done() and not frame.cancelled() and frame.exception() is None:
             self._returned.append(frame.result())
         else:
             frame.cancel()
 
     async def read_file(self, paths: Sequence[str], limit: int) -> tuple[int, int, bytes]:
-        """Have the caller's process read the first file that it can open.
+        """Read the first of these files that the caller's process can open.
 
-        Returns the file's index, errno or 0, and the bytes.
+        Return the file's index, errno or 0, and the bytes.
         """
         self._peer.send(wire.READ_FILE, wire.encode_list([str(limit).encode(), *map(_bytes, paths)]))
         while True:

@@ -26,14 +26,17 @@ from .server import FindCommand, Service
 from .services import machine_ledger
 from .store.database_file import StoreError
 
-#: seconds that a controller waits for its threads at shutdown
+#: seconds to wait for threads at shutdown
 _THREADS_S = 2.0
 #: SlurmdPort's default; printed, but no process listens on it
 SLURMD_PORT = 6818
 
 
 def read_site(env: dict[str, str]) -> Site:
-    """The site of this user: the site file, or else this machine. Raises SiteError, OSError."""
+    """Return the site of this user. Raises SiteError, OSError.
+
+    Without a site file, it consists of this machine.
+    """
     file = paths.site_file(env)
     machine = machine_hardware.detect()
     if file is None:
@@ -75,7 +78,10 @@ _NEVER_S = 1e9
 def main(
     find: FindCommand, in_idle_time: Callable[[Controller], AsyncGenerator[None, None]], stay: bool = False
 ) -> int:
-    """Run until idle (unless ``stay``), stopped, or unable to run. In the last case one line is printed on stderr."""
+    """Run until idle, stopped, or unable to run.
+
+    ``stay``: do not exit when idle. An error is printed on stderr as one line.
+    """
     env = dict(os.environ)
     home = paths.state(env)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)

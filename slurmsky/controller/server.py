@@ -1,4 +1,4 @@
-"""The controller's socket: receives requests, runs commands, sends answers, and stops when idle."""
+"""The controller's socket: receives requests, runs commands, exits when idle."""
 
 from __future__ import annotations
 
@@ -49,11 +49,10 @@ _STAMPS = _stamps()
 
 
 def installed() -> bool:
-    """False if this process's interpreter or package is no longer on disk, or was replaced.
+    """True if the interpreter and the package are unchanged on disk.
 
-    Later imports, and the start of an agent, would fail then; agents of another version would refuse each job.
-
-    Later imports, and the start of an agent, would fail then; agents of another version would refuse each job.
+    After a change later imports and the start of an agent would fail, and agents of another version would refuse each
+    job.
     """
     try:
         return os.path.exists(sys.executable) and _stamps() == _STAMPS
@@ -62,11 +61,9 @@ def installed() -> bool:
 
 
 def updated() -> bool:
-    """Whether a module of the package is newer than this process, as after ``git pull``.
+    """True if a module is newer than this process, as after ``git pull``.
 
-    Modules that this process imports from now on may not match those that it has.
-
-    Modules that this process has not imported yet may not match those that it has.
+    Modules that this process has not imported yet may not match its others.
     """
     return any(path.stat().st_mtime > _STARTED for path in Path(__file__).parents[1].rglob("*.py"))
 
@@ -152,7 +149,7 @@ class Session(asyncio.Protocol):
             self.finish(answer)
 
     def _leave(self, why: str) -> None:
-        """Shut down before a request is served; a new controller serves it."""
+        """Shut down; a new controller serves the request."""
         log.error("%s: a new controller replaces this one", why)
         self._service.leave()
         self.hand_over()
@@ -168,7 +165,10 @@ class Session(asyncio.Protocol):
         self.finish(code)
 
     def _failed(self, error: Exception) -> None:
-        """Report an error of the machine (a full disk) in one line. The traceback of a bug is written to the log."""
+        """Report an error to the client.
+
+        An error of the machine (a full disk) is one line; the traceback of a bug is logged.
+        """
         assert self._context is not None
         line = f"{self._context.command} {' '.join(self._context.args)}"
         controller = self._service.controller
@@ -187,24 +187,24 @@ class Session(asyncio.Protocol):
 
     @property
     def printing(self) -> bool:
-        """Whether part of an answer has not been sent yet."""
+        """True if part of an answer has not been sent yet."""
         if self._transport is None or self._context is None:
             return False
         return self._context.printing or self._transport.get_write_buffer_size() > 0
 
     def drop(self) -> None:
-        """Close the connection and cancel the command that runs for the client."""
+        """Close the connection and cancel the client's command."""
         if self._task is not None:
             self._task.cancel()
 
     def hand_over(self) -> None:
-        """Make the client repeat its request to the next controller, once."""
+        """Make the client repeat its request to the next controller."""
         if self._context is None and not self._handed_over:
             self._handed_over = True
             self.send(wire.AGAIN)
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
-        """Send one frame to the client, if it is still connected."""
+        """Send one frame to the client, if it is connected."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(wire.encode(kind, payload))
 
@@ -219,13 +219,19 @@ class Session(asyncio.Protocol):
         self._writable.set()
 
     def finish(self, code: int) -> None:
-        """Send the exit code, once all changes of the command are committed. The client closes the connection."""
+        """Commit the command's changes, then send its exit code.
+
+        The client closes the connection.
+        """
         self._service.controller.flush_or_retry()
         self._count()
         self.send(wire.EXIT, str(code & 0xFF).encode())
 
     def _count(self) -> None:
-        """Count the command for sdiag. Commands whose caller waits for jobs are counted without their time."""
+        """Count the command for sdiag.
+
+        Commands whose caller waits for jobs are counted without their time.
+        """
         if self._context is None or not self._began:
             return
         counters = self._service.controller.job_table.counters
@@ -246,7 +252,7 @@ class Session(asyncio.Protocol):
 
 
 class Service:
-    """Listens on the socket, and stops if no job and no client needs the controller."""
+    """Listens on the socket, and stops when idle."""
 
     def __init__(self, controller: Controller, find: FindCommand, idle_exit_s: float) -> None:
         self.controller = controller
@@ -269,12 +275,15 @@ class Service:
         self._last_use = asyncio.get_running_loop().time()
 
     def leave(self) -> None:
-        """Shut down after the current command; a later controller serves later requests."""
+        """Shut down after the current command.
+
+        A new controller serves later requests.
+        """
         self.leaving = True
         self.stopped.set()
 
     def refuse(self) -> None:
-        """Refuse all connections that wait to be accepted, if no descriptor is free."""
+        """Refuse the waiting connections if no descriptor is free."""
         while self._listener is not None and self._spare.refuse(self._listener):
             continue
 
@@ -282,7 +291,8 @@ class Service:
         """Serve until stopped or idle."""
         loop = asyncio.get_running_loop()
         self._last_use = loop.time()
-        # The socket is bound under another name and renamed into place, so that a client that finds it can connect.
+        # The socket is bound under another name and renamed into place, so that clients can connect as soon as it
+        # exists.
         folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
         fresh = f"/proc/self/fd/{folder}/.{path.name}.{os.getpid()}"
         server_socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -315,7 +325,7 @@ class Service:
             server.close()
 
     async def _let_print(self) -> None:
-        """Wait until clients have read answers that have begun, except for clients that are too slow."""
+        """Wait until clients have read their answers, up to a time limit."""
         loop = asyncio.get_running_loop()
         end = loop.time() + _PATIENCE_S
         while (printing := [session for session in self._sessions if session.printing]) and loop.time() < end:

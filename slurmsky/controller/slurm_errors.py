@@ -10,7 +10,10 @@ import enum
 
 
 class Errno(enum.Enum):
-    """The errors of slurmctld used here: (number, text). Source: slurm_errno.h and slurm_errno.c."""
+    """Errors of slurmctld: (number, text).
+
+    Source: slurm_errno.h and slurm_errno.c.
+    """
 
     INVALID_PARTITION = (2000, "Invalid partition name specified")
     DEFAULT_PARTITION_NOT_SET = (2001, "No partition specified or system default partition")
@@ -97,7 +100,7 @@ class Errno(enum.Enum):
 
 
 class SlurmError(Exception):
-    """An error: its Errno, and the lines that Slurm prints before the error's text.
+    """An error: its Errno, and detail lines that Slurm prints first.
 
     The lines have no command's prefix.
     """

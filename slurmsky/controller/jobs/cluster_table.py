@@ -1,8 +1,6 @@
 """Nodes, partitions and accounting entities of the cluster.
 
-The store keeps the changes of scontrol and sacctmgr, which override the site file.
-
-The store keeps the changes of scontrol and sacctmgr, which override the site file.
+Changes by scontrol and sacctmgr are kept in the store and override the site file.
 """
 
 from __future__ import annotations
@@ -37,12 +35,12 @@ _KEEP_STATES = {"keeppartinfo", "keeppartstate"}
 
 
 class ClusterTable:
-    """The current state of the cluster: configuration, nodes, and the resources that jobs hold."""
+    """Configuration and state of the cluster, and the booked resources."""
 
     def __init__(
         self, cluster: ClusterConfig, store: Store, clock: Callable[[], float], accounts: tuple[str, ...]
     ) -> None:
-        #: the accounting entities of the site file, and those that sacctmgr put in their place
+        #: accounting entities of the site file, and sacctmgr's changes of them
         self._site, self.overrides = (cluster, accounts), account_overrides.load(store)
         self.node_changes = node_overrides.load(store)
         cluster = node_overrides.applied(partition_overrides.applied(store, cluster), self.node_changes)
@@ -77,9 +75,9 @@ class ClusterTable:
         self.refresh_node(node)
 
     def keep_states(self) -> None:
-        """Commit the states of nodes and partitions that users set. Raises StoreError.
+        """Commit the states that users gave to nodes and partitions.
 
-        Each controller determines itself whether a node responds.
+        Raises StoreError. Each controller detects itself whether a node responds.
         """
         nodes = {
             name: [node.state is NodeState.DOWN, flags.value, node.reason, node.reason_time, node.reason_user]
@@ -93,22 +91,19 @@ class ClusterTable:
         self.cluster = self.reservations.cluster = self.policy.cluster = cluster
         #: the nodes of each partition, in the cluster's order
         self.partition_nodes = {part.name: partition_nodes(cluster, part) for part in cluster.partitions}
-        # Without tiers and QOS every job ranks by its own priority alone, which sorts a long queue faster.
+        # Without tiers and QOS only a job's own priority counts, which sorts a long queue faster.
         self.ranked = self.policy.active or any(part.priority_tier != 1 for part in cluster.partitions)
         for name, node in self.nodes.items():
             node.partitions = tuple(part.name for part in cluster.partitions if name in part.nodes)
 
     def assume(self, names: Iterable[str]) -> None:
-        """Add partitions that jobs name, if the cluster accepts any name.
-
-        The site file does not describe these partitions.
-        """
+        """Add unknown partitions that jobs name, in a cluster that accepts any name."""
         cluster = assumed.with_partitions(self.cluster, names)
         if cluster is not self.cluster:
             self._have_partitions(cluster)
 
     def shown(self) -> tuple[dict[str, Node], ClusterConfig]:
-        """The nodes and the cluster as users see them, with the virtual nodes of running jobs."""
+        """Return nodes and cluster, with the virtual nodes of running jobs."""
         if self.virtual.machine is None:
             return self.nodes, self.cluster
         names = tuple(part.name for part in self.cluster.partitions)
@@ -116,7 +111,7 @@ class ClusterTable:
         return nodes, cluster_of(self.cluster, nodes)
 
     def put_accounting(self) -> None:
-        """Apply and commit sacctmgr's changes of accounts, QOS and users. Raises StoreError."""
+        """Apply and commit sacctmgr's changes. Raises StoreError."""
         account_overrides.keep(self.store, self.overrides)
         site, _ = self._site
         base = replace(self.cluster, accounts=site.accounts, qos=site.qos)
@@ -138,7 +133,10 @@ class ClusterTable:
         return tuple(dict.fromkeys(name for name in (*named, *self.overrides.accounts) if name not in gone))
 
     def put_partition(self, config: PartitionConfig, state: str = "") -> None:
-        """Add or change a partition and its state ("": unchanged). Raises StoreError."""
+        """Add or change a partition. Raises StoreError.
+
+        ``state``: its new state; "": unchanged.
+        """
         partition_overrides.keep(self.store, config)
         self._have_partitions(partition_overrides.with_partition(self.cluster, config))
         if state:
@@ -146,7 +144,7 @@ class ClusterTable:
             self.keep_states()
 
     def change_nodes(self, changes: node_overrides.Changes) -> None:
-        """Apply changes of nodes, by name, and store them. Raises StoreError."""
+        """Apply and commit changes of nodes, by name. Raises StoreError."""
         for name, values in changes.items():
             self.node_changes.setdefault(name, {}).update(values)
         node_overrides.keep(self.store, self.node_changes)
@@ -173,11 +171,10 @@ class ClusterTable:
         )
 
     def forget_configuration(self) -> None:
-        """Drop changes, so that the next controller reads the site file's values.
+        """Drop scontrol's changes at scontrol reconfigure. Raises StoreError.
 
-        Raises StoreError.
-
-        These are weight and features of nodes, and the partitions unless ReconfigFlags keeps them.
+        The next controller reads the site file's weights and features of nodes, and its partitions unless ReconfigFlags
+        keeps the changed ones.
         """
         kept = self._reconfig_flags()
         for values in self.node_changes.values():
@@ -219,11 +216,14 @@ class ClusterTable:
                 self.refresh_node(node)
 
     def replace_reserved(self) -> bool:
-        """Replace lost and used nodes of reservations; return whether any were."""
+        """Replace lost and used nodes of reservations.
+
+        Return whether a node was replaced.
+        """
         return self.reservations.replace_nodes(self.jobs.values())
 
     def mark_reserved(self) -> None:
-        """Replace lost nodes of reservations, then flag the nodes that are reserved now."""
+        """Replace lost nodes of reservations, and set the flags of reserved nodes."""
         self.replace_reserved()
         marks = self.reservations.marks(self.clock())
         for name, node in self.nodes.items():

@@ -6,13 +6,16 @@ import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-#: the longest delay, for a caller that keeps running after its reply, as an interactive scontrol does
+#: longest delay in seconds, for a caller that continues after its reply, such as an interactive scontrol
 PATIENCE_S = 1.0
 
 
 @dataclass
 class Caller:
-    """The process of a command. ``job_id``: the job in which it runs, as SLURM_JOB_ID says, or ""."""
+    """The process of a command.
+
+    ``job_id``: SLURM_JOB_ID of its environment, or "".
+    """
 
     job_id: str
     left: asyncio.Event = field(default_factory=asyncio.Event)
@@ -23,7 +26,7 @@ CALLER: ContextVar[Caller | None] = ContextVar("caller", default=None)
 
 
 async def wait_for_reply(job_id: int) -> None:
-    """Wait until the caller has its reply and exits, if it runs in this job.
+    """Wait for the exit of a caller that runs in this job.
 
     slurmctld replies before its agents have begun to kill; here both would happen within a millisecond.
     """

@@ -1,16 +1,16 @@
-"""Followers: elements of an array that an agent starts without waiting for the controller.
+"""Followers: array elements that an agent starts without the controller.
 
-After a short element its CPUs would be idle until the controller has committed the end and sent the next launch. So
-the next elements of the same array are sent ahead: the agent keeps them in memory, and starts one in the place of the
-element that ends without a request (``LaunchJob.behind``). One event reports both, so that no pass gives the CPUs to
-another job in between (``Ended.follower``). Until then such an element is pending as the others are. The array's
-record, which is committed first, holds its job id (``Job.followers``), and the scheduler starts it nowhere else.
+After a short element its CPUs would be idle until the controller has committed the end and sent the next launch. The
+controller therefore sends the next elements of the same array ahead. The agent keeps them in memory, and starts one
+when the element in front of it ends (``LaunchJob.behind``). One event reports the end and the start, so that no pass
+gives the CPUs to another job in between (``Ended.follower``). Until its start a follower is a pending element. The
+array's record, which is committed first, holds its job id (``Job.followers``), and the scheduler does not start it.
 
-This is right only where the next pass would start this very element there: the array is the first job that waits, it
-waits for resources alone, and what it requests is what the running element has. Where any of this changes, and before a
-command changes jobs or nodes, agents drop what they have not started (``DropFollowers``); their answer follows the
-events of what they have started. Agents also drop them when the connection to the controller closes. The end of the
-element in front without a follower releases its followers, too.
+A follower is correct only if the next pass would start this very element there: the array is the first job that waits,
+it waits for resources alone, and it requests what the running element has. If any of this changes, and before a command
+changes jobs or nodes, agents drop the followers that they have not started (``DropFollowers``). An agent's reply
+follows its events about followers that it has started. Agents also drop followers when the connection to the controller
+closes. An element that ends without starting a follower releases its followers, too.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("slurmsky.controller")
 
-#: how many elements wait behind a running one
+#: number of followers of a running element
 DEPTH = 2
-#: the last element of the array that ended must have run for less
+#: limit for the run time of the array's last ended element, in seconds
 SHORT_S = 0.25
-#: an element that runs for longer loses its followers, which may then start elsewhere
+#: run time in seconds after which an element loses its followers, which may then start elsewhere
 PATIENCE_S = 0.5
 #: seconds that a command waits for the agents' answers
 ANSWER_S = 2.0
@@ -58,15 +58,18 @@ C = TypeVar("C", bound=_Context)
 
 
 class ArrayFollowers:
-    """Sends followers to agents after a pass, and begins them when an agent has started them."""
+    """Sends followers to agents, and starts their records.
+
+    A pass chooses the followers.
+    """
 
     def __init__(self, job_table: JobTable, engine: Router, life: LifeCycle, alone: Callable[[], bool]) -> None:
         self._job_table, self._engine, self._life = job_table, engine, life
-        self._alone = alone  # whether no other user of the machine competes for its resources
+        self._alone = alone  # True if no other user of the machine competes for its resources
         self._arrays: dict[int, int] = {}  # id of a follower -> id of its array's record
         self.chosen: list[int] = []  # followers that are sent after the commit
         self._dropping: set[str] = set()  # nodes whose agents have not answered yet
-        self._answered = asyncio.Event()  # set at each answer
+        self._answered = asyncio.Event()  # set by each reply
         self._changing = 0  # commands that are changing jobs or nodes
         self._short = 0  # the array whose last ended element was short
         self._timer: asyncio.TimerHandle | None = None
@@ -102,13 +105,19 @@ class ArrayFollowers:
     # --- sending
 
     def release(self) -> None:
-        """Before a pass: release followers whose element in front has ended without starting one."""
+        """Release followers whose element in front ended without a successor.
+
+        Called before a pass.
+        """
         for base in list(self._bases()):
             pending = base.state is JobState.PENDING
             self._keep(base, lambda entry, pending=pending: pending and entry[2] in self._job_table.active)  # type: ignore[misc]
 
     def plan(self, plan: Plan) -> None:
-        """After a pass: choose the next followers, or drop the present ones."""
+        """Choose the next followers, or drop the present ones.
+
+        Called after a pass.
+        """
         wait = plan.waits[0] if plan.waits else None
         base = wait.job if wait is not None and wait.reason == "Resources" and self._suits(wait.job) else None
         if base is None or set(self._arrays.values()) - {base.job_id}:
@@ -119,7 +128,7 @@ class ArrayFollowers:
         now = self._job_table.clock()
         left = base.pending_count - len(base.followers)
         if left < DEPTH and base.followers:
-            self.drop()  # the last elements take any free CPU, and the very last one uses the array's own id
+            self.drop()  # the last elements take any free CPU, and the final one uses the array's own id
             return
         counts: dict[int, int] = {}
         for _, _, behind in base.followers:
@@ -143,7 +152,7 @@ class ArrayFollowers:
             self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._drop_if_long)
 
     def _suits(self, base: Job) -> bool:
-        """Whether the array's next element waits for resources alone, before all other jobs."""
+        """True if the array's next element is first in line for resources."""
         spec, table = base.spec, self._job_table
         plain = base.is_batch and base.state is JobState.PENDING and base.array_job_id == self._short
         limited = (
@@ -154,7 +163,7 @@ class ArrayFollowers:
         return plain and bool(base.pending_tasks) and not limited and self._alone()
 
     def _like(self, job: Job, base: Job) -> bool:
-        """Whether a running element has on its node the resources that the next element requests."""
+        """True if a running element holds exactly the next element's resources."""
         return (
             job.state is JobState.RUNNING
             and job.flags is JobFlag.NONE
@@ -168,7 +177,10 @@ class ArrayFollowers:
         )
 
     def send(self) -> None:
-        """After the commit: send the chosen followers to the agents."""
+        """Send the chosen followers to the agents.
+
+        Called after the commit.
+        """
         chosen, self.chosen = self.chosen, []
         for follower in chosen:
             base = self._job_table.jobs.get(self._arrays.get(follower, 0))
@@ -195,14 +207,14 @@ class ArrayFollowers:
     # --- dropping
 
     def drop(self) -> None:
-        """Make the agents drop all followers; they answer by ``dropped``."""
+        """Make the agents drop all followers; ``dropped`` handles their replies."""
         for node in {self._node(behind) for base in self._bases() for _, _, behind in base.followers}:
             if node not in self._dropping:
                 self._dropping.add(node)
                 self._engine.drop_followers(node)
 
     def dropped(self, node: str) -> None:
-        """Handle an agent's answer: followers that have not started are pending again."""
+        """Make followers pending again that this agent did not start."""
         for base in list(self._bases()):
             self._keep(base, lambda entry: self._node(entry[2]) not in (node, ""))
         if node in self._dropping:
@@ -211,7 +223,7 @@ class ArrayFollowers:
         self._answered.set()
 
     def call(self, command: Callable[[C], int | Awaitable[int]], context: C) -> int | Awaitable[int]:
-        """Run a command; if it changes jobs or nodes, drop the followers first."""
+        """Run a command; drop the followers first if it changes jobs or nodes."""
         changes = context.command in _CHANGING and "show" not in context.args
         return self._call_alone(command, context) if changes and self._arrays else command(context)
 
@@ -237,7 +249,7 @@ class ArrayFollowers:
     # --- starting
 
     def begin(self, follower: int, front: Job, shares: list[NodeShare], at: float) -> None:
-        """Begin the follower that an agent has started in the place of an ended element."""
+        """Start the record of a follower that an agent has started."""
         table = self._job_table
         base = table.jobs.get(self._arrays.pop(follower, 0))
         task = next((task for task, job_id, _ in base.followers if job_id == follower), None) if base else None

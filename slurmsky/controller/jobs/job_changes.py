@@ -1,8 +1,8 @@
-"""Changes of a job by users: one step for each field that can be changed, in slurmctld's order.
+"""Changes of a job by users: one step for each field, in slurmctld's order.
 
 The steps of a job's size and of its times are in size_changes and time_changes. The order is visible to users: of two
-errors the first is reported, and fields that were changed before it stay changed.
-Source: slurmctld/job_mgr.c _update_job.
+errors the first is reported, and fields that were changed before it stay changed. Source: slurmctld/job_mgr.c
+_update_job.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ _LONGEST_OF = {"std_err": 4096, "std_in": 4096, "std_out": 4096, "dependency": 1
 
 
 def change(job_table: JobTable, life: LifeCycle, job: Job, wanted: JobUpdate) -> None:
-    """Apply the requested changes. Raises SlurmError; fields that were changed before the error stay changed."""
+    """Apply the requested changes. Raises SlurmError.
+
+    Fields that were changed before the error stay changed.
+    """
     _Change(job_table, life, job, wanted).run()
 
 

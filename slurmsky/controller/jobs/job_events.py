@@ -40,7 +40,7 @@ _MANAGED = "SkyPilot managed job"
 
 
 class Events:
-    """The receiver of events."""
+    """Applies events to the job table."""
 
     def __init__(self, job_table: JobTable, life: LifeCycle, followers: ArrayFollowers) -> None:
         self.followers = followers
@@ -50,10 +50,10 @@ class Events:
         self._uncommitted: set[int] = set()  # jobs whose first step is in memory only
 
     def take(self, event: Event) -> None:
-        """Apply one event of an agent or an engine; events of ended runs are ignored."""
+        """Apply one event; ignore events of ended runs."""
         if isinstance(event, JobEvent):
             job = self.job_table.jobs.get(event.job_id)
-            if job is not None and event.run in (job.restarts, PRESENT_RUN):  # an event of an ended run
+            if job is not None and event.run in (job.restarts, PRESENT_RUN):  # else an ended run's event
                 handler = _HANDLERS.get(type(event))
                 if handler is not None:
                     handler(self, job, event)
@@ -88,7 +88,7 @@ class Events:
                 self._uncommitted.add(job.job_id)
 
     def _configured(self, job: Job, event: Configured | Started) -> None:
-        """The nodes of a CONFIGURING job are up: its run time starts now."""
+        """Begin the run time of a CONFIGURING job, whose nodes are up."""
         if JobFlag.CONFIGURING not in job.flags:
             return
         since = event.time or self.job_table.clock()
@@ -113,14 +113,14 @@ class Events:
             self.job_table.touch(part)
 
     def _missing(self, job: Job, event: Missing) -> None:
-        """The job's node does not know the job, because the launch was lost."""
+        """Launch a job again that its node does not know."""
         if job.state.active or job.launched:
             background(self.life.launch(job))
         elif JobFlag.COMPLETING in job.flags:
             self._ended(job, Ended(job_id=job.job_id, state=job.state.name))  # cancelled before it arrived
 
     def _running(self, job: Job, since: float) -> None:
-        """The nodes of a launched job are up and its script has begun."""
+        """Set a launched job running: its nodes are up and its script has begun."""
         for part in self.job_table.components(job):
             transitions.run(part, since)
             if part.managed_job_id and not part.system_comment.startswith(_MANAGED):
@@ -131,7 +131,7 @@ class Events:
         self.life.mailer.notify("BEGIN", job)
 
     def _engine_state(self, job: Job, event: EngineState) -> None:
-        """An engine that makes nodes on demand reports its progress."""
+        """Apply the progress that an engine reports."""
         if job.state.finished:
             return
         for part in self.job_table.components(job):
@@ -153,12 +153,15 @@ class Events:
         self.life.changed(job)
 
     def _started_over(self, job: Job, restarts: int, reason: str) -> None:
-        """The engine lost the nodes and starts the job again automatically."""
+        """Restart the job's record after the engine lost the nodes.
+
+        The engine restarts the job itself.
+        """
         self.job_table.supersede(transitions.lost_run(job, self.job_table.clock()))
         transitions.start_over(job, restarts, reason)
 
     def _real_nodes(self, job: Job, event: Started) -> None:
-        """An engine without fixed nodes reports the nodes that it created for a job."""
+        """Record the nodes that an engine created for a job."""
         parts = self.job_table.components(job)
         shares = [share for part in parts for share in part.shares]
         for share, node in zip(shares, event.nodes, strict=False):

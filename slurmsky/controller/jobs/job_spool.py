@@ -15,7 +15,7 @@ from ...model.job import Job
 
 @dataclass(frozen=True)
 class Payload:
-    """The files spooled with a job: the script, its arguments and the environment after --export."""
+    """Files of a submitted job: script, arguments, environment after --export."""
 
     script: bytes | None
     script_path: str  # as in scontrol's Command=; "" for none
@@ -27,7 +27,7 @@ class Payload:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Environment, umask and limits that a job's processes inherit from the submitter."""
+    """Environment, umask and limits that a job inherits from the submitter."""
 
     environment: dict[str, str]
     umask: int
@@ -47,7 +47,7 @@ def read_surroundings(folder: Path) -> Surroundings:
 
 
 def spool(folder: Path, payload: Payload) -> None:
-    """Write script and environment to the job's folder, readable by the owner alone.
+    """Write script and environment to the job's folder, mode 0700.
 
     Raises OSError (full disk, no permission): the job does not exist then.
     """
@@ -68,7 +68,10 @@ def spool(folder: Path, payload: Payload) -> None:
 
 
 def file_path(job: Job, pattern: str, node: str = "") -> str:
-    """A batch job's file pattern as an absolute path. Source: common/fname handling of slurmstepd."""
+    """Return a batch job's file pattern as an absolute path.
+
+    Source: common/fname handling of slurmstepd.
+    """
     values = filename.FilenameValues(
         job_id=job.job_id,
         array_job_id=job.array_job_id or job.job_id,

@@ -1,6 +1,6 @@
-"""The queue in memory: active jobs, jobs within MinJobAge, and the use of the nodes.
+"""The queue in memory: jobs and the use of the nodes.
 
-It also has the ended jobs that others depend on.
+Memory has active jobs, jobs within MinJobAge, and ended jobs on which others depend.
 
 Code that changes a job calls ``touch``; ``flush`` commits all touched jobs in one transaction. Jobs that ended longer
 than MinJobAge ago remain only in the store; slurmctld drops them from memory, too.
@@ -26,7 +26,7 @@ from .cluster_table import ClusterTable
 
 
 class JobTable(ClusterTable):
-    """The present state of the queue; every change is made through this class."""
+    """The state of the queue, and the methods that change it."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class JobTable(ClusterTable):
             wanted = {part for job in found for part in job.het_ids} - self.jobs.keys()
 
     def recall(self, ids: Iterable[int]) -> list[Job]:
-        """The jobs with these ids; the store is read for jobs that left memory."""
+        """Return the jobs with these ids, from memory or the store."""
         wanted = set(ids)
         for job in self.store.history(0, self.clock(), wanted - self.jobs.keys()) if wanted - self.jobs.keys() else ():
             self._index(job)
@@ -83,7 +83,7 @@ class JobTable(ClusterTable):
         return [self.jobs[job_id] for job_id in sorted(wanted & self.jobs.keys())]
 
     def change_licenses(self, job: Job, text: str) -> None:
-        """Replace the licences of a running job, even if too few are free."""
+        """Replace the licences of a running job without a check."""
         for name, count in job_licenses(job):
             self.licenses_used[name] = max(0, self.licenses_used.get(name, 0) - count)
         job.spec, job.licenses_alloc = job.spec.evolve(licenses=text or None), ""
@@ -93,12 +93,15 @@ class JobTable(ClusterTable):
     # --- ids
 
     def take_job_id(self) -> int:
-        """A new job id; the counter is committed with the job, so no id is used twice."""
+        """Return a new job id.
+
+        The counter is committed with the job, so no id is used twice.
+        """
         self.next_job_id += 1
         return self.next_job_id - 1
 
     def take_priority(self) -> int:
-        """The next priority of Slurm's priority/basic: one less than that of the previous job."""
+        """Return the next priority of priority/basic, which decreases."""
         self.next_priority -= 1
         return self.next_priority
 
@@ -141,19 +144,22 @@ class JobTable(ClusterTable):
         self._steps.append((job, step))
 
     def supersede(self, job: Job) -> None:
-        """Store the record of a finished run of a job that runs again (sacct --duplicates)."""
+        """Store the ended run of a requeued job (sacct --duplicates)."""
         self._superseded.append(job)
 
     def drop(self, job: Job) -> None:
-        """Drop a finished job from memory as soon as it is committed."""
+        """Drop a finished job from memory after the next commit."""
         self._dropped.append(job.job_id)
 
     def finished(self, job: Job) -> None:
-        """Record that a job has ended, so that it is dropped from memory after MinJobAge."""
+        """Register an ended job, which leaves memory after MinJobAge."""
         self._finished.append((job.end_time, job.job_id))
 
     def flush(self) -> None:
-        """Commit all touched jobs and steps. Raises StoreError; all stay touched then."""
+        """Commit all touched jobs and steps. Raises StoreError.
+
+        After an error all stay touched.
+        """
         if not (self._touched or self._steps or self._superseded):
             return
         self.store.write(
@@ -172,7 +178,10 @@ class JobTable(ClusterTable):
         self._superseded.clear()
 
     def forget_old(self) -> float | None:
-        """Drop jobs that ended longer than MinJobAge ago. Returns the epoch second at which the next job is due."""
+        """Drop jobs that ended longer than MinJobAge ago.
+
+        Return the epoch second at which the next job is due, or None.
+        """
         horizon = self.clock() - self.cluster.min_job_age_s
         while self._finished:
             ended, job_id = self._finished[0]
@@ -201,14 +210,14 @@ class JobTable(ClusterTable):
             yield self.jobs[job_id]
 
     def element(self, base: int, task: int) -> Job | None:
-        """The record of one element of an array, if it has its own record."""
+        """Return an array element's own record, or None."""
         for job in self.array(base):
             if job.array_task_id == task:
                 return job
         return None
 
     def has_dependents(self, job: Job) -> bool:
-        """Whether a pending job depends on this one, on its array or on its het job."""
+        """True if a pending job depends on this job, array or het job."""
         return self._targets.hold(job)
 
     def running_elements(self, base: int) -> int:
@@ -216,7 +225,7 @@ class JobTable(ClusterTable):
         return sum(1 for job_id in self.members.get(base, ()) if job_id in self.active)
 
     def components(self, job: Job) -> list[Job]:
-        """All components of a het job, in order; for any other job the job alone."""
+        """All components of a het job, in order; else the job alone."""
         if not job.het_job_id:
             return [job]
         leader = self.jobs.get(job.het_job_id)
@@ -226,7 +235,7 @@ class JobTable(ClusterTable):
     # --- use of nodes
 
     def book_shares(self, job: Job) -> None:
-        """Book the nodes, CPUs, devices and licences of a starting job."""
+        """Book nodes, CPUs, devices and licences of a starting job."""
         exclusive = job.spec.whole_nodes
         for share in self.virtual.hold(job, self.uses):
             use = self.uses.get(share.name)
@@ -256,13 +265,13 @@ class JobTable(ClusterTable):
             self.licenses_used[name] = max(0, self.licenses_used.get(name, 0) - count)
 
     def shrink(self, job: Job, nodes: frozenset[str]) -> None:
-        """Release all nodes of a running job except these; the job keeps its licences."""
+        """Release a running job's other nodes; the job keeps its licences."""
         with self.rebooked(job):
             transitions.shrink(job, nodes, self.clock())
 
     @contextmanager
     def rebooked(self, job: Job) -> Iterator[None]:
-        """Change what an active job holds of its nodes."""
+        """Release an active job's resources, and book them again afterwards."""
         self.free_shares(job)
         yield
         self.book_shares(job)
@@ -270,7 +279,10 @@ class JobTable(ClusterTable):
 
 
 def holds_allocation(job: Job) -> bool:
-    """True while nodes are booked for the job. It is running, suspended, or ended but not yet cleaned up."""
+    """True while nodes are booked for the job.
+
+    The job is running, suspended, or ended but not yet cleaned up.
+    """
     return bool(job.shares) and (job.state.active or job.launched or JobFlag.COMPLETING in job.flags)
 
 

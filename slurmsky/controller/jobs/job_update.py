@@ -6,7 +6,10 @@ from typing import Any, TypedDict
 
 
 class JobUpdate(TypedDict, total=False):
-    """The changed fields. An absent field stays unchanged. Counts that are 0 and texts that are "" remove a value."""
+    """The changed fields; an absent field stays unchanged.
+
+    A count of 0 and a text "" remove a value.
+    """
 
     account: str
     admin_comment: str

@@ -1,4 +1,4 @@
-"""Builds the launch that agents receive, from the job's record, its spool and the cluster."""
+"""Builds launch messages from the job's record, its spool and the cluster."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def spool_id(job: Job) -> int:
 
 
 class LaunchBuilder:
-    """Builds launches; caches what the elements of an array share."""
+    """Builds launches, with a cache for the elements of an array."""
 
     def __init__(self, job_table: JobTable, jobs_dir: Path, host: str) -> None:
         self.job_table = job_table
@@ -33,7 +33,7 @@ class LaunchBuilder:
         self._surroundings: dict[int, Surroundings] = {}
 
     def surroundings(self, job: Job) -> Surroundings:
-        """The environment and limits from the submitter; cached for the elements of an array."""
+        """Return environment and limits of the submitter, from a cache."""
         spool = spool_id(job)
         known = self._surroundings.get(spool)
         if known is None:
@@ -43,7 +43,7 @@ class LaunchBuilder:
         return known
 
     def launch_of(self, job: Job) -> Launch:
-        """The launch that is sent to the agents."""
+        """Return the launch message of a job."""
         job_table = self.job_table
         # The first time limit that expires ends all components.
         spans = [part.time_limit_min for part in job_table.components(job) if part.time_limit_min is not None]
@@ -106,7 +106,7 @@ class LaunchBuilder:
         )
 
     def over_time_limit_min(self, job: Job) -> int:
-        """Minutes that a job may run beyond its limit (OverTimeLimit of partition or cluster)."""
+        """Minutes a job may run beyond its limit (OverTimeLimit)."""
         partition = self.job_table.cluster.partition(job.partition)
         if partition is not None and partition.over_time_limit_min is not None:
             return partition.over_time_limit_min

@@ -37,7 +37,10 @@ _YEAR_MIN = 365 * 24 * 60
 
 
 class LifeCycle:
-    """Changes jobs and marks each change in the job table; the service's flush commits it."""
+    """Changes jobs, and marks each change in the job table.
+
+    The service's flush commits the changes.
+    """
 
     def __init__(
         self,
@@ -79,14 +82,14 @@ class LifeCycle:
     # --- starting
 
     def began(self, job: Job) -> None:
-        """Report a job that has begun; ``launch`` follows after the commit."""
+        """Report a job that has begun; ``launch`` follows the commit."""
         if not job.launched:
             self._notify("began", job)
 
     async def launch(self, job: Job) -> None:
-        """Send a begun job to the engine; if that fails, requeue or fail the job."""
+        """Send a begun job to the engine; requeue or fail it on error."""
         if job.het_job_id and job.het_offset:
-            self.changed(job)  # its leader's agent starts the steps of a component, which runs no script
+            self.changed(job)  # the leader's agent starts the steps of a component, which has no script
             return
         try:
             await self.engine.start(self.launches.launch_of(job))
@@ -107,10 +110,10 @@ class LifeCycle:
             self.mailer.notify("BEGIN", job)
 
     def never_started(self, job: Job, problem: str) -> None:
-        """Requeue a batch job, or end an allocation, whose node was unavailable at launch.
+        """Requeue or end a job whose node was unavailable at launch.
 
-        Nothing of the job has run, so --no-requeue does not matter. Source: slurmctld agent.c, "Killing
-        non-startable batch", which completes the job with requeue set.
+        A batch job is requeued, an allocation ends. Nothing of the job has run, so --no-requeue does not matter.
+        Source: slurmctld agent.c, "Killing non-startable batch", which completes the job with requeue set.
         """
         log.warning("job %d could not be started: %s", job.job_id, problem)
         if job.state.finished:
@@ -131,7 +134,10 @@ class LifeCycle:
         comment: str = "",
         began: bool = True,
     ) -> None:
-        """End the job: free its nodes and complete its record. ``began``: its script or one of its steps ran."""
+        """End the job: free its nodes and complete its record.
+
+        ``began``: its script or one of its steps ran.
+        """
         if holds_allocation(job):
             self.job_table.free_shares(job)
         transitions.end(job, state, exit_code, exit_signal, self.job_table.clock(), reason, at, comment, began)
@@ -147,7 +153,7 @@ class LifeCycle:
         self._notify("ended", job)
         self.schedule_soon()
 
-    # --- what users do
+    # --- users' requests
 
     def cancel(self, job: Job, uid: int) -> None:
         """scancel without a signal. Raises SlurmError(ALREADY_DONE) for a finished job."""
@@ -178,7 +184,10 @@ class LifeCycle:
         self.terminate(job, JobState.CANCELLED)
 
     def terminate(self, job: Job, state: JobState, kill_wait_s: int | None = None) -> None:
-        """End a running job, which is COMPLETING until its agent reports the end. It shows ``state`` at once."""
+        """End a running job.
+
+        Its state is ``state`` at once, and COMPLETING until its agent reports the end.
+        """
         wait = self.job_table.cluster.kill_wait_s if kill_wait_s is None else kill_wait_s
         transitions.complete(job, state, self.job_table.clock())
         self.job_table.touch(job)
@@ -192,11 +201,11 @@ class LifeCycle:
                     self.job_table.touch(part)
 
     def leader(self, job: Job) -> Job:
-        """The job whose agents run this job: a component's leader, else the job itself."""
+        """Return a component's leader, whose agents run it; else the job."""
         return self.job_table.jobs.get(job.het_job_id, job) if job.het_job_id else job
 
     def _end_of_all(self, job: Job) -> float | None:
-        """The epoch second at which the first time limit of its components expires; None: no limit."""
+        """Epoch second of the first time limit among components; None: no limit."""
         return min((part.end_time for part in self.job_table.components(job) if part.end_time), default=None)
 
     def _to_engine(self, job: Job, request: Any) -> None:
@@ -212,13 +221,13 @@ class LifeCycle:
         background(send())
 
     def _in_reach(self, job: Job) -> None:
-        """Raise SlurmError for a running job whose nodes are unreachable. A request would have no effect."""
+        """Raise SlurmError for a running job with unreachable nodes."""
         problem = self.engine.out_of_reach(self.leader(job).job_id) if job.state.active else ""
         if problem:
             raise SlurmError(Errno.UNREACHABLE, problem)
 
     def _ours(self, job: Job) -> None:
-        """Raise SlurmError for a job that was not launched here. Such a job can only be cancelled."""
+        """Raise SlurmError for a foreign job, which can only be cancelled."""
         if job.engine == FOREIGN:
             raise SlurmError(Errno.NOT_SUPPORTED)
 
@@ -242,15 +251,18 @@ class LifeCycle:
             self._show_stopped(job, number == signals.SIGSTOP)
 
     def _show_stopped(self, job: Job, stopped: bool) -> None:
-        """Show a running job as STOPPED from SIGSTOP to SIGCONT. Source: slurmctld's agent.c."""
+        """Show a running job as STOPPED from SIGSTOP to SIGCONT.
+
+        Source: slurmctld's agent.c.
+        """
         for part in self.job_table.components(job):
             transitions.show_stopped(part, stopped)
             self.job_table.touch(part)
 
     def set_aside(self, job: Job, problem: Exception) -> None:
-        """Hold a job whose scheduling raised an internal error, so that all other jobs start as usual.
+        """Hold a job whose scheduling raised an internal error.
 
-        The log has the traceback; after ``scontrol release`` the job is tried again.
+        All other jobs start as usual. The log has the traceback; after ``scontrol release`` the job is scheduled again.
         """
         log.error("job %d is held, its scheduling failed: %s", job.job_id, problem, exc_info=problem)
         for part in self.job_table.components(job):
@@ -261,7 +273,10 @@ class LifeCycle:
         self.changed(job)
 
     def reservation_over(self, one: Reservation) -> None:
-        """End the jobs in an expired reservation (ResvOverRun=0); hold those that wait for it alone."""
+        """End the jobs of an expired reservation (ResvOverRun=0).
+
+        Pending jobs that request this reservation alone are held.
+        """
         for job in running_in(one, self.job_table.jobs.values()):
             self.terminate(job, JobState.TIMEOUT)
         if one.name in self.job_table.reservations.all:
@@ -275,7 +290,10 @@ class LifeCycle:
                 self.job_table.touch(job)
 
     def hold(self, job: Job, by_user: bool) -> None:
-        """scontrol hold/uhold. Raises SlurmError for a finished job; a running job continues."""
+        """Hold a job (scontrol hold/uhold).
+
+        Raises SlurmError for a finished job; a running job continues.
+        """
         self._ours(job)
         if job.state.finished:
             raise SlurmError(Errno.JOB_FINISHED)
@@ -284,7 +302,7 @@ class LifeCycle:
         self.schedule_soon()
 
     def release(self, job: Job) -> None:
-        """scontrol release: ends the hold of a job; of a het job, of all components."""
+        """End the hold of a job, or of a het job's components (scontrol release)."""
         self._ours(job)
         if job.state.finished:
             raise SlurmError(Errno.JOB_FINISHED)
@@ -329,9 +347,9 @@ class LifeCycle:
         )
 
     def repeat_requests(self, job: Job) -> None:
-        """After a restart, send the users' requests to the agent again.
+        """Send users' requests to the agent again after a restart.
 
-        The agent may have missed them the first time.
+        The agent may have missed them before.
         """
         if JobFlag.COMPLETING in job.flags:
             self._end_run(job)
@@ -343,7 +361,10 @@ class LifeCycle:
             self._to_engine(job, self.engine.limit(job.job_id, (self._end_of_all(job) or job.end_time) + over))
 
     def run_again(self, job: Job, old_state: JobState = JobState.PENDING) -> None:
-        """End this run and requeue the job with all its components. The ended run's record becomes a duplicate."""
+        """End this run, and requeue the job with all its components.
+
+        The ended run's record becomes a duplicate.
+        """
         try:
             self.job_table.flush()  # steps reported until now belong to the run that ends
         except StoreError as error:
@@ -366,7 +387,7 @@ class LifeCycle:
         self.changed(job)
 
     def again_at(self, job: Job, start: int) -> None:
-        """Requeue a job that has just ended, for an epoch second at the earliest (scrontab)."""
+        """Requeue an ended job with an earliest start in epoch seconds (scrontab)."""
         self.run_again(job, job.state)
         job.spec = job.spec.evolve(begin=start)
         transitions.not_before(job, start)
@@ -410,7 +431,7 @@ class LifeCycle:
         self._to_engine(job, self.engine.resume(job.job_id))
 
     def _whole(self, job: Job) -> None:
-        """Raise SlurmError for a het component if the request applies only to the whole job."""
+        """Raise SlurmError for a het component; the request needs the whole job."""
         if self.leader(job) is not job:
             raise SlurmError(Errno.NOT_WHOLE_HET_JOB)
 
@@ -444,7 +465,10 @@ class LifeCycle:
         self.job_table.touch(job)
 
     def set_end_time(self, job: Job, when: float) -> None:
-        """Set the end of a running job, to the second. Its time limit in minutes follows from the end."""
+        """Set the end of a running job in epoch seconds.
+
+        The time limit in minutes follows from it.
+        """
         limit = job.time_limit_min if job.time_limit_min is not None and job.time_limit_min < INFINITE else _YEAR_MIN
         end = job.end_time or job.start_time + job.suspended_s + _YEAR_MIN * 60
         self.set_time_limit(job, max(1, limit + int(when - end + 30) // 60))
@@ -452,11 +476,9 @@ class LifeCycle:
         self._to_engine(job, self.engine.limit(self.leader(job).job_id, self._end_of_all(job)))
 
     def element(self, base: Job, task: int, cancels: bool = False) -> Job | None:
-        """The record of an array's element.
+        """Return the record of an array's element, or None.
 
-        It is split off from the pending elements if it must differ from them.
-
-        ``cancels``: the caller cancels it.
+        A pending element that must differ from the others is split off. ``cancels``: the caller cancels it.
         """
         found = self.job_table.element(base.array_job_id, task)
         if found is not None:
@@ -466,7 +488,7 @@ class LifeCycle:
         return None
 
     def evict(self, name: str) -> None:
-        """End the jobs of a removed node, and requeue those that may run again.
+        """End the jobs of a removed node; requeue those that allow it.
 
         Source: kill_running_job_by_node_name.
         """
@@ -499,7 +521,7 @@ class LifeCycle:
         self.node_changed(name, word)
 
     def node_changed(self, name: str, word: str) -> None:
-        """Report a node's new state to the listeners, and run a scheduler pass."""
+        """Report a node's new state to the listeners, and schedule a pass."""
         for listener in tuple(self.node_listeners):
             listener(name, word)
         self.schedule_soon()

@@ -1,6 +1,4 @@
-"""The health of this machine's nodes.
-
-A node whose agent cannot start is DOWN until an agent answers again.
+"""Health of this machine's nodes: DOWN until an agent answers.
 
 Source: slurmctld set_node_down_ptr and node_did_resp; ReturnToService decides whether a node returns automatically.
 """
@@ -20,7 +18,10 @@ _USER = "slurm"
 
 
 class NodeHealth:
-    """Applies the states that an engine reports for its nodes. ``changed(name, word)`` runs after each change."""
+    """Applies the states that an engine reports for its nodes.
+
+    ``changed(name, word)`` runs after each change.
+    """
 
     def __init__(self, job_table: JobTable, changed: Callable[[str, str], None]) -> None:
         self._job_table = job_table
@@ -28,7 +29,10 @@ class NodeHealth:
         self._drained: set[str] = set()  # nodes that an engine drained
 
     def down(self, name: str, reason: str) -> None:
-        """Set a node DOWN. A node that is already down keeps its reason, also if a user set it down."""
+        """Set a node DOWN.
+
+        A node that is already DOWN keeps its reason, also if a user set it.
+        """
         node = self._job_table.nodes.get(name)
         if node is None or node.state is NodeState.DOWN:
             return
@@ -41,7 +45,10 @@ class NodeHealth:
         self._changed(name, "DOWN")
 
     def drain(self, name: str, reason: str) -> None:
-        """Drain a node until an engine reports it as up. A node that a user drained stays drained."""
+        """Drain a node until an engine reports it as up.
+
+        A node that a user drained stays drained.
+        """
         node = self._job_table.nodes.get(name)
         if node is None or node.flags & NodeFlag.DRAIN:
             return
@@ -63,7 +70,10 @@ class NodeHealth:
         self._changed(name, "UP")
 
     def up(self, name: str) -> None:
-        """Return a node with an answering agent to service. With ReturnToService=0 the administrator does this."""
+        """Return a node with an answering agent to service.
+
+        With ReturnToService=0 the administrator does this.
+        """
         node = self._job_table.nodes.get(name)
         if name in self._drained:
             self._undrain(name)

@@ -1,4 +1,4 @@
-"""The decisions of one scheduler pass, and their execution."""
+"""Plan of one scheduler pass, and its execution."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ CORRESPOND_AFTER_TASK_CNT = 10
 
 
 class Start(NamedTuple):
-    """The start of a job, of a het job's component, or of an array's element. ``job_id``: of the record that starts."""
+    """Start of a job, of a het component, or of an array element.
+
+    ``job_id``: of the record that starts.
+    """
 
     job: Job  # of an array: the record that its pending elements share
     job_id: int
@@ -32,14 +35,17 @@ class Start(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """The reason of a job's wait. ``start`` and ``nodes``: its planned start, if known."""
+    """Reason of a job's wait.
+
+    ``start`` and ``nodes``: its planned start, if known.
+    """
 
     job: Job
     reason: str
     desc: str = ""
     start: float | None = None
     nodes: tuple[str, ...] | None = None
-    #: the dependencies that are left, and how scontrol shows them; None: unchanged
+    #: the unmet dependencies, and scontrol's form of them; None: unchanged
     dependency: tuple[str, str] | None = None
     #: False: the job waits for another reason than resources
     eligible: bool = True
@@ -65,17 +71,17 @@ class Plan:
     broken: Sequence[tuple[Job, Exception]] = ()
     #: dollars an hour that pending jobs would cost
     prices: Sequence[tuple[Job, float]] = ()
-    #: jobs and partitions whose price must be known before the job may start
+    #: jobs and partitions whose price must be known before the start
     unpriced: Sequence[tuple[Job, str]] = ()
     #: a job waits for its budget
     over_budget: bool = False
-    #: epoch second at which the answer may change without an event
+    #: epoch second at which a new pass may decide differently without an event
     wake: float | None = None
 
 
 @dataclass
 class Applied:
-    """The result of a plan: started jobs, failed starts, and whether other jobs depend on a start."""
+    """Result of a plan: started jobs, failed starts, pending dependents."""
 
     started: list[Job] = field(default_factory=list)
     broken: list[tuple[Job, Exception]] = field(default_factory=list)
@@ -88,7 +94,10 @@ def apply(
     engine_of: Callable[[str], str] = lambda partition: "local",
     ready_in: Callable[[Sequence[str], str], float] = lambda names, partition: 0.0,
 ) -> Applied:
-    """Carry out a plan in the job table. An exception in a start affects only its job."""
+    """Apply a plan to the job table.
+
+    An exception in a start affects only its job.
+    """
     now, done = job_table.clock(), Applied(broken=list(plan.broken))
     for job, dollars in plan.prices:
         job.hourly_cost = dollars
@@ -117,11 +126,10 @@ def apply(
 
 
 def _split_corresponding(job_table: JobTable, base: Job) -> bool:
-    """Give the array's next elements their own records; False: none was split.
+    """Give an array's next elements their own records and dependencies.
 
-    Each of them has its own dependency.
-
-    Source: job_scheduler.c _split_job_on_schedule. slurmctld also counts elements that can never start.
+    Return False if none was split. Source: job_scheduler.c _split_job_on_schedule. slurmctld also counts elements that
+    can never start.
     """
     waiting = sum(
         job.state is JobState.PENDING and not job.pending_tasks and job.reason != "DependencyNeverSatisfied"
@@ -158,7 +166,10 @@ def _begin(
     ready_in: Callable[[Sequence[str], str], float],
     now: float,
 ) -> None:
-    """Give a job its nodes. The job runs, or waits until the engine has created the nodes."""
+    """Assign a job its nodes.
+
+    The job runs, or waits until the engine has created the nodes.
+    """
     if job.job_id != start.job_id:
         raise RuntimeError(f"job {job.job_id} was planned as {start.job_id}")  # its nodes have the planned names
     job.partition, job.time_limit_min = start.partition, start.time_limit_min

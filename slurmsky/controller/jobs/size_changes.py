@@ -1,4 +1,4 @@
-"""Changes of a job's size by users: tasks, CPUs, nodes, memory, devices.
+"""Changes of a job's size: tasks, CPUs, nodes, memory, devices.
 
 Source: slurmctld/job_mgr.c _update_job, _figure_out_num_tasks, job_limits_check.
 """
@@ -24,7 +24,7 @@ from .lifecycle import LifeCycle
 
 
 class Sizes:
-    """A job to be changed, and the steps that change its size."""
+    """Steps that change the size of a job."""
 
     def __init__(self, job_table: JobTable, life: LifeCycle, job: Job, wanted: JobUpdate) -> None:
         self.job_table = job_table
@@ -34,7 +34,7 @@ class Sizes:
         self.privileged = os.geteuid() == 0
         self.pending = job.state is JobState.PENDING and not job.launched
         self.running = job.state in (JobState.RUNNING, JobState.SUSPENDED) or job.launched
-        #: changes that are parsed first, and applied once all of them are valid
+        #: changes that are applied once all of them are valid
         self.later: list[Callable[[], None]] = []
 
     def still_pending(self) -> None:
@@ -42,14 +42,17 @@ class Sizes:
             raise SlurmError(Errno.NO_LONGER_PENDING)
 
     def text(self, key: str) -> str | None:
-        """The requested text of a field that is named by a table; None if the field stays as it is."""
+        """Return the requested text of a field, or None if unchanged."""
         return cast(str | None, self.wanted.get(key))
 
     def evolve(self, **changes: Any) -> None:
         self.job.spec = self.job.spec.evolve(**changes)
 
     def count_tasks(self) -> None:
-        """Derive the number of tasks from other counts. Source: _figure_out_num_tasks."""
+        """Derive the number of tasks from other counts.
+
+        Source: _figure_out_num_tasks.
+        """
         job, spec, wanted = self.job, self.job.spec, self.wanted
         if wanted.keys().isdisjoint(("num_tasks", "min_nodes", "ntasks_per_node")):
             return
@@ -64,7 +67,10 @@ class Sizes:
             wanted["tasks_changed"] = True
 
     def devices(self) -> None:
-        """Generic resources by node, job, socket or task. A new number of tasks changes their total."""
+        """Change generic resources by node, job, socket or task.
+
+        A new number of tasks changes their total.
+        """
         wanted = self.wanted
         if wanted.keys().isdisjoint(TRES) and not wanted.get("tasks_changed"):
             return
@@ -88,7 +94,7 @@ class Sizes:
         self.wanted["devices"] = changes
 
     def size(self) -> None:
-        """The minimum of tasks and CPUs that a new count of nodes requires."""
+        """Compute the fewest tasks and CPUs for a new node count."""
         wanted, job, spec = self.wanted, self.job, self.job.spec
         least = wanted.get("min_nodes")
         if least == INFINITE:  # NumNodes=ALL requires nothing
@@ -197,7 +203,10 @@ class Sizes:
         raise SlurmError(Errno.INVALID_TRES)
 
     def check_partition_limits(self) -> None:
-        """Apply the partition's limits to the changed request. Source: job_limits_check."""
+        """Apply the partition's limits to the changed request.
+
+        Source: job_limits_check.
+        """
         job = self.job
         if not self.pending:
             return
@@ -243,7 +252,10 @@ class Sizes:
 
 
 def _one_kind(text: str) -> None:
-    """Require a type with all devices of a name, or with none. Raises SlurmError."""
+    """Require a type with all devices of a name or none.
+
+    Raises SlurmError.
+    """
     kinds: dict[str, set[bool]] = {}
     for item in filter(None, text.split(",")):
         name, *rest = item.replace("gres/", "", 1).replace("gres:", "", 1).split(":")
@@ -257,7 +269,7 @@ def _per_node(text: str) -> dict[str, Any]:
 
 
 def _gpus(field: str) -> Callable[[str], dict[str, Any]]:
-    """A parser for the TRES of GPUs in that field's option."""
+    """Return a parser of a GPU count for an option's field."""
 
     def read(text: str) -> dict[str, Any]:
         found = []
@@ -272,7 +284,7 @@ def _gpus(field: str) -> Callable[[str], dict[str, Any]]:
 
 
 def _number(field: str) -> Callable[[str], dict[str, Any]]:
-    """A parser for a count per GPU."""
+    """Return a parser of a count per GPU."""
 
     def read(text: str) -> dict[str, Any]:
         name, _, count = text.replace("gres/", "", 1).replace("gres:", "", 1).replace("=", ":").rpartition(":")
@@ -283,7 +295,7 @@ def _number(field: str) -> Callable[[str], dict[str, Any]]:
     return read
 
 
-#: options that request generic resources -> the change that each makes to the spec
+#: options that request generic resources -> each option's change of the spec
 TRES: dict[str, Callable[[str], dict[str, Any]]] = {
     "tres_per_node": _per_node,
     "tres_per_job": _gpus("gpus"),

@@ -1,4 +1,7 @@
-"""Admission of jobs: turns the specs of a submission into job records, or raises Slurm's error."""
+"""Admission of jobs: turns a submission's specs into job records.
+
+Raises Slurm's errors.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ from .job_table import JobTable
 
 @dataclass(frozen=True)
 class Submitter:
-    """The user, host and folder from which a job is submitted."""
+    """User, host and folder from which a job is submitted."""
 
     user: str
     uid: int
@@ -42,7 +45,7 @@ class Submitter:
 
 
 def time_limit(spec: JobSpec, partition: PartitionConfig) -> int | None:
-    """The effective limit in minutes of a job in a partition; INFINITE for none.
+    """Effective limit of a job in a partition, in minutes; INFINITE: none.
 
     Source: job_mgr.c _job_create: the partition's default, else its maximum.
     """
@@ -56,7 +59,10 @@ def time_limit(spec: JobSpec, partition: PartitionConfig) -> int | None:
 
 
 def limit_in(job_table: JobTable, job: Job, partition: PartitionConfig) -> int | None:
-    """The effective limit of a job in a partition. For a job without a limit at most that of its QOS."""
+    """Effective limit in minutes, including that of the QOS.
+
+    The QOS limits only jobs without a limit of their own.
+    """
     limit = time_limit(job.spec, partition)
     if job.spec.time_limit_min is not None:
         return limit
@@ -75,9 +81,7 @@ def admit(
 ) -> Job:
     """Create the job records (one per het component) and spool the payload.
 
-    Returns the first record.
-
-    Raises SlurmError; nothing is created then.
+    Return the first record. Raises SlurmError; nothing is created then.
     """
     jobs = draft(job_table, specs, payload, who, interactive, first_id)
     first_id = jobs[0].job_id
@@ -100,7 +104,10 @@ def draft(
     interactive: bool = False,
     first_id: int = 0,
 ) -> list[Job]:
-    """The records of a submission, with new ids. Raises SlurmError if the submission is refused."""
+    """Return the records of a submission, with new ids.
+
+    Raises SlurmError if the submission is refused.
+    """
     now = job_table.clock()
     cluster = job_table.cluster
     array: arrayspec.ArraySpec | None = None
@@ -160,7 +167,10 @@ def draft(
 
 
 def to_open_partitions(job_table: JobTable, spec: JobSpec) -> JobSpec:
-    """Remove partitions that accept no jobs. Raises SlurmError if none is left. Source: job_mgr.c _get_job_parts."""
+    """Remove partitions that accept no jobs.
+
+    Raises SlurmError if none is left. Source: job_mgr.c _get_job_parts.
+    """
     parts = partitions_of(job_table.cluster, spec)
     left = [part.name for part in parts if job_table.partition_state(part) not in ("DRAIN", "INACTIVE")]
     if not left:
@@ -169,7 +179,7 @@ def to_open_partitions(job_table: JobTable, spec: JobSpec) -> JobSpec:
 
 
 def _alone(cluster: ClusterConfig, spec: JobSpec) -> JobSpec:
-    """Give a job in a partition with OverSubscribe=EXCLUSIVE its nodes exclusively."""
+    """Make a job exclusive if its partition has OverSubscribe=EXCLUSIVE."""
     first = partitions_of(cluster, spec)[0]
     return spec.evolve(exclusive="") if first.oversubscribe == "EXCLUSIVE" and spec.exclusive is None else spec
 
@@ -273,9 +283,10 @@ def _in_reservation(job_table: JobTable, spec: JobSpec, who: Submitter) -> JobSp
 
 
 def account_of(job_table: JobTable, spec: JobSpec, who: Submitter) -> str:
-    """The charged account: the requested one, or the default for an unknown account that is not enforced.
+    """Return the account that a job charges.
 
-    Raises SlurmError if the site describes its accounts and the requested account is none of them.
+    Without enforcement an unknown account is replaced by the default. Raises SlurmError if the site describes its
+    accounts and the requested account is none of them.
     """
     users = job_table.overrides.users.get(who.user)
     default = users[0] if users else who.account
@@ -299,7 +310,10 @@ def _canonical(spec: JobSpec) -> JobSpec:
 
 
 def _expand_files(job: Job, spec: JobSpec) -> None:
-    """Expand StdOut/StdErr/StdIn as scontrol shows them. The agent opens them in this form once the node is known."""
+    """Expand StdOut, StdErr and StdIn as scontrol shows them.
+
+    The agent expands the node's patterns.
+    """
     if not job.is_batch:
         return
     default = "slurm-%A_%a.out" if job.array_job_id else "slurm-%j.out"
@@ -309,7 +323,10 @@ def _expand_files(job: Job, spec: JobSpec) -> None:
 
 
 def withdraw(job_table: JobTable, job: Job, jobs_dir: Path) -> None:
-    """Undo an ``admit`` whose commit failed. The client got an error, so the job must not start later."""
+    """Undo an ``admit`` whose commit failed.
+
+    The client received an error, so the job must not start.
+    """
     for part in job_table.components(job):
         job_table.unadmit(part)
     shutil.rmtree(jobs_dir / str(job.job_id), ignore_errors=True)
@@ -318,12 +335,9 @@ def withdraw(job_table: JobTable, job: Job, jobs_dir: Path) -> None:
 def split_element(job_table: JobTable, base: Job, task: int, cancels: bool = False, job_id: int = 0) -> Job:
     """Move one pending element of an array to its own record.
 
-    The last element takes the base record.
-
-    Slurm lists the last pending element as ``7_3``, but as ``7_[3]`` where all others were cancelled while they
-    were pending (``cancels``).
-    ``job_id``: the id of the element's record; 0: the next free id. Source: job_mgr.c job_array_split,
-    job_array_post_sched.
+    The last element takes the base record. Slurm lists the last pending element as ``7_3``, but as ``7_[3]`` if all
+    others were cancelled while they were pending (``cancels``). ``job_id``: the id of the element's record; 0: the next
+    free id. Source: job_mgr.c job_array_split, job_array_post_sched.
     """
     left = tuple(part for whole in base.pending_tasks for part in _without(whole, task))
     if not left:

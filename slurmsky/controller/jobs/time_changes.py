@@ -1,4 +1,7 @@
-"""Changes of a job's times by users: limits, begin, end, deadline. Source: slurmctld/job_mgr.c _update_job."""
+"""Changes of a job's times: limits, begin, end, deadline.
+
+Source: slurmctld/job_mgr.c _update_job.
+"""
 
 from __future__ import annotations
 

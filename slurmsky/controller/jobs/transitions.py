@@ -1,4 +1,6 @@
-"""State machine of a job: every assignment of its state, flags, reason, times and exit status.
+"""State machine of a job: the only assignments of its state.
+
+State includes flags, reason, times and exit status.
 
 A job is PENDING, then RUNNING (CONFIGURING until its nodes are up, SUSPENDED in between), then in a final state
 (COMPLETING until its processes have ended), or PENDING again after a requeue. Each function is one transition: it
@@ -22,7 +24,7 @@ from ...model.job import Job
 from ...model.spec import INFINITE
 from ...model.states import OOM_SIGNAL, JobFlag, JobState
 
-#: requeue requests as ``scontrol requeue`` and ``requeuehold`` make them, and the flag that records each
+#: requeue requests of ``scontrol requeue`` and ``requeuehold``, and the flag that records each
 REQUEUE_FLAGS = {"requeue": JobFlag.REQUEUED, "hold": JobFlag.REQUEUE_HOLD, "special": JobFlag.SPECIAL_EXIT}
 REQUEUE_REQUESTED = JobFlag.REQUEUED | JobFlag.REQUEUE_HOLD | JobFlag.SPECIAL_EXIT
 #: Slurm's FAIL_SYSTEM: the reason of a job whose scheduling raised an internal error
@@ -43,7 +45,7 @@ def limited(job: Job) -> bool:
 
 
 def wait(job: Job, reason: str, desc: str, now: float) -> bool:
-    """Record why the job waits; True when the reason is a new one."""
+    """Record why the job waits; return True for a new reason."""
     job.last_sched_eval = now
     if (job.reason, job.reason_desc) == (reason, desc):
         return False
@@ -67,19 +69,19 @@ def make_eligible(job: Job, now: float) -> None:
 
 
 def dependency_met(job: Job, now: float) -> None:
-    """The job's dependencies are met: its age counts from now on."""
+    """Record that the dependencies are met; the job's age counts from now."""
     job.dependency = job.dependency_shown = ""
     job.eligible_time = max(now, job.eligible_time)
     job.accrue_time = job.accrue_time or job.eligible_time
 
 
 def dependency_unmet(job: Job, rest: str, shown: str) -> None:
-    """Record the dependencies that are left, and how scontrol shows them."""
+    """Record the unmet dependencies, and scontrol's form of them."""
     job.dependency, job.dependency_shown = rest, shown
 
 
 def not_eligible(job: Job) -> None:
-    """Make the job ineligible: it waits for another reason than resources."""
+    """Make the job ineligible; its reason is not resources."""
     job.eligible_time = 0.0
 
 
@@ -107,7 +109,7 @@ def hold(job: Job, reason: str, desc: str = "") -> None:
 
 
 def change_hold(job: Job, reason: str) -> None:
-    """Record who holds a job that is held already."""
+    """Record a new reason of a hold."""
     job.reason, job.reason_desc = reason, ""
 
 
@@ -165,7 +167,7 @@ def configure(job: Job, now: float) -> None:
 
 
 def back_to_pending(job: Job, reason: str, desc: str = "") -> None:
-    """Return to PENDING: the engine has no nodes for the job yet.
+    """Return to PENDING: the engine has no nodes yet.
 
     ``desc``: text that is shown in place of the reason.
     """
@@ -175,7 +177,7 @@ def back_to_pending(job: Job, reason: str, desc: str = "") -> None:
 
 
 def run(job: Job, since: float) -> None:
-    """Run the job on nodes that the engine created, after its script has begun."""
+    """Set the job RUNNING after its script has begun on new nodes."""
     job.launched = False
     job.state, job.flags = JobState.RUNNING, JobFlag.NONE
     job.reason, job.reason_desc = "None", ""
@@ -209,7 +211,10 @@ def suspend(job: Job, now: float) -> None:
 
 
 def resume(job: Job, priority: int, now: float, gap_s: float) -> None:
-    """Continue the clock of a suspended job. Its end moves by the seconds that it was suspended."""
+    """Continue the clock of a suspended job.
+
+    Its end is delayed by the seconds of the suspension.
+    """
     job.state = JobState.RUNNING
     job.suspended_s += gap_s
     job.priority = priority
@@ -224,7 +229,10 @@ def show_stopped(job: Job, stopped: bool) -> None:
 
 
 def shrink(job: Job, nodes: frozenset[str], now: float) -> None:
-    """Release all nodes of the job except these. Source: job_mgr.c excise_node_from_job, job_pre_resize_acctg."""
+    """Release all other nodes of the job.
+
+    Source: job_mgr.c excise_node_from_job, job_pre_resize_acctg.
+    """
     job.shares = [share for share in job.shares if share.name in nodes]
     job.num_nodes = len(job.shares)
     job.num_cpus = sum(share.cpus for share in job.shares)
@@ -233,7 +241,7 @@ def shrink(job: Job, nodes: frozenset[str], now: float) -> None:
 
 
 def set_time_limit(job: Job, minutes: int) -> None:
-    """Set a new time limit, and of an active job a new expected end."""
+    """Set the time limit, and an active job's expected end."""
     job.time_limit_min = minutes
     if job.state.active:
         job.end_time = job.start_time + job.suspended_s + minutes * 60 if minutes < INFINITE else 0.0
@@ -250,7 +258,7 @@ def expect_end(job: Job, when: float) -> None:
 
 
 def note_step_end(job: Job, exit_code: int, exit_signal: int) -> None:
-    """Update DerivedExitCode by a step's end.
+    """Update DerivedExitCode at a step's end.
 
     It is the largest exit code of the steps, unless a later one ran out of memory (stepmgr.c).
     """
@@ -261,7 +269,10 @@ def note_step_end(job: Job, exit_code: int, exit_signal: int) -> None:
 
 
 def note_exit_code(job: Job, exit_code: int, exit_signal: int = 0) -> None:
-    """Record the exit status of salloc's or srun's program before its allocation ends."""
+    """Record the exit status of salloc's or srun's program.
+
+    Its allocation has not ended yet.
+    """
     job.exit_code, job.exit_signal = exit_code, exit_signal
 
 
@@ -274,14 +285,17 @@ def fail_node(job: Job, node: str) -> None:
 
 
 def complete(job: Job, state: JobState, now: float) -> None:
-    """Show the job's final state and COMPLETING until its agent reports the end."""
+    """Set the final state, and COMPLETING until the agent reports the end."""
     job.end_time = now
     job.state = state
     job.flags |= JobFlag.COMPLETING
 
 
 def request_requeue(job: Job, how: str) -> None:
-    """Record a requeue request in the job, for a restarted controller. ``how``: see REQUEUE_FLAGS."""
+    """Record a requeue request, which survives a restart of the controller.
+
+    ``how``: see REQUEUE_FLAGS.
+    """
     job.flags = job.flags & ~REQUEUE_REQUESTED | REQUEUE_FLAGS[how]
 
 
@@ -296,7 +310,7 @@ def cancelled_by(job: Job, uid: int | None) -> None:
 
 
 def never_started(job: Job) -> None:
-    """Cancel a pending job, which has neither start nor end yet."""
+    """Clear start and end of a job that is cancelled while pending."""
     job.start_time = job.end_time = 0.0
 
 
@@ -311,7 +325,10 @@ def end(
     comment: str = "",
     began: bool = True,
 ) -> None:
-    """Set the job's final state. ``began``: its script or one of its steps ran."""
+    """Set the job's final state.
+
+    ``began``: its script or one of its steps ran.
+    """
     was_cancelled = job.state is JobState.CANCELLED
     job.launched = False
     job.state, job.flags = state, JobFlag.NONE
@@ -327,19 +344,25 @@ def end(
     if comment:
         job.system_comment = comment
         if not began or job.reason in NEVER_RAN or state is JobState.BOOT_FAIL:
-            # sacct's Reason: why a job waited, or why it never ran.
+            # sacct's Reason: why a job waited, or why it did not run
             job.blocked_reason = job.reason if began else "JobLaunchFailure"
     if job.start_time == 0.0 or job.start_time > job.end_time:  # the latter: its nodes were not up yet
         job.start_time = job.end_time
 
 
 def keep_reason(job: Job, reason: str) -> None:
-    """Keep a reason that the final state does not imply. That is the pending reason of a cancelled job."""
+    """Keep a reason that the final state does not imply.
+
+    It is the pending reason of a cancelled job.
+    """
     job.reason = reason
 
 
 def _final_reason(job: Job, reported: str | None) -> None:
-    """Reason of an ended job: from its agent or engine, its exit status and its state, in this order."""
+    """Set the reason of an ended job.
+
+    It comes from its agent or engine, its exit status and its state, in this order.
+    """
     failed = job.state is JobState.FAILED
     if failed and job.exit_signal == SETUP_FAILED:
         job.reason = "JobLaunchFailure"
@@ -355,7 +378,7 @@ def _final_reason(job: Job, reported: str | None) -> None:
 
 
 def signal_name(number: int) -> str:
-    """strsignal's text, as Slurm's RaisedSignal reason shows it."""
+    """Return strsignal's text, as in Slurm's RaisedSignal reason."""
     try:
         return signals.strsignal(number) or f"Unknown signal {number}"
     except ValueError:
@@ -366,9 +389,9 @@ def signal_name(number: int) -> str:
 
 
 def ended_run(job: Job, state: JobState, now: float) -> Job:
-    """A copy of the job as the record of the run that a requeue ends.
+    """Copy the job as the record of the requeued run.
 
-    The failure of a node shows as itself, a user's request as REQUEUED (job_mgr.c).
+    A node failure is the run's final state, a user's request makes it REQUEUED (job_mgr.c).
     """
     final = state.finished
     return replace(
@@ -376,22 +399,25 @@ def ended_run(job: Job, state: JobState, now: float) -> Job:
         steps={},
         flags=JobFlag.NONE if final else JobFlag.REQUEUED,
         state=state if final else JobState.PENDING,
-        end_time=job.end_time if job.state.finished else now,  # of a running job that is its time limit
+        end_time=job.end_time if job.state.finished else now,  # a running job's end_time is its time limit
     )
 
 
 def lost_run(job: Job, now: float) -> Job:
-    """A copy of the job as the record of a run whose nodes the engine lost."""
+    """Copy the job as the record of a run with lost nodes."""
     return replace(job, steps={}, flags=JobFlag.REQUEUED, end_time=now, state=JobState.NODE_FAIL)
 
 
 def requeue_like(job: Job, requested: JobFlag) -> None:
-    """Give a component the requeue request of its het job's leader."""
+    """Copy the requeue request of the het job's leader."""
     job.flags = job.flags & ~REQUEUE_REQUESTED | requested
 
 
 def requeue(job: Job, now: float, priority: int, delay_s: int) -> None:
-    """Queue the job for another run, as its requeue request says; ``priority`` applies if the job has none."""
+    """Queue the job for another run, by its requeue request.
+
+    ``priority`` applies if the job has none.
+    """
     how = next((word for word, flag in REQUEUE_FLAGS.items() if flag in job.flags), "requeue")
     job.restarts += 1
     job.submit_time = now  # each run of a job has a later submit time (job_mgr.c _job_requeue_op)
@@ -417,7 +443,10 @@ def requeue(job: Job, now: float, priority: int, delay_s: int) -> None:
 
 
 def start_over(job: Job, restarts: int, reason: str) -> None:
-    """Return to PENDING after the engine lost the job's nodes. The engine starts the job again on others."""
+    """Return to PENDING after the engine lost the job's nodes.
+
+    The engine starts the job again on other nodes.
+    """
     job.restarts = restarts
     job.launched = True
     job.state, job.flags, job.reason = JobState.PENDING, JobFlag.NONE, reason
@@ -426,7 +455,7 @@ def start_over(job: Job, restarts: int, reason: str) -> None:
 
 
 def set_aside(job: Job, why: str) -> None:
-    """Hold a job that an internal error keeps from starting."""
+    """Hold a job after an internal error."""
     job.shares, job.launched = [], False
     job.state, job.flags = JobState.PENDING, JobFlag.NONE
     job.start_time = job.end_time = 0.0
@@ -437,7 +466,7 @@ def set_aside(job: Job, why: str) -> None:
 
 
 def seen_over(job: Job, state: JobState, exit_code: int, reason: str, at: float) -> None:
-    """Record a job of SkyPilot's history, first read after its end."""
+    """Record an ended job of SkyPilot's history, first read now."""
     job.state, job.exit_code, job.reason, job.end_time = state, exit_code, reason, at
     job.flags, job.launched = JobFlag.NONE, False
     job.start_time = job.start_time or at
@@ -450,7 +479,7 @@ def seen_cancelled(job: Job, now: float) -> None:
 
 
 def seen_running(job: Job, flags: JobFlag, since: float) -> None:
-    """Show a job that SkyPilot runs, or whose nodes SkyPilot brings up (CONFIGURING)."""
+    """Show a job that SkyPilot runs or prepares (CONFIGURING)."""
     job.state, job.flags, job.reason = JobState.RUNNING, flags, "None"
     job.launched = JobFlag.CONFIGURING in flags
     job.start_time = since
@@ -458,7 +487,10 @@ def seen_running(job: Job, flags: JobFlag, since: float) -> None:
 
 
 def seen_pending(job: Job, reason: str) -> None:
-    """Show a job in SkyPilot's queue. ``launched`` keeps our own scheduler from starting it."""
+    """Show a job in SkyPilot's queue.
+
+    ``launched`` keeps our own scheduler from starting it.
+    """
     job.state, job.flags, job.launched = JobState.PENDING, JobFlag.NONE, True
     job.reason, job.start_time = reason, 0.0
 

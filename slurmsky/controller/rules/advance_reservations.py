@@ -1,4 +1,4 @@
-"""Advance reservations: nodes or cores kept for users during a time, and their effect on jobs.
+"""Advance reservations: nodes or cores kept for users at given times.
 
 Source: slurmctld/reservation.c create_resv, job_test_resv, job_resv_check.
 """
@@ -22,13 +22,13 @@ from .reservation_access import names_of, own_groups
 from .reservation_flags import check_flags
 from .resources import NodeUse
 
-#: how far in the past a reservation may begin (reservation.c MAX_RESV_DELAY)
+#: seconds in the past at which a reservation may begin (reservation.c MAX_RESV_DELAY)
 LATE_S = 600
 YEAR_S = 365 * 86400
 #: Slurm's reason for a job that only reserved nodes could run
 RESERVED = "ReqNodeNotAvail, May be reserved for other job"
 _NOTE = "reservations"
-_SHARED = frozenset({"MAINT", "OVERLAP"})  # flags by which reservations have nodes beside others
+_SHARED = frozenset({"MAINT", "OVERLAP"})  # flags of reservations that share nodes with others
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class _Kept:
 
 
 class Reservations:
-    """All reservations; the store keeps them."""
+    """All reservations, which the store keeps."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Reservations:
         clock: Callable[[], float],
         available: Callable[[str], bool] = lambda name: True,
     ) -> None:
-        """``available``: whether the node of a name is up and not drained."""
+        """``available`` returns True for the name of a node that is up and not drained."""
         self._store, self.cluster, self._clock, self._available = store, cluster, clock, available
         known = {node.name for node in cluster.nodes}
         kept = store.damage.note(_NOTE, lambda kept: plain.read(_Kept, kept)) or _Kept(0, ())
@@ -57,7 +57,7 @@ class Reservations:
 
     @property
     def all(self) -> dict[str, Reservation]:
-        """Reservations by name, with the present times of floating ones."""
+        """Reservations by name; floating ones have their present times."""
         now = self._clock()
         for one in self._all.values():
             if one.float_s is not None:
@@ -73,7 +73,7 @@ class Reservations:
     def create(
         self, wanted: Reservation, node_count: int, jobs: Iterable[Job], cores: int | None = None
     ) -> Reservation:
-        """Create a reservation. ``node_count``: nodes to choose; ``cores``: cores to reserve. Raises SlurmError."""
+        """Create a reservation. Raises SlurmError. ``node_count``: nodes to choose; ``cores``: cores to reserve."""
         now = self._clock()
         if "TIME_FLOAT" in wanted.flags:
             start = max(int(now), wanted.start)
@@ -106,7 +106,10 @@ class Reservations:
         self._keep()
 
     def _hold_parts(self, changed: Reservation, jobs: list[Job]) -> None:
-        """Replace a reservation of cores. It keeps its cores, which must be free at the new times, too."""
+        """Replace a reservation of cores, which keeps its cores.
+
+        Raises SlurmError if the cores are not free at the new times.
+        """
         others = [job for job in jobs if changed.name not in names_of(job.spec)]
         before = self.all.pop(changed.name)
         try:
@@ -130,7 +133,10 @@ class Reservations:
         self._keep()
 
     def _resolved(self, wanted: Reservation, count: int, jobs: list[Job], cores: int | None = None) -> Reservation:
-        """The reservation with its nodes and cores. Raises SlurmError if these are not free during its time."""
+        """Choose nodes and cores for a reservation.
+
+        Raises SlurmError if these are not free during its time.
+        """
         partition = self.cluster.partition(wanted.partition) if wanted.partition else None
         if wanted.partition and partition is None:
             raise SlurmError(Errno.INVALID_PARTITION)
@@ -161,10 +167,7 @@ class Reservations:
         return replace(wanted, cores=sum(known[name].cpus // known[name].threads for name in wanted.nodes))
 
     def _suited(self, wanted: Reservation, partition: PartitionConfig) -> list[str]:
-        """The nodes to choose from: the available ones; with MAINT the others, too, at the end.
-
-        Source: reservation.c _select_nodes.
-        """
+        """Return candidate nodes; with MAINT unavailable ones are last. Source: reservation.c _select_nodes."""
         features = set(filter(None, wanted.features.replace("&", ",").split(",")))
         names = [node.name for node in self.cluster.nodes
                  if node.name in partition.nodes and features.issubset(node.active)]  # fmt: skip
@@ -176,12 +179,11 @@ class Reservations:
         return tuple(node.name for node in self.cluster.nodes if node.name in names)
 
     def replace_nodes(self, jobs: Iterable[Job]) -> bool:
-        """Exchange unsuitable chosen nodes for available idle nodes.
+        """Exchange unsuitable nodes for available idle nodes.
 
-        Unsuitable are nodes that are down or drained, and with REPLACE busy ones.
-
-        With REPLACE or REPLACE_DOWN as many as there are, else all or none. Returns whether nodes were exchanged.
-        Source: reservation.c _validate_node_choice and _resv_node_replace.
+        Unsuitable are nodes that are down or drained, and with REPLACE busy ones. With REPLACE or REPLACE_DOWN any
+        number of them is exchanged, else all or none. Return whether nodes were exchanged. Source: reservation.c
+        _validate_node_choice and _resv_node_replace.
         """
         if not self._all:
             return False
@@ -206,9 +208,9 @@ class Reservations:
         return exchanged
 
     def _parted(self, wanted: Reservation, suited: list[str], count: int, cores: int, jobs: list[Job]) -> Reservation:
-        """The reservation with ``cores`` cores, at least one on each of ``count`` nodes.
+        """Reserve ``cores`` cores, at least one on each of ``count`` nodes.
 
-        0: on as few nodes as possible.
+        ``count`` 0: as few nodes as possible.
         """
         free = {name: found for name in suited if (found := self._free_cores(wanted, name, jobs))}
         chosen = list(free)[:count] if count else list(free)
@@ -226,9 +228,9 @@ class Reservations:
         return replace(wanted, nodes=tuple(order), parts=parts, cores=sum(taken.values()))
 
     def _free_cores(self, wanted: Reservation, name: str, jobs: list[Job]) -> list[range]:
-        """Cores of a node, as lists of CPUs, that are free during that time.
+        """Return a node's cores that are free during that time, as CPUs.
 
-        No other reservation and no running job holds them.
+        No other reservation and no running job has them.
         """
         node = self.cluster.node(name)
         every = set(range(node.cpus))
@@ -247,9 +249,10 @@ class Reservations:
         return [core for core in cores if taken.isdisjoint(core)]
 
     def _free(self, wanted: Reservation, names: list[str], jobs: list[Job]) -> list[str]:
-        """The nodes to choose from: those of no reservation, of ones with OVERLAP, and with MAINT or OVERLAP all.
+        """Return the nodes to choose from.
 
-        Source: reservation.c _select_nodes and _filter_resv.
+        First those without a reservation, then those of reservations with OVERLAP; with MAINT or OVERLAP all. Source:
+        reservation.c _select_nodes and _filter_resv.
         """
         alone = replace(wanted, flags=tuple(flag for flag in wanted.flags if flag not in _SHARED))
         choices = [(alone, frozenset[str]()), (alone, frozenset({"OVERLAP"}))]
@@ -261,7 +264,10 @@ class Reservations:
         ))  # fmt: skip
 
     def _conflict(self, wanted: Reservation, jobs: list[Job], beside: Collection[str] = _SHARED) -> Errno | None:
-        """The error of nodes that cannot be reserved; ``beside``: flags of other reservations that share nodes."""
+        """Return the error for nodes that cannot be reserved, or None.
+
+        ``shared``: flags of other reservations that share nodes.
+        """
         nodes = set(wanted.nodes)
         if not _SHARED & set(wanted.flags):
             for other in self.all.values():
@@ -277,10 +283,13 @@ class Reservations:
                 return Errno.NODES_BUSY
         return None
 
-    # --- their effect on jobs
+    # --- effect on jobs
 
     def waits(self, job: Job, now: float) -> tuple[str, float | None] | None:
-        """The reason and the end of a wait for named reservations; None: one of them is active."""
+        """Return reason and end of a wait for named reservations.
+
+        None: one of them is active.
+        """
         names = names_of(job.spec)
         known = [self.all[name] for name in names if name in self.all]
         if not names or any(one.active(now) for one in known):
@@ -290,7 +299,10 @@ class Reservations:
         return "Reservation", min(one.start for one in known)
 
     def open_to(self, job: Job, uses: Sequence[NodeUse], now: float) -> list[NodeUse]:
-        """The nodes that a job may use if it starts now. CPUs that a reservation closes to it count as taken."""
+        """Return the nodes that a job may use if it starts now.
+
+        CPUs that a reservation closes to the job count as used.
+        """
         if not self.all:
             return list(uses)
         names = names_of(job.spec)
@@ -319,7 +331,7 @@ class Reservations:
         return found
 
     def next_change(self, now: float) -> float | None:
-        """The epoch second at which the next reservation begins or ends."""
+        """Epoch second at which the next reservation begins or ends."""
         fixed = [when for one in self.all.values() if one.float_s is None for when in (one.start, one.end)]
         purged = [since + self._all[name].purge_comp_s for name, since in self._idle_since.items()]
         return min((when for when in (*fixed, *purged) if when > now), default=None)
@@ -336,7 +348,7 @@ class Reservations:
         return found
 
     def advance(self, now: float, jobs: Collection[Job]) -> list[Reservation]:
-        """Delete ended reservations, or move them to their next time; return those that ended."""
+        """Delete ended reservations, or set their next time. Return the reservations that ended."""
         over = [one for one in self.all.values() if one.end <= now or self._purged(one, now, jobs)]
         for one in over:
             self._idle_since.pop(one.name, None)
@@ -350,7 +362,7 @@ class Reservations:
         return over
 
     def _purged(self, one: Reservation, now: float, jobs: Collection[Job]) -> bool:
-        """Whether PURGE_COMP ends an active reservation now. Source: reservation.c job_resv_check."""
+        """True if PURGE_COMP ends an active reservation now. Source: reservation.c job_resv_check."""
         idle = "PURGE_COMP" in one.flags and one.active(now)
         if not idle or any(one.name in names_of(job.spec) and not job.state.finished for job in jobs):
             self._idle_since.pop(one.name, None)
@@ -366,7 +378,10 @@ def _note_nodes(one: Reservation, whole: set[str], parts: dict[str, set[int]]) -
 
 
 def _partly(use: NodeUse, closed: set[int]) -> NodeUse:
-    """A node of which some CPUs are closed to a job. The job cannot have the node exclusively then."""
+    """Return a node with some CPUs closed to a job.
+
+    The job cannot have the node exclusively then.
+    """
     found = use.copy()
     found.cpu_ids |= closed
     found.jobs.add(0)  # no job has this id

@@ -1,4 +1,4 @@
-"""--deadline and --time-min: errors at submit, latest start, and time limit at the start.
+"""--deadline and --time-min: checks at submit, and limits at start.
 
 Source: slurmctld's job_mgr.c _valid_job_part, job_scheduler.c deadline_ok and schedule, backfill.c.
 """
@@ -12,7 +12,7 @@ from ..slurm_errors import Errno, SlurmError
 
 
 def check(spec: JobSpec, partition: PartitionConfig, now: float, enforce: bool = False) -> None:
-    """Raise SlurmError if limit, least time and deadline of a request contradict each other.
+    """Raise SlurmError if limit, least time and deadline contradict each other.
 
     ``enforce``: the partition's limits refuse a job (EnforcePartLimits) instead of making it wait.
     """
@@ -36,7 +36,10 @@ def check(spec: JobSpec, partition: PartitionConfig, now: float, enforce: bool =
 
 
 def latest_start(job: Job) -> float | None:
-    """The epoch second after which a waiting job cannot end by its deadline; None: it has no deadline."""
+    """Latest start by which a job meets its deadline, in epoch seconds.
+
+    None: no deadline.
+    """
     if job.spec.deadline is None:
         return None
     limit = job.time_limit_min
@@ -45,7 +48,7 @@ def latest_start(job: Job) -> float | None:
 
 
 def limit_until(job: Job, limit: int | None, now: float) -> int | None:
-    """The limit in minutes of a job that starts now: ``limit``, shortened to end by its deadline."""
+    """Return a job's limit in minutes, shortened to its deadline."""
     if job.spec.deadline is None:
         return limit
     room = max(1, (job.spec.deadline - int(now)) // 60)

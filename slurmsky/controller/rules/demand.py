@@ -1,4 +1,4 @@
-"""A job's resource request in numbers, from its options, as slurmctld resolves them."""
+"""A job's resource request in numbers, resolved as slurmctld does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from ...options import device_counts
 
 @dataclass(frozen=True)
 class Demand:
-    """A job's needs in numbers; gres maps are (name, type or "") -> count."""
+    """A job's request in numbers.
+
+    The gres maps are (name, type or "") -> count.
+    """
 
     ntasks: int
     ntasks_given: bool
@@ -49,19 +52,25 @@ class Demand:
 
     @property
     def least_cpus(self) -> int:
-        """CPUs that every node must have. Source: job_mgr.c _copy_job_desc_to_job_record, pn_min_cpus."""
+        """CPUs that every node must have.
+
+        Source: job_mgr.c _copy_job_desc_to_job_record, pn_min_cpus.
+        """
         tasks = 1 if self.overcommit or self.ntasks <= 1 else max(1, self.tasks_per_node)
         return max(self.min_cpus_node, self.cpus_per_task * tasks)
 
     def within(self, partition: PartitionConfig) -> Demand:
-        """The same demand in a partition that gives its jobs a part of every node."""
+        """Limit the demand to the CPUs per node that a partition allows."""
         if partition.max_cpus_per_node >= INFINITE:
             return self
         return replace(self, partition=partition.name, cpus_of_partition=partition.max_cpus_per_node)
 
     @property
     def num_cpus(self) -> int:
-        """CPUs of the whole job, as a pending job shows them: neither --mincpus nor a node range counts."""
+        """CPUs of the whole job, as a pending job shows them.
+
+        Neither --mincpus nor a node range counts.
+        """
         if self.overcommit:
             return max(self.min_nodes, 1)
         if not self.ntasks_given and not self.tasks_per_node and self.min_nodes != self.max_nodes < INFINITE:
@@ -69,14 +78,17 @@ class Demand:
         return max(self.ntasks * self.cpus_per_task, self.min_nodes)
 
     def nodes_shown(self, cpus_per_node: int) -> int:
-        """NumNodes of a pending job: at least as many as its tasks need. Source: job_mgr.c pack_pending_job_details."""
+        """NumNodes of a pending job: at least the nodes of its tasks.
+
+        Source: job_mgr.c pack_pending_job_details.
+        """
         need = 1
         if self.tasks_per_node and self.ntasks_given:
             need = -(-self.ntasks // self.tasks_per_node)
         elif self.max_nodes < INFINITE:
             return self.min_nodes
         elif self.cpus_per_task > 1 and self.ntasks_given:
-            # slurmctld rounds up twice: three tasks where four fit on a node are shown as two nodes.
+            # slurmctld rounds up twice: three tasks, of which four fit on a node, are shown as two nodes.
             fit = max(1, cpus_per_node // self.cpus_per_task)
             need = max(1, self.ntasks // fit) + (self.ntasks % fit > 0)
         elif self.ntasks_given:
@@ -85,7 +97,7 @@ class Demand:
 
 
 def demand_of(spec: JobSpec) -> Demand:
-    """The numbers behind a spec. Raises GresError."""
+    """Resolve a spec to numbers. Raises GresError."""
     request = device_counts.resolved(spec)
     numbers = request.numbers
     named = hostlist.expand(spec.nodelist) if spec.nodelist else []
@@ -104,7 +116,7 @@ def demand_of(spec: JobSpec) -> Demand:
     )
     if per_job and max_nodes < INFINITE:
         max_nodes = min(max_nodes, sum(count for _, _, count in per_job))
-    least = spec.use_min_nodes or bool(per_job)  # observed: they get no more nodes than they need
+    least = spec.use_min_nodes or bool(per_job)  # observed: these jobs get the fewest nodes
     arbitrary: tuple[str, ...] = ()
     if spec.distribution and spec.distribution.startswith("arbitrary") and spec.nodelist:
         arbitrary = tuple(named)

@@ -1,5 +1,9 @@
 """Evaluates --dependency: met, waiting, or never satisfied.
 
+A dependency on a job that is unknown at submit is met. A known job stays in memory until each pending job that depends
+on it has recorded its end: a failed reference is marked ``(failed)`` in the dependency text. Source:
+slurmctld/job_scheduler.c test_job_dependency; job_mgr.c purge_old_job tests dependencies before it purges.
+
 A job that is unknown at submit satisfies any dependency. A job that is known then stays in memory until each pending
 job that depends on it has recorded its end: a failed reference is marked ``(failed)`` in the dependency text.
 Source: slurmctld/job_scheduler.c test_job_dependency; job_mgr.c purge_old_job tests dependencies before it purges.
@@ -15,15 +19,15 @@ from ...language import dependency
 from ...model.job import Job
 from ...model.states import JobState
 
-#: a job (or array, or element) that others depend on, as its records; empty when it is unknown
+#: returns the records of a job, array or element; none if it is unknown
 Lookup = Callable[[int, int | str | None], list[Job]]
 
 
 @dataclass(frozen=True)
 class DependencyVerdict:
-    """The verdict on a dependency: ``state`` is "met", "wait" or "never".
+    """Verdict on a dependency: ``state`` is "met", "wait" or "never".
 
-    ``rest`` is still unfulfilled or failed, ``shown`` has marks.
+    ``rest``: its unmet or failed parts; ``shown``: these parts with marks.
     """
 
     state: str
@@ -65,7 +69,7 @@ def _one(kind: str, target: dependency.JobRef, own: Job, lookup: Lookup, now: fl
     if kind == "afterany" or kind == "afterburstbuffer":
         return ("met" if over else "wait"), None
     if kind in ("afterok", "aftercorr"):
-        # Also of a whole array the result is known only when all its elements have ended (test_job_dependency).
+        # the result of an array is known when all its elements have ended (test_job_dependency)
         good = all(_succeeded(job) for job in records)
         return ("wait" if not over else "met" if good else "never"), None
     # afternotok: one bad element suffices, but it is only known when all have ended
@@ -75,7 +79,7 @@ def _one(kind: str, target: dependency.JobRef, own: Job, lookup: Lookup, now: fl
 
 
 def _corresponding(base: int, own: Job, lookup: Lookup) -> str:
-    """The verdict on an array with aftercorr.
+    """Return the verdict on an array with aftercorr.
 
     The array is eligible as soon as one of its elements is; the split decides which.
     """
@@ -88,7 +92,7 @@ def _corresponding(base: int, own: Job, lookup: Lookup) -> str:
 
 
 def corresponding_ready(text: str, task: int, lookup: Lookup) -> bool:
-    """Whether element ``task`` of an array may start under its aftercorr dependencies."""
+    """True if aftercorr lets element ``task`` of an array start."""
     for kind, target in dependency.parse(text):
         if kind == "aftercorr" and target is not None:
             records = lookup(target.job_id, task)
@@ -99,13 +103,16 @@ def corresponding_ready(text: str, task: int, lookup: Lookup) -> bool:
 
 
 def _whole(target: dependency.JobRef, lookup: Lookup) -> dependency.JobRef:
-    """An array is shown as all its elements: ``7_*``."""
+    """Return an array reference as scontrol shows it: ``7_*``."""
     records = lookup(target.job_id, None) if target.task is None else []
     return replace(target, task="*") if records and records[0].array_job_id else target
 
 
 def evaluate(text: str, own: Job, lookup: Lookup, singletons: Iterable[Job], now: float) -> DependencyVerdict:
-    """Evaluate a whole dependency text; ``singletons`` are the other jobs of the same name and user."""
+    """Evaluate a dependency text.
+
+    ``singletons``: the other jobs of the same name and user.
+    """
     if not text:
         return DependencyVerdict("met")
     parsed = dependency.parse(text)
@@ -144,7 +151,7 @@ def evaluate(text: str, own: Job, lookup: Lookup, singletons: Iterable[Job], now
 
 @lru_cache(maxsize=1024)
 def _targets(text: str) -> frozenset[int]:
-    """Ids of the jobs whose end a dependency text still waits for."""
+    """Ids of the jobs whose end a dependency text requires."""
     parsed = dependency.parse(text)
     return frozenset(job.job_id for _, job in parsed if job is not None and not job.failed)
 
@@ -160,7 +167,7 @@ class Targets:
         return iter(self._dependents)
 
     def note(self, job: Job) -> bool:
-        """Record the job's present dependencies; True when a target has lost its last dependent."""
+        """Record a job's dependencies; True if a target lost its last dependent."""
         return self._set(job.job_id, job.dependency if job.state is JobState.PENDING else "")
 
     def forget(self, job_id: int) -> None:
@@ -186,6 +193,6 @@ class Targets:
         return released
 
     def hold(self, job: Job) -> bool:
-        """Whether a pending job depends on this one, on its array or on its het job."""
+        """True if a pending job depends on this job, array or het job."""
         ids = (job.job_id, job.array_job_id, job.het_job_id)
         return any(job_id in self._dependents for job_id in ids if job_id)

@@ -1,4 +1,4 @@
-"""Whether a cluster could ever run a job, by the checks of sizes and nodes at submit."""
+"""Checks at submit whether a cluster could ever run a job."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from .resources import NodeUse, feature_choices, fits_shape, gpus_here, offer_of
 
 @dataclass(frozen=True)
 class Impossible:
-    """Refusal of a job that no node could ever run. It has Slurm's detail line (may be empty) and its error text."""
+    """Refusal of a job that no node could ever run.
+
+    It has Slurm's detail line (may be empty) and its error text.
+    """
 
     detail: str
     text: str = "Requested node configuration is not available"
 
 
 def too_big(demand: Demand, partition: PartitionConfig, nodes: Sequence[NodeConfig]) -> str:
-    """The reason to wait for a partition with too few nodes or CPUs for the job; "" if it has enough.
+    """Return why a partition is too small for a job, or "".
 
     Source: job_mgr.c _part_access_check, by job_limits_check.
     """
@@ -34,16 +37,15 @@ def too_big(demand: Demand, partition: PartitionConfig, nodes: Sequence[NodeConf
 
 
 def usable_cpus(partition: PartitionConfig, nodes: Sequence[NodeConfig]) -> int:
-    """The CPUs that one job can have of these nodes in the partition."""
+    """CPUs of these nodes that one job in the partition can have."""
     return min(sum(node.cpus for node in nodes), partition.max_cpus_per_node * len(nodes))
 
 
 def impossible(demand: Demand, nodes: Sequence[NodeConfig], consume_memory: bool = True) -> Impossible | None:
-    """The reason why even idle nodes could not run the job, or None.
+    """Return why even idle nodes could not run the job, or None.
 
-    For jobs that are not ``too_big``.
-
-    Source: node_scheduler.c _build_node_list and _set_err_msg: the detail is that of the last node.
+    For jobs that are not ``too_big``. Source: node_scheduler.c _build_node_list and _set_err_msg: the detail is that of
+    the last node.
     """
     usable = [node for node in nodes if node.name not in demand.excluded]
     checked = {node.name: _lacking(node, demand) for node in usable}
@@ -71,7 +73,7 @@ def _impossible(
         return Impossible("")
     idle = [NodeUse(node) for node in fit]
     most = sorted((offer.max_tasks for use in idle if (offer := offer_of(use, demand, consume_memory))), reverse=True)
-    # slurmctld counts CPUs alone here: where the tasks of several CPUs do not fit the nodes, the job waits.
+    # slurmctld counts CPUs alone here: a job waits if the tasks of several CPUs do not fit the nodes.
     tasks = demand.ntasks if demand.ntasks <= sum(node.cpus // demand.cpus_per_task for node in nodes) else 0
     if len(most) < max(1, demand.min_nodes) or sum(most[: demand.max_nodes]) < tasks:
         return Impossible("")
@@ -84,7 +86,7 @@ def _impossible(
 
 
 def _lacking(node: NodeConfig, demand: Demand) -> str:
-    """The insufficient property of the node's configuration, in Slurm's words."""
+    """Return the node's insufficient property, in Slurm's words."""
     cpus = node.cpus
     if demand.tasks_per_core:
         cpus = max(cpus, node.sockets * node.boards * node.cores * demand.tasks_per_core * demand.cpus_per_task)

@@ -1,7 +1,7 @@
-"""The limits of QOS and accounts: refusals at submit, and pending reasons.
+"""Limits of QOS and accounts: refusals at submit, and pending reasons.
 
 The order of the checks is slurmctld's: numbers of jobs and the time limit first, then sizes, each for the partition's
-QOS, the job's QOS and the account; of two QOS the first that sets a limit counts. A limit keeps a job waiting; with
+QOS, the job's QOS and the account; the first QOS that sets a limit applies. A limit keeps a job waiting; with
 DenyOnLimit a job that could never meet its limits is refused at submit. Source: slurmctld/acct_policy.c.
 """
 
@@ -28,7 +28,7 @@ Word = TypeVar("Word")
 
 @dataclass(frozen=True)
 class LimitSource:
-    """A QOS, an account or a user's association with limits. ``open``: the fields that no earlier source has set."""
+    """A QOS, account or association with limits. ``open``: the fields that no earlier source has set."""
 
     kind: str  # qos | account | user; the name of a user's association is "account/user"
     name: str
@@ -37,7 +37,7 @@ class LimitSource:
     open: frozenset[str] = frozenset()
 
     def word(self, pair: Sequence[Word]) -> Word:
-        """The reason's part for a QOS, or for an association."""
+        """Select the form of a reason for a QOS or an association."""
         return pair[self.kind != "qos"]
 
     def has(self, name: str) -> bool:
@@ -53,7 +53,7 @@ class Exceeded:
     field: str
     resource: str  # "" for numbers of jobs and for time
     allowed: int
-    wanted: int  # including the use of other jobs, where the limit counts them
+    wanted: int  # including the use of other jobs, if the limit counts it
 
     def __str__(self) -> str:
         rule, effect = SENTENCES[self.field]
@@ -73,12 +73,16 @@ class _Used:
     tres: Counter[str] = field(default_factory=Counter)
 
 
-#: (kind, name, "" | "user" | "account", whose): all jobs of a QOS or an account, or those of one user or account in it
+#: (kind, name, "" | "user" | "account", user or account): all jobs of a QOS or an account, or those of one user or
+#: account in it
 _Key = tuple[str, str, str, str]
 
 
 def use_of(spec: JobSpec, shares: Sequence[NodeShare]) -> Counter[str]:
-    """The resources of an allocation: cpu, mem, node, gres/NAME, gres/NAME:TYPE, license/NAME."""
+    """Resources of an allocation, by the names of TRES.
+
+    Names: cpu, mem, node, gres/NAME, gres/NAME:TYPE, license/NAME.
+    """
     used = Counter({"node": len(shares)})
     for share in shares:
         used["cpu"] += share.cpus
@@ -92,13 +96,13 @@ def use_of(spec: JobSpec, shares: Sequence[NodeShare]) -> Counter[str]:
 
 
 def _all_or_first(text: str) -> Sequence[tuple[str, int]]:
-    """The licences of a request. Of alternatives the first, because it is not known yet which licence will be free."""
+    """Return the licences of a request; of alternatives the first. The free licence is not known yet."""
     wanted = licenses.parse(text)
     return wanted.counts[:1] if wanted.any else wanted.counts
 
 
 class Policy:
-    """The limits of one cluster. They have no effect if its site file has neither QOS nor accounts."""
+    """Limits of one cluster. They have no effect if its site file has neither QOS nor accounts."""
 
     def __init__(
         self, cluster: ClusterConfig, running: Callable[[], Iterable[Job]], usage: UsageLimits | None = None
@@ -117,7 +121,7 @@ class Policy:
     # --- the QOS and the account of a job
 
     def account_of(self, requested: str | None, own: str) -> str:
-        """The account of a job. Raises SlurmError for an account that is not in the site file."""
+        """Return the account of a job. Raises SlurmError. An account that is not in the site file is an error."""
         if not requested:
             return next((one.name for one in self.accounts.values() if one.default), own)
         if self.accounts and requested not in self.accounts:
@@ -127,7 +131,10 @@ class Policy:
         return requested
 
     def qos_of(self, requested: str | None, account: str, user: str = "") -> str:
-        """The QOS of a job. Raises SlurmError for a QOS that is unknown, or that user or account may not use."""
+        """Return the QOS of a job. Raises SlurmError.
+
+        A QOS that is unknown, or that user or account may not use, is an error.
+        """
         if not self.qos:
             return requested or NORMAL.name
         here = self.cluster.account(account, user)
@@ -139,25 +146,25 @@ class Policy:
         return requested
 
     def check_reserved(self, qos: str, reservation: str | None) -> None:
-        """Raise SlurmError for a QOS that requires a reservation if there is none."""
+        """Raise SlurmError if the QOS requires a reservation."""
         if not reservation and qos in self.qos and "RequiresReservation" in self.qos[qos].flags:
             raise SlurmError(Errno.INVALID_QOS)
 
     def priority(self, job: Job) -> int:
-        """The priority of its QOS."""
+        """Return the priority of the job's QOS."""
         return self.qos[job.qos].priority if job.qos in self.qos else 0
 
     def flags(self, job: Job) -> tuple[str, ...]:
-        """The flags of its QOS."""
+        """Return the flags of the job's QOS."""
         return self.qos[job.qos].flags if job.qos in self.qos else ()
 
     def wall(self, job: Job, partition: PartitionConfig) -> int:
-        """The longest time limit in minutes, or INFINITE. A job without a limit gets this limit."""
+        """Return the longest time limit in minutes, or INFINITE. A job without a limit gets this limit."""
         walls = [one.limits.max_wall_min for one in self.sources(job, partition) if one.has("max_wall_min")]
         return min((wall for wall in walls if wall is not None), default=INFINITE)
 
     def sources(self, job: Job, partition: PartitionConfig) -> list[LimitSource]:
-        """The sources whose limits apply to a job, in the order of the checks."""
+        """Return the sources of a job's limits, in the order of checks."""
         key = (job.qos, job.account, job.user, partition.name)
         if key not in self._sources:
             if len(self._sources) > 5000:
@@ -175,7 +182,7 @@ class Policy:
         for one in found:
             sources.append(LimitSource("qos", one.name, one.limits, "DenyOnLimit" in one.flags, left))
             left = _unset(left, one.limits)
-        # A limit of jobs is that of the nearest association with one; limits of groups hold in each.
+        # The nearest association with a limit of jobs decides; limits of groups hold in each association.
         left = frozenset(_FIELDS) - _GROUP
         own = self.associations.get(f"{account}/{user}")
         if own is not None:
@@ -192,14 +199,14 @@ class Policy:
         return sources
 
     def _associated(self, job: Job) -> list[tuple[str, str]]:
-        """The kinds and names of the associations to which a job counts."""
+        """Return kinds and names of a job's associations."""
         accounts = [above.name for above in self.cluster.lineage(job.account)] or [job.account]
         return [*(("account", name) for name in accounts), ("user", f"{job.account}/{job.user}")]
 
     # --- at submit
 
     def refuse(self, jobs: Sequence[Job], present: Collection[Job], shares: Callable[[Job], list[NodeShare]]) -> None:
-        """Raise SlurmError with the limit's reason if a limit refuses the jobs of one submission."""
+        """Raise SlurmError if a limit refuses a submission's jobs. The error is the limit's reason."""
         if not self.active:
             return
         for job in jobs:
@@ -240,7 +247,7 @@ class Policy:
         self._used = None
 
     def trial(self) -> Policy:
-        """A copy of these limits with separate sums of use. A scheduler pass adds its planned starts to it."""
+        """Copy these limits with separate sums of use. A scheduler pass adds its planned starts to the copy."""
         trial = copy(self)
         trial._used, trial._planned = None, []
         return trial
@@ -264,14 +271,14 @@ class Policy:
             self._used = None
 
     def objection(self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]) -> str:
-        """The reason of a limit that keeps a job on these shares from starting; "" if there is none."""
+        """Return the limit's reason that delays a job on these shares, or ""."""
         over = self.over(job, partition, find_shares)
         return over.reason if over else ""
 
     def over(
         self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]
     ) -> Exceeded | None:
-        """The first limit that a job on these shares would exceed; None: no limit delays it."""
+        """Return the first limit that a job on these shares exceeds, or None."""
         if not self.active:
             return None
         sources = self.sources(job, partition)
@@ -288,7 +295,7 @@ class Policy:
         return None
 
     def never(self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]) -> str:
-        """The reason of a limit that the job exceeds even on an idle cluster; "" if there is none."""
+        """Return the limit's reason if even an idle cluster is too small, or ""."""
         if not self.active:
             return ""
         shares = find_shares()
@@ -328,7 +335,7 @@ class Policy:
         return None
 
     def _left(self, source: LimitSource) -> Counter[str]:
-        """The minutes of each resource that a source's running jobs may still use. Until their time limits."""
+        """Minutes of each resource reserved by a source's running jobs. They may use them until their time limits."""
         left: Counter[str] = Counter()
         for job, shares in [*((job, job.shares) for job in self.running()), *self._planned]:
             if self._counts(source, "", job, job) and self.usage:
@@ -368,7 +375,7 @@ def _unset(fields: frozenset[str], limits: Limits) -> frozenset[str]:
 
 
 def _records(job: Job) -> int:
-    """The number of jobs in a record: each pending element of an array counts."""
+    """Number of jobs in a record; pending array elements count separately."""
     return job.pending_count or 1
 
 
@@ -383,7 +390,7 @@ def _too_long(source: LimitSource, job: Job) -> Exceeded | None:
 def _over(
     source: LimitSource, name: str, use: Counter[str], others: Mapping[str, int], job: Job, shares: Sequence[NodeShare]
 ) -> Exceeded | None:
-    """The first resource that exceeds its limit (of a minimum: is below it)."""
+    """Return the first resource outside its limit, or None."""
     limits: Tres = getattr(source.limits, name)
     words = source.word(SIZES[name])
     for resource, most in limits:

@@ -1,4 +1,4 @@
-"""The limits of QOS and associations as tables: field, whose jobs it counts, Slurm's pending reasons."""
+"""Tables of QOS and association limits: field, counted jobs, pending reasons."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SIZES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (),
     ),
 }  # fmt: skip
-#: limits of numbers: field -> whose jobs are counted, reason for a QOS, for an account
+#: limits of numbers: field -> counted jobs, reason for a QOS, for an account
 RUNNING = {
     "grp_jobs": ("", "QOSGrpJobsLimit", "AssocGrpJobsLimit"),
     "max_jobs_per_account": ("account", "MaxJobsPerAccount", ""),
@@ -59,12 +59,12 @@ USAGE = (
 )
 USAGE_WALL = ("QOSGrpWallLimit", "AssocGrpWallLimit")
 WALL = ("QOSMaxWallDurationPerJobLimit", "AssocMaxWallDurationPerJobLimit")
-#: limits of a sum of jobs, and whose jobs are summed; the other limits concern one job
+#: limits of a sum of jobs, and the jobs that are summed; the other limits concern one job
 SHARED = {"grp_tres": "", "max_tres_per_account": "account", "max_tres_per_user": "user"}
 #: limits that waiting does not help: DenyOnLimit checks these
 EVER = ("grp_tres", "max_tres_mins", "max_tres", "max_tres_per_node", "min_tres", "max_tres_per_account",
          "max_tres_per_user")  # fmt: skip
-#: field -> what the limit allows, and the amount that exceeds it, for slurmsky why
+#: field -> the limit in words, and the amount that exceeds it, for slurmsky why
 SENTENCES = {
     "grp_jobs": ("limits its running jobs to {most}", "with this job {have} would run"),
     "max_jobs_per_account": ("limits running jobs of an account to {most}", "with this job {have} would run"),
@@ -80,5 +80,5 @@ SENTENCES = {
     "max_tres_per_account": ("limits {unit} of an account to {most}", "with this job it would hold {have}"),
     "max_tres_per_user": ("limits {unit} of a user to {most}", "with this job the user would hold {have}"),
 }
-#: what an amount of a resource counts; gres/NAME and license/NAME keep their names
+#: noun of an amount of a resource; gres/NAME and license/NAME keep their names
 UNITS = {"cpu": "CPUs", "mem": "MiB of memory", "node": "nodes", "gres/gpu": "GPUs"}

@@ -1,4 +1,4 @@
-"""The order in which a job takes nodes: named nodes, then the tightest fitting runs.
+"""Order in which a job takes nodes: named nodes, then tight runs.
 
 Source: src/plugins/topology/common/eval_nodes.c, _eval_nodes_consec.
 """
@@ -11,7 +11,10 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Candidate:
-    """A node for a part of the job; ``position`` is its place in the partition."""
+    """A node that the job could use.
+
+    ``position``: its place in the partition.
+    """
 
     position: int
     weight: int
@@ -21,7 +24,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class _Run:
-    """Consecutive nodes of one weight. ``anchor``: the position of the first named node among them."""
+    """Consecutive nodes of one weight.
+
+    ``anchor``: the position of the first named node among them.
+    """
 
     nodes: list[Candidate]
     places: range  # including the named nodes in and next to the run
@@ -31,14 +37,14 @@ class _Run:
     anchor: int | None
 
     def holds(self, cpus: int, nodes: int, gpus: int) -> bool:
-        """Whether the run suffices for the whole job."""
+        """True if the run suffices for the whole job."""
         return self.cpus >= cpus and len(self.nodes) >= nodes and self.gpus >= gpus
 
 
 def node_order(
     named: Sequence[Candidate], others: Sequence[Candidate], cpus: int, nodes: int, gpus: int, contiguous: bool
 ) -> Iterator[Candidate]:
-    """Yield the nodes for a job with these total numbers of CPUs, nodes and GPUs."""
+    """Yield nodes for these numbers of CPUs, nodes and GPUs."""
     for one in named:
         yield one
         cpus, nodes, gpus = cpus - _taken(one, cpus, nodes), nodes - 1, gpus - one.gpus
@@ -57,7 +63,10 @@ def node_order(
 
 
 def _taken(one: Candidate, cpus: int, nodes: int) -> int:
-    """CPUs that the job takes on this node. One CPU is left for each further node."""
+    """CPUs that the job takes on this node.
+
+    One CPU is left for each further node.
+    """
     return max(1, min(one.cpus, cpus - max(0, nodes - 1)))
 
 
@@ -85,7 +94,10 @@ def _run(named: set[int], group: list[Candidate]) -> _Run:
 
 
 def _best(runs: Sequence[_Run], cpus: int, nodes: int, gpus: int) -> _Run:
-    """The run with named nodes, of the lowest weight, else the tightest run that suffices, else the largest."""
+    """Return the best run of nodes.
+
+    The run with named nodes, of the lowest weight, else the tightest run that suffices, else the largest.
+    """
     best, best_enough = runs[0], False
     for place, run in enumerate(runs):
         enough = run.holds(cpus, nodes, gpus)
@@ -97,7 +109,7 @@ def _best(runs: Sequence[_Run], cpus: int, nodes: int, gpus: int) -> _Run:
 
 
 def _within(run: _Run, cpus: int, nodes: int, gpus: int) -> Sequence[Candidate]:
-    """The nodes of a run, in the order in which the job takes them.
+    """Nodes of a run, in the order in which the job takes them.
 
     Named nodes first, then upwards and downwards from them; a single node that fits; or all in order.
     """

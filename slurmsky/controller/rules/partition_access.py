@@ -1,6 +1,6 @@
 """Access to partitions by user, group, account and QOS.
 
-Source: slurmctld/partition_mgr.c, part_policy_valid_acct and its siblings.
+Source: slurmctld/partition_mgr.c part_policy_valid_acct and similar functions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ...model.job import Job
 from ...model.spec import INFINITE
 from ..slurm_errors import Errno, SlurmError
 
-#: the limit of a partition that jobs of a QOS with this flag may exceed, and the value that allows any size
+#: QOS flag -> the partition's limit that its jobs may exceed, and the value that allows any size
 _EXEMPTIONS: dict[str, dict[str, Any]] = {
     "PartitionMinNodes": {"min_nodes": 0},
     "PartitionMaxNodes": {"max_nodes": INFINITE},
@@ -23,13 +23,19 @@ _EXEMPTIONS: dict[str, dict[str, Any]] = {
 
 
 def exempted(partition: PartitionConfig, flags: Collection[str]) -> PartitionConfig:
-    """The partition without the limits that a QOS with these flags lifts. Source: job_mgr.c _qos_part_check."""
+    """Return the partition without the limits that QOS flags lift.
+
+    Source: job_mgr.c _qos_part_check.
+    """
     lifted = {name: value for flag in flags for name, value in _EXEMPTIONS.get(flag, {}).items()}
     return replace(partition, **lifted) if lifted else partition
 
 
 def not_permitted(job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
-    """The pending reason of an account and QOS in a partition, with slurmctld's text."""
+    """Return the pending reason if account or QOS are not allowed.
+
+    With slurmctld's text.
+    """
     rules = (
         ("AccountNotAllowed", "account", partition.allow_accounts, job.account),
         ("QOSNotAllowed", "QOS", partition.allow_qos, job.qos),
@@ -45,7 +51,10 @@ def not_permitted(job: Job, partition: PartitionConfig) -> tuple[str, str] | Non
 
 
 def check_caller(partition: PartitionConfig, uid: int, groups: frozenset[str]) -> None:
-    """Raise SlurmError if the submitter may not use the partition; root always may."""
+    """Raise SlurmError if the submitter may not use the partition.
+
+    root may use each partition.
+    """
     if uid == 0:
         return
     if partition.root_only:

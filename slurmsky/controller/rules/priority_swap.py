@@ -1,4 +1,4 @@
-"""scontrol top: reassigns one user's priorities among that user's pending jobs.
+"""scontrol top: reassigns priorities among one user's pending jobs.
 
 Source: slurmctld/job_mgr.c _set_top.
 """
@@ -13,11 +13,10 @@ from ..slurm_errors import Errno, SlurmError
 
 
 def to_top(wanted: Sequence[Job], jobs: Iterable[Job]) -> list[Job]:
-    """Give jobs the highest priorities among the user's comparable pending jobs.
+    """Assign jobs the highest priorities among comparable pending jobs.
 
-    Returns the jobs that changed.
-
-    Each gain is subtracted from the job's nice value, each loss added. Raises SlurmError if no wanted job can move.
+    Return the changed jobs. A gain is subtracted from the job's nice value, a loss added. Raises SlurmError if no
+    wanted job can move.
     """
     first: list[Job] = []
     problem: Errno | None = None
@@ -55,6 +54,6 @@ def to_top(wanted: Sequence[Job], jobs: Iterable[Job]) -> list[Job]:
 
 
 def _alike(job: Job, leader: Job) -> bool:
-    """Whether a pending job may exchange its priority with the leader."""
+    """True if a pending job may exchange its priority with the leader."""
     same = all(getattr(job, name) == getattr(leader, name) for name in ("user", "account", "qos", "partition"))
     return same and job.state is JobState.PENDING and job.priority > 1

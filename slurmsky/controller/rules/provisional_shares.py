@@ -11,22 +11,20 @@ from .demand import Demand
 
 
 def ordered_shares(demand: Demand, spec: JobSpec, partition: PartitionConfig | None, job_id: int) -> list[NodeShare]:
-    """``cloud_shares`` on the number of nodes in SkyPilot's request.
+    """Return ``cloud_shares`` for the number of nodes in SkyPilot's request.
 
     The number depends on the sizes that SkyPilot offers.
     """
     try:
         return cloud_shares(demand, job_id, geometry(spec, partition).nodes)
-    except Refused:  # the request was changed after its validation: the launch will report the error
+    except Refused:  # the request was changed after its validation; the launch will report the error
         return cloud_shares(demand, job_id)
 
 
 def cloud_shares(demand: Demand, job_id: int, nodes: int = 0) -> list[NodeShare]:
-    """Shares on nodes that do not exist yet: their number and size.
+    """Shares on nodes that do not exist yet: number and size.
 
-    The engine adds names and addresses.
-
-    ``nodes``: how many; 0: as few as the job's request allows.
+    The engine adds names and addresses. ``nodes``: 0: the fewest that the job's request allows.
     """
     if not nodes:
         nodes = demand.min_nodes

@@ -1,4 +1,7 @@
-"""Times of recurring reservations. Source: slurmctld/reservation.c _resv_time_overlap, _advance_time."""
+"""Times of recurring reservations.
+
+Source: slurmctld/reservation.c _resv_time_overlap, _advance_time.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ def recurring(one: Reservation) -> list[str]:
 
 
 def period_s(one: Reservation) -> int:
-    """Seconds from one time to the next; 0: no recurrence."""
+    """Seconds between two occurrences; 0: no recurrence."""
     return next((PERIODS[name] for name in one.flags if name in PERIODS), 0)
 
 
 def following(one: Reservation, now: float) -> Reservation | None:
-    """A recurring reservation at its next time; None without recurrence."""
+    """Return a reservation at its next time; None without recurrence."""
     period = period_s(one)
     if not period:
         return None
@@ -33,12 +36,12 @@ def following(one: Reservation, now: float) -> Reservation | None:
 
 
 def overlap(one: Reservation, other: Reservation) -> bool:
-    """Whether two reservations are active at the same time, now or at a later occurrence of either."""
+    """True if two reservations overlap, now or at later occurrences."""
     first, last = sorted((one, other), key=lambda each: bool(period_s(each)))
     if not period_s(last):
         return first.overlaps(last.start, last.end)
     if period_s(first):
-        # Each period is a multiple of the shorter ones, so that the pattern repeats after the longest.
+        # Each period is a multiple of the shorter ones, so the pattern repeats after the longest.
         since = max(first.start, last.start)
         until = since + 7 * DAY_S + max(first.end - first.start, last.end - last.start)
     else:
@@ -49,7 +52,10 @@ def overlap(one: Reservation, other: Reservation) -> bool:
 
 
 def _occurrences(one: Reservation, since: float, until: float) -> Iterator[tuple[float, float]]:
-    """The times of a reservation that overlap a period. The first is as requested, on any day."""
+    """Yield a reservation's times that overlap a period.
+
+    The first time is as requested, on any day.
+    """
     period, first = period_s(one), one.start
     missed = max(0, int((since - one.end) // period)) if period else 0
     one = replace(one, start=one.start + missed * period, end=one.end + missed * period)

@@ -40,11 +40,10 @@ def reserved_spec(
     account: str,
     qos: Callable[[], str],
 ) -> JobSpec:
-    """The spec, in the reservation's partition if it names none.
+    """Return the spec, in the reservation's partition if it names none.
 
-    Of several partitions the allowed ones stay.
-
-    ``qos`` returns the job's QOS. Raises SlurmError where the job may not use the reservations that it names.
+    Of several partitions the allowed ones stay. ``qos`` returns the job's QOS. Raises SlurmError if the job may not use
+    its reservations.
     """
     if not spec.reservation:
         return spec

@@ -1,4 +1,7 @@
-"""Flags of reservations: their order and their conflicts. Source: slurmctld/reservation.c create_resv, update_resv."""
+"""Flags of reservations: order and conflicts.
+
+Source: slurmctld/reservation.c create_resv, update_resv.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ _REPLACED = {"REPLACE", "REPLACE_DOWN"}
 
 
 def check_flags(wanted: Reservation, before: Reservation | None = None, cores: int | None = None) -> None:
-    """Raise SlurmError for flags without effect here, and for conflicting flags.
+    """Raise SlurmError for conflicting or unsupported flags.
 
     ``before``: the reservation that an update changes. ``cores``: the number of cores that a new one requests.
     """
@@ -38,5 +41,5 @@ def check_flags(wanted: Reservation, before: Reservation | None = None, cores: i
 
 
 def ordered(flags: Iterable[str]) -> tuple[str, ...]:
-    """Flags as Slurm shows them."""
+    """Sort flags as Slurm shows them."""
     return tuple(sorted(set(flags), key=_ORDER.__getitem__))

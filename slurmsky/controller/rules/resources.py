@@ -1,4 +1,8 @@
-"""Placement: a pure function from a job's demand and the nodes' use to shares.
+"""Placement: a pure function from demand and node use to shares.
+
+Nodes are chosen as by Slurm's select/cons_tres with CR_Core and no topology: nodes by weight, then as configured. Each
+node takes as many tasks as it can, while one task is left for every further node that is needed ("-N2 -n4" gives 3,1).
+Source: src/plugins/select/cons_tres/job_test.c and gres_sched.c.
 
 Nodes are chosen as by Slurm's select/cons_tres with CR_Core and no topology: nodes by weight, then as configured;
 each node takes as many tasks as it can, while one task is left for every further node that is still needed
@@ -26,16 +30,16 @@ class NodeUse:
     config: NodeConfig
     available: bool = True  # up and not drained
     cpu_ids: set[int] = field(default_factory=set)
-    #: jobs beyond the first on CPUs that several jobs hold, because a suspended one was resumed
+    #: number of further jobs on each CPU that several jobs hold, because a suspended one was resumed
     oversubscribed: Counter[int] = field(default_factory=Counter)
     memory_mib: int = 0
     gres: dict[str, set[int]] = field(default_factory=dict)
     jobs: set[int] = field(default_factory=set)  # 0: other users or reservations
-    exclusive: bool = False  # held by a job that shares it with no other job
+    exclusive: bool = False  # one job holds the node exclusively
     partitions: dict[str, int] = field(default_factory=dict)  # CPUs that each partition's jobs hold
 
     def copy(self) -> NodeUse:
-        """An independent copy, for "what if"."""
+        """Return an independent copy."""
         return NodeUse(
             self.config,
             self.available,
@@ -74,7 +78,7 @@ class NodeUse:
 
 
 def _free_devices(use: NodeUse, name: str, kind: str) -> list[tuple[str, int]]:
-    """Free devices of a gres as (key, index), lowest index first. Indices run over all types of the name."""
+    """Free devices of a gres as (key, index), lowest index first. Indices count all types of the name."""
     free = []
     base = 0
     for gres_name, gres_type, count in use.config.gres:
@@ -97,7 +101,7 @@ class _Devices:
         self.gpus = 0
 
     def grab(self, name: str, kind: str, count: int) -> bool:
-        """Pick the lowest free devices; False if too few are free."""
+        """Pick the lowest free devices; return False if too few are free."""
         free = self.left(name, kind)
         if len(free) < count:
             return False
@@ -107,19 +111,19 @@ class _Devices:
         return True
 
     def left(self, name: str, kind: str = "") -> list[tuple[str, int]]:
-        """The devices that are still free."""
+        """Devices that are neither in use nor picked."""
         free = _free_devices(self._use, name, kind)
         return [(key, index) for key, index in free if index not in self._ids.get(key, [])]
 
     @property
     def taken(self) -> dict[str, tuple[int, ...]]:
-        """Indices by gres key."""
+        """Indices of the picked devices, by gres key."""
         return {key: tuple(sorted(ids)) for key, ids in self._ids.items()}
 
 
 @dataclass
 class _Offer:
-    """The resources that one node could give to a job."""
+    """Resources of one node that a job could have."""
 
     use: NodeUse
     cores: list[list[int]]  # free cores, each its free CPU ids
@@ -132,7 +136,7 @@ def _usable_threads(use: NodeUse, demand: Demand) -> int:
 
 
 def _free_cores(use: NodeUse, demand: Demand) -> list[list[int]]:
-    """The cores without a taken CPU, at most the partition's share of the node."""
+    """Cores without a used CPU, within the partition's share of the node."""
     threads, count = use.config.threads, use.config.cpus
     every = (list(range(start, min(start + threads, count))) for start in range(0, count, threads))
     cores = [ids for ids in every if use.cpu_ids.isdisjoint(ids)]
@@ -142,7 +146,7 @@ def _free_cores(use: NodeUse, demand: Demand) -> list[list[int]]:
 
 
 def _is_too_small(use: NodeUse, demand: Demand, cpus: int) -> bool:
-    """Whether a node with this many free CPUs is too small for the job's request per node."""
+    """True if a node is too small for the job's request per node. ``cpus``: its free CPUs."""
     config = use.config
     return (
         cpus == 0
@@ -158,7 +162,7 @@ def _is_too_small(use: NodeUse, demand: Demand, cpus: int) -> bool:
 
 
 def offer_of(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer | None:
-    """A node's offer, or None if it cannot take one task of the job."""
+    """Return a node's offer; None: it is too small for one task."""
     config = use.config
     runs = use.cpu_ids or 0 in use.jobs  # a suspended job holds no CPU
     if use.exclusive or (demand.exclusive and runs) or config.tmp_mib < demand.tmp_mib:
@@ -189,7 +193,7 @@ def offer_of(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offe
 
 
 def gpus_here(offer: _Offer, demand: Demand, name: str, kind: str) -> int:
-    """GPUs that a node can give with the CPUs and memory that each GPU requires."""
+    """GPUs that a node's free CPUs and memory allow."""
     free = len(_free_devices(offer.use, name, kind))
     if demand.cpus_per_gpu:
         free = min(free, len(offer.cores) * _usable_threads(offer.use, demand) // demand.cpus_per_gpu)
@@ -199,7 +203,7 @@ def gpus_here(offer: _Offer, demand: Demand, name: str, kind: str) -> int:
 
 
 def fits_shape(config: NodeConfig, demand: Demand) -> bool:
-    """Whether the node has the sockets, cores and threads that the job requests."""
+    """True if the node has the requested sockets, cores and threads."""
     return (
         config.sockets * config.boards >= demand.sockets
         and config.cores >= demand.cores
@@ -208,7 +212,7 @@ def fits_shape(config: NodeConfig, demand: Demand) -> bool:
 
 
 def feature_choices(text: str) -> list[constraint.Alternative]:
-    """The ways to satisfy --constraint, in the order in which they are tried."""
+    """Alternatives of --constraint, in the order in which they are tried."""
     return constraint.parse(text).choices() if text else [constraint.Alternative(())]
 
 
@@ -217,9 +221,9 @@ Place = Callable[[Demand, Sequence[NodeUse], bool], "list[NodeShare] | None"]
 
 
 def place(demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True) -> list[NodeShare] | None:
-    """Shares for the job on these nodes, in order; None if the nodes do not suffice now.
+    """Return shares for the job, in order; None: too few nodes.
 
-    -N2-4 takes four nodes if they are free, --spread-job all, but never more than there are tasks.
+    -N2-4 takes four nodes if they are free, --spread-job all, but at most one per task.
     """
     if demand.wide:
         counted = demand.ntasks_given or demand.tasks_per_node or demand.max_nodes >= INFINITE
@@ -271,7 +275,7 @@ def _place(
     if chosen is None:
         return None
     batch = constraint.parse(demand.batch_features) if demand.batch_features else None
-    # The script runs on the first node that has the features of --batch.
+    # The script runs on the first node with the features of --batch.
     host = next((pair[0] for pair in chosen if batch and batch.matches(pair[0].use.config.active)), None)
     chosen.sort(key=lambda pair: (pair[0] is not host, order[pair[0].use.config.name]))
     return _shares(demand, chosen, consume_memory)
@@ -358,7 +362,7 @@ def _shares(demand: Demand, chosen: list[tuple[_Offer, int]], consume_memory: bo
                 return None
             wanted_total[name, kind] = left - count
         if demand.exclusive:
-            # A whole node includes its devices, requested or not. Source: gres.c, job_select_whole_node.
+            # A whole node includes all its devices. Source: gres.c, job_select_whole_node.
             for name in dict.fromkeys(name for name, _, _ in config.gres):
                 devices.grab(name, "", len(devices.left(name)))
         share.gres = devices.taken
@@ -390,7 +394,7 @@ def _memory(demand: Demand, config: NodeConfig, cpus: int, gpus: int) -> int:
 
 
 def consumes_memory(cluster: ClusterConfig) -> bool:
-    """Whether SelectTypeParameters makes memory a consumable resource."""
+    """True if SelectTypeParameters makes memory a consumable resource."""
     return "MEMORY" in dict(cluster.parameters).get("SelectTypeParameters", "CR_Core_Memory").upper()
 
 

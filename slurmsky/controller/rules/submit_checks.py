@@ -1,4 +1,4 @@
-"""Checks at submit: raise the errors with which slurmctld refuses a job."""
+"""Checks at submit, with slurmctld's errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PARTS_OF_GPUS = frozenset({"mps", "shard"})
 
 
 def partitions_of(cluster: ClusterConfig, spec: JobSpec) -> list[PartitionConfig]:
-    """The partitions a job may run in, in the order given."""
+    """Partitions of a job, in the order given."""
     if spec.partition is None:
         default = cluster.default_partition
         if default is None:
@@ -37,7 +37,7 @@ def partitions_of(cluster: ClusterConfig, spec: JobSpec) -> list[PartitionConfig
 
 
 def _exempted_partitions(cluster: ClusterConfig, spec: JobSpec) -> list[PartitionConfig]:
-    """The partitions of a job, without the limits that its QOS lifts."""
+    """Return a job's partitions without the limits that its QOS lifts."""
     flags = next((one.flags for one in cluster.qos if one.name == spec.qos), ())
     return [exempted(partition, flags) for partition in partitions_of(cluster, spec)]
 
@@ -74,9 +74,10 @@ def check(
 
 
 def _check_limits(cluster: ClusterConfig, spec: JobSpec, parts: Sequence[PartitionConfig], now: float) -> None:
-    """Raise SlurmError for contradictory limits, or for limits that refuse the job by EnforcePartLimits.
+    """Raise SlurmError for contradictory or exceeded limits.
 
-    ALL: every partition of the list must admit the job; ANY: one of them. Source: job_mgr.c _valid_job_part.
+    EnforcePartLimits ALL: every partition of the list must admit the job; ANY: one of them. Source: job_mgr.c
+    _valid_job_part.
     """
     enforce = cluster.enforce_part_limits.upper()
     faults = []
@@ -92,7 +93,7 @@ def _check_limits(cluster: ClusterConfig, spec: JobSpec, parts: Sequence[Partiti
 
 
 def _check_size(cluster: ClusterConfig, spec: JobSpec, partition: PartitionConfig) -> None:
-    """Raise SlurmError if the partition has too few nodes or CPUs for the job."""
+    """Raise SlurmError if the partition is too small for the job."""
     demand = demand_of(spec)
     nodes = partition_nodes(cluster, partition)
     # A job has at least one CPU on each node. Source: job_mgr.c _part_access_check.
@@ -103,7 +104,7 @@ def _check_size(cluster: ClusterConfig, spec: JobSpec, partition: PartitionConfi
 
 
 def waits_for_growth(cluster: ClusterConfig, spec: JobSpec) -> str:
-    """The reason why an accepted job waits for a partition to grow, or ""."""
+    """Return why an accepted job waits for a larger partition, or ""."""
     if cluster.open:
         return ""
     demand = demand_of(spec)
@@ -115,7 +116,10 @@ def waits_for_growth(cluster: ClusterConfig, spec: JobSpec) -> str:
 
 
 def _check_names(cluster: ClusterConfig, spec: JobSpec) -> None:
-    """Validate names of nodes, features and devices. An open cluster accepts any well-formed name."""
+    """Validate names of nodes, features and devices.
+
+    An open cluster accepts any well-formed name.
+    """
     wanted, excluded = node_names(cluster, spec.nodelist or ""), node_names(cluster, spec.exclude or "")
     if set(wanted) & set(excluded):
         raise SlurmError(Errno.INVALID_NODE_NAME)
@@ -126,7 +130,10 @@ def _check_names(cluster: ClusterConfig, spec: JobSpec) -> None:
 
 
 def node_names(cluster: ClusterConfig, text: str) -> list[str]:
-    """The nodes of a --nodelist or --exclude text. Raises SlurmError for malformed and unknown names."""
+    """Nodes of a --nodelist or --exclude text.
+
+    Raises SlurmError for malformed and unknown names.
+    """
     try:
         names = hostlist.expand(text) if text else []
     except LanguageError as error:
@@ -138,7 +145,7 @@ def node_names(cluster: ClusterConfig, text: str) -> list[str]:
 
 
 def check_features(cluster: ClusterConfig, text: str, errno: Errno) -> None:
-    """Raise SlurmError(``errno``) for a malformed constraint, or for features that no node has."""
+    """Raise SlurmError(``errno``) for malformed or unknown features."""
     try:
         names = set(constraint.parse(text).names()) if text else set()
     except LanguageError as error:
@@ -158,7 +165,7 @@ def _check_request(cluster: ClusterConfig, spec: JobSpec, now: float) -> None:
 
 
 def check_licenses(cluster: ClusterConfig, spec: JobSpec) -> None:
-    """Raise SlurmError if the cluster has no such licences, or too few."""
+    """Raise SlurmError for unknown or too many licences."""
     if not spec.licenses:
         return
     total = dict(cluster.licenses)
@@ -173,11 +180,14 @@ def check_licenses(cluster: ClusterConfig, spec: JobSpec) -> None:
 
 
 def _check_gres(cluster: ClusterConfig, spec: JobSpec) -> None:
-    """Validate generic resources: parts of GPUs come without whole ones. Source: gres.c _foreach_job_state_validate."""
+    """Validate generic resources; shares of GPUs exclude whole GPUs.
+
+    Source: gres.c _foreach_job_state_validate.
+    """
     try:
         names = gres_names(spec)
     except LanguageError as error:
-        # A count that is not a number names a type that no node has; slurmctld accepts that for a held job.
+        # A count that is not a number is the name of a missing type; slurmctld accepts it for a held job.
         if spec.hold:
             return
         raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE) from error
@@ -191,7 +201,7 @@ def _check_gres(cluster: ClusterConfig, spec: JobSpec) -> None:
 
 
 def check_dependency(spec: JobSpec) -> None:
-    """Raise SlurmError for a malformed dependency, or for the unsupported type expand."""
+    """Raise SlurmError for a malformed or unsupported dependency."""
     if not spec.dependency:
         return
     try:

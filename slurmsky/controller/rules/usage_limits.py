@@ -1,6 +1,6 @@
-"""Limits of usage over time: GrpTRESMins and GrpWall of QOS and associations.
+"""Limits of usage over time: GrpTRESMins and GrpWall.
 
-The usage is that of all runs in the store, of running jobs up to now; it does not decay. With ``safe`` in
+The usage includes all runs in the store and running jobs up to now; it does not decay. With ``safe`` in
 AccountingStorageEnforce a job starts only if it can end within the limit. Source: slurmctld/acct_policy.c
 _validate_tres_usage_limits.
 """
@@ -18,7 +18,7 @@ from ...report.text.utilization import Use
 
 #: seconds for which a sum is valid; slurmctld adds usage each PriorityCalcPeriod, 300 s
 REFRESH_S = 10
-#: the sum of elapsed time, beside the resources
+#: key of the elapsed time in the sums
 WALL = "wall"
 
 #: names (kind, name) of the QOS or association
@@ -26,7 +26,7 @@ Owner = tuple[str, str]
 
 
 class UsageLimits:
-    """The usage of each QOS and association, and the limits that are reached."""
+    """Usage of each QOS and association, and the exceeded limits."""
 
     def __init__(self, cluster: ClusterConfig, uses: Callable[[], Iterable[Use]], clock: Callable[[], float]) -> None:
         self._cluster = cluster
@@ -37,7 +37,7 @@ class UsageLimits:
         self._summed_at = float("-inf")
 
     def spent(self, kind: str, name: str) -> Counter[str]:
-        """Minutes of each resource, and of elapsed time, that the jobs of an owner have used."""
+        """Minutes that an owner's jobs have used, by resource and WALL."""
         if self._clock() >= self._summed_at + REFRESH_S:
             self._sum()
         return self._spent.get((kind, name), Counter())
@@ -62,7 +62,7 @@ class UsageLimits:
         self._summed_at = self._clock()
 
     def wall_reached(self, owner: Owner, limits: Limits, job: Job) -> int | None:
-        """The elapsed minutes with which GrpWall keeps a job from starting; None: GrpWall allows it."""
+        """Return the elapsed minutes that exceed GrpWall, or None."""
         most = limits.grp_wall_min
         if most is None:
             return None
@@ -73,7 +73,7 @@ class UsageLimits:
     def minutes_reached(
         self, owner: Owner, limits: Limits, job: Job, use: Mapping[str, int], planned: Mapping[str, int]
     ) -> tuple[str, int, int] | None:
-        """The first resource of GrpTRESMins that keeps a job from starting: name, limit and minutes.
+        """Return the first exceeded resource of GrpTRESMins: name, limit, minutes.
 
         ``planned``: the minutes that the owner's running jobs may still use.
         """
@@ -87,7 +87,7 @@ class UsageLimits:
         return None
 
     def minutes_left(self, job: Job) -> int:
-        """The minutes until the time limit of a job that runs or starts now."""
+        """Minutes until a job's time limit, if it runs or starts now."""
         if job.state.active and job.end_time:
             return max(0, int(job.end_time - self._clock()) // 60)
         return _limit_of(job)

@@ -1,9 +1,8 @@
-"""Virtual nodes: share this machine among the nodes of a job that exceeds it.
+"""Virtual nodes: run a job that is larger than this machine.
 
-A job that requests more than the machine has sees nodes as large as it requests. It holds at most the resources of the
-real machine: the real CPUs limit how many
-such jobs run at once, and no job is refused for its size. This applies to an open cluster (``ClusterConfig.open``);
-where a site file describes the nodes, there are no virtual nodes.
+The job sees nodes of the requested size, and holds at most the resources of the real machine. So the real CPUs limit
+how many such jobs run at once, and no job is refused for its size. Virtual nodes exist only in an open cluster
+(``ClusterConfig.open``), which no site file describes.
 """
 
 from __future__ import annotations
@@ -26,28 +25,28 @@ GPU = "gpu"
 
 @dataclass(frozen=True)
 class Fit:
-    """A demand on this machine: the request to the real node, and the job's shares."""
+    """A demand on this machine: the real request, and the job's shares."""
 
     demand: Demand
     shares: tuple[NodeShare, ...] = ()  # () = the demand fits: the job gets a part of the real node
 
     @property
     def gpus_absent(self) -> bool:
-        """Whether the job runs without the GPUs that it requests."""
+        """True if the job runs without the GPUs that it requests."""
         return any(share.gpus_absent and any(map(_is_gpu, share.gres)) for share in self.shares)
 
 
 class VirtualNodes:
-    """Makes virtual nodes from the real node of an open cluster."""
+    """Virtual nodes of the real node of an open cluster."""
 
     def __init__(self, cluster: ClusterConfig) -> None:
         self.machine: NodeConfig | None = cluster.nodes[0] if cluster.open and cluster.nodes else None
         self._real = list(cluster.nodes)
         self._consume = consumes_memory(cluster)
-        self._held: dict[int, list[NodeShare]] = {}  # where it differs from the job's shares
+        self._held: dict[int, list[NodeShare]] = {}  # entries that differ from the job's shares
 
     def fit(self, demand: Demand) -> Fit:
-        """Reduce a demand to what the real node has."""
+        """Reduce a demand to the resources of the real node."""
         machine = self.machine
         if machine is None:
             return Fit(demand)
@@ -58,9 +57,9 @@ class VirtualNodes:
         return Fit(self._held_demand(shares, machine, demand.exclusive), tuple(shares))
 
     def fit_components(self, demands: Sequence[Demand]) -> list[Fit] | None:
-        """Separate virtual nodes for the components of a het job; None if the machine holds them all.
+        """Virtual nodes for the components of a het job.
 
-        The first component's demand represents all components on the real node.
+        None: the machine is large enough. The first component's demand represents all components on the real node.
         """
         machine = self.machine
         alone = [self.fit(demand) for demand in demands]
@@ -84,7 +83,7 @@ class VirtualNodes:
         return fits
 
     def _held_demand(self, shares: Sequence[NodeShare], machine: NodeConfig, exclusive: bool) -> Demand:
-        """The resources of the real node that virtual shares hold."""
+        """Return the real node's resources for virtual shares, as a demand."""
         held = _sum(shares)
         gpus = () if not held[GPU] or any(share.gpus_absent for share in shares) else ((GPU, "", held[GPU]),)
         return replace(
@@ -96,7 +95,7 @@ class VirtualNodes:
         )
 
     def _plain(self, demand: Demand, machine: NodeConfig) -> Demand:
-        """The demand without names that this machine may lack.
+        """Remove names from a demand that this machine may lack.
 
         These are features, GPU types, other generic resources, and hosts.
         """
@@ -123,15 +122,15 @@ class VirtualNodes:
         )
 
     def _with_devices(self, shares: list[NodeShare], machine: NodeConfig) -> list[NodeShare]:
-        """Mark GPUs as absent where the machine has fewer than the whole job requests."""
+        """Mark GPUs as absent if the machine has too few."""
         have = sum(count for name, _, count in machine.gres if name == GPU)
         requested = _sum(shares)[GPU]
         return [replace(share, virtual=True, gpus_absent=requested > have) for share in shares]
 
-    # --- resources of the real node that jobs hold
+    # --- booked resources of the real node
 
     def placed(self, fit: Fit, real: list[NodeShare]) -> list[NodeShare]:
-        """The virtual shares of a job that starts on ``real``, with the real devices."""
+        """Return the virtual shares of a job on ``real``, with real devices."""
         if not fit.shares:
             return real
         devices = [(key, index) for share in real for key, ids in share.gres.items() for index in ids]
@@ -148,7 +147,7 @@ class VirtualNodes:
         return shares
 
     def hold(self, job: Job, uses: Mapping[str, NodeUse]) -> list[NodeShare]:
-        """Record and return the shares of the real nodes that an active job holds.
+        """Record and return the real shares of an active job.
 
         A suspended job holds memory and devices. Source: job_res_rm_job of select/cons_tres (JOB_RES_ACTION_RESUME).
         """
@@ -160,7 +159,7 @@ class VirtualNodes:
         return held
 
     def holding(self, shares: list[NodeShare], use: NodeUse) -> list[NodeShare]:
-        """The shares of the real node that a job on ``shares`` would hold.
+        """Return the real shares that a job on ``shares`` would hold.
 
         Without virtual nodes these are its own shares.
         """
@@ -183,17 +182,17 @@ class VirtualNodes:
         return [held]
 
     def held(self, job: Job) -> list[NodeShare]:
-        """The shares of the real node that a running job holds."""
+        """Return the real shares of a running job."""
         return self._held.get(job.job_id, job.shares)
 
     def release(self, job: Job) -> list[NodeShare]:
-        """The shares of the real node that an ending job frees."""
+        """Remove and return the real shares of an ending job."""
         return self._held.pop(job.job_id, job.shares)
 
     # --- what users see
 
     def nodes(self, real: Mapping[str, Node], jobs: Iterable[Job], partitions: tuple[str, ...]) -> dict[str, Node]:
-        """The real nodes, and the virtual nodes of running jobs in their allocated size."""
+        """Real nodes, and virtual nodes of running jobs in allocated size."""
         shares = [(job, share) for job in jobs for share in job.shares if share.virtual]
         found = dict(real)
         if self.machine is None or not shares:
@@ -206,7 +205,7 @@ class VirtualNodes:
 
 
 def cluster_of(cluster: ClusterConfig, nodes: Mapping[str, Node]) -> ClusterConfig:
-    """The cluster with these nodes, all in every partition."""
+    """Return the cluster with these nodes in every partition."""
     if len(nodes) == len(cluster.nodes) and all(nodes[node.name].config is node for node in cluster.nodes):
         return cluster
     names = tuple(nodes)
@@ -226,12 +225,12 @@ def _empty(name: str, model: Node, partitions: tuple[str, ...]) -> Node:
 
 
 def _shown(node: Node, here: list[tuple[Job, NodeShare]], held: Mapping[int, list[NodeShare]]) -> Node:
-    """A node as large as its real resources and the virtual shares on it require."""
+    """Return a node sized for its real resources and virtual shares."""
     cpus, memory = node.alloc_cpus, node.alloc_memory_mib
     taken = dict(node.alloc_gres.items())
     for job, share in here:
         for booked in held.get(job.job_id, ()):
-            if booked.name == node.config.name:  # counts the job's virtual size, not the real share
+            if booked.name == node.config.name:  # subtract the real share, which counts in its virtual size
                 cpus -= booked.cpus
                 memory -= booked.memory_mib
                 for key, ids in booked.gres.items():
@@ -272,7 +271,7 @@ _ONE_TASK = demand_of(JobSpec(nodes_min=1, nodes_max=1, ntasks=1))
 
 
 def node_names(machine: str, demand: Demand, count: int) -> list[str]:
-    """Names of ``count`` nodes: requested ones, then the machine's own name, then numbered ones.
+    """Names of ``count`` nodes: requested, the machine's own, then numbered.
 
     >>> from slurmsky.controller.rules.demand import demand_of
     >>> from slurmsky.model.spec import JobSpec
@@ -290,7 +289,7 @@ def node_names(machine: str, demand: Demand, count: int) -> list[str]:
 
 
 def _virtual_shares(demand: Demand, machine: NodeConfig) -> list[NodeShare]:
-    """The shares of a job on idle nodes that are as large as the job requests."""
+    """Return the shares on idle nodes of the requested size."""
     least = max(demand.min_nodes, len(demand.required), 1)
     if demand.tasks_per_node and demand.ntasks_given:
         least = max(least, -(-demand.ntasks // demand.tasks_per_node))
@@ -357,7 +356,7 @@ def _sum(shares: Iterable[NodeShare]) -> dict[str, int]:
 
 
 def note(fits: Sequence[Fit], machine: NodeConfig, job_id: int) -> str:
-    """The message to the submitter about a job on virtual nodes."""
+    """Return the message to the submitter about virtual nodes."""
     shares = [share for fit in fits for share in fit.shares]
     absent = any(fit.gpus_absent for fit in fits)
     gpus = sum(count for name, _, count in machine.gres if name == GPU)

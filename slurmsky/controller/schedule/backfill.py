@@ -1,4 +1,4 @@
-"""Backfill: planned start of a blocked job, and whether a later job may start before it."""
+"""Backfill: planned start of a blocked job, and earlier starts behind it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ _YEAR_S = 365 * 86400.0
 
 @dataclass
 class Blocked:
-    """The first job of a partition without room. It has the job's demand, and the nodes at its planned start."""
+    """The first job of a partition with too few free nodes.
+
+    It has the job's demand, and the nodes at its planned start.
+    """
 
     demand: Demand
     start: float
@@ -33,7 +36,7 @@ class Blocked:
 
 @dataclass(frozen=True)
 class End:
-    """The resources that a running or planned job frees, and the time."""
+    """Resources that a running or planned job frees at a time."""
 
     time: float
     job_id: int
@@ -44,7 +47,7 @@ class End:
 def ends_of(
     job_table: JobTable, now: float, names: Collection[str], planned: Sequence[tuple[Start, list[NodeShare]]]
 ) -> list[End]:
-    """The ends of the jobs that hold any of these nodes, the first one first."""
+    """Ends of the jobs on any of these nodes, earliest first."""
     found = []
     for job_id in job_table.active:
         job = job_table.jobs[job_id]
@@ -72,10 +75,10 @@ def earliest(
     place: Place,
     planned: Sequence[tuple[Start, list[NodeShare]]] = (),
 ) -> tuple[float, list[NodeShare], list[NodeUse]] | None:
-    """The earliest start for a demand: time, shares, and the nodes at that time.
+    """Return a demand's earliest start: time, shares, and nodes then.
 
-    ``place``: scheduler.place_later. Now: warm nodes have to be powered down and up first. None: no running job
-    explains the wait (a node is down).
+    ``place``: scheduler.place_later, also for a start now, because warm nodes may have to power down and up first.
+    None: no running job explains the wait (a node is down).
     """
     future = {use.config.name: use.copy() for use in nodes}
     for end in (End(now, 0, "", ()), *ends_of(job_table, now, future.keys(), planned)):
@@ -91,7 +94,10 @@ def earliest(
 def harmless(
     job: Job, shares: Sequence[NodeShare], now: float, first: Blocked, partition: str, scheduler: Scheduler
 ) -> list[NodeUse] | None:
-    """The blocked job's nodes at its start if this job starts now; None: the plan would fail."""
+    """Return the blocked job's nodes if this job starts now.
+
+    None: the blocked job's plan would fail.
+    """
     limit = job.time_limit_min
     if limit is not None and limit != INFINITE and now + limit * 60 <= first.start:
         return first.nodes
@@ -104,9 +110,10 @@ def harmless(
 
 
 def shortened(job: Job, now: float, until: float) -> int | None:
-    """The limit in minutes with which a --time-min job ends before a planned start, or None.
+    """Limit in minutes with which a --time-min job ends in time.
 
-    Source: backfill.c, which lowers the limit of such a job as far as --time-min to start it earlier.
+    None: the minimum is too long. Source: backfill.c, which lowers the limit of such a job as far as --time-min to
+    start it earlier.
     """
     least = job.spec.time_min_min
     room = int(until - now) // 60
@@ -114,7 +121,10 @@ def shortened(job: Job, now: float, until: float) -> int | None:
 
 
 def shown_start(start: float, now: float) -> float | None:
-    """A planned start as users see it. None for a start that only a job without a time limit delays."""
+    """Return a planned start for users.
+
+    None: only a job without a time limit delays it.
+    """
     return start if start < now + _YEAR_S - 86400 else None
 
 

@@ -1,8 +1,8 @@
 """Expected starts of waiting jobs, for squeue --start.
 
-The scheduling pass plans the first blocked job of each partition. Here the jobs behind it follow in their order. Each
-starts when enough running and expected jobs have ended, and no job starts before the one ahead of it: a job may start
-earlier than shown. Source: backfill.c, which plans as many jobs as bf_max_job_test.
+The scheduling pass plans the first blocked job of each partition. The forecast adds the jobs behind it in their order.
+Each starts when enough running and expected jobs have ended, and no job starts before the previous one, so a job may
+start earlier than shown. Source: backfill.c, which plans as many jobs as bf_max_job_test.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from ...model.states import JobState
 from .backfill import End, end_of, ends_of, shown_start
 from .scheduler import Scheduler
 
-#: jobs and array elements of a partition whose starts are computed; bf_max_job_test's default
+#: jobs and array elements of a partition in the forecast; bf_max_job_test's default
 MOST = 500
 _WAITING = frozenset(("Resources", "Priority"))
 
 
 def expected_starts(scheduler: Scheduler, now: float) -> dict[int, tuple[float, tuple[str, ...]]]:
-    """Start time and nodes of the jobs that wait for resources only, by job id; heterogeneous jobs are left out."""
+    """Start time and nodes of jobs that wait for resources only.
+
+    By job id; heterogeneous jobs are omitted.
+    """
     job_table = scheduler.job_table
     waiting = defaultdict(list)
     for job_id in job_table.pending:
@@ -42,7 +45,7 @@ def expected_starts(scheduler: Scheduler, now: float) -> dict[int, tuple[float, 
 
 
 class _Timeline:
-    """The nodes of a partition at a moving time; jobs are added in the order of their starts."""
+    """Nodes of a partition over time; jobs are added in start order."""
 
     def __init__(self, scheduler: Scheduler, partition: str, now: float) -> None:
         self._scheduler, self._name = scheduler, partition
@@ -53,7 +56,10 @@ class _Timeline:
         self._added = 0
 
     def add(self, job: Job) -> tuple[float, tuple[str, ...]] | None:
-        """The job's start and its nodes until its time limit; None if it never fits."""
+        """Return a job's start and nodes; None if it never fits.
+
+        The nodes stay in use until its time limit.
+        """
         scheduler = self._scheduler
         if self._partition is None:
             return None

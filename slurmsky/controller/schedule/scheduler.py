@@ -1,6 +1,6 @@
 """The scheduler: runs passes, and answers queries about pending jobs.
 
-Commands query it (squeue --start, slurmsky why, --test-only); ``plan`` runs a pass (scheduling_pass.py).
+Queries are squeue --start, slurmsky why and --test-only; ``plan`` runs a pass (scheduling_pass.py).
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from .scheduling_pass import SchedulingPass
 
 
 class PassBudget(Protocol):
-    """The budgets during one pass, which count the jobs that the pass plans to start."""
+    """Budgets during one pass, with the pass's planned starts."""
 
     prices: dict[int, tuple[Job, float]]
     unpriced: list[tuple[Job, str]]
     over_budget: bool
 
     def verdict(self, job: Job, partition: PartitionConfig, shares: Sequence[NodeShare] = ()) -> tuple[str, str] | None:
-        """The budget's objection to a start on paid nodes, (reason, text); None: the job may start.
+        """Return (reason, text) if a budget blocks the start, or None.
 
-        ``shares``: the shares of warm nodes that it would get.
+        ``shares``: the job's shares of warm nodes.
         """
 
     def plan(self, job: Job) -> None:
         """Count a job as running."""
 
     def forget(self, jobs: Sequence[Job]) -> None:
-        """Stop counting jobs that do not start."""
+        """Remove jobs that do not start."""
 
 
 class NoBudget:
-    """The budgets of a site without budgets: every job may start."""
+    """Budgets of a site without budgets: every job may start."""
 
     def __init__(self) -> None:
         self.prices: dict[int, tuple[Job, float]] = {}
@@ -55,18 +55,21 @@ class NoBudget:
         self.over_budget = False
 
     def verdict(self, job: Job, partition: PartitionConfig, shares: Sequence[NodeShare] = ()) -> tuple[str, str] | None:
-        """No budget: every job may start."""
+        """Return None: every job may start."""
         return None
 
     def plan(self, job: Job) -> None:
-        """Count nothing."""
+        """Do nothing."""
 
     def forget(self, jobs: Sequence[Job]) -> None:
-        """Count nothing."""
+        """Do nothing."""
 
 
 class Scheduler:
-    """Plans which jobs start; ``jobs.plan.apply`` starts them. ``places_in``: whether a partition has fixed nodes."""
+    """Plans which jobs start; ``jobs.plan.apply`` starts them.
+
+    ``places_in``: returns True for a partition with fixed nodes.
+    """
 
     def __init__(
         self,
@@ -86,17 +89,17 @@ class Scheduler:
         self.places_in = places_in
         #: the budgets for one pass
         self.budget = budget
-        #: the reason why the engine of a partition's jobs is not chosen yet; "" if it is
+        #: returns why a partition's engine is not chosen yet, or ""
         self.undecided = undecided
         #: nodes of a partition without the resources that other users of the machine hold
         self.shared = shared
         #: seconds until nodes of a partition are expected to be up
         self.ready_in = ready_in
-        #: places a job on nodes; power saving knows which of the nodes are up
+        #: places a job on nodes; power saving prefers nodes that are up
         self.place = place
-        #: plans a job on nodes as they will be
+        #: plans a job on nodes in their expected later state
         self.place_later = place_later
-        #: groups of nodes that reach each other
+        #: groups of nodes with a network connection to each other
         self.neighbourhoods = neighbourhoods
         self.packs = packs  # the engine of an array applies its %N and receives all elements
         self._demands: dict[int, tuple[JobSpec, Demand]] = {}
@@ -104,7 +107,7 @@ class Scheduler:
         self.consume_memory = consumes_memory(job_table.cluster)
 
     def demand(self, spec: JobSpec) -> Demand:
-        """The demand of a spec, cached while the spec exists."""
+        """Return the demand of a spec, from a cache."""
         known = self._demands.get(id(spec))
         if known is None or known[0] is not spec:
             if len(self._demands) > 5000:
@@ -113,7 +116,7 @@ class Scheduler:
         return known[1]
 
     def fit(self, spec: JobSpec) -> Fit:
-        """The demand of a spec on the nodes of this machine, cached while the spec exists."""
+        """Return a spec's demand on this machine's nodes, from a cache."""
         known = self._fits.get(id(spec))
         if known is None or known[0] is not spec:
             if len(self._fits) > 5000:
@@ -128,7 +131,10 @@ class Scheduler:
         )
 
     def plan(self) -> Plan:
-        """Evaluate all pending jobs once. This reads the job table and changes nothing; ``jobs.plan.apply`` does."""
+        """Evaluate all pending jobs once.
+
+        The job table does not change; ``jobs.plan.apply`` applies the plan.
+        """
         return SchedulingPass(self, self.job_table.clock()).plan()
 
     @property
@@ -137,14 +143,17 @@ class Scheduler:
         return self.rank if self.job_table.ranked else _age
 
     def rank(self, job: Job) -> tuple[float, ...]:
-        """The sort key of pending jobs: the partition's tier, the QOS, the job's priority, its age."""
+        """Sort key of pending jobs: tier, QOS, priority, age."""
         tiers = [
             part.priority_tier for name in job.partition.split(",") if (part := self.job_table.cluster.partition(name))
         ]
         return (-max(tiers, default=1), -self.job_table.policy.priority(job), *_age(job))
 
     def lasting_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
-        """The reason that blocks the job in a partition until a user changes the job or the partition."""
+        """Return the reason that blocks a job until a user's change, or None.
+
+        The user changes the job or the partition.
+        """
         state = self.job_table.partition_state(partition)
         if state == "DOWN":
             return ("PartitionDown", "")
@@ -163,7 +172,10 @@ class Scheduler:
         return self._time_limit(job, partition)
 
     def never_starts(self, job: Job) -> str:
-        """The reason why a job can never start unless it or the cluster changes; "" if there is none."""
+        """Return why a job can never start, or "".
+
+        A change of the job or the cluster may change the answer.
+        """
         if job.state is not JobState.PENDING or job.priority == 0:
             return ""
         if job.dependency:
@@ -184,7 +196,7 @@ class Scheduler:
         return reason
 
     def over(self, job: Job, partition: PartitionConfig) -> Exceeded | None:
-        """The limit of its QOS or account that the requested job would exceed now."""
+        """Return the limit of QOS or account that the job exceeds now."""
         return self.job_table.policy.over(job, partition, self.requested(job, partition))
 
     def requested(self, job: Job, partition: PartitionConfig) -> Callable[[], list[NodeShare]]:
@@ -194,7 +206,7 @@ class Scheduler:
         return lambda: ordered_shares(demand, job.spec, partition, job.job_id)
 
     def _cloud_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
-        """The site's limits that also apply to nodes that an engine creates."""
+        """Return the reason by the site's limits for nodes of an engine."""
         demand = self.demand(job.spec)
         if max(demand.min_nodes, partition.min_nodes) > partition.max_nodes:
             return ("PartitionNodeLimit", "")
@@ -208,7 +220,7 @@ class Scheduler:
         return None
 
     def unavailable(self, demand: Demand) -> str:
-        """The text after ReqNodeNotAvail when a node that the job names is down or drained."""
+        """Return the text after ReqNodeNotAvail for unavailable required nodes."""
         gone = [
             name
             for name in demand.required
@@ -221,7 +233,7 @@ class Scheduler:
     # --- dependencies
 
     def lookup(self, job_id: int, task: int | str | None) -> list[Job]:
-        """The jobs in memory to which a dependency refers; empty if the job is unknown."""
+        """Jobs in memory to which a dependency refers."""
         job_table = self.job_table
         if job_id in job_table.members:
             records = list(job_table.array(job_id))

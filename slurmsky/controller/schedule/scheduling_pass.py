@@ -1,10 +1,9 @@
-"""One evaluation of all pending jobs by priority: a Plan of starts and pending reasons.
+"""One evaluation of all pending jobs: a Plan of starts and reasons.
 
-The first job of a partition that finds no room gets a planned start from the ends of the running jobs; a later job may
-start if that plan still holds with it (EASY backfill, Slurm's sched/backfill with bf_max_job_test=1 per partition).
-Every other pending reason is the first in Slurm's order that applies to the job: held, dependency, begin time, array
-limit, partition, limits, licences, resources. A pass reads the job table and does not change it: a Trial holds the
-planned starts.
+The first job of a partition with too few free nodes gets a planned start from the ends of the running jobs; a later job
+may start if this plan remains valid (EASY backfill, Slurm's sched/backfill with bf_max_job_test=1 per partition). Every
+other pending reason is the first in Slurm's order that applies to the job: held, dependency, begin time, array limit,
+partition, limits, licences, resources. A pass does not change the job table: a Trial holds the planned starts.
 
 The module exceeds 400 lines because starts and reasons share the state of one pass.
 """
@@ -60,7 +59,10 @@ class _Elements:
 
 
 class SchedulingPass:
-    """The state of one pass. ``rules``: decisions that do not depend on the pass."""
+    """State of one pass.
+
+    ``rules``: decisions that do not depend on the pass.
+    """
 
     def __init__(self, rules: Scheduler, now: float) -> None:
         self._rules = rules
@@ -70,7 +72,7 @@ class SchedulingPass:
         self._limits = rules.job_table.policy.trial()
         self._budget = rules.budget()
         self._blocked: dict[str, Blocked] = {}
-        self._failed: set[tuple[int, str]] = set()  # (id of a spec, partition) without room
+        self._failed: set[tuple[int, str]] = set()  # (id of a spec, partition) without enough free nodes
         self._planned_het: set[int] = set()
         self._elements: dict[int, _Elements] = {}
         self._running: dict[int, int] = {}  # elements that run, by array
@@ -116,7 +118,7 @@ class SchedulingPass:
         )
 
     def _consider(self, job: Job) -> None:
-        """Plan the start of a pending job, or of as many array elements as fit. Otherwise record why it waits."""
+        """Plan the start of a job or its elements, or record its wait."""
         wait = self._not_eligible(job)
         while wait is None:
             if job.het_job_id:
@@ -135,7 +137,10 @@ class SchedulingPass:
     # --- a job, or an array's element
 
     def _try(self, job: Job) -> Wait | None:
-        """Plan to start the job or an element in the first partition with room. Otherwise record why it waits."""
+        """Plan a start in the first possible partition.
+
+        Return the wait if there is none.
+        """
         wait = Wait(job, "Resources")
         planned: tuple[float | None, tuple[str, ...] | None] = None, None
         for name in job.partition.split(","):
@@ -170,7 +175,7 @@ class SchedulingPass:
         return None
 
     def _try_nodes(self, job: Job, partition: PartitionConfig) -> Wait | None:
-        """Plan to start the job on nodes of a partition. Otherwise record why it waits."""
+        """Plan a start on nodes of a partition, or return the wait."""
         name, rules = partition.name, self._rules
         fit = rules.fit(job.spec)
         demand = fit.demand.within(partition)
@@ -221,7 +226,7 @@ class SchedulingPass:
         return Wait(job, "Resources", "", shown_start(start + ready, self._now), names)
 
     def _harmless(self, job: Job, shares: Sequence[NodeShare], name: str) -> bool:
-        """Whether the blocked job's plan still holds if this job starts now."""
+        """True if the blocked job's plan remains valid with this start."""
         first = self._blocked[name]
         left = harmless(job, shares, self._now, first, name, self._rules)
         if left is None:
@@ -230,11 +235,10 @@ class SchedulingPass:
         return True
 
     def _next_element(self, job: Job) -> tuple[int | None, int] | None:
-        """The array's element that starts next, and the id of its record.
+        """Return an array's next element, and the id of its record.
 
-        For a job without array the job itself.
-
-        None: no element's dependency holds. The last element takes the array's record.
+        For another job: None and its own id. None instead of a pair: no element's dependency is met. The last element
+        takes the array's record.
         """
         if not job.pending_tasks:
             return None, job.job_id
@@ -307,13 +311,16 @@ class SchedulingPass:
         self._waits += [Wait(part, *reason) for part in components]
 
     def _het_starts(self, components: Sequence[Job], fork: Trial, group: Collection[str]) -> _Reason | None:
-        """Plan the starts of all components on a group of nodes, in a trial. Return the reason why one cannot start."""
+        """Plan the starts of all components on a group of nodes.
+
+        Return the reason why one cannot start, or None. ``fork`` has the planned starts.
+        """
         if not self._rules.places_in(components[0].partition):
             return self._het_on_made_nodes(components, fork)
         together = self._job_table.virtual.fit_components([self._rules.demand(part.spec) for part in components])
         if together is not None:
             return self._het_on_virtual_nodes(components, together, fork)
-        # Components get separate nodes (backfill.c _het_job_start_now) if the cluster has that many.
+        # Components get separate nodes (backfill.c _het_job_start_now) if the cluster has enough.
         apart = sum(self._rules.demand(part.spec).min_nodes for part in components) <= len(self._job_table.nodes)
         for part in components:
             name = part.partition.split(",")[0]
@@ -336,7 +343,7 @@ class SchedulingPass:
         return None
 
     def _het_on_virtual_nodes(self, components: Sequence[Job], fits: Sequence[Fit], fork: Trial) -> _Reason | None:
-        """Plan to start components that are too large for this machine on virtual nodes."""
+        """Plan components that are too large for this machine on virtual nodes."""
         for part in components:
             reason, _ = self._component_limit(part, fork, licenses=False)
             if reason is not None:
@@ -382,7 +389,7 @@ class SchedulingPass:
         self._wake = when if self._wake is None else min(self._wake, when)
 
     def _not_eligible(self, job: Job) -> Wait | None:
-        """The reason why the job waits regardless of free resources, or None."""
+        """Return why the job waits regardless of free resources, or None."""
         now = self._now
         if job.spec.deadline is not None:
             latest = deadlines.latest_start(job)
@@ -432,7 +439,7 @@ class SchedulingPass:
             return None
         changed = None
         if job.dependency_shown != verdict.shown:
-            # The elements of the other array are looked up by their own numbers until the result is known.
+            # The elements of the other array are found by their own numbers until the result is known.
             keeps = corresponding and verdict.state == "wait"
             changed = (job.dependency if keeps else verdict.rest, verdict.shown)
         if verdict.state != "never":
@@ -442,14 +449,14 @@ class SchedulingPass:
         return Wait(job, "DependencyNeverSatisfied", dependency=changed)
 
     def _running_elements(self, job: Job) -> int:
-        """The number of the array's elements that run or are planned to start."""
+        """Number of an array's elements that run or will start."""
         known = self._running.get(job.array_job_id)
         if known is None:
             known = self._running[job.array_job_id] = self._job_table.running_elements(job.array_job_id)
         return known
 
     def _partition_limit(self, job: Job, partition: PartitionConfig) -> _Reason | None:
-        """The limit because of which the job waits regardless of free nodes, or None."""
+        """Return the limit that blocks the job regardless of nodes, or None."""
         rules = self._rules
         undecided = rules.undecided(partition.name)
         if undecided:

@@ -13,11 +13,10 @@ from ..rules.resources import NodeUse
 
 
 class Trial:
-    """Uses of nodes and licences in addition to the job table's.
+    """Use of nodes and licences with planned starts.
 
-    The table does not change: a node is copied before a change.
-
-    A fork (a trial on top of a trial) holds the components of a het job, which start all or none.
+    The job table does not change: a node is copied before a change. A fork (a trial on top of a trial) holds the
+    components of a het job, of which all or none start.
     """
 
     def __init__(
@@ -29,11 +28,14 @@ class Trial:
         self._uses: dict[str, NodeUse] = {}
         self._lists: dict[str, list[NodeUse]] = {}  # nodes by partition
         self._licenses: dict[str, int] = {}
-        #: planned starts, with what they hold of the nodes
+        #: planned starts, with their shares of real nodes
         self.starts: list[tuple[Start, list[NodeShare]]] = []
 
     def fork(self) -> Trial:
-        """A trial on top of this one; ``merge`` makes its starts part of this one."""
+        """Return a trial on top of this one.
+
+        ``merge`` adds its starts to this one.
+        """
         return Trial(self._job_table, self._shared, self)
 
     def merge(self, fork: Trial) -> None:
@@ -52,7 +54,7 @@ class Trial:
         return self._job_table.uses[name] if self._parent is None else self._parent.use(name)
 
     def uses(self, partition: str) -> list[NodeUse]:
-        """The partition's nodes, without the resources that other users of the machine hold."""
+        """Nodes of a partition, without the resources of other users."""
         found = self._lists.get(partition)
         if found is None:
             found = self._lists[partition] = [
@@ -61,7 +63,7 @@ class Trial:
         return self._shared(partition, found)
 
     def lacks_license(self, text: str) -> bool:
-        """Whether the licences that a job requests are not free."""
+        """True if the requested licences are not free."""
         total = dict(self._job_table.cluster.licenses)
         if self._job_table.cluster.open and not total:
             return False
@@ -72,7 +74,7 @@ class Trial:
         return below(name) - self._licenses.get(name, 0)
 
     def add(self, start: Start) -> None:
-        """Hold the nodes and licences of a start."""
+        """Book the nodes and licences of a start."""
         job_table, job = self._job_table, start.job
         machine = job_table.virtual.machine
         held = start.shares if machine is None else job_table.virtual.holding(start.shares, self.use(machine.name))

@@ -1,8 +1,8 @@
-"""Budgets and price ceilings of the site file, checked before a job is launched.
+"""Budgets and price ceilings of the site file, checked before a launch.
 
-Slurm's Billing represents dollars an hour, a BillingMinute dollars; so a job that waits for its budget shows the
-reason that slurmctld gives for the limit on Billing. Prices are SkyPilot's: the optimizer's for jobs that have not
-started, the cost report's for the others. Prices are requested in the background; a job waits until its price is known.
+Slurm's Billing represents dollars an hour, a BillingMinute dollars; a job that waits for its budget shows slurmctld's
+reason for the limit on Billing. Prices are SkyPilot's: the optimizer's for jobs that have not started, the cost
+report's for the others. Prices are requested in the background; a job waits until its price is known.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from ..jobs.job_table import JobTable
 
 log = logging.getLogger("slurmsky.money")
 
-PRICE_AGE_S = 3600.0  # how long a price is valid
+PRICE_AGE_S = 3600.0  # seconds for which a price is valid
 ASK_GAP_S = 4.0  # seconds between two requests to the optimizer, each of which is two HTTP requests
 RETRY_S = 30.0  # pause after SkyPilot did not answer
 
-#: (whose budget, which of its limits) -> Slurm's reason
+#: (owner of the budget, its limit) -> Slurm's reason
 REASONS = {
     ("account", "month"): "AssocGrpBillingMinutes",
     ("account", "hourly"): "AssocGrpBilling",
@@ -43,7 +43,7 @@ REASONS = {
 }
 JOB_HOURLY, JOB_TOTAL = "QOSMaxBillingPerJob", "AssocMaxBillingMinutesPerJob"
 
-#: requests the price of a job in a partition; None: the job costs as much as this machine
+#: requests the price of a job in a partition; None: the job runs on this machine
 Ask = Callable[[Job, str], "PriceQuestion | None"]
 
 
@@ -55,10 +55,10 @@ class _Price:
 
 @dataclass(frozen=True)
 class BudgetUse:
-    """The use of a budget, in dollars.
+    """Use of a budget, in dollars.
 
-    It has this calendar month's cost, the cost that running jobs may still cause until their time limits, and the cost
-    per hour of all running jobs.
+    This calendar month's cost, the cost that running jobs may still cause until their time limits, and the cost per
+    hour of all running jobs.
     """
 
     spent: float
@@ -67,7 +67,7 @@ class BudgetUse:
 
 
 class BudgetPolicy:
-    """Keeps this month's spending and the prices."""
+    """Spending of this month, and prices."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class BudgetPolicy:
         self.site = site
         self.schedule_soon = schedule_soon
         self.ask = ask
-        self.on_nodes = on_nodes  # dollars an hour of shares of nodes; None: not known yet
+        self.on_nodes = on_nodes  # returns dollars an hour of shares of nodes; None: not known yet
         self._questions: dict[tuple[tuple[JobSpec, ...], str], PriceQuestion | None] = {}
         self._prices: dict[str, _Price] = {}
         self._asking: dict[str, Callable[[], Awaitable[float | None]]] = {}
@@ -108,12 +108,15 @@ class BudgetPolicy:
             self._request(job, partition)
 
     def recheck(self) -> None:
-        """Run a pass if jobs wait for a budget, because a month may have begun. Called at intervals."""
+        """Schedule a pass if jobs wait for a budget.
+
+        Called at intervals, because a month may have begun.
+        """
         if self._holding:
             self.schedule_soon()
 
     def spent(self, budget: Budget) -> float:
-        """Dollars of this month that a budget has paid."""
+        """Dollars that a budget has paid this month."""
         self._turn_page(self.job_table.clock())
         return sum(dollars for job, dollars in self._charges.values() if covers(budget, job))
 
@@ -128,7 +131,7 @@ class BudgetPolicy:
             self._charges[job.job_id, job.restarts] = (kept, job.cost * part_in(job, *self._month, now))
 
     def running(self) -> Iterable[Job]:
-        """Jobs whose nodes are paid for; jobs on this machine cost nothing."""
+        """Jobs on nodes that cost money; this machine is free."""
         found = (self.job_table.jobs[job_id] for job_id in self.job_table.active)
         return (job for job in found if (job.launched or job.engine != "local") and not job.state.finished)
 
@@ -143,13 +146,13 @@ class BudgetPolicy:
         return self._questions[case]
 
     def quote(self, job: Job, partition: str) -> tuple[float | None, bool]:
-        """Dollars an hour (None: not known), and whether to request the price.
+        """Return the dollars an hour, and whether to request the price.
 
-        For a het job the price is that of all components.
+        None: the price is not known. A het job's price includes all components.
         """
         question = self._question(job, partition)
         if question is None:
-            return 0.0, False  # the job costs as much as this machine
+            return 0.0, False  # the job runs on this machine
         known = self._prices.get(question[0])
         if known is None:
             return None, True
@@ -163,7 +166,7 @@ class BudgetPolicy:
             self._asking.setdefault(*question)
 
     async def _answer(self) -> None:
-        """Request missing prices, one after the other."""
+        """Request missing prices sequentially."""
         await asyncio.sleep(0)
         while self._asking:
             key, ask = next(iter(self._asking.items()))
@@ -173,7 +176,7 @@ class BudgetPolicy:
                 log.warning("no price: %s", error)
                 await asyncio.sleep(RETRY_S)
                 continue
-            # If SkyPilot has no price, no limit can apply; if it finds no nodes, the launch will report this.
+            # If SkyPilot has no price, no limit applies; if it finds no nodes, the launch will report this.
             self._prices[key] = _Price(price or 0.0, time.monotonic())
             del self._asking[key]
             self.schedule_soon()
@@ -181,13 +184,13 @@ class BudgetPolicy:
 
 
 class BudgetTrial:
-    """The budgets during one scheduler pass, with the jobs that the pass plans to start."""
+    """Budgets during one scheduler pass, with its planned starts."""
 
     def __init__(self, policy: BudgetPolicy) -> None:
         self._policy = policy
         self._uses: dict[Budget, BudgetUse] = {}  # summed once per pass and start, not for each pending job
         self._planned: list[Job] = []
-        #: job id -> the job, and dollars an hour that it would cost
+        #: job id -> the job, and its price in dollars an hour
         self.prices: dict[int, tuple[Job, float]] = {}
         #: jobs and partitions whose price must be requested
         self.unpriced: list[tuple[Job, str]] = []
@@ -200,7 +203,7 @@ class BudgetTrial:
             self._uses.clear()
 
     def forget(self, jobs: Sequence[Job]) -> None:
-        """Stop counting jobs that do not start."""
+        """Remove jobs that do not start."""
         left_out = {job.job_id for job in jobs}
         self._planned = [job for job in self._planned if job.job_id not in left_out]
         self._uses.clear()
@@ -220,7 +223,7 @@ class BudgetTrial:
         return known
 
     def verdict(self, job: Job, partition: PartitionConfig, shares: Sequence[NodeShare] = ()) -> tuple[str, str] | None:
-        """The reason why a job must wait for its budget; None: the job may start.
+        """Return why a job waits for its budget, or None.
 
         ``shares``: those of a job on warm nodes, or on this machine.
         """
@@ -233,7 +236,7 @@ class BudgetTrial:
         if not budgets and ceiling is None and most is None:
             return None
         if shares and self._policy.on_nodes(shares) == 0.0:
-            return None  # the job costs as much as this machine
+            return None  # the job runs on this machine
         word = self._objection(job, partition.name, budgets, ceiling, most, shares)
         if word is None:
             return None
@@ -274,19 +277,22 @@ class BudgetTrial:
 
 
 def divided(components: Sequence[Job]) -> list[tuple[Job, float]]:
-    """Jobs with equal nodes on one bill, with their parts of the price, by number of nodes."""
+    """Divide a price among jobs by their number of nodes."""
     whole = sum(max(1, job.num_nodes) for job in components)
     return [(job, max(1, job.num_nodes) / whole) for job in components]
 
 
 def covers(budget: Budget, job: Job) -> bool:
-    """Whether a budget pays for a job. Each user, account or QOS that the budget names must be the job's."""
+    """True if a budget pays for a job.
+
+    Each user, account or QOS of the budget must be the job's.
+    """
     pairs = ((budget.account, job.account), (budget.user, job.user), (budget.qos, job.qos))
     return all(not wanted or wanted == value for wanted, value in pairs)
 
 
 def reason(budget: Budget, what: str) -> str:
-    """Slurm's reason for a job that waits because of a budget."""
+    """Return Slurm's reason for a job that waits for a budget."""
     who = "user" if budget.user else "qos" if budget.qos else "account" if budget.account else ""
     return REASONS[who, what]
 
@@ -296,7 +302,10 @@ def _bounded(job: Job) -> bool:
 
 
 def estimate(job: Job, hourly: float) -> float:
-    """Dollars that a job costs at most, until its time limit; infinite without a time limit."""
+    """Largest cost of a job in dollars, until its time limit.
+
+    Infinite without a time limit.
+    """
     if not hourly:
         return 0.0
     return hourly * (job.time_limit_min or 0) / 60 if _bounded(job) else float("inf")

@@ -1,8 +1,6 @@
 """The user's scrontab: its text, and one job for each entry.
 
-The job is requeued for the entry's next time.
-
-A job of an entry keeps its id: when it ends it is requeued for the next time after its end (slurmctld does the
+A job of an entry keeps its id: when it ends, it is requeued for the entry's next time after its end (slurmctld does the
 same), so runs never overlap. Cancelling the job ends the series and disables the entry. Source:
 src/slurmctld/crontab.c, job_mgr.c (CRON_JOB).
 """
@@ -29,7 +27,10 @@ _NOTE = "crontab"
 
 @dataclass(frozen=True)
 class CrontabEntry:
-    """A job of the table. Lines count from 1; the first line is that of the entry's options."""
+    """An entry's job, and its lines in the table.
+
+    Lines count from 1; the first line is that of the entry's options.
+    """
 
     job_id: int
     first_line: int
@@ -59,7 +60,7 @@ class Crontab:
         life.listeners.append(self._on_job_event)
 
     def shown(self) -> str | None:
-        """The table as scrontab -l prints it; None when there is none."""
+        """Return the table as scrontab -l prints it, or None."""
         if self.text is None:
             return None
         lines = self.text.splitlines()
@@ -67,20 +68,29 @@ class Crontab:
                        for number, line in enumerate(lines, 1))  # fmt: skip
 
     def replace(self, text: str, entries: Sequence[CrontabEntry]) -> None:
-        """Replace the table; waiting jobs of the old table are cancelled. Raises StoreError."""
+        """Replace the table, and cancel the waiting jobs of the old one.
+
+        Raises StoreError.
+        """
         old = self.entries
         self.text, self.entries, self.disabled = text, tuple(entries), frozenset()
         self._keep()
         self._end(old)
 
     def remove(self) -> None:
-        """Delete the table: running jobs end and are not requeued, waiting jobs are cancelled. Raises StoreError."""
+        """Delete the table. Raises StoreError.
+
+        Running jobs end and are not requeued, waiting jobs are cancelled.
+        """
         old, self.text, self.entries, self.disabled = self.entries, None, (), frozenset()
         self._keep()
         self._end(old)
 
     def next_start(self, job: Job) -> int | None:
-        """Epoch second of the next time of a job's entry, in the controller's time zone, or None."""
+        """Epoch second of an entry's next time, or None.
+
+        In the controller's time zone.
+        """
         due = cronspec.parse(f"{job.cron} x").after(datetime.fromtimestamp(self._clock()))
         return None if due is None else int(due.timestamp())
 

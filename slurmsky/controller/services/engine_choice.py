@@ -1,8 +1,8 @@
-"""Chooses the engine of partitions that name none: SkyPilot or this machine.
+"""Chooses SkyPilot or this machine for partitions that name no engine.
 
 SkyPilot's API server decides, by the infras that it has enabled. While a configured server does not answer, the choice
-is open: jobs of those partitions wait and the query is repeated, because a slow server must not make such a job run on
-this machine.
+is open: jobs of those partitions wait and the query is repeated, because a slow server must not move such a job to this
+machine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
 
 
 class EngineChoice:
-    """The current choice. ``ask`` queries SkyPilot with a time limit; ``decided`` is called after each change."""
+    """The current choice.
+
+    ``ask`` queries SkyPilot with a time limit; ``decided`` is called after each change.
+    """
 
     def __init__(self) -> None:
         self.engine = "local"
@@ -36,7 +39,7 @@ class EngineChoice:
 
     @property
     def shown(self) -> str:
-        """The engine's name as it is printed."""
+        """Return the engine's name as it is printed."""
         return "not known yet" if self.open else self.engine
 
     def begin(self, ask: Callable[[], Awaitable[Choice]], decided: Callable[[], None]) -> None:
@@ -58,7 +61,7 @@ class EngineChoice:
                 decided()
 
     def wanted(self) -> None:
-        """Query soon, because a client called a command."""
+        """Query soon, after a client's command."""
         self._wanted.set()
 
     def close(self) -> None:

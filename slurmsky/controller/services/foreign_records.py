@@ -41,7 +41,7 @@ def foreign_job(job_id: int, sighting: ManagedJobInfo, who: Submitter, cluster: 
 
 
 def fill_in(job: Job, sighting: ManagedJobInfo, table: JobTable, site: Site) -> None:
-    """Add values that become known later: partition, nodes and size of the job."""
+    """Add values that SkyPilot reports later: partition, nodes and size."""
     choices = [
         (part.name, site.sky_partition(part.name).infra)
         for part in table.cluster.partitions
@@ -82,7 +82,7 @@ def fill_in(job: Job, sighting: ManagedJobInfo, table: JobTable, site: Site) -> 
 
 
 def caller(user: str) -> Submitter:
-    """The user whose managed jobs these are: this process's user."""
+    """Return this process's user as the submitter of managed jobs."""
     gid = os.getegid()
     try:
         group = grp.getgrgid(gid).gr_name

@@ -1,4 +1,4 @@
-"""Cache of the nodes that SkyPilot's enabled infras offer, for sinfo and scontrol.
+"""Cache of nodes in SkyPilot's enabled infras, for sinfo and scontrol.
 
 The store keeps the last answer, so that the first sinfo of a new controller shows these nodes, too.
 """
@@ -18,8 +18,8 @@ from ...model.job import Node
 from ...site import Site
 from ..jobs.job_table import JobTable
 
-FRESH_S = 60.0  # seconds: a more recent answer is not requested again
-STALE_S = 3600.0  # an older answer is refreshed at the controller's start, before any command needs it
+FRESH_S = 60.0  # seconds for which an answer is not requested again
+STALE_S = 3600.0  # seconds after which an answer is refreshed at the controller's start, before a command needs it
 _NOTE = "inventory"
 
 
@@ -32,7 +32,10 @@ class _Kept:
 
 
 class Infra:
-    """The inventory and the time of its last read; ``on_sky``: whether a partition runs on SkyPilot."""
+    """The inventory and the time of its last read.
+
+    ``on_sky``: returns True for a partition on SkyPilot.
+    """
 
     def __init__(self, job_table: JobTable, site: Site, account: CloudAccount, on_sky: Callable[[str], bool]) -> None:
         self.job_table = job_table
@@ -52,18 +55,21 @@ class Infra:
         self._wanted = time.time() - self.read_at > STALE_S
 
     def wanted(self) -> None:
-        """Refresh the inventory if it is old, because a command shows nodes."""
+        """Request a refresh of the inventory, which a command shows."""
         self._wanted = True
 
     def known(self) -> offers.Inventory:
-        """The nodes, if they were read recently; requests a read that is due."""
+        """Return the nodes of a recent read, and request a due refresh."""
         age = self.job_table.clock() - self.read_at
         if age > FRESH_S:
             self.wanted()
         return offers.Inventory(self.offers if age < STALE_S else (), self.unlisted)
 
     async def refresh(self) -> None:
-        """Read the inventory if a command needs it and the last read is old. Raises EngineError, StoreError."""
+        """Read the inventory if a command needs it and it is old.
+
+        Raises EngineError, StoreError.
+        """
         now = self.job_table.clock()
         if not self._wanted or now - self.read_at < FRESH_S:
             return
@@ -76,7 +82,7 @@ class Infra:
         self.job_table.store.put_note(_NOTE, json.dumps(plain.write(kept)))
 
     def nodes(self) -> dict[str, Node]:
-        """This machine's nodes in its partitions, and the nodes of the infras."""
+        """Nodes of this machine in its partitions, and nodes of the infras."""
         cluster = self.job_table.cluster
         here = [part for part in cluster.partitions if not self.on_sky(part.name)]
         found = {}
@@ -91,7 +97,7 @@ class Infra:
         return found
 
     def cluster(self) -> ClusterConfig:
-        """The cluster including these nodes."""
+        """Return the cluster including these nodes."""
         nodes, cluster = self.nodes(), self.job_table.cluster
         members: dict[str, list[str]] = {}
         for name, node in nodes.items():

@@ -1,10 +1,8 @@
 """Removes jobs' files from the state folder.
 
-An environment is removed at the job's end, the folder some days later.
-
-A folder has the script, keys and certificates, and the packed submit folder; an environment has secrets. None of
-these is needed once the job cannot run again. A finished job may be requeued while it is in memory, so its
-environment is kept in memory until then. What sacct shows is in the database.
+The environment is removed at the job's end, because it has secrets; the folder (script, keys, certificates, packed
+submit folder) some days later. None of these is needed once the job cannot run again. A finished job may be requeued
+while it is in memory, so memory keeps its environment until then. sacct reads the database.
 """
 
 from __future__ import annotations
@@ -25,11 +23,11 @@ from ..store.database import Store
 
 log = logging.getLogger("slurmsky.controller")
 
-#: an array's elements and a requeued run end shortly after one another: their environments are removed in one batch
+#: seconds in which ends are collected, because an array's elements and a requeued run end shortly after one another
 _GATHER_S = 0.5
 #: bytes of environments kept in memory, at most
 _MEMORY = 32 << 20
-#: seconds between two searches for old folders: usually, and if folders are not kept
+#: seconds between two searches for old folders: the default, and if folders are not kept
 _PAUSE_S, _SHORT_PAUSE_S = 3600.0, 1.0
 #: folders per database query
 _TOGETHER = 200
@@ -37,7 +35,10 @@ _ENVIRONMENT = "environment"
 
 
 class JobFiles:
-    """The folders below ``folder``; ``keep_days``: how long the folders of finished jobs are kept."""
+    """Folders of jobs below ``folder``.
+
+    ``keep_days``: days for which the folders of finished jobs are kept.
+    """
 
     def __init__(
         self, job_table: JobTable, store: Store, folder: Path, keep_days: int, clock: Callable[[], float]
@@ -55,7 +56,7 @@ class JobFiles:
         self._cleaning: asyncio.Task[None] | None = None
 
     def on_job_event(self, event: str, job: Job) -> None:
-        """Note a job that has ended (LifeCycle.listeners)."""
+        """Queue an ended job for removal (LifeCycle.listeners)."""
         if event == "ended":
             if not self._ended:
                 self._loop.call_later(_GATHER_S, self._strip)
@@ -64,7 +65,7 @@ class JobFiles:
     # --- environments
 
     def _runs_again(self, spool: int) -> bool:
-        """Whether a job with this folder may run again, because it has not ended."""
+        """True if a job with this folder has not ended."""
         first = self._job_table.jobs.get(spool)
         if first is not None and not first.state.finished:
             return True
@@ -89,7 +90,7 @@ class JobFiles:
                 self._size += len(data)
 
     def restore(self, job: Job) -> bool:
-        """Restore the environment that a finished job needs to run again; False if none is left."""
+        """Restore a finished job's environment; False: it was removed."""
         spool = spool_id(job)
         data = self._environments.pop(spool, None)
         if data is not None:
@@ -104,7 +105,7 @@ class JobFiles:
     # --- folders
 
     def clean_soon(self) -> None:
-        """Discard the environments of jobs that left memory, and at intervals remove old folders."""
+        """Discard unneeded environments; remove old folders at intervals."""
         for spool in [spool for spool in self._environments if spool not in self._job_table.jobs]:
             self._size -= len(self._environments.pop(spool))
         if self._loop.time() >= self._due and (self._cleaning is None or self._cleaning.done()):
@@ -126,7 +127,10 @@ class JobFiles:
                     await asyncio.to_thread(shutil.rmtree, self._folder / str(number), ignore_errors=True)
 
     def _unchanged_since(self, horizon: float) -> list[int]:
-        """Folders that may belong to ended jobs. The folder of an active job changes when a job arrives or ends."""
+        """Folders that may belong to ended jobs.
+
+        The folder of an active job changes when a job arrives or ends.
+        """
         with os.scandir(self._folder) as entries:
             return [int(one.name) for one in entries if one.name.isdecimal() and one.stat().st_mtime <= horizon]
 

@@ -1,13 +1,11 @@
 """Ledger of this machine's resources that all users' jobs hold.
 
-It has one small file per controller and advisory locks, and no daemon.
-
-Each controller writes the CPUs, memory and GPUs that its local jobs hold into its entry file, and keeps a shared lock
-on the file. Its agents keep a lock, too, so that the entry remains valid while jobs run without a controller. An entry
-without
-a lock belongs to a dead controller. A controller holds the lock of the file ``lock`` from reading the others' entries
-to writing its own, so that two controllers do not assign the same GPU. No entry is trusted: an entry counts only in a
-file owned by the user it is named after, and a wait for the lock has a time limit.
+It has one small file per controller and advisory locks, and no daemon. Each controller writes the CPUs, memory and GPUs
+of its local jobs into its entry file, and keeps a shared lock on the file. Its agents keep a lock, too, so that the
+entry remains valid while jobs run without a controller. An entry without a lock belongs to a dead controller. A
+controller holds the lock of the file ``lock`` from reading the others' entries to writing its own, so that two
+controllers do not assign the same GPU. No entry is trusted: an entry counts only in a file owned by the user in its
+name, and a wait for the lock has a time limit.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from functools import lru_cache
 
 log = logging.getLogger("slurmsky.controller")
 
-#: candidate folders shared by all users; the first existing folder is used
+#: candidate folders that all users share; the first existing one is used
 PLACES = ("/run/lock", "/dev/shm", "/tmp")
 _NAME = re.compile(r"(\d{1,10})-[0-9a-f]{12}")
 _MOST_BYTES = 1 << 16
@@ -39,7 +37,10 @@ _REWRITE_S = 0.25  # shortest interval between two writes that shrink an entry
 
 @dataclass(frozen=True)
 class Held:
-    """Resources of the machine that are in use. ``cpu_ids``: which CPUs, if known."""
+    """Resources of the machine that are in use.
+
+    ``cpu_ids``: the CPUs, if known.
+    """
 
     cpus: int = 0
     memory_mib: int = 0
@@ -66,7 +67,10 @@ class Held:
 
     @classmethod
     def load(cls, data: bytes) -> Held:
-        """Parse an entry, which any user may have written. Raises ValueError."""
+        """Parse an entry. Raises ValueError.
+
+        Any user may have written it.
+        """
         try:
             found = json.loads(data)
             ids = [frozenset(int(number) for number in found.get(name, ())) for name in ("gpus", "cpu_ids")]
@@ -80,13 +84,16 @@ NOTHING = Held()
 
 @lru_cache(maxsize=256)
 def _parsed(data: bytes) -> Held:
-    """``Held.load`` with a cache: between two passes most entries stay unchanged."""
+    """Return ``Held.load``, from a cache: most entries rarely change."""
     return Held.load(data)
 
 
 @dataclass
 class Ledger:
-    """The entries of all controllers on this machine. ``home``: this controller's state folder."""
+    """Entries of all controllers on this machine.
+
+    ``home``: this controller's state folder.
+    """
 
     home: str
     folder: str
@@ -106,12 +113,15 @@ class Ledger:
         return os.path.join(self.folder, f"{self.uid}-{hashlib.sha256(self.home.encode()).hexdigest()[:12]}")
 
     def open(self) -> None:
-        """Create and lock this controller's entry. Raises OSError if the folder is not shared, or not writable."""
+        """Create and lock this controller's entry.
+
+        Raises OSError if the folder is not shared, or not writable.
+        """
         try:
             os.mkdir(self.folder)
             os.chmod(self.folder, 0o1777)
         except FileExistsError:
-            pass  # usually created by another user
+            pass  # another user usually created it
         metadata = os.lstat(self.folder)
         if not stat.S_ISDIR(metadata.st_mode) or metadata.st_mode & 0o1777 != 0o1777:
             raise OSError(errno.EPERM, "not a folder for all users", self.folder)
@@ -128,7 +138,10 @@ class Ledger:
             self._unlock()
 
     def _remove_dead(self) -> None:
-        """Remove entries of this user's killed controllers. Every pass of every controller would read them."""
+        """Remove entries of this user's killed controllers.
+
+        Otherwise every pass of every controller would read them.
+        """
         for name in os.listdir(self.folder):
             if _NAME.fullmatch(name) and name.startswith(f"{self.uid}-"):
                 path = os.path.join(self.folder, name)
@@ -140,7 +153,7 @@ class Ledger:
                     finally:
                         os.close(descriptor)
                 except OSError:
-                    continue  # not one of our controllers
+                    continue  # another user's file
 
     def close(self, held: Held) -> None:
         """Close the ledger. ``held``: resources of jobs that continue."""
@@ -158,7 +171,10 @@ class Ledger:
         self._files.clear()
 
     def enter(self) -> None:
-        """Lock all entries until leave(); continue without the lock if its holder takes too long."""
+        """Lock all entries until leave().
+
+        Continue without the lock if its holder takes too long.
+        """
         end = time.monotonic() + _PATIENCE_S
         if self._passed_over and end < self._passed_over + _GRUDGE_S:
             return
@@ -174,11 +190,10 @@ class Ledger:
                 time.sleep(0.002)
 
     def leave(self, held: Held, at_once: bool = False) -> bool:
-        """Write our entry and unlock; False: the write is postponed briefly.
+        """Write this controller's entry and unlock.
 
-        It is postponed if our jobs hold less than the entry has.
-
-        Not every end of a short job is written, because the next job may reuse its resources.
+        Return False if the write is postponed, because the jobs hold less than the entry has. Not every end of a short
+        job is written: the next job may reuse its resources.
         """
         now = time.monotonic()
         current = held == self._written
@@ -215,7 +230,10 @@ class Ledger:
         return theirs, ours
 
     def _entries(self) -> Iterator[tuple[str, Held]]:
-        """The valid entries with resources. The lock is checked last, because that check is the slowest."""
+        """Yield the valid entries with resources.
+
+        The lock is checked last, because this check is the slowest.
+        """
         changed = os.stat(self.folder).st_mtime_ns
         if changed != self._listed[0]:
             own = os.path.basename(self.path)
@@ -241,11 +259,11 @@ class Ledger:
                     if held != NOTHING and _is_held(descriptor):
                         yield name, held
             except (OSError, ValueError):
-                continue  # not one of our controllers
+                continue  # another user's file
 
 
 def _is_held(descriptor: int) -> bool:
-    """Whether a process holds a lock on the entry."""
+    """True if a process holds a lock on the entry."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -257,7 +275,7 @@ def _is_held(descriptor: int) -> bool:
 def _opened(path: str, flags: int) -> int:
     """Open a file, and create it if missing.
 
-    Never uses O_CREAT on another user's file, which kernels refuse in such folders.
+    O_CREAT is not used on another user's file, which kernels refuse in such folders.
     """
     flags |= os.O_NOFOLLOW | os.O_CLOEXEC
     for _ in range(2):
@@ -273,7 +291,7 @@ def _opened(path: str, flags: int) -> int:
 
 
 def ledger(home: str) -> Ledger | None:
-    """Open the ledger for the controller of this state folder; None if no shared folder exists."""
+    """Open the ledger for a state folder; None: no shared folder exists."""
     for place in PLACES:
         try:
             if os.stat(place).st_mode & 0o1777 != 0o1777:

@@ -1,4 +1,4 @@
-"""This machine's nodes without the resources of other users' jobs, for a scheduler pass."""
+"""This machine's nodes without the resources of other users' jobs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from ..jobs.job_table import JobTable
 from ..rules.resources import NodeUse
 from .machine_ledger import NOTHING, Held, Ledger
 
-#: seconds after which the entries of other controllers are read again while jobs wait for their resources
+#: seconds until the entries of other controllers are read again while jobs wait for their resources
 AGAIN_S = 2.0
-#: delay until an entry that holds more than our jobs do is written again
+#: seconds until an entry that holds more than our jobs do is written again
 REWRITE_S = 0.3
 #: a cluster of more nodes is a simulation, not this machine
 MOST_NODES = 64
@@ -19,10 +19,8 @@ MOST_NODES = 64
 class MachineShare:
     """Reads and writes the machine-wide ledger in each pass.
 
-    ``cpus`` and ``physical_gpus`` belong to the machine.
-
-    Several controllers of one user occur in tests only: they do not count against each other, except for devices that
-    exist.
+    ``cpus`` and ``physical_gpus`` belong to the machine. Several controllers of one user occur in tests only: they do
+    not count against each other, except for devices that exist.
     """
 
     def __init__(
@@ -32,8 +30,8 @@ class MachineShare:
         self._ledger = ledger
         self._cpus, self._physical_gpus = cpus, physical_gpus
         self._others = NOTHING
-        self._strangers = False  # whether another user holds resources
-        self._nodes: list[NodeUse] = []  # those of this machine
+        self._strangers = False  # True if another user holds resources
+        self._nodes: list[NodeUse] = []  # nodes of this machine
         self._one_user: frozenset[str] = frozenset()  # partitions of this machine with ExclusiveUser
         self.entry_current = True  # False: the entry holds more than our jobs do, and a further pass is due soon
 
@@ -43,7 +41,7 @@ class MachineShare:
         return self._others is not NOTHING
 
     def begin(self, engine_of: Callable[[str], str]) -> None:
-        """Begin a pass: read the others' entries, which stay locked until the pass ends."""
+        """Begin a pass: lock and read the others' entries until ``end``."""
         if self._ledger is None:
             return
         parts = [name for name in self._job_table.partition_nodes if engine_of(name) == "local"]
@@ -63,13 +61,13 @@ class MachineShare:
             self.entry_current = self._ledger.leave(self.held())
 
     def close(self) -> None:
-        """Leave the ledger at the controller's shutdown; its jobs continue."""
+        """Close the ledger at the controller's shutdown; its jobs continue."""
         if self._ledger is not None:
             self._ledger.close(self.held())
             self._ledger = None
 
     def held(self) -> Held:
-        """The resources of this machine that our jobs hold."""
+        """Resources of this machine that our jobs hold."""
         nodes = self._nodes
         if any(use.partitions.get(name) for use in nodes for name in self._one_user):
             return self._whole()
@@ -82,14 +80,17 @@ class MachineShare:
         )
 
     def _whole(self) -> Held:
-        """All resources of this machine. A job of a partition with ExclusiveUser shares them with no other user."""
+        """All resources of this machine.
+
+        A job of a partition with ExclusiveUser shares them with no other user.
+        """
         counts = [sum(count for name, _, count in use.config.gres if name == "gpu") for use in self._nodes]
         memory = sum(use.config.memory_mib for use in self._nodes)
         gpus = range(max(self._physical_gpus, *counts))
         return Held(self._cpus, memory, frozenset(gpus), frozenset(range(self._cpus)))
 
     def open(self, uses: list[NodeUse], partition: str = "") -> list[NodeUse]:
-        """A partition's nodes on this machine, without the resources of other controllers."""
+        """Return nodes of this machine without other controllers' resources."""
         others = self._others
         if others is NOTHING or not self._nodes:
             return uses
@@ -99,7 +100,7 @@ class MachineShare:
         for use in uses:
             left = use.copy()
             free = [index for index in range(use.config.cpus) if index not in use.cpu_ids]
-            # First the CPUs that are known to be taken, then the last CPUs.
+            # First the CPUs that are known to be in use, then the last CPUs.
             free.sort(key=lambda index: (index not in others.cpu_ids, -index))
             taken = set(free[: max(0, cpus)])
             room = max(0, use.config.memory_mib - use.memory_mib)

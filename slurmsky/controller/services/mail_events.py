@@ -1,8 +1,8 @@
-"""--mail-type: the events of a job that send a mail, with subject and body.
+"""Events of --mail-type, with subject and body of the mail.
 
 Source: slurmctld/agent.c mail_job_info and _mail_body; the site's mail program is called as ``PROG -s SUBJECT USER``.
-Slurm's mails have no body; sites that want a body configure contribs/seff/smail, which mails seff's summary of the
-job. Here the program gets that summary on stdin without it.
+Slurm's mails have no body; sites that want a body configure contribs/seff/smail, which mails seff's summary of the job.
+slurmsky always passes that summary on stdin.
 """
 
 from __future__ import annotations
@@ -58,17 +58,17 @@ class Mail:
 
 
 def requests_mail(event: str, job: Job) -> bool:
-    """Whether --mail-type names an event."""
+    """True if --mail-type names an event."""
     return bool({word.upper() for word in job.spec.mail_type} & EVENTS[event])
 
 
 def is_one_message(job: Job) -> bool:
-    """Whether a job is an element of an array that gets one mail in all."""
+    """True for an array element without its own mail."""
     return bool(job.array_job_id) and "ARRAY_TASKS" not in {word.upper() for word in job.spec.mail_type}
 
 
 def _summary(elements: Sequence[Job]) -> str:
-    """The result of an array: the smallest and the largest exit code of its elements."""
+    """Return an array's result: smallest and largest exit code."""
     signals = [job.exit_signal for job in elements if job.exit_signal]
     if signals:
         return f", Mixed, MaxSignal [{max(signals)}]"
@@ -79,17 +79,16 @@ def _summary(elements: Sequence[Job]) -> str:
 def mail_for(
     event: str, job: Job, now: float, cluster: ClusterConfig | None = None, elements: Sequence[Job] = ()
 ) -> Mail | None:
-    """The mail that a job requests for an event, or None.
+    """Return the mail that a job requests for an event, or None.
 
-    With the ``cluster``, a mail of an end has seff's summary.
-
-    ``elements``: those of an array that gets one mail in all, once all have ended.
+    With the ``cluster``, the mail of an end has seff's summary. ``elements``: those of an array with a single mail,
+    once all have ended.
     """
     if not requests_mail(event, job):
         return None
     as_one = is_one_message(job)
     if as_one:
-        # Without ARRAY_TASKS an array gets one mail: when its first element begins and when its last element ends.
+        # Without ARRAY_TASKS an array has one mail for the begin of its first element and one for the end of its last.
         if event == "BEGIN" and job.array_task_id not in (None, job.array_min):
             return None
         who = f"Slurm Array Summary Job_id={job.array_job_id}_* ({job.array_job_id})"

@@ -1,4 +1,4 @@
-"""Sends the mails that users requested with --mail-type, when they are due."""
+"""Sends the mails of --mail-type."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ log = logging.getLogger("slurmsky.controller")
 
 #: fractions of the time limit at which a mail can be requested
 _LIMIT_MAILS = ((0.5, "TIME_LIMIT_50"), (0.8, "TIME_LIMIT_80"), (0.9, "TIME_LIMIT_90"), (1.0, "TIME_LIMIT"))
-#: the longest sleep of a timer: limits change, and clocks are set
+#: longest sleep of a timer in seconds, because limits and clocks may change
 _LONGEST_SLEEP_S = 86400.0
 
 
 class Mailer:
-    """Mails users their jobs' events, by the site's mail ``program`` (or "mail" on PATH)."""
+    """Mails users their jobs' events by the site's mail program.
+
+    ``program`` "": "mail" on PATH.
+    """
 
     def __init__(self, job_table: JobTable, program: str, environment: Mapping[str, str]) -> None:
         self._job_table = job_table
@@ -33,11 +36,17 @@ class Mailer:
         self._environment = dict(environment)
 
     def notify(self, event: str, job: Job) -> None:
-        """Send the mail of an event (see ``mail_events.EVENTS``), if the job requests it."""
+        """Send the mail of an event, if the job requests it.
+
+        Events: ``mail_events.EVENTS``.
+        """
         self._send(mail_for(event, job, self._job_table.clock()))
 
     def notify_end(self, job: Job) -> None:
-        """Send the mail of an ended job. An array that gets one mail gets it with its last element."""
+        """Send the mail of an ended job.
+
+        An array with a single mail sends it with its last element.
+        """
         if not (requests_mail("END", job) or requests_mail("FAIL", job)):
             return
         now, job_table = self._job_table.clock(), self._job_table
@@ -55,7 +64,7 @@ class Mailer:
         self._send(mail)
 
     def watch_limit(self, job: Job) -> None:
-        """Schedule the next mail that --mail-type=TIME_LIMIT, _50, _80 or _90 requests."""
+        """Schedule the next mail of --mail-type=TIME_LIMIT, _50, _80 or _90."""
         requested = [(part, event) for part, event in _LIMIT_MAILS if event in job.spec.mail_type]
         if not requested or not job.end_time or job.state is not JobState.RUNNING:
             return

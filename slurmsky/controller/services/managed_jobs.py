@@ -1,9 +1,9 @@
-"""Shows foreign managed jobs in the queue, and reads the cost of all managed jobs.
+"""Shows foreign managed jobs in the queue, and reads costs.
 
 A background task reads from SkyPilot at intervals; commands answer from the last read. Each command requests a read
-(``wanted``). Between commands reads are frequent only while a job of ours waits for a result. A foreign job is a Job
-like any other, of the engine "foreign" and with its own id above those of sbatch, so that squeue, sacct, scontrol and
-dependencies need no special case for it.
+(``wanted``). Between commands reads are frequent only while a job of ours waits for a result. A foreign job is a Job of
+the engine "foreign" with its own id above those of sbatch, so that squeue, sacct, scontrol and dependencies need no
+special case for it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from .infra_cache import Infra
 
 log = logging.getLogger("slurmsky.managed")
 
-#: managed job 63 is shown as 60000063: above any id that sbatch will give, below Slurm's largest id (67108863)
+#: managed job 63 is shown as 60000063: above the ids of sbatch, below Slurm's largest id (67108863)
 FIRST_ID = 60_000_000
-_SPARE_ID = 65_000_000  # first id for jobs whose own id another server's job has taken
+_SPARE_ID = 65_000_000  # first id for jobs whose own id is used by another server's job
 
 LEAST_GAP_S = 20.0  # minimum seconds between two reads
 PACE_S = 30.0  # seconds for each HTTP request if there are warm nodes and no job of ours waits for a result
@@ -45,14 +45,14 @@ QUIET_GAP_S = 300.0  # seconds between reads after a command if no job of ours w
 RUNNING_BILL_S = 120.0  # seconds between reads of the cost of our running jobs
 FOREIGN_BILL_S = 300.0  # ... of foreign running jobs
 ENDED_BILL_S = 45.0  # ... of ended jobs that still have their cluster
-NO_BILL_S = 600.0  # a job that ended earlier than this and has no bill cost nothing
+NO_BILL_S = 600.0  # seconds after its end at which a job without a bill counts as free
 
-#: how SkyEngine names what it launches: the id of our job, eight hex digits, and a suffix for later attempts
+#: name of a launch by SkyEngine: the id of our job, eight hex digits, and a suffix for later attempts
 _OURS = re.compile(r"-s(\d+)-[0-9a-f]{8}(?:_\d+)*$")
 
 
 class ManagedJobs:
-    """Reads managed jobs and their costs; ``run`` is its background task."""
+    """Reads managed jobs and their costs. ``run`` is its background task."""
 
     def __init__(
         self,
@@ -100,7 +100,10 @@ class ManagedJobs:
         return job.managed_job_id if job is not None and job.engine == FOREIGN else None
 
     def wanted(self) -> None:
-        """Read again soon, because a command shows the queue; not if the last read is recent."""
+        """Read again soon, after a command that shows the queue.
+
+        A recent read is not repeated.
+        """
         self._shown_at = time.monotonic()
         self._requested.set()
 
@@ -128,22 +131,25 @@ class ManagedJobs:
             await set_within(self._requested, self._gap())
 
     async def _pace(self, passed_s: float = 0.0) -> None:
-        """Delay the next request, so that idle nodes cost few requests. Users may call squeue and sinfo often."""
+        """Delay the next request, so that idle nodes cause few requests.
+
+        Users may call squeue and sinfo often.
+        """
         sent, self._paced = self.account.requests - self._paced, self.account.requests
         end = time.monotonic() + PACE_S * sent - passed_s
         while self.site.warm_nodes and not self._awaited() and time.monotonic() < end:
             await asyncio.sleep(PACE_LOOK_S)
 
     def _gap(self) -> float:
-        """Seconds to wait in addition to the least gap while no command is called."""
+        """Seconds to wait beyond the least gap while no command runs."""
         if time.monotonic() - self._shown_at >= LOOKED_S or all(row.cost_final for row in self.rows.values()):
             return IDLE_GAP_S
         return max(0.0, self.site.sky.queue_poll_s - LEAST_GAP_S) if self._awaited() else QUIET_GAP_S
 
     def _awaited(self) -> bool:
-        """Whether a job of ours needs the next read.
+        """True if a job of ours needs the next read.
 
-        This is a managed job, or a job that waits for a foreign job or budget.
+        It is a managed job, or waits for a foreign job or a budget.
         """
         if any(not row.job_id and not row.cost_final for row in self.rows.values()):
             return True
@@ -156,7 +162,10 @@ class ManagedJobs:
         )
 
     async def read(self) -> None:
-        """Read the queue once, and the costs that are due. Raises EngineError, StoreError."""
+        """Read the queue and the due costs once.
+
+        Raises EngineError, StoreError.
+        """
         await self._read_queue()
         await self._read_costs()
 
@@ -173,7 +182,7 @@ class ManagedJobs:
             if row is not None:
                 changed.append(row)
             if count % 20 == 19:
-                await asyncio.sleep(0)  # a first read may return a thousand jobs: commands first
+                await asyncio.sleep(0)  # a first read may return a thousand jobs: let commands run in between
         for number in open_ids - {sighting.managed_job_id for sighting in found}:
             changed.append(self._forgotten(self.rows[number]))
         changed += self._clusters()
@@ -184,7 +193,10 @@ class ManagedJobs:
     # --- from managed jobs to records
 
     def _take_in(self, sighting: ManagedJobInfo) -> Managed | None:
-        """Apply the read values of one managed job; return its row if the row changed."""
+        """Apply the values of one managed job.
+
+        Return its row if the row changed.
+        """
         number = sighting.managed_job_id
         row = self.rows.get(number)
         if row is not None and row.over:
@@ -205,16 +217,19 @@ class ManagedJobs:
         return row if row != before else None
 
     def _is_ours(self, sighting: ManagedJobInfo) -> bool:
-        """Whether our own engine launched it. Another user's slurmsky may have given the same name."""
+        """True if our own engine launched it.
+
+        Another user's slurmsky may have given the same name.
+        """
         if sighting.name in self.cloud.names():
             return True
         named = _OURS.search(sighting.name)
         return named is not None and bool(self._members(int(named[1]), sighting.managed_job_id))
 
     def _members(self, base: int, managed_job_id: int) -> list[Job]:
-        """Our jobs that ran as one managed job.
+        """Jobs of ours that ran as one managed job.
 
-        These are a job, the components of a het job, or the packed elements of the array ``base``.
+        A job, the components of a het job, or the packed elements of the array ``base``.
         """
         if managed_job_id < 0:  # a cluster, not a managed job
             live = self.job_table.jobs.get(-managed_job_id)
@@ -227,14 +242,14 @@ class ManagedJobs:
         return list(found.values())
 
     def _history(self, base: int, duplicates: bool = False) -> list[Job]:
-        """A job that has left memory, with its array's elements or its other components."""
+        """Return a job from the store, with its elements or components."""
         store, now = self.job_table.store, self.job_table.clock()
         found = list(store.history(0, now, {base}, duplicates))
         others = {job_id for job in found for job_id in job.het_ids} - {base}
         return [*found, *store.history(0, now, others, duplicates)] if others else found
 
     def _find_live(self) -> None:
-        """Index our jobs in memory by SkyPilot's id, once per round, because there may be many."""
+        """Index our jobs in memory by SkyPilot's id, once per round."""
         self._live.clear()
         for job in self.job_table.jobs.values():
             if job.managed_job_id is not None and job.engine != FOREIGN:
@@ -293,7 +308,10 @@ class ManagedJobs:
         return row
 
     def _clusters(self) -> list[Managed]:
-        """Rows for the clusters of salloc and srun, which have no managed job. The key is the negative job id."""
+        """Return rows for the clusters of salloc and srun.
+
+        These have no managed job; their key is the negative job id.
+        """
         changed = []
         for job_id, name in self.cloud.clusters().items():
             if -job_id not in self.rows:
@@ -343,7 +361,10 @@ class ManagedJobs:
         self.job_table.store.put_managed(self.server, changed)
 
     def _charge(self, row: Managed) -> None:
-        """Write the cost of a managed job to its jobs. The elements of a pack share it by their time."""
+        """Write the cost of a managed job to its jobs.
+
+        The elements of a pack share it by their time.
+        """
         if row.job_id:
             live = self.job_table.jobs.get(row.job_id)
             jobs = [live] if live else list(self.job_table.store.history(0, self.job_table.clock(), {row.job_id}))
@@ -363,10 +384,10 @@ class ManagedJobs:
 
 
 def shares(jobs: Iterable[Job], now: float) -> list[tuple[Job, float]]:
-    """Jobs with their parts of a common cost.
+    """Divide a common cost among jobs: (job, fraction).
 
-    The part depends on the number of their nodes (the nodes of a het job's components have one size) and on the
-    seconds that they ran, at least one.
+    The fraction depends on the number of a job's nodes (the nodes of a het job's components have one size) and on the
+    seconds that it ran, at least one.
     """
     weights = []
     for job in jobs:

@@ -1,4 +1,4 @@
-"""The cost of warm nodes: hours that they are up, shares of jobs, and idle time."""
+"""Costs of warm nodes: hours up, shares of jobs, idle time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from ...report.text.spending import Charge
 from ..jobs.job_table import JobTable
 
 _NOTE = "node_hours"
-#: spans that ended longer ago are forgotten
+#: spans that ended longer ago are removed
 _KEPT_S = 400 * 86400.0
 
 
 @dataclass
 class Span:
-    """A time during which a node was up. ``end`` 0.0: the node is still up."""
+    """Time during which a node was up.
+
+    ``end`` 0.0: the node is still up.
+    """
 
     partition: str
     node: str
@@ -29,7 +32,7 @@ class Span:
 
 
 class NodeHours:
-    """Keeps the spans in the store, and charges jobs on warm nodes."""
+    """Stores the spans, and charges jobs on warm nodes."""
 
     def __init__(self, job_table: JobTable, on_cost: Callable[[Job], None]) -> None:
         self._job_table = job_table
@@ -37,13 +40,16 @@ class NodeHours:
         self.spans = [Span(*row) for row in json.loads(job_table.store.note(_NOTE) or "[]")]
 
     def node_up(self, partition: str, node: str, price: float, since: float) -> None:
-        """Begin a span: the node is up, possibly since before this controller's start."""
+        """Begin a span of a node.
+
+        ``since`` may be before the controller's start.
+        """
         if not any(span.node == node and not span.end for span in self.spans):
             self.spans.append(Span(partition, node, price, since))
             self._save()
 
     def node_down(self, node: str) -> None:
-        """End the span of a node that is no longer up."""
+        """End the span of a node."""
         now = self._job_table.clock()
         for span in self.spans:
             if span.node == node and not span.end:
@@ -56,7 +62,10 @@ class NodeHours:
         self._job_table.store.put_note(_NOTE, json.dumps([list(span.__dict__.values()) for span in self.spans]))
 
     def charge(self, job: Job) -> None:
-        """Write a job's cost so far into its record. The cost is its share of its nodes' price since its start."""
+        """Write a job's cost so far into its record.
+
+        It is the job's share of its nodes' price since its start.
+        """
         if not job.start_time or JobFlag.CONFIGURING in job.flags:
             return
         now = self._job_table.clock()
@@ -69,15 +78,16 @@ class NodeHours:
             self._on_cost(job)
 
     def last_price(self, partition: str) -> float:
-        """Dollars an hour of a partition's most recent node; 0.0: unknown."""
+        """Price of a partition's latest node in dollars an hour.
+
+        0.0: unknown.
+        """
         return next((span.price for span in reversed(self.spans) if span.partition == partition and span.price), 0.0)
 
     def hourly(self, shares: Sequence[NodeShare], when: float, usual: float = 0.0) -> float:
         """Dollars an hour of these shares of nodes.
 
-        Of CPUs and devices the larger fraction counts.
-
-        ``usual``: the price of a node that has not been up.
+        A share is the larger fraction of CPUs and devices. ``usual``: the price of a node that has not been up.
         """
         total = 0.0
         for share in shares:
@@ -92,7 +102,10 @@ class NodeHours:
         return next((span.price for span in spans), 0.0)
 
     def idle(self, charges: Sequence[Charge], start: float, end: float, now: float) -> Iterator[Charge]:
-        """The cost of nodes without jobs between two epoch seconds, by partition. ``charges``: the costs of jobs."""
+        """Yield the cost of idle nodes by partition, between epoch seconds.
+
+        ``charges``: the costs of jobs.
+        """
         for partition in dict.fromkeys(span.partition for span in self.spans):
             hours = dollars = 0.0
             for span in self.spans:
@@ -107,6 +120,6 @@ class NodeHours:
 
 
 def _part(share: NodeShare, cpus: int, devices: int) -> float:
-    """The fraction of a node that a share takes."""
+    """Fraction of a node that a share has."""
     gres = sum(len(ids) for ids in share.gres.values()) / devices if devices else 0.0
     return min(1.0, max(share.cpus / max(1, cpus), gres))

@@ -1,4 +1,7 @@
-"""The expected start and cost of jobs on warm nodes. Budgets, sbatch --test-only and slurmsky explain show them."""
+"""Expected start and cost of jobs on warm nodes.
+
+For budgets, sbatch --test-only and slurmsky explain.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ RETRY_S = 30.0
 
 
 class NodeProspects:
-    """Estimates start and cost from earlier prices and start-up times of nodes."""
+    """Estimates from earlier prices and start-up times of nodes."""
 
     def __init__(
         self,
@@ -41,7 +44,10 @@ class NodeProspects:
         self._asking: set[str] = set()
 
     async def _price(self, partition: str) -> float:
-        """Dollars an hour of a node; 0.0: unknown. SkyPilot is queried if no node of the partition has been up."""
+        """Price of a node in dollars an hour; 0.0: unknown.
+
+        SkyPilot is queried if no node of the partition has been up.
+        """
         known = self._known(partition)
         if known is None:
             with suppress(EngineError, asyncio.TimeoutError):
@@ -49,11 +55,14 @@ class NodeProspects:
         return known or 0.0
 
     def _known(self, partition: str) -> float | None:
-        """The price without a query; None: SkyPilot has not answered yet."""
+        """Return the known price; None: SkyPilot has not answered yet."""
         return self.hours.last_price(partition) or self._prices.get(partition)
 
     def hourly(self, shares: Sequence[NodeShare]) -> float | None:
-        """Dollars an hour of shares of nodes; 0.0: no warm nodes, or no price. None: the price is being requested."""
+        """Return dollars an hour of shares of nodes.
+
+        0.0: no warm nodes, or no price. None: the price is being requested.
+        """
         partition = self._partition_of.get(shares[0].name, "")
         if not partition:
             return 0.0
@@ -66,7 +75,7 @@ class NodeProspects:
         return None
 
     async def _learn(self, partition: str) -> None:
-        """Request the price of a node from SkyPilot, for a partition whose nodes were never up."""
+        """Request a node's price from SkyPilot."""
         try:
             self._prices[partition] = await self.engine.price(partition)
         except EngineError:
@@ -76,11 +85,9 @@ class NodeProspects:
         self._schedule_soon()
 
     async def outlook(self, shares: Sequence[NodeShare], start: float) -> str:
-        """Whether a job on these shares starts at once, and its cost per hour.
+        """Return when a job on these shares starts, and its hourly cost.
 
-        "" if no node is a warm node.
-
-        ``start``: the epoch second at which the scheduler expects it to start.
+        "" if no node is a warm node. ``start``: the scheduler's expected start in epoch seconds.
         """
         names = [share.name for share in shares]
         if not names or any(name not in self._partition_of for name in names):
@@ -98,7 +105,10 @@ class NodeProspects:
         return f"Warm nodes {hostlist.compress(names)}: {what}{f'; ${hourly:.2f} an hour' if hourly else ''}"
 
     async def summary(self, partition: str) -> str:
-        """The number of nodes that are up, and start time and price of the others. "" if there are no warm nodes."""
+        """Describe a partition's warm nodes: number up, start time, price.
+
+        "" if there are no warm nodes.
+        """
         warm = self.warm_nodes.get(partition)
         if warm is None:
             return ""

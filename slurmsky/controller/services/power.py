@@ -1,4 +1,4 @@
-"""Power saving: decides when warm nodes are up, as slurmctld's power_save.c."""
+"""Power saving: powers warm nodes up and down, as slurmctld's power_save.c."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .power_requests import PowerRequests
 log = logging.getLogger("slurmsky.nodes")
 
 LOOK_S = 1.0
-#: how often the cost of running jobs is stored
+#: seconds between two writes of the cost of running jobs
 CHARGE_S = 60.0
 #: seconds until a node that failed to start is retried
 FAILED_S = 300.0
@@ -45,7 +45,7 @@ _LEAVES = NodeFlag.POWER_DOWN | NodeFlag.REBOOT
 
 
 class PowerSaving:
-    """Powers warm nodes up and down, and shows their power state in the job table."""
+    """Powers warm nodes up and down, and records their power state."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class PowerSaving:
     # --- what the engine reports
 
     def take(self, event: Power) -> None:
-        """Apply a changed power state of a node."""
+        """Apply a node's new power state."""
         node = self.job_table.nodes.get(event.node)
         if node is None:
             return
@@ -121,7 +121,7 @@ class PowerSaving:
             asyncio.get_running_loop().call_soon(self._rebooted, node, request.down)
 
     def _rebooted(self, node: Node, down: bool) -> None:
-        """Complete a reboot once the node is off: power it up again, or set it DOWN."""
+        """Complete a reboot once the node is off. The node is powered up again, or set DOWN."""
         if down:
             node.state, node.reason, node.reason_user = NodeState.DOWN, "reboot complete", "root"
             node.reason_time = self.job_table.clock()
@@ -158,7 +158,7 @@ class PowerSaving:
     def place(self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True) -> list[NodeShare] | None:
         """Place a job as resources.place does, preferring nodes that are up.
 
-        A job's nodes must be able to reach each other.
+        A job's nodes must have network connections to each other.
         """
         if not any(use.config.name in self._warm_of for use in nodes):
             return place(demand, nodes, consume_memory)
@@ -175,7 +175,7 @@ class PowerSaving:
     def place_later(
         self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True
     ) -> list[NodeShare] | None:
-        """Place a job as ``place`` does, on nodes in a later state: idle ones can be powered down for it."""
+        """Place a job on nodes as they may be later. Idle nodes can be powered down for it."""
         shares = self.place(demand, nodes, consume_memory)
         for partition in self.warm_nodes if shares is None else ():
             mine = [use for use in nodes if self._partition_of.get(use.config.name) == partition]
@@ -183,9 +183,9 @@ class PowerSaving:
         return shares
 
     def neighbourhoods(self, nodes: Sequence[NodeUse]) -> list[list[NodeUse]]:
-        """The groups of nodes that reach each other or that one order starts.
+        """Groups of nodes with connections, or of one order.
 
-        Nodes that are up come first, then nodes that are coming up.
+        Nodes that are up come first, then nodes that are powering up.
         """
         groups: dict[tuple[int, object], list[NodeUse]] = {}
         for use in nodes:
@@ -196,7 +196,7 @@ class PowerSaving:
         return [groups[key] for key in sorted(groups, key=lambda key: key[0])]
 
     def _startable(self, nodes: Sequence[NodeUse]) -> list[NodeUse]:
-        """The nodes that one order can start: nodes that are off, powering down, or idle."""
+        """Nodes that one order can start: off, powering down, or idle."""
         known = {use.config.name: use for use in nodes}
         off, leaving, idle = [], [], []
         for name, use in known.items():
@@ -217,8 +217,8 @@ class PowerSaving:
     # --- decisions
 
     def begin(self) -> None:
-        """Evaluate the nodes at intervals, until closed."""
-        for name in self.requests.names:  # requests of an earlier controller whose node is off by now
+        """Check the nodes at intervals, until closed."""
+        for name in self.requests.names:  # requests of an earlier controller whose node is off now
             if self.engine.fleet.order_of(name) is None:
                 self._carried_out(self.job_table.nodes[name])
         self._task = background(self._run())
@@ -232,7 +232,10 @@ class PowerSaving:
             await asyncio.sleep(LOOK_S)
 
     def check(self) -> None:
-        """Power down nodes after SuspendTime or on request; power up those that must stay up."""
+        """Power down idle nodes, and power up those that must stay up.
+
+        Nodes are powered down after SuspendTime or on request.
+        """
         now = self.job_table.clock()
         if now - self._charged_at > CHARGE_S:
             self._charged_at = now
@@ -248,7 +251,7 @@ class PowerSaving:
             for order in orders:
                 if order.phase == "leaving" or self._in_use(order):
                     continue
-                # SkyPilot releases a cluster as a whole: one node's request is carried out once all of them are idle.
+                # SkyPilot releases a cluster as a whole: one node's request is completed once all of them are idle.
                 requested = any(self.job_table.nodes[node].flags & _LEAVES for node in order.nodes)
                 spare = not order.existing and order.phase == "up" and staying - len(order.nodes) >= warm.keep_up
                 idle = spare and self._idle_s(order, now) >= _limit(warm)
@@ -259,11 +262,10 @@ class PowerSaving:
                 self._hold_up(warm, max(0, (len(warm.names) if warm.cluster else warm.keep_up) - staying))
 
     def _makes_way(self, warm: WarmNodes, orders: Sequence[Order]) -> bool:
-        """Power down idle nodes that a pending job needs together with nodes that are off.
+        """Power down idle nodes that a pending job needs in a larger order.
 
-        One order then starts all of them.
-
-        Only nodes of one order are certain to reach each other. True while nodes are powered down for such a job.
+        One order then starts them with nodes that are off, because only nodes of one order are certain to have
+        connections. Return True while nodes power down for such a job.
         """
         idle = [order for order in orders if not order.existing and not self._in_use(order)]
         if not idle or self._meeting.intersection(order.name for order in orders):
@@ -282,7 +284,7 @@ class PowerSaving:
         return False
 
     def _started_over(self, job: Job, partition: str, warm: WarmNodes) -> list[str]:
-        """The nodes of a partition on which a job can start only after one order has started all of them."""
+        """Nodes on which a job can start only after one order starts all."""
         names = [node.name for node in self.job_table.partition_nodes.get(partition, ()) if node.name in warm.names]
         uses = [self.job_table.uses[name] for name in names]
         demands = [demand_of(part.spec) for part in self.job_table.components(job)]
@@ -332,11 +334,11 @@ class PowerSaving:
     # --- scontrol
 
     def is_warm(self, name: str) -> bool:
-        """Whether this controller powers the node up and down."""
+        """True if this controller powers the node up and down."""
         return name in self._warm_of
 
     def power_up(self, name: str) -> None:
-        """POWER_UP; no effect if the node is up, or powering up."""
+        """Power up a node that is off (POWER_UP)."""
         node = self.job_table.nodes[name]
         if not self.requests.is_reboot(name):
             self.requests.remove(name)
@@ -348,14 +350,17 @@ class PowerSaving:
         self.job_table.refresh_node(node)
 
     def power_down(self, name: str, asap: bool = False) -> None:
-        """POWER_DOWN, once no job runs on the node; ``asap`` drains it until then. No effect if it is off."""
+        """Power down a node once it is idle (POWER_DOWN).
+
+        ``asap`` drains it until then. No effect if it is off.
+        """
         order = self.engine.fleet.order_of(name)
         if order is None or order.phase == "leaving" or order.existing:
             return
         self._leave_once_idle(name, NodeFlag.POWER_DOWN, asap, down=False)
 
     def reboot(self, name: str, asap: bool, down: bool) -> None:
-        """Reboot a node once no job runs on it. ``asap``: start no job before. ``down``: set it DOWN afterwards."""
+        """Reboot a node once it is idle. ``asap``: start no job before. ``down``: set it DOWN afterwards."""
         if self.engine.fleet.order_of(name) is None:
             self.power_up(name)
             return
@@ -375,13 +380,13 @@ class PowerSaving:
         return True
 
     async def close(self) -> None:
-        """Stop the evaluation; nodes keep their power state."""
+        """Stop the checks; nodes keep their power state."""
         if self._task is not None:
             await cancel_all([self._task])
 
 
 def _apart(demands: Sequence[Demand], nodes: Sequence[NodeUse]) -> list[str]:
-    """Separate nodes for each of a job's components; [] if the nodes do not suffice."""
+    """Separate nodes for each component; [] if there are too few."""
     names: list[str] = []
     for demand in demands:
         shares = place(demand, [use for use in nodes if use.config.name not in names])

@@ -1,6 +1,6 @@
-"""Requests to power a node down or reboot it once its jobs have ended.
+"""Requests to power down or reboot a node once it is idle.
 
-The store has them, so that they survive a restart of the controller.
+The store keeps them over a restart of the controller.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NOTE = "power_requests"
 class PowerRequest:
     """A request: ``flag`` is POWER_DOWN or REBOOT.
 
-    ``drained``: the request drains the node until it is carried out. ``down``: DOWN afterwards.
+    ``drained``: the request drains the node until it is completed. ``down``: the node is DOWN afterwards.
     """
 
     flag: str
@@ -43,15 +43,18 @@ class PowerRequests:
 
     @property
     def names(self) -> list[str]:
-        """The nodes with a request."""
+        """Nodes with a request."""
         return list(self._of)
 
     def is_reboot(self, name: str) -> bool:
-        """Whether a node's request is a reboot."""
+        """True if a node's request is a reboot."""
         return name in self._of and self._of[name].flag == NodeFlag.REBOOT.name
 
     def add(self, name: str, flag: NodeFlag, drain: bool, down: bool = False) -> None:
-        """Record a request. ``drain``: no job starts on the node before."""
+        """Record a request.
+
+        ``drain``: no job starts on the node before.
+        """
         self.remove(name)
         drained = drain and not self._job_table.nodes[name].flags & NodeFlag.DRAIN
         self._of[name] = PowerRequest(str(flag.name), drained, down)
@@ -59,7 +62,7 @@ class PowerRequests:
         self._save()
 
     def remove(self, name: str) -> PowerRequest | None:
-        """Remove a request that is carried out or cancelled, with its flags. None for a node without one."""
+        """Remove and return a node's request, with its flags; None: no request."""
         request = self._of.pop(name, None)
         if request is not None:
             node = self._job_table.nodes[name]

@@ -1,4 +1,4 @@
-"""strigger's triggers: programs that run at an event of a job or a node.
+"""Triggers of strigger: programs that run at an event.
 
 Source: src/slurmctld/trigger_mgr.c. A trigger fires once and is then deleted, unless it is permanent. The program gets
 the job's id or the node's name as its last argument.
@@ -36,7 +36,10 @@ class TriggerRefused(Exception):
 
 @dataclass
 class Trigger:
-    """One trigger. It fires ``offset_s`` after the event, or before it if negative."""
+    """A trigger; it fires ``offset_s`` seconds after the event.
+
+    A negative offset is before the event.
+    """
 
     number: int
     resource: str  # "job" | "node" | "slurmctld" | "slurmdbd" | "database" | "other"
@@ -143,7 +146,7 @@ class Triggers:
         return one.name == "*" or node in hostlist.expand(one.name)
 
     def _dues(self) -> list[tuple[float, str, Trigger]]:
-        """The time, if known, at which each trigger fires, and its job or node."""
+        """Return each trigger's time, if known, and its job or node."""
         found = []
         for one in self.triggers:
             if one.due:

@@ -1,4 +1,7 @@
-"""Accounts, QOS and users that sacctmgr added, changed or deleted; they override the site file."""
+"""Changes of accounts, QOS and users by sacctmgr.
+
+They override the site file.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class Overrides:
     unused_accounts: dict[str, AccountConfig] = field(default_factory=dict)  # those without any association
 
     def applied(self, cluster: ClusterConfig) -> ClusterConfig:
-        """The cluster with the changed accounts and QOS."""
+        """Return the cluster with the changed accounts and QOS."""
         accounts = {one.name: one for one in cluster.accounts if one.name not in self.deleted_accounts}
         first = (NORMAL,) if self.qos and not cluster.qos else ()
         qos = {one.name: one for one in (*first, *cluster.qos) if one.name not in self.deleted_qos}
@@ -40,7 +43,7 @@ class Overrides:
 
 
 def load(store: Store) -> Overrides:
-    """Read the stored changes; none where they cannot be read."""
+    """Read the stored changes; none if they are unreadable."""
 
     return store.damage.note(_NOTE, lambda kept: plain.read(Overrides, kept)) or Overrides()
 

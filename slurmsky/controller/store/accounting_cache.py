@@ -2,10 +2,9 @@
 
 A cache page has the cells of some rows (a job, or a step of a job) of all runs of neighbouring job ids
 (``cache_pages.page_of``). Each column is compressed separately, so that any choice of columns and of runs is printed
-from the page. The key of a page is a digest of everything that its cells depend on, so that the next controller finds
+from the page. The key of a page is a digest of all values on which its cells depend, so that the next controller finds
 the page, too. The transaction that commits a change of a job deletes the job's page. All pages have a bounded total
-size; the
-oldest are deleted first.
+size; the oldest are deleted first.
 
 The controller fills pages in its idle time (``commands/accounting/cached_rows.py``) once all of their jobs have ended,
 so that a first query is as fast as later queries.
@@ -47,7 +46,7 @@ _BETWEEN, _NONE = "\x1f", "\x1e"
 
 
 class CachePage:
-    """Cells of the rows of some runs, in the order of the runs, by column."""
+    """Cells of the rows of some runs, by column."""
 
     def __init__(self, runs: Sequence[tuple[int, int]], counts: Sequence[int], columns: Mapping[str, bytes]) -> None:
         self._counts = list(counts)
@@ -59,12 +58,15 @@ class CachePage:
     def of(
         cls, runs: Sequence[tuple[int, int]], counts: Sequence[int], cells: Mapping[str, Sequence[Cell]]
     ) -> CachePage:
-        """The page with these cells; ``counts``: how many rows each run has."""
+        """Return the page with these cells.
+
+        ``counts``: the number of rows of each run.
+        """
         return cls(runs, counts, {name: _packed(column) for name, column in cells.items()})
 
     @classmethod
     def read(cls, packed: bytes) -> CachePage:
-        """The page that ``written`` serialised."""
+        """Deserialise a page that ``written`` serialised."""
         (length,) = memoryview(packed)[:8].cast("q")
         runs, counts, sizes = json.loads(zlib.decompress(packed[8 : 8 + length]))
         starts = accumulate(sizes.values(), initial=8 + length)
@@ -72,31 +74,30 @@ class CachePage:
                                   for (name, size), start in zip(sizes.items(), starts, strict=False)})  # fmt: skip
 
     def written(self) -> bytes:
-        """The page as bytes."""
+        """Serialise the page."""
         sizes = {name: len(column) for name, column in self._columns.items()}
         head = zlib.compress(json.dumps([list(self._places), self._counts, sizes], separators=(",", ":")).encode(), 1)
         return b"".join((len(head).to_bytes(8, sys.byteorder), head, *self._columns.values()))
 
     def has(self, names: Iterable[str]) -> bool:
-        """Whether the page has all of these columns."""
+        """True if the page has all of these columns."""
         return self._columns.keys() >= set(names)
 
     def with_columns(self, cells: Mapping[str, Sequence[Cell]]) -> CachePage:
-        """The same page with additional columns."""
+        """Return the same page with additional columns."""
         more = {name: _packed(column) for name, column in cells.items()}
         return CachePage(list(self._places), self._counts, {**self._columns, **more})
 
     @property
     def count(self) -> int:
-        """The number of rows."""
+        """Number of rows."""
         return self._starts[-1]
 
     def rows(self, runs: Sequence[Run]) -> tuple[list[int], list[int] | None]:
-        """The number of rows of each run, and the rows' indices.
+        """Return the number of rows of each run, and the rows' indices.
 
-        None: these are all rows, in the page's order.
-
-        Runs whose records were damaged when the page was computed are missing.
+        Indices None: all rows, in the page's order. Runs whose records were damaged when the page was computed are
+        missing.
         """
         places = [self._places[run[:2]] for run in runs if run[:2] in self._places]
         counts = [self._counts[place] for place in places]
@@ -106,13 +107,16 @@ class CachePage:
         return counts, [row for place in places for row in range(starts[place], starts[place + 1])]
 
     def cells(self, name: str, rows: Sequence[int] | None) -> Sequence[Cell] | SharedCell:
-        """The cells of a column in these rows."""
+        """Cells of a column in these rows."""
         column = _unpacked(self._columns[name])
         return column if rows is None or isinstance(column, SharedCell) else [column[row] for row in rows]
 
 
 def _packed(column: Sequence[Cell]) -> bytes:
-    """A tag and the cells: one for all, between separators, or as JSON where a cell contains a separator."""
+    """Pack cells behind a tag.
+
+    One cell for all, cells with separators, or JSON if a cell contains a separator.
+    """
     first = column[0] if column else None
     if all(cell == first for cell in column):
         return b"-" if first is None else b"=" + first.encode("utf-8", "surrogatepass")
@@ -138,7 +142,10 @@ def _unpacked(packed: bytes) -> Sequence[Cell] | SharedCell:
 
 
 class AccountingCache:
-    """Reads and writes cache pages in the store. A page that cannot be written is dropped; no query fails for it."""
+    """Reads and writes cache pages in the store.
+
+    A page that cannot be written is dropped; no query fails for it.
+    """
 
     def __init__(self, store: Store, cluster: object, room: int = ROOM) -> None:
         self._store = store
@@ -147,14 +154,14 @@ class AccountingCache:
         self._uncounted = _UNCOUNTED
 
     def words(self, *requested: object) -> bytes:
-        """The key of pages whose cells depend on these values.
+        """Key of pages whose cells depend on these values.
 
         It includes the cluster, the time zone and this program.
         """
         return digest((requested, self._cluster, time.tzname, time.timezone, program()))
 
     def get(self, number: int, words: bytes) -> CachePage | None:
-        """The page with this key, or None."""
+        """Return the page with this key, or None."""
         found = self._store.pages.get(number, words)
         return None if found is None else CachePage.read(found)
 
@@ -171,18 +178,21 @@ class AccountingCache:
 
     @property
     def full(self) -> bool:
-        """Whether a page computed in idle time would displace other pages."""
+        """True if a page computed in idle time would displace others."""
         return self._store.pages.size(_OVERHEAD) >= min(_ENOUGH, self._room)
 
 
 def digest(value: object) -> bytes:
-    """A short key for a value, from its repr."""
+    """Return a short key for a value, from its repr."""
     return hashlib.blake2b(repr(value).encode("utf-8", "backslashreplace"), digest_size=16).digest()
 
 
 @cache
 def program() -> tuple[tuple[str, int, int], ...]:
-    """The files of this program, with sizes and times. Another version may print the same jobs differently."""
+    """Files of this program, with sizes and times.
+
+    Another version may print the same jobs differently.
+    """
     root = Path(__file__).resolve().parents[2]
     files: Iterable[Path] = (
         path
@@ -193,9 +203,9 @@ def program() -> tuple[tuple[str, int, int], ...]:
     return tuple(sorted((str(path), info.st_size, info.st_mtime_ns) for path in files for info in (path.stat(),)))
 
 
-#: creates an iterator over small pieces of work
+#: creates an iterator over small pieces of background work
 Work = Callable[[], AsyncGenerator[None, None]]
-#: work begins after this time without a commit
+#: seconds without a commit before the work begins
 _REST_S = 3.0
 #: in a queue with constant commits, work begins after this number of waits
 _PATIENCE = 20
@@ -204,7 +214,10 @@ _PAUSE = 4
 
 
 class IdleTime:
-    """Runs background work in small pieces while no commit occurs. The work takes at most a fifth of the time."""
+    """Runs background work in small pieces between commits.
+
+    The work takes at most a fifth of the time.
+    """
 
     def __init__(self, store: Store, rest_s: float = _REST_S) -> None:
         self.work: Work | None = None

@@ -1,4 +1,4 @@
-"""Accounting index: columns of each run for SQL filters and sums, beside the record.
+"""Accounting index: columns of each run for SQL filters and sums.
 
 Decoding a record takes about fifty microseconds; SQLite reads an index row (table ``facts``) in one. So a query selects
 its jobs by index columns and decodes only the records of those jobs, and SQLite computes sums (sreport). An index row
@@ -31,7 +31,7 @@ ORDER = f"CAST(submit AS INTEGER), array_id, ifnull(task, {NO_VAL}), job_id, res
 
 
 def row(job: Job, superseded: bool) -> tuple[object, ...]:
-    """The index row of a run, in the order of COLUMNS."""
+    """Index row of a run, in the order of COLUMNS."""
     finish = job.end_time if job.state.finished or superseded else 0.0
     return (
         job.job_id, job.restarts, int(superseded), job.array_job_id, job.array_task_id, job.state.value, job.uid,
@@ -46,7 +46,7 @@ def row(job: Job, superseded: bool) -> tuple[object, ...]:
 
 
 def _whole(job: Job, finish: float) -> tuple[float, float]:
-    """Seconds for which a finished run held its resources, and for which it waited.
+    """Seconds that a finished run held resources, and that it waited.
 
     These are the values that ``_USES`` computes for a period that includes the whole run.
     """
@@ -57,7 +57,7 @@ def _whole(job: Job, finish: float) -> tuple[float, float]:
 
 
 def _text(value: str) -> str | bytes:
-    """The form in which SQLite stores a text: as bytes where it is not valid UTF-8."""
+    """Return a text for SQLite: as bytes if it is not valid UTF-8."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -81,7 +81,7 @@ class Where:
 
     @property
     def text(self) -> str:
-        """The condition in SQL."""
+        """Return the condition in SQL."""
         return " AND ".join(self.terms) or "1"
 
 
@@ -93,13 +93,19 @@ NOTHING = Where(("0",))
 
 
 def among(column: str, values: Iterable[object]) -> Where:
-    """A column has one of these values; without values, no condition."""
+    """Condition: a column has one of these values.
+
+    ANY without values.
+    """
     found = tuple([_text(value) if isinstance(value, str) else value for value in values])
     return Where((f"{column} IN ({','.join('?' * len(found))})",), found) if found else ANY
 
 
 def shares_one(column: str, values: Iterable[str]) -> Where:
-    """A column's comma list shares an item with ``values``; without values, no condition."""
+    """Condition: a column's comma list shares an item with ``values``.
+
+    ANY without values.
+    """
     wanted = ",".join(values)
     return Where((f"shares_one({column}, ?)",), (_text(wanted),)) if wanted else ANY
 
@@ -119,26 +125,31 @@ FUNCTIONS: dict[str, Callable[[Any, Any], bool]] = {"shares_one": _shares_one}
 
 
 def one_holds(texts: Iterable[str]) -> Where:
-    """At least one of these SQL conditions is met; without conditions, never."""
+    """Condition: at least one of these SQL conditions is met.
+
+    NOTHING without conditions.
+    """
     return Where((f"({' OR '.join(texts) or '0'})",))
 
 
 def between(column: str, low: float, high: float) -> Where:
-    """A number is within these bounds, both included."""
+    """Condition: low <= column <= high."""
     return Where((f"{column} BETWEEN ? AND ?",), (low, high))
 
 
 def of_the_past(where: Where) -> Where:
-    """The conditions hold, or the run has not ended and its columns may still change."""
+    """Condition: the conditions hold, or the run has not ended.
+
+    The columns of a run that has not ended may still change.
+    """
     return Where((f"(finish=0 OR ({where.text}))",), where.values) if where.terms else ANY
 
 
 def in_states(names: Iterable[str], since: float, until: float) -> Where:
-    """sacct's meaning of these states of -s.
+    """Condition: sacct's meaning of these states of -s.
 
-    Some states hold for a time in the run's life, not for its last state.
-
-    Runs that have not ended are included if they may match.
+    Some states hold for a time in the run's life, not for its last state. Runs that have not ended are included if they
+    may match.
     """
     words = set(names)
     if not words:
@@ -162,28 +173,28 @@ def in_states(names: Iterable[str], since: float, until: float) -> Where:
     return Where((text,), (*live.values, *values))
 
 
-#: when an ended run began, 0 if it never did; a run that was followed by another had begun
+#: begin of an ended run, 0 if it did not begin; a run that was followed by another had begun
 _BEGAN = "(CASE WHEN started OR superseded THEN CAST(start AS INTEGER) ELSE 0 END)"
 
 
 def could_run(until: float) -> Where:
-    """Runs that were eligible before ``until``, and all runs that have not ended."""
+    """Condition: the run was eligible before ``until``, or has not ended."""
     return Where(("(finish=0 OR (eligible>0 AND CAST(eligible AS INTEGER)<?))",), (until,))
 
 
 def window(since: float, until: float, duplicates: bool) -> Where:
-    """Runs whose time from submit to end overlaps [since, until]."""
+    """Condition: the run's time from submit to end overlaps [since, until]."""
     life = Where(("submit<=?", "(finish=0 OR finish>=?)"), (until, since))
     return life if duplicates else Where(("superseded=0",)) & life
 
 
 _OVER = f"(superseded OR state>={JobState.COMPLETED.value})"
 _RAN = f"(superseded OR state>{JobState.PENDING.value})"
-# The whole run is in the period: its index columns have the sums.
+# the whole run is in the period, and its index columns have the sums
 _INSIDE = "(finish>0 AND finish<=:end AND finish<=:now AND born>=:start)"
-# Of the others the part in the period counts. Times are whole seconds, as slurmdbd stores them: the sums agree with
-# sacct's output for each job. Suspended time is subtracted in proportion. A run waits for resources from its eligible
-# time until it starts. Both parts are read in the order of facts_by_owner, so that no sort is needed.
+# Of the other runs the part in the period counts. Times are whole seconds, as slurmdbd stores them, so that the sums
+# equal sacct's output for the jobs. Suspended time is subtracted in proportion. A run waits for resources from its
+# eligible time to its start. Both parts are read in the order of facts_by_owner, so that no sort is needed.
 _USES = f"""
 WITH lives AS (
     SELECT *, CAST(start AS INTEGER) AS began, CAST(CASE WHEN {_OVER} THEN finish ELSE :now END AS INTEGER) AS until,
@@ -214,13 +225,16 @@ FROM sums GROUP BY account, user, qos, wckey, cpus ORDER BY min(job_id)
 
 
 def uses(ask: Ask, start: float, end: float, now: float, where: Where) -> list[Use]:
-    """The resources that runs used in a period, by account, user, QOS, wckey and CPUs."""
+    """Resources used in a period, by owner and CPUs.
+
+    An owner is an account, user, QOS and wckey.
+    """
     rows = _within(ask, _USES, start, end, now, where)
     return [Use._make([*map(_back, line[:4]), *line[4:]]) for line in rows]
 
 
-# A run's cost counts in a period in proportion to the run's time in it; the cost of a run without any run time counts
-# at its end.
+# A run's cost counts in a period in proportion to the run's time in it; the cost of a run without run time counts at
+# its end.
 _CHARGES = f"""
 WITH lives AS (
     SELECT *, CASE WHEN {_OVER} AND finish>0 THEN finish ELSE :now END AS until,
@@ -239,7 +253,7 @@ FROM parts WHERE part>0 GROUP BY account, user, qos, partition ORDER BY min(job_
 
 
 def charges(ask: Ask, start: float, end: float, now: float, where: Where) -> list[Charge]:
-    """The cost of runs in a period, by account, user, QOS and partition."""
+    """Cost of runs in a period, by account, user, QOS and partition."""
     rows = _within(ask, _CHARGES, start, end, now, where)
     return [Charge._make([*map(_back, line[:4]), *line[4:]]) for line in rows]
 

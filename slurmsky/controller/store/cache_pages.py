@@ -1,4 +1,7 @@
-"""The table of cache pages, which hold rendered sacct columns of ended jobs (``accounting_cache.py``)."""
+"""Table of cache pages: rendered sacct columns of ended jobs.
+
+Contents: ``accounting_cache.py``.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,17 @@ from collections.abc import Iterable
 from . import accounting_index
 from .database_file import DatabaseFile
 
-#: job ids per cache page, as a power of two
+#: bits of a job id within one cache page
 _PAGE_BITS = 8
 
 
 def page_of(job_id: int) -> int:
-    """The number of a job id's cache page."""
+    """Number of a job id's cache page."""
     return job_id >> _PAGE_BITS
 
 
 def ids_of(page: int) -> accounting_index.Where:
-    """The condition that selects the runs of a page."""
+    """Condition that selects the runs of a page."""
     return accounting_index.Where(("job_id BETWEEN ? AND ?",), (page << _PAGE_BITS, ((page + 1) << _PAGE_BITS) - 1))
 
 
@@ -30,17 +33,20 @@ class CachePages:
         self._editions: Counter[int] = Counter()
 
     def changed(self, job_ids: Iterable[int]) -> tuple[str, list[tuple[int]]]:
-        """Give the pages of these jobs a new edition. Returns the statement and rows that delete the stored pages."""
+        """Begin a new edition of these jobs' pages.
+
+        Return the statement and rows that delete the stored pages.
+        """
         numbers = {page_of(job_id) for job_id in job_ids}
         self._editions.update(numbers)
         return "DELETE FROM pages WHERE number=?", [(number,) for number in numbers]
 
     def edition(self, number: int) -> int:
-        """A number that changes when a job of this page is committed."""
+        """Number that changes with each commit of the page's jobs."""
         return self._editions[number]
 
     def get(self, number: int, words: bytes) -> bytes | None:
-        """The packed page that ``put`` stored under this key, or None."""
+        """Return the packed page stored under this key, or None."""
         query = "SELECT packed FROM pages WHERE number=? AND words=?"
         found = self._file.execute(query, (number, words)).fetchone()
         return None if found is None else bytes(found[0])
@@ -55,14 +61,17 @@ class CachePages:
         return int(size)
 
     def trim(self, room: int, overhead: int) -> None:
-        """Delete the oldest pages beyond a total number of bytes. Raises StoreError."""
+        """Delete the oldest pages beyond a total size in bytes.
+
+        Raises StoreError.
+        """
         kept = ("SELECT rowid FROM (SELECT rowid, sum(length(packed)+?) OVER (ORDER BY rowid DESC) AS size FROM pages)"
                 " WHERE size>?")  # fmt: skip
         if self.size(overhead) > room:
             self._file.commit((f"DELETE FROM pages WHERE rowid IN ({kept})", [(overhead, room)]))
 
     def complete(self, number: int) -> bool:
-        """Whether all runs of a page have ended and no run can be added."""
+        """True if all runs of a page have ended and none can follow."""
         (last,) = self._file.execute("SELECT max(job_id) FROM facts").fetchone()
         if last is None or number >= page_of(last):
             return False

@@ -1,4 +1,7 @@
-"""Moves unreadable records out of the tables, so that all others stay usable."""
+"""Moves unreadable records out of the tables.
+
+All other records stay usable.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ Parsed = TypeVar("Parsed")
 
 
 class DamagedRecord(NamedTuple):
-    """One record that was moved to the table ``damaged``."""
+    """A record in the table ``damaged``."""
 
     source: str
     key: str
@@ -45,7 +48,7 @@ class Damage:
         self._db = db
 
     def set_aside(self, table: str, key: Row, error: Exception) -> None:
-        """Move a damaged record to the table `damaged`."""
+        """Move a record to the table ``damaged``."""
         column, where = _TABLES[table]
         problem = f"{type(error).__name__}: {error}"[:200].encode("ascii", "backslashreplace").decode()
         named = ".".join(map(str, key))
@@ -61,7 +64,7 @@ class Damage:
         return [DamagedRecord(*row) for row in self._db.execute("SELECT source, key, problem FROM damaged")]
 
     def decoded(self, table: str, rows: list[Row], key: Callable[[Row], Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
-        """The rows of a query with their last column decoded as JSON.
+        """Decode the last column of rows from JSON.
 
         Decoding some hundred records as one text takes two thirds of the time, and stores their keys in memory once.
         """
@@ -86,7 +89,7 @@ class Damage:
                 yield row, record
 
     def note(self, name: str, parse: Callable[[Any], Parsed]) -> Parsed | None:
-        """A note's content, parsed from its JSON; None if the note is missing or unreadable."""
+        """Parse a note's JSON; None: the note is missing or unreadable."""
         row = self._db.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
         if row is None:
             return None
@@ -98,7 +101,10 @@ class Damage:
 
 
 def _plain(text: str) -> str:
-    """The text itself. Raises ValueError or TypeError if it has bytes that are not UTF-8."""
+    """Return the text; raise if its bytes are not UTF-8.
+
+    Raises ValueError or TypeError.
+    """
     if not text.isascii():
         text.encode()
     return text

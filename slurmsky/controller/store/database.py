@@ -1,4 +1,4 @@
-"""The queue's database: records of jobs and steps, accounting index, SkyPilot's managed jobs."""
+"""The queue's database: jobs, steps, accounting index, managed jobs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ _BATCH = 500
 
 
 class Run(NamedTuple):
-    """One run of a job, by its key; ``finish`` is 0.0 until it ends."""
+    """One run of a job, by its key.
+
+    ``finish`` is 0.0 until its end.
+    """
 
     job_id: int
     restarts: int
@@ -42,12 +45,12 @@ class Store(DatabaseFile):
     def __init__(self, path: Path, ids: IdReserve | None = None) -> None:
         self._spec_ids: dict[JobSpec, int] = {}
         self._specs: dict[int, JobSpec] = {}
-        self.commits = 0  # counts commits
+        self.commits = 0  # number of commits
         self.pages = CachePages(self)
         super().__init__(path, ids)
 
     def _fill_derived(self) -> None:
-        """Compute the index rows of jobs that were committed before the index or its columns existed."""
+        """Compute missing index rows, or rows with missing columns."""
         if self.note("facts") == _INDEX_VERSION:
             return
         self._db.execute("BEGIN IMMEDIATE")
@@ -69,7 +72,10 @@ class Store(DatabaseFile):
         superseded: Iterable[Job],
         counters: dict[str, int],
     ) -> None:
-        """Commit new states in one transaction; ``superseded`` are earlier runs of requeued jobs."""
+        """Commit jobs and steps in one transaction.
+
+        ``superseded``: earlier runs of requeued jobs.
+        """
         jobs, steps, superseded = list(jobs), list(steps), list(superseded)
         self._keep_file()
         try:
@@ -178,7 +184,7 @@ class Store(DatabaseFile):
         specs = self._found_specs({row[2] for row in rows})
         steps: dict[tuple[int, int], list[Step]] = {}
         if with_steps:
-            # This order matters: otherwise SQLite would start with all steps of the table.
+            # This order matters: otherwise SQLite starts with all steps of the table.
             found = self._db.execute(
                 "SELECT s.job_id, s.restarts, s.step_id, s.record FROM jobs CROSS JOIN steps s USING (job_id, restarts)"
                 f" WHERE {where}", values
@@ -204,7 +210,7 @@ class Store(DatabaseFile):
             yield job
 
     def current(self, finished_since: float) -> Iterator[Job]:
-        """Jobs that have not ended, and those that ended at or after an epoch second."""
+        """Jobs that have not ended, or ended since an epoch second."""
         yield from self._jobs("superseded=0 AND (state<? OR finish>=?)", (JobState.COMPLETED.value, finished_since))
 
     def history(
@@ -215,7 +221,10 @@ class Store(DatabaseFile):
         duplicates: bool = False,
         with_steps: bool = True,
     ) -> Iterator[Job]:
-        """Jobs whose time overlaps [since, until], or those of the given ids (array base ids included)."""
+        """Yield jobs in a window, or with these ids.
+
+        The window is [since, until]. The id of an array selects its elements.
+        """
         if job_ids is None:
             chosen = accounting_index.window(since, until, duplicates)
             keys = f"(job_id, restarts) IN (SELECT job_id, restarts FROM facts WHERE {chosen.text})"
@@ -233,11 +242,11 @@ class Store(DatabaseFile):
                     yield job
 
     def uses(self, start: float, end: float, now: float, where: accounting_index.Where) -> list[Use]:
-        """The resources that runs used in a period."""
+        """Resources that runs used in a period."""
         return accounting_index.uses(self._db.execute, start, end, now, where)
 
     def charges(self, start: float, end: float, now: float, where: accounting_index.Where) -> list[Charge]:
-        """The cost of runs in a period."""
+        """Cost of runs in a period."""
         return accounting_index.charges(self._db.execute, start, end, now, where)
 
     def known(self, column: str) -> set[str]:
@@ -251,7 +260,10 @@ class Store(DatabaseFile):
     def runs(
         self, since: float, until: float, duplicates: bool = False, where: accounting_index.Where = accounting_index.ANY
     ) -> list[Run]:
-        """Runs in a window that meet all conditions, in sacct's order (``accounting_index.ORDER``)."""
+        """Runs in a window that meet all conditions.
+
+        In sacct's order (``accounting_index.ORDER``).
+        """
         chosen = accounting_index.window(since, until, duplicates) & where
         rows = self._db.execute(
             f"SELECT job_id, restarts, finish, start FROM facts WHERE {chosen.text} ORDER BY {accounting_index.ORDER}",
@@ -260,7 +272,7 @@ class Store(DatabaseFile):
         return list(map(Run._make, rows))
 
     def jobs_of(self, runs: Sequence[Run], with_steps: bool = True) -> Iterator[Job]:
-        """Records of the given runs, at most some hundred in one query."""
+        """Records of these runs, at most some hundred per query."""
         marks = ",".join(["(?,?)"] * len(runs))
         ids = [run.job_id for run in runs]
         keys = (min(ids), max(ids), *[value for run in runs for value in run[:2]])
@@ -268,7 +280,10 @@ class Store(DatabaseFile):
         yield from self._jobs(f"job_id BETWEEN ? AND ? AND (job_id, restarts) IN (VALUES {marks})", keys, with_steps)
 
     def add_series(self, jobs: Iterable[Job]) -> None:
-        """Add the usage series of these jobs' steps, which ``history`` leaves out."""
+        """Add the usage series of these jobs' steps.
+
+        ``history`` omits them.
+        """
         for job in jobs:
             for step_id, text in self._db.execute(
                 "SELECT step_id, series FROM series WHERE job_id=? AND restarts=?", (job.job_id, job.restarts)
@@ -280,11 +295,14 @@ class Store(DatabaseFile):
     # --- managed jobs of SkyPilot and their costs
 
     def charged(self, since: float) -> Iterator[Job]:
-        """Runs that have a cost and ended after an epoch second, or have not ended."""
+        """Runs with a cost that have not ended, or ended since an epoch second."""
         yield from self._jobs("cost>0 AND (finish=0 OR finish>=?)", (since,))
 
     def charge(self, costs: Iterable[tuple[int, int, float]]) -> None:
-        """Commit (job id, restarts, dollars) of runs that may have left memory. Raises StoreError."""
+        """Commit (job id, restarts, dollars) of runs. Raises StoreError.
+
+        The runs may have left memory.
+        """
         costs = list(costs)
         no_pages = self.pages.changed(job_id for job_id, _, _ in costs)
         self.commits += 1
@@ -293,7 +311,7 @@ class Store(DatabaseFile):
         self.commit(no_pages, (update % "jobs", rows), (update % "facts", rows))
 
     def managed(self, server: str) -> dict[int, Managed]:
-        """SkyPilot's managed jobs of a server at the last read, by SkyPilot's id."""
+        """Managed jobs of a server at the last read, by SkyPilot's id."""
         columns = "managed_job_id, job_id, name, status, over, clusters, cost, hourly, settled"
         rows = self._db.execute(f"SELECT {columns} FROM managed WHERE server=?", (server,))
         return {
@@ -310,11 +328,11 @@ class Store(DatabaseFile):
                       row.cost, row.hourly, int(row.cost_final)) for row in rows]))  # fmt: skip
 
     def managed_ids(self) -> set[int]:
-        """Job ids under which managed jobs of any server are shown."""
+        """Job ids of managed jobs of all servers."""
         return {row[0] for row in self._db.execute("SELECT job_id FROM managed WHERE job_id>0")}
 
     def needed_since(self, ids: Sequence[int], horizon: float) -> set[int]:
-        """The given jobs, or arrays by base id, that had not ended at an epoch second."""
+        """Return the jobs or arrays that had not ended at an epoch second."""
         marks = ",".join("?" * len(ids))
         rows = self._db.execute(
             f"SELECT job_id, array_id FROM jobs WHERE superseded=0 AND (job_id IN ({marks}) OR array_id IN ({marks}))"
@@ -323,6 +341,6 @@ class Store(DatabaseFile):
         return {job_id for row in rows for job_id in row}
 
     def count(self) -> int:
-        """The number of job records, earlier runs included."""
+        """Number of job records, earlier runs included."""
         (number,) = self._db.execute("SELECT count(*) FROM jobs").fetchone()
         return int(number)

@@ -1,4 +1,4 @@
-"""The database file of the queue: SQLite in WAL mode, numbered migrations, short transactions.
+"""Database file of the queue: SQLite in WAL mode, numbered migrations.
 
 A commit survives the death of any process (synchronous=NORMAL: the last commits may be lost only when the machine
 itself loses power). Only the controller that holds the lock file opens the database.
@@ -19,21 +19,27 @@ from .id_reserve import IdReserve
 
 
 class StoreError(Exception):
-    """The database cannot be opened or written; the text names the file and the cause."""
+    """The database cannot be opened or written.
+
+    The text names the file and the cause.
+    """
 
 
 log = logging.getLogger("slurmsky.controller")
 
 #: errors of reading and writing; the text of the first lacks the file's name
 DATABASE_ERRORS = (sqlite3.Error, StoreError)
-#: ids from here on are those of foreign managed jobs (services.managed_jobs)
+#: first id of foreign managed jobs (services.managed_jobs)
 _FOREIGN_IDS = 60_000_000
 #: the value in the first migration
 _FIRST_PRIORITY = 4294901760
 
 
 class DatabaseFile:
-    """Opens, migrates, salvages and replaces the file. It has counters and notes, and commits statements."""
+    """Opens, migrates, repairs and commits the file.
+
+    It has counters and notes.
+    """
 
     def __init__(self, path: Path, ids: IdReserve | None = None) -> None:
         self.path = path
@@ -60,7 +66,10 @@ class DatabaseFile:
         self._continue_ids(fresh)
 
     def _recreate(self, problem: str) -> None:
-        """Replace a database with damaged pages by a new one with all readable rows. Raises StoreError."""
+        """Replace a damaged database by a new one with all readable rows.
+
+        Raises StoreError.
+        """
         self._db.close()
         try:
             damaged = salvage.move_away(self.path)
@@ -92,7 +101,7 @@ class DatabaseFile:
             self._db.create_function(name, 2, function, deterministic=True)
 
     def _keep_file(self) -> None:
-        """Rewrite the database if its file was removed while open. Raises StoreError.
+        """Rewrite the database if its file was removed. Raises StoreError.
 
         The open database still has all committed records; the next controller would not find them.
         """
@@ -115,7 +124,7 @@ class DatabaseFile:
         raise StoreError(f"{self.path}: another file took the database's place: slurmsky stop")
 
     def _continue_ids(self, fresh: bool) -> None:
-        """Continue with unused ids, even if the database with the earlier ids is lost."""
+        """Continue with unused ids, even if the old database is lost."""
         stored = self.counter("next_job_id")
         known = int(self.note("id_bound") or 0)
         first = self._ids.first_of_new() if fresh else self._ids.first(stored, known)
@@ -140,33 +149,33 @@ class DatabaseFile:
                 self._db.executescript(f"BEGIN;\n{text}\nPRAGMA user_version={number};\nCOMMIT;")
 
     def _fill_derived(self) -> None:
-        """Compute the tables that are derived from others, where they are missing."""
+        """Compute missing tables that derive from others."""
 
     def close(self) -> None:
-        """Checkpoint the write-ahead log into the database and close it."""
+        """Checkpoint the write-ahead log and close the database."""
         self._db.close()
 
     # --- counters
 
     @property
     def empty(self) -> bool:
-        """True for a database without any job."""
+        """True if the database has no job."""
         return self._db.execute("SELECT 1 FROM jobs LIMIT 1").fetchone() is None
 
     def counter(self, name: str) -> int:
-        """The stored value of a counter."""
+        """Return the stored value of a counter."""
         row = self._db.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
         try:
             return int(row[0])
         except UNREADABLE:
-            # Damaged, or moved to ``damaged``: two jobs must not get the same id.
+            # The counter is damaged, or was moved to ``damaged``: two jobs must not get the same id.
             (last,) = self._db.execute("SELECT max(job_id) FROM jobs WHERE job_id<?", (_FOREIGN_IDS,)).fetchone()
             value = max(int(last or 0) + 1, self._ids.bound) if name == "next_job_id" else _FIRST_PRIORITY
             self.put_note(name, str(value))
             return value
 
     def note(self, name: str) -> str | None:
-        """The text stored under a name (put_note), or None."""
+        """Return the text stored under a name by ``put_note``, or None."""
         row = self._db.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
@@ -178,11 +187,11 @@ class DatabaseFile:
             raise StoreError(f"{self.path}: {error}") from error
 
     def execute(self, query: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
-        """The rows of a query."""
+        """Run a query."""
         return self._db.execute(query, values)
 
     def commit(self, *parts: tuple[str, Sequence[tuple[object, ...]]]) -> None:
-        """Commit statements, each of them with each of its rows. Raises StoreError."""
+        """Commit statements, each with its rows. Raises StoreError."""
         if not any(rows for _, rows in parts):
             return
         try:

@@ -1,4 +1,4 @@
-"""Reserves job ids, so that they stay unique even if the database is lost.
+"""Reserves job ids, which stay unique if the database is lost.
 
 A file next to the database holds an upper bound of the assigned ids. It is written before ids are assigned, for a
 thousand ids at a time. The database stores the last bound that it read: if the file's bound is higher, another database
@@ -15,7 +15,10 @@ _STEP = 1000
 
 
 class IdReserve:
-    """The file ``next_job_id`` next to the database. ``bound`` is the first id that was certainly never assigned."""
+    """The file ``next_job_id`` next to the database.
+
+    ``bound``: the first id that was certainly never assigned.
+    """
 
     def __init__(self, database: Path) -> None:
         self._path = database.with_name("next_job_id")
@@ -29,7 +32,10 @@ class IdReserve:
             return 0
 
     def first(self, stored: int, known_bound: int) -> int:
-        """The next id of a database that stores ``stored`` as next id and ``known_bound`` as bound."""
+        """Return the next id for a database.
+
+        ``stored``: its next id; ``known_bound``: its last read bound.
+        """
         if self.bound <= known_bound:
             return stored
         return max(stored, self.bound)
@@ -43,9 +49,9 @@ class IdReserve:
         return max(1, self.bound, *(number + 1 for number in folders))
 
     def cover(self, next_id: int) -> bool:
-        """Write the file if it does not cover all ids below ``next_id``. Raises OSError.
+        """Write the file if its bound is too low. Raises OSError.
 
-        ``next_id`` is assigned next.
+        ``next_id`` is assigned next. Return True if the file was written.
         """
         if next_id <= self.bound:
             return False

@@ -1,8 +1,7 @@
 """Stores scontrol's changes of nodes, which override the site file.
 
 A restarted controller applies the changes. ``scontrol reconfigure`` resets weight and features to the site file, as
-slurmctld does.
-Source: slurmctld/node_mgr.c update_node, dump_all_node_state.
+slurmctld does. Source: slurmctld/node_mgr.c update_node, dump_all_node_state.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from ...model.cluster import ClusterConfig
 from .database import Store
 
 _NOTE = "nodes"
-#: fields of NodeConfig; all other changes are of the Node itself
+#: fields of NodeConfig; all others are fields of the Node itself
 CONFIGURED = frozenset({"weight", "features", "features_active"})
 
 Changes = dict[str, dict[str, Any]]
@@ -37,7 +36,7 @@ def keep(store: Store, changes: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def applied(cluster: ClusterConfig, changes: Mapping[str, Mapping[str, Any]]) -> ClusterConfig:
-    """The cluster with the changed configuration of its nodes."""
+    """Return the cluster with the changed configuration of its nodes."""
     nodes = tuple(
         replace(node, **{key: value for key, value in changes[node.name].items() if key in CONFIGURED})
         if node.name in changes

@@ -24,7 +24,7 @@ class _Kept:
 
 
 def applied(store: Store, cluster: ClusterConfig) -> ClusterConfig:
-    """The cluster with the partitions as scontrol changed them."""
+    """Return the cluster with scontrol's partitions."""
     kept = _kept(store)
     known = {node.name for node in cluster.nodes}
     for name in kept.deleted:
@@ -36,7 +36,10 @@ def applied(store: Store, cluster: ClusterConfig) -> ClusterConfig:
 
 
 def with_partition(cluster: ClusterConfig, config: PartitionConfig) -> ClusterConfig:
-    """The cluster with a partition changed or added; at most one partition is the default."""
+    """Return the cluster with a changed or added partition.
+
+    At most one partition is the default.
+    """
     found = [replace(part, default=False) if config.default else part for part in cluster.partitions]
     place = next((at for at, part in enumerate(found) if part.name == config.name), None)
     if place is None:
@@ -47,7 +50,7 @@ def with_partition(cluster: ClusterConfig, config: PartitionConfig) -> ClusterCo
 
 
 def without(cluster: ClusterConfig, name: str) -> ClusterConfig:
-    """The cluster without a partition."""
+    """Return the cluster without a partition."""
     return replace(cluster, partitions=tuple(part for part in cluster.partitions if part.name != name))
 
 
@@ -60,19 +63,19 @@ def keep(store: Store, config: PartitionConfig) -> None:
 
 
 def keep_deleted(store: Store, name: str) -> None:
-    """Commit that a partition was deleted. Raises StoreError."""
+    """Commit the deletion of a partition. Raises StoreError."""
     kept = _kept(store)
     kept.changed.pop(name, None)
     _put(store, _Kept(kept.changed, tuple(sorted({*kept.deleted, name}))))
 
 
 def any_kept(store: Store) -> bool:
-    """Whether scontrol changed partitions."""
+    """True if scontrol changed partitions."""
     return _kept(store) != _Kept()
 
 
 def forget(store: Store) -> None:
-    """Commit the partitions of the site file. Raises StoreError."""
+    """Drop all changes of partitions. Raises StoreError."""
     _put(store, _Kept())
 
 

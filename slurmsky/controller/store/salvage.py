@@ -1,6 +1,6 @@
-"""Moves a database with damaged pages aside, and reads its intact rows.
+"""Moves a damaged database aside, and reads its intact rows.
 
-SQLite refuses every query that meets a damaged page. Each table is read in the order of its key from both ends up to
+SQLite refuses every query that reads a damaged page. Each table is read in the order of its key from both ends up to
 the damage, so that only the rows on damaged pages are lost.
 """
 
@@ -28,12 +28,18 @@ _TABLES = {
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether an error means that the file's content is damaged. A full disk or a lock is an OperationalError."""
+    """True if an error means that the file's content is damaged.
+
+    A full disk or a lock is an OperationalError.
+    """
     return type(error) is sqlite3.DatabaseError
 
 
 def move_away(path: Path) -> Path:
-    """Rename a database with its write-ahead log; the new path. Raises OSError."""
+    """Rename a database and its write-ahead log; return the new path.
+
+    Raises OSError.
+    """
     target = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
     for suffix in ("-wal", "-shm", ""):
         part = path.with_name(path.name + suffix)
@@ -43,7 +49,7 @@ def move_away(path: Path) -> Path:
 
 
 def copy(source: Path, target: sqlite3.Connection) -> int:
-    """Copy the readable rows of ``source`` into the new database; return their number."""
+    """Copy the readable rows of ``source``; return their number."""
     old = sqlite3.connect(source, isolation_level=None)
     old.text_factory = TEXT
     copied = 0
@@ -52,7 +58,7 @@ def copy(source: Path, target: sqlite3.Connection) -> int:
         seen: set[object] = set()
         for direction in ("ASC", "DESC"):
             if not _copy_rows(old, target, table, f"{order.format(direction)} {direction}", seen):
-                break  # the whole table was read: the other end has no further rows
+                break  # the whole table was read
         copied += len(seen)
     target.execute("DELETE FROM meta WHERE name='facts'")
     target.execute("COMMIT")
@@ -81,5 +87,5 @@ def _copy_rows(old: sqlite3.Connection, target: sqlite3.Connection, table: str, 
 
 
 def record(database: sqlite3.Connection, source: Path, problem: str) -> None:
-    """List the file among the damaged records, which ``slurmsky doctor`` reports."""
+    """Record the file as damaged, for ``slurmsky doctor``."""
     database.execute("INSERT INTO damaged VALUES ('database',?,?,X'')", (source.name, problem[:200]))
