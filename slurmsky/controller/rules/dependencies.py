@@ -3,10 +3,6 @@
 A dependency on a job that is unknown at submit is met. A known job stays in memory until each pending job that depends
 on it has recorded its end: a failed reference is marked ``(failed)`` in the dependency text. Source:
 slurmctld/job_scheduler.c test_job_dependency; job_mgr.c purge_old_job tests dependencies before it purges.
-
-A job that is unknown at submit satisfies any dependency. A job that is known then stays in memory until each pending
-job that depends on it has recorded its end: a failed reference is marked ``(failed)`` in the dependency text.
-Source: slurmctld/job_scheduler.c test_job_dependency; job_mgr.c purge_old_job tests dependencies before it purges.
 """
 
 from __future__ import annotations

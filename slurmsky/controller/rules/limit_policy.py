@@ -79,10 +79,7 @@ _Key = tuple[str, str, str, str]
 
 
 def use_of(spec: JobSpec, shares: Sequence[NodeShare]) -> Counter[str]:
-    """Resources of an allocation, by the names of TRES.
-
-    Names: cpu, mem, node, gres/NAME, gres/NAME:TYPE, license/NAME.
-    """
+    """Resources of an allocation, by the names of TRES."""
     used = Counter({"node": len(shares)})
     for share in shares:
         used["cpu"] += share.cpus
@@ -131,10 +128,7 @@ class Policy:
         return requested
 
     def qos_of(self, requested: str | None, account: str, user: str = "") -> str:
-        """Return the QOS of a job. Raises SlurmError.
-
-        A QOS that is unknown, or that user or account may not use, is an error.
-        """
+        """Return the QOS of a job. Raises SlurmError if it is unknown or not allowed."""
         if not self.qos:
             return requested or NORMAL.name
         here = self.cluster.account(account, user)

@@ -3,10 +3,6 @@
 Nodes are chosen as by Slurm's select/cons_tres with CR_Core and no topology: nodes by weight, then as configured. Each
 node takes as many tasks as it can, while one task is left for every further node that is needed ("-N2 -n4" gives 3,1).
 Source: src/plugins/select/cons_tres/job_test.c and gres_sched.c.
-
-Nodes are chosen as by Slurm's select/cons_tres with CR_Core and no topology: nodes by weight, then as configured;
-each node takes as many tasks as it can, while one task is left for every further node that is still needed
-("-N2 -n4" gives 3,1). Source: src/plugins/select/cons_tres/job_test.c and gres_sched.c.
 """
 
 from __future__ import annotations
