@@ -42,7 +42,8 @@ from .jobs.lifecycle import LifeCycle
 from .jobs.plan import apply
 from .jobs.submitter import Submitter, admit, withdraw
 from .rules.demand import Demand
-from .rules.resources import NodeUse, place
+from .rules.job_placement import place
+from .rules.node_use import NodeUse
 from .rules.submit_checks import partitions_of
 from .schedule.scheduler import Scheduler
 from .services.budget_policy import BudgetPolicy

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurmsky.agent.job import task_layout
-from slurmsky.agent.steps import placement, step_gpus
+from slurmsky.agent.steps import step_gpus, step_placement
+from slurmsky.agent.steps.step_placement import NodeOffer, PlacementVerdict, StepDemand, pick
 
 # distribution, plane size, tasks, CPUs per node, ranks per node
 SEEN = [
@@ -49,8 +50,10 @@ def test_every_rank_once_and_in_order(
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.integers(1, 12), st.integers(1, 6))
 def test_picked_nodes_hold_the_tasks(room: list[int], tasks: int, least: int) -> None:
     most = max(least, 3)
-    chosen = placement.pick(
-        [placement.NodeOffer(size) for size in room], range(len(room)), placement.StepDemand(least, most, tasks)
+    chosen = pick(
+        [NodeOffer(size) for size in room],
+        range(len(room)),
+        StepDemand(least, most, tasks),
     )
     if isinstance(chosen, list):
         assert least <= len(chosen) <= most
@@ -61,46 +64,54 @@ def test_picked_nodes_hold_the_tasks(room: list[int], tasks: int, least: int) ->
 
 
 @pytest.mark.parametrize(
-    ("rooms", "demand", "found"),
+    ("offers", "demand", "found"),
     [
         # Idle nodes come before those where a step runs; -r counts from the first one.
-        ([placement.NodeOffer(2, used=1, idle=False), placement.NodeOffer(2)], placement.StepDemand(1, 1, cpus=1), [1]),
         (
-            [placement.NodeOffer(2, used=1, idle=False), placement.NodeOffer(2)],
-            placement.StepDemand(1, 1, cpus=2, whole=True),
+            [NodeOffer(2, used=1, idle=False), NodeOffer(2)],
+            StepDemand(1, 1, cpus=1),
             [1],
         ),
         (
-            [placement.NodeOffer(1), placement.NodeOffer(1), placement.NodeOffer(1)],
-            placement.StepDemand(1, 1, cpus=1, relative=2),
+            [NodeOffer(2, used=1, idle=False), NodeOffer(2)],
+            StepDemand(1, 1, cpus=2, whole=True),
+            [1],
+        ),
+        (
+            [NodeOffer(1), NodeOffer(1), NodeOffer(1)],
+            StepDemand(1, 1, cpus=1, relative=2),
             [2],
         ),
         # A range is filled.
-        ([placement.NodeOffer(2)] * 3, placement.StepDemand(2, 3, cpus=2), [0, 1, 2]),
+        ([NodeOffer(2)] * 3, StepDemand(2, 3, cpus=2), [0, 1, 2]),
         # srun waits for resources of other steps, but not for resources that the job lacks.
         (
-            [placement.NodeOffer(2, used=2, idle=False)],
-            placement.StepDemand(1, 1, cpus=2),
-            placement.PlacementVerdict.BUSY,
-        ),
-        ([placement.NodeOffer(2)], placement.StepDemand(1, 1, cpus=3), placement.PlacementVerdict.TOO_MANY),
-        (
-            [placement.NodeOffer(2, gpus=1, gpus_free=0)],
-            placement.StepDemand(1, 1, cpus=1, gpus_here=1),
-            placement.PlacementVerdict.BUSY,
+            [NodeOffer(2, used=2, idle=False)],
+            StepDemand(1, 1, cpus=2),
+            PlacementVerdict.BUSY,
         ),
         (
-            [placement.NodeOffer(2, gpus=1, gpus_free=1)],
-            placement.StepDemand(1, 1, cpus=3, gpus_here=2),
-            placement.PlacementVerdict.BAD_GRES,
+            [NodeOffer(2)],
+            StepDemand(1, 1, cpus=3),
+            PlacementVerdict.TOO_MANY,
+        ),
+        (
+            [NodeOffer(2, gpus=1, gpus_free=0)],
+            StepDemand(1, 1, cpus=1, gpus_here=1),
+            PlacementVerdict.BUSY,
+        ),
+        (
+            [NodeOffer(2, gpus=1, gpus_free=1)],
+            StepDemand(1, 1, cpus=3, gpus_here=2),
+            PlacementVerdict.BAD_GRES,
         ),
     ],
 )
-def test_nodes_of_a_step(rooms: list[placement.NodeOffer], demand: placement.StepDemand, found: object) -> None:
-    assert placement.pick(rooms, range(len(rooms)), demand) == found
+def test_nodes_of_a_step(offers: list[NodeOffer], demand: StepDemand, found: object) -> None:
+    assert pick(offers, range(len(offers)), demand) == found
 
 
 def test_examples_in_the_documentation() -> None:
-    for module in (task_layout, placement, step_gpus):
+    for module in (task_layout, step_placement, step_gpus):
         found = doctest.testmod(module)
         assert found.attempted > 0 and found.failed == 0

@@ -11,7 +11,7 @@ from ...model.spec import JobSpec
 from ...model.step_spec import StepSpec
 from ..job import task_layout
 from ..job.environment import gpu_indices
-from . import placement, step_gpus
+from . import step_gpus, step_placement
 
 if TYPE_CHECKING:
     from ..core.head_job import HeadJob
@@ -209,15 +209,15 @@ def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> Ste
     # An MPI's own launcher, which starts the tasks, shares the resources of other steps.
     overlap = step.overlap or step.external
     use = _in_use(job)
-    rooms = [_room(share, use[share.name]) for share in shares]
+    offers = [_node_offer(share, use[share.name]) for share in shares]
     if step_gpus.unknown(spec.gres, shares):
-        raise StepRefused(placement.PlacementVerdict.BAD_GRES.value, requested.notes, plain=True)
+        raise StepRefused(step_placement.PlacementVerdict.BAD_GRES.value, requested.notes, plain=True)
     if step_gpus.other_type(spec, shares):
-        raise StepRefused(placement.PlacementVerdict.BAD_GRES.value, requested.notes)
+        raise StepRefused(step_placement.PlacementVerdict.BAD_GRES.value, requested.notes)
     gpus = step_gpus.demand(step, launch)
-    ntasks = _task_count(step, rooms, requested, gpus, overlap)
+    ntasks = _task_count(step, offers, requested, gpus, overlap)
     distribution, plane_size, pack = _distribution(spec, ntasks, requested.least)
-    picked = _pick(shares, rooms, step, requested, gpus, ntasks, exact, overlap, pack, launch.elastic)
+    picked = _pick(shares, offers, step, requested, gpus, ntasks, exact, overlap, pack, launch.elastic)
     free = [_free(share, use, overlap) for share in picked]
     if arbitrary:
         ranks = task_layout.arbitrary(requested.named, [share.name for share in picked])
@@ -236,7 +236,7 @@ def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> Ste
     devices: list[tuple[int, ...]] = []
     counts = step_gpus.counts(gpus, picked, ranks)
     if counts is None:
-        raise StepRefused(placement.PlacementVerdict.BAD_GRES.value, requested.notes)
+        raise StepRefused(step_placement.PlacementVerdict.BAD_GRES.value, requested.notes)
     for share, ids, here, count in zip(picked, free, ranks, counts):
         held = use[share.name]
         size = max(1, len(here) * per_task, count * (spec.cpus_per_gpu or 0))
@@ -248,9 +248,9 @@ def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> Ste
     )
 
 
-def _room(share: NodeShare, held: _Use) -> placement.NodeOffer:
+def _node_offer(share: NodeShare, held: _Use) -> step_placement.NodeOffer:
     gpus = gpu_indices(share.gres)
-    return placement.NodeOffer(
+    return step_placement.NodeOffer(
         cpus=len(share.cpu_ids),
         used=len(held.cpus.intersection(share.cpu_ids)),
         idle=not held.steps,
@@ -266,7 +266,7 @@ def _free(share: NodeShare, use: dict[str, _Use], overlap: bool) -> tuple[int, .
 
 def _task_count(
     step: StepSpec,
-    rooms: Sequence[placement.NodeOffer],
+    offers: Sequence[step_placement.NodeOffer],
     requested: _Requested,
     gpus: step_gpus.GpuDemand,
     overlap: bool,
@@ -279,13 +279,13 @@ def _task_count(
     if spec.ntasks is not None:
         return spec.ntasks
     if spec.ntasks_per_gpu:
-        all_gpus = sum(rooms[index].gpus for index in requested.allowed)
+        all_gpus = sum(offers[index].gpus for index in requested.allowed)
         return max(1, (gpus.total(max(1, requested.most), 0) or all_gpus) * spec.ntasks_per_gpu)
     if not spec.cpus_per_task or spec.ntasks_per_node:
         return max(1, requested.most) * (spec.ntasks_per_node or 1)
-    sizes = [rooms[index].cpus for index in requested.allowed if overlap or rooms[index].idle]
+    sizes = [offers[index].cpus for index in requested.allowed if overlap or offers[index].idle]
     if len(sizes) < requested.least:
-        raise StepBusy(placement.PlacementVerdict.BUSY.value)
+        raise StepBusy(step_placement.PlacementVerdict.BUSY.value)
     return sum(size // spec.cpus_per_task for size in sorted(sizes, reverse=True)[: requested.most])
 
 
@@ -296,7 +296,7 @@ def _cpus_requested(spec: JobSpec, gpus: step_gpus.GpuDemand, nodes: int, ntasks
 
 def _pick(
     shares: Sequence[NodeShare],
-    rooms: Sequence[placement.NodeOffer],
+    offers: Sequence[step_placement.NodeOffer],
     step: StepSpec,
     requested: _Requested,
     gpus: step_gpus.GpuDemand,
@@ -308,12 +308,12 @@ def _pick(
 ) -> list[NodeShare]:
     spec = step.job
     cpus = 0 if spec.overcommit else _cpus_requested(spec, gpus, requested.least, ntasks)
-    if elastic and cpus > sum(rooms[index].cpus for index in requested.allowed):
+    if elastic and cpus > sum(offers[index].cpus for index in requested.allowed):
         cpus = 0  # steps share the real CPUs, as with --overcommit
     places = {share.name: index for index, share in enumerate(shares)}
     if not places.keys() >= set(requested.named):
-        raise StepRefused(placement.PlacementVerdict.UNAVAILABLE.value, requested.notes)
-    demand = placement.StepDemand(
+        raise StepRefused(step_placement.PlacementVerdict.UNAVAILABLE.value, requested.notes)
+    demand = step_placement.StepDemand(
         least=requested.least,
         most=requested.most,
         cpus=cpus,
@@ -326,13 +326,13 @@ def _pick(
         gpus_here=gpus.least_here(requested.most),
         gpus_in_all=gpus.in_all,
     )
-    found = placement.pick(rooms, requested.allowed, demand)
-    if found is placement.PlacementVerdict.BUSY:
+    found = step_placement.pick(offers, requested.allowed, demand)
+    if found is step_placement.PlacementVerdict.BUSY:
         raise StepBusy(found.value)
-    if isinstance(found, placement.PlacementVerdict):
+    if isinstance(found, step_placement.PlacementVerdict):
         raise StepRefused(found.value, requested.notes)
     if not ntasks:
-        raise StepRefused(placement.PlacementVerdict.TOO_MANY.value, requested.notes)
+        raise StepRefused(step_placement.PlacementVerdict.TOO_MANY.value, requested.notes)
     return [shares[index] for index in found]
 
 
@@ -342,9 +342,9 @@ def _memory(launch: Launch, spec: JobSpec, share: NodeShare, cpus: int, exact: b
     if not amount and exact:
         amount = (launch.spec.mem_per_cpu_mib or 0) * cpus
     if share.memory_mib and amount > share.memory_mib:
-        raise StepRefused(placement.PlacementVerdict.TOO_MUCH_MEMORY.value)
+        raise StepRefused(step_placement.PlacementVerdict.TOO_MUCH_MEMORY.value)
     if share.memory_mib and not overlap and amount and held.memory_mib + amount > share.memory_mib:
-        raise StepBusy(placement.PlacementVerdict.BUSY.value)
+        raise StepBusy(step_placement.PlacementVerdict.BUSY.value)
     return amount
 
 
@@ -354,7 +354,7 @@ def _choose_gpus(share: NodeShare, count: int, taken: set[int]) -> tuple[int, ..
         raise StepRefused("Insufficient GRES available in allocation")
     free = tuple(index for index in have if index not in taken)
     if count > len(free):
-        raise StepBusy(placement.PlacementVerdict.BUSY.value)
+        raise StepBusy(step_placement.PlacementVerdict.BUSY.value)
     return free[:count]
 
 

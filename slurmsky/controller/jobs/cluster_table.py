@@ -16,8 +16,9 @@ from ...model.states import NodeFlag, NodeState
 from ...report.text.utilization import Use
 from ...site import assumed
 from ..rules.advance_reservations import Reservations
+from ..rules.job_placement import partition_nodes
 from ..rules.limit_policy import Policy
-from ..rules.resources import NodeUse, partition_nodes
+from ..rules.node_use import NodeUse
 from ..rules.usage_limits import UsageLimits
 from ..rules.virtual_nodes import VirtualNodes, cluster_of
 from ..store import account_overrides, node_overrides, partition_overrides

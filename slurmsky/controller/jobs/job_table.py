@@ -240,7 +240,7 @@ class JobTable(ClusterTable):
         for share in self.virtual.hold(job, self.uses):
             use = self.uses.get(share.name)
             if use is not None:
-                use.take(job.job_id, share, exclusive, job.partition)
+                use.allocate(job.job_id, share, exclusive, job.partition)
                 self.refresh_node(self.nodes[share.name])
         if job.spec.licenses and not job.licenses_alloc:
             wanted = licenses.parse(job.spec.licenses)
@@ -257,7 +257,7 @@ class JobTable(ClusterTable):
         for share in self.virtual.release(job):
             use = self.uses.get(share.name)
             if use is not None and job.job_id in use.jobs:
-                use.give(job.job_id, share, job.partition)
+                use.release(job.job_id, share, job.partition)
                 node = self.nodes[share.name]
                 node.last_busy_time = self.clock()
                 self.refresh_node(node)

@@ -14,7 +14,7 @@ from ...model.job import Job
 from ...model.spec import INFINITE
 from ...model.states import JobState
 from ..rules.demand import gres_names
-from ..rules.resources import partition_nodes
+from ..rules.job_placement import partition_nodes
 from ..rules.submit_checks import node_names
 from ..slurm_errors import Errno, SlurmError
 from . import transitions

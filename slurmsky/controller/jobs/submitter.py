@@ -18,10 +18,11 @@ from ...model.cluster import ClusterConfig, PartitionConfig
 from ...model.job import Job
 from ...model.spec import INFINITE, JobSpec
 from ..rules.demand import demand_of
+from ..rules.job_placement import consumes_memory, partition_nodes, place
+from ..rules.node_use import NodeUse
 from ..rules.partition_access import check_caller
 from ..rules.provisional_shares import cloud_shares
 from ..rules.reservation_access import reserved_spec
-from ..rules.resources import NodeUse, consumes_memory, partition_nodes, place
 from ..rules.submit_checks import check, partitions_of
 from ..slurm_errors import Errno, SlurmError
 from .job_spool import Payload, spool

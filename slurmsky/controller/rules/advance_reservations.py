@@ -18,9 +18,9 @@ from ...model.states import JobState, NodeFlag
 from ..slurm_errors import Errno, SlurmError
 from ..store.database import Store
 from . import recurrence
+from .node_use import NodeUse
 from .reservation_access import names_of, own_groups
 from .reservation_flags import check_flags
-from .resources import NodeUse
 
 #: seconds in the past at which a reservation may begin (reservation.c MAX_RESV_DELAY)
 LATE_S = 600

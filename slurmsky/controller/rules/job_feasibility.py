@@ -9,7 +9,8 @@ from ...language import constraint
 from ...model.cluster import NodeConfig, PartitionConfig
 from ...model.spec import INFINITE
 from .demand import Demand
-from .resources import NodeUse, feature_choices, fits_shape, gpus_here, offer_of
+from .job_placement import feature_choices, fits_shape, gpus_here, offer_of
+from .node_use import NodeUse
 
 
 @dataclass(frozen=True)

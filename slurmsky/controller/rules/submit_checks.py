@@ -14,8 +14,8 @@ from ..slurm_errors import Errno, SlurmError
 from . import deadlines
 from .demand import demand_of, gres_names
 from .job_feasibility import impossible, too_big, usable_cpus
+from .job_placement import consumes_memory, partition_nodes
 from .partition_access import exempted
-from .resources import consumes_memory, partition_nodes
 
 _PARTS_OF_GPUS = frozenset({"mps", "shard"})
 

@@ -17,8 +17,9 @@ from ...model.spec import INFINITE, JobSpec
 from ...model.states import JobState, NodeState
 from .demand import Demand, demand_of
 from .job_feasibility import impossible
+from .job_placement import consumes_memory, place
+from .node_use import NodeUse
 from .provisional_shares import cloud_shares
-from .resources import NodeUse, consumes_memory, place
 
 GPU = "gpu"
 

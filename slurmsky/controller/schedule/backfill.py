@@ -14,7 +14,8 @@ from ...model.states import JobFlag
 from ..jobs.job_table import JobTable
 from ..jobs.plan import Start
 from ..rules.demand import Demand
-from ..rules.resources import NodeUse, Place
+from ..rules.job_placement import Place
+from ..rules.node_use import NodeUse
 
 if TYPE_CHECKING:
     from .scheduler import Scheduler
@@ -84,7 +85,7 @@ def earliest(
     for end in (End(now, 0, "", ()), *ends_of(job_table, now, future.keys(), planned)):
         for share in end.held:
             if share.name in future:
-                future[share.name].give(end.job_id, share, end.partition)
+                future[share.name].release(end.job_id, share, end.partition)
         shares = place(demand, list(future.values()), consume_memory)
         if shares is not None:
             return end.time, shares, list(future.values())
@@ -104,7 +105,7 @@ def harmless(
     future = {use.config.name: use.copy() for use in first.nodes}
     for share in shares:
         if share.name in future:
-            future[share.name].take(job.job_id, share, scheduler.demand(job.spec).exclusive, partition)
+            future[share.name].allocate(job.job_id, share, scheduler.demand(job.spec).exclusive, partition)
     left = list(future.values())
     return left if scheduler.place_later(first.demand, left, scheduler.consume_memory) is not None else None
 

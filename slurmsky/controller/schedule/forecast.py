@@ -72,10 +72,10 @@ class _Timeline:
             time = max(time, end.time)
             for share in end.held:
                 if share.name in nodes:
-                    nodes[share.name].give(end.job_id, share, end.partition)
+                    nodes[share.name].release(end.job_id, share, end.partition)
         self._added -= 1  # an id that no job has
         for share in shares:
-            nodes[share.name].take(self._added, share, demand.exclusive, self._name)
+            nodes[share.name].allocate(self._added, share, demand.exclusive, self._name)
         over = end_of(time, job.time_limit_min, self._began)
         insort(ends, End(over, self._added, self._name, shares), key=lambda one: one.time)
         self._nodes, self._ends, self._time = nodes, ends, time

@@ -19,9 +19,10 @@ from ..jobs.plan import Plan
 from ..rules import dependencies, partition_access
 from ..rules.demand import Demand, demand_of
 from ..rules.job_feasibility import too_big
+from ..rules.job_placement import Place, consumes_memory, place
 from ..rules.limit_policy import Exceeded
+from ..rules.node_use import NodeUse
 from ..rules.provisional_shares import cloud_shares, ordered_shares
-from ..rules.resources import NodeUse, Place, consumes_memory, place
 from ..rules.virtual_nodes import Fit
 from .scheduling_pass import SchedulingPass
 

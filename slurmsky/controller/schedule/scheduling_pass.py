@@ -23,9 +23,10 @@ from ..jobs.submitter import limit_in
 from ..rules import deadlines, dependencies
 from ..rules.advance_reservations import RESERVED
 from ..rules.demand import Demand
+from ..rules.job_placement import place
+from ..rules.node_use import NodeUse
 from ..rules.partition_access import exempted
 from ..rules.provisional_shares import ordered_shares
-from ..rules.resources import NodeUse, place
 from ..rules.virtual_nodes import Fit
 from .backfill import Blocked, earliest, harmless, shortened, shown_start
 from .trial import Trial

@@ -9,7 +9,7 @@ from ...model.allocation import NodeShare
 from ...model.job import Job
 from ..jobs.job_table import JobTable
 from ..jobs.plan import Start
-from ..rules.resources import NodeUse
+from ..rules.node_use import NodeUse
 
 
 class Trial:
@@ -81,7 +81,7 @@ class Trial:
         exclusive = job.spec.whole_nodes
         for share in held:
             if share.name in job_table.uses:
-                self._own(share.name).take(start.job_id, share, exclusive, start.partition)
+                self._own(share.name).allocate(start.job_id, share, exclusive, start.partition)
         if job.spec.licenses:
             self._take_licenses(job)
         self.starts.append((start, held))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..jobs.job_table import JobTable
-from ..rules.resources import NodeUse
+from ..rules.node_use import NodeUse
 from .machine_ledger import NOTHING, Held, Ledger
 
 #: seconds until the entries of other controllers are read again while jobs wait for their resources

@@ -18,7 +18,8 @@ from ...site.record import WarmNodes
 from ..jobs.cluster_table import RELEASE
 from ..jobs.job_table import JobTable
 from ..rules.demand import Demand, demand_of
-from ..rules.resources import NodeUse, place
+from ..rules.job_placement import place
+from ..rules.node_use import NodeUse
 from .node_hours import NodeHours
 from .node_prospects import NodeProspects
 from .power_requests import PowerRequests
@@ -156,7 +157,7 @@ class PowerSaving:
     # --- placement
 
     def place(self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True) -> list[NodeShare] | None:
-        """Place a job as resources.place does, preferring nodes that are up.
+        """Place a job as job_placement.place does, preferring nodes that are up.
 
         A job's nodes must have network connections to each other.
         """

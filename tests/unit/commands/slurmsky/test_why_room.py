@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from slurmsky.commands.slurmsky.why_command import _room
-from slurmsky.controller.rules.resources import NodeUse
+from slurmsky.controller.rules.node_use import NodeUse
 from slurmsky.model.cluster import NodeConfig
 
 

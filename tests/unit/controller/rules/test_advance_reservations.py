@@ -11,9 +11,10 @@ import pytest
 from slurmsky.controller.rules import recurrence
 from slurmsky.controller.rules.advance_reservations import Reservations
 from slurmsky.controller.rules.demand import demand_of
+from slurmsky.controller.rules.job_placement import place
+from slurmsky.controller.rules.node_use import NodeUse
 from slurmsky.controller.rules.reservation_access import reserved_spec
 from slurmsky.controller.rules.reservation_flags import check_flags
-from slurmsky.controller.rules.resources import NodeUse, place
 from slurmsky.controller.slurm_errors import Errno, SlurmError
 from slurmsky.controller.store.database import Store
 from slurmsky.model.allocation import NodeShare

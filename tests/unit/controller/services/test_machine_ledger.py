@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from slurmsky.agent.process import machine_claim
-from slurmsky.controller.rules.resources import NodeUse
+from slurmsky.controller.rules.node_use import NodeUse
 from slurmsky.controller.services.machine_ledger import NOTHING, Held, Ledger
 from slurmsky.controller.services.machine_share import MachineShare
 from slurmsky.model.allocation import NodeShare
@@ -194,7 +194,7 @@ def test_a_partition_with_exclusive_user_shares_this_machine_with_no_other_user(
     assert [seen.exclusive for seen in share.open([use], "other")] == [False]
     share, use = share_of(NODE, NOTHING, SOME, exclusive_user=True)  # another controller of the same user
     assert [seen.exclusive for seen in share.open([use], "debug")] == [False]
-    use.take(1, NodeShare("vm", cpu_ids=(0,)), False, "debug")
+    use.allocate(1, NodeShare("vm", cpu_ids=(0,)), False, "debug")
     assert share.held() == Held(4, 1000, frozenset({0, 1}), frozenset(range(4)))
-    use.give(1, NodeShare("vm", cpu_ids=(0,)), "debug")
+    use.release(1, NodeShare("vm", cpu_ids=(0,)), "debug")
     assert share.held() == NOTHING

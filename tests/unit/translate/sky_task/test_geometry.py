@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slurmsky.controller.rules.demand import demand_of
-from slurmsky.controller.rules.resources import NodeUse, place
+from slurmsky.controller.rules.job_placement import place
+from slurmsky.controller.rules.node_use import NodeUse
 from slurmsky.language.syntax_errors import GresError
 from slurmsky.model.cluster import NodeConfig
 from slurmsky.model.spec import JobSpec

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from slurmsky.controller.rules.demand import demand_of
-from slurmsky.controller.rules.resources import NodeUse, place
+from slurmsky.controller.rules.job_placement import place
+from slurmsky.controller.rules.node_use import NodeUse
 from slurmsky.model.cluster import NodeConfig
 from slurmsky.model.spec import JobSpec
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from ...language import constraint
 from ...model.allocation import NodeShare
@@ -17,104 +17,7 @@ from ...model.cluster import ClusterConfig, NodeConfig, PartitionConfig
 from ...model.spec import INFINITE
 from .demand import Demand
 from .node_order import Candidate, node_order
-
-
-@dataclass
-class NodeUse:
-    """The resources of one node that jobs hold."""
-
-    config: NodeConfig
-    available: bool = True  # up and not drained
-    cpu_ids: set[int] = field(default_factory=set)
-    #: number of further jobs on each CPU that several jobs hold, because a suspended one was resumed
-    oversubscribed: Counter[int] = field(default_factory=Counter)
-    memory_mib: int = 0
-    gres: dict[str, set[int]] = field(default_factory=dict)
-    jobs: set[int] = field(default_factory=set)  # 0: other users or reservations
-    exclusive: bool = False  # one job holds the node exclusively
-    partitions: dict[str, int] = field(default_factory=dict)  # CPUs that each partition's jobs hold
-
-    def copy(self) -> NodeUse:
-        """Return an independent copy."""
-        return NodeUse(
-            self.config,
-            self.available,
-            set(self.cpu_ids),
-            self.oversubscribed.copy(),
-            self.memory_mib,
-            {key: set(ids) for key, ids in self.gres.items()},
-            set(self.jobs),
-            self.exclusive,
-            dict(self.partitions),
-        )
-
-    def take(self, job_id: int, share: NodeShare, exclusive: bool, partition: str = "") -> None:
-        """Book a job's share."""
-        self.jobs.add(job_id)
-        self.partitions[partition] = self.partitions.get(partition, 0) + len(share.cpu_ids)
-        self.oversubscribed.update(self.cpu_ids.intersection(share.cpu_ids))
-        self.cpu_ids.update(share.cpu_ids)
-        self.memory_mib += share.memory_mib
-        for key, ids in share.gres.items():
-            self.gres.setdefault(key, set()).update(ids)
-        self.exclusive = self.exclusive or exclusive
-
-    def give(self, job_id: int, share: NodeShare, partition: str = "") -> None:
-        """Free a job's share."""
-        self.jobs.discard(job_id)
-        self.partitions[partition] = max(0, self.partitions.get(partition, 0) - len(share.cpu_ids))
-        still = self.oversubscribed & Counter(share.cpu_ids)
-        self.oversubscribed -= still
-        self.cpu_ids.difference_update(set(share.cpu_ids) - still.keys())
-        self.memory_mib = max(0, self.memory_mib - share.memory_mib)
-        for key, ids in share.gres.items():
-            self.gres.get(key, set()).difference_update(ids)
-        if not self.cpu_ids:
-            self.exclusive = False
-
-
-def _free_devices(use: NodeUse, name: str, kind: str) -> list[tuple[str, int]]:
-    """Free devices of a gres as (key, index), lowest index first. Indices count all types of the name."""
-    free = []
-    base = 0
-    for gres_name, gres_type, count in use.config.gres:
-        if gres_name != name:
-            continue
-        key = f"{gres_name}:{gres_type}" if gres_type else gres_name
-        if not kind or kind == gres_type:
-            taken = use.gres.get(key, set())
-            free += [(key, index) for index in range(base, base + count) if index not in taken]
-        base += count
-    return free
-
-
-class _Devices:
-    """Devices picked on one node for one job."""
-
-    def __init__(self, use: NodeUse) -> None:
-        self._use = use
-        self._ids: dict[str, list[int]] = {}
-        self.gpus = 0
-
-    def grab(self, name: str, kind: str, count: int) -> bool:
-        """Pick the lowest free devices; return False if too few are free."""
-        free = self.left(name, kind)
-        if len(free) < count:
-            return False
-        for key, index in free[:count]:
-            self._ids.setdefault(key, []).append(index)
-        self.gpus += count if name == "gpu" else 0
-        return True
-
-    def left(self, name: str, kind: str = "") -> list[tuple[str, int]]:
-        """Devices that are neither in use nor picked."""
-        free = _free_devices(self._use, name, kind)
-        return [(key, index) for key, index in free if index not in self._ids.get(key, [])]
-
-    @property
-    def taken(self) -> dict[str, tuple[int, ...]]:
-        """Indices of the picked devices, by gres key."""
-        return {key: tuple(sorted(ids)) for key, ids in self._ids.items()}
+from .node_use import DeviceSelection, NodeUse
 
 
 @dataclass
@@ -152,8 +55,8 @@ def _is_too_small(use: NodeUse, demand: Demand, cpus: int) -> bool:
         or demand.mem_node_mib > config.memory_mib - use.memory_mib
         or demand.tasks_per_socket > config.cores * config.threads
         or demand.mem_cpu_mib > config.memory_mib
-        or any(len(_free_devices(use, name, kind)) < count for name, kind, count in demand.gres_node)
-        or not all(_free_devices(use, name, kind) for name, kind, _ in demand.gpus_total)
+        or any(len(use.free_devices(name, kind)) < count for name, kind, count in demand.gres_node)
+        or not all(use.free_devices(name, kind) for name, kind, _ in demand.gpus_total)
     )
 
 
@@ -179,7 +82,7 @@ def offer_of(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offe
         elif most < max(demand.least_cpus, demand.tasks_per_node):
             return None  # Overcommitted tasks share CPUs. Source: job_test.c _verify_node_state, pn_min_cpus.
     for name, kind, count in demand.gpus_task:
-        tasks = min(tasks, len(_free_devices(use, name, kind)) // max(1, count))
+        tasks = min(tasks, len(use.free_devices(name, kind)) // max(1, count))
     # Each node must have this many CPUs, for any number of tasks. Source: topology/common/eval_nodes.c.
     if tasks < (demand.tasks_per_node or demand.tasks_per_socket or demand.tasks_per_core):
         return None
@@ -190,7 +93,7 @@ def offer_of(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offe
 
 def gpus_here(offer: _Offer, demand: Demand, name: str, kind: str) -> int:
     """GPUs that a node's free CPUs and memory allow."""
-    free = len(_free_devices(offer.use, name, kind))
+    free = len(offer.use.free_devices(name, kind))
     if demand.cpus_per_gpu:
         free = min(free, len(offer.cores) * _usable_threads(offer.use, demand) // demand.cpus_per_gpu)
     if demand.mem_gpu_mib:
@@ -344,24 +247,24 @@ def _shares(demand: Demand, chosen: list[tuple[_Offer, int]], consume_memory: bo
     for position, (offer, tasks) in enumerate(chosen):
         use, config = offer.use, offer.use.config
         share = NodeShare(config.name, config.address, tasks=tasks, cpus_on_node=config.cpus)
-        devices = _Devices(use)
+        devices = DeviceSelection(use)
         for name, kind, count in demand.gres_node:
-            if not devices.grab(name, kind, count):
+            if not devices.select(name, kind, count):
                 return None
         for name, kind, count in demand.gpus_task:
-            if not devices.grab(name, kind, count * tasks):
+            if not devices.select(name, kind, count * tasks):
                 return None
         for (name, kind), left in wanted_total.items():
             later = len(chosen) - position - 1
             count = min(gpus_here(offer, demand, name, kind), max(1, left - later)) if left > 0 else 0
-            if not devices.grab(name, kind, count):
+            if not devices.select(name, kind, count):
                 return None
             wanted_total[name, kind] = left - count
         if demand.exclusive:
             # A whole node includes all its devices. Source: gres.c, job_select_whole_node.
             for name in dict.fromkeys(name for name, _, _ in config.gres):
-                devices.grab(name, "", len(devices.left(name)))
-        share.gres = devices.taken
+                devices.select(name, "", len(devices.free(name)))
+        share.gres = devices.selected
         threads = _usable_threads(offer.use, demand)
         if demand.exclusive:
             cpus = config.cpus
