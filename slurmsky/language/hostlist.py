@@ -15,8 +15,7 @@ from typing import Union
 from slurmsky.language._grammar import Fault, Grammar, number
 from slurmsky.language.syntax_errors import HostlistError as HostlistError
 
-# hostlist.c MAX_RANGE up to 23.x (later 262144): the largest number of names in one range.
-MAX_RANGE = 65536
+MAX_RANGE = 65536  # hostlist.h: the largest number of names in one range
 # The sizes of groups multiply, without a limit in Slurm; a list of more names than this is refused here.
 MAX_NAMES = 16 * MAX_RANGE
 _MAX_TEXT = 64 * MAX_NAMES  # characters in all names together
@@ -45,15 +44,8 @@ class _Build:
     def group(self, *spans: _Span) -> tuple[_Span, ...]:
         return spans
 
-    def open(self, token: str) -> None:
-        return None
-
-    def host(self, *parts: Union[str, tuple[_Span, ...], None]) -> _Host:
-        if parts[-1] is None:  # an unclosed bracket: `n[1-3` is the single name `n`
-            parts = (*parts[:-1], "]")
-        elif len(parts) > 1 and isinstance(parts[-1], str):
-            raise Fault(parts[-1].start_pos)  # type: ignore[attr-defined]  # text after the last bracket
-        return tuple(part for part in parts if part is not None)
+    def host(self, *parts: Union[str, tuple[_Span, ...]]) -> _Host:
+        return parts
 
     def start(self, *hosts: _Host) -> list[str]:
         # Counted before expansion: a short text can expand to more names than fit in memory.
@@ -76,13 +68,19 @@ def _size(host: _Host) -> tuple[int, int]:
 
 
 def _names(host: _Host) -> Iterator[str]:
-    groups = [
+    """The names of one element: the last group varies fastest, then the first one, then the second one."""
+    values = [
         [str(part)]
         if isinstance(part, str)
         else [f"{i:0{width}d}" for low, high, width in part for i in range(low, high + 1)]
         for part in host
     ]
-    return map("".join, product(*groups))
+    last = max((at for at, part in enumerate(host) if not isinstance(part, str)), default=0)
+    *before, tail = (*values[:last], ["".join(end) for end in product(*values[last:])])
+    for choice in product(*reversed(before)):
+        head = "".join(reversed(choice))
+        for end in tail:
+            yield head + end
 
 
 def _bad_range(pos: int, text: str, what: str = "Invalid range") -> Fault:
@@ -110,6 +108,7 @@ def expand(text: str) -> list[str]:
     return list(_GRAMMAR.parse(text))
 
 
+_DIGITS = "0123456789"
 _SEPARATORS = re.compile("[, \t\r\n\f\v]+")
 _Run = tuple[str, int, int, int]  # prefix, low, high, digits as written; high < low: a name with no number
 
@@ -119,7 +118,7 @@ def _runs(names: Iterable[str]) -> Iterator[_Run]:
     prefix, low, high, width = "", 0, -1, 0
     started = False
     for name in names:
-        digits = len(name) - len(name.rstrip("0123456789"))
+        digits = len(name) - len(name.rstrip(_DIGITS))
         # 19 digits and more exceed Slurm's 64-bit number (it prints them all as 2^64-1): they are part of the name
         if not 0 < digits < 19:
             head, value, size = name, -1, 0
@@ -189,12 +188,24 @@ def compress_sorted(names: Iterable[str]) -> str:
 def _compare(one: _Run, other: _Run) -> int:
     """hostlist.c hostrange_cmp: prefix, bare names first, digits written unless they are the same, number."""
     if one[0] != other[0]:
-        return -1 if one[0] < other[0] else 1
+        return _compare_prefixes(one[0], other[0])
     if (one[2] < one[1]) or (other[2] < other[1]):
         return (one[2] >= one[1]) - (other[2] >= other[1])
     (a, width_a), (b, width_b) = one[1::2], other[1::2]
     alike = _padding(a, width_a) == _padding(a, width_b) or _padding(b, width_b) == _padding(b, width_a)
     return a - b if alike else width_a - width_b
+
+
+def _compare_prefixes(one: str, other: str) -> int:
+    """strnatcmp.c: numbers in a prefix by value, those with a leading zero digit by digit; `one` is not `other`."""
+    start = next((at for at, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
+    while start and one[start - 1] in _DIGITS:
+        start -= 1
+    mine, its = (text[start : len(text) - len(text[start:].lstrip(_DIGITS))] for text in (one, other))
+    if mine and its and mine != its:
+        by_value = "0" not in (mine[0], its[0])
+        return -1 if (by_value * len(mine), mine) < (by_value * len(its), its) else 1
+    return -1 if one < other else 1
 
 
 def _padding(value: int, width: int) -> int:

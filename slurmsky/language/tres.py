@@ -10,7 +10,7 @@ from slurmsky.language._grammar import Fault, Grammar
 from slurmsky.language.syntax_errors import LanguageError, TresError
 
 #: The order of the checks of limits: by TRES id; gres and licences follow.
-ORDER = ("cpu", "mem", "node")
+ORDER = ("cpu", "mem", "node", "billing")
 
 
 class _Build:

@@ -312,7 +312,7 @@ def _limit(limit: str, key: schema.SiteKey, resource: str, spelled: str) -> Call
         try:
             return _merged(dict(before), text, key)
         except schema.Bad:
-            kind = text.partition("=")[0]
+            kind = text.partition("=")[0].rstrip("+-")
             if kind.partition("/")[0] in (*tres.ORDER, "gres", "license"):
                 message = f"sacctmgr: error: Invalid value in {given.word}"
             else:
@@ -334,15 +334,25 @@ def _wall(old: EntityOptions, given: Given, key: schema.SiteKey, spelled: str) -
 
 
 def _merged(old: dict[str, int], text: str, key: schema.SiteKey) -> tuple[tuple[str, int], ...]:
-    """Limits of resources: each resource of the text replaces its former limit. Raises schema.Bad."""
+    """Limits of resources: NAME=COUNT replaces a limit, NAME+=COUNT and NAME-=COUNT change it. Raises schema.Bad.
+
+    Source: slurm src/common/slurmdb_defs.c, slurmdb_tres_list_from_string: a change stays between 0 and MAX_VAL64.
+    """
     if text in ("-1", ""):
         return ()
     for item in text.split(","):
-        if item.endswith("=-1"):
-            old.pop(item[:-3], None)
-        else:
-            old.update(key.read(item))
+        name, sign, count = _AMENDMENT.fullmatch(item).groups()  # type: ignore[union-attr]  # it matches every text
+        if not sign and count == "-1":
+            old.pop(name, None)
+            continue
+        for read, most in key.read(f"{name}={count}" if sign else item):
+            change = most if sign != "-" else -most
+            old[read] = min(max(old.get(read, 0) + change, 0), _MAX_COUNT) if sign else most
     return tuple(old.items())
+
+
+_AMENDMENT = re.compile(r"(.*?)(?:([+-]?)=(.*))?", re.DOTALL)
+_MAX_COUNT = 2**64 - 16  # MAX_VAL64, the largest limit
 
 
 def _key_table(rows: str, table: dict[str, schema.SiteKey], *more: Key[EntityOptions]) -> KeyTable[EntityOptions]:

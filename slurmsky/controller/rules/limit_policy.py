@@ -87,6 +87,7 @@ def use_of(spec: JobSpec, shares: Sequence[NodeShare]) -> Counter[str]:
         for key, ids in share.gres.items():
             for name in {key, key.partition(":")[0]}:
                 used[f"gres/{name}"] += len(ids)
+    used["billing"] = used["cpu"]
     if spec.licenses:
         used.update({f"license/{name}": count for name, count in _all_or_first(spec.licenses)})
     return used

@@ -11,33 +11,38 @@ KINDS = (*tres.ORDER, "gres", "license")
 #: limits of sizes in the order of the checks: field -> reasons for a QOS, reasons for an account; by KINDS
 SIZES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "grp_tres": (
-        ("QOSGrpCpuLimit", "QOSGrpMemLimit", "QOSGrpNodeLimit", "QOSGrpGRES", "QOSGrpLicense"),
-        ("AssocGrpCpuLimit", "AssocGrpMemLimit", "AssocGrpNodeLimit", "AssocGrpGRES", "AssocGrpLicense"),
+        ("QOSGrpCpuLimit", "QOSGrpMemLimit", "QOSGrpNodeLimit", "QOSGrpBilling", "QOSGrpGRES", "QOSGrpLicense"),
+        ("AssocGrpCpuLimit", "AssocGrpMemLimit", "AssocGrpNodeLimit", "AssocGrpBilling", "AssocGrpGRES",
+         "AssocGrpLicense"),
     ),
     "max_tres_mins": (
         ("QOSMaxCpuMinutesPerJobLimit", "QOSMaxMemoryMinutesPerJob", "QOSMaxNodeMinutesPerJob",
-         "QOSMaxGRESMinutesPerJob", "QOSMaxLicenseMinutesPerJob"),
+         "QOSMaxBillingMinutesPerJob", "QOSMaxGRESMinutesPerJob", "QOSMaxLicenseMinutesPerJob"),
         ("AssocMaxCpuMinutesPerJobLimit", "AssocMaxMemMinutesPerJob", "AssocMaxNodeMinutesPerJob",
-         "AssocMaxGRESMinutesPerJob", "AssocMaxLicenseMinutesPerJob"),
+         "AssocMaxBillingMinutesPerJob", "AssocMaxGRESMinutesPerJob", "AssocMaxLicenseMinutesPerJob"),
     ),
     "max_tres": (
-        ("QOSMaxCpuPerJobLimit", "QOSMaxMemoryPerJob", "QOSMaxNodePerJobLimit", "QOSMaxGRESPerJob",
-         "QOSMaxLicensePerJob"),
-        ("AssocMaxCpuPerJobLimit", "AssocMaxMemPerJob", "AssocMaxNodePerJobLimit", "AssocMaxGRESPerJob",
-         "AssocMaxLicensePerJob"),
+        ("QOSMaxCpuPerJobLimit", "QOSMaxMemoryPerJob", "QOSMaxNodePerJobLimit", "QOSMaxBillingPerJob",
+         "QOSMaxGRESPerJob", "QOSMaxLicensePerJob"),
+        ("AssocMaxCpuPerJobLimit", "AssocMaxMemPerJob", "AssocMaxNodePerJobLimit", "AssocMaxBillingPerJob",
+         "AssocMaxGRESPerJob", "AssocMaxLicensePerJob"),
     ),
     "max_tres_per_node": (
-        ("QOSMaxCpuPerNode", "QOSMaxMemoryPerNode", "", "QOSMaxGRESPerNode", ""),
-        ("AssocMaxCpuPerNode", "AssocMaxMemPerNode", "", "AssocMaxGRESPerNode", ""),
+        ("QOSMaxCpuPerNode", "QOSMaxMemoryPerNode", "", "QOSMaxBillingPerNode", "QOSMaxGRESPerNode", ""),
+        ("AssocMaxCpuPerNode", "AssocMaxMemPerNode", "", "AssocMaxBillingPerNode", "AssocMaxGRESPerNode", ""),
     ),
-    "min_tres": (("QOSMinCpuNotSatisfied", "QOSMinMemory", "QOSMinNode", "QOSMinGRES", "QOSMinLicense"), ()),
+    "min_tres": (
+        ("QOSMinCpuNotSatisfied", "QOSMinMemory", "QOSMinNode", "QOSMinBilling", "QOSMinGRES", "QOSMinLicense"),
+        (),
+    ),
     "max_tres_per_account": (
-        ("MaxCpuPerAccount", "MaxMemoryPerAccount", "MaxNodePerAccount", "MaxGRESPerAccount", "MaxLicensePerAccount"),
+        ("MaxCpuPerAccount", "MaxMemoryPerAccount", "MaxNodePerAccount", "MaxBillingPerAccount",
+         "MaxGRESPerAccount", "MaxLicensePerAccount"),
         (),
     ),
     "max_tres_per_user": (
-        ("QOSMaxCpuPerUserLimit", "QOSMaxMemoryPerUser", "QOSMaxNodePerUserLimit", "QOSMaxGRESPerUser",
-         "QOSMaxLicensePerUser"),
+        ("QOSMaxCpuPerUserLimit", "QOSMaxMemoryPerUser", "QOSMaxNodePerUserLimit", "QOSMaxBillingPerUser",
+         "QOSMaxGRESPerUser", "QOSMaxLicensePerUser"),
         (),
     ),
 }  # fmt: skip
@@ -54,8 +59,8 @@ SUBMITTED = {
 }
 #: GrpTRESMins and GrpWall, of a QOS and of an association; the first by KINDS
 USAGE = (
-    ("QOSGrpCPUMinutesLimit", "QOSGrpMemoryMinutes", "QOSGrpNodeMinutes"),
-    ("AssocGrpCPUMinutesLimit", "AssocGrpMemMinutes", "AssocGrpNodeMinutes"),
+    ("QOSGrpCPUMinutesLimit", "QOSGrpMemoryMinutes", "QOSGrpNodeMinutes", "QOSGrpBillingMinutes"),
+    ("AssocGrpCPUMinutesLimit", "AssocGrpMemMinutes", "AssocGrpNodeMinutes", "AssocGrpBillingMinutes"),
 )
 USAGE_WALL = ("QOSGrpWallLimit", "AssocGrpWallLimit")
 WALL = ("QOSMaxWallDurationPerJobLimit", "AssocMaxWallDurationPerJobLimit")
@@ -81,4 +86,4 @@ SENTENCES = {
     "max_tres_per_user": ("limits {unit} of a user to {most}", "with this job the user would hold {have}"),
 }
 #: noun of an amount of a resource; gres/NAME and license/NAME keep their names
-UNITS = {"cpu": "CPUs", "mem": "MiB of memory", "node": "nodes", "gres/gpu": "GPUs"}
+UNITS = {"cpu": "CPUs", "mem": "MiB of memory", "node": "nodes", "billing": "billing units", "gres/gpu": "GPUs"}

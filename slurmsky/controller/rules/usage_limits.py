@@ -47,7 +47,7 @@ class UsageLimits:
         factors = {one.name: one.usage_factor for one in self._cluster.qos}
         for use in self._uses():
             amounts = {"cpu": use.cpus * use.seconds, "mem": use.memory_seconds, "node": use.node_seconds,
-                       WALL: use.seconds}  # fmt: skip
+                       "billing": use.cpus * use.seconds, WALL: use.seconds}  # fmt: skip
             accounts = [above.name for above in self._cluster.lineage(use.account)] or [use.account]
             factor = factors.get(use.qos, 1.0)
             for owner in (("qos", use.qos), *(("account", name) for name in accounts),

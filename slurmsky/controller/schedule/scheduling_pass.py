@@ -402,6 +402,8 @@ class SchedulingPass:
             if job.reason in _HOLD_REASONS:
                 return Wait(job, job.reason, job.reason_desc)
             return Wait(job, job.reason if job.reason.startswith("JobHeld") else "JobHeldUser")
+        if job.qos in self._job_table.overrides.deleted_qos:
+            return Wait(job, "InvalidQOS")
         if job.dependency and job.job_id not in self._met:
             unmet = self._dependency(job)
             if unmet is not None:

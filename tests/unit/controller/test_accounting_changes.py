@@ -85,6 +85,17 @@ def test_a_deleted_qos_leaves_accounts_and_other_qos(play: Play) -> None:
     play(story)
 
 
+def test_a_pending_job_of_a_deleted_qos_never_starts(play: Play) -> None:
+    async def story(cluster: Cluster) -> None:
+        await cluster.manage("add qos q1")
+        await cluster.submit("-qq1", "--begin=now+1")
+        await cluster.manage("delete qos q1")
+        await asyncio.sleep(2)
+        assert await cluster.out("squeue", "-ho", "%T %r") == "PENDING InvalidQOS\n"
+
+    play(story)
+
+
 def test_enforced_associations_refuse_unknown_accounts(play: Play) -> None:
     async def story(cluster: Cluster) -> None:
         answer = await cluster.run("sbatch", "-A", "nosuch", "--wrap=true")
@@ -118,6 +129,7 @@ def test_part_limits_refuse_too_many_cpus_before_too_many_nodes(play: Play, opti
         ("qos normal", "GrpTRESMins=cpu=20", "QOSGrpCPUMinutesLimit"),
         ("qos normal", "GrpWall=5", "QOSGrpWallLimit"),
         ("account root", "GrpTRESMins=node=10", "AssocGrpNodeMinutes"),
+        ("account root", "GrpTRESMins=billing=20", "AssocGrpBillingMinutes"),
         ("user root", "GrpCPUMins=20", "AssocGrpCPUMinutesLimit"),
         ("account root", "GrpTRESMins=cpu=22", "None"),
     ],

@@ -1,4 +1,4 @@
-"""Answers of a real Slurm 22.05: `scontrol show hostnames|hostlist|hostlistsorted`."""
+"""Answers of a real Slurm: `scontrol show hostnames|hostlist|hostlistsorted`; 22.05, and 25.11 where a line says so."""
 
 from __future__ import annotations
 
@@ -33,9 +33,12 @@ from slurmsky.language.hostlist import HostlistError, compress, compress_sorted,
         ("n]", "n]"),
         ("n{1-2}", "n{1-2}"),
         ("(null)", "(null)"),
-        # an unclosed bracket: its text is lost, the closing one is what stays
-        ("n[1-3", "n]"),
-        ("n[1-2][3-", "n1] n2]"),
+        ("a[1-2]b[3-4]c[5,7-8]", "a1b3c5 a1b3c7 a1b3c8 a2b3c5 a2b3c7 a2b3c8 a1b4c5 a1b4c7 a1b4c8 a2b4c5 a2b4c7 a2b4c8"),
+        # 25.11 takes text after the last bracket; 22.05 refused it
+        ("n[1-3]-ib", "n1-ib n2-ib n3-ib"),
+        ("n[1-2]x[3-4]y,m", "n1x3y n1x4y n2x3y n2x4y m"),
+        ("n[1-2]3", "n13 n23"),
+        ("n[1-2]]", "n1] n2]"),
     ],
 )
 def test_expand(text: str, names: str) -> None:
@@ -58,11 +61,9 @@ def test_expand(text: str, names: str) -> None:
         ("[n1-n2]", "_parse_single_range: Invalid range: `n1-n2'"),
         ("n[1-70000]", "_parse_single_range: Too many hosts in range `1-70000'"),
         ("n[1-65537]", "_parse_single_range: Too many hosts in range `1-65537'"),
-        ("n[1-3]-ib", ""),
-        ("n[1-2]x[3-4]y", ""),
-        ("n[1-2]foo,m", ""),
-        ("n[1-2]3", ""),
-        ("n[1-2]]", ""),
+        # 25.11 refuses a bracket without an end; 22.05 made the name `n]` of it
+        ("n[1-3", ""),
+        ("n[1-2][3-", ""),
     ],
 )
 def test_refused(text: str, detail: str) -> None:
@@ -96,6 +97,11 @@ def test_refused(text: str, detail: str) -> None:
         ("a,b,a", "a,b,a", "a,a,b"),
         ("n1-1,n1-2", "n1-[1-2]", "n1-[1-2]"),
         ("x", "x", "x"),
+        ("a10b1,a2b1", "a10b1,a2b1", "a2b1,a10b1"),
+        ("r1n1,r10n1,r2n1,r010n1", "r1n1,r10n1,r2n1,r010n1", "r010n1,r1n1,r2n1,r10n1"),
+        ("a02b1,a2b1,a1b1", "a02b1,a2b1,a1b1", "a02b1,a1b1,a2b1"),
+        ("a010a1,a01a1", "a010a1,a01a1", "a01a1,a010a1"),
+        ("B1,a1,C1", "B1,a1,C1", "B1,C1,a1"),
     ],
 )
 def test_compress(names: str, plain: str, in_order: str) -> None:

@@ -36,6 +36,12 @@ NEWER = {
     "sacct -R bogus": "--reason came in 24.05",
     "sbatch -H -N1,2 SCRIPT": "lists of node counts came in 23.02",
 }
+#: Rows that 25.11 refuses, because hostlist.c since refuses a bracket without an end; 22.05 read `n[1-2` as the name `n]`.
+REFUSED_NEWER = {
+    "sbatch -H -w 'n[1-2' SCRIPT": "sbatch: error: memory allocation failure\n",
+    "squeue -w 'n[1-'": "squeue: error: 'n[1-' invalid entry for --nodelist\n",
+    "sinfo -n 'n['": "sinfo: error: 'n[' invalid entry for --nodes\n",
+}
 #: Rows that this system refuses though Slurm's superuser may have them.
 REFUSED = {"sbatch --gid=nogroup -H SCRIPT"}
 #: What only the controller, an agent, the configuration or the file system can answer.
@@ -152,9 +158,10 @@ def test_bad_input(row: dict[str, str]) -> None:
     else:
         # --gpu-bind names its argument as it was typed, since 23.02.
         recorded = row["stderr"].replace("--gpu-bind argument: gpu:", "--gpu-bind argument: ")
+        recorded = REFUSED_NEWER.get(row["argv"], recorded)
         recorded = re.sub("valid states: .*,perfctrs,.*", f"valid states: {NODE_STATES}", recorded)
         assert "".join(f"{line}\n" for line in fault.lines) == recorded
-        assert str(fault.exit_code) == row["exit_code"]
+        assert str(fault.exit_code) == ("1" if row["argv"] in REFUSED_NEWER else row["exit_code"])
 
 
 @every("row", ACCEPTED, lambda row: row["argv"])

@@ -74,6 +74,9 @@ def test_flags_grow_and_shrink(line: str, left: tuple[str, ...]) -> None:
         ("GrpTRES=mem=3", {"cpu": 5, "mem": 3, "node": 3}),
         ("GrpTRES=cpu=7,node=-1", {"cpu": 7}),
         ("GrpTRES=-1", {}),
+        ("GrpTRES=cpu+=2,node-=1,billing=4", {"cpu": 7, "node": 2, "billing": 4}),
+        ("GrpTRES=cpu-=9,mem-=1,node+=99999999999999999999999", {"cpu": 0, "mem": 0, "node": 2**64 - 16}),
+        ("GrpTRES=gres/gpu-test=5 GrpTRES=gres/gpu-test-=2", {"cpu": 5, "node": 3, "gres/gpu-test": 3}),
     ],
 )
 def test_a_limit_of_one_resource_leaves_the_others(line: str, left: dict[str, int]) -> None:
