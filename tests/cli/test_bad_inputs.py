@@ -27,6 +27,9 @@ NOT_HERE: dict[str, str] = {
     "sacct -R bogus": "the option is there since 25.11",
     "srun -D /no/such/dir pwd": "printed twice in 22.05: by the step's manager and again by its task",
     "sacct -q nosuch": "other rows submit with --qos=nosuch, which is a QOS then; see test_unknown_qos",
+    "sbatch -H -w 'n[1-2' SCRIPT": "a bracket without an end is refused since 25.11; see test_slurm_answers.py",
+    "squeue -w 'n[1-'": "a bracket without an end is refused since 25.11",
+    "sinfo -n 'n['": "a bracket without an end is refused since 25.11",
     "squeue --json=bogus": "the option takes an argument since 23.02",
 }
 for _row in ROWS:

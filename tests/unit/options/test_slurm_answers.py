@@ -36,7 +36,7 @@ NEWER = {
     "sacct -R bogus": "--reason came in 24.05",
     "sbatch -H -N1,2 SCRIPT": "lists of node counts came in 23.02",
 }
-#: Rows that 25.11 refuses, because hostlist.c since refuses a bracket without an end; 22.05 read `n[1-2` as the name `n]`.
+#: Rows that 25.11 refuses: a bracket without an end. 22.05 read `n[1-2` as the name `n]`.
 REFUSED_NEWER = {
     "sbatch -H -w 'n[1-2' SCRIPT": "sbatch: error: memory allocation failure\n",
     "squeue -w 'n[1-'": "squeue: error: 'n[1-' invalid entry for --nodelist\n",
