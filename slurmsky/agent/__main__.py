@@ -26,7 +26,7 @@ from .process.cgroup import Cgroup
 
 
 def _imported(module: str, name: str) -> Callable[[], Handler]:
-    """A factory of a command's handler, which imports the handler at the first call."""
+    """Return a factory that imports a command's handler on its first call."""
 
     def find() -> Handler:
         handler: Handler = getattr(importlib.import_module("." + module, __package__), name)
@@ -49,7 +49,10 @@ _OPTIONS = (
 
 
 def main(argv: list[str]) -> int:
-    """Run an agent until it is ordered to exit. Returns 0, or 1 with a line on stderr."""
+    """Run an agent until it is ordered to exit.
+
+    Return 0, or 1 with a line on stderr.
+    """
     known = dict.fromkeys(_OPTIONS, "")
     options = daemonize.options(argv, {**known, "--bin": os.environ.get(paths.BIN, "")})
     if options is None:
@@ -65,7 +68,10 @@ def main(argv: list[str]) -> int:
 
 
 def _serve(options: dict[str, str]) -> int:
-    """Run the agent that these options describe until it exits. Raises OSError while it starts."""
+    """Run the agent until it exits.
+
+    Raises OSError while it starts.
+    """
     machine_claim.keep_alive()
     daemonize.tolerate_full_disk()
     daemonize.detach()

@@ -1,1 +1,1 @@
-"""Records and enums that all other packages share; values without behaviour."""
+"""Records and enums of all packages; values without behaviour."""

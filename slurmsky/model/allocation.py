@@ -1,4 +1,4 @@
-"""A job's allocation, and the launch message that starts the job on an agent."""
+"""A job's allocation, and the launch message for its agents."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from .spec import JobSpec
 
 @dataclass
 class NodeShare:
-    """One node's part of an allocation, in the order of the job's node list."""
+    """One node's part of an allocation.
+
+    In the order of the job's node list.
+    """
 
     name: str
     address: str = ""  # address for other agents: "unix:/path" or "host:port"
@@ -32,7 +35,7 @@ class NodeShare:
 
 @dataclass
 class HetComponent:
-    """One component of a heterogeneous job, as the other components need it."""
+    """A component of a het job, for the other components."""
 
     job_id: int
     name: str
@@ -45,11 +48,11 @@ class HetComponent:
 
 @dataclass
 class Launch:
-    """A job's description, which the controller sends to the agents of all its nodes.
+    """A job's description, which the controller sends to its agents.
 
-    Paths are absolute on the node. ``environment`` is the user's environment at submit after --export, without
-    the SLURM_* variables of this job, which agent/job/environment.py adds. ``script`` None: no batch script (salloc,
-    srun). Times are epoch seconds.
+    Paths are absolute on the node. ``environment`` is the user's environment at submit after --export, without the
+    SLURM_* variables of this job, which agent/job/environment.py adds. ``script`` None: no batch script (salloc, srun).
+    Times are epoch seconds.
     """
 
     job_id: int
@@ -103,16 +106,19 @@ class Launch:
 
     @property
     def parts(self) -> Sequence[Union[Launch, HetComponent]]:
-        """The components of a het job, or the job alone."""
+        """The components of a het job, or the job itself."""
         return self.het or [self]
 
     @property
     def every_share(self) -> list[NodeShare]:
-        """All nodes of the job or het job, the leader's first."""
+        """Return all nodes of the job or het job, the leader's first."""
         return [share for part in self.het for share in part.shares] if self.het else self.shares
 
     def memory_limit_mib(self, share: NodeShare) -> int:
-        """The job's memory limit on one of its nodes; 0: no limit, as with --mem=0."""
+        """Return the job's memory limit on a node; 0: no limit.
+
+        --mem=0 sets no limit.
+        """
         owner = next((part for part in self.parts if share in part.shares), self)
         return share.memory_mib if self.constrain_ram_space and owner.spec.mem_mib != 0 else 0
 
@@ -122,5 +128,8 @@ class Launch:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Launch:
-        """Inverse of to_dict. Raises KeyError, TypeError or ValueError for other content."""
+        """Inverse of to_dict.
+
+        Raises KeyError, TypeError or ValueError for other content.
+        """
         return plain.read(cls, data)

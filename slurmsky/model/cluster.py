@@ -1,4 +1,4 @@
-"""Nodes, partitions and the cluster, as a slurm.conf describes them."""
+"""Nodes, partitions and the cluster, as in a slurm.conf."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ class NodeConfig:
 
 @dataclass(frozen=True)
 class PartitionConfig:
-    """One partition. Times in minutes; None means not set. Source: slurm.conf PartitionName line."""
+    """One partition.
+
+    Times in minutes; None means not set. Source: slurm.conf PartitionName line.
+    """
 
     name: str
     nodes: tuple[str, ...] = ()
@@ -75,9 +78,9 @@ class PartitionConfig:
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """The whole cluster: nodes and partitions in configured order, and limits.
+    """The cluster: nodes and partitions in configured order, and limits.
 
-    Limits are in seconds unless the name says otherwise.
+    Limits are in seconds unless the name has another unit.
     """
 
     name: str = "slurmsky"
@@ -101,12 +104,11 @@ class ClusterConfig:
     task_epilog: str = ""
     inactive_limit_s: int = 0
     max_script_size: int = 4 * 1024 * 1024
-    parameters: tuple[tuple[str, str], ...] = ()  # users' associations with settings of their own
+    parameters: tuple[tuple[str, str], ...] = ()  # other parameters of slurm.conf
     qos: tuple[QosConfig, ...] = ()  # () = any name is accepted and has no effect
     accounts: tuple[AccountConfig, ...] = ()  # () = accounts have no limits
-    associations: tuple[UserAssociation, ...] = ()  # partitions with SkyPilot settings of their own
-    #: no configuration describes the cluster: any name is accepted, and a job gets as many and as large nodes as it
-    #: requests
+    associations: tuple[UserAssociation, ...] = ()  # users' associations with own settings
+    #: no configuration describes the cluster: any name is accepted, and a job gets the nodes that it requests
     open: bool = False
     #: rules for unknown partition names: (shell pattern, partition or "refuse"); the first match applies
     unknown_partition: tuple[tuple[str, str], ...] = ()
@@ -126,26 +128,27 @@ class ClusterConfig:
         return None
 
     def parameter(self, name: str) -> str:
-        """A further parameter of slurm.conf; "" if the site does not set it."""
+        """Return another parameter of slurm.conf; "": not set."""
         return dict(self.parameters).get(name, "")
 
     @property
     def requeue_delay_s(self) -> int:
-        """Seconds before a requeued job may start again: ``requeue_delay`` of SchedulerParameters.
+        """Seconds before a requeued job may start again.
 
-        slurmctld's default is the life time of a credential, 120 s; there are no credentials here.
+        ``requeue_delay`` of SchedulerParameters. slurmctld's default is the life time of a credential, 120 s; there are
+        no credentials here.
         """
         options = dict(word.partition("=")[::2] for word in self.parameter("SchedulerParameters").split(","))
         delay = options.get("requeue_delay", "")
         return int(delay) + 1 if delay.isdecimal() else 2
 
     def mail_address(self, user: str) -> Optional[str]:
-        """The address for a user's mails in the site's MailDomain; None if there is none."""
+        """Return the address for a user's mails in MailDomain, or None."""
         domain = self.parameter("MailDomain")
         return f"{user}@{domain}" if domain else None
 
     def lineage(self, account: str) -> list[AccountConfig]:
-        """The account and those above it, as far as they are described."""
+        """Return the account and those above it, as far as described."""
         known = {one.name: one for one in self.accounts}
         found: list[AccountConfig] = []
         while account in known and known[account] not in found:
@@ -154,7 +157,10 @@ class ClusterConfig:
         return found
 
     def account(self, name: str, user: str = "") -> AccountConfig:
-        """A user's account, with the QOS of the nearest association that sets any: the user's, or an account's."""
+        """Return a user's account with the QOS of the nearest association.
+
+        The nearest association with a QOS is the user's, or an account's.
+        """
         lineage = self.lineage(name)
         found = lineage[0] if lineage else AccountConfig(name)
         lineage = lineage or self.lineage(found.parent)

@@ -1,4 +1,4 @@
-"""Records of jobs, steps and nodes, which the controller stores and the commands print."""
+"""Records of jobs and nodes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from .step import Usage as Usage
 
 @dataclass
 class Job:
-    """One job record: a job, an array's pending elements, a started array element, or a het component.
+    """A job record.
 
-    Times are epoch seconds, 0.0 = unknown. The record of an array's pending elements has the array's base id and
-    ``pending_tasks``; each started element has its own Job with ``array_task_id``.
+    It is a job, an array's pending elements, a started array element, or a het component. Times are epoch seconds, 0.0
+    = unknown. The record of an array's pending elements has the array's base id and ``pending_tasks``; each started
+    element has its own Job with ``array_task_id``.
     """
 
     job_id: int
@@ -29,7 +30,7 @@ class Job:
     gid: int
     group: str
     account: str
-    partition: str  # the partition in which the job runs or waits (comma list while pending in several)
+    partition: str  # the job's partition (comma list while pending in several)
     qos: str = "normal"
     cluster: str = "slurmsky"
     state: JobState = JobState.PENDING
@@ -113,11 +114,14 @@ class Job:
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """Names of the allocated nodes, in the job's order; empty while an engine brings the nodes up."""
+        """Names of the allocated nodes, in the job's order.
+
+        Empty while an engine starts the nodes.
+        """
         return () if self.launched else tuple(share.name for share in self.shares)
 
     def copy(self, **changes: Any) -> Job:
-        """A copy with some fields replaced, ten times faster than dataclasses.replace."""
+        """Copy a job, ten times faster than dataclasses.replace."""
         job = object.__new__(Job)
         job.__dict__.update(self.__dict__, **changes)
         return job
@@ -151,7 +155,7 @@ class Node:
     comment: str = ""
     extra: str = ""
     partitions: tuple[str, ...] = ()
-    reservation: str = ""  # names of the reservations that hold the node now
+    reservation: str = ""  # names of the reservations of the node now
     instance_id: str = ""  # SkyPilot cluster of a warm node
     instance_type: str = ""  # instance type, place and price of a warm node, as SkyPilot reports them
     jobs: frozenset[int] = frozenset()

@@ -1,4 +1,4 @@
-"""Converts dataclasses to JSON values and back, by the annotations of their fields.
+"""Converts dataclasses to JSON values and back, by their annotations.
 
 Tuples, sets and nested dataclasses are converted; a class with ``to_dict`` and ``from_dict`` converts itself. A field
 that a record lacks has its default, and a field that the class lacks is ignored: an earlier or later version may have
@@ -17,25 +17,31 @@ Convert = Optional[Callable[[Any], Any]]
 
 
 def read(kind: type[T], data: Mapping[str, Any]) -> T:
-    """The dataclass of a record. Raises KeyError, TypeError, ValueError or AttributeError for other content."""
+    """Return the dataclass of a record.
+
+    Raises KeyError, TypeError, ValueError or AttributeError for other content.
+    """
     return kind(**read_fields(kind, data))
 
 
 def read_fields(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of some fields of a dataclass. Raises as read does."""
+    """Return values of some fields of a dataclass. Raises as ``read``."""
     names, convert, _ = _converters(kind)
     return _converted({name: value for name, value in data.items() if name in names}, convert)
 
 
 def write(record: Any) -> dict[str, Any]:
-    """Convert a dataclass to JSON values, without flags that are False now and by default."""
+    """Convert a dataclass to JSON values.
+
+    Flags that are False now and by default are omitted.
+    """
     kind, values = type(record), record.__dict__
     default = kind.__dict__.get
     return write_fields(kind, {key: values[key] for key in values if values[key] or default(key) is not False})
 
 
 def write_fields(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Some fields of a dataclass as JSON values."""
+    """Convert some fields of a dataclass to JSON values."""
     return _converted(dict(values), _converters(kind)[2])
 
 
@@ -48,7 +54,7 @@ def _converted(values: dict[str, Any], convert: Mapping[str, Callable[[Any], Any
 
 @cache
 def _converters(kind: type) -> tuple[frozenset[str], dict[str, Callable[[Any], Any]], dict[str, Callable[[Any], Any]]]:
-    """The names of the fields, and converters for those whose values differ from JSON's."""
+    """Names of the fields, and converters of non-JSON values."""
     known = get_type_hints(kind)
     hints = {item.name: known[item.name] for item in fields(kind)}
     readers = {name: reader_of(hint) for name, hint in hints.items()}
@@ -62,7 +68,7 @@ def _converters(kind: type) -> tuple[frozenset[str], dict[str, Callable[[Any], A
 
 @cache
 def reader_of(hint: Any) -> Convert:
-    """The function that converts a JSON value to a field of this type; None if both are the same."""
+    """Return the converter of JSON values to a type; None: unchanged."""
     if is_dataclass(hint):
         kind: Any = hint
         return getattr(kind, "from_dict", None) or partial(read, kind)
@@ -81,7 +87,7 @@ def reader_of(hint: Any) -> Convert:
 
 @cache
 def writer_of(hint: Any) -> Convert:
-    """The function that converts a field of this type to a JSON value; None if json writes the value unchanged."""
+    """Return the converter of a type to JSON values; None: unchanged."""
     if is_dataclass(hint):
         return getattr(hint, "to_dict", None) or write
     origin, args = get_origin(hint), get_args(hint)

@@ -1,4 +1,7 @@
-"""QOS and accounts with their limits. Source: sacctmgr's fields of a QOS and of an association."""
+"""QOS and accounts with their limits.
+
+Source: sacctmgr's fields of a QOS and of an association.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ Tres = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of a QOS or account; None and () mean no limit.
+    """Limits of a QOS or account; None and (): no limit.
 
     ``grp`` limits apply to the sum over all jobs, ``max`` limits to each job, user or account.
     """
@@ -42,7 +45,7 @@ class QosConfig:
     description: str = ""
     priority: int = 0  # jobs with a higher value are scheduled first
     flags: tuple[str, ...] = ()  # of QOS_FLAGS
-    # Shown, without effect, as under PreemptType=preempt/none and PriorityType=priority/basic.
+    # shown without effect, as under PreemptType=preempt/none and PriorityType=priority/basic
     preempt: tuple[str, ...] = ()
     preempt_mode: str = "cluster"
     grace_time_s: int = 0
@@ -52,7 +55,10 @@ class QosConfig:
 
 @dataclass(frozen=True)
 class AccountConfig:
-    """An account, selected by ``--account``. ``qos``: the QOS that its jobs may use; () = all."""
+    """An account, selected by ``--account``.
+
+    ``qos``: the QOS that its jobs may use; () = all.
+    """
 
     name: str
     description: str = ""
@@ -61,13 +67,16 @@ class AccountConfig:
     default_qos: str = ""
     organization: str = ""
     parent: str = "root"
-    fair_share: Optional[int] = 1  # shown, without effect, as under PriorityType=priority/basic; None: the parent's
+    fair_share: Optional[int] = 1  # shown without effect, as under PriorityType=priority/basic; None: the parent's
     limits: Limits = Limits()
 
 
 @dataclass(frozen=True)
 class UserAssociation:
-    """A user's association in an account. Its QOS and its limits of jobs override those of the account."""
+    """A user's association in an account.
+
+    Its QOS and its limits of jobs override those of the account.
+    """
 
     account: str
     user: str

@@ -8,7 +8,7 @@ from typing import Optional
 
 @dataclass(frozen=True)
 class Reservation:
-    """Nodes reserved for some users, groups or accounts from ``start`` to ``end`` (epoch seconds).
+    """Nodes reserved for users, groups or accounts, in epoch seconds.
 
     A ``-`` before a name in ``users``, ``groups``, ``accounts``, ``allowed_partitions`` or ``qos`` denies that name; an
     empty list admits all.
@@ -36,15 +36,13 @@ class Reservation:
     parts: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     def active(self, now: float) -> bool:
-        """Whether the reservation is active at ``now``."""
+        """True if the reservation is active at ``now``."""
         return self.start <= now < self.end
 
     def admits(self, user: str, groups: frozenset[str], account: str) -> bool:
-        """Whether a job of this user and account may use the reservation.
+        """True if a job of this user and account may use the reservation.
 
         Each list that is not empty must admit the job. No job may use a floating reservation.
-
-        No job may use a floating one.
         """
         return self.float_s is None and all(
             _lets_in(wanted, have)
@@ -57,15 +55,18 @@ class Reservation:
         )
 
     def admits_partition(self, name: str) -> bool:
-        """Whether jobs of this partition may use the reservation."""
+        """True if jobs of this partition may use the reservation."""
         return not self.allowed_partitions or _lets_in(self.allowed_partitions, {name})
 
     def admits_qos(self, name: str) -> bool:
-        """Whether jobs of this QOS may use the reservation."""
+        """True if jobs of this QOS may use the reservation."""
         return not self.qos or _lets_in(self.qos, {name})
 
     def at(self, now: float) -> Reservation:
-        """A floating reservation with its times at ``now``; any other reservation unchanged."""
+        """Return a floating reservation with its times at ``now``.
+
+        Any other reservation is unchanged.
+        """
         if self.float_s is None:
             return self
         start = int(now) + self.float_s
@@ -74,7 +75,7 @@ class Reservation:
         return replace(self, start=min(start, self.float_end))
 
     def overlaps(self, since: float, until: float) -> bool:
-        """Whether the reservation is active at any time between ``since`` and ``until``."""
+        """True if the reservation is active between these times."""
         return since < self.end and self.start < until
 
 
@@ -87,7 +88,7 @@ def _lets_in(wanted: tuple[str, ...], have: set[str] | frozenset[str]) -> bool:
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag of a reservation, and how scontrol accepts it."""
+    """A flag of a reservation, and its words in scontrol."""
 
     name: str
     #: accepted words in place of the name
@@ -97,7 +98,7 @@ class Flag:
     period_s: int = 0  # seconds after which the reservation recurs
 
     def fits(self, word: str, sign: str) -> bool:
-        """Whether a word of scontrol names the flag."""
+        """True if a word of scontrol names the flag."""
         length = max(len(word), self.letters)
         return (
             self.letters > 0 and sign in self.signs
@@ -107,8 +108,7 @@ class Flag:
 
 DAY_S = 86400
 
-#: Flags in the order in which scontrol shows them. Source: slurm_protocol_defs.c reservation_flags_string, proc_args.c
-#: parse_resv_flags.
+#: Flags in scontrol's order. Source: slurm_protocol_defs.c reservation_flags_string, proc_args.c parse_resv_flags.
 FLAGS = (
     Flag("MAINT", 3, ("MAINTENANCE",)),
     Flag("FLEX"),

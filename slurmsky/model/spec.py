@@ -1,11 +1,9 @@
 """JobSpec: the options of a job, one field per option.
 
-``step_spec`` has the options of a step.
-
-A field has the option's name with its unit. Values are plain (str, int, bool, tuple of str), validated by
-the option table and in canonical text, so that a spec can be stored and sent as JSON. None means "not
-given": Slurm's defaults are applied where the value is used, because most of them depend on partition or
-node.
+A field has the option's name with its unit. Values are plain (str, int, bool, tuple of str), validated by the option
+table and in canonical text, so that a spec can be stored and sent as JSON. None means "not given": Slurm's defaults are
+applied where the value is used, because most of them depend on partition or node. ``step_spec`` has the options of a
+step.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ OptStr = Optional[str]
 
 @dataclass(frozen=True)
 class JobSpec:
-    """The options of sbatch, salloc and srun for one job or het component."""
+    """Options of sbatch, salloc and srun for a job or component."""
 
     # --- who and what
     job_name: OptStr = None
@@ -146,12 +144,18 @@ class JobSpec:
 
     @property
     def whole_nodes(self) -> bool:
-        """Whether the job shares its nodes with no other job, as with --exclusive and --reboot."""
+        """True if the job shares its nodes with no other job.
+
+        As with --exclusive and --reboot.
+        """
         return self.reboot or (self.exclusive is not None and self.exclusive not in ("user", "mcs"))
 
     @property
     def threads_requested(self) -> OptInt:
-        """--threads-per-core, which most values of --hint imply. Source: proc_args.c verify_hint."""
+        """Return --threads-per-core, which most values of --hint imply.
+
+        Source: proc_args.c verify_hint.
+        """
         hinted = self.hint in ("compute_bound", "memory_bound", "nomultithread")
         return 1 if self.threads_per_core is None and hinted else self.threads_per_core
 
@@ -162,7 +166,10 @@ class JobSpec:
 
     @property
     def tres_of_task(self) -> OptStr:
-        """--tres-per-task, else its value from -c and --gpus-per-task. Source: slurm_opt.c _validate_tres_per_task."""
+        """Return --tres-per-task, else its value from other options.
+
+        From -c and --gpus-per-task. Source: slurm_opt.c _validate_tres_per_task.
+        """
         if self.tres_per_task:
             return self.tres_per_task
         gpus = (item.replace("=", ":").rpartition(":") for item in (self.gpus_per_task or "").split(",") if item)
@@ -170,7 +177,7 @@ class JobSpec:
         return ",".join([f"cpu={self.cpus_per_task}"] * bool(self.cpus_per_task) + counted) or None
 
     def evolve(self, **changes: Any) -> JobSpec:
-        """A copy with some fields replaced."""
+        """Copy the spec with some fields replaced."""
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -179,7 +186,10 @@ class JobSpec:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> JobSpec:
-        """Inverse of to_dict; JSON lists become tuples again. Raises TypeError for an unknown field."""
+        """Inverse of to_dict. Raises TypeError for an unknown field.
+
+        JSON lists become tuples again.
+        """
         for name in data:
             if name not in _DEFAULTS:
                 raise TypeError(f"{name} is no field of a spec")

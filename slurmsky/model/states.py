@@ -1,4 +1,4 @@
-"""Job states and flags, node states: Slurm's words, numbers and compact forms.
+"""Job states and flags, node states: words, numbers, compact forms.
 
 Source: slurm.h ``enum job_states`` and the JOB_* flag bits (see tests/data/job_states.csv).
 """
@@ -64,7 +64,7 @@ OOM_SIGNAL = 125
 
 
 class JobFlag(enum.Flag):
-    """State flags in addition to the base state; the value is Slurm's bit."""
+    """State flags beyond the base state; the value is Slurm's bit."""
 
     NONE = 0
     LAUNCH_FAILED = 0x100
@@ -94,7 +94,10 @@ SHOWN_FLAGS: tuple[tuple[JobFlag, str, str], ...] = (
 
 
 def shown_state(state: JobState, flags: JobFlag) -> tuple[str, str]:
-    """The long and compact form that squeue and scontrol print for a state with its flags."""
+    """Return the long and compact form of a state with flags.
+
+    As squeue and scontrol print it.
+    """
     for flag, long, compact in SHOWN_FLAGS:
         if flag in flags:
             return long, compact
@@ -102,7 +105,10 @@ def shown_state(state: JobState, flags: JobFlag) -> tuple[str, str]:
 
 
 class NodeState(enum.Enum):
-    """Node states as sinfo prints them; mixed, allocated and idle are derived from the node's use."""
+    """States of a node as sinfo prints them.
+
+    Mixed, allocated and idle are derived from the node's use.
+    """
 
     IDLE = "idle"
     MIXED = "mixed"
@@ -113,7 +119,7 @@ class NodeState(enum.Enum):
 
 
 #: states that users may request, long and compact, in the order in which a prefix is matched. Source: sinfo/opts.c
-#: _node_state_id.
+#: _node_state_id
 _NODE_WORDS = (
     ("UNKNOWN", "UNK"), ("DOWN", "DOWN"), ("IDLE", "IDLE"), ("ALLOCATED", "ALLOC"), ("MIXED", "MIX"),
     ("FUTURE", "FUTR"), ("BLOCKED", "BLOCK"), ("INVALID_REG", "INVAL"), ("PLANNED", "PLND"), ("DRAIN", "DRAIN"),
@@ -126,7 +132,10 @@ _NODE_WORDS = (
 
 
 def node_state_requested(word: str) -> str:
-    """The node state for a word or its prefix. Raises KeyError for an unknown word."""
+    """Return the node state for a word or its prefix.
+
+    Raises KeyError for an unknown word.
+    """
     start = word.upper()
     for long, compact in _NODE_WORDS:
         if start and (long.startswith(start) or compact.startswith(start)):

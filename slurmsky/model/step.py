@@ -1,8 +1,6 @@
-"""Records of steps and of the resources that they used.
+"""Records of steps and their used resources.
 
-Agents define these records at their start, and none of those in ``job.py``.
-
-Agents define these records at their start, and none of those in ``job.py``.
+Agents define these records at their start, but not those of ``job.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +13,10 @@ from .states import JobState
 
 @dataclass
 class Usage:
-    """Resources that a step used: seconds, bytes, and the node and task of each maximum."""
+    """Resources that a step used.
+
+    Seconds, bytes, and the node and task of each maximum.
+    """
 
     user_s: float = 0.0
     system_s: float = 0.0
@@ -51,12 +52,10 @@ class Usage:
 
 
 class NodeSeries(NamedTuple):
-    """A step's use of one node over time: values for equal parts of ``seconds``.
+    """A step's use of one node, for equal parts of ``seconds``.
 
     Units as in ``Usage.series``. All are empty for a step that ended before the first sample; values of GPUs are empty
     if GPUs are not measured.
-
-    All are empty for a step that ended before the first sample, and those of GPUs where these are not measured.
     """
 
     seconds: float = 0.0
@@ -68,7 +67,10 @@ class NodeSeries(NamedTuple):
 
 @dataclass
 class Step:
-    """A step of a job. ``step_id`` is the number, or "batch", "extern", "interactive"."""
+    """A step of a job.
+
+    ``step_id``: the number, or "batch", "extern", "interactive".
+    """
 
     job_id: int
     step_id: str

@@ -1,4 +1,4 @@
-"""Converts Step to JSON and back, for the store and for events."""
+"""Codec of Step: JSON for the store and for events."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _UNKNOWN = object()
 
 
 def plain_defaults(record: type) -> dict[str, Any]:
-    """The defaults of a record's fields, except those of a default_factory."""
+    """Defaults of a record's fields, except those of a default_factory."""
     found = {field.name: field.default for field in fields(record)}
     return {name: value for name, value in found.items() if value is not MISSING}
 
 
 def changed_fields(record: Any, defaults: dict[str, Any], *apart: str) -> dict[str, Any]:
-    """The fields that differ from their defaults, without those named in ``apart``."""
+    """Fields that differ from their defaults, without those in ``apart``."""
     default = defaults.get
-    # Most fields hold the default itself: "is" sorts those out at half the cost of "!=".
+    # Most fields are the default object itself: "is" finds these at half the cost of "!=".
     return {
         name: value
         for name, value in record.__dict__.items()
@@ -33,7 +33,10 @@ _STEP, _USAGE = plain_defaults(Step), plain_defaults(Usage)
 
 
 def step_to_dict(step: Step) -> dict[str, Any]:
-    """JSON-ready dict of a step without usage series, which the store keeps in another table."""
+    """Encode a step without usage series, JSON-ready.
+
+    The store keeps the series in another table.
+    """
     data = changed_fields(step, _STEP, "usage")
     data["state"] = step.state.value
     data["usage"] = changed_fields(step.usage, _USAGE, "series")
@@ -41,7 +44,10 @@ def step_to_dict(step: Step) -> dict[str, Any]:
 
 
 def step_to_message(step: Step) -> dict[str, Any]:
-    """JSON-ready dict of a step for events, which carry the state's name and the usage series."""
+    """Encode a step for events, JSON-ready.
+
+    With the state's name and the usage series.
+    """
     data = step_to_dict(step)
     data["state"] = step.state.name
     if step.usage.series:
@@ -50,7 +56,10 @@ def step_to_message(step: Step) -> dict[str, Any]:
 
 
 def step_from_dict(data: dict[str, Any]) -> Step:
-    """Inverse of step_to_dict; a state may be its number or its name."""
+    """Inverse of step_to_dict.
+
+    A state may be its number or its name.
+    """
     usage = object.__new__(Usage)
     usage.__dict__ = {"series": {}, **(data.get("usage") or {})}
     data = {**data, "usage": usage}

@@ -1,4 +1,7 @@
-"""The options of one srun as a step. Agents import this module with their first step."""
+"""Options of an srun as a step.
+
+Agents import this module with their first step.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from .spec import JobSpec, OptInt, OptStr
 
 @dataclass(frozen=True)
 class StepSpec:
-    """The options of one srun as a step, beyond the JobSpec fields that also apply to a step.
+    """Options of an srun beyond the JobSpec fields.
 
     ``job`` holds the fields shared with a submission (nodes, ntasks, mem, distribution, ...), from this step's command
     line and environment; None there means "inherit from the job as Slurm does".

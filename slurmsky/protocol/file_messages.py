@@ -1,6 +1,6 @@
-"""Messages between controller and warm node about copies of submit folders.
+"""Messages about copies of submit folders on a warm node.
 
-Content of files is in frames of bytes beside these messages (``agent/cloud/folder_store.py``).
+Between controller and node. Content of files is sent in frames of bytes (``agent/cloud/folder_store.py``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from .message_codec import Message, reads
 
 
 class FolderEntry(NamedTuple):
-    """A file ("f"), folder ("d") or link ("l") below a folder. ``content``: the file's sha256, or the link's target."""
+    """A file ("f"), folder ("d") or link ("l") below a folder.
+
+    ``content``: the file's sha256, or the link's target.
+    """
 
     kind: str
     mode: int
@@ -30,7 +33,7 @@ class FileRequest(Message, family="op"):
 class CompareListing(FileRequest, kind="folder"):
     """Compare with the node's listing; answered by ListingCompared.
 
-    ``digest``: of the listing; ``folders``: further folders to make.
+    ``digest``: of the listing; ``folders``: further folders to create.
     """
 
     path: str
@@ -39,7 +42,10 @@ class CompareListing(FileRequest, kind="folder"):
 
 
 class UpdateListing(FileRequest, kind="entries"):
-    """Replace a folder's listing. ``skip``: files that running jobs write, which stay as they are."""
+    """Replace a folder's listing.
+
+    ``skip``: files that running jobs write, which stay unchanged.
+    """
 
     path: str
     digest: str
@@ -48,14 +54,20 @@ class UpdateListing(FileRequest, kind="entries"):
 
 
 class ReceiveContent(FileRequest, kind="content"):
-    """Store the content that follows, ``size`` bytes, for all entries with this digest."""
+    """Store the content that follows for all entries with this digest.
+
+    ``size``: in bytes.
+    """
 
     digest: str
     size: int
 
 
 class TailFile(FileRequest, kind="tail"):
-    """Send a file as it grows. ``from_``: the first byte to send; None: the end with ``append``, else a new file."""
+    """Send a file as it grows.
+
+    ``from_``: the first byte to send; None: the end with ``append``, else a new file.
+    """
 
     id: int
     path: str
@@ -64,13 +76,16 @@ class TailFile(FileRequest, kind="tail"):
 
 
 class FinishTail(FileRequest, kind="finish"):
-    """Send the rest of a file, then stop following it."""
+    """Send the rest of a file, then stop tailing it."""
 
     id: int
 
 
 class SendChanges(FileRequest, kind="changes"):
-    """Send the files that jobs changed. ``skip``: followed files; ``over``: files whose whole content was sent."""
+    """Send the files that jobs changed.
+
+    ``skip``: tailed files; ``over``: files whose whole content was sent.
+    """
 
     path: str
     skip: Tuple[str, ...]
@@ -82,14 +97,14 @@ class FileReport(Message, family="ev"):
 
 
 class ListingCompared(FileReport, kind="folder"):
-    """The result of CompareListing: whether digests agree, and the copy's path on the node."""
+    """Result of CompareListing: equality, and the copy's path."""
 
     same: bool
     at: str
 
 
 class ContentMissing(FileReport, kind="missing"):
-    """The digests of content that no copy on the node has."""
+    """Digests of content that no copy on the node has."""
 
     digests: Tuple[str, ...]
 
@@ -101,7 +116,7 @@ class FolderFilled(FileReport, kind="filled"):
 
 
 class TailBegun(FileReport, kind="tailing"):
-    """A file is followed from this byte on."""
+    """A file is tailed from this byte on."""
 
     id: int
     from_: int
@@ -114,7 +129,10 @@ class TailFinished(FileReport, kind="finished"):
 
 
 class OutputOpened(FileReport, kind="opened"):
-    """A step has opened an output file in a copy. ``path``: below ``folder``; ``there``: on the node."""
+    """A step has opened an output file in a copy.
+
+    ``path``: below ``folder``; ``there``: on the node.
+    """
 
     folder: str
     path: str
@@ -123,7 +141,7 @@ class OutputOpened(FileReport, kind="opened"):
 
 
 class FileChanged(FileReport, kind="file"):
-    """A file that a job made or changed; its content follows."""
+    """A file that a job created or changed; its content follows."""
 
     path: str
     entry: FolderEntry
@@ -141,4 +159,7 @@ class TransferProblem(FileReport, kind="problem"):
 
 
 class TransferClosed(FileReport, kind="closed"):
-    """The connection has closed; sent by the controller's end to its waiting coroutines."""
+    """The connection has closed.
+
+    The controller's end sends it to its waiting coroutines.
+    """

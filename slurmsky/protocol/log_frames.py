@@ -1,4 +1,4 @@
-"""Carries exact bytes and authenticated events through a line-oriented, lossy text log. Python 3.9.
+"""Exact bytes and authenticated events in a lossy text log.
 
 SkyPilot's log of a job is text: lines get a prefix, ``\\r`` becomes ``\\n``, bytes that are not UTF-8 become
 U+FFFD, stdout and stderr are mixed, and every reconnection starts from the beginning. Other processes of the node
@@ -37,7 +37,7 @@ MAX_FRAME = 12 * 1024  # bytes of data in a framed line; base64 makes 16 KiB of 
 MAX_LINE = 4 << 20  # bytes; the decoder skips longer lines, which no encoder writes
 MAX_SESSION = 8999
 
-_BASE = 9000  # numbers in a mark are written as digits 1000..9999: far from every SGR code in use
+_BASE = 9000  # digits of numbers in a mark are written as 1000..9999, unlike all SGR codes in use
 _MAGIC = 7355
 _MARK_START = b"\x1b[%d;" % _MAGIC
 # session, rank, stream, length, four digits of the tag, up to five of the offset
@@ -48,20 +48,19 @@ EVENT = b"~slurmsky!"  # start of an event's line
 _NODE_NAME = b"\x1b[36m("  # start of a line in SkyPilot's log of several nodes (backends/task_codegen.py)
 _EVENT = re.compile(rb"~slurmsky!(\d{1,4})\.(\d{1,4})\.(\d{1,18})\.(\d{1,7})=([0-9a-f]{16})=(\{)")
 
-# Text that cannot be a plain line: control characters except tab and escape, the separators at which a reader
-# in Python might split lines (str.splitlines), and text that resembles our marks and frames.
+# Text that cannot be a plain line: control characters except tab and escape, the separators at which a reader in
+# Python might split lines (str.splitlines), and text that resembles our marks and frames.
 _NOT_PLAIN = re.compile(
     "[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f-\x9f\u2028\u2029\ufffd\ufeff]|~slurmsky[=!]|\x1b\\[%d" % _MAGIC
 )
-# SkyPilot's log reader drops the first two lines and interprets the third as its control line
-# (skylet/log_lib.py).
+# SkyPilot's log reader drops the first two lines and interprets the third as its control line (skylet/log_lib.py).
 _SWALLOWED = ("bash: cannot set terminal process group", "bash: no job control in this shell", "<sky-payload")
 
 Key = Tuple[int, int, int]  # session, rank, stream
 
 
 class Output(NamedTuple):
-    """Bytes of a stream; the pieces of one stream have neither gaps nor overlaps."""
+    """Bytes of a stream, without gaps or overlaps."""
 
     session: int
     rank: int
@@ -71,7 +70,7 @@ class Output(NamedTuple):
 
 
 class LogEvent(NamedTuple):
-    """One event of a node."""
+    """An event of a node."""
 
     session: int
     rank: int
@@ -83,12 +82,12 @@ Item = Union[Output, LogEvent]
 
 
 def log_key(secret: bytes) -> bytes:
-    """The key of a job's log, from the secret that is shipped with the job."""
+    """Derive the log's key from the secret shipped with the job."""
     return hmac.digest(secret, b"log", "sha256")
 
 
 class _Tags:
-    """Computes the tags of one job's log, with a hash of its own for each kind of content."""
+    """Tags of one job's log, with a hash for each content type."""
 
     def __init__(self, key: bytes) -> None:
         line, data, event = (
@@ -97,19 +96,19 @@ class _Tags:
         self._line, self._data, self._event = line, data, event
 
     def line(self, session: int, rank: int, stream: int, offset: int, text: bytes) -> int:
-        """The tag of a plain line, as the number in its mark."""
+        """Return the tag of a plain line, as its mark's number."""
         state = self._line.copy()
         state.update(b"%d.%d.%d.%d.%d:%b" % (session, rank, stream, offset, len(text), text))
         return int.from_bytes(state.digest(), "big") % _TAGS
 
     def data(self, session: int, rank: int, stream: int, offset: int, data: bytes) -> bytes:
-        """The tag of a framed line, in hexadecimal."""
+        """Return the tag of a framed line, in hexadecimal."""
         state = self._data.copy()
         state.update(b"%d.%d.%d.%d.%d:%b" % (session, rank, stream, offset, len(data), data))
         return binascii.hexlify(state.digest())
 
     def event(self, session: int, rank: int, seq: int, text: bytes) -> bytes:
-        """The tag of an event, in hexadecimal."""
+        """Return the tag of an event, in hexadecimal."""
         state = self._event.copy()
         state.update(b"%d.%d.%d.%d:%b" % (session, rank, seq, len(text), text))
         return binascii.hexlify(state.digest())
@@ -118,8 +117,8 @@ class _Tags:
 class Encoder:
     """Encodes the streams and events of one node in one session.
 
-    The caller writes the returned bytes to the log unchanged. ``key``: the job's ``log_key``; ``seq``: the next
-    event's number.
+    The caller writes the returned bytes to the log unchanged. ``key``: the job's ``log_key``; ``seq``: the next event's
+    number.
     """
 
     def __init__(self, session: int, rank: int, key: bytes, seq: int = 0) -> None:
@@ -132,7 +131,7 @@ class Encoder:
         self._pending: Dict[int, bytes] = {}
 
     def data(self, stream: int, data: bytes) -> bytes:
-        """Log lines for the next bytes of a stream; an unfinished line is held until its newline or flush()."""
+        """Return log lines for the next bytes of a stream. An unfinished line is held until its newline or flush()."""
         data = self._pending.pop(stream, b"") + data
         *lines, rest = data.split(b"\n")
         out: List[bytes] = []
@@ -155,12 +154,12 @@ class Encoder:
         return b"".join(out)
 
     def flush(self, stream: Optional[int] = None) -> bytes:
-        """Log lines for the unfinished lines that data() holds, of one stream or of all."""
+        """Return log lines for the held unfinished lines. Of one stream or of all."""
         streams = list(self._pending) if stream is None else [stream]
         return b"".join(line for number in streams for line in self._frames(number, self._pending.pop(number, b"")))
 
     def event(self, body: Dict[str, Any]) -> bytes:
-        """The log line of an event."""
+        """Return the log line of an event."""
         text = json.dumps(body, separators=(",", ":"), ensure_ascii=True).encode("ascii")
         # json leaves DEL unescaped, the only character of its output that a log viewer might alter
         text = text.replace(b"\x7f", b"\\u007f")
@@ -223,8 +222,8 @@ class Decoder:
     ``key``: the job's ``log_key``. The caller calls ``reconnect()`` when it reads the log from the beginning again. A
     decoder that gets the ``positions`` of an earlier decoder does not return items that the earlier one returned.
 
-    SkyPilot writes the log in blocks: a line of one node can be inside a line of another node, whose rest follows as
-    a line without the node's name. Such a line is joined; its tag decides.
+    SkyPilot writes the log in blocks: a line of one node can be inside a line of another node, whose rest follows as a
+    line without the node's name. Such a line is joined and verified by its tag.
     """
 
     def __init__(self, key: bytes, positions: Optional[Dict[str, Any]] = None) -> None:
@@ -244,7 +243,7 @@ class Decoder:
 
     @property
     def positions(self) -> Dict[str, Any]:
-        """The positions up to which streams and events were returned; JSON-ready."""
+        """Positions up to which items were returned; JSON-ready."""
         return {
             "streams": {"%d.%d.%d" % key: state.position for key, state in self._streams.items()},
             "events": {"%d.%d" % key: state.position for key, state in self._events.items()},
@@ -252,17 +251,17 @@ class Decoder:
 
     @property
     def gaps(self) -> bool:
-        """Whether items have arrived whose predecessors are missing."""
+        """True if items have arrived whose predecessors are missing."""
         return any(state.early for state in self._streams.values()) or any(
             state.early for state in self._events.values()
         )
 
     def reconnect(self) -> None:
-        """Discard an unfinished line: the log is replayed from its beginning and contains the whole line."""
+        """Discard an unfinished line before a replay of the log. The replay contains the whole line."""
         self._pieces, self._held, self._skipping, self._torn = [], 0, False, b""
 
     def feed(self, chunk: bytes) -> List[Item]:
-        """Decode the next piece of the log, and return the items that it completes."""
+        """Decode the next piece of the log; return the completed items."""
         *lines, rest = chunk.split(b"\n")
         items: List[Item] = []
         if lines:
@@ -289,7 +288,7 @@ class Decoder:
         return _joined(items)
 
     def _join(self, line: bytes, items: List[Item]) -> None:
-        """Decode a line, joined with its start if another node's line interrupted it."""
+        """Decode a line, joined with its start after an interruption. Another node's line can interrupt it."""
         if self._torn and not line.startswith(_NODE_NAME):
             line, self._torn = self._torn + line, b""
         self._line(line, items)
@@ -381,7 +380,7 @@ def _joined(items: List[Item]) -> List[Item]:
 
 
 def _is_plain(line: bytes) -> bool:
-    """Whether a line's text can be logged unchanged."""
+    """True if a line's text can be logged unchanged."""
     if len(line) > MAX_PLAIN:
         return False
     try:
@@ -392,7 +391,7 @@ def _is_plain(line: bytes) -> bool:
 
 
 def _digits(number: int) -> bytes:
-    """Encode a number as digits of a mark, the highest first."""
+    """Encode a number as digits of a mark, highest first."""
     text = b""
     while number >= _BASE:
         number, digit = divmod(number, _BASE)

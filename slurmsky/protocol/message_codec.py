@@ -1,8 +1,7 @@
-"""Codec of typed messages: a frozen class per kind, JSON objects with its fields.
+"""Codec of typed messages: frozen classes, and JSON objects.
 
 A family is the set of messages that one receiver accepts; a subclass of the family's root is one kind. The annotations
-of a
-class are its fields, and class attributes are their defaults: an object holds the fields that differ, as the JSON
+of a class are its fields, and class attributes are their defaults: an object holds the fields that differ, as the JSON
 object does. A field that is a keyword of Python has an underscore at its end, which JSON lacks. Python 3.9, standard
 library. The module does not use dataclasses or named tuples, because defining thirty of them would delay an agent's
 start by ten milliseconds.
@@ -31,14 +30,14 @@ if TYPE_CHECKING:
 else:
 
     def dataclass_transform(**_options: bool) -> Callable[[type], type]:
-        """As typing's decorator of Python 3.11; only type checkers read it."""
+        """Replace typing's decorator of Python 3.11, for type checkers."""
         return lambda decorated: decorated
 
 
 M = TypeVar("M", bound="Message")
 
 Convert = Callable[[Any], Any]
-#: (function that converts the JSON value, function that converts to JSON; None: json writes the value as it is)
+#: (converter from the JSON value, converter to JSON; None: json writes the value unchanged)
 Codec = Tuple[Convert, Optional[Convert]]
 #: the codecs of annotations; ``reads`` adds the types of the modules that define messages
 _CODECS: Dict[str, Codec] = {name: (kind, None) for name, kind in (("int", int), ("str", str), ("float", float),
@@ -58,7 +57,10 @@ def nests(message: Type[Message]) -> None:
 
 
 def _codec(annotation: str) -> Codec:
-    """The codec of a type: Optional[A], Tuple[A, ...], Tuple[A, B], List[A] or Dict[K, A] of such types."""
+    """Return the codec of a type.
+
+    Optional[A], Tuple[A, ...], Tuple[A, B], List[A] or Dict[K, A] of registered types.
+    """
     if annotation not in _CODECS:
         name, _, inner = annotation[:-1].partition("[")
         _CODECS[annotation] = _composed(name, _split(inner))
@@ -118,7 +120,10 @@ class BadMessage(ValueError):
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Message:
-    """A message. Subclasses with ``family`` are the roots of families, those with ``kind`` are their messages."""
+    """A message.
+
+    Subclasses with ``family`` are the roots of families, those with ``kind`` are their messages.
+    """
 
     kind: ClassVar[str] = ""
     #: key of the kind in a JSON object
@@ -162,11 +167,14 @@ class Message:
         return "%s(%s)" % (type(self).__name__, ", ".join("%s=%r" % item for item in self.__dict__.items()))
 
     def but(self: M, **changes: Any) -> M:
-        """A copy with other values of some fields."""
+        """Copy a message with other values of some fields."""
         return type(self)(**{**self.__dict__, **changes})
 
     def encode(self) -> Dict[str, Any]:
-        """The message as a JSON object, without fields that are None where None is their default."""
+        """Encode the message as a JSON object.
+
+        Fields that are None by default are omitted if None.
+        """
         body = {name: value for name, value in self.__dict__.items() if value is not None or name in self._required}
         for name, write in self._writers.items():
             if name in body:
@@ -179,7 +187,7 @@ class Message:
 
     @classmethod
     def decode(cls: Type[M], body: Mapping[str, Any]) -> M:
-        """Inverse of ``encode``; ignores fields that the class lacks. Raises BadMessage."""
+        """Inverse of ``encode``; ignores unknown fields. Raises BadMessage."""
         try:
             found = cls.kinds[body[cls.tag]]
             readers = found._readers
@@ -195,6 +203,6 @@ class Message:
 
     @classmethod
     def signature(cls) -> str:
-        """The kinds of the family and their fields, for the protocol's version."""
+        """Return the family's kinds and fields, for the protocol's version."""
         kinds = sorted(cls.kinds.items())
         return " ".join("%s(%s)" % (kind, ",".join(sorted(found._readers))) for kind, found in kinds)

@@ -19,7 +19,7 @@ RECOVER = 85
 
 
 class JobNode(NamedTuple):
-    """A node that an engine without fixed nodes gave to a job."""
+    """A node that an engine without fixed nodes created for a job."""
 
     name: str
     address: str = ""
@@ -30,14 +30,17 @@ reads("JobNode", lambda node: JobNode(str(node["name"]), str(node.get("address",
 
 
 class Event(Message, family="ev"):
-    """Base of the events that an agent or an engine reports to the controller."""
+    """Base of the events of agents and engines for the controller."""
 
 
 # --- of a run of a job
 
 
 class JobEvent(Event):
-    """An event of a run of a job. Agents number the events of a run (``agent/job/journal.py``); 0: not numbered."""
+    """Event of a run of a job.
+
+    Agents number the events of a run (``agent/job/journal.py``); 0: not numbered.
+    """
 
     job_id: int = 0
     run: int = PRESENT_RUN
@@ -46,7 +49,10 @@ class JobEvent(Event):
 
 
 class Started(JobEvent, kind="started"):
-    """The nodes are up and the batch script has begun. ``pid``: of its shell, 0 without script."""
+    """The nodes are up and the batch script has begun.
+
+    ``pid``: of its shell, 0 without script.
+    """
 
     time: Optional[float] = None
     pid: int = 0
@@ -81,7 +87,7 @@ class Ended(JobEvent, kind="ended"):
 
     @property
     def process_exit_code(self) -> int:
-        """The end as the exit code of a process, which is never RECOVER."""
+        """Return the end as a process's exit code, never RECOVER."""
         code = 128 + self.exit_signal if self.exit_signal else self.exit_code or int(self.state != "COMPLETED")
         return 1 if code == RECOVER else code
 
@@ -93,11 +99,14 @@ class LaunchRefused(JobEvent, kind="refused"):
 
 
 class Missing(JobEvent, kind="missing"):
-    """The job's node does not know the job: the launch was lost when sender or receiver died."""
+    """The job's node does not know the job.
+
+    The launch was lost when sender or receiver died.
+    """
 
 
 class JobReachable(JobEvent, kind="here"):
-    """The job's agents can be reached."""
+    """The job's agents are reachable."""
 
 
 class Configured(JobEvent, kind="configured"):
@@ -113,7 +122,10 @@ class Waiting(JobEvent, kind="waiting"):
 
 
 class EngineState(JobEvent, kind="state"):
-    """Progress of an engine that makes nodes on demand. ``state``: PENDING, CONFIGURING or REQUEUED."""
+    """Progress of an engine that creates nodes on demand.
+
+    ``state``: PENDING, CONFIGURING or REQUEUED.
+    """
 
     state: str = "PENDING"
     reason: Optional[str] = None
@@ -141,7 +153,7 @@ class NodeEvent(Event):
 
 
 class NodeStatus(NodeEvent, kind="node"):
-    """The status of a node: an agent's first message, and its load at intervals."""
+    """Status of a node: an agent's first message, then its load."""
 
     version: str = ""
     load: Optional[float] = None
@@ -149,13 +161,19 @@ class NodeStatus(NodeEvent, kind="node"):
 
 
 class JobList(NodeEvent, kind="jobs"):
-    """The runs of which an agent is the head, as (job, run). An agent sends this list once to each controller."""
+    """Runs of which an agent is the head: (job, run).
+
+    An agent sends this list once to each controller.
+    """
 
     jobs: Tuple[Tuple[int, int], ...]
 
 
 class FollowersDropped(NodeEvent, kind="followers_dropped"):
-    """All launches that waited on the node were dropped; earlier events report those that started."""
+    """All waiting launches on the node were dropped.
+
+    Earlier events report those that started.
+    """
 
 
 class NodeDown(NodeEvent, kind="node_down"):
@@ -175,14 +193,20 @@ class NodeUp(NodeEvent, kind="node_up"):
 
 
 class Power(NodeEvent, kind="power"):
-    """A warm node's power state; "met": nodes of several orders have connected to each other."""
+    """A warm node's power state.
+
+    "met": nodes of several orders have connected to each other.
+    """
 
     state: str
     why: str = ""
 
 
 class NodeTaken(NodeEvent, kind="taken"):
-    """The node ends at ``at`` (epoch second): the cloud reclaims its machine, or its processes end."""
+    """The node ends at ``at`` (epoch second).
+
+    The cloud reclaims its machine, or its processes end.
+    """
 
     at: float
     why: str = ""
@@ -192,7 +216,10 @@ class NodeTaken(NodeEvent, kind="taken"):
 
 
 class NodeEnvironment(NodeEvent, kind="facts"):
-    """The node's environment, folders and shells; the engine adapts launches to them."""
+    """Environment, folders and shells of the node.
+
+    The engine adapts launches to them.
+    """
 
     pid: int
     home: str
@@ -201,25 +228,25 @@ class NodeEnvironment(NodeEvent, kind="facts"):
 
 
 class Pong(NodeEvent, kind="pong"):
-    """The answer to a ping."""
+    """Answer to a ping."""
 
 
 class SameFolder(NodeEvent, kind="same"):
-    """Whether a folder is the same as on the controller's machine (a shared mount)."""
+    """Result of CompareFolder: True for a shared mount."""
 
     path: str
     same: bool
 
 
 class HostsAdded(NodeEvent, kind="hosts"):
-    """Whether the node resolves the names of a job's nodes."""
+    """Result of AddHosts: True if the node resolves the names."""
 
     names: Tuple[str, ...]
     resolve: bool
 
 
 class Reached(NodeEvent, kind="reached"):
-    """The nodes of the request that this node reaches."""
+    """Nodes of the request that this node reaches."""
 
     peers: Tuple[str, ...]
     reached: Tuple[str, ...]
@@ -229,17 +256,20 @@ class Reached(NodeEvent, kind="reached"):
 
 
 class LogRecord(Event):
-    """Base of the messages that a cloud node writes into the job's log."""
+    """Base of the messages in the job's log."""
 
 
 class StreamRecord(LogRecord):
-    """The begin or the end of a stream of the log."""
+    """Begin or end of a stream of the log."""
 
     stream: int
 
 
 class SessionBegun(LogRecord, kind="session"):
-    """The job begins on its nodes. Its restart count, number of nodes, and the first node's address."""
+    """The job begins on its nodes.
+
+    Its restart count, number of nodes, and the first node's address.
+    """
 
     session: int = 0
     restart: int = 0
@@ -248,7 +278,10 @@ class SessionBegun(LogRecord, kind="session"):
 
 
 class StreamOpened(StreamRecord, kind="stream"):
-    """A stream is the output file ``path``. ``same``: the node writes the file itself, on a shared mount."""
+    """A stream is the output file ``path``.
+
+    ``same``: the node writes the file itself, on a shared mount.
+    """
 
     path: str
     same: bool = False
@@ -257,7 +290,10 @@ class StreamOpened(StreamRecord, kind="stream"):
 
 
 class FileBegun(StreamRecord, kind="file"):
-    """A stream is a file that the job made or changed. ``folders``: the modes of its parent folders."""
+    """A stream is a file that the job created or changed.
+
+    ``folders``: the modes of its parent folders.
+    """
 
     path: str
     size: int
@@ -272,7 +308,10 @@ class FileEnded(StreamRecord, kind="file-end"):
 
 
 class FileKept(LogRecord, kind="kept"):
-    """A file was too large to be sent. ``at``: the address of its copy in a bucket."""
+    """A file was too large to be sent.
+
+    ``at``: the address of its copy in a bucket.
+    """
 
     path: str
     size: int
@@ -306,7 +345,10 @@ class LastRecord(LogRecord, kind="last"):
 
 
 class Done(LogRecord, kind="done"):
-    """The last record of the first node. ``ranks``: the nodes whose records are complete."""
+    """Last record of the first node.
+
+    ``ranks``: the nodes whose records are complete.
+    """
 
     ranks: Tuple[int, ...] = ()
     by_signal: bool = False
@@ -316,11 +358,17 @@ class Done(LogRecord, kind="done"):
 
 
 class AgentRequest(Message, family="op"):
-    """Base of requests to an agent, from the controller or from another agent for it."""
+    """Base of requests to an agent.
+
+    From the controller, or from another agent for it.
+    """
 
 
 class Hello(AgentRequest, kind="hello"):
-    """The first message of a connection; ``role`` is that of the sender."""
+    """First message of a connection.
+
+    ``role``: that of the sender.
+    """
 
     role: str = ""
     version: str = ""
@@ -329,9 +377,8 @@ class Hello(AgentRequest, kind="hello"):
 class LaunchJob(AgentRequest, kind="launch"):
     """Start a job.
 
-    ``launch``: the fields of the Launch, or those that differ from the template of an array.
-
-    ``template``: store this launch as the array's template; ``like``: the array whose template completes the launch
+    ``launch``: the fields of the Launch, or those that differ from the template of an array. ``template``: store this
+    launch as the array's template; ``like``: the array whose template completes the launch
     (``agent/job/launch_codec.py``). ``behind``: start it in the place of this job, once that has ended without a
     request.
     """
@@ -343,23 +390,29 @@ class LaunchJob(AgentRequest, kind="launch"):
 
 
 class DropFollowers(AgentRequest, kind="drop_followers"):
-    """Forget the launches that wait behind other jobs, and answer FollowersDropped."""
+    """Forget the waiting launches, and answer FollowersDropped."""
 
 
 class Acknowledge(AgentRequest, kind="acks"):
-    """The controller has stored the events up to these: (job, run, number of the event)."""
+    """The controller has stored the events up to these.
+
+    (job, run, number of the event).
+    """
 
     acks: Tuple[Tuple[int, int, int], ...]
 
 
 class Exit(AgentRequest, kind="exit"):
-    """Exit when idle. ``expected``: a job's head agent is about to connect to this one."""
+    """Exit when idle.
+
+    ``expected``: a job's head agent is about to connect to this one.
+    """
 
     expected: bool = False
 
 
 class SignOfLife(AgentRequest, kind="here"):
-    """A controller still serves the allocation."""
+    """A controller serves the allocation."""
 
 
 # --- of a run of a job
@@ -372,14 +425,20 @@ class JobRequest(AgentRequest):
 
 
 class SignalJob(JobRequest, kind="signal"):
-    """Send a signal. ``target``: "steps", "batch", "full" or a step id."""
+    """Send a signal.
+
+    ``target``: "steps", "batch", "full" or a step id.
+    """
 
     signal: int
     target: str
 
 
 class TerminateJob(JobRequest, kind="terminate"):
-    """Signal all processes, send SIGKILL ``kill_wait_s`` later, and end the job in ``state``."""
+    """Signal all processes, and end the job in ``state``.
+
+    SIGKILL follows ``kill_wait_s`` later.
+    """
 
     state: str = "CANCELLED"
     signal: int = 15
@@ -395,14 +454,17 @@ class ResumeJob(JobRequest, kind="resume"):
 
 
 class LimitJob(JobRequest, kind="limit"):
-    """Set a new end time for the job or a step: epoch second, None: no limit."""
+    """Set a new end time for the job or a step.
+
+    Epoch second; None: no limit.
+    """
 
     end_time: Optional[float]
     step: str = ""
 
 
 class ShrinkJob(JobRequest, kind="shrink"):
-    """Release all nodes except these."""
+    """Release all other nodes."""
 
     nodes: Tuple[str, ...]
 
@@ -414,7 +476,10 @@ class NodeLost(JobRequest, kind="node_lost"):
 
 
 class NodeEnds(JobRequest, kind="node_ends"):
-    """The cloud reclaims a node of the job in ``left_s``: end the job as NODE_FAIL before."""
+    """The cloud reclaims a node of the job in ``left_s`` seconds.
+
+    The job ends as NODE_FAIL before.
+    """
 
     left_s: int
 
@@ -427,20 +492,23 @@ class Ping(AgentRequest, kind="ping"):
 
 
 class CompareFolder(AgentRequest, kind="same"):
-    """Answer whether a folder is the controller's folder, compared by ``submit_folder.identity``."""
+    """Compare a folder with the controller's, by ``submit_folder.identity``."""
 
     path: str
     identity: Tuple[int, ...]
 
 
 class StoreScript(AgentRequest, kind="script"):
-    """Store a script (base64) under its digest, for launches that follow."""
+    """Store a script (base64) under its digest, for later launches."""
 
     data: str
 
 
 class ReachPeers(AgentRequest, kind="reach"):
-    """Answer with the reachable nodes. ``peers``: name -> host:port of an agent."""
+    """Answer with the reachable nodes.
+
+    ``peers``: name -> host:port of an agent.
+    """
 
     peers: Dict[str, str]
 

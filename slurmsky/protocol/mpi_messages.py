@@ -1,9 +1,7 @@
 """Messages of PMI and PMIx servers.
 
-They pass between the nodes of a step, and between an agent and its PMIx server. Agents import this module with their
-first step. Values of PMIx are base64 texts.
-
-Agents import this module with their first step. Values of PMIx are base64 texts.
+They are sent between the nodes of a step, and between an agent and its PMIx server. Agents import this module with
+their first step. Values of PMIx are base64 texts.
 """
 
 from __future__ import annotations
@@ -14,11 +12,14 @@ from .message_codec import Message
 
 
 class MpiMessage(Message, family="mpi"):
-    """Base of the messages that servers send each other through the step's head agent."""
+    """Base of messages between servers, relayed by the head agent."""
 
 
 class FencePart(MpiMessage, kind="fence"):
-    """All tasks of the sender's node have reached a fence. ``nodes``: those that take part, None for all."""
+    """All tasks of the sender's node have reached a fence.
+
+    ``nodes``: the nodes in the fence, None for all.
+    """
 
     fence: str
     nodes: Optional[Tuple[int, ...]] = None
@@ -26,14 +27,20 @@ class FencePart(MpiMessage, kind="fence"):
 
 
 class FenceComplete(MpiMessage, kind="fenced"):
-    """All nodes have reached a fence. ``parts``: their values, in the order of the nodes."""
+    """All nodes have reached a fence.
+
+    ``parts``: their values, in the order of the nodes.
+    """
 
     fence: str
     parts: List[Dict[str, str]]
 
 
 class DataRequest(MpiMessage, kind="want"):
-    """Request the values of a task of the node ``to``. ``number`` identifies the request of the node ``from_``."""
+    """Request the values of a task of the node ``to``.
+
+    ``number`` identifies the request of the node ``from_``.
+    """
 
     to: int
     from_: int
@@ -58,7 +65,10 @@ class TaskAbort(MpiMessage, kind="abort"):
 
 
 class ServerReady(MpiMessage, kind="ready"):
-    """The PMIx server runs. ``variables``: of the tasks, by rank; ``folder``: its files."""
+    """The PMIx server runs.
+
+    ``variables``: of the tasks, by rank; ``folder``: its files.
+    """
 
     variables: Dict[int, Dict[str, str]]
     folder: str

@@ -1,10 +1,7 @@
-"""Settings files that SkyPilot copies to a node: one class per program.
+"""Settings files that SkyPilot copies to a node.
 
-Settings and program are sent in one shipment, so both have one version. The controller also reads the files of runs
-that an earlier version has launched.
-
-Settings and program are sent in one shipment, so both have one version. The controller also reads the files of runs
-that an earlier version has launched.
+One class per program. Settings and program are sent in one shipment, so both have one version. The controller also
+reads the files of runs that an earlier version has launched.
 """
 
 from __future__ import annotations
@@ -20,11 +17,11 @@ FILE = "settings.json"
 
 
 class FileSettings(NamedTuple):
-    """The transfer of the submit folder to the node and of changed files back.
+    """Transfer of the submit folder, and of changed files back.
 
     ``folder``: the folder that is sent, ``identity``: its inode numbers; ``archive``: its content. ``links``: further
-    paths of it. ``folders``: folders that the script expects. Files larger than what is left of ``return_bytes`` go to
-    ``bucket``, which is ``mounted`` on the node.
+    paths of it. ``folders``: folders that the script expects. Files larger than the rest of ``return_bytes`` are copied
+    to ``bucket``, which is ``mounted`` on the node.
     """
 
     folder: str = ""
@@ -38,7 +35,10 @@ class FileSettings(NamedTuple):
 
 
 class OutboxSettings(NamedTuple):
-    """Settings of sealed requests: secret (hex), range of job ids for submissions, and patience in seconds."""
+    """Sealed requests: secret (hex), range of job ids, delay in seconds.
+
+    The job ids are for submissions; a request waits for the controller before.
+    """
 
     key: str
     ids: Tuple[int, int]
@@ -58,19 +58,19 @@ class NodeSettings(Message, family="settings"):
 
     @classmethod
     def read(cls: Type[S], path: str) -> S:
-        """The settings in a file. Raises OSError, ValueError."""
+        """Return the settings in a file. Raises OSError, ValueError."""
         with open(path) as file:
             found = cls.decode({"settings": cls.kind, **json.load(file)})
         return found
 
 
 class ShipmentSettings(NodeSettings, kind="shipment"):
-    """The settings of a job's node, shipped with script, program and submit folder.
+    """Settings of a job's node, shipped with script and submit folder.
 
     ``launch``: the fields of its Launch; ``elements`` and ``ranks``: those in which the elements of a pack, or the jobs
-    of one launch request, differ. ``slots``: elements that run concurrently. ``seed``: of the ports at which nodes
-    meet. ``alone_s``: seconds without a controller after which the job ends, 0: never.
-    ``spot``: the cloud may take the nodes back with a notice.
+    of one launch request, differ. ``slots``: elements that run concurrently. ``seed``: determines the ports at which
+    nodes connect. ``alone_s``: seconds without a controller after which the job ends, 0: no end. ``spot``: the cloud
+    may reclaim the nodes with a notice.
     """
 
     name: str
@@ -89,7 +89,10 @@ class ShipmentSettings(NodeSettings, kind="shipment"):
     ranks: Tuple[Dict[str, Any], ...] = ()
 
     def of_rank(self, rank: int) -> ShipmentSettings:
-        """The settings of one job of a launch request. Each job has its own launch, name, secret, ports and ids."""
+        """Return the settings of one job of a launch request.
+
+        Each job has its own launch, name, secret, ports and ids.
+        """
         if not self.ranks:
             return self
         from . import seal
@@ -108,16 +111,15 @@ class ShipmentSettings(NodeSettings, kind="shipment"):
 
     @property
     def jobs(self) -> Tuple[Dict[str, Any], ...]:
-        """For each job of this run, the launch fields that differ."""
+        """Launch fields that differ, for each job of this run."""
         return ({},) if self.elements is None else self.elements
 
 
 class PilotSettings(NodeSettings, kind="pilot"):
-    """The settings of a warm node's agent.
+    """Settings of a warm node's agent.
 
-    ``order``: the name of the bring-up, ``nodes``: its nodes by rank.
-
-    ``owner``: USER@HOST, the only user whose jobs the node accepts; "": all users.
+    ``order``: the name of the bring-up, ``nodes``: its nodes by rank. ``owner``: USER@HOST, the only user whose jobs
+    the node accepts; "": all users.
     """
 
     order: str

@@ -1,11 +1,9 @@
 """Multiplexes TCP connections over one pair of byte streams.
 
-Both ends of ``slurmsky tunnel`` run this module.
-
-The near end listens and sends OPEN for each connection; the far end, ``python3 -c SOURCE PORT`` as a step on the job's
-node, connects to the port there. Each direction of a connection has a window, so that a slow reader does not block
-other connections. Standard library, Python 3.9; the module imports no other module of slurmsky, because the near end
-sends this module's source to the node.
+Both ends of ``slurmsky tunnel`` run this module. The near end listens and sends OPEN for each connection; the far end,
+``python3 -c SOURCE PORT`` as a step on the job's node, connects to the port there. Each direction of a connection has a
+window, so that a slow reader does not block other connections. Standard library, Python 3.9; the module imports no
+other module of slurmsky, because the near end sends this module's source to the node.
 """
 
 import asyncio
@@ -23,7 +21,7 @@ _PIECE = 1 << 16
 
 
 class Connection:
-    """One TCP connection: data to write, and credit to send."""
+    """A TCP connection: data to write, and credit to send."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -33,7 +31,10 @@ class Connection:
 
 
 class Mux:
-    """One end of the multiplexer. ``port``: the port to which the far end connects; 0 at the near end."""
+    """One end of the multiplexer.
+
+    ``port``: the port to which the far end connects; 0 at the near end.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int = 0) -> None:
         self._reader = reader
@@ -86,14 +87,14 @@ class Mux:
         task.add_done_callback(self._tasks.discard)
 
     async def accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Near end: serve a new connection to the local port."""
+        """Serve a new connection to the local port (near end)."""
         connection = self._known(self._next)
         self._next += 1
         await self._send(connection.number, OPEN)
         await self._carry(connection, reader, writer)
 
     async def _dial(self, connection: Connection) -> None:
-        """Far end: connect to the port on this machine."""
+        """Connect to the port on this machine (far end)."""
         found = await dial(self._port)
         if found is None:
             self._connections.pop(connection.number, None)
@@ -141,7 +142,10 @@ class Mux:
 
 
 async def dial(port: int) -> "Optional[Tuple[asyncio.StreamReader, asyncio.StreamWriter]]":
-    """Connect to a port of this machine, on loopback or the host's address. None: no program listens."""
+    """Connect to a port of this machine; None: no listener.
+
+    On loopback or the host's address.
+    """
     for host in ("127.0.0.1", "::1", socket.gethostname()):
         try:
             return await asyncio.open_connection(host, port)

@@ -1,9 +1,9 @@
-"""Authenticated encryption for messages relayed through the job log; standard library only.
+"""Authenticated encryption for messages in the job log.
 
-A job's request may contain the user's environment, but other users may read a job's log. A message is encrypted, then
-authenticated: HMAC-SHA-256 in counter mode gives the key stream, and another key derived from the same root signs the
-tag. Each message has a random nonce. The tag also covers the message's place (run, node and number), so a message
-copied to another place does not verify.
+Standard library only. A job's request may contain the user's environment, but other users may read a job's log. A
+message is encrypted, then authenticated: HMAC-SHA-256 in counter mode gives the key stream, and another key derived
+from the same root signs the tag. Each message has a random nonce. The tag also covers the message's place (run, node
+and number), so a message copied to another place does not verify.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ NONCE, TAG = 16, 32
 
 
 class BrokenSeal(ValueError):
-    """The message is not from the other end, was changed, or belongs to another place."""
+    """The message was forged, changed, or belongs to another place."""
 
 
 def of_rank(secret: bytes, rank: int) -> bytes:
-    """Derive the secret of one job from the secret of all jobs that were launched together."""
+    """Derive one job's secret from that of jobs launched together."""
     return hmac.digest(secret, b"rank %d" % rank, "sha256")
 
 
@@ -38,7 +38,10 @@ def _mixed(key: bytes, nonce: bytes, data: bytes) -> bytes:
 
 
 def seal(key: bytes, data: bytes, place: str = "") -> bytes:
-    """Encrypt and authenticate a message. ``place``: run, node and number, which the receiver must know."""
+    """Encrypt and authenticate a message.
+
+    ``place``: run, node and number, which the receiver must know.
+    """
     stream, tag = _keys(key)
     nonce = os.urandom(NONCE)
     body = nonce + _mixed(stream, nonce, data)

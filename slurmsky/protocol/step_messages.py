@@ -1,7 +1,7 @@
-"""Messages between the head agent of a step and the agents of its other nodes.
+"""Messages between the head agent of a step and other nodes.
 
-Agents import this module with their first step on several nodes. Output and input of tasks are frames of bytes beside
-these messages (``agent/steps/step_sink.py``).
+Agents import this module with their first step on several nodes. Output and input of tasks are sent in frames of bytes
+(``agent/steps/step_sink.py``).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class SignalTasks(StepPartRequest, kind="signal"):
 
 
 class WriteError(StepPartRequest, kind="error"):
-    """Write an error of slurmstepd to the stderr of the node's first task."""
+    """Write an error of slurmstepd to the first task's stderr."""
 
     text: str
 
@@ -47,7 +47,7 @@ class ResizeTerminal(StepPartRequest, kind="winsize"):
 
 
 class ToMpiServer(StepPartRequest, kind="mpi"):
-    """A message of the head agent's PMI server to that of this node."""
+    """Message of the head agent's MPI server to this node's."""
 
     message: MpiMessage
 
@@ -57,7 +57,10 @@ class ReadUsage(StepPartRequest, kind="look"):
 
 
 class ReceiveFile(StepPartRequest, kind="file"):
-    """Write a file whose content follows. ``times``: its atime and mtime; ``folder``: make its folder."""
+    """Write a file whose content follows.
+
+    ``times``: its atime and mtime; ``folder``: create its folder.
+    """
 
     path: str
     mode: int
@@ -77,14 +80,17 @@ class TasksStarted(StepPartReport, kind="started"):
 
 
 class InputConsumed(StepPartReport, kind="consumed"):
-    """The tasks have read ``count`` bytes of stdin. ``last``: no task reads stdin any more."""
+    """The tasks have read ``count`` bytes of stdin.
+
+    ``last``: all tasks have stopped reading stdin.
+    """
 
     count: int
     last: bool
 
 
 class TaskExited(StepPartReport, kind="exit"):
-    """A task has ended, with a wait status and a TaskUsage as a list."""
+    """A task has ended: wait status, and TaskUsage as a list."""
 
     rank: int
     status: int
@@ -92,19 +98,22 @@ class TaskExited(StepPartReport, kind="exit"):
 
 
 class FromMpiServer(StepPartReport, kind="mpi"):
-    """A message of this node's PMI server to the head agent's."""
+    """Message of this node's MPI server to the head agent's."""
 
     message: MpiMessage
 
 
 class TasksUsage(StepPartReport, kind="look"):
-    """The current resource use of the tasks, by rank."""
+    """Current resource use of the tasks, by rank."""
 
     usage: Dict[int, List[float]]
 
 
 class TasksEnded(StepPartReport, kind="over"):
-    """All tasks of this node have ended. ``series``: the usage series of the step on this node."""
+    """All tasks of this node have ended.
+
+    ``series``: the usage series of the step on this node.
+    """
 
     series: NodeSeries
 

@@ -1,4 +1,4 @@
-"""A node's part of a step, as srun's agent sends it to the nodes."""
+"""A node's part of a step, sent by srun's agent."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ reads("Mount", lambda mount: (mount[0], mount[1], tuple(mount[2])), list)
 class TaskBinding(Message, family="request", kind="binding"):
     """Binding of a node's tasks to CPUs and memory nodes.
 
-    From --cpu-bind, --mem-bind and --hint.
-
-    No ``unit`` and no ``method``: automatic. ``explicit``: --cpu-bind was given. ``order``: "block", "cyclic",
-    "fcyclic". The step has the CPUs ``cpus`` of the node's ``count``.
+    From --cpu-bind, --mem-bind and --hint. No ``unit`` and no ``method``: automatic. ``explicit``: --cpu-bind was
+    given. ``order``: "block", "cyclic", "fcyclic". The step has the CPUs ``cpus`` of the node's ``count``.
     """
 
     unit: str
@@ -34,7 +32,10 @@ class TaskBinding(Message, family="request", kind="binding"):
 
 
 class ContainerRequest(Message, family="request", kind="container"):
-    """A container of pyxis' options. ``on_node_image``: the node runs the image; ``keep``: variables of the job."""
+    """A container by pyxis' options.
+
+    ``on_node_image``: the node runs the image; ``keep``: variables of the job.
+    """
 
     image: Optional[str] = None
     on_node_image: bool
@@ -51,11 +52,14 @@ class ContainerRequest(Message, family="request", kind="container"):
 
 
 class MpiPlan(Message, family="type"):
-    """The connection of a step's tasks to each other."""
+    """Connection of a step's tasks to each other."""
 
 
 class Pmi2Plan(MpiPlan, kind="pmi2"):
-    """PMI-1 and PMI-2. ``name``: of the step's key-value space; ``mapping``: ranks to nodes, as PMI writes it."""
+    """PMI-1 and PMI-2.
+
+    ``name``: of the step's key-value space; ``mapping``: ranks to nodes, as PMI writes it.
+    """
 
     name: str
     mapping: str

@@ -57,12 +57,12 @@ READ_FILE = b"Q"
 
 JSON = b"J"
 
-# What a client reports when the session that F named ended without an exit code, or could not be reached.
+# exit code that a client reports if the session of F ended without one, or was unreachable
 SESSION_LOST = -1
 
 HEADER_SIZE = 5
-# A request holds a whole argv and environment, for which the kernel allows some MiB. The limit exists so that
-# a peer of another protocol cannot make the reader wait for gigabytes.
+# A request holds a whole argv and environment, for which the kernel allows some MiB. The limit prevents a wait for
+# gigabytes from a peer of another protocol.
 MAX_PAYLOAD = 64 << 20
 
 
@@ -78,7 +78,10 @@ class Frame(NamedTuple):
 
 
 def header(kind: bytes, length: int) -> bytes:
-    """The five bytes before a payload of `length` bytes, for writers that send the payload separately."""
+    """Return the five bytes before a payload of ``length`` bytes.
+
+    For writers that send the payload separately.
+    """
     return kind + length.to_bytes(4, "big")
 
 
@@ -88,7 +91,10 @@ def encode(kind: bytes, payload: bytes = b"") -> bytes:
 
 
 def encode_int(kind: bytes, number: int) -> bytes:
-    """Encode a frame whose payload is a number in ascii: X, I, k, s, x."""
+    """Encode a frame whose payload is an ascii number.
+
+    Kinds X, I, k, s, x.
+    """
     return encode(kind, b"%d" % number)
 
 
@@ -98,7 +104,10 @@ def encode_list(fields: Iterable[bytes]) -> bytes:
 
 
 def decode_list(payload: bytes) -> list[bytes]:
-    """Decode the fields of a list payload. Raises WireError when lengths and bytes disagree."""
+    """Decode the fields of a list payload.
+
+    Raises WireError if lengths and bytes disagree.
+    """
     fields = []
     position, end = 0, len(payload)
     while position < end:
@@ -127,9 +136,9 @@ class FrameReader:
         self._broken = False  # the bytes after a malformed frame cannot be decoded
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that `data` completes. Raises WireError for a length beyond MAX_PAYLOAD.
+        """Yield the frames that ``data`` completes.
 
-        The caller must take all frames before the next call.
+        Raises WireError for a length beyond MAX_PAYLOAD. The caller must take all frames before the next call.
         """
         if self._broken:
             raise WireError("after a frame that is none")
@@ -168,9 +177,9 @@ def _bytes(text: str) -> bytes:
 
 @dataclass(frozen=True)
 class CommandRequest:
-    """One command with its arguments and its caller's folder, terminals and environment.
+    """A command with arguments, folder, terminals and environment.
 
-    Strings hold bytes that are not UTF-8 as surrogate escapes, as `os.fsdecode` does.
+    Strings hold bytes that are not UTF-8 as surrogate escapes, as ``os.fsdecode`` does.
     """
 
     command: str  # "sbatch"
@@ -184,7 +193,10 @@ class CommandRequest:
 
     @classmethod
     def from_payload(cls, payload: bytes) -> CommandRequest:
-        """Decode a request. Raises WireError for an incomplete request and for another version's."""
+        """Decode a request.
+
+        Raises WireError for an incomplete request and for another version's.
+        """
         fields = decode_list(payload)
         if not fields or fields[0] != VERSION:
             raise WireError("a request of another version: stop the controller with `slurmsky stop`")

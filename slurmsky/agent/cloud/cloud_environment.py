@@ -1,8 +1,8 @@
-"""Derives the environment of a cloud node and of a job on it; pure functions.
+"""Environment of a cloud node and of a job on it; pure functions.
 
-SkyPilot runs a task in an interactive bash with its own Python environment, its own thread and warning
-settings and, on a Slurm infra, the variables of the underlying allocation. Sources: sky/skylet/log_lib.py,
-sky/backends/task_codegen.py, sky/utils/command_runner.py of SkyPilot 0.14.1, and the output of a probe task.
+SkyPilot runs a task in an interactive bash with its own Python environment, its own thread and warning settings and, on
+a Slurm infra, the variables of the underlying allocation. Sources: sky/skylet/log_lib.py, sky/backends/task_codegen.py,
+sky/utils/command_runner.py of SkyPilot 0.14.1, and the output of a probe task.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SKYPILOT_SETS = _words(
 _FOREIGN = ("SLURM_", "SLURMD_", "SBATCH_", "SALLOC_", "SRUN_", "PMI_", "PMIX_", "BASH_FUNC_", "SLURMSKY_")
 _SKY_FOLDERS = ("/sky-user-env/", "/skypilot-runtime/", "/.sky_clusters/", "/.sky/")
 
-#: variables that describe a machine: a job gets the values of the machine on which it runs
+#: variables that describe a machine: a job gets those of its own machine
 _OF_THE_MACHINE = _words(
     """
     HOME SHELL PATH TMPDIR TMP TEMP PWD OLDPWD SHLVL HOSTNAME DISPLAY XAUTHORITY WAYLAND_DISPLAY
@@ -36,8 +36,9 @@ _OF_THE_MACHINE = _words(
 
 
 def node_environment(seen: Mapping[str, str], home: str) -> dict[str, str]:
-    """The node's own environment, derived from the environment in which SkyPilot started this process. ``home``: the
-    account's real home folder.
+    """Return the node's own environment, without SkyPilot's changes.
+
+    ``seen``: the environment of this process, which SkyPilot started. ``home``: the account's real home folder.
     """
     env = {name: value for name, value in seen.items() if name not in _SKYPILOT_SETS and not name.startswith(_FOREIGN)}
     env["HOME"] = home
@@ -60,7 +61,7 @@ def job_environment(
     home: str,
     exists: Callable[[str], bool],
 ) -> dict[str, str]:
-    """A job's environment on a node: the user's variables that are valid there, over the node's.
+    """Return a job's environment: the user's valid variables and the node's.
 
     ``same_files``: submit host and node share their file systems, so that all of the user's variables are valid, as
     under Slurm. ``home``: the user's home folder if the node has it, else the account's. SkyPilot's variables are kept
@@ -77,7 +78,7 @@ def job_environment(
         **{name: value for name, value in user.items() if name not in _OF_THE_MACHINE and not name.startswith("XDG_")},
     }
     mine = [part for part in user.get("PATH", "").split(":") if part.startswith("/") and exists(part)]
-    env.update(sky)  # a job that was submitted by another job must not see that job's nodes
+    env.update(sky)  # a job that another job submitted must not see that job's nodes
     env["PATH"] = ":".join(dict.fromkeys([*mine, *node.get("PATH", "").split(":")]))
     env["HOME"] = home
     shell = user.get("SHELL", "")

@@ -1,4 +1,4 @@
-"""One node of a cloud job: its private folder, program, submit folder, environment and agent."""
+"""One node of a cloud job: folders, program, environment and agent."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class CloudNode:
         return found
 
     def note_ended(self, codes: Mapping[int, int]) -> None:
-        """Write the exit codes of ended jobs to the site's bucket, for a relaunch on other nodes."""
+        """Write ended jobs' exit codes to the bucket, for a relaunch."""
         if self._mounted:
             try:
                 os.makedirs(self._mounted, exist_ok=True)
@@ -86,7 +86,10 @@ class CloudNode:
 
     # --- preparation of the node
     def prepare(self, names: Sequence[str]) -> None:
-        """Create the private folder, launchers, submit folder and environment. ``names``: of all nodes."""
+        """Create the private folder, launchers, submit folder and environment.
+
+        ``names``: of all nodes.
+        """
         shutil.rmtree(self.home, ignore_errors=True)
         os.makedirs(self.home, mode=0o700)
         if self.count > 1:
@@ -96,7 +99,7 @@ class CloudNode:
         given = self.settings.files
         #: the shipped folder: the submit folder, or a folder above it that the script names
         self.shipped_folder = given.folder or self.launch.submit_dir
-        # A node may see the folder above and another file system in place of the submit folder.
+        # A node may have the folder above, and another file system in place of the submit folder.
         self.same_files = os.path.isdir(self.launch.submit_dir) and submit_folder.same_folder(
             self.shipped_folder, given.identity
         )
@@ -133,7 +136,7 @@ class CloudNode:
                 submit_folder.make_folder(folder)
 
     def environment_here(self, user: Mapping[str, str]) -> dict[str, str]:
-        """The user's environment adapted to this node, plus the variables that the site sets in every job."""
+        """Return the user's environment for this node, with the site's variables."""
         env = cloud_environment.job_environment(user, self.environment, self.same_files, self.user_home, os.path.exists)
         return {**env, **self.settings.environment}
 
@@ -150,13 +153,13 @@ class CloudNode:
         self.shipped_folder = new
 
     def relocated(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Fields of a launch with their paths mapped to this node."""
+        """Map the paths in fields of a launch to this node."""
         return {name: self.path_here(value) if name in PATH_FIELDS else value for name, value in fields.items()}
 
     def keep(self, path: str, name: str) -> str:
-        """Copy a file to the site's bucket under its name in the submit folder.
+        """Copy a file to the bucket under its name in the submit folder.
 
-        Returns its location in the bucket, or "" if it was not copied.
+        Return its location in the bucket, or "" if it was not copied.
         """
         if not self._bucket:
             return ""
@@ -169,7 +172,7 @@ class CloudNode:
         return "%s/%s" % (self._bucket, name)
 
     def contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-        """(server, client) TLS contexts of the job."""
+        """Return the (server, client) TLS contexts of the job."""
         server, client = endpoints.tls_contexts(
             *(os.path.join(self.tls, name) for name in ("node.crt", "node.key", "ca.crt"))
         )
@@ -220,7 +223,7 @@ class CloudNode:
         return process
 
     def clean(self) -> None:
-        """Remove the private folder, and this job's entries in other files."""
+        """Remove the private folder, and the entries in other files."""
         if self.count > 1:
             ssh_names.remove(self.ssh, self.home)
         shutil.rmtree(self.home, ignore_errors=True)

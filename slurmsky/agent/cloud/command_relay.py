@@ -1,8 +1,8 @@
-"""Relays in-job commands of a cloud node to the controller, or answers them in its absence.
+"""Relays in-job commands of a cloud node to the controller.
 
 The controller can often connect to the first node, while the node cannot connect to the controller. So the controller
 keeps a connection *parked* on the first node. A client gets that connection, and the controller parks another. Other
-nodes pass their clients to the first node. If no controller connects in time, the first node answers queries about
+nodes forward their clients to the first node. If no controller connects in time, the first node answers queries about
 its own jobs (``offline_queries``), seals requests that need no answer in the job's log (``outbox``), and refuses the
 rest as Slurm does while slurmctld does not respond.
 """
@@ -26,7 +26,7 @@ from ..net.spare_descriptor import SpareDescriptor
 from .offline_queries import OfflineQueries, Reply
 from .outbox import UNREACHABLE, Outbox, with_script
 
-AWAY_S = 1.0  # seconds, since the controller was last connected, that a client waits for a parked connection
+AWAY_S = 1.0  # seconds for which a client waits for a parked connection, since the controller's last one
 #: seconds after the job's start in which the controller may connect for the first time, by ``reach``: the controller
 #: learns the nodes' addresses from the job's log
 FIRST_S = {"yes": 60.0, "": 10.0, "no": 0.0}
@@ -36,8 +36,8 @@ Upstream = Callable[[], Optional[Channel]]
 class CommandRelay:
     """Relays clients of a unix socket to parked connections of the controller.
 
-    ``upstream``: connects to the first node (None on the first node itself). ``reach``: whether the controller could
-    connect to nodes of this infra before: "yes", "no", or "" for unknown.
+    ``upstream``: connects to the first node (None on the first node itself). ``reach``: result of earlier connections
+    from the controller to nodes of this infra: "yes", "no", or "" for unknown.
     """
 
     def __init__(self, loop: Loop, path: str, reach: str = "", upstream: Optional[Upstream] = None) -> None:
@@ -60,7 +60,7 @@ class CommandRelay:
             self.client(Channel(self.loop, sock))
 
     def client(self, channel: Channel) -> None:
-        """Serve a client of this node, or one that another node passes on."""
+        """Serve a client of this node, or a forwarded one."""
 
         def first(kind: bytes, payload: bytes) -> None:
             channel.on_frame = lambda kind, payload: None
@@ -83,7 +83,7 @@ class CommandRelay:
         channel.on_frame = first
 
     def answer(self, request: wire.CommandRequest, channel: Channel) -> Optional[int]:
-        """The exit code of a command that needs no controller; None for all others."""
+        """Return the exit code of a command that needs no controller, or None."""
         words = [word for word in request.args if not word.startswith("-")]
         if request.command != "scontrol" or len(words) < 2 or words[0] != "show" or not words[1].startswith("host"):
             return None
@@ -105,7 +105,7 @@ class CommandRelay:
 
     # --- connections to the controller
     def park(self, channel: Channel) -> None:
-        """Keep a connection of the controller until a client needs the connection."""
+        """Keep a connection of the controller for the next client."""
         channel.on_close = lambda: self._lost(channel)
         self._last_seen, self._met = time.monotonic(), True
         self._parked.append(channel)
@@ -130,7 +130,7 @@ class CommandRelay:
         self._wait(channel, request, None, time.monotonic())
 
     def _wait(self, channel: Channel, request: wire.CommandRequest, reply: Optional[Reply], since: float) -> None:
-        """Answer a client without the controller once the deadline for a connection has passed."""
+        """Answer a client without the controller after its deadline."""
         if all(entry[0] is not channel for entry in self._waiting):
             return  # the client has a connection
         if reply is None and self.offline_queries is not None:
@@ -144,7 +144,7 @@ class CommandRelay:
             self._answer_alone(channel, request, reply)
 
     def _deadline(self, request: wire.CommandRequest, reply: Optional[Reply]) -> float:
-        """Latest time, on the monotonic clock, at which the controller may connect for a request."""
+        """Return a request's deadline for a connection, on the monotonic clock."""
         patience = AWAY_S
         if reply is None and self._reach != "no" and self.outbox is not None and self.outbox.takes(request):
             patience = self.outbox.after_s

@@ -1,4 +1,4 @@
-"""Accepts connections of the real controller at the first node of a job."""
+"""Connections of the controller to a job's first node."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from . import rendezvous
 
 
 class ControllerConnections:
-    """Serves each connection in a thread. ``request`` and ``takers`` (by the role in the hello) run in the loop."""
+    """Serves each connection in a thread.
+
+    ``request`` and ``takers`` (by the role in the hello) run in the loop.
+    """
 
     def __init__(
         self,
@@ -37,7 +40,10 @@ class ControllerConnections:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
-        """Accept TLS connections of the real controller: at any time, any number, with requests for the agent."""
+        """Accept TLS connections of the controller.
+
+        They may come at any time, with requests for the agent.
+        """
         self._listener.settimeout(None)
         while True:
             try:

@@ -1,4 +1,7 @@
-"""Holds worker nodes of a duplicate launch while the first node replays the earlier run's log."""
+"""Holds worker nodes of a duplicate launch.
+
+The first node replays the earlier run's log meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ PATIENCE_S = 120.0  # seconds to wait for the worker nodes, which SkyPilot start
 
 
 class DuplicateRunBarrier:
-    """Accepts the worker nodes of a duplicate launch and sends them to follow the earlier run."""
+    """Accepts the worker nodes of a duplicate launch, and dismisses them."""
 
     def __init__(self, node: CloudNode, listener: socket.socket) -> None:
         self._node, self._listener = node, listener
@@ -44,8 +47,9 @@ class DuplicateRunBarrier:
                 self._lines[info.rank] = line
 
     def dismiss(self, word: str, patience: float = 0.0) -> None:
-        """Send the worker nodes ``finish``, or ``again``: reconnect, in order to run. ``patience``: how many seconds
-        to wait for nodes that have not connected.
+        """Send the worker nodes ``finish``, or ``again``: reconnect, in order to run.
+
+        ``patience``: seconds to wait for nodes that have not connected.
         """
         deadline = time.monotonic() + patience
         while len(self._lines) < self._node.count - 1 and time.monotonic() < deadline:

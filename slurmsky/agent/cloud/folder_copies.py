@@ -1,4 +1,4 @@
-"""Copies of submit folders on a warm node, with the lists of received entries.
+"""Copies of submit folders on a warm node, and their received entries.
 
 One copy may contain another, because the folder above a submit folder is sent if a script names files in it. A change
 by one transfer is recorded in all copies that have the file.
@@ -18,7 +18,10 @@ from . import submit_folder
 
 
 class FolderCopy:
-    """Copy of a folder of the controller's machine. ``entries``: the entries received, by path in the folder."""
+    """Copy of a folder of the controller's machine.
+
+    ``entries``: the received entries, by path in the folder.
+    """
 
     def __init__(self, index: str, folder: str, fallback: str) -> None:
         self._index = index
@@ -26,7 +29,7 @@ class FolderCopy:
         self.at = folder
         self.entries: dict[str, FolderEntry] = {}
         self.digest = ""
-        self.known: submit_folder.Scan = {}  # sizes and times that need not be reported
+        self.known: submit_folder.Scan = {}  # sizes and times that were reported
         try:
             with open(index) as file:
                 data = json.load(file)
@@ -39,23 +42,27 @@ class FolderCopy:
                 self.at = fallback
 
     def path(self, relative: str) -> str:
-        """The path of an entry on this node. Raises ValueError for an entry outside of the folder."""
+        """Path of an entry on this node. Raises ValueError.
+
+        An entry outside of the folder is an error.
+        """
         path = os.path.normpath(os.path.join(self.at, relative))
         if not path.startswith(self.at.rstrip("/") + "/"):
             raise ValueError("%s lies outside of %s" % (relative, self.at))
         return path
 
     def save(self) -> None:
-        """Store the list on disk, so that it survives a restart of the agent."""
+        """Store the list on disk for a restart of the agent."""
         data = {name: getattr(self, name) for name in ("folder", "at", "entries", "digest", "known")}
         with open(self._index + ".part", "w") as file:
             json.dump(data, file)
         os.replace(self._index + ".part", self._index)
 
     def note_sent(self, path: str) -> Optional[FolderEntry]:
-        """Record that the controller has a tailed file; it removes the file here with its own copy.
+        """Record that the controller has a tailed file.
 
-        Returns the file's entry; None for a path that is not a file of the folder.
+        The controller then removes the file here with its own copy. Return the file's entry; None for a path that is
+        not a file of the folder.
         """
         relative = os.path.relpath(path, self.at)
         try:
@@ -70,12 +77,15 @@ class FolderCopy:
         return noted
 
     def holds(self, relative: str, entry: FolderEntry) -> bool:
-        """Whether the entry's file is present and unchanged since it was received."""
+        """True if the entry's file is present and unchanged."""
         mine = self.entries.get(relative)
         return mine is not None and mine.content == entry.content and unchanged(self.path(relative), mine)
 
     def lacks_folder(self) -> bool:
-        """Whether a job has removed a folder that the controller has, which the next list makes again."""
+        """True if a job has removed a folder of the controller's list.
+
+        The next list creates it again.
+        """
         return any(entry.kind == "d" and not os.path.isdir(self.path(name)) for name, entry in self.entries.items())
 
 
@@ -88,7 +98,7 @@ def unchanged(path: str, entry: FolderEntry) -> bool:
 
 
 class FolderCopies:
-    """All copies of this node, and what each has received."""
+    """All copies on this node, with their received entries."""
 
     def __init__(self, home: str) -> None:
         self.home = os.path.join(home, "folders")
@@ -102,16 +112,16 @@ class FolderCopies:
                         self.copy(json.load(file)["folder"])
                 except (OSError, ValueError, KeyError, TypeError):
                     continue  # read again when a job names its folder
-        #: the file in which this agent notes the output files that it opens
+        #: the file in which this agent records the output files that it opens
         self.note = os.path.join(home, output_files.NOTE)
 
     def holding(self, path: str) -> Optional[FolderCopy]:
-        """The copy that contains a path; None for a path outside of all copies."""
+        """Return the innermost copy that contains a path, or None."""
         found = [copy for copy in self._copies.values() if path.startswith(copy.at.rstrip("/") + "/")]
         return max(found, key=lambda copy: len(copy.at), default=None)
 
     def copy(self, folder: str) -> FolderCopy:
-        """The copy of a folder, empty at first."""
+        """Return the copy of a folder, empty at first."""
         known = self._copies.get(folder)
         if known is None:
             name = hashlib.sha256(folder.encode("utf-8", "surrogateescape")).hexdigest()[:32]
@@ -120,7 +130,10 @@ class FolderCopies:
         return known
 
     def others(self, copy: FolderCopy, relative: str) -> Iterator[tuple[FolderCopy, str]]:
-        """Further copies with an entry of a copy, and its path in each. Copies may contain each other."""
+        """Yield the other copies with an entry, and its path in each.
+
+        Copies may contain each other.
+        """
         path = copy.path(relative)
         for one in self._copies.values():
             if one is not copy and path.startswith(one.at.rstrip("/") + "/"):
@@ -129,7 +142,10 @@ class FolderCopies:
                     yield one, name
 
     def share(self, copy: FolderCopy, relative: str, entry: Optional[FolderEntry]) -> None:
-        """Record an entry that a transfer has changed (None: removed) in the further copies that have it."""
+        """Record a changed entry in the other copies.
+
+        ``entry`` None: the entry was removed.
+        """
         for one, name in self.others(copy, relative):
             one.known.pop(name, None)
             del one.entries[name]
@@ -139,13 +155,13 @@ class FolderCopies:
             self._unsaved.add(one)
 
     def save(self, copy: FolderCopy) -> None:
-        """Store a copy's list on disk, and those that its transfer has changed."""
+        """Store the lists of a copy and of those changed with it."""
         self._unsaved.add(copy)
         while self._unsaved:
             self._unsaved.pop().save()
 
     def content(self, digest: str) -> str:
-        """The path of a file with this content in any copy; "" if there is none."""
+        """Return the path of a file with this content, or ""."""
         for copy in self._copies.values():
             for relative, entry in copy.entries.items():
                 if entry.kind == "f" and entry.content == digest and unchanged(copy.path(relative), entry):

@@ -1,11 +1,10 @@
-"""Synchronises copies of submit folders on a warm node with the controller.
+"""Synchronises copies of submit folders on a warm node.
 
 A copy is filled by content, tailed while jobs write, and scanned when jobs end. One connection of the controller (role
-"files") carries all transfers. Messages (``protocol/file_messages.py``) are J
-frames; O frames carry content.
-The node stores, for each folder, the list of entries that it has received. The controller sends the list's digest; it
-sends the list only if the digest differs, and only the content that no copy on the node has. Files that jobs changed
-on the node are not overwritten until the controller's own copy changes.
+"files") carries all transfers. Messages (``protocol/file_messages.py``) are J frames; O frames carry content. For each
+folder the node stores the list of entries that it has received. The controller sends the list's digest, the list only
+if the digest differs, and only the content that no copy on the node has. Files that jobs changed on the node are not
+overwritten until the controller's own copy changes.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ PIECE = 1 << 17
 
 
 class FolderStore:
-    """The copies of this node, and the connections over which the controller fills them."""
+    """Copies of this node, and the connections that fill them."""
 
     def __init__(self, loop: Loop, home: str) -> None:
         self._loop = loop
@@ -90,15 +89,15 @@ class _Session:
 
     # --- filling a copy
     def _compare(self, request: CompareListing) -> None:
-        """Report whether a folder's list equals the controller's, by its digest."""
-        output_files.note_in(self._store.note)  # files of steps are tailed as they are opened
+        """Report if a folder's list equals the controller's, by digest."""
+        output_files.note_in(self._store.note)  # files of steps are tailed from their opening
         copy = self._store.copy(request.path)
         for extra in request.folders:
             submit_folder.make_folder(extra)
         self._report(ListingCompared(same=bool(copy.digest) and copy.digest == request.digest, at=copy.at))
 
     def _update(self, request: UpdateListing) -> None:
-        """Store the list of a folder that differs, and reply with the digests of missing content."""
+        """Store the changed list of a folder; request missing content."""
         copy = self._copy = self._store.copy(request.path)
         self._list, self._digest, self._wanted = request.entries, request.digest, {}
         self._skip = frozenset(request.skip)  # files that running jobs write
@@ -115,7 +114,7 @@ class _Session:
             self._apply()
 
     def _unchanged_there(self, copy: FolderCopy, relative: str, entry: FolderEntry) -> bool:
-        """Whether this copy, or another copy with the file, has received the controller's present file."""
+        """True if a copy on this node has the controller's present file."""
         known = copy.entries.get(relative)
         if known is None:
             for other, name in self._store.others(copy, relative):
@@ -126,7 +125,10 @@ class _Session:
         return known is not None and known.content == entry.content
 
     def _content(self, request: ReceiveContent) -> None:
-        """Start receiving the content of one digest: O frames with a given total of bytes."""
+        """Start receiving the content of one digest.
+
+        O frames follow, with a given total of bytes.
+        """
         assert self._copy is not None
         path = os.path.join(self._store.home, ".incoming")
         self._incoming = (open(path, "wb"), hashlib.sha256(), [request.digest])  # noqa: SIM115
@@ -175,7 +177,10 @@ class _Session:
         self._store.share(self._copy, relative, entry)
 
     def _apply(self) -> None:
-        """After all content has arrived: create folders and links, set modes, remove deleted entries."""
+        """Create folders and links, set modes, remove deleted entries.
+
+        Called after all content has arrived.
+        """
         copy = self._copy
         assert copy is not None
         for relative, entry in self._list.items():
@@ -206,7 +211,10 @@ class _Session:
 
     # --- tailing files
     def _tail(self, request: TailFile) -> None:
-        """Send a file as it grows; without a start offset a file is truncated first, unless it is appended to."""
+        """Send a file as it grows.
+
+        Without a start offset the file is truncated first, unless it is appended to.
+        """
         path, start = request.path, request.from_
         if start is None:
             start = 0
@@ -216,13 +224,13 @@ class _Session:
                 else:
                     os.truncate(path, 0)
             except OSError:
-                pass  # absent, or not a regular file; if that is an error, the agent reports it
+                pass  # absent, or not a regular file; the agent reports an error
         self._tails[request.id] = _Tail(request.id, path, start)
         self._report(TailBegun(id=request.id, from_=start))
         self._poll_soon()
 
     def _finish(self, request: FinishTail) -> None:
-        """The job has ended: send the rest of the file, then stop tailing it."""
+        """Send the rest of a file after the job's end; stop the tail."""
         tail = self._tails.pop(request.id, None)
         if tail is not None:
             tail.send(self._channel, final=True)
@@ -242,7 +250,7 @@ class _Session:
         self._poll_soon()
 
     def _opened(self) -> None:
-        """Report the output files that were opened since the last call, with their size then."""
+        """Report output files opened since the last call, with their sizes."""
         try:
             with open(self._store.note, "rb") as file:
                 file.seek(self._noted)
@@ -259,10 +267,10 @@ class _Session:
 
     # --- files that jobs changed
     def _changes(self, request: SendChanges) -> None:
-        """Send each file that is new or changed since it was received or sent.
+        """Send each file that changed since it was received or sent.
 
-        A further request on this connection confirms that the files of the previous one have arrived. Where the
-        connection breaks before, they are sent again over the next one.
+        A further request on this connection confirms that the files of the previous one have arrived. If the connection
+        breaks before, they are sent again over the next one.
         """
         for copy, path, entry in self._sent:
             copy.known[path], copy.entries[path] = (entry.size, entry.mtime_ns), entry
@@ -296,18 +304,21 @@ class _Session:
 
 
 class _Tail:
-    """A growing file that is sent in frames: number and offset as eight bytes each, then content."""
+    """A growing file that is sent in frames.
+
+    A frame has number and offset as eight bytes each, then content.
+    """
 
     def __init__(self, number: int, path: str, start: int) -> None:
         self.number, self.path, self.start = number, path, start
         self.position = start
 
     def send(self, channel: Channel, final: bool = False) -> None:
-        """Send new content until the connection's buffer is full; with ``final``, send all of it."""
+        """Send new content until the buffer is full; ``final``: all."""
         try:
             with open(self.path, "rb") as file:
                 if os.fstat(file.fileno()).st_size < self.position:
-                    self.position = self.start  # truncated by the job: send it again from its beginning
+                    self.position = self.start  # truncated by the job: send it from its beginning
                 file.seek(self.position)
                 while final or not channel.full:
                     data = file.read(PIECE)

@@ -55,12 +55,12 @@ from .run_members import WorkerNode, assign_shares, end_event, open_tails, recor
 from .step_file_sync import StepFiles
 
 TAIL_S = 0.2  # interval between reads of the output files
-TAKEN_WITHIN_S = 1.0  # from the first to the last signal to a node's processes at a teardown
+TAKEN_WITHIN_S = 1.0  # seconds from the first to the last signal to a node's processes at a teardown
 MANY_FILES = 2000  # with more elements, a packed array's folder is scanned once, at the end
 
 
 class HeadNode:
-    """The first node of a cloud job: acts as the job's controller.
+    """First node of a cloud job, which acts as the job's controller.
 
     Runs one job, or the elements of an array, as many at a time as there are slots. ``listener``: the socket to which
     the other nodes connect; ``over``: jobs that ended in an earlier run on this node.
@@ -81,13 +81,13 @@ class HeadNode:
         self.exit_code = 0
         self.terminated = False
         self.alone = False
-        self.ends = False  # the cloud has announced that it takes a node back
+        self.ends = False  # the cloud has announced that it reclaims a node
         self.others: dict[int, tuple[rendezvous.Line, CloudNodeInfo]] = {}
         self.done: dict[int, threading.Event] = {}
         self.finished_ranks: set[int] = {0}  # ranks whose last event is in the log
 
     def run(self) -> int:
-        """Run the job from rendezvous to cleanup; returns the job's exit code."""
+        """Run the job from rendezvous to cleanup; return its exit code."""
         node = self.node
         server, _client = node.contexts()
         self.log.event(
@@ -137,7 +137,7 @@ class HeadNode:
 
     @property
     def control(self) -> str:
-        """The address at which the controller reaches this node."""
+        """Address at which the controller reaches this node."""
         return "%s:%d" % (self.node.addresses[0], self.listener.getsockname()[1])
 
     def _connect_agent(self) -> None:
@@ -185,16 +185,16 @@ class HeadNode:
         return member is not None and member.slot >= 0 and not member.ended
 
     def end(self, job_id: int, state: str) -> None:
-        """End a running job at its own request; a sealed request in the log has informed the controller."""
+        """End a running job at its own request. A sealed request in the log informs the controller."""
         wait = self.members[job_id].launch.kill_wait_s
         self.request(TerminateJob(job_id=job_id, state=state, kill_wait_s=wait))
 
     def _records(self) -> list[Job]:
-        """The shipped records of the jobs of this run."""
+        """Shipped records of the jobs of this run."""
         return [job for member in self.members.values() for job in member.jobs]
 
     def _nodes(self) -> list[NodeRecord]:
-        """The nodes of the job; empty until the job has begun."""
+        """Nodes of the job; empty until the job has begun."""
         begun = [member.launch for member in self.members.values() if member.slot >= 0][:1]
         return [
             offline_queries.node_of(share, info, part.partition)
@@ -210,7 +210,7 @@ class HeadNode:
         return self.streams - 1
 
     def _ended(self, member: WorkerNode, event: Ended) -> None:
-        """Finish a job that has ended: send its remaining output, its files, then its end event."""
+        """Finish an ended job: send its output, its files, its end event."""
         member.ended = True
         for tail in member.tails:
             tail.send_new(final=True)
@@ -267,10 +267,7 @@ class HeadNode:
             self.channel.send_json(Acknowledge(acks=((event.job_id, event.run, event.seq),)).encode())
 
     def _over(self, member: WorkerNode, event: Ended) -> None:
-        """Delay the end of a failed script by TAKEN_WITHIN_S: a teardown of the node may have killed it.
-
-        A teardown signals all processes of the node, and the script may receive its signal before this process does.
-        """
+        """Delay a failed script's end: a teardown may have signalled it first."""
         if self.terminated or not (event.exit_code or event.exit_signal):
             self._ended(member, event)
         else:
@@ -283,10 +280,10 @@ class HeadNode:
                 self._ended(member, end_event(member.launch.job_id, "NODE_FAIL", "NodeDown"))
 
     def request(self, request: AgentRequest) -> None:
-        """Handle a request of the controller: end a job without a slot, or forward it to the agent."""
+        """Handle a request of the controller. A job without a slot ends here; the agent handles all others."""
         self.seen_someone = time.monotonic()
         if not isinstance(request, JobRequest):
-            return  # only a sign of life
+            return  # shows only that the controller is connected
         if isinstance(request, NodeEnds):
             self._node_ends(request.left_s)
             return
@@ -298,12 +295,12 @@ class HeadNode:
         self.channel.send_json(request.encode())
 
     def _end_requested(self) -> None:
-        """Handle SIGTERM: SkyPilot takes the node down for a cancellation or a preemption."""
+        """Handle SIGTERM, SkyPilot's teardown of the node. The reason is a cancellation or a preemption."""
         if not self.terminated:
             self._stop(lambda job: TerminateJob(job_id=job.job_id, kill_wait_s=min(job.kill_wait_s, 20)))
 
     def _stop(self, request: Callable[[Launch], JobRequest]) -> None:
-        """End all jobs by a request, as their nodes are taken: what has not begun has no end."""
+        """End all jobs by a request; jobs that have not begun have no end."""
         self.terminated = True
         for member in self.members.values():
             if member.slot < 0:
@@ -312,13 +309,16 @@ class HeadNode:
         self._ask(request)
 
     def _ask(self, request: Callable[[Launch], JobRequest]) -> None:
-        """Send the agent a request for each job that has begun and not ended."""
+        """Send the agent a request for each running job."""
         for member in list(self.members.values()):
             if not (member.ended or member.failed):
                 self.channel.send_json(request(member.launch).encode())
 
     def _node_ends(self, left_s: int) -> None:
-        """The cloud takes a node back in ``left_s``. SkyPilot starts the run again unless it must not be requeued."""
+        """End the jobs of a reclaimed node in ``left_s`` seconds.
+
+        SkyPilot starts the run again unless it must not be requeued.
+        """
         if self.terminated or self.ends:
             return
         self.ends, launch = True, self.node.launch
@@ -363,7 +363,7 @@ class HeadNode:
         self.loop.after(TAIL_S, self._send_new)
 
     def _end_if_alone(self) -> None:
-        """End an allocation after ``alone_s`` without contact, because its controller's machine may be off."""
+        """End an allocation after ``alone_s`` without contact. Its controller's machine may be off."""
         limit = self.node.settings.alone_s
         if limit and time.monotonic() - self.seen_someone > limit and not self.alone:
             self.alone = True
@@ -372,7 +372,7 @@ class HeadNode:
             self._ask(lambda job: TerminateJob(job_id=job.job_id, state="TIMEOUT", kill_wait_s=job.kill_wait_s))
 
     def _finish_others(self) -> None:
-        """Let the other nodes send their files before the end is logged."""
+        """Wait until the other nodes have sent their files."""
         for line, _ in self.others.values():
             try:
                 line.send({"finish": True})

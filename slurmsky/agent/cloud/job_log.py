@@ -1,4 +1,7 @@
-"""Writes a cloud node's standard output: frames of the job's output and of its changed files."""
+"""Writer of a cloud node's standard output, in frames.
+
+The frames have the job's output and its changed files.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,10 @@ FLUSH_S = 0.5  # seconds that an incomplete line is buffered
 
 
 class JobLogWriter:
-    """Writes frames to this node's standard output. One write per call: SkyPilot reads the output line by line.
+    """Writes frames to standard output, one write per call.
 
-    ``key``: the job's ``log_key``; ``keep`` is called with all data before the data is written.
+    SkyPilot reads the output line by line. ``key``: the job's ``log_key``; ``keep`` is called with all data before the
+    data is written.
     """
 
     def __init__(
@@ -32,7 +36,7 @@ class JobLogWriter:
         self.closed = False
 
     def write(self, data: bytes) -> None:
-        """Write frames; errors are ignored once SkyPilot has stopped reading."""
+        """Write frames; ignore errors after SkyPilot has stopped reading."""
         if data:
             self.keep(data)
         while data and not self.closed:
@@ -49,7 +53,10 @@ class JobLogWriter:
 
 
 class LogTail:
-    """A growing file of the job, sent as a stream. ``stream``: its number; an earlier event maps it to the path."""
+    """A growing file of the job, sent as a stream.
+
+    ``stream``: its number; an earlier event maps it to the path.
+    """
 
     def __init__(self, log: JobLogWriter, stream: int, path: str, digest: bool = False) -> None:
         self.log, self.stream, self.path = log, stream, path
@@ -58,7 +65,10 @@ class LogTail:
         self._partial_since: Optional[float] = None
 
     def send_new(self, final: bool = False) -> None:
-        """Send new content. A file that has become shorter is sent again from its beginning."""
+        """Send new content.
+
+        A file that has become shorter is sent again from its beginning.
+        """
         try:
             with open(self.path, "rb") as file:
                 file.seek(self.position)
@@ -79,7 +89,7 @@ class LogTail:
 
 
 def send_back(node: CloudNode, log: JobLogWriter, skip: frozenset[str], new_stream: Callable[[], int]) -> None:
-    """Send files that the job created or changed since the last call, smallest first, up to the limit."""
+    """Send files that the job changed, smallest first, within the limit."""
     if node.same_files or not node.return_left:
         return
     for file in submit_folder.changes(node.before, node.shipped_folder, skip):

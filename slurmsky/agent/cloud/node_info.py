@@ -1,4 +1,7 @@
-"""The properties of a cloud node, which it sends to the first node of its job and to the controller."""
+"""Properties of a cloud node.
+
+The node sends them to the first node of its job and to the controller.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CloudNodeInfo:
-    """A node of rank ``rank``: its agent's ``address`` (host:port), its host name, and its size."""
+    """A node's rank, agent address (host:port), host name and size."""
 
     rank: int = 0
     address: str = ""
@@ -18,23 +21,23 @@ class CloudNodeInfo:
     memory_mib: int = 1
     arch: str = ""
     os: str = ""
-    gpus: tuple[int, ...] = ()  # the devices that its Slurm infra allocated
+    gpus: tuple[int, ...] = ()  # devices that its Slurm infra allocated
     given: str = ""  # id of the SkyPilot job on the cluster that started the node's program
-    refused: str = ""  # why the node must not be used
+    refused: str = ""  # reason for which the node must not be used
 
     @property
     def ip(self) -> str:
-        """The address without the agent's port."""
+        """Return the address without the agent's port."""
         return self.address.rpartition(":")[0].strip("[]")
 
     @property
     def port(self) -> int:
-        """The agent's port."""
+        """Return the agent's port."""
         return int(self.address.rpartition(":")[2])
 
 
 def detected(rank: int, host: str, port: int, given: str = "") -> CloudNodeInfo:
-    """The info of the node on which this process runs."""
+    """Detect the properties of this process's node."""
     with open("/proc/meminfo") as file:
         memory = int(file.readline().split()[1]) // 1024
     devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")

@@ -1,12 +1,10 @@
 """Main program of a cloud job's node, started by SkyPilot's ``run``.
 
-    python agent.pyz cloud FOLDER
-
-FOLDER holds the job's shipment (settings.json, script, files.tar, tls/). This process connects the nodes of the job
-and starts the node's agent. On the first node it acts as the controller: it launches the job (once, however often
-SkyPilot starts this process: ``run_guard``), writes the agent's events and the job's output to the log
-(``protocol/log_frames.py``), accepts requests of the real controller over TLS, sends changed files back, and exits with
-the job's exit code. On the other nodes this process waits until the first node has finished.
+Called as ``python agent.pyz cloud FOLDER``. FOLDER holds the job's shipment (settings.json, script, files.tar, tls/).
+This process connects the nodes of the job and starts the node's agent. On the first node it acts as the controller: it
+launches the job (only once for repeated launches: ``run_guard``), writes the agent's events and the job's output to the
+log (``protocol/log_frames.py``), accepts requests of the real controller over TLS, sends changed files back, and exits
+with the job's exit code. On the other nodes this process waits until the first node has finished.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ from .step_file_sync import StepFiles
 
 
 def serve_first(node: CloudNode) -> int:
-    """Main program of the first node: runs the job, or replays the log of an earlier run on this node."""
+    """Run the job on the first node, or replay an earlier run's log."""
     once, out = RunGuard(node.home, node.log_key), JobLogWriter(0, 0, node.log_key)
     listener = rendezvous.listen(node.addresses[0], node.settings.seed)
     barrier: Optional[DuplicateRunBarrier] = None
@@ -96,12 +94,15 @@ def serve_first(node: CloudNode) -> int:
 
 
 def fresh_session(session: int, before: int) -> int:
-    """A session number that differs from the previous session's."""
+    """Return a session number other than the previous session's."""
     return session if session != before else (session + 1) % 8999
 
 
 def refuse(log: JobLogWriter, jobs: list[int]) -> None:
-    """Log the end of interrupted jobs that must not run again, in the session that they ran in."""
+    """Log the end of interrupted jobs that must not run again.
+
+    The end belongs to the session in which they ran.
+    """
     for job_id in jobs:
         log.event(end_event(job_id, "NODE_FAIL", "NodeDown"))
     log.event(Done(ranks=(0,)))
@@ -110,9 +111,10 @@ def refuse(log: JobLogWriter, jobs: list[int]) -> None:
 def join_first_node(
     node: CloudNode, once: RunGuard, client: ssl.SSLContext
 ) -> Optional[tuple[rendezvous.Line, list[str], int]]:
-    """Connect a worker node to the first node. Returns the line, the agreed node names and the run's restart count.
+    """Connect a worker node to the first node.
 
-    None: the launch is a duplicate that does not run, and the earlier run's frames on this node have been replayed.
+    Return the line, the agreed node names and the run's restart count. None: the launch is a duplicate that does not
+    run, and the earlier run's frames on this node have been replayed.
     """
     while True:
         line = rendezvous.join(node.addresses[0], node.settings.seed, client, plain.write(node.info()))
@@ -132,7 +134,10 @@ def join_first_node(
 
 
 def replay_until_decided(line: rendezvous.Line, once: RunGuard) -> bool:
-    """Replay the earlier run's frames on this node until the first node decides; True when the job runs again."""
+    """Replay earlier frames until the first node decides.
+
+    Return True if the job runs again.
+    """
     out = JobLogWriter(0, 0, once.key)
     while True:
         once.write_new(out.write)
@@ -147,7 +152,7 @@ def replay_until_decided(line: rendezvous.Line, once: RunGuard) -> bool:
 
 
 def serve_other(node: CloudNode) -> int:
-    """Main program of a worker node."""
+    """Run a worker node."""
     once = RunGuard(node.home, node.log_key)
     _server, client = node.contexts()
     met = join_first_node(node, once, client)
@@ -166,6 +171,7 @@ def serve_other(node: CloudNode) -> int:
     loop = Loop()
 
     def upstream() -> Optional[Channel]:
+        """Connect to the first node as a client."""
         try:
             up = rendezvous.join(node.addresses[0], node.settings.seed, client, {"role": "client"}, 10)
         except rendezvous.RendezvousError:
@@ -192,7 +198,7 @@ def serve_other(node: CloudNode) -> int:
         log.event(LastRecord())
         line.send({"done": True})
     except OSError:
-        pass  # the first node has failed, and the job with it
+        pass  # the first node has failed, and with it the job
     agent.terminate()
     try:
         agent.wait(10)
@@ -203,7 +209,7 @@ def serve_other(node: CloudNode) -> int:
 
 
 def report(node: CloudNode, client: ssl.SSLContext, notice: spot_notice.Notice) -> None:
-    """Report to the first node that the cloud takes this one back."""
+    """Report to the first node that the cloud reclaims this node."""
     try:
         line = rendezvous.join(node.addresses[0], node.settings.seed, client, {"role": "controller"}, notice.left_s)
         line.send(NodeEnds(job_id=node.launch.job_id, left_s=notice.left_s).encode())
@@ -213,7 +219,7 @@ def report(node: CloudNode, client: ssl.SSLContext, notice: spot_notice.Notice) 
 
 
 def await_finish(line: rendezvous.Line, loop: Loop) -> None:
-    """Stop the loop when the first node sends ``finish``, or disconnects."""
+    """Stop the loop at ``finish`` or the end of the connection."""
     try:
         while not line.receive(None).get("finish"):
             continue
@@ -224,7 +230,7 @@ def await_finish(line: rendezvous.Line, loop: Loop) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """``cloud FOLDER``."""
+    """Run a node of a cloud job: ``cloud FOLDER``."""
     node = CloudNode(argv[0])
     os.umask(0o077)
     log = JobLogWriter(node.session, node.rank, node.log_key)

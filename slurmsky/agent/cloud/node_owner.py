@@ -1,7 +1,7 @@
-"""Holds a node of an existing cluster for one user (ExclusiveUser), by advisory locks on the node.
+"""Reserves a node of an existing cluster for one user (ExclusiveUser).
 
-Nodes that SkyPilot starts for a partition belong to the user whose controller ordered them. An existing cluster is open
-to all users of the API server, each of whom may start an agent on its nodes.
+By advisory locks on the node. Nodes that SkyPilot starts for a partition belong to the user whose controller ordered
+them. An existing cluster is open to all users of the API server, each of whom may start an agent on its nodes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def hold(folder: str, owner: str) -> str:
-    """Hold this machine for a user until this process ends; return the other user who holds it, or "".
+    """Reserve this machine for a user until this process ends.
 
-    Raises OSError.
+    Return another user who has reserved it, or "". Raises OSError.
     """
     try:
         os.mkdir(folder)
@@ -43,7 +43,7 @@ def hold(folder: str, owner: str) -> str:
 
 
 def _holder(path: str) -> str:
-    """The user of an entry that a process locks, or ""."""
+    """Return the user whose process locks an entry, or ""."""
     descriptor = _open(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

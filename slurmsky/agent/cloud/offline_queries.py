@@ -1,8 +1,8 @@
-"""Answers queries about a cloud node's own jobs if no controller is reachable.
+"""Answers queries about a cloud node's own jobs without a controller.
 
 Nodes of most clouds cannot connect to the controller. The first node knows its own job or the elements of its array,
-their steps, and the job's nodes; this module reports these with the controller's own functions. For any other query
-it returns None, and the caller refuses the query as Slurm does while slurmctld does not respond.
+their steps, and the job's nodes; this module reports these with the controller's own functions. For any other query it
+returns None, and the caller refuses the query as Slurm does while slurmctld does not respond.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _JOB = re.compile(r"(\d+)(?:_(\d+))?")
 
 
 class NotKnown(Exception):
-    """The query is about something that only the controller knows."""
+    """The query concerns data that only the controller has."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """The output of a command and its exit code."""
+    """Output of a command and its exit code."""
 
     code: int = 0
     out: str = ""
@@ -49,7 +49,10 @@ class Reply:
 
 
 class OfflineQueries:
-    """Answers queries from ``jobs`` (the records of this run) and ``nodes`` (the nodes of the job) of a cluster."""
+    """Answers queries from the records of this run.
+
+    ``jobs``: the records of this run; ``nodes``: the nodes of the job.
+    """
 
     def __init__(self, jobs: Callable[[], Sequence[Job]], nodes: Callable[[], Sequence[Node]], cluster: str) -> None:
         self._jobs = jobs
@@ -57,7 +60,7 @@ class OfflineQueries:
         self._name = cluster
 
     def answer(self, request: wire.CommandRequest) -> Optional[Reply]:
-        """The reply to a query; None if only the controller can answer."""
+        """Return the reply to a query; None: only the controller can answer."""
         handler = _HANDLERS.get(request.command)
         if handler is None:
             return None
@@ -82,8 +85,9 @@ class OfflineQueries:
                        expand_patterns=expand)  # fmt: skip
 
     def _named(self, wanted: Iterable[JobId]) -> tuple[list[Job], bool]:
-        """The records that ids (options.query.JobId) name, and whether other nodes may run further elements of the
-        array. Raises NotKnown for any other id.
+        """Return the records that ids (options.query.JobId) name.
+
+        Also True if other nodes may run further elements of the array. Raises NotKnown for any other id.
         """
         found: list[Job] = []
         more = False
@@ -104,7 +108,7 @@ class OfflineQueries:
         return found, more
 
     def _only(self, request: wire.CommandRequest, what: str = "the job of this node is") -> str:
-        """The line on stderr that marks an answer as partial."""
+        """Return the line on stderr that marks an answer as partial."""
         return "%s: the controller cannot be reached from this node: only %s listed\n" % (request.command, what)
 
     # --- commands
@@ -288,7 +292,7 @@ def _uid(name: str) -> int:
 
 
 def _passes(query: Any, job: Job) -> bool:
-    """Apply those of squeue's filters that the job itself can fail."""
+    """Apply squeue's filters to a job."""
     states = set(query.states or ())
     if query.steps is None and "all" not in states:
         wanted = states or _ACTIVE
@@ -309,7 +313,7 @@ def _passes(query: Any, job: Job) -> bool:
 
 
 def node_of(share: NodeShare, info: CloudNodeInfo, partition: str) -> Node:
-    """The record of a node, with the resources that the job has there."""
+    """Return a node's record, with the job's resources there."""
     cpus = info.cpus
     gres = tuple((kind.partition(":")[0], kind.partition(":")[2], len(ids)) for kind, ids in share.gres.items())
     config = NodeConfig(share.name, address=info.ip, host_name=info.host, cpus=cpus, cores=cpus,
@@ -322,7 +326,7 @@ def node_of(share: NodeShare, info: CloudNodeInfo, partition: str) -> Node:
 
 
 def begin(job: Job, shares: list[NodeShare], now: float) -> None:
-    """Mark a job's record as running on ``shares``."""
+    """Set a job's record to running on ``shares``."""
     job.state, job.reason, job.reason_desc, job.launched = JobState.RUNNING, "None", "", False
     job.start_time, job.shares = now, shares
     job.num_nodes, job.num_cpus = len(shares), sum(share.cpus for share in shares)

@@ -1,10 +1,10 @@
-"""Sends a cloud job's requests to an unreachable controller, sealed in the job's log.
+"""Sends a cloud job's requests to an unreachable controller.
 
 The controller cannot connect to the nodes of most clouds, and a log carries data in one direction only. So the first
-node answers a job's request if it can do so correctly, and sends the request sealed in the log: ``sbatch`` gets
-one of the job ids reserved for the job, ``scancel`` and ``scontrol requeue`` of the job itself take effect at once, and
-the controller applies the rest when it reads the request. A request whose answer only the controller has is refused
-as Slurm does when slurmctld does not respond.
+node answers a job's request if it can do so correctly, and sends the request sealed in the log: ``sbatch`` gets one of
+the job ids reserved for the job, ``scancel`` and ``scontrol requeue`` of the job itself take effect at once, and the
+controller applies the rest when it reads the request. A request whose answer only the controller has is refused as
+Slurm does when slurmctld does not respond.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _JOB = re.compile(r"(?:(?i:jobid|job|job_id)=)?(\d+)$")
 
 
 def with_script(request: wire.CommandRequest) -> wire.CommandRequest:
-    """Add the script that sbatch names to the request, if the script is a file of this node.
+    """Add sbatch's script to the request, if it is a file here.
 
-    The request gets no process id: the controller would search for it on the controller's machine.
+    The process id is removed: the controller would search for it on its own machine.
     """
     request = replace(request, pid=0)
     if request.command != "sbatch" or paths.SCRIPT in request.env:
@@ -73,8 +73,8 @@ def _carrying(request: wire.CommandRequest, script: bytes) -> wire.CommandReques
 class Outbox:
     """Writes sealed requests to the log of the first node.
 
-    ``ids``: (first, count) of the reserved job ids; ``own``: whether an id is a job that is running here; ``end``: ends
-    such a job with a state; ``after_s``: how long a client waits for the controller first.
+    ``ids``: (first, count) of the reserved job ids; ``own``: returns True for a job that runs here; ``end``: ends such
+    a job with a state; ``after_s``: seconds for which a client waits for the controller first.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Outbox:
         return request.command in ("sbatch", "scancel")
 
     def take(self, request: wire.CommandRequest, channel: Channel) -> None:
-        """Answer a client whose request passed takes()."""
+        """Answer a client whose request passed ``takes``."""
         if request.command == "sbatch":
             self._sbatch(request, channel)
             return
@@ -115,7 +115,7 @@ class Outbox:
                 self.end(job_id, "REQUEUED")
 
     def _named(self, words: list[str]) -> list[int]:
-        """The jobs of this node that the words name."""
+        """Ids of this node's jobs among the words."""
         found = [_JOB.match(part) for word in words for part in word.split(",")]
         return [int(match[1]) for match in found if match and self.own(int(match[1]))]
 
@@ -200,5 +200,5 @@ def _words(request: wire.CommandRequest) -> list[str]:
 
 
 def _options(request: wire.CommandRequest) -> Optional[str]:
-    """The first word that is an option: an option changes what the command means."""
+    """Return the first option, which may change the command's meaning."""
     return next((word for word in request.args if word.startswith("-") and word not in ("-Q", "--quiet")), None)

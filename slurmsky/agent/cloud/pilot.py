@@ -1,10 +1,9 @@
-"""Main program of a warm node, started by SkyPilot's ``run`` on every node of the cluster.
+"""Main program of a warm node, started by SkyPilot's ``run``.
 
-    python agent.pyz pilot FOLDER
-
-FOLDER holds settings.json and tls/. The pilot starts the node's agent, prints the agent's address, and restarts the
-agent when it dies. The pilot exits when the agent exits normally (idle, and no controller); SkyPilot's autodown then
-ends the cluster. On a spot machine the pilot hands the cloud's notice to the agent.
+Called as ``python agent.pyz pilot FOLDER`` on every node of the cluster. FOLDER holds settings.json and tls/. The pilot
+starts the node's agent, prints the agent's address, and restarts the agent when it dies. The pilot exits when the agent
+exits normally (idle, and no controller); SkyPilot's autodown then ends the cluster. On a spot machine the pilot
+forwards the cloud's notice to the agent.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Pilot:
         self._end_requested = False
 
     def run(self) -> int:
-        """Run the agent until it exits normally; returns 0 then."""
+        """Run the agent until it exits normally; return 0 then."""
         os.makedirs(self.home, mode=0o700, exist_ok=True)
         metadata = os.lstat(self.home)
         if not stat.S_ISDIR(metadata.st_mode) or metadata.st_uid != os.geteuid() or metadata.st_mode & 0o077:
@@ -82,7 +81,7 @@ class Pilot:
         return 0
 
     def _refused(self) -> str:
-        """Return the reason why this node must not run the agent, or ""."""
+        """Return why this node must not run the agent, or ""."""
         owner = self.settings.owner
         if not owner:
             return ""
@@ -98,13 +97,16 @@ class Pilot:
             self._agent.terminate()
 
     def _spot_taken(self, notice: spot_notice.Notice) -> None:
-        """Hand the cloud's notice to the agent, whose SIGTERM handler reads it."""
+        """Forward the cloud's notice to the agent, whose SIGTERM handler reads it."""
         notice.write(os.path.join(self.home, spot_notice.FILE))
         if self._agent is not None:
             self._agent.terminate()
 
     def _port(self) -> int:
-        """A free port, the same one after a restart: the controller has stored it."""
+        """Return a free port, and the same one after a restart.
+
+        The controller has stored it.
+        """
         path = os.path.join(self.home, "port")
         try:
             with open(path) as file:
@@ -119,7 +121,7 @@ class Pilot:
             return port
 
     def _listens(self, port: int) -> bool:
-        """Whether the agent's port accepts connections; waits a moment where it does not."""
+        """True if the agent's port accepts connections; else wait briefly."""
         try:
             socket.create_connection((self.address, port), 5).close()
             return True

@@ -1,7 +1,7 @@
-"""Private files of a user: folders and files in a home folder that hold credentials; runs on Python 3.9.
+"""Files with credentials in a user's home folder; for Python 3.9.
 
-Private files are not shipped to the cloud with a submit folder, and not sent back from there. They are identified by
-device and inode, regardless of names and links.
+They are not shipped to the cloud with a submit folder, and not sent back. They are identified by device and inode,
+regardless of names and links.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ def _inode(metadata: os.stat_result) -> Inode:
 
 
 class Private:
-    """The private files in some home folders. ``beside``: further folders that are treated as private."""
+    """Private files in some home folders.
+
+    ``extra``: further folders that are treated as private.
+    """
 
     def __init__(self, homes: Iterable[str], beside: Iterable[str] = ()) -> None:
         self.homes: Set[Inode] = set()
@@ -79,7 +82,7 @@ class Private:
         return True
 
     def holds(self, metadata: os.stat_result) -> bool:
-        """True for a private file or folder, or another name of a file in a private folder."""
+        """True for a private file or folder, under any name."""
         inode = _inode(metadata)
         if inode in self.inodes or inode in self.machine:
             return True
@@ -88,7 +91,10 @@ class Private:
         return inode in self._linked
 
     def _with_other_names(self) -> Iterator[Inode]:
-        """Files in private folders that also have another name, by hard or symbolic links."""
+        """Yield files in private folders that have another name.
+
+        By hard or symbolic links.
+        """
         seen = 0
         for top in self._folders:
             for root, folders, names in os.walk(top):
@@ -107,13 +113,16 @@ class Private:
                         continue  # removed meanwhile, or a dangling link
 
     def named(self, folder: os.stat_result, rest: Sequence[str]) -> bool:
-        """True when ``rest``, a path below ``folder``, has the name of a private path, whether it exists or not."""
+        """True if a path below ``folder`` has a private name.
+
+        ``rest``: the path, which need not exist.
+        """
         if _inode(folder) not in self.homes:
             return False
         return rest[0] in MACHINE or any("/".join(rest[:size]) in _CREDENTIALS for size in range(1, len(rest) + 1))
 
     def around(self, folder: str) -> str:
-        """The private folder that equals or contains ``folder``; "" for none."""
+        """Return the private folder that equals or contains ``folder``, or ""."""
         path = os.path.realpath(folder)
         while True:
             try:
@@ -127,7 +136,7 @@ class Private:
 
 
 def homes(home: str = "") -> Iterator[str]:
-    """The home folders of this account: from the environment, and from the password database."""
+    """Home folders of this account: environment and password database."""
     import pwd
 
     found = [home, os.environ.get("HOME", "")]
@@ -139,7 +148,7 @@ def homes(home: str = "") -> Iterator[str]:
 
 
 def holds_home(folder: str, home: str) -> bool:
-    """True when ``folder`` is a home folder, or contains one."""
+    """True if ``folder`` is a home folder, or contains one."""
     try:
         wanted = _inode(os.stat(folder))
         path = os.path.realpath(home)

@@ -24,7 +24,7 @@ run({library!r}, {command!r}, sys.argv[1:])
 
 
 def install(home: str) -> str:
-    """Write the launchers below ``home``; returns their folder."""
+    """Write the launchers below ``home``; return their folder."""
     launchers = os.path.join(home, "bin")
     os.makedirs(launchers, exist_ok=True)
     for command in COMMANDS:
@@ -36,7 +36,7 @@ def install(home: str) -> str:
 
 
 def launcher(python: str, library: str, command: str) -> str:
-    """The script that runs a command.
+    """Return the script that runs a command.
 
     If possible the kernel starts the interpreter directly: a shell in between, such as dash, drops variables whose
     names it cannot assign, and a job needs its whole environment.

@@ -1,10 +1,8 @@
-"""The main module of the program that nodes run: unpacks the program and runs it from there.
+"""Main module of the program that nodes run.
 
-    python agent-DIGEST.pyz cloud|pilot FOLDER
-
-The program is unpacked once on a node, next to its archive. Later starts, and the node's agent, import the modules that
-the
-first start has compiled; modules inside the archive would be compiled at each start.
+Called as ``python agent-DIGEST.pyz cloud|pilot FOLDER``. The program is unpacked once on a node, next to its archive.
+Later starts, and the node's agent, import the modules that the first start has compiled; modules inside the archive
+would be compiled at each start.
 """
 
 from __future__ import annotations
@@ -17,7 +15,10 @@ import zipfile
 
 
 def unpacked(program: str) -> str:
-    """The folder of the program's modules; the archive itself if it cannot be unpacked."""
+    """Return the folder of the program's modules.
+
+    The archive itself if it cannot be unpacked.
+    """
     library = os.path.splitext(program)[0]
     if os.path.isdir(library):
         return library
@@ -28,13 +29,13 @@ def unpacked(program: str) -> str:
             archive.extractall(partial)
         os.rename(partial, library)
     except OSError:
-        # A full disk; or another job's start, perhaps on another node with the same home, was faster.
+        # A full disk; or another start, perhaps on another node with the same home, was faster.
         shutil.rmtree(partial, ignore_errors=True)
     return library if os.path.isdir(library) else program
 
 
 def main(argv: list[str]) -> int:
-    """Run the node of a job (``cloud``), or a warm node (``pilot``)."""
+    """Run a node of a job (``cloud``), or a warm node (``pilot``)."""
     sys.path[0] = unpacked(os.path.realpath(argv[0]))
     if argv[1:2] == ["cloud"]:
         from slurmsky.agent.cloud.node_main import main as run

@@ -1,8 +1,8 @@
-"""Runs srun, sattach, sbcast and sstat of the user's machine on a cloud node.
+"""Runs commands of the user's machine on a cloud node.
 
-The controller opens a connection for each command and sends the command's folder and environment on the user's machine.
-This module maps folder and environment to the node, as for the job itself, and passes the request to the agent as one
-of a local client.
+The commands are srun, sattach, sbcast and sstat. The controller opens a connection for each command and sends the
+command's folder and environment on the user's machine. This module maps folder and environment to the node, as for the
+job itself, and sends the request to the agent as one of a local client.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class RemoteCommands:
         visitor.on_frame = first
 
     def at_home(self, request: wire.CommandRequest) -> wire.CommandRequest:
-        """The request with the folder and environment that it has on this node."""
+        """Map the request's folder and environment to this node."""
         env = {
             name: value for name, value in request.env.items() if not name.startswith("SLURMSKY_") or name in RELAYED
         }

@@ -1,8 +1,8 @@
-"""Connects the nodes of a job: the first node listens, the others connect, all agree on node names.
+"""Connects the nodes of a job, which agree on node names.
 
-No port can be fixed beforehand (several jobs may share an address), so the first node listens on the first free port
-of a sequence that all nodes derive from the job's settings, and the others try the sequence. Only holders of the job's
-certificate are admitted.
+The first node listens, the others connect. No port can be fixed beforehand (several jobs may share an address), so the
+first node listens on the first free port of a sequence that all nodes derive from the job's settings, and the others
+try the sequence. Only holders of the job's certificate are admitted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ Message = dict[str, Any]
 
 
 class RendezvousError(Exception):
-    """Nodes did not connect in time; the text names them."""
+    """Nodes did not connect in time.
+
+    The text names them.
+    """
 
 
 class Line:
@@ -44,8 +47,9 @@ class Line:
         self.sock.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self, timeout: Optional[float] = WAIT_S) -> Message:
-        """Receive the next object. Raises ConnectionError at the end of the stream, TimeoutError (socket.timeout) when
-        no object arrives in time.
+        """Receive the next object.
+
+        Raises ConnectionError at the end of the stream, TimeoutError (socket.timeout) if no object arrives in time.
         """
         self.sock.settimeout(timeout)
         while b"\n" not in self._rest:
@@ -61,13 +65,13 @@ class Line:
 
 
 def ports(seed: int) -> list[int]:
-    """The sequence of candidate ports of a job."""
+    """Return the sequence of candidate ports of a job."""
     first = 20000 + seed * PORTS % 12000
     return list(range(first, first + PORTS))
 
 
 def listen(address: str, seed: int) -> socket.socket:
-    """The first node's listening socket, on the first free port of the sequence."""
+    """Listen on the first free port of the sequence."""
     for port in ports(seed):
         try:
             return endpoints.listen("%s:%d" % (address, port))
@@ -79,7 +83,7 @@ def listen(address: str, seed: int) -> socket.socket:
 def accept_all(
     listener: socket.socket, tls: ssl.SSLContext, count: int, given: str = ""
 ) -> dict[int, tuple[Line, CloudNodeInfo]]:
-    """Wait for the other nodes; returns rank -> (line, info of the node).
+    """Wait for the other nodes; return rank -> (line, info of the node).
 
     Connections without the job's certificate are closed, and those of nodes that another SkyPilot job started
     (``given``: the SkyPilot job's id; SkyPilot may launch the same run on a cluster twice).
@@ -100,7 +104,10 @@ def accept_all(
 
 
 def admit(sock: socket.socket, tls: ssl.SSLContext, given: str) -> Optional[tuple[Line, CloudNodeInfo]]:
-    """The line to a node that has connected, and its info; None for a rejected connection."""
+    """Return the line to a connected node, and its info.
+
+    None for a rejected connection.
+    """
     try:
         sock.settimeout(10)
         line = Line(tls.wrap_socket(sock, server_side=True))
@@ -109,15 +116,15 @@ def admit(sock: socket.socket, tls: ssl.SSLContext, given: str) -> Optional[tupl
             return line, info
         line.sock.close()
     except (OSError, ValueError, TypeError):
-        pass  # an unknown client, a port scanner, or a node that died at once
+        pass  # an unknown client, a port scanner, or a node that ended at once
     sock.close()
     return None
 
 
 def join(head: str, seed: int, tls: ssl.SSLContext, greeting: Message, patience: float = WAIT_S) -> Line:
-    """Connect to the first node and send a greeting: our info, or the role of the connection.
+    """Connect to the first node and send a greeting.
 
-    The first node may start minutes after this one.
+    The greeting is our info, or the role of the connection. The first node may start minutes after this one.
     """
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
@@ -143,7 +150,7 @@ _OURS = "# slurmsky"
 
 
 def resolves(names: Sequence[str], addresses: Sequence[str]) -> bool:
-    """True when each name resolves to its address on this node."""
+    """True if each name resolves to its address on this node."""
     for name, address in zip(names, addresses):
         try:
             found = {str(info[4][0]) for info in socket.getaddrinfo(name, None)}
@@ -155,7 +162,7 @@ def resolves(names: Sequence[str], addresses: Sequence[str]) -> bool:
 
 
 def hosts_with(text: str, names: Sequence[str], addresses: Sequence[str]) -> str:
-    """The content of /etc/hosts with our lines for these names.
+    """Return the content of /etc/hosts with our lines for these names.
 
     >>> hosts_with("127.0.0.1 localhost\\n10.0.0.9 k1 # slurmsky\\n", ["k1"], ["10.0.0.7"])
     '127.0.0.1 localhost\\n10.0.0.7 k1 # slurmsky\\n'
@@ -166,9 +173,10 @@ def hosts_with(text: str, names: Sequence[str], addresses: Sequence[str]) -> str
 
 
 def add_hosts(names: Sequence[str], addresses: Sequence[str]) -> bool:
-    """Write names to /etc/hosts, as root or through sudo without a password; True when the names then resolve.
+    """Write names to /etc/hosts, as root or through sudo.
 
-    Lines that an earlier call wrote for one of the names are removed: the name's node now has another address.
+    Return True if the names then resolve. sudo must need no password. Lines that an earlier call wrote for one of the
+    names are removed: the name's node now has another address.
     """
     try:
         with open("/etc/hosts", "r+" if os.access("/etc/hosts", os.W_OK) else "r") as file:
@@ -193,7 +201,7 @@ def add_hosts(names: Sequence[str], addresses: Sequence[str]) -> bool:
 
 
 def agree_on_names(node: CloudNode, others: dict[int, tuple[Line, CloudNodeInfo]], mine: CloudNodeInfo) -> list[str]:
-    """Names that every node resolves to every other node; the addresses when there are none."""
+    """Return names that every node resolves; else the addresses."""
 
     def ask(message: Message, own: bool) -> bool:
         for line, _ in others.values():

@@ -2,12 +2,12 @@
 
 SkyPilot's managed jobs controller repeats a launch when it misses the result of the first (StrategyExecutor._launch of
 sky/jobs/recovery_strategy.py), and when it was restarted itself. It reuses existing nodes: the cluster gets a second
-job with the same shipment while the first job runs, or after it. No environment variable distinguishes a duplicate
-from a recovery on a pool's worker; only the state stored on the node does.
+job with the same shipment while the first job runs, or after it. No environment variable distinguishes a duplicate from
+a recovery on a pool's worker; only the state stored on the node does.
 
 A run is identified by its shipment's name and by the restart count in the shipment. A requeue by slurmsky changes the
 name; a recovery that our controller has seen changes the count. A second folder next to the node's private folder
-outlives it and holds three files: ``lock``, locked by the process that owns the node; ``record``, that process's
+outlasts it and holds three files: ``lock``, locked by the process that owns the node; ``record``, that process's
 progress; ``frames``, its log output. A duplicate launch writes these frames to its own log, and the reader merges both
 logs.
 """
@@ -35,13 +35,13 @@ from ..job.recovery import kill_jobs, leaders
 from ..process import process_tree
 
 MOST_KEPT = 256 << 20  # bytes of frames; output beyond this limit is only in SkyPilot's log of that launch
-FORGET_S = 86400.0  # a later job on the node removes the folder of an ended run after this time
-LEAVE_S = 40.0  # time for a displaced process to exit: the longest KillWait at a teardown, plus a margin
+FORGET_S = 86400.0  # seconds after which a later job on the node removes the folder of an ended run
+LEAVE_S = 40.0  # seconds for a replaced process to exit: the longest KillWait at a teardown, plus a margin
 LOOK_S = 0.2
 
 
 class RunDecision(Enum):
-    """The decision on a run that SkyPilot launches."""
+    """Decision on a run that SkyPilot launches."""
 
     RUN = "it runs"
     REPEAT = "it ran here to its end, which is reported again"
@@ -50,7 +50,10 @@ class RunDecision(Enum):
 
 @dataclass(frozen=True)
 class Earlier:
-    """Progress of an earlier run of the shipment on this node. Processes are (pid, start time in clock ticks)."""
+    """Progress of an earlier run of the shipment on this node.
+
+    Processes are (pid, start time in clock ticks).
+    """
 
     restart: int
     holder: tuple[int, int]
@@ -62,10 +65,10 @@ class Earlier:
 
 
 def decide(earlier: Optional[Earlier], over: bool, shipped: int, requeue: bool) -> tuple[RunDecision, int]:
-    """Decide whether a launch runs, repeats an earlier run's result, or is refused.
+    """Decide if a launch runs, repeats an earlier result, or is refused.
 
     ``earlier``: the earlier run, whose process is dead; ``over``: that run logged the end of all its jobs; ``shipped``:
-    the restart count of this launch; ``requeue``: the jobs may run again. Returns the decision and the restart count.
+    the restart count of this launch; ``requeue``: the jobs may run again. Return the decision and the restart count.
     """
     if earlier is None or not earlier.begun:
         return RunDecision.RUN, shipped
@@ -91,7 +94,7 @@ class Replay:
     ends: dict[int, Ended] = field(default_factory=dict)
 
     def code(self, jobs: Iterable[int]) -> int:
-        """The exit code of the run when all ``jobs`` have ended; -1 while any job has not."""
+        """Return the run's exit code; -1: some of ``jobs`` have not ended."""
         ids = list(jobs)
         if not all(job_id in self.ends for job_id in ids):
             return -1
@@ -99,7 +102,10 @@ class Replay:
 
 
 class RunGuard:
-    """Persistent run state of a shipment on this node. ``home``: the node's private folder; ``key``: the log's key."""
+    """Persistent run state of a shipment on this node.
+
+    ``home``: the node's private folder; ``key``: the log's key.
+    """
 
     def __init__(self, home: str, key: bytes) -> None:
         self.key = key
@@ -123,7 +129,10 @@ class RunGuard:
 
     # --- ownership of the node
     def take(self) -> bool:
-        """Lock the node until this process ends; False while another process holds the lock."""
+        """Lock the node until this process ends.
+
+        Return False while another process holds the lock.
+        """
         if self._lock < 0:
             self._lock = self._open("lock", os.O_RDWR)
         try:
@@ -149,7 +158,7 @@ class RunGuard:
 
     # --- the record
     def earlier(self) -> Optional[Earlier]:
-        """The recorded progress of the last run; None if no run wrote a record."""
+        """Return the recorded progress of the last run, or None."""
         try:
             with open(self._path("record")) as file:
                 data = json.load(file)
@@ -158,14 +167,14 @@ class RunGuard:
         return Earlier(**{**data, "holder": tuple(data["holder"]), "agent": tuple(data["agent"])})
 
     def begin(self, restart: int) -> None:
-        """Start this process's record, and store the frames that it writes from now on."""
+        """Start this process's record and the storage of its frames."""
         self.forget_others()
         earlier = self.earlier()
         if earlier is None or not earlier.begun:
             self._remove("frames")
         self._frames = self._open("frames", os.O_WRONLY | os.O_APPEND)
         self._kept = self._whole()
-        os.ftruncate(self._frames, self._kept)  # the last line is partial when its writer was killed
+        os.ftruncate(self._frames, self._kept)  # the last line is partial if its writer was killed
         self._mine = Earlier(restart, _identity(os.getpid()))
         self._write()
 
@@ -176,7 +185,7 @@ class RunGuard:
             self._write()
 
     def note_start(self, agent: int) -> None:
-        """Record that process ``agent`` is about to start the script."""
+        """Record that the agent is about to start the script."""
         self.note(begun=True, agent=_identity(agent))
 
     def _write(self) -> None:
@@ -194,7 +203,10 @@ class RunGuard:
 
     # --- frames
     def keep(self, data: bytes) -> None:
-        """Store log data before it is written to the log. Events are stored beyond the limit, too."""
+        """Store log data before it is written to the log.
+
+        Events are stored beyond the limit, too.
+        """
         if self._mine is None:
             return
         try:
@@ -210,7 +222,7 @@ class RunGuard:
             self._mine = replace(self._mine, cut=True)
 
     def _whole(self) -> int:
-        """The length of the frames up to the last whole line."""
+        """Length of the frames up to the last whole line."""
         try:
             with open(self._path("frames"), "rb") as file:
                 end = file.seek(0, os.SEEK_END)
@@ -226,7 +238,7 @@ class RunGuard:
         return 0
 
     def write_new(self, out: Callable[[bytes], None]) -> None:
-        """Pass the stored frames that were not passed before to ``out``, in whole lines."""
+        """Pass the new stored frames to ``out``, in whole lines."""
         end = self._whole()
         if end > self._poured:
             with open(self._path("frames"), "rb") as file:
@@ -251,7 +263,7 @@ class RunGuard:
 
     # --- cleanup
     def clear(self) -> None:
-        """Kill the agent and the job processes that an earlier run has left."""
+        """Kill the agent and the job processes of an earlier run."""
         earlier = self.earlier()
         if earlier is not None:
             _signal(earlier.agent, signal.SIGKILL)

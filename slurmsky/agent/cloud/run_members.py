@@ -1,4 +1,7 @@
-"""The jobs of a run on cloud nodes: one job, or the elements of a packed array; their records, shares and ends."""
+"""Jobs of a run on cloud nodes: records, shares and ends.
+
+A run has one job, or the elements of a packed array.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from .node_info import CloudNodeInfo
 
 @dataclass
 class WorkerNode:
-    """One job of this run: the job itself, or an element of a packed array."""
+    """One job of this run, or an element of a packed array."""
 
     launch: Launch
     shown: Launch  # with the paths of the submit host
@@ -35,7 +38,10 @@ class WorkerNode:
 
 
 def records_of(launch: Launch) -> list[Job]:
-    """The records shipped with a launch. An array element gets the first element's record, with its own ids."""
+    """Return the records shipped with a launch.
+
+    An array element gets the first element's record, with its own ids.
+    """
     jobs = [job_from_dict(dict(record), part.spec) for record, part in zip(launch.record, launch.parts)]
     if jobs and not launch.het:
         jobs[0].job_id, jobs[0].array_task_id = launch.job_id, launch.array_task_id
@@ -49,7 +55,7 @@ def records_of(launch: Launch) -> list[Job]:
 def assign_shares(
     member: WorkerNode, node: CloudNode, names: Sequence[str], node_info: Sequence[CloudNodeInfo], packed: bool
 ) -> None:
-    """Assign the nodes, and the CPUs and devices of the member's slot, to its shares."""
+    """Assign nodes, CPUs and devices of a slot to a member's shares."""
     launch = member.launch
     if launch.het:
         launch.shares = launch.het[0].shares  # a copy of the same shares: here they must be one object
@@ -73,18 +79,21 @@ def assign_shares(
 
 
 def start_afresh(path: str, append: bool) -> int:
-    """Offset at which the job's own bytes begin in its output file; truncates the file unless ``append``."""
+    """Return the offset at which the job's output begins.
+
+    The file is truncated unless ``append``.
+    """
     try:
         if append:
             return os.stat(path).st_size
         os.truncate(path, 0)
     except OSError:
-        pass  # absent, or not a regular file; if that is an error, the agent reports it
+        pass  # absent, or not a regular file; the agent reports an error
     return 0
 
 
 def open_tails(member: WorkerNode, node: CloudNode, log: JobLogWriter, new_stream: Callable[[], int]) -> None:
-    """Begin to follow the output files of a member that starts."""
+    """Open the tails of a starting member's output files."""
     launch = member.launch
     pairs = ((launch.stdout, member.shown.stdout), (launch.stderr, member.shown.stderr))
     for number, (path, target) in enumerate(pairs):
@@ -93,7 +102,7 @@ def open_tails(member: WorkerNode, node: CloudNode, log: JobLogWriter, new_strea
         append = launch.spec.open_mode == "append"
         tail = LogTail(log, new_stream(), output_files.expand_node(path, node.name))
         if not node.same_files:
-            # An earlier job's file, shipped with the submit folder: none of its bytes belong to this job.
+            # An earlier job's file, shipped with the submit folder: its bytes do not belong to this job.
             tail.position = start_afresh(tail.path, append)
         member.tails.append(tail)
         path = output_files.expand_node(target, node.name)
@@ -103,5 +112,5 @@ def open_tails(member: WorkerNode, node: CloudNode, log: JobLogWriter, new_strea
 
 
 def end_event(job_id: int, state: str, reason: str) -> Ended:
-    """The end event of a job for which no agent sends one."""
+    """Return the end event of a job for which no agent sends one."""
     return Ended(job_id=job_id, time=time.time(), state=state, reason=reason, seq=1 << 30)

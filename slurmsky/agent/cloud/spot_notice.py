@@ -1,6 +1,6 @@
-"""Watches a cloud's metadata service for the interruption notice of a spot machine.
+"""Watches for the interruption notice of a spot machine.
 
-AWS gives two minutes, Google and Azure 30 seconds. A machine without such a service costs one attempt to connect.
+AWS gives two minutes, Google and Azure 30 seconds. A machine without a metadata service costs one attempt to connect.
 
 Source: the providers' pages on interruption notices: ``spot/instance-action`` (AWS), ``instance/preempted`` (Google
 Compute Engine), Scheduled Events (Azure).
@@ -21,16 +21,16 @@ from typing import Callable, Mapping, Optional
 
 from ... import paths
 
-#: the link-local address of the metadata service in each of these clouds
+#: link-local address of the metadata service in each of these clouds
 ADDRESS = "169.254.169.254"
 #: the notice of a node, in the agent's home
 FILE = "spot_notice.json"
 #: AWS recommends an interval of at least five seconds
 POLL_S = 5.0
 CONNECT_S = 2.0
-#: Azure's first answer about scheduled events may take that long
+#: longest time in seconds of Azure's first answer about scheduled events
 ANSWER_S = 150.0
-#: the notice of a cloud that states no time
+#: seconds of notice by a cloud that states no time
 NOTICE_S = 30.0
 #: seconds before a spot machine's end at which its jobs get SIGKILL, so that their files arrive
 MARGIN_S = 5.0
@@ -40,14 +40,17 @@ Parse = Callable[[str, str], Optional[float]]
 
 @dataclass(frozen=True)
 class MetadataService:
-    """A cloud's metadata service. ``identity``: a path that only this cloud answers; ``notice``: the path to poll."""
+    """A cloud's metadata service.
+
+    ``identity``: a path that only this cloud answers; ``notice``: the path to poll.
+    """
 
     cloud: str
     identity: str
     notice: str
     headers: Mapping[str, str]
     parse: Parse  # (the notice's text, the identity's text) -> epoch second of the end; None: no notice
-    token: str = ""  # the path that a PUT request returns a session's token from
+    token: str = ""  # path from which a PUT request returns a session's token
 
 
 def _aws(text: str, identity: str) -> Optional[float]:
@@ -79,14 +82,14 @@ SERVICES = (
 
 @dataclass(frozen=True)
 class Notice:
-    """The machine ends at ``at`` (epoch second)."""
+    """Notice that the machine ends at ``at`` (epoch second)."""
 
     at: float
     cloud: str
 
     @property
     def left_s(self) -> int:
-        """Seconds that jobs have from now on."""
+        """Seconds that remain for jobs."""
         return max(1, int(self.at - time.time() - MARGIN_S))
 
     def write(self, path: str) -> None:
@@ -107,13 +110,16 @@ class Notice:
 
 
 class Metadata:
-    """The metadata service of this machine; ``address``: host, or host:port."""
+    """Metadata service of this machine; ``address``: host, or host:port."""
 
     def __init__(self, address: str = ADDRESS) -> None:
         self._address = address
 
     def find(self) -> Optional[Callable[[], Optional[Notice]]]:
-        """The reader of this cloud's notice; None if no known service answers."""
+        """Return the reader of this cloud's notice.
+
+        None if no known service answers.
+        """
         connection = self._connection(CONNECT_S)
         try:
             connection.connect()
@@ -139,7 +145,7 @@ class Metadata:
         return http.client.HTTPConnection(self._address, timeout=timeout)  # no proxy: the address is link-local
 
     def _get(self, service: MetadataService, path: str, timeout: float) -> str:
-        """The body of a response with status 200, else ""."""
+        """Return the body of a response with status 200, else ""."""
         headers = dict(service.headers)
         if service.token:
             lifetime = {_AWS_TOKEN + "-ttl-seconds": "60"}
@@ -173,7 +179,7 @@ def wait(metadata: Metadata, sleep: Callable[[float], None] = time.sleep) -> Opt
 
 
 def watch(take: Callable[[Notice], None]) -> None:
-    """Call ``take`` with the notice of this machine when it arrives, in a thread."""
+    """Call ``take`` with this machine's notice, from a thread."""
 
     def run() -> None:
         notice = wait(Metadata(os.environ.get(paths.METADATA) or ADDRESS))

@@ -1,10 +1,10 @@
-"""Makes ``ssh $node`` work between the nodes of a cloud job, by the job's node names.
+"""Makes ``ssh $node`` work between the nodes of a cloud job.
 
 On its clouds and on Kubernetes SkyPilot gives all nodes of a cluster one key (~/.ssh/sky-cluster-key), which each node
 accepts, and a block in ~/.ssh/config that names the key (setup_commands of sky/templates/*-ray.yml.j2). That block
 lacks the port of an sshd in a container (10022: sky/provision/docker_utils.py), and ssh warns about an address that
-another machine had before. So this module adds a block for the job's node names at the beginning of that file while
-the job runs, and removes it at the end; a mark identifies the block. Nodes without SkyPilot's key are not changed.
+another machine had before. So this module adds a block for the job's node names at the beginning of that file while the
+job runs, and removes it at the end; a mark identifies the block. Nodes without SkyPilot's key are not changed.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _PORT = re.compile(r"^\s*Port[\s=]+(\d+)", re.MULTILINE | re.IGNORECASE)
 
 
 def add(folder: str, home: str, names: Iterable[str], server: str = "/etc/ssh") -> bool:
-    """Add a job's node names to the config in ``folder``; False if SkyPilot has stored no key there.
+    """Add a job's node names to the config in ``folder``.
 
-    ``home``: the job's private folder on this node, which marks the block. ``server``: the folder of sshd's
-    configuration.
+    Return False if SkyPilot has stored no key there. ``home``: the job's private folder on this node, which marks the
+    block. ``server``: the folder of sshd's configuration.
     """
     if not os.path.exists(os.path.join(folder, KEY)):
         return False
@@ -35,7 +35,7 @@ def add(folder: str, home: str, names: Iterable[str], server: str = "/etc/ssh") 
         *(["  Port %d" % port] if port != 22 else []),
         "  IdentityFile ~/.ssh/%s" % KEY,
         "  StrictHostKeyChecking no",
-        "  UserKnownHostsFile /dev/null",  # an address may have been another machine's
+        "  UserKnownHostsFile /dev/null",  # another machine may have had the address before
         "  LogLevel ERROR",
         "Match all",  # the first lines of the user's own part apply to all hosts
     ]
@@ -44,13 +44,16 @@ def add(folder: str, home: str, names: Iterable[str], server: str = "/etc/ssh") 
 
 
 def remove(folder: str, home: str) -> None:
-    """Remove a job's block, and the blocks of ended jobs that did not remove theirs."""
+    """Remove a job's block, and the blocks left by ended jobs."""
     if os.path.exists(os.path.join(folder, KEY)):
         _edit(folder, home, "")
 
 
 def listens_on(server: str) -> int:
-    """The port that this node's sshd, and those of nodes with the same image, are configured to use."""
+    """Return the configured port of this node's sshd.
+
+    Nodes with the same image have the same port.
+    """
     for path in [*sorted(glob.glob(os.path.join(server, "sshd_config.d", "*.conf"))), server + "/sshd_config"]:
         try:
             with open(path, errors="replace") as file:
@@ -88,7 +91,10 @@ def _edit(folder: str, home: str, block: str) -> bool:
 
 
 def _left(found: re.Match[str], home: str) -> str:
-    """The text that replaces a block: another job's block is kept while its private folder exists."""
+    """Return the replacement of a block.
+
+    Another job's block is kept while its private folder exists.
+    """
     return found[0] if found["home"] != home and os.path.isdir(found["home"]) else ""
 
 

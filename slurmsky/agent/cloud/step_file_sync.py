@@ -1,7 +1,7 @@
-"""Sends output files of steps (``srun -o out.%t``) from a cloud node as they grow.
+"""Sends output files of steps from a cloud node as they grow.
 
-The node's agent records each output file that it opens (``output_files.note_in``); those in the submit folder are
-tailed.
+Such as ``srun -o out.%t``. The node's agent records each output file that it opens (``output_files.note_in``); those in
+the submit folder are tailed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ MOST = 512  # maximum number of tailed files on a node; further files are sent a
 
 
 class StepFiles:
-    """The tails of one node. ``theirs``: paths that are sent in another way (the batch scripts' own output)."""
+    """Tails of one node.
+
+    ``theirs``: paths that are sent in another way (the batch scripts' own output).
+    """
 
     def __init__(
         self,
@@ -48,7 +51,7 @@ class StepFiles:
             tail.send_new(final)
 
     def whole(self) -> frozenset[str]:
-        """Paths in the submit folder whose present content was sent completely."""
+        """Paths in the submit folder whose present content was sent."""
         return frozenset(
             os.path.relpath(path, self._node.shipped_folder)
             for path, tail in self._tails.items()
@@ -56,7 +59,7 @@ class StepFiles:
         )
 
     def _noted(self) -> list[tuple[str, int]]:
-        """(path, size when opened) of files that were opened since the last call."""
+        """Return (path, size) of files opened since the last call."""
         try:
             with open(self._note, "rb") as file:
                 file.seek(self._read)
@@ -80,7 +83,7 @@ class StepFiles:
         self._count += 1
         tail = self._tails[path] = LogTail(self._log, self._new_stream(), path, digest=not start)
         tail.position = start
-        # The submit host has the earlier content already when the file was shipped and then appended to.
+        # The submit host has the earlier content of a file that was shipped and then appended to.
         there = self._node.settings.files.folder or self._node.settings.launch["submit_dir"]
         path = os.path.join(there, relative)
         self._log.event(StreamOpened(stream=tail.stream, path=path, append=bool(start)))

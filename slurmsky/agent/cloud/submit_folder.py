@@ -1,4 +1,4 @@
-"""Creates and fills the submit folder on a cloud node, and finds files that the job changed."""
+"""Submit folder on a cloud node: creation, content, changed files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ Scan = dict[str, tuple[int, int]]  # path in the folder -> size, mtime in ns
 
 
 def make_folder(path: str) -> bool:
-    """Create a folder that this account can write to, through sudo if sudo needs no password."""
+    """Create a writable folder, if needed through sudo.
+
+    sudo must need no password.
+    """
     try:
         os.makedirs(path, exist_ok=True)
     except OSError:
@@ -36,7 +39,10 @@ def make_folder(path: str) -> bool:
 
 
 def link(path: str, folder: str) -> None:
-    """Create a link to the folder unless the path exists, through sudo if sudo needs no password."""
+    """Create a link to the folder unless the path exists.
+
+    If needed through sudo without a password.
+    """
     if os.path.lexists(path) or not os.path.isabs(path):
         return
     try:
@@ -52,7 +58,10 @@ def link(path: str, folder: str) -> None:
 
 
 def identity(path: str) -> list[int]:
-    """Inode numbers of a folder and of its parents; empty when the folder does not exist."""
+    """Inode numbers of a folder and its parents.
+
+    Empty if the folder does not exist.
+    """
     numbers = []
     try:
         while path != "/":
@@ -64,12 +73,15 @@ def identity(path: str) -> list[int]:
 
 
 def same_folder(path: str, there: Sequence[int]) -> bool:
-    """True when the folder is the same as the submit host's: folder and parents have the same inode numbers."""
+    """True if the folder is the submit host's, by inode numbers.
+
+    Its parents must have the same inode numbers, too.
+    """
     return bool(there) and identity(path) == list(there)
 
 
 def unpack(archive: str, folder: str) -> None:
-    """Fill the folder from the shipped archive; existing files of the same names are replaced."""
+    """Unpack the shipped archive; replace existing files."""
     with tarfile.open(archive) as tar:
         if hasattr(tarfile, "fully_trusted_filter"):
             tar.extractall(folder, filter="fully_trusted")  # our own archive, of the user's own files
@@ -78,7 +90,10 @@ def unpack(archive: str, folder: str) -> None:
 
 
 def scan(folder: str) -> Scan:
-    """Regular files in a folder with size and time, links not followed."""
+    """Regular files in a folder with size and time.
+
+    Links are not followed.
+    """
     found: Scan = {}
     for root, _folders, files in os.walk(folder):
         for name in files:
@@ -103,7 +118,10 @@ class Changed:
 
 
 def changes(before: Scan, folder: str, skip: frozenset[str]) -> list[Changed]:
-    """Files that are new or changed, smallest first; ``skip``: paths that are sent in another way."""
+    """Files that are new or changed, smallest first.
+
+    ``skip``: paths that are sent in another way.
+    """
     found = []
     for path, metadata in scan(folder).items():
         if path in skip or before.get(path) == metadata:
@@ -117,7 +135,7 @@ def changes(before: Scan, folder: str, skip: frozenset[str]) -> list[Changed]:
 
 
 def modes(folder: str, path: str) -> list[int]:
-    """Modes of the folders between ``folder`` and a file in it, outermost first."""
+    """Modes of the folders above a file in ``folder``, outermost first."""
     found = []
     for part in os.path.dirname(path).split("/") if "/" in path else ():
         folder = os.path.join(folder, part)
@@ -129,7 +147,7 @@ def modes(folder: str, path: str) -> list[int]:
 
 
 def pieces(path: str, size: int) -> Iterator[bytes]:
-    """Read a file in pieces, at most ``size`` bytes in all."""
+    """Read at most ``size`` bytes of a file, in pieces."""
     with open(path, "rb") as file:
         left = size
         while left:
@@ -141,7 +159,7 @@ def pieces(path: str, size: int) -> Iterator[bytes]:
 
 
 def digest(path: str) -> Optional[str]:
-    """sha256 of a file; None when it cannot be read."""
+    """sha256 of a file; None if it cannot be read."""
     total = hashlib.sha256()
     try:
         with open(path, "rb") as file:

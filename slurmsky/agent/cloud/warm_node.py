@@ -1,4 +1,4 @@
-"""Services that the agent of a warm node has in addition to those of a local agent.
+"""Services of a warm node's agent in addition to a local agent's.
 
 The controller runs on another machine. Commands inside jobs reach it through connections that the controller parks on
 the node (``command_relay``). Scripts are sent by content before the launches that name them. The agent reports the
@@ -46,13 +46,16 @@ if TYPE_CHECKING:
 
 #: timeout of a connection to another node, in seconds
 REACH_S = 5.0
-#: longest time, in seconds, that jobs have after SIGTERM when the node is taken down
+#: seconds that jobs have after SIGTERM at a teardown of the node, at most
 NOTICE_S = 20
 ENDED_HERE = "its agent received SIGTERM: SkyPilot takes the node down"
 
 
 class WarmNodeService:
-    """Adds the services of a warm node to an agent, which exits after ``idle_s`` without job and controller."""
+    """Adds the services of a warm node to an agent.
+
+    The agent exits after ``idle_s`` without job and controller.
+    """
 
     def __init__(self, agent: Agent, idle_s: float) -> None:
         self._agent = agent
@@ -71,7 +74,7 @@ class WarmNodeService:
         signal.signal(signal.SIGTERM, lambda *_: agent.loop.soon(self._taken))
 
     def _name_values(self) -> NodeEnvironment:
-        """Properties of the node that the controller needs to adapt launches: its environment and folders."""
+        """Return the node's environment and folders, for the controller's launches."""
         account = pwd.getpwuid(os.geteuid())
         return NodeEnvironment(
             pid=os.getpid(),
@@ -84,12 +87,15 @@ class WarmNodeService:
         channel.send_json(Pong().encode())
 
     def _compare(self, channel: Channel, request: CompareFolder) -> None:
-        """Report whether a folder is the same one as on the controller's machine: a shared mount."""
+        """Report if a folder is also the controller's: a shared mount."""
         same = submit_folder.same_folder(request.path, request.identity)
         channel.send_json(SameFolder(path=request.path, same=same).encode())
 
     def _store(self, _channel: Channel, request: StoreScript) -> None:
-        """Store a script under its digest; batch.py runs it in place as ``slurm_script``."""
+        """Store a script under its digest.
+
+        batch.py runs it in place as ``slurm_script``.
+        """
         data = base64.b64decode(request.data)
         folder = os.path.join(self._scripts, hashlib.sha256(data).hexdigest()[:32])
         if os.path.exists(os.path.join(folder, "script")):
@@ -103,7 +109,7 @@ class WarmNodeService:
         os.rename(partial, os.path.join(folder, "script"))
 
     def _reach(self, channel: Channel, request: ReachPeers) -> None:
-        """Try to connect to other nodes; reply with the names of those that answered."""
+        """Connect to other nodes; reply with the names that answered."""
 
         def work() -> Event:
             reached = []
@@ -115,7 +121,7 @@ class WarmNodeService:
         self._reply_from_thread(channel, work)
 
     def _add_hosts(self, channel: Channel, request: AddHosts) -> None:
-        """Make the names of a job's nodes resolve to their addresses, as scripts expect of Slurm's node names."""
+        """Make a job's node names resolve to addresses, as scripts expect."""
 
         def work() -> Event:
             hosts = request.names, request.addresses
@@ -125,7 +131,7 @@ class WarmNodeService:
         self._reply_from_thread(channel, work)
 
     def _reply_from_thread(self, channel: Channel, work: Callable[[], Event]) -> None:
-        """Send what ``work`` returns; it runs in a thread because it waits for the network."""
+        """Send the result of ``work``, which waits for the network in a thread."""
 
         def run() -> None:
             answer = work().encode()
@@ -135,16 +141,17 @@ class WarmNodeService:
         threading.Thread(target=run, daemon=True).start()
 
     def _taken(self) -> None:
-        """On SIGTERM the node is being taken down: send jobs SIGTERM, wait for the rest of the notice, then exit.
+        """Handle SIGTERM: the node is being taken down.
 
-        Where a spot notice has arrived, the agent runs on until the machine ends.
+        Jobs get SIGTERM and the rest of the notice, then the agent exits. After a spot notice the agent runs until the
+        machine ends.
         """
         notice = spot_notice.Notice.read(os.path.join(self._agent.home, spot_notice.FILE))
         if notice is not None and notice.at > time.time() and not self._spot:
             self._spot_taken(notice)
             return
         jobs = [job for job in self._agent.jobs.values() if not job.ended]
-        # Before all else, so that no requeued job starts here again.
+        # First, so that no requeued job starts here again.
         self._agent.greet_with(partial(NodeTaken, node=self._agent.node, at=time.time() + NOTICE_S, why=ENDED_HERE))
         for job in jobs:
             job.terminate("NODE_FAIL", signal.SIGTERM, min(job.launch.kill_wait_s, NOTICE_S))
@@ -169,7 +176,10 @@ class WarmNodeService:
 
 
 def _name_at(address: str, tls: Any) -> str:
-    """The name of the node whose agent answers at an address; "" for none. Networks can reuse the same addresses."""
+    """Return the name of the node whose agent answers, or "".
+
+    Networks can reuse the same addresses.
+    """
     try:
         with endpoints.connect(address, tls, REACH_S) as sock:
             sock.settimeout(REACH_S)

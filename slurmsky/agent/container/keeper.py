@@ -1,4 +1,4 @@
-"""The keeper of a container: a helper process that finds the image, starts the container and cleans up."""
+"""Keeper of a container: helper process for image, start and cleanup."""
 
 from __future__ import annotations
 
@@ -28,13 +28,19 @@ class UserText(KeeperMessage, kind="say"):
 
 
 class ContainerFailed(KeeperMessage, kind="failed"):
-    """There is no container; ``lines``: the reason. The keeper ends."""
+    """The container could not be created, for the reason in ``lines``.
+
+    The keeper ends.
+    """
 
     lines: Tuple[str, ...]
 
 
 class ContainerReady(KeeperMessage, kind="ready"):
-    """Tasks can join the namespaces of the process ``holder``; the rest is of the image."""
+    """Tasks can join the namespaces of the process ``holder``.
+
+    The other fields describe the image.
+    """
 
     holder: int
     environment: Dict[str, str]
@@ -43,7 +49,7 @@ class ContainerReady(KeeperMessage, kind="ready"):
 
 
 def keep(sock: socket.socket, request: ContainerRequest, store: str, env: Mapping[str, str]) -> None:
-    """Create the requested container, and remove it when the agent closes the socket."""
+    """Create the container; remove it when the agent closes the socket."""
     images = ImageStore(store, env, request.cwd, lambda text: send_to_agent(sock, UserText(text=text)))
     box, holder = "", 0
     try:
@@ -84,7 +90,7 @@ def keep(sock: socket.socket, request: ContainerRequest, store: str, env: Mappin
             ),
         )
         while sock.recv(4096):
-            pass  # the agent sends nothing; it closes the socket at the container's end
+            pass  # the agent sends nothing, and closes the socket at the container's end
     except ConnectionError:
         pass  # the agent has died
     finally:
@@ -96,7 +102,7 @@ def keep(sock: socket.socket, request: ContainerRequest, store: str, env: Mappin
 
 
 def _hold(write: int, make: Callable[[], None]) -> NoReturn:
-    """Turn this process's namespaces into the container, and keep them alive until killed."""
+    """Turn this process's namespaces into the container, until killed."""
     try:
         namespaces.libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         make()

@@ -1,4 +1,7 @@
-"""Creates and joins a container: a mount namespace, and for users other than root a user namespace."""
+"""Creates and joins a container's mount namespace.
+
+Users other than root also need a user namespace.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +32,11 @@ _SYSTEM_FILES = ("/etc/hosts", "/etc/resolv.conf", "/etc/hostname", "/etc/localt
 
 
 class NamespaceError(Exception):
-    """The container cannot be started; the text is the reason."""
+    """The container cannot be started, for the reason in the text."""
 
 
 def libc() -> Any:
-    """The C library, whose calls store their errno for ``ctypes.get_errno``."""
+    """Return the C library, whose errno ``ctypes.get_errno`` reads."""
     return ctypes.CDLL(None, use_errno=True)
 
 
@@ -51,10 +54,10 @@ def _mount(source: str, target: str, kind: str = "", flags: int = 0, data: str =
 def make(
     request: ContainerRequest, image: Image, box: str, env: Mapping[str, str], driver: list[tuple[str, str]]
 ) -> None:
-    """Turn this process's namespaces into the container of an image, with the work folder ``box``.
+    """Turn this process's namespaces into the container of an image.
 
-    ``driver``: files of the GPU's driver as (path on the node, path in the container). Raises OSError or
-    ContainerError.
+    ``box``: the work folder. ``driver``: files of the GPU's driver as (path on the node, path in the container). Raises
+    OSError or ContainerError.
     """
     _own_namespaces(request.root)
     _mount("none", "/", flags=_MS_REC | _PROPAGATION["private"])
@@ -95,7 +98,10 @@ def make(
 
 
 def _own_namespaces(as_root: bool) -> None:
-    """Create a mount namespace, for users other than root with a user namespace. Raises ContainerError."""
+    """Create the mount namespace and, except for root, a user namespace.
+
+    Raises ContainerError.
+    """
     uid, gid = os.geteuid(), os.getegid()
     flags = _CLONE_NEWNS if uid == 0 else _CLONE_NEWNS | _CLONE_NEWUSER
     if libc().unshare(flags) != 0:
@@ -122,7 +128,10 @@ def _own_namespaces(as_root: bool) -> None:
 
 
 def _overlay(image: str, root: str, box: str) -> None:
-    """Mount an overlay of the image; changes are stored in the step's folder, or in memory if that fails."""
+    """Mount an overlay of the image.
+
+    Changes are stored in the step's folder, or in memory if that fails.
+    """
     # Relative names: full paths may contain commas and colons, which separate the mount options.
     os.chdir(box)
     os.mkdir("image")
@@ -142,7 +151,10 @@ def _overlay(image: str, root: str, box: str) -> None:
 
 
 def _within(root: str, path: str) -> str:
-    """Convert a path in the container to a path on the node; links in the image resolve within the image."""
+    """Convert a path in the container to a path on the node.
+
+    Links in the image resolve within the image.
+    """
     here, links = root, 0
     parts = [part for part in path.split("/") if part not in ("", ".")]
     while parts:
@@ -164,7 +176,7 @@ def _within(root: str, path: str) -> str:
 
 
 def _point(root: str, path: str, folder: bool) -> str:
-    """The mount point for a path in the container, created if missing."""
+    """Return a path's mount point, created if missing."""
     place = _within(root, path)
     if not os.path.exists(place):
         if folder:
@@ -189,7 +201,7 @@ def _bind(source: str, root: str, target: str, flags: Iterable[str]) -> None:
             _mount("none", place, flags=_PROPAGATION[kind] | (_MS_REC if kind != word else 0))
     more = [word for word in words if word in _MS]
     if more:
-        # Keep the source's flags: a user namespace must not remove any.
+        # Keep the source's flags: a user namespace must not remove flags.
         kept = sum(_MS[word] for word in _MS if word in _mount_options(place))
         flagged = sum({_MS[word] for word in more})
         _mount("none", place, flags=_MS_REMOUNT | _MS_BIND | flagged | kept)
@@ -205,7 +217,7 @@ def _mount_options(place: str) -> list[str]:
 
 
 def _user(root: str, box: str) -> None:
-    """Add this user and group to the container's passwd and group files."""
+    """Add this user and group to the container's passwd and group."""
     import grp
     import pwd
 

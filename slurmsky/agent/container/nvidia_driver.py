@@ -1,4 +1,4 @@
-"""The files of NVIDIA's driver that a container needs, as NVIDIA's container runtime hook mounts them."""
+"""Files of NVIDIA's driver for containers, as in NVIDIA's runtime hook."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _FOLDER = paths.NVIDIA_DRIVER
 
 
 def files() -> list[tuple[str, str]]:
-    """The driver's libraries and programs, as (path on the node, path in the container).
+    """Libraries and programs: (path on the node, path in the container).
 
-    No image contains these files, because they must match the node's kernel module.
+    Images do not contain them, because they must match the node's kernel module.
     """
     if not os.path.exists("/dev/nvidiactl"):
         return []
@@ -34,7 +34,7 @@ def files() -> list[tuple[str, str]]:
 
 
 def lead_to(environment: dict[str, str]) -> None:
-    """Add the folders of ``files`` to PATH and LD_LIBRARY_PATH of an image."""
+    """Add the folders of ``files`` to PATH and LD_LIBRARY_PATH."""
     for variable, folder, usual in (
         ("LD_LIBRARY_PATH", "lib", ""),
         ("PATH", "bin", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),

@@ -1,4 +1,4 @@
-"""Root folders of images on this node: imported by an installed container tool, unpacked once, and cached.
+"""Root folders of images on this node: imported, unpacked once, cached.
 
 A tool like podman is needed only to import the image, not to run it: namespaces.py creates the container, so that a
 task in the container is still a child of the agent, with its CPUs, devices, signals, descriptors and exit code.
@@ -25,12 +25,12 @@ Say = Callable[[str], None]
 
 
 class ImageError(Exception):
-    """The image cannot be imported; the lines are the reason."""
+    """The image cannot be imported, for the reason in the lines."""
 
 
 @dataclass
 class Image:
-    """A root folder with the image's environment, working folder and entry point."""
+    """A root folder with environment, working folder and entry point."""
 
     root: str
     environment: dict[str, str] = field(default_factory=dict)
@@ -39,7 +39,10 @@ class Image:
 
 
 class ImageStore:
-    """Images of one user on one node. ``environment``: the environment of the tools that import images."""
+    """Images of one user on one node.
+
+    ``environment``: the environment of the tools that import images.
+    """
 
     def __init__(self, folder: str, environment: Mapping[str, str], cwd: str, say: Say) -> None:
         self.folder = folder
@@ -48,13 +51,13 @@ class ImageStore:
         self._say = say
 
     def image(self, text: str) -> Image:
-        """The image with this name, file or folder. Raises ImageError."""
+        """Return the image with this name, file or folder. Raises ImageError."""
         if language.is_path(text):
             return self._file(os.path.join(self._cwd, text))
         return self._named_image(language.reference(text))
 
     def container(self, name: str, flag: str, image: Optional[str]) -> Image:
-        """The named container; created from the image if it does not exist. Raises ImageError."""
+        """Return the named container, created if missing. Raises ImageError."""
         place = os.path.join(self.folder, "named", name)
         with self._locked("named-" + name):
             there = os.path.isdir(place)
@@ -77,7 +80,7 @@ class ImageStore:
         if os.path.isdir(path):
             if os.geteuid() in (0, inspected.st_uid):
                 return Image(path, _enroot_environment(path))
-            # In a user namespace this user cannot change another user's files, not even create mount points: copy.
+            # In a user namespace this user cannot change another user's files, or create mount points: copy.
             return self._kept(key, path, lambda made: self._copy(Image(path, _enroot_environment(path)), made))
         with open(path, "rb") as file:
             magic = file.read(4)
@@ -180,7 +183,7 @@ class ImageStore:
         return self._read(place)
 
     def _place(self, place: str, unpack: Callable[[str], None]) -> None:
-        """Create a folder atomically, by unpacking beside it and renaming."""
+        """Create a folder atomically: unpack beside it and rename."""
         os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
         made = tempfile.mkdtemp(prefix=".making.", dir=os.path.dirname(place))
         try:
@@ -251,7 +254,10 @@ class ImageStore:
 
 
 def remove_tree(folder: str) -> None:
-    """Remove a root folder, including folders without write permission; files that cannot be removed stay."""
+    """Remove a root folder, also without write permission.
+
+    Files that cannot be removed stay.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     if not os.path.isdir(folder):
         return
@@ -271,7 +277,7 @@ def _last_line(text: bytes) -> str:
 
 
 def _enroot_environment(root: str) -> dict[str, str]:
-    """The environment of an image made by enroot, from /etc/environment."""
+    """Return the environment of an enroot image, from /etc/environment."""
     try:
         with open(os.path.join(root, "etc/environment"), encoding="utf-8", errors="surrogateescape") as file:
             lines = file.read().splitlines()
@@ -281,7 +287,7 @@ def _enroot_environment(root: str) -> dict[str, str]:
 
 
 def _apptainer_environment(root: str) -> dict[str, str]:
-    """The environment of an image, from the shell file in which apptainer stores it."""
+    """Return the environment of an apptainer image, from its shell file."""
     path = os.path.join(root, ".singularity.d/env/10-docker2singularity.sh")
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:

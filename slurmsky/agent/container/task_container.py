@@ -1,4 +1,4 @@
-"""pyxis' containers: runs a step's tasks or a batch script in the root folder of an image.
+"""Containers of pyxis: tasks and batch scripts in an image.
 
 As with enroot there is no container daemon and no runtime: a mount namespace (for users other than root also a user
 namespace) is created once per step and node, and each task joins it just before exec. A task therefore stays a child of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def request(options: Iterable[tuple[str, str]], cwd: str, image_of_nodes: str = "") -> Optional[ContainerRequest]:
-    """Parse pyxis' options into a request for a container; None: no container.
+    """Parse pyxis' options into a container request, or None.
 
     ``image_of_nodes``: the image that the nodes run (SkyPilot's image_id). For this image no container is created, and
     the options apply to the node as far as possible.
@@ -56,7 +56,7 @@ def request(options: Iterable[tuple[str, str]], cwd: str, image_of_nodes: str = 
 
 
 def of_batch(launch: Launch) -> Optional[ContainerRequest]:
-    """The request for the container of a batch script; None: no container."""
+    """Return the request for a batch script's container, or None."""
     if launch.script is None:
         return None
     wanted = request(launch.spec.site_options, launch.work_dir, launch.image)
@@ -76,7 +76,10 @@ def _absolute(cwd: str, path: str) -> str:
 
 
 class Container:
-    """The agent's side: one container of a step, or of a batch script, on this node."""
+    """The agent's side of a container on this node.
+
+    It belongs to a step or a batch script.
+    """
 
     def __init__(self, loop: Loop, wanted: ContainerRequest, store: str, say: Callable[[str], None]) -> None:
         self._loop = loop
@@ -96,7 +99,10 @@ class Container:
         ready: Callable[[], None],
         failed: Callable[[tuple[str, ...]], None],
     ) -> None:
-        """Create the container; calls ready() when tasks can join it, or failed(lines)."""
+        """Create the container; call ready() or failed(lines).
+
+        Tasks can join the container after ready().
+        """
         if self._request.on_node_image:
             self._directory = self._request.directory
             problems = _inside(self._request.mounts)
@@ -131,13 +137,14 @@ class Container:
         failed(lines)
 
     def argv(self, words: list[str]) -> list[str]:
-        """The command to execute, prefixed by the image's entry point if the options request that."""
+        """Prefix a command by the image's entry point, if requested."""
         return [*self._image.entrypoint, *words] if self._request.entrypoint else words
 
     def enter(self, environment: dict[str, str]) -> None:
-        """Join the container in a new process just before exec, and add the image's variables to ``environment``.
+        """Join the container in a new process just before exec.
 
-        Raises OSError or ContainerError. The process must have one thread, and must not import modules afterwards.
+        Adds the image's variables to ``environment``. Raises OSError or ContainerError. The process must have one
+        thread, and must not import modules afterwards.
         """
         if self._holder:
             join(self._holder)
@@ -153,7 +160,7 @@ class Container:
             environment["PWD"] = self._directory
 
     def close(self) -> None:
-        """Remove the container after the end of its processes."""
+        """Remove the container after its processes have ended."""
         self._failed = lambda lines: None
         if self._keeper is not None:
             self._keeper.close()  # the keeper ends the container, and removes its files unless the container is named
@@ -161,7 +168,10 @@ class Container:
 
 
 def _inside(mounts: Iterable[Mount]) -> list[str]:
-    """Emulate mounts by links on a node that runs the image; returns the mounts that are impossible."""
+    """Emulate mounts by links on a node with the image.
+
+    Return the impossible mounts.
+    """
     problems = []
     for source, target, _flags in mounts:
         if source in (target, language.TMPFS, language.UMOUNT) or os.path.realpath(target) == os.path.realpath(source):

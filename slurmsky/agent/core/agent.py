@@ -46,11 +46,11 @@ from .controller_restart import ControllerRestart
 from .head_job import HeadJob
 from .node_holds import NodeHolds
 
-#: seconds that a "started" event waits, so that a short job sends its start and end in one batch
+#: seconds by which a "started" event is delayed, so that a short job sends its start and end in one batch
 START_DELAY_S = 0.005
 #: seconds after which an agent without jobs and without a controller exits
 IDLE_S = 120.0
-#: seconds that an exiting agent waits for the hello of peers that have connected
+#: seconds for which an exiting agent waits for the hello of connected peers
 LEAVE_S = 5.0
 NODE_STATUS_S = 60.0
 #: run number in the journal for a job whose head is another node
@@ -58,7 +58,10 @@ _HOSTED = -1
 
 
 class Agent:
-    """The agent of one node. ``folder`` (``<home>/nodes/<node>``) holds its socket, lock and journal."""
+    """Agent of one node.
+
+    ``folder`` (``<home>/nodes/<node>``) holds its socket, lock and journal.
+    """
 
     def __init__(self, loop: Loop, node: str, home: str, address: str, controller: str, bin_folder: str = "") -> None:
         self.loop = loop
@@ -81,11 +84,11 @@ class Agent:
         self.orphans = Orphans(loop.is_child, self._owners)
         #: steps hosted here for jobs whose head is another node: (job, step) -> boot time of the step's start
         self.hosted: dict[tuple[int, str], float] = {}
-        #: job id -> address of its head agent, for jobs with steps here; srun called by a task is relayed there
+        #: job id -> address of its head agent, for jobs with steps here; a task's srun is relayed there
         self.heads: dict[int, str] = {}
         self.connections = AgentConnections(self)
         self._leave_by = 0.0
-        self._head_due = 0.0  # monotonic: wait until then for the head agent of a job on this node to connect
+        self._head_due = 0.0  # monotonic: until then wait for the head agent of a job on this node to connect
         self.holds = NodeHolds(address, self.connect)
         self.journal = Journal(os.path.join(self.folder, "journal"))
         self._launches = LaunchReader()
@@ -107,14 +110,15 @@ class Agent:
         self.commands: dict[str, Callable[[], Any]] = {}
         #: handlers of controller messages, by their op
         self.services: dict[type[AgentRequest], Callable[[Channel, Any], None]] = {}
-        #: builders of the messages that a newly connected controller is sent
+        #: builders of the messages to a newly connected controller
         self.greetings: list[Callable[[], Event]] = []
         loop.on_orphans = self._orphans_reaped
 
     def listen(self, peer_address: str = "") -> None:
-        """Open the listening sockets. Raises OSError when another agent of this node is alive.
+        """Open the listening sockets.
 
-        ``peer_address``: host:port (TLS) for agents of other machines, which cannot reach a unix socket.
+        Raises OSError if another agent of this node is alive. ``peer_address``: host:port (TLS) for agents of other
+        machines, which cannot reach a unix socket.
         """
         self.variables.host = peer_address.rpartition(":")[0]
         self.connections.listen(self.address, peer_address)
@@ -128,7 +132,7 @@ class Agent:
 
     # --- the controller
     def controller_connected(self, channel: Channel, version: str = "") -> None:
-        """Report this node's jobs to a new controller, and apply its requests from now on."""
+        """Report this node's jobs to a new controller, and accept its requests."""
         self._foreign = version if version != VERSION else ""
         if self._controller is not None:
             # A successor has connected, so the former controller is dead: apply its unread messages first.
@@ -151,7 +155,7 @@ class Agent:
         channel.send_json(JobList(node=self.node, jobs=tuple(log.key for log in known)).encode())
 
     def greet_with(self, build: Callable[[], Event]) -> None:
-        """Send a message to the controller now, and to each one that connects later."""
+        """Send a message to this and each later controller."""
         self.greetings.append(build)
         if self._controller is not None:
             self._controller.send_json(build().encode())
@@ -165,7 +169,7 @@ class Agent:
                 self.controller_restart.soon()
 
     def needs_controller(self) -> bool:
-        """Whether the controller disconnected without announcing its exit."""
+        """True if the controller disconnected without announcing its exit."""
         return self._controller is None and not self._leave_when_idle and os.path.isdir(self.folder)
 
     def _from_controller(self, kind: bytes, payload: bytes) -> None:
@@ -177,7 +181,10 @@ class Agent:
             self.loop.report()
 
     def _launch(self, request: LaunchJob) -> None:
-        """Accept a launch, or refuse it: the controller would count an unanswered launch as running for ever."""
+        """Accept or refuse a launch.
+
+        The controller would count an unanswered launch as running forever.
+        """
         try:
             if self._foreign:
                 raise ValueError("the controller is of version %s, this agent of %s" % (self._foreign, VERSION))
@@ -193,17 +200,20 @@ class Agent:
             self.launch(launch)
             return
         job = self.jobs.get(request.behind)
-        if job is not None and not job.ended:  # else that job's end is on the way, and says that none follows
+        if job is not None and not job.ended:  # else the end of that job is being sent, without a follower
             self._followers.setdefault(request.behind, []).append(launch)
 
     def _drop_followers(self) -> None:
         self._followers.clear()
-        self._flush()  # the ends of jobs whose followers have been started come first
+        self._flush()  # the ends of jobs whose followers have been started are sent first
         if self._controller is not None:
             self._controller.send_json(FollowersDropped(node=self.node).encode())
 
     def take_follower(self, job: HeadJob, now: float) -> Optional[Launch]:
-        """The launch that starts in the place of a job that ends now; None where none waits, or the job was ended."""
+        """Return the launch that follows an ending job, or None.
+
+        None if no launch waits, or if a request ended the job.
+        """
         waiting = self._followers.pop(job.job_id, None)
         if not waiting or job.cause or self._leave_when_idle:
             return None
@@ -235,7 +245,10 @@ class Agent:
             self.services[type(request)](self._controller, request)
 
     def launch(self, launch: Launch) -> None:
-        """Accept a job. Ignores a run that this node knows already, because the controller may repeat a launch."""
+        """Accept a job.
+
+        Ignores a known run, because the controller may repeat a launch.
+        """
         key = (launch.job_id, launch.restart_count)
         if key in self.journal.logs:
             return
@@ -269,7 +282,7 @@ class Agent:
             job.emit(Ended(time=time.time(), state="NODE_FAIL", reason="NodeDown", comment=why))
             self.job_ended(job)
         except Exception:
-            # A bug in the agent, which another attempt would meet again: FAILED, so that the job is not requeued.
+            # A bug in the agent, which another attempt would trigger again: FAILED, so that the job is not requeued.
             self.loop.report()
             job.ended = True
             job.emit(Ended(time=time.time(), state="FAILED", exit_code=1, reason="JobLaunchFailure"))
@@ -277,7 +290,10 @@ class Agent:
 
     # --- events
     def changed(self, job: HeadJob, soon: bool = True) -> None:
-        """Schedule the job's new event for journal and controller: after this iteration, or START_DELAY_S later."""
+        """Schedule the job's new event for journal and controller.
+
+        After this iteration of the loop, or START_DELAY_S later.
+        """
         self._dirty[job.job_id] = job
         if soon:
             self._flush_soon()
@@ -328,19 +344,22 @@ class Agent:
             self._flush_soon()  # else written with the next events; a lost line only makes a successor repeat events
 
     def job_ended(self, job: HeadJob) -> None:
-        """Forget the job's processes; its events stay until they are acknowledged."""
+        """Forget the job's processes.
+
+        Its events stay until they are acknowledged.
+        """
         self._followers.pop(job.job_id, None)
         self.holds.release_all(job.job_id)
         self.orphans.forget(job.job_id)
 
     def host_step(self, job_id: int, head: str) -> None:
-        """Record that this node hosts a step of a job whose head is another node."""
+        """Record a hosted step of a job whose head is another node."""
         self.heads[job_id] = head
         self.journal.add_run(job_id, _HOSTED, process_tree.now_boot(), head=False)
         self._flush()
 
     def unhost_step(self, key: tuple[int, str]) -> None:
-        """Forget an ended hosted step, and its job after the job's last step here."""
+        """Forget an ended hosted step, and its job after the last step."""
         self.hosted.pop(key, None)
         log = self.journal.logs.get((key[0], _HOSTED))
         if log is not None and not any(job_id == key[0] for job_id, _ in self.hosted):
@@ -361,7 +380,7 @@ class Agent:
 
     # --- processes
     def _owners(self) -> Iterator[tuple[Owner, float]]:
-        """The owners of processes on this node, each with the boot time at which it started."""
+        """Owners of processes on this node, with their boot time at start."""
         for job in self.jobs.values():
             if not job.ended:
                 yield (job.job_id, "batch"), job.began
@@ -373,7 +392,7 @@ class Agent:
 
     # --- life
     def recover(self) -> None:
-        """Kill the processes that a dead agent of this node left, and journal the end of its jobs."""
+        """Kill the processes of a dead agent, and journal its jobs' ends."""
         self.memory.take_over()
         logs = self.journal.recover()
         lost = [log for log in logs if not log.ended]
@@ -388,7 +407,7 @@ class Agent:
             print("%s: %s" % (self.journal.path, error.strerror), file=sys.stderr, flush=True)
 
     def holder_left(self) -> None:
-        """Exit if the head agent that disconnected was the last reason to run."""
+        """Exit if the disconnected head agent was the last one."""
         self._head_due = 0.0
         if self._leave_when_idle:
             self._leave_if_idle()
@@ -396,8 +415,8 @@ class Agent:
     def _tick(self) -> None:
         self.loop.after(min(5.0 if self.jobs else 15.0, self.idle_s), self._tick)
         if self._controller is None and not os.path.exists(self.folder):
-            # The state folder was removed: no controller can reach this agent again. Jobs that only hold an
-            # allocation would wait for ever, so they are cancelled; batch scripts run to their end.
+            # The state folder was removed: no controller can reach this agent again. Jobs that only hold an allocation
+            # would wait forever, so they are cancelled; batch scripts run to their end.
             self._leave_when_idle = True
             for job in [job for job in self.jobs.values() if job.batch is None and not job.ended]:
                 job.terminate("CANCELLED", signal.SIGTERM)
@@ -421,7 +440,7 @@ class Agent:
                 self.loop.stop()
 
     def shut_down(self) -> None:
-        """Handle SIGTERM: the node fails, and all its processes are killed."""
+        """Handle SIGTERM: end the jobs as NODE_FAIL, and kill all processes."""
         for job in self.jobs.values():
             if not job.ended:
                 job.terminate("NODE_FAIL", signal.SIGKILL)

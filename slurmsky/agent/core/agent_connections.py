@@ -1,4 +1,4 @@
-"""Listens for the connections of an agent, and dispatches each by its first frame.
+"""Listens for an agent's connections, and dispatches them by first frame.
 
 A client opens with its request. A controller or an agent opens with a hello that names its role.
 """
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
 
 class AgentConnections:
-    """The listening sockets of an agent, and the accepted connections that keep it running."""
+    """Listening sockets and accepted connections of an agent.
+
+    The agent runs while it has connections of head agents.
+    """
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
-        #: connections of head agents whose jobs use this node; the agent runs while there are any
+        #: connections of head agents whose jobs use this node
         self.held: set[Channel] = set()
         #: accepted connections that have not sent a hello
         self.unknown: set[Channel] = set()
@@ -36,7 +39,10 @@ class AgentConnections:
         self._spare = SpareDescriptor("the agent of node %s" % agent.node)
 
     def listen(self, *addresses: str) -> None:
-        """Open the listening sockets. Raises OSError when another agent of this node is alive."""
+        """Open the listening sockets.
+
+        Raises OSError if another agent of this node is alive.
+        """
         for sock in map(endpoints.listen, filter(None, addresses)):
             sock.setblocking(False)
             self._listeners.append(sock)
@@ -90,7 +96,7 @@ class AgentConnections:
         channel.on_frame = first
 
     def _hold(self, channel: Channel) -> None:
-        """Keep this agent running until the head agent of a job closes its connection."""
+        """Keep this agent running while the head agent is connected."""
 
         def closed() -> None:
             self.held.discard(channel)

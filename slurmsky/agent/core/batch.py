@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from ..process.memory_groups import MemoryGroup
     from .head_job import HeadJob
 
-#: Seconds to wait for the output's folder. submitit creates the folder only after sbatch has printed the job id;
-#: under Slurm a launch through slurmctld and slurmd takes long enough for submitit to win that race.
+#: Seconds to wait for the output's folder. submitit creates the folder only after sbatch has printed the job id; under
+#: Slurm a launch through slurmctld and slurmd takes longer than this.
 FOLDER_WAIT_S = 2.0
 _FOLDER_LOOK_S = 0.02
 #: stdout, stderr and stdin
@@ -36,11 +36,11 @@ _NO_CONTAINER = "Failed to invoke spank plugin stack"
 
 
 class _NoContainer(Exception):
-    """The script's container could not be created; the script's stderr has the reason."""
+    """The script's container could not be created. The script's stderr has the reason."""
 
 
 class _NotOpened(OSError):
-    """One of the script's files cannot be opened; ``use`` says which."""
+    """A file of the script cannot be opened; ``use``: its purpose."""
 
     use = ""
 
@@ -48,8 +48,8 @@ class _NotOpened(OSError):
 class BatchScript:
     """Runs the script, and reports its end to the job (``batch_over``).
 
-    ``fault`` is the reason why the script was not started. It becomes the job's SystemComment, the only place where
-    users can read the reason when there is no output file.
+    ``fault``: the reason why the script was not started. It becomes the job's SystemComment, where users read it
+    without an output file.
     """
 
     def __init__(self, job: HeadJob, now: float) -> None:
@@ -89,12 +89,12 @@ class BatchScript:
         self._files = self._named_files()
 
     def shell(self) -> list[int]:
-        """The pid of the script's shell, or no pid before its start and after its end."""
+        """The pid of the running script's shell; else empty."""
         return [self.pid] if self.pid and not self.over else []
 
     # --- start
     def start(self) -> None:
-        """Run the script, in a container if the job requests one."""
+        """Run the script, in a container if the job requests it."""
         request = None
         if self._launch.spec.site_options:
             from ..container import task_container
@@ -122,7 +122,10 @@ class BatchScript:
         self._container.prepare(self._launch.environment, ready, failed)
 
     def give_up(self) -> None:
-        """Abandon a start that still waits for the container or for a file to open, because the job ends."""
+        """Abandon an unfinished start, because the job ends.
+
+        The start waits for the container or for a file to open.
+        """
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
@@ -155,7 +158,10 @@ class BatchScript:
         )
 
     def _descriptors(self, results: list[file_opening.Result]) -> list[int]:
-        """The descriptors that the child process opened. Raises _NotOpened for a file that it could not open."""
+        """Return the descriptors that the child process opened.
+
+        Raises _NotOpened for a file that it could not open.
+        """
         found = [one for one in results if isinstance(one, int)]
         for index, one in enumerate(results):
             if isinstance(one, OSError):
@@ -165,7 +171,7 @@ class BatchScript:
         return found
 
     def _go_on(self, patience: float, open_files: Callable[[], tuple[list[int], str]]) -> None:
-        """Start the script; ``open_files`` returns the files' descriptors and the working folder's fault."""
+        """Start the script. ``open_files`` returns the files' descriptors and the working folder's fault."""
         cause = self._job.cause
         try:
             if cause:
@@ -197,7 +203,7 @@ class BatchScript:
         self._job.emit(Started(time=step.start_time, pid=self.pid, step=step))
 
     def _folder_missing(self, error: OSError) -> bool:
-        """Whether an output file could not be opened because its folder does not exist."""
+        """True if an output file's folder does not exist."""
         name = error.filename
         return (
             error.errno == errno.ENOENT
@@ -253,7 +259,7 @@ class BatchScript:
                 os.close(fd)
 
     def _named_files(self) -> list[tuple[str, str, file_opening.Opener]]:
-        """Purpose, path and opener of each file: stdout, stderr if it is another file, and stdin."""
+        """Purpose, path and opener of each file. The files are stdout, stderr if it is another file, and stdin."""
         launch, node = self._launch, self._node
 
         def writes(use: str, pattern: str) -> tuple[str, str, file_opening.Opener]:
@@ -267,7 +273,7 @@ class BatchScript:
         return [*found, ("input file", stdin, lambda: output_files.open_input(stdin))]
 
     def _open_files(self) -> tuple[list[int], str]:
-        """The descriptors of ``_files``, and the working folder's fault."""
+        """Return descriptors of ``_files``, and the working folder's fault."""
         opened: list[int] = []
         previous = os.umask(self._launch.umask)
         try:
@@ -284,7 +290,7 @@ class BatchScript:
 
     @contextlib.contextmanager
     def _naming(self, index: int) -> Iterator[None]:
-        """Convert an OSError into _NotOpened, with the file's purpose in ``use``."""
+        """Convert an OSError into _NotOpened with the file's purpose."""
         use, self._output_path, _ = self._files[index]
         if index:
             self._stderr_path = self._files[min(index - 1, len(self._files) - 2)][1]
@@ -296,13 +302,16 @@ class BatchScript:
             raise named from error
 
     def _script(self) -> str:
-        """The path to execute. A spooled script is run in place: a copy takes longer than a short job."""
+        """Return the path to execute.
+
+        A spooled script is run in place: a copy takes longer than a short job.
+        """
         source = self._launch.script
         assert source is not None
         folder, name = os.path.split(source)
         if name == "slurm_script":
             if not os.path.exists(source):
-                # A script may delete its own file; other elements of the array and the next run still need it.
+                # A script may delete its own file, which other elements of the array and the next run need.
                 os.link(os.path.join(folder, "script"), source)
             return source
         os.makedirs(self._launch.spool, mode=0o700, exist_ok=True)
@@ -316,7 +325,7 @@ class BatchScript:
         return self._memory.members() if self._memory is not None else []
 
     def close(self) -> None:
-        """Remove the script's memory group, when no process of the job is left."""
+        """Remove the script's memory group after all processes have ended."""
         if self._memory is not None:
             self._memory.close()
 
@@ -358,7 +367,7 @@ class BatchScript:
 
 
 def _reason(error: OSError) -> str:
-    """The one-line reason why the script was not started.
+    """Return why the script was not started, in one line.
 
     >>> _reason(FileNotFoundError(2, "No such file or directory", "/no/such"))
     'the script cannot be started: /no/such: No such file or directory'
@@ -374,7 +383,7 @@ def _reason(error: OSError) -> str:
 
 
 def _place_script(source: str, target: str) -> None:
-    """Create the script's file at the path of ``$0``: a hard link if possible, else a copy; mode 0700."""
+    """Create the script's file at the path of ``$0``, mode 0700. A hard link if possible, else a copy."""
     try:
         os.unlink(target)
     except FileNotFoundError:

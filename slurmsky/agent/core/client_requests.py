@@ -1,6 +1,6 @@
-"""Serves commands from inside a job, or relays them to the controller.
+"""Serves commands from inside a job.
 
-The agent runs srun, sattach, sbcast and sstat; it relays all other commands.
+The agent runs srun, sattach, sbcast and sstat; it relays all other commands to the controller.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: seconds that a command waits for a controller to start, and between two attempts to connect
 _START_S = 30.0
 _LOOK_S = 0.05
-#: the longest file that an option may name, as in the controller
+#: most bytes of a file that an option names, as in the controller
 _MOST_BYTES = 16 << 20
 
 Handler = Callable[["Agent", Channel, wire.CommandRequest, bytes], None]
@@ -34,13 +34,13 @@ def serve(agent: Agent, channel: Channel, payload: bytes) -> None:
     except wire.WireError as error:
         leave(channel, 1, "slurmsky: error: %s\n" % error)
         return
-    channel.send(wire.STDOUT)  # an empty frame shows the client that the agent is alive: the reply may take long
+    channel.send(wire.STDOUT)  # an empty frame: the agent is alive, although the reply may take long
     handler = agent.commands.get(request.command)
     if handler is not None:
         try:
             handler()(agent, channel, request, payload)
         except Exception:
-            # Without this reply the user would wait for ever; the details are in the agent's log.
+            # Without this reply the user would wait forever; the agent's log has the details.
             leave(
                 channel,
                 1,
@@ -52,7 +52,10 @@ def serve(agent: Agent, channel: Channel, payload: bytes) -> None:
 
 
 def parse_context(request: wire.CommandRequest) -> Any:
-    """The option parsers' context (``options.values.Context``) of a request: time, folder, environment, files."""
+    """Return the option parsers' context of a request.
+
+    ``options.values.Context``: time, folder, environment, files.
+    """
 
     def read(path: str) -> bytes:
         # Without O_NONBLOCK a FIFO would stop this thread, and with it all jobs of the node.
@@ -72,13 +75,14 @@ def _context(request: wire.CommandRequest, read: Callable[[str], bytes]) -> Any:
 
 
 class _NeedsFile(Exception):
-    """Parsing needs a file of the caller that has not arrived yet."""
+    """Parsing needs a file of the caller that has not arrived."""
 
 
 class CallersFiles:
-    """The files that a request's options name. The caller's process reads them: they may block, or be its descriptors.
+    """Files that a request's options name.
 
-    ``work`` is called again from its beginning after each file that it needed has arrived.
+    The caller's process reads them: they may block, or be its descriptors. ``work`` is called again from its beginning
+    after each file that it needed has arrived.
     """
 
     def __init__(self, channel: Channel, request: wire.CommandRequest, work: Callable[[CallersFiles], None]) -> None:
@@ -91,11 +95,11 @@ class CallersFiles:
 
     @property
     def context(self) -> Any:
-        """The option parsers' context."""
+        """Return the option parsers' context."""
         return _context(self._request, self.read)
 
     def read(self, path: str) -> bytes:
-        """The content of a file. Raises OSError if the caller cannot read it."""
+        """Return a file's content. Raises OSError if it is unreadable."""
         path = os.path.join(self._request.cwd, path)
         found = self._found.get(path)
         if found is None:
@@ -105,7 +109,7 @@ class CallersFiles:
         return found
 
     def serve(self) -> None:
-        """Call ``work``; again from its beginning when the file that it lacks has arrived."""
+        """Call ``work``, again after each missing file has arrived."""
         try:
             self._work(self)
         except _NeedsFile as needed:
@@ -128,7 +132,7 @@ class CallersFiles:
 
 
 def leave(channel: Channel, code: int, error: str = "", out: str = "") -> None:
-    """Send the last output and the exit code to a client, and close the channel."""
+    """Send the last output and the exit code, and close the channel."""
     if out:
         channel.send(wire.STDOUT, out.encode(errors="surrogateescape"))
     if error:
@@ -138,9 +142,9 @@ def leave(channel: Channel, code: int, error: str = "", out: str = "") -> None:
 
 
 def elsewhere(agent: Agent, job_id: int) -> str:
-    """The address that serves requests about a job of another head: its head agent, else the controller.
+    """Return the address that serves a job of another head.
 
-    The empty string means that the controller's socket does not exist.
+    It is the job's head agent, else the controller. "": the controller's socket does not exist.
     """
     head = agent.heads.get(job_id, "")
     if head:
@@ -150,7 +154,10 @@ def elsewhere(agent: Agent, job_id: int) -> str:
 
 
 def relay(agent: Agent, channel: Channel, payload: bytes, address: str, command: str) -> None:
-    """Relay a session to another server, frame by frame, with back-pressure in both directions."""
+    """Relay a session to another server, frame by frame.
+
+    Back-pressure applies in both directions.
+    """
     deadline = time.monotonic() + _START_S
     early: list[tuple[bytes, bytes]] = []
     channel.on_frame = lambda kind, payload: early.append((kind, payload))
@@ -176,7 +183,7 @@ def relay(agent: Agent, channel: Channel, payload: bytes, address: str, command:
 
 
 def join(one: Channel, other: Channel) -> None:
-    """Forward frames between two channels, in both directions, until either closes."""
+    """Forward frames between two channels until either closes."""
     for source, target in ((one, other), (other, one)):
         _pump(source, target)
 

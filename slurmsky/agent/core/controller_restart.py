@@ -1,4 +1,4 @@
-"""Restarts a controller that died on this machine while jobs need it.
+"""Restarts a controller that died while jobs need it.
 
 Job dependencies, --begin and the commands inside jobs need a controller, but the user may run no command for days that
 would start a controller. A controller that exits normally announces its exit to the agents; a killed one cannot.
@@ -16,12 +16,12 @@ from ..process import processes
 
 #: seconds before each attempt until an attempt succeeds; the last value repeats
 _PAUSES_S = (1.0, 5.0, 20.0, 60.0, 300.0)
-#: least seconds between two attempts on demand
+#: fewest seconds between two attempts on demand
 _LEAST_GAP_S = 2.0
 
 
 class ControllerRestart:
-    """Starts the controller of ``home``; ``root`` is the folder of this package.
+    """Starts the controller of ``home``; ``root``: folder of this package.
 
     ``needed()`` is called before each attempt. ``step_out()`` runs in the new process and leaves the agent's cgroup.
     """
@@ -39,7 +39,7 @@ class ControllerRestart:
         self._last = -_LEAST_GAP_S
 
     def soon(self) -> None:
-        """Schedule a start of the controller, unless it reconnects within the pause."""
+        """Schedule a start, unless the controller reconnects within the pause."""
         if not self._scheduled:
             self._scheduled = True
             pause = _PAUSES_S[min(self._attempts, len(_PAUSES_S) - 1)]

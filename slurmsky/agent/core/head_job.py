@@ -41,7 +41,10 @@ NODE_LOST_S = 0.5
 
 
 def parse_signal(text: str) -> tuple[bool, int, int]:
-    """Parse ``[R][B]:NAME@SEC`` of --signal: (to the batch shell, signal number, seconds before the end)."""
+    """Parse ``[R][B]:NAME@SEC`` of --signal.
+
+    Return (to the batch shell, signal number, seconds before the end).
+    """
     name, _, seconds = text.partition("@")
     flags, colon, rest = name.partition(":")
     if not colon:
@@ -55,7 +58,10 @@ def parse_signal(text: str) -> tuple[bool, int, int]:
 
 
 class HeadJob:
-    """One job on its head agent, from launch until the controller acknowledges its last event."""
+    """A job on its head agent.
+
+    It exists from launch until the controller acknowledges its last event.
+    """
 
     def __init__(self, agent: Agent, launch: Launch, log: JobLog) -> None:
         self.agent = agent
@@ -66,7 +72,7 @@ class HeadJob:
         self.log = log
         self.began = log.began
         self.steps: dict[str, StepRun] = {}  # running steps
-        self.waiting: list[Callable[[], None]] = []  # retries of srun calls that wait for resources of the job
+        self.waiting: list[Callable[[], None]] = []  # retries of srun calls that wait for the job's resources
         self.next_step = 0
         self.derived_exit = 0
         self.batch: Optional[BatchScript] = None
@@ -84,7 +90,7 @@ class HeadJob:
 
     # --- start
     def start(self) -> None:
-        """Run the batch script; a job without script only holds its allocation."""
+        """Run the batch script; without one, only hold the allocation."""
         launch = self.launch
         now = time.time()
         if launch.time_limit_s is not None:
@@ -103,12 +109,15 @@ class HeadJob:
         self.agent.changed(self, soon=not isinstance(event, Started))
 
     def emit_step(self, step: Step) -> None:
-        """Send an event with a step's present state."""
+        """Send an event with a step's state."""
         self.emit(StepChanged(step=step))
 
     # --- time
     def set_end_time(self, end_time: Optional[float], step_id: str = "") -> None:
-        """Set the time limit of the job or of a running step, in epoch seconds; None: no limit."""
+        """Set the time limit of the job or a step, in epoch seconds.
+
+        None: no limit.
+        """
         if step_id:
             if step_id in self.steps:
                 self.steps[step_id].on_limit(end_time)
@@ -139,7 +148,10 @@ class HeadJob:
 
     # --- signals
     def signal(self, number: int, target: str) -> None:
-        """Signal a part of the job. ``target``: "steps", "batch" (only the shell), "full" (all), or a step's id."""
+        """Signal a part of the job.
+
+        ``target``: "steps", "batch" (only the shell), "full" (all), or a step's id.
+        """
         now = time.time()
         if target in self.steps and number == signal.SIGKILL:
             self.steps[target].cancel("CANCELLED", now, number, by=self.launch.uid)  # scancel JOB.STEP
@@ -157,7 +169,7 @@ class HeadJob:
             self.batch.complain(text)
 
     def terminate(self, state: str, number: int, kill_wait_s: Optional[int] = None) -> None:
-        """End the job in ``state``: signal all processes, and send SIGKILL after kill_wait."""
+        """End the job in ``state``: signal all, SIGKILL after kill_wait."""
         if self.ended:
             return
         if self.cause:
@@ -168,7 +180,7 @@ class HeadJob:
         self._signal_all(state, number, kill_wait_s)
 
     def _signal_all(self, state: str, number: int, kill_wait_s: Optional[int] = None) -> None:
-        """Signal the script, the steps and orphaned processes; send SIGKILL after kill_wait."""
+        """Signal script, steps and orphans; send SIGKILL after kill_wait."""
         now = time.time()
         wait = self.launch.kill_wait_s if kill_wait_s is None else kill_wait_s
         if state != "COMPLETED":
@@ -189,9 +201,10 @@ class HeadJob:
             self._finish_soon()
 
     def node_lost(self) -> None:
-        """End the job after the loss of a node, except with --no-kill or when its script has ended.
+        """End the job after the loss of a node.
 
-        The state is NODE_FAIL at once. The signals follow NODE_LOST_S later: srun reports the failed node first.
+        Not with --no-kill, or if its script has ended. The state is NODE_FAIL at once. The signals follow NODE_LOST_S
+        later: srun reports the failed node first.
         """
         if self.launch.spec.no_kill or self.ending or self.cause:
             return
@@ -199,10 +212,10 @@ class HeadJob:
         self._timers.append(self.agent.loop.after(NODE_LOST_S, lambda: self._signal_all("NODE_FAIL", signal.SIGTERM)))
 
     def node_ends(self, left_s: int) -> None:
-        """End the job in NODE_FAIL within ``left_s``, as the cloud takes a node back then.
+        """End the job in NODE_FAIL within ``left_s``, for a reclaimed node.
 
-        It gets its --signal, and SIGTERM when KillWait is left; without --signal SIGTERM now.
-        Source: send_user_signal of PreemptParameters, which slurm.conf's manual describes.
+        It gets its --signal, and SIGTERM when KillWait is left; without --signal SIGTERM now. Source: send_user_signal
+        of PreemptParameters, which slurm.conf's manual describes.
         """
         if not self.launch.spec.signal or self._signal_sent or self.cause or self.ending:
             self.terminate("NODE_FAIL", signal.SIGTERM, left_s)
@@ -235,18 +248,21 @@ class HeadJob:
         process_tree.send(self.members(), signal.SIGCONT)
 
     def members(self) -> list[int]:
-        """Processes of this job on this node, except tasks of running steps."""
+        """Processes of this job here, except tasks of running steps."""
         return process_tree.tree(self._shell() + self._orphans())
 
     def _orphans(self) -> list[int]:
-        """Processes of this job on this node that are no descendants of its script, or of a task."""
+        """Processes that are no descendants of script or tasks."""
         return self.agent.orphans.of(self.job_id) + (self.batch.left() if self.batch is not None else [])
 
     def _shell(self) -> list[int]:
         return self.batch.shell() if self.batch is not None else []
 
     def shrink(self, nodes: Sequence[str]) -> None:
-        """Release all nodes except these: tasks there are killed, later steps run on the remaining nodes."""
+        """Release other nodes: tasks there are killed.
+
+        Later steps run on the remaining nodes.
+        """
         gone = [share for share in self.launch.shares if share.name not in nodes]
         self.launch.shares = [share for share in self.launch.shares if share.name in nodes]
         for share in gone:
@@ -261,7 +277,7 @@ class HeadJob:
         self._finish_soon()
 
     def step_over(self, step_id: str) -> None:
-        """Remove an ended step, and retry the srun calls that wait for its resources."""
+        """Remove an ended step, and retry the waiting srun calls."""
         self.steps.pop(step_id, None)
         self._wake_waiting()
         if self.ending:
@@ -273,7 +289,7 @@ class HeadJob:
             self.agent.loop.soon(again)
 
     def _finish_soon(self) -> None:
-        """End the remaining steps and processes of an ended job, then report the job's end."""
+        """End the rest of an ended job, then report the job's end."""
         if self.ended:
             return
         over = self.batch.over if self.batch is not None else bool(self.cause)
@@ -283,7 +299,7 @@ class HeadJob:
             self.ending = True
             self._wake_waiting()
             # Processes that the script leaves are killed at once. After a cancellation they were signalled with the
-            # script, and the script's srun processes get _GRACE_S to report how their tasks ended.
+            # script, and the script's srun processes get _GRACE_S to report the ends of their tasks.
             self._grace_until = time.monotonic() + (_GRACE_S if self.cause else 0)
         left = self._orphans()
         if self._killing or (self.batch is not None and time.monotonic() >= self._grace_until):
@@ -301,7 +317,7 @@ class HeadJob:
         self._finish_soon()
 
     def orphan_reaped(self) -> None:
-        """Check whether the orphan that ended was the last process of this job."""
+        """Finish the job if the ended orphan was its last process."""
         if self.ending and not self.ended:
             self._finish_soon()
 
@@ -322,7 +338,7 @@ class HeadJob:
             self.agent.launch(follower)
 
     def obey(self, request: JobRequest) -> None:
-        """Carry out a request of the controller."""
+        """Apply a request of the controller."""
         if isinstance(request, SignalJob):
             self.signal(request.signal, request.target)
         elif isinstance(request, TerminateJob):
@@ -341,7 +357,7 @@ class HeadJob:
             self.node_ends(request.left_s)
 
     def abandon(self) -> None:
-        """End a run that the controller has replaced, without an "ended" event."""
+        """End a replaced run without an "ended" event."""
         self.cause = self.cause or "NODE_FAIL"
         self.ended = True
         for timer in self._timers:

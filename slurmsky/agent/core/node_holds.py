@@ -1,4 +1,7 @@
-"""Connections from a head agent to the agents of its jobs' other nodes, which keep those agents running."""
+"""Connections of a head agent to its jobs' other nodes.
+
+They keep the agents of those nodes running.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class NodeHolds:
-    """One connection to each other node of each job, for as long as the job runs.
+    """One connection to each other node of each running job.
 
     If such a connection to an agent of the same machine closes, the agent is dead, with all processes of the job on
     that node, and the job ends with NODE_FAIL. The head agent checks this, because an absent controller would later
-    find only that
-    agent's successor. A connection to another machine may break while its node is alive; SkyPilot watches those nodes.
+    find only that agent's successor. A connection to another machine may break while its node is alive; SkyPilot
+    watches those nodes.
     """
 
     def __init__(self, own_address: str, connect: Callable[[str], Channel]) -> None:
@@ -28,7 +31,10 @@ class NodeHolds:
         self._channels: dict[int, dict[str, Channel]] = {}  # of jobs, by the address of the other node
 
     def hold(self, job: HeadJob) -> None:
-        """Connect to the job's other nodes. Raises OSError if an agent of this machine does not answer."""
+        """Connect to the job's other nodes.
+
+        Raises OSError if an agent of this machine does not answer.
+        """
         addresses = {share.address for share in job.launch.every_share[1:]} - {self._own_address}
         for address in sorted(addresses):
             local = address.startswith(endpoints.UNIX)
@@ -45,7 +51,7 @@ class NodeHolds:
             self._channels.setdefault(job.job_id, {})[address] = channel
 
     def release(self, job_id: int, address: str) -> None:
-        """Close the connection that keeps another node's agent running for the job."""
+        """Close the job's connection to another node."""
         channel = self._channels.get(job_id, {}).pop(address, None)
         if channel is not None:
             channel.on_close = lambda: None

@@ -1,4 +1,4 @@
-"""The variables through which the commands inside a job find the agent of their node."""
+"""Variables by which commands inside a job find their agent."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ NODE_IPS = "SKYPILOT_NODE_IPS"
 
 
 class AgentVariables:
-    """Adds an agent's socket, state folder and launchers to the environments of its jobs.
+    """Adds an agent's socket, folder and launchers to jobs' environments.
 
-    ``folder`` is the agent's own, for the file that bash reads after its startup files.
+    ``folder``: the agent's own, for the file that bash reads after its startup files.
     """
 
     def __init__(self, socket_path: str, home: str, folder: str, bin_folder: str) -> None:
@@ -28,17 +28,17 @@ class AgentVariables:
         self.host = ""
 
     def add_to(self, env: dict[str, str]) -> None:
-        """Add the variables; the launchers' folder is prepended to PATH unless PATH contains it."""
+        """Add the variables, and the launchers to PATH."""
         env[paths.AGENT] = self._socket_path
         env[paths.HOME] = self._home
-        if NODE_RANK in env:  # a step brings the batch script's environment, but this may be another node
+        if NODE_RANK in env:  # a step has the batch script's environment, but this may be another node
             env[NODE_RANK] = self._rank_in(env)
         if not self._bin_folder:
             return
         env[paths.BIN] = self._bin_folder
         path = env.get("PATH")
         if path is None:
-            return  # a job without PATH (--export=NIL) gets none: `srun bash` must fail there as it does under Slurm
+            return  # a job without PATH (--export=NIL) gets none: `srun bash` must fail there as under Slurm
         if self._bin_folder not in path.split(":"):
             env["PATH"] = self._bin_folder + ":" + path
         if self._bash_env is None:
@@ -47,7 +47,10 @@ class AgentVariables:
             startup_files.add_bash_env(env, self._bash_env)
 
     def _rank_in(self, env: dict[str, str]) -> str:
-        """This node's rank among the job's nodes; a warm node's own rank is that of its bring-up."""
+        """This node's rank among the job's nodes.
+
+        A warm node's own rank is that of its bring-up.
+        """
         addresses = env.get(NODE_IPS, "").split()
         if addresses.count(self.host) == 1:
             return str(addresses.index(self.host))

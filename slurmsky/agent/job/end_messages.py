@@ -25,7 +25,7 @@ _REASONS = {"TIMEOUT": "TimeLimit"}
 
 
 class CancelMessage:
-    """slurmstepd's message about a signal that terminates a job or step, written once.
+    """Message of slurmstepd about a terminating signal, written once.
 
     ``entity``: "JOB 7" or "STEP 7.0"; ``node``: its first node; ``write`` receives the text of the error.
     """
@@ -37,7 +37,10 @@ class CancelMessage:
         self._written = False
 
     def send(self, cause: str, now: float, number: int) -> None:
-        """Write the message if the signal ``number`` terminates. ``cause``: a state, "TASK_FAILURE" (srun -K) or ""."""
+        """Write the message if the signal ``number`` terminates.
+
+        ``cause``: a state, "TASK_FAILURE" (srun -K) or "".
+        """
         if self._written or number not in (signal.SIGTERM, signal.SIGKILL):
             return
         self._written = True
@@ -47,9 +50,10 @@ class CancelMessage:
 
 
 def verdict(cause: str, batch: Optional[Step], derived_exit: int) -> Ended:
-    """The end of a job: state, exit code and reason. Source: the oracle, exit_and_output_rules "End states".
+    """Return the end of a job: state, exit code and reason.
 
-    ``cause``: the state in which the job was terminated, "" when its script ended without termination.
+    ``cause``: the state in which the job was terminated, "" if its script ended without termination. Source: the
+    oracle, exit_and_output_rules "End states".
     """
     state, code, number, reason = "COMPLETED", 0, 0, "None"
     if cause not in ("", "COMPLETED"):

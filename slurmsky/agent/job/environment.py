@@ -1,6 +1,6 @@
-"""The ``SLURM_*`` variables of batch scripts, salloc's command and the tasks of a step. Pure.
+"""``SLURM_*`` variables of batch scripts, salloc's command and tasks.
 
-Names are those of 25.11, and values are computed as Slurm does; the oracle's captures are in the tests.
+Pure functions. Names are those of 25.11, and values are computed as Slurm does; the oracle's captures are in the tests.
 Slurm's values override variables of the same names in the user's environment (env_array_overwrite).
 """
 
@@ -12,7 +12,7 @@ from typing import Callable, Iterable, Optional, Sequence
 from ...model.allocation import HetComponent, Launch, NodeShare
 from ...model.spec import JobSpec
 
-#: mpirun of Open MPI and PRRTE adds these variables' arguments to the srun that it calls (23.11 and later)
+#: variables by which mpirun of Open MPI and PRRTE pass arguments to srun (23.11 and later)
 LAUNCHER_HOOKS = ("OMPI_MCA_plm_slurm_args", "PRTE_MCA_plm_slurm_args")
 
 Environment = dict[str, str]
@@ -39,7 +39,10 @@ def run_lengths(values: Iterable[int]) -> str:
 
 @lru_cache(maxsize=256)
 def node_list(names: tuple[str, ...]) -> str:
-    """Names as one hostlist, in order. A single name is returned without importing the hostlist parser."""
+    """Return names as one hostlist, in order.
+
+    A single name is returned without importing the hostlist parser.
+    """
     if len(names) == 1:
         return names[0]
     from ...language.hostlist import compress
@@ -80,7 +83,10 @@ def _mem_bind_verbose(spec: JobSpec) -> Optional[str]:
 
 
 def _hosts_of_tasks(spec: JobSpec) -> Optional[str]:
-    """The host of each task with --distribution=arbitrary, as slurm_opt_create_job_desc writes the list."""
+    """Return the host of each task with --distribution=arbitrary.
+
+    In slurm_opt_create_job_desc's form.
+    """
     from ...language import hostlist
 
     if not spec.nodelist or not (spec.distribution or "").startswith("arbitrary"):
@@ -156,10 +162,11 @@ VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL",
 
 
 def gpu_environment(indices: Sequence[int], variable: str, visible: Sequence[int], absent: bool = False) -> Environment:
-    """The variables that gres/gpu sets. ``variable`` is SLURM_JOB_GPUS (batch) or SLURM_STEP_GPUS (task).
+    """Return the variables that gres/gpu sets.
 
-    Lists name only the visible devices; counts include all devices. ``absent``: the machine does not have the devices,
-    so programs see none. Source: gres_common.c common_gres_set_env.
+    ``variable``: SLURM_JOB_GPUS (batch) or SLURM_STEP_GPUS (task). Lists name only the visible devices; counts include
+    all devices. ``absent``: the machine does not have the devices, so programs see none. Source: gres_common.c
+    common_gres_set_env.
     """
     if not indices:
         return {}
@@ -177,18 +184,21 @@ def _own_environment(launch: Launch) -> Environment:
         "SLURM_JOBID": str(launch.job_id),
         "SLURM_JOB_ID": str(launch.job_id),
         "SLURM_JOB_START_TIME": str(start),
-        # Without a limit the end is a year after the start: job_mgr.c gives an unlimited job this end time.
+        # Without a limit the end is a year after the start, as in job_mgr.c.
         "SLURM_JOB_END_TIME": str(start + (365 * 86400 if launch.time_limit_s is None else launch.time_limit_s)),
     }
 
 
 def element_environment(launch: Launch) -> Environment:
-    """The variables that differ between two elements of an array whose shares of nodes are equal."""
+    """Return the variables that differ between elements with equal shares."""
     return {**_own_environment(launch), "SLURM_ARRAY_TASK_ID": str(launch.array_task_id)}
 
 
 def allocation_environment(launch: Launch) -> Environment:
-    """The variables of an allocation, without those of a node or process (env_array_for_job)."""
+    """Variables of an allocation, not of a node or process.
+
+    Source: env_array_for_job.
+    """
     shares = launch.shares
     nodes = node_list(tuple(share.name for share in shares))
     spec = launch.spec
@@ -218,7 +228,7 @@ def allocation_environment(launch: Launch) -> Environment:
             if text is not None:
                 env[name] = text
     if spec.mem_mib == 0:
-        # --mem=0 means all memory of the node: set the variable only if that memory is limited.
+        # --mem=0 requests all memory of the node: set the variable only if that memory is limited.
         env["SLURM_MEM_PER_NODE"] = str(shares[0].memory_mib)
         if not shares[0].memory_mib:
             del env["SLURM_MEM_PER_NODE"]
@@ -234,13 +244,16 @@ _NOT_OF_SRUN = ("SLURM_MEM_PER_", "SLURM_GPU", "SLURM_CPUS_PER_GPU")
 
 
 def srun_environment(launch: Launch) -> Environment:
-    """The job's variables for an srun that created its own job."""
+    """Variables of the job for an srun that created it."""
     own = allocation_environment(launch)
     return {name: text for name, text in own.items() if not name.startswith(_NOT_OF_SRUN)}
 
 
 def het_environment(launch: Launch) -> Environment:
-    """The variables of all het components, under current (HET_GROUP) and former (PACK_GROUP) names."""
+    """Variables of all het components.
+
+    Under current (HET_GROUP) and former (PACK_GROUP) names.
+    """
     env: Environment = {"SLURM_HET_SIZE": str(len(launch.het)), "SLURM_PACK_SIZE": str(len(launch.het))}
     for offset, part in enumerate(launch.het):
         for name, text in _component(part).items():
@@ -250,7 +263,10 @@ def het_environment(launch: Launch) -> Environment:
 
 
 def salloc_environment(launch: Launch) -> Environment:
-    """The variables of salloc's command; for a het job only those of its components (salloc.c, env_array_for_job)."""
+    """Variables of salloc's command.
+
+    Of a het job only those of its components (salloc.c, env_array_for_job).
+    """
     env = allocation_environment(launch)
     if not launch.het:
         return env
@@ -268,7 +284,7 @@ def salloc_environment(launch: Launch) -> Environment:
 
 
 def _tasks_per_node(spec: JobSpec, shares: Sequence[NodeShare]) -> str:
-    """Tasks distributed over the CPUs of the nodes; without a number of tasks, as many as fit.
+    """Return the tasks per node, by CPUs; by default as many as fit.
 
     Tasks beyond the CPUs (--overcommit) are distributed evenly. Source: env_array_for_job, env_array_for_batch_job.
     """
@@ -305,7 +321,7 @@ def _component(part: HetComponent) -> Environment:
 
 
 def node_environment(launch: Launch, node: str) -> Environment:
-    """The variables that slurmd and slurmstepd add on a node, for batch scripts and tasks."""
+    """Variables that slurmd and slurmstepd add on a node."""
     return {
         "SLURMD_NODENAME": node,
         "SLURM_JOB_GID": str(launch.gid),
@@ -320,7 +336,7 @@ def node_environment(launch: Launch, node: str) -> Environment:
 
 
 def array_environment(launch: Launch) -> Environment:
-    """SLURM_ARRAY_*; empty for a job that is not an element of an array."""
+    """Variables SLURM_ARRAY_*; empty for a job without array."""
     if launch.array_task_id is None:
         return {}
     return {
@@ -335,7 +351,10 @@ def array_environment(launch: Launch) -> Environment:
 
 
 def batch_environment(launch: Launch) -> Environment:
-    """The whole environment of the batch script, except SLURM_TASK_PID, which is known only after the spawn."""
+    """Whole environment of the batch script, except SLURM_TASK_PID.
+
+    SLURM_TASK_PID is known only after the spawn.
+    """
     share = launch.shares[0]
     env = dict(launch.environment)
     env.setdefault("TMPDIR", "/tmp")

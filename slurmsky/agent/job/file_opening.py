@@ -1,7 +1,7 @@
-"""Opens files that may block in a child process of the agent.
+"""Opens files that may block, in a child process of the agent.
 
 The agent has one thread for all jobs of its node. Opening a FIFO waits for its other end, and any access to a network
-file system that does not respond waits for ever. A child process waits instead of the agent: it sends the descriptors
+file system that does not respond waits forever. A child process waits instead of the agent: it sends the descriptors
 over a socket pair and ends, or is killed with the step that needs them. Other files on local file systems, the usual
 case, are opened by the agent.
 """
@@ -38,7 +38,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class _Mounts:
-    """Finds folders on network file systems, without access to such a file system."""
+    """Finds folders on network file systems, without access to them."""
 
     def __init__(self) -> None:
         self._read_at = -1e9
@@ -46,7 +46,7 @@ class _Mounts:
         self._folders: dict[str, bool] = {}
 
     def network(self, folder: str) -> bool:
-        """Whether resolving this absolute path touches a network file system."""
+        """True if resolving this absolute path touches a network file system."""
         now = time.monotonic()
         if now - self._read_at > _MOUNTS_S:
             self._types, self._folders, self._read_at = _mount_types(), {}, now
@@ -93,7 +93,7 @@ def _is_network(kind: str) -> bool:
 
 
 def _mount_types() -> dict[str, str]:
-    """Mount point -> type of the file system that was mounted there last."""
+    """Return mount point -> type of its latest file system."""
     found = {}
     try:
         with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as lines:
@@ -110,17 +110,17 @@ _mounts = _Mounts()
 
 
 def on_network(path: str) -> bool:
-    """Whether the path of this file leads to or through a network file system."""
+    """True if this file's path touches a network file system."""
     return _mounts.network(os.path.dirname(os.path.join("/", path)))
 
 
 def folder_on_network(path: str) -> bool:
-    """Whether the path of this folder leads to or through a network file system."""
+    """True if this folder's path touches a network file system."""
     return _mounts.network(os.path.join("/", path))
 
 
 def may_block(path: str) -> bool:
-    """Whether opening this file may block: it is a FIFO, or on a network file system."""
+    """True if opening may block: a FIFO, or a network file system."""
     if on_network(path):
         return True
     try:
@@ -130,11 +130,11 @@ def may_block(path: str) -> bool:
 
 
 class Opening:
-    """A child process that opens files, one after the other.
+    """A child process that opens files sequentially.
 
     Calls ``done(results)`` with a descriptor or an OSError for each file, unless ``cancel`` was called; with
-    ``stop_at_error`` the child stops at the first error. ``check`` runs in the child before it opens files; the text
-    that ``check`` returns (a working folder's fault) is stored in ``check_result``.
+    ``stop_at_error`` the child stops at the first error. ``check`` runs in the child before it opens files;
+    ``check_result`` has the text that ``check`` returns (a working folder's fault).
     """
 
     def __init__(
@@ -202,7 +202,7 @@ def close(results: Sequence[Result]) -> None:
 
 
 def run_in_child(loop: Loop, work: Callable[[], object], limit_s: int = 60, keep: int = -1) -> None:
-    """Run ``work``, which may block, in a child process in the background.
+    """Run ``work``, which may block, in a child process.
 
     SIGALRM ends the child after ``limit_s`` (0: never). The child keeps the descriptor ``keep`` of the agent's.
     """
@@ -219,7 +219,10 @@ def run_in_child(loop: Loop, work: Callable[[], object], limit_s: int = 60, keep
 
 
 def append(loop: Loop, path: str, line: bytes) -> None:
-    """Append a line to a file that a task or script has opened. A removed file or a full disk loses the line."""
+    """Append a line to a file that a task or script has opened.
+
+    A removed file or a full disk loses the line.
+    """
 
     def write() -> None:
         try:
@@ -268,6 +271,9 @@ def _send(sock: socket.socket, message: dict[str, object]) -> None:
 
 
 def _be_alone(keep: int) -> None:
-    """Detach a long-lived child from the agent's descriptors and signal handlers; it dies with the agent."""
+    """Detach a long-lived child from the agent's descriptors and signals.
+
+    It ends with the agent.
+    """
     processes.close_others(keep)
     processes.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,10 +1,11 @@
-"""The agent's append-only journal of jobs and events, ``<home>/nodes/<node>/journal``.
+"""Append-only journal of an agent's jobs and events.
 
-The journal lets the next agent of a node clean up and report after an agent's death. It has three kinds of lines, all
-JSON: ``{"come":[job, run],...}`` before a job's first process is started, each event of a job before it is sent, and
-``{"gone":[job, run]}`` after the controller has committed the job's last event. The agent has one file, with one write
-per iteration of its event loop, because a file per job costs more than the start of a short job. ``run`` counts the
-restarts of a job: a requeued job is another run, and events of one run do not affect another run.
+The journal (``<home>/nodes/<node>/journal``) lets the next agent of a node clean up and report after an agent's death.
+It has three types of lines, all JSON: ``{"come":[job, run],...}`` before a job's first process is started, each event
+of a job before it is sent, and ``{"gone":[job, run]}`` after the controller has committed the job's last event. The
+agent has one file, with one write per iteration of its event loop, because a file per job costs more than the start of
+a short job. ``run`` counts the restarts of a job: a requeued job is another run, and events of one run do not affect
+another run.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class JobLog:
-    """The events of one run of a job, numbered from 1 and kept until the controller has committed them."""
+    """Events of one run of a job, numbered from 1.
+
+    They are kept until the controller has committed them.
+    """
 
     def __init__(self, journal: Journal, job_id: int, run: int, head: bool, began: float) -> None:
         self.key = (job_id, run)
@@ -40,7 +44,10 @@ class JobLog:
         self._journal = journal
 
     def add(self, event: JobEvent) -> None:
-        """Number and store an event; the journal's next ``flush`` writes it, then ``take_unsent`` returns it."""
+        """Number and store an event.
+
+        The journal's next ``flush`` writes it, then ``take_unsent`` returns it.
+        """
         self.seq += 1
         body = event.encode()
         body["job_id"], body["run"] = self.key
@@ -52,12 +59,15 @@ class JobLog:
         self._journal.append(line)
 
     def take_unsent(self) -> list[bytes]:
-        """Return the lines that have not been sent, and mark them as sent."""
+        """Return the unsent lines, and mark them as sent."""
         lines, self.unsent = self.unsent, []
         return lines
 
     def ack(self, seq: int) -> bool:
-        """Forget events up to that number; True when the job has ended and all its events are acknowledged."""
+        """Forget events up to a number.
+
+        Return True if the job has ended and all its events are acknowledged.
+        """
         events = self.unacked
         if events and events[-1][0] <= seq:
             events.clear()
@@ -75,7 +85,10 @@ class JobLog:
 
 
 class Journal:
-    """The journal's file and the logs of its jobs. The file survives the agent's death, but not the machine's."""
+    """The journal's file and the logs of its jobs.
+
+    The file survives the agent's death, but not the machine's.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -87,7 +100,10 @@ class Journal:
 
     # --- changes
     def add_run(self, job_id: int, run: int, began: float, head: bool = True) -> JobLog:
-        """Add a job to the journal; call ``flush`` before the job's first process starts."""
+        """Add a job to the journal.
+
+        Call ``flush`` before the job's first process starts.
+        """
         key = (job_id, run)
         log = self.logs.get(key)
         if log is None:
@@ -105,7 +121,10 @@ class Journal:
         self._new.append(line)
 
     def flush(self) -> None:
-        """Write the queued lines in one write; truncates a journal without jobs. Raises OSError (a full disk)."""
+        """Write the queued lines in one write.
+
+        Truncates a journal without jobs. Raises OSError (a full disk).
+        """
         if not self._new:
             return
         if self._fd < 0:
@@ -160,7 +179,10 @@ class Journal:
 
     # --- after a death
     def recover(self) -> list[JobLog]:
-        """Read an earlier agent's journal: the logs of jobs that are not gone, with their unacknowledged events."""
+        """Read an earlier agent's journal: logs with unacknowledged events.
+
+        Jobs that are gone are omitted.
+        """
         try:
             with open(self.path, "rb") as file:
                 lines = file.read().split(b"\n")
@@ -186,7 +208,10 @@ class Journal:
 
 
 def _record(line: bytes) -> Optional[dict[str, Any]]:
-    """A line's object; None for a line that a crash or a full disk cut off."""
+    """Return a line's object, or None.
+
+    None for a line that a crash or a full disk cut off.
+    """
     try:
         record = json.loads(line)
     except ValueError:

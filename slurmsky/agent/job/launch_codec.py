@@ -1,4 +1,4 @@
-"""Encodes launches from the controller to an agent.
+"""Codec of launches from the controller to an agent.
 
 The elements of an array differ in few fields: the first launch is sent completely, and both sides keep it as a template
 under the array's id; the other launches are sent as differences from the template. The agent also computes an element's
@@ -15,7 +15,7 @@ from ...model.allocation import Launch, NodeShare
 from ...protocol.messages import LaunchJob
 from .environment import Environment, batch_environment, element_environment
 
-#: number of arrays whose templates are kept; both sides forget the oldest, so that they always agree
+#: number of arrays whose templates are kept; both sides forget the oldest
 TEMPLATES = 32
 
 
@@ -26,7 +26,7 @@ class LaunchWriter:
         self._templates: dict[int, Launch] = {}
 
     def message(self, launch: Launch) -> LaunchJob:
-        """The request; a difference if the agent has a template."""
+        """Return the request; a difference if the agent has a template."""
         key = launch.array_job_id
         if not key:
             return LaunchJob(launch=launch.to_dict())
@@ -49,7 +49,7 @@ class _Template:
 
 
 def _shape(shares: list[NodeShare]) -> list[Any]:
-    """The fields of the shares on which an environment depends."""
+    """Fields of the shares on which an environment depends."""
     return [(share.name, len(share.cpu_ids), share.tasks, share.memory_mib, share.gres) for share in shares]
 
 
@@ -65,7 +65,10 @@ class LaunchReader:
         self._like: dict[int, tuple[_Template, frozenset[str]]] = {}
 
     def launch(self, request: LaunchJob) -> Launch:
-        """The requested launch. Raises KeyError for a request that refers to an unknown array."""
+        """Return the requested launch.
+
+        Raises KeyError for a request that refers to an unknown array.
+        """
         data = request.launch
         if request.like is None:
             launch = Launch.from_dict(data)
@@ -79,7 +82,10 @@ class LaunchReader:
         return launch
 
     def environment(self, launch: Launch, finish: Callable[[Environment], None]) -> Environment:
-        """``batch_environment`` of a decoded launch; ``finish`` adds the agent's own variables."""
+        """Return the ``batch_environment`` of a decoded launch.
+
+        ``finish`` adds the agent's own variables.
+        """
         template, changed = self._like.pop(launch.job_id, (None, frozenset()))
         if template is None or not changed <= _OWN or template.shape != _shape(launch.shares):
             env = batch_environment(launch)

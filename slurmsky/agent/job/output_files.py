@@ -1,4 +1,4 @@
-"""Expands the names of a job's or step's files, and opens the files."""
+"""Names and opening of a job's or step's files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import NamedTuple, Optional
 
 
 class NameValues(NamedTuple):
-    """Values of the ``%`` patterns. Source: slurmstepd's fname.c; see tests/data/filename_patterns.csv."""
+    """Values of the ``%`` patterns.
+
+    Source: slurmstepd's fname.c; see tests/data/filename_patterns.csv.
+    """
 
     job_id: int
     array_job_id: int
@@ -46,12 +49,18 @@ def expand(pattern: str, name_values: NameValues) -> str:
 
 
 def expand_node(path: str, node: str) -> str:
-    """Replace the patterns of the node in a batch job's file name, which the controller leaves unexpanded."""
+    """Replace the node's patterns in a batch job's file name.
+
+    The controller leaves them unexpanded.
+    """
     return path.replace("%N", node) if "%N" in path else path
 
 
 def is_per_task(pattern: str) -> bool:
-    """Whether each task or each node has its own file, which that node opens."""
+    """True if each task or node has its own file.
+
+    The node opens the file.
+    """
     if "%" not in pattern:
         return False
     from ...language import filename
@@ -60,7 +69,10 @@ def is_per_task(pattern: str) -> bool:
 
 
 def open_output(path: str, mode: Optional[str]) -> int:
-    """Open a file for writing. ``mode``: "append", else truncate. Parent folders are not created."""
+    """Open a file for writing.
+
+    ``mode``: "append", else truncate. Parent folders are not created.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     if mode is None or not mode.startswith("a"):
         flags |= os.O_TRUNC
@@ -72,13 +84,13 @@ def open_output(path: str, mode: Optional[str]) -> int:
     return descriptor
 
 
-#: in a cloud node's private folder: the file in which its agent notes output files
+#: the file in a cloud node's private folder in which its agent records output files
 NOTE = "outputs"
 _note = ""
 
 
 def note_in(path: str) -> None:
-    """Record each output file opened from now on, with its size, in this file.
+    """Record each output file opened from now on, with its size.
 
     A cloud node's output files are sent to the user as they grow.
     """

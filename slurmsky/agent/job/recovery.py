@@ -1,4 +1,7 @@
-"""Ends the processes of jobs whose agent died, and records the end of these jobs."""
+"""Ends the processes of jobs whose agent died.
+
+The journal gets the ends of these jobs.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,12 @@ from ...protocol.messages import Ended, Started, StepChanged
 from ..process import process_tree
 from .journal import JobLog, Journal
 
-#: seconds after a job's launch within which its batch shell is started
+#: longest time in seconds from a job's launch to the start of its batch shell
 _START_S = 60.0
 
 
 def end_lost(journal: Journal, lost: Sequence[JobLog], node: str, agent_socket: str) -> None:
-    """Kill the processes of the jobs of a dead agent of this node, and journal the jobs' ends."""
+    """Kill the jobs of a dead agent, and journal their ends."""
     kill_jobs({log.key[0] for log in lost}, agent_socket, leaders(lost))
     for log in lost:
         if log.head:
@@ -31,7 +34,7 @@ def end_lost(journal: Journal, lost: Sequence[JobLog], node: str, agent_socket: 
 
 
 def _close(log: JobLog, node: str) -> None:
-    """Add the events of a node failure to a job whose agent died."""
+    """Add the events of a node failure to a job's log."""
     now = time.time()
     open_steps: dict[tuple[int, str], Step] = {}  # a het step has one entry for each component
     for event in log.events():
@@ -54,7 +57,10 @@ def _lost(step: Step, now: float) -> Step:
 
 
 def leaders(logs: Iterable[JobLog]) -> dict[int, float]:
-    """Batch shells in the journal: pid, which is also the session id -> boot time of the job's launch."""
+    """Batch shells in the journal: pid -> boot time of the launch.
+
+    The pid is also the session id.
+    """
     found = {}
     for log in logs:
         for event in log.events():
@@ -64,17 +70,17 @@ def leaders(logs: Iterable[JobLog]) -> dict[int, float]:
 
 
 def _is_still(pid: int, began: float) -> bool:
-    """False when the pid now belongs to a process with another start time."""
+    """True unless the pid was reused by a later process."""
     fields = process_tree.stat(pid)
     return fields is None or -0.1 <= process_tree.start_time(fields) - began <= _START_S
 
 
 def kill_jobs(jobs: Iterable[int], agent_socket: str, sessions: dict[int, float], patience_s: float = 5.0) -> int:
-    """Send SIGKILL to every process of these jobs on this node; returns the number of processes found.
+    """Send SIGKILL to every process of these jobs; return their number.
 
     A process of a job is known by its environment, which names the job and this node's agent. Its descendants are known
     by their parents, and other processes by their session (the kernel does not reuse a session id while a process of
-    the session lives).
+    the session exists).
     """
     ids = {str(job_id).encode() for job_id in jobs}
     token = os.fsencode(agent_socket)

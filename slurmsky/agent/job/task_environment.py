@@ -24,10 +24,10 @@ _ALWAYS_EXPORTED = ("SLURM_", "SLURMSKY_", "SPANK_")
 
 
 def exported(env: Environment, export: Optional[str]) -> Environment:
-    """The variables of srun's environment that --export passes to the tasks.
+    """Return the variables that --export passes to the tasks.
 
-    ALL or no --export: all variables. NONE, NIL or a list: SLURM_*, TMPDIR and the named variables.
-    ``ALL,A=1``: all variables and A. Quotes protect a comma and stay in the value.
+    ALL or no --export: all variables. NONE, NIL or a list: SLURM_*, TMPDIR and the named variables. ``ALL,A=1``: all
+    variables and A. Quotes protect a comma and stay in the value.
     """
     if export is None or export.upper() == "ALL":
         return dict(env)
@@ -68,10 +68,10 @@ def _split_quoted(text: str) -> list[str]:
 
 
 def job_of_task_environment(launch: Launch) -> Environment:
-    """The job's variables that each task gets, even if srun's environment has other values."""
+    """Variables of the job that override srun's environment in tasks."""
     env = allocation_environment(launch)
     for name, _value in FROM_OPTIONS:
-        # These variables are in srun's environment, in which the user may have changed them.
+        # srun's environment has these variables, and the user may have changed them.
         env.pop(name, None)
     for name in ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_TASKS_PER_NODE", "SLURM_NNODES", *LAUNCHER_HOOKS):
         env.pop(name, None)
@@ -81,7 +81,10 @@ def job_of_task_environment(launch: Launch) -> Environment:
 
 
 def launch_address(node: Mapping[str, str]) -> str:
-    """The address of srun's node: of a cloud job the first node, as SkyPilot names it; else this machine's."""
+    """Return the address of srun's node.
+
+    Of a cloud job the first node, as SkyPilot names it; else this machine's.
+    """
     return next(iter(node.get("SKYPILOT_NODE_IPS", "").split()), LOOPBACK)
 
 
@@ -96,7 +99,10 @@ def step_environment(
     port: int,
     address: str = LOOPBACK,
 ) -> Environment:
-    """The variables of all tasks of a step (env.c setup_env and env_array_for_step). ``address``: of srun's node."""
+    """Variables of all tasks of a step.
+
+    ``address``: of srun's node. Source: env.c setup_env and env_array_for_step.
+    """
     counts = run_lengths(len(here) for here in ranks)
     total = str(sum(len(here) for here in ranks))
     env = {
@@ -134,7 +140,7 @@ _STEP_OPTIONS = (
 
 
 def step_options(spec: JobSpec) -> Environment:
-    """The variables that repeat srun's options for its tasks, from command line and environment."""
+    """Variables for srun's options, from command line and environment."""
     env = {name: str(getattr(spec, field)) for name, field in _STEP_OPTIONS if getattr(spec, field) is not None}
     if spec.overcommit:
         env["SLURM_OVERCOMMIT"] = "1"
@@ -144,7 +150,10 @@ def step_options(spec: JobSpec) -> Environment:
 
 
 def task_environment(node: str, node_id: int, ranks: Sequence[int], local_id: int, cpus_on_node: int) -> Environment:
-    """The variables that differ between tasks, except SLURM_TASK_PID, which is set at the spawn."""
+    """Variables that differ between tasks.
+
+    SLURM_TASK_PID is set at the spawn.
+    """
     return {
         "SLURMD_NODENAME": node,
         "SLURM_CPUS_ON_NODE": str(cpus_on_node),

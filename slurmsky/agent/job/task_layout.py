@@ -1,4 +1,7 @@
-"""Distributes tasks over nodes. Pure. Source: slurm_step_layout.c and the oracle's output."""
+"""Distributes tasks over nodes.
+
+Pure functions. Source: slurm_step_layout.c and the oracle's output.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,15 @@ Ranks = list[list[int]]
 
 
 def default_distribution(ntasks: int, nodes: int) -> str:
-    """Slurm's default distribution: block when there are more tasks than nodes, else cyclic."""
+    """Return Slurm's default distribution.
+
+    block if there are more tasks than nodes, else cyclic.
+    """
     return "block" if ntasks > nodes else "cyclic"
 
 
 def block(ntasks: int, room: Sequence[int]) -> Ranks:
-    """Ranks per node in ``block`` distribution: counts as in ``cyclic``, then ranks in sequence, node after node.
+    """Ranks per node, in ``block`` distribution.
 
     >>> block(4, [3, 1])
     [[0, 1, 2], [3]]
@@ -29,7 +35,10 @@ def block(ntasks: int, room: Sequence[int]) -> Ranks:
 
 
 def packed(ntasks: int, room: Sequence[int]) -> Ranks:
-    """``block,Pack``: each node gets one task, then nodes are filled in order; the rest is distributed one by one."""
+    """Ranks per node in ``block,Pack``.
+
+    Each node gets one task, then nodes are filled in order; the rest is distributed one by one.
+    """
     counts = [0] * len(room)
     left = ntasks
     for index in range(len(room)):
@@ -53,7 +62,7 @@ def packed(ntasks: int, room: Sequence[int]) -> Ranks:
 
 
 def cyclic(ntasks: int, room: Sequence[int]) -> Ranks:
-    """Ranks per node, distributed one by one; a full node is skipped until all nodes are full.
+    """Ranks per node, distributed one by one to nodes that are not full.
 
     >>> cyclic(5, [4, 4])
     [[0, 2, 4], [1, 3]]
@@ -78,7 +87,7 @@ def cyclic(ntasks: int, room: Sequence[int]) -> Ranks:
 
 
 def plane(ntasks: int, room: Sequence[int], size: int) -> Ranks:
-    """Ranks per node, distributed ``size`` at a time, up to a count for each node.
+    """Ranks per node, distributed ``size`` at a time.
 
     Counts: each node first gets one task, then nodes with room get planes. The nodes' room is ignored after a round
     that leaves no node with room, and after the first round of planes of one task. Source: _task_layout_plane.
@@ -122,7 +131,10 @@ def lay_out(
     per_node: Optional[int] = None,
     pack: bool = False,
 ) -> Ranks:
-    """Ranks per node. ``cpus``: the step's CPUs on each node; ``per_node``: requested tasks per node."""
+    """Ranks per node.
+
+    ``cpus``: the step's CPUs on each node; ``per_node``: requested tasks per node.
+    """
     room = [max(1, count // max(1, cpus_per_task)) for count in cpus]
     if per_node and distribution != "plane":
         room = [min(size, per_node) for size in room]

@@ -1,9 +1,9 @@
 """Version of the messages between controller and agents.
 
-Both sides send the version in their first message. The version has a number, raised by hand when messages change their
-meaning, and a checksum of the names of all fields of a launch, of the requests and of the events: an agent that lacks
-a field would drop the launch. Agents import the messages of steps and of files later; a checksum in this module
-represents them.
+Both sides send the version in their first message. The version has a number, which a developer raises when messages
+change their meaning, and a checksum of the names of all fields of a launch, of the requests and of the events: an agent
+that lacks a field would drop the launch. Agents import the messages of steps and of files later; a checksum in this
+module represents them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""PMI-1 and PMI-2 servers for the tasks of one step, and the exchange between the step's nodes.
+"""PMI-1 and PMI-2 servers for one step's tasks, and their exchange.
 
-Each task has a socket to its node's agent (``PMI_FD``). Each node stores the values that its tasks put until the
-fence; then the node sends one message to the step's head agent, and gets one back with the values of all nodes.
-Replies are those of Slurm's mpi/pmi2 plugin, which also serves both versions. Requests to spawn tasks and to publish
-names are refused by the protocol's error replies, because there is no process manager for them.
+Each task has a socket to its node's agent (``PMI_FD``). Each node stores the values that its tasks put until the fence;
+then the node sends one message to the step's head agent, and gets one back with the values of all nodes. Replies are
+those of Slurm's mpi/pmi2 plugin, which also serves both versions. Requests to spawn tasks and to publish names are
+refused by the protocol's error replies, because there is no process manager for them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Uplink(Protocol):
         """Print an error of slurmstepd on a task's stderr."""
 
     def say(self, rank: int, text: str) -> None:
-        """Print text of a task's MPI library on the task's stderr."""
+        """Print text of a task's MPI library on its stderr."""
 
 
 class NodeServer(Protocol):
@@ -49,7 +49,10 @@ class NodeServer(Protocol):
         """Call ready() when tasks may be started, or failed(why)."""
 
     def open(self, rank: int) -> tuple[dict[str, str], int]:
-        """Register a task; returns its variables and the descriptor that it inherits (-1: none)."""
+        """Register a task; return its variables and inherited descriptor.
+
+        -1: no descriptor.
+        """
 
     def on_message(self, message: MpiMessage) -> None:
         """Handle a message from the head agent."""
@@ -86,12 +89,15 @@ class PmiNode:
         self._wait: list[tuple[_Task, str, Pairs]] = []  # requests that wait for an attribute of this node
 
     def prepare(self, ready: Callable[[], None], failed: Callable[[str], None]) -> None:
-        """Call ready() at once: the server needs no preparation."""
+        """Call ready() at once; no preparation is needed."""
         ready()
 
     # --- connections of tasks
     def open(self, rank: int) -> tuple[dict[str, str], int]:
-        """Register a task; returns (variables, descriptor). The caller closes the descriptor after the spawn."""
+        """Register a task; return (variables, descriptor).
+
+        The caller closes the descriptor after the spawn.
+        """
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         task = self._tasks[rank] = _Task(rank, ours)
@@ -163,7 +169,7 @@ class PmiNode:
             if task.sock.send(data) == len(data):
                 return
         except OSError:
-            pass  # the client has closed, or does not read replies, which no PMI client does
+            pass  # the client has closed, or does not read replies, unlike all known PMI clients
         self._drop(task)
 
     def _init(self, task: _Task, command: str, fields: dict[str, str]) -> None:
@@ -185,7 +191,7 @@ class PmiNode:
             self._uplink.mpi(FencePart(fence="*", values=put))
 
     def on_message(self, message: MpiMessage) -> None:
-        """Handle the end of a fence: the head agent's message has the values of all nodes."""
+        """Complete a fence with the values of all nodes."""
         assert isinstance(message, FenceComplete)
         for put in message.parts:
             self._kvs.update(put)
@@ -305,7 +311,7 @@ _TWO: dict[str, Callable[[PmiNode, _Task, dict[str, str], Pairs], None]] = {
 
 
 class Exchange:
-    """Relays messages between the nodes' servers, in the step's head agent.
+    """Relays messages between the nodes' servers, in the head agent.
 
     FencePart is collected until all nodes of the fence have sent it; then each of them gets FenceComplete. DataRequest
     and DataReply are sent to the node that they name.

@@ -1,8 +1,8 @@
-"""Encodes and decodes the PMI-1 and PMI-2 wire protocols: clients' requests and servers' replies. Pure.
+"""Codec of the PMI-1 and PMI-2 wire protocols.
 
-PMI-1 has lines of ``key=value`` words; PMI-2 has six digits of length and ``key=value;`` pairs. Every
-connection starts with PMI-1's ``cmd=init``, which gives the version of all later messages. Sources: MPICH's
-description of its "simple" PMI and of the PMI-2 wire protocol.
+Pure functions. PMI-1 has lines of ``key=value`` words; PMI-2 has six digits of length and ``key=value;`` pairs. Every
+connection starts with PMI-1's ``cmd=init``, which gives the version of all later messages. Sources: MPICH's description
+of its "simple" PMI and of the PMI-2 wire protocol.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ class PmiRequest(NamedTuple):
 
 
 class PmiReader:
-    """Assembles requests from received bytes. ``version`` is 1 until the server sets it."""
+    """Assembles requests from received bytes.
+
+    ``version`` is 1 until the server sets it.
+    """
 
     def __init__(self) -> None:
         self.version = 1
@@ -107,7 +110,7 @@ def counted(command: str, pairs: Pairs) -> bytes:
 
 
 def process_mapping(ranks: Sequence[Sequence[int]]) -> str:
-    """``PMI_process_mapping``: the node of each rank, as blocks (first node, nodes, ranks on each).
+    """``PMI_process_mapping``: blocks of (first node, nodes, ranks on each).
 
     >>> process_mapping([[0, 1], [2, 3]]), process_mapping([[0, 2, 3], [1]])
     ('(vector,(0,2,2))', '(vector,(0,2,1),(0,1,2))')

@@ -1,4 +1,7 @@
-"""``srun --mpi=pmix``: the agent's side of a step's PMIx server on one node (see pmix_server)."""
+"""``srun --mpi=pmix``: the agent's part of a PMIx server.
+
+The server is in pmix_server.py; there is one for a step on each node.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,10 @@ class PmixNode:
         failed(text)
 
     def open(self, rank: int) -> tuple[dict[str, str], int]:
-        """Register a task; returns its variables and -1, because it inherits no descriptor."""
+        """Register a task; return its variables and -1.
+
+        The task inherits no descriptor.
+        """
         return self._variables[rank], -1
 
     def on_message(self, message: MpiMessage) -> None:
@@ -89,4 +95,4 @@ class PmixNode:
         if self._server is not None:
             self._server.close()  # the server removes its folder
         if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)  # for a server that was killed
+            shutil.rmtree(self._folder, ignore_errors=True)  # in case the server was killed

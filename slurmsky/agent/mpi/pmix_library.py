@@ -1,6 +1,7 @@
-"""Bindings of a PMIx library (libpmix.so.2, releases 4 to 6): search, C structures and calls.
+"""Bindings of a PMIx library: search, C structures and calls.
 
-The structures are those of the PMIx standard's C header; they have not changed since release 3.
+For releases 4 to 6 of libpmix.so.2. The structures are those of the PMIx standard's C header; they have not changed
+since release 3.
 """
 
 from __future__ import annotations
@@ -73,7 +74,10 @@ class Short(int):
 
 
 def infos(settings: Sequence[tuple[str, Any]]) -> Any:
-    """Build a C array of pmix_info_t, which keeps references to the objects that it points to."""
+    """Build a C array of pmix_info_t.
+
+    The array keeps references to its objects.
+    """
     array = (Info * len(settings))()
     keep: list[Any] = []
     for info, (key, value) in zip(array, settings):
@@ -108,7 +112,10 @@ DirectModex = CFUNCTYPE(c_int, POINTER(Proc), c_void_p, c_size_t, c_void_p, c_vo
 
 
 class PmixModule(Structure):
-    """pmix_server_module_t: the supported callbacks; all others are NULL, which means "not supported"."""
+    """Callbacks of pmix_server_module_t.
+
+    All others are NULL, which means "not supported".
+    """
 
     _fields_ = (
         ("client_connected", c_void_p),
@@ -123,7 +130,7 @@ class PmixModule(Structure):
 
 
 def log_texts(data: Any, count: int) -> str:
-    """The texts that a client logs to stdout or stderr (the data of a log call)."""
+    """Texts that a client logs to stdout or stderr."""
     return "".join(
         (data[index].value.data.string or b"").decode(errors="replace")
         for index in range(count)
@@ -132,7 +139,7 @@ def log_texts(data: Any, count: int) -> str:
 
 
 def find(env: Mapping[str, str]) -> Optional[str]:
-    """Find the PMIx library of a program's MPI; None when there is none.
+    """Find the PMIx library of a program's MPI, or None.
 
     The search covers the installation of an mpirun on PATH, LD_LIBRARY_PATH, and the system's library.
     """
@@ -154,7 +161,10 @@ def find(env: Mapping[str, str]) -> Optional[str]:
 
 
 def load(path: str) -> Any:
-    """Load the library and declare the types of its calls. Raises OSError, AttributeError."""
+    """Load the library and declare the types of its calls.
+
+    Raises OSError, AttributeError.
+    """
     library = ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
     library.PMIx_server_init.argtypes = (POINTER(PmixModule), c_void_p, c_size_t)
     library.PMIx_server_register_nspace.argtypes = (c_char_p, c_int, c_void_p, c_size_t, OpDone, c_void_p)

@@ -1,9 +1,8 @@
-"""The PMIx server of one step on one node, in a separate process.
+"""PMIx server of one step on one node, in a separate process.
 
 The process is separate because the library starts threads, and a crash of the library must not end the agent. Server
-and agent send each other the messages of ``protocol/mpi_messages.py`` over a socket: first ServerReady or ServerFailed,
-then those between the nodes' servers, TaskText and TaskAbort.
-Source: the PMIx standard, chapters on the server interface.
+and agent exchange the messages of ``protocol/mpi_messages.py`` over a socket: first ServerReady or ServerFailed, then
+those between the nodes' servers, TaskText and TaskAbort. Source: the PMIx standard, chapters on the server interface.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _BLOB = "data"
 
 
 class PmixServer:
-    """Holds the library's state and the calls that wait for other nodes."""
+    """The library's state, and the calls that wait for other nodes."""
 
     def __init__(self, sock: socket.socket, plan: PmixPlan, node_id: int, path: str, folder: str) -> None:
         self._sock = sock
@@ -66,7 +65,10 @@ class PmixServer:
 
     # --- start
     def start(self) -> dict[int, dict[str, str]]:
-        """Start the server; returns the variables of each local task. Raises OSError."""
+        """Start the server; return the variables of each local task.
+
+        Raises OSError.
+        """
         name = self._nodes[self._node_id]
         self._check("server_init", self._library.PMIx_server_init(self._module, *self._counted([
             ("pmix.srv.nspace", self._nspace + ".server"),
@@ -247,7 +249,10 @@ def _variables(array: Any) -> dict[str, str]:
 
 
 def serve(sock: socket.socket, plan: PmixPlan, node_id: int, path: str, folder: str) -> None:
-    """Run the server until the agent closes the socket, then remove ``folder``."""
+    """Run the server until the agent closes the socket.
+
+    Then remove ``folder``.
+    """
     try:
         server = PmixServer(sock, plan, node_id, path, folder)
         try:

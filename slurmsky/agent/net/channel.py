@@ -11,7 +11,7 @@ from ...protocol import wire
 from .event_loop import READ, WRITE, Loop
 
 READ_SIZE = 1 << 18
-#: unsent bytes above which a channel is full, and the sources of its data must pause
+#: unsent bytes above which a channel is full, so that producers must pause
 HIGH_WATER = 1 << 20
 LOW_WATER = 1 << 18
 
@@ -44,13 +44,16 @@ class Channel:
     # --- sending
     @property
     def full(self) -> bool:
-        """Whether the peer is slow, so that producers must pause."""
+        """True if the peer is slow, so that producers must pause."""
         if self._unsent > HIGH_WATER:
             self._was_full = True
         return self._was_full
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
-        """Queue one frame; the frames of one loop iteration are sent in one system call."""
+        """Queue one frame.
+
+        The frames of one loop iteration are sent in one system call.
+        """
         if self.closed or self._closing or self._broken:
             return
         self._out.append(wire.header(kind, len(payload)))
@@ -149,7 +152,7 @@ class Channel:
                 except wire.WireError:
                     raise
                 except Exception:
-                    self.loop.report()  # for this frame only: the reader still holds the frames that follow
+                    self.loop.report()  # for this frame only: the reader still holds the later frames
                 if self.closed:
                     return
         except wire.WireError:
@@ -159,7 +162,7 @@ class Channel:
         return self.sock.recv(READ_SIZE)
 
     def drain(self) -> None:
-        """Handle the frames that a dead peer had sent, then close."""
+        """Handle the received frames of a dead peer, then close."""
         while not self.closed:
             try:
                 data = self._receive()
@@ -176,7 +179,10 @@ class Channel:
 
     # --- ending
     def close(self, at_once: bool = False) -> None:
-        """Close after all queued frames are sent, or at once; ``on_close`` is called in both cases."""
+        """Close after all queued frames are sent, or at once.
+
+        ``on_close`` is called in both cases.
+        """
         if at_once or not self._out:
             self._lost()
         else:

@@ -16,13 +16,14 @@ _SUN_PATH_MAX = 107
 
 
 class EndpointError(OSError):
-    """The address cannot be used; the text is the reason in one line."""
+    """The address cannot be used, for the reason in the text."""
 
 
 def listen(address: str) -> socket.socket:
-    """Open a listening socket. Raises OSError, also when another process listens at the address.
+    """Open a listening socket. Raises OSError.
 
-    A unix socket (``unix:/path``) is created with mode 0600; a stale socket is replaced.
+    Also if another process listens at the address. A unix socket (``unix:/path``) is created with mode 0600; a stale
+    socket is replaced.
     """
     if not address.startswith(UNIX):
         host, _, port = address.rpartition(":")
@@ -50,7 +51,10 @@ def listen(address: str) -> socket.socket:
 
 
 def accept(listener: socket.socket, spare: SpareDescriptor) -> Iterator[socket.socket]:
-    """Accept the connections of a non-blocking listener; on a unix socket only those of this user or root."""
+    """Accept the connections of a non-blocking listener.
+
+    On a unix socket only those of this user or root.
+    """
     while True:
         try:
             sock, _ = listener.accept()
@@ -68,7 +72,10 @@ def accept(listener: socket.socket, spare: SpareDescriptor) -> Iterator[socket.s
 
 @contextmanager
 def _short(path: str) -> Iterator[str]:
-    """A name for a socket's path that fits into an address: a long path goes through its folder's descriptor."""
+    """Yield a name for a socket's path that fits into an address.
+
+    A long path is addressed by its folder's descriptor.
+    """
     if len(os.fsencode(path)) <= _SUN_PATH_MAX:
         yield path
         return
@@ -81,7 +88,7 @@ def _short(path: str) -> Iterator[str]:
 
 
 def answers(path: str) -> bool:
-    """Whether a process accepts connections on a unix socket."""
+    """True if a process accepts connections on a unix socket."""
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     probe.settimeout(2)
     try:
@@ -95,7 +102,10 @@ def answers(path: str) -> bool:
 
 
 def connect(address: str, tls: Optional[Any] = None, timeout: float = 10.0) -> socket.socket:
-    """Open a connected, blocking socket. ``tls``: ssl.SSLContext for ``host:port`` addresses. Raises OSError."""
+    """Open a connected, blocking socket. Raises OSError.
+
+    ``tls``: ssl.SSLContext for ``host:port`` addresses.
+    """
     if address.startswith(UNIX):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(timeout)
@@ -123,7 +133,7 @@ def peer_uid(sock: socket.socket) -> int:
 
 
 def peer_pid(sock: socket.socket) -> int:
-    """Pid of the peer of a unix socket; 0 for a connection from another machine."""
+    """Pid of the peer of a unix socket; 0: another machine."""
     if sock.family != socket.AF_UNIX:
         return 0
     size = struct.calcsize("3i")
@@ -132,7 +142,10 @@ def peer_pid(sock: socket.socket) -> int:
 
 
 def tls_contexts(certificate: str, key: str, authority: str) -> tuple[Any, Any]:
-    """(server, client) contexts of a job; both peers must present a certificate of the job's authority."""
+    """Return the (server, client) TLS contexts of a job.
+
+    Both peers must present a certificate of the job's authority.
+    """
     import ssl
 
     contexts = []

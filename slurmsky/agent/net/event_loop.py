@@ -1,7 +1,7 @@
-"""A small event loop: readiness, timers, children. One thread, and O(1) work per child that ends.
+"""Event loop: readiness, timers, children, in one thread.
 
-Why not asyncio: an agent starts hundreds of processes a second, and its own start is part of the first
-job's wait. ``selectors`` and ``asyncio`` cost more in both places than these hundred lines.
+The work per ended child is O(1). Why not asyncio: an agent starts hundreds of processes a second, and its own start is
+part of the first job's wait. ``selectors`` and ``asyncio`` cost more in both places than these hundred lines.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Timer:
 
 
 class Loop:
-    """Readiness of file descriptors, timers (monotonic seconds), and exits of child processes."""
+    """Readiness of descriptors, timers (monotonic seconds), and ends of children."""
 
     def __init__(self) -> None:
         self._poll = select.epoll()
@@ -67,7 +67,10 @@ class Loop:
 
     # --- files
     def watch(self, fd: int, mask: int, handler: OnReady) -> None:
-        """Call handler(events) when the descriptor is ready. mask 0: only errors and hang-ups."""
+        """Call handler(events) when the descriptor is ready.
+
+        mask 0: only errors and hang-ups.
+        """
         self._handlers[fd] = handler
         self._masks[fd] = mask
         self._poll.register(fd, mask)
@@ -79,14 +82,14 @@ class Loop:
             self._poll.modify(fd, mask)
 
     def forget(self, fd: int) -> None:
-        """Stop watching; must be called before the descriptor is closed."""
+        """Stop watching a descriptor, before it is closed."""
         if self._handlers.pop(fd, None) is not None:
             del self._masks[fd]
             self._poll.unregister(fd)
 
     # --- time
     def after(self, seconds: float, call: Callable[[], None]) -> Timer:
-        """Schedule a call after a number of seconds."""
+        """Schedule a call after some seconds."""
         timer = Timer(time.monotonic() + max(0.0, seconds), call)
         self._count += 1
         heapq.heappush(self._timers, (timer.when, self._count, timer))
@@ -98,18 +101,21 @@ class Loop:
 
     # --- children
     def child(self, pid: int, on_exit: OnExit) -> None:
-        """Call on_exit(wait status, rusage) when a process ends, or if it has already ended."""
+        """Call on_exit(wait status, rusage) at the end of a process.
+
+        At once if it has ended.
+        """
         self._children[pid] = on_exit
 
     def is_child(self, pid: int) -> bool:
-        """Whether a process was registered by ``child`` and is not reaped yet."""
+        """True if ``child`` registered a process that is not reaped."""
         return pid in self._children
 
     def _woken(self, _events: int) -> None:
         try:
             os.read(self._wake_read, 4096)
         except BlockingIOError:
-            pass  # the pipe was read already; a superfluous reap does no harm
+            pass  # the pipe was read already; a superfluous reap has no effect
         self.reap()
 
     def reap(self) -> None:
@@ -158,7 +164,7 @@ class Loop:
 
     @staticmethod
     def report() -> None:
-        """Write the exception that is being handled to the log."""
+        """Log the exception that is being handled."""
         sys.__excepthook__(*sys.exc_info())
         sys.stderr.flush()
 

@@ -1,4 +1,4 @@
-"""Refuses connections at the limit of open files with an error message.
+"""Refuses connections at the limit of open files.
 
 Without a free descriptor accept() would fail, and the loop would call it repeatedly.
 """
@@ -21,7 +21,10 @@ _LIMIT = "slurmsky: error: %s has too many open files, try again later\n"
 
 
 class SpareDescriptor:
-    """A reserved descriptor, closed while a connection is refused. ``who`` is the server's name in the message."""
+    """A reserved descriptor, closed while a connection is refused.
+
+    ``who``: the server's name in the message.
+    """
 
     def __init__(self, who: str) -> None:
         self._who = who
@@ -29,7 +32,7 @@ class SpareDescriptor:
         self._logged = -_LOG_S
 
     def refuse(self, listener: socket.socket) -> bool:
-        """Refuse the next connection; False when none waits."""
+        """Refuse the next connection; False if there is none."""
         now = time.monotonic()
         if now - self._logged >= _LOG_S:
             self._logged = now
@@ -58,4 +61,4 @@ class SpareDescriptor:
         try:
             self._fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            self._fd = -1  # another thread or process took the descriptor: retry at the next connection
+            self._fd = -1  # another thread or process used the descriptor: retry at the next connection

@@ -39,7 +39,10 @@ class TlsChannel(Channel):
 
 
 def accept(loop: Loop, sock: socket.socket, context: ssl.SSLContext | None, greet: Callable[[Channel], None]) -> None:
-    """Run the handshake without blocking the loop, then call ``greet``; refuses a peer without certificate."""
+    """Run the handshake without blocking the loop, then call ``greet``.
+
+    A peer without certificate is refused.
+    """
     if context is None:
         sock.close()
         return

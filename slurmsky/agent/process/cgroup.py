@@ -1,11 +1,11 @@
-"""One cgroup v2 per agent, used to kill the jobs of a dead agent.
+"""One cgroup v2 per agent, used to kill a dead agent's jobs.
 
 Without the permission to create a cgroup, the class has no effect. A job's processes may change their session and
-environment, but stay in the group; after the agent's death one
-write kills them all. A live agent finds a job's processes by descent (it is a subreaper), session and environment. An
-agent's jobs end with the agent, so one group for all jobs is enough. It costs nothing per job, because children
-inherit the group. Jobs whose memory is limited have groups of their own (``memory_groups``).
-Source: the kernel's admin-guide/cgroup-v2 (cgroup.procs; cgroup.kill since Linux 5.14).
+environment, but stay in the group; after the agent's death one write kills them all. A live agent finds a job's
+processes by descent (it is a subreaper), session and environment. An agent's jobs end with the agent, so one group for
+all jobs is enough. It costs nothing per job, because children inherit the group. Jobs whose memory is limited have
+groups of their own (``memory_groups``). Source: the kernel's admin-guide/cgroup-v2 (cgroup.procs; cgroup.kill since
+Linux 5.14).
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from . import cgroup_tree
 
 
 class Cgroup:
-    """The cgroup of the agent that listens at ``agent_socket``; without effect if none can be created."""
+    """Cgroup of the agent that listens at ``agent_socket``.
+
+    Without effect if none can be created.
+    """
 
     def __init__(self, agent_socket: str) -> None:
         self._parent = cgroup_tree.own_group()
@@ -32,13 +35,16 @@ class Cgroup:
         self._folder = folder
 
     def take_over(self) -> None:
-        """Kill the processes that an earlier agent left in the group, then join the group."""
+        """Kill the processes of an earlier agent, then join the group."""
         if self._folder is not None:
             cgroup_tree.end(self._folder)
             cgroup_tree.join(self._folder)
 
     def step_out(self) -> None:
-        """Move this process back to its original group; if that may have none, to a group beside the agent's."""
+        """Move this process back to its original group.
+
+        If that group may have no processes, to a new group in it.
+        """
         if self._folder is None or self._parent is None or cgroup_tree.join(self._parent):
             return
         beside = os.path.join(self._parent, "%scontrollers-%d" % (cgroup_tree.PREFIX, os.geteuid()))
@@ -49,7 +55,7 @@ class Cgroup:
         cgroup_tree.join(beside)
 
     def leave(self) -> None:
-        """Move back to the original group, and remove the agent's group when it is empty."""
+        """Move back to the original group, and remove an empty group."""
         if self._folder is not None:
             self.step_out()
             cgroup_tree.remove(self._folder)

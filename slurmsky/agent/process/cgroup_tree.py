@@ -1,4 +1,4 @@
-"""Control groups as files: where new groups can be made, their members, and their removal.
+"""Control groups as files: places for new groups, members, removal.
 
 cgroup v1 has a tree of groups for each controller, v2 one tree for all. On a machine with both, the memory controller
 is in one of them. A mount may show a part of a tree (in containers), and the user may own a part (under systemd).
@@ -13,17 +13,20 @@ import signal
 import time
 from typing import Iterable, Iterator, NamedTuple, Optional
 
-#: start of the names of all groups that slurmsky makes
+#: prefix of the names of slurmsky's groups
 PREFIX = "slurmsky-"
 #: file with a group's processes; a process that writes 0 to it joins the group
 MEMBERS = "cgroup.procs"
 _NESTED = "cgroup.subtree_control"
-#: seconds that killed processes get to end
+#: seconds for killed processes to end
 _PATIENCE_S = 5.0
 
 
 class MemoryFiles(NamedTuple):
-    """Names of the memory controller's files. ``together``: makes the kernel kill all of a group, or none of it."""
+    """Names of the memory controller's files.
+
+    ``together``: makes the kernel kill all of a group, or none of it.
+    """
 
     version: int
     limit: str
@@ -36,29 +39,32 @@ V2 = MemoryFiles(2, "memory.max", "memory.events", "memory.oom.group")
 
 
 class MemoryPlace(NamedTuple):
-    """A group in which this user can make groups that the memory controller limits."""
+    """Group in which this user can create memory-limited groups."""
 
     folder: str
     files: MemoryFiles
 
     def make(self, path: str) -> None:
-        """Make a group, whose own groups have the memory controller, too, unless it exists. Raises OSError."""
+        """Create a group for memory-limited groups. Raises OSError.
+
+        An existing group stays.
+        """
         if make(path) and self.files is V2:
             put(os.path.join(path, _NESTED), b"+memory")
 
 
 def own_group(controller: str = "") -> Optional[str]:
-    """Folder of this process's group, if it is writable: in cgroup v2, or in the v1 tree of a controller.
+    """Folder of this process's group, if it is writable.
 
-    The groups that slurmsky made are removed from the path: a job of another agent may have started this process, and
-    the groups of agents must not nest.
+    In cgroup v2, or in the v1 tree of a controller. The groups of slurmsky are removed from the path: a job of another
+    agent may have started this process, and the groups of agents must not nest.
     """
     found = _own(controller)
     return found[1] if found is not None and _writable(found[1]) else None
 
 
 def memory_place() -> Optional[MemoryPlace]:
-    """The group in which this user can limit memory; None if there is none.
+    """Return the group in which this user can limit memory, or None.
 
     v2 gives a group the memory controller if its parent's cgroup.subtree_control names it. No process may be in such a
     parent, unless it is the root of the tree, so this is the nearest group above that already has it enabled, which
@@ -81,7 +87,7 @@ def memory_place() -> Optional[MemoryPlace]:
 
 
 def _own(controller: str) -> Optional[tuple[str, str]]:
-    """Mount point of a tree and folder of this process's group there."""
+    """Mount point of a tree, and folder of this process's group."""
     try:
         return find(controller, *map(_lines, ("/proc/self/cgroup", "/proc/self/mountinfo")))
     except OSError:
@@ -94,7 +100,7 @@ def _lines(path: str) -> list[str]:
 
 
 def find(controller: str, groups: Iterable[str], mounts: Iterable[str]) -> Optional[tuple[str, str]]:
-    """Mount point of a tree and folder of a group there, from the lines of /proc/PID/cgroup and /proc/PID/mountinfo.
+    """Mount point of a tree, and folder of a group there.
 
     >>> mounts = ["35 31 0:32 /docker/ab /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"]
     >>> find("memory", ["4:memory:/docker/ab/ours/slurmsky-0-12/job_7"], mounts)
@@ -120,7 +126,7 @@ def find(controller: str, groups: Iterable[str], mounts: Iterable[str]) -> Optio
 
 
 def name_of(agent_socket: str) -> str:
-    """Name of the group of the agent that listens at this address."""
+    """Name of the group of the agent at this address."""
     import hashlib
 
     mark = hashlib.sha256(os.fsencode(agent_socket)).hexdigest()[:12]
@@ -128,7 +134,7 @@ def name_of(agent_socket: str) -> str:
 
 
 def join(folder: str) -> bool:
-    """Move this process into a group; False if that is not possible."""
+    """Move this process into a group; False on error."""
     return write(os.path.join(folder, MEMBERS), b"0")
 
 
@@ -137,18 +143,21 @@ def _writable(folder: str) -> bool:
 
 
 def below(folder: str) -> Iterator[str]:
-    """The groups below a group and the group itself, the lowest first."""
+    """Yield the groups below a group and the group itself, lowest first."""
     for parent, _, _ in os.walk(folder, topdown=False):
         yield parent
 
 
 def members(folder: str) -> list[int]:
-    """The processes of a group, without those of the groups below it."""
+    """Processes of a group, without those of groups below it."""
     return [int(word) for word in read(os.path.join(folder, MEMBERS)).split()]
 
 
 def end(folder: str) -> None:
-    """Kill all processes of a group and of the groups below it, and wait for their end. Source: cgroup.kill of 5.14."""
+    """Kill all processes of a group and of those below it.
+
+    Waits for their end. Source: cgroup.kill of 5.14.
+    """
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         left = [pid for group in below(folder) for pid in members(group)]
@@ -164,7 +173,7 @@ def end(folder: str) -> None:
 
 
 def make(folder: str) -> bool:
-    """Make a group; False if it exists. Raises OSError."""
+    """Create a group; False if it exists. Raises OSError."""
     try:
         os.mkdir(folder)
     except FileExistsError:
@@ -182,7 +191,10 @@ def rmdir(folder: str) -> bool:
 
 
 def remove(folder: str) -> bool:
-    """Remove a group with the groups below it; False if a group remains, because it has processes."""
+    """Remove a group with the groups below it.
+
+    Return False if a group remains, because it has processes.
+    """
     if rmdir(folder):
         return True
     for group in below(folder):
@@ -191,7 +203,7 @@ def remove(folder: str) -> bool:
 
 
 def read(path: str) -> bytes:
-    """Content of a group's file; empty if it cannot be read."""
+    """Return the content of a group's file; empty if unreadable."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -200,7 +212,7 @@ def read(path: str) -> bytes:
 
 
 def write(path: str, data: bytes) -> bool:
-    """Write to a group's file; False if that is not possible."""
+    """Write to a group's file; False on error."""
     try:
         put(path, data)
         return True

@@ -1,4 +1,4 @@
-"""Sets up a daemon's process: options, session, standard streams, log and lock."""
+"""Process of a daemon: options, session, standard streams, log and lock."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from ... import paths
 if TYPE_CHECKING:
     import subprocess
 
-#: seconds that a new daemon waits for its predecessor to exit
+#: seconds for which a new daemon waits for its predecessor's exit
 LOCK_PATIENCE_S = 2.0
 
 
 def options(argv: list[str], known: dict[str, str]) -> Optional[dict[str, str]]:
-    """Parse ``--name value`` and ``--name=value`` with defaults; for an unknown option print an error, return None."""
+    """Parse ``--name value`` and ``--name=value`` with defaults.
+
+    For an unknown option print an error, and return None.
+    """
     found = dict(known)
     words = iter(argv)
     for word in words:
@@ -31,9 +34,12 @@ def options(argv: list[str], known: dict[str, str]) -> Optional[dict[str, str]]:
 
 
 def start(argv: list[str], environment: Mapping[str, str], log: str) -> subprocess.Popen[bytes]:
-    """Start a program in the background, in a new session; its output is appended to the file ``log``."""
+    """Start a program in the background, in a new session.
+
+    Its output is appended to the file ``log``.
+    """
     import resource
-    import subprocess  # imported here because daemons rarely need it and start faster without
+    import subprocess  # imported here, because daemons rarely need it and start faster without it
 
     from . import processes
 
@@ -59,7 +65,10 @@ def start(argv: list[str], environment: Mapping[str, str], log: str) -> subproce
 
 
 class _Lossy:
-    """A text stream that ignores write errors: a full disk must not stop the daemon's work."""
+    """A text stream that ignores write errors.
+
+    A full disk must not stop the daemon.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -73,7 +82,7 @@ class _Lossy:
         return len(text)
 
     def flush(self) -> None:
-        """Write the buffered text; on an error the text stays in the buffer."""
+        """Write the buffered text; on an error it stays buffered."""
         try:
             self._stream.flush()
         except OSError:
@@ -84,12 +93,12 @@ class _Lossy:
 
 
 def tolerate_full_disk() -> None:
-    """Drop log lines that cannot be written, instead of raising OSError."""
+    """Drop log lines that cannot be written."""
     sys.stderr = _Lossy(sys.stderr)
 
 
 def detach() -> None:
-    """Start a new session, and open stdin, stdout and stderr if they are closed."""
+    """Start a new session; open closed standard streams."""
     while True:
         fd = os.open("/dev/null", os.O_RDWR)
         if fd > 2:
@@ -102,7 +111,10 @@ def detach() -> None:
 
 
 def lock(path: str) -> bool:
-    """Take the lock until this process ends; False when another process holds it beyond LOCK_PATIENCE_S."""
+    """Lock a file until this process ends.
+
+    Return False if another process holds it beyond LOCK_PATIENCE_S.
+    """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | paths.OPEN_FLAGS, 0o600)
     deadline = time.monotonic() + LOCK_PATIENCE_S
     while True:
@@ -117,7 +129,10 @@ def lock(path: str) -> bool:
 
 
 def hold(folder: str) -> None:
-    """Mark a folder as in use until this process ends, by a shared lock; without effect if it cannot be locked."""
+    """Mark a folder as in use until this process ends.
+
+    By a shared lock; without effect if it cannot be locked.
+    """
     try:
         fcntl.flock(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:

@@ -1,7 +1,7 @@
-"""Measures the use of this node's GPUs by one nvidia-smi, which repeats while steps with GPUs run.
+"""Measures the use of this node's GPUs by nvidia-smi.
 
-The agent runs nvidia-smi instead of loading the driver's library, because a fault in the driver must not stop the
-agent. Without nvidia-smi GPUs are not measured, and records have no values for them.
+One nvidia-smi runs while steps with GPUs run. The agent does not load the driver's library, because a fault in the
+driver must not stop the agent. Without nvidia-smi GPUs are not measured, and records have no values for them.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ class GpuWatch:
         self._fd = -1
         self._text = b""
         self._useless = False  # nvidia-smi is missing, or finds no driver
-        #: device -> (busy fraction, 0..1, of about the last second; bytes in use)
+        #: device -> (busy fraction, 0..1, in about the last second; bytes in use)
         self.seen: dict[int, tuple[float, int]] = {}
 
     def use(self) -> None:
-        """Count a step with GPUs that starts; the first one starts nvidia-smi."""
+        """Count a starting step with GPUs; the first one starts nvidia-smi."""
         self._users += 1
         if self._users == 1:
             self._start()
 
     def done(self) -> None:
-        """Count a step with GPUs that has ended; after the last one nvidia-smi is stopped."""
+        """Count an ended step with GPUs; the last one stops nvidia-smi."""
         self._users -= 1
         if not self._users:
             self._stop()
 
     def has_values(self, devices: Sequence[int]) -> bool:
-        """Whether any of these devices has a measurement."""
+        """True if a device has a measurement."""
         return any(device in self.seen for device in devices)
 
     def sum(self, devices: Sequence[int]) -> tuple[float, float]:
-        """Busy GPUs and bytes in use, summed over these devices."""
+        """Sum of busy GPUs and of bytes in use."""
         found = [self.seen[device] for device in devices if device in self.seen]
         return sum(busy for busy, _ in found), float(sum(size for _, size in found))
 
@@ -98,7 +98,10 @@ class GpuWatch:
             self._read(line)
 
     def _read(self, line: bytes) -> None:
-        """Parse a line ``0, 87, 40213``: device, percent, MiB. A value that the device lacks is ``[N/A]``."""
+        """Parse a line ``0, 87, 40213``: device, percent, MiB.
+
+        A value that the device lacks is ``[N/A]``.
+        """
         words = [word.strip() for word in line.split(b",")]
         if len(words) == 3 and all(word.isdigit() for word in words):
             device, percent, mebibytes = map(int, words)

@@ -1,7 +1,8 @@
-"""A helper process of the agent: for long work, threads, or cleanup after the agent's death.
+"""Helper processes of the agent.
 
-The helper is a fork without exec: it starts within a few milliseconds, with all modules loaded. It ends when its work
-is done, or when the agent closes the socket between them or dies.
+They do long work, use threads, or clean up after the agent's death. The helper is a fork without exec: it starts within
+a few milliseconds, with all modules loaded. It ends when its work is done, or when the agent closes the socket between
+them or dies.
 """
 
 from __future__ import annotations
@@ -54,11 +55,11 @@ class Helper:
         self._ended()
 
     def send(self, message: Message) -> None:
-        """Send a message to the helper; without effect after its end."""
+        """Send a message to the helper; no effect after its end."""
         self._channel.send_json(message.encode())
 
     def close(self) -> None:
-        """Close the socket, after which the helper cleans up and ends."""
+        """Close the socket; the helper then cleans up and ends."""
         self._channel.close(at_once=True)
 
 

@@ -12,7 +12,10 @@ CLAIM = paths.CLAIM
 
 
 def keep_alive() -> None:
-    """Keep the entry that the environment names until this process ends, also without a controller."""
+    """Keep the environment's entry locked until this process ends.
+
+    Also without a controller.
+    """
     path = os.environ.pop(CLAIM, "")
     if not path:
         return
@@ -20,4 +23,4 @@ def keep_alive() -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
-        pass  # while no controller runs, other controllers do not count this agent's jobs
+        pass  # without a controller, other controllers do not count this agent's jobs

@@ -1,9 +1,9 @@
-"""Holds jobs and steps to the memory that they requested, by a control group for each.
+"""Memory limits of jobs and steps, by control groups.
 
 ``<agent>-memory/job_7/step_0``: the job's group has the limit of the job on this node, and a step's group that of the
 step, if it requested less. Processes are in the steps' groups only, as cgroup v2 requires. The batch script is the step
-"batch". A job without a limit has no group, and costs nothing.
-Source: Slurm's task/cgroup with ConstrainRAMSpace=yes (task_cgroup_memory.c); MinRAMSpace of cgroup.conf.
+"batch". A job without a limit has no group, and costs nothing. Source: Slurm's task/cgroup with ConstrainRAMSpace=yes
+(task_cgroup_memory.c); MinRAMSpace of cgroup.conf.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Optional
 from . import cgroup_tree
 from .cgroup_tree import MemoryPlace
 
-#: least limit. Source: MinRAMSpace's default
+#: smallest limit. Source: MinRAMSpace's default
 _LEAST_MIB = 30
 
 
@@ -26,15 +26,15 @@ class MemoryGroup:
         self.folder = folder
         self._events = os.path.join(folder, events)
         self._reported = False
-        #: kills before this step, in a group that an abandoned run of the job has left
+        #: kills before this step, in a group of an abandoned run of the job
         self.earlier = 0
 
     def members(self) -> list[int]:
-        """The processes of the step, including those that have left its sessions."""
+        """Processes of the step, including those that left its sessions."""
         return cgroup_tree.members(self.folder)
 
     def complaint(self, step_name: str) -> str:
-        """slurmstepd's error about processes that the kernel killed for their memory, once; else ""."""
+        """Return slurmstepd's error about memory kills, once; else ""."""
         killed = 0 if self._reported else self.killed() - self.earlier
         if not killed:
             return ""
@@ -47,24 +47,27 @@ class MemoryGroup:
 
     @property
     def exceeded(self) -> bool:
-        """Whether a complaint was returned."""
+        """True if ``complaint`` has returned an error."""
         return self._reported
 
     def killed(self) -> int:
-        """Number of the group's processes that the kernel killed for their memory."""
+        """Number of processes that the kernel killed for their memory."""
         for line in cgroup_tree.read(self._events).splitlines():
             if line.startswith(b"oom_kill "):
                 return int(line.split()[1])
         return 0
 
     def close(self) -> None:
-        """Remove the group of an ended step; the last one of a job removes the job's group, too."""
+        """Remove the group of an ended step.
+
+        After the last one of a job also the job's group.
+        """
         if cgroup_tree.remove(self.folder):
             cgroup_tree.rmdir(os.path.dirname(self.folder))
 
 
 class MemoryGroups:
-    """The groups of one agent; they are made with the first step whose memory is limited."""
+    """Groups of one agent, created at the first limited step."""
 
     def __init__(self, agent_socket: str) -> None:
         self._place = cgroup_tree.memory_place()
@@ -75,7 +78,7 @@ class MemoryGroups:
             self._folder = os.path.join(self._place.folder, cgroup_tree.name_of(agent_socket) + "-memory")
 
     def take_over(self) -> None:
-        """Kill the processes that an earlier agent left in its groups, and remove the groups."""
+        """Kill the processes of an earlier agent, and remove its groups."""
         if self._folder and os.path.isdir(self._folder):
             cgroup_tree.end(self._folder)
             cgroup_tree.remove(self._folder)
@@ -85,10 +88,10 @@ class MemoryGroups:
     def open(
         self, job_id: int, step_id: str, job_mib: int, step_mib: int = 0, together: bool = False
     ) -> Optional[MemoryGroup]:
-        """The group for a step that starts; None if the node cannot limit memory, which the log then has.
+        """Return the group for a starting step; None: memory is not limited.
 
-        ``job_mib``, ``step_mib``: memory on this node, 0: no limit. ``together``: the kernel kills all processes of the
-        step on this node, or none (--oom-kill-step).
+        The log has the reason if the node cannot limit memory. ``job_mib``, ``step_mib``: memory on this node, 0: no
+        limit. ``together``: the kernel kills all processes of the step on this node, or none (--oom-kill-step).
         """
         if not (job_mib or step_mib):
             return None
@@ -129,5 +132,5 @@ class MemoryGroups:
 
 
 def _limit(mib: int) -> int:
-    """Limit in bytes."""
+    """Return a limit in bytes, at least MinRAMSpace."""
     return max(mib, _LEAST_MIB) << 20

@@ -1,4 +1,4 @@
-"""Finds the job of orphaned processes, which the agent adopts as a subreaper."""
+"""Jobs of orphaned processes, which the agent adopts as a subreaper."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Callable, Iterable, Optional
 from . import process_tree
 
 Owner = tuple[int, str]  # job, step
-#: seconds by which a process may seem older than its job: start times have the resolution of clock ticks
+#: seconds by which a process may seem older than its job, because start times are in clock ticks
 _CLOCK_SLACK_S = 0.05
 
 
 class Orphans:
-    """Assigns orphans to jobs and steps by session, by environment, or by start time.
+    """Assigns orphans to jobs by session, environment, or start time.
 
-    ``is_child``: whether the agent started a process. ``here``: the owners of processes on this node, each with the
-    boot time of its start.
+    ``is_child``: returns True if the agent started a process. ``here``: the owners of processes on this node, each with
+    the boot time of its start.
     """
 
     def __init__(self, is_child: Callable[[int], bool], here: Callable[[], Iterable[tuple[Owner, float]]]) -> None:
@@ -38,7 +38,7 @@ class Orphans:
             del self._sessions[leader]
 
     def of(self, job_id: int, step_id: Optional[str] = None) -> list[int]:
-        """The orphans of a job, or with ``step_id`` only those of that step."""
+        """Orphans of a job, or of one of its steps."""
         found = []
         for pid in process_tree.own_children():
             if self._is_child(pid):
@@ -58,7 +58,7 @@ class Orphans:
         env = process_tree.environment_of(pid)
         if env.get(b"SLURM_JOB_ID", b"").isdigit():
             return int(env[b"SLURM_JOB_ID"]), env.get(b"SLURM_STEP_ID", b"batch").decode(errors="replace")
-        # Neither session nor environment shows the owner: use the only job that ran at the orphan's start, if any.
+        # Without session and environment, use the only job that ran at the orphan's start.
         started = process_tree.start_time(fields)
         here = {owner for owner, began in self._here() if began <= started + _CLOCK_SLACK_S}
         return here.pop() if len({job_id for job_id, _ in here}) == 1 else None

@@ -1,4 +1,4 @@
-"""Finds the processes of a tree in /proc, and sends them signals."""
+"""Process trees in /proc, and signals to them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def children(pid: int) -> list[int]:
-    """Direct children of a process; empty when the process has ended."""
+    """Direct children of a process; empty after its end."""
     found: list[int] = []
     try:
         threads = os.listdir("/proc/%d/task" % pid)
@@ -32,7 +32,10 @@ _children_file = -1
 
 
 def own_children() -> list[int]:
-    """Direct children of this process, read from its only thread, because the agent calls this often."""
+    """Direct children of this process.
+
+    Read from its only thread, because the agent calls this often.
+    """
     global _children_file
     if _children_file < 0:
         try:
@@ -58,7 +61,7 @@ def all_pids() -> list[int]:
 
 
 def tree(roots: Iterable[int]) -> list[int]:
-    """The processes and all their descendants, parents first, in the order of the roots."""
+    """Processes and all their descendants, parents first."""
     found: list[int] = []
     seen: set[int] = set()
     queue = list(roots)[::-1]
@@ -72,7 +75,10 @@ def tree(roots: Iterable[int]) -> list[int]:
 
 
 class Stat(NamedTuple):
-    """The used fields of /proc/PID/stat. Times in clock ticks, start since boot."""
+    """Fields of /proc/PID/stat.
+
+    Times are in clock ticks, the start since boot.
+    """
 
     state: str
     parent: int
@@ -83,12 +89,12 @@ class Stat(NamedTuple):
     vsize: int
     rss_pages: int
     major_faults: int
-    ended_user_ticks: int  # of children that were waited for, and of their descendants
+    ended_user_ticks: int  # of reaped children, and of their descendants
     ended_system_ticks: int
 
 
 def stat(pid: int) -> Optional[Stat]:
-    """Read /proc/PID/stat; None when the process has ended."""
+    """Read /proc/PID/stat; None if the process has ended."""
     try:
         with open("/proc/%d/stat" % pid, "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
@@ -110,17 +116,20 @@ def stat(pid: int) -> Optional[Stat]:
 
 
 def start_time(fields: Stat) -> float:
-    """Start time of a process, in seconds on the clock of ``now_boot``."""
+    """Start time of a process, in seconds of ``now_boot``."""
     return fields.start_ticks / _CLOCK_TICKS
 
 
 def now_boot() -> float:
-    """Seconds since boot, suspended time included: the clock of process start times."""
+    """Seconds since boot, suspended time included.
+
+    The clock of process start times.
+    """
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def environment_of(pid: int) -> dict[bytes, bytes]:
-    """The environment with which a process was executed; empty when unreadable."""
+    """Environment of a process at its exec; empty if unreadable."""
     try:
         with open("/proc/%d/environ" % pid, "rb") as file:
             data = file.read()
@@ -130,7 +139,7 @@ def environment_of(pid: int) -> dict[bytes, bytes]:
 
 
 def send(pids: Iterable[int], number: int) -> int:
-    """Signal processes; returns the number of processes that still existed."""
+    """Signal processes; return the number that existed."""
     count = 0
     for pid in pids:
         try:

@@ -1,4 +1,7 @@
-"""Resource usage of processes: samples of /proc while they run, wait4's values at their end."""
+"""Resource usage of processes.
+
+Samples of /proc while they run, wait4's values at their end.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
-#: seconds between samples; less than Slurm's JobAcctGatherFrequency of 30, because sstat uses the samples, too
+#: seconds between samples; less than Slurm's JobAcctGatherFrequency of 30, because sstat uses them, too
 INTERVAL_S = 5.0
 #: seconds before the first sample of a task: early, so that a short task has a VMSize
 FIRST_S = 0.5
@@ -27,7 +30,10 @@ FIRST_S = 0.5
 
 @dataclass
 class TaskUsage:
-    """Usage of one task with its descendants. Sizes in bytes, times in seconds; maxima over the task's life."""
+    """Usage of one task with its descendants.
+
+    Sizes in bytes, times in seconds; maxima over the task's run time.
+    """
 
     user_s: float = 0.0
     system_s: float = 0.0
@@ -54,7 +60,7 @@ class TaskUsage:
 
 
 def sample(pid: int) -> Optional[TaskUsage]:
-    """Sample a task's process tree; None when the task has ended."""
+    """Sample a task's process tree; None if the task has ended."""
     total = TaskUsage()
     found = False
     for member in process_tree.tree([pid]):
@@ -81,7 +87,7 @@ def sample(pid: int) -> Optional[TaskUsage]:
 _NEAR = 2 << 20
 
 
-#: seconds for which ``own_peak`` is not read again: the kernel takes longer to write it than to fork
+#: seconds for which ``own_peak`` is cached: the kernel takes longer to write it than to fork
 _PEAK_KEPT_S = 0.1
 _peak, _peak_until = 0, 0.0
 
@@ -104,7 +110,10 @@ def _read_peak() -> int:
 
 
 class Sampler:
-    """Samples the running tasks periodically and keeps their maxima. Has no timer while no task runs."""
+    """Samples the running tasks, and keeps their maxima.
+
+    Has no timer while no task runs.
+    """
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -115,7 +124,10 @@ class Sampler:
         self._timer: Optional[Timer] = None
 
     def open_series(self, gpus: Sequence[int] = ()) -> UsageSeries:
-        """Start the usage series of a step with these GPUs; ``close`` ends it."""
+        """Start the usage series of a step with these GPUs.
+
+        ``close`` ends it.
+        """
         if gpus:
             self._gpus.use()
         return UsageSeries(time.monotonic(), gpus)
@@ -157,7 +169,10 @@ class Sampler:
         return self._tasks.get(pid) or TaskUsage()
 
     def _sample_task(self, pid: int) -> Optional[TaskUsage]:
-        """Sample a task now, and return this sample alone; None when the task has ended."""
+        """Sample a task now, and return only this sample.
+
+        None if the task has ended.
+        """
         kept = self._tasks.setdefault(pid, TaskUsage())
         now = sample(pid)
         if now is not None:
@@ -165,17 +180,17 @@ class Sampler:
         return now
 
     def end(self, pid: int, rusage: resource.struct_rusage) -> TaskUsage:
-        """End sampling a task, and return its usage: wait4's times and peak memory, other values from samples.
+        """Stop sampling a task, and return its usage.
 
-        wait4's peak covers the process's whole life, including this agent's memory in the fork before exec. A peak that
-        does not exceed the agent's own is therefore ignored.
+        wait4's times and peak memory, other values from samples. wait4's peak covers the process's whole run time,
+        including this agent's memory in the fork before exec. A peak that does not exceed the agent's own is therefore
+        ignored.
         """
         kept = self._tasks.pop(pid, None) or TaskUsage()
         peak = rusage.ru_maxrss * 1024
         if peak > self._before.pop(pid, 0):
             kept.rise(max_rss=peak)
-        # Blocks of 512 bytes read from a device: less than what the task read, but for a short task there is no
-        # other value.
+        # Blocks of 512 bytes read from a device: less than the task read, but a short task has no other value.
         kept.rise(user_s=rusage.ru_utime, system_s=rusage.ru_stime, pages=rusage.ru_majflt,
                   disk_read=rusage.ru_inblock * 512, disk_write=rusage.ru_oublock * 512)  # fmt: skip
         series = self._series_of.pop(pid, None)
@@ -189,7 +204,7 @@ class Sampler:
 
 
 def combine(tasks: Iterable[tuple[int, str, TaskUsage]]) -> Usage:
-    """Combine (rank, node, usage) of a step's tasks into the step's usage."""
+    """Combine (rank, node, usage) of tasks into the step's usage."""
     total = Usage()
     items = list(tasks)
     if not items:

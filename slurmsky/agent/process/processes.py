@@ -1,4 +1,4 @@
-"""Starts processes as slurmstepd does; finds and signals them and their descendants."""
+"""Starts processes as slurmstepd does, and signals them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from typing import Callable, NoReturn, Optional
 from . import cgroup_tree
 
 PR_SET_CHILD_SUBREAPER = 36
-#: signals that get their default action in each process: Python, nohup or the agent ignore some, and exec would
-#: keep them ignored
+#: signals with the default action in each process: Python, nohup or the agent ignore some, which exec would keep
 _DEFAULT_SIGNALS = [
     signal.Signals["SIG" + name]
     for name in (
@@ -26,10 +25,10 @@ _DEFAULT_SIGNALS = [
 
 
 class ExecFault:
-    """The reason why a forked child could not execute its program; the parent reads it after the child's end.
+    """Reason why a forked child could not execute its program.
 
-    The reason is sent through a pipe that exec closes. posix_spawn does not use the pipe, because it reports a failure
-    to the parent.
+    The parent reads it after the child's end. The reason is sent through a pipe that exec closes. posix_spawn does not
+    use the pipe, because it reports a failure to the parent.
     """
 
     def __init__(self) -> None:
@@ -49,7 +48,7 @@ class ExecFault:
             os.write(self._write, text.encode(errors="surrogateescape"))
 
     def take(self) -> str:
-        """Read the reason and close the pipe; "" if the program was executed."""
+        """Read the reason and close the pipe; "": the program was executed."""
         if self._read < 0:
             return ""
         try:
@@ -81,18 +80,19 @@ class Process:
     group: str = ""
     #: set for pseudo terminals: stdin becomes the controlling terminal
     terminal: bool = False
-    #: the folder or program may be on an unreachable file system: only the forked child accesses them
+    #: the folder or program may be on an unreachable file system: only the forked child accesses it
     apart: bool = False
     #: called in the child just before exec, with the environment (task prolog)
     before_exec: Optional[Callable[[dict[str, str]], None]] = None
-    #: receives the reason when the program cannot be executed
+    #: receives the reason if the program cannot be executed
     fault: Optional[ExecFault] = None
 
 
 def spawn(process: Process) -> int:
-    """Start a process and return its pid. Raises OSError when no process can be created.
+    """Start a process and return its pid.
 
-    A fault after the fork is printed on the process's stderr and stored in ``fault``; the exit code is then the errno.
+    Raises OSError if no process can be created. A fault after the fork is printed on the process's stderr and stored in
+    ``fault``; the exit code is then the errno.
     """
     if not (process.terminal or process.before_exec or process.cpus or process.apart or process.group):
         for _ in range(2):
@@ -121,8 +121,8 @@ def spawn(process: Process) -> int:
 def _spawn_quickly(process: Process) -> Optional[int]:
     """Start a process by posix_spawn, at half the cost of a fork.
 
-    Returns 0 to try again, and None if only a fork can start the process or find the fault. SLURM_TASK_PID is the
-    new process's pid, which is unknown before the spawn. So the pid is guessed (the kernel counts up), and the child
+    Return 0 to try again, and None if only a fork can start the process or find the fault. SLURM_TASK_PID is the new
+    process's pid, which is unknown before the spawn. So the pid is guessed (the kernel counts up), and the child
     verifies the guess: ``/proc/self/task/PID`` opens only in the process with that pid, else the spawn fails. The child
     inherits folder, umask and limits, which the agent, a single thread, sets for itself during the spawn.
     """
@@ -176,7 +176,7 @@ _loadavg = -1
 
 
 def last_pid() -> int:
-    """The pid that the kernel assigned last in this pid namespace (the last field of /proc/loadavg)."""
+    """Return the pid that the kernel assigned last. In this pid namespace (the last field of /proc/loadavg)."""
     global _loadavg
     if _loadavg < 0:
         _loadavg = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
@@ -190,7 +190,7 @@ own_open_files: Optional[tuple[int, int]] = None
 
 
 def raise_open_files() -> None:
-    """Raise this process's soft limit of open files to the hard limit; children get the original limit."""
+    """Raise the soft limit of open files to the hard limit. Children get the original limit."""
     global own_open_files
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     own_open_files = (soft, hard)
@@ -201,7 +201,7 @@ _Limit = tuple[int, tuple[int, int], tuple[int, int]]
 
 
 def _limits_to_borrow(wanted: dict[str, tuple[int, int]]) -> Optional[list[_Limit]]:
-    """Limits to set during a spawn: (limit, child's, agent's) for limits that differ; None: a fork is needed."""
+    """Limits to set during a spawn: (limit, child's, agent's). None: a fork is needed."""
     result: list[_Limit] = []
     if own_open_files is not None and "NOFILE" not in wanted:
         result.append((resource.RLIMIT_NOFILE, own_open_files, resource.getrlimit(resource.RLIMIT_NOFILE)))
@@ -278,7 +278,7 @@ _CHDIR_FAULT = "couldn't chdir to `%s': %s: going to /tmp instead"
 
 
 def chdir_fault(directory: str) -> str:
-    """slurmstepd's error for a working folder that cannot be entered; "" when it can."""
+    """Return slurmstepd's error for an inaccessible folder, or ""."""
     try:
         os.chdir(directory)
     except OSError as error:
@@ -324,7 +324,7 @@ def _limit(process: Process) -> None:
 
 
 def _program(process: Process, env: dict[str, str]) -> tuple[str, list[str]]:
-    """The path to execute and the arguments: slurmstepd passes the whole path as argv[0]."""
+    """Path to execute and arguments. slurmstepd passes the whole path as argv[0]."""
     if process.executable is not None:
         return process.executable, process.argv
     path = find_program(process.argv[0], env)
@@ -332,7 +332,7 @@ def _program(process: Process, env: dict[str, str]) -> tuple[str, list[str]]:
 
 
 def find_program(name: str, env: dict[str, str]) -> str:
-    """Find the path to execute for a task's argv[0] in the task's PATH; returns the name if none is found."""
+    """Find argv[0] of a task in its PATH; else return the name."""
     if "/" in name:
         return name
     for folder in env.get("PATH", "").split(":"):
@@ -343,7 +343,7 @@ def find_program(name: str, env: dict[str, str]) -> str:
 
 
 def shebang(path: str) -> Optional[str]:
-    """The text after ``#!`` in a file's first line; None for a file that is no script."""
+    """Return the text after ``#!`` in a file; None: no script."""
     try:
         with open(path, "rb") as file:
             start = file.read(256)
@@ -358,13 +358,13 @@ def become_subreaper() -> bool:
 
 
 def prctl(option: int, value: int) -> bool:
-    """Set an attribute of this process. False if the kernel does not support it."""
+    """Set an attribute of this process; False if unsupported."""
     libc = ctypes.CDLL(None, use_errno=True)
     return bool(libc.prctl(option, value, 0, 0, 0) == 0)
 
 
 def detached(work: Callable[[], object]) -> None:
-    """Run ``work`` in a process that outlives the agent and is not its descendant.
+    """Run ``work`` in a process that is not the agent's descendant.
 
     As a subreaper, the agent would adopt the process like an orphan of a job. So the agent is no subreaper during the
     two forks.
@@ -387,7 +387,7 @@ def detached(work: Callable[[], object]) -> None:
 
 
 def close_others(keep: int = -1) -> None:
-    """In a child, reset the agent's signal handlers and close its descriptors, except 0 to 2 and ``keep``."""
+    """Reset the agent's signal handlers and close its descriptors. For children; 0 to 2 and ``keep`` stay open."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)

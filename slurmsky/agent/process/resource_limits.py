@@ -1,7 +1,8 @@
-"""Resource limits that a command propagates to its tasks: name -> (soft, hard), -1 is unlimited.
+"""Resource limits that a command propagates to its tasks.
 
-sbatch propagates its limits to the batch script, and srun to its tasks (PropagateResourceLimits=ALL), unless
---propagate selects other limits. The limits of another process of this machine are read from /proc.
+name -> (soft, hard), -1 is unlimited. sbatch propagates its limits to the batch script, and srun to its tasks
+(PropagateResourceLimits=ALL), unless --propagate selects other limits. The limits of another process of this machine
+are read from /proc.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _ROWS = {
 
 
 def of_process(pid: int) -> Limits:
-    """A process's limits by name; empty when the process has ended."""
+    """Limits of a process by name; empty after its end."""
     found: Limits = {}
     try:
         with open(f"/proc/{pid}/limits", encoding="ascii") as file:
@@ -49,7 +50,7 @@ def of_process(pid: int) -> Limits:
 
 
 def propagated(limits: Mapping[str, Tuple[int, int]], option: Optional[str]) -> Limits:
-    """The limits that --propagate names; without the option all limits."""
+    """Limits that --propagate names; without the option all."""
     if option is None:
         return dict(limits)
     from ...language import rlimits
@@ -59,7 +60,7 @@ def propagated(limits: Mapping[str, Tuple[int, int]], option: Optional[str]) -> 
 
 
 def of_caller(channel: Channel, request: wire.CommandRequest) -> Optional[Limits]:
-    """The limits of the srun that sent a request; None if they are unknown."""
+    """Limits of the srun that sent a request, or None."""
     if endpoints.peer_pid(channel.sock) == request.pid:
         return of_process(request.pid)
     text = request.env.get(VARIABLE)
@@ -67,7 +68,7 @@ def of_caller(channel: Channel, request: wire.CommandRequest) -> Optional[Limits
 
 
 def passed_on(channel: Channel, request: wire.CommandRequest) -> bytes:
-    """The request with the caller's limits added, for another agent."""
+    """Return the request with the caller's limits, for another agent."""
     found = of_caller(channel, request)
     if found is None:
         return request.to_payload()

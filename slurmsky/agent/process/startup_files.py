@@ -1,4 +1,4 @@
-"""Keeps the agent's commands first on PATH in shells that read startup files.
+"""Keeps the agent's commands first on PATH after startup files.
 
 /etc/profile and a user's own files may replace PATH, as Debian's /etc/profile does in login shells; ``srun`` is then
 missing, or that of another Slurm. PATH is therefore extended between the startup files and the script, by a method for
@@ -38,7 +38,10 @@ _CSHELLS = frozenset({"csh", "tcsh"})
 
 
 def write_bash_env(folder: str, bin_folder: str) -> str:
-    """Write the file for BASH_ENV into the agent's folder; returns its path, or "" if it cannot be written."""
+    """Write the file for BASH_ENV into the agent's folder.
+
+    Return its path, or "" if it cannot be written.
+    """
     path = os.path.join(folder, BASH_ENV_FILE)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -50,7 +53,10 @@ def write_bash_env(folder: str, bin_folder: str) -> str:
 
 
 def add_bash_env(env: dict[str, str], path: str) -> None:
-    """Make bash read ``path`` after its startup files; that file sources the caller's BASH_ENV."""
+    """Make bash read ``path`` after its startup files.
+
+    That file sources the caller's BASH_ENV.
+    """
     own = env.get("BASH_ENV", "")
     if own and os.path.basename(own) != BASH_ENV_FILE:
         env[CALLERS_BASH_ENV] = own
@@ -67,9 +73,9 @@ def remove_bash_env(env: dict[str, str]) -> None:
 
 
 def command(script: str, arguments: Sequence[str], first: str, path: str) -> Optional[list[str]]:
-    """The command line that runs a batch script with ``first`` on PATH after its shell's startup files.
+    """Return the command line that runs a script with ``first`` on PATH.
 
-    None: execute the script directly. ``path``: PATH of the script's environment.
+    After its shell's startup files. None: execute the script directly. ``path``: PATH of the script's environment.
     """
     line = (shebang(script) or "").split(None, 1)
     if not line or not first or not path or not os.access(line[0], os.X_OK):
@@ -92,7 +98,7 @@ def command(script: str, arguments: Sequence[str], first: str, path: str) -> Opt
 
 
 def _names_itself(script: str) -> bool:
-    """Whether a script reads $0, which a file sourced by csh does not have."""
+    """True if a script reads $0, which csh's source does not set."""
     try:
         with open(script, "rb") as file:
             return b"$0" in file.read()

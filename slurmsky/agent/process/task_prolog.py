@@ -1,4 +1,4 @@
-"""Runs task prolog and epilog, and applies the prolog's stdout.
+"""Task prolog and epilog, and the prolog's stdout.
 
 The prolog's stdout has lines ``export NAME=VALUE``, ``unset NAME`` and ``print TEXT``.
 """
@@ -15,7 +15,7 @@ from . import processes
 
 
 def apply_prolog_line(line: str, env: dict[str, str]) -> str:
-    """Apply one line of a prolog's output to ``env``; returns the text for the task's stdout, or "".
+    """Apply a line of a prolog's output to ``env``.
 
     >>> env = {"A": "1"}
     >>> apply_prolog_line("unset A", env), apply_prolog_line("export B=2 3", env), env
@@ -41,7 +41,10 @@ SITE, USER = "site", "user"
 
 
 def run_task_prolog(scripts: Sequence[Script], env: dict[str, str], node: str) -> None:
-    """Run the prologs in the task's process before exec. A failed prolog ends the task with its exit code."""
+    """Run the prologs in the task's process before exec.
+
+    A failed prolog ends the task with its exit code.
+    """
 
     complain = functools.partial(processes.complain, node)
     if scripts:
@@ -81,9 +84,9 @@ def run_task_prolog(scripts: Sequence[Script], env: dict[str, str], node: str) -
 def start_task_epilog(
     loop: Loop, plan: StepPlan, env: dict[str, str], complain: Callable[[str], None], done: Callable[[], None]
 ) -> None:
-    """Run the plan's epilogs after a task, one after the other, then call ``done``; ``complain`` is called with errors.
+    """Run the plan's epilogs after a task, then call ``done``.
 
-    ``env`` is the task's environment. The epilogs' output is discarded.
+    ``complain`` is called with errors. ``env`` is the task's environment. The epilogs' output is discarded.
     """
     task_pid = env["SLURM_TASK_PID"]
     left = list(plan.task_epilogs)

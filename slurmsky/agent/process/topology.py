@@ -1,4 +1,4 @@
-"""The CPUs of this machine, and their mapping to a node's abstract CPUs."""
+"""CPUs of this machine, and their mapping to abstract CPUs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _NODES = "/sys/devices/system/node"
 
 @dataclass(frozen=True)
 class Cpu:
-    """One logical CPU with the kernel's ``number``; an imaginary CPU is configured, but not in this machine."""
+    """A logical CPU with the kernel's ``number``.
+
+    An imaginary CPU is configured, but not in this machine.
+    """
 
     number: int
     core: int
@@ -58,7 +61,10 @@ def _memory_nodes() -> dict[int, int]:
 
 @lru_cache(maxsize=1)
 def machine() -> tuple[Cpu, ...]:
-    """The CPUs that this process may use, in Slurm's abstract order: by socket, then by core, then by thread."""
+    """CPUs that this process may use, in Slurm's abstract order.
+
+    By socket, then by core, then by thread.
+    """
     ldoms = _memory_nodes()
     cpus = []
     for number in os.sched_getaffinity(0):
@@ -71,7 +77,7 @@ def machine() -> tuple[Cpu, ...]:
 
 
 def node(count: int) -> tuple[Cpu, ...]:
-    """The ``count`` CPUs of a node on this machine; the i-th is abstract CPU i.
+    """Return the ``count`` CPUs of a node; the i-th is abstract CPU i.
 
     A node may be configured larger than the machine (tests on a laptop). The excess CPUs are imaginary: each is a core
     of the last socket, with a number that the machine does not have.

@@ -1,8 +1,8 @@
-"""Resource usage of a step over time: a bounded series of averages over equal parts of the step's life.
+"""Resource usage of a step over time, in a bounded series.
 
-A step of a week keeps as many points as a step of ten minutes: when there are too many points, each pair is merged
-into one, and later points are taken half as often. The record has at most PARTS values of each kind, and no values for
-a step with fewer than two samples.
+A point is an average over an equal part of the step's run time. A step of a week keeps as many points as a step of ten
+minutes: when there are too many points, each pair is merged into one, and the interval of later points doubles. The
+record has at most PARTS values of each kind, and no values for a step with fewer than two samples.
 """
 
 from __future__ import annotations
@@ -28,14 +28,17 @@ class UsageSeries:
         self.gpus = tuple(gpus)
         self.pids: set[int] = set()
         self.ended_cpu_s = 0.0  # CPU seconds of ended tasks
-        self.watched = False  # whether the GPUs have a measurement
+        self.watched = False  # True if the GPUs have a measurement
         self._every = 0.0
         self._next: Optional[list[float]] = None  # sums since the last point: samples, mem, gpu, gpumem
-        # A point has its time and the CPU seconds until then, and averages of mem, gpu and gpumem since the last point.
+        # A point: its time, the CPU seconds until then, averages of mem, gpu and gpumem since the last point.
         self._points: list[tuple[float, float, float, float, float]] = [(0.0, 0.0, 0.0, 0.0, 0.0)]
 
     def add(self, now: float, cpu_s: float, memory: float, gpu: float = 0.0, gpu_memory: float = 0.0) -> None:
-        """Add a sample: CPU seconds so far without ended tasks, memory bytes, busy GPUs, bytes of GPU memory."""
+        """Add a sample of a step's usage.
+
+        CPU seconds so far without ended tasks, memory bytes, busy GPUs, bytes of GPU memory.
+        """
         sums = self._next = self._next or [0.0, 0.0, 0.0, 0.0]
         for index, value in enumerate((1.0, memory / _MIB, gpu, gpu_memory / _MIB)):
             sums[index] += value
@@ -44,7 +47,7 @@ class UsageSeries:
         if time - last[0] < self._every or time <= last[0]:
             return
         looks, self._next = sums[0], None
-        # The CPU seconds of an ended process vanish from /proc: the sum must not decrease.
+        # The CPU seconds of an ended process disappear from /proc: the sum must not decrease.
         cpu = max(last[1], cpu_s + self.ended_cpu_s)
         self._points.append((time, cpu, sums[1] / looks, sums[2] / looks, sums[3] / looks))
         if len(self._points) > MOST:
@@ -58,7 +61,7 @@ class UsageSeries:
         points = list(self._points)
         if len(points) < 3 or seconds <= points[-1][0]:
             return NodeSeries()
-        # The time since the last sample gets that sample's sizes, and the final CPU time of ended tasks.
+        # The time since the last sample has that sample's sizes, and the final CPU time of ended tasks.
         points.append((seconds, max(points[-1][1], self.ended_cpu_s), *points[-1][2:]))
         parts = min(PARTS, len(points) - 1)
         width = seconds / parts
@@ -87,7 +90,7 @@ def _at(points: Sequence[tuple[float, ...]], time: float) -> float:
 
 
 def _averages(points: Sequence[tuple[float, ...]], kind: int, bounds: Sequence[float]) -> list[float]:
-    """Averages between bounds of values that are constant from one point to the next."""
+    """Averages between bounds of piecewise constant values."""
     pieces = [(before[0], after[0], after[kind]) for before, after in zip(points, points[1:])]
     return _spread(pieces, bounds)
 
@@ -104,14 +107,17 @@ def _spread(pieces: Iterable[tuple[float, float, float]], bounds: Sequence[float
 
 
 def merge_into(usage: Usage, records: Sequence[NodeSeries]) -> None:
-    """Merge the usage series of a step's nodes into the step's Usage."""
+    """Merge usage series of a step's nodes into the step's Usage."""
     usage.series = merge(records)
     if "gpu" in usage.series:
         usage.gpu_s = round(sum(sum(one.gpu) / len(one.gpu) * one.seconds for one in records if one.gpu), 2)
 
 
 def merge(records: Sequence[NodeSeries]) -> dict[str, list[float]]:
-    """Add the series of several nodes to one series, in the form of ``Usage.series``."""
+    """Add the series of several nodes to one.
+
+    In the form of ``Usage.series``.
+    """
     records = [record for record in records if record.cpu]
     if not records:
         return {}

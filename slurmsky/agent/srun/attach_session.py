@@ -117,13 +117,13 @@ class _Attached:
             self.run.pause(self)
 
     def exited(self, node: str, rank: int, status: int) -> None:
-        """Do nothing: the tasks' srun reports how they ended."""
+        """Do nothing: the tasks' srun reports their ends."""
 
     def cancelled(self) -> None:
-        """Print no line: sattach reports no cancellation."""
+        """Do nothing: sattach reports no cancellation."""
 
     def over(self) -> None:
-        """The step has ended."""
+        """Send the end of the step."""
         self.channel.on_close = lambda: None
         if self.query.pty:
             self.channel.send(wire.TTY, b"0")

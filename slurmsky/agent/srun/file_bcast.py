@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..core.head_job import HeadJob
 
 BLOCK = 1 << 18
-#: blocks that are copied at a time: the thread serves all jobs of the node
+#: blocks to copy at a time, because the thread serves all jobs of the node
 _BLOCKS_AT_ONCE = 64
 #: flags that open a file; a FIFO, which is refused then, would block without O_NONBLOCK
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -53,9 +53,10 @@ class FileCopy:
         self._peers: list[Channel] = []
 
     def start(self, source: str, target: Callable[[str], str], force: bool, preserve: bool, folder: bool) -> None:
-        """Start the copy. ``target``: maps a node's name to the path there; ``folder``: create missing folders.
+        """Start the copy.
 
-        Raises OSError when the source cannot be opened, ValueError when it is no regular file.
+        ``target``: maps a node's name to the path there; ``folder``: create missing folders. Raises OSError if the
+        source cannot be opened, ValueError if it is no regular file.
         """
         self._fd = os.open(source, _READ)
         metadata = os.fstat(self._fd)
@@ -142,7 +143,10 @@ EXCLUDED = "/lib,/usr/lib,/lib64,/usr/lib64"
 
 
 def find_libraries(agent: Agent, path: str, exclude: Optional[str], done: Callable[[list[str]], None]) -> None:
-    """Find a program's shared libraries outside of the excluded folders, with ldd."""
+    """Find a program's shared libraries with ldd.
+
+    Those in excluded folders are omitted.
+    """
     folders = (exclude if exclude is not None else EXCLUDED).split(",")
     if folders[0].lower() == "none":
         folders = []
@@ -177,7 +181,10 @@ def copy_all(
     say: Callable[[str], None],
     done: Callable[[int], None],
 ) -> None:
-    """Copy the program, then each library to the folder ``<target>_libs``; stops at the first failure."""
+    """Copy the program, then its libraries to ``<target>_libs``.
+
+    Stops at the first failure.
+    """
     left = list(libraries)
 
     def go_on(code: int) -> None:
@@ -220,7 +227,10 @@ def serve_sbcast(agent: Agent, channel: Channel, request: wire.CommandRequest, p
 
 
 def _options(query: SbcastQuery, job_id: int) -> list[str]:
-    """The first lines of sbcast -v. Source: sbcast/opts.c _print_options, bcast.c."""
+    """First lines of sbcast -v.
+
+    Source: sbcast/opts.c _print_options, bcast.c.
+    """
     rule = "-" * 29
     rows = {
         "block_size": BLOCK,

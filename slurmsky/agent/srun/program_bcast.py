@@ -24,7 +24,10 @@ def broadcast(
     done: Callable[[], None],
     failed: Callable[[], None],
 ) -> None:
-    """Copy the program, with its libraries if requested, and set the copies' paths in the plans."""
+    """Copy the program to all nodes, and set the paths in the plans.
+
+    With its libraries if requested.
+    """
     spec = run.spec
     assert spec.bcast is not None
     source = processes.find_program(run.argv0, dict(request.env))
@@ -33,7 +36,7 @@ def broadcast(
         say("srun: fatal: Can not execute %s\n" % run.argv0)
         failed()
         return
-    # Only an absolute path is used as given; in a folder the copy gets this name.
+    # Only an absolute path is used unchanged; in a folder the copy gets this name.
     place = spec.bcast if spec.bcast.startswith("/") else request.cwd + "/"
     name = "slurm_bcast_%d.%s" % (run.job.job_id, run.step_id)
 

@@ -1,4 +1,4 @@
-"""Input and output of a step on srun's side: the terminal, files, or /dev/null."""
+"""Input and output of a step on srun's side."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..steps.step_sink import OUT
 
 
 class TaskStream:
-    """Target of the tasks' stdout or stderr on srun's side: the terminal, a file, or none."""
+    """Target of the tasks' output: terminal, file, or none."""
 
     def __init__(self, target: str, kind: bytes) -> None:
         self.node_pattern = ""  # the nodes open the files themselves
@@ -39,21 +39,27 @@ class TaskStream:
 
 
 class Files:
-    """Output targets of the tasks of one component of the command line."""
+    """Output targets of the tasks of one component."""
 
     def __init__(self, spec: StepSpec) -> None:
         self.stdout = TaskStream(spec.job.output or "", wire.STDOUT)
         self.stderr = TaskStream(spec.job.error or "", wire.STDERR) if spec.job.error else None
 
     def target(self, stream: int) -> TaskStream:
-        """The target of OUT or ERR. With -o and no -e, stderr is written to stdout's target."""
+        """Return the target of OUT or ERR.
+
+        With -o and no -e, stderr is written to stdout's target.
+        """
         out = self.stdout
         if stream == OUT or (self.stderr is None and (out.path or out.null or out.rank is not None)):
             return out
         return self.stderr or _TERMINAL_ERROR
 
     def on_nodes(self, folder: str) -> tuple[str, str]:
-        """stdout and stderr in the nodes' plans: "stream", "null", "=stdout" or a file on the node."""
+        """stdout and stderr in the nodes' plans.
+
+        "stream", "null", "=stdout" or a file on the node.
+        """
         out, err = self.stdout, self.stderr
         stdout = "null" if out.null else os.path.join(folder, out.node_pattern) if out.node_pattern else "stream"
         if err is not None:
@@ -67,7 +73,10 @@ _TERMINAL_ERROR = TaskStream("", wire.STDERR)
 
 
 class BlockingFile(NamedTuple):
-    """A file whose opening may block: its name, its opener, and the function that receives its descriptor."""
+    """A file whose opening may block.
+
+    Its name, its opener, and the function that receives its descriptor.
+    """
 
     what: str
     opener: file_opening.Opener
@@ -84,7 +93,10 @@ class Queue:
         self._left = b""
 
     def write(self, data: bytes) -> bool:
-        """Write or buffer bytes. False: stop writing until ``on_drain`` is called. Raises OSError without a reader."""
+        """Write or buffer bytes. Raises OSError without a reader.
+
+        Return False to stop writing until ``on_drain`` is called.
+        """
         if self._left:
             self._left += data
         else:
@@ -117,7 +129,7 @@ class Queue:
             self._loop.forget(self._fd)
 
     def finish(self) -> None:
-        """Let a child process write the buffered output, as it can block on the reader."""
+        """Write the buffered output in a child process, which may block."""
         if self._left:
             fd, left = self._fd, self._left
             self.drop()
@@ -130,7 +142,10 @@ class Queue:
 
 
 class Outputs:
-    """Output files of all components, and the terminal. ``component``: each rank's component."""
+    """Output files of all components, and the terminal.
+
+    ``component``: each rank's component.
+    """
 
     def __init__(
         self, channel: Channel, specs: Sequence[StepSpec], component: Sequence[int], say: Callable[[str], None]
@@ -146,13 +161,16 @@ class Outputs:
         self.on_drain: Callable[[], None] = lambda: None
 
     def of(self, rank: int) -> Files:
-        """The files of a rank's component."""
+        """Return the files of a rank's component."""
         return self._files[self._component[rank]]
 
     def open(
         self, folder: str, umask: int, mode: Optional[str], name_values: output_files.NameValues
     ) -> list[BlockingFile]:
-        """Open the files that srun itself opens, each name once; returns those that may block. Raises BadRequest."""
+        """Open srun's files, each name once; return those that may block.
+
+        Raises BadRequest.
+        """
         opened: dict[str, list[TaskStream]] = {}
         blocking: list[BlockingFile] = []
         for stream in self._streams():
@@ -189,7 +207,10 @@ class Outputs:
         return take
 
     def write(self, rank: int, stream: int, data: bytes) -> bool:
-        """Write a task's bytes to the terminal or a file. False: the client is slow, pause the output."""
+        """Write a task's bytes to the terminal or a file.
+
+        Return False if the client is slow, to pause the output.
+        """
         target = self.of(rank).target(stream)
         if target.rank is not None and target.rank != rank:
             return True
@@ -217,7 +238,7 @@ class Outputs:
         return b"".join(label + line + b"\n" for line in lines)
 
     def _give_up(self, fd: int) -> None:
-        """Close a file after a failed write; its further output is discarded."""
+        """Close a file after a failed write; discard its later output."""
         for stream in self._streams():
             if stream.fd == fd:
                 stream.fd, stream.null = -1, True
@@ -242,7 +263,7 @@ class Outputs:
 
 
 class Input:
-    """The tasks' input: srun's own stdin, a file that srun opens, or files that the nodes open.
+    """Input of the tasks: stdin, srun's file, or files on nodes.
 
     ``source``: the input in the nodes' plans: "stream", "null" or a name with patterns; ``rank``: the only task that
     reads the stream, or None. Raises BadRequest.
@@ -281,9 +302,10 @@ class Input:
         self.fd = fd
 
     def read(self, count: int, loop: Loop, later: Callable[[], None]) -> Optional[bytes]:
-        """Read the next bytes; empty at the end, where the file is closed, and for unreadable files (folders).
+        """Read the next bytes; empty at the end.
 
-        None: a FIFO's writer is slow, and ``later`` is called when more bytes arrive.
+        The file is closed at its end. An unreadable file (a folder) is empty. None: a FIFO's writer is slow, and
+        ``later`` is called when more bytes arrive.
         """
         try:
             data = os.read(self.fd, count)

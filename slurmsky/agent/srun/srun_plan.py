@@ -1,4 +1,4 @@
-"""Builds the nodes' plans and the step's record for one srun."""
+"""Builds the nodes' plans and the step's record for an srun."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ def _limits_memory(spec: JobSpec) -> bool:
 
 
 class Planner:
-    """Plans one step. ``say`` is called with warnings. Raises BadRequest."""
+    """Plans one step. Raises BadRequest.
+
+    ``say`` is called with warnings.
+    """
 
     def __init__(
         self,
@@ -74,7 +77,7 @@ class Planner:
             # MpiParams configures no ports. Source: the oracle; step_mgr.c, port_mgr.c.
             raise InvalidStep("Unable to create step for job %d: Requires more ports than can be reserved" % job.job_id)
         self._check_mpi()
-        # MPI libraries name shared memory by job and step; other engines on this machine reuse the same ids.
+        # MPI libraries name shared memory by job and step, and other engines on this machine reuse the same ids.
         self._world = os.urandom(4).hex()
         #: for the patterns in names of srun's own files
         self.name_values = output_files.NameValues(
@@ -99,7 +102,7 @@ class Planner:
 
     @property
     def terminal(self) -> bool:
-        """True for --pty, where the caller has a terminal."""
+        """True for --pty in a terminal of the caller."""
         return self.spec.pty is not None and self.request.ttys[0]
 
     def environments(self) -> list[dict[str, str]]:
@@ -114,7 +117,10 @@ class Planner:
         ]
 
     def records(self) -> list[tuple[Step, list[int]]]:
-        """The step's records for sacct and squeue, with their ranks: one for each component of a het job."""
+        """Records of the step for sacct and squeue, with their ranks.
+
+        One for each component of a het job.
+        """
         found, first = [], 0
         for job_id, count in self._owners:
             here = slice(first, first + count)
@@ -147,9 +153,9 @@ class Planner:
         )
 
     def _tres(self) -> str:
-        """The step's TRES in scontrol show step: the request of srun, else that of the job.
+        """Return the step's TRES in scontrol show step.
 
-        Source: srun/launch.c, stepmgr.c _copy_job_tres_to_step.
+        The request of srun, else that of the job. Source: srun/launch.c, stepmgr.c _copy_job_tres_to_step.
         """
         spec, job = self.spec.job, self.job.launch.spec
         requested = spec.gpus or spec.gpus_per_node or spec.gpus_per_socket or spec.gpus_per_task or spec.gres
@@ -172,9 +178,9 @@ class Planner:
     def _common_environment(self, export: Optional[str]) -> dict[str, str]:
         spec, request, shape = self.spec, self.request, self.shape
         # The launchers are scripts of a plain sh, which drops exported functions: restore those of the job (module,
-        # ml, and the user's own), as Slurm's srun passes them on.
+        # ml, and the user's own), as Slurm's srun does.
         functions = {name: text for name, text in self.job.launch.environment.items() if name.startswith("BASH_FUNC_")}
-        # SRUN_DEBUG is srun's own variable: --export decides whether the tasks have it.
+        # SRUN_DEBUG is srun's own variable: --export decides if the tasks have it.
         env = exported({"SRUN_DEBUG": "3", **functions, **request.env}, export)
         for name in (ALLOCATED_VARIABLE, resource_limits.VARIABLE):
             env.pop(name, None)
@@ -218,7 +224,10 @@ class Planner:
         return env
 
     def _hide_gpus(self, env: dict[str, str]) -> None:
-        """Remove the variables that list the job's GPUs; each task gets variables for its own GPUs."""
+        """Remove the variables that list the job's GPUs.
+
+        Each task gets variables for its own GPUs.
+        """
         for name in ("SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"):
             env.pop(name, None)
         if any(self.shape.gpus):
@@ -287,7 +296,10 @@ class Planner:
         )
 
     def _container(self, component: int) -> Optional[ContainerRequest]:
-        """pyxis options of this srun; those of the allocation if srun names neither image nor container."""
+        """Return the pyxis options of this srun.
+
+        Those of the allocation if srun names neither image nor container.
+        """
         own = dict(self.programs[component][0].site_options)
         launch = self.job.launch
         named = "container-image" in own or "container-name" in own
@@ -299,7 +311,7 @@ class Planner:
         return task_container.request(options.items(), self.request.cwd, launch.image)
 
     def _bind(self, index: int) -> Optional[TaskBinding]:
-        """The binding of tasks on a node."""
+        """Return the binding of tasks on a node, or None."""
         request = task_binding.task_binding(self.spec.job)
         if request is None:
             return None
@@ -307,12 +319,12 @@ class Planner:
         return request.but(
             count=max(share.cpus_on_node, max(cpus, default=0) + 1),
             cpus=tuple(cpus),
-            # The user did not request the CPUs that the machine of a virtual node lacks.
+            # The user did not request the missing CPUs of a virtual node's machine.
             explicit=request.explicit and not share.virtual,
         )
 
     def check_binding(self) -> None:
-        """Raises BadRequest if this agent can tell that tasks cannot be bound."""
+        """Raise BadRequest if tasks cannot be bound, as far as known here."""
         shape = self.shape
         for index, share in enumerate(shape.shares):
             request = self._bind(index)

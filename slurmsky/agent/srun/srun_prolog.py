@@ -1,4 +1,4 @@
-"""Runs srun's own programs of a step, --prolog and --epilog, in the caller's terminal."""
+"""Runs --prolog and --epilog of srun in the caller's terminal."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ class ClientPrograms:
         self._done: Optional[Callable[[int], None]] = None
 
     def run(self, what: str, path: str, done: Callable[[int], None]) -> None:
-        """Run a "prolog" or "epilog" with the step's program and arguments; ``done`` is called with its exit code.
+        """Run a "prolog" or "epilog"; call ``done`` with its exit code.
 
-        A missing program is reported and counts as run; "none" disables it. Source: srun_job.c _run_srun_script.
+        It gets the step's program and arguments. A missing program is reported and counts as run; "none" disables it.
+        Source: srun_job.c _run_srun_script.
         """
         if path.lower() == "none":
             done(0)

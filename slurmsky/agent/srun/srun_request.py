@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def serve_srun(agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes) -> None:
-    """Run the step, or forward the request: to the job's head agent, or to the controller for a new allocation."""
+    """Run the step, or forward the request.
+
+    To the job's head agent, or to the controller for a new allocation.
+    """
     CallersFiles(channel, request, lambda files: _serve(agent, channel, request, payload, files)).serve()
 
 
@@ -52,13 +55,13 @@ def _serve(agent: Agent, channel: Channel, request: wire.CommandRequest, payload
     # Outside a job the controller made the allocation and printed the warnings about options.
     allocated = request.env.get(ALLOCATED_VARIABLE) == "1"
     if allocated:
-        # --exclusive then requested whole nodes; the step uses them all unless it sets its number of CPUs.
+        # --exclusive then requested whole nodes; the step uses all CPUs unless it sets their number.
         spec = step.job
         counted = spec.ntasks is not None or spec.cpus_per_task is not None or spec.overcommit
         if spec.nodes_min and not job.launch.het:
             spec = dataclasses.replace(spec, nodes_min=len(job.launch.shares))  # of a range, the allocated number
         step = dataclasses.replace(step, job=spec, exclusive=step.exclusive and counted)
-    # An external launcher gets all of the allocation and shares it with other steps.
+    # An external launcher gets the whole allocation, and shares it with other steps.
     components = tuple(
         dataclasses.replace(part, overlap=True) if part.external else part for part in (step, *parsed.components[1:])
     )

@@ -33,7 +33,7 @@ STDIN_WINDOW = 1 << 18
 
 
 class Srun:
-    """The session of a client; watches its StepRun."""
+    """Session of a client, which watches its StepRun."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Srun:
 
     # --- begin
     def begin(self) -> None:
-        """Request the step; wait for its resources when they are busy."""
+        """Request the step; wait for its resources if they are busy."""
         self.channel.on_close = self._client_gone
         self.channel.on_frame = self._from_client
         self.channel.send(wire.HANDLE_SIGNALS)
@@ -179,7 +179,10 @@ class Srun:
             files_open()
 
     def _open_blocking(self, blocking: list[BlockingFile], done: Callable[[], None]) -> None:
-        """Open files that may block, then continue; meanwhile the step exists without a task."""
+        """Open files that may block, then continue.
+
+        Meanwhile the step exists without a task.
+        """
 
         def opened(results: list[file_opening.Result]) -> None:
             self._opening = None
@@ -198,7 +201,7 @@ class Srun:
         )
 
     def _give_up_opening(self) -> None:
-        """End the step while one of its files is still being opened."""
+        """End the step while a file is still being opened."""
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
@@ -208,7 +211,7 @@ class Srun:
         return not (self._over or self.job.cause or self.job.ended or (self.run is not None and self.run.cause))
 
     def _never_started(self) -> None:
-        """End the step, of which no task was started."""
+        """End the step before a task was started."""
         assert self.run is not None
         self.run.abandon()
         if not self._over:
@@ -257,13 +260,13 @@ class Srun:
     def _stdin_read(self, count: int) -> None:
         """The tasks have read ``count`` bytes."""
         if self._input is not None and self._input.fd >= 0:
-            # Later: a task that reads at once, or no more, answers before write_stdin returns.
+            # Later: a task that reads at once, or stops reading, answers before write_stdin returns.
             self.agent.loop.after(0, lambda: self._grant(count))
         else:
             self._grant(count)
 
     def _grant(self, count: int) -> None:
-        """Send ``count`` bytes more, from the file of -i, or let the client send them."""
+        """Send ``count`` bytes of the file of -i, or grant them to the client."""
         if self._over:
             return
         if self._input is not None and self._input.fd >= 0:
@@ -283,7 +286,7 @@ class Srun:
         self.channel.send(wire.GRANT, b"%d" % count)
 
     def _client_gone(self) -> None:
-        """srun was killed: kill its tasks, as Slurm does."""
+        """Kill the tasks of a killed srun, as Slurm does."""
         self._over = True
         if self._termination is not None:
             self._termination.detach()
@@ -315,7 +318,7 @@ class Srun:
             self.run.pause(self)
 
     def cancelled(self) -> None:
-        """The step was cancelled from outside."""
+        """Handle a cancellation of the step from outside."""
         if self.run is not None and not self.run.parts:
             self._programs.signal(signal.SIGTERM)
             self.agent.loop.soon(self._give_up_opening)
@@ -323,12 +326,12 @@ class Srun:
             self._termination.cancelled()
 
     def exited(self, node: str, rank: int, status: int) -> None:
-        """A task has ended."""
+        """Handle the end of a task."""
         if self._termination is not None:
             self._termination.exited(node, rank, status)
 
     def over(self) -> None:
-        """The step has ended on all nodes."""
+        """Handle the step's end on all nodes."""
         if self._over:
             return
         run, termination = self.run, self._termination
@@ -339,7 +342,7 @@ class Srun:
         code, number = step_run.worst(run.statuses.values())
         for name in run.failed_nodes:
             self._say("srun: error: Node failure on %s\n" % name)
-        forced = number in (signal.SIGKILL, signal.SIGTERM)  # the signals with which Slurm itself ends steps
+        forced = number in (signal.SIGKILL, signal.SIGTERM)  # signals by which Slurm itself ends steps
         if forced and not run.failed_nodes and not termination.reported:
             self._say("srun: Force Terminated StepId=%d.%s\n" % (self.job.job_id, run.step_id))
         final = 1 if number == OOM_SIGNAL else 128 + number if number else code
@@ -354,7 +357,7 @@ class Srun:
         self._end(final)
 
     def note(self, *lines: str) -> None:
-        """Print lines that only -v shows."""
+        """Print lines for -v."""
         if self.spec.verbose:
             self._say("".join("srun: %s\n" % line for line in lines))
 

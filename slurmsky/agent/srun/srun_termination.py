@@ -1,4 +1,4 @@
-"""Rules by which srun ends its step: signals, -K, -W and the time limit."""
+"""Rules that end a step: signals, -K, -W and the time limit."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from ..net.event_loop import Loop, Timer
     from ..steps.step_run import StepRun
 
-#: seconds that srun waits for tasks after a cancel: KillWait and two seconds
+#: seconds beyond KillWait for which srun waits for tasks after a cancel
 _ABORT_MARGIN_S = 2
 
 
 class Termination:
-    """Cancels the step if a rule requires it, and prints srun's messages."""
+    """Cancels the step by srun's rules, and prints srun's messages."""
 
     def __init__(
         self,
@@ -52,13 +52,13 @@ class Termination:
 
     @property
     def reported(self) -> bool:
-        """Whether a message about the end of the step was printed."""
+        """True if a message about the end of the step was printed."""
         return self._killed_by_wait or self._cancelled
 
     def signal(self, number: int) -> None:
-        """Apply a signal that srun has received: end the step, print a line, or forward the signal to the tasks.
+        """Apply a signal that srun has received.
 
-        Source: srun_job.c _srun_signal_mgr.
+        End the step, print a line, or forward the signal to the tasks. Source: srun_job.c _srun_signal_mgr.
         """
         if number == signal.SIGINT:
             self._interrupt()
@@ -99,7 +99,7 @@ class Termination:
         self._terminating = True
 
     def cancelled(self) -> None:
-        """The step was cancelled from outside."""
+        """Handle a cancellation of the step from outside."""
         if not self._terminating and not self._cancelled:
             self._cancelled = True
             self._print_waiting()
@@ -111,7 +111,7 @@ class Termination:
         )
 
     def exited(self, node: str, rank: int, status: int) -> None:
-        """A task has ended: report a failure, and apply -K and -W."""
+        """Report a failed task, and apply -K and -W."""
         if status or self._spec.verbose:
             self._exits.add(node, rank, status)
             ended = self._terminating and not self._killed_by_wait
@@ -129,7 +129,10 @@ class Termination:
         return bool(self._spec.job.kill_on_bad_exit if value is None else value)
 
     def _end_on_bad_exit(self) -> None:
-        """Apply -K: end the running tasks. The message is printed even if no task is left."""
+        """Apply -K: end the running tasks.
+
+        The message is printed even if no task is left.
+        """
         if self._over or self._bad_exit_reported or (self._terminating and not self._killed_by_wait):
             return
         self._exits.report()
@@ -141,7 +144,7 @@ class Termination:
             self._after(self._kill_wait_s, self._run.kill)
 
     def _waited(self) -> None:
-        """Apply -W: end the tasks that still run this long after the end of the first task."""
+        """Apply -W: end the tasks that run too long after the first end."""
         if self._over or len(self._run.statuses) >= self._ntasks:
             return
         self._say("srun: First task exited %ds ago\n" % (self._spec.wait_s or 0))
@@ -152,14 +155,14 @@ class Termination:
         self._print_waiting()
 
     def watch_limit(self) -> None:
-        """Apply the step's own time limit, and later changes of the limit."""
+        """Apply the step's own time limit, and later changes."""
         self._run.on_limit = self._limit
         limit = self._spec.job.time_limit_min
         if limit is not None and limit not in (0, INFINITE):
             self._limit(time.time() + limit * 60)
 
     def _limit(self, end_time: Optional[float]) -> None:
-        """Set the time, in epoch seconds, at which the step is ended; None: never."""
+        """Set the end of the step in epoch seconds; None: no limit."""
         if self._limit_timer is not None:
             self._limit_timer.cancel()
             self._limit_timer = None
@@ -178,16 +181,16 @@ class Termination:
         return timer
 
     def over(self) -> None:
-        """The step has ended on all nodes."""
+        """Handle the step's end on all nodes."""
         if self._bad_exit:
             self._end_on_bad_exit()
         self._over = True
 
     def detach(self) -> None:
-        """srun was killed: print nothing more, and apply neither -K nor -W."""
+        """Stop the output, and the rules -K and -W, of a killed srun."""
         self._over = True
 
     def cancel_timers(self) -> None:
-        """Apply no rule from now on."""
+        """Stop applying rules."""
         for timer in self._timers:
             timer.cancel()

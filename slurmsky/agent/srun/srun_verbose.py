@@ -1,4 +1,7 @@
-"""Messages of srun -v about a step, as Slurm prints them. Pure. Source: api/step_launch.c, launch_slurm.c."""
+"""Messages of srun -v about a step, as Slurm prints them.
+
+Pure functions. Source: api/step_launch.c, launch_slurm.c.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +35,14 @@ def counts(cpus: Iterable[int]) -> str:
 
 
 def job(job_id: int, shares: Sequence[NodeShare]) -> str:
-    """The line on the step's allocation."""
+    """Return the line about the step's allocation."""
     names = node_list(tuple(share.name for share in shares))
     cpus = counts(share.cpus for share in shares)
     return "jobid %d: nodes(%d):`%s', cpu counts: %s" % (job_id, len(shares), names, cpus)
 
 
 def launching(step: str, shares: Sequence[NodeShare], ranks: Sequence[Sequence[int]]) -> list[str]:
-    """One line for each node with tasks. ``step``: "7.0"."""
+    """Lines for the nodes with tasks. ``step``: "7.0"."""
     return [
         "launching StepId=%s on host %s, %d tasks: %s" % (step, share.name, len(here), _ranks(here))
         for share, here in zip(shares, ranks)
@@ -53,7 +56,7 @@ def _ranks(ranks: Sequence[int]) -> str:
 
 
 def finished(step: str, tasks: int, status: int) -> str:
-    """The line on tasks of one node that ended with this wait status."""
+    """Return the line about tasks of a node with a wait status."""
     return "Received task exit notification for %d task%s of StepId=%s (status=0x%04x)." % (
         tasks,
         "" if tasks == 1 else "s",

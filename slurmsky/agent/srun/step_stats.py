@@ -1,4 +1,4 @@
-"""Serves sstat: the current usage of running steps of this node's jobs."""
+"""Serves sstat: current usage of running steps on this node."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: set if the controller requests one of several jobs or steps, so that the header is already printed
 ONE_STEP = paths.ONE_STEP
-#: seconds that another node may take to answer
+#: seconds until another node must have answered
 _PATIENCE_S = 5.0
 
 
@@ -57,7 +57,7 @@ class _Sstat:
         self._done = False
 
     def begin(self) -> None:
-        """Query every node of every step; print when all have answered."""
+        """Query every node of every step, then print."""
         self._waiting += 1  # nodes of this machine answer at once: print only after the last query
         for wanted in self.query.jobs:
             job = self.agent.jobs.get(wanted.job_id)

@@ -10,12 +10,15 @@ from ...model.states import OOM_STATUS
 from ..net.event_loop import Loop
 from . import srun_verbose
 
-#: seconds in which exits of a node are gathered into one line, as slurmstepd sends them in one message
+#: seconds in which exits of a node form one line, as slurmstepd sends them in one message
 GATHER_S = 0.1
 
 
 class Exits:
-    """Gathers exits of tasks and prints them by node and status. ``note`` prints what only -v shows."""
+    """Gathers exits of tasks, and prints them by node and status.
+
+    ``note`` prints lines for -v.
+    """
 
     def __init__(self, loop: Loop, step: str, say: Callable[[str], None], note: Callable[[str], None]) -> None:
         self._loop = loop
@@ -27,7 +30,7 @@ class Exits:
         self._out_of_memory = False  # was reported, once for a step
 
     def add(self, node: str, rank: int, status: int) -> None:
-        """A task has ended."""
+        """Add the exit of a task."""
         self._unreported.setdefault(node, {}).setdefault(status, []).append(rank)
         if not self._gathering:
             self._gathering = True
@@ -57,7 +60,7 @@ class Exits:
 
 
 def states(step: str, ntasks: int, statuses: Mapping[int, int]) -> list[str]:
-    """Lines that list running and ended tasks, as Ctrl-C and -W print them."""
+    """Lines about running and ended tasks, for Ctrl-C and -W."""
     groups: dict[str, list[int]] = {"running": [], "exited": [], "exited abnormally": []}
     for rank in range(ntasks):
         status = statuses.get(rank)

@@ -13,10 +13,11 @@ from .step_sink import TASK_INPUT
 
 
 class FileWriter:
-    """Writes the blocks of one file to its path, as slurmd does; ``error`` is the errno of the first failure.
+    """Writes the blocks of one file to its path, as slurmd does.
 
-    With ``force`` an existing file is replaced, so that a program that runs can be sent again. Links and devices stay;
-    their targets are written. Source: _file_bcast_register_file in slurmd's req.c.
+    ``error``: the errno of the first failure. With ``force`` an existing file is replaced, so that a running program
+    can be sent again. Links and devices stay; their targets are written. Source: _file_bcast_register_file in slurmd's
+    req.c.
     """
 
     def __init__(self, path: str, mode: int, force: bool, times: Optional[list[float]], folder: bool = False) -> None:
@@ -56,7 +57,10 @@ class FileWriter:
 
 
 def serve_file(channel: Channel, request: ReceiveFile) -> None:
-    """Receive a file from the head agent; replies with the errno, 0 for success."""
+    """Receive a file from the head agent; reply with the errno.
+
+    0: success.
+    """
     writer = FileWriter(request.path, request.mode, request.force, request.times, request.folder)
 
     def received(kind: bytes, payload: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Allocates resources to each component of an srun's command line (A : B)."""
+"""Allocates resources to the components of an srun (A : B)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import step_allocation
 if TYPE_CHECKING:
     from ..core.head_job import HeadJob
 
-#: options that srun's environment sets for the leader only: other components have their own values
+#: options that srun's environment sets for the leader only
 _PER_COMPONENT = (
     "cpus_per_task",
     "ntasks_per_node",
@@ -27,16 +27,19 @@ _PER_COMPONENT = (
 
 @dataclass
 class ChosenComponents:
-    """The resources of a step, and its owners in the job."""
+    """Resources of a step, and its owners in the job."""
 
     shape: step_allocation.StepShape
     programs: list[tuple[StepSpec, int]]  # each component and its number of tasks
-    shown: Launch  # the job as the tasks' environment shows it
+    shown: Launch  # the job in the tasks' environment
     owners: list[tuple[int, int]]  # (job id, nodes) by component of a het job, in step order; else one entry
 
 
 def choose(job: HeadJob, components: Sequence[StepSpec]) -> ChosenComponents:
-    """Choose the nodes, CPUs and tasks of every component. Raises StepRefused, StepBusy."""
+    """Choose nodes, CPUs and tasks of every component.
+
+    Raises StepRefused, StepBusy.
+    """
     many = len(components) > 1
     shapes: list[step_allocation.StepShape] = []
     programs: list[tuple[StepSpec, int]] = []
@@ -70,7 +73,7 @@ def choose(job: HeadJob, components: Sequence[StepSpec]) -> ChosenComponents:
 
 
 def _apart(launch: Launch, step: StepSpec, before: list[step_allocation.StepShape]) -> Launch:
-    """The nodes of a plain job that earlier components of the command line do not use."""
+    """Return a plain job without the nodes of earlier components."""
     taken = {share.name for shape in before for share in shape.shares}
     left = [share for share in launch.shares if share.name not in taken]
     wanted = (step.job.nodes_min if {"nodes", "nodes_min"} & set(step.typed) else None) or 1
@@ -90,7 +93,10 @@ def _apart(launch: Launch, step: StepSpec, before: list[step_allocation.StepShap
 
 
 def _own(job: HeadJob, step: StepSpec, launch: Launch) -> StepSpec:
-    """The step's options for one component: sizes from srun's environment apply to the leader only."""
+    """Return the step's options for one component.
+
+    Sizes from srun's environment apply to the leader only.
+    """
     if launch is job.launch and not launch.het:
         return step
     typed, spec = step.typed, step.job

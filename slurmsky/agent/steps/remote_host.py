@@ -1,4 +1,4 @@
-"""Runs a step's tasks on this node for a head agent on another node, over a connection.
+"""Runs a step's tasks here for a head agent on another node.
 
 The head agent sends the plan; this node sends the tasks' output and exit statuses.
 """
@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 
 
 class _RemoteSink:
-    """A sink that sends frames to the head agent; a full connection pauses the tasks' output."""
+    """Sends the events of tasks as frames to the head agent.
+
+    A full connection pauses the tasks' output.
+    """
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -68,7 +71,10 @@ class _RemoteSink:
 
 
 def serve_agent(agent: Agent, channel: Channel) -> None:
-    """Serve a connection of a head agent: one step's tasks on this node. Its loss ends the tasks."""
+    """Serve a connection of a head agent: one step's tasks here.
+
+    The loss of the connection ends the tasks.
+    """
     sink = _RemoteSink(channel)
 
     def received(kind: bytes, payload: bytes) -> None:

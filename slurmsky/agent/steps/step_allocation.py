@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
 
 class StepRefused(Exception):
-    """The step can never run in this job. ``notes``: lines that are printed before the refusal."""
+    """The step can never run in this job.
 
-    job_id = 0  # of the component of a het job that refused it
+    ``notes``: lines that are printed before the refusal.
+    """
+
+    job_id = 0  # id of the het job's component that refused it
 
     def __init__(self, text: str, notes: Sequence[str] = (), plain: bool = False) -> None:
         super().__init__(text)
@@ -30,11 +33,17 @@ class StepRefused(Exception):
 
 
 class InvalidStep(Exception):
-    """The step cannot be started as requested; the arguments are Slurm's lines."""
+    """The step cannot be started as requested.
+
+    The arguments are Slurm's lines.
+    """
 
 
 class StepBusy(Exception):
-    """The step's resources are in use by other steps; the text is Slurm's reason."""
+    """Other steps use the step's resources.
+
+    The text is Slurm's reason.
+    """
 
     job_id = 0
 
@@ -77,7 +86,10 @@ class _Requested:
 
 
 def _requested(shares: Sequence[NodeShare], step: StepSpec, arbitrary: bool) -> _Requested:
-    """Parse the node options. Raises StepRefused if srun does. Source: srun_job.c job_step_create_allocation."""
+    """Parse the node options.
+
+    Raises StepRefused if srun does. Source: srun_job.c job_step_create_allocation.
+    """
     from ...language.hostlist import expand
 
     spec = step.job
@@ -118,7 +130,7 @@ def _refuse_plainly(requested: _Requested, text: str) -> None:
 
 
 def _exclude(shares: Sequence[NodeShare], unwanted: set[str], requested: _Requested) -> None:
-    """Apply -x: the remaining nodes become the list of nodes that the step must have."""
+    """Apply -x: the step must have the remaining nodes."""
     for name in requested.named:
         if name in unwanted:
             requested.notes.append("Requested node %s is also in the excluded list." % name)
@@ -132,9 +144,9 @@ def _exclude(shares: Sequence[NodeShare], unwanted: set[str], requested: _Reques
 
 
 def het_launches(launch: Launch, text: Optional[str], many: bool = False) -> list[Launch]:
-    """The components that --het-group names, each as a separate launch with the leader's job id.
+    """Return the components of --het-group as separate launches.
 
-    Without --het-group the job's own. Raises StepRefused.
+    They have the leader's job id. Without --het-group the job's own launch. Raises StepRefused.
     """
     if text is None:
         return [launch]
@@ -171,7 +183,7 @@ def het_launches(launch: Launch, text: Optional[str], many: bool = False) -> lis
 
 
 def merge(shapes: Sequence[StepShape]) -> StepShape:
-    """Merge components into one step: ranks continue from one component to the next."""
+    """Merge components into one step with consecutive ranks."""
     if len(shapes) == 1:
         return shapes[0]
     ranks: list[list[int]] = []
@@ -191,11 +203,11 @@ def merge(shapes: Sequence[StepShape]) -> StepShape:
 
 
 def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> StepShape:
-    """Choose nodes, CPUs, memory and layout of a step. Raises StepRefused, StepBusy.
+    """Choose nodes, CPUs, memory and layout of a step.
 
-    Without --exact (which -c implies) a step has all CPUs of its nodes; without --overlap it does not share
-    them with other steps. ``launch``: a component of a het job instead of the job's own.
-    Source: stepmgr.c, the oracle.
+    Raises StepRefused, StepBusy. Without --exact (which -c implies) a step has all CPUs of its nodes; without --overlap
+    it does not share them with other steps. ``launch``: a component of a het job instead of the job's own. Source:
+    stepmgr.c, the oracle.
     """
     spec = step.job
     launch = launch or job.launch
@@ -206,7 +218,7 @@ def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> Ste
     requested = _requested(shares, step, arbitrary)
     per_task = spec.cpus_per_task or 1
     exact = step.exact or step.exclusive or bool(spec.cpus_per_task or spec.cpus_per_gpu)
-    # An MPI's own launcher, which starts the tasks, shares the resources of other steps.
+    # An MPI's own launcher shares the resources of other steps, because it starts the tasks.
     overlap = step.overlap or step.external
     use = _in_use(job)
     offers = [_node_offer(share, use[share.name]) for share in shares]
@@ -273,7 +285,8 @@ def _task_count(
 ) -> int:
     """Number of tasks of a step.
 
-    The requested number, else by tasks per GPU or node; with -c only, as many as the CPUs allow; else one per node.
+    The requested number, else by tasks per GPU or node; with -c only, the number that the CPUs allow; else one per
+    node.
     """
     spec = step.job
     if spec.ntasks is not None:
@@ -337,7 +350,7 @@ def _pick(
 
 
 def _memory(launch: Launch, spec: JobSpec, share: NodeShare, cpus: int, exact: bool, overlap: bool, held: _Use) -> int:
-    """Memory of a step on one node in MiB; 0: no separate limit."""
+    """Memory of a step on one node in MiB; 0: no own limit."""
     amount = spec.mem_mib or (spec.mem_per_cpu_mib or 0) * cpus
     if not amount and exact:
         amount = (launch.spec.mem_per_cpu_mib or 0) * cpus

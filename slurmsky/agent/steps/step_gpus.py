@@ -1,7 +1,7 @@
-"""Computes the GPUs that a step requests. Pure.
+"""GPUs that a step requests.
 
-A step that names no GPUs requests those of its job, and holds them: another step that requests them waits.
-Source: stepmgr.c _copy_job_tres_to_step, gres_stepmgr.c, observed on the oracle.
+Pure functions. A step that names no GPUs requests those of its job, and holds them: another step that requests them
+waits. Source: stepmgr.c _copy_job_tres_to_step, gres_stepmgr.c, observed on the oracle.
 """
 
 from __future__ import annotations
@@ -18,16 +18,22 @@ from ..job.environment import gpu_indices
 
 @dataclass(frozen=True)
 class GpuDemand:
-    """GPUs of a step: the first non-zero count decides the total; every count is a minimum for nodes."""
+    """Requested GPUs of a step.
+
+    The first non-zero count decides the total; every count is a minimum for nodes.
+    """
 
     on_node: int = 0
     of_task: int = 0
     tasks_of_one: int = 0  # --ntasks-per-gpu
     in_all: int = 0
-    all_here: bool = False  # all GPUs that the job has on each node
+    all_here: bool = False  # all GPUs of the job on each node
 
     def least_here(self, most_nodes: int) -> int:
-        """Minimum of GPUs on each node; all of the step's GPUs if it can have only one node."""
+        """Fewest GPUs on each node.
+
+        All of the step's GPUs if it can have only one node.
+        """
         alone = self.in_all if most_nodes == 1 else 0
         any_one = bool(self.tasks_of_one or self.in_all or self.all_here)
         return max(self.on_node, self.of_task, alone, int(any_one))
@@ -38,7 +44,7 @@ class GpuDemand:
 
 
 def number(text: Optional[str]) -> Optional[int]:
-    """Number of devices in "2", "h100:2" or "gres/gpu:h100=2"; None for no text.
+    """Number of devices in "2", "h100:2" or "gres/gpu:h100=2".
 
     >>> number("h100:2,a100:1"), number("gres/gpu=4"), number("gpu")
     (3, 4, 1)
@@ -55,7 +61,10 @@ def number(text: Optional[str]) -> Optional[int]:
 
 
 def demand(step: StepSpec, launch: Launch) -> GpuDemand:
-    """The step's GPU request, else its job's. Steps do not get GPUs added by --exclusive by default."""
+    """Return the step's GPU request, else its job's.
+
+    Steps do not get GPUs added by --exclusive by default.
+    """
     spec = step.job
     if (spec.gres or "").lower() == "none":
         return GpuDemand()
@@ -75,18 +84,18 @@ def demand(step: StepSpec, launch: Launch) -> GpuDemand:
 
 
 def unknown(text: Optional[str], shares: Sequence[NodeShare]) -> bool:
-    """Whether --gres names a resource that no node of the job has."""
+    """True if --gres names a resource that the job lacks."""
     names = {re.split("[:=]", part)[0].replace("gres/", "") for part in _counted(text)}
     return not names <= {"none", "NONE", "gpu", *(name.split(":")[0] for share in shares for name in share.gres)}
 
 
 def _counted(text: Optional[str]) -> list[str]:
-    """The items of a device list with a count other than 0."""
+    """Items of a device list with a count other than 0."""
     return [part for part in (text or "").split(",") if part and not re.search(r"[:=]0+$", part)]
 
 
 def other_type(spec: JobSpec, shares: Sequence[NodeShare]) -> bool:
-    """Whether a step requests a GPU type that its job lacks."""
+    """True if a step requests a GPU type that its job lacks."""
     texts = (spec.gres, spec.gpus, spec.gpus_per_node, spec.gpus_per_task)
     words = [word for text in texts for part in _counted(text) for word in re.split("[:=]", part)]
     types = {word for word in words if word not in ("gpu", "gres/gpu", "none") and not word.isdecimal()}
@@ -105,7 +114,7 @@ def _of_job(spec: JobSpec) -> GpuDemand:
 
 
 def counts(gpus: GpuDemand, shares: Sequence[NodeShare], ranks: Sequence[Sequence[int]]) -> Optional[list[int]]:
-    """GPUs on each of the step's nodes; None when there are too few.
+    """Return the GPUs on each node of the step; None: too few.
 
     GPUs of --gpus are taken from the first nodes, but each node gets at least one.
     """

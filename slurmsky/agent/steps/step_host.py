@@ -1,4 +1,4 @@
-"""Runs the tasks of one step on one node: starts, signals and reaps them."""
+"""Runs the tasks of one step on one node."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from ..mpi.pmi import NodeServer
     from ..process.memory_groups import MemoryGroup
 
-#: seconds that a task's pipes are read after its last known process has exited
+#: seconds for which a task's pipes are read after the exit of its last known process
 _LINGER_S = 3.0
 
 
 class StepHost:
-    """Runs a Plan on this node."""
+    """Starts, signals and reaps the tasks of a plan."""
 
     def __init__(self, agent: Agent, plan: StepPlan, sink: Sink) -> None:
         self.agent = agent
@@ -52,7 +52,7 @@ class StepHost:
         self._epilogs = 0
         self._mpi = self._mpi_server(plan)
         self._started = False
-        self._opening: Optional[file_opening.Opening] = None  # of files that may block
+        self._opening: Optional[file_opening.Opening] = None  # opens files that may block
         self._apart = False  # the working folder may be inaccessible
         self._early_signal = 0  # arrived before the tasks were started
         self._early_stdin: list[bytes] = []
@@ -62,7 +62,7 @@ class StepHost:
         self._memory: Optional[MemoryGroup] = None  # if the step's memory is limited
 
     def _devices(self) -> list[int]:
-        """The node's GPUs that the step holds."""
+        """GPUs of the node that the step holds."""
         found = {
             word
             for env in (self.plan.environment, *self.plan.task_environment)
@@ -83,7 +83,7 @@ class StepHost:
 
     # --- start
     def start(self) -> None:
-        """Start all tasks. Files that cannot be opened end the step as slurmstepd ends it."""
+        """Start all tasks. Files that cannot be opened end the step as in slurmstepd."""
         self.agent.hosted[self.key] = process_tree.now_boot()
         self._series = self.agent.sampler.open_series(self._devices())
         if self.plan.container is None:
@@ -153,7 +153,7 @@ class StepHost:
         )
 
     def _spawn_all(self, fault: str) -> None:
-        """``fault``: why the working folder cannot be entered, or ""."""
+        """Start the processes. ``fault``: why the working folder is inaccessible, or ""."""
         self._started = True
         try:
             self._bindings = self._bind()
@@ -195,11 +195,11 @@ class StepHost:
         return task_binding.of_step(plan.bind, topology.node(plan.bind.count), plan.node, plan.ranks)
 
     def mpi(self, message: MpiMessage) -> None:
-        """Send a message of the tasks' PMI server to the head agent."""
+        """Send a message of the PMI server to the head agent."""
         self.sink.mpi(message)
 
     def on_mpi_message(self, message: MpiMessage) -> None:
-        """Pass a message of the head agent to the tasks' PMI server."""
+        """Send a message of the head agent to the PMI server."""
         if self._mpi is not None:
             self._mpi.on_message(message)
 
@@ -208,11 +208,14 @@ class StepHost:
         self._complain(self._by_rank[rank], text)
 
     def complain_first(self, text: str) -> None:
-        """Write a line of slurmstepd itself: its stderr is that of the node's first task."""
+        """Write a line of slurmstepd itself.
+
+        Its stderr is that of the node's first task.
+        """
         self._complain(self.tasks[0], text)
 
     def say(self, rank: int, text: str) -> None:
-        """Write a message of a task's MPI library to the task's stderr."""
+        """Write a message of a task's MPI library to its stderr."""
         self.sink.output(rank, ERR, text.encode(errors="replace"))
 
     def _complain(self, task: Task, text: str) -> None:
@@ -277,7 +280,7 @@ class StepHost:
 
     # --- streams
     def write_stdin(self, data: bytes) -> None:
-        """Write bytes to all tasks that read the stream; empty: the stream has ended."""
+        """Write bytes to all tasks that read the stream; empty: its end."""
         if self._started:
             self._streams.write(data)
         else:
@@ -285,7 +288,7 @@ class StepHost:
 
     # --- signals
     def signal(self, number: int) -> None:
-        """Send a signal to all processes of the step on this node."""
+        """Send a signal to the step's processes on this node."""
         if not self._started and number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
             self._early_signal = self._early_signal or number
             if self._opening is not None:
@@ -301,7 +304,7 @@ class StepHost:
         process_tree.send(self.members(), number)
 
     def kill(self) -> None:
-        """Send SIGKILL to all processes of the step on this node."""
+        """Send SIGKILL to the step's processes on this node."""
         self.signal(signal.SIGKILL)
 
     def members(self) -> list[int]:
@@ -310,7 +313,7 @@ class StepHost:
         return process_tree.tree(roots + self._orphans())
 
     def _orphans(self) -> list[int]:
-        """Processes of the step whose parent is none of its tasks."""
+        """Processes of the step that are no children of its tasks."""
         return self.agent.orphans.of(*self.key) + (self._memory.members() if self._memory is not None else [])
 
     # --- end
@@ -360,7 +363,7 @@ class StepHost:
             if left or not self._swept_at:
                 self._swept_at = now
             if reading and not left and not self._streams.paused and now - self._swept_at > _LINGER_S:
-                # A process outside the step holds the pipe open; no process of the step is left to write.
+                # A process outside the step holds the pipe open, and no process of the step is left to write.
                 for task in self.tasks:
                     self._streams.close(task)
             elif not self._sweeping:
@@ -387,7 +390,7 @@ class StepHost:
         self._check_over()
 
     def usage(self) -> dict[int, list[float]]:
-        """Current usage of the running tasks, for sstat."""
+        """Return the current usage of the running tasks, for sstat."""
         return {
             task.rank: self.agent.sampler.sample(task.pid).to_list()
             for task in self.tasks

@@ -1,4 +1,4 @@
-"""The parts of a running step: tasks of this node, or of another node over a connection."""
+"""Parts of a running step: tasks here or on another node."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class StepPart:
-    """One node's part of a step, on this node or another."""
+    """A node's part of a step."""
 
     def __init__(self, run: StepRun, index: int, share: NodeShare) -> None:
         self.run = run
@@ -87,7 +87,10 @@ class LocalPart(StepPart):
 
 
 class RemotePart(StepPart):
-    """The part of a step on another node, over a separate connection: a full connection blocks its tasks."""
+    """Part of a step on another node, over its own connection.
+
+    A full connection blocks only this part's tasks.
+    """
 
     def __init__(self, run: StepRun, index: int, share: NodeShare, plan: StepPlan) -> None:
         super().__init__(run, index, share)
@@ -111,11 +114,11 @@ class RemotePart(StepPart):
         self.channel.send_json(SignalTasks(signal=int(number)).encode())
 
     def complain(self, text: str) -> None:
-        """Write an error of slurmstepd to the stderr of the node's first task."""
+        """Write an error of slurmstepd to the first task's stderr."""
         self.channel.send_json(WriteError(text=text).encode())
 
     def write_stdin(self, data: bytes) -> None:
-        """Send stdin to the node's tasks; empty: stdin has ended."""
+        """Send stdin to the node's tasks; empty: its end."""
         self.channel.send(TASK_INPUT, data)
 
     def set_size(self, rows: int, columns: int) -> None:
@@ -123,7 +126,7 @@ class RemotePart(StepPart):
         self.channel.send_json(ResizeTerminal(rows=rows, columns=columns).encode())
 
     def on_mpi_message(self, message: MpiMessage) -> None:
-        """Send a message to the PMI server of the node's tasks."""
+        """Send a message to the node's PMI server."""
         self.channel.send_json(ToMpiServer(message=message).encode())
 
     def read_usage(self, done: Callable[[dict[int, list[float]]], None]) -> None:
@@ -159,7 +162,7 @@ class RemotePart(StepPart):
         self.over(series)
 
     def _lost(self) -> None:
-        # The node's agent has failed, and its tasks with it.
+        # The node's agent has failed, and with it its tasks.
         self.run.node_failed(self.name)
         for rank in sorted(self.left):
             self.exited(rank, signal.SIGKILL, [0.0] * 7)

@@ -1,4 +1,7 @@
-"""Chooses the nodes of a step in its job. Pure. Source: stepmgr.c _pick_step_nodes, observed on the oracle."""
+"""Chooses the nodes of a step in its job.
+
+Pure functions. Source: stepmgr.c _pick_step_nodes, observed on the oracle.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import AbstractSet, Iterable, Optional, Sequence, Union
 
 
 class PlacementVerdict(Enum):
-    """Refusal of a step's nodes, with Slurm's messages."""
+    """Reason for refusing a step's nodes, in Slurm's words."""
 
     BUSY = "Requested nodes are busy"  # the only temporary one
     TOO_MANY = "More processors requested than permitted"
@@ -19,7 +22,7 @@ class PlacementVerdict(Enum):
 
 @dataclass(frozen=True)
 class NodeOffer:
-    """The resources of a job's node, and their use by other steps."""
+    """Resources of a job's node, and their use by other steps."""
 
     cpus: int  # allocated to the job
     used: int = 0  # of these, in use by other steps
@@ -46,7 +49,7 @@ class StepDemand:
 
 
 def pick(rooms: Sequence[NodeOffer], allowed: Iterable[int], demand: StepDemand) -> Union[list[int], PlacementVerdict]:
-    """Choose the indices of the step's nodes, in order. ``allowed``: nodes that -x does not exclude.
+    """Choose the step's nodes, as indices, in order.
 
     >>> wide = StepDemand(1, 1, cpus=3)
     >>> pick([NodeOffer(3), NodeOffer(1)], range(2), wide), pick([NodeOffer(1), NodeOffer(3)], range(2), wide)
@@ -97,7 +100,10 @@ class _Search:
         return PlacementVerdict.BAD_GRES if hopeless > len(self.rooms) - demand.least else None
 
     def apply_node_names(self) -> Optional[PlacementVerdict]:
-        """Apply -w and -r: choose the named nodes first, or only among them if they suffice; -r skips nodes."""
+        """Apply -w and -r.
+
+        -w: choose the named nodes first, or only among them if they suffice; -r skips nodes.
+        """
         demand = self.demand
         if demand.named:
             if not demand.named <= set(self.free):
@@ -116,7 +122,10 @@ class _Search:
         return None
 
     def _only_with_gpus(self) -> None:
-        """Restrict --gpus steps to nodes with GPUs: first those with an equal share, then those with fewer."""
+        """Restrict --gpus steps to nodes with GPUs.
+
+        First to nodes with an equal share, then to those with fewer.
+        """
         left = self.demand.gpus_in_all
         if not left:
             return
@@ -139,7 +148,7 @@ class _Search:
             limit = fewer
 
     def choose(self) -> Union[list[int], PlacementVerdict]:
-        """Choose from the idle nodes if they suffice, else from all free nodes."""
+        """Choose from the idle nodes if they suffice, else from all free ones."""
         demand = self.demand
         sizes = {room.cpus for room in self.rooms}
         if demand.cpus and len(sizes) == 1:
@@ -158,7 +167,10 @@ class _Search:
         return self._add_cpus()
 
     def _enough(self, pool: Sequence[int], needed: int) -> bool:
-        """Take nodes of ``pool``, up to the step's maximum, with enough CPUs in all; False if there are too few."""
+        """Choose nodes of ``pool`` with enough CPUs; False: too few.
+
+        At most the step's maximum of nodes.
+        """
         if len(pool) < needed:
             return False
         cpus = max(0, self.demand.cpus - sum(self.usable[index] for index in self.picked))
@@ -194,9 +206,9 @@ class _Search:
 
 
 def _by_cpus(pool: Sequence[tuple[int, int]], nodes: int, cpus: int) -> Optional[list[int]]:
-    """Choose at most ``nodes`` of ``pool`` (index, CPUs) with ``cpus`` CPUs in all; None when impossible.
+    """Choose at most ``nodes`` of ``pool`` with ``cpus`` CPUs, or None.
 
-    Nodes with an equal share are taken first, then the largest of the others.
+    ``pool``: (index, CPUs). Nodes with an equal share are chosen first, then the largest of the others.
     """
     if nodes <= 0:
         return []

@@ -1,4 +1,7 @@
-"""A running step on the head agent: starts, signals and collects its tasks on all nodes."""
+"""A running step on the head agent.
+
+Starts, signals and collects its tasks on all nodes.
+"""
 
 from __future__ import annotations
 
@@ -31,22 +34,22 @@ _TERM = int(signal.SIGTERM)
 
 
 class StepWatcher(Protocol):
-    """A client of a step that receives its output: its srun, or an sattach."""
+    """A client that receives a step's output: srun or sattach."""
 
     def output(self, rank: int, stream: int, data: bytes) -> None:
-        """A task wrote to its OUT or ERR."""
+        """Handle a task's bytes of OUT or ERR."""
 
     def exited(self, node: str, rank: int, status: int) -> None:
-        """A task has ended, with a wait status."""
+        """Handle the end of a task, with a wait status."""
 
     def cancelled(self) -> None:
-        """The step was cancelled from outside."""
+        """Handle a cancellation of the step from outside."""
 
     def over(self) -> None:
-        """The step has ended."""
+        """Handle the end of the step."""
 
 
-#: number of messages kept for clients that attach, as in slurmstepd's io.c (STDIO_MAX_MSG_CACHE)
+#: messages that are kept for later clients, as in slurmstepd's io.c (STDIO_MAX_MSG_CACHE)
 RECENT = 128
 RECENT_SIZE = 1024
 
@@ -61,7 +64,7 @@ class StepRun:
         self.spec = spec
         self.shape = shape
         self.watchers: list[StepWatcher] = []
-        #: the last output, for clients that attach later: at most RECENT pieces, each of at most RECENT_SIZE bytes
+        #: the last output, for later clients: at most RECENT pieces, each of at most RECENT_SIZE bytes
         self.recent: deque[tuple[int, int, bytes]] = deque(maxlen=RECENT)
         self.parts: list[Any] = []
         self.pids: dict[int, int] = {}
@@ -78,22 +81,25 @@ class StepRun:
         self.cancel_message = CancelMessage(
             shape.shares[0].name, "STEP %d.%s" % (job.job_id, self.step_id), self._complain
         )
-        self.argv0 = record.name  # the program of its first task, as it was named
+        self.argv0 = record.name  # the program of its first task, as named
         self._given = 0
         self._consumed: list[int] = []
         self._reported = 0
-        self._unread: set[int] = set()  # parts whose tasks read stdin no more
+        self._unread: set[int] = set()  # parts whose tasks have stopped reading stdin
         self._paused: set[object] = set()
         self._exchange = Exchange(len(shape.shares), self._send_mpi)
         self._over = False
 
     @property
     def step_id(self) -> str:
-        """The step id as text."""
+        """Return the step id as text."""
         return self.record.step_id
 
     def start(self, plans: list[StepPlan]) -> None:
-        """Start the tasks on all nodes, other nodes first. Raises OSError when a connection to a node fails."""
+        """Start the tasks on all nodes, other nodes first.
+
+        Raises OSError if a connection to a node fails.
+        """
         for index, (share, plan) in enumerate(zip(self.shape.shares, plans)):
             here = share.name == self.job.node
             self.parts.append((LocalPart if here else RemotePart)(self, index, share, plan))
@@ -103,7 +109,10 @@ class StepRun:
             part.start()
 
     def abandon(self) -> None:
-        """End the step before any task was started: a broadcast or the prolog of srun failed."""
+        """End the step before a task was started.
+
+        A broadcast or the prolog of srun failed.
+        """
         if self._over:
             return
         self._over = True
@@ -116,13 +125,16 @@ class StepRun:
 
     # --- from the nodes
     def output(self, rank: int, stream: int, data: bytes) -> None:
-        """A task has written."""
+        """Handle a task's output."""
         self.recent.append((rank, stream, data[-RECENT_SIZE:]))
         for watcher in list(self.watchers):
             watcher.output(rank, stream, data)
 
     def consumed(self, part: int, count: int, last: bool) -> None:
-        """A node's tasks have read ``count`` bytes of stdin; the slowest node limits the flow."""
+        """Handle ``count`` bytes of stdin that a node's tasks have read.
+
+        The slowest node limits the flow.
+        """
         self._consumed[part] += count
         if last:
             self._unread.add(part)
@@ -136,7 +148,10 @@ class StepRun:
             self.on_stdin(count)
 
     def mpi(self, part: int, message: MpiMessage) -> None:
-        """Handle a message of a node's PMI server: a message for other nodes' servers, or an abort by a task."""
+        """Handle a message of a node's PMI server.
+
+        It is for other nodes' servers, or an abort by a task.
+        """
         if isinstance(message, TaskAbort):
             self.cancel("CANCELLED", time.time(), signal.SIGKILL)
         else:
@@ -147,7 +162,7 @@ class StepRun:
             self.parts[part].on_mpi_message(message)
 
     def task_exited(self, part: Any, rank: int, status: int, usage: list[float]) -> None:
-        """A task has ended."""
+        """Handle the end of a task."""
         self.statuses[rank] = status
         if status == OOM_STATUS and self.spec.job.oom_kill_step:
             self.kill()
@@ -156,11 +171,11 @@ class StepRun:
             watcher.exited(part.name, rank, status)
 
     def node_failed(self, name: str) -> None:
-        """A node's agent has failed."""
+        """Handle the failure of a node's agent."""
         self.failed_nodes.append(name)
 
     def part_over(self) -> None:
-        """A node's part has ended; when all have, store the step's result."""
+        """Handle a part's end; after the last one store the step's result."""
         self._report_consumed()
         if self._over or not all(part.ended for part in self.parts):
             return
@@ -178,7 +193,7 @@ class StepRun:
         record.end_time = time.time()
         code, number = worst(status for rank, status in self.statuses.items() if rank in ranks)
         record.exit_code, record.exit_signal = code, number
-        # Tasks that handle the signal decide how a cancelled step ended (as_mysql_job.c as_mysql_step_complete).
+        # Tasks that handle the signal decide the state of a cancelled step (as_mysql_job.c as_mysql_step_complete).
         record.state = JobState.CANCELLED if number else (JobState.FAILED if code else JobState.COMPLETED)
         if number == OOM_SIGNAL:
             record.state = JobState.OUT_OF_MEMORY
@@ -194,7 +209,7 @@ class StepRun:
 
     # --- to the nodes
     def write_stdin(self, data: bytes) -> None:
-        """Send stdin to all tasks that read the stream; empty: stdin has ended."""
+        """Send stdin to all tasks that read the stream; empty: its end."""
         self._given += len(data)
         for part in self.parts:
             if not part.ended:
@@ -203,7 +218,7 @@ class StepRun:
 
     @property
     def reads_stdin(self) -> bool:
-        """False once no task of any node reads stdin any more."""
+        """False if all tasks have stopped reading stdin."""
         return any(not part.ended and part.index not in self._unread for part in self.parts)
 
     def signal(self, number: int) -> None:
@@ -213,7 +228,7 @@ class StepRun:
                 part.signal(number)
 
     def leave_node(self, name: str) -> None:
-        """Kill the step's tasks on a node that the job gives up."""
+        """Kill the step's tasks on a node that the job releases."""
         for part in self.parts:
             if part.name == name and not part.ended:
                 part.resume()
@@ -225,7 +240,10 @@ class StepRun:
         self.signal(signal.SIGKILL)
 
     def cancel(self, cause: str, now: float, number: int = _TERM, by: Optional[int] = None) -> None:
-        """Cancel the step from outside: notify watchers, then signal the tasks. ``by``: uid that cancels this step."""
+        """Cancel the step: notify watchers, then signal the tasks.
+
+        ``by``: uid that cancels this step.
+        """
         if self.cause:
             return
         self.cause = cause
@@ -248,7 +266,7 @@ class StepRun:
                 part.set_size(rows, columns)
 
     def pause(self, who: object) -> None:
-        """Pause output, because a watcher is slow."""
+        """Pause output for a slow watcher."""
         if not self._paused:
             for part in self.parts:
                 if not part.ended:
@@ -256,7 +274,7 @@ class StepRun:
         self._paused.add(who)
 
     def resume(self, who: object) -> None:
-        """Resume output when no watcher is slow any more."""
+        """Resume output once no watcher is slow."""
         if who in self._paused:
             self._paused.discard(who)
             if not self._paused:
@@ -271,7 +289,10 @@ class StepRun:
 
 
 def worst(statuses: Any) -> tuple[int, int]:
-    """The step's (exit code, signal) from its tasks' wait statuses: a signal takes precedence over any code."""
+    """Return the step's (exit code, signal) from wait statuses.
+
+    A signal takes precedence over any code.
+    """
     code = number = 0
     for status in statuses:
         if os.WIFSIGNALED(status):

@@ -1,4 +1,4 @@
-"""Interface for the events of a node's tasks, and the frames of their output and input."""
+"""Interface for events of a node's tasks, and frames of their streams."""
 
 from __future__ import annotations
 
@@ -18,19 +18,25 @@ class Sink(Protocol):
     """Receives the events of a node's tasks."""
 
     def started(self, pids: dict[int, int]) -> None:
-        """The tasks have started: rank -> pid."""
+        """Handle the start of the tasks: rank -> pid."""
 
     def output(self, rank: int, stream: int, data: bytes) -> None:
-        """A task wrote to its OUT or ERR."""
+        """Handle a task's bytes of OUT or ERR."""
 
     def consumed(self, count: int, last: bool) -> None:
-        """The tasks have read ``count`` bytes of stdin; as many may follow. ``last``: no task reads stdin any more."""
+        """Handle ``count`` consumed bytes of stdin; more may follow.
+
+        ``last``: all tasks have stopped reading stdin.
+        """
 
     def exited(self, rank: int, status: int, usage: list[float]) -> None:
-        """A task has ended, with a wait status and a TaskUsage as a list."""
+        """Handle a task's end: wait status, and TaskUsage as a list."""
 
     def mpi(self, message: MpiMessage) -> None:
-        """The node's PMI or PMIx server sends a message to the head agent."""
+        """Send a message of the node's MPI server to the head agent."""
 
     def over(self, series: NodeSeries) -> None:
-        """The step has ended on the node; ``series``: its usage series there."""
+        """Handle the step's end on the node.
+
+        ``series``: its usage series there.
+        """

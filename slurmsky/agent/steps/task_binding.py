@@ -1,4 +1,4 @@
-"""Binds tasks to CPUs and memory nodes: --cpu-bind, --mem-bind and --hint.
+"""Binds tasks to CPUs and memory nodes: --cpu-bind, --mem-bind, --hint.
 
 srun converts its options to a TaskBinding, which the plan of each node contains; the node assigns its own CPUs to the
 tasks, and each new process binds itself. Without any of these options no task is bound.
@@ -31,7 +31,7 @@ _UNITS: dict[str, Callable[[Cpu], int]] = {
     "sockets": lambda cpu: cpu.socket,
     "ldoms": lambda cpu: cpu.ldom,
 }
-#: the word of each method in messages; automatic methods have become masks by then
+#: the word of each method in messages; automatic methods are masks there
 _WORDS = {"map_cpu": "MAP ", "mask_ldom": "LDMASK", "map_ldom": "LDMAP ", "rank_ldom": "LDRANK"}
 _MEMORY_WORDS = {"rank": "RANK", "local": "LOC", "map_mem": "MAP", "mask_mem": "MASK", "none": "NONE"}
 #: set_mempolicy(2)
@@ -41,14 +41,20 @@ _INFINITE16 = 65535
 
 
 class BindingRefused(Exception):
-    """The tasks cannot be bound as requested; the text is Slurm's."""
+    """The tasks cannot be bound as requested.
+
+    The text is Slurm's.
+    """
 
 
 # --- srun's side
 
 
 def _requested(spec: JobSpec) -> tuple[str, str, tuple[str, ...], bool, bool]:
-    """(unit, method, list, verbose, one thread per core) of the options; no unit and no method: automatic."""
+    """Return (unit, method, list, verbose, one thread per core).
+
+    No unit and no method: automatic.
+    """
     from ...language import cpubind
 
     unit, single = _HINTS.get(spec.hint or "", ("", False))
@@ -65,7 +71,7 @@ def _requested(spec: JobSpec) -> tuple[str, str, tuple[str, ...], bool, bool]:
 
 
 def task_binding(spec: JobSpec) -> Optional[TaskBinding]:
-    """The binding options for the nodes; None when no binding is requested."""
+    """Return the binding options for the nodes, or None."""
     unit, how, values, verbose, single = _requested(spec)
     memory = spec.mem_bind if spec.mem_bind not in (None, "quiet") else None
     if not (unit or how or verbose or memory):
@@ -85,7 +91,10 @@ def task_binding(spec: JobSpec) -> Optional[TaskBinding]:
 
 
 def environment(spec: JobSpec) -> dict[str, str]:
-    """The tasks' SLURM_CPU_BIND*, SLURM_MEM_BIND* and the variables of --hint. Source: env.c setup_env."""
+    """Variables of the tasks about CPU and memory binding.
+
+    SLURM_CPU_BIND*, SLURM_MEM_BIND* and the variables of --hint. Source: env.c setup_env.
+    """
     env: dict[str, str] = {}
     unit, how, values, verbose, _ = _requested(spec)
     if spec.cpu_bind or unit:
@@ -127,7 +136,7 @@ def _variables(name: str, verbose: bool, kind: str, values: str) -> dict[str, st
 
 
 def lay_out(request: TaskBinding, cpus: Sequence[Cpu], tasks: int) -> list[frozenset[int]]:
-    """Numbers of the CPUs for each task. ``request.cpus``: the step's CPUs, as indices of ``cpus``.
+    """Return the CPU numbers of each task.
 
     Raises BindingRefused.
 
@@ -167,7 +176,10 @@ def lay_out(request: TaskBinding, cpus: Sequence[Cpu], tasks: int) -> list[froze
 
 
 def _automatic(mine: Sequence[Cpu], wanted: int) -> str:
-    """The unit whose count equals the number that the tasks need; "" when no unit fits: no binding."""
+    """Return the unit whose count is the number of CPUs, or "".
+
+    "": no unit fits, so tasks are not bound.
+    """
     for unit in ("sockets", "cores", "threads"):
         if len({_UNITS[unit](cpu) for cpu in mine}) == wanted:
             return unit
@@ -194,7 +206,10 @@ def _memory_domains(request: TaskBinding, cpus: Sequence[Cpu], mine: Sequence[Cp
 
 
 def _deal(mine: Sequence[Cpu], tasks: int, per_task: int, order: str) -> list[list[Cpu]]:
-    """CPUs for each task, by the second word of -m; tasks wrap around when they exceed the CPUs."""
+    """Assign CPUs to tasks, by the second word of -m.
+
+    Tasks wrap around if they exceed the CPUs.
+    """
     hands: list[list[Cpu]] = []
     piles: deque[deque[Cpu]] = deque()
     for _ in range(tasks):
@@ -229,7 +244,10 @@ def _mask(numbers: frozenset[int]) -> int:
 
 @dataclass
 class Binding:
-    """The binding of one task; ``apply`` is called in its process before the program starts."""
+    """Binding of one task.
+
+    ``apply`` is called in its process before the program starts.
+    """
 
     node: str
     rank: int
@@ -239,7 +257,10 @@ class Binding:
     real: frozenset[int]  # the assigned CPUs that the machine has
 
     def apply(self) -> None:
-        """Bind this process; report the binding on stderr if verbose, and failures always."""
+        """Bind this process.
+
+        The binding is reported on stderr if verbose, a failure always.
+        """
         request = self.request
         if request.unit or request.method or request.verbose:
             bound = request.method != "none"
@@ -298,7 +319,10 @@ def _say(text: str) -> None:
 
 
 def set_memory_policy(mode: int, nodes: int) -> str:
-    """Call set_mempolicy(2) for this process and its children; returns "" or the error."""
+    """Call set_mempolicy(2) for this process; return "" or the error.
+
+    Children inherit the policy.
+    """
     number = _SYSCALLS.get(platform.machine())
     if number is None:
         return "not known for %s" % platform.machine()

@@ -1,8 +1,7 @@
-"""Selects the GPUs of a step that each task sees. Pure.
+"""Selects the GPUs that each task of a step sees.
 
-Covers --gpu-bind, --tres-bind, --gpus-per-task and --ntasks-per-gpu.
-Device numbers are those of the node, as in Slurm without ConstrainDevices.
-Source: gres.c _get_usable_gres, srun's manual.
+Pure functions for --gpu-bind, --tres-bind, --gpus-per-task and --ntasks-per-gpu. Device numbers are those of the node,
+as in Slurm without ConstrainDevices. Source: gres.c _get_usable_gres, srun's manual.
 """
 
 from __future__ import annotations
@@ -22,7 +21,10 @@ _VERBOSE = "gpu-bind: usable_gres=%s; bit_alloc=%s; local_inx=0; global_list=%s;
 
 
 def bind_text(spec: JobSpec) -> Optional[str]:
-    """The binding of the step's tasks to GPUs; --gpus-per-task and --ntasks-per-gpu imply it."""
+    """Return the step's GPU binding, or None.
+
+    --gpus-per-task and --ntasks-per-gpu imply it.
+    """
     if spec.gpu_bind:
         return spec.gpu_bind
     for item in (spec.tres_bind or "").split("+"):
@@ -36,7 +38,7 @@ def bind_text(spec: JobSpec) -> Optional[str]:
 
 
 def notice(text: Optional[str], gpus: Sequence[int], seen: Sequence[int]) -> str:
-    """The line that --gpu-bind=verbose prints for a task. Source: gres_common.c gres_common_gpu_set_env.
+    """Return the line of --gpu-bind=verbose for a task.
 
     >>> notice("verbose,single:1", (0, 1, 2), (1,))
     'gpu-bind: usable_gres=0x2; bit_alloc=0x7; local_inx=0; global_list=1; local_list=1\\n'
@@ -49,7 +51,7 @@ def notice(text: Optional[str], gpus: Sequence[int], seen: Sequence[int]) -> str
 
 
 def visible(text: Optional[str], gpus: Sequence[int], local: int, tasks: int) -> tuple[tuple[int, ...], str]:
-    """(device numbers that the node's ``local``-th task sees, slurmstepd's complaint or "").
+    """Return (device numbers for the ``local``-th task, error or "").
 
     >>> visible("single:2", (0, 1), 1, 4), visible("map_gpu:1,0", (0, 1), 0, 2)
     (((0,), ''), ((1,), ''))

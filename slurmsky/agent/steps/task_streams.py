@@ -1,4 +1,7 @@
-"""Standard streams of a step's tasks on one node: files, pipes or a terminal, with flow control."""
+"""Standard streams of a step's tasks on one node.
+
+Files, pipes or a terminal, with flow control.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,14 @@ from ..job import file_opening, output_files
 from ..net.event_loop import READ, WRITE, Loop
 from .step_sink import ERR, OUT, Sink
 
-#: bytes of a task's incomplete line that are buffered before they are passed on
+#: bytes of a task's incomplete line that are buffered
 LINE_LIMIT = 1 << 16
 CHUNK = 1 << 18
 _F_SETPIPE_SZ = 1031
 
 
 class Task:
-    """One process of the step and our ends of its pipes."""
+    """A process of the step, and our ends of its pipes."""
 
     def __init__(self, rank: int) -> None:
         self.rank = rank
@@ -29,15 +32,18 @@ class Task:
         self.status: Optional[int] = None
         self.stdin = -1
         self.stdin_queue: deque[bytes] = deque()
-        self.stdin_taken = 0  # bytes of the common stdin that the task has read, or will never read
+        self.stdin_taken = 0  # bytes of the common stdin that the task has read or skips
         self.stdin_ended = False
         self.readers: dict[int, int] = {}  # our descriptor -> OUT or ERR
         self.held: dict[int, bytes] = {}  # descriptor -> incomplete line
-        self.files: dict[int, int] = {}  # descriptor -> file to which its labelled lines are written
+        self.files: dict[int, int] = {}  # descriptor -> file for its labelled lines
 
 
 class Streams:
-    """Our ends of the tasks' streams. ``ended`` is called whenever a stream has ended."""
+    """Our ends of the tasks' streams.
+
+    ``ended`` is called at the end of each stream.
+    """
 
     def __init__(self, loop: Loop, plan: StepPlan, tasks: list[Task], sink: Sink, ended: Callable[[], None]) -> None:
         self._loop = loop
@@ -55,12 +61,15 @@ class Streams:
 
     @property
     def reading(self) -> bool:
-        """True while a task, or another process with its pipe, may still write."""
+        """True while a process with a task's pipe may write."""
         return any(task.readers for task in self._tasks)
 
     # --- opening
     def open(self, task: Task, theirs: list[int]) -> tuple[int, int, int]:
-        """Open stdin, stdout and stderr for a task; descriptors that the caller must close are added to ``theirs``."""
+        """Open stdin, stdout and stderr for a task.
+
+        Descriptors that the caller must close are added to ``theirs``.
+        """
         plan = self._plan
         if plan.terminal is not None and task.rank == 0:
             terminal = self._open_terminal(task, plan.terminal)
@@ -112,7 +121,7 @@ class Streams:
         return theirs
 
     def blocking(self) -> list[tuple[tuple[int, str], file_opening.Opener]]:
-        """The files of the tasks whose opening may block, by their keys in ``given``."""
+        """Return the tasks' files that may block, by their keys in ``given``."""
         plan = self._plan
         found: list[tuple[tuple[int, str], file_opening.Opener]] = []
         wanted = (("stdin", plan.stdin), ("stdout", plan.stdout), ("stderr", plan.stderr))
@@ -128,7 +137,7 @@ class Streams:
     def _opener(self, path: str, what: str) -> file_opening.Opener:
         if what == "stdin":
             return lambda: output_files.open_input(path)
-        # Tasks that share a file (a name with ``%n``) append to the others' output.
+        # Tasks that share a file (a name with ``%n``) append to it.
         mode = "append" if path in self._opened else self._plan.open_mode
         self._opened.add(path)
         return lambda: output_files.open_output(path, mode)
@@ -183,7 +192,7 @@ class Streams:
 
     def _readable(self, task: Task, fd: int) -> None:
         if self.paused:
-            # poll reports a hang-up for an empty event mask, too; resume will see it again.
+            # poll reports a hang-up for an empty event mask, too; resume will report it again
             self._loop.forget(fd)
             return
         try:
@@ -214,7 +223,7 @@ class Streams:
         self._ended()
 
     def _pass_on(self, task: Task, fd: int, stream: int, data: bytes) -> None:
-        """Send output to srun, or write it with its label to the task's own file."""
+        """Send output to srun, or write it labelled to the task's file."""
         if fd not in task.files:
             self._sink.output(task.rank, stream, data)
             return
@@ -226,7 +235,7 @@ class Streams:
             return  # a full disk: the rest of the output is lost
 
     def write_error(self, task: Task, line: bytes) -> None:
-        """Write a line of slurmstepd to the task's stderr, or to the file that its stderr is written to."""
+        """Write a line of slurmstepd to the task's stderr or its file."""
         plan = self._plan
         target = plan.stdout if plan.stderr == "=stdout" else plan.stderr
         if target == "stream":
@@ -238,7 +247,7 @@ class Streams:
         return b"%*d: " % (self._plan.label, task.rank) if self._plan.label else b""
 
     def pause(self) -> None:
-        """Stop reading output: its receiver is slow."""
+        """Stop reading output for a slow receiver."""
         if not self.paused:
             self.paused = True
             for task in self._tasks:
@@ -256,7 +265,7 @@ class Streams:
 
     # --- stdin
     def write(self, data: bytes) -> None:
-        """Write bytes to all tasks that read the stream; empty: the stream has ended."""
+        """Write bytes to all tasks that read the stream; empty: its end."""
         self._given += len(data)
         for task in self._tasks:
             if task.stdin >= 0:
@@ -297,7 +306,7 @@ class Streams:
                 return
             self.close_stdin(task)
         elif woken and not task.stdin_queue:
-            # Woken without data to write: the other end has hung up.
+            # Called without data to write: the other end has hung up.
             if not self._writable_end_open(task):
                 self.close_stdin(task)
             else:
@@ -314,7 +323,7 @@ class Streams:
         return not poll.poll(0)
 
     def close_stdin(self, task: Task) -> None:
-        """Close a task's stdin, because the task has closed its end."""
+        """Close a task's stdin, whose other end is closed."""
         if task.stdin >= 0:
             self._loop.forget(task.stdin)
             os.close(task.stdin)
@@ -322,7 +331,10 @@ class Streams:
             task.stdin_queue.clear()
 
     def account_stdin(self) -> None:
-        """Report the bytes that all tasks have read; tasks that read no more are ignored."""
+        """Report the bytes that all tasks have read.
+
+        Tasks that have stopped reading are ignored.
+        """
         readers = [task.stdin_taken for task in self._tasks if task.stdin >= 0]
         done = min(readers) if readers else self._given
         if done > self._reported:
@@ -339,7 +351,7 @@ class Streams:
 
     # --- end
     def close(self, task: Task) -> None:
-        """Close our ends of a task's streams, even if more output may follow."""
+        """Close our ends of a task's streams, with unread output."""
         self.close_stdin(task)
         for fd in list(task.readers):
             self._loop.forget(fd)
