@@ -1,1 +1,1 @@
-"""Engines run jobs: each one starts nodes with agents and forwards the agents' events to the controller."""
+"""Engines run jobs: they start nodes with agents, and forward events."""

@@ -1,4 +1,4 @@
-"""The files that an agent needs: packages, grammars and lark."""
+"""Files of an agent's program: packages, grammars and lark."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _OMITTED = ("__pycache__", "__pyinstaller")
 
 
 def entries() -> Iterator[tuple[str, Path]]:
-    """Each file's path below the folder of the program, and its present path. Raises FileNotFoundError without lark."""
+    """Each file's path in the program's folder, and its present path.
+
+    Raises FileNotFoundError without lark.
+    """
     package = Path(__file__).parents[1]
     for module in MODULES:
         if (package / module).exists():

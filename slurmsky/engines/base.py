@@ -1,8 +1,7 @@
-"""The engine interface, and the errors an engine may raise.
+"""The engine interface, and an engine's errors.
 
-An engine receives a Launch (model.allocation), has agents run it, and passes the agents' events (protocol.messages)
-to its callback ``on_event(event)``. Every coroutine returns when the request has been sent, not when it has taken
-effect.
+An engine receives a Launch (model.allocation), has agents run it, and sends the agents' events (protocol.messages) to
+its callback ``on_event(event)``. Every coroutine returns when the request has been sent, not when it has taken effect.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ OnEvent = Callable[[Event], None]
 
 log = logging.getLogger("slurmsky.background")
 
-CANCEL_S = 5.0  # seconds that a shutdown waits for cancelled tasks
+CANCEL_S = 5.0  # seconds for which a shutdown waits for cancelled tasks
 _TASKS: set[asyncio.Task[Any]] = set()
 T = TypeVar("T")
 
@@ -40,7 +39,7 @@ def spawn(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 
 def background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Run a coroutine whose result is never awaited; an exception is logged."""
+    """Run a coroutine without a caller; log its exception."""
     task = spawn(work)
     task.add_done_callback(_log_failure)
     return task
@@ -54,7 +53,7 @@ def _log_failure(task: asyncio.Task[None]) -> None:
 async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel these tasks and wait for their ends, at most CANCEL_S.
 
-    The cancellation is repeated: until Python 3.12 a wait_for that ends at the same moment swallows it (bpo-37658).
+    The cancellation is repeated: until Python 3.12 a wait_for that ends at the same moment ignores it (bpo-37658).
     """
     tasks = set(tasks)
     left = {task for task in tasks if not task.done()}
@@ -65,13 +64,13 @@ async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
         left = (await asyncio.wait(left, timeout=0.1))[1]
     for task in left:
         log.error("%s does not end", getattr(task.get_coro(), "__qualname__", "a task"))
-    await asyncio.gather(*tasks - left, return_exceptions=True)  # their exceptions count as read
+    await asyncio.gather(*tasks - left, return_exceptions=True)  # retrieves their exceptions
 
 
 async def set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait until an event is set, with a time limit, and clear it; return whether it was set.
+    """Wait for an event and clear it; return whether it was set.
 
-    A cancellation ends the wait in any case, unlike that of a wait_for (see cancel_all).
+    The wait has a time limit. A cancellation ends it in any case, unlike that of a wait_for (see cancel_all).
     """
     waiting = spawn(event.wait())
     try:
@@ -82,18 +81,27 @@ async def set_within(event: asyncio.Event, seconds: float) -> bool:
 
 
 class EngineError(Exception):
-    """The engine could not accept a request; the text gives the reason in one line."""
+    """The engine could not accept a request.
+
+    The text gives the reason in one line.
+    """
 
     #: the same request may succeed later
     passing = False
 
 
 class NodeUnavailable(EngineError):
-    """No agent can be started on a node; the engine reports the node as down and retries later."""
+    """No agent can be started on a node.
+
+    The engine reports the node as down and retries later.
+    """
 
 
 class Unable(EngineError):
-    """The engine can never run such a job: Slurm's error text, and a hint by the engine."""
+    """The engine can never run such a job.
+
+    Slurm's error text, and a hint by the engine.
+    """
 
     def __init__(self, text: str, hint: str) -> None:
         super().__init__(text)
@@ -108,22 +116,31 @@ class Engine(Protocol):
     places: bool
 
     async def start(self, launch: Launch) -> None:
-        """Start the job. Raises EngineError when its nodes cannot be allocated."""
+        """Start the job.
+
+        Raises EngineError if its nodes cannot be allocated.
+        """
 
     def follow(self, launch: Launch, behind: int) -> bool:
-        """Have the job started in the place of a running one, once that ends without a request (``Ended.follower``).
+        """Queue a job to start when a running one ends (``Ended.follower``).
 
-        False: it is not sent.
+        It does not start if a request ends the running one. Return False if it is not sent.
         """
 
     def drop_followers(self, node: str) -> None:
-        """Forget the jobs of ``follow`` that have not started; the event FollowersDropped is the answer."""
+        """Forget the jobs of ``follow`` that have not started.
+
+        The event FollowersDropped confirms it.
+        """
 
     async def signal(self, job_id: int, signal: int, target: str) -> None:
-        """Send a signal to the job's "steps", "batch" shell, both ("full") or one step (its id)."""
+        """Send a signal to a part of the job.
+
+        ``target``: "steps", the "batch" shell, "full" (both) or the id of a step.
+        """
 
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
-        """End the job: signal, then SIGKILL after kill_wait_s; its final state is ``state``."""
+        """End the job in ``state``: signal, then SIGKILL after kill_wait_s."""
 
     async def suspend(self, job_id: int) -> None:
         """Stop all processes of the job."""
@@ -132,10 +149,16 @@ class Engine(Protocol):
         """Continue all processes of the job."""
 
     async def shrink(self, job_id: int, nodes: Sequence[str]) -> None:
-        """Release all nodes of a running job except these. Only engines that place jobs on nodes support this."""
+        """Release all other nodes of a running job.
+
+        Only engines that place jobs on nodes support this.
+        """
 
     async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
-        """Set the time limit of the job, or of one of its steps, to an epoch second; None: no limit."""
+        """Set the time limit of the job or a step to an epoch second.
+
+        None: no limit.
+        """
 
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
         """Raise Unable at submit for a job that the engine can never run.
@@ -144,7 +167,10 @@ class Engine(Protocol):
         """
 
     def packs(self, spec: JobSpec, partition: str) -> bool:
-        """Whether all elements of such an array may be started at once; the engine then enforces %N."""
+        """True if the engine starts all elements of an array at once.
+
+        The engine then enforces %N.
+        """
 
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
         """Acknowledge events of job runs.
@@ -153,73 +179,86 @@ class Engine(Protocol):
         """
 
     async def recover(self, jobs: Iterable[Job]) -> None:
-        """Find running jobs again after a restart of the controller; their missed events follow.
+        """Connect to running jobs after a restart of the controller.
 
-        A job that never reached its node is reported as Missing; the controller must launch it again.
+        Their missed events follow. A job that did not reach its node is reported as Missing; the controller must launch
+        it again.
         """
 
     def agent_address(self, job_id: int) -> str | None:
-        """Unix socket path through which a client reaches the job's head agent, if there is one."""
+        """Path of the unix socket to the job's head agent, or None."""
 
     def out_of_reach(self, job_id: int) -> str:
-        """The known reason why a running job's nodes are unreachable; "" when they can be reached."""
+        """Return the known reason why a job's nodes are unreachable, or ""."""
 
     def awaited(self, job_id: int) -> str:
-        """The reason why a running job's nodes are not connected yet, if the engine queues requests; else ""."""
+        """Return why a job's nodes are not connected yet, or "".
+
+        Only if the engine queues requests.
+        """
 
     async def problem(self) -> str:
-        """The problem that prevents the engine from starting jobs now, in one line; "" when none is known."""
+        """Return the problem that prevents starts now, in one line; or ""."""
 
     async def describe(self) -> list[tuple[bool, str]]:
-        """Health of the services that an engine needs, for ``slurmsky status`` and doctor: (healthy, one line)."""
+        """Health of an engine's services: (healthy, one line).
+
+        For ``slurmsky status`` and doctor.
+        """
 
     def lingers(self) -> bool:
-        """Whether ended jobs still need this engine: an otherwise idle controller then keeps running."""
+        """True if ended jobs need this engine.
+
+        An otherwise idle controller then keeps running.
+        """
 
     def ready_in(self, nodes: Iterable[str]) -> float:
-        """Seconds until these nodes are expected to be up and can start a job; 0.0: they are up."""
+        """Seconds until these nodes are expected up; 0.0: they are up."""
 
     async def close(self) -> None:
         """Close the engine; jobs keep running."""
 
 
 class EngineDefaults:
-    """Answers of an engine whose nodes are always reachable and which depends on no service."""
+    """Defaults of an engine with reachable nodes and no services."""
 
     def follow(self, launch: Launch, behind: int) -> bool:
-        """False: each job waits for the end of the one before."""
+        """Return False: followers are not supported."""
         return False
 
     def drop_followers(self, node: str) -> None:
-        """Nothing waits."""
+        """Do nothing."""
 
     def out_of_reach(self, job_id: int) -> str:
-        """Always empty."""
+        """Return ""."""
         return ""
 
     def awaited(self, job_id: int) -> str:
-        """Always empty."""
+        """Return ""."""
         return ""
 
     async def problem(self) -> str:
-        """Always empty."""
+        """Return ""."""
         return ""
 
     async def describe(self) -> list[tuple[bool, str]]:
-        """No lines."""
+        """Return no lines."""
         return []
 
     def lingers(self) -> bool:
-        """False: an ended job leaves nothing that needs the engine."""
+        """Return False."""
         return False
 
     def ready_in(self, nodes: Iterable[str]) -> float:
-        """0.0: no job waits for a node that is off."""
+        """Return 0.0: all nodes are up."""
         return 0.0
 
 
 class Choice(NamedTuple):
-    """An engine, "sky" or "local", and the reason; ``sure`` is False while a configured API server does not answer."""
+    """An engine, "sky" or "local", and the reason.
+
+    ``sure`` is False while a configured API server does not answer.
+    """
 
     engine: str
     reason: str

@@ -1,4 +1,4 @@
-"""The interface of an engine with a cloud: inventory, prices, bills and the jobs of others.
+"""Interface of a cloud engine: inventory, prices, bills, foreign jobs.
 
 The controller's services and the commands know these interfaces; ``registry`` names the engines that implement them.
 """
@@ -19,7 +19,7 @@ from .offers import Inventory
 
 
 class RequestRefused(EngineError):
-    """The cloud understood the request and refuses it; the text gives its reason."""
+    """The cloud refuses a valid request, for the reason in the text."""
 
 
 class LoginRequired(EngineError):
@@ -28,7 +28,10 @@ class LoginRequired(EngineError):
 
 @dataclass(frozen=True)
 class ManagedJobInfo:
-    """One job of a cloud at the time of a read, its tasks combined. Times are epoch seconds, 0.0 unknown."""
+    """A job of a cloud at the time of a read, its tasks combined.
+
+    Times are epoch seconds, 0.0 unknown.
+    """
 
     managed_job_id: int
     name: str
@@ -47,13 +50,16 @@ class ManagedJobInfo:
     node_names: tuple[str, ...] = ()
     recoveries: int = 0
     details: str = ""
-    clusters: tuple[str, ...] = ()  # names of its clusters, under which bills list them
+    clusters: tuple[str, ...] = ()  # names of its clusters in bills
     pool: str = ""
 
 
 @dataclass(frozen=True)
 class Bill:
-    """A cluster's cost so far in dollars, its price per hour, and whether it still costs."""
+    """A cluster's cost in dollars, its hourly price, and its activity.
+
+    An active cluster still costs.
+    """
 
     dollars: float = 0.0
     hourly: float = 0.0
@@ -74,22 +80,31 @@ class CloudAccount(Protocol):
 
     @property
     def requests(self) -> int:
-        """The requests sent until now."""
+        """Number of requests sent until now."""
 
     async def inventory(self) -> Inventory:
-        """All nodes of all enabled infras. Raises EngineError."""
+        """Return all nodes of all enabled infras. Raises EngineError."""
 
     async def jobs(self, open_ids: Iterable[int], newest: int) -> list[ManagedJobInfo]:
-        """The newest jobs down to the id ``newest``, and those in ``open_ids``; 0: a first read. Raises EngineError."""
+        """Return the newest jobs, and those in ``open_ids``.
+
+        ``newest``: the lowest id of the newest jobs; 0: a first read. Raises EngineError.
+        """
 
     async def cancel(self, managed_job_ids: Sequence[int]) -> None:
-        """Cancel jobs. Raises EngineError, whose ``passing`` says whether the request may succeed later."""
+        """Cancel jobs. Raises EngineError.
+
+        Its ``passing`` is True if the request may succeed later.
+        """
 
     async def bills(self, clusters: Sequence[str]) -> dict[str, Bill]:
-        """Bills by cluster; a cluster that never came up has none. Raises EngineError."""
+        """Return bills by cluster. Raises EngineError.
+
+        A cluster that did not start has none.
+        """
 
 
-#: the price of a job: a key that jobs of equal price share, and the function that requests it (dollars an hour)
+#: price of a job: a key that jobs of equal price share, and the function that requests it (dollars an hour)
 PriceQuestion = tuple[str, Callable[[], Awaitable["float | None"]]]
 
 
@@ -99,17 +114,23 @@ class CloudEngine(Engine, Protocol):
     account: CloudAccount
 
     def price_question(self, components: Sequence[tuple[JobSpec, str]]) -> PriceQuestion | None:
-        """A query for the price of a job with these (spec, partition) components; None: it can never run."""
+        """Return a query for a job's price; None: it can never run.
+
+        ``components``: (spec, partition).
+        """
 
     def names(self) -> set[str]:
-        """Names in the cloud of all jobs that this engine launches or follows."""
+        """Names in the cloud of all jobs of this engine."""
 
     def clusters(self) -> dict[int, str]:
-        """Jobs that hold a separate cluster, with the cluster's name."""
+        """Jobs with a separate cluster, and the cluster's name."""
 
 
 class CloudService(Protocol):
-    """The cloud's server, as commands query it. Every coroutine raises EngineError."""
+    """The cloud's server for commands.
+
+    Every coroutine raises EngineError.
+    """
 
     #: the server's address without passwords
     endpoint: str
@@ -119,22 +140,28 @@ class CloudService(Protocol):
     configured: bool
 
     async def version(self) -> str:
-        """The server's version; "" if it reports none."""
+        """Return the server's version; "" if it reports none."""
 
     async def enabled(self) -> list[str]:
         """Names of the enabled infras, in lower case."""
 
     async def validate(self, task: str) -> None:
-        """Have the server validate a task. Raises RequestRefused."""
+        """Validate a task on the server. Raises RequestRefused."""
 
     async def optimize(self, task: str) -> str:
-        """The optimizer's table of infras that could run a task, with prices. Raises RequestRefused."""
+        """Return the optimizer's table of infras and prices for a task.
+
+        Raises RequestRefused.
+        """
 
     async def check_warm_nodes(self, partition: str, warm: WarmNodes, site: Site) -> str:
-        """The reason why the cloud cannot provide such nodes; "" when it can."""
+        """Return why the cloud cannot provide such nodes, or ""."""
 
     def pack(self, launch: Launch, name: str, folder: Path, site: Site) -> Packed:
-        """Write the folder and the program with which nodes run a job without a controller. Raises OSError."""
+        """Write a job's folder and program for nodes without a controller.
+
+        Raises OSError.
+        """
 
     async def close(self) -> None:
         """Close the connections."""
@@ -142,7 +169,10 @@ class CloudService(Protocol):
 
 @dataclass(frozen=True)
 class Packed:
-    """A job's shipment. ``withheld``: the credentials that stay on this machine, in one sentence."""
+    """A job's shipment.
+
+    ``withheld``: a sentence about the credentials that stay on this machine.
+    """
 
     folder: Path
     program: Path

@@ -1,4 +1,4 @@
-"""Engine of foreign cloud jobs, which it can only cancel."""
+"""Engine of foreign cloud jobs, which can only cancel them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ FOREIGN = "foreign"
 
 
 class ForeignJobs(EngineDefaults):
-    """Implements engines.base.Engine for foreign jobs: ``terminate`` cancels them in the ``account``.
+    """Engine of foreign jobs: ``terminate`` cancels them.
 
-    ``managed_id`` returns a job's id in the cloud. ``retry`` sends again a cancellation that could not be sent.
+    Implements engines.base.Engine. ``managed_id`` returns a job's id in the cloud. ``retry`` sends failed cancellations
+    again.
     """
 
     name = FOREIGN
@@ -28,14 +29,14 @@ class ForeignJobs(EngineDefaults):
         self._unsent: set[int] = set()
 
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
-        """Make SkyPilot cancel the job; this takes about a minute."""
+        """Make SkyPilot cancel the job, in about a minute."""
         managed = self._managed_id(job_id)
         if managed is not None:
             self._unsent.add(managed)
             await self.retry()
 
     async def retry(self) -> None:
-        """Send the cancellations that could not be sent before. Raises EngineError."""
+        """Send the failed cancellations again. Raises EngineError."""
         if self._account is None:
             raise EngineError("SkyPilot is not in use")
         ids = sorted(self._unsent)
@@ -69,20 +70,20 @@ class ForeignJobs(EngineDefaults):
         raise EngineError("SkyPilot's managed jobs have no time limit")
 
     def packs(self, spec: JobSpec, partition: str) -> bool:
-        """False: this engine starts no jobs."""
+        """Return False: this engine starts no jobs."""
         return False
 
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
-        """Accept all: no jobs are submitted to this engine."""
+        """Accept all: no job is submitted to this engine."""
 
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
-        """Ignore: there are no agents."""
+        """Do nothing: there are no agents."""
 
     async def recover(self, jobs: Iterable[Job]) -> None:
-        """Do nothing: the next read of the queue returns the jobs' states."""
+        """Do nothing: the next read of the queue returns the states."""
 
     def agent_address(self, job_id: int) -> str | None:
-        """None: there is no agent."""
+        """Return None: there is no agent."""
         return None
 
     async def close(self) -> None:
@@ -90,7 +91,7 @@ class ForeignJobs(EngineDefaults):
 
 
 def site_partition(infra: str, choices: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """The partition that lists a foreign job.
+    """Return the partition of a foreign job.
 
     The first of (partition, infras) with an infra that equals or contains the job's; else cloud and region; else "sky".
     """

@@ -15,7 +15,7 @@ from ..site.record import MachineHardware
 
 
 def detect() -> MachineHardware:
-    """Host name, CPUs (those this process may use), memory and GPUs of this machine."""
+    """Detect host name, usable CPUs, memory and GPUs of this machine."""
     logical = len(os.sched_getaffinity(0))
     physical = psutil.cpu_count(logical=False) or logical
     threads = max(1, (psutil.cpu_count() or logical) // physical)

@@ -1,4 +1,4 @@
-"""Nodes that infras offer, and their representation as Slurm's nodes."""
+"""Nodes that infras offer, as Slurm's nodes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from ..model.states import NodeFlag, NodeState
 
 @dataclass(frozen=True)
 class Offer:
-    """A node of an infra, or an instance type that it can create. ``gpus``: (SkyPilot's name, count, in use)."""
+    """A node of an infra, or an instance type.
+
+    ``gpus``: (SkyPilot's name, count, in use).
+    """
 
     infra: str  # "slurm/oracle", "kubernetes/ctx", "aws/us-east-1"
     name: str
-    state: str = "idle"  # idle | mixed | allocated | down | cloud: created when a job needs it
+    state: str = "idle"  # idle | mixed | allocated | down | cloud: created on demand
     cpus: int = 1
     used_cpus: int = 0
     memory_mib: int = 1
@@ -28,7 +31,10 @@ class Offer:
     price: float | None = None  # dollars an hour
 
     def within(self, infra: str) -> bool:
-        """Whether a site file's ``infra`` (cloud[/region[/zone]], * for any) includes this node."""
+        """True if a site file's ``infra`` includes this node.
+
+        ``infra``: cloud[/region[/zone]], * for any.
+        """
         wanted = [part.lower() for part in infra.split("/")]
         have = [part.lower() for part in self.infra.split("/")]
         if wanted and wanted[0] == "k8s":
@@ -39,16 +45,17 @@ class Offer:
 
 
 class Inventory(NamedTuple):
-    """The nodes that the enabled infras offer, and the enabled infras that list none."""
+    """Nodes of the enabled infras, and enabled infras without nodes."""
 
     offers: Sequence[Offer] = ()
     unlisted: Sequence[str] = ()
 
 
 def nodes(offers: Iterable[Offer], taken: Iterable[str], partitions: Mapping[str, Sequence[str]]) -> dict[str, Node]:
-    """Slurm's nodes by name. A name that a node of this machine already uses (``taken``) is prefixed with its infra.
+    """Return Slurm's nodes by name.
 
-    ``partitions``: the site's partitions and their infras; none means any.
+    A name that a node of this machine already uses (``taken``) is prefixed with its infra. ``partitions``: the site's
+    partitions and their infras; none means any.
     """
     busy, found = set(taken), {}
     for offer in offers:

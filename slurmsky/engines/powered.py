@@ -27,14 +27,17 @@ class LaunchNotes:
 
 @dataclass
 class Order:
-    """One bring-up of nodes: they start together, reach each other, and are released together."""
+    """A bring-up of nodes, which start and are released together.
+
+    They have network connections to each other.
+    """
 
     name: str  # of the SkyPilot cluster; never reused
     partition: str
     nodes: list[str]
     phase: str = "requested"  # requested | up | leaving
     requested_at: float = 0.0  # epoch second
-    accepted_at: float = 0.0  # when the provider accepted the order; 0.0: not yet
+    accepted_at: float = 0.0  # epoch second of the provider's acceptance; 0.0: not yet
     up_at: float = 0.0
     existing: bool = False  # nodes that existed before the order, and stay
     info: dict[str, CloudNodeInfo] = field(default_factory=dict)  # by node
@@ -48,7 +51,7 @@ class Order:
         return self.info[node].address if node in self.info else ""
 
     def save(self) -> None:
-        """Write the record, from which a later controller resumes. Raises OSError."""
+        """Write the record for a later controller. Raises OSError."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         data = plain.write_fields(Order, {name: value for name, value in self.__dict__.items() if name != "folder"})
         partial = self.folder / ".order.json"
@@ -74,26 +77,29 @@ class Order:
 
 
 def description(order: Order) -> str:
-    """A node's infra, region and instance type as SkyPilot names them, and its price."""
+    """Describe a node: SkyPilot's infra, region, instance type, and price."""
     price = f"${order.price:.2f}/h" if order.price else ""
     return ", ".join(filter(None, (order.place, price)))
 
 
 def detected_size(config: NodeConfig, info: CloudNodeInfo) -> NodeConfig:
-    """A node's configuration with the CPUs, memory and devices that its agent detected."""
+    """Return a node's configuration with the detected size.
+
+    CPUs, memory and devices.
+    """
     gres = (("gpu", "", len(info.gpus)),) if info.gpus else ()
     return replace(config, cpus=info.cpus, cores=info.cpus, memory_mib=info.memory_mib, gres=gres)
 
 
 class NodeFleet(Protocol):
-    """The nodes that are up or coming, by order."""
+    """Nodes that are up or powering up, by order."""
 
     @property
     def orders(self) -> Mapping[str, Order]:
         """All orders, by order id."""
 
     def order_of(self, node: str) -> Order | None:
-        """The order that a node belongs to; None: the node is off."""
+        """Return a node's order; None: the node is off."""
 
     def order(self, nodes: list[str]) -> Order:
         """Power up nodes by one order."""
@@ -102,10 +108,10 @@ class NodeFleet(Protocol):
         """Power down the nodes of an order."""
 
     def is_up(self, node: str) -> bool:
-        """Whether the node's agent answers."""
+        """True if the node's agent answers."""
 
     def usual_s(self, partition: str) -> float:
-        """Seconds that nodes of a partition usually need to come up."""
+        """Usual seconds of a bring-up in a partition."""
 
 
 class PoweredEngine(Engine, Protocol):
@@ -116,7 +122,10 @@ class PoweredEngine(Engine, Protocol):
         """The nodes that are up or coming."""
 
     def neighbourhood(self, node: str) -> int:
-        """A number shared by nodes that are known to reach each other; 0: the node is off."""
+        """Number of a node's connected group; 0: the node is off."""
 
     async def price(self, partition: str) -> float:
-        """Dollars an hour of a node that comes up in a partition; 0.0: unknown. Raises EngineError."""
+        """Return the price of a partition's node in dollars an hour.
+
+        0.0: unknown. Raises EngineError.
+        """

@@ -1,4 +1,7 @@
-"""Creates the engines of a site; no module outside the engines' folders names them."""
+"""Creates the engines of a site.
+
+No module outside the engines' folders names them.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,15 @@ if TYPE_CHECKING:
 def local_engine(
     home: Path, bin_dir: Path | None, environment: dict[str, str], claim: str, on_event: OnEvent
 ) -> LocalEngine:
-    """The engine of this machine. ``claim``: the file whose lock the agents keep while jobs run."""
+    """Return this machine's engine.
+
+    ``claim``: the file whose lock the agents keep while jobs run.
+    """
     return LocalEngine(home, on_event, bin_dir, environment, claim)
 
 
 def cloud_service(environment: Mapping[str, str], site: Site, user: str) -> CloudService:
-    """SkyPilot's server as commands query it."""
+    """Return SkyPilot's server for commands."""
     from .sky.service import SkyService
 
     return SkyService(environment, site, user)
@@ -47,27 +53,36 @@ class Cloud:
         self.account: CloudAccount = sky_account.SkyAccount(self._client)
 
     async def choose(self, wanted: str, patience_s: float) -> Choice:
-        """Select SkyPilot or this machine, for ``wanted`` (SLURMSKY_ENGINE) or the site's setting."""
+        """Select SkyPilot or this machine.
+
+        ``wanted``: SLURMSKY_ENGINE, which overrides the site's setting.
+        """
         from .sky.api import api_server
 
         return await api_server.choose(self._environment, self._site, self._client, wanted, patience_s)
 
     def _start_server(self) -> None:
-        """Start this machine's API server if nothing listens at its address and the site permits it."""
+        """Start this machine's API server if needed and permitted.
+
+        It is needed if no process listens at its address.
+        """
         from .sky.api.api_server import LocalServer
 
         if self._site.sky.start_server and self._server is None:
             self._server = LocalServer(self._client, self._environment)
 
     def jobs_engine(self, inventory: Callable[[], Inventory]) -> CloudEngine:
-        """The engine that launches jobs. ``inventory``: the last one read, while it is recent."""
+        """Return the engine that launches jobs.
+
+        ``inventory``: returns the last one read, while it is recent.
+        """
         from .sky.sky_engine import SkyEngine
 
         self._start_server()
         return SkyEngine(self._home, self._on_event, self._site, self._client, inventory)
 
     def warm_engine(self) -> PoweredEngine:
-        """The engine of the partitions with warm nodes."""
+        """Return the engine of the partitions with warm nodes."""
         from .nodes import NodesEngine
         from .sky.pilot_provider import Pilots
 

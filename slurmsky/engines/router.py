@@ -1,4 +1,4 @@
-"""Dispatches jobs to several engines: the partition selects a job's engine."""
+"""Dispatches jobs to engines, by partition."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ NOT_SUPPORTED = "Requested operation not supported on this system"  # ESLURM_NOT
 
 
 class Router:
-    """Implements base.Engine over ``engines``; ``choose`` returns the name of a partition's engine."""
+    """Engine that forwards to ``engines``; implements base.Engine.
+
+    ``choose`` returns the name of a partition's engine.
+    """
 
     name = "router"
     places = True
@@ -24,19 +27,22 @@ class Router:
         self._of: dict[int, str] = {}
 
     def engine_name(self, partition: str) -> str:
-        """The engine that runs a partition's jobs; of a list of partitions the first counts."""
+        """Return the engine of a partition; of a list the first counts."""
         return self._choose(partition.split(",")[0])
 
     def places_in(self, partition: str) -> bool:
-        """Whether the controller selects the nodes of the partition's jobs."""
+        """True if the controller selects the nodes of the partition's jobs."""
         return self._engines[self.engine_name(partition)].places
 
     def adopt(self, job_id: int, engine: str) -> None:
-        """Assign an engine to a job that this router has not started."""
+        """Assign an engine to a job that it did not start."""
         self._of[job_id] = engine
 
     def packs(self, spec: JobSpec, partition: str) -> bool:
-        """Whether the partition's engine starts all elements of such an array at once, and enforces %N."""
+        """True if the engine starts all elements of an array at once.
+
+        The engine then enforces %N.
+        """
         return self._engines[self.engine_name(partition)].packs(spec, partition.split(",")[0])
 
     def _engine(self, job_id: int) -> Engine:
@@ -58,8 +64,9 @@ class Router:
             engine.drop_followers(node)
 
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
-        """Raise Unable for a job that the partitions' engine can never run, or whose partitions have different
-        engines.
+        """Raise Unable for a job that its engine can never run.
+
+        Also for partitions with different engines.
         """
         names = {self.engine_name(partition) for _, partition in components}
         if len(names) > 1:
@@ -89,7 +96,7 @@ class Router:
         by_engine: dict[str, list[tuple[int, int, int]]] = {}
         for ack in acks:
             known = self._of.get(ack[0])
-            # An end repeated after our restart: any engine may have sent it.
+            # The end is repeated after our restart: any engine may have sent it.
             for name in [known] if known is not None else self._engines:
                 by_engine.setdefault(name, []).append(ack)
         for name, theirs in by_engine.items():
@@ -101,7 +108,7 @@ class Router:
             name = job.engine if job.engine in self._engines else self.engine_name(job.partition)
             self._of[job.job_id] = name
             by_engine[name].append(job)
-        for name, theirs in by_engine.items():  # also without jobs: an engine may find other leftovers
+        for name, theirs in by_engine.items():  # also without jobs: an engine may find remaining nodes
             await self._engines[name].recover(theirs)
 
     def agent_address(self, job_id: int) -> str | None:
@@ -117,7 +124,7 @@ class Router:
         return self._engines[name].awaited(job_id) if name is not None else ""
 
     async def problem(self, partition: str = "") -> str:
-        """The problem that prevents the partition's engine from starting jobs now."""
+        """Return the problem that prevents the partition's starts, or ""."""
         return await self._engines[self.engine_name(partition)].problem()
 
     async def describe(self) -> list[tuple[bool, str]]:
@@ -127,9 +134,9 @@ class Router:
         return any(engine.lingers() for engine in self._engines.values())
 
     def ready_in(self, nodes: Iterable[str], partition: str = "") -> float:
-        """Seconds until nodes of a partition are expected to be up; 0.0: they are up."""
+        """Seconds until a partition's nodes are expected up; 0.0: up."""
         return self._engines[self.engine_name(partition)].ready_in(nodes)
 
     async def close(self) -> None:
-        for engine in reversed([*self._engines.values()]):  # warm nodes use the connections of the engine before them
+        for engine in reversed([*self._engines.values()]):  # warm nodes use connections of the first engine
             await engine.close()

@@ -1,1 +1,1 @@
-"""Submit folders and the files that come back from nodes, for engines whose nodes are elsewhere."""
+"""Submit folders and returned files, for engines with remote nodes."""

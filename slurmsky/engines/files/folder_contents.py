@@ -1,4 +1,7 @@
-"""Walks, measures and archives submit folders; private files and ignored paths are omitted."""
+"""Walks, measures and archives submit folders.
+
+Private files and ignored paths are omitted.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ def home_of(launch: Launch) -> Path:
 
 
 def fits(folder: Path, limit: int, home: Path, leave_out: Path, submit_dir: Path) -> bool:
-    """Whether a folder above the submit folder may be sent: it is small enough, not private, and not shared."""
+    """True if a folder above the submit folder may be sent.
+
+    It must be small enough, not private, and not shared.
+    """
     guard = private.Private(private.homes(str(home)), [str(leave_out)])
     shared = folder.stat().st_mode & stat.S_ISVTX
     if (
@@ -43,12 +49,10 @@ def fits(folder: Path, limit: int, home: Path, leave_out: Path, submit_dir: Path
 def archive(
     folder: Path, target: Path, limit: int, home: Path, leave_out: Path, submit_dir: Path | None = None
 ) -> dict[str, tuple[int, int]]:
-    """Tar a folder's content; returns path -> (size, mtime in ns) of every regular file in it.
+    """Archive a folder; return path -> (size, mtime in ns) of its files.
 
     The archive excludes paths in the ignore files of the folder and of the submit folder, the user's private files, and
-    the folder ``leave_out``.
-
-    Raises EngineError for a folder that is too large, or is itself private.
+    the folder ``leave_out``. Raises EngineError for a folder that is too large, or is itself private.
     """
     guard = private.Private(private.homes(str(home)), [str(leave_out)])
     kept_in = guard.around(str(folder))
@@ -70,7 +74,7 @@ def archive(
             try:
                 tar.add(path, str(path.relative_to(folder)), recursive=False)
             except (OSError, ValueError):
-                continue  # the file vanished, or its owner may not read it
+                continue  # the file was removed, or its owner may not read it
     return manifest
 
 
@@ -98,7 +102,7 @@ def walk(folder: Path, guard: private.Private, submit_dir: Path | None = None) -
             inside = os.stat(root)
         except OSError:
             folders.clear()
-            continue  # the file vanished
+            continue  # the file was removed
         entries = {
             name: _stat_of(base / name, inside, guard) for name in [*folders, *names] if not ignored(base / name)
         }
@@ -109,11 +113,14 @@ def walk(folder: Path, guard: private.Private, submit_dir: Path | None = None) -
 
 
 def _stat_of(path: Path, inside: os.stat_result, guard: private.Private) -> os.stat_result | None:
-    """Metadata of a path in the folder ``inside``; None for private files, sockets and pipes, which are not sent."""
+    """Metadata of a path in ``inside``; None: it is not sent.
+
+    Private files, sockets and pipes are not sent.
+    """
     try:
         metadata = os.lstat(path)
     except OSError:
-        return None  # the file vanished
+        return None  # the file was removed
     link = stat.S_ISLNK(metadata.st_mode)
     try:
         if guard.named(inside, (path.name,)) or guard.holds(os.stat(path) if link else metadata):

@@ -1,4 +1,7 @@
-"""The launch requirements that a job's script implies: folders, variables and links; credentials stay here."""
+"""Requirements of a job's script: folders, variables and links.
+
+Credentials are not sent.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ from . import folder_contents
 
 
 def folder_above(launch: Launch, limit: int, leave_out: Path) -> tuple[str, str]:
-    """The folder above the submit folder that is sent because the script names files in it; "" for none.
+    """Return the sent folder above the submit folder, or "".
 
-    Second: the message about a folder that the script names and that is not sent. ``limit``: in bytes; ``leave_out``:
-    the folder of this package's own state.
+    It is sent because the script names files in it. Second: the message about a folder that the script names and that
+    is not sent. ``limit``: in bytes; ``leave_out``: the folder of this package's own state.
     """
     levels = of(_text(launch)).above
     if not levels:
@@ -36,9 +39,9 @@ def folder_above(launch: Launch, limit: int, leave_out: Path) -> tuple[str, str]
 
 
 def leave_credentials(launches: Sequence[Launch], site: Site) -> str:
-    """Remove this machine's credentials from the environments of launches; returns the text that names them.
+    """Remove credentials from the environments of launches.
 
-    Elements of an array share one environment, also afterwards.
+    Return the text that names them. Elements of an array share one environment, also afterwards.
     """
     before: dict[str, str] | None = None
     export: str | None = None
@@ -54,12 +57,12 @@ def leave_credentials(launches: Sequence[Launch], site: Site) -> str:
 
 
 def environment_of(launch: Launch, site: Site) -> dict[str, str]:
-    """Variables that the site, or an old cluster's names of its file systems, set for a job."""
+    """Variables that the site or an old cluster's file systems set."""
     return {**(dict(needs_of(launch).stores) if site.cluster.open else {}), **dict(site.environment)}
 
 
 def needs_of(launch: Launch) -> Needs:
-    """The requirements on nodes that the text of the job's script implies."""
+    """Requirements of the job's script on nodes."""
     text = _text(launch)
     if not text:
         return Needs()
@@ -69,7 +72,7 @@ def needs_of(launch: Launch) -> Needs:
 
 
 def _text(launch: Launch) -> str:
-    """The text of the job's script; "" without one."""
+    """Return the text of the job's script; "" without one."""
     try:
         return Path(launch.script).read_bytes().decode("utf-8", "replace") if launch.script is not None else ""
     except OSError:
@@ -82,5 +85,8 @@ def _project(launch: Launch) -> Project:
 
 
 def links_of(launch: Launch) -> tuple[str, ...]:
-    """Paths by which the job's script names the submit folder, as another machine had it."""
+    """Paths by which the script names the submit folder.
+
+    Another machine had the folder there.
+    """
     return needs_of(launch).links

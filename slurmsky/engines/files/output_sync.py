@@ -28,12 +28,15 @@ Manifest = dict[str, tuple[int, int]]
 
 
 class OutputRefused(Exception):
-    """A path that is not a file of the job; holds the path."""
+    """A path is not a file of the job; the text is the path."""
 
 
 @dataclass
 class Stream:
-    """An output file of the job. ``base``: its local size before the job began, for a file that is appended to."""
+    """An output file of the job.
+
+    ``base``: its local size before the job began, for a file that is appended to.
+    """
 
     path: str
     base: int = 0
@@ -52,7 +55,10 @@ class Incoming:
 
 
 class OutputSync:
-    """Writes the files of one job. ``state``: the part of the job's record that survives a restart (JSON)."""
+    """Writes the files of one job.
+
+    ``state``: the part of the job's record that is kept over a restart (JSON).
+    """
 
     def __init__(
         self,
@@ -74,10 +80,10 @@ class OutputSync:
         self.streams: dict[str, Stream] = {key: Stream(**value) for key, value in state.get("streams", {}).items()}
         self.returned: dict[str, str] = dict(state.get("returned", {}))  # path -> sha256
         self.messages: list[str] = list(state.get("messages", []))
-        self._incoming: dict[str, Incoming | None] = {}  # None: received before, in an earlier replay
+        self._incoming: dict[str, Incoming | None] = {}  # None: received in an earlier replay
 
     def state(self) -> dict[str, Any]:
-        """JSON-ready state, as __init__ takes it."""
+        """JSON-ready state for ``__init__``."""
         return {
             "streams": {key: stream.__dict__ for key, stream in self.streams.items()},
             "returned": self.returned,
@@ -87,7 +93,10 @@ class OutputSync:
     # --- output streams
 
     def open_stream(self, key: str, event: StreamOpened) -> None:
-        """Open the file of a new stream; a stream seen before (a replay) is ignored."""
+        """Open the file of a new stream; ignore a known one.
+
+        A replay repeats streams.
+        """
         if key in self.streams:
             return
         path = event.path
@@ -110,7 +119,10 @@ class OutputSync:
             os.close(descriptor)
 
     def _place(self, path: str) -> tuple[str, str]:
-        """Resolve a node's path to a folder and a name below it (name "": write nothing). Raises Refused."""
+        """Resolve a node's path to a folder and a name below it.
+
+        Name "": write nothing. Raises OutputRefused.
+        """
         target = self.outputs.get(path)
         if target is None:
             found = (matched(path, *pair) for pair in self.outputs.items() if "%N" in pair[0])
@@ -189,7 +201,7 @@ class OutputSync:
         self._incoming[key] = Incoming(event, partial)
 
     def end_file(self, key: str) -> None:
-        """Move a completely received file into place, unless that would destroy a change by the user."""
+        """Move a complete file into place, unless the user changed it."""
         incoming = self._incoming.pop(key, None)
         if incoming is None:
             return
@@ -251,20 +263,20 @@ class OutputSync:
         return _digest(os.open(name, flags, dir_fd=folder)) != digest
 
     def kept(self, event: FileKept) -> None:
-        """Record a file that was too large to be sent back."""
+        """Record a file that was too large to be sent."""
         place = f"it is at {event.at}" if event.at else "[sky] bucket of the site file would keep it"
         self.say(f"{event.path} ({event.size} bytes) was not brought back: more than [sky] return_mib; {place}")
 
     def say(self, text: str) -> None:
-        """Add a line for the end of the job's output."""
+        """Add a line to the end of the job's output."""
         if text not in self.messages:
             self.messages.append(text)
 
 
 def resolved(path: str) -> str:
-    """Resolve an output file's path: the user's links are followed now, and later links are refused.
+    """Resolve an output file's path, with the user's present links.
 
-    "": the path means the writing process's own streams, of which nothing is written here.
+    Later links are refused. "": the path means the writing process's own streams, which are not written here.
     """
     if path == "/dev/null":
         return path
@@ -273,7 +285,10 @@ def resolved(path: str) -> str:
 
 
 def matched(path: str, named: str, target: str) -> str:
-    """Return ``target`` when ``path`` matches ``named``, a file name with ``%N`` for a node's name; else ""."""
+    """Return ``target`` if ``path`` matches ``named``, else "".
+
+    ``named``: a file name with ``%N`` for a node's name.
+    """
     first, *rest = (re.escape(part) for part in named.split("%N"))
     found = re.fullmatch(first + "(?P<node>[A-Za-z0-9][A-Za-z0-9._-]{0,254})" + "(?P=node)".join(rest), path)
     return target.replace("%N", found["node"]) if found else ""

@@ -1,8 +1,8 @@
 """Opens files below a folder without following links.
 
-A job's node names the files that it sends back. Each path is opened component by component from a folder that was
-resolved when the job was prepared, so that neither ``..`` nor a link created since leads out of the folder. A file that
-is not regular is refused: opening a FIFO would block the controller.
+A job's node names the files that it sends. Each path is opened component by component from a folder that was resolved
+when the job was prepared, so that neither ``..`` nor a later link can name a file outside of the folder. A file that is
+not regular is refused: opening a FIFO would block the controller.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from pathlib import PurePosixPath
 
 from ...agent.cloud.private import Private
 
-#: errors of a path that leads out of its folder, or through a link
+#: errors of a path outside of its folder, or through a link
 LEADS_OUT = frozenset((errno.EXDEV, errno.ELOOP, errno.ENOTDIR))
 _NULL = os.makedev(1, 3)  # /dev/null
 
 
 def parts(path: str) -> tuple[str, ...]:
-    """The components of a relative path. Raises OSError for a path that is absolute, empty or leads upwards."""
+    """Components of a relative path. Raises OSError.
+
+    For a path that is absolute, empty or above the folder.
+    """
     found = PurePosixPath(path).parts
     if not found or path.startswith("/") or ".." in found or "\0" in path:
         raise OSError(errno.EXDEV, "leads out of its folder", path)
@@ -33,10 +36,10 @@ def parts(path: str) -> tuple[str, ...]:
 def folder_of(
     root: str, path: str, make: bool = False, private: Private | None = None, modes: Sequence[int] = ()
 ) -> Iterator[tuple[int, str]]:
-    """Open the folder that contains ``path``, relative to ``root``; returns its descriptor and the file's base name.
+    """Open the folder of ``path``; return its descriptor and the base name.
 
-    ``make``: create missing folders with these ``modes``, the outermost first; ``private``: files that are refused
-    (EACCES). Raises OSError.
+    ``path`` is relative to ``root``. ``make``: create missing folders with these ``modes``, the outermost first;
+    ``private``: files that are refused (EACCES). Raises OSError.
     """
     *folders, name = whole = parts(path)
     flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -71,9 +74,9 @@ def _private(path: str) -> OSError:
 
 
 def open_to_write(root: str, path: str, umask: int, flags: int = 0, private: Private | None = None) -> int:
-    """Open the file ``path`` below ``root`` for writing; a new file has the mode that ``umask`` leaves.
+    """Open the file ``path`` below ``root`` for writing.
 
-    Raises OSError.
+    A new file's mode follows from ``umask``. Raises OSError.
     """
     wanted = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | flags
     with folder_of(root, path, private=private) as (folder, name):
@@ -85,7 +88,7 @@ def open_to_write(root: str, path: str, umask: int, flags: int = 0, private: Pri
                 try:
                     descriptor = os.open(name, wanted | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
                 except FileExistsError:
-                    continue  # another process created it meanwhile
+                    continue  # another process has created it
                 os.fchmod(descriptor, 0o666 & ~umask)
                 break
         else:

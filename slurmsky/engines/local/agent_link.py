@@ -35,11 +35,11 @@ class AgentLink(asyncio.Protocol):
         self._out: list[bytes] = []
         self._launches = LaunchWriter()
         self._version = ""
-        #: resolved when the agent has sent its version, or the connection is lost
+        #: set when the agent has sent its version, or the connection is lost
         self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         #: (job, run) of every launch sent over this connection
         self.launched: set[tuple[int, int]] = set()
-        #: whether the agent has listed its jobs
+        #: True if the agent has listed its jobs
         self.listed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -60,7 +60,7 @@ class AgentLink(asyncio.Protocol):
                     self._version = event.version if isinstance(event, NodeStatus) else ""
                     self.greeted.set_result(None)
                 self._on_event(self.node, event)
-            except Exception:  # an event of one job failed; other jobs' events share this connection
+            except Exception:  # an event of one job failed; events of other jobs share this connection
                 log.exception("node %s: %.200r", self.node, frame.payload)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -71,7 +71,10 @@ class AgentLink(asyncio.Protocol):
 
     @property
     def outdated(self) -> bool:
-        """True for an agent of another slurmsky version, which accepts no launch of this version."""
+        """True for an agent of another version of slurmsky.
+
+        It accepts no launch of this version.
+        """
         return self.greeted.done() and self._version != VERSION
 
     @property
@@ -80,7 +83,10 @@ class AgentLink(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def send(self, request: AgentRequest) -> None:
-        """Send one request. Raises EngineError when the connection is closed."""
+        """Send one request.
+
+        Raises EngineError if the connection is closed.
+        """
         if self._transport is None or self._transport.is_closing():
             raise EngineError(f"the agent of node {self.node} is gone")
         if not self._out:
@@ -90,7 +96,7 @@ class AgentLink(asyncio.Protocol):
     def launch(self, launch: Launch, behind: int | None = None) -> None:
         """Send a launch to the agent (``behind``: see LaunchJob).
 
-        Raises NodeUnavailable when the agent would not understand it.
+        Raises NodeUnavailable if the agent would not understand it.
         """
         if self.outdated:
             raise NodeUnavailable(f"node {self.node}: {OUTDATED}")
@@ -104,7 +110,7 @@ class AgentLink(asyncio.Protocol):
             self._transport.write(b"".join(out))
 
     def abort(self) -> None:
-        """Abort a connection whose other end does not answer."""
+        """Abort a connection with a silent peer."""
         if self._transport is not None:
             self._transport.abort()
 

@@ -1,8 +1,8 @@
-"""The program of this machine's agents: an immutable copy of the files that they need.
+"""Program of this machine's agents: an immutable copy of its files.
 
 An agent imports most modules, tables and grammars at their first use. Its jobs may run for days, and an update of
-slurmsky replaces the package's files meanwhile: modules of two versions would then meet in one process. The copies are
-in the user's cache, so that controllers of several state folders share them; agents run from hard links in the state
+slurmsky replaces the package's files meanwhile, so one process would load modules of two versions. The copies are in
+the user's cache, so that controllers of several state folders share them; agents run from hard links in the state
 folder, because a cache may be removed at any time.
 """
 
@@ -27,7 +27,7 @@ from .. import agent_files
 
 log = logging.getLogger("slurmsky.controller")
 
-#: seconds that a copy is kept after the last start of an agent from it
+#: seconds for which a copy is kept after the last start of an agent from it
 KEPT_S = 3600.0
 
 _copies: dict[Path, Path] = {}  # this process's copies, by the state folder
@@ -35,7 +35,10 @@ _copying = threading.Lock()  # agents of several nodes start at once
 
 
 def modules(cache: Path | None, home: Path) -> str:
-    """PYTHONPATH of an agent: the copy below ``home``, or the package itself if no copy can be made."""
+    """PYTHONPATH of an agent: the copy below ``home``.
+
+    The package itself if no copy can be created.
+    """
     if cache is not None:
         with _copying:
             try:
@@ -49,7 +52,10 @@ def modules(cache: Path | None, home: Path) -> str:
 
 
 def current(cache: Path) -> Path:
-    """The folder of the copy below ``cache``; created unless it exists. Raises OSError."""
+    """Return the folder of the copy below ``cache``, created if missing.
+
+    Raises OSError.
+    """
     files = list(agent_files.entries())
     digest = _digest(files)
     target = cache / "agents" / digest
@@ -69,7 +75,10 @@ def current(cache: Path) -> Path:
 
 
 def linked(copy: Path, home: Path) -> Path:
-    """The folder below ``home`` with links to the files of a copy; the copy itself if links are impossible."""
+    """Return the folder below ``home`` with links to a copy.
+
+    The copy itself if links are impossible.
+    """
     target = home / "agents" / copy.name
     try:
         if target.is_dir():
@@ -84,7 +93,10 @@ def linked(copy: Path, home: Path) -> Path:
 
 
 def _link(copy: str, folder: str) -> None:
-    """Create hard links; compiled modules, which may be lost, stay in the cache. Raises OSError."""
+    """Create hard links. Raises OSError.
+
+    Compiled modules stay in the cache, because they can be recreated.
+    """
     for place, folders, files in os.walk(copy):
         there = folder + place[len(copy) :]
         if "__pycache__" in folders:
@@ -97,7 +109,10 @@ def _link(copy: str, folder: str) -> None:
 
 
 def _make(target: Path, fill: Callable[[Path], object]) -> None:
-    """Create the folder atomically, and remove old copies next to it. Raises OSError."""
+    """Create the folder atomically, and remove old copies next to it.
+
+    Raises OSError.
+    """
     partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
     try:
         fill(partial)
@@ -110,7 +125,10 @@ def _make(target: Path, fill: Callable[[Path], object]) -> None:
 
 
 def _digest(files: list[tuple[str, Path]]) -> str:
-    """A name for these files: their times and sizes, by which Python, too, detects modules that have changed."""
+    """Return a name for these files, from their times and sizes.
+
+    By these Python detects changed modules, too.
+    """
     found = hashlib.sha256()
     for name, path in files:
         metadata = path.stat()
@@ -119,7 +137,10 @@ def _digest(files: list[tuple[str, Path]]) -> str:
 
 
 def _copy(files: list[tuple[str, Path]], folder: str) -> None:
-    """Copy the files with their times, and the compiled modules, which are valid for these times."""
+    """Copy the files with their times, and the compiled modules.
+
+    These are valid for the times.
+    """
     for name, path in files:
         target = Path(folder, name)
         if not target.parent.exists():
@@ -134,7 +155,7 @@ def _copy(files: list[tuple[str, Path]], folder: str) -> None:
 
 
 def _remove_old(folder: Path) -> None:
-    """Remove copies that no agent runs from, and that no agent has started from for KEPT_S."""
+    """Remove copies that no agent uses or has started from for KEPT_S."""
     for copy in folder.iterdir():
         try:
             if copy.stat().st_mtime < time.time() - KEPT_S and not _in_use(copy):
@@ -144,7 +165,10 @@ def _remove_old(folder: Path) -> None:
 
 
 def _in_use(copy: Path) -> bool:
-    """Whether an agent runs from this copy: it holds a shared lock (``agent/__main__.py``). Raises OSError."""
+    """True if an agent runs from this copy. Raises OSError.
+
+    The agent holds a shared lock (``agent/__main__.py``).
+    """
     descriptor = os.open(copy, os.O_RDONLY | os.O_DIRECTORY | paths.OPEN_FLAGS)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

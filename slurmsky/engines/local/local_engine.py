@@ -1,4 +1,4 @@
-"""The local engine: one agent process per node, started when a job needs it."""
+"""The local engine: one agent process per node, started on demand."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ _ROOT = Path(__file__).resolve().parents[3]
 START_TIMEOUT_S = 120.0  # a loaded machine starts slowly; an agent that exits is detected at once
 #: attempts to start an agent before the node counts as down: the first process may have been killed by accident
 START_ATTEMPTS = 2
-#: seconds that closing waits for agents that are starting; those that need longer are killed
+#: seconds for which closing waits for starting agents; later ones are killed
 CLOSE_S = 5.0
 #: agents of a job that start at the same time
 STARTS_AT_ONCE = os.cpu_count() or 1
-#: memory that an idle agent shares with no other process
+#: memory that an idle agent does not share with other processes
 AGENT_MIB = 10
-#: seconds that an idle agent of another version may take to exit
+#: seconds in which an idle agent of another version must exit
 LEAVES_WITHIN_S = 5.0
-#: pauses before further attempts on a node that is down: the first pause, and the upper bound of later ones
+#: pauses before further attempts on a node that is down: the first and the longest
 REVIVE_FIRST_S, REVIVE_LONGEST_S = 5.0, 60.0
 
 
@@ -69,7 +69,7 @@ class LocalEngine(PlacedJobs):
         self._starting: dict[str, asyncio.Task[AgentLink]] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
         self._closing = False
-        self._claim = claim  # the ledger entry that this engine's agents keep locked
+        self._claim = claim  # the ledger entry whose lock this engine's agents keep
         self._down: set[str] = set()  # nodes whose agent could not be started
         self._outdated: set[str] = set()  # nodes whose agent is of another version and still has jobs
 
@@ -88,8 +88,7 @@ class LocalEngine(PlacedJobs):
             await loop.create_unix_connection(lambda: link, f"/proc/self/fd/{folder}/{path.name}")
         finally:
             os.close(folder)
-        # Before the agent's first event: that event lists the agent's jobs, and jobs missing from it are launched
-        # again.
+        # Before the agent's first event, which lists its jobs: jobs missing from the list are launched again.
         self._links[node] = link
         link.send(Hello(role="controller", version=VERSION))
         await asyncio.wait_for(link.greeted, START_TIMEOUT_S)
@@ -98,7 +97,7 @@ class LocalEngine(PlacedJobs):
         return link
 
     async def link(self, node: str) -> AgentLink:
-        """The connection to the node's agent; starts the agent if none runs."""
+        """Return the connection to the node's agent, started if needed."""
         known = self._links.get(node)
         if known is not None and known.alive and known.greeted.done():
             return known
@@ -114,12 +113,15 @@ class LocalEngine(PlacedJobs):
             task.exception()  # all callers may have been cancelled
 
     async def _bring_up(self, node: str) -> AgentLink:
-        """Connect to the node's agent, or start one. Raises NodeUnavailable after it has reported the node as down."""
+        """Connect to the node's agent, or start one.
+
+        Raises NodeUnavailable after it has reported the node as down.
+        """
         try:
             link = await self._connect(node)
             if link.outdated:
                 link = await self._replace(node, link)
-        except (OSError, EngineError, asyncio.TimeoutError):  # no agent listens, or it exited while we connected
+        except (OSError, EngineError, asyncio.TimeoutError):  # no agent listens, or it exited during the connection
             link = await self._start_agent(node)
         self._links[node] = link
         if link.outdated:
@@ -133,7 +135,7 @@ class LocalEngine(PlacedJobs):
         return link
 
     async def _replace(self, node: str, link: AgentLink) -> AgentLink:
-        """Make an idle agent of another version exit, so that a new one can start.
+        """Make an idle agent of another version exit.
 
         An agent with jobs finishes them first; the node is drained until the agent exits. Raises ConnectionError once
         the agent has exited.
@@ -154,7 +156,7 @@ class LocalEngine(PlacedJobs):
         problem = ""
         for attempt in range(START_ATTEMPTS):
             try:
-                # The second start uses no copy, which may be damaged.
+                # The second start uses no copy, because the copy may be damaged.
                 cache = None if attempt else paths.cache(self._environment)
                 return await self._spawn(node, await asyncio.to_thread(agent_program.modules, cache, self._home))
             except OSError as error:
@@ -171,7 +173,7 @@ class LocalEngine(PlacedJobs):
         raise NodeUnavailable(problem)
 
     async def _revive(self, node: str) -> None:
-        """Retry starting the agent of a node that is down, until one starts."""
+        """Start the agent of a node that is down, with retries."""
         pause = REVIVE_FIRST_S
         while node in self._down and not self._closing:
             await asyncio.sleep(pause)
@@ -216,11 +218,14 @@ class LocalEngine(PlacedJobs):
         except asyncio.CancelledError:
             process.kill()
             raise
-        process.kill()  # otherwise it could still take the node's lock later
+        process.kill()  # otherwise it could lock the node later
         raise EngineError(f"agent does not answer within {START_TIMEOUT_S:.0f} s")
 
     def _lost(self, node: str) -> None:
-        """An agent's connection is lost. If it served jobs, a new agent starts and reports what remains of them."""
+        """Handle the loss of an agent's connection.
+
+        If the agent served jobs, a new agent starts and reports their state.
+        """
         self._links.pop(node, None)
         here = {job_id: placed for job_id, placed in self._placed.items() if node in placed.nodes}
         if not self._closing and not here and node in self._outdated:
@@ -235,7 +240,10 @@ class LocalEngine(PlacedJobs):
         background(self._relink(node))
 
     async def _relink(self, node: str) -> None:
-        """Start an agent on the node and let it list its jobs (``_listed``); if none starts, the jobs have failed."""
+        """Start an agent that lists its node's jobs (``_listed``).
+
+        If no agent starts, the jobs have failed.
+        """
         try:
             await self.link(node)
         except EngineError as error:
@@ -266,8 +274,7 @@ class LocalEngine(PlacedJobs):
             raise
         finally:
             placed.starting -= 1
-        # The job may have been cancelled or relaunched while we connected; launch only if our placement is still
-        # current.
+        # The job may have been cancelled or relaunched meanwhile; launch only if this placement is current.
         if (
             self._placed.get(launch.job_id) is placed
             and not placed.ready
@@ -281,9 +288,10 @@ class LocalEngine(PlacedJobs):
             self._has_it(launch.job_id, placed)
 
     async def _agents(self, job_id: int, placed: PlacedJob, nodes: Sequence[str]) -> list[AgentLink]:
-        """The agents of a job's nodes, started a few at a time; only the first few if the job ends meanwhile.
+        """Return the agents of a job's nodes, started a few at a time.
 
-        Raises EngineError if this machine has too little memory for these agents.
+        Only the first few if the job ends meanwhile. Raises EngineError if this machine has too little memory for these
+        agents.
         """
         needed = len(nodes) * AGENT_MIB
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
@@ -321,7 +329,7 @@ class LocalEngine(PlacedJobs):
                 await self._greet(path.parent.name)
 
     async def _greet(self, node: str) -> None:
-        """Connect to an agent that serves none of our jobs, if one runs.
+        """Connect to a running agent that serves none of our jobs.
 
         The agent may have a job's end to repeat, and it exits when this engine closes the connection.
         """
@@ -335,7 +343,7 @@ class LocalEngine(PlacedJobs):
         return str(self._socket(placed.nodes[0])) if placed is not None and placed.ready else None
 
     async def close(self) -> None:
-        """Close the connections: each agent exits as soon as it has no job."""
+        """Close the connections; each agent exits once it has no job."""
         self._closing = True
         if self._starting:
             starting = list(self._starting.values())
@@ -350,6 +358,6 @@ class LocalEngine(PlacedJobs):
 
 
 def _last_line(path: Path, start: int) -> str:
-    """The last line of a log after its first ``start`` bytes."""
+    """Last line of a log after its first ``start`` bytes."""
     lines = path.read_bytes()[start:].decode("utf-8", "replace").strip().splitlines() if path.exists() else []
     return lines[-1] if lines else "no message"

@@ -1,4 +1,4 @@
-"""The jobs that an engine has placed: requests to their head agents, and events."""
+"""Jobs that an engine has placed: requests and events."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ log = logging.getLogger("slurmsky.controller")
 
 @dataclass
 class PlacedJob:
-    """A job that has nodes: its nodes, its run, and messages queued for its head agent."""
+    """A job with nodes: its run, and messages for its head agent."""
 
     run: int
     nodes: tuple[str, ...]
@@ -46,7 +46,7 @@ class PlacedJob:
 
 
 class PlacedJobs(EngineDefaults):
-    """The part of an engine that acts on jobs whose agents are connected."""
+    """Base of engines with placed jobs, whose agents are connected."""
 
     def __init__(self, on_event: OnEvent) -> None:
         self._on_event = on_event
@@ -75,7 +75,10 @@ class PlacedJobs(EngineDefaults):
         self._on_event(event)
 
     def _listed(self, node: str, here: set[tuple[int, int]]) -> None:
-        """Compare the agent's list of jobs with ours: jobs missing from it never arrived."""
+        """Compare the agent's list of jobs with ours.
+
+        Jobs missing from it did not arrive.
+        """
         link = self._links.get(node)
         for job_id, placed in list(self._placed.items()):
             key = (job_id, placed.run)
@@ -87,12 +90,12 @@ class PlacedJobs(EngineDefaults):
                 self._on_event(Missing(job_id=job_id, run=placed.run, node=node))
         launched = {job_id for job_id, _ in link.launched} if link is not None else set()
         for job_id in {job_id for job_id, _ in here} - self._placed.keys() - launched:
-            # A job of another database, or an ended one. slurmctld, too, aborts jobs that it does not know.
+            # A job of another database, or an ended one. slurmctld aborts unknown jobs, too.
             if link is not None and link.alive:
                 link.send(TerminateJob(job_id=job_id, kill_wait_s=30))
         if link is not None:
             link.listed = True
-        self._on_event(FollowersDropped(node=node))  # at the end of the connection before
+        self._on_event(FollowersDropped(node=node))  # at the end of the previous connection
 
     def _has_it(self, job_id: int, placed: PlacedJob) -> None:
         placed.ready = True
@@ -113,11 +116,11 @@ class PlacedJobs(EngineDefaults):
 
     def drop_followers(self, node: str) -> None:
         link = self._links.get(node)
-        if link is not None and link.alive and link.listed:  # else the list to come is the one answer
+        if link is not None and link.alive and link.listed:  # otherwise the coming list is the only answer
             link.send(DropFollowers())
 
     def _request(self, job_id: int, message: JobRequest) -> None:
-        """Send a message to a job's head agent, as soon as that has the job.
+        """Send a message to a job's head agent, once it has the job.
 
         Raises EngineError for a job without nodes.
         """
@@ -159,14 +162,17 @@ class PlacedJobs(EngineDefaults):
         self._request(job_id, LimitJob(job_id=job_id, end_time=end_time, step=step_id))
 
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
-        """Accept every job: any job with nodes can run on this machine."""
+        """Accept every job with nodes."""
 
     def packs(self, spec: JobSpec, partition: str) -> bool:
-        """False: array elements start one by one, as resources become free."""
+        """Return False: elements start individually, as resources become free."""
         return False
 
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
-        """Acknowledge (job, run, number) to the agent that sent the events; ended jobs have no head agent any more."""
+        """Acknowledge (job, run, number) to the sender of the events.
+
+        Ended jobs have no head agent.
+        """
         link = self._links.get(node)
         if link is not None and link.alive:
             link.send(Acknowledge(acks=tuple(acks)))

@@ -1,4 +1,4 @@
-"""Warm nodes: a provider starts their agents, the nodes stay warm, and the controller places jobs on them."""
+"""Warm nodes: a provider starts agents, the controller places jobs."""
 
 from .nodes_engine import NodesEngine
 

@@ -1,4 +1,4 @@
-"""Requests to agents of warm nodes, whose answers arrive as events."""
+"""Requests to agents of warm nodes, with answers in events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..powered import Order
 from .node_lines import ConnectionLost
 
 ANSWER_S = 20.0
-#: kind of answer -> what it is about, and its value
+#: type of an answer -> its subject, and its value
 _ANSWERS: dict[type[Event], Callable[[Any], tuple[str, Any]]] = {
     NodeEnvironment: lambda event: ("", event),
     SameFolder: lambda event: (event.path, event.same),
@@ -22,13 +22,16 @@ _ANSWERS: dict[type[Event], Callable[[Any], tuple[str, Any]]] = {
 
 
 class AgentRequests:
-    """The requests without an answer, by node, kind and subject; equal requests share one answer."""
+    """Open requests, by node, kind and subject.
+
+    Equal requests share one answer.
+    """
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, str, str], asyncio.Future[Any]] = {}
 
     def expect(self, node: str, kind: str, about: str = "") -> asyncio.Future[Any]:
-        """The future answer of a node."""
+        """Return the future answer of a node."""
         key = (node, kind, about)
         known = self._open.get(key)
         if known is None or known.done():
@@ -36,7 +39,10 @@ class AgentRequests:
         return known
 
     async def ask(self, link: AgentLink, kind: str, about: str, message: AgentRequest) -> Any:
-        """Send a message and wait for its answer. Raises ConnectionLost when the node does not answer."""
+        """Send a message and wait for its answer.
+
+        Raises ConnectionLost if the node does not answer.
+        """
         answer = self.expect(link.node, kind, about)
         link.send(message)
         try:
@@ -45,13 +51,16 @@ class AgentRequests:
             raise ConnectionLost(f"node {link.node} does not answer") from None
 
     async def reaches(self, link: AgentLink, order: Order) -> bool:
-        """Whether a node can connect to the agents of all nodes of another order. Raises EngineError."""
+        """True if a node can connect to all nodes of another order.
+
+        Raises EngineError.
+        """
         peers = {node: order.address(node) for node in order.nodes}
         answer = await self.ask(link, "reached", ",".join(sorted(peers)), ReachPeers(peers=peers))
         return set(answer) == set(peers)
 
     def fail(self, node: str) -> None:
-        """The connection to a node broke: its requests get no answer."""
+        """Fail the requests to a node after its connection broke."""
         for key in [key for key in self._open if key[0] == node]:
             waiting = self._open.pop(key)
             if not waiting.done():
@@ -59,7 +68,7 @@ class AgentRequests:
                 waiting.exception()  # a request whose caller has disconnected is not an error
 
     def take(self, node: str, event: Event) -> bool:
-        """Resolve the request that an event answers; False for other events."""
+        """Resolve the request that an event answers; False: none."""
         if type(event) not in _ANSWERS:
             return False
         about, value = _ANSWERS[type(event)](event)

@@ -1,4 +1,7 @@
-"""Power management of warm nodes: orders, and their phases requested, up and leaving."""
+"""Power management of warm nodes, by orders.
+
+An order has the phases requested, up and leaving.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,7 @@ class Fleet:
         return self._of.get(node)
 
     def is_up(self, node: str) -> bool:
-        """Whether a node's agent has started and has not been ordered to leave."""
+        """True if a node's agent has started and must not leave."""
         order = self._of.get(node)
         return order is not None and order.phase == "up"
 
@@ -76,7 +79,7 @@ class Fleet:
         return order.address(node)
 
     def ready_in(self, nodes: Iterable[str]) -> float:
-        """Seconds until all these nodes are expected to be up; 0.0: they are up."""
+        """Seconds until all these nodes are expected up; 0.0: they are up."""
         longest = 0.0
         for node in nodes:
             order = self._of.get(node)
@@ -87,14 +90,17 @@ class Fleet:
         return longest
 
     def usual_s(self, partition: str) -> float:
-        """The usual seconds of a bring-up in a partition."""
+        """Usual seconds of a bring-up in a partition."""
         took = self._bring_up_times.get(partition)
         return statistics.median(took) if took else FIRST_GUESS_S
 
     # --- up
 
     async def up(self, nodes: Sequence[str], say: Callable[[str], None]) -> None:
-        """Wait until all these nodes are up; one order powers up those that are off. Raises EngineError."""
+        """Wait until all these nodes are up. Raises EngineError.
+
+        One order powers up those that are off.
+        """
         orders = [self.order(list(group)) for group in self._off(nodes)]
         orders += [self._of[node] for node in nodes if node in self._of]
         for order in {order.name: order for order in orders}.values():
@@ -125,7 +131,7 @@ class Fleet:
         return list(groups.values())
 
     def order(self, nodes: list[str]) -> Order:
-        """Power up nodes that are off by one order, in the background."""
+        """Power up nodes by one order, in the background."""
         partition = self._partition[nodes[0]]
         existing = self.warm_nodes[partition].cluster
         name = existing or f"kept-{partition.lower()[:16]}-{uuid.uuid4().hex[:8]}"
@@ -186,7 +192,7 @@ class Fleet:
     # --- down
 
     def down(self, order: Order) -> None:
-        """Power an order's nodes down in the background, with retries until it succeeds."""
+        """Power down an order's nodes in the background, with retries."""
         if order.phase == "leaving":
             return
         order.phase = "leaving"
@@ -199,7 +205,10 @@ class Fleet:
         self._begin_down(order, "")
 
     def forget(self, order: Order, why: str) -> None:
-        """Abandon an order whose nodes are lost or never started; its remaining nodes are powered down."""
+        """Abandon an order whose nodes are lost or did not start.
+
+        Its remaining nodes are powered down.
+        """
         order.phase = "leaving"
         order.save()
         self._begin_down(order, why)
@@ -211,7 +220,7 @@ class Fleet:
 
     async def _take_down(self, order: Order, why: str) -> None:
         if why:
-            # Lost nodes may be ordered again at once, under another order.
+            # Lost nodes may belong to a new order at once.
             self._release(order, "off" if order.up_at else "failed", why)
         for attempt in range(1 << 30):
             try:
@@ -261,7 +270,7 @@ class Fleet:
                 continue
             if order.phase == "leaving":
                 self._adopt_leaving(order)
-            order.phase = "leaving"  # or the site file no longer lists such nodes
+            order.phase = "leaving"  # or the site file has no such nodes
             self._begin_down(order, "")
 
     def _adopt_leaving(self, order: Order) -> None:
@@ -275,7 +284,10 @@ class Fleet:
         (self.folder / "history.json").write_text(json.dumps(data))
 
     def close(self) -> list[asyncio.Task[None]]:
-        """Close; return the tasks that this cancels. The nodes stay, and the next controller resumes the orders."""
+        """Close; return the cancelled tasks.
+
+        The nodes stay, and the next controller resumes the orders.
+        """
         tasks = [*self._coming.values(), *self._leaving]
         for task in tasks:
             task.cancel()

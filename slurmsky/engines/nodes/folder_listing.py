@@ -1,4 +1,7 @@
-"""Lists submit folders with the digest of each file; digests of unchanged files outlive the controller."""
+"""Lists submit folders with file digests.
+
+Digests of unchanged files are kept on disk for later controllers.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +29,10 @@ _YOUNG_NS = 2_000_000_000
 
 
 class FolderListing:
-    """Lists folders; computes digests only of files whose size, mtime or inode changed.
+    """Lists folders; computes digests only of changed files.
 
-    ``store`` keeps a file of digests for each folder. Methods may run in several threads.
+    Size, mtime and inode show a change. ``store`` keeps a file of digests for each folder. Methods may run in several
+    threads.
     """
 
     def __init__(self, store: Path, home: Path, limit: int) -> None:
@@ -40,9 +44,10 @@ class FolderListing:
         self._lock = threading.Lock()
 
     def entries(self, folder: str, submit_dir: str = "") -> dict[str, FolderEntry]:
-        """The entries of a folder by path. ``submit_dir``: the folder, or one in it whose ignore files apply, too.
+        """Return the entries of a folder by path.
 
-        Raises EngineError for a folder that is too large.
+        ``submit_dir``: the folder, or one in it whose ignore files apply, too. Raises EngineError for a folder that is
+        too large.
         """
         guard = private.Private(private.homes(), [str(self._home)])
         kept_in = guard.around(folder)
@@ -107,7 +112,10 @@ class FolderListing:
 
 
 def _row(path: str | Path, metadata: os.stat_result, known: list[Any] | None) -> list[Any] | None:
-    """Size, mtime, inode and digest of a file; None if it vanished, or its owner may not read it."""
+    """Size, mtime, inode and digest of a file; None: unreadable.
+
+    The file was removed, or its owner may not read it.
+    """
     key = [metadata.st_size, metadata.st_mtime_ns, metadata.st_ino]
     if known is not None and known[:3] == key and len(known) == 4:
         return known

@@ -1,7 +1,7 @@
 """Synchronises submit folders with nodes that do not share them.
 
-Content is sent before the job, output files are followed while the job runs, and changed files are brought back at its
-end. The node's side is agent/cloud/folder_store.py.
+Content is sent before the job, output files are tailed while the job runs, and changed files are received at its end.
+The node's side is agent/cloud/folder_store.py.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ _CLOSED = "the connection to the node was closed"
 
 @dataclass
 class OutputTail:
-    """An output file that grows on the node. ``base``: its local size when the job began."""
+    """An output file that grows on the node.
+
+    ``base``: its local size when the job began.
+    """
 
     path: str
     there: str
@@ -65,7 +68,7 @@ class OutputTail:
     umask: int
     base: int = 0
     received: int = 0
-    start: int | None = None  # offset on the node at which the job's bytes begin
+    start: int | None = None  # offset on the node at which the job's output begins
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -81,24 +84,30 @@ class OutputTail:
             os.close(fd)
 
     def begin(self, start: int) -> None:
-        """Prepare the local file for a file that was opened on the node with ``start`` bytes in it. Raises OSError."""
+        """Prepare the local file for an opened file on the node.
+
+        ``start``: its bytes at the opening. Raises OSError.
+        """
         os.close(self.open(0 if start else os.O_TRUNC))
         self.base = os.stat(self.path).st_size if start else 0
         self.start = start
 
     def create(self) -> int:
-        """Create or empty the local file of a file that is not open on the node yet; its size. Raises OSError."""
+        """Create or empty the local file; return its size. Raises OSError.
+
+        The node has not opened the file yet.
+        """
         os.close(self.open(0 if self.append else os.O_TRUNC))
         return os.stat(self.path).st_size if self.append else 0
 
     def open(self, flags: int) -> int:
-        """Open the file; create it with the job's umask. Raises OSError."""
+        """Open the file; create it by the job's umask. Raises OSError."""
         folder, name = os.path.split(self.path)
         return safe_paths.open_to_write(os.path.realpath(folder), name, self.umask, flags)
 
 
 class FolderSync:
-    """Synchronises the files of jobs on one node over one connection."""
+    """Synchronises files of jobs on one node over one connection."""
 
     def __init__(
         self, streams: Streams, listing: FolderListing, on_opened: Callable[[FolderSync, OutputOpened], None]
@@ -112,26 +121,26 @@ class FolderSync:
         self._tails: dict[int, OutputTail] = {}
         self._next = 0
         self._file: Any = None  # the file that receives content
-        self._arrived = 0  # files since the latest request for them
+        self._arrived = 0  # files received since the latest request
         self._over = False
         self._reading = background(self._read())
         self.given: dict[str, dict[str, FolderEntry]] = {}  # folder -> its entries when last sent
 
     @property
     def alive(self) -> bool:
-        """Whether the connection is open."""
+        """True if the connection is open."""
         return not self._over
 
     def close(self) -> None:
-        """Close the connection; the next one receives what is still missing."""
+        """Close the connection; the next one receives the rest."""
         self._reading.cancel()
         self._writer.close()
         self._end()
 
     def _end(self) -> None:
-        """The connection has closed: wake all coroutines that wait for the node's messages."""
+        """Wake the coroutines that wait for the node's messages."""
         if self._over:
-            return  # its tails may be followed over another connection by now
+            return  # another connection may have its tails now
         self._over = True
         self._reports.put_nowait(TransferClosed())
         for tail in self._tails.values():
@@ -187,7 +196,10 @@ class FolderSync:
         self._writer.write(wire.encode(kind, payload))
 
     async def _expect(self, kind: type[R]) -> R:
-        """The next report of this kind. Raises ConnectionLost, EngineError if the node reports a problem."""
+        """Return the next report of this type.
+
+        Raises ConnectionLost, EngineError if the node reports a problem.
+        """
         while not isinstance(report := await self._reports.get(), kind):
             if isinstance(report, TransferClosed):
                 self._reports.put_nowait(report)  # for the next caller that waits for the lock
@@ -199,12 +211,10 @@ class FolderSync:
     # --- sending
 
     async def fill(self, folder: str, submit_dir: str, folders: list[str], written: Callable[[], set[str]]) -> str:
-        """Copy a folder to the node, create further ``folders`` there, and return the folder's path there.
+        """Copy a folder to the node, and return its path there.
 
-        Raises EngineError.
-
-        ``submit_dir``: the folder, or one in it. ``written``: files that jobs on nodes are writing; the node's versions
-        stay unchanged.
+        Also create further ``folders`` there. ``submit_dir``: the folder, or one in it. ``written``: files that jobs on
+        nodes are writing; the node's versions stay unchanged. Raises EngineError.
         """
         async with self._lock:
             entries = await asyncio.to_thread(self._listing.entries, folder, submit_dir)
@@ -230,8 +240,8 @@ class FolderSync:
         left = entry.size
         with await asyncio.to_thread(open, path, "rb") as file:
             while left:
-                read = await asyncio.to_thread(file.read, min(left, PIECE))  # a hung mount holds up this folder only
-                piece = read or bytes(min(left, PIECE))  # the file shrank: the node detects this
+                read = await asyncio.to_thread(file.read, min(left, PIECE))  # a hung mount blocks only this folder
+                piece = read or bytes(min(left, PIECE))  # the file shrank: the node detects the padding
                 self._write(wire.STDOUT, piece)
                 left -= len(piece)
                 await self._writer.drain()
@@ -239,9 +249,9 @@ class FolderSync:
     # --- while the job runs
 
     async def follow(self, tail: OutputTail) -> int:
-        """Follow an output file of a job, and return its number.
+        """Tail an output file of a job, and return its number.
 
-        A file that was followed before continues at its offset. Raises ConnectionLost, OSError.
+        A file that was tailed before continues at its offset. Raises ConnectionLost, OSError.
         """
         self._next += 1
         number = self._next
@@ -259,7 +269,10 @@ class FolderSync:
         return number
 
     async def finish(self, number: int) -> None:
-        """Wait until all output of the job in a file has arrived. Raises ConnectionLost if a part is missing."""
+        """Wait until all output of a file has arrived.
+
+        Raises ConnectionLost if a part is missing.
+        """
         tail = self._tails.get(number)
         if tail is not None:
             self._send(FinishTail(id=number))
@@ -270,9 +283,10 @@ class FolderSync:
     # --- bringing back
 
     async def bring_back(self, folder: str, skip: list[str], over: list[str], target: OutputSync) -> None:
-        """Bring back files that jobs created or changed on the node; ``target`` stores each file.
+        """Receive the files that jobs changed on the node.
 
-        ``skip``: files there that are followed; ``over``: those whose content has arrived. Raises EngineError.
+        ``target`` stores each file. ``skip``: tailed files; ``over``: files whose content has arrived. Raises
+        EngineError.
         """
         async with self._lock:
             self._target = target
@@ -298,7 +312,7 @@ class FolderSync:
 
 
 def outputs(launch: Launch, there: Launch) -> Iterator[OutputTail]:
-    """The output files of a batch job that must be followed."""
+    """Output files of a batch job that must be tailed."""
     if launch.script is None:
         return
     append = launch.spec.open_mode == "append"

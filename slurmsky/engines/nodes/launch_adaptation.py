@@ -1,4 +1,7 @@
-"""Adapts a launch to a warm node: script content, private folder, environment. Pure but for reading the script."""
+"""Adapts a launch to a warm node: script, folder, environment.
+
+Pure, except for reading the script.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ _SCRIPTS_KEPT = 256
 
 
 class Scripts:
-    """Cache of spooled scripts by path: digest and bytes. A script is read once, since it may delete itself later."""
+    """Cache of spooled scripts by path: digest and bytes.
+
+    A script is read once, because it may delete itself later.
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[str, bytes]] = {}
@@ -32,7 +38,10 @@ class Scripts:
 
 
 class Environments:
-    """Environments of jobs as adapted to a node; elements of an array share one."""
+    """Environments of jobs, adapted to a node.
+
+    Elements of an array share one.
+    """
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, bool, tuple[str, ...]], tuple[dict[str, str], dict[str, str]]] = {}
@@ -40,7 +49,7 @@ class Environments:
     def adapted(
         self, user: dict[str, str], detected: NodeEnvironment, same: bool, addresses: tuple[str, ...] = ()
     ) -> dict[str, str]:
-        """Overlay the node's environment with the user's variables that are valid there.
+        """Overlay the node's environment with the user's valid variables.
 
         ``addresses``: of the job's nodes, which replace those of the node's bring-up in SkyPilot's variables.
         """

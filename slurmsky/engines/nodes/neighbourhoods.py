@@ -1,4 +1,7 @@
-"""Determines which nodes reach each other: only such nodes may share a job."""
+"""Groups of nodes with network connections to each other.
+
+Only nodes of one group may share a job.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ log = logging.getLogger("slurmsky.nodes")
 
 
 class Neighbourhoods:
-    """Numbers the orders that are up; orders whose nodes reach each other share a number.
+    """Numbers of the orders that are up, equal for connected orders.
 
-    ``reach`` makes the nodes of one order probe those of another. Raises EngineError when they do not answer.
+    ``reach`` makes the nodes of one order probe those of another. Raises EngineError if they do not answer.
     """
 
     def __init__(self, fleet: Fleet, reach: Callable[[Order, Order], Awaitable[bool]]) -> None:
@@ -25,12 +28,12 @@ class Neighbourhoods:
         self._last = 0
 
     def of(self, node: str) -> int:
-        """The number of a node's neighbourhood; 0: the node is not up."""
+        """Return the number of a node's group; 0: the node is not up."""
         order = self._fleet.order_of(node)
         return self._numbers.get(order.name, 0) if order is not None else 0
 
     def add(self, order: Order) -> bool:
-        """Number an order that is up; False if it already has a number."""
+        """Number an order that is up; False if it has a number."""
         if order.name in self._numbers:
             return False
         self._last += 1
@@ -42,7 +45,10 @@ class Neighbourhoods:
         self._numbers = {name: number for name, number in self._numbers.items() if name in self._fleet.orders}
 
     async def connect_peers(self, order: Order) -> None:
-        """Find the nodes of the partition that the order's nodes reach, and that reach them."""
+        """Probe connections between an order and the partition's other nodes.
+
+        In both directions.
+        """
         for other in list(self._fleet.orders.values()):
             number = self._numbers.get(other.name)
             same = other is order or other.partition != order.partition or number == self._numbers.get(order.name)

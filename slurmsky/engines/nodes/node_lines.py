@@ -1,4 +1,7 @@
-"""Connections to the agents of warm nodes: mutual TLS, direct or through the provider's tunnel."""
+"""Connections to the agents of warm nodes.
+
+Mutual TLS, direct or through the provider's tunnel.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class ConnectionLost(EngineError):
-    """A connection to a node broke; the node may be well, and the same request may succeed over the next one."""
+    """A connection to a node broke.
+
+    The node may be well, and the next connection may succeed.
+    """
 
 
 class AgentUnreachable(ConnectionLost):
@@ -29,14 +35,17 @@ class AgentUnreachable(ConnectionLost):
 
 
 class NodeConnections:
-    """Opens connections; remembers how each order's nodes were reached. ``how``: auto, direct or ssh."""
+    """Opens connections; remembers the method for each order.
+
+    ``how``: auto, direct or ssh.
+    """
 
     def __init__(self, provider: Provider, how: str) -> None:
         self._provider = provider
         self._how = how
         self._contexts: dict[Path, ssl.SSLContext] = {}
         self._tunnels: dict[tuple[str, str], Tunnel] = {}
-        self._tunnelled: set[str] = set()  # orders that only a tunnel reaches
+        self._tunnelled: set[str] = set()  # orders that need a tunnel
 
     async def protocol(self, order: Order, node: str, factory: Callable[[], asyncio.Protocol]) -> None:
         """Connect a protocol to a node's agent. Raises AgentUnreachable."""
@@ -51,7 +60,10 @@ class NodeConnections:
         await self._open(order, node, straight, through)
 
     async def streams(self, order: Order, node: str, role: str = "") -> Streams:
-        """Open a connection as streams; sends a hello with ``role`` unless that is "". Raises AgentUnreachable."""
+        """Open a connection as streams. Raises AgentUnreachable.
+
+        Sends a hello with ``role`` unless that is "".
+        """
 
         async def straight(host: str, port: int, context: ssl.SSLContext) -> Streams:
             return await asyncio.open_connection(host, port, ssl=context, server_hostname=host)

@@ -1,4 +1,7 @@
-"""Prepares warm nodes for a launch: script, submit folder, names of the nodes, environment."""
+"""Prepares warm nodes for a launch.
+
+Script, submit folder, names of the nodes, environment.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,9 @@ log = logging.getLogger("slurmsky.nodes")
 
 
 class NodeSetup:
-    """Sends each node the files that it does not have yet.
+    """Sends each node the missing files.
 
-    ``address``: host:port of a node's agent. ``allowed``: patterns of credential variables that may be sent.
+    ``address``: returns host:port of a node's agent. ``allowed``: patterns of credential variables that may be sent.
     """
 
     def __init__(
@@ -38,7 +41,7 @@ class NodeSetup:
         self._address = address
         self._allowed = allowed
         self.detected: dict[str, NodeEnvironment] = {}  # of each node's agent
-        self._same: dict[tuple[str, str], bool] = {}  # (node, folder): whether the folder is a shared mount
+        self._same: dict[tuple[str, str], bool] = {}  # (node, folder): True if the folder is a shared mount
         #: digests of sent scripts; scripts sent over a broken connection may not have arrived
         self._sent: WeakKeyDictionary[AgentLink, set[str]] = WeakKeyDictionary()
         self._resolved: dict[str, dict[str, str]] = {}  # by node: the names that resolve there, and their addresses
@@ -46,14 +49,14 @@ class NodeSetup:
         self._environments: dict[str, Environments] = {}
 
     def drop(self, node: str) -> None:
-        """Forget a node that is lost or being powered down."""
+        """Forget a node that is lost or powering down."""
         for known in (self.detected, self._resolved, self._environments):
             known.pop(node, None)
         for key in [key for key in self._same if key[0] == node]:
             del self._same[key]
 
     async def prepared(self, launch: Launch, links: Sequence[AgentLink]) -> Launch:
-        """Adapt the launch to its first node, after the nodes have received all files that it names.
+        """Adapt the launch to its first node, and send files to all nodes.
 
         Raises EngineError, OSError.
         """
@@ -69,7 +72,7 @@ class NodeSetup:
             if names:
                 launch.environment = {name: text for name, text in launch.environment.items() if name not in names}
             above, note = await self._files.folder_above(launch)
-            # A node may see the folder above and another file system in place of the submit folder.
+            # A node may have the folder above, and another file system in place of the submit folder.
             if above and not any([await self._shared(each, above) for each in links]):
                 folder = above
             places = await self._files.prepare(launch, [each.node for each in links], folder, note)
@@ -92,7 +95,7 @@ class NodeSetup:
         return there
 
     async def _named(self, link: AgentLink, links: Sequence[AgentLink], addresses: Sequence[str]) -> None:
-        """Make the names of a job's nodes resolve on a node, unless they do already."""
+        """Make a job's node names resolve on a node."""
         known = self._resolved.setdefault(link.node, {})
         pairs = zip((each.node for each in links), addresses, strict=True)
         new = {node: host for node, host in pairs if known.get(node) != host}
@@ -103,7 +106,7 @@ class NodeSetup:
             known.update(new)
 
     async def _shared(self, link: AgentLink, folder: str) -> bool:
-        """Whether a folder of this machine is a shared mount on the node."""
+        """True if a folder of this machine is a shared mount on the node."""
         key = (link.node, folder)
         if key not in self._same:
             message = CompareFolder(path=folder, identity=tuple(submit_folder.identity(folder)))
@@ -111,7 +114,7 @@ class NodeSetup:
         return self._same[key]
 
     def request_there(self, node: str, request: wire.CommandRequest) -> wire.CommandRequest:
-        """Rewrite a command's request for a node that does not share its working directory."""
+        """Rewrite a command's request for a node without its folder."""
         detected = self.detected.get(node)
         if detected is None or self._same.get((node, request.cwd), True):
             return request

@@ -1,4 +1,7 @@
-"""Relays commands to and from warm nodes through a socket and a parked connection per node."""
+"""Relays commands to and from warm nodes.
+
+By a socket and a parked connection per node.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ Adapt = Callable[[str, wire.CommandRequest], wire.CommandRequest]
 
 
 class NodeSockets:
-    """``connect(node, role)`` opens a connection to an agent; ``adapt`` rewrites a request for the node."""
+    """Sockets and parked connections of warm nodes.
+
+    ``connect(node, role)`` opens a connection to an agent; ``adapt`` rewrites a request for the node.
+    """
 
     def __init__(
         self, folder: Path, controller: Path, connect: Callable[[str, str], Awaitable[Streams]], adapt: Adapt
@@ -35,11 +41,14 @@ class NodeSockets:
         return self._folder / node
 
     def has(self, node: str) -> bool:
-        """Whether the node's socket is open."""
+        """True if the node's socket is open."""
         return node in self._sockets
 
     async def open(self, node: str) -> None:
-        """Connect both ways: local commands reach the node's agent, and commands inside jobs reach the controller."""
+        """Open the socket to a node's agent, and the node's relay.
+
+        Commands inside jobs reach the controller through the relay.
+        """
         if node in self._sockets:
             self._back[node].set()
             return
@@ -60,7 +69,10 @@ class NodeSockets:
         self._parked[node] = background(keep_parked(to_relay, self._controller, back))
 
     def drop(self, node: str) -> None:
-        """Close the sockets and connections of a node that is lost or being powered down."""
+        """Close sockets and connections of a lost node.
+
+        Or of one that powers down.
+        """
         parked = self._parked.pop(node, None)
         if parked is not None:
             parked.cancel()
@@ -69,7 +81,7 @@ class NodeSockets:
             socket.close()
 
     def close(self) -> list[asyncio.Task[None]]:
-        """Close all sockets; return the tasks that this cancels."""
+        """Close all sockets; return the cancelled tasks."""
         tasks = list(self._parked.values())
         for node in list(self._sockets):
             self.drop(node)

@@ -1,4 +1,7 @@
-"""The engine of warm nodes: places jobs as the local engine does, on agents that a provider starts."""
+"""Engine of warm nodes, on agents that a provider starts.
+
+It places jobs as the local engine does.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,7 @@ class NodesEngine(WarmAgents):
         finally:
             if self._not_sent.get(launch.job_id) == run:  # else a later run of the job waits
                 del self._not_sent[launch.job_id]
-        # The job may have ended or been launched again meanwhile: launch only if this run is current.
+        # The job may have ended or been launched again: launch only if this run is current.
         key = (launch.job_id, run)
         if self._placed.get(launch.job_id) is not placed:
             self._files.forget(launch.job_id, run)
@@ -66,14 +69,17 @@ class NodesEngine(WarmAgents):
         self._has_it(launch.job_id, placed)
 
     async def _prepared(self, launch: Launch, placed: PlacedJob) -> tuple[Launch, list[AgentLink]]:
-        """Adapt a launch to nodes that are up; if a connection breaks, over the next one. Raises EngineError."""
+        """Adapt a launch to nodes that are up. Raises EngineError.
+
+        If a connection breaks, retry over the next one.
+        """
         problem: Exception = EngineError("its connections broke repeatedly")
         for pause in (*RETRY_S, 0.0):
             links = [await self._linked(node) for node in placed.nodes]
             if any(link.outdated for link in links):
                 raise NodeUnavailable(OUTDATED)
             if self._placed.get(launch.job_id) is not placed:
-                raise EngineError(f"job {launch.job_id} has no agent")  # the job ended while its nodes came up
+                raise EngineError(f"job {launch.job_id} has no agent")  # the job ended during the bring-up of its nodes
             for share in launch.shares + (launch.every_share if launch.het else []):
                 share.address = self.fleet.address(share.name)
             try:
@@ -99,9 +105,9 @@ class NodesEngine(WarmAgents):
             await super().terminate(job_id, state, signal, kill_wait_s)
 
     async def recover(self, jobs: Iterable[Job]) -> None:
-        """Take over the nodes and jobs of an earlier controller.
+        """Resume the nodes and jobs of an earlier controller.
 
-        Agents repeat unacknowledged events and list their jobs. Jobs whose launch was never sent are launched; jobs of
+        Agents repeat unacknowledged events and list their jobs. Jobs whose launch was not sent are launched; jobs of
         lost nodes have failed.
         """
         self.fleet.load()
@@ -141,7 +147,10 @@ class NodesEngine(WarmAgents):
         return f"node {placed.nodes[0]} {'powers up' if job_id in self._not_sent else 'does not answer now'}"
 
     def lingers(self) -> bool:
-        """Whether nodes are up or ordered: the controller keeps running to power them down."""
+        """True if nodes are up or ordered.
+
+        The controller keeps running to power them down.
+        """
         return bool(self.fleet.orders) or any(one.keep_up or one.cluster for one in self.fleet.warm_nodes.values())
 
     async def close(self) -> None:

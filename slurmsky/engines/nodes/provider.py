@@ -1,4 +1,4 @@
-"""The interface of a node provider: the program that starts agents on nodes."""
+"""Interface of a node provider, which starts agents on nodes."""
 
 from __future__ import annotations
 
@@ -12,42 +12,57 @@ Say = Callable[[str], None]
 
 
 class TemporarilyUnavailable(EngineError):
-    """The provider does not answer now; the same request may succeed later."""
+    """The provider does not answer now.
+
+    The same request may succeed later.
+    """
 
 
 class BringUpFailed(EngineError):
-    """The nodes cannot be allocated; the text gives the reason in one line."""
+    """The nodes cannot be allocated.
+
+    The text gives the reason in one line.
+    """
 
 
 class Tunnel(Protocol):
-    """A tunnel to a node without an address that this machine can reach."""
+    """A tunnel to a node that this machine cannot reach directly."""
 
     async def path(self) -> str:
-        """A local unix socket that forwards to the agent. Raises EngineError."""
+        """Return a local unix socket to the agent. Raises EngineError."""
 
     def close(self) -> None:
         """End the tunnel."""
 
 
 class Provider(Protocol):
-    """Starts agents on nodes: SkyPilot, or processes in tests."""
+    """Starts agents on nodes.
+
+    It is SkyPilot, or processes in tests.
+    """
 
     async def up(self, order: Order, say: Say) -> None:
-        """Start the order's nodes and fill in its ``info`` by node, with the address of each agent.
+        """Start the order's nodes, and set ``info`` with agents' addresses.
 
-        May be called again for an order that an earlier controller began: nodes already started are found, not started
-        twice. ``say`` receives the reasons for delays. Sets ``accepted_at`` once the request is accepted. Raises
+        May be called again for an order that an earlier controller began: started nodes are found, not started twice.
+        ``say`` receives the reasons for delays. Sets ``accepted_at`` once the request is accepted. Raises
         BringUpFailed.
         """
 
     async def price(self, partition: str) -> float:
-        """Dollars an hour of a node; 0.0: unknown. Raises EngineError."""
+        """Return the price of a node in dollars an hour; 0.0: unknown.
+
+        Raises EngineError.
+        """
 
     async def alive(self, order: Order) -> bool:
-        """Whether the nodes still exist. Raises TemporarilyUnavailable when that cannot be known now."""
+        """True if the nodes still exist.
+
+        Raises TemporarilyUnavailable if the state is unknown.
+        """
 
     async def down(self, order: Order) -> None:
-        """Take the nodes down; no error when there are none. Raises TemporarilyUnavailable."""
+        """Take the nodes down, if any. Raises TemporarilyUnavailable."""
 
     def tunnel(self, order: Order, node: str) -> Tunnel | None:
-        """A tunnel to a node's agent, for an address that this machine cannot reach."""
+        """Return a tunnel to a node's agent, for an unreachable address."""

@@ -1,4 +1,4 @@
-"""Restores broken connections to warm nodes, and determines that a node is lost."""
+"""Restores broken connections to warm nodes, and detects lost nodes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .provider import Provider, TemporarilyUnavailable
 
 log = logging.getLogger("slurmsky.nodes")
 
-#: SlurmdTimeout: a node that has not answered for this long is lost
+#: SlurmdTimeout: seconds of silence after which a node is lost
 SILENCE_S = 300.0
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -22,8 +22,8 @@ RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 class Reconnecting:
     """One task per node without a connection.
 
-    ``connect`` returns the connection to a node, which may be lost again by then. ``on_state`` receives the node's
-    state: silent, then up. ``lose`` handles an order that is lost.
+    ``connect`` returns the connection to a node, which may break again. ``on_state`` receives the node's state: silent,
+    then up. ``lose`` handles an order that is lost.
     """
 
     def __init__(
@@ -42,13 +42,16 @@ class Reconnecting:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def begin(self, node: str) -> None:
-        """Connect to a node in the background, unless that is in progress."""
+        """Connect to a node in the background, once."""
         task = self._tasks.get(node)
         if task is None or task.done():
             self._tasks[node] = background(self._run(node))
 
     def drop(self, node: str) -> None:
-        """Stop reconnecting: the node is lost or being powered down."""
+        """Stop reconnecting to a lost node.
+
+        Or to one that powers down.
+        """
         task = self._tasks.pop(node, None)
         if task is not None:
             task.cancel()

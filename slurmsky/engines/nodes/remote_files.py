@@ -1,4 +1,4 @@
-"""Tracks files of jobs whose submit folder is not mounted on their nodes."""
+"""Files of jobs whose submit folder is not mounted on their nodes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .node_lines import ConnectionLost, Streams
 log = logging.getLogger("slurmsky.nodes")
 
 AGAIN_S = 0.5
-#: files of steps that are followed for a job; further files arrive at its end
+#: most tailed files of steps of a job; further files arrive at its end
 STEP_FILES = 512
 Key = tuple[int, int]  # job and run
 _LOST = "node %s was lost with the files that the job wrote there"
@@ -55,12 +55,15 @@ class RemoteJob:
     steps: dict[tuple[str, str], tuple[FolderSync, int]] = field(default_factory=dict)
 
     def holds(self, path: str) -> bool:
-        """Whether a path of this machine is in the folder that was sent."""
+        """True if a path of this machine is in the sent folder."""
         return path.startswith(self.shipped_folder.rstrip("/") + "/")
 
 
 class RemoteFiles:
-    """``folder`` keeps records of jobs across a restart; ``connect`` opens a file connection to a node."""
+    """Files of jobs on nodes.
+
+    ``folder`` keeps records of jobs across a restart; ``connect`` opens a file connection to a node.
+    """
 
     def __init__(self, folder: Path, home: Path, limit: int, connect: Callable[[str], Awaitable[Streams]]) -> None:
         self._folder, self._home, self._limit = folder, home, limit
@@ -72,11 +75,11 @@ class RemoteFiles:
         self._closed = False
 
     def has(self, job_id: int, run: int) -> bool:
-        """Whether a run's files must still be brought back."""
+        """True if a run's files have not been received yet."""
         return (job_id, run) in self._jobs
 
     async def _sync(self, node: str) -> FolderSync:
-        """The file connection to a node. Raises EngineError."""
+        """Return the file connection to a node. Raises EngineError."""
         async with self._opening.setdefault(node, asyncio.Lock()):
             known = self._syncs.get(node)
             if known is None or not known.alive:
@@ -90,13 +93,16 @@ class RemoteFiles:
     # --- one job
 
     async def folder_above(self, launch: Launch) -> tuple[str, str]:
-        """The folder above the submit folder that the script names ("": none), and a message if it is not sent."""
+        """Return the folder above the submit folder that the script names.
+
+        "": none. Second: a message if it is not sent.
+        """
         return await asyncio.to_thread(folder_above, launch, self._limit, self._home)
 
     async def prepare(self, launch: Launch, nodes: Sequence[str], folder: str, note: str) -> dict[str, str]:
-        """Copy a folder, the submit folder or above, to nodes; return its path on each. Raises EngineError.
+        """Copy a folder to nodes; return its path on each.
 
-        ``note``: a message for the user at the job's end.
+        The submit folder or one above. Raises EngineError. ``note``: a message for the user at the job's end.
         """
         outputs_in = (os.path.dirname(path) for path in (launch.stdout, launch.stderr))
         paths = {launch.submit_dir, launch.work_dir, *outputs_in}
@@ -113,12 +119,18 @@ class RemoteFiles:
         return places
 
     def _written(self) -> set[str]:
-        """Output files of running jobs: they grow on a node, so the local copy must not replace them."""
+        """Output files of running jobs.
+
+        They grow on a node, so the local copy must not replace them.
+        """
         batch = {tail.path for job in self._jobs.values() for tail in job.tails}
         return batch | {path for job in self._jobs.values() for _, path in job.steps}
 
     async def follow(self, launch: Launch, there: Launch) -> None:
-        """Follow the job's output on its first node; call before the job is sent. Raises EngineError."""
+        """Tail the job's output on its first node. Raises EngineError.
+
+        Called before the job is sent.
+        """
         job = self._jobs[launch.job_id, launch.restart_count]
         job.tails, job.followed = list(outputs(launch, there)), None  # a restored connection followed none of them
         try:
@@ -128,8 +140,11 @@ class RemoteFiles:
         self._save(job)
 
     async def _follow(self, job: RemoteJob) -> FolderSync:
-        """Follow a job's output over the current connection, and return that. Raises EngineError, OSError."""
-        async with job.follow_lock:  # the job's end and a restored connection may want this at the same time
+        """Tail a job's output over the current connection, and return it.
+
+        Raises EngineError, OSError.
+        """
+        async with job.follow_lock:  # the job's end and a restored connection may call this at the same time
             sync = await self._sync(job.nodes[0])
             if job.followed is not sync:
                 numbers = [await sync.follow(tail) for tail in job.tails]
@@ -137,7 +152,7 @@ class RemoteFiles:
             return sync
 
     async def resume(self, node: str) -> None:
-        """Follow the output files again after the connection to a node is restored."""
+        """Tail the output files over a restored connection."""
         for job in list(self._jobs.values()):
             if job.nodes[0] == node and not job.ending:
                 try:
@@ -146,7 +161,7 @@ class RemoteFiles:
                     log.info("job %d: %s", job.job_id, error)
 
     def _opened(self, node: str, sync: FolderSync, opened: OutputOpened) -> None:
-        """Follow an output file that a step has opened (``srun -o``), so that it grows here, too."""
+        """Tail an output file that a step has opened (``srun -o``)."""
         path = os.path.join(opened.folder, opened.path)
         jobs = [job for job in self._jobs.values() if job.holds(path) and node in job.nodes and not job.ending]
         if jobs and not any(tail.path == path for job in self._jobs.values() for tail in job.tails):
@@ -171,16 +186,19 @@ class RemoteFiles:
             log.info("job %d: %s: %s", job.job_id, path, error)
 
     async def _finish_steps(self, job: RemoteJob) -> None:
-        """Stop following the steps' files, which return like all files: the job may have replaced them."""
+        """Stop tailing the steps' files.
+
+        They are received like all files: the job may have replaced them.
+        """
         for sync, number in job.steps.values():
             if sync.alive:
                 await sync.finish(number)
 
     async def bring_back(self, job_id: int, run: int, there: Callable[[str], bool]) -> tuple[bool, str]:
-        """Bring back all output and changed files; return whether the first node still had them, and messages.
+        """Receive all output and changed files of a run.
 
-        Retried when a connection breaks, as long as its node is ``there``. Once closed, the record stays for the next
-        controller.
+        Return True if the first node still had them, and messages. Retried if a connection breaks, while its node is
+        ``there``. Once closed, the record stays for the next controller.
         """
         job = self._jobs.get((job_id, run))
         if job is None or job.ending:
@@ -219,7 +237,7 @@ class RemoteFiles:
             whole = False
             target.messages += [_LOST % node for node in left or job.nodes[:1]]
         self.forget(job_id, run)
-        if partial.exists():  # most jobs of large arrays bring no file
+        if partial.exists():  # most jobs of large arrays change no file
             await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
         return whole, "; ".join(target.messages)
 
@@ -268,7 +286,10 @@ class RemoteFiles:
             self._jobs[job_id, run] = job
 
     def drop(self, node: str) -> None:
-        """Close the connection to a node that is lost or being powered down."""
+        """Close the connection to a lost node.
+
+        Or to one that powers down.
+        """
         sync = self._syncs.pop(node, None)
         if sync is not None:
             sync.close()

@@ -1,4 +1,4 @@
-"""The agents of warm nodes: power, connections, events, and lost nodes."""
+"""Agents of warm nodes: power, connections, events, lost nodes."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ log = logging.getLogger("slurmsky.nodes")
 #: seconds of silence after which a connection to an agent counts as broken
 PING_S = 10.0
 AGAIN_S = 0.2
-#: how many times [sky] upload_mib a submit folder may hold: a warm node receives a file only once
+#: factor on [sky] upload_mib for a submit folder, because a warm node receives a file only once
 UPLOADS = 4
 
 
 class WarmAgents(LocalEngine):
-    """The part of the engine that is connected to agents; NodesEngine starts jobs on them.
+    """Base of NodesEngine: the connections to agents of warm nodes.
 
-    ``reach``: auto, direct or ssh; ``idle_s``: how long a node stays up without job and controller.
+    ``reach``: auto, direct or ssh; ``idle_s``: seconds for which a node stays up without job and controller.
     """
 
     def __init__(
@@ -107,13 +107,19 @@ class WarmAgents(LocalEngine):
         self._on_event(Power(node=node, state=state))
 
     def _dismiss(self, node: str) -> None:
-        """Make the agent of a node that stays exit, so that its next order starts another."""
+        """Make the agent of a remaining node exit.
+
+        The next order then starts another agent.
+        """
         link = self._links.get(node)
         if link is not None and link.alive:
             link.send(Exit())
 
     def _drop(self, node: str) -> None:
-        """Close the connection to a node that is lost or being powered down."""
+        """Close the connection to a lost node.
+
+        Or to one that powers down.
+        """
         self._reconnecting.drop(node)
         self._sockets.drop(node)
         link = self._links.pop(node, None)
@@ -127,7 +133,7 @@ class WarmAgents(LocalEngine):
         return self.fleet.ready_in(nodes)
 
     def neighbourhood(self, node: str) -> int:
-        """A number shared by nodes that are known to reach each other; 0: the node is off."""
+        """Number of a node's connected group; 0: the node is off."""
         return self._neighbourhoods.of(node)
 
     async def price(self, partition: str) -> float:
@@ -172,13 +178,19 @@ class WarmAgents(LocalEngine):
         return link
 
     def _restarted(self, node: str) -> None:
-        """A new agent serves a node: what its predecessor hosted for jobs with other heads is lost."""
+        """Report lost processes after a restart of a node's agent.
+
+        These are its parts of jobs whose head is another node.
+        """
         for job_id, placed in list(self._placed.items()):
             if node in placed.nodes[1:] and job_id not in self._not_sent:
                 self._request(job_id, NodeLost(job_id=job_id, node=node))
 
     async def _bring_up(self, node: str) -> AgentLink:
-        """Connect to the node's agent. Raises EngineError when it does not answer now."""
+        """Connect to the node's agent.
+
+        Raises EngineError if it does not answer now.
+        """
         loop = asyncio.get_running_loop()
         try:
             link = await self._connect(node)
@@ -201,7 +213,10 @@ class WarmAgents(LocalEngine):
         return link
 
     async def _linked(self, node: str) -> AgentLink:
-        """Wait for the connection to a node's agent. Raises EngineError once the node is lost."""
+        """Wait for the connection to a node's agent.
+
+        Raises EngineError once the node is lost.
+        """
         while True:
             try:
                 return await self.link(node)
@@ -221,7 +236,10 @@ class WarmAgents(LocalEngine):
             raise OSError(str(error)) from error
 
     async def _for_command(self, node: str, role: str) -> Streams:
-        """Connect a command to a node; a command of this machine waits until the node is reconnected or lost."""
+        """Connect a command to a node.
+
+        A command of this machine waits until the node is reconnected or lost.
+        """
         for pause in () if role else RETRY_S:
             try:
                 await self._linked(node)
@@ -234,7 +252,10 @@ class WarmAgents(LocalEngine):
         return await self._streams(node, role)
 
     async def _ping(self) -> None:
-        """Detect agents that stop answering: a machine that is switched off closes no connection."""
+        """Detect agents that stop answering.
+
+        A machine that is switched off closes no connection.
+        """
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(PING_S)
@@ -274,7 +295,10 @@ class WarmAgents(LocalEngine):
     # --- lost nodes
 
     def _node_taken(self, node: str, event: NodeTaken) -> None:
-        """A node is being taken: no job starts there, and those with other heads get the notice, too."""
+        """Handle the notice that a node will be reclaimed.
+
+        No job starts there, and heads of its jobs on other nodes get the notice, too.
+        """
         if not self.fleet.is_up(node):
             return  # taken down by us
         self._on_event(Power(node=node, state="taken", why=event.why))
@@ -284,7 +308,10 @@ class WarmAgents(LocalEngine):
                 self._request(job_id, NodeEnds(job_id=job_id, left_s=left))
 
     def _lost(self, node: str) -> None:
-        """A connection broke. The agent and its jobs may be well: reconnect until the node is known to be lost."""
+        """Reconnect to an agent after its connection broke.
+
+        The agent and its jobs may be well.
+        """
         known = self._links.get(node)
         if self._closing or (known is not None and known.alive):
             return  # this was an earlier connection
@@ -302,7 +329,7 @@ class WarmAgents(LocalEngine):
             self._reconnecting.begin(node)
 
     def lose(self, order: Order, why: str) -> None:
-        """Handle the loss of an order's nodes: their jobs end or are requeued."""
+        """End or requeue the jobs of lost nodes."""
         self.fleet.forget(order, why)
         for job_id, placed in list(self._placed.items()):
             lost = [node for node in placed.nodes if node in order.nodes]
@@ -314,7 +341,7 @@ class WarmAgents(LocalEngine):
                 self._request(job_id, NodeLost(job_id=job_id, node=lost[0]))
 
     def _over(self, job_id: int, node: str, state: str, reason: str, comment: str) -> None:
-        """Report a job's end that no agent reports."""
+        """Report the end of a job without an agent's report."""
         placed = self._placed.get(job_id)
         if placed is None:
             return

@@ -1,1 +1,1 @@
-"""Connections to a job's first node, and the commands that cross them."""
+"""Connections to a job's first node, and relayed commands."""

@@ -20,7 +20,7 @@ OpenLine = Callable[[dict[str, Any]], Awaitable[Line]]
 
 
 class HeadUnreachable(Exception):
-    """The node cannot be reached from here, or did not answer."""
+    """The node is unreachable from here, or did not answer."""
 
 
 async def open_line(address: str, certificates: Path, hello: dict[str, Any]) -> Line:
@@ -46,7 +46,7 @@ async def open_line(address: str, certificates: Path, hello: dict[str, Any]) -> 
         raise HeadUnreachable(f"{address}: {str(error) or 'no answer'}") from error
     try:
         await exchange((reader, writer), hello)
-    except BaseException as error:  # cancelling the wait also closes the connection
+    except BaseException as error:  # a cancelled wait also closes the connection
         hang_up((reader, writer))
         if isinstance(error, HeadUnreachable):
             raise HeadUnreachable(f"{address}: {error}") from error
@@ -55,7 +55,10 @@ async def open_line(address: str, certificates: Path, hello: dict[str, Any]) -> 
 
 
 def hang_up(line: Line) -> None:
-    """Abort an idle connection at once: TLS's closing handshake may outlast the event loop."""
+    """Abort an idle connection at once.
+
+    TLS's closing handshake may last longer than the event loop.
+    """
     line[1].transport.abort()
 
 
@@ -74,7 +77,10 @@ async def exchange(line: Line, message: dict[str, Any]) -> dict[str, Any]:
 
 
 async def send(open_one: OpenLine, request: AgentRequest) -> None:
-    """Send one request and wait until the node has acknowledged it. Raises HeadUnreachable."""
+    """Send one request and wait for its acknowledgement.
+
+    Raises HeadUnreachable.
+    """
     line = await open_one({"role": "controller"})
     try:
         await exchange(line, request.encode())

@@ -1,7 +1,8 @@
-"""A local unix socket that forwards to a job's first node, for srun and similar commands outside of the job.
+"""Local unix socket that forwards to a job's first node.
 
-Commands that an agent answers are forwarded over a connection to the job; any other command of a shell that salloc
-started is for the local controller. A session uses the same frames as with a local agent.
+For srun and similar commands outside of the job. Commands that an agent answers are forwarded over a connection to the
+job; any other command of a shell that salloc started is for the local controller. A session uses the same frames as
+with a local agent.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class ProxySocket:
             server = await asyncio.start_unix_server(self._came, sock=listener, backlog=512)
         except BaseException:
             # The socket may listen already. Closed without the loop's knowledge, its descriptor number would still be
-            # registered when another connection reuses it, and that connection would never be read.
+            # registered when another connection reuses it, and that connection would not be read.
             asyncio.get_running_loop().remove_reader(listener)
             listener.close()
             raise
@@ -114,7 +115,10 @@ class ProxySocket:
             writer.close()
 
     def _sent(self, request: wire.CommandRequest) -> wire.CommandRequest:
-        """The request without this machine's credentials, unless --export or the site file names them."""
+        """Remove this machine's credentials from a request.
+
+        Except those that --export or the site file names.
+        """
         spec = JobSpec(export=export_of(request.args) or request.env.get("SLURM_EXPORT_ENV"))
         names = set(credentials.left_out(request.env, spec, self._allowed))
         kept = {name: value for name, value in request.env.items() if name not in names}
@@ -152,7 +156,7 @@ class ProxySocket:
 
 
 def export_of(args: Sequence[str]) -> str:
-    """The last --export of an srun command line; "" for none."""
+    """Return the last --export of an srun command line, or ""."""
     found = ""
     for word, following in itertools.zip_longest(args, args[1:], fillvalue=""):
         if word.startswith("--export="):

@@ -1,4 +1,4 @@
-"""The controller's end of the command relay: keeps an idle connection at a cloud node."""
+"""Controller's end of the command relay: an idle connection per node."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ HERE_S = 60.0
 
 
 async def keep_parked(open_one: OpenLine, socket: Path, back: asyncio.Event | None = None) -> None:
-    """Until cancelled: keep one idle connection at the node's relay, and serve the connections that become active.
+    """Keep one idle connection at the node's relay, until cancelled.
 
-    ``back`` is set when the node answers again: the next attempt then starts at once.
+    Serve the connections that become active. ``back`` is set when the node answers again: the next attempt then starts
+    at once.
     """
     pause = FIRST_RETRY_S
     back = back or asyncio.Event()
@@ -50,13 +51,16 @@ async def keep_parked(open_one: OpenLine, socket: Path, back: asyncio.Event | No
 
 
 def _on_served(line: Line, task: asyncio.Task[None]) -> None:
-    """Abort the connection of a session that was cancelled, maybe before its first step."""
+    """Abort the connection of a cancelled session.
+
+    It may be cancelled before its first step.
+    """
     if task.cancelled():
         hang_up(line)
 
 
 async def keep_showing(open_one: OpenLine) -> None:
-    """Until cancelled: inform the node regularly that its allocation has a controller."""
+    """Report the controller to the node at intervals, until cancelled."""
     while True:
         with contextlib.suppress(HeadUnreachable):
             await send(open_one, SignOfLife())
@@ -64,7 +68,7 @@ async def keep_showing(open_one: OpenLine) -> None:
 
 
 async def _serve(first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, socket: Path) -> None:
-    """Relay one client's session to the controller's socket."""
+    """Relay a client's session to the controller's socket."""
     try:
         there, here = await asyncio.open_unix_connection(str(socket))
     except OSError:
@@ -75,7 +79,10 @@ async def _serve(first: bytes, reader: asyncio.StreamReader, writer: asyncio.Str
 
 
 async def join(one: Line, other: Line) -> None:
-    """Copy bytes in both directions until either side closes; then close both."""
+    """Copy bytes in both directions until either side closes.
+
+    Then close both.
+    """
     pumps = [background(_pump(one[0], other[1])), background(_pump(other[0], one[1]))]
     try:
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)

@@ -1,1 +1,1 @@
-"""The SkyPilot engine: launches, watches and ends managed jobs through the API server's HTTP interface."""
+"""SkyPilot engine: managed jobs through the API server's HTTP interface."""

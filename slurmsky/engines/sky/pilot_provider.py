@@ -1,4 +1,4 @@
-"""Warm nodes on SkyPilot: a cluster whose one job runs the nodes' agents.
+"""Warm nodes on SkyPilot: a cluster with one job, the agents.
 
 Clusters are used instead of managed jobs because SkyPilot gives users ssh to clusters, reports their price, and ends
 them by autodown once their job has ended, without help from slurmsky. Source: sky/server/server.py, sky/core.py of
@@ -47,14 +47,17 @@ _MARKED = re.compile(re.escape(MARK) + r"(\{.*\})")
 _ENDED = ("SUCCEEDED", "FAILED", "FAILED_DRIVER", "FAILED_SETUP", "CANCELLED")
 _CERTIFICATE_DAYS = 180
 START = shipment.START.replace('$folder/../AGENT" cloud "$folder"', '$folder/AGENT" pilot "$folder"')
-#: seconds that a bring-up waits for its description after its agents have answered
+#: seconds for which a bring-up waits for its description after its agents have answered
 DESCRIBE_S = 2.0
 
 
 def task_fields(warm: WarmNodes, order: Order, site: Site) -> dict[str, Any]:
-    """The SkyPilot task of an order, without its shipment: resources of the node type, at the partition's infras."""
+    """Return an order's task without its shipment.
+
+    Resources of the node type, at the partition's infras.
+    """
     size = {"num_nodes": len(order.nodes)} if len(order.nodes) > 1 else {}
-    if warm.cluster:  # an existing cluster: a task without resources runs on the nodes that it has
+    if warm.cluster:  # an existing cluster: a task without resources runs on its nodes
         return {"name": f"slurmsky-{order.partition}-{order.folder.name[-6:]}", **size}  # unique on the cluster
     shape, sky = warm.shape, site.sky_partition(order.partition)
     resources: dict[str, Any] = {"cpus": shape.cpus, "memory": shape.memory}
@@ -85,7 +88,10 @@ def task_fields(warm: WarmNodes, order: Order, site: Site) -> dict[str, Any]:
 
 
 class Pilots:
-    """Implements engines.nodes.provider.Provider with clusters of SkyPilot. ``folder``: certificates and programs."""
+    """Provider of warm nodes on clusters of SkyPilot.
+
+    Implements engines.nodes.provider.Provider. ``folder``: certificates and programs.
+    """
 
     def __init__(self, client: Client, site: Site, folder: Path) -> None:
         self._client = client
@@ -96,7 +102,10 @@ class Pilots:
     # --- shipment
 
     def prepare(self, order: Order) -> None:
-        """Write the order's folder: certificates, settings and task. Raises EngineError, OSError."""
+        """Write the order's folder: certificates, settings and task.
+
+        Raises EngineError, OSError.
+        """
         warm = dict(self._site.warm_nodes)[order.partition]
         if self._program is None or not self._program.exists():
             self._program = node_program.build(self._folder / "programs")
@@ -118,7 +127,7 @@ class Pilots:
         )
         _private(ship / FILE, json.dumps(settings.encode()))
         _private(ship / "start.sh", START.replace("AGENT", program.name))
-        copy = ship / program.name  # SkyPilot copies file mounts one after the other, so all files are in one mount
+        copy = ship / program.name  # SkyPilot copies file mounts sequentially, so all files are in one mount
         if not copy.exists():
             shutil.copyfile(program, copy)
             copy.chmod(0o600)
@@ -132,7 +141,10 @@ class Pilots:
         _private(order.folder / "task.yaml", json.dumps(fields))  # JSON is YAML
 
     def _certificates(self) -> Path:
-        """The certificates that nodes of all orders share, so that the nodes can reach each other."""
+        """Return the certificates that nodes of all orders share.
+
+        By these the nodes of several orders can connect to each other.
+        """
         tls = self._folder / "tls"
         crt = tls / "node.crt"
         if not crt.exists() or time.time() - crt.stat().st_mtime > _CERTIFICATE_DAYS * 86400:
@@ -169,7 +181,7 @@ class Pilots:
             await asyncio.sleep(intervals.retry_s(attempt))
 
     async def _launched(self, order: Order) -> int:
-        """The id of the cluster's job; launches the job unless an earlier attempt did."""
+        """Return the id of the cluster's job, launched if needed."""
         if order.notes.job:
             return order.notes.job
         if not order.notes.request:
@@ -211,7 +223,10 @@ class Pilots:
         return job_id
 
     async def _newest_job(self, order: Order) -> int:
-        """The id of the cluster's newest job, on an existing cluster that of the order; 0: there is none."""
+        """Return the id of the cluster's newest job, or 0.
+
+        On an existing cluster that of the order.
+        """
         jobs = await self._client.call("/queue", {"cluster_name": order.name, "skip_finished": False})
         if order.existing:
             name = task_fields(dict(self._site.warm_nodes)[order.partition], order, self._site)["name"]
@@ -219,7 +234,10 @@ class Pilots:
         return max((int(job["job_id"]) for job in jobs or () if job.get("job_id")), default=0)
 
     async def _listen(self, order: Order, job_id: int) -> None:
-        """Read the job's log until every node has reported its agent's address. Raises SkyError, BringUpFailed."""
+        """Read the job's log until every node has reported its address.
+
+        Raises SkyError, BringUpFailed.
+        """
         rest = b""
         logs = self._client.cluster_logs(order.name, job_id, follow=True)
         try:
@@ -243,7 +261,10 @@ class Pilots:
         raise Interrupted(f"the log of cluster {order.name} was cut off")
 
     async def _price(self, order: Order) -> None:
-        """Record a node's price if SkyPilot knows it; runs concurrently with the launch, which takes longer."""
+        """Record a node's price if SkyPilot knows it.
+
+        Concurrently with the launch, which takes longer.
+        """
         try:
             order.price = await self.price(order.partition, len(order.nodes))
         except SkyError as error:
@@ -252,7 +273,7 @@ class Pilots:
     async def price(self, partition: str, nodes: int = 1) -> float:
         warm = dict(self._site.warm_nodes)[partition]
         if warm.cluster:
-            return 0.0  # of an existing cluster the task names no resources
+            return 0.0  # the task of an existing cluster names no resources
         fields = task_fields(warm, Order("", partition, list(warm.names[:nodes])), self._site)
         return round((await prices.hourly_price(self._client, prices.question(fields)) or 0.0) / nodes, 6)
 
@@ -297,7 +318,7 @@ class Pilots:
         return _Tunnel(order.name, order.address(node), folder)
 
     async def _status(self, order: Order, refresh: str = "NONE") -> str:
-        """UP or INIT, or "" for a cluster without nodes."""
+        """Return UP or INIT, or "" for a cluster without nodes."""
         word = str((await self._row(order, refresh)).get("status", ""))
         return word if word in ("UP", "INIT") else ""
 

@@ -1,4 +1,4 @@
-"""The runs of jobs on SkyPilot: launch, states, recovery, end, and their events."""
+"""Runs of jobs on SkyPilot: launch, states, recovery, end."""
 
 from __future__ import annotations
 
@@ -50,10 +50,7 @@ _NOT_AVAILABLE = "ReqNodeNotAvail"
 
 
 class SkyRuns:
-    """The part of the engine that follows runs; SkyEngine starts them.
-
-    ``home``: the state folder, of which the engine uses ``sky/``.
-    """
+    """Base of SkyEngine: follows runs. ``home``: the state folder, of which the engine uses ``sky/``."""
 
     def __init__(
         self,
@@ -68,7 +65,7 @@ class SkyRuns:
         self.site = site
         self.client = client
         self._on_event = on_event
-        #: the infras' nodes as sinfo lists them, while the inventory is recent enough for decisions
+        #: nodes of the infras in sinfo, while the inventory is recent enough for decisions
         self.inventory = inventory
         self.account: CloudAccount = SkyAccount(client)
         self._managed_jobs, self._clusters = ManagedJobBackend(client), Clusters(client)
@@ -118,7 +115,7 @@ class SkyRuns:
         self._sessions.open(watch, here)
 
     def _take_requests(self, watch: JobWatch) -> None:
-        """Run the requests in the job's log, one after the other."""
+        """Run the requests in the job's log sequentially."""
 
         def post(request: bytes, key: str) -> None:
             watch.mail = background(self._deliver(watch, request, key, watch.mail))
@@ -170,7 +167,7 @@ class SkyRuns:
             self._end(watch, end.but(time=time.time()))
 
     async def _check_end(self, watch: JobWatch, event: Ended) -> None:
-        """Process a job's end as the agent reports it.
+        """Process a job's end that the agent reports.
 
         A SIGTERM that no client requested means that SkyPilot lost or took the nodes: SkyPilot's next status shows
         which.
@@ -189,7 +186,7 @@ class SkyRuns:
                     break
                 await asyncio.sleep(intervals.POLL_S)
             if record.status == "RECOVERING" or (event.state == "NODE_FAIL" and record.status not in TERMINAL):
-                return  # _status_reported has processed it, or will: after a notice SkyPilot reads an exit code first
+                return  # _status_reported processes it: after a notice SkyPilot reads an exit code first
         if event.by_signal:
             event = event.but(state=requested or "CANCELLED")
         self._end(watch, event)
@@ -216,12 +213,12 @@ class SkyRuns:
             self._end_all(watch, "FAILED", 1, "JobLaunchFailure", str(error))
 
     def _watch_ended(self, watch: JobWatch) -> None:
-        """Watch a run that has ended in slurmsky until SkyPilot has taken its nodes down."""
+        """Watch an ended run until SkyPilot has taken its nodes down."""
         self._ended.add(watch)
         self._states.begin()
 
     async def _launch(self, watch: JobWatch) -> bool:
-        """Launch the job. False: the job is already over."""
+        """Launch the job. Return False if the job has ended."""
         record = watch.record
 
         def say(text: str, error: SkyError | None) -> None:
@@ -243,7 +240,7 @@ class SkyRuns:
         return launched
 
     def _backend(self, record: Record) -> LaunchBackend:
-        """The backend that provides a job's nodes."""
+        """Return the backend that provides a job's nodes."""
         if record.cluster:
             return self._clusters
         return self._batches if record.batch_folder else self._managed_jobs
@@ -260,9 +257,9 @@ class SkyRuns:
             self._on_event(named.but(note=record.note))
 
     async def _read_final_log(self, watch: JobWatch) -> None:
-        """Report the end of a job that SkyPilot reports as ended although the followed log has no end.
+        """Report a job's end from its stored log, else from SkyPilot.
 
-        The stored log is read first.
+        SkyPilot reports the job as ended, but the followed log has no end.
         """
         if await self._followers.fetch(watch):
             return
@@ -293,18 +290,18 @@ class SkyRuns:
         self._spawn(self._ended.status_changed(watch, answer))
 
     def _server_unavailable(self, watch: JobWatch, error: SkyError) -> None:
-        """SkyPilot does not answer: report that the job waits for the server, not for nodes."""
+        """Report that the job waits for the server, not for nodes."""
         desc = f"{_NOT_AVAILABLE}, {error.waits_for}"
         waits = EngineState(reason=_NOT_AVAILABLE, comment=f"waiting for SkyPilot: {error}", desc=desc)
         self._state(watch.record, waits)
 
     def _lost(self, watch: JobWatch) -> None:
-        """SkyPilot lost the nodes and restarts the job: requeue it, or end it if it must not be requeued."""
+        """Requeue or end a job whose nodes SkyPilot lost."""
         if self._recovered(watch) and not self.client.access.local and not watch.record.cluster:
             self._spawn(self._relaunch(watch))
 
     def _recovered(self, watch: JobWatch) -> bool:
-        """Handle the start of another run. False: the job must not be requeued, and has ended."""
+        """Handle the start of another run. Return False if the job must not be requeued, and has ended."""
         if watch.record.requeue:
             self._count_restart(watch)
             return True
@@ -320,7 +317,7 @@ class SkyRuns:
         """
         record = watch.record
         before = record.managed_job_id
-        # The cancelled managed job's status must not be taken for the job's end.
+        # The cancelled managed job's status must not count as the job's end.
         record.phase, record.status = "launching", ""
         try:
             await self._launcher.cancel(watch)
@@ -339,7 +336,7 @@ class SkyRuns:
         self._states.begin()
 
     def _count_restart(self, watch: JobWatch) -> None:
-        """Count a restart; the new run has not started yet."""
+        """Count a restart, before the new run starts."""
         record = watch.record
         record.restart += 1
         record.slots_taken = False
@@ -356,7 +353,10 @@ class SkyRuns:
     # --- requests to the first node
 
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
-        """End the job: through its first node if reachable, which is fast and graceful; else through SkyPilot."""
+        """End the job through its first node, else through SkyPilot.
+
+        The first node is faster and ends the job gracefully.
+        """
         watch = await self._packed(job_id)
         member = watch.record.member(job_id)
         member.cancel = state
@@ -379,7 +379,7 @@ class SkyRuns:
             raise EngineError(f"the nodes of job {job_id} cannot be reached, and other elements run on them")
 
     async def _packed(self, job_id: int) -> JobWatch:
-        """The job's watch, once its shipment is ready: a request that arrives earlier must not be lost."""
+        """Return the job's watch, once its shipment is ready. A request that arrives earlier must not be lost."""
         if job_id in self._starting:
             await self._starting[job_id]
         watch = self._watches.get(job_id)

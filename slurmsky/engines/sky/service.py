@@ -1,4 +1,4 @@
-"""SkyPilot's API server as commands query it: engines.cloud.CloudService."""
+"""SkyPilot's API server for commands, as engines.cloud.CloudService."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from .pilot_provider import task_fields
 
 
 class SkyService:
-    """The server that this user's SkyPilot commands would use; nothing is sent before the first request."""
+    """The server of the user's SkyPilot commands.
+
+    Nothing is sent before the first request.
+    """
 
     def __init__(self, environment: Mapping[str, str], site: Site, user: str) -> None:
         self._client = api_server.connect(environment, site, user)
@@ -28,7 +31,7 @@ class SkyService:
         self.configured = api_server.is_set_up(environment, site)
 
     async def version(self) -> str:
-        """SkyPilot's version; "" if the server reports none."""
+        """Return SkyPilot's version; "" if the server reports none."""
         return str((await self._client.health()).get("version") or "")
 
     async def enabled(self) -> list[str]:
@@ -36,15 +39,15 @@ class SkyService:
         return await api_server.enabled_infra(self._client)
 
     async def validate(self, task: str) -> None:
-        """Have the server validate a task."""
+        """Validate a task on the server."""
         await self._client.validate(task)
 
     async def optimize(self, task: str) -> str:
-        """The optimizer's table for a task."""
+        """Return the optimizer's table for a task."""
         return await self._client.optimize(task)
 
     async def check_warm_nodes(self, partition: str, warm: WarmNodes, site: Site) -> str:
-        """The reason why SkyPilot cannot provide such nodes; "" when it can."""
+        """Return why SkyPilot cannot provide such nodes, or ""."""
         if warm.cluster:
             body = {"cluster_names": [warm.cluster], "include_credentials": False, "include_handle": False}
             rows = await self._client.call("/status", {**body, "summary_response": True})
@@ -58,7 +61,10 @@ class SkyService:
         return ""
 
     def pack(self, launch: Launch, name: str, folder: Path, site: Site) -> Packed:
-        """Write a job's shipment below ``folder``; later shipments use the same program."""
+        """Write a job's shipment below ``folder``.
+
+        Later shipments use the same program.
+        """
         shipped_folder, stays = folder_above(launch, site.sky.upload_mib << 20, folder.parent.parent)
         withheld = "; ".join(filter(None, (leave_credentials([launch], site), stays)))
         sky = site.sky

@@ -1,4 +1,4 @@
-"""The SkyPilot engine: launches, polls, follows and ends jobs."""
+"""SkyPilot engine: launches, polls, follows and ends jobs."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class SkyEngine(SkyRuns):
     # --- requests of the controller
 
     async def start(self, launch: Launch) -> None:
-        """Prepare the job's shipment, have SkyPilot validate the task, and launch it in the background.
+        """Prepare the job's shipment, validate the task, and launch it.
 
-        A run that an earlier controller started is found again instead. Elements of an array that start at the same
-        time are launched together: elements that need one node each share nodes as a pack, which is one managed job;
-        the others become one managed job each, launched by one request.
+        The launch runs in the background. A run that an earlier controller started is resumed instead. Elements of an
+        array that start at the same time are launched together: elements that need one node each share nodes as a pack,
+        which is one managed job; the others become one managed job each, launched by one request.
         """
         while launch.job_id in self._starting:
             await self._starting[launch.job_id]
@@ -98,19 +98,19 @@ class SkyEngine(SkyRuns):
                 await self._prepare(group[0], task, group)
 
     async def _prepare(self, launch: Launch, task: SkyTask, members: list[Launch], slots: int = 0) -> None:
-        """Prepare and start a run; the launch continues in the background."""
+        """Prepare a run; launch it in the background."""
         upload = not self.client.access.local
         folder = await prepare(launch, task, members, slots, home=self.folder, site=self.site, upload=upload)
         await self._go(folder, [(folder, members)])
 
     async def _prepare_batch(self, elements: list[Launch], task: SkyTask) -> None:
-        """Prepare and start elements that are one managed job each."""
+        """Prepare and launch elements that are one managed job each."""
         upload = not self.client.access.local
         shared, folders = await prepare_batch(elements, task, home=self.folder, site=self.site, upload=upload)
         await self._go(shared, [(folder, [element]) for folder, element in zip(folders, elements, strict=True)])
 
     async def _go(self, about: Path, runs: Sequence[tuple[Path, Sequence[Launch]]]) -> None:
-        """Have SkyPilot validate the task in the folder ``about``, and launch it.
+        """Validate the task in the folder ``about``, and launch it.
 
         ``runs``: folder and members of each job that the task launches.
         """
@@ -133,7 +133,10 @@ class SkyEngine(SkyRuns):
             self._spawn(self._live(watch))
 
     def _begin_watches(self, runs: Sequence[tuple[Path, Sequence[Launch]]]) -> list[JobWatch]:
-        """Watches of new runs, whose folders are named in a file for each member."""
+        """Create the watches of new runs.
+
+        A file for each member names its run's folder.
+        """
         watches = []
         for folder, members in runs:
             watches.append(JobWatch.load(folder, self._report))
@@ -144,7 +147,10 @@ class SkyEngine(SkyRuns):
         return watches
 
     def _pointer(self, job_id: int, restart: int) -> Path:
-        """The file that names the folder of a job's run, or of the run of the job's pack."""
+        """Return the file with the folder of a job's run.
+
+        Or of the run of the job's pack.
+        """
         return self.folder / str(job_id) / f"where{restart}"
 
     async def signal(self, job_id: int, signal: int, target: str) -> None:
@@ -157,7 +163,7 @@ class SkyEngine(SkyRuns):
         await self._command(job_id, ResumeJob(job_id=job_id))
 
     async def shrink(self, job_id: int, nodes: Sequence[str]) -> None:
-        """Refuse: SkyPilot releases nodes only when the job has ended."""
+        """Refuse: SkyPilot releases nodes only after the job's end."""
         raise EngineError("SkyPilot cannot release single nodes of a job")
 
     async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
@@ -176,8 +182,9 @@ class SkyEngine(SkyRuns):
             raise Unable(NODE_CONFIG, problem)
 
     def _grows(self, context: str) -> bool:
-        """Whether an autoscaler may extend a Kubernetes cluster; the configuration of another machine's server is
-        unknown.
+        """True if an autoscaler may extend a Kubernetes cluster.
+
+        The configuration of another machine's server is unknown.
         """
         if not self.client.access.local:
             return True
@@ -187,9 +194,9 @@ class SkyEngine(SkyRuns):
             return True
 
     def packs(self, spec: JobSpec, partition: str) -> bool:
-        """Whether elements share nodes.
+        """True if elements share nodes.
 
-        They then start together, and the nodes run them one after the other, %N at a time.
+        They then start together, and the nodes run them sequentially, %N at a time.
         """
         try:
             return array_packs.packs(spec, plan(spec, self.site, partition))
@@ -197,7 +204,10 @@ class SkyEngine(SkyRuns):
             return False
 
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
-        """Acknowledge events: the controller has committed those of these jobs' runs up to these numbers."""
+        """Acknowledge events up to these numbers.
+
+        The controller has committed them.
+        """
         for job_id, run, seq in acks:
             watch = self._watches.get(job_id)
             if watch is not None and watch.record.restart == run:
@@ -206,7 +216,7 @@ class SkyEngine(SkyRuns):
                 watch.save_soon()
 
     async def recover(self, jobs: Iterable[Job]) -> None:
-        """Find the jobs of an earlier controller again, from their records."""
+        """Resume the jobs of an earlier controller from their records."""
         for job, watch in await asyncio.to_thread(self._stored_watches, list(jobs)):
             if watch is None:
                 self._on_event(Missing(job_id=job.job_id, run=job.restarts))
@@ -218,7 +228,10 @@ class SkyEngine(SkyRuns):
             self._watch_ended(await asyncio.to_thread(JobWatch.load, folder, self._report))
 
     def _stored_watches(self, jobs: Iterable[Job]) -> list[tuple[Job, JobWatch | None]]:
-        """The watch of each job's latest run, one for all members of a pack; None: the run was not launched."""
+        """Return the watch of each job's latest run.
+
+        One for all members of a pack; None: the run was not launched.
+        """
         watches: dict[str, JobWatch] = {}
         found: list[tuple[Job, JobWatch | None]] = []
         for job in jobs:
@@ -230,7 +243,10 @@ class SkyEngine(SkyRuns):
         return found
 
     def _repeat_end(self, member: Member) -> None:
-        """Report a member's end again: the controller may have died before it committed the first report."""
+        """Report a member's end again.
+
+        The controller may have died before it committed the first report.
+        """
         if member.end:
             self._on_event(Event.decode(member.end))
         else:
@@ -249,7 +265,7 @@ class SkyEngine(SkyRuns):
             self._spawn(self._live(watch))
 
     def agent_address(self, job_id: int) -> str | None:
-        """A local socket that forwards to the job's first node, once the node has reported its address."""
+        """Return the local socket to the job's first node, or None."""
         watch = self._watches.get(job_id)
         session = self._sessions.known(watch.folder) if watch is not None else None
         return session.address if session is not None else None
@@ -262,11 +278,14 @@ class SkyEngine(SkyRuns):
         return f"the nodes of job {job_id} cannot be reached from this machine ({session.problem}): only scancel works"
 
     def awaited(self, job_id: int) -> str:
-        """Always empty: a node that cannot be reached now may never be reachable."""
+        """Return "": an unreachable node may stay unreachable."""
         return ""
 
     def price_question(self, components: Sequence[tuple[JobSpec, str]]) -> PriceQuestion | None:
-        """The key that jobs of equal price share, and a function that queries SkyPilot for it; None: infeasible."""
+        """Return the price's key and a function that queries SkyPilot.
+
+        Jobs of equal price share the key. None: infeasible.
+        """
         try:
             task = plan_all(components, self.site)
         except Refused:
@@ -275,11 +294,11 @@ class SkyEngine(SkyRuns):
         return text, lambda: prices.hourly_price(self.client, text)
 
     def clusters(self) -> dict[int, str]:
-        """Jobs that hold a SkyPilot cluster of their own, with the cluster's name."""
+        """Jobs with their own SkyPilot cluster, and its name."""
         return {job_id: watch.record.name for job_id, watch in self._watches.items() if watch.record.cluster}
 
     def names(self) -> set[str]:
-        """SkyPilot names of all jobs that this engine has launched, or will launch, and still follows."""
+        """SkyPilot names of all jobs of this engine."""
         return {watch.record.name for watch in self._watches.values()}
 
     async def problem(self) -> str:
@@ -305,22 +324,25 @@ class SkyEngine(SkyRuns):
         return [*found, (bool(infras), f"SkyPilot takes requests of user {access.user}; enabled infras: {enabled}")]
 
     def follow(self, launch: Launch, behind: int) -> bool:
-        """False: elements are combined in other ways (``array_packs``)."""
+        """Return False: ``array_packs`` combines elements."""
         return False
 
     def drop_followers(self, node: str) -> None:
-        """Nothing waits."""
+        """Do nothing."""
 
     def lingers(self) -> bool:
-        """Whether SkyPilot has not taken down the nodes of all ended jobs."""
+        """True while nodes of an ended job exist."""
         return bool(self._ended)
 
     def nodes(self) -> list[Node]:
-        """SkyPilot's nodes exist only while their jobs do; the controller learns their names from ``started``."""
+        """Return no nodes: they exist only with their jobs.
+
+        The event ``started`` reports their names.
+        """
         return []
 
     def ready_in(self, nodes: Iterable[str]) -> float:
-        """0.0: nodes are created with their jobs, so no job waits for a node that is off."""
+        """Return 0.0: nodes are created with their jobs."""
         return 0.0
 
     async def close(self) -> None:

@@ -1,1 +1,1 @@
-"""One user's account at SkyPilot: offers, prices, and jobs launched without sbatch."""
+"""A user's account at SkyPilot: offers, prices, foreign jobs."""

@@ -1,8 +1,9 @@
-"""Checks at submit whether any node of the enabled infras can run a task, using the inventory that sinfo shows.
+"""Checks at submit if a node of the enabled infras can run a task.
 
-For an infra whose nodes exist (Slurm, Kubernetes, SSH), node sizes decide. A cloud creates nodes on demand, and the
-inventory lists only its GPU machines: there the name and number of GPUs decide. For an infra without inventory, and for
-a Kubernetes cluster that an autoscaler may extend, the job is accepted, and SkyPilot decides.
+The checks use the inventory that sinfo shows. For an infra whose nodes exist (Slurm, Kubernetes, SSH), node sizes
+decide. A cloud creates nodes on demand, and the inventory lists only its GPU machines: there the name and number of
+GPUs decide. For an infra without inventory, and for a Kubernetes cluster that an autoscaler may extend, the job is
+accepted, and SkyPilot decides.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ _KUBERNETES = ("kubernetes", "k8s")
 
 
 def autoscaled(config: Mapping[str, Any], context: str) -> bool:
-    """Whether a SkyPilot configuration names an autoscaler for a Kubernetes context.
+    """True if a configuration names an autoscaler for a Kubernetes context.
 
-    Source: sky/clouds/kubernetes.py, which asks for ``kubernetes.context_configs.CONTEXT.autoscaler``, then for
+    Source: sky/clouds/kubernetes.py, which reads ``kubernetes.context_configs.CONTEXT.autoscaler``, then
     ``kubernetes.autoscaler``.
     """
     kubernetes = config.get("kubernetes") or {}
@@ -35,9 +36,10 @@ def objection(
     unlisted: Sequence[str] = (),
     grows: Callable[[str], bool] = lambda context: False,
 ) -> str:
-    """One sentence on why no offered node can run a task with these ``resources``; "" when one may.
+    """Return why no offered node can run a task, in one sentence; or "".
 
-    ``unlisted``: enabled infras without any offer. ``grows``: whether a Kubernetes context may get more nodes.
+    ``resources``: of the task. ``unlisted``: enabled infras without any offer. ``grows``: returns True for a Kubernetes
+    context that may get more nodes.
     """
     if not offers or "instance_type" in resources:
         return ""
@@ -101,7 +103,7 @@ def _accelerators(resources: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def _least(text: Any) -> float:
-    """The number of ``4+`` or ``4``; 0 for none."""
+    """Return the number of ``4+`` or ``4``; 0 for none."""
     try:
         return float(str(text or 0).rstrip("+"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Managed jobs as SkyPilot's queue lists them: ours, and foreign jobs that were launched without sbatch.
+"""Managed jobs in SkyPilot's queue: ours and foreign ones.
 
 Reading the queue is expensive (it starts a process on the jobs controller), so reads are rare and cover all jobs at
 once: the newest jobs, and by id those older jobs that had not ended yet.
@@ -15,14 +15,17 @@ from ..api.api_client import Client
 from ..api.queue_rows import ROW_FIELDS, QueueRow
 from .prices import cluster_name
 
-#: of the statuses of a job's unfinished tasks, the first in this list is the job's status
+#: statuses of unfinished tasks; the first one in this list is the job's status
 _LIVELY = ("RUNNING", "WINDING_DOWN", "STARTING", "RECOVERING", "CANCELLING", "SUBMITTED", "PENDING")
 PAGE = 200  # records per read
-HISTORY = 1000  # records of the first read: how far back sacct lists foreign jobs
+HISTORY = 1000  # records of the first read, and so the history of foreign jobs in sacct
 
 
 def managed_job_infos(records: Iterable[QueueRow]) -> list[ManagedJobInfo]:
-    """Managed jobs from the queue's records, which are one per task; ordered by id."""
+    """Return managed jobs from the queue's records, by id.
+
+    The queue has one record per task.
+    """
     by_id: dict[int, list[QueueRow]] = {}
     for record in records:
         if record.job_id:
@@ -61,7 +64,10 @@ def _info(job_id: int, records: list[QueueRow]) -> ManagedJobInfo:
 
 
 def _decisive(records: list[QueueRow]) -> QueueRow:
-    """The task whose status is the job's: the most active task, or of an ended job the first that failed."""
+    """Return the task whose status is the job's.
+
+    The most active task, or of an ended job the first that failed.
+    """
     alive = [record for record in records if not record.ended]
     if alive:
         order = {word: place for place, word in enumerate(_LIVELY)}
@@ -83,7 +89,7 @@ _CPUS = re.compile(r"\bCPU:(\d+(?:\.\d+)?)|\bcpus=(\d+(?:\.\d+)?)", re.IGNORECAS
 
 
 def _size(record: QueueRow) -> tuple[int, int]:
-    """Number of nodes, and CPUs of each, from ``2x[CPU:1+]``."""
+    """Return the number of nodes and their CPUs, from ``2x[CPU:1+]``."""
     text = record.cluster_resources or record.resources
     count, cpus = _COUNT.match(text), _CPUS.search(text)
     number = float(cpus[1] or cpus[2]) if cpus else 1.0
@@ -91,7 +97,10 @@ def _size(record: QueueRow) -> tuple[int, int]:
 
 
 def _gpus(record: QueueRow) -> str:
-    """A node's accelerators in Slurm's spelling: ``h100:8``. Once the cluster has ended only the text contains them."""
+    """Return a node's accelerators in Slurm's spelling: ``h100:8``.
+
+    Once the cluster has ended, only the text contains them.
+    """
     if record.accelerators:
         devices = record.accelerators.items()
         return ",".join(f"{str(name).lower()}:{max(1, int(float(count)))}" for name, count in devices)

@@ -1,6 +1,6 @@
 """Reads the offers of the enabled infras from SkyPilot.
 
-Read rarely and in the background: /enabled_clouds, and for each infra its nodes with their free resources
+Reads are rare and in the background: /enabled_clouds, and for each infra its nodes with their free resources
 (/slurm_node_info, /kubernetes_node_info) or, for clouds, the catalog's instance types with GPUs (/list_accelerators).
 Sources: sky/utils/slurm_utils.py, sky/models.py, sky/catalog/common.py of SkyPilot 0.14.1.
 """
@@ -19,7 +19,10 @@ _GIB = 1024
 
 
 async def read(client: Client) -> Inventory:
-    """All nodes of all enabled infras, and the infras without any. Raises SkyError."""
+    """Read all nodes of all enabled infras. Raises SkyError.
+
+    Also the infras without nodes.
+    """
     infras = [str(name) for name in await client.call("/enabled_clouds?expand=true", {}, method="GET") or ()]
     clouds, found = [], []
     for infra in dict.fromkeys(name.lower() if "/" not in name else name for name in infras):
@@ -47,7 +50,10 @@ async def read(client: Client) -> Inventory:
 
 
 def slurm_offers(rows: Any) -> list[Offer]:
-    """Offers from /slurm_node_info: one row per node; a node in two partitions may have one row with both."""
+    """Convert /slurm_node_info to offers.
+
+    One row per node; a node in two partitions may have one row with both.
+    """
     found: dict[tuple[str, str], Offer] = {}
     for row in _rows(rows):
         name, cluster = str(row.get("node_name") or ""), str(row.get("slurm_cluster_name") or "")
@@ -73,7 +79,7 @@ _STATES = {"idle": "idle", "mix": "mixed", "mixed": "mixed", "alloc": "allocated
 
 
 def kubernetes_offers(infra: str, answer: Any) -> list[Offer]:
-    """Offers from /kubernetes_node_info of one context."""
+    """Convert /kubernetes_node_info of one context to offers."""
     nodes = answer.get("node_info_dict") if isinstance(answer, Mapping) else None
     found = []
     for name, row in (nodes or {}).items():
@@ -94,7 +100,7 @@ def kubernetes_offers(infra: str, answer: Any) -> list[Offer]:
 
 
 def catalog_offers(answer: Any) -> list[Offer]:
-    """Offers from /list_accelerators.
+    """Convert /list_accelerators to offers.
 
     The answer maps a GPU name to rows of (cloud, instance type, name, count, CPUs, device memory, memory, price, spot
     price, region); machines without a price or a name are not available as nodes.
@@ -134,6 +140,6 @@ def _number(row: Mapping[str, Any], key: str, default: int) -> int:
 
 
 def _first(counts: Any) -> int:
-    """A node's accelerator count, under any key name: ``{"accelerator_count": 8}``."""
+    """Return a node's accelerator count, under any key: ``{"accelerator_count": 8}``."""
     values = [value for value in (counts or {}).values() if isinstance(value, (int, float))]
     return int(values[0]) if values else 0

@@ -24,7 +24,7 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 def cluster_name(task: str, managed_job_id: int) -> str:
-    """SkyPilot's name of the cluster that runs a managed job's task."""
+    """Return SkyPilot's name of a managed job's cluster."""
     plain = re.sub(r"[._]", "-", task).lower()
     if len(plain) > _LENGTH:
         digest = int(hashlib.md5(task.encode(), usedforsecurity=False).hexdigest(), 16)
@@ -41,7 +41,10 @@ def _base36(number: int) -> str:
 
 
 def bills(report: Iterable[Mapping[str, Any]]) -> dict[str, Bill]:
-    """Bills by cluster name; a reused name, as after a preemption, has one bill for all clusters of that name."""
+    """Return bills by cluster name.
+
+    A reused name, as after a preemption, has one bill for all clusters of that name.
+    """
     found: dict[str, Bill] = {}
     for row in report:
         name, dollars = str(row.get("name") or ""), float(row.get("total_cost") or 0.0)
@@ -52,7 +55,7 @@ def bills(report: Iterable[Mapping[str, Any]]) -> dict[str, Bill]:
         hourly = dollars / seconds * 3600 if seconds > 0 else 0.0
         found[name] = Bill(
             before.dollars + dollars,
-            # The price is that of the running cluster; else of the last one listed with a price.
+            # The price of the running cluster, else of the last one with a price.
             hourly if alive or not before.hourly else before.hourly,
             before.open or alive,
         )
@@ -60,7 +63,10 @@ def bills(report: Iterable[Mapping[str, Any]]) -> dict[str, Bill]:
 
 
 async def read_bills(client: Client, clusters: Sequence[str]) -> dict[str, Bill]:
-    """Bills of these clusters; a cluster that never came up has none. Raises SkyError."""
+    """Read the bills of these clusters. Raises SkyError.
+
+    A cluster that did not start has none.
+    """
     found: dict[str, Bill] = {}
     for start in range(0, len(clusters), CLUSTERS_AT_ONCE):
         names = list(clusters[start : start + CLUSTERS_AT_ONCE])
@@ -70,9 +76,9 @@ async def read_bills(client: Client, clusters: Sequence[str]) -> dict[str, Bill]
 
 
 def question(fields: Mapping[str, Any]) -> str:
-    """The task to send to the optimizer: only fields on which a price depends.
+    """Return the optimizer's task: the fields on which a price depends.
 
-    Omits the ceiling by slurmsky, which would hide prices above it.
+    Without the ceiling by slurmsky, which would hide prices above it.
     """
     resources = {
         key: value for key, value in fields.get("resources", {}).items() if key not in ("labels", "max_hourly_cost")
@@ -82,9 +88,9 @@ def question(fields: Mapping[str, Any]) -> str:
 
 
 async def hourly_price(client: Client, task_yaml: str) -> float | None:
-    """Dollars per hour for all nodes of a task, at the infra that SkyPilot would choose; None: infeasible, or no price.
+    """Return dollars an hour for a task at SkyPilot's choice of infra.
 
-    Raises SkyError when the server cannot answer now.
+    None: infeasible, or no price. Raises SkyError if the server cannot answer now.
     """
     try:
         rows = read_prices(await client.optimize(task_yaml))

@@ -1,4 +1,7 @@
-"""One user's account at SkyPilot: offers, jobs and bills, as engines.cloud.CloudAccount."""
+"""A user's account at SkyPilot, as engines.cloud.CloudAccount.
+
+Offers, jobs and bills.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from . import foreign_jobs, inventory, prices
 
 
 class SkyAccount:
-    """Reads from the API server that ``client`` talks to."""
+    """Reads from the API server of ``client``."""
 
     bills_at_once = prices.CLUSTERS_AT_ONCE
 
@@ -21,26 +24,26 @@ class SkyAccount:
 
     @property
     def key(self) -> str:
-        """Server and SkyPilot's id of the user."""
+        """Return the server and SkyPilot's id of the user."""
         return f"{self.endpoint} {self._client.user_id}"
 
     @property
     def requests(self) -> int:
-        """The HTTP requests that the client has sent."""
+        """Number of HTTP requests that the client has sent."""
         return self._client.requests
 
     async def inventory(self) -> Inventory:
-        """All nodes of all enabled infras."""
+        """Return all nodes of all enabled infras."""
         return await inventory.read(self._client)
 
     async def jobs(self, open_ids: Iterable[int], newest: int) -> list[ManagedJobInfo]:
-        """This user's newest managed jobs, and those in ``open_ids``."""
+        """Return this user's newest managed jobs, and those in ``open_ids``."""
         return await foreign_jobs.read(self._client, open_ids, newest)
 
     async def cancel(self, managed_job_ids: Sequence[int]) -> None:
-        """Cancel managed jobs; this takes about a minute."""
+        """Cancel managed jobs, which takes about a minute."""
         await self._client.cancel(managed_job_ids)
 
     async def bills(self, clusters: Sequence[str]) -> dict[str, Bill]:
-        """Bills of clusters, from SkyPilot's cost report."""
+        """Return bills of clusters, from SkyPilot's cost report."""
         return await prices.read_bills(self._client, clusters)

@@ -1,1 +1,1 @@
-"""Requests to SkyPilot's API server: address, credentials, configuration, errors."""
+"""Requests to SkyPilot's API server."""

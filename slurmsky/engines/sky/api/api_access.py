@@ -1,4 +1,7 @@
-"""Address of SkyPilot's API server, and this user's credentials there, found as SkyPilot's client finds them."""
+"""Address and credentials for SkyPilot's API server.
+
+They are found as by SkyPilot's client.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ DEFAULT_ENDPOINT = "http://127.0.0.1:46580"
 class Access:
     """Address of the server, and this client's credentials.
 
-    User and password of the endpoint's URL are stored apart from the URL, which is printed, logged and stored.
+    User and password of the endpoint's URL are stored separately from the URL, which is printed, logged and stored.
     """
 
     endpoint: str = DEFAULT_ENDPOINT
@@ -38,7 +41,7 @@ class Access:
 
     @property
     def local(self) -> bool:
-        """True when the server runs on this machine and sees the same files."""
+        """True if the server runs on this machine with the same files."""
         return (urlsplit(self.endpoint).hostname or "") in ("127.0.0.1", "localhost", "::1", "0.0.0.0")
 
 
@@ -76,7 +79,7 @@ def find_access(
 
 
 def cookies(path: str, host: str) -> str:
-    """The value of the Cookie header for a host, from a cookie file of SkyPilot's login."""
+    """Return the Cookie header for a host, from SkyPilot's cookie file."""
     if not path or not os.path.exists(path):
         return ""
     jar = MozillaCookieJar(path)

@@ -1,4 +1,4 @@
-"""HTTP client for SkyPilot's API server: the engine's requests.
+"""HTTP client of SkyPilot's API server.
 
 Source: sky/server/server.py, sky/jobs/server/server.py and sky/server/requests/payloads.py of SkyPilot 0.14.1
 (API version 62). Every call is POSTed and answered with a request id; GET /api/get waits for its result.
@@ -28,16 +28,16 @@ OLDEST_API_VERSION = 24  # the oldest version that current servers accept (sky/s
 
 @dataclass
 class Client:
-    """Asynchronous client of the API server; no method blocks. ``requests`` counts the requests sent."""
+    """Asynchronous client of the API server. ``requests`` counts the requests sent."""
 
     access: Access
     requests: int = 0
-    #: called when nothing listens at the endpoint; returns the action that was started, or ""
+    #: called if no server listens at the endpoint; returns the action that was started, or ""
     absent: Callable[[], str] = lambda: ""
     config: UserConfig | None = None
     #: creates the user's id if ``access`` has none
     identify: Callable[[], str] = lambda: ""
-    #: when the server answered last, epoch seconds, and the problem since then
+    #: epoch second of the server's last answer, and the problem since then
     answered_at: float = 0.0
     problem: SkyError | None = None
     _health: dict[str, Any] = field(default_factory=dict)
@@ -45,13 +45,13 @@ class Client:
 
     @property
     def user_id(self) -> str:
-        """This user's id at a server without accounts, 8 hex digits."""
+        """Return the user's id at a server without accounts, 8 hex digits."""
         if not self.access.user_id:
             self.access = replace(self.access, user_id=self.identify())
         return self.access.user_id
 
     async def probe(self, patience: float, fresh_s: float = 30.0) -> SkyError | None:
-        """The problem that prevents the server from accepting requests.
+        """Return the problem that prevents requests to the server, or None.
 
         As known now or learned within ``patience`` seconds.
         """
@@ -71,7 +71,10 @@ class Client:
     # -- calls
 
     async def health(self, fresh: bool = False) -> dict[str, Any]:
-        """The server's description of itself; requested once, and again after an outage. Raises WrongVersion."""
+        """Return the server's description of itself. Raises WrongVersion.
+
+        Requested once, and again after an outage.
+        """
         if not self._health or fresh:
             answer = await self._send("GET", "/api/health", head_s=15)
             health = self._json(answer)
@@ -85,15 +88,15 @@ class Client:
         return self._health
 
     async def validate(self, task_yaml: str, project: Path | None = None) -> None:
-        """Validate a task's YAML, including the site's admin policy. Raises Rejected with SkyPilot's reason.
+        """Validate a task's YAML with the site's admin policy.
 
-        ``project``: the folder whose .sky.yaml applies.
+        Raises Rejected with SkyPilot's reason. ``project``: the folder whose .sky.yaml applies.
         """
         body = {"dag": task_yaml, "request_options": None, **self.overrides(project)}
         await self._send("POST", "/validate", body)
 
     async def optimize(self, task_yaml: str) -> str:
-        """The optimizer's report on a task: text with a table of candidate resources and prices.
+        """Return the optimizer's report: candidate resources and prices.
 
         The request's result is null by design; the table is in the request's stream (sky/server/server.py).
         """
@@ -108,7 +111,7 @@ class Client:
         self, task_yaml: str, name: str, *, num_jobs: int | None = None, pool: str = "", blob_id: str = "",
         project: Path | None = None,
     ) -> list[int]:  # fmt: skip
-        """Launch a managed job; returns its ids. Not idempotent: after an error call ``find`` before a retry."""
+        """Launch a managed job; return its ids. Not idempotent: after an error call ``find`` before a retry."""
         body: dict[str, Any] = {"task": task_yaml, "name": name, **self.overrides(project)}
         if num_jobs:
             body["num_jobs"] = num_jobs
@@ -119,7 +122,10 @@ class Client:
         return _ids(await self.call("/jobs/launch", body))
 
     async def queue(self, job_ids: Sequence[int] | None = None, **more: Any) -> list[QueueRow]:
-        """Records of managed jobs, one per SkyPilot task. Expensive: starts a process on the jobs controller."""
+        """Return records of managed jobs, one per SkyPilot task.
+
+        Expensive: starts a process on the jobs controller.
+        """
         body = {"refresh": False, "skip_finished": False, "all_users": False, **more}
         if job_ids is not None:
             body["job_ids"] = list(job_ids)
@@ -128,14 +134,14 @@ class Client:
         return [queue_row(job) for job in jobs or () if isinstance(job, dict)]
 
     async def find(self, name: str) -> list[int]:
-        """Ids of the managed jobs with exactly this name."""
+        """Return ids of the managed jobs with exactly this name."""
         found = await self.queue(name_match=name)
         return sorted({job.job_id for job in found if job.job_name == name and job.job_id})
 
     async def launched(self, name: str) -> list[int]:
-        """Ids of the managed jobs that a launch under this name has created, or is still creating.
+        """Return ids of managed jobs from a launch under this name.
 
-        The server may still process a request whose answer was lost.
+        The launch may be unfinished: the server may still process a request whose answer was lost.
         """
         request_id = await self._underway("jobs.launch", "name", name)
         if request_id:
@@ -143,11 +149,14 @@ class Client:
         return await self.find(name)
 
     async def launching(self, cluster: str) -> bool:
-        """Whether a request that launches a job on this cluster is unfinished."""
+        """True if an unfinished request launches a job on this cluster."""
         return bool(await self._underway("sky.launch", "cluster_name", cluster))
 
     async def _underway(self, kind: str, field: str, name: str) -> str:
-        """The id of an unfinished request of this kind, with this name in ``field``; "": this user sees none."""
+        """Return the id of an unfinished request with this name, or "".
+
+        ``kind``: of the request; ``field``: the field with the name.
+        """
         try:
             answer = await self._send("GET", "/api/status")
             requests = json.loads(answer.body or b"null")
@@ -164,16 +173,16 @@ class Client:
         return ""
 
     async def events(self, managed_job_id: int, limit: int = 10) -> list[StatusChange]:
-        """The latest status changes of a managed job, newest first. Cheap."""
+        """Return the latest status changes of a job, newest first. A cheap request."""
         value = await self.call("/jobs/events", {"job_id": managed_job_id, "limit": limit})
         return [status_change(event) for event in value or () if isinstance(event, dict)]
 
     async def cancel(self, job_ids: Sequence[int]) -> None:
-        """Request cancellation of these managed jobs; SkyPilot takes about a minute."""
+        """Request cancellation of managed jobs, which takes about a minute."""
         await self.call("/jobs/cancel", {"job_ids": list(job_ids)})
 
     async def logs(self, managed_job_id: int, follow: bool, tail: int | None = None) -> AsyncIterator[bytes]:
-        """Stream the job's log; with ``follow`` until the job ends. Raises SkyError when the stream breaks."""
+        """Stream the job's log; with ``follow`` until the job ends. Raises SkyError if the stream breaks."""
         body = {
             "job_id": managed_job_id,
             "name": None,
@@ -186,7 +195,7 @@ class Client:
             yield chunk
 
     async def cluster_logs(self, cluster: str, job_id: int, follow: bool) -> AsyncIterator[bytes]:
-        """Stream the log of a job on a cluster, as ``logs`` does."""
+        """Stream the log of a cluster's job, as ``logs``."""
         body = {"cluster_name": cluster, "job_id": job_id, "follow": follow, "tail": 0}
         async for chunk in self._stream("/logs", body):
             yield chunk
@@ -202,13 +211,13 @@ class Client:
             raise self._unreachable(error) from error
 
     async def upload(self, blob_id: str, path: Path) -> None:
-        """Upload a zip of file mounts to a remote server, unless the server has it. ``blob_id``: 64 hex digits."""
+        """Upload a zip of file mounts unless the server has it. ``blob_id``: 64 hex digits."""
         user = self.user_id
         whole = (await asyncio.to_thread(path.stat)).st_size
         requested = urlencode({"user_hash": user, "blob_id": blob_id, "size_bytes": whole})
         if self._json(await self._send("GET", f"/upload_v2/blob?{requested}")).get("exists"):
             return
-        size = 95 * 1024 * 1024  # the server's proxy accepts no larger body: sky/server/constants.py
+        size = 95 * 1024 * 1024  # the limit of the server's proxy: sky/server/constants.py
         total = max(1, -(-whole // size))
         with await asyncio.to_thread(path.open, "rb") as file:
             for index in range(total):
@@ -224,7 +233,7 @@ class Client:
         return await self.result(request_id, wait_s)
 
     async def post(self, path: str, body: dict[str, Any], method: str = "POST") -> str:
-        """Send a request; returns its id."""
+        """Send a request; return its id."""
         answer = await self._send(method, path, body if method == "POST" else None)
         request_id = answer.headers.get("x-skypilot-request-id") or answer.headers.get("x-request-id")
         if not request_id:
@@ -232,7 +241,7 @@ class Client:
         return request_id
 
     async def result(self, request_id: str, wait_s: float = 600.0) -> Any:
-        """Wait for the result of a request. A broken connection does not end the wait before wait_s has passed."""
+        """Wait for the result of a request. A broken connection does not end the wait before wait_s."""
         deadline = time.monotonic() + wait_s
         while True:
             left = deadline - time.monotonic()
@@ -262,7 +271,7 @@ class Client:
             raise self._unreachable(error) from error
         self._check(answer.status, answer.headers, data)
         self.answered_at = time.time()
-        if target != "/api/health" or not isinstance(self.problem, LoginExpired):  # which needs no login
+        if target != "/api/health" or not isinstance(self.problem, LoginExpired):  # /api/health needs no login
             self.problem = None
         return HttpAnswer(answer.status, answer.headers, data)
 
@@ -292,7 +301,7 @@ class Client:
         )
 
     def _common(self) -> dict[str, Any]:
-        """The fields of every request body. Without the user's id the server would use its own: payloads.py."""
+        """Return the fields of every request body. Without the user's id the server would use its own: payloads.py."""
         common: dict[str, Any] = {
             "env_vars": {"SKYPILOT_USER_ID": self.user_id, "SKYPILOT_USER": self.access.user},
             "entrypoint": "slurmsky",
@@ -303,7 +312,7 @@ class Client:
         return common
 
     def overrides(self, project: Path | None = None) -> dict[str, Any]:
-        """The body field that holds the user's SkyPilot configuration. Raises BadConfig."""
+        """Return the body field with the user's configuration. Raises BadConfig."""
         if self.config is None:
             found = {"active_workspace": self.access.workspace} if self.access.workspace else {}
         else:
@@ -322,7 +331,7 @@ class Client:
         return {"Cookie": found} if found else {}
 
     def _check(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Raise the error for an unsuccessful answer."""
+        """Raise the error of an unsuccessful answer."""
         try:
             self._check_answer(status, headers, body)
         except SkyError as error:
@@ -366,13 +375,13 @@ class Client:
 
 
 def _ids(value: Any) -> list[int]:
-    """The job ids in a launch's result."""
+    """Job ids in a launch's result."""
     ids = value.get("job_id") if isinstance(value, dict) else None
     return [int(ids)] if isinstance(ids, int) else [int(number) for number in ids or ()]
 
 
 def _detail(body: bytes) -> tuple[str, str]:
-    """Name and message of the exception in an error's body, in any of the four shapes that the server uses."""
+    """Name and message of the exception in an error's body. In any of the four shapes that the server uses."""
     try:
         data = json.loads(body)
     except ValueError:

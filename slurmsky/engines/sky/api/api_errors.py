@@ -19,12 +19,15 @@ from ...cloud import LoginRequired, RequestRefused
 
 
 class SkyError(EngineError):
-    """SkyPilot could not carry out a request; the text gives the reason in one line, without passwords of URLs."""
+    """SkyPilot did not complete a request.
+
+    The text gives the reason in one line, without passwords of URLs.
+    """
 
     def __init__(self, text: str = "") -> None:
         super().__init__(redacted(text))
 
-    #: what a job waits for until then, for squeue's reason
+    #: cause of a job's wait until then, for squeue's reason
     waits_for = "SkyPilot lost the request"
 
 
@@ -50,14 +53,20 @@ class LoginExpired(SkyError, LoginRequired):
 
 
 class WrongVersion(SkyError):
-    """Server and client do not support each other's version; passes when one of them is upgraded."""
+    """Server and client do not support each other's version.
+
+    An upgrade of either may mend it.
+    """
 
     passing = True
     waits_for = "SkyPilot server has another version"
 
 
 class BadConfig(SkyError):
-    """This user's SkyPilot configuration cannot be read; passes when the file is corrected."""
+    """The user's SkyPilot configuration is unreadable.
+
+    A correction of the file mends it.
+    """
 
     passing = True
     waits_for = "SkyPilot configuration cannot be read"
@@ -70,7 +79,10 @@ class Interrupted(SkyError):
 
 
 class Rejected(SkyError, RequestRefused):
-    """The server refused; ``kind`` is the name of SkyPilot's exception."""
+    """The server refused.
+
+    ``kind``: the name of SkyPilot's exception.
+    """
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(" ".join(without_colours(message).split()) or kind)

@@ -1,4 +1,4 @@
-"""Finds this user's SkyPilot API server, checks whether it can run jobs, and starts a local server."""
+"""Finds, checks and starts SkyPilot's API server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ ENDPOINT = "SKYPILOT_API_SERVER_ENDPOINT"
 
 
 def connect(environment: Mapping[str, str], site: Site, user: str) -> Client:
-    """A client for the API server that this user's SkyPilot commands would use. Sends nothing."""
+    """Return a client of the user's API server.
+
+    The server that the user's SkyPilot commands would use. Sends nothing.
+    """
     home = Path(environment.get("HOME") or os.path.expanduser("~"))
     config = UserConfig(environment, home)
     try:
@@ -42,13 +45,16 @@ def connect(environment: Mapping[str, str], site: Site, user: str) -> Client:
 
 
 def is_set_up(environment: Mapping[str, str], site: Site) -> bool:
-    """True when this user has used SkyPilot before or configured a server: only then is a server queried."""
+    """True if this user has used SkyPilot or configured a server.
+
+    Only then is a server queried.
+    """
     home = Path(environment.get("HOME") or os.path.expanduser("~"))
     return bool(environment.get(ENDPOINT) or site.sky.endpoint or (home / ".sky").is_dir())
 
 
 async def enabled_infra(client: Client) -> list[str]:
-    """Names of the infras that the server has enabled, in lower case. Raises SkyError."""
+    """Names of the enabled infras, in lower case. Raises SkyError."""
     await client.health()
     value = await client.call("/enabled_clouds", {}, method="GET")
     return [str(cloud).lower() for cloud in value or ()]
@@ -57,10 +63,10 @@ async def enabled_infra(client: Client) -> list[str]:
 async def choose(
     environment: Mapping[str, str], site: Site, client: Client, wanted: str = "", patience: float = 10.0
 ) -> Choice:
-    """Select the engine for ``wanted`` (SLURMSKY_ENGINE) or the site's setting.
+    """Select the engine for ``wanted`` or the site's setting.
 
-    auto: SkyPilot when it has an enabled infra, else this machine. The query takes at most ``patience`` seconds. When
-    no server is configured and none runs on this machine, there is no wait.
+    ``wanted``: SLURMSKY_ENGINE. auto: SkyPilot if it has an enabled infra, else this machine. The query takes at most
+    ``patience`` seconds. If no server is configured and none runs on this machine, there is no wait.
     """
     word = wanted or site.engine
     if word == "sky" or (word != "local" and is_set_up(environment, site)):
@@ -83,7 +89,7 @@ async def choose(
 async def start_server(client: Client, environment: Mapping[str, str]) -> None:
     """Start a local API server (``sky api start``) and wait for it.
 
-    Raises Unreachable when the server does not start.
+    Raises Unreachable if the server does not start.
     """
     program = shutil.which("sky", path=environment.get("PATH"))
     if not client.access.local or program is None:
@@ -112,7 +118,7 @@ async def start_server(client: Client, environment: Mapping[str, str]) -> None:
 
 
 class LocalServer:
-    """This machine's API server, started when nothing listens at its address."""
+    """This machine's API server, started on demand."""
 
     def __init__(self, client: Client, environment: Mapping[str, str]) -> None:
         self._client = client
@@ -123,7 +129,10 @@ class LocalServer:
         client.absent = self.wake
 
     def wake(self) -> str:
-        """Start the server in the background, at most once in AGAIN_S; returns the state of the start."""
+        """Start the server in the background; return the start's state.
+
+        At most once in AGAIN_S seconds.
+        """
         access = self._client.access
         usual = urlsplit(access.endpoint).port == urlsplit(DEFAULT_ENDPOINT).port
         if not (usual and access.local and shutil.which("sky", path=self._environment.get("PATH", ""))):

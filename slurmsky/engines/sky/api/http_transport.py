@@ -1,6 +1,7 @@
-"""HTTP requests over httpx: whole or streamed answers, reused connections, proxies of the environment.
+"""HTTP requests over httpx: whole or streamed answers.
 
-httpx is imported with the first request, so that a controller without SkyPilot does not pay for the import.
+Connections are reused, and the environment's proxies apply. httpx is imported at the first request, because the import
+is slow and a controller without SkyPilot does not need it.
 """
 
 from __future__ import annotations
@@ -25,14 +26,17 @@ _LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 
 
 def preload() -> None:
-    """Import the modules of the first request in advance, since the import is slow."""
+    """Import the slow modules of the first request in advance."""
     import httpx
 
     del httpx
 
 
 class TransportError(Exception):
-    """No valid HTTP answer; the text gives the cause. ``refused``: nothing listens at the address."""
+    """There is no valid HTTP answer, for the cause in the text.
+
+    ``refused``: no server listens at the address.
+    """
 
     def __init__(self, text: str, refused: bool = False) -> None:
         super().__init__(text)
@@ -41,7 +45,7 @@ class TransportError(Exception):
 
 @dataclass
 class HttpAnswer:
-    """An HTTP answer: status, headers (names in any case), and the whole body."""
+    """HTTP answer: status, headers (names in any case), whole body."""
 
     status: int
     headers: Mapping[str, str]
@@ -50,14 +54,17 @@ class HttpAnswer:
 
 @dataclass
 class StreamedAnswer:
-    """An HTTP answer: status, headers, and ``chunks``, which yields the body as it arrives."""
+    """HTTP answer: status, headers, and ``chunks`` of the body."""
 
     status: int
     headers: Mapping[str, str]
     _response: httpx.Response = field(repr=False)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Pieces of the body. Raises TransportError when the connection closes before the body is complete."""
+        """Yield pieces of the body.
+
+        Raises TransportError if the connection closes before the body is complete.
+        """
         import httpx
 
         try:
@@ -74,12 +81,12 @@ class StreamedAnswer:
 class Transport:
     """Sends HTTP requests in one event loop.
 
-    A GET reuses a connection of an earlier GET, and is retried when the server was just closing that connection. A POST
-    must not be sent twice, so each POST opens a new connection.
+    A GET reuses a connection of an earlier GET, and is retried if the server was closing that connection. A POST must
+    not be sent twice, so each POST opens a new connection.
     """
 
     def __init__(self) -> None:
-        self._clients: dict[tuple[str, bool], httpx.AsyncClient] = {}  # by method, and whether TLS is used
+        self._clients: dict[tuple[str, bool], httpx.AsyncClient] = {}  # by method, and use of TLS
         self._closed = False
 
     def _client(self, method: str, secure: bool) -> httpx.AsyncClient:
@@ -104,9 +111,9 @@ class Transport:
     async def request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"", head_s: float = 60.0
     ) -> AsyncIterator[StreamedAnswer]:
-        """Send one request; on entering the block the answer's headers have arrived, within ``head_s`` seconds.
+        """Send one request, and yield the answer after its headers.
 
-        Raises TransportError.
+        They must arrive within ``head_s`` seconds. Raises TransportError.
         """
         import httpx
 
@@ -137,7 +144,7 @@ class Transport:
             await response.aclose()
 
     async def close(self) -> None:
-        """Close the open connections; connections of later requests are not kept."""
+        """Close the open connections; later ones are not kept."""
         self._closed = True
         clients, self._clients = self._clients, {}
         for client in clients.values():
@@ -145,7 +152,10 @@ class Transport:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The innermost cause of an httpx error: the operating system's error if there is one."""
+    """Return the innermost cause of an httpx error.
+
+    It is the operating system's error if there is one.
+    """
     found = error
     while True:
         inner = found.__cause__ or found.__context__

@@ -1,6 +1,7 @@
-"""Answers of SkyPilot's managed jobs queue as records; "-", null and unset values become empty.
+"""Records of SkyPilot's managed jobs queue.
 
-Source: ManagedJobRecord in sky/schemas/api/responses.py, sky/jobs/state.py of SkyPilot 0.14.1.
+"-", null and unset values become empty. Source: ManagedJobRecord in sky/schemas/api/responses.py, sky/jobs/state.py of
+SkyPilot 0.14.1.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ TERMINAL = frozenset(
 
 @dataclass(frozen=True)
 class QueueRow:
-    """A task of a managed job. Times are epoch seconds, 0: not yet."""
+    """A task of a managed job.
+
+    Times are epoch seconds, 0: not yet.
+    """
 
     job_id: int = 0
     task_id: int = 0
@@ -45,13 +49,16 @@ class QueueRow:
 
     @property
     def ended(self) -> bool:
-        """Whether the task has ended."""
+        """True if the task has ended."""
         return self.status in TERMINAL
 
 
 @dataclass(frozen=True)
 class StatusChange:
-    """A change of a managed job's status. ``timestamp``: the server's text, which sorts by time."""
+    """A change of a managed job's status.
+
+    ``timestamp``: the server's text, which sorts by time.
+    """
 
     new_status: str = ""
     reason: str = ""
@@ -66,7 +73,7 @@ STATUS_FIELDS = ["job_id", "task_id", "status", "failure_reason", "details", "sc
 
 
 def queue_row(record: Mapping[str, Any]) -> QueueRow:
-    """A record of the queue."""
+    """Parse a record of the queue."""
     found = {name: _value(name, record[name]) for name in ROW_FIELDS if name in record}
     return QueueRow(**{name: value for name, value in found.items() if value is not None})
 
@@ -82,5 +89,5 @@ def _value(name: str, value: Any) -> Any:
 
 
 def status_change(record: Mapping[str, Any]) -> StatusChange:
-    """A record of the job's events."""
+    """Parse a record of the job's events."""
     return StatusChange(*(str(record.get(name) or "") for name in ("new_status", "reason", "timestamp")))

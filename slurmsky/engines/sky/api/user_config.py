@@ -1,4 +1,4 @@
-"""This user's SkyPilot configuration, read as SkyPilot's client does and sent with each request.
+"""The user's SkyPilot configuration, sent with each request.
 
 The user's file is ``$SKYPILOT_GLOBAL_CONFIG``, else ``~/.sky/config.yaml``; the project's file is
 ``$SKYPILOT_PROJECT_CONFIG``, else ``.sky.yaml`` in the folder of the submit, and overrides it.
@@ -22,7 +22,7 @@ GLOBAL, PROJECT = "SKYPILOT_GLOBAL_CONFIG", "SKYPILOT_PROJECT_CONFIG"
 PROJECT_FILE = ".sky.yaml"
 #: settings of the client only: never sent to a server
 _CLIENT_ONLY = ("api_server", "admin_policy")
-#: parts of a configuration that hold Kubernetes objects: lists are concatenated, named objects merged
+#: parts of a configuration with Kubernetes objects: lists are concatenated, named objects merged
 _OBJECTS = ("pod_config", "custom_metadata")
 _REPLACED = ("args", "command")  # lists in them that are replaced as a whole
 _HASH = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9-]*")
@@ -30,11 +30,14 @@ _HASH_LENGTH = 8
 
 
 class ConfigError(Exception):
-    """A required configuration file cannot be read; the text names the file and the reason."""
+    """A required configuration file is unreadable.
+
+    The text names the file and the reason.
+    """
 
 
 class UserConfig:
-    """The user's configuration; files are read again when they change."""
+    """The user's configuration; changed files are read again."""
 
     def __init__(self, environment: Mapping[str, str], home: Path) -> None:
         self._environment = environment
@@ -42,15 +45,18 @@ class UserConfig:
         self._read: dict[Path, tuple[int, int, dict[str, Any]]] = {}  # size, mtime in ns, content
 
     def user(self) -> dict[str, Any]:
-        """The user's file. Raises ConfigError."""
+        """Return the user's file. Raises ConfigError."""
         return self._file(GLOBAL, self._home / ".sky" / "config.yaml")
 
     def project(self, folder: Path) -> dict[str, Any]:
-        """The project file in a folder. Raises ConfigError."""
+        """Return the project file in a folder. Raises ConfigError."""
         return self._file(PROJECT, folder / PROJECT_FILE)
 
     def sent(self, folder: Path | None = None, workspace: str = "") -> dict[str, Any]:
-        """The configuration sent with a request for what was submitted from ``folder``. Raises ConfigError."""
+        """Return the configuration for a request. Raises ConfigError.
+
+        ``folder``: the folder of the submit.
+        """
         merged = copy.deepcopy(self.user())
         if folder is not None:
             overlay(merged, self.project(folder))
@@ -94,7 +100,10 @@ def _parse(data: bytes, path: Path) -> dict[str, Any]:
 
 
 def overlay(base: dict[str, Any], over: Mapping[str, Any], objects: bool = False) -> None:
-    """Merge one configuration into another. ``objects``: they are parts of Kubernetes objects."""
+    """Merge one configuration into another.
+
+    ``objects``: they are parts of Kubernetes objects.
+    """
     for key, value in over.items():
         if isinstance(value, Mapping) and isinstance(base.get(key), dict):
             overlay(base[key], value, objects or key in _OBJECTS)
@@ -117,9 +126,10 @@ def _merged(base: list[Any], over: list[Any]) -> list[Any]:
 
 
 def user_hash(environment: Mapping[str, str], home: Path, user: str) -> str:
-    """This user's id at servers without accounts; created and stored as SkyPilot's client does.
+    """Return the user's id at servers without accounts.
 
-    A server uses its own id for a request without one, and searches for uploads under that id.
+    It is created and stored as by SkyPilot's client. A server uses its own id for a request without one, and searches
+    for uploads under that id.
     """
     given = environment.get("SKYPILOT_USER_ID", "")
     if _HASH.fullmatch(given):
@@ -134,7 +144,7 @@ def user_hash(environment: Mapping[str, str], home: Path, user: str) -> str:
     host = hashlib.md5(socket.gethostname().encode(), usedforsecurity=False).hexdigest()[-4:]
     made = hashlib.md5(f"{user}-{host}".encode(), usedforsecurity=False).hexdigest()[:_HASH_LENGTH]
     partial = path.with_name(f"user_hash.{uuid.uuid4().hex}")
-    with contextlib.suppress(OSError):  # without the file the id stays the same, as long as the host name does
+    with contextlib.suppress(OSError):  # without the file the id is constant while the host name is
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(made)
         os.replace(partial, path)

@@ -1,4 +1,7 @@
-"""Creates a job's certificate authority, and one certificate that the job's nodes and its controller share."""
+"""Creates a job's certificate authority and its certificate.
+
+The job's nodes and its controller share one certificate.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-LIFE_DAYS = 365  # the certificate is used only while the job's nodes exist; jobs without a limit may run long
+LIFE_DAYS = 365  # the certificate is used only while the job's nodes exist, but jobs without a limit may run long
 
 _KEY_USAGES = (
     "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
@@ -20,7 +23,10 @@ _KEY_USAGES = (
 
 
 def make(folder: Path, name: str, now: datetime | None = None) -> None:
-    """Write ca.crt, node.crt and node.key (0600) into ``folder``. The authority's key is not stored."""
+    """Write ca.crt, node.crt and node.key (0600) into ``folder``.
+
+    The authority's key is not stored.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     start = (now or datetime.now(timezone.utc)) - timedelta(hours=12)  # a node's clock may be slow
     authority_key, node_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))

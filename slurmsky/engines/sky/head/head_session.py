@@ -1,4 +1,7 @@
-"""The session between a job's first node and this machine's controller: requests in both directions."""
+"""Session between a job's first node and the controller.
+
+Requests are sent in both directions.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ log = logging.getLogger("slurmsky.sky")
 
 
 class HeadNodeSession:
-    """A session with the first node of one job, across all its runs.
+    """Session with the first node of one job, across all its runs.
 
     ``folder``: the folder of the job's run, with its certificates. ``controller``: our controller's socket. ``how``,
     ``on_attempt``: as in NodeAccess. ``allowed``: credential variables that may be sent to nodes.
@@ -39,11 +42,10 @@ class HeadNodeSession:
         self._opening: asyncio.Task[None] | None = None
 
     def open(self, address: str, cluster: str, on_open: Callable[[], None]) -> None:
-        """Connect both ways: commands inside the job reach our controller, and local commands reach the job.
+        """Connect commands inside the job to our controller, and vice versa.
 
         ``address``: host:port of the node, as the node reported it; ``cluster``: SkyPilot's name of an allocation,
-        whose node must see regular keep-alive connections, "" for a job; ``on_open`` is called once the job is
-        reachable.
+        whose node must get regular keep-alive messages, "" for a job; ``on_open`` is called once the job is reachable.
         """
         line = self._way(address, cluster).line
         if self._parked is None or self._parked.done():
@@ -69,16 +71,19 @@ class HeadNodeSession:
 
     @property
     def problem(self) -> str:
-        """The error of the last attempt to reach the node; "" when it succeeded or is still running."""
+        """Return the error of the last attempt to connect, or "".
+
+        "" also during the attempt.
+        """
         return self._reach.problem if self._reach is not None else ""
 
     @property
     def address(self) -> str | None:
-        """Path of the local socket that forwards to the node, once it exists."""
+        """Return the local socket to the node, or None."""
         return str(self._proxy.path) if self._proxy is not None and self._proxy.is_open else None
 
     def _way(self, address: str, cluster: str) -> NodeAccess:
-        """The access to the first node's current address."""
+        """Return the access to the first node's current address."""
         if self._reach is None or self._reach.address != address:
             self._leave()
             self._reach = NodeAccess(address, self._folder, cluster, self._how, self._on_attempt)

@@ -1,4 +1,4 @@
-"""The sessions with the first nodes of runs, by the run's folder."""
+"""Sessions with the first nodes of runs, by the run's folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from .head_session import HeadNodeSession
 
 
 class HeadSessions:
-    """Opens at most one session for each run. ``folder``: the engine's; ``controller``: our controller's socket."""
+    """Opens at most one session for each run.
+
+    ``folder``: the engine's; ``controller``: our controller's socket.
+    """
 
     def __init__(self, folder: Path, controller: Path, sky: SkyConfig) -> None:
         self._folder = folder
@@ -23,11 +26,11 @@ class HeadSessions:
         self._sessions: dict[Path, HeadNodeSession] = {}
 
     def known(self, folder: Path) -> HeadNodeSession | None:
-        """The session of the run with this folder, if one exists."""
+        """Return the session of a run's folder, or None."""
         return self._sessions.get(folder)
 
     def of(self, watch: JobWatch) -> HeadNodeSession:
-        """The session with the first node of a job's run."""
+        """Return the session with the first node of a job's run."""
         session = self._sessions.get(watch.folder)
         if session is None:
             on_attempt = functools.partial(reachability.note, self._folder, watch.record.kind)
@@ -37,12 +40,15 @@ class HeadSessions:
         return session
 
     def open(self, watch: JobWatch, on_open: Callable[[], None]) -> None:
-        """Connect both ways, once the node has reported its address; ``on_open`` is called when it is reachable."""
+        """Connect both ways, once the node's address is known.
+
+        ``on_open`` is called when the node is reachable.
+        """
         if watch.record.control:
             self.of(watch).open(watch.record.control, _cluster(watch), on_open)
 
     async def send(self, watch: JobWatch, request: JobRequest) -> None:
-        """Send a request to the node. Raises HeadUnreachable if it cannot be reached."""
+        """Send a request to the node. Raises HeadUnreachable."""
         await self.of(watch).send(watch.record.control, _cluster(watch), request)
 
     def leave(self, watch: JobWatch) -> None:
@@ -53,5 +59,5 @@ class HeadSessions:
 
 
 def _cluster(watch: JobWatch) -> str:
-    """SkyPilot's name of an allocation's cluster; "" for a managed job."""
+    """SkyPilot's name of an allocation's cluster; "": a managed job."""
     return watch.record.name if watch.record.cluster else ""

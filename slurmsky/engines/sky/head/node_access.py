@@ -1,9 +1,9 @@
-"""Connects this machine to a job's first node: directly, or through SkyPilot's ssh to the cluster.
+"""Connects to a job's first node, directly or through ssh.
 
-A direct connection is fast and works if this machine can reach the nodes' addresses: the same network, a VPN, a
-local Slurm. Elsewhere SkyPilot gives the users of a cluster ssh to it (for Kubernetes and Slurm through a websocket of
-the API server): ``sky status NAME`` writes its ssh configuration for the cluster, and one ssh process holds a tunnel
-for the life of the allocation. Both ways carry the job's own mutual TLS.
+A direct connection is fast and works if this machine can reach the nodes' addresses: the same network, a VPN, a local
+Slurm. Elsewhere SkyPilot gives the users of a cluster ssh to it (for Kubernetes and Slurm through a websocket of the
+API server): ``sky status NAME`` writes its ssh configuration for the cluster, and one ssh process holds a tunnel during
+the allocation. Both carry the job's own mutual TLS.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger("slurmsky.sky")
 
 CONFIGURE_S = 300.0  # sky status starts a Python with SkyPilot, and queries the server
 TUNNEL_S = 120.0  # on a Slurm infra an sshd is started in the allocation first
-_LONGEST_PATH = 85  # of a socket: ssh appends a suffix while it creates it
+_LONGEST_PATH = 85  # longest path of a socket: ssh appends a suffix while it creates it
 
 SSH_OPTIONS = (
     "BatchMode=yes",
@@ -47,9 +47,10 @@ os.getppid() == int(sys.argv[1]) and os.execv(sys.argv[2], sys.argv[2:])
 
 
 def tied(command: list[str]) -> list[str]:
-    """A command line that runs ``command`` (with its whole path) and ends it when the calling process ends.
+    """Return a command line that ends with the calling process.
 
-    Call from the main thread: the kernel counts the end of the thread that starts the process.
+    ``command``: with its whole path. Call from the main thread: the kernel counts the end of the thread that starts the
+    process.
     """
     return [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid()), *command]
 
@@ -77,7 +78,10 @@ class NodeAccess:
         self.problem = ""  # why the last attempt failed
 
     async def line(self, hello: dict[str, Any]) -> Line:
-        """Open a connection and wait for the node's welcome. Raises HeadUnreachable."""
+        """Open a connection and wait for the node's welcome.
+
+        Raises HeadUnreachable.
+        """
         try:
             line = await self._line(hello)
         except HeadUnreachable as error:
@@ -102,17 +106,20 @@ class NodeAccess:
             line = await open_line(UNIX + await self._tunnel.path(), self._certificates, hello)
         except HeadUnreachable as error:
             raise HeadUnreachable(f"{problem}; {error}" if problem else str(error)) from error
-        self._direct = False  # a later direct attempt would fail, too
+        self._direct = False  # a later direct attempt would also fail
         return line
 
     def close(self) -> None:
-        """Close the tunnel, which ends the connections through it."""
+        """Close the tunnel and its connections."""
         if self._tunnel is not None:
             self._tunnel.close()
 
 
 class SshTunnel:
-    """A local unix socket that ssh forwards to ``address``, as the cluster's first node resolves it."""
+    """A local unix socket that ssh forwards to ``address``.
+
+    The cluster's first node resolves ``address``.
+    """
 
     def __init__(self, cluster: str, address: str, folder: Path) -> None:
         self._cluster = cluster
@@ -125,10 +132,14 @@ class SshTunnel:
         self._attempts = 0  # since the latest tunnel
 
     async def path(self) -> str:
-        """The socket's path, once the tunnel is up. Raises HeadUnreachable."""
+        """Return the socket's path, once the tunnel is up.
+
+        Raises HeadUnreachable.
+        """
         async with self._lock:
             if self._process is None or self._process.returncode is not None:
-                # What sky status wrote outlives the tunnel; a server that has just begun takes minutes for it.
+                # The files of sky status outlast the tunnel; a server that has just started takes minutes to write
+                # them.
                 if self._attempts % 3 == 0:
                     await self._configure()
                 self._attempts += 1

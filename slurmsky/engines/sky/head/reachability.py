@@ -1,4 +1,4 @@
-"""Remembers which nodes this machine can reach.
+"""Record of the nodes that this machine can reach.
 
 Only reachable nodes wait for their controller's connection.
 """
@@ -17,7 +17,7 @@ _FILE = "reached.json"
 
 
 def kind(launch: Launch) -> str:
-    """Key of nodes with the same reachability.
+    """Return the key of nodes with the same reachability.
 
     Those of a partition, as a managed job or as an allocation, which is reached by ssh, too.
     """
@@ -25,7 +25,10 @@ def kind(launch: Launch) -> str:
 
 
 def known(folder: Path, kind: str) -> str:
-    """Result of the last attempt to reach nodes of a kind: "yes", "no", or "" for unknown."""
+    """Return the last result for nodes of a kind: "yes", "no" or "".
+
+    "": unknown.
+    """
     found = _read(folder).get(kind)
     return "" if found is None else "yes" if found else "no"
 

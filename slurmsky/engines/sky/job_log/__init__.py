@@ -1,1 +1,1 @@
-"""The log of one job: its record on disk, its events, and the files it carries."""
+"""Log of a job: record on disk, events, and files."""

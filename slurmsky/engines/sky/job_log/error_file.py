@@ -1,4 +1,7 @@
-"""Writes the reason why a job never started into the job's error file, which users read first."""
+"""Writes launch errors into the job's error file.
+
+Users read that file first.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ log = logging.getLogger("slurmsky.sky")
 
 
 def explain(launch: Launch, text: str) -> None:
-    """Append a line to the error file of a job that could not be launched."""
+    """Append a line to the error file of a failed launch."""
     if launch.script is not None:
         _append(launch.job_id, launch.stderr or launch.stdout, launch.umask, text)
 
 
 def explain_run(watch: JobWatch, job_id: int, text: str) -> None:
-    """Append a line to the error file of a job whose run SkyPilot gave up."""
+    """Append a line to the error file of a run that SkyPilot abandoned."""
     try:
         settings = ShipmentSettings.read(str(watch.folder / "ship" / FILE)).of_rank(watch.record.rank)
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""Receives requests of jobs on unreachable nodes through the job log.
+"""Receives requests of jobs on unreachable nodes, by the job log.
 
-Reads them from the log, decrypts them, and runs them as local commands. The sender is agent/cloud/outbox.py. A request
-is delivered at least once; the job id in a submission identifies a repetition.
+The inbox reads them from the log, decrypts them, and runs them as local commands. The sender is agent/cloud/outbox.py.
+A request is delivered at least once; the job id in a submission identifies a repetition.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ....protocol.seal import BrokenSeal, unseal
 
 log = logging.getLogger("slurmsky.sky")
 
-#: range of job ids reserved for jobs' submissions: above the queue's counter, below the ids of foreign managed jobs
+#: job ids reserved for jobs' submissions: above the queue's counter, below the ids of foreign managed jobs
 FIRST_ID, LAST_ID = 50_000_000, 60_000_000
 IDS = 100  # reserved for each run on nodes
-AFTER_S = 15.0  # seconds that a node waits for the controller's connection before it writes to the log
+AFTER_S = 15.0  # seconds for which a node waits for the controller's connection before it writes to the log
 MAX_MESSAGE = 64 << 20
 RETRY_S = 5.0
 PATIENCE_S = 600.0
@@ -30,7 +30,7 @@ PATIENCE_S = 600.0
 def set_aside(folder: Path, runs: int = 1) -> tuple[int, int]:
     """Reserve job ids for a run: (first, count).
 
-    ``runs``: reserve for that many runs and return the first range; the others follow it. ``folder``: stores the last
+    ``runs``: reserve for several runs and return the first range; the others follow it. ``folder``: stores the last
     reserved id.
     """
     note = folder / "letter-ids"
@@ -59,7 +59,7 @@ class Inbox:
         self._coming[key] = bytearray()
 
     def output(self, key: str, item: Output) -> bool:
-        """Add bytes to a request; False when the stream carries something else."""
+        """Add bytes to a request; False: another stream."""
         message = self._coming.get(key)
         if message is None:
             return False
@@ -68,7 +68,10 @@ class Inbox:
         return True
 
     def end(self, key: str) -> bytes | None:
-        """Complete and decrypt a request. None: it is not authentic for this job, or was delivered before."""
+        """Complete and decrypt a request.
+
+        None: it is not authentic for this job, or was delivered before.
+        """
         message = self._coming.pop(key, None)
         if message is None or key in self.done:
             return None
@@ -80,7 +83,7 @@ class Inbox:
 
 
 async def deliver(socket: Path, payload: bytes) -> tuple[int, str]:
-    """Make our controller run a request; returns its exit code and stderr."""
+    """Run a request in our controller; return exit code and stderr."""
     deadline = asyncio.get_running_loop().time() + PATIENCE_S
     while True:
         try:
@@ -88,7 +91,7 @@ async def deliver(socket: Path, payload: bytes) -> tuple[int, str]:
         except (OSError, asyncio.IncompleteReadError):
             if asyncio.get_running_loop().time() > deadline:
                 return 1, "the controller did not answer"
-            await asyncio.sleep(RETRY_S)  # the controller is just starting
+            await asyncio.sleep(RETRY_S)  # the controller is starting
 
 
 async def _ask(socket: Path, payload: bytes) -> tuple[int, str]:
@@ -109,5 +112,8 @@ async def _ask(socket: Path, payload: bytes) -> tuple[int, str]:
 
 
 def settings(secret: bytes, ids: tuple[int, int]) -> OutboxSettings:
-    """The node's settings for the outbox; they are sent in the private settings, never in the task."""
+    """Return the node's settings for the outbox.
+
+    They are sent in the private settings, not in the task.
+    """
     return OutboxSettings(secret.hex(), ids, AFTER_S)

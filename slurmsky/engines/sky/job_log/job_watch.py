@@ -1,4 +1,4 @@
-"""Tracks one job on SkyPilot: its record on disk, and the events in its log."""
+"""Tracks a job on SkyPilot: record on disk, and events in its log."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ log = logging.getLogger("slurmsky.sky")
 
 @dataclass
 class Member:
-    """One job of a run: the job of the run, or an element of a packed array."""
+    """One job of a run, or an element of a packed array."""
 
     started: bool = False
     ended: bool = False  # the controller has received its end
@@ -51,7 +51,10 @@ class Member:
 
 @dataclass
 class Record:
-    """State of a run that must survive a restart: one JSON file per run of a job or pack."""
+    """State of a run that is kept over a restart.
+
+    One JSON file per run of a job or pack.
+    """
 
     job_id: int  # of an array: its base id
     name: str  # unique at the API server
@@ -59,11 +62,11 @@ class Record:
     managed_job_id: int = 0
     blob_id: str = ""
     pool: str = ""
-    kind: str = ""  # of its nodes, as in reached.kind
+    kind: str = ""  # kind of its nodes, as in reachability.kind
     submit_dir: str = "/"
-    shipped_folder: str = ""  # a folder above the submit folder that was sent instead, "" for none
+    shipped_folder: str = ""  # folder above the submit folder that was sent instead, "" for none
     umask: int = 0o022
-    secret: str = ""  # shared with the job's nodes, hexadecimal: authenticates what they write into the log
+    secret: str = ""  # shared with the job's nodes, hexadecimal: authenticates their lines in the log
     requeue: bool = True
     note: str = ""  # text for the job's comment
     phase: str = "new"  # new | launching | launched | ending (ended in slurmsky, not yet at SkyPilot) | over
@@ -71,15 +74,15 @@ class Record:
     status_text: str = ""  # SkyPilot's text for that status
     failure: str = ""  # SkyPilot's reason for the end
     status_time: str = ""  # server time of the latest status before the job ended
-    ended_at: float = 0.0  # epoch second at which the phase "ending" began
+    ended_at: float = 0.0  # epoch second of the phase "ending"
     control: str = ""  # host:port of the first node
-    batch_folder: str = ""  # folder shared with the jobs of one launch request, "" = launched alone
+    batch_folder: str = ""  # folder that the jobs of one launch request share, "" = launched alone
     rank: int = 0  # rank in that launch request
     cluster: bool = False  # the nodes are a cluster (an allocation), not a managed job (a batch job)
     request_id: str = ""  # of the cluster's launch
     session: int = -1
-    session_restart: int = 0  # the restart count when that session was first seen
-    sessions: list[int] = field(default_factory=list)  # all sessions seen: those before the current one are history
+    session_restart: int = 0  # the restart count at the begin of that session
+    sessions: list[int] = field(default_factory=list)  # all known sessions; those before the current one are history
     members: dict[str, Member] = field(default_factory=dict)  # job id -> state of that member
     positions: dict[str, Any] = field(default_factory=dict)
     sync_state: dict[str, Any] = field(default_factory=dict)
@@ -87,7 +90,7 @@ class Record:
     delivered: list[str] = field(default_factory=list)  # keys of the delivered in-job requests
 
     def member(self, job_id: int) -> Member:
-        """The member with that id."""
+        """Return the member with that id."""
         return self.members[str(job_id)]
 
     @property
@@ -97,11 +100,11 @@ class Record:
 
     @property
     def started(self) -> bool:
-        """True when any member has started."""
+        """True if any member has started."""
         return any(member.started for member in self.members.values())
 
     def write(self, folder: Path) -> None:
-        """Write the record into the run's folder, which is created if missing."""
+        """Write the record into the run's folder, created if missing."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         partial = folder / "record.part"
         partial.write_text(json.dumps(plain.write(self)))
@@ -109,7 +112,7 @@ class Record:
 
     @property
     def unwanted(self) -> bool:
-        """True when every member that has not ended must be ended."""
+        """True if all running members must be ended."""
         return all(member.cancel for member in self.members.values() if not member.ended)
 
 
@@ -124,12 +127,18 @@ _FORMER_FIELDS = {
 
 
 def _holds(event: Event) -> bool:
-    """True for an end that the job caused: such an end is final, even if another run follows."""
+    """True for an end that the job caused.
+
+    Such an end is final, even if another run follows.
+    """
     return isinstance(event, Ended) and not event.by_signal
 
 
 class JobWatch:
-    """Combines a job's record, log decoder and output files; ``report`` passes events on to the engine."""
+    """Record, log decoder and output files of a job.
+
+    ``report`` sends events to the engine.
+    """
 
     def __init__(
         self,
@@ -152,8 +161,8 @@ class JobWatch:
         self.recovered: Callable[[], object] = lambda: None
         #: set by the engine; runs an in-job request as a local command
         self.post: Callable[[bytes, str], None] = lambda message, key: None
-        # Events are replayed from the start (they rebuild what is not stored); bytes continue at their stored offsets.
-        #: monotonic time of the log's last new item, and how often the log was read again since without any
+        # Events are replayed from the start (they rebuild the state that is not stored); bytes continue at their
+        # stored offsets.
         self.last_news, self.silent_reads = 0.0, 0
         self.status_since = 0.0  # monotonic time of SkyPilot's latest change of status
         self.decoder = Decoder(log_key(secret), {"streams": record.positions.get("streams", {})})
@@ -165,7 +174,7 @@ class JobWatch:
         self._saving: asyncio.TimerHandle | None = None
         self.broken: list[str] = []
         self._early_output: list[tuple[str, Output]] = []
-        # Lines of several nodes arrive interleaved: report an end only when every node has sent its last line.
+        # Lines of several nodes arrive interleaved: report an end only after every node's last line.
         self._ranks = 1
         self._last_words: set[tuple[int, int]] = set()  # (session, rank)
         self._expected: set[tuple[int, int]] | None = None
@@ -182,7 +191,7 @@ class JobWatch:
         return cls(folder, record, {path: (entry[0], entry[1]) for path, entry in manifest.items()}, report)
 
     def save(self) -> None:
-        """Write the record; it covers exactly the bytes written to output files so far."""
+        """Write the record, for the bytes written to output files until now."""
         # Only offsets of bytes that are in their files: bytes in transit are read from the log again after a restart.
         self.record.positions = {
             "streams": {
@@ -195,7 +204,7 @@ class JobWatch:
         self.record.write(self.folder)
 
     def save_soon(self) -> None:
-        """Write the record shortly, once for all changes until then."""
+        """Schedule a write of the record, one for several changes."""
         if self._saving is None:
             self._saving = asyncio.get_running_loop().call_later(0.2, self._save_now)
 
@@ -204,7 +213,7 @@ class JobWatch:
         self.save()
 
     def close(self) -> None:
-        """Write the record if a write is due, and cancel pending requests."""
+        """Write the record if a write is due; cancel pending requests."""
         if self.mail is not None:
             self.mail.cancel()
         if self._saving is not None:
@@ -247,7 +256,7 @@ class JobWatch:
                 if record.session != -1 and record.restart == record.session_restart:
                     self.recovered()
                 record.session_restart = record.restart
-                # A later session: SkyPilot has started the job again on other nodes. State of the former run is
+                # A later session: SkyPilot has started the job again on other nodes. The state of the former run is
                 # obsolete, except for members that have ended.
                 for member in record.members.values():
                     if not member.ended:
@@ -278,7 +287,10 @@ class JobWatch:
             self._job_event(event)
 
     def _stream(self, key: str, event: StreamRecord) -> None:
-        """Process the begin or the end of a stream: output, a file, or a request."""
+        """Process the begin or end of a stream.
+
+        The stream is output, a file, or a request.
+        """
         if isinstance(event, FileEnded):
             self.output_sync.end_file(key)
         elif isinstance(event, SealedEnded):
@@ -296,7 +308,7 @@ class JobWatch:
 
     def _job_event(self, event: JobEvent) -> None:
         known = self.record.members.get(str(event.job_id))
-        # An end of a member that is still open was never processed, even if it was acknowledged.
+        # An end of an open member was not processed, even if it was acknowledged.
         committed = 0 if known is None or (isinstance(event, Ended) and not known.ended) else known.acked
         if known is not None and event.seq > committed:
             if isinstance(event, Started):
@@ -312,9 +324,9 @@ class JobWatch:
             self.release()
 
     def release(self) -> bool:
-        """Report the ends that were held back until the log was complete. True when there were any.
+        """Report the held ends; return True if there were any.
 
-        The files of nodes whose last line is missing did not all arrive.
+        They were held until the log was complete. The files of nodes whose last line is missing did not all arrive.
         """
         held, self._held = self._held, []
         session = self.record.session

@@ -17,22 +17,26 @@ from ....model.spec import INFINITE, JobSpec
 from ....site import Site
 from ....translate.sky_task.task import SkyTask
 
-MAX_ELEMENTS = 2000  # in one pack: keeps its settings and its log small
+MAX_ELEMENTS = 2000  # most elements of one pack: keeps its settings and its log small
 NODE_CPUS = 8  # upper limit for a node of a pack, if the partition has no limit
 NODE_GPUS = 8
 NODES = 4  # number of managed jobs that share an array, if the partition sets none
-MAX_JOBS = 500  # in one request; also, each element has its own row of ports up to 750 (agent/cloud/rendezvous.py)
+MAX_JOBS = 500  # most jobs of one request; also, each element has its own ports up to 750 (agent/cloud/rendezvous.py)
 
 
 def first_run(launch: Launch) -> bool:
-    """True for an array element in its first run: elements are grouped only then."""
+    """True for an array element in its first run.
+
+    Only such elements are grouped.
+    """
     return launch.array_task_id is not None and launch.restart_count == 0
 
 
 def alike(elements: Sequence[Launch]) -> Iterator[list[Launch]]:
-    """Group elements that one task can represent: at most as many as one request launches, with equal descriptions.
+    """Group elements that one task can represent.
 
-    scontrol may have changed the description of some elements.
+    At most the number that one request launches, with equal descriptions: scontrol may have changed those of some
+    elements.
     """
     groups: list[list[Launch]] = []
     for element in elements:
@@ -47,14 +51,17 @@ def alike(elements: Sequence[Launch]) -> Iterator[list[Launch]]:
 
 
 def packs(spec: JobSpec, task: SkyTask) -> bool:
-    """True for an array whose elements need one node each, at a site that packs arrays."""
+    """True for an array of one-node elements at a site that packs arrays."""
     return task.arrays == "packed" and task.geometry.nodes == 1 and spec.exclusive is None
 
 
 def split(
     elements: list[Launch], task: SkyTask, partition: PartitionConfig | None, site: Site
 ) -> Iterator[tuple[list[Launch], int]]:
-    """Split a pack into managed jobs: (elements, concurrent elements) for each. %N holds over all of them."""
+    """Split a pack into managed jobs: (elements, concurrent elements).
+
+    %N holds over all of them.
+    """
     size = task.geometry
     most = partition.max_cpus_per_node if partition and partition.max_cpus_per_node != INFINITE else NODE_CPUS
     room = max(1, most // (size.cpus or 1))
@@ -74,7 +81,7 @@ def split(
 
 
 def sized(task: SkyTask, slots: int) -> SkyTask:
-    """The task of a node with slots for that many concurrent elements."""
+    """Return the task of a node with slots for concurrent elements."""
     resources: dict[str, Any] = dict(task.fields["resources"])
     size = task.geometry
     if size.cpus is not None:

@@ -1,4 +1,4 @@
-"""Launches many jobs with one request: SkyPilot's ``num_jobs``, one managed job for each array element.
+"""Launches many jobs with one request: SkyPilot's ``num_jobs``.
 
 All jobs share one task and one name. SkyPilot gives each job an id, and ranks 0, 1, ... (SKYPILOT_JOB_RANK) in the
 order of the ids; the rank stays the same in later runs. With a pool the jobs run on its workers, without a pool on
@@ -32,7 +32,7 @@ log = logging.getLogger("slurmsky.sky")
 
 @dataclass
 class LaunchRequest:
-    """State of a request for many jobs; must survive a restart of the controller."""
+    """State of a request for many jobs, kept over a restart."""
 
     runs: list[str]  # folders of the jobs' runs, by rank
     name: str = ""  # the jobs' name at SkyPilot
@@ -41,14 +41,14 @@ class LaunchRequest:
     ids: list[int] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
-        """Write the state into the folder that the jobs share."""
+        """Write the state into the jobs' shared folder."""
         partial = folder / "together.part"
         partial.write_text(json.dumps(plain.write(self)))
         os.replace(partial, folder / "together.json")
 
     @classmethod
     def read(cls, folder: Path) -> LaunchRequest:
-        """Read what write() wrote."""
+        """Read the state that ``write`` stored."""
         return plain.read(cls, json.loads((folder / "together.json").read_text()))
 
     def unwanted(self) -> list[int]:
@@ -65,7 +65,10 @@ def _given_up(run: Path) -> bool:
 
 
 class BatchLaunch(ManagedJobBackend):
-    """Launches jobs that share a request: the first job to launch sends the request for all of them."""
+    """Launches jobs that share a request.
+
+    The first job sends the request for all of them.
+    """
 
     def __init__(self, client: Client, lone: ManagedJobBackend) -> None:
         super().__init__(client)
@@ -94,7 +97,10 @@ class BatchLaunch(ManagedJobBackend):
             return self._own(record, request)
 
     def _not_at_once(self, record: Record) -> None:
-        """Raise the error of a recent attempt for the same request instead of sending the request again."""
+        """Raise the error of a recent attempt for the same request.
+
+        Otherwise each job would send the request again.
+        """
         when, error = self._failed.get(record.batch_folder, (0.0, None))
         if error is not None and (not error.passing or time.monotonic() - when < intervals.retry_s(0)):
             raise error
@@ -111,7 +117,7 @@ class BatchLaunch(ManagedJobBackend):
         await self._have(shared, request, found)
 
     async def _read_request(self, shared: Path) -> LaunchRequest:
-        """The request's state, with the ids of its jobs if SkyPilot has launched them."""
+        """Return the request's state, with job ids if launched."""
         request = LaunchRequest.read(shared)
         if request.ids or not request.requested:
             return request
@@ -119,7 +125,7 @@ class BatchLaunch(ManagedJobBackend):
         if len(found) == len(request.runs):
             await self._have(shared, request, found)
         elif found:
-            # The server stopped while it registered the jobs: those that exist would never start.
+            # The server stopped while it registered the jobs: those that exist would not start.
             await self.client.cancel(found)
             request.attempt += 1
             request.name = f"{request.name.partition('_')[0]}_{request.attempt}"
@@ -140,7 +146,7 @@ class BatchLaunch(ManagedJobBackend):
         return request.ids[record.rank] if request.ids else 0
 
     async def release(self, record: Record) -> None:
-        """Cancel a job that ended here before its id was known, if the shared request has created it since."""
+        """Cancel an ended job whose id was unknown at its end."""
         if not record.managed_job_id:
             async with self._lock(record):
                 number = self._own(record, LaunchRequest.read(Path(record.batch_folder)))

@@ -1,4 +1,4 @@
-"""Micro-batching: combines array elements into one launch, and cancellations into one request."""
+"""Micro-batching of array elements and of cancellations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from ...base import spawn
 
-GATHER_S = 0.3  # items added within this time form one batch
+GATHER_S = 0.3  # seconds in which items form one batch
 
 Item = TypeVar("Item")
 
@@ -22,7 +22,10 @@ class Batcher(Generic[Item]):
         self._flush: asyncio.Task[None] | None = None
 
     async def add(self, item: Item) -> None:
-        """Add an item; returns when its batch has been sent. Raises what ``go`` raised."""
+        """Add an item; return when its batch has been sent.
+
+        Raises the exception of ``go``.
+        """
         self._gathered.append(item)
         if self._flush is None:
             self._flush = spawn(self._soon())

@@ -1,8 +1,8 @@
-"""The two SkyPilot backends that provide a job's nodes: a managed job, and a cluster.
+"""Backends that provide a job's nodes: managed job and cluster.
 
-A batch job is a managed job: SkyPilot recovers it automatically and takes its nodes down when it ends. An allocation
-that a user holds (salloc, srun outside a job) is a cluster with one job on it, our agents. SkyPilot gives the user ssh
-to a cluster and does not restart it on other nodes unnoticed; slurmsky takes the cluster down when the allocation is
+A batch job is a managed job: SkyPilot recovers it automatically and takes its nodes down at its end. An allocation that
+a user holds (salloc, srun outside a job) is a cluster with one job on it, our agents. SkyPilot gives the user ssh to a
+cluster and does not restart it on other nodes unnoticed; slurmsky takes the cluster down when the allocation is
 released. Sources: sky/jobs/server/server.py, sky/server/server.py and sky/core.py of SkyPilot 0.14.1.
 """
 
@@ -22,7 +22,7 @@ from .batching import Batcher
 log = logging.getLogger("slurmsky.sky")
 
 LAUNCH_S = 30 * 86400.0  # timeout of a launch: an infra may be full for an arbitrary time
-IDLE_MINUTES = 5  # SkyPilot takes a cluster down this long after its job ended, if slurmsky does not
+IDLE_MINUTES = 5  # minutes after its job's end at which SkyPilot takes a cluster down, if slurmsky does not
 #: status of the job on a cluster -> the equivalent managed job status
 _ON_CLUSTER = {
     "SUCCEEDED": "SUCCEEDED",
@@ -38,10 +38,10 @@ class LaunchBackend(Protocol):
     """Interface of a backend, which provides a job's nodes."""
 
     async def find(self, record: Record) -> int:
-        """The id of the job that an earlier attempt launched; 0: there is none. Raises SkyError."""
+        """Return the id of an earlier attempt's job, or 0. Raises SkyError."""
 
     async def launch(self, record: Record, folder: Path, save: Callable[[], None]) -> int:
-        """Launch the task in the run's folder; returns its id.
+        """Launch the task in the run's folder; return its id.
 
         Not idempotent: call ``find`` before a retry. ``save`` stores the record.
         """
@@ -53,15 +53,18 @@ class LaunchBackend(Protocol):
         """Release the remaining resources of an ended job. Raises SkyError."""
 
     def lingers(self, record: Record) -> bool:
-        """Whether SkyPilot still has the run after ``release``, and takes its nodes down later."""
+        """True if SkyPilot takes the nodes down after ``release``."""
 
     def logs(self, record: Record, follow: bool) -> AsyncIterator[bytes]:
-        """Stream the job's log. Raises SkyError when the stream breaks."""
+        """Stream the job's log.
+
+        Raises SkyError if the stream breaks.
+        """
 
     async def status(self, record: Record, closely: bool) -> tuple[str, str]:
-        """(status in the terms of managed jobs, SkyPilot's text for it); "" when nothing changed.
+        """Return (status of managed jobs, SkyPilot's text); "": no change.
 
-        ``closely``: nothing follows the log, which otherwise reports more and sooner.
+        ``closely``: the log is not followed, which otherwise reports more and sooner.
         """
 
 
@@ -79,7 +82,7 @@ class ManagedJobBackend:
         return next(iter(await self.ask(record, folder)), 0)
 
     async def ask(self, record: Record, folder: Path, num_jobs: int | None = None) -> list[int]:
-        """Launch the task in the folder; returns the job ids. Raises SkyError."""
+        """Launch the task in the folder; return job ids. Raises SkyError."""
         if record.blob_id:
             await self.client.upload(record.blob_id, folder / "ship.zip")
         yaml = await asyncio.to_thread((folder / "task.yaml").read_text)
@@ -93,7 +96,7 @@ class ManagedJobBackend:
             await self.cancelled.add(record.managed_job_id)
 
     async def release(self, record: Record) -> None:
-        """Do nothing: SkyPilot takes the nodes down automatically."""
+        """Do nothing: SkyPilot takes the nodes down."""
 
     def lingers(self, record: Record) -> bool:
         return bool(record.managed_job_id)
@@ -102,7 +105,10 @@ class ManagedJobBackend:
         return self.client.logs(record.managed_job_id, follow=follow)
 
     async def status(self, record: Record, closely: bool) -> tuple[str, str]:
-        """For an ended run report RECOVERING, even if SkyPilot has completed the recovery since the last query."""
+        """Return the status; RECOVERING for an ended run that restarted.
+
+        Even if SkyPilot has completed the recovery since the last query.
+        """
         events = await self.client.events(record.managed_job_id, limit=1 if record.open else 10)
         if not events:
             return "", ""
@@ -118,7 +124,7 @@ class ManagedJobBackend:
 class Clusters:
     """Backend of allocations.
 
-    The cluster is named by the record; the id of its one job takes the place of a managed job's id.
+    The record names the cluster; the id of its one job replaces a managed job's id.
     """
 
     def __init__(self, client: Client) -> None:
@@ -126,7 +132,7 @@ class Clusters:
 
     @staticmethod
     def fields(fields: dict[str, Any]) -> dict[str, Any]:
-        """A task's fields for a cluster: adds autodown once nothing runs on the cluster."""
+        """Return a task's fields for a cluster, with autodown when idle."""
         autostop = {"idle_minutes": IDLE_MINUTES, "down": True}
         return {**fields, "resources": {**fields.get("resources", {}), "autostop": autostop}}
 
@@ -141,7 +147,7 @@ class Clusters:
                     raise
                 record.request_id = ""  # servers discard old requests
         if await self._cluster(record) != "UP":
-            return 0  # or the launch is incomplete: launching again completes it
+            return 0  # or the launch is incomplete: another launch completes it
         jobs = await self.client.call("/queue", {"cluster_name": record.name, "skip_finished": False})
         return max((int(job["job_id"]) for job in jobs or () if job.get("job_id")), default=0)
 
@@ -197,7 +203,10 @@ class Clusters:
         return _ON_CLUSTER.get(word.rpartition(".")[2], "RUNNING"), ""
 
     async def _cluster(self, record: Record) -> str:
-        """UP or INIT, or "" for a cluster without nodes, as far as the server knows."""
+        """Return UP or INIT, or "" for a cluster without nodes.
+
+        As far as the server knows.
+        """
         found = await self.client.call(
             "/status",
             {

@@ -1,4 +1,4 @@
-"""Launches, cancels and releases jobs, with retries until SkyPilot's server answers."""
+"""Launches, cancels and releases jobs, with retries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ log = logging.getLogger("slurmsky.sky")
 
 
 class NotLaunched(EngineError):
-    """SkyPilot will never launch the job; ``reason`` is a job reason of Slurm."""
+    """SkyPilot will never launch the job.
+
+    ``reason``: a job reason of Slurm.
+    """
 
     def __init__(self, text: str, reason: str) -> None:
         super().__init__(text)
@@ -26,7 +29,10 @@ class NotLaunched(EngineError):
 
 
 class Launcher:
-    """Launches, cancels and releases jobs. ``backend``: returns the backend of a job."""
+    """Launches, cancels and releases jobs.
+
+    ``backend``: returns the backend of a job.
+    """
 
     def __init__(self, backend: Callable[[Record], LaunchBackend]) -> None:
         self._backend = backend
@@ -34,8 +40,8 @@ class Launcher:
     async def launch(self, watch: JobWatch, say: Callable[[str, SkyError | None], None]) -> bool:
         """Launch the job exactly once, despite failures.
 
-        ``say`` receives the progress, and the error that delays SkyPilot. Returns False when the job is no longer
-        wanted. Raises NotLaunched.
+        ``say`` receives the progress, and the error that delays SkyPilot. Return False if the job is no longer wanted.
+        Raises NotLaunched.
         """
         record, backend = watch.record, self._backend(watch.record)
         requested_before = record.phase == "launching"
@@ -70,11 +76,17 @@ class Launcher:
         return False
 
     async def cancel(self, watch: JobWatch) -> None:
-        """Cancel the job and all its processes. Raises SkyError when SkyPilot refuses."""
+        """Cancel the job and all its processes.
+
+        Raises SkyError if SkyPilot refuses.
+        """
         await self._retry(watch, self._backend(watch.record).cancel)
 
     async def release(self, watch: JobWatch) -> None:
-        """Release the nodes of an ended run, with retries until the server answers. Raises SkyError."""
+        """Release the nodes of an ended run. Raises SkyError.
+
+        With retries until the server answers.
+        """
         backend = self._backend(watch.record)
         await self._retry(watch, backend.release)
         watch.record.phase = "ending" if backend.lingers(watch.record) else "over"
@@ -82,7 +94,10 @@ class Launcher:
         watch.save()
 
     async def _retry(self, watch: JobWatch, what: Callable[[Record], Awaitable[None]]) -> None:
-        """Retry a request until the server answers, since nodes cost money until then."""
+        """Retry a request until the server answers.
+
+        The nodes cost money until then.
+        """
         for attempt in itertools.count():
             try:
                 await what(watch.record)
@@ -95,7 +110,10 @@ class Launcher:
 
 
 def _first_words(watch: JobWatch) -> str:
-    """The first progress text of a launch; a shipment for a remote server is uploaded first."""
+    """Return the first progress text of a launch.
+
+    A shipment for a remote server is uploaded first.
+    """
     shipment = watch.folder / "ship.zip"
     if watch.record.blob_id and shipment.exists():
         return f"uploading {shipment.stat().st_size / 1e6:.1f} MB, then launching on SkyPilot"

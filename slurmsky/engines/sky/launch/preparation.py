@@ -1,4 +1,4 @@
-"""Converts a launch into a SkyPilot task and a folder with the job's files."""
+"""Converts a launch into a SkyPilot task and a run's folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ from .launch_backends import Clusters
 
 
 def task_of(launch: Launch, site: Site) -> SkyTask:
-    """The SkyPilot task of a launch. Raises EngineError with Slurm's text."""
+    """Return the SkyPilot task of a launch.
+
+    Raises EngineError with Slurm's text.
+    """
     try:
         task = plan_all(
             [(part.spec, part.partition) for part in launch.het] or [(launch.spec, launch.partition)],
@@ -43,9 +46,7 @@ def task_of(launch: Launch, site: Site) -> SkyTask:
     except Refused as error:
         raise EngineError(f"{error} ({error.hint})") from error
     if launch.het:
-        # Ranks are assigned to the components in turn: each gets the number of nodes that the controller has recorded
-        # for
-        # it.
+        # Ranks are assigned to the components in turn: each gets the number of nodes in the controller's record.
         task.fields["num_nodes"] = len(launch.every_share)
     launch.image = str(task.fields["resources"].get("image_id", "")).removeprefix("docker:")
     return task
@@ -54,10 +55,10 @@ def task_of(launch: Launch, site: Site) -> SkyTask:
 async def prepare(
     launch: Launch, task: SkyTask, members: Sequence[Launch], slots: int, *, home: Path, site: Site, upload: bool
 ) -> Path:
-    """Create a run's folder below ``home``: record.json, task.yaml, manifest.json and the shipment.
+    """Create a run's folder below ``home``.
 
-    ``slots``: how many of a pack's ``members`` run concurrently; 0: no pack. ``upload``: the API server is remote, and
-    receives the files in an archive.
+    With record.json, task.yaml, manifest.json and the shipment. ``slots``: number of a pack's ``members`` that run
+    concurrently; 0: no pack. ``upload``: the API server is remote, and receives the files in an archive.
     """
     note = launch_needs.leave_credentials(members, site)
     base = launch.array_job_id if slots else launch.job_id
@@ -82,9 +83,9 @@ async def prepare(
 async def prepare_batch(
     elements: Sequence[Launch], task: SkyTask, *, home: Path, site: Site, upload: bool
 ) -> tuple[Path, list[Path]]:
-    """Prepare array elements that one request launches as one managed job each.
+    """Prepare elements that one request launches as a managed job each.
 
-    Returns the folder that they share, and the folders of their runs.
+    Return the folder that they share, and the folders of their runs.
     """
     note = launch_needs.leave_credentials(elements, site)
     first = elements[0]
@@ -114,12 +115,12 @@ async def prepare_batch(
 
 
 def run_folder(home: Path, launch: Launch) -> Path:
-    """The folder of a job's run."""
+    """Return the folder of a job's run."""
     return home / str(launch.job_id) / f"run{launch.restart_count}"
 
 
 class _Made(NamedTuple):
-    """The id of a shipment's archive, if it has one, and the secret shared with the nodes."""
+    """Id of a shipment's archive, if any, and the nodes' secret."""
 
     blob_id: str
     secret: bytes
@@ -136,7 +137,10 @@ async def _make(
     site: Site,
     upload: bool,
 ) -> _Made:
-    """Create the shipment in the folder. ``about``: arguments of shipment.pack for array elements."""
+    """Create the shipment in the folder.
+
+    ``about``: arguments of shipment.pack for array elements.
+    """
     spot = bool(task.fields["resources"].get("use_spot"))
     ship = await asyncio.to_thread(
         shipment.pack,
@@ -175,12 +179,15 @@ async def _make(
 
 
 def _outputs(launch: Launch) -> dict[str, str]:
-    """The output files that a job names, with their resolved paths on this machine."""
+    """Output files of a job, with their resolved paths here."""
     return {path: resolved(_placed(path, launch.submit_dir)) for path in (launch.stdout, launch.stderr) if path}
 
 
 def _placed(path: str, submit_dir: str) -> str:
-    """The path of an output file: in the submit folder, if its own folder exists only on a former cluster."""
+    """Return an output file's path, in the submit folder if needed.
+
+    Its own folder may exist only on a former cluster.
+    """
     folder, name = os.path.split(path)
     return path if not folder or os.path.isdir(folder) or "%" in folder else os.path.join(submit_dir, name)
 
@@ -200,5 +207,8 @@ def _record(launch: Launch, name: str, task: SkyTask) -> Record:
 
 
 def unique_name(job_name: str, job_id: int) -> str:
-    """A name that no other managed job has: a restarted controller finds the job by it."""
+    """Return a unique name for a managed job.
+
+    A restarted controller finds the job by it.
+    """
     return f"{sky_name(job_name)}-s{job_id}-{uuid.uuid4().hex[:8]}"

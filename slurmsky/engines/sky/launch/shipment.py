@@ -1,7 +1,7 @@
-"""Packs the files that a job needs on its nodes.
+"""Packs the files of a job for its nodes.
 
 A shipment contains settings, script, certificates, program, and a copy of the submit folder. It is sent as SkyPilot
-file mounts, never in the task's YAML, which the API server stores and shows.
+file mounts, not in the task's YAML, which the API server stores and shows.
 """
 
 from __future__ import annotations
@@ -47,22 +47,23 @@ exit 70
 
 @dataclass(frozen=True)
 class Shipment:
-    """A prepared folder, and the SkyPilot task fields that copy it to the nodes."""
+    """A prepared folder, and the task fields that copy it to nodes."""
 
     folder: Path
     program: Path
     fields: dict[str, Any]
     manifest: dict[str, tuple[int, int]]
-    secret: bytes = b""  # shared with the job's nodes: authenticates what they write into the log
+    secret: bytes = b""  # shared with the job's nodes: authenticates their lines in the log
 
     def local_paths(self) -> list[Path]:
         """Paths to upload to a remote API server."""
         return [Path(self.fields["workdir"])] if "workdir" in self.fields else [self.folder, self.program]
 
     def in_workdir(self) -> Shipment:
-        """This shipment as a task's workdir, because a pool's workers accept no file mounts of a job.
+        """Return this shipment as a task's workdir.
 
-        Workers keep the files of earlier jobs, so the shipment is stored under the job's unique name.
+        A pool's workers accept no file mounts of a job. Workers keep the files of earlier jobs, so the shipment is
+        stored under the job's unique name.
         """
         name = self.fields["run"].split("/")[-2]
         root = _workdir(self.folder, name, self.program)
@@ -70,7 +71,10 @@ class Shipment:
 
 
 def _workdir(folder: Path, name: str, program: Path) -> Path:
-    """Move a shipment's folder into a workdir. A link at the old path is left for updates at a restart."""
+    """Move a shipment's folder into a workdir.
+
+    A link at the old path remains for updates at a restart.
+    """
     root = folder.parent / "workdir"
     root.mkdir(mode=0o700, exist_ok=True)
     folder.rename(root / name)
@@ -102,12 +106,12 @@ def pack(
     """Create the shipment of a job, or of array elements.
 
     ``elements``: elements of a pack, ``slots`` of which run concurrently; ``ranks``: elements that are one managed job
-    each. ``alone_min``: minutes without a controller's connection after which the nodes end the job; 0: never.
-    ``bucket``: destination of files that are too large to come back through the log; "": none. ``links``: further paths
-    of the submit folder on the nodes. ``shipped_folder``: a folder above the submit folder to send instead; "": none.
-    ``spot``: the nodes watch for their cloud's notice.
+    each. ``alone_min``: minutes without a controller's connection after which the nodes end the job; 0: no end.
+    ``bucket``: destination of files that are too large for the log; "": none. ``links``: further paths of the submit
+    folder on the nodes. ``shipped_folder``: a folder above the submit folder to send instead; "": none. ``spot``: the
+    nodes watch for their cloud's notice.
 
-    Raises EngineError when the submit folder is too large to be sent.
+    Raises EngineError if the submit folder is too large to be sent.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     program = node_program.build(programs)
@@ -162,19 +166,20 @@ def pack(
 
 
 def difference(launch: Launch, element: Launch) -> dict[str, Any]:
-    """The fields in which an element differs from the shipped launch; JSON-ready."""
+    """Fields of an element that differ from the launch; JSON-ready."""
     base = launch.__dict__
     own = {name: value for name, value in element.__dict__.items() if name != "record" and value != base[name]}
     return plain.write_fields(Launch, own) | {"job_id": element.job_id}
 
 
 def prepare_restart(folder: Path, count: int, unfinished: Collection[int], rank: int = 0) -> None:
-    """Update the settings for the next run on other nodes: the restart count, and the remaining elements.
+    """Update the settings for the next run on other nodes.
 
-    ``rank``: the job's rank in its launch request. A local API server reads the shipment again at a recovery.
+    The restart count, and the remaining elements. ``rank``: the job's rank in its launch request. A local API server
+    reads the shipment again at a recovery.
     """
     path = folder / FILE
-    settings = json.loads(path.read_text())  # as it is: an earlier version may have written it
+    settings = json.loads(path.read_text())  # unparsed: an earlier version may have written it
     (settings["ranks"][rank] if "ranks" in settings else settings["launch"])["restart_count"] = count
     if "elements" in settings:
         settings["elements"] = [
@@ -184,9 +189,9 @@ def prepare_restart(folder: Path, count: int, unfinished: Collection[int], rank:
 
 
 def note_end(folder: Path, job_id: int, code: int) -> None:
-    """Append a job's end to the list that a relaunch by a local API server reads.
+    """Append a job's end to the list for a relaunch.
 
-    The relaunch then does not start the job's script again.
+    A relaunch by a local API server reads it, and does not start the job's script again.
     """
     descriptor = os.open(folder / ENDED, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -194,7 +199,7 @@ def note_end(folder: Path, job_id: int, code: int) -> None:
 
 
 def ship_again(folder: Path, record: Record) -> None:
-    """Prepare a run's folder for another launch with its current content, under another name."""
+    """Prepare a run's folder for another launch, under another name."""
     fields = json.loads((Path(record.batch_folder or folder) / "task.yaml").read_text())
     record.name = fields["name"] = f"{record.name.partition('_')[0]}_{record.restart}"
     if record.batch_folder:
@@ -207,7 +212,10 @@ def ship_again(folder: Path, record: Record) -> None:
 
 
 def _leave(folder: Path, record: Record, fields: dict[str, Any]) -> dict[str, Any]:
-    """Give a job of a shared launch request a shipment in its run's folder; returns the task fields for it."""
+    """Create a separate shipment for a job of a shared request.
+
+    Return the task fields for it.
+    """
     shared, own = (folder / "ship").resolve(), folder / "ship"
     own.unlink()
     shutil.copytree(shared, own, copy_function=os.link)
@@ -229,13 +237,13 @@ def _leave(folder: Path, record: Record, fields: dict[str, Any]) -> dict[str, An
 
 
 def _folders(launch: Launch) -> list[str]:
-    """Folders that exist here, so that the job may rely on them on its nodes."""
+    """Existing folders on which the job may rely on its nodes."""
     wanted = {launch.work_dir, *(os.path.dirname(path) for path in (launch.stdout, launch.stderr))}
     return sorted(path for path in wanted if path.startswith("/") and os.path.isdir(path))
 
 
 def _private(path: Path, data: bytes) -> None:
-    """Replace a file atomically: SkyPilot may be reading the old one."""
+    """Replace a file atomically: SkyPilot may read the old one."""
     partial = path.with_name(f".{path.name}.part")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -244,7 +252,7 @@ def _private(path: Path, data: bytes) -> None:
 
 
 def zip_for_upload(shipment: Shipment, target: Path) -> str:
-    """Zip all local paths as the server's /upload_v2 expects; returns the archive's id.
+    """Zip the paths for the server's /upload_v2; return the id.
 
     Names in the archive are absolute, without the first slash.
     """
@@ -252,7 +260,7 @@ def zip_for_upload(shipment: Shipment, target: Path) -> str:
 
 
 def zip_folder(folder: Path, target: Path) -> str:
-    """Zip one folder in the same way."""
+    """Zip one folder for the server's /upload_v2; return the id."""
     return _zip([folder], target)
 
 

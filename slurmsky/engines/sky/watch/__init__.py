@@ -1,1 +1,1 @@
-"""Watches launched jobs: their states, their logs, and their clusters after the end."""
+"""Watches launched jobs: states, logs, and clusters after the end."""

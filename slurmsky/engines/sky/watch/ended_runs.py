@@ -1,10 +1,10 @@
-"""Watches the managed jobs of ended runs until SkyPilot has taken their nodes down.
+"""Watches ended runs until SkyPilot has taken their nodes down.
 
 SkyPilot may lose contact with a cluster after our agents reported the job's end, enter RECOVERING, and start the script
 again on new nodes. Two mechanisms prevent this: this watch cancels such a recovery, and a list of ended jobs in the
 shipment (``shipment.note_end``), which a relaunch reads, keeps the script from starting again.
 
-One pointer file per run in ``folder`` outlives the controller; the next controller resumes the watch.
+One pointer file per run in ``folder`` is kept for the next controller, which resumes the watch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BEGINNING = frozenset(("PENDING", "SUBMITTED", "STARTING", "RECOVERING"))
 class EndedRuns:
     """Runs that have ended in slurmsky but not yet at SkyPilot.
 
-    ``cancel`` makes SkyPilot cancel a run's managed job.
+    ``cancel``: cancels a run's managed job.
     """
 
     def __init__(self, folder: Path, cancel: Callable[[JobWatch], Awaitable[None]]) -> None:
@@ -49,7 +49,7 @@ class EndedRuns:
         self._pointer(watch).write_text(str(watch.folder))
 
     def remembered(self) -> list[Path]:
-        """Folders of the runs that an earlier controller watched and this one does not watch yet."""
+        """Folders of runs that only an earlier controller watched."""
         if not self._folder.is_dir():
             return []
         found = []
@@ -62,9 +62,9 @@ class EndedRuns:
         return found
 
     async def status_changed(self, watch: JobWatch, answer: StatusAnswer) -> None:
-        """Process a status of an ended run; cancel the managed job when SkyPilot starts it again.
+        """Process an ended run's status; cancel a new start.
 
-        Raises EngineError when SkyPilot refuses to cancel.
+        Raises EngineError if SkyPilot refuses to cancel.
         """
         if answer.status in TERMINAL:
             if answer.status == "FAILED_CONTROLLER":

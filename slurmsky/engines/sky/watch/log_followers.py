@@ -1,4 +1,4 @@
-"""Follows the logs of jobs until each is complete, with a limit on concurrent reads."""
+"""Follows the logs of jobs, with a limit on concurrent reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _NO_NODES = ("STARTING", "RECOVERING")  # statuses of a job that waits for nodes
 
 
 class Followers:
-    """All tasks that follow logs. ``backend``: returns the backend that provides a job's log."""
+    """Tasks that follow logs.
+
+    ``backend``: returns the backend that provides a job's log.
+    """
 
     def __init__(self, backend: Callable[[Record], LaunchBackend], states: StatePoller) -> None:
         self._backend = backend
@@ -31,14 +34,14 @@ class Followers:
     async def follow(self, watch: JobWatch) -> bool:
         """Follow the job's log, with reconnects, until it is complete.
 
-        False: SkyPilot reports the job's end, but the log does not contain it.
+        Return False if SkyPilot reports the job's end, but the log does not contain it.
         """
         record, attempt = watch.record, 0
         while not watch.done and (record.open or record.started):
             if record.status in TERMINAL:
                 return False
             if record.status in ("", "PENDING", "SUBMITTED") and not record.started:
-                await asyncio.sleep(intervals.PACE_S)  # there is no log before there are nodes
+                await asyncio.sleep(intervals.PACE_S)  # there is no log before the nodes exist
                 continue
             began = time.monotonic()
             self._waiting += 1
@@ -58,11 +61,11 @@ class Followers:
         return True
 
     async def _read(self, watch: JobWatch) -> None:
-        """Read the log from its beginning until it ends, breaks, falls silent, or another job's turn begins.
+        """Read the log until it ends, breaks or is silent.
 
-        SkyPilot's server sends keep-alive bytes on a stream that it no longer feeds, as after its restart. A silent log
-        is therefore read again; the interval doubles after each read without new data. A job without nodes has an empty
-        log, which is not read, because each read costs the server a process.
+        Also until another job's turn begins. SkyPilot's server sends keep-alive bytes on a stream that it no longer
+        feeds, as after its restart. A silent log is therefore read again; the interval doubles after each read without
+        new data. A job without nodes has an empty log, which is not read, because each read costs the server a process.
         """
         watch.decoder.reconnect()
         watch.following = True
@@ -85,7 +88,10 @@ class Followers:
         watch.finish()
 
     async def fetch(self, watch: JobWatch) -> bool:
-        """Read the stored log of an ended job; True when the log contains the job's end."""
+        """Read the stored log of an ended job.
+
+        Return True if the log contains the job's end.
+        """
         record = watch.record
         # SkyPilot fetches the log of an ended job after it has reported the end.
         kept = record.status in ("SUCCEEDED", "FAILED") or (record.started and record.status != "GONE")

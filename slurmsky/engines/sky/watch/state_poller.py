@@ -1,4 +1,7 @@
-"""Polls SkyPilot for job states within the budget of intervals, and reports each change once."""
+"""Polls SkyPilot for job states, and reports each change once.
+
+The intervals are in ``intervals``.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +37,12 @@ class StatusAnswer(NamedTuple):
 
     @property
     def status_text(self) -> str:
-        """SkyPilot's text, for users."""
+        """Return SkyPilot's text, for users."""
         return self.details or self.failure
 
     @property
     def seen(self) -> sky_status.MappedStatus:
-        """The status as Slurm's state and reason."""
+        """Return the status as Slurm's state and reason."""
         details = self.status_text if self.status == "STARTING" else self.details
         return sky_status.map_status(self.status, details, self.schedule, self.failure)
 
@@ -49,8 +52,8 @@ class StatePoller:
 
     ``on_news(watch, answer, status_changed)`` receives each changed answer about a run that has not ended in slurmsky;
     ``status_changed``: the status differs, too. ``on_late(watch, answer)`` receives each answer about a run that has
-    ended in slurmsky, ``on_gone(watch)`` is called when SkyPilot has taken its nodes down.
-    ``on_silence(watch, error)``: SkyPilot does not answer.
+    ended in slurmsky, ``on_gone(watch)`` is called when SkyPilot has taken its nodes down. ``on_silence(watch,
+    error)``: SkyPilot does not answer.
     """
 
     def __init__(
@@ -85,11 +88,11 @@ class StatePoller:
             await cancel_all([self._poller])
 
     def verdict(self, record: Record) -> sky_status.MappedStatus:
-        """The final state of a job that SkyPilot reports as ended."""
+        """Return the final state of a job that SkyPilot reports as ended."""
         return sky_status.map_status(record.status, failure=record.failure)
 
     async def ask(self, watch: JobWatch) -> None:
-        """Query one job. An unavailable server is logged and ignored."""
+        """Query one job; log the error of an unavailable server."""
         try:
             await self._ask_one(watch)
         except SkyError as error:
@@ -98,7 +101,7 @@ class StatePoller:
     def _active(self) -> list[JobWatch]:
         return [
             watch
-            for watch in dict.fromkeys(self._watches())  # a watch shared by several jobs once
+            for watch in dict.fromkeys(self._watches())  # a watch of several jobs once
             if watch.record.phase == "ending"
             or (watch.record.phase == "launched" and watch.record.status not in TERMINAL)
         ]
@@ -148,7 +151,10 @@ class StatePoller:
                 self._on_gone(watch)
 
     def _take(self, watch: JobWatch, answer: StatusAnswer) -> None:
-        """Store an answer. The first terminal status is final: SkyPilot may show FAILED_CONTROLLER after a success."""
+        """Store an answer.
+
+        The first terminal status is final: SkyPilot may show FAILED_CONTROLLER after a success.
+        """
         record = watch.record
         if not answer.status or record.status in TERMINAL:
             return
@@ -172,7 +178,10 @@ class StatePoller:
 
 
 def _nothing_left(record: Record, found: QueueRow | None) -> bool:
-    """Whether SkyPilot has finished an ended run, or does not list it any more."""
+    """True if SkyPilot has finished an ended run.
+
+    Or no longer lists it.
+    """
     if found is None or time.time() - record.ended_at > intervals.ENDED_MOST_S:
         return True
     return record.status in TERMINAL and found.schedule_state in ("", "DONE")
