@@ -351,10 +351,7 @@ class PowerSaving:
         self.job_table.refresh_node(node)
 
     def power_down(self, name: str, asap: bool = False) -> None:
-        """Power down a node once it is idle (POWER_DOWN).
-
-        ``asap`` drains it until then. No effect if it is off.
-        """
+        """Power down a node once it is idle (POWER_DOWN). ``asap`` drains it until then. No effect if it is off."""
         order = self.engine.fleet.order_of(name)
         if order is None or order.phase == "leaving" or order.existing:
             return
