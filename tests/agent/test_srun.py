@@ -257,6 +257,9 @@ def test_multi_prog(spread: Allocation, tmp_path: Path) -> None:
         "rest",
         "zero 0 0",
     ]
+    cluster, launch = spread
+    # The step has the name of the file. Source: the oracle
+    cluster.head(launch).wait(lambda event: "step" in event and event["step"]["name"] == "mp")
     (tmp_path / "args").write_text("0 echo zero\n* echo rest %t\n")
     assert sorted(run(spread, "--multi-prog", str(tmp_path / "args"), "one", "%t three")[0].splitlines()) == [
         "rest 1 one %t three",

@@ -135,7 +135,8 @@ class Planner:
         return Step(
             job_id=job_id,
             step_id=self.step_id,
-            name=name or os.path.basename(self.argvs[ranks[0][0]][0]),
+            # With --multi-prog this is the configuration file. Source: the oracle; srun/opt.c, cmd_name.
+            name=name or os.path.basename(self.programs[self.component[ranks[0][0]]][0].argv[0]),
             nodes=tuple(share.name for share in shape.shares[here]),
             ntasks=sum(map(len, ranks)),
             cpus=sum(map(len, shape.cpus[here])),

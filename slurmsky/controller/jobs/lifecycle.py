@@ -403,8 +403,10 @@ class LifeCycle:
         self._whole(job)
         if job.state is JobState.PENDING:
             raise SlurmError(Errno.JOB_PENDING)
+        if job.state is JobState.SUSPENDED:
+            return  # no error. Source: the oracle; job_mgr.c, _job_suspend_op
         if job.state is not JobState.RUNNING:
-            raise SlurmError(Errno.ALREADY_DONE if job.state.finished else Errno.NOT_SUPPORTED)
+            raise SlurmError(Errno.ALREADY_DONE if job.state.finished else Errno.IS_NOT_RUNNING)
         self._in_reach(job)
         now = self.job_table.clock()
         for part in self.job_table.components(job):

@@ -145,6 +145,7 @@ def test_a_suspended_job_ends_later_by_as_much(play: Play) -> None:
         await world.out("scontrol", "suspend", str(job_id))
         await world.until(70)
         assert world.job(job_id).state is JobState.SUSPENDED
+        assert await world.out("scontrol", "suspend", str(job_id)) == ""  # no error, no effect. Source: the oracle
         await world.out("scontrol", "resume", str(job_id))
         await world.until(149)
         assert world.job(job_id).state is JobState.RUNNING
