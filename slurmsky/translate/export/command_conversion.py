@@ -257,8 +257,7 @@ class Lines(Base):
         """``source ENV/bin/activate`` in a function or a branch."""
         target = self.scope.expand(command.words[1]) if len(command.words) == 2 else ""
         if target.endswith("/bin/activate") and not self._makes(command):
-            self.found.edit(command.start, command.words[-1].end, ":")
-            self.removed.append((command.start, command.words[-1].end))
+            self._clear(command)
             self._leave_environment(command, self.script.text(command))
 
     def _makes(self, command: Command) -> bool:
@@ -316,7 +315,11 @@ class Lines(Base):
         for line in module_lines.parse(self.script.text(command)):
             if line.action in ("load", "try-load", "load-any", "swap"):
                 for name in line.names[-1:] if line.action == "swap" else line.names:
-                    self._module(command.line, name)
+                    self._module(command.line, self._of_variables(name))
+
+    def _of_variables(self, name: str) -> str:
+        """A module's name with the values of the script's variables."""
+        return re.sub(r"\$\{?(\w+)\}?", lambda found: self.scope.values.get(found[1], found[0]), name)
 
     def _spack(self, statement: Statement, command: Command) -> bool:
         """``spack load PACKAGE`` of the old cluster's tree, as a module of that name."""

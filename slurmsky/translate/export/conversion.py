@@ -37,6 +37,10 @@ _DIRNAME = re.compile(
 _NODES = re.compile(r"scontrol\s+show\s+hostname|^\(?\$\{?(?=\w*(node|host))\w+(\[[0@*]\])?\}?\)?$", re.IGNORECASE)
 
 
+#: the last digits of the job's id
+_CUT_ID = re.compile(r"SLURM_JOB_?ID(\}?[^\n]*\b(tail|cut|head) -c|: ?-)")
+
+
 #: commands that decide which modules are loaded
 _CHECKS = frozenset(("[", "[[", "test", ":", "true", ""))
 
@@ -57,9 +61,9 @@ class _Reader(Steps):
         self._former_folder()
         self._unlisted()
         self.found.paths += [entry for entry in self.found.loaded if entry[1] not in self.found.checkpoints]
-        self.found.calculates = any(
+        self.found.calculates = bool(_CUT_ID.search(script.source)) or any(
             re.search(rf"(\(\(|\bexpr\b|\blet\b)[^\n]*\b{name}\b", script.source)
-            for name in re.findall(r"\b(\w+)=[\"']?\$\{?SLURM_JOB_?ID\b", script.source)
+            for name in ["SLURM_JOB_?ID", *re.findall(r"\b(\w+)=[\"']?\$\{?SLURM_JOB_?ID\b", script.source)]
         )
         variable_conversion.rename(script, self.directives, self.found, self.removed)
         if self.directives.nodes > 1 and not self.found.needs:
@@ -138,7 +142,8 @@ class _Reader(Steps):
         """Remove counters without readers, and waits without background commands."""
         if not self.removed or self.found.needs:
             return
-        kept = [command for command in self.script.commands if not self._is_removed(command.start)]
+        gone = self.removed
+        kept = [one for one in self.script.commands if not any(at <= one.start and one.end <= end for at, end in gone)]
         if not any(command.after == "&" for command in kept):
             for statement in self.script.statements:
                 if [command.texts for command in statement.commands] == [["wait"]] and not statement.blocks:

@@ -46,7 +46,7 @@ class Base:
         self.table = load("srun")
         self.scope = Scope.of(script)
         self.worked = False  # whether a program other than preparations has run
-        self.code = code_folder(script, self.scope)
+        self.code = directives.former or code_folder(script, self.scope)
         self.contained = in_containers(script.commands, self.scope.containers)
 
     def _commands(self, statement: Statement) -> list[Command]:
@@ -55,6 +55,18 @@ class Base:
     def _remove(self, statement: Statement) -> None:
         self.removed.append((statement.start, statement.end))
         self.found.edit(statement.start, statement.end, "")
+
+    def _clear(self, command: Command) -> None:
+        """Remove a command within a larger statement; ``:`` takes its place where the shell needs one."""
+        source, start, end = self.script.source, command.start, command.words[-1].end
+        line = source[source.rfind("\n", 0, start) + 1 : (source + "\n").index("\n", end)]
+        alone = line.strip() == source[start:end].strip() and command.blocks
+        others = any(
+            other.blocks == command.blocks and other.words and not (start <= other.start < end)
+            for other in self.script.commands
+        )
+        self.found.edit(start, end, "" if alone and others else ":")
+        self.removed.append((start, end))
 
     def _is_removed(self, at: int) -> bool:
         return any(start <= at < end for start, end in self.removed)

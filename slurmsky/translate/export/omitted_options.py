@@ -83,9 +83,8 @@ def module_versions(modules: Sequence[Module]) -> list[Dropped]:
 
 def by_contents(modules: Sequence[Module]) -> list[Module]:
     """Modules with images by content: those of frameworks (which contain CUDA), of CUDA, of compilers."""
-    ranks = ("nvidia/cuda", "hpckit")
     found = [module for module in modules if module.image]
-    return sorted(found, key=lambda module: [rank in module.image for rank in reversed(ranks)])
+    return sorted(found, key=lambda module: ("hpckit" in module.image, "nvcc" in module.gives))
 
 
 def other_images(modules: Sequence[Module]) -> list[Dropped]:
@@ -95,7 +94,7 @@ def other_images(modules: Sequence[Module]) -> list[Dropped]:
     return [
         Dropped(0, f"module load {one_line(module.name)}", why)
         for module in images[1:]
-        if module.image != images[0].image and not ("nvidia/cuda" in module.image and "cuda" in images[0].image)
+        if module.image != images[0].image and not ("nvcc" in module.gives and "cuda" in images[0].image)
     ]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Container
 
 from ..script.conversion_tables import EACH_NODE, NETWORK
 from ..script.toolchains import runs_own_program
+from ..shell.launched_program import own_words
 from ..shell.shell_elements import Command, Statement, Word
 from ..shell.word_sets import words
 from . import variable_conversion
@@ -130,7 +131,7 @@ class Ranks(Lines):
                 self.found.drop(command.line, f"{word.text} {words[at + 1].raw}", why)
 
     def _mpirun(self, statement: Statement, command: Command) -> None:
-        nodes, texts = self.directives.nodes, [self._known(word) for word in command.words]
+        nodes, texts = self.directives.nodes, [self._known(word) for word in own_words(command)]
         if nodes == 1:
             placed = any(
                 re.search(r"hwthread|subscribe|map-?by|-H$|host|machinefile|^--version", text) for text in texts

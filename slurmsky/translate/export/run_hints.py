@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 
 from ..script.outside_paths import RUN, places
 from ..shell.launched_program import in_containers, launched
@@ -11,14 +12,24 @@ from ..shell.script_variables import Scope
 
 _HIDDEN = re.compile(r"\.(sh|bash|slurm|sbatch)$")
 _FILE = re.compile(r"\.(sif|simg|img)$")
+#: cuda11.3.0-cudnn8-devel-ubuntu20.04.sif
+_CUDA_FILE = re.compile(
+    r"/cuda[-_]?(\d+\.\d+\.\d+-(?:cudnn\d*-)?(?:devel|runtime|base)-ubuntu\d\d\.\d\d)\.(?:sif|simg)$"
+)
 _REGISTRY = re.compile(r"docker://([\w./:@-]+)")
 #: a program by its path, and not a script
 _BUILT = re.compile(r"[/~](?!.*\.(py|sh|bash|R|r|pl|jl|jar|rb|lua)$)(?!usr/|bin/|opt/conda)[^$]*$")
 _PROFILES = re.compile(r"^--?(workflow-)?(profile|executor|cluster|cluster-generic-submit-cmd)(=|$)")
 
 
-def hints(script: Script) -> list[str]:
-    """Comments for ``run``: workflow managers that submit jobs, other shell scripts, packages of R."""
+def _published(file: str) -> str:
+    """The image of NVIDIA's registry from which an image file was made, by its name; "" for others."""
+    found = _CUDA_FILE.search(file)
+    return f"nvidia/cuda:{found[1]}" if found else ""
+
+
+def hints(script: Script, unchanged: Container[str] = ()) -> list[str]:
+    """Comments for ``run``: workflow managers that submit jobs, other shell scripts but those ``unchanged``."""
     found: list[str] = []
     hidden: list[str] = []
     scope = Scope.of(script)
@@ -35,7 +46,7 @@ def hints(script: Script) -> list[str]:
         file = scope.expand(program.image) if program.image else ""
         if program.inside in ("singularity", "apptainer") and _FILE.search(file):
             named = set(_REGISTRY.findall(script.source))
-            image = named.pop() if len(named) == 1 else "NAME"
+            image = named.pop() if len(named) == 1 else _published(file) or "NAME"
             found.append(f"if a registry has {file.rpartition('/')[2]}, it can be image_id: docker:{image}")
         submits = re.search(r"[ ,=](?i:slurm)\b|--cluster", " ".join(texts))  # left out
         if program.name in ("snakemake", "nextflow") and not submits and any(_PROFILES.match(text) for text in texts):
@@ -49,6 +60,7 @@ def hints(script: Script) -> list[str]:
     if built:
         listed = ", ".join(dict.fromkeys(built[:4]))
         found.append(f"{listed}: built on the old cluster, for its libraries: build it again in setup")
+    hidden = [name for name in hidden if name not in unchanged]
     if hidden:
         more = f" and {len(hidden) - 4} more" if len(hidden) > 4 else ""
         found.insert(0, f"translate what is Slurm's and the old cluster's in {', '.join(hidden[:4])}{more}, too")

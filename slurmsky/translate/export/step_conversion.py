@@ -178,8 +178,7 @@ class Steps(Ranks):
 
     def _module_command(self, statement: Statement, command: Command) -> None:
         self._modules(command)
-        self.found.edit(command.start, command.end, ":")
-        self.removed.append((command.start, command.end))
+        self._clear(command)
 
     def _sbcast(self, statement: Statement, command: Command) -> None:
         files = split(load("sbcast"), [word.shown for word in command.words[1:]]).rest

@@ -33,6 +33,7 @@ class DirectiveValues:
     partition: str = ""
     array: tuple[int, ...] = ()  # all indices
     file: str = ""  # the script's name
+    former: str = ""  # the submit folder's path on the old cluster
 
     @property
     def whole_node(self) -> bool:
@@ -241,7 +242,7 @@ def _unseen(script: Script, match: re.Match[str], directives: DirectiveValues, f
     text = source[source.rfind("\n", 0, at) + 1 : source.find("\n", at) if source.find("\n", at) >= 0 else len(source)]
     if source[match.end() : match.end() + 1] == "=" or re.search(r"\b(unset|export)\s+(\w+\s+)*%s\b" % name, text):
         return  # the script sets the variable
-    if re.match(r"\s*(echo|printf)\b", text) and source[at - 1 : at] not in ("$", "{"):
+    if re.search(r"(^|;|then|else|do|&&|\|\|)\s*(echo|printf)\b", text) and source[at - 1 : at] not in ("$", "{"):
         return  # a word of a message
     new = replacement(name, directives)
     if new is not None and (source[at - 1 : at] == "$" or source[at - 2 : at] == "${"):
@@ -274,6 +275,9 @@ def _rename_one(text: str, at: int, line: int, name: str, directives: DirectiveV
         if default and name not in ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_RESTART_COUNT"):
             return  # the script handles the variable's absence
         found.need(line, text, f"SkyPilot has no counterpart of {name}")
+        return
+    if name.endswith("NODELIST") and re.match(r"\$\{\w+(:\s?\d|[%#/])", text):
+        found.need(line, text, "it cuts the names of nodes, and SkyPilot's nodes have addresses")
         return
     if new.startswith("$") and re.fullmatch(r"\$\w+", new):
         target = new[1:]

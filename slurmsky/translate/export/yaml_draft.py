@@ -9,6 +9,7 @@ from typing import Any
 
 from ..explain.form_findings import unread_directives
 from ..script import needs
+from ..script.conversion_tables import SECRET
 from ..script.script_files import (
     argument_variables,
     arguments_read,
@@ -69,9 +70,13 @@ class Draft(StorageDraft):
 
     def _workdir_comment(self) -> str:
         if self.reading.former:
-            content = f"a copy of {one_line(self.reading.former)} of the old cluster"
+            content = f"a copy of {one_line(self.reading.former, 160)} of the old cluster"
         elif self.begins:
             content = f"it holds {self.begins}, where sbatch was called"
+        elif self.start.missing:
+            content = f"TODO: the folder that holds {one_line(', '.join(self.start.missing))}"
+        elif self.start.levels:
+            content = "the script's files are there: the folder that sbatch is called in"
         else:
             content = "the folder that sbatch was called in"
         return f"{content}; new files are removed with the node: copy results to a bucket"
@@ -124,7 +129,8 @@ class Draft(StorageDraft):
         self.left_out += programs_to_bring(needs.of(self.source), self.reading.modules, self._has_own_image())
         if not self._inputs:
             why = "nothing in the script sets it: --env NAME=VALUE, or a line below envs"
-            self.left_out += [Dropped(line, f"${name}", why) for name, line in self._unset.items()]
+            unset = ((name, line) for name, line in self._unset.items() if not SECRET.search(name))
+            self.left_out += [Dropped(line, f"${name}", why) for name, line in unset]
         why = "a module of the old cluster set it: --env NAME=VALUE, or a line below envs"
         text = run_text(self.source, self.reading)
         self.left_out += [
@@ -168,6 +174,8 @@ class Draft(StorageDraft):
             tested = re.search(r"-[zn] +\"?\$\{?SLURM_ARRAY_TASK_ID|SLURM_ARRAY_TASK_ID:?[-+]|! *\$", self.source)
             envs["TASK_ID"] = str(self.directives.array[0]) if self.directives.array else "" if tested else None
         envs.update(self.reading.envs)
+        secret = [name for name in self._unset if SECRET.search(name)]
+        self.reading.secrets += [name for name in secret if name not in self.reading.secrets]
         for name in self.reading.secrets:
             envs.pop(name, None)
         optional = re.search(r"\$#|\$\{\d:?[-=+?]|-[zn] [\"']?\$\{?\d", self.source)
@@ -185,6 +193,9 @@ class Draft(StorageDraft):
             if indexed:
                 notes["TASK_ID"] = "the script reads SLURM_ARRAY_TASK_ID: --env TASK_ID=1 is one element"
             notes |= {"TASK_ID": "one element; the others by --env TASK_ID=..."} if self.directives.array else {}
+            for name, path in needs.of(self.source).stores:
+                if envs.get(name) == path:
+                    notes[name] = f"TODO: on the node's disk, removed with the node: mount a bucket or volume at {path}"
             document.put("envs", envs, inline=notes)
         if self.reading.secrets:
             document.put(
@@ -228,7 +239,7 @@ class Draft(StorageDraft):
         return " ".join([*(text for _, _, text in self.reading.edits), *self.reading.activate])
 
     def _run_comments(self) -> list[str]:
-        found = [one_line(note, 160) for note in (*self.reading.notes, *hints(self.script))]
+        found = [one_line(note, 160) for note in (*self.reading.notes, *hints(self.script, self.reading.unchanged))]
         if self.directives.nodes > 1 and 'NODE_RANK" = 0' in "".join(text for _, _, text in self.reading.edits):
             found.append("run starts on every node; commands for the first node only are guarded by NODE_RANK 0")
         written = results(self.script)
@@ -283,16 +294,7 @@ class Draft(StorageDraft):
         image = self._image()
         if image is None and (images[:1] if len(images) == 1 else chosen):
             image = docker_image(images[0] if len(images) == 1 else chosen), "its steps" if images else "its modules"
-        for name in needs.of(self.source).environments:
-            document.comment(f"  {one_line(name)}: setup creates that Python environment: add its packages")
-        for number, name in self.reading.unknown_modules:
-            document.comment(f"  line {number}: module load {one_line(name)}: no module map has it")
-        unset = [Dropped(line, f"${name}", "nothing in the script sets it") for name, line in self._unset.items()]
-        if self.directives.array:
-            why = "this YAML runs one job without an index; `sbatch` launches the elements"
-            unset.append(Dropped(0, f"--array={self.spec.array}", why))
-        for dropped in [*self.left_out, *module_versions(self.reading.modules), *unset]:
-            document.comment(f"  {dropped.text}: {dropped.why}")
+        self._agent_notes(document)
         folder = f"{self.task.name}.slurmsky"
         document.comment(
             f"`sbatch {one_line(self.file)}` does the same and needs no file. This one needs the folder {folder}"
@@ -308,7 +310,30 @@ class Draft(StorageDraft):
         )
         if self.task.fields.get("config"):
             document.put("config", self.task.fields["config"])
+        if not needs.of(self.source).environments:
+            setup += [line for line in self.reading.setup if re.match("# TODO|pip install", line) and line not in setup]
         if setup:
             document.put("setup", "\n".join(setup) + "\n", comments=["for its modules, programs and environments"])
         document.put("run", f"sh {REMOTE}/{self.task.name}/start.sh\n")
         return document.text(), document.fields
+
+    def _agent_notes(self, document: YamlDocument) -> None:
+        """Write what the user must settle for the unchanged script."""
+        for name in needs.of(self.source).environments:
+            document.comment(f"  {one_line(name)}: setup creates that Python environment: add its packages")
+        for number, name in self.reading.unknown_modules:
+            document.comment(f"  line {number}: module load {one_line(name)}: no module map has it")
+        unset = [Dropped(line, f"${name}", "nothing in the script sets it") for name, line in self._unset.items()]
+        unset += programs_to_bring(needs.of(self.source), self.reading.modules, self._has_own_image())
+        if self.start.levels or self.start.missing:
+            place = self.workdir if self.start.levels else f"the folder that holds {', '.join(self.start.missing)}"
+            unset.append(Dropped(0, f"translate it in {one_line(place)}", "the script's files are there"))
+        if self._inputs_by_place:
+            shown = " ".join(self._inputs_by_place).replace("$ARGS", "ARGUMENTS").replace("$", "")
+            why = "the script reads them: give them to `slurmsky translate` after the script"
+            unset.append(Dropped(0, f"arguments {shown}", why))
+        if self.directives.array:
+            why = "this YAML runs one job without an index; `sbatch` launches the elements"
+            unset.append(Dropped(0, f"--array={self.spec.array}", why))
+        for dropped in [*self.left_out, *module_versions(self.reading.modules), *unset]:
+            document.comment(f"  {dropped.text}: {dropped.why}")

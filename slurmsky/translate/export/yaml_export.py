@@ -25,6 +25,7 @@ from ..script.folders_above import levels_above
 from ..script.language_packages import language_setup
 from ..script.needs import Needs
 from ..script.python_packages import unnamed
+from ..script.submit_folder import origin
 from ..shell.script_commands import Script, parse
 from ..shell.script_variables import Scope
 from ..sky_task.geometry import Geometry, geometry
@@ -37,6 +38,7 @@ from . import conversion
 from .conversion import Dropped, Reading
 from .run_text import BASH, interpreter, run_text, until_exit
 from .slurm_traces import commands_in_texts, slurm_use
+from .started_files import StartedFiles
 from .variable_conversion import DirectiveValues
 from .yaml_draft import REQUIRED, Draft
 from .yaml_setup import (
@@ -112,25 +114,28 @@ def export_yaml(
         spec = spec.evolve(job_name=file.rpartition(".")[0])  # the client's default: the script's name
     # The other components of a het job have their own partitions, where they name any.
     others = [(part, (part.partition or partition_of_plan).split(",")[0]) for part in specs[1:]]
+    apart = bool(spec.chdir) and os.path.normpath(spec.chdir or "") != folder  # --chdir, and not the submit folder
     asked = needs.of(source)
+    start = origin(script, Scope.of(script), "" if apart else folder, asked.paths)
+    if start.levels:
+        above = os.path.normpath(os.path.join(folder, *[".."] * start.levels))
+        folder, path = above, os.path.relpath(os.path.join(folder, path or file), above)
     task = plan_all([(spec, partition_of_plan), *others], site, wants=Needs(amd=asked.amd, cpus=asked.cpus))
     task = replace(task, name=sky_name(spec.job_name or "sbatch", NAME_LENGTH))
     size = geometry(spec, site.cluster.partition(partition_of_plan))
-    directives = replace(_directive_values(spec, task, size, partition, file), file=path or file)
+    directives = _directive_values(spec, task, size, partition, file, source)
+    directives = replace(directives, file=path or file, former=start.former)
     reading = _read(script, source, directives, site)
     reading.dropped += dropped
     reading.envs.update(_exported(spec.export))
+    if folder:
+        reading.unchanged = StartedFiles(script, folder, directives, reading).read()
     leave_toolchains(script, reading)
     leave_images(script, reading)
     _site_options(spec, image_file, reading)
     if _WANDB.search(source) and not re.search(r"WANDB_(MODE|DISABLED)\b|WANDB_API_KEY", source):
         reading.secrets.append("WANDB_API_KEY")
-    framed = "--container-image" in source or asked.environments or any(map(is_framework, reading.modules))
-    small = {module.setup for module in reading.modules if not _FRAMEWORKS.search(module.setup)}
-    packages = "" if framed else unnamed(source, [line for line in reading.setup if line not in small], folder)
-    bring_programs(asked, script, reading)
-    reading.setup += [packages] if packages else []
-    reading.setup += [] if asked.environments else language_setup(script, folder)
+    _bring_packages(asked, script, reading, folder)
     given = {*reading.envs, *REQUIRED.findall(source)}
     reading.envs.update((name, folder) for name, folder in asked.stores if name not in given)
     name_programs(asked, source, reading)
@@ -161,9 +166,9 @@ def export_yaml(
     mark_missing_files(reading, folder)
     reading.setup[:] = one_environment(reading.setup)
     draft = Draft(
-        source, script, spec, site, partition, file, task, directives, reading, tuple(arguments), guessed, serve
+        source, script, spec, site, partition, file, task, directives, reading, tuple(arguments), guessed, serve, start
     )
-    if not reading.needs and folder and spec.chdir and os.path.normpath(spec.chdir) != folder:
+    if not reading.needs and folder and spec.chdir and apart:
         _work_dir(draft, os.path.normpath(spec.chdir), folder)
     elif not reading.needs:
         _upper_workdir(draft, folder)
@@ -171,7 +176,7 @@ def export_yaml(
     return ExportedYaml(text, task.name, tuple(reading.needs), tuple(draft.left_out), task.notes, fields)
 
 
-_WANDB = re.compile(r"(?m)^[^#\n]*(--(use[-_])?wandb(?![\w-])|report_to[= ][\"']?wandb|\bWANDB_(PROJECT|ENTITY)=)")
+_WANDB = re.compile(r"(?m)^[^#\n]*(--[\w-]*wandb(?![\w-])|report_to[= ][\"']?wandb|\bWANDB_(PROJECT|ENTITY)=)")
 
 
 def _gpu_for(source: str, site: Site) -> str:
@@ -191,8 +196,10 @@ def _with_gpus_of_steps(spec: JobSpec, script: Script) -> JobSpec:
             found = split(load("srun"), [scope.expand(word) for word in command.words[1:]]).found
             given = {one.name.replace("-", "_"): text for one, text in found if text and "gpu" in f"{one.name}{text}"}
             asked = {name: given[name] for name in given.keys() & _GPU_OPTIONS if "$" not in given[name]}
+            tasks = next((text for one, text in found if one.name == "ntasks" and text and text.isdecimal()), "")
+            counts = {"ntasks": int(tasks[:6])} if tasks and asked and spec.ntasks_per_node is None else {}
             with suppress(Refused):  # Slurm refuses such a step
-                largest = max(largest, spec.evolve(**asked), key=lambda one: geometry(one).gpus)
+                largest = max(largest, spec.evolve(**asked, **counts), key=lambda one: geometry(one).gpus)
     return largest
 
 
@@ -215,6 +222,22 @@ def _site_options(spec: JobSpec, image_file: str, reading: Reading) -> None:
         reading.drop(0, f"--container-image={image_file}", why)
 
 
+def _bring_packages(asked: Needs, script: Script, reading: Reading, folder: str) -> None:
+    """Install the script's programs, and the packages of its Python, Julia and R files."""
+    small = {module.setup for module in reading.modules if not _FRAMEWORKS.search(module.setup)}
+    others = [line for line in reading.setup if line not in small]
+    packages = unnamed(script.source, others, folder, framework=any(map(is_framework, reading.modules)))
+    bring_programs(asked, script, reading)
+    if asked.environments:
+        return
+    if packages and "--container-image" not in script.source:
+        reading.setup.append(packages)
+        if packages.startswith("conda env create"):
+            reading.setup.append("conda activate job")
+            reading.activate.append("conda activate job")
+    reading.setup += language_setup(script, folder)
+
+
 def _work_dir(draft: Draft, work_dir: str, folder: str) -> None:
     """Begin in the folder of ``--chdir``, if it is below the submit folder."""
     if not work_dir.startswith(f"{folder}/"):
@@ -234,7 +257,8 @@ def _upper_workdir(draft: Draft, folder: str) -> None:
         why = "above the workdir: name a folder that holds both, and `cd` in it first"
         draft.left_out.append(Dropped(0, f"{path}/...", why))
         return
-    draft.workdir, draft.begins = "/".join([".."] * levels), "/".join(parts[-levels:])
+    draft.workdir = "/".join([".."] * (levels + draft.start.levels))
+    draft.begins = "/".join(parts[-levels:])
 
 
 def _exported(export: str | None) -> dict[str, str]:
@@ -242,7 +266,9 @@ def _exported(export: str | None) -> dict[str, str]:
     return dict(re.findall(r"(?:^|,)([A-Za-z_]\w*)=([^,]*)", export or ""))
 
 
-def _directive_values(spec: JobSpec, task: SkyTask, size: Geometry, partition: str, file: str) -> DirectiveValues:
+def _directive_values(
+    spec: JobSpec, task: SkyTask, size: Geometry, partition: str, file: str, source: str
+) -> DirectiveValues:
     indices: tuple[int, ...] = ()
     if spec.array:
         try:
@@ -250,6 +276,8 @@ def _directive_values(spec: JobSpec, task: SkyTask, size: Geometry, partition: s
             indices = tuple(index for part in found.ranges for index in part) if found else ()
         except LanguageError:
             indices = ()
+    if len(indices) == 1 and "SLURM_ARRAY" not in source:
+        indices = ()
     return DirectiveValues(
         spec=spec,
         name=spec.job_name or file,

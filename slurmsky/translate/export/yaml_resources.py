@@ -12,6 +12,7 @@ from ...site.record import Site
 from ..script import gpu_types, needs
 from ..script.programs import find as source_of
 from ..script.script_files import server_of
+from ..script.submit_folder import Origin
 from ..shell.script_commands import Script
 from ..sky_task.setup_commands import COMPILERS
 from ..sky_task.sky_names import docker_image, label
@@ -56,9 +57,13 @@ class NodeDraft:
     arguments: tuple[str, ...]
     guessed: bool
     serve: bool
+    start: Origin
     left_out: list[Dropped] = field(default_factory=list)
-    workdir: str = "."
+    workdir: str = ""
     begins: str = ""
+
+    def __post_init__(self) -> None:
+        self.workdir = "/".join([".."] * self.start.levels) or "."
 
     def _resources(self, document: YamlDocument, image: tuple[str, str] | None) -> None:
         wanted = {key: item for key, item in self.task.fields["resources"].items() if key != "labels"}

@@ -51,7 +51,7 @@ class StorageDraft(NodeDraft):
                 notes[path] = "a bucket, which remains after the nodes" + ("" if bucket else " of this name is created")
         known = (*mounts, *volumes)
         bare = [path.rstrip(":*") for path in used if "," not in path and not mount_points.is_mounted(path, known)]
-        bare = [path for path in bare if not mount_points.on_every_node(path)]
+        bare = [path for path in bare if not (mount_points.on_every_node(path) or mount_points.is_scratch(path))]
         tops = {mount_points.top_of(path) for path in bare}
         missing = sorted(top for top in tops if len(top) > 1)
         if mounts:
@@ -62,11 +62,14 @@ class StorageDraft(NodeDraft):
             document.blank()
         for path in missing:
             place = one_line(path)
+            if len(mount_points.mount_of(f"{path}/x")) > len(path):
+                document.comment(f"TODO: folders in {place} of the old cluster: mount a bucket, and write its path")
+                continue
             if place.startswith("~/."):
-                document.comment(f"{place} is in the home directory of the old cluster: copy it here, and add")
+                document.comment(f"TODO: {place} is in the home directory of the old cluster: copy it here, and add")
                 document.comment(f"  file_mounts: {{{place}: {place}}}")
                 continue
-            document.comment(f"{place} is on the old cluster: put it into a bucket and add")
+            document.comment(f"TODO: {place} is on the old cluster: put it into a bucket and add")
             document.comment(f"  file_mounts: {{{place}: {{source: s3://BUCKET/{place.strip('~/')}, mode: MOUNT}}}}")
 
     def _bucket(self, place: str) -> str:

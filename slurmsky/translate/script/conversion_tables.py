@@ -117,6 +117,7 @@ class Reading:
     workdir: bool = False  # the submit folder is needed
     devices: int = 0  # GPUs that the script chooses by their numbers
     former: str = ""  # the path on the old cluster of what is the workdir
+    unchanged: set[str] = field(default_factory=set)  # names of started scripts that need no change
     notes: list[str] = field(default_factory=list)  # comments at the start of run
 
     def drop(self, line: int, text: str, why: str) -> None:

@@ -13,7 +13,7 @@ from ...language import image_names
 from ...options.getopt import split
 from ...options.table import load
 from ..shell import module_lines
-from ..shell.launched_program import launched
+from ..shell.launched_program import launched, own_words
 from ..shell.script_commands import Script, interpreter_of, parse
 from ..shell.script_variables import Scope
 from ..shell.shell_elements import Word
@@ -283,7 +283,7 @@ def _step_cpus(script: Script, scope: Scope) -> int:
     most, header = 0, _NODES.search(script.source)
     for command in script.commands:
         if command.name in LAUNCHERS:
-            texts = [scope.expand(word) for word in command.words]
+            texts = [scope.expand(word) for word in own_words(command)]
             ranks = ("-ppn", "-perhost", *(() if header and header[1] != "1" else ("-n", "-np")))
             most = max(most, *(int(text) for text in following(texts, ranks) if text.isdecimal()), 0)
         if command.name != "srun":

@@ -66,7 +66,8 @@ def started(source: str) -> list[str]:
         if any(start < command.start < end for start, end in contained):
             continue
         if not found.inside and _PYTHON.match(found.name):
-            files += [text for word in found.arguments if (text := scope.expand(word)).endswith(".py")]
+            texts = [scope.expand(word).removeprefix("$PWD/") for word in found.arguments]
+            files += [text for text in texts if text.endswith(".py")]
     return files
 
 
@@ -76,8 +77,15 @@ _ENVIRONMENT = re.compile(
 )
 
 
-def unnamed(source: str, setup: Iterable[str], folder: str) -> str:
-    """The setup line of a script that starts Python files and names no environment; "" where none is needed."""
+#: packages of images with a framework
+_OF_IMAGES = re.compile(r"(torch(vision|audio)?|tensorflow|jax|keras|numpy)\b")
+
+
+def unnamed(source: str, setup: Iterable[str], folder: str, framework: bool = False) -> str:
+    """The setup line of a script that starts Python files and names no environment; "" where none is needed.
+
+    ``framework``: the task's image has one.
+    """
     source = re.sub(r"(?m)^\s*#(?!!).*$", "", source)
     files = started(source) or list(_own_modules(source))
     made = [line for line in setup if "numpy" in line or not line.startswith("conda create")]  # of bare Python
@@ -85,10 +93,15 @@ def unnamed(source: str, setup: Iterable[str], folder: str) -> str:
         return ""
     if folder and (Path(folder) / "requirements.txt").is_file():
         return "pip install -r requirements.txt"
+    if folder and not framework and (Path(folder) / "environment.yml").is_file():
+        return "conda env create -n job -f environment.yml"
     if folder and all(name.endswith(".py") and (Path(folder) / name).is_file() for name in files):
-        return " ".join(["pip install", *names]) if (names := packages(source, Path(folder))) else ""
+        names = packages(source, Path(folder))
+        listed = [name for name in names if not (framework and _OF_IMAGES.match(name))]
+        return " ".join(["pip install", *listed]) if listed else ""
     name = one_line(files[0].rpartition("/")[2])
-    return f"# TODO: pip install the packages that {name} imports (pip freeze on the old cluster lists them)"
+    more = "other " if framework else ""
+    return f"# TODO: pip install the {more}packages that {name} imports (pip freeze on the old cluster lists them)"
 
 
 def _own_modules(source: str) -> Iterator[str]:
@@ -100,7 +113,11 @@ def _own_modules(source: str) -> Iterator[str]:
         found = launched(command, scope.containers)
         texts = [scope.expand(word) for word in found.arguments]
         option = next((text for text in texts if text in ("-m", "-c")), "")
-        if found.inside or not re.match(r"(python[\d.]*|torchrun)$", found.name) or option not in texts[:-1]:
+        if found.inside or not re.match(r"(python[\d.]*|torchrun)$", found.name):
+            continue
+        if texts and texts[0].startswith("$"):
+            yield texts[0]
+        if option not in texts[:-1]:
             continue
         text = texts[texts.index(option) + 1]
         named = {text.partition(".")[0]} if option == "-m" else set(re.findall(r"\b(?:import|from)\s+(\w+)", text))
@@ -132,9 +149,13 @@ def _listed(path: Path) -> Iterator[str]:
             yield name if match[2] in (None, "=") else f"{name}{match[2]}{match[3]}"
 
 
-def _imported(files: list[str], folder: Path) -> Iterator[str]:
-    """Imported modules that are neither standard nor beside the files."""
-    standard: frozenset[str] = getattr(sys, "stdlib_module_names", frozenset())
+def own_files(source: str, folder: Path) -> list[Path]:
+    """The Python files of a folder that a script starts, and those that they import."""
+    return [path for path, _ in _trees(started(source), folder)]
+
+
+def _trees(files: list[str], folder: Path) -> Iterator[tuple[Path, ast.Module]]:
+    """Python files and their syntax trees, each followed by the files that it imports."""
     seen: set[Path] = set()
     waiting = [folder / name for name in files if not name.startswith(("/", "~", "$"))]
     while waiting and len(seen) < MAX_FILES:
@@ -146,17 +167,31 @@ def _imported(files: list[str], folder: Path) -> Iterator[str]:
             tree = ast.parse(read_small(path) or "")
         except (SyntaxError, ValueError, RecursionError):
             continue
-        for node in ast.walk(tree):
-            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names = [node.module]
-            for name in names:
-                top = name.partition(".")[0]
-                beside = [place / top for place in (path.parent, folder)]
-                if any(place.with_suffix(".py").is_file() or place.is_dir() for place in beside):
-                    inner = name.replace(".", "/")
-                    for base in (path.parent, folder):
-                        here = (base / f"{inner}.py", base / inner / "__init__.py")
-                        waiting += [place for place in here if place.is_file()]
-                elif top not in standard and top not in _NONE and top.isidentifier() and not top.startswith("_"):
-                    yield _NAMES.get(top, top.replace("_", "-"))
+        yield path, tree
+        for name in _modules(tree):
+            inner = name.replace(".", "/")
+            for base in (path.parent, folder):
+                here = (base / f"{inner}.py", base / inner / "__init__.py")
+                waiting += [place for place in here if place.is_file()]
+
+
+def _modules(tree: ast.Module) -> Iterator[str]:
+    """The modules that a file imports by their whole names."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (one.name for one in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+
+
+def _imported(files: list[str], folder: Path) -> Iterator[str]:
+    """Imported modules that are neither standard nor beside the files."""
+    standard: frozenset[str] = getattr(sys, "stdlib_module_names", frozenset())
+    for path, tree in _trees(files, folder):
+        for name in _modules(tree):
+            top = name.partition(".")[0]
+            beside = [place / top for place in (path.parent, folder)]
+            if any(place.with_suffix(".py").is_file() or place.is_dir() for place in beside):
+                continue
+            if top not in standard and top not in _NONE and top.isidentifier() and not top.startswith("_"):
+                yield _NAMES.get(top, top.replace("_", "-"))

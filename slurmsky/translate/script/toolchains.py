@@ -35,7 +35,7 @@ def unused(script: Script, modules: list[Module], ranks: bool) -> Iterator[tuple
     other_mpi = any("openmpi" in module.setup for module in modules)
     for at, module in enumerate(modules):
         given = set(module.gives)
-        if module.source != "shipped" or not given & _COMPILERS:
+        if module.source != "shipped" or not given & (_COMPILERS | LAUNCHERS):
             continue
         launches = bool(given & LAUNCHERS) and (ranks or bool(named & LAUNCHERS))
         if "hpckit" in module.image and other_mpi and own:

@@ -100,6 +100,12 @@ def launched(command: Command, containers: Container[str] = ()) -> Launched:
     return Launched(name, words, inside, mounts, image)
 
 
+def own_words(command: Command) -> tuple[Word, ...]:
+    """The words of a launcher without those of the program that it starts."""
+    program = launched(command).words[:1]
+    return tuple(word for word in command.words if not program or word.start < program[0].start) or command.words
+
+
 def in_containers(commands: Sequence[Command], containers: Container[str] = ()) -> list[tuple[int, int]]:
     """Positions (start, end) of the commands that run in containers, with the commands in their words (bash -c)."""
     return [(one.start, one.end) for one in commands if launched(one, containers).inside]
@@ -170,7 +176,7 @@ def _container(name: str, words: tuple[Word, ...], mounts: tuple[Word, ...]) -> 
 
 
 #: in SRC:DST, DST is a path in the container and not on the node
-_BOUND_TO = re.compile(r"(?:-[Bv]|--bind|--volume|--container-mounts)[= ]+[\"']?([^\s\"']+)")
+_BOUND_TO = re.compile(r"(?:-[Bv]|--bind|--volume|--container-mounts)[= ]+[\"']?((?:\\.|[^\s\"'])+)")
 
 
 def bind_targets(source: str) -> Iterator[str]:

@@ -21,7 +21,7 @@ _LOOP = re.compile(r"\bfor\s+([A-Za-z_]\w*)\s+in\b", re.ASCII)
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)", re.ASCII)
 _WITH_DEFAULT = re.compile(r"\$\{(\w+)(?::?([-=+]))([^{}]*)\}")
 #: output of commands of a script, as variables
-_PRINTS = {"pwd": "$PWD", "whoami": "$USER", "id -un": "$USER", "id -u -n": "$USER"}
+_PRINTS = {"pwd": "$PWD", "whoami": "$USER", "id -un": "$USER", "id -u -n": "$USER", "dirname $0": "$PWD"}
 _MAX = 4096
 
 
@@ -46,7 +46,7 @@ class Scope:
         are replaced by a folder of that name: ``stores``.
         """
         scope = cls(values=dict(known or {}))
-        for name in dict.fromkeys(_VARIABLE.findall(script.source)):
+        for name in dict.fromkeys(_VARIABLE.findall(re.sub(r"(?m)^\s*#.*$", "", script.source))):
             if STORES.match(name) and name not in scope.values and not _sets(script.source, name):
                 scope.stores[name] = scope.values[name] = "/" + name.lower().replace("_", "-")
         for statement in script.statements:

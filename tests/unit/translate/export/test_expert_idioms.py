@@ -50,7 +50,7 @@ HEAD = '$(echo "$SKYPILOT_NODE_IPS" | head -n 1)'
         ("./a\nexit\nusing CSV", "", ["./a\n  exit\n"], ["using"]),
         ("./a || exit 1\n./b", "", ["./b"], []),
         ("export H=/flask/me/cache_of/x\n./a", "", ["/flask"], []),
-        ("srun singularity exec /img/me/a.sif python a.py", "", ["# /img/me is on the old cluster"], []),
+        ("srun singularity exec /img/me/a.sif python a.py", "", ["# TODO: /img/me is on the old cluster"], []),
     ],
 )
 def test_an_idiom(body: str, directives: str, present: list[str], absent: list[str]) -> None:
@@ -110,8 +110,8 @@ def test_packages_of_an_environment_are_a_todo_where_the_folder_lists_none(tmp_p
     conda, pip = "conda activate x\npython a.py", "source ~/x/bin/activate\npython a.py"
     assert "# TODO: write environment.yml: conda env export --no-builds -n x" in export(conda).fields["setup"]
     assert "# TODO: write requirements.txt: pip freeze" in export(pip).fields["setup"]
-    (tmp_path / "environment.yml").write_text("dependencies: [numpy]\n")
-    (tmp_path / "requirements.txt").write_text("numpy\n")
+    for name in ("environment.yml", "requirements.txt", "a.py"):
+        (tmp_path / name).write_text("numpy\n" if name == "requirements.txt" else "dependencies = [numpy]\n")
     assert "TODO" not in export(conda, folder=str(tmp_path)).yaml + export(pip, folder=str(tmp_path)).yaml
     filled = "conda activate x\nconda install -n x numpy\npython a.py"
     assert "conda create -y -n x python\n" in export(filled).fields["setup"]
@@ -152,8 +152,8 @@ def test_what_runs_in_a_container_is_the_containers() -> None:
     body = f'module load cuda/11.1\nsingularity exec --nv --overlay o:ro /s/x.sif bash -c "\n{inside}"'
     found = export(body, "--gpus=1")
     assert "image_id" not in found.fields["resources"] and "containers bring their programs" in found.yaml
-    assert "ext3" not in found.yaml.partition("run: |")[0] and "TODO" not in found.yaml
-    assert "# /s is on the old cluster" in found.yaml or "/s/x.sif" in found.yaml
+    assert "ext3" not in found.yaml.partition("run: |")[0] and "TODO: pip" not in found.yaml
+    assert "# TODO: /s is on the old cluster" in found.yaml or "/s/x.sif" in found.yaml
 
 
 def test_arguments_that_only_getopts_reads_are_variables() -> None:
@@ -175,14 +175,14 @@ def test_installations_in_setup_ask_nothing() -> None:
 
 def test_a_checkpoint_that_is_a_file_is_read() -> None:
     found = export("python eval.py --ckpt /data/me/runs/best.ckpt")
-    assert "name" not in found.fields.get("file_mounts", {}) and "# /data/me is on the old cluster" in found.yaml
+    assert "name" not in found.fields.get("file_mounts", {}) and "# TODO: /data/me is on the old cluster" in found.yaml
     assert "mkdir" not in found.yaml
     assert "/data/me/runs" in export("python a.py --save-checkpoint /data/me/runs/best.ckpt").fields["file_mounts"]
 
 
 def test_paths_of_all_branches_and_of_settings_are_named() -> None:
     body = 'if [ "$1" = a ]; then d=/d1/x; else d=/d2/x; fi\n./a data.path=/d3/x $d'
-    assert [name for name in ("/d1", "/d2", "/d3") if f"# {name}" not in export(body).yaml] == []
+    assert [name for name in ("/d1", "/d2", "/d3") if f"# TODO: {name}" not in export(body).yaml] == []
 
 
 def test_comments_keep_no_characters_that_yaml_cannot_hold() -> None:
@@ -205,7 +205,7 @@ def test_a_program_of_the_old_cluster_is_to_be_built_again() -> None:
 
 
 def test_a_folder_of_users_below_usr_is_of_the_old_cluster() -> None:
-    assert "# /usr/users is on the old cluster" in export("./a /usr/users/me/x").yaml
+    assert "# TODO: /usr/users is on the old cluster" in export("./a /usr/users/me/x").yaml
 
 
 def test_the_python_of_an_old_environment_is_python() -> None:
@@ -287,7 +287,7 @@ def test_a_node_has_a_cpu_for_each_rank_of_mpirun() -> None:
 
 def test_a_folder_above_which_the_script_reads_is_no_workdir() -> None:
     found = export("cd /srv/me/seamseg/scripts\npython ../../other/run.py")
-    assert "cd /srv/me/seamseg/scripts" in found.fields["run"] and "# /srv/me is on the old cluster" in found.yaml
+    assert "cd /srv/me/seamseg/scripts" in found.fields["run"] and "# TODO: /srv/me is on the old cluster" in found.yaml
 
 
 def test_the_jar_of_gatk_is_gatk() -> None:

@@ -516,7 +516,7 @@ def test_a_text_that_only_mentions_a_command_needs_no_agent() -> None:
 
 def test_every_place_of_the_old_cluster_is_named_and_its_stores_are_set() -> None:
     found = export(script("CMD='x.py --data /gpfs/in'\npython $CMD $HOME/soft/a $SCRATCH/b"), site=load("", "none"))
-    assert "# /gpfs is on" in found.yaml.replace("/gpfs/in", "/gpfs") and "# ~/soft is on" in found.yaml
+    assert "# TODO: /gpfs is on" in found.yaml.replace("/gpfs/in", "/gpfs") and "# TODO: ~/soft is on" in found.yaml
     assert found.fields["envs"]["SCRATCH"] == "/scratch"
 
 
@@ -1197,7 +1197,7 @@ def _in(folder: Path, text: str) -> str:
 
 def test_folders_inside_a_container_are_no_mounts() -> None:
     found = export(script("singularity exec -B /scratch/me:/data x.sif prog /data/in /scratch/me/b"))
-    assert "# /scratch" in found.yaml and "# /data" not in found.yaml
+    assert "# TODO: /scratch" in found.yaml and "# TODO: /data" not in found.yaml
 
 
 # --- launchers, images, nodes without work, and lines that lost their reason

@@ -1,0 +1,98 @@
+"""Reads the files that a script starts for what they use of Slurm: its variables, its commands, its module system."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..script.conversion_tables import CLIENTS
+from ..script.outside_paths import read_unchanged
+from ..script.project_folder import Project
+from ..script.python_packages import own_files, read_small
+from ..script.slurm_variables import KNOWN, ONLY_WITH, RENAMED
+from ..script.started_scripts import started
+from ..shell.script_commands import Script
+from ..shell.script_variables import Scope
+from ..shell.word_sets import words
+from .conversion import Reading
+from .variable_conversion import DirectiveValues, replacement
+
+_CALLS = CLIENTS | words("srun scontrol sbcast ibrun module ml")
+_VARIABLE = re.compile(r"\$\{?(?P<name>SLURMD?_[A-Z0-9_]+)")
+#: a variable that a program of Python, R or Julia reads by its name
+_NAMED = re.compile(r"""(?P<before>environ\[|ENV\[)?["'](?P<name>SLURMD?_[A-Z0-9_]+)["']""")
+#: the program also reads torchrun's variables
+_TORCHRUN = re.compile(r"""["'](LOCAL_)?RANK["']|env://""")
+#: variables that differ between the tasks of a node
+_OF_TASK = frozenset(("SLURM_PROCID", "SLURM_LOCALID"))
+_LANGUAGES = (".R", ".r", ".jl", ".m", ".pl")
+
+
+@dataclass
+class StartedFiles:
+    """The files that one script starts. ``folder``: the submit folder."""
+
+    script: Script
+    folder: str
+    directives: DirectiveValues
+    reading: Reading
+
+    def read(self) -> set[str]:
+        """Provide what the files use of Slurm's; returns the names of shell scripts that need no change."""
+        scope = Scope.of(self.script)
+        plain: set[str] = set()
+        for one in started(self.script, scope, Project(self.folder)):
+            called = next((command for command in one.script.commands if command.name in _CALLS), None)
+            if called is not None:
+                self.reading.need(one.line, one.name, f"it calls {called.name}")
+                continue
+            used = dict.fromkeys(match["name"] for match in _VARIABLE.finditer(one.script.source))
+            self._provide(one.line, one.name, used, required=True)
+            if not read_unchanged(one.script):
+                plain.add(one.name.rpartition("/")[2])
+        for name, text in self._programs(scope):
+            found = list(_NAMED.finditer(text))
+            indexed = {match["name"] for match in found if match["before"]}
+            several = self.directives.ntasks > self.directives.nodes
+            if several and indexed & _OF_TASK and not _TORCHRUN.search(text):
+                self.reading.need(0, name, "it reads the ranks of Slurm's tasks")
+                continue
+            for variable in dict.fromkeys(match["name"] for match in found):
+                if not (several and variable in _OF_TASK):
+                    self._provide(0, name, [variable], variable in indexed)
+        return plain
+
+    def _programs(self, scope: Scope) -> Iterator[tuple[str, str]]:
+        """Names and texts of the programs in Python and other languages."""
+        for path in own_files(self.script.source, Path(self.folder)):
+            yield path.name, read_small(path) or ""
+        for command in self.script.commands:
+            for word in command.arguments:
+                name = scope.expand(word)
+                if name.endswith(_LANGUAGES) and not name.startswith(("/", "~", "$")):
+                    yield name, read_small(Path(self.folder) / name) or ""
+
+    def _provide(self, line: int, file: str, names: Iterable[str], required: bool) -> None:
+        """Set Slurm's variables by their own names, for a file that reads them."""
+        for name in names:
+            option = ONLY_WITH.get(name, ("", ""))[0]
+            if not KNOWN.fullmatch(name) or (option and not getattr(self.directives.spec, option)):
+                continue  # empty under Slurm, too
+            if name == "SLURM_ARRAY_TASK_ID" and not self.directives.array and not required:
+                continue
+            new = replacement(name, self.directives)
+            if name.endswith("NODELIST"):
+                new = "$(hostname)" if self.directives.nodes == 1 else None  # a list in Slurm's notation
+            if new is None:
+                if required:
+                    self.reading.need(line, file, f"it reads {name}")
+                continue
+            if RENAMED.get(name) == "SKYPILOT_TASK_ID":
+                new = "$SKYPILOT_MANAGED_JOB_ID"  # a number, as the file expects
+            if "$" in new:
+                if (text := f"export {name}={new}") not in self.reading.activate:
+                    self.reading.activate.append(text)
+            else:
+                self.reading.envs.setdefault(name, new)

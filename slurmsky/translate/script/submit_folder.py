@@ -1,0 +1,111 @@
+"""Finds the folder in which a script's authors call sbatch: often the project's, and not the script's own folder."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ..shell.launched_program import launched
+from ..shell.script_commands import Script
+from ..shell.script_variables import Scope
+from ..shell.word_sets import words
+from .project_folder import Project
+from .script_files import files_beside
+from .work_folder import code_folder, plain
+
+#: most folders above the script's own one that are searched
+LEVELS = 5
+#: programs that read a file of this name in their working directory
+_READ = {"make": "Makefile", "snakemake": "Snakefile", "cargo": "Cargo.toml"}
+_CODE = re.compile(r"\.(py|sh|bash|R|r|jl|m|pl|smk|nf)$")
+_STARTERS = words("python python3 bash sh source . Rscript julia torchrun accelerate deepspeed")
+
+
+class Origin(NamedTuple):
+    """A submit folder.
+
+    ``levels``: above the given folder; ``missing``: programs of the script that it lacks; ``former``: its path on the
+    old cluster, where the script names it.
+    """
+
+    levels: int
+    missing: tuple[str, ...] = ()
+    former: str = ""
+
+
+def origin(script: Script, scope: Scope, folder: str, paths: Sequence[str] = ()) -> Origin:
+    """The submit folder of a script: the nearest folder, from ``folder`` upwards, with most of the files it names.
+
+    ``paths``: those that the script names outside of it. Reads names of files only.
+    """
+    if not (folder and os.path.isdir(folder)):
+        return Origin(0)
+    bases = list(_candidates(folder))
+    for level, base in enumerate(bases):
+        former = next(filter(None, (Project(base).former(path) for path in paths)), "")
+        if former:
+            return Origin(level, (), former)
+    named = list(dict.fromkeys(_named(script, scope, code_folder(script, scope))))
+    if not named:
+        return Origin(0)
+    counts = [sum(_is_file(base, path) for path in named) for base in bases]
+    best = counts.index(max(counts))
+    missing = [path for path in named if not _is_file(bases[best], path) and not path.startswith("..")]
+    programs = [path for path in missing if _CODE.search(path) or path.startswith("./")]
+    return Origin(best, () if counts[best] else tuple(programs[:3]))
+
+
+def _candidates(folder: str) -> Iterator[str]:
+    """A folder and those above it, up to its repository; none that is, or contains, the home folder."""
+    home = f"{os.path.realpath(os.path.expanduser('~'))}/"
+    base = os.path.realpath(folder)
+    for _ in range(LEVELS + 1):
+        yield base
+        above = os.path.dirname(base)
+        if os.path.lexists(os.path.join(base, ".git")) or above.count("/") < 2 or home.startswith(f"{above}/"):
+            return
+        base = above
+
+
+def _is_file(base: str, path: str) -> bool:
+    return any(os.path.isfile(os.path.join(base, name)) for name in path.split("|"))
+
+
+def _named(script: Script, scope: Scope, code: str) -> Iterator[str]:
+    """The files that a script names, relative to its start; ``A|B`` where either one would do."""
+    here = ""
+    made: set[str] = set()
+    for command in script.commands:
+        found = launched(command, scope.containers)
+        if found.inside or found.name in scope.functions:
+            continue
+        texts = [scope.expand(word) for word in found.arguments]
+        if found.name == "mkdir":
+            made.update(text.rstrip("/") for text in texts)
+        paths = [path for path in files_beside([command]) if path]
+        paths += [text for text in texts[:4] if _CODE.search(text) and found.name in _STARTERS]
+        if found.name in _READ and not any(text.startswith(("-C", "-f", "-s", "--snakefile")) for text in texts):
+            name = _READ[found.name]
+            paths.append(f"{name}|workflow/{name}" if name == "Snakefile" else name)
+        if found.name == "cmake" and texts[-1:] in (["."], [".."]):
+            paths.append(f"{texts[-1]}/CMakeLists.txt")
+        if "-m" in texts[:-1] and re.match(r"python|torchrun", found.name):
+            module = texts[texts.index("-m") + 1].replace(".", "/")
+            paths += [f"{module}.py|{module}/__init__.py|{module}/__main__.py"] if "/" in module else []
+        for path in paths:
+            if "$" in path or path.startswith(("/", "~", "-")) or path.partition("/")[0] in made:
+                continue
+            where = "|".join(posixpath.normpath(posixpath.join(here, one)) for one in path.split("|"))
+            if not where.startswith("../../.."):
+                yield where
+        if found.name in ("cd", "pushd"):
+            target = plain(texts[0]) if texts else "~"
+            if code and target == code:
+                here = ""
+            elif target.startswith(("/", "~", "$", "-")):
+                return
+            else:
+                here = posixpath.join(here, target)

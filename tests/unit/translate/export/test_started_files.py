@@ -1,0 +1,70 @@
+"""Translations of scripts that start files beside them, which use Slurm's variables and commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from moving_script import moving
+
+from slurmsky.site import load
+from slurmsky.translate.export.yaml_export import ExportedYaml, export_yaml
+
+SITE = load("", "")
+
+
+def export(body: str, folder: Path, *directives: str) -> ExportedYaml:
+    source = "#!/bin/bash\n" + "".join(f"#SBATCH {line}\n" for line in directives) + body + "\n"
+    spec = moving.request(source.encode(), "job.sh").components[0].evolve(chdir=str(folder))
+    return export_yaml(source, [spec], SITE, "", file="job.sh", folder=str(folder), path="job.sh")
+
+
+@pytest.mark.parametrize(
+    ("program", "directives", "expected"),
+    [
+        ('print(os.environ["SLURM_CPUS_PER_TASK"])', ("-c 4",), 'SLURM_CPUS_PER_TASK: "4"'),
+        ('os.environ["SLURM_ARRAY_TASK_ID"]', ("--array=1-3",), "export SLURM_ARRAY_TASK_ID=$TASK_ID\n"),
+        ('os.environ["SLURM_ARRAY_TASK_ID"]', (), "TASK_ID: null"),
+        ('os.getenv("SLURM_JOB_ID")', (), "export SLURM_JOB_ID=$SKYPILOT_MANAGED_JOB_ID\n"),
+        ('os.environ["SLURM_NODELIST"]', (), "export SLURM_NODELIST=$(hostname)\n"),
+    ],
+)
+def test_variables_of_slurm_that_a_program_reads_are_set(
+    program: str, directives: tuple[str, ...], expected: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.py").write_text(f"import os\n{program}\n")
+    found = export("python a.py", tmp_path, *directives)
+    assert not found.needs and expected in found.yaml
+
+
+def test_variables_that_are_optional_or_need_an_option_are_left_unset(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(
+        'import os\nos.getenv("SLURM_ARRAY_TASK_ID"), os.environ.get("SLURM_CPUS_PER_TASK")\n'
+    )
+    assert "SLURM" not in export("python a.py", tmp_path).yaml
+
+
+def test_an_imported_file_is_read_too(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("import b\n")
+    (tmp_path / "b.py").write_text('import os\nos.environ["SLURM_JOB_NAME"]\n')
+    assert "SLURM_JOB_NAME: job" in export("python a.py", tmp_path).yaml
+
+
+@pytest.mark.parametrize(("more", "agent"), [("", True), ('os.environ["RANK"]\n', False), ('init("env://")\n', False)])
+def test_a_program_that_reads_the_ranks_of_tasks_needs_tasks(more: str, agent: bool, tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(f'import os\nos.environ["SLURM_PROCID"]\n{more}')
+    found = export("export MASTER_PORT=1234\nsrun python a.py", tmp_path, "-N1", "--ntasks=4", "--gres=gpu:4")
+    assert bool(found.needs) == agent
+
+
+def test_a_started_script_is_read(tmp_path: Path) -> None:
+    for name, body in (
+        ("plain.sh", "python -c 1"),
+        ("calls.sh", "srun hostname"),
+        ("reads.sh", "echo $SLURM_JOB_NAME"),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+    assert "translate what is Slurm's" not in export("bash plain.sh", tmp_path).yaml
+    assert "translate what is Slurm's" in export("bash absent.sh", tmp_path).yaml
+    assert [need.why for need in export("bash calls.sh", tmp_path).needs] == ["it calls srun"]
+    assert "SLURM_JOB_NAME: job" in export("source reads.sh", tmp_path).yaml
