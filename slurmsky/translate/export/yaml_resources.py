@@ -12,7 +12,7 @@ from ...site.record import Site
 from ..script import gpu_types, needs
 from ..script.programs import find as source_of
 from ..script.script_files import server_of
-from ..script.submit_folder import Origin
+from ..script.project_root import Origin
 from ..shell.script_commands import Script
 from ..sky_task.setup_commands import COMPILERS
 from ..sky_task.sky_names import docker_image, label

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from slurmsky.translate.script import needs
-from slurmsky.translate.script.submit_folder import Origin, origin
+from slurmsky.translate.script.project_root import Origin, origin
 from slurmsky.translate.shell.script_commands import parse
 from slurmsky.translate.shell.script_variables import Scope
 
