@@ -318,13 +318,14 @@ class Draft(StorageDraft):
         return document.text(), document.fields
 
     def _agent_notes(self, document: YamlDocument) -> None:
-        """Write what the user must settle for the unchanged script."""
+        """Write what the unchanged script requires of the user."""
         for name in needs.of(self.source).environments:
             document.comment(f"  {one_line(name)}: setup creates that Python environment: add its packages")
         for number, name in self.reading.unknown_modules:
             document.comment(f"  line {number}: module load {one_line(name)}: no module map has it")
         unset = [Dropped(line, f"${name}", "nothing in the script sets it") for name, line in self._unset.items()]
-        unset += programs_to_bring(needs.of(self.source), self.reading.modules, self._has_own_image())
+        if interpreter(self.source)[0] in (*BASH, ""):
+            unset += programs_to_bring(needs.of(self.source), self.reading.modules, self._has_own_image())
         if self.start.levels or self.start.missing:
             place = self.workdir if self.start.levels else f"the folder that holds {', '.join(self.start.missing)}"
             unset.append(Dropped(0, f"translate it in {one_line(place)}", "the script's files are there"))

@@ -24,8 +24,8 @@ from ..script import needs
 from ..script.folders_above import levels_above
 from ..script.language_packages import language_setup
 from ..script.needs import Needs
-from ..script.python_packages import unnamed
 from ..script.project_root import origin
+from ..script.python_packages import unnamed
 from ..shell.script_commands import Script, parse
 from ..shell.script_variables import Scope
 from ..sky_task.geometry import Geometry, geometry

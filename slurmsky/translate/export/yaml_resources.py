@@ -11,8 +11,8 @@ from ...model.spec import JobSpec
 from ...site.record import Site
 from ..script import gpu_types, needs
 from ..script.programs import find as source_of
-from ..script.script_files import server_of
 from ..script.project_root import Origin
+from ..script.script_files import server_of
 from ..shell.script_commands import Script
 from ..sky_task.setup_commands import COMPILERS
 from ..sky_task.sky_names import docker_image, label

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from ...language import image_names
@@ -235,9 +236,7 @@ def _beside(folder: str) -> str:
 
 def following(texts: list[str], names: tuple[str, ...]) -> Iterator[str]:
     """The words after any of these options."""
-    for index, text in enumerate(texts[:-1]):
-        if text in names:
-            yield texts[index + 1]
+    yield from (value for text, value in pairwise(texts) if text in names)
 
 
 def _interpreter(source: str) -> Iterator[str]:
@@ -303,7 +302,8 @@ def _unknown(script: Script, scope: Scope) -> Iterator[str]:
     for command in script.commands:
         found = launched(command, scope.containers)
         text = found.words[0].text if found.words else None
-        known = found.inside or found.name in scope.functions or find_program(found.name)
+        listed = "--multi-prog" in command.texts  # the word is a file of programs
+        known = listed or found.inside or found.name in scope.functions or find_program(found.name)
         if text and "/" not in text and not known and re.match(r"[A-Za-z_][\w.+-]*$", found.name):
             yield found.name
 
