@@ -132,7 +132,7 @@ class Controller:
         #: the engine of partitions that name no engine
         self.usual = EngineChoice()
         self.engine = Router(self.engines, self._engine_of)
-        self.budget = BudgetPolicy(self.job_table, site, self.schedule_soon, self._price_question, self._hourly)
+        self.budget = BudgetPolicy(self.job_table, site, self.schedule_soon, self._price_question, self.hourly_price)
         gpus = len(glob.glob("/dev/nvidia[0-9]*")) if ledger is not None else 0
         self.machine = MachineShare(self.job_table, ledger, len(os.sched_getaffinity(0)), gpus)
         self.scheduler = Scheduler(
@@ -188,10 +188,10 @@ class Controller:
             return True
         if self.engine.places_in(partition):
             return False
-        self._can_run([(spec, partition)])
+        self.check_runnable([(spec, partition)])
         return True
 
-    def _can_run(self, components: Sequence[tuple[JobSpec, str]]) -> None:
+    def check_runnable(self, components: Sequence[tuple[JobSpec, str]]) -> None:
         """Raise SlurmError if no engine can ever run this job."""
         try:
             self.engine.check(components)
@@ -246,7 +246,7 @@ class Controller:
             [(part.spec, partition if part is job else part.partition) for part in parts]
         )
 
-    def _hourly(self, shares: Sequence[NodeShare]) -> float | None:
+    def hourly_price(self, shares: Sequence[NodeShare]) -> float | None:
         """Return the price of nodes in dollars an hour; None: unknown."""
         return 0.0 if self.power is None else self.power.prospects.hourly(shares)
 
@@ -350,7 +350,7 @@ class Controller:
         """
         if len(specs) > 1:
             # All components at once: each component alone is validated as any job is.
-            self._can_run([(spec, partitions_of(self.job_table.cluster, spec)[0].name) for spec in specs])
+            self.check_runnable([(spec, partitions_of(self.job_table.cluster, spec)[0].name) for spec in specs])
         try:
             job = admit(self.job_table, specs, payload, who, self.paths.jobs, interactive, first_id=first_id)
         except OSError as error:

@@ -114,13 +114,13 @@ class Session(asyncio.Protocol):
             self.hand_over()
             return
         if not installed():
-            self._leave(f"{sys.executable}: this installation was removed or replaced")
+            self._replace_controller(f"{sys.executable}: this installation was removed or replaced")
             return
         try:
             command = self._service.find(request.command)
         except ImportError as error:
             if updated():
-                self._leave(f"{request.command}: slurmsky was updated")
+                self._replace_controller(f"{request.command}: slurmsky was updated")
                 return
             self._context = CommandContext(request, self._service.controller, self)
             self._failed(error)
@@ -148,7 +148,7 @@ class Session(asyncio.Protocol):
         if not inspect.isawaitable(answer):
             self.finish(answer)
 
-    def _leave(self, why: str) -> None:
+    def _replace_controller(self, why: str) -> None:
         """Shut down; a new controller serves the request."""
         log.error("%s: a new controller replaces this one", why)
         self._service.leave()
@@ -317,14 +317,14 @@ class Service:
                     os.unlink(path)
             except FileNotFoundError:
                 log.info("the socket was removed by another process")
-            await self._let_print()
+            await self._drain_clients()
             await self.controller.close()
             # Clients that connected before the socket was removed, and whose requests have not arrived.
             for session in self._sessions:
                 session.hand_over()
             server.close()
 
-    async def _let_print(self) -> None:
+    async def _drain_clients(self) -> None:
         """Wait until clients have read their answers, up to a time limit."""
         loop = asyncio.get_running_loop()
         end = loop.time() + _PATIENCE_S

@@ -45,7 +45,7 @@ class Reservation:
         Each list that is not empty must admit the job. No job may use a floating reservation.
         """
         return self.float_s is None and all(
-            _lets_in(wanted, have)
+            _admits_any(wanted, have)
             for wanted, have in (
                 (self.users, {user}),
                 (self.groups, groups),
@@ -56,11 +56,11 @@ class Reservation:
 
     def admits_partition(self, name: str) -> bool:
         """True if jobs of this partition may use the reservation."""
-        return not self.allowed_partitions or _lets_in(self.allowed_partitions, {name})
+        return not self.allowed_partitions or _admits_any(self.allowed_partitions, {name})
 
     def admits_qos(self, name: str) -> bool:
         """True if jobs of this QOS may use the reservation."""
-        return not self.qos or _lets_in(self.qos, {name})
+        return not self.qos or _admits_any(self.qos, {name})
 
     def at(self, now: float) -> Reservation:
         """Return a floating reservation with its times at ``now``.
@@ -79,7 +79,7 @@ class Reservation:
         return since < self.end and self.start < until
 
 
-def _lets_in(wanted: tuple[str, ...], have: set[str] | frozenset[str]) -> bool:
+def _admits_any(wanted: tuple[str, ...], have: set[str] | frozenset[str]) -> bool:
     denied = {name[1:] for name in wanted if name.startswith("-")}
     if denied:
         return not denied & have

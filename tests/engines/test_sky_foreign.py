@@ -241,7 +241,7 @@ def test_with_warm_nodes_two_requests_a_minute_are_sent_unless_a_job_of_ours_wai
         await until(8000.0)
         assert (len(world.server.requests) - sent) / (clock - began) * 60 <= 2.1, reads
         assert {name for _, name in reads} == read  # of infras only managed jobs have nodes
-        monkeypatch.setattr(world.managed, "_awaited", lambda: True)
+        monkeypatch.setattr(world.managed, "_needs_read", lambda: True)
         assert managed_jobs.LEAST_GAP_S in await until(clock + 200.0)
         await cancel_all([reading])
 

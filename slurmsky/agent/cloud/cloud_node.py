@@ -112,7 +112,7 @@ class CloudNode:
                     self.shipped_folder,
                     fallback,
                 )
-                self._move(self.shipped_folder, fallback)
+                self._set_relocation(self.shipped_folder, fallback)
             if given.archive:
                 submit_folder.unpack(os.path.join(self.folder, given.archive), self.shipped_folder)
             os.makedirs(self.launch.submit_dir, exist_ok=True)
@@ -145,7 +145,7 @@ class CloudNode:
         old, new = self._relocation
         return new + path[len(old) :] if old and (path == old or path.startswith(old + "/")) else path
 
-    def _move(self, old: str, new: str) -> None:
+    def _set_relocation(self, old: str, new: str) -> None:
         self._relocation = (old, new)
         for field, value in self.relocated(self.launch.to_dict()).items():
             if field in PATH_FIELDS:

@@ -47,7 +47,7 @@ class CommandRelay:
         self.offline_queries: Optional[OfflineQueries] = None
         self._reach = reach
         self._last_seen = time.monotonic()  # last contact with the controller; at first, the start
-        self._met = False  # the controller has connected at least once
+        self._controller_seen = False  # the controller has connected at least once
         self._parked: deque[Channel] = deque()
         self._waiting: deque[tuple[Channel, bytes]] = deque()
         self._spare = SpareDescriptor("the agent of this node")
@@ -78,7 +78,7 @@ class CommandRelay:
                 channel.send(wire.EXIT, b"%d" % code)
                 channel.close()
             else:
-                self._pass_on(channel, with_script(request))
+                self._forward(channel, with_script(request))
 
         channel.on_frame = first
 
@@ -107,16 +107,16 @@ class CommandRelay:
     def park(self, channel: Channel) -> None:
         """Keep a connection of the controller for the next client."""
         channel.on_close = lambda: self._lost(channel)
-        self._last_seen, self._met = time.monotonic(), True
+        self._last_seen, self._controller_seen = time.monotonic(), True
         self._parked.append(channel)
-        self._match()
+        self._connect_waiting()
 
     def _lost(self, channel: Channel) -> None:
         if channel in self._parked:
             self._parked.remove(channel)
             self._last_seen = time.monotonic()
 
-    def _pass_on(self, channel: Channel, request: wire.CommandRequest) -> None:
+    def _forward(self, channel: Channel, request: wire.CommandRequest) -> None:
         payload = request.to_payload()
         if self.upstream is not None:
             peer = self.upstream()
@@ -126,10 +126,12 @@ class CommandRelay:
             self._connect(channel, peer, payload)
             return
         self._waiting.append((channel, payload))
-        self._match()
-        self._wait(channel, request, None, time.monotonic())
+        self._connect_waiting()
+        self._answer_after_deadline(channel, request, None, time.monotonic())
 
-    def _wait(self, channel: Channel, request: wire.CommandRequest, reply: Optional[Reply], since: float) -> None:
+    def _answer_after_deadline(
+        self, channel: Channel, request: wire.CommandRequest, reply: Optional[Reply], since: float
+    ) -> None:
         """Answer a client without the controller after its deadline."""
         if all(entry[0] is not channel for entry in self._waiting):
             return  # the client has a connection
@@ -138,21 +140,21 @@ class CommandRelay:
         now = time.monotonic()
         left = max(self._deadline(request, reply), since + AWAY_S) - now
         if left > 0:
-            self.loop.after(left, lambda: self._wait(channel, request, reply, since))
+            self.loop.after(left, lambda: self._answer_after_deadline(channel, request, reply, since))
         else:
             self._waiting = deque(entry for entry in self._waiting if entry[0] is not channel)
-            self._answer_alone(channel, request, reply)
+            self._answer_offline(channel, request, reply)
 
     def _deadline(self, request: wire.CommandRequest, reply: Optional[Reply]) -> float:
         """Return a request's deadline for a connection, on the monotonic clock."""
         patience = AWAY_S
         if reply is None and self._reach != "no" and self.outbox is not None and self.outbox.takes(request):
             patience = self.outbox.after_s
-        elif reply is None and not self._met:
+        elif reply is None and not self._controller_seen:
             patience = max(AWAY_S, FIRST_S[self._reach])
         return self._last_seen + patience
 
-    def _match(self) -> None:
+    def _connect_waiting(self) -> None:
         while self._parked and self._waiting:
             channel, payload = self._waiting.popleft()
             if not channel.closed:
@@ -165,7 +167,7 @@ class CommandRelay:
         join(channel, peer)
         channel.resume()
 
-    def _answer_alone(self, channel: Channel, request: wire.CommandRequest, reply: Optional[Reply]) -> None:
+    def _answer_offline(self, channel: Channel, request: wire.CommandRequest, reply: Optional[Reply]) -> None:
         if reply is not None:
             leave(channel, reply.code, reply.err, reply.out)
         elif self.outbox is not None and self.outbox.takes(request) and not channel.closed:

@@ -126,9 +126,9 @@ class HeadNode:
         self.relay.outbox = Outbox(
             self.log, self.new_stream, bytes.fromhex(key), (ids[0], ids[1]), self.runs, self.end, after_s
         )
-        self._watch_others()
+        self._watch_nodes()
         if node.settings.spot:
-            spot_notice.watch(lambda notice: self._soon(lambda: self._node_ends(notice.left_s)))
+            spot_notice.watch(lambda notice: self._call_in_loop(lambda: self._node_ends(notice.left_s)))
         takers = {"desk": self.relay.park, "client": self.relay.client, "agent": self.visitors.admit}
         ControllerConnections(self.listener, server, self.loop, self.request, takers).begin()
         self._send_new()
@@ -159,9 +159,9 @@ class HeadNode:
         shown = Launch.from_dict({**self.node.settings.launch, **element})
         self.members[launch.job_id] = WorkerNode(launch, shown, jobs=records_of(launch))
         self.waiting.append(launch.job_id)
-        self._fill()
+        self._start_waiting()
 
-    def _fill(self) -> None:
+    def _start_waiting(self) -> None:
         while self.free and self.waiting:
             member = self.members[self.waiting.popleft()]
             member.slot = self.free.pop(0)
@@ -234,7 +234,7 @@ class HeadNode:
         if last:
             self.loop.stop()
         elif not self.terminated:
-            self._fill()
+            self._start_waiting()
 
     def _batch_files(self) -> set[str]:
         return {tail.path for member in self.members.values() for tail in member.tails}
@@ -255,9 +255,9 @@ class HeadNode:
                 if event.step.job_id == job.job_id:
                     job.steps[event.step.step_id] = event.step
         if isinstance(event, LaunchRefused):
-            self._over(member, end_event(member.launch.job_id, "FAILED", "JobLaunchFailure"))
+            self._failed_script_ended(member, end_event(member.launch.job_id, "FAILED", "JobLaunchFailure"))
         elif isinstance(event, Ended):
-            self._over(member, event)
+            self._failed_script_ended(member, event)
         elif isinstance(event, Started):
             shares = zip(member.launch.every_share, self.node_info)
             self.log.event(event.but(nodes=tuple(JobNode(share.name, info.ip) for share, info in shares)))
@@ -266,7 +266,7 @@ class HeadNode:
         if event.seq:
             self.channel.send_json(Acknowledge(acks=((event.job_id, event.run, event.seq),)).encode())
 
-    def _over(self, member: WorkerNode, event: Ended) -> None:
+    def _failed_script_ended(self, member: WorkerNode, event: Ended) -> None:
         """Delay a failed script's end: a teardown may have signalled it first."""
         if self.terminated or not (event.exit_code or event.exit_signal):
             self._ended(member, event)
@@ -306,9 +306,9 @@ class HeadNode:
             if member.slot < 0:
                 member.ended = True
         self.waiting.clear()
-        self._ask(request)
+        self._send_to_jobs(request)
 
-    def _ask(self, request: Callable[[Launch], JobRequest]) -> None:
+    def _send_to_jobs(self, request: Callable[[Launch], JobRequest]) -> None:
         """Send the agent a request for each running job."""
         for member in list(self.members.values()):
             if not (member.ended or member.failed):
@@ -328,15 +328,15 @@ class HeadNode:
         while self.waiting:
             job_id = self.waiting.popleft()
             self._ended(self.members[job_id], end_event(job_id, "NODE_FAIL", "NodeDown"))
-        self._ask(lambda job: NodeEnds(job_id=job.job_id, left_s=left_s))
+        self._send_to_jobs(lambda job: NodeEnds(job_id=job.job_id, left_s=left_s))
 
     # --- the other nodes
-    def _watch_others(self) -> None:
+    def _watch_nodes(self) -> None:
         for rank, (line, _) in self.others.items():
             self.done[rank] = threading.Event()
-            threading.Thread(target=self._await_loss, args=(rank, line), daemon=True).start()
+            threading.Thread(target=self._watch_node, args=(rank, line), daemon=True).start()
 
-    def _await_loss(self, rank: int, line: rendezvous.Line) -> None:
+    def _watch_node(self, rank: int, line: rendezvous.Line) -> None:
         try:
             while not line.receive(None).get("done"):
                 continue
@@ -345,9 +345,9 @@ class HeadNode:
         except (OSError, ValueError):
             self.done[rank].set()
             lost = NodeLost(job_id=self.node.launch.job_id, node=self.names[rank])
-            self._soon(lambda: self.channel.send_json(lost.encode()))
+            self._call_in_loop(lambda: self.channel.send_json(lost.encode()))
 
-    def _soon(self, call: Callable[[], None]) -> None:
+    def _call_in_loop(self, call: Callable[[], None]) -> None:
         """Call a function in the loop, from a thread."""
         self.loop.soon(call)
         wake()
@@ -358,18 +358,20 @@ class HeadNode:
             if member.slot >= 0 and not member.ended:
                 for tail in member.tails:
                     tail.send_new()
-        self._end_if_alone()
+        self._end_without_contact()
         self.step_files.send_new()
         self.loop.after(TAIL_S, self._send_new)
 
-    def _end_if_alone(self) -> None:
+    def _end_without_contact(self) -> None:
         """End an allocation after ``alone_s`` without contact. Its controller's machine may be off."""
         limit = self.node.settings.alone_s
         if limit and time.monotonic() - self.seen_someone > limit and not self.alone:
             self.alone = True
             text = "no client connected for %d minutes: the nodes are released" % (limit // 60)
             self.log.event(OutputNote(text=text))
-            self._ask(lambda job: TerminateJob(job_id=job.job_id, state="TIMEOUT", kill_wait_s=job.kill_wait_s))
+            self._send_to_jobs(
+                lambda job: TerminateJob(job_id=job.job_id, state="TIMEOUT", kill_wait_s=job.kill_wait_s)
+            )
 
     def _finish_others(self) -> None:
         """Wait until the other nodes have sent their files."""

@@ -107,7 +107,7 @@ class OfflineQueries:
             found += [job for job in own if job not in found]
         return found, more
 
-    def _only(self, request: wire.CommandRequest, what: str = "the job of this node is") -> str:
+    def _partial_note(self, request: wire.CommandRequest, what: str = "the job of this node is") -> str:
         """Return the line on stderr that marks an answer as partial."""
         return "%s: the controller cannot be reached from this node: only %s listed\n" % (request.command, what)
 
@@ -123,10 +123,10 @@ class OfflineQueries:
         jobs, more = self._named([*(query.jobs or ()), *map(_without_step, query.steps or ())])
         if not (query.jobs or query.steps):
             jobs, more = list(self._jobs()), True
-        note = self._only(request) if more else ""
+        note = self._partial_note(request) if more else ""
         if not query.jobs and query.users is not None and not {os.geteuid()} & set(map(_uid, query.users)):
             raise NotKnown
-        jobs = [job for job in jobs if _passes(query, job)]
+        jobs = [job for job in jobs if _matches_filters(query, job)]
         context = self._context(query, Scale(None, not query.noconvert), query.expand_patterns)
         if query.json is not None or query.yaml is not None:
             return self._document(request, query, note, lambda form, about: form.jobs_document(
@@ -164,7 +164,7 @@ class OfflineQueries:
         if not query.jobs:
             jobs, more = list(self._jobs()), True
         jobs = [copy.copy(job) for job in jobs if job.start_time]
-        note = self._only(request) if more else ""
+        note = self._partial_note(request) if more else ""
         unit = None if query.units is None else KILO + "KMGTP".index(query.units.upper())
         context = self._context(query, Scale(unit, not query.noconvert), query.expand_patterns)
         if query.json is not None or query.yaml is not None:
@@ -207,7 +207,7 @@ class OfflineQueries:
         text, unknown = report.sinfo_text(nodes, context.cluster.partitions, options, context)
         word = "job" if query.format2 is not None else "node"
         errors = "".join("Invalid %s format specification: %s\n" % (word, name) for name in unknown)
-        note = "" if query.nodelist is not None else self._only(request, "the nodes of this job are")
+        note = "" if query.nodelist is not None else self._partial_note(request, "the nodes of this job are")
         return Reply(0, text, errors + note)
 
     def _scontrol(self, request: wire.CommandRequest) -> Reply:
@@ -227,7 +227,7 @@ class OfflineQueries:
             raise NotKnown
         context = self._context(query)
         what = "the job of this node is" if jobs is not None else "the nodes of this job are"
-        note = self._only(request, what) if more else ""
+        note = self._partial_note(request, what) if more else ""
         if jobs is not None:
             if query.json is not None or query.yaml is not None:
                 return self._document(request, query, note, lambda form, about: form.jobs_document(
@@ -291,7 +291,7 @@ def _uid(name: str) -> int:
         return int(name) if name.isdecimal() else -1
 
 
-def _passes(query: Any, job: Job) -> bool:
+def _matches_filters(query: Any, job: Job) -> bool:
     """Apply squeue's filters to a job."""
     states = set(query.states or ())
     if query.steps is None and "all" not in states:

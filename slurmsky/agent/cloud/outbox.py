@@ -55,7 +55,7 @@ def with_script(request: wire.CommandRequest) -> wire.CommandRequest:
                 data = file.read(MAX_STDIN + 1)
         except OSError:
             continue
-        return _carrying(request, data)
+        return _with_script(request, data)
     return request
 
 
@@ -66,7 +66,7 @@ def _places(request: wire.CommandRequest, name: str) -> Iterator[str]:
             yield os.path.join(request.cwd, folder, name)
 
 
-def _carrying(request: wire.CommandRequest, script: bytes) -> wire.CommandRequest:
+def _with_script(request: wire.CommandRequest, script: bytes) -> wire.CommandRequest:
     return replace(request, env={**request.env, paths.SCRIPT: script.decode("utf-8", "surrogateescape")})
 
 
@@ -158,7 +158,7 @@ class Outbox:
                 channel.send(wire.GRANT, b"%d" % len(payload))
             if kind == wire.STDIN_EOF or sum(map(len, got)) > MAX_STDIN:
                 channel.on_frame = lambda kind, payload: None
-                self._submit(_carrying(request, b"".join(got)), channel)
+                self._submit(_with_script(request, b"".join(got)), channel)
 
         channel.on_frame = frame
         channel.resume()

@@ -30,7 +30,7 @@ from .program_install import LIBRARY, install
 
 #: prefix of the line in which a node prints its agent's address
 MARK = "slurmsky-node "
-_AGAIN_S = 1.0
+_RESTART_S = 1.0
 
 
 class Pilot:
@@ -66,7 +66,7 @@ class Pilot:
         signal.signal(signal.SIGTERM, self._end)
         port = self._port()
         if self.settings.spot:
-            spot_notice.watch(self._spot_taken)
+            spot_notice.watch(self._forward_notice)
         announced = False
         while not self._end_requested:
             self._agent = self._start(launchers, port)
@@ -77,7 +77,7 @@ class Pilot:
             code = self._agent.wait()
             if code == 0:
                 return 0
-            time.sleep(_AGAIN_S)
+            time.sleep(_RESTART_S)
         return 0
 
     def _refused(self) -> str:
@@ -96,7 +96,7 @@ class Pilot:
         if self._agent is not None:
             self._agent.terminate()
 
-    def _spot_taken(self, notice: spot_notice.Notice) -> None:
+    def _forward_notice(self, notice: spot_notice.Notice) -> None:
         """Forward the cloud's notice to the agent, whose SIGTERM handler reads it."""
         notice.write(os.path.join(self.home, spot_notice.FILE))
         if self._agent is not None:

@@ -118,7 +118,7 @@ class RunGuard:
         self._lock = -1
         self._frames = -1  # file descriptor of the ``frames`` file
         self._kept = 0
-        self._poured = 0
+        self._replayed_to = 0
         self._mine: Optional[Earlier] = None
 
     def _path(self, name: str) -> str:
@@ -240,12 +240,12 @@ class RunGuard:
     def write_new(self, out: Callable[[bytes], None]) -> None:
         """Pass the new stored frames to ``out``, in whole lines."""
         end = self._whole()
-        if end > self._poured:
+        if end > self._replayed_to:
             with open(self._path("frames"), "rb") as file:
-                file.seek(self._poured)
-                while self._poured < end:
-                    data = file.read(min(1 << 16, end - self._poured))
-                    self._poured += len(data)
+                file.seek(self._replayed_to)
+                while self._replayed_to < end:
+                    data = file.read(min(1 << 16, end - self._replayed_to))
+                    self._replayed_to += len(data)
                     out(data)
 
     def replay(self) -> Replay:
@@ -256,7 +256,7 @@ class RunGuard:
                 while chunk := file.read(1 << 20):
                     for item in decoder.feed(chunk):
                         if isinstance(item, LogEvent):
-                            _take(found, item)
+                            _apply_event(found, item)
         except FileNotFoundError:
             pass  # the run wrote no frames
         return found
@@ -285,7 +285,7 @@ class RunGuard:
                 continue  # already removed, or another user's
 
 
-def _take(found: Replay, item: LogEvent) -> None:
+def _apply_event(found: Replay, item: LogEvent) -> None:
     event = Event.decode(item.body)
     if isinstance(event, SessionBegun):
         found.session = item.session

@@ -68,13 +68,13 @@ def listens_on(server: str) -> int:
 def _edit(folder: str, home: str, block: str) -> bool:
     path = os.path.realpath(os.path.join(folder, "config"))
     try:
-        with _alone(folder):
+        with _locked(folder):
             try:
                 with open(path, errors="surrogateescape") as file:
                     before, mode = file.read(), os.fstat(file.fileno()).st_mode & 0o777
             except FileNotFoundError:
                 before, mode = "", 0o600
-            after = block + _BLOCK.sub(lambda found: _left(found, home), before)
+            after = block + _BLOCK.sub(lambda found: _kept_block(found, home), before)
             if after == before:
                 return True
             if not after and not block:
@@ -90,7 +90,7 @@ def _edit(folder: str, home: str, block: str) -> bool:
     return True
 
 
-def _left(found: re.Match[str], home: str) -> str:
+def _kept_block(found: re.Match[str], home: str) -> str:
     """Return the replacement of a block.
 
     Another job's block is kept while its private folder exists.
@@ -99,7 +99,7 @@ def _left(found: re.Match[str], home: str) -> str:
 
 
 @contextmanager
-def _alone(folder: str) -> Iterator[None]:
+def _locked(folder: str) -> Iterator[None]:
     """Lock against concurrent edits by jobs of the same account."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -35,7 +35,7 @@ class StepFiles:
         new_stream: Callable[[], int],
         theirs: Callable[[], set[str]] = lambda: set(),
     ) -> None:
-        self._node, self._log, self._new_stream, self._theirs = node, log, new_stream, theirs
+        self._node, self._log, self._new_stream, self._excluded = node, log, new_stream, theirs
         self._note = os.path.join(node.home, output_files.NOTE)
         self._read = 0
         self._tails: dict[str, LogTail] = {}
@@ -72,7 +72,7 @@ class StepFiles:
 
     def _begin(self, path: str, start: int) -> None:
         relative = os.path.relpath(path, self._node.shipped_folder)
-        if relative.startswith("..") or path in self._theirs() or self._count >= MOST or not os.path.isfile(path):
+        if relative.startswith("..") or path in self._excluded() or self._count >= MOST or not os.path.isfile(path):
             return
         known = self._tails.pop(path, None)
         if known is not None:

@@ -61,7 +61,7 @@ class WarmNodeService:
         self._agent = agent
         self._scripts = os.path.join(agent.home, "scripts")
         agent.idle_s = idle_s
-        self._spot = False  # a spot notice has arrived
+        self._spot_noticed = False  # a spot notice has arrived
         relay = CommandRelay(agent.loop, os.path.join(agent.home, paths.SOCKET_NAME))
         agent.connections.roles["desk"] = relay.park
         agent.connections.roles["name"] = lambda channel: channel.send_json({"name": agent.node})
@@ -71,7 +71,7 @@ class WarmNodeService:
             AddHosts: self._add_hosts,
         })  # fmt: skip
         agent.greetings.append(self._name_values)
-        signal.signal(signal.SIGTERM, lambda *_: agent.loop.soon(self._taken))
+        signal.signal(signal.SIGTERM, lambda *_: agent.loop.soon(self._on_sigterm))
 
     def _name_values(self) -> NodeEnvironment:
         """Return the node's environment and folders, for the controller's launches."""
@@ -140,26 +140,26 @@ class WarmNodeService:
 
         threading.Thread(target=run, daemon=True).start()
 
-    def _taken(self) -> None:
+    def _on_sigterm(self) -> None:
         """Handle SIGTERM: the node is being taken down.
 
         Jobs get SIGTERM and the rest of the notice, then the agent exits. After a spot notice the agent runs until the
         machine ends.
         """
         notice = spot_notice.Notice.read(os.path.join(self._agent.home, spot_notice.FILE))
-        if notice is not None and notice.at > time.time() and not self._spot:
-            self._spot_taken(notice)
+        if notice is not None and notice.at > time.time() and not self._spot_noticed:
+            self._on_spot_notice(notice)
             return
         jobs = [job for job in self._agent.jobs.values() if not job.ended]
         # First, so that no requeued job starts here again.
         self._agent.greet_with(partial(NodeTaken, node=self._agent.node, at=time.time() + NOTICE_S, why=ENDED_HERE))
         for job in jobs:
             job.terminate("NODE_FAIL", signal.SIGTERM, min(job.launch.kill_wait_s, NOTICE_S))
-        self._wait_for(jobs, NOTICE_S * 20 + 100)
+        self._exit_after(jobs, NOTICE_S * 20 + 100)
 
-    def _spot_taken(self, notice: spot_notice.Notice) -> None:
+    def _on_spot_notice(self, notice: spot_notice.Notice) -> None:
         """Report the notice, and end the jobs within the remaining time."""
-        self._spot = True
+        self._spot_noticed = True
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(notice.at))
         why = "%s ends the spot machine at %s" % (notice.cloud, when)
         event = NodeTaken(node=self._agent.node, at=notice.at, why=why)
@@ -168,9 +168,9 @@ class WarmNodeService:
             if not job.ended:
                 job.node_ends(notice.left_s)
 
-    def _wait_for(self, jobs: list[Any], rounds: int) -> None:
+    def _exit_after(self, jobs: list[Any], rounds: int) -> None:
         if rounds and any(not job.ended for job in jobs):
-            self._agent.loop.after(0.05, lambda: self._wait_for(jobs, rounds - 1))
+            self._agent.loop.after(0.05, lambda: self._exit_after(jobs, rounds - 1))
         else:
             self._agent.loop.after(0.2, self._agent.shut_down)  # after the events were sent
 

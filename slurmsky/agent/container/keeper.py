@@ -71,7 +71,7 @@ def keep(sock: socket.socket, request: ContainerRequest, store: str, env: Mappin
         holder = os.fork()
         if not holder:
             os.close(read)
-            _hold(write, lambda: namespaces.make(request, image, box, env, driver))
+            _run_holder(write, lambda: namespaces.make(request, image, box, env, driver))
         os.close(write)
         with os.fdopen(read, "rb") as pipe:
             answer = pipe.read()
@@ -101,7 +101,7 @@ def keep(sock: socket.socket, request: ContainerRequest, store: str, env: Mappin
             remove_tree(box)
 
 
-def _hold(write: int, make: Callable[[], None]) -> NoReturn:
+def _run_holder(write: int, make: Callable[[], None]) -> NoReturn:
     """Turn this process's namespaces into the container, until killed."""
     try:
         namespaces.libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -72,7 +72,7 @@ def make(
     for path in _SYSTEM_FILES:
         if os.path.exists(path):
             _bind(os.path.realpath(path), root, path, ())
-    _user(root, box)
+    _add_user(root, box)
     for source, target in driver:
         _bind(source, root, target, ())
     home = env.get("HOME", "")
@@ -80,9 +80,9 @@ def make(
         _bind(home, root, home, ())
     for source, target, flags in request.mounts:
         if source == language.TMPFS:
-            _mount("tmpfs", _point(root, target, folder=True), "tmpfs")
+            _mount("tmpfs", _mount_point(root, target, folder=True), "tmpfs")
         elif source == language.UMOUNT:
-            _check(libc().umount2(os.fsencode(_within(root, target)), _MNT_DETACH), "umount %s" % target)
+            _check(libc().umount2(os.fsencode(_node_path(root, target)), _MNT_DETACH), "umount %s" % target)
         else:
             _bind(source, root, target, flags)
     if request.readonly:
@@ -150,7 +150,7 @@ def _overlay(image: str, root: str, box: str) -> None:
     raise NamespaceError("no overlay of the image's files: %s; --container-name keeps a copy instead" % reason)
 
 
-def _within(root: str, path: str) -> str:
+def _node_path(root: str, path: str) -> str:
     """Convert a path in the container to a path on the node.
 
     Links in the image resolve within the image.
@@ -175,9 +175,9 @@ def _within(root: str, path: str) -> str:
     return here
 
 
-def _point(root: str, path: str, folder: bool) -> str:
+def _mount_point(root: str, path: str, folder: bool) -> str:
     """Return a path's mount point, created if missing."""
-    place = _within(root, path)
+    place = _node_path(root, path)
     if not os.path.exists(place):
         if folder:
             os.makedirs(place)
@@ -191,7 +191,7 @@ def _point(root: str, path: str, folder: bool) -> str:
 def _bind(source: str, root: str, target: str, flags: Iterable[str]) -> None:
     if not os.path.exists(source):
         raise NamespaceError("failed to mount: %s: No such file or directory" % source)
-    place = _point(root, target, folder=os.path.isdir(source))
+    place = _mount_point(root, target, folder=os.path.isdir(source))
     words = {flag for flag in flags if not flag.startswith("x-")}
     deep = 0 if "bind" in words else _MS_REC
     _mount(source, place, flags=_MS_BIND | deep)
@@ -216,7 +216,7 @@ def _mount_options(place: str) -> list[str]:
     return [name for name, bit in named.items() if metadata.f_flag & bit]
 
 
-def _user(root: str, box: str) -> None:
+def _add_user(root: str, box: str) -> None:
     """Add this user and group to the container's passwd and group."""
     import grp
     import pwd
@@ -225,7 +225,7 @@ def _user(root: str, box: str) -> None:
         ("passwd", _entry(lambda: ":".join(map(str, pwd.getpwuid(os.getuid()))))),
         ("group", _entry(lambda: "%s:x:%d:" % (grp.getgrgid(os.getgid()).gr_name, os.getgid()))),
     ):
-        place = _within(root, "/etc/" + name)
+        place = _node_path(root, "/etc/" + name)
         try:
             with open(place, encoding="utf-8", errors="surrogateescape") as file:
                 text = file.read()

@@ -81,7 +81,7 @@ class ImageStore:
             if os.geteuid() in (0, inspected.st_uid):
                 return Image(path, _enroot_environment(path))
             # In a user namespace this user cannot change another user's files, or create mount points: copy.
-            return self._kept(key, path, lambda made: self._copy(Image(path, _enroot_environment(path)), made))
+            return self._cached(key, path, lambda made: self._copy(Image(path, _enroot_environment(path)), made))
         with open(path, "rb") as file:
             magic = file.read(4)
         if magic == b"hsqs":
@@ -92,11 +92,11 @@ class ImageStore:
             def unpack(made: str) -> None:
                 self._run([str(program), "-no-progress", "-no-xattrs", "-d", os.path.join(made, "root"), path])
 
-            return self._kept(key, path, unpack)
+            return self._cached(key, path, unpack)
         program = self._program("apptainer", "singularity")
         if program is None:
             raise ImageError("%s is no squashfs file, and there is no apptainer to read it" % path)
-        return self._kept(key, path, lambda made: self._apptainer(str(program), path, made))
+        return self._cached(key, path, lambda made: self._apptainer(str(program), path, made))
 
     def _named_image(self, name: str) -> Image:
         whole = language.qualified(name)
@@ -113,14 +113,14 @@ class ImageStore:
                     inspected = self._inspect(program, whole)
                 if inspected is None:
                     raise ImageError("%s has pulled %s, and does not show it" % (tool, whole))
-                return self._kept(str(inspected["Id"]), name, partial(self._export, program, inspected))
+                return self._cached(str(inspected["Id"]), name, partial(self._export, program, inspected))
             except ImageError as error:
                 failures += ["%s: %s" % (tool, line) for line in error.args]
         program = self._program("apptainer", "singularity")
         if program is not None:
             source = "docker://" + whole
             try:
-                return self._kept(source, name, lambda made: self._apptainer(str(program), source, made))
+                return self._cached(source, name, lambda made: self._apptainer(str(program), source, made))
             except ImageError as error:
                 failures += ["%s: %s" % (os.path.basename(program), line) for line in error.args]
         raise ImageError(*(failures or ["there is no podman, docker or apptainer on this node to fetch %s" % name]))
@@ -172,7 +172,7 @@ class ImageStore:
         self._note(made, Image("", _apptainer_environment(root)))
 
     # --- cached root folders
-    def _kept(self, key: str, name: str, unpack: Callable[[str], None]) -> Image:
+    def _cached(self, key: str, name: str, unpack: Callable[[str], None]) -> Image:
         digest = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:32]
         place = os.path.join(self.folder, "images", digest)
         if not os.path.isdir(place):

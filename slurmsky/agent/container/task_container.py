@@ -105,7 +105,7 @@ class Container:
         """
         if self._request.on_node_image:
             self._directory = self._request.directory
-            problems = _inside(self._request.mounts)
+            problems = _link_mounts(self._request.mounts)
             if problems:
                 failed(tuple(problems))
             else:
@@ -167,7 +167,7 @@ class Container:
             self._keeper = None
 
 
-def _inside(mounts: Iterable[Mount]) -> list[str]:
+def _link_mounts(mounts: Iterable[Mount]) -> list[str]:
     """Emulate mounts by links on a node with the image.
 
     Return the impossible mounts.

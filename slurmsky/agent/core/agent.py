@@ -87,12 +87,12 @@ class Agent:
         #: job id -> address of its head agent, for jobs with steps here; a task's srun is relayed there
         self.heads: dict[int, str] = {}
         self.connections = AgentConnections(self)
-        self._leave_by = 0.0
+        self._exit_deadline = 0.0
         self._head_due = 0.0  # monotonic: until then wait for the head agent of a job on this node to connect
         self.holds = NodeHolds(address, self.connect)
         self.journal = Journal(os.path.join(self.folder, "journal"))
         self._launches = LaunchReader()
-        self._foreign = ""  # the controller's version, if it differs from this agent's
+        self._other_version = ""  # the controller's version, if it differs from this agent's
         self._arrived: list[HeadJob] = []
         #: launches that wait for the end of a running job, by that job's id; they are in memory only
         self._followers: dict[int, list[Launch]] = {}
@@ -101,7 +101,7 @@ class Agent:
         self._dirty: dict[int, HeadJob] = {}
         self._flushing = False
         self._idle_since = time.monotonic()
-        self._leave_when_idle = False
+        self._exit_when_idle = False
         self._status_due = 0.0
         #: seconds without a job and without a controller after which the agent exits
         self.idle_s = IDLE_S
@@ -133,13 +133,13 @@ class Agent:
     # --- the controller
     def controller_connected(self, channel: Channel, version: str = "") -> None:
         """Report this node's jobs to a new controller, and accept its requests."""
-        self._foreign = version if version != VERSION else ""
+        self._other_version = version if version != VERSION else ""
         if self._controller is not None:
             # A successor has connected, so the former controller is dead: apply its unread messages first.
             self._controller.drain()
         self._flush()
         self._controller = channel
-        self._leave_when_idle, self._leave_by = False, 0.0
+        self._exit_when_idle, self._exit_deadline = False, 0.0
         self._launches = LaunchReader()
         self._followers.clear()
         channel.on_frame = self._from_controller
@@ -170,13 +170,13 @@ class Agent:
 
     def needs_controller(self) -> bool:
         """True if the controller disconnected without announcing its exit."""
-        return self._controller is None and not self._leave_when_idle and os.path.isdir(self.folder)
+        return self._controller is None and not self._exit_when_idle and os.path.isdir(self.folder)
 
     def _from_controller(self, kind: bytes, payload: bytes) -> None:
         if kind != wire.JSON:
             return
         try:
-            self._obey(AgentRequest.decode(json.loads(payload)))
+            self._handle_request(AgentRequest.decode(json.loads(payload)))
         except Exception:  # must not stop the messages that follow
             self.loop.report()
 
@@ -186,8 +186,8 @@ class Agent:
         The controller would count an unanswered launch as running forever.
         """
         try:
-            if self._foreign:
-                raise ValueError("the controller is of version %s, this agent of %s" % (self._foreign, VERSION))
+            if self._other_version:
+                raise ValueError("the controller is of version %s, this agent of %s" % (self._other_version, VERSION))
             launch = self._launches.launch(request)
         except Exception as error:
             self.loop.report()
@@ -215,7 +215,7 @@ class Agent:
         None if no launch waits, or if a request ended the job.
         """
         waiting = self._followers.pop(job.job_id, None)
-        if not waiting or job.cause or self._leave_when_idle:
+        if not waiting or job.cause or self._exit_when_idle:
             return None
         launch = waiting.pop(0)
         launch.start_time = now
@@ -223,7 +223,7 @@ class Agent:
             self._followers[launch.job_id] = waiting
         return launch
 
-    def _obey(self, request: AgentRequest) -> None:
+    def _handle_request(self, request: AgentRequest) -> None:
         if isinstance(request, LaunchJob):
             self._launch(request)
         elif isinstance(request, Acknowledge):
@@ -232,7 +232,7 @@ class Agent:
         elif isinstance(request, DropFollowers):
             self._drop_followers()
         elif isinstance(request, Exit):
-            self._leave_when_idle = True
+            self._exit_when_idle = True
             if request.expected and not self.connections.held:
                 # The controller has just launched a job whose head is another node: wait for that head to connect.
                 self._head_due = time.monotonic() + 2 * LEAVE_S
@@ -324,7 +324,7 @@ class Agent:
         arrived, self._arrived = self._arrived, []
         for job in arrived:
             self._start(job)
-        if self._leave_when_idle:
+        if self._exit_when_idle:
             self._leave_if_idle()
 
     def _ack(self, key: Key, seq: int) -> None:
@@ -334,7 +334,7 @@ class Agent:
             if job is not None and job.log is log:
                 del self.jobs[key[0]]
             self._forget(log)
-            if self._leave_when_idle:
+            if self._exit_when_idle:
                 self._leave_if_idle()
 
     def _forget(self, log: JobLog) -> None:
@@ -409,7 +409,7 @@ class Agent:
     def holder_left(self) -> None:
         """Exit if the disconnected head agent was the last one."""
         self._head_due = 0.0
-        if self._leave_when_idle:
+        if self._exit_when_idle:
             self._leave_if_idle()
 
     def _tick(self) -> None:
@@ -417,7 +417,7 @@ class Agent:
         if self._controller is None and not os.path.exists(self.folder):
             # The state folder was removed: no controller can reach this agent again. Jobs that only hold an allocation
             # would wait forever, so they are cancelled; batch scripts run to their end.
-            self._leave_when_idle = True
+            self._exit_when_idle = True
             for job in [job for job in self.jobs.values() if job.batch is None and not job.ended]:
                 job.terminate("CANCELLED", signal.SIGTERM)
         if self._controller is not None and self.jobs and time.monotonic() >= self._status_due:
@@ -428,13 +428,13 @@ class Agent:
         # The journal keeps events without acknowledgement; the next agent of this node sends them.
         if self.hosted or self.connections.held or any(not job.ended for job in self.jobs.values()):
             self._idle_since = time.monotonic()
-            self._leave_by = 0.0
+            self._exit_deadline = 0.0
             return
-        if self._leave_when_idle or (self._controller is None and time.monotonic() - self._idle_since > self.idle_s):
+        if self._exit_when_idle or (self._controller is None and time.monotonic() - self._idle_since > self.idle_s):
             # A head agent may have connected before the order to exit, but its hello is not read yet.
             self.connections.accept_waiting()
-            self._leave_by = self._leave_by or time.monotonic() + LEAVE_S
-            if time.monotonic() < (self._leave_by if self.connections.unknown else self._head_due):
+            self._exit_deadline = self._exit_deadline or time.monotonic() + LEAVE_S
+            if time.monotonic() < (self._exit_deadline if self.connections.unknown else self._head_due):
                 self.loop.after(0.05, self._leave_if_idle)
             else:
                 self.loop.stop()

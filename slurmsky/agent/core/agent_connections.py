@@ -59,13 +59,13 @@ class AgentConnections:
     def _accept(self, listener: socket.socket) -> None:
         for sock in endpoints.accept(listener, self._spare):
             if sock.family == socket.AF_UNIX:
-                self._greet(Channel(self._agent.loop, sock))
+                self._dispatch(Channel(self._agent.loop, sock))
             else:
                 from ..net.tls_channel import accept
 
-                accept(self._agent.loop, sock, self._agent.tls_server, self._greet)
+                accept(self._agent.loop, sock, self._agent.tls_server, self._dispatch)
 
-    def _greet(self, channel: Channel) -> None:
+    def _dispatch(self, channel: Channel) -> None:
         """Dispatch a new connection when its first frame arrives."""
 
         def first(kind: bytes, payload: bytes) -> None:

@@ -85,7 +85,7 @@ class BatchScript:
         self._no_container = False
         self._opening: Optional[file_opening.Opening] = None  # opens files that may block, in a child process
         self._memory: Optional[MemoryGroup] = None  # if the job's memory is limited
-        self._apart = False  # the working folder is on a network file system, which may not respond
+        self._on_network = False  # the working folder is on a network file system, which may not respond
         self._files = self._named_files()
 
     def shell(self) -> list[int]:
@@ -138,14 +138,14 @@ class BatchScript:
     def _start(self, patience: float) -> None:
         """Open the files and start the script. ``patience``: monotonic deadline for the output's folder to appear."""
         names = [path for _, path, _ in self._files]
-        self._apart = file_opening.folder_on_network(self._launch.work_dir)
-        if self._job.cause or not (self._apart or any(map(file_opening.may_block, names))):
-            self._go_on(patience, self._open_files)
+        self._on_network = file_opening.folder_on_network(self._launch.work_dir)
+        if self._job.cause or not (self._on_network or any(map(file_opening.may_block, names))):
+            self._start_with_files(patience, self._open_files)
             return
 
         def opened(results: list[file_opening.Result]) -> None:
             check_result, self._opening = child.check_result, None
-            self._go_on(patience, lambda: (self._descriptors(results), check_result))
+            self._start_with_files(patience, lambda: (self._descriptors(results), check_result))
 
         folder = self._launch.work_dir
         child = self._opening = file_opening.Opening(
@@ -166,11 +166,11 @@ class BatchScript:
         for index, one in enumerate(results):
             if isinstance(one, OSError):
                 file_opening.close(found)
-                with self._naming(index):
+                with self._as_not_opened(index):
                     raise OSError(one.errno, one.strerror, self._output_path)
         return found
 
-    def _go_on(self, patience: float, open_files: Callable[[], tuple[list[int], str]]) -> None:
+    def _start_with_files(self, patience: float, open_files: Callable[[], tuple[list[int], str]]) -> None:
         """Start the script. ``open_files`` returns the files' descriptors and the working folder's fault."""
         cause = self._job.cause
         try:
@@ -250,7 +250,7 @@ class BatchScript:
                     stderr=stderr,
                     rlimits=launch.rlimits,
                     fault=self._exec_fault,
-                    apart=self._apart,
+                    apart=self._on_network,
                     group=self._memory.folder if self._memory is not None else "",
                 )
             )
@@ -278,7 +278,7 @@ class BatchScript:
         previous = os.umask(self._launch.umask)
         try:
             for index, (_, _, opener) in enumerate(self._files):
-                with self._naming(index):
+                with self._as_not_opened(index):
                     opened.append(opener())
         except OSError:
             for fd in opened:
@@ -289,7 +289,7 @@ class BatchScript:
         return opened, processes.chdir_fault(self._launch.work_dir)
 
     @contextlib.contextmanager
-    def _naming(self, index: int) -> Iterator[None]:
+    def _as_not_opened(self, index: int) -> Iterator[None]:
         """Convert an OSError into _NotOpened with the file's purpose."""
         use, self._output_path, _ = self._files[index]
         if index:

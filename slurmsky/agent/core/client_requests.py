@@ -91,7 +91,7 @@ class CallersFiles:
         self._work = work
         self._found: dict[str, Union[bytes, OSError]] = {}
         self._path = ""  # the file that the caller reads now
-        self._early: list[tuple[bytes, bytes]] = []  # other frames, for the step
+        self._early_frames: list[tuple[bytes, bytes]] = []  # other frames, for the step
 
     @property
     def context(self) -> Any:
@@ -118,12 +118,12 @@ class CallersFiles:
             names = [b"%d" % _MOST_BYTES, os.fsencode(self._path)]
             self._channel.send(wire.READ_FILE, wire.encode_list(names))
             return
-        for kind, payload in self._early:
+        for kind, payload in self._early_frames:
             self._channel.on_frame(kind, payload)
 
     def _arrived(self, kind: bytes, payload: bytes) -> None:
         if kind != wire.FILE:
-            self._early.append((kind, payload))
+            self._early_frames.append((kind, payload))
             return
         _, number, data = wire.decode_list(payload)
         code = int(number)

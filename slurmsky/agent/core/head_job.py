@@ -198,7 +198,7 @@ class HeadJob:
         if self.batch is not None:
             self.batch.give_up()
         if self.batch is None or self.batch.over:
-            self._finish_soon()
+            self._end_remaining()
 
     def node_lost(self) -> None:
         """End the job after the loss of a node.
@@ -231,7 +231,7 @@ class HeadJob:
         for step in list(self.steps.values()):
             step.kill()
         process_tree.send(self.members(), signal.SIGKILL)
-        self._finish_soon()
+        self._end_remaining()
 
     def suspend(self) -> None:
         """Stop all processes of the job with SIGSTOP."""
@@ -274,21 +274,21 @@ class HeadJob:
     # --- end
     def batch_over(self) -> None:
         """End the job after its batch script."""
-        self._finish_soon()
+        self._end_remaining()
 
     def step_over(self, step_id: str) -> None:
         """Remove an ended step, and retry the waiting srun calls."""
         self.steps.pop(step_id, None)
         self._wake_waiting()
         if self.ending:
-            self._finish_soon()
+            self._end_remaining()
 
     def _wake_waiting(self) -> None:
         waiting, self.waiting = self.waiting, []
         for again in waiting:
             self.agent.loop.soon(again)
 
-    def _finish_soon(self) -> None:
+    def _end_remaining(self) -> None:
         """End the rest of an ended job, then report the job's end."""
         if self.ended:
             return
@@ -314,12 +314,12 @@ class HeadJob:
 
     def _sweep(self) -> None:
         self._sweeping = None
-        self._finish_soon()
+        self._end_remaining()
 
     def orphan_reaped(self) -> None:
         """Finish the job if the ended orphan was its last process."""
         if self.ending and not self.ended:
-            self._finish_soon()
+            self._end_remaining()
 
     def _finish(self) -> None:
         self.ended = True

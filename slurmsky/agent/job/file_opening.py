@@ -52,14 +52,14 @@ class _Mounts:
             self._types, self._folders, self._read_at = _mount_types(), {}, now
         known = self._folders.get(folder)
         if known is None:
-            known = self._folders[folder] = self._any_network and self._touches(folder)
+            known = self._folders[folder] = self._any_network and self._crosses_network(folder)
         return known
 
     @property
     def _any_network(self) -> bool:
         return any(_is_network(kind) for kind in self._types.values())
 
-    def _touches(self, folder: str) -> bool:
+    def _crosses_network(self, folder: str) -> bool:
         here = "/"
         left = folder.split("/")[::-1]
         links = 0
@@ -211,7 +211,7 @@ def run_in_child(loop: Loop, work: Callable[[], object], limit_s: int = 60, keep
         loop.child(pid, lambda status, usage: None)
         return
     try:
-        _be_alone(keep)
+        _detach(keep)
         signal.alarm(limit_s)
         work()
     finally:
@@ -247,7 +247,7 @@ def _open_all(
     theirs: socket.socket, openers: Sequence[Opener], umask: int, check: Callable[[], str], stop_at_error: bool
 ) -> NoReturn:
     try:
-        _be_alone(theirs.fileno())
+        _detach(theirs.fileno())
         os.umask(umask)
         check_result = check()
         for opener in openers:
@@ -270,7 +270,7 @@ def _send(sock: socket.socket, message: dict[str, object]) -> None:
     sock.send(json.dumps(message).encode())
 
 
-def _be_alone(keep: int) -> None:
+def _detach(keep: int) -> None:
     """Detach a long-lived child from the agent's descriptors and signals.
 
     It ends with the agent.

@@ -69,7 +69,7 @@ def leaders(logs: Iterable[JobLog]) -> dict[int, float]:
     return found
 
 
-def _is_still(pid: int, began: float) -> bool:
+def _is_same_process(pid: int, began: float) -> bool:
     """True unless the pid was reused by a later process."""
     fields = process_tree.stat(pid)
     return fields is None or -0.1 <= process_tree.start_time(fields) - began <= _START_S
@@ -86,7 +86,7 @@ def kill_jobs(jobs: Iterable[int], agent_socket: str, sessions: dict[int, float]
     token = os.fsencode(agent_socket)
     count = 0
     deadline = time.monotonic() + patience_s
-    known = {pid for pid, began in sessions.items() if _is_still(pid, began)}
+    known = {pid for pid, began in sessions.items() if _is_same_process(pid, began)}
     while time.monotonic() < deadline:
         roots = []
         for pid in process_tree.all_pids():

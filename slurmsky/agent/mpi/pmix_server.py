@@ -205,10 +205,12 @@ class PmixServer:
         """Handle a message of the agent."""
         if isinstance(message, FenceComplete):
             done, token = self._fences.pop(message.fence)
-            self._give(done, token, pmix.SUCCESS, b"".join(base64.b64decode(part[_BLOB]) for part in message.parts))
+            self._call_back(
+                done, token, pmix.SUCCESS, b"".join(base64.b64decode(part[_BLOB]) for part in message.parts)
+            )
         elif isinstance(message, DataReply):
             done, token = self._wants.pop(message.number)
-            self._give(done, token, message.status, base64.b64decode(message.data))
+            self._call_back(done, token, message.status, base64.b64decode(message.data))
         elif isinstance(message, DataRequest):
             with self._lock:
                 self._count += 1
@@ -219,7 +221,7 @@ class PmixServer:
             if code != pmix.SUCCESS:
                 self._dmodex_reply(code, None, 0, number)
 
-    def _give(self, function: Any, token: Any, status: int, data: bytes) -> None:
+    def _call_back(self, function: Any, token: Any, status: int, data: bytes) -> None:
         with self._lock:
             self._count += 1
             number = self._count

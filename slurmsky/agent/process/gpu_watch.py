@@ -28,7 +28,7 @@ class GpuWatch:
         self._pid = 0
         self._fd = -1
         self._text = b""
-        self._useless = False  # nvidia-smi is missing, or finds no driver
+        self._unavailable = False  # nvidia-smi is missing, or finds no driver
         #: device -> (busy fraction, 0..1, in about the last second; bytes in use)
         self.seen: dict[int, tuple[float, int]] = {}
 
@@ -56,7 +56,7 @@ class GpuWatch:
     def _start(self) -> None:
         import shutil
 
-        program = None if self._useless or self._pid else shutil.which("nvidia-smi")
+        program = None if self._unavailable or self._pid else shutil.which("nvidia-smi")
         if program is None:
             return
         ours, theirs = os.pipe2(os.O_CLOEXEC)
@@ -76,7 +76,7 @@ class GpuWatch:
             )
         except OSError:
             os.close(ours)
-            self._useless = True
+            self._unavailable = True
             return
         finally:
             os.close(theirs)
@@ -109,9 +109,9 @@ class GpuWatch:
 
     def _ended(self, _status: int, _usage: object) -> None:
         self._pid = 0
-        self._useless = self._useless or not self.seen
+        self._unavailable = self._unavailable or not self.seen
         self.seen.clear()
-        if self._users and not self._useless:
+        if self._users and not self._unavailable:
             self._start()
 
     def _stop(self) -> None:

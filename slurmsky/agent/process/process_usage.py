@@ -118,7 +118,7 @@ class Sampler:
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._tasks: dict[int, TaskUsage] = {}
-        self._before: dict[int, int] = {}  # peak memory of a task's process before exec, by pid
+        self._peak_before_exec: dict[int, int] = {}  # peak memory of a task's process before exec, by pid
         self._series_of: dict[int, UsageSeries] = {}  # by pid of the task
         self._gpus = GpuWatch(loop, INTERVAL_S)
         self._timer: Optional[Timer] = None
@@ -143,7 +143,7 @@ class Sampler:
     def watch(self, pid: int, series: UsageSeries) -> None:
         """Start sampling a task of a step."""
         self._tasks[pid] = TaskUsage()
-        self._before[pid] = own_peak() + _NEAR
+        self._peak_before_exec[pid] = own_peak() + _NEAR
         self._series_of[pid] = series
         series.pids.add(pid)
         if self._timer is None:
@@ -188,7 +188,7 @@ class Sampler:
         """
         kept = self._tasks.pop(pid, None) or TaskUsage()
         peak = rusage.ru_maxrss * 1024
-        if peak > self._before.pop(pid, 0):
+        if peak > self._peak_before_exec.pop(pid, 0):
             kept.rise(max_rss=peak)
         # Blocks of 512 bytes read from a device: less than the task read, but a short task has no other value.
         kept.rise(user_s=rusage.ru_utime, system_s=rusage.ru_stime, pages=rusage.ru_majflt,

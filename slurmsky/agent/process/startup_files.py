@@ -90,14 +90,14 @@ def command(script: str, arguments: Sequence[str], first: str, path: str) -> Opt
     first = shlex.quote(first)
     if (name in _LOGIN_ONLY and (flag == "--login" or "l" in letters)) or (name == "zsh" and "f" not in letters):
         return [*start, "-c", _POSIX.format(first=first, last=":" + last if last else ""), script, *arguments]
-    if name in _CSHELLS and "f" not in letters and not _names_itself(script):
+    if name in _CSHELLS and "f" not in letters and not _reads_own_name(script):
         return [*start, "-c", _CSH.format(first=first, last=last, script=shlex.quote(script)), *arguments]
     if name == "fish":
         return [*start, "-C", _FISH.format(first=first, last=last), script, *arguments]
     return None
 
 
-def _names_itself(script: str) -> bool:
+def _reads_own_name(script: str) -> bool:
     """True if a script reads $0, which csh's source does not set."""
     try:
         with open(script, "rb") as file:

@@ -185,7 +185,7 @@ class Outputs:
             what = "stdout" if stream.kind == wire.STDOUT else "stderr"
             if file_opening.may_block(name):
                 opener = partial(output_files.open_output, name, mode)
-                blocking.append(BlockingFile(what, opener, self._taker(sharing)))
+                blocking.append(BlockingFile(what, opener, self._descriptor_setter(sharing)))
                 continue
             previous = os.umask(umask)
             try:
@@ -196,7 +196,7 @@ class Outputs:
                 os.umask(previous)
         return blocking
 
-    def _taker(self, streams: list[TaskStream]) -> Callable[[int], None]:
+    def _descriptor_setter(self, streams: list[TaskStream]) -> Callable[[int], None]:
         def take(fd: int) -> None:
             if stat.S_ISFIFO(os.fstat(fd).st_mode):
                 os.set_blocking(fd, False)
@@ -224,7 +224,7 @@ class Outputs:
                 _write_all(target.fd, data)
             except OSError as error:
                 self._say("srun: error: Could not write output: %s\n" % error.strerror)
-                self._give_up(target.fd)
+                self._close_failed(target.fd)
         elif not target.null:
             self._channel.send(target.kind, data)
             return not self._channel.full
@@ -237,7 +237,7 @@ class Outputs:
             lines.pop()
         return b"".join(label + line + b"\n" for line in lines)
 
-    def _give_up(self, fd: int) -> None:
+    def _close_failed(self, fd: int) -> None:
         """Close a file after a failed write; discard its later output."""
         for stream in self._streams():
             if stream.fd == fd:
@@ -314,7 +314,7 @@ class Input:
                 self._loop = loop
 
                 def ready(_events: int) -> None:
-                    self._wait_no_more()
+                    self._stop_waiting()
                     later()
 
                 loop.watch(self.fd, READ, ready)
@@ -325,14 +325,14 @@ class Input:
             self.close()
         return data
 
-    def _wait_no_more(self) -> None:
+    def _stop_waiting(self) -> None:
         if self._loop is not None:
             self._loop.forget(self.fd)
             self._loop = None
 
     def close(self) -> None:
         """Close the file, if there is one."""
-        self._wait_no_more()
+        self._stop_waiting()
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

@@ -59,7 +59,7 @@ class Srun:
         self._busy_reported = False
         self._forced_code: Optional[int] = None
         self._raw = False
-        self._over = False
+        self._ended = False
         self._stdin_open = True
         self._outputs: Optional[Outputs] = None
         # The caller may have exited when a waiting step starts.
@@ -79,7 +79,7 @@ class Srun:
     def _try(self) -> None:
         self._waiting = False
         job = self.job
-        if self._over:
+        if self._ended:
             return
         if job.ended or job.ending or job.cause:
             self._fail(
@@ -200,7 +200,7 @@ class Srun:
             self.agent.loop, [file.opener for file in blocking], opened, self.request.umask, stop_at_error=True
         )
 
-    def _give_up_opening(self) -> None:
+    def _end_while_opening(self) -> None:
         """End the step while a file is still being opened."""
         if self._opening is not None:
             self._opening.cancel()
@@ -208,13 +208,13 @@ class Srun:
             self._never_started()
 
     def _may_start(self) -> bool:
-        return not (self._over or self.job.cause or self.job.ended or (self.run is not None and self.run.cause))
+        return not (self._ended or self.job.cause or self.job.ended or (self.run is not None and self.run.cause))
 
     def _never_started(self) -> None:
         """End the step before a task was started."""
         assert self.run is not None
         self.run.abandon()
-        if not self._over:
+        if not self._ended:
             self._fail("")
 
     def _launch(self, run: step_run.StepRun, plans: list[StepPlan]) -> None:
@@ -267,7 +267,7 @@ class Srun:
 
     def _grant(self, count: int) -> None:
         """Send ``count`` bytes of the file of -i, or grant them to the client."""
-        if self._over:
+        if self._ended:
             return
         if self._input is not None and self._input.fd >= 0:
             assert self.run is not None
@@ -287,7 +287,7 @@ class Srun:
 
     def _client_gone(self) -> None:
         """Kill the tasks of a killed srun, as Slurm does."""
-        self._over = True
+        self._ended = True
         if self._termination is not None:
             self._termination.detach()
         if self._opening is not None:
@@ -321,7 +321,7 @@ class Srun:
         """Handle a cancellation of the step from outside."""
         if self.run is not None and not self.run.parts:
             self._programs.signal(signal.SIGTERM)
-            self.agent.loop.soon(self._give_up_opening)
+            self.agent.loop.soon(self._end_while_opening)
         if self._termination is not None:
             self._termination.cancelled()
 
@@ -332,12 +332,12 @@ class Srun:
 
     def over(self) -> None:
         """Handle the step's end on all nodes."""
-        if self._over:
+        if self._ended:
             return
         run, termination = self.run, self._termination
         assert run is not None and termination is not None
         termination.over()
-        self._over = True
+        self._ended = True
         self._exits.report()
         code, number = step_run.worst(run.statuses.values())
         for name in run.failed_nodes:
@@ -375,7 +375,7 @@ class Srun:
 
     def _fail(self, text: str) -> None:
         self._say(text)
-        self._over = True
+        self._ended = True
         self._end(self._forced_code or int(self.request.env.get("SLURM_EXIT_ERROR") or 1))
 
     def _end(self, code: int) -> None:

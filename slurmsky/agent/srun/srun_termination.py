@@ -122,7 +122,7 @@ class Termination:
         if not self._first_exit and len(self._run.statuses) < self._ntasks:
             self._first_exit = time.monotonic()
             if self._spec.wait_s:
-                self._after(self._spec.wait_s, self._waited)
+                self._after(self._spec.wait_s, self._end_after_wait)
 
     def _kills_on_bad_exit(self) -> bool:
         value = self._spec.kill_on_bad_exit
@@ -143,7 +143,7 @@ class Termination:
             self._run.cancel("CANCELLED", time.time())
             self._after(self._kill_wait_s, self._run.kill)
 
-    def _waited(self) -> None:
+    def _end_after_wait(self) -> None:
         """Apply -W: end the tasks that run too long after the first end."""
         if self._over or len(self._run.statuses) >= self._ntasks:
             return

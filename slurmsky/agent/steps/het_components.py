@@ -55,7 +55,7 @@ def choose(job: HeadJob, components: Sequence[StepSpec]) -> ChosenComponents:
     launches = [job.launch] if apart else [part for _, part in wanted]
     for step, part in wanted:
         if apart:
-            part = _apart(job.launch, step, shapes)
+            part = _without_used_nodes(job.launch, step, shapes)
         owner = part.het[part.het_offset].job_id if part.het else job.job_id
         try:
             shapes.append(step_allocation.choose(job, _own(job, step, part), part))
@@ -72,7 +72,7 @@ def choose(job: HeadJob, components: Sequence[StepSpec]) -> ChosenComponents:
     return ChosenComponents(step_allocation.merge(shapes), programs, shown, owners)
 
 
-def _apart(launch: Launch, step: StepSpec, before: list[step_allocation.StepShape]) -> Launch:
+def _without_used_nodes(launch: Launch, step: StepSpec, before: list[step_allocation.StepShape]) -> Launch:
     """Return a plain job without the nodes of earlier components."""
     taken = {share.name for shape in before for share in shape.shares}
     left = [share for share in launch.shares if share.name not in taken]

@@ -103,7 +103,7 @@ def _requested(shares: Sequence[NodeShare], step: StepSpec, arbitrary: bool) -> 
         requested.least = least = len(shares)
     if step.relative is not None and step.relative + least > len(shares):
         option = "--nodes" if "nodes_min" in step.typed else "SLURM_JOB_NUM_NODES"
-        _refuse_plainly(
+        _refuse(
             requested,
             "--relative and %s option incompatible with count of allocated nodes (%d+%d>%d)"
             % (option, step.relative, least, len(shares)),
@@ -113,19 +113,19 @@ def _requested(shares: Sequence[NodeShare], step: StepSpec, arbitrary: bool) -> 
         _exclude(shares, set(expand(spec.exclude)), requested)
     nodes = min(requested.most, len(requested.allowed))
     if arbitrary and spec.ntasks is not None and len(requested.named) != spec.ntasks:
-        _refuse_plainly(
+        _refuse(
             requested, "You asked for %d tasks but hostlist specified %d nodes" % (spec.ntasks, len(requested.named))
         )
     if least > nodes:
         requested.notes.append("Only allocated %d nodes asked for %d" % (nodes, least))
         if spec.exclude:
             requested.notes.append("Are required nodes explicitly excluded?")
-        _refuse_plainly(requested, requested.notes.pop())
+        _refuse(requested, requested.notes.pop())
     requested.most = min(requested.most, nodes)
     return requested
 
 
-def _refuse_plainly(requested: _Requested, text: str) -> None:
+def _refuse(requested: _Requested, text: str) -> None:
     raise StepRefused(text, requested.notes, plain=True)
 
 
@@ -134,10 +134,10 @@ def _exclude(shares: Sequence[NodeShare], unwanted: set[str], requested: _Reques
     for name in requested.named:
         if name in unwanted:
             requested.notes.append("Requested node %s is also in the excluded list." % name)
-            _refuse_plainly(requested, "Job not submitted.")
+            _refuse(requested, "Job not submitted.")
     requested.allowed = [index for index in requested.allowed if shares[index].name not in unwanted]
     if not requested.allowed:
-        _refuse_plainly(requested, "Hostlist is empty!  Can't run job.")
+        _refuse(requested, "Hostlist is empty!  Can't run job.")
     others = [shares[index].name for index in requested.allowed if shares[index].name not in requested.named]
     nodes = min(requested.most, len(requested.allowed))
     requested.named += others[: max(0, nodes - len(requested.named))]

@@ -53,12 +53,12 @@ class StepHost:
         self._mpi = self._mpi_server(plan)
         self._started = False
         self._opening: Optional[file_opening.Opening] = None  # opens files that may block
-        self._apart = False  # the working folder may be inaccessible
+        self._folder_in_child = False  # the working folder may be inaccessible
         self._early_signal = 0  # arrived before the tasks were started
         self._early_stdin: list[bytes] = []
         self._bindings: list[Binding] = []  # per task; empty: no task is bound
         self._container: Optional[Container] = None
-        self._contained = False  # the container, if requested, is ready
+        self._container_ready = False  # the container, if requested, is ready
         self._memory: Optional[MemoryGroup] = None  # if the step's memory is limited
 
     def _devices(self) -> list[int]:
@@ -101,10 +101,10 @@ class StepHost:
         self._started = True
         for line in (*lines, "Failed to invoke spank plugin stack"):
             self.complain_first(line)
-        self._give_up(1 << 8)
+        self._end_unstarted(1 << 8)
 
     def _prepare_tasks(self) -> None:
-        self._contained = True
+        self._container_ready = True
         if self._early_signal or self._mpi is None:
             self._start_tasks()
         else:
@@ -117,9 +117,9 @@ class StepHost:
             return
         self._started = True
         self.complain_first(why)
-        self._give_up(1 << 8)
+        self._end_unstarted(1 << 8)
 
-    def _give_up(self, status: int) -> None:
+    def _end_unstarted(self, status: int) -> None:
         self.sink.started({})
         for task in self.tasks:
             task.status = status
@@ -130,12 +130,12 @@ class StepHost:
     def _start_tasks(self) -> None:
         if self._early_signal:
             self._started = True
-            self._give_up(self._early_signal)
+            self._end_unstarted(self._early_signal)
             return
         blocking = self._streams.blocking()
         folder = self.plan.directory
-        self._apart = file_opening.folder_on_network(folder)
-        if not blocking and not self._apart:
+        self._folder_in_child = file_opening.folder_on_network(folder)
+        if not blocking and not self._folder_in_child:
             self._spawn_all(processes.chdir_fault(folder))
             return
 
@@ -159,7 +159,7 @@ class StepHost:
             self._bindings = self._bind()
         except BindingRefused as error:
             self.complain_first(str(error))
-            self._give_up(1 << 8)
+            self._end_unstarted(1 << 8)
             return
         plan, pids = self.plan, {}
         self._memory = self.agent.memory.open(
@@ -261,7 +261,7 @@ class StepHost:
                     stdout=stdout,
                     stderr=stderr,
                     terminal=terminal,
-                    apart=self._apart,
+                    apart=self._folder_in_child,
                     group=self._memory.folder if self._memory is not None else "",
                     rlimits={name: (pair[0], pair[1]) for name, pair in plan.rlimits.items()},
                     before_exec=before if prologs or bound is not None or container is not None or notice else None,
@@ -295,11 +295,11 @@ class StepHost:
                 self._opening.cancel()
                 self._opening = None
                 self._started = True
-                self._give_up(number)
-            elif self._container is not None and not self._contained:
+                self._end_unstarted(number)
+            elif self._container is not None and not self._container_ready:
                 self._container.close()
                 self._started = True
-                self._give_up(number)
+                self._end_unstarted(number)
             return
         process_tree.send(self.members(), number)
 

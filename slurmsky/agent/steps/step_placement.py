@@ -162,11 +162,11 @@ class _Search:
         # With -r, Slurm does not prefer idle nodes.
         idle = [] if demand.relative else [index for index in self.free if self.rooms[index].idle]
         needed = self.least - len(self.picked)
-        if needed > 0 and not (self._enough(idle, needed) or self._enough(self.free, needed)):
+        if needed > 0 and not (self._choose_from(idle, needed) or self._choose_from(self.free, needed)):
             return self._missing(len(self.picked) + (len(self.free) if len(self.free) >= needed else 0))
         return self._add_cpus()
 
-    def _enough(self, pool: Sequence[int], needed: int) -> bool:
+    def _choose_from(self, pool: Sequence[int], needed: int) -> bool:
         """Choose nodes of ``pool`` with enough CPUs; False: too few.
 
         At most the step's maximum of nodes.

@@ -169,7 +169,7 @@ def lay_out(request: TaskBinding, cpus: Sequence[Cpu], tasks: int) -> list[froze
         return [whole] * tasks
     key = _UNITS[unit]
     masks = []
-    for own in _deal(mine, tasks, request.per_task, request.order):
+    for own in _assign_cpus(mine, tasks, request.per_task, request.order):
         units = {key(cpu) for cpu in own}
         masks.append(frozenset(cpu.number for cpu in mine if key(cpu) in units))
     return masks
@@ -205,7 +205,7 @@ def _memory_domains(request: TaskBinding, cpus: Sequence[Cpu], mine: Sequence[Cp
     return masks
 
 
-def _deal(mine: Sequence[Cpu], tasks: int, per_task: int, order: str) -> list[list[Cpu]]:
+def _assign_cpus(mine: Sequence[Cpu], tasks: int, per_task: int, order: str) -> list[list[Cpu]]:
     """Assign CPUs to tasks, by the second word of -m.
 
     Tasks wrap around if they exceed the CPUs.

@@ -273,14 +273,14 @@ class Streams:
                     task.stdin_queue.append(data)
                 else:
                     task.stdin_ended = True
-                self._feed(task)
+                self._write_queued(task)
         self.account_stdin()
 
     def _stdin_ready(self, task: Task) -> None:
-        self._feed(task, woken=True)
+        self._write_queued(task, woken=True)
         self.account_stdin()
 
-    def _feed(self, task: Task, woken: bool = False) -> None:
+    def _write_queued(self, task: Task, woken: bool = False) -> None:
         if task.stdin < 0:
             return
         try:
@@ -302,7 +302,7 @@ class Streams:
             if self._plan.terminal is not None and task.rank == 0:
                 task.stdin_ended = False
                 task.stdin_queue.append(b"\x04")  # Ctrl-D: a terminal's end of input
-                self._feed(task)
+                self._write_queued(task)
                 return
             self.close_stdin(task)
         elif woken and not task.stdin_queue:

@@ -42,7 +42,7 @@ class ClusterTable:
         self, cluster: ClusterConfig, store: Store, clock: Callable[[], float], accounts: tuple[str, ...]
     ) -> None:
         #: accounting entities of the site file, and sacctmgr's changes of them
-        self._site, self.overrides = (cluster, accounts), account_overrides.load(store)
+        self._site_entities, self.overrides = (cluster, accounts), account_overrides.load(store)
         self.node_changes = node_overrides.load(store)
         cluster = node_overrides.applied(partition_overrides.applied(store, cluster), self.node_changes)
         self.cluster = cluster = self.overrides.applied(cluster)
@@ -60,7 +60,7 @@ class ClusterTable:
         for node in self.nodes.values():
             node.version = RELEASE
             self._apply_configured_state(node)
-        self._have_partitions(cluster)
+        self._set_cluster(cluster)
         self._restore_states()
         self._apply_node_changes()
 
@@ -88,7 +88,7 @@ class ClusterTable:
         }
         self.store.put_note("states", json.dumps({"nodes": nodes, "partitions": self.partition_states}))
 
-    def _have_partitions(self, cluster: ClusterConfig) -> None:
+    def _set_cluster(self, cluster: ClusterConfig) -> None:
         self.cluster = self.reservations.cluster = self.policy.cluster = cluster
         #: the nodes of each partition, in the cluster's order
         self.partition_nodes = {part.name: partition_nodes(cluster, part) for part in cluster.partitions}
@@ -101,7 +101,7 @@ class ClusterTable:
         """Add unknown partitions that jobs name, in a cluster that accepts any name."""
         cluster = assumed.with_partitions(self.cluster, names)
         if cluster is not self.cluster:
-            self._have_partitions(cluster)
+            self._set_cluster(cluster)
 
     def shown(self) -> tuple[dict[str, Node], ClusterConfig]:
         """Return nodes and cluster, with the virtual nodes of running jobs."""
@@ -114,12 +114,12 @@ class ClusterTable:
     def put_accounting(self) -> None:
         """Apply and commit sacctmgr's changes. Raises StoreError."""
         account_overrides.keep(self.store, self.overrides)
-        site, _ = self._site
+        site, _ = self._site_entities
         base = replace(self.cluster, accounts=site.accounts, qos=site.qos)
         cluster = self.overrides.applied(base)
         self.policy = self._policy(cluster)
         self.accounts = self._account_names()
-        self._have_partitions(cluster)
+        self._set_cluster(cluster)
 
     def _policy(self, cluster: ClusterConfig) -> Policy:
         def uses() -> list[Use]:
@@ -129,7 +129,7 @@ class ClusterTable:
         return Policy(cluster, lambda: [self.jobs[job_id] for job_id in self.active], self.usage)
 
     def _account_names(self) -> tuple[str, ...]:
-        _, named = self._site
+        _, named = self._site_entities
         gone = self.overrides.deleted_accounts
         return tuple(dict.fromkeys(name for name in (*named, *self.overrides.accounts) if name not in gone))
 
@@ -139,7 +139,7 @@ class ClusterTable:
         ``state``: its new state; "": unchanged.
         """
         partition_overrides.keep(self.store, config)
-        self._have_partitions(partition_overrides.with_partition(self.cluster, config))
+        self._set_cluster(partition_overrides.with_partition(self.cluster, config))
         if state:
             self.partition_states[config.name] = state
             self.keep_states()
@@ -149,7 +149,7 @@ class ClusterTable:
         for name, values in changes.items():
             self.node_changes.setdefault(name, {}).update(values)
         node_overrides.keep(self.store, self.node_changes)
-        self._have_partitions(node_overrides.applied(self.cluster, self.node_changes))
+        self._set_cluster(node_overrides.applied(self.cluster, self.node_changes))
         self._apply_node_changes()
 
     def _apply_node_changes(self) -> None:
@@ -199,7 +199,7 @@ class ClusterTable:
         """Remove a partition. Raises StoreError."""
         partition_overrides.keep_deleted(self.store, name)
         self.partition_states.pop(name, None)
-        self._have_partitions(partition_overrides.without(self.cluster, name))
+        self._set_cluster(partition_overrides.without(self.cluster, name))
         self.keep_states()
 
     def _restore_states(self) -> None:

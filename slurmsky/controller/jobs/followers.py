@@ -65,7 +65,7 @@ class ArrayFollowers:
 
     def __init__(self, job_table: JobTable, engine: Router, life: LifeCycle, alone: Callable[[], bool]) -> None:
         self._job_table, self._engine, self._life = job_table, engine, life
-        self._alone = alone  # True if no other user of the machine competes for its resources
+        self._no_other_user = alone  # True if no other user of the machine competes for its resources
         self._arrays: dict[int, int] = {}  # id of a follower -> id of its array's record
         self.chosen: list[int] = []  # followers that are sent after the commit
         self._dropping: set[str] = set()  # nodes whose agents have not answered yet
@@ -83,12 +83,12 @@ class ArrayFollowers:
             short = job.state is JobState.COMPLETED and job.end_time - job.start_time < SHORT_S
             self._short = job.array_job_id if short else 0
 
-    def _bases(self) -> Iterator[Job]:
+    def _arrays_with_followers(self) -> Iterator[Job]:
         """The arrays with followers."""
         for job_id in set(self._arrays.values()):
             yield self._job_table.jobs[job_id]
 
-    def _keep(self, base: Job, keeps: Callable[[tuple[int, int, int]], bool]) -> None:
+    def _keep_followers(self, base: Job, keeps: Callable[[tuple[int, int, int]], bool]) -> None:
         """Return the other followers of an array to its pending elements."""
         for entry in base.followers:
             if not keeps(entry):
@@ -109,9 +109,9 @@ class ArrayFollowers:
 
         Called before a pass.
         """
-        for base in list(self._bases()):
+        for base in list(self._arrays_with_followers()):
             pending = base.state is JobState.PENDING
-            self._keep(base, lambda entry, pending=pending: pending and entry[2] in self._job_table.active)  # type: ignore[misc]
+            self._keep_followers(base, lambda entry, pending=pending: pending and entry[2] in self._job_table.active)  # type: ignore[misc]
 
     def plan(self, plan: Plan) -> None:
         """Choose the next followers, or drop the present ones.
@@ -119,7 +119,7 @@ class ArrayFollowers:
         Called after a pass.
         """
         wait = plan.waits[0] if plan.waits else None
-        base = wait.job if wait is not None and wait.reason == "Resources" and self._suits(wait.job) else None
+        base = wait.job if wait is not None and wait.reason == "Resources" and self._is_next(wait.job) else None
         if base is None or set(self._arrays.values()) - {base.job_id}:
             self.drop()
             return
@@ -138,7 +138,7 @@ class ArrayFollowers:
         added = []
         for job_id in sorted(self._job_table.members[base.array_job_id] & self._job_table.active):
             job = self._job_table.jobs[job_id]
-            if self._like(job, base) and now - job.start_time < SHORT_S:
+            if self._holds_same_resources(job, base) and now - job.start_time < SHORT_S:
                 for _ in range(min(DEPTH - counts.get(job_id, 0), left - DEPTH)):
                     left -= 1
                     added.append((next(free), self._job_table.take_job_id(), job_id))
@@ -151,7 +151,7 @@ class ArrayFollowers:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._drop_if_long)
 
-    def _suits(self, base: Job) -> bool:
+    def _is_next(self, base: Job) -> bool:
         """True if the array's next element is first in line for resources."""
         spec, table = base.spec, self._job_table
         plain = base.is_batch and base.state is JobState.PENDING and base.array_job_id == self._short
@@ -160,9 +160,9 @@ class ArrayFollowers:
             or spec.reservation or "," in base.partition or base.restarts
             or table.policy.active or table.reservations.all
         )  # fmt: skip
-        return plain and bool(base.pending_tasks) and not limited and self._alone()
+        return plain and bool(base.pending_tasks) and not limited and self._no_other_user()
 
-    def _like(self, job: Job, base: Job) -> bool:
+    def _holds_same_resources(self, job: Job, base: Job) -> bool:
         """True if a running element holds exactly the next element's resources."""
         return (
             job.state is JobState.RUNNING
@@ -191,7 +191,7 @@ class ArrayFollowers:
                 element = base.copy(job_id=follower, array_task_id=task, pending_tasks=(), followers=(), steps={})
                 transitions.begin(element, list(front.shares), front.engine, self._job_table.clock(), 0.0)
                 if not self._engine.follow(self._life.launches.launch_of(element), behind):
-                    self._keep(base, lambda entry, follower=follower: entry[1] != follower)  # type: ignore[misc]
+                    self._keep_followers(base, lambda entry, follower=follower: entry[1] != follower)  # type: ignore[misc]
 
     def _drop_if_long(self) -> None:
         """Drop the followers of elements that run for long."""
@@ -199,7 +199,7 @@ class ArrayFollowers:
         if not self._arrays:
             return
         since = self._job_table.clock() - PATIENCE_S
-        fronts = {behind for base in self._bases() for _, _, behind in base.followers}
+        fronts = {behind for base in self._arrays_with_followers() for _, _, behind in base.followers}
         if any((job := self._job_table.jobs.get(behind)) is None or job.start_time <= since for behind in fronts):
             self.drop()
         self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._drop_if_long)
@@ -208,15 +208,15 @@ class ArrayFollowers:
 
     def drop(self) -> None:
         """Make the agents drop all followers; ``dropped`` handles their replies."""
-        for node in {self._node(behind) for base in self._bases() for _, _, behind in base.followers}:
+        for node in {self._node(behind) for base in self._arrays_with_followers() for _, _, behind in base.followers}:
             if node not in self._dropping:
                 self._dropping.add(node)
                 self._engine.drop_followers(node)
 
     def dropped(self, node: str) -> None:
         """Make followers pending again that this agent did not start."""
-        for base in list(self._bases()):
-            self._keep(base, lambda entry: self._node(entry[2]) not in (node, ""))
+        for base in list(self._arrays_with_followers()):
+            self._keep_followers(base, lambda entry: self._node(entry[2]) not in (node, ""))
         if node in self._dropping:
             self._dropping.discard(node)
             self._life.schedule_soon()
@@ -232,7 +232,7 @@ class ArrayFollowers:
         try:
             self.drop()
             try:
-                await asyncio.wait_for(self._none_waits(), ANSWER_S)
+                await asyncio.wait_for(self._wait_until_dropped(), ANSWER_S)
             except asyncio.TimeoutError:
                 log.warning("no answer about followers on %s", ", ".join(sorted(self._dropping)))
             answer = command(context)
@@ -241,14 +241,14 @@ class ArrayFollowers:
             self._changing -= 1
             self._life.schedule_soon()
 
-    async def _none_waits(self) -> None:
+    async def _wait_until_dropped(self) -> None:
         while self._arrays:
             self._answered.clear()
             await self._answered.wait()
 
     # --- starting
 
-    def begin(self, follower: int, front: Job, shares: list[NodeShare], at: float) -> None:
+    def start_follower(self, follower: int, front: Job, shares: list[NodeShare], at: float) -> None:
         """Start the record of a follower that an agent has started."""
         table = self._job_table
         base = table.jobs.get(self._arrays.pop(follower, 0))

@@ -68,12 +68,12 @@ class Events:
         elif isinstance(event, FollowersDropped):
             self.followers.dropped(event.node)
 
-    def _here(self, job: Job, event: JobReachable) -> None:
+    def _reachable(self, job: Job, event: JobReachable) -> None:
         self.life.changed(job)
 
     def _started(self, job: Job, event: Started) -> None:
         if event.nodes:
-            self._real_nodes(job, event)
+            self._record_nodes(job, event)
         if job.launched:
             self._running(job, event.time or self.job_table.clock())
         elif JobFlag.CONFIGURING in job.flags:
@@ -144,7 +144,7 @@ class Events:
         job.managed_job_id = event.managed_job_id or job.managed_job_id
         if event.state == "REQUEUED":
             restarts = job.restarts + 1 if event.restarts is None else event.restarts
-            self._started_over(job, restarts, event.reason or "NodeDown")
+            self._restarted_by_engine(job, restarts, event.reason or "NodeDown")
         elif event.state == "CONFIGURING" and job.launched:
             transitions.configure(job, self.job_table.clock())
         elif job.launched:
@@ -152,7 +152,7 @@ class Events:
         self.job_table.touch(job)
         self.life.changed(job)
 
-    def _started_over(self, job: Job, restarts: int, reason: str) -> None:
+    def _restarted_by_engine(self, job: Job, restarts: int, reason: str) -> None:
         """Restart the job's record after the engine lost the nodes.
 
         The engine restarts the job itself.
@@ -160,7 +160,7 @@ class Events:
         self.job_table.supersede(transitions.lost_run(job, self.job_table.clock()))
         transitions.start_over(job, restarts, reason)
 
-    def _real_nodes(self, job: Job, event: Started) -> None:
+    def _record_nodes(self, job: Job, event: Started) -> None:
         """Record the nodes that an engine created for a job."""
         parts = self.job_table.components(job)
         shares = [share for part in parts for share in part.shares]
@@ -197,7 +197,7 @@ class Events:
         held, shares = holds_allocation(job), job.shares
         self._run_ended(job, event)
         if event.follower and held:  # else a repeated report
-            self.followers.begin(event.follower, job, list(shares), event.time or self.job_table.clock())
+            self.followers.start_follower(event.follower, job, list(shares), event.time or self.job_table.clock())
 
     def _run_ended(self, job: Job, event: Ended) -> None:
         if not (job.state.active or job.launched or JobFlag.COMPLETING in job.flags):
@@ -221,7 +221,7 @@ class Events:
 
 _HANDLERS: dict[type[JobEvent], Callable[[Events, Job, Any], None]] = {
     Missing: Events._missing,
-    JobReachable: Events._here,
+    JobReachable: Events._reachable,
     Configured: Events._configured,
     Waiting: Events._waiting,
     StepChanged: Events._step_changed,

@@ -204,7 +204,7 @@ class LifeCycle:
         """Return a component's leader, whose agents run it; else the job."""
         return self.job_table.jobs.get(job.het_job_id, job) if job.het_job_id else job
 
-    def _end_of_all(self, job: Job) -> float | None:
+    def _earliest_end(self, job: Job) -> float | None:
         """Epoch second of the first time limit among components; None: no limit."""
         return min((part.end_time for part in self.job_table.components(job) if part.end_time), default=None)
 
@@ -220,13 +220,13 @@ class LifeCycle:
 
         background(send())
 
-    def _in_reach(self, job: Job) -> None:
+    def _check_reachable(self, job: Job) -> None:
         """Raise SlurmError for a running job with unreachable nodes."""
         problem = self.engine.out_of_reach(self.leader(job).job_id) if job.state.active else ""
         if problem:
             raise SlurmError(Errno.UNREACHABLE, problem)
 
-    def _ours(self, job: Job) -> None:
+    def _check_launched_here(self, job: Job) -> None:
         """Raise SlurmError for a foreign job, which can only be cancelled."""
         if job.engine == FOREIGN:
             raise SlurmError(Errno.NOT_SUPPORTED)
@@ -238,13 +238,13 @@ class LifeCycle:
         if number == signals.SIGKILL and job.engine == FOREIGN:
             self.cancel(job, job.uid)
             return
-        self._ours(job)
+        self._check_launched_here(job)
         if job.state is JobState.PENDING:
             if number == signals.SIGKILL:
                 self.cancel(job, job.uid)
                 return
             raise SlurmError(Errno.NOT_RUNNING)
-        self._in_reach(job)
+        self._check_reachable(job)
         # The signal is sent to the steps of all components, regardless of the named component (slurm 22.05).
         self._to_engine(job, self.engine.signal(self.leader(job).job_id, number, target))
         if number in (signals.SIGSTOP, signals.SIGCONT):
@@ -294,7 +294,7 @@ class LifeCycle:
 
         Raises SlurmError for a finished job; a running job continues.
         """
-        self._ours(job)
+        self._check_launched_here(job)
         if job.state.finished:
             raise SlurmError(Errno.JOB_FINISHED)
         transitions.hold(job, "JobHeldUser" if by_user else "JobHeldAdmin")
@@ -303,7 +303,7 @@ class LifeCycle:
 
     def release(self, job: Job) -> None:
         """End the hold of a job, or of a het job's components (scontrol release)."""
-        self._ours(job)
+        self._check_launched_here(job)
         if job.state.finished:
             raise SlurmError(Errno.JOB_FINISHED)
         for part in self.job_table.components(job) if job.het_job_id else [job]:
@@ -313,7 +313,7 @@ class LifeCycle:
 
     def requeue(self, job: Job, how: str = "requeue") -> None:
         """scontrol requeue/requeuehold. ``how``: requeue, hold or special."""
-        self._ours(job)
+        self._check_launched_here(job)
         if self.leader(job) is not job:
             raise SlurmError(Errno.INVALID_JOB_ID)
         if not job.is_batch:
@@ -358,7 +358,7 @@ class LifeCycle:
             self._to_engine(job, self.engine.suspend(job.job_id))
         if job.time_limit_min is not None and job.time_limit_min < INFINITE and job.end_time:
             over = self.launches.over_time_limit_min(job) * 60
-            self._to_engine(job, self.engine.limit(job.job_id, (self._end_of_all(job) or job.end_time) + over))
+            self._to_engine(job, self.engine.limit(job.job_id, (self._earliest_end(job) or job.end_time) + over))
 
     def run_again(self, job: Job, old_state: JobState = JobState.PENDING) -> None:
         """End this run, and requeue the job with all its components.
@@ -399,15 +399,15 @@ class LifeCycle:
 
     def suspend(self, job: Job) -> None:
         """scontrol suspend."""
-        self._ours(job)
-        self._whole(job)
+        self._check_launched_here(job)
+        self._check_whole_job(job)
         if job.state is JobState.PENDING:
             raise SlurmError(Errno.JOB_PENDING)
         if job.state is JobState.SUSPENDED:
             return  # no error. Source: the oracle; job_mgr.c, _job_suspend_op
         if job.state is not JobState.RUNNING:
             raise SlurmError(Errno.ALREADY_DONE if job.state.finished else Errno.IS_NOT_RUNNING)
-        self._in_reach(job)
+        self._check_reachable(job)
         now = self.job_table.clock()
         for part in self.job_table.components(job):
             with self.job_table.rebooked(part):
@@ -417,22 +417,22 @@ class LifeCycle:
 
     def resume(self, job: Job) -> None:
         """scontrol resume."""
-        self._whole(job)
+        self._check_whole_job(job)
         if job.state is not JobState.SUSPENDED:
             if job.state.finished:
                 raise SlurmError(Errno.JOB_FINISHED)
             raise SlurmError(Errno.JOB_PENDING if job.state is JobState.PENDING else Errno.NOT_SUSPENDED)
-        self._in_reach(job)
+        self._check_reachable(job)
         now = self.job_table.clock()
         gap = now - job.suspend_time
         for part in self.job_table.components(job):
             with self.job_table.rebooked(part):
                 transitions.resume(part, self.job_table.take_priority(), now, gap)
         if job.time_limit_min is not None and job.time_limit_min < INFINITE:
-            self._to_engine(job, self.engine.limit(job.job_id, self._end_of_all(job)))
+            self._to_engine(job, self.engine.limit(job.job_id, self._earliest_end(job)))
         self._to_engine(job, self.engine.resume(job.job_id))
 
-    def _whole(self, job: Job) -> None:
+    def _check_whole_job(self, job: Job) -> None:
         """Raise SlurmError for a het component; the request needs the whole job."""
         if self.leader(job) is not job:
             raise SlurmError(Errno.NOT_WHOLE_HET_JOB)
@@ -441,8 +441,8 @@ class LifeCycle:
         """Release all nodes of a running job except these."""
         if job.het_job_id or not self.engine.places_in(job.partition):
             raise SlurmError(Errno.NOT_SUPPORTED)
-        self._ours(job)
-        self._in_reach(job)
+        self._check_launched_here(job)
+        self._check_reachable(job)
         self.job_table.shrink(job, nodes)
         self._to_engine(job, self.engine.shrink(job.job_id, [share.name for share in job.shares]))
         self.changed(job)
@@ -450,17 +450,17 @@ class LifeCycle:
 
     def set_time_limit(self, job: Job, minutes: int) -> None:
         """Set the time limit of a pending or running job."""
-        self._ours(job)
-        self._in_reach(job)
+        self._check_launched_here(job)
+        self._check_reachable(job)
         transitions.set_time_limit(job, minutes)
         if job.state.active:
-            self._to_engine(job, self.engine.limit(self.leader(job).job_id, self._end_of_all(job)))
+            self._to_engine(job, self.engine.limit(self.leader(job).job_id, self._earliest_end(job)))
         self.job_table.touch(job)
         self.schedule_soon()
 
     def set_step_limit(self, job: Job, step: Step, minutes: int) -> None:
         """Set the time limit of a running step."""
-        self._in_reach(job)
+        self._check_reachable(job)
         step.time_limit_min = minutes
         end = step.start_time + minutes * 60 if minutes < INFINITE else None
         self._to_engine(job, self.engine.limit(self.leader(job).job_id, end, step.step_id))
@@ -475,7 +475,7 @@ class LifeCycle:
         end = job.end_time or job.start_time + job.suspended_s + _YEAR_MIN * 60
         self.set_time_limit(job, max(1, limit + int(when - end + 30) // 60))
         transitions.expect_end(job, when)
-        self._to_engine(job, self.engine.limit(self.leader(job).job_id, self._end_of_all(job)))
+        self._to_engine(job, self.engine.limit(self.leader(job).job_id, self._earliest_end(job)))
 
     def element(self, base: Job, task: int, cancels: bool = False) -> Job | None:
         """Return the record of an array's element, or None.

@@ -84,7 +84,7 @@ class Sizes:
                 changes.update(read(text))
         wished = self.job.spec.evolve(**changes)
         if changes.get("gres"):  # validated together with the earlier requests of the job
-            _one_kind(f"{self.job.spec.gres or ''},{changes['gres']}")
+            _check_types(f"{self.job.spec.gres or ''},{changes['gres']}")
         known = {name for node in self.job_table.cluster.nodes for name, _, _ in node.gres} | {"gpu"}
         try:
             if gres_names(wished) - known:
@@ -251,7 +251,7 @@ class Sizes:
         self.evolve(**self.wanted.get("devices", {}))
 
 
-def _one_kind(text: str) -> None:
+def _check_types(text: str) -> None:
     """Require a type with all devices of a name or none.
 
     Raises SlurmError.

@@ -118,7 +118,7 @@ def draft(
     except SlurmError as error:
         unusable = error  # of several errors slurmctld reports the reservation's last
     specs = [to_open_partitions(job_table, spec) for spec in specs]
-    specs = [_with_memory(cluster, _alone(cluster, spec)) for spec in specs]
+    specs = [_with_memory(cluster, _exclusive_by_partition(cluster, spec)) for spec in specs]
     for spec in specs:
         if spec.array:
             try:
@@ -179,7 +179,7 @@ def to_open_partitions(job_table: JobTable, spec: JobSpec) -> JobSpec:
     return spec if len(left) == len(parts) else spec.evolve(partition=",".join(left))
 
 
-def _alone(cluster: ClusterConfig, spec: JobSpec) -> JobSpec:
+def _exclusive_by_partition(cluster: ClusterConfig, spec: JobSpec) -> JobSpec:
     """Make a job exclusive if its partition has OverSubscribe=EXCLUSIVE."""
     first = partitions_of(cluster, spec)[0]
     return spec.evolve(exclusive="") if first.oversubscribe == "EXCLUSIVE" and spec.exclusive is None else spec

@@ -32,7 +32,7 @@ _SHARED = frozenset({"MAINT", "OVERLAP"})  # flags of reservations that share no
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _StoredReservations:
     made: int
     all: tuple[Reservation, ...]
 
@@ -50,7 +50,9 @@ class Reservations:
         """``available`` returns True for the name of a node that is up and not drained."""
         self._store, self.cluster, self._clock, self._available = store, cluster, clock, available
         known = {node.name for node in cluster.nodes}
-        kept = store.damage.note(_NOTE, lambda kept: plain.read(_Kept, kept)) or _Kept(0, ())
+        kept = store.damage.note(_NOTE, lambda kept: plain.read(_StoredReservations, kept)) or _StoredReservations(
+            0, ()
+        )
         self._made = kept.made
         self._all = {one.name: one for one in kept.all if known.issuperset(one.nodes)}
         self._idle_since: dict[str, float] = {}
@@ -65,7 +67,7 @@ class Reservations:
         return self._all
 
     def _keep(self) -> None:
-        kept = _Kept(self._made, tuple(self.all.values()))
+        kept = _StoredReservations(self._made, tuple(self.all.values()))
         self._store.put_note(_NOTE, json.dumps(plain.write(kept)))
 
     # --- changes by administrators
@@ -81,7 +83,7 @@ class Reservations:
         if (wanted.end if "FORCE_START" in wanted.flags else wanted.start) < now - LATE_S:
             raise SlurmError(Errno.INVALID_TIME)
         check_flags(wanted, cores=cores)
-        resolved = self._resolved(wanted, node_count, list(jobs), cores)
+        resolved = self._choose_nodes(wanted, node_count, list(jobs), cores)
         made, self._made = resolved, self._made + 1
         if not made.name:
             owner = (*made.accounts, *made.users, *made.groups)[0].lstrip("-")
@@ -100,12 +102,12 @@ class Reservations:
             raise SlurmError(Errno.INVALID_TIME)
         check_flags(changed, self.all[changed.name])
         if changed.parts:
-            self._hold_parts(changed, list(jobs))
+            self._replace_cores(changed, list(jobs))
             return
-        self.all[changed.name] = self._resolved(changed, node_count, list(jobs))
+        self.all[changed.name] = self._choose_nodes(changed, node_count, list(jobs))
         self._keep()
 
-    def _hold_parts(self, changed: Reservation, jobs: list[Job]) -> None:
+    def _replace_cores(self, changed: Reservation, jobs: list[Job]) -> None:
         """Replace a reservation of cores, which keeps its cores.
 
         Raises SlurmError if the cores are not free at the new times.
@@ -132,7 +134,7 @@ class Reservations:
         self._idle_since.pop(name, None)
         self._keep()
 
-    def _resolved(self, wanted: Reservation, count: int, jobs: list[Job], cores: int | None = None) -> Reservation:
+    def _choose_nodes(self, wanted: Reservation, count: int, jobs: list[Job], cores: int | None = None) -> Reservation:
         """Choose nodes and cores for a reservation.
 
         Raises SlurmError if these are not free during its time.
@@ -144,9 +146,9 @@ class Reservations:
             chosen = partition or self.cluster.default_partition
             if chosen is None:
                 raise SlurmError(Errno.DEFAULT_PARTITION_NOT_SET)
-            suited = self._suited(wanted, chosen)
+            suited = self._candidates(wanted, chosen)
             if cores is not None:
-                return self._parted(replace(wanted, partition=chosen.name), suited, count, cores, jobs)
+                return self._reserve_cores(replace(wanted, partition=chosen.name), suited, count, cores, jobs)
             free = self._free(wanted, suited, jobs)
             if len(free) < count:
                 raise SlurmError(Errno.NODES_BUSY)
@@ -160,13 +162,13 @@ class Reservations:
             usual = self.cluster.default_partition
             if not wanted.partition and usual is not None and set(wanted.nodes) <= set(usual.nodes):
                 wanted = replace(wanted, partition=usual.name)
-            return self._parted(wanted, list(wanted.nodes), len(wanted.nodes), cores, jobs)
+            return self._reserve_cores(wanted, list(wanted.nodes), len(wanted.nodes), cores, jobs)
         conflict = self._conflict(wanted, jobs)
         if conflict is not None:
             raise SlurmError(conflict)
         return replace(wanted, cores=sum(known[name].cpus // known[name].threads for name in wanted.nodes))
 
-    def _suited(self, wanted: Reservation, partition: PartitionConfig) -> list[str]:
+    def _candidates(self, wanted: Reservation, partition: PartitionConfig) -> list[str]:
         """Return candidate nodes; with MAINT unavailable ones are last. Source: reservation.c _select_nodes."""
         features = set(filter(None, wanted.features.replace("&", ",").split(",")))
         names = [node.name for node in self.cluster.nodes
@@ -195,7 +197,7 @@ class Reservations:
             partition = self.cluster.partition(one.partition)
             if not lost or partition is None or one.parts or {"SPEC_NODES", "STATIC", "MAINT"} & set(one.flags):
                 continue
-            others = [name for name in self._suited(one, partition) if name not in one.nodes and name not in busy]
+            others = [name for name in self._candidates(one, partition) if name not in one.nodes and name not in busy]
             found = self._free(one, others, known)[: len(lost)]
             if not found or (len(found) < len(lost) and not {"REPLACE", "REPLACE_DOWN"} & set(one.flags)):
                 continue
@@ -207,7 +209,9 @@ class Reservations:
             self._keep()
         return exchanged
 
-    def _parted(self, wanted: Reservation, suited: list[str], count: int, cores: int, jobs: list[Job]) -> Reservation:
+    def _reserve_cores(
+        self, wanted: Reservation, suited: list[str], count: int, cores: int, jobs: list[Job]
+    ) -> Reservation:
         """Reserve ``cores`` cores, at least one on each of ``count`` nodes.
 
         ``count`` 0: as few nodes as possible.
@@ -327,7 +331,7 @@ class Reservations:
             closed = every if name in others else other_parts.get(name, set())
             opened = inside | (every - closed) if flexible else inside
             if opened:
-                found.append(use if opened == every else _partly(use, every - opened))
+                found.append(use if opened == every else _close_cpus(use, every - opened))
         return found
 
     def next_change(self, now: float) -> float | None:
@@ -377,7 +381,7 @@ def _note_nodes(one: Reservation, whole: set[str], parts: dict[str, set[int]]) -
         parts.setdefault(name, set()).update(cpus)
 
 
-def _partly(use: NodeUse, closed: set[int]) -> NodeUse:
+def _close_cpus(use: NodeUse, closed: set[int]) -> NodeUse:
     """Return a node with some CPUs closed to a job.
 
     The job cannot have the node exclusively then.

@@ -49,7 +49,7 @@ def impossible(demand: Demand, nodes: Sequence[NodeConfig], consume_memory: bool
     the last node.
     """
     usable = [node for node in nodes if node.name not in demand.excluded]
-    checked = {node.name: _lacking(node, demand) for node in usable}
+    checked = {node.name: _missing_property(node, demand) for node in usable}
     if checked and all(checked.values()):
         return Impossible([text for text in checked.values() if text][-1])
     refusals = [
@@ -86,7 +86,7 @@ def _impossible(
     return None
 
 
-def _lacking(node: NodeConfig, demand: Demand) -> str:
+def _missing_property(node: NodeConfig, demand: Demand) -> str:
     """Return the node's insufficient property, in Slurm's words."""
     cpus = node.cpus
     if demand.tasks_per_core:

@@ -34,7 +34,7 @@ def to_top(wanted: Sequence[Job], jobs: Iterable[Job]) -> list[Job]:
             raise SlurmError(problem)
         return []
     leader = first[0]
-    others = [job for job in jobs if _alike(job, leader) and job not in first]
+    others = [job for job in jobs if _comparable(job, leader) and job not in first]
     places = sorted((job.priority for job in (*first, *others)), reverse=True)
     gained, last = 0, 0
     for job, place in zip(first, places, strict=False):
@@ -53,7 +53,7 @@ def to_top(wanted: Sequence[Job], jobs: Iterable[Job]) -> list[Job]:
     return [*first, *others]
 
 
-def _alike(job: Job, leader: Job) -> bool:
+def _comparable(job: Job, leader: Job) -> bool:
     """True if a pending job may exchange its priority with the leader."""
     same = all(getattr(job, name) == getattr(leader, name) for name in ("user", "account", "qos", "partition"))
     return same and job.state is JobState.PENDING and job.priority > 1

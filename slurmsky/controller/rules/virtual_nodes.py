@@ -51,7 +51,7 @@ class VirtualNodes:
         machine = self.machine
         if machine is None:
             return Fit(demand)
-        plain = self._plain(demand, machine)
+        plain = self._without_unknown_names(demand, machine)
         if impossible(plain, self._real, self._consume) is None and plain.num_cpus <= machine.cpus:
             return Fit(plain)
         shares = self._with_devices(_virtual_shares(demand, machine), machine)
@@ -95,7 +95,7 @@ class VirtualNodes:
             gres_node=gpus,
         )
 
-    def _plain(self, demand: Demand, machine: NodeConfig) -> Demand:
+    def _without_unknown_names(self, demand: Demand, machine: NodeConfig) -> Demand:
         """Remove names from a demand that this machine may lack.
 
         These are features, GPU types, other generic resources, and hosts.

@@ -165,7 +165,7 @@ class Scheduler:
             return refused
         partition = partition_access.exempted(partition, self.job_table.policy.flags(job))
         if not self.places_in(partition.name):
-            return self._cloud_limit(job, partition) or self._time_limit(job, partition)
+            return self._limit_on_created_nodes(job, partition) or self._time_limit(job, partition)
         fitted, nodes = self.fit(job.spec).demand, self.job_table.partition_nodes[partition.name]
         reason = too_big(fitted, partition, nodes)
         if reason:
@@ -206,7 +206,7 @@ class Scheduler:
             return lambda: cloud_shares(demand, job.job_id)
         return lambda: ordered_shares(demand, job.spec, partition, job.job_id)
 
-    def _cloud_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
+    def _limit_on_created_nodes(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
         """Return the reason by the site's limits for nodes of an engine."""
         demand = self.demand(job.spec)
         if max(demand.min_nodes, partition.min_nodes) > partition.max_nodes:

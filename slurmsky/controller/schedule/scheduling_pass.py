@@ -98,7 +98,7 @@ class SchedulingPass:
             if job.state is not JobState.PENDING:
                 continue
             try:
-                self._consider(job)
+                self._plan_job(job)
             except Exception as problem:
                 self._broken.append((job, problem))
             if self._reserved:
@@ -118,16 +118,16 @@ class SchedulingPass:
             self._wake,
         )
 
-    def _consider(self, job: Job) -> None:
+    def _plan_job(self, job: Job) -> None:
         """Plan the start of a job or its elements, or record its wait."""
         wait = self._not_eligible(job)
         while wait is None:
             if job.het_job_id:
                 if job.het_job_id not in self._planned_het:
                     self._planned_het.add(job.het_job_id)
-                    self._het(job)
+                    self._plan_het_job(job)
                 return
-            wait = self._try(job)
+            wait = self._plan_element(job)
             if wait is None:
                 elements = self._elements.get(job.job_id)
                 if elements is None or not elements.left:
@@ -137,7 +137,7 @@ class SchedulingPass:
 
     # --- a job, or an array's element
 
-    def _try(self, job: Job) -> Wait | None:
+    def _plan_element(self, job: Job) -> Wait | None:
         """Plan a start in the first possible partition.
 
         Return the wait if there is none.
@@ -156,16 +156,16 @@ class SchedulingPass:
             if reason is not None:
                 found: Wait | None = Wait(job, *reason)
             elif self._rules.places_in(name):
-                found = self._try_nodes(job, partition)
+                found = self._plan_on_nodes(job, partition)
             else:
-                found = self._start_on_made_nodes(job, partition)
+                found = self._plan_on_created_nodes(job, partition)
             if found is None:
                 return None
             wait = found
             planned = (wait.start, wait.nodes) if wait.nodes is not None else planned
         return wait._replace(start=planned[0], nodes=planned[1]) if planned != (wait.start, wait.nodes) else wait
 
-    def _start_on_made_nodes(self, job: Job, partition: PartitionConfig) -> Wait | None:
+    def _plan_on_created_nodes(self, job: Job, partition: PartitionConfig) -> Wait | None:
         element = self._next_element(job)
         if element is None:
             return Wait(job, "Dependency")
@@ -175,7 +175,7 @@ class SchedulingPass:
         self._start(job, job_id, task, partition.name, shares, job.time_limit_min, launched=True)
         return None
 
-    def _try_nodes(self, job: Job, partition: PartitionConfig) -> Wait | None:
+    def _plan_on_nodes(self, job: Job, partition: PartitionConfig) -> Wait | None:
         """Plan a start on nodes of a partition, or return the wait."""
         name, rules = partition.name, self._rules
         fit = rules.fit(job.spec)
@@ -187,7 +187,7 @@ class SchedulingPass:
             if nodes != every and rules.place(demand, every, rules.consume_memory) is not None:
                 return Wait(job, RESERVED)
             self._failed.add((id(job.spec), name))
-            return self._no_room(job, demand, nodes, name)
+            return self._wait_for_resources(job, demand, nodes, name)
         placed = self._job_table.virtual.placed(fit, shares)
         objection = self._limits.objection(job, partition, lambda: placed)
         if objection:
@@ -196,7 +196,7 @@ class SchedulingPass:
         if too_dear is not None:
             return Wait(job, *too_dear)
         shorter = None
-        if name in self._blocked and not self._harmless(job, shares, name):
+        if name in self._blocked and not self._keeps_blocked_plan(job, shares, name):
             shorter = shortened(job, self._now, self._blocked[name].start)
             if shorter is None:
                 return Wait(job, "Priority")
@@ -210,7 +210,7 @@ class SchedulingPass:
         self._start(job, job_id, task, name, placed, limit, main=name not in self._blocked)
         return None
 
-    def _no_room(self, job: Job, demand: Demand, nodes: Sequence[NodeUse], name: str) -> Wait:
+    def _wait_for_resources(self, job: Job, demand: Demand, nodes: Sequence[NodeUse], name: str) -> Wait:
         missing = self._rules.unavailable(demand)
         if missing:
             return Wait(job, "ReqNodeNotAvail", missing)
@@ -226,7 +226,7 @@ class SchedulingPass:
         ready = self._rules.ready_in(names, name)
         return Wait(job, "Resources", "", shown_start(start + ready, self._now), names)
 
-    def _harmless(self, job: Job, shares: Sequence[NodeShare], name: str) -> bool:
+    def _keeps_blocked_plan(self, job: Job, shares: Sequence[NodeShare], name: str) -> bool:
         """True if the blocked job's plan remains valid with this start."""
         first = self._blocked[name]
         left = harmless(job, shares, self._now, first, name, self._rules)
@@ -278,21 +278,21 @@ class SchedulingPass:
     ) -> None:
         """Plan a start, and book its resources."""
         limit = deadlines.limit_until(job, limit, self._now)
-        self._hold(Start(job, job_id, shares, partition, limit, task, launched, main), self._trial)
+        self._add_start(Start(job, job_id, shares, partition, limit, task, launched, main), self._trial)
         if task is not None:
             self._elements[job.job_id].plan(task)
             self._next_id += job_id == self._next_id
             if job.array_max_running:
                 self._running[job.array_job_id] = self._running_elements(job) + 1
 
-    def _hold(self, start: Start, trial: Trial) -> None:
+    def _add_start(self, start: Start, trial: Trial) -> None:
         trial.add(start)
         self._limits.plan(start.job, start.shares)
         self._budget.plan(start.job)
 
     # --- heterogeneous jobs
 
-    def _het(self, leader: Job) -> None:
+    def _plan_het_job(self, leader: Job) -> None:
         """Plan to start all components of a het job, or none."""
         components = self._job_table.components(leader)
         if any(part.state is not JobState.PENDING or part.priority == 0 for part in components):
@@ -317,7 +317,7 @@ class SchedulingPass:
         Return the reason why one cannot start, or None. ``fork`` has the planned starts.
         """
         if not self._rules.places_in(components[0].partition):
-            return self._het_on_made_nodes(components, fork)
+            return self._het_on_created_nodes(components, fork)
         together = self._job_table.virtual.fit_components([self._rules.demand(part.spec) for part in components])
         if together is not None:
             return self._het_on_virtual_nodes(components, together, fork)
@@ -335,7 +335,7 @@ class SchedulingPass:
             assert partition is not None
             demand = self._rules.fit(part.spec).demand.within(partition)
             shares = self._rules.place(demand, uses, self._rules.consume_memory)
-            if shares is None or (name in self._blocked and not self._harmless(part, shares, name)):
+            if shares is None or (name in self._blocked and not self._keeps_blocked_plan(part, shares, name)):
                 return ("Resources", "")
             too_dear = self._budget.verdict(part, partition, shares)
             if too_dear is not None:
@@ -357,7 +357,7 @@ class SchedulingPass:
             self._start_component(part, part.partition.split(",")[0], self._job_table.virtual.placed(fit, []), fork)
         return None
 
-    def _het_on_made_nodes(self, components: Sequence[Job], fork: Trial) -> _Reason | None:
+    def _het_on_created_nodes(self, components: Sequence[Job], fork: Trial) -> _Reason | None:
         """Plan to start components on nodes that the engine creates."""
         for part in components:
             reason, partition = self._component_limit(part, fork)
@@ -382,7 +382,7 @@ class SchedulingPass:
         self, part: Job, partition: str, shares: list[NodeShare], fork: Trial, launched: bool = False
     ) -> None:
         limit = deadlines.limit_until(part, part.time_limit_min, self._now)
-        self._hold(Start(part, part.job_id, shares, partition, limit, None, launched), fork)
+        self._add_start(Start(part, part.job_id, shares, partition, limit, None, launched), fork)
 
     # --- reasons
 

@@ -84,8 +84,8 @@ class BudgetPolicy:
         self.on_nodes = on_nodes  # returns dollars an hour of shares of nodes; None: not known yet
         self._questions: dict[tuple[tuple[JobSpec, ...], str], PriceQuestion | None] = {}
         self._prices: dict[str, _Price] = {}
-        self._asking: dict[str, Callable[[], Awaitable[float | None]]] = {}
-        self._holding = False  # the last pass made a job wait for its budget
+        self._requests: dict[str, Callable[[], Awaitable[float | None]]] = {}
+        self._budget_blocks = False  # the last pass made a job wait for its budget
         self._month = (0.0, 0.0)
         self._charges: dict[tuple[int, int], tuple[Job, float]] = {}  # (job id, run) -> job, dollars this month
 
@@ -94,7 +94,7 @@ class BudgetPolicy:
     def note(self, job: Job) -> None:
         """Record the changed cost of a job."""
         now = self.job_table.clock()
-        self._turn_page(now)
+        self._change_month(now)
         self._charges[job.job_id, job.restarts] = (job, job.cost * part_in(job, *self._month, now))
 
     def trial(self) -> BudgetTrial:
@@ -103,7 +103,7 @@ class BudgetPolicy:
 
     def passed(self, unpriced: Iterable[tuple[Job, str]], over_budget: bool) -> None:
         """Request the prices that a pass needed."""
-        self._holding = over_budget
+        self._budget_blocks = over_budget
         for job, partition in unpriced:
             self._request(job, partition)
 
@@ -112,15 +112,15 @@ class BudgetPolicy:
 
         Called at intervals, because a month may have begun.
         """
-        if self._holding:
+        if self._budget_blocks:
             self.schedule_soon()
 
     def spent(self, budget: Budget) -> float:
         """Dollars that a budget has paid this month."""
-        self._turn_page(self.job_table.clock())
+        self._change_month(self.job_table.clock())
         return sum(dollars for job, dollars in self._charges.values() if covers(budget, job))
 
-    def _turn_page(self, now: float) -> None:
+    def _change_month(self, now: float) -> None:
         if self._month[0] <= now < self._month[1]:
             return
         self._month = month_of(now)
@@ -161,15 +161,15 @@ class BudgetPolicy:
     def _request(self, job: Job, partition: str) -> None:
         question = self._question(job, partition)
         if question is not None:
-            if not self._asking:
+            if not self._requests:
                 background(self._answer())
-            self._asking.setdefault(*question)
+            self._requests.setdefault(*question)
 
     async def _answer(self) -> None:
         """Request missing prices sequentially."""
         await asyncio.sleep(0)
-        while self._asking:
-            key, ask = next(iter(self._asking.items()))
+        while self._requests:
+            key, ask = next(iter(self._requests.items()))
             try:
                 price = await ask()
             except EngineError as error:
@@ -178,7 +178,7 @@ class BudgetPolicy:
                 continue
             # If SkyPilot has no price, no limit applies; if it finds no nodes, the launch will report this.
             self._prices[key] = _Price(price or 0.0, time.monotonic())
-            del self._asking[key]
+            del self._requests[key]
             self.schedule_soon()
             await asyncio.sleep(ASK_GAP_S)
 

@@ -59,7 +59,7 @@ class JobFiles:
         """Queue an ended job for removal (LifeCycle.listeners)."""
         if event == "ended":
             if not self._ended:
-                self._loop.call_later(_GATHER_S, self._strip)
+                self._loop.call_later(_GATHER_S, self._remove_environments)
             self._ended[spool_id(job)] = None
 
     # --- environments
@@ -74,7 +74,7 @@ class JobFiles:
             job_id in self._job_table.jobs and not self._job_table.jobs[job_id].state.finished for job_id in members
         )
 
-    def _strip(self) -> None:
+    def _remove_environments(self) -> None:
         ended, self._ended = self._ended, {}
         for spool in ended:
             if self._runs_again(spool):

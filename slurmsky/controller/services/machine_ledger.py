@@ -31,7 +31,7 @@ _NAME = re.compile(r"(\d{1,10})-[0-9a-f]{12}")
 _MOST_BYTES = 1 << 16
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PATIENCE_S = 0.02
-_GRUDGE_S = 5.0  # seconds without a further wait for a lock that was not released
+_NO_WAIT_S = 5.0  # seconds without a further wait for a lock that was not released
 _REWRITE_S = 0.25  # shortest interval between two writes that shrink an entry
 
 
@@ -103,7 +103,7 @@ class Ledger:
     _locked: bool = False
     _written: Held | None = None
     _written_at: float = 0.0
-    _passed_over: float = 0.0  # when the lock was last unavailable
+    _unavailable_at: float = 0.0  # when the lock was last unavailable
     _listed: tuple[int, frozenset[str]] = (0, frozenset())  # mtime of the folder, and its entries at that time
     _files: dict[str, int] = field(default_factory=dict)
 
@@ -176,16 +176,16 @@ class Ledger:
         Continue without the lock if its holder takes too long.
         """
         end = time.monotonic() + _PATIENCE_S
-        if self._passed_over and end < self._passed_over + _GRUDGE_S:
+        if self._unavailable_at and end < self._unavailable_at + _NO_WAIT_S:
             return
-        self._passed_over = 0.0
+        self._unavailable_at = 0.0
         while not self._locked:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._locked = True
             except BlockingIOError:
                 if time.monotonic() > end:
-                    self._passed_over = end
+                    self._unavailable_at = end
                     return
                 time.sleep(0.002)
 

@@ -30,9 +30,9 @@ class MachineShare:
         self._ledger = ledger
         self._cpus, self._physical_gpus = cpus, physical_gpus
         self._others = NOTHING
-        self._strangers = False  # True if another user holds resources
+        self._other_users = False  # True if another user holds resources
         self._nodes: list[NodeUse] = []  # nodes of this machine
-        self._one_user: frozenset[str] = frozenset()  # partitions of this machine with ExclusiveUser
+        self._exclusive_user_partitions: frozenset[str] = frozenset()  # partitions of this machine with ExclusiveUser
         self.entry_current = True  # False: the entry holds more than our jobs do, and a further pass is due soon
 
     @property
@@ -46,12 +46,12 @@ class MachineShare:
             return
         parts = [name for name in self._job_table.partition_nodes if engine_of(name) == "local"]
         names = dict.fromkeys(node.name for part in parts for node in self._job_table.partition_nodes[part])
-        self._one_user = frozenset(part.name for part in self._job_table.cluster.partitions
+        self._exclusive_user_partitions = frozenset(part.name for part in self._job_table.cluster.partitions
                                    if part.exclusive_user and part.name in parts)  # fmt: skip
         self._nodes = [self._job_table.uses[name] for name in names] if len(names) <= MOST_NODES else []
         self._ledger.enter()
         theirs, ours = self._ledger.others()
-        self._strangers = theirs != NOTHING
+        self._other_users = theirs != NOTHING
         gpus = frozenset(index for index in ours.gpus if index < self._physical_gpus)
         self._others = theirs + Held(gpus=gpus) if gpus else theirs
 
@@ -69,7 +69,7 @@ class MachineShare:
     def held(self) -> Held:
         """Resources of this machine that our jobs hold."""
         nodes = self._nodes
-        if any(use.partitions.get(name) for use in nodes for name in self._one_user):
+        if any(use.partitions.get(name) for use in nodes for name in self._exclusive_user_partitions):
             return self._whole()
         gpus = {index for use in nodes for key, ids in use.gres.items() if key.split(":")[0] == "gpu" for index in ids}
         return Held(
@@ -112,6 +112,6 @@ class MachineShare:
                     left.gres.setdefault(f"{name}:{kind}" if kind else name, set()).update(others.gpus)
             if taken or others.gpus:
                 left.jobs.add(0)  # no job has this id: no job can have the whole node now
-            left.exclusive = left.exclusive or (self._strangers and partition in self._one_user)
+            left.exclusive = left.exclusive or (self._other_users and partition in self._exclusive_user_partitions)
             found.append(left)
         return found

@@ -86,7 +86,7 @@ class ManagedJobs:
         self._live: dict[int, list[Job]] = {}
         self._requested = asyncio.Event()
         self._shown_at = time.monotonic()
-        self._paced = self.account.requests  # statistics until the latest pause
+        self._requests_at_pause = self.account.requests  # statistics until the latest pause
         self._billed: dict[int, float] = {}  # managed job id -> when its cost was read
         self.problem = ""  # why the last read failed
         self.read_at = 0.0  # epoch second of the last successful read
@@ -115,7 +115,7 @@ class ManagedJobs:
                 await self._read_queue()
                 await self._infra.refresh()
                 if any(self._due(row) for row in self.rows.values()):
-                    await self._pace()
+                    await self._limit_requests()
                     await self._read_costs()
                 self.problem = ""
             except (EngineError, StoreError) as error:
@@ -127,26 +127,26 @@ class ManagedJobs:
                 self.problem = "internal error"
             self._on_round()
             await asyncio.sleep(LEAST_GAP_S)
-            await self._pace(LEAST_GAP_S)
+            await self._limit_requests(LEAST_GAP_S)
             await set_within(self._requested, self._gap())
 
-    async def _pace(self, passed_s: float = 0.0) -> None:
+    async def _limit_requests(self, passed_s: float = 0.0) -> None:
         """Delay the next request, so that idle nodes cause few requests.
 
         Users may call squeue and sinfo often.
         """
-        sent, self._paced = self.account.requests - self._paced, self.account.requests
+        sent, self._requests_at_pause = self.account.requests - self._requests_at_pause, self.account.requests
         end = time.monotonic() + PACE_S * sent - passed_s
-        while self.site.warm_nodes and not self._awaited() and time.monotonic() < end:
+        while self.site.warm_nodes and not self._needs_read() and time.monotonic() < end:
             await asyncio.sleep(PACE_LOOK_S)
 
     def _gap(self) -> float:
         """Seconds to wait beyond the least gap while no command runs."""
         if time.monotonic() - self._shown_at >= LOOKED_S or all(row.cost_final for row in self.rows.values()):
             return IDLE_GAP_S
-        return max(0.0, self.site.sky.queue_poll_s - LEAST_GAP_S) if self._awaited() else QUIET_GAP_S
+        return max(0.0, self.site.sky.queue_poll_s - LEAST_GAP_S) if self._needs_read() else QUIET_GAP_S
 
-    def _awaited(self) -> bool:
+    def _needs_read(self) -> bool:
         """True if a job of ours needs the next read.
 
         It is a managed job, or waits for a foreign job or a budget.
@@ -178,13 +178,13 @@ class ManagedJobs:
         self._find_live()
         changed = []
         for count, sighting in enumerate(found):
-            row = self._take_in(sighting)
+            row = self._apply_sighting(sighting)
             if row is not None:
                 changed.append(row)
             if count % 20 == 19:
                 await asyncio.sleep(0)  # a first read may return a thousand jobs: let commands run in between
         for number in open_ids - {sighting.managed_job_id for sighting in found}:
-            changed.append(self._forgotten(self.rows[number]))
+            changed.append(self._end_unlisted(self.rows[number]))
         changed += self._clusters()
         self._commit()
         self.job_table.store.put_managed(self.server, changed)
@@ -192,7 +192,7 @@ class ManagedJobs:
 
     # --- from managed jobs to records
 
-    def _take_in(self, sighting: ManagedJobInfo) -> Managed | None:
+    def _apply_sighting(self, sighting: ManagedJobInfo) -> Managed | None:
         """Apply the values of one managed job.
 
         Return its row if the row changed.
@@ -213,7 +213,7 @@ class ManagedJobs:
             row.over = sighting.end_time or self.job_table.clock()
             self._billed.pop(number, None)
         if row.job_id:
-            self._mirror(row, sighting)
+            self._update_record(row, sighting)
         return row if row != before else None
 
     def _is_ours(self, sighting: ManagedJobInfo) -> bool:
@@ -262,7 +262,7 @@ class ManagedJobs:
         self._taken.add(wanted)
         return wanted
 
-    def _mirror(self, row: Managed, sighting: ManagedJobInfo) -> None:
+    def _update_record(self, row: Managed, sighting: ManagedJobInfo) -> None:
         """Update the job's record from the last read."""
         known = self.job_table.jobs.get(row.job_id)
         job = known or next(iter(self.job_table.store.history(0, self.job_table.clock(), {row.job_id})), None)
@@ -298,7 +298,7 @@ class ManagedJobs:
             self.job_table.touch(job)
             self.life.changed(job)
 
-    def _forgotten(self, row: Managed) -> Managed:
+    def _end_unlisted(self, row: Managed) -> Managed:
         """End an active job that SkyPilot no longer lists."""
         row.status, row.over, row.cost_final = "FAILED_CONTROLLER", self.job_table.clock(), True
         job = self.job_table.jobs.get(row.job_id)
@@ -356,11 +356,11 @@ class ManagedJobs:
                 )
             if row != before:
                 changed.append(row)
-                self._charge(row)
+                self._write_cost(row)
         self._commit()
         self.job_table.store.put_managed(self.server, changed)
 
-    def _charge(self, row: Managed) -> None:
+    def _write_cost(self, row: Managed) -> None:
         """Write the cost of a managed job to its jobs.
 
         The elements of a pack share it by their time.

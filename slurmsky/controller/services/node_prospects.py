@@ -71,10 +71,10 @@ class NodeProspects:
             return self.hours.hourly(shares, self.job_table.clock(), known)
         if partition not in self._asking:
             self._asking.add(partition)
-            background(self._learn(partition))
+            background(self._request_price(partition))
         return None
 
-    async def _learn(self, partition: str) -> None:
+    async def _request_price(self, partition: str) -> None:
         """Request a node's price from SkyPilot."""
         try:
             self._prices[partition] = await self.engine.price(partition)

@@ -42,7 +42,7 @@ _FLAGS = {
     "failed": NodeFlag.POWERED_DOWN,
 }
 
-_LEAVES = NodeFlag.POWER_DOWN | NodeFlag.REBOOT
+_OFF_REQUESTS = NodeFlag.POWER_DOWN | NodeFlag.REBOOT
 
 
 class PowerSaving:
@@ -65,7 +65,7 @@ class PowerSaving:
         self._failed: dict[str, float] = {}  # node -> time of the next attempt
         self.hours = NodeHours(job_table, on_cost)
         self._charged_at = 0.0
-        self._meeting: set[str] = set()  # orders that are up and have not yet probed all connections to other orders
+        self._unprobed: set[str] = set()  # orders that are up and have not yet probed all connections to other orders
         self.prospects = NodeProspects(job_table, warm, engine, self.hours, schedule_soon)
         self.requests = PowerRequests(job_table, self._warm_of)
         self._task: asyncio.Task[None] | None = None
@@ -87,13 +87,13 @@ class PowerSaving:
         state, why = event.state, event.why
         if state == "met":  # jobs of several nodes may have waited for this
             order = self.engine.fleet.order_of(event.node)
-            self._meeting.discard(order.name if order is not None else "")
+            self._unprobed.discard(order.name if order is not None else "")
             self._schedule_soon()
             return
         if state in ("outdated", "taken"):  # powered down as soon as its jobs have ended
             if node.config.name not in self.requests:
                 log.warning("node %s: %s", node.config.name, why)
-                self._leave_once_idle(node.config.name, NodeFlag.POWER_DOWN, asap=True, down=False)
+                self._request_once_idle(node.config.name, NodeFlag.POWER_DOWN, asap=True, down=False)
             return
         gone = state in ("off", "failed", "leaving")
         node.flags = node.flags & ~(POWER_FLAGS | (NodeFlag.POWER_DOWN if gone else NodeFlag.NONE)) | _FLAGS[state]
@@ -101,7 +101,7 @@ class PowerSaving:
         if state in ("off", "failed"):
             self.hours.node_down(node.config.name)
         if state == "up":
-            self._came_up(node, now)
+            self._node_up(node, now)
         elif state == "failed":
             node.state, node.reason, node.reason_time, node.reason_user = NodeState.DOWN, why, now, "slurm"
             self._failed[node.config.name] = now + FAILED_S
@@ -111,11 +111,11 @@ class PowerSaving:
             if why:
                 log.warning("node %s: %s", node.config.name, why)
         if state in ("off", "failed"):
-            self._carried_out(node)
+            self._complete_request(node)
         self.job_table.refresh_node(node)
         self._schedule_soon()
 
-    def _carried_out(self, node: Node) -> None:
+    def _complete_request(self, node: Node) -> None:
         """Complete a request whose node is off."""
         request = self.requests.remove(node.config.name)
         if request is not None and request.flag == NodeFlag.REBOOT.name:
@@ -130,10 +130,10 @@ class PowerSaving:
         elif self.engine.fleet.order_of(node.config.name) is None:
             self.engine.fleet.order([node.config.name])
 
-    def _came_up(self, node: Node, now: float) -> None:
+    def _node_up(self, node: Node, now: float) -> None:
         order = self.engine.fleet.order_of(node.config.name)
         if order is not None and not node.boot_time:
-            self._meeting.add(order.name)
+            self._unprobed.add(order.name)
             node.boot_time = node.agent_start_time = order.up_at or now
             node.version = RELEASE
             node.last_busy_time = max(node.last_busy_time, order.up_at)
@@ -221,7 +221,7 @@ class PowerSaving:
         """Check the nodes at intervals, until closed."""
         for name in self.requests.names:  # requests of an earlier controller whose node is off now
             if self.engine.fleet.order_of(name) is None:
-                self._carried_out(self.job_table.nodes[name])
+                self._complete_request(self.job_table.nodes[name])
         self._task = background(self._run())
 
     async def _run(self) -> None:
@@ -245,7 +245,7 @@ class PowerSaving:
                     self.hours.charge(job)
         for name, due in list(self._failed.items()):
             if now >= due:
-                self._revive(name)
+                self._retry_failed(name)
         for partition, warm in self.warm_nodes.items():
             orders = [order for order in self.engine.fleet.orders.values() if order.partition == partition]
             staying = sum(len(order.nodes) for order in orders if order.phase != "leaving")
@@ -253,28 +253,28 @@ class PowerSaving:
                 if order.phase == "leaving" or self._in_use(order):
                     continue
                 # SkyPilot releases a cluster as a whole: one node's request is completed once all of them are idle.
-                requested = any(self.job_table.nodes[node].flags & _LEAVES for node in order.nodes)
+                requested = any(self.job_table.nodes[node].flags & _OFF_REQUESTS for node in order.nodes)
                 spare = not order.existing and order.phase == "up" and staying - len(order.nodes) >= warm.keep_up
-                idle = spare and self._idle_s(order, now) >= _limit(warm)
+                idle = spare and self._idle_seconds(order, now) >= _limit(warm)
                 if requested or idle:
                     staying -= len(order.nodes)
                     self.engine.fleet.down(order)
-            if not self._makes_way(warm, orders):
-                self._hold_up(warm, max(0, (len(warm.names) if warm.cluster else warm.keep_up) - staying))
+            if not self._power_down_for_job(warm, orders):
+                self._keep_up(warm, max(0, (len(warm.names) if warm.cluster else warm.keep_up) - staying))
 
-    def _makes_way(self, warm: WarmNodes, orders: Sequence[Order]) -> bool:
+    def _power_down_for_job(self, warm: WarmNodes, orders: Sequence[Order]) -> bool:
         """Power down idle nodes that a pending job needs in a larger order.
 
         One order then starts them with nodes that are off, because only nodes of one order are certain to have
         connections. Return True while nodes power down for such a job.
         """
         idle = [order for order in orders if not order.existing and not self._in_use(order)]
-        if not idle or self._meeting.intersection(order.name for order in orders):
+        if not idle or self._unprobed.intersection(order.name for order in orders):
             return False
         for job_id in self.job_table.pending:
             job = self.job_table.jobs[job_id]
             if job.reason == "Resources":
-                found = (self._started_over(job, name, warm) for name in job.partition.split(","))
+                found = (self._nodes_to_restart(job, name, warm) for name in job.partition.split(","))
                 chosen = set(next(filter(None, found), []))
                 for order in idle:
                     if order.phase != "leaving" and chosen.intersection(order.nodes):
@@ -284,14 +284,16 @@ class PowerSaving:
                     return True
         return False
 
-    def _started_over(self, job: Job, partition: str, warm: WarmNodes) -> list[str]:
+    def _nodes_to_restart(self, job: Job, partition: str, warm: WarmNodes) -> list[str]:
         """Nodes on which a job can start only after one order starts all."""
         names = [node.name for node in self.job_table.partition_nodes.get(partition, ()) if node.name in warm.names]
         uses = [self.job_table.uses[name] for name in names]
         demands = [demand_of(part.spec) for part in self.job_table.components(job)]
-        if not uses or any(_apart(demands, group) for group in self.neighbourhoods(uses)):
+        if not uses or any(_separate_nodes(demands, group) for group in self.neighbourhoods(uses)):
             return []
-        return _apart(demands, self.job_table.reservations.open_to(job, self._startable(uses), self.job_table.clock()))
+        return _separate_nodes(
+            demands, self.job_table.reservations.open_to(job, self._startable(uses), self.job_table.clock())
+        )
 
     def _uses(self, order: Order) -> list[NodeUse]:
         return [self.job_table.uses[node] for node in order.nodes]
@@ -299,10 +301,10 @@ class PowerSaving:
     def _in_use(self, order: Order) -> bool:
         return any(use.jobs for use in self._uses(order))
 
-    def _idle_s(self, order: Order, now: float) -> float:
+    def _idle_seconds(self, order: Order, now: float) -> float:
         return now - max(order.up_at, *(self.job_table.nodes[node].last_busy_time for node in order.nodes))
 
-    def _hold_up(self, warm: WarmNodes, count: int) -> None:
+    def _keep_up(self, warm: WarmNodes, count: int) -> None:
         if warm.cluster:
             nodes = [self.job_table.nodes[name] for name in warm.names]
             if count and all(node.state is not NodeState.DOWN for node in nodes) and warm.cluster not in self._orders():
@@ -319,7 +321,7 @@ class PowerSaving:
     def _orders(self) -> set[str]:
         return {order.name for order in self.engine.fleet.orders.values()}
 
-    def _revive(self, name: str) -> None:
+    def _retry_failed(self, name: str) -> None:
         del self._failed[name]
         node = self.job_table.nodes[name]
         if node.state is NodeState.DOWN and node.reason_user == "slurm":
@@ -355,16 +357,16 @@ class PowerSaving:
         order = self.engine.fleet.order_of(name)
         if order is None or order.phase == "leaving" or order.existing:
             return
-        self._leave_once_idle(name, NodeFlag.POWER_DOWN, asap, down=False)
+        self._request_once_idle(name, NodeFlag.POWER_DOWN, asap, down=False)
 
     def reboot(self, name: str, asap: bool, down: bool) -> None:
         """Reboot a node once it is idle. ``asap``: start no job before. ``down``: set it DOWN afterwards."""
         if self.engine.fleet.order_of(name) is None:
             self.power_up(name)
             return
-        self._leave_once_idle(name, NodeFlag.REBOOT, asap, down)
+        self._request_once_idle(name, NodeFlag.REBOOT, asap, down)
 
-    def _leave_once_idle(self, name: str, flag: NodeFlag, asap: bool, down: bool) -> None:
+    def _request_once_idle(self, name: str, flag: NodeFlag, asap: bool, down: bool) -> None:
         self.requests.add(name, flag, asap, down)
         self.job_table.refresh_node(self.job_table.nodes[name])
         self.check()
@@ -383,7 +385,7 @@ class PowerSaving:
             await cancel_all([self._task])
 
 
-def _apart(demands: Sequence[Demand], nodes: Sequence[NodeUse]) -> list[str]:
+def _separate_nodes(demands: Sequence[Demand], nodes: Sequence[NodeUse]) -> list[str]:
     """Separate nodes for each component; [] if there are too few."""
     names: list[str] = []
     for demand in demands:

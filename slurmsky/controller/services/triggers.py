@@ -55,7 +55,7 @@ class Trigger:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _StoredTriggers:
     next: int
     triggers: list[Trigger]
 
@@ -73,7 +73,7 @@ class Triggers:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._running: set[asyncio.Future[None]] = set()
-        kept = store.damage.note(_NOTE, lambda kept: plain.read(_Kept, kept)) or _Kept(1, [])
+        kept = store.damage.note(_NOTE, lambda kept: plain.read(_StoredTriggers, kept)) or _StoredTriggers(1, [])
         self._next, self.triggers = kept.next, kept.triggers
         life.listeners.append(self._job)
         life.node_listeners.append(self._node)
@@ -127,7 +127,7 @@ class Triggers:
                  "IDLE": ("up",), "UNDRAIN": ("resume",)}.get(word, ())  # fmt: skip
         busy = bool(self._job_table.nodes[name].jobs)
         for one in self.triggers:
-            if one.resource != "node" or one.type not in types or not self._means(one, name):
+            if one.resource != "node" or one.type not in types or not self._concerns_node(one, name):
                 continue
             if (one.type == "drained" and busy) or (one.type == "draining" and not busy):
                 continue
@@ -142,10 +142,10 @@ class Triggers:
         self._arm()
 
     @staticmethod
-    def _means(one: Trigger, node: str) -> bool:
+    def _concerns_node(one: Trigger, node: str) -> bool:
         return one.name == "*" or node in hostlist.expand(one.name)
 
-    def _dues(self) -> list[tuple[float, str, Trigger]]:
+    def _due_times(self) -> list[tuple[float, str, Trigger]]:
         """Return each trigger's time, if known, and its job or node."""
         found = []
         for one in self.triggers:
@@ -157,7 +157,7 @@ class Triggers:
                     found.append((job.end_time + min(one.offset_s, 0), one.name, one))
             elif one.resource == "node" and one.type in ("idle", "drained"):
                 for name, node in self._job_table.nodes.items():
-                    if not self._means(one, name) or node.jobs:
+                    if not self._concerns_node(one, name) or node.jobs:
                         continue
                     if one.type == "idle" and node.state is NodeState.IDLE and not node.flags & NodeFlag.DRAIN:
                         found.append(((node.last_busy_time or self._clock()) + one.offset_s, name, one))
@@ -169,15 +169,15 @@ class Triggers:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        dues = self._dues()
+        dues = self._due_times()
         if dues:
-            self._timer = self._loop.call_later(max(0.0, dues[0][0] - self._clock()), self._pull)
+            self._timer = self._loop.call_later(max(0.0, dues[0][0] - self._clock()), self._fire_due)
 
-    def _pull(self) -> None:
+    def _fire_due(self) -> None:
         self._timer = None
         now = self._clock()
         pulled: set[int] = set()
-        for due, by, one in self._dues():
+        for due, by, one in self._due_times():
             if due > now + 0.01 or one.number in pulled:
                 continue
             pulled.add(one.number)
@@ -193,4 +193,4 @@ class Triggers:
         self._arm()
 
     def _keep(self) -> None:
-        self._store.put_note(_NOTE, json.dumps(plain.write(_Kept(self._next, self.triggers))))
+        self._store.put_note(_NOTE, json.dumps(plain.write(_StoredTriggers(self._next, self.triggers))))

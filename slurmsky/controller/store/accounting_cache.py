@@ -35,7 +35,7 @@ log = logging.getLogger("slurmsky.controller")
 #: maximum bytes of packed pages: some hundred thousand jobs
 ROOM = 64 << 20
 #: above this size no page is computed in idle time
-_ENOUGH = ROOM * 3 // 4
+_IDLE_BYTES = ROOM * 3 // 4
 #: pages that may be added before the total size is computed again
 _UNCOUNTED = 64
 #: bytes that a page needs in addition to its cells
@@ -179,7 +179,7 @@ class AccountingCache:
     @property
     def full(self) -> bool:
         """True if a page computed in idle time would displace others."""
-        return self._store.pages.size(_OVERHEAD) >= min(_ENOUGH, self._room)
+        return self._store.pages.size(_OVERHEAD) >= min(_IDLE_BYTES, self._room)
 
 
 def digest(value: object) -> bytes:

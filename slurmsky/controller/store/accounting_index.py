@@ -65,7 +65,7 @@ def _text(value: str) -> str | bytes:
     return value
 
 
-def _back(value: Any) -> Any:
+def _decoded_text(value: Any) -> Any:
     return value if isinstance(value, str) else value.decode("utf-8", "surrogatepass")
 
 
@@ -112,7 +112,7 @@ def shares_one(column: str, values: Iterable[str]) -> Where:
 
 @lru_cache(maxsize=1000)
 def _words(texts: str | bytes) -> frozenset[str]:
-    return frozenset(_back(texts).split(","))
+    return frozenset(_decoded_text(texts).split(","))
 
 
 @lru_cache(maxsize=1000)
@@ -230,7 +230,7 @@ def uses(ask: Ask, start: float, end: float, now: float, where: Where) -> list[U
     An owner is an account, user, QOS and wckey.
     """
     rows = _within(ask, _USES, start, end, now, where)
-    return [Use._make([*map(_back, line[:4]), *line[4:]]) for line in rows]
+    return [Use._make([*map(_decoded_text, line[:4]), *line[4:]]) for line in rows]
 
 
 # A run's cost counts in a period in proportion to the run's time in it; the cost of a run without run time counts at
@@ -255,7 +255,7 @@ FROM parts WHERE part>0 GROUP BY account, user, qos, partition ORDER BY min(job_
 def charges(ask: Ask, start: float, end: float, now: float, where: Where) -> list[Charge]:
     """Cost of runs in a period, by account, user, QOS and partition."""
     rows = _within(ask, _CHARGES, start, end, now, where)
-    return [Charge._make([*map(_back, line[:4]), *line[4:]]) for line in rows]
+    return [Charge._make([*map(_decoded_text, line[:4]), *line[4:]]) for line in rows]
 
 
 def _within(ask: Ask, statement: str, start: float, end: float, now: float, where: Where) -> list[tuple[Any, ...]]:

@@ -18,7 +18,7 @@ _NOTE = "partitions"
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _StoredChanges:
     changed: dict[str, PartitionConfig] = field(default_factory=dict)
     deleted: tuple[str, ...] = ()
 
@@ -59,29 +59,29 @@ def keep(store: Store, config: PartitionConfig) -> None:
     kept = _kept(store)
     others = (replace(one, default=one.default and not config.default) for one in kept.changed.values())
     changed = {**{one.name: one for one in others}, config.name: config}
-    _put(store, _Kept(changed, tuple(name for name in kept.deleted if name != config.name)))
+    _put(store, _StoredChanges(changed, tuple(name for name in kept.deleted if name != config.name)))
 
 
 def keep_deleted(store: Store, name: str) -> None:
     """Commit the deletion of a partition. Raises StoreError."""
     kept = _kept(store)
     kept.changed.pop(name, None)
-    _put(store, _Kept(kept.changed, tuple(sorted({*kept.deleted, name}))))
+    _put(store, _StoredChanges(kept.changed, tuple(sorted({*kept.deleted, name}))))
 
 
 def any_kept(store: Store) -> bool:
     """True if scontrol changed partitions."""
-    return _kept(store) != _Kept()
+    return _kept(store) != _StoredChanges()
 
 
 def forget(store: Store) -> None:
     """Drop all changes of partitions. Raises StoreError."""
-    _put(store, _Kept())
+    _put(store, _StoredChanges())
 
 
-def _kept(store: Store) -> _Kept:
-    return store.damage.note(_NOTE, lambda kept: plain.read(_Kept, kept)) or _Kept()
+def _kept(store: Store) -> _StoredChanges:
+    return store.damage.note(_NOTE, lambda kept: plain.read(_StoredChanges, kept)) or _StoredChanges()
 
 
-def _put(store: Store, kept: _Kept) -> None:
+def _put(store: Store, kept: _StoredChanges) -> None:
     store.put_note(_NOTE, json.dumps(plain.write(kept)))

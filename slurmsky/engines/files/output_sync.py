@@ -113,7 +113,7 @@ class OutputSync:
             stream.same = True
             self.say(f"{path} is no file of this job and was not written")
         except OSError as error:
-            self._give_up(stream, error)
+            self._stop_writing(stream, error)
         else:
             stream.base = os.fstat(descriptor).st_size if event.append else 0
             os.close(descriptor)
@@ -158,7 +158,7 @@ class OutputSync:
                         count = os.pwrite(descriptor, data, offset)
                         data, offset = data[count:], offset + count
             except OSError as error:
-                self._give_up(stream, error)
+                self._stop_writing(stream, error)
         return True
 
     def append(self, text: str) -> None:
@@ -172,7 +172,7 @@ class OutputSync:
                     continue  # earlier writes to this file failed, too
                 return
 
-    def _give_up(self, stream: Stream, error: OSError) -> None:
+    def _stop_writing(self, stream: Stream, error: OSError) -> None:
         stream.same = True
         self.say(f"{stream.path} could not be written: {error.strerror or error}")
 

@@ -120,7 +120,7 @@ class LocalEngine(PlacedJobs):
         try:
             link = await self._connect(node)
             if link.outdated:
-                link = await self._replace(node, link)
+                link = await self._make_exit(node, link)
         except (OSError, EngineError, asyncio.TimeoutError):  # no agent listens, or it exited during the connection
             link = await self._start_agent(node)
         self._links[node] = link
@@ -134,7 +134,7 @@ class LocalEngine(PlacedJobs):
             self._on_event(NodeUp(node=node))
         return link
 
-    async def _replace(self, node: str, link: AgentLink) -> AgentLink:
+    async def _make_exit(self, node: str, link: AgentLink) -> AgentLink:
         """Make an idle agent of another version exit.
 
         An agent with jobs finishes them first; the node is drained until the agent exits. Raises ConnectionError once
@@ -168,11 +168,11 @@ class LocalEngine(PlacedJobs):
         if not self._closing:
             if node not in self._down:
                 self._down.add(node)
-                background(self._revive(node))
+                background(self._retry_start(node))
             self._on_event(NodeDown(node=node, reason=problem))
         raise NodeUnavailable(problem)
 
-    async def _revive(self, node: str) -> None:
+    async def _retry_start(self, node: str) -> None:
         """Start the agent of a node that is down, with retries."""
         pause = REVIVE_FIRST_S
         while node in self._down and not self._closing:
@@ -285,7 +285,7 @@ class LocalEngine(PlacedJobs):
                 del self._placed[launch.job_id]
                 raise NodeUnavailable(OUTDATED)
             links[0].launch(launch)
-            self._has_it(launch.job_id, placed)
+            self._job_arrived(launch.job_id, placed)
 
     async def _agents(self, job_id: int, placed: PlacedJob, nodes: Sequence[str]) -> list[AgentLink]:
         """Return the agents of a job's nodes, started a few at a time.
@@ -326,9 +326,9 @@ class LocalEngine(PlacedJobs):
         sockets = await asyncio.to_thread(lambda: [*self._home.glob(f"nodes/*/{paths.AGENT_SOCKET}")])
         for path in sockets:
             if path.parent.name not in nodes:
-                await self._greet(path.parent.name)
+                await self._connect_idle(path.parent.name)
 
-    async def _greet(self, node: str) -> None:
+    async def _connect_idle(self, node: str) -> None:
         """Connect to a running agent that serves none of our jobs.
 
         The agent may have a job's end to repeat, and it exits when this engine closes the connection.

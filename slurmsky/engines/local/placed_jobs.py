@@ -85,7 +85,7 @@ class PlacedJobs(EngineDefaults):
             if placed.nodes[0] != node or placed.ready:
                 continue
             if key in here:
-                self._has_it(job_id, placed)
+                self._job_arrived(job_id, placed)
             elif link is not None and key not in link.launched and not placed.starting:
                 self._on_event(Missing(job_id=job_id, run=placed.run, node=node))
         launched = {job_id for job_id, _ in link.launched} if link is not None else set()
@@ -97,7 +97,7 @@ class PlacedJobs(EngineDefaults):
             link.listed = True
         self._on_event(FollowersDropped(node=node))  # at the end of the previous connection
 
-    def _has_it(self, job_id: int, placed: PlacedJob) -> None:
+    def _job_arrived(self, job_id: int, placed: PlacedJob) -> None:
         placed.ready = True
         for message in placed.waiting:
             self._to_head(job_id, message)

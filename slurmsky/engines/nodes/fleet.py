@@ -53,8 +53,8 @@ class Fleet:
         self._partition = {node: name for name, one in warm.items() for node in one.names}
         self.orders: dict[str, Order] = {}
         self._of: dict[str, Order] = {}  # by node
-        self._coming: dict[str, asyncio.Task[None]] = {}  # by order
-        self._waiting: dict[str, list[Callable[[str], None]]] = {}  # by order: callbacks for delays
+        self._bring_ups: dict[str, asyncio.Task[None]] = {}  # by order
+        self._delay_callbacks: dict[str, list[Callable[[str], None]]] = {}  # by order: callbacks for delays
         self._bring_up_times: dict[str, deque[float]] = {}  # seconds of past bring-ups, by partition
         self._leaving: set[asyncio.Task[None]] = set()
         #: called when an order has ended or failed
@@ -104,16 +104,16 @@ class Fleet:
         orders = [self.order(list(group)) for group in self._off(nodes)]
         orders += [self._of[node] for node in nodes if node in self._of]
         for order in {order.name: order for order in orders}.values():
-            task = self._coming.get(order.name)
+            task = self._bring_ups.get(order.name)
             if task is not None:
-                self._waiting.setdefault(order.name, []).append(say)
+                self._delay_callbacks.setdefault(order.name, []).append(say)
                 try:
                     await asyncio.shield(task)
                 except asyncio.CancelledError:
                     if not task.cancelled():
                         raise
                 finally:
-                    hearers = self._waiting.get(order.name, [])
+                    hearers = self._delay_callbacks.get(order.name, [])
                     if say in hearers:
                         hearers.remove(say)
         for node in nodes:
@@ -151,18 +151,18 @@ class Fleet:
             self._of[node] = order
 
     def _begin(self, order: Order) -> None:
-        task = self._coming[order.name] = background(self._bring_up(order))
-        task.add_done_callback(lambda _: self._came(order.name, task))
+        task = self._bring_ups[order.name] = background(self._bring_up(order))
+        task.add_done_callback(lambda _: self._bring_up_ended(order.name, task))
         for node in order.nodes:
             self._on_state(node, "coming", "")
 
-    def _came(self, name: str, task: asyncio.Task[None]) -> None:
-        if self._coming.get(name) is task:
-            del self._coming[name]
+    def _bring_up_ended(self, name: str, task: asyncio.Task[None]) -> None:
+        if self._bring_ups.get(name) is task:
+            del self._bring_ups[name]
 
     async def _bring_up(self, order: Order) -> None:
         def say(text: str) -> None:
-            for listener in tuple(self._waiting.get(order.name, ())):
+            for listener in tuple(self._delay_callbacks.get(order.name, ())):
                 listener(text)
 
         work = spawn(self.provider.up(order, say))
@@ -199,7 +199,7 @@ class Fleet:
         order.save()
         for node in order.nodes:
             self._on_state(node, "leaving", "")
-        coming = self._coming.pop(order.name, None)
+        coming = self._bring_ups.pop(order.name, None)
         if coming is not None:
             coming.cancel()
         self._begin_down(order, "")
@@ -288,7 +288,7 @@ class Fleet:
 
         The nodes stay, and the next controller resumes the orders.
         """
-        tasks = [*self._coming.values(), *self._leaving]
+        tasks = [*self._bring_ups.values(), *self._leaving]
         for task in tasks:
             task.cancel()
         return tasks

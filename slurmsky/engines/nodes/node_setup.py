@@ -85,7 +85,7 @@ class NodeSetup:
                 sent.add(digest)
         addresses = tuple(self._address(each.node).rpartition(":")[0] for each in links)
         for each in links:
-            await self._named(each, links, addresses)
+            await self._add_names(each, links, addresses)
         environments = self._environments.setdefault(link.node, Environments())
         environment = environments.adapted(launch.environment, detected, same, addresses)
         relocation = (folder, places.get(link.node, folder))
@@ -94,7 +94,7 @@ class NodeSetup:
             await self._files.follow(launch, there)
         return there
 
-    async def _named(self, link: AgentLink, links: Sequence[AgentLink], addresses: Sequence[str]) -> None:
+    async def _add_names(self, link: AgentLink, links: Sequence[AgentLink], addresses: Sequence[str]) -> None:
         """Make a job's node names resolve on a node."""
         known = self._resolved.setdefault(link.node, {})
         pairs = zip((each.node for each in links), addresses, strict=True)

@@ -34,7 +34,7 @@ class NodeSockets:
         self._adapt = adapt
         self._sockets: dict[str, ProxySocket] = {}
         self._parked: dict[str, asyncio.Task[None]] = {}
-        self._back: dict[str, asyncio.Event] = {}  # set when a node is connected again
+        self._reconnected: dict[str, asyncio.Event] = {}  # set when a node is connected again
 
     def path(self, node: str) -> Path:
         """Path of the socket that forwards to a node's agent."""
@@ -50,7 +50,7 @@ class NodeSockets:
         Commands inside jobs reach the controller through the relay.
         """
         if node in self._sockets:
-            self._back[node].set()
+            self._reconnected[node].set()
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -63,7 +63,7 @@ class NodeSockets:
         def adapt(request: wire.CommandRequest) -> wire.CommandRequest:
             return self._adapt(node, request)
 
-        back = self._back[node] = asyncio.Event()
+        back = self._reconnected[node] = asyncio.Event()
         socket = self._sockets[node] = ProxySocket(self.path(node), to_agent, self._controller, adapt=adapt)
         await socket.open()
         self._parked[node] = background(keep_parked(to_relay, self._controller, back))

@@ -66,7 +66,7 @@ class NodesEngine(WarmAgents):
             there.start_time = time.time()
         self._on_event(Configured(job_id=launch.job_id, run=run, time=there.start_time))
         links[0].launch(there)
-        self._has_it(launch.job_id, placed)
+        self._job_arrived(launch.job_id, placed)
 
     async def _prepared(self, launch: Launch, placed: PlacedJob) -> tuple[Launch, list[AgentLink]]:
         """Adapt a launch to nodes that are up. Raises EngineError.

@@ -78,7 +78,7 @@ class WarmAgents(LocalEngine):
         self._requests = AgentRequests()
         self._setup = NodeSetup(self._files, self._requests, self.fleet.address, allowed)
         self._pids: dict[str, int] = {}  # of each node's agent; a new pid means that the agent was killed
-        self._early: dict[str, Event] = {}  # job lists that arrived before their connection was ready
+        self._unread_lists: dict[str, Event] = {}  # job lists that arrived before their connection was ready
         self._last_message: dict[str, float] = {}  # loop time of each agent's last message
         adapt = self._setup.request_there
         self._sockets = NodeSockets(self.folder / "doors", home / paths.SOCKET_NAME, self._for_command, adapt)
@@ -93,11 +93,11 @@ class WarmAgents(LocalEngine):
         order = self.fleet.order_of(node)
         if state in ("off", "leaving", "failed"):
             if state == "leaving" and order is not None and order.existing:
-                self._dismiss(node)
+                self._end_agent(node)
             self._drop(node)
         if state == "up" and order is not None:
             if self._neighbourhoods.add(order):
-                background(self._meet(order))
+                background(self._connect_peers(order))
             self._watch(node)
         if state in ("off", "failed"):
             self._neighbourhoods.prune()
@@ -106,7 +106,7 @@ class WarmAgents(LocalEngine):
     def _show(self, node: str, state: str) -> None:
         self._on_event(Power(node=node, state=state))
 
-    def _dismiss(self, node: str) -> None:
+    def _end_agent(self, node: str) -> None:
         """Make the agent of a remaining node exit.
 
         The next order then starts another agent.
@@ -139,7 +139,7 @@ class WarmAgents(LocalEngine):
     async def price(self, partition: str) -> float:
         return await self.fleet.provider.price(partition)
 
-    async def _meet(self, order: Order) -> None:
+    async def _connect_peers(self, order: Order) -> None:
         await self._neighbourhoods.connect_peers(order)
         self._show(order.nodes[0], "met")
 
@@ -162,7 +162,7 @@ class WarmAgents(LocalEngine):
         if order is None:
             raise EngineError(f"node {node} is not up")
         link = AgentLink(node, self._event, self._lost)
-        self._early.pop(node, None)  # of a connection that broke before it was ready
+        self._unread_lists.pop(node, None)  # of a connection that broke before it was ready
         environment = self._requests.expect(node, "facts")
         await self._lines.protocol(order, node, lambda: link)
         link.send(Hello(role="controller", version=VERSION))
@@ -205,7 +205,7 @@ class WarmAgents(LocalEngine):
             raise ConnectionLost(f"the connection to node {node} broke")
         if link.outdated:
             self._on_event(Power(node=node, state="outdated", why=OUTDATED))
-        early = self._early.pop(node, None)
+        early = self._unread_lists.pop(node, None)
         if early is not None:
             super()._event(node, early)
         if self._pinging is None:
@@ -274,7 +274,7 @@ class WarmAgents(LocalEngine):
         if isinstance(event, Ended) and self._files.has(event.job_id, event.run):
             background(self._bring_back(node, event))
         elif isinstance(event, JobList) and node not in self._links:
-            self._early[node] = event  # compared with the launches sent, which are not known yet
+            self._unread_lists[node] = event  # compared with the launches sent, which are not known yet
         elif isinstance(event, NodeTaken):
             self._node_taken(node, event)
         elif not isinstance(event, Pong):

@@ -27,7 +27,7 @@ from .relay_client import join
 log = logging.getLogger("slurmsky.sky")
 
 #: commands that the agent of the first node answers
-_THERE = frozenset(("srun", "sattach", "sbcast", "sstat"))
+_AGENT_COMMANDS = frozenset(("srun", "sattach", "sbcast", "sstat"))
 _FIRST_S = 30.0  # timeout of a client's first frame
 
 
@@ -76,7 +76,7 @@ class ProxySocket:
             os.umask(old)
             os.close(folder)
         try:
-            server = await asyncio.start_unix_server(self._came, sock=listener, backlog=512)
+            server = await asyncio.start_unix_server(self._on_client, sock=listener, backlog=512)
         except BaseException:
             # The socket may listen already. Closed without the loop's knowledge, its descriptor number would still be
             # registered when another connection reuses it, and that connection would not be read.
@@ -99,7 +99,7 @@ class ProxySocket:
         for session in self._sessions:
             session.cancel()
 
-    async def _came(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _on_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._sessions.add(task)
@@ -114,7 +114,7 @@ class ProxySocket:
             self._sessions.discard(task)
             writer.close()
 
-    def _sent(self, request: wire.CommandRequest) -> wire.CommandRequest:
+    def _without_credentials(self, request: wire.CommandRequest) -> wire.CommandRequest:
         """Remove this machine's credentials from a request.
 
         Except those that --export or the site file names.
@@ -138,10 +138,13 @@ class ProxySocket:
         except (wire.WireError, asyncio.TimeoutError):
             return
         try:
-            if request.command in _THERE:
+            if request.command in _AGENT_COMMANDS:
                 line = await self._open_one({"role": "agent"})
                 length = wire.HEADER_SIZE + int.from_bytes(first[1 : wire.HEADER_SIZE], "big")
-                first = wire.encode(wire.REQUEST, self._adapt(self._sent(request)).to_payload()) + first[length:]
+                first = (
+                    wire.encode(wire.REQUEST, self._adapt(self._without_credentials(request)).to_payload())
+                    + first[length:]
+                )
             else:
                 line = await asyncio.open_unix_connection(str(self._controller))
         except (HeadUnreachable, OSError) as error:

@@ -193,7 +193,7 @@ class SkyRuns:
 
     # --- life of a job
 
-    async def _live(self, watch: JobWatch) -> None:
+    async def _run_job(self, watch: JobWatch) -> None:
         """Run the job from launch to end."""
         record = watch.record
         try:
@@ -357,7 +357,7 @@ class SkyRuns:
 
         The first node is faster and ends the job gracefully.
         """
-        watch = await self._packed(job_id)
+        watch = await self._prepared_watch(job_id)
         member = watch.record.member(job_id)
         member.cancel = state
         watch.save()
@@ -378,7 +378,7 @@ class SkyRuns:
         elif not watch.record.unwanted:
             raise EngineError(f"the nodes of job {job_id} cannot be reached, and other elements run on them")
 
-    async def _packed(self, job_id: int) -> JobWatch:
+    async def _prepared_watch(self, job_id: int) -> JobWatch:
         """Return the job's watch, once its shipment is ready. A request that arrives earlier must not be lost."""
         if job_id in self._starting:
             await self._starting[job_id]
@@ -388,7 +388,7 @@ class SkyRuns:
         return watch
 
     async def _command(self, job_id: int, request: JobRequest) -> None:
-        watch = await self._packed(job_id)
+        watch = await self._prepared_watch(job_id)
         try:
             await self._sessions.send(watch, request)
         except head_connection.HeadUnreachable as error:

@@ -101,15 +101,17 @@ class SkyEngine(SkyRuns):
         """Prepare a run; launch it in the background."""
         upload = not self.client.access.local
         folder = await prepare(launch, task, members, slots, home=self.folder, site=self.site, upload=upload)
-        await self._go(folder, [(folder, members)])
+        await self._launch_task(folder, [(folder, members)])
 
     async def _prepare_batch(self, elements: list[Launch], task: SkyTask) -> None:
         """Prepare and launch elements that are one managed job each."""
         upload = not self.client.access.local
         shared, folders = await prepare_batch(elements, task, home=self.folder, site=self.site, upload=upload)
-        await self._go(shared, [(folder, [element]) for folder, element in zip(folders, elements, strict=True)])
+        await self._launch_task(
+            shared, [(folder, [element]) for folder, element in zip(folders, elements, strict=True)]
+        )
 
-    async def _go(self, about: Path, runs: Sequence[tuple[Path, Sequence[Launch]]]) -> None:
+    async def _launch_task(self, about: Path, runs: Sequence[tuple[Path, Sequence[Launch]]]) -> None:
         """Validate the task in the folder ``about``, and launch it.
 
         ``runs``: folder and members of each job that the task launches.
@@ -130,7 +132,7 @@ class SkyEngine(SkyRuns):
             for member in members:
                 self._watches[member.job_id] = watch
         for watch in watches:
-            self._spawn(self._live(watch))
+            self._spawn(self._run_job(watch))
 
     def _begin_watches(self, runs: Sequence[tuple[Path, Sequence[Launch]]]) -> list[JobWatch]:
         """Create the watches of new runs.
@@ -177,11 +179,11 @@ class SkyEngine(SkyRuns):
             raise Unable(str(error), error.hint) from error
         if task.pool:
             return
-        problem = feasibility.objection(task.fields["resources"], *self.inventory(), self._grows)
+        problem = feasibility.objection(task.fields["resources"], *self.inventory(), self._can_grow)
         if problem:
             raise Unable(NODE_CONFIG, problem)
 
-    def _grows(self, context: str) -> bool:
+    def _can_grow(self, context: str) -> bool:
         """True if an autoscaler may extend a Kubernetes cluster.
 
         The configuration of another machine's server is unknown.
@@ -262,7 +264,7 @@ class SkyEngine(SkyRuns):
         elif watch.record.phase == "over":
             self._spawn(self._read_final_log(watch))
         else:
-            self._spawn(self._live(watch))
+            self._spawn(self._run_job(watch))
 
     def agent_address(self, job_id: int) -> str | None:
         """Return the local socket to the job's first node, or None."""

@@ -14,7 +14,7 @@ from typing import Any
 from ...offers import Offer
 
 _GIB = 1024
-_MADE_TO_ORDER = "cloud"  # an offer's state
+_ON_DEMAND = "cloud"  # an offer's state
 _KUBERNETES = ("kubernetes", "k8s")
 
 
@@ -57,13 +57,13 @@ def objection(
         return ""
     name, count = _accelerators(resources)
     cpus, memory = _least(resources.get("cpus")), _least(resources.get("memory"))
-    made = [offer for offer in chosen if offer.state == _MADE_TO_ORDER]
-    if made and (not name or _most(made, name) >= count):
+    made = [offer for offer in chosen if offer.state == _ON_DEMAND]
+    if made and (not name or _most_gpus(made, name) >= count):
         return ""
-    there = [offer for offer in chosen if offer.state != _MADE_TO_ORDER]
+    there = [offer for offer in chosen if offer.state != _ON_DEMAND]
     if any(_fits(offer, cpus, memory, name, count) for offer in there):
         return ""
-    most = _most(chosen, name) if name else 0
+    most = _most_gpus(chosen, name) if name else 0
     where = ", ".join(wanted) or "the enabled infras"
     if name and not most:
         return f"no node of {where} has {name} GPUs: {_kinds(chosen) or 'none has any GPU'}"
@@ -88,7 +88,7 @@ def _gpus(offer: Offer, name: str) -> int:
     return max((count for kind, count, _ in offer.gpus if kind.lower() in (wanted, "gpu", "")), default=0)
 
 
-def _most(offers: Iterable[Offer], name: str) -> int:
+def _most_gpus(offers: Iterable[Offer], name: str) -> int:
     return max((_gpus(offer, name) for offer in offers), default=0)
 
 

@@ -16,7 +16,7 @@ from ..api.queue_rows import ROW_FIELDS, QueueRow
 from .prices import cluster_name
 
 #: statuses of unfinished tasks; the first one in this list is the job's status
-_LIVELY = ("RUNNING", "WINDING_DOWN", "STARTING", "RECOVERING", "CANCELLING", "SUBMITTED", "PENDING")
+_BY_ACTIVITY = ("RUNNING", "WINDING_DOWN", "STARTING", "RECOVERING", "CANCELLING", "SUBMITTED", "PENDING")
 PAGE = 200  # records per read
 HISTORY = 1000  # records of the first read, and so the history of foreign jobs in sacct
 
@@ -70,7 +70,7 @@ def _decisive(records: list[QueueRow]) -> QueueRow:
     """
     alive = [record for record in records if not record.ended]
     if alive:
-        order = {word: place for place, word in enumerate(_LIVELY)}
+        order = {word: place for place, word in enumerate(_BY_ACTIVITY)}
         return min(alive, key=lambda record: order.get(record.status, len(order)))
     return next((record for record in records if record.status != "SUCCEEDED"), records[-1])
 

@@ -143,16 +143,16 @@ class Client:
 
         The launch may be unfinished: the server may still process a request whose answer was lost.
         """
-        request_id = await self._underway("jobs.launch", "name", name)
+        request_id = await self._unfinished_request("jobs.launch", "name", name)
         if request_id:
             return sorted(_ids(await self.result(request_id)))
         return await self.find(name)
 
     async def launching(self, cluster: str) -> bool:
         """True if an unfinished request launches a job on this cluster."""
-        return bool(await self._underway("sky.launch", "cluster_name", cluster))
+        return bool(await self._unfinished_request("sky.launch", "cluster_name", cluster))
 
-    async def _underway(self, kind: str, field: str, name: str) -> str:
+    async def _unfinished_request(self, kind: str, field: str, name: str) -> str:
         """Return the id of an unfinished request with this name, or "".
 
         ``kind``: of the request; ``field``: the field with the name.

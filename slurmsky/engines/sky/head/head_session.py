@@ -35,9 +35,9 @@ class HeadNodeSession:
         self._folder = folder
         self._controller = controller
         self._how = how
-        self._reach: NodeAccess | None = None
+        self._node_access: NodeAccess | None = None
         self._parked: asyncio.Task[None] | None = None
-        self._showing: asyncio.Task[None] | None = None
+        self._keep_alive: asyncio.Task[None] | None = None
         self._proxy: ProxySocket | None = None
         self._opening: asyncio.Task[None] | None = None
 
@@ -47,11 +47,11 @@ class HeadNodeSession:
         ``address``: host:port of the node, as the node reported it; ``cluster``: SkyPilot's name of an allocation,
         whose node must get regular keep-alive messages, "" for a job; ``on_open`` is called once the job is reachable.
         """
-        line = self._way(address, cluster).line
+        line = self._access(address, cluster).line
         if self._parked is None or self._parked.done():
             self._parked = background(keep_parked(line, self._controller))
-        if cluster and self._showing is None:
-            self._showing = background(keep_showing(line))
+        if cluster and self._keep_alive is None:
+            self._keep_alive = background(keep_showing(line))
         if self._proxy is None:
             self._proxy = ProxySocket(self._folder / "door.sock", line, self._controller, self._allowed)
             self._opening = background(self._open_proxy(self._proxy, on_open))
@@ -67,7 +67,7 @@ class HeadNodeSession:
 
     async def send(self, address: str, cluster: str, request: AgentRequest) -> None:
         """Send a request to the node. Raises head_connection.HeadUnreachable."""
-        await head_connection.send(self._way(address, cluster).line, request)
+        await head_connection.send(self._access(address, cluster).line, request)
 
     @property
     def problem(self) -> str:
@@ -75,31 +75,31 @@ class HeadNodeSession:
 
         "" also during the attempt.
         """
-        return self._reach.problem if self._reach is not None else ""
+        return self._node_access.problem if self._node_access is not None else ""
 
     @property
     def address(self) -> str | None:
         """Return the local socket to the node, or None."""
         return str(self._proxy.path) if self._proxy is not None and self._proxy.is_open else None
 
-    def _way(self, address: str, cluster: str) -> NodeAccess:
+    def _access(self, address: str, cluster: str) -> NodeAccess:
         """Return the access to the first node's current address."""
-        if self._reach is None or self._reach.address != address:
+        if self._node_access is None or self._node_access.address != address:
             self._leave()
-            self._reach = NodeAccess(address, self._folder, cluster, self._how, self._on_attempt)
-        return self._reach
+            self._node_access = NodeAccess(address, self._folder, cluster, self._how, self._on_attempt)
+        return self._node_access
 
     def _leave(self) -> None:
-        if self._reach is not None:
-            self._reach.close()
-            self._reach = None
+        if self._node_access is not None:
+            self._node_access.close()
+            self._node_access = None
 
     def close(self) -> None:
         """Close the session and the connections of all its clients."""
-        for task in (self._parked, self._showing):
+        for task in (self._parked, self._keep_alive):
             if task is not None:
                 task.cancel()
-        self._parked = self._showing = None
+        self._parked = self._keep_alive = None
         if self._proxy is not None:
             self._proxy.close()
             self._proxy = None

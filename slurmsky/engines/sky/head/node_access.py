@@ -40,7 +40,7 @@ SSH_OPTIONS = (
 
 #: Sends SIGTERM to the program once this process has ended, also by SIGKILL. exec keeps the setting, and a helper
 #: process avoids Python code between fork and exec of a process with threads.
-_TIE = """import ctypes, os, sys
+_TIE_TO_CALLER = """import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)
 os.getppid() == int(sys.argv[1]) and os.execv(sys.argv[2], sys.argv[2:])
 """
@@ -52,7 +52,7 @@ def tied(command: list[str]) -> list[str]:
     ``command``: with its whole path. Call from the main thread: the kernel counts the end of the thread that starts the
     process.
     """
-    return [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid()), *command]
+    return [sys.executable, "-I", "-S", "-c", _TIE_TO_CALLER, str(os.getpid()), *command]
 
 
 class NodeAccess:
@@ -143,11 +143,11 @@ class SshTunnel:
                 if self._attempts % 3 == 0:
                     await self._configure()
                 self._attempts += 1
-                await self._dig()
+                await self._start_ssh()
                 self._attempts = 1
             return str(self._socket)
 
-    async def _dig(self) -> None:
+    async def _start_ssh(self) -> None:
         ssh = shutil.which("ssh")
         if ssh is None:
             raise HeadUnreachable("there is no ssh on this machine")

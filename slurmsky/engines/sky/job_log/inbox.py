@@ -52,15 +52,15 @@ class Inbox:
     def __init__(self, secret: bytes, done: list[str]) -> None:
         self._secret = secret
         self.done = done
-        self._coming: dict[str, bytearray] = {}
+        self._incomplete: dict[str, bytearray] = {}
 
     def begin(self, key: str) -> None:
         """Begin a request."""
-        self._coming[key] = bytearray()
+        self._incomplete[key] = bytearray()
 
     def output(self, key: str, item: Output) -> bool:
         """Add bytes to a request; False: another stream."""
-        message = self._coming.get(key)
+        message = self._incomplete.get(key)
         if message is None:
             return False
         if len(message) + len(item.data) <= MAX_MESSAGE:
@@ -72,7 +72,7 @@ class Inbox:
 
         None: it is not authentic for this job, or was delivered before.
         """
-        message = self._coming.pop(key, None)
+        message = self._incomplete.pop(key, None)
         if message is None or key in self.done:
             return None
         try:

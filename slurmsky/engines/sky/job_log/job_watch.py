@@ -126,7 +126,7 @@ _FORMER_FIELDS = {
 }
 
 
-def _holds(event: Event) -> bool:
+def _is_final_end(event: Event) -> bool:
     """True for an end that the job caused.
 
     Such an end is final, even if another run follows.
@@ -176,10 +176,10 @@ class JobWatch:
         self._early_output: list[tuple[str, Output]] = []
         # Lines of several nodes arrive interleaved: report an end only after every node's last line.
         self._ranks = 1
-        self._last_words: set[tuple[int, int]] = set()  # (session, rank)
+        self._finished_ranks: set[tuple[int, int]] = set()  # (session, rank)
         self._expected: set[tuple[int, int]] | None = None
-        self._taken = False  # the log ended because SkyPilot took the nodes
-        self._held: list[Ended] = []
+        self._nodes_reclaimed = False  # the log ended because SkyPilot took the nodes
+        self._held_ends: list[Ended] = []
 
     @classmethod
     def load(cls, folder: Path, report: Callable[[JobEvent], None]) -> JobWatch:
@@ -263,7 +263,7 @@ class JobWatch:
                         member.acked, member.started = 0, False
             record.session, record.control = item.session, event.control
             self._ranks = event.ranks
-            self._held.clear()
+            self._held_ends.clear()
             self.save()  # at once: a restarted controller must recognise the next session as another run
         elif isinstance(event, StreamRecord):
             self._stream(f"{item.session}.{item.rank}.{event.stream}", event)
@@ -274,16 +274,16 @@ class JobWatch:
         elif isinstance(event, NodeBroken):
             self.broken.append(event.text)
         elif isinstance(event, LastRecord):
-            self._last_words.add((item.session, item.rank))
+            self._finished_ranks.add((item.session, item.rank))
             self._check_done()
         elif isinstance(event, Done):
-            self._last_words.add((item.session, item.rank))
+            self._finished_ranks.add((item.session, item.rank))
             if item.session == record.session:
                 self._expected = {(item.session, rank) for rank in event.ranks}
                 # SkyPilot took the nodes for another reason: another run may follow.
-                self._taken = event.by_signal and not record.unwanted
+                self._nodes_reclaimed = event.by_signal and not record.unwanted
                 self._check_done()
-        elif isinstance(event, JobEvent) and (item.session == record.session or _holds(event)):
+        elif isinstance(event, JobEvent) and (item.session == record.session or _is_final_end(event)):
             self._job_event(event)
 
     def _stream(self, key: str, event: StreamRecord) -> None:
@@ -314,13 +314,13 @@ class JobWatch:
             if isinstance(event, Started):
                 known.started = True
             if isinstance(event, Ended) and self._ranks > 1:
-                self._held.append(event)
+                self._held_ends.append(event)
             else:
                 self.report(event)
 
     def _check_done(self) -> None:
-        if self._expected is not None and self._expected <= self._last_words:
-            self.done = not self._taken
+        if self._expected is not None and self._expected <= self._finished_ranks:
+            self.done = not self._nodes_reclaimed
             self.release()
 
     def release(self) -> bool:
@@ -328,10 +328,10 @@ class JobWatch:
 
         They were held until the log was complete. The files of nodes whose last line is missing did not all arrive.
         """
-        held, self._held = self._held, []
+        held, self._held_ends = self._held_ends, []
         session = self.record.session
         expected = {(session, rank) for rank in range(self._ranks)} if self._expected is None else self._expected
-        for _, rank in sorted(expected - self._last_words) if held else ():
+        for _, rank in sorted(expected - self._finished_ranks) if held else ():
             self.output_sync.say(f"node {rank} of the job was lost with the files that the job wrote there")
         for event in held:
             self.report(event)

@@ -53,10 +53,10 @@ class LaunchRequest:
 
     def unwanted(self) -> list[int]:
         """Ids of jobs that were cancelled before their ids were known."""
-        return [number for number, run in zip(self.ids, self.runs, strict=True) if _given_up(Path(run))]
+        return [number for number, run in zip(self.ids, self.runs, strict=True) if _is_unwanted(Path(run))]
 
 
-def _given_up(run: Path) -> bool:
+def _is_unwanted(run: Path) -> bool:
     try:
         record = json.loads((run / "record.json").read_text())
     except (OSError, ValueError):
@@ -85,7 +85,7 @@ class BatchLaunch(ManagedJobBackend):
 
     async def launch(self, record: Record, folder: Path, save: Callable[[], None]) -> int:
         async with self._lock(record):
-            self._not_at_once(record)
+            self._raise_recent_error(record)
             shared = Path(record.batch_folder)
             try:
                 request = await self._read_request(shared)
@@ -96,7 +96,7 @@ class BatchLaunch(ManagedJobBackend):
                 raise
             return self._own(record, request)
 
-    def _not_at_once(self, record: Record) -> None:
+    def _raise_recent_error(self, record: Record) -> None:
         """Raise the error of a recent attempt for the same request.
 
         Otherwise each job would send the request again.
@@ -114,7 +114,7 @@ class BatchLaunch(ManagedJobBackend):
             await self.client.cancel(found)
             text = f"SkyPilot launched {len(found)} of {len(request.runs)} requested jobs"
             raise Rejected("NumJobs", f'{text}: arrays = "packed" in the site file needs no such request')
-        await self._have(shared, request, found)
+        await self._store_ids(shared, request, found)
 
     async def _read_request(self, shared: Path) -> LaunchRequest:
         """Return the request's state, with job ids if launched."""
@@ -123,7 +123,7 @@ class BatchLaunch(ManagedJobBackend):
             return request
         found = await self.client.launched(request.name)
         if len(found) == len(request.runs):
-            await self._have(shared, request, found)
+            await self._store_ids(shared, request, found)
         elif found:
             # The server stopped while it registered the jobs: those that exist would not start.
             await self.client.cancel(found)
@@ -133,7 +133,7 @@ class BatchLaunch(ManagedJobBackend):
             request.write(shared)
         return request
 
-    async def _have(self, shared: Path, request: LaunchRequest, found: list[int]) -> None:
+    async def _store_ids(self, shared: Path, request: LaunchRequest, found: list[int]) -> None:
         request.ids = sorted(found)
         unwanted = request.unwanted()
         request.write(shared)

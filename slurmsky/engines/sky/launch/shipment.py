@@ -205,13 +205,13 @@ def ship_again(folder: Path, record: Record) -> None:
     if record.batch_folder:
         # Another job of the same request may lose its nodes at the same moment.
         record.name = fields["name"] = f"{record.name}_{record.rank}"
-        fields |= _leave(folder, record, fields)
+        fields |= _separate(folder, record, fields)
     (folder / "task.yaml").write_text(json.dumps(fields))
     paths = [Path(fields["workdir"])] if "workdir" in fields else [Path(path) for path in fields["file_mounts_mapping"]]
     record.blob_id = _zip(paths, folder / "ship.zip")
 
 
-def _leave(folder: Path, record: Record, fields: dict[str, Any]) -> dict[str, Any]:
+def _separate(folder: Path, record: Record, fields: dict[str, Any]) -> dict[str, Any]:
     """Create a separate shipment for a job of a shared request.
 
     Return the task fields for it.

@@ -94,7 +94,7 @@ class StatePoller:
     async def ask(self, watch: JobWatch) -> None:
         """Query one job; log the error of an unavailable server."""
         try:
-            await self._ask_one(watch)
+            await self._query_one(watch)
         except SkyError as error:
             log.info("job %d: %s", watch.record.job_id, error)
 
@@ -118,18 +118,18 @@ class StatePoller:
                 if many or ending:
                     if now - last_queue >= (self._queue_poll_s if many else intervals.GONE_POLL_S):
                         last_queue = now
-                        await self._ask_all(managed if many else ending)
+                        await self._query_all(managed if many else ending)
                     requested = managed if many else ending
                     active = [watch for watch in active if watch not in requested]
                 due = [watch for watch in active if now - watch.last_poll >= _gap_s(watch)]
                 if due:
-                    await self._ask_one(min(due, key=lambda watch: watch.last_poll))
+                    await self._query_one(min(due, key=lambda watch: watch.last_poll))
             except SkyError as error:
                 for watch in active:
                     self._on_silence(watch, error)
                 await asyncio.sleep(10)
 
-    async def _ask_one(self, watch: JobWatch) -> None:
+    async def _query_one(self, watch: JobWatch) -> None:
         watch.last_poll = time.monotonic()
         record = watch.record
         requested = record.managed_job_id
@@ -139,7 +139,7 @@ class StatePoller:
         if record.phase in _AT_SKYPILOT and record.managed_job_id == requested:
             self._take(watch, StatusAnswer(*found))
 
-    async def _ask_all(self, active: Sequence[JobWatch]) -> None:
+    async def _query_all(self, active: Sequence[JobWatch]) -> None:
         records = await self._client.queue([watch.record.managed_job_id for watch in active], fields=STATUS_FIELDS)
         by_id = {record.job_id: record for record in records}
         for watch in active:
@@ -147,7 +147,7 @@ class StatePoller:
             if found and watch.record.phase in _AT_SKYPILOT:
                 answer = StatusAnswer(found.status, found.failure_reason, found.details, found.schedule_state)
                 self._take(watch, answer)
-            if watch.record.phase == "ending" and _nothing_left(watch.record, found):
+            if watch.record.phase == "ending" and _is_finished(watch.record, found):
                 self._on_gone(watch)
 
     def _take(self, watch: JobWatch, answer: StatusAnswer) -> None:
@@ -177,7 +177,7 @@ class StatePoller:
             self._on_late(watch, answer)
 
 
-def _nothing_left(record: Record, found: QueueRow | None) -> bool:
+def _is_finished(record: Record, found: QueueRow | None) -> bool:
     """True if SkyPilot has finished an ended run.
 
     Or no longer lists it.

@@ -137,7 +137,7 @@ def test_no_driver_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     watch = GpuWatch(loop, 5.0)
     watch.use()
-    spin(loop, lambda: watch._useless)
+    spin(loop, lambda: watch._unavailable)
     watch.done()
     watch.use()
     watch.done()
