@@ -18,14 +18,14 @@ def plain_defaults(record: type) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not MISSING}
 
 
-def changed_fields(record: Any, defaults: dict[str, Any], *apart: str) -> dict[str, Any]:
-    """Fields that differ from their defaults, without those in ``apart``."""
+def changed_fields(record: Any, defaults: dict[str, Any], *omitted: str) -> dict[str, Any]:
+    """Fields that differ from their defaults, without those in ``omitted``."""
     default = defaults.get
     # Most fields are the default object itself: "is" finds these at half the cost of "!=".
     return {
         name: value
         for name, value in record.__dict__.items()
-        if value is not (known := default(name, _UNKNOWN)) and value != known and name not in apart
+        if value is not (known := default(name, _UNKNOWN)) and value != known and name not in omitted
     }
 
 

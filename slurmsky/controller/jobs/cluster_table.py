@@ -163,7 +163,7 @@ class ClusterTable:
 
     @property
     def reconfigurable(self) -> bool:
-        """Whether scontrol reconfigure would reset values that scontrol changed."""
+        """True if scontrol reconfigure would reset values that scontrol changed."""
         kept = self._reconfig_flags()
         return (
             any(node_overrides.CONFIGURED & values.keys() for values in self.node_changes.values())

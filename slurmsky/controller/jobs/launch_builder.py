@@ -13,7 +13,7 @@ from ...model.spec import INFINITE
 from .job_spool import Surroundings, file_path, read_surroundings
 from .job_table import JobTable
 
-#: how many jobs' surroundings stay in memory
+#: jobs whose surroundings are cached
 _KEPT = 64
 
 

@@ -280,7 +280,7 @@ class FolderSync:
         if not self.alive:
             raise ConnectionLost(_CLOSED)
 
-    # --- bringing back
+    # --- receiving changes
 
     async def bring_back(self, folder: str, skip: list[str], over: list[str], target: OutputSync) -> None:
         """Receive the files that jobs changed on the node.

@@ -175,7 +175,7 @@ class RemoteFiles:
         if earlier is not None and start and earlier[0] is sync:
             return  # a further step appends to it
         if earlier is None and len(job.steps) >= STEP_FILES:
-            return  # the file is brought back at the job's end
+            return  # the file is received at the job's end
         tail = OutputTail(path, there, bool(start), job.umask)
         try:
             if earlier is not None:
