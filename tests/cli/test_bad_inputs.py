@@ -30,6 +30,8 @@ NOT_HERE: dict[str, str] = {
     "sbatch -H -w 'n[1-2' SCRIPT": "a bracket without an end is refused since 25.11; see test_slurm_answers.py",
     "squeue -w 'n[1-'": "a bracket without an end is refused since 25.11",
     "sinfo -n 'n['": "a bracket without an end is refused since 25.11",
+    "scontrol show node 'n[1-'": "a bracket without an end is refused since 25.11",
+    "scontrol show hostnames 'n[1-3'": "a bracket without an end is refused since 25.11",
     "squeue --json=bogus": "the option takes an argument since 23.02",
 }
 for _row in ROWS:
