@@ -103,6 +103,7 @@ class Launch:
     #: records (model.codec) of the job or of the het job's components; nodes answer queries about it from them
     record: list[dict[str, Any]] = field(default_factory=list)
     constrain_ram_space: bool = False  # the agent limits the job to the memory of its shares
+    task_affinity: bool = False  # the agent binds the job to the CPUs of its shares (TaskPlugin=task/affinity)
 
     @property
     def parts(self) -> Sequence[Union[Launch, HetComponent]]:

@@ -16,6 +16,7 @@ class TaskBinding(Message, family="request", kind="binding"):
 
     From --cpu-bind, --mem-bind and --hint. No ``unit`` and no ``method``: automatic. ``explicit``: --cpu-bind was
     given. ``order``: "block", "cyclic", "fcyclic". The step has the CPUs ``cpus`` of the node's ``count``.
+    ``affinity``: all tasks are bound, also without an option, as with TaskPlugin=task/affinity.
     """
 
     unit: str
@@ -29,6 +30,7 @@ class TaskBinding(Message, family="request", kind="binding"):
     memory: Optional[str] = None
     count: int = 0
     cpus: Tuple[int, ...] = ()
+    affinity: bool = False
 
 
 class ContainerRequest(Message, family="request", kind="container"):

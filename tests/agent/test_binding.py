@@ -11,7 +11,7 @@ import pytest
 
 from slurmsky.agent.process.topology import Cpu, machine, node
 from slurmsky.agent.steps import task_binding, task_devices
-from slurmsky.model.allocation import Launch
+from slurmsky.model.allocation import Launch, NodeShare
 from slurmsky.model.spec import JobSpec
 
 from .driver import Cluster
@@ -105,6 +105,36 @@ def masks(spec: JobSpec, tasks: int, allocated: range = range(8)) -> list[str]:
 )
 def test_masks(spec: JobSpec, tasks: int, expected: list[str]) -> None:
     assert masks(spec, tasks) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "tasks", "cpus", "bound", "variable"),
+    [
+        (JobSpec(), 2, range(8), ["f", "f0"], "quiet,mask_cpu:0xf,0xf0"),
+        (JobSpec(), 3, range(8), ["ff"] * 3, "quiet,mask_cpu:0xff"),
+        (JobSpec(), 2, range(2), ["1", "2"], "quiet,mask_cpu:0x1,0x2"),
+        (JobSpec(cpu_bind="v,cores"), 1, range(2, 6), ["c"], "verbose,mask_cpu:0xc"),
+        (JobSpec(cpu_bind="none"), 1, range(8), ["ff"], None),
+        (JobSpec(cpu_bind="none"), 1, range(2), ["3"], "quiet,mask_cpu:0x3"),  # not the whole node: bound
+        (JobSpec(cpu_bind="map_cpu:1"), 1, range(2), ["2"], None),
+    ],
+)
+def test_task_affinity_binds_steps_without_an_option(
+    spec: JobSpec, tasks: int, cpus: range, bound: list[str], variable: str | None
+) -> None:
+    """With TaskPlugin=task/affinity; the rules were recorded from the real srun on a node of two CPUs."""
+    request = task_binding.task_binding(spec, affinity=True)
+    assert request is not None
+    found = task_binding.of_step(request.but(cpus=tuple(cpus), count=8), MACHINE, "n1", range(tasks))
+    assert [f"{sum(1 << number for number in one.cpus):x}" for one in found] == bound
+    assert [one.environment.get("SLURM_CPU_BIND") for one in found] == [variable] * tasks
+
+
+def test_a_share_is_bound_to_the_cpus_that_the_machine_has() -> None:
+    share = NodeShare("n1", cpu_ids=(0, 10_000), cpus_on_node=10_001)
+    assert task_binding.allocated(share) == {machine()[0].number}
+    share.virtual = True
+    assert task_binding.allocated(share) is None
 
 
 @pytest.mark.parametrize("text", ["map_cpu:5", "mask_cpu:10", "mask_cpu:0", "map_ldom:1"])
@@ -201,3 +231,13 @@ def test_a_memory_node_that_is_not_there(two_tasks: tuple[Cluster, Launch]) -> N
     done = cluster.command(launch, ["srun", "-n1", "--mem-bind=map_mem:60", "echo", "ran"])
     assert (done.stdout, done.returncode) == ("ran\n", 0)
     assert done.stderr == "slurmstepd-n1: error: set_mempolicy(): Invalid argument\n"
+
+
+def test_task_affinity_binds_the_script_and_its_tasks(one: Cluster) -> None:
+    first = "[%d]" % FIRST
+    lines = ["#!/bin/sh", "taskset -cp $$ | sed 's/.*: //'", 'srun python3 -c "%s"' % SHOW, "echo ${SLURM_CPU_BIND-no}"]
+    _, text = one.run("\n".join(lines), task_affinity=True)
+    script, task, variable = text.splitlines()
+    assert (script, task.split()[1], variable) == (str(FIRST), first, "no")
+    _, text = one.run("#!/bin/bash\nsrun --cpu-bind=none printenv SLURM_CPU_BIND\n", task_affinity=True)
+    assert text == "quiet,mask_cpu:0x%X\n" % (1 << FIRST)

@@ -252,11 +252,19 @@ class BatchScript:
                     fault=self._exec_fault,
                     apart=self._on_network,
                     group=self._memory.folder if self._memory is not None else "",
+                    cpus=self._bound_cpus(),
                 )
             )
         finally:
             for fd in opened:
                 os.close(fd)
+
+    def _bound_cpus(self) -> Optional[frozenset[int]]:
+        if not self._launch.task_affinity:
+            return None
+        from ..steps import task_binding
+
+        return task_binding.allocated(self._launch.shares[0])
 
     def _named_files(self) -> list[tuple[str, str, file_opening.Opener]]:
         """Purpose, path and opener of each file. The files are stdout, stderr if it is another file, and stdin."""

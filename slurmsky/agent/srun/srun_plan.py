@@ -313,10 +313,10 @@ class Planner:
 
     def _bind(self, index: int) -> Optional[TaskBinding]:
         """Return the binding of tasks on a node, or None."""
-        request = task_binding.task_binding(self.spec.job)
+        share, cpus = self.shape.shares[index], self.shape.cpus[index]
+        request = task_binding.task_binding(self.spec.job, self.job.launch.task_affinity and not share.virtual)
         if request is None:
             return None
-        share, cpus = self.shape.shares[index], self.shape.cpus[index]
         return request.but(
             count=max(share.cpus_on_node, max(cpus, default=0) + 1),
             cpus=tuple(cpus),

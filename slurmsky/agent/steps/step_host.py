@@ -237,6 +237,8 @@ class StepHost:
             stdin, stdout, stderr = self._streams.open(task, theirs)
             prologs, node = plan.task_prologs, plan.node
             bound = self._bindings[local] if self._bindings else None
+            if bound is not None:
+                env.update(bound.environment)
 
             container = self._container
             notice = plan.notices[local] if plan.notices else ""

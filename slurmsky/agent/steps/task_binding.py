@@ -1,7 +1,8 @@
 """Binds tasks to CPUs and memory nodes: --cpu-bind, --mem-bind, --hint.
 
 srun converts its options to a TaskBinding, which the plan of each node contains; the node assigns its own CPUs to the
-tasks, and each new process binds itself. Without any of these options no task is bound.
+tasks, and each new process binds itself. Without any of these options tasks are bound only with
+TaskPlugin=task/affinity, which binds batch scripts, too.
 Source: task/affinity (dist_tasks.c, affinity.c, numa.c), cpu_management.html.
 """
 
@@ -11,11 +12,13 @@ import ctypes
 import os
 import platform
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Callable, Optional, Sequence
 
+from ...model.allocation import NodeShare
 from ...model.spec import JobSpec
 from ...protocol.step_plan import TaskBinding
+from ..process import topology
 from ..process.topology import Cpu
 
 #: --hint -> (unit of the binding, one thread of each core). Source: the oracle's SLURM_CPU_BIND_TYPE.
@@ -70,11 +73,11 @@ def _requested(spec: JobSpec) -> tuple[str, str, tuple[str, ...], bool, bool]:
     return unit, bind.how, bind.values, bind.verbose, single or bind.one_thread
 
 
-def task_binding(spec: JobSpec) -> Optional[TaskBinding]:
-    """Return the binding options for the nodes, or None."""
+def task_binding(spec: JobSpec, affinity: bool = False) -> Optional[TaskBinding]:
+    """Return the binding options for the nodes, or None. ``affinity``: tasks are always bound."""
     unit, how, values, verbose, single = _requested(spec)
     memory = spec.mem_bind if spec.mem_bind not in (None, "quiet") else None
-    if not (unit or how or verbose or memory):
+    if not (unit or how or verbose or memory or affinity):
         return None
     second = (spec.distribution or "").lower().split(",")[0].partition(":")[2].partition(":")[0]
     return TaskBinding(
@@ -87,6 +90,7 @@ def task_binding(spec: JobSpec) -> Optional[TaskBinding]:
         per_task=spec.cpus_per_task or 1,
         order=second if second in ("block", "fcyclic") else "cyclic",
         memory=memory,
+        affinity=affinity,
     )
 
 
@@ -133,6 +137,13 @@ def _variables(name: str, verbose: bool, kind: str, values: str) -> dict[str, st
 
 
 # --- the node's side
+
+
+def allocated(share: NodeShare) -> Optional[frozenset[int]]:
+    """The machine's CPUs that a job has on a node; None if it has none of them, as on a virtual node."""
+    cpus = topology.node(max(share.cpus_on_node, max(share.cpu_ids, default=0) + 1))
+    found = frozenset(cpus[index].number for index in share.cpu_ids if cpus[index].real)
+    return found if found and not share.virtual else None
 
 
 def lay_out(request: TaskBinding, cpus: Sequence[Cpu], tasks: int) -> list[frozenset[int]]:
@@ -255,6 +266,7 @@ class Binding:
     request: TaskBinding
     cpus: frozenset[int]  # as assigned, including CPUs that the machine lacks
     real: frozenset[int]  # the assigned CPUs that the machine has
+    environment: dict[str, str] = field(default_factory=dict)  # SLURM_CPU_BIND* of all tasks bound by task/affinity
 
     def apply(self) -> None:
         """Bind this process.
@@ -262,7 +274,7 @@ class Binding:
         The binding is reported on stderr if verbose, a failure always.
         """
         request = self.request
-        if request.unit or request.method or request.verbose:
+        if request.unit or request.method or request.verbose or request.affinity:
             bound = request.method != "none"
             ok = not bound or self._bind_cpus()
             if request.verbose:
@@ -338,8 +350,14 @@ def set_memory_policy(mode: int, nodes: int) -> str:
 def of_step(request: TaskBinding, cpus: Sequence[Cpu], node: str, ranks: Sequence[int]) -> list[Binding]:
     """The bindings of a node's tasks. Raises BindingRefused."""
     real = {cpu.number for cpu in cpus if cpu.real}
+    if request.affinity and request.method == "none" and len(request.cpus) < len(cpus):
+        request = request.but(method="")  # a job of a part of the node keeps to its CPUs
     masks = lay_out(request, cpus, len(ranks))
+    env: dict[str, str] = {}
+    if request.affinity and not request.method:
+        listed = list(map(hex, map(_mask, masks if len(set(masks)) > 1 else masks[:1])))
+        env = _variables("SLURM_CPU_BIND", request.verbose, "mask_cpu:", ",".join(listed))
     return [
-        Binding(node, rank, local, request, mask, frozenset(mask & real))
+        Binding(node, rank, local, request, mask, frozenset(mask & real), env)
         for local, (rank, mask) in enumerate(zip(ranks, masks))
     ]

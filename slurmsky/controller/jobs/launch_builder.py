@@ -102,8 +102,15 @@ class LaunchBuilder:
             exclusive=job.spec.whole_nodes,
             elastic=job_table.cluster.open and job.engine == "local",
             constrain_ram_space=job_table.cluster.constrain_ram_space and job.engine in ("local", "nodes"),
+            task_affinity=self._affinity(job),
             record=[json.loads(job_to_json(part)) for part in components or [job]] if job.launched else [],
         )
+
+    def _affinity(self, job: Job) -> bool:
+        """Whether TaskPlugin=task/affinity holds for a job; several nodes of one machine have the same CPUs."""
+        cluster = self.job_table.cluster
+        alone = job.engine == "nodes" or (job.engine == "local" and len(cluster.nodes) == 1)
+        return alone and "affinity" in cluster.parameter("TaskPlugin")
 
     def over_time_limit_min(self, job: Job) -> int:
         """Minutes a job may run beyond its limit (OverTimeLimit)."""
