@@ -172,7 +172,7 @@ def _report(
     store = controller.store
     history = utilization.UsageHistory(() if kind == "cost" else store.uses(query.start, query.end, now, chosen),
                             lambda start, end: _charges(ctx, start, end, chosen))  # fmt: skip
-    clock = Clock(now, zone, request.time_format or "standard")
+    clock = Clock(now, zone, request.time_format, ctx.error)
     text, unknown = utilization.text(query, controller.job_table.cluster, history, clock)
     for field in unknown:
         ctx.err(f" Unknown field '{field}'")

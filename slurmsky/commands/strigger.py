@@ -99,17 +99,17 @@ def _check(ctx: CommandContext, request: FamilyRequest, types: tuple[str, ...], 
 
 def _set(ctx: CommandContext, request: FamilyRequest, types: tuple[str, ...], job: int, offset: int) -> None:
     if job:
-        resource, name, chosen = "job", str(job), tuple(one for one in types if one in _JOB)
+        resource, name = "job", str(job)
     elif any(one in types for one in (*_SLURMCTLD, *_SLURMDBD, *_DATABASE, "burst_buffer")):
-        resource = ("slurmctld" if any(one in _SLURMCTLD for one in types) else
+        resource = ("database" if any(one in _DATABASE for one in types) else
                     "slurmdbd" if any(one in _SLURMDBD for one in types) else
-                    "database" if any(one in _DATABASE for one in types) else "other")  # fmt: skip
-        name, chosen = "(null)" if resource == "other" else "*", types
+                    "slurmctld" if any(one in _SLURMCTLD for one in types) else "other")  # fmt: skip
+        name = "(null)" if resource == "other" else "*"
     else:
-        resource, name, chosen = "node", request.get("node") or "*", types
+        resource, name = "node", request.get("node") or "*"
     uid = os.geteuid()
     permanent = request.get("flags") is not None
-    ctx.controller.triggers.add(resource, name, chosen, offset, request.get("program"), permanent, uid, user_name(uid))
+    ctx.controller.triggers.add(resource, name, types, offset, request.get("program"), permanent, uid, user_name(uid))
 
 
 def _get(
@@ -126,5 +126,5 @@ def _get(
         ctx.out(_HEADER)
     for one in found:
         ctx.out("%7u %-9s %7s %-35s %6d %-8s %-5s %s\n" % (
-            one.number, one.resource, one.name, one.type, one.offset_s, one.user,
+            one.number, one.resource, one.name, one.type if len(one.events) == 1 else "unknown", one.offset_s, one.user,
             "PERM" if one.permanent else "", one.program))  # fmt: skip

@@ -44,10 +44,18 @@ _GRAMMAR: Grammar[AcctgFreq] = Grammar("keyvalues", _Build(), AcctgFreqError, st
 
 
 def parse(text: str) -> AcctgFreq:
-    """The intervals of --acctg-freq; a bare number is the interval of tasks. Raises AcctgFreqError naming the item."""
-    try:
-        return _GRAMMAR.parse(text)
-    except AcctgFreqError as exc:
-        start = text.rfind(",", 0, exc.pos) + 1
-        item = text[start:].split(",", 1)[0]
-        raise AcctgFreqError(text, start, f"Invalid --acctg-freq specification: {item}") from None
+    """The intervals of --acctg-freq; a bare number is the interval of tasks.
+
+    Raises AcctgFreqError with a line for each invalid item.
+    """
+    found: dict[str, int] = {}
+    invalid = []
+    for item in filter(None, text.split(",")):
+        try:
+            found.update(_GRAMMAR.parse(item).intervals)
+        except AcctgFreqError:
+            invalid.append(item)
+    if invalid:
+        lines = (f"Invalid --acctg-freq specification: {item}" for item in invalid)
+        raise AcctgFreqError(text, text.index(invalid[0]), "\n".join(lines))
+    return AcctgFreq(tuple(found.items()))

@@ -322,6 +322,20 @@ def test_triggers_of_no_job_and_no_node(engine: LocalEngine) -> None:
         assert engine.run(f"strigger --clear --id {words[0]}").returncode == 0
 
 
+def test_a_trigger_of_several_events_fires_once(engine: LocalEngine, tmp_path: Path) -> None:
+    program, log = tmp_path / "program", tmp_path / "log"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {log}\n')
+    program.chmod(0o755)
+    assert engine.run(f"strigger --set --down --up -nn2 -p '{program} event'").returncode == 0
+    assert engine.run("strigger --set -a --primary_database_failure -p /bin/true").returncode == 0
+    listed = [line.split() for line in engine.run("strigger --get -N").stdout.splitlines()]
+    assert [words[1:4] for words in listed] == [["node", "n2", "unknown"], ["database", "*", "unknown"]]
+    engine.run("scontrol update nodename=n2 state=down reason=test; scontrol update nodename=n2 state=resume")
+    _wait(log, "event n2\n")
+    assert engine.run("strigger --get -N").stdout.split()[1] == "database"
+    assert engine.run(["strigger", "--clear", "--id", listed[1][0]]).returncode == 0
+
+
 def test_verbose(engine: LocalEngine) -> None:
     """The words that the real commands print at -v and -vv."""
     assert engine.run("strigger -v --set --up --node n1 -p /bin/true").stderr == "strigger: trigger set\n"

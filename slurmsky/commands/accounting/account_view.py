@@ -25,5 +25,5 @@ def records(ctx: CommandContext, style: str = "") -> Records:
         users={name: tuple(names) for name, names in job_table.overrides.users.items() if name != user},
         admin_levels=job_table.overrides.admin_levels,
         unused_accounts=tuple(job_table.overrides.unused_accounts.values()),
-        clock=Clock(ctx.controller.clock(), caller_zone(ctx), style or "standard"),
+        clock=Clock(ctx.controller.clock(), caller_zone(ctx), style, ctx.error),
     )

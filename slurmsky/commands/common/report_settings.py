@@ -18,7 +18,7 @@ from ...site.assumed import unknown_cluster
 def report(ctx: CommandContext, query: Query, scale: Scale = EXACT, expand_patterns: bool = False) -> Report:
     """Build the report context of one call."""
     zone = caller_zone(ctx)
-    clock = Clock(ctx.controller.clock(), zone, query.time_format or "standard")
+    clock = Clock(ctx.controller.clock(), zone, query.time_format, ctx.error)
     return Report(
         clock=clock,
         cluster=ctx.controller.job_table.cluster,

@@ -44,7 +44,7 @@ class Trigger:
     number: int
     resource: str  # "job" | "node" | "slurmctld" | "slurmdbd" | "database" | "other"
     name: str  # job id, node names, "*"
-    type: str
+    type: str  # the event; of several events, any of which fires it, the names with "+" between them
     offset_s: int
     program: str
     permanent: bool
@@ -52,6 +52,11 @@ class Trigger:
     user: str
     due: float = 0.0  # when it fires; 0.0: the event has not happened
     by: str = ""  # the job or node of the event
+
+    @property
+    def events(self) -> list[str]:
+        """Names of the events that fire it."""
+        return self.type.split("+")
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class Triggers:
 
     def add(self, resource: str, name: str, types: tuple[str, ...], offset_s: int, program: str, permanent: bool,
             uid: int, user: str) -> None:  # fmt: skip
-        """Create triggers, one per type. Raises Refused, StoreError."""
+        """Create a trigger of all these events. Raises Refused, StoreError."""
         if resource == "job":
             job = self._job_table.jobs.get(int(name))
             if job is None:
@@ -95,13 +100,12 @@ class Triggers:
                 known = False
             if not known:
                 raise TriggerRefused("Invalid node name specified")
-        for type_ in types:
-            fresh = Trigger(self._next, resource, name, type_, offset_s, program, permanent, uid, user)
-            if any((one.resource, one.name, one.type, one.offset_s, one.program, one.uid)
-                   == (resource, name, type_, offset_s, program, uid) for one in self.triggers):  # fmt: skip
-                raise TriggerRefused("Duplicate event trigger")
-            self._next += 1
-            self.triggers.append(fresh)
+        event = "+".join(types)
+        if any((one.resource, one.name, one.type, one.offset_s, one.program, one.uid)
+               == (resource, name, event, offset_s, program, uid) for one in self.triggers):  # fmt: skip
+            raise TriggerRefused("Duplicate event trigger")
+        self.triggers.append(Trigger(self._next, resource, name, event, offset_s, program, permanent, uid, user))
+        self._next += 1
         self._keep()
         self._arm()
 
@@ -118,7 +122,7 @@ class Triggers:
             return
         for one in self.triggers:
             ours = event == "ended" and one.resource == "job" and one.name == str(job.job_id)
-            if ours and (one.type == "fini" or (job.state.name == "TIMEOUT" and not one.due)):
+            if ours and ("fini" in one.events or (job.state.name == "TIMEOUT" and not one.due)):
                 one.due, one.by = self._clock() + one.offset_s, one.name
         self._arm()
 
@@ -127,9 +131,8 @@ class Triggers:
                  "IDLE": ("up",), "UNDRAIN": ("resume",)}.get(word, ())  # fmt: skip
         busy = bool(self._job_table.nodes[name].jobs)
         for one in self.triggers:
-            if one.resource != "node" or one.type not in types or not self._concerns_node(one, name):
-                continue
-            if (one.type == "drained" and busy) or (one.type == "draining" and not busy):
+            met = {event for event in types if event != ("drained" if busy else "draining")}
+            if one.resource != "node" or not met.intersection(one.events) or not self._concerns_node(one, name):
                 continue
             one.due, one.by = self._clock() + one.offset_s, name
         self._arm()
@@ -137,7 +140,7 @@ class Triggers:
     def reconfigured(self) -> None:
         """Fire the triggers for scontrol reconfigure."""
         for one in self.triggers:
-            if one.type == "reconfig":
+            if "reconfig" in one.events:
                 one.due, one.by = self._clock() + one.offset_s, "reconfig"
         self._arm()
 
@@ -151,17 +154,17 @@ class Triggers:
         for one in self.triggers:
             if one.due:
                 found.append((one.due, one.by, one))
-            elif one.resource == "job" and one.type == "time":
+            elif one.resource == "job" and "time" in one.events:
                 job = self._job_table.jobs.get(int(one.name))
                 if job is not None and job.state.active and job.end_time:
                     found.append((job.end_time + min(one.offset_s, 0), one.name, one))
-            elif one.resource == "node" and one.type in ("idle", "drained"):
+            elif one.resource == "node" and {"idle", "drained"}.intersection(one.events):
                 for name, node in self._job_table.nodes.items():
                     if not self._concerns_node(one, name) or node.jobs:
                         continue
-                    if one.type == "idle" and node.state is NodeState.IDLE and not node.flags & NodeFlag.DRAIN:
+                    if "idle" in one.events and node.state is NodeState.IDLE and not node.flags & NodeFlag.DRAIN:
                         found.append(((node.last_busy_time or self._clock()) + one.offset_s, name, one))
-                    elif one.type == "drained" and node.flags & NodeFlag.DRAIN and node.last_busy_time:
+                    elif "drained" in one.events and node.flags & NodeFlag.DRAIN and node.last_busy_time:
                         found.append((node.last_busy_time + one.offset_s, name, one))
         return sorted(found, key=lambda item: item[0])
 
@@ -185,8 +188,8 @@ class Triggers:
             task = background(self._run([*one.program.split(), by]))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-        kept = [one for one in self.triggers if one.number not in pulled or (one.permanent and one.type not in
-                                                                             ("idle", "drained", "time"))]  # fmt: skip
+        kept = [one for one in self.triggers if one.number not in pulled
+                or (one.permanent and not {"idle", "drained", "time"}.intersection(one.events))]  # fmt: skip
         if pulled:
             self.triggers = kept
             self._keep()

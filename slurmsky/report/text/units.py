@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, tzinfo
 from functools import lru_cache
-from typing import NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional
 
 from slurmsky.language.timelimit import format_minutes as format_minutes
 from slurmsky.language.timelimit import format_seconds as format_seconds
@@ -15,6 +15,7 @@ minutes_text = lru_cache(maxsize=1024)(format_minutes)
 
 YEAR_S = 365 * 24 * 3600
 _CYCLE_S = 146097 * 86400
+_MAX_STYLE = 32  # bytes of the buffer in parse_time.c
 _LAST_SECOND = 253402300799 - 86400
 UNITS = " KMGTP?"
 NONE, KILO, MEGA, GIGA, TERA, PETA = range(6)
@@ -24,13 +25,23 @@ class Clock:
     """Formats epoch seconds in a time zone, in the style of SLURM_TIME_FORMAT.
 
     ``style`` is "standard" (also ""), "relative", or a strftime text with ``%``. ``now`` is used by "relative" only.
+    A style that is none of them is standard; the first time calls ``complain`` with Slurm's error.
     Source: slurm_make_time_str in parse_time.c.
     """
 
-    def __init__(self, now: float, zone: Optional[tzinfo] = None, style: str = "standard") -> None:
+    def __init__(
+        self,
+        now: float,
+        zone: Optional[tzinfo] = None,
+        style: str = "standard",
+        complain: Optional[Callable[[str], None]] = None,
+    ) -> None:
         self.now = now
         self.zone = zone
-        self.style = style
+        invalid = style not in ("", "standard", "relative") and ("%" not in style or len(style) >= _MAX_STYLE)
+        self.style = "standard" if invalid else style
+        self._fault = "invalid SLURM_TIME_FORMAT = '%s'" % style if invalid and complain is not None else ""
+        self._complain = complain
         self._seen: dict[int, str] = {}
 
     def text(self, time: float) -> str:
@@ -55,6 +66,9 @@ class Clock:
             return "Unknown"
         if second == NO_VAL:
             return "None"
+        if self._fault and self._complain is not None:
+            self._complain(self._fault)
+            self._fault = ""
         # The calendar repeats every 400 years, and datetime ends with the year 9999.
         cycles = max(0, second - _LAST_SECOND) // _CYCLE_S + (second > _LAST_SECOND)
         moment = datetime.fromtimestamp(second - cycles * _CYCLE_S, self.zone)

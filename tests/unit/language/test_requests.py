@@ -184,6 +184,7 @@ def shown_depend(text: str) -> str:
             *(("closest,verbose", "closest"), ("per_task:1", "per_task:1"), ("map:1", "map_gpu:1")),
         ),
         *table(acctgfreq.parse, ("30", "task=30"), ("energy=1,task=2", "energy=1,task=2"), ("", "")),
+        *table(acctgfreq.parse, (",task=1,,task=2", "task=2")),
         *table(
             cpufreq.parse,
             *(
@@ -288,6 +289,7 @@ def test_taken(parse: Parse, text: str, shown: str) -> None:
             acctgfreq.parse,
             *((text, f"Invalid --acctg-freq specification: {text}") for text in ("x", "task=x", "task=", "-1")),
             ("task=30,bogus=1", "Invalid --acctg-freq specification: bogus=1"),
+            ("bar=2,5,task=x", "Invalid --acctg-freq specification: bar=2\nInvalid --acctg-freq specification: task=x"),
         ),
         *table(
             cpufreq.parse,

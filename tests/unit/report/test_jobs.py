@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from datetime import timezone
 from typing import Any
 
 import pytest
@@ -238,3 +239,12 @@ def test_elements_that_wait_for_nodes_of_their_own_are_one_line() -> None:
 
     assert ids(each=False) == [("100_[1-3]", "Resources,Priority"), ("100_4", "None")]
     assert [name for name, _ in ids(each=True)] == ["100_1", "100_2", "100_3", "100_4"]
+
+
+@pytest.mark.parametrize("style", ["x", "%c" * 16])
+def test_an_invalid_time_format_is_reported_with_the_first_time(style: str) -> None:
+    errors: list[str] = []
+    clock = Clock(0.0, timezone.utc, style, errors.append)
+    assert clock.text(0) == "Unknown" and not errors
+    assert clock.text(1) == "1970-01-01T00:00:01" and clock.text(2) == "1970-01-01T00:00:02"
+    assert errors == [f"invalid SLURM_TIME_FORMAT = '{style}'"]
