@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import resource
 import signal
 import sys
 from typing import Callable
@@ -96,6 +97,8 @@ def _serve(options: dict[str, str]) -> int:
         signal.signal(number, signal.SIG_IGN)
     processes.become_subreaper()
     processes.raise_open_files()
+    _, core = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (core, core))  # as slurmd; jobs with --propagate=NONE have it
     group = Cgroup(address)
     group.take_over()
     loop = Loop()

@@ -212,3 +212,12 @@ def processes_of(word: str) -> list[int]:
             except OSError:
                 continue
     return found
+
+
+def test_core_files_have_the_hard_limit_of_the_node_unless_a_limit_is_propagated(one: Cluster) -> None:
+    script = "#!/bin/sh\nulimit -c\nulimit -Hc\n"
+    _, text = one.run(script, rlimits={})
+    soft, hard = text.split()
+    assert soft == hard
+    _, text = one.run(script, rlimits={"CORE": (0, -1)})
+    assert text.split() == ["0", hard]

@@ -172,9 +172,20 @@ class Planner:
         if bind:
             found["TresBind"] = "gres/gpu:" + bind
         gpus = [found.pop("TresPerJob")] if "TresPerJob" in found else []
-        cpus = sum(map(len, self.shape.cpus))
-        found["TresPerStep"] = ",".join(["cpu:%d" % cpus, *gpus])
+        if spec.gres and spec.gres.lower() == "none":
+            found.pop("TresPerNode")
+        if requested or gpus:
+            found["TresPerStep"] = ",".join([*(["cpu:%d" % self._requested_cpus()] if requested else []), *gpus])
         return " ".join("%s=%s" % pair for pair in found.items())
+
+    def _requested_cpus(self) -> int:
+        """The CPUs that srun asks slurmctld for; the step may have more. Source: srun/launch.c."""
+        spec = self.spec.job
+        if spec.overcommit:
+            return len(self.shape.shares)
+        if spec.cpus_per_gpu and not spec.cpus_per_task:
+            return sum(map(len, self.shape.cpus))
+        return self.ntasks * (spec.cpus_per_task or 1)
 
     def _common_environment(self, export: Optional[str]) -> dict[str, str]:
         spec, request, shape = self.spec, self.request, self.shape

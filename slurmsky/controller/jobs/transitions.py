@@ -130,7 +130,7 @@ def clear_reason(job: Job) -> None:
 def remember_blocked(job: Job) -> None:
     """Store the last pending reason except Priority and Resources, for sacct."""
     if job.reason not in ("None", "Priority", "Resources") and job.state is JobState.PENDING:
-        job.blocked_reason = job.reason
+        job.blocked_reason = "JobHeldUser" if job.reason.endswith((" held", " held state")) else job.reason
 
 
 # --- starting
