@@ -6,9 +6,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from slurmsky.agent.process import topology
 from slurmsky.agent.process.topology import Cpu, machine, node
 from slurmsky.agent.steps import task_binding, task_devices
 from slurmsky.model.allocation import Launch, NodeShare
@@ -130,11 +132,13 @@ def test_task_affinity_binds_steps_without_an_option(
     assert [one.environment.get("SLURM_CPU_BIND") for one in found] == [variable] * tasks
 
 
-def test_a_share_is_bound_to_the_cpus_that_the_machine_has() -> None:
+def test_a_share_is_bound_to_the_cpus_that_the_machine_has(one: Cluster) -> None:
     share = NodeShare("n1", cpu_ids=(0, 10_000), cpus_on_node=10_001)
-    assert task_binding.allocated(share) == {machine()[0].number}
+    launch = replace(one.prepare(None), shares=[share], task_affinity=True)
+    assert topology.allocated(launch) == {machine()[0].number}
+    assert topology.allocated(replace(launch, task_affinity=False)) is None
     share.virtual = True
-    assert task_binding.allocated(share) is None
+    assert topology.allocated(launch) is None
 
 
 @pytest.mark.parametrize("text", ["map_cpu:5", "mask_cpu:10", "mask_cpu:0", "map_ldom:1"])

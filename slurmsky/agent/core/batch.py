@@ -16,7 +16,7 @@ from ...protocol.messages import Started
 from ..job import file_opening, output_files
 from ..job.end_messages import SETUP_FAILED
 from ..job.environment import gpu_indices
-from ..process import processes, startup_files
+from ..process import processes, startup_files, topology
 from ..process.usage_series import UsageSeries, merge_into
 
 if TYPE_CHECKING:
@@ -199,8 +199,7 @@ class BatchScript:
         self._agent.loop.child(self.pid, self._ended)
 
     def _report_started(self) -> None:
-        step = self.step
-        self._job.emit(Started(time=step.start_time, pid=self.pid, step=step))
+        self._job.emit(Started(time=self.step.start_time, pid=self.pid, step=self.step))
 
     def _folder_missing(self, error: OSError) -> bool:
         """True if an output file's folder does not exist."""
@@ -252,19 +251,12 @@ class BatchScript:
                     fault=self._exec_fault,
                     apart=self._on_network,
                     group=self._memory.folder if self._memory is not None else "",
-                    cpus=self._bound_cpus(),
+                    cpus=topology.allocated(launch),
                 )
             )
         finally:
             for fd in opened:
                 os.close(fd)
-
-    def _bound_cpus(self) -> Optional[frozenset[int]]:
-        if not self._launch.task_affinity:
-            return None
-        from ..steps import task_binding
-
-        return task_binding.allocated(self._launch.shares[0])
 
     def _named_files(self) -> list[tuple[str, str, file_opening.Opener]]:
         """Purpose, path and opener of each file. The files are stdout, stderr if it is another file, and stdin."""

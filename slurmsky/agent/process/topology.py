@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING, Optional
+
+if TYPE_CHECKING:
+    from ...model.allocation import Launch
 
 _CPUS = "/sys/devices/system/cpu"
 _NODES = "/sys/devices/system/node"
@@ -87,3 +91,15 @@ def node(count: int) -> tuple[Cpu, ...]:
     last = real[-1] if real else Cpu(0, 0, 0, 0)
     more = range(first, first + count - len(real))
     return real + tuple(Cpu(number, 1 << 24 | number, last.socket, last.ldom, real=False) for number in more)
+
+
+def allocated(launch: Launch) -> Optional[frozenset[int]]:
+    """Return the machine's CPUs that a job is bound to on its first node, or None.
+
+    A job is bound with TaskPlugin=task/affinity, except on a virtual node.
+    """
+    share = launch.shares[0]
+    if not launch.task_affinity or share.virtual:
+        return None
+    cpus = node(max(share.cpus_on_node, max(share.cpu_ids, default=0) + 1))
+    return frozenset(cpus[index].number for index in share.cpu_ids if cpus[index].real) or None

@@ -28,6 +28,7 @@ from ..process.task_prolog import SITE, USER
 from ..steps import task_binding, task_devices
 from ..steps.het_components import ChosenComponents
 from ..steps.step_allocation import InvalidStep
+from . import step_tres
 from .srun_files import Input, Outputs
 
 if TYPE_CHECKING:
@@ -150,42 +151,8 @@ class Planner:
             srun_host=self.job.launch.submit_host,
             srun_pid=self.request.pid,
             container=spec.job.container or "",
-            tres=self._tres(),
+            tres=step_tres.shown(spec.job, self.job.launch.spec, shape, self.ntasks),
         )
-
-    def _tres(self) -> str:
-        """Return the step's TRES in scontrol show step.
-
-        The request of srun, else that of the job. Source: srun/launch.c, stepmgr.c _copy_job_tres_to_step.
-        """
-        spec, job = self.spec.job, self.job.launch.spec
-        requested = spec.gpus or spec.gpus_per_node or spec.gpus_per_socket or spec.gpus_per_task or spec.gres
-        if not (requested or any(self.shape.gpus) or spec.cpus_per_gpu or spec.mem_per_gpu_mib or spec.gpu_freq):
-            return ""
-        from ...report.fields import tres_texts
-
-        found = tres_texts.tres_per(spec)
-        if not requested:
-            found = {**tres_texts.tres_per(job), **found}
-        found.pop("TresBind", None)
-        bind = task_devices.bind_text(spec)
-        if bind:
-            found["TresBind"] = "gres/gpu:" + bind
-        gpus = [found.pop("TresPerJob")] if "TresPerJob" in found else []
-        if spec.gres and spec.gres.lower() == "none":
-            found.pop("TresPerNode")
-        if requested or gpus:
-            found["TresPerStep"] = ",".join([*(["cpu:%d" % self._requested_cpus()] if requested else []), *gpus])
-        return " ".join("%s=%s" % pair for pair in found.items())
-
-    def _requested_cpus(self) -> int:
-        """The CPUs that srun asks slurmctld for; the step may have more. Source: srun/launch.c."""
-        spec = self.spec.job
-        if spec.overcommit:
-            return len(self.shape.shares)
-        if spec.cpus_per_gpu and not spec.cpus_per_task:
-            return sum(map(len, self.shape.cpus))
-        return self.ntasks * (spec.cpus_per_task or 1)
 
     def _common_environment(self, export: Optional[str]) -> dict[str, str]:
         spec, request, shape = self.spec, self.request, self.shape

@@ -15,10 +15,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Callable, Optional, Sequence
 
-from ...model.allocation import NodeShare
 from ...model.spec import JobSpec
 from ...protocol.step_plan import TaskBinding
-from ..process import topology
 from ..process.topology import Cpu
 
 #: --hint -> (unit of the binding, one thread of each core). Source: the oracle's SLURM_CPU_BIND_TYPE.
@@ -137,13 +135,6 @@ def _variables(name: str, verbose: bool, kind: str, values: str) -> dict[str, st
 
 
 # --- the node's side
-
-
-def allocated(share: NodeShare) -> Optional[frozenset[int]]:
-    """The machine's CPUs that a job has on a node; None if it has none of them, as on a virtual node."""
-    cpus = topology.node(max(share.cpus_on_node, max(share.cpu_ids, default=0) + 1))
-    found = frozenset(cpus[index].number for index in share.cpu_ids if cpus[index].real)
-    return found if found and not share.virtual else None
 
 
 def lay_out(request: TaskBinding, cpus: Sequence[Cpu], tasks: int) -> list[frozenset[int]]:
