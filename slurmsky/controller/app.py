@@ -252,19 +252,19 @@ class Controller:
 
     def _place(self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True) -> list[NodeShare] | None:
         """Place a job, first on nodes that are powered up."""
-        chosen = self.power.place if self.power is not None else place
+        chosen = self.power.placement.place if self.power is not None else place
         return chosen(demand, nodes, consume_memory)
 
     def _place_later(
         self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True
     ) -> list[NodeShare] | None:
         """Place a job on nodes as they will be at a later time."""
-        chosen = self.power.place_later if self.power is not None else place
+        chosen = self.power.placement.place_later if self.power is not None else place
         return chosen(demand, nodes, consume_memory)
 
     def _neighbourhoods(self, nodes: Sequence[NodeUse]) -> list[list[NodeUse]]:
         """Groups of nodes with a network connection to each other."""
-        return [list(nodes)] if self.power is None else self.power.neighbourhoods(nodes)
+        return [list(nodes)] if self.power is None else self.power.placement.neighbourhoods(nodes)
 
     async def recover(self) -> None:
         """Reconnect to the running jobs after a start of the controller."""

@@ -83,11 +83,8 @@ def description(order: Order) -> str:
 
 
 def detected_size(config: NodeConfig, info: CloudNodeInfo) -> NodeConfig:
-    """Return a node's configuration with the detected size.
-
-    CPUs, memory and devices.
-    """
-    gres = (("gpu", "", len(info.gpus)),) if info.gpus else ()
+    """A node's configuration with the CPUs, memory and devices that its agent detected."""
+    gres = (("gpu", info.gpu_kind, len(info.gpus)),) if info.gpus else ()
     return replace(config, cpus=info.cpus, cores=info.cpus, memory_mib=info.memory_mib, gres=gres)
 
 
@@ -106,6 +103,9 @@ class NodeFleet(Protocol):
 
     def down(self, order: Order) -> None:
         """Power down the nodes of an order."""
+
+    def release(self, order: Order) -> None:
+        """Treat the nodes of an order as off while they power down."""
 
     def is_up(self, node: str) -> bool:
         """True if the node's agent answers."""

@@ -12,7 +12,7 @@ import pytest
 from polling import PATIENCE_S
 
 from slurmsky.agent.cloud.pilot import MARK
-from slurmsky.engines.nodes.provider import TemporarilyUnavailable
+from slurmsky.engines.nodes.provider import BringUpFailed, TemporarilyUnavailable
 from slurmsky.engines.powered import Order
 from slurmsky.engines.sky.api.api_access import Access
 from slurmsky.engines.sky.api.api_client import Client
@@ -159,6 +159,20 @@ def test_a_lost_answer_on_an_existing_cluster_is_not_taken_for_the_job_of_anothe
     pilots.prepare(one)
     one.notes.sent = True
     assert asyncio.run(pilots._launched(one)) == job and client.posted == posted
+
+
+def test_an_existing_cluster_with_another_number_of_nodes_is_refused(tmp_path):
+    class Larger(Launches):
+        async def call(self, path: str, body: dict, *_more: object) -> object:
+            return [{"name": "mine", "status": "UP", "nodes": 2}]
+
+    client = Larger([], False)
+    one = Order("mine", "dev", ["d1"], existing=True, folder=tmp_path / "mine-0123ab")
+    pilots = Pilots(client, SITE, tmp_path / "kept")
+    pilots.prepare(one)
+    with pytest.raises(BringUpFailed, match="number of nodes in the partition: 1, in cluster mine: 2"):
+        asyncio.run(pilots._launched(one))
+    assert not client.posted
 
 
 class Server(Client):

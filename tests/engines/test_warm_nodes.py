@@ -152,8 +152,15 @@ def test_a_controller_that_was_killed_finds_its_nodes_and_their_jobs(tmp_path):
         await world.until(lambda: _over(world, job, "COMPLETED"))
         assert (await world.states())["k1"] == "idle"
         assert len(world.server.jobs) == 1
+        busy = _busy_since(await world.out("scontrol", "show", "node", "k1"))
+        await world.out("slurmsky", "stop")
+        assert _busy_since(await world.out("scontrol", "show", "node", "k1")) == busy
 
     WarmWorld(tmp_path).play(what)
+
+
+def _busy_since(shown: str) -> str:
+    return re.search(r"LastBusyTime=(20\S+)", shown)[1]
 
 
 def test_jobs_of_a_lost_node_are_requeued_and_it_comes_up_again(tmp_path):
@@ -281,6 +288,48 @@ def test_scontrol_powers_nodes_up_and_down_and_reboots_them(tmp_path):
         assert (await world.states())["k1"] == "drain"
         await update("k1", "RESUME")
         assert (await world.states())["k1"] == "idle"
+
+    WarmWorld(tmp_path).play(what)
+
+
+def test_nodes_with_power_requests_take_jobs_and_show_reasons_as_slurms(tmp_path):
+    """Source: slurmctld/node_mgr.c update_node, make_node_avail; power_save.c _do_power_work."""
+
+    async def what(world):
+        async def update(node, state):
+            return await world.out("scontrol", "update", f"NodeName={node}", f"State={state}")
+
+        async def reason(node):
+            return (await world.out("sinfo", "-hRN", "-n", node, "-o", "%E/%u")).strip()
+
+        world.hold = True
+        early = await world.batch("true\n", "-w", "k1", "--no-requeue")
+        await world.until(lambda: _state(world, early, "CF"))
+        await world.out("scontrol", "update", "NodeName=k1", "State=DRAIN", "Reason=fan")
+        await world.until(lambda: _over(world, early, "NODE_FAIL"))  # Slurm starts no job on it
+        assert (await world.states())["k1"] == "drain#" and await reason("k1") == "fan/root"
+        world.hold = False
+        await update("k1", "RESUME")
+        first = await world.batch("sleep 600\n", "-w", "k1")
+        await world.until(lambda: _running(world, first))
+        await update("k1", "POWER_DOWN")
+        assert (await world.states())["k1"] == "mix!"
+        await world.batch("true\n", "-w", "k1", "--wait")
+        await update("k1", "POWER_DOWN_ASAP")
+        assert (await world.states())["k1"] == "drng!" and await reason("k1") == "POWER_DOWN_ASAP/root"
+        world.server.fault = lambda path: (503, "text/plain", b"later") if path == "/down" else None
+        await world.out("scancel", first)
+        await world.until(lambda: _state_of(world, "k1", "idle%"))
+        assert len(world.clusters) == 1
+        await update("k1", "RESUME")
+        assert (await world.states())["k1"] == "idle~"
+        await world.batch("true\n", "-w", "k1", "--wait")
+        assert "Reason=" not in await world.out("scontrol", "show", "node", "k1")
+        world.server.fault = lambda path: None
+        await world.until(lambda: len(world.clusters) == 1)
+        assert (await world.states())["k1"] == "idle"
+        await world.out("scontrol", "power", "down", "ASAP", "k1", "reason=done")
+        assert "Reason=done [" in await world.out("scontrol", "show", "node", "k1")
 
     WarmWorld(tmp_path).play(what)
 
@@ -458,18 +507,25 @@ def test_an_existing_cluster_is_taken_as_it_is_and_never_powered_down(tmp_path):
         mine = ManagedJob(1, "mine", {}, cluster=True)
         mine.become("RUNNING")
         world.server.jobs.append(mine)
+        world.server.place = {"nodes": 2, "cpus": "64", "memory": "0.5", "accelerators": "{'H100': 4}"}
+        world.server.report = [{"name": "mine", "status": "UP", "total_cost": 4.0, "duration": 3600.0}]
         assert "d[1-2]" in await world.out("sinfo", "-h", "-o", "%N")
         await world.until(lambda: len(world.server.jobs) == 2)
         task = world.server.jobs[1].task
-        assert task["num_nodes"] == 2 and "resources" not in task
+        assert task["num_nodes"] == 2 and task["resources"] == {"accelerators": "H100:4"}
         world.server.jobs[0].task["run"] = "sleep 600"
         world.hold = False
         await world.until(lambda: _state_of(world, "d2", "idle"))
-        cpus = await world.out("sinfo", "-hN", "-n", "d1", "-o", "%c")
-        assert int(cpus) == len(os.sched_getaffinity(0))
+        size = await world.out("sinfo", "-hN", "-n", "d1", "-o", "%c %m %G")
+        assert size.split() == [str(len(os.sched_getaffinity(0))), "512", "gpu:h100:4"]
+        assert "InstanceType=$2.00/h " in await world.out("scontrol", "show", "node", "d1")
+        devices = await world.batch("echo $CUDA_VISIBLE_DEVICES\n", "--gpus=2", "-o", "devices", "--wait")
+        assert (world.project / "devices").read_text() == "0,1\n", devices
         assert (await world.out("srun", "-N2", "bash", "-c", "echo $SLURM_JOB_PARTITION")).split() == ["dev", "dev"]
-        await world.out("scontrol", "update", "NodeName=d1", "State=POWER_DOWN")
-        assert (await world.states())["d1"] == "idle"
+        job = await world.batch("sleep 600\n", "-w", "d1")
+        await world.until(lambda: _running(world, job))
+        await world.out("scontrol", "update", "NodeName=d1", "State=POWER_DOWN_FORCE")
+        assert (await world.states())["d1"] == "mix" and await _running(world, job)
 
     WarmWorld(tmp_path, EXISTING).play(what)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -21,7 +22,8 @@ class CloudNodeInfo:
     memory_mib: int = 1
     arch: str = ""
     os: str = ""
-    gpus: tuple[int, ...] = ()  # devices that its Slurm infra allocated
+    gpus: tuple[int, ...] = ()  # the devices that its Slurm infra allocated
+    gpu_kind: str = ""  # of the nodes of an existing cluster
     given: str = ""  # id of the SkyPilot job on the cluster that started the node's program
     refused: str = ""  # reason for which the node must not be used
 
@@ -40,7 +42,6 @@ def detected(rank: int, host: str, port: int, given: str = "") -> CloudNodeInfo:
     """Detect the properties of this process's node."""
     with open("/proc/meminfo") as file:
         memory = int(file.readline().split()[1]) // 1024
-    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     system = os.uname()
     return CloudNodeInfo(
         rank=rank,
@@ -50,6 +51,15 @@ def detected(rank: int, host: str, port: int, given: str = "") -> CloudNodeInfo:
         memory_mib=memory,
         arch=system.machine,
         os="%s %s" % (system.sysname, system.release),
-        gpus=tuple(int(device) for device in devices if device.isdecimal()),
+        gpus=allocated_gpus(os.environ),
         given=given,
     )
+
+
+def allocated_gpus(environment: Mapping[str, str]) -> tuple[int, ...]:
+    """Device numbers that a Slurm infra allocated, from the environment in which SkyPilot started this node's program.
+
+    () where the infra is not Slurm: all devices of the node can be used.
+    """
+    devices = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return tuple(int(device) for device in devices if device.isdecimal())

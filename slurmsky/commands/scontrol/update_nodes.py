@@ -126,7 +126,8 @@ def _change(ctx: CommandContext, requested: NodeUpdate) -> Errno | None:
         state = "" if refused else requested.get("state", "")
         if state.startswith("POWER_") and _set_power(ctx, name, state):
             state = ""
-        if not _may_become(node.state, node.flags, state):
+        left = state == "RESUME" and NodeFlag.POWERING_DOWN in node.flags and _resume(ctx, name)
+        if not left and not _may_become(node.state, node.flags, state):
             problem, state = Errno.NODE_STATE_TRANSITION, ""
         ctx.controller.life.node_state(name, state, requested.get("reason", ""), user_name(os.geteuid()))
     return problem
@@ -178,10 +179,16 @@ def _set_power(ctx: CommandContext, name: str, state: str) -> bool:
     if state == "POWER_UP":
         power.power_up(name)
         return True
-    if state == "POWER_DOWN_FORCE":
+    asap = state if state == "POWER_DOWN_ASAP" else ""
+    if power.power_down(name, asap, user_name(os.geteuid())) and state == "POWER_DOWN_FORCE":
         ctx.controller.life.evict(name)
-    power.power_down(name, asap=state == "POWER_DOWN_ASAP")
     return True
+
+
+def _resume(ctx: CommandContext, name: str) -> bool:
+    """Treat a warm node that is powering down as off."""
+    power = ctx.controller.power
+    return power is not None and power.resume(name)
 
 
 def _may_become(state: NodeState, flags: NodeFlag, wanted: str) -> bool:
@@ -229,6 +236,9 @@ def power(ctx: CommandContext, words: Words) -> int:
     state = "_".join(filter(None, ("POWER", words[0].upper(), how)))
     powered = [_set_power(ctx, name, state) for name in names or ()]
     if powered and all(powered):
+        reason = words[-1].partition("=")[2] if words[-1].lower().startswith("reason=") else ""
+        for name in names or ():
+            ctx.controller.life.node_state(name, "", reason, user_name(os.geteuid()))
         return 0
     errno = Errno.NODE_STATE_TRANSITION if names else Errno.INVALID_NODE_NAME
     ctx.err(f"scontrol_power_nodes error:{errno.text}")

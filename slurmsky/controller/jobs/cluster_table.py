@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from ...model.cluster import ClusterConfig, PartitionConfig
+from ...model.cluster import ClusterConfig, NodeConfig, PartitionConfig
 from ...model.job import Job, Node
 from ...model.states import NodeFlag, NodeState
 from ...report.text.utilization import Use
@@ -29,7 +29,7 @@ from ..store.database import Store
 RELEASE = "25.11.0"
 
 
-_NOT_AVAILABLE = NodeFlag.DRAIN | NodeFlag.FAIL | NodeFlag.NOT_RESPONDING | NodeFlag.POWERING_DOWN | NodeFlag.POWER_DOWN
+_NOT_AVAILABLE = NodeFlag.DRAIN | NodeFlag.FAIL | NodeFlag.NOT_RESPONDING | NodeFlag.POWERING_DOWN
 _BY_HAND = NodeFlag.DRAIN | NodeFlag.FAIL
 #: ReconfigFlags that keep the states of partitions
 _KEEP_STATES = {"keeppartinfo", "keeppartstate"}
@@ -144,6 +144,12 @@ class ClusterTable:
             self.partition_states[config.name] = state
             self.keep_states()
 
+    def put_detected(self, config: NodeConfig) -> None:
+        """Replace a node's configuration by one with the values that its agent detected."""
+        self.nodes[config.name].config = self.uses[config.name].config = config
+        nodes = tuple(config if one.name == config.name else one for one in self.cluster.nodes)
+        self._set_cluster(replace(self.cluster, nodes=nodes))
+
     def change_nodes(self, changes: node_overrides.Changes) -> None:
         """Apply and commit changes of nodes, by name. Raises StoreError."""
         for name, values in changes.items():
@@ -239,8 +245,12 @@ class ClusterTable:
         node.alloc_gres = {key: len(ids) for key, ids in use.gres.items() if ids}
         node.alloc_gres_ids = {key: tuple(sorted(ids)) for key, ids in use.gres.items() if ids}
         node.jobs = frozenset(use.jobs)
+        leaves = NodeFlag.POWER_DOWN in node.flags and not use.jobs
         use.available = (
-            node.state is not NodeState.DOWN and node.state is not NodeState.FUTURE and not node.flags & _NOT_AVAILABLE
+            node.state is not NodeState.DOWN
+            and node.state is not NodeState.FUTURE
+            and not node.flags & _NOT_AVAILABLE
+            and not leaves
         )
         if node.state in (NodeState.IDLE, NodeState.MIXED, NodeState.ALLOCATED, NodeState.UNKNOWN):
             if use.exclusive or node.alloc_cpus >= node.config.cpus:

@@ -508,6 +508,8 @@ class LifeCycle:
         node = self.job_table.nodes[name]
         if word in ("DRAIN", "DRAINING", "DRAINED"):
             node.flags |= NodeFlag.DRAIN
+            if NodeFlag.POWERING_UP in node.flags:
+                self.evict(name)  # jobs that have not begun
         elif word in ("RESUME", "UNDRAIN", "IDLE"):
             node.flags &= ~(NodeFlag.DRAIN | NodeFlag.FAIL | NodeFlag.NOT_RESPONDING)
             if node.state is NodeState.DOWN:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +11,6 @@ from dataclasses import replace
 from ...agent.cloud.node_info import CloudNodeInfo
 from ...engines.base import EngineError, background, cancel_all
 from ...engines.powered import Order, PoweredEngine, description, detected_size
-from ...model.allocation import NodeShare
 from ...model.job import Job, Node
 from ...model.states import NodeFlag, NodeState
 from ...protocol.messages import Power
@@ -23,6 +23,7 @@ from ..rules.node_use import NodeUse
 from .node_hours import NodeHours
 from .node_prospects import NodeProspects
 from .power_requests import PowerRequests
+from .warm_placement import WarmPlacement
 
 log = logging.getLogger("slurmsky.nodes")
 
@@ -42,6 +43,9 @@ _FLAGS = {
     "failed": NodeFlag.POWERED_DOWN,
 }
 
+#: shown as having set a reason that no user gave
+_SLURM_USER = "slurm"
+_BUSY_NOTE = "last_busy"
 _OFF_REQUESTS = NodeFlag.POWER_DOWN | NodeFlag.REBOOT
 
 
@@ -61,19 +65,21 @@ class PowerSaving:
         self.engine = engine
         self._schedule_soon = schedule_soon
         self._warm_of = {name: one for one in warm.values() for name in one.names}
-        self._partition_of = {name: partition for partition, one in warm.items() for name in one.names}
         self._failed: dict[str, float] = {}  # node -> time of the next attempt
         self.hours = NodeHours(job_table, on_cost)
         self._charged_at = 0.0
         self._unprobed: set[str] = set()  # orders that are up and have not yet probed all connections to other orders
+        self.placement = WarmPlacement(job_table, warm, engine)
         self.prospects = NodeProspects(job_table, warm, engine, self.hours, schedule_soon)
         self.requests = PowerRequests(job_table, self._warm_of)
         self._task: asyncio.Task[None] | None = None
+        busy = json.loads(job_table.store.note(_BUSY_NOTE) or "{}")
         for name in self._warm_of:
             node = job_table.nodes[name]
+            node.last_busy_time = busy.get(name, 0.0)
             node.flags |= NodeFlag.CLOUD | NodeFlag.POWERED_DOWN
             node.version = ""  # no agent has registered yet
-            if node.state is NodeState.DOWN and node.reason_user == "slurm":
+            if node.state is NodeState.DOWN and node.reason_user == _SLURM_USER:
                 self._failed[name] = 0.0
             job_table.refresh_node(node)
 
@@ -93,7 +99,7 @@ class PowerSaving:
         if state in ("outdated", "taken"):  # powered down as soon as its jobs have ended
             if node.config.name not in self.requests:
                 log.warning("node %s: %s", node.config.name, why)
-                self._request_once_idle(node.config.name, NodeFlag.POWER_DOWN, asap=True, down=False)
+                self._request_once_idle(node.config.name, NodeFlag.POWER_DOWN, why)
             return
         gone = state in ("off", "failed", "leaving")
         node.flags = node.flags & ~(POWER_FLAGS | (NodeFlag.POWER_DOWN if gone else NodeFlag.NONE)) | _FLAGS[state]
@@ -102,15 +108,18 @@ class PowerSaving:
             self.hours.node_down(node.config.name)
         if state == "up":
             self._node_up(node, now)
+        elif state == "coming":
+            if node.state is not NodeState.DOWN and not node.flags & NodeFlag.DRAIN:
+                node.reason, node.reason_time, node.reason_user = "", 0.0, ""
         elif state == "failed":
-            node.state, node.reason, node.reason_time, node.reason_user = NodeState.DOWN, why, now, "slurm"
+            node.state, node.reason, node.reason_time, node.reason_user = NodeState.DOWN, why, now, _SLURM_USER
             self._failed[node.config.name] = now + FAILED_S
         elif state in ("off", "leaving"):
             node.boot_time = node.agent_start_time = 0.0
             node.instance_id = node.instance_type = ""
             if why:
                 log.warning("node %s: %s", node.config.name, why)
-        if state in ("off", "failed"):
+        if state in ("off", "failed") or (state == "leaving" and not self.requests.is_reboot(node.config.name)):
             self._complete_request(node)
         self.job_table.refresh_node(node)
         self._schedule_soon()
@@ -142,78 +151,10 @@ class PowerSaving:
                 config = detected_size(config, info)
             if info.address:
                 config = replace(config, address=info.ip, port=info.port)
-            node.config = replace(
-                config,
-                host_name=info.host or config.host_name,
-                arch=info.arch or config.arch,
-                os=info.os or config.os,
-            )
-            self.job_table.uses[node.config.name].config = node.config
-            for configs in self.job_table.partition_nodes.values():
-                configs[:] = [node.config if one.name == node.config.name else one for one in configs]
+            host, arch, system = info.host or config.host_name, info.arch or config.arch, info.os or config.os
+            self.job_table.put_detected(replace(config, host_name=host, arch=arch, os=system))
             node.instance_id, node.instance_type = order.name, description(order)
             self.hours.node_up(order.partition, node.config.name, order.price, order.up_at or now)
-
-    # --- placement
-
-    def place(self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True) -> list[NodeShare] | None:
-        """Place a job as job_placement.place does, preferring nodes that are up.
-
-        A job's nodes must have network connections to each other.
-        """
-        if not any(use.config.name in self._warm_of for use in nodes):
-            return place(demand, nodes, consume_memory)
-        there = [use for use in nodes if self.engine.neighbourhood(use.config.name)]
-        shares = place(demand, there, consume_memory)
-        if shares is not None and self._one_neighbourhood(shares):
-            return shares
-        for group in self.neighbourhoods(nodes):
-            shares = place(demand, group, consume_memory)
-            if shares is not None:
-                return shares
-        return None
-
-    def place_later(
-        self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True
-    ) -> list[NodeShare] | None:
-        """Place a job on nodes as they may be later. Idle nodes can be powered down for it."""
-        shares = self.place(demand, nodes, consume_memory)
-        for partition in self.warm_nodes if shares is None else ():
-            mine = [use for use in nodes if self._partition_of.get(use.config.name) == partition]
-            shares = shares or place(demand, self._startable(mine), consume_memory)
-        return shares
-
-    def neighbourhoods(self, nodes: Sequence[NodeUse]) -> list[list[NodeUse]]:
-        """Groups of nodes with connections, or of one order.
-
-        Nodes that are up come first, then nodes that are powering up.
-        """
-        groups: dict[tuple[int, object], list[NodeUse]] = {}
-        for use in nodes:
-            name = use.config.name
-            number, order = self.engine.neighbourhood(name), self.engine.fleet.order_of(name)
-            off = (2, self._partition_of.get(name))
-            groups.setdefault((0, number) if number else (1, order.name) if order else off, []).append(use)
-        return [groups[key] for key in sorted(groups, key=lambda key: key[0])]
-
-    def _startable(self, nodes: Sequence[NodeUse]) -> list[NodeUse]:
-        """Nodes that one order can start: off, powering down, or idle."""
-        known = {use.config.name: use for use in nodes}
-        off, leaving, idle = [], [], []
-        for name, use in known.items():
-            order = self.engine.fleet.order_of(name)
-            if order is None:
-                off.append(use)
-            elif order.existing or any(known.get(node, self.job_table.uses[node]).jobs for node in order.nodes):
-                continue
-            elif order.phase == "leaving":
-                leaving.append(replace(use, available=True))
-            else:
-                idle.append(use)
-        return [*off, *leaving, *idle]
-
-    def _one_neighbourhood(self, shares: Sequence[NodeShare]) -> bool:
-        return len({self.engine.neighbourhood(share.name) for share in shares}) == 1
 
     # --- decisions
 
@@ -240,6 +181,7 @@ class PowerSaving:
         now = self.job_table.clock()
         if now - self._charged_at > CHARGE_S:
             self._charged_at = now
+            self._keep_busy_times()
             for job in [self.job_table.jobs[job_id] for job_id in self.job_table.active]:
                 if job.engine == self.engine.name:
                     self.hours.charge(job)
@@ -289,10 +231,10 @@ class PowerSaving:
         names = [node.name for node in self.job_table.partition_nodes.get(partition, ()) if node.name in warm.names]
         uses = [self.job_table.uses[name] for name in names]
         demands = [demand_of(part.spec) for part in self.job_table.components(job)]
-        if not uses or any(_separate_nodes(demands, group) for group in self.neighbourhoods(uses)):
+        if not uses or any(_separate_nodes(demands, group) for group in self.placement.neighbourhoods(uses)):
             return []
         return _separate_nodes(
-            demands, self.job_table.reservations.open_to(job, self._startable(uses), self.job_table.clock())
+            demands, self.job_table.reservations.open_to(job, self.placement.startable(uses), self.job_table.clock())
         )
 
     def _uses(self, order: Order) -> list[NodeUse]:
@@ -324,7 +266,7 @@ class PowerSaving:
     def _retry_failed(self, name: str) -> None:
         del self._failed[name]
         node = self.job_table.nodes[name]
-        if node.state is NodeState.DOWN and node.reason_user == "slurm":
+        if node.state is NodeState.DOWN and node.reason_user == _SLURM_USER:
             node.state, node.reason, node.reason_time, node.reason_user = NodeState.IDLE, "", 0.0, ""
             self.job_table.refresh_node(node)
             self._schedule_soon()
@@ -352,23 +294,41 @@ class PowerSaving:
             self.engine.fleet.order([name])
         self.job_table.refresh_node(node)
 
-    def power_down(self, name: str, asap: bool = False) -> None:
-        """Power down a node once it is idle (POWER_DOWN). ``asap`` drains it until then. No effect if it is off."""
+    def power_down(self, name: str, asap: str = "", user: str = _SLURM_USER) -> bool:
+        """Power down a node once it is idle (POWER_DOWN).
+
+        ``asap``: drain it until then, for this reason. False: it is off, or never powered down.
+        """
         order = self.engine.fleet.order_of(name)
         if order is None or order.phase == "leaving" or order.existing:
-            return
-        self._request_once_idle(name, NodeFlag.POWER_DOWN, asap, down=False)
+            return False
+        self._request_once_idle(name, NodeFlag.POWER_DOWN, asap, user)
+        return True
+
+    def resume(self, name: str) -> bool:
+        """Treat a node that is powering down as off (RESUME). False for other nodes."""
+        order = self.engine.fleet.order_of(name)
+        if order is None or order.phase != "leaving":
+            return False
+        self.engine.fleet.release(order)
+        return True
 
     def reboot(self, name: str, asap: bool, down: bool) -> None:
         """Reboot a node once it is idle. ``asap``: start no job before. ``down``: set it DOWN afterwards."""
         if self.engine.fleet.order_of(name) is None:
             self.power_up(name)
             return
-        self._request_once_idle(name, NodeFlag.REBOOT, asap, down)
+        self._request_once_idle(name, NodeFlag.REBOOT, "Reboot ASAP" if asap else "", down=down)
 
-    def _request_once_idle(self, name: str, flag: NodeFlag, asap: bool, down: bool) -> None:
-        self.requests.add(name, flag, asap, down)
-        self.job_table.refresh_node(self.job_table.nodes[name])
+    def _request_once_idle(
+        self, name: str, flag: NodeFlag, drain: str, user: str = _SLURM_USER, down: bool = False
+    ) -> None:
+        """Store a request. ``drain``: why no job starts on the node before; "": jobs do."""
+        node = self.job_table.nodes[name]
+        if drain and not node.reason:
+            node.reason, node.reason_time, node.reason_user = drain, self.job_table.clock(), user
+        self.requests.add(name, flag, bool(drain), down)
+        self.job_table.refresh_node(node)
         self.check()
 
     def cancel_reboot(self, name: str) -> bool:
@@ -379,8 +339,14 @@ class PowerSaving:
         self.job_table.refresh_node(self.job_table.nodes[name])
         return True
 
+    def _keep_busy_times(self) -> None:
+        """Store the time of each node's last job, for the next controller."""
+        busy = {name: self.job_table.nodes[name].last_busy_time for name in self._warm_of}
+        self.job_table.store.put_note(_BUSY_NOTE, json.dumps(busy))
+
     async def close(self) -> None:
         """Stop the checks; nodes keep their power state."""
+        self._keep_busy_times()
         if self._task is not None:
             await cancel_all([self._task])
 

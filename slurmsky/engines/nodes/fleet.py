@@ -213,6 +213,13 @@ class Fleet:
         order.save()
         self._begin_down(order, why)
 
+    def release(self, order: Order) -> None:
+        """Treat an order's nodes as off while it is taken down.
+
+        Another order can power them up at once.
+        """
+        self._release(order, "off", "")
+
     def _begin_down(self, order: Order, why: str) -> None:
         task = background(self._take_down(order, why))
         self._leaving.add(task)

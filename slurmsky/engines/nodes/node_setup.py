@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from ...agent.cloud import submit_folder
 from ...agent.cloud.remote_commands import RELAYED
+from ...agent.job.environment import gpu_indices
 from ...model.allocation import Launch
 from ...model.spec import JobSpec
 from ...protocol import wire
@@ -21,7 +22,7 @@ from ...translate.sky_task import credentials
 from ..local.agent_link import AgentLink
 from ..relay.proxy_socket import export_of
 from .agent_requests import AgentRequests
-from .launch_adaptation import Environments, Scripts, adapted
+from .launch_adaptation import Environments, Scripts, adapted, on_devices
 from .remote_files import RemoteFiles
 
 log = logging.getLogger("slurmsky.nodes")
@@ -87,9 +88,10 @@ class NodeSetup:
         for each in links:
             await self._add_names(each, links, addresses)
         environments = self._environments.setdefault(link.node, Environments())
-        environment = environments.adapted(launch.environment, detected, same, addresses)
+        gpus = len(gpu_indices(launch.shares[0].gres))
+        environment = environments.adapted(launch.environment, detected, same, addresses, gpus)
         relocation = (folder, places.get(link.node, folder))
-        there = adapted(launch, detected, digest, environment, relocation)
+        there = adapted(on_devices(launch, self.detected), detected, digest, environment, relocation)
         if not same:
             await self._files.follow(launch, there)
         return there

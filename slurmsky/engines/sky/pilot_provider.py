@@ -31,7 +31,7 @@ from ..nodes.provider import BringUpFailed, Say, TemporarilyUnavailable, Tunnel
 from ..powered import Order
 from ..relay.head_connection import HeadUnreachable
 from . import intervals
-from .account import prices
+from .account import existing_cluster, prices
 from .api.api_client import Client
 from .api.api_errors import Interrupted, Rejected, SkyError
 from .head import certificates
@@ -185,8 +185,7 @@ class Pilots:
         if order.notes.job:
             return order.notes.job
         if not order.notes.request:
-            if order.existing and await self._status(order) != "UP":
-                raise BringUpFailed(f"there is no SkyPilot cluster {order.name} that is UP")
+            resources = await self._existing_resources(order) if order.existing else {}
             if order.notes.sent and await self._status(order) == "UP":
                 # In this order: a launch that ends between the two requests has a job.
                 launching = await self._client.launching(order.name)
@@ -198,8 +197,9 @@ class Pilots:
                 log.info("cluster %s has no job: its launch was interrupted, and is repeated", order.name)
             order.notes.sent = True
             order.save()
+            task = await asyncio.to_thread((order.folder / "task.yaml").read_text)
             body = {
-                "task": await asyncio.to_thread((order.folder / "task.yaml").read_text),
+                "task": json.dumps({**json.loads(task), "resources": resources}) if resources else task,
                 "cluster_name": order.name,
                 "retry_until_up": True,
                 "quiet_optimizer": True,
@@ -215,6 +215,17 @@ class Pilots:
         if not isinstance(job_id, int):
             raise BringUpFailed(f"the launch of cluster {order.name} was cancelled")
         return self._found(order, job_id)
+
+    async def _existing_resources(self, order: Order) -> dict[str, Any]:
+        """Resources to request on an existing cluster. Raises BringUpFailed where it cannot be used."""
+        row = await self._row(order)
+        if row.get("status") != "UP":
+            raise BringUpFailed(f"there is no SkyPilot cluster {order.name} that is UP")
+        cluster = existing_cluster.read(row)
+        objection = cluster.objection(order.name, len(order.nodes))
+        if objection:
+            raise BringUpFailed(objection)
+        return cluster.resources
 
     def _found(self, order: Order, job_id: int) -> int:
         order.notes.job = job_id
@@ -251,6 +262,9 @@ class Pilots:
                             raise BringUpFailed(info.refused)
                         order.info[order.nodes[info.rank]] = info
                 if len(order.info) == len(order.nodes):
+                    if order.existing:
+                        cluster = existing_cluster.read(await self._row(order))
+                        order.info = {node: cluster.narrowed(info) for node, info in order.info.items()}
                     order.save()
                     return
         finally:
@@ -273,7 +287,7 @@ class Pilots:
     async def price(self, partition: str, nodes: int = 1) -> float:
         warm = dict(self._site.warm_nodes)[partition]
         if warm.cluster:
-            return 0.0  # the task of an existing cluster names no resources
+            return round(await existing_cluster.node_price(self._client, warm.cluster, len(warm.names)), 6)
         fields = task_fields(warm, Order("", partition, list(warm.names[:nodes])), self._site)
         return round((await prices.hourly_price(self._client, prices.question(fields)) or 0.0) / nodes, 6)
 

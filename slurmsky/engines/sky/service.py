@@ -12,6 +12,7 @@ from ...translate.sky_task.credentials import redacted
 from ..cloud import Packed
 from ..files.launch_needs import environment_of, folder_above, leave_credentials, links_of
 from ..powered import Order
+from .account import existing_cluster
 from .api import api_server
 from .api.api_errors import Rejected
 from .launch import shipment
@@ -51,7 +52,9 @@ class SkyService:
         if warm.cluster:
             body = {"cluster_names": [warm.cluster], "include_credentials": False, "include_handle": False}
             rows = await self._client.call("/status", {**body, "summary_response": True})
-            return "" if rows else f"SkyPilot has no cluster {warm.cluster} (sky status)"
+            if not rows:
+                return f"SkyPilot has no cluster {warm.cluster} (sky status)"
+            return existing_cluster.read(rows[0]).objection(warm.cluster, len(warm.names))
         task = json.dumps({**task_fields(warm, Order("check", partition, list(warm.names[:1])), site), "run": "true"})
         try:
             await self._client.validate(task)
