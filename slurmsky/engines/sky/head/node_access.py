@@ -17,8 +17,9 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from ...base import background
 from ...relay.head_connection import UNIX, HeadUnreachable, Line, open_line
 
 log = logging.getLogger("slurmsky.sky")
@@ -27,6 +28,8 @@ CONFIGURE_S = 300.0  # sky status starts a Python with SkyPilot, and queries the
 TUNNEL_S = 120.0  # on a Slurm infra an sshd is started in the allocation first
 _LONGEST_PATH = 85  # longest path of a socket: ssh appends a suffix while it creates it
 
+#: where SkyPilot writes its ssh configuration of each cluster. Source: sky/utils/cluster_utils.py
+SSH_CONFIGS = Path("~/.sky/generated/ssh").expanduser()
 SSH_OPTIONS = (
     "BatchMode=yes",
     "ConnectTimeout=60",
@@ -129,7 +132,8 @@ class SshTunnel:
         self._own_folder = ""
         self._process: asyncio.subprocess.Process | None = None
         self._lock = asyncio.Lock()
-        self._attempts = 0  # since the latest tunnel
+        #: since the latest tunnel; every third one has SkyPilot write its configuration again
+        self._attempts = 1 if (SSH_CONFIGS / cluster).exists() else 0
 
     async def path(self) -> str:
         """Return the socket's path, once the tunnel is up.
@@ -155,23 +159,18 @@ class SshTunnel:
         with contextlib.suppress(FileNotFoundError):
             self._socket.unlink()
         options = [word for option in SSH_OPTIONS for word in ("-o", option)]
-        self._process = process = await asyncio.create_subprocess_exec(
-            *tied([ssh, "-N", *options, "-L", f"{self._socket}:{self._address}", self._cluster]),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C in the controller's terminal must not end ssh
-        )
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + TUNNEL_S
-        while not self._socket.exists():
-            if process.returncode is not None:
-                stderr = (await process.stderr.read()).decode("utf-8", "replace") if process.stderr else ""
-                raise HeadUnreachable(f"ssh {self._cluster}: {' '.join(stderr.split())[-300:] or 'it ended at once'}")
-            if loop.time() > deadline:
-                self.close()
-                raise HeadUnreachable(f"ssh {self._cluster}: no answer within {TUNNEL_S:.0f} s")
-            await asyncio.sleep(0.1)
+        with tempfile.TemporaryFile() as errors:
+            command = [ssh, "-N", *options, "-L", f"{self._socket}:{self._address}", self._cluster]
+            self._process = process = await _started(command, errors)
+            loop = asyncio.get_running_loop()
+            deadline = loop.time() + TUNNEL_S
+            while not self._socket.exists():
+                if process.returncode is not None:
+                    raise HeadUnreachable(f"ssh {self._cluster}: {_tail(errors) or 'it ended at once'}")
+                if loop.time() > deadline:
+                    self.close()
+                    raise HeadUnreachable(f"ssh {self._cluster}: no answer within {TUNNEL_S:.0f} s")
+                await asyncio.sleep(0.1)
         log.info("cluster %s: reached through ssh", self._cluster)
 
     async def _configure(self) -> None:
@@ -179,21 +178,16 @@ class SshTunnel:
         sky = shutil.which("sky")
         if sky is None:
             raise HeadUnreachable("its nodes are reached through SkyPilot's ssh only, and there is no sky command here")
-        process = await asyncio.create_subprocess_exec(
-            *tied([sky, "status", self._cluster]),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-        try:
-            _, stderr = await asyncio.wait_for(process.communicate(), CONFIGURE_S)
-        except asyncio.TimeoutError:
-            process.kill()
-            raise HeadUnreachable(f"sky status {self._cluster}: no answer within {CONFIGURE_S:.0f} s") from None
-        if process.returncode:
-            text = " ".join(stderr.decode("utf-8", "replace").split())[-300:]
-            raise HeadUnreachable(f"sky status {self._cluster}: {text or process.returncode}")
+        with tempfile.TemporaryFile() as errors:
+            process = await _started([sky, "status", self._cluster], errors)
+            try:
+                await asyncio.wait_for(process.wait(), CONFIGURE_S)
+            except asyncio.TimeoutError:
+                raise HeadUnreachable(f"sky status {self._cluster}: no answer within {CONFIGURE_S:.0f} s") from None
+            finally:
+                _end(process)
+            if process.returncode:
+                raise HeadUnreachable(f"sky status {self._cluster}: {_tail(errors) or process.returncode}")
 
     def _place(self) -> Path:
         path = self._folder / "tunnel.sock"
@@ -204,9 +198,8 @@ class SshTunnel:
 
     def close(self) -> None:
         """End the ssh process."""
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
+        if self._process is not None:
+            _end(self._process)
         self._process = None
         if self._socket is not None:
             with contextlib.suppress(OSError):
@@ -215,3 +208,42 @@ class SshTunnel:
             with contextlib.suppress(OSError):
                 os.rmdir(self._own_folder)
             self._own_folder = ""
+
+
+async def _started(command: list[str], errors: IO[bytes]) -> asyncio.subprocess.Process:
+    """Start a program that ends with this process.
+
+    It has a session of its own: Ctrl-C in the terminal must not end it. It writes errors to a file, because a pipe that
+    is not read would stop ssh once it is full.
+    """
+    return await asyncio.create_subprocess_exec(
+        *tied(command),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=errors,
+        start_new_session=True,
+    )
+
+
+def _end(process: asyncio.subprocess.Process) -> None:
+    """Terminate a program; a task of the event loop waits for its end."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        background(_ended(process))
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    try:
+        await process.wait()
+    except asyncio.CancelledError:  # the event loop is about to close
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        raise
+
+
+def _tail(errors: IO[bytes]) -> str:
+    """Return the end of a program's errors, in one line."""
+    errors.seek(0)
+    return " ".join(errors.read().decode("utf-8", "replace").split())[-300:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
@@ -70,3 +71,32 @@ def test_a_broken_tunnel_is_restored_without_sky_status(tmp_path, monkeypatch):
 
     asyncio.run(fail(4))
     assert (tmp_path / "calls").read_text().split() == ["sky", "ssh", "ssh", "ssh", "sky", "ssh"]
+
+
+#: creates the socket, and writes more errors than a pipe holds
+TALKS = """#!/bin/bash
+for word; do case "$word" in *.sock:*) socket=${word%%:*};; esac; done
+head -c 200000 /dev/zero >&2
+touch "$socket"
+exec sleep 60
+"""
+
+
+def test_ssh_may_write_more_errors_than_a_pipe_holds(tmp_path, monkeypatch):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in (("sky", "#!/bin/sh\n"), ("ssh", TALKS)):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o700)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    faults: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", faults.append)
+
+    async def once() -> None:
+        tunnel = node_access.SshTunnel("c", "127.0.0.1:1", tmp_path)
+        await asyncio.wait_for(tunnel.path(), 60)
+        tunnel.close()
+
+    asyncio.run(once())
+    gc.collect()
+    assert not faults
