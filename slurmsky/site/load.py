@@ -229,11 +229,11 @@ class _Reader:
             for member in members:
                 if member in warm and name not in by_partition and not set(members) <= warm:
                     raise self.fault("partition", index, "nodes", "warm nodes and others do not mix in a partition")
-                if member not in warm and member not in names and names:
-                    raise self.fault("partition", index, "nodes", f"there is no node {member}")
-                if member not in warm and not names and mine.get("infra"):
+                if member not in warm and member not in names and mine.get("infra"):
                     text = "nodes needs the shape of the nodes: shape = { cpus = ..., memory = ... }"
                     raise self.fault("partition", index, "nodes", text)
+                if member not in warm and member not in names and names:
+                    raise self.fault("partition", index, "nodes", f"there is no node {member}")
             if members and set(members) <= warm:
                 fields["engine"] = "nodes"
                 fields.setdefault("exclusive_user", True)

@@ -77,6 +77,8 @@ resume_timeout = "20:00"
 reach = "ssh"
 start_server = false
 """
+#: how SkyPilot's names of the clusters of these partitions begin
+WARM_CLUSTERS = ("kept-debug-", "kept-apart-")
 #: the kinds of nodes that tests run on
 NODES = os.environ.get("SLURMSKY_RIG_NODES", "managed,kept").split(",")
 
@@ -105,6 +107,23 @@ class WarmEngine:
 
     engine: LocalEngine
     proxy: Proxy  # between these commands and the API server
+    before: frozenset[str]  # clusters that SkyPilot had before
+
+    def clusters(self) -> set[str]:
+        """The clusters of warm nodes that SkyPilot has started since."""
+        return {name for name in clusters() - self.before if name.startswith(WARM_CLUSTERS)}
+
+    def clusters_in_use(self) -> set[str]:
+        """The clusters whose nodes the commands show as up or powering up or down."""
+        nodes = self.engine.run(["sinfo", "-hN", "-o", "%N"]).stdout.split()
+        return {cluster_of(self.engine, node) for node in nodes} - {""}
+
+    def wait_for_clusters(self, expected: set[str]) -> None:
+        """Wait until SkyPilot has these clusters of warm nodes, and no other."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (found := self.clusters()) != expected:
+            assert time.monotonic() < deadline, f"SkyPilot has {found}, not {expected}"
+            time.sleep(2)
 
 
 @contextmanager
@@ -113,13 +132,16 @@ def warm_nodes(folder: Path) -> Iterator[WarmEngine]:
     proxy = Proxy(ENDPOINT)
     proxy.start()
     path = f"{BIN}:{SKY_BIN}:/usr/local/bin:/usr/bin:/bin"
+    before = clusters()
     with commands(folder, KEPT + LIMITS + BUDGET, PATH=path, SKYPILOT_API_SERVER_ENDPOINT=proxy.endpoint) as engine:
         try:
             up = engine.run(["srun", "-N4", "true"], limit_s=PATIENCE_S)
             assert up.returncode == 0, up.stderr
-            yield WarmEngine(engine, proxy)
+            warm = WarmEngine(engine, proxy, before)
+            yield warm
         finally:
             release(engine)
+        warm.wait_for_clusters(set())
 
 
 @dataclass(frozen=True)
@@ -151,11 +173,11 @@ def cluster_of(engine: LocalEngine, node: str) -> str:
     return found[1] if found else ""
 
 
-def clusters() -> set[str]:
+def clusters() -> frozenset[str]:
     """Names of SkyPilot's clusters that have nodes."""
     client = api_server.connect(os.environ, load(SITE, "site.toml"), "root")
     body = {"include_credentials": False, "include_handle": False, "summary_response": True}
-    return {row["name"] for row in requested(client, client.call("/status", body)) or ()}
+    return frozenset(row["name"] for row in requested(client, client.call("/status", body)) or ())
 
 
 def requested(client: Client, request: Coroutine[Any, Any, Answer]) -> Answer:

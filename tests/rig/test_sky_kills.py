@@ -1,4 +1,4 @@
-"""Random kills of processes around warm nodes of the real SkyPilot: no job is lost or runs twice.
+"""Random kills of processes around warm nodes of the real SkyPilot: nothing is lost, run twice, or left running.
 
 SLURMSKY_KILLS sets the number of kills (200 for the full test).
 """
@@ -24,3 +24,4 @@ def test_no_job_is_lost_or_runs_twice_after_any_kill(kind: str, kept: WarmEngine
     kills = Kills(kept.engine, kept.proxy, work, tmp_path / "begun", KILLS, jobs, parts)
     kills.run(PATIENCE_S)
     print(kills.done, kills.verdict())
+    kept.wait_for_clusters(kept.clusters_in_use())

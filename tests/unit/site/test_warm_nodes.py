@@ -85,6 +85,7 @@ kill_wait_s = 30
     ("lines", "reported"),
     [
         ('infra = "aws"\nnodes = "n[1-2]"', "4:1: nodes needs the shape of the nodes"),
+        ('infra = "aws"\nnodes = "n1"\n[[node]]\nnames = "m1"', "4:1: nodes needs the shape of the nodes"),
         ('nodes = "n[1-2]"\nsuspend_time = 3', "4:1: suspend_time needs the shape of the nodes"),
         ('nodes = "n[1-2]"\nkeep_up = 1', "4:1: keep_up needs the shape of the nodes"),
         ('nodes = "n1"\nshape = { cpus = 1 }', "4:1: shape: memory is missing"),
