@@ -1,4 +1,7 @@
-"""The commands: one module each, with ``main(ctx)``. ``main`` returns an exit code, or a coroutine of one."""
+"""Slurm's commands: one module each, with ``main(ctx)``.
+
+``main`` returns an exit code, or a coroutine of one.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ NAMES = frozenset(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 
 
 def find(name: str) -> Callable[[Any], Any] | None:
-    """Import and return the main function of a command; None for an unknown command."""
+    """Import the main function of a command; None if unknown."""
     if name not in NAMES:
         return None
     main: Callable[[Any], Any] = importlib.import_module(f".{name}", __name__).main
@@ -19,7 +22,7 @@ def find(name: str) -> Callable[[Any], Any] | None:
 
 
 def in_idle_time(controller: Any) -> AsyncGenerator[None, None]:
-    """Background work that the controller runs in small pieces while it is idle."""
+    """Return the controller's background work as a generator of small pieces."""
     pieces: AsyncGenerator[None, None] = importlib.import_module(".accounting.cached_rows", __name__).prepare(
         controller
     )

@@ -1,4 +1,4 @@
-"""Reads the caller's files, in the caller's process or without blocking the controller."""
+"""Access to the caller's files that never blocks the controller."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from ..controller.command_context import CommandContext
 
 Answer = TypeVar("Answer")
 
-#: seconds that a network file system may take to respond, and threads that may wait for a hanging one
+#: seconds to wait for a network file system, and threads that may wait for hanging ones at a time
 PATIENCE_S, MOST_WAITING = 2.0, 8
 _waiting: set[threading.Thread] = set()
 
 
 class FoundFile(NamedTuple):
-    """A file that the caller's process read: path of the opened file, and its bytes."""
+    """Path and content of a file that the client read."""
 
     path: str
     data: bytes
 
 
 async def read(ctx: CommandContext, paths: Sequence[str], limit: int) -> FoundFile:
-    """Read the first of these files that the caller can open, at most ``limit`` bytes.
+    """Read the first readable file, at most ``limit`` bytes.
 
     The caller's own process reads the file. A file that blocks, such as a FIFO, therefore holds up that process alone,
     and /dev/fd/N means the caller's descriptor. A path after the first is skipped unless it is a regular file; a folder
@@ -42,7 +42,7 @@ async def read(ctx: CommandContext, paths: Sequence[str], limit: int) -> FoundFi
 
 
 async def check(work: Callable[[], Answer], paths: Iterable[str], otherwise: Answer) -> Answer:
-    """Run ``work``, which accesses the caller's files; ``otherwise`` if their file server hangs.
+    """Run ``work`` on the caller's files; return ``otherwise`` after a timeout.
 
     Files of a network file system are accessed in a separate thread, because a hanging file system blocks its thread
     for ever and must not block the controller.
@@ -79,7 +79,7 @@ async def check(work: Callable[[], Answer], paths: Iterable[str], otherwise: Ans
 
 
 def opener(path: str, flags: int, mode: int = 0o666) -> int:
-    """Open a caller's file in the controller, for ``open(opener=...)``; refuse files that may block."""
+    """Open a file for ``open(opener=...)``; refuse a FIFO."""
     fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, mode)
     if stat.S_ISFIFO(os.fstat(fd).st_mode):
         os.close(fd)

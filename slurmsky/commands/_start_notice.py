@@ -1,4 +1,4 @@
-"""Notice on stderr for a job just accepted. The job uses virtual nodes, or can never start."""
+"""Notice on stderr about where or when an accepted job starts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ..controller.command_context import CommandContext
 from ..controller.rules import virtual_nodes
 from ..model.job import Job
 
-#: names the script of ``sbatch --wrap``, which is no file
+#: shown in place of the script's path for ``sbatch --wrap``
 WRAPPED = "--wrap"
 #: (prefix of the pending reason, its explanation)
 _REMEDIES = (
@@ -24,7 +24,9 @@ _REMEDIES = (
 
 
 def forecast(ctx: CommandContext, job: Job, script: str = "") -> None:
-    """Print at most one line: the job can never start, or it runs on virtual nodes.
+    """Print at most one line about an accepted job.
+
+    The line says that the job can never start, or that it runs on virtual nodes.
 
     ``script`` is what sbatch submitted; it is empty for salloc and srun, which report a pending request themselves. A
     job that merely shares CPUs gets the line on a terminal only; a job that runs without its GPUs always gets it.

@@ -1,4 +1,4 @@
-"""sbatch warnings: faults that would end a job before its script begins."""
+"""sbatch warnings: faults that would end a job at its start."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from . import _files
 
 
 async def warnings(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
-    """The faults of a submission; () if a network file system with the job's files hangs."""
+    """Find the faults of a submission.
+
+    The list is empty if a network file system with the job's files hangs.
+    """
     names = [derived.expand_path(pattern, job) for pattern in (job.stdout, job.stderr, job.stdin)]
     names += [os.path.join(folder, "x") for folder in (job.work_dir, job.submit_dir)]
     return await _files.check(lambda: _faults(ctx, job, script), [*names, _interpreter(script)], [])
 
 
 def _faults(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
-    """The faults that would end the job if it started now.
+    """Find the faults that would end the job if it started now.
+
+    Only the files of this machine are checked.
 
     They concern jobs that use this machine's files.
 
@@ -27,7 +32,7 @@ def _faults(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
     contains the job id gets no warning: programs create such folders after sbatch has printed the id.
     """
     if not ctx.controller.engine.places_in(job.partition.partition(",")[0]):
-        return remarks(ctx, job.submit_dir) if goes_to_a_cloud(ctx, job.partition.partition(",")[0]) else []
+        return remarks(ctx, job.submit_dir) if runs_on_sky(ctx, job.partition.partition(",")[0]) else []
     found = []
     if not (os.path.isdir(job.work_dir) and os.access(job.work_dir, os.X_OK)):
         fault = "cannot be entered" if os.path.exists(job.work_dir) else "does not exist"
@@ -46,13 +51,13 @@ def _faults(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def goes_to_a_cloud(ctx: CommandContext, partition: str) -> bool:
-    """True if jobs of the partition run on SkyPilot's nodes. The submit folder is copied to these nodes."""
+def runs_on_sky(ctx: CommandContext, partition: str) -> bool:
+    """Whether the partition's jobs run on SkyPilot, with a copied submit folder."""
     return ctx.controller.engine.engine_name(partition) == "sky"
 
 
 def remarks(ctx: CommandContext, submit_dir: str) -> list[str]:
-    """Remarks on the submit folder of a job whose folder is copied to the nodes."""
+    """Remarks on a submit folder that is copied to the nodes."""
     home = ctx.env.get("HOME") or os.path.expanduser("~")
     if not private.holds_home(submit_dir, home):
         return []
@@ -75,7 +80,7 @@ def _unwritable(path: str, pattern: str) -> str:
 
 
 def _interpreter(script: bytes) -> str:
-    """The absolute path of the ``#!`` line; "" for none."""
+    """Absolute path of the interpreter in the ``#!`` line, or ""."""
     words = script[2 : script.find(b"\n")].split() if script.startswith(b"#!") else []
     name = os.fsdecode(words[0]) if words else ""
     return name if name.startswith("/") else ""

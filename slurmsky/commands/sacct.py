@@ -1,4 +1,7 @@
-"""sacct: accounting of jobs, from the store. Source: src/sacct/sacct.c, options.c, process.c."""
+"""sacct: accounting of jobs, from the store.
+
+Source: src/sacct/sacct.c, options.c, process.c.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,8 @@ from .common.data_output import check_style, send
 from .common.report_settings import caller_zone, report
 from .common.site_options import table
 
-#: jobs that are read in one batch
-_TOGETHER = 500
+#: jobs read in one batch
+_BATCH_SIZE = 500
 
 
 @streaming
@@ -54,7 +57,7 @@ async def main(ctx: CommandContext) -> int:
             ctx.err(line)
         return 1
     if query.batch_script or query.env_vars:
-        return _stored(ctx, query, select(ctx, query))
+        return _print_submitted(ctx, query, select(ctx, query))
     if query.json is not None or query.yaml is not None:
         await send(ctx, query.json, query.yaml, lambda form, about: _document(ctx, query, form, about))
         return 0  # sacct ignores the result of this request
@@ -73,14 +76,14 @@ async def main(ctx: CommandContext) -> int:
 
 
 def check_window(ctx: CommandContext, query: SacctQuery) -> None:
-    """Raise CommandError when the queried time window ends before it begins."""
+    """Raise CommandError if the queried time window ends before it begins."""
     start, end = accounted.window(query, ctx.controller.clock())
     if not (query.helpformat or query.helpstate or query.helpreason):
         in_order(start, end, caller_zone(ctx))
 
 
 def _document(ctx: CommandContext, query: SacctQuery, form: Any, about: Any) -> Any:
-    """The answer of --json. For a time window, records of ended jobs are cached text."""
+    """Build the JSON answer; for a time window it streams cached records."""
     document = form.accounting_document(
         select(ctx, query), about, ctx.controller.clock(), ctx.controller.job_table.cluster
     )
@@ -90,7 +93,7 @@ def _document(ctx: CommandContext, query: SacctQuery, form: Any, about: Any) -> 
 
 
 def unknown(ctx: CommandContext, query: SacctQuery) -> tuple[str, ...]:
-    """Slurm's error lines for a filter that names an unknown entity; () for none."""
+    """Slurm's error lines for a filter that names an unknown entity."""
     for kind, names, find in (("user", query.users, find_user), ("group", query.groups, find_group)):
         for name in names:
             if find(name) is None:
@@ -127,13 +130,13 @@ def select(ctx: CommandContext, query: SacctQuery, held: bool = False, with_step
     else:
         start, end = accounted.window(query, now)
         runs = sorted(controller.store.runs(start, end, query.duplicates, accounted.where(query, start, end, held)))
-        parts = (runs[first : first + _TOGETHER] for first in range(0, len(runs), _TOGETHER))
+        parts = (runs[first : first + _BATCH_SIZE] for first in range(0, len(runs), _BATCH_SIZE))
         found = chain.from_iterable(accounted.recall(ctx, part, with_steps) for part in parts)
     passes = accounted.test(query, now, held)
     for job in found:
         accounted.take_live_steps(ctx, job)
         if query.jobs:
-            wanted = [one for one in query.jobs if _means(one, job, query.whole_hetjob)]
+            wanted = [one for one in query.jobs if _selects(one, job, query.whole_hetjob)]
             if not wanted:
                 continue
             if not query.allocations and all(one.step is not None for one in wanted):
@@ -150,7 +153,7 @@ def _only_steps(query: SacctQuery, jobs: Iterable[Job]) -> frozenset[int]:
         for job in jobs
         if query.jobs
         and not query.allocations
-        and all(one.step is not None for one in query.jobs if _means(one, job, query.whole_hetjob))
+        and all(one.step is not None for one in query.jobs if _selects(one, job, query.whole_hetjob))
     )
 
 
@@ -174,8 +177,11 @@ def _het_components(ctx: CommandContext, query: SacctQuery, found: Iterable[Job]
                 yield job
 
 
-def _means(wanted: JobId, job: Job, whole: bool | None = None) -> bool:
-    """Whether an id of -j selects this record; ``whole`` is --whole-hetjob."""
+def _selects(wanted: JobId, job: Job, whole: bool | None = None) -> bool:
+    """Whether an id of -j selects this record.
+
+    ``whole`` is the value of --whole-hetjob.
+    """
     if whole and job.het_job_id:
         return wanted.job_id in (job.het_job_id, *job.het_ids)
     if whole is False and job.het_job_id and wanted.het_offset is None:
@@ -188,8 +194,8 @@ def _means(wanted: JobId, job: Job, whole: bool | None = None) -> bool:
     return wanted.job_id in (job.job_id, job.array_job_id, job.het_job_id)
 
 
-def _stored(ctx: CommandContext, query: SacctQuery, jobs: Iterable[Job]) -> int:
-    """--batch-script and --env-vars: print the script or the environment as submitted."""
+def _print_submitted(ctx: CommandContext, query: SacctQuery, jobs: Iterable[Job]) -> int:
+    """Print the submitted script or environment (--batch-script, --env-vars)."""
     controller = ctx.controller
     for job in jobs:
         folder = controller.paths.jobs / str(spool_id(job))

@@ -1,7 +1,9 @@
-"""sacctmgr: shows and changes accounts, users and QOS. Source: src/sacctmgr/sacctmgr.c.
+"""sacctmgr: shows and changes accounts, users and QOS.
 
 The store keeps changes, which override the site file. Clusters, federations and resources cannot be changed; such
 requests get slurmdbd's answer to a user without privileges.
+
+Source: src/sacctmgr/sacctmgr.c.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ _VERBS = (
 
 @dataclass
 class _SessionOptions:
-    """Output settings that options and verbs have changed so far."""
+    """Output settings of a session, as options and verbs set them."""
 
     style: TableStyle
     associations: bool
@@ -164,7 +166,10 @@ _DUMP = (
 
 
 def _dump(ctx: CommandContext, words: Sequence[str]) -> int:
-    """Write the cluster's accounts and users to a file. Source: cluster_functions.c sacctmgr_dump_cluster."""
+    """Write the cluster's accounts and users to a file.
+
+    Source: cluster_functions.c sacctmgr_dump_cluster.
+    """
     given: dict[str, str] = {}
     status = 0
     for word in words:
@@ -213,7 +218,7 @@ def _configuration(ctx: CommandContext) -> dict[str, str]:
 
 
 async def _change(ctx: CommandContext, verb: str, words: Sequence[str], options: _SessionOptions, ask: bool) -> int:
-    """add, delete, modify, archive; validated in sacctmgr's order."""
+    """Run add, delete, modify or archive, validated in sacctmgr's order."""
     if options.readonly:
         ctx.err("Can't run this command in readonly mode.")
         return 1

@@ -1,4 +1,7 @@
-"""salloc: allocate nodes for a command or a shell. Source: src/salloc/salloc.c."""
+"""salloc: allocate nodes for a command or a shell.
+
+Source: src/salloc/salloc.c.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +36,15 @@ from .common.site_options import table
 #: seconds of waiting after which salloc rings the bell (salloc.c DEFAULT_BELL_DELAY)
 BELL_DELAY_S = 10.0
 WHAT = "Job submit/allocate failed"
-#: signals to the command that usually come from the user, after which salloc succeeds (salloc.c main)
-_OF_THE_USER = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)
+#: signals that usually come from the user: salloc succeeds if one of them ends the command (salloc.c main)
+_USER_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)
 #: errors that end an --immediate request
-_TOO_LATE = (Errno.IMMEDIATE, Errno.NODES_BUSY, Errno.TIMED_OUT)
+_IMMEDIATE_ERRORS = (Errno.IMMEDIATE, Errno.NODES_BUSY, Errno.TIMED_OUT)
 
 
 @streaming
 async def main(ctx: CommandContext) -> int:
-    """Allocate the nodes, run the command in the caller's terminal, release the nodes."""
+    """Allocate nodes, run the command in the terminal, release the nodes."""
     request = options.parse_salloc(ctx.args, surroundings(ctx), table(ctx, "salloc"))
     for line in request.warnings:
         ctx.err(line)
@@ -49,7 +52,7 @@ async def main(ctx: CommandContext) -> int:
         return error_exit(ctx)
     quiet = bool(request.flags.quiet)
     if paths.CHILD_STATUS in ctx.env:
-        return await _released(ctx, requested_before(ctx), quiet, int(ctx.env[paths.CHILD_STATUS]))
+        return await _release(ctx, requested_before(ctx), quiet, int(ctx.env[paths.CHILD_STATUS]))
     if request.flags.verbose:
         verbosity.defined_options(ctx, options.describe(request))
         verbosity.debug(ctx, request.flags.verbose)
@@ -57,7 +60,7 @@ async def main(ctx: CommandContext) -> int:
     try:
         job = await allocate(ctx, request.components, quiet, request.components[0].immediate_s)
     except SlurmError as error:
-        hurried = request.components[0].immediate_s is not None and error.errno in _TOO_LATE
+        hurried = request.components[0].immediate_s is not None and error.errno in _IMMEDIATE_ERRORS
         return refused(ctx, error, "Unable to allocate resources" if hurried else WHAT)
     except Revoked as revoked:
         return revoked.code
@@ -72,11 +75,14 @@ async def main(ctx: CommandContext) -> int:
         ctx.say(f"debug:  {verbosity.layout(job)}")
     with notified(ctx, job):
         status = await _run(ctx, job, request)
-    return await _released(ctx, job, quiet, status)
+    return await _release(ctx, job, quiet, status)
 
 
-async def _released(ctx: CommandContext, job: Job | None, quiet: bool, status: int) -> int:
-    """Release the allocation of an ended command, and return salloc's exit code.
+async def _release(ctx: CommandContext, job: Job | None, quiet: bool, status: int) -> int:
+    """Release the allocation of an ended command; return salloc's exit code.
+
+    ``status`` is the command's exit code, or the negative number of the signal that ended it. The job is None if a
+    restarted controller has no record of it.
 
     ``status`` is the command's exit code, or the negative number of the signal that ended it. The job is None if a
     later controller has no record of the job.
@@ -91,12 +97,12 @@ async def _released(ctx: CommandContext, job: Job | None, quiet: bool, status: i
 
 
 def _exit_code(status: int) -> int:
-    """Exit code of salloc, from the command's exit code or negative signal number."""
-    return status if status >= 0 else int(-status not in _OF_THE_USER)
+    """Convert an exit code or negative signal number to salloc's exit code."""
+    return status if status >= 0 else int(-status not in _USER_SIGNALS)
 
 
 async def _run(ctx: CommandContext, job: Job, request: options.Submission) -> int:
-    """Run the caller's command or shell until it or the allocation ends."""
+    """Run the command or shell until it or the allocation ends."""
     controller = ctx.controller
     argv = request.argv or (ctx.env.get("SHELL") or pwd.getpwuid(os.geteuid()).pw_shell or "/bin/sh",)
     env = {**ctx.env, **salloc_environment(controller.launches.launch_of(job)), **controller.job_variables(job)}
@@ -128,7 +134,7 @@ async def _run(ctx: CommandContext, job: Job, request: options.Submission) -> in
 
 
 def _status(ctx: CommandContext, program: str, text: str) -> int:
-    """Exit code of the caller's program, or the negative number of the signal that ended it."""
+    """Exit code of the program, or the negative number of its signal."""
     word, _, problem = text.partition(" ")
     if problem:
         ctx.error(f'_fork_command: Unable to find command "{program}"')

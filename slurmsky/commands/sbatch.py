@@ -1,4 +1,7 @@
-"""sbatch: submits a script as a job. Source: src/sbatch/sbatch.c, opt.c."""
+"""sbatch: submits a script as a job.
+
+Source: src/sbatch/sbatch.c, opt.c.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ WHAT = "Batch job submission failed"
 
 @streaming
 async def main(ctx: CommandContext) -> int:
-    """Submit the script and print ``Submitted batch job N``; with --wait, wait until the job has ended."""
+    """Submit the script and print ``Submitted batch job N``.
+
+    With --wait the command waits until the job has ended.
+    """
     known = requested_before(ctx)
     return await _submit(ctx) if known is None else await _wait(ctx, known)
 
@@ -135,7 +141,10 @@ async def _script(ctx: CommandContext, choice: options.ScriptChoice) -> tuple[op
 
 
 async def _command(ctx: CommandContext, choice: options.ScriptChoice, path: str, spec: JobSpec) -> str:
-    """The script's path as scontrol shows it. It is resolved from --chdir, or as typed if no such file exists."""
+    """Path of the script as scontrol shows it.
+
+    The path is resolved from --chdir; if no such file exists, it is shown as typed.
+    """
     if not path or choice.path is None or spec.chdir in (None, ctx.cwd):
         return path
     name, folder = choice.path, spec.chdir or ""
@@ -144,7 +153,10 @@ async def _command(ctx: CommandContext, choice: options.ScriptChoice, path: str,
 
 
 def find_file(ctx: CommandContext, name: str, folder: str = "") -> str | None:
-    """Resolve a script as sbatch does: from ``folder`` (default: current folder), then along PATH."""
+    """Resolve a script name from ``folder``, then along PATH.
+
+    ``folder`` is relative to the caller's current folder.
+    """
     here = os.path.normpath(os.path.join(ctx.cwd, folder, name))
     if os.access(here, os.R_OK):
         return here
@@ -155,13 +167,16 @@ def find_file(ctx: CommandContext, name: str, folder: str = "") -> str | None:
 
 
 def _along_path(ctx: CommandContext, name: str) -> list[str]:
-    """Candidate paths along PATH, for a script name without a slash."""
+    """Candidate paths along PATH for a name without a slash."""
     folders = [] if "/" in name else ctx.env.get("PATH", "").split(os.pathsep)
     return [os.path.join(ctx.cwd, folder, name) for folder in folders if folder]
 
 
 def job_environment(ctx: CommandContext, export: str | None) -> dict[str, str]:
-    """The caller's environment filtered by --export, without the variables of an outer job's agent."""
+    """Environment of the job: the caller's, filtered by --export.
+
+    Variables of an outer job's agent are removed.
+    """
     ours = (paths.AGENT, paths.SCRIPT, paths.GIVEN_ID, paths.REQUESTED_JOB, paths.CHILD_STATUS)
     env = {name: value for name, value in ctx.env.items() if name not in ours}
     spec = exportspec.parse(export if export is not None else "ALL")
@@ -175,7 +190,7 @@ def job_environment(ctx: CommandContext, export: str | None) -> dict[str, str]:
 
 
 def _login(env: Mapping[str, str]) -> dict[str, str]:
-    """The variables that every login sets. Values of the caller's environment take precedence."""
+    """Variables that every login sets; the caller's values take precedence."""
     user = pwd.getpwuid(os.geteuid())
     login = {"HOME": user.pw_dir, "SHELL": user.pw_shell, "USER": user.pw_name, "LOGNAME": user.pw_name}
     login.update((name, env[name]) for name in (*login, "PATH", "MAIL", "LANG") if name in env)
@@ -197,7 +212,10 @@ async def _from_file(ctx: CommandContext, source: str) -> dict[str, str]:
 
 
 async def test_only(ctx: CommandContext, spec: JobSpec, quiet: bool) -> int:
-    """--test-only: print when and where the job would start, unless ``quiet``."""
+    """--test-only: print when and where the job would start.
+
+    With ``quiet`` only errors are printed.
+    """
     controller = ctx.controller
     who = submitter(ctx)
     try:
@@ -239,7 +257,7 @@ async def test_only(ctx: CommandContext, spec: JobSpec, quiet: bool) -> int:
 
 
 async def _wait(ctx: CommandContext, job: Job) -> int:
-    """--wait: return the job's exit code; for an array the highest."""
+    """--wait: return the job's exit code, for an array the highest."""
     controller = ctx.controller
     resume_later(ctx, job)
     done = asyncio.ensure_future(ended(ctx, job))

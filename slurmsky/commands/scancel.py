@@ -1,4 +1,7 @@
-"""scancel: signals or cancels jobs and steps. Source: src/scancel/scancel.c."""
+"""scancel: signals or cancels jobs and steps.
+
+Source: src/scancel/scancel.c.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ async def main(ctx: CommandContext) -> int:
         return await _cancel_by_filters(ctx, query)
     code = 0
     for wanted in query.jobs:
-        code = max(code, _unseen(ctx, query, wanted))
+        code = max(code, _cancel_directly(ctx, query, wanted))
     return code
 
 
@@ -50,7 +53,7 @@ async def _cancel_by_filters(ctx: CommandContext, query: ScancelQuery) -> int:
     jobs = [job for job in sorted(job_table.jobs.values(), key=lambda job: job.job_id) if not job.state.finished]
     code = 0
     wanted: list[JobId] = []
-    for one in _singly(query.jobs):
+    for one in _single_ids(query.jobs):
         if any(_is_named(one, job) for job in jobs):
             wanted.append(one)
             continue
@@ -61,7 +64,7 @@ async def _cancel_by_filters(ctx: CommandContext, query: ScancelQuery) -> int:
     if query.jobs:
         jobs = [job for job in jobs if any(_is_named(one, job) for one in wanted)]
     if query.filtered:
-        jobs = job_targets.heads([job for job in jobs if _passes(ctx, query, job)])
+        jobs = job_targets.without_components([job for job in jobs if _passes(ctx, query, job)])
         if not jobs and query.verbose:
             ctx.error("No active jobs match ALL job filters, including: " + _filters(query))
     targets: list[tuple[JobId | None, Job]] = [(None, job) for job in jobs]
@@ -70,20 +73,23 @@ async def _cancel_by_filters(ctx: CommandContext, query: ScancelQuery) -> int:
                    and (one.step is None or job.state is not JobState.PENDING)]  # fmt: skip
     waiting = {one or job.job_id for one, job in targets if job.state is JobState.PENDING and not job.flags}
     targets.sort(key=lambda target: (target[0] or target[1].job_id) not in waiting)
-    left_alone: set[JobId] = set()
+    skipped_ids: set[JobId] = set()
     for one_id, job in targets:
-        if one_id in left_alone:
+        if one_id in skipped_ids:
             continue
         if query.interactive and not await _confirmed(ctx, job, one_id):
             if one_id is not None:
-                left_alone.add(one_id)  # no further question about this id
+                skipped_ids.add(one_id)  # ask no further question about this id
             continue
         code = max(code, _act(ctx, query, _own_record(ctx, job, one_id), one_id))
     return code
 
 
-def _singly(wanted: tuple[JobId, ...]) -> list[JobId]:
-    """Split lists of array elements into single ids; a het component counts as its leader."""
+def _single_ids(wanted: tuple[JobId, ...]) -> list[JobId]:
+    """Split lists of array elements into single ids.
+
+    The id of a het component becomes its leader's.
+    """
     found = []
     for one in wanted:
         tasks = one.task if isinstance(one.task, ArraySpec) else (one.task,)
@@ -104,7 +110,10 @@ def _is_named(one: JobId, job: Job) -> bool:
 
 
 def _own_record(ctx: CommandContext, job: Job, one: JobId | None) -> Job:
-    """Give a pending element its own record, because the request changes that element alone."""
+    """Split a pending element off the array's record.
+
+    The request changes that element alone.
+    """
     if one is None or not isinstance(one.task, int) or job.array_task_id is not None:
         return job
     return ctx.controller.life.element(job, one.task, cancels=True) or job
@@ -126,8 +135,11 @@ def _filters(query: ScancelQuery) -> str:
     return "".join(f"{name}={value} " for name, value in named if value is not None)
 
 
-def _unseen(ctx: CommandContext, query: ScancelQuery, wanted: JobId) -> int:
-    """Cancel the jobs of one id without a query first. As with slurmctld, an unknown id is no error."""
+def _cancel_directly(ctx: CommandContext, query: ScancelQuery, wanted: JobId) -> int:
+    """Cancel the jobs of one id without querying them first.
+
+    An unknown id is no error, as with slurmctld.
+    """
     try:
         found = job_targets.records(ctx.controller, wanted, split=True, cancels=True)
     except SlurmError as error:
@@ -178,7 +190,7 @@ async def _confirmed(ctx: CommandContext, job: Job, wanted: JobId | None) -> boo
 
 
 def _shown(job: Job) -> str:
-    """The id of a job, an array element, or the pending rest of an array."""
+    """Id of a job, an array element, or an array's pending rest."""
     if job.array_job_id and (job.array_task_id is not None or job.pending_tasks):
         return job_id_text(job, 0)
     return str(job.job_id)

@@ -1,4 +1,7 @@
-"""scrontab: jobs that recur at given times. Source: src/scrontab/scrontab.c, opt.c, env.c."""
+"""scrontab: jobs that recur at given times.
+
+Source: src/scrontab/scrontab.c, opt.c, env.c.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +56,8 @@ _VARIABLE = re.compile(r"[ \t]*(\w+)[ \t]*=[ \t]*(?:(['\"])(.*?)\2[ \t]*|([^'\"]
 _MOST = 4 << 20
 
 
-class _Bad(Exception):
-    """Line numbers (from 1) that are invalid, and the error text."""
+class _InvalidTable(Exception):
+    """Error of a table: its invalid lines, counted from 1."""
 
     def __init__(self, lines: range, *messages: str) -> None:
         super().__init__(*messages)
@@ -123,7 +126,10 @@ async def _given(ctx: CommandContext, name: str) -> str:
 
 
 async def _edit(ctx: CommandContext) -> int:
-    """Run the caller's editor on a copy. It runs again if the copy has errors and the caller continues."""
+    """Run the caller's editor on a copy of the table.
+
+    After an error in the copy, the editor runs again if the caller agrees.
+    """
     before = ctx.controller.crontab.shown()
     text = before if before is not None else _EMPTY
     while True:
@@ -133,7 +139,7 @@ async def _edit(ctx: CommandContext) -> int:
             return 0
         try:
             return _replace(ctx, text)
-        except _Bad as bad:
+        except _InvalidTable as bad:
             text = "".join(("#BAD: " if number in bad.lines else "") + line + "\n"
                            for number, line in enumerate(text.splitlines(), 1))  # fmt: skip
             before = None
@@ -179,7 +185,7 @@ async def _edited(ctx: CommandContext, text: str) -> str:
 def _install(ctx: CommandContext, text: str) -> int:
     try:
         return _replace(ctx, text)
-    except _Bad as bad:
+    except _InvalidTable as bad:
         for line in bad.args:
             ctx.err(line)
         ctx.out("There are errors in your crontab.\n")
@@ -187,7 +193,10 @@ def _install(ctx: CommandContext, text: str) -> int:
 
 
 def _replace(ctx: CommandContext, text: str) -> int:
-    """Submit the jobs of a table and replace the old table. Raises _Bad. After an error nothing has changed."""
+    """Submit a table's jobs and replace the old table.
+
+    Raises _InvalidTable. The old table stays if the new one has an error.
+    """
     controller = ctx.controller
     jobs = _jobs(ctx, text)
     now = controller.clock()
@@ -195,7 +204,7 @@ def _replace(ctx: CommandContext, text: str) -> int:
         try:
             check(controller.job_table.cluster, job.spec, now, controller.job_table.engine_check)
         except SlurmError as error:
-            raise _Bad(job.lines, *(f"scrontab: error: {line}" for line in error.details),
+            raise _InvalidTable(job.lines, *(f"scrontab: error: {line}" for line in error.details),
                        f"There was an issue with the job submission on lines {job.lines[0]}-{job.lines[-1]}",
                        f"The error message was: {error.text}") from error  # fmt: skip
     entries: list[CrontabEntry] = []
@@ -221,7 +230,10 @@ def _replace(ctx: CommandContext, text: str) -> int:
 
 
 def _jobs(ctx: CommandContext, text: str) -> list[_Job]:
-    """The entries of a table, with their options and variables. Raises _Bad."""
+    """Parse the entries of a table, with their options and variables.
+
+    Raises _InvalidTable.
+    """
     variables: dict[str, str] = {}
     found: list[_Job] = []
     pending: list[str] = []  # #SCRON lines of the next entry
@@ -245,7 +257,7 @@ def _jobs(ctx: CommandContext, text: str) -> list[_Job]:
             when = cronspec.parse(stripped)
         except cronspec.CronSpecError as error:
             messages = (f"scrontab: error: {error.message}",) if error.message else ()
-            raise _Bad(lines, *messages, "scrontab: error: something is broken") from error
+            raise _InvalidTable(lines, *messages, "scrontab: error: something is broken") from error
         for name, value in variables.items():
             when = replace(when, command=when.command.replace(f"${name}", value))
         script = (f"{_HEAD}{''.join(option + chr(10) for option in pending)}"
@@ -264,9 +276,9 @@ def _spec(ctx: CommandContext, pending: Sequence[str], when: cronspec.CronSpec, 
     try:
         request = options.parse_sbatch([], script, around, table(ctx, "sbatch"))
     except CommandError as error:
-        raise _Bad(lines, *(re.sub(r"^sbatch:", "scrontab:", line) for line in error.lines)) from error
+        raise _InvalidTable(lines, *(re.sub(r"^sbatch:", "scrontab:", line) for line in error.lines)) from error
     spec = request.components[0]
     if spec.array or len(request.components) > 1:
-        raise _Bad(lines, "scrontab: error: Invalid job array specification")
+        raise _InvalidTable(lines, "scrontab: error: Invalid job array specification")
     # Without -J sbatch uses the base name of the script; scrontab uses the whole first word.
     return spec.evolve(job_name=program) if spec.job_name == os.path.basename(program) else spec

@@ -1,4 +1,7 @@
-"""sdiag: statistics of the controller. Source: src/sdiag/sdiag.c, opts.c."""
+"""sdiag: statistics of the controller.
+
+Source: src/sdiag/sdiag.c, opts.c.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""seff: CPU and memory efficiency of a job. Source: contribs/seff/seff (arguments, lines, exit codes)."""
+"""seff: CPU and memory efficiency of a job.
+
+Source: contribs/seff/seff (arguments, lines, exit codes).
+"""
 
 from __future__ import annotations
 

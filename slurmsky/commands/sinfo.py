@@ -1,4 +1,7 @@
-"""sinfo: partitions and nodes as a table. Source: src/sinfo/sinfo.c, opts.c."""
+"""sinfo: partitions and nodes as a table.
+
+Source: src/sinfo/sinfo.c, opts.c.
+"""
 
 from __future__ import annotations
 
@@ -62,10 +65,10 @@ async def main(ctx: CommandContext) -> int:
 def _print(ctx: CommandContext, query: SinfoQuery) -> int:
     context = report_context(ctx, query, Scale(None, not query.noconvert))
     everything, cluster = nodes_and_cluster(ctx)
-    if cluster.open:  # any name is a partition there, whether a job has used it or not
+    if cluster.open:  # on such a cluster any name is a partition, whether a job has used it or not
         cluster = with_partitions(cluster, query.partitions or ())
     partitions = partition_views(ctx, cluster)
-    nodes = [node for node in everything.values() if _wanted(query, node)]
+    nodes = [node for node in everything.values() if _passes(query, node)]
     if query.json is not None or query.yaml is not None:
         return write(
             ctx,
@@ -104,8 +107,8 @@ def partition_views(ctx: CommandContext, cluster: ClusterConfig) -> list[Partiti
     return [replace(part, state=states.get(part.name, part.state)) for part in cluster.partitions]
 
 
-def _wanted(query: SinfoQuery, node: Node) -> bool:
-    """Apply -n, -t, -r and -d."""
+def _passes(query: SinfoQuery, node: Node) -> bool:
+    """Whether a node passes -n, -t, -r and -d."""
     if node.state is NodeState.FUTURE and not query.future:
         return False
     if query.nodelist is not None and node.config.name not in hostlist.expand(query.nodelist):

@@ -1,4 +1,7 @@
-"""sprio: reports no priority factors, as under priority/basic. Source: src/sprio/sprio.c."""
+"""sprio: reports no priority factors, as under priority/basic.
+
+Source: src/sprio/sprio.c.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from .common.report_settings import known_cluster
 
 @command
 def main(ctx: CommandContext) -> int:
-    """Reject invalid requests as sprio does, then print the message of priority/basic."""
+    """Validate the request, then print the message of priority/basic."""
     request = parse("sprio", ctx.args, surroundings(ctx))
     if request.get("long") and request.get("format") is not None:
         message = "Options -o(--format) and -l(--long) are mutually exclusive. Please remove one and retry."

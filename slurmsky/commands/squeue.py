@@ -1,4 +1,7 @@
-"""squeue: the queue as a table. Source: src/squeue/squeue.c, opts.c, print.c."""
+"""squeue: the queue as a table.
+
+Source: src/squeue/squeue.c, opts.c, print.c.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from ..report.text.units import Scale
 from .common import verbosity
 from .common.caller_settings import find_user, surroundings
 from .common.command_errors import streaming
-from .common.data_output import Make, check_style, send
+from .common.data_output import Build, check_style, send
 from .common.iteration import repeat
 from .common.job_filters import Test, any_case, in_partition
 from .common.report_settings import known_cluster, nodes_and_cluster
@@ -29,11 +32,11 @@ from .common.report_settings import report as report_context
 
 _DEFAULT_STATES = frozenset({"PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING"})
 #: states that only jobs with an allocation have
-_HOLDING = frozenset({"RUNNING", "SUSPENDED"})
+_ALLOCATED_STATES = frozenset({"RUNNING", "SUSPENDED"})
 
 
-#: arrays with more pending elements than this are printed in batches of this size; other requests run in between
-_MANY, _TOGETHER = 5000, 2000
+#: threshold and batch size for arrays with many pending elements; other requests run between two batches
+_LARGE_ARRAY, _BATCH_SIZE = 5000, 2000
 
 
 @streaming
@@ -57,7 +60,7 @@ async def main(ctx: CommandContext) -> int:
 
 async def _print(ctx: CommandContext, query: SqueueQuery) -> int:
     controller = ctx.controller
-    users = _of_users(ctx, query)
+    users = _user_tests(ctx, query)
     found, problem = _chosen(ctx, query)
     if problem:
         ctx.err(problem)
@@ -80,7 +83,7 @@ async def _print(ctx: CommandContext, query: SqueueQuery) -> int:
         if query.steps is not None:
             return _steps(ctx, query, jobs, users)
         letters, names = query.format, query.format2
-        if query.start and letters is None:  # before -O
+        if query.start and letters is None:  # this line comes before those of -O
             letters = report.START
         if letters is None and names is None:
             usual = report.ONLY_STATE if query.only_job_state else report.LONG if query.long else report.DEFAULT
@@ -93,8 +96,8 @@ async def _print(ctx: CommandContext, query: SqueueQuery) -> int:
         lines = report.squeue_lines(
             rows, layout, context, header=not query.noheader, date_line=query.long, sort=sort, each=query.array
         )
-        if query.array and sum(len(part) for job in jobs for part in job.pending_tasks) > _MANY:
-            await ctx.out_lines((line + "\n" for line in lines), _TOGETHER)
+        if query.array and sum(len(part) for job in jobs for part in job.pending_tasks) > _LARGE_ARRAY:
+            await ctx.out_lines((line + "\n" for line in lines), _BATCH_SIZE)
         else:
             ctx.out("".join([line + "\n" for line in lines]))
     except report.InvalidSort as error:
@@ -106,7 +109,10 @@ async def _print(ctx: CommandContext, query: SqueueQuery) -> int:
 
 
 def _selected(ctx: CommandContext, query: SqueueQuery, found: list[Job], users: Sequence[Test]) -> list[Job]:
-    """The jobs that the query selects. For --start, jobs without a planned start have an expected one."""
+    """Select the jobs of the query.
+
+    With --start, a job without a planned start has an expected one.
+    """
     jobs = found
     for test in [] if query.steps is not None else _tests(ctx, query, users):
         jobs = [job for job in jobs if test(job)]
@@ -142,10 +148,10 @@ def _step_filter(query: SqueueQuery, users: Sequence[Test]) -> Callable[[StepRow
     tests: list[Callable[[StepRow], bool]] = []
     if query.steps:
         steps = query.steps
-        tests.append(lambda row: any(str(one.step) == row.step.step_id and _is_of(row.job, one) for one in steps))
+        tests.append(lambda row: any(str(one.step) == row.step.step_id and _id_selects(row.job, one) for one in steps))
     if query.jobs:
         jobs = query.jobs
-        tests.append(lambda row: any(_is_of(row.job, one) for one in jobs))
+        tests.append(lambda row: any(_id_selects(row.job, one) for one in jobs))
     if query.partitions is not None:
         partitions = frozenset(query.partitions)
         tests.append(lambda row: row.job.partition in partitions)
@@ -156,14 +162,14 @@ def _step_filter(query: SqueueQuery, users: Sequence[Test]) -> Callable[[StepRow
     return lambda row: all(test(row) for test in tests)
 
 
-def _is_of(job: Job, wanted: JobId) -> bool:
+def _id_selects(job: Job, wanted: JobId) -> bool:
     """Whether an id selects this job, its array, or this element."""
     if wanted.task is None:
         return wanted.job_id in (job.job_id, job.array_job_id)
     return wanted.job_id == job.array_job_id and wanted.task == job.array_task_id
 
 
-def _document(ctx: CommandContext, query: SqueueQuery, jobs: list[Job], users: Sequence[Test]) -> Make:
+def _document(ctx: CommandContext, query: SqueueQuery, jobs: list[Job], users: Sequence[Test]) -> Build:
     """The answer of --json: jobs, job states, or running steps."""
     now, cluster = ctx.controller.clock(), ctx.controller.job_table.cluster
     if query.steps is not None:
@@ -176,13 +182,16 @@ def _document(ctx: CommandContext, query: SqueueQuery, jobs: list[Job], users: S
 
 
 def _chosen(ctx: CommandContext, query: SqueueQuery) -> tuple[list[Job], str | None]:
-    """The records that --jobs selects, or all records. A single unknown id is an error."""
+    """Records that --jobs selects, or all records.
+
+    A single unknown id is an error.
+    """
     job_table = ctx.controller.job_table
     # The job table may hold thousands of pending and recently ended jobs; most calls need few of them.
     live = None
-    if query.steps is not None or {*(query.states or ("all",))} <= _HOLDING:
+    if query.steps is not None or {*(query.states or ("all",))} <= _ALLOCATED_STATES:
         live = job_table.active
-    elif _of_the_living(query):
+    elif _excludes_ended(query):
         live = job_table.pending | job_table.active
     if not query.jobs:
         return [job_table.jobs[job_id] for job_id in sorted(job_table.jobs if live is None else live)], None
@@ -210,23 +219,23 @@ def _named(job: Job, wanted: Iterable[JobId]) -> Job | None:
     _filter_job.
     """
     for one in wanted:
-        if _is_of(job, one) or job.het_job_id == one.job_id:
+        if _id_selects(job, one) or job.het_job_id == one.job_id:
             return job
-        if one.job_id == job.array_job_id and _waits(one.task, job):
+        if one.job_id == job.array_job_id and _is_pending_element(one.task, job):
             named = (each.task for each in wanted if each.job_id == one.job_id)
-            tasks = sorted({task for task in named if _waits(task, job)})
+            tasks = sorted({task for task in named if _is_pending_element(task, job)})
             if len(tasks) == 1:
                 return replace(job, array_task_id=tasks[0], pending_tasks=())
             return replace(job, pending_tasks=tuple(range(task, task + 1) for task in tasks), array_max_running=None)
     return None
 
 
-def _waits(task: object, job: Job) -> TypeGuard[int]:
-    """Whether this is a pending element without its own record."""
+def _is_pending_element(task: object, job: Job) -> TypeGuard[int]:
+    """Whether this is a pending element in its array's shared record."""
     return isinstance(task, int) and any(task in part for part in job.pending_tasks)
 
 
-def _of_the_living(query: SqueueQuery) -> bool:
+def _excludes_ended(query: SqueueQuery) -> bool:
     """Whether the query excludes all ended jobs."""
     return query.states is None or not {"all", *(state.name for state in JobState if state.finished)} & {*query.states}
 
@@ -268,8 +277,11 @@ def _tests(ctx: CommandContext, query: SqueueQuery, users: Sequence[Test]) -> li
     return tests
 
 
-def _of_users(ctx: CommandContext, query: SqueueQuery) -> list[Test]:
-    """Conditions for -u, --me and --notme. An unknown user name is reported and selects no job."""
+def _user_tests(ctx: CommandContext, query: SqueueQuery) -> list[Test]:
+    """Conditions for -u, --me and --notme.
+
+    An unknown user name is reported and selects no job.
+    """
     tests: list[Callable[[Job], bool]] = []
     caller = submit_uid(ctx)
     if query.me:
@@ -289,7 +301,7 @@ def _of_users(ctx: CommandContext, query: SqueueQuery) -> list[Test]:
 
 
 def words(job: Job) -> set[str]:
-    """The state words that select a job: its base state and its flags."""
+    """State words that select a job: base state and flags."""
     if not job.flags:
         return {job.state.name}
     found = {flag.name for flag in JobFlag if flag and flag in job.flags and flag.name}

@@ -1,4 +1,7 @@
-"""sreport: sums over the jobs of a period. Source: src/sreport/sreport.c, common.c."""
+"""sreport: sums over the jobs of a period.
+
+Source: src/sreport/sreport.c, common.c.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,7 @@ _FLAGS = {
 }  # fmt: skip
 
 
-def _requested_by(kind: str, name: str) -> str:
+def _condition_group(kind: str, name: str) -> str:
     """The group of conditions that a report accepts."""
     if kind != "cluster":
         return kind
@@ -158,7 +161,7 @@ def _report(
     query = utilization.UsageQuery(kind, name, start, end, tres=tres, tres_given="tres" in request.values,
                               time=options.time, style=options.style, proper={user: _proper(user)})  # fmt: skip
     clusters = request.get("clusters", "").split(",") if request.get("clusters") else []
-    update = _key_table(_requested_by(kind, name)).read(ctx, words[1:])
+    update = _key_table(_condition_group(kind, name)).read(ctx, words[1:])
     code = int(update.pop("failed", False))
     clusters += update.pop("clusters", [])
     query = replace(query, **update)
@@ -181,7 +184,10 @@ def _report(
 
 
 def _key_table(group: str) -> KeyTable[CommandContext]:
-    """The conditions and flags of a group of reports. A word that is not a flag is a value of the first condition."""
+    """Table of the conditions and flags of a group of reports.
+
+    A word that is not a flag is a value of the first condition.
+    """
     rows = _CONDITIONS[group]
     hint = "" if group == "wckey" else "\nUse keyword set to modify value"
 
@@ -198,7 +204,7 @@ def _key_table(group: str) -> KeyTable[CommandContext]:
 
 
 def _condition(field: str) -> Callable[[CommandContext, Given], dict[str, Any]]:
-    """The reader of a condition: the fields of the query that it sets."""
+    """Reader of a condition; it returns the query fields to set."""
 
     def read(ctx: CommandContext, given: Given) -> dict[str, Any]:
         value = given.unquoted
@@ -229,7 +235,7 @@ def _condition(field: str) -> Callable[[CommandContext, Given], dict[str, Any]]:
 
 
 def _charges(ctx: CommandContext, start: float, end: float, chosen: Where) -> list[Charge]:
-    """The cost of jobs, and the cost of warm nodes without jobs."""
+    """Cost of jobs, and of warm nodes without jobs."""
     controller = ctx.controller
     found = controller.store.charges(start, end, controller.clock(), chosen)
     if controller.power is None:

@@ -1,7 +1,9 @@
-"""srun outside a job: allocates nodes, then the agent of the first node runs the step.
+"""srun outside a job: allocates nodes and runs a step there.
 
-With --jobid the step runs in an existing allocation. Inside a job srun sends its request to the node's agent and does
-not use this module. Source: src/srun/srun.c, allocate.c.
+The agent of the first node runs the step. With --jobid the step runs in an existing allocation. Inside a job srun
+sends its request to the node's agent and does not use this module.
+
+Source: src/srun/srun.c, allocate.c.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from .common.site_options import table
 from .sbatch import test_only
 
 WHAT = "Unable to allocate resources"
-_STEP_END_S = 5.0  # seconds that a job waits for the record of a step whose end srun has reported
+_STEP_END_S = 5.0  # seconds to wait for the record of a step whose end srun has reported
 
 
 @streaming
@@ -87,7 +89,7 @@ async def _exit_status(ctx: CommandContext, job: Job, code: int) -> tuple[int, i
 
 
 def _allocation_spec(step: options.StepSpec) -> JobSpec:
-    """Spec of the allocation for a step outside a job, named after the program."""
+    """Spec of the allocation for a step, named after the program."""
     name = step.job.job_name or step.argv[0].rsplit("/", 1)[-1]
     exclusive = step.job.exclusive if step.exclusive else None
     return step.job.evolve(job_name=name, exclusive=exclusive)
@@ -115,7 +117,10 @@ async def _attach(ctx: CommandContext, text: str) -> int:
 
 
 async def _session(ctx: CommandContext, job: Job, variables: Mapping[str, str]) -> int:
-    """Connect the caller, with these variables, to the agent of the job's first node. Returns the step's exit code."""
+    """Connect the caller to the agent of the job's first node.
+
+    ``variables`` are added to the request. Returns the step's exit code.
+    """
     controller = ctx.controller
     address = await reach(ctx, job)
     if address is None:

@@ -19,7 +19,7 @@ _NO_JOB = "couldn't get steps"
 
 @streaming
 async def main(ctx: CommandContext) -> int:
-    """Query the agent of each running job; report jobs that do not run."""
+    """Query the agent of each running job; report other jobs."""
     query = parse_sstat(ctx.args, surroundings(ctx))
     if query.helpformat:
         ctx.out(helps.in_columns([row["name"] for row in field_table("sstat_fields")]))

@@ -1,4 +1,7 @@
-"""strigger: runs programs on events of jobs and nodes. Source: src/strigger/strigger.c, opts.c."""
+"""strigger: runs programs on events of jobs and nodes.
+
+Source: src/strigger/strigger.c, opts.c.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""swait JOB...: wait for jobs, and return their highest exit code.
+"""swait: waits for jobs and returns their highest exit code.
 
-``sbatch --wait`` returns the same.
-
-Slurm has no such command, but many sites do. It prints errors only.
+``sbatch --wait`` returns the same. Slurm has no such command, but many sites do. It prints errors only.
 """
 
 from __future__ import annotations
@@ -56,7 +54,10 @@ async def _all(ctx: CommandContext, wanted: tuple[JobId, ...], say: Callable[[st
 
 
 async def _ended(ctx: CommandContext, wanted: JobId) -> list[Job]:
-    """Wait until the jobs of an id have ended; return their records. The store has those that left memory."""
+    """Wait until an id's jobs have ended; return their records.
+
+    Jobs that have left memory come from the store.
+    """
     controller = ctx.controller
     job = controller.find_job(wanted)
     if job is not None and isinstance(wanted.task, int):

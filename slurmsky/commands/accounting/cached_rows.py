@@ -1,9 +1,8 @@
 """sacct output of a time window.
 
-Cells of ended runs are cached; other runs are read from their records.
-
-The cache has pages of three kinds: rows of jobs, rows of their steps, and JSON records of jobs with steps. The
-controller fills pages in idle time, and a query fills a missing page that covers many of its runs.
+Cells of ended runs are cached; other runs are read from their records. A page of the cache holds rows of jobs, rows of
+their steps, or JSON records of jobs with steps. The controller fills pages in idle time, and a query fills a missing
+page that covers many of its runs.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from . import run_selection as accounted
 
 @dataclass(frozen=True)
 class RowForm:
-    """Query, columns and report context: how jobs are printed."""
+    """Form of the printed rows: query, columns and report context."""
 
     query: SacctQuery
     columns: Sequence[Column[SacctRow]]
@@ -75,14 +74,14 @@ def _scale(query: SacctQuery) -> Scale:
     return Scale(unit, not query.noconvert)
 
 
-#: a query fills a missing page if at least this many of its runs are on it
-_MANY = 64
-#: runs that a query reads in one batch
-_SEVERAL = 500
-#: runs that are read in one batch in idle time
-_FEW = 16
+#: a query fills a missing page that covers at least this many of its runs
+_WORTH_A_PAGE = 64
+#: runs read by a query in one batch
+_QUERY_BATCH = 500
+#: runs read in one batch in idle time
+_IDLE_BATCH = 16
 #: later than any time
-_EVER = float("inf")
+_END_OF_TIME = float("inf")
 
 
 #: number of rows of each job, and columns over all rows
@@ -93,7 +92,10 @@ Make = Callable[[Sequence[Job], Iterable[str]], Rows]
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of cached rows. It has a cache key, a function that computes rows, and columns to fill in idle time."""
+    """A kind of cached rows: cache key, function, and idle-time columns.
+
+    The function computes rows. The controller fills the columns in idle time.
+    """
 
     words: bytes
     make: Make
@@ -101,7 +103,10 @@ class _Kind:
 
 
 def _kinds(ctx: CommandContext, query: SacctQuery, context: Report) -> tuple[_Kind, _Kind]:
-    """The kinds for rows of jobs and of steps, keyed by the settings that change their text."""
+    """Kinds for rows of jobs and of steps.
+
+    Their keys are the settings that change the text of a row.
+    """
     fields = sacct_fields.sacct_fields(context)
     alike = report.alike(context)
     requested = (query.units, query.noconvert, query.time_format, query.bitstr_len, query.expand_patterns, query.array,
@@ -120,18 +125,18 @@ def _kinds(ctx: CommandContext, query: SacctQuery, context: Report) -> tuple[_Ki
     return (
         _Kind(words("jobs", *requested), rows_of(lambda job: report.records([job], True, query.array)), every),
         _Kind(words("steps", *requested), rows_of(
-            lambda job: report.records([job], False, query.array, (job.job_id,)) if not _spread(query, job) else ()),
+            lambda job: () if _is_expanded(query, job) else report.records([job], False, query.array, (job.job_id,))),
             every),
     )  # fmt: skip
 
 
-def _spread(query: SacctQuery, job: Job) -> bool:
-    """Whether --array expands a job into elements, which have no steps."""
+def _is_expanded(query: SacctQuery, job: Job) -> bool:
+    """Whether --array expands this job into elements, which lack steps."""
     return query.array and bool(job.pending_tasks) and job.array_task_id is None
 
 
 def _documents(ctx: CommandContext) -> _Kind:
-    """The kind for the records of sacct --json."""
+    """Kind for the JSON records of sacct --json."""
     from ...report.json import documents as structured
 
     controller = ctx.controller
@@ -147,7 +152,10 @@ _DOCUMENT = "document"
 
 
 def lines(ctx: CommandContext, query: SacctQuery, form: RowForm) -> Iterator[str]:
-    """Lines of the jobs in the query's window, from cached pages if possible."""
+    """Lines of the jobs in the query's window.
+
+    Cached pages are used if possible.
+    """
     kinds = None if query.time_format == "relative" else _kinds(ctx, query, form.context)
     names = [column.name.lower() for column in form.columns]
     writers, kept = [Writer(form.columns, form.style) for _ in range(2)], _Pages(ctx, form.with_steps)
@@ -156,12 +164,12 @@ def lines(ctx: CommandContext, query: SacctQuery, form: RowForm) -> Iterator[str
         counts, rows = page.rows(runs)
         return counts, writer.lines([page.cells(name, rows) for name in names], sum(counts))
 
-    for runs, past in _leaves(ctx, query):
+    for runs, past in _run_groups(ctx, query):
         pages = None
         if past and kinds is not None:
             pages = [kept.page(kind, names, runs) for kind in kinds[: 1 if query.allocations else 2]]
         if pages is None or None in pages:
-            yield from form.lines(_found(ctx, query, runs, form.with_steps))
+            yield from form.lines(_matching_jobs(ctx, query, runs, form.with_steps))
             continue
         counts, of_jobs = written(pages[0], writers[0], runs)  # type: ignore[arg-type]
         if query.allocations:
@@ -175,29 +183,35 @@ def lines(ctx: CommandContext, query: SacctQuery, form: RowForm) -> Iterator[str
 
 
 def documents(ctx: CommandContext, query: SacctQuery) -> Iterator[object]:
-    """Records of the jobs in the query's window. A cached record is already serialized."""
+    """Records of the jobs in the query's window.
+
+    A cached record is already serialized.
+    """
     from ...report.json import documents as structured
 
     kind, kept = _documents(ctx), _Pages(ctx)
-    for runs, past in _leaves(ctx, query):
+    for runs, past in _run_groups(ctx, query):
         page = kept.page(kind, kind.names, runs) if past else None
         if page is None:
-            jobs = _found(ctx, query, runs, True)
+            jobs = _matching_jobs(ctx, query, runs, True)
             yield from structured.accounting_records(jobs, ctx.controller.clock(), ctx.controller.job_table.cluster)
         else:
             cells = page.cells(_DOCUMENT, page.rows(runs)[1])
             yield from map(structured.Written, list(cells) * len(runs) if isinstance(cells, SharedCell) else cells)
 
 
-def _leaves(ctx: CommandContext, query: SacctQuery) -> Iterator[tuple[list[Run], bool]]:
-    """Groups of selected runs in order. The flag is True if a cached page can serve the group."""
+def _run_groups(ctx: CommandContext, query: SacctQuery) -> Iterator[tuple[list[Run], bool]]:
+    """Groups of selected runs, in order.
+
+    The flag is True if a cached page can serve the group.
+    """
     controller = ctx.controller
     controller.flush()
     if not accounted.meant(ctx, query):
         return
     start, end = accounted.window(query, controller.clock())
     where = accounted.where(query, int(start), end)
-    since, until = (start, end) if query.truncate else (0.0, _EVER)
+    since, until = (start, end) if query.truncate else (0.0, _END_OF_TIME)
 
     def place(run: Run) -> tuple[int, bool]:
         # --truncate changes runs that cross the border of the window.
@@ -208,33 +222,37 @@ def _leaves(ctx: CommandContext, query: SacctQuery) -> Iterator[tuple[list[Run],
         yield list(group), past
 
 
-def _found(ctx: CommandContext, query: SacctQuery, runs: Sequence[Run], with_steps: bool) -> Iterator[Job]:
-    """The jobs of these runs that pass the query's test, read from their records."""
+def _matching_jobs(ctx: CommandContext, query: SacctQuery, runs: Sequence[Run], with_steps: bool) -> Iterator[Job]:
+    """Jobs of these runs that pass the query's test."""
     now = ctx.controller.clock()
     test = accounted.test(query, now)
-    for first in range(0, len(runs), _SEVERAL):
-        for job in _read(ctx, runs[first : first + _SEVERAL], with_steps):
+    for first in range(0, len(runs), _QUERY_BATCH):
+        for job in _read(ctx, runs[first : first + _QUERY_BATCH], with_steps):
             if test(job):
                 yield accounted.truncated(job, query, now) if query.truncate else job
 
 
 class _Pages:
-    """Cache access of one query; ``with_steps`` False when no column reads steps."""
+    """Cache access of one query.
+
+    ``with_steps`` is False if no column reads steps.
+    """
 
     def __init__(self, ctx: CommandContext, with_steps: bool = True) -> None:
         self._ctx, self._with_steps = ctx, with_steps
         self._jobs: tuple[int, list[Job]] = (-1, [])  # page number, and jobs read for that page
 
     def page(self, kind: _Kind, names: Sequence[str], runs: Sequence[Run]) -> CachePage | None:
-        """Return the page with these runs and columns; compute it if that is worthwhile.
+        """Return the page with these runs and columns.
 
-        None when the page is missing and few of its runs are needed, or when a job of its ids is still active.
+        A missing page is computed if many of its runs are needed. None for any other missing page, or if a job of the
+        page is still active.
         """
         controller, number = self._ctx.controller, page_of(runs[0].job_id)
         page = controller.pages.get(number, kind.words)
         if page is not None and page.has(names):
             return page
-        if len(runs) < _MANY or not controller.store.pages.complete(number):
+        if len(runs) < _WORTH_A_PAGE or not controller.store.pages.complete(number):
             return None
         jobs = self._of_page(number)
         counts, cells = kind.make(jobs, names)
@@ -257,7 +275,9 @@ def _read(ctx: CommandContext, runs: Sequence[Run], with_steps: bool) -> list[Jo
 
 
 async def prepare(controller: Controller) -> AsyncGenerator[None, None]:
-    """Fill the cache for pages whose jobs have all ended, with default options.
+    """Fill the cache for pages whose jobs have all ended.
+
+    Only default options are covered. Each ``yield`` lets the controller serve other requests.
 
     A generator: each ``yield`` lets the controller serve other requests.
     """
@@ -278,9 +298,9 @@ async def prepare(controller: Controller) -> AsyncGenerator[None, None]:
         edition, runs = store.pages.edition(number), store.runs_on(number)
         parts: dict[bytes, list[Rows]] = {kind.words: [] for kind in kinds}
         keys: list[tuple[int, int]] = []
-        for first in range(0, len(runs), _FEW):
+        for first in range(0, len(runs), _IDLE_BATCH):
             yield
-            jobs = _read(ctx, runs[first : first + _FEW], True)
+            jobs = _read(ctx, runs[first : first + _IDLE_BATCH], True)
             keys += [(job.job_id, job.restarts) for job in jobs]
             for kind in kinds:
                 yield
@@ -291,7 +311,7 @@ async def prepare(controller: Controller) -> AsyncGenerator[None, None]:
             cells = {name: [cell for _, part in parts[kind.words] for cell in part[name]] for name in kind.names}
             yield
             page = CachePage.of(keys, counts, cells)
-            # A commit between two yields may have changed the runs; the page would then be stale.
+            # The commit of another request may have changed the runs and made the page stale.
             if store.pages.edition(number) != edition:
                 break
             controller.pages.put(number, kind.words, page)

@@ -1,4 +1,4 @@
-"""The words of one request of sacctmgr: names, conditions, and options.
+"""Words of one sacctmgr request: names, conditions and options.
 
 Source: src/sacctmgr/{account,qos,user}_functions.c (_set_cond, _set_rec, _set_add_cond).
 """
@@ -124,7 +124,7 @@ class ChangeRequest:
         self.options.add(given)
 
     def check(self) -> None:
-        """Raise ChangeRefused for a rejected word, or for a missing condition or option."""
+        """Raise ChangeRefused for a rejected word or a missing option."""
         if self.verb == "delete" and not self.names and not self.lists:
             raise ChangeRefused(*self.options.errors, " No conditions given to remove, not executing.")
         if (self.verb, self.what) == ("delete", "QOS"):
@@ -136,16 +136,22 @@ class ChangeRequest:
             raise ChangeRefused(*self.options.errors, " You didn't give me anything to set")
 
     def is_unconditional(self) -> bool:
-        """Whether a valid update changes all records, because it has no condition."""
+        """Whether a valid update changes all records, without a condition."""
         fault = self.options.refused or not (self.options.fields or self.own)
         return self.verb == "modify" and not (self.names or self.lists or fault)
 
     def matches(self, **values: str) -> bool:
-        """Whether a record with these values fits all conditions. Values that records lack fit none."""
+        """Whether a record with these values meets all conditions.
+
+        A value that the record lacks meets no condition.
+        """
         return all(values.get(name) in wanted for name, wanted in self.lists.items())
 
     def change(self, record: Any) -> Any:
-        """A record with the options of the request. Raises ChangeRefused."""
+        """Apply the options of the request to a record.
+
+        Raises ChangeRefused.
+        """
         above = record.account if isinstance(record, UserAssociation) else getattr(record, "parent", "")
         inherited = self.job_table.cluster.account(above).qos if above else ()
         options = EntityOptions(record, all_qos(self.job_table), inherited)
@@ -159,11 +165,14 @@ class ChangeRequest:
         return self.job_table.cluster.name
 
     def overrides(self) -> Overrides:
-        """A copy of the stored changes; the request edits the copy."""
+        """Return the copy of the stored changes that the request edits."""
         return self._draft
 
     def commit(self, apply: Callable[[], None] | None = None) -> None:
-        """Prepare the request. ``apply`` will make its changes; by default it stores the edited copy."""
+        """Prepare the request; by default it stores the edited copy.
+
+        ``apply`` replaces this action.
+        """
         self.apply = apply or self._install
 
     def _install(self) -> None:

@@ -22,7 +22,10 @@ _NO_CONDITIONS = "You didn't set any conditions with 'WHERE'.\nAre you sure you 
 
 
 async def run(ctx: CommandContext, verb: str, what: str, words: Sequence[str], ask: bool) -> int:
-    """Run one change, and return the exit code. With ``ask`` it runs only after a confirmation."""
+    """Run one change; return the exit code.
+
+    With ``ask`` it runs only after a confirmation.
+    """
     change = ChangeRequest(ctx, verb, what, words)
     if ask and change.is_unconditional() and not await confirmed(ctx, _NO_CONDITIONS):
         ctx.out("Aborted\n")
@@ -41,7 +44,10 @@ async def run(ctx: CommandContext, verb: str, what: str, words: Sequence[str], a
 
 
 def _prepare(change: ChangeRequest, printed: bool = False) -> None:
-    """Compute one change and print its lines or its error. ``printed``: its lines are already printed."""
+    """Compute one change, and print its lines or its error.
+
+    ``printed``: the lines have already been printed.
+    """
     table: dict[tuple[str, str], Callable[[ChangeRequest], None]] = {
         ("add", "Account"): _add_accounts, ("modify", "Account"): _modify_accounts,
         ("delete", "Account"): _delete_accounts, ("add", "QOS"): _add_qos, ("modify", "QOS"): _modify_qos,
@@ -62,7 +68,7 @@ def _prepare(change: ChangeRequest, printed: bool = False) -> None:
 
 
 def changes(verb: str, what: str) -> bool:
-    """Whether this entity can be changed here."""
+    """Whether this entity can be changed."""
     return what in ("Account", "QOS", "User") or (verb, what) == ("modify", "Job")
 
 
@@ -71,8 +77,8 @@ def _accounts(change: ChangeRequest) -> dict[str, AccountConfig]:
     return {**{name: AccountConfig(name) for name in ("root", *change.job_table.accounts)}, **known}
 
 
-def _nothing(line: str, *before: str) -> ChangeRefused:
-    """The answer to a request without changes."""
+def _no_change(line: str, *before: str) -> ChangeRefused:
+    """Refusal of a request that changes nothing."""
     return ChangeRefused(printed=[*before, line])
 
 
@@ -140,12 +146,15 @@ def _meant(change: ChangeRequest, one: AccountConfig) -> bool:
 
 
 def _delete_accounts(change: ChangeRequest) -> None:
-    """Delete accounts. With a condition on associations only these are deleted, and the accounts stay without any."""
+    """Delete accounts.
+
+    A condition on associations deletes only these; the accounts stay.
+    """
     overrides, keep = change.overrides(), bool(change.lists.keys() - {"description", "organization"})
     known = _accounts(change) if keep else {**_accounts(change), **overrides.unused_accounts}
     names = sorted(name for name, one in known.items() if name != "root" and _meant(change, one))
     if not names:
-        raise _nothing(" Nothing deleted")
+        raise _no_change(" Nothing deleted")
     _keep_default_accounts(
         change, lambda account, user: account in names,
         " Please either remove the accounts listed above from list and resubmit,",
@@ -179,7 +188,9 @@ def _of_user(change: ChangeRequest, account: str, user: str) -> str:
 
 
 def _keep_default_accounts(change: ChangeRequest, gone: Callable[[str, str], bool], *advice: str) -> None:
-    """Refuse to remove a user's default account if another one remains. Raises ChangeRefused.
+    """Refuse to remove a user's default account while others remain.
+
+    Raises ChangeRefused.
 
     Source: accounting_storage_mysql.c _check_is_def_acct_before_remove.
     """
@@ -199,7 +210,7 @@ def _add_qos(change: ChangeRequest) -> None:
         raise ChangeRefused(" Need name of qos to add.")
     new = [name for name in dict.fromkeys(change.names) if name not in known]
     if not new:
-        raise _nothing(" Nothing new added.")
+        raise _no_change(" Nothing new added.")
     overrides = change.overrides()
     overrides.qos.update({name: change.change(QosConfig(name, name)) for name in new})
     overrides.deleted_qos -= set(new)
@@ -218,7 +229,7 @@ def _qos_meant(change: ChangeRequest) -> list[str]:
 def _modify_qos(change: ChangeRequest) -> None:
     known, names = all_qos(change.job_table), _qos_meant(change)
     if not names:
-        raise _nothing("  Nothing modified")
+        raise _no_change("  Nothing modified")
     change.overrides().qos.update({name: change.change(known[name]) for name in names})
     change.commit()
     change.lines = [" Modified qos...", *(f"  {name}" for name in names)]
@@ -227,7 +238,7 @@ def _modify_qos(change: ChangeRequest) -> None:
 def _delete_qos(change: ChangeRequest) -> None:
     names = sorted(name for name in _qos_meant(change) if name != "normal")
     if not names:
-        raise _nothing("  Nothing deleted")
+        raise _no_change("  Nothing deleted")
     overrides = change.overrides()
     for name in names:
         overrides.qos.pop(name, None)
@@ -255,7 +266,10 @@ def _forget_associations(overrides: Overrides, meant: Callable[[UserAssociation]
 
 
 def _change_association(change: ChangeRequest, account_name: str, user: str) -> None:
-    """Change the fields of an association. Raises ChangeRefused."""
+    """Change the fields of an association.
+
+    Raises ChangeRefused.
+    """
     key = f"{account_name}/{user}"
     known = change.overrides().associations
     known[key] = change.change(known.get(key, UserAssociation(account_name, user)))
@@ -303,13 +317,13 @@ def _add_users(change: ChangeRequest) -> None:
 
 
 def _admin_level(text: str) -> str:
-    """The level that AdminLevel= names; "" for any other text."""
+    """Level that AdminLevel= names; "" for any other text."""
     levels = ("None", "Operator", "Administrator")
     return next((level for level in levels if text and level.lower().startswith(text.lower())), "")
 
 
 def _users(change: ChangeRequest) -> list[Association]:
-    """The associations of users that fit the conditions."""
+    """Associations of users that meet the conditions."""
     overrides, found = change.overrides(), []
     for one in records(change.ctx).associations():
         have = overrides.users.get(one.user, [])
@@ -361,7 +375,7 @@ def _delete_users(change: ChangeRequest) -> None:
     # Without conditions users who have lost their accounts are deleted, too.
     bare = [user for user in change.names if not change.lists and overrides.users.get(user) == []]
     if not gone and not bare:
-        raise _nothing(" Nothing deleted")
+        raise _no_change(" Nothing deleted")
     pairs = {(one.account, one.user) for one in gone}
     _keep_default_accounts(
         change, lambda account, user: (account, user) in pairs,

@@ -1,4 +1,4 @@
-"""Options of sacctmgr add and modify -> accounts and QOS with their limits.
+"""Options of sacctmgr add and modify for accounts and QOS.
 
 Source: src/sacctmgr/association_functions.c (sacctmgr_set_assoc_rec), qos_functions.c (sacctmgr_set_qos_rec), common.c
 (sacctmgr_print_assoc_limits, sacctmgr_print_qos_limits), src/common/slurmdb_defs.c (slurmdb_addto_qos_char_list,
@@ -61,7 +61,7 @@ LIMITS = frozenset(one.name for one in fields(Limits))
 
 
 class ChangeRefused(Exception):
-    """Lines that sacctmgr prints before it rejects a request, to stderr and to stdout."""
+    """Error with the lines that sacctmgr prints, to stderr and stdout."""
 
     def __init__(self, *lines: str, printed: Collection[str] = ()) -> None:
         super().__init__(*lines)
@@ -70,18 +70,18 @@ class ChangeRefused(Exception):
 
 @dataclass
 class EntityOptions:
-    """The options of one request, read word by word. It has the fields that they set, and the errors of all words."""
+    """Reader of one request's options: changed fields, and errors."""
 
     record: AccountConfig | QosConfig | UserAssociation
     known_qos: Collection[str] = ()
-    inherited_qos: tuple[str, ...] = ()  # of an account or user without a value
+    inherited_qos: tuple[str, ...] = ()  # QOS of an account or user without its own
     fields: dict[str, Any] = field(default_factory=dict)
-    errors: list[str] = field(default_factory=list)  # to stderr
-    printed: list[str] = field(default_factory=list)  # to stdout
+    errors: list[str] = field(default_factory=list)  # lines to stderr
+    printed: list[str] = field(default_factory=list)  # lines to stdout
     refused: bool = False
     hint: str = " Use keyword 'where' to modify condition"
-    _names: dict[str, list[str]] = field(default_factory=dict)  # by field: the words of its lists
-    _signs: bool = False  # after an option with +=, later options may have it, too
+    _names: dict[str, list[str]] = field(default_factory=dict)  # words of list options, by field
+    _signs: bool = False  # whether an earlier option had +=, after which later options may have it, too
 
     def add(self, given: Given) -> None:
         """Read one option."""
@@ -92,7 +92,7 @@ class EntityOptions:
         self.verify(given)
 
     def verify(self, given: Given) -> None:
-        """Refuse += and -= for an option that does not accept them."""
+        """Refuse += and -= for an option that accepts only =."""
         if given.sign and not self._signs:
             self.refuse(f" Invalid operator '{given.sign}=' in {given.word}")
 
@@ -102,7 +102,10 @@ class EntityOptions:
         self.refused = True
 
     def unknown(self, given: Given, *first: str) -> Any:
-        """Reject an option, after the lines that describe the error in its value."""
+        """Reject an option with an invalid value.
+
+        ``first``: lines about the error in the value.
+        """
         lines = [line for line in (f" Unknown option: {given.word}", self.hint) if line]
         if isinstance(self.record, QosConfig):
             self.errors += first
@@ -112,37 +115,43 @@ class EntityOptions:
             self.refuse(*first, *lines)
         return NOTHING
 
-    def unset(self, given: Given, line: str) -> Any:
-        """Report an invalid value. A QOS ignores the option; other entities reject it."""
+    def report_invalid(self, given: Given, line: str) -> Any:
+        """Report an invalid value.
+
+        A QOS ignores the option; other entities reject it.
+        """
         if isinstance(self.record, QosConfig):
             self.errors.append(line)
             return NOTHING
         return self.unknown(given, line)
 
-    def before(self, field: str) -> Any:
-        """The present value of a field, from an earlier word or from the record."""
+    def current_value(self, field: str) -> Any:
+        """Present value of a field, from an earlier word or the record."""
         record = self.record.limits if field in LIMITS else self.record
         return self.fields[field] if field in self.fields else getattr(record, field)
 
     def names(self, given: Given, field: str) -> str:
-        """The words of a list from all its options so far. Each has the sign of += or -= as prefix."""
+        """Words of a list from all its options so far.
+
+        Each word has the sign of += or -= as prefix.
+        """
         words = self._names.setdefault(field, [])
         words += [given.sign + word for word in given.unquoted.split(",") if word]
         return ",".join(words)
 
     def check(self) -> None:
-        """Raises ChangeRefused if a word was rejected."""
+        """Raise ChangeRefused if a word was rejected."""
         if self.refused:
             raise ChangeRefused(*self.errors, printed=self.printed)
 
     def applied(self, record: Any) -> Any:
-        """A record with the changes."""
+        """Return a record with the changes."""
         limits = {name: value for name, value in self.fields.items() if name in LIMITS}
         rest = {name: value for name, value in self.fields.items() if name not in LIMITS}
         return replace(record, **rest, limits=replace(record.limits, **limits))
 
     def settings(self) -> list[str]:
-        """The lines of options that sacctmgr prints after it has added an entity."""
+        """Lines of options that sacctmgr prints after an addition."""
         width, rows = _SETTINGS[isinstance(self.record, QosConfig)]
         pairs = (row.partition(":")[::2] for row in rows.split())
         # sacctmgr does not pad the title of MaxJobsPerUser.
@@ -191,8 +200,8 @@ def _qos_list(old: EntityOptions, given: Given) -> Any:
             listed = ",".join(old.known_qos)
             return old.unknown(given, f"sacctmgr: error: You gave a bad qos '{word.lstrip('+-')}'. "
                                       f"Valid QOS's are {listed}")  # fmt: skip
-    before, every = getattr(old.record, "qos", ()), () if old.inherited_qos else old.known_qos
-    return _edited(before or old.inherited_qos, old.names(given, "qos"), every)
+    current_value, every = getattr(old.record, "qos", ()), () if old.inherited_qos else old.known_qos
+    return _edited(current_value or old.inherited_qos, old.names(given, "qos"), every)
 
 
 def _default_qos(old: EntityOptions, given: Given) -> str:
@@ -203,20 +212,20 @@ def _default_qos(old: EntityOptions, given: Given) -> str:
 
 
 def _count(text: str) -> int | None:
-    """A number as strtol reads it: "" is 0; None if the text is not a number."""
+    """Parse a number as strtol: "" is 0; None if invalid."""
     found = re.fullmatch(r"\s*([+-]?\d+)?", text)
     return int(found[1] or 0) if found else None
 
 
 def _number(name: str, none: float, kind: Callable[[str], float] = int) -> Callable[[EntityOptions, Given], Any]:
-    """The reader of a number of a QOS; -1 restores the default."""
+    """Reader of a number of a QOS; -1 restores the default."""
 
     def read(old: EntityOptions, given: Given) -> Any:
         text = given.unquoted
         if text == "-1":
             return none
         if not text.replace(".", "", 0 if kind is int else 1).isdecimal():
-            return old.unset(given, f"sacctmgr: error: Invalid value for {name} ({text})")
+            return old.report_invalid(given, f"sacctmgr: error: Invalid value for {name} ({text})")
         return kind(text)
 
     return read
@@ -228,7 +237,7 @@ def _fair_share(old: EntityOptions, given: Given) -> Any:
         return None
     number = _count(text)
     if number is None:
-        return old.unset(given, f"sacctmgr: error: Invalid value for FairShare ({text})")
+        return old.report_invalid(given, f"sacctmgr: error: Invalid value for FairShare ({text})")
     return 1 if number < 0 else number
 
 
@@ -259,11 +268,9 @@ def _text(old: EntityOptions, given: Given) -> str:
 
 
 def _edited(old: tuple[str, ...], text: str, all_names: Collection[str] = ()) -> tuple[str, ...]:
-    """A list after a text replaced it, or changed it by +words and -words.
+    """Replace a list by a text, or edit it by +words and -words.
 
-    An empty list means all names.
-
-    Words without a sign take precedence over those with one.
+    An empty list means all names. Words without a sign take precedence over words with one.
     """
     words = [word for word in text.split(",") if word]
     plain = [word for word in words if word[0] not in "+-"]
@@ -279,7 +286,7 @@ def _edited(old: tuple[str, ...], text: str, all_names: Collection[str] = ()) ->
 
 
 def _flags(old: EntityOptions, given: Given) -> Any:
-    """Flags of a QOS, spelled as in the list of flags; -1 removes all of them."""
+    """Flags of a QOS in their listed spelling; -1 removes all."""
     text = given.unquoted
     if text == "-1" and not given.sign:
         return ()
@@ -296,21 +303,21 @@ def _flags(old: EntityOptions, given: Given) -> Any:
 
 
 def _limit(limit: str, key: schema.SiteKey, resource: str, spelled: str) -> Callable[[EntityOptions, Given], Any]:
-    """The reader of a limit; -1 removes it."""
+    """Reader of a limit; -1 removes the limit."""
 
     def read(old: EntityOptions, given: Given) -> Any:
-        text, before = given.unquoted, old.before(limit)
+        text, current_value = given.unquoted, old.current_value(limit)
         if limit in ("max_wall_min", "grp_wall_min"):
             return _wall(old, given, key, spelled)
-        if resource or not isinstance(before, tuple):
+        if resource or not isinstance(current_value, tuple):
             number = _count(text)
             if number is None:
-                return old.unset(given, f"sacctmgr: error: Invalid value for {spelled} ({text.lower()})")
+                return old.report_invalid(given, f"sacctmgr: error: Invalid value for {spelled} ({text.lower()})")
             if not resource:
                 return None if number < 0 else number
             text = f"{resource}={max(number, -1)}"
         try:
-            return _merged(dict(before), text, key)
+            return _merged(dict(current_value), text, key)
         except schema.Bad:
             kind = text.partition("=")[0].rstrip("+-")
             if kind.partition("/")[0] in (*tres.ORDER, "gres", "license"):
@@ -318,7 +325,7 @@ def _limit(limit: str, key: schema.SiteKey, resource: str, spelled: str) -> Call
             else:
                 message = f"sacctmgr: error: slurmdb_format_tres_str: no TRES known by type {kind}"
             old.refused = True
-            return old.unset(given, message)
+            return old.report_invalid(given, message)
 
     return read
 
@@ -330,11 +337,13 @@ def _wall(old: EntityOptions, given: Given, key: schema.SiteKey, spelled: str) -
         return key.read(given.unquoted)
     except schema.Bad:
         old.refused = True
-        return old.unset(given, f" Bad {spelled} time format: {given.word}")
+        return old.report_invalid(given, f" Bad {spelled} time format: {given.word}")
 
 
 def _merged(old: dict[str, int], text: str, key: schema.SiteKey) -> tuple[tuple[str, int], ...]:
-    """Limits of resources: NAME=COUNT replaces a limit, NAME+=COUNT and NAME-=COUNT change it. Raises schema.Bad.
+    """Limits per resource, changed by NAME=COUNT, NAME+=COUNT and NAME-=COUNT.
+
+    Raises schema.Bad.
 
     Source: slurm src/common/slurmdb_defs.c, slurmdb_tres_list_from_string: a change stays between 0 and MAX_VAL64.
     """
@@ -356,7 +365,7 @@ _MAX_COUNT = 2**64 - 16  # MAX_VAL64, the largest limit
 
 
 def _key_table(rows: str, table: dict[str, schema.SiteKey], *more: Key[EntityOptions]) -> KeyTable[EntityOptions]:
-    """The keys of an entity: limits, and other fields."""
+    """Key table of an entity: its limits and other fields."""
     words, keys = rows.split(), []
     for name, letters, site, spelled in zip(words[::4], words[1::4], words[2::4], words[3::4], strict=True):
         site, _, resource = site.partition(":")

@@ -1,7 +1,7 @@
-"""Selection of job runs for sacct: SQL conditions, and tests of records.
+"""Selection of job runs for sacct: SQL conditions and tests.
 
 The accounting index decides about an ended run (``where``). For other runs the index preselects, and the job record
-decides (``test``). Source: src/sacct/options.c, as_mysql_jobacct_process.c.
+decides (``test``).
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ def meant(ctx: CommandContext, query: SacctQuery) -> bool:
 def window(query: SacctQuery, now: float) -> tuple[int, int]:
     """Begin and end of the queried time window; the end is exclusive.
 
+    A query by job ids covers all time until now, a query by state one moment, any other query today.
+
     Source: slurmdbd_job_cond_def_start_end.
 
     A query by job ids covers all time until now, any other query covers today; a query by state covers one moment.
@@ -59,9 +61,10 @@ def window(query: SacctQuery, now: float) -> tuple[int, int]:
 
 
 def where(query: SacctQuery, since: float, until: float, held: bool = False) -> Where:
-    """SQL conditions of the query; for ended runs they are equivalent to ``test``.
+    """SQL conditions of the query, equivalent to ``test`` for ended runs.
 
-    A query by time alone selects jobs by their eligible time, which a held job never gets. ``held``: include them.
+    A query by time alone selects jobs by their eligible time, which a held job never gets. ``held``: include held
+    jobs.
     """
     uids: Iterable[object] = [find_user(name) for name in query.users]
     if not uids and os.geteuid() != 0 and not query.allusers:
@@ -99,7 +102,10 @@ _FLAGS = {
 
 
 def test(query: SacctQuery, now: float, held: bool = False) -> Callable[[Job], bool]:
-    """Combine all conditions of the query into one test of a job record. ``held``: as for ``where``."""
+    """Combine all conditions of the query into one test.
+
+    ``held``: as for ``where``.
+    """
     tests: list[Callable[[Job], bool]] = []
     if query.users:
         uids = {find_user(name) for name in query.users}
@@ -122,7 +128,7 @@ def test(query: SacctQuery, now: float, held: bool = False) -> Callable[[Job], b
     if query.flags:
         tests.append(lambda job: bool(flags_of(job) & set(query.flags)))
     if query.associations:
-        # The one association's id is what AssocID prints for each job.
+        # AssocID has one value for all jobs of a cluster.
         tests.append(lambda job: sacct_fields.ASSOCIATION in query.associations)
     if query.reasons:
         tests.append(lambda job: job.reason in query.reasons)
@@ -134,8 +140,8 @@ def test(query: SacctQuery, now: float, held: bool = False) -> Callable[[Job], b
         states = frozenset(query.states)
         tests.append(lambda job: in_state(job, states, start, end))
     elif query.jobs:
-        # Jobs that are named are included even if they were not yet eligible.
-        tests.append(lambda job: int(job.submit_time) < end and (not _over(job) or int(job.end_time) >= start))
+        # Jobs selected by id are included even if they were not yet eligible.
+        tests.append(lambda job: int(job.submit_time) < end and (not _has_ended(job) or int(job.end_time) >= start))
     elif not held:
         tests.append(lambda job: 0 < int(job.eligible_time) < end)
     for span, count in ((query.nnodes, lambda job: job.num_nodes), (query.ncpus, lambda job: job.num_cpus)):
@@ -155,41 +161,45 @@ def test(query: SacctQuery, now: float, held: bool = False) -> Callable[[Job], b
 
 
 def flags_of(job: Job) -> set[str]:
-    """-F flags: how a job was scheduled, and that its start is known."""
+    """Flags of -F: how a job was scheduled, and whether it started."""
     if not sacct_fields.started(job):
         return {"NotSet"}
     return {"SchedMain" if job.sched_main else "SchedBackfill", "StartReceived"}
 
 
 def in_state(job: Job, states: frozenset[str], start: float, end: float) -> bool:
-    """-s: a lasting state must overlap the window, an end must be in it.
+    """Whether a job meets -s in the window.
+
+    A lasting state must overlap the window, an end must be in it.
 
     Source: as_mysql_jobacct_process.c, _state_time_string; times are whole
     seconds there.
     """
     began = int(job.start_time) if sacct_fields.started(job) or JobFlag.REQUEUED in job.flags else 0
-    over = int(job.end_time) if _over(job) else 0
+    ended = int(job.end_time) if _has_ended(job) else 0
     lasting = set()
     # Only eligible jobs count: a held or dependent job is not pending in this sense.
-    if 0 < int(job.eligible_time) < end and (start < (began or over) or (not (began or over) and not job.state.active)):
+    if 0 < int(job.eligible_time) < end and (
+        start < (began or ended) or (not (began or ended) and not job.state.active)
+    ):
         lasting.add("PENDING")
-    if 0 < began < end and (start < over or (not over and job.state is JobState.RUNNING)):
+    if 0 < began < end and (start < ended or (not ended and job.state is JobState.RUNNING)):
         lasting.add("RUNNING")
     if job.state is JobState.SUSPENDED:
         lasting.add("SUSPENDED")
     if lasting & states:
         return True
-    word = "REQUEUED" if over and job.state is JobState.PENDING else job.state.name
-    return bool(over) and word in states and start <= over <= end
+    word = "REQUEUED" if ended and job.state is JobState.PENDING else job.state.name
+    return bool(ended) and word in states and start <= ended <= end
 
 
-def _over(job: Job) -> bool:
-    """Whether this run has ended: the job has ended, or waits for its requeue."""
+def _has_ended(job: Job) -> bool:
+    """Whether this run has ended, also by a requeue."""
     return job.state.finished or JobFlag.REQUEUED in job.flags
 
 
 def truncated(job: Job, query: SacctQuery, now: float) -> Job:
-    """--truncate: clip all times to the queried window."""
+    """Clip all times to the queried window (--truncate)."""
     since, until = window(query, now)
     until = min(until, int(now))
 
@@ -204,7 +214,7 @@ def truncated(job: Job, query: SacctQuery, now: float) -> Job:
 
 
 def take_live_steps(ctx: CommandContext, job: Job) -> None:
-    """Take the steps of an active job from memory."""
+    """Replace an active job's steps with those in memory."""
     live = ctx.controller.job_table.jobs.get(job.job_id)
     if live is not None and live.restarts == job.restarts:
         job.steps = dict(live.steps)  # the store lacks a running batch step

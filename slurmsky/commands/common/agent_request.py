@@ -1,4 +1,7 @@
-"""sattach, sbcast and sstat outside the job. The agent of the job's first node serves the request."""
+"""Requests that the agent of a job's first node serves.
+
+sattach, sbcast and sstat outside the job use them.
+"""
 
 from __future__ import annotations
 
@@ -14,44 +17,45 @@ from ...model.job import Job
 from ...options.query import JobId
 from ...protocol import wire
 
-#: an agent that starts for a job's first launch on its node needs about a second
+#: an agent that starts for a job's first launch needs about a second
 _REACH_S = 10.0
 
 
 async def reach(ctx: CommandContext, job: Job) -> str | None:
-    """The socket of the agent of a running job's first node; None if it cannot be reached.
+    """Return the agent's socket on a running job's first node.
 
-    A job is RUNNING from its allocation on, so its agent may not have received it yet; this function waits for the
-    agent. It waits for a node that the engine reconnects until the job ends or is requeued.
+    None if it cannot be reached. A job is RUNNING from its allocation on, so this function waits until the agent has
+    received the job. It waits for a node that the engine reconnects until the job ends or is requeued.
     """
     controller = ctx.controller
 
-    def over(one: Job) -> bool:
+    def ready_or_ended(one: Job) -> bool:
         return not one.state.active or controller.ready(one)
 
-    if not over(job) and not controller.engine.out_of_reach(job.job_id):
+    if not ready_or_ended(job) and not controller.engine.out_of_reach(job.job_id):
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(controller.life.wait(job, over), _REACH_S)
-        awaited = "" if over(job) else controller.engine.awaited(job.job_id)
+            await asyncio.wait_for(controller.life.wait(job, ready_or_ended), _REACH_S)
+        awaited = "" if ready_or_ended(job) else controller.engine.awaited(job.job_id)
         if awaited:
             ctx.say(f"{awaited}, retrying")
-            await controller.life.wait(job, over)
+            await controller.life.wait(job, ready_or_ended)
     return controller.engine.agent_address(job.job_id)
 
 
 def lookup_error(job: Job | None) -> SlurmError:
-    """The reason why a job has no allocation to connect to. Source: job_mgr.c job_alloc_info."""
+    """Error for a job without an allocation to connect to.
+
+    Source: job_mgr.c job_alloc_info.
+    """
     if job is None or job.state.active:
         return SlurmError(Errno.INVALID_JOB_ID)
     return SlurmError(Errno.ALREADY_DONE if job.state.finished else Errno.JOB_PENDING)
 
 
 async def hand_over(ctx: CommandContext, wanted: JobId, env: Mapping[str, str] = MappingProxyType({})) -> int | None:
-    """Connect the caller to the job's agent, and return its exit code.
+    """Connect the caller to the job's agent; return its exit code.
 
-    None if no agent has the job.
-
-    ``env``: additional variables for the agent.
+    ``env``: additional variables for the agent. None if no agent has the job.
     """
     controller = ctx.controller
     job = controller.find_job(wanted)
@@ -66,7 +70,10 @@ async def hand_over(ctx: CommandContext, wanted: JobId, env: Mapping[str, str] =
 
 
 async def exit_code(ctx: CommandContext, job: Job) -> int:
-    """The exit code of a session with the agent of the job's first node; 1 with an error if that agent has died."""
+    """Exit code of a session with an agent.
+
+    Returns 1 and prints an error if the agent died.
+    """
     while True:
         frame = await ctx.frame()
         if frame.kind == wire.SESSION_EXIT:

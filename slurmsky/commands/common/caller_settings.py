@@ -1,4 +1,4 @@
-"""The caller's identity and environment, for the option parser and the queue."""
+"""The caller's identity and environment."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def find_group(name: str) -> int | None:
 
 @lru_cache(maxsize=64)
 def user_name(uid: int) -> str:
-    """The name of a uid; its number when it has none."""
+    """Name of a uid, or its number as text."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -40,7 +40,7 @@ def user_name(uid: int) -> str:
 
 @lru_cache(maxsize=64)
 def group_name(gid: int) -> str:
-    """The name of a gid; its number when it has none."""
+    """Name of a gid, or its number as text."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:

@@ -12,7 +12,7 @@ from ...options.usage_errors import CommandError
 
 
 def answer(ctx: CommandContext, error: CommandError) -> int:
-    """Print the text of an option error or of --help; return its exit code."""
+    """Print an option error or --help text; return its exit code."""
     ctx.out(error.stdout)
     for line in error.lines:
         ctx.err(line)
@@ -20,7 +20,7 @@ def answer(ctx: CommandContext, error: CommandError) -> int:
 
 
 def command(main: Callable[[CommandContext], int]) -> Callable[[CommandContext], int]:
-    """Decorator for a command that answers at once."""
+    """Decorator for a synchronous command: prints its typed errors."""
 
     @functools.wraps(main)
     def run(ctx: CommandContext) -> int:
@@ -33,7 +33,7 @@ def command(main: Callable[[CommandContext], int]) -> Callable[[CommandContext],
 
 
 def streaming(main: Callable[[CommandContext], Awaitable[int]]) -> Callable[[CommandContext], Awaitable[int]]:
-    """Decorator for a command that waits."""
+    """Decorator for an asynchronous command: prints its typed errors."""
 
     @functools.wraps(main)
     async def run(ctx: CommandContext) -> int:
@@ -46,7 +46,10 @@ def streaming(main: Callable[[CommandContext], Awaitable[int]]) -> Callable[[Com
 
 
 def refused(ctx: CommandContext, error: SlurmError, what: str) -> int:
-    """Print ``CMD: error: details``, then ``CMD: error: what: text``; return the exit code."""
+    """Print Slurm's lines for a refused request; return the exit code.
+
+    The lines are ``CMD: error: details``, then ``CMD: error: what: text``.
+    """
     for detail in error.details:
         ctx.error(detail)
     # Errors of the gres plugins are separate messages, without the command's prefix.

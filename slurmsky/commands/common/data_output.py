@@ -1,4 +1,7 @@
-"""--json and --yaml: choice of the form, and output of the document. Source: src/interfaces/data_parser.c."""
+"""--json and --yaml: choice of the form, and output.
+
+Source: src/interfaces/data_parser.c.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from ...report.json.data_parser import BadForm, OutputForm
 from .caller_settings import group_name, user_name
 
 #: builds the document from the document module and the meta block
-Make = Callable[[Any, Any], Any]
+Build = Callable[[Any, Any], Any]
 
 
 def as_data(request: FamilyRequest) -> bool:
@@ -23,7 +26,10 @@ def as_data(request: FamilyRequest) -> bool:
 
 
 def check_style(ctx: CommandContext, json: str | None, yaml: str | None) -> None:
-    """Raise CommandError for an invalid word in SLURM_JSON or SLURM_YAML; Slurm checks this first."""
+    """Raise CommandError for an invalid SLURM_JSON or SLURM_YAML.
+
+    Slurm checks these variables first.
+    """
     for given, name in ((json, "SLURM_JSON"), (yaml, "SLURM_YAML")):
         if json is None and yaml is None:
             return
@@ -41,7 +47,7 @@ def _style(ctx: CommandContext, name: str) -> str:
 
 
 def _form(ctx: CommandContext, json: str | None, yaml: str | None) -> OutputForm:
-    """The form of --json or --yaml; when both are given, the last one wins."""
+    """Form of --json or --yaml; the last of several options wins."""
     if json is not None and yaml is not None:
         last = [word[:3] for word in ctx.args if word.startswith(("--j", "--y"))][-1:]
         json, yaml = (json, None) if last == ["--j"] else (None, yaml)
@@ -49,8 +55,8 @@ def _form(ctx: CommandContext, json: str | None, yaml: str | None) -> OutputForm
     return data_parser.chosen((json if yaml is None else yaml) or "", yaml is not None, _style(ctx, name))
 
 
-async def send(ctx: CommandContext, json: str | None, yaml: str | None, make: Make) -> int:
-    """Print a document in pieces, at the pace at which the caller reads."""
+async def send(ctx: CommandContext, json: str | None, yaml: str | None, make: Build) -> int:
+    """Print a document in pieces, at the caller's reading pace."""
     pieces = _pieces(ctx, json, yaml, make)
     if pieces is None:
         return 1
@@ -58,7 +64,7 @@ async def send(ctx: CommandContext, json: str | None, yaml: str | None, make: Ma
     return 0
 
 
-def write(ctx: CommandContext, json: str | None, yaml: str | None, make: Make) -> int:
+def write(ctx: CommandContext, json: str | None, yaml: str | None, make: Build) -> int:
     """Print a document in one call."""
     pieces = _pieces(ctx, json, yaml, make)
     if pieces is None:
@@ -75,12 +81,18 @@ def document(ctx: CommandContext, request: FamilyRequest, name: str, records: An
 
 
 def is_list(json: str | None, yaml: str | None) -> bool:
-    """Whether the call requests the list of data parsers. Interactive commands print it without a prompt."""
+    """Whether the call requests the list of data parsers.
+
+    Interactive commands print it without a prompt.
+    """
     return "list" in (json, yaml)
 
 
-def _pieces(ctx: CommandContext, json: str | None, yaml: str | None, make: Make) -> Any:
-    """The document's text in pieces. None after printing an error for an unknown data parser."""
+def _pieces(ctx: CommandContext, json: str | None, yaml: str | None, make: Build) -> Any:
+    """The document's text in pieces.
+
+    None after printing an error for an unknown data parser.
+    """
     if is_list(json, yaml):
         ctx.err("Possible data_parser plugins:")
         return ["".join(f"data_parser/{version}\n" for version in data_parser.VERSIONS)]

@@ -1,4 +1,4 @@
-"""--iterate, and interactive mode: commands that print repeatedly."""
+"""Repeated output (--iterate) and interactive mode."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from ...language.key_values import choose
 
 
 async def repeat(ctx: CommandContext, seconds: int | None, show: Callable[[], Awaitable[int]]) -> int:
-    """Print once, or every N seconds until the caller disconnects; return the last exit code."""
+    """Print once, or every N seconds until the caller disconnects.
+
+    Returns the last exit code.
+    """
     while True:
         code = await show()
         if not seconds:
@@ -31,7 +34,10 @@ async def dialogue(
     verbs: Iterable[tuple[str, int, str]],
     run: Callable[[Sequence[str]], int | Awaitable[int]],
 ) -> int:
-    """Run each line typed at a prompt until the verb "exit"; return the last nonzero exit code."""
+    """Run each line typed at a prompt until "exit".
+
+    Returns the last nonzero exit code.
+    """
     code = 0
     async for line in _typed_lines(ctx, prompt):
         words = split(line)
@@ -45,7 +51,10 @@ async def dialogue(
 
 
 async def confirmed(ctx: CommandContext, question: str) -> bool:
-    """Whether the caller types "y"; no at the end of stdin, or after 30 seconds. Source: sacctmgr's commit_check."""
+    """Whether the caller types "y" within 30 seconds.
+
+    End of stdin means no. Source: sacctmgr's commit_check.
+    """
     ctx.out(f"{question} (You have 30 seconds to decide)\n(N/y): ")
     while True:
         await ctx.drain()

@@ -1,4 +1,4 @@
-"""Allocations of salloc, and of srun outside a job: request, wait, release."""
+"""Allocations of salloc and srun: request, wait, release."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .progress import phase, shown
 from .resumed_request import requested_before, resume_later
 
 #: messages when a signal cancels the request (salloc.c; srun's allocate.c, _job_complete_handler)
-_GIVEN_UP = {
+_CANCEL_MESSAGES = {
     "salloc": ("Job allocation {} has been revoked.", "Job aborted due to signal"),
     "srun": ("Job allocation {} has been revoked", "Force Terminated JobId={}"),
 }
@@ -31,7 +31,10 @@ RETURN_S = 300.0  # seconds that a command waits for files of released nodes
 
 
 class Revoked(Exception):
-    """The allocation ended before it was granted; ``code`` is the command's exit code."""
+    """Error: the allocation ended before it was granted.
+
+    ``code`` is the command's exit code.
+    """
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -40,7 +43,7 @@ class Revoked(Exception):
 
 @contextmanager
 def notified(ctx: CommandContext, job: Job) -> Iterator[None]:
-    """Context manager: messages of scontrol notify for the job appear on the caller's stderr."""
+    """Context manager: scontrol notify prints on the caller's stderr."""
     ctx.controller.notices[job.job_id] = ctx.say
     try:
         yield
@@ -49,16 +52,18 @@ def notified(ctx: CommandContext, job: Job) -> Iterator[None]:
 
 
 async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, immediate_s: int | None) -> Job:
-    """Request nodes and wait until they are ready, printing Slurm's messages.
+    """Request nodes, and wait until they are ready.
+
+    Prints Slurm's messages.
 
     Raises SlurmError, CallerGone, Revoked.
     """
     controller = ctx.controller
     known = requested_before(ctx)
     if known is not None:
-        job, quiet_start = known, True  # the former controller has already printed the first messages
+        job, quiet_start = known, True  # the former controller has printed the first messages
     else:
-        job, quiet_start = _requested(ctx, specs, immediate_s), quiet
+        job, quiet_start = _submit(ctx, specs, immediate_s), quiet
     controller.schedule_now()
     if not quiet_start:
         forecast(ctx, job)
@@ -67,7 +72,7 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
             _announce(ctx, job)  # slurmctld starts het jobs by backfill only, so they always wait at first
         ctx.say(f"job {job.job_id} has been allocated resources")
     if job.state is JobState.PENDING:
-        why = waits_for(job)
+        why = wait_error(job)
         if immediate_s is not None and immediate_s <= 1:
             controller.life.cancel(job, job.uid)
             if job.priority == 0 or (why is None and job.reason in ("BeginTime", "Dependency")):
@@ -80,7 +85,7 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
             _announce(ctx, job)
         resume_later(ctx, job)
         with _delays_printed(ctx, job, quiet):
-            await _until(ctx, job, quiet, lambda one: one.state is not JobState.PENDING, immediate_s)
+            await _wait_until(ctx, job, quiet, lambda one: one.state is not JobState.PENDING, immediate_s)
         ctx.resume_with("")
         if not quiet:
             ctx.say(f"job {job.job_id} has been allocated resources")
@@ -89,11 +94,11 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
 
 
 async def _until_ready(ctx: CommandContext, job: Job, quiet: bool) -> None:
-    """Wait for the nodes of a job that has started. They may have to boot first."""
+    """Wait until the nodes of a started job have booted."""
     controller = ctx.controller
     booting = JobFlag.CONFIGURING in job.flags
     if not booting:
-        await _until(ctx, job, quiet, lambda one: one.state is not JobState.PENDING and controller.ready(one))
+        await _wait_until(ctx, job, quiet, lambda one: one.state is not JobState.PENDING and controller.ready(one))
     if ctx.command == "salloc" and not quiet:
         ctx.say(f"Granted job allocation {job.job_id}")
     if booting:
@@ -101,12 +106,12 @@ async def _until_ready(ctx: CommandContext, job: Job, quiet: bool) -> None:
         shown = ctx.command == "salloc" and not quiet
         if shown:
             ctx.say("Waiting for resource configuration")
-        await _until(ctx, job, quiet, lambda one: one.state is JobState.RUNNING and controller.ready(one))
+        await _wait_until(ctx, job, quiet, lambda one: one.state is JobState.RUNNING and controller.ready(one))
         if shown:
             ctx.say(f"Nodes {hostlist.compress(job.nodes)} are ready for job")
 
 
-def _requested(ctx: CommandContext, specs: Sequence[JobSpec], immediate_s: int | None) -> Job:
+def _submit(ctx: CommandContext, specs: Sequence[JobSpec], immediate_s: int | None) -> Job:
     """Submit the request for nodes. Raises SlurmError."""
     controller = ctx.controller
     limits = resource_limits.of_process(ctx.request.pid)
@@ -129,8 +134,11 @@ def _announce(ctx: CommandContext, job: Job) -> None:
     ctx.say(f"job {job.job_id} queued and waiting for resources")
 
 
-def waits_for(job: Job) -> Errno | None:
-    """slurmctld's error for a request that waits for another reason than its priority, or None."""
+def wait_error(job: Job) -> Errno | None:
+    """Error for a job that waits for other reasons than priority.
+
+    None if the job waits for its priority only.
+    """
     if job.reason.startswith("Partition"):
         return Errno.PART_CONFIG_UNAVAILABLE
     return Errno.HELD if job.priority == 0 else None
@@ -138,7 +146,7 @@ def waits_for(job: Job) -> Errno | None:
 
 @contextmanager
 def _delays_printed(ctx: CommandContext, job: Job, quiet: bool) -> Iterator[None]:
-    """Context manager: print the reasons for which the engine delays the request for nodes."""
+    """Context manager: print why the engine delays the request."""
 
     async def follow() -> None:
         shown = ""
@@ -163,10 +171,13 @@ def _delays_printed(ctx: CommandContext, job: Job, quiet: bool) -> Iterator[None
             task.cancel()
 
 
-async def _until(
+async def _wait_until(
     ctx: CommandContext, job: Job, quiet: bool, reached: Callable[[Job], bool], immediate_s: int | None = None
 ) -> None:
-    """Wait for the nodes. A signal, the caller's death or the job's end aborts the request."""
+    """Wait until ``reached`` is true or the job has ended.
+
+    A signal or the caller's death aborts the request.
+    """
     controller = ctx.controller
     begun = asyncio.ensure_future(controller.life.wait(job, lambda one: one.state.finished or reached(one)))
     await asyncio.sleep(0)
@@ -193,7 +204,7 @@ async def _until(
                 controller.life.cancel(job, job.uid)
             raise
         if got.kind == wire.SIGNAL:
-            for line in () if quiet else _GIVEN_UP[ctx.command]:
+            for line in () if quiet else _CANCEL_MESSAGES[ctx.command]:
                 ctx.say(line.format(job.job_id))
             controller.life.cancel(job, job.uid)
             raise Revoked(1)
@@ -205,24 +216,29 @@ async def _until(
 
 
 async def await_returned_files(ctx: CommandContext, job: Job) -> None:
-    """Wait until nodes that do not share our files have returned the job's files. A signal ends the wait."""
+    """Wait until the nodes have returned the job's files.
+
+    Nodes on this machine need none of this. A signal ends the wait.
+    """
     if job.engine == "local":
         return
-    over = asyncio.ensure_future(ctx.controller.life.wait(job, lambda one: JobFlag.COMPLETING not in one.flags))
+    finished = asyncio.ensure_future(ctx.controller.life.wait(job, lambda one: JobFlag.COMPLETING not in one.flags))
     try:
         deadline = asyncio.get_running_loop().time() + RETURN_S
-        while not over.done():
+        while not finished.done():
             frame = asyncio.ensure_future(ctx.frame())
             left = deadline - asyncio.get_running_loop().time()
             with shown(ctx, lambda: f"job {job.job_id}: bringing files back"):
-                done, _ = await asyncio.wait({over, frame}, return_when=asyncio.FIRST_COMPLETED, timeout=max(left, 0.0))
+                done, _ = await asyncio.wait(
+                    {finished, frame}, return_when=asyncio.FIRST_COMPLETED, timeout=max(left, 0.0)
+                )
             if frame not in done:
                 ctx.give_back(frame)
                 return
             if frame.result().kind == wire.SIGNAL:
                 return
     finally:
-        over.cancel()
+        finished.cancel()
 
 
 def release_allocation(

@@ -10,7 +10,7 @@ Test = Callable[[Job], bool]
 
 
 def one_of(names: Iterable[str] | None, value: Callable[[Job], str | None]) -> list[Test]:
-    """A test that a job's value is among the given ones; no test without values."""
+    """Test that a value is among ``names``; none without names."""
     if not names:
         return []
     wanted = frozenset(names)
@@ -18,7 +18,10 @@ def one_of(names: Iterable[str] | None, value: Callable[[Job], str | None]) -> l
 
 
 def any_case(names: Iterable[str] | None, value: Callable[[Job], str | None]) -> list[Test]:
-    """A case-insensitive test that a job's value is among the given ones; no test for None."""
+    """Case-insensitive test that a value is among ``names``.
+
+    None means no test.
+    """
     if names is None:
         return []
     wanted = frozenset(name.casefold() for name in names)
@@ -26,7 +29,10 @@ def any_case(names: Iterable[str] | None, value: Callable[[Job], str | None]) ->
 
 
 def in_partition(names: Iterable[str] | None) -> list[Test]:
-    """A test that a job names one of the given partitions; no test without partitions."""
+    """Test that a job names one of the partitions.
+
+    No partitions means no test.
+    """
     if not names:
         return []
     wanted = frozenset(names)

@@ -1,4 +1,7 @@
-"""Resolves job ids as typed into records: ``7``, ``7_3``, ``7_[1-3]``, ``7+1``."""
+"""Resolves typed job ids into records.
+
+Forms: ``7``, ``7_3``, ``7_[1-3]``, ``7+1``.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,19 @@ def parse(text: str) -> jobids.JobId:
         raise SlurmError(Errno.INVALID_JOB_ID) from error
 
 
-def heads(jobs: list[Job]) -> list[Job]:
-    """Drop het components whose leader is in the list. A request to the leader covers all components."""
+def without_components(jobs: list[Job]) -> list[Job]:
+    """Drop het components whose leader is in the list.
+
+    A request to the leader covers all components.
+    """
     here = {job.job_id for job in jobs}
     return [job for job in jobs if not job.het_offset or job.het_job_id not in here]
 
 
 def records(controller: Controller, wanted: jobids.JobId, split: bool, cancels: bool = False) -> list[Job]:
-    """All records of an id: a base id means the whole array, a het leader all components.
+    """Records of an id.
+
+    A base id means the whole array, a het leader all components.
 
     ``split``: give named pending elements their own records, because the request is about to change them alone;
     ``cancels``: to cancel them. Raises SlurmError(INVALID_JOB_ID) when no record matches.

@@ -1,4 +1,4 @@
-"""A progress line on the caller's terminal; without a terminal no output."""
+"""Progress line on the caller's terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _CLEAR = "\r\x1b[K"
 
 @contextmanager
 def shown(ctx: CommandContext, describe: Callable[[], str]) -> Iterator[None]:
-    """Context manager that shows ``describe()`` and the elapsed time, and clears the line at the end."""
+    """Context manager: show ``describe()`` and the elapsed time.
+
+    Without a terminal nothing is shown. The line is cleared at the end.
+    """
     if not ctx.request.ttys[2] or ctx.env.get("TERM", "dumb") == "dumb":
         yield
         return
@@ -46,14 +49,14 @@ def shown(ctx: CommandContext, describe: Callable[[], str]) -> Iterator[None]:
 
 
 def _fitting(ctx: CommandContext, text: str) -> str:
-    """Cut a text to one printable line, because a longer text could not be cleared."""
+    """Cut a text to one printable line, which can be cleared."""
     width = max(10, (ctx.request.winsize or (24, 80))[1] - 1)
     plain = "".join(char if char.isprintable() else " " for char in text)
     return plain if len(plain) <= width else plain[: width - 3] + "..."
 
 
 def phase(job: Job) -> str:
-    """Current phase of an active job: SkyPilot's message, else state and reason."""
+    """Phase of an active job: SkyPilot's message, else state and reason."""
     name = f"job {job.job_id}"
     if job.system_comment and (job.launched or JobFlag.CONFIGURING in job.flags):
         return f"{name}: {job.system_comment}"

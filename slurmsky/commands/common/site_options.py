@@ -1,4 +1,4 @@
-"""The option table of a command, extended with the site's own options."""
+"""Option table of a command, with the site's own options."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from ...site import Site
 
 
 def table(ctx: CommandContext, command: str, site: Site | None = None) -> tables.OptionTable:
-    """The table that parses this command at this site; ``site`` replaces the controller's."""
+    """Return the option table of this command at this site.
+
+    ``site`` replaces the controller's.
+    """
     own = (site or ctx.controller.site).options
     base = tables.load(command)
     if not own:

@@ -1,4 +1,4 @@
-"""-v of the commands: the parsed options, and details of the controller's work.
+"""-v of the commands: parsed options, and the controller's work.
 
 Source: _print_options of squeue, sinfo, sprio and sbcast; log levels of src/common/log.c.
 """
@@ -20,13 +20,16 @@ _RULE = "-" * 29
 
 
 def defined_options(ctx: CommandContext, given: Iterable[tuple[str, str]]) -> None:
-    """The given options, as sbatch and salloc list them at -v."""
+    """Print the given options as sbatch and salloc do at -v."""
     for line in option_lines(given):
         ctx.say(line)
 
 
 def debug(ctx: CommandContext, verbose: int, *lines: str) -> None:
-    """Print the lines of -vv on stderr: the answering controller, then ``lines``."""
+    """Print the lines of -vv on stderr.
+
+    The first line names the controller that answers.
+    """
     if verbose < 2:
         return
     socket = ctx.controller.paths.socket
@@ -35,7 +38,7 @@ def debug(ctx: CommandContext, verbose: int, *lines: str) -> None:
 
 
 def propagated(ctx: CommandContext) -> list[str]:
-    """Resource limits and umask that the job inherits from the caller."""
+    """Resource limits and umask that the job inherits."""
     rows = resource_limits.of_process(ctx.request.pid).items()
     named = [f"propagating RLIMIT_{name}={soft if soft >= 0 else 2**64 - 1}" for name, (soft, _) in rows]
     return [*named, f"propagating UMASK={ctx.request.umask:04o}"]
@@ -69,7 +72,7 @@ def _text(value: Any) -> str:
 
 
 def squeue(query: SqueueQuery) -> str:
-    """squeue's options."""
+    """Options of squeue, as its -v prints them."""
     rows = {
         "all": query.all, "array": query.array, "federation": False, "format": query.format,
         "iterate": query.iterate or 0, "job_flag": int(query.jobs is not None), "jobs": query.jobs or None,
@@ -83,7 +86,7 @@ def squeue(query: SqueueQuery) -> str:
 
 
 def sinfo(query: SinfoQuery) -> str:
-    """sinfo's options."""
+    """Options of sinfo, as its -v prints them."""
     rows = {
         "dead": query.dead, "exact": int(query.exact), "filtering": bool(query.states or query.partitions),
         "format": query.format, "iterate": query.iterate or 0, "long": query.long, "no_header": query.noheader,

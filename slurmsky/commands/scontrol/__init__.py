@@ -1,4 +1,7 @@
-"""scontrol: dispatch of its verbs, and the short verbs. Source: src/scontrol/scontrol.c _process_command."""
+"""scontrol: dispatch of its verbs, and the short verbs.
+
+Source: src/scontrol/scontrol.c _process_command.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +42,11 @@ Run = Callable[[CommandContext, ScontrolQuery, Words], Answer]
 
 @dataclass(frozen=True)
 class Verb:
-    """A keyword of scontrol: its abbreviation, argument limits, handler and error texts.
+    """Keyword of scontrol: abbreviation, argument limits, handler, error texts.
 
     ``letters`` is the length of the shortest accepted prefix. ``least`` and ``most`` limit the number of arguments
-    (most None: no limit); ``few`` and ``many`` are the errors beyond these limits. With ``goes_on``, surplus arguments
-    are reported and then dropped.
+    (most None: no limit); ``few`` and ``many`` are the errors beyond these limits. With ``drops_surplus``, surplus
+    arguments are reported and then dropped.
     """
 
     name: str
@@ -53,7 +56,7 @@ class Verb:
     run: Run
     few: str = "too few arguments for keyword:{}"
     many: str = "too many arguments for keyword:{}"
-    goes_on: bool = False
+    drops_surplus: bool = False
     #: accept extra letters after the full name
     open: bool = False
     #: print argument errors with --quiet, too
@@ -156,7 +159,7 @@ _NEEDS_TWO = "two arguments required for keyword:{}"
 
 
 def _mode(**changes: Any) -> Run:
-    """Print nothing: a single request ignores keywords for later interactive requests."""
+    """Accept a keyword that affects only later interactive requests."""
     return lambda ctx, query, words: 0
 
 
@@ -178,19 +181,19 @@ VERBS: tuple[Verb, ...] = (
     Verb("details", 1, 0, 0, _mode()),
     Verb("errnumstr", 2, 1, 1, _errnumstr, _ONE, _ONE),
     Verb("errnostr", 2, 1, 1, _errnumstr, _ONE, _ONE),
-    Verb("exit", 2, 0, 0, _mode(), goes_on=True),
+    Verb("exit", 2, 0, 0, _mode(), drops_surplus=True),
     Verb("getaddrs", 8, 1, 1, _words(admin_verbs.getaddrs), _NEEDS_ONE, _NEEDS_ONE),
     Verb("gethost", 7, 2, 2, _words(admin_verbs.gethost), _NEEDS_TWO, _NEEDS_TWO),
-    Verb("help", 2, 0, 0, _usage, goes_on=True),
+    Verb("help", 2, 0, 0, _usage, drops_surplus=True),
     Verb("hide", 2, 0, None, _mode()),
-    Verb("oneliner", 1, 0, 0, _mode(), goes_on=True),
+    Verb("oneliner", 1, 0, 0, _mode(), drops_surplus=True),
     Verb("pidinfo", 3, 1, 1, _pidinfo, _MISSING),
     Verb("ping", 3, 0, 0, _ping),
     Verb("power", 2, 2, 4, _words(update_nodes.power), loud=False),
-    Verb("quiet", 4, 0, 0, _mode(), goes_on=True),
-    Verb("quit", 4, 0, 0, _mode(), goes_on=True),
+    Verb("quiet", 4, 0, 0, _mode(), drops_surplus=True),
+    Verb("quit", 4, 0, 0, _mode(), drops_surplus=True),
     Verb("reboot_nodes", 3, 0, None, lambda ctx, query, words: update_nodes.reboot(ctx, query.words[0], words)),
-    Verb("reconfigure", 3, 0, 1, lambda ctx, query, words: admin_verbs.reconfigure(ctx), goes_on=True),
+    Verb("reconfigure", 3, 0, 1, lambda ctx, query, words: admin_verbs.reconfigure(ctx), drops_surplus=True),
     Verb("requeue", 3, 1, None, _words(lambda ctx, words: job_verbs.requeue(ctx, words, "requeue")), loud=False),
     Verb("requeuehold", 11, 1, None, _words(lambda ctx, words: job_verbs.requeue(ctx, words, "hold")), open=True,
          loud=False),
@@ -214,8 +217,8 @@ VERBS: tuple[Verb, ...] = (
     Verb("shutdown", 8, 0, 1, _words(admin_verbs.shutdown)),
     Verb("update", 1, 1, None, _words(update_jobs.update), _FEW_KEYWORD),
     Verb("delete", 1, 1, None, _delete, _FEW_KEYWORD),
-    Verb("verbose", 4, 0, 0, _mode(), many=_MANY_KEYWORD, goes_on=True),
-    Verb("version", 4, 0, 0, _version, many=_MANY_KEYWORD, goes_on=True),
+    Verb("verbose", 4, 0, 0, _mode(), many=_MANY_KEYWORD, drops_surplus=True),
+    Verb("version", 4, 0, 0, _version, many=_MANY_KEYWORD, drops_surplus=True),
     Verb("listpids", 1, 0, 2, _listpids),
     Verb("listjobs", 1, 0, 1, _listed("jobs")),
     Verb("liststeps", 1, 0, 1, _listed("steps")),
@@ -236,7 +239,7 @@ MODES: dict[str, dict[str, Any]] = {
 
 
 def find_verb(word: str) -> Verb | None:
-    """Find a keyword by its name or by a prefix that is long enough."""
+    """Find a keyword by its name or a long enough prefix."""
     for verb in VERBS:
         if fits(word[: len(verb.name)] if verb.open else word, verb.name, verb.letters):
             return verb
@@ -245,7 +248,7 @@ def find_verb(word: str) -> Verb | None:
 
 @streaming
 async def main(ctx: CommandContext) -> int:
-    """Run the request of the command line, or each request read from stdin."""
+    """Run the command line's request, or each request from stdin."""
     query = parse_scontrol(ctx.args, surroundings(ctx))
     for line in query.warnings:
         ctx.err(line)
@@ -274,7 +277,7 @@ async def request(ctx: CommandContext, query: ScontrolQuery, words: Words) -> in
     if message:
         if verb.loud or not query.quiet:
             ctx.err(message.format(words[0]))
-        if message == verb.few or not verb.goes_on:
+        if message == verb.few or not verb.drops_surplus:
             return 1
         rest = rest[: verb.most]
     answer = verb.run(ctx, replace(query, words=tuple(words)), rest)
@@ -283,7 +286,10 @@ async def request(ctx: CommandContext, query: ScontrolQuery, words: Words) -> in
 
 
 def _tokens(line: str) -> list[str]:
-    """Split a line as scontrol does. Quotes remain in the words, and protect blanks except at the start of a word."""
+    """Split a line as scontrol does.
+
+    Quotes remain in the words. They protect blanks except at the start of a word.
+    """
     words: list[str] = []
     word, quotes = "", ""
     for char in line + " ":

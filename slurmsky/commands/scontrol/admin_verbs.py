@@ -1,4 +1,4 @@
-"""scontrol's verbs for administrators, such as reconfigure, write config, token and listjobs.
+"""scontrol's verbs for administrators: reconfigure, write config, token, listjobs, ...
 
 Source: src/scontrol/scontrol.c, info_job.c, api/config_info.c slurm_write_ctl_conf.
 """
@@ -72,13 +72,13 @@ def update_debug(ctx: CommandContext, words: Words) -> int:
 
 
 def update_power(ctx: CommandContext, words: Words) -> int:
-    """update SuspendExcNodes=, SuspendExcParts=, SuspendExcStates=: no effect."""
+    """update SuspendExcNodes=, SuspendExcParts=, SuspendExcStates=: refused."""
     ctx.err(f"slurm_update error: {_UNSUPPORTED}")
     return 1
 
 
 def setdebugflags(ctx: CommandContext, words: Words) -> int:
-    """setdebugflags {+|-}NAME...: flags are validated only; the controller's log has no debug flags."""
+    """setdebugflags {+|-}NAME...: validate the flags, without effect."""
     for word in words:
         names = word[1:].lower().split(",")
         if word[:1] in ("+", "-") and _DEBUG_FLAGS.issuperset(names):
@@ -93,7 +93,7 @@ def setdebugflags(ctx: CommandContext, words: Words) -> int:
 
 
 def schedloglevel(ctx: CommandContext, words: Words) -> int:
-    """schedloglevel 0|1|disable|enable: refused, since the scheduler has no separate log."""
+    """schedloglevel 0|1|disable|enable: refused, for lack of a scheduler log."""
     if words[0].lower() not in ("0", "1", "disable", "enable"):
         ctx.err(f"invalid schedlog level: {words[0]}")
         return 1
@@ -101,7 +101,7 @@ def schedloglevel(ctx: CommandContext, words: Words) -> int:
 
 
 def takeover(ctx: CommandContext, words: Words) -> int:
-    """takeover [INDEX]: refused, since there is no backup controller."""
+    """takeover [INDEX]: refused, for lack of a backup controller."""
     if words:
         index = strtoll(words[0])[0]
         ctx.err(f"takeover: invalid backup controller index ({index})")
@@ -111,7 +111,10 @@ def takeover(ctx: CommandContext, words: Words) -> int:
 
 
 def shutdown(ctx: CommandContext, words: Words) -> int:
-    """shutdown [slurmctld|controller]: refused; an idle controller exits, and slurmsky stop ends it at once."""
+    """shutdown [slurmctld|controller]: refused.
+
+    An idle controller exits, and slurmsky stop ends a controller at once.
+    """
     if words and words[0] not in ("slurmctld", "controller"):
         ctx.err(f"invalid shutdown argument:{words[0]}")
     else:
@@ -120,7 +123,10 @@ def shutdown(ctx: CommandContext, words: Words) -> int:
 
 
 def getaddrs(ctx: CommandContext, words: Words) -> int:
-    """getaddrs NODES: addresses of nodes; no output for a list with an unknown node."""
+    """getaddrs NODES: print addresses of nodes.
+
+    A list with an unknown node prints nothing.
+    """
     job_table = ctx.controller.job_table
     for name in update_nodes.expand(ctx, words[0]) or ():
         config = job_table.nodes[name].config
@@ -135,7 +141,10 @@ def _steps_on(ctx: CommandContext, node: str | None) -> list[tuple[Job, Step]]:
 
 
 def getent(ctx: CommandContext, words: Words) -> int:
-    """getent [NODE]: passwd and group entries of the users with steps on the node."""
+    """getent [NODE]: print passwd and group entries of a node's users.
+
+    These are the users with steps on the node.
+    """
     steps = _steps_on(ctx, words[0] if words else None)
     if not steps:
         ctx.err("No steps found on this node")
@@ -149,7 +158,7 @@ def getent(ctx: CommandContext, words: Words) -> int:
 
 
 def gethost(ctx: CommandContext, words: Words) -> int:
-    """gethost NODE NAME: another node's address as the steps of a node resolve it."""
+    """gethost NODE NAME: resolve a node's address as NODE's steps do."""
     steps = _steps_on(ctx, words[0])
     if not steps:
         ctx.err("No steps found on this node")
@@ -162,7 +171,7 @@ def gethost(ctx: CommandContext, words: Words) -> int:
 
 
 def dampening(ctx: CommandContext, words: Words) -> int:
-    """fsdampeningfactor N: accepted without effect, since no usage decays here."""
+    """fsdampeningfactor N: accepted without effect, since usage does not decay."""
     if not words[0].isdecimal() or not int(words[0]):
         ctx.err(f"invalid dampening factor: {words[0]}")
         return 1
@@ -170,7 +179,7 @@ def dampening(ctx: CommandContext, words: Words) -> int:
 
 
 def token(ctx: CommandContext, words: Words) -> int:
-    """token: refused, since no AuthAltType with tokens is configured."""
+    """token: refused, for lack of an AuthAltType with tokens."""
     for word in words:
         if not word.lower().startswith(("lifespan=", "username=")):
             ctx.err(f"Invalid option: `{word}`")
@@ -180,7 +189,10 @@ def token(ctx: CommandContext, words: Words) -> int:
 
 
 def callerid(ctx: CommandContext, words: Words) -> int:
-    """callerid SOURCE PORT DESTINATION PORT [4|6]: refused, since no slurmd tracks the owners of connections."""
+    """callerid SOURCE PORT DESTINATION PORT [4|6]: refused.
+
+    No slurmd tracks the owners of connections.
+    """
     problem = _not_addresses(words)
     if problem:
         ctx.error(problem)
@@ -210,7 +222,7 @@ def _not_addresses(words: Words) -> str:
 
 
 def running(ctx: CommandContext, words: Words) -> list[tuple[str, str]]:
-    """Job id and step id of each step that runs on this machine, or on the named node."""
+    """Job and step ids of the steps on this machine or a node."""
     node = words[0] if words else None
     jobs = [ctx.controller.job_table.jobs[job_id] for job_id in sorted(ctx.controller.job_table.active)]
     return [
@@ -222,7 +234,10 @@ def running(ctx: CommandContext, words: Words) -> list[tuple[str, str]]:
 
 
 def listjobs(ctx: CommandContext, words: Words, steps: bool) -> int:
-    """listjobs, liststeps [NODE]: jobs or steps that run on this machine, or on one of its nodes."""
+    """listjobs, liststeps [NODE]: print running jobs or steps.
+
+    They run on this machine, or on one of its nodes.
+    """
     rows = running(ctx, words)
     if not rows:
         ctx.err("No slurmstepd's found on this node")
@@ -235,11 +250,9 @@ def listjobs(ctx: CommandContext, words: Words, steps: bool) -> int:
 
 
 def reconfigure(ctx: CommandContext) -> int:
-    """reconfigure: restart the controller to read the site file.
+    """reconfigure: restart the controller with the changed configuration.
 
-    It restarts if the site file or scontrol changed the configuration.
-
-    Running jobs continue.
+    The restart happens only if the site file or scontrol changed the configuration. Running jobs continue.
     """
     from ...controller.daemon import read_site
     from ...site.record import SiteError
@@ -263,7 +276,10 @@ def reconfigure(ctx: CommandContext) -> int:
 
 
 def write_config(ctx: CommandContext, words: Words) -> int:
-    """write config [FILE]: write the configuration as a slurm.conf; the time is appended to the file name."""
+    """write config [FILE]: write the configuration as a slurm.conf.
+
+    The time is appended to the file name.
+    """
     clock = Clock(ctx.controller.clock())
     place = words[0] if words else str(ctx.controller.paths.home / "slurm.conf")
     name = f"{os.path.join(ctx.cwd, place)}.{clock.text(clock.now)}"

@@ -1,7 +1,8 @@
-"""The table of keys of scontrol update JobId=.
+"""Table of the keys of scontrol update JobId=.
 
-The keys are in lookup order, and the first key that fits wins. Source: src/scontrol/update_job.c scontrol_update_job,
-common/proc_args.c get_resource_arg_range, verify_node_count.
+The keys are in lookup order, and the first key that fits wins.
+
+Source: src/scontrol/update_job.c scontrol_update_job, common/proc_args.c get_resource_arg_range, verify_node_count.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ def _seconds(ctx: CommandContext, given: Given) -> int:
 
 
 def _moment(ctx: CommandContext, given: Given) -> int:
-    """Parse a time; an invalid time is reported and becomes 0 (parse_time)."""
+    """Parse a time; report an invalid time and return 0.
+
+    Source: parse_time.
+    """
     try:
         return int(timespec.parse(given.value, ctx.controller.clock()))
     except LanguageError:
@@ -55,8 +59,8 @@ def _valid_moment(ctx: CommandContext, given: Given) -> Any:
     return _moment(ctx, given) or NOTHING
 
 
-def _loose(ctx: CommandContext, given: Given) -> int:
-    """Like strtoll, ignoring the rest of the text."""
+def _leading_number(ctx: CommandContext, given: Given) -> int:
+    """Parse a number as strtoll does, without the rest."""
     value = strtoll(given.value)[0]
     if abs(value) > NICE_MOST:
         raise error(f"{given.key} value out of range (+/- {NICE_MOST}). Value ignored")
@@ -71,7 +75,10 @@ def _throttle(ctx: CommandContext, given: Given) -> int:
 
 
 def _time_limit(ctx: CommandContext, given: Given) -> int:
-    """A time limit, or a change of the present one: TimeLimit+=5, TimeLimit=+5."""
+    """Parse a time limit, or a change of the present one.
+
+    TimeLimit+=5, TimeLimit=+5.
+    """
     sign, value = given.sign, given.value
     if value[:1] in ("+", "-"):
         if sign:
@@ -98,7 +105,10 @@ def _summed(ctx: CommandContext, ids: str | None, sign: str, change: int) -> int
 
 
 def loaded(ctx: CommandContext, ids: str, refusal: str) -> Job:
-    """The job of an id that must name a single job. Source: _get_job_time, _is_single_job."""
+    """Job of an id that must name a single job.
+
+    Source: _get_job_time, _is_single_job.
+    """
     number, rest = strtoll(ids)
     task, after = strtoll(rest[1:]) if rest[:1] == "_" else (None, rest)
     if after:
@@ -114,7 +124,10 @@ def loaded(ctx: CommandContext, ids: str, refusal: str) -> Job:
 
 
 def _range(text: str, what: str) -> tuple[int, int]:
-    """Parse MIN[-MAX], each with suffix k or m; MAX is 0 when absent."""
+    """Parse MIN[-MAX], each with suffix k or m.
+
+    MAX is 0 when absent.
+    """
     if text[:1] in ("", "*"):
         return 1, (1 << 31) - 1
     found = []
@@ -184,7 +197,10 @@ def _mail_types(ctx: CommandContext, given: Given) -> tuple[str, ...]:
 
 
 def _gres(ctx: CommandContext, given: Given) -> str:
-    """Devices of a node. Each word adds to the devices of earlier words of the request."""
+    """Devices of a node.
+
+    Each word adds to the devices of earlier words of the request.
+    """
     text = given.value
     if text and given.key == "Gres":
         text = ",".join(item if item.startswith("gres") else f"gres/{item}" for item in text.split(","))
@@ -199,7 +215,7 @@ def _user(ctx: CommandContext, given: Given) -> int:
 
 
 def _next_word(word: str, rest: Iterator[str]) -> Given:
-    """The value of a word without "=" is the next word."""
+    """Take the value of a word without "=" from the next word."""
     value = next(rest, None)
     if value is None:
         raise Unreadable(f"Invalid input: {word}", "Request aborted")
@@ -213,7 +229,7 @@ def _admin_comment(ctx: CommandContext, given: Given) -> str:
 
 
 def _plain(key: Key[CommandContext]) -> Key[CommandContext]:
-    """A key that refuses += and -= after a check of its value."""
+    """Make a key refuse += and -= after a check of its value."""
 
     def read(ctx: CommandContext, given: Given) -> Any:
         found = key.read(ctx, given)
@@ -228,14 +244,14 @@ _MINUTES = minutes("Invalid {key} value")
 _SIGNED = (Key("AdminComment", 6, "admin_comment", _admin_comment), Key("TimeLimit", 5, "time_limit", _time_limit))
 _PLAIN = (
     *texts("JobId 3 job_id"),
-    Key("SiteFactor", 5, "site_factor", _loose),
+    Key("SiteFactor", 5, "site_factor", _leading_number),
     Key("ArrayTaskThrottle", 10, "throttle", _throttle),
     *texts("Comment 3 comment  Clusters 8 clusters  ClusterFeatures 8 cluster_features"),
     Key("DelayBoot", 5, "delay_boot", _seconds),
     *texts("Extra 3 extra"),
     Key("TimeMin", 5, "time_min", _MINUTES),
     Key("Priority", 2, "priority", count(32)),
-    Key("Nice", 2, "nice", _loose),
+    Key("Nice", 2, "nice", _leading_number),
     Key("CPUsPerTask", 9, "cpus_per_task", count(16)),
     *texts("CpusPerTres 9 cpus_per_tres"),
     Key("NumCPUs", 6, "", _cpus),

@@ -1,4 +1,4 @@
-"""scontrol's verbs that act on jobs: hold, release, requeue, suspend, resume, top, wait_job, write.
+"""scontrol's verbs that act on jobs, such as hold and requeue.
 
 Source: src/scontrol/update_job.c, scontrol.c.
 """
@@ -34,7 +34,10 @@ _THROTTLE = "Update of ArrayTaskThrottle is only allowed on ArrayJobId"
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of a request for one id: one error or none. For an array it has one result per record."""
+    """Result of a request for one id.
+
+    It has one error or none; for an array it has one result per record.
+    """
 
     error: SlurmError | None = None
     records: tuple[tuple[tuple[int, ...], SlurmError | None], ...] | None = None
@@ -45,7 +48,9 @@ def each(ctx: CommandContext, text: str, act: Act, throttle: bool = False, heads
     """Apply a change to every record of one id.
 
     ``throttle``: the change is allowed for whole arrays only. ``heads``: a change of a het job's leader is applied
-    once, on behalf of all components. Source: slurmctld/job_mgr.c update_job_str.
+    once, for all components.
+
+    Source: slurmctld/job_mgr.c update_job_str.
     """
     controller = ctx.controller
     try:
@@ -66,7 +71,10 @@ def each(ctx: CommandContext, text: str, act: Act, throttle: bool = False, heads
 
 
 def _read(controller: Controller, text: str) -> jobids.JobId:
-    """Parse one id of a list, whose elements have no brackets. Raises SlurmError(INVALID_JOB_ID)."""
+    """Parse one id of a list, without brackets.
+
+    Raises SlurmError(INVALID_JOB_ID).
+    """
     base, under, tasks = text.partition("_")
     if not under:
         wanted = job_targets.parse(text)
@@ -86,8 +94,8 @@ def _read(controller: Controller, text: str) -> jobids.JobId:
 def _elements(controller: Controller, wanted: jobids.JobId, act: Act, throttle: bool, split: bool) -> Outcome:
     """Apply a change to the named elements of an array.
 
-    If all pending elements are named, the change applies to their common record. Otherwise ``split`` gives each named
-    pending element a record, and without ``split`` the change applies to the common record.
+    If all pending elements are named, or without ``split``, the change applies to their common record. Otherwise each
+    named pending element gets its own record.
     """
     base = controller.job_table.jobs.get(wanted.job_id)
     waiting = {task for part in base.pending_tasks for task in part} if base is not None else set()
@@ -118,7 +126,7 @@ def _try(act: Act, job: Job) -> SlurmError | None:
 
 
 def report(ctx: CommandContext, text: str, outcome: Outcome, quiet_success: bool = False) -> int:
-    """Print the result of a request and return the exit code.
+    """Print the result of a request; return the exit code.
 
     ``quiet_success``: print no line for successful elements when other elements failed.
     """
@@ -170,7 +178,10 @@ def _without_key(word: str) -> str:
 
 
 def _run(ctx: CommandContext, words: Sequence[str], act: Act, unknown: Errno = Errno.INVALID_JOB_ID) -> int:
-    """Run suspend, resume or requeue over lists of ids. ``unknown`` is the error text for an unknown job."""
+    """Run suspend, resume or requeue for lists of ids.
+
+    ``unknown`` is the error text for an unknown job.
+    """
     code = 0
     for word in map(_without_key, words):
         texts = jobids.update_list(word)
@@ -186,17 +197,23 @@ def _run(ctx: CommandContext, words: Sequence[str], act: Act, unknown: Errno = E
 
 
 def hold(ctx: CommandContext, words: Sequence[str], user: bool) -> int:
-    """hold, uhold: an administrator's hold when root calls, else a user hold (JobHeldUser)."""
+    """hold, uhold: set priority 0.
+
+    An administrator's hold if root calls, else a user hold (JobHeldUser).
+    """
     return _priority(ctx, words, {"priority": 0, "user_hold": user})
 
 
 def release(ctx: CommandContext, words: Sequence[str]) -> int:
-    """release."""
+    """release: restore the priority of held jobs."""
     return _priority(ctx, words, {"priority": INFINITE})
 
 
 def _priority(ctx: CommandContext, words: Sequence[str], wanted: JobUpdate) -> int:
-    """Hold or release by setting the priority. Source: src/scontrol/update_job.c scontrol_hold."""
+    """Hold or release jobs by their priority.
+
+    Source: src/scontrol/update_job.c scontrol_hold.
+    """
     job_table, life = ctx.controller.job_table, ctx.controller.life
     code = 0
     for word in map(_without_key, words):
@@ -220,7 +237,10 @@ def _priority(ctx: CommandContext, words: Sequence[str], wanted: JobUpdate) -> i
 
 
 def _of_name(ctx: CommandContext, name: str) -> tuple[list[str], Errno | None]:
-    """Ids of the jobs of a name. Running elements are skipped; each other running job is reported."""
+    """Ids of the jobs of a name.
+
+    Running elements are skipped; each other running job is reported.
+    """
     found = []
     problem = None
     for job in list(ctx.controller.job_table.jobs.values()):
@@ -258,17 +278,17 @@ def requeue(ctx: CommandContext, words: Sequence[str], how: str) -> int:
 
 
 def suspend(ctx: CommandContext, words: Sequence[str]) -> int:
-    """suspend."""
+    """suspend: stop the processes of running jobs."""
     return _run(ctx, words, ctx.controller.life.suspend)
 
 
 def resume(ctx: CommandContext, words: Sequence[str]) -> int:
-    """resume; for an unknown job it prints the text that scontrol prints."""
+    """resume; for an unknown job it prints scontrol's text."""
     return _run(ctx, words, ctx.controller.life.resume, unknown=Errno.UNEXPECTED)
 
 
 def top(ctx: CommandContext, ids: str) -> int:
-    """top: move jobs ahead of all other pending jobs of the user."""
+    """top: move jobs ahead of the user's other pending jobs."""
     ids = _without_key(ids)
     job_table = ctx.controller.job_table
     try:
@@ -284,7 +304,7 @@ def top(ctx: CommandContext, ids: str) -> int:
 
 
 async def wait_job(ctx: CommandContext, text: str) -> int:
-    """wait_job: wait until the nodes of the job are ready for use."""
+    """wait_job: wait until the nodes of a job are ready."""
     number = strtoll(text)[0]
     if number <= 0:
         ctx.err(f"Invalid job_id {text}")
@@ -302,7 +322,10 @@ async def wait_job(ctx: CommandContext, text: str) -> int:
 
 
 def write(ctx: CommandContext, words: Sequence[str]) -> int:
-    """write config [FILE], write batch_script ID [FILE|-]; as in Slurm, errors leave the exit code at 0."""
+    """write config [FILE], write batch_script ID [FILE|-].
+
+    As in Slurm, errors leave the exit code at 0.
+    """
     if not words:
         ctx.err("too few arguments for keyword:write")
         return 1

@@ -1,4 +1,7 @@
-"""scontrol's verbs for running processes: listpids, pidinfo, notify. Source: src/scontrol/info_job.c, update_job.c."""
+"""scontrol's verbs for processes: listpids, pidinfo, notify.
+
+Source: src/scontrol/info_job.c, update_job.c.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ Words = Sequence[str]
 
 
 def listpids(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
-    """listpids [JOBID[.STEP]]: processes of a job, found by the marker in their environment."""
+    """listpids [JOBID[.STEP]]: print a job's processes.
+
+    A marker in their environment identifies them.
+    """
     wanted = words[0] if words else None
     if show_output.as_data(query):
         found = [process_record(*row) for row in _processes(ctx, wanted)]
@@ -49,7 +55,7 @@ def listpids(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
 
 
 def _processes(ctx: CommandContext, wanted: str | None) -> Iterator[tuple[int, str, str, str, str]]:
-    """Process, job, step, local and global task of each process of a job."""
+    """Process, job, step, local and global task of job processes."""
     for pid, env in _job_processes(ctx):
         job, step = env.get("SLURM_JOB_ID", ""), env.get("SLURM_STEP_ID", "batch")
         if wanted is None or wanted in (job, f"{job}.{step}"):
@@ -60,7 +66,7 @@ _YEAR_S = 365 * 86400
 
 
 def pidinfo(ctx: CommandContext, words: Words) -> int:
-    """pidinfo PID."""
+    """pidinfo PID: print job and step of a process."""
     for pid, env in _job_processes(ctx):
         if str(pid) == words[0]:
             job = ctx.controller.job_table.jobs.get(int(env.get("SLURM_JOB_ID", "0") or 0))
@@ -76,9 +82,9 @@ def pidinfo(ctx: CommandContext, words: Words) -> int:
 
 
 def _job_processes(ctx: CommandContext) -> list[tuple[int, dict[str, str]]]:
-    """Processes of this queue's jobs on this machine, each with its environment."""
+    """Processes of this queue's jobs on this machine, with environments."""
     found = []
-    mark = os.fsencode(f"{paths.AGENT}={ctx.controller.paths.home}/")  # not another queue's
+    mark = os.fsencode(f"{paths.AGENT}={ctx.controller.paths.home}/")  # excludes the processes of another queue
     for name in os.listdir("/proc"):
         if not name.isdecimal():
             continue
@@ -94,7 +100,10 @@ def _job_processes(ctx: CommandContext) -> list[tuple[int, dict[str, str]]]:
 
 
 def notify(ctx: CommandContext, words: Words) -> int:
-    """notify JOBID TEXT: print a line on stderr of the job's script, salloc or srun."""
+    """notify JOBID TEXT: print a line on the job's stderr.
+
+    For a job of salloc or srun the line appears on that command's stderr.
+    """
     if strtoll(words[0])[0] <= 0:
         ctx.err(f"Invalid job_id {words[0]}")
         ctx.err("job notify failure: No error")

@@ -1,4 +1,7 @@
-"""scontrol create, update and delete of reservations. Source: src/scontrol/create_res.c."""
+"""scontrol create, update and delete of reservations.
+
+Source: src/scontrol/create_res.c.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,11 @@ _BUSY = (
 )
 
 
-class _Bad(Exception):
-    """An error that scontrol itself prints. ``before`` has lines that are printed without its prefix."""
+class _InvalidRequest(Exception):
+    """Error that scontrol itself prints.
+
+    Lines in ``before`` are printed without its prefix.
+    """
 
     def __init__(self, text: str, before: str = "", whole: bool = False) -> None:
         super().__init__(text)
@@ -47,7 +53,7 @@ def _moment(name: str) -> Read:
             return timespec.parse(given.value, ctx.controller.clock())
         except LanguageError:
             invalid = f"Invalid time specification (pos=0): {given.value}"
-            raise _Bad(f"Invalid {name} time {given.word}.", invalid) from None
+            raise _InvalidRequest(f"Invalid {name} time {given.word}.", invalid) from None
 
     return read
 
@@ -55,16 +61,16 @@ def _moment(name: str) -> Read:
 def _duration(ctx: CommandContext, given: Given) -> Any:
     text = given.value
     if text.startswith("-") and text != "-1":
-        raise _Bad(f"Invalid duration {given.word}.")
+        raise _InvalidRequest(f"Invalid duration {given.word}.")
     try:
         minutes = timelimit.parse(text)
     except LanguageError:
-        raise _Bad(f"Invalid duration {given.word}.") from None
+        raise _InvalidRequest(f"Invalid duration {given.word}.") from None
     return given.sign, YEAR_S if minutes >= INFINITE else minutes * 60
 
 
 def _flags(ctx: CommandContext, given: Given) -> dict[str, Any]:
-    """The flags, and the time of PURGE_COMP=TIME."""
+    """Parse the flags, with the time of PURGE_COMP=TIME."""
     names, sign, update = [], given.sign, {}
     for part in filter(None, given.value.split(",")):
         if part[0] in "+-":
@@ -72,12 +78,12 @@ def _flags(ctx: CommandContext, given: Given) -> dict[str, Any]:
         word, _, value = part.partition("=")
         found = next((flag.name for flag in FLAGS if flag.fits(word, sign)), "")
         if not found or (value and found != "PURGE_COMP"):
-            raise _Bad(f"Error parsing flags {given.value}.")
+            raise _InvalidRequest(f"Error parsing flags {given.value}.")
         if value:
             try:
                 update["purge"] = timelimit.parse_seconds(value)
             except LanguageError:
-                raise _Bad(f"Error parsing flags {given.value}.") from None
+                raise _InvalidRequest(f"Error parsing flags {given.value}.") from None
         names.append(found)
     return {"flags": (sign, tuple(names)), **update}
 
@@ -92,7 +98,7 @@ def _names(ctx: CommandContext, given: Given) -> Any:
 def _count(what: str) -> Read:
     def read(ctx: CommandContext, given: Given) -> Any:
         if not given.value.isdecimal():
-            raise _Bad(f"Invalid {what} count {given.value}", whole=True)
+            raise _InvalidRequest(f"Invalid {what} count {given.value}", whole=True)
         return int(given.value)
 
     return read
@@ -100,7 +106,7 @@ def _count(what: str) -> Read:
 
 def _cores(ctx: CommandContext, given: Given) -> Any:
     if "," in given.value:
-        raise _Bad("Using a comma separated array for CoreCnt is no longer valid.", whole=True)
+        raise _InvalidRequest("Using a comma separated array for CoreCnt is no longer valid.", whole=True)
     return _count("core")(ctx, given)
 
 
@@ -110,23 +116,23 @@ def _tres(ctx: CommandContext, given: Given) -> Any:
     for item in given.value.split(","):
         kind, _, count = item.partition("=")
         if kind not in {"".join((name, name and detail and "/", detail)) for name, detail, _ in TRES}:
-            raise _Bad(f"couldn't identify configured TRES '{kind}'", whole=True)
+            raise _InvalidRequest(f"couldn't identify configured TRES '{kind}'", whole=True)
         if kind not in ("cpu", "node"):
-            raise _Bad(f"TRES type '{kind}' not supported with reservations", whole=True)
+            raise _InvalidRequest(f"TRES type '{kind}' not supported with reservations", whole=True)
         found[kind] = int(count) if count.isdecimal() else 0
     return found
 
 
 def _misformatted(word: str, rest: Iterator[str]) -> Given:
-    raise _Bad(f"Misformatted parameter '{word}', most options have a parameter after '='.")
+    raise _InvalidRequest(f"Misformatted parameter '{word}', most options have a parameter after '='.")
 
 
 def _unknown(ctx: CommandContext, given: Given) -> dict[str, Any]:
-    raise _Bad(f"Unknown parameter {given.word}.")
+    raise _InvalidRequest(f"Unknown parameter {given.word}.")
 
 
-def _unsigned(given: Given) -> _Bad:
-    return _Bad(f"The +=/-= notation is not supported when updating {given.name}.")
+def _unsigned(given: Given) -> _InvalidRequest:
+    return _InvalidRequest(f"The +=/-= notation is not supported when updating {given.name}.")
 
 
 RESERVATION_KEYS = KeyTable((
@@ -164,14 +170,14 @@ def _parse(ctx: CommandContext, words: Sequence[str]) -> ReservationUpdate:
     return wanted
 
 
-def _refused(ctx: CommandContext, bad: _Bad, what: str) -> None:
+def _refused(ctx: CommandContext, bad: _InvalidRequest, what: str) -> None:
     if bad.before:
         ctx.err(bad.before)
     ctx.err(f"scontrol: error: {bad}" + ("" if bad.whole else f"  {what}."))
 
 
 def _nodes(ctx: CommandContext, names: Sequence[str], partition: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Node names, and the flags that record how the request named them."""
+    """Node names, and flags for how the request named them."""
     cluster = ctx.controller.job_table.cluster
     text = ",".join(names)
     if text.upper() == "ALL":
@@ -186,7 +192,10 @@ def _nodes(ctx: CommandContext, names: Sequence[str], partition: str) -> tuple[t
 
 
 def _check_names(ctx: CommandContext, one: Reservation) -> None:
-    """Validate that users, groups, accounts, partitions and QOS exist. Raises SlurmError."""
+    """Check that users, groups, accounts, partitions and QOS exist.
+
+    Raises SlurmError.
+    """
     job_table = ctx.controller.job_table
     own = submitter(ctx).account
     rules: tuple[tuple[tuple[str, ...], Callable[[str], bool], Errno], ...] = (
@@ -207,7 +216,7 @@ def create(ctx: CommandContext, words: Sequence[str]) -> int:
     try:
         wanted = _parse(ctx, words)
         _complete(wanted)
-    except _Bad as bad:
+    except _InvalidRequest as bad:
         _refused(ctx, bad, "No reservation created")
         return 1
     start = wanted["start"]
@@ -229,31 +238,34 @@ def create(ctx: CommandContext, words: Sequence[str]) -> int:
 
 
 def _complete(wanted: ReservationUpdate) -> None:
-    """Raise _Bad for a required key that a new reservation lacks."""
+    """Raise an error for a required key that is missing."""
     if "start" not in wanted:
-        raise _Bad("A start time must be given.")
+        raise _InvalidRequest("A start time must be given.")
     if "end" not in wanted and "duration" not in wanted:
-        raise _Bad("An end time or duration must be given.")
+        raise _InvalidRequest("An end time or duration must be given.")
     if "end" in wanted and wanted["end"] <= wanted["start"]:
-        raise _Bad("Start time cannot be after end time.")
+        raise _InvalidRequest("Start time cannot be after end time.")
     if not {"nodes", "count", "cores", "licenses", "burst"} & wanted.keys():
         if not wanted.get("partition"):
-            raise _Bad("CoreCnt, Nodes, NodeCnt, TRES or Watts must be specified.")
+            raise _InvalidRequest("CoreCnt, Nodes, NodeCnt, TRES or Watts must be specified.")
         wanted["nodes"] = "", ("ALL",)
     every = ",".join(wanted.get("nodes", ("", ()))[1]).upper() == "ALL"
     sign, flags = wanted.get("flags", ("", ()))
     if every and wanted.get("partition"):
         wanted["flags"] = sign, (*flags, "PART_NODES")
     elif "PART_NODES" in flags:
-        raise _Bad("PART_NODES flag requires specifying a Partition and ALL nodes.")
+        raise _InvalidRequest("PART_NODES flag requires specifying a Partition and ALL nodes.")
     if "FORCE_START" in flags and not set(flags) & recurrence.PERIODS.keys():
-        raise _Bad("FORCE_START flag requires a reoccuring reservation. No reservation created.", whole=True)
+        raise _InvalidRequest("FORCE_START flag requires a reoccuring reservation. No reservation created.", whole=True)
     if not wanted.keys() & set(_LISTS):
-        raise _Bad("Either Users/Groups, AllowedPartitions, QOS and/or Accounts must be specified.")
+        raise _InvalidRequest("Either Users/Groups, AllowedPartitions, QOS and/or Accounts must be specified.")
 
 
 def _changed(ctx: CommandContext, one: Reservation, wanted: ReservationUpdate) -> tuple[Reservation, int]:
-    """Apply the requested changes. Raises SlurmError. Returns the reservation and the number of nodes to choose."""
+    """Apply the requested changes.
+
+    Returns the reservation and the number of nodes to choose. Raises SlurmError.
+    """
     if "licenses" in wanted and wanted["licenses"].partition(":")[0] not in dict(
         ctx.controller.job_table.cluster.licenses
     ):
@@ -295,7 +307,9 @@ def _merged(old: tuple[str, ...], sign: str, new: tuple[str, ...]) -> tuple[str,
 
 
 def _relisted(old: tuple[str, ...], sign: str, new: tuple[str, ...]) -> tuple[str, ...]:
-    """A list of names after a request.
+    """List of names after a request.
+
+    A leading ``-`` denies a name.
 
     A list whose names begin with ``-`` denies them.
 
@@ -320,8 +334,8 @@ def update(ctx: CommandContext, words: Sequence[str]) -> int:
     try:
         wanted = _parse(ctx, words)
         if "name" not in wanted:
-            raise _Bad("Reservation must be given.")
-    except _Bad as bad:
+            raise _InvalidRequest("Reservation must be given.")
+    except _InvalidRequest as bad:
         _refused(ctx, bad, "No reservation update")
         return 1
     job_table = ctx.controller.job_table
@@ -350,7 +364,10 @@ def update(ctx: CommandContext, words: Sequence[str]) -> int:
 
 
 def _with_new_times(one: Reservation, wanted: ReservationUpdate) -> Reservation:
-    """Apply new times. A plain duration counts from the start; += and -= move the end."""
+    """Apply new times.
+
+    A plain duration counts from the start; += and -= move the end.
+    """
     start, end = wanted.get("start", one.start), wanted.get("end", one.end)
     if "duration" in wanted:
         sign, seconds = wanted["duration"]

@@ -1,4 +1,6 @@
-"""The scripts that reset a resized job's variables: slurm_job_ID_resize.sh and .csh.
+"""Scripts that reset the variables of a resized job.
+
+They are slurm_job_ID_resize.sh and .csh.
 
 Source: src/scontrol/update_job.c _update_job_size.
 """
@@ -20,7 +22,10 @@ _UNSET = ("SLURM_NPROCS", "SLURM_NTASKS", "SLURM_TASKS_PER_NODE")
 
 
 def write(ctx: CommandContext, ids: str) -> None:
-    """Write both scripts into the caller's folder, with the variables that the caller has set."""
+    """Write both scripts into the caller's folder.
+
+    They set the variables that the caller has set.
+    """
     job = job_targets.records(ctx.controller, job_targets.parse(ids), split=False)[0]
     if not job.state.active:
         ctx.err(f"slurm_allocation_lookup: {Errno.JOB_PENDING.text}")

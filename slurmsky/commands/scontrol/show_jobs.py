@@ -1,4 +1,7 @@
-"""scontrol show of jobs and steps, and completing. Source: src/scontrol/info_job.c."""
+"""scontrol show of jobs and steps, and completing.
+
+Source: src/scontrol/info_job.c.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ def jobs(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
     updated(ctx, query, len(jobs))
     context = report_context(ctx, query)
     shown = report.show_jobs(jobs, context, detail=query.details, oneliner=query.oneliner)
-    while text := "".join(islice(shown, _TOGETHER)):
+    while text := "".join(islice(shown, _BATCH_SIZE)):
         ctx.out(text)  # the caller reads this text while the next records are formatted
     return 0
 
@@ -58,7 +61,10 @@ _ONE_JOB = re.compile("([0-9]*)(?:([_+])([0-9]*)[0-9_+]*)?")
 
 
 def _named_jobs(ctx: CommandContext, text: str) -> list[Job]:
-    """Records for the id of ``show job``. Raises SlurmError. Source: scontrol_print_job."""
+    """Records for the id of ``show job``.
+
+    Raises SlurmError. Source: scontrol_print_job.
+    """
     match = _ONE_JOB.fullmatch(text)
     if match is None or not 0 <= int(match[1] or 0) < NO_VAL:
         raise SlurmError(Errno.INVALID_JOB_ID)
@@ -69,23 +75,26 @@ def _named_jobs(ctx: CommandContext, text: str) -> list[Job]:
     if match[2] == "+":
         return [job for job in found if job.het_job_id and job.het_offset == index]
     if match[2] == "_":
-        alone = (_alone(job, index) for job in found if job.array_job_id)
+        alone = (_single_element(job, index) for job in found if job.array_job_id)
         return [job for job in alone if job.array_task_id == index]
     return found
 
 
-#: number of jobs whose text is sent in one write
-_TOGETHER = 200
+#: number of jobs printed in one write
+_BATCH_SIZE = 200
 
 
-def _alone(job: Job, task: int) -> Job:
-    """A pending element requested by number, as the array's record reduced to that element."""
+def _single_element(job: Job, task: int) -> Job:
+    """Reduce an array's record to one pending element."""
     waits = any(task in part for part in job.pending_tasks)
     return replace(job, array_task_id=task, pending_tasks=()) if waits else job
 
 
 def _newest_first(jobs: list[Job]) -> list[Job]:
-    """Order of slurmctld's chain of array records. The base record, then the most recently split-off element."""
+    """Sort array records as slurmctld's chain does.
+
+    First is the base record, then the most recently split-off element.
+    """
     if len(jobs) < 2 or not jobs[0].array_job_id:
         return jobs
     base = [job for job in jobs if job.job_id == job.array_job_id]

@@ -1,4 +1,4 @@
-"""Output that all answers of scontrol show share: --json, --yaml, and the line of -v."""
+"""Output that all forms of scontrol show share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ def as_data(query: ScontrolQuery) -> bool:
 
 
 def answer(ctx: CommandContext, query: ScontrolQuery, document: Callable[[Any, Any, float], Any]) -> int:
-    """Print one JSON or YAML answer. ``document`` receives the document module, the meta block and the time."""
+    """Print one JSON or YAML answer.
+
+    ``document`` receives the document module, the meta block and the time.
+    """
     return write(ctx, query.json, query.yaml, lambda form, about: document(form, about, ctx.controller.clock()))
 
 

@@ -1,4 +1,4 @@
-"""scontrol show: jobs, steps, nodes, partitions, configuration and the hostlist helpers.
+"""scontrol show: dispatch, nodes, partitions, configuration and host lists.
 
 Source: src/scontrol/info_job.c, info_node.c, info_part.c, scontrol.c _show_it.
 """
@@ -36,7 +36,10 @@ Words = Sequence[str]
 
 
 def show(ctx: CommandContext, query: ScontrolQuery, words: Words, verb: str = "show") -> int:
-    """Run ``show ENTITY [ID]``; ``verb`` is "show" as the user abbreviated it."""
+    """Run ``show ENTITY [ID]``.
+
+    ``verb`` is "show" as the user abbreviated it.
+    """
     entity = words[0].partition("=")[0].lower()
     value = words[0].partition("=")[2] or (words[1] if len(words) > 1 else None)
     if len(entity) >= 2 and ("assoc_mgr".startswith(entity) or "cache".startswith(entity)):
@@ -222,7 +225,10 @@ def _reservations(ctx: CommandContext, query: ScontrolQuery, value: str | None) 
 
 
 def _slurmd(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
-    """The agent of the named node. By default the job's node (SLURMD_NODENAME) where scontrol runs."""
+    """Show the agent of a node.
+
+    By default this is the node (SLURMD_NODENAME) where scontrol runs.
+    """
     node = ctx.controller.job_table.nodes.get(value or ctx.env.get("SLURMD_NODENAME", ""))
     if node is None:
         ctx.err("scontrol: error: slurm_slurmd_info: Connection refused\nslurm_load_slurmd_status:Connection refused")
@@ -276,7 +282,7 @@ def _assoc(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
 
 
 def _aliases(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
-    """Names of the nodes on this host, or on the named host."""
+    """Show names of the nodes on this or the named host."""
     job_table = ctx.controller.job_table
     here = {ctx.controller.host, ctx.controller.host.partition(".")[0], "localhost"}
     if value is None or value in here:
@@ -290,7 +296,7 @@ def _aliases(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> in
 
 
 def _resources(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
-    """Cores, memory and devices of a running job, by node."""
+    """Show cores, memory and devices of a running job, by node."""
     if value is None:
         ctx.err("missing JobId: Success")
         return 0

@@ -105,7 +105,7 @@ def _update_job(ctx: CommandContext, words: Words) -> int:
 
 
 def _named(ctx: CommandContext, name: str, user: int | None) -> str:
-    """Ids of the jobs named by JobName=, for a request without JobId=."""
+    """Ids of the jobs of JobName=, for a request without JobId=."""
     found = [
         str(job.job_id) if job.array_task_id is None else f"{job.array_job_id}_{job.array_task_id}"
         for job in ctx.controller.job_table.jobs.values()

@@ -1,4 +1,4 @@
-"""scontrol update NodeName=, create and delete of nodes, power and reboot.
+"""scontrol update of nodes; create, delete, power and reboot.
 
 Source: src/scontrol/update_node.c, power_node.c, reboot_node.c; slurmctld/node_mgr.c update_node.
 """
@@ -85,7 +85,7 @@ def _update(ctx: CommandContext, words: Words) -> int:
 
 
 def _refusal(requested: NodeUpdate) -> str:
-    """The error that scontrol itself prints for this request; "" if there is none."""
+    """Error that scontrol itself prints for this request, or ""."""
     state = requested.get("state")
     if state in ("DOWN", "DRAIN", "FAIL") and not requested.get("reason"):
         return "You must specify a reason when DOWNING or DRAINING a node. Request denied"
@@ -95,7 +95,7 @@ def _refusal(requested: NodeUpdate) -> str:
 
 
 def expand(ctx: CommandContext, text: str) -> list[str] | None:
-    """Expand a node list; None when it names a node outside the cluster."""
+    """Expand a node list; None if it names an unknown node."""
     try:
         names = list(ctx.controller.job_table.nodes) if text.upper() == "ALL" else hostlist.expand(text)
     except LanguageError:
@@ -134,7 +134,10 @@ def _change(ctx: CommandContext, requested: NodeUpdate) -> Errno | None:
 
 
 def _one_each(text: str, count: int) -> list[str] | None:
-    """The values of a host list for ``count`` nodes: one for all, or one for each. Otherwise None."""
+    """Values of a host list for ``count`` nodes.
+
+    One value serves all nodes. None for any other number of values.
+    """
     try:
         found = hostlist.expand(text)
     except LanguageError:
@@ -145,9 +148,11 @@ def _one_each(text: str, count: int) -> list[str] | None:
 def _values(
     config: NodeConfig, requested: NodeUpdate, place: int, count: int, problem: Errno | None
 ) -> tuple[dict[str, Any], Errno | None]:
-    """The changed fields of one node, and the error so far. Source: update_node, _valid_features_act.
+    """Changed fields of one node, and the error so far.
 
-    A feature that is active and not available is an error, after which no later node's features change.
+    An active feature that is not available is an error, after which no later node's features change.
+
+    Source: update_node, _valid_features_act.
     """
     found: dict[str, Any] = {key: requested[key] for key in ("comment", "extra") if key in requested}
     if "weight" in requested:
@@ -172,7 +177,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _set_power(ctx: CommandContext, name: str, state: str) -> bool:
-    """Power a warm node up or down; False for a node without power saving."""
+    """Power a warm node up or down; False for other nodes."""
     power = ctx.controller.power
     if power is None or not power.is_warm(name):
         return False
@@ -192,7 +197,10 @@ def _resume(ctx: CommandContext, name: str) -> bool:
 
 
 def _may_become(state: NodeState, flags: NodeFlag, wanted: str) -> bool:
-    """Whether a node's current state allows the wanted state. Source: node_mgr.c _valid_node_state_change."""
+    """Whether a node's current state allows the wanted state.
+
+    Source: node_mgr.c _valid_node_state_change.
+    """
     if wanted in ("", "DOWN", "DRAIN", "FAIL", "NoResp", "UNDRAIN"):
         return True
     if wanted == "RESUME":
@@ -209,14 +217,14 @@ def create(ctx: CommandContext, words: Words) -> int:
 
 
 def delete(ctx: CommandContext, word: str, name: str) -> int:
-    """delete NodeName=NAME."""
+    """delete NodeName=NAME: refused."""
     known = expand(ctx, name) is not None
     ctx.err(f"delete_node {word}: {(Errno.NOT_SUPPORTED if known else Errno.INVALID_NODE_NAME).text}")
     return 1
 
 
 def cancel_reboot(ctx: CommandContext, words: Words) -> int:
-    """cancel_reboot NODES."""
+    """cancel_reboot NODES: cancel the pending replacement of warm nodes."""
     names, power = expand(ctx, words[0]), ctx.controller.power
     cancelled = [power.cancel_reboot(name) for name in names or ()] if power is not None else []
     if cancelled and all(cancelled):
@@ -246,7 +254,7 @@ def power(ctx: CommandContext, words: Words) -> int:
 
 
 def _power_words(words: Words) -> str:
-    """The syntax error in the words of a power request; "" for none."""
+    """Syntax error in the words of a power request, or ""."""
     up = words[0].upper() == "UP"
     if not up and words[0].upper() != "DOWN":
         return f"unexpected argument: '{words[0]}'"
@@ -266,8 +274,9 @@ def _power_words(words: Words) -> str:
 
 
 def reboot(ctx: CommandContext, tag: str, words: Words) -> int:
-    """reboot [ASAP] [nextstate=] [reason=] NODES: warm nodes are replaced by new ones; other nodes have no
-    RebootProgram.
+    """reboot [ASAP] [nextstate=] [reason=] NODES: replace warm nodes.
+
+    Other nodes have no RebootProgram.
     """
     left, asap, down = list(words), False, False
     for word in words[:3]:

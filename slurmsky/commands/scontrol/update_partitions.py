@@ -22,7 +22,10 @@ Found = dict[str, Any]
 
 
 def _words(words: Sequence[str], listed: str) -> Read:
-    """One of several words, which may be abbreviated. ``listed`` shows them in the refusal of another word."""
+    """Reader of one of several words, which may be abbreviated.
+
+    ``listed`` shows the words in the refusal of another word.
+    """
 
     def read(ctx: CommandContext, given: Given) -> str:
         found = choose(given.value, ((word, 1, word) for word in words))
@@ -135,8 +138,8 @@ _KEYS: tuple[Key[CommandContext], ...] = (
       (("JobDefaults", 4), ("Topology", 4), ("TresBillingWeights", 1))),
 )  # fmt: skip
 PARTITION_KEYS = KeyTable(_KEYS, misplaced, _unsupported)
-#: for each key of an exclusive pair, the key that it clears
-_INSTEAD = {
+#: the key that each key of an exclusive pair clears
+_CLEARED_KEYS = {
     "def_mem_per_cpu_mib": "def_mem_per_node_mib", "def_mem_per_node_mib": "def_mem_per_cpu_mib",
     "max_mem_per_cpu_mib": "max_mem_per_node_mib", "max_mem_per_node_mib": "max_mem_per_cpu_mib",
 }  # fmt: skip
@@ -179,7 +182,10 @@ def _answer(
     base: Callable[[PartitionConfig | None, str], PartitionConfig],
     refusal: str,
 ) -> int:
-    """Parse and validate as scontrol does, then change a partition as slurmctld does. Returns the exit code."""
+    """Parse, validate and apply a change of a partition.
+
+    scontrol's checks precede slurmctld's. Returns the exit code.
+    """
     wanted = PARTITION_KEYS.read(ctx, words)
     if "name" not in wanted:
         raise error("PartitionName must be given.")
@@ -214,8 +220,8 @@ def _apply(ctx: CommandContext, config: PartitionConfig, wanted: Found) -> None:
         raise SlurmError(Errno.NOT_SUPPORTED)
     changes = {key: value for key, value in wanted.items() if key not in ("name", "state", "nodes")}
     for key in tuple(changes):
-        if key in _INSTEAD:
-            changes[_INSTEAD[key]] = None
+        if key in _CLEARED_KEYS:
+            changes[_CLEARED_KEYS[key]] = None
     if "nodes" in wanted:
         sign, text = wanted["nodes"]
         named = update_nodes.expand(ctx, text) if text else []

@@ -1,6 +1,7 @@
-"""Typed updates of nodes, steps and reservations: the fields that a request sets.
+"""Typed updates of nodes, steps and reservations.
 
-A field that is absent stays as it is. Updates of jobs are JobUpdate; those of partitions set fields of PartitionConfig.
+A request sets the fields that are present; absent fields stay unchanged. Updates of jobs are JobUpdate; those of
+partitions set fields of PartitionConfig.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from typing import TypedDict
 
 
 class NodeUpdate(TypedDict, total=False):
-    """An update of nodes, by the names of Slurm's update_node_msg_t.
+    """Update of nodes, by the names of Slurm's update_node_msg_t.
 
     Texts are as typed; the controller parses them for each node.
     """
@@ -34,7 +35,10 @@ class NodeUpdate(TypedDict, total=False):
 
 
 class StepUpdate(TypedDict, total=False):
-    """An update of steps; without ``step_id`` of all numbered steps of the job."""
+    """Update of steps.
+
+    Without ``step_id`` it concerns all numbered steps of the job.
+    """
 
     job_id: int
     step_id: str
@@ -45,14 +49,17 @@ Signed = tuple[str, tuple[str, ...]]  # "+" or "-" of += and -=, and the words o
 
 
 class ReservationUpdate(TypedDict, total=False):
-    """An update of reservations, by the names of Slurm's resv_desc_msg_t. Times are seconds since the epoch."""
+    """Update of reservations, by the names of Slurm's resv_desc_msg_t.
+
+    Times are seconds since the epoch.
+    """
 
     accounts: Signed
     allowed_partitions: Signed
     burst: str
     comment: str
     cores: int
-    count: int  # of nodes
+    count: int  # number of nodes
     delay: tuple[str, int]  # seconds
     duration: tuple[str, int]  # seconds, with the sign of += and -=
     end: int
@@ -65,7 +72,7 @@ class ReservationUpdate(TypedDict, total=False):
     partition: str
     purge: int  # seconds
     qos: Signed
-    skip: bool  # to the next time of a recurring reservation
+    skip: bool  # to the next occurrence of a recurring reservation
     start: int
     tres: dict[str, int]  # counts that become ``count`` and ``cores``
     users: Signed

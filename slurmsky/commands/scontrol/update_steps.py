@@ -1,4 +1,7 @@
-"""scontrol update of steps (StepId=). Source: src/scontrol/update_step.c, slurmctld/step_mgr.c update_step."""
+"""scontrol update of steps (StepId=).
+
+Source: src/scontrol/update_step.c, slurmctld/step_mgr.c update_step.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readers of values for scontrol's updates, and the refusals that scontrol itself prints.
+"""Readers of values for scontrol's updates, with scontrol's refusals.
 
 Source: common/proc_args.c parse_uint16, parse_uint32, parse_uint64; src/scontrol/update_*.c.
 """
@@ -21,7 +21,7 @@ LIMITS = {bits: (1 << bits) - 2 for bits in (16, 32, 64)}
 
 
 class Unreadable(Exception):
-    """A request that scontrol itself refuses, with the lines it prints and its exit code."""
+    """Error with scontrol's own lines and exit code."""
 
     def __init__(self, *lines: str, code: int = 1) -> None:
         super().__init__(*lines)
@@ -30,7 +30,7 @@ class Unreadable(Exception):
 
 
 def error(text: str) -> Unreadable:
-    """A line as scontrol's log prints it."""
+    """Error with a line in the form of scontrol's log."""
     return Unreadable(f"scontrol: error: {text}")
 
 
@@ -45,46 +45,52 @@ def answered(ctx: CommandContext, act: Callable[[], int]) -> int:
 
 
 def not_supported(given: Given) -> Unreadable:
-    """The refusal of a key, or of += or -= for a key, that an update lacks."""
+    """Refusal of a key or sign that an update lacks."""
     return Unreadable(f"Update of this parameter is not supported: {given.word}", "Request aborted")
 
 
 def unsupported(ctx: CommandContext, given: Given) -> dict[str, Any]:
-    """Refuse a key that an update of a job, a step or a node lacks."""
+    """Refuse a key that an update of this entity lacks."""
     raise not_supported(given)
 
 
 def misplaced(word: str, rest: Iterator[str]) -> Given:
-    """Refuse a word without "=" in an update of a node or a partition."""
+    """Refuse a word without "=" in an update."""
     raise error(f"Invalid input: {word}  Request aborted")
 
 
 def strtoll(text: str) -> tuple[int, str]:
-    """Like C's strtoll: the number at the start of a text (0 for none), and the rest."""
+    """Parse a leading number as C's strtoll; return number and rest."""
     match = re.match(r"\s*([+-]?\d+)", text)
     return (int(match[1]), text[match.end() :]) if match else (0, text)
 
 
 def unsigned(text: str, limit: int) -> int | None:
-    """A number below a limit: 0 for an empty text, None for any other text."""
+    """Parse a number below a limit.
+
+    "" is 0; None for any other text.
+    """
     value, rest = strtoll(text)
     return value if not rest and 0 <= value < limit and abs(value) < (1 << 63) - 1 else None
 
 
 def text(ctx: CommandContext, given: Given) -> str:
-    """The value as it is."""
+    """Return the value unchanged."""
     return given.value
 
 
 def texts(rows: str) -> list[Key[CommandContext]]:
-    """Keys whose value is a text: rows of ``name letters field``."""
+    """Keys with text values, from rows of ``name letters field``."""
     words = rows.split()
     return [Key(name, int(letters), field, text)
             for name, letters, field in zip(words[::3], words[1::3], words[2::3], strict=True)]  # fmt: skip
 
 
 def count(bits: int, endless: bool = False, name: str = "") -> Read:
-    """A number that fits into this many bits; ``name`` replaces the key in messages."""
+    """Reader of a number of this many bits.
+
+    ``name`` replaces the key in messages.
+    """
 
     def read(ctx: CommandContext, given: Given) -> int:
         if endless and given.value.upper() in ("UNLIMITED", "INFINITE"):
@@ -98,7 +104,10 @@ def count(bits: int, endless: bool = False, name: str = "") -> Read:
 
 
 def minutes(message: str) -> Read:
-    """A time limit in minutes; ``message`` may contain ``{key}`` and ``{word}``."""
+    """Reader of a time limit in minutes.
+
+    ``message`` may contain ``{key}`` and ``{word}``.
+    """
 
     def read(ctx: CommandContext, given: Given) -> int:
         try:

@@ -1,4 +1,4 @@
-"""The command ``slurmsky``: a click application with one module per subcommand.
+"""The command ``slurmsky``: a click application of subcommands.
 
 The client imports ``_application`` for commands that need no controller, so this module must import nothing from the
 controller. click is imported only when one of these commands is called, never for Slurm's commands.
@@ -10,7 +10,7 @@ from typing import Any
 
 
 async def main(ctx: Any) -> int:
-    """Run a request that the client has forwarded to the controller."""
+    """Serve a request that the client has forwarded to the controller."""
     from ...options.usage_errors import CommandError
     from ..common.command_errors import answer
     from ._application import serve

@@ -1,7 +1,4 @@
-"""The click application ``slurmsky``.
-
-It has command groups, help, suggestions, and entry points for client and controller.
-"""
+"""Click application ``slurmsky``: command groups, help, and entry points."""
 
 from __future__ import annotations
 
@@ -26,7 +23,10 @@ USAGE_ERROR = 2
 
 
 class Entry(NamedTuple):
-    """A row of the command list; ``here``: runs in the caller's process, without a controller."""
+    """Row of the command list.
+
+    ``here``: the command runs in the caller's process, without a controller.
+    """
 
     name: str
     section: str
@@ -58,7 +58,10 @@ _BY_NAME = {entry.name: entry for entry in ENTRIES}
 
 
 class Application(SlurmskyGroup):
-    """Loads a command at its first use from this package's module NAME_command."""
+    """Click group that imports each command at its first use.
+
+    The module of a command is NAME_command.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Command names in the order of the help page."""
@@ -113,7 +116,10 @@ def _result(value: Any) -> Any:
 
 
 def invoke(args: Sequence[str], ctx: object = None) -> Any:
-    """Run click; return the exit code, or in the controller a coroutine of it. Raises CommandError, Forward."""
+    """Run click and return the exit code.
+
+    In the controller it may return a coroutine of the exit code. Raises CommandError, Forward.
+    """
     words = list(args) or ["help"]
     if words[0] in ("-V", "--version"):
         words[0] = "version"
@@ -125,7 +131,10 @@ def invoke(args: Sequence[str], ctx: object = None) -> Any:
 
 @contextlib.contextmanager
 def errors(words: Sequence[str] = ()) -> Iterator[None]:
-    """Context manager that converts click's errors to CommandError; ``words`` is the command line."""
+    """Context manager that converts click's errors to CommandError.
+
+    ``words`` is the command line.
+    """
     try:
         yield
     except click.UsageError as error:
@@ -141,7 +150,7 @@ def errors(words: Sequence[str] = ()) -> Iterator[None]:
 
 
 def _message(error: click.UsageError, words: Sequence[str]) -> str:
-    """getopt's wording if getopt has the same error, else click's wording."""
+    """getopt's wording of an error, else click's wording."""
     if isinstance(error, click.NoSuchOption):
         near = f". Did you mean {' or '.join(error.possibilities)}?" if error.possibilities else ""
         typed = (word for word in words if word.partition("=")[0] == error.option_name)
@@ -152,12 +161,15 @@ def _message(error: click.UsageError, words: Sequence[str]) -> str:
 
 
 def _command_path(words: Sequence[str]) -> str:
-    """The command that ``words`` name, for an error that carries no context."""
+    """Command that ``words`` name, for an error without a context."""
     return f"slurmsky {words[0]}" if words and words[0] in _BY_NAME else "slurmsky"
 
 
 def main(args: Sequence[str]) -> int | None:
-    """Run a command in the caller's process. Returns the exit code, or None if the controller must run the command."""
+    """Run a command in the caller's process.
+
+    Returns the exit code, or None if the controller must run the command.
+    """
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end silently on SIGPIPE, as filters do
     try:
         code = invoke(args)
@@ -177,7 +189,7 @@ def main(args: Sequence[str]) -> int | None:
 
 
 def _crashed(args: Sequence[str], error: Exception) -> int:
-    """Report an internal error: traceback to the log, one line for the user."""
+    """Report an internal error: traceback to the log, one line to stderr."""
     import traceback
 
     from ... import paths
@@ -190,13 +202,16 @@ def _crashed(args: Sequence[str], error: Exception) -> int:
             file.write(f"slurmsky {' '.join(args)}\n{''.join(traceback.format_exception(error))}")
         message += f", see {log}"
     except OSError:
-        pass  # then the line names no log
+        pass  # the line then names no log
     sys.stderr.write(message + "\n")
     return 1
 
 
 async def serve(ctx: Any) -> int:
-    """Entry point in the controller: the exit code of the call. Raises CommandError."""
+    """Run a forwarded command in the controller; return its exit code.
+
+    Raises CommandError.
+    """
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):  # click's help text

@@ -1,4 +1,4 @@
-"""click base classes of the ``slurmsky`` application, for client and controller.
+"""click base classes of the ``slurmsky`` application.
 
 click parses in the caller's process for commands that run there, and in the controller for other commands.
 ``in_controller`` marks the latter: their first argument is the controller's CommandContext. In the caller's process
@@ -20,11 +20,11 @@ HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class Forward(Exception):
-    """Raised by a command that must run in the controller."""
+    """Exception of a command that must run in the controller."""
 
 
 def in_controller(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator for a callback whose first argument is the controller's CommandContext."""
+    """Decorator for a callback that receives the controller's CommandContext."""
 
     @functools.wraps(function)
     def run(*args: Any, **options: Any) -> Any:
@@ -37,12 +37,12 @@ def in_controller(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def failed(*lines: str, code: int = 1) -> CommandError:
-    """The error that ends a command: lines for stderr, and an exit code."""
+    """CommandError with lines for stderr and an exit code."""
     return CommandError(tuple(lines), code)
 
 
 class Documented(click.Command):
-    """Base of commands and groups: help text that ends with an example and a documentation page.
+    """Base of commands and groups with an example and a documentation page.
 
     ``helps``: without arguments the command prints its help and fails.
     """
@@ -55,14 +55,17 @@ class Documented(click.Command):
         self.example, self.page = example, page
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse as click does; a command with ``helps`` prints its help when it has no arguments."""
+        """Parse as click does; print the help for missing arguments."""
         if self.helps and not args:
             click.echo(self.get_help(ctx))
             ctx.exit(2)
         return super().parse_args(ctx, args)
 
     def get_help_option_names(self, ctx: click.Context) -> list[str]:
-        """-h and --help in every context: click caches the option of the first context."""
+        """Return -h and --help in every context.
+
+        click caches the option of the first context.
+        """
         return ["-h", "--help"]
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -80,7 +83,7 @@ class SlurmskyCommand(Documented):
 
 
 class SlurmskyGroup(Documented, click.Group):
-    """A click group: a command with subcommands; without arguments it prints its help and fails."""
+    """A click group whose help is printed without a subcommand."""
 
     command_class = SlurmskyCommand
 
@@ -90,12 +93,15 @@ class SlurmskyGroup(Documented, click.Group):
 
 
 class PassingCommand(SlurmskyCommand):
-    """A command that precedes an sbatch command line; its flags may also come at the end."""
+    """Command that precedes an sbatch command line.
+
+    Its flags may also come at the end.
+    """
 
     helps = True
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Separate our options from sbatch's command line, and let click parse ours."""
+        """Separate our options from sbatch's command line for click."""
         options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
         flags = {name for option in options if option.is_flag for name in option.opts}
         values = {name for option in options if not option.is_flag for name in option.opts}
@@ -104,9 +110,7 @@ class PassingCommand(SlurmskyCommand):
 
 
 def split(words: Sequence[str], flags: set[str], values: set[str]) -> tuple[list[str], list[str]]:
-    """Split into our leading options and the command line after them.
-
-    Our flags may also come last.
+    """Split into our options and the command line after them.
 
     >>> split(["--json", "-o", "f", "-n4", "job.sh", "--json"], {"--json"}, {"-o"})
     (['--json', '-o', 'f', '--json'], ['-n4', 'job.sh'])
@@ -129,7 +133,10 @@ def split(words: Sequence[str], flags: set[str], values: set[str]) -> tuple[list
 
 
 def documentation(page: str) -> str:
-    """Address of a documentation page, from the package's metadata or this clone's docs folder."""
+    """Address of a documentation page.
+
+    It comes from the package's metadata or from this clone's docs folder.
+    """
     from importlib.metadata import PackageNotFoundError, metadata
 
     name, _, anchor = page.partition("#")

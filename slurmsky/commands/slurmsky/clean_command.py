@@ -1,4 +1,4 @@
-"""slurmsky clean: removes old private environments and the files of jobs that ended long ago."""
+"""slurmsky clean: removes unused environments and old job files."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _DEFAULT_DAYS = 30
 
 
 @dataclass(frozen=True)
-class Remains:
-    """A folder that is no longer needed, and the reason."""
+class UnusedFolder:
+    """An unneeded folder, and the reason."""
 
     path: Path
     why: str
@@ -41,25 +41,25 @@ class Remains:
         return total
 
 
-def environments() -> Iterator[Remains]:
-    """Private environments whose clone was deleted or has changed its dependencies."""
+def environments() -> Iterator[UnusedFolder]:
+    """Private environments whose clone is gone or has other dependencies."""
     for place in sorted(paths.cache(os.environ).glob("*/")):
         if not (place / "python").exists() and not list(place.glob("venv-*")):
             continue
         root = Path("/" + place.name.replace("%", "/"))
         project = root / "pyproject.toml"
         if not (root / "slurmsky").is_dir():
-            # For a long path the folder's name is a hash; the environment's own metadata then names the clone.
+            # The name of a folder for a long path is a hash; the environment's metadata then names the clone.
             root = _root_of(place) or root
             project = root / "pyproject.toml"
         if not (root / "slurmsky").is_dir():
-            yield Remains(place, f"its clone {root} was removed")
+            yield UnusedFolder(place, f"its clone {root} was removed")
             continue
         if project.exists():
             digest = hashlib.sha256(project.read_bytes()).hexdigest()[:12]
             for venv in sorted(place.glob("venv-*")):
                 if venv.name != f"venv-{digest}" and not _in_use(venv):
-                    yield Remains(venv, f"{root} has other dependencies now")
+                    yield UnusedFolder(venv, f"{root} has other dependencies now")
 
 
 def _root_of(place: Path) -> Path | None:
@@ -74,7 +74,7 @@ def _root_of(place: Path) -> Path | None:
 
 
 def _in_use(folder: Path) -> bool:
-    """Whether a process runs from this folder, for example an old controller."""
+    """Whether a process, such as an old controller, runs from this folder."""
     mark = os.fsencode(folder) + b"/"
     for entry in os.listdir("/proc"):
         if entry.isdecimal():
@@ -87,18 +87,21 @@ def _in_use(folder: Path) -> bool:
     return False
 
 
-def jobs(days: float) -> Iterator[Remains]:
-    """Folders of jobs that ended this many days ago, with script, environment and spool. Job records stay."""
+def jobs(days: float) -> Iterator[UnusedFolder]:
+    """Spool folders of jobs that ended this many days ago.
+
+    They hold script, environment and spool files. Job records stay.
+    """
     home = paths.state(os.environ)
     before = time.time() - days * _DAY_S
-    live = _live()
+    live = _active_job_ids()
     for root in (home.jobs, home.home / "sky", home.home / "kept"):
         for folder in sorted(root.iterdir()) if root.is_dir() else ():
             number = re.match(r"(?:.*\D)?(\d+)$", folder.name) if root.name != "kept" else None
             if not folder.is_dir() or (number and int(number[1]) in live):
                 continue
             if _last_change(folder) < before:
-                yield Remains(folder, f"unchanged for {days:g} days")
+                yield UnusedFolder(folder, f"unchanged for {days:g} days")
 
 
 def _last_change(folder: Path) -> float:
@@ -108,8 +111,11 @@ def _last_change(folder: Path) -> float:
         return time.time()
 
 
-def _live() -> set[int]:
-    """Ids of active jobs, including array base ids; read from the database when no controller runs."""
+def _active_job_ids() -> set[int]:
+    """Ids of active jobs, with array base ids.
+
+    Without a controller they come from the database.
+    """
     controller = ControllerClient()
     try:
         controller.start()

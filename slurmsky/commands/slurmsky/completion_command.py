@@ -8,8 +8,7 @@ from ._base import SlurmskyCommand
 
 SHELLS = ("bash", "zsh", "fish")
 #: Each subcommand with the words that may follow it: its choices, else its options. Shells run this module when they
-#: start, and an import of all commands would take 0.2 s. A test (test_application.py) compares the table with the
-#: commands.
+#: start, and an import of all commands would take 0.2 s.
 OWN_WORDS = {name: tuple(words.split()) for name, words in (
     ("why", "--json --help"), ("top", "--iterate --help"),
     ("report", "--since --until --user --allusers --output --help"), ("tunnel", "--node --bind --json --help"),

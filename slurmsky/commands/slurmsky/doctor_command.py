@@ -1,4 +1,4 @@
-"""slurmsky doctor: checks of this installation, each with a remedy to type.
+"""slurmsky doctor: checks of this installation, with remedies.
 
 It runs in the caller's process, so that it works when no controller can start.
 """
@@ -37,8 +37,9 @@ _OLDEST_SKY = (0, 14, 1)
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Result of a check: ``level`` is ok, note (works, with a limitation) or FIX (broken); ``do`` is the remedy to
-    type.
+    """Result of a check.
+
+    ``level`` is ok, note (works, with a limitation) or FIX (broken); ``do`` is the command of the remedy.
     """
 
     check: str
@@ -63,7 +64,7 @@ def _environment() -> Iterator[CheckResult]:
 
 
 def _bin() -> Path | None:
-    """The folder of our launchers."""
+    """Folder of our launchers."""
     package = Path(client.__file__).resolve().parent
     places = (package.parent / "bin", package / "bin", Path(sys.executable).parent)
     return next((place for place in places if (place / "sbatch").exists()), None)
@@ -272,7 +273,7 @@ def _gpus() -> Iterator[CheckResult]:
 
 
 def _cgroups() -> Iterator[CheckResult]:
-    """Check whether the processes of a dead agent can be killed as a group, and whether --mem is enforced."""
+    """Check whether cgroups can kill a job's processes and enforce --mem."""
     if own_group() is not None:
         yield CheckResult("cgroups", GOOD, "all processes of a job end with its agent, by cgroup v2")
     else:
@@ -308,7 +309,10 @@ CHECKS: tuple[Callable[[], Iterator[CheckResult]], ...] = (
 
 
 def findings() -> Iterator[CheckResult]:
-    """Run all checks in order; a check that raises is itself a finding."""
+    """Run all checks in order.
+
+    A check that raises is itself a finding.
+    """
     for check in CHECKS:
         try:
             yield from check()

@@ -1,4 +1,7 @@
-"""slurmsky explain: the effect of each line of a script, or of a folder of scripts."""
+"""slurmsky explain: the effect of each line of a script.
+
+It also reports on a folder of scripts.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +90,7 @@ async def command(
         return write(ctx, form(found, True), output_file or "")
     try:
         script = read_script(ctx, words)
-    except IsADirectoryError as error:  # the words after a script are its arguments
+    except IsADirectoryError as error:  # words after a script are its arguments
         raise failed(f"slurmsky: explain: {error.filename}: options must precede the folder") from error
     except OSError as error:
         raise failed(f"slurmsky: explain: {error.filename or words[-1]}: {error.strerror or 'No such file'}") from error
@@ -122,7 +125,10 @@ def write(ctx: CommandContext, text: str, file: str) -> int:
 
 
 def scripts_in(folder: str) -> list[str]:
-    """Find batch scripts below a folder: files with directives or with a batch script's suffix."""
+    """Find batch scripts below a folder.
+
+    These are files with directives or with a batch script's suffix.
+    """
     found: list[str] = []
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in _NOT_ENTERED)
@@ -147,7 +153,10 @@ def scripts_in(folder: str) -> list[str]:
 
 
 def read_script(ctx: CommandContext, words: Sequence[str]) -> options.ScriptText:
-    """Read the script that an sbatch command line names. Raises CommandError, OSError."""
+    """Read the script that an sbatch command line names.
+
+    Raises CommandError, OSError.
+    """
     choice = options.find_script(words, surroundings(ctx), table(ctx, "sbatch"))
     if choice.wrap is not None:
         return options.ScriptText("", options.wrap_script(choice.wrap))
@@ -191,7 +200,7 @@ def page_of(
         beside = os.path.dirname(script_path)
         named = (*read.paths, (specs[0].chdir if specs else None) or "")
         own = pages.Project.of_script(script_path, submit_folder, named, home, user).folder
-        submit_folder = beside if own == submit_folder and (read.above or _has(beside, own, read)) else own
+        submit_folder = beside if own == submit_folder and (read.above or _has_beside(beside, own, read)) else own
     partition = (specs[0].partition if specs else None) or ""
     default = site.cluster.default_partition
     chosen = engine or ctx.controller.engine.engine_name(partition.split(",")[0] or (default.name if default else ""))
@@ -205,30 +214,36 @@ def page_of(
         stays = credentials.line(credentials.left_out(ctx.env, specs[0], site.sky.credentials))
         page = replace(page, remarks=(*filter(None, (stays,)), *remarks(ctx, specs[0].chdir or ctx.cwd)))
     if page.unchanged and chosen == "local":
-        refusal, exit_code = _objection(ctx, specs)
+        refusal, exit_code = _submission_error(ctx, specs)
         return replace(page, refusal=refusal, exit_code=exit_code)
     rejects = any(found.kind == "directive" and found.effect == pages.REFUSED for found in page.findings)
     return replace(page, exit_code=exit_code or int(rejects))
 
 
-def _has(beside: str, top: str, read: needs.Needs) -> bool:
-    """Whether the files that a script reads are in its own folder rather than in the folder of projects."""
+def _has_beside(beside: str, top: str, read: needs.Needs) -> bool:
+    """Whether the files that a script reads are beside it.
+
+    The alternative is the folder of projects (``top``).
+    """
     names = [name for name in read.work_folder[1] if name]
     there, here = (any(os.path.lexists(os.path.join(one, name)) for name in names) for one in (top, beside))
     return here and not there
 
 
 def _packages(data: bytes, folder: str, path: str) -> tuple[str, ...]:
-    """Packages that the script's Python files import, searched in the submit folder, else in the script's folder."""
+    """Packages that the script's Python files import.
+
+    The files are searched in the submit folder, else in the script's folder.
+    """
     text = data.decode("utf-8", "replace")
     own = os.path.dirname(os.path.join(folder, path))
     return packages(text, Path(folder)) or (packages(text, Path(own)) if own != folder else ())
 
 
-def _objection(ctx: CommandContext, specs: Sequence[JobSpec]) -> tuple[str, int]:
-    """sbatch's error and exit code for a job that this machine could not run; ("", 0) for none.
+def _submission_error(ctx: CommandContext, specs: Sequence[JobSpec]) -> tuple[str, int]:
+    """sbatch's error and exit code for a job without resources.
 
-    A job that would wait for ever is accepted by sbatch.
+    The job could not run on this machine. ("", 0) for no error. sbatch accepts a job that would wait for ever.
     """
     who = submitter(ctx)
     try:
@@ -246,7 +261,7 @@ def _objection(ctx: CommandContext, specs: Sequence[JobSpec]) -> tuple[str, int]
 
 
 def local_lookup(env: Mapping[str, str], folder: str) -> LocalLookup:
-    """Build the lookup for a caller with these variables, who submits from ``folder``."""
+    """Lookup for a caller with these variables, submitting from ``folder``."""
 
     def expand(text: str) -> str:
         home = env.get("HOME", "")
@@ -294,14 +309,17 @@ async def with_price(ctx: CommandContext, page: pages.Page) -> pages.Page:
 
 
 async def with_folder_prices(ctx: CommandContext, found: Sequence[pages.Page]) -> list[pages.Page]:
-    """Add prices on demand and on spot nodes to the scripts of a folder that would run on SkyPilot."""
+    """Add prices to a folder's scripts that would run on SkyPilot.
+
+    The prices are those of on-demand and of spot nodes.
+    """
     answers = await _answers(ctx, by_question(found), FOLDER_PATIENCE_S)
     return [pages.with_prices(page, *answers.get(page.price_question, (page.prices, page.prices_note)))
             for page in found]  # fmt: skip
 
 
 async def _answers(ctx: CommandContext, questions: Sequence[str], patience_s: float) -> dict[str, _Answer]:
-    """The optimizer's rows for each task, or a note on why there are none."""
+    """Optimizer's rows for each task, or a note without them."""
     if not questions:
         return {}
     late = f"no prices: SkyPilot did not answer within {patience_s:.0f} s"

@@ -1,4 +1,4 @@
-"""slurmsky help: the list of commands, or the help of one command."""
+"""slurmsky help: the command list, or one command's help."""
 
 from __future__ import annotations
 

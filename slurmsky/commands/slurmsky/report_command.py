@@ -1,4 +1,4 @@
-"""slurmsky report: an HTML page about one job, or about all jobs of a period."""
+"""slurmsky report: an HTML page about one job or many."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _copied(job: Job) -> Job:
 
 
 def _query(ctx: CommandContext, call: Call) -> SacctQuery:
-    """The sacct query with the same times, users and job ids."""
+    """sacct query with the same times, users and job ids."""
     argv = ["--duplicates"]
     for option, name in (("-S", "since"), ("-E", "until"), ("-u", "user")):
         if name in call.values:
@@ -106,7 +106,7 @@ def _query(ctx: CommandContext, call: Call) -> SacctQuery:
         argv.append("-a")
     if call.jobs:
         argv += ["-j", ",".join(call.jobs)]
-    # Only the command line is read; a SACCT_FORMAT of the caller is ignored.
+    # Only the command line counts; the caller's SACCT_FORMAT is ignored.
     around = replace(surroundings(ctx), env={}, timezone=caller_zone(ctx))
     query = parse_sacct(argv, around, table(ctx, "sacct"))
     check_window(ctx, query)

@@ -1,4 +1,4 @@
-"""slurmsky service: a systemd user unit that starts the controller at boot."""
+"""slurmsky service: a systemd user unit for the controller."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def installed() -> bool:
 
 
 def lingering() -> bool:
-    """Whether this user's services run without a login session (loginctl linger)."""
+    """Whether user services run without a login session (loginctl linger)."""
     return Path("/var/lib/systemd/linger", getpass.getuser()).exists()
 
 
 def text() -> str:
-    """Text of the unit for this interpreter, state folder and site file."""
+    """Text of the unit for this interpreter, state folder and site."""
     root = Path(client.__file__).resolve().parent.parent
     values = {paths.HOME: str(paths.state(os.environ).home), "PATH": os.environ.get("PATH", os.defpath)}
     if os.environ.get(paths.SITE):
@@ -68,7 +68,10 @@ def text() -> str:
 
 
 def _quoted(word: str) -> str:
-    """Escape a word for a unit file, where %, quotes and backslashes are special."""
+    """Escape a word for a unit file.
+
+    The characters %, quotes and backslashes are special there.
+    """
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"'
 

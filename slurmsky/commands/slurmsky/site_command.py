@@ -108,7 +108,7 @@ async def check(ctx: CommandContext, file: str | None) -> int:
 
 
 def _remarks(ctx: CommandContext, site: Site) -> Iterator[str]:
-    """Remarks on a valid file: nodes with CPUs that this machine lacks."""
+    """Remarks on a valid file: nodes with more CPUs than this machine."""
     present = machine_hardware.detect().cpus
     places = ctx.controller.engine.places_in
     warm = {name for _, one in site.warm_nodes for name in one.names}
@@ -247,12 +247,18 @@ async def _ask(ctx: CommandContext, old: Old) -> tuple[list[str], str]:
 
 
 async def _enabled(ctx: CommandContext) -> list[str]:
-    """The infras that SkyPilot's server has enabled. Raises EngineError, TimeoutError."""
+    """Infras that SkyPilot's server has enabled.
+
+    Raises EngineError, TimeoutError.
+    """
     service = registry.cloud_service(ctx.env, ctx.controller.site, ctx.env.get("USER", ""))
     return await asyncio.wait_for(service.enabled(), 15)
 
 
 async def _answer(ctx: CommandContext, question: str, default: str) -> str:
-    """Prompt on stderr and read one line. An empty line or end of input means the default."""
+    """Prompt on stderr and read one line.
+
+    An empty line or end of input means the default.
+    """
     ctx.err(f"{question}{f' [{default}]' if default else ''}:")
     return (await ctx.read_line()).strip() or default

@@ -1,4 +1,4 @@
-"""slurmsky site init --from FOLDER: creates the site file that a folder's scripts need."""
+"""slurmsky site init --from FOLDER: a site file for its scripts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ USUAL_PACKAGES = "numpy scipy pandas matplotlib scikit-learn torch transformers"
 
 
 async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -> int:
-    """Write the file; print on stderr the share of scripts that run unchanged with it.
+    """Write the site file; print the share of scripts that run unchanged.
 
     Returns 1 if there are no scripts.
     """
@@ -70,7 +70,7 @@ async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -
 
 
 def _specs(ctx: CommandContext, file: str) -> tuple[JobSpec, ...]:
-    """Job specs that sbatch parses from a script without options; () if it refuses the script."""
+    """Job specs of a script without options; () if sbatch refuses it."""
     try:
         script = read_script(ctx, (file,))
         return options.parse_sbatch((file,), script, surroundings(ctx), table(ctx, "sbatch")).components
@@ -92,7 +92,7 @@ def _need(specs: tuple[JobSpec, ...], page: pages.Page) -> Need:
 
 
 def _hints(spec: JobSpec) -> Iterator[tuple[str, str]]:
-    """Pairs of partition and GPU type, for each partition of a script whose use hints at a GPU type."""
+    """Partitions of a script and the GPU types that they suggest."""
     for name in filter(None, (spec.partition or "").split(",")):
         gpu, _ = gpu_types.hinted(spec, name, GpuNames())
         if gpu:
@@ -100,7 +100,10 @@ def _hints(spec: JobSpec) -> Iterator[tuple[str, str]]:
 
 
 def _gpu_types(spec: JobSpec) -> Iterator[str]:
-    """The GPU type of each GPU request of a script; "" for a request without a type."""
+    """GPU type of each GPU request of a script.
+
+    It is "" for a request without a type.
+    """
     try:
         yield from (kind for name, kind in device_counts.resolved(spec).requested if name == "gpu")
     except LanguageError:

@@ -48,7 +48,10 @@ async def record(ctx: CommandContext) -> dict[str, Any]:
 
 
 async def site_changed(ctx: CommandContext) -> bool:
-    """True when the site file differs from the one that the controller has read; False for a faulty file."""
+    """Whether the site file differs from the controller's.
+
+    False for a faulty file.
+    """
     controller = ctx.controller
     file = paths.site_file(controller.environment)
     try:

@@ -31,7 +31,7 @@ def command() -> int:
 
 
 def stop() -> int:
-    """Stop the controller; returns 0 once no controller runs for this state folder."""
+    """Stop the controller; return 0 once none runs for this state folder."""
     controller = ControllerClient()
     if not controller.running():
         click.echo("no controller is running")

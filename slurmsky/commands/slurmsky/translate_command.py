@@ -65,7 +65,7 @@ async def command(ctx: CommandContext, words: tuple[str, ...], output: str, serv
     if os.path.isdir(folder):
         return await _folder(ctx, words, folder, output, check)
     try:
-        yaml = await _translated(ctx, words, output, serve=serve)
+        yaml = await _yaml_of(ctx, words, output, serve=serve)
     except _NotTranslated as error:
         return answer(ctx, error.command) if error.command is not None else _failed(ctx, str(error))
     code = write(ctx, yaml, output)
@@ -73,7 +73,10 @@ async def command(ctx: CommandContext, words: tuple[str, ...], output: str, serv
 
 
 class _NotTranslated(Exception):
-    """There is no YAML for a script. ``command``: sbatch's own refusal of it."""
+    """Error: there is no YAML for a script.
+
+    ``command``: the message is sbatch's own.
+    """
 
     def __init__(self, text: str, command: CommandError | None = None) -> None:
         super().__init__(text)
@@ -85,10 +88,13 @@ def _failed(ctx: CommandContext, text: str) -> int:
     return 1
 
 
-async def _translated(
+async def _yaml_of(
     ctx: CommandContext, words: Sequence[str], target: str, beside: str = "", serve: bool = False
 ) -> str:
-    """The YAML for an sbatch command line. ``beside``: the folder with script and agent, or ""."""
+    """YAML for an sbatch command line.
+
+    ``beside`` is the folder with script and agent, or "".
+    """
     chain: list[Stage] = []
     with suppress(CommandError, OSError):
         script = read_script(ctx, words)
@@ -99,7 +105,10 @@ async def _translated(
 
 
 async def _pipeline(ctx: CommandContext, path: str, chain: Sequence[Stage], target: str) -> str:
-    """One YAML with a task for each submission of a script that submits others in sequence."""
+    """One YAML for a script that submits others in sequence.
+
+    It has one task for each submission.
+    """
     file = os.path.basename(path)
     name = sky_name(file.partition(".")[0], 50)
     texts = [
@@ -116,7 +125,10 @@ async def _pipeline(ctx: CommandContext, path: str, chain: Sequence[Stage], targ
 async def _task(
     ctx: CommandContext, words: Sequence[str], target: str, beside: str = "", stage: int = 0, serve: bool = False
 ) -> str:
-    """The YAML of one task. ``stage``: the line that submits it, in a pipeline."""
+    """YAML of one task.
+
+    ``stage`` is the line that submits it, in a pipeline.
+    """
     try:
         script = read_script(ctx, words)
         request, script, unknown = _request(ctx, words, script)
@@ -160,7 +172,7 @@ async def _task(
 def _request(
     ctx: CommandContext, words: Sequence[str], script: options.ScriptText
 ) -> tuple[options.Submission, options.ScriptText, list[Dropped]]:
-    """Request of a script, without the directives that only the old cluster's sbatch knew."""
+    """Parse a script without directives that our sbatch does not know."""
     unknown: list[Dropped] = []
     while True:
         try:
@@ -173,7 +185,10 @@ def _request(
 
 
 async def _folder(ctx: CommandContext, words: Sequence[str], folder: str, output: str, check: bool) -> int:
-    """Translate each batch script of a folder to a file below ``output``; return 1 if a script has no YAML."""
+    """Translate each batch script of a folder.
+
+    The files are written below ``output``. Returns 1 if a script has no YAML.
+    """
     if not output:
         return _failed(ctx, f"{words[-1]} is a folder: -o names the folder for its YAMLs")
     files = await asyncio.to_thread(scripts_in, folder)
@@ -188,7 +203,7 @@ async def _folder(ctx: CommandContext, words: Sequence[str], folder: str, output
         names.add((os.path.dirname(target), beside))
         try:
             os.makedirs(os.path.dirname(target), exist_ok=True)
-            yaml = await _translated(ctx, (*words[:-1], file), target, f"{beside}.slurmsky")
+            yaml = await _yaml_of(ctx, (*words[:-1], file), target, f"{beside}.slurmsky")
         except (_NotTranslated, OSError) as error:
             ctx.out(f"{place}: no YAML: {error}\n")
             code = 1
@@ -230,7 +245,10 @@ def _pack(
     target: str,
     folder: str = "",
 ) -> str:
-    """Create the folder beside the YAML. Returns the YAML with the actual names of folder and agent archive."""
+    """Create the folder beside the YAML.
+
+    Returns the YAML with the actual names of folder and agent archive.
+    """
     folder = folder or f"{exported.name}.slurmsky"
     beside = Path(os.path.dirname(absolute(ctx, target))) / folder
     if beside.exists() and not (beside / "job" / "settings.json").exists():
@@ -262,7 +280,7 @@ def _pack(
 def _launch(
     ctx: CommandContext, specs: Sequence[JobSpec], spooled: str, script: options.ScriptText, argv: Sequence[str]
 ) -> Launch:
-    """The Launch message to the agents, as the controller would create it for job 1."""
+    """Build the Launch message that the controller would send for job 1."""
     who, site, spec = submitter(ctx), ctx.controller.site, specs[0]
     limit = spec.time_limit_min
     demand = demand_of(spec)

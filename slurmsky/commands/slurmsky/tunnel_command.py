@@ -1,4 +1,4 @@
-"""slurmsky tunnel: forwards a local port to a port on a job's node, on every engine.
+"""slurmsky tunnel: forwards a local port to a job's node.
 
 The remote end is a step of the job: ``srun --jobid=JOB --overlap`` runs ``protocol/port_mux.py`` on the node, and
 the connections of the local port are multiplexed over that step's stdin and stdout.
@@ -30,12 +30,15 @@ _SPECIAL = "slurmsky: tunnel: "
 
 
 class Ports(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
-    """``PORT`` or ``LOCAL:PORT``."""
+    """Parameter ``PORT`` or ``LOCAL:PORT``."""
 
     name = "ports"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Parse to (local, remote). Local 0 means the remote number, or another port if that is in use."""
+        """Parse to (local, remote).
+
+        Local 0 means the remote number, or another port if that is in use.
+        """
         local, _, remote = str(value).rpartition(":")
         numbers = [int(word) if word.isdecimal() else -1 for word in (local or "0", remote)]
         if not (0 <= numbers[0] < 65536 and 0 < numbers[1] < 65536):
@@ -44,7 +47,10 @@ class Ports(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
 
 
 def srun_line(job: str, node: str, port: int) -> list[str]:
-    """The srun command line of the remote end, run with this interpreter's client."""
+    """srun command line of the remote end.
+
+    It runs with this interpreter's client.
+    """
     source = Path(port_mux.__file__).read_text("utf-8")
     root = str(Path(client.__file__).resolve().parent.parent)
     words = [f"--jobid={job}", "--overlap", "-N1", "-n1", "--quiet", "--job-name=tunnel"]
@@ -53,7 +59,7 @@ def srun_line(job: str, node: str, port: int) -> list[str]:
 
 
 def wait_for(job: str, controller: ControllerClient) -> None:
-    """Wait until the job runs. Raises CommandError when it never will."""
+    """Wait until the job runs; raise CommandError if it never will."""
     shown_reason = ""
     while True:
         try:
@@ -138,7 +144,10 @@ async def _tunnel(line: Sequence[str], job: str, ports: tuple[int, int], bind: s
 
 
 async def _listen(mux: port_mux.Mux, bind: str, local: int, remote: int) -> asyncio.Server:
-    """Listen on the requested port, or on the default port. If the default is in use, any port is used."""
+    """Listen on the requested port, or on the default port.
+
+    If the default port is in use, any free port is used.
+    """
     try:
         return await asyncio.start_server(mux.accepted, bind, local or remote)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""slurmsky uninstall: ends this user's slurmsky processes and removes their files."""
+"""slurmsky uninstall: ends this user's processes and removes their files."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .stop_command import stop
 _PATIENCE_S = 20.0
 
 
-def _of_this_state(home: Path) -> list[int]:
-    """Processes of a state folder: the controller, the agents and their child processes."""
+def _processes_of_state(home: Path) -> list[int]:
+    """Processes of a state folder: controller, agents and their children."""
     mark = os.fsencode(f"{paths.HOME}={home}")
     found = []
     for entry in os.listdir("/proc"):
@@ -103,7 +103,7 @@ def command(cancel_jobs: bool, keep_history: bool, yes: bool) -> int:
     if service.installed():
         service.remove()
     stop()
-    _end(_of_this_state(home))
+    _end(_processes_of_state(home))
     for place in removed:
         shutil.rmtree(place, ignore_errors=True) if place.is_dir() else place.unlink(missing_ok=True)
     root = Path(client.__file__).resolve().parent.parent
@@ -113,7 +113,7 @@ def command(cancel_jobs: bool, keep_history: bool, yes: bool) -> int:
 
 
 def _last_step(root: Path) -> str:
-    """The shell command that removes the package itself, a clone or an installed one."""
+    """Shell command that removes the package: a clone or an installed one."""
     if (root / "pyproject.toml").exists():
         return f"Remove the clone: rm -r {shlex.quote(str(root))}"
     return f"Remove the package: {shlex.quote(sys.executable)} -m pip uninstall slurmsky"

@@ -1,4 +1,4 @@
-"""slurmsky why: explains why a job waits or how it ended, with remedies."""
+"""slurmsky why: why a job waits or how it ended."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ _MOST = 20
 
 
 def find(controller: Controller, word: str) -> list[Job]:
-    """The jobs that an id selects: a job, an array element, or each record of an array.
+    """Jobs that an id selects.
 
-    ``7_[3-9]``, as squeue prints it, selects the array's pending rest. Raises CommandError.
+    A job, an array element, or each record of an array. ``7_[3-9]``, as squeue prints it, selects the array's pending
+    rest. Raises CommandError.
     """
     base, bracket, _ = word.partition("_[")
     if bracket and base.isdecimal():
@@ -116,7 +117,7 @@ async def command(ctx: CommandContext, words: tuple[str, ...], as_json: bool) ->
 
 
 def waiting(controller: Controller, job: Job) -> why.WhyInput:
-    """Data about a pending job: jobs ahead of it, reason of its wait, estimated start."""
+    """Data about a pending job: jobs ahead, reason, estimated start."""
     partition = controller.job_table.cluster.partition(job.partition.partition(",")[0])
     awaited = tuple(_awaited(controller, job)) if job.dependency else ()
     if partition is None:
@@ -125,10 +126,10 @@ def waiting(controller: Controller, job: Job) -> why.WhyInput:
     starts, after = (job.start_time, "") if job.reason == "BeginTime" else (0.0, "")
     room, down = "", ""
     if job.reason in ("Resources", "Priority"):
-        before = _before(controller, job)
+        before = _jobs_ahead(controller, job)
         if controller.engine.places_in(partition.name):
             room, down = _room(controller, partition), _down(controller, partition)
-            starts, after = _start(controller, job, partition, bool(before))
+            starts, after = _estimated_start(controller, job, partition, bool(before))
     elif job.reason == "Reservation":
         starts = (controller.job_table.reservations.waits(job, controller.clock()) or ("", None))[1] or 0.0
     elif job.reason == "ReqNodeNotAvail":
@@ -146,8 +147,8 @@ def waiting(controller: Controller, job: Job) -> why.WhyInput:
     )
 
 
-def _before(controller: Controller, job: Job) -> list[Job]:
-    """Pending jobs that the scheduler tries first and that could take the same nodes."""
+def _jobs_ahead(controller: Controller, job: Job) -> list[Job]:
+    """Jobs ahead that could take the same nodes."""
     rank, partitions = controller.scheduler.rank(job), set(job.partition.split(","))
     others = (controller.job_table.jobs[job_id] for job_id in controller.job_table.pending)
     found = [
@@ -163,7 +164,7 @@ def _before(controller: Controller, job: Job) -> list[Job]:
 
 
 def _reasons(controller: Controller, nodes: Sequence[str], form: str) -> str:
-    """The reasons in the records of nodes, in ``form``; empty without reasons."""
+    """Reasons in the records of nodes, formatted by ``form``; else ""."""
     found = sorted({controller.job_table.nodes[name].reason for name in nodes} - {""})
     return form % ", ".join(found) if found else ""
 
@@ -185,7 +186,7 @@ def _room(controller: Controller, partition: PartitionConfig) -> str:
 
 
 def _named_nodes(controller: Controller, job: Job) -> tuple[str, str]:
-    """The named nodes that accept no job: a sentence with their reasons, and a host list."""
+    """Sentence and host list about named nodes that accept no job."""
     table = controller.job_table
     down = [name for name in controller.scheduler.demand(job.spec).required
             if name in table.uses and not table.uses[name].available]  # fmt: skip
@@ -194,14 +195,17 @@ def _named_nodes(controller: Controller, job: Job) -> tuple[str, str]:
 
 
 def _down(controller: Controller, partition: PartitionConfig) -> str:
-    """The nodes of a partition that accept no job, as a host list."""
+    """Host list of a partition's nodes that accept no job."""
     return derived.node_list(
         tuple(use.config.name for use in controller.scheduler.uses(partition.name) if not use.available)
     )
 
 
-def _start(controller: Controller, job: Job, partition: PartitionConfig, others: bool) -> tuple[float, str]:
-    """The estimated start, and the job whose end frees the nodes. (0.0, "") if unknown."""
+def _estimated_start(controller: Controller, job: Job, partition: PartitionConfig, others: bool) -> tuple[float, str]:
+    """Estimated start, and the job whose end frees the nodes.
+
+    (0.0, "") if unknown.
+    """
     if others and job.start_time <= controller.clock():
         return 0.0, ""  # the start depends on the jobs ahead of it
     found = predict_start(controller.scheduler, job, partition, controller.clock)
@@ -214,7 +218,7 @@ def _start(controller: Controller, job: Job, partition: PartitionConfig, others:
 
 
 def _limit(controller: Controller, job: Job, partition: PartitionConfig) -> str:
-    """The limit that delays the job, with its number."""
+    """Limit that delays the job, with its number."""
     if job.reason == "JobArrayTaskLimit":
         running = controller.job_table.running_elements(job.array_job_id)
         run = "runs" if running == 1 else "run"
@@ -256,7 +260,7 @@ def _awaited(controller: Controller, job: Job) -> list[str]:
 
 
 async def output(job: Job) -> why.WhyInput:
-    """The last lines of the job's error file, else of its output file."""
+    """Last lines of the job's error file, else of its output."""
     if not job.is_batch or not job.start_time:
         return why.WhyInput()
     names = [derived.expand_path(name, job) for name in (job.stderr, job.stdout) if name]
