@@ -120,7 +120,7 @@ def select(ctx: CommandContext, query: SacctQuery, held: bool = False, with_step
     controller = ctx.controller
     controller.flush()
     now = controller.clock()
-    if not accounted.meant(ctx, query):
+    if not accounted.selects_cluster(ctx, query):
         return
     if query.jobs:
         found: Iterable[Job] = controller.store.history(

@@ -127,15 +127,15 @@ def _show(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], opt
     if as_data(request) and wanted.name in MANAGED:
         name, make = MANAGED[wanted.name]
         try:
-            meant = report.meant(known, wanted, words[1:])
+            selected = report.selected(known, wanted, words[1:])
         except report.BadRequest as error:
             for line in error.args:
                 ctx.err(line)
             return 1
-        return document(ctx, request, name, list(compress(make(known), meant)))
+        return document(ctx, request, name, list(compress(make(known), selected)))
     if wanted.name == "RunAwayJobs":
         try:
-            report.meant(known, wanted, words[1:])
+            report.selected(known, wanted, words[1:])
         except report.BadRequest as error:
             for line in error.args:
                 ctx.err(line)

@@ -83,9 +83,6 @@ async def _release(ctx: CommandContext, job: Job | None, quiet: bool, status: in
 
     ``status`` is the command's exit code, or the negative number of the signal that ended it. The job is None if a
     restarted controller has no record of it.
-
-    ``status`` is the command's exit code, or the negative number of the signal that ended it. The job is None if a
-    later controller has no record of the job.
     """
     if job is None:
         return _exit_code(status)

@@ -1,9 +1,8 @@
-"""Record classes: groups of jobs for which most cells of a report are equal.
+"""Record classes: groups of jobs with mostly equal cells.
 
-A queue of ten thousand jobs comes from a few hundred submissions of a few scripts. Its records differ in each job's own
-fields (id, name, times, files, ...) and agree in nearly all other fields. Two jobs are in one class when they agree in
-all other fields; a value that reads no own field is then computed once per class instead of once per job.
-
+A queue of ten thousand jobs comes from a few hundred submissions of a few scripts. Its records differ in each job's
+own fields (id, name, times, files, ...) and agree in nearly all other fields. Two jobs are in one class when they
+agree in all other fields; a value that reads no own field is then computed once per class instead of once per job.
 Classes exist for one report only, so none becomes stale.
 """
 
@@ -72,7 +71,10 @@ class RecordClasses:
         return self._number((known[1], shares, _rest(job)))
 
     def of_step(self, job: Job, step: Step) -> Hashable:
-        """The step's class within its job's class. Numbered steps are separate from the batch step."""
+        """Return the step's class within its job's class.
+
+        Numbered steps are separate from the batch step.
+        """
         return self._number((self.of(job), step.step_id.isdecimal(), _rest_of_step(step)))
 
     def _number(self, key: Hashable) -> int:

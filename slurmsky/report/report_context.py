@@ -20,7 +20,7 @@ class ReportContext:
     """Settings passed to every report.
 
     ``bitstr_len`` is SLURM_BITSTR_LEN, None when unset. ``expand_patterns`` is --expand-patterns. ``uids`` maps the
-    users who drained nodes to their uids. ``kinds`` assigns record classes to the jobs of this report.
+    users who drained nodes to their uids. ``record_classes`` assigns record classes to the jobs of this report.
     """
 
     clock: Clock
@@ -29,11 +29,11 @@ class ReportContext:
     bitstr_len: Optional[int] = None
     expand_patterns: bool = False
     uids: Mapping[str, int] = field(default_factory=lambda: {"root": 0})
-    kinds: RecordClasses = field(default_factory=RecordClasses)
+    record_classes: RecordClasses = field(default_factory=RecordClasses)
 
     @property
     def now(self) -> float:
-        """Epoch seconds."""
+        """Time of the report in epoch seconds."""
         return self.clock.now
 
     @cached_property
@@ -57,18 +57,24 @@ class ReportContext:
         return self.parameters.get("TrackWCKey", "No").lower() == "yes"
 
     def partition_of(self, job: Job) -> Optional[PartitionConfig]:
-        """The first partition that the job names; None when the cluster does not have it."""
+        """First partition of a job; None if the cluster lacks it."""
         return self.cluster.partition(job.partition.partition(",")[0])
 
     def time_limit(self, job: Job) -> int:
-        """Minutes; for a job without a time limit the partition's MaxTime (job_mgr.c pack_job)."""
+        """Time limit in minutes, by default the partition's MaxTime.
+
+        Source: job_mgr.c pack_job.
+        """
         if job.time_limit_min is not None:
             return job.time_limit_min
         partition = self.partition_of(job)
         return partition.max_time_min if partition else INFINITE
 
     def node_memory_mib(self, job: Job) -> int:
-        """Memory of a node of the job's partition. A job without a memory request is charged this amount."""
+        """Memory of a node of the job's partition.
+
+        A job without a memory request is charged this amount.
+        """
         partition = self.partition_of(job)
         if partition is None:
             return 0

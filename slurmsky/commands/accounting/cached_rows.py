@@ -108,7 +108,7 @@ def _kinds(ctx: CommandContext, query: SacctQuery, context: Report) -> tuple[_Ki
     Their keys are the settings that change the text of a row.
     """
     fields = sacct_fields.sacct_fields(context)
-    alike = report.alike(context)
+    shared_key = report.shared_key(context)
     requested = (query.units, query.noconvert, query.time_format, query.bitstr_len, query.expand_patterns, query.array,
              str(caller_zone(ctx)))  # fmt: skip
 
@@ -116,7 +116,7 @@ def _kinds(ctx: CommandContext, query: SacctQuery, context: Report) -> tuple[_Ki
         def make(jobs: Sequence[Job], names: Iterable[str]) -> Rows:
             groups = [list(read(job)) for job in jobs]
             rows = [row for group in groups for row in group]
-            return [len(group) for group in groups], values_of({name: fields[name] for name in names}, rows, alike)
+            return [len(group) for group in groups], values_of({name: fields[name] for name in names}, rows, shared_key)
 
         return make
 
@@ -207,7 +207,7 @@ def _run_groups(ctx: CommandContext, query: SacctQuery) -> Iterator[tuple[list[R
     """
     controller = ctx.controller
     controller.flush()
-    if not accounted.meant(ctx, query):
+    if not accounted.selects_cluster(ctx, query):
         return
     start, end = accounted.window(query, controller.clock())
     where = accounted.where(query, int(start), end)

@@ -261,8 +261,8 @@ def _delete_qos(change: ChangeRequest) -> None:
     change.lines = [" Deleting QOS(s)...", *(f"  {name}" for name in names)]
 
 
-def _forget_associations(overrides: Overrides, meant: Callable[[UserAssociation], bool]) -> None:
-    overrides.associations = {key: one for key, one in overrides.associations.items() if not meant(one)}
+def _forget_associations(overrides: Overrides, selected: Callable[[UserAssociation], bool]) -> None:
+    overrides.associations = {key: one for key, one in overrides.associations.items() if not selected(one)}
 
 
 def _change_association(change: ChangeRequest, account_name: str, user: str) -> None:
@@ -339,10 +339,10 @@ def _modify_users(change: ChangeRequest) -> None:
     default, level = change.own.get("default_account"), _admin_level(change.own.get("admin_level", ""))
     heads = [" Modified users..."] * bool(change.own)
     heads += [" Modified user associations..."] * bool(change.options.fields)
-    meant, overrides = _users(change), change.overrides()
-    if not meant or (change.own and not level and default is None):
+    selected, overrides = _users(change), change.overrides()
+    if not selected or (change.own and not level and default is None):
         raise ChangeRefused(printed=[line for head in heads for line in (head, "  Nothing modified")])
-    users = list(dict.fromkeys(one.user for one in meant))
+    users = list(dict.fromkeys(one.user for one in selected))
     if default is not None:
         strangers = [user for user in users if default not in overrides.users.get(user, ())]
         if strangers:
@@ -352,7 +352,7 @@ def _modify_users(change: ChangeRequest) -> None:
                 *(f"  U = {user} C = {change.cluster}" for user in strangers),
             ])  # fmt: skip
     if change.options.fields:
-        for one in meant:
+        for one in selected:
             _change_association(change, one.account, one.user)
     for user in users:
         if default is not None:
@@ -365,7 +365,7 @@ def _modify_users(change: ChangeRequest) -> None:
     if change.options.fields:
         change.lines += [heads[-1],
                          *(f"  C = {change.cluster:<10.10} A = {one.account:<20.20} U = {one.user:<9.9}"
-                           for one in meant)]  # fmt: skip
+                           for one in selected)]  # fmt: skip
     change.commit()
 
 

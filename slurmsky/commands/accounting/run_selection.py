@@ -36,7 +36,7 @@ from ..common.job_filters import in_partition, one_of
 from ..common.report_settings import midnight
 
 
-def meant(ctx: CommandContext, query: SacctQuery) -> bool:
+def selects_cluster(ctx: CommandContext, query: SacctQuery) -> bool:
     """Whether -M selects this cluster."""
     return not query.clusters or bool(
         {ctx.controller.job_table.cluster.name, "all", "-1"} & set(query.clusters.split(","))
@@ -49,8 +49,6 @@ def window(query: SacctQuery, now: float) -> tuple[int, int]:
     A query by job ids covers all time until now, a query by state one moment, any other query today.
 
     Source: slurmdbd_job_cond_def_start_end.
-
-    A query by job ids covers all time until now, any other query covers today; a query by state covers one moment.
     """
     start, end = query.starttime, query.endtime
     if start is None:

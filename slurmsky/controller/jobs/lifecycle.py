@@ -149,7 +149,7 @@ class LifeCycle:
                 if part is not job and (not part.state.finished or JobFlag.COMPLETING in part.flags):
                     self.end(part, state, exit_code, exit_signal, reason, at, comment, began)
         self.mailer.notify_end(job)
-        self.job_table.counters.job_over(state)
+        self.job_table.counters.job_ended(state)
         self._notify("ended", job)
         self.schedule_soon()
 

@@ -1,4 +1,4 @@
-"""Values of a job that several commands derive in the same way."""
+"""Values derived from a job that several commands print."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def node_list(names: tuple[str, ...]) -> str:
 
 
 def requested_nodes(text: Optional[str]) -> Optional[list[str]]:
-    """Node names in a --nodelist or --exclude text; None when it was not given."""
+    """Node names of a --nodelist or --exclude text; None without text."""
     return None if text is None else expand(text)
 
 
 def array_tasks(job: Job, bitstr_len: Optional[int] = None) -> Optional[str]:
-    """``1-5%2``: the elements without their own record; None when there are none."""
+    """Elements without their own record as ``1-5%2``, or None."""
     if not job.pending_tasks:
         return None
     return format_indices(ArraySpec(job.pending_tasks), job.array_max_running, -1 if bitstr_len is None else bitstr_len)
 
 
 def job_id_text(job: Job, bitstr_len: Optional[int] = None) -> str:
-    """``7``, ``7_3``, ``7_[4-9%2]``, ``7+1``."""
+    """Job id as squeue prints it: ``7``, ``7_3``, ``7_[4-9%2]``, ``7+1``."""
     if job.array_job_id:
         if job.array_task_id is not None:
             return "%d_%d" % (job.array_job_id, job.array_task_id)
@@ -46,7 +46,10 @@ def job_id_text(job: Job, bitstr_len: Optional[int] = None) -> str:
 
 
 def step_order(step_id: str) -> int:
-    """Slurm's sort number of a step: named steps follow the numbered ones (slurm.h SLURM_BATCH_SCRIPT...)."""
+    """Slurm's sort number of a step.
+
+    Named steps follow the numbered ones (slurm.h SLURM_BATCH_SCRIPT...).
+    """
     return _NAMED_STEPS.get(step_id) or int(step_id)
 
 
@@ -54,7 +57,7 @@ _NAMED_STEPS = {"pending": 0xFFFFFFFD, "extern": 0xFFFFFFFC, "batch": 0xFFFFFFFB
 
 
 def cause(job: Job) -> str:
-    """The one-line cause of an end that the exit status does not show; "" for none.
+    """One-line cause of an end without an exit status, or "".
 
     It is SystemComment without the job's name at SkyPilot.
     """
@@ -64,7 +67,7 @@ def cause(job: Job) -> str:
 
 
 def began(job: Job) -> bool:
-    """Whether the script or a step of an ended job ever ran."""
+    """Whether the script or a step of an ended job ran."""
     return not (cause(job) and job.blocked_reason == "JobLaunchFailure")
 
 
@@ -87,7 +90,7 @@ def run_seconds(job: Job, now: float) -> int:
 
 
 def end_time(job: Job, limit_min: int) -> float:
-    """The past or future end of a job: 0 unknown, INFINITE never.
+    """Past or future end of a job: 0 unknown, INFINITE never.
 
     A pending job's end is relative to its planned start.
 
@@ -99,12 +102,15 @@ def end_time(job: Job, limit_min: int) -> float:
 
 
 def partition(job: Job) -> str:
-    """All partitions of a pending job; of another job the one it ran in, or the first. As job_mgr.c pack_job."""
+    """Partitions of a pending job, else the one it ran in.
+
+    For a job without a start it is the first. Source: job_mgr.c pack_job.
+    """
     return job.partition if job.state is JobState.PENDING else job.partition.partition(",")[0]
 
 
 def reason(job: Job) -> str:
-    """The reason for pending or failure, or the free text that replaces it."""
+    """Reason of a job, or the free text that replaces it."""
     return job.reason_desc or job.reason
 
 
@@ -145,7 +151,7 @@ def share_word(spec: JobSpec) -> str:
 
 
 def min_cpus_per_node(spec: JobSpec) -> int:
-    """MinCPUsNode: --mincpus, at least the CPUs of the tasks of one node.
+    """MinCPUsNode: the larger of --mincpus and a node's task CPUs.
 
     Source: job_mgr.c _copy_job_desc_to_job_record.
     """
@@ -154,7 +160,10 @@ def min_cpus_per_node(spec: JobSpec) -> int:
 
 
 def min_memory(spec: JobSpec) -> tuple[str, int]:
-    """Type of the memory request, "Node" or "CPU", and its MiB. 0: not given, or given per GPU."""
+    """Type ("Node" or "CPU") and MiB of the memory request.
+
+    0 MiB: not given, or given per GPU.
+    """
     if spec.mem_per_cpu_mib is not None:
         return "CPU", spec.mem_per_cpu_mib
     return "Node", spec.mem_mib or 0
@@ -164,8 +173,9 @@ _CAPITALS = {"ondemand": "OnDemand", "powersave": "PowerSave", "userspace": "Use
 
 
 def cpu_frequency(text: str) -> str:
-    """The text of a --cpu-freq request. Source: cpu_frequency.c cpu_freq_debug, which
-    prints a blank after the maximum.
+    """Text of a --cpu-freq request.
+
+    Source: cpu_frequency.c cpu_freq_debug, which prints a blank after the maximum.
     """
     freq = cpufreq.parse(text)
     least, most = (freq.minimum, freq.maximum) if freq.maximum else ("", freq.minimum)
@@ -205,7 +215,9 @@ def switch_wait_s(spec: JobSpec) -> int:
 
 
 def expand_path(pattern: str, job: Job) -> str:
-    """Expand a pattern of -o, -e or -i to a path; ``%N`` stays until the first node is known.
+    """Expand a pattern of -o, -e or -i to a path.
+
+    ``%N`` stays until the first node is known.
 
     Source: print_fields.c expand_stdio_fields.
     """
@@ -235,5 +247,5 @@ _NODE_NAME = re.compile(r"(?<!%)%([0-9]*N)")
 
 
 def stderr_pattern(job: Job) -> str:
-    """Path pattern of stderr; without --error it is the output file."""
+    """Path pattern of stderr, by default that of stdout."""
     return job.stderr or job.stdout

@@ -9,7 +9,7 @@ from functools import cache
 
 @cache
 def table(name: str) -> tuple[dict[str, str], ...]:
-    """Rows of ``data/NAME.csv`` in file order; lines that start with ``#`` are comments."""
+    """Rows of ``data/NAME.csv``, without lines that begin with ``#``."""
     # pkgutil instead of a path, because the package also runs from a .pyz
     data = pkgutil.get_data("slurmsky.report", "data/%s.csv" % name)
     if data is None:

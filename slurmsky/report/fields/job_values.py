@@ -1,4 +1,7 @@
-"""Registry of a job's values for squeue, sacct, JSON and scontrol show job: ``data/job_fields.csv``."""
+"""Registry of a job's values for squeue, sacct, JSON and scontrol.
+
+The rows are in ``data/job_fields.csv``.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ from .value_registry import Registry
 def row_reader(
     value: str, context: ReportContext, form: Optional[Callable[[Any], Optional[str]]]
 ) -> Callable[[Any], Any]:
-    """The function that reads a value from a row with a ``job``, formatted or unchanged."""
+    """Function that reads a value from a row with a ``job``.
+
+    ``form`` formats the value; without it the value is unchanged.
+    """
     read = reader(value, context)
     if isinstance(read, attrgetter):
         found = attrgetter(*("job." + name for name in value.split("+")))
@@ -31,7 +37,10 @@ def row_reader(
 
 
 def _allocation(job: Job) -> list[str]:
-    """JOB_GRES, and one line per run of nodes with equal CPUs, memory and devices."""
+    """JOB_GRES, and one line per run of similar nodes.
+
+    Similar nodes have equal CPUs, memory and devices.
+    """
     if not job.shares:
         return []
     lines = ["JOB_GRES=" + tres_texts.total_gres(job.shares)]
@@ -160,7 +169,7 @@ def _nodes_shown(job: Job) -> str:
 
 
 def _tasks_shown(job: Job) -> str:
-    # A default node count is not shown for a job that ended before it ran.
+    # A default node count is hidden for a job that ended before it ran.
     gone = job.state.finished and not job.shares and job.spec.ntasks is None
     return "N/A" if gone else str(job.num_tasks)
 

@@ -19,7 +19,7 @@ def qos(cluster: ClusterConfig) -> list[Cells]:
 
 
 def number(cluster: ClusterConfig, name: str) -> int:
-    """The id of a QOS. 1 is the id of ``normal``, also if the site defines no QOS."""
+    """Id of a QOS; ``normal`` has 1, even if the site omits it."""
     names = [one.name for one in cluster.qos]
     return names.index(name) + 1 if name in names else 1
 
@@ -40,7 +40,7 @@ def _qos(one: QosConfig, number: int) -> Cells:
 
 
 def nearest(cluster: ClusterConfig, name: str, user: str) -> Union[AccountConfig, UserAssociation]:
-    """The association of an account, or of a user in it, with the limits that it inherits.
+    """Association of an account or user, with inherited limits.
 
     A limit of jobs is that of the nearest association with one; limits of groups are not inherited.
     """
@@ -56,12 +56,12 @@ def nearest(cluster: ClusterConfig, name: str, user: str) -> Union[AccountConfig
 
 
 def qos_names(cluster: ClusterConfig, account: str, user: str) -> list[str]:
-    """The QOS that jobs of an account, or of a user in it, may use."""
+    """QOS that jobs of an account or user may use."""
     return sorted(cluster.account(account, user).qos or tuple(one.name for one in cluster.qos) or (NORMAL.name,))
 
 
 def association(cluster: ClusterConfig, name: str, user: str) -> Cells:
-    """Share and limits of the association of an account, or of a user in it."""
+    """Share and limits of an account's or user's association."""
     record = nearest(cluster, name, user)
     default = cluster.account(name, user).default_qos
     limits, share = record.limits, record.fair_share
@@ -91,7 +91,10 @@ def _count(number: Optional[int]) -> str:
 
 
 def wall(minutes: Optional[int]) -> str:
-    """Slurm: mins2time_str."""
+    """Wall time limit as text.
+
+    Source: mins2time_str.
+    """
     if minutes is None or minutes >= INFINITE:
         return ""
     days, rest = divmod(minutes, 24 * 60)

@@ -1,4 +1,4 @@
-"""Slurm's names of node states: long, compact and complete words, and their order.
+"""Slurm's names of node states, and their order.
 
 Source: slurm_protocol_defs.c node_state_string, node_state_string_compact, node_state_string_complete.
 """
@@ -46,18 +46,21 @@ _IN_USE = (NodeState.ALLOCATED, NodeState.MIXED)
 
 
 def state_number(node: Node) -> int:
-    """Number of base state and flags as in slurm.h, which sinfo sorts by."""
+    """Number of base state and flags, by which sinfo sorts.
+
+    Source: slurm.h.
+    """
     return _BASE[node.state][0] | sum(bit for flag, bit, _ in _FLAGS if flag in node.flags)
 
 
 def complete_state(node: Node) -> str:
-    """``MIXED+DRAIN``."""
+    """Base state with all flags: ``MIXED+DRAIN``."""
     flags, base = node.flags, node.state.name
     return "+".join([base, *(word for flag, _, word in _FLAGS if flag in flags)]) if flags else base
 
 
 def state_words(node: Node) -> tuple[str, str]:
-    """Long and compact word, in capitals, with the suffix for a flag."""
+    """Long and compact state in capitals, with a flag's suffix."""
     flags, state = node.flags, node.state
     used = state in _IN_USE or NodeFlag.COMPLETING in flags
     sign = next((sign for flag, sign in _SIGNS if flag in flags), "")
@@ -85,7 +88,10 @@ def state_words(node: Node) -> tuple[str, str]:
 
 
 def matches(node: Node, word: str) -> bool:
-    """Whether a word of --states selects the node's state; KeyError for an unknown word."""
+    """Whether a word of --states selects the node's state.
+
+    Raises KeyError for an unknown word.
+    """
     flags = node.flags
     state = node_state_requested(word)
     if state == "DRAIN":

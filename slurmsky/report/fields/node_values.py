@@ -1,4 +1,7 @@
-"""Registry of a node's values for sinfo, JSON and scontrol show node: ``data/node_fields.csv`` and its functions."""
+"""Registry of a node's values for sinfo, JSON and scontrol.
+
+The rows are in ``data/node_fields.csv``.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from .value_registry import Registry
 
 
 def _gres_used(node: Node) -> str:
-    """``gpu:h100:2(IDX:0-1)``, ``gpu:h100:0(IDX:N/A)``."""
+    """Allocated devices: ``gpu:h100:2(IDX:0-1)``, ``gpu:h100:0(IDX:N/A)``."""
     parts = []
     for name, kind, _ in node.config.gres:
         device = _device(name, kind)
@@ -52,7 +55,7 @@ def _reason_user_and_uid(node: Node, context: ReportContext) -> str:
 
 
 def configured_tres(nodes: Sequence[NodeConfig], context: ReportContext, with_nodes: bool = True) -> str:
-    """TRES of nodes; for a partition with the number of nodes."""
+    """TRES of nodes, for a partition with the number of nodes."""
     cpus = sum(node.cpus for node in nodes)
     parts = [("cpu", str(cpus)), ("mem", mebibytes(sum(node.memory_mib for node in nodes)))]
     if with_nodes:

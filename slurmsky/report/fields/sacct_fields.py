@@ -1,8 +1,6 @@
-"""The fields of sacct: how each value is read from a job or a step.
+"""Fields of sacct: readers of values of jobs and steps.
 
-Source of every rule: print.c of sacct.
-
-A field of jobs only, or of steps only, is None in the other's row.
+A field of jobs only, or of steps only, is None in the other's row. Source of every rule: print.c of sacct.
 """
 
 from __future__ import annotations
@@ -24,16 +22,19 @@ from .value_registry import FieldRow
 
 
 class SacctRow(NamedTuple):
-    """A row of sacct: a job or a step. ``task_id`` is an element of an array's pending rest (--array)."""
+    """Row of sacct: a job or a step.
+
+    ``task_id`` is an element of an array's pending rest (--array).
+    """
 
     job: Job
     step: Optional[Step] = None
     task_id: Optional[int] = None
-    #: The usage that the row shows; sstat shows that of a running step.
+    #: usage that the row shows; sstat shows that of a running step
     usage: Any = NO_USAGE
 
 
-#: ended by a signal that is the exit code of the batch step but not of the job
+#: states in which a signal is the exit code of the batch step but not of the job
 KILLED = (JobState.CANCELLED, JobState.TIMEOUT)
 
 
@@ -45,7 +46,7 @@ STEP_ORDER = {"batch": -3, "extern": -2, "interactive": -1}
 
 
 def job_id(record: SacctRow) -> str:
-    """JobID."""
+    """JobID of a row, such as ``7_3.batch``."""
     job = record.job
     if record.task_id is not None:
         text = "%d_%d" % (job.array_job_id, record.task_id)
@@ -55,7 +56,10 @@ def job_id(record: SacctRow) -> str:
 
 
 def started(job: Job) -> bool:
-    """Whether the job ever had nodes; a planned start does not count."""
+    """Whether the job ever had nodes.
+
+    A planned start does not count.
+    """
     return bool(job.shares) and job.state is not JobState.PENDING
 
 
@@ -69,17 +73,17 @@ def elapsed(record: SacctRow, now: float) -> int:
 
 
 def cpus(record: SacctRow) -> int:
-    """Allocated CPUs; for a job that never started, the requested CPUs."""
+    """Allocated CPUs, or requested CPUs before the start."""
     return record.step.cpus if record.step else record.job.num_cpus
 
 
 def held_cpus(record: SacctRow) -> int:
-    """CPUs that CPU time is multiplied by."""
+    """Number of CPUs by which run time is multiplied."""
     return cpus(record) if record.step or started(record.job) else 0
 
 
 def state(record: SacctRow) -> str:
-    """State; for a cancelled job with the user who cancelled it."""
+    """State, with the user who cancelled the job."""
     shown = record.step or record.job
     # slurmdbd stores the base state, and of the flags only that a run was requeued.
     job = record.job

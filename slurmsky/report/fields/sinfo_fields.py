@@ -1,4 +1,7 @@
-"""The fields of sinfo: how each value is read from a line. Source: print.c of sinfo."""
+"""Fields of sinfo: readers of a line's values.
+
+Source: print.c of sinfo.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ from .node_values import NODE_VALUES
 
 @dataclass
 class NodeRow:
-    """A line of sinfo: a partition, and its nodes with equal values in the shown fields."""
+    """Line of sinfo: a partition and similar nodes.
+
+    The nodes have equal values in the shown fields.
+    """
 
     partition: PartitionConfig
     index: int  # position of the partition in the configuration
@@ -57,7 +63,10 @@ def nodes_aiot(row: NodeRow) -> tuple[int, int, int, int]:
 
 
 def oversubscribe(partition: PartitionConfig) -> str:
-    """``NO``, ``EXCLUSIVE``, ``FORCE:4``, ``YES:4``; four is Slurm's default count."""
+    """OverSubscribe of a partition, with Slurm's default count of four.
+
+    Forms: ``NO``, ``EXCLUSIVE``, ``FORCE:4``, ``YES:4``.
+    """
     word, _, count = partition.oversubscribe.upper().partition(":")
     return word if word in ("NO", "EXCLUSIVE") else "%s:%s" % (word, count or "4")
 
@@ -86,10 +95,12 @@ _OF_PARTITION = {
 _COMBINED = {"cpusstate": ("cpus",), "socketcorethread": ("sockets", "cores", "threads")}
 
 
-def splits(names: Iterable[str], exact: bool, context: ReportContext) -> tuple[list[NodeKey], list[PartitionKey], bool]:
-    """The values that split the lines of a format.
+def split_keys(
+    names: Iterable[str], exact: bool, context: ReportContext
+) -> tuple[list[NodeKey], list[PartitionKey], bool]:
+    """Values of nodes and partitions that split a format's lines.
 
-    These are values of nodes and of partitions, and whether the format names partitions.
+    The flag says whether the format names partitions.
     """
     shown = {name.lower() if len(name) > 1 else _by_letter().get(name, "") for name in names}
     shown.update(*(_COMBINED[name] for name in shown & _COMBINED.keys()))
@@ -108,7 +119,7 @@ def _by_letter() -> dict[str, str]:
 
 
 def node_fields(context: ReportContext) -> dict[str, Field[NodeRow]]:
-    """Fields of sinfo by letter and by long name in lower case."""
+    """Fields of sinfo by letter and by lower-case long name."""
     values = _values(context)
     fields: dict[str, Field[NodeRow]] = {}
     for row in table("sinfo_fields"):
@@ -124,7 +135,10 @@ def node_fields(context: ReportContext) -> dict[str, Field[NodeRow]]:
 
 
 def _starred(width: int) -> Value:
-    """The partition name with ``*``. ``*`` replaces the last character if the column is too narrow."""
+    """Partition name with ``*`` for the default partition.
+
+    ``*`` replaces the last character if the column is too narrow.
+    """
 
     def value(row: NodeRow) -> str:
         name = row.partition.name
@@ -136,7 +150,10 @@ def _starred(width: int) -> Value:
 
 
 def _range(value: Callable[[Node], float], form: Callable[[float], str], between: str = "") -> Value:
-    """Minimum and maximum of a value: ``8``, ``8+``. If ``between`` is given: ``0.36-0.40``."""
+    """Minimum and maximum of a value: ``8``, ``8+``.
+
+    With ``between``: ``0.36-0.40``.
+    """
 
     def text(row: NodeRow) -> str:
         values = [value(node) for node in row.nodes] or [0]
@@ -149,7 +166,7 @@ def _range(value: Callable[[Node], float], form: Callable[[float], str], between
 
 
 def _first(empty: str) -> Callable[[Callable[[Node], Any]], Value]:
-    """The value of a line's first node; ``empty`` if it has none."""
+    """Value of a line's first node; ``empty`` without nodes."""
 
     def made(value: Callable[[Node], Any]) -> Value:
         return lambda row: text_of(value(row.nodes[0])) or empty if row.nodes else empty
@@ -158,7 +175,7 @@ def _first(empty: str) -> Callable[[Callable[[Node], Any]], Value]:
 
 
 def text_of(value: Any) -> str:
-    """A value as text; 0 and missing values are empty."""
+    """Value as text; 0 and missing values are empty."""
     return ",".join(value) if isinstance(value, tuple) else str(value or "")
 
 
@@ -169,7 +186,7 @@ def _minutes(limit: Any, missing: str) -> str:
 
 
 def size(partition: PartitionConfig) -> str:
-    """JOB_SIZE: ``1-infinite``."""
+    """JOB_SIZE of a partition: ``1-infinite``."""
     least, most = max(partition.min_nodes, 1 if partition.max_nodes > 0 else 0), partition.max_nodes
     if least == most:
         return amount(most)

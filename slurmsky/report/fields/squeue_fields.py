@@ -1,8 +1,9 @@
-"""The fields of squeue, for jobs and for steps: how each value is read from a record.
+"""Fields of squeue: readers of values of jobs and steps.
 
-Source of every rule: print.c of squeue; each of its functions is an entry in the tables below.
+Each function of squeue's print.c is an entry in the tables below. Values of a job that other commands also print are
+rows of the registry (``job_values``), by name and form.
 
-Values of a job that other commands print too are rows of the registry (``job_values``), by name and form.
+Source: print.c of squeue.
 """
 
 from __future__ import annotations
@@ -36,10 +37,11 @@ REASON_STATES = frozenset(
 
 
 class JobRow(NamedTuple):
-    """A line of squeue: a job, a pending array's rest (``tasks``), or an array element (``task_id``).
+    """Line of squeue: a job, or elements of an array.
 
-    ``tasks`` is the text in the brackets, and ``reason`` is joined over merged elements. ``partition`` and ``priority``
-    are separate from the job because --priority shows a job once per partition, with that partition's ``tier``.
+    ``task_id`` is one element. ``tasks`` is the text in the brackets for a pending rest, and ``reason`` is joined over
+    merged elements. ``partition`` and ``priority`` are separate from the job because --priority shows a job once per
+    partition, with that partition's ``tier``.
     """
 
     job: Job
@@ -64,12 +66,12 @@ StepValue = Callable[[StepRow], str]
 
 
 def job_fields(context: ReportContext) -> Mapping[str, Field[JobRow]]:
-    """Job fields by letter and by long name in lower case."""
+    """Job fields by letter and by lower-case long name."""
     return _Fields("job", _job_value(context), UNCUT_JOB, _own_job_fields())
 
 
 def step_fields(context: ReportContext) -> Mapping[str, Field[StepRow]]:
-    """Step fields by letter and by long name in lower case."""
+    """Step fields by letter and by lower-case long name."""
     return _Fields("step", _step_values(context).__getitem__, UNCUT_STEP)
 
 
@@ -104,7 +106,7 @@ _COSTLY = {"tres": 12, "tres-alloc": 12, "reqnodes": 4, "excnodes": 4, "timelimi
 
 @cache
 def _rows(record: str) -> dict[str, dict[str, str]]:
-    """The rows of a kind of record's fields, by long name in lower case and by letter."""
+    """Table rows of a record's fields, by letter and long name."""
     rows = [row for row in table("squeue_fields") if row["record"] == record]
     return {
         **{row["letter"]: row for row in reversed(rows) if row["letter"]},
@@ -113,7 +115,10 @@ def _rows(record: str) -> dict[str, dict[str, str]]:
 
 
 class _Fields(Mapping[str, Field[Row]]):
-    """The fields of a kind of record. Each is created when a format names it, because most formats name few."""
+    """Fields of one kind of record, created on demand.
+
+    Most formats name few fields.
+    """
 
     def __init__(
         self,
@@ -156,7 +161,7 @@ def row_id(row: JobRow, bitstr_len: Optional[int] = None) -> str:
 
 
 def nodes_or_reason(row: JobRow) -> str:
-    """NODELIST(REASON)."""
+    """NODELIST(REASON) of a row."""
     job = row.job
     if JobFlag.COMPLETING not in job.flags and (job.state in REASON_STATES or JobFlag.STAGE_OUT in job.flags):
         return "(%s)" % row.reason
@@ -192,9 +197,9 @@ def _own_job_fields() -> frozenset[str]:
 
 
 def _job_value(context: ReportContext) -> Callable[[str], JobValue]:
-    """The function that makes a field's value.
+    """Factory of a field's value function.
 
-    It comes from the registry of a job's values, or from the row beside its job.
+    The function comes from the registry of a job's values, or reads the row beside its job.
     """
     row_values, forms = _row_values(context), text_forms(context)
 
@@ -239,12 +244,12 @@ _ask_sct = attrgetter("job.spec.sockets_per_node", "job.spec.cores_requested", "
 
 
 def step_seconds(step: Step, now: float) -> int:
-    """Seconds a step has run, without suspension."""
+    """Run time of a step in seconds, without suspension."""
     return int((step.end_time or now) - step.start_time - step.suspended_s) if step.start_time else 0
 
 
 def step_id_text(job: Job, step: Step) -> str:
-    """``7.0``, ``7.batch``, ``7_3.0``."""
+    """Step id: ``7.0``, ``7.batch``, ``7_3.0``."""
     if job.array_job_id:
         return "%d_%d.%s" % (job.array_job_id, job.array_task_id or 0, step.step_id)
     return "%d.%s" % (job.job_id, step.step_id)

@@ -28,7 +28,10 @@ def shown_usage(step: Step) -> Any:
 
 
 class _Sizes(dict[float, str]):
-    """Cache of byte counts as text, since one maximum appears in four columns and often in many rows."""
+    """Cache of byte counts as text.
+
+    One maximum appears in four columns and often in many rows.
+    """
 
     def __init__(self, scale: Scale) -> None:
         super().__init__()
@@ -40,7 +43,10 @@ class _Sizes(dict[float, str]):
 
 
 class _Forms:
-    """The texts of usage in one scale; those of TRES are sorted by the names of their parts."""
+    """Texts of usage in one scale.
+
+    Texts of TRES are sorted by the names of their parts.
+    """
 
     def __init__(self, scale: Scale, sacct: bool) -> None:
         self._scale = scale
@@ -83,7 +89,10 @@ def _nodes_of_max(cpu: str, read: str, rss: str, pages: str, vmem: str) -> str:
 
 
 def _text(reads: str, form: Callable[..., str], unmeasured: Optional[str] = None, kind: str = TEXT) -> PrintField[Any]:
-    """A field that ``form`` computes from the attributes of ``usage`` that ``reads`` names."""
+    """Field computed by ``form`` from attributes of ``usage``.
+
+    ``reads`` names the attributes.
+    """
     names = tuple(reads.split())
     read, several = attrgetter(*names), len(names) > 1
 
@@ -111,7 +120,7 @@ def _seconds(reads: str) -> PrintField[Any]:
 
 
 def usage_fields(scale: Scale, sacct: bool) -> dict[str, PrintField[Any]]:
-    """Usage fields by name in lower case, for rows with an attribute ``usage``."""
+    """Usage fields by lower-case name, for rows with ``usage``."""
     forms = _Forms(scale, sacct)
 
     def size(reads: str) -> PrintField[Any]:

@@ -1,4 +1,4 @@
-"""Forms in which squeue and scontrol print the values of the registry (``data/job_fields.csv``)."""
+"""Text forms of registry values in squeue and scontrol."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ Form = Callable[[Any], str]
 
 
 def text_forms(context: ReportContext) -> dict[str, Form]:
-    """The forms by name. A form prints "" for a value that scontrol omits. The form "raw" is the text itself."""
+    """Text forms by name.
+
+    A form prints "" for a value that scontrol omits. The form "raw" is the text itself.
+    """
     clock, scale = context.clock, context.scale
     return {
         **_FORMS,

@@ -1,4 +1,4 @@
-"""TRES of jobs and steps as texts: requested, allocated, and device indices."""
+"""Texts of TRES: requested, allocated, and device indices."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ _AGENT_STEPS = ("batch", "extern", "interactive")
 
 
 def tres(parts: Iterable[tuple[str, str]]) -> str:
-    """``cpu=2,mem=10M``."""
+    """Join TRES to a text: ``cpu=2,mem=10M``."""
     return ",".join("%s=%s" % part for part in parts)
 
 
 def requested(job: Job, context: ReportContext) -> list[tuple[str, str]]:
-    """ReqTRES in the order of TRES ids: cpu, mem, node, billing."""
+    """ReqTRES in the order of TRES ids.
+
+    The order is cpu, mem, node, billing.
+    """
     spec = job.spec
     nodes = min_nodes_requested(spec)
     cpus = job.num_cpus if job.state is JobState.PENDING else requested_cpus(job)
@@ -40,7 +43,7 @@ def requested(job: Job, context: ReportContext) -> list[tuple[str, str]]:
 
 
 def requested_cpus(job: Job) -> int:
-    """Requested CPUs; num_cpus of a started job is its allocation."""
+    """Requested CPUs; ``num_cpus`` of a started job is its allocation."""
     spec = job.spec
     if job.state is JobState.PENDING or not job.shares:
         return job.num_cpus
@@ -59,7 +62,7 @@ def requested_memory_mib(job: Job, context: ReportContext) -> int:
 
 
 def gpu_count(job: Job) -> int:
-    """GPUs requested for the whole job, if the options determine the number."""
+    """GPUs of the whole job, if the options determine them."""
     spec = job.spec
     if spec.gpus:
         return sum(gres_number(item) for item in spec.gpus.split(","))
@@ -74,7 +77,10 @@ def gpu_count(job: Job) -> int:
 
 
 def gres_number(item: str) -> int:
-    """The count at the end of ``gpu:h100:2``, ``h100:2`` or ``2``; 1 when there is none."""
+    """Count at the end of ``gpu:h100:2``, ``h100:2`` or ``2``.
+
+    The default is 1.
+    """
     last = item.rpartition(":")[2]
     return int(last) if last.isdecimal() else 1
 
@@ -86,7 +92,10 @@ def requested_gres(job: Job, context: ReportContext) -> list[tuple[str, str]]:
 
 
 def allocated(job: Job, context: ReportContext) -> list[tuple[str, str]]:
-    """AllocTRES in the order of TRES ids; empty before the start. Memory is included if it is consumable."""
+    """AllocTRES in the order of TRES ids; empty before the start.
+
+    Memory is included if it is consumable.
+    """
     if not job.shares:
         return []
     memory = sum(share.memory_mib for share in job.shares)
@@ -114,7 +123,10 @@ def gres_tres(shares: Sequence[NodeShare]) -> list[tuple[str, str]]:
 
 
 def step_tres(step: Step, context: ReportContext) -> list[tuple[str, str]]:
-    """TRES of a step; memory is 0 if it is not consumable."""
+    """TRES of a step.
+
+    Memory is 0 if it is not consumable.
+    """
     if not step.cpus:
         return []
     memory = step.memory_mib if context.consumes_memory else 0
@@ -128,7 +140,7 @@ def step_gres(step: Step, context: ReportContext) -> list[tuple[str, str]]:
 
 
 def tres_per(spec: JobSpec) -> dict[str, str]:
-    """The job's TRES requests (CpusPerTres, MemPerTres, TresBind, ...) by Slurm's key."""
+    """TRES requests of a job (CpusPerTres, MemPerTres, ...) by key."""
     texts = {
         "CpusPerTres": spec.cpus_per_gpu and "%sgpu:%d" % (_PREFIX, spec.cpus_per_gpu),
         "MemPerTres": spec.mem_per_gpu_mib and "%sgpu:%d" % (_PREFIX, spec.mem_per_gpu_mib),
@@ -155,12 +167,15 @@ def _gres(text: Optional[str]) -> str:
 
 
 def device_text(name: str, indices: Sequence[int]) -> str:
-    """``gpu:h100:2(IDX:0-1)``."""
+    """Devices with indices: ``gpu:h100:2(IDX:0-1)``."""
     return "%s:%d(IDX:%s)" % (name, len(indices), index_list(indices))
 
 
 def index_list(indices: Sequence[int]) -> str:
-    """Numbers as ``0-3,7``, never cut, and without strides (bitstring.c bit_fmt_full)."""
+    """Numbers as ``0-3,7``, uncut and without strides.
+
+    Source: bitstring.c bit_fmt_full.
+    """
     if not indices:
         return ""
     runs: list[list[int]] = []
@@ -182,19 +197,28 @@ def total_gres(shares: Sequence[NodeShare]) -> str:
 
 
 def step_cpus_shown(step: Step) -> int:
-    """CPUs that squeue and scontrol show for a step. Steps that the agent creates request none."""
+    """CPUs that squeue and scontrol show for a step.
+
+    Steps that the agent creates request none.
+    """
     return 0 if step.step_id in _AGENT_STEPS else step.cpus
 
 
 def step_requested(step: Step) -> dict[str, str]:
-    """TRES that a step's srun requested, by scontrol's key. Records without them give only the step's GPUs."""
+    """TRES that a step's srun requested, by scontrol's key.
+
+    Records without TRES give only the step's GPUs.
+    """
     if not step.tres and step.gres and step.step_id not in _AGENT_STEPS:
         return {"TresPerStep": "cpu:%d" % step.cpus, "TresPerNode": _gres(step.gres)}
     return {key: value for key, _, value in (item.partition("=") for item in step.tres.split())}
 
 
 def step_tres_per_step(step: Step) -> str:
-    """TresPerStep: CPUs of a step that also requests devices (launch.c)."""
+    """TresPerStep: CPUs of a step that also requests devices.
+
+    Source: launch.c.
+    """
     return step_requested(step).get("TresPerStep", "(null)")
 
 

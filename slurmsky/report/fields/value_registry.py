@@ -1,7 +1,7 @@
-"""Registry of a record's printed values: a table ``data/*_fields.csv`` and its functions.
+"""Registry of a record's printed values.
 
-A row names a value once, and for each command the field and the form in which it prints the value. A value is an
-attribute of the record or a function that computes it.
+A row of ``data/*_fields.csv`` names a value once, and for each command the field and the form in which it prints the
+value. A value is an attribute of the record or a function that computes it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Record = TypeVar("Record")
 
 
 class FieldRow(NamedTuple):
-    """A field of one command: its name, its value, and the form of the value."""
+    """Field of one command: name, value, and form."""
 
     name: str
     value: str
@@ -51,7 +51,10 @@ class Registry(Generic[Record]):
         self._name, self._of_record, self._in_context = name, of_record, in_context
 
     def fields_of(self, command: str) -> tuple[FieldRow, ...]:
-        """The fields of a column of the table ("squeue", "json", "scontrol", ...), in the order of its rows."""
+        """Fields of a command's column in the table, in row order.
+
+        Columns are "squeue", "json", "scontrol", ...
+        """
         return _fields(self._name, command)
 
     def reader(self, value: str, context: ReportContext) -> Callable[[Record], Any]:

@@ -1,4 +1,7 @@
-"""JSON records of sacct: layout of the parsers JOB and STEP in 25.11's data parser v0.0.44."""
+"""JSON records of sacct.
+
+The layout is that of the parsers JOB and STEP in 25.11's data parser v0.0.44.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ def _cpu_times(steps: Iterable[Step]) -> dict[str, Object]:
 
 
 def accounting_record(job: Job, context: ReportContext) -> Object:
-    """The record of a job with its steps as sacct prints it."""
+    """Record of a job with its steps, as in sacct."""
     spec, ran = job.spec, started(job)
     kind, memory = derived.min_memory(spec)
     stdout, stderr = job.stdout, derived.stderr_pattern(job)
@@ -224,7 +227,7 @@ def _step_record(job: Job, step: Step, context: ReportContext) -> Object:
 
 
 def _peaks(usage: Optional[Usage], incoming: bool) -> list[Object]:
-    """Maximum values, with the node and task where they occurred."""
+    """Maximum values, with the node and task of each."""
     if usage is None:
         return []
     rows: list[tuple[str, float, str, int]] = [

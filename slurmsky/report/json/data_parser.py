@@ -1,4 +1,6 @@
-"""Output forms of --json and --yaml: data parser version, its flags, and text style.
+"""Output forms of --json and --yaml.
+
+A form has a data parser version, its flags, and a text style.
 
     form = chosen("v0.0.42+complex", yaml=False)
     documents = form.records("job_info", records)
@@ -28,7 +30,7 @@ _STYLES = ("compact", "pretty", "complex", "no_tag")
 
 
 class BadForm(Exception):
-    """An unknown data parser, with the lines of the error message."""
+    """Error for an unknown data parser, with the message's lines."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__(*lines)
@@ -41,7 +43,7 @@ class OutputForm:
 
     yaml: bool = False
     version: str = NEWEST
-    #: as typed, with the "+"
+    #: flags as typed, with the "+"
     flags: str = ""
     complex: bool = False
     #: "" (default), "compact" or "pretty"
@@ -51,12 +53,12 @@ class OutputForm:
 
     @property
     def usual(self) -> bool:
-        """Whether the form is JSON in the layout and style of the default."""
+        """Whether the form is JSON in the default layout and style."""
         return not (self.yaml or self.complex or self.style) and self.version == NEWEST
 
     @property
     def plugin(self) -> str:
-        """Name of the data parser in the "meta" object."""
+        """Name of the data parser for the "meta" object."""
         return _PREFIX + self.version + self.flags
 
     def records(self, layout: str, records: Iterable[Any]) -> Iterable[Any]:
@@ -101,7 +103,10 @@ def chosen(text: str, yaml: bool = False, style: str = "") -> OutputForm:
 
 
 def style(text: Optional[str]) -> str:
-    """Parse SLURM_JSON or SLURM_YAML: "compact", "pretty" or "". Raises ValueError for an unknown word."""
+    """Parse SLURM_JSON or SLURM_YAML: "compact", "pretty" or "".
+
+    Raises ValueError for an unknown word.
+    """
     words = [word.lower() for word in (text or "").split(",") if word]
     if any(word not in _STYLES for word in words):
         raise ValueError(text)
@@ -109,7 +114,10 @@ def style(text: Optional[str]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The flag "complex": a number object becomes a number, null or "Infinity", and a missing text null."""
+    """Convert values for the flag "complex".
+
+    A number object becomes a number, null or "Infinity", and a missing text null.
+    """
     if isinstance(value, Mapping):
         if value.keys() == {"set", "infinite", "number"}:
             return "Infinity" if value["infinite"] else value["number"] if value["set"] else None
@@ -124,7 +132,7 @@ def _plain(value: Any) -> Any:
 
 @cache
 def _change(layout: str, version: str) -> Optional[Callable[[Any], Any]]:
-    """A function that converts a record of the newest layout to ``version``."""
+    """Converter of a record from the newest layout to ``version``."""
     number = int(version.rpartition(".")[2])
     gone = [row["path"].split("/") for row in table("data_parser")
             if row["layout"] == layout and int(row["since"]) > number]  # fmt: skip
@@ -141,7 +149,7 @@ def _change(layout: str, version: str) -> Optional[Callable[[Any], Any]]:
 
 
 def _without(value: Any, path: list[str]) -> Any:
-    """Copy a record, or each record of a list, without the value at the path."""
+    """Copy a record, or a list's records, without a path."""
     if isinstance(value, list):
         return [_without(item, path) for item in value]
     first, *rest = path
@@ -153,7 +161,10 @@ def _without(value: Any, path: list[str]) -> Any:
 
 
 def _job_41(record: Record) -> Record:
-    """JOB_INFO in the older layout: ``minimum_switches``, and further keys derived from ``shared``."""
+    """JOB_INFO in the older layout.
+
+    It has ``minimum_switches``, and further keys derived from ``shared``.
+    """
     return dict(_job_41_items(record))
 
 

@@ -1,4 +1,6 @@
-"""--json and --yaml: complete documents in the layout of Slurm 25.11's data parser v0.0.44.
+"""Complete documents of --json and --yaml.
+
+The layout is that of Slurm 25.11's data parser v0.0.44.
 
 about = meta("squeue", ["--json"], "oracle")
 text = dump(jobs_document(jobs, about, now, cluster))
@@ -39,7 +41,7 @@ def meta(
     version: str = "25.11.0",
     plugin: str = "data_parser/v0.0.44",
 ) -> Record:
-    """The "meta" object: the command with its caller, and the Slurm version and cluster."""
+    """The "meta" object: command, caller, Slurm version and cluster."""
     major, minor, micro = [*version.split("."), "0", "0"][:3]
     return {
         "plugin": {"type": "", "name": "", "data_parser": plugin, "accounting_storage": "accounting_storage/slurmdbd"},
@@ -50,9 +52,10 @@ def meta(
 
 
 class Document(dict[str, Any]):
-    """A complete document, whose first key holds the records; ``layout`` names their type.
+    """Complete document, whose first key holds the records.
 
-    ``written``: the same records, with cached records that are already encoded as JSON (Written).
+    ``layout`` names the type of the records. ``written``: the same records, with cached records that are already
+    encoded as JSON (Written).
     """
 
     layout = ""
@@ -60,7 +63,7 @@ class Document(dict[str, Any]):
 
 
 def answer(layout: str, name: str, records: Iterable[Any], about: Record, **more: Any) -> Document:
-    """Build a document: the records under ``name``, further values, then the standard last keys.
+    """Build a document: records, further values, standard last keys.
 
     ``records`` may be a generator, so that ten thousand jobs are encoded one by one and never held in memory at once.
     """
@@ -84,10 +87,13 @@ def jobs_document(jobs: Iterable[Job], about: Record, now: float, cluster: Clust
 
 
 class _JobTexts:
-    """Encodes jobs as JSON; the shared part of a record class is encoded once."""
+    """Encoder of jobs as JSON.
+
+    The shared part of a record class is encoded once.
+    """
 
     def __init__(self, context: ReportContext) -> None:
-        self._records, self._kinds = JobRecords(context), context.kinds
+        self._records, self._classes = JobRecords(context), context.record_classes
         self._stamps = [(name, read) for name, read, form in self._records.own if form is stamp]
         self._others = [field for field in self._records.own if field[2] is not stamp]
         self._forms: dict[Hashable, str] = {}
@@ -97,7 +103,7 @@ class _JobTexts:
         for name, read, form in self._others:
             value = form(read(job))
             own[name] = _QUICK.get(type(value), _encode)(value)
-        kind = self._kinds.of(job)
+        kind = self._classes.of(job)
         template = self._forms.get(kind)
         if template is None:
             entries = [f"{_quote(key)}: %({key})s" if key in own else _json_entry(key, value).replace("%", "%%")
@@ -145,7 +151,10 @@ def steps_document(steps: Iterable[tuple[Job, Step]], about: Record, now: float,
 
 
 def licenses_document(known: Iterable[tuple[str, int, int]], about: Record, now: float) -> Document:
-    """Document of scontrol show license --json, from (name, total, used)."""
+    """Document of scontrol show license --json.
+
+    ``known`` has tuples of name, total and used.
+    """
     return answer("license", "licenses", (license_record(*one) for one in known), about, last_update=stamp(now))
 
 
@@ -164,7 +173,7 @@ _LAYOUTS = {"users": "user", "associations": "association"}
 
 
 def managed_document(name: str, records: Any, about: Record) -> Document:
-    """Document of sdiag, sshare, sacctmgr show and scontrol listjobs --json.
+    """Document of sdiag, sshare, sacctmgr show, scontrol listjobs --json.
 
     It has one record or several under a key.
     """
@@ -196,12 +205,15 @@ class Written(str):
 
 
 def json_record(record: Record) -> str:
-    """Encode a record as in a document of the default form."""
+    """Encode a record as in a default document."""
     return _SimilarRecords(_json_entry, "{", ", ", "}", _encode)(record)
 
 
 def dump(document: Document, form: OutputForm = USUAL) -> Iterator[str]:
-    """Encode a document in pieces, since that of ten thousand jobs is fifty megabytes."""
+    """Encode a document in pieces.
+
+    The document of ten thousand jobs has fifty megabytes.
+    """
     first, *others = document.items()
     records = document.written if document.written is not None and form.usual else first[1]
     if isinstance(records, Mapping):  # a single record instead of a list
@@ -215,10 +227,13 @@ def dump(document: Document, form: OutputForm = USUAL) -> Iterator[str]:
 
 
 def _styled(answer: Mapping[str, Any], style: str) -> Iterator[str]:
-    """Encode in SLURM_JSON's style: on one line, or with each value on its own line."""
+    """Encode in the style of SLURM_JSON.
+
+    The document is on one line, or each value has a line.
+    """
     whole = {key: value if isinstance(value, (str, Mapping)) else list(value) for key, value in answer.items()}
     encoder = json.JSONEncoder(separators=(",", ":")) if style == "compact" else json.JSONEncoder(indent=2)
-    yield from _several(encoder.iterencode(whole), 2000)
+    yield from _joined(encoder.iterencode(whole), 2000)
     yield "\n"
 
 
@@ -228,7 +243,10 @@ def json_text(answer: Mapping[str, Any]) -> str:
 
 
 def json_pieces(answer: Mapping[str, Any]) -> Iterator[str]:
-    """Encode a document as JSON, one record per line. Indenting ten thousand jobs would take seconds."""
+    """Encode a document as JSON, one record per line.
+
+    Indenting ten thousand jobs would take seconds.
+    """
     start = "{\n"
     for key, value in answer.items():
         head = "%s  %s: " % (start, json.dumps(key))
@@ -240,21 +258,24 @@ def json_pieces(answer: Mapping[str, Any]) -> Iterator[str]:
                 yield head + "[]"
                 continue
             yield head + "[\n    " + first
-            yield from _several(",\n    " + record for record in records)
+            yield from _joined(",\n    " + record for record in records)
             yield "\n  ]"
         else:
             yield head + json.dumps(value, indent=2).replace("\n", "\n  ")
     yield "\n}\n"
 
 
-def _several(pieces: Iterator[str], count: int = 50) -> Iterator[str]:
+def _joined(pieces: Iterator[str], count: int = 50) -> Iterator[str]:
     """Join small pieces of text into larger pieces."""
     while several := "".join(islice(pieces, count)):
         yield several
 
 
 class _SimilarRecords:
-    """Encodes similar records in sequence. A value equal to the previous record's reuses its text."""
+    """Encoder of similar records in sequence.
+
+    A value equal to the previous record's reuses its text.
+    """
 
     def __init__(
         self, entry: Callable[[str, Any], str], start: str, between: str, end: str, other: Callable[[Any], str]
@@ -308,14 +329,14 @@ def yaml_text(answer: Mapping[str, Any]) -> str:
 
 
 def yaml_pieces(answer: Mapping[str, Any]) -> Iterator[str]:
-    """Encode a document as YAML 1.1 in block form, in pieces."""
+    """Encode a document as YAML 1.1 block text, in pieces."""
     yield "%YAML 1.1\n---\n"
     for key, value in answer.items():
         if isinstance(value, Iterable) and not isinstance(value, (str, Mapping, list)):
             records = map(_SimilarRecords(_yaml_entry, "  - ", "    ", "", _yaml_item), value)
             first = next(records, None)
             yield "%s: []\n" % key if first is None else "%s:\n%s" % (key, first)
-            yield from _several(records)
+            yield from _joined(records)
         else:
             yield "\n".join(_entry("%s:" % key, value, "  ")) + "\n"
     yield "...\n"

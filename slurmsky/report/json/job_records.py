@@ -1,4 +1,6 @@
-"""Job records of --json and --yaml: the layout of Slurm 25.11's data parser v0.0.44.
+"""Job records of --json and --yaml.
+
+The layout is that of Slurm 25.11's data parser v0.0.44.
 
 Keys and nesting follow plugins/data_parser/v0.0.44/parsers.c, where ``/`` in a path means a nested object. A number
 that may be unset or infinite is ``{"set": ..., "infinite": ..., "number": ...}``.
@@ -22,11 +24,11 @@ Record = dict[str, Any]
 
 
 class Number(dict[str, Any]):
-    """The JSON object for a number that is set and finite."""
+    """JSON object of a number that is set and finite."""
 
 
 class Constant(Number):
-    """An object that many records share; its text is encoded once."""
+    """Object shared by many records; its text is encoded once."""
 
     text = ""
 
@@ -111,20 +113,20 @@ FORMS: dict[str, Callable[[Any], Any]] = {
 
 
 class JobRecords:
-    """Builds the records of jobs as squeue and scontrol show job print them.
+    """Builder of job records for squeue and scontrol show job.
 
-    ``own`` has the values that differ between jobs of one record class (``kinds``): name, reader and form of each.
+    ``own`` has the values that differ between jobs of one record class: name, reader and form of each.
     """
 
     def __init__(self, context: ReportContext) -> None:
-        fields, self._kinds = fields_of("json"), context.kinds
+        fields, self._classes = fields_of("json"), context.record_classes
         self._fields = [(row.name, reader(row.value, context), FORMS[row.form]) for row in fields]
         self.own = [field for field, row in zip(self._fields, fields) if row.own]
         self._shared: dict[Hashable, Record] = {}
 
     def __call__(self, job: Job) -> Record:
-        """The record of a job, with the keys in the parser's order."""
-        kind = self._kinds.of(job)
+        """Build a job's record, with keys in the parser's order."""
+        kind = self._classes.of(job)
         shared = self._shared.get(kind)
         if shared is None:
             shared = self._shared[kind] = {name: form(read(job)) for name, read, form in self._fields}
@@ -132,5 +134,5 @@ class JobRecords:
 
 
 def job_record(job: Job, context: ReportContext) -> Record:
-    """The record of a job as squeue and scontrol show job print it."""
+    """Record of a job for squeue and scontrol show job."""
     return JobRecords(context)(job)

@@ -1,4 +1,7 @@
-"""JSON records of sdiag, sshare and sacctmgr, in the layout of the data parser v0.0.44."""
+"""JSON records of sdiag, sshare and sacctmgr.
+
+The layout is that of the data parser v0.0.44.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ _IDS = {(kind, name): number for kind, name, number in TRES}
 
 
 def nested(paths: Mapping[str, Any]) -> Record:
-    """Build nested objects from paths: ``{"max/jobs": 1}`` becomes ``{"max": {"jobs": 1}}``."""
+    """Build nested objects from paths.
+
+    ``{"max/jobs": 1}`` becomes ``{"max": {"jobs": 1}}``.
+    """
     found: Record = {}
     for path, value in paths.items():
         *outer, name = path.split("/")
@@ -46,7 +52,7 @@ def _tres(counts: Iterable[tuple[str, int]]) -> list[Record]:
 
 def statistics_record(counters: Counters, now: float, pending: int, running: int, user: tuple[str, int],
                       latency_us: int) -> Record:  # fmt: skip
-    """STATS_MSG. There is no separate backfill scheduler and no agent queue."""
+    """STATS_MSG, without backfill statistics and agent queue."""
     cycles = counters.cycles
     minutes = max(1, int(now - counters.since) // 60)
     calls = sum(one.count for one in counters.messages.values())
@@ -109,7 +115,7 @@ def statistics_record(counters: Counters, now: float, pending: int, running: int
 
 
 def shares_record(rows: Iterable[Association]) -> Record:
-    """SHARES_RESP_MSG: without priority/multifactor no usage is counted."""
+    """SHARES_RESP_MSG, without usage, as for priority/basic."""
     names = ["/".join(filter(None, (kind, name))) for kind, name, _ in TRES]
     listed = [_share(row, names) for row in rows]
     return {"shares": listed, "total_shares": sum(1 for row in listed if row["shares"]["set"])}
@@ -142,14 +148,14 @@ def _known(records: Records) -> list[Association]:
 
 
 def account_records(records: Records) -> list[Record]:
-    """ACCOUNT."""
+    """ACCOUNT: records of accounts."""
     return [{"associations": [_short(one) for one in _known(records) if one.account == row["Account"]],
              "coordinators": [], "description": row["Descr"], "name": row["Account"], "organization": row["Org"],
              "flags": []} for row in records.rows(_ENTITY["Accounts"], False)]  # fmt: skip
 
 
 def association_records(records: Records) -> list[Record]:
-    """ASSOC."""
+    """ASSOC: records of associations."""
     return [_association(one, records) for one in _known(records)]
 
 
@@ -178,7 +184,7 @@ def _association(one: Association, records: Records) -> Record:
 
 
 def user_records(records: Records) -> list[Record]:
-    """USER."""
+    """USER: records of users."""
     return [nested({
         "administrator_level": [row["Admin"]],
         "associations": [_short(one) for one in _known(records) if one.user == row["User"]], "coordinators": [],
@@ -188,7 +194,7 @@ def user_records(records: Records) -> list[Record]:
 
 
 def cluster_records(records: Records) -> list[Record]:
-    """CLUSTER_REC."""
+    """CLUSTER_REC: record of the cluster."""
     pairs = (item.partition("=") for item in tres_count(records.cluster).split(","))
     return [nested({
         "controller/host": records.host, "controller/port": 6817, "flags": [], "name": records.cluster.name,
@@ -199,13 +205,13 @@ def cluster_records(records: Records) -> list[Record]:
 
 
 def tres_records(records: Records) -> list[Record]:
-    """TRES."""
+    """TRES: records of countable resources."""
     return [{"type": row["Type"], "name": row["Name"], "id": int(row["ID"] or 0), "count": 0}
             for row in records.rows(_ENTITY["TRES"], False)]  # fmt: skip
 
 
 def qos_records(records: Records) -> list[Record]:
-    """QOS."""
+    """QOS: records of all QOS."""
     return [_qos(one, place, one.limits) for place, one in enumerate(records.cluster.qos or (NORMAL,), 1)]
 
 

@@ -1,4 +1,7 @@
-"""JSON records of nodes, partitions and lines of sinfo (NODE, PARTITION_INFO, SINFO_DATA)."""
+"""JSON records of nodes, partitions and lines of sinfo.
+
+The parsers are NODE, PARTITION_INFO and SINFO_DATA.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ def node_records(nodes: Iterable[Node], context: ReportContext) -> Iterator[Reco
 
 
 def partition_record(part: PartitionConfig, context: ReportContext) -> Record:
-    """The record of a partition as scontrol show partition prints it."""
+    """Record of a partition as scontrol show partition prints it."""
     known = {node.name: node for node in context.cluster.nodes}
     nodes = [known[name] for name in part.nodes if name in known]
     word, _, shares = part.oversubscribe.upper().partition(":")

@@ -1,4 +1,4 @@
-"""JSON records of scontrol show reservation, step and license, and of scontrol ping."""
+"""JSON records of reservations, steps, licenses, pings and processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .job_records import ENDLESS, UNSET, Record, number, stamp
 
 
 def reservation_record(one: Reservation, context: ReportContext) -> Record:
-    """RESERVATION_INFO."""
+    """RESERVATION_INFO: record of a reservation."""
     return {
         "accounts": ",".join(one.accounts),
         "burst_buffer": "",
@@ -134,7 +134,10 @@ def state_records(jobs: Iterable[Job]) -> Iterable[Record]:
 
 
 def running_records(rows: Iterable[tuple[str, str]]) -> dict[str, list[Record]]:
-    """LISTJOBS_INFO and LISTSTEPS_INFO by key: jobs and steps that run on this machine."""
+    """LISTJOBS_INFO and LISTSTEPS_INFO by key.
+
+    They have the jobs and steps that run on this machine.
+    """
     known = list(rows)
     return {
         "jobs": [{"job_id": int(job)} for job in dict.fromkeys(job for job, _ in known)],
@@ -143,7 +146,10 @@ def running_records(rows: Iterable[tuple[str, str]]) -> dict[str, list[Record]]:
 
 
 def process_record(pid: int, job: str, step: str, local: str, task: str) -> Record:
-    """LISTPIDS_INFO: a process of a job, which need not belong to a task."""
+    """LISTPIDS_INFO: a process of a job.
+
+    The process may belong to no task.
+    """
 
     def which(text: str) -> Record:
         return number(int(text) if text.isdecimal() else None)
@@ -158,7 +164,7 @@ def process_record(pid: int, job: str, step: str, local: str, task: str) -> Reco
 
 
 def resource_records(job: Job, cluster: ClusterConfig) -> list[Record]:
-    """NODE_RESOURCE_LAYOUT: resources of a running job on each of its nodes."""
+    """NODE_RESOURCE_LAYOUT: resources of a running job by node."""
     if job.state.finished:
         return []
     known = {node.name: node for node in cluster.nodes}

@@ -38,12 +38,12 @@ class FormatItem(NamedTuple):
 
 @dataclass(frozen=True)
 class Field(Generic[Row]):
-    """A field: header text, and how its value is read from a row.
+    """Field of a table: header, and reader of its value.
 
-    ``cut`` and ``cut_header`` say whether right-justified text is cut to the width. ``sized`` replaces ``value`` if the
-    value depends on the width of its column. ``shared`` is not 0 if rows of one record class (``kinds``) have
-    the same value; it is the cost of computing the value, relative to a simple field. ``left_header``: the header is
-    always left-justified.
+    ``cut`` and ``cut_header`` say whether right-justified text is cut to the width. ``sized`` replaces ``value`` if
+    the value depends on the width of its column. ``shared`` is not 0 if rows of one record class have the same value;
+    it is the cost of computing the value, relative to a simple field. ``left_header``: the header is always
+    left-justified.
     """
 
     header: str
@@ -57,7 +57,7 @@ class Field(Generic[Row]):
 
 @dataclass(frozen=True)
 class FormatColumn(Generic[Row]):
-    """A field with the printf conversions of its values and its header."""
+    """Column: a field with printf conversions for values and header."""
 
     field: Field[Row]
     value: Callable[[Row], str]
@@ -66,7 +66,7 @@ class FormatColumn(Generic[Row]):
 
 
 class Layout(Generic[Row]):
-    """A compiled format: the columns, and the plain text between them."""
+    """Compiled format: columns, and the plain text between them."""
 
     def __init__(self, columns: Sequence[FormatColumn[Row]], template: str, header_template: str) -> None:
         self.columns = columns
@@ -78,10 +78,13 @@ class Layout(Generic[Row]):
         """The header line, without newline."""
         return self.header_template % tuple(column.field.header for column in self.columns)
 
-    def lines(self, rows: Iterable[Row], alike: Optional[Callable[[Row], Hashable]] = None) -> Iterator[str]:
-        """One line per row, without newline. ``alike`` is a key function for rows with equal shared values."""
+    def lines(self, rows: Iterable[Row], shared_key: Optional[Callable[[Row], Hashable]] = None) -> Iterator[str]:
+        """Format one line per row, without newline.
+
+        ``shared_key`` is a key function for rows with equal shared values.
+        """
         template = self.template
-        for cells in self._cells(rows, alike):
+        for cells in self._cells(rows, shared_key):
             line = template % tuple(cells)
             if not line.isascii():
                 # Widths count bytes, as in printf: each byte becomes one latin-1 character.
@@ -89,8 +92,11 @@ class Layout(Generic[Row]):
                 line = line.encode("latin-1").decode("utf-8", "surrogateescape")
             yield line
 
-    def lines_alike(self, probes: Sequence[Row], rows: Iterable[Row]) -> Iterator[str]:
-        """As ``lines``, for rows that differ in few columns. A column that is equal in all probes is computed once."""
+    def similar_lines(self, probes: Sequence[Row], rows: Iterable[Row]) -> Iterator[str]:
+        """Format rows that differ in few columns.
+
+        A column that is equal in all probes is computed once.
+        """
         cells = [[value(row) for value in self.values] for row in probes]
         different = [len({line[at] for line in cells}) > 1 for at in range(len(self.values))]
         if not all(cell.isascii() for line in cells for cell in line) or not self.template.isascii():
@@ -113,16 +119,16 @@ class Layout(Generic[Row]):
         for row in rows:
             yield template % tuple([value(row) for value in values])
 
-    def _cells(self, rows: Iterable[Row], alike: Optional[Callable[[Row], Hashable]]) -> Iterator[list[str]]:
+    def _cells(self, rows: Iterable[Row], shared_key: Optional[Callable[[Row], Hashable]]) -> Iterator[list[str]]:
         values = self.values
         own = [(at, column.value) for at, column in enumerate(self.columns) if not column.field.shared]
-        if alike is None or sum(column.field.shared for column in self.columns) < _WORTHWHILE:
+        if shared_key is None or sum(column.field.shared for column in self.columns) < _WORTHWHILE:
             for row in rows:
                 yield [value(row) for value in values]
             return
         known: dict[Hashable, list[str]] = {}
         for row in rows:
-            kind = alike(row)
+            kind = shared_key(row)
             cells = known.get(kind)
             if cells is None:
                 cells = known[kind] = [value(row) for value in values]
@@ -131,10 +137,12 @@ class Layout(Generic[Row]):
                     cells[at] = value(row)
             yield cells
 
-    def text(self, rows: Iterable[Row], header: bool = True, alike: Optional[Callable[[Row], Hashable]] = None) -> str:
+    def text(
+        self, rows: Iterable[Row], header: bool = True, shared_key: Optional[Callable[[Row], Hashable]] = None
+    ) -> str:
         """Header line (if requested) and rows, each with its newline."""
         parts = [self.header()] if header else []
-        parts.extend(self.lines(rows, alike))
+        parts.extend(self.lines(rows, shared_key))
         parts.append("")
         return "\n".join(parts)
 
@@ -170,7 +178,7 @@ def _blank(value: Callable[[Row], str]) -> Callable[[Row], str]:
 
 
 def compile_layout(items: Iterable[FormatItem], fields: Mapping[str, Field[Row]]) -> tuple[Layout[Row], list[str]]:
-    """Compile parsed items to a layout, and return the unknown names, in order.
+    """Compile parsed items to a layout; return unknown names, too.
 
     ``fields`` maps letters in their case and long names in lower case. An unknown letter leaves its source text in the
     line, an unknown long name only its suffix.
@@ -203,7 +211,10 @@ def compile_layout(items: Iterable[FormatItem], fields: Mapping[str, Field[Row]]
 
 
 def items_of_letters(text: str) -> list[FormatItem]:
-    """Parse a ``-o`` text such as ``%.18i|%8j``; a ``%`` without a letter is the unknown field ``\\0``."""
+    """Parse a ``-o`` text such as ``%.18i|%8j``.
+
+    A ``%`` without a letter is the unknown field ``\0``.
+    """
     return list(_items_of_letters(text))
 
 
@@ -218,7 +229,7 @@ def _items_of_letters(text: str) -> tuple[FormatItem, ...]:
 
 
 def all_letters(fields: Mapping[str, Field[Row]], after_capital: str = "") -> str:
-    """The format that ``%all`` means: every letter that is a field, joined by ``|``.
+    """Format of ``%all``: every letter that is a field.
 
     sinfo adds a blank after each capital (its opts.c).
     """
@@ -231,14 +242,20 @@ def all_letters(fields: Mapping[str, Field[Row]], after_capital: str = "") -> st
 def layout_of(
     fields: Mapping[str, Field[Row]], letters: Optional[str], names: str, after_capital: str = ""
 ) -> tuple[Layout[Row], list[str]]:
-    """The layout of a ``-o`` text, or of a ``-O`` text if that is None, and its unknown fields."""
+    """Layout of a ``-o`` or ``-O`` text, and its unknown fields.
+
+    ``letters`` is the -o text; None means the -O text ``names``.
+    """
     return compile_layout(items_of(fields, letters, names, after_capital), fields)
 
 
 def items_of(
     fields: Mapping[str, Field[Row]], letters: Optional[str], names: str, after_capital: str = ""
 ) -> list[FormatItem]:
-    """Items of a ``-o`` text, or of a ``-O`` text if that is None."""
+    """Items of a ``-o`` text, or of a ``-O`` text.
+
+    ``letters`` is the -o text; None means the -O text ``names``.
+    """
     if letters is None:
         named = items_of_names(names)
         if not after_capital:
@@ -250,7 +267,10 @@ def items_of(
 
 
 def items_of_names(text: str) -> list[FormatItem]:
-    """Parse a ``-O`` text such as ``jobid:.18 ,name:8|``; the default width is 20 columns."""
+    """Parse a ``-O`` text such as ``jobid:.18 ,name:8|``.
+
+    The default width is 20 columns.
+    """
     return list(_items_of_names(text))
 
 

@@ -1,4 +1,4 @@
-"""sdiag: statistics of the controller since its start, or since ``sdiag --reset``.
+"""sdiag: statistics of the controller since start or reset.
 
 The lines are sdiag's. Statistics of parts that this controller lacks (agent queue, separate backfill scheduler) are 0.
 The message counts are those of the commands that ran. Source: src/sdiag/sdiag.c.
@@ -24,7 +24,7 @@ class Cycles:
     longest: int = 0
     count: int = 0
     total: int = 0
-    depth: int = 0  # total number of jobs evaluated
+    depth: int = 0  # number of evaluated jobs in all passes
     queue: int = 0  # pending jobs in the last pass
 
     def add(self, micros: int, jobs: int) -> None:
@@ -57,8 +57,11 @@ class Counters:
     messages: dict[str, Calls] = field(default_factory=dict)
     threads: int = 0  # calls in progress
 
-    def job_over(self, state: JobState) -> None:
-        """Count an ended job as slurmctld does. A job with a failed script counts as completed."""
+    def job_ended(self, state: JobState) -> None:
+        """Count an ended job as slurmctld does.
+
+        A job with a failed script counts as completed.
+        """
         if state is JobState.CANCELLED:
             self.cancelled += 1
         elif state in (JobState.NODE_FAIL, JobState.BOOT_FAIL):
@@ -75,7 +78,10 @@ class Counters:
 
 def sdiag_text(counters: Counters, clock: Clock, pending: int, running: int, user: tuple[str, int],
                latency_us: int, order: str = "count") -> str:  # fmt: skip
-    """Text of sdiag; ``order`` of the messages is "count", "id" (by name), "time" or "average"."""
+    """Text of sdiag.
+
+    ``order`` of the messages is "count", "id" (by name), "time" or "average".
+    """
     now, since = clock.now, counters.since
     cycles = counters.cycles
     minutes = max(1, int(now - since) // 60)

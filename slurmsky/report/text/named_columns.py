@@ -1,4 +1,4 @@
-"""Columns of a format text of sacctmgr and sreport, whose names may be abbreviated."""
+"""Format texts of sacctmgr and sreport, with abbreviated column names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Cells = Mapping[str, str]
 def columns(
     text: str, rows: Iterable[Mapping[str, str]], width: str = "width"
 ) -> tuple[list[Column[Cells]], list[str]]:
-    """Columns of a format text such as ``name,qos%30``, and its unknown fields.
+    """Columns of a format text such as ``name,qos%30``; unknown fields.
 
     ``width`` names the table's column of widths.
     """

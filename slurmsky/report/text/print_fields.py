@@ -1,9 +1,10 @@
-"""Tables of sacct and sstat: header, dashes, cells cut with ``+``, or delimited cells.
+"""Tables of sacct and sstat.
+
+They have a header, dashes, and cells cut with ``+``, or delimited cells. For speed, a table of thousands of rows is
+computed column by column in batches of some hundred rows. A cell is computed once per input: per record class of the
+row, per text, or per number of a step's usage.
 
 Source: common/print_fields.c. Numbers and durations are never cut, dates are cut without a mark.
-
-For speed, a table of thousands of rows is computed column by column in batches of some hundred rows. A cell is
-computed once per input: per record class (``kinds``) of the row, per text, or per number of a step's usage.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ TEXT, NUMBER, DATE = "text", "number", "date"
 
 
 class InvalidField(ValueError):
-    """A field that the command lacks: ``sacct: error: Invalid field requested: "X"``, exit 1."""
+    """Error for a field that the command lacks.
+
+    The command prints ``sacct: error: Invalid field requested: "X"`` and exits with 1.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__('Invalid field requested: "%s"' % name)
@@ -32,10 +36,10 @@ class InvalidField(ValueError):
 
 @dataclass(frozen=True)
 class PrintField(Generic[Row]):
-    """A field; ``kind`` decides how cells are cut, and a value of None is an empty cell.
+    """Field of a table; a value of None is an empty cell.
 
-    ``shared``: rows of one record class (``kinds``) have the same value. ``reads``: attributes of the row's ``usage``
-    that ``form`` computes the value from; ``form`` takes the attribute, or a tuple of several.
+    ``kind`` decides how cells are cut. ``shared``: rows of one record class have the same value. ``reads``: attributes
+    of the row's ``usage`` that ``form`` computes the value from; ``form`` takes the attribute, or a tuple of several.
     """
 
     kind: str
@@ -56,7 +60,10 @@ class Column(Generic[Row]):
 
 @dataclass(frozen=True)
 class TableStyle:
-    """Style of a table: ``parsable`` is 0 for columns, 1 for -p (a delimiter ends the line), 2 for -P."""
+    """Style of a table.
+
+    ``parsable`` is 0 for columns, 1 for -p (a delimiter ends the line), 2 for -P.
+    """
 
     parsable: int = 0
     delimiter: str = "|"
@@ -68,10 +75,8 @@ def columns_of(
 ) -> list[Column[Row]]:
     """Columns of a --format text such as ``jobid%20,state``.
 
-    The first name with a prefix matches.
-
-    ``fields`` is keyed by name in lower case. The last width given for a field applies to all its columns. ``zero``:
-    accept a width of 0, or one that is no number, as 0. Raises InvalidField.
+    ``fields`` is keyed by lower-case name; the first name with a prefix matches. The last width given for a field
+    applies to all its columns. ``zero``: accept a width of 0, or one that is no number, as 0. Raises InvalidField.
     """
     rows = table(table_name)
     chosen: list[str] = []
@@ -93,7 +98,10 @@ def columns_of(
 
 
 def default_format(table_name: str, which: str) -> str:
-    """The format whose order a table column gives: "default", "brief", "long", "pid"."""
+    """Default format from a column of the field table.
+
+    ``which`` is "default", "brief", "long" or "pid". The column has the order of the fields.
+    """
     rows = sorted((row for row in table(table_name) if row[which]), key=lambda row: int(row[which]))
     return ",".join(row["name"].lower() for row in rows)
 
@@ -111,35 +119,35 @@ Forms = tuple[Form, Callable[[Sequence[Optional[str]]], Iterable[str]]]
 
 
 def table_text(
-    columns: Sequence[Column[Row]], rows: Iterable[Row], style: TableStyle, alike: Optional[SharedKey[Row]] = None
+    columns: Sequence[Column[Row]], rows: Iterable[Row], style: TableStyle, shared_key: Optional[SharedKey[Row]] = None
 ) -> str:
     """Header and rows, each with its newline.
 
-    ``alike`` is a key function: rows with equal keys have equal values in the shared columns.
+    Rows with an equal ``shared_key`` have equal values in the shared columns.
     """
-    return "".join(table_pieces(columns, rows, style, alike))
+    return "".join(table_pieces(columns, rows, style, shared_key))
 
 
 def table_pieces(
-    columns: Sequence[Column[Row]], rows: Iterable[Row], style: TableStyle, alike: Optional[SharedKey[Row]] = None
+    columns: Sequence[Column[Row]], rows: Iterable[Row], style: TableStyle, shared_key: Optional[SharedKey[Row]] = None
 ) -> Iterator[str]:
     """The lines of ``table_text``, one by one."""
     if style.parsable:
         end = (style.delimiter if style.parsable == 1 else "") + "\n"
         if style.header:
             yield style.delimiter.join(column.name for column in columns) + end
-        for line in _lines(columns, [(_plain, _plain_cells)] * len(columns), style.delimiter, rows, alike):
+        for line in _lines(columns, [(_plain, _plain_cells)] * len(columns), style.delimiter, rows, shared_key):
             yield line + end
         return
     if style.header:
         yield "".join(["%*.*s " % (column.width, abs(column.width), column.name) for column in columns]) + "\n"
         yield "".join(["-" * abs(column.width) + " " for column in columns]) + "\n"
-    for line in _lines(columns, [(_form(column), _cells(column)) for column in columns], "", rows, alike):
+    for line in _lines(columns, [(_form(column), _cells(column)) for column in columns], "", rows, shared_key):
         yield _decoded(line) + "\n"
 
 
 class _Cells(dict[Any, str]):
-    """A cache of cells by the values they are computed from."""
+    """Cache of cells by the values they are computed from."""
 
     def __init__(self, make: Callable[[Any], str]) -> None:
         super().__init__()
@@ -161,32 +169,35 @@ def _lines(
     forms: Sequence[Forms],
     glue: str,
     rows: Iterable[Row],
-    alike: Optional[SharedKey[Row]],
+    shared_key: Optional[SharedKey[Row]],
 ) -> Iterator[str]:
-    """The joined cells of each row; adjacent shared columns are joined once per key."""
+    """Join the cells of each row.
+
+    Adjacent shared columns are joined once per key.
+    """
     if sum(column.field.shared for column in columns) < _WORTHWHILE:
-        alike = None
+        shared_key = None
     places: list[Place[Row]] = []
-    for shared, group in groupby(zip(columns, forms), lambda pair: alike is not None and pair[0].field.shared):
+    for shared, group in groupby(zip(columns, forms), lambda pair: shared_key is not None and pair[0].field.shared):
         run = list(group)
         places += [_shared(run, glue)] if shared else [_own(column.field, forms) for column, forms in run]
     reads = {name: attrgetter(name) for column in columns for name in column.field.reads}
     rows = iter(rows)
     while batch := list(islice(rows, _BATCH)):
-        kinds = [alike(row) for row in batch] if alike is not None else []
+        keys = [shared_key(row) for row in batch] if shared_key is not None else []
         used = [row.usage for row in batch] if reads else []  # type: ignore[attr-defined]
         values = {name: list(map(read, used)) for name, read in reads.items()}
-        yield from map(glue.join, zip(*[place(batch, kinds, values) for place in places]))
+        yield from map(glue.join, zip(*[place(batch, keys, values) for place in places]))
 
 
 def _shared(run: Sequence[tuple[Column[Row], Forms]], glue: str) -> Place[Row]:
     known: dict[Hashable, str] = {}
 
-    def place(rows: Sequence[Row], kinds: Sequence[Hashable], values: object) -> list[str]:
+    def place(rows: Sequence[Row], keys: Sequence[Hashable], values: object) -> list[str]:
         if len(known) >= _KEPT:
             known.clear()
         cells = []
-        for row, kind in zip(rows, kinds):
+        for row, kind in zip(rows, keys):
             text = known.get(kind)
             if text is None:
                 text = known[kind] = glue.join([form(column.field.value(row)) for column, (form, _) in run])
@@ -200,24 +211,24 @@ def _own(field: PrintField[Row], forms: Forms) -> Place[Row]:
     made_of, value, names = field.form, field.value, field.reads
     form, cells = forms
     if made_of is None:
-        return lambda rows, kinds, values: cells(list(map(value, rows)))
+        return lambda rows, keys, values: cells(list(map(value, rows)))
     made = made_of
     cell = _Cells(lambda key: form(made(key))).__getitem__
     if len(names) == 1:
-        return lambda rows, kinds, values: map(cell, values[names[0]])
-    return lambda rows, kinds, values: map(cell, zip(*[values[name] for name in names]))
+        return lambda rows, keys, values: map(cell, values[names[0]])
+    return lambda rows, keys, values: map(cell, zip(*[values[name] for name in names]))
 
 
 def values_of(
-    fields: Mapping[str, PrintField[Row]], rows: Sequence[Row], alike: SharedKey[Row]
+    fields: Mapping[str, PrintField[Row]], rows: Sequence[Row], shared_key: SharedKey[Row]
 ) -> dict[str, list[Optional[str]]]:
-    """The values of fields, by name, for a batch of rows."""
+    """Values of fields, by name, for a batch of rows."""
     shared = {name: field.value for name, field in fields.items() if field.shared}
     if len(shared) < _WORTHWHILE:
         shared = {}
     known: dict[Hashable, tuple[Optional[str], ...]] = {}
     together = []
-    for row, kind in zip(rows, map(alike, rows) if shared else ()):
+    for row, kind in zip(rows, map(shared_key, rows) if shared else ()):
         values = known.get(kind)
         if values is None:
             values = known[kind] = tuple([value(row) for value in shared.values()])
@@ -242,7 +253,7 @@ class Writer(Generic[Row]):
         self._cells = [_plain_cells if style.parsable else _cells(column) for column in columns]
 
     def lines(self, values: Sequence[Union[Sequence[Optional[str]], SharedCell]], count: int) -> list[str]:
-        """The given number of lines, from the values of each column."""
+        """Format ``count`` lines from the values of each column."""
         glue, end = self._glue, self._end
         places: list[Iterable[str]] = []
         # Adjacent columns with the same value in all rows are formatted once.
@@ -260,7 +271,7 @@ def _plain_cells(values: Sequence[Optional[str]]) -> Iterable[str]:
 
 
 def _cells(column: Column[Row]) -> Callable[[Sequence[Optional[str]]], Iterable[str]]:
-    """A function that converts the values of a column to cells."""
+    """Converter of a column's values to cells."""
     cell, conversion = _Cells(_form(column)).__getitem__, _conversion(column)
     size = abs(column.width) if column.field.kind == TEXT else None
 
@@ -275,7 +286,7 @@ def _cells(column: Column[Row]) -> Callable[[Sequence[Optional[str]]], Iterable[
 
 
 def _decoded(line: str) -> str:
-    """Decode a line in which each character represents one byte (``_form``)."""
+    """Decode a line with one character per byte (``_form``)."""
     return line if line.isascii() else line.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
@@ -289,7 +300,7 @@ def _conversion(column: Column[Row]) -> str:
 
 
 def _form(column: Column[Row]) -> Callable[[Optional[str]], str]:
-    """A function that converts a value to a cell."""
+    """Converter of one value to a cell."""
     width, kind = column.width, column.field.kind
     size = abs(width)
     # An empty cell of a number is as wide as the column, and at least one blank wide.

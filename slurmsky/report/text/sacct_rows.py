@@ -25,7 +25,10 @@ LONG = default_format("sacct_fields", "long")
 
 
 def accounting_order(jobs: Iterable[Job]) -> list[Job]:
-    """Sort jobs as sacct does. By submit time; within a second arrays last, elements by index."""
+    """Sort jobs as sacct does: by submit time.
+
+    Within a second arrays are last, with elements by index.
+    """
     return sorted(
         jobs,
         key=lambda job: (
@@ -40,10 +43,9 @@ def accounting_order(jobs: Iterable[Job]) -> list[Job]:
 def records(
     jobs: Iterable[Job], allocations: bool = False, each: bool = False, only_steps: Container[int] = ()
 ) -> Iterator[SacctRow]:
-    """Rows of the jobs, each followed by its steps unless ``allocations`` (-X).
+    """Rows of jobs, each followed by its steps.
 
-    .batch and .extern are first.
-
+    ``allocations`` (-X) omits the steps. .batch and .extern are first. ``each`` (--array) expands arrays.
     ``only_steps``: ids of jobs that get rows for their steps only.
     """
     for job in accounting_order(jobs):
@@ -62,9 +64,7 @@ def records(
 def sacct_columns(text: str, context: ReportContext) -> list[Column[SacctRow]]:
     """Columns of a --format text.
 
-    BRIEF, DEFAULT and LONG are the formats of -b, of no option, and of -l.
-
-    Raises InvalidField.
+    BRIEF, DEFAULT and LONG are the formats of -b, of no option, and of -l. Raises InvalidField.
     """
     return columns_of(text, "sacct_fields", sacct_fields(context), zero=True)
 
@@ -79,14 +79,14 @@ def sacct_pieces(
     only_steps: Container[int] = (),
 ) -> Iterator[str]:
     """Text that sacct prints for these jobs, line by line."""
-    return table_pieces(columns, records(jobs, allocations, each, only_steps), style, alike(context))
+    return table_pieces(columns, records(jobs, allocations, each, only_steps), style, shared_key(context))
 
 
-def alike(context: ReportContext) -> Callable[[SacctRow], Hashable]:
-    """A key function: rows with equal keys have equal values in shared fields."""
-    kinds = context.kinds
+def shared_key(context: ReportContext) -> Callable[[SacctRow], Hashable]:
+    """Key function: equal keys mean equal values in shared fields."""
+    classes = context.record_classes
 
     def kind(record: SacctRow) -> Hashable:
-        return kinds.of(record.job) if record.step is None else kinds.of_step(record.job, record.step)
+        return classes.of(record.job) if record.step is None else classes.of_step(record.job, record.step)
 
     return kind

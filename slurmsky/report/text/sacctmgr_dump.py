@@ -1,4 +1,6 @@
-"""The file that ``sacctmgr dump`` writes: the QOS, accounts and users of a cluster.
+"""The file that ``sacctmgr dump`` writes.
+
+It lists the QOS, accounts and users of a cluster.
 
 Source: src/sacctmgr/cluster_functions.c sacctmgr_dump_cluster, file_functions.c.
 """
@@ -13,7 +15,7 @@ from slurmsky.model.policy import NORMAL, AccountConfig, Limits, QosConfig, User
 
 from .sacctmgr_tables import ENTITIES, Records
 
-#: the comment at the head of the file: facts of its format, in Slurm's words, which programs may compare
+#: comment at the head of the file; programs may compare its text
 HEADER = """\
 # To edit this file start with a cluster line for the new cluster
 # Cluster - 'cluster_name':MaxTRESPerJob=node=50
@@ -31,7 +33,7 @@ Description='Test Account':Organization='Test'
 # User - 'lipari':MaxTRESPerJob=node=2:MaxJobs=3:MaxTRESMinsPerJob=cpu=4:FairShare=1:MaxWallDurationPerJob=1
 """
 _ENTITY = {one.name: one for one in ENTITIES}
-#: the share of an association that has its parent's. Source: slurmdb.h SLURMDB_FS_USE_PARENT
+#: share of an association with its parent's share. Source: slurmdb.h SLURMDB_FS_USE_PARENT
 _OF_PARENT = 0x7FFFFFFF
 #: (key of the file, field of Limits), in the order of print_file_add_limits_to_line
 _OF_ASSOCIATION = (
@@ -40,7 +42,7 @@ _OF_ASSOCIATION = (
     ("MaxTRESPerJob", "max_tres"), ("MaxTRESPerNode", "max_tres_per_node"), ("MaxJobs", "max_jobs_per_user"),
     ("MaxSubmitJobs", "max_submit_jobs_per_user"), ("MaxWallDurationPerJob", "max_wall_min"),
 )  # fmt: skip
-#: the same of file_print_qos
+#: as _OF_ASSOCIATION, in the order of file_print_qos
 _OF_QOS = (
     ("GrpJobs", "grp_jobs"), ("GrpSubmitJobs", "grp_submit_jobs"), ("GrpTRES", "grp_tres"),
     ("GrpTRESMins", "grp_tres_mins"), ("GrpWall", "grp_wall_min"), ("MaxJobsPA", "max_jobs_per_account"),
@@ -53,7 +55,10 @@ _OF_QOS = (
 
 
 def entries(records: Records) -> Iterator[str]:
-    """The entries of the file after the header; the first one is the line of the cluster behind those of its QOS."""
+    """Entries of the file after the header.
+
+    The QOS of the cluster precede the cluster's own line.
+    """
     cluster = records.cluster
     root = next((one for one in cluster.accounts if one.name == "root"), AccountConfig("root"))
     root_text = _association(root.limits, root.fair_share, root.qos or (NORMAL.name,), root.default_qos)
@@ -63,7 +68,7 @@ def entries(records: Records) -> Iterator[str]:
 
 
 def _below(records: Records, parent: str) -> Iterator[str]:
-    """The users and accounts of an account, then those of each of its accounts."""
+    """Users and accounts of an account, then their own entries."""
     known = records.associations()
     users = sorted(one.user for one in known if one.user and one.account == parent)
     accounts = sorted({one.account for one in known if not one.root and _parent(records, one.account) == parent})

@@ -1,4 +1,4 @@
-"""sacctmgr show: tables of the accounting entities of a cluster with one user.
+"""sacctmgr show: tables of the accounting entities.
 
 QOS, accounts and their limits come from the site file; fields and widths are sacctmgr's. Source:
 src/sacctmgr/*_functions.c (default formats), common.c (fields).
@@ -33,7 +33,10 @@ FIRST_OTHER_TRES = 1001
 
 @dataclass(frozen=True)
 class Association:
-    """Association of an account (``user`` "") or of a user in an account."""
+    """Association of an account, or of a user in it.
+
+    ``user`` is "" for an account.
+    """
 
     number: int
     cluster: str
@@ -47,7 +50,10 @@ class Association:
 
 
 def associations(cluster: str, accounts: Iterable[str], user: str) -> list[Association]:
-    """The root account, then the user's accounts, each followed by the user's association."""
+    """The root account, then the user's accounts.
+
+    The user's association follows each account.
+    """
     found = [Association(1, cluster, "root")]
     if user == "root":
         found.append(Association(2, cluster, "root", "root"))
@@ -60,7 +66,7 @@ def associations(cluster: str, accounts: Iterable[str], user: str) -> list[Assoc
 
 @dataclass(frozen=True)
 class Entity:
-    """An entity of ``show``: its default fields, and those with WithAssoc."""
+    """Entity of ``show``: default fields, also those with WithAssoc."""
 
     name: str
     least: int
@@ -107,7 +113,7 @@ UNKNOWN_ENTITY = (
 
 
 class BadRequest(ValueError):
-    """Lines that sacctmgr prints on stderr before it exits with 1."""
+    """Error with the lines that sacctmgr prints before exit code 1."""
 
 
 def entity(word: str) -> Optional[Entity]:
@@ -136,10 +142,13 @@ class Records:
     clock: Clock
     users: Mapping[str, Sequence[str]] = field(default_factory=dict)  # the accounts of other users
     admin_levels: Mapping[str, str] = field(default_factory=dict)
-    unused_accounts: tuple[AccountConfig, ...] = ()  # those without any association
+    unused_accounts: tuple[AccountConfig, ...] = ()  # accounts without any association
 
     def rows(self, wanted: Entity, with_associations: bool) -> list[Cells]:
-        """All rows of an entity, cells by header; none for entities that this cluster lacks."""
+        """All rows of an entity, as cells by header.
+
+        An entity that this cluster lacks has no rows.
+        """
         make = {
             "Accounts": self._accounts, "Associations": self._associations, "Clusters": self._clusters,
             "Events": self._events, "QOS": self._qos, "TRES": self._tres, "Users": self._users,
@@ -153,7 +162,10 @@ class Records:
                 if all(row.get(key, cells[key]) == cells[key] for key in ("Account", "User"))]  # fmt: skip
 
     def associations(self) -> list[Association]:
-        """All associations. The user's, and after each account those of other users."""
+        """All associations.
+
+        The user's are first; after each account follow those of other users.
+        """
         own = associations(self.cluster.name, self.accounts, self.user)
         others = [(account, user) for user, accounts in self.users.items() for account in accounts]
         more = [Association(len(own) + number, self.cluster.name, account, user)
@@ -203,7 +215,7 @@ class Records:
         return rows
 
     def _events(self) -> list[Cells]:
-        """Nodes that are down or drained now, with start time and reason."""
+        """Nodes that are down or drained, with start time and reason."""
         rows: list[Cells] = []
         for node in self.nodes:
             if node.reason and (node.state is NodeState.DOWN or node.flags & NodeFlag.DRAIN):
@@ -214,12 +226,12 @@ class Records:
         return rows
 
 
-Tests = dict[str, set[str]]  # by header: the cells that pass
+Tests = dict[str, set[str]]  # accepted cells by header
 
 
 @dataclass
 class _Conditions:
-    """The filter in the words after an entity. For each filtered header the accepted cells."""
+    """Filter in the words after an entity: accepted cells by header."""
 
     wanted: Entity
     hint: str = ""
@@ -229,16 +241,22 @@ class _Conditions:
     faults: list[str] = field(default_factory=list)
 
     def accept(self, header: str, names: str) -> None:
-        """Add cells that a column may have. Several conditions on one column add to one list."""
+        """Accept cells of a column.
+
+        Several conditions on one column add to one list.
+        """
         self.tests.setdefault(header, set()).update(names.lower().split(","))
 
     def fault(self, line: str, hint: bool = False) -> None:
-        """Add a line for an invalid word. With ``hint``, sacctmgr's advice for some entities follows."""
+        """Record an invalid word.
+
+        With ``hint``, sacctmgr's advice for some entities follows.
+        """
         self.faults += [line, f" Use keyword 'set' to modify {self.hint}"] if hint and self.hint else [line]
 
 
 def _condition(header: str) -> Callable[[_Conditions, Given], dict[str, Any]]:
-    """The reader of a condition that filters the column with this header."""
+    """Reader of a condition that filters one column."""
 
     def read(requested: _Conditions, given: Given) -> dict[str, Any]:
         if given.key == "Format":
@@ -256,7 +274,7 @@ def _unknown(requested: _Conditions, given: Given) -> dict[str, Any]:
 
 
 def _bare(requested: _Conditions, given: Given) -> dict[str, Any]:
-    """A word without "=": for most entities a value of the first condition."""
+    """Read a word without "=" as a value of the first condition."""
     wanted, word = requested.wanted, given.word
     if wanted.name == "Transactions":
         requested.fault(f"sacctmgr: error: Invalid value for Transaction ID ({word})")
@@ -302,14 +320,20 @@ _WCKEY_FIELDS = (("WCKeys", 1, "Name"), ("Names", 1, "Name"), ("Clusters", 1, "C
                  ("Users", 1, "User"))  # fmt: skip
 
 
-def meant(records: Records, wanted: Entity, words: Sequence[str]) -> list[bool]:
-    """The rows of an entity that the words select. Raises BadRequest for an invalid word."""
+def selected(records: Records, wanted: Entity, words: Sequence[str]) -> list[bool]:
+    """Whether the words select each row of an entity.
+
+    Raises BadRequest for an invalid word.
+    """
     tests = _requested(wanted, words).tests
     return [_passes(row, tests) for row in records.rows(wanted, False)]
 
 
 def show(records: Records, wanted: Entity, words: Sequence[str], style: TableStyle) -> str:
-    """The table of an entity. Raises BadRequest for an invalid word."""
+    """Table of an entity.
+
+    Raises BadRequest for an invalid word.
+    """
     requested = _requested(wanted, words)
     text = requested.format.strip(",") or ",".join(
         part for part in (wanted.format, wanted.with_associations if requested.with_associations else "") if part
@@ -336,7 +360,7 @@ _CONFIGURATION = """AccountingStorageBackupHost:29 AccountingStorageHost:23 Acco
 
 
 def configuration(parameters: Mapping[str, str], clock: Clock) -> str:
-    """Text of ``show configuration``: the accounting part of the configuration."""
+    """Text of ``show configuration``, with the accounting parameters."""
     lines = [f"Configuration data as of {clock.text(clock.now)}"]
     for item in _CONFIGURATION.split():
         name, _, width = item.partition(":")

@@ -1,4 +1,4 @@
-"""seff: share of the allocated CPUs and memory that a job used.
+"""seff: share of the allocated CPUs and memory that was used.
 
 The lines are those of Slurm's seff (contribs/seff); the values come from our records: CPU time of all steps, and the
 largest total memory of the tasks of one step.
@@ -32,7 +32,7 @@ class Efficiency:
 
 
 def measure(job: Job, context: ReportContext) -> Efficiency:
-    """Compute the efficiency of a job, so far or in total."""
+    """Compute the efficiency of a job so far."""
     wall = 0
     if job.start_time and job.state is not JobState.PENDING:
         end = job.end_time if job.state.finished else context.now
@@ -50,7 +50,7 @@ def measure(job: Job, context: ReportContext) -> Efficiency:
 
 
 def _memory(step: Step) -> float:
-    """Sum of the tasks' peak memory of a step, in KiB."""
+    """Sum of the peak memory of a step's tasks, in KiB."""
     return step.usage.ave_rss * max(1, step.usage.tasks) / 1024
 
 
@@ -95,7 +95,7 @@ def seff_text(job: Job, context: ReportContext, debug: bool = False) -> str:
               f"State: {state}" + ("" if waiting else f" (exit code {job.exit_code})")]  # fmt: skip
     cause = derived.cause(job)
     if cause:
-        lines.append(f"Cause: {cause}")  # our own line: the exit code does not show that the script never began
+        lines.append(f"Cause: {cause}")  # our own line: the exit code does not show that the script never ran
     lines += ["Cores: 1"] if cpus == 1 else [f"Nodes: {nodes}", f"Cores per node: {cpus // nodes}"]
     if job.state is JobState.PENDING:
         return "\n".join([*lines, "Efficiency not available for jobs in the PENDING state.", ""])

@@ -1,4 +1,4 @@
-"""scontrol show assoc_mgr: users, associations and QOS as slurmctld caches them.
+"""scontrol show assoc_mgr: users, associations and QOS.
 
 As in slurmctld, usage is counted only if the site enforces limits (AccountingStorageEnforce). Keys and order:
 scontrol's info_assoc_mgr.c.
@@ -18,14 +18,17 @@ from slurmsky.model.policy import NORMAL, Limits, QosConfig, Tres
 from ..fields import limit_cells
 from .sacctmgr_tables import TRES, Association, associations
 
-#: the minutes of each resource, and of elapsed time ("wall"), that the jobs of a QOS or association have used
+#: minutes of each resource, and of elapsed time ("wall"), used by the jobs of a QOS or association
 Spent = Callable[[str, str], Mapping[str, int]]
 SECTIONS = ("assoc", "qos", "users")
 _KEYS = ("accounts", "flags", "qos", "users")
 
 
 class BadWord(ValueError):
-    """A word that selects nothing. Its text is scontrol's error message, ``code`` its exit code."""
+    """Error for a word that selects nothing.
+
+    Its text is scontrol's error message, ``code`` its exit code.
+    """
 
     def __init__(self, text: str, code: int = 0) -> None:
         super().__init__(text)
@@ -65,7 +68,7 @@ def choice(words: Sequence[str]) -> AssocChoice:
 
 @dataclass
 class _Use:
-    """Current usage of the jobs of a QOS or an account."""
+    """Current usage of a QOS's or account's jobs."""
 
     jobs: int = 0
     submitted: int = 0
@@ -100,7 +103,10 @@ def show(
     jobs: Iterable[Job] = (),
     spent: Spent = lambda kind, name: Counter(),
 ) -> str:
-    """The text of the selected records. ``jobs`` are the active jobs, ``spent`` the minutes used by kind and name."""
+    """Text of the selected records.
+
+    ``jobs`` are the active jobs, ``spent`` the minutes used by kind and name.
+    """
     # Without limits no usage is counted.
     known_jobs = list(jobs) if cluster.qos or cluster.accounts or cluster.associations else []
     gap, first = ("", " ") if oneliner else ("\n", "\n    ")
@@ -146,7 +152,10 @@ def _text(number: Optional[int]) -> str:
 
 
 def _over_time(limits: Limits, spent: Mapping[str, int]) -> str:
-    """GrpTRESMins. Under priority/basic slurmctld sums no usage; slurmsky sums it if a limit needs it."""
+    """GrpTRESMins with usage.
+
+    Under priority/basic slurmctld sums no usage; slurmsky sums it if a limit needs it.
+    """
     known = spent if limits.grp_tres_mins else {}
     return _tres(limits.grp_tres_mins, lambda name: known.get(name, 0))
 

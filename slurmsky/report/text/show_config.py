@@ -11,17 +11,16 @@ from .units import null_if_empty
 
 
 def config_pairs(context: ReportContext, values: Optional[Mapping[str, str]] = None) -> dict[str, str]:
-    """Pairs of key and value, in order.
+    """Configuration as ordered pairs of key and value.
 
     The cluster's ``parameters`` override the table. ``values`` override both; they are values that only the caller
-    knows:
-    BOOT_TIME, NEXT_JOB_ID, SLURM_CONF, SLURM_VERSION, SlurmUser, SlurmctldHost[0], StateSaveLocation...
+    knows: BOOT_TIME, NEXT_JOB_ID, SLURM_CONF, SLURM_VERSION, SlurmUser, SlurmctldHost[0], StateSaveLocation...
     """
     known = {**_of_cluster(context), **dict(context.cluster.parameters), **(values or {})}
     if "SelectTypeParameters" in known:
         known["SelectTypeParameters"] = known["SelectTypeParameters"].upper()  # as slurmctld does
     pairs = {row["key"]: null_if_empty(known.get(row["key"], row["value"])) for row in table("config")}
-    # Keys that the table lacks appear only when the site sets them: Epilog[0], Prolog[0], ...
+    # Such keys (Epilog[0], Prolog[0], ...) appear only when the site sets them.
     return {**pairs, **{key: value for key, value in known.items() if key not in pairs and value}}
 
 
@@ -49,7 +48,10 @@ def _of_cluster(context: ReportContext) -> dict[str, str]:
 
 
 def show_config(context: ReportContext, values: Optional[Mapping[str, str]] = None, host: str = "") -> str:
-    """Text of ``scontrol show config``; the last line reports ``host`` as up."""
+    """Text of ``scontrol show config``.
+
+    The last line reports ``host`` as up.
+    """
     lines = ["Configuration data as of " + context.clock.text(context.now)]
     lines += ["%-23s = %s" % pair for pair in config_pairs(context, values).items()]
     return "\n".join([*lines, "", "Slurmctld(primary) at %s is UP" % host, ""])

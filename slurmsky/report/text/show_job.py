@@ -21,24 +21,30 @@ from .units import minutes_text, null_if_empty
 
 
 def record_text(lines: list[str], oneliner: bool) -> str:
-    """Format the lines of one record as scontrol does, with the separator before the next record."""
+    """Join the lines of a record, with the trailing separator."""
     return " ".join(lines) + "\n" if oneliner else "\n   ".join(lines) + "\n\n"
 
 
 def show_job(job: Job, context: ReportContext, detail: bool = False, oneliner: bool = False) -> str:
-    """``scontrol show job`` for one record; ``detail`` is -d, ``oneliner`` is -o."""
+    """``scontrol show job`` for one record.
+
+    ``detail`` is -d, ``oneliner`` is -o.
+    """
     return next(show_jobs([job], context, detail, oneliner))
 
 
 def show_jobs(
     jobs: Iterable[Job], context: ReportContext, detail: bool = False, oneliner: bool = False
 ) -> Iterator[str]:
-    """``scontrol show job`` for each record. Values shared by a record class are formatted once."""
+    """``scontrol show job`` for each record.
+
+    Values shared by a record class are formatted once.
+    """
     separator, end = (" ", "\n") if oneliner else ("\n   ", "\n\n")
     lines = list(_lines(context, detail))
     known: dict[Hashable, tuple[str, list[_Hole]]] = {}
     for job in jobs:
-        kind = context.kinds.of(job)
+        kind = context.record_classes.of(job)
         if kind not in known:
             known[kind] = _template(job, lines, separator)
         template, holes = known[kind]
@@ -46,8 +52,8 @@ def show_jobs(
         yield text[len(separator) :].rstrip() + end
 
 
-#: The lines of a job: keys of the registry of a job's values (``data/job_fields.csv``). "?": omitted if the value is
-#: ""; "*": the value without its key; "-d": with --details only.
+#: Lines of a job: keys of ``data/job_fields.csv``. "?": omitted if the value is ""; "*": the value without its key;
+#: "-d": with --details only.
 _LAYOUT = """
 JobId ?ArrayJobId ?ArrayTaskId ?ArrayTaskThrottle ?HetJobId ?HetJobOffset JobName
 ?HetJobIdSet
@@ -114,7 +120,7 @@ _Hole = Callable[[Job], Any]
 
 
 class _Word(NamedTuple):
-    """A word of a line: label, reader of its text, and whether an empty text is omitted."""
+    """Word of a line: label, reader, and whether "" is omitted."""
 
     label: str
     text: _Hole
@@ -136,9 +142,9 @@ def _word(key: str, field: FieldRow, context: ReportContext, forms: Mapping[str,
 
 
 def _template(job: Job, lines: Iterable[Sequence[_Word]], separator: str) -> tuple[str, list[_Hole]]:
-    """The record of a class of jobs as a template, with readers of each job's own values.
+    """Template of a record class, with readers of own values.
 
-    The template has "%s" for each of these values.
+    The template has "%s" for each value that differs between the jobs of the class.
     """
     template, holes = "", []
     for words in lines:
@@ -165,7 +171,7 @@ def _joined(lines: Sequence[str], separator: str) -> str:
 
 
 def unless_blank(label: str, read: Callable[[Any], Any], after: str = "") -> Callable[[Any], str]:
-    """A function that reads a value with its label, or "" for a blank value."""
+    """Reader of a value with its label, or "" if blank."""
 
     def text(job: Any) -> str:
         found = read(job)
@@ -205,7 +211,7 @@ def _step_lines(job: Job, step: Step, context: ReportContext) -> Iterator[str]:
 
 
 def resource_lines(job: Job) -> Iterator[str]:
-    """``scontrol show resources``: cores, memory and devices of each node of a job."""
+    """``scontrol show resources``: cores, memory and devices by node."""
     for share in job.shares:
         yield f"Node={share.name} AbstractCores={tres_texts.index_list(share.cpu_ids)} Memory={share.memory_mib}"
         for name, indices in share.gres.items():

@@ -1,4 +1,4 @@
-"""scontrol show node and show partition, as Slurm 25.11 writes them.
+"""scontrol show node and show partition, as in Slurm 25.11.
 
 Source: api/node_info.c, api/partition_info.c.
 """
@@ -21,9 +21,9 @@ from ..report_context import ReportContext
 from .show_job import record_text, unless_blank
 from .units import format_minutes, null_if_empty
 
-#: The lines of a node: keys of the registry of a node's values (``data/node_fields.csv``), or constant texts. "?":
-#: omitted if the value is ""; "*": also omitted if "", and without its key; "-d": with --details only. "+": Slurm
-#: prints a blank after this word, which the next word does not repeat.
+#: Lines of a node: keys of ``data/node_fields.csv``, or constant texts. "?": omitted if the value is ""; "*": also
+#: omitted if "", and without its key; "-d": with --details only. "+": Slurm prints a blank after this word, which the
+#: next word does not repeat.
 _LAYOUT = """
 NodeName ?Arch CoresPerSocket+
 CPUAlloc CPUEfctv CPUTot CPULoad
@@ -50,7 +50,10 @@ CurrentWatts=0 AveWatts=0
 
 
 def node_text(context: ReportContext, detail: bool = False, oneliner: bool = False) -> Callable[[Node], str]:
-    """The function that prints ``scontrol show node`` for one node; ``detail`` is -d."""
+    """Printer of ``scontrol show node``.
+
+    ``detail`` is -d.
+    """
     separator, end = (" ", "\n") if oneliner else ("\n   ", "\n\n")
     forms = {**text_forms(context), **_FORMS, "lines": separator.join}
     fields = {field.name: field for field in NODE_VALUES.fields_of("scontrol")}
@@ -87,7 +90,7 @@ _FORMS: dict[str, Callable[[Any], str]] = {
 
 
 def show_partition(partition: PartitionConfig, context: ReportContext, oneliner: bool = False) -> str:
-    """``scontrol show partition`` for one partition, whose nodes come from the cluster."""
+    """``scontrol show partition`` for one partition."""
     known = {node.name: node for node in context.cluster.nodes}
     nodes = [known[name] for name in partition.nodes if name in known]
     return record_text(list(_partition_lines(partition, nodes, context)), oneliner)

@@ -1,4 +1,4 @@
-"""Reservations as printed by scontrol show reservation and sinfo --reservation."""
+"""Text of scontrol show reservation and sinfo --reservation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def _flag(name: str, one: Reservation) -> str:
 
 
 def show_reservation(one: Reservation, context: ReportContext, oneliner: bool = False) -> str:
-    """Text of one reservation. Source: api/reservation_info.c slurm_sprint_reservation_info."""
+    """Text of one reservation.
+
+    Source: api/reservation_info.c slurm_sprint_reservation_info.
+    """
     text = context.clock.text
     delay = "(null)" if one.max_start_delay_s is None else format_seconds(one.max_start_delay_s)
     lines = [
@@ -54,14 +57,20 @@ def show_reservation(one: Reservation, context: ReportContext, oneliner: bool = 
 
 
 def core_ids(one: Reservation, context: ReportContext) -> list[tuple[str, str]]:
-    """(node, cores) of an active reservation of cores; slurmctld does not report cores before it starts."""
+    """Node and core ids of an active reservation of cores.
+
+    slurmctld reports no cores before the reservation starts.
+    """
     threads = {node.name: node.threads for node in context.cluster.nodes}
     return [(name, index_list(sorted({cpu // threads.get(name, 1) for cpu in cpus})))
             for name, cpus in one.parts if one.active(context.now)]  # fmt: skip
 
 
 def reservations_text(every: Iterable[Reservation], context: ReportContext, header: bool = True) -> str:
-    """Text of sinfo --reservation. Source: sinfo/print.c print_sinfo_reservation."""
+    """Text of sinfo --reservation.
+
+    Source: sinfo/print.c print_sinfo_reservation.
+    """
     form = "%-*s  %8s  %19s  %19s  %11s  %s"
     known = list(every)
     width = max((len(one.name) for one in known), default=0)

@@ -1,4 +1,4 @@
-"""sinfo: nodes grouped into lines by the shown fields, and the text.
+"""sinfo: nodes grouped into lines by the shown fields.
 
 text, unknown = sinfo_text(nodes, partitions, Options(), context)
 """
@@ -16,7 +16,7 @@ from slurmsky.model.states import NodeFlag, NodeState
 
 from ..fields.node_state import state_number
 from ..fields.node_values import NODE_VALUES
-from ..fields.sinfo_fields import NodeKey, NodeRow, PartitionKey, node_fields, splits, text_of
+from ..fields.sinfo_fields import NodeKey, NodeRow, PartitionKey, node_fields, split_keys, text_of
 from ..report_context import ReportContext
 from .columns import FormatItem, compile_layout, items_of
 from .squeue_rows import host_key, sort_keys
@@ -41,10 +41,11 @@ FIELD_WIDTH = 9  # initial width of PARTITION and NODELIST, which grow with thei
 
 @dataclass(frozen=True)
 class Options:
-    """sinfo's options; ``letters`` is -o or SINFO_FORMAT, ``names`` is -O, ``partitions`` is -p.
+    """Options of sinfo.
 
-    The caller applies -n, -t, -r and -d before sinfo_text. ``reasons`` (-R) keeps nodes that are down, failing or
-    drained, unless ``states`` says that -t has selected the nodes.
+    ``letters`` is -o or SINFO_FORMAT, ``names`` is -O, ``partitions`` is -p. The caller applies -n, -t, -r and -d
+    before sinfo_text. ``reasons`` (-R) keeps nodes that are down, failing or drained, unless ``states`` says that -t
+    has selected the nodes.
     """
 
     letters: Optional[str] = None
@@ -84,7 +85,7 @@ class _Lines:
         return None if self.options.reasons else tuple(read(partition) for read in self.part_key)
 
     def open(self, index: int, partition: PartitionConfig) -> None:
-        """Create a line for a partition that may have no matching nodes."""
+        """Create a line for a partition without matching nodes so far."""
         self.rows.append(NodeRow(partition, index))
         self.empty.append(self.rows[-1])
 
@@ -113,8 +114,11 @@ def node_rows(
     options: Options,
     context: ReportContext,
 ) -> list[NodeRow]:
-    """The lines of sinfo, unsorted; a format that names partitions includes those without nodes."""
-    node_key, part_key, by_partition = splits((item.name for item in items), options.exact, context)
+    """Unsorted lines of sinfo.
+
+    A format that names partitions includes partitions without nodes.
+    """
+    node_key, part_key, by_partition = split_keys((item.name for item in items), options.exact, context)
     by_name = {node.config.name: node for node in nodes if not options.reasons or options.states or _unfit(node)}
     lines = _Lines(options, node_key, part_key)
     wanted = [
@@ -179,7 +183,10 @@ _SORTS = {"least": _least, "first": _first}
 
 
 def sort_nodes(rows: Iterable[NodeRow], context: ReportContext, spec: str = SORT) -> list[NodeRow]:
-    """Sort lines as sinfo does. ``#P`` is the order of the configuration. Unknown keys are ignored."""
+    """Sort lines as sinfo does.
+
+    ``#P`` is the order of the configuration. Unknown keys are ignored.
+    """
     ordered = list(rows)
     keys = _sort_keys(context)
     for letter, descending in _with_order(spec):
@@ -198,7 +205,7 @@ def _with_order(spec: str) -> Iterator[tuple[str, bool]]:
 def sinfo_text(
     nodes: Iterable[Node], partitions: Sequence[PartitionConfig], options: Options, context: ReportContext
 ) -> tuple[str, list[str]]:
-    """Text that sinfo prints, and the unknown fields of the format.
+    """Text of sinfo, and the format's unknown fields.
 
     For an unknown letter sinfo prints ``Invalid node format specification: X`` on stderr, for an unknown name
     ``sinfo: error: Invalid job format specification: X``; it continues in both cases.
@@ -209,14 +216,17 @@ def sinfo_text(
     sort = options.sort if options.sort is not None else NODE_SORT if options.by_node else SORT
     rows = sort_nodes(node_rows(nodes, partitions, items, options, context), context, sort)
     if own:
-        items = _grown(items, rows, options)
+        items = _widened(items, rows, options)
     layout, unknown = compile_layout(items, fields)
     first = context.clock.date_line() + "\n" if options.long and options.header else ""
     return first + layout.text(rows, options.header), unknown
 
 
-def _grown(items: list[FormatItem], rows: list[NodeRow], options: Options) -> list[FormatItem]:
-    """Widen PARTITION, and with -N NODELIST, to their contents, in sinfo's default formats."""
+def _widened(items: list[FormatItem], rows: list[NodeRow], options: Options) -> list[FormatItem]:
+    """Widen PARTITION, and with -N NODELIST, to their contents.
+
+    sinfo does so in its default formats only.
+    """
     if options.reasons and not options.by_node and not options.summarize:
         return items
     widths = {"partition": max([FIELD_WIDTH, *(len(row.partition.name) + row.partition.default for row in rows)])}

@@ -1,6 +1,6 @@
-"""Cost of jobs: text of an amount, and sums by user, account, QOS, partition and month.
+"""Cost of jobs: texts, and sums by group and month.
 
-``sreport cost`` is our own report; Slurm has no such report.
+The groups are user, account, QOS and partition. ``sreport cost`` is our own report; Slurm has no such report.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from .units import Clock
 
 
 def dollars(amount: float) -> str:
-    """Dollars with four decimals. Minutes of a CPU cost less than a cent."""
+    """Dollars with four decimals.
+
+    Minutes of a CPU cost less than a cent.
+    """
     return "%.4f" % amount
 
 
 def cost_text(job: Job) -> Optional[str]:
-    """A job's cost; None for a job that never ran on a cloud."""
+    """Cost of a job; None if it never ran on a cloud."""
     return dollars(job.cost) if job.managed_job_id is not None or job.cost else None
 
 
 def part_in(job: Job, start: float, end: float, now: float) -> float:
-    """The fraction of a job's run time, and so of its cost, in a period."""
+    """Fraction of a job's run time, and cost, in a period."""
     if not job.start_time:
         began = job.end_time or job.submit_time or now
         return 1.0 if start <= began < end else 0.0
@@ -45,7 +48,10 @@ REPORTS = (
 
 
 def months(start: float, end: float, clock: Clock) -> list[tuple[str, float, float]]:
-    """The calendar months that overlap a period: (2026-11, its first second, the next month's first second)."""
+    """Calendar months that overlap a period.
+
+    Each has its name (2026-11), its first second, and the next month's first second.
+    """
     zone = clock.zone
     day = datetime.fromtimestamp(start, zone).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     found = []
@@ -57,7 +63,10 @@ def months(start: float, end: float, clock: Clock) -> list[tuple[str, float, flo
 
 
 class Charge(NamedTuple):
-    """Cost in a period, summed over job runs with equal account, user, QOS and partition."""
+    """Cost in a period, summed over similar job runs.
+
+    The runs have equal account, user, QOS and partition.
+    """
 
     account: str
     user: str
@@ -73,7 +82,7 @@ Charges = Callable[[float, float], Iterable[Charge]]
 
 
 def sums(charges: Charges, by: Sequence[str], start: float, end: float, clock: Clock, cluster: str) -> list[Cells]:
-    """One row per group with its cost in the period, by month and then by descending cost."""
+    """Cost per group, sorted by month and descending cost."""
     spans = months(start, end, clock) if "Month" in by else [("", start, end)]
     totals: dict[tuple[str, ...], list[float]] = {}
     for month, first, last in spans:

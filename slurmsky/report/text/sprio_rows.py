@@ -1,4 +1,6 @@
-"""sprio's only output: jobs start in submission order, so their priority has no factors.
+"""sprio's only output: a message that priorities have no factors.
+
+Under priority/basic jobs start in submission order.
 
 Source: src/sprio/sprio.c, main.
 """

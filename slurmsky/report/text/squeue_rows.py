@@ -36,7 +36,10 @@ STEP_SORT = "P,i"
 
 
 class InvalidSort(ValueError):
-    """An unknown sort key; the text is squeue's error message below the header, exit 1."""
+    """Error for an unknown sort key.
+
+    The text is squeue's message below the header; the exit code is 1.
+    """
 
     def __init__(self, letter: str) -> None:
         super().__init__("Invalid sort specification: " + letter)
@@ -60,9 +63,7 @@ def job_rows(
 
 
 def elements(rows: Iterable[JobRow]) -> Iterator[JobRow]:
-    """The rows of --array: the pending rest of an array is split into elements, lazily.
-
-    squeue splits while it prints, so an array's elements stay adjacent and ascending in any sort order.
+    """Split the pending rest of arrays into elements (--array).
 
     squeue splits while it prints, so an array's elements stay adjacent and ascending in any sort order.
     """
@@ -134,7 +135,7 @@ def _joined_reason(job: Job, members: Sequence[Job]) -> str:
 
 
 def step_rows(jobs: Iterable[Job]) -> Iterator[StepRow]:
-    """Running steps of the jobs, each job's steps in Slurm's order."""
+    """Running steps of the jobs, in Slurm's order of steps."""
     for job in jobs:
         if not job.steps:
             continue
@@ -154,7 +155,10 @@ def _id_key(row: JobRow) -> tuple[int, int]:
 
 
 def host_key(names: Sequence[str]) -> tuple[str, int, str]:
-    """A sort key that orders n2 before n10; rows without a node come first."""
+    """Sort key that orders n2 before n10.
+
+    Rows without a node come first.
+    """
     if not names:
         return "", -1, ""
     first = names[0]
@@ -236,11 +240,10 @@ def _step_keys(context: ReportContext) -> dict[str, Optional[Callable[[StepRow],
 
 
 def sort_keys(spec: str) -> Iterator[tuple[str, bool]]:
-    """Keys of a sort text in reverse, for successive stable sorts.
+    """Keys of a sort text in reverse order, with "descending".
 
-    Each has "descending".
-
-    Each character is a key, and a ``-`` directly before it reverses the order. "cluster" is one key.
+    The caller sorts stably by each key in turn. Each character is a key, and a ``-`` directly before it reverses the
+    order. "cluster" is one key.
     """
     at = len(spec) - 1
     while at >= 0:
@@ -275,7 +278,10 @@ def _by_nodes(rows: list[JobRow], descending: bool) -> list[JobRow]:
 
 
 def sort_jobs(rows: Iterable[JobRow], context: ReportContext, spec: str = JOB_SORT) -> list[JobRow]:
-    """Sort rows as squeue does; ``spec`` is -S or SQUEUE_SORT. Raises InvalidSort."""
+    """Sort rows as squeue does.
+
+    ``spec`` is -S or SQUEUE_SORT. Raises InvalidSort.
+    """
     ordered = _by_start(list(rows), context.now, True)
     keys = _job_keys(context)
     for letter, descending in sort_keys(spec):
@@ -295,7 +301,7 @@ def sort_jobs(rows: Iterable[JobRow], context: ReportContext, spec: str = JOB_SO
 
 
 def sort_steps(rows: Iterable[StepRow], context: ReportContext, spec: str = STEP_SORT) -> list[StepRow]:
-    """Sort steps as squeue does; keys that steps lack are ignored, as in squeue."""
+    """Sort steps as squeue does; ignore keys that steps lack."""
     ordered = list(rows)
     keys = _step_keys(context)
     for letter, descending in sort_keys(spec):
@@ -311,7 +317,7 @@ def sort_steps(rows: Iterable[StepRow], context: ReportContext, spec: str = STEP
 def job_layout(
     context: ReportContext, letters: Optional[str] = None, names: Optional[str] = None
 ) -> tuple[Layout[JobRow], list[str]]:
-    """The layout of a ``-o`` or a ``-O`` text (default DEFAULT), and its unknown fields.
+    """Layout of a ``-o`` or ``-O`` text, and its unknown fields.
 
     squeue prints ``squeue: error: Invalid job format specification: X`` for each unknown field, and continues.
     """
@@ -321,7 +327,10 @@ def job_layout(
 def step_layout(
     context: ReportContext, letters: Optional[str] = None, names: Optional[str] = None
 ) -> tuple[Layout[StepRow], list[str]]:
-    """As job_layout, for --steps: ``Invalid job step format specification: X``."""
+    """Layout of --steps, and its unknown fields.
+
+    squeue prints ``Invalid job step format specification: X`` for each unknown field.
+    """
     return layout_of(step_fields(context), letters if letters is not None or names else STEPS, names or "")
 
 
@@ -336,9 +345,7 @@ def squeue_text(
 ) -> str:
     """Text that squeue prints for ``job_rows``.
 
-    ``date_line`` is the first line of -l, ``each`` is --array.
-
-    Raises InvalidSort.
+    ``date_line`` is the first line of -l, ``each`` is --array. Raises InvalidSort.
     """
     lines = squeue_lines(rows, layout, context, header, date_line, sort, each)
     return "".join([line + "\n" for line in lines])
@@ -353,9 +360,9 @@ def squeue_lines(
     sort: str = JOB_SORT,
     each: bool = False,
 ) -> Iterator[str]:
-    """The lines of ``squeue_text`` without newlines.
+    """Yield the lines of ``squeue_text`` without newlines.
 
-    Lazily, because an array may have 10^6 elements. Raises InvalidSort.
+    An array may have 10^6 elements. Raises InvalidSort.
     """
     ordered = sort_jobs(rows, context, sort)
     return _lines(ordered, layout, context, header, date_line, each)
@@ -370,13 +377,13 @@ def _lines(
         yield layout.header()
     for rest, together in groupby(ordered, lambda row: each and row.tasks is not None):
         if not rest:
-            yield from layout.lines(together, lambda row: context.kinds.of(row.job))
+            yield from layout.lines(together, lambda row: context.record_classes.of(row.job))
             continue
         for row in together:
             indices = [index for part in row.job.pending_tasks for index in (part[0], part[-1])]
             # Probe the first, a middle and the last element, since their digits differ.
             probes = [row._replace(tasks=None, task_id=index) for index in (*indices[:8], *indices[-8:])]
-            yield from layout.lines_alike(probes, elements([row]))
+            yield from layout.similar_lines(probes, elements([row]))
 
 
 def squeue_steps_text(

@@ -1,7 +1,9 @@
-"""sshare: shares and usage of the associations. Source: src/sshare/process.c.
+"""sshare: shares and usage of the associations.
 
 Without priority/multifactor slurmctld counts no decaying usage: usage is 0 and fair-share factors are empty. This
 report does the same.
+
+Source: src/sshare/process.c.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ def columns(text: str) -> list[Column[Association]]:
 
 
 def sshare_text(rows: Iterable[Association], chosen: Sequence[Column[Association]], style: TableStyle) -> str:
-    """The table; accounts are indented below their parents, if these are shown."""
+    """Table of the associations, with accounts indented below parents."""
     listed = list(rows)
     above = {row.account for row in listed if not row.user}
     deep = [replace(row, account=" " * _depth(row, above) + row.account) for row in listed]

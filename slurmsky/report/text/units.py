@@ -1,4 +1,4 @@
-"""Numbers and times in Slurm's formats: durations, time stamps, units, exit codes."""
+"""Slurm's formats of numbers, durations and times."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ NONE, KILO, MEGA, GIGA, TERA, PETA = range(6)
 
 
 class Clock:
-    """Formats epoch seconds in a time zone, in the style of SLURM_TIME_FORMAT.
+    """Formatter of epoch seconds in the style of SLURM_TIME_FORMAT.
 
     ``style`` is "standard" (also ""), "relative", or a strftime text with ``%``. ``now`` is used by "relative" only.
     A style that is none of them is standard; the first time calls ``complain`` with Slurm's error.
+
     Source: slurm_make_time_str in parse_time.c.
     """
 
@@ -45,7 +46,10 @@ class Clock:
         self._seen: dict[int, str] = {}
 
     def text(self, time: float) -> str:
-        """``2026-11-21T08:21:12``; "Unknown" for 0 and INFINITE, "None" for NO_VAL."""
+        """Time as ``2026-11-21T08:21:12``.
+
+        "Unknown" for 0 and INFINITE, "None" for NO_VAL.
+        """
         second = int(time)
         known = self._seen.get(second)
         if known is None:
@@ -57,7 +61,10 @@ class Clock:
         return self.text(time) if time else "N/A"
 
     def date_line(self, moment: Optional[float] = None) -> str:
-        """The line above squeue -l and sinfo -l, ``Sat Nov 21 08:21:57 2026``, for now or a given time."""
+        """First line of squeue -l: ``Sat Nov 21 08:21:57 2026``.
+
+        ``moment`` replaces the current time.
+        """
         when = self.now if moment is None else moment
         return datetime.fromtimestamp(when, self.zone).strftime("%a %b %d %H:%M:%S %Y")
 
@@ -106,7 +113,7 @@ def _parts(seconds: int) -> tuple[int, int, int, int]:
 
 
 def short_duration(seconds: float) -> str:
-    """squeue's ``M:SS``, ``H:MM:SS``, ``D-HH:MM:SS``.
+    """squeue's duration: ``M:SS``, ``H:MM:SS``, ``D-HH:MM:SS``.
 
     "INVALID" below 0 and above a year.
 
@@ -123,7 +130,10 @@ def short_duration(seconds: float) -> str:
 
 
 def cpu_duration(seconds: float) -> str:
-    """CPU time in sacct, with thousandths below one hour (sacct print.c _elapsed_time)."""
+    """CPU time in sacct, with thousandths below one hour.
+
+    Source: sacct print.c _elapsed_time.
+    """
     micro = round(seconds * 1_000_000)
     whole, rest = divmod(micro, 1_000_000)
     thousandths = rest // 1000
@@ -138,7 +148,10 @@ def cpu_duration(seconds: float) -> str:
 
 
 class Scale(NamedTuple):
-    """Scaling of sizes: ``unit`` is --units, KILO and so on; ``convert`` False is --noconvert."""
+    """Scaling of sizes.
+
+    ``unit`` is --units, KILO and so on; ``convert`` False is --noconvert.
+    """
 
     unit: Optional[int] = None
     convert: bool = True
@@ -148,9 +161,10 @@ EXACT = Scale()
 
 
 def amount(number: float, origin: int = NONE, scale: Scale = EXACT, divisor: int = 1024) -> str:
-    """A number with Slurm's unit suffix, scaled as far as the value stays exact (or a half).
+    """Number with Slurm's unit suffix.
 
-    ``origin`` is the unit of the number (MEGA for memory).
+    It is scaled as far as the value stays exact (or a half). ``origin`` is the unit of the number (MEGA for memory).
+
     Source: slurm_protocol_api.c convert_num_unit2.
     """
     if int(number) == 0:
@@ -174,7 +188,10 @@ def mebibytes(size: int) -> str:
 
 
 def exit_pair(code: int, signal: int) -> str:
-    """Exit code as ``CODE:SIGNAL``. With a signal the code is 0, because a wait status has only one of them."""
+    """Exit code as ``CODE:SIGNAL``.
+
+    With a signal the code is 0, because a wait status has only one of them.
+    """
     return "0:%d" % signal if signal else "%d:0" % code
 
 
@@ -184,10 +201,10 @@ def raw_status(code: int, signal: int) -> str:
 
 
 def or_null(value: Optional[str]) -> str:
-    """Print "(null)" for an empty text, as C's printf prints a missing string."""
+    """Print None as "(null)", like printf."""
     return "(null)" if value is None else value
 
 
 def null_if_empty(value: str) -> str:
-    """Print "(null)" for "", in fields where "" in the record means "not given"."""
+    """Print "" as "(null)", in fields where "" means "not given"."""
     return value or "(null)"

@@ -1,6 +1,7 @@
-"""sreport: usage of a cluster, its accounts and its users in a period.
+"""sreport: usage of cluster, accounts and users in a period.
 
 slurmdbd aggregates usage by whole hours; here sums are computed from the accounting index, to the second.
+
 Source: src/sreport/cluster_reports.c, job_reports.c, user_reports.c, common.c.
 """
 
@@ -38,7 +39,7 @@ class TimeFormat:
 
     @property
     def wide(self) -> bool:
-        """Whether a cell has number and percentage, which need a wider column."""
+        """Whether a cell has number and percentage, in a wider column."""
         return self.percent and bool(self.divisor)
 
     def text(self, seconds: float, total: float) -> str:
@@ -61,7 +62,10 @@ def time_format(word: str) -> Optional[TimeFormat]:
 
 @dataclass(frozen=True)
 class UsageQuery:
-    """Parameters of a report: ``kind`` is cluster, job, user or reservation, ``name`` a name in REPORTS[kind]."""
+    """Parameters of a report.
+
+    ``kind`` is cluster, job, user or reservation, ``name`` a name in REPORTS[kind].
+    """
 
     kind: str
     name: str
@@ -109,11 +113,11 @@ class Use(NamedTuple):
     wckey: str
     cpus: int
     submitted: float  # submit time of the first run
-    ran: int  # number of runs that ran in the period
+    ran: int  # number of runs in the period
     seconds: float
     node_seconds: float
     memory_seconds: float  # MiB
-    waited: float  # seconds of waiting for resources
+    waited: float  # seconds spent waiting for resources
 
     def amounts(self) -> dict[str, float]:
         """Seconds of usage by TRES."""
@@ -137,7 +141,7 @@ def capacity(cluster: ClusterConfig) -> dict[str, float]:
 
 
 def text(query: UsageQuery, cluster: ClusterConfig, history: UsageHistory, clock: Clock) -> tuple[str, list[str]]:
-    """Build the report; also return the unknown fields of its format."""
+    """Build the report; return also its format's unknown fields."""
     make = {"cluster": _cluster, "cost": _cost, "job": _sizes, "reservation": _reservations,
             "user": _cluster}[query.kind]  # fmt: skip
     heading, default, rows = make(query, cluster, history, clock)
@@ -182,7 +186,7 @@ def _reported_in(query: UsageQuery) -> str:
 def _cluster(
     query: UsageQuery, cluster: ClusterConfig, history: UsageHistory, clock: Clock
 ) -> tuple[str, str, list[Cells]]:
-    """Usage reports by account, user or QOS, or of the whole cluster."""
+    """Report of usage by account, user or QOS, or of the cluster."""
     name = query.name
     tres_name = "TresName," if query.tres_given else ""
     energy = "" if query.tres_given else ",Energy"
@@ -205,7 +209,10 @@ def _cluster(
 
 
 def _utilization(query: UsageQuery, cluster: ClusterConfig, uses: Sequence[Use], clock: Clock) -> list[Cells]:
-    """One row per TRES; all time since the first known job counts as reported."""
+    """One row per TRES.
+
+    All time since the first known job counts as reported.
+    """
     began = min((use.submitted for use in uses), default=clock.now)
     seconds = max(0.0, min(query.end, clock.now) - max(query.start, began))
     if not seconds:
@@ -262,7 +269,10 @@ def _by_association(query: UsageQuery, cluster: ClusterConfig, uses: Sequence[Us
 
 
 def _groups(query: UsageQuery) -> list[str]:
-    """Headers of the size groups: 0-49 CPUs, 50-249 CPUs, ..., >= 1000 CPUs."""
+    """Headers of the size groups.
+
+    For CPUs: 0-49 CPUs, 50-249 CPUs, ..., >= 1000 CPUs.
+    """
     last, found = 0, []
     what = "TRES" if query.tres_given and query.tres != ("cpu",) else "CPUs"
     if query.individual:
@@ -309,7 +319,7 @@ def _sizes(
 def _cost(
     query: UsageQuery, cluster: ClusterConfig, history: UsageHistory, clock: Clock
 ) -> tuple[str, str, list[Cells]]:
-    """Dollars spent on jobs on SkyPilot; a report that Slurm lacks."""
+    """Report of dollars spent on SkyPilot; Slurm lacks this report."""
     by = next(fields for name, _, fields in spending.REPORTS if name == query.name)
     heading = _heading(query, f"Cost {query.name} " + _period(query, clock, True), "Cost reported in US dollars")
     rows = spending.sums(history.charges, by, query.start, query.end, clock, cluster.name)
@@ -334,7 +344,10 @@ def _reservations(
 
 
 def known_tres(words: Iterable[str]) -> tuple[str, ...]:
-    """The known TRES among those of -T; ``ALL`` means all TRES that every cluster counts."""
+    """Known TRES among those of -T.
+
+    ``ALL`` means all TRES that every cluster counts.
+    """
     every = ("cpu", "mem", "energy", "node", "billing", "fs/disk", "vmem", "pages")
     found: list[str] = []
     for word in words:

@@ -1,7 +1,7 @@
-"""Explains why a job waits or how it ended, with remedies; for ``slurmsky why``, top and report.
+"""Explains why a job waits or how it ended, with remedies.
 
-``sentences`` and ``advice`` come from the record, from ``WhyInput`` (data of the queue and of files) and from
-``data/reason_help.csv``, which has a row for each reason that can be printed.
+``slurmsky why``, top and report use it. ``sentences`` and ``advice`` come from the record, from ``WhyInput`` (data of
+the queue and of files) and from ``data/reason_help.csv``, which has a row for each reason that can be printed.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ _KILLED, _ABORTED, _SEGMENT, _BUS = 9, 6, 11, 7
 
 @dataclass(frozen=True)
 class WhyInput:
-    """Data about a job beyond its record; each field is optional."""
+    """Optional data about a job beyond its record."""
 
     before: tuple[str, ...] = ()  # ids of the first pending jobs with a higher priority
     before_count: int = 0
-    room: str = ""  # "6 of 8 CPUs are in use"
-    down: str = ""  # nodes of its partition that accept no job
+    room: str = ""  # use of the partition's CPUs: "6 of 8 CPUs are in use"
+    down: str = ""  # nodes of the partition that accept no job
     limit: str = ""  # the limit that delays the job
     awaited: tuple[str, ...] = ()  # each dependency with its state
     starts_at: float = 0.0  # estimated start; 0.0: unknown
     starts_after: str = ""  # id of the running job whose end frees the nodes
     output: str = ""  # path of the file that ``tail`` comes from
     tail: tuple[str, ...] = ()
-    no_output: str = ""  # the reason why ``tail`` is missing
+    no_output: str = ""  # reason why ``tail`` is missing
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """A headline, sentences of explanation, the last lines of output, and commands or advice."""
+    """Explanation: headline, sentences, last lines of output, and advice."""
 
     headline: str
     sentences: tuple[str, ...] = ()
@@ -78,7 +78,10 @@ def reasons() -> dict[str, dict[str, str]]:
 
 
 def help_of(job: Job, reason: str) -> tuple[str, tuple[str, ...]]:
-    """Meaning of a reason for this job, and advice; ("", ()) for a reason without a row."""
+    """Meaning of a reason for this job, and advice.
+
+    ("", ()) for a reason without a row.
+    """
     name, _, more = reason.partition(", ")
     row = reasons().get(more) or reasons().get(name)
     if row is None:
@@ -107,7 +110,9 @@ def _name(job: Job) -> str:
 
 
 def _sentence(text: str) -> str:
-    """A cause as a sentence; a dotted name at its begin keeps its case.
+    """Format a cause as a sentence.
+
+    A dotted name at its begin keeps its case.
 
     >>> _sentence("no disk"), _sentence("sky.exceptions.X: no zone.")
     ('No disk.', 'sky.exceptions.X: no zone.')
@@ -128,7 +133,7 @@ def _moment(context: ReportContext, time: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``12 s``, ``4 min``, ``3 h 2 min``, ``2 d 7 h``.
+    """Duration as ``12 s``, ``4 min``, ``3 h 2 min``, ``2 d 7 h``.
 
     >>> duration(12), duration(245), duration(7 * 3600 + 120), duration(90000)
     ('12 s', '4 min 5 s', '7 h 2 min', '1 d 1 h')
@@ -260,7 +265,10 @@ def _ended(job: Job, context: ReportContext, known: WhyInput) -> Explanation:
 
 
 def _cause_advice(job: Job, cause: str) -> tuple[str, ...]:
-    """Commands that remove the cause, from ``data/cause_help.csv``; () for a cause without a row."""
+    """Commands that remove the cause, from ``data/cause_help.csv``.
+
+    () for a cause without a row.
+    """
     for row in table("cause_help") if cause else ():
         found = re.search(row["pattern"], cause)
         if found:
@@ -271,7 +279,7 @@ def _cause_advice(job: Job, cause: str) -> tuple[str, ...]:
 
 
 def _final_reason(job: Job) -> str:
-    """The row of the reason table that explains an ended job.
+    """Row of the reason table that explains an ended job.
 
     If the job still has its pending reason, its state selects the row.
     """
@@ -286,7 +294,7 @@ def _final_reason(job: Job) -> str:
     return _STATE_REASONS.get(job.state, job.state.name.replace("_", " "))
 
 
-#: reasons of the states that imply one; PREEMPTED and BOOT_FAIL have rows of their own
+#: reasons of states that imply one; PREEMPTED and BOOT_FAIL have their own rows
 _STATE_REASONS = {
     JobState.TIMEOUT: "TimeLimit",
     JobState.NODE_FAIL: "NodeDown",

@@ -54,7 +54,7 @@ def context(golden: Any) -> ReportContext:
 
 
 def test_jobs_of_one_class_have_equal_fields(fleet: list[Job], context: ReportContext) -> None:
-    found = [context.kinds.of(job) for job in fleet]
+    found = [context.record_classes.of(job) for job in fleet]
     assert all(found[at] == found[at + 1] == found[at + 2] for at in range(0, len(fleet), 3))
     assert 5 < len(set(found)) <= len(fleet) // 3
 
@@ -77,7 +77,7 @@ def test_squeue(fleet: list[Job], context: ReportContext) -> None:
 @pytest.mark.parametrize("oneliner", [False, True])
 def test_scontrol(detail: bool, oneliner: bool, fleet: list[Job], context: ReportContext) -> None:
     each = [
-        show_job.show_job(job, replace(context, kinds=record_classes.RecordClasses()), detail, oneliner)
+        show_job.show_job(job, replace(context, record_classes=record_classes.RecordClasses()), detail, oneliner)
         for job in fleet
     ]
     assert list(show_job.show_jobs(fleet, context, detail, oneliner)) == each
