@@ -1,8 +1,8 @@
-"""Validates combinations of options, and derives numbers of tasks and nodes, as Slurm's clients do.
+"""Checks combinations of options and derives task and node counts.
 
-Each check receives one Component and may change it, warn, or raise CommandError. The first checks are shared by sbatch,
-salloc and srun (slurm_opt.c validate_options_salloc_sbatch_srun, opt.c _opt_verify of each). ``submission`` holds the
-checks of slurmctld that need no nodes, so that bad input ends before a controller is contacted.
+Each check receives one Component and may change it, warn, or raise CommandError. The first checks are shared by
+sbatch, salloc and srun (slurm_opt.c validate_options_salloc_sbatch_srun, opt.c _opt_verify of each). ``submission``
+holds the checks of slurmctld that need no nodes, so that bad input ends before a controller is contacted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _error(part: Component, *messages: str) -> CommandError:
 
 def verify(part: Component) -> None:
     """Run all checks of one component, in Slurm's order."""
-    _forget_sizes(part)
+    _drop_job_sizes(part)
     _verbosity(part)
     _tasks_per_gpu(part)
     _special_cores(part)
@@ -83,14 +83,17 @@ def _tasks_per_gpu(part: Component) -> None:
         return
     for name in ("tres-per-task", "gpus-per-task", "gpus-per-socket", "ntasks-per-node"):
         shown = f"--{name}" if part.typed(name) else "SLURM_" + name.upper().replace("-", "_")
-        # The variable contains CPUs, too, which are irrelevant here.
+        # The variable may hold CPUs only, which this check ignores.
         matters = name != "tres-per-task" or "gres/gpu" in part.get("tres_per_task", "")
         if part.typed(name) or (part.inherited(name) and matters):
             raise _fatal(part, f"{shown} is mutually exclusive with --ntasks-per-gpu and SLURM_NTASKS_PER_GPU")
 
 
 def _special_cores(part: Component) -> None:
-    """Validate specialized cores. Source: _validate_spec_cores_options (the misspelling is Slurm's)."""
+    """Validate specialized cores.
+
+    Source: _validate_spec_cores_options (the misspelling is Slurm's).
+    """
     core, thread = ("core-spec",), ("thread-spec",)
     if part.typed(*core) and part.typed(*thread):
         raise _fatal(part, "-S/--core-spec and --thred-spec options are mutually exclusive")
@@ -110,7 +113,7 @@ def _special_cores(part: Component) -> None:
 
 
 def _hint(part: Component) -> None:
-    """Drop a hint silently when an option states the same in detail.
+    """Drop a hint if a more detailed option is given.
 
     Source: _validate_threads_per_core_option.
     """
@@ -119,7 +122,10 @@ def _hint(part: Component) -> None:
 
 
 def _sharing(part: Component) -> None:
-    """Validate exclusive and shared use of nodes. Source: _validate_share_options."""
+    """Validate exclusive and shared use of nodes.
+
+    Source: _validate_share_options.
+    """
     if part.command != "srun" and part.typed("exclusive") and part.typed("oversubscribe"):
         raise _fatal(part, "--exclusive and --oversubscribe options are mutually exclusive")
 
@@ -147,10 +153,12 @@ def _step(part: Component) -> None:
 
 
 def _host_file(part: Component) -> None:
-    """Place tasks by the file in SLURM_HOSTFILE if -w is not given, regardless of -m.
+    """Place tasks by the file in SLURM_HOSTFILE.
 
-    The file must have as many names as there are tasks or, if their number is unknown, nodes; further names are not
-    read. Source: slurm_opt.c _validate_nodelist.
+    This holds for any -m, but only without -w. The file must have as many names as there are tasks or, if their number
+    is unknown, nodes; further names are not read.
+
+    Source: slurm_opt.c _validate_nodelist.
     """
     from ..language import hostlist
 
@@ -206,8 +214,8 @@ def _arbitrary(part: Component) -> None:
     part.values["nodes_min"] = part.values["nodes_max"] = len(set(names))
 
 
-def _forget_sizes(part: Component) -> None:
-    """Drop the job's sizes from the environment of srun when tasks are placed by a list."""
+def _drop_job_sizes(part: Component) -> None:
+    """Ignore the job's sizes in srun's environment for arbitrary placement."""
     if part.command == "srun" and part.get("distribution", "").startswith("arbitrary"):
         if part.inherited("ntasks"):
             part.unset("ntasks")
@@ -216,7 +224,7 @@ def _forget_sizes(part: Component) -> None:
 
 
 def _node_names(part: Component) -> list[str]:
-    """Distinct names of --nodelist in order; empty without the option."""
+    """Distinct names of --nodelist, in order."""
     from ..language import hostlist
 
     if not part.get("nodelist"):
@@ -229,7 +237,7 @@ def _node_names(part: Component) -> list[str]:
 
 
 def _nodes_and_tasks(part: Component) -> None:
-    """Adjust the node count to the node list and to the number of tasks.
+    """Adjust the node count to node list and task count.
 
     The minimum of nodes rises to the list's length. More nodes than tasks are reduced with a warning.
 
@@ -272,11 +280,10 @@ def _nodes_and_tasks(part: Component) -> None:
 
 
 def _tasks_of_sockets(part: Component) -> None:
-    """Derive the number of tasks from -B, or from -N.
+    """Derive the number of tasks from -B or -N.
 
-    There is one task for each requested thread, core or socket.
-
-    srun requires all three in the request (src/srun/opt.c); sbatch and salloc use any of them.
+    There is one task for each requested thread, core or socket. srun requires all three in the request
+    (src/srun/opt.c); sbatch and salloc use any of them.
     """
     if part.get("ntasks") is not None or part.get("ntasks_per_node"):
         return
@@ -334,7 +341,10 @@ def _in_a_job(part: Component) -> bool:
 
 
 def inside_a_job(part: Component) -> list[str]:
-    """srun's messages about options that apply to whole jobs or exceed the job's resources."""
+    """srun's messages about options that a step cannot have.
+
+    They apply to whole jobs or exceed the job's resources.
+    """
     if not _in_a_job(part):
         return []
     messages = []

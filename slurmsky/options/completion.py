@@ -1,6 +1,7 @@
-"""Shell completion from the option table: words, and the scripts of bash and zsh.
+"""Shell completion from the option table.
 
-The script contains the words, so that a completion starts no process; only job ids, partitions and nodes are queried.
+The module has the words, and the scripts of bash and zsh. A script contains the words, so that a completion starts no
+process; only job ids, partitions and nodes are queried.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _DYNAMIC = {
     "json": "=v0.0.41+v0.0.42+v0.0.43+v0.0.44+list",
     "Format": "fields",
 }
-#: Commands whose --format takes field names, as -O does elsewhere; that of the others takes letters.
+#: Commands whose --format takes field names instead of letters.
 _NAMED_FIELDS = ("sacct", "sstat", "sshare")
 _SIGNALS = "HUP INT QUIT KILL USR1 USR2 TERM CONT STOP TSTP ALRM"  # fmt: skip
 #: Completion of operands.
@@ -68,7 +69,7 @@ _VERBS = {
 _ENTITIES = ("account associations cluster configuration event federation problem qos resource reservation "
              "runawayjobs stats transaction tres user wckey")  # fmt: skip
 #: Words after a verb.
-_BEHIND = {
+_WORDS_AFTER = {
     "scontrol": {"show": "aliases assoc_mgr bbstat burstbuffer config daemons dwstat federation hostlist "
                          "hostlistsorted hostnames job licenses node partition reservation resources slurmd step "
                          "topology",
@@ -113,7 +114,7 @@ def verbs_of(command: str, own: Own) -> list[str]:
 def words_after(command: str, own: Own) -> dict[str, list[str]]:
     """Words that may follow a word of a command."""
     if command != "slurmsky":
-        return {verb: words.split() for verb, words in _BEHIND.get(command, {}).items()}
+        return {verb: words.split() for verb, words in _WORDS_AFTER.get(command, {}).items()}
     jobs = {verb: list(words) for verb, words in own.items() if words}
     return {**jobs, "man": list(ALL), "help": list(own)}
 
@@ -139,7 +140,7 @@ def zsh(own: Own) -> str:
 
 
 def template(shell: str) -> str:
-    """The text of ``completion.SHELL``; ``@NAMES@`` in it stand for words of the option table."""
+    """Text of ``completion.SHELL`` with placeholders ``@NAMES@``."""
     # pkgutil instead of a path, because the package also runs from a .pyz
     return (pkgutil.get_data("slurmsky.options", f"completion.{shell}") or b"").decode()
 
@@ -156,7 +157,10 @@ def _filled(shell: str, lines: Iterable[str], named: str, updated: str) -> str:
 
 
 def cases(own: Own, written: Callable[[Iterable[str]], str]) -> Iterator[str]:
-    """The ``case`` of bash and zsh that sets a command's variables; ``written`` formats a list of words."""
+    """The ``case`` that sets a command's variables in bash and zsh.
+
+    ``written`` formats a list of words.
+    """
     yield "    case $command in"
     for command in (*ALL, "slurmsky"):
         yield f"    {command})"
@@ -176,7 +180,10 @@ def cases(own: Own, written: Callable[[Iterable[str]], str]) -> Iterator[str]:
 
 
 def kinds(command: str) -> Iterable[str]:
-    """``--option@kind`` for each option whose value can be completed; =a+b+c are words."""
+    """``--option@kind`` for each option with a completable value.
+
+    The kind ``=a+b+c`` lists words.
+    """
     for option in load(command).options:
         kind = kind_of(option)
         if not kind or not option.long or option.argument == "none":
@@ -187,7 +194,10 @@ def kinds(command: str) -> Iterable[str]:
 
 
 def kind_of(option: Option) -> str:
-    """Completion of an option's value: a name of ``_DYNAMIC``, =a+b+c, or "" for none."""
+    """Completion of an option's value.
+
+    It is a name of ``_DYNAMIC``, =a+b+c for words, or "" for none.
+    """
     if option.kind.startswith("enum:"):
         words = [word for word in option.kind[5:].split(";") if word.replace("-", "").replace("_", "").isalnum()]
         return "=" + "+".join(words) if words else ""

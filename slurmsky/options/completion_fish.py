@@ -1,4 +1,4 @@
-"""The completion script for fish, with the words of ``completion`` and each option's help."""
+"""Completion script for fish, with each option's help."""
 
 from __future__ import annotations
 

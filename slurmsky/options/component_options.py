@@ -1,4 +1,4 @@
-"""One job component during parsing: the option values, and the source of each."""
+"""Options of one job component during parsing."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ SCRIPT, ENVIRONMENT, COMMAND_LINE = "script", "environment", "command line"
 _PAIRS = ("recorded", "site_options")
 
 
-#: list fields to which every repetition of the option adds (sacct.c and sstat.c: slurm_addto_*_list, xstrfmtcat)
-_ADDING: dict[str, frozenset[str]] = {
+#: list fields to which each repetition of the option appends (sacct.c and sstat.c: slurm_addto_*_list, xstrfmtcat)
+_APPENDING_FIELDS: dict[str, frozenset[str]] = {
     "sacct": frozenset(
         ("accounts", "format", "groups", "jobs", "names", "partitions", "qos", "states", "users", "wckeys")
     ),
     "sstat": frozenset(("format", "jobs")),
     "sshare": frozenset(("accounts", "users")),
 }
-#: Pairs of options that exclude each other: the last one takes precedence and resets the other.
-_INSTEAD = {"parsable": ("parsable2",), "parsable2": ("parsable",)}
+#: options that reset others: of each pair the last one takes precedence
+_RESETS = {"parsable": ("parsable2",), "parsable2": ("parsable",)}
 
 
 class Component:
-    """Field values by name, the source of each, and the source of each option (by its long name)."""
+    """Field values with their sources, and sources by option.
+
+    An option is named by its long name.
+    """
 
     def __init__(self, command: str, context: ReadContext, warnings: Optional[list[str]] = None) -> None:
         self.command = command
@@ -41,11 +44,11 @@ class Component:
         self.warnings = [] if warnings is None else warnings
         #: text of each given option: "set" for a flag
         self.texts: dict[str, str] = {}
-        #: typed options without effect, by name: reported by a dry run or -v
+        #: typed options without effect, by name; a dry run or -v reports them
         self.idle: dict[str, Option] = {}
 
     def next(self, table: OptionTable) -> Component:
-        """The next het component: inherits the values that are not reset for each component."""
+        """Create the next het component, with the values that it inherits."""
         following = Component(self.command, self.context, self.warnings)
         reset = {field for option in table.options if option.resets for field in option.field.split(",")}
         following.values = {name: value for name, value in self.values.items() if name not in reset}
@@ -55,13 +58,19 @@ class Component:
         return following
 
     def refused(self, reason: str) -> CommandError:
-        """A refusal by slurmctld in the words of the command. Source: sbatch.c, srun_job.c (test_only)."""
+        """Error for a refusal by slurmctld.
+
+        Source: sbatch.c, srun_job.c (test_only).
+        """
         if self.get("test_only"):
             return CommandError((f"allocation failure: {reason}",), 1)
         return rejected(self.command, reason, exit_code=self.context.error_exit)
 
     def invalid(self, *lines: str) -> CommandError:
-        """A refusal by the command while it describes the job's devices. Source: slurm_opt_create_job_desc."""
+        """Error for devices that the command cannot describe.
+
+        Source: slurm_opt_create_job_desc.
+        """
         error = failure(self.command, *lines, exit_code=self.context.error_exit)
         if self.get("test_only"):
             return CommandError((*error.lines, *NOT_CREATED.get(self.command, ())), 1)
@@ -70,7 +79,10 @@ class Component:
     # ------------------------------------------------------------ setting
 
     def put(self, option: Option, text: Optional[str], source: str) -> None:
-        """Set the fields of ``option`` with ``text``; a later call overrides. Raises CommandError for a bad text."""
+        """Set the fields of ``option``; a later call overrides.
+
+        Raises CommandError for an invalid text.
+        """
         changes = read(option, text, self.context, self.command)
         if option.policy == "refused":
             raise not_here(self.command, option, self.context)
@@ -85,10 +97,10 @@ class Component:
                 value = tuple(event for event in EVENTS if event in wanted)
             elif counting and self.sources.get(name) == source:
                 value += self.values[name]
-            elif name in _ADDING.get(self.command, ()) and self.sources.get(name) == source:
+            elif name in _APPENDING_FIELDS.get(self.command, ()) and self.sources.get(name) == source:
                 before = self.values[name]
                 value = f"{before},{value}" if isinstance(value, str) else (*before, *value)
-            self.unset(*_INSTEAD.get(name, ()))
+            self.unset(*_RESETS.get(name, ()))
             self.values[name] = value
             self.sources[name] = source
         self.given[option.name] = source
@@ -105,7 +117,7 @@ class Component:
             self.sources.pop(name, None)
 
     def put_words(self, words: Words, source: str) -> None:
-        """Set all options of ``words`` in order, then raise their parse error if there is one."""
+        """Set the options of ``words``, then raise their parse error."""
         for option, text in words.found:
             self.put(option, text, source)
         if words.fault is not None:
@@ -139,25 +151,34 @@ class Component:
     # ------------------------------------------------------------ reading
 
     def get(self, field: str, default: Any = None) -> Any:
-        """The value of ``field``, or ``default`` if it is not set."""
+        """Return the value of ``field``, or ``default`` if unset."""
         value = self.values.get(field)
         return default if value is None else value
 
     def typed(self, *names: str) -> bool:
-        """Whether one of these options is from the script or the command line (Slurm: set_by_cli)."""
+        """Whether script or command line have one of these options.
+
+        Source: set_by_cli.
+        """
         return any(self.given.get(name) in (SCRIPT, COMMAND_LINE) for name in names)
 
     def inherited(self, *names: str) -> bool:
-        """Whether one of these options is from the environment (Slurm: set_by_env)."""
+        """Whether the environment has one of these options.
+
+        Source: set_by_env.
+        """
         return any(self.given.get(name) == ENVIRONMENT for name in names)
 
     def pick(self, fields: Iterable[str]) -> dict[str, Any]:
-        """The values of those ``fields`` that are set."""
+        """Values of those ``fields`` that are set."""
         return {name: self.values[name] for name in fields if self.values.get(name) is not None}
 
 
 def not_here(command: str, option: Option, context: ReadContext) -> CommandError:
-    """The error for an option that is unsupported here: Slurm's text, then the reason."""
+    """Error for an option that is unsupported here.
+
+    It has Slurm's text, then the reason.
+    """
     reason = "Requested operation not supported on this system"
     return failure(command, reason, f"--{option.name}: {option.why}", exit_code=context.error_exit)
 
@@ -172,7 +193,10 @@ def switched_on(text: str) -> bool:
 
 
 def answer_early(table: OptionTable, words: Words) -> None:
-    """Process options that only print, in their order on the command line. Raises Printed."""
+    """Process options that only print.
+
+    Raises Printed for the first one on the command line.
+    """
     from . import help as texts
 
     for option, text in words.found:

@@ -19,7 +19,10 @@ _WITH_CONTAINER = ("container-mounts", "container-workdir", "container-env", "co
 
 
 def _refused(item: Item, *lines: str) -> CommandError:
-    """pyxis' lines, then Slurm's lines for an option that a plugin refuses (plugstack.c)."""
+    """Error lines of pyxis, then Slurm's for a refused option.
+
+    Source: plugstack.c.
+    """
     return item.error(*(f"pyxis: {line}" for line in lines), f"Invalid --{item.option.name} argument: {item.value}")
 
 
@@ -35,37 +38,40 @@ def _kept(item: Item, check: Callable[[str], object]) -> dict[str, Any]:
 
 @reader
 def pyxis_text(item: Item) -> dict[str, Any]:
-    """Any text except the empty one."""
+    """Any text except ""."""
     return _kept(item, lambda text: None)
 
 
 @reader
 def pyxis_mounts(item: Item) -> dict[str, Any]:
-    """SRC:DST[:FLAGS][,SRC:DST...]."""
+    """Mounts SRC:DST[:FLAGS], separated by commas."""
     return _kept(item, language.mounts)
 
 
 @reader
 def pyxis_name(item: Item) -> dict[str, Any]:
-    """NAME[:FLAG]."""
+    """Container name NAME[:FLAG]."""
     return _kept(item, language.name)
 
 
 @reader
 def pyxis_env(item: Item) -> dict[str, Any]:
-    """NAME[,NAME...]."""
+    """Names of variables, separated by commas."""
     return _kept(item, language.variables)
 
 
 @reader
 def pyxis_flag(item: Item) -> dict[str, Any]:
-    """The value "yes" or "no" under the flag's name; of a flag and its negation the last one counts."""
+    """Value "yes" or "no" of a flag or its negation.
+
+    The last occurrence counts.
+    """
     name = item.option.name
     return {"site_options": ((_NEGATED.get(name, name), "no" if name in _NEGATED else "yes"),)}
 
 
 def unused_options_warning(options: Iterable[tuple[str, str]]) -> Optional[str]:
-    """pyxis' warning about container options without a container. None: there is a container, or no such option."""
+    """pyxis' warning about container options without a container, or None."""
     given = dict(options)
     if "container-image" in given or "container-name" in given:
         return None

@@ -2,7 +2,9 @@
 
 All requests for one device (--gpus, --gpus-per-node, --gres, ...) form one record, as in Slurm. ``check`` refuses
 contradictions; ``resolved`` derives missing numbers for the selection of nodes: with four GPUs per node and two GPUs
-per task there are two tasks per node. Source: src/interfaces/gres.c, gres_job_state_validate and _test_gres_cnt.
+per task there are two tasks per node.
+
+Source: src/interfaces/gres.c, gres_job_state_validate and _test_gres_cnt.
 """
 
 from __future__ import annotations
@@ -25,7 +27,10 @@ NO_VAL = 0xFFFFFFFE  # a count that was not given, as Slurm prints it
 
 @dataclass
 class Requested:
-    """Requested counts of one device name and type; 0: not requested."""
+    """Requested counts of one device name and type.
+
+    0: not requested.
+    """
 
     name: str
     per_job: int = 0
@@ -35,13 +40,19 @@ class Requested:
 
     @property
     def counted(self) -> bool:
-        """Whether any count of the device is requested, beyond CPUs or memory per device."""
+        """Whether the device itself is counted.
+
+        CPUs or memory per device are no count of the device.
+        """
         return bool(self.per_job or self.per_node or self.per_socket or self.per_task)
 
 
 @dataclass
 class Numbers:
-    """The job's other counts, which device counts may determine or contradict. None: not given."""
+    """Other counts of the job; None: not given.
+
+    Device counts may determine or contradict these counts.
+    """
 
     tasks: Optional[int]
     least: Optional[int]
@@ -53,17 +64,17 @@ class Numbers:
     sockets: Optional[int]
 
 
-#: fields of Asked; the first one that is set determines the devices per node
+#: fields of Requested; the first one that is set determines the devices per node
 _PARTS = ("per_node", "per_task", "per_job")
 
 
-class Disagreement(Exception):
+class CountConflict(Exception):
     """A contradiction between counts; holds Slurm's message."""
 
 
 @dataclass
 class DeviceRequest:
-    """All device requests by name and type, and the job's counts.
+    """Device requests by name and type, with the job's counts.
 
     The order is that in which Slurm reads the options.
     """
@@ -72,14 +83,14 @@ class DeviceRequest:
     numbers: Numbers
 
     def counts(self, field: str) -> tuple[tuple[str, str, int], ...]:
-        """(name, type, count) of one field: per_job, per_node, per_socket or per_task."""
+        """Tuples (name, type, count) of one field."""
         found = ((name, kind, getattr(record, field)) for (name, kind), record in self.requested.items())
         return tuple(item for item in found if item[2])
 
     def once(self, field: str) -> tuple[tuple[str, str, int], ...]:
-        """The same, without devices that also have a count per node or task.
+        """Counts of one field without devices counted elsewhere.
 
-        The count per node or task determines this count.
+        A count per node or task determines the other counts of a device.
         """
         before = _PARTS[: _PARTS.index(field)]
         return tuple(item for item in self.counts(field)
@@ -91,20 +102,21 @@ class DeviceRequest:
 
 
 def resolved(spec: JobSpec) -> DeviceRequest:
-    """A spec's request, with derived counts filled in. Raises GresError.
+    """Device request of a spec, with derived counts.
 
     An accepted spec has no contradictions; if a later change causes a contradiction, the given counts stay unchanged.
+    Raises GresError.
     """
     request = _read(lambda field: getattr(spec, field))
     try:
         _resolve(request)
-    except Disagreement:
+    except CountConflict:
         return _read(lambda field: getattr(spec, field))
     return request
 
 
 def check(part: Component) -> None:
-    """Raise CommandError if the counts contradict each other; add Slurm's warnings."""
+    """Raise CommandError for contradicting counts; add Slurm's warnings."""
     gpus = [part.get(field) for field in ("gpus", "gpus_per_node", "gpus_per_socket", "gpus_per_task")]
     counted = [f"gpu:{item}" for text in gpus if text for item in text.split(",")]
     if any(map(_malformed, [*counted, *(part.get("gres") or "").split(",")])):
@@ -112,15 +124,15 @@ def check(part: Component) -> None:
     try:
         request = _read(part.get)
     except GresError:
-        return  # not a count but a type that no node has; the controller refuses it
+        return  # an unknown GPU type instead of a count, which the controller refuses
     try:
         warning = _resolve(request)
         if not any(record.counted for (name, _), record in request.requested.items() if name == "gpu"):
             for kind, field in (("mem", "mem_per_gpu_mib"), ("cpus", "cpus_per_gpu")):
                 if part.get(field) is not None:
                     text = f"{kind}_per_tres=gres:gpu:{part.get(field)}"
-                    raise Disagreement(f"Requested {text} but did not request any GPU.")
-    except Disagreement as fault:
+                    raise CountConflict(f"Requested {text} but did not request any GPU.")
+    except CountConflict as fault:
         raise part.invalid(str(fault), BAD_GRES) from None
     if warning:
         part.warnings.append(f"{part.command}: error: {warning}")
@@ -129,7 +141,7 @@ def check(part: Component) -> None:
 
 
 def _malformed(item: str) -> bool:
-    """Whether text is missing after a colon, or a count after a type and a colon.
+    """Whether a colon lacks a text or count after it.
 
     Source: slurm_protocol_defs.c slurm_get_next_tres.
     """
@@ -163,7 +175,10 @@ def _read(get: Callable[[str], Any]) -> DeviceRequest:
 
 
 def _resolve(request: DeviceRequest) -> str:
-    """Fill in derived counts; returns Slurm's warning. Raises Disagreement."""
+    """Derive missing counts; return Slurm's warning.
+
+    Raises CountConflict.
+    """
     requested, numbers = request.requested, request.numbers
     warning = ""
     if numbers.tasks_per_gpu or request.counts("per_task"):
@@ -171,7 +186,7 @@ def _resolve(request: DeviceRequest) -> str:
     if numbers.tasks_per_gpu:
         warning = _gpus_of_tasks(requested, numbers)
     for record in requested.values():
-        _agree(record, numbers)
+        _derive_counts(record, numbers)
     return warning
 
 
@@ -188,7 +203,10 @@ def _tasks_of_nodes(numbers: Numbers) -> None:
 
 
 def _gpus_of_tasks(requested: dict[tuple[str, str], Requested], numbers: Numbers) -> str:
-    """Apply --ntasks-per-gpu: tasks from the GPUs, or else GPUs from the tasks; returns Slurm's warning."""
+    """Apply --ntasks-per-gpu; return Slurm's warning.
+
+    Tasks follow from the GPUs, or else GPUs from the tasks.
+    """
     per_gpu = numbers.tasks_per_gpu or 1
     gpus = sum(_total(record, numbers) for (name, _), record in requested.items() if name == "gpu")
     if gpus:
@@ -198,11 +216,13 @@ def _gpus_of_tasks(requested: dict[tuple[str, str], Requested], numbers: Numbers
         if count:
             requested["gpu", ""] = Requested("gpu", per_job=count)
             if numbers.tasks % per_gpu:
-                raise Disagreement("Failed to validate job spec, -n/--ntasks has to be a multiple of --ntasks-per-gpu.")
+                raise CountConflict(
+                    "Failed to validate job spec, -n/--ntasks has to be a multiple of --ntasks-per-gpu."
+                )
         else:
             return "gres_job_state_validate: Failed to add generated GRES gres:gpu:0 (via ntasks_per_tres) to gres_list"
     else:
-        raise Disagreement(
+        raise CountConflict(
             "gres_job_state_validate: --ntasks-per-tres needs either a GRES GPU specification or a "
             "node/ntask specification"
         )
@@ -219,44 +239,47 @@ def _total(record: Requested, numbers: Numbers) -> int:
     )
 
 
-def _agree(record: Requested, numbers: Numbers) -> None:
-    """Derive and validate the counts of one device. Raises Disagreement."""
+def _derive_counts(record: Requested, numbers: Numbers) -> None:
+    """Derive and check the counts of one device.
+
+    Raises CountConflict.
+    """
     name, failed = record.name, "Failed to validate job spec"
     job, node, socket, task = record.per_job, record.per_node, record.per_socket, record.per_task
     of_node = f"--gres={name}/--{name}s-per-node"
     if job and max(node, task, socket) > job:
-        raise Disagreement(f"Failed to ensure --{name}s >= {of_node} >= --{name}s-per-socket")
+        raise CountConflict(f"Failed to ensure --{name}s >= {of_node} >= --{name}s-per-socket")
     if node and max(task, socket) > node:
-        raise Disagreement(f"Failed to ensure --{name}s >= --{name}s-per-task")
+        raise CountConflict(f"Failed to ensure --{name}s >= --{name}s-per-task")
     if socket and numbers.sockets is None:
-        raise Disagreement(f"--{name}s-per-socket option requires --sockets-per-node specification")
+        raise CountConflict(f"--{name}s-per-socket option requires --sockets-per-node specification")
     if job and node:
         if job % node:
-            raise Disagreement(f"{failed}, --{name}s is not multiple of {of_node}")
+            raise CountConflict(f"{failed}, --{name}s is not multiple of {of_node}")
         wanted = job // node
         least, most = numbers.least, numbers.most
         if (least is not None and wanted < least) or (most and wanted > most):
-            raise Disagreement(
+            raise CountConflict(
                 f"{failed}. Based on --{name} and {of_node} required nodes ({wanted}) doesn't fall between min_nodes "
                 f"({NO_VAL if least is None else least}) and max_nodes ({most or NO_VAL}) boundaries."
             )
         numbers.least = numbers.most = wanted
     if node and socket:
         if node % socket:
-            raise Disagreement(f"{failed}, {of_node} not multiple of --{name}s-per-socket.")
+            raise CountConflict(f"{failed}, {of_node} not multiple of --{name}s-per-socket.")
         if numbers.sockets != node // socket:
-            raise Disagreement(
+            raise CountConflict(
                 f"{failed}. Based on {of_node} and --{name}s-per-socket required number of sockets differ from "
                 "--sockets-per-node."
             )
     if task:
-        _tasks_agree(record, numbers)
+        _derive_per_task(record, numbers)
     if job and numbers.least is not None and job < numbers.least:
-        raise Disagreement(f"{failed}, --{name}s < -N")
+        raise CountConflict(f"{failed}, --{name}s < -N")
 
 
-def _tasks_agree(record: Requested, numbers: Numbers) -> None:
-    """Derive and validate the counts of a device that is requested per task."""
+def _derive_per_task(record: Requested, numbers: Numbers) -> None:
+    """Derive and check the counts of a per-task device."""
     name, failed, task = record.name, "Failed to validate job spec", record.per_task
     of_node, of_socket, of_task = (
         f"--gres={name}/--{name}s-per-node",
@@ -265,27 +288,27 @@ def _tasks_agree(record: Requested, numbers: Numbers) -> None:
     )
     if record.per_job:
         if record.per_job % task:
-            raise Disagreement(f"{failed}, --{name}s not multiple of {of_task}")
+            raise CountConflict(f"{failed}, --{name}s not multiple of {of_task}")
         if numbers.tasks is None:
             numbers.tasks = record.per_job // task
         elif numbers.tasks != record.per_job // task:
-            raise Disagreement(
+            raise CountConflict(
                 f"{failed}. Based on --{name}s and {of_task} number of requested tasks differ from -n/--ntasks."
             )
     elif numbers.tasks is not None:
         record.per_job = numbers.tasks * task
     elif name == "gpu":
-        raise Disagreement(f"{failed}. {of_task} used without either --{name}s or -n/--ntasks is not allowed.")
+        raise CountConflict(f"{failed}. {of_task} used without either --{name}s or -n/--ntasks is not allowed.")
     else:
-        raise Disagreement(f"{failed}. --tres-per-task used without -n/--ntasks is not allowed.")
+        raise CountConflict(f"{failed}. --tres-per-task used without -n/--ntasks is not allowed.")
     for count, whole, per, given, option in (
         (record.per_node, of_node, "node", numbers.tasks_per_node, "--ntasks-per-node"),
         (record.per_socket, of_socket, "sockets", numbers.tasks_per_socket, "--ntasks-per-socket"),
     ):
         if count and count % task:
-            raise Disagreement(f"{failed}, {whole} not multiple of {of_task}.")
+            raise CountConflict(f"{failed}, {whole} not multiple of {of_task}.")
         if count and given and given != count // task:
-            raise Disagreement(
+            raise CountConflict(
                 f"{failed}. Based on {whole} and {of_task} requested number of tasks per {per} differ from {option}."
             )
     if record.per_node:
@@ -295,7 +318,7 @@ def _tasks_agree(record: Requested, numbers: Numbers) -> None:
 
 
 def _mixed(requested: dict[tuple[str, str], Requested]) -> bool:
-    """Whether a device name is requested both with and without a type."""
+    """Whether a device is requested both with and without type."""
     return any(
         record.counted and not kind and any(other == name and its for other, its in requested)
         for (name, kind), record in requested.items()

@@ -1,4 +1,4 @@
-"""Readers for query options: filters, formats and times of squeue, scancel, sinfo, sacct, sstat and others.
+"""Readers for query options: filters, formats and times.
 
 They join the readers of ``values`` under the names of the table's ``reader`` column. Each command has its own error
 messages; their texts come from src/squeue/opts.c, src/scancel/opt.c, src/sinfo/opts.c, src/sacct/options.c.
@@ -58,7 +58,10 @@ NODE_STATES = (
 
 
 def state_name(word: str) -> Optional[str]:
-    """The job state with this name, in full or in two letters, in any case."""
+    """Job state of a name: the full or two-letter form.
+
+    Case does not matter.
+    """
     upper = word.upper()
     return upper if upper in STATE_NAMES else _COMPACT.get(upper)
 
@@ -97,9 +100,11 @@ def _states(item: Item) -> tuple[str, ...]:
 
 
 def _node_states(item: Item) -> tuple[str, ...]:
-    """States, negated with ``~``; states joined by ``&`` in one entry must all hold.
+    """Node states of sinfo; ``~`` negates, ``&`` joins.
 
-    One ``&`` or ``+`` anywhere in the list requires all states of the list. Source: sinfo/opts.c _build_state_list.
+    One ``&`` or ``+`` anywhere in the list requires all states of the list.
+
+    Source: sinfo/opts.c _build_state_list.
     """
     if item.value.lower() == "all":
         return ("all",)
@@ -149,7 +154,10 @@ def _iterate(item: Item) -> int:
 
 
 def _nodelist(item: Item) -> str:
-    """Text of a valid node list; the command checks whether the nodes exist."""
+    """Text of a valid node list.
+
+    The command checks whether the nodes exist.
+    """
     from ..language import hostlist
 
     try:
@@ -178,7 +186,7 @@ def _duration(item: Item) -> int:
 
 
 def _limit(item: Item) -> int:
-    """A time limit in minutes by which jobs are filtered."""
+    """Time limit in minutes for a filter."""
     from ..language import timelimit
 
     try:
@@ -188,7 +196,10 @@ def _limit(item: Item) -> int:
 
 
 def _when(item: Item) -> int:
-    """A time in the past: a time of day means today."""
+    """Time in the past.
+
+    A time of day means today.
+    """
     from ..language import timespec
 
     try:
@@ -198,7 +209,10 @@ def _when(item: Item) -> int:
 
 
 def _range(item: Item) -> tuple[int, int]:
-    """``N`` or ``MIN-MAX`` -> (MIN, MAX). Source: sacct/options.c and proc_args.c get_resource_arg_range."""
+    """Parse ``N`` or ``MIN-MAX`` to (MIN, MAX).
+
+    Source: sacct/options.c and proc_args.c get_resource_arg_range.
+    """
     what = "requested node range" if item.option.name == "nnodes" else "requested cpu range"
     match = re.fullmatch(r"\s*\+?([0-9]+)(?:-\+?([0-9]+))?", item.value)
     if match is None:
@@ -221,7 +235,7 @@ def _units(item: Item) -> str:
 
 
 def _yes_no_value(item: Item) -> bool:
-    """yes or no; without argument: yes."""
+    """Value yes or no; without argument yes."""
     word = item.value.lower()
     if word not in ("", "yes", "no"):
         raise item.error(f'Invalid --{item.option.name} value "{item.value}". Valid values: [yes|no].', exit_code=1)
@@ -229,7 +243,10 @@ def _yes_no_value(item: Item) -> bool:
 
 
 def _yes_no_bare(item: Item) -> dict[str, Any]:
-    """sbcast --send-libs: an unknown word is reported and ignored."""
+    """Value of sbcast --send-libs; an unknown word is ignored.
+
+    A warning reports the word.
+    """
     word = item.value.lower()
     if word in ("", "yes", "y"):
         return {item.option.field: True}
@@ -242,7 +259,7 @@ def _filter_task(item: Item) -> int:
 
 
 def _known_users(item: Item) -> tuple[str, ...]:
-    """Names or ids of users; an unknown user is an error."""
+    """Names or ids of existing users."""
     names = userlist.parse(item.value)
     for name in names:
         if item.context.find_user(name) is None:
@@ -257,7 +274,10 @@ def _selected_steps(item: Item) -> str:
 
 
 def _flags(item: Item) -> tuple[str, ...]:
-    """sacct -F: how a job was scheduled. Source: slurmdb_defs.c str_2_job_flags."""
+    """Flags of sacct -F: how a job was scheduled.
+
+    Source: slurmdb_defs.c str_2_job_flags.
+    """
     known = {
         "schedsubmit": "SchedSubmit",
         "schedmain": "SchedMain",
@@ -275,7 +295,7 @@ def _flags(item: Item) -> tuple[str, ...]:
 
 
 def _act_as(item: Item) -> str:
-    """scontrol --uid: an existing user."""
+    """User of scontrol --uid, who must exist."""
     if item.context.find_user(item.value) is None:
         raise item.error(f'--uid="{item.value}" invalid', exit_code=1)
     return item.value

@@ -1,4 +1,4 @@
-"""Implements getopt_long as in the GNU C library, with its messages.
+"""getopt_long of the GNU C library, with its messages.
 
 Long names may be abbreviated to a unique prefix, short options may be combined; an optional argument must be attached
 (``--foo=x``, ``-Ix``); parsing stops at the first operand, or after ``--``. With ``permute`` options after operands are
@@ -37,7 +37,7 @@ class Words(NamedTuple):
 
 
 def split(table: OptionTable, words: Sequence[str], permute: bool = False) -> Words:
-    """Options and operands of ``words`` (without the command's name)."""
+    """Split ``words`` (without the command's name) into options and operands."""
     found: list[Found] = []
     operands: list[str] = []
     at = 0
@@ -77,7 +77,10 @@ def _long(table: OptionTable, words: Sequence[str], at: int, found: list[Found])
 
 
 def _unique(table: OptionTable, name: str, word: str) -> Option:
-    """The option with this exact name, else the only option with this prefix. Aliases of one option count as one."""
+    """Find an option by its exact name or unique prefix.
+
+    Aliases of one option count as one.
+    """
     exact = table.longs.get(name)
     if exact is not None:
         return exact

@@ -81,7 +81,10 @@ def version_text() -> str:
 
 
 def help_text(table: OptionTable) -> str:
-    """Text of --help, with Slurm's sections and spellings and the table's descriptions."""
+    """Text of --help.
+
+    Sections and spellings are Slurm's, descriptions the table's.
+    """
     if table.command in _MANUALS:
         return _manual(table)
     sections: dict[str, list[str]] = {}
@@ -105,14 +108,20 @@ def help_text(table: OptionTable) -> str:
 
 @cache
 def _layout(command: str) -> tuple[dict[str, str], ...]:
-    """Options in the order of Slurm's help, with its sections and placeholders. Source: _help of each command."""
+    """Options in the order of Slurm's help.
+
+    Each has its section and placeholder. Source: _help of each command.
+    """
     data = pkgutil.get_data("slurmsky.options", "help.csv")
     assert data is not None, "help.csv is missing from the package"
     return tuple(row for row in csv.DictReader(data.decode().splitlines()) if row["command"] == command)
 
 
 def _named(options: Mapping[str, Option], name: str) -> Optional[Option]:
-    """The option of that name; Slurm's help abbreviates some names (--job for --jobs)."""
+    """Find an option by name or by Slurm's abbreviation.
+
+    An example is --job for --jobs.
+    """
     return options.get(name) or next((option for long, option in options.items() if long.startswith(name)), None)
 
 
@@ -131,7 +140,7 @@ def _entry(option: Option, spelling: str) -> list[str]:
 
 
 def _manual(table: OptionTable) -> str:
-    """Help of a command that describes its options and operands in a list."""
+    """Help with options and operands in a list of paragraphs."""
     words = manual_words.WORDS.get(table.command)
     lines = [f"{table.command} [<OPTION>]" + (" [<COMMAND>]" if words else ""), "    Valid <OPTION> values are:"]
     for option in table.options:
@@ -178,7 +187,10 @@ Usage: squeue [-A account] [--clusters names] [-i seconds] [--job jobid]
 
 
 def usage_text(table: OptionTable) -> str:
-    """Text of --usage: every option once, in brackets. The letters of all flags are in one pair of brackets."""
+    """Text of --usage: each option once, in brackets.
+
+    The letters of all flags share one pair of brackets.
+    """
     if table.command in _USAGES:
         return _USAGES[table.command]
     if table.command in ("sacctmgr", "scontrol"):
@@ -198,7 +210,7 @@ def usage_text(table: OptionTable) -> str:
         else:
             words.append(f"[--{option.long}={value}]" if compact else f"[--{option.long}{_argument(option)}]")
     if table.command == "sbcast":
-        # Slurm omits its options with values: the line is read with the flags alone.
+        # Slurm omits sbcast's options with values.
         return f"{head}[--exclude] [-{letters}] [--send-libs] {USAGE_OPERANDS['sbcast']}\n"
     words.append(USAGE_OPERANDS.get(table.command, "").replace(" ", "\x00"))
     wrapped = textwrap.wrap(" ".join(words).strip(), _WIDTH - len(head), break_long_words=False, break_on_hyphens=False)
@@ -227,7 +239,10 @@ def field_help(query: Union[SqueueQuery, SinfoQuery], fields: Iterable[Mapping[s
 
 
 def completions(table: OptionTable, prefix: str) -> str:
-    """Text of --autocomplete=PREFIX: matching options, or the words of an option's value."""
+    """Text of --autocomplete=PREFIX.
+
+    It lists matching options, or the words of an option's value.
+    """
     name, equals, begun = prefix.lstrip("-").partition("=")
     option = table.longs.get(name)
     if equals or (option is not None and option.kind.startswith("enum:")):
@@ -245,7 +260,7 @@ def _completion(option: Option) -> str:
 
 
 def completion_words(command: str) -> tuple[str, ...]:
-    """All words that a shell may complete an option of ``command`` to."""
+    """Words to which a shell may complete an option of ``command``."""
     options = [option for option in load(command).options if not option.hidden]
     return tuple(
         dict.fromkeys(

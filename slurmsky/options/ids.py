@@ -1,4 +1,7 @@
-"""Parses lists of job and step ids as each Slurm command does, with its errors."""
+"""Lists of job and step ids in each command's syntax.
+
+The errors are those of the command.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ from .values import leading_int
 
 
 def step_or_job(command: str, text: str) -> tuple[JobId, ...]:
-    """Ids for sacct, sstat and sbcast: text after a number is ignored, 0 selects no particular job.
+    """Ids for sacct, sstat and sbcast.
+
+    Text after a number is ignored, and 0 selects no particular job.
 
     Source: slurm_protocol_defs.c slurm_parse_step_str, slurm_addto_step_list.
     """
@@ -30,7 +35,10 @@ def step_or_job(command: str, text: str) -> tuple[JobId, ...]:
 
 
 def _selected(command: str, word: str) -> list[JobId]:
-    """The id as a list, empty for 0; errors are detected from the step on."""
+    """Parse one id to a list, which is empty for 0.
+
+    Errors are detected from the step on.
+    """
     name, dot, step = word.partition(".")
     if dot and step not in ("batch", "extern", "interactive") and not step[:1].isdecimal():
         raise failure(command, f"Bad step specified: {name}", level="fatal")
@@ -53,12 +61,14 @@ def _selected(command: str, word: str) -> list[JobId]:
     ]
 
 
-#: commands that Slurm does not have: for them ``12_*`` is the whole array
+#: commands that Slurm lacks; they read ``12_*`` as the whole array
 _OURS = ("seff", "swait")
 
 
 def squeue_jobs(text: str) -> tuple[JobId, ...]:
-    """A job, or one element of an array; text after the numbers is ignored.
+    """Ids for squeue: jobs, or elements of an array.
+
+    Text after the numbers is ignored.
 
     Source: squeue/opts.c _build_job_list: strtok at commas, then strtol.
     """
@@ -66,7 +76,10 @@ def squeue_jobs(text: str) -> tuple[JobId, ...]:
 
 
 def squeue_steps(text: str) -> tuple[JobId, ...]:
-    """Steps by number: a word such as "batch" reads as 0. Source: squeue/opts.c _build_step_list."""
+    """Steps for squeue, by number.
+
+    A word such as "batch" reads as 0. Source: squeue/opts.c _build_step_list.
+    """
     found = []
     for word in text.split(","):
         job, *steps = [part for part in word.split(".") if part] or [""]
@@ -91,7 +104,9 @@ def _job_or_element(word: str, bad: str) -> JobId:
 
 
 def scancel_jobs(words: Sequence[str]) -> tuple[JobId, ...]:
-    """Ids for scancel; an error shows the rest of the word, from the bad id.
+    """Ids for scancel.
+
+    An error shows the rest of the word, from the bad id.
 
     Source: scancel/opt.c _xlate_job_step_ids.
     """

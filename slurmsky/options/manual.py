@@ -77,7 +77,7 @@ def page(command: str) -> str:
 
 
 def pages(commands: Iterable[str] = (*COMMANDS, *FAMILY)) -> dict[str, str]:
-    """All manual pages: file name -> text."""
+    """Manual pages by file name."""
     return {f"{command}.1": page(command) for command in commands}
 
 
@@ -94,6 +94,9 @@ def _option(option: Option) -> list[str]:
 
 
 def _text(text: str) -> str:
-    """Escape plain text for man(7): no request at a line's start, hyphens that can be copied."""
+    """Escape plain text for man(7).
+
+    A line must not begin with a request, and hyphens can be copied.
+    """
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq").replace("`", "\\(ga")
     return "\\&" + escaped if escaped[:1] in (".", "'") else escaped

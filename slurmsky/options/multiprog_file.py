@@ -1,4 +1,6 @@
-"""Validates the program file of srun --multi-prog, which may determine the number of tasks.
+"""Validates the program file of srun --multi-prog.
+
+The file may determine the number of tasks.
 
 Source: srun/multi_prog.c.
 """
@@ -14,7 +16,10 @@ from .usage_errors import CommandError, failure
 
 
 def verify(part: Component, name: str) -> None:
-    """Raise CommandError for a file that does not fit the tasks; the step reports an unreadable file."""
+    """Raise CommandError for a file that contradicts the tasks.
+
+    The step itself reports an unreadable file.
+    """
     try:
         data = part.context.read_file(os.path.join(part.context.cwd, name))
     except OSError:
@@ -34,7 +39,10 @@ def verify(part: Component, name: str) -> None:
 
 
 def _first_fault(text: str, tasks: Optional[int], fault: multiprog.MultiProgError) -> multiprog.MultiProgError:
-    """The first error: an earlier line may name nonexistent tasks."""
+    """First error of the file.
+
+    A line before the fault may name tasks that do not exist.
+    """
     before = "".join(text.splitlines(keepends=True)[: fault.pos - 1])
     try:
         multiprog.parse(before).claim(tasks)

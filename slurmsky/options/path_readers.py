@@ -1,4 +1,4 @@
-"""Readers for options that name files, folders, nodes and users; the caller's function reads files."""
+"""Readers for options that name files, folders, nodes, users."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from .values import Item, reader
 
 @reader
 def chdir(item: Item) -> str:
-    """An absolute path: a relative one is resolved in the caller's working directory."""
+    """Absolute path, resolved in the caller's working directory."""
     return os.path.join(item.context.cwd, item.value) if item.value else item.context.cwd
 
 
 @reader
 def path(item: Item) -> str:
-    """A file name pattern; "none" means no file for sbatch, and a mode of srun for srun."""
+    """File name pattern.
+
+    "none" means no file for sbatch, and a mode of srun for srun.
+    """
     if item.command != "srun" and item.value.lower() == "none":
         return "/dev/null"
     return item.value
@@ -31,9 +34,11 @@ def error_path(item: Item) -> str:
 
 
 def node_names(item: Item, name: str) -> str:
-    """Hostlist of the nodes that file ``name`` lists, without comments and blank lines.
+    """Host list of the nodes that a file lists.
 
-    A name may have ``*N`` for N repetitions. Source: read_config.c slurm_read_hostfile.
+    Comments and blank lines are ignored. A name may have ``*N`` for N repetitions.
+
+    Source: read_config.c slurm_read_hostfile.
     """
     from ..language import hostlist
 
@@ -68,7 +73,10 @@ def node_names(item: Item, name: str) -> str:
 
 @reader
 def hosts(item: Item) -> Any:
-    """Node names, or with a ``/`` the path of a file with node names. The controller refuses unknown names."""
+    """Node names, or with a ``/`` a file of node names.
+
+    The controller refuses unknown names.
+    """
     if "/" in item.value:
         return node_names(item, item.value)
     return item.value

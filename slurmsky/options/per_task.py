@@ -22,7 +22,10 @@ _LICENSES = re.compile(r"(?:^|,)license/([^,=:]+)(?:[=:](\d+))?", re.IGNORECASE)
 
 
 def resolve(part: Component) -> None:
-    """Make the three options consistent. Raises CommandError if two of them were typed for the same resource."""
+    """Make the three options consistent.
+
+    Raises CommandError if two of them were typed for the same resource.
+    """
     text = part.get("tres_per_task")
     if not text:
         return
@@ -31,8 +34,8 @@ def resolve(part: Component) -> None:
             raise _fatal(part, f"Invalid TRES for --tres-per-task: {name}")
     text = re.sub(r"(^|,)(gres|license):", r"\1\2/", text)
     for kind, count in _gpus(part.get("gpus_per_task")):
-        text = _one_of(part, text, f"gres/gpu:{kind}" if kind else "gres/gpu", count, "gpus-per-task")
-    text = _one_of(part, text, "cpu", part.get("cpus_per_task"), "cpus-per-task")
+        text = _with_count(part, text, f"gres/gpu:{kind}" if kind else "gres/gpu", count, "gpus-per-task")
+    text = _with_count(part, text, "cpu", part.get("cpus_per_task"), "cpus-per-task")
     part.values["tres_per_task"] = text
     cpus = _count(text, "cpu")
     if cpus:
@@ -40,7 +43,7 @@ def resolve(part: Component) -> None:
     try:
         gpus = [item.gpus for item in devices(text) if item.name == "gpu"]
     except GresError:
-        return  # ``check`` reports it
+        return  # ``check`` reports this error
     if gpus:
         part.values["gpus_per_task"] = ",".join(gpus)
 
@@ -64,7 +67,10 @@ def resolve_with_gpus(part: Component) -> None:
 
 
 def check(part: Component) -> None:
-    """Apply slurmctld's refusals; convert tasks' licences to licences of the job. Raises CommandError."""
+    """Apply slurmctld's refusals; convert licences per task to the job's.
+
+    Raises CommandError.
+    """
     text = part.get("tres_per_task")
     if not text:
         return
@@ -76,10 +82,10 @@ def check(part: Component) -> None:
         part.values["licenses"] = ",".join(filter(None, (part.get("licenses"), of_tasks)))
 
 
-def _one_of(part: Component, text: str, name: str, count: Optional[int], option: str) -> str:
-    """The text with a resource's count from the option.
+def _with_count(part: Component, text: str, name: str, count: Optional[int], option: str) -> str:
+    """Return the text with a resource's count from its option.
 
-    If the text has this resource's count and takes precedence, it is unchanged.
+    A text with this resource's count is unchanged if it takes precedence.
     """
     requested = _count(text, name)
     if requested is None:
@@ -108,19 +114,25 @@ def _item(name: str) -> re.Pattern[str]:
 
 
 def _count(text: str, name: str) -> Optional[int]:
-    """A resource's count per task in the text; None: the text does not contain it."""
+    """Count per task of a resource in the text, or None."""
     found = _item(name).search(text)
     return None if found is None else int(found[2] or 0) if found[2] is not None else 1
 
 
 def _gpus(text: Optional[str]) -> list[tuple[str, int]]:
-    """(type, count) of --gpus-per-task; an invalid list is left to that option's check."""
+    """Pairs (type, count) of --gpus-per-task.
+
+    The option's own check reports an invalid list.
+    """
     found = (re.fullmatch(r"(?:(.*)[:=])?(\d+)", item) for item in (text or "").split(","))
     return [(item[1] or "", int(item[2])) for item in found if item]
 
 
 def devices(text: str) -> tuple[gres.Gres, ...]:
-    """The generic resources of ``cpu=2,gres/gpu:a100=1``. Raises GresError."""
+    """Generic resources of ``cpu=2,gres/gpu:a100=1``.
+
+    Raises GresError.
+    """
     items = (item.partition("/") for item in text.split(","))
     wanted = ",".join(name.replace("=", ":") for group, _, name in items if group == "gres")
     return gres.parse(wanted) if wanted else ()

@@ -1,9 +1,10 @@
-"""Parses the command lines of squeue, sacct and other query commands to typed requests.
+"""Parses the command lines of the query commands to typed requests.
 
 Filters are stored as parsed values; the command checks whether a user, partition or node exists. Each parser receives
-``argv`` without the command's name and raises CommandError (Printed for --help and similar). Source: src/squeue/opts.c,
-src/scancel/opt.c, src/sinfo/opts.c, src/sacct/options.c, src/scontrol/scontrol.c, src/sattach/opt.c, src/sbcast/opts.c,
-src/sstat/options.c.
+``argv`` without the command's name and raises CommandError (Printed for --help and similar).
+
+Source: src/squeue/opts.c, src/scancel/opt.c, src/sinfo/opts.c, src/sacct/options.c, src/scontrol/scontrol.c,
+src/sattach/opt.c, src/sbcast/opts.c, src/sstat/options.c.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ Record = TypeVar("Record", bound=Query)
 def gather(
     command: str, argv: Sequence[str], context: ReadContext, table: Optional[OptionTable]
 ) -> tuple[Component, tuple[str, ...]]:
-    """Set options from environment and command line; also returns the operands."""
+    """Set options from environment and command line; return the operands, too."""
     table = table or load(command)
     part = Component(command, context)
     # sattach's option string begins with "+": words after the step id are not options.
@@ -76,10 +77,10 @@ def gather(
 
 
 def _environment(part: Component, table: OptionTable, given: Container[str]) -> None:
-    """Set options from variables.
+    """Set options from environment variables.
 
-    A flag's variable sets the flag with any value, except that scancel requires true or false. ``given``: fields
-    whose variables are ignored.
+    A flag's variable sets the flag with any value, except that scancel requires true or false. ``given``: fields whose
+    variables are ignored.
     """
     for option in table.options:
         if option.same_as or option.field in ("format", "format2") or option.field in given:
@@ -97,7 +98,10 @@ def _environment(part: Component, table: OptionTable, given: Container[str]) -> 
 
 
 def _scancel_variable(part: Component, option: str, name: str, text: str) -> None:
-    """Set an option of scancel from a variable; a bad value is reported and ignored. Source: scancel/opt.c _opt_env."""
+    """Set an option of scancel from a variable.
+
+    A bad value is reported and ignored. Source: scancel/opt.c _opt_env.
+    """
     found = load("scancel").longs[option]
     if option == "state":
         if filters.state_name(text) is None:
@@ -127,7 +131,7 @@ def _record(kind: type[Record], part: Component, **more: Any) -> Record:
 
 
 def _formats(part: Component, prefix: str) -> dict[str, Optional[str]]:
-    """The format from -o and -O, else from the first variable that is set.
+    """Format from -o and -O, else from the first variable.
 
     Options with a fixed format override the variables.
     """
@@ -149,7 +153,10 @@ _EXCLUSIVE = "Options -o(--format) and -l(--long) are mutually exclusive. Please
 
 
 def parse_squeue(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> SqueueQuery:
-    """Parse squeue's command line. --jobs and --steps may have their list in the next word."""
+    """Parse squeue's command line.
+
+    --jobs and --steps may have their list in the next word.
+    """
     part, rest = gather("squeue", argv, context, table)
     for first, second, message in (
         ("format", "format2", "-O (--Format) is incompatible with -o (--format)"),
@@ -177,7 +184,10 @@ def parse_squeue(argv: Sequence[str], context: ReadContext, table: Optional[Opti
 
 
 def parse_scancel(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> ScancelQuery:
-    """Parse scancel's command line: ids and filters, at least one of them."""
+    """Parse scancel's command line: ids and filters.
+
+    At least one of them is required.
+    """
     part, rest = gather("scancel", argv, context, table)
     query = _record(ScancelQuery, part, jobs=scancel_jobs(rest))
     if not query.jobs and not any(
@@ -216,7 +226,10 @@ def parse_sinfo(argv: Sequence[str], context: ReadContext, table: Optional[Optio
 
 
 def parse_sacct(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> SacctQuery:
-    """Parse sacct's command line. The command sets the defaults of the time window, because they depend on the user."""
+    """Parse sacct's command line.
+
+    The command sets the defaults of the time window, because they depend on the user.
+    """
     part, rest = gather("sacct", argv, context, table)
     if rest:
         raise failure("sacct", "Unknown arguments:", *(f" {word}" for word in rest))
@@ -260,7 +273,10 @@ def parse_sstat(argv: Sequence[str], context: ReadContext, table: Optional[Optio
 
 
 def parse_scontrol(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> ScontrolQuery:
-    """Parse scontrol's options and request words; the command interprets the words."""
+    """Parse scontrol's options and request words.
+
+    The command interprets the words.
+    """
     # Words after "setdebugflags" are not options: "-NAME" removes a flag.
     end = next((at for at, word in enumerate(argv) if word.lower().startswith("setdebug") and len(word) > 8), len(argv))
     part, rest = gather("scontrol", argv[:end], context, table)

@@ -1,9 +1,8 @@
-"""Readers for submit options: keywords, and Slurm's small languages.
+"""Readers for submit options: keywords and Slurm's small languages.
 
 A reader converts an invalid value to a CommandError with slurm_opt.c's text for that option, so no other module needs
-these texts. Language modules are imported on use: a command needs two or three of them.
-
-The module exceeds 400 lines because it is the registry of readers, a short function for each argument language.
+these texts. Language modules are imported on use: a command needs two or three of them. The module exceeds 400 lines
+because it is the registry of readers, a short function for each argument language.
 """
 
 from __future__ import annotations
@@ -21,14 +20,17 @@ from .values import READERS, Item, Reader, reader, text, whole
 
 
 def _prefix_of(word: str, names: tuple[str, ...], least: int = 1) -> Optional[str]:
-    """The name that ``word`` abbreviates, in any case, with at least ``least`` letters."""
+    """Name that ``word`` abbreviates, in any case.
+
+    The abbreviation has at least ``least`` letters.
+    """
     lower = word.lower()
     return next((name for name in names if len(lower) >= least and name.lower().startswith(lower)), None)
 
 
 @reader
 def open_mode(item: Item) -> str:
-    """Only the first letter counts."""
+    """Mode of output files, by its first letter."""
     mode = {"a": "append", "t": "truncate"}.get(item.value[:1].lower())
     if mode is None:
         raise item.error()
@@ -37,7 +39,7 @@ def open_mode(item: Item) -> str:
 
 @reader
 def exclusive(item: Item) -> dict[str, Any]:
-    """Without argument, or the sharing that is allowed: user, mcs, topo.
+    """Value of --exclusive: none, or user, mcs, topo.
 
     "exclusive" and "oversubscribe" are values of SLURM_EXCLUSIVE.
     """
@@ -53,7 +55,7 @@ def exclusive(item: Item) -> dict[str, Any]:
 
 @reader
 def oversubscribe(item: Item) -> dict[str, Any]:
-    """Of --oversubscribe and --exclusive the last one counts."""
+    """Value of --oversubscribe, which resets --exclusive."""
     return {"oversubscribe": True, "exclusive": None}
 
 
@@ -113,7 +115,10 @@ def gres_flags(item: Item) -> str:
 
 @reader
 def profile(item: Item) -> str:
-    """A comma-separated list. Source: acct_gather_profile_from_string."""
+    """Profile types, separated by commas.
+
+    Source: acct_gather_profile_from_string.
+    """
     kinds = {
         "none": "None",
         "all": "All",
@@ -141,7 +146,10 @@ def accel_bind(item: Item) -> dict[str, Any]:
 
 @reader
 def compress(item: Item) -> dict[str, Any]:
-    """The value is only stored; an unknown algorithm is reported and ignored, as in parse_compress_type."""
+    """Store a compression; report an unknown algorithm and ignore it.
+
+    Source: parse_compress_type.
+    """
     known = item.value.lower() in ("", "lz4", "none")
     warning = (
         ()
@@ -153,7 +161,10 @@ def compress(item: Item) -> dict[str, Any]:
 
 @reader
 def block_size(item: Item) -> dict[str, Any]:
-    """sbcast --size is only stored; an invalid size is reported and ignored. Source: sbcast/opts.c _map_size."""
+    """Store sbcast --size; report an invalid size and ignore it.
+
+    Source: sbcast/opts.c _map_size.
+    """
     digits = re.match(r"\s*[+-]?\d+", item.value)
     rest = item.value[digits.end() :] if digits else item.value
     valid = rest[:1] in ("", "k", "K", "m", "M") and not (digits and "-" in digits[0])
@@ -192,7 +203,7 @@ def hint(item: Item) -> str:
 
 
 def _language(item: Item, parse: Callable[..., Any], *args: Any, **named: Any) -> Any:
-    """Return ``parse(text)``, or raise an error for an invalid text.
+    """Return ``parse(text)``, or raise a CommandError.
 
     The message is the language's, or the option's usual one.
     """
@@ -203,7 +214,7 @@ def _language(item: Item, parse: Callable[..., Any], *args: Any, **named: Any) -
 
 
 def refused(item: Item, fault: LanguageError) -> CommandError:
-    """Slurm's error lines for a text that is invalid in its language."""
+    """Error with Slurm's lines for an invalid text."""
     usual = f"{item.command}: error: Invalid --{item.option.name} specification"
     own = f"{item.command}: error: {fault.message}"
     kind = item.option.reader
@@ -223,7 +234,7 @@ def refused(item: Item, fault: LanguageError) -> CommandError:
 
 
 def _of_language(module: str, parse: str, value: Callable[[Any], Any]) -> Reader:
-    """The reader of an argument that is one text of a language."""
+    """Reader of an argument that is a text of one language."""
     return lambda item: value(_language(item, getattr(import_module(f"..language.{module}", __package__), parse)))
 
 
@@ -273,7 +284,7 @@ def mail_type(item: Item) -> tuple[str, ...]:
 
 @reader
 def distribution(item: Item) -> str:
-    """A plane's size may come from SLURM_DIST_PLANESIZE."""
+    """Task distribution; SLURM_DIST_PLANESIZE is the default plane size."""
     from ..language import distribution as language
 
     return str(_language(item, language.parse, item.context.env.get("SLURM_DIST_PLANESIZE", "")))
@@ -333,7 +344,10 @@ def mem_bind(item: Item) -> str:
 
 @reader
 def tres_bind(item: Item) -> str:
-    """gres/NAME:HOW, joined by "+"; for GPUs as in --gpu-bind. Source: tres_bind.c tres_bind_verify_cmdline."""
+    """Binding gres/NAME:HOW, joined by "+"; for GPUs as --gpu-bind.
+
+    Source: tres_bind.c tres_bind_verify_cmdline.
+    """
     from ..language import gpubind
     from ..language.syntax_errors import BindError
 
@@ -346,7 +360,9 @@ def tres_bind(item: Item) -> str:
 
 @reader
 def gpu_freq(item: Item) -> str:
-    """[type=]value[,verbose]; the value is a number of MHz, or low, medium, high or highm1.
+    """GPU frequency [type=]value[,verbose].
+
+    The value is a number of MHz, or low, medium, high or highm1.
 
     Source: gres.c gpu_freq checks.
     """
@@ -359,7 +375,10 @@ def gpu_freq(item: Item) -> str:
 
 @reader
 def switches(item: Item) -> str:
-    """COUNT[@TIME]; an invalid time is ignored, as in arg_set_switches."""
+    """Switches COUNT[@TIME]; an invalid time is ignored.
+
+    Source: arg_set_switches.
+    """
     number = item.value.partition("@")[0]
     whole(item, "--switches", positive=True, text=number)
     return item.value
@@ -367,7 +386,10 @@ def switches(item: Item) -> str:
 
 @reader
 def extra_node_info(item: Item) -> dict[str, Any]:
-    """sockets[:cores[:threads]], each a count or ``*``. Source: get_resource_arg_range."""
+    """Node shape sockets[:cores[:threads]], each a count or ``*``.
+
+    Source: get_resource_arg_range.
+    """
     found: dict[str, Any] = {}
     names = ("sockets_per_node", "cores_per_socket", "threads_per_core")
     for name, place, word in zip(names, ("first", "second", "third"), item.value.split(":")):
@@ -378,7 +400,7 @@ def extra_node_info(item: Item) -> dict[str, Any]:
 
 @reader
 def get_user_env(item: Item) -> str:
-    """[TIMEOUT][L|S], accepted by releases up to 24.05; later ones accept no argument."""
+    """Argument [TIMEOUT][L|S], which later releases than 24.05 refuse."""
     if item.text is not None and not re.fullmatch(r"[0-9]*[LlSs]?", item.text):
         raise item.error()
     return item.value
@@ -389,7 +411,10 @@ def get_user_env(item: Item) -> str:
 
 @reader
 def het_group(item: Item) -> str:
-    """Numbers and ranges of het components; "+" joins components that share an MPI world. Source: srun/opt.c."""
+    """Numbers and ranges of het components.
+
+    "+" joins components that share an MPI world. Source: srun/opt.c.
+    """
     bad = next((part for part in re.split(r"[,+]", item.value) if not re.fullmatch("[0-9]+(-[0-9]+)?", part)), None)
     if bad is not None:
         raise item.error(
@@ -402,7 +427,7 @@ def het_group(item: Item) -> str:
 
 @reader
 def kill_command(item: Item) -> int:
-    """Number of a signal; without argument: SIGTERM."""
+    """Signal number, by default SIGTERM."""
     from ..language import signalspec
 
     if item.text is None:
@@ -421,7 +446,10 @@ PMIX_VERSIONS = ("pmix_v4", "pmix_v5")
 
 @reader
 def mpi(item: Item) -> str:
-    """One of MPI_TYPES; the error lines are those of slurm_mpi.c and of the plugin loader."""
+    """One of MPI_TYPES.
+
+    The error lines are those of slurm_mpi.c and of the plugin loader.
+    """
     name = item.value
     if name == "list":
         known = "".join(f"\t{known}\n" for known in MPI_TYPES)

@@ -1,4 +1,4 @@
-"""Requests of the query commands as records: one field per option.
+"""Requests of the query commands, with one field per option.
 
 Filters are parsed values; ``None`` and () mean "not given".
 """
@@ -17,7 +17,7 @@ class Query:
 
     clusters: Optional[str] = None
     verbose: int = 0
-    warnings: tuple[str, ...] = ()  # for stderr, before anything else
+    warnings: tuple[str, ...] = ()  # lines for stderr, printed first
     recorded: tuple[tuple[str, str], ...] = ()  # accepted without effect: option, text
     json: Optional[str] = None  # None: not requested; "" or the data_parser plugin
     yaml: Optional[str] = None
@@ -29,7 +29,10 @@ class Query:
 
 @dataclass(frozen=True)
 class SqueueQuery(Query):
-    """squeue. An empty filter, if given, matches nothing."""
+    """Request of squeue.
+
+    An empty filter, if given, matches nothing.
+    """
 
     accounts: Optional[tuple[str, ...]] = None
     all: bool = False
@@ -68,7 +71,10 @@ class SqueueQuery(Query):
 
 @dataclass(frozen=True)
 class ScancelQuery(Query):
-    """scancel. ``jobs`` in the order given."""
+    """Request of scancel.
+
+    ``jobs`` are in the order given.
+    """
 
     jobs: tuple[JobId, ...] = ()
     account: Optional[str] = None
@@ -112,7 +118,7 @@ class ScancelQuery(Query):
 
 @dataclass(frozen=True)
 class SinfoQuery(Query):
-    """sinfo."""
+    """Request of sinfo."""
 
     all: bool = False
     dead: bool = False
@@ -141,7 +147,10 @@ class SinfoQuery(Query):
 
 @dataclass(frozen=True)
 class SacctQuery(Query):
-    """sacct. Times are epoch seconds; limits minutes."""
+    """Request of sacct.
+
+    Times are epoch seconds, limits are minutes.
+    """
 
     allusers: bool = False
     accounts: tuple[str, ...] = ()
@@ -190,7 +199,7 @@ class SacctQuery(Query):
 
 @dataclass(frozen=True)
 class SstatQuery(Query):
-    """sstat."""
+    """Request of sstat."""
 
     jobs: tuple[JobId, ...] = ()
     verbose: int = 0
@@ -206,7 +215,10 @@ class SstatQuery(Query):
 
 @dataclass(frozen=True)
 class ScontrolQuery(Query):
-    """scontrol: options and the words of one request (none: read them from stdin)."""
+    """Request of scontrol: options and words.
+
+    Without words the requests are read from stdin.
+    """
 
     words: tuple[str, ...] = ()
     all: bool = False
@@ -220,7 +232,10 @@ class ScontrolQuery(Query):
 
 @dataclass(frozen=True)
 class SattachQuery(Query):
-    """sattach. Filters are task numbers."""
+    """Request of sattach.
+
+    Filters are task numbers.
+    """
 
     step: Optional[JobId] = None  # never None in a request
     label: bool = False
@@ -234,7 +249,7 @@ class SattachQuery(Query):
 
 @dataclass(frozen=True)
 class SbcastQuery(Query):
-    """sbcast."""
+    """Request of sbcast."""
 
     source: str = ""
     destination: str = ""

@@ -1,7 +1,7 @@
-"""Reads options from a batch script: words by component, or Slurm's refusal of the script.
+"""Options of a batch script, or Slurm's refusal of it.
 
-``language.directives`` scans the script (``language.foreign`` scans #PBS and #BSUB); this module adds prefixes and exit
-codes to their errors.
+``language.directives`` scans the script (``language.foreign`` scans #PBS and #BSUB); this module adds prefixes and
+exit codes to their errors.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from .values import ReadContext
 
 @dataclass(frozen=True)
 class ScriptOptions:
-    """Words of the script's option lines, one tuple per het component, and lines to print."""
+    """Words of option lines by het component, and lines to print."""
 
     components: tuple[tuple[str, ...], ...] = ((),)
     warnings: tuple[str, ...] = ()
 
 
 def read(data: bytes, path: str, context: ReadContext) -> ScriptOptions:
-    """The options in the script ``path``. Raises CommandError for a file that is not a batch script."""
+    """Read the options of a script.
+
+    Raises CommandError for a file that is not a batch script.
+    """
     try:
         directives.check(data)
         # A script read from standard input has no name to show.
@@ -38,7 +41,10 @@ def read(data: bytes, path: str, context: ReadContext) -> ScriptOptions:
 
 
 def foreign(data: bytes, path: str, context: ReadContext) -> tuple[str, ...]:
-    """Convert the script's #PBS or #BSUB lines to words of sbatch. Raises CommandError."""
+    """Convert #PBS or #BSUB lines to words of sbatch.
+
+    Raises CommandError.
+    """
     if b"#PBS" not in data and b"#BSUB" not in data:
         return ()
     from ..language import other_schedulers as language

@@ -8,7 +8,7 @@ from .component_options import Component
 
 
 def submission(part: Component, het: bool = False) -> None:
-    """Apply the refusals of slurmctld that depend only on the request.
+    """Apply the refusals of slurmctld that need only the request.
 
     Also converts dependency and array to canonical text.
     """

@@ -1,8 +1,9 @@
-"""Builds JobSpecs and StepSpecs for sbatch, salloc and srun from words, environment and script.
+"""Builds JobSpecs and StepSpecs for sbatch, salloc and srun.
 
-Precedence: command line > input environment > #SBATCH lines. sbatch works in two phases, because its command line names
-the script that contains options: ``find_script`` first, then, with the script's bytes, ``parse_sbatch``. Source:
-src/sbatch/opt.c, src/salloc/opt.c, src/srun/opt.c, src/common/slurm_opt.c.
+Precedence: command line > input environment > #SBATCH lines. sbatch works in two phases, because its command line
+names the script that contains options: ``find_script`` first, then, with the script's bytes, ``parse_sbatch``.
+
+Source: src/sbatch/opt.c, src/salloc/opt.c, src/srun/opt.c, src/common/slurm_opt.c.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ _STEP_FIELDS = tuple(
 
 @dataclass(frozen=True)
 class ScriptText:
-    """A batch script: the path that the user named ("" for standard input) and its bytes."""
+    """A batch script: path as typed and content.
+
+    The path is "" for standard input.
+    """
 
     path: str
     data: bytes
@@ -58,7 +62,7 @@ class ScriptText:
 
 @dataclass(frozen=True)
 class ScriptChoice:
-    """The script in sbatch's command line.
+    """Script of sbatch's command line.
 
     It is a path and arguments, or --wrap's text, or neither (standard input).
     """
@@ -96,7 +100,10 @@ _FLAG_FIELDS = tuple(entry.name for entry in dataclasses.fields(SubmitFlags))
 
 @dataclass(frozen=True)
 class Submission:
-    """The request of sbatch or salloc. ``argv``: the script's arguments, or salloc's command."""
+    """Request of sbatch or salloc.
+
+    ``argv``: the script's arguments, or salloc's command.
+    """
 
     components: tuple[JobSpec, ...]
     argv: tuple[str, ...] = ()
@@ -111,7 +118,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class StepRequest:
-    """The request of srun: one StepSpec per het component on its command line."""
+    """Request of srun: one StepSpec per het component."""
 
     components: tuple[StepSpec, ...]
     flags: SubmitFlags = SubmitFlags()
@@ -132,7 +139,9 @@ def wrap_script(command: str) -> bytes:
 
 
 def with_burst_buffer(script: bytes, lines: bytes) -> bytes:
-    """The script with the content of --bbf after its first line. Source: run_command.c run_command_add_to_script.
+    """Insert the content of --bbf after a script's first line.
+
+    Source: run_command.c run_command_add_to_script.
 
     >>> with_burst_buffer(b"#!/bin/sh\\ntrue\\n", b"#BB x")
     b'#!/bin/sh\\n#BB x\\ntrue\\n'
@@ -150,9 +159,8 @@ def with_burst_buffer(script: bytes, lines: bytes) -> bytes:
 def find_script(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> ScriptChoice:
     """First phase: find the script; process --help and similar.
 
-    ``argv`` excludes the command's name.
-
-    A lone ":" separates components here, too, and is never passed to the script. Raises CommandError.
+    ``argv`` excludes the command's name. A lone ":" separates components here, too, and is never passed to the script.
+    Raises CommandError.
     """
     table = table or load("sbatch")
     words = split(table, [word for word in argv if word != ":"])
@@ -169,7 +177,10 @@ def find_script(argv: Sequence[str], context: ReadContext, table: Optional[Optio
 def parse_sbatch(
     argv: Sequence[str], script: Optional[ScriptText], context: ReadContext, table: Optional[OptionTable] = None
 ) -> Submission:
-    """Second phase: parse the whole request. ``script`` None: --wrap. Raises CommandError."""
+    """Second phase: parse the whole request.
+
+    ``script`` is None for --wrap. Raises CommandError.
+    """
     table = table or load("sbatch")
     choice = find_script(argv, context, table)
     # The script of --wrap is not scanned for options.
@@ -193,7 +204,10 @@ def _sbatch_components(
     first: Component,
     table: OptionTable,
 ) -> list[Component]:
-    """All components. Each combines its part of the script, the environment, and its part of the command line."""
+    """Build all components of a submission.
+
+    Each combines its part of the script, the environment, and its part of the command line.
+    """
     parts: list[Component] = []
     words, more = list(argv), True
     while more or len(parts) < len(directives.components):
@@ -238,7 +252,7 @@ def _ignores_pbs(part: Component, argv: Sequence[str], table: OptionTable) -> bo
 
 
 def parse_salloc(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> Submission:
-    """Parse salloc's command line: the allocation, and the command to run in it.
+    """Parse salloc's command line: the allocation and a command.
 
     Raises CommandError.
     """
@@ -256,7 +270,10 @@ def parse_salloc(argv: Sequence[str], context: ReadContext, table: Optional[Opti
 
 
 def parse_srun(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> StepRequest:
-    """Parse srun's command line (``argv`` without "srun"): one step, or one per component. Raises CommandError."""
+    """Parse srun's command line to one step per component.
+
+    ``argv`` excludes the command's name. Raises CommandError.
+    """
     table = table or load("srun")
     messages: list[str] = []
     steps = []
@@ -283,7 +300,10 @@ def parse_srun(argv: Sequence[str], context: ReadContext, table: Optional[Option
 def _components(
     argv: Sequence[str], first: Component, table: OptionTable
 ) -> tuple[list[Component], list[tuple[str, ...]]]:
-    """Split components at lone ":" words; each has its options set and the command after them."""
+    """Split components at lone ":" words.
+
+    Each has its options set and the command after them.
+    """
     parts: list[Component] = []
     commands: list[tuple[str, ...]] = []
     rest: Optional[Sequence[str]] = list(argv)
@@ -303,13 +323,19 @@ def _components(
 
 
 def _unclosed(parts: Sequence[Component]) -> list[str]:
-    """Slurm's lines on items of --export whose quote is not closed; the items are used as they are."""
+    """Error lines for unclosed quotes in --export.
+
+    The items are used as they are.
+    """
     items = [exportspec.parse(part.get("export")).unclosed for part in parts if part.get("export")]
     return [f"{parts[0].command}: error: Improperly formed environment variable ({item})" for item in items if item]
 
 
 def _groups(parts: Sequence[Component]) -> None:
-    """Refuse two command-line components for the same het component. Without --het-group each has its own."""
+    """Refuse two command-line components for one het component.
+
+    Without --het-group each has its own.
+    """
     taken: set[int] = set()
     for index, part in enumerate(parts):
         own: set[int] = set()
@@ -331,7 +357,10 @@ def _relative(part: Component) -> None:
 
 
 def _job(part: Component, context: ReadContext, default_name: str) -> JobSpec:
-    """The JobSpec of one component; name and folder default to the client's values."""
+    """Build the JobSpec of one component.
+
+    Name and folder default to the client's values.
+    """
     fields = part.pick(_JOB_FIELDS)
     fields.setdefault("job_name", default_name)
     fields.setdefault("chdir", context.cwd)
@@ -360,7 +389,7 @@ def _step(part: Component, context: ReadContext, argv: tuple[str, ...]) -> StepS
 
 
 def describe(request: Submission) -> tuple[tuple[str, str], ...]:
-    """Name and value of every given option, for the listing of -v."""
+    """Name and value of each given option, as -v lists them."""
     return request.given
 
 
@@ -370,7 +399,10 @@ def _given(parts: Sequence[Component]) -> tuple[tuple[str, str], ...]:
 
 
 def _shown(part: Component, name: str, text: str) -> str:
-    """An option's value as Slurm lists it, with times expanded. Source: slurm_opt.c, arg_get_*."""
+    """Value of an option as -v shows it, with times expanded.
+
+    Source: slurm_opt.c, arg_get_*.
+    """
     option = load(part.command).longs.get(name)
     value = part.get(option.field) if option is not None else None
     if option is None or value is None:

@@ -1,7 +1,7 @@
-"""The option table: one row per option of every command, from options.csv.
+"""The option table: a row per option of every command.
 
-A row defines an option's spelling, its environment variable, the field of the request that it sets (``field``), the
-function of ``values`` that reads its text (``reader``), and its support here (``policy``).
+A row of options.csv defines an option's spelling, its environment variable, the field of the request that it sets
+(``field``), the function of ``values`` that reads its text (``reader``), and its support here (``policy``).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Option:
 
     @property
     def name(self) -> str:
-        """The long name that errors show; an alias counts as its option."""
+        """Long name that errors show; an alias has its option's."""
         return self.same_as or self.long
 
     @property
@@ -71,7 +71,7 @@ class Option:
 
 @dataclass(frozen=True)
 class DeclaredOption:
-    """An option that a site declares, as a SPANK plugin would.
+    """Option that a site declares, as a SPANK plugin would.
 
     With ``field`` "", the text is stored in ``site_options``.
     """
@@ -100,12 +100,15 @@ class OptionTable:
                 self.shorts[option.short] = option
 
     def find(self, word: str) -> Optional[Option]:
-        """The option written ``--long``, ``-s``, ``long`` or ``s`` (exact), or None."""
+        """Find an option written ``--long``, ``-s``, ``long`` or ``s``."""
         bare = word.lstrip("-")
         return self.longs.get(bare) or self.shorts.get(bare)
 
     def with_site_options(self, declared: Iterable[DeclaredOption]) -> OptionTable:
-        """This table with the site's options added; a name that Slurm uses keeps Slurm's meaning."""
+        """Return the table with the site's options added.
+
+        A name that Slurm uses keeps Slurm's meaning.
+        """
         extra = [
             Option(
                 command=self.command,
@@ -141,7 +144,7 @@ def _rows() -> list[str]:
 
 @cache
 def every(command: str) -> tuple[Option, ...]:
-    """All rows of ``command``, including those added after the emulated release."""
+    """All rows of ``command``, with those newer than the emulated release."""
     lines = _rows()
     names = lines[0].split(",")
     found = csv.reader(line for line in lines if line.startswith(command + ","))
@@ -150,7 +153,10 @@ def every(command: str) -> tuple[Option, ...]:
 
 @cache
 def load(command: str) -> OptionTable:
-    """The options that ``command`` accepts; KeyError for a command that is not in the table."""
+    """Options that ``command`` accepts.
+
+    Raises KeyError for a command that is not in the table.
+    """
     options = every(command)
     if not options:
         raise KeyError(command)

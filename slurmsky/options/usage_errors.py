@@ -11,7 +11,10 @@ from contextlib import contextmanager
 
 
 class CommandError(Exception):
-    """``lines`` go to stderr, ``stdout`` before them to stdout, ``exit_code`` ends the command."""
+    """Error that ends a command.
+
+    ``stdout`` is printed before ``lines``, which go to stderr; ``exit_code`` ends the command.
+    """
 
     def __init__(self, lines: tuple[str, ...], exit_code: int, stdout: str = "") -> None:
         super().__init__(lines, exit_code, stdout)
@@ -25,7 +28,10 @@ class CommandError(Exception):
 
 @contextmanager
 def with_printed_lines(printed: Sequence[str]) -> Iterator[None]:
-    """Prefix a CommandError raised within the block with the lines already printed: clients print as they proceed."""
+    """Add lines already printed to a CommandError of the block.
+
+    Clients print as they proceed.
+    """
     try:
         yield
     except CommandError as fault:
@@ -45,7 +51,10 @@ USAGE = 255
 
 
 def failure(command: str, *messages: str, exit_code: int = 1, level: str = "error") -> CommandError:
-    """``command: level: message`` for each message, as Slurm's log functions print them."""
+    """Error with ``command: level: message`` for each message.
+
+    Slurm's log functions print this form.
+    """
     return CommandError(tuple(f"{command}: {level}: {message}" for message in messages), exit_code)
 
 
@@ -61,5 +70,8 @@ REFUSED = {
 
 
 def rejected(command: str, reason: str, *details: str, exit_code: int = 1) -> CommandError:
-    """The controller's ``reason`` in the format of ``command``, after the ``details`` that it sent."""
+    """Error for a refusal by the controller.
+
+    ``details`` are printed before ``reason``.
+    """
     return failure(command, *details, REFUSED[command] + reason, exit_code=exit_code)

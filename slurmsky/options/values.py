@@ -1,9 +1,9 @@
 """Converts an option's text to field values.
 
-This module has the reader interface, and readers for flags and numbers.
+This module has the reader interface, and readers for flags and numbers. A reader is a small function per type of
+value, named in the table's ``reader`` column (others are in ``readers`` and ``filters``). It receives an Item and
+returns the value of the option's only field, or a dict for several fields.
 
-A reader is a small function per type of value, named in the table's ``reader`` column (others are in ``readers`` and
-``filters``). It receives an Item and returns the value of the option's only field, or a dict for several fields.
 Source: slurm src/common/slurm_opt.c (arg_set_*), src/common/proc_args.c.
 """
 
@@ -24,7 +24,10 @@ def _no_file(path: str) -> bytes:
 
 @dataclass(frozen=True)
 class ReadContext:
-    """The caller's environment as values. ``read_file`` returns a file's bytes or raises OSError."""
+    """The caller's environment for readers.
+
+    ``read_file`` returns a file's bytes or raises OSError.
+    """
 
     now: float = 0.0
     timezone: Optional[tzinfo] = None
@@ -38,7 +41,10 @@ class ReadContext:
 
     @property
     def error_exit(self) -> int:
-        """Exit code of errors found after parsing; SLURM_EXIT_ERROR replaces the usual 1."""
+        """Exit code of errors found after parsing.
+
+        SLURM_EXIT_ERROR replaces the usual 1.
+        """
         text = self.env.get("SLURM_EXIT_ERROR", "").strip()
         code = int(text) if re.fullmatch(r"[+-]?[0-9]{1,9}", text) else 0
         return code % 256 or 1
@@ -46,7 +52,7 @@ class ReadContext:
 
 @dataclass(frozen=True)
 class Item:
-    """One occurrence of an option. ``text`` None: without argument."""
+    """One occurrence of an option; ``text`` is None without argument."""
 
     option: Option
     text: Optional[str]
@@ -55,11 +61,11 @@ class Item:
 
     @property
     def value(self) -> str:
-        """The text, "" for none."""
+        """Text of the argument, or ""."""
         return self.text or ""
 
     def error(self, *messages: str, exit_code: int = USAGE) -> CommandError:
-        """An error with ``command: error:`` lines; without messages, the option's usual one."""
+        """Error with ``command: error:`` lines, by default the option's usual."""
         return failure(
             self.command, *(messages or (f"Invalid --{self.option.name} specification",)), exit_code=exit_code
         )
@@ -75,7 +81,10 @@ def reader(function: Reader) -> Reader:
 
 
 def read(option: Option, text: Optional[str], context: ReadContext, command: str = "") -> dict[str, Any]:
-    """Convert ``text`` to the values of ``option``'s fields. Raises CommandError."""
+    """Convert ``text`` to the values of ``option``'s fields.
+
+    Raises CommandError.
+    """
     item = Item(option, text, context, command or option.command)
     value = READERS[option.reader](item)
     return value if isinstance(value, dict) else {option.field: value}
@@ -91,19 +100,25 @@ def flag(item: Item) -> bool:
 
 @reader
 def count(item: Item) -> Any:
-    """Repeatable flag; from the environment a number. The caller adds up repetitions on the command line."""
+    """Count of a repeatable flag; from the environment a number.
+
+    The caller adds up repetitions on the command line.
+    """
     return 1 if item.text is None else max(0, leading_int(item.text))
 
 
 @reader
 def switch(item: Item) -> dict[str, Any]:
-    """A flag that is stored without effect: {recorded: ((name, ""),)}."""
+    """Store a flag without effect: {recorded: ((name, ""),)}."""
     return {"recorded": ((item.option.name, ""),)}
 
 
 @reader
 def account(item: Item) -> str:
-    """An account in lower case, as Slurm stores their names. Source: job_mgr.c validate_job_create_req."""
+    """Account in lower case, as Slurm stores it.
+
+    Source: job_mgr.c validate_job_create_req.
+    """
     return item.value.lower()
 
 
@@ -115,7 +130,10 @@ def text(item: Item) -> Any:
 
 
 def leading_int(text: str) -> int:
-    """The number at the start of ``text``, 0 when there is none: C's strtol in 64 bits."""
+    """Number at the start of ``text``, or 0.
+
+    This is C's strtol in 64 bits.
+    """
     match = re.match(r"\s*([+-]?)0*([0-9]*)", text)
     assert match is not None
     digits = match.group(2)
@@ -124,7 +142,10 @@ def leading_int(text: str) -> int:
 
 
 def whole(item: Item, name: str, positive: bool, text: Optional[str] = None) -> int:
-    """The whole text as a decimal number, > 0 or >= 0; 32 bits as in C. Source: proc_args.c parse_int."""
+    """Decimal number, > 0 or >= 0, of 32 bits.
+
+    Source: proc_args.c parse_int.
+    """
     text = item.value if text is None else text
     bad = item.error(f'Invalid numeric value "{text}" for {name}.', exit_code=1)
     # strtol of a lone sign or blanks consumes nothing, and the remaining text is the error; for the empty string it
@@ -161,7 +182,7 @@ def positive_or_star(item: Item) -> Optional[int]:
 
 @reader
 def bare_one(item: Item) -> int:
-    """1 when no argument is given."""
+    """Number of an optional argument, by default 1."""
     return 1 if item.text is None else whole(item, f"--{item.option.name}", positive=False)
 
 
@@ -185,7 +206,10 @@ def wait_all_nodes(item: Item) -> int:
 
 @reader
 def nice(item: Item) -> int:
-    """Without argument: 100. Source: arg_set_nice."""
+    """Nice value, by default 100.
+
+    Source: arg_set_nice.
+    """
     if item.text is None:
         return 100
     value = leading_int(item.text)
@@ -196,7 +220,10 @@ def nice(item: Item) -> int:
 
 @reader
 def priority(item: Item) -> int:
-    """TOP is the highest possible number. Source: arg_set_priority."""
+    """Priority; TOP is the highest possible number.
+
+    Source: arg_set_priority.
+    """
     if item.value.upper() == "TOP":
         return 0xFFFFFFFE - 1
     value = leading_int(item.value)

@@ -2,6 +2,8 @@
 
 The accounting index decides about an ended run (``where``). For other runs the index preselects, and the job record
 decides (``test``).
+
+Source: src/sacct/options.c, as_mysql_jobacct_process.c.
 """
 
 from __future__ import annotations
