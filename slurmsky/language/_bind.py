@@ -1,4 +1,7 @@
-"""The common syntax of --cpu-bind, --mem-bind and --gpu-bind: words, some of which take a list."""
+"""Common syntax of --cpu-bind, --mem-bind and --gpu-bind.
+
+A binding is a list of words, some of which take a list.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _DECIMAL = re.compile("[0-9]+(\\*[0-9]+)?")
 
 @dataclass(frozen=True)
 class BindItem:
-    """One word of a binding; `values` is None if it has no list."""
+    """One word of a binding; `values` is None without a list."""
 
     word: str
     values: Optional[tuple[str, ...]] = None
@@ -38,15 +41,18 @@ ITEMS: Grammar[tuple[BindItem, ...]] = Grammar("bind", _Build(), BindError)
 
 @dataclass(frozen=True)
 class Bind:
-    """A parsed binding: `how` is a word, or the name of a list with its `values`."""
+    """A parsed binding.
+
+    `how` is a word, or the name of a list with its `values`.
+    """
 
     how: str = ""
     values: tuple[str, ...] = ()
     verbose: bool = False
     help: bool = False
 
-    def spelled(self, *flags: str) -> str:
-        """The whole text, with the words of a subclass's own fields before `how`."""
+    def text_with_flags(self, *flags: str) -> str:
+        """Text of the binding, with a subclass's words before `how`."""
         if self.help:
             return "help"
         how = f"{self.how}:{','.join(self.values)}" if self.values else self.how
@@ -62,7 +68,7 @@ _COMMON: dict[str, dict[str, Any]] = {
 
 
 def read(text: str, option: str, bind: _Bind, lists: Sequence[str], words: Mapping[str, dict[str, Any]]) -> _Bind:
-    """Parse an option: each word changes fields, later words override earlier ones.
+    """Parse an option; later words override earlier ones.
 
     `words` are those of this option only. Raises BindError with the line that Slurm prints.
     """
@@ -89,7 +95,10 @@ def read(text: str, option: str, bind: _Bind, lists: Sequence[str], words: Mappi
 
 
 def repeated(text: str, values: tuple[str, ...]) -> tuple[str, ...]:
-    """A list with repetitions such as `0*4` expanded (slurm_resource_info.c _expand_mult)."""
+    """Expand repetitions in a list, such as `0*4`.
+
+    Source: slurm_resource_info.c _expand_mult.
+    """
     result: list[str] = []
     for value in values:
         one, star, times = value.partition("*")

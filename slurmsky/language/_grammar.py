@@ -1,4 +1,4 @@
-"""Parses a text with a grammar file, a builder and an error class.
+"""Grammar of a language: a file, a builder and an error class.
 
 A grammar is loaded at the first text that needs it, never at import: the import of lark takes longer than a whole thin
 command may take, and most commands need at most two or three of these languages.
@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-# No language has larger numbers; longer digit strings are read as this number. It also keeps int() linear: Python
-# refuses very long digit strings, or is slow to read them.
+# Limit of numbers in all languages. It also keeps int() linear: Python refuses very long digit strings, or is slow to
+# read them.
 HUGE = 2**63 - 1
 
 
 class Fault(Exception):
-    """Raised by a builder to refuse a text that the grammar accepts. It becomes the language's own error."""
+    """Refusal by a builder of a text that the grammar accepts.
+
+    `Grammar` converts it to the language's own error.
+    """
 
     def __init__(self, pos: int, message: str = "", **values: str) -> None:
         super().__init__(pos, message)
@@ -33,7 +36,7 @@ class Fault(Exception):
 
 
 class _Inline:
-    """Adapts a builder to lark's transformer interface: rule name -> function of the list of children.
+    """Adapter of a builder to lark's transformer interface.
 
     A builder is a plain class (so that its module need not import lark) whose methods have the rules' names and take
     the children as separate arguments.
@@ -62,7 +65,10 @@ def _text(name: str) -> str:
 
 @cache
 def load(name: str, transformer: object = None, start: str = "start") -> Lark:
-    """The LALR parser of grammar/NAME.lark, made once; `transformer` builds values while it parses."""
+    """Load the LALR parser of grammar/NAME.lark.
+
+    `transformer` builds values while it parses.
+    """
     from lark import Lark
 
     inline: Any = None if transformer is None else _Inline(transformer)
@@ -70,11 +76,11 @@ def load(name: str, transformer: object = None, start: str = "start") -> Lark:
 
 
 class Grammar(Generic[Value]):
-    """One small language: its name, its builder and its error class.
+    """One small language: its name, builder and error class.
 
-    `parse` gives the builder's value or raises `error`, and nothing else. It remembers the values of the last
-    `remember` texts, so that a job's texts are parsed once by client, controller and scheduling passes; languages whose
-    values are mutable, or whose texts do not recur, remember none.
+    `parse` returns the builder's value or raises `error`, and nothing else. It caches the values of the last
+    `remember` texts, so that a job's texts are parsed once by client, controller and scheduling passes; languages
+    whose values are mutable, or whose texts do not recur, cache none.
     """
 
     def __init__(
@@ -84,7 +90,7 @@ class Grammar(Generic[Value]):
         self.builder = builder
         self.error = error
         self.start = start
-        #: the value of a text; raises the language's own error, which has the text and the position
+        #: value of a text; raises the language's own error, with the text and the position
         self.parse: Callable[[str], Value] = lru_cache(maxsize=remember)(lambda text: self._parse(text))
 
     def _parse(self, text: str) -> Value:
@@ -103,7 +109,7 @@ class Grammar(Generic[Value]):
 
 
 def number(digits: str) -> int:
-    """The value of a string of ASCII digits with an optional sign, limited to +-HUGE as strtol limits it.
+    """Value of ASCII digits, limited to +-HUGE as by strtol.
 
     >>> number("007"), number("-3"), number("9" * 5000) == HUGE
     (7, -3, True)
@@ -114,5 +120,5 @@ def number(digits: str) -> int:
 
 
 def int32(value: int) -> int:
-    """`value` wrapped to C's 32-bit int, as in Slurm's arithmetic with huge times and ids."""
+    """Wrap `value` to C's 32-bit int, like Slurm's arithmetic."""
     return (value + 2**31) % 2**32 - 2**31

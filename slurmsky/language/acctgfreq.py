@@ -16,7 +16,7 @@ KINDS = ("task", "energy", "network", "filesystem")
 
 @dataclass(frozen=True)
 class AcctgFreq:
-    """Seconds between samples for each named kind; 0 disables a kind.
+    """Seconds between samples by type; 0 disables a type.
 
     >>> str(parse("30")), parse("energy=60,task=5").seconds("task")
     ('task=30', 5)
@@ -25,7 +25,7 @@ class AcctgFreq:
     intervals: tuple[tuple[str, int], ...] = ()
 
     def seconds(self, kind: str) -> Optional[int]:
-        """The interval of a kind; None: the kind was not named."""
+        """Interval of a type, or None for a type not named."""
         return dict(self.intervals).get(kind)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""--array: `1-5,7,9-11:2%3` <-> indices and the number that may run at once.
+"""--array: `1-5,7,9-11:2%3` <-> indices and the limit of running elements.
 
 Source: slurm src/common/slurm_protocol_defs.c slurm_parse_array_tok, xlate_array_task_str.
 """
@@ -16,7 +16,7 @@ from slurmsky.language.syntax_errors import ArraySpecError as ArraySpecError
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """Indices of a job array and how many may run at once.
+    """Indices of a job array, and the limit of running elements.
 
     `ranges` is the unique shortest way to write the indices from left to right, so that 100,000 elements take no more
     memory than one, and equal arrays are equal records.
@@ -39,7 +39,7 @@ class ArraySpec:
 
     @classmethod
     def of(cls, indices: Iterable[int], max_running: Optional[int] = None) -> ArraySpec:
-        """The spec of indices in any order."""
+        """Build the spec of indices in any order."""
         return cls(tuple(_progressions(sorted(set(indices)))), max_running)
 
     @property
@@ -69,7 +69,10 @@ def _range_text(part: range) -> str:
 
 
 def _progressions(indices: list[int]) -> Iterator[range]:
-    """Ascending indices as ranges, greedily from the left; fewer than three with one step stay single."""
+    """Split ascending indices into ranges, greedily from the left.
+
+    Fewer than three indices with one step stay single.
+    """
     at, end = 0, len(indices)
     while at < end:
         stop, step = at + 1, 1
@@ -107,12 +110,12 @@ class _Build:
 _GRAMMAR: Grammar[tuple[_Item, ...]] = Grammar("arrayspec", _Build(), ArraySpecError)
 
 
-@lru_cache(maxsize=256)  # client, controller and translator parse the same text
+@lru_cache(maxsize=256)  # client, controller and translator parse equal texts
 def parse(text: str, max_size: int = 1001) -> Optional[ArraySpec]:
-    """The array of --array; None for an empty text, which makes no array.
+    """Parse --array; None for an empty text, which makes no array.
 
-    `max_size` is MaxArraySize: one more than the largest index allowed.  Duplicates are merged, the order does not
-    matter, and a limit that is not a positive number is ignored.  Raises ArraySpecError, for which sbatch prints `Batch
+    `max_size` is MaxArraySize: one more than the largest index allowed. Duplicates are merged, the order does not
+    matter, and a limit that is not a positive number is ignored. Raises ArraySpecError, for which sbatch prints `Batch
     job submission failed: Invalid job array specification`.
 
     >>> str(parse("5,1-3%2")), parse("")
@@ -120,7 +123,7 @@ def parse(text: str, max_size: int = 1001) -> Optional[ArraySpec]:
     """
     if not text:
         return None
-    # a text of commas only has no item; slurmctld then makes an array without elements, which we refuse
+    # a text of commas only has no item; slurmctld creates an array without elements, which we refuse
     items = _GRAMMAR.parse(text)
     if not items:
         return None
@@ -131,7 +134,7 @@ def parse(text: str, max_size: int = 1001) -> Optional[ArraySpec]:
 
 
 def _limit(text: str) -> Optional[int]:
-    """The limit after the first %, parsed as C's strtol does."""
+    """Parse the limit after the first % as strtol does."""
     _, _, after = text.partition("%")
     after = after.lstrip(" \t\r\n\f\v").removeprefix("+")
     digits = after[: len(after) - len(after.lstrip("0123456789"))]
@@ -139,10 +142,10 @@ def _limit(text: str) -> Optional[int]:
 
 
 def _union(items: tuple[_Item, ...]) -> Iterator[range]:
-    """The canonical ranges of the union of all items.
+    """Canonical ranges of the union of all items.
 
-    Items of the same step and offset are joined as intervals first: the rest then takes at most a few times the largest
-    index, however many items a text has.
+    Items of the same step and offset are joined as intervals first: the rest then takes at most a few times the
+    largest index, however many items a text has.
     """
     classes: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for first, last, step in sorted(set(items)):
@@ -164,9 +167,11 @@ def _union(items: tuple[_Item, ...]) -> Iterator[range]:
 
 
 def format_indices(indices: Iterable[int], max_running: Optional[int] = None, bitstr_len: int = 64) -> str:
-    """Indices as squeue and scontrol show them: `0-20:4`, or ranges cut to `bitstr_len` - 1 characters.
+    """Indices as squeue and scontrol print them: `0-20:4`.
 
-    `bitstr_len` is SLURM_BITSTR_LEN: 0 for no cut, negative for the default, 4096 at most.
+    Ranges are cut to `bitstr_len` - 1 characters. `bitstr_len` is SLURM_BITSTR_LEN: 0 for no cut, negative for the
+    default, 4096 at most.
+
     Source: slurm_protocol_defs.c xlate_array_task_str, bitstring.c bit_fmt.
 
     >>> format_indices(range(0, 21, 4)), format_indices(range(0, 17, 4)), format_indices([1, 2, 5], 3)

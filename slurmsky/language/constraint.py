@@ -1,4 +1,4 @@
-"""--constraint: `intel&(gpu|amd)` <-> an expression over the features of nodes.
+"""--constraint: `intel&(gpu|amd)` <-> expression over node features.
 
 Source: slurm src/slurmctld/job_mgr.c and node_scheduler.c (build_feature_list), man sbatch.
 """
@@ -15,7 +15,10 @@ from slurmsky.language.syntax_errors import ConstraintError as ConstraintError
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature; `count` nodes must have it; 0: every node of the job."""
+    """One feature, which `count` nodes must have.
+
+    0: every node of the job must have the feature.
+    """
 
     name: str
     count: int = 0
@@ -34,7 +37,7 @@ class Feature:
 
 @dataclass(frozen=True)
 class TermGroup:
-    """Terms with the operators between them, evaluated from left to right.
+    """Terms with operators, evaluated from left to right.
 
     `kind` is "" for the whole expression, "(" for a group, "[" for alternatives of which all nodes of a job must have
     the same one.
@@ -56,7 +59,7 @@ class TermGroup:
         return self.kind + text + close + (f"*{self.count}" if self.count else "")
 
     def matches(self, features: Collection[str]) -> bool:
-        """Whether a node with these features satisfies the expression, without its counts."""
+        """Whether a node satisfies the expression, ignoring counts."""
         result = self.terms[0].matches(features)
         for operator, term in zip(self.operators, self.terms[1:]):
             also = term.matches(features)
@@ -64,10 +67,10 @@ class TermGroup:
         return result
 
     def choices(self) -> list[Alternative]:
-        """The ways to satisfy the expression, in the order in which they are tried."""
+        """Alternatives of the expression, in the order to try."""
         if self.kind == "(" and self.count:
             return [Alternative((), (self,))]
-        if self.kind == "(" or not any(_apart(term) for term in self.terms):
+        if self.kind == "(" or not any(_spans_nodes(term) for term in self.terms):
             if self.kind == "[" and "|" in self.operators:
                 return [Alternative((term,)) for term in self.terms]
             return [Alternative((self,))]
@@ -87,7 +90,7 @@ class TermGroup:
 class Alternative:
     """One way to satisfy an expression.
 
-    It has terms that hold for every node, and terms that hold for ``count`` nodes.
+    `every` has terms for every node, `some` has terms for ``count`` nodes.
     """
 
     every: tuple[Union[Feature, TermGroup], ...]
@@ -97,11 +100,14 @@ class Alternative:
         return Alternative(self.every + other.every, self.some + other.some)
 
     def matches(self, features: Collection[str]) -> bool:
-        """Whether a node with these features can be one of the job's nodes."""
+        """Whether a node with these features can belong to the job."""
         return all(term.matches(features) for term in self.every)
 
     def pick(self, nodes: Sequence[tuple[str, Collection[str]]]) -> Optional[list[str]]:
-        """The nodes that make up the counts; None: too few. ``nodes``: (name, features) in the order of preference."""
+        """Choose the nodes for the counts; None if too few fit.
+
+        ``nodes``: (name, features) in the order of preference.
+        """
         picked: list[str] = []
         for term in sorted(self.some, key=lambda term: sum(term.matches(features) for _, features in nodes)):
             able = [name for name, features in nodes if name not in picked and term.matches(features)]
@@ -111,9 +117,14 @@ class Alternative:
         return picked
 
 
-def _apart(term: Union[Feature, TermGroup]) -> bool:
-    """Whether a term depends on several nodes. A term with a count does, and a list of alternatives."""
-    return bool(term.count) or (isinstance(term, TermGroup) and (term.kind == "[" or any(map(_apart, term.terms))))
+def _spans_nodes(term: Union[Feature, TermGroup]) -> bool:
+    """Whether a term depends on several nodes.
+
+    Such a term has a count, or is a list of alternatives.
+    """
+    return bool(term.count) or (
+        isinstance(term, TermGroup) and (term.kind == "[" or any(map(_spans_nodes, term.terms)))
+    )
 
 
 def _choices(term: Union[Feature, TermGroup]) -> list[Alternative]:
@@ -150,7 +161,7 @@ def _count(count: Optional[str]) -> int:
 
 def _group(kind: str, parts: tuple[object, ...]) -> TermGroup:
     *items, count = parts
-    operators = tuple("|" if op == "|" else "&" for op in items[1::2])  # a comma is an AND
+    operators = tuple("|" if op == "|" else "&" for op in items[1::2])  # a comma means AND
     return TermGroup(tuple(items[::2]), operators, kind, _count(count))  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""--cpu-bind: `verbose,map_cpu:0,2` <-> the CPUs that each task may use.
+"""--cpu-bind: `verbose,map_cpu:0,2` <-> CPUs of each task.
 
 Source: slurm src/common/slurm_resource_info.c slurm_verify_cpu_bind, slurm_sprint_cpu_bind_type.
 """
@@ -25,7 +25,7 @@ _WORDS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class CpuBind(Bind):
-    """A binding to ``to`` (cores, threads, sockets, ldoms), or by ``how``.
+    """Binding to ``to`` (cores, threads, sockets, ldoms), or by ``how``.
 
     ``how`` names a CPU for each task: none, rank_ldom, or one of the lists with its `values`.
     """
@@ -34,11 +34,11 @@ class CpuBind(Bind):
     one_thread: bool = False
 
     def __str__(self) -> str:
-        return self.spelled(self.to, "one_thread" if self.one_thread else "")
+        return self.text_with_flags(self.to, "one_thread" if self.one_thread else "")
 
 
 def parse(text: str) -> CpuBind:
-    """The binding that --cpu-bind requests; later words override earlier ones.
+    """Parse --cpu-bind; later words override earlier ones.
 
     Raises BindError with the line that Slurm prints.
 

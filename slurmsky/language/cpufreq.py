@@ -18,7 +18,9 @@ _GOVERNORS = ("conservative", "ondemand", "performance", "powersave", "userspace
 
 @dataclass(frozen=True)
 class CpuFreq:
-    """Frequencies in kHz or by name; `maximum` "" for one frequency; `governor` "" for none.
+    """Frequencies in kHz or by name, and a governor.
+
+    `maximum` "" means one frequency.
 
     >>> str(parse("Low-High:OnDemand")), parse("performance").governor
     ('low-high:ondemand', 'performance')
@@ -44,7 +46,10 @@ _GRAMMAR: Grammar[CpuFreq] = Grammar("keyvalues", _Build(), CpuFreqError, start=
 
 
 def parse(text: str) -> CpuFreq:
-    """The frequencies that --cpu-freq requests.  Raises CpuFreqError with the line that Slurm prints first."""
+    """Parse --cpu-freq.
+
+    Raises CpuFreqError with the line that Slurm prints first.
+    """
     try:
         freq = _GRAMMAR.parse(text)
     except CpuFreqError as exc:
@@ -68,7 +73,10 @@ def _known(word: str) -> bool:
 
 
 def _order(word: str) -> tuple[int, int]:
-    """The sort key of a frequency: Slurm's codes for named levels exceed any number of kHz."""
+    """Sort key of a frequency.
+
+    Slurm's codes for named levels exceed any number of kHz.
+    """
     if word.isdecimal():
         return 0, min(int(word[:18]), 2**31)
     return 1, (_LEVELS + _GOVERNORS).index(word)

@@ -1,4 +1,4 @@
-"""Entries of scrontab: `*/5 8-17 * * mon date` -> the minutes at which the command is due.
+"""Entries of scrontab: `*/5 8-17 * * mon date` -> due minutes.
 
 Source: slurm src/scrontab/parse.c cronspec_to_bitstring, src/common/cron.c valid_cron_entry, calc_next_cron_start.
 """
@@ -13,12 +13,12 @@ from typing import Optional, Union
 from slurmsky.language._grammar import Grammar, number
 from slurmsky.language.syntax_errors import CronSpecError as CronSpecError
 
-#: Of each field: the smallest and the largest number, and where steps count from.
+#: by field: the smallest and the largest number, and the number from which steps count
 _FIELDS = (("minute", 0, 60, 0), ("hour", 0, 24, 0), ("day of month", 0, 31, 1), ("month", 0, 12, 1),
            ("day of week", 0, 7, 1))  # fmt: skip
 _MONTHS = [name.lower() for name in calendar.month_abbr]
 _DAYS = ["", "mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-#: Words behind @, as the five fields.
+#: words after @, as the five fields
 SHORTCUTS = {
     "yearly": "0 0 1 1 *", "annually": "0 0 1 1 *", "monthly": "0 0 1 * *", "weekly": "0 0 * * 0",
     "daily": "0 0 * * *", "midnight": "0 0 * * *", "elevenses": "0 11 * * *", "fika": "0 15 * * *",
@@ -30,7 +30,7 @@ _HORIZON_DAYS = 366 * 9
 
 @dataclass(frozen=True)
 class CronSpec:
-    """The due times and the command.
+    """Due times and command of an entry.
 
     The sets have the due values. `any_day` and `any_weekday` mark a star in these fields: a day matches either field
     unless one of the two is a star.
@@ -60,7 +60,9 @@ class CronSpec:
         return by_day if self.any_weekday else by_day or by_weekday
 
     def after(self, moment: datetime) -> Optional[datetime]:
-        """The first due minute after `moment`, in the same (naive) time; None: there is none.
+        """First due minute after `moment`, or None.
+
+        Both are naive times of one zone.
 
         >>> str(parse("30 4 * * * x").after(datetime(2026, 11, 21, 5, 0)))
         '2026-11-22 04:30:00'
@@ -106,7 +108,10 @@ _GRAMMAR: Grammar[tuple[Union[str, tuple[_Field, ...]], str]] = Grammar("cronspe
 
 
 def parse(text: str) -> CronSpec:
-    """Parse a scrontab line that is neither a comment nor a variable. Raises CronSpecError."""
+    """Parse a scrontab line other than comments and variables.
+
+    Raises CronSpecError.
+    """
     text = text.strip("\n").lstrip(" \t")
     when, command = _GRAMMAR.parse(text)
     shown = text[: len(text) - len(command)].rstrip(" \t")
@@ -155,12 +160,15 @@ def _values(text: str, place: int, field: _Field) -> frozenset[int]:
 
 
 def _folded(values: frozenset[int], top: int) -> frozenset[int]:
-    """The values with 60 minutes, 24 hours and weekday 7 replaced by 0."""
+    """Replace 60 minutes, 24 hours and weekday 7 by 0."""
     return frozenset(value % top for value in values)
 
 
 def _never(spec: CronSpec) -> bool:
-    """Whether an entry is never due, because none of its months has its days."""
+    """Whether an entry is never due.
+
+    None of its months then has its days.
+    """
     if spec.any_day:
         return False
     longest = max(29 if month == 2 else calendar.monthrange(2023, month)[1] for month in spec.months)

@@ -22,7 +22,7 @@ TYPES = (
     "singleton",
     "expand",
 )
-# The maximum number of elements in a dependency; a longer list would only exhaust memory.
+# The maximum number of jobs in a dependency, which bounds memory.
 _MAX_REFS = 100_000
 
 
@@ -48,7 +48,10 @@ class JobRef:
 
 @dataclass(frozen=True)
 class Condition:
-    """The condition that `jobs` must meet: one of TYPES.  singleton has no jobs, every other type has some."""
+    """Condition on `jobs`, with a type of TYPES.
+
+    singleton has no jobs, every other type has some.
+    """
 
     type: str
     jobs: tuple[JobRef, ...] = ()
@@ -63,7 +66,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Dependency:
-    """Conditions that must all be met, or with `any` at least one.
+    """Conditions that must all be met; with `any`, one suffices.
 
     >>> str(parse("AFTEROK:1:2_3,5"))
     'afterok:1:2_3,afterany:5'
@@ -76,7 +79,7 @@ class Dependency:
         return bool(self.conditions)
 
     def __iter__(self) -> Iterator[tuple[str, Optional[JobRef]]]:
-        """Each (type, job) pair, in order; the job of a singleton is None."""
+        """Iterate over (type, job) pairs; a singleton's job is None."""
         for condition in self.conditions:
             if not condition.jobs:
                 yield condition.type, None
@@ -93,7 +96,10 @@ _Ref = tuple[JobRef, _Tasks]
 
 @dataclass(frozen=True)
 class _Clause:
-    """A condition as written, elements not yet expanded; `bare_at`: position of an id without type, or -1."""
+    """A condition as written, before elements are expanded.
+
+    `bare_at` is the position of an id without type, or -1.
+    """
 
     kind: str
     refs: tuple[_Ref, ...]
@@ -101,7 +107,10 @@ class _Clause:
 
 
 def _conditions(clauses: Iterable[_Clause]) -> Iterator[Condition]:
-    """One reference for each element; duplicates count once, as in Slurm."""
+    """Expand clauses to one reference per element.
+
+    Duplicates count once, as in Slurm.
+    """
     seen: set[tuple[str, int, Union[int, str, None]]] = set()
     for clause in clauses:
         jobs: list[JobRef] = []
@@ -136,7 +145,7 @@ class _Build:
         return tuple(tasks)
 
     def ref(self, job: str, tasks: Optional[_Tasks], delay: Optional[str], state: Optional[str]) -> _Ref:
-        job_id = number(job) % 2**32  # as strtol into 32 bits: -1 is job 4294967295
+        job_id = number(job) % 2**32  # strtol into 32 bits: -1 is job 4294967295
         minutes = number(delay or "0")
         if job_id == 0 or (delay and not minutes):
             raise Fault(job.start_pos)  # type: ignore[attr-defined]
@@ -157,7 +166,7 @@ class _Build:
         clauses = [part for part in parts if isinstance(part, _Clause)]
         bare_at = -1
         for part in parts:
-            # Only a comma may follow a bare id, and no condition with a type: the parser expects a later `:`
+            # Only a comma may follow a bare id, and then no condition with a type: the parser expects a later `:`
             if bare_at >= 0 and (part == "?" or (isinstance(part, _Clause) and part.refs and part.bare_at < 0)):
                 raise Fault(bare_at)
             bare_at = max(bare_at, part.bare_at if isinstance(part, _Clause) else -1)
@@ -171,11 +180,11 @@ _GRAMMAR: Grammar[Dependency] = Grammar("dependency", _Build(), DependencyError)
 
 
 def parse(text: str) -> Dependency:
-    """The conditions of --dependency; an empty text or `0` has none.
+    """Parse --dependency; an empty text or `0` has no conditions.
 
     Types may have any case, bare ids are afterany, a mix of `,` and `?` means any, `12_[1-3]` is three elements.
-    Raises DependencyError with Slurm's text for the reason (slurm_errno ESLURM_DEPENDENCY).
-    The caller decides whether expand and afterburstbuffer are supported.
+    Raises DependencyError with Slurm's text for the reason (slurm_errno ESLURM_DEPENDENCY). The caller decides whether
+    expand and afterburstbuffer are supported.
     """
     if text in ("", "0"):
         return Dependency()
@@ -192,10 +201,10 @@ def _unfulfilled(kind: str, job: Optional[JobRef]) -> Optional[str]:
 def format_with_state(
     dependency: Dependency, state: Callable[[str, Optional[JobRef]], Optional[str]] = _unfulfilled
 ) -> str:
-    """`afterok:1(unfulfilled),afterok:2(failed)` as scontrol show job and squeue %E print it.
+    """Text of a dependency with states, for scontrol and squeue %E.
 
-    `state` returns `unfulfilled` or `failed` for a type and a job, or None once fulfilled: a fulfilled condition is not
-    shown any more.
+    `afterok:1(unfulfilled),afterok:2(failed)`. `state` returns `unfulfilled` or `failed` for a type and a job, or None
+    once fulfilled: a fulfilled condition is omitted.
 
     >>> format_with_state(parse("afterok:1:2,singleton"))
     'afterok:1(unfulfilled),afterok:2(unfulfilled),singleton(unfulfilled)'

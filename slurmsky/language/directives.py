@@ -1,4 +1,4 @@
-"""Batch scripts: the checks before submission, and the words of their #SBATCH lines.
+"""Batch scripts: checks before submission, and words of #SBATCH lines.
 
 Source: slurm src/sbatch/opt.c _opt_batch_script, next_line, get_argument; src/sbatch/sbatch.c
 _get_script_buffer; src/sbatch/xlate.c for #PBS and #BSUB (see other_schedulers.py).
@@ -82,14 +82,17 @@ class DosLineBreaks(ScriptError):
 
 
 class BadLine(ScriptError):
-    """A line with an unclosed quote, or with a word that begins with a colon. `pos` is the line's number."""
+    """A line with an unclosed quote or a leading colon.
+
+    `pos` is the line's number.
+    """
 
     fatal = True
 
 
 @dataclass(frozen=True)
 class DirectiveWord:
-    """One word of the directives, and the number of its line, from 1."""
+    """One word of the directives, with its line number from 1."""
 
     text: str
     line: int
@@ -100,7 +103,10 @@ class DirectiveWord:
 
 @dataclass(frozen=True)
 class DirectiveWords:
-    """The words of each het component (one component for an ordinary job), as getopt gets them."""
+    """Words of each het component, as getopt receives them.
+
+    An ordinary job has one component.
+    """
 
     components: tuple[tuple[DirectiveWord, ...], ...] = ((),)
     errors: tuple[str, ...] = ()  # printed after `sbatch: error: `; submission continues
@@ -114,7 +120,9 @@ _SEPARATOR = re.compile(r"(packjob|hetjob)(?=[ \t\r\f\v]|\Z)", re.IGNORECASE)
 
 
 def check(script: bytes, max_size: int = MAX_SCRIPT_SIZE) -> None:
-    """Raise for a script that sbatch refuses before it reads a directive, in sbatch's order of checks.
+    """Raise ScriptError for a script that sbatch refuses.
+
+    The checks are in sbatch's order and precede the directives.
 
     >>> check(b"#!/bin/sh\\n:\\n")
     >>> check(b"echo hi\\n")
@@ -139,7 +147,10 @@ def check(script: bytes, max_size: int = MAX_SCRIPT_SIZE) -> None:
 
 
 def lines(script: bytes) -> Iterator[tuple[int, str]]:
-    """The script's lines with their numbers; bytes that are not UTF-8 survive as surrogates."""
+    """Lines of a script with their numbers.
+
+    Bytes that are not UTF-8 become surrogates.
+    """
     start, number = 0, 0
     while start < len(script):
         end = script.find(b"\n", start)
@@ -160,10 +171,10 @@ class _Build:
         return "".join(map(_meant, tokens))
 
     def start(self, *parts: str) -> tuple[list[str], str]:
-        """The words, and the separator that ended the line."""
+        """Return the words, and the separator that ended the line."""
         words = [part for part in parts if not hasattr(part, "type")]
         ends = [str(part) for part in parts if getattr(part, "type", "") == "SEPARATOR"]
-        if "" in words:  # sbatch takes an empty word for the end of the line
+        if "" in words:  # an empty word ends the line for sbatch
             return words[: words.index("")], ""
         return words, ends[0].lower() if ends else ""
 
@@ -184,9 +195,9 @@ _GRAMMAR: Grammar[tuple[list[str], str]] = Grammar("directives", _Build(), Direc
 
 
 def split(text: str, name: str = "", line: int = 0) -> list[str]:
-    """The words of one directive line (what follows #SBATCH).  Raises BadLine.
+    """Split the text after #SBATCH into words.
 
-    An empty word or `hetjob` ends the line, since get_argument takes either for the end.
+    An empty word or `hetjob` ends the line, since get_argument takes either for the end. Raises BadLine.
 
     >>> split(''' -J "a b"c --comment=x#y''')
     ['-J', 'a bc', '--comment=x']
@@ -211,10 +222,10 @@ _SPECIAL = re.compile(r"""[\\'"#\x00-\x08\x0e-\x1f\x80-\U0010ffff]|(?:^|\s)(?::|
 
 
 def parse(script: bytes, name: str = "") -> DirectiveWords:
-    """The #SBATCH (and #SLURM) words of a script up to its first command; messages contain `name`.
+    """Parse the #SBATCH (and #SLURM) lines before the first command.
 
-    `hetjob` or `packjob` as the first word starts the next component.  The rest of its line is dropped, as in Slurm.
-    Raises BadLine.
+    `hetjob` or `packjob` as the first word starts the next component. The rest of its line is dropped, as in Slurm.
+    Messages contain `name`. Raises BadLine.
 
     >>> [str(word) for word in parse(b"#!/bin/sh\\n#SBATCH -n2 -J x # y\\n:\\n#SBATCH -N9\\n").components[0]]
     ['-n2', '-J', 'x']

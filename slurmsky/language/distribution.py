@@ -1,4 +1,4 @@
-"""--distribution: `cyclic:block,nopack` <-> the order of tasks over nodes, sockets and cores.
+"""--distribution: `cyclic:block,nopack` <-> order of tasks over nodes and CPUs.
 
 Source: slurm src/common/proc_args.c verify_dist_type, format_task_dist_states.
 """
@@ -18,11 +18,9 @@ PLANE_MISSING = "Invalid plane size or size not specified"
 
 @dataclass(frozen=True)
 class Distribution:
-    """The distribution of tasks to nodes, to a node's sockets, and to a socket's cores.
+    """Distribution of tasks to nodes, sockets and cores.
 
-    "" means not given.  `pack`: fill nodes (True) or spread (False), None: not given.
-
-    "" means not given.  `pack`: fill nodes (True) or spread (False), None: not given.
+    "" means not given. `pack`: fill nodes (True) or spread (False), None: not given.
 
     >>> str(parse("*:fcyclic,NoPack")), str(parse("plane=4")), str(parse("hostfile"))
     ('block:fcyclic,nopack', 'plane=4', 'arbitrary')
@@ -82,9 +80,10 @@ _GRAMMAR: Grammar[Distribution] = Grammar("distribution", _Build(), Distribution
 
 
 def parse(text: str, plane_size: str = "") -> Distribution:
-    """The distribution that -m requests, in any case; `plane_size` is SLURM_DIST_PLANESIZE, for a plane without size.
+    """Parse -m, in any case.
 
-    Raises DistributionError; for a plane without a valid size its message is the line that Slurm prints first.
+    `plane_size` is SLURM_DIST_PLANESIZE, for a plane without size. Raises DistributionError; for a plane without a
+    valid size its message is the line that Slurm prints first.
     """
     if plane_size and text.lower().startswith("plane") and "=" not in text:
         text = f"plane={plane_size}"

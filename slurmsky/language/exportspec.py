@@ -1,4 +1,4 @@
-"""--export: `ALL,A=1,B` <-> the variables that a job inherits.
+"""--export: `ALL,A=1,B` <-> variables that a job inherits.
 
 Source: slurm src/common/env.c find_quote_token, env_merge_filter; src/srun/launch.c _build_user_env.
 """
@@ -17,7 +17,9 @@ _ALWAYS = ("SLURM_", "SPANK_")  # env_array_merge_slurm_spank: inherited in any 
 
 @dataclass(frozen=True)
 class ExportSpec:
-    """The items of --export as written, including quotes; all other properties derive from them.
+    """Items of --export as written, including quotes.
+
+    All other properties derive from them.
 
     >>> spec = parse("none"), parse("ALL,A=1"), parse("A,B='x,y'")
     >>> [s.none for s in spec], [s.all for s in spec], spec[2].items
@@ -32,12 +34,15 @@ class ExportSpec:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The items without quotes around a whole item; quotes inside an item stay."""
+        """Items without enclosing quotes; inner quotes stay."""
         return tuple(_unquoted(word) for word in self.words)
 
     @property
     def items(self) -> tuple[tuple[str, Optional[str]], ...]:
-        """(name, value) pairs in order; value None: taken from the environment.  Without ALL, NONE, NIL."""
+        """Pairs (name, value), without ALL, NONE, NIL.
+
+        Value None: taken from the environment.
+        """
         named = (text for text in self.texts if text and text.upper() not in ("ALL", "NONE", "NIL"))
         pairs = (text.partition("=") for text in named)
         return tuple((name, value if equals else None) for name, equals, value in pairs)
@@ -49,14 +54,17 @@ class ExportSpec:
 
     @property
     def none(self) -> bool:
-        """Whether only SLURM_* is inherited, and the user's login environment is loaded instead."""
+        """Whether only SLURM_* is inherited.
+
+        The user's login environment then replaces the rest.
+        """
         return len(self.words) == 1 and self.words[0].upper() == "NONE"
 
     def apply(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """The inherited variables of `environment`: named ones, assigned ones, SLURM_* and SPANK_*.
+        """Apply the items to `environment`.
 
         Items apply in order, the last one takes precedence, and SLURM_* and SPANK_* of the environment take precedence
-        over all items.  NONE ends the list.
+        over all items. NONE ends the list.
 
         >>> parse("A=2,B,C").apply({"A": "1", "B": "2", "SLURM_X": "3", "D": "4"})
         {'A': '2', 'B': '2', 'SLURM_X': '3'}
@@ -81,7 +89,10 @@ def _unquoted(word: str) -> str:
 
 
 class _Build:
-    """A list of items, each a list of its pieces; the last item is incomplete."""
+    """Builder of items as lists of pieces.
+
+    The last item is incomplete.
+    """
 
     def begin(self) -> list[list[str]]:
         return [[]]
@@ -105,5 +116,8 @@ _GRAMMAR: Grammar[ExportSpec] = Grammar("exportspec", _Build(), ExportError)
 
 
 def parse(text: str) -> ExportSpec:
-    """The items of --export (SLURM_EXPORT_ENV, SBATCH_EXPORT).  Every text is valid."""
+    """Parse --export (SLURM_EXPORT_ENV, SBATCH_EXPORT).
+
+    Every text is valid.
+    """
     return _GRAMMAR.parse(text)

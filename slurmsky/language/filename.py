@@ -1,4 +1,4 @@
-"""File names of -o, -e and -i: `slurm-%A_%4a.out` -> the file name of one job, node or task.
+"""File name patterns of -o, -e and -i: `slurm-%A_%4a.out`.
 
 Source: slurm src/common/print_fields.c expand_stdio_fields, src/slurmd/common/fname.c, src/srun/fname.c.
 """
@@ -16,7 +16,10 @@ NO_VAL = 0xFFFFFFFE  # value of %a for a job that is not an array
 
 @dataclass(frozen=True)
 class FilenameValues:
-    """The values of the letters.  The defaults are those of a batch script, which is node 0, task 0."""
+    """Values of a pattern's letters.
+
+    The defaults are those of a batch script: node 0, task 0.
+    """
 
     job_id: int
     user: str = ""
@@ -33,7 +36,7 @@ class FilenameValues:
 
 @dataclass(frozen=True)
 class PatternField:
-    """One letter with its width (0: as long as the value is)."""
+    """One letter with its width; 0 means the value's own."""
 
     letter: str
     width: int = 0
@@ -44,7 +47,7 @@ Part = Union[str, PatternField]
 
 class _Build:
     def field(self, token: str) -> PatternField:
-        width = min(number(token[1:-1] or "0"), 10)  # 10 and more all count as 10
+        width = min(number(token[1:-1] or "0"), 10)  # 10 is the largest width
         return PatternField(token[-1], width)
 
     def start(self, *parts: Part) -> tuple[Part, ...]:
@@ -55,7 +58,7 @@ _GRAMMAR: Grammar[tuple[Part, ...]] = Grammar("filename", _Build(), FilenameErro
 
 
 def parse(pattern: str) -> tuple[Part, ...]:
-    """Literal text and fields of a pattern, in order.
+    """Parse a pattern to literal text and fields, in order.
 
     >>> parse("a-%4j%%")
     ('a-', PatternField(letter='j', width=4), '%')
@@ -69,14 +72,18 @@ def parse(pattern: str) -> tuple[Part, ...]:
 
 
 def _unescaped(pattern: str) -> str:
-    """The text without backslashes; of two in a row one stays (fname.c remove_path_slashes)."""
+    """Remove backslashes; of two in a row one stays.
+
+    Source: fname.c remove_path_slashes.
+    """
     return "\\".join(piece.replace("\\", "") for piece in pattern.split("\\\\"))
 
 
 def expand(pattern: str, values: FilenameValues) -> str:
-    """The file name that `pattern` means for `values`; `none` in any case is /dev/null.
+    """Expand `pattern` to a file name.
 
-    The name is not joined to a folder.  Never raises: an invalid pattern is literal text.
+    `none` in any case is /dev/null. The name is not joined to a folder. Never raises: an invalid pattern is literal
+    text.
 
     >>> expand("o-%4j-%t_%x.%z", FilenameValues(7, job_name="fit"))
     'o-0007-0_fit.%z'

@@ -1,6 +1,8 @@
-"""Output formats: `-o "%.18i %9P"`, `-O jobid:.10,name:6x`, sacct's `--format=JobID%20` -> columns.
+"""Output formats of squeue, sinfo and sacct.
 
-Every text is a valid format; the command checks whether a field exists.  The three spellings give the same record.
+The spellings are `-o "%.18i %9P"`, `-O jobid:.10,name:6x`, and sacct's `--format=JobID%20`. All give the same record.
+Every text is a valid format; the command checks whether a field exists.
+
 Source: slurm src/squeue/opts.c _parse_token, _parse_long_token; src/sacct/options.c.
 """
 
@@ -19,11 +21,11 @@ _MAX_WIDTH = 65536  # a real squeue crashes with much larger widths
 
 @dataclass(frozen=True)
 class FormatField:
-    """One column.
+    """One column of a format.
 
-    `name` is the letter of -o ("" if there is none), else the name as written.  `width` 0 means as wide as needed (-o,
-    -O) or an empty column (sacct), None means sacct's own width for the field; other widths pad and cut.  `right` None
-    is the field's own side.  `text` is the text as written: an unknown field of -o prints that.
+    `name` is the letter of -o ("" if there is none), else the name as written. `width` 0 means as wide as needed (-o,
+    -O) or an empty column (sacct), None means sacct's own width for the field; other widths pad and cut. `right` None
+    is the field's own side. `text` is the text as written, which an unknown field of -o prints.
     """
 
     name: str
@@ -85,7 +87,9 @@ _SACCT_FORMAT: Grammar[list[FormatField]] = Grammar("formats", _BUILD, FormatErr
 
 
 def parse_short(text: str) -> list[Union[str, FormatField]]:
-    """The columns of squeue or sinfo -o; only the first item can be text (all later text is a suffix).
+    """Parse -o of squeue or sinfo.
+
+    Only the first item can be text; all later text is a suffix.
 
     >>> parse_short("a %.18i %9P|")[0], parse_short("%.18i|")[0].width
     ('a ', 18)
@@ -94,7 +98,9 @@ def parse_short(text: str) -> list[Union[str, FormatField]]:
 
 
 def parse_long(text: str) -> list[FormatField]:
-    """The columns of squeue or sinfo -O: `name[:[.][width][suffix]]`, width 20 without a colon.
+    """Parse -O of squeue or sinfo: `name[:[.][width][suffix]]`.
+
+    The width without a colon is 20.
 
     >>> [(f.name, f.width, f.right, f.suffix) for f in parse_long("jobid:.10,name:6x,state")]
     [('jobid', 10, True, ''), ('name', 6, False, 'x'), ('state', 20, False, '')]
@@ -103,7 +109,9 @@ def parse_long(text: str) -> list[FormatField]:
 
 
 def parse_sacct(text: str) -> list[FormatField]:
-    """The columns of sacct or sstat --format: `name[%[-]width]`, a minus for left.
+    """Parse --format of sacct or sstat: `name[%[-]width]`.
+
+    A minus means left-justified.
 
     >>> [(f.name, f.width, f.right) for f in parse_sacct("JobID%20,State%-10,Elapsed")]
     [('JobID', 20, True), ('State', 10, False), ('Elapsed', None, None)]

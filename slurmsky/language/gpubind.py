@@ -1,4 +1,4 @@
-"""--gpu-bind: `verbose,single:2` <-> the GPUs that each task may use.
+"""--gpu-bind: `verbose,single:2` <-> GPUs of each task.
 
 Source: slurm src/common/tres_bind.c tres_bind_verify_cmdline, _valid_gres_bind.
 """
@@ -15,7 +15,10 @@ _LISTS = {"map_gpu": "map", "map": "map", "mask_gpu": "mask", "mask": "mask"}
 
 @dataclass(frozen=True)
 class GpuBind:
-    """`how`: closest, none, single or per_task (with `count`), map or mask (with `values`)."""
+    """Binding of tasks to GPUs.
+
+    `how`: closest, none, single or per_task (with `count`), map or mask (with `values`).
+    """
 
     how: str
     count: int = 0
@@ -30,9 +33,9 @@ class GpuBind:
 
 
 def parse(text: str) -> GpuBind:
-    """The binding that --gpu-bind requests.
+    """Parse --gpu-bind.
 
-    Only `verbose` may precede the rest; text after closest or none is ignored, as in Slurm.  Raises BindError with the
+    Only `verbose` may precede the rest; text after closest or none is ignored, as in Slurm. Raises BindError with the
     line that Slurm prints.
 
     >>> str(parse("Verbose,single:2")), parse("map_gpu:0*2,1").values
@@ -63,7 +66,10 @@ def parse(text: str) -> GpuBind:
 
 
 def check_tres(text: str) -> None:
-    """Validate ``gres/NAME:HOW`` words of --tres-bind, joined by "+"; for GPUs as in --gpu-bind. Raises BindError."""
+    """Check ``gres/NAME:HOW`` words of --tres-bind, joined by "+".
+
+    GPUs have the values of --gpu-bind. Raises BindError.
+    """
     for part in text.split("+"):
         name, _, how = part.partition(":")
         if not name.startswith("gres/") or not how:
@@ -73,7 +79,10 @@ def check_tres(text: str) -> None:
 
 
 def _not_a_number(rest: str) -> str:
-    """The error for the first character of a list that is not part of a number. Source: tres_bind.c _valid_num_list."""
+    """Error for the first invalid character of a number list.
+
+    Source: tres_bind.c _valid_num_list.
+    """
     name, _, values = rest.partition(":")
     kind = _LISTS.get(name.lower())
     digits = {"map": "0123456789*", "mask": "0123456789abcdefABCDEF*"}.get(kind or "", "")

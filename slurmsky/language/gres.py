@@ -15,7 +15,7 @@ from slurmsky.language.syntax_errors import GresError as GresError
 
 @dataclass(frozen=True)
 class Gres:
-    """`count` devices of one name, and of one type if a type is given.
+    """`count` devices of one name, and optionally of one type.
 
     >>> str(Gres("gpu", "a100", 4)), Gres("gpu").gpus, Gres("gpu", "a100", 2).gpus
     ('gpu:a100:4', '1', 'a100:2')
@@ -24,7 +24,7 @@ class Gres:
     name: str
     type: str = ""
     count: int = 1
-    place: str = ""  # what scontrol show node appends: S:0-1 (sockets), IDX:0-3 (devices)
+    place: str = ""  # suffix in scontrol show node: S:0-1 (sockets), IDX:0-3 (devices)
 
     def __post_init__(self) -> None:
         if not self.name or self.count < 0:
@@ -71,9 +71,10 @@ _GPUS: Grammar[tuple[Gres, ...]] = Grammar("gres", _BUILD, GresError, start="gpu
 
 
 def parse(text: str) -> tuple[Gres, ...]:
-    """The resources of --gres: `name[:type][:count]`, K to P in 1024s, count 1 by default.
+    """Parse --gres: `name[:type][:count]`, by default one device.
 
-    `gpu:a100` names a type, since a100 is not a number.  The caller handles `none`.  Raises GresError.
+    A count may have the suffixes K to P, in 1024s. `gpu:a100` names a type, since a100 is not a number. The caller
+    handles `none`. Raises GresError.
 
     >>> parse("gpu:a100:4,shard") == (Gres("gpu", "a100", 4), Gres("shard"))
     True
@@ -82,7 +83,9 @@ def parse(text: str) -> tuple[Gres, ...]:
 
 
 def parse_gpus(text: str) -> tuple[Gres, ...]:
-    """The GPUs of --gpus, --gpus-per-node, -socket, -task: `[type:]count`, count 1 by default.
+    """Parse --gpus, --gpus-per-node, -socket, -task: `[type:]count`.
+
+    The default count is 1.
 
     >>> parse_gpus("4") == (Gres("gpu", "", 4),), parse_gpus("a100:2,h100")[1].type
     (True, 'h100')

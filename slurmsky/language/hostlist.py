@@ -56,7 +56,7 @@ class _Build:
 
 
 def _size(host: _Host) -> tuple[int, int]:
-    """The number of names, and the largest length of a name."""
+    """Number of names, and the largest length of a name."""
     count, length = 1, 0
     for part in host:
         if isinstance(part, str):
@@ -92,10 +92,10 @@ _GRAMMAR: Grammar[list[str]] = Grammar("hostlist", _Build(), HostlistError, reme
 
 
 def expand(text: str) -> list[str]:
-    """The names in a node list, in order, duplicates kept.
+    """Expand a node list to names, in order, with duplicates.
 
-    Names are separated by commas or blanks; zero padding is kept.  Raises HostlistError whose
-    str() is `Invalid hostlist: TEXT` and whose `detail` is the line that Slurm logs first.
+    Names are separated by commas or blanks; zero padding is kept. Raises HostlistError whose str() is `Invalid
+    hostlist: TEXT` and whose `detail` is the line that Slurm logs first.
 
     >>> expand("n[08-10],m1")
     ['n08', 'n09', 'n10', 'm1']
@@ -103,7 +103,7 @@ def expand(text: str) -> list[str]:
     ['r1n1', 'r1n2', 'r2n1', 'r2n2']
     """
     if "[" not in text:
-        # The grammar does the same with a list without groups: separators and names.
+        # A list without groups needs no grammar: it has only separators and names.
         return [name for name in _SEPARATORS.split(text) if name]
     return list(_GRAMMAR.parse(text))
 
@@ -114,7 +114,10 @@ _Run = tuple[str, int, int, int]  # prefix, low, high, digits as written; high <
 
 
 def _runs(names: Iterable[str]) -> Iterator[_Run]:
-    """Names as runs of consecutive numbers behind one prefix; only the right-most number counts."""
+    """Join names to runs of consecutive numbers after one prefix.
+
+    Only the right-most number of a name counts.
+    """
     prefix, low, high, width = "", 0, -1, 0
     started = False
     for name in names:
@@ -166,7 +169,7 @@ def _written(runs: Iterable[_Run]) -> str:
 
 
 def compress(names: Iterable[str]) -> str:
-    """The shortest node list that gives `names` back in this order, as Slurm writes it.
+    """Shortest node list of `names` in this order.
 
     >>> compress(["n3", "n1", "n2"]), compress(["n001", "n002", "n3"])
     ('n[3,1-2]', 'n[001-002,3]')
@@ -175,7 +178,9 @@ def compress(names: Iterable[str]) -> str:
 
 
 def compress_sorted(names: Iterable[str]) -> str:
-    """The node list of `names` in Slurm's order (prefix, digits written, number); duplicates stay.
+    """Node list of `names` in Slurm's order.
+
+    The order is prefix, digits written, number; duplicates stay.
 
     >>> compress_sorted(["n2", "n2", "n1", "a"])
     'a,n[1-2,2]'
@@ -186,7 +191,10 @@ def compress_sorted(names: Iterable[str]) -> str:
 
 
 def _compare(one: _Run, other: _Run) -> int:
-    """hostlist.c hostrange_cmp: prefix, bare names first, digits written unless they are the same, number."""
+    """Compare two runs as hostlist.c hostrange_cmp.
+
+    The order is prefix, bare names first, digits written unless they are equal, number.
+    """
     if one[0] != other[0]:
         return _compare_prefixes(one[0], other[0])
     if (one[2] < one[1]) or (other[2] < other[1]):

@@ -1,8 +1,8 @@
-"""Names of images and lists of mounts, as pyxis reads them. Source: NVIDIA/pyxis args.c, NVIDIA/enroot.
+"""Image names and mount lists of pyxis.
 
 pyxis splits both at single characters (strsep), so there is no grammar: the text between the characters is arbitrary.
 
-pyxis splits both at single characters (strsep), so there is no grammar: the text between the characters is arbitrary.
+Source: NVIDIA/pyxis args.c, NVIDIA/enroot.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TMPFS, UMOUNT = "tmpfs", "umount"
 
 
 class ContainerError(LanguageError):
-    """A text that pyxis refuses, with the lines that pyxis prints."""
+    """Error with pyxis' lines for a text that it refuses."""
 
     language = "container"
 
@@ -29,7 +29,10 @@ class ContainerError(LanguageError):
 
 @dataclass(frozen=True)
 class Mount:
-    """One entry of --container-mounts. ``flags`` as written, with "+" between them."""
+    """One entry of --container-mounts.
+
+    ``flags`` are as written, with "+" between them.
+    """
 
     source: str
     target: str
@@ -37,12 +40,12 @@ class Mount:
 
 
 def is_path(text: str) -> bool:
-    """Whether an image is a file (or folder) of the node, not a name in a registry."""
+    """Whether an image is a file or folder of the node."""
     return text.startswith(("/", "."))
 
 
 def reference(text: str) -> str:
-    """An image's name in the form of docker and podman.
+    """Name of an image in docker's form.
 
     Enroot separates the registry with ``#``, and may name a user of the registry; here the container tool handles
     logins.
@@ -59,7 +62,7 @@ def reference(text: str) -> str:
 
 
 def qualified(name: str) -> str:
-    """A docker name with its registry: Docker Hub by default, as in enroot.
+    """Docker name with its registry, by default Docker Hub.
 
     >>> qualified("ubuntu:24.04"), qualified("team/image"), qualified("localhost/tiny")
     ('docker.io/library/ubuntu:24.04', 'docker.io/team/image', 'localhost/tiny')
@@ -71,9 +74,9 @@ def qualified(name: str) -> str:
 
 
 def mounts(text: str) -> tuple[Mount, ...]:
-    """``SRC:DST[:FLAGS][,SRC:DST...]``; a lone SRC is mounted at its own path.
+    """Parse ``SRC:DST[:FLAGS][,SRC:DST...]``.
 
-    Raises ContainerError with pyxis' lines.
+    A lone SRC is mounted at its own path. Raises ContainerError with pyxis' lines.
 
     >>> mounts("/data:/in:ro+nosuid,/scratch")[0]
     Mount(source='/data', target='/in', flags=('ro', 'nosuid'))
@@ -96,20 +99,26 @@ def _mount(entry: str) -> Mount:
 
 
 def name(text: str) -> tuple[str, str]:
-    """``NAME[:FLAG]`` of --container-name: (name, flag). Raises ContainerError."""
+    """Parse ``NAME[:FLAG]`` of --container-name to (name, flag).
+
+    Raises ContainerError.
+    """
     word, _, flag = text.partition(":")
     if not word:
         raise ContainerError("--container-name: empty name")
     if flag not in ("", "auto", "create", "exec", "no_exec"):
         raise ContainerError('--container-name: flag must be "auto", "create", "exec" or "no_exec"')
-    # The name becomes the name of a folder: it must not contain a path.
+    # The name becomes a folder's name, so it must not contain a path.
     if "/" in word or word in (".", "..") or "\0" in word:
         raise ContainerError(f"--container-name: invalid name: {word}")
     return word, flag or "auto"
 
 
 def variables(text: str) -> tuple[str, ...]:
-    """``NAME[,NAME...]`` of --container-env. Raises ContainerError."""
+    """Parse ``NAME[,NAME...]`` of --container-env.
+
+    Raises ContainerError.
+    """
     names = tuple(text.split(","))
     if not all(names):
         raise ContainerError(f"--container-env: invalid format: {text}")

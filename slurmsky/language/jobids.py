@@ -1,4 +1,4 @@
-"""Job, element, component and step ids: `12_[1-4]`, `12+1`, `12.batch` <-> records.
+"""Ids of jobs, elements, components and steps: `12_[1-4]`, `12+1`, `12.batch`.
 
 Source: slurm src/common/slurm_protocol_defs.c unfmt_job_id_string; lists as scancel, squeue, sacct accept them.
 """
@@ -23,7 +23,10 @@ Step = Union[int, str, None]  # number, "batch", "extern", "interactive"; None: 
 
 @dataclass(frozen=True)
 class JobId:
-    """The selection of one id. It selects a job, some of its elements, a het component, or a step of these."""
+    """Selection by one id.
+
+    The id means a job, some of its elements, a het component, or a step of these.
+    """
 
     job_id: int
     task: Union[int, str, ArraySpec, None] = None  # element, "*" for all, a list; None: no element
@@ -85,12 +88,14 @@ _ONE: Grammar[JobId] = Grammar("jobids", _BUILD, JobIdError, start="id")
 
 
 def parse(text: str) -> JobId:
-    """Parse one id.  Raises JobIdError; each command has its own message for that.
+    """Parse one id.
+
+    Raises JobIdError; each command has its own message for an invalid id.
 
     >>> parse("12_3").task, parse("12+1").het_offset, parse("12.batch").step, str(parse("12_[1-3,5]"))
     (3, 1, 'batch', '12_[1-3,5]')
     """
-    # A plain number is by far the most common id; the grammar gives the same result.
+    # A plain number needs no grammar; it is by far the most common id.
     if text.isascii() and text.isdecimal() and 0 < len(text) < 8:
         value = int(text)
         if value:
@@ -99,7 +104,9 @@ def parse(text: str) -> JobId:
 
 
 def split(text: str) -> list[str]:
-    """The texts of a list's ids, not parsed: for commands that name the invalid id or skip it.
+    """Split a list into the texts of its ids.
+
+    A command can then name the invalid id or skip it.
 
     >>> split("1,12_[1,3],x")
     ['1', '12_[1,3]', 'x']
@@ -116,11 +123,10 @@ def split(text: str) -> list[str]:
 
 
 def update_list(text: str) -> Optional[list[str]]:
-    """The single ids in a list of scontrol's job commands; None if the text is no list.
+    """Single ids in a list of scontrol's job commands, or None.
 
     Brackets before an underscore mean several jobs; brackets after it mean elements, and are not printed.
 
-    Brackets before an underscore mean several jobs; brackets after it for elements, and are not printed.
     Source: src/scontrol/update_job.c _is_job_id, _next_job_id.
 
     >>> update_list("7,8_[1-3]"), update_list("[7-8]_2"), update_list("7.0")

@@ -1,7 +1,7 @@
-"""Words KEY=VALUE, KEY+=VALUE and KEY-=VALUE, read by a table of keys that may be abbreviated.
+"""Words KEY=VALUE, KEY+=VALUE and KEY-=VALUE, with abbreviated keys.
 
-scontrol, sacctmgr and sreport read their requests by this one engine. A command has a table for each entity. A row
-names the key, the length of its shortest accepted prefix, the field that it sets, and the reader of its value.
+scontrol, sacctmgr and sreport read their requests by this engine. A command has a table for each entity. A row names
+the key, the length of its shortest accepted prefix, the field that it sets, and the reader of its value.
 
 Source: the chains of xstrncasecmp(tag, NAME, MAX(len, N)) in src/scontrol, src/sacctmgr and src/sreport.
 """
@@ -14,7 +14,7 @@ from typing import Any, Callable, Generic, Optional, TypeVar
 
 Context = TypeVar("Context")
 Value = TypeVar("Value")
-#: a reader's answer that sets no field
+#: result of a reader that sets no field
 NOTHING: Any = object()
 
 
@@ -31,12 +31,12 @@ class Given:
 
     @property
     def unquoted(self) -> str:
-        """The value without the quotes around it, which sacctmgr and sreport drop."""
+        """Value without enclosing quotes, which sacctmgr and sreport drop."""
         return self.value.strip("\"'")
 
 
 def parse(word: str) -> Optional[Given]:
-    """Split a word at its first "="; None for a word without one."""
+    """Split a word at its first "="; None without "="."""
     name, equals, value = word.partition("=")
     if not equals:
         return None
@@ -45,18 +45,24 @@ def parse(word: str) -> Optional[Given]:
 
 
 def fits(word: str, name: str, letters: int) -> bool:
-    """Whether a word, in any case, is a name or a prefix of it with at least ``letters`` letters."""
+    """Whether a word is a name or a long enough prefix.
+
+    Case does not matter; ``letters`` is the shortest length.
+    """
     return len(word) >= letters and name.lower().startswith(word.lower())
 
 
 def choose(word: str, names: Iterable[tuple[str, int, Value]]) -> Optional[Value]:
-    """The value of the first row (name, letters, value) that a word fits, or None."""
+    """Value of the first row that a word fits, or None.
+
+    A row has name, letters and value.
+    """
     return next((value for name, letters, value in names if fits(word, name, letters)), None)
 
 
 @dataclass(frozen=True)
 class Key(Generic[Context]):
-    """A row of a table of keys.
+    """Row of a table of keys.
 
     ``field`` is the field of the update that the reader's value sets; if it is "", the reader returns a mapping of
     fields. ``signed``: += and -= are accepted.
@@ -71,7 +77,7 @@ class Key(Generic[Context]):
 
 @dataclass(frozen=True)
 class KeyTable(Generic[Context]):
-    """The keys of an entity in lookup order, and a command's answers to words that fit none.
+    """Keys of an entity in lookup order, and handlers of other words.
 
     ``bare`` returns the assignment that a word without "=" means; it may take more words. ``unknown`` returns the
     fields that an unknown key sets. Both raise the command's own exception where the request ends. ``flags`` are words
@@ -81,16 +87,19 @@ class KeyTable(Generic[Context]):
     keys: Sequence[Key[Context]]
     bare: Callable[[str, Iterator[str]], Given]
     unknown: Callable[[Context, Given], Mapping[str, Any]]
-    #: the exception for += or -= of a key that does not accept it; without it any key accepts them
+    #: exception for += or -= of a key that accepts only =; None: any key accepts them
     unsigned: Optional[Callable[[Given], Exception]] = None
     flags: Sequence[tuple[str, int, Mapping[str, Any]]] = ()
 
     def find(self, name: str) -> Optional[Key[Context]]:
-        """The first key that a name fits."""
+        """Find the first key that a name fits."""
         return choose(name, ((key.name, key.letters, key) for key in self.keys))
 
     def read(self, context: Context, words: Iterable[str]) -> dict[str, Any]:
-        """The fields that a request sets. If two words set a field, the last word takes precedence."""
+        """Fields that a request sets.
+
+        The last of several words for one field takes precedence.
+        """
         update: dict[str, Any] = {}
         rest = iter(words)
         for word in rest:

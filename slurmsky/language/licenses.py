@@ -14,7 +14,9 @@ from slurmsky.language.syntax_errors import LicenseError as LicenseError
 
 @dataclass(frozen=True)
 class Licenses:
-    """The required number of each licence; all names are required, or with `any` one of them.
+    """Required number of each licence.
+
+    All names are required, or with `any` one of them.
 
     >>> str(parse("matlab:2,ansys;matlab")), str(parse("a|b:3"))
     ('matlab:3,ansys:1', 'a:1|b:3')
@@ -26,12 +28,12 @@ class Licenses:
     def __bool__(self) -> bool:
         return bool(self.counts)
 
-    def taken(self, free: Callable[[str], int]) -> Optional[Licenses]:
-        """The licences that a job takes; None: the job has to wait.
+    def choose(self, free: Callable[[str], int]) -> Optional[Licenses]:
+        """Choose the licences for a job; None: the job has to wait.
 
-        These are all, or the first name with enough free.
+        The result has all names, or with `any` the first name with enough free licences.
 
-        >>> str(parse("a|b:3").taken({"a": 0, "b": 5}.get)), parse("a,b").taken({"a": 0, "b": 5}.get)
+        >>> str(parse("a|b:3").choose({"a": 0, "b": 5}.get)), parse("a,b").choose({"a": 0, "b": 5}.get)
         ('b:3', None)
         """
         if self.any:
@@ -63,8 +65,9 @@ _GRAMMAR: Grammar[Licenses] = Grammar("licenses", _Build(), LicenseError)
 
 
 def parse(text: str) -> Licenses:
-    """The licences of --licenses: `name[:count]`, all of a list (`,` `;`) or one of them (`|`).
+    """Parse --licenses: `name[:count]`, joined by `,` `;` or `|`.
 
-    Names may have an @server.  The caller checks whether a name exists.  Raises LicenseError.
+    A list with `|` requires one of the names. Names may have an @server. The caller checks whether a name exists.
+    Raises LicenseError.
     """
     return _GRAMMAR.parse(text)

@@ -1,4 +1,4 @@
-"""--mail-type: `BEGIN,END` <-> the events that send mail.
+"""--mail-type: `BEGIN,END` <-> events that send mail.
 
 Source: slurm src/common/proc_args.c parse_mail_type, print_mail_type.  A comma list, read by names.lark.
 """
@@ -45,10 +45,10 @@ class MailType:
 
 
 def parse(text: str) -> MailType:
-    """The events of a comma list, in any case.
+    """Parse a comma list of events, in any case.
 
     ALL is every event but ARRAY_TASKS and TIME_LIMIT*; NONE clears the events before it and ends the list; unknown
-    words are skipped if any word is known.  Raises MailTypeError if none is.
+    words are skipped if any word is known. Raises MailTypeError if none is.
 
     >>> str(parse("fail,begin")), str(parse("END,NONE,FAIL")), str(parse("ALL"))
     ('BEGIN,FAIL', 'NONE', 'INVALID_DEPEND,BEGIN,END,FAIL,REQUEUE,STAGE_OUT')

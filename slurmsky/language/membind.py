@@ -1,4 +1,4 @@
-"""--mem-bind: `verbose,map_mem:0,1` <-> the memory nodes that each task may use.
+"""--mem-bind: `verbose,map_mem:0,1` <-> memory nodes of each task.
 
 Source: slurm src/common/slurm_resource_info.c slurm_verify_mem_bind.
 """
@@ -21,17 +21,22 @@ _WORDS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class MemBind(Bind):
-    """`how`: none, rank, local, or a list with its `values`; prefer and sort as flags."""
+    """Binding of tasks to memory nodes.
+
+    `how`: none, rank, local, or a list with its `values`; prefer and sort are flags.
+    """
 
     prefer: bool = False
     sort: bool = False
 
     def __str__(self) -> str:
-        return self.spelled("prefer" if self.prefer else "", "sort" if self.sort else "")
+        return self.text_with_flags("prefer" if self.prefer else "", "sort" if self.sort else "")
 
 
 def parse(text: str) -> MemBind:
-    """The binding that --mem-bind requests; later words override.  Raises BindError with the line that Slurm prints.
+    """Parse --mem-bind; later words override earlier ones.
+
+    Raises BindError with the line that Slurm prints.
 
     >>> str(parse("v,local")), str(parse("mask_mem=0x3"))
     ('verbose,local', 'mask_mem:0x3')

@@ -1,4 +1,4 @@
-"""Memory sizes: `4G` <-> MiB, and Slurm's numbers with a unit letter.
+"""Memory sizes (`4G` <-> MiB), and numbers with a unit letter.
 
 Source: slurm src/common/proc_args.c str_to_mbytes, src/common/slurm_protocol_api.c convert_num_unit2.
 """
@@ -28,15 +28,15 @@ _GRAMMAR: Grammar[int] = Grammar("memory", _Build(), MemoryError_)
 
 
 def parse_mib(text: str) -> int:
-    """The MiB of a memory size: a whole number with K, M, G or T, each with an optional B; default M.
+    """Parse a memory size to MiB.
 
-    K rounds up to the next MiB.  The caller handles 0 (all memory of the node).
-    Raises MemoryError_.
+    A size is a whole number with K, M, G or T, each with an optional B; the default is M. K rounds up to the next MiB.
+    The caller handles 0 (all memory of the node). Raises MemoryError_.
 
     >>> parse_mib("4G"), parse_mib("1KB"), parse_mib("5000")
     (4096, 1, 5000)
     """
-    # Digits alone are MiB; the grammar gives the same result.
+    # Digits alone need no grammar: they are MiB.
     if text.isascii() and text.isdecimal() and len(text) < 19:
         return int(text)
     return _GRAMMAR.parse(text)
@@ -51,9 +51,9 @@ def convert_num_unit(
     noconvert: bool = False,
     divisor: int = 1024,
 ) -> str:
-    """A number with its unit letter as sacct, squeue and scontrol write it.
+    """Number with its unit letter, as sacct, squeue and scontrol.
 
-    `unit` is the letter of `value` ("" for plain numbers, "K" to "P").  `to` selects one letter (sacct --units);
+    `unit` is the letter of `value` ("" for plain numbers, "K" to "P"). `to` selects one letter (sacct --units);
     `noconvert` keeps the unit; `exact` takes a larger unit only while the result is exact, halves included; otherwise
     the number gets the largest unit that it reaches.
 

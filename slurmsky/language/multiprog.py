@@ -1,4 +1,4 @@
-"""srun --multi-prog: lines of `RANKS PROGRAM ARGUMENTS` <-> the command of each task.
+"""srun --multi-prog: lines of `RANKS PROGRAM ARGUMENTS`.
 
 Source: slurm src/srun/multi_prog.c (checks), src/slurmd/slurmstepd/multi_prog.c (words).
 """
@@ -17,9 +17,9 @@ Piece = str  # RANK, OFFSET, or text after a "="
 
 @dataclass(frozen=True)
 class ProgramEntry:
-    """One line: its tasks, and the words of their command, each a tuple of pieces.
+    """One line: its tasks, and the words of their command.
 
-    A piece is RANK, OFFSET, or literal text with a leading "=".
+    A word is a tuple of pieces: RANK, OFFSET, or literal text with a leading "=".
     """
 
     ranks: Optional[tuple[range, ...]]  # None: `*`, every task that no earlier line names
@@ -27,7 +27,7 @@ class ProgramEntry:
     line: int  # number of its first line, from 1
 
     def offset(self, rank: int) -> Optional[int]:
-        """The position of `rank` among this line's tasks, from 0; None if it is not one of them."""
+        """Position of `rank` among this line's tasks, from 0, or None."""
         if self.ranks is None:
             return rank
         passed = 0
@@ -50,7 +50,7 @@ class MultiProg:
     entries: tuple[ProgramEntry, ...] = ()
 
     def argv(self, rank: int) -> Optional[list[str]]:
-        """The command of one task; None if no line names it."""
+        """Command of one task; None if no line names it."""
         for entry in self.entries:
             offset = entry.offset(rank)
             if offset is not None:
@@ -58,10 +58,12 @@ class MultiProg:
                 return ["".join(values.get(piece, piece[1:]) for piece in word) for word in entry.words]
         return None
 
-    def claim(self, ntasks: Optional[int]) -> int:
-        """The number of tasks: the given one, else as many as the lines name. Raises MultiProgError.
+    def task_count(self, ntasks: Optional[int]) -> int:
+        """Number of tasks: the given one, else as the lines name.
 
-        >>> parse("0-1 true\\n4 true").claim(None), parse("* true").claim(None)
+        Raises MultiProgError.
+
+        >>> parse("0-1 true\\n4 true").task_count(None), parse("* true").task_count(None)
         (5, 1)
         """
         count, free, grown = ntasks or 1, ntasks is None, False
@@ -81,7 +83,10 @@ class MultiProg:
         return count
 
     def missing(self, ntasks: int) -> Optional[int]:
-        """The first of `ntasks` tasks without a line: `no record for task id N`."""
+        """First of `ntasks` tasks without a line, or None.
+
+        srun prints `no record for task id N`.
+        """
         named: set[int] = set()
         for entry in self.entries:
             if entry.ranks is None:
@@ -98,7 +103,7 @@ class _Build:
     def _pieces(self, token: str) -> tuple[Piece, ...]:
         kind: str = token.type  # type: ignore[attr-defined]  # a lark Token
         if kind == "PERCENT":
-            return (str(token),) if token in (RANK, OFFSET) else ()  # any other letter is dropped with its %
+            return (str(token),) if token in (RANK, OFFSET) else ()  # a % is dropped with any other letter
         if kind == "QUOTED":
             return ("=" + token[1:-1].replace("\\\n", "\\"),)
         if kind == "ESCAPED":
@@ -145,10 +150,10 @@ _GRAMMAR: Grammar[MultiProg] = Grammar("multiprog", _Build(), MultiProgError, re
 
 
 def parse(text: str) -> MultiProg:
-    """The programs of a configuration file.
+    """Parse a configuration file to its programs.
 
-    Whole-line comments and blank lines are skipped; only single quotes quote; a backslash keeps the next character, and
-    at the end of a line joins the next line; %t is the task's rank, %o its position among the tasks of its line.
+    Whole-line comments and blank lines are skipped; only single quotes quote; a backslash keeps the next character,
+    and at the end of a line joins the next line; %t is the task's rank, %o its position among the tasks of its line.
     Raises MultiProgError: `pos` is the line's number, `message` the line that srun prints before `Line N of
     configuration file NAME invalid` (empty if there is none).
     """

@@ -1,4 +1,4 @@
-"""--nodes: `2-8`, `1k`, `1,2,4`, `2-8:2` <-> minimum and maximum of nodes.
+"""--nodes: `2-8`, `1k`, `1,2,4`, `2-8:2` <-> node counts.
 
 Source: slurm src/common/proc_args.c verify_node_count, str_to_nodes.
 """
@@ -18,7 +18,9 @@ _MAX_JOB_SIZE = 16384  # slurm.h MAX_JOB_SIZE_BITMAP: the limit of lists and ste
 
 @dataclass(frozen=True)
 class NodeCount:
-    """At least `min` and at most `max` nodes (`max` 0: no maximum); `sizes`: only these counts.
+    """Minimum and maximum of nodes.
+
+    `max` 0: no maximum; `sizes`: only these counts.
 
     >>> str(parse("1k")), str(parse("2-8")), str(parse("2-8:3")), parse("2-8:3").max
     ('1024', '2-8', '2,5,8', 8)
@@ -78,7 +80,7 @@ def _single(low: Optional[str], high: Optional[str]) -> NodeCount:
 
 
 def _count(text: str) -> int:
-    """A count with its suffixes; -1 beyond C's int."""
+    """Parse a count with its suffixes; -1 beyond C's int."""
     text = text.strip().lower()
     value = number(text.rstrip("km"))
     value *= 1024 if "k" in text else 1
@@ -96,9 +98,9 @@ _GRAMMAR: Grammar[NodeCount] = Grammar("nodecount", _Build(), NodeCountError)
 
 
 def parse(text: str) -> NodeCount:
-    """The node counts that --nodes allows.
+    """Parse --nodes.
 
-    One number is both minimum and maximum.  Raises NodeCountError with the line that Slurm prints.
+    One number is both minimum and maximum. Raises NodeCountError with the line that Slurm prints.
     """
     try:
         return _GRAMMAR.parse(text)
@@ -108,7 +110,10 @@ def parse(text: str) -> NodeCount:
 
 
 def _culprit(text: str) -> str:
-    """The part of the text that Slurm names: of a list the invalid item, of a range the invalid side."""
+    """Invalid item of a list or side of a range.
+
+    Slurm names this part of the text.
+    """
     if "," in text or ":" in text:
         items = [item for item in re.split("[,:-]", text) if item]
         return next((item for item in items if not item.isdecimal()), text)

@@ -1,4 +1,4 @@
-"""#PBS and #BSUB lines, translated into words of sbatch's command line.
+"""#PBS and #BSUB lines, translated to words of sbatch.
 
 Source: slurm src/sbatch/xlate.c.
 """
@@ -18,14 +18,15 @@ _MAX_OTHER_LINES = 100  # xlate_batch_script stops after this many lines that ar
 
 
 class BadForeign(ScriptError):
-    """A #PBS or #BSUB option that sbatch does not know, or a word that is not an option."""
+    """A #PBS or #BSUB word that sbatch does not know."""
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """The family found (`PBS`, `BSUB`, or "" for none) and its options as words of sbatch.
+    """The family found, and its options as words of sbatch.
 
-    An option is always one word, `--name=value` or `-xvalue`, so values need no quoting.
+    The family is `PBS`, `BSUB`, or "" for none. An option is always one word, `--name=value` or `-xvalue`, so values
+    need no quoting.
     """
 
     family: str = ""
@@ -36,7 +37,7 @@ class Foreign:
 class _Family:
     letters: str  # as for getopt: a colon after an option with a value
     names: dict[str, str]  # long option -> letter
-    becomes: dict[str, str]  # letter -> sbatch's word, to which the value is appended; absent: ignored
+    becomes: dict[str, str]  # letter -> sbatch's word, to which the value is appended; other letters are ignored
 
 
 _FAMILIES = {
@@ -119,7 +120,7 @@ _FAMILIES = {
 
 
 def parse(script: bytes, name: str = "") -> Foreign:
-    """The options of a script's #BSUB lines, or, if it has none, of its #PBS lines.
+    """Options of the #BSUB lines, else of the #PBS lines.
 
     Raises BadForeign with the line that sbatch prints.
 
@@ -148,7 +149,7 @@ def _script_words(script: bytes, magic: str, name: str) -> Optional[list[str]]:
 
 
 def _options(words: list[str], rules: _Family, family: str) -> Iterator[tuple[str, str]]:
-    """(letter, value) pairs as getopt_long finds them."""
+    """Pairs (letter, value) as getopt_long finds them."""
     queue = iter(enumerate(words))
     for index, word in queue:
         if family == "BSUB" and word == "-cwd" and index % 2 == 0:
@@ -186,7 +187,7 @@ def _next(queue: Iterator[tuple[int, str]], word: str) -> str:
 
 
 def _unknown(word: str) -> BadForeign:
-    # getopt prints its own line about the error; sbatch then prints getopt's return value, a `?`
+    # getopt prints its own line; sbatch then prints getopt's return value, a `?`
     return BadForeign(word, 0, "Unrecognized command line parameter ?")
 
 
@@ -206,7 +207,10 @@ def _translated(family: str, options: Iterator[tuple[str, str]]) -> Iterator[str
 
 
 def _mail(value: str) -> str:
-    """--mail-type for PBS's letters: b(egin), e(nd), a(bort), n(one)."""
+    """Convert PBS's letters to --mail-type.
+
+    b(egin), e(nd), a(bort), n(one).
+    """
     lower = value.lower()
     if "n" in lower:
         return "NONE"
@@ -275,7 +279,10 @@ _ANY_CASE = {"mpiprocs", "ncpus", "select", "accelerator", "naccelerators"}
 
 
 def _resources(text: str) -> Iterator[str]:
-    """sbatch's words for one -l list; names that Slurm skips (arch, host, pmem, vmem, ...) give no word."""
+    """Words of sbatch for one -l list.
+
+    Names that Slurm skips (arch, host, pmem, vmem, ...) give no word.
+    """
     pairs = [(name.lower() if name.lower() in _ANY_CASE else name, value) for name, value in _RESOURCES.parse(text)]
     values = dict(pairs)
     gpus = 0
@@ -323,5 +330,5 @@ def _nodes(text: str) -> Iterator[str]:
 
 
 def _digits(text: str) -> str:
-    """The leading digits, as C's strtol reads a number."""
+    """Leading digits of a text, as strtol reads a number."""
     return text[: len(text) - len(text.lstrip("0123456789"))]

@@ -1,4 +1,4 @@
-"""--propagate: `CPU,RLIMIT_NOFILE` <-> the resource limits that a job inherits.
+"""--propagate: `CPU,RLIMIT_NOFILE` <-> resource limits that a job inherits.
 
 Source: slurm src/common/slurm_rlimits_info.c.  A comma list, read by names.lark.
 """
@@ -30,9 +30,10 @@ class Rlimits:
 
 
 def parse(text: str) -> Rlimits:
-    """The limits of --propagate: ALL (also for an empty text, the bare option), NONE, or a list.
+    """Parse --propagate: ALL, NONE, or a list.
 
-    Raises RlimitError with the line that Slurm prints first: `Bad rlimit name: X`.
+    An empty text (the bare option) means ALL. Raises RlimitError with the line that Slurm prints first: `Bad rlimit
+    name: X`.
     """
     words = [word.upper() for word in userlist.parse(text)]
     if not words or words == ["ALL"]:

@@ -1,6 +1,8 @@
-"""Parses a word of a shell script into text, variables, commands in $( ) and arithmetic.
+"""Parses a word of a shell script.
 
-Nothing is expanded or run. A word that a shell would refuse (an open quote) is text as a whole.
+The parts are text, variables, commands in $( ) and arithmetic. Nothing is expanded or run. A word that a shell would
+refuse (an open quote) is text as a whole.
+
 Source: POSIX.1 XCU 2.2 and 2.6; man bash, EXPANSION.
 """
 
@@ -15,23 +17,22 @@ from typing import Any, Optional
 from slurmsky.language._grammar import Grammar
 from slurmsky.language.syntax_errors import LanguageError
 
-#: Longer words are text: they do not occur in practice, and parsing them would take noticeable time.
+#: Longer words are text: they do not occur in practice, and parsing would take noticeable time.
 MAX_WORD = 1 << 13
 
 
 class ShellWordError(LanguageError):
-    """shell words; only internal, since an unreadable word is text"""
+    """Error for an unreadable shell word, which becomes text."""
 
     language = "shell word"
 
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a word; ``start`` and ``end`` are its position in the word's source.
+    """Part of a word, with ``start`` and ``end`` in its source.
 
-    ``kind``: "text" (``text`` is what the shell makes of it), "variable" (``name``; ``parts`` hold what
-    follows the name in ``${ }``), "command" (``text`` is the script inside, which begins at ``inside``),
-    "arithmetic" (``parts``).
+    ``kind``: "text" (``text`` is the value in the shell), "variable" (``name``; ``parts`` hold the text after the name
+    in ``${ }``), "command" (``text`` is the script, which begins at ``inside``), "arithmetic" (``parts``).
     """
 
     kind: str
@@ -107,9 +108,9 @@ _PIECE = re.compile(
 
 
 def _plain(word: str) -> Optional[list[Part]]:
-    """The parts of a word of quotes and simple variables.
+    """Parts of a word with quotes and simple variables only.
 
-    Most words are of this kind; None if the grammar is needed.
+    Most words are of this form; None if the grammar is needed.
     """
     parts: list[Part] = []
     at, quoted = 0, -1
@@ -136,7 +137,7 @@ def _plain(word: str) -> Optional[list[Part]]:
 
 @lru_cache(maxsize=1 << 14)
 def parse(word: str) -> tuple[Part, ...]:
-    """The parts of a word; never raises.
+    """Parse a word to its parts; never raises.
 
     >>> [(part.kind, part.text or part.name) for part in parse('a"b $X"/$(ls -l)')]
     [('text', 'a'), ('text', 'b '), ('variable', 'X'), ('text', '/'), ('command', 'ls -l')]
@@ -164,14 +165,17 @@ def _with_script(word: str, part: Part) -> Part:
 
 
 def static(parts: tuple[Part, ...]) -> Optional[str]:
-    """The text of a word without expansions, else None."""
+    """Text of a word without expansions, else None."""
     if all(part.kind == "text" for part in parts):
         return "".join(part.text for part in parts)
     return None
 
 
 def variables(parts: tuple[Part, ...]) -> Iterator[Part]:
-    """All variables of a word, also in ``${ }`` and ``$(( ))``, but not those of scripts in ``$( )``."""
+    """Variables of a word, also in ``${ }`` and ``$(( ))``.
+
+    Those of scripts in ``$( )`` are not included.
+    """
     for part in parts:
         if part.kind == "variable":
             yield part
@@ -179,7 +183,7 @@ def variables(parts: tuple[Part, ...]) -> Iterator[Part]:
 
 
 def nested(parts: tuple[Part, ...]) -> Iterator[Part]:
-    """All scripts in ``$( )`` and backquotes, at any depth of ``${ }``."""
+    """Scripts in ``$( )`` and backquotes, at any depth."""
     for part in parts:
         if part.kind == "command":
             yield part

@@ -1,4 +1,4 @@
-"""--signal: `B:USR1@300` <-> signal, time and recipient; and names of signals.
+"""--signal: `B:USR1@300` <-> signal, time and recipient; signal names.
 
 Source: slurm src/common/proc_args.c get_signal_opts, sig_name2num, signal_opts_to_cmdline.
 """
@@ -12,7 +12,7 @@ from slurmsky.language._grammar import Fault, Grammar, number
 from slurmsky.language.syntax_errors import SignalError as SignalError
 
 DEFAULT_SECONDS = 60
-# Slurm's own table, with Linux's numbers: Slurm knows no other name, and passes on any other number.
+# Slurm's own table, with Linux's numbers: Slurm knows no other name, and accepts any other number.
 NUMBERS = {
     "HUP": 1,
     "INT": 2,
@@ -38,11 +38,10 @@ _NAMES = {value: name for name, value in NUMBERS.items()}
 
 @dataclass(frozen=True)
 class SignalSpec:
-    """Send `signal` `seconds` before the time limit.
+    """Request to send `signal` `seconds` before the time limit.
 
-    With `batch` only the batch shell gets it, else the steps.
-
-    `reservation` (R): a job that overlaps a reservation may start, and the reservation's start ends it.
+    With `batch` only the batch shell gets the signal, else the steps. `reservation` (R): a job that overlaps a
+    reservation may start, and the reservation's start ends it.
 
     >>> str(parse("rb:sigusr1@300")), str(parse("10"))
     ('RB:USR1@300', 'USR1')
@@ -89,7 +88,9 @@ _SIGNAL: Grammar[int] = Grammar("signalspec", _BUILD, SignalError, start="signal
 
 
 def parse(text: str) -> SignalSpec:
-    """The signal request of --signal.  Raises SignalError.
+    """Parse --signal.
+
+    Raises SignalError.
 
     >>> parse("B:USR1@300")
     SignalSpec(signal=10, seconds=300, batch=True, reservation=False)
@@ -98,9 +99,9 @@ def parse(text: str) -> SignalSpec:
 
 
 def parse_signal(text: str) -> int:
-    """The number of a signal given by name (with or without SIG, any case) or number, as in scancel -s.
+    """Number of a signal given by name or number.
 
-    Raises SignalError with scancel's message.
+    Names may have SIG and any case, as in scancel -s. Raises SignalError with scancel's message.
 
     >>> parse_signal("sigterm"), parse_signal("99")
     (15, 99)
@@ -115,5 +116,8 @@ def parse_signal(text: str) -> int:
 
 
 def name_of(signal: int) -> str:
-    """The name of a signal, USR1 for 10; the number itself where Slurm has no name."""
+    """Name of a signal, or its number as text.
+
+    USR1 is the name of 10.
+    """
     return _NAMES.get(signal, str(signal))

@@ -1,7 +1,7 @@
-"""Errors of the small languages: one class each, with values instead of messages.
+"""Errors of the small languages, with values instead of messages.
 
 Each command formats its errors in Slurm's words: the same invalid number is ``Invalid --mem specification`` for sbatch
-and another text for scontrol.  Where the real parser prints its own line, the error has that line in `message`.
+and another text for scontrol. Where the real parser prints its own line, the error has that line in `message`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import ClassVar
 
 
 class LanguageError(ValueError):
-    """`text` is not valid in `language`; `pos` is the offset of the error.
+    """Error in a text of `language`, at offset `pos`.
 
-    `message` is the line that Slurm itself prints for it, and empty where Slurm leaves the wording to the option with
-    the text.
+    `message` is the line that Slurm itself prints, and empty where Slurm leaves the wording to the option with the
+    text.
     """
 
     language: ClassVar[str] = ""
@@ -29,13 +29,16 @@ class LanguageError(ValueError):
 
 
 class DirectiveError(LanguageError):
-    """a batch script, or one of its #SBATCH lines"""
+    """Error in a batch script or one of its #SBATCH lines."""
 
     language = "batch script"
 
 
 class HostlistError(LanguageError):
-    """node lists; `detail` is the line that Slurm's parser prints before the list is refused"""
+    """Error in a node list.
+
+    `detail` is the line that Slurm's parser prints before the list is refused.
+    """
 
     language = "hostlist"
 
@@ -46,7 +49,7 @@ class HostlistError(LanguageError):
 
 
 class MultiProgError(LanguageError):
-    """srun --multi-prog files"""
+    """Error in a file of srun --multi-prog."""
 
     language = "multi-prog configuration"
 

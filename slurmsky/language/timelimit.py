@@ -1,4 +1,4 @@
-"""Time limits: `2-12:30:00` <-> minutes; and durations as Slurm prints them.
+"""Time limits (`2-12:30:00` <-> minutes), and Slurm's durations.
 
 Source: slurm src/common/parse_time.c time_str2mins, secs2time_str, mins2time_str; src/squeue/print.c.
 """
@@ -15,7 +15,10 @@ NO_VAL = 0xFFFFFFFE  # slurm.h: not set
 
 
 class _Build:
-    """Computes seconds with 32 bits, as Slurm's ints do: so `99999999999` is a valid limit."""
+    """Builder of seconds with 32 bits, like Slurm's ints.
+
+    `99999999999` is a valid limit.
+    """
 
     def forever(self, word: str) -> int:
         return INFINITE
@@ -27,7 +30,7 @@ class _Build:
         return _seconds(0, number(hours), number(minutes), number(seconds))
 
     def days(self, days: str, *rest: Optional[str]) -> int:
-        # `-5` is read as minus five days, which as an unsigned number is a huge limit
+        # `-5` means minus five days, which as an unsigned number is a huge limit
         count = number(days if days.startswith("-") else days.rstrip("-"))
         hours, minutes, seconds = (number(field or "0") for field in (*rest, None, None, None)[:3])
         return _seconds(count, hours, minutes, seconds)
@@ -41,8 +44,11 @@ _GRAMMAR: Grammar[int] = Grammar("timelimit", _Build(), TimeLimitError)
 
 
 def parse_seconds(text: str) -> int:
-    """Seconds in a Slurm time limit; INFINITE for UNLIMITED, INFINITE and -1.  See `parse`."""
-    # Digits alone are minutes; the grammar gives the same result in ten times the time.
+    """Parse a time limit to seconds.
+
+    INFINITE for UNLIMITED, INFINITE and -1. See `parse`.
+    """
+    # Digits alone are minutes; the grammar would take ten times as long.
     seconds = _seconds(0, 0, number(text), 0) if text.isascii() and text.isdecimal() else _GRAMMAR.parse(text)
     if seconds == NO_VAL - 2**32:
         raise TimeLimitError(text)
@@ -50,7 +56,7 @@ def parse_seconds(text: str) -> int:
 
 
 def parse(text: str) -> int:
-    """The minutes of a Slurm time limit; seconds round up to the next minute.
+    """Parse a time limit to minutes, rounded up.
 
     Accepts M, M:S, H:M:S, D-, D-H, D-H:M, D-H:M:S (fields of any size), and UNLIMITED, INFINITE, -1, which give
     INFINITE. 0 means no limit, too, which the caller handles. Raises TimeLimitError.
@@ -67,7 +73,7 @@ def parse(text: str) -> int:
 
 
 def format_seconds(seconds: int) -> str:
-    """A duration in seconds as scontrol and sacct print it: HH:MM:SS or D-HH:MM:SS.
+    """Duration as scontrol and sacct print it: HH:MM:SS or D-HH:MM:SS.
 
     >>> format_seconds(3661), format_seconds(90000), format_seconds(INFINITE)
     ('01:01:01', '1-01:00:00', 'UNLIMITED')
@@ -84,7 +90,7 @@ def format_seconds(seconds: int) -> str:
 
 
 def format_minutes(minutes: int) -> str:
-    """A time limit as scontrol prints TimeLimit=: HH:MM:00 or D-HH:MM:00.
+    """Time limit as scontrol prints it: HH:MM:00 or D-HH:MM:00.
 
     >>> format_minutes(60), format_minutes(INFINITE), format_minutes(NO_VAL)
     ('01:00:00', 'UNLIMITED', 'N/A')

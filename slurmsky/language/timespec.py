@@ -1,4 +1,4 @@
-"""Times of day and dates: `now+2hours`, `tomorrow 16:30`, `2030-01-01T12:00` <-> seconds since 1970.
+"""Times and dates (`now+2hours`, `tomorrow 16:30`) <-> seconds since 1970.
 
 Source: slurm src/common/parse_time.c _parse_time, slurm_make_time_str.
 """
@@ -20,7 +20,7 @@ _HOURS = {"midnight": 0, "noon": 12, "elevenses": 11, "fika": 15, "teatime": 16}
 
 @dataclass(frozen=True)
 class _Moment:
-    """The items parsed so far; a later item overrides an earlier one."""
+    """Items parsed so far; a later item overrides an earlier one."""
 
     epoch: Optional[int] = None  # uts1900000000
     offset: Optional[int] = None  # now+N, seconds
@@ -30,7 +30,7 @@ class _Moment:
 
 
 class _Build:
-    """Each item is the change that it makes to the earlier items."""
+    """Builder: each item becomes a change of the earlier items."""
 
     def word(self, token: str) -> dict[str, object]:
         word = token.lower()
@@ -58,7 +58,7 @@ class _Build:
         return {"date": (int(year), int(month), int(day)), "day": None}
 
     def us_date(self, month: str, day: str, year: Optional[str]) -> dict[str, object]:
-        # 00 counts as no year, as in Slurm's parser
+        # 00 counts as a missing year, as in Slurm's parser
         return {"date": (2000 + int(year) if year and int(year) else 0, int(month), int(day)), "day": None}
 
     def uts(self, token: str) -> _Moment:
@@ -79,12 +79,11 @@ _GRAMMAR: Grammar[_Moment] = Grammar("timespec", _Build(), TimeSpecError)
 
 
 def parse(text: str, now: Union[datetime, float], *, past: bool = False, tz: Optional[tzinfo] = None) -> int:
-    """The time that `text` means at `now`, in seconds since 1970; 0 when it names none (`""`).
+    """Parse a time to seconds since 1970; 0 for "".
 
-    Without a date, a time of day is the next such time (`past`: today's, as sacct wants it); without a year, a date
-    likewise.  `tz` is the time zone of the text (default: that of a `now` with a zone, else this machine's).
-    Raises TimeSpecError, whose message is the line that Slurm prints: `Invalid time specification
-    (pos=N): TEXT`.
+    Without a date, a time of day is the next such time (`past`: today's, for sacct); without a year, a date likewise.
+    `tz` is the time zone of the text (default: that of a `now` with a zone, else this machine's). Raises
+    TimeSpecError, whose message is the line that Slurm prints: `Invalid time specification (pos=N): TEXT`.
 
     >>> from datetime import timezone
     >>> noon = datetime(2026, 11, 21, 12, tzinfo=timezone.utc)
@@ -97,7 +96,7 @@ def parse(text: str, now: Union[datetime, float], *, past: bool = False, tz: Opt
     try:
         parsed = _GRAMMAR.parse(text)
         moment = _resolve(parsed, int(now), past, tz)
-        _local(moment, tz)  # beyond what a calendar can print: refused along with the rest
+        _local(moment, tz)  # times beyond the calendar are refused in the handler below
         return moment
     except TimeSpecError as exc:
         pos = exc.pos - _offset_fault(text, exc.pos)
@@ -108,7 +107,10 @@ def parse(text: str, now: Union[datetime, float], *, past: bool = False, tz: Opt
 
 
 def _offset_fault(text: str, pos: int) -> int:
-    """Inside now+N Slurm reports the character before the bad one (_get_delta)."""
+    """Offset that Slurm reports for an error inside now+N.
+
+    It is the character before the bad one (_get_delta).
+    """
     head = text[:pos].lower().rstrip("0123456789 \t")
     return 1 if head.startswith("now") and head.endswith(("+", "-")) and head[3:-1].strip(" \t") == "" else 0
 
@@ -149,5 +151,8 @@ def _local(epoch: int, tz: Optional[tzinfo]) -> datetime:
 
 
 def format(epoch: int, *, tz: Optional[tzinfo] = None) -> str:
-    """YYYY-MM-DDTHH:MM:SS, as every command prints a time.  `tz`: this machine's zone by default."""
+    """Format a time as YYYY-MM-DDTHH:MM:SS.
+
+    The default of `tz` is this machine's zone.
+    """
     return _local(epoch, tz).strftime("%Y-%m-%dT%H:%M:%S")

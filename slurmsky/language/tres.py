@@ -1,4 +1,4 @@
-"""Limits in trackable resources: ``cpu=4,mem=500M,gres/gpu:h100=8`` <-> names and counts.
+"""Limits of trackable resources: ``cpu=4,mem=500M,gres/gpu:h100=8``.
 
 Source: slurm src/common/slurmdb_defs.c, slurmdb_format_tres_str.
 """
@@ -35,7 +35,9 @@ _GRAMMAR: Grammar[tuple[tuple[str, int], ...]] = Grammar("tres", _Build(), TresE
 
 
 def parse(text: str) -> tuple[tuple[str, int], ...]:
-    """(name, count) by TRES id, memory in MiB; of a repeated name the last count. Raises TresError.
+    """Pairs (name, count) by TRES id, memory in MiB.
+
+    The last count of a repeated name applies. Raises TresError.
 
     >>> parse("gres/gpu=8,mem=2G,cpu=4")
     (('cpu', 4), ('mem', 2048), ('gres/gpu', 8))
@@ -49,7 +51,9 @@ def rank(name: str) -> int:
 
 
 def format_tres(tres: tuple[tuple[str, int], ...]) -> str:
-    """The text that sacctmgr prints: sorted by name, memory in the largest unit that is exact.
+    """Text of limits as sacctmgr prints it.
+
+    It is sorted by name, with memory in the largest exact unit.
 
     >>> format_tres(parse("node=2,mem=1G,cpu=2")), format_tres(parse("mem=1500"))
     ('cpu=2,mem=1G,node=2', 'mem=1500M')

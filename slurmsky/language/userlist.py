@@ -18,11 +18,13 @@ _GRAMMAR: Grammar[tuple[str, ...]] = Grammar("names", _Build(), UserListError)
 
 
 def parse(text: str) -> tuple[str, ...]:
-    """The names in order; empty items are skipped, blanks are part of a name.
+    """Parse names in order.
+
+    Empty items are skipped, blanks are part of a name.
 
     >>> parse("root,,ada")
     ('root', 'ada')
     """
-    if "," not in text:  # the grammar gives the same result for a single name
+    if "," not in text:  # a single name needs no grammar
         return (text,) if text else ()
     return _GRAMMAR.parse(text)

@@ -28,7 +28,7 @@ def verify(part: Component, name: str) -> None:
     tasks = part.get("ntasks")
     try:
         found = multiprog.parse(text)
-        count = found.claim(tasks)
+        count = found.task_count(tasks)
     except multiprog.MultiProgError as fault:
         raise _invalid(part, name, _first_fault(text, tasks, fault)) from None
     missing = found.missing(count)
@@ -45,7 +45,7 @@ def _first_fault(text: str, tasks: Optional[int], fault: multiprog.MultiProgErro
     """
     before = "".join(text.splitlines(keepends=True)[: fault.pos - 1])
     try:
-        multiprog.parse(before).claim(tasks)
+        multiprog.parse(before).task_count(tasks)
     except multiprog.MultiProgError as earlier:
         return earlier
     return fault

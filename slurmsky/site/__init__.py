@@ -1,4 +1,4 @@
-"""Reads slurmsky.toml into a Site: the cluster, its engines, and the maps of names."""
+"""Reads slurmsky.toml into a Site: cluster, engines, and name maps."""
 
 from .load import default_site, load
 from .record import (

@@ -1,4 +1,4 @@
-"""Resolves names of partitions and nodes that no site file describes.
+"""Resolves partition and node names without a description.
 
 Without a site file every name of a cluster, partition, QOS, account, feature, licence, reservation or node is accepted
 (``ClusterConfig.open``). With one, ``unknown_partition`` maps unknown partitions; all other names must be described.
@@ -21,13 +21,13 @@ _NAME = re.compile(r"[^\s,/=\0]{1,255}")
 
 
 def unknown_cluster(cluster: ClusterConfig, names: str) -> str:
-    """The first name in ``--clusters`` that is not this cluster; "" if there is none."""
+    """First name in ``--clusters`` of another cluster, or ""."""
     wanted = (word for word in names.split(",") if word not in (cluster.name, "all"))
     return next((word for word in wanted if not (cluster.open and _NAME.fullmatch(word))), "")
 
 
 def partition_for(cluster: ClusterConfig, name: str) -> PartitionConfig | None:
-    """The partition for a job that names ``name``: described, mapped, or a copy of the default partition.
+    """Partition for a job: described, mapped, or the default's copy.
 
     None: refuse the job.
     """
@@ -44,7 +44,7 @@ def partition_for(cluster: ClusterConfig, name: str) -> PartitionConfig | None:
 
 
 def with_partitions(cluster: ClusterConfig, names: Iterable[str]) -> ClusterConfig:
-    """The cluster with further assumed partitions."""
+    """Return the cluster with further assumed partitions."""
     new = [partition_for(cluster, name) for name in dict.fromkeys(names) if cluster.partition(name) is None]
     added = tuple(one for one in new if one is not None and cluster.partition(one.name) is None)
     return replace(cluster, partitions=cluster.partitions + added) if added else cluster

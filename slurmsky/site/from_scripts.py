@@ -1,9 +1,8 @@
-"""Writes the site file that a folder of scripts needs, from open decisions. Pure.
+"""Writes the site file that a folder of scripts needs.
 
-Every open decision of ``slurmsky explain`` has lines of TOML that resolve it. Keys are counted by the scripts that need
-them, and the most
-frequent keys are written: at most ``MAX_LINES`` lines, so that the file stays readable. Partitions that are not
-written are accepted, too (``[local] strict = false``).
+Every open decision of ``slurmsky explain`` has lines of TOML that resolve it. Keys are counted by the scripts that
+need them, and the most frequent keys are written: at most ``MAX_LINES`` lines, so that the file stays readable.
+Partitions that are not written are accepted, too (``[local] strict = false``).
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _MOST_ENVIRONMENTS = 1
 
 @dataclass(frozen=True)
 class Need:
-    """The names that one script uses, and the lines that resolve its open decisions."""
+    """Names that one script uses, and lines for its open decisions."""
 
     partitions: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()  # SkyPilot's names of the GPU types that the script requests
@@ -40,8 +39,8 @@ class Need:
 
 
 @dataclass
-class Wanted:
-    """Keys that the scripts of a folder need, with the number of scripts for each."""
+class ScriptNeeds:
+    """Keys that a folder's scripts need, counted by script."""
 
     scripts: int = 0
     partitions: Counter[str] = field(default_factory=Counter)
@@ -52,18 +51,18 @@ class Wanted:
     options: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def unknown(self, table: str) -> list[str]:
-        """Keys of a table whose value only the user knows, most used first."""
+        """Keys of a table with unknown values, most used first."""
         return [key for (name, key, value), _ in self.keys.most_common() if name == table and _open(value)]
 
     def gpu_of(self, partition: str, usual: str) -> str:
-        """The GPU that the scripts suggest most often for a partition."""
+        """GPU that the scripts suggest most often for a partition."""
         found = [gpu for (name, gpu), _ in self.hints.most_common() if name == partition]
         return found[0] if found else usual
 
 
-def gather(needs: Iterable[Need]) -> Wanted:
+def gather(needs: Iterable[Need]) -> ScriptNeeds:
     """Count the needs of a folder's scripts."""
-    wanted = Wanted()
+    wanted = ScriptNeeds()
     for need in needs:
         wanted.scripts += 1
         wanted.partitions.update(set(need.partitions))
@@ -92,10 +91,11 @@ def _keys(data: dict[str, Any]) -> Iterable[tuple[str, str, str]]:
                 yield table, key, toml_value(inner)
 
 
-def render(wanted: Wanted, folder: str, *, bucket: str = "", gpu: str = "", packages: str = "") -> str:
-    """The text of the site file. ``bucket``: has the content of the old cluster's paths; ``packages``: for conda.
+def render(wanted: ScriptNeeds, folder: str, *, bucket: str = "", gpu: str = "", packages: str = "") -> str:
+    """Text of the site file.
 
-    Keys with unknown values are omitted.
+    ``bucket`` has the content of the old cluster's paths; ``packages`` are for conda. Keys with unknown values are
+    omitted.
     """
     head = [f"# for {wanted.scripts} scripts of {_comment(folder)}; `slurmsky site check` validates it"]
     tail = [
@@ -150,12 +150,12 @@ def render(wanted: Wanted, folder: str, *, bucket: str = "", gpu: str = "", pack
 
 
 def _pattern(table: str, key: str) -> str:
-    """The pattern that covers all other keys of a table."""
+    """Pattern that covers all other keys of a table."""
     return "*" if table == "environments" else "~/*" if key.startswith("~") else "/*"
 
 
 def toml_value(value: Any) -> str:
-    """A value as TOML on one line."""
+    """Format a value as TOML on one line."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict):
@@ -168,7 +168,7 @@ def toml_value(value: Any) -> str:
 
 
 def toml_key(text: str) -> str:
-    """A key as TOML: bare where TOML allows it.
+    """Format a key as TOML, bare if TOML allows it.
 
     >>> toml_key("default"), toml_key("/scratch")
     ('default', '"/scratch"')

@@ -1,8 +1,10 @@
-"""Maps GPU names of Slurm sites to SkyPilot's catalog names. Pure.
+"""Maps sites' GPU names to SkyPilot's catalog names.
 
 Sites choose gres types, features and partitions freely: ``nvidia_a100-sxm4-80gb``, ``TESLA_V100``, ``v100-32g``,
 ``gpu80``, ``1g.5gb``, ``MI250``, ``gfx90a``, ``HOPPER``. A name is split into words: vendor words are dropped, model
-and memory decide. Source: SkyPilot's catalog common/accelerators.csv; gres.conf examples; names that NVML reports.
+and memory decide.
+
+Source: SkyPilot's catalog common/accelerators.csv; gres.conf examples; names that NVML reports.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ _SLICES = {5: "A100", 10: "A100-80GB", 20: "A100-80GB", 40: "A100-80GB", 12: "H1
 
 @lru_cache(maxsize=1 << 10)
 def known_gpu(word: str) -> str:
-    """SkyPilot's name for a word; "" if the word names no GPU.
+    """SkyPilot's name for a word; "" if it names no GPU.
 
     >>> [known_gpu(word) for word in ("TESLA_V100", "nvidia_a100-sxm4-80gb", "v100-32g", "1G.5GB", "gfx90a", "skylake")]
     ['V100', 'A100-80GB', 'V100-32GB', 'A100', 'MI250', '']

@@ -1,4 +1,4 @@
-"""Writes a first site file for the old cluster and SkyPilot's infrastructure. Pure.
+"""Writes a first site file for the old cluster and SkyPilot.
 
 Inputs: the old cluster's slurm.conf, sinfo output, `module avail`, QOS and accounts; the output of `sky check`.
 """
@@ -26,15 +26,15 @@ class OldPartition:
     default: bool = False
     max_time: str = ""
     max_nodes: str = ""
-    cpus: int = 0  # on its largest node
-    gpu: str = ""  # Slurm's type of its GPUs
+    cpus: int = 0  # number of CPUs of its largest node
+    gpu: str = ""  # Slurm's type of the GPUs
     gpus: int = 0
     more: dict[str, str] = field(default_factory=dict)  # further keys of [[partition]] and their texts
 
 
 @dataclass
-class Old:
-    """Collected description of the old cluster and of the enabled infra."""
+class OldCluster:
+    """Description of the old cluster, with the enabled infra."""
 
     cluster: str = ""
     partitions: dict[str, OldPartition] = field(default_factory=dict)
@@ -52,15 +52,15 @@ class Old:
 _PAIR = re.compile(r'([A-Za-z]+)=("[^"]*"|\S+)')
 
 
-def read_slurm_conf(text: str, old: Old) -> None:
+def read_slurm_conf(text: str, old: OldCluster) -> None:
     """Read nodes, partitions and a few settings of slurm.conf.
 
     Names ignore case; a backslash continues a line.
 
     Source: man slurm.conf.
     """
-    nodes: dict[str, tuple[int, str, int]] = {}  # cpus, GPU type, GPUs
-    usual: dict[str, dict[str, str]] = {"nodename": {}, "partitionname": {}}  # of the DEFAULT lines so far
+    nodes: dict[str, tuple[int, str, int]] = {}  # CPUs, GPU type, and GPUs by node
+    usual: dict[str, dict[str, str]] = {"nodename": {}, "partitionname": {}}  # settings of the DEFAULT lines so far
     for number, line in enumerate(text.replace("\\\n", " ").splitlines(), 1):
         pairs = {name.lower(): value.strip('"') for name, value in _PAIR.findall(line.split("#", 1)[0])}
         for what, default in usual.items():
@@ -79,7 +79,7 @@ def read_slurm_conf(text: str, old: Old) -> None:
             old.problems.append(f"slurm.conf line {number}: {error}")
 
 
-def _node(pairs: dict[str, str], nodes: dict[str, tuple[int, str, int]], old: Old) -> None:
+def _node(pairs: dict[str, str], nodes: dict[str, tuple[int, str, int]], old: OldCluster) -> None:
     if pairs["nodename"].upper() == "DEFAULT":
         return
     cpus = int(pairs.get("cpus") or pairs.get("procs") or 0)
@@ -94,7 +94,7 @@ def _node(pairs: dict[str, str], nodes: dict[str, tuple[int, str, int]], old: Ol
 
 
 def _gpus(gres: str) -> tuple[str, int]:
-    """Type and number of the GPUs in a node's gres."""
+    """Type and number of the GPUs in a gres text."""
     kind, count = "", 0
     for word in re.sub(r"\([^)]*\)", "", gres).split(","):
         parts = word.split(":")
@@ -104,13 +104,13 @@ def _gpus(gres: str) -> tuple[str, int]:
     return kind, count
 
 
-def _note_features(text: str, old: Old) -> None:
+def _note_features(text: str, old: OldCluster) -> None:
     for feature in re.split(r"[,&]", text):
         if feature and feature not in old.features:
             old.features.append(feature)
 
 
-def _partition(pairs: dict[str, str], nodes: dict[str, tuple[int, str, int]], old: Old) -> None:
+def _partition(pairs: dict[str, str], nodes: dict[str, tuple[int, str, int]], old: OldCluster) -> None:
     name = _printable(pairs["partitionname"])
     if not name or name.upper() == "DEFAULT":
         return
@@ -137,7 +137,7 @@ _PARTITION_KEYS = {"defaulttime": "default_time", "allowaccounts": "allow_accoun
                    "maxmempernode": "max_mem_per_node_mib", "oversubscribe": "oversubscribe"}  # fmt: skip
 
 
-def _setting(pairs: dict[str, str], old: Old) -> None:
+def _setting(pairs: dict[str, str], old: OldCluster) -> None:
     old.cluster = pairs.get("clustername", old.cluster)
     old.mail_program = pairs.get("mailprog", old.mail_program)
     if pairs.get("maxarraysize", "").isdecimal():
@@ -154,8 +154,11 @@ _SINFO = {"PARTITION": "name", "TIMELIMIT": "time", "NODELIST": "nodes", "CPUS":
 _NONE = ("(null)", "N/A", "n/a", "")
 
 
-def read_sinfo(text: str, old: Old) -> None:
-    """Read sinfo's columns by their headings, or those of a plain ``sinfo``."""
+def read_sinfo(text: str, old: OldCluster) -> None:
+    """Read sinfo's output by its headings.
+
+    Without headings the columns are those of a plain ``sinfo``.
+    """
     columns = ["name", "", "time", "", "", "nodes"]
     for line in text.splitlines():
         words = line.split()
@@ -180,8 +183,11 @@ def read_sinfo(text: str, old: Old) -> None:
         _note_features(cells.get("features", ""), old)
 
 
-def read_sacctmgr(text: str, old: Old) -> None:
-    """Read ``sacctmgr -P show qos`` and ``sacctmgr -P show account``, concatenated. Their columns differ."""
+def read_sacctmgr(text: str, old: OldCluster) -> None:
+    """Read the QOS and accounts of sacctmgr -P show.
+
+    The text has ``sacctmgr -P show qos`` and ``... show account``, whose columns differ.
+    """
     columns: list[str] = []
     for line in text.splitlines():
         cells = [_printable(cell) for cell in line.split("|")]
@@ -208,8 +214,10 @@ _CONTEXT = re.compile(r"\s*[\u2500-\u257f]+\s*(\S+?):?(?:\s.*)?$")
 _WITH_CONTEXTS = {"kubernetes": "kubernetes", "slurm": "slurm", "ssh": "ssh", "ssh node pools": "ssh"}
 
 
-def read_sky_check(text: str, old: Old) -> None:
-    """Read "Enabled infra" of ``sky check``: usable clouds and their contexts.
+def read_sky_check(text: str, old: OldCluster) -> None:
+    """Read the usable clouds and contexts of ``sky check``.
+
+    They follow "Enabled infra".
 
     Source: sky/check.py, _summary_message.
     """
@@ -230,7 +238,7 @@ def read_sky_check(text: str, old: Old) -> None:
 _MODULE = re.compile(r"(?<![\w./+-])([A-Za-z][\w.+-]*(?:/[\w.+-]+)*)(?:\s*[(<][^)>]*[)>])*")
 
 
-def read_module_avail(text: str, old: Old) -> None:
+def read_module_avail(text: str, old: OldCluster) -> None:
     """Read module names from `module avail`.
 
     A module name is a word with a version; headings of sections are dropped.
@@ -243,8 +251,11 @@ def read_module_avail(text: str, old: Old) -> None:
                 old.modules.append(name)
 
 
-def render(old: Old, *, infra: Sequence[str] = (), gpu: str = "", engine: str = "auto") -> str:
-    """The text of the site file. Lines that need a decision are comments."""
+def render(old: OldCluster, *, infra: Sequence[str] = (), gpu: str = "", engine: str = "auto") -> str:
+    """Text of the site file.
+
+    Lines that need a decision are comments.
+    """
     lines = [
         "# slurmsky's site file. `slurmsky site check` proves it.",
         f'cluster = "{_clean(old.cluster or "cluster")}"',
@@ -299,7 +310,7 @@ def render(old: Old, *, infra: Sequence[str] = (), gpu: str = "", engine: str = 
 
 
 def _keys(texts: Mapping[str, str], keys: Mapping[str, schema.SiteKey]) -> list[str]:
-    """Lines of a table; values that the key does not accept become comments."""
+    """Lines of a table; invalid values become comments."""
     lines = []
     for key, text in texts.items():
         value: object = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else text
@@ -316,7 +327,7 @@ def _keys(texts: Mapping[str, str], keys: Mapping[str, schema.SiteKey]) -> list[
     return lines
 
 
-def _partition_lines(part: OldPartition, old: Old) -> list[str]:
+def _partition_lines(part: OldPartition, old: OldCluster) -> list[str]:
     lines = ["[[partition]]", f'name = "{_clean(part.name)}"']
     if part.default:
         lines.append("default = true")
@@ -336,7 +347,7 @@ def _partition_lines(part: OldPartition, old: Old) -> list[str]:
     known = {"normal", *old.qos} if old.qos else None
     for key in ("qos", "allow_qos"):
         text = more.get(key, "")
-        words = [text] if key == "qos" else schema.texts(text)  # as the site file's reader splits them
+        words = [text] if key == "qos" else schema.texts(text)  # splits the text like the site file's reader
         if known is not None and any(word not in known for word in words if word):
             lines.append(f"# {key} was {_clean(more.pop(key))}")
     lines += _keys(more, schema.PARTITION)
@@ -364,10 +375,13 @@ def _list(words: Sequence[str]) -> str:
 
 
 def _clean(text: str) -> str:
-    """A text that is safe in TOML's double quotes or in a comment."""
+    """Make a text safe in TOML's double quotes and comments."""
     return _printable(text).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _printable(text: str) -> str:
-    """A text without control characters, so that names that look equal are equal."""
+    """Remove control characters.
+
+    Names that look equal are then equal.
+    """
     return "".join(char for char in text if char.isprintable())

@@ -1,4 +1,4 @@
-"""Parses a site file into a Site; builds the default Site of a machine without a site file."""
+"""Parses a site file into a Site, or builds the default Site."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$")
 
 
 def load(text: str, name: str, machine: MachineHardware | None = None) -> Site:
-    """Parse the text of a site file; ``name`` is the file's name for messages.
+    """Parse the text of a site file.
 
-    A file without [[node]] describes the site of ``machine`` (one node, as in default_site); without ``machine`` the
-    cluster has no nodes. A file without [[partition]] gets the partition ``debug*`` with all nodes.
-    Raises SiteError with line and column.
+    ``name`` is the file's name for messages. A file without [[node]] describes the site of ``machine`` (one node, as
+    in default_site); without ``machine`` the cluster has no nodes. A file without [[partition]] gets the partition
+    ``debug*`` with all nodes. Raises SiteError with line and column.
     """
     try:
         data = tomllib.loads(text)
@@ -59,12 +59,15 @@ def load(text: str, name: str, machine: MachineHardware | None = None) -> Site:
 
 
 def default_site(machine: MachineHardware) -> Site:
-    """The Site of a machine without a site file: one node in one partition ``debug`` without limits."""
+    """Site of a machine without a site file.
+
+    It has one node in one partition ``debug`` without limits.
+    """
     return load("", "", machine)
 
 
 def machine_node(machine: MachineHardware) -> NodeConfig:
-    """This machine as a node."""
+    """Describe this machine as a node."""
     gres = tuple(("gpu", kind, number) for kind, number in Counter(machine.gpus).items())
     return NodeConfig(
         name=machine.short_name,
@@ -86,12 +89,15 @@ _MODULE_MAPS = ("shipped", "none")
 
 
 def where(text: str, table: str, index: int, key: str) -> tuple[int, int]:
-    """Line and column of a key in the index-th [[table]] of a site file's text."""
+    """Line and column of a key in the index-th [[table]]."""
     return _Reader(text, "").where(table, index, key)
 
 
 class _Reader:
-    """Reads tables by schema; keeps the text, for the line and column of errors."""
+    """Reader of tables by schema.
+
+    It keeps the text, for the line and column of errors.
+    """
 
     def __init__(self, text: str, name: str) -> None:
         self.lines = text.splitlines()
@@ -186,7 +192,7 @@ class _Reader:
             if "cpus" not in fields:
                 fields["cpus"] = product
             elif not {"boards", "sockets", "cores", "threads"} & set(fields):
-                # slurm.conf: with only CPUs=, each CPU is a separate socket
+                # slurm.conf: with CPUs= alone, each CPU is a separate socket
                 fields["sockets"] = fields["cpus"]
             elif fields["cpus"] not in (product, product // size.threads):
                 raise self.fault(
@@ -245,14 +251,17 @@ class _Reader:
         return tuple(partitions.values()), tuple(sky)
 
     def qos(self, tables: list[dict[str, Any]]) -> tuple[tuple[QosConfig, ...], tuple[tuple[str, Route], ...]]:
-        """The QOS of the file plus ``normal``, which always exists; empty if the file has no QOS."""
+        """QOS of the file and ``normal``; none without QOS."""
         found: dict[str, QosConfig] = {NORMAL.name: NORMAL} if tables else {}
         routes = []
         for index, table in enumerate(tables):
             rest = dict(table)
             if found.get(rest["name"], NORMAL) is not NORMAL:
                 raise self.fault("qos", index, "name", f"QOS {rest['name']} is described twice")
-            limits, route = _taken(rest, schema.QOS_LIMITS), _taken(rest, {**schema.ROUTE, "max_hourly_cost": None})
+            limits, route = (
+                _pop_fields(rest, schema.QOS_LIMITS),
+                _pop_fields(rest, {**schema.ROUTE, "max_hourly_cost": None}),
+            )
             found[rest["name"]] = QosConfig(**rest, limits=Limits(**limits))
             routes.append((rest["name"], Route(**route)))
         return tuple(found.values()), tuple(routes)
@@ -266,7 +275,7 @@ class _Reader:
             rest = dict(table)
             if rest["name"] in found:
                 raise self.fault("account", index, "name", f"account {rest['name']} is described twice")
-            limits, route = _taken(rest, schema.ACCOUNT_LIMITS), _taken(rest, schema.ROUTE)
+            limits, route = _pop_fields(rest, schema.ACCOUNT_LIMITS), _pop_fields(rest, schema.ROUTE)
             account = found[rest["name"]] = AccountConfig(**rest, limits=Limits(**limits))
             routes.append((account.name, Route(**route)))
             for word in account.qos:
@@ -358,7 +367,10 @@ class _Reader:
         return SiteError(self.name, line, column, message)
 
     def where(self, word: str, index: int, key: str) -> tuple[int, int]:
-        """Line and column of a key in the index-th table ``word``; else those of the table's head."""
+        """Line and column of a key in the index-th table ``word``.
+
+        The default is the position of the table's head.
+        """
         table, seen, head = "", -1, (1, 1)
         wanted = re.compile(r"^\s*(\"%s\"|'%s'|%s)\s*[.=]" % ((re.escape(key),) * 3)) if key else None
         for number, line in enumerate(self.lines, 1):
@@ -373,8 +385,8 @@ class _Reader:
         return head
 
 
-def _taken(table: dict[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
-    """Remove the values of some keys from a table and return them."""
+def _pop_fields(table: dict[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Remove some keys from a table; return their values."""
     fields = {key.field or name if isinstance(key, schema.SiteKey) else name for name, key in keys.items()}
     return {field: table.pop(field) for field in fields if field in table}
 

@@ -1,4 +1,7 @@
-"""Resolves module names: by the site's own map first, then by the shipped map (modules.toml)."""
+"""Resolves module names by the site's map and modules.toml.
+
+The site's own map takes precedence over the shipped map.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,19 @@ else:
 
 @dataclass(frozen=True)
 class Module:
-    """A module and its replacement on the cloud. ``source``: "site" or "shipped"."""
+    """A module and its replacement on the cloud.
+
+    ``source``: "site" or "shipped".
+    """
 
     name: str  # as written in the script, with its version
     source: str
     image: str = ""
     setup: str = ""
-    activate: str = ""  # for run, before the program
-    path: str = ""  # the folder with its programs, which ``module load`` puts first in PATH on SkyPilot's nodes
+    activate: str = ""  # command before the program, in ``run``
+    path: str = ""  # folder of its programs, which ``module load`` puts first in PATH on SkyPilot's nodes
     environment: tuple[tuple[str, str], ...] = ()
-    sets: tuple[tuple[str, str], ...] = ()  # variable -> patterns of paths, the first that exists
+    sets: tuple[tuple[str, str], ...] = ()  # variable -> patterns of paths; the first existing path is its value
     note: str = ""
     kind: str = ""  # "" | licensed | site | unknown version
     gives: tuple[str, ...] = ()  # programs that the module provides
@@ -37,7 +43,7 @@ class Module:
 
     @property
     def complete(self) -> bool:
-        """Whether the replacement needs no further input of the user."""
+        """Whether the replacement needs no further input."""
         return self.kind not in ("licensed", "unknown version")
 
 
@@ -59,7 +65,7 @@ _INSTALL = {
 
 @cache
 def shipped() -> Mapping[str, Mapping[str, Any]]:
-    """Rows of modules.toml by each of their names, in lower case."""
+    """Rows of modules.toml by each lower-case name."""
     found: dict[str, Mapping[str, Any]] = {}
     for row in _tables()["module"]:
         for name in row["names"]:
@@ -89,7 +95,7 @@ def _categories() -> frozenset[str]:
 
 
 def find(site: Site, name: str) -> Module | None:
-    """Resolve ``module load NAME``; None if neither map has the name.
+    """Resolve ``module load NAME``; None for an unknown name.
 
     A site's entry may be a full name ("cuda/12.1"), a name for all versions, or a pattern ("cuda/12.*").
     """
@@ -106,7 +112,10 @@ def find(site: Site, name: str) -> Module | None:
 
 
 def _shipped_row(name: str) -> tuple[Mapping[str, Any] | None, str]:
-    """The shipped row for a name without leading categories (lang/Python/3.11), and the version."""
+    """Shipped row and version for a name, without leading categories.
+
+    lang/Python/3.11 has the category lang.
+    """
     parts = [part for part in name.split("/") if part]
     if name.startswith("/"):
         parts = parts[-2:]  # the path of a module file
@@ -133,7 +142,7 @@ def _is_tree(name: str) -> bool:
 
 
 def _named(parts: list[str]) -> tuple[Mapping[str, Any] | None, str]:
-    """The row and version for the parts of a name without categories."""
+    """Row and version for the parts of a name without categories."""
     rows = shipped()
     first = parts[0].lower()
     built = _BUILT.fullmatch(first)
@@ -155,7 +164,10 @@ def _named(parts: list[str]) -> tuple[Mapping[str, Any] | None, str]:
 
 
 def _spellings(name: str) -> Iterator[str]:
-    """Spellings of a name without version, build and a site's marks; the most exact one first."""
+    """Spellings of a name, the most exact one first.
+
+    They lack the version, the build and a site's marks.
+    """
     plain = re.sub(r"[-_.]?v?\d[\d.]*(?:-\d+)?$", "", name)
     unbuilt = re.sub(r"[-_](gpu|cuda|mpi|omp|gcc|intel|serial|x86_64|ib)$", "", name)
     yield from (name, plain, unbuilt, re.sub(r"(?<=\w\w\w)[-_]?v?\d[\d.]*[-_].*$", "", name))
@@ -166,14 +178,17 @@ def _spellings(name: str) -> Iterator[str]:
     if sign and owner in _tables()["owners"]["names"].split():
         yield from _spellings(rest)
     if (owner in _variants() or owner in _categories()) and owner not in ("openmpi", "mpich", "mvapich2"):
-        return  # gcc-..., python-... name a program's compiler or language
+        return  # such a part names a program's compiler or language
     words = name.replace("_", "-").split("-")
     yield from ("-".join(words[:count]) for count in range(len(words) - 1, 0, -1) if len(words[0]) > 2)
 
 
 @cache
 def _variants() -> frozenset[str]:
-    """Names of compilers, MPIs and languages; behind another name they describe its build."""
+    """Names of compilers, MPIs and languages.
+
+    After another name they describe its build.
+    """
     return frozenset(_tables()["variants"]["names"].split())
 
 
@@ -206,7 +221,7 @@ def _of_row(row: Mapping[str, Any], name: str, version: str) -> Module:
         return Module(name, "shipped", note=note, kind="unknown version", gives=gives)
     pins = short and row.get("versioned", True) and not _STAGE.match(short)
     pinned = str(row.get("pin", "={}")).format(".".join(short.split(".")[:2])) if pins else ""
-    python = re.search(r"(?i)python[-_/]?(3\.\d+)", name)  # the Python for which a package of that site is built
+    python = re.search(r"(?i)python[-_/]?(3\.\d+)", name)  # Python for which a package of that site is built
     if python and not row.get("versioned", True):
         pinned = f"={python[1]}"
     setup = str(row.get(f"setup-{short.partition('.')[0]}", row.get("setup", ""))).replace("{version}", pinned)

@@ -1,4 +1,4 @@
-"""The records that a site file is parsed into."""
+"""Records that a site file is parsed into."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .gpunames import known_gpu
 
 
 class SiteError(Exception):
-    """The site file is invalid; ``str()`` is one line: file:line:column: error."""
+    """Error in the site file, as one line: file:line:column: error."""
 
     def __init__(self, file: str, line: int, column: int, message: str) -> None:
         super().__init__(f"{file}:{line}:{column}: {message}")
@@ -18,7 +18,10 @@ class SiteError(Exception):
 
 @dataclass(frozen=True)
 class MachineHardware:
-    """Hardware of this machine, as its caller detected it. ``gpus``: one type name per device, "" when unknown."""
+    """Detected hardware of this machine.
+
+    ``gpus``: one type name per device, "" when unknown.
+    """
 
     host_name: str
     cpus: int
@@ -39,7 +42,10 @@ class MachineHardware:
 
 @dataclass(frozen=True)
 class PartitionSky:
-    """SkyPilot's settings of a partition. Empty fields mean the site's default, or SkyPilot's."""
+    """SkyPilot's settings of a partition.
+
+    Empty fields mean the site's default, or SkyPilot's.
+    """
 
     infra: tuple[str, ...] = ()  # "kubernetes/ctx", "aws/us-east-1", "slurm/oracle/debug"; tried in this order
     spot: bool | None = None
@@ -60,7 +66,7 @@ class PartitionSky:
 
 @dataclass(frozen=True)
 class Shape:
-    """Resources of each warm node of a partition, as in ``resources:`` of a SkyPilot task."""
+    """Resources of a warm node, as in SkyPilot's ``resources:``."""
 
     cpus: str = ""  # "96" or "96+"
     memory: str = ""  # GB: "900" or "900+"
@@ -73,7 +79,10 @@ class Shape:
 
 @dataclass(frozen=True)
 class WarmNodes:
-    """Warm nodes of a partition: SkyPilot starts them, and they stay warm. Times in seconds."""
+    """Warm nodes of a partition, which SkyPilot starts.
+
+    Times are in seconds.
+    """
 
     names: tuple[str, ...]
     shape: Shape = Shape()
@@ -85,13 +94,19 @@ class WarmNodes:
 
 @dataclass(frozen=True)
 class GpuNames:
-    """Maps Slurm's GPU types (any case) to SkyPilot's names. It has the type for an untyped request, too."""
+    """Map of Slurm's GPU types (any case) to SkyPilot's names.
+
+    It has the type for an untyped request, too.
+    """
 
     names: tuple[tuple[str, str], ...] = ()
     default: str = ""
 
     def sky_name(self, slurm_type: str) -> str:
-        """SkyPilot's accelerator name for a gres type; without a mapping the type in upper case."""
+        """SkyPilot's accelerator name for a gres type.
+
+        The default is the type in upper case.
+        """
         wanted = slurm_type.lower()
         for name, sky in self.names:
             if name.lower() == wanted:
@@ -111,9 +126,10 @@ class ModuleConfig:
 
 @dataclass(frozen=True)
 class PathMap:
-    """A path of the cluster and its content: a bucket URL, ``volume:NAME`` or ``nfs:SERVER:/PATH``.
+    """A path of the cluster and its content.
 
-    ``/*`` and ``~/*`` map each folder that a script names to the folder of that name in the bucket.
+    The content is a bucket URL, ``volume:NAME`` or ``nfs:SERVER:/PATH``. ``/*`` and ``~/*`` map each folder that a
+    script names to the folder of that name in the bucket.
     """
 
     path: str
@@ -122,7 +138,10 @@ class PathMap:
 
 @dataclass(frozen=True)
 class SiteOption:
-    """A site-specific option of sbatch, salloc and srun, such as a SPANK plugin adds."""
+    """A site's option of sbatch, salloc and srun.
+
+    SPANK plugins add such options.
+    """
 
     name: str
     argument: str = "none"  # none | required | optional
@@ -172,7 +191,10 @@ class Budget:
 
 @dataclass(frozen=True)
 class Route:
-    """Settings of a SkyPilot task for a QOS or an account. They take precedence over the partition's."""
+    """Settings of a SkyPilot task for a QOS or an account.
+
+    They take precedence over the partition's.
+    """
 
     kueue_queue: str = ""
     priority_class: str = ""
@@ -206,7 +228,7 @@ class Site:
     environment: tuple[tuple[str, str], ...] = field(default=())  # set in every job
 
     def sky_partition(self, name: str) -> PartitionSky:
-        """SkyPilot's settings of a partition, with the site's defaults filled in."""
+        """SkyPilot's settings of a partition, with the site's defaults."""
         found = dict(self.partition_sky).get(name, PartitionSky())
         return PartitionSky(
             **{
@@ -222,7 +244,7 @@ class Site:
         )
 
     def routes(self, qos: str, account: str) -> tuple[Route, Route]:
-        """The routes of a QOS and of an account; the QOS takes precedence."""
+        """Routes of a QOS and an account; the QOS takes precedence."""
         return dict(self.qos_routes).get(qos, Route()), dict(self.account_routes).get(account, Route())
 
     def engine_of(self, partition: str) -> str:

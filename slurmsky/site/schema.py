@@ -1,8 +1,7 @@
-"""Schema of slurmsky.toml: each key's reader and the record field that it fills.
+"""Schema of slurmsky.toml: reader and record field of each key.
 
-Where a table has a key for each field of its record, the keys are derived from the record.
-
-The module exceeds 400 lines because it holds the table of all keys.
+Where a table has a key for each field of its record, the keys are derived from the record. The module exceeds 400
+lines because it holds the table of all keys.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from .record import Budget, GpuNames, ModuleConfig, PartitionSky, Shape, SiteOpt
 
 
 class Bad(Exception):
-    """A value that its key does not accept; the text names accepted values."""
+    """Error for an invalid value; it names accepted values."""
 
 
 def text(value: Any) -> str:
@@ -31,13 +30,19 @@ def text(value: Any) -> str:
     return value
 
 
-def not_run(value: Any) -> str:
-    """Refuse a hook that slurmsky never calls, because an ignored setting would mislead."""
+def unsupported_hook(value: Any) -> str:
+    """Refuse a hook that slurmsky never calls.
+
+    An ignored setting would mislead.
+    """
     raise Bad("nothing runs it here: jobs run as you; task_prolog and task_epilog are run for each task")
 
 
 def only(value: str | int, why: str) -> Callable[[Any], Any]:
-    """A reader that accepts only the value that slurmsky implements. An ignored setting would mislead."""
+    """Reader that accepts only the value that slurmsky implements.
+
+    An ignored setting would mislead.
+    """
 
     def read(given: Any) -> Any:
         if (given.upper() if isinstance(given, str) else given) != value or isinstance(given, bool):
@@ -57,7 +62,7 @@ def texts(value: Any) -> tuple[str, ...]:
 
 
 def account(value: Any) -> str:
-    """Read the name of an account; all of them are in lower case, as in Slurm."""
+    """Read an account's name, in lower case as in Slurm."""
     return text(value).lower()
 
 
@@ -104,7 +109,10 @@ def dollars(value: Any) -> float:
 
 
 def minutes(value: Any) -> int:
-    """Read a Slurm time as a string, or minutes as a number. Source: time_str2mins."""
+    """Read minutes as a number or a Slurm time.
+
+    Source: time_str2mins.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         return count(value)
     try:
@@ -114,7 +122,10 @@ def minutes(value: Any) -> int:
 
 
 def seconds(value: Any) -> int | None:
-    """Read seconds as a number or a Slurm time as a string; None: INFINITE or -1."""
+    """Read seconds as a number or a Slurm time.
+
+    None: INFINITE or -1.
+    """
     if isinstance(value, int) and not isinstance(value, bool) and value >= -1:
         return None if value == -1 else count(value)
     try:
@@ -133,7 +144,7 @@ def patience(value: Any) -> int:
 
 
 def size(value: Any) -> str:
-    """Read a number that SkyPilot accepts as a size: 8, "8" or "8+"."""
+    """Read a size of SkyPilot: 8, "8" or "8+"."""
     word = str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else text(value)
     if not re.fullmatch(r"[1-9][0-9]{0,8}(\.[0-9]{1,9})?\+?", word):
         raise Bad(f'a number such as 8 or "8+" is expected, not {value!r}')
@@ -141,7 +152,7 @@ def size(value: Any) -> str:
 
 
 def devices(value: Any) -> str:
-    """Read SkyPilot's name of an accelerator and its count: "H100:8"."""
+    """Read SkyPilot's accelerator and its count: "H100:8"."""
     name, colon, number = text(value).partition(":")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]*", name) or (colon and not re.fullmatch("[1-9][0-9]{0,8}", number)):
         raise Bad('an accelerator and its count are expected, such as "H100:8"')
@@ -149,14 +160,17 @@ def devices(value: Any) -> str:
 
 
 def cluster(value: Any) -> str:
-    """Read the name of a SkyPilot cluster. Source: sky/skylet/constants.py CLUSTER_NAME_VALID_REGEX."""
+    """Read the name of a SkyPilot cluster.
+
+    Source: sky/skylet/constants.py CLUSTER_NAME_VALID_REGEX.
+    """
     if not re.fullmatch(r"[a-zA-Z]([-_.a-zA-Z0-9]*[a-zA-Z0-9])?", text(value)):
         raise Bad("the name of a SkyPilot cluster is expected")
     return str(value)
 
 
 def shape(value: Any) -> Shape:
-    """Read the resources of each node: a table with keys of SkyPilot's ``resources:``."""
+    """Read a table of node resources with keys of SkyPilot's ``resources:``."""
     if not isinstance(value, Mapping):
         raise Bad('a table is expected, such as { cpus = "8+", memory = "32+" }')
     found = {}
@@ -185,7 +199,7 @@ def hosts(value: Any) -> tuple[str, ...]:
 
 
 def gres(value: Any) -> tuple[tuple[str, str, int], ...]:
-    """Read ``name[:type][:count]``, comma separated, as slurm.conf's Gres=.
+    """Read devices as in slurm.conf's Gres=: ``name[:type][:count]``.
 
     Lists of sockets in brackets are dropped.
     """
@@ -202,7 +216,10 @@ def gres(value: Any) -> tuple[tuple[str, str, int], ...]:
 
 
 def tres(value: Any) -> tuple[tuple[str, int], ...]:
-    """Read resources as in a limit of sacctmgr. Budgets limit the cost of resources; this key does not."""
+    """Read resources as in a limit of sacctmgr.
+
+    Only Budgets limit the cost of resources.
+    """
     try:
         return tres_text.parse(text(value))
     except ValueError as error:
@@ -218,7 +235,7 @@ def usage_tres(value: Any) -> tuple[tuple[str, int], ...]:
 
 
 def flags(value: Any) -> tuple[str, ...]:
-    """Read flags of a QOS; returns them as spelled in the list of flags."""
+    """Read flags of a QOS, in their listed spelling."""
     read = one_of(*QOS_FLAGS)
     return tuple(read(word) for word in texts(value))
 
@@ -238,7 +255,10 @@ def counts(value: Any) -> tuple[tuple[str, int], ...]:
 
 
 def one_of(*words: str) -> Callable[[Any], str]:
-    """A reader of one of some words, in any case; returns the word as listed."""
+    """Reader of one of some words, in any case.
+
+    It returns the word as listed.
+    """
 
     def read(value: Any) -> str:
         for word in words:
@@ -250,7 +270,10 @@ def one_of(*words: str) -> Callable[[Any], str]:
 
 
 def oversubscribe(value: Any) -> str:
-    """Read NO or EXCLUSIVE. YES and FORCE would give a CPU to several jobs. Source: slurm.conf OverSubscribe."""
+    """Read NO or EXCLUSIVE.
+
+    YES and FORCE would give a CPU to several jobs. Source: slurm.conf OverSubscribe.
+    """
     word = text(value).upper()
     if word.partition(":")[0] in ("YES", "FORCE"):
         raise Bad("a CPU is never given to several jobs here: NO or EXCLUSIVE")
@@ -261,7 +284,10 @@ def oversubscribe(value: Any) -> str:
 
 @dataclass(frozen=True)
 class SiteKey:
-    """One key: the reader of its value, and the record field that it fills ("" = the key's own name)."""
+    """One key: reader of its value, and record field.
+
+    The field "" means the key's own name.
+    """
 
     read: Callable[[Any], Any]
     field: str = ""
@@ -281,7 +307,10 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 
 
 def _keys_of(record: Any, **other: Callable[[Any], Any] | SiteKey) -> dict[str, SiteKey]:
-    """A key for each field of a record. The reader depends on the field's type, unless the field has its own reader."""
+    """Create a key for each field of a record.
+
+    The field's type selects the reader, unless ``other`` has one for the field.
+    """
     readers = {item.name: other.get(item.name) or _READERS[str(item.type)] for item in fields(record)}
     return {name: read if isinstance(read, SiteKey) else SiteKey(read) for name, read in readers.items()}
 
@@ -372,8 +401,8 @@ LIMITS = {
     "first_job_id": SiteKey(positive),
 }
 HOOKS = {
-    "prolog": SiteKey(not_run),
-    "epilog": SiteKey(not_run),
+    "prolog": SiteKey(unsupported_hook),
+    "epilog": SiteKey(unsupported_hook),
     "task_prolog": SiteKey(text),
     "task_epilog": SiteKey(text),
 }
@@ -430,7 +459,10 @@ LOCAL = {"strict": SiteKey(flag)}
 
 
 def unknown_names(value: Any) -> tuple[tuple[str, str], ...]:
-    """Read the map of unknown names: one word for all, or a table of shell patterns."""
+    """Read the map of unknown names.
+
+    It is one word for all, or a table of shell patterns.
+    """
     return pairs(value) if isinstance(value, Mapping) else (("*", text(value)),)
 
 

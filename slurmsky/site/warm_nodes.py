@@ -1,4 +1,4 @@
-"""Reads warm nodes, which SkyPilot starts and keeps running, from the site file's [[partition]] tables."""
+"""Reads warm nodes from the site file's [[partition]] tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .record import Shape, SiteError, WarmNodes
 WARM_FIELDS = frozenset(key.field or name for name, key in schema.PARTITION_WARM.items())
 #: assumed size of a node of an existing cluster until the real size is known
 _UNKNOWN_CPUS, _UNKNOWN_MIB = 1, 1024
-#: keys that apply to the launch of each job; warm nodes have no such launch
+#: keys for the launch of each job, which warm nodes lack
 _OF_JOBS = {
     "spot": "shape = { ..., spot = true }",
     "pool": "they are a pool of their own",
@@ -26,7 +26,7 @@ Fault = Callable[[str, int, str, str], SiteError]
 def warm_nodes(
     tables: Sequence[dict[str, Any]], described: Collection[str], fault: Fault
 ) -> tuple[tuple[tuple[str, WarmNodes], ...], tuple[NodeConfig, ...]]:
-    """(partition, its warm nodes) of each partition that has any, and the NodeConfig of these nodes.
+    """Warm nodes by partition, and the NodeConfig of these nodes.
 
     ``described``: names of [[node]] tables. ``fault`` creates the error for (table, index, key, text). Raises
     SiteError.
@@ -78,7 +78,7 @@ def _warm(table: dict[str, Any], mine: dict[str, Any], wrong: Callable[[str, str
 
 
 def node_config(name: str, warm: WarmNodes) -> NodeConfig:
-    """The NodeConfig of a warm node, from the minimum that its shape guarantees."""
+    """NodeConfig of a warm node, from its shape's guaranteed minimum."""
     shape = warm.shape
     cpus = int(float(shape.cpus.rstrip("+"))) if shape.cpus else _UNKNOWN_CPUS
     kind, _, count = shape.gpus.partition(":")

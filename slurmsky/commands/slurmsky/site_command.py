@@ -18,7 +18,7 @@ from ...engines.base import EngineError
 from ...engines.cloud import CloudService, RequestRefused
 from ...model.spec import JobSpec
 from ...site.init import (
-    Old,
+    OldCluster,
     OldPartition,
     read_module_avail,
     read_sacctmgr,
@@ -204,7 +204,7 @@ async def init(ctx: CommandContext, target: str, folder: str | None, **files: st
         if any(file is not None for file in files.values()):
             raise failed("slurmsky: site init: --from accepts no other option but -o")
         return await init_from(ctx, absolute(ctx, folder), folder, target)
-    old = Old()
+    old = OldCluster()
     try:
         for option, read in _SOURCES.items():
             if option in given:
@@ -230,7 +230,7 @@ async def init(ctx: CommandContext, target: str, folder: str | None, **files: st
     return write(ctx, text, target)
 
 
-async def _ask(ctx: CommandContext, old: Old) -> tuple[list[str], str]:
+async def _ask(ctx: CommandContext, old: OldCluster) -> tuple[list[str], str]:
     """Prompt for the essential values; known values are the defaults."""
     known = ""
     if registry.cloud_service(ctx.env, ctx.controller.site, ctx.env.get("USER", "")).configured:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from slurmsky.site import load
 from slurmsky.site.init import (
-    Old,
+    OldCluster,
     read_module_avail,
     read_sacctmgr,
     read_sinfo,
@@ -50,8 +50,8 @@ dot  module-git  null
 """
 
 
-def old() -> Old:
-    found = Old()
+def old() -> OldCluster:
+    found = OldCluster()
     read_slurm_conf(CONF, found)
     read_sinfo(SINFO, found)
     read_module_avail(AVAIL, found)
@@ -93,7 +93,7 @@ def test_what_is_written_can_be_read() -> None:
 @example("\x1bp")
 @example(',"')
 def test_strange_names_cannot_break_the_file(name: str) -> None:
-    found = Old(cluster=name, mail_program=name, modules=[name], features=[name])
+    found = OldCluster(cluster=name, mail_program=name, modules=[name], features=[name])
     read_sinfo(f"{name}* up infinite 1 idle {name}", found)
     read_slurm_conf(f"PartitionName=p AllowQOS={name} QOS={name} AllowAccounts={name} PriorityTier={name}", found)
     qos = f"Name|Descr|MaxTRES|MaxWall|GrpJobs|Flags\n{name}|{name}|{name}|{name}|{name}|{name}"
@@ -107,7 +107,7 @@ def test_strange_names_cannot_break_the_file(name: str) -> None:
     "text", ["", "NodeName=", "PartitionName=x Nodes=]", "Licenses=:", "MaxArraySize=x", "NodeName=a CPUs=x"]
 )
 def test_broken_configurations_are_reported(text: str) -> None:
-    found = Old()
+    found = OldCluster()
     read_slurm_conf(text, found)
     assert load(render(found), "new.toml").cluster.name
 
@@ -144,7 +144,7 @@ To enable a cloud, follow the hints above and rerun: sky check
 
 
 def test_sinfo_is_read_by_its_headings() -> None:
-    found = Old()
+    found = OldCluster()
     read_sinfo(SINFO_WIDE, found)
     debug, long = found.partitions["debug"], found.partitions["long"]
     assert (debug.default, debug.max_time, debug.cpus, debug.gpu, debug.gpus) == (True, "infinite", 8, "h100", 4)
@@ -152,7 +152,7 @@ def test_sinfo_is_read_by_its_headings() -> None:
 
 
 def test_defaults_of_slurm_conf_hold_for_the_lines_below() -> None:
-    found = Old()
+    found = OldCluster()
     read_slurm_conf(
         "NodeName=DEFAULT CPUs=4\nNodeName=a\nPartitionName=DEFAULT MaxTime=60 AllowQOS=long\nPartitionName=p Nodes=a",
         found,
@@ -162,7 +162,7 @@ def test_defaults_of_slurm_conf_hold_for_the_lines_below() -> None:
 
 
 def test_qos_and_accounts_of_the_old_cluster() -> None:
-    found = Old()
+    found = OldCluster()
     read_slurm_conf("PartitionName=p QOS=gone AllowQOS=long,normal AllowAccounts=vision PriorityTier=3", found)
     read_sacctmgr(SACCTMGR, found)
     text = render(found)
@@ -178,7 +178,7 @@ def test_qos_and_accounts_of_the_old_cluster() -> None:
 
 
 def test_what_sky_check_has_enabled() -> None:
-    found = Old()
+    found = OldCluster()
     read_sky_check(SKY_CHECK, found)
     assert found.infra == ["aws", "kubernetes/kind-a", "kubernetes/lab_ctx", "ssh/rack1", "runpod"]
     assert load(render(found), "new.toml").sky.infra == tuple(found.infra)
