@@ -1,4 +1,4 @@
-"""``python -m slurmsky``: runs the controller with all commands; the client starts it."""
+"""``python -m slurmsky``: runs the controller with all commands."""
 
 from __future__ import annotations
 

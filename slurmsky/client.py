@@ -1,9 +1,8 @@
-"""The thin client that bin/* runs: `python -I -S client.py ROOT COMMAND ARGUMENTS...`.
+"""Thin client that bin/* run: `python -I -S client.py ROOT COMMAND ARGUMENTS...`.
 
-The client sends a command to the controller (inside a job: to the node's agent) and prints the reply.
-The start time of this file adds to every command, so it imports built-in modules and `_socket` only,
-loads two modules on demand (`client_start`: no controller yet; `client_relay`: stdin, signals,
-terminals, child processes), and exits by `_exit`.
+The client sends a command to the controller (inside a job: to the node's agent) and prints the reply. The start time
+of this file adds to every command, so it imports built-in modules and `_socket` only, loads two modules on demand
+(`client_start`: no controller yet; `client_relay`: stdin, signals, terminals, child processes), and exits by `_exit`.
 `slurmsky/protocol/wire.py` describes the frames; its constants are repeated here.
 """
 
@@ -40,15 +39,14 @@ _SUN_PATH_MAX = 107
 
 
 class NoAnswer(Exception):
-    """A controller accepted the request, but sent nothing for ANSWER_S."""
+    """Error: a controller accepted the request but sent nothing for ANSWER_S."""
 
 
 class ControllerConnection:
     """A connection and the frames that arrive on it.
 
-    Payloads of O and E frames are returned in the pieces in which they arrive, because they are only
-    copied to stdout and stderr; other payloads are returned complete. Pieces are views of a buffer
-    that the next `fill` overwrites.
+    Payloads of O and E frames are returned in the pieces in which they arrive, because they are only copied to stdout
+    and stderr; other payloads are returned complete. Pieces are views of a buffer that the next `fill` overwrites.
     """
 
     def __init__(self, sock: _socket.socket) -> None:
@@ -60,7 +58,7 @@ class ControllerConnection:
         self._left = 0  # bytes of that frame that have not arrived
 
     def fill(self) -> bool:
-        """Wait for more bytes; False: the peer has closed the connection."""
+        """Wait for more bytes; False if the peer closed the connection."""
         if self._start == self._end:
             self._start = self._end = 0
         elif self._start:
@@ -78,7 +76,7 @@ class ControllerConnection:
         return count > 0
 
     def frames(self) -> Iterator[tuple[bytes, memoryview]]:
-        """The frames that have arrived, piece by piece. A caller that breaks out of the loop loses no frame."""
+        """Arrived frames, piece by piece; a `break` loses no frame."""
         while self._start < self._end:
             start, held = self._start, self._end - self._start
             if self._left:
@@ -135,7 +133,7 @@ def environment() -> list[bytes]:
 
 
 def _block(path: bytes) -> list[bytes]:
-    """The entries of an environment block in a file. Raises OSError."""
+    """Read an environment block from a file. Raises OSError."""
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW)
     block = b""
     while piece := posix.read(fd, 1 << 20):
@@ -195,14 +193,14 @@ def home() -> bytes:
 
 
 def limit(sock: _socket.socket, seconds: int) -> None:
-    """Set the socket's timeout in seconds, after which calls raise BlockingIOError; 0: no timeout."""
+    """Set the timeout after which calls raise BlockingIOError; 0: none."""
     span = seconds.to_bytes(8, sys.byteorder) + bytes(8)  # struct timeval
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, span)
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, span)
 
 
 def connect(path: bytes) -> _socket.socket:
-    """Connect to a unix socket of this user or root; its path may have any length. Raises OSError."""
+    """Connect to this user's or root's socket. Raises OSError."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     limit(sock, ANSWER_S)
     if len(path) <= _SUN_PATH_MAX:
@@ -226,7 +224,7 @@ def connect(path: bytes) -> _socket.socket:
 
 
 def connect_home(path: bytes) -> _socket.socket:
-    """Connect to the controller; raises OSError, also where other users can write to its state folder."""
+    """Connect to the controller in a private folder. Raises OSError."""
     folder = path.rpartition(b"/")[0]
     metadata = posix.lstat(folder)
     if metadata.st_uid != posix.geteuid() or metadata.st_mode & 0o170022 != 0o040000:
@@ -237,7 +235,7 @@ def connect_home(path: bytes) -> _socket.socket:
 
 
 def write(fd: int, data: memoryview) -> None:
-    """Write all of `data`, to a non-blocking descriptor, too."""
+    """Write all of `data`, also to a non-blocking descriptor."""
     while data:
         try:
             data = data[posix.write(fd, data) :]
@@ -249,7 +247,7 @@ def write(fd: int, data: memoryview) -> None:
             poll.poll()
 
 
-def die_of(signum: int) -> NoReturn:
+def end_by_signal(signum: int) -> NoReturn:
     """End by the default action of a signal."""
     _signal.signal(signum, _signal.SIG_DFL)
     posix.kill(posix.getpid(), signum)
@@ -267,7 +265,10 @@ def unpack(payload: memoryview) -> list[bytes]:
 
 
 def read_file(payload: memoryview) -> bytes:
-    """The reply to a Q frame: the first of its files that opens; files after the first must be regular."""
+    """Reply to a Q frame: the first readable file.
+
+    Files after the first must be regular.
+    """
     limit, *paths = unpack(payload)
     problem = 2  # ENOENT
     for index, path in enumerate(paths):
@@ -299,14 +300,14 @@ def complain(command: str, text: str) -> None:
 
 
 def output_failed(command: str, error: OSError) -> NoReturn:
-    """End after a failed write to stdout or stderr: by SIGPIPE for a broken pipe, else with an error."""
+    """End by SIGPIPE for a broken pipe, else with an error."""
     if isinstance(error, BrokenPipeError):
-        die_of(_signal.SIGPIPE)
+        end_by_signal(_signal.SIGPIPE)
     complain(command, f"write error: {error.strerror}")
     posix._exit(1)
 
 
-def converse(command: str, channel: ControllerConnection, again: bytes) -> int:
+def print_reply(command: str, channel: ControllerConnection, again: bytes) -> int:
     """Print the reply and return its exit code.
 
     `again` is the request, for a relay that has to send the request to another server.
@@ -344,11 +345,11 @@ def no_answer(command: str, args: list[str], path: bytes) -> NoReturn:
     """End as a command that reaches no controller."""
     from slurmsky import client_start
 
-    client_start.give_up(command, args, path)
+    client_start.exit_without_answer(command, args, path)
 
 
 def run(root: str, command: str, args: list[str]) -> NoReturn:
-    """Run a command and exit; `root` is the folder that holds the package."""
+    """Run a command of the package below `root`, and exit."""
     # The socket must not get the number of a standard stream that the caller closed (>&-).
     while (fd := posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)) <= 2:
         pass
@@ -360,7 +361,7 @@ def run(root: str, command: str, args: list[str]) -> NoReturn:
     if command == "slurmsky":
         from slurmsky import client_application
 
-        client_application.answer(args)
+        client_application.run_local_command(args)
     payload = request(command, args, environment())
     agent = posix.environ.get(AGENT)
     path = agent or home() + b"/" + SOCKET_NAME
@@ -369,16 +370,16 @@ def run(root: str, command: str, args: list[str]) -> NoReturn:
     except OSError as error:
         from slurmsky import client_start
 
-        sock = client_start.connect_anyway(root, command, args, path, bool(agent), error)
+        sock = client_start.connect_or_start(root, command, args, path, bool(agent), error)
     try:
         limit(sock, ANSWER_S)
         sock.sendall(payload)
     except ConnectionError:
-        pass  # the server closed the connection, but its last frames are still to be read
+        pass  # the server closed the connection, but its last frames are unread
     except BlockingIOError:
         no_answer(command, args, path)
     try:
-        code = converse(command, ControllerConnection(sock), payload)
+        code = print_reply(command, ControllerConnection(sock), payload)
     except NoAnswer:
         no_answer(command, args, path)
     except OSError as error:
@@ -387,7 +388,7 @@ def run(root: str, command: str, args: list[str]) -> NoReturn:
 
 
 def main() -> NoReturn:
-    """Entry point of an installed package's console scripts; the script's name is the command."""
+    """Entry point of console scripts, whose name is the command."""
     command = sys.argv[0].rpartition("/")[2]
     root = __file__.rpartition("/")[0].rpartition("/")[0]
     run(root, command, sys.argv[1:])

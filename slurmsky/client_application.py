@@ -1,4 +1,4 @@
-"""The client's part of ``slurmsky``: commands that need no controller run in this process.
+"""Commands of ``slurmsky`` that need no controller.
 
 This process prints help, version and command-line errors, so that they work where no controller can be started.
 Commands that the controller runs are sent there as any command of Slurm, without an import of click.
@@ -13,8 +13,8 @@ import sys
 IN_CONTROLLER = frozenset(("explain", "report", "site", "status", "top", "translate", "why"))
 
 
-def answer(args: list[str]) -> None:
-    """End the process with the command's exit code; returns for a command that the controller runs."""
+def run_local_command(args: list[str]) -> None:
+    """Run the command and exit, unless the controller runs it."""
     if args and args[0] in IN_CONTROLLER and not {"-h", "--help"} & set(args):
         return
     if sys.flags.no_site:
@@ -23,7 +23,7 @@ def answer(args: list[str]) -> None:
         site.main()  # makes the dependencies importable: the client runs with -S
     import importlib
 
-    try:  # by name: in the layers of imports, the client is below the commands
+    try:  # imported by name: in the layers of imports, the client is below the commands
         application = importlib.import_module("slurmsky.commands.slurmsky._application")
     except ImportError:
         return  # this node has the agent's modules only

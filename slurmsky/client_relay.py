@@ -1,7 +1,7 @@
-"""The client's support for stdin, signals, terminals and child processes.
+"""Client's support for stdin, signals, terminals and child processes.
 
-The client loads this module at the first frame that needs one of these (srun, salloc, sattach, sbatch
-with a script from stdin). Standard library only, like the client.
+The client loads this module at the first frame that needs one of these (srun, salloc, sattach, sbatch with a script
+from stdin). Standard library only, like the client.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from slurmsky.client import (
     complain,
     connect,
     connection_lost,
-    die_of,
+    end_by_signal,
     frame,
     pack,
     read_file,
@@ -70,7 +70,7 @@ _DEADLY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def request_elsewhere(request: bytes, extra: list[bytes]) -> bytes:
-    """A copy of an R frame, with `extra` (`K=V`) added to its environment."""
+    """Copy of an R frame, with `extra` (`K=V`) environment entries."""
     fields = unpack(memoryview(request)[5:])
     env_start = 8 + int(fields[7])
     replaced = {entry.partition(b"=")[0] for entry in extra}
@@ -79,12 +79,12 @@ def request_elsewhere(request: bytes, extra: list[bytes]) -> bytes:
 
 
 def _peer_pid(channel: ControllerConnection) -> int:
-    """The process that listens at the other end."""
+    """Process that listens at the other end."""
     return int.from_bytes(channel.sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)[:4], sys.byteorder)
 
 
 class Relay:
-    """Serves a session's requests to the caller's side until the session sends its exit code."""
+    """Serves a session's requests until its exit code arrives."""
 
     def __init__(self, command: str, channel: ControllerConnection, request: bytes) -> None:
         self._command = command
@@ -96,11 +96,11 @@ class Relay:
         self._stdin_ended = False
         self._terminal = Terminal()
         self._child: Child | None = None
-        self._child_of = channel  # the channel that requested the child and is sent its exit status
+        self._child_of = channel  # the channel that requested the child and receives its exit status
         self._status: int | None = None  # exit status of the child that has ended
         self._reporting = False
         self._code: int | None = None
-        self._resume_with = b""  # variable to add when the request is repeated after the controller's death
+        self._resume_with = b""  # variable to add to the repeated request after the controller's death
         self._sending = False
         self._unsent: list[tuple[ControllerConnection, bytes]] = []
         self._handlers: dict[bytes, Callable[[ControllerConnection, memoryview], None]] = {
@@ -123,7 +123,10 @@ class Relay:
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
 
     def run(self, kind: bytes, payload: memoryview) -> int:
-        """Serve the session and return its exit code; `kind` and `payload` are the first frame to handle."""
+        """Serve the session and return its exit code.
+
+        `kind` and `payload` are the first frame to handle.
+        """
         try:
             self._handle(self._first, kind, payload)
             self._take_frames(self._first)
@@ -217,7 +220,10 @@ class Relay:
         self._send(channel, request_elsewhere(self._request, fields[1:]))
 
     def _repeat(self, gone: bool = False) -> None:
-        """Send the request to the next controller, after this one has exited (``gone``: its connection is lost)."""
+        """Send the request to the next controller.
+
+        ``gone``: the connection to this controller, which has exited, is lost.
+        """
         from slurmsky import client, client_start, paths
 
         if gone:
@@ -236,7 +242,7 @@ class Relay:
             fields = unpack(memoryview(self._request)[5:])
             args = [os.fsdecode(word) for word in fields[8 : 8 + int(fields[7])]]
             code = 1 if self._status is None else max(self._status, 0)
-            sock = client_start.connect_anyway(root, self._command, args, path, bool(agent), error, code)
+            sock = client_start.connect_or_start(root, self._command, args, path, bool(agent), error, code)
         self._first = client.ControllerConnection(sock)
         self._controller = _peer_pid(self._first)
         self._open.insert(0, self._first)
@@ -267,7 +273,10 @@ class Relay:
         channel.sock.close()
 
     def _send(self, channel: ControllerConnection, data: bytes) -> None:
-        """Queue a frame and send it; a signal handler must not send in the middle of another frame."""
+        """Queue a frame and send it.
+
+        A signal handler must not send in the middle of another frame.
+        """
         self._unsent.append((channel, data))
         if not self._sending:
             self._flush()
@@ -334,7 +343,7 @@ class Relay:
 
     def _on_deadly(self, signum: int, _frame: object) -> None:
         self._terminal.restore()
-        die_of(signum)
+        end_by_signal(signum)
 
     # The child
 
@@ -352,7 +361,10 @@ class Relay:
         self._reap()  # the child may have ended before self._child was set for the handler
 
     def _become(self, fields: list[bytes]) -> None:
-        """Replace this process by a program; returns only if the program cannot be started."""
+        """Replace this process by a program.
+
+        Returns only if the program cannot be started.
+        """
         count = int(fields[0])
         self._terminal.restore()
         try:

@@ -1,10 +1,10 @@
-"""Builds the launchers' private environment at the first call, then runs the command.
+"""Builds the launchers' private environment at the first call.
 
-bin/* run `python -I client_setup.py ROOT CACHE COMMAND ARGUMENTS...`. In a clone, this module builds a
-virtual environment with the dependencies under CACHE; an installed package uses its own interpreter.
+bin/* run `python -I client_setup.py ROOT CACHE COMMAND ARGUMENTS...`, which then runs the command. In a clone, this
+module builds a virtual environment with the dependencies under CACHE; an installed package uses its own interpreter.
 In both cases the module compiles the thin client, which would otherwise be compiled at every call, and writes
-CACHE/python last: the launcher treats this file as the sign that the environment is complete. Standard
-library only; any Python >= 3.10.
+CACHE/python last: the launcher treats this file as the sign that the environment is complete. Standard library only;
+any Python >= 3.10.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENO
 
 
 class SetupFailed(Exception):
-    """The environment cannot be built; holds the reason as one line."""
+    """Error: the environment cannot be built, with the reason."""
 
 
 #: versions and hashes of the packages in a clone's environment; written by scripts/lock
@@ -46,13 +46,16 @@ def progress(text: str) -> None:
 
 
 def run_step(argv: list[str]) -> None:
-    """Run an installer quietly. Raises SetupFailed with the last error line that the installer printed."""
+    """Run an installer quietly.
+
+    Raises SetupFailed with the last error line that the installer printed.
+    """
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     env.pop("VIRTUAL_ENV", None)
     process = subprocess.Popen(
         argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    printed = show_time(process)
+    printed = wait_with_clock(process)
     if process.returncode:
         lines = [line.strip() for line in printed.splitlines() if line.strip()]
         telling = [line for line in lines if "error" in line.lower()] or lines
@@ -63,8 +66,11 @@ def run_step(argv: list[str]) -> None:
         raise SetupFailed(f"{os.path.basename(argv[0])}: {reason}")
 
 
-def show_time(process: subprocess.Popen[str]) -> str:
-    """Wait for a process and return its output; on a terminal, show the seconds meanwhile."""
+def wait_with_clock(process: subprocess.Popen[str]) -> str:
+    """Wait for a process and return its output.
+
+    A terminal shows the seconds meanwhile.
+    """
     began, terminal = time.monotonic(), sys.stderr.isatty()
     while True:
         try:
@@ -78,7 +84,10 @@ def show_time(process: subprocess.Popen[str]) -> str:
 
 
 def build(root: Path, venv: Path) -> None:
-    """Build a virtual environment with this clone and its dependencies. Removes the environment on failure."""
+    """Build a virtual environment with this clone and its dependencies.
+
+    Removes the environment on failure.
+    """
     shutil.rmtree(venv, ignore_errors=True)  # left by a first call that was killed
     progress(f"first use of {root}: setting up a private environment (once)")
     started = time.monotonic()
@@ -110,7 +119,10 @@ def build(root: Path, venv: Path) -> None:
 
 
 def prepare(root: Path, cache: Path) -> str:
-    """Prepare and return the interpreter of this clone or package; a lock admits one call at a time."""
+    """Prepare and return the interpreter of this clone or package.
+
+    A lock admits one call at a time.
+    """
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(cache / "lock", "w") as lock:
         try:
@@ -131,12 +143,15 @@ def prepare(root: Path, cache: Path) -> str:
         part = cache / "python.part"
         part.write_text(python + "\n")
         part.replace(ready)
-        _remember(root, cache)
+        _record_environment(root, cache)
         return python
 
 
-def _remember(root: Path, cache: Path) -> None:
-    """Record the environment in the clone, for calls with another HOME; skipped in a read-only clone."""
+def _record_environment(root: Path, cache: Path) -> None:
+    """Record the environment in the clone.
+
+    Calls with another HOME find it there. Skipped in a read-only clone.
+    """
     if (root / "pyproject.toml").exists():
         try:
             (root / ".slurmsky-env").write_text(f"{cache}\n")
@@ -145,7 +160,10 @@ def _remember(root: Path, cache: Path) -> None:
 
 
 def interpreter(root: Path, cache: Path) -> str:
-    """This interpreter for an installed package; in a clone the venv's interpreter, after building the venv."""
+    """Return the interpreter, after building a clone's venv.
+
+    An installed package uses this interpreter.
+    """
     project, lock = root / "pyproject.toml", root / LOCK
     if not project.exists():
         return sys.executable

@@ -1,4 +1,7 @@
-"""Starts a controller when none answers, or prints one line with the reason why not."""
+"""Starts a controller when none answers.
+
+On failure it prints one line with the reason.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ _NO_CONTROLLER_MESSAGES = {
 
 
 class CannotStart(Exception):
-    """No controller runs and none can be started; holds the cause as one line."""
+    """Error: no controller can be started, with the cause."""
 
 
 def failure_message(command: str, args: list[str]) -> str:
@@ -57,10 +60,13 @@ def failure_message(command: str, args: list[str]) -> str:
     return f"{command}: error: {_NO_CONTROLLER}"
 
 
-def connect_anyway(
+def connect_or_start(
     root: str, command: str, args: list[str], path: bytes, inside_job: bool, error: OSError, code: int = 1
 ) -> _socket.socket:
-    """Connect to the controller, after starting one if there is none. Ends the process with ``code`` on failure."""
+    """Connect to the controller, after starting one if necessary.
+
+    Ends the process with ``code`` on failure.
+    """
     socket = os.fsdecode(path)
     try:
         if isinstance(error, paths.ForeignFolder):
@@ -68,7 +74,7 @@ def connect_anyway(
         if inside_job:
             raise CannotStart(f"the node's agent does not answer at {socket}: {error.strerror}")
         if isinstance(error, BlockingIOError):
-            give_up(command, args, path)
+            exit_without_answer(command, args, path)
         if error.errno not in (errno.ENOENT, errno.ECONNREFUSED):
             raise CannotStart(f"{socket}: {error.strerror}")
         if command == "slurmsky" and args[:1] in (["stop"], ["status"]):
@@ -79,7 +85,7 @@ def connect_anyway(
     except CannotStart as failure:
         if _is_damaged(str(failure)):
             _repair(root, command, args)
-        _say(failure_message(command, args), f"{command}: error: {failure}")
+        _print_errors(failure_message(command, args), f"{command}: error: {failure}")
     os._exit(code & 0xFF)
 
 
@@ -90,17 +96,20 @@ _REPAIRED = "SLURMSKY_REPAIRED"
 
 
 def _is_damaged(problem: str) -> bool:
-    """Whether the controller did not start because files of its private environment are missing."""
+    """Whether a damaged private environment prevented the controller's start."""
     venv = os.path.dirname(os.path.dirname(sys.executable))
     ours = os.path.basename(venv).startswith("venv-") and os.path.exists(os.path.join(os.path.dirname(venv), "lock"))
     return ours and any(word in problem for word in _MISSING_PARTS) and _REPAIRED not in os.environ
 
 
 def _repair(root: str, command: str, args: list[str]) -> None:
-    """Replace this process by client_setup, which rebuilds the environment and then runs the command."""
+    """Rebuild the environment, then run the command.
+
+    client_setup replaces this process.
+    """
     venv = os.path.dirname(os.path.dirname(sys.executable))
     setup = os.path.join(root, "slurmsky", "client_setup.py")
-    _say("slurmsky: the private environment is damaged and is rebuilt")
+    _print_errors("slurmsky: the private environment is damaged and is rebuilt")
     try:
         for path in (os.path.join(venv, "slurmsky-complete"), os.path.join(os.path.dirname(venv), "python")):
             if os.path.exists(path):
@@ -109,18 +118,20 @@ def _repair(root: str, command: str, args: list[str]) -> None:
         argv = [python, "-I", setup, root, os.path.dirname(venv), command, *args]
         os.execve(python, argv, {**os.environ, _REPAIRED: "1"})
     except OSError as error:
-        _say(f"slurmsky: {error.filename}: {error.strerror}")
+        _print_errors(f"slurmsky: {error.filename}: {error.strerror}")
 
 
-def give_up(command: str, args: list[str], path: bytes) -> NoReturn:
+def exit_without_answer(command: str, args: list[str], path: bytes) -> NoReturn:
     """End a command whose controller runs but does not answer."""
     from slurmsky.client import ANSWER_S
 
-    _say(failure_message(command, args), f"{command}: error: no answer at {os.fsdecode(path)} within {ANSWER_S} s")
+    _print_errors(
+        failure_message(command, args), f"{command}: error: no answer at {os.fsdecode(path)} within {ANSWER_S} s"
+    )
     os._exit(1)
 
 
-def _say(*lines: str) -> None:
+def _print_errors(*lines: str) -> None:
     try:
         os.write(2, "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape"))
     except OSError:
@@ -128,9 +139,10 @@ def _say(*lines: str) -> None:
 
 
 def start(root: str, home: str, path: bytes) -> _socket.socket:
-    """Connect to the controller, and start one unless one answers. Raises CannotStart.
+    """Start a controller unless one answers; return the connection.
 
-    The lock admits one client at a time."""
+    The lock admits one client at a time. Raises CannotStart.
+    """
     try:
         os.makedirs(home, mode=0o700, exist_ok=True)
         paths.check_state(home, tighten=True)
@@ -158,10 +170,10 @@ def start(root: str, home: str, path: bytes) -> _socket.socket:
 
 
 def wait_until_gone(home: bytes, former: int | None = None, limit_s: float = 10) -> None:
-    """Wait until a stopping controller has exited, so that the next command does not connect to it.
+    """Wait until a stopping controller has exited.
 
-    A process that ends may close its connections before the socket that it listens to. ``former``: its pid; returns at
-    once if another controller has replaced it.
+    The next command then does not connect to it: a process that ends may close its connections before the socket that
+    it listens to. ``former``: its pid; returns at once if another controller has replaced it.
     """
     try:
         with open(os.path.join(home, b"controller.pid"), "rb") as file:
@@ -190,7 +202,7 @@ def _try_connect(path: bytes) -> _socket.socket | None:
 
 
 def _controller_environment(root: str, home: str) -> dict[str, str]:
-    """The caller's environment without the variables of the caller's job and Python."""
+    """The caller's environment without variables of jobs and Python."""
     foreign = ("SLURM_", "SBATCH_", "SRUN_", "SALLOC_", "PYTHON")
     env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     env.pop(paths.AGENT, None)
@@ -205,17 +217,20 @@ def _controller_environment(root: str, home: str) -> dict[str, str]:
 
 
 def _interpreter() -> str:
-    """The full path of this interpreter, with links in the folder's path resolved.
+    """Full path of this interpreter, with the folder's links resolved.
 
-    The last component is not resolved: a virtual environment's python is a link, and Python finds the
-    environment's packages by the path through which it was called.
+    The last component is not resolved: a virtual environment's python is a link, and Python finds the environment's
+    packages by the path through which it was called.
     """
     folder, name = os.path.split(sys.executable)
     return os.path.join(os.path.realpath(folder), name)
 
 
 def _spawn(root: str, home: str, log_fd: int) -> int:
-    """Start the controller in a new session, without open files but the log; returns its pid."""
+    """Start the controller in a new session; return its pid.
+
+    Only the log stays open.
+    """
     # Run the package, not the controller's module: the package passes the commands to the controller.
     argv = [_interpreter(), "-m", "slurmsky"]
     env = _controller_environment(root, home)
@@ -241,13 +256,16 @@ def _become(argv: list[str], env: dict[str, str], log_fd: int) -> NoReturn:
         os.umask(0o077)
         os.execve(argv[0], argv, env)
     except OSError as error:
-        _say(f"{argv[0]}: {error.strerror}")
+        _print_errors(f"{argv[0]}: {error.strerror}")
     finally:
         os._exit(127)
 
 
 def _wait(pid: int, path: bytes, log: str, before: int) -> _socket.socket:
-    """Wait until the new controller listens, and return a connection. Raises CannotStart."""
+    """Wait until the new controller listens; return a connection.
+
+    Raises CannotStart.
+    """
     began = time.monotonic()
     deadline = began + START_TIMEOUT_S
     pause, shown = 0.002, 0
@@ -258,9 +276,9 @@ def _wait(pid: int, path: bytes, log: str, before: int) -> _socket.socket:
         if sock is not None or ended:
             _clear(shown)
         if sock is not None:
-            return sock  # may belong to another controller that started first; the new process has exited then
+            return sock  # possibly of another controller that started first; the new process has exited then
         if ended:
-            raise CannotStart(_last_words(log, before, os.waitstatus_to_exitcode(status)))
+            raise CannotStart(_last_log_line(log, before, os.waitstatus_to_exitcode(status)))
         if time.monotonic() > deadline:
             raise CannotStart(f"the controller does not answer after {START_TIMEOUT_S:.0f} s; see {log}")
         time.sleep(pause)
@@ -268,7 +286,10 @@ def _wait(pid: int, path: bytes, log: str, before: int) -> _socket.socket:
 
 
 def _show_wait(began: float, shown: int) -> int:
-    """Print the seconds since the start, once a second on a terminal; returns the seconds printed last."""
+    """Print the seconds since the start, once a second.
+
+    Only a terminal shows them. Returns the seconds printed last.
+    """
     seconds = int(time.monotonic() - began)
     if seconds < _SHOWN_AFTER_S or seconds == shown or not os.isatty(2):
         return shown
@@ -282,8 +303,8 @@ def _clear(shown: int) -> None:
         os.write(2, b"\r\x1b[K")
 
 
-def _last_words(log: str, before: int, code: int) -> str:
-    """The last log line of a controller that exited before it listened."""
+def _last_log_line(log: str, before: int, code: int) -> str:
+    """Last log line of a controller that exited too early."""
     try:
         with open(log, errors="replace") as file:
             file.seek(before)

@@ -1,8 +1,9 @@
-"""Declares every environment variable and file of slurmsky, and checks a state folder's permissions.
+"""Declares every environment variable and file of slurmsky.
 
-The option table declares Slurm's input variables (`SBATCH_*`, `SQUEUE_*`...). Modules that must not import this one
-(the client's, and those of the pure rooms) repeat the few names that they need; `tests/unit/test_paths.py` lists these
-modules, and fails on a name that is not declared here.
+It also checks a state folder's permissions. The option table declares Slurm's input variables (`SBATCH_*`,
+`SQUEUE_*`...). Modules that must not import this one (the client's, and those that other packages must not reach)
+repeat the few names that they need; `tests/unit/test_paths.py` lists these modules, and fails on a name that is not
+declared here.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ AGENT = "SLURMSKY_AGENT"
 ENGINE = "SLURMSKY_ENGINE"
 #: The interpreter the launchers use instead of a private environment; it must have the dependencies.
 PYTHON = "SLURMSKY_PYTHON"
-#: A cloud node sets it in a relayed request, never in a job: the script that ``sbatch`` read on the node.
+#: Set by a cloud node in a relayed request, never in a job: the script that ``sbatch`` read on the node.
 SCRIPT = "SLURMSKY_SCRIPT"
-#: A cloud node sets it in a relayed request, never in a job: the job id that ``sbatch`` has printed on the node.
+#: Set by a cloud node in a relayed request, never in a job: the job id that ``sbatch`` has printed on the node.
 GIVEN_ID = "SLURMSKY_GIVEN_ID"
-#: A client sets it in a repeated request, never in a job: the job that ``salloc`` or ``srun`` has already requested.
+#: Set by a client in a repeated request, never in a job: the job that ``salloc`` or ``srun`` has already requested.
 REQUESTED_JOB = "SLURMSKY_REQUESTED_JOB"
-#: A client sets it in a repeated request, never in a job: the exit status of the command that ``salloc`` ran.
+#: Set by a client in a repeated request, never in a job: the exit status of the command that ``salloc`` ran.
 CHILD_STATUS = "SLURMSKY_CHILD_STATUS"
 
 #: The folder of the launchers, which agents prepend to the PATH of jobs.
@@ -40,7 +41,7 @@ BIN = "SLURMSKY_BIN"
 ALLOCATED = "SLURMSKY_ALLOCATED"
 #: Set in a request that the controller forwards to an agent: the job that the request concerns.
 JOB_ID = "SLURMSKY_JOB_ID"
-#: Set in a request that ``sstat`` hands to an agent: the step that it reports.
+#: Set in a request of ``sstat`` to an agent: the step that it reports.
 ONE_STEP = "SLURMSKY_ONE_STEP"
 #: Resource limits of the submit host, from the controller to the agent's tasks.
 RLIMITS = "SLURMSKY_RLIMITS"
@@ -56,7 +57,7 @@ REPAIRED = "SLURMSKY_REPAIRED"
 MODULES = "SLURMSKY_MODULES"
 #: Address (host, or host:port) of a spot machine's metadata service. Default: that of the clouds, 169.254.169.254.
 METADATA = "SLURMSKY_METADATA"
-#: The reaction of the ``module`` function to a name that no table has.
+#: Reaction of the ``module`` function to an unknown name.
 UNKNOWN_MODULES = "SLURMSKY_UNKNOWN_MODULES"
 
 XDG_STATE_HOME = "XDG_STATE_HOME"
@@ -87,7 +88,7 @@ OPEN_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def _path(name: str) -> Path:
-    from pathlib import Path  # not at the start of an agent, which reads only the names above
+    from pathlib import Path  # imported late: agents import this module at their start, and read only the names above
 
     return Path(name)
 
@@ -118,7 +119,10 @@ class StatePaths(NamedTuple):
 
     @property
     def lock(self) -> Path:
-        """Lock file (flock) of a client that starts a controller, so that two clients start only one."""
+        """Lock file (flock) of a client that starts a controller.
+
+        Two clients thus start one controller.
+        """
         return self.home / LOCK_NAME
 
     @property
@@ -142,7 +146,7 @@ class StatePaths(NamedTuple):
 
     @property
     def nodes(self) -> Path:
-        """One folder per node of this machine: its agent's socket and log."""
+        """Folders of this machine's nodes, with agent socket and log."""
         return self.home / "nodes"
 
     def agent_socket(self, node: str) -> Path:
@@ -151,16 +155,19 @@ class StatePaths(NamedTuple):
 
 
 def state(env: Mapping[str, str]) -> StatePaths:
-    """The paths of the state folder that this environment names; creates no folder."""
+    """Paths of the state folder that an environment names.
+
+    Creates no folder.
+    """
     if env.get(HOME):
         return StatePaths(_path(os.path.abspath(env[HOME])))
     return StatePaths(_xdg(env, XDG_STATE_HOME, ".local/state") / "slurmsky")
 
 
 def site_file(env: Mapping[str, str]) -> Path | None:
-    """The path of the site file: SLURMSKY_SITE, even if that file does not exist, else the first default that exists.
+    """Path of the site file, or None for the defaults.
 
-    None: there is no site file, and the defaults apply.
+    It is SLURMSKY_SITE, even if that file does not exist, else the first default that exists.
     """
     if env.get(SITE):
         return _path(env[SITE])
@@ -174,15 +181,18 @@ def cache(env: Mapping[str, str]) -> Path:
 
 
 class ForeignFolder(OSError):
-    """The folder belongs to another user, or other users can write to it; ``strerror`` is the reason in one line."""
+    """Error: other users own or can write to the folder.
+
+    ``strerror`` is the reason in one line.
+    """
 
 
 def check_state(path: str, tighten: bool = False, what: str = "state folder") -> None:
-    """Raise ForeignFolder unless only this user can write to a state folder, OSError when there is none.
+    """Raise ForeignFolder unless only this user can write to a folder.
 
     A user with write access could create a socket there, to which a client would send its environment, or replace a
     file by a link. Client, controller and agent check the folder before they use its files. ``tighten``: remove other
-    users' read permission. ``what``: the folder's name in the message.
+    users' read permission. ``what``: the folder's name in the message. Raises OSError when there is no folder.
     """
     me = os.geteuid()
     link = os.lstat(path)

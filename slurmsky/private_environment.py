@@ -1,4 +1,4 @@
-"""The private environment of a clone: checks that it is complete, and marks it for rebuilding.
+"""Private environment of a clone: completeness check and rebuild.
 
 client_setup.py creates it in a folder ``venv-...`` next to the file ``python``, which names it for the launchers.
 """
@@ -11,18 +11,24 @@ from pathlib import Path
 
 #: packages without which no command runs
 DEPENDENCIES = ("click", "cryptography", "httpx", "lark", "psutil", "yaml")
-#: file in the environment's folder: the environment was built completely, and no part was found missing since
+#: file in the environment's folder: the environment was built completely, and no part is known to be missing
 COMPLETE = "slurmsky-complete"
 
 
 def _folder() -> Path | None:
-    """The folder of the private environment that runs this process; None for another Python."""
+    """Folder of the private environment that runs this process.
+
+    None for another Python.
+    """
     folder = Path(sys.prefix)
     return folder if folder.name.startswith("venv-") and (folder.parent / "lock").exists() else None
 
 
 def missing() -> str:
-    """The missing part of the private environment; "" if it is complete or not ours."""
+    """Missing part of the private environment, or "".
+
+    "" also means that the environment is not ours.
+    """
     folder = _folder()
     if folder is None:
         return ""
@@ -31,8 +37,11 @@ def missing() -> str:
     return next((name for name in DEPENDENCIES if find_spec(name) is None), "")
 
 
-def give_up() -> bool:
-    """Let the next command rebuild the private environment; False if this process runs in another Python."""
+def request_rebuild() -> bool:
+    """Make the next command rebuild the private environment.
+
+    False if this process runs in another Python.
+    """
     folder = _folder()
     if folder is None:
         return False

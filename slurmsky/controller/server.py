@@ -178,7 +178,7 @@ class Session(asyncio.Protocol):
             self._context.error(f"{where}{error}")
         else:
             log.error("%s", line, exc_info=error)
-            if isinstance(error, ImportError) and private_environment.give_up():
+            if isinstance(error, ImportError) and private_environment.request_rebuild():
                 self._context.error("the private environment is damaged; the next command rebuilds it")
                 self._service.leave()
             else:

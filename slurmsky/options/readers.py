@@ -1,8 +1,9 @@
 """Readers for submit options: keywords and Slurm's small languages.
 
 A reader converts an invalid value to a CommandError with slurm_opt.c's text for that option, so no other module needs
-these texts. Language modules are imported on use: a command needs two or three of them. The module exceeds 400 lines
-because it is the registry of readers, a short function for each argument language.
+these texts. Language modules are imported on use: a command needs two or three of them.
+
+The module exceeds 400 lines because it is the registry of readers, a short function for each argument language.
 """
 
 from __future__ import annotations

@@ -51,10 +51,7 @@ _STEP_FIELDS = tuple(
 
 @dataclass(frozen=True)
 class ScriptText:
-    """A batch script: path as typed and content.
-
-    The path is "" for standard input.
-    """
+    """A batch script: path as typed ("" for stdin) and content."""
 
     path: str
     data: bytes
@@ -62,10 +59,7 @@ class ScriptText:
 
 @dataclass(frozen=True)
 class ScriptChoice:
-    """Script of sbatch's command line.
-
-    It is a path and arguments, or --wrap's text, or neither (standard input).
-    """
+    """Script of sbatch: path and arguments, --wrap, or neither (stdin)."""
 
     argv: tuple[str, ...] = ()
     wrap: Optional[str] = None
@@ -100,10 +94,7 @@ _FLAG_FIELDS = tuple(entry.name for entry in dataclasses.fields(SubmitFlags))
 
 @dataclass(frozen=True)
 class Submission:
-    """Request of sbatch or salloc.
-
-    ``argv``: the script's arguments, or salloc's command.
-    """
+    """Request of sbatch or salloc; ``argv`` has the command's words."""
 
     components: tuple[JobSpec, ...]
     argv: tuple[str, ...] = ()
@@ -177,10 +168,7 @@ def find_script(argv: Sequence[str], context: ReadContext, table: Optional[Optio
 def parse_sbatch(
     argv: Sequence[str], script: Optional[ScriptText], context: ReadContext, table: Optional[OptionTable] = None
 ) -> Submission:
-    """Second phase: parse the whole request.
-
-    ``script`` is None for --wrap. Raises CommandError.
-    """
+    """Second phase: parse all; without ``script``: --wrap. Raises CommandError."""
     table = table or load("sbatch")
     choice = find_script(argv, context, table)
     # The script of --wrap is not scanned for options.
@@ -252,10 +240,7 @@ def _ignores_pbs(part: Component, argv: Sequence[str], table: OptionTable) -> bo
 
 
 def parse_salloc(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> Submission:
-    """Parse salloc's command line: the allocation and a command.
-
-    Raises CommandError.
-    """
+    """Parse salloc's command line to a Submission. Raises CommandError."""
     table = table or load("salloc")
     messages: list[str] = []
     with with_printed_lines(messages):
@@ -270,10 +255,7 @@ def parse_salloc(argv: Sequence[str], context: ReadContext, table: Optional[Opti
 
 
 def parse_srun(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> StepRequest:
-    """Parse srun's command line to one step per component.
-
-    ``argv`` excludes the command's name. Raises CommandError.
-    """
+    """Parse srun's command line to a StepRequest. Raises CommandError."""
     table = table or load("srun")
     messages: list[str] = []
     steps = []
@@ -300,10 +282,7 @@ def parse_srun(argv: Sequence[str], context: ReadContext, table: Optional[Option
 def _components(
     argv: Sequence[str], first: Component, table: OptionTable
 ) -> tuple[list[Component], list[tuple[str, ...]]]:
-    """Split components at lone ":" words.
-
-    Each has its options set and the command after them.
-    """
+    """Split components, with options set, at lone ":" words."""
     parts: list[Component] = []
     commands: list[tuple[str, ...]] = []
     rest: Optional[Sequence[str]] = list(argv)
@@ -323,19 +302,13 @@ def _components(
 
 
 def _unclosed(parts: Sequence[Component]) -> list[str]:
-    """Error lines for unclosed quotes in --export.
-
-    The items are used as they are.
-    """
+    """Error lines for unclosed quotes in --export, which are kept."""
     items = [exportspec.parse(part.get("export")).unclosed for part in parts if part.get("export")]
     return [f"{parts[0].command}: error: Improperly formed environment variable ({item})" for item in items if item]
 
 
 def _groups(parts: Sequence[Component]) -> None:
-    """Refuse two command-line components for one het component.
-
-    Without --het-group each has its own.
-    """
+    """Refuse two command-line components for one het component."""
     taken: set[int] = set()
     for index, part in enumerate(parts):
         own: set[int] = set()
@@ -357,10 +330,7 @@ def _relative(part: Component) -> None:
 
 
 def _job(part: Component, context: ReadContext, default_name: str) -> JobSpec:
-    """Build the JobSpec of one component.
-
-    Name and folder default to the client's values.
-    """
+    """Build the JobSpec of one component, with the client's defaults."""
     fields = part.pick(_JOB_FIELDS)
     fields.setdefault("job_name", default_name)
     fields.setdefault("chdir", context.cwd)

@@ -1,4 +1,4 @@
-"""Renders charts: curves over a period, meters of shares, bars of counts."""
+"""Charts: curves over a period, meters of shares, bars of counts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from .usage_curves import Curve
 
 @dataclass(frozen=True)
 class ChartLine:
-    """One curve: its name, values and class; filled below unless it is an edge."""
+    """One curve: name, values and class.
+
+    It is filled below unless it is an edge.
+    """
 
     name: str
     curve: Curve
@@ -22,7 +25,7 @@ class ChartLine:
 
 
 def chart(period: Period, lines: Sequence[ChartLine], unit: str, limit: float = 0.0, limit_name: str = "") -> Html:
-    """Curves from zero, with a label for the highest value and a line for the limit."""
+    """Curves from zero, with a peak label and a limit line."""
     top = max([limit, *(line.curve.peak for line in lines)]) or 1.0
     height = top * 1.08
     shapes = []
@@ -51,12 +54,15 @@ def chart(period: Period, lines: Sequence[ChartLine], unit: str, limit: float = 
 
 
 def _stairs(heights: Sequence[float], width: int) -> str:
-    """An SVG path over steps of these heights; equal neighbours share one segment."""
+    """SVG path over steps of these heights.
+
+    Equal neighbours share one segment.
+    """
     each, drawn, last = width / len(heights), [], ""
     for index, height in enumerate(heights):
         text = f"{height:.1f}"
         if text != last:
-            # First horizontal at the old height, then vertical to the new one.
+            # first horizontal at the old height, then vertical to the new one
             drawn.append(f"H{index * each:.1f}V{text}" if index else f"M0 {text}")
             last = text
     return "".join(drawn) + f"H{width}"

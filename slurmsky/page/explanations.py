@@ -1,4 +1,4 @@
-"""The sentences of ``slurmsky why`` on a page."""
+"""Sentences of ``slurmsky why`` on a page."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from ..report.text.why import Explanation
 from .html import Html, el
 from .page_frame import section
 
-#: maximum number of kinds with sentences, and of named jobs of one kind
+#: maximum number of explained groups, and of named jobs of one group
 MOST_KINDS, _MOST_NAMED = 12, 12
 
 
 @dataclass(frozen=True)
 class Similar:
-    """Jobs with the same explanation, and the answer for the first."""
+    """Jobs with one explanation, and the answer for the first."""
 
     jobs: Sequence[Job]
     answer: Explanation
 
 
 def needs_explanation(job: Job) -> bool:
-    """Whether a page explains the job: it is pending, or failed."""
+    """Whether a page explains the job: a pending or failed one."""
     return job.state is JobState.PENDING or (job.state.finished and job.state is not JobState.COMPLETED)
 
 
 def similar_jobs(jobs: Iterable[Job]) -> list[list[Job]]:
-    """The jobs to explain by kind: failed before pending, larger kinds first.
+    """Jobs to explain, in groups: failed before pending, larger groups first.
 
-    Jobs of one kind have the same name, state, exit status and reason; of a requeued job the last run counts.
+    Jobs of one group have the same name, state, exit status and reason; of a requeued job the last run counts.
     """
     last = {(job.job_id, job.array_task_id): job for job in sorted(jobs, key=lambda job: job.restarts)}
     found: dict[tuple[object, ...], list[Job]] = {}
@@ -53,7 +53,10 @@ def section_of_one(answer: Explanation) -> Html:
 
 
 def section_of_many(some: Sequence[Similar], omitted: int) -> Html | None:
-    """The section of a page of several jobs; ``omitted``: the number of kinds without sentences."""
+    """Section of a page of several jobs.
+
+    ``omitted``: the number of groups without sentences.
+    """
     if not some:
         return None
     note = f"{omitted} more kinds; slurmsky why JOB explains each job." if omitted else None

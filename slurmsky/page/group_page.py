@@ -1,4 +1,4 @@
-"""The page of many jobs: an array, or all jobs of a period.
+"""Page of many jobs: an array, or a period's jobs.
 
 The page stays small for any number of jobs: beyond the limits below, jobs are shown as sums.
 """
@@ -24,7 +24,7 @@ from .timeline import Bar, Lane, Period, lanes, pack, strips
 MOST_LANES = 120  # jobs with a separate lane
 MOST_ROWS = 300  # jobs in the table of all jobs
 MOST_CHOSEN = 25  # jobs in a table of selected jobs
-MOST_BARS = 1500  # bars on nodes; beyond, show each node's utilisation
+MOST_BARS = 1500  # maximum of bars on nodes; with more, each node's utilisation is shown
 MOST_NODES = 64
 PARTS = 240
 _WAITS = (
@@ -38,7 +38,7 @@ _WAITS = (
 
 
 def span_of(jobs: Sequence[Job], now: float, zone: tzinfo | None) -> Period:
-    """The period from the first submit to the last end, for jobs selected by id."""
+    """Period from the first submit to the last end."""
     start = min(job.submit_time for job in jobs)
     end = max(job.end_time if job.state.finished else now for job in jobs)
     return Period(start, max(end, start + 1), zone)
@@ -53,11 +53,10 @@ def group_page(
     why: Sequence[Similar] = (),
     omitted: int = 0,
 ) -> str:
-    """The page of a period's jobs.
+    """Page of a period's jobs.
 
-    ``whole``: these are all jobs of the cluster in the period, so show the cluster's size.
-
-    ``why`` explains failed and waiting jobs, and ``omitted`` kinds of them are not explained.
+    ``whole``: these are all jobs of the cluster in the period, so show the cluster's size. ``why`` explains groups of
+    failed and waiting jobs, and ``omitted`` is the number of other groups.
     """
     lives = [life(job, context) for job in accounting_order(jobs)]
     total = sum_of(lives)
@@ -88,7 +87,7 @@ def group_page(
 
 
 def _period_of_jobs(period: Period, lives: Sequence[Life]) -> Period:
-    """The part of the period with jobs, so that they fill the time axis."""
+    """Part of the period with jobs, for the time axis."""
     start = max(period.start, min(one.job.submit_time for one in lives))
     end = min(period.end, max(one.end for one in lives))
     spare = 0.02 * (end - start) + 1
@@ -126,7 +125,7 @@ def _tiles(total: Sum) -> Html:
 
 
 def _load(lives: Sequence[Life], context: ReportContext, period: Period, whole: bool) -> Html:
-    """Held and used resources over time, and the number of waiting jobs."""
+    """Held and used resources over time, with the waiting jobs."""
 
     def curve() -> usage_curves.Curve:
         return usage_curves.Curve(period.start, period.end, PARTS)
@@ -173,7 +172,10 @@ def _on_cluster(lives: Sequence[Life], context: ReportContext) -> bool:
 
 
 def _nodes(lives: Sequence[Life], context: ReportContext, period: Period) -> Html | None:
-    """The jobs on each node as bars, or each node's utilisation if there are too many jobs."""
+    """Bars of the jobs on each node, or each node's utilisation.
+
+    Utilisation is shown for more than MOST_BARS bars.
+    """
     on: dict[str, list[tuple[Life, int]]] = {}
     for one in lives:
         if one.start and one.start <= period.end and one.end >= period.start:
@@ -220,7 +222,7 @@ def _node_note(name: str, size: dict[str, int]) -> str:
 
 
 def _jobs_timeline(lives: Sequence[Life], period: Period) -> Html:
-    """A lane for each job or, if there are many jobs, for each job name."""
+    """Lanes by job, or by job name for many jobs."""
     if len(lives) <= MOST_LANES:
         rows = []
         for one in lives:
@@ -282,7 +284,10 @@ _GROUPS: tuple[tuple[str, Callable[[Life], str]], ...] = (
 
 
 def _groups(lives: Sequence[Life]) -> list[Html]:
-    """Sums by user, name and other fields; a field with one value only is omitted."""
+    """Sums by user, name and other fields.
+
+    A field with one value is omitted.
+    """
     found = []
     for name, key in _GROUPS:
         groups = _by(lives, key)
@@ -313,7 +318,7 @@ def _groups(lives: Sequence[Life]) -> list[Html]:
 
 
 def _chosen(lives: Sequence[Life]) -> list[Html | None]:
-    """Tables of all jobs or, if there are many, of the notable ones."""
+    """Tables of all jobs, or of notable ones among many."""
     if len(lives) <= MOST_ROWS:
         return [_table("All jobs", lives, "jobs")]
     failed = [one for one in reversed(lives) if one.failed]

@@ -1,4 +1,4 @@
-"""Sums over the jobs of a page: CPU time, memory, GPU time, cost and waits."""
+"""Sums over jobs: CPU time, memory, GPU time, cost, waits."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Sum:
     failed: int = 0
     live: int = 0
     waiting: int = 0
-    held_s: float = 0.0  # CPU seconds of jobs that were measured
+    held_s: float = 0.0  # held CPU seconds of measured jobs
     all_held_s: float = 0.0
     used_s: float = 0.0
-    memory_held: float = 0.0  # MiB seconds, of jobs that were measured
+    memory_held: float = 0.0  # held MiB seconds of measured jobs
     memory_used: float = 0.0
     gpu_held_s: float = 0.0
     gpu_known_s: float = 0.0
@@ -52,21 +52,21 @@ class Sum:
 
     @property
     def cpu_share(self) -> float | None:
-        """Share of the held CPU time that was used, 0 to 1."""
+        """Share of the held CPU time used, 0 to 1."""
         return self.used_s / self.held_s if self.held_s else None
 
     @property
     def memory_share(self) -> float | None:
-        """Share of the held memory that was used at the peaks, weighted by time."""
+        """Share of the held memory used at peaks, weighted by time."""
         return self.memory_used / self.memory_held if self.memory_held else None
 
     @property
     def gpu_share(self) -> float | None:
-        """Share of the held GPU time that was used, over jobs with measurements."""
+        """Share of the held GPU time used, over measured jobs."""
         return self.gpu_used_s / self.gpu_known_s if self.gpu_known_s else None
 
     def wait(self, part: float) -> float:
-        """The quantile ``part`` of the waiting times: 0.5 is the median."""
+        """Quantile ``part`` of the waiting times; 0.5 is the median."""
         ordered = sorted(self.waits)
         return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else 0.0
 

@@ -1,4 +1,4 @@
-"""Builds HTML from values: every value that is not Html is escaped as text.
+"""Builds HTML from values, and escapes all text.
 
     el("p", "jobs of ", name, cls="note")
 
@@ -58,7 +58,10 @@ def join(*children: object) -> Html:
 
 
 def el(name: str, /, *children: object, **attributes: object) -> Html:
-    """An element. ``cls`` is ``class``, ``_`` in an attribute's name is ``-``; None omits an attribute."""
+    """An HTML element.
+
+    ``cls`` is ``class``, ``_`` in an attribute's name is ``-``; None omits an attribute.
+    """
     words = [name]
     for key, value in attributes.items():
         if value is not None:

@@ -1,4 +1,4 @@
-"""The page of one job: its waiting and running time, its steps, and its resource use."""
+"""Page of one job: waiting and running time, steps, resource use."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PARTS = 240
 
 
 def job_page(runs: Sequence[Job], context: ReportContext, why: Explanation | None = None) -> str:
-    """The page of one job.
+    """Page of one job.
 
     ``runs``: its runs; all but the last were requeued. ``why``: why the job waits, or how it ended.
     """
@@ -47,7 +47,7 @@ def job_page(runs: Sequence[Job], context: ReportContext, why: Explanation | Non
         ),
         _tiles(last, context),
         section_of_one(why) if why is not None else None,
-        _standing_out(last, context),
+        _warnings(last, context),
         section("Timeline", _timeline(lives, period), keys, id="timeline"),
         _nodes(last, context) if len(job.shares) > 1 and last.start else None,
         section("Used, of what was held", _use(last), _curves(last, context), id="use") if last.start else None,
@@ -82,7 +82,7 @@ def _tiles(one: Life, context: ReportContext) -> Html:
     )
 
 
-def _standing_out(one: Life, context: ReportContext) -> Html | None:
+def _warnings(one: Life, context: ReportContext) -> Html | None:
     """Highlighted warnings for one job, or None."""
     job, found = one.job, []
     finished = job.state.finished and one.ran_s >= 10
@@ -122,7 +122,7 @@ def _standing_out(one: Life, context: ReportContext) -> Html | None:
 
 
 def waiting_bars(one: Life) -> list[Bar]:
-    """Bars from submit to eligible time, and from eligible time to start."""
+    """Bars from submit over eligible time to start."""
     job = one.job
     until = one.start or one.end
     could = min(one.eligible or until, until)
@@ -142,7 +142,7 @@ def waiting_bars(one: Life) -> list[Bar]:
 
 
 def running_bar(one: Life, label: str = "") -> Bar:
-    """The bar of the time in which the job held nodes."""
+    """Bar of the time in which the job held nodes."""
     title = f"{one.id} {one.job.name}: {one.state}, {quantities.duration(one.ran_s)}"
     return Bar(one.start, max(one.end, one.start), one.kind, title + (f", {one.outcome}" if one.outcome else ""), label)
 
@@ -171,7 +171,7 @@ def _length(step: Step, one: Life) -> str:
 
 
 def _end(step: Step, one: Life) -> float:
-    """The end of a step; a step without recorded end ended with its job."""
+    """End of a step, by default its job's end."""
     return step_end(step, one.end)
 
 

@@ -1,4 +1,4 @@
-"""Summary of one job for the page: waiting and running time, held and used resources."""
+"""Summary of one job: waiting and running time, resources."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Life:
-    """One run of a job. Times are epoch seconds, sizes MiB; a time of 0 is not yet known."""
+    """One run of a job.
+
+    Times are epoch seconds, sizes MiB; a time of 0 is unknown.
+    """
 
     job: Job
     id: str
     state: str
-    kind: str  # class of its bars and words: wait live held good gone bad
+    kind: str  # CSS class of its bars and words: wait live held good gone bad
     eligible: float
     start: float
     end: float  # end of the bar: now for an active job
@@ -52,18 +55,21 @@ class Life:
 
     @property
     def cpu_share(self) -> float | None:
-        """Share of the held CPU time that was used: 0 to 1 (slightly more is possible)."""
+        """Share of the held CPU time used.
+
+        0 to 1; slightly more is possible.
+        """
         return self.cpu_s / self.held_s if self.cpu_s is not None and self.held_s else None
 
     @property
     def memory_share(self) -> float | None:
-        """Share of the held memory that was used at the peak."""
+        """Share of the held memory used at the peak."""
         known = self.memory_mib is not None and self.memory_held_mib
         return (self.memory_mib or 0) / self.memory_held_mib if known else None
 
     @property
     def gpu_share(self) -> float | None:
-        """Share of the held GPU time that was used."""
+        """Share of the held GPU time used."""
         held = self.gpus * self.ran_s
         return self.gpu_s / held if self.gpu_s is not None and held else None
 
@@ -74,7 +80,7 @@ class Life:
 
     @property
     def failed(self) -> bool:
-        """Whether the job failed; a cancelled or preempted job did not."""
+        """Whether the job failed; cancelled or preempted jobs did not."""
         return self.kind == "bad"
 
 
@@ -118,7 +124,7 @@ def life(job: Job, context: ReportContext) -> Life:
 
 
 def gpu_steps(job: Job) -> list[Step]:
-    """The steps whose GPU use sums up to the job's.
+    """Steps whose GPU use sums up to the job's.
 
     On one node only the script counts: it has all GPUs for the whole time, and other steps would count devices twice.
     """
@@ -128,7 +134,7 @@ def gpu_steps(job: Job) -> list[Step]:
 
 
 def _gpu_seconds(job: Job) -> float | None:
-    """GPU seconds used; None if they were not measured."""
+    """Used GPU seconds, or None without measurements."""
     steps = gpu_steps(job)
     if not steps:
         return None
@@ -136,7 +142,7 @@ def _gpu_seconds(job: Job) -> float | None:
 
 
 def ended_with(code: int, signal: int) -> str:
-    """``exit 3``, ``signal 9 (KILL)``; "" for a clean end."""
+    """Exit status as ``exit 3`` or ``signal 9 (KILL)``; "" for success."""
     if signal == OOM_SIGNAL:
         return "out of memory"
     if signal:
@@ -146,7 +152,7 @@ def ended_with(code: int, signal: int) -> str:
 
 
 def outcome(job: Job) -> str:
-    """A short text on why a job waits, or how it ended.
+    """Short text on why a job waits or how it ended.
 
     It shows the exit code, the reason, and the user who cancelled the job.
     """
@@ -169,7 +175,7 @@ def outcome(job: Job) -> str:
 
 
 def steps_of(job: Job) -> list[Step]:
-    """The steps of a job in sacct's order: the script first, then by number."""
+    """Steps of a job in sacct's order, beginning with the script."""
     return [record.step for record in sacct_rows.records([job], only_steps=(job.job_id,)) if record.step is not None]
 
 
@@ -179,5 +185,8 @@ def step_end(step: Step, now: float) -> float:
 
 
 def dollars(job: Job) -> float | None:
-    """The cost of a job so far in dollars; None for a job that did not run on a cloud."""
+    """Cost of a job so far in dollars.
+
+    None for a job that did not run on a cloud.
+    """
     return job.cost if job.managed_job_id is not None or job.cost else None

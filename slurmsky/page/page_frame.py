@@ -1,4 +1,7 @@
-"""The frame of a page: head, title, tiles, tables; the style sheet is style.css in this folder."""
+"""Frame of a page: head, title, tiles, tables.
+
+The style sheet is style.css in this folder.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ def _style() -> Html:
 
 
 def document(title: str, made: str, *body: object) -> str:
-    """A complete page. ``made``: the text on the time that it describes."""
+    """A complete page.
+
+    ``made``: text on the time that the page describes.
+    """
     head = el(
         "head",
         el("meta", charset="utf-8"),
@@ -63,7 +69,7 @@ def pairs(rows: Sequence[tuple[str, object]]) -> Html:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]], numbers: Sequence[int] = ()) -> Html:
-    """A table; ``numbers``: the right-aligned columns.
+    """A table; ``numbers`` are the right-aligned columns.
 
     On a narrow screen each row becomes a card, with the heads as labels of its cells.
     """
@@ -100,5 +106,5 @@ BARS = (
 
 
 def bars(kinds: Iterable[str]) -> Sequence[tuple[str, str]]:
-    """The kinds of bars for a legend; suspended only where it occurs."""
+    """Bars of a legend; suspended only if it occurs."""
     return (*BARS, ("paused", "suspended")) if "held" in kinds else BARS

@@ -1,4 +1,4 @@
-"""Formats durations, sizes, shares, money, and the labels of a time axis."""
+"""Formats of durations, sizes, shares, money, and axis labels."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _STEPS = (
 
 
 def duration(seconds: float) -> str:
-    """``12 s``, ``4 min 5 s``, ``3 h 2 min``, ``2 d 7 h``.
+    """Duration as ``12 s``, ``4 min 5 s``, ``3 h 2 min``, ``2 d 7 h``.
 
     >>> duration(0.4), duration(245), duration(7 * 3600 + 120), duration(90000)
     ('0.4 s', '4 min 5 s', '7 h 2 min', '1 d 1 h')
@@ -58,7 +58,7 @@ def hours(seconds: float) -> str:
 
 
 def memory(mib: float) -> str:
-    """``1.95 GB``: seff's format, with three digits.
+    """Size in seff's format, with three digits: ``1.95 GB``.
 
     >>> memory(1000), memory(8192), memory(300.25), memory(0.5)
     ('1000 MB', '8 GB', '300 MB', '512 KB')
@@ -69,14 +69,14 @@ def memory(mib: float) -> str:
 
 
 def share(part: float | None) -> str:
-    """A share (0 to 1) in percent; a dash for None."""
+    """A share (0 to 1) in percent; None is a dash."""
     if part is None:
         return "–"
     return f"{100 * part:.1f} %" if 0 < part < 0.0995 else f"{100 * part:.0f} %"
 
 
 def money(dollars: float | None) -> str:
-    """``$1.20``, ``$0.0035``; a dash for None."""
+    """Dollars as ``$1.20``, ``$0.0035``; None is a dash."""
     if dollars is None:
         return "–"
     return f"${dollars:,.2f}" if dollars >= 1 or not dollars else f"${dollars:.4f}"
@@ -92,12 +92,12 @@ def amount(value: float) -> str:
 
 
 def moment(time: float, zone: tzinfo | None) -> str:
-    """``2026-11-21 14:03:09``; a dash for none."""
+    """Time as ``2026-11-21 14:03:09``; 0 is a dash."""
     return datetime.fromtimestamp(time, zone).strftime("%Y-%m-%d %H:%M:%S") if time else "–"
 
 
 def ticks(start: float, end: float, zone: tzinfo | None, most: int = 6) -> list[tuple[float, str]]:
-    """Round times of a period with their labels, at most ``most``.
+    """Round times of a period with labels, at most ``most``.
 
     >>> from datetime import timezone
     >>> ticks(1000000005, 1000000100, timezone.utc)[:2]

@@ -1,6 +1,7 @@
-"""Renders lanes with bars over one time axis: jobs and steps by name, nodes with their jobs.
+"""Lanes of bars over one time axis.
 
-Bars are placed in percent of the period, so the timeline fits any width and can be printed.
+Lanes are jobs, steps, or nodes with their jobs. Bars are placed in percent of the period, so the timeline fits any
+width and can be printed.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from datetime import tzinfo
 from .html import Html, el, join
 from .quantities import ticks
 
-#: per cent of an axis in which a centred label would extend beyond it, on a telephone
+#: percent of an axis at its ends, where a centred label would extend beyond the axis on a telephone
 _EDGE = 12
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A time span of a lane. ``kind``: its CSS class; ``title``: its tooltip."""
+    """A time span of a lane.
+
+    ``kind``: CSS class; ``title``: tooltip.
+    """
 
     start: float
     end: float
@@ -30,7 +34,7 @@ class Bar:
 
 @dataclass
 class Lane:
-    """A lane of a timeline: its name, a note at its end, and rows of bars."""
+    """Lane of a timeline: name, note, and rows of bars."""
 
     name: str
     note: str = ""
@@ -52,7 +56,7 @@ class Period:
         return max(self.end - self.start, 1e-3)
 
     def percent(self, time: float) -> float:
-        """The position of a time in percent, clamped to the period."""
+        """Position of a time in percent, clamped to the period."""
         return min(100.0, max(0.0, 100 * (time - self.start) / self.seconds))
 
 
@@ -87,7 +91,10 @@ def axis(period: Period) -> Html:
 
 
 def _place(period: Period, at: float) -> str:
-    """Classes of a label: centred on its time, or beside it near an edge."""
+    """CSS classes of a label: centred, or beside its time.
+
+    A label near an edge is beside its time.
+    """
     percent = period.percent(at)
     return "t first" if percent < _EDGE else "t last" if percent > 100 - _EDGE else "t"
 
@@ -111,7 +118,10 @@ def _bar(period: Period, bar: Bar) -> Html | None:
 
 
 def lanes(period: Period, rows: Sequence[Lane], name: str) -> Html:
-    """The complete timeline with its axis; ``name``: its label for screen readers."""
+    """Complete timeline with its axis.
+
+    ``name``: label for screen readers.
+    """
     lines = grid(period)
     body = []
     for lane in rows:
@@ -133,7 +143,10 @@ def _picture(period: Period, body: Sequence[Html], name: str) -> Html:
 
 
 def strips(period: Period, rows: Sequence[tuple[str, str, Sequence[float]]], name: str) -> Html:
-    """Lanes of utilisation (0 to 1) in equal parts of the period, for too many bars."""
+    """Lanes of utilisation (0 to 1), for too many bars.
+
+    The parts of the period have equal length.
+    """
     body = []
     for label, note, values in rows:
         drawn, index = [], 0

@@ -1,4 +1,4 @@
-"""Held and used resources over time, averaged over equal parts of a period."""
+"""Held and used resources over time, as averages of equal parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Curve:
         self.values = [0.0] * parts
 
     def add(self, start: float, end: float, value: float) -> None:
-        """Add ``value`` from ``start`` to ``end``; times outside of the period are ignored."""
+        """Add ``value`` from ``start`` to ``end``, within the period."""
         first, last = (start - self.start) / self.width, (end - self.start) / self.width
         first, last = max(0.0, first), min(float(len(self.values)), last)
         if last <= first or not value:
@@ -47,7 +47,10 @@ class Curve:
 
 
 def busy(step: Step) -> list[float]:
-    """CPUs that a finished step kept busy over time; one average if no series was recorded."""
+    """CPUs that a finished step kept busy over time.
+
+    One average if no series was recorded.
+    """
     usage = step.usage
     if usage.series.get("cpu"):
         return usage.series["cpu"]
@@ -55,7 +58,10 @@ def busy(step: Step) -> list[float]:
 
 
 def memory(step: Step) -> list[float]:
-    """Memory of a step in MiB over time; its peak if no series was recorded."""
+    """Memory of a step in MiB over time.
+
+    The peak if no series was recorded.
+    """
     return step.usage.series.get("mem") or [memory_peak(step)]
 
 
@@ -90,5 +96,5 @@ def used_gpus(curve: Curve, lives: Sequence[Life], now: float) -> Curve:
 
 
 def memory_peak(step: Step) -> float:
-    """The sum of the memory peaks of a step's tasks, in MiB."""
+    """Sum of a step's peak memory over its tasks, in MiB."""
     return step.usage.ave_rss * max(1, step.usage.tasks) / (1 << 20)

@@ -1,4 +1,4 @@
-"""slurmsky top: a live view of the queue, the nodes and a job in the caller's terminal.
+"""slurmsky top: a live view of jobs and nodes.
 
 A separate program (`__main__`), which replaces the caller's `slurmsky top` process. It reads the cluster's state with
 the commands that the caller could type (`controller_client`), never from the store, so it survives restarts of the

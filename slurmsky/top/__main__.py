@@ -1,6 +1,6 @@
-"""``slurmsky top``: the client starts it in the caller's terminal, with the controller's interpreter.
+"""``slurmsky top``, as run in the caller's terminal.
 
-`python __main__.py SECONDS`
+The client replaces itself by `python __main__.py SECONDS`, with the controller's interpreter.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 
 
 def _without_colours() -> bool:
-    """Whether the terminal's description lists no colours, such as a vt100's."""
+    """Whether the terminal's description lists no colours, as for vt100."""
     try:
         import curses
 

@@ -11,7 +11,10 @@ from .rows import JobLine
 
 @dataclass(frozen=True)
 class Action:
-    """A command to run. ``done``: the message on success; ``question``: asks the user first, "" for none."""
+    """A command to run, with its message on success.
+
+    ``question`` is the confirmation prompt; "" for none.
+    """
 
     line: tuple[str, ...]
     done: str

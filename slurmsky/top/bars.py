@@ -1,4 +1,4 @@
-"""Renders the head, the foot and the lines between the panes, as text of a given width."""
+"""Renders head, foot and pane separators as text."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .rows import JobLine, NodeLine
 
 
 def rule(env: Mapping[str, str]) -> str:
-    """The character for lines: a box drawing character if the locale has it."""
+    """Character for lines: box drawing if the locale has it."""
     name = next((env[var] for var in ("LC_ALL", "LC_CTYPE", "LANG") if env.get(var)), "")
     return "─" if "utf" in name.lower() else "-"
 
 
 def head(width: int, jobs: Sequence[JobLine], nodes: Sequence[NodeLine], problem: str, alarming: bool) -> Text:
-    """The first line: numbers of jobs and nodes, or the problem; and the time."""
+    """First line: jobs, nodes or the problem, and the time."""
     states = Counter(job.state for job in jobs)
     states["PD"] = sum(job.waiting for job in jobs if job.state == "PD")
     more = "+" if any(job.state == "PD" and "..." in job.id for job in jobs) else ""
@@ -44,7 +44,10 @@ def head(width: int, jobs: Sequence[JobLine], nodes: Sequence[NodeLine], problem
 
 
 def ruled(width: int, line: str, items: Sequence[tuple[str, bool]], right: Sequence[str], focused: bool) -> Text:
-    """A line with words; the style of the selected word also shows whether its pane has the keys."""
+    """Separator line with words.
+
+    The style of the selected word also shows whether its pane receives the keys.
+    """
     text = Text(line, no_wrap=True)
     for word, chosen in items:
         text.append(f" {word} ", ("reverse bold" if focused else "bold underline") if chosen else "")
@@ -52,7 +55,7 @@ def ruled(width: int, line: str, items: Sequence[tuple[str, bool]], right: Seque
     room = max(0, width - text.cell_len)
     end = "".join(f" {word} {line}" for word in right if word)
     if len(end) > room:
-        end = " .." + end[len(end) - max(0, room - 3) :]  # the end of a path is the informative part
+        end = " .." + end[len(end) - max(0, room - 3) :]  # the end of a path is its informative part
     text.append(line * max(0, room - cell_len(end)))
     text.append(end)
     text.truncate(width)
@@ -60,7 +63,7 @@ def ruled(width: int, line: str, items: Sequence[tuple[str, bool]], right: Seque
 
 
 def foot(width: int, typing: str | None, message: tuple[str, bool] | None) -> Text:
-    """The last line: the filter being typed, the last message, or the keys."""
+    """Last line: filter being typed, last message, or keys."""
     if typing is not None:
         return Text.assemble(("filter: ", "bold cyan"), plain(typing), (" ", "reverse"), no_wrap=True)
     if message is not None:

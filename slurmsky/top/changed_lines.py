@@ -1,4 +1,7 @@
-"""A widget base that redraws only changed lines, to save bytes on slow connections."""
+"""Widget base that redraws only changed lines.
+
+This saves bytes on slow connections.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,20 @@ from textual.widget import Widget
 
 
 class ChangedLines(Widget):
-    """Compares its lines with those of the last ``redraw``. A subclass renders lines and calls ``redraw``."""
+    """Comparison of lines with those of the last ``redraw``.
+
+    A subclass renders lines and calls ``redraw``.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._drawn: list[Strip] = []
 
     def redraw(self) -> None:
-        """Refresh the changed part of each line, or the whole widget after a change of its height."""
+        """Refresh the changed part of each line.
+
+        A change of height refreshes the whole widget.
+        """
         lines = [self.render_line(y) for y in range(self.size.height)]
         before, self._drawn = self._drawn, lines
         if len(before) != len(lines):
@@ -30,7 +39,7 @@ class ChangedLines(Widget):
 
 
 def changed_width(old: Strip, new: Strip) -> int:
-    """Cells of a line up to the last one that changed.
+    """Cells of a line up to the last changed one.
 
     >>> from rich.segment import Segment
     >>> changed_width(Strip([Segment("ab"), Segment("   ")]), Strip([Segment("cd"), Segment("   ")]))

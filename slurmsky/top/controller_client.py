@@ -1,4 +1,4 @@
-"""Sends commands to the controller over the commands' own socket and protocol."""
+"""Sends commands to the controller over its socket."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .. import client, client_relay, client_start
 #: seconds to wait for a reply
 PATIENCE_S = 30.0
 
-# The caller's variables for the output of commands would change the output that is parsed here.
+# The caller's format variables would change the output that is parsed here.
 _FORMATS = (b"SQUEUE_", b"SINFO_", b"SCONTROL_", b"SCANCEL_", b"SSTAT_", b"SEFF_", b"SLURM_TIME_FORMAT",
             b"SLURM_BITSTR_LEN", b"SLURM_CLUSTERS", b"SLURM_EXIT_ERROR", b"SLURM_DEBUG")  # fmt: skip
 
 
 class NoController(Exception):
-    """No controller answers; the text is the cause, as one line."""
+    """Error: no controller answers; the text is the cause."""
 
 
 class CommandOutput(NamedTuple):
@@ -29,7 +29,10 @@ class CommandOutput(NamedTuple):
 
 
 class ControllerClient:
-    """Client of the caller's controller or, inside a job, of the node's agent."""
+    """Client of the caller's controller, or of the node's agent.
+
+    The agent serves requests inside a job.
+    """
 
     def __init__(self) -> None:
         agent = os.environb.get(client.AGENT)
@@ -56,13 +59,19 @@ class ControllerClient:
         return True
 
     def ask(self, command: str, *args: str, **extra: str) -> CommandOutput:
-        """Run a command with these additions to the environment. Raises NoController."""
+        """Run a command with additional environment variables.
+
+        Raises NoController.
+        """
         env = self._env + [f"{name}={value}".encode() for name, value in extra.items()]
         return _requested(self._path, _without_terminal(client.request(command, list(args), env)))
 
 
 def _without_terminal(request: bytes) -> bytes:
-    """Change a request to one without a terminal. For a terminal the reply would have control characters replaced."""
+    """Change a request to one without a terminal.
+
+    For a terminal the reply would have control characters replaced.
+    """
     fields = client.unpack(memoryview(request)[5:])
     fields[4], fields[5] = b"000", b""
     return client.frame(client.REQUEST, client.pack(fields))

@@ -40,12 +40,15 @@ class ViewColumn(Generic[Row]):
     order: Callable[[Row], Any]
     right: bool = False
     style: Callable[[Row], str] | None = None
-    grows: bool = False  # gets a part of the line's free space, in the order of text length
+    grows: bool = False  # gets a share of the line's free space, in the order of text length
     least: int = 2
 
 
 class Table(ChangedLines, Generic[Row]):
-    """The table widget; it filters and sorts the rows, which are given in their default order."""
+    """Table widget, which filters and sorts its rows.
+
+    ``show`` gives the rows in their default order.
+    """
 
     DEFAULT_CSS = "Table { height: 1fr; }"
     # Column widths are measured on the first rows only.
@@ -71,7 +74,7 @@ class Table(ChangedLines, Generic[Row]):
         self._top = 0
         self._sorted_by = -1  # index of a column; -1: default order
         self.reverse = False
-        #: whether this pane has the keys
+        #: whether this pane receives the keys
         self.active = True
 
     # --- rows
@@ -104,22 +107,22 @@ class Table(ChangedLines, Generic[Row]):
         self._arrange()
 
     def show(self, rows: Sequence[Row]) -> None:
-        """Replace the rows; the cursor stays on its row, or at its position."""
+        """Replace the rows; keep the cursor's row or position."""
         self._all = rows
         self._arrange()
 
     def say(self, empty: str) -> None:
-        """Set the text that is shown when there are no rows."""
+        """Set the text for an empty table."""
         self._empty = empty
         self.redraw()
 
     @property
     def order(self) -> str:
-        """The name of the sort column, "" for the default order."""
+        """Name of the sort column; "" for the default order."""
         return self._columns[self._sorted_by].title if self._sorted_by >= 0 else ""
 
     def next_order(self) -> None:
-        """Sort by the next column; after the last, use the default order."""
+        """Sort by the next column, after the last by default order."""
         self._sorted_by = self._sorted_by + 1 if self._sorted_by + 1 < len(self._columns) else -1
         self._arrange()
 
@@ -150,7 +153,10 @@ class Table(ChangedLines, Generic[Row]):
             self.post_message(self.Moved(self))
 
     def _measure(self) -> None:
-        """Compute column widths: the texts' needs, plus the free space for columns that grow."""
+        """Compute column widths.
+
+        They are the texts' widths, plus the free space for columns that grow.
+        """
         sample = self._rows[self._top : self._top + self._MEASURED] or self._rows[: self._MEASURED]
         needed = [max([len(column.title), column.least, *(cell_len(plain(column.text(row))) for row in sample)])
                   for column in self._columns]  # fmt: skip
@@ -188,12 +194,12 @@ class Table(ChangedLines, Generic[Row]):
             self.post_message(self.Moved(self))
 
     def _follow(self) -> None:
-        """Scroll so that the cursor is on the screen and the screen is full."""
+        """Scroll to show the cursor and to fill the screen."""
         self._top = min(self._top, self._cursor, max(0, len(self._rows) - self._page))
         self._top = max(self._top, self._cursor - self._page + 1, 0)
 
     def press(self, key: str) -> bool:
-        """Move the cursor by a key; False for any other key."""
+        """Move the cursor by a key; False for other keys."""
         ways = {"up": -1, "k": -1, "down": 1, "j": 1, "pageup": -self._page, "pagedown": self._page,
                 "home": -len(self._rows), "end": len(self._rows)}  # fmt: skip
         if key in ways:

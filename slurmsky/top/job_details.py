@@ -1,4 +1,4 @@
-"""Details of one job: its record, its output files, and the efficiency of its resource use."""
+"""Details of one job: record, output files, efficiency."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class JobDetails:
     """The collected details of one job."""
 
     key: str
-    record: Mapping[str, Any]  # squeue --json; empty: no longer in the queue
+    record: Mapping[str, Any]  # record of squeue --json; empty if the job has left the queue
     efficiency: str = ""  # seff
     running: str = ""  # sstat
     why: str = ""  # slurmsky why: for a pending or failed job
 
     @property
     def stdout(self) -> str:
-        """The path of the job's output, "" for none (yet)."""
+        """Path of the job's output; "" if unknown."""
         return self._file("stdout_expanded")
 
     @property
@@ -73,7 +73,10 @@ def read_details(controller: ControllerClient, job: JobLine) -> JobDetails:
 
 
 def _why(controller: ControllerClient, job: JobLine, record: Mapping[str, Any]) -> str:
-    """``slurmsky why`` for pending and failed jobs only; for others it adds nothing to the screen."""
+    """``slurmsky why`` for pending and failed jobs.
+
+    For other jobs it adds nothing to the screen.
+    """
     states = set(record.get("job_state") or [])
     if not record or states & {"RUNNING", "COMPLETED", "SUSPENDED"}:
         return ""
@@ -82,7 +85,10 @@ def _why(controller: ControllerClient, job: JobLine, record: Mapping[str, Any]) 
 
 
 def why_lines(details: JobDetails, width: int) -> list[Line]:
-    """The sentences of ``slurmsky why``, wrapped; commands that the user may type are bold."""
+    """Wrapped sentences of ``slurmsky why``.
+
+    Commands that the user may type are bold.
+    """
     lines: list[Line] = []
     advice = False
     for line in details.why.splitlines():
@@ -95,7 +101,10 @@ def why_lines(details: JobDetails, width: int) -> list[Line]:
 
 
 def measure(controller: ControllerClient, job: JobLine, details: JobDetails) -> JobDetails:
-    """Add the usage of the job's running steps. This queries the job's nodes, which may take longer."""
+    """Add the usage of the job's running steps.
+
+    This queries the job's nodes, which may take longer.
+    """
     if "RUNNING" not in details.state.split():
         return details
     try:
@@ -150,7 +159,7 @@ def _resources(record: Mapping[str, Any]) -> str:
     text = str(record.get("tres_alloc_str") or record.get("tres_req_str") or "")
     sizes = {name: value for name, value in _SIZES.findall(text) if name not in ("billing", "node")}
     devices: dict[str, int] = {}
-    for share in record.get("gres_detail") or ():  # of each node
+    for share in record.get("gres_detail") or ():  # devices of each node
         for one in re.sub(r"\([^)]*\)", "", str(share)).split(","):
             name, _, count = one.rpartition(":")
             devices[name] = devices.get(name, 0) + (int(count) if count.isdecimal() else 0)
@@ -165,7 +174,7 @@ def _resources(record: Mapping[str, Any]) -> str:
 
 
 def _fields(record: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], ...]]:
-    """Rows of label and value without empty ones, the most important first."""
+    """Rows of label and value, most important first, without empty ones."""
     text = {name: str(value) for name, value in record.items() if isinstance(value, (str, int))}.get
     state = record.get("job_state") or []
     reason = text("state_reason", "")
@@ -221,7 +230,7 @@ def _bytes(text: str) -> float:
         return 0.0
 
 
-def _so_far(running: str) -> tuple[int, float]:
+def _running_usage(running: str) -> tuple[int, float]:
     """CPU seconds and peak memory of the running steps."""
     cpu, memory = 0, 0.0
     for line in running.splitlines():
@@ -239,7 +248,10 @@ def _bar(label: str, percent: float, what: str) -> Line:
 
 
 def efficiency_lines(details: JobDetails) -> list[Line]:
-    """Bars for CPU and memory, then seff's lines; for a running job also the values of sstat."""
+    """Bars for CPU and memory, then seff's lines.
+
+    A running job also has the values of sstat.
+    """
     text = details.efficiency
     if not text:
         return [(("No efficiency yet: no element of this line has started.", ""),)]
@@ -247,7 +259,7 @@ def efficiency_lines(details: JobDetails) -> list[Line]:
     lines: list[Line] = []
     if cpu and memory:
         core_s, held = max(seconds(cpu[2]), 0), float(memory[2]) * _UNITS[memory[3]]
-        cpu_s, used = _so_far(details.running)
+        cpu_s, used = _running_usage(details.running)
         cpu_percent = float(cpu[1]) + (100 * cpu_s / core_s if core_s else 0)
         memory_percent = max(float(memory[1]), 100 * used / held if held else 0)
         lines += [(("It has no measurements yet.", "dim"),), ()] if not cpu_percent + memory_percent else [

@@ -1,4 +1,4 @@
-"""The keys: one table for their actions, for the bottom line and for the help page."""
+"""Table of keys, for actions, bottom line and help page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from rich.cells import cell_len
 
 
 class KeyBinding(NamedTuple):
-    """One action. ``keys``: Textual's names; ``hint``: the word in the bottom line, "" for none."""
+    """One action.
+
+    ``keys``: Textual's names; ``hint``: the word in the bottom line, "" for none.
+    """
 
     keys: str
     shown: str
@@ -47,7 +50,10 @@ ACTIONS = {name: key.action for key in KEYS for name in key.keys.split()}
 
 
 def hints(width: int) -> list[tuple[str, str]]:
-    """Key and word for the bottom line, as many as fit; help and quit always."""
+    """Keys and words that fit into the bottom line.
+
+    Help and quit are always included.
+    """
     wanted = [(key.shown, key.hint) for key in KEYS if key.hint]
     while len(wanted) > 2 and sum(cell_len(f"{key} {word}  ") for key, word in wanted) > width:
         del wanted[-3]

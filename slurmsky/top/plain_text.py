@@ -1,11 +1,14 @@
-"""Makes text from other users safe for a terminal. Removes escape sequences and cursor movements."""
+"""Makes other users' text safe for a terminal.
+
+Removes escape sequences and cursor movements.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-#: replacement of a character that is not shown
+#: replacement of a hidden character
 UNSHOWN = "\N{REPLACEMENT CHARACTER}"
 TAB = 8
 #: characters of a line that are processed; a job may write gigabytes without a newline
@@ -45,9 +48,9 @@ def _without_selectors(text: str) -> str:
 
 
 def output_line(text: str) -> str:
-    """A line of output as a terminal would show it.
+    """Line of output as a terminal would show it.
 
-    Without escapes, with returns and backspaces applied.
+    Escapes are removed, returns and backspaces are applied.
 
     >>> output_line("\\x1b[1;32mok\\x1b[0m  1%\\r 50%\\r100%\\x07")
     '100%�'

@@ -1,4 +1,4 @@
-"""Parses the output of squeue and sinfo, one record per line of the tables."""
+"""Parses squeue's and sinfo's output to table rows."""
 
 from __future__ import annotations
 
@@ -34,17 +34,19 @@ class JobLine(NamedTuple):
 
     @property
     def key(self) -> str:
-        """An identity that stays the same while the number of an array's pending elements shrinks."""
+        """Identity of a line while an array's pending rest shrinks."""
         return self.name_for_commands if not self.is_rest else f"{self.number}[]"
 
     @property
     def is_rest(self) -> bool:
-        """True for the line of an array's pending elements."""
+        """Whether this is the line of an array's pending elements."""
         return "[" in self.id
 
     @property
     def waiting(self) -> int:
-        """Number of pending elements on this line; a lower bound where squeue has truncated their list.
+        """Number of pending elements on this line.
+
+        It is a lower bound if squeue has truncated their list.
 
         >>> Job("7_[1,5-9,20-30:5%2]", 7, "p", "u", "PD", "PENDING", "0:00", "1", "", "").waiting
         9
@@ -86,12 +88,15 @@ class NodeLine(NamedTuple):
 
 
 def ask_jobs(controller: ControllerClient, ended: bool) -> CommandOutput:
-    """The output of squeue; with ``ended`` also jobs that ended within MinJobAge."""
+    """Output of squeue.
+
+    With ``ended`` it has jobs that ended within MinJobAge, too.
+    """
     return controller.ask("squeue", "-h", *(["-t", "all"] if ended else []), "-o", _JOB_FORMAT)
 
 
 def ask_nodes(controller: ControllerClient) -> CommandOutput:
-    """The output of sinfo, a line per node and partition."""
+    """Output of sinfo, a line per node and partition."""
     fields = ",".join(f"{name}:0{_FIELD}" for name in _NODE_FIELDS)
     return controller.ask("sinfo", "-N", "-h", "-O", fields)
 
@@ -155,7 +160,9 @@ def _number(text: str) -> int:
 
 
 def seconds(text: str) -> int:
-    """Convert a time of squeue to seconds: M:SS, H:MM:SS, D-HH:MM:SS; -1 for any other text.
+    """Convert a time of squeue to seconds.
+
+    Forms: M:SS, H:MM:SS, D-HH:MM:SS; -1 for any other text.
 
     >>> seconds("0:07"), seconds("1-02:00:00"), seconds("INVALID")
     (7, 93600, -1)
@@ -171,7 +178,7 @@ def seconds(text: str) -> int:
 
 
 def natural(text: str) -> list[tuple[int, str]]:
-    """A sort key that orders n2 before n10."""
+    """Sort key that orders n2 before n10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text) if part]
 
 

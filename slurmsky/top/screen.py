@@ -1,4 +1,4 @@
-"""The screen: two tables above, the selected job or node below, and the keys.
+"""Screen: two tables above, the selected job or node below.
 
 The module exceeds 400 lines because Textual delivers messages and keys to methods of one class.
 """
@@ -39,7 +39,7 @@ _TABS = {"output": "o Output", "why": "w Why", "details": "d Details", "efficien
 
 
 class Top(App[None]):
-    """``slurmsky top``."""
+    """Textual application of ``slurmsky top``."""
 
     ENABLE_COMMAND_PALETTE = False
     # No widget handles keys: the app receives every key in the order of typing, so that keys typed ahead over a slow
@@ -88,7 +88,10 @@ class Top(App[None]):
         return 1
 
     def _handle_exception(self, error: Exception) -> None:
-        """Handle an internal error: the traceback is logged, the caller gets one line."""
+        """Handle an internal error.
+
+        The traceback is logged, the caller gets one line.
+        """
         if self.is_headless:
             super()._handle_exception(error)
         else:
@@ -163,7 +166,7 @@ class Top(App[None]):
         row = self._table.current
         if self._table is not self._job_table or row is None or row.key != seen.details.key:
             return  # the cursor has moved to another row
-        self._chosen.job_seen(seen.details)
+        self._chosen.set_details(seen.details)
         self._watch.follow(self._chosen.wanted_path())
         self._draw_lower()
 
@@ -172,7 +175,7 @@ class Top(App[None]):
         self._draw_lower()
 
     def on_output_seen(self, seen: OutputSeen) -> None:
-        self._chosen.output_seen(seen.path, seen.tail)
+        self._chosen.set_output(seen.path, seen.tail)
         self._draw_lower()
 
     def on_acted(self, seen: Acted) -> None:
@@ -281,7 +284,7 @@ class Top(App[None]):
     # --- keys
 
     async def on_event(self, event: events.Event) -> None:
-        """Handle keys and pasted text here; all other events by default."""
+        """Handle keys and pasted text; leave other events to Textual."""
         if isinstance(event, events.Key):
             self._typed(event)
         elif isinstance(event, events.Paste):
@@ -330,7 +333,10 @@ class Top(App[None]):
         self._draw_bars()
 
     def _show_box(self, text: Text, then: Callable[[], None]) -> None:
-        """Show a box over the view; the next key closes it, and ``y`` also calls ``then``."""
+        """Show a box over the view until the next key.
+
+        The key ``y`` also calls ``then``.
+        """
         box = self.query_one("#box", Static)
         width = min(self.size.width, max(line.cell_len for line in text.split()) + 4)
         lines = sum(-(-max(1, line.cell_len) // max(1, width - 4)) for line in text.split())
@@ -342,7 +348,7 @@ class Top(App[None]):
         self._box = then
 
     def _go(self, pane: Table[Any] | TextLines) -> None:
-        """Give this pane the keys for moving."""
+        """Make this pane receive the keys for moving."""
         for one in (self._job_table, self._node_table, *self._lower):
             one.active = one is pane
             one.redraw()
@@ -393,7 +399,7 @@ class Top(App[None]):
         self._draw_lower()
 
     def do_leave(self) -> None:
-        """Leave the zoom, the pane or the filter, in this order."""
+        """Leave the zoom, else the pane, else the filter."""
         if self._zoomed:
             self.do_zoom()
         elif self._pane is not self._table:
@@ -403,7 +409,7 @@ class Top(App[None]):
             self._draw_bars()
 
     def do_filter(self) -> None:
-        """Start editing the filter; rows are filtered while it is typed."""
+        """Start editing the filter, which applies while typed."""
         if self._zoomed:
             self.do_zoom()
         self._go(self._table)
@@ -427,7 +433,10 @@ class Top(App[None]):
         self._draw_bars()
 
     def do_again(self) -> None:
-        """Query now and redraw; starts a controller if none runs, as commands do."""
+        """Query now and redraw.
+
+        Like a command, this starts a controller if none runs.
+        """
         if isinstance(self._driver, CellDriver):
             self._driver.screen_cells.forget()
             self.refresh()
@@ -455,7 +464,7 @@ class Top(App[None]):
         return self._job_table.current
 
     def do_job(self, name: str) -> None:
-        """Cancel, requeue, hold or release the job; ask first if the action has a question."""
+        """Cancel, requeue, hold or release the job, after a confirmation."""
         job = self._job()
         if job is None:
             return

@@ -1,7 +1,7 @@
-"""The terminal's cells as drawn, so that a frame sends only changed cells.
+"""The terminal's cells as drawn: a frame sends only changed cells.
 
 Textual draws whole lines with their blanks, and sets and resets the style of each segment. A slow connection carries
-each of these bytes; beside curses, the first screen has four times as many.
+each of these bytes; compared with curses, the first screen has four times as many.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BLANK: Final = (" ", "")
 
 
 class ScreenCells:
-    """Parses what would be drawn and returns the shortest text with the same effect."""
+    """Reduces drawn text to the shortest text with the same effect."""
 
     def __init__(self) -> None:
         self._size = (0, 0)
@@ -35,21 +35,21 @@ class ScreenCells:
         self._out: list[str] = []
         self._x = self._y = 0  # position of the next text
         self._style = ""
-        self._cursor: tuple[int, int] | None = None  # the terminal's; None: unknown
-        self._set_style = ""  # the terminal's
+        self._cursor: tuple[int, int] | None = None  # cursor of the terminal; None: unknown
+        self._set_style = ""  # style that the terminal has set
 
     def forget(self) -> None:
-        """Let the next frame clear the terminal and send all its cells."""
+        """Make the next frame clear the terminal and send all cells."""
         self._size = (0, 0)
 
     def clear(self, columns: int, rows: int) -> str:
-        """Make all cells blank; returns the sequence that does it on the terminal."""
+        """Make all cells blank; return the terminal's sequence for it."""
         self._size, self._cursor = (columns, rows), None
         self._cells = [[_BLANK] * columns for _ in range(rows)]
         return "\x1b[m\x1b[2J"
 
     def reduce(self, text: str, size: tuple[int, int]) -> str:
-        """The part of a frame that changes a terminal of this size."""
+        """Reduce a frame to the changes on a terminal of this size."""
         self._out = [self.clear(*size)] if self._entered and size != self._size else []
         self._style = ""
         for part in _PARTS.finditer(text):
@@ -85,7 +85,7 @@ class ScreenCells:
         body = text.rstrip(" ") if plain and self._x + len(text) == columns and text.isascii() else text
         for char in body:
             width = 1 if char < "\x7f" else get_character_cell_size(char)
-            if not width and 0 < self._x <= columns:  # a mark on the letter before
+            if not width and 0 < self._x <= columns:  # a combining mark on the letter before
                 self._write(self._x - 1, line[self._x - 1][0] + char, line[self._x - 1][1])
             elif width and self._x + width <= columns:
                 cell = _BLANK if plain and char == " " else (char, self._style)
@@ -100,7 +100,10 @@ class ScreenCells:
             line[self._x :] = [_BLANK] * (columns - self._x)
 
     def _write(self, x: int, char: str, style: str) -> None:
-        """Send one cell. Terminals disagree on the width of characters beyond ASCII: the next one is positioned."""
+        """Send one cell.
+
+        Terminals disagree on the width of characters beyond ASCII, so the next cell is positioned.
+        """
         self._cells[self._y][x] = (char, style)
         self._move(x)
         self._set(style)

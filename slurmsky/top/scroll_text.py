@@ -1,4 +1,4 @@
-"""A text widget that scrolls both ways; at its end it follows added lines."""
+"""Text widget that scrolls both ways and follows added lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from .job_details import Line
 
 
 class TextLines(ChangedLines):
-    """The text widget. Its lines are already safe to show: strings, or pieces with a style each."""
+    """Text widget.
+
+    Its lines are already safe to show: strings, or pieces with a style each.
+    """
 
     DEFAULT_CSS = "Lines { height: 1fr; }"
 
@@ -24,11 +27,14 @@ class TextLines(ChangedLines):
         self._top = 0
         self._left = 0
         self._at_end = False
-        #: whether this pane has the keys
+        #: whether this pane receives the keys
         self.active = False
 
     def show(self, lines: Sequence[str | Line], at_end: bool, fresh: bool = False) -> None:
-        """Replace the lines. ``fresh``: a new text, shown from its beginning or, with ``at_end``, its end."""
+        """Replace the lines.
+
+        ``fresh``: a new text, shown from its beginning or, with ``at_end``, its end.
+        """
         self._lines = lines
         if fresh:
             self._top = self._left = 0
@@ -47,7 +53,7 @@ class TextLines(ChangedLines):
         self._clamp()
 
     def press(self, key: str) -> bool:
-        """Scroll by a key; False for any other key."""
+        """Scroll by a key; False for other keys."""
         page = max(1, self.size.height - 1)
         down = {"up": -1, "k": -1, "down": 1, "j": 1, "pageup": -page, "pagedown": page,
                 "home": -len(self._lines), "end": len(self._lines)}  # fmt: skip

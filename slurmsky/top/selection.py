@@ -1,4 +1,4 @@
-"""State of the selected row, and the lines that show it."""
+"""State of the selected row, and its lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from .watcher import NodeSeen
 
 
 class Chosen:
-    """The selected job or node; results for another row are never shown."""
+    """Selected job or node.
+
+    Results for another row are never shown.
+    """
 
     def __init__(self) -> None:
         self.details: JobDetails | None = None
@@ -24,7 +27,7 @@ class Chosen:
         self.details = None
         self._output = None
 
-    def job_seen(self, seen: JobDetails) -> None:
+    def set_details(self, seen: JobDetails) -> None:
         """Store new details of the selected job."""
         before = self.details
         if not seen.record and before is not None and before.key == seen.key:
@@ -33,12 +36,15 @@ class Chosen:
         else:
             self.details = seen
 
-    def output_seen(self, path: str, tail: TailView) -> None:
+    def set_output(self, path: str, tail: TailView) -> None:
         """Store new content of the job's output file."""
         self._output = path, tail
 
     def wanted_path(self) -> str:
-        """The file to read, "" for none (yet); clears the content of another file."""
+        """File to read; "" if none is known.
+
+        Clears the content of another file.
+        """
         details = self.details
         path = "" if details is None else details.stderr if self.errors else details.stdout
         if self._output is not None and self._output[0] != path:
@@ -47,13 +53,13 @@ class Chosen:
 
     @property
     def path(self) -> str:
-        """The file that was read, "" for none yet."""
+        """File that was read; "" if none was."""
         return self._output[0] if self._output else ""
 
     # --- lines
 
     def node_lines(self, key: str) -> Sequence[str | Line]:
-        """scontrol's output for the node ``key``, and the node's jobs."""
+        """scontrol's output for the node ``key``, and its jobs."""
         if self.node is None or self.node.key != key:
             return ()
         jobs = [plain(line) for line in self.node.jobs.splitlines()]
@@ -61,7 +67,7 @@ class Chosen:
         return [*lines, *(["", *jobs] if len(jobs) > 1 else [])]
 
     def text_lines(self, tab: str, width: int = 80) -> list[Line]:
-        """The lines of the job's tab "why", "details" or "efficiency"."""
+        """Lines of the job's tab "why", "details" or "efficiency"."""
         if self.details is None:
             return []
         if tab == "why":
@@ -70,11 +76,11 @@ class Chosen:
 
     @property
     def explained(self) -> bool:
-        """Whether there is an explanation of why the job waits, or how it ended."""
+        """Whether the job has an explanation of ``slurmsky why``."""
         return self.details is not None and bool(self.details.why)
 
     def output_lines(self, width: int = 80) -> Sequence[str | Line]:
-        """The end of the job's output, or the reason for its absence."""
+        """End of the job's output, or the reason without it."""
         details = self.details
         if details is None:
             return ()

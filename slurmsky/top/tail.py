@@ -16,7 +16,7 @@ _PIECE = 1 << 16
 
 @dataclass(frozen=True)
 class TailView:
-    """The last lines, ready to be shown, or the reason for their absence."""
+    """Last lines, ready to show, or the reason without them."""
 
     lines: tuple[str, ...] = ()
     problem: str = ""
@@ -24,7 +24,10 @@ class TailView:
 
 
 class Tail:
-    """A file identified by its path; a replaced file (of a requeued job) is detected at the next read."""
+    """File identified by its path.
+
+    A replaced file (of a requeued job) is detected at the next read.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -32,7 +35,10 @@ class Tail:
         self._last = TailView()
 
     def read(self) -> TailView:
-        """Read the end of the file; returns the same object as before when the file has not changed."""
+        """Read the end of the file.
+
+        Returns the same object as before if the file has not changed.
+        """
         try:
             # Do not block on a FIFO, and do not acquire a terminal as the controlling terminal.
             fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -70,14 +76,14 @@ def _end(fd: int, size: int) -> bytes:
         pieces.append(piece)
         position += len(piece)
         if position - size > MOST_BYTES:
-            break  # it grows faster than we read; the next call continues
+            break  # the file grows faster than we read; the next call continues
     return b"".join(pieces)
 
 
 def _lines(data: bytes, cut: bool) -> tuple[str, ...]:
     lines = data.split(b"\n")
     if cut and len(lines) > 1:
-        del lines[0]  # its beginning was cut off
+        del lines[0]  # the first line was cut
     if not lines[-1]:
         del lines[-1]
     return tuple(output_line(line.decode("utf-8", "replace")) for line in lines[-MOST_LINES:])

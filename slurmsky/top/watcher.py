@@ -1,4 +1,7 @@
-"""Queries for the view, in threads. They read the tables, the selected row and the end of its output file."""
+"""Queries for the view, in threads.
+
+They read the tables, the selected row and the end of its output file.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ from .job_details import JobDetails, measure, read_details
 from .rows import JobLine, NodeLine
 from .tail import Tail, TailView
 
-#: output is read more often than the queue: it changes more often, and a stat() is cheap
+#: shorter than for the queue: output changes more often, and a stat() is cheap
 OUTPUT_S = 1.0
 
 
 class TablesSeen(Message):
-    """New contents of the queue and of the nodes; None: unchanged."""
+    """Message: new queue and nodes; None means unchanged."""
 
     def __init__(self, jobs: Sequence[JobLine] | None, nodes: Sequence[NodeLine] | None, problem: str) -> None:
         super().__init__()
@@ -30,7 +33,7 @@ class TablesSeen(Message):
 
 
 class Lost(Message):
-    """No controller answered."""
+    """Message: no controller answered."""
 
     def __init__(self, why: str) -> None:
         super().__init__()
@@ -38,7 +41,7 @@ class Lost(Message):
 
 
 class JobSeen(Message):
-    """New details of a job."""
+    """Message: new details of a job."""
 
     def __init__(self, details: JobDetails) -> None:
         super().__init__()
@@ -46,7 +49,10 @@ class JobSeen(Message):
 
 
 class NodeSeen(Message):
-    """New details of a node: scontrol's output, and squeue's output for its jobs."""
+    """Message: new details of a node.
+
+    They are scontrol's output, and squeue's output for its jobs.
+    """
 
     def __init__(self, key: str, text: str, jobs: str) -> None:
         super().__init__()
@@ -54,7 +60,7 @@ class NodeSeen(Message):
 
 
 class OutputSeen(Message):
-    """New content of the end of a file."""
+    """Message: new content of the end of a file."""
 
     def __init__(self, path: str, tail: TailView) -> None:
         super().__init__()
@@ -62,7 +68,7 @@ class OutputSeen(Message):
 
 
 class Acted(Message):
-    """A command for a job has finished."""
+    """Message: a command for a job has finished."""
 
     def __init__(self, text: str, failed: bool) -> None:
         super().__init__()
@@ -70,7 +76,7 @@ class Acted(Message):
 
 
 class Broken(Message):
-    """An internal error in one of the threads."""
+    """Message: an internal error in one of the threads."""
 
     def __init__(self, trace: str) -> None:
         super().__init__()
@@ -109,14 +115,17 @@ class Watcher:
         self._choice.wake()
 
     def follow(self, path: str) -> None:
-        """Set the file whose end is shown; "": none."""
+        """Set the file whose end is shown; "" for none."""
         if path != (self._tail.path if self._tail else ""):
             self._tail = Tail(path) if path else None
             self._seen = None
             self._output.wake()
 
     def act(self, done: str, *line: str) -> None:
-        """Run a command, if any; post ``done`` on success. Starts a controller, as commands do."""
+        """Run a command; post ``done`` on success.
+
+        Starts a controller, as commands do.
+        """
 
         def run() -> None:
             try:
@@ -202,7 +211,10 @@ DEBOUNCE_S = 0.08
 
 
 class Poller(threading.Thread):
-    """Calls ``poll`` until the program ends. ``poll`` publishes its results and raises nothing."""
+    """Thread that calls ``poll`` until the program ends.
+
+    ``poll`` publishes its results and raises nothing.
+    """
 
     def __init__(self, poll: Callable[[], None], interval_s: float) -> None:
         super().__init__(daemon=True)

@@ -266,10 +266,7 @@ def _forget_associations(overrides: Overrides, selected: Callable[[UserAssociati
 
 
 def _change_association(change: ChangeRequest, account_name: str, user: str) -> None:
-    """Change the fields of an association.
-
-    Raises ChangeRefused.
-    """
+    """Change an association's fields. Raises ChangeRefused."""
     key = f"{account_name}/{user}"
     known = change.overrides().associations
     known[key] = change.change(known.get(key, UserAssociation(account_name, user)))

@@ -100,7 +100,7 @@ def split_keys(
 ) -> tuple[list[NodeKey], list[PartitionKey], bool]:
     """Values of nodes and partitions that split a format's lines.
 
-    The flag says whether the format names partitions.
+    The flag is true if the format names partitions.
     """
     shown = {name.lower() if len(name) > 1 else _by_letter().get(name, "") for name in names}
     shown.update(*(_COMBINED[name] for name in shown & _COMBINED.keys()))
