@@ -1,1 +1,4 @@
-"""Translates JobSpec and Site to a SkyPilot task, and SkyPilot's status to Slurm's state. Pure."""
+"""Translates jobs to SkyPilot tasks, and SkyPilot's status to states.
+
+The package is pure: no module reads or writes anything but the arguments, unless it says so.
+"""

@@ -1,1 +1,1 @@
-"""Explains the effect of each line of a batch script. Pure."""
+"""Explains the effect of each line of a batch script."""

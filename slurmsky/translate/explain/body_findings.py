@@ -1,4 +1,4 @@
-"""Findings of explain for a script's body: modules, programs, environments and paths. Pure."""
+"""Findings for a script's body: modules, programs, environments, paths."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Body:
     # --- modules
 
     def modules(self) -> Iterator[Finding]:
-        """A finding for each name in ``module load``, and for each other module line."""
+        """Findings for names in ``module load`` and other module lines."""
         for module_line in module_lines.parse(self.view.source):
             if module_line.action not in _LOADS:
                 reason = self.view.sentence("command", "module")
@@ -118,7 +118,7 @@ class Body:
 
     @cached_property
     def _only_python(self) -> bool:
-        """Whether all that the script starts is Python, and programs that need no GPU."""
+        """Whether the script starts only Python and programs without GPU."""
         for command in self.view.script.commands:
             found = launched(command, self.view.scope.containers)
             if not found.words or found.inside or found.name in self.view.scope.functions:
@@ -130,7 +130,10 @@ class Body:
 
     @cached_property
     def _may_need_modules(self) -> bool:
-        """Whether a module may provide a program of the script: an unknown one, or a language's package."""
+        """Whether a module may provide a program of the script.
+
+        The program is unknown, or a language's package.
+        """
         started = False
         for command in self.view.script.commands:
             found = launched(command, self.view.scope.containers)
@@ -201,7 +204,7 @@ class Body:
         if name in view.scope.functions:
             return finding(KEPT, "a function of the script")
         if first.text is None and not first.raw.startswith(("./", "../")):
-            return None  # depends on a variable; its value is checked as a path
+            return None  # a program in a variable; its value is checked as a path
         if "/" in (first.text or first.raw):
             beside = not (first.text or first.raw).startswith(("/", "~"))
             where = "a file of the submit folder" + (", which is copied" if view.sky else "")
@@ -233,14 +236,14 @@ class Body:
         return self._installed(finding, name, source)
 
     def _is_built_here(self, name: str) -> bool:
-        """Whether a program without a path is a file that its user builds in the submit folder."""
+        """Whether a program's user builds it in the submit folder."""
         if name.endswith((".x", ".exe")) or re.search(rf"-o\s+{re.escape(name)}\b", self.view.source):
             return True
         lookup = self.view.lookup
         return lookup is not None and any(lookup.path(name + ending) for ending in ("", *_SOURCES))
 
     def _installed(self, finding: Callable[..., Finding], name: str, source: Source) -> Finding:
-        """A program that a package or an image provides, or that the user must provide."""
+        """Finding for a program of a package, an image, or the user."""
         fields = self.view.fields
         if source.install:
             return finding(CHANGED, f"setup installs {source.package} ({source.kind}) where the node lacks it")
@@ -255,7 +258,10 @@ class Body:
         return finding(DECISION, why, suggestion)
 
     def _machine(self, finding: Callable[..., Finding], reason: str) -> Finding:
-        """docker: needs virtual machines; they are requested if the site file names no infra."""
+        """Finding for docker, which needs virtual machines.
+
+        They are requested if the site file names no infra.
+        """
         pods = [place for place in self.view.infra if place.startswith(("kubernetes", "k8s", "slurm", "ssh"))]
         if pods and len(pods) == len(self.view.infra):
             suggestion = f'[[partition]]\nname = "{toml(self.view.partition or "docker")}"\ninfra = "aws"'
@@ -271,7 +277,10 @@ class Body:
         return finding(KEPT, reason or "unchanged")
 
     def _provider(self, name: str) -> str:
-        """The provider of a program: a module, an environment or the job's image; "" for none."""
+        """Provider of a program, or "".
+
+        It is a module, an environment or the job's image.
+        """
         view = self.view
         if "image_id" in view.fields and view.wants.images:
             return f"the image {view.fields['image_id']}"
@@ -284,7 +293,7 @@ class Body:
                 return f"module {one_line(loaded, 40)}"
             known = module is not None and module.source != "site"
             unknown = find_program(name) is None and not _is_build(name)
-            brings = not known or (unknown and module is not None and _brings(module))
+            brings = not known or (unknown and module is not None and _may_provide_programs(module))
             if brings and not _TOOLCHAINS.match(bare[0]):
                 return f"module {one_line(loaded, 40)}"
         entered = view.wants.environments
@@ -297,7 +306,7 @@ class Body:
     # --- paths
 
     def paths(self) -> Iterator[Finding]:
-        """Folders outside the submit folder, one finding for each with its use."""
+        """Folders outside the submit folder, each with its use."""
         view, seen = self.view, set[tuple[str, str]]()
         above = outside(view.script, view.scope) if view.sky else None
         if above is not None:
@@ -322,7 +331,7 @@ class Body:
                 yield finding
 
     def _own_folder(self, path: str) -> str:
-        """The submit folder as a path names it; "" for paths outside it."""
+        """Submit folder as a path names it; "" for other paths."""
         project = self.view.project
         path = project.spelt(path) if project else path
         if project is None or not self.view.sky or mount_points.is_mounted(path, self.view.mounted):
@@ -380,20 +389,26 @@ class Body:
         return finding(DECISION, f"{why}: set where its content is now", suggestion)
 
 
-def _brings(module: Module) -> bool:
-    """Whether a shipped module may provide programs under names of their own. A Python package does not."""
+def _may_provide_programs(module: Module) -> bool:
+    """Whether a shipped module may provide programs of other names.
+
+    A Python package does not.
+    """
     return bool(module.image or module.setup) and not module.setup.startswith("pip install")
 
 
 def _is_build(name: str) -> bool:
-    """Whether a program is a site's own build of a known one, such as lmp_intel_cpu of lmp."""
+    """Whether a program is a site's build of a known one.
+
+    lmp_intel_cpu is a build of lmp.
+    """
     stem = re.match(r"[A-Za-z0-9]+(?=[_.-])", name)
     source = find_program(stem[0]) if stem else None
     return source is not None and source.kind in ("conda", "pip")
 
 
 def gives(module: Module, program: str) -> bool:
-    """Whether the shipped module map says that a module provides a program."""
+    """Whether the shipped module map names a program of a module."""
     if program in module.gives:
         return True
     bare = re.sub(r"[^a-z]", "", module.name.lower().partition("/")[0])

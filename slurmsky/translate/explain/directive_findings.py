@@ -1,4 +1,4 @@
-"""Findings of explain for directives: the effect of each option. Pure."""
+"""Findings for directives: the effect of each option."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _asks_gpus(name: str, value: str) -> bool:
 
 @dataclass
 class Directives:
-    """Finds the effects of one script's directives."""
+    """Finder of the effects of one script's directives."""
 
     view: View
 
@@ -121,14 +121,20 @@ class Directives:
 
     @property
     def _no_gpu_here(self) -> bool:
-        """Whether the local engine has no GPU, because nvidia-smi finds none."""
+        """Whether the local engine has no GPU.
+
+        nvidia-smi is then missing.
+        """
         return self.view.lookup is not None and not self.view.lookup.program("nvidia-smi")
 
     def _is_gpu(self, name: str) -> bool:
         return name in _GPU_OPTIONS and "accelerators" in self.view.fields
 
     def _decision(self, name: str, value: str) -> tuple[str, str] | tuple[str, str, str] | None:
-        """(effect, reason, site-file lines) for options that depend on the site or the machine."""
+        """Effect, reason and site-file lines of a site-dependent option.
+
+        Options may also depend on the machine.
+        """
         view, site = self.view, self.view.site
         if name == "partition":
             return self._partition(value)
@@ -172,7 +178,10 @@ class Directives:
         return None
 
     def _chdir(self, value: str) -> tuple[str, str, str] | tuple[str, str] | None:
-        """A folder of the old cluster in --chdir; if it is missing, the job runs in /tmp."""
+        """Effect of a --chdir to a folder of the old cluster.
+
+        If the folder is missing, the job runs in /tmp.
+        """
         view, project = self.view, self.view.project
         if not view.sky:
             known = view.lookup is None or view.lookup.path(value)
@@ -193,7 +202,10 @@ class Directives:
         )
 
     def _log(self, value: str) -> tuple[str, str, str] | tuple[str, str] | None:
-        """An --output in a folder, which must exist where the job is submitted."""
+        """Effect of an --output in a folder.
+
+        The folder must exist where the job is submitted.
+        """
         folder = re.split(r"/[^/]*%", value, maxsplit=1)[0] if "%" in value else value.rpartition("/")[0]
         if not value.startswith("/"):
             missing = not self.view.sky and self.view.lookup is not None and not self.view.lookup.path(folder)

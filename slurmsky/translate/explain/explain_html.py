@@ -1,4 +1,4 @@
-"""Renders explained scripts as one HTML page in the style of slurmsky report."""
+"""Renders explained scripts as one HTML page."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-
 
 @cache
 def _style() -> str:
-    """The style sheet of reports, read as data: this module must not import slurmsky.page."""
+    """Style sheet of reports, read as data.
+
+    This module must not import slurmsky.page.
+    """
     data = pkgutil.get_data("slurmsky.page", "style.css")
     if data is None:
         raise FileNotFoundError("slurmsky/page/style.css")
@@ -75,7 +78,10 @@ def page_html(
     prices: Sequence[Sequence[str]],
     reasons: Sequence[tuple[str, int, int]] = (),
 ) -> str:
-    """The page of one script; of several scripts a summary and a fold for each. ``reasons``: as of ``to_resolve``."""
+    """Page of one script, or of several with a summary.
+
+    ``reasons`` is the result of ``to_resolve``.
+    """
     one = pages[0] if len(pages) == 1 else None
     title = one.file if one else f"{len(pages)} scripts"
     pill = _verdict(verdicts[0], pages[0]) if one else ""
@@ -95,7 +101,7 @@ def page_html(
 
 
 def _overview(pages: Sequence[Page], reasons: Sequence[tuple[str, int, int]]) -> str:
-    """The summary of a folder: shares, decisions to resolve first, prices, and lines for the site file."""
+    """Summary of a folder: shares, open decisions, prices, site-file lines."""
     good = sum(page.unchanged for page in pages)
     tiles = [
         _tile("Run unchanged", good, f"of {len(pages)} scripts", "good"),
@@ -120,7 +126,10 @@ def _more(title: str, body: str) -> str:
 
 
 def _fold(page: Page, verdict: str) -> str:
-    """A script as a fold. Unchanged lines are omitted, because they would fill the page of a large folder."""
+    """A script as a collapsed section without its unchanged lines.
+
+    These lines would fill the page of a large folder.
+    """
     fixed, spot, infra = folder_prices.cells(page)
     price = f"<small>{_text(fixed)} on demand, {_text(spot)} spot, {_text(infra)}</small>" if page.prices else ""
     counts = ", ".join(f"{page.count(effect)} {_HEADS[effect].lower()}" for effect in EFFECTS if page.count(effect))
@@ -134,7 +143,7 @@ def _fold(page: Page, verdict: str) -> str:
 
 
 def _verdict(verdict: str, page: Page) -> str:
-    """The start of the verdict as a pill, followed by its conditions."""
+    """Verdict: its first phrase as a pill, then its conditions."""
     word, _, rest = verdict.partition("; ") if "; " in verdict else verdict.partition(", given ")
     return _pill(word, _kind(page)) + (f" <small>{_text(verdict[len(word) :].strip(',; '))}</small>" if rest else "")
 

@@ -1,4 +1,4 @@
-"""Shared input of explain's modules: the script, the site, the SkyPilot task, and queries about this machine."""
+"""Input of explain: script, site, SkyPilot task, and machine queries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .finding import LocalLookup
 
 @cache
 def sentences() -> Mapping[tuple[str, str], tuple[str, str]]:
-    """(kind, name) -> effect (on this machine, on SkyPilot)."""
+    """Effects on this machine and on SkyPilot, by (kind, name)."""
     data = pkgutil.get_data("slurmsky.translate.explain", "explain.csv")
     assert data is not None, "explain.csv is missing from the package"
     rows = csv.DictReader(data.decode("utf-8").splitlines())
@@ -46,7 +46,7 @@ class View:
     lookup: LocalLookup | None = None
     task: SkyTask | None = None
     refused: Refused | None = None
-    fields: Mapping[str, object] = field(default_factory=dict)  # of the SkyPilot task and its resources
+    fields: Mapping[str, object] = field(default_factory=dict)  # fields of the SkyPilot task and its resources
     notes: Mapping[str, Note] = field(default_factory=dict)
 
     @property

@@ -57,7 +57,7 @@ def verdict(page: Page) -> str:
 
 
 def _conditions(page: Page) -> str:
-    """The remaining needs of an unchanged script: inputs, and names that this machine lacks."""
+    """Needs of an unchanged script: inputs, and names missing here."""
     inputs = [found.text for found in page.findings if found.reason.startswith("an input of the script")]
     missing = list(dict.fromkeys(_LOG.sub(r"the folder of \1", found.text) for found in page.missing))
     parts = []
@@ -98,7 +98,7 @@ def _price_lines(page: Page) -> list[str]:
 
 
 def table_text(pages: Sequence[Page]) -> str:
-    """A table of all scripts in a folder, for a terminal."""
+    """Table of all scripts in a folder, for a terminal."""
     width = min(60, max([len(page.file) for page in pages] or [6]))
     lines = [share(pages), *_summary(pages)]
     prices = folder_prices.summary(pages)
@@ -136,7 +136,10 @@ def _summary(pages: Sequence[Page]) -> list[str]:
 
 
 def to_resolve(pages: Sequence[Page]) -> list[tuple[str, int, int]]:
-    """Reasons with numbers of scripts, (only this reason, all), the most decisive first."""
+    """Reasons with script counts, the most decisive first.
+
+    The counts are (scripts with only this reason, all scripts).
+    """
     alone: Counter[str] = Counter()
     named: Counter[str] = Counter()
     for page in pages:
@@ -195,6 +198,6 @@ def to_json(pages: Sequence[Page], folder: bool) -> str:
 
 
 def to_html(pages: Sequence[Page]) -> str:
-    """All pages as one self-contained HTML file in the style of reports."""
+    """All pages as one self-contained HTML file."""
     verdicts, prices = [verdict(page) for page in pages], [_price_lines(page) for page in pages]
     return page_html(pages, share(pages), verdicts, prices, to_resolve(pages))

@@ -1,7 +1,7 @@
-"""Explains each line of a batch script: directives, modules, variables, programs and paths. Pure.
+"""Explains each line of a batch script.
 
-Each finding has an effect: kept, changed, no effect, refused, or a decision to make. A script runs unchanged if no
-part is refused and no decision is open.
+Lines are directives, modules, variables, programs and paths. Each finding has an effect: kept, changed, no effect,
+refused, or a decision to make. A script runs unchanged if no part is refused and no decision is open.
 """
 
 from __future__ import annotations
@@ -51,26 +51,26 @@ class Page:
     findings: tuple[Finding, ...]
     engine: str  # local | sky
     partition: str = ""
-    refusal: str = ""  # sbatch's error, where it refuses the script
-    exit_code: int = 0  # of sbatch, where it refuses the script
+    refusal: str = ""  # error of sbatch, if it refuses the script
+    exit_code: int = 0  # exit code of sbatch, if it refuses the script
     task_yaml: str = ""  # the SkyPilot task as slurmsky launches it
     infra: tuple[str, ...] = ()
     nodes: int = 0
-    elements: int = 1  # elements of its array
+    elements: int = 1  # number of elements of the job's array
     prices: tuple[Mapping[str, str], ...] = ()
     prices_note: str = ""
-    price_question: str = ""  # the task whose price SkyPilot's optimizer can give; "" for none
-    remarks: tuple[str, ...] = ()  # remarks on the job as a whole, not on a line
+    price_question: str = ""  # task to send to SkyPilot's optimizer for a price; "" for none
+    remarks: tuple[str, ...] = ()  # remarks on the job as a whole
     time_limit_min: int | None = None
 
     @property
     def unchanged(self) -> bool:
-        """Whether the script runs unchanged, without a decision by the user."""
+        """Whether the script runs unchanged, without the user's decision."""
         return not self.refusal and not any(found.effect in (REFUSED, DECISION) for found in self.findings)
 
     @property
     def missing(self) -> tuple[Finding, ...]:
-        """The names in a script that this machine lacks, for a script that runs on this machine."""
+        """Names that this machine lacks, for a script that runs here."""
         return tuple(found for found in self.findings if found.effect == MISSING)
 
     def count(self, effect: str) -> int:
@@ -78,7 +78,7 @@ class Page:
 
     @property
     def suggestions(self) -> tuple[str, ...]:
-        """Suggested lines of the site file, without duplicates, grouped by table."""
+        """Suggested site-file lines, without duplicates, grouped by table."""
         return merged(found.suggestion for found in self.findings)
 
 
@@ -102,7 +102,7 @@ def explain(
 ) -> Page:
     """Explain a script.
 
-    ``specs`` is empty where sbatch refuses the script with ``refusal``. ``lookup``: queries about this machine, where
+    ``specs`` is empty if sbatch refuses the script with ``refusal``. ``lookup``: queries about this machine, if
     allowed. ``packages``: Python packages that the files beside the script need. ``project``: the submit folder.
     """
     text = text_of(source)
@@ -153,7 +153,7 @@ def explain(
 
 
 def _of_started(view: View, scripts: Sequence[InnerScript], found: Sequence[Finding]) -> Iterator[Finding]:
-    """Findings that a user must act on, in the scripts that the script starts."""
+    """Findings to act on in the scripts that the script starts."""
     seen = {(one.kind, one.suggestion or one.text) for one in found}
     for one in scripts:
         body = Body(replace(view, source=one.script.source, script=one.script, scope=one.scope))
@@ -190,7 +190,9 @@ _ROW = re.compile(
 
 
 def read_prices(text: str) -> list[dict[str, str]]:
-    """Parse the optimizer's table "Considered resources". Cost: dollars an hour for all nodes.
+    """Parse the optimizer's table "Considered resources".
+
+    The cost is in dollars an hour for all nodes.
 
     Source: sky/optimizer.py, print_optimized_plan.
     """
@@ -206,7 +208,7 @@ def read_prices(text: str) -> list[dict[str, str]]:
 
 
 def steps(view: View) -> Iterator[Finding]:
-    """A finding for each option of the script's steps, without repetition."""
+    """Findings for options of the script's steps, without repetition."""
     seen: set[str] = set()
     table = load("srun")
     for command in view.script.commands:
@@ -247,7 +249,7 @@ def _pmix(view: View) -> str:
 
 
 def _image(view: View, text: str, reason: str) -> tuple[str, str] | tuple[str, str, str]:
-    """The image of a step: a name in a registry, a file, or a variable's value."""
+    """Effect of a step's image: registry name, file, or variable."""
     is_file = image_names.is_path(text) or text.endswith((".sqsh", ".squashfs")) or text.startswith("~")
     if not view.sky:
         if is_file and view.lookup is not None and "$" not in text and not view.lookup.path(text):

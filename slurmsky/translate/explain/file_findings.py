@@ -1,4 +1,4 @@
-"""Findings of explain for files of the submit folder that a script names and the folder lacks. Pure."""
+"""Findings for files that the submit folder lacks."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ _HERE = re.compile(r'"?(?:\.|\$\{?SLURM_SUBMIT_DIR\}?|\$PWD)/?"?')
 
 
 def missing_files(view: View) -> Iterator[Finding]:
-    """Programs that the script starts from the submit folder, and files that it reads before any program can make them.
+    """Files that the script needs and the submit folder lacks.
 
-    Stops where the folder may have any file, or where the script enters another folder.
+    These are programs to start, and files to read before any program can make them. The search ends if the folder may
+    have any file, or if the script enters another folder.
     """
     lookup = view.lookup
     if lookup is None:
@@ -56,7 +57,7 @@ def missing_files(view: View) -> Iterator[Finding]:
 
 
 def _written(command: Command) -> Iterator[str]:
-    """Files that a command makes by a redirection, or under names that are its arguments."""
+    """Files that a command writes by redirection or by name."""
     yield from (word.text or "" for operator, word in command.redirects if "<" not in operator)
     if command.name in ("touch", "mkdir", "tee", "sed", "split"):
         yield from (word.text or "" for word in command.arguments)

@@ -1,4 +1,4 @@
-"""A finding of explain, and the effects that a finding may have."""
+"""A finding of explain, and the possible effects."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 KEPT, CHANGED, NOTHING, REFUSED, DECISION = "kept", "changed", "no effect", "refused", "decision"
-#: only for scripts that run on this machine, which lacks something that the script names
+#: only for scripts that run on this machine, if it lacks what the script names
 MISSING = "not here"
 EFFECTS = (KEPT, CHANGED, NOTHING, MISSING, DECISION, REFUSED)
 KINDS = ("form", "directive", "module", "command", "step", "variable", "environment", "path")
@@ -14,7 +14,10 @@ KINDS = ("form", "directive", "module", "command", "step", "variable", "environm
 
 @dataclass(frozen=True)
 class Finding:
-    """A finding about one part of the script. ``suggestion``: suggested lines for the site file."""
+    """Finding about one part of the script.
+
+    ``suggestion``: suggested lines for the site file.
+    """
 
     line: int
     kind: str  # one of KINDS
@@ -26,9 +29,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class LocalLookup:
-    """Queries about the submitting machine, for scripts that would run on it.
+    """Queries about the submitting machine.
 
-    ``path``, ``program`` and ``environment`` return whether it exists; ``variable`` returns the caller's value or None.
+    Only scripts that would run there need them. ``path``, ``program`` and ``environment`` return whether it exists;
+    ``variable`` returns the caller's value or None.
     """
 
     path: Callable[[str], bool]

@@ -1,4 +1,4 @@
-"""Prices of a folder's scripts, on demand and on spot nodes, and their sum. Pure.
+"""Prices of a folder's scripts, on demand and on spot nodes.
 
 SkyPilot's optimizer prices a size of nodes, not a script: scripts of equal size share one question, which offers both
 kinds of nodes. Its rows give dollars an hour for all nodes; a run of a script takes its time limit, and an array runs
@@ -22,7 +22,7 @@ _SPOT = "[Spot]"  # ends the name of an instance in the optimizer's table
 
 
 def question(fields: Mapping[str, Any]) -> str:
-    """The task to send to the optimizer: the fields on which a price depends."""
+    """Task to send to the optimizer, with price-relevant fields only."""
     resources = fields["resources"]
     priced = {key: value for key, value in resources.items() if key not in _WITHOUT_PRICE}
     places = resources.get("any_of") or resources.get("ordered") or [{"infra": priced.pop("infra", None)}]
@@ -43,14 +43,17 @@ def cheapest(page: Page, spot: bool = False) -> Mapping[str, str] | None:
 
 
 def _dollars(page: Page, row: Mapping[str, str] | None) -> tuple[float, bool]:
-    """(dollars, whether for the whole time limit or for an hour) of all elements of a script."""
+    """Dollars of all elements of a script.
+
+    The flag is true for the whole time limit, false for an hour.
+    """
     limited = page.time_limit_min not in (None, 0, INFINITE)
     hours = int(page.time_limit_min or 0) / 60 if limited else 1.0
     return float(row["cost"]) * hours * page.elements if row else 0.0, limited
 
 
 def cells(page: Page) -> tuple[str, str, str]:
-    """(price on demand, price on spot nodes, the cheapest infra) of a script."""
+    """Prices on demand and on spot nodes, and the cheapest infra."""
 
     def price(row: Mapping[str, str] | None) -> str:
         dollars, limited = _dollars(page, row)
@@ -62,7 +65,10 @@ def cells(page: Page) -> tuple[str, str, str]:
 
 
 def summary(pages: Sequence[Page]) -> list[str]:
-    """The prices of all scripts in sentences; empty if no script has a price or a note."""
+    """Sentences about the prices of all scripts.
+
+    Empty if no script has a price or a note.
+    """
     queried = [page for page in pages if page.engine == "sky" and (page.prices or page.prices_note)]
     priced = [page for page in queried if cheapest(page) or cheapest(page, spot=True)]
     lines = []
@@ -85,5 +91,5 @@ def _scripts(count: int) -> str:
 
 
 def by_question(pages: Iterable[Page]) -> list[str]:
-    """The questions of all pages without duplicates; that of most scripts is first."""
+    """Questions of all pages, the most frequent first, without duplicates."""
     return [text for text, _ in Counter(page.price_question for page in pages if page.price_question).most_common()]

@@ -1,6 +1,6 @@
-"""Findings of explain for a script's form: first line, disabled directives, literal values. Pure.
+"""Findings for a script's form.
 
-They show which parts of a script sbatch reads.
+They concern the first line, disabled directives and literal values, and show which parts of a script sbatch reads.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _PLACEHOLDER = re.compile(r"<[^<>]+>|\bYOUR[_A-Z]|\byour[-_ ]|CHANGE_?ME|\bTODO\
 #: a field of a template that is a line or a variable's value
 _FIELD = re.compile(r"\s*(?:(?:export\s+)?\w+=[\"']?)?\{\{\s*\w+\s*\}\}[\"']?\s*$")
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_]|^~")
-#: options whose value is a name without effect on what runs
+#: options whose value is a name without effect on the job
 _UNREAD = words(
     """
     account partition qos job-name mail-user comment reservation wckey output error
     """
 )
-#: options that may be repeated: every occurrence counts
+#: options of which every occurrence counts
 _EACH = frozenset(("export-file",))
 
 
@@ -52,9 +52,10 @@ _UNREAD_FORM = "not read: a directive begins with #SBATCH, without a blank"
 
 
 def forms(source: bytes, table: OptionTable, sky: bool, component: tuple[str, str] = NEXT_COMPONENT) -> Iterator[Form]:
-    """Findings about a script beyond its options; None for a script that sbatch cannot read.
+    """Findings about a script beyond its options.
 
-    ``component``: effect and reason of a line that starts the next component of a het job.
+    None for a script that sbatch cannot read. ``component``: effect and reason of a line that starts the next
+    component of a het job.
     """
     components: Sequence[Sequence[directives.DirectiveWord]]
     try:
@@ -67,9 +68,10 @@ def forms(source: bytes, table: OptionTable, sky: bool, component: tuple[str, st
 
 
 def unread_directives(source: str, documents: Sequence[tuple[int, int]]) -> Iterator[Form]:
-    """Directives that sbatch does not read: misspelt ones, or below the first command.
+    """Directives that sbatch ignores.
 
-    ``documents``: where the source has here-documents, whose lines are no directives.
+    They are misspelt, or below the first command. ``documents``: positions of here-documents, whose lines are no
+    directives.
     """
     starts = [0, *(found.end() for found in re.finditer("\n", source))]
     for form in _lines(source.encode("utf-8", "surrogateescape"), True, NEXT_COMPONENT):

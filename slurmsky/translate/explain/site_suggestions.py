@@ -1,4 +1,4 @@
-"""Lines for a site file that resolve the decisions explain reports. Pure."""
+"""Site-file lines that resolve the decisions of explain."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from ..script.conversion_tables import one_line
 
 
 def toml(text: str, limit: int = 60) -> str:
-    """Escape a text for TOML's double quotes; printable characters only."""
+    """Escape a text for TOML's double quotes, printable characters only."""
     return one_line(text, limit).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def merged(pieces: Iterable[str]) -> tuple[str, ...]:
-    """Merge pieces of a site file: TOML allows each table heading only once."""
+    """Merge pieces of a site file.
+
+    TOML allows each table heading only once.
+    """
     tables: dict[str, dict[str, None]] = {}
     for piece in pieces:
         heading = ""
@@ -30,12 +33,12 @@ def merged(pieces: Iterable[str]) -> tuple[str, ...]:
                 tables.setdefault(heading, {})[line] = None
     if "" in tables:
         tables[""] = _united(tables[""])
-    ordered = sorted(tables, key=lambda heading: heading != "")  # keys without a heading come first
+    ordered = sorted(tables, key=lambda heading: heading != "")  # keys without a heading precede all tables
     return tuple("\n".join(filter(None, (heading, *tables[heading]))) for heading in ordered)
 
 
 def _united(lines: Iterable[str]) -> dict[str, None]:
-    """Merge keys without a heading: the items of one list are joined in one line."""
+    """Merge keys without a heading; join items of one list."""
     lists: dict[str, dict[str, None]] = {}
     for line in lines:
         key, _, items = line.partition(" = [")

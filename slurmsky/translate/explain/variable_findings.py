@@ -1,4 +1,4 @@
-"""Findings of explain for variables: Slurm's, common ones, and variables that nothing sets. Pure."""
+"""Findings for variables: Slurm's, common ones, and unset ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _USUAL = re.compile(
     r"(?<![\w.-])(?:(?:NCCL|GLOO|UCX|FI)_[A-Z0-9_]+|MASTER_ADDR|MASTER_PORT|WORLD_SIZE|OMP_NUM_THREADS|CUDA_VISIBLE_DEVICES"
     r"|OMPI_MCA_(?:btl|oob)_tcp_if_include|TMPDIR|HOME|USER|PWD)\b"
 )
-#: a script that takes its own path apart
+#: a script that splits its own path
 _OWN_PLACE = re.compile(r"\$\{?BASH_SOURCE\b|(?<=dirname )(?:-- )?\"?\$\{?0\b|\$\{0%/")
 _SLURM = re.compile(r"\b(?:SLURMD?|SBATCH|SRUN)_\w+\b")
 #: names of network interfaces that a cloud node may lack; ^ excludes interfaces, and lo exists everywhere
@@ -39,7 +39,7 @@ class Variables:
         """All findings for variables, without repetition."""
         yield from self._slurm()
         yield from self._own_place()
-        yield from self._usual()
+        yield from self._common()
         yield from self._cards()
         yield from self._unset()
 
@@ -58,13 +58,16 @@ class Variables:
             yield Finding(line, "variable", name, *self._of_slurm(name))
 
     def _own_place(self) -> Iterator[Finding]:
-        """The script's own path, where it is used to find files: that of the job's copy."""
+        """Findings for the script's own path, used to find files.
+
+        The path is that of the job's copy.
+        """
         for line, text in self._matches(_OWN_PLACE):
             name = "BASH_SOURCE" if "BASH" in text else "$0"
             yield Finding(line, "variable", name, KEPT, self.view.sentence("variable", "BASH_SOURCE"))
             return
 
-    def _usual(self) -> Iterator[Finding]:
+    def _common(self) -> Iterator[Finding]:
         """Common variables whose value the user should check."""
         for line, name in self._matches(_USUAL):
             row = name if ("variable", name) in sentences() else "NCCL_"
@@ -72,11 +75,14 @@ class Variables:
             effect = KEPT
             card = self.view.scope.values.get(name, "") if name.endswith(("_SOCKET_IFNAME", "_tcp_if_include")) else ""
             if self.view.sky and _OLD_CARD.search(card):
-                effect = DECISION  # NCCL and Gloo fail where there is no such interface
+                effect = DECISION  # NCCL and Gloo fail without such an interface
             yield Finding(line, "variable", name, effect, reason)
 
     def _cards(self) -> Iterator[Finding]:
-        """Options that name a network card that nodes lack: ``dask-mpi --interface ib0``."""
+        """Options that name a network card: ``dask-mpi --interface ib0``.
+
+        SkyPilot's nodes lack these cards.
+        """
         for command in self.view.script.commands if self.view.sky else ():
             for word, following in pairwise([*command.words, *command.words[-1:]]):
                 option, _, value = self.view.scope.expand(word).partition("=")
@@ -105,15 +111,20 @@ class Variables:
             yield self._missing(line, name)
 
     def _setter(self, name: str) -> str:
-        """The loaded module that sets a variable, if its folder is known; "" for none."""
+        """Loaded module that sets a variable, or "".
+
+        The module's folder is known.
+        """
         site = self.view.site
         loaded = self.view.wants.modules if site.shipped_modules or not self.view.sky else ()
         found = ((one, find(site, one)) for one in loaded)
         return next((one for one, module in found if module is not None and name in dict(module.sets)), "")
 
     def _is_input(self, name: str) -> bool:
-        """Whether a caller exports the variable: the script says ``${NAME:?}``, shows how to submit it with a value,
-        lacks many variables, reads a value alone, or names it in lower case, as no cluster does.
+        """Whether a caller exports the variable.
+
+        The script has ``${NAME:?}``, shows how to submit it with a value, lacks many variables, reads a value alone,
+        or names it in lower case, as no cluster does.
         """
         source = self.view.source
         declared = re.findall(r"\$\{(\w+):?\?", source)
@@ -123,7 +134,8 @@ class Variables:
         if name in dict(self.view.wants.stores):
             return False
         first = name.partition("_")[0].lower()
-        of_module = any(first in one.lower() for one in self.view.wants.modules)  # ALPHAFOLD_SING of module alphafold
+        # ALPHAFOLD_SING belongs to module alphafold
+        of_module = any(first in one.lower() for one in self.view.wants.modules)
         written_for_a_caller = (
             len(declared) > 1
             or len(self.unset) >= INPUTS

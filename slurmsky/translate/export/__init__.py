@@ -1,1 +1,1 @@
-"""Converts a batch script to the SkyPilot YAML that a user would write by hand. Pure."""
+"""Converts a batch script to a readable SkyPilot YAML."""

@@ -1,4 +1,4 @@
-"""The launches that replace an array: one managed job for each element. Pure."""
+"""Launches that replace an array: one managed job per element."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from ..script.conversion_tables import one_line
 
 
 def launches(array: str, indices: Sequence[int], file: str) -> list[str]:
-    """Comment lines for ``--array``: the launch of each element, and the limit of running ones."""
+    """Comment lines for ``--array``.
+
+    They show the launch of each element, and the limit of running ones.
+    """
     lines = [
         "",
         f"The array --array={one_line(array)} is one launch an element:",
@@ -21,7 +24,7 @@ def launches(array: str, indices: Sequence[int], file: str) -> list[str]:
 
 
 def _listed(indices: Sequence[int]) -> str:
-    """The indices as words of a shell; ranges become seq.
+    """Indices as shell words; ranges become seq.
 
     >>> _listed([1, 2, 3, 4]), _listed([0, 3, 6, 9]), _listed([7]), _listed([1, 2, 3, 8, 11, 12])
     ('$(seq 1 4)', '$(seq 0 3 9)', '7', '$(seq 1 3) 8 11 12')

@@ -1,4 +1,4 @@
-"""Converts single commands to setup, envs, secrets or an image, or removes them."""
+"""Converts single commands to setup, envs, secrets or an image."""
 
 from __future__ import annotations
 
@@ -24,10 +24,13 @@ _RANKS = frozenset(("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK"))
 
 
 class Lines(Base):
-    """Reads commands that prepare a job: variables, modules, environments, installations."""
+    """Rules for commands that prepare a job.
+
+    They handle variables, modules, environments, installations.
+    """
 
     def _line(self, statement: Statement, command: Command) -> bool:
-        """Process a simple command; True if no part of it stays in run unchanged."""
+        """Process a simple command; True if run keeps no part."""
         name, words = command.name, command.texts
         if not command.words:
             self._arrays(command)
@@ -75,7 +78,10 @@ class Lines(Base):
         return False
 
     def _chooses_devices(self, statement: Statement, command: Command) -> bool:
-        """Remove ``export CUDA_VISIBLE_DEVICES=2``: it chooses GPUs of a shared node, and these are the job's own."""
+        """Remove ``export CUDA_VISIBLE_DEVICES=2``.
+
+        It chooses GPUs of a shared node; here all GPUs are the job's own.
+        """
         found = re.fullmatch(
             r"(?:export\s+)?(?:CUDA|ROCR|HIP)_VISIBLE_DEVICES=[\"']?(\d[\d,]*)[\"']?", self._text(command)
         )
@@ -102,14 +108,20 @@ class Lines(Base):
         return verb in verbs or (self._installs(command) and self._to_setup(statement, command))
 
     def _poetry(self, statement: Statement, command: Command) -> None:
-        """Enter the environment that setup makes, because ``poetry shell`` would start another shell."""
+        """Enter the environment that setup makes, instead of ``poetry shell``.
+
+        ``poetry shell`` would start another shell.
+        """
         if command.texts[1:2] == ["shell"]:
             self.found.workdir = True
             self.found.setup.append("poetry install")
             self.found.edit(command.start, command.words[-1].end, 'eval "$(poetry env activate)"')
 
     def _port(self, statement: Statement, command: Command) -> bool:
-        """Replace a port computed from the job's id by 29500. On nodes of the job's own the port is free."""
+        """Replace a port computed from the job's id by 29500.
+
+        The port is free on nodes of the job's own.
+        """
         given = command.assignments[0] if command.assignments else None
         if given is None or len(command.assignments) > 1 or not re.search("PORT", given.name, re.IGNORECASE):
             return False
@@ -122,12 +134,15 @@ class Lines(Base):
         return False
 
     def _own_port(self, text: str) -> bool:
-        """Whether a script computes a port from the job's id, or at random. Random ports differ between nodes."""
+        """Whether a script computes a port or draws it at random.
+
+        It is computed from the job's id. Random ports differ between nodes.
+        """
         random = self.directives.nodes > 1 and re.search(r"RANDOM|\bshuf\b", text)
         return bool(random or re.search(r"SLURM_JOB_?ID|\bcomm\b", text))
 
     def _export(self, statement: Statement, command: Command) -> bool:
-        """``export NAME=value``: known values become envs, secrets become secrets."""
+        """Convert ``export NAME=value`` to envs or secrets."""
         pairs: list[tuple[str, Word]] = []
         for word in command.arguments:
             name, equals, _ = word.raw.partition("=")
@@ -179,7 +194,7 @@ class Lines(Base):
         return True
 
     def _is_foreign(self, name: str, value: Word) -> bool:
-        """Whether all entries of a search path are folders of the old cluster.
+        """Whether a search path has only folders of the old cluster.
 
         Nothing in the script makes these folders.
         """
@@ -196,7 +211,7 @@ class Lines(Base):
         )
 
     def _unlisted(self) -> None:
-        """Remove variables that only search paths of the old cluster use."""
+        """Remove variables used only by the old cluster's search paths."""
         for name in [name for name in self.found.envs if self.lists and expands(name, self.lists)]:
             if not expands(name, self._rest()):
                 del self.found.envs[name]
@@ -218,7 +233,7 @@ class Lines(Base):
             return True
         if target == "activate":
             if len(command.words) == 2:
-                self._remove(statement)  # base, the environment in which SkyPilot's shell begins
+                self._remove(statement)  # base, in which SkyPilot's shell begins
                 return True
             self._conda(command, [self.scope.expand(word) for word in command.words[2:3]])
             self.found.edit(command.words[0].start, command.words[1].end, "conda activate")
@@ -237,7 +252,10 @@ class Lines(Base):
         return False
 
     def _foreign_python(self, command: Command) -> None:
-        """Replace ``/old/env/bin/python a.py`` by ``python a.py``; setup installs the environment's packages."""
+        """Replace ``/old/env/bin/python a.py`` by ``python a.py``.
+
+        setup installs the environment's packages.
+        """
         found = launched(command, self.scope.containers)
         program = self.scope.expand(found.words[0]) if found.words and not found.inside else ""
         folder = environment_of(program)
@@ -254,14 +272,14 @@ class Lines(Base):
         self.found.drop(command.line, text, why)
 
     def _inner_source(self, statement: Statement, command: Command) -> None:
-        """``source ENV/bin/activate`` in a function or a branch."""
+        """Convert ``source ENV/bin/activate`` in a function or a branch."""
         target = self.scope.expand(command.words[1]) if len(command.words) == 2 else ""
         if target.endswith("/bin/activate") and not self._makes(command):
             self._clear(command)
             self._leave_environment(command, self.script.text(command))
 
     def _makes(self, command: Command) -> bool:
-        """Whether the script makes the virtual environment that a command enters."""
+        """Whether the script makes the virtual environment of a command."""
         folder = self.scope.expand(command.words[1]).removesuffix("/bin/activate")
         return any(
             folder in (self.scope.expand(word).rstrip("/") for word in other.words)
@@ -270,7 +288,7 @@ class Lines(Base):
         )
 
     def _creates(self, command: Command, name: str) -> bool:
-        """Whether the script creates a conda environment before a command that enters it."""
+        """Whether the script creates a conda environment before its use."""
         return any(
             other.name in ("conda", "mamba", "micromamba")
             and other.words[0].start < command.words[0].start
@@ -288,13 +306,14 @@ class Lines(Base):
             if any(
                 re.match(r"(?:conda|mamba)\b.* create\b", line) and name in line.split() for line in self.found.setup
             ):
-                self.found.setup.append(f"conda activate {name}")  # what setup installs after it belongs there
+                self.found.setup.append(f"conda activate {name}")  # setup installs later packages into it
             else:
-                self.worked = True  # run creates it: what is installed after it belongs there
+                self.worked = True  # run creates it, and must install later packages, too
             return
         folder, _, last = name.rstrip("/").rpartition("/")
         if folder and re.fullmatch(r"[\w.-]+", last, re.ASCII) and len(command.words) == 3:
-            word, name = command.words[2], last  # an environment on the old cluster, here by its name
+            # an environment of the old cluster, which gets its last component as name
+            word, name = command.words[2], last
             self.found.edit(word.start, word.end, name)
             self.removed.append((word.start, word.end))
             self.lists += word.raw
@@ -307,7 +326,7 @@ class Lines(Base):
             )
 
     def _fills(self, name: str) -> bool:
-        """Whether the script itself installs the packages of a conda environment."""
+        """Whether the script installs a conda environment's packages."""
         installs = [other for other in self.script.commands if self._installs(other) and "install" in other.texts[1:4]]
         return sum(name in other.texts for other in installs) > 0 or len(installs) > 2
 
@@ -322,7 +341,10 @@ class Lines(Base):
         return re.sub(r"\$\{?(\w+)\}?", lambda found: self.scope.values.get(found[1], found[0]), name)
 
     def _spack(self, statement: Statement, command: Command) -> bool:
-        """``spack load PACKAGE`` of the old cluster's tree, as a module of that name."""
+        """Replace ``spack load PACKAGE`` by a module of that name.
+
+        The package is in the old cluster's tree.
+        """
         named = spack_loads(self.script, self.scope) if command.name == "spack" else ()
         names = [name for line, name in named if line == command.line]
         for name in names:
@@ -340,7 +362,7 @@ class Lines(Base):
         self.found.envs.update(module.environment)
         if module.activate and module.activate not in self.found.activate:
             self.found.activate.append(module.activate)
-            self.found.setup[:0] = [module.setup, module.activate]  # what setup installs after it belongs there
+            self.found.setup[:0] = [module.setup, module.activate]  # setup installs later packages into it
         elif module.setup and module.setup not in self.found.setup:
             self.found.setup.append(module.setup)
 
@@ -356,18 +378,24 @@ class Lines(Base):
         return verbs is None or any(word in verbs for word in texts[1:3])
 
     def _online(self, command: Command) -> None:
-        """Remove ``--no-index`` from pip: the wheels of the old cluster do not exist here."""
+        """Remove ``--no-index`` from pip.
+
+        The wheels of the old cluster do not exist here.
+        """
         for word in command.words:
             if word.text == "--no-index":
                 self.found.edit(word.start, word.end + 1, "")
                 self.found.drop(command.line, "pip install --no-index", "the wheels of the old cluster are not there")
 
     def _to_setup(self, statement: Statement, command: Command) -> bool:
-        """Move downloads and installations to setup. They stay if they use files that exist only in run."""
+        """Move downloads and installations to setup.
+
+        They stay if they use files that exist only in run.
+        """
         if self.folders and command.name not in ("pip", "pip3", "conda", "mamba", "apt-get", "apt", "sudo"):
-            return False  # into a folder that run creates
+            return False  # target folder that run creates
         if self.worked or command.before in ("&&", "||") or command.after in ("&&", "||"):
-            return False  # its place among the programs may matter: another version for the second one
+            return False  # the order may matter: a later program may need another version
         text = self.script.text(statement).strip().rstrip(";&").strip().replace("--no-index ", "")
         for word in command.words:
             for part in word.variables:
@@ -380,13 +408,13 @@ class Lines(Base):
                 text = f"{name}={quoted(known)}; {text}"
         if self.folders:
             text = f"({' && '.join([*self.folders, text])})"
-        if not re.search(r"\s(-y|--yes|-qq?y|-f|--file)\b", text):  # nothing can answer a question
+        if not re.search(r"\s(-y|--yes|-qq?y|-f|--file)\b", text):  # setup cannot answer a prompt
             text = re.sub(r"\b((?:conda|mamba) (?:install|create)|apt(?:-get)? install)\b", r"\1 -y", text)
         self.found.setup.append(text)
         self._remove(statement)
         return True
 
     def _former_folder(self) -> None:
-        """Make paths below the code's folder on the old cluster relative to the workdir."""
+        """Make paths of the code's old folder relative to the workdir."""
         if self.code:
             move_to_workdir(self.found, self.script.source, self.code)

@@ -1,6 +1,6 @@
-"""Rewrites a script's commands as a SkyPilot user would write them, by one rule per idiom.
+"""Rewrites a script's commands for SkyPilot, one rule per idiom.
 
-``read`` goes through the commands of a script once. It collects edits of the text, setup commands, variables, and what
+``read`` processes the commands of a script once. It collects edits of the text, setup commands, variables, and what
 requires slurmsky on the nodes. SkyPilot runs ``run`` on every node, Slurm runs a batch script on the first node: most
 edits bridge that difference.
 """
@@ -46,7 +46,7 @@ _CHECKS = frozenset(("[", "[[", "test", ":", "true", ""))
 
 
 class _Reader(Steps):
-    """Reads whole statements, and idioms of several commands."""
+    """Rules for whole statements, and idioms of several commands."""
 
     def read(self) -> Reading:
         script = self.script
@@ -71,7 +71,7 @@ class _Reader(Steps):
         return self.found
 
     def _queries(self) -> None:
-        """Remove queries of the queue that only print to the log."""
+        """Remove queries of the queue that only print."""
         found = [statement for statement in self.script.statements if self._is_query(statement)]
         if not any(self._works(statement) for statement in self.script.statements if statement not in found):
             return
@@ -82,7 +82,7 @@ class _Reader(Steps):
             )
 
     def _is_query(self, statement: Statement) -> bool:
-        """Whether a statement is one query whose output no other command reads."""
+        """Whether a statement is one query with unused output."""
         if statement.blocks or not statement.commands:
             return False
         first, *rest = statement.commands
@@ -98,13 +98,13 @@ class _Reader(Steps):
         )
 
     def _own_folder(self) -> None:
-        """Replace ``$(dirname "$0")`` by ~/sky_workdir, the submit folder on the nodes."""
+        """Replace ``$(dirname "$0")`` by ~/sky_workdir, the submit folder."""
         for match in _DIRNAME.finditer(self.script.source):
             self.found.edit(match.start(), match.end(), "$HOME/sky_workdir")
             self.found.workdir = True
         if self.directives.nodes > 1:
             for match in re.finditer(r"(rdzv[_-]id[= ]\s*)\$\{?RANDOM\}?", self.script.source):
-                self.found.edit(match.end(1), match.end(), "101")  # all nodes need the same
+                self.found.edit(match.end(1), match.end(), "101")  # all nodes need equal values
             if not re.search(r"master[_-]addr|rdzv|main_process_ip", self.script.source):
                 for match in re.finditer(r"--node[_-]rank\b", self.script.source):
                     self.found.edit(match.start(), match.start(), f'--master_addr "$({HEAD_ADDRESS})" ')
@@ -164,7 +164,10 @@ class _Reader(Steps):
                 self._remove(statement)
 
     def _ray(self) -> None:
-        """Replace a Ray cluster started by hand by SkyPilot's template. The program runs on the head."""
+        """Replace a manual start of a Ray cluster by SkyPilot's template.
+
+        The program runs on the head.
+        """
         commands = self.script.commands
         starts = [command for command in commands if called(command, "ray", "start")]
         submits = [command for command in commands if called(command, "ray", "job") and "submit" in command.texts]
@@ -192,7 +195,7 @@ class _Reader(Steps):
             ):
                 self._remove(statement)
         before = -1
-        while before != len(self.removed):  # lines that only the start needed: addresses, ports, counts of workers
+        while before != len(self.removed):  # lines that served only the start: addresses, ports, counts of workers
             before = len(self.removed)
             for statement in reversed(self.script.statements):
                 if not self._is_removed(statement.start) and self._only_for_ray(statement):
@@ -220,7 +223,7 @@ class _Reader(Steps):
         return bool(names) and names <= self._ray_only(names)
 
     def _ray_only(self, names: set[str]) -> set[str]:
-        """The variables of ``names`` that no remaining line reads."""
+        """Variables of ``names`` that no remaining line reads."""
         rest, at = "", 0
         for start, end in sorted(self.removed):
             rest += self.script.source[at:start]
@@ -258,7 +261,10 @@ class _Reader(Steps):
                     self.found.envs[str(name)] = str(value)
 
     def _node_loop(self, statement: Statement) -> bool:
-        """Replace ``for host in $(scontrol show hostnames ...); do ssh $host COMMAND; done``: run is that loop."""
+        """Replace a loop over hosts with ssh; run is that loop.
+
+        ``for host in $(scontrol show hostnames ...); do ssh $host COMMAND; done``.
+        """
         loops = [block for block in statement.blocks if block.kind == "for"]
         if len(loops) != 1 or len(statement.blocks) != 1:
             return False
@@ -267,8 +273,8 @@ class _Reader(Steps):
         remote = [command for command in body if command.name in ("ssh", "pdsh", "srun") and command.words]
         if not remote or not self._over_nodes(loop):
             return False
-        if any(command.after == "&" for command in remote) and self._goes_on(statement):
-            return False  # the first node starts them over ssh, too
+        if any(command.after == "&" for command in remote) and self._is_followed(statement):
+            return False  # such commands are started by the first node over ssh, too
         texts: list[str] = []
         for command in body:
             if command in remote:
@@ -288,8 +294,8 @@ class _Reader(Steps):
         self.everywhere.add(statement)
         return True
 
-    def _goes_on(self, statement: Statement) -> bool:
-        """Whether the script runs another program before it waits for the statement's programs."""
+    def _is_followed(self, statement: Statement) -> bool:
+        """Whether another program runs before the script waits for the statement's programs."""
         for later in self.script.statements:
             if later.start > statement.start and any(command.name == "wait" for command in later.commands):
                 return False
@@ -311,7 +317,7 @@ class _Reader(Steps):
         return False
 
     def _remote(self, command: Command, variable: str) -> str | None:
-        """The command that ``ssh [options] $host COMMAND`` or ``srun -w $host COMMAND`` runs on its node."""
+        """Command that ``ssh $host COMMAND`` or ``srun -w $host`` runs."""
         words = command.words
         index = next((at for at, word in enumerate(words) if word.variable() == variable), None)
         if index is None:
@@ -371,13 +377,13 @@ class _Reader(Steps):
             and not any(block.kind == "subshell" for block in command.blocks)
             for command in statement.commands
         ):
-            return False  # the commands after it need it on all nodes
+            return False  # later commands need the result on all nodes
         return any(
             command.depth == 0
             and command.name not in ANYWHERE
             and command.words
             and not on_all_nodes(command)
-            and not self._installs(command)  # nodes share no file system: each installs and downloads
+            and not self._installs(command)  # nodes share no file system, so each installs and downloads
             for command in statement.commands
         )
 

@@ -1,4 +1,4 @@
-"""The state of a script's conversion, and the helpers of all idioms."""
+"""State of a script's conversion, with helpers of all idioms."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from ..shell.shell_elements import Command, Statement, Word
 from . import variable_conversion
 from .variable_conversion import DirectiveValues
 
-#: files with a state of a model, which programs that do not save read
+#: files with a model's state, which programs without a save option read
 _STATE = re.compile(r"\.(ckpt|pth?|h5|hdf5|pkl|safetensors|npz)$")
 #: prints the address of the first node
 HEAD_ADDRESS = 'echo "$SKYPILOT_NODE_IPS" | head -n 1'
 
 
 def expands(name: str, text: str) -> bool:
-    """Whether a text of the shell reads a variable."""
+    """Whether a shell text reads a variable."""
     return bool(re.search(rf"\$\{{?[#!]?{re.escape(name)}\b|\(\([^)]*\b{re.escape(name)}\b", text))
 
 
 class Base:
-    """The script, the job's known values, and the results so far."""
+    """Script, known values of the job, and results so far."""
 
     def __init__(self, script: Script, directives: DirectiveValues, site: Site) -> None:
         self.script = script
         self.directives = directives
         self.site = site
         self.found = Reading()
-        self.everywhere: set[Statement] = set()  # run on all nodes under Slurm, too
-        self.taken: set[int] = set()  # start offsets of commands that an idiom has processed
+        self.everywhere: set[Statement] = set()  # statements that Slurm, too, runs on all nodes
+        self.processed: set[int] = set()  # start offsets of commands that an idiom has processed
         self.removed: list[tuple[int, int]] = []
         self.values: dict[str, str] = {}  # the script's variables with known values
         self.lists = ""  # omitted search paths
@@ -75,7 +75,7 @@ class Base:
         return any(start <= statement.start and statement.end <= end for start, end in self.removed)
 
     def _is_read(self, name: str) -> bool:
-        """Whether a variable occurs in the remaining text or in a replacement."""
+        """Whether a variable occurs in the remaining or new text."""
         return len(re.findall(r"\b%s\b" % re.escape(name), self._rest())) > 1
 
     def _rest(self) -> str:
@@ -87,7 +87,7 @@ class Base:
         return rest + self.script.source[at:] + "".join(text for _, _, text in self.found.edits)
 
     def _arrays(self, command: Command) -> None:
-        """ARGS=(--save DIR ...): read the array as part of a command line."""
+        """Read ARGS=(--save DIR ...) as part of a command line."""
         for given in command.assignments:
             if given.array:
                 inner = parse(given.value.raw[1:-1].replace("\n", " "), given.value.start + 1, given.value.line)
@@ -103,9 +103,9 @@ class Base:
         return len(command.words) - len(rest)
 
     def _paths(self, words: Sequence[Word], targets: tuple[str, ...] = ()) -> None:
-        """Collect absolute paths of the old cluster; those for checkpoints need a bucket.
+        """Collect absolute paths of the old cluster.
 
-        ``targets``: folders inside the container in which the command runs.
+        Paths for checkpoints need a bucket. ``targets``: folders inside the container in which the command runs.
         """
         texts = [variable_conversion.value(word, self.directives, self.values) or "" for word in words]
         for index, text in enumerate(texts):

@@ -1,4 +1,4 @@
-"""Recognizes commands of Ray, and launchers that run once on every node."""
+"""Recognizes commands of Ray, and launchers for every node."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from ..shell.shell_elements import Command
 
 
 def called(command: Command, program: str, verb: str) -> bool:
-    """Whether the command calls ``program verb``, directly or through srun, ssh or env."""
+    """Whether the command calls ``program verb``.
+
+    The call is direct or through srun, ssh or env.
+    """
     texts = command.texts
     for index, text in enumerate(texts[:-1]):
         if text.rpartition("/")[2] == program and texts[index + 1] == verb:
@@ -19,7 +22,10 @@ def called(command: Command, program: str, verb: str) -> bool:
 
 
 def ray_chore(command: Command, mine: list[Command]) -> bool:
-    """Whether a command only served the Ray cluster's start, such as sleep or pkill ray."""
+    """Whether a command only served the Ray cluster's start.
+
+    Examples are sleep and pkill ray.
+    """
     texts = command.texts
     if command.name in ("sleep", "wait"):
         return True
@@ -29,7 +35,7 @@ def ray_chore(command: Command, mine: list[Command]) -> bool:
 
 
 def on_all_nodes(command: Command) -> bool:
-    """Whether a command is a launcher that is started once on every node."""
+    """Whether a command is a launcher to start on every node."""
     texts = command.texts
     joined = " ".join(texts)
     return (

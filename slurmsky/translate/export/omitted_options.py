@@ -1,4 +1,4 @@
-"""Options and programs that a YAML cannot contain, and their replacements."""
+"""Options and programs that a YAML cannot contain, with replacements."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _ROWS = (
 )
 
 
-#: programs of suites of which the map of modules names some
+#: programs of software suites; the module map names some of them
 _OF_SUITES = re.compile(r"Foam$|Mesh$|Par$|Dict$")
 
 
@@ -67,12 +67,15 @@ def programs_to_bring(asked: Needs, modules: Sequence[Module], imaged: bool) -> 
     ]
 
 
-#: programs whose scripts are written for one version, where the script's module names none
+#: programs whose scripts need one version, although the script's module may name none
 _FRAMEWORKS = words("pytorch torch tensorflow tensorflow-gpu keras jax horovod transformers deepspeed theano")
 
 
 def module_versions(modules: Sequence[Module]) -> list[Dropped]:
-    """Modules of which the YAML has another version than the script, or the newest."""
+    """Modules with another version than in the script.
+
+    Without a version in the script the YAML has the newest.
+    """
     other = ", ".join(dict.fromkeys(one_line(module.name) for module in modules if module.unpinned))
     newest = [module.name for module in modules if module.name.lower() in _FRAMEWORKS and module.source == "shipped"]
     why = "setup installs a current version, not this one"
@@ -88,7 +91,7 @@ def by_contents(modules: Sequence[Module]) -> list[Module]:
 
 
 def other_images(modules: Sequence[Module]) -> list[Dropped]:
-    """Modules whose image is not the task's image and not contained in it."""
+    """Modules whose image the task's image does not contain."""
     images = by_contents(modules)
     why = "a task has one image, which does not contain this module: install it in setup"
     return [
@@ -103,7 +106,10 @@ _INVISIBLE = re.compile("[\u00a0\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\uf
 
 
 def invisible(source: str) -> list[Dropped]:
-    """Invisible characters in commands, which a shell reads as part of a word."""
+    """Invisible characters in commands.
+
+    A shell reads them as part of a word.
+    """
     lines = enumerate(source.split("\n"), 1)
     found = [
         (number, match[0]) for number, line in lines if (match := _INVISIBLE.search(re.sub(r"(^|\s)#.*", "", line)))
@@ -113,7 +119,10 @@ def invisible(source: str) -> list[Dropped]:
 
 
 def left_out(spec: JobSpec, recorded: Container[str] = ()) -> list[Dropped]:
-    """Options of the job that the YAML omits. ``recorded``: options that the plan could not translate."""
+    """Options of the job that the YAML omits.
+
+    ``recorded``: options that the plan could not translate.
+    """
     found: list[tuple[str, str]] = []
     if spec.time_limit_min not in (None, 0, INFINITE):
         minutes = int(spec.time_limit_min or 0)
@@ -135,7 +144,7 @@ def left_out(spec: JobSpec, recorded: Container[str] = ()) -> list[Dropped]:
 
 
 def by_reason(entries: Sequence[Dropped]) -> list[str]:
-    """One line for each reason, with the options that it concerns."""
+    """One line for each reason, with its options."""
     lines: list[str] = []
     for why in dict.fromkeys(entry.why for entry in entries):
         same = [entry for entry in entries if entry.why == why]

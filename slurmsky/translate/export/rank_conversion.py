@@ -1,4 +1,7 @@
-"""Converts the start of a program's ranks: mpirun and its relatives, and srun of MPI programs and of PyTorch."""
+"""Converts the start of a program's ranks.
+
+Ranks are started by mpirun and similar, or by srun for MPI and PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -16,27 +19,30 @@ from .conversion_base import HEAD_ADDRESS
 
 _RANKS = frozenset(("-n", "-np", "-c", "--np", "--n"))
 _RANKS_PER_NODE = frozenset(("-ppn", "-perhost", "-npernode", "--npernode", "-N"))
-#: makes Open MPI count hardware threads, as which clouds sell CPUs, and not cores
+#: makes Open MPI count hardware threads instead of cores, because clouds sell CPUs as threads
 _THREADS = "--use-hwthread-cpus"
 _BUILDERS = words("make cmake mpicc mpicxx mpic++ mpif90 mpifort gcc g++ gfortran nvcc cargo")
 _MPI = re.compile(r"(?i)mpi|mvapich|hpcx|foss|gompi|prgenv")
-#: signs that a script trains with PyTorch on several GPUs, and that a Python program uses MPI instead
+#: signs of a training with PyTorch on several GPUs, and of a Python program with MPI
 _TRAINS = re.compile(r"(?i)MASTER_(ADDR|PORT)|\bNCCL_|torch|lightning|deepspeed|\bWORLD_SIZE|fsdp|\bddp\b")
 _MPI_PYTHON = re.compile(r"(?m)^[^#\n]*(mpi4py|horovod|\bhvd\b)")
 _HYDRA = re.compile(r"-(ppn|perhost|genv|genvall|genvlist|bootstrap|rr)$")
 
 
 class Ranks(Lines):
-    """Reads commands that start several processes of one program."""
+    """Rules for commands that start several processes of one program."""
 
     def _known(self, word: Word) -> str:
-        """A word with all variables replaced whose values the directives and the script determine."""
+        """Word with its known variables replaced.
+
+        The values are those of the directives and of the script.
+        """
         found = variable_conversion.value(word, self.directives, self.values)
         expanded = self.scope.expand(word) if found is None else found
         return word.shown if "$" in expanded.replace("$PWD", "") else expanded
 
     def _inner(self, command: Command, program: Word) -> str:
-        """The name of the program, in its container where it has one; "" where it is not known."""
+        """Name of the program, also in its container; "" if unknown."""
         words = command.words[command.words.index(program) :]
         texts = " ".join(self._known(word) for word in words).split()
         if texts[0].rpartition("/")[2] in ("singularity", "apptainer"):
@@ -46,7 +52,10 @@ class Ranks(Lines):
         return "" if "$" in name else name
 
     def _torchrun(self, statement: Statement, command: Command, program: Word, tasks: int, nodes: int) -> bool:
-        """Replace ``srun python TRAIN.py`` of one task a GPU by torchrun, where the script trains with PyTorch."""
+        """Replace ``srun python TRAIN.py`` by torchrun for PyTorch.
+
+        The step has one task for each GPU.
+        """
         words = list(command.words[command.words.index(program) :])
         source, each = self.script.source, -(-tasks // nodes)
         while len(words) > 2 and re.fullmatch(r"-[uBOEsS]+", words[1].raw):
@@ -71,24 +80,30 @@ class Ranks(Lines):
         return True
 
     def _starts_workers(self, command: Command, tasks: int) -> bool:
-        """Whether torchrun starts several workers: with one each, srun's tasks are meant as they are."""
+        """Whether torchrun starts several workers.
+
+        With one worker per torchrun, srun's tasks are meant as written.
+        """
         text = " ".join(self._known(word) for word in command.words)
         workers = re.search(r"--nproc[_-]per[_-]node[= ](\S+)", text)
         nodes = re.search(r"--nnodes[= ](\S+)", text)
         return bool(workers and workers[1] != "1" and not (nodes and nodes[1] == str(tasks)))
 
     def _is_mpi(self, name: str) -> bool:
-        """Whether a program started once on each node is most likely one MPI program."""
+        """Whether a program on each node is probably one MPI program."""
         if name and not EACH_NODE.match(name):
             return not name.endswith((".sh", ".bash"))
         return name.startswith("python") and bool(_MPI_PYTHON.search(self.script.source))
 
     def _has_ranks(self, command: Command, name: str, nodes: int) -> bool:
-        """Whether mpirun can start a step's tasks: an MPI program that is on all nodes and reads nothing of Slurm's."""
+        """Whether mpirun can start a step's tasks.
+
+        The MPI program is on all nodes and reads nothing of Slurm's.
+        """
         if re.search(r"SLURM_(PROCID|LOCALID|NODEID)", self.script.text(command)):
             return False
         if nodes > 1 and any(other.name in _BUILDERS for other in self.script.commands):
-            return False  # the program is built where run begins
+            return False  # the program is built on the node where run begins
         mpi = any(_MPI.search(module.name) for module in self.found.modules)
         if mpi and name.startswith("python") and "conda env create" not in "".join(self.found.setup):
             self.found.setup.append("pip install mpi4py")
@@ -113,14 +128,14 @@ class Ranks(Lines):
             self.found.notes.append("mpirun starts the ranks from the first node over ssh")
 
     def _passed(self, given: Container[str] = ()) -> str:
-        """Options with which Open MPI gives the script's variables to ranks that it starts over ssh."""
+        """Open MPI's options that pass variables to ranks over ssh."""
         exported = re.findall(r"(?m)^\s*export\s+(\w+)=", self.script.source)
         names = [name for name in dict.fromkeys((*self.found.envs, *exported)) if not name.startswith("OMPI_ALLOW")]
         known = [name for name in names if name not in ("PATH", *self.found.secrets) and not NETWORK.fullmatch(name)]
         return "".join(f" -x {name}" for name in known if name not in given)
 
     def _without_network(self, command: Command) -> None:
-        """Leave out mpirun's options for host files, interfaces and transports of the old cluster."""
+        """Remove mpirun's options for the old cluster's hosts and network."""
         words = command.words
         for at, word in enumerate(words[:-1]):
             name = (words[at + 1].raw).partition("=")[0]
@@ -137,7 +152,7 @@ class Ranks(Lines):
                 re.search(r"hwthread|subscribe|map-?by|-H$|host|machinefile|^--version", text) for text in texts
             )
             if not placed and not command.depth:
-                # Without a count an mpirun starts a rank on each CPU of the node, of which a cloud's has more.
+                # Without a count, mpirun starts a rank on each CPU, of which a cloud's node may have more.
                 count = "" if _RANKS & set(texts) or self.directives.whole_node else f" -np {self.directives.ntasks}"
                 threads = "" if self.directives.ntasks == 1 or self._is_hydra(texts) else f" {_THREADS}"
                 self.found.edit(command.words[0].end, command.words[0].end, f"{threads}{count}")
@@ -163,7 +178,10 @@ class Ranks(Lines):
         self.found.notes.append(f"mpirun starts the ranks from the first node over ssh, in {spelling} spelling")
 
     def _ibrun(self, statement: Statement, command: Command) -> None:
-        """``ibrun PROGRAM``, TACC's launcher, is ``mpirun PROGRAM``; its own options select parts of the tasks."""
+        """Replace ``ibrun PROGRAM``, TACC's launcher, by ``mpirun PROGRAM``.
+
+        ibrun's own options select parts of the tasks.
+        """
         if command.depth or (command.texts[1:2] or ["-"])[0].startswith("-"):
             self.found.need(command.line, self.script.text(command), "options of ibrun select parts of the tasks")
             return
@@ -173,7 +191,7 @@ class Ranks(Lines):
         self._mpirun(statement, command)
 
     def _aprun(self, statement: Statement, command: Command) -> None:
-        """``aprun -n 32 PROGRAM``, Cray's launcher, is ``mpirun -np 32 PROGRAM``."""
+        """Replace ``aprun -n 32 PROGRAM``, Cray's launcher, by mpirun."""
         given: dict[str, str] = {}
         words = list(command.arguments)
         while words and words[0].raw.startswith("-"):
@@ -197,12 +215,15 @@ class Ranks(Lines):
         self.found.drop(command.line, "aprun", "Cray's launcher: mpirun starts the same ranks")
 
     def _count(self, texts: list[str], names: frozenset[str]) -> int:
-        """The number after one of mpirun's options; 0 for none."""
+        """Number after one of mpirun's options, or 0."""
         given = next((texts[at + 1] for at, text in enumerate(texts[:-1]) if text in names), "")
         return int(given) if given.isdecimal() and len(given) < 7 else 0
 
     def _is_hydra(self, texts: list[str]) -> bool:
-        """Whether mpirun is Intel MPI's or MPICH's, whose options differ from Open MPI's."""
+        """Whether mpirun is Intel MPI's or MPICH's.
+
+        Their options differ from Open MPI's.
+        """
         named = any(re.search(r"impi|intel-?mpi|mpich|mvapich", module.name.lower()) for module in self.found.modules)
         modules = self.found.modules
         image = any("hpckit" in one.image for one in modules) and not any("openmpi" in one.setup for one in modules)

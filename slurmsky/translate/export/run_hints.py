@@ -1,4 +1,7 @@
-"""Comments for ``run``: what a translated script still expects of the old cluster, and the SkyPilot way. Pure."""
+"""Comments in ``run`` about remaining traces of the old cluster.
+
+They name SkyPilot's way.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text of ``run``: a script with edits, without first line and directives. Pure."""
+"""Text of ``run``: the edited script without directives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OTHER_SHELL = re.compile(
 
 
 def interpreter(source: str) -> tuple[str, str]:
-    """(program, options) of the first line; ("", "") without one.
+    """Program and options of the first line, or ("", "").
 
     A script for zsh or ksh that bash reads in the same way is bash's.
     """
@@ -32,7 +32,10 @@ def interpreter(source: str) -> tuple[str, str]:
 
 
 def until_exit(script: Script) -> str:
-    """The text of a script up to its unconditional ``exit``: what follows is data, or text of another program."""
+    """Text of a script up to its unconditional ``exit``.
+
+    The rest is data, or text of another program.
+    """
     for statement in script.statements:
         commands = statement.commands
         alone = len(commands) == 1 and not statement.blocks and commands[0].before not in ("&&", "||", "|")
@@ -43,12 +46,12 @@ def until_exit(script: Script) -> str:
 
 #: characters of a comment above the first directive that describes that directive only
 _TITLE = 32
-#: the rest of omitted text
+#: mark of omitted text
 _GONE = "\x00"
 
 
 def run_text(source: str, reading: Reading) -> str:
-    """The script with its edits, without first line, directives and runs of blank lines."""
+    """Edited script without first line, directives and repeated blank lines."""
     pieces: list[str] = []
     at = 0
     # Of overlapping edits the widest wins; insertions keep their order.
@@ -61,7 +64,7 @@ def run_text(source: str, reading: Reading) -> str:
     documents = "".join(pieces)
     kept: list[str] = []
     body = False
-    about = 0  # comment lines that end ``kept`` and introduce the line that is omitted next
+    about = 0  # number of comment lines at the end of ``kept`` that introduce the next omitted line
     after = directives = False  # whether the line before is omitted; whether directives came before
     for index, line in enumerate([*documents.split("\n"), ""]):
         if index == 0 and line.startswith("#!"):

@@ -1,4 +1,4 @@
-"""Tidies setup lines: one line for each installer, environments first, no existence checks. Pure."""
+"""Tidies setup lines: one line per installer, environments first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _OWN_APT = re.compile(rf"(?:{re.escape(programs.APT.split('{}')[0])}|sudo apt-ge
 
 
 def tidied(lines: Iterable[str]) -> list[str]:
-    """Lines without repetition: system packages in one line, then environments, then their packages."""
+    """Remove repetitions and sort the lines.
+
+    System packages are in one line, then environments, then their packages.
+    """
     system: dict[str, None] = {}
     folders: dict[str, None] = {}
     conda: dict[str, str] = {}
@@ -62,7 +65,7 @@ def tidied(lines: Iterable[str]) -> list[str]:
     if folders:
         listed = " ".join(folders)
         head.append(f"sudo mkdir -p {listed} && sudo chmod 1777 {listed}")
-    base = "" if entered >= 0 else " -n base"  # an environment hides base
+    base = "" if entered >= 0 else " -n base"  # an active environment hides base
     listed = "".join(f" -c {channel}" for channel in channels)
     more = [f"conda install -y{base}{listed} {' '.join(conda.values())}"] if conda else []
     return [*head, *first, *more, *last, *kept[entered + 1 :]]

@@ -1,4 +1,7 @@
-"""Finds uses of Slurm that no idiom rewrites: in texts that run later, and by programs that submit jobs."""
+"""Finds uses of Slurm that no idiom rewrites.
+
+They are in texts that run later, or in programs that submit jobs.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ _CALLS = re.compile(
 
 
 def commands_in_texts(script: Script, reading: Reading) -> None:
-    """Slurm's commands in variables and here-documents, which the idioms do not rewrite: RUN="srun -n 4"."""
+    """Slurm's commands in variables and here-documents.
+
+    RUN="srun -n 4": the idioms do not rewrite it.
+    """
     shown = [
         (word.start, word.end, "")
         for command in script.commands
@@ -45,13 +51,16 @@ def commands_in_texts(script: Script, reading: Reading) -> None:
 
 _OPTION = re.compile(r"(?i)-{0,2}[\w./-]*(profile|executor|batch-?system|cluster|submit-cmd|launcher|drmaa)")
 _SLURM = re.compile(r"(?i)(.*[/,_.-])?(slurm|sbatch)([/,_. -].*)?")
-#: what an engine's configuration says where it submits
+#: setting of a workflow engine for the place where it submits
 _CONFIGURED = re.compile(r"(?mi)^(?!\s*[#/]).*\b(executor\s*[:=]\s*[\"']?slurm|sbatch\b|slurm\s*:\s*true)")
 _ENGINES = ("snakemake", "nextflow")
 
 
 def slurm_use(command: Command, folder: str) -> str:
-    """The reason why a program needs Slurm; "" where it does not. ``folder``: the submit folder, where it is known."""
+    """Reason for which a program needs Slurm, or "".
+
+    ``folder``: the submit folder, if known.
+    """
     found = launched(command)
     texts = [word.text or "" for word in found.arguments]
     pairs = [text.partition("=")[::2] for text in texts]

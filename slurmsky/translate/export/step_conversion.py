@@ -1,4 +1,7 @@
-"""Converts commands that start programs: srun, mpirun, and queries of Slurm's queue."""
+"""Converts commands that start programs or query Slurm's queue.
+
+They are srun, mpirun, squeue and similar.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ _CONTAINER = frozenset(("container-image", "container-name"))
 
 
 class Steps(Ranks):
-    """Reads commands anywhere in a script."""
+    """Rules for commands anywhere in a script."""
 
     def _command(self, statement: Statement, command: Command) -> None:
         name = command.name
@@ -67,7 +70,10 @@ class Steps(Ranks):
         self._paths(command.words[self._program(command) :], targets)
 
     def _snakemake(self, statement: Statement, command: Command) -> None:
-        """Run the rules of a workflow on the node, where the script has snakemake submit them to Slurm."""
+        """Run a workflow's rules on the node.
+
+        The script has snakemake submit them to Slurm.
+        """
         texts = command.texts
         if not _SUBMITTING.search(" ".join(texts)):
             return
@@ -90,7 +96,10 @@ class Steps(Ranks):
         self.found.notes.append("snakemake runs all rules on this node: raise cpus and memory for the whole workflow")
 
     def _nextflow(self, statement: Statement, command: Command) -> None:
-        """Run the processes of a pipeline on the node, where the script has nextflow submit them to Slurm."""
+        """Run a pipeline's processes on the node.
+
+        The script has nextflow submit them to Slurm.
+        """
         for at, word in enumerate(command.words[1:-1], 1):
             value = command.words[at + 1]
             names = (value.text or "").split(",")
@@ -103,7 +112,7 @@ class Steps(Ranks):
             self.found.notes.append("nextflow runs all processes on this node: raise cpus and memory for the pipeline")
 
     def _jar(self, command: Command) -> None:
-        """Replace ``java -jar $TRIMMOMATIC_HOME/trimmomatic.jar`` by conda's program of that name."""
+        """Replace ``java -jar $TRIMMOMATIC_HOME/trimmomatic.jar`` by conda's program."""
         at = next((index for index, word in enumerate(command.words[:-1]) if word.text == "-jar"), 0)
         if not at or not re.search(r"^[\"']?(\$|/|~)", command.words[at + 1].raw):
             return
@@ -118,19 +127,25 @@ class Steps(Ranks):
         self.found.setup.append(source.install)
 
     def _hostname(self, statement: Statement, command: Command) -> None:
-        """Replace MASTER_ADDR=$(hostname). Slurm runs the script on the first node, SkyPilot runs it on each."""
+        """Replace MASTER_ADDR=$(hostname).
+
+        Slurm runs the script on the first node, SkyPilot runs it on each.
+        """
         if self.directives.nodes > 1 and command.depth and statement.commands[0].name in ("", "export"):
-            end = self._piped(statement, command)[-1].words[-1].end  # an address needs no cutting
+            end = self._piped(statement, command)[-1].words[-1].end  # an address needs no filter
             self.found.edit(command.start, end, HEAD_ADDRESS)
             self.removed.append((command.start, end))
 
     def _getent(self, statement: Statement, command: Command) -> None:
-        """``getent hosts $head``: SkyPilot's list of nodes has addresses already."""
+        """Replace ``getent hosts $head`` by echo.
+
+        SkyPilot's list of nodes already has addresses.
+        """
         if self.directives.nodes > 1 and command.texts[1:2] in (["hosts"], ["ahosts"], ["ahostsv4"]) and command.depth:
             self.found.edit(command.words[0].start, command.words[1].end, "echo")
 
     def _piped(self, statement: Statement, command: Command) -> list[Command]:
-        """A command, and the filters that read its output."""
+        """A command, with the filters that read its output."""
         pipe = [command]
         for other in self._commands(statement):
             if other.start > command.start and other.depth <= command.depth:
@@ -140,8 +155,11 @@ class Steps(Ranks):
         self.taken.update(one.start for one in pipe[1:])
         return pipe
 
-    def _asked(self, statement: Statement, command: Command) -> None:
-        """``which srun``, ``command -v srun``: a script that also runs without Slurm; here its branch with Slurm."""
+    def _check_for_srun(self, statement: Statement, command: Command) -> None:
+        """Replace ``which srun`` by true.
+
+        The script also runs without Slurm; its branch with Slurm is converted.
+        """
         if {*CLIENTS, "srun", "scontrol"} & set(command.texts[1:]):
             self.found.edit(command.words[0].start, command.words[-1].end, "true")
             self.removed.append((command.words[0].start, command.words[-1].end))
@@ -159,7 +177,10 @@ class Steps(Ranks):
         )
 
     def _own_path(self, statement: Statement, command: Command) -> bool:
-        """``scontrol show job $SLURM_JOB_ID | grep Command=``: the script is in the workdir."""
+        """Replace ``scontrol show job $SLURM_JOB_ID | grep Command=``.
+
+        The script is in the workdir.
+        """
         pipe = self._piped(statement, command)
         field = re.search(r"\b(Command|WorkDir)\b", " ".join(word.raw for one in pipe[1:] for word in one.words))
         if not field:
@@ -232,7 +253,10 @@ class Steps(Ranks):
         self._pyxis(command, options)
 
     def _options_in(self, word: Word) -> list[str]:
-        """A word of srun, or the options in a variable: SRUN_ARGS="--wait=60 --kill-on-bad-exit=1"."""
+        """Word of srun, or the options in a variable.
+
+        SRUN_ARGS="--wait=60 --kill-on-bad-exit=1".
+        """
         text = self.scope.expand(word).replace("\\\n", " ") if word.variable() else ""
         options = text.split()
         several = len(options) > 1 and options[0].startswith("-") and "$" not in text
@@ -247,7 +271,10 @@ class Steps(Ranks):
         nodes: int,
         options: dict[str, str | None],
     ) -> None:
-        """Start several tasks of a step on a node by torchrun or mpirun; else the agent runs the script."""
+        """Start several tasks on a node by torchrun or mpirun.
+
+        For other steps the agent runs the script.
+        """
         waits = command.after != "&"
         if waits and tasks > nodes and self._torchrun(statement, command, program, tasks, nodes):
             self._pyxis(command, options)
@@ -260,7 +287,7 @@ class Steps(Ranks):
         self.found.need(command.line, text, f"{several}: SkyPilot starts one program on each node")
 
     def _head_address(self, command: Command, options: dict[str, str | None], rest: list[str]) -> bool:
-        """Replace ``$(srun -w $head hostname --ip-address)`` by the address of the first node."""
+        """Replace ``$(srun -w $head hostname --ip-address)`` by the address."""
         if rest[:1] != ["hostname"] or not command.depth or "nodelist" not in options:
             return False
         if not re.search(r"head|master|first|main|\[0\]|rank_?0|leader", options["nodelist"] or "", re.IGNORECASE):
@@ -270,14 +297,14 @@ class Steps(Ranks):
         return True
 
     def _unwrap(self, command: Command, program: Word) -> None:
-        """Replace ``bash -c 'COMMAND'``, the rest of an srun, by COMMAND."""
+        """Replace ``bash -c 'COMMAND'`` after srun by COMMAND."""
         words = [word for word in command.words if word.start >= program.start]
         if len(words) != 3 or words[1].text != "-c" or (words[0].text or "").rpartition("/")[2] not in ("bash", "sh"):
             return
         if words[2].raw.startswith('"') and "'" in words[2].raw and words[2].variables:
             return  # outside of the double quotes, the single quotes would keep variables from being expanded
         if any(self._expands_later(part.name) for part in words[2].variables):
-            return  # the inner shell expands what the variable's text names
+            return  # the inner shell expands the variables in its text
         inner = script_in(words[2], command.depth + 1)
         if inner is None or len(inner.statements) != 1 or len(inner.statements[0].commands) != 1:
             return
@@ -292,7 +319,10 @@ class Steps(Ranks):
         self.found.edit(inner.statements[0].end, word.end, "")
 
     def _expands_later(self, name: str) -> bool:
-        """Whether a variable's text has variables that only another shell expands: CMD="a.py --rank \\$RANK"."""
+        r"""Whether only another shell expands variables in a variable's text.
+
+        CMD="a.py --rank \$RANK".
+        """
         given = [one.value.raw for command in self.script.commands for one in command.assignments if one.name == name]
         given += [
             word.raw for command in self.script.commands for word in command.words if word.raw.startswith(f"{name}=")
@@ -300,7 +330,7 @@ class Steps(Ranks):
         return any("\\$" in raw or ("'" in raw and "$" in raw) for raw in given)
 
     def _step_size(self, options: dict[str, str | None]) -> tuple[int | None, int | None]:
-        """Tasks and nodes of a step; None if they depend on a variable."""
+        """Tasks and nodes of a step; None for a variable."""
 
         def number(option: str) -> int | None:
             text = (options.get(option) or "").split("-")[0]
@@ -367,10 +397,10 @@ _IDIOMS: dict[str, Callable[[Steps, Statement, Command], None]] = {
     "ip": Steps._hostname,
     "ifconfig": Steps._hostname,
     "getent": Steps._getent,
-    "which": Steps._asked,
-    "type": Steps._asked,
-    "hash": Steps._asked,
-    "command": Steps._asked,
+    "which": Steps._check_for_srun,
+    "type": Steps._check_for_srun,
+    "hash": Steps._check_for_srun,
+    "command": Steps._check_for_srun,
     "snakemake": Steps._snakemake,
     "aprun": Steps._aprun,
     "nextflow": Steps._nextflow,

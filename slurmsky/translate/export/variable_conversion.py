@@ -1,4 +1,4 @@
-"""Replaces ``SLURM_*`` in a script by SkyPilot's variables, or by values of the directives."""
+"""Replaces ``SLURM_*`` by SkyPilot's variables or known values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAME = re.compile(r"\b(?:SLURMD?|SBATCH|SRUN)_[A-Z0-9_]+\b")
 
 @dataclass(frozen=True)
 class DirectiveValues:
-    """The values of a job's directives that a script may use."""
+    """Values of a job's directives that a script may use."""
 
     spec: JobSpec
     name: str
@@ -37,7 +37,10 @@ class DirectiveValues:
 
     @property
     def whole_node(self) -> bool:
-        """Whether the job has a whole node and names no number of tasks. mpirun then starts one task on each CPU."""
+        """Whether the job has a whole node and no task count.
+
+        mpirun then starts one task on each CPU.
+        """
         return self.spec.exclusive is not None and self.spec.ntasks is None and self.spec.ntasks_per_node is None
 
     @property
@@ -77,7 +80,7 @@ class DirectiveValues:
 
 
 def value(word: Word, directives: DirectiveValues, values: Mapping[str, str]) -> str | None:
-    """The text of a word whose variables have known values; else None."""
+    """Text of a word with known values, else None."""
     if word.text is not None:
         return word.text
     constants = directives.constants
@@ -103,7 +106,7 @@ def value(word: Word, directives: DirectiveValues, values: Mapping[str, str]) ->
 
 
 def _sum(part: Part, raw: str, directives: DirectiveValues, values: Mapping[str, str]) -> str | None:
-    """The value of ``$(( 4 * SLURM_NNODES / 2 ))`` with all names known.
+    """Value of ``$(( 4 * SLURM_NNODES / 2 ))`` with all names known.
 
     Operators apply from left to right; parentheses are not supported.
     """
@@ -142,12 +145,15 @@ def _sum(part: Part, raw: str, directives: DirectiveValues, values: Mapping[str,
 
 
 def harmless(word: Word) -> bool:
-    """Whether assigning this value to a variable has no side effect."""
+    """Whether assigning this value has no side effect."""
     return "$(" not in word.raw and "`" not in word.raw
 
 
 def replacement(name: str, directives: DirectiveValues) -> str | None:
-    """The replacement for a variable: "$NAME", an expression, or a value; None: there is none."""
+    """Replacement for a variable, or None.
+
+    It is "$NAME", an expression, or a value.
+    """
     if name == "SLURM_PROCID" and directives.tasks_per_node > 1:
         return None
     if name in ("SLURM_LOCALID",) and directives.tasks_per_node > 1:
@@ -161,7 +167,10 @@ def replacement(name: str, directives: DirectiveValues) -> str | None:
 
 
 def rename(script: Script, directives: DirectiveValues, found: Reading, removed: Iterable[tuple[int, int]]) -> None:
-    """Replace every variable of Slurm in the script. Variables without a replacement are added to ``needs``."""
+    """Replace every variable of Slurm in the script.
+
+    Variables without a replacement are added to ``needs``.
+    """
     gone = [*removed, *((at, at + len(text)) for at, text in script.comments)]
     seen: set[int] = set()
     own = {given.name for command in script.commands for given in command.assignments}
@@ -169,7 +178,8 @@ def rename(script: Script, directives: DirectiveValues, found: Reading, removed:
         word.raw.partition("=")[0] for command in script.commands if command.name == "export" for word in command.words
     }
     printed = _ARRAY_ID if not directives.array and _only_printed(script, _ARRAY_ID) else ""
-    own = {name for name in own if replacement(name, directives) is None}  # of the script, in spite of their first word
+    # variables of the script, although they begin with SLURM
+    own = {name for name in own if replacement(name, directives) is None}
     for word, part in _all_variables(script):
         at = word.start + part.start
         if (
@@ -202,7 +212,7 @@ _ARRAY_ID = "SLURM_ARRAY_TASK_ID"
 
 
 def _only_printed(script: Script, name: str) -> bool:
-    """Whether a variable only occurs in what the script prints."""
+    """Whether a variable only occurs in the script's messages."""
     printed = [
         script.text(command) for command in script.commands if command.name in ("echo", "printf") and not command.depth
     ]
@@ -273,7 +283,7 @@ def _rename_one(text: str, at: int, line: int, name: str, directives: DirectiveV
     if new is None:
         default = re.match(r"\$\{\w+:?-([^{}$`]*)\}\Z", text)
         if default and name not in ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_RESTART_COUNT"):
-            return  # the script handles the variable's absence
+            return  # the script allows for the variable's absence
         found.need(line, text, f"SkyPilot has no counterpart of {name}")
         return
     if name.endswith("NODELIST") and re.match(r"\$\{\w+(:\s?\d|[%#/])", text):
@@ -282,7 +292,7 @@ def _rename_one(text: str, at: int, line: int, name: str, directives: DirectiveV
     if new.startswith("$") and re.fullmatch(r"\$\w+", new):
         target = new[1:]
         if target == "SKYPILOT_TASK_ID" and (found.calculates or not text.startswith("$")):
-            target = "SKYPILOT_MANAGED_JOB_ID"  # a number; the task id is a string
+            target = "SKYPILOT_MANAGED_JOB_ID"  # a number is required; the task id is a string
         found.edit(at, at + len(text), text.replace(name, target, 1))
         return
     operator = re.match(r"\$\{[#!]?\w+(.*)\}\Z", text, re.DOTALL)

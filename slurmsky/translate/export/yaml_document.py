@@ -1,4 +1,7 @@
-"""Writes YAML with comments, field by field, for users to edit. A comment can never become YAML."""
+"""Writes YAML with comments, field by field.
+
+Users edit it. A comment can never become YAML.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ _WIDTH = 100
 
 
 class YamlDocument:
-    """Fields in order, with comments above them or beside their keys."""
+    """Ordered fields, with comments above or beside their keys."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -48,12 +51,15 @@ class YamlDocument:
         self._lines += rest
 
     def text(self) -> str:
-        """The YAML."""
+        """Return the YAML."""
         return "\n".join(self._lines) + "\n"
 
 
 def _entry(key: str, item: Any) -> list[str]:
-    """Lines of a key with its value. PyYAML writes long keys as ``? KEY``, which is hard to read."""
+    """Lines of a key with its value.
+
+    PyYAML writes long keys as ``? KEY``, which is hard to read.
+    """
     first, *rest = dump({key: item}).splitlines()
     if not first.startswith("? "):
         return [first, *rest]
@@ -64,7 +70,7 @@ def _entry(key: str, item: Any) -> list[str]:
 def _block(key: str, value: Any) -> list[str]:
     """Lines of a text as a ``|`` block; [] for other values.
 
-    This works also where PyYAML writes none (spaces at a line's end).
+    This works also if PyYAML writes none (spaces at a line's end).
     """
     if not isinstance(value, str) or not value.endswith("\n") or not blockable(value := plain_text(value)):
         return []

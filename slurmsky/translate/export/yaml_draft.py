@@ -1,4 +1,4 @@
-"""Writes the SkyPilot YAML of one script, plain or with slurmsky on the nodes."""
+"""Writes one script's SkyPilot YAML, with or without slurmsky."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ REQUIRED = re.compile(r"\$\{(\w+):?\?")
 
 @dataclass
 class Draft(StorageDraft):
-    """One script on its way to YAML."""
+    """One script during its conversion to YAML."""
 
     # --- plain SkyPilot
 
@@ -146,7 +146,10 @@ class Draft(StorageDraft):
                 document.comment(f"  {text}")
 
     def _has_own_image(self) -> bool:
-        """Whether the task runs in an image that the user chose: it has the script's programs."""
+        """Whether the user chose the task's image.
+
+        Such an image has the script's programs.
+        """
         image = self._image()
         return (image is not None and not image[1].startswith("module")) or bool(self.reading.images)
 
@@ -206,12 +209,12 @@ class Draft(StorageDraft):
 
     @cached_property
     def _unknown(self) -> dict[str, int]:
-        """Variables that the script expects from its caller, with the lines of their first use."""
+        """Variables that the caller must set, with their first lines."""
         scope = Scope.of(self.script)
         files = [file for _, file in scope.sourced if not re.search(r"(?i)activate|conda|/etc/|modules|bashrc", file)]
         entered = ENTERED if needs.of(self.source).environments else ()
         known = {*self.reading.envs, *scope.stores, *entered, *dict(self.site.environment)}
-        found = {} if files else unset_variables(self.script, scope)  # files may set them
+        found = {} if files else unset_variables(self.script, scope)  # these files may set variables
         exported = set(re.findall(r"export (\w+)=", "\n".join(self.reading.activate)))
         return {name: line for name, line in found.items() if name not in known | exported}
 
@@ -221,13 +224,13 @@ class Draft(StorageDraft):
 
     @property
     def _of_modules(self) -> dict[str, int]:
-        """The variables that a loaded module sets, by their names."""
+        """Variables that a loaded module sets, recognized by name."""
         loads = bool(self.reading.modules or self.reading.unknown_modules)
         return {name: line for name, line in self._unknown.items() if loads and not INPUT.fullmatch(name)}
 
     @property
     def _inputs(self) -> list[str]:
-        """The inputs of a script whose caller exports variables."""
+        """Inputs of a script whose caller exports variables."""
         return list(self._unset) if len(self._unset) >= INPUTS else []
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Converts a batch script to the SkyPilot YAML that a user would write by hand.
+"""Converts a batch script to a readable SkyPilot YAML.
 
 A script that needs Slurm's machinery (several tasks per node, steps, the queue) is reported as such, and the YAML
 passes the unchanged script to slurmsky on the nodes.
@@ -53,12 +53,12 @@ from .yaml_setup import (
 )
 
 DEFAULT_GPU = "H100"
-#: for the versions of CUDA below these, which do not know newer GPUs. Source: NVIDIA's release notes of CUDA
+#: versions of CUDA below these do not support newer GPUs. Source: NVIDIA's release notes of CUDA
 _GPUS_BEFORE = (((11, 0), "V100"), ((11, 8), "A100"))
 NAME_LENGTH = 60
-#: installations that are an environment of Python, and not a library of one
+#: packages that make up a Python environment, unlike a library in it
 _FRAMEWORKS = re.compile("numpy|torch|tensorflow|jax")
-#: packages of conda that have another build for GPUs
+#: packages of conda with a separate build for GPUs
 _GPU_BUILT = re.compile(r"(?<=\s)(gromacs)(?=\s|$|\))")
 #: characters that YAML cannot hold in a block of text
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
@@ -67,7 +67,10 @@ _GPU_OPTIONS = frozenset(("gres", "gpus", "gpus_per_node", "gpus_per_task", "gpu
 
 @dataclass(frozen=True)
 class ExportedYaml:
-    """An exported YAML. ``needs``: why slurmsky must be on the nodes; empty for plain SkyPilot."""
+    """An exported YAML.
+
+    ``needs``: why slurmsky must be on the nodes; empty for plain SkyPilot.
+    """
 
     yaml: str
     name: str
@@ -92,11 +95,9 @@ def export_yaml(
 ) -> ExportedYaml:
     """Export the YAML for a script with options ``specs``.
 
-    ``file``: the script's name in texts. ``folder``: the submit folder, where it is known; ``path``: the script's
-    path below it. ``serve``: for ``sky serve``, where the script starts a server.
-    ``dropped``: directives that sbatch does not know.
-
-    Raises Refused with Slurm's text where SkyPilot cannot provide such nodes.
+    ``file``: the script's name in texts. ``folder``: the submit folder, if known; ``path``: the script's path below
+    it. ``serve``: for ``sky serve``, if the script starts a server. ``dropped``: directives that sbatch does not know.
+    Raises Refused with Slurm's text if SkyPilot cannot provide such nodes.
     """
     source = re.sub(r"(?m)^\s*#[^!\n].*$", lambda line: _UNPRINTABLE.sub("", line[0]), source)
     spec, source = specs[0], until_exit(parse(source))
@@ -112,7 +113,7 @@ def export_yaml(
     spec = _with_gpus_of_steps(spec, script) if len(specs) == 1 else spec
     if spec.job_name == file and "." in file:
         spec = spec.evolve(job_name=file.rpartition(".")[0])  # the client's default: the script's name
-    # The other components of a het job have their own partitions, where they name any.
+    # The other components of a het job may name their own partitions.
     others = [(part, (part.partition or partition_of_plan).split(",")[0]) for part in specs[1:]]
     apart = bool(spec.chdir) and os.path.normpath(spec.chdir or "") != folder  # --chdir, and not the submit folder
     asked = needs.of(source)
@@ -180,7 +181,7 @@ _WANDB = re.compile(r"(?m)^[^#\n]*(--[\w-]*wandb(?![\w-])|report_to[= ][\"']?wan
 
 
 def _gpu_for(source: str, site: Site) -> str:
-    """The GPU for a script that names none: the newest that its version of CUDA supports."""
+    """GPU for a script without one: the newest for its CUDA."""
     modules = [(name, find(site, name)) for name in needs.of(source).modules]
     texts = [*(name for name, _ in modules), *(module.image for _, module in modules if module)]
     named = (re.search(r"(?i)cuda(?:toolkit)?[/:-]?(\d{1,2})\.?(\d{0,2})", text) for text in texts)
@@ -189,7 +190,7 @@ def _gpu_for(source: str, site: Site) -> str:
 
 
 def _with_gpus_of_steps(spec: JobSpec, script: Script) -> JobSpec:
-    """The options; if only steps request GPUs, with the GPUs of the largest step."""
+    """Options; GPUs of the largest step if only steps have any."""
     largest, scope = spec, Scope.of(script)
     for command in script.commands if not geometry(spec).gpus else ():
         if command.name == "srun":
@@ -204,7 +205,7 @@ def _with_gpus_of_steps(spec: JobSpec, script: Script) -> JobSpec:
 
 
 def _without_image_file(spec: JobSpec) -> tuple[JobSpec, str]:
-    """The options without an image that is a file of the old cluster, and that file."""
+    """Options without an image file of the old cluster, and that file."""
     file = dict(spec.site_options).get("container-image", "")
     if not file.startswith(("/", ".", "~")) and not file.endswith((".sqsh", ".squashfs")):
         return spec, ""
@@ -212,7 +213,7 @@ def _without_image_file(spec: JobSpec) -> tuple[JobSpec, str]:
 
 
 def _site_options(spec: JobSpec, image_file: str, reading: Reading) -> None:
-    """Record the options of the old cluster's plug-ins, and an image that is a file there."""
+    """Record options of the old cluster's plug-ins and its image file."""
     for name, text in spec.site_options:
         if name != "container-image":
             mounts = "mount the buckets or volumes at these paths of the container, by file_mounts or volumes"
@@ -239,7 +240,7 @@ def _bring_packages(asked: Needs, script: Script, reading: Reading, folder: str)
 
 
 def _work_dir(draft: Draft, work_dir: str, folder: str) -> None:
-    """Begin in the folder of ``--chdir``, if it is below the submit folder."""
+    """Begin in the folder of ``--chdir`` below the submit folder."""
     if not work_dir.startswith(f"{folder}/"):
         conversion.move_to_workdir(draft.reading, draft.source, work_dir)
     else:
@@ -248,7 +249,10 @@ def _work_dir(draft: Draft, work_dir: str, folder: str) -> None:
 
 
 def _upper_workdir(draft: Draft, folder: str) -> None:
-    """Place the workdir as far above the submit folder as the script reads files."""
+    """Place the workdir above the submit folder as far as needed.
+
+    The script reads files in the folders above.
+    """
     levels, path = levels_above(draft.script, Scope.of(draft.script))
     parts = folder.strip("/").split("/")
     if not levels:

@@ -1,4 +1,4 @@
-"""The ``resources`` of a script's YAML, with comments where a choice is a guess."""
+"""``resources`` of a script's YAML, with comments on guesses."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ _USES_GPU = re.compile(r"(?i)nvidia-smi|cuda|--nv\b|--gpus?\b|pytorch|tensorflow
 _GPU_PROGRAM = re.compile(
     r"VISIBLE_DEVICES=[\"']?\d|\b(nvidia-smi|nvcc|nsys|ncu)\b|\s--nv\b|--nproc[_-]per[_-]node[= ]gpu|--device[= ]cuda"
 )
-#: programs that are in a partition of GPUs for its GPUs
+#: programs that use the GPUs of a partition that has any
 _LEARNS = re.compile(r"(?m)^[^#\n]*\b(python[\d.]*|torchrun|accelerate|deepspeed)\s")
 
 
 def _is_spelt(word: str, gpu: str) -> bool:
-    """Whether a site's word names this GPU, and not one that resembles it."""
+    """Whether a site's word names this GPU, not a similar one."""
     plain, name = (re.sub(r"[^a-z0-9]", "", text.lower()) for text in (word, gpu))
     return bool({*re.findall(r"\d+", word)} & {*re.findall(r"\d+", gpu)}) or name in plain or plain in name
 
 
 @dataclass
 class NodeDraft:
-    """Nodes of one script's YAML, and all results of its conversion.
+    """Nodes of one script's YAML, with the conversion's results.
 
     ``begins``: the submit folder below the workdir.
     """
@@ -69,7 +69,7 @@ class NodeDraft:
         wanted = {key: item for key, item in self.task.fields["resources"].items() if key != "labels"}
         notes: dict[str, str] = {}
         if wanted.get("cpus") == "1+" and ("accelerators" in wanted or self.spec.exclusive is not None):
-            del wanted["cpus"]  # any node with GPUs has more, as has the whole node of --exclusive
+            del wanted["cpus"]  # any node with GPUs has more CPUs, as has the whole node of --exclusive
         server = server_of(self.script)
         if server and not self.reading.needs:
             wanted["ports"] = server.port
@@ -116,7 +116,7 @@ class NodeDraft:
             document.put("resources", {key: wanted[key] for key in ranked}, comments, inline=notes)
 
     def _accounting(self) -> Iterator[tuple[str, str, bool]]:
-        """(option, its value, whether the site file lists it) of the account and the QOS."""
+        """Account and QOS: option, value, whether the site lists it."""
         routes = {*dict(self.site.account_routes), *dict(self.site.qos_routes)}
         cluster = {*(one.name for one in self.site.cluster.qos), *(one.name for one in self.site.cluster.accounts)}
         for option, name in (("account", self.spec.account), ("qos", self.spec.qos)):
@@ -124,9 +124,9 @@ class NodeDraft:
                 yield option, name, name in {*self.site.accounts, *routes, *cluster}
 
     def _gpu_partition(self, wanted: dict[str, Any], notes: dict[str, str]) -> list[str]:
-        """Request a GPU for a script that uses GPUs in a partition of GPUs without a request.
+        """Request a GPU for a script in a partition of GPUs.
 
-        Add a comment if the use is unclear.
+        The script uses GPUs without a request. A comment is added if the use is unclear.
         """
         name, why = gpu_types.hinted(self.spec, self.partition, self.site.gpus)
         if not why:
@@ -154,7 +154,10 @@ class NodeDraft:
         return [f"{why} names GPUs, but the script requests none; if it uses one:  accelerators: {name}:1"]
 
     def _devices(self) -> int:
-        """The number of GPUs of a script that uses some without a request: those it numbers, else one a process."""
+        """Number of GPUs of a script without a request.
+
+        It is the number of GPUs that the script numbers, else one per process.
+        """
         each = (
             self.directives.tasks_per_node
             if self.spec.exclusive is not None and self.directives.tasks_per_node <= 8
@@ -163,14 +166,17 @@ class NodeDraft:
         return self.reading.devices or each
 
     def _whole_node(self, wanted: dict[str, Any], notes: dict[str, str]) -> None:
-        """Choose a size for --exclusive without a number of CPUs; the user must check it."""
+        """Choose a size for --exclusive without CPUs.
+
+        The user must check it.
+        """
         if "accelerators" not in wanted and "instance_type" not in wanted:
             wanted["cpus"] = "16+"
             notes["cpus"] = "--exclusive is a whole node of the old cluster: write its number of CPUs"
 
     def _image(self) -> tuple[str, str] | None:
         options = dict(self.spec.site_options)
-        # With several images, each step starts its own one.
+        # With several images, each step starts its own image.
         image = options.get("container-image") or (self.reading.images[0] if len(self.reading.images) == 1 else "")
         if image:
             try:

@@ -1,4 +1,7 @@
-"""Completes the setup of a script's YAML: its programs, its Python, and what the user must write first."""
+"""Completes the setup of a script's YAML.
+
+It adds programs, Python, and TODO lines for the user.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,8 @@ _FRAMEWORK = re.compile(r"pytorch|tensorflow|/jax|nemo|rapids|monai|paddle|mxnet
 
 
 def leave_toolchains(script: Script, reading: Reading) -> None:
-    """Leave out modules of compilers and MPIs that nothing in the script uses."""
-    found = () if reading.needs else unused(script, reading.modules, reading.ranks)  # the agent loads what is loaded
+    """Omit modules of compilers and MPIs that the script ignores."""
+    found = () if reading.needs else unused(script, reading.modules, reading.ranks)  # the agent loads all modules
     for at, entry in reversed(list(found)):
         module = reading.modules.pop(at)
         if module.setup in reading.setup and all(other.setup != module.setup for other in reading.modules):
@@ -41,7 +44,7 @@ def leave_toolchains(script: Script, reading: Reading) -> None:
 
 
 def leave_images(script: Script, reading: Reading) -> None:
-    """Leave out images of modules where containers bring all of the script's programs."""
+    """Omit images of modules if containers provide all programs."""
     contained = in_containers(script.commands, Scope.of(script).containers)
     outside = [one for one in script.commands if not any(start <= one.start < end for start, end in contained)]
     if not contained or any(one.words and one.name not in ANYWHERE | INSTALLERS.keys() | LAUNCHERS for one in outside):
@@ -54,24 +57,27 @@ def leave_images(script: Script, reading: Reading) -> None:
 
 
 def name_programs(asked: Needs, source: str, reading: Reading) -> None:
-    """Programs that setup installs run by their names, not by their paths on the old cluster."""
+    """Call installed programs by name instead of their old path."""
     for path in (file for file, role in asked.starts if role == PROGRAM and not reading.needs):
         for start, end, _ in below(path, source):
             reading.edit(start, end, path.rpartition("/")[2])
 
 
 def set_variables(source: str, reading: Reading) -> None:
-    """Set variables that modules of the old cluster set, where the map of modules knows their places on a node."""
+    """Set variables of the old cluster's modules.
+
+    The module map has their values on a node.
+    """
     sets = {name: places.split()[0] for module in reading.modules for name, places in module.sets}
     for name in sorted(set(re.findall(r"\$\{?(\w+)", source)) & sets.keys()):
         if not re.search(rf"\b{name}=", source):
-            place = re.sub("^~/miniconda3/", "$CONDA_PREFIX/", sets[name])  # setup installs into what is activated
+            place = re.sub("^~/miniconda3/", "$CONDA_PREFIX/", sets[name])  # setup installs into the active environment
             place = place.replace("~/miniconda3", "$(conda info --base)")
             reading.activate.append(f"export {name}=" + (f"$(ls -d {place} | head -n 1)" if "*" in place else place))
 
 
 def bring_programs(asked: Needs, script: Script, reading: Reading) -> None:
-    """Put the installation of the script's programs before the other commands of setup."""
+    """Put the installation of programs before other setup commands."""
     known = {program for module in reading.modules for program in module.gives}
     ranks = reading.ranks or _starts_ranks(script)
     if not reading.images:
@@ -80,12 +86,13 @@ def bring_programs(asked: Needs, script: Script, reading: Reading) -> None:
         if not re.search(r"(?m)^[^#\n]*\bspack +(?!load\b)", script.source):
             known.add("spack")
         names = [name for name in asked.programs if name not in known]
-        if asked.environments:  # they bring their own programs, but neither system packages nor containers' runtimes
+        # environments have their own programs, but neither system packages nor containers' runtimes
+        if asked.environments:
             names = [name for name in names if name in _RUNTIMES or (source_of(name) or _NOWHERE).kind == "apt"]
         if "get.nextflow.io" in script.source:
             names.append("java")
         if "mpirun" not in known and ranks:
-            names.append("mpicc")  # of the package that provides mpirun
+            names.append("mpicc")  # mpicc belongs to the package that provides mpirun
         installed = setup_lines(tuple(names))
         reading.setup[:0] = [line for line in installed if line not in reading.setup]
     if ranks and any(module.image for module in reading.modules):
@@ -94,21 +101,25 @@ def bring_programs(asked: Needs, script: Script, reading: Reading) -> None:
 
 
 def _starts_ranks(script: Script) -> bool:
-    """Whether a command starts mpirun, directly or below another program (``valgrind mpirun ...``)."""
+    """Whether a command starts mpirun, also below another program.
+
+    ``valgrind mpirun ...``.
+    """
     held = [given.value.raw.strip("\"' ") for command in script.commands for given in command.assignments]
     words = (word.text for command in script.commands for word in command.words)
     return any(word in LAUNCHERS for word in words) or any(text.split(" ")[0] in LAUNCHERS for text in held)
 
 
 def is_framework(module: Module) -> bool:
-    """Whether a module's image is used for its framework, and not for the CUDA in it."""
+    """Whether a module's image is used for its framework, not CUDA."""
     return bool(_FRAMEWORK.search(module.image)) and "nvcc" not in module.gives
 
 
 def one_python(reading: Reading) -> None:
-    """Keep the Python of a framework's image: an environment of a Python module would hide the framework.
+    """Keep the Python of a framework's image.
 
-    Without one, programs are installed in that environment: base is not in PATH once another one is active.
+    An environment of a Python module would hide the framework. Without such an image, programs are installed in that
+    environment: base is not in PATH once another one is active.
     """
     if any("conda env create" in line for line in reading.setup):
         for at, module in enumerate(reading.modules):
@@ -131,7 +142,7 @@ def one_python(reading: Reading) -> None:
 
 
 def mark_missing_files(reading: Reading, folder: str) -> None:
-    """Put a TODO before setup lines that read a list of packages which the submit folder lacks."""
+    """Put a TODO before setup lines with a missing package list."""
     for at, line in reversed(list(enumerate(reading.setup))):
         found = re.search(
             r"(?:conda env create -n (\S+) -f|^pip install -r) (environment\.yml|requirements\.txt)$", line

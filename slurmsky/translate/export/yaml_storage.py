@@ -1,4 +1,7 @@
-"""The ``file_mounts`` and ``volumes`` of a script's YAML, and comments for the paths that the user must provide."""
+"""``file_mounts`` and ``volumes`` of a script's YAML.
+
+Comments name the paths that the user must provide.
+"""
 
 from __future__ import annotations
 
@@ -73,12 +76,15 @@ class StorageDraft(NodeDraft):
             document.comment(f"  file_mounts: {{{place}: {{source: s3://BUCKET/{place.strip('~/')}, mode: MOUNT}}}}")
 
     def _bucket(self, place: str) -> str:
-        """A bucket's name: bucket names are globally unique, so part of it is derived from the script's text."""
+        """Name of a bucket, made unique by the script's text.
+
+        Bucket names are globally unique.
+        """
         unique = hashlib.sha256(self.source.encode("utf-8", "surrogateescape")).hexdigest()[:8]
         return f"{self.task.name[:20].rstrip('-')}-{place}-{unique}"[:63]
 
     def _alternatives(self) -> list[str]:
-        """Paths in variables to which the script gives several values, in its branches."""
+        """Paths in variables with different values in the script's branches."""
         given: dict[str, list[str]] = {}
         for command in self.script.commands:
             for one in command.assignments if not command.words else ():
@@ -87,7 +93,7 @@ class StorageDraft(NodeDraft):
         return [text for text in texts if is_path(text) and not mount_points.on_every_node(text)]
 
     def _gone_lines(self) -> set[int]:
-        """Lines of the script of which nothing is left."""
+        """Lines of the script that are removed completely."""
         source, at, gone = self.source, 0, set[int]()
         removed = [(start, end) for start, end, text in self.reading.edits if not text]
         for number, line in enumerate(source.split("\n"), 1):

@@ -1,1 +1,1 @@
-"""Finds what a batch script needs: files, programs, packages, images and GPUs. Pure."""
+"""Finds a script's needs: files, programs, packages, images, GPUs."""

@@ -1,4 +1,4 @@
-"""Tables for the idioms of batch scripts: programs by category, and the record of a script's conversion."""
+"""Tables of programs for idioms, and the record of a conversion."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLIENTS = _words(
 QUERIES = _words("squeue sacct sinfo sstat sprio seff sshare sreport")
 #: filters of a query's output
 FILTERS = _words("grep egrep head tail awk sed cut tr sort uniq wc column cat true")
-#: commands that may run on every node as well as on one
+#: commands that may run on all nodes
 ANYWHERE = _words(
     """
     : [ [[ test true false export set unset shopt ulimit umask cd pushd popd pwd echo printf source
@@ -38,7 +38,7 @@ WRAPPERS = _words(
     """
 )
 LAUNCHERS = frozenset(("mpirun", "mpiexec", "mpiexec.hydra", "orterun", "prterun"))
-#: name endings of secrets: TOKENIZERS_PARALLELISM and MAX_TOKENS are not secrets
+#: name endings of secrets, without TOKENIZERS_PARALLELISM and MAX_TOKENS
 SECRET = re.compile(
     r"(^|_)(API_?KEY|TOKEN|SECRET|SECRET_KEY|PASSWORD|PASSWD|ACCESS_KEY|ACCESS_KEY_ID|CREDENTIALS?)$", re.IGNORECASE
 )
@@ -48,7 +48,7 @@ NETWORK = re.compile(
     r"|NCCL_CROSS_NIC|NCCL_COLLNET_ENABLE|UCX_(NET_DEVICES|TLS)|OMPI_MCA_\w+|FI_(PROVIDER|EFA\w*|CXI\w*|MR\w*)|MPICH_\w+"
     r"|I_MPI_(FABRICS|OFI_\w+|DAPL\w*|PMI_LIBRARY|PMI2?)|OPAL_PREFIX|PSM2_\w+|SHARP_\w+|HCOLL_\w+"
 )
-#: programs that run once per node under any launcher: their instances find each other, or are independent
+#: programs that run once per node under any launcher: their instances connect to each other, or are independent
 EACH_NODE = re.compile(
     r"^(python[\d.]*|torchrun|accelerate|deepspeed|bash|sh|hostname|nvidia-smi|rocm-smi|echo|ray|date|env|printenv|mkdir|cp"
     r"|rm|ls|cat|sleep|pip3?|conda|uv|git|wget|curl|whoami|uname|lscpu|free|df|singularity|apptainer|docker|composer|tar"
@@ -81,14 +81,14 @@ CHECKPOINT = re.compile(
 )
 
 
-#: options that read a checkpoint; if an option that writes one has the same path, the folder belongs to the job
+#: options that read a checkpoint; the folder belongs to the job if an option that writes has an equal path
 LOAD = re.compile(r"load|resume|restor|restart|continue")
 INPUT = re.compile(r"hf|init|pretrain|from|model|data|ref")
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """A part of the script that the YAML omits, and the reason."""
+    """Omitted part of a script, with the reason."""
 
     line: int
     text: str
@@ -97,7 +97,10 @@ class Dropped:
 
 @dataclass
 class Reading:
-    """The result for a script. ``edits`` are (start, end, new text); ``needs`` lists why slurmsky is required."""
+    """Result of a conversion.
+
+    ``edits`` are (start, end, new text); ``needs`` lists why slurmsky is required.
+    """
 
     edits: list[tuple[int, int, str]] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
@@ -121,13 +124,13 @@ class Reading:
     notes: list[str] = field(default_factory=list)  # comments at the start of run
 
     def drop(self, line: int, text: str, why: str) -> None:
-        """Record that a part of the script is omitted, without repetition."""
+        """Record an omitted part of the script, without repetition."""
         entry = Dropped(line, one_line(text), why)
         if entry not in self.dropped:
             self.dropped.append(entry)
 
     def need(self, line: int, text: str, why: str) -> None:
-        """Record a part that works only with slurmsky on the nodes."""
+        """Record a part that needs slurmsky on the nodes."""
         self.needs.append(Dropped(line, one_line(text), why))
 
     def edit(self, start: int, end: int, text: str) -> None:
@@ -136,7 +139,10 @@ class Reading:
 
 
 def one_line(text: str, limit: int = 100) -> str:
-    """A text safe for a comment: one line, without characters that a terminal or YAML would interpret."""
+    """Make a text safe for a comment.
+
+    The result is one line, without characters that a terminal or YAML would interpret.
+    """
     clean = text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
     clean = " ".join(clean.split())
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."

@@ -1,4 +1,4 @@
-"""Counts the folders above the submit folder that a script reads, such as ``../data``. Pure."""
+"""Counts folders above the submit folder that a script reads."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ _SUBMIT_DIR = frozenset(("$SLURM_SUBMIT_DIR", "$PWD", "$PBS_O_WORKDIR", ".", "./
 
 
 def levels_above(script: Script, scope: Scope) -> tuple[int, str]:
-    """(number of folders above the submit folder that the script reads, its farthest path).
+    """Number of folders above the submit folder, and the farthest path.
 
-    (0, "") for none.
-
-    Counting ends at the first ``cd`` to an unknown or absolute folder.
+    (0, "") for none. Counting ends at the first ``cd`` to an unknown or absolute folder.
     """
     most, farthest = 0, ""
     depths: dict[tuple[Block, ...], int] = {}  # by the subshells around a command: a cd ends with its subshell
@@ -48,7 +46,7 @@ def levels_above(script: Script, scope: Scope) -> tuple[int, str]:
 
 
 def _paths(command: Command, scope: Scope) -> list[str]:
-    """The leading ``../..`` of each path in a command line."""
+    """Leading ``../..`` of each path in a command line."""
     words = [] if command.name in _SPEAKERS else list(command.words)
     words += [word for _, word in command.redirects]
     found = []

@@ -1,4 +1,7 @@
-"""Determines a job's SkyPilot GPU from its gres type, constraint, partition and script text. Pure."""
+"""Determines a job's SkyPilot GPU.
+
+Sources are gres type, constraint, partition and script text.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +11,26 @@ from ...model.spec import JobSpec
 from ...site.gpunames import known_gpu
 from ...site.record import GpuNames
 
-#: meaning of words for AMD GPUs that name no single model
+#: GPU for words of AMD that name no model
 _AMD_USUAL = "MI300X"
 
 
 def sky_name(names: GpuNames, word: str) -> str:
-    """SkyPilot's name for a site's GPU word; "" if the word names no GPU."""
+    """SkyPilot's name for a site's GPU word, or ""."""
     wanted = word.lower()
     return next((sky for name, sky in names.names if name.lower() == wanted), "") or known_gpu(word)
 
 
 def features(constraint: str | None) -> list[str]:
-    """The names in a constraint, without counts; alternatives keep their order."""
+    """Names in a constraint, in order and without counts."""
     return re.findall(r"[A-Za-z_0-9][\w.:=-]*", re.sub(r"\*\d+", "", constraint or ""))
 
 
 def hinted(spec: JobSpec, partition: str, names: GpuNames, amd: str = "") -> tuple[str, str]:
-    """(GPU, its source) for a job that requests GPUs without a type; ("", "") without a source.
+    """GPU and its source for a job with untyped GPUs.
 
-    Sources from the most to the least explicit: constraint, partition, QOS, the script's text.
+    ("", "") without a source. Sources from the most to the least explicit: constraint, partition, QOS, the script's
+    text.
     """
     for option, words in (
         ("constraint", features(spec.constraint)),

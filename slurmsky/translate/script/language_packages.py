@@ -1,4 +1,7 @@
-"""Determines the packages of a script's Julia and R files, as setup lines. Reads files of one folder, and runs none."""
+"""Determines packages of Julia and R files, as setup lines.
+
+Reads files of one folder, and runs none.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ _CRAN = 'repos = "https://cloud.r-project.org"'
 
 
 def language_setup(script: Script, folder: str) -> list[str]:
-    """Setup lines for the packages of Julia and R. ``folder``: the submit folder, where it is known."""
+    """Setup lines for the packages of Julia and R.
+
+    ``folder``: the submit folder, if known.
+    """
     return [*dict.fromkeys((*_of_julia(script, folder), *_of_r(script, folder)))]
 
 
@@ -61,7 +67,7 @@ def _of_julia(script: Script, folder: str) -> Iterator[str]:
 
 
 def _using(folder: str, file: str) -> list[str] | None:
-    """The packages that a Julia file loads; None: it cannot be read."""
+    """Packages that a Julia file loads; None if unreadable."""
     text = _read(folder, file)
     if text is None:
         return None
@@ -91,5 +97,5 @@ def _of_r(script: Script, folder: str) -> Iterator[str]:
 
 
 def _read(folder: str, file: str) -> str | None:
-    """A file of the submit folder; None where it is not there."""
+    """Content of a file in the submit folder, or None."""
     return read_small(Path(folder) / file) if folder and not file.startswith("$") else None

@@ -1,4 +1,7 @@
-"""Determines which folder to mount for a path, and which paths every node has. Pure."""
+"""Determines the folder to mount for a path.
+
+Some paths exist on every node.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Iterable
 
 from ..shell.word_sets import words
 
-#: folders of every Linux image; paths below them need no mount
+#: folders of every Linux image, whose subfolders need no mount
 _SYSTEM = words(
     """
     bin usr etc dev tmp proc sys var lib lib32 lib64 sbin run root boot srv media lost+found
@@ -24,7 +27,7 @@ _HOME = re.compile(
     r"~/(\.bashrc|\.bash_profile|\.profile|\.bash_login|\.zshrc|\.cache|\.config|\.ssh|\.local|\.conda|\.ray|\.triton|"
     r"\.jupyter|\.aws|\.netrc|\.matplotlib|miniconda3|sky_workdir)(/|$)"
 )
-#: folders that clusters provide on each node for the duration of a job
+#: folders that clusters provide on each node for a job
 _SCRATCH = re.compile(r"/(local[-_]?scratch|scratch[-_]?local|lscratch|local|ssd|nvme|raid/scratch|"
                       r"mnt/([\w-]*[_-])?(resource|nvme|local|ssd)([_-]\w*)?|"
                       r"worker\w*|state/partition1|jobfs|tmpdir|ramdisk|shm)(/|$)")  # fmt: skip
@@ -47,12 +50,15 @@ def on_every_node(path: str) -> bool:
 
 
 def is_scratch(path: str) -> bool:
-    """Whether the path's name means a local disk of the node."""
+    """Whether the path's name means a node's local disk."""
     return bool(_SCRATCH.match(path))
 
 
 def is_mounted(path: str, folders: Iterable[str]) -> bool:
-    """Whether one of the site's paths contains ``path``. ``/*`` and ``~/*`` contain each folder that a script names."""
+    """Whether one of the site's paths contains ``path``.
+
+    ``/*`` and ``~/*`` contain each folder that a script names.
+    """
     for folder in folders:
         if folder in ("/*", "~/*"):
             if path.startswith(folder[0]) and not on_every_node(path):
@@ -63,13 +69,16 @@ def is_mounted(path: str, folders: Iterable[str]) -> bool:
 
 
 def _known(path: str) -> str:
-    """A path up to its first unknown component: a variable, or GNU parallel's ``{1}``."""
+    """Path up to its first unknown component.
+
+    Such a component is a variable, or GNU parallel's ``{1}``.
+    """
     known = re.split(r"\$|\{", path, maxsplit=1)[0]
     return known if known == path or known.endswith("/") else known.rpartition("/")[0]
 
 
 def mount_of(path: str) -> str:
-    """The folder to mount for a path.
+    """Folder to mount for a path.
 
     It is never a system folder, and ends before the path's unknown components.
 
@@ -85,7 +94,7 @@ def mount_of(path: str) -> str:
 
 
 def checkpoint_folder(path: str) -> str:
-    """The mount point of a bucket for checkpoints below a path."""
+    """Mount point of a bucket for checkpoints below a path."""
     first = "/" + path.strip("/").split("/")[0]
     if re.search("ckpt|checkpoint", first.lower()):
         return first
@@ -94,7 +103,7 @@ def checkpoint_folder(path: str) -> str:
 
 
 def top_of(path: str) -> str:
-    """The first two folders of a path, which are its mount point.
+    """First two folders of a path, which are its mount point.
 
     >>> top_of("/work/{1}/x.txt"), top_of("/data/set/a")
     ('/work', '/data/set')

@@ -1,4 +1,4 @@
-"""Requirements of a script on its nodes beyond its options, found before the script runs."""
+"""Requirements of a script beyond its options."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _AMD = re.compile(r"(?<![A-Za-z])(rocm|hipcc|hip|gfx9\w\w|MI[123]\d\d[AX]?|amdgp
                   r"ROCR_VISIBLE_DEVICES|MIOPEN_\w+|HSA_\w+|rccl)(?![A-Za-z])", re.IGNORECASE)  # fmt: skip
 _AMD_MODEL = re.compile(r"(?<![A-Za-z0-9])(gfx90a|gfx908|gfx94\w|MI[123]\d\d[AX]?)(?![A-Za-z0-9])", re.IGNORECASE)
 
-#: roles of paths that setup creates with a content of its own
+#: roles of paths whose content setup creates
 _STARTS = (
     outside_paths.MODULES,
     outside_paths.CONDA,
@@ -47,7 +47,7 @@ _PMIX = re.compile(r"(?m)^[^#\n]*(?:--mpi[= ]['\"]?pmix|SLURM_MPI_TYPE=['\"]?pmi
 
 @dataclass(frozen=True)
 class Needs:
-    """Required modules, images, programs, folders, environments, and the manufacturer of GPUs."""
+    """Modules, images, programs, folders, environments and GPUs of a script."""
 
     modules: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
@@ -60,16 +60,16 @@ class Needs:
     work_folder: tuple[str, tuple[str, ...]] = ("", ())  # the folder with the script's own files, and their names
     starts: tuple[tuple[str, str], ...] = ()  # (start file or CUDA folder of the old cluster, its role)
     environments: tuple[str, ...] = ()  # names of conda environments, folders of virtual environments
-    cpus: int = 0  # of its largest step on one node
-    unknown: tuple[str, ...] = ()  # programs that are not in the table
+    cpus: int = 0  # number of CPUs of the largest step on one node
+    unknown: tuple[str, ...] = ()  # programs that the table lacks
     licensed: tuple[str, ...] = ()  # programs that the user must provide
     packages: tuple[str, ...] = ()  # Python packages that the files beside the script need
     stores: tuple[tuple[str, str], ...] = ()  # file-system variables of the old cluster, and folders for them
     pmix: bool = False  # a step uses --mpi=pmix
-    amd: str = ""  # "" or the AMD GPU as the script spells it
+    amd: str = ""  # AMD GPU as the script spells it, or ""
 
 
-#: requirements of scripts that the script starts, beside the script's own
+#: fields that also have the requirements of started scripts
 _JOINED = words("modules programs folders mounts paths starts environments unknown licensed stores")
 
 
@@ -107,7 +107,10 @@ def _of(script: Script, scope: Scope) -> Needs:
 
 
 def with_started(wants: Needs, source: str, project: Project) -> Needs:
-    """Add the requirements of the scripts in the submit folder that a script starts."""
+    """Add the requirements of scripts that a script starts.
+
+    They are in the submit folder.
+    """
     script = parse(source)
     for one in started(script, Scope.of(script), project):
         more = _of(one.script, one.scope)
@@ -119,7 +122,7 @@ def with_started(wants: Needs, source: str, project: Project) -> Needs:
 
 
 def beside(wants: Needs, project: Project) -> Needs:
-    """The requirements of a job in this submit folder.
+    """Requirements of a job in this submit folder.
 
     Virtual environments in the folder get their whole paths, former paths of the folder become links, and setup makes
     no folder below either. Without a former path, the folder replaces the one where the script expects its files.
@@ -137,7 +140,7 @@ def beside(wants: Needs, project: Project) -> Needs:
         links[link] = None
 
     def here(name: str) -> str:
-        """An environment's path in the submit folder."""
+        """Path of an environment in the submit folder."""
         for link in links:
             if name.startswith(link + "/"):
                 return project.folder + name[len(link) :]
@@ -151,14 +154,14 @@ def beside(wants: Needs, project: Project) -> Needs:
 
 
 def loaded(text: str) -> Iterator[str]:
-    """Module names that are arguments of ``module load``."""
+    """Module names in ``module load``."""
     for line in module_lines.parse(text):
         if line.action in _LOADS:
             yield from line.names[-1:] if line.action == "swap" else line.names
 
 
 def spack_loads(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
-    """(line, module) of each package in ``spack load``: gcc@9.3 is gcc/9.3."""
+    """Pairs (line, module) of ``spack load``; gcc@9.3 is gcc/9.3."""
     if re.search(r"(?m)^[^#\n]*\bspack\s+(?:-\S+\s+)*install\b", script.source):
         return
     for command in script.commands:
@@ -171,20 +174,23 @@ def spack_loads(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
 
 
 def amd_of(source: str) -> str:
-    """The script's word for an AMD GPU; "" without one."""
+    """Script's word for an AMD GPU, or ""."""
     code = re.sub(r"(?m)^\s*#(?!SBATCH|!).*$", "", source)
     if not _AMD.search(code):
         return ""
     if re.search(r"(?i)nvidia-smi|\bnvcc\b|module +load +.*cuda", code):
-        return ""  # the script mentions GPUs of both manufacturers
+        return ""  # the script names GPUs of both manufacturers
     found = _AMD_MODEL.search(code)
     return found[0] if found else "rocm"
 
 
 def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
-    """(line, name or folder) of Python environments that the script activates but does not create."""
+    """Python environments that the script activates without creating them.
+
+    The result has (line, name or folder).
+    """
     made: set[str] = set()
-    where = ""  # the working directory, from the submit folder
+    where = ""  # working directory, relative to the submit folder
     for command in script.commands:
         texts = [scope.expand(word) for word in command.words]
         name = command.name
@@ -207,7 +213,7 @@ def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
             folder = texts[1].removesuffix("bin/activate").rstrip("/") or "."
             own = folder in made or folder.removeprefix("$PWD/") in made
             if not folder.startswith(("/", "~", "$")) and folder != ".":
-                folder = _beside(os.path.join(where, folder))
+                folder = _as_conda_path(os.path.join(where, folder))
             if not own and folder != "." and not re.search(r"(conda|forge|mamba)[\w.-]*$", folder):
                 yield command.line, folder
         else:
@@ -223,13 +229,16 @@ def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
 
 
 def _moved(where: str, texts: list[str]) -> str:
-    """The working directory from the submit folder after ``cd``; "" if unknown."""
+    """Working directory after ``cd``, relative to the submit folder.
+
+    "" if unknown.
+    """
     found = re.fullmatch(r"(\$SLURM_SUBMIT_DIR/?|\$PWD/?)?((?:[\w.-]+/?)*)", texts[1]) if len(texts) == 2 else None
     return os.path.join("" if found[1] and "SLURM" in found[1] else where, found[2]) if found else ""
 
 
-def _beside(folder: str) -> str:
-    """A folder, relative to the submit folder, spelt so that conda does not read it as a name."""
+def _as_conda_path(folder: str) -> str:
+    """Relative folder in a form that conda reads as a path."""
     folder = os.path.normpath(folder)
     return folder if folder.startswith("../") else f"./{folder}"
 
@@ -240,7 +249,10 @@ def following(texts: list[str], names: tuple[str, ...]) -> Iterator[str]:
 
 
 def _interpreter(source: str) -> Iterator[str]:
-    """The program of the first line, if setup can install it (tcsh, zsh, Rscript)."""
+    """Program of the first line, if setup can install it.
+
+    Examples are tcsh, zsh, Rscript.
+    """
     name = interpreter_of(source)
     found = find_program(name) if name else None
     if found is not None and found.install:
@@ -271,14 +283,20 @@ def _programs(script: Script, scope: Scope) -> Iterator[str]:
 
 
 def _named(word: Word, script: Script, scope: Scope) -> str:
-    """A program's word, or the value of its variable. For example EXE=gmx_mpi; mpirun $EXE."""
+    """Program in a word, or in the word's variable.
+
+    EXE=gmx_mpi; mpirun $EXE.
+    """
     variable = re.fullmatch(r"\$\{?(\w+)\}?", word.raw)
     once = variable and len(re.findall(rf"\b{variable[1]}=", script.source)) == 1
     return scope.expand(word) if once else word.text or "/"
 
 
 def _step_cpus(script: Script, scope: Scope) -> int:
-    """CPUs on one node of the largest step whose options state its size."""
+    """CPUs of the largest step on one node.
+
+    Only steps whose options state their size count.
+    """
     most, header = 0, _NODES.search(script.source)
     for command in script.commands:
         if command.name in LAUNCHERS:
@@ -323,7 +341,7 @@ def _software(used: tuple[outside_paths.Place, ...]) -> Iterator[str]:
 
 
 def _by_path(used: tuple[outside_paths.Place, ...]) -> Iterator[str]:
-    """Programs that the script starts by paths on the old cluster, if setup can install them."""
+    """Installable programs that the script starts by an old path."""
     return (outside_paths.known_program(place.text) for place in used if place.role == outside_paths.PROGRAM)
 
 
@@ -337,7 +355,7 @@ def _mounts(used: tuple[outside_paths.Place, ...]) -> Iterator[str]:
 
 
 def _folders(used: tuple[outside_paths.Place, ...]) -> Iterator[str]:
-    """Folders that the script writes to and a node lacks, as far as their paths are known."""
+    """Folders that the script writes and a node lacks."""
     for place in used:
         if place.role == outside_paths.BOUND and not mount_points.on_every_node(place.text):
             yield place.text.rstrip("/")
@@ -353,10 +371,10 @@ _OPTION = "container-image"
 
 
 def of_steps(source: str) -> tuple[str, ...]:
-    """Images of the script's steps that the script determines, without duplicates, in order.
+    """Images of the script's steps, in order, without duplicates.
 
-    A variable is used if the script assigns it one plain value. Files (squashfs) are not registry images and are left
-    out.
+    A variable is used if the script assigns it one plain value. Files (squashfs) are not registry images and are
+    omitted.
 
     >>> of_steps('#!/bin/bash\\nI=nvcr.io#nvidia/pytorch:24.01-py3\\nsrun --container-image="$I" python train.py\\n')
     ('nvcr.io#nvidia/pytorch:24.01-py3',)

@@ -1,7 +1,8 @@
-"""Finds the folders and files outside the submit folder that a script uses. Pure.
+"""Finds the outside folders and files that a script uses.
 
-Some texts are not paths: arguments of echo, awk and sed patterns, commands inside a container. A path is evaluated
-where it is used, with the script's variables expanded, so that a default which nothing reads is not reported.
+Outside means: not in the submit folder. Some texts are not paths: arguments of echo, awk and sed patterns, commands
+inside a container. A path is evaluated where it is used, with the script's variables expanded, so that an unused
+default is not reported.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ READ, WRITTEN, RUN, CONDA, MODULES, VENV, IMAGE, ENTRY, CACHE, SHELL, BOUND, CUD
 
 @dataclass(frozen=True)
 class Place:
-    """A path and its use. ``text`` holds ``$NAME`` where a variable is unknown."""
+    """A path and its use.
+
+    ``text`` has ``$NAME`` for an unknown variable.
+    """
 
     line: int
     text: str
@@ -62,7 +66,7 @@ _OUTPUT_OPTION = re.compile(
     r"|(conda|singularity|apptainer|shadow)-prefix$",
     re.IGNORECASE,
 )
-#: a file that has the number of the job itself in its name
+#: a file with the job's own number in its name
 _OF_JOB = re.compile(r"\$(?:SLURM_JOB_?ID|SLURM_ARRAY_JOB_ID)\b[^/]*\.\w+$")
 _LOAD = re.compile(r"load|resume|pretrain|init|from|restore|input", re.IGNORECASE)
 _ENTRIES = re.compile(
@@ -74,14 +78,14 @@ _CACHES = re.compile(
     r"CACHE|^TMP(DIR)?$|^TEMP$|^HF_HOME$|^TORCH_HOME$|^WANDB_DIR$|^TRITON_|TIMELINE|^MPLCONFIGDIR$|^XDG_|_TMP$|_TMPDIR$|LOG|"
     r"OUT|RESULT|SAVE|CHECKPOINT|CKPT|^NUMBA_|^JUPYTER_|^IPYTHON|^PYTHONUSERBASE$|^NXF_(HOME|WORK)$"
 )
-#: programs of distributions that old clusters have in other folders
+#: programs of distributions, which old clusters have in other folders
 _OWN_FOLDER = frozenset(("R", "Rscript", "java", "parallel", "ffmpeg", "cmake"))
-#: programs that an option gives a text to run, which may create the paths in it
+#: programs with an option for code, which may create the paths in it
 _CODE = words("R Rscript julia python python3 perl octave")
 _CUDA = re.compile(r"^(CUDA|CUDNN|CUDATOOLKIT)_?(HOME|PATH|ROOT|DIR|TOOLKIT_ROOT_DIR|INSTALL_PATH|ROOT_DIR)$")
 _SITE_PACKAGES = re.compile(r"/lib(?:64)?/python[\d.]+/(?:site|dist)-packages(?:/|$)")
 _PYTHON = re.compile(r"(?P<folder>.+)/bin/(?:i?python[\d.]*|pip3?)$")
-#: programs whose first argument is a text; the others are files
+#: programs whose first argument is a pattern; the others are files
 _FILTERS = words("sed grep egrep fgrep awk gawk mawk cut jq")
 _STARTS_PROGRAM = re.compile(r"[\"'(]\s*(?:python[\d.]*|Rscript|julia|bash|srun|mpirun)\s")
 _CONTAINED = re.compile(r"(?:^|[\s/])(?:singularity|apptainer|docker|podman)\s")
@@ -90,7 +94,7 @@ _FILE_TESTS = ("-f", "-d", "-e", "-r", "-s", "-x", "-L", "-h")
 
 
 def places(script: Script, scope: Scope) -> Iterator[Place]:
-    """All places that the script names, in order; a path may occur several times."""
+    """All places of a script, in order, with repetitions."""
     made: list[str] = []
     written: set[str] = set()
     seen: set[tuple[int, str, str]] = set()
@@ -99,11 +103,11 @@ def places(script: Script, scope: Scope) -> Iterator[Place]:
     guarded = frozenset(_tested(script, scope))
     given = tuple(_made(script, scope))
     targets = tuple(bind_targets(script.source))
-    yield from _left_to_others(script, scope)
+    yield from _read_by_sourced_files(script, scope)
     runs = ((command, held) for held in _loops(script, scope) for command in script.commands)
     for command, scope in runs:
         if any(start < command.start < end for start, end in contained):
-            continue  # runs inside a container (bash -c)
+            continue  # a command inside a container (bash -c)
         for place in _of_command(command, scope, bool(contained)):
             text = place.text.rstrip("/") or "/"
             if (place.line, text, place.role) in seen:
@@ -125,7 +129,7 @@ def places(script: Script, scope: Scope) -> Iterator[Place]:
 
 
 def _loops(script: Script, scope: Scope) -> Iterator[Scope]:
-    """The scope, with a loop's folders as the values of the loop's variable."""
+    """Scopes with a loop's folders as values of its variable."""
     blocks = dict.fromkeys(block for command in script.commands for block in command.blocks if block.kind == "for")
     listed = ((block.name, scope.expand(word), word) for block in blocks for word in block.words)
     tops: dict[str, dict[str, str]] = {}
@@ -138,7 +142,10 @@ def _loops(script: Script, scope: Scope) -> Iterator[Scope]:
 
 
 def read_unchanged(script: Script, without: Container[int] = ()) -> list[str]:
-    """Paths of the old cluster that the unchanged script reads. ``without``: lines that are omitted."""
+    """Old cluster's paths that the unchanged script reads.
+
+    ``without``: lines that are omitted.
+    """
     found = places(script, Scope.of(script))
     roles = (READ, RUN, IMAGE)
     named = (place for place in found if place.role in roles and place.line not in without)
@@ -146,7 +153,7 @@ def read_unchanged(script: Script, without: Container[int] = ()) -> list[str]:
 
 
 def _made(script: Script, scope: Scope) -> Iterator[str]:
-    """Folders that the script makes with mkdir, and folders above them with the job's number in their names."""
+    """Folders made with mkdir, and folders with the job's number."""
     for command in script.commands:
         for word in command.arguments if command.name == "mkdir" else ():
             text = home(scope.expand(word)).rstrip("/")
@@ -156,7 +163,10 @@ def _made(script: Script, scope: Scope) -> Iterator[str]:
 
 
 def _tested(script: Script, scope: Scope) -> Iterator[str]:
-    """Paths that the script reads only if they exist: ``if [ -f PATH ]; then``, ``[ -d PATH ] &&``."""
+    """Paths that the script reads only if they exist.
+
+    ``if [ -f PATH ]; then``, ``[ -d PATH ] &&``.
+    """
     for command in script.commands:
         if command.name in ("[", "[[", "test") and command.after != "||":
             words = command.arguments
@@ -165,7 +175,7 @@ def _tested(script: Script, scope: Scope) -> Iterator[str]:
                     yield home(scope.expand(word)).rstrip("/")
 
 
-def _left_to_others(script: Script, scope: Scope) -> Iterator[Place]:
+def _read_by_sourced_files(script: Script, scope: Scope) -> Iterator[Place]:
     """Paths in variables that only a sourced file can read."""
     beside = [file for _, file in scope.sourced if not file.startswith(("/", "~", "$")) and "activate" not in file]
     if not beside:
@@ -180,14 +190,17 @@ def _left_to_others(script: Script, scope: Scope) -> Iterator[Place]:
 
 
 def environment_of(program: str) -> str:
-    """The folder of the Python environment that a program's path names. "" for a program of the system."""
+    """Folder of the Python environment in a program's path.
+
+    "" for a program of the system.
+    """
     found = _PYTHON.fullmatch(program)
     known = SHAPE.match(program) and "$" not in program
     return found["folder"] if found and known and not on_every_node(program) else ""
 
 
 def known_program(path: str) -> str:
-    """The name of the program at a path of the old cluster, if setup can install it."""
+    """Installable program at a path of the old cluster, or ""."""
     name = path.rpartition("/")[2]
     source = find(name) if "$" not in path and SHAPE.match(path) and not on_every_node(path) else None
     return name if source is not None and (source.kind in ("conda", "pip") or name in _OWN_FOLDER) else ""
@@ -198,7 +211,10 @@ def _below(text: str, made: Sequence[str]) -> bool:
 
 
 def _of_command(command: Command, scope: Scope, containers: bool) -> Iterator[Place]:
-    """Places in one command. ``containers``: the script starts containers, so exported paths may be inside them."""
+    """Places in one command.
+
+    ``containers``: the script starts containers, so exported paths may be inside them.
+    """
     for given in command.assignments:
         if given.array and _STARTS_PROGRAM.search(given.value.raw):
             yield from _command_line(given.value, scope)
@@ -230,7 +246,7 @@ def _of_command(command: Command, scope: Scope, containers: bool) -> Iterator[Pl
 
 
 def _redirected(command: Command, scope: Scope) -> Iterator[Place]:
-    """Files that a command is redirected to or from."""
+    """Files of a command's redirections."""
     placeholders = _placeholders(command)
     for operator, word in command.redirects:
         bare = operator.lstrip("0123456789")
@@ -241,7 +257,7 @@ def _redirected(command: Command, scope: Scope) -> Iterator[Place]:
 
 
 def _placeholders(command: Command) -> set[int]:
-    """Indices of words that a shell reads as redirections and users write as ``<name>/file`` placeholders."""
+    """Indices of ``<name>/file`` placeholders, which a shell reads as redirections."""
     found: set[int] = set()
     for (first, word), (second, following) in pairwise(command.redirects):
         if (first, second) == ("<", ">") and following.start == word.end + 1:
@@ -292,7 +308,7 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
         if raw.startswith("-") and not sign:
             named = raw
             continue
-        if named in _BINDS:  # of a container program in a variable
+        if named in _BINDS:  # options of a container program in a variable
             yield from _mounts(word, scope)
         elif named in ("-e", "-c", "--eval") and name in _CODE:
             pass
@@ -305,8 +321,11 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
 
 
 def _command_line(word: Word, scope: Scope) -> Iterator[Place]:
-    """Places in a command line in a variable. For example CMD="train.py --data /scratch/x", then srun $CMD."""
-    line = re.sub(r"\)(?=/)", "x", scope.expand(word))  # a quotient: f(a)/g(b)
+    """Places in a command line in a variable.
+
+    CMD="train.py --data /scratch/x", then srun $CMD.
+    """
+    line = re.sub(r"\)(?=/)", "x", scope.expand(word))  # a quotient, f(a)/g(b), is no path
     named, line = "", re.sub(r"\\\n|[()\"']", " ", line)
     if _CONTAINED.search(line):
         for command in parse(line).commands:
@@ -334,7 +353,10 @@ def _command_line(word: Word, scope: Scope) -> Iterator[Place]:
 
 
 def _roles(name: str, arguments: Sequence[Word]) -> list[str]:
-    """The role of each argument of a program. "": its option decides."""
+    """Role of each argument of a program.
+
+    "": the argument's option decides.
+    """
     if name in _WRITERS or name == "virtualenv" or [word.text for word in arguments[:2]] == ["-m", "venv"]:
         return [WRITTEN] * len(arguments)
     if name == "git" and arguments and arguments[0].text == "clone":
@@ -348,7 +370,7 @@ def _roles(name: str, arguments: Sequence[Word]) -> list[str]:
 
 
 def is_output_option(option: str) -> bool:
-    """Whether an option's value is a file or folder that the program writes."""
+    """Whether an option's value is an output of the program."""
     return bool(option and _OUTPUT_OPTION.search(option) and not _LOAD.search(option))
 
 
@@ -362,7 +384,7 @@ def _mounts(word: Word, scope: Scope) -> Iterator[Place]:
 
 
 def _bound(text: str, line: int) -> Iterator[Place]:
-    """Paths on the node in ``SRC:DST[:FLAGS],...`` and ``type=bind,source=SRC``."""
+    """Node's paths in ``SRC:DST[:FLAGS],...`` and ``type=bind,source=SRC``."""
     for entry in text.split(","):
         source = entry.partition(":")[0]
         source = source.partition("=")[2] if source.startswith(("source=", "src=")) else source
@@ -376,7 +398,7 @@ def _paths(word: Word, scope: Scope, role: str, lists: bool = False) -> Iterator
     if not raw or ("/" not in raw and "$" not in raw and "~" not in raw):
         return
     if raw.startswith(("<(", ">(")):
-        return  # a command, whose words are read as such
+        return  # a command; its words are read separately
     quoted = raw.startswith(("'", '"'))
     text = scope.expand(word).removeprefix("file://")
     if quoted and "~" in raw[:2]:
@@ -390,11 +412,11 @@ def _paths(word: Word, scope: Scope, role: str, lists: bool = False) -> Iterator
 
 
 def _role(path: str, role: str) -> str:
-    """The role of a path, if its form is more specific than its place in the script."""
+    """Role of a path, if its form is more specific."""
     if role != READ:
         return role
     if path.endswith(".jar") and known_program(path):
         return PROGRAM
     if _OF_JOB.search(path):
-        return WRITTEN  # no earlier job can have made it
+        return WRITTEN  # no earlier job can have made such a path
     return VENV if environment_of(path) else ENTRY if _SITE_PACKAGES.search(path) else READ

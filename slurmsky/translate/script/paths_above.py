@@ -1,4 +1,7 @@
-"""Finds relative names above the submit folder, which SkyPilot's nodes do not have. Pure."""
+"""Finds relative names above the submit folder.
+
+SkyPilot's nodes do not have these folders.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,10 @@ _SUBMIT_DIR = ("$SLURM_SUBMIT_DIR", "$PBS_O_WORKDIR")
 
 
 def outside(script: Script, scope: Scope) -> tuple[int, str] | None:
-    """Line and text of the first file above the submit folder that the script reads, or None.
+    """First file above the submit folder that the script reads.
 
-    The search ends where the script changes into a folder that is neither relative nor the submit folder.
+    Returns line and text, or None. The search ends where the script changes into a folder that is neither relative nor
+    the submit folder.
     """
     depth = 0
     for command in script.commands:

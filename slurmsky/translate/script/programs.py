@@ -1,4 +1,7 @@
-"""Determines the source of a script's programs: the node, a package, an image, or none. Pure."""
+"""Determines the source of a script's programs.
+
+The source is the node, a package, an image, or none.
+"""
 
 from __future__ import annotations
 
@@ -37,11 +40,11 @@ class Source:
 
     kind: str
     package: str = ""
-    link: str = ""  # the command that gives a site's own build its name: lmp_intel_cpu
+    link: str = ""  # command that links a site's own name, such as lmp_intel_cpu
 
     @property
     def install(self) -> str:
-        """The command that installs the program; "" if none is needed or exists."""
+        """Command that installs the program, or ""."""
         if self.kind == "command":
             return self.package
         return _INSTALL[self.kind].format(self.package) + self.link if self.kind in _INSTALL else ""
@@ -73,7 +76,10 @@ _GCC = re.compile(r"(gcc|g\+\+|gfortran|clang)-(\d+)")
 
 
 def find(name: str) -> Source | None:
-    """The source of a program, also for a name with a version. None: not in the table."""
+    """Source of a program, also for a name with a version.
+
+    None: not in the table.
+    """
     python, gcc = _PYTHON.fullmatch(name), _GCC.fullmatch(name)
     if python:
         folder = f"$(conda info --base)/envs/python{python[1]}/bin/python{python[1]}"
@@ -83,7 +89,7 @@ def find(name: str) -> Source | None:
 
 
 def _build(name: str) -> Source | None:
-    """A program that a site built under a name of its own."""
+    """Program that a site built under another name."""
     for program, names in _read()["builds"].items():
         if re.fullmatch(names, name):
             own = f' && $(command -v sudo || true) ln -sf "$(command -v {program})" /usr/local/bin/{name}'
@@ -92,14 +98,14 @@ def _build(name: str) -> Source | None:
 
 
 def _jar(name: str) -> Source | None:
-    """An archive of Java that a package of bioconda has."""
+    """Package of bioconda for a Java archive."""
     packages = _read()["jars"]
     found = next((package for package, files in packages.items() if re.fullmatch(files.split()[0], name)), None)
     return Source("conda", found) if found else None
 
 
 def location(name: str) -> str:
-    """The path of an installed program as a word of the shell."""
+    """Path of an installed program as a shell word."""
     source = _jar(name) if name.endswith(".jar") else None
     if source is None:
         return f'"$(command -v {shlex.quote(name)})"'
@@ -107,7 +113,7 @@ def location(name: str) -> str:
 
 
 def setup_lines(programs: tuple[str, ...]) -> list[str]:
-    """Commands that install missing programs, one for each package."""
+    """Commands that install missing programs, one per package."""
     lines: dict[str, str] = {}
     for name in programs:
         source = find(name)

@@ -1,4 +1,4 @@
-"""The submit folder under the names that a script has for it.
+"""The submit folder under the names of a script.
 
 The submit folder is copied to the nodes and has the same path there. A script may name it by the path that it had on
 another machine: ``cd /home/me/proj/src`` in a copy of ``proj`` elsewhere. The nodes get a link at that path.
@@ -22,7 +22,7 @@ _COMMON = words(
 )
 
 
-#: files that a project holds beside its scripts, and that a script may name by whole paths
+#: files that a project has beside its scripts, and that a script may name by whole paths
 _PROGRAMS = (".py", ".R", ".r", ".jl", ".sh", ".pl", ".m", ".ipynb", ".nf", ".smk", ".lua", ".do", ".sas")
 
 
@@ -34,9 +34,8 @@ MAX_BYTES = 1 << 18
 class Project:
     """A submit folder.
 
-    ``home``: the caller's home folder, the value of ``~``. ``work_dir``: by ``--chdir``.
-
-    ``user``: the value of ``$USER``, which a job keeps on its nodes.
+    ``home``: the caller's home folder, the value of ``~``. ``work_dir``: the value of ``--chdir``. ``user``: the value
+    of ``$USER``, which a job keeps on its nodes.
     """
 
     folder: str
@@ -44,8 +43,8 @@ class Project:
     work_dir: str = ""
     user: str = ""
 
-    def spelt(self, path: str) -> str:
-        """A path of the script with the user's name for ``$USER``."""
+    def with_user(self, path: str) -> str:
+        """Path of the script with ``$USER`` expanded."""
         return path.replace("$USER", self.user) if self.user else path
 
     def holds(self, path: str) -> bool:
@@ -54,7 +53,7 @@ class Project:
         return bool(self.folder.strip("/")) and (whole == self.folder or whole.startswith(self.folder + "/"))
 
     def text_of(self, name: str) -> str:
-        """The text of a script in the submit folder; "" for other files.
+        """Text of a script in the submit folder, or "".
 
         ``name`` is relative to the working directory.
         """
@@ -71,10 +70,10 @@ class Project:
         return ""
 
     def above(self, levels: int) -> str:
-        """The folder ``levels`` above the working directory, if it is copied; else "".
+        """Copied folder ``levels`` above the working directory, or "".
 
-        "" for one that is not copied: a home folder, a folder in the root folder, and the parent of a symbolic link
-        by which the submit folder is named.
+        A home folder, a folder in the root folder, and the parent of a symbolic link to the submit folder are not
+        copied.
         """
         base = self.work_dir if self.holds(self.work_dir) else self.folder
         up = os.path.normpath(os.path.join(base, *[".."] * levels))
@@ -94,11 +93,11 @@ class Project:
         return self.home + path[1:] if self.home and (path == "~" or path.startswith("~/")) else path
 
     def stands_for(self, path: str, files: Iterable[str] = ()) -> str:
-        """The part of the submit folder that ``path`` means on the old cluster; "" for none.
+        """Part of the submit folder that ``path`` means, or "".
 
-        ``files``: relative names that it reads there; "" for an unknown one. A folder without any of them is another
-        one. A folder of this machine stands for no other one. Where the submit folder has a subfolder of that name, the
-        script means the subfolder.
+        ``path`` is a folder of the old cluster. ``files``: relative names that the script reads there; "" for an
+        unknown one. A folder without any of them is another one, as is a folder of this machine. If the submit folder
+        has a subfolder of that name, the script means the subfolder.
         """
         if files and not any(os.path.lexists(os.path.join(self.folder, name)) for name in files):
             return ""
@@ -110,10 +109,10 @@ class Project:
         return parent if parent.count("/") > (0 if parent.startswith("~") else 1) else ""
 
     def former(self, path: str) -> str:
-        """The part of a path that names the submit folder on another machine; "" for none.
+        """Prefix of a path that names the submit folder elsewhere, or "".
 
-        The part ends in the folder's name, and the rest of the path, as far as it is known, exists in the folder, or
-        would be in a folder that exists there, as a program does that is built later.
+        The prefix ends in the folder's name. The rest of the path exists in the folder, as far as it is known, or
+        would be in a folder that exists there, like a program that is built later.
         """
         name = os.path.basename(self.folder)
         if len(name) < 2 or self.folder == self.home:
@@ -135,9 +134,10 @@ class Project:
 
     @classmethod
     def of_script(cls, path: str, top: str, named: Iterable[str], home: str = "", user: str = "") -> Project:
-        """The project of a script in a folder of projects, by the paths that the script names.
+        """Project of a script in a folder of projects.
 
-        ``top``: the folder of projects, the result for scripts that name none. ``named``: paths in the script.
+        The paths that the script names decide. ``top``: the folder of projects, the result for scripts that name none.
+        ``named``: paths in the script.
         """
         folders, folder = [], os.path.dirname(path)
         while folder.startswith(top.rstrip("/") + "/"):
@@ -148,7 +148,7 @@ class Project:
         return next((one for one in projects if any(map(one.former, paths))), cls(top, home, user=user))
 
     def _by_program(self, parts: list[str]) -> str:
-        """The part of a program's path before its path in the submit folder; "" for none."""
+        """Prefix of a program's path before the submit folder's part, or ""."""
         for index in range(2 if parts[0] == "~" else 3, len(parts)):
             if os.path.isfile(os.path.join(self.folder, *parts[index:])):
                 former = "/".join(parts[:index])
@@ -157,5 +157,8 @@ class Project:
 
 
 def _spelling(name: str) -> str:
-    """A folder's name as the names of its copies have it: model-main and Model are both ``model``."""
+    """Normalised name of a folder and its copies.
+
+    model-main and Model are both ``model``.
+    """
     return re.sub(r"[-_](?:master|main)$", "", name).lower().replace("-", "_")

@@ -1,8 +1,7 @@
 """Determines the packages of a script's Python files.
 
-The sources are requirements.txt, environment.yml, or the files' imports.
-
-Reads a bounded number of files below one folder, and runs none of them.
+The sources are requirements.txt, environment.yml, or the files' imports. The module reads a bounded number of files
+below one folder, and runs none of them.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _REQUIREMENT = re.compile(
 )
 #: entries of environment.yml that are not packages: channels and Python itself
 _NO_PACKAGE = words("python pip defaults conda-forge nvidia pytorch bioconda")
-#: import name -> package name, where they differ
+#: import name -> package name, if the names differ
 _NAMES = {
     "cv2": "opencv-python-headless", "PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml",
     "skimage": "scikit-image", "Bio": "biopython", "dotenv": "python-dotenv", "bs4": "beautifulsoup4",
@@ -44,7 +43,7 @@ _NONE = words("pkg_resources setuptools pip distutils slurmsky apex __future__ a
 
 
 def packages(source: str, folder: Path) -> tuple[str, ...]:
-    """Packages (pip's names) of the Python files that a script starts; () for none."""
+    """Packages (pip's names) of the Python files of a script."""
     files = started(source)
     if not files:
         return ()
@@ -88,7 +87,8 @@ def unnamed(source: str, setup: Iterable[str], folder: str, framework: bool = Fa
     """
     source = re.sub(r"(?m)^\s*#(?!!).*$", "", source)
     files = started(source) or list(_own_modules(source))
-    made = [line for line in setup if "numpy" in line or not line.startswith("conda create")]  # of bare Python
+    # a bare Python does not count
+    made = [line for line in setup if "numpy" in line or not line.startswith("conda create")]
     if not files or _ENVIRONMENT.search("\n".join((source, *made))):
         return ""
     if folder and (Path(folder) / "requirements.txt").is_file():
@@ -105,7 +105,10 @@ def unnamed(source: str, setup: Iterable[str], folder: str, framework: bool = Fa
 
 
 def _own_modules(source: str) -> Iterator[str]:
-    """``python -m MODULE`` and ``python -c`` of a script, where they need packages that Python lacks."""
+    """Inline Python of a script that needs further packages.
+
+    These are ``python -m MODULE`` and ``python -c``.
+    """
     script = parse(source)
     scope = Scope.of(script)
     standard: frozenset[str] = getattr(sys, "stdlib_module_names", frozenset())
@@ -126,7 +129,10 @@ def _own_modules(source: str) -> Iterator[str]:
 
 
 def read_small(path: Path) -> str | None:
-    """The text of a regular file of at most MAX_BYTES; None for others."""
+    """Text of a small regular file, else None.
+
+    The limit is MAX_BYTES.
+    """
     try:
         small = path.is_file() and path.stat().st_size <= MAX_BYTES
         return path.read_text(encoding="utf-8", errors="replace") if small else None
@@ -135,7 +141,10 @@ def read_small(path: Path) -> str | None:
 
 
 def _listed(path: Path) -> Iterator[str]:
-    """Names in requirements.txt, or in the dependencies of environment.yml. Other lines are ignored."""
+    """Names in requirements.txt or environment.yml.
+
+    Other lines are ignored.
+    """
     text = read_small(path) or ""
     if path.suffix == ".txt":
         for line in text.splitlines():

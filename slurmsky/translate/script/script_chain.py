@@ -1,7 +1,8 @@
-"""Reads a script that submits others with ``--dependency=afterok`` as a SkyPilot pipeline. Pure.
+"""Reads a script that submits others in sequence, as a pipeline.
 
-A pipeline starts a task when the one before it has succeeded. Each order of ``afterok`` dependencies fits, one stage
-after the other; ``afterany``, arrays of submissions in loops and other conditions do not.
+The submissions have ``--dependency=afterok``. A pipeline starts a task when the one before it has succeeded. Each
+order of ``afterok`` dependencies fits, one stage after the other; ``afterany``, arrays of submissions in loops and
+other conditions do not.
 """
 
 from __future__ import annotations
@@ -28,14 +29,20 @@ _AFTER = re.compile(r"afterok(?::(?:\$\w+|\$\{\w+[^:,}?]*\}))+")
 
 @dataclass(frozen=True)
 class Stage:
-    """One submission. ``words``: sbatch's options, script and arguments, without the dependency."""
+    """One submission.
+
+    ``words``: sbatch's options, script and arguments, without the dependency.
+    """
 
     line: int
     words: tuple[str, ...]
 
 
 def stages(script: Script) -> list[Stage]:
-    """The submissions of a chain in order; [] for fewer than two, and for other scripts."""
+    """Submissions of a chain in order, or [].
+
+    A chain has at least two submissions.
+    """
     scope, table = Scope.of(script), load("sbatch")
     submissions = [command for command in script.commands if command.name == "sbatch"]
     others = [command for command in script.commands if command.words and command not in submissions]
@@ -65,18 +72,21 @@ def stages(script: Script) -> list[Stage]:
 
 
 def _text(word: Word, scope: Scope) -> str:
-    """A word as sbatch reads it; the ids of a dependency stay variables."""
+    """Word as sbatch reads it, with ids of dependencies as variables."""
     return re.sub("[\"']", "", word.raw) if "after" in word.raw else scope.expand(word)
 
 
 def _after(text: str, ids: set[str]) -> bool:
-    """Whether a dependency is afterok on submissions of this script only."""
+    """Whether a dependency is afterok on this script's submissions."""
     parts = text.split(",")
     return all(map(_AFTER.fullmatch, parts)) and set(re.findall(r"\$\{?(\w+)", text)) <= ids
 
 
 def _names(script: Script, submission: Command, ids: set[str]) -> set[str]:
-    """Variables that hold the id of a submission: its own, and others made of it."""
+    """Variables with the id of a submission.
+
+    Some are derived from others.
+    """
     names: set[str] = set()
     for command in script.commands:
         for given in command.assignments:
@@ -88,7 +98,7 @@ def _names(script: Script, submission: Command, ids: set[str]) -> set[str]:
 
 
 def _without_dependency(line: Sequence[str], rest: Sequence[str]) -> tuple[str, ...]:
-    """Words without ``--dependency`` and other options of the submission alone."""
+    """Words without ``--dependency`` and similar options."""
     options = list(line[: len(line) - len(rest)])
     kept: list[str] = []
     while options:

@@ -1,4 +1,4 @@
-"""Determines what a script needs from its working directory and its caller: files and arguments."""
+"""Determines a script's files in its working directory, and arguments."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BESIDE = re.compile(
 )
 #: programs that read their working directory
 _IN_FOLDER = words("make cmake snakemake nextflow cargo ninja blockMesh simpleFoam docker-compose matlab octave")
-#: a variable's value that is probably a file of data; programs and files of settings are often generated
+#: a variable's value that is probably a data file; programs and settings files are often generated
 _INPUT_FILE = re.compile(
     r"(?:\./)?[A-Za-z_][\w./-]*\.(?:csv|tsv|txt|fa|fasta|fastq|gz|bam|vcf|bed|h5|hdf5|nc|npz|npy|sif|pdb)"
 )
@@ -35,7 +35,10 @@ _SPEAKERS = frozenset(("echo", "printf", "export", "set"))  # arguments of these
 
 
 def names_files_beside(script: Script) -> bool:
-    """Whether the script names files in its folder, or starts tools that read the folder."""
+    """Whether the script names files in its folder.
+
+    Tools that read the folder count, too.
+    """
     loops = {block for command in script.commands for block in command.blocks if block.kind == "for"}
     listed = [word for loop in loops for word in loop.words]
     listed += [word for command in script.commands if command.name in _READERS for word in command.arguments]
@@ -53,7 +56,10 @@ _OPENS = re.compile(r"\bchdir\(|\bopen\(|\bread_\w+\(|\blistdir\(|\bglob\(")
 
 
 def runs_own_programs(script: Script) -> bool:
-    """Whether the script starts a program of its user or on files, and so needs its working directory."""
+    """Whether the script starts programs that need its working directory.
+
+    They are the user's own, or read files.
+    """
     scope = Scope.of(script)
     for command in script.commands:
         found = launched(command, scope.containers)
@@ -75,7 +81,7 @@ def runs_own_programs(script: Script) -> bool:
 
 
 def _is_own(arguments: list[str]) -> bool:
-    """Whether Python's arguments start the user's file or module, or read files."""
+    """Whether Python's arguments are the user's files or module."""
     while arguments and re.fullmatch(r"-[uBOEsSIqbx]+|-[WX]\S+", arguments[0]):
         del arguments[0]
     if arguments[:1] and arguments[0] in ("-W", "-X"):
@@ -89,12 +95,15 @@ def _is_own(arguments: list[str]) -> bool:
 
 
 def reads_files_beside(commands: Iterable[Command]) -> bool:
-    """Whether these commands name files of their working directory, or read it."""
+    """Whether these commands name or read files of their folder."""
     return any(True for _ in files_beside(commands))
 
 
 def files_beside(commands: Iterable[Command]) -> Iterator[str]:
-    """The files of their working directory that these commands name. "" if a program reads what the folder contains."""
+    """Files of the working directory that these commands name.
+
+    "" if a program reads any file of the folder.
+    """
     made: set[str] = set()
     for command in commands:
         found = launched(command)
@@ -129,7 +138,7 @@ _READERS = frozenset(("ls", "cd", "pushd", "source", ".", "wc", "du", "cat", "cp
 
 @dataclass(frozen=True)
 class Server:
-    """A server that a script starts: its port, and the path that answers when it is ready."""
+    """Server that a script starts: port and path of its health check."""
 
     port: int
     probe: str
@@ -151,7 +160,7 @@ _SERVERS = {
 
 
 def server_of(script: Script) -> Server | None:
-    """The server of the script's last such command; None for none."""
+    """Last server that the script starts, or None."""
     for command in reversed(script.commands):
         line = " ".join(command.texts)
         if command.name in _SPEAKERS:
@@ -164,7 +173,10 @@ def server_of(script: Script) -> Server | None:
 
 
 def arguments_read(script: Script) -> set[str]:
-    """Positional parameters ($1, $@ and similar) that the script reads outside of its functions."""
+    """Positional parameters ($1, $@, ...) that the script reads.
+
+    Those in its functions do not count.
+    """
     own = [command for command in script.commands if not any(block.kind == "function" for block in command.blocks)]
     read = {"@"} if any(command.name == "getopts" and len(command.words) == 3 for command in own) else set()
     return read | {
@@ -177,7 +189,7 @@ def arguments_read(script: Script) -> set[str]:
 
 
 def results(script: Script) -> list[str]:
-    """Outputs in the working directory that the script names, at most four."""
+    """Outputs in the working directory, at most four."""
     found: dict[str, None] = {}
     for command in script.commands:
         if command.blocks and any(block.kind == "function" for block in command.blocks):
@@ -193,11 +205,14 @@ def results(script: Script) -> list[str]:
 
 
 def argument_variables(script: Script) -> list[str]:
-    """Variables for the arguments of a script: $ARG1, $ARG2, or $ARGS for all."""
+    """Variables for a script's arguments.
+
+    They are $ARG1, $ARG2, or $ARGS for all.
+    """
     read = arguments_read(script)
     given = [command for command in script.commands if command.name == "set" and "--" in command.texts[1:-1]]
     if given and not any(word.raw.strip('"') in ("$@", "$*") for command in given for word in command.words):
-        return []  # the script itself gives them
+        return []  # the script sets its arguments itself
     if read & {"@", "*"}:
         return ["$ARGS"]
     count = max((int(name) for name in read if name.isdecimal()), default=0)

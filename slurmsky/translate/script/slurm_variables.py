@@ -1,10 +1,10 @@
-"""Slurm's variables in a batch script: SkyPilot's counterparts, and the options that set them."""
+"""Slurm's variables: SkyPilot's counterparts, and their options."""
 
 from __future__ import annotations
 
 import re
 
-#: SkyPilot's variable with the same value. Source: SkyPilot's docs, environment variables of a task.
+#: variable of SkyPilot with an equal value. Source: SkyPilot's docs, environment variables of a task.
 RENAMED = {
     "SLURM_JOB_ID": "SKYPILOT_TASK_ID",
     "SLURM_JOBID": "SKYPILOT_TASK_ID",
@@ -21,7 +21,7 @@ RENAMED = {
     "SLURM_JOB_USER": "SKYPILOT_USER",
     "SLURM_ARRAY_TASK_ID": "TASK_ID",
 }
-#: ... or a shell expression
+#: shell expression for variables without a counterpart
 EXPRESSIONS = {
     "SLURM_CPUS_ON_NODE": "$(nproc)",
     "SLURM_JOB_CPUS_PER_NODE": "$(nproc)",

@@ -1,4 +1,4 @@
-"""Recognizes files that scripts source to start software of the old cluster. Pure."""
+"""Recognizes files that scripts source to set up software."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SOFTWARE = (
 
 
 def software_of(path: str) -> str:
-    """The module that a start file sets up; "" for other files."""
+    """Module that a start file sets up, or ""."""
     for pattern, module in _SOFTWARE:
         match = pattern.search(path)
         if match:
@@ -35,7 +35,7 @@ def software_of(path: str) -> str:
 
 
 def start_role(path: str, arguments: bool) -> str:
-    """The role of a sourced file, as ``places`` names it."""
+    """Role of a sourced file, for ``places``."""
     if software_of(path):
         return "software"
     for role, pattern in (("conda", _CONDA_START), ("modules", _SITE_START), ("shell", _SHELL_START)):

@@ -1,8 +1,7 @@
-"""Finds the shell scripts that a script starts or sources: ``bash x.sh``, ``srun ./x.sh``.
+"""Finds shell scripts that a script starts: ``bash x.sh``.
 
-Only scripts in the submit folder count.
-
-They are read one level deep: a batch script is often a header, and a second file does the work.
+Sourced scripts count, too. They must be in the submit folder. Scripts are read one level deep: a batch script is often
+a header, and a second file does the work.
 """
 
 from __future__ import annotations
@@ -22,7 +21,10 @@ _SUBMIT_FOLDER = ("$SLURM_SUBMIT_DIR/", "$PWD/", "./")
 
 @dataclass(frozen=True)
 class InnerScript:
-    """A started script. ``line``: of the command that starts it; ``scope`` has the starting script's values."""
+    """A started script.
+
+    ``line`` is that of the starting command; ``scope`` has the starting script's values.
+    """
 
     line: int
     name: str
@@ -32,7 +34,7 @@ class InnerScript:
 
 
 def started(script: Script, scope: Scope, project: Project) -> Iterator[InnerScript]:
-    """The shell scripts in the submit folder that these commands start, without duplicates, in order."""
+    """Shell scripts in the submit folder that commands start."""
     seen: set[str] = set()
     folder = ""
     for command in script.commands:

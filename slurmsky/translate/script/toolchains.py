@@ -1,4 +1,4 @@
-"""Finds modules of compilers and MPIs that a script loads without using them. Pure."""
+"""Finds modules of compilers and MPIs that a script ignores."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _ENTERS = re.compile(r"(?m)^[^#\n]*(\b(conda|mamba|source) activate|bin/activate
 
 
 def unused(script: Script, modules: list[Module], ranks: bool) -> Iterator[tuple[int, Dropped]]:
-    """(place in the list, entry for a comment) of each toolchain that the script does not need.
+    """Unneeded toolchains: place in the list, and entry for a comment.
 
-    A program that is the script's own may need a toolchain's libraries. ``ranks``: mpirun takes the place of srun.
+    A program of the script's own may need a toolchain's libraries. ``ranks``: mpirun replaces srun.
     """
     named, own = _started(script)
     if named & _BUILDERS or _BUILT.search(script.source):
@@ -48,12 +48,12 @@ def unused(script: Script, modules: list[Module], ranks: bool) -> Iterator[tuple
 
 
 def runs_own_program(script: Script) -> bool:
-    """Whether the script runs the user's program, built on the old cluster or by the script."""
+    """Whether the script runs a program that the user built."""
     return _started(script)[1]
 
 
 def _started(script: Script) -> tuple[set[str], bool]:
-    """Names of the programs on the node, and whether one of them is the user's."""
+    """Programs on the node, and whether one is the user's."""
     scope = Scope.of(script)
     names: set[str] = set()
     own = False
@@ -70,5 +70,5 @@ def _started(script: Script) -> tuple[set[str], bool]:
         if "/" in program:
             own = own or not (known_program(program) or program.startswith(("/usr/", "/bin/")))
         elif "$" in program or (find(name) is None and not _ENTERS.search(script.source)):
-            own = True  # else the environment provides it
+            own = True  # other programs come with the environment
     return names, own

@@ -1,4 +1,7 @@
-"""Directives that sbatch refuses because it does not know the option: of plug-ins, or of older releases. Pure."""
+"""Directives with options unknown to sbatch.
+
+They belong to plug-ins or older releases.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,16 @@ import re
 
 from .conversion_tables import Dropped, one_line
 
-#: options under names that newer releases of Slurm do not have
+#: new names of options that newer releases of Slurm renamed
 RENAMED = {"workdir": "chdir"}
 _UNKNOWN = re.compile(r"unrecognized option '--([\w-]+)")
 
 
 def without_unknown(data: bytes, refusal: str) -> tuple[bytes, Dropped] | None:
-    """A script without the directive that sbatch refuses, and a record of it; None for another refusal.
+    """Script without the directive that sbatch refuses, with a record.
 
-    ``refusal``: the first line of sbatch's message. An option that has another name today gets that name.
+    None for another refusal. ``refusal``: the first line of sbatch's message. An option that has another name today
+    gets that name.
     """
     found = _UNKNOWN.search(refusal)
     name = found[1] if found else ""

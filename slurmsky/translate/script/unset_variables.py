@@ -1,4 +1,4 @@
-"""Variables that a script reads and does not set; its caller must set them. Pure."""
+"""Variables that a script reads and its caller must set."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ALWAYS = words(
     NODE_RANK
     """
 )
-#: set by the Python environment that a script enters
+#: variables of the Python environment that a script enters
 ENTERED = words(
     """
     CONDA_PREFIX CONDA_DEFAULT_ENV VIRTUAL_ENV
@@ -38,7 +38,7 @@ _SAYS_ONLY = words(
     echo printf test [ [[ : unset date logger true
     """
 )
-#: a script that reads this number of variables without setting them is started by another one that exports them
+#: minimum number of unset variables that shows that another script exports them
 INPUTS = 3
 #: names of inputs; modules and clusters set EBROOT*, *_ROOT and *_HOME
 INPUT = re.compile(r"(?!EBROOT|\w*_(?:ROOT|HOME|MODULE)$)[A-Za-z]\w*")
@@ -46,7 +46,7 @@ _LISTS = re.compile(r"^(\w*PATH|LD_PRELOAD|\w*FLAGS|\w*_OPTS|\w*OPTIONS)$")
 
 
 def unset_variables(script: Script, scope: Scope) -> dict[str, int]:
-    """Names that the script does not set, with the line of their first use."""
+    """Variables that the script does not set, with their first lines."""
     found: dict[str, int] = {}
     optional = _optional(script.source)
     for command in script.commands:
@@ -61,7 +61,7 @@ def unset_variables(script: Script, scope: Scope) -> dict[str, int]:
                 if name in scope.given or re.match(r"\$\{[#!]?\w+(\[[^]]*\])?:?[-+=]", source):
                     continue
                 if name.rstrip("_") in scope.given or source.endswith(("[@]}", "[*]}")):
-                    continue  # $A_$B for ${A}_$B, and an empty list: nothing, on any cluster
+                    continue  # $A_$B for ${A}_$B, or an empty list: empty on any cluster
                 if not _SLURM.fullmatch(name) and not name.startswith(("SKYPILOT_", "SLURMSKY_")):
                     found[name] = word.line
     return found
@@ -74,7 +74,7 @@ _NO_VALUE = re.compile(r"(?:^|_)(?:PBS|MSUB|LSB|SGE|PJM|COBALT|OAR|FLUX)_|(?:DIR
 
 
 def values_read(script: Script, scope: Scope, names: Iterable[str]) -> set[str]:
-    """Those of these variables that are values alone: arguments of options, and parts of texts.
+    """Variables whose value is an argument or part of a text.
 
     A cluster sets variables that name its folders, programs and files; values are the caller's. Not a value: the
     beginning of a path, a folder that is entered, a program, an image, a program's plain argument.
@@ -93,7 +93,10 @@ def values_read(script: Script, scope: Scope, names: Iterable[str]) -> set[str]:
 
 
 def _used(command: Command) -> Iterator[Word]:
-    """Words whose variables matter, without words that are only printed or tested."""
+    """Words with relevant variables.
+
+    Words that are only printed or tested do not count.
+    """
     for given in command.assignments:
         if not _LISTS.match(given.name):
             yield given.value
@@ -111,7 +114,7 @@ def _used(command: Command) -> Iterator[Word]:
 
 
 def _optional(source: str) -> set[str]:
-    """Names that the script tests for being set, or reads with a default."""
+    """Names that the script tests, or reads with a default."""
     found = set(re.findall(r"-[zn]\s+\"?\$\{?(\w+)", source))
     found |= set(re.findall(r"-v\s+(\w+)", source))
     found |= set(re.findall(r"\$\{(\w+):?[-+=]", source))

@@ -1,4 +1,4 @@
-"""Finds the folder in which a script expects its own files, if it changes into one. Pure.
+"""Finds the folder in which a script expects its files.
 
 ``cd /home/me/model`` before ``python train.py`` names the project's folder by its path on the cluster for which the
 script was written. A script that changes into several folders, or reads nothing there, names none.
@@ -24,11 +24,11 @@ _BUILDERS = frozenset(("make", "cmake", "snakemake", "nextflow", "cargo", "ninja
 
 
 def work_folder(script: Script, scope: Scope) -> tuple[str, tuple[str, ...]]:
-    """The only outside folder into which the script changes, and the files that it reads there.
+    """Only outside folder that the script enters, and its files.
 
-    Without such a folder: "" and the files that it reads where it starts.
-
-    Folders that the script creates, folders of every node, and paths that are unknown before the job runs do not count.
+    The files are those that the script reads there. Without such a folder: "" and the files of the start folder.
+    Folders that the script creates, folders of every node, and paths that are unknown before the job runs do not
+    count.
     """
     found, start = entered(script, scope)
     files = tuple(files_beside(script.commands[start:]))
@@ -36,15 +36,15 @@ def work_folder(script: Script, scope: Scope) -> tuple[str, tuple[str, ...]]:
 
 
 def code_folder(script: Script, scope: Scope) -> str:
-    """The folder of the script's own programs on the old cluster; "" for none.
+    """Folder of the script's own programs on the old cluster, or "".
 
-    It is the only folder into which the script changes, unless it reads nothing but data there. A script that stays
-    where it is and names its programs by their paths has them in the folder of these.
+    It is the only folder into which the script changes, unless it reads only data there. A script that changes into no
+    folder has its programs in the folder of their paths.
     """
     found, start = entered(script, scope)
     if found:
         if re.search(r"(?<![\w./])\.\./", script.source):
-            return ""  # it names files above that folder, too
+            return ""  # the script names files above that folder, too
         after = script.commands[start:]
         return found if not reads_files_beside(after) or any(map(_is_code, after)) else ""
     if names_files_beside(script):
@@ -55,7 +55,10 @@ def code_folder(script: Script, scope: Scope) -> str:
 
 
 def below(folder: str, text: str) -> list[tuple[int, int, str]]:
-    """Edits (start, end, new text) that make paths below a folder relative to it."""
+    """Edits that make paths below a folder relative to it.
+
+    An edit is (start, end, new text).
+    """
     spelt = re.escape(folder) if folder[0] == "/" else r"(?:~|\$HOME|\$\{HOME\})" + re.escape(folder[1:])
     paths = re.finditer(rf"(?<![\w./~}}-]){spelt}(?:/+(?=[\w.$*{{-])|/?(?![\w.-]))", text)
     named = re.compile(r"[\w.$*{-]")
@@ -63,7 +66,7 @@ def below(folder: str, text: str) -> list[tuple[int, int, str]]:
 
 
 def _is_code(command: Command) -> bool:
-    """Whether a command runs or builds a program of its working directory."""
+    """Whether a command runs or builds a program of its folder."""
     texts = [word.text or "" for word in command.words]
     return command.name in _BUILDERS or any(
         not text.startswith(("/", "~")) and (_CODE.search(text) or (index == 0 and text.startswith("./")))
@@ -72,7 +75,10 @@ def _is_code(command: Command) -> bool:
 
 
 def entered(script: Script, scope: Scope) -> tuple[str, int]:
-    """The only outside folder into which the script changes, and the index of the next command."""
+    """Only outside folder that the script enters.
+
+    Also returns the index of the next command.
+    """
     found, start = "", 0
     made: list[str] = []
     commands = script.commands
@@ -95,13 +101,16 @@ def entered(script: Script, scope: Scope) -> tuple[str, int]:
 
 
 def plain(path: str) -> str:
-    """A path without quotes and closing slash; ``$HOME`` is ``~``."""
+    """Path without quotes and closing slash; ``$HOME`` is ``~``."""
     path = re.sub(r"/{2,}", "/", path.strip("\"'"))
     return re.sub(r"^\$HOME(?=/|$)", "~", path).rstrip("/")
 
 
 def _is_folder(path: str) -> bool:
-    """Whether a path may be a project's folder. It is known, in a home folder or at least two folders deep."""
+    """Whether a path may be a project's folder.
+
+    It is known, in a home folder or at least two folders deep.
+    """
     shape = re.fullmatch(r"~(/[\w.+@-]+)+|(/(?:[\w.+@-]+|\$USER)){2,}", path)
     return (
         bool(shape)
@@ -117,7 +126,10 @@ def _below(path: str, folder: str) -> bool:
 
 
 def move_to_workdir(found: Reading, source: str, folder: str) -> None:
-    """Make a folder of the old cluster the workdir. The script's paths below it become relative."""
+    """Make a folder of the old cluster the workdir.
+
+    The script's paths below it become relative.
+    """
     found.workdir, found.former = True, found.former or folder
     for start, end, text in below(folder, source):
         found.edit(start, end, text)

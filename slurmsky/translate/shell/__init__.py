@@ -1,1 +1,1 @@
-"""Reads shell source: commands, words, variables and paths, each with its position. Pure."""
+"""Reads shell source: commands, words, variables and paths."""

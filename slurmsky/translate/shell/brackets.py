@@ -1,10 +1,10 @@
-"""Finds the end of a quote, an expansion or a bracket in shell source."""
+"""Finds the end of quotes, expansions and brackets."""
 
 from __future__ import annotations
 
 import re
 
-# Inside an open quote or bracket: the next characters to search for, and its closing character.
+# for an open quote or bracket: the next characters to search for, and its closing character
 _UNTIL = {
     '"': re.compile(r'["\\$`]'),
     ")": re.compile(r"""[()'"\\$`]"""),
@@ -14,7 +14,10 @@ _UNTIL = {
 
 
 def balanced(source: str, at: int, closer: str) -> int:
-    """The offset after the matching ``closer``; the end of the source if it is missing."""
+    """Offset after the matching ``closer``.
+
+    The end of the source if it is missing.
+    """
     stack = [closer]
     end = len(source)
     while stack:

@@ -1,4 +1,7 @@
-"""Finds the program that a command starts through wrappers such as srun, mpirun, env, and in containers."""
+"""Finds the program that a command starts.
+
+It follows wrappers such as srun, mpirun and env, and containers.
+"""
 
 from __future__ import annotations
 
@@ -41,10 +44,8 @@ _TWO_VALUES = frozenset(("-mca", "--mca", "-genv", "-env"))
 class Launched:
     """A program with its arguments.
 
-    ``inside``: the container that it runs in, "" for the node itself.
-
-    ``mounts`` are the words for the node's folders that a container mounts; ``image`` is the container's file or its
-    name in a registry.
+    ``inside``: the container that it runs in, "" for the node itself. ``mounts`` are the words for the node's folders
+    that a container mounts; ``image`` is the container's file or its name in a registry.
     """
 
     name: str
@@ -83,14 +84,14 @@ def launched(command: Command, containers: Container[str] = ()) -> Launched:
             holders = {part.name for word in words[1:] for part in word.variables if part.name in containers}
             if given & {"container-image", "container-name"} or holders:
                 inside = "srun"
-                mounts = (*mounts, *_after(options, ("--container-mounts",)))
+                mounts = (*mounts, *_option_values(options, ("--container-mounts",)))
             if not found.rest:
                 return Launched("srun", words[:1], inside, mounts, image)
             words = words[len(words) - len(found.rest) :]
         elif name in _CONTAINERS:
             return _container(name, words, mounts)
         elif name in _LAUNCHERS or name in _PREFIXES or name == "timeout":
-            rest = _behind(words, name)
+            rest = _after_options(words, name)
             if not rest:
                 return Launched(name, words, inside, mounts, image)
             words = rest
@@ -107,12 +108,15 @@ def own_words(command: Command) -> tuple[Word, ...]:
 
 
 def in_containers(commands: Sequence[Command], containers: Container[str] = ()) -> list[tuple[int, int]]:
-    """Positions (start, end) of the commands that run in containers, with the commands in their words (bash -c)."""
+    """Positions of commands in containers.
+
+    Commands in their words (bash -c) count, too.
+    """
     return [(one.start, one.end) for one in commands if launched(one, containers).inside]
 
 
-def _behind(words: tuple[Word, ...], name: str) -> tuple[Word, ...]:
-    """The words after a wrapper's options, assignments and numbers."""
+def _after_options(words: tuple[Word, ...], name: str) -> tuple[Word, ...]:
+    """Words after a wrapper's options, assignments and numbers."""
     at = 1
     while at < len(words):
         raw = words[at].shown
@@ -127,7 +131,10 @@ def _behind(words: tuple[Word, ...], name: str) -> tuple[Word, ...]:
 
 
 def _is_setting(name: str, at: int, raw: str) -> bool:
-    """Whether a word belongs to the wrapper: a variable of env, a time of timeout, a count of aprun."""
+    """Whether a word belongs to the wrapper.
+
+    A variable of env, a time of timeout, a count of aprun.
+    """
     if name in ("env", "sudo", "command"):
         return bool(re.match(r"[A-Za-z_]\w*=", raw))
     if name == "timeout":
@@ -135,8 +142,8 @@ def _is_setting(name: str, at: int, raw: str) -> bool:
     return raw in ("run", "submit") if name == "flux" else name == "aprun" and raw.isdecimal()
 
 
-def _after(words: tuple[Word, ...], names: tuple[str, ...]) -> tuple[Word, ...]:
-    """The values of options, written as ``--name=value`` or as the next word."""
+def _option_values(words: tuple[Word, ...], names: tuple[str, ...]) -> tuple[Word, ...]:
+    """Values of options: ``--name=value`` or the next word."""
     found = []
     for index, word in enumerate(words):
         option, sign, _ = word.raw.partition("=")
@@ -155,7 +162,10 @@ _VALUE = re.compile(
 
 
 def _container(name: str, words: tuple[Word, ...], mounts: tuple[Word, ...]) -> Launched:
-    """Parse ``singularity exec [options] IMAGE COMMAND``, ``docker run [options] IMAGE COMMAND``, ``shifter``."""
+    """Parse the command line of a container program.
+
+    ``singularity exec [options] IMAGE COMMAND``, ``docker run [options] IMAGE COMMAND``, ``shifter``.
+    """
     rest = words[1:]
     verb = "exec"
     if name != "shifter":
@@ -168,7 +178,7 @@ def _container(name: str, words: tuple[Word, ...], mounts: tuple[Word, ...]) -> 
     while at < len(rest) and rest[at].raw.startswith("-"):
         at += 2 if _VALUE.fullmatch(rest[at].raw) else 1
     options = rest[:at]
-    mounts = (*mounts, *_after(options, _BINDS))
+    mounts = (*mounts, *_option_values(options, _BINDS))
     if name == "shifter":
         return Launched(name, rest[at:] or words[:1], "shifter", mounts)
     image = rest[at] if at < len(rest) else None
@@ -180,7 +190,7 @@ _BOUND_TO = re.compile(r"(?:-[Bv]|--bind|--volume|--container-mounts)[= ]+[\"']?
 
 
 def bind_targets(source: str) -> Iterator[str]:
-    """Folders in containers at which the script mounts folders of the node."""
+    """Folders in containers that mounts cover."""
     for bound in _BOUND_TO.findall(source):
         for entry in bound.split(","):
             folder, _, target = entry.partition(":")

@@ -13,7 +13,7 @@ from ...language.syntax_errors import ModuleLineError
 from . import script_commands
 from .shell_elements import Command, Word
 
-# Synonyms -> the word that `action` has.
+# synonyms -> the word in `action`
 _SAME = {
     "add": "load",
     "try-add": "try-load",
@@ -42,9 +42,8 @@ _LIKELY = re.compile(r"(?<![\w./=-])(?:module|ml)(?=[\s;&|)]|\Z)")
 class ModuleLine:
     """One request to the module system.
 
-    It is `load` of some names, `purge`, `swap` of two, or `use` of folders.
-
-    Names are as written, variables unexpanded.  `line` counts from 1.
+    It is `load` of some names, `purge`, `swap` of two, or `use` of folders. Names are as written, variables
+    unexpanded. `line` counts from 1.
     """
 
     action: str
@@ -76,7 +75,7 @@ class _Build:
         return []
 
     def short(self, *tokens: str) -> list[_Requested]:
-        """Parse ml gcc -openmpi: loads and unloads."""
+        """Parse the short form: ml gcc -openmpi loads and unloads."""
         kinds: dict[str, list[str]] = {"NAME": [], "UNLOAD": [], "LONG": []}
         for token in tokens:
             kinds[token.type].append(token[1:])  # type: ignore[attr-defined]
@@ -94,7 +93,7 @@ _GRAMMARS: dict[str, Grammar[list[_Requested]]] = {
 
 
 def parse(script: str | bytes) -> tuple[ModuleLine, ...]:
-    """Every module command of a script, in order; never raises.
+    """Parse all module commands of a script; never raises.
 
     Comments, here-documents and text in quotes are ignored.
 

@@ -1,6 +1,6 @@
-"""Recognizes texts that are absolute paths or paths in the home folder.
+"""Recognizes absolute paths and paths in the home folder.
 
-It also expands their patterns and lists. Pure.
+It also expands their patterns and lists.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ _MOST_ALTERNATIVES = 8
 
 
 def is_path(text: str) -> bool:
-    """Whether a text is a path, not a pattern of sed or awk, and not the root folder."""
+    """Whether a text is a path other than the root folder.
+
+    Patterns of sed and awk are not paths.
+    """
     return bool(SHAPE.match(text)) and not _PATTERN.search(text) and len(text) > 1
 
 
@@ -26,7 +29,7 @@ def home(text: str) -> str:
 
 
 def folder_of_pattern(path: str) -> str:
-    """The folder of a pattern's files; other paths unchanged.
+    """Folder of a pattern's files; other paths unchanged.
 
     >>> folder_of_pattern("/data/*.bam"), folder_of_pattern("/data/a.bam")
     ('/data', '/data/a.bam')
@@ -35,7 +38,7 @@ def folder_of_pattern(path: str) -> str:
 
 
 def alternatives(text: str) -> Iterator[str]:
-    """The parts of a list of paths.
+    """Parts of a list of paths.
 
     Of a numeric range, and of all braces but the first, only the first part.
 

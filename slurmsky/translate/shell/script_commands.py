@@ -1,4 +1,4 @@
-"""Parses a batch script into commands, with their context and the position of each word.
+"""Parses a batch script into commands, with context and positions.
 
 This covers enough of the shell to find what a script calls. ``shell_parser`` reads commands and operators,
 grammar/shell.lark the inside of a word; this module follows scripts within a script, in ``$( )`` and ``bash -c``, to a
@@ -16,7 +16,7 @@ from ...language import shellwords
 from .shell_elements import FILLER, Assignment, Block, Command, Statement, Word
 from .shell_parser import Parser
 
-#: Depth to which ``$( )`` and ``bash -c`` are followed.
+#: maximum depth of nested ``$( )`` and ``bash -c``
 MAX_DEPTH = 6
 SHELLS = frozenset(("bash", "sh", "zsh", "dash", "ksh"))
 
@@ -43,7 +43,10 @@ class Script:
 
     @cached_property
     def commands(self) -> tuple[Command, ...]:
-        """All commands, in order. Commands in ``$( )`` and ``bash -c`` follow the command that contains them."""
+        """All commands, in order.
+
+        Commands in ``$( )`` and ``bash -c`` follow the command that contains them.
+        """
         found: list[Command] = []
         for statement in self.statements:
             for block in statement.blocks:
@@ -59,10 +62,9 @@ class Script:
 def parse(source: str, base: int = 0, first_line: int = 1, depth: int = 0) -> Script:
     """Parse a script.
 
-    ``base`` and ``first_line``: position of its text in the whole script.
-
-    A file for another interpreter than a shell (``#!/usr/bin/env python3``) has no commands.
-    Cached: explain, the images of steps and the packages of Python files parse the same text one after the other.
+    ``base`` and ``first_line``: position of its text in the whole script. A file for another interpreter than a shell
+    (``#!/usr/bin/env python3``) has no commands. Cached: explain, the images of steps and the packages of Python files
+    parse the same text one after the other.
     """
     program = interpreter_of(source) or "bash"
     if program not in _SHELL_LIKE:
@@ -73,7 +75,7 @@ def parse(source: str, base: int = 0, first_line: int = 1, depth: int = 0) -> Sc
 
 
 def interpreter_of(source: str) -> str:
-    """The program's name in a script's first line, "" without one."""
+    """Program in a script's first line, or ""."""
     found = _INTERPRETER.match(source)
     return found[1] if found else ""
 
@@ -90,7 +92,10 @@ def descend(command: Command) -> Iterator[Command]:
 
 
 def inner_scripts(command: Command) -> Iterator[Script]:
-    """The scripts in a command's words: ``$( )``, backquotes, the text after ``bash -c``."""
+    """Scripts in a command's words.
+
+    They are in ``$( )``, in backquotes, or after ``bash -c``.
+    """
     for word in (*command.words, *(given.value for given in command.assignments)):
         yield from _substituted(word, command.depth + 1)
     program = inline_program(command)
@@ -105,13 +110,16 @@ def _substituted(word: Word, depth: int) -> Iterator[Script]:
 
 
 def inline_program(command: Command) -> Script | None:
-    """The script in ``[srun options] bash -c '...'``, with its position in the whole, or None."""
+    """Script in ``[srun options] bash -c '...'``, or None.
+
+    It has its position in the whole script.
+    """
     word = program_word(command)
     return None if word is None else script_in(word, command.depth + 1)
 
 
 def program_word(command: Command) -> Word | None:
-    """The word after ``bash -c``, at any position in the command."""
+    """Word after ``bash -c`` anywhere in the command."""
     texts = [word.text or "" for word in command.words]
     for index, text in enumerate(texts[:-2]):
         if text.rpartition("/")[2] in SHELLS:
@@ -124,7 +132,10 @@ def program_word(command: Command) -> Word | None:
 
 
 def script_in(word: Word, depth: int) -> Script | None:
-    """The script in a quoted word; None if the word is not one pair of quotes."""
+    """Script in a quoted word.
+
+    None if the word is not one pair of quotes.
+    """
     raw = word.raw
     if len(raw) < 2 or depth > MAX_DEPTH:
         return None
@@ -136,7 +147,7 @@ def script_in(word: Word, depth: int) -> Script | None:
 
 
 _NAME = r"([A-Za-z_]\w*)"
-#: csh -> its equivalent in the shell grammar; conditions are commands' results, which nothing here evaluates
+#: csh -> equivalent in the shell grammar; conditions become commands, which nothing here evaluates
 _LINES = (
     (re.compile(rf"^(\s*)foreach\s+{_NAME}\s*\((.*)\)\s*$"), r"\1for \2 in \3; do"),
     (re.compile(r"^(\s*)while\s*\(.*\)\s*$"), r"\1while true; do"),
@@ -153,7 +164,7 @@ _LINES = (
 
 
 def to_shell(source: str) -> str:
-    """A csh script in the shell's syntax; each line keeps its place.
+    """Convert a csh script to shell syntax, line by line.
 
     >>> to_shell("foreach i (1 2)\\n  setenv A $i\\nend\\n")
     'for i in 1 2; do\\n  export A=$i\\ndone\\n'

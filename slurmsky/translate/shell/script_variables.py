@@ -1,4 +1,4 @@
-"""Variables of a script: known values, names that it sets, names that it reads with a default. Pure."""
+"""Variables of a script: values, assigned names, and optional names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ _MAX = 4096
 
 @dataclass
 class Scope:
-    """Variables of one script. Unknown parts of an expanded word stay as ``$NAME`` or ``$()``."""
+    """Variables of one script.
+
+    Unknown parts of an expanded word stay as ``$NAME`` or ``$()``.
+    """
 
     values: dict[str, str] = field(default_factory=dict)
     given: set[str] = field(default_factory=set)
@@ -41,9 +44,9 @@ class Scope:
     def of(cls, script: Script, known: Mapping[str, str] | None = None) -> Scope:
         """Read a script's assignments in order.
 
-        A later value replaces an earlier one; two different values make the variable unknown. ``known``: variables that
-        the site sets for every job. File-system variables of old clusters (``$SCRATCH``) that the script does not set
-        are replaced by a folder of that name: ``stores``.
+        A later value replaces an earlier one; two different values make the variable unknown. ``known``: variables
+        that the site sets for every job. File-system variables of old clusters (``$SCRATCH``) that the script does not
+        set are replaced by a folder of that name: ``stores``.
         """
         scope = cls(values=dict(known or {}))
         for name in dict.fromkeys(_VARIABLE.findall(re.sub(r"(?m)^\s*#.*$", "", script.source))):

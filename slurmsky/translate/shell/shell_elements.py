@@ -1,4 +1,4 @@
-"""Elements of a shell script, from words to statements, each with its position."""
+"""Elements of a shell script, each with its position."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ FILLER = "\ue000"
 
 @dataclass(frozen=True)
 class Word:
-    """A word as written; ``start`` is its offset in the whole script, ``line`` counts from 1."""
+    """A word as written.
+
+    ``start`` is its offset in the whole script, ``line`` counts from 1.
+    """
 
     raw: str
     start: int
@@ -31,7 +34,7 @@ class Word:
 
     @cached_property
     def text(self) -> str | None:
-        """The word's value after quote removal; None: it depends on an expansion."""
+        """Value after quote removal; None if an expansion decides."""
         found = shellwords.static(self.parts)
         return None if found is None else found.replace(FILLER, "")
 
@@ -46,14 +49,14 @@ class Word:
         return tuple(shellwords.variables(self.parts)) if "$" in self.raw else ()
 
     def variable(self) -> str:
-        """The variable's name, for a word that is exactly one variable."""
+        """Name of the variable, if the word is one variable."""
         kinds = [part for part in self.parts if part.kind != "text" or part.text.replace(FILLER, "")]
         return kinds[0].name if len(kinds) == 1 and kinds[0].kind == "variable" else ""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """``name=value``, ``name+=value``, ``name=(a b)``."""
+    """An assignment: ``name=value``, ``name+=value``, ``name=(a b)``."""
 
     name: str
     value: Word
@@ -68,9 +71,10 @@ class Assignment:
 
 @dataclass
 class Block:
-    """A compound command: "for", "while", "until", "select", "if", "case", "group", "subshell", "function".
+    """A compound command.
 
-    ``name`` is a loop's variable or a function's name, ``words`` are the values of a loop.
+    It is "for", "while", "until", "select", "if", "case", "group", "subshell" or "function". ``name`` is a loop's
+    variable or a function's name, ``words`` are the values of a loop.
     """
 
     kind: str
@@ -89,7 +93,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Command:
-    """A simple command. ``before`` and ``after`` are the adjacent operators ("", "|", "&&", ";", "&" ...)."""
+    """A simple command.
+
+    ``before`` and ``after`` are the adjacent operators ("", "|", "&&", ";", "&" ...).
+    """
 
     words: tuple[Word, ...]
     assignments: tuple[Assignment, ...]
@@ -104,7 +111,7 @@ class Command:
 
     @property
     def name(self) -> str:
-        """The program's name without its folder; "" when it depends on an expansion."""
+        """Name of the program without folder; "" for an expansion."""
         return (self.words[0].text or "").rpartition("/")[2] if self.words else ""
 
     @property
@@ -120,7 +127,10 @@ class Command:
 
 @dataclass(frozen=True)
 class Statement:
-    """Commands up to a newline, ``;`` or ``&`` outside of all blocks, with their here-documents."""
+    """Commands up to a newline, ``;`` or ``&`` outside blocks.
+
+    It has the here-documents of its commands.
+    """
 
     start: int
     end: int

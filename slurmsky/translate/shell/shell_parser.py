@@ -1,9 +1,8 @@
 """Parses the shell's grammar as far as needed to separate commands.
 
-It follows POSIX.1 XCU 2 and man bash, in one pass.
-
-Covers quotes, expansions, lists, pipes, here-documents, loops, conditions, functions. Text that no shell would accept
-ends as one long word. There is no recursion: the inside of a word is not parsed here.
+It follows POSIX.1 XCU 2 and man bash, in one pass. It covers quotes, expansions, lists, pipes, here-documents, loops,
+conditions, functions. Text that no shell would accept ends as one long word. There is no recursion: the inside of a
+word is not parsed here.
 """
 
 from __future__ import annotations
@@ -48,7 +47,10 @@ class _Draft:
 
 
 class Parser:
-    """One parse of one text, which starts at ``base`` and on ``first_line`` of the whole script."""
+    """One parse of one text.
+
+    The text starts at ``base`` and on ``first_line`` of the whole script.
+    """
 
     def __init__(self, source: str, base: int, first_line: int, depth: int) -> None:
         self.source = source
@@ -212,7 +214,10 @@ class Parser:
         return True
 
     def _head(self, word: Word, end: int) -> bool:
-        """Parse ``for NAME in WORDS`` and ``case WORD in``, up to the end of the line, ``;`` or ``in``."""
+        """Parse ``for NAME in WORDS`` and ``case WORD in``.
+
+        The head ends at the line's end, ``;`` or ``in``.
+        """
         loop = self.loop
         assert loop is not None
         self._mark(end)
@@ -303,7 +308,7 @@ class Parser:
         if top is not None and top.kind == "case" and top.pattern:
             return
         if draft.words or draft.assignments:
-            self._end_command("")  # no shell accepts this; the rest is parsed separately
+            self._end_command("")  # no shell accepts such text; the rest is parsed separately
         self.at = start
         self._open("subshell", start + 1)
 

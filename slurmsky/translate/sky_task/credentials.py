@@ -1,4 +1,4 @@
-"""Finds environment variables with credentials of this machine, which are not sent to a cloud. Pure.
+"""Finds environment variables with credentials of this machine.
 
 As under Slurm, a job's nodes receive the user's environment. Cloud nodes are other people's machines, and keys of this
 machine's accounts are sent there only on the user's request: by name in --export (``--export=ALL,HF_TOKEN``), or in
@@ -30,11 +30,11 @@ _NAMES = re.compile(
 #: a URL with a password in it, as in DATABASE_URL or HTTPS_PROXY
 _PASSWORD = re.compile(r"(?<=://)[^/@\s:'\"]*:[^/\s'\"]+@(?=[^@]*)")
 _SWITCHES = frozenset(("", "0", "1", "true", "false", "yes", "no", "on", "off"))  # values that are no credentials
-_SHOWN = 12  # names in one line
+_SHOWN = 12  # maximum number of names in one line
 
 
 def is_credential(name: str, value: str) -> bool:
-    """True for a variable that holds a credential, or the path of a file with one."""
+    """Whether a variable holds a credential or its file's path."""
     if value.lower() in _SWITCHES:
         return False
     return _NAMES.fullmatch(name) is not None or _PASSWORD.search(value) is not None
@@ -50,10 +50,13 @@ def redacted(text: str) -> str:
 
 
 def left_out(environment: Mapping[str, str], spec: JobSpec, allowed: Iterable[str]) -> list[str]:
-    """Names of the variables that are not sent. ``allowed``: patterns of the site file."""
+    """Names of the variables that are not sent.
+
+    ``allowed``: patterns of the site file.
+    """
     found = [name for name, value in environment.items() if is_credential(name, value)]
     if not found or spec.export_file:
-        return []  # a file that the user wrote for the job names each variable
+        return []  # such a file names each variable, and the user wrote it for the job
     named = {name for name, _ in exportspec.parse(spec.export).items} if spec.export else set()
     patterns = tuple(allowed)
     return sorted(
@@ -62,7 +65,7 @@ def left_out(environment: Mapping[str, str], spec: JobSpec, allowed: Iterable[st
 
 
 def line(names: list[str]) -> str:
-    """The removed variables in one line of text; "" without any."""
+    """One line that names the removed variables, or ""."""
     if not names:
         return ""
     shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -1,8 +1,8 @@
-"""Computes a job's size: nodes, tasks, and the resources of each node.
+"""Computes a job's size: nodes, tasks, and each node's resources.
 
-Slurm places tasks on existing nodes; SkyPilot creates nodes of the requested size. So a job that does not specify nodes
-gets one node for all its tasks, unless the partition's limits (max_cpus_per_node) or the number of GPUs (at most eight
-per node) require more.
+Slurm places tasks on existing nodes; SkyPilot creates nodes of the requested size. So a job that does not specify
+nodes gets one node for all its tasks, unless the partition's limits (max_cpus_per_node) or the number of GPUs (at most
+eight per node) require more.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ from ...model.spec import INFINITE, JobSpec
 from ...options import device_counts
 from .translation_notes import GRES, NODE_CONFIG, NODE_COUNT, Refused
 
-GPUS_PER_NODE = 8  # the maximum of most clouds' nodes
-MOST_GPUS = 16  # the maximum of any node (A100:16 in SkyPilot's catalogs)
+GPUS_PER_NODE = 8  # maximum of most clouds' nodes
+MOST_GPUS = 16  # maximum of any node (A100:16 in SkyPilot's catalogs)
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """A job's size. ``cpus`` and ``memory_mib`` are per node, and None if the job does not specify them."""
+    """Size of a job.
+
+    ``cpus`` and ``memory_mib`` are per node, and None if the job does not specify them.
+    """
 
     nodes: int
     ntasks: int
     cpus: int | None
     memory_mib: int | None
-    gpus: int  # per node
-    gpu_type: str  # Slurm's word, "" when untyped
+    gpus: int  # GPUs per node
+    gpu_type: str  # Slurm's type of the GPUs, "" if untyped
     other_gres: tuple[str, ...] = ()
 
     @property
@@ -39,9 +42,11 @@ class Geometry:
 
 
 def gres_items(text: str | None) -> list[tuple[str, str, int]]:
-    """``[gres/]name[[:type]:count]`` or ``name=count``, comma separated -> (name, type, count).
+    """Parse ``[gres/]name[[:type]:count]`` or ``name=count`` items.
 
-    Counts may end in k, m, g (1024s). Source: slurm gres.c, _get_gres_cnt.
+    Returns (name, type, count). Counts may end in k, m, g (1024s).
+
+    Source: slurm gres.c, _get_gres_cnt.
     """
     found = []
     for word in (text or "").split(","):
@@ -62,7 +67,10 @@ def gres_items(text: str | None) -> list[tuple[str, str, int]]:
 
 
 def typed_count(text: str | None, option: str) -> tuple[str, int]:
-    """``[type:]count`` of the --gpus options -> (type, count); several types cannot share a SkyPilot node."""
+    """Parse ``[type:]count`` of --gpus options to (type, count).
+
+    Several types cannot share a SkyPilot node.
+    """
     kinds = [
         (kind if kind else name, kind, count)
         for name, kind, count in gres_items(
@@ -78,7 +86,10 @@ def typed_count(text: str | None, option: str) -> tuple[str, int]:
 
 
 def geometry(spec: JobSpec, partition: PartitionConfig | None = None) -> Geometry:
-    """Compute the size of a job. Raises Refused if no number of nodes can hold it."""
+    """Compute the size of a job.
+
+    Raises Refused if no number of nodes can hold it.
+    """
     gpus = _Gpus.of(spec)
     try:
         numbers = device_counts.resolved(spec).numbers
@@ -97,7 +108,7 @@ def geometry(spec: JobSpec, partition: PartitionConfig | None = None) -> Geometr
     if not ntasks:
         ntasks = nodes * (tpn or 1)
     if ntasks < nodes and spec.ntasks:
-        nodes = ntasks  # slurm: a job gets at most as many nodes as tasks (sbatch reduces -N)
+        nodes = ntasks  # slurm: at most one node per task (sbatch reduces -N)
     tasks_on_node = max(tpn, -(-ntasks // nodes))  # slurm: each node must hold tasks-per-node, also with fewer tasks
     on_node = gpus.per_node(nodes, tasks_on_node, spec)
     if on_node > MOST_GPUS:
@@ -133,7 +144,7 @@ def geometry(spec: JobSpec, partition: PartitionConfig | None = None) -> Geometr
 
 
 def _open_nodes(spec: JobSpec, partition: PartitionConfig | None, gpus: _Gpus, ntasks: int, tpn: int, cpt: int) -> int:
-    """Number of nodes for a job that does not specify it."""
+    """Number of nodes for a job without -N."""
     if ntasks and tpn:
         return -(-ntasks // tpn)
     if gpus.each_node:
@@ -155,7 +166,7 @@ def _sockets(spec: JobSpec) -> int:
 
 
 def _memory(spec: JobSpec, partition: PartitionConfig | None, cpus: int, gpus: int) -> int | None:
-    """MiB per node; None: all memory of the node."""
+    """Memory per node in MiB; None for the node's whole memory."""
     if spec.mem_mib is not None:
         return spec.mem_mib or None  # --mem=0: all of the node's memory
     if spec.mem_per_cpu_mib is not None:

@@ -1,4 +1,4 @@
-"""Environment variables that define `module` and `ml` on every node of a job. Pure."""
+"""Environment variables that define `module` and `ml` on nodes."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ from ...site.modules import Module, find, shipped
 from ...site.record import Site
 from ..shell import module_lines
 
-#: Only scripts that call `module` or `ml` get the functions; other jobs have Slurm's environment unchanged.
+#: Only scripts with `module` or `ml` get the functions; other jobs have Slurm's environment unchanged.
 _SAYS = re.compile(rb"(?<![\w./=-])(?:module|ml)[ \t]+[\w\"'$-]")
 _FUNCTION = re.compile(r"^(module|ml)\(\) (\{\n.*?^\})$", re.DOTALL | re.MULTILINE)
-#: of SLURMSKY_MODULES: Linux starts no program with a variable of 128 KiB (MAX_ARG_STRLEN), its name included
+#: limit of SLURMSKY_MODULES: Linux starts no program with a variable of 128 KiB (MAX_ARG_STRLEN), its name included
 _MOST_BYTES = 131_000
 SHIMS = Path(site.__file__).with_name("shims")
 
 
 @cache
 def functions() -> Mapping[str, str]:
-    """The functions' environment variables, as bash exports functions (variables.c, since its 4.3 patch 27)."""
+    """Environment variables of the functions, as bash exports functions.
+
+    Source: variables.c, since bash 4.3 patch 27.
+    """
     data = pkgutil.get_data("slurmsky.site", "module.bash")
     assert data is not None, "module.bash is missing from the package"
     return {f"BASH_FUNC_{name}%%": f"() {body}" for name, body in _FUNCTION.findall(data.decode("utf-8"))}
 
 
 def listing(site: Site, loaded: Iterable[str] = ()) -> str:
-    """SLURMSKY_MODULES: lines NAME|replacement|VARIABLE=VALUE|PATH+=FOLDER..., the site's own names first.
+    """Value of SLURMSKY_MODULES, with the site's own names first.
 
-    ``loaded``: names that the script loads, as it spells them (``lang/Python/3.11``); only their rows have
-    VARIABLE?=PATTERNS. Rows of the shipped map that do not fit into a variable are left out.
+    Its lines are NAME|replacement|VARIABLE=VALUE|PATH+=FOLDER... ``loaded``: names that the script loads, as it spells
+    them (``lang/Python/3.11``); only their rows have VARIABLE?=PATTERNS. Rows of the shipped map that do not fit into
+    a variable are omitted.
     """
     rows = []
     for config in site.modules:
@@ -68,9 +72,9 @@ def _requested(module: Module) -> list[str]:
 
 
 def job_variables(site: Site, script: bytes, environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables for a job whose script calls `module` or `ml`; {} for any other script.
+    """Variables for a job whose script calls `module` or `ml`.
 
-    A module system's own functions, exported by the caller's shell, are kept.
+    {} for any other script. A module system's own functions, exported by the caller's shell, are kept.
     """
     if not _SAYS.search(script):
         return {}

@@ -1,4 +1,4 @@
-"""Support for every JobSpec field on SkyPilot: each ignored option is reported."""
+"""Support of JobSpec fields on SkyPilot, with notes on ignored ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TASK = _words(
     """
 )
 
-#: fields that the agent applies on the nodes, on any cloud
+#: fields that the agent applies on the nodes of any cloud
 AGENT = _words(
     """
     chdir input output error open_mode export export_file get_user_env propagate wrap signal time_min_min
@@ -39,7 +39,7 @@ CONTROLLER = _words(
     """
 )
 
-#: fields without meaning if the job has its nodes alone, or that no cloud supports: (text)
+#: fields that no cloud supports, or without meaning if the job has its nodes alone: (text)
 WITHOUT_EFFECT = {
     "exclusive": "a SkyPilot node runs only this job",
     "oversubscribe": "a SkyPilot node runs only this job",
@@ -70,7 +70,7 @@ WITHOUT_EFFECT = {
     "x11": "X11 is not forwarded from cloud nodes",
 }
 
-#: the fields of these that a Slurm infra applies, because its sbatch receives the option
+#: of these fields, those that a Slurm infra applies, because its sbatch receives the option
 ON_SLURM = _words(
     """
     exclusive contiguous spread_job switches core_spec exclude reservation cluster_constraint gres_flags
@@ -80,7 +80,7 @@ ON_SLURM = _words(
 
 
 def account_for(spec: JobSpec, clouds: Set[str]) -> Iterator[Note]:
-    """A note for every given field that SkyPilot ignores."""
+    """Notes on the given fields that SkyPilot ignores."""
     for name in spec.to_dict():
         if name in WITHOUT_EFFECT and not (name in ON_SLURM and clouds == {"slurm"}):
             yield Note(name.replace("_", "-"), "recorded", WITHOUT_EFFECT[name])

@@ -1,4 +1,4 @@
-"""Prepares a job's nodes before its script starts: an image and setup commands. Pure."""
+"""Image and setup commands that prepare a job's nodes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMPILERS = words(
 )
 
 
-#: of programs that a user writes or builds, and no package brings
+#: name endings of programs that a user writes or builds, and no package provides
 _OWN_ENDINGS = (".sh", ".pl", ".x", ".exe")
 #: the library for srun --mpi=pmix: of the system, beside an mpirun (NVIDIA's images), or of the distribution
 PMIX = (
@@ -33,7 +33,10 @@ PMIX = (
 
 
 def preparation(site: Site, wants: Needs, image: str = "") -> tuple[str, list[str], list[Note]]:
-    """Returns (image, setup lines, notes). ``image``: the partition's image, if set."""
+    """Return image, setup lines and notes.
+
+    ``image``: the partition's image, if set.
+    """
     setup: list[str] = []
     notes: list[Note] = []
     chosen = ""
@@ -42,7 +45,7 @@ def preparation(site: Site, wants: Needs, image: str = "") -> tuple[str, list[st
         if module is None or (module.source == "shipped" and not site.shipped_modules):
             notes.append(Note("module load", "recorded", f"the site file maps no module {name}"))
             continue
-        if module.image and _better(module.image, chosen):
+        if module.image and _contains(module.image, chosen):
             chosen = module.image
             notes.append(Note("module load", "kept", f"{name} is image {module.image}"))
         if module.setup:
@@ -72,7 +75,10 @@ def preparation(site: Site, wants: Needs, image: str = "") -> tuple[str, list[st
 
 
 def one_environment(lines: Iterable[str]) -> list[str]:
-    """Setup lines in which several modules share an environment. A second ``conda create`` would replace it."""
+    """Make several modules share one environment.
+
+    A second ``conda create`` would replace it.
+    """
     made: set[str] = set()
     kept: list[str] = []
     for line in dict.fromkeys(lines):
@@ -86,13 +92,19 @@ def one_environment(lines: Iterable[str]) -> list[str]:
     return kept
 
 
-def _better(image: str, than: str) -> bool:
-    """Whether an image contains another one. A framework's image has CUDA, but not vice versa."""
+def _contains(image: str, than: str) -> bool:
+    """Whether an image contains another one.
+
+    A framework's image has CUDA, but not vice versa.
+    """
     return not than or ("nvidia/cuda" in than and "nvidia/cuda" not in image)
 
 
 def environment_packages(site: Site, name: str, wants: Needs) -> str | None:
-    """An environment's packages, from the site file or the script's files. None: unknown."""
+    """Packages of an environment; None if unknown.
+
+    The site file or the script's files name them.
+    """
     spelt = (name, name.removeprefix("./"), name.rstrip("/").rpartition("/")[2])
     declared = next((text for known, text in site.environments if any(fnmatchcase(one, known) for one in spelt)), None)
     unknown = any(not program.endswith(_OWN_ENDINGS) for program in wants.unknown)
@@ -104,7 +116,7 @@ def environment_packages(site: Site, name: str, wants: Needs) -> str | None:
 
 
 def environment_setup(site: Site, name: str, wants: Needs) -> Iterator[str]:
-    """Commands that create a Python environment with the packages that it needs."""
+    """Commands that create a Python environment with its packages."""
     packages = environment_packages(site, name, wants)
     if packages is None:
         return
@@ -131,7 +143,10 @@ def environment_setup(site: Site, name: str, wants: Needs) -> Iterator[str]:
 
 
 def folders_setup(site: Site, wants: Needs) -> Iterator[str]:
-    """Commands that create folders for output, and stubs for start files of the old cluster."""
+    """Commands that create output folders and start files' stubs.
+
+    The start files are those of the old cluster.
+    """
     mounted = [path.path for path in site.paths]
     made = (*wants.folders, *(folder for _, folder in wants.stores))
     folders = [folder for folder in dict.fromkeys(made) if not is_mounted(folder, mounted)]
@@ -163,5 +178,5 @@ def folders_setup(site: Site, wants: Needs) -> Iterator[str]:
 
 
 def _word(path: str) -> str:
-    """A path as a word of the shell, with a leading ~ left to expansion."""
+    """Path as a shell word, with a leading ~ expanded."""
     return f"~/{shlex.quote(path[2:])}" if path.startswith("~/") else shlex.quote(path)

@@ -1,8 +1,8 @@
-"""Translates the components of a heterogeneous job to one SkyPilot task.
+"""Translates a heterogeneous job to one SkyPilot task.
 
 SkyPilot's job groups start their members one by one, and a member does not know the others' nodes. So a het job is one
-task: its nodes are those of the first component, then those of the second, and so on. All nodes of a task have the same
-size: the most CPUs, memory and GPUs that any component needs per node.
+task: its nodes are those of the first component, then those of the second, and so on. All nodes of a task have the
+same size: the most CPUs, memory and GPUs that any component needs per node.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ _SHARED = {
 
 
 def plan_all(components: Sequence[tuple[JobSpec, str]], site: Site, **more: Any) -> SkyTask:
-    """The SkyPilot task of a job with components (spec, partition), the leader first.
+    """SkyPilot task of a job with components, the leader first.
 
-    ``more``: further arguments of ``plan``. Raises Refused, also where the nodes of one task cannot fit all components.
+    A component is (spec, partition). ``more``: further arguments of ``plan``. Raises Refused, also if the nodes of one
+    task cannot fit all components.
     """
     if len(components) == 1:
         return plan(components[0][0], site, components[0][1], **more)
@@ -128,7 +129,7 @@ def _value(task: SkyTask, name: str) -> Any:
 
 
 def _options(task: SkyTask) -> dict[str, Any]:
-    """sbatch options of a Slurm infra."""
+    """sbatch options for a Slurm infra."""
     found: dict[str, Any] = task.fields.get("config", {}).get("slurm", {}).get("sbatch_options", {})
     return found
 
@@ -138,13 +139,16 @@ def _other_config(task: SkyTask) -> dict[str, Any]:
 
 
 def _longest(parts: Sequence[SkyTask]) -> dict[str, Any]:
-    """The config with the longest time limit of all components, for a Slurm infra's allocation."""
+    """Config with the longest time limit of all components.
+
+    It applies to a Slurm infra's allocation.
+    """
     config = parts[0].fields.get("config")
     if config is None or not _options(parts[0]):
         return {"config": config} if config else {}
     options = {name: value for name, value in _options(parts[0]).items() if name != "time"}
     times = [_options(task).get("time") for task in parts]
-    if all(times):  # a component without a limit: none for the allocation
+    if all(times):  # if a component has no limit, the allocation has none
         options["time"] = str(max(int(time) for time in times if time))
     rest = {name: value for name, value in config.items() if name != "slurm"}
     return {"config": {**rest, **({"slurm": {"sbatch_options": options}} if options else {})}}

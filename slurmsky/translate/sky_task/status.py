@@ -13,7 +13,10 @@ from ...model.states import JobFlag, JobState
 
 @dataclass(frozen=True)
 class MappedStatus:
-    """A status in Slurm's terms. ``exit_code``: of the user's program, if SkyPilot reports it."""
+    """A status in Slurm's terms.
+
+    ``exit_code`` is the user program's, if SkyPilot reports it.
+    """
 
     state: JobState
     flags: JobFlag = JobFlag.NONE
@@ -46,14 +49,15 @@ _MEMORY = re.compile(r"driver on the remote cluster failed|out of memory|OOM", r
 
 
 def map_status(status: str, details: str = "", schedule_state: str = "", failure: str = "") -> MappedStatus:
-    """State, flags and reason for a managed job's status, its ``details`` and its failure's text.
+    """State, flags and reason of a managed job.
 
-    An unknown status counts as pending: a newer server must not end jobs.
+    They follow from its status, its ``details`` and its failure's text. An unknown status counts as pending: a newer
+    server must not end jobs.
     """
     state, flags, reason = _PLAIN.get(status, (_P, JobFlag.NONE, "None"))
     text = details or failure or ""
     if status == "PENDING" and schedule_state.startswith("ALIVE"):
-        reason = "Resources"  # a launch failed and will be retried
+        reason = "Resources"  # the launch failed and will be retried
     elif status == "STARTING" and _ALLOCATED.search(details):
         flags, reason = JobFlag.CONFIGURING, "None"
     elif status == "FAILED":
@@ -65,7 +69,7 @@ def map_status(status: str, details: str = "", schedule_state: str = "", failure
 
 
 def exit_code(failure: str) -> int | None:
-    """The user program's exit code in SkyPilot's failure text; None without one.
+    """Exit code in SkyPilot's failure text, or None.
 
     With codes of several nodes: the first that is not 137, the code of a node killed because another failed.
     """

@@ -1,4 +1,4 @@
-"""Translates JobSpec and Site to the job's SkyPilot task, with a note on every option.
+"""Translates a job to its SkyPilot task, with notes on options.
 
 The task's fields: sky/utils/schemas.py of SkyPilot 0.14.1. ``run`` is never the user's text (SkyPilot runs it in an
 interactive bash): it starts the agent, which runs the script unchanged.
@@ -27,7 +27,7 @@ TIME_MARGIN_MIN = 15  # a Slurm infra's allocation outlasts the job by this marg
 
 @dataclass(frozen=True)
 class SkyTask:
-    """A SkyPilot task without the parts that the engine adds.
+    """SkyPilot task without the parts that the engine adds.
 
     The engine adds run, the job's file mounts and its unique name.
     """
@@ -40,7 +40,10 @@ class SkyTask:
     arrays: str = "packed"
 
     def yaml(self, **more: Any) -> str:
-        """The task as YAML for users to store and read; ``more`` are further fields."""
+        """The task as YAML for users.
+
+        ``more`` are further fields.
+        """
         from .yaml_text import dump  # PyYAML takes the controller 20 ms to import
 
         return dump({**self.fields, **more})
@@ -87,12 +90,11 @@ def plan(
     qos: str = "",
     size: Geometry | None = None,
 ) -> SkyTask:
-    """The SkyPilot task for a job in a partition.
+    """Plan the SkyPilot task of a job in a partition.
 
-    ``account``, ``qos``: the job's, where known; else those of the script. ``wants``: requirements found in the
-    script's text, where the text is known. ``size``: the job's nodes, where the spec alone does not determine them.
-
-    Raises Refused with Slurm's text where SkyPilot cannot provide such nodes.
+    ``account``, ``qos``: the job's, if known; else those of the script. ``wants``: requirements found in the script's
+    text, if the text is known. ``size``: the job's nodes, if the spec alone does not determine them. Raises Refused
+    with Slurm's text if SkyPilot cannot provide such nodes.
     """
     config = site.cluster.partition(partition)
     draft = _Draft(
@@ -122,7 +124,7 @@ def plan(
 
 
 def _labels(draft: _Draft, name: str, job_id: int) -> dict[str, str]:
-    """Labels of the job's resources: their owner, and the site's labels."""
+    """Labels of the job's resources: owner and site labels."""
     labels = {
         "slurmsky-job": str(job_id) if job_id else "",
         "slurmsky-name": name,
@@ -164,7 +166,10 @@ def _storage(draft: _Draft) -> dict[str, Any]:
 
 
 def _nfs(draft: _Draft, path: str, server: str, folder: str) -> None:
-    """Mount a folder of an NFS server in every pod of the job. Source: SkyPilot's docs, Kubernetes pod_config."""
+    """Mount a folder of an NFS server in every pod.
+
+    Source: SkyPilot's docs, Kubernetes pod_config.
+    """
     name = f"nfs-{label(path.strip('/')).replace('_', '-')}"[:60]
     pods = draft.config.setdefault("kubernetes", {}).setdefault("pod_config", {}).setdefault("spec", {})
     pods.setdefault("volumes", []).append({"name": name, "nfs": {"server": server, "path": folder}})
@@ -205,7 +210,7 @@ def _size(draft: _Draft) -> None:
         draft.resources["max_hourly_cost"] = min(ceilings)
 
 
-#: GPU of a job that requests GPUs when neither its script nor the site file names a type
+#: GPU for a request without a type in script and site file
 USUAL_GPU = "H100"
 
 
@@ -256,7 +261,10 @@ _DISKS = words(
 
 
 def _other_gres(draft: _Draft) -> None:
-    """Convert a second gres. A local disk becomes disk_size; any other is ignored with a note."""
+    """Convert a second gres.
+
+    A local disk becomes disk_size; any other is ignored with a note.
+    """
     names = []
     for name, kind, count in gres_items(draft.spec.gres):
         if name == "gpu":
@@ -316,7 +324,7 @@ def _image(draft: _Draft) -> None:
         return
     images = draft.wants.images
     if len(images) == 1:
-        # Nodes that run the image need no further container; the agent knows this, and starts the steps directly.
+        # Nodes that run the image need no further container; the agent then starts the steps directly.
         draft.resources["image_id"] = docker_image(images[0])
         draft.note("container-image", "kept", f"the whole job runs in {images[0]}, which its steps name")
         return

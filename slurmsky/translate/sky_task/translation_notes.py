@@ -12,7 +12,7 @@ FEATURE = "Invalid feature specification"  # ESLURM_INVALID_FEATURE
 
 @dataclass(frozen=True)
 class Note:
-    """The effect of one option.
+    """Effect of one option.
 
     It is ``kept`` by SkyPilot, done by slurmsky's ``agent``, ``changed``, or only ``recorded``.
     """
@@ -23,7 +23,10 @@ class Note:
 
 
 class Refused(Exception):
-    """SkyPilot cannot run the job. ``str()`` is Slurm's text; ``hint`` explains it in SkyPilot's terms."""
+    """Error: SkyPilot cannot run the job.
+
+    ``str()`` is Slurm's text; ``hint`` explains it in SkyPilot's terms.
+    """
 
     def __init__(self, text: str, option: str, hint: str) -> None:
         super().__init__(text)

@@ -1,8 +1,7 @@
 """Writes values as YAML for people, with PyYAML.
 
-SkyPilot itself receives JSON, which is YAML, too.
-
-Strings are quoted where YAML 1.1 or 1.2 reads another type: SkyPilot reads YAML by PyYAML (1.1), other tools by 1.2.
+SkyPilot itself receives JSON, which is YAML, too. Strings are quoted if YAML 1.1 or 1.2 reads another type: SkyPilot
+reads YAML by PyYAML (1.1), other tools by 1.2.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class _Dumper(yaml.SafeDumper):
-    """Indents lists below their keys, and repeats a value instead of naming it by an anchor."""
+    """PyYAML dumper with indented lists and without anchors."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
@@ -32,7 +31,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def plain_text(text: str) -> str:
-    """The text without bytes that are not UTF-8, which YAML cannot contain."""
+    """Replace bytes that are not UTF-8, which YAML cannot contain."""
     return _SURROGATE.sub("\ufffd", text)
 
 
@@ -56,12 +55,15 @@ _Dumper.add_representer(tuple, yaml.SafeDumper.represent_list)
 
 
 def dump(value: Mapping[str, Any]) -> str:
-    """Block-style YAML; long text as ``|`` blocks; keys in the given order."""
+    """Dump YAML in block style, with long texts as ``|`` blocks.
+
+    Keys keep their order.
+    """
     return yaml.dump(
         dict(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf"), default_flow_style=False
     )
 
 
 def blockable(text: str) -> bool:
-    """Whether a YAML block can hold the text as it is."""
+    """Whether a YAML block can hold the text unchanged."""
     return not text.startswith((" ", "\n")) and not text.endswith("\n\n") and not _NO_BLOCK.search(text)
