@@ -130,10 +130,7 @@ class Body:
 
     @cached_property
     def _may_need_modules(self) -> bool:
-        """Whether a module may provide a program of the script.
-
-        The program is unknown, or a language's package.
-        """
+        """Whether a module may provide a program of the script."""
         started = False
         for command in self.view.script.commands:
             found = launched(command, self.view.scope.containers)
@@ -153,7 +150,7 @@ class Body:
         """Python environments that the script activates but does not create."""
         view, seen = self.view, set()
         for line, name in needs.environments(view.script, view.scope):
-            name = view.project.spelt(name) if view.project else name
+            name = view.project.with_user(name) if view.project else name
             if name in seen:
                 continue
             seen.add(name)
@@ -258,10 +255,7 @@ class Body:
         return finding(DECISION, why, suggestion)
 
     def _machine(self, finding: Callable[..., Finding], reason: str) -> Finding:
-        """Finding for docker, which needs virtual machines.
-
-        They are requested if the site file names no infra.
-        """
+        """Finding for docker, which needs virtual machines instead of pods."""
         pods = [place for place in self.view.infra if place.startswith(("kubernetes", "k8s", "slurm", "ssh"))]
         if pods and len(pods) == len(self.view.infra):
             suggestion = f'[[partition]]\nname = "{toml(self.view.partition or "docker")}"\ninfra = "aws"'
@@ -277,10 +271,7 @@ class Body:
         return finding(KEPT, reason or "unchanged")
 
     def _provider(self, name: str) -> str:
-        """Provider of a program, or "".
-
-        It is a module, an environment or the job's image.
-        """
+        """Module, environment or image that provides a program, or ""."""
         view = self.view
         if "image_id" in view.fields and view.wants.images:
             return f"the image {view.fields['image_id']}"
@@ -333,7 +324,7 @@ class Body:
     def _own_folder(self, path: str) -> str:
         """Submit folder as a path names it; "" for other paths."""
         project = self.view.project
-        path = project.spelt(path) if project else path
+        path = project.with_user(path) if project else path
         if project is None or not self.view.sky or mount_points.is_mounted(path, self.view.mounted):
             return ""
         if project.holds(path):
@@ -390,18 +381,12 @@ class Body:
 
 
 def _may_provide_programs(module: Module) -> bool:
-    """Whether a shipped module may provide programs of other names.
-
-    A Python package does not.
-    """
+    """Whether a shipped module, but no Python package, may provide programs."""
     return bool(module.image or module.setup) and not module.setup.startswith("pip install")
 
 
 def _is_build(name: str) -> bool:
-    """Whether a program is a site's build of a known one.
-
-    lmp_intel_cpu is a build of lmp.
-    """
+    """Whether a program is a site's build, such as lmp_intel_cpu."""
     stem = re.match(r"[A-Za-z0-9]+(?=[_.-])", name)
     source = find_program(stem[0]) if stem else None
     return source is not None and source.kind in ("conda", "pip")

@@ -24,10 +24,7 @@ _RANKS = frozenset(("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK"))
 
 
 class Lines(Base):
-    """Rules for commands that prepare a job.
-
-    They handle variables, modules, environments, installations.
-    """
+    """Rules for variables, modules, environments and installations."""
 
     def _line(self, statement: Statement, command: Command) -> bool:
         """Process a simple command; True if run keeps no part."""
@@ -78,10 +75,7 @@ class Lines(Base):
         return False
 
     def _chooses_devices(self, statement: Statement, command: Command) -> bool:
-        """Remove ``export CUDA_VISIBLE_DEVICES=2``.
-
-        It chooses GPUs of a shared node; here all GPUs are the job's own.
-        """
+        """Remove ``export CUDA_VISIBLE_DEVICES=2``: the job has all GPUs."""
         found = re.fullmatch(
             r"(?:export\s+)?(?:CUDA|ROCR|HIP)_VISIBLE_DEVICES=[\"']?(\d[\d,]*)[\"']?", self._text(command)
         )
@@ -108,20 +102,14 @@ class Lines(Base):
         return verb in verbs or (self._installs(command) and self._to_setup(statement, command))
 
     def _poetry(self, statement: Statement, command: Command) -> None:
-        """Enter the environment that setup makes, instead of ``poetry shell``.
-
-        ``poetry shell`` would start another shell.
-        """
+        """Enter the environment that setup makes, instead of ``poetry shell``."""
         if command.texts[1:2] == ["shell"]:
             self.found.workdir = True
             self.found.setup.append("poetry install")
             self.found.edit(command.start, command.words[-1].end, 'eval "$(poetry env activate)"')
 
     def _port(self, statement: Statement, command: Command) -> bool:
-        """Replace a port computed from the job's id by 29500.
-
-        The port is free on nodes of the job's own.
-        """
+        """Replace a port computed from the job's id by 29500."""
         given = command.assignments[0] if command.assignments else None
         if given is None or len(command.assignments) > 1 or not re.search("PORT", given.name, re.IGNORECASE):
             return False
@@ -134,10 +122,7 @@ class Lines(Base):
         return False
 
     def _own_port(self, text: str) -> bool:
-        """Whether a script computes a port or draws it at random.
-
-        It is computed from the job's id. Random ports differ between nodes.
-        """
+        """Whether a port is computed from the job's id, or random."""
         random = self.directives.nodes > 1 and re.search(r"RANDOM|\bshuf\b", text)
         return bool(random or re.search(r"SLURM_JOB_?ID|\bcomm\b", text))
 
@@ -194,10 +179,7 @@ class Lines(Base):
         return True
 
     def _is_foreign(self, name: str, value: Word) -> bool:
-        """Whether a search path has only folders of the old cluster.
-
-        Nothing in the script makes these folders.
-        """
+        """Whether a search path has only folders of the old cluster."""
         entries = [plain(text) for text in self.scope.expand(value).split(":")]
         named = [text for text in entries if text and text not in (f"${name}", f"${{{name}}}")]
         mounted = [path.path for path in self.site.paths]
@@ -252,10 +234,7 @@ class Lines(Base):
         return False
 
     def _foreign_python(self, command: Command) -> None:
-        """Replace ``/old/env/bin/python a.py`` by ``python a.py``.
-
-        setup installs the environment's packages.
-        """
+        """Replace ``/old/env/bin/python a.py`` by ``python a.py``."""
         found = launched(command, self.scope.containers)
         program = self.scope.expand(found.words[0]) if found.words and not found.inside else ""
         folder = environment_of(program)
@@ -341,10 +320,7 @@ class Lines(Base):
         return re.sub(r"\$\{?(\w+)\}?", lambda found: self.scope.values.get(found[1], found[0]), name)
 
     def _spack(self, statement: Statement, command: Command) -> bool:
-        """Replace ``spack load PACKAGE`` by a module of that name.
-
-        The package is in the old cluster's tree.
-        """
+        """Replace ``spack load PACKAGE`` by a module of that name."""
         named = spack_loads(self.script, self.scope) if command.name == "spack" else ()
         names = [name for line, name in named if line == command.line]
         for name in names:
@@ -378,10 +354,7 @@ class Lines(Base):
         return verbs is None or any(word in verbs for word in texts[1:3])
 
     def _online(self, command: Command) -> None:
-        """Remove ``--no-index`` from pip.
-
-        The wheels of the old cluster do not exist here.
-        """
+        """Remove pip's ``--no-index``, which needs the old cluster's wheels."""
         for word in command.words:
             if word.text == "--no-index":
                 self.found.edit(word.start, word.end + 1, "")

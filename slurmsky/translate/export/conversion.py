@@ -128,7 +128,7 @@ class _Reader(Steps):
             self._remove(statement)
             return
         for command in self._commands(statement):
-            if command.start not in self.taken:
+            if command.start not in self.processed:
                 self._command(statement, command)
 
     def _works(self, statement: Statement) -> bool:
@@ -164,10 +164,7 @@ class _Reader(Steps):
                 self._remove(statement)
 
     def _ray(self) -> None:
-        """Replace a manual start of a Ray cluster by SkyPilot's template.
-
-        The program runs on the head.
-        """
+        """Replace a manual start of a Ray cluster by SkyPilot's template."""
         commands = self.script.commands
         starts = [command for command in commands if called(command, "ray", "start")]
         submits = [command for command in commands if called(command, "ray", "job") and "submit" in command.texts]
@@ -187,7 +184,7 @@ class _Reader(Steps):
         for statement in self.script.statements:
             mine = self._commands(statement)
             for command in mine:
-                self.taken.update([command.start] if command.start in drivers else [])
+                self.processed.update([command.start] if command.start in drivers else [])
             if any(command.start in drivers for command in mine):
                 continue
             if any(called(command, "ray", "start") or called(command, "ray", "stop") for command in mine) or (

@@ -70,10 +70,7 @@ class Steps(Ranks):
         self._paths(command.words[self._program(command) :], targets)
 
     def _snakemake(self, statement: Statement, command: Command) -> None:
-        """Run a workflow's rules on the node.
-
-        The script has snakemake submit them to Slurm.
-        """
+        """Run snakemake's rules on the node instead of submitting them."""
         texts = command.texts
         if not _SUBMITTING.search(" ".join(texts)):
             return
@@ -96,10 +93,7 @@ class Steps(Ranks):
         self.found.notes.append("snakemake runs all rules on this node: raise cpus and memory for the whole workflow")
 
     def _nextflow(self, statement: Statement, command: Command) -> None:
-        """Run a pipeline's processes on the node.
-
-        The script has nextflow submit them to Slurm.
-        """
+        """Run nextflow's processes on the node instead of submitting them."""
         for at, word in enumerate(command.words[1:-1], 1):
             value = command.words[at + 1]
             names = (value.text or "").split(",")
@@ -127,20 +121,14 @@ class Steps(Ranks):
         self.found.setup.append(source.install)
 
     def _hostname(self, statement: Statement, command: Command) -> None:
-        """Replace MASTER_ADDR=$(hostname).
-
-        Slurm runs the script on the first node, SkyPilot runs it on each.
-        """
+        """Replace MASTER_ADDR=$(hostname), which differs on SkyPilot's nodes."""
         if self.directives.nodes > 1 and command.depth and statement.commands[0].name in ("", "export"):
             end = self._piped(statement, command)[-1].words[-1].end  # an address needs no filter
             self.found.edit(command.start, end, HEAD_ADDRESS)
             self.removed.append((command.start, end))
 
     def _getent(self, statement: Statement, command: Command) -> None:
-        """Replace ``getent hosts $head`` by echo.
-
-        SkyPilot's list of nodes already has addresses.
-        """
+        """Replace ``getent hosts $head`` by echo of SkyPilot's addresses."""
         if self.directives.nodes > 1 and command.texts[1:2] in (["hosts"], ["ahosts"], ["ahostsv4"]) and command.depth:
             self.found.edit(command.words[0].start, command.words[1].end, "echo")
 
@@ -152,7 +140,7 @@ class Steps(Ranks):
                 if other.before not in ("|", "|&") or other.name not in FILTERS or other.depth < command.depth:
                     break
                 pipe.append(other)
-        self.taken.update(one.start for one in pipe[1:])
+        self.processed.update(one.start for one in pipe[1:])
         return pipe
 
     def _check_for_srun(self, statement: Statement, command: Command) -> None:
@@ -177,10 +165,7 @@ class Steps(Ranks):
         )
 
     def _own_path(self, statement: Statement, command: Command) -> bool:
-        """Replace ``scontrol show job $SLURM_JOB_ID | grep Command=``.
-
-        The script is in the workdir.
-        """
+        """Replace ``scontrol show job $SLURM_JOB_ID | grep Command=`` by the workdir."""
         pipe = self._piped(statement, command)
         field = re.search(r"\b(Command|WorkDir)\b", " ".join(word.raw for one in pipe[1:] for word in one.words))
         if not field:
@@ -193,7 +178,7 @@ class Steps(Ranks):
             path = f"echo {path}"
         self.found.edit(start, end, path)
         self.removed.append((start, end))
-        self.taken.add(command.start)
+        self.processed.add(command.start)
         self.found.workdir = True
         return True
 

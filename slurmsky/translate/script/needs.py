@@ -107,10 +107,7 @@ def _of(script: Script, scope: Scope) -> Needs:
 
 
 def with_started(wants: Needs, source: str, project: Project) -> Needs:
-    """Add the requirements of scripts that a script starts.
-
-    They are in the submit folder.
-    """
+    """Add the requirements of scripts that a script starts."""
     script = parse(source)
     for one in started(script, Scope.of(script), project):
         more = _of(one.script, one.scope)
@@ -129,13 +126,13 @@ def beside(wants: Needs, project: Project) -> Needs:
     """
     base = project.work_dir or project.folder
     paths = [
-        *(project.spelt(path) for path in wants.paths),
+        *(project.with_user(path) for path in wants.paths),
         *([project.work_dir] if project.work_dir.startswith("/") else []),
     ]
     links = dict.fromkeys(link for path in paths if not project.holds(path) and (link := project.former(path)))
     named, files = wants.work_folder
     apart = project.work_dir.startswith("/") and not project.holds(project.work_dir)
-    work_folder = project.spelt(named) or (project.work_dir if apart and files else "")
+    work_folder = project.with_user(named) or (project.work_dir if apart and files else "")
     if not links and work_folder and "$" not in work_folder and (link := project.stands_for(work_folder, files)):
         links[link] = None
 
@@ -146,7 +143,7 @@ def beside(wants: Needs, project: Project) -> Needs:
                 return project.folder + name[len(link) :]
         return os.path.normpath(os.path.join(base, name)) if name[:1] == "." else name
 
-    names = (here(project.spelt(name)) for name in wants.environments)
+    names = (here(project.with_user(name)) for name in wants.environments)
     made = (name for name in wants.folders if not (project.holds(name) or mount_points.is_mounted(name, tuple(links))))
     return replace(
         wants, environments=tuple(dict.fromkeys(names)), links=tuple(links), folders=tuple(dict.fromkeys(made))
@@ -185,10 +182,7 @@ def amd_of(source: str) -> str:
 
 
 def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
-    """Python environments that the script activates without creating them.
-
-    The result has (line, name or folder).
-    """
+    """(line, name) of Python environments that are activated, not created."""
     made: set[str] = set()
     where = ""  # working directory, relative to the submit folder
     for command in script.commands:
@@ -229,10 +223,7 @@ def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
 
 
 def _moved(where: str, texts: list[str]) -> str:
-    """Working directory after ``cd``, relative to the submit folder.
-
-    "" if unknown.
-    """
+    """Working directory after ``cd``, from the submit folder; "" if unknown."""
     found = re.fullmatch(r"(\$SLURM_SUBMIT_DIR/?|\$PWD/?)?((?:[\w.-]+/?)*)", texts[1]) if len(texts) == 2 else None
     return os.path.join("" if found[1] and "SLURM" in found[1] else where, found[2]) if found else ""
 
@@ -249,10 +240,7 @@ def following(texts: list[str], names: tuple[str, ...]) -> Iterator[str]:
 
 
 def _interpreter(source: str) -> Iterator[str]:
-    """Program of the first line, if setup can install it.
-
-    Examples are tcsh, zsh, Rscript.
-    """
+    """Installable program of the first line: tcsh, zsh, Rscript."""
     name = interpreter_of(source)
     found = find_program(name) if name else None
     if found is not None and found.install:
@@ -283,20 +271,14 @@ def _programs(script: Script, scope: Scope) -> Iterator[str]:
 
 
 def _named(word: Word, script: Script, scope: Scope) -> str:
-    """Program in a word, or in the word's variable.
-
-    EXE=gmx_mpi; mpirun $EXE.
-    """
+    """Program in a word or its variable: EXE=gmx_mpi; mpirun $EXE."""
     variable = re.fullmatch(r"\$\{?(\w+)\}?", word.raw)
     once = variable and len(re.findall(rf"\b{variable[1]}=", script.source)) == 1
     return scope.expand(word) if once else word.text or "/"
 
 
 def _step_cpus(script: Script, scope: Scope) -> int:
-    """CPUs of the largest step on one node.
-
-    Only steps whose options state their size count.
-    """
+    """CPUs on one node of the largest step with known size."""
     most, header = 0, _NODES.search(script.source)
     for command in script.commands:
         if command.name in LAUNCHERS:

@@ -1,8 +1,7 @@
 """Finds the outside folders and files that a script uses.
 
-Outside means: not in the submit folder. Some texts are not paths: arguments of echo, awk and sed patterns, commands
-inside a container. A path is evaluated where it is used, with the script's variables expanded, so that an unused
-default is not reported.
+Some texts are not paths: arguments of echo, awk and sed patterns, commands inside a container. A path is evaluated
+where it is used, with the script's variables expanded, so that an unused default is not reported.
 """
 
 from __future__ import annotations
@@ -34,10 +33,7 @@ READ, WRITTEN, RUN, CONDA, MODULES, VENV, IMAGE, ENTRY, CACHE, SHELL, BOUND, CUD
 
 @dataclass(frozen=True)
 class Place:
-    """A path and its use.
-
-    ``text`` has ``$NAME`` for an unknown variable.
-    """
+    """A path, with ``$NAME`` for unknown variables, and its use."""
 
     line: int
     text: str
@@ -142,10 +138,7 @@ def _loops(script: Script, scope: Scope) -> Iterator[Scope]:
 
 
 def read_unchanged(script: Script, without: Container[int] = ()) -> list[str]:
-    """Old cluster's paths that the unchanged script reads.
-
-    ``without``: lines that are omitted.
-    """
+    """Old cluster's paths that the script reads outside ``without`` lines."""
     found = places(script, Scope.of(script))
     roles = (READ, RUN, IMAGE)
     named = (place for place in found if place.role in roles and place.line not in without)
@@ -163,10 +156,7 @@ def _made(script: Script, scope: Scope) -> Iterator[str]:
 
 
 def _tested(script: Script, scope: Scope) -> Iterator[str]:
-    """Paths that the script reads only if they exist.
-
-    ``if [ -f PATH ]; then``, ``[ -d PATH ] &&``.
-    """
+    """Paths that the script tests before use: ``[ -d PATH ] &&``."""
     for command in script.commands:
         if command.name in ("[", "[[", "test") and command.after != "||":
             words = command.arguments
@@ -190,10 +180,7 @@ def _read_by_sourced_files(script: Script, scope: Scope) -> Iterator[Place]:
 
 
 def environment_of(program: str) -> str:
-    """Folder of the Python environment in a program's path.
-
-    "" for a program of the system.
-    """
+    """Python environment's folder in a program's path, or ""."""
     found = _PYTHON.fullmatch(program)
     known = SHAPE.match(program) and "$" not in program
     return found["folder"] if found and known and not on_every_node(program) else ""
@@ -211,10 +198,7 @@ def _below(text: str, made: Sequence[str]) -> bool:
 
 
 def _of_command(command: Command, scope: Scope, containers: bool) -> Iterator[Place]:
-    """Places in one command.
-
-    ``containers``: the script starts containers, so exported paths may be inside them.
-    """
+    """Places in one command; with ``containers`` exports may be inside."""
     for given in command.assignments:
         if given.array and _STARTS_PROGRAM.search(given.value.raw):
             yield from _command_line(given.value, scope)
@@ -321,10 +305,7 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
 
 
 def _command_line(word: Word, scope: Scope) -> Iterator[Place]:
-    """Places in a command line in a variable.
-
-    CMD="train.py --data /scratch/x", then srun $CMD.
-    """
+    """Places in a variable's command line: CMD="train.py --data /scratch/x"."""
     line = re.sub(r"\)(?=/)", "x", scope.expand(word))  # a quotient, f(a)/g(b), is no path
     named, line = "", re.sub(r"\\\n|[()\"']", " ", line)
     if _CONTAINED.search(line):
@@ -353,10 +334,7 @@ def _command_line(word: Word, scope: Scope) -> Iterator[Place]:
 
 
 def _roles(name: str, arguments: Sequence[Word]) -> list[str]:
-    """Role of each argument of a program.
-
-    "": the argument's option decides.
-    """
+    """Role of each argument of a program; "": its option decides."""
     if name in _WRITERS or name == "virtualenv" or [word.text for word in arguments[:2]] == ["-m", "venv"]:
         return [WRITTEN] * len(arguments)
     if name == "git" and arguments and arguments[0].text == "clone":
