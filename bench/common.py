@@ -95,7 +95,8 @@ class Sandbox:
                         if frame.payload != b"0":
                             raise RuntimeError(f"{command} {args}: {b''.join(out).decode()}")
                         return b"".join(out).decode()
-                    out.append(frame.payload)
+                    if frame.kind in (wire.STDOUT, wire.STDERR):
+                        out.append(frame.payload)
         raise RuntimeError(f"{command} {args}: no answer")
 
     def submit(self, *args: str) -> str:

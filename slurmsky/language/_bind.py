@@ -14,6 +14,10 @@ from slurmsky.language._grammar import Grammar, number
 from slurmsky.language.syntax_errors import BindError
 
 _MAX_VALUES = 4096  # larger than the number of CPUs of any node; a short text could expand to far more
+#: a word with its list; a comma before a number belongs to the list
+_LISTED = re.compile(
+    "(?:^|,)(ma(?:p|sk)_?[a-z]+)[:=]([^,]+(?:,(?:[0-9][^,]*|[0-9a-f]+(?=[,*]|$)[^,]*))*)", re.IGNORECASE
+)
 _DECIMAL = re.compile("[0-9]+(\\*[0-9]+)?")
 
 
@@ -73,6 +77,9 @@ def read(text: str, option: str, bind: _Bind, lists: Sequence[str], words: Mappi
     `words` are those of this option only. Raises BindError with the line that Slurm prints.
     """
     unknown = f'unrecognized --{option} argument "%s"'
+    for kind, values in _LISTED.findall(text):
+        if _list_name(kind) in lists:
+            _check_numbers(text, _list_name(kind), values)
     try:
         items = ITEMS.parse(text)
     except BindError as exc:
@@ -80,7 +87,7 @@ def read(text: str, option: str, bind: _Bind, lists: Sequence[str], words: Mappi
     known = {**_COMMON, **words}
     for item in items:
         word = item.word.lower()
-        kind = word if "_" in word else word.replace("map", "map_", 1).replace("mask", "mask_", 1)
+        kind = _list_name(word)
         if word == "help":
             return replace(type(bind)(), help=True)
         if kind in lists:
@@ -92,6 +99,25 @@ def read(text: str, option: str, bind: _Bind, lists: Sequence[str], words: Mappi
         else:
             bind = replace(bind, **known[word])
     return bind
+
+
+def _list_name(word: str) -> str:
+    word = word.lower()
+    return word if "_" in word else word.replace("map", "map_", 1).replace("mask", "mask_", 1)
+
+
+def _check_numbers(text: str, kind: str, values: str) -> None:
+    """Raise BindError for a value that is no number (slurm_resource_info.c _expand_mult)."""
+    invalid = "Failed to validate number: %s, the offending character is %s"
+    mask = kind.startswith("mask")
+    for value in filter(None, values.split(",")):
+        one, star, times = (value[2:] if mask and value.startswith("0x") else value).partition("*")
+        for what, number_of, digits in ((star + times, times, "0-9"), (one, one, "0-9a-fA-F" if mask else "0-9")):
+            wrong = re.search(f"[^{digits}]", number_of)
+            if wrong:
+                raise BindError(text, 0, invalid % (what, wrong[0]))
+            if star and number_of is times and number(times or "0") < 1:
+                raise BindError(text, 0, f"Invalid {kind} multiplier: {times}")
 
 
 def repeated(text: str, values: tuple[str, ...]) -> tuple[str, ...]:

@@ -96,7 +96,6 @@ def masks(spec: JobSpec, tasks: int, allocated: range = range(8)) -> list[str]:
         (JobSpec(cpu_bind="verbose"), 2, ["f", "f0"]),  # as many tasks as sockets: automatic
         (JobSpec(cpu_bind="verbose"), 3, ["ff", "ff", "ff"]),
         (JobSpec(cpu_bind="map_cpu:3,1"), 3, ["8", "2", "8"]),
-        (JobSpec(cpu_bind="map_cpu:0x3"), 1, ["8"]),
         (JobSpec(cpu_bind="mask_cpu:3,c0"), 2, ["3", "c0"]),
         (JobSpec(cpu_bind="rank_ldom"), 3, ["f", "f0", "f"]),
         (JobSpec(cpu_bind="map_ldom:1"), 2, ["f0", "f0"]),
