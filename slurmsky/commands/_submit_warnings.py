@@ -52,7 +52,7 @@ def _faults(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
 
 
 def runs_on_sky(ctx: CommandContext, partition: str) -> bool:
-    """Whether the partition's jobs run on SkyPilot, with a copied submit folder."""
+    """Whether the partition's jobs run on SkyPilot."""
     return ctx.controller.engine.engine_name(partition) == "sky"
 
 

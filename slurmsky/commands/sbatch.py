@@ -272,7 +272,7 @@ async def _wait(ctx: CommandContext, job: Job) -> int:
 
 
 async def ended(ctx: CommandContext, job: Job) -> None:
-    """Wait until a job, or every element of its array, has ended."""
+    """Wait until a job, or its whole array, has ended."""
     controller = ctx.controller
     while True:
         records = list(controller.job_table.array(job.array_job_id)) if job.array_job_id else [job]

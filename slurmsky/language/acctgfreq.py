@@ -44,7 +44,7 @@ _GRAMMAR: Grammar[AcctgFreq] = Grammar("keyvalues", _Build(), AcctgFreqError, st
 
 
 def parse(text: str) -> AcctgFreq:
-    """The intervals of --acctg-freq; a bare number is the interval of tasks.
+    """Parse --acctg-freq; a bare number is the interval of tasks.
 
     Raises AcctgFreqError with a line for each invalid item.
     """

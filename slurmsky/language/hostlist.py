@@ -68,7 +68,10 @@ def _size(host: _Host) -> tuple[int, int]:
 
 
 def _names(host: _Host) -> Iterator[str]:
-    """The names of one element: the last group varies fastest, then the first one, then the second one."""
+    """Names of one element, in Slurm's order of groups.
+
+    The last group varies fastest, then the first one, then the second one.
+    """
     values = [
         [str(part)]
         if isinstance(part, str)
@@ -205,7 +208,10 @@ def _compare(one: _Run, other: _Run) -> int:
 
 
 def _compare_prefixes(one: str, other: str) -> int:
-    """strnatcmp.c: numbers in a prefix by value, those with a leading zero digit by digit; `one` is not `other`."""
+    """Compare two different prefixes as strnatcmp.c.
+
+    Numbers are compared by value, numbers with a leading zero digit by digit.
+    """
     start = next((at for at, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
     while start and one[start - 1] in _DIGITS:
         start -= 1

@@ -292,7 +292,7 @@ class _Reader(Steps):
         return True
 
     def _is_followed(self, statement: Statement) -> bool:
-        """Whether another program runs before the script waits for the statement's programs."""
+        """Whether another program runs before the script's next wait."""
         for later in self.script.statements:
             if later.start > statement.start and any(command.name == "wait" for command in later.commands):
                 return False

@@ -85,7 +85,10 @@ def module_versions(modules: Sequence[Module]) -> list[Dropped]:
 
 
 def by_contents(modules: Sequence[Module]) -> list[Module]:
-    """Modules with images by content: those of frameworks (which contain CUDA), of CUDA, of compilers."""
+    """Modules with images, sorted by content.
+
+    Images of frameworks (which contain CUDA) precede those of CUDA and of compilers.
+    """
     found = [module for module in modules if module.image]
     return sorted(found, key=lambda module: ("hpckit" in module.image, "nvcc" in module.gives))
 

@@ -26,13 +26,16 @@ _PROFILES = re.compile(r"^--?(workflow-)?(profile|executor|cluster|cluster-gener
 
 
 def _published(file: str) -> str:
-    """The image of NVIDIA's registry from which an image file was made, by its name; "" for others."""
+    """Image of NVIDIA's registry for an image file's name, or ""."""
     found = _CUDA_FILE.search(file)
     return f"nvidia/cuda:{found[1]}" if found else ""
 
 
 def hints(script: Script, unchanged: Container[str] = ()) -> list[str]:
-    """Comments for ``run``: workflow managers that submit jobs, other shell scripts but those ``unchanged``."""
+    """Comments for ``run`` on workflow managers and other shell scripts.
+
+    Scripts in ``unchanged`` need no comment.
+    """
     found: list[str] = []
     hidden: list[str] = []
     scope = Scope.of(script)

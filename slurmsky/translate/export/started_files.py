@@ -1,4 +1,7 @@
-"""Reads the files that a script starts for what they use of Slurm: its variables, its commands, its module system."""
+"""Finds uses of Slurm in the files that a script starts.
+
+They use its variables, its commands, or its module system.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ class StartedFiles:
     reading: Reading
 
     def read(self) -> set[str]:
-        """Provide what the files use of Slurm's; returns the names of shell scripts that need no change."""
+        """Provide what the files use of Slurm.
+
+        Returns the names of shell scripts that need no change.
+        """
         scope = Scope.of(self.script)
         plain: set[str] = set()
         for one in started(self.script, scope, Project(self.folder)):
@@ -75,7 +81,7 @@ class StartedFiles:
                     yield name, read_small(Path(self.folder) / name) or ""
 
     def _provide(self, line: int, file: str, names: Iterable[str], required: bool) -> None:
-        """Set Slurm's variables by their own names, for a file that reads them."""
+        """Set Slurm's variables for a file that reads them."""
         for name in names:
             option = ONLY_WITH.get(name, ("", ""))[0]
             if not KNOWN.fullmatch(name) or (option and not getattr(self.directives.spec, option)):

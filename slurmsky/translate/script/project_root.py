@@ -1,4 +1,7 @@
-"""Finds the folder in which a script's authors call sbatch: often the project's, and not the script's own folder."""
+"""Finds the folder in which a script's authors call sbatch.
+
+This is often the project's folder, and not the script's own.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,9 @@ class Origin(NamedTuple):
 
 
 def origin(script: Script, scope: Scope, folder: str, paths: Sequence[str] = ()) -> Origin:
-    """The submit folder of a script: the nearest folder, from ``folder`` upwards, with most of the files it names.
+    """Submit folder of a script.
+
+    It is the nearest folder, from ``folder`` upwards, with most of the files that the script names.
 
     ``paths``: those that the script names outside of it. Reads names of files only.
     """
@@ -59,7 +64,10 @@ def origin(script: Script, scope: Scope, folder: str, paths: Sequence[str] = ())
 
 
 def _candidates(folder: str) -> Iterator[str]:
-    """A folder and those above it, up to its repository; none that is, or contains, the home folder."""
+    """A folder and its parents, up to the repository.
+
+    A home folder and its parents are excluded.
+    """
     home = f"{os.path.realpath(os.path.expanduser('~'))}/"
     base = os.path.realpath(folder)
     for _ in range(LEVELS + 1):
@@ -75,7 +83,10 @@ def _is_file(base: str, path: str) -> bool:
 
 
 def _named(script: Script, scope: Scope, code: str) -> Iterator[str]:
-    """The files that a script names, relative to its start; ``A|B`` where either one would do."""
+    """Files that a script names, relative to its start folder.
+
+    ``A|B`` means that either file suffices.
+    """
     here = ""
     made: set[str] = set()
     for command in script.commands:

@@ -81,7 +81,9 @@ _OF_IMAGES = re.compile(r"(torch(vision|audio)?|tensorflow|jax|keras|numpy)\b")
 
 
 def unnamed(source: str, setup: Iterable[str], folder: str, framework: bool = False) -> str:
-    """The setup line of a script that starts Python files and names no environment; "" where none is needed.
+    """Setup line for a script without a named environment, or "".
+
+    The script starts Python files.
 
     ``framework``: the task's image has one.
     """
@@ -159,12 +161,12 @@ def _listed(path: Path) -> Iterator[str]:
 
 
 def own_files(source: str, folder: Path) -> list[Path]:
-    """The Python files of a folder that a script starts, and those that they import."""
+    """Python files that a script starts, with those they import."""
     return [path for path, _ in _trees(started(source), folder)]
 
 
 def _trees(files: list[str], folder: Path) -> Iterator[tuple[Path, ast.Module]]:
-    """Python files and their syntax trees, each followed by the files that it imports."""
+    """Python files and their syntax trees, followed by imported files."""
     seen: set[Path] = set()
     waiting = [folder / name for name in files if not name.startswith(("/", "~", "$"))]
     while waiting and len(seen) < MAX_FILES:

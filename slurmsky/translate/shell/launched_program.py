@@ -102,7 +102,7 @@ def launched(command: Command, containers: Container[str] = ()) -> Launched:
 
 
 def own_words(command: Command) -> tuple[Word, ...]:
-    """The words of a launcher without those of the program that it starts."""
+    """Words of a launcher without those of the started program."""
     program = launched(command).words[:1]
     return tuple(word for word in command.words if not program or word.start < program[0].start) or command.words
 
