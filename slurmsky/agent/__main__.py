@@ -73,12 +73,12 @@ def _serve(options: dict[str, str]) -> int:
 
     Raises OSError while it starts.
     """
-    machine_claim.keep_alive()
+    machine_claim.lock_entry()
     daemonize.tolerate_full_disk()
     daemonize.detach()
     home = os.path.abspath(options["--home"])
     if os.path.exists(os.path.join(home, output_files.NOTE)):
-        output_files.note_in(os.path.join(home, output_files.NOTE))
+        output_files.record_in(os.path.join(home, output_files.NOTE))
     folder = os.path.join(home, "nodes", options["--node"])
     os.makedirs(folder, mode=0o700, exist_ok=True)
     try:
@@ -112,7 +112,7 @@ def _serve(options: dict[str, str]) -> int:
     if options["--root"]:
         daemonize.hold(paths.__file__.rsplit("/", 2)[0])
         agent.controller_restart = ControllerRestart(
-            loop, options["--root"], home, agent.needs_controller, group.step_out
+            loop, options["--root"], home, agent.needs_controller, group.leave_cgroup
         )
         agent.controller_restart.soon()  # the controller may have died while this agent started
     if options["--warm"]:

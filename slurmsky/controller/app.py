@@ -408,7 +408,7 @@ class Controller:
             self._wake.cancel()
             self._wake = None
         for over in self.job_table.reservations.advance(self.clock(), self.job_table.jobs.values()):
-            self.life.reservation_over(over)
+            self.life.reservation_expired(over)
         self.machine.begin(self.engine.engine_name)
         try:
             wake = self._schedule()

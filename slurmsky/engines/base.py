@@ -67,7 +67,7 @@ async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks - left, return_exceptions=True)  # retrieves their exceptions
 
 
-async def set_within(event: asyncio.Event, seconds: float) -> bool:
+async def wait_and_clear(event: asyncio.Event, seconds: float) -> bool:
     """Wait for an event and clear it; return whether it was set.
 
     The wait has a time limit. A cancellation ends it in any case, unlike that of a wait_for (see cancel_all).

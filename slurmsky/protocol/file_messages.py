@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Dict, NamedTuple, Optional, Tuple
 
-from .message_codec import Message, reads
+from .message_codec import Message, register_type
 
 
 class FolderEntry(NamedTuple):
@@ -23,7 +23,7 @@ class FolderEntry(NamedTuple):
     content: str = ""
 
 
-reads("FolderEntry", lambda value: FolderEntry(*value), list)
+register_type("FolderEntry", lambda value: FolderEntry(*value), list)
 
 
 class FileRequest(Message, family="op"):

@@ -39,21 +39,21 @@ M = TypeVar("M", bound="Message")
 Convert = Callable[[Any], Any]
 #: (converter from the JSON value, converter to JSON; None: json writes the value unchanged)
 Codec = Tuple[Convert, Optional[Convert]]
-#: the codecs of annotations; ``reads`` adds the types of the modules that define messages
+#: the codecs of annotations; ``register_type`` adds the types of the modules that define messages
 _CODECS: Dict[str, Codec] = {name: (kind, None) for name, kind in (("int", int), ("str", str), ("float", float),
                                                                    ("bool", bool))}  # fmt: skip
 #: JSON's own types, whose lists and dictionaries are not converted item by item
 _JSON = frozenset(("int", "str", "float", "bool", "Any"))
 
 
-def reads(annotation: str, read: Convert, write: Convert) -> None:
+def register_type(annotation: str, read: Convert, write: Convert) -> None:
     """Register a field type that is not composed of registered types."""
     _CODECS[annotation] = (read, write)
 
 
-def nests(message: Type[Message]) -> None:
+def register_message(message: Type[Message]) -> None:
     """Register a message as the type of fields."""
-    reads(message.__name__, message.decode, Message.encode)
+    register_type(message.__name__, message.decode, Message.encode)
 
 
 def _codec(annotation: str) -> Codec:

@@ -10,7 +10,7 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from ..model.step import Step
 from ..model.step_codec import step_from_dict, step_to_message
-from .message_codec import Message, reads
+from .message_codec import Message, register_type
 
 #: run number of an event that concerns the current run; engines with nodes on demand send it
 PRESENT_RUN = -1
@@ -25,8 +25,8 @@ class JobNode(NamedTuple):
     address: str = ""
 
 
-reads("Step", step_from_dict, step_to_message)
-reads("JobNode", lambda node: JobNode(str(node["name"]), str(node.get("address", ""))), JobNode._asdict)
+register_type("Step", step_from_dict, step_to_message)
+register_type("JobNode", lambda node: JobNode(str(node["name"]), str(node.get("address", ""))), JobNode._asdict)
 
 
 class Event(Message, family="ev"):

@@ -10,7 +10,7 @@ import json
 from functools import partial
 from typing import Any, Dict, NamedTuple, Optional, Tuple, Type, TypeVar
 
-from .message_codec import Message, reads
+from .message_codec import Message, register_type
 
 S = TypeVar("S", bound="NodeSettings")
 FILE = "settings.json"
@@ -49,8 +49,8 @@ def _known(kind: Any, value: Dict[str, Any]) -> Any:
     return kind(**{name: value[name] for name in kind._fields if name in value})
 
 
-reads("FileSettings", partial(_known, FileSettings), FileSettings._asdict)
-reads("OutboxSettings", partial(_known, OutboxSettings), OutboxSettings._asdict)
+register_type("FileSettings", partial(_known, FileSettings), FileSettings._asdict)
+register_type("OutboxSettings", partial(_known, OutboxSettings), OutboxSettings._asdict)
 
 
 class NodeSettings(Message, family="settings"):

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Dict, List, Optional
 
 from ..model.step import NodeSeries
-from .message_codec import Message, nests, reads
+from .message_codec import Message, register_message, register_type
 from .mpi_messages import MpiMessage
 from .step_plan import StepPlan
 
-reads("NodeSeries", lambda value: NodeSeries(value[0], *map(tuple, value[1:])), list)
-nests(MpiMessage)
+register_type("NodeSeries", lambda value: NodeSeries(value[0], *map(tuple, value[1:])), list)
+register_message(MpiMessage)
 
 
 class StepPartRequest(Message, family="op"):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Tuple
 
-from .message_codec import Message, nests, reads
+from .message_codec import Message, register_message, register_type
 
 #: source, target, flags
 Mount = Tuple[str, str, Tuple[str, ...]]
-reads("Mount", lambda mount: (mount[0], mount[1], tuple(mount[2])), list)
+register_type("Mount", lambda mount: (mount[0], mount[1], tuple(mount[2])), list)
 
 
 class TaskBinding(Message, family="request", kind="binding"):
@@ -77,7 +77,7 @@ class PmixPlan(MpiPlan, kind="pmix"):
 
 
 for _nested in (TaskBinding, ContainerRequest, MpiPlan):
-    nests(_nested)
+    register_message(_nested)
 
 
 class StepPlan(Message, family="request", kind="plan"):
@@ -131,4 +131,4 @@ class StepPlan(Message, family="request", kind="plan"):
     oom_kill_step: bool = False
 
 
-nests(StepPlan)
+register_message(StepPlan)

@@ -26,7 +26,7 @@ from ..net.spare_descriptor import SpareDescriptor
 from .offline_queries import OfflineQueries, Reply
 from .outbox import UNREACHABLE, Outbox, with_script
 
-AWAY_S = 1.0  # seconds for which a client waits for a parked connection, since the controller's last one
+RECONNECT_S = 1.0  # seconds for which a client waits for a parked connection, since the controller's last one
 #: seconds after the job's start in which the controller may connect for the first time, by ``reach``: the controller
 #: learns the nodes' addresses from the job's log
 FIRST_S = {"yes": 60.0, "": 10.0, "no": 0.0}
@@ -138,7 +138,7 @@ class CommandRelay:
         if reply is None and self.offline_queries is not None:
             reply = self.offline_queries.answer(request)
         now = time.monotonic()
-        left = max(self._deadline(request, reply), since + AWAY_S) - now
+        left = max(self._deadline(request, reply), since + RECONNECT_S) - now
         if left > 0:
             self.loop.after(left, lambda: self._answer_after_deadline(channel, request, reply, since))
         else:
@@ -147,11 +147,11 @@ class CommandRelay:
 
     def _deadline(self, request: wire.CommandRequest, reply: Optional[Reply]) -> float:
         """Return a request's deadline for a connection, on the monotonic clock."""
-        patience = AWAY_S
+        patience = RECONNECT_S
         if reply is None and self._reach != "no" and self.outbox is not None and self.outbox.takes(request):
             patience = self.outbox.after_s
         elif reply is None and not self._controller_seen:
-            patience = max(AWAY_S, FIRST_S[self._reach])
+            patience = max(RECONNECT_S, FIRST_S[self._reach])
         return self._last_seen + patience
 
     def _connect_waiting(self) -> None:

@@ -90,7 +90,7 @@ class _Session:
     # --- filling a copy
     def _compare(self, request: CompareListing) -> None:
         """Report if a folder's list equals the controller's, by digest."""
-        output_files.note_in(self._store.note)  # files of steps are tailed from their opening
+        output_files.record_in(self._store.note)  # files of steps are tailed from their opening
         copy = self._store.copy(request.path)
         for extra in request.folders:
             submit_folder.make_folder(extra)

@@ -55,7 +55,7 @@ from .run_members import WorkerNode, assign_shares, end_event, open_tails, recor
 from .step_file_sync import StepFiles
 
 TAIL_S = 0.2  # interval between reads of the output files
-TAKEN_WITHIN_S = 1.0  # seconds from the first to the last signal to a node's processes at a teardown
+TEARDOWN_SIGNALS_S = 1.0  # seconds from the first to the last signal to a node's processes at a teardown
 MANY_FILES = 2000  # with more elements, a packed array's folder is scanned once, at the end
 
 
@@ -121,7 +121,7 @@ class HeadNode:
         self.relay = CommandRelay(self.loop, os.path.join(node.home, paths.SOCKET_NAME), node.settings.reach)
         self.relay.offline_queries = offline_queries.OfflineQueries(self._records, self._nodes, node.launch.cluster)
         self.visitors = RemoteCommands(self.loop, node)
-        self.seen_someone = time.monotonic()
+        self.last_contact = time.monotonic()
         key, ids, after_s = node.settings.letters
         self.relay.outbox = Outbox(
             self.log, self.new_stream, bytes.fromhex(key), (ids[0], ids[1]), self.runs, self.end, after_s
@@ -272,7 +272,7 @@ class HeadNode:
             self._ended(member, event)
         else:
             member.failed = True
-            self.loop.after(TAKEN_WITHIN_S, lambda: self._ended(member, event))
+            self.loop.after(TEARDOWN_SIGNALS_S, lambda: self._ended(member, event))
 
     def _agent_lost(self) -> None:
         for member in list(self.members.values()):
@@ -281,7 +281,7 @@ class HeadNode:
 
     def request(self, request: AgentRequest) -> None:
         """Handle a request of the controller. A job without a slot ends here; the agent handles all others."""
-        self.seen_someone = time.monotonic()
+        self.last_contact = time.monotonic()
         if not isinstance(request, JobRequest):
             return  # shows only that the controller is connected
         if isinstance(request, NodeEnds):
@@ -315,10 +315,7 @@ class HeadNode:
                 self.channel.send_json(request(member.launch).encode())
 
     def _node_ends(self, left_s: int) -> None:
-        """End the jobs of a reclaimed node in ``left_s`` seconds.
-
-        SkyPilot starts the run again unless it must not be requeued.
-        """
+        """End the jobs of a reclaimed node in ``left_s`` seconds."""
         if self.terminated or self.ends:
             return
         self.ends, launch = True, self.node.launch
@@ -365,7 +362,7 @@ class HeadNode:
     def _end_without_contact(self) -> None:
         """End an allocation after ``alone_s`` without contact. Its controller's machine may be off."""
         limit = self.node.settings.alone_s
-        if limit and time.monotonic() - self.seen_someone > limit and not self.alone:
+        if limit and time.monotonic() - self.last_contact > limit and not self.alone:
             self.alone = True
             text = "no client connected for %d minutes: the nodes are released" % (limit // 60)
             self.log.event(OutputNote(text=text))

@@ -51,7 +51,7 @@ def serve_first(node: CloudNode) -> int:
     while not once.take():
         earlier = once.earlier()
         if earlier is not None and shipped > earlier.restart:
-            once.displace()  # SkyPilot lost track of the earlier run, and our controller has counted a recovery
+            once.take_over()  # SkyPilot lost track of the earlier run, and our controller has counted a recovery
             break
         if barrier is None and earlier is not None:
             signal.signal(signal.SIGTERM, pass_on)
@@ -74,7 +74,7 @@ def serve_first(node: CloudNode) -> int:
             barrier.dismiss("again")
         once.clear()
         node.launch.restart_count = restart
-        node.session = fresh_session(node.session, replay.session)
+        node.session = other_session(node.session, replay.session)
         once.begin(restart)
         return HeadNode(node, once, listener, ended).run()
     if verdict is RunDecision.REFUSE:
@@ -93,7 +93,7 @@ def serve_first(node: CloudNode) -> int:
     return code if code >= 0 else 128 + signal.SIGTERM
 
 
-def fresh_session(session: int, before: int) -> int:
+def other_session(session: int, before: int) -> int:
     """Return a session number other than the previous session's."""
     return session if session != before else (session + 1) % 8999
 
@@ -151,7 +151,7 @@ def replay_until_decided(line: rendezvous.Line, once: RunGuard) -> bool:
             once.write_new(out.write)
 
 
-def serve_other(node: CloudNode) -> int:
+def serve_worker(node: CloudNode) -> int:
     """Run a worker node."""
     once = RunGuard(node.home, node.log_key)
     _server, client = node.contexts()
@@ -160,7 +160,7 @@ def serve_other(node: CloudNode) -> int:
         return 0
     line, names, restart = met
     if not once.take():
-        once.displace()  # the earlier run's worker has lost its first node
+        once.take_over()  # the earlier run's worker has lost its first node
     once.write_new(JobLogWriter(0, 0, node.log_key).write)
     once.clear()
     once.begin(restart)
@@ -239,7 +239,7 @@ def main(argv: list[str]) -> int:
         log.write(b"slurmsky: job %d has ended before, and does not begin again\n" % node.launch.job_id)
         return max(node.ended[job_id] for job_id in node.jobs) if node.settings.elements is None else 0
     try:
-        return serve_first(node) if node.rank == 0 else serve_other(node)
+        return serve_first(node) if node.rank == 0 else serve_worker(node)
     except (rendezvous.RendezvousError, OSError, ValueError) as error:
         # A separate rank: its events have their own sequence numbers.
         log = JobLogWriter(node.session, 4000 + node.rank, node.log_key)

@@ -38,7 +38,7 @@ class RemoteCommands:
             try:
                 if kind != wire.REQUEST:
                     raise wire.WireError("not a request")
-                request = self.at_home(wire.CommandRequest.from_payload(payload))
+                request = self.relocated(wire.CommandRequest.from_payload(payload))
             except wire.WireError:
                 visitor.close(at_once=True)
                 return
@@ -52,7 +52,7 @@ class RemoteCommands:
 
         visitor.on_frame = first
 
-    def at_home(self, request: wire.CommandRequest) -> wire.CommandRequest:
+    def relocated(self, request: wire.CommandRequest) -> wire.CommandRequest:
         """Map the request's folder and environment to this node."""
         env = {
             name: value for name, value in request.env.items() if not name.startswith("SLURMSKY_") or name in RELAYED

@@ -141,7 +141,7 @@ class RunGuard:
             return False
         return True
 
-    def displace(self) -> None:
+    def take_over(self) -> None:
         """Terminate the process that holds the node, then lock the node."""
         self.signal_holder(signal.SIGTERM)
         deadline = time.monotonic() + LEAVE_S

@@ -78,7 +78,7 @@ def assign_shares(
         launch.environment.update({name: "" for name in VISIBLE if name in launch.environment})
 
 
-def start_afresh(path: str, append: bool) -> int:
+def output_start(path: str, append: bool) -> int:
     """Return the offset at which the job's output begins.
 
     The file is truncated unless ``append``.
@@ -103,7 +103,7 @@ def open_tails(member: WorkerNode, node: CloudNode, log: JobLogWriter, new_strea
         tail = LogTail(log, new_stream(), output_files.expand_node(path, node.name))
         if not node.same_files:
             # An earlier job's file, shipped with the submit folder: its bytes do not belong to this job.
-            tail.position = start_afresh(tail.path, append)
+            tail.position = output_start(tail.path, append)
         member.tails.append(tail)
         path = output_files.expand_node(target, node.name)
         log.event(

@@ -29,7 +29,7 @@ def add(folder: str, home: str, names: Iterable[str], server: str = "/etc/ssh") 
     """
     if not os.path.exists(os.path.join(folder, KEY)):
         return False
-    port = listens_on(server)
+    port = configured_port(server)
     lines = [
         "Host %s" % " ".join(names),
         *(["  Port %d" % port] if port != 22 else []),
@@ -49,7 +49,7 @@ def remove(folder: str, home: str) -> None:
         _edit(folder, home, "")
 
 
-def listens_on(server: str) -> int:
+def configured_port(server: str) -> int:
     """Return the configured port of this node's sshd.
 
     Nodes with the same image have the same port.

@@ -1,7 +1,7 @@
 """Sends output files of steps from a cloud node as they grow.
 
-Such as ``srun -o out.%t``. The node's agent records each output file that it opens (``output_files.note_in``); those in
-the submit folder are tailed.
+Such as ``srun -o out.%t``. The node's agent records each output file that it opens (``output_files.record_in``);
+those in the submit folder are tailed.
 """
 
 from __future__ import annotations

@@ -152,7 +152,9 @@ class WarmNodeService:
             return
         jobs = [job for job in self._agent.jobs.values() if not job.ended]
         # First, so that no requeued job starts here again.
-        self._agent.greet_with(partial(NodeTaken, node=self._agent.node, at=time.time() + NOTICE_S, why=ENDED_HERE))
+        self._agent.send_to_controllers(
+            partial(NodeTaken, node=self._agent.node, at=time.time() + NOTICE_S, why=ENDED_HERE)
+        )
         for job in jobs:
             job.terminate("NODE_FAIL", signal.SIGTERM, min(job.launch.kill_wait_s, NOTICE_S))
         self._exit_after(jobs, NOTICE_S * 20 + 100)
@@ -163,7 +165,7 @@ class WarmNodeService:
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(notice.at))
         why = "%s ends the spot machine at %s" % (notice.cloud, when)
         event = NodeTaken(node=self._agent.node, at=notice.at, why=why)
-        self._agent.greet_with(lambda: event)
+        self._agent.send_to_controllers(lambda: event)
         for job in list(self._agent.jobs.values()):
             if not job.ended:
                 job.node_ends(notice.left_s)

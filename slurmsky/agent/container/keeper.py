@@ -64,7 +64,7 @@ def keep(sock: socket.socket, request: ContainerRequest, store: str, env: Mappin
             return
         driver = nvidia_driver.files()
         if driver:
-            nvidia_driver.lead_to(image.environment)
+            nvidia_driver.add_paths(image.environment)
         os.makedirs(os.path.join(store, "running"), mode=0o700, exist_ok=True)
         box = tempfile.mkdtemp(dir=os.path.join(store, "running"))
         read, write = os.pipe2(os.O_CLOEXEC)

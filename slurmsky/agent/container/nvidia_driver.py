@@ -33,7 +33,7 @@ def files() -> list[tuple[str, str]]:
     return list({target: (source, target) for source, target in found}.values())
 
 
-def lead_to(environment: dict[str, str]) -> None:
+def add_paths(environment: dict[str, str]) -> None:
     """Add the folders of ``files`` to PATH and LD_LIBRARY_PATH."""
     for variable, folder, usual in (
         ("LD_LIBRARY_PATH", "lib", ""),

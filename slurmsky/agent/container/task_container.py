@@ -55,7 +55,7 @@ def request(options: Iterable[tuple[str, str]], cwd: str, image_of_nodes: str = 
     )
 
 
-def of_batch(launch: Launch) -> Optional[ContainerRequest]:
+def batch_request(launch: Launch) -> Optional[ContainerRequest]:
     """Return the request for a batch script's container, or None."""
     if launch.script is None:
         return None

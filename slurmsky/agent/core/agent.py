@@ -154,7 +154,7 @@ class Agent:
         # A job missing from this list is not on this node: the controller may send its launch again.
         channel.send_json(JobList(node=self.node, jobs=tuple(log.key for log in known)).encode())
 
-    def greet_with(self, build: Callable[[], Event]) -> None:
+    def send_to_controllers(self, build: Callable[[], Event]) -> None:
         """Send a message to this and each later controller."""
         self.greetings.append(build)
         if self._controller is not None:
@@ -240,7 +240,7 @@ class Agent:
         elif isinstance(request, JobRequest):
             job = self.jobs.get(request.job_id)
             if job is not None:  # else the job has ended, and its "ended" event is on the way
-                job.obey(request)
+                job.handle_request(request)
         elif type(request) in self.services and self._controller is not None:
             self.services[type(request)](self._controller, request)
 
@@ -406,7 +406,7 @@ class Agent:
         except OSError as error:
             print("%s: %s" % (self.journal.path, error.strerror), file=sys.stderr, flush=True)
 
-    def holder_left(self) -> None:
+    def head_agent_left(self) -> None:
         """Exit if the disconnected head agent was the last one."""
         self._head_due = 0.0
         if self._exit_when_idle:

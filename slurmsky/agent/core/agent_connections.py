@@ -100,7 +100,7 @@ class AgentConnections:
 
         def closed() -> None:
             self.held.discard(channel)
-            self._agent.holder_left()
+            self._agent.head_agent_left()
 
         self.held.add(channel)
         channel.on_close = closed

@@ -46,7 +46,7 @@ class _NotOpened(OSError):
 
 
 class BatchScript:
-    """Runs the script, and reports its end to the job (``batch_over``).
+    """Runs the script, and reports its end to the job (``batch_ended``).
 
     ``fault``: the reason why the script was not started. It becomes the job's SystemComment, where users read it
     without an output file.
@@ -99,7 +99,7 @@ class BatchScript:
         if self._launch.spec.site_options:
             from ..container import task_container
 
-            request = task_container.of_batch(self._launch)
+            request = task_container.batch_request(self._launch)
         if request is None:
             self._start(time.monotonic() + FOLDER_WAIT_S)
             return
@@ -363,7 +363,7 @@ class BatchScript:
             step.usage = self._agent.sampler.finish(self.pid, usage, self._node)
             if self._series is not None:
                 merge_into(step.usage, [self._agent.sampler.close(self._series)])
-        self._job.batch_over()
+        self._job.batch_ended()
 
 
 def _reason(error: OSError) -> str:

@@ -23,17 +23,17 @@ _LEAST_GAP_S = 2.0
 class ControllerRestart:
     """Starts the controller of ``home``; ``root``: folder of this package.
 
-    ``needed()`` is called before each attempt. ``step_out()`` runs in the new process and leaves the agent's cgroup.
+    ``needed()`` is called before each attempt. ``leave_cgroup()`` runs in the new process.
     """
 
     def __init__(
-        self, loop: Loop, root: str, home: str, needed: Callable[[], bool], step_out: Callable[[], None]
+        self, loop: Loop, root: str, home: str, needed: Callable[[], bool], leave_cgroup: Callable[[], None]
     ) -> None:
         self._loop = loop
         self._root = root
         self._home = home
         self._needed = needed
-        self._step_out = step_out
+        self._step_out = leave_cgroup
         self._scheduled = False
         self._attempts = 0
         self._last = -_LEAST_GAP_S

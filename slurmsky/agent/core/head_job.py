@@ -267,16 +267,16 @@ class HeadJob:
         self.launch.shares = [share for share in self.launch.shares if share.name in nodes]
         for share in gone:
             for step in list(self.steps.values()):
-                step.leave_node(share.name)
+                step.end_on_node(share.name)
             self.agent.holds.release(self.job_id, share.address)
         self._wake_waiting()
 
     # --- end
-    def batch_over(self) -> None:
+    def batch_ended(self) -> None:
         """End the job after its batch script."""
         self._end_remaining()
 
-    def step_over(self, step_id: str) -> None:
+    def step_ended(self, step_id: str) -> None:
         """Remove an ended step, and retry the waiting srun calls."""
         self.steps.pop(step_id, None)
         self._wake_waiting()
@@ -337,7 +337,7 @@ class HeadJob:
         if follower is not None:
             self.agent.launch(follower)
 
-    def obey(self, request: JobRequest) -> None:
+    def handle_request(self, request: JobRequest) -> None:
         """Apply a request of the controller."""
         if isinstance(request, SignalJob):
             self.signal(request.signal, request.target)

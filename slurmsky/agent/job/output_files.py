@@ -89,7 +89,7 @@ NOTE = "outputs"
 _note = ""
 
 
-def note_in(path: str) -> None:
+def record_in(path: str) -> None:
     """Record each output file opened from now on, with its size.
 
     A cloud node's output files are sent to the user as they grow.

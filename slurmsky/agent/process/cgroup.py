@@ -40,7 +40,7 @@ class Cgroup:
             cgroup_tree.end(self._folder)
             cgroup_tree.join(self._folder)
 
-    def step_out(self) -> None:
+    def leave_cgroup(self) -> None:
         """Move this process back to its original group.
 
         If that group may have no processes, to a new group in it.
@@ -57,5 +57,5 @@ class Cgroup:
     def leave(self) -> None:
         """Move back to the original group, and remove an empty group."""
         if self._folder is not None:
-            self.step_out()
+            self.leave_cgroup()
             cgroup_tree.remove(self._folder)

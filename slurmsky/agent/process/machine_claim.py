@@ -11,7 +11,7 @@ from ... import paths
 CLAIM = paths.CLAIM
 
 
-def keep_alive() -> None:
+def lock_entry() -> None:
     """Keep the environment's entry locked until this process ends.
 
     Also without a controller.

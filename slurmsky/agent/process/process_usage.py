@@ -47,7 +47,7 @@ class TaskUsage:
         """The values in the order of the fields, for messages."""
         return list(self.__dict__.values())
 
-    def rise(self, **values: float) -> None:
+    def raise_to(self, **values: float) -> None:
         """Raise fields to larger values."""
         for name, value in values.items():
             if value > self.__dict__[name]:
@@ -176,7 +176,7 @@ class Sampler:
         kept = self._tasks.setdefault(pid, TaskUsage())
         now = sample(pid)
         if now is not None:
-            kept.rise(**now.__dict__)
+            kept.raise_to(**now.__dict__)
         return now
 
     def end(self, pid: int, rusage: resource.struct_rusage) -> TaskUsage:
@@ -189,9 +189,9 @@ class Sampler:
         kept = self._tasks.pop(pid, None) or TaskUsage()
         peak = rusage.ru_maxrss * 1024
         if peak > self._peak_before_exec.pop(pid, 0):
-            kept.rise(max_rss=peak)
+            kept.raise_to(max_rss=peak)
         # Blocks of 512 bytes read from a device: less than the task read, but a short task has no other value.
-        kept.rise(user_s=rusage.ru_utime, system_s=rusage.ru_stime, pages=rusage.ru_majflt,
+        kept.raise_to(user_s=rusage.ru_utime, system_s=rusage.ru_stime, pages=rusage.ru_majflt,
                   disk_read=rusage.ru_inblock * 512, disk_write=rusage.ru_oublock * 512)  # fmt: skip
         series = self._series_of.pop(pid, None)
         if series is not None:

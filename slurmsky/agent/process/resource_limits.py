@@ -67,7 +67,7 @@ def of_caller(channel: Channel, request: wire.CommandRequest) -> Optional[Limits
     return {name: (soft, hard) for name, (soft, hard) in json.loads(text).items()} if text else None
 
 
-def passed_on(channel: Channel, request: wire.CommandRequest) -> bytes:
+def with_limits(channel: Channel, request: wire.CommandRequest) -> bytes:
     """Return the request with the caller's limits, for another agent."""
     found = of_caller(channel, request)
     if found is None:

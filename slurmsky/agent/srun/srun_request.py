@@ -50,7 +50,9 @@ def _serve(agent: Agent, channel: Channel, request: wire.CommandRequest, payload
                 "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job %s\n" % (text, text),
             )
             return
-        relay(agent, channel, resource_limits.passed_on(channel, request), address or agent.controller_address, "srun")
+        relay(
+            agent, channel, resource_limits.with_limits(channel, request), address or agent.controller_address, "srun"
+        )
         return
     # Outside a job the controller made the allocation and printed the warnings about options.
     allocated = request.env.get(ALLOCATED_VARIABLE) == "1"

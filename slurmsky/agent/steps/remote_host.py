@@ -99,7 +99,7 @@ def serve_agent(agent: Agent, channel: Channel) -> None:
         elif isinstance(request, SignalTasks):
             host.signal(request.signal)
         elif isinstance(request, WriteError):
-            host.complain_first(request.text)
+            host.write_first_error(request.text)
         elif isinstance(request, ToMpiServer):
             host.on_mpi_message(request.message)
         elif isinstance(request, ResizeTerminal):

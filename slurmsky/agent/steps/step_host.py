@@ -100,7 +100,7 @@ class StepHost:
     def _no_container(self, lines: tuple[str, ...]) -> None:
         self._started = True
         for line in (*lines, "Failed to invoke spank plugin stack"):
-            self.complain_first(line)
+            self.write_first_error(line)
         self._end_unstarted(1 << 8)
 
     def _prepare_tasks(self) -> None:
@@ -112,11 +112,11 @@ class StepHost:
 
     def _cannot_start(self, why: str) -> None:
         if self._started:
-            self.complain_first(why)
+            self.write_first_error(why)
             self.kill()
             return
         self._started = True
-        self.complain_first(why)
+        self.write_first_error(why)
         self._end_unstarted(1 << 8)
 
     def _end_unstarted(self, status: int) -> None:
@@ -158,7 +158,7 @@ class StepHost:
         try:
             self._bindings = self._bind()
         except BindingRefused as error:
-            self.complain_first(str(error))
+            self.write_first_error(str(error))
             self._end_unstarted(1 << 8)
             return
         plan, pids = self.plan, {}
@@ -167,7 +167,7 @@ class StepHost:
         )
         if fault and self.tasks:
             # slurmstepd itself also enters the folder, once on each node.
-            self.complain_first(fault)
+            self.write_first_error(fault)
         for local, task in enumerate(self.tasks):
             try:
                 self._spawn(local, task)
@@ -207,7 +207,7 @@ class StepHost:
         """Write a line of slurmstepd to a task's stderr."""
         self._complain(self._by_rank[rank], text)
 
-    def complain_first(self, text: str) -> None:
+    def write_first_error(self, text: str) -> None:
         """Write a line of slurmstepd itself.
 
         Its stderr is that of the node's first task.
@@ -324,7 +324,7 @@ class StepHost:
         if self._memory is not None:
             complaint = self._memory.complaint("%d.%s" % self.key)
             if complaint:
-                self.complain_first(complaint)
+                self.write_first_error(complaint)
             if self._memory.exceeded:
                 status = OOM_STATUS
         task.status = status
@@ -349,7 +349,7 @@ class StepHost:
                 "SLURM_TASK_PID": str(task.pid),
             }
 
-            start_task_epilog(self.agent.loop, self.plan, env, self.complain_first, epilog_over)
+            start_task_epilog(self.agent.loop, self.plan, env, self.write_first_error, epilog_over)
         else:
             report_exit()
 

@@ -63,7 +63,7 @@ class StepPart:
     def over(self, series: NodeSeries) -> None:
         self.ended = True
         self.run.node_series.append(series)
-        self.run.part_over()
+        self.run.part_ended()
 
 
 class LocalPart(StepPart):
@@ -74,7 +74,7 @@ class LocalPart(StepPart):
         self.host = StepHost(run.job.agent, plan, self)
         self.start = self.host.start
         self.signal = self.host.signal
-        self.complain = self.host.complain_first
+        self.complain = self.host.write_first_error
         self.write_stdin = self.host.write_stdin
         self.pause = self.host.pause
         self.resume = self.host.resume

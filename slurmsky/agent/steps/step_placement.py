@@ -71,7 +71,7 @@ class _Search:
         self.picked: list[int] = []
         # Resources held by other steps; non-zero means busy, not impossible.
         self.blocked_cpus = self.blocked_nodes = 0
-        self.short_cpus = self.short_nodes = 0  # unusable because other steps hold their GPUs
+        self.cpus_without_gpus = self.nodes_without_gpus = 0  # unusable because other steps hold their GPUs
 
     def check_nodes(self, allowed: Iterable[int]) -> Optional[PlacementVerdict]:
         """Compute the CPUs that the step can use on each node."""
@@ -89,11 +89,11 @@ class _Search:
                 ever = usable if room.gpus >= demand.gpus_here else 0
                 now = usable if (room.gpus if demand.overlap else room.gpus_free) >= demand.gpus_here else 0
                 hopeless += not ever
-                self.short_cpus += ever - now
+                self.cpus_without_gpus += ever - now
                 if not now:
                     if demand.least == len(self.rooms):
                         return PlacementVerdict.BUSY if ever else PlacementVerdict.BAD_GRES
-                    self.short_nodes += 1
+                    self.nodes_without_gpus += 1
                     continue
             self.usable[index] = usable
             self.free.append(index)
@@ -107,7 +107,7 @@ class _Search:
         demand = self.demand
         if demand.named:
             if not demand.named <= set(self.free):
-                waits = self.blocked_nodes or self.short_nodes
+                waits = self.blocked_nodes or self.nodes_without_gpus
                 return PlacementVerdict.BUSY if waits else PlacementVerdict.TOO_MUCH_MEMORY
             if demand.arbitrary:
                 self.least = len(demand.named)
@@ -182,9 +182,9 @@ class _Search:
         return True
 
     def _missing(self, nodes: int) -> PlacementVerdict:
-        if self.most <= nodes and not self.short_cpus and not self.blocked_cpus:
+        if self.most <= nodes and not self.cpus_without_gpus and not self.blocked_cpus:
             return PlacementVerdict.TOO_MANY
-        if self.short_cpus or self.least <= nodes + self.short_nodes + self.blocked_nodes:
+        if self.cpus_without_gpus or self.least <= nodes + self.nodes_without_gpus + self.blocked_nodes:
             return PlacementVerdict.BUSY
         return PlacementVerdict.UNAVAILABLE
 
@@ -196,7 +196,7 @@ class _Search:
             have += self.usable[self.free[0]]
             self._take(self.free[:1])
         if wanted > have:
-            waits = wanted <= have + self.short_cpus + self.blocked_cpus
+            waits = wanted <= have + self.cpus_without_gpus + self.blocked_cpus
             return PlacementVerdict.BUSY if waits else PlacementVerdict.UNAVAILABLE
         return sorted(self.picked)
 

@@ -121,7 +121,7 @@ class StepRun:
             record.state = JobState.CANCELLED if self.cause else JobState.FAILED
             record.exit_code = 1
         self._emit_records()
-        self.job.step_over(self.step_id)
+        self.job.step_ended(self.step_id)
 
     # --- from the nodes
     def output(self, rank: int, stream: int, data: bytes) -> None:
@@ -174,7 +174,7 @@ class StepRun:
         """Handle the failure of a node's agent."""
         self.failed_nodes.append(name)
 
-    def part_over(self) -> None:
+    def part_ended(self) -> None:
         """Handle a part's end; after the last one store the step's result."""
         self._report_consumed()
         if self._over or not all(part.ended for part in self.parts):
@@ -185,7 +185,7 @@ class StepRun:
         merge_into(self.record.usage, self.node_series)  # merged over all nodes
         self.job.derived_exit = max(self.job.derived_exit, *(record.exit_code for record, _ in self._records))
         self._emit_records()
-        self.job.step_over(self.step_id)
+        self.job.step_ended(self.step_id)
         for watcher in list(self.watchers):
             watcher.over()
 
@@ -227,7 +227,7 @@ class StepRun:
             if not part.ended:
                 part.signal(number)
 
-    def leave_node(self, name: str) -> None:
+    def end_on_node(self, name: str) -> None:
         """Kill the step's tasks on a node that the job releases."""
         for part in self.parts:
             if part.name == name and not part.ended:

@@ -22,9 +22,9 @@ from ...controller.store.accounting_index import (
     between,
     could_run,
     in_states,
-    of_the_past,
     one_holds,
     shares_one,
+    unless_ended,
 )
 from ...controller.store.database import Run
 from ...language import hostlist
@@ -73,13 +73,13 @@ def where(query: SacctQuery, since: float, until: float, held: bool = False) -> 
         among("uid", uids), among("gid", [find_group(name) for name in query.groups]),
         among("account", query.accounts), among("name", query.names), among("qos", query.qos),
         among("wckey", query.wckeys), shares_one("partition", query.partitions),
-        of_the_past(shares_one("features", query.constraints)), of_the_past(among("reason", query.reasons)),
+        unless_ended(shares_one("features", query.constraints)), unless_ended(among("reason", query.reasons)),
         in_states(query.states, since, until),
     ]  # fmt: skip
     if not (query.states or held):
         conditions.append(could_run(until))
     if query.flags:
-        conditions.append(of_the_past(one_holds([_FLAGS[flag] for flag in query.flags if flag in _FLAGS])))
+        conditions.append(unless_ended(one_holds([_FLAGS[flag] for flag in query.flags if flag in _FLAGS])))
     if query.associations and sacct_fields.ASSOCIATION not in query.associations:
         conditions.append(NOTHING)
     if query.nodelist is not None:
@@ -87,10 +87,10 @@ def where(query: SacctQuery, since: float, until: float, held: bool = False) -> 
         conditions.append(shares_one("node_list", names) if names else NOTHING)
     for span, column in ((query.nnodes, "nodes"), (query.ncpus, "cpus")):
         if span is not None and span[0]:
-            conditions.append(of_the_past(between(column, span[0], span[1] or INFINITE)))
+            conditions.append(unless_ended(between(column, span[0], span[1] or INFINITE)))
     if query.timelimit_min is not None:
         most = query.timelimit_min if query.timelimit_max is None else query.timelimit_max
-        conditions.append(of_the_past(between("limit_min", query.timelimit_min, most)))
+        conditions.append(unless_ended(between("limit_min", query.timelimit_min, most)))
     return reduce(and_, conditions)
 
 

@@ -186,7 +186,7 @@ def _set_power(ctx: CommandContext, name: str, state: str) -> bool:
         return True
     asap = state if state == "POWER_DOWN_ASAP" else ""
     if power.power_down(name, asap, user_name(os.geteuid())) and state == "POWER_DOWN_FORCE":
-        ctx.controller.life.evict(name)
+        ctx.controller.life.end_jobs_of_node(name)
     return True
 
 

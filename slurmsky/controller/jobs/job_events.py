@@ -158,7 +158,7 @@ class Events:
         The engine restarts the job itself.
         """
         self.job_table.supersede(transitions.lost_run(job, self.job_table.clock()))
-        transitions.start_over(job, restarts, reason)
+        transitions.restart_on_new_nodes(job, restarts, reason)
 
     def _record_nodes(self, job: Job, event: Started) -> None:
         """Record the nodes that an engine created for a job."""

@@ -119,13 +119,13 @@ class JobTable(ClusterTable):
 
     def touch(self, job: Job) -> None:
         """Mark a job as new or changed."""
-        transitions.remember_blocked(job)
+        transitions.keep_pending_reason(job)
         self._index(job)
         if not self._touched and not self._steps:
             self._on_touch()
         self._touched[job.job_id] = job
 
-    def unadmit(self, job: Job) -> None:
+    def remove_uncommitted(self, job: Job) -> None:
         """Remove a pending job that was never committed."""
         self.jobs.pop(job.job_id, None)
         self.pending.discard(job.job_id)

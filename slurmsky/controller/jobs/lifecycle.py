@@ -272,7 +272,7 @@ class LifeCycle:
             self.job_table.touch(part)
         self.changed(job)
 
-    def reservation_over(self, one: Reservation) -> None:
+    def reservation_expired(self, one: Reservation) -> None:
         """End the jobs of an expired reservation (ResvOverRun=0).
 
         Pending jobs that request this reservation alone are held.
@@ -371,7 +371,7 @@ class LifeCycle:
             log.warning("%s", error)
         requested = job.flags & transitions.REQUEUE_REQUESTED
         for part in self.job_table.components(job):
-            transitions.requeue_like(part, requested)
+            transitions.copy_requeue_request(part, requested)
             self._run_again(part, old_state)
         self.mailer.notify("REQUEUE", job)
         self.schedule_soon()
@@ -386,7 +386,7 @@ class LifeCycle:
         self.job_table.touch(job)
         self.changed(job)
 
-    def again_at(self, job: Job, start: int) -> None:
+    def requeue_at(self, job: Job, start: int) -> None:
         """Requeue an ended job with an earliest start in epoch seconds (scrontab)."""
         self.run_again(job, job.state)
         job.spec = job.spec.evolve(begin=start)
@@ -489,7 +489,7 @@ class LifeCycle:
             return split_element(self.job_table, base, task, cancels)
         return None
 
-    def evict(self, name: str) -> None:
+    def end_jobs_of_node(self, name: str) -> None:
         """End the jobs of a removed node; requeue those that allow it.
 
         Source: kill_running_job_by_node_name.
@@ -509,7 +509,7 @@ class LifeCycle:
         if word in ("DRAIN", "DRAINING", "DRAINED"):
             node.flags |= NodeFlag.DRAIN
             if NodeFlag.POWERING_UP in node.flags:
-                self.evict(name)  # jobs that have not begun
+                self.end_jobs_of_node(name)  # jobs that have not begun
         elif word in ("RESUME", "UNDRAIN", "IDLE"):
             node.flags &= ~(NodeFlag.DRAIN | NodeFlag.FAIL | NodeFlag.NOT_RESPONDING)
             if node.state is NodeState.DOWN:
@@ -517,7 +517,7 @@ class LifeCycle:
             node.reason, node.reason_user, node.reason_time = "", "", 0.0
         elif word in ("DOWN", "FAIL"):
             node.state = NodeState.DOWN
-            self.evict(name)
+            self.end_jobs_of_node(name)
         if reason:
             node.reason, node.reason_user, node.reason_time = reason, user, self.job_table.clock()
         self.job_table.refresh_node(node)

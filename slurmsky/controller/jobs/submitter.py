@@ -329,7 +329,7 @@ def withdraw(job_table: JobTable, job: Job, jobs_dir: Path) -> None:
     The client received an error, so the job must not start.
     """
     for part in job_table.components(job):
-        job_table.unadmit(part)
+        job_table.remove_uncommitted(part)
     shutil.rmtree(jobs_dir / str(job.job_id), ignore_errors=True)
 
 

@@ -127,7 +127,7 @@ def clear_reason(job: Job) -> None:
     job.reason, job.reason_desc = "None", ""
 
 
-def remember_blocked(job: Job) -> None:
+def keep_pending_reason(job: Job) -> None:
     """Store the last pending reason except Priority and Resources, for sacct."""
     if job.reason not in ("None", "Priority", "Resources") and job.state is JobState.PENDING:
         job.blocked_reason = "JobHeldUser" if job.reason.endswith((" held", " held state")) else job.reason
@@ -408,7 +408,7 @@ def lost_run(job: Job, now: float) -> Job:
     return replace(job, steps={}, flags=JobFlag.REQUEUED, end_time=now, state=JobState.NODE_FAIL)
 
 
-def requeue_like(job: Job, requested: JobFlag) -> None:
+def copy_requeue_request(job: Job, requested: JobFlag) -> None:
     """Copy the requeue request of the het job's leader."""
     job.flags = job.flags & ~REQUEUE_REQUESTED | requested
 
@@ -442,7 +442,7 @@ def requeue(job: Job, now: float, priority: int, delay_s: int) -> None:
         job.flags = JobFlag.SPECIAL_EXIT if how == "special" else JobFlag.NONE
 
 
-def start_over(job: Job, restarts: int, reason: str) -> None:
+def restart_on_new_nodes(job: Job, restarts: int, reason: str) -> None:
     """Return to PENDING after the engine lost the job's nodes.
 
     The engine starts the job again on other nodes.
@@ -465,20 +465,20 @@ def set_aside(job: Job, why: str) -> None:
 # --- managed jobs of SkyPilot that were not submitted here
 
 
-def seen_over(job: Job, state: JobState, exit_code: int, reason: str, at: float) -> None:
+def show_foreign_end(job: Job, state: JobState, exit_code: int, reason: str, at: float) -> None:
     """Record an ended job of SkyPilot's history, first read now."""
     job.state, job.exit_code, job.reason, job.end_time = state, exit_code, reason, at
     job.flags, job.launched = JobFlag.NONE, False
     job.start_time = job.start_time or at
 
 
-def seen_cancelled(job: Job, now: float) -> None:
+def show_foreign_cancel(job: Job, now: float) -> None:
     """Mark a job that SkyPilot is ending."""
     job.state, job.flags = JobState.CANCELLED, JobFlag.COMPLETING
     job.end_time = job.end_time or now
 
 
-def seen_running(job: Job, flags: JobFlag, since: float) -> None:
+def show_foreign_run(job: Job, flags: JobFlag, since: float) -> None:
     """Show a job that SkyPilot runs or prepares (CONFIGURING)."""
     job.state, job.flags, job.reason = JobState.RUNNING, flags, "None"
     job.launched = JobFlag.CONFIGURING in flags
@@ -486,7 +486,7 @@ def seen_running(job: Job, flags: JobFlag, since: float) -> None:
     job.batch_host = "" if job.launched or not job.shares else job.shares[0].name
 
 
-def seen_pending(job: Job, reason: str) -> None:
+def show_foreign_pending(job: Job, reason: str) -> None:
     """Show a job in SkyPilot's queue.
 
     ``launched`` keeps our own scheduler from starting it.
@@ -495,7 +495,7 @@ def seen_pending(job: Job, reason: str) -> None:
     job.reason, job.start_time = reason, 0.0
 
 
-def seen_times(job: Job, submitted: float, started: float) -> None:
+def set_foreign_times(job: Job, submitted: float, started: float) -> None:
     """Set submit and start times from SkyPilot (0.0: unknown)."""
     if submitted:
         job.submit_time = job.eligible_time = min(job.submit_time, submitted)

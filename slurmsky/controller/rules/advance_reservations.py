@@ -290,10 +290,7 @@ class Reservations:
     # --- effect on jobs
 
     def waits(self, job: Job, now: float) -> tuple[str, float | None] | None:
-        """Return reason and end of a wait for named reservations.
-
-        None: one of them is active.
-        """
+        """Return reason and end of a wait for named reservations. None: one of them is active."""
         names = names_of(job.spec)
         known = [self.all[name] for name in names if name in self.all]
         if not names or any(one.active(now) for one in known):

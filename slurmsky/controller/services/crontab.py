@@ -116,7 +116,7 @@ class Crontab:
             return
         start = self.next_start(job)
         if start is not None:
-            self._life.again_at(job, start)
+            self._life.requeue_at(job, start)
 
     def _keep(self) -> None:
         rows = [(entry.job_id, entry.first_line, entry.last_line) for entry in self.entries]

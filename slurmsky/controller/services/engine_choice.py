@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from ...engines.base import Choice, background, set_within
+from ...engines.base import Choice, background, wait_and_clear
 
 log = logging.getLogger("slurmsky.controller")
 
@@ -52,7 +52,7 @@ class EngineChoice:
         while self.open:
             self._wanted.clear()
             await asyncio.sleep(FIRST_PAUSE_S)
-            if not await set_within(self._wanted, pause - FIRST_PAUSE_S):
+            if not await wait_and_clear(self._wanted, pause - FIRST_PAUSE_S):
                 pause = min(pause * 2, LONGEST_PAUSE_S)
             choice = await ask()
             if choice.sure or choice.reason != self.reason:

@@ -60,7 +60,7 @@ def fill_in(job: Job, sighting: ManagedJobInfo, table: JobTable, site: Site) -> 
     job.spec = job.spec if job.spec == spec else spec
     job.num_nodes = job.num_tasks = sighting.nodes
     job.num_cpus = sighting.nodes * sighting.cpus
-    transitions.seen_times(job, sighting.submit_time, sighting.start_time)
+    transitions.set_foreign_times(job, sighting.submit_time, sighting.start_time)
     details = [sighting.details] if sighting.details else []
     if sighting.recoveries:
         details.append(f"{sighting.recoveries} recoveries")

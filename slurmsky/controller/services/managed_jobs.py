@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from ...engines.base import EngineError, set_within
+from ...engines.base import EngineError, wait_and_clear
 from ...engines.cloud import CloudEngine, ManagedJobInfo
 from ...engines.foreign import FOREIGN, ForeignJobs
 from ...model.job import Job
@@ -38,9 +38,9 @@ _SPARE_ID = 65_000_000  # first id for jobs whose own id is used by another serv
 
 LEAST_GAP_S = 20.0  # minimum seconds between two reads
 PACE_S = 30.0  # seconds for each HTTP request if there are warm nodes and no job of ours waits for a result
-PACE_LOOK_S = 5.0  # delay of the next read once a job of ours waits for a result
+PACE_POLL_S = 5.0  # delay of the next read once a job of ours waits for a result
 IDLE_GAP_S = 600.0  # maximum seconds between two reads
-LOOKED_S = 600.0  # seconds after a command in which reads are frequent, while a job of ours waits for a result
+QUERIED_S = 600.0  # seconds after a command in which reads are frequent, while a job of ours waits for a result
 QUIET_GAP_S = 300.0  # seconds between reads after a command if no job of ours waits for a result
 RUNNING_BILL_S = 120.0  # seconds between reads of the cost of our running jobs
 FOREIGN_BILL_S = 300.0  # ... of foreign running jobs
@@ -128,7 +128,7 @@ class ManagedJobs:
             self._on_round()
             await asyncio.sleep(LEAST_GAP_S)
             await self._limit_requests(LEAST_GAP_S)
-            await set_within(self._requested, self._gap())
+            await wait_and_clear(self._requested, self._gap())
 
     async def _limit_requests(self, passed_s: float = 0.0) -> None:
         """Delay the next request, so that idle nodes cause few requests.
@@ -138,11 +138,11 @@ class ManagedJobs:
         sent, self._requests_at_pause = self.account.requests - self._requests_at_pause, self.account.requests
         end = time.monotonic() + PACE_S * sent - passed_s
         while self.site.warm_nodes and not self._needs_read() and time.monotonic() < end:
-            await asyncio.sleep(PACE_LOOK_S)
+            await asyncio.sleep(PACE_POLL_S)
 
     def _gap(self) -> float:
         """Seconds to wait beyond the least gap while no command runs."""
-        if time.monotonic() - self._shown_at >= LOOKED_S or all(row.cost_final for row in self.rows.values()):
+        if time.monotonic() - self._shown_at >= QUERIED_S or all(row.cost_final for row in self.rows.values()):
             return IDLE_GAP_S
         return max(0.0, self.site.sky.queue_poll_s - LEAST_GAP_S) if self._needs_read() else QUIET_GAP_S
 
@@ -281,19 +281,19 @@ class ManagedJobs:
             if known is not None:
                 self.life.end(job, seen.state, code, 0, reason=seen.reason, at=at, comment=job.system_comment)
                 return
-            transitions.seen_over(job, seen.state, code, seen.reason, at)
+            transitions.show_foreign_end(job, seen.state, code, seen.reason, at)
             self.job_table.touch(job)
             self.job_table.drop(job)  # history: for sacct, not for squeue
             return
         if JobFlag.COMPLETING in job.flags and job.state.finished:
             pass  # we cancelled it, and it has not ended yet
         elif seen.state is JobState.CANCELLED:
-            transitions.seen_cancelled(job, self.job_table.clock())
+            transitions.show_foreign_cancel(job, self.job_table.clock())
         elif seen.state is JobState.RUNNING or JobFlag.CONFIGURING in seen.flags:
             since = sighting.start_time or job.start_time or self.job_table.clock()
-            transitions.seen_running(job, seen.flags, since)
+            transitions.show_foreign_run(job, seen.flags, since)
         else:
-            transitions.seen_pending(job, seen.reason)
+            transitions.show_foreign_pending(job, seen.reason)
         if job != before:
             self.job_table.touch(job)
             self.life.changed(job)

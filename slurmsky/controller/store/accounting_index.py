@@ -137,7 +137,7 @@ def between(column: str, low: float, high: float) -> Where:
     return Where((f"{column} BETWEEN ? AND ?",), (low, high))
 
 
-def of_the_past(where: Where) -> Where:
+def unless_ended(where: Where) -> Where:
     """Condition: the conditions hold, or the run has not ended.
 
     The columns of a run that has not ended may still change.

@@ -214,7 +214,7 @@ class OutputSync:
             try:
                 self._install(path, partial, digest, event)
             except OSError as error:
-                out = error.errno in safe_paths.LEADS_OUT
+                out = error.errno in safe_paths.OUTSIDE_ERRORS
                 why = "it lies outside of the submit folder" if out else error.strerror or str(error)
                 self.say(f"{path} was not brought back: {why}")
         partial.unlink(missing_ok=True)

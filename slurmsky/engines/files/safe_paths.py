@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from ...agent.cloud.private import Private
 
 #: errors of a path outside of its folder, or through a link
-LEADS_OUT = frozenset((errno.EXDEV, errno.ELOOP, errno.ENOTDIR))
+OUTSIDE_ERRORS = frozenset((errno.EXDEV, errno.ELOOP, errno.ENOTDIR))
 _NULL = os.makedev(1, 3)  # /dev/null
 
 

@@ -282,7 +282,7 @@ class FolderSync:
 
     # --- receiving changes
 
-    async def bring_back(self, folder: str, skip: list[str], over: list[str], target: OutputSync) -> None:
+    async def receive_changes(self, folder: str, skip: list[str], over: list[str], target: OutputSync) -> None:
         """Receive the files that jobs changed on the node.
 
         ``target`` stores each file. ``skip``: tailed files; ``over``: files whose content has arrived. Raises

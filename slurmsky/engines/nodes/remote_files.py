@@ -194,7 +194,7 @@ class RemoteFiles:
             if sync.alive:
                 await sync.finish(number)
 
-    async def bring_back(self, job_id: int, run: int, there: Callable[[str], bool]) -> tuple[bool, str]:
+    async def receive_changes(self, job_id: int, run: int, there: Callable[[str], bool]) -> tuple[bool, str]:
         """Receive all output and changed files of a run.
 
         Return True if the first node still had them, and messages. Retried if a connection breaks, while its node is
@@ -221,7 +221,7 @@ class RemoteFiles:
                 while left:
                     skip = [tail.there for one in self._jobs.values() for tail in one.tails]
                     if there(left[0]):
-                        await (await self._sync(left[0])).bring_back(job.shipped_folder, skip, over, target)
+                        await (await self._sync(left[0])).receive_changes(job.shipped_folder, skip, over, target)
                     else:
                         target.messages.append(_LOST % left[0])
                     del left[0]

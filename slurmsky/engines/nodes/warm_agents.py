@@ -283,7 +283,7 @@ class WarmAgents(LocalEngine):
     async def _bring_back(self, node: str, event: Ended) -> None:
         """Report a job's end once its output and files have arrived."""
         job_id, run = event.job_id, event.run
-        whole, problem = await self._files.bring_back(job_id, run, self.fleet.is_up)
+        whole, problem = await self._files.receive_changes(job_id, run, self.fleet.is_up)
         if self._files.has(job_id, run) or self._closing:
             return  # an earlier call is doing it, or the next controller will
         if problem:

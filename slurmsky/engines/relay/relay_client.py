@@ -8,7 +8,7 @@ import functools
 from pathlib import Path
 
 from ...protocol.messages import SignOfLife
-from ..base import background, set_within
+from ..base import background, wait_and_clear
 from .head_connection import HeadUnreachable, Line, OpenLine, hang_up, send
 
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
@@ -38,7 +38,7 @@ async def keep_parked(open_one: OpenLine, socket: Path, back: asyncio.Event | No
                 if not first:
                     raise HeadUnreachable("closed")
             except (HeadUnreachable, OSError):
-                answers = await set_within(back, pause)
+                answers = await wait_and_clear(back, pause)
                 pause = FIRST_RETRY_S if answers else min(pause * 2, LAST_RETRY_S)
                 continue
             task = background(_serve(first, reader, writer, socket))
@@ -59,7 +59,7 @@ def _on_served(line: Line, task: asyncio.Task[None]) -> None:
         hang_up(line)
 
 
-async def keep_showing(open_one: OpenLine) -> None:
+async def send_signs_of_life(open_one: OpenLine) -> None:
     """Report the controller to the node at intervals, until cancelled."""
     while True:
         with contextlib.suppress(HeadUnreachable):

@@ -226,7 +226,7 @@ class SkyEngine(SkyRuns):
                 self._resume(watch)
             if job.job_id in self._watches:
                 self._repeat_end(self._watches[job.job_id].record.member(job.job_id))
-        for folder in await asyncio.to_thread(self._ended.remembered):
+        for folder in await asyncio.to_thread(self._ended.stored_runs):
             self._watch_ended(await asyncio.to_thread(JobWatch.load, folder, self._report))
 
     def _stored_watches(self, jobs: Iterable[Job]) -> list[tuple[Job, JobWatch | None]]:

@@ -11,7 +11,7 @@ import pytest
 from syntax_trees import tree_of
 
 import slurmsky
-from slurmsky.engines.base import background, cancel_all, set_within
+from slurmsky.engines.base import background, cancel_all, wait_and_clear
 
 SOURCE = Path(slurmsky.__file__).parent
 _BLOCKING = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "rmtree", "copyfile", "glob", "iterdir"}
@@ -54,7 +54,7 @@ def test_a_cancellation_ends_a_wait_for_an_event_that_is_set_at_the_same_moment(
 
         async def waits() -> None:
             while True:
-                await set_within(event, 60)
+                await wait_and_clear(event, 60)
 
         waiting = background(waits())
         await asyncio.sleep(0.01)

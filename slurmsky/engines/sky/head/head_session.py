@@ -14,7 +14,7 @@ from ....protocol.messages import AgentRequest
 from ...base import background
 from ...relay import head_connection
 from ...relay.proxy_socket import ProxySocket
-from ...relay.relay_client import keep_parked, keep_showing
+from ...relay.relay_client import keep_parked, send_signs_of_life
 from .node_access import NodeAccess
 
 log = logging.getLogger("slurmsky.sky")
@@ -51,7 +51,7 @@ class HeadNodeSession:
         if self._parked is None or self._parked.done():
             self._parked = background(keep_parked(line, self._controller))
         if cluster and self._keep_alive is None:
-            self._keep_alive = background(keep_showing(line))
+            self._keep_alive = background(send_signs_of_life(line))
         if self._proxy is None:
             self._proxy = ProxySocket(self._folder / "door.sock", line, self._controller, self._allowed)
             self._opening = background(self._open_proxy(self._proxy, on_open))

@@ -49,7 +49,7 @@ os.getppid() == int(sys.argv[1]) and os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-def tied(command: list[str]) -> list[str]:
+def tied_to_caller(command: list[str]) -> list[str]:
     """Return a command line that ends with the calling process.
 
     ``command``: with its whole path. Call from the main thread: the kernel counts the end of the thread that starts the
@@ -217,7 +217,7 @@ async def _started(command: list[str], errors: IO[bytes]) -> asyncio.subprocess.
     is not read would stop ssh once it is full.
     """
     return await asyncio.create_subprocess_exec(
-        *tied(command),
+        *tied_to_caller(command),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=errors,

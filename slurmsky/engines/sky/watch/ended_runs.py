@@ -48,7 +48,7 @@ class EndedRuns:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._pointer(watch).write_text(str(watch.folder))
 
-    def remembered(self) -> list[Path]:
+    def stored_runs(self) -> list[Path]:
         """Folders of runs that only an earlier controller watched."""
         if not self._folder.is_dir():
             return []

@@ -76,7 +76,7 @@ def test_one_has_the_node_until_it_dies(home):
         assert not later.take() and later.earlier().begun
         later.write_new(out.append)
         assert not any(b"torn" in piece for piece in out)
-        later.displace()
+        later.take_over()
         assert holder.wait() == -signal.SIGTERM
     later.begin(1)
     log = JobLogWriter(5, 0, KEY, later.keep)

@@ -81,7 +81,7 @@ def test_an_agent_keeps_the_entry_of_a_dead_controller(
     with another(folder, SOME):
         (entry,) = [name for name in os.listdir(folder) if name.startswith(f"{STRANGER}-")]
         monkeypatch.setenv(machine_claim.CLAIM, f"{folder}/{entry}")
-        machine_claim.keep_alive()
+        machine_claim.lock_entry()
         assert machine_claim.CLAIM not in os.environ
     assert mine.others() == (SOME, NOTHING)
     for number in set(os.listdir("/proc/self/fd")) - before:

@@ -82,7 +82,7 @@ def test_a_job_may_end_while_a_restored_connection_follows_its_output(tmp_path):
         files.load([(1, 0)])
         both = [
             asyncio.ensure_future(files.resume("n1")),
-            asyncio.ensure_future(files.bring_back(1, 0, lambda node: True)),
+            asyncio.ensure_future(files.receive_changes(1, 0, lambda node: True)),
         ]
         answered = 0
         for _ in range(1000):
@@ -113,7 +113,7 @@ def test_files_that_two_nodes_send_at_the_same_time_arrive_whole(tmp_path):
             (tmp_path / "jobs" / f"{number}-0.json").write_text(json.dumps(record))
         files = RemoteFiles(tmp_path / "jobs", tmp_path, 1 << 20, connect)  # type: ignore[arg-type]
         files.load([(1, 0), (2, 0)])
-        ending = [asyncio.ensure_future(files.bring_back(number, 0, lambda node: True)) for number in (1, 2)]
+        ending = [asyncio.ensure_future(files.receive_changes(number, 0, lambda node: True)) for number in (1, 2)]
         while not all(line.sent for line in lines.values()):
             await asyncio.sleep(0)
         digest = hashlib.sha256(b"abcd").hexdigest()
@@ -156,7 +156,7 @@ def test_a_job_ends_though_a_node_is_lost_and_stays_recorded_when_the_controller
         files = RemoteFiles(record.parent, tmp_path, 1 << 20, connect)  # type: ignore[arg-type]
         files.load([(1, 0)])
         lost = False
-        ending = asyncio.ensure_future(files.bring_back(1, 0, lambda node: node == "n1" or not lost))
+        ending = asyncio.ensure_future(files.receive_changes(1, 0, lambda node: node == "n1" or not lost))
         while not line.sent:
             await asyncio.sleep(0)
         line.answer(ev="unchanged", id=0)
@@ -189,7 +189,7 @@ def test_files_that_are_lost_with_the_first_node_are_reported(tmp_path, monkeypa
         (tmp_path / "jobs" / "1-0.json").write_text(json.dumps(remote_job(tmp_path) | {"tails": []}))
         files = RemoteFiles(tmp_path / "jobs", tmp_path, 1 << 20, connect)  # type: ignore[arg-type]
         files.load([(1, 0)])
-        whole, text = await files.bring_back(1, 0, lambda node: len(refused) < 3)
+        whole, text = await files.receive_changes(1, 0, lambda node: len(refused) < 3)
         assert (whole, text) == (False, "node n1 was lost with the files that the job wrote there")
         assert not files.has(1, 0)
 

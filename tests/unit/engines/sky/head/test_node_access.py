@@ -17,8 +17,8 @@ from slurmsky.engines.sky.head import node_access
 
 STARTS = """
 import os, shutil, subprocess
-from slurmsky.engines.sky.head.node_access import tied
-program = subprocess.Popen(tied([shutil.which("sleep"), "60"]), start_new_session=True)
+from slurmsky.engines.sky.head.node_access import tied_to_caller
+program = subprocess.Popen(tied_to_caller([shutil.which("sleep"), "60"]), start_new_session=True)
 while open(f"/proc/{program.pid}/comm").read() != "sleep\\n":
     pass
 print(program.pid, flush=True)
@@ -47,7 +47,7 @@ def test_ssh_ends_with_the_controller_that_was_killed():
 
 
 def test_ssh_does_not_begin_once_the_controller_is_gone():
-    command = node_access.tied([str(shutil.which("echo")), "began"])
+    command = node_access.tied_to_caller([str(shutil.which("echo")), "began"])
     command[command.index(str(os.getpid()))] = "1"  # as for a child that init has adopted
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == ""
