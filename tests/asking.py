@@ -1,4 +1,7 @@
-"""Sends thousands of queries over connections of this process, without a shell and a client for each."""
+"""Sends thousands of queries over connections of this process.
+
+A shell and a client for each query would be slower.
+"""
 
 from __future__ import annotations
 

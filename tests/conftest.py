@@ -51,7 +51,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Run the tests of one group in one worker; side by side they would use each other's nodes."""
+    """Run the tests of one group in one worker.
+
+    In parallel they would use each other's nodes.
+    """
     if hasattr(session.config, "workerinput") and session.config.getoption("loadgroup", False):
         grouped = (item.nodeid for item in session.items if item.get_closest_marker("xdist_group"))
         lost = [nodeid for nodeid in grouped if "@" not in nodeid]

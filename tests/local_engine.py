@@ -41,7 +41,10 @@ class LocalEngine:
 
 @contextmanager
 def local_engine(site: Path, **extra: str) -> Iterator[LocalEngine]:
-    """The engine starts with the first command; at the end jobs are cancelled and the engine is stopped."""
+    """The local engine for tests.
+
+    It starts with the first command; at the end jobs are cancelled and the engine is stopped.
+    """
     # /tmp by name, six random letters: socket paths stay short and folders are equally long in every run.
     home = Path(tempfile.mkdtemp(prefix="sh.", dir="/tmp"))
     root = Path(tempfile.mkdtemp(prefix="so.", dir="/tmp"))

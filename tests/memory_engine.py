@@ -31,7 +31,10 @@ class Work:
 
 @dataclass
 class _Run:
-    """One run of a job. ``left_s``: the rest of its work at ``since``, an epoch second (0.0: suspended)."""
+    """One run of a job.
+
+    ``left_s``: the rest of its work at ``since``, an epoch second (0.0: suspended).
+    """
 
     launch: Launch
     exit_code: int

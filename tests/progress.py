@@ -23,7 +23,10 @@ def last_line(report: pytest.TestReport | pytest.CollectReport) -> str:
 
 
 class Progress:
-    """Prints failures at once. A run without workers and the controller of xdist's workers print; workers do not."""
+    """Prints failures at once.
+
+    Only a run without workers and the controller of xdist's workers print.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config

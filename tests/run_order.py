@@ -1,4 +1,6 @@
-"""The order of a run: long tests first, so that no worker has one left at the end.
+"""Order of a run: long tests first.
+
+No worker then has a long test left at the end.
 
 pytest-xdist gives out groups of tests in the order of collection (``--no-loadscope-reorder``), a test
 without a group alone.

@@ -1,4 +1,6 @@
-"""An event loop in virtual time: it moves its clock to the next timer instead of sleeping.
+"""Event loop in virtual time.
+
+It moves its clock to the next timer instead of sleeping.
 
 A controller on this loop runs hours of timers (time limits, requeue delays, MinJobAge) in milliseconds. Work in threads
 takes no virtual time: the clock may move on while a thread works.
@@ -15,7 +17,10 @@ _T = TypeVar("_T")
 
 
 class _Selector(selectors.SelectSelector):
-    """Waits for files only while no timer is set; else moves the clock to the first timer."""
+    """Selector that moves the clock to the first timer.
+
+    It waits for files only while no timer is set.
+    """
 
     def __init__(self, advance: Callable[[float], None]) -> None:
         super().__init__()

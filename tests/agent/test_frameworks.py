@@ -40,7 +40,10 @@ def _all(*names: str) -> Callable[[Environment], bool]:
 
 
 def _lightning(env: Environment) -> bool:
-    """An srun outside an interactive session, which Lightning recognises by its name. Sizes are given per node."""
+    """An srun outside an interactive session, with sizes per node.
+
+    Lightning recognises an interactive session by its name.
+    """
     used = "SLURM_NTASKS" in env and env.get("SLURM_JOB_NAME") not in ("bash", "interactive")
     return used and "SLURM_NTASKS_PER_NODE" in env
 
@@ -82,7 +85,10 @@ SHOW = f"{sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)
 
 
 def first_node(text: str) -> str:
-    """The first name of a node list, as all frameworks extract it. Up to a comma, or a bracket's first number."""
+    """First name of a node list, as all frameworks extract it.
+
+    The name ends at a comma, or at a bracket's first number.
+    """
     found = re.match(r"([^\[,]+)(?:\[([^\],-]+))?", text)
     assert found is not None
     return found[1] + (found[2] or "")

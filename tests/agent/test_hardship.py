@@ -1,4 +1,7 @@
-"""Many steps, large steps, and steps that ignore signals. SLURMSKY_TEST_FULL=1 runs the sizes of a real site."""
+"""Many steps, large steps, and steps that ignore signals.
+
+SLURMSKY_TEST_FULL=1 runs the sizes of a real site.
+"""
 
 from __future__ import annotations
 

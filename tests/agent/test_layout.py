@@ -1,4 +1,7 @@
-"""Layout of tasks: the rows were recorded from the real srun in allocations of that many CPUs per node."""
+"""Layout of tasks, compared with rows of the real srun.
+
+The allocations had the CPUs per node that a row names.
+"""
 
 from __future__ import annotations
 

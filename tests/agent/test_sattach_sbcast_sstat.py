@@ -1,4 +1,7 @@
-"""sattach, sbcast and sstat of a running step. Text and codes were recorded from the real ones (22.05)."""
+"""sattach, sbcast and sstat of a running step.
+
+Text and codes were recorded from the real ones (22.05).
+"""
 
 from __future__ import annotations
 

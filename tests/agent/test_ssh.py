@@ -1,4 +1,4 @@
-"""``ssh $node`` between the nodes of a cloud job, with a real sshd on each node and SkyPilot's files.
+"""``ssh $node`` between a cloud job's nodes, with real sshds.
 
 Nodes have network, mount, host name and process namespaces of their own. They are made as root: sshd changes to its own
 user, whom a user namespace does not know.
@@ -173,7 +173,10 @@ def streams_of(log: bytes, start: str) -> dict[str, str]:
 @pytest.mark.skipif(os.geteuid() != 0 or not possible(), reason="needs root, and namespaces")
 @pytest.mark.parametrize("port", [22, 10022], ids=["machine", "container"])
 def test_ssh_by_the_names_of_the_node_list(tmp_path: Path, port: int) -> None:
-    """ssh asks nothing and prints nothing on stderr, also where a container's sshd listens on another port."""
+    """ssh has no prompt and an empty stderr.
+
+    This also holds if a container's sshd listens on another port.
+    """
     for name in ("key", "stranger"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True)
     start = ship(tmp_path)

@@ -1,4 +1,7 @@
-"""Command lines of other programs, the jobs that they query, and the values that they parse. Sources: README.md."""
+"""Command lines of other programs, their jobs and parsed values.
+
+Sources: README.md.
+"""
 
 from __future__ import annotations
 

@@ -84,7 +84,10 @@ def rows(table: str) -> list[Row]:
 
 
 def answer_all(engine: LocalEngine, wanted: list[Row], with_fields: bool) -> dict[int, Answer]:
-    """Every row's answer, by its number. Rows whose answer names nodes run alone, on a free cluster."""
+    """Answers of all rows, by number.
+
+    Rows whose answer names nodes run alone, on a free cluster.
+    """
     alone = [row for row in wanted if row.command[0] in ("srun", "salloc") or ALONE.search(row.argv)]
     beside = [row for row in wanted if row not in alone]
     found: dict[int, Answer] = {}
@@ -148,7 +151,9 @@ def _answer(engine: LocalEngine, row: Row, with_fields: bool) -> Answer:
 
 @cache
 def _for_others(root: Path) -> dict[str, str]:
-    """Variables with which another user can run the launchers, independent of the owner of this clone and its Python.
+    """Variables with which another user can run the launchers.
+
+    They do not depend on the owner of this clone and its Python.
 
     A system interpreter of the same release can be executed by any user; the packages are copied to
     a folder that any user can read.

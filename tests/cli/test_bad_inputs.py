@@ -69,7 +69,10 @@ def answers(engine: LocalEngine) -> dict[int, Answer]:
 
 
 def _messages(row: Row, text: str) -> list[str]:
-    """Messages, line by line. Lines of srun and of a node's step daemon reach the terminal in any order."""
+    """Messages, line by line.
+
+    Lines of srun and of a node's step daemon reach the terminal in any order.
+    """
     lines = mapped(text).splitlines()
     return sorted(lines) if row.command[0] == "srun" else lines
 

@@ -1,4 +1,7 @@
-"""The cause of a job that ends before its script begins, in sacct, seff, scontrol and sbatch."""
+"""Cause of a job that ends before its script begins.
+
+sacct, seff, scontrol and sbatch show the cause.
+"""
 
 from __future__ import annotations
 

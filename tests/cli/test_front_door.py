@@ -1,4 +1,4 @@
-"""``slurmsky`` as users type it: help without a controller, doctor, status, stop, and a tunnel to a job."""
+"""``slurmsky`` as users type it: help, doctor, status, stop, tunnel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Every mapped option of sbatch, srun and salloc has an effect, equal to Slurm's if Slurm has the option."""
+"""Every mapped option of sbatch, srun and salloc has an effect.
+
+The effect is equal to Slurm's if Slurm has the option.
+"""
 
 from __future__ import annotations
 

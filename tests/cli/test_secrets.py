@@ -40,7 +40,10 @@ COMMANDS = [
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """An API server that answers some requests with their URL and requires a login for the others."""
+    """API server that leaks its URL and requires a login.
+
+    Some answers contain the request's URL; other requests require the login.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,7 @@
-"""sacct's rows of a step show the usage of its tasks: memory, bytes read and written, processor time."""
+"""sacct's rows of a step show the usage of its tasks.
+
+Usage is memory, bytes read and written, processor time.
+"""
 
 from __future__ import annotations
 

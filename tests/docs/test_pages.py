@@ -1,4 +1,7 @@
-"""Each ```console block of the pages prints what it shows; each line of a ```sh block runs; the site builds."""
+"""Examples of the pages print the shown output.
+
+Each ```console block is compared, each line of a ```sh block runs, and the site builds.
+"""
 
 from __future__ import annotations
 

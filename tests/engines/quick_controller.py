@@ -1,4 +1,6 @@
-"""A controller that queries a stand-in of SkyPilot's server at short intervals; ``start`` runs it as a program.
+"""Controller that queries a simulated SkyPilot server at short intervals.
+
+``start`` runs it as a program.
 
 The commands of a test find it running. One that a command starts, after a kill, has the usual intervals.
 """

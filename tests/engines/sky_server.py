@@ -1,4 +1,6 @@
-"""A stand-in for SkyPilot's API server: the endpoints that the engine uses, as SkyPilot 0.14.1 answers them.
+"""Simulated SkyPilot API server.
+
+It has the endpoints that the engine uses, with the answers of SkyPilot 0.14.1.
 
 Faults are switched on by a test: lost answers, an unreachable server, a truncated log.
 """

@@ -1,4 +1,7 @@
-"""A user's folder, a stand-in API server with nodes on this machine, and the SkyPilot engine between them."""
+"""User's folder, simulated API server, and the SkyPilot engine.
+
+The nodes are on this machine.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ SITE = load('[[partition]]\nname="debug"\ndefault=true\ninfra="kubernetes/x"', "
 
 
 class World:
-    """A user's folder, an API server with nodes, and an engine with the events that it sent."""
+    """User's folder, API server with nodes, and an engine.
+
+    ``reported`` has the events that the engine sent.
+    """
 
     def __init__(self, tmp_path: Path) -> None:
         self.user = tmp_path / "user"

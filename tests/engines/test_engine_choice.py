@@ -1,4 +1,7 @@
-"""Choice of the engine: the query is repeated until SkyPilot answers. A slow answer makes no job run here."""
+"""Choice of the engine: the query is repeated until SkyPilot answers.
+
+A slow answer makes no job run on this machine.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""pyxis' options on SkyPilot nodes: a step fails with a message if its node cannot download images."""
+"""pyxis' options on SkyPilot nodes.
+
+A step fails with a message if its node cannot download images.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The SkyPilot engine with the real agent on nodes of this machine, against a stand-in for the API server."""
+"""The SkyPilot engine with the real agent.
+
+The nodes are on this machine, and the API server is simulated.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +111,7 @@ def test_a_script_reads_and_writes_above_the_submit_folder(world):
 
 
 def test_nodes_that_see_the_submit_folder_use_it_in_place(world):
-    """As on a cluster with a shared file system, no file is copied to the nodes or back."""
+    """No file is copied on nodes with a shared file system."""
     world.cloud.hidden = world.cloud.folder / "hidden"
     world.cloud.hidden.mkdir(parents=True)
     (world.project / "data.txt").write_text("hi\n")
@@ -228,7 +231,10 @@ def test_a_file_beyond_the_limit_goes_to_the_sites_bucket(world):
 
 @pytest.mark.parametrize("reachable", [True, False])
 def test_cancel_while_it_runs(world, reachable, monkeypatch):
-    """The request is sent to the job's node if it is reachable, else to SkyPilot, which sends SIGTERM."""
+    """A request is sent to the job's node, else to SkyPilot.
+
+    SkyPilot sends SIGTERM if the node cannot be reached.
+    """
 
     async def what(world):
         await world.engine.start(world.launch("#!/bin/bash\ntrap 'echo trapped; exit 0' TERM\nsleep 60 & wait"))
@@ -338,7 +344,10 @@ def test_lost_nodes_are_a_requeue(world):
 
 
 def test_a_script_that_hears_first_that_its_node_is_taken(world):
-    """All processes of a node are signalled; a script that fails for this reason counts as taken, not as failed."""
+    """All processes of a node are signalled.
+
+    A script that fails because its node is taken is CANCELLED, not FAILED.
+    """
 
     async def what(world):
         await world.engine.start(world.launch("#!/bin/bash\necho $$ runs\nexec sleep 1000"))
@@ -421,7 +430,10 @@ exit $((SLURM_ARRAY_TASK_ID % 3))
 
 
 def together(peak):
-    """Scripts that end once this many elements have begun, so that all of them run at the same time."""
+    """Scripts that wait for a number of started elements.
+
+    All elements thus run at the same time.
+    """
     return ELEMENT.replace("sleep ${NAP-0.2}", f"until [ $(ls made.* | wc -l) -ge {peak} ]; do sleep 0.05; done")
 
 

@@ -1,4 +1,7 @@
-"""Faults of SkyPilot, its nodes and the network: no job is lost or run twice, and users see the reason."""
+"""Faults of SkyPilot, its nodes and the network.
+
+No job is lost or run twice, and users see the reason.
+"""
 
 from __future__ import annotations
 
@@ -196,7 +199,10 @@ def test_a_success_that_skypilot_calls_a_failure_afterwards(world: World) -> Non
 
 @pytest.mark.parametrize("when", ["new", "launching", "launched", "ended"])
 def test_the_controller_dies_and_starts_another_day(world: World, when: str) -> None:
-    """After a kill at any moment there are one managed job, one start, one end and the whole output."""
+    """After a kill there are one managed job, start and end.
+
+    The output is complete.
+    """
 
     async def what(world: World) -> None:
         if when == "new":
@@ -240,7 +246,10 @@ def relaunch(world: World, job: ManagedJob, run: int) -> None:
 def test_a_job_that_ended_does_not_run_again(
     world: World, monkeypatch: pytest.MonkeyPatch, local: bool, seen: str
 ) -> None:
-    """SkyPilot lost contact after the job's end. ``seen``: the status of its recovery when it is noticed."""
+    """SkyPilot lost contact after the job's end.
+
+    ``seen``: status of its recovery at that time.
+    """
     monkeypatch.setattr(Access, "local", local)
     ran = world.home.parent / "ran"
 

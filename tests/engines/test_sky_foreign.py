@@ -1,4 +1,7 @@
-"""Managed jobs that others launched, costs and budgets: a whole controller against a stand-in for the API server."""
+"""Managed jobs that others launched, costs and budgets.
+
+A whole controller runs against a simulated API server.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""SkyPilot launches a run twice on the same nodes: its script begins once, and its output arrives once."""
+"""A second launch by SkyPilot on the same nodes.
+
+The script begins once, and its output arrives once.
+"""
 
 from __future__ import annotations
 
@@ -193,7 +196,7 @@ class Twice:
         assert [codes[0] for _, codes in sorted(self.nodes.codes.items())] == [5] * len(self.nodes.given)
 
     def check_again(self) -> None:
-        """Check: two starts, the second recorded as a restart, and no process of the first is left."""
+        """Two starts, the second a restart, and no process left."""
         assert self.beginnings == ["0", "1"] and self.requeues() == 1
         end = self.world.ended()
         assert (end["state"], end["exit_code"], end["run"]) == ("COMPLETED", 0, 1)
@@ -284,7 +287,10 @@ def test_a_job_that_does_not_want_a_requeue(world: World, how: int) -> None:
 
 
 def test_the_second_launch_is_ended(world: World) -> None:
-    """On a pool's worker SkyPilot cancels only the job that it launched last, but both must end."""
+    """SkyPilot cancels only the last job of a pool's worker.
+
+    Both jobs must end.
+    """
     twice = Twice(world)
 
     async def what(world: World) -> None:

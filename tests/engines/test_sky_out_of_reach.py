@@ -129,7 +129,10 @@ squeue
 @pytest.mark.slow
 @pytest.mark.skipif(not namespaces_work(), reason="needs mount namespaces")
 def test_a_job_without_a_controller_is_answered_what_its_node_knows(world: World) -> None:
-    """The node answers at once in the controller's format; other queries are refused as by Slurm without slurmctld."""
+    """The node answers squeue in the controller's format.
+
+    Other queries are refused as by Slurm without slurmctld.
+    """
     world.cloud.apart = True
 
     async def what(world: World) -> None:

@@ -1,4 +1,7 @@
-"""The state of a cloud job and the reason of its end in squeue, scontrol show job and sbatch's messages."""
+"""State of a cloud job and reason of its end.
+
+squeue, scontrol show job and sbatch's messages show them.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +76,7 @@ GONE = (0, "", b"")
 def test_a_server_that_does_not_take_the_job_now(
     tmp_path: Path, fault: tuple[int, str, bytes], words: str, reason: str
 ) -> None:
-    """The job stays in the queue with a reason, and is launched once the server accepts it."""
+    """The job waits with a reason until the server accepts it."""
     server = SkyServer()
 
     async def story(world: World) -> None:
@@ -228,7 +231,10 @@ def test_what_no_node_can_be_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_a_letter_becomes_the_job_that_was_promised(tmp_path: Path) -> None:
-    """The job has the script that the node read and the id that the node assigned; a repeated request has no effect."""
+    """A repeated request has no effect.
+
+    The job has the script that the node read and the id that the node assigned.
+    """
 
     async def story(world: World) -> None:
         env = {paths.SCRIPT: "#!/bin/sh\n#SBATCH -J later -H\necho \udcff\n", paths.GIVEN_ID: str(FIRST_ID), "A": "b"}

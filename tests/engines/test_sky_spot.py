@@ -1,4 +1,7 @@
-"""A spot notice ends a managed job in time, and SkyPilot restarts the job on other nodes."""
+"""A spot notice ends a managed job in time.
+
+SkyPilot restarts the job on other nodes.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ def states(world: World) -> list[str]:
 
 
 def take_back(world: World, *launches: object, rank: int = 0, script: str = WAITS, **more: object) -> None:
-    """Run a job; send the notice to one of its nodes once its folder has a file ``begun``."""
+    """Run a job and send the notice to one of its nodes.
+
+    The notice is sent once the folder has a file ``begun``.
+    """
 
     async def what(world: World) -> None:
         world.engine.site = SPOT

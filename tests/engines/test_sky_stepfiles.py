@@ -1,4 +1,7 @@
-"""Output files of steps on cloud nodes arrive while the job runs, and are complete at its end."""
+"""Output files of steps on cloud nodes.
+
+They arrive while the job runs, and are complete at its end.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Random kills of all processes around warm nodes: no job is lost or runs twice, no cluster remains.
+"""Random kills of all processes around warm nodes.
+
+No job is lost or runs twice, no cluster remains.
 
 SLURMSKY_KILLS sets the number of kills (200 for the full test).
 """

@@ -1,4 +1,7 @@
-"""Jobs on warm nodes: steps, signals and files, and the scheduler's rules, as on the nodes of one machine."""
+"""Jobs on warm nodes: steps, signals, files, and scheduling.
+
+The rules are those of one machine's nodes.
+"""
 
 from __future__ import annotations
 

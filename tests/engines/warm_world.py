@@ -1,4 +1,6 @@
-"""Warm nodes for tests: the real commands, controller, provider and agents, against a stand-in for the API server.
+"""Warm nodes for tests, with a simulated API server.
+
+Commands, controller, provider and agents are real.
 
 A node is a process in namespaces of its own (processes, mounts, users): all of it dies with its cluster, as a cloud
 node does. ``hide``: nodes do not see the user's folder, as where nothing is mounted.
@@ -42,7 +44,10 @@ if [ -n "$HIDDEN" ]; then mount -t tmpfs tmpfs "$HIDDEN" || exit 99; fi; exec sh
 
 
 class Machines(Cloud):
-    """Runs the tasks of clusters; a cluster that is taken down, or is idle, loses its nodes."""
+    """Runs the tasks of clusters.
+
+    A cluster that is idle or removed loses its nodes.
+    """
 
     def __init__(self, folder: Path, hidden: Path | None) -> None:
         super().__init__(folder, hidden or folder)

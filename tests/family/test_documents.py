@@ -1,4 +1,7 @@
-"""--json and --yaml of all commands on a queue of varied jobs, against the types of Slurm 25.11's data parser."""
+"""--json and --yaml of all commands on varied jobs.
+
+The types are those of Slurm 25.11's data parser.
+"""
 
 from __future__ import annotations
 

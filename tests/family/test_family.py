@@ -52,7 +52,10 @@ def test_answers_as_slurm(line: str, answer: str, code: int, engine: LocalEngine
 
 
 def test_changes_of_accounts_answer_as_slurm(engine: LocalEngine) -> None:
-    """Run the lines in order in one shell. The recorded answers are those on which 22.05 and 25.11 agree."""
+    """Run the lines in order in one shell.
+
+    The recorded answers are those on which 22.05 and 25.11 agree.
+    """
     lines = (HERE / "changes.txt").read_text().splitlines()
     recorded = _answers((HERE / "changed.txt").read_text())
     assert [line for line, _, _ in recorded] == lines

@@ -1,4 +1,7 @@
-"""--mail-type: the site's mail program is called with Slurm's subjects, and seff's summary where a job has ended."""
+"""--mail-type: the site's mail program gets Slurm's subjects.
+
+Mail about an ended job has seff's summary.
+"""
 
 from __future__ import annotations
 

@@ -33,7 +33,10 @@ def test_pages_are_good_man(name: str) -> None:
 
 
 def complete(engine: LocalEngine, line: str) -> list[str]:
-    """The completions of a line. COMP_WORDS is as in readline, with "=" and ":" as separate words."""
+    """Completions of a line.
+
+    COMP_WORDS is as in readline, with "=" and ":" as separate words.
+    """
     program = r"""
     source /dev/stdin
     line=$1 COMP_WORDS=() word=

@@ -1,4 +1,7 @@
-"""sacct of a time window, with cached pages, prints the same as sacct of the same job ids."""
+"""sacct of a time window equals sacct of the ids.
+
+Cached pages serve the window.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ NAMES = ("old", "größe", "two words", "日本語の仕事", "n\udcff", "tab\tb
 
 
 def fill(path: Path, first: int, many: int) -> None:
-    """Store jobs of many kinds that ended an hour ago, most with a batch step; the last ones are of an array."""
+    """Store jobs of many kinds that ended an hour ago.
+
+    Most have a batch step; the last ones are of an array.
+    """
     end = int(time.time()) - 3600
     jobs, earlier = [], []
     for number in range(first, first + many):

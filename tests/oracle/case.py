@@ -26,7 +26,10 @@ SLEEPER = "#!/bin/sh\nsleep 100\n"
 
 @dataclass(frozen=True)
 class Run:
-    """A shell line whose answer is recorded. `free`: the order of its lines is not part of the answer."""
+    """A shell line whose answer is recorded.
+
+    `free`: the order of its lines is not part of the answer.
+    """
 
     line: str
     free: bool = False
@@ -116,7 +119,10 @@ class Side:
         self.env.update(extra or {})
 
     def shell(self, line: str, folder: Path, env: Mapping[str, str], limit_s: float = PATIENCE_S) -> Answer:
-        """bash's answer to one line. A line that never ends gives exit code 124, as timeout(1) does."""
+        """bash's answer to one line.
+
+        A line that never ends gives exit code 124, as timeout(1) does.
+        """
         words = asking.words(line, env) if "SLURMSKY_HOME" in env else None
         if words and (answer := asking.ask(words, folder, env)):
             out, err, code = answer

@@ -1,4 +1,7 @@
-"""Queries about some two hundred jobs: all states that can be produced, and every option of sbatch."""
+"""Queries about two hundred jobs in all producible states.
+
+They use every option of sbatch.
+"""
 
 from __future__ import annotations
 

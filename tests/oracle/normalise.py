@@ -93,7 +93,10 @@ def _job(match: re.Match[str], first_id: int) -> str:
 
 
 def _relative(text: str, began: float) -> str:
-    """Replace times by their distance from the case's start, in steps of ten minutes. Times that a case fixed stay."""
+    """Replace times by their distance from the case's start.
+
+    The steps are ten minutes. Times that a case fixed stay.
+    """
     if int(text[:4]) >= 2030 or text < "2021":
         return text
     tens = round((datetime.fromisoformat(text).timestamp() - began) / 600)

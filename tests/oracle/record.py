@@ -122,7 +122,10 @@ def main() -> None:
 
 
 def save(path: Path, golden: dict[str, Any], order: list[str]) -> None:
-    """Write the answers after each case, in order, so that a recording can be interrupted and continued."""
+    """Write the answers after each case, in order.
+
+    A recording can then be interrupted and continued.
+    """
     cases = {name: golden["cases"][name] for name in order if name in golden["cases"]}
     path.write_text(json.dumps({"source": golden["source"], "cases": cases}, indent=1, ensure_ascii=False) + "\n")
 

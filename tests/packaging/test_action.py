@@ -1,4 +1,7 @@
-"""The GitHub Action: its steps run as a runner runs them, on scripts that pass, fail and are refused."""
+"""Steps of the GitHub Action, as a runner runs them.
+
+The scripts pass, fail, or are refused.
+"""
 
 from __future__ import annotations
 

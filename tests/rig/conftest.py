@@ -1,4 +1,7 @@
-"""The rig is started if SLURMSKY_RIG is set; otherwise its tests run only if it is up."""
+"""Fixtures of the real SkyPilot.
+
+SLURMSKY_RIG starts it; otherwise its tests run only if it is up.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""kill -9 of the controller at random moments: no job lost, none run twice, no output byte missing.
+"""kill -9 of the controller at random moments.
+
+No job is lost or run twice, and no output byte is missing.
 
 SLURMSKY_KILLS sets the number of kills (200 for the full test), SLURMSKY_KILL_SEED the moments.
 """

@@ -1,4 +1,7 @@
-"""Words that Python's isdigit accepts and int refuses: no such word of a user causes a traceback."""
+"""Words that Python's isdigit accepts and int refuses.
+
+No such word of a user causes a traceback.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Rules of the layers: which modules may import others, start processes, open the database, connect to SkyPilot."""
+"""Rules of the layers for imports and resources.
+
+They say which modules may import others, start processes, open the database, connect to SkyPilot.
+"""
 
 from __future__ import annotations
 

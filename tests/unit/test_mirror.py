@@ -1,4 +1,4 @@
-"""The folders of tests/unit are those of slurmsky/: each has the path of the module that it tests."""
+"""The folders of tests/unit mirror those of slurmsky/."""
 
 from __future__ import annotations
 

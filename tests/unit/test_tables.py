@@ -1,4 +1,7 @@
-"""A table of many rows as one test: every row runs, and a failure names all rows that fail."""
+"""A table of many rows as one test.
+
+Every row runs, and a failure names all rows that fail.
+"""
 
 from __future__ import annotations
 

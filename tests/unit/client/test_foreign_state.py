@@ -1,4 +1,7 @@
-"""A state folder that is not this user's alone: the client sends, starts and writes nothing there."""
+"""A state folder that other users can change.
+
+The client sends, starts and writes nothing there.
+"""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_the_client_becomes_a_program(
     assert process.returncode == (7 if ending == "exit 7" else -signal.SIGPIPE)
 
 
-def test_a_program_that_one_cannot_become(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_program_that_cannot_be_executed(serve: Callable[..., Server], tmp_path: Path) -> None:
     def play(peer: Peer) -> None:
         peer.request()
         peer.send(wire.BECOME, spawn_frame(["/no/such"]))

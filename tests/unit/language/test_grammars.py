@@ -1,4 +1,7 @@
-"""Languages are loaded at first use, from a clone or a zip; every docstring's example is correct."""
+"""Languages are loaded at first use, from a clone or zip.
+
+Every docstring's example is correct.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The messages between controller, engines and agents: a class for each, encoded and decoded by one codec."""
+"""Messages between controller, engines and agents, and their codec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""scontrol show: lines compared with those of a real scontrol, except keys added or removed since 22.05."""
+"""scontrol show, compared with lines of a real scontrol.
+
+Keys added or removed since 22.05 are exceptions.
+"""
 
 from __future__ import annotations
 

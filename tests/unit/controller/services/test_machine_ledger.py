@@ -119,7 +119,7 @@ def test_records_of_other_users_do_no_harm(folder: str, mine: Ledger, data: byte
         (entry,) = [name for name in os.listdir(folder) if name.startswith(f"{STRANGER}-")]
         Path(folder, entry).write_bytes(data)
         assert mine.others() == (NOTHING, NOTHING)
-        # Nor do entries in another user's name, links, pipes, or a lock that is never given back.
+        # Invalid entries are ignored: another user's name, links, pipes, or a lock that is never released.
         os.symlink("/etc/passwd", f"{folder}/1-{'a' * 12}")
         os.mkfifo(f"{folder}/2-{'a' * 12}")
         os.rename(f"{folder}/{entry}", f"{folder}/7-{'b' * 12}")

@@ -1,4 +1,4 @@
-"""The accounting cache: bounded, keyed by runs, and invalidated by a commit of one of its runs."""
+"""Accounting cache: bounded, keyed by runs, invalidated by commits."""
 
 from __future__ import annotations
 

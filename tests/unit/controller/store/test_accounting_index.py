@@ -1,4 +1,4 @@
-"""The accounting index: SQL sums equal sums over records, SQL filters select what sacct's tests of records select."""
+"""Accounting index: SQL sums and filters equal those of records."""
 
 from __future__ import annotations
 

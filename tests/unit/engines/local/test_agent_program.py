@@ -1,4 +1,7 @@
-"""Copies of the package from which agents run: one for each version, removed when no agent runs from it."""
+"""Copies of the package from which agents run.
+
+There is one for each version, removed when no agent runs from it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Agents of another version of the program: they finish their jobs, get no further ones, and are replaced."""
+"""Agents of another version of the program.
+
+They finish their jobs, get no further ones, and are replaced.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A job of many nodes on one machine: its agents start a few at a time, within the machine's memory."""
+"""A job of many nodes on one machine.
+
+Its agents start a few at a time, within the machine's memory.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Connections to warm nodes that break at any moment: no caller waits for ever, and no job is lost."""
+"""Connections to warm nodes that break at any moment.
+
+No caller waits for ever, and no job is lost.
+"""
 
 from __future__ import annotations
 
