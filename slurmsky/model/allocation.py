@@ -35,7 +35,7 @@ class NodeShare:
 
 @dataclass
 class HetComponent:
-    """A component of a het job, for the other components."""
+    """Values of a het component that the other components need."""
 
     job_id: int
     name: str

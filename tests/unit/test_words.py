@@ -28,6 +28,7 @@ LISTED = re.compile(
     r"hand(?:s|ed)? out|waits without an end|travels|gone with|left alone|so long as|of all things|of theirs|its kin|"
     r"get rid of|kept nodes?|judged?|told as|heard of|in its own words|oneself|by the hundred|of one's own|so many|"
     r"(?:is|are) over(?=\s*[,;:.)]|\s+(?:and|or|has)\b|\s*$)|stands? in for|anybody|anyone|held to|makes way|bears?|"
+    r"came up|vanish(?:es|ed)?|gives? back|takes? place|falls? silent|"
     r"within reach)\b",
     re.IGNORECASE,
 )

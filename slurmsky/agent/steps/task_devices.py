@@ -73,4 +73,4 @@ def visible(text: Optional[str], gpus: Sequence[int], local: int, tasks: int) ->
         if own:
             return own, ""
         return tuple(gpus[:1]), _OUTSIDE % ("gpu:" + text.rpartition("verbose,")[2])
-    return tuple(gpus), ""  # none; closest: no CPUs are configured for devices, so all are equally close
+    return tuple(gpus), ""  # methods none and closest: without configured CPUs all devices are equally close

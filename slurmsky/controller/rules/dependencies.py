@@ -77,7 +77,7 @@ def _one(kind: str, target: dependency.JobRef, own: Job, lookup: Lookup, now: fl
 def _corresponding(base: int, own: Job, lookup: Lookup) -> str:
     """Return the verdict on an array with aftercorr.
 
-    The array is eligible as soon as one of its elements is; the split decides which.
+    The array is eligible as soon as one of its elements is; ``corresponding_ready`` finds that element.
     """
     for part in own.pending_tasks:
         for task in part:

@@ -65,4 +65,4 @@ class Provider(Protocol):
         """Take the nodes down, if any. Raises TemporarilyUnavailable."""
 
     def tunnel(self, order: Order, node: str) -> Tunnel | None:
-        """Return a tunnel to a node's agent, for an unreachable address."""
+        """Return a tunnel to a node whose address is unreachable, or None."""
