@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 from slurmsky import paths
 
-#: seconds to wait for a new controller while its process lives: a start is slow on a loaded machine
+#: seconds to wait for a new controller while its process runs: a start is slow on a loaded machine
 START_TIMEOUT_S = 600.0
 #: seconds after which a terminal shows that the controller is starting
 _SHOWN_AFTER_S = 2.0

@@ -129,7 +129,7 @@ class CommandContext:
         self._peer.send(wire.HANDLE_SIGNALS)
 
     def resume_with(self, variable: str) -> None:
-        """Make the caller repeat its request if this controller dies.
+        """Make the caller repeat its request if this controller exits.
 
         The request is repeated with the variable ``K=V``; "": it is not repeated.
         """

@@ -162,7 +162,7 @@ def test_broadcast_runs_the_copy(job: tuple[Cluster, Launch], tmp_path: Path) ->
     assert (out, err, code) == ("%s\n%s_libs\n" % (place, place), "", 0)
     original = os.stat("/bin/bash")
     assert (place.stat().st_size, int(place.stat().st_mtime)) == (original.st_size, int(original.st_mtime))
-    # A second time it takes the place of the first.
+    # A second request replaces the first.
     assert run(job, "-n1", "-N1", "--bcast=%s" % place, "/bin/true") == ("", "", 0)
     assert place.stat().st_size == os.stat("/bin/true").st_size
 

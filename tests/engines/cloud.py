@@ -1,4 +1,4 @@
-"""Nodes for the stand-in API server: runs a SkyPilot task on this machine.
+"""Nodes for the simulated API server: runs a SkyPilot task on this machine.
 
 Each node is a process in a mount namespace of its own that does not see the user's folders, as a cloud node
 does not; its output goes through what SkyPilot's runner does to a log.

@@ -110,7 +110,7 @@ def test_pages_are_made_before_the_first_query() -> None:
         for form, chosen in [*((form, ()) for form in FORMS), *((FORMS[2], chosen) for chosen in FILTERS),
                              (("-l",), ("-sF,TO", "-rgpu")), (("--json",), ("-sCA",)),
                              (("--json=v0.0.42",), ())]:  # fmt: skip
-            # Only a query by time alone leaves out jobs that were never eligible.
+            # Only a query by time alone omits jobs that were never eligible.
             ids = every if any(word.startswith("-s") for word in chosen) else eligible
             by_records, by_pages = requested(*form, *chosen, "-j", ids), requested(*form, *chosen)
             if form in (("--json",), ("--json=v0.0.42",)):

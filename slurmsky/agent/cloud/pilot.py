@@ -1,7 +1,7 @@
 """Main program of a warm node, started by SkyPilot's ``run``.
 
 Called as ``python agent.pyz pilot FOLDER`` on every node of the cluster. FOLDER holds settings.json and tls/. The pilot
-starts the node's agent, prints the agent's address, and restarts the agent when it dies. The pilot exits when the agent
+starts the node's agent, prints the agent's address, and restarts a crashed agent. The pilot exits when the agent
 exits normally (idle, and no controller); SkyPilot's autodown then ends the cluster. On a spot machine the pilot
 forwards the cloud's notice to the agent.
 """

@@ -2,7 +2,7 @@
 
 They do long work, use threads, or clean up after the agent's death. The helper is a fork without exec: it starts within
 a few milliseconds, with all modules loaded. It ends when its work is done, or when the agent closes the socket between
-them or dies.
+them or exits.
 """
 
 from __future__ import annotations

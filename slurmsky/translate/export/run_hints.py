@@ -54,7 +54,7 @@ def hints(script: Script, unchanged: Container[str] = ()) -> list[str]:
             named = set(_REGISTRY.findall(script.source))
             image = named.pop() if len(named) == 1 else _published(file) or "NAME"
             found.append(f"if a registry has {file.rpartition('/')[2]}, it can be image_id: docker:{image}")
-        submits = re.search(r"[ ,=](?i:slurm)\b|--cluster", " ".join(texts))  # left out
+        submits = re.search(r"[ ,=](?i:slurm)\b|--cluster", " ".join(texts))  # omitted
         if program.name in ("snakemake", "nextflow") and not submits and any(_PROFILES.match(text) for text in texts):
             local = "--executor local --cores N" if program.name == "snakemake" else "-profile standard"
             found.append(f"if that profile submits to Slurm: {local}, with cpus and memory for the whole workflow")

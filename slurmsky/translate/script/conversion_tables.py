@@ -116,7 +116,7 @@ class Reading:
     loaded: list[tuple[int, str]] = field(default_factory=list)  # checkpoints that a program begins with
     paths: list[tuple[int, str]] = field(default_factory=list)
     calculates: bool = False  # the script computes with the job's id
-    ranks: bool = False  # an mpirun took the place of an srun
+    ranks: bool = False  # an mpirun replaced an srun
     workdir: bool = False  # the submit folder is needed
     devices: int = 0  # GPUs that the script chooses by their numbers
     former: str = ""  # the path on the old cluster of what is the workdir

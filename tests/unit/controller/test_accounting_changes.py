@@ -340,7 +340,7 @@ def test_the_qos_of_a_user_override_those_of_the_account(play: Play) -> None:
 
 
 #: the lines of the real sacctmgr after the same commands, without the cluster's own user; 22.05
-#: leaves out the QOS, whose lines are those of 25.11's file_print_qos
+#: omits the QOS, whose lines are those of 25.11's file_print_qos
 DUMPED = """\
 QOS - 'normal':Description='Normal QOS default'
 QOS - 'long':Description='long':Flags='DenyOnLimit':MaxTRESPerUser=cpu=6:MaxWallDurationPerJob=4320:Priority=10
