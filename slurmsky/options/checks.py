@@ -16,6 +16,8 @@ from . import container_options, per_task
 from .component_options import COMMAND_LINE, Component
 from .usage_errors import CommandError, failure
 
+_HINTS = ("compute_bound", "memory_bound", "multithread", "nomultithread")
+
 
 def _fatal(part: Component, message: str) -> CommandError:
     return failure(part.command, message, level="fatal")
@@ -113,12 +115,17 @@ def _special_cores(part: Component) -> None:
 
 
 def _hint(part: Component) -> None:
-    """Drop a hint if a more detailed option is given.
+    """Drop a hint if a more detailed option is given; validate the others.
 
-    Source: _validate_threads_per_core_option.
+    Source: slurm_opt.c validate_hint_option, proc_args.c verify_hint.
     """
     if part.typed("ntasks-per-core", "threads-per-core", "extra-node-info", "cpu-bind"):
         part.unset("hint")
+    hint: Optional[str] = part.get("hint")
+    for word in [] if hint is None else hint.split(","):
+        if word.lower() not in _HINTS:
+            raise _error(part, f'unrecognized --hint argument "{word}", see --hint=help')
+        part.values["hint"] = word.lower()
 
 
 def _sharing(part: Component) -> None:

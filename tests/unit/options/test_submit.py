@@ -278,6 +278,10 @@ def test_fewer_tasks_than_nodes() -> None:
         (("-n", "0x10"), {}, 'error: Invalid numeric value "0x10" for --ntasks.'),
         (("--exclusive=foo",), {}, "error: Invalid --exclusive specification"),
         (("--acctg-freq=x",), {}, "error: Invalid --acctg-freq specification: x"),
+        (("--hint=X,y",), {}, 'error: unrecognized --hint argument "X", see --hint=help'),
+        (("--hint=",), {}, 'error: unrecognized --hint argument "", see --hint=help'),
+        (("--hint=x", "--acctg-freq=y"), {}, "error: Invalid --acctg-freq specification: y"),
+        (("--hint=x", "-B", "1:2", "--acctg-freq=y"), {}, "error: Invalid --acctg-freq specification: y"),
         (("--propagate=FOO",), {}, "error: Bad rlimit name: FOO"),
         (("--external",), {}, "error: Requested operation not supported on this system"),  # ours
     ],
