@@ -126,8 +126,8 @@ _NODE_WORDS = (
     ("DRAINED", "DRAINED"), ("RESERVED", "RESV"), ("DRAINING", "DRNG"), ("DYNAMIC_FUTURE", "DYNAMIC_FUTURE"),
     ("DYNAMIC_NORM", "DYNAMIC_NORM"), ("COMPLETING", "COMP"), ("NO_RESPOND", "NO_RESPOND"), ("POWER_UP", "POW_UP"),
     ("POWERING_DOWN", "POWRING_DN"), ("POWERED_DOWN", "POWERED_DN"), ("POWER_DOWN", "POW_DN"),
-    ("POWERING_UP", "POWERING_UP"), ("FAIL", "FAIL"), ("MAINT", "MAINT"), ("REBOOT", "BOOT"), ("CLOUD", "CLOUD"),
-    ("EXTERNAL", "EXT"),
+    ("POWERING_UP", "POWERING_UP"), ("FAIL", "FAIL"), ("MAINT", "MAINT"), ("REBOOT", "BOOT"),
+    ("REBOOT_ISSUED", "REBOOT_ISSUED"), ("CLOUD", "CLOUD"), ("EXTERNAL", "EXT"),
 )  # fmt: skip
 
 
@@ -159,3 +159,4 @@ class NodeFlag(enum.Flag):
     POWERING_DOWN = 512
     POWER_DOWN = 1024  # requested; applied when no job runs on the node
     REBOOT = 2048  # requested; applied when no job runs on the node
+    REBOOT_ISSUED = 4096  # until the node is up again

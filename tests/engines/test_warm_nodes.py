@@ -268,8 +268,12 @@ def test_scontrol_powers_nodes_up_and_down_and_reboots_them(tmp_path):
         await world.until(lambda: _state_of(world, "k2", "idle~"))
         await world.out("scontrol", "power", "up", "k[1,3]")
         await world.until(lambda: _state_of(world, "k3", "idle"))
+        world.hold = True
         await world.out("scontrol", "reboot", "ASAP", "k3")
         await world.until(lambda: len(world.server.jobs) == 5)
+        assert (await world.states())["k3"] == "boot^"
+        assert "+REBOOT_ISSUED" in await world.out("scontrol", "show", "node", "k3")
+        world.hold = False
         await world.until(lambda: _state_of(world, "k3", "idle"))
         await world.until(lambda: len(world.clusters) == 2)
         job = await world.batch("sleep 600\n", "-w", "k3")

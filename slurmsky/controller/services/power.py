@@ -46,6 +46,8 @@ _FLAGS = {
 #: shown as having set a reason that no user gave
 _SLURM_USER = "slurm"
 _BUSY_NOTE = "last_busy"
+_DONE = {"off": NodeFlag.POWER_DOWN, "leaving": NodeFlag.POWER_DOWN, "up": NodeFlag.REBOOT_ISSUED}  # flags that end
+_DONE["failed"] = NodeFlag.POWER_DOWN | NodeFlag.REBOOT_ISSUED
 _OFF_REQUESTS = NodeFlag.POWER_DOWN | NodeFlag.REBOOT
 
 
@@ -101,8 +103,9 @@ class PowerSaving:
                 log.warning("node %s: %s", node.config.name, why)
                 self._request_once_idle(node.config.name, NodeFlag.POWER_DOWN, why)
             return
-        gone = state in ("off", "failed", "leaving")
-        node.flags = node.flags & ~(POWER_FLAGS | (NodeFlag.POWER_DOWN if gone else NodeFlag.NONE)) | _FLAGS[state]
+        node.flags = node.flags & ~(POWER_FLAGS | _DONE.get(state, NodeFlag.NONE)) | _FLAGS[state]
+        if state == "leaving" and self.requests.is_reboot(node.config.name):
+            node.flags = node.flags & ~NodeFlag.REBOOT | NodeFlag.REBOOT_ISSUED
         now = self.job_table.clock()
         if state in ("off", "failed"):
             self.hours.node_down(node.config.name)
@@ -133,6 +136,7 @@ class PowerSaving:
     def _rebooted(self, node: Node, down: bool) -> None:
         """Complete a reboot once the node is off. The node is powered up again, or set DOWN."""
         if down:
+            node.flags &= ~NodeFlag.REBOOT_ISSUED
             node.state, node.reason, node.reason_user = NodeState.DOWN, "reboot complete", "root"
             node.reason_time = self.job_table.clock()
             self.job_table.refresh_node(node)

@@ -27,6 +27,7 @@ _FLAGS = (
     (NodeFlag.POWER_DOWN, 1 << 23, "POWER_DOWN"),
     (NodeFlag.POWERED_DOWN, 1 << 12, "POWERED_DOWN"),
     (NodeFlag.REBOOT, 1 << 16, "REBOOT_REQUESTED"),
+    (NodeFlag.REBOOT_ISSUED, 1 << 20, "REBOOT_ISSUED"),
     (NodeFlag.RESERVED, 1 << 5, "RESERVED"),
     (NodeFlag.NOT_RESPONDING, 1 << 11, "NOT_RESPONDING"),
     (NodeFlag.POWERING_UP, 1 << 14, "POWERING_UP"),
@@ -35,6 +36,7 @@ _FLAGS = (
 # The suffix of a word: that of the first of these flags.
 _SIGNS = (
     (NodeFlag.MAINT, "$"),
+    (NodeFlag.REBOOT_ISSUED, "^"),
     (NodeFlag.REBOOT, "@"),
     (NodeFlag.POWERING_UP, "#"),
     (NodeFlag.POWERING_DOWN, "%"),
@@ -67,8 +69,9 @@ def state_words(node: Node) -> tuple[str, str]:
     silent = "*" if NodeFlag.NOT_RESPONDING in flags else ""
     if NodeFlag.MAINT in flags and NodeFlag.DRAIN not in flags and state not in (*_IN_USE, NodeState.DOWN):
         return "MAINT" + silent, "MAINT" + silent
-    if NodeFlag.REBOOT in flags and state not in _IN_USE:
-        return "REBOOT" + silent, "BOOT" + silent
+    if flags & (NodeFlag.REBOOT | NodeFlag.REBOOT_ISSUED) and state not in _IN_USE:
+        boots = "^" if NodeFlag.REBOOT_ISSUED in flags else silent
+        return "REBOOT" + boots, "BOOT" + boots
     if NodeFlag.DRAIN in flags:
         long, compact = ("DRAINING", "DRNG") if used else ("DRAINED", "DRAIN")
         return long + sign, compact + sign
@@ -122,6 +125,7 @@ _FLAG_WORDS = {
     "POWER_DOWN": NodeFlag.POWER_DOWN,
     "MAINT": NodeFlag.MAINT,
     "REBOOT": NodeFlag.REBOOT,
+    "REBOOT_ISSUED": NodeFlag.REBOOT_ISSUED,
     "CLOUD": NodeFlag.CLOUD,
     "EXTERNAL": None,
     "DYNAMIC_FUTURE": None,

@@ -138,6 +138,14 @@ def test_sizes_that_differ(golden: Any, nodes: Any) -> None:
             "BOOT",
             "IDLE+CLOUD+REBOOT_REQUESTED+POWERING_DOWN",
         ),
+        (NodeState.DOWN, NodeFlag.CLOUD | NodeFlag.REBOOT_ISSUED, "REBOOT^", "BOOT^", "DOWN+CLOUD+REBOOT_ISSUED"),
+        (
+            NodeState.MIXED,
+            NodeFlag.CLOUD | NodeFlag.REBOOT_ISSUED | NodeFlag.POWERING_UP,
+            "MIXED^",
+            "MIX^",
+            "MIXED+CLOUD+REBOOT_ISSUED+POWERING_UP",
+        ),
         (
             NodeState.DOWN,
             NodeFlag.NOT_RESPONDING | NodeFlag.CLOUD | NodeFlag.POWERED_DOWN,
